@@ -1,0 +1,91 @@
+# spar_kit: two commands are enough. `make study` runs the whole road, `make test` checks everything. `make` alone lists the rest.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help setup study test in-step readme notebooks unit style lab bench clean distclean
+
+VENV   := .venv
+BIN    := $(VENV)/bin
+TORCH  ?= torch==2.13.0
+# PyTorch's index of CPU wheels, as its install page names it: wanted only where plain pip would bring the CUDA build to a machine without a GPU
+TORCH_INDEX ?=
+# which scenes the study uses: empty for the embedded procedural ones, or scannet:PATH
+SCENES ?=
+PARAMS ?= params/demo.yaml
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+# figures are stored as data, not as copies of a library; Jupyter keeps its files where the platform wants them
+export PLOTLY_RENDERER := plotly_mimetype
+export JUPYTER_PLATFORM_DIRS := 1
+export HF_HUB_OFFLINE ?= 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+help:  ## what can be typed here
+	@echo "spar_kit: from a room to spatial questions, a tuned model and a report"
+	@echo
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1|\2/p' Makefile | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
+	@echo
+	@echo "  SCENES=scannet:PATH   run the study on scans in ScanNet's layout, e.g. make study SCENES=scannet:../shared/data/small_house"
+	@echo "  PARAMS=FILE.yaml      run another file of params/, e.g. make study PARAMS=params/sweep_mix.yaml"
+	@echo "  TORCH_INDEX=URL       PyTorch's index of CPU wheels, for a machine without a GPU where pip would bring the CUDA build"
+
+# ---- set-up: each step leaves a stamp in .venv and is skipped while the stamp is newer than what it depends on
+setup: $(VENV)/.installed  ## create .venv and install everything into it
+
+$(VENV)/.created: .ci/setup
+	@.ci/setup venv $(VENV)
+	@touch $@
+
+$(VENV)/.libraries: $(VENV)/.created
+	@.ci/setup libraries
+	@touch $@
+
+$(VENV)/.torch: $(VENV)/.created
+	@TORCH="$(TORCH)" TORCH_INDEX="$(TORCH_INDEX)" .ci/setup torch $(VENV)
+	@touch $@
+
+$(VENV)/.installed: pyproject.toml $(VENV)/.libraries $(VENV)/.torch
+	@echo "== installing spar_kit and what it needs (a few minutes, once)"
+	@$(BIN)/python -m pip install -q -e ".[train,dev]"
+	@touch $@
+
+# ---- the road
+study: setup  ## the whole road: scenes, questions, training, evaluation; the last line is the report's path
+	@spar sweep "$(PARAMS)" $(if $(SCENES),--set "generate.source=$(SCENES)" --name "$(basename $(notdir $(PARAMS)))-$(firstword $(subst :, ,$(SCENES)))")
+
+lab: setup  ## JupyterLab on the index notebook
+	@jupyter lab --LabApp.default_url=/lab/tree/nbs/index.ipynb --LabApp.news_url=
+
+bench: setup  ## how fast this machine is: frames/s, records/s, training steps/s
+	@OMP_NUM_THREADS=1 python -c "from spar_kit.runs.speed import main; main()"
+
+# ---- the checks
+test: setup in-step notebooks unit style  ## notebooks in step with package and README, their cells, pytest, contracts, ruff, types
+	@echo "== all checks passed"
+
+in-step:
+	@echo "== notebooks clean, package and README in step with them"
+	@.ci/in-step
+
+notebooks:
+	@echo "== notebooks run"
+	@OMP_NUM_THREADS=1 nbdev_test --n_workers 2
+
+unit:
+	@echo "== pytest"
+	@OMP_NUM_THREADS=1 python -m pytest -q tests
+
+style:
+	@echo "== import contracts, ruff, types"
+	@lint-imports
+	@ruff check spar_kit nbs tests .ci
+	@mypy
+
+readme: setup  ## write README.md from nbs/index.ipynb
+	@python .ci/readme.py
+
+clean:  ## remove runs and reports, keep the environment
+	@rm -rf runs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	@find reports -mindepth 1 -maxdepth 1 ! -name README.md -exec rm -rf {} +
+	@find nbs spar_kit tests -name __pycache__ -o -name .ipynb_checkpoints | xargs -r rm -rf
+
+distclean: clean  ## remove the environment as well
+	@rm -rf $(VENV)
