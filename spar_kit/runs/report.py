@@ -6,7 +6,7 @@
 __all__ = ['plot_html', 'directives', 'parameter_table', 'templates', 'install_plotly', 'render', 'write_summary',
            'comparison_table', 'build']
 
-# %% ../../nbs/runs/20_report.ipynb #5b44e8e2
+# %% ../../nbs/runs/20_report.ipynb #e761c970
 import ast
 import copy
 import html
@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from .params import Plan
-from .sweep import Outcome, clock
+from .sweep import Outcome
 
-# %% ../../nbs/runs/20_report.ipynb #f6b3aa6a
+# %% ../../nbs/runs/20_report.ipynb #340131db
 _PLOTLY = "application/vnd.plotly.v1+json"
 
 
@@ -31,7 +31,10 @@ def plot_html(figure: Mapping[str, Any], caption: str = "", label: str = "") -> 
     """A Plotly figure (its JSON) as a labelled figure whose data the page's script draws."""
     title = figure.get("layout", {}).get("title", {})
     label = label or (title.get("text", "") if isinstance(title, dict) else str(title)) or caption or "Figure"
-    data = json.dumps({key: figure[key] for key in ("data", "layout", "frames") if figure.get(key)}, separators=(",", ":"), ensure_ascii=False)
+    drawn = {key: figure[key] for key in ("data", "layout", "frames") if figure.get(key)}
+    # the page has one template for all figures; plotly's own is 7 kB in each
+    drawn["layout"] = {key: value for key, value in figure.get("layout", {}).items() if key not in ("template", "width")}
+    data = json.dumps(drawn, separators=(",", ":"), ensure_ascii=False)
     height = int(figure.get("layout", {}).get("height") or 440)
     below = f"<figcaption>{html.escape(caption)}</figcaption>" if caption else ""
     return (f'<figure><div class="plot" data-plotly role="img" aria-label="{html.escape(re.sub("<[^>]*>", " ", label))}"><div class="canvas" style="height:{height}px"></div>'
@@ -44,7 +47,7 @@ def directives(source: str) -> tuple[str, dict[str, str]]:
     found = {m[1]: m[2].strip().strip("\"'") for line in lines if (m := re.match(r"#\|\s*([\w-]+):?\s*(.*)", line))}
     return "\n".join(line for line in lines if not line.startswith("#|")), found
 
-# %% ../../nbs/runs/20_report.ipynb #2dfc8fa2
+# %% ../../nbs/runs/20_report.ipynb #c2101973
 def _output_html(output: dict[str, Any], marks: Mapping[str, str], heading: str) -> dict[str, Any]:
     """One output with everything visible in it as HTML or text."""
     data = output.get("data", {})
@@ -57,6 +60,8 @@ def _output_html(output: dict[str, Any], marks: Mapping[str, str], heading: str)
         made = "".join(data["text/html"])
         if "<table" in made:
             made = re.sub(r"<style scoped>.*?</style>", "", made, flags=re.S).replace('border="1" ', "")
+            # pandas gives the index's name a row of its own
+            made = re.sub(r"<tr([^>]*)>\s*<th></th>(.*?)</tr>\s*<tr>\s*<th>([^<]+)</th>(?:\s*<th></th>)+\s*</tr>", r"<tr\1><th>\3</th>\2</tr>", made, flags=re.S)
             made = f'<div class="table">{made}</div>'
     elif "image/svg+xml" in data:
         import base64
@@ -109,7 +114,7 @@ def _resources(**values: Any) -> dict[str, Any]:
     return {"style": (templates() / "spar" / "style.css").read_text(encoding="utf-8"), "assets": "_assets", "links": [], "current": "", "toc": [], "meta": [],
             "has_plots": False, "has_code": False, **values}
 
-# %% ../../nbs/runs/20_report.ipynb #36d28d37
+# %% ../../nbs/runs/20_report.ipynb #b76bc787
 def render(notebook: Path | str, target: Path, **resources: Any) -> Path:
     """One executed notebook as one page; plotly.js lies beside it in `_assets`.
 
@@ -141,6 +146,8 @@ def render(notebook: Path | str, target: Path, **resources: Any) -> Path:
         if cell.cell_type == "code":
             cell.source, marks = directives(cell.source)
             cell.outputs = [nbformat.from_dict(_output_html(output, marks, heading or title)) for output in cell.outputs]
+            if cells and cells[-1].cell_type == "code" and not cells[-1].outputs and cells[-1] not in tagged:
+                cell.source = cells.pop().source + "\n\n" + cell.source         # code that shows nothing: one fold with what follows
         cells.append(cell)
     book.cells = cells
     text = json.dumps(book)
@@ -161,7 +168,7 @@ def _write(path: Path, text: str) -> None:
     part.write_text(text, encoding="utf-8")
     os.replace(part, path)
 
-# %% ../../nbs/runs/20_report.ipynb #cfc34bda
+# %% ../../nbs/runs/20_report.ipynb #c2a12607
 def write_summary(plan: Plan, outcomes: Iterable[Outcome], folder: Path, params: Path) -> None:
     """Writes `folder`/sweep.json, from which `build` makes the pages."""
     runs = []
@@ -172,6 +179,11 @@ def write_summary(plan: Plan, outcomes: Iterable[Outcome], folder: Path, params:
     summary = {"name": plan.name, "title": plan.title or plan.name, "about": plan.about.strip(), "made": time.strftime("%Y-%m-%d %H:%M"),
                "params": {"file": params.name, "text": params.read_text(encoding="utf-8")}, "runs": runs}
     _write(folder / "sweep.json", json.dumps(summary, indent=1, ensure_ascii=False, default=str) + "\n")
+
+
+def _took(seconds: float) -> str:
+    """12.3 -> "12 s", 245 -> "4 min 5 s"."""
+    return f"{seconds:.0f} s" if seconds < 60 else f"{int(seconds) // 60} min {int(seconds) % 60} s"
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -199,7 +211,7 @@ def comparison_table(runs: Sequence[Mapping[str, Any]]) -> str:
         body += "</tr>"
     return f'<div class="table"><table><thead><tr><th>run</th>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
-# %% ../../nbs/runs/20_report.ipynb #373ecb36
+# %% ../../nbs/runs/20_report.ipynb #be9a3b6d
 def build(folder: Path | str) -> Path:
     """Makes the pages of a report folder from its `sweep.json` and the executed notebooks, and returns the path of `index.html`.
 
@@ -224,7 +236,7 @@ def build(folder: Path | str) -> Path:
         ok = entry["status"] in ("done", "cached")
         runs.append({**entry, "row": row, "notebook": notebook, "page": page, "title": title, "headline": row.get("headline", ""), "error": entry["error"],
                      "card": card, "badge": "done" if ok else entry["status"], "thumbnail": row.get("thumbnail", ""), "thumbnail_alt": row.get("thumbnail_alt", "Picture of this step"),
-                     "foot": clock(card["seconds"]) + " min" if "seconds" in card else ""})
+                     "foot": _took(card["seconds"]) if "seconds" in card else ""})
     several = {run["step"] for run in runs if sum(other["step"] == run["step"] for other in runs) > 1}
     links = [{"href": run["page"], "text": run["title"]} for run in runs if run["page"] and run["step"] not in several]
     newest = max(path.stat().st_mtime for path in (templates() / "spar").iterdir())
@@ -247,7 +259,7 @@ def build(folder: Path | str) -> Path:
     from pygments.lexers.data import YamlLexer
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(str(templates() / "spar")))
     formatter = HtmlFormatter(style="friendly")
-    meta = [summary["made"], f"{len(runs)} runs", f"{clock(total)} of computing", *([f"{failed} failed or skipped"] if failed else []), *([runs[0]["card"]["machine"]] if runs[0]["card"] else [])]
+    meta = [summary["made"], f"{len(runs)} runs", f"{_took(total)} of computing", *([f"{failed} failed or skipped"] if failed else []), *([runs[0]["card"]["machine"]] if runs[0]["card"] else [])]
     resources = _resources(page_title=summary["title"], report_title=summary["title"], links=links, meta=meta, has_plots=bool(figures))
     resources["style"] += formatter.get_style_defs(".highlight").replace("background: #f0f0f0", "background: var(--code)")
     page = environment.get_template("overview.html.j2").render(

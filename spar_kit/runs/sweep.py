@@ -142,7 +142,7 @@ def expand(plan: Plan, base: Path, store: Path) -> list[Run]:
                                       step.timeout, step.expect))
     return [run for group in runs.values() for run in group]
 
-# %% ../../nbs/runs/10_sweep.ipynb #4a945db4
+# %% ../../nbs/runs/10_sweep.ipynb #a33e9c86
 class _Tail:
     """A file-like object that keeps the last line of a kernel's output on disk, where the driver of any executor can read it."""
 
@@ -160,15 +160,28 @@ class _Tail:
         pass
 
 
-def tidy_streams(notebook: dict[str, Any]) -> None:
-    """Leaves of each printed line what a terminal would show: the text after its last carriage return. Progress bars become one line."""
-    for cell in notebook["cells"]:
-        for output in cell.get("outputs", []):
-            if output["output_type"] == "stream":
-                text = "".join(output["text"])
-                output["text"] = "\n".join(line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n"))
+# a bar that is text reaches the terminal and survives in the report; a widget does neither
+_PLAIN_BARS = "import tqdm, tqdm.auto; tqdm.auto.tqdm = tqdm.tqdm; del tqdm"
 
-# %% ../../nbs/runs/10_sweep.ipynb #b3380cba
+
+def tidy_streams(notebook: dict[str, Any]) -> None:
+    """One stdout and one stderr per cell, and of each line what a terminal would show: the text after its last carriage return.
+
+    A progress bar, hundreds of messages while it moved, becomes one line.
+    """
+    for cell in notebook["cells"]:
+        streams: dict[str, dict[str, Any]] = {}
+        for output in list(cell.get("outputs", [])):
+            if output["output_type"] == "stream":
+                first = streams.setdefault(output["name"], output)
+                if first is not output:
+                    first["text"] = "".join(first["text"]) + "".join(output["text"])
+                    cell["outputs"].remove(output)
+        for output in streams.values():
+            lines = (line.rstrip("\r ").rpartition("\r")[2] for line in "".join(output["text"]).split("\n"))
+            output["text"] = "\n".join(line for line in lines if line.strip() or output["name"] == "stdout")
+
+# %% ../../nbs/runs/10_sweep.ipynb #a8a89f0f
 def execute(run: Run) -> float:
     """Executes one run and returns its seconds. A module-level function of plain values: it runs in a thread, a process or on a cluster.
 
@@ -201,7 +214,7 @@ def execute(run: Run) -> float:
                 # TCP is Papermill's default here and stays: parallel starts over IPC failed one time in eight
                 papermill.execute_notebook(run.notebook, part, parameters=run.params, kernel_name="python3", progress_bar=False, start_timeout=120,
                                            execution_timeout=run.timeout, stdout_file=tail, stderr_file=tail, cwd=os.getcwd(),
-                                           extra_arguments=["--IPKernelApp.log_level=ERROR"])
+                                           extra_arguments=["--IPKernelApp.log_level=ERROR", f"--IPKernelApp.exec_lines=['{_PLAIN_BARS}']"])
             except papermill.PapermillExecutionError as error:
                 problem = f"cell [{error.exec_count}]: {error.ename}: {str(error.evalue).strip().splitlines()[0] if str(error.evalue).strip() else ''}"
             except CellTimeoutError:

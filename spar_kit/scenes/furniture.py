@@ -18,7 +18,7 @@ from . import smalls as s
 from .builders import Form, Look, Top
 from .shapes import Material, Part, transformed
 
-# %% ../../nbs/scenes/13_furniture.ipynb #c5c21002
+# %% ../../nbs/scenes/13_furniture.ipynb #c7ff2e3c
 FINISHES: Mapping[str, tuple[str, float, float, tuple[tuple[float, float, float], ...]]] = MappingProxyType({
     # name: pattern, scale [m], gloss, colours
     "wood": ("wood", .06, .25, ((.72, .52, .32), (.55, .36, .20), (.36, .22, .13), (.82, .68, .48), (.45, .24, .14), (.62, .47, .34))),
@@ -28,7 +28,7 @@ FINISHES: Mapping[str, tuple[str, float, float, tuple[tuple[float, float, float]
     "leather": ("speckle", .006, .35, ((.32, .18, .11), (.14, .13, .13), (.60, .36, .20), (.78, .74, .68), (.22, .28, .30))),
     "plastic": ("plain", 1, .5, ((.12, .12, .13), (.88, .88, .87), (.65, .12, .12), (.15, .35, .60), (.85, .70, .15), (.25, .50, .35), (.55, .57, .60))),
     "dark": ("plain", 1, .5, ((.10, .10, .11), (.18, .18, .20), (.28, .29, .31))),
-    "metal": ("speckle", .03, .75, ((.70, .71, .73), (.60, .60, .62), (.25, .25, .27))),
+    "metal": ("plain", 1, .75, ((.70, .71, .73), (.60, .60, .62), (.25, .25, .27))),
     "white": ("plain", 1, .55, ((.95, .95, .94), (.91, .91, .88))),
     "ceramic": ("plain", 1, .8, ((.93, .92, .88), (.25, .40, .60), (.70, .35, .25), (.35, .50, .40), (.90, .75, .40), (.20, .20, .22))),
     "striped": ("stripes", .05, 0, ((.80, .78, .72), (.30, .45, .65), (.75, .35, .30), (.40, .55, .45))),
@@ -76,7 +76,7 @@ class Category:
     holds: Mapping[str, float] = field(default_factory=dict)
     rests: Literal["floor", "top", "wall", "ceiling"] = "floor"
 
-# %% ../../nbs/scenes/13_furniture.ipynb #7b427bc1
+# %% ../../nbs/scenes/13_furniture.ipynb #7c57616a
 _ROWS: tuple[tuple[Any, ...], ...] = (
     # seats and beds
     ("chair", (.48, .54, .91), (.05, .05, .10), b.chair, "wood", "fabric", {}, {"pillow": .05, "backpack": .06}),
@@ -88,23 +88,23 @@ _ROWS: tuple[tuple[Any, ...], ...] = (
     ("ottoman", (.72, .57, .44), (.12, .10, .04), b.ottoman, "leather", "fabric", {}, {"book": .2, "tray": .1}),
     ("bench", (1.15, .40, .46), (.2, .05, .03), b.bench, "wood", "wood", {}, {"basket": .25, "backpack": .2, "box": .15}),
     # tables and bodies
-    ("dining table", (1.55, .95, .76), (.35, .12, .04), b.table, "wood", "paint", {"style": "any"}, {"plate": .8, "bowl": .5, "cup": .6, "vase": .4, "bottle": .35, "laptop": .15, "book": .18, "plant": .15}),
-    ("coffee table", (1.10, .68, .43), (.26, .13, .06), b.table, "wood", "metal", {"style": "any", "shelf": True}, {"book": .5, "bowl": .25, "cup": .35, "plant": .2, "vase": .25, "laptop": .2, "box": .12, "tray": .2}),
-    ("desk", (1.40, .68, .74), (.25, .08, .03), b.table, "wood", "metal", {"style": "panels"}, {"lamp": .5, "book": .6, "cup": .4, "telephone": .3, "plant": .15, "box": .1, "alarm clock": .12}),
+    ("dining table", (1.55, .95, .76), (.35, .12, .04), b.table, "wood", "paint", {"style": "any"}, {"plate": .8, "bowl": .5, "cup": .6, "vase": .4, "bottle": .35, "laptop": .15, "book": .18, "plant": .08}),
+    ("coffee table", (1.10, .68, .43), (.26, .13, .06), b.table, "wood", "metal", {"style": "any", "shelf": True}, {"book": .5, "bowl": .25, "cup": .35, "plant": .12, "vase": .25, "laptop": .2, "box": .12, "tray": .2}),
+    ("desk", (1.40, .68, .74), (.25, .08, .03), b.table, "wood", "metal", {"style": "panels"}, {"lamp": .5, "book": .6, "cup": .4, "telephone": .3, "plant": .08, "box": .1, "alarm clock": .12}),
     ("nightstand", (.52, .44, .60), (.12, .07, .09), b.cabinet, "wood", "paint", {"columns": 1, "rows": 2, "handle": "knob"}, {"lamp": .65, "alarm clock": .4, "book": .25, "cup": .2, "plant": .12, "telephone": .12}),
-    ("dresser", (1.22, .50, .92), (.32, .06, .14), b.cabinet, "wood", "paint", {"columns": 0}, {"lamp": .3, "vase": .3, "book": .25, "box": .25, "stuffed animal": .15, "plant": .2, "basket": .15}),
+    ("dresser", (1.22, .50, .92), (.32, .06, .14), b.cabinet, "wood", "paint", {"columns": 0}, {"lamp": .3, "vase": .3, "book": .25, "box": .25, "stuffed animal": .15, "plant": .12, "basket": .15}),
     ("wardrobe", (1.15, .58, 1.92), (.30, .05, .14), b.cabinet, "wood", "paint", {"columns": 0, "rows": 1, "doors": True}, {"suitcase": .1, "box": .3, "basket": .15}),
-    ("cabinet", (.85, .42, 1.05), (.22, .06, .28), b.cabinet, "paint", "wood", {"columns": 2, "rows": 2, "doors": True}, {"vase": .35, "plant": .35, "box": .25, "lamp": .15, "printer": .12, "speaker": .15}),
-    ("filing cabinet", (.42, .55, .78), (.05, .07, .25), b.cabinet, "metal", "metal", {"columns": 1, "rows": 3, "feet": .02}, {"printer": .3, "box": .25, "plant": .25}),
-    ("tv stand", (1.35, .45, .52), (.25, .06, .09), b.cabinet, "wood", "paint", {"columns": 3, "rows": 1, "doors": True, "handle": "knob"}, {"speaker": .4, "vase": .2, "plant": .2, "book": .2, "bottle": .1}),
-    ("bookshelf", (.93, .33, 1.50), (.26, .05, .40), b.shelves, "wood", "paint", {}, {"vase": .4, "box": .35, "plant": .3, "alarm clock": .2, "basket": .25, "stuffed animal": .15, "speaker": .15, "bowl": .2}),
+    ("cabinet", (.85, .42, 1.05), (.22, .06, .28), b.cabinet, "paint", "wood", {"columns": 2, "rows": 2, "doors": True}, {"vase": .35, "plant": .12, "box": .25, "lamp": .15, "printer": .12, "speaker": .15}),
+    ("filing cabinet", (.42, .55, .78), (.05, .07, .25), b.cabinet, "metal", "metal", {"columns": 1, "rows": 3, "feet": .02}, {"printer": .3, "box": .25, "plant": .12}),
+    ("tv stand", (1.35, .45, .52), (.25, .06, .09), b.cabinet, "wood", "paint", {"columns": 3, "rows": 1, "doors": True, "handle": "knob"}, {"speaker": .4, "vase": .2, "plant": .12, "book": .2, "bottle": .1}),
+    ("bookshelf", (.93, .33, 1.50), (.26, .05, .40), b.shelves, "wood", "paint", {}, {"vase": .4, "box": .35, "plant": .12, "alarm clock": .2, "basket": .25, "stuffed animal": .15, "speaker": .15, "bowl": .2}),
     ("piano", (1.48, .60, 1.18), (.05, .04, .08), b.hutch, "wood", "wood", {}, {"vase": .3, "lamp": .25, "book": .3}),
     # kitchen
     ("refrigerator", (.80, .72, 1.76), (.12, .05, .16), b.fridge, "white", "metal", {}, {"box": .3, "basket": .2}),
     ("stove", (.64, .62, .98), (.07, .02, .03), b.stove, "white", "metal", {}, {"kettle": .5}),
     ("dishwasher", (.61, .61, .88), (.02, .02, .02), b.appliance, "metal", "metal", {}, {"bowl": .3, "bottle": .3, "plate": .2}),
     ("washing machine", (.64, .60, .87), (.04, .04, .03), b.appliance, "white", "metal", {"porthole": True}, {"basket": .4, "bottle": .4, "box": .2}),
-    ("kitchen counter", (1.60, .63, .94), (.50, .03, .015), b.counter, "paint", "stone", {}, {"microwave": .5, "coffee machine": .4, "toaster": .4, "bottle": .6, "bowl": .5, "kettle": .4, "plate": .4, "cup": .5, "basket": .2, "plant": .15}),
+    ("kitchen counter", (1.60, .63, .94), (.50, .03, .015), b.counter, "paint", "stone", {}, {"microwave": .5, "coffee machine": .4, "toaster": .4, "bottle": .6, "bowl": .5, "kettle": .4, "plate": .4, "cup": .5, "basket": .2, "plant": .08}),
     ("sink", (.72, .58, 1.06), (.13, .04, .03), b.sink, "paint", "white"),
     ("microwave", (.50, .37, .30), (.05, .03, .03), b.microwave, "white", "dark", {}, {}, "top"),
     ("coffee machine", (.26, .36, .38), (.04, .04, .03), s.coffee_machine, "dark", "metal", {}, {}, "top"),
@@ -133,7 +133,7 @@ _ROWS: tuple[tuple[Any, ...], ...] = (
     ("plate", (.24, .24, .025), (.025, .025, .004), s.vessel, "ceramic", "ceramic", {"kind": "plate"}, {}, "top"),
     ("bottle", (.085, .085, .26), (.012, .012, .035), s.vessel, "plastic", "metal", {"kind": "bottle"}, {}, "top"),
     ("vase", (.17, .17, .34), (.03, .03, .08), s.vessel, "ceramic", "plastic", {"kind": "vase"}, {}, "top"),
-    ("tray", (.42, .30, .04), (.05, .04, .006), b.bathtub, "wood", "wood", {}, {}, "top"),
+    ("tray", (.42, .30, .04), (.05, .04, .006), s.tray, "wood", "paint", {}, {}, "top"),
     ("alarm clock", (.17, .08, .17), (.03, .015, .03), s.clock, "plastic", "dark", {"wall": False}, {}, "top"),
     ("pillow", (.50, .40, .15), (.08, .06, .025), s.pillow, "plaid", "fabric", {}, {}, "top"),
     ("stuffed animal", (.24, .24, .34), (.05, .05, .07), s.bear, "card", "shade", {}, {}, "top"),
@@ -148,7 +148,7 @@ _ROWS: tuple[tuple[Any, ...], ...] = (
     ("suitcase", (.44, .26, .66), (.06, .04, .09), s.suitcase, "plastic", "dark"),
     ("shoes", (.24, .28, .13), (.02, .03, .03), s.shoes, "leather", "dark"),
     ("radiator", (1.05, .13, .58), (.3, .02, .08), b.radiator, "white", "metal"),
-    ("fireplace", (1.40, .48, 1.12), (.2, .06, .1), b.fireplace, "brick", "wood", {}, {"vase": .5, "alarm clock": .4, "plant": .3}),
+    ("fireplace", (1.40, .48, 1.12), (.2, .06, .1), b.fireplace, "brick", "wood", {}, {"vase": .5, "alarm clock": .4, "plant": .12}),
     ("rug", (2.1, 1.45, .009), (.35, .25, .001), s.rug, "plaid", "fabric"),
     # in and on walls
     ("door", (.90, .14, 2.06), (.06, .01, .03), s.door, "wood", "white", {}, {}, "wall"),
@@ -163,7 +163,7 @@ _ROWS: tuple[tuple[Any, ...], ...] = (
 )
 CATALOGUE: Mapping[str, Category] = MappingProxyType({row[0]: Category(*row) for row in _ROWS})
 
-# %% ../../nbs/scenes/13_furniture.ipynb #4d07a44c
+# %% ../../nbs/scenes/13_furniture.ipynb #a008f51c
 @dataclass(frozen=True)
 class Piece:
     """One object in its own frame: origin on the floor under the middle of its footprint, y to the front, metres.
@@ -181,8 +181,14 @@ class Piece:
 
 
 def draw_size(category: Category, rng: np.random.Generator) -> np.ndarray:
-    """Width, depth, height (3,): normal deviates cut at 1.6; half of the spread is common to the three, a large chair is large all round."""
+    """Width, depth, height (3,) in metres: normal deviates cut at 1.6.
+
+    Half of the variance is common to the three (a large chair is large all round); where the table gives width and depth one row of
+    numbers the thing is round and they are drawn equal.
+    """
     common, own = rng.normal(0, 1), rng.normal(0, 1, 3)
+    if category.mean[0] == category.mean[1] and category.spread[0] == category.spread[1]:
+        own[1] = own[0]
     return np.array(category.mean) + np.clip(.7 * common + .71 * own, -1.6, 1.6) * np.array(category.spread)
 
 

@@ -18,21 +18,22 @@ from numpy.typing import NDArray
 
 from .scene import Camera, Surface, invert_pose
 
-# %% ../../nbs/scenes/20_rasterize.ipynb #276d8e2e
+# %% ../../nbs/scenes/20_rasterize.ipynb #cf41e538
 def compiled(function: Callable) -> Any:
     """`numba.njit` without the GIL and with numpy's division, cached outside of the source tree."""
     dispatcher = numba.njit(nogil=True, error_model="numpy")(function)
-    asked, base = numba.config.CACHE_DIR, os.environ.get("XDG_CACHE_HOME")
+    config: Any = numba.config
+    asked, base = config.CACHE_DIR, os.environ.get("XDG_CACHE_HOME")
     file = Path(function.__code__.co_filename)
     if not file.is_file() or "ipykernel" in str(file):
         return dispatcher
     try:
-        numba.config.CACHE_DIR = asked or str((Path(base) if base else Path.home() / ".cache") / "spar_kit" / "numba")
+        config.CACHE_DIR = asked or str((Path(base) if base else Path.home() / ".cache") / "spar_kit" / "numba")
         dispatcher.enable_caching()
     except (RuntimeError, OSError, NumbaWarning):     # no home, or nothing there can be written
         pass
     finally:
-        numba.config.CACHE_DIR = asked
+        config.CACHE_DIR = asked
     return dispatcher
 
 # %% ../../nbs/scenes/20_rasterize.ipynb #98105391

@@ -242,11 +242,14 @@ class Scene:
         """The same scene seen through a choice of frames."""
         return replace(self, frames=tuple(frames))
 
-# %% ../../nbs/scenes/00_scene.ipynb #84571b0b
+# %% ../../nbs/scenes/00_scene.ipynb #4b84b784
 class Source(Protocol):
     """A place scenes come from. Implementations are small picklable dataclasses of paths and numbers."""
 
-    name: str      # the folder under `spar/`: "synthetic", "scannet", ...
+    @property
+    def name(self) -> str:
+        """The folder under `spar/`: "synthetic", "scannet", ..."""
+        ...
 
     def scenes(self, split: str | None = None) -> list[str]:
         """Scene names, in a fixed order; `split` is "train", "val" or None for all."""

@@ -6,14 +6,15 @@
 __all__ = ['PATTERNS', 'Material', 'Part', 'face_normals', 'transformed', 'stretched', 'rotation', 'tilted', 'box', 'lathe',
            'rod', 'cushion', 'prism']
 
-# %% ../../nbs/scenes/10_shapes.ipynb #1da694ba
+# %% ../../nbs/scenes/10_shapes.ipynb #103d4114
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-# %% ../../nbs/scenes/10_shapes.ipynb #84d36d19
+# %% ../../nbs/scenes/10_shapes.ipynb #4860973e
 @dataclass(frozen=True)
 class Material:
     """What a part looks like.
@@ -33,7 +34,8 @@ class Material:
     glow: float = 0.0
 
 
-PATTERNS = ("plain", "wood", "fabric", "tiles", "stripes", "books", "speckle", "screen", "sky", "art", "keys", "planks", "dial", "plaid")
+PATTERNS = ("plain", "wood", "fabric", "tiles", "stripes", "books", "speckle", "screen", "sky", "art", "keys", "planks", "plaid",
+            "plaster", "paper")
 
 
 @dataclass(frozen=True)
@@ -58,11 +60,11 @@ class Part:
         """The lowest and the highest corner, (3,) each."""
         return self.vertices.min(0), self.vertices.max(0)
 
-# %% ../../nbs/scenes/10_shapes.ipynb #7ac3745b
+# %% ../../nbs/scenes/10_shapes.ipynb #f3456f2d
 def face_normals(vertices: NDArray, triangles: NDArray) -> NDArray[np.float64]:
     """Unit normals (T, 3) of triangles by the right-hand rule; zero for a triangle without area."""
-    a, b, c = np.moveaxis(vertices[triangles], 1, 0)
-    n = np.cross(b - a, c - a)
+    corner = vertices[triangles]
+    n = np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])
     length = np.linalg.norm(n, axis=-1, keepdims=True)
     return n / np.where(length > 0, length, 1)
 
@@ -94,15 +96,32 @@ def tilted(part: Part, axis: int, angle: float, pivot: ArrayLike = (0, 0, 0)) ->
     R, pivot = rotation(axis, angle), np.asarray(pivot, np.float64)
     return transformed(part, R, pivot - R @ pivot)
 
-# %% ../../nbs/scenes/10_shapes.ipynb #90924d34
+# %% ../../nbs/scenes/10_shapes.ipynb #2662114e
+_QUADS = ((0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3))      # corners by x, y, z bit
+_BITS = np.array([[i, j, k] for i in (0, 1) for j in (0, 1) for k in (0, 1)])
+_BOX = np.array([tri for a, b, c, d in _QUADS for tri in ((a, b, c), (a, c, d))], np.int32)
+_BOX_NORMALS = np.repeat(face_normals(_BITS.astype(float), _BOX)[:, None], 3, 1)
+
+
 def box(material: Material, low: ArrayLike, high: ArrayLike, grain: int | None = None) -> Part:
     """An axis-aligned box between two corners (3,). The grain runs along its longest side unless told otherwise."""
-    low, high = np.asarray(low, np.float64), np.asarray(high, np.float64)
-    v = np.array([[(low, high)[i][0], (low, high)[j][1], (low, high)[k][2]] for i in (0, 1) for j in (0, 1) for k in (0, 1)])
-    quads = [(0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3)]
-    t = np.array([tri for a, b, c, d in quads for tri in ((a, b, c), (a, c, d))], np.int32)
-    n = np.repeat(face_normals(v, t)[:, None], 3, 1)
-    return Part(v, t, n, material, int((high - low).argmax()) if grain is None else grain)
+    ends = np.array([low, high], np.float64)
+    longest = int((ends[1] - ends[0]).argmax())
+    return Part(ends[_BITS, [0, 1, 2]], _BOX, _BOX_NORMALS, material, longest if grain is None else grain)
+
+
+@lru_cache
+def _ring(segments: int) -> NDArray[np.float64]:
+    turn = 2 * np.pi * np.arange(segments) / segments
+    return np.stack([np.cos(turn), np.sin(turn)], -1)
+
+
+@lru_cache
+def _rings(rows: int, segments: int) -> NDArray[np.int32]:
+    """The two triangles of every quad between neighbouring rings: (rows - 1, 2, segments, 3)."""
+    k, j = np.arange(rows - 1)[:, None] * segments, np.arange(segments)
+    a, b = k + j, k + (j + 1) % segments
+    return np.stack([np.stack([a, b, b + segments], -1), np.stack([a, b + segments, a + segments], -1)], 1).astype(np.int32)
 
 
 def lathe(material: Material, profile: Sequence[tuple[float, float]], at: ArrayLike = (0, 0, 0), segments: int = 16,
@@ -112,28 +131,23 @@ def lathe(material: Material, profile: Sequence[tuple[float, float]], at: ArrayL
     The profile runs with the outside on its right: from the axis at the bottom up the outer wall, and back to the axis.
     Neighbouring faces that meet at less than 40 degrees are shaded as one curve.
     """
-    p = np.asarray(profile, np.float64)
-    turn = 2 * np.pi * np.arange(segments) / segments
-    ring = np.stack([np.cos(turn), np.sin(turn)], -1)
-    v = np.concatenate([p[:, None, :1] * ring, np.broadcast_to(p[:, None, 1:], (len(p), segments, 1))], -1)
+    p, ring = np.asarray(profile, np.float64), _ring(segments)
+    v = np.empty((len(p), segments, 3))
+    v[..., :2], v[..., 2] = p[:, None, :1] * ring, p[:, 1:]
     step = np.diff(p, axis=0)
     slope = np.stack([step[:, 1], -step[:, 0]], -1) / np.maximum(np.linalg.norm(step, axis=1, keepdims=True), 1e-12)
-    tri, nor = [], []
-    for k in range(len(step)):
-        low, high = slope[k], slope[k]
-        if k > 0 and slope[k] @ slope[k - 1] > 0.766:
-            low = slope[k] + slope[k - 1]
-        if k + 1 < len(slope) and slope[k] @ slope[k + 1] > 0.766:
-            high = slope[k] + slope[k + 1]
-        n0, n1 = (np.concatenate([ring * s[0], np.full((segments, 1), s[1])], 1) / np.linalg.norm(s) for s in (low, high))
-        j, nxt = np.arange(segments), (np.arange(segments) + 1) % segments
-        a, b, c, d = k * segments + j, k * segments + nxt, (k + 1) * segments + nxt, (k + 1) * segments + j
-        if p[k, 0] > 0:
-            tri.append(np.stack([a, b, c], -1)); nor.append(np.stack([n0[j], n0[nxt], n1[nxt]], 1))
-        if p[k + 1, 0] > 0:
-            tri.append(np.stack([a, c, d], -1)); nor.append(np.stack([n0[j], n1[nxt], n1[j]], 1))
-    return Part(v.reshape(-1, 3) + np.asarray(at, np.float64), np.concatenate(tri).astype(np.int32), np.concatenate(nor),
-                material, grain)
+    curve = ((slope[1:] * slope[:-1]).sum(1) > 0.766)[:, None]
+    ends = np.stack([slope, slope])                                  # normals at the lower and at the upper end of each step
+    ends[0, 1:] += np.where(curve, slope[:-1], 0)
+    ends[1, :-1] += np.where(curve, slope[1:], 0)
+    ends /= np.maximum(np.linalg.norm(ends, axis=-1, keepdims=True), 1e-12)
+    n = np.empty((2, len(step), segments, 3))
+    n[..., :2], n[..., 2] = ends[..., None, :1] * ring, ends[..., None, 1]
+    nxt = np.roll(n, -1, 2)
+    corners = np.stack([np.stack([n[0], nxt[0], nxt[1]], -2), np.stack([n[0], nxt[1], n[1]], -2)], 1)
+    real = np.stack([p[:-1, 0] > 0, p[1:, 0] > 0], 1)                 # on the axis a quad is only one triangle
+    return Part(v.reshape(-1, 3) + np.asarray(at, np.float64), _rings(len(p), segments)[real].reshape(-1, 3),
+                corners[real].reshape(-1, 3, 3), material, grain)
 
 
 def rod(material: Material, start: ArrayLike, end: ArrayLike, radius: float, end_radius: float | None = None,
@@ -150,9 +164,9 @@ def rod(material: Material, start: ArrayLike, end: ArrayLike, radius: float, end
     return replace(transformed(made, np.stack([np.cross(y, z), y, z], -1), start), grain=int(np.abs(z).argmax()))
 
 
-def cushion(material: Material, low: ArrayLike, high: ArrayLike, power: float = 4.0, cells: int = 4) -> Part:
-    """A rounded box between two corners: the superellipsoid |x|^p + |y|^p + |z|^p = 1. power 2 is an ellipsoid, 8 nearly a box."""
-    low, high = np.asarray(low, np.float64), np.asarray(high, np.float64)
+@lru_cache
+def _ball(power: float, cells: int) -> tuple[NDArray[np.float64], NDArray[np.int32], NDArray[np.float64]]:
+    """Vertices, triangles and unscaled vertex normals of the superellipsoid in the unit box, on a grid of cells per cube face."""
     g = np.tan(np.linspace(-1, 1, cells + 1) * np.pi / 4)
     a, b = np.meshgrid(g, g, indexing="ij")
     grid = np.arange((cells + 1) ** 2).reshape(cells + 1, cells + 1)
@@ -167,10 +181,16 @@ def cushion(material: Material, low: ArrayLike, high: ArrayLike, power: float = 
             v.append(face.reshape(-1, 3))
     d = np.concatenate(v)
     d /= (np.abs(d) ** power).sum(-1, keepdims=True) ** (1 / power)
-    half, tris = (high - low) / 2, np.concatenate(t).astype(np.int32)
-    n = np.sign(d) * np.abs(d) ** (power - 1) / half
+    return d, np.concatenate(t).astype(np.int32), np.sign(d) * np.abs(d) ** (power - 1)
+
+
+def cushion(material: Material, low: ArrayLike, high: ArrayLike, power: float = 4.0, cells: int = 4) -> Part:
+    """A rounded box between two corners: the superellipsoid |x|^p + |y|^p + |z|^p = 1. power 2 is an ellipsoid, 8 nearly a box."""
+    low, high = np.asarray(low, np.float64), np.asarray(high, np.float64)
+    d, triangles, n = _ball(power, cells)
+    n = n / (high - low)
     n /= np.linalg.norm(n, axis=-1, keepdims=True)
-    return Part(d * half + (low + high) / 2, tris, n[tris], material, int((high - low).argmax()))
+    return Part(d * (high - low) / 2 + (low + high) / 2, triangles, n[triangles], material, int((high - low).argmax()))
 
 
 def prism(material: Material, outline: Sequence[tuple[float, float]], axis: int, start: float, end: float) -> Part:

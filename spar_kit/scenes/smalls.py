@@ -5,21 +5,20 @@
 # %% auto #0
 __all__ = ['screen', 'laptop', 'keyboard', 'mouse', 'tower', 'printer', 'phone', 'book', 'carton', 'vessel', 'lamp',
            'ceiling_light', 'plant', 'pillow', 'backpack', 'suitcase', 'shoes', 'bear', 'speaker', 'toaster',
-           'coffee_machine', 'paper_roll', 'framed', 'clock', 'door', 'doorframe', 'window', 'curtain', 'rug']
+           'coffee_machine', 'tray', 'paper_roll', 'framed', 'clock', 'door', 'doorframe', 'window', 'curtain', 'rug']
 
-# %% ../../nbs/scenes/12_smalls.ipynb #bac84128
+# %% ../../nbs/scenes/12_smalls.ipynb #303f8ccc
 from dataclasses import replace
 
 import numpy as np
 
-from .builders import DARK, GLASS, METAL, PAPER, WHITE, Form, Look, Top
+from .builders import DARK, GLASS, METAL, PAPER, WHITE, Form, Look, Top, muted
 from .shapes import Material, Part, box, cushion, lathe, prism, rod, rotation, stretched, tilted, transformed
 
-# %% ../../nbs/scenes/12_smalls.ipynb #81489106
+# %% ../../nbs/scenes/12_smalls.ipynb #8d9cc5a1
 def screen(w: float, d: float, h: float, look: Look, stand: bool = True) -> Form:
     """A flat panel with a bezel and a picture; a foot and a neck, or flat on the wall."""
-    hue = tuple(float(c) for c in look.rng.uniform(.1, .75, 3))
-    picture = Material("screen", hue, tuple(float(c) for c in look.rng.uniform(.3, .95, 3)), max(w, h), glow=.75) if look.coin(.65) else GLASS
+    picture = Material("screen", muted(look.rng, .1, .7), muted(look.rng, .4, .95), max(w, h), glow=.75) if look.coin(.65) else GLASS
     low = .1 * h if stand else 0.0
     y = 0.0 if stand else d / 2
     t = min(.05, d)
@@ -96,7 +95,7 @@ def carton(w: float, d: float, h: float, look: Look) -> Form:
     return Form([box(m, (-w / 2, -d / 2, 0), (w / 2, d / 2, h - .004)), box(look.tinted(.92), (-w / 2, -d / 2, h - .004), (-.004, d / 2, h)), box(look.tinted(.95), (.004, -d / 2, h - .004), (w / 2, d / 2, h)),
                  box(look.second, (-.025, -d / 2 - .001, .6 * h), (.025, d / 2 + .001, h + .001)), box(WHITE, (.1 * w, d / 2 - .002, .2 * h), (.4 * w, d / 2 + .001, .45 * h))], [Top(-w / 2 + .02, w / 2 - .02, -d / 2 + .02, d / 2 - .02, h + .001)])
 
-# %% ../../nbs/scenes/12_smalls.ipynb #88511665
+# %% ../../nbs/scenes/12_smalls.ipynb #78f57d48
 def vessel(w: float, d: float, h: float, look: Look, kind: str = "bowl") -> Form:
     """A turned hollow: "cup" and "kettle" have a handle, "bottle" a neck and a cap, "vase" flowers at times, "bin" a lid, "basket" grips."""
     r, m, t = min(w, d) / 2, look.main, .006
@@ -122,6 +121,7 @@ def vessel(w: float, d: float, h: float, look: Look, kind: str = "bowl") -> Form
         belly, neck = float(look.rng.uniform(.65, 1)), float(look.rng.uniform(.3, .6))
         body = h * (.55 if look.coin(.6) else 1)
         parts = [lathe(m, [(0, 0), (.5 * r, 0), (belly * r * .8, .12 * body), (belly * r, .35 * body), (.75 * r, .6 * body), (neck * r, .85 * body), (neck * r * 1.25, body), (neck * r * 1.25 - t, body), (neck * r - t, .85 * body), (0, .8 * body)], segments=18)]
+        parts.append(lathe(look.second, [(0, 0), (.56 * r, 0), (.56 * r, .02 * h), (0, .02 * h)], segments=18))
         if body < h:
             for k in range(6):
                 turn, tall = 2 * np.pi * k / 6, h - float(look.rng.uniform(0, .12)) * h
@@ -176,7 +176,7 @@ def plant(w: float, d: float, h: float, look: Look) -> Form:
             parts.append(rod(Material("plain", (.3, .38, .18)), (0, 0, .85 * pot), at, .006, .003, 5))
     return Form(parts)
 
-# %% ../../nbs/scenes/12_smalls.ipynb #c680b8eb
+# %% ../../nbs/scenes/12_smalls.ipynb #45339444
 def pillow(w: float, d: float, h: float, look: Look) -> Form:
     """A cushion with a seam and a button."""
     return Form([cushion(look.main, (-w / 2, -d / 2, 0), (w / 2, d / 2, h), 3.2, 6), cushion(look.second, (-w / 2, -d / 2, .44 * h), (w / 2, d / 2, .56 * h), 9), cushion(look.second, (-.02, -.02, h - .008), (.02, .02, h + .004), 2, 2)])
@@ -234,18 +234,26 @@ def coffee_machine(w: float, d: float, h: float, look: Look) -> Form:
                  lathe(GLASS, [(0, .08 * h), (.2 * w, .08 * h), (.27 * w, .25 * h), (.2 * w, .5 * h), (0, .5 * h)], (0, .2 * d, 0), 14), rod(DARK, (0, .2 * d, .62 * h), (0, .2 * d, .7 * h), .03), *(box(METAL, (x, d / 2 - .003, .84 * h), (x + .03, d / 2 + .002, .9 * h)) for x in (-.08, -.015, .05))])
 
 
+def tray(w: float, d: float, h: float, look: Look) -> Form:
+    """A board with a raised rim and two grips."""
+    rim = [box(look.main, (-w / 2, s * (d / 2 - .006) - .006, 0), (w / 2, s * (d / 2 - .006) + .006, h)) for s in (-1, 1)]
+    rim += [box(look.main, (s * (w / 2 - .006) - .006, -d / 2, 0), (s * (w / 2 - .006) + .006, d / 2, .7 * h)) for s in (-1, 1)]
+    grips = [rod(METAL, (s * (w / 2 - .012), -.06, h - .006), (s * (w / 2 - .012), .06, h - .006), .005, segments=6) for s in (-1, 1)]
+    return Form([box(look.second, (-w / 2, -d / 2, 0), (w / 2, d / 2, .008)), *rim, *grips])
+
+
 def paper_roll(w: float, d: float, h: float, look: Look) -> Form:
     """A roll with its tube, standing."""
     r = min(w, d) / 2
     return Form([lathe(look.main, [(.3 * r, 0), (r, 0), (r, h), (.3 * r, h), (.3 * r, 0)], segments=18), lathe(Material("plain", (.6, .5, .38)), [(.28 * r, .001), (.32 * r, .001), (.32 * r, h), (.28 * r, h), (.28 * r, .001)], segments=14)])
 
-# %% ../../nbs/scenes/12_smalls.ipynb #6383e4c0
+# %% ../../nbs/scenes/12_smalls.ipynb #9371a14c
 def framed(w: float, d: float, h: float, look: Look, kind: str = "picture") -> Form:
     """A panel in a frame that hangs on the wall: "picture", "mirror" or "whiteboard" (with a pen tray)."""
     b = .02 if kind == "whiteboard" else min(.05, .07 * w)
     rng = look.rng
     if kind == "picture":
-        face = Material("art", tuple(float(c) for c in rng.uniform(.2, .95, 3)), tuple(float(c) for c in rng.uniform(.1, .9, 3)), .5 * min(w, h))
+        face = Material("art", muted(rng, .3, .95), muted(rng, .1, .8), .5 * min(w, h))
     else:
         face = Material("plain", (.95, .95, .96), gloss=.6) if kind == "whiteboard" else Material("sky", (.70, .76, .80), (.50, .56, .60), h, gloss=1.0)
     y0, y1 = -d / 2, d / 2
@@ -274,7 +282,8 @@ def door(w: float, d: float, h: float, look: Look) -> Form:
     """A leaf with panels in a frame, and a handle."""
     f, m = .07, look.main
     leaf_w = w / 2 - f
-    parts = [box(look.second, (-w / 2, -d / 2, 0), (-w / 2 + f, d / 2 - .04, h)), box(look.second, (w / 2 - f, -d / 2, 0), (w / 2, d / 2 - .04, h)), box(look.second, (-w / 2, -d / 2, h - f), (w / 2, d / 2 - .04, h)), box(m, (-leaf_w, -d / 2, .005), (leaf_w, d / 2 - .06, h - f - .004), 2)]
+    parts = [box(look.second, (-w / 2, -d / 2, 0), (-w / 2 + f, d / 2 - .04, h)), box(look.second, (w / 2 - f, -d / 2, 0), (w / 2, d / 2 - .04, h)), box(look.second, (-w / 2, -d / 2, h - f), (w / 2, d / 2 - .04, h)), box(m, (-leaf_w, -d / 2, .012), (leaf_w, d / 2 - .06, h - f - .004), 2),
+             box(look.second, (-leaf_w, -d / 2, 0), (leaf_w, d / 2 - .03, .012))]
     rows = [(.12, .42), (.48, .92)] if look.coin() else [(.08, .3), (.36, .58), (.64, .94)]
     columns = [(-.85, .85)] if look.coin() else [(-.85, -.08), (.08, .85)]
     parts += [box(look.tinted(.88), (a * leaf_w, d / 2 - .062, z0 * (h - f)), (b * leaf_w, d / 2 - .052, z1 * (h - f)), 2) for z0, z1 in rows for a, b in columns]
@@ -303,9 +312,9 @@ def window(w: float, d: float, h: float, look: Look) -> Form:
 def curtain(w: float, d: float, h: float, look: Look) -> Form:
     """Folds hanging from a rail with rings."""
     n = max(4, round(w / .09))
-    xs = np.linspace(-w / 2, w / 2, n + 1)
+    xs, end = np.linspace(-w / 2 + .05, w / 2 - .05, n + 1), w / 2 - .02
     folds = [cushion(look.main, (a - .006, -d / 2 + (.03 if k % 2 else 0), 0), (b + .006, d / 2 - (0 if k % 2 else .03), h - .03), 3.5) for k, (a, b) in enumerate(zip(xs[:-1], xs[1:]))]
-    return Form([*folds, rod(METAL, (-w / 2 - .04, 0, h - .015), (w / 2 + .04, 0, h - .015), .012), *(cushion(METAL, (s * (w / 2 + .04) - .02, -.02, h - .035), (s * (w / 2 + .04) + .02, .02, h + .005), 2, 2) for s in (-1, 1))])
+    return Form([*folds, rod(METAL, (-end, 0, h - .02), (end, 0, h - .02), .012), *(cushion(METAL, (s * end - .02, -.02, h - .04), (s * end + .02, .02, h), 2, 2) for s in (-1, 1))])
 
 
 def rug(w: float, d: float, h: float, look: Look) -> Form:

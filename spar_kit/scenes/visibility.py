@@ -5,11 +5,10 @@
 # %% auto #0
 __all__ = ['VERSION', 'VisibilityRule', 'Visibility', 'raster_camera', 'sample_surface', 'see', 'fingerprint', 'save', 'load']
 
-# %% ../../nbs/scenes/21_visibility.ipynb #776f4781
+# %% ../../nbs/scenes/21_visibility.ipynb #b329072b
 import hashlib
 import zipfile
 import zlib
-from collections.abc import Iterator
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -126,11 +125,29 @@ def sample_surface(surface: Surface, groups: NDArray, count: int, samples: int
             points[group] = t[:, 0] + a * (t[:, 1] - t[:, 0]) + b * (t[:, 2] - t[:, 0])
     return points, source
 
-# %% ../../nbs/scenes/21_visibility.ipynb #020a621e
+# %% ../../nbs/scenes/21_visibility.ipynb #a8e71609
 @compiled
-def _find(points, group, P, depth, ids, near, tolerance, relative, found):               # type: ignore[no-untyped-def]
-    """Which points (N, 3), each of instance group[n], are visible in a depth and an instance image: fills `found` (N,)."""
-    height, width = depth.shape
+def _plane_depth(a, b, c, eye, point, z, P):                                             # type: ignore[no-untyped-def]
+    """Depth at which the ray from `eye` through `point` (at depth z) meets the plane of triangle abc, kept within its corners' depths."""
+    ux, uy, uz = np.float64(b[0]) - a[0], np.float64(b[1]) - a[1], np.float64(b[2]) - a[2]
+    vx, vy, vz = np.float64(c[0]) - a[0], np.float64(c[1]) - a[1], np.float64(c[2]) - a[2]
+    nx, ny, nz = uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx
+    to_plane = nx * (a[0] - eye[0]) + ny * (a[1] - eye[1]) + nz * (a[2] - eye[2])
+    to_point = nx * (point[0] - eye[0]) + ny * (point[1] - eye[1]) + nz * (point[2] - eye[2])
+    za = P[2, 0] * a[0] + P[2, 1] * a[1] + P[2, 2] * a[2] + P[2, 3]
+    zu, zv = P[2, 0] * ux + P[2, 1] * uy + P[2, 2] * uz, P[2, 0] * vx + P[2, 1] * vy + P[2, 2] * vz
+    low, high = za + min(0.0, zu, zv), za + max(0.0, zu, zv)
+    return min(max(z * to_plane / to_point, low), high) if to_point != 0 else low
+
+
+@compiled
+def _find(points, group, P, eye, triangle, numbers, vertices, triangles, limits, found):  # type: ignore[no-untyped-def]
+    """Which points (N, 3), point n on an object of number group[n], are visible in an image of triangles: fills `found` (N,).
+
+    limits: near plane [m], tolerance [m], tolerance as a share of depth. numbers: (T,) object of each triangle.
+    """
+    height, width = triangle.shape
+    near, tolerance, relative = limits
     for n in range(len(points)):
         x, y, z = points[n, 0], points[n, 1], points[n, 2]
         w = P[2, 0] * x + P[2, 1] * y + P[2, 2] * z + P[2, 3]
@@ -139,9 +156,13 @@ def _find(points, group, P, depth, ids, near, tolerance, relative, found):      
             u = np.floor((P[0, 0] * x + P[0, 1] * y + P[0, 2] * z + P[0, 3]) / w + 0.5)
             v = np.floor((P[1, 0] * x + P[1, 1] * y + P[1, 2] * z + P[1, 3]) / w + 0.5)
             if 0 <= u < width and 0 <= v < height:
-                d = depth[int(v), int(u)]
-                same = ids[int(v), int(u)] == group[n]
-                found[n] = d == 0 or w <= d or (same and w <= d + max(tolerance, relative * w))
+                t = triangle[int(v), int(u)]
+                if t < 0:
+                    found[n] = True
+                    continue
+                i, j, k = triangles[t, 0], triangles[t, 1], triangles[t, 2]
+                d = _plane_depth(vertices[i], vertices[j], vertices[k], eye, points[n], w, P)
+                found[n] = w <= d + (max(tolerance, relative * w) if numbers[t] == group[n] else 1e-6)
 
 # %% ../../nbs/scenes/21_visibility.ipynb #ec3948ee
 @compiled
@@ -181,20 +202,7 @@ def _measure(ids, centers, pixels, bounds, points):                             
                     best = (x - u) ** 2 + (y - v) ** 2
                     points[n, 0], points[n, 1] = x, y
 
-# %% ../../nbs/scenes/21_visibility.ipynb #52bb6838
-def _images(scene: Scene, numbers: NDArray, width: int) -> Iterator[tuple[Camera, NDArray, NDArray, NDArray]]:
-    """Per frame: raster camera, (3, 4) projection, depth and an image of object numbers, 0 for none; drawn from the mesh.
-
-    For a dataset without a mesh, the frame's own depth and instance images belong here.
-    """
-    pixels = np.empty(scene.surface.vertices.shape)
-    for frame in scene.frames:
-        camera = raster_camera(frame.color, width)
-        P = projection(camera, frame.camera_to_world)
-        depth, ids, _ = draw_surface(scene.surface, numbers, camera, P, pixels)
-        yield camera, P, depth, ids
-
-
+# %% ../../nbs/scenes/21_visibility.ipynb #cc2b3157
 def _number(ids: NDArray, triangle_instance: NDArray) -> NDArray[np.int32]:
     """(T,) 1 + the place of each triangle's instance in the ascending `ids`, 0 for structure and for ids that are not listed."""
     if not len(ids):
@@ -212,7 +220,7 @@ def _overlap(shared: NDArray[np.bool_]) -> NDArray[np.float32]:
     least = np.minimum.outer(seen.sum(1), seen.sum(1))
     return (seen @ seen.T) / np.maximum(least, 1)
 
-# %% ../../nbs/scenes/21_visibility.ipynb #2123c04b
+# %% ../../nbs/scenes/21_visibility.ipynb #7e54091e
 def _see(scene: Scene, rule: VisibilityRule, width: int) -> Visibility:
     objects = sorted(scene.instances, key=lambda instance: instance.id)
     ids = np.array([instance.id for instance in objects], np.int32)
@@ -224,16 +232,20 @@ def _see(scene: Scene, rule: VisibilityRule, width: int) -> Visibility:
     whole_number = numbers[source] if len(numbers) else np.zeros(len(source), np.int32)
 
     limits = (NEAR, rule.tolerance, rule.relative_tolerance)
+    vertices, triangles = np.ascontiguousarray(scene.surface.vertices, np.float32), np.ascontiguousarray(scene.surface.triangles, np.int32)
     pixels, bounds, points = np.empty(N, np.int32), np.empty((N, 4), np.int32), np.empty((N, 2))
     found, shared = np.empty(len(own), np.bool_), np.empty((len(scene.frames), len(whole)), np.bool_)
     size = np.ones((len(scene.frames), 2), np.int32)
     parts: list[tuple[NDArray, ...]] = [(np.empty(0, np.int32), np.empty(0, np.int32), pixels[:0], np.empty(0), bounds[:0], points[:0], middle[:0])]
-    for number, (camera, P, depth, image) in enumerate(_images(scene, numbers, width)):
-        world_to_camera = scene.frames[number].world_to_camera
+    room = np.empty((len(vertices), 3))
+    for number, frame in enumerate(scene.frames):
+        camera, world_to_camera, eye = raster_camera(frame.color, width), frame.world_to_camera, np.array(frame.camera_to_world[:3, 3], np.float64)
+        P = projection(camera, frame.camera_to_world)
+        _, image, triangle = draw_surface(scene.surface, numbers, camera, P, room)   # a dataset without a mesh: its own instance image here
         center = middle @ world_to_camera[:3, :3].T + world_to_camera[:3, 3]
         _measure(image, camera.project(center)[0], pixels, bounds, points)
-        _find(own, own_number, P, depth, image, *limits, found)
-        _find(whole, whole_number, P, depth, image, *limits, shared[number])
+        _find(own, own_number, P, eye, triangle, numbers, vertices, triangles, limits, found)
+        _find(whole, whole_number, P, eye, triangle, numbers, vertices, triangles, limits, shared[number])
         size[number] = camera.width, camera.height
         n = np.flatnonzero(pixels).astype(np.int32)
         share = found.reshape(N, rule.samples)[n].mean(1)
@@ -273,7 +285,7 @@ def see(scene: Scene, rule: VisibilityRule = VisibilityRule(), width: int = 320,
         save(table, cache, key)
     return table
 
-# %% ../../nbs/scenes/21_visibility.ipynb #086b4c6a
+# %% ../../nbs/scenes/21_visibility.ipynb #9d3963c5
 VERSION = 1     # of the file and of the rules above that the key cannot see; raise it when the same scene gives another table
 
 
@@ -305,8 +317,8 @@ def load(path: Path | str, key: str | None = None) -> Visibility:
             if key is not None and str(file["key"]) != key:
                 raise SceneError("made from another scene, or with other parameters", path, "key")
             columns = {f.name: file[f.name] for f in fields(Visibility) if f.name not in ("rule", "raster")}
-            *shares, samples, overlap_samples = file["rule"].tolist()
-            rule = VisibilityRule(*shares, samples=int(samples), overlap_samples=int(overlap_samples))
+            a, b, c, d, e, samples, overlap_samples = file["rule"].tolist()
+            rule = VisibilityRule(a, b, c, d, e, int(samples), int(overlap_samples))
             return Visibility(**columns, raster=(int(file["raster"][0]), int(file["raster"][1])), rule=rule)
     except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise SceneError(f"not a visibility table: {error}", path) from None

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['EXCLUDED_LABELS', 'Rules', 'Sightings', 'Observation', 'is_askable', 'in_camera', 'normal', 'clear_names', 'side',
            'firm_rounding', 'firm_order', 'Relation', 'to_observer', 'between', 'same_by_eye', 'from_new_place',
-           'yaw_pitch_roll', 'wrapped', 'rotation_between', 'link', 'observe', 'floor_points']
+           'yaw_pitch_roll', 'wrapped', 'rotation_between', 'link', 'chain', 'observe', 'floor_points']
 
 # %% ../../nbs/tasks/10_geometry.ipynb #0d676037
 from collections import Counter
@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..scenes.scene import Instance, Scene
 from ..scenes.visibility import Visibility
 
-# %% ../../nbs/tasks/10_geometry.ipynb #d69746f0
+# %% ../../nbs/tasks/10_geometry.ipynb #baa5ee25
 @dataclass(frozen=True)
 class Rules:
     """Every threshold between a scene and its questions. Lengths in metres, angles in degrees, image lengths in 1/1000."""
@@ -27,6 +27,7 @@ class Rules:
     min_objects: int = 3              # a frame with fewer clear objects tells little of a room
     min_side: float = 0.02            # thinner boxes are annotation noise, and 0 cm is no size
     max_side: float = 10.0            # longer than a room: a broken annotation
+    barely: float = 0.02              # an object that is not clear, yet of which this share is visible, could be counted either way
     # ranges
     depth: tuple[float, float] = (0.3, 8.0)       # nearer, the camera touches it; farther than SPAR's largest depths
     distance: tuple[float, float] = (0.3, 10.0)
@@ -64,9 +65,12 @@ class Rules:
     per_objects: int = 5              # questions about the same objects in one scene
     per_object: int = 10              # the same where a question is about one object
     per_frames: int = 10              # questions on the same images
-    candidates: int = 6000            # tuples looked at where there are too many to list
+    step: float = 1.2                 # answers of one kind differ by less than this factor; all kinds are asked equally often
+    step_share: float = 0.12          # of a task's questions in a scene, at most this share has answers on one step
+    state_share: float = 0.45         # and at most this share has the same word in a slot of a relation
+    candidates: int = 3000            # tuples looked at where there are too many to list
 
-# %% ../../nbs/tasks/10_geometry.ipynb #3bd41ab7
+# %% ../../nbs/tasks/10_geometry.ipynb #0f2b0a4a
 EXCLUDED_LABELS = frozenset(["wall", "floor", "ceiling", "remove", "split", "reflection", "structure", "lan", "object", "unknown", "unlabelled",
                              "unlabeled", "otherstructure", "otherfurniture", "otherprop", "person"])
 
@@ -104,6 +108,7 @@ class Observation:
         poses: (F, 4, 4) camera to world; intrinsics: (F, 3, 3) pixels; image_size: (F, 2) width, height of the colour camera.
         overlap: (F, F) shared visible surface over the smaller one's.
         links: frames worth pairing (m,) and which of them belong together (m, m), see `link`.
+        chains: sets of three frames (M, 3) and how far two of them are turned from the first (M, 2), see `chain`.
         seen: clear sightings in frames with enough objects; where markers may be drawn.
         glimpsed: every sighting, to be sure of "never", "first" and "nearest".
         floor: polygons (N, 2) of the floor where the scene states them; floor_points: (P, 2) else, points of the surface seen from above.
@@ -125,6 +130,7 @@ class Observation:
     image_size: NDArray[np.int64]
     overlap: NDArray[np.float32]
     links: tuple[NDArray[np.int64], NDArray[np.bool_]]
+    chains: tuple[NDArray[np.int32], NDArray[np.float64]]
     seen: Sightings
     glimpsed: Sightings
     floor: tuple[NDArray[np.float64], ...] = ()
@@ -187,7 +193,7 @@ def firm_order(first: NDArray, second: NDArray, rules: Rules) -> NDArray[np.bool
     larger = np.maximum(first, second)
     return np.asarray(np.abs(first - second) >= (1 + rules.band) * np.maximum(rules.nearer, rules.nearer_share * larger))
 
-# %% ../../nbs/tasks/10_geometry.ipynb #a70b44b1
+# %% ../../nbs/tasks/10_geometry.ipynb #cd5af4db
 class Relation(NamedTuple):
     """relation (n, S) int8 slots; offset (n, S) exact metres of the same sign; firm (n,) no slot is near its threshold, not all are empty."""
     relation: NDArray[np.int8]
@@ -206,7 +212,7 @@ def to_observer(position: NDArray, distance: NDArray, rules: Rules) -> Relation:
         position: (n, 3) right, down, forward of the observer, metres.
         distance: (n,) Euclidean, metres.
     """
-    offset = position * [1, 1, -1]
+    offset = position * [1, 1, -1] + 0.0             # no negative zero
     threshold = np.concatenate([_lateral(distance, rules).repeat(2, -1), np.full((*distance.shape, 1), rules.frontal)], -1)
     code, firm = side(offset, threshold, rules.band)
     return Relation(code, offset, firm.all(-1) & (code != 0).any(-1))
@@ -280,7 +286,25 @@ def link(frames: NDArray, poses: NDArray, overlap: NDArray, rules: Rules, most: 
     moved |= rotation_between(poses[:, None], poses[None]) >= rules.rotation
     return frames, (share >= rules.overlap[0]) & (share <= rules.overlap[1]) & moved & ~np.eye(len(frames), dtype=bool)
 
-# %% ../../nbs/tasks/10_geometry.ipynb #0f5b7418
+# %% ../../nbs/tasks/10_geometry.ipynb #b7bbcd9c
+def chain(links: tuple[NDArray[np.int64], NDArray[np.bool_]], poses: NDArray, overlap: NDArray, rules: Rules) -> tuple[NDArray[np.int32], NDArray]:
+    """(M, 3) different chains of three frames, of which no two share more than the rule allows, and (M, 2) how far, in degrees, the second and
+    the third are turned from the first. The first is an end or the middle. A fixed random choice where there are many."""
+    frames, linked = links
+    edges, rng = np.argwhere(linked), np.random.default_rng(0)
+    if not len(edges):
+        return np.zeros((0, 3), np.int32), np.zeros((0, 2))
+    degree = linked.sum(1)
+    start = np.cumsum(degree) - degree
+    a, b = edges[rng.integers(len(edges), size=2 * rules.candidates)].T        # argwhere lists the neighbours of each frame together
+    c = edges[start[b] + (rng.random(len(b)) * degree[b]).astype(np.int64), 1]
+    sets = np.stack([a, b, c], 1)[(c != a) & (overlap[frames[a], frames[c]] <= rules.overlap[1])]
+    sets = np.unique(sets, axis=0)
+    order = np.array([[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0]])[rng.choice(4, len(sets), p=[1 / 3, 1 / 3, 1 / 6, 1 / 6])]
+    sets = np.unique(frames[np.take_along_axis(sets, order, 1)], axis=0)
+    return sets.astype(np.int32), rotation_between(poses[sets[:, :1]], poses[sets[:, 1:]])
+
+# %% ../../nbs/tasks/10_geometry.ipynb #c8891c58
 def observe(scene: Scene, visibility: Visibility, rules: Rules = Rules(), exclude_labels: Collection[str] = EXCLUDED_LABELS) -> Observation:
     """What tasks see of a scene. Objects that are not askable are left out, and so are sightings that are not finite."""
     askable = sorted((i for i in scene.instances if is_askable(i, rules, exclude_labels)), key=lambda i: i.id)
@@ -310,12 +334,13 @@ def observe(scene: Scene, visibility: Visibility, rules: Rules = Rules(), exclud
     enough = np.bincount(glimpsed.frame[clear], minlength=F) >= rules.min_objects
     keep = np.flatnonzero(clear & enough[glimpsed.frame])
     seen = _sightings(visibility, rows[keep], objects[keep], center[keep], F)
+    links = link(np.flatnonzero(np.diff(seen.start)), poses, visibility.overlap, rules)
     return Observation(
         scene.name, scene.source, ids, labels, np.unique(["", *kinds], return_inverse=True)[1][1:].astype(np.int32),
         np.array([kind in sole for kind in kinds], bool), np.array([bearers[kind] == 1 for kind in kinds], bool), centers, column((i.box.size for i in askable), (3,)), column((i.box.yaw for i in askable), ()),
         np.array([f.index for f in scene.frames], np.int64), poses, stack((f.color.intrinsics for f in scene.frames), (3, 3)),
         np.array([(f.color.width, f.color.height) for f in scene.frames], np.int64).reshape(F, 2), np.asarray(visibility.overlap),
-        link(np.flatnonzero(np.diff(seen.start)), poses, visibility.overlap, rules), seen, glimpsed, tuple(scene.floor), None if scene.floor else floor_points(scene), rules)
+        links, chain(links, poses, visibility.overlap, rules), seen, glimpsed, tuple(scene.floor), None if scene.floor else floor_points(scene), rules)
 
 
 def floor_points(scene: Scene, height: float = 2.0, cell: float = 0.1) -> NDArray[np.float64]:

@@ -7,16 +7,16 @@ __all__ = ['as_seen', 'two_objects', 'spatial_imagination_oc', 'spatial_imaginat
            'spatial_imagination_oc_video_hard', 'spatial_imagination_oo', 'spatial_imagination_oo_mv',
            'spatial_imagination_oo_video', 'spatial_imagination_oo_video_hard', 'spatial_imagination_map_mv', 'on_map']
 
-# %% ../../nbs/tasks/45_imagination.ipynb #9df099ad
+# %% ../../nbs/tasks/45_imagination.ipynb #c16933b2
 import numpy as np
 from numpy.typing import NDArray
 
 from .geometry import Observation, Relation, Rules, firm_rounding, from_new_place, in_camera, to_observer
 from .reasoning import five
-from .sampling import candidates, caps, choose, codes, distinct, draw, every, facts, video, view_sets, within
+from .sampling import candidates, caps, choose, codes, distinct, draw, every, facts, shares, video, view_sets, within
 from .task import TASKS, Facts
 
-# %% ../../nbs/tasks/45_imagination.ipynb #45f8c67a
+# %% ../../nbs/tasks/45_imagination.ipynb #6be4e39a
 def as_seen(poses: NDArray, points: NDArray) -> NDArray[np.float64]:
     """World points (n, 3) as right, down, forward of cameras (n, 4, 4), where down is the world's: the view before the move, metres."""
     seen = in_camera(poses, points)
@@ -54,7 +54,7 @@ def _imagine(name: str, observation: Observation, rng: np.random.Generator, coun
         keep &= found.firm
         states.append(found)
     picks, after = picks.take(keep), states[0].relation[keep]
-    rows = choose(rng, count, [after[:, 3:], after], *caps(observation, picks))
+    rows = choose(rng, count, [after[:, 3:], after], *caps(observation, picks), *shares(after, rules.state_share, count))
     numbers = {"relation": states[0].relation[keep][rows], "offset": states[0].offset[keep][rows]}
     if len(states) == 2:
         numbers |= {"before": states[1].relation[keep][rows], "before_offset": states[1].offset[keep][rows]}
@@ -108,7 +108,7 @@ def spatial_imagination_oo_video_hard(observation: Observation, rng: np.random.G
     """As `spatial_imagination_oo_video`, nothing drawn: objects are named, and each name is borne once in the scene."""
     return _imagine("spatial_imagination_oo_video_hard", observation, rng, count)
 
-# %% ../../nbs/tasks/45_imagination.ipynb #eda7a230
+# %% ../../nbs/tasks/45_imagination.ipynb #3dbd81a0
 def spatial_imagination_map_mv(observation: Observation, rng: np.random.Generator, count: int) -> Facts:
     """Three images with the boxes of 3 to 7 objects; number (n,) how many; objects, view (n, 7), marks (n, 7, 4) and position (n, 7, 2) right,
     forward of the first camera in the horizontal plane, metres: the first `number` of each row, the rest is 0 (view -1)."""
@@ -117,7 +117,7 @@ def spatial_imagination_map_mv(observation: Observation, rng: np.random.Generato
     sets = view_sets(observation, rng, max(200, 4 * count))
     parts = []
     for k in range(low, high + 1):
-        picks = draw(seen, sets, k, max(rules.candidates // 4, 20 * count), rng)
+        picks = draw(seen, sets, k, max(rules.candidates // 8, 8 * count), rng)
         centers = observation.centers[seen.object[picks.rows]]
         position = on_map(observation.poses[picks.frames[:, 0]], centers)
         keep = every(np.ptp(picks.view, axis=1) > 0, firm_rounding(position, .1, rules.rounding), np.linalg.norm(position, axis=-1) <= rules.distance[1],

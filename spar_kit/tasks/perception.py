@@ -7,22 +7,22 @@ __all__ = ['depth_prediction_oc', 'depth_prediction_oc_mv', 'depth_prediction_oo
            'distance_prediction_oc', 'distance_prediction_oc_mv', 'distance_prediction_oo', 'distance_prediction_oo_mv',
            'distance_prediction_oo_video', 'spatial_volume_infer']
 
-# %% ../../nbs/tasks/20_perception.ipynb #6d4eefae
+# %% ../../nbs/tasks/20_perception.ipynb #b35237ac
 import numpy as np
 
 from .geometry import Observation, firm_rounding
-from .sampling import bins, candidates, caps, choose, codes, every, facts, within
+from .sampling import candidates, caps, choose, every, facts, shares, steps, within
 from .task import Facts
 
-# %% ../../nbs/tasks/20_perception.ipynb #00e71b5b
+# %% ../../nbs/tasks/20_perception.ipynb #46583713
 def _depth_oc(name: str, observation: Observation, rng: np.random.Generator, count: int) -> Facts:
     rules, seen = observation.rules, observation.seen
     picks = candidates(name, observation, rng, count)
     z = seen.center[picks.rows, 2]
     picks = picks.take(keep := every(within(z, rules.depth), firm_rounding(z, .1, rules.rounding)))
     given, answer = z[keep].T
-    strata = codes(bins(np.log(answer / given), 6), bins(np.log(answer), 5))
-    rows = choose(rng, count, strata, *caps(observation, picks))
+    strata = [steps(answer, rules.step), steps(answer / given, rules.step)]
+    rows = choose(rng, count, strata, *caps(observation, picks), *shares(strata[0], rules.step_share, count))
     return facts(name, observation, picks.take(rows), {"given": given[rows], "answer": answer[rows]})
 
 
@@ -35,7 +35,7 @@ def depth_prediction_oc_mv(observation: Observation, rng: np.random.Generator, c
     """As `depth_prediction_oc`, on two of three images; each depth in the camera of the image with that object's marker."""
     return _depth_oc("depth_prediction_oc_mv", observation, rng, count)
 
-# %% ../../nbs/tasks/20_perception.ipynb #ac9eb4be
+# %% ../../nbs/tasks/20_perception.ipynb #fde6ff0e
 def _depth_oo(name: str, observation: Observation, rng: np.random.Generator, count: int) -> Facts:
     rules, seen = observation.rules, observation.seen
     picks = candidates(name, observation, rng, count)
@@ -43,7 +43,7 @@ def _depth_oo(name: str, observation: Observation, rng: np.random.Generator, cou
     answer = np.abs(z[:, 2] - z[:, 1])
     keep = every(within(z, rules.depth), firm_rounding(z[:, 0], .1, rules.rounding), firm_rounding(answer, .1, rules.rounding))
     picks, z, answer = picks.take(keep), z[keep], answer[keep]
-    strata = codes(bins(np.log(answer + .2), 8), bins(np.log(z[:, 0]), 3))
+    strata = [steps(answer + .2, rules.step), steps(z[:, 0], rules.step)]
     rows = choose(rng, count, strata, *caps(observation, picks))
     return facts(name, observation, picks.take(rows), {"given": z[rows, 0], "depth": z[rows, 1:], "answer": answer[rows]})
 
@@ -57,7 +57,7 @@ def depth_prediction_oo_mv(observation: Observation, rng: np.random.Generator, c
     """As `depth_prediction_oo`, over three images; each depth in the camera of the image with that object's marker."""
     return _depth_oo("depth_prediction_oo_mv", observation, rng, count)
 
-# %% ../../nbs/tasks/20_perception.ipynb #d899a191
+# %% ../../nbs/tasks/20_perception.ipynb #5f549f94
 def _distance_oc(name: str, observation: Observation, rng: np.random.Generator, count: int) -> Facts:
     rules, seen = observation.rules, observation.seen
     picks = candidates(name, observation, rng, count)
@@ -65,7 +65,8 @@ def _distance_oc(name: str, observation: Observation, rng: np.random.Generator, 
     answer = np.linalg.norm(observation.centers[seen.object[picks.rows[:, 0]]] - observer, axis=-1)
     keep = every(within(answer, rules.distance), firm_rounding(answer, .1, rules.rounding))
     picks, answer = picks.take(keep), answer[keep]
-    rows = choose(rng, count, codes(bins(np.log(answer), 12), picks.view), *caps(observation, picks))
+    step = steps(answer, rules.step)
+    rows = choose(rng, count, [step, picks.view], *caps(observation, picks), *shares(step, rules.step_share, count))
     return facts(name, observation, picks.take(rows), {"answer": answer[rows]})
 
 
@@ -78,7 +79,7 @@ def distance_prediction_oc_mv(observation: Observation, rng: np.random.Generator
     """Object red on any of three images; answer (n,) distance of its centre to the first camera, metres."""
     return _distance_oc("distance_prediction_oc_mv", observation, rng, count)
 
-# %% ../../nbs/tasks/20_perception.ipynb #a422fa0d
+# %% ../../nbs/tasks/20_perception.ipynb #7cad168f
 def _distance_oo(name: str, observation: Observation, rng: np.random.Generator, count: int) -> Facts:
     rules, seen = observation.rules, observation.seen
     picks = candidates(name, observation, rng, count)
@@ -86,7 +87,8 @@ def _distance_oo(name: str, observation: Observation, rng: np.random.Generator, 
     answer = np.linalg.norm(red - blue, axis=-1)
     keep = every(within(answer, rules.distance), firm_rounding(answer, .1, rules.rounding))
     picks, answer = picks.take(keep), answer[keep]
-    rows = choose(rng, count, bins(np.log(answer), 12), *caps(observation, picks))
+    step = steps(answer, rules.step)
+    rows = choose(rng, count, step, *caps(observation, picks), *shares(step, rules.step_share, count))
     return facts(name, observation, picks.take(rows), {"answer": answer[rows]})
 
 
@@ -104,7 +106,7 @@ def distance_prediction_oo_video(observation: Observation, rng: np.random.Genera
     """Objects red, blue on two frames (`view`) of a video of 32; answer (n,) distance between their centres, metres."""
     return _distance_oo("distance_prediction_oo_video", observation, rng, count)
 
-# %% ../../nbs/tasks/20_perception.ipynb #d838016e
+# %% ../../nbs/tasks/20_perception.ipynb #99a1ccbf
 def spatial_volume_infer(observation: Observation, rng: np.random.Generator, count: int) -> Facts:
     """Object red (a box) in one image; size (n, 3) length, width, height, metres; length >= width."""
     name, rules, seen = "spatial_volume_infer", observation.rules, observation.seen
@@ -114,6 +116,6 @@ def spatial_volume_infer(observation: Observation, rng: np.random.Generator, cou
     size = np.concatenate([np.sort(size[:, :2], 1)[:, ::-1], size[:, 2:]], 1)
     keep = every(firm_rounding(size, .01, rules.rounding))
     picks, size = picks.take(keep), size[keep]
-    group, frames = caps(observation, picks)
-    rows = choose(rng, count, bins(np.log(size).mean(1), 8), (group[0], rules.per_objects), frames)
+    limits = caps(observation, picks)
+    rows = choose(rng, count, steps(np.prod(size, 1) ** (1 / 3), rules.step), *limits, (limits[1][0], rules.per_objects))
     return facts(name, observation, picks.take(rows), {"size": size[rows]})

@@ -6,16 +6,16 @@
 __all__ = ['distance_infer_center_oo', 'distance_infer_center_oo_mv', 'distance_infer_center_oc', 'distance_infer_center_oc_mv',
            'obj_spatial_relation_oo', 'obj_spatial_relation_oc_mv', 'obj_spatial_relation_oo_mv', 'five']
 
-# %% ../../nbs/tasks/40_reasoning.ipynb #7961dc50
+# %% ../../nbs/tasks/40_reasoning.ipynb #34e78a17
 import numpy as np
 from numpy.typing import NDArray
 
-from .crossview import pick_boxes, row_table
+from .crossview import box_ranks, pick_boxes, row_table
 from .geometry import Observation, Relation, Rules, between, firm_order, in_camera, same_by_eye, side, to_observer
-from .sampling import candidates, caps, choose, codes, every, facts, halves, view_sets, within
+from .sampling import candidates, caps, choose, codes, every, facts, halves, level, shares, view_sets, within
 from .task import TASKS, Facts
 
-# %% ../../nbs/tasks/40_reasoning.ipynb #9037e24c
+# %% ../../nbs/tasks/40_reasoning.ipynb #5bb39b7b
 def _infer_oo(name: str, observation: Observation, rng: np.random.Generator, count: int) -> Facts:
     rules, seen = observation.rules, observation.seen
     picks = candidates(name, observation, rng, count)
@@ -25,7 +25,7 @@ def _infer_oo(name: str, observation: Observation, rng: np.random.Generator, cou
     keep = every(within(distance, rules.distance), firm_order(distance[:, 0], distance[:, 1], rules))
     picks, distance, labels = picks.take(keep), distance[keep], observation.label[objects[keep, 1:]]
     nearer = np.take_along_axis(labels, distance.argsort(1), 1)
-    rows = choose(rng, count, codes(nearer), *caps(observation, picks))
+    rows = choose(rng, count, codes(nearer), *caps(observation, picks, alike=2))
     picks, distance = picks.take(rows), distance[rows]
     farthest, green_right = halves(rng, len(rows)), halves(rng, len(rows))
     swap = ((distance[:, 0] > distance[:, 1]) == farthest) != green_right
@@ -43,12 +43,13 @@ def distance_infer_center_oo_mv(observation: Observation, rng: np.random.Generat
     """As `distance_infer_center_oo`, over three images."""
     return _infer_oo("distance_infer_center_oo_mv", observation, rng, count)
 
-# %% ../../nbs/tasks/40_reasoning.ipynb #dbd74df9
+# %% ../../nbs/tasks/40_reasoning.ipynb #8ac5736b
 def _infer_oc(name: str, observation: Observation, rng: np.random.Generator, count: int) -> Facts:
     rules, seen, table = observation.rules, observation.seen, row_table(observation)
     F, n = table.shape
     glimpsed = np.zeros((F, n), bool)
-    glimpsed[observation.glimpsed.frame, observation.glimpsed.object] = True
+    barely = observation.glimpsed.clear | (observation.glimpsed.fraction >= rules.barely)
+    glimpsed[observation.glimpsed.frame, observation.glimpsed.object] = barely
     if TASKS[name].views == "single":
         sets = rng.permutation(np.flatnonzero((table >= 0).sum(1) >= 4))[:max(300, 3 * count), None].astype(np.int32)
     else:
@@ -60,13 +61,13 @@ def _infer_oc(name: str, observation: Observation, rng: np.random.Generator, cou
     away = observation.centers - observation.poses[sets[:, 0], None, :3, 3]
     distance = np.linalg.norm(away, axis=-1)
     ahead = (away * observation.poses[sets[:, 0], None, :3, 2]).sum(-1)
-    in_any = glimpsed[sets].any(1)
+    in_any = np.asarray(glimpsed[sets].any(1))
     sign = np.where(farthest, -1, 1)[:, None]
     ranked = np.where(in_any, sign * distance, np.inf)
     order = ranked.argsort(1)[:, :2] if n > 1 else np.zeros((len(sets), 2), np.int64)
     best = order[:, 0]
     two = np.take_along_axis(distance, order, 1)
-    shown = (table[sets] >= 0).any(1)
+    shown = np.asarray((table[sets] >= 0).any(1))
     number = np.arange(len(sets))
     keep = every(in_any.sum(1) > 1, firm_order(two[:, 0], two[:, 1], rules), within(two[:, 0], rules.distance), shown[number, best], shown.sum(1) >= 4)
     if TASKS[name].views == "single":                               # also by depth, or there are two right answers
@@ -81,14 +82,12 @@ def _infer_oc(name: str, observation: Observation, rng: np.random.Generator, cou
     valid = np.take_along_axis(shown & (np.arange(n) != best[:, None]), shuffled, 1)
     boxes = seen.box[rows].astype(np.int64)
     offers = np.take_along_axis(boxes, shuffled[..., None], 1)
-    larger = rng.integers(4, size=len(sets))
-    places, found = pick_boxes(boxes[number, best], offers, valid, larger, rules.option_iou)
+    places, found = pick_boxes(boxes[number, best], offers, valid.astype(np.int64), rng.integers(4, size=(len(sets), 2)), rules.option_iou)
     options = np.concatenate([best[:, None], np.take_along_axis(shuffled, places, 1)], 1)
-    area = np.prod(offers[..., 2:] - offers[..., :2], -1)
-    gold_area = np.prod(boxes[number, best][:, 2:] - boxes[number, best][:, :2], -1)
-    rank = (np.take_along_axis(area, places, 1) > gold_area[:, None]).sum(1)
     good = np.flatnonzero(found)
-    pick = good[choose(rng, count, codes(farthest[good], rank[good]), (codes(np.sort(sets[good], 1), farthest[good]), 1), (best[good], 2 * rules.per_object))]
+    larger, below = box_ranks(np.take_along_axis(boxes, options[..., None], 1)[good])
+    limits = [(codes(np.sort(sets[good], 1), farthest[good]), 1), (best[good], 2 * rules.per_object), *level(farthest[good], below), *level(farthest[good], larger)]
+    pick = good[choose(rng, count, [farthest[good], below, larger], *limits)]
     chosen = options[pick]
     return _oc_facts(name, observation, sets[pick], chosen, np.take_along_axis(view[pick], chosen, 1), np.take_along_axis(rows[pick], chosen, 1), farthest[pick])
 
@@ -109,7 +108,7 @@ def distance_infer_center_oc_mv(observation: Observation, rng: np.random.Generat
     """As `distance_infer_center_oc`, over three images: the nearest to (farthest from) the first camera of all objects in any of them."""
     return _infer_oc("distance_infer_center_oc_mv", observation, rng, count)
 
-# %% ../../nbs/tasks/40_reasoning.ipynb #4c1c844c
+# %% ../../nbs/tasks/40_reasoning.ipynb #0acf5a10
 def obj_spatial_relation_oo(observation: Observation, rng: np.random.Generator, count: int) -> Facts:
     """Objects red, blue (boxes) in one image; relation (n, 3) int8: left -1 / right +1, above -1 / below +1, closer -1 / farther +1, 0 empty;
     offset (n, 3) red minus blue: right, down, distance to the camera, metres."""
@@ -120,10 +119,10 @@ def obj_spatial_relation_oo(observation: Observation, rng: np.random.Generator, 
     found = between(red, blue, far[:, 0], far[:, 1], rules)
     keep = every(found.firm, same_by_eye(found, red, blue, rules), within(seen.center[picks.rows, 2], rules.depth))
     picks, relation, offset = picks.take(keep), found.relation[keep], found.offset[keep]
-    rows = choose(rng, count, codes(relation), *caps(observation, picks))
+    rows = choose(rng, count, codes(relation), *caps(observation, picks), *shares(relation, rules.state_share, count))
     return facts(name, observation, picks.take(rows), {"relation": relation[rows], "offset": offset[rows]})
 
-# %% ../../nbs/tasks/40_reasoning.ipynb #0e99f33f
+# %% ../../nbs/tasks/40_reasoning.ipynb #ed8a27d4
 def obj_spatial_relation_oc_mv(observation: Observation, rng: np.random.Generator, count: int) -> Facts:
     """Object red (a box) on any of three images, seen from the first camera; relation (n, 3) int8: left -1 / right +1, above -1 / below +1,
     front -1 / behind +1, 0 empty; offset (n, 3) right, down, backward, metres."""
@@ -134,7 +133,7 @@ def obj_spatial_relation_oc_mv(observation: Observation, rng: np.random.Generato
     found = to_observer(position, distance, rules)
     keep = found.firm & within(distance, rules.distance)
     picks, relation, offset = picks.take(keep), found.relation[keep], found.offset[keep]
-    rows = choose(rng, count, [relation[:, 2:], relation], *caps(observation, picks))
+    rows = choose(rng, count, [relation[:, 2:], relation[:, 1:], relation], *caps(observation, picks), *shares(relation, rules.state_share, count))
     return facts(name, observation, picks.take(rows), {"relation": relation[rows], "offset": offset[rows]})
 
 
@@ -147,7 +146,7 @@ def obj_spatial_relation_oo_mv(observation: Observation, rng: np.random.Generato
     red, blue = in_camera(observation.poses[picks.frames[:, :1]], centers).swapaxes(0, 1)
     relation, offset, keep = five(red, blue, rules)
     picks, relation, offset = picks.take(keep), relation[keep], offset[keep]
-    rows = choose(rng, count, [relation[:, 3:], relation], *caps(observation, picks))
+    rows = choose(rng, count, [relation[:, 3:], relation], *caps(observation, picks), *shares(relation, rules.state_share, count))
     return facts(name, observation, picks.take(rows), {"relation": relation[rows], "offset": offset[rows]})
 
 

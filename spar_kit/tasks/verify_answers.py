@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['SLACK', 'Answer', 'check_answer', 'check_options', 'check_claim', 'item_names', 'check_units', 'Quantity', 'Size',
-           'Region', 'overlap', 'Position', 'Movement', 'Slot', 'Relation', 'Choice']
+           'Region', 'overlap', 'Position', 'Movement', 'Slot', 'Relation', 'Choice', 'Places', 'Frames', 'Order',
+           'Count', 'Pick']
 
-# %% ../../nbs/tasks/79_verify_answers.ipynb #f60da1de
+# %% ../../nbs/tasks/79_verify_answers.ipynb #5c422bac
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,7 @@ from typing import Any, Protocol
 
 from .verify_disk import Vec, Wrong
 from .verify_item import Item
-from .verify_text import (PAIRS, boxes, camera_points, movement, numbers, about_objects, ordinals, read_relation, relation_words, squeeze, told_movement,
+from .verify_text import (PAIRS, boxes, camera_points, movement, counts, numbers, about_objects, ordinals, read_relation, relation_words, squeeze, told_movement,
                                         units, without_names)
 
 # %% ../../nbs/tasks/79_verify_answers.ipynb #486ba5ee
@@ -189,7 +190,7 @@ class Size:
 
 _SIDES = (("length", "long"), ("width", "wide"), ("height", "high", "tall"))
 
-# %% ../../nbs/tasks/79_verify_answers.ipynb #2fae557f
+# %% ../../nbs/tasks/79_verify_answers.ipynb #07bce1b3
 @dataclass(frozen=True)
 class Region:
     """A box in one image, and optionally which image.
@@ -215,7 +216,7 @@ class Region:
         return (self.view is None or value[4] == self.view) and all(abs(a - b) <= 1.01 for a, b in zip(value, self.box))
 
     def apart(self, a: Sequence[Any], b: Sequence[Any], item: Item) -> bool:
-        return a[4] != b[4] or overlap(a, b) <= item.rules.option_overlap + .02
+        return a[4] != b[4] or overlap(a, b) <= item.rules.option_iou + .02
 
     def told(self, item: Item) -> str:
         found, images = boxes(item.answer), ordinals(item.answer)
@@ -425,3 +426,124 @@ class Choice:
         if found and (len(found) > len(order) or any(abs(n - self.values[self.among.index(k)]) > .05 + SLACK for n, k in zip(found, order))):
             return f"{found} are not its distances"
         return "no unit" if found and "m" not in units(text) else ""
+
+# %% ../../nbs/tasks/79_verify_answers.ipynb #afb73479
+@dataclass(frozen=True)
+class Places:
+    """Positions on a map, right and forward of the first camera, exact metres."""
+    places: tuple[tuple[float, float], ...]
+
+    def __str__(self) -> str:
+        return " ".join(f"Object{k} ({x:.3f}, {y:.3f})" for k, (x, y) in enumerate(self.places))
+
+    def told(self, item: Item) -> str:
+        found = re.findall(r"Object(\d+) :\((-?\d+\.\d),(-?\d+\.\d)\)", item.answer)
+        if [int(k) for k, _, _ in found] != list(range(len(self.places))):
+            return "the objects are not those of the question, each once and in order"
+        wrong = [k for k, x, y in found if max(abs(float(x) - self.places[int(k)][0]), abs(float(y) - self.places[int(k)][1])) > .05 + SLACK]
+        return f"Object{wrong[0]} lies elsewhere" if wrong else ""
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Frame numbers, 0-based and ascending."""
+    frames: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return str(list(self.frames))
+
+    def told(self, item: Item) -> str:
+        lists = re.findall(r"\[([\d, ]*)\]", item.answer)
+        return "" if len(lists) == 1 and [int(v) for v in lists[0].split(",")] == list(self.frames) else "the list is another one"
+
+
+@dataclass(frozen=True)
+class Order:
+    """Names in the order of their coming, with the frames in which they come."""
+    names: tuple[str, ...]
+    frames: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name} ({frame})" for name, frame in zip(self.names, self.frames))
+
+    def reads(self, text: str) -> tuple[str, ...] | None:
+        return tuple(squeeze(part) for part in text.split(",")) if text.strip() else None
+
+    def right(self, value: tuple[str, ...]) -> bool:
+        return value == tuple(squeeze(name) for name in self.names) or ", ".join(value) == ", ".join(squeeze(name) for name in self.names)
+
+    def told(self, item: Item) -> str:
+        text = squeeze(item.answer)
+        at = dict[str, int]()
+        for name in sorted((squeeze(name) for name in self.names), key=len, reverse=True):      # "office chair" before "chair"
+            found = re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text)
+            if not found:
+                return f"{name!r} is not named"
+            at[name] = found.start()
+            text = text[:found.start()] + "\u00a7" * len(name) + text[found.end():]
+        if sorted(at, key=lambda name: at[name]) != [squeeze(name) for name in self.names]:
+            return "the names come in another order"
+        cited = [int(v) for v in re.findall(r"\d+", text)]
+        return "" if not cited or cited == list(self.frames) else f"it cites the frames {cited}"
+
+
+@dataclass(frozen=True)
+class Count:
+    """How many objects of a name there are."""
+    value: int
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.value} of {self.name!r}"
+
+    def reads(self, text: str) -> int | None:
+        return int(text) if re.fullmatch(r"\d+", text) else None
+
+    def right(self, value: int) -> bool:
+        return value == self.value
+
+    def told(self, item: Item) -> str:
+        found = counts(without_names(item.answer, [self.name]))
+        return "" if found and set(found) - {1} <= {self.value} and self.value in found else f"it says {found}"
+
+
+@dataclass(frozen=True)
+class Pick:
+    """One of several numbered candidates (`object0`, `point2`) in a video.
+
+    Args:
+        chosen: its number.
+        names: the candidates' labels.
+        values: their distances to the reference, exact metres.
+        views: the frames that show them.
+        farthest: the polarity asked for.
+    """
+    chosen: int
+    names: tuple[str, ...]
+    values: tuple[float, ...]
+    views: tuple[int, ...]
+    farthest: bool
+
+    def __str__(self) -> str:
+        return f"object{self.chosen} ({self.names[self.chosen]}) of {', '.join(f'{v:.3f}' for v in self.values)} m"
+
+    def reads(self, text: str) -> int | None:
+        """The candidate's number, where the name before it and the frame, if given, are its own."""
+        found = set(re.findall(r"\b(?:object|point) ?(\d)\b", text.lower()))
+        k = int(found.pop()) if len(found) == 1 else -1
+        frames = [int(v) for v in re.findall(r"frame-(\d+)", text.lower())]
+        return k if 0 <= k < len(self.names) and squeeze(self.names[k]) in squeeze(text) and frames in ([], [self.views[k]]) else None
+
+    def right(self, value: int) -> bool:
+        return value == self.chosen
+
+    def apart(self, a: int, b: int, item: Item) -> bool:
+        return a != b
+
+    def told(self, item: Item) -> str:
+        if self.reads(item.answer) != self.chosen:
+            return "it means another object"
+        text = without_names(item.answer, item_names(item))
+        wrong = [n for n in numbers(text) if abs(n - self.values[self.chosen]) > .05 + SLACK]
+        words = set(relation_words(text)) & {"closer", "farther"}
+        return f"{wrong[0]} is not its distance" if wrong else "" if words <= {"farther" if self.farthest else "closer"} else f"it says {sorted(words)}"

@@ -20,7 +20,7 @@ from .verify_disk import Pose, Vec, Wrong, dot
 from .verify_item import FORMS, Item, same_box
 from .verify_text import numbers, relation_words, without_names
 
-# %% ../../nbs/tasks/79a_verify_tasks.ipynb #0effc686
+# %% ../../nbs/tasks/79a_verify_tasks.ipynb #06113b02
 def minus(a: Vec, b: Vec) -> Vec:
     return a[0] - b[0], a[1] - b[1], a[2] - b[2]
 
@@ -40,7 +40,8 @@ def stated(item: Item, key: str, value: Any, slack: float = SLACK) -> None:
         raise Wrong(f"facts.{key}: {item.facts.get(key)}, derived {value}"[:200])
 
 
-def in_range(value: float, low: float, high: float, what: str) -> float:
+def in_range(value: float, limits: Sequence[float], what: str) -> float:
+    low, high = limits
     if not low - SLACK <= value <= high + SLACK:
         raise Wrong(f"{what} of {value:.3f} m is outside {low} to {high} m")
     return value
@@ -48,12 +49,12 @@ def in_range(value: float, low: float, high: float, what: str) -> float:
 
 def depth_of(item: Item, k: int) -> float:
     """Depth of object k in the camera of the image that carries its marker, metres."""
-    return in_range(item.seen(k, item.views[k])[2], item.rules.depth_low, item.rules.depth_high, "a depth")
+    return in_range(item.seen(k, item.views[k])[2], item.rules.depth, "a depth")
 
 
 def distance_of(item: Item, k: int, view: int = 0) -> float:
     """Distance from the optical centre of image `view` to object k, metres."""
-    return in_range(length(item.seen(k, view)), item.rules.distance_low, item.rules.distance_high, "a distance")
+    return in_range(length(item.seen(k, view)), item.rules.distance, "a distance")
 
 
 def between(item: Item, j: int, k: int) -> float:
@@ -102,7 +103,7 @@ def spatial_volume_infer(item: Item) -> Answer:
     check_units(item, "cm")
     return Size(tuple(100 * s for s in sides))
 
-# %% ../../nbs/tasks/79a_verify_tasks.ipynb #dc890a4e
+# %% ../../nbs/tasks/79a_verify_tasks.ipynb #41bc47d4
 def position_matching(item: Item) -> Answer:
     shown = item.folder.shown(item.images[1], item.record["depth"][1], item.record["pose"][1], item.record["intrinsic"][1], item.objects[0],
                               item.rules.pixels, item.rules.side)
@@ -116,7 +117,7 @@ def position_matching(item: Item) -> Answer:
 def camera_motion_infer(item: Item) -> Answer:
     x, y, z = position = item.pose(0).see(item.pose(1).position)
     stated(item, "position", position)
-    if z < item.rules.camera_depth - SLACK:
+    if z < item.rules.min_motion_depth - SLACK:
         raise Wrong(f"camera 2 is not in front of camera 1: z = {z:.3f} m")
     width, height = item.folder.image_size(item.images[0])
     fx, fy, cx, cy = item.folder.intrinsics(item.record["intrinsic"][0])
@@ -151,7 +152,7 @@ def view_change_infer(item: Item) -> Answer:
     stated(item, "translation", (right, down, forward))
     if abs(yaw) < 179.9:
         stated(item, "rotation", (yaw, pitch), .01)
-    if abs(roll) > item.rules.roll + .01:
+    if abs(roll) > item.rules.max_roll + .01:
         raise Wrong(f"roll differs by {roll:.1f} degrees, which the answer cannot say")
     check_units(item, "m deg")
     change = Movement((right, -down, forward, pitch, yaw))
@@ -159,7 +160,7 @@ def view_change_infer(item: Item) -> Answer:
         raise Wrong("all five parts are zero")
     return change
 
-# %% ../../nbs/tasks/79a_verify_tasks.ipynb #43763439
+# %% ../../nbs/tasks/79a_verify_tasks.ipynb #38603134
 def wants_farthest(item: Item) -> bool:
     """The polarity that the question asks for. Raises Wrong where it names none or both."""
     words = set(relation_words(without_names(item.stem, item_names(item)))) & {"closer", "farther"}
@@ -171,7 +172,7 @@ def wants_farthest(item: Item) -> bool:
 def distance_infer_center_oo(item: Item) -> Answer:
     green, blue = between(item, 0, 1), between(item, 0, 2)
     stated(item, "distance", (green, blue))
-    if abs(green - blue) < max(item.rules.closer, item.rules.closer_share * max(green, blue)) - SLACK:
+    if abs(green - blue) < max(item.rules.nearer, item.rules.nearer_share * max(green, blue)) - SLACK:
         raise Wrong(f"distances {green:.3f} and {blue:.3f} m are within the margin")
     farthest = wants_farthest(item)
     stated(item, "farthest", farthest)
@@ -179,10 +180,10 @@ def distance_infer_center_oo(item: Item) -> Answer:
     chosen = 1 if (green > blue) == farthest else 2
     return Choice(chosen, (1, 2), (green, blue), tuple(item_names(item)), ("red", "green", "blue"), farthest)
 
-# %% ../../nbs/tasks/79a_verify_tasks.ipynb #1e4ac37b
+# %% ../../nbs/tasks/79a_verify_tasks.ipynb #e238cf46
 def edge(item: Item, distance: float) -> float:
     """Half the dead-zone of left-right and above-below for an object (of a pair the nearer) at `distance` from the observer, metres."""
-    return max(item.rules.dead_zone, math.tan(math.radians(item.rules.dead_angle)) * distance)
+    return max(item.rules.lateral, math.tan(math.radians(item.rules.lateral_angle)) * distance)
 
 
 def pair_slots(item: Item, first: Vec, second: Vec) -> tuple[Slot, Slot, Slot]:
@@ -190,13 +191,13 @@ def pair_slots(item: Item, first: Vec, second: Vec) -> tuple[Slot, Slot, Slot]:
     near, far = length(first), length(second)
     zone = edge(item, min(near, far))
     return (Slot("side", first[0] - second[0], zone), Slot("height", first[1] - second[1], zone),
-            Slot("range", near - far, max(item.rules.closer, item.rules.closer_share * max(near, far))))
+            Slot("range", near - far, max(item.rules.nearer, item.rules.nearer_share * max(near, far))))
 
 
 def self_slots(item: Item, point: Vec) -> tuple[Slot, Slot, Slot]:
     """Side, height and depth of one point relative to the observer, in the observer's right, down, forward."""
     zone = edge(item, length(point))
-    return Slot("side", point[0], zone), Slot("height", point[1], zone), Slot("depth", -point[2], item.rules.dead_front)
+    return Slot("side", point[0], zone), Slot("height", point[1], zone), Slot("depth", -point[2], item.rules.frontal)
 
 
 def relation(item: Item, slots: tuple[Slot, ...], before: Relation | None = None) -> Relation:

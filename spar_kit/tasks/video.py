@@ -15,7 +15,7 @@ from .geometry import Observation, firm_order, firm_rounding
 from .sampling import caps, choose, codes, distinct, every, facts, occurrence, video, video_frames, within
 from .task import Facts
 
-# %% ../../nbs/tasks/50_video.ipynb #a8de45fa
+# %% ../../nbs/tasks/50_video.ipynb #6ae3689a
 def distance_infer_center_oo_video(observation: Observation, rng: np.random.Generator, count: int) -> Facts:
     """Five points on frames (`view`) of a video of 32: the reference, then four candidates; distance (n, 4) candidate to reference, metres;
     farthest (n,) bool, the polarity asked. The best leads the runner-up by the margin."""
@@ -29,7 +29,7 @@ def distance_infer_center_oo_video(observation: Observation, rng: np.random.Gene
     picks, distance, farthest = picks.take(keep), distance[keep], farthest[keep]
     gold = np.where(farthest[:, None], -distance, distance).argmin(1)
     label = observation.label[seen.object[picks.rows[np.arange(len(gold)), gold + 1]]]
-    rows = choose(rng, count, codes(farthest, label), *caps(observation, picks))
+    rows = choose(rng, count, codes(farthest, label), *caps(observation, picks, alike=4))
     picks, distance, farthest, gold = picks.take(rows), distance[rows], farthest[rows], gold[rows]
     # the gold goes to a place drawn for it
     place = rng.permutation(np.arange(len(rows)) % 4)
@@ -39,7 +39,7 @@ def distance_infer_center_oo_video(observation: Observation, rng: np.random.Gene
     picks = picks._replace(rows=np.take_along_axis(picks.rows, whole, 1), view=np.take_along_axis(picks.view, whole, 1))
     return facts(name, observation, picks, {"distance": np.take_along_axis(distance, order, 1), "farthest": farthest})
 
-# %% ../../nbs/tasks/50_video.ipynb #b7e4b39b
+# %% ../../nbs/tasks/50_video.ipynb #02f5a4c0
 def first_frames(observation: Observation) -> tuple[NDArray, NDArray, NDArray, NDArray]:
     """Of each nameable label seen in the video: the number of an object that bears it and is the first to be clear (m,), the frame 0..31 of that
     (m,), the first frame with 2 % of one (m,), and the label (m,)."""
@@ -57,7 +57,7 @@ def first_frames(observation: Observation) -> tuple[NDArray, NDArray, NDArray, N
     clear = clear[np.lexsort((glimpsed.object[clear], when[clear]))]
     clear = clear[occurrence(label[clear]) == 0]
     glimpse = np.full(int(observation.label.max()) + 1, 99)
-    barely = rows[glimpsed.clear[rows] | (glimpsed.fraction[rows] >= .02)]
+    barely = rows[glimpsed.clear[rows] | (glimpsed.fraction[rows] >= observation.rules.barely)]
     np.minimum.at(glimpse, label[barely], when[barely])
     return glimpsed.object[clear], when[clear], glimpse[label[clear]], label[clear]
 
@@ -67,12 +67,13 @@ def appearance_order(observation: Observation, rng: np.random.Generator, count: 
     first clearly visible, pairwise different."""
     rules = observation.rules
     thing, when, glimpse, label = first_frames(observation)
-    size = max(rules.candidates, 40 * count) if len(thing) >= 4 else 0
+    size = max(rules.candidates, 30 * count) if len(thing) >= 4 else 0
     tuples = rng.integers(max(len(thing), 1), size=(size, 4))
     first = when[tuples] if size else np.zeros((0, 4), np.int64)
     order = first.argsort(1, kind="stable")
     ordered = np.take_along_axis(tuples, order, 1)
-    keep = every(when[ordered[:, :-1]] + rules.order_gap <= glimpse[ordered[:, 1:]]) if size else np.zeros(0, bool)
+    earlier, later = ordered[:, :-1], ordered[:, 1:]
+    keep = every(when[earlier] + rules.order_gap <= when[later], when[earlier] < glimpse[later]) if size else np.zeros(0, bool)
     keep &= (occurrence(codes(tuples)) == 0)
     tuples, first, order = tuples[keep], first[keep], order[keep]
     rows = choose(rng, count, codes(order), (codes(np.sort(tuples, 1)), rules.per_objects))
@@ -84,7 +85,7 @@ def _unmarked(name: str, observation: Observation, objects: NDArray, numbers: di
     frames = video_frames(observation)
     return Facts(name, frames.repeat(len(objects), 0) if len(frames) else frames, objects.astype(np.int32), np.full(objects.shape, -1, np.int8), None, numbers)
 
-# %% ../../nbs/tasks/50_video.ipynb #55933003
+# %% ../../nbs/tasks/50_video.ipynb #d593e896
 def obj_count(observation: Observation, rng: np.random.Generator, count: int) -> Facts:
     """A video of 32, nothing drawn; objects (n, 1) one bearer of the label to be counted; answer (n,) how many there are, each of them clearly
     visible in some frame."""
@@ -95,7 +96,8 @@ def obj_count(observation: Observation, rng: np.random.Generator, count: int) ->
     labels, first, number = np.unique(observation.label, return_index=True, return_counts=True)
     seen = np.bincount(observation.label[shown], minlength=int(labels.max(initial=0)) + 1)[labels]
     keep = np.flatnonzero((seen == number) & within(number, rules.count) & observation.nameable[first])
-    keep = keep[choose(rng, count, number[keep])]
+    keep = keep[(number[keep] > rules.count[0]) | (rng.random(len(keep)) < .5)]
+    keep = keep[choose(rng, count, number[keep], (number[keep], 1))]
     return _unmarked("obj_count", observation, observation.ids[first[keep]][:, None], {"answer": number[keep]})
 
 # %% ../../nbs/tasks/50_video.ipynb #bea2c601

@@ -17,7 +17,7 @@ import yaml
 
 from .task import TASKS
 
-# %% ../../nbs/tasks/70_wording.ipynb #143e5dbd
+# %% ../../nbs/tasks/70_wording.ipynb #83775f04
 @dataclass(frozen=True)
 class Wording:
     """How one task speaks.
@@ -28,12 +28,16 @@ class Wording:
         question: the templates, at least 20.
         sentence: templates of a spoken answer by case; a task whose answers have one shape has the single case "".
         judge: templates of a Yes/No question, where the task has that format.
+        openings: how a clause of the sentence begins, where one template speaks of two moments ("before", "after").
+        places: where two objects are for the observer: "both" alike, "apart", or "one" of them.
     """
     task: str
     fields: tuple[str, ...]
     question: tuple[str, ...]
     sentence: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     judge: tuple[str, ...] = ()
+    openings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    places: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -51,9 +55,9 @@ class Words:
     prompts: Mapping[str, tuple[str, ...]]
     tasks: Mapping[str, Wording]
 
-# %% ../../nbs/tasks/70_wording.ipynb #5306ab27
+# %% ../../nbs/tasks/70_wording.ipynb #e74b8d63
 LEAST = 20                                              # wordings per task and prompts per kind
-_NUMBERS_ALLOWED = ("3D", "0 to 1000", "[x1, y1, x2, y2]")
+_NUMBERS_ALLOWED = ("3D", "0 to 1000", "[x1, y1, x2, y2]", "Frame-0", "Frame-31", "Object0", "Object1")
 
 
 def template_fields(template: str) -> tuple[str, ...]:
@@ -61,8 +65,8 @@ def template_fields(template: str) -> tuple[str, ...]:
     return tuple(sorted({name for _, name, _, _ in Formatter().parse(template) if name is not None}))
 
 
-def template_faults(template: str, allowed: Sequence[str], required: Sequence[str] = ()) -> list[str]:
-    """What is wrong with a template, in words; an empty list for a good one."""
+def template_faults(template: str, allowed: Sequence[str], required: Sequence[str] = (), clause: bool = False) -> list[str]:
+    """What is wrong with a template, in words; an empty list for a good one. A clause may begin with a small letter."""
     try:
         fields = template_fields(template)
     except ValueError as error:
@@ -78,13 +82,14 @@ def template_faults(template: str, allowed: Sequence[str], required: Sequence[st
         bare = bare.replace(name, "")
     if any(c.isdigit() for c in bare):
         faults.append("contains a digit")
-    if template[:1].islower() or not template.endswith((".", "?", ":", '."', '?"', "}")):
+    if (template[:1].islower() and not clause) or not template.endswith((".", "?", ":", '."', '?"', "}", ".)")):
         faults.append("does not look like a sentence")
     return faults
 
-# %% ../../nbs/tasks/70_wording.ipynb #75dba20f
-def _list_faults(name: str, templates: Sequence[str], allowed: Sequence[str], required: Sequence[str] = (), least: int = LEAST) -> list[str]:
-    faults = [f"{name}[{i}]: {fault}: {t!r}" for i, t in enumerate(templates) for fault in template_faults(t, allowed, required)]
+# %% ../../nbs/tasks/70_wording.ipynb #1b46d614
+def _list_faults(name: str, templates: Sequence[str], allowed: Sequence[str], required: Sequence[str] = (), least: int = LEAST,
+                 clause: bool = False) -> list[str]:
+    faults = [f"{name}[{i}]: {fault}: {t!r}" for i, t in enumerate(templates) for fault in template_faults(t, allowed, required, clause)]
     if len(templates) < least:
         faults.append(f"{name}: {len(templates)} wordings, at least {least} are needed")
     return faults + [f"{name}: appears twice: {t!r}" for t in sorted({t for t in templates if templates.count(t) > 1})]
@@ -105,22 +110,32 @@ def parse_words(data: Mapping[str, Any]) -> Words:
         if name not in TASKS:
             faults.append(f"tasks.{name}: no such task")
             continue
-        said = {**data["tasks"].get(own.get("like"), {}), **own}
+        said = _inherited(data["tasks"], name)
         fields, answer_fields = said["fields"], said.get("answer_fields", [])
         faults += _list_faults(f"tasks.{name}.question", said["question"], fields, fields)
         sentence = said.get("sentence", {})
         cases = sentence if isinstance(sentence, dict) else {"": sentence}
         for case, templates in cases.items():
-            faults += _list_faults(f"tasks.{name}.sentence{'.' * bool(case)}{case}", templates, answer_fields, least=6)
+            faults += _list_faults(f"tasks.{name}.sentence{'.' * bool(case)}{case}", templates, answer_fields, least=1 if templates == ["{answer}"] else 6,
+                                   clause="openings" in said)
         judge = said.get("judge", [])
         if judge or "judge" in TASKS[name].formats:
             faults += _list_faults(f"tasks.{name}.judge", judge, said.get("claim_fields", []), said.get("claim_fields", []))
-        tasks[name] = Wording(name, tuple(fields), tuple(said["question"]), {k: tuple(v) for k, v in cases.items()}, tuple(judge))
+        places = said.get("places", {})
+        faults += [f"tasks.{name}.places: {{{field}}} is unknown" for t in places.values() for field in template_fields(t)
+                   if field not in ("first", "second", "where", "other")]
+        tasks[name] = Wording(name, tuple(fields), tuple(said["question"]), {k: tuple(v) for k, v in cases.items()}, tuple(judge),
+                              {k: tuple(v) for k, v in said.get("openings", {}).items()}, places)
     if faults:
         raise ValueError("wordings: " + "\n".join(faults))
     lists = ({k: tuple(v) for k, v in data[part].items()} for part in ("notes", "prompts"))
     notes, prompts = lists
     return Words(notes, {k: v.strip() for k, v in data["legends"].items()}, prompts, tasks)
+
+
+def _inherited(tasks: Mapping[str, Any], name: str) -> dict[str, Any]:
+    own = tasks[name]
+    return {**(_inherited(tasks, own["like"]) if "like" in own else {}), **own}
 
 
 @cache

@@ -21,7 +21,7 @@ from ..data.records import read_records
 from ..tasks.markers import draw
 from ..tasks.task import random_generator, select_tasks
 
-# %% ../../nbs/train/10_collate.ipynb #8b3a1c57
+# %% ../../nbs/train/10_collate.ipynb #758600ee
 @dataclass(frozen=True)
 class Sample:
     """A conversation about images.
@@ -30,7 +30,7 @@ class Sample:
         id: names the sample in error messages.
         images: paths, in the order in which they are shown.
         turns: (question, answer) pairs.
-        marks: the record's marker fields and `type`, as `spar_kit.tasks.markers.draw` reads them.
+        marks: the record's marker fields, `type` and `image`, as `spar_kit.tasks.markers.draw` reads them.
         task, format: as the folders of the dataset name them.
     """
     id: str
@@ -46,7 +46,7 @@ def sample_from_record(record: Mapping[str, Any], images_root: Path, format: str
     try:
         says = [turn["value"] for turn in record["conversations"]]
         images = tuple(images_root / path for path in record["image"])
-        marks = {key: value for key, value in record.items() if key == "type" or key.endswith(("_point", "_bbox", "_idx", "_list"))}
+        marks = {key: value for key, value in record.items() if key in ("type", "image") or key.endswith(("_point", "_bbox", "_idx", "_list"))}
         sample = Sample(str(record["id"]), images, tuple(zip(says[::2], says[1::2])), marks, str(record["type"]), format)
     except (KeyError, TypeError) as error:
         raise ValueError(f"record {record.get('id', '?')}: field {error} is missing or of the wrong kind") from None
@@ -118,7 +118,7 @@ def messages(sample: Sample, images: Sequence[Image.Image | None], answers: bool
         chat.append({"role": "assistant", "content": [{"type": "text", "text": answer}]})
     return chat if answers else chat[:-1]
 
-# %% ../../nbs/train/10_collate.ipynb #42484320
+# %% ../../nbs/train/10_collate.ipynb #4dcd5036
 class Collator:
     """Samples to a batch for `transformers` models; labels are -100 everywhere but on the answers and their end token.
 
@@ -147,7 +147,7 @@ class Collator:
             raise ValueError(f"sample {samples[worst].id} ({samples[worst].task}) has {int(lengths[worst])} tokens, more than the "
                              f"{self.max_tokens} the model takes; fewer images or smaller pictures would help")
         if self.answers:
-            mask = batch.pop("assistant_masks").bool() if self.marks_answers else self._answer_mask(samples, chats, batch["input_ids"])
+            mask = torch.as_tensor(batch.pop("assistant_masks")).bool() if self.marks_answers else self._answer_mask(samples, chats, batch["input_ids"])
             for sample, row in zip(samples, mask):
                 if not row.any():
                     raise ValueError(f"sample {sample.id} ({sample.task}): no token of its answer {sample.turns[-1][1]!r} carries the loss")

@@ -133,7 +133,7 @@ QUESTIONS: Mapping[str, tuple[float, int, bool, Callable[[Marks, list[int], np.r
     "relation": (2, 2, False, _relation), "apart": (2, 2, False, _apart), "nearer": (2, 3, False, _nearer), "larger": (1, 2, True, _larger),
 }
 
-# %% ../../nbs/train/15_grounding.ipynb #a7a0c7da
+# %% ../../nbs/train/15_grounding.ipynb #f6635d7e
 class GroundingQuestions:
     """A sequence of samples: one picture each, 2 to 4 markers, several questions.
 
@@ -184,7 +184,7 @@ class GroundingQuestions:
                     where[k], labels[k] = rng.uniform(30, 970, 2), ""
         at = np.round(np.array(where)).astype(int)
         kind = "bbox" if boxes else "point"
-        record = {"type": "grounding"} | {f"{name}_{kind}": [row.tolist()] for name, row in zip(names, at)}
+        record = {"type": "grounding", "image": [picture.path.name]} | {f"{name}_{kind}": [row.tolist()] for name, row in zip(names, at)}
         middles = at if not boxes else (at[:, :2] + at[:, 2:]) / 2
         marks = Marks(tuple(f"{name} {kind}" for name in names), np.asarray(middles, float), at.astype(float) if boxes else np.empty((0, 4)),
                       tuple(labels))

@@ -1,0 +1,76 @@
+"""The repository itself: notebooks, package and README agree, studies can be given parameters, packages import one way."""
+import ast
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from spar_kit.runs.params import load_plan, notebook_parameters
+
+ROOT = Path(__file__).resolve().parent.parent
+NOTEBOOKS = sorted(path for path in (ROOT / "nbs").rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts)
+STUDIES = sorted((ROOT / "nbs" / "studies").glob("*.ipynb"))
+MODULES = sorted(path for path in (ROOT / "spar_kit").rglob("*.py") if path.name != "_modidx.py")
+
+
+def cells(path):
+    return json.loads(path.read_text())["cells"]
+
+
+def test_the_four_studies_are_there():
+    assert {path.stem for path in STUDIES} == {"generate", "train", "evaluate", "compare"}
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_a_study_has_one_parameters_cell_and_exports_nothing(path):
+    """nbdev_clean deletes the tag unless settings.ini allows it; Papermill then injects on top, with a warning only."""
+    parameters = notebook_parameters(path)
+    assert "out" in parameters and all(parameter.help for parameter, _ in parameters.values())
+    assert not any(re.search(r"^#\|\s*(export|default_exp)", "".join(cell["source"]), re.M) for cell in cells(path))
+    assert json.loads(path.read_text())["metadata"]["language_info"]["name"] == "python", "Papermill needs the language"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "params").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_plan_fits_its_notebooks(path):
+    if "steps:" in path.read_text():
+        assert load_plan(path).steps
+
+
+def test_every_module_has_its_notebook():
+    for module in MODULES:
+        found = re.search(r"File to edit: ((?:\.\./)+nbs/\S+\.ipynb)", module.read_text())
+        if module.name != "__init__.py":
+            assert found and (module.parent / found[1]).resolve().is_file(), f"{module} comes from no notebook"
+
+
+def test_notebooks_are_small_and_have_a_title():
+    for path in NOTEBOOKS:
+        first = next("".join(cell["source"]) for cell in cells(path) if cell["cell_type"] == "markdown")
+        assert first.startswith("# ") and "\n> " in first, f"{path} does not open with a title and one line on what it is"
+        assert path.stat().st_size < 500_000, f"{path} is {path.stat().st_size / 1e3:.0f} kB"
+
+
+def test_the_package_imports_no_development_tool():
+    for module in MODULES:
+        for node in ast.walk(ast.parse(module.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert not {name.split(".")[0] for name in names} & {"nbdev", "fastcore", "execnb"}, module
+
+
+def test_the_data_side_runs_without_torch():
+    code = "import sys\nfor name in ('torch', 'transformers', 'peft', 'bitsandbytes'): sys.modules[name] = None\nimport spar_kit.data.generate, spar_kit.tasks.verify, spar_kit.bench.score, spar_kit.runs.cli"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+
+
+def test_readme_is_in_step_and_its_links_lead_somewhere():
+    before = (ROOT / "README.md").read_text()
+    subprocess.run([sys.executable, str(ROOT / ".ci" / "readme.py")], check=True)
+    assert (ROOT / "README.md").read_text() == before, "README.md was not made from nbs/index.ipynb; it is now"
+    for link in re.findall(r"\]\((?!https?:|#)([^)]+)\)", before):
+        assert (ROOT / link).exists(), link
+    for command in re.findall(r"^make (\w+)", before, re.M):
+        assert re.search(rf"^{command}:", (ROOT / "Makefile").read_text(), re.M), command

@@ -1,0 +1,486 @@
+"""The oracle: it agrees with a clean data set, and catches every mutation of the ground truth, of the answers and of the form."""
+import ast
+import json
+import re
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from spar_kit.data.generate import generate
+from spar_kit.scenes.scene import Scene
+from spar_kit.scenes.toy import toy_scene
+from spar_kit.tasks import verify as verify_module
+from spar_kit.tasks.verify import Report, verify
+from spar_kit.tasks.verify_item import FORMS
+
+SCENE = "toy0000_00"
+Record = dict
+
+
+@dataclass(frozen=True)
+class Toy:
+    """A source of one toy room with a camera path of 40 frames: enough for videos of 32."""
+    name: str = "synthetic"
+
+    def scenes(self, split: str | None = None) -> list[str]:
+        return [SCENE]
+
+    def load(self, scene: str) -> Scene:
+        return toy_scene(frames=40, width=240, name=scene)
+
+    def describe(self) -> dict:
+        return {"kind": "toy"}
+
+
+@pytest.fixture(scope="session")
+def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("verify") / "clean"
+    generate(Toy(), folder, per_task=12, progress=False)
+    return folder
+
+
+def records(folder: Path) -> Iterator[tuple[Path, int, Record]]:
+    for path in sorted(folder.glob("spar/*/qa_jsonl/*/*/*/*.jsonl")):
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            yield path, number, json.loads(line)
+
+
+def tasks_of(folder: Path) -> list[str]:
+    return sorted({path.parts[-3] for path, _, _ in records(folder)})
+
+
+def edit(folder: Path, change: Callable[[Record, str, str], object]) -> dict[str, int]:
+    """Rewrite every record that `change(record, task, format)` says it changed; how many, by task."""
+    changed: dict[str, int] = {}
+    for path in sorted(folder.glob("spar/*/qa_jsonl/*/*/*/*.jsonl")):
+        lines = []
+        for line in path.read_text().splitlines():
+            record = json.loads(line)
+            if change(record, *path.parts[-3:-1]):
+                changed[path.parts[-3]] = changed.get(path.parts[-3], 0) + 1
+                lines.append(json.dumps(record))
+        path.write_text("".join(line + "\n" for line in lines))
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps(manifest | {"shards": {}}))           # the bytes have changed, and that is not the point
+    return changed
+
+
+def copy(clean: Path, to: Path) -> Path:
+    shutil.copytree(clean, to / "data")
+    return to / "data"
+
+
+def images(folder: Path) -> Path:
+    return folder / "spar/synthetic/images" / SCENE
+
+
+def edit_things(folder: Path, change: Callable[[dict], None]) -> None:
+    path = images(folder) / "instances.json"
+    document = json.loads(path.read_text())
+    for thing in document["instances"]:
+        change(thing)
+    path.write_text(json.dumps(document))
+
+
+def edit_poses(folder: Path, change: Callable[[np.ndarray], np.ndarray]) -> None:
+    for path in (images(folder) / "pose").iterdir():
+        np.savetxt(path, change(np.loadtxt(path)))
+
+
+def caught(report: Report, task: str) -> int:
+    return report.tasks[task].mismatched
+
+
+# ---------------------------------------------------------------------------------------------------------------- clean
+
+def test_agrees_with_a_clean_data_set(clean: Path) -> None:
+    report = verify(clean)
+    assert report.ok and report.checked == sum(1 for _ in records(clean)) and not report.not_checkable
+    assert {"depth_prediction_oc", "distance_prediction_oo", "distance_infer_center_oo", "obj_spatial_relation_oo", "spatial_volume_infer",
+            "position_matching", "camera_motion_infer", "view_change_infer"} <= set(report.tasks)
+    assert all(task.checked >= 12 for task in report.tasks.values())
+
+
+def test_workers_and_sample(clean: Path) -> None:
+    one, some = verify(clean), verify(clean, sample=3)
+    assert {k: v.checked for k, v in one.tasks.items()} == {k: v.checked for k, v in verify(clean, workers=2).tasks.items()}
+    assert 0 < some.checked < one.checked and some.ok
+
+
+def test_shares_no_code_with_the_generator() -> None:
+    folder = Path(verify_module.__file__).parent
+    allowed = {"numpy", "PIL", "orjson", "scipy", "rich"}
+    modules = sorted(folder.glob("verify*.py"))
+    assert len(modules) >= 7
+    for path in modules:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.level:                              # nbdev writes imports of the own package relative
+                assert node.level == 1 and (node.module or "").startswith("verify_"), f"{path.name}: {ast.unparse(node)}"
+            elif isinstance(node, (ast.Import, ast.ImportFrom)):
+                for name in [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module or ""]:
+                    top = name.partition(".")[0]
+                    assert top in allowed or top in sys.stdlib_module_names, f"{path.name}: {name}"
+                    assert top != "importlib"
+            assert not (isinstance(node, ast.Name) and node.id in ("__import__", "exec", "eval"))
+
+
+# ------------------------------------------------------------------------------------------- mutations of the ground truth
+
+def shift_boxes(folder: Path) -> None:
+    generator = np.random.default_rng(0)
+
+    def change(thing: dict) -> None:
+        step = generator.normal(size=3)
+        thing["center"] = (np.array(thing["center"]) + 1.2 * step / np.linalg.norm(step)).tolist()
+    edit_things(folder, change)
+
+
+def negate_axis(folder: Path) -> None:
+    edit_poses(folder, lambda pose: pose @ np.diag([1, -1, 1, 1.0]))
+
+
+def negate_two_axes(folder: Path) -> None:
+    edit_poses(folder, lambda pose: pose @ np.diag([-1, -1, 1, 1.0]))
+
+
+def negate_a_shift(folder: Path) -> None:
+    def change(pose: np.ndarray) -> np.ndarray:
+        pose[0, 3] *= -1
+        return pose
+    edit_poses(folder, change)
+
+
+def camera_for_world(folder: Path) -> None:
+    edit_poses(folder, np.linalg.inv)
+
+
+def swap_world_axes(folder: Path) -> None:
+    edit_things(folder, lambda thing: thing.update(center=[thing["center"][k] for k in (0, 2, 1)], size=[thing["size"][k] for k in (0, 2, 1)]))
+
+
+def boxes_in_centimetres(folder: Path) -> None:
+    edit_things(folder, lambda thing: thing.update(center=[100 * v for v in thing["center"]], size=[100 * v for v in thing["size"]]))
+
+
+def sizes_in_centimetres(folder: Path) -> None:
+    edit_things(folder, lambda thing: thing.update(size=[100 * v for v in thing["size"]]))
+
+
+def depth_times_ten(folder: Path) -> None:
+    for path in (images(folder) / "image_depth").iterdir():
+        Image.fromarray((np.asarray(Image.open(path)).astype(np.int64) * 10).clip(0, 65535).astype(np.uint16)).save(path)
+
+
+def poses_in_millimetres(folder: Path) -> None:
+    def change(pose: np.ndarray) -> np.ndarray:
+        pose[:3, 3] *= 1000
+        return pose
+    edit_poses(folder, change)
+
+
+def reverse_poses(folder: Path) -> None:
+    paths = sorted((images(folder) / "pose").iterdir(), key=lambda path: int(path.stem))
+    texts = [path.read_text() for path in paths]
+    half = len(paths) // 2
+    for path, text in zip(paths, texts[half:] + texts[:half]):
+        path.write_text(text)
+
+
+def permute_ids(folder: Path) -> None:
+    """Every object's box becomes its neighbour's in the list."""
+    path = images(folder) / "instances.json"
+    document = json.loads(path.read_text())
+    ids = [thing["id"] for thing in document["instances"]]
+    for thing, id in zip(document["instances"], ids[1:] + ids[:1]):
+        thing["id"] = id
+    path.write_text(json.dumps(document))
+
+
+GROUND_TRUTH = [shift_boxes, negate_axis, negate_two_axes, negate_a_shift, camera_for_world, swap_world_axes, boxes_in_centimetres, depth_times_ten,
+                poses_in_millimetres, reverse_poses, permute_ids]
+
+
+@pytest.mark.parametrize("mutation", GROUND_TRUTH, ids=lambda f: f.__name__)
+def test_catches_a_mutated_ground_truth_in_every_record(clean: Path, tmp_path: Path, mutation: Callable[[Path], None]) -> None:
+    folder = copy(clean, tmp_path)
+    mutation(folder)
+    report = verify(folder)
+    missed = {name: task.checked - task.mismatched for name, task in report.tasks.items() if task.mismatched < task.checked}
+    assert set(report.tasks) == set(tasks_of(clean)) and missed == {} and not report.not_checkable
+
+
+def test_catches_sizes_in_another_unit(clean: Path, tmp_path: Path) -> None:
+    folder = copy(clean, tmp_path)
+    sizes_in_centimetres(folder)
+    report = verify(folder)
+    for path, _, record in records(folder):
+        if record["facts"]["objects"]:
+            assert caught(report, path.parts[-3]) == report.tasks[path.parts[-3]].checked
+
+
+def test_catches_one_shifted_box_where_it_matters_and_only_there(clean: Path, tmp_path: Path) -> None:
+    folder = copy(clean, tmp_path)
+    edit_things(folder, lambda thing: thing["label"] == "cabinet" and thing["center"].__setitem__(1, thing["center"][1] - .4))
+    report = verify(folder, limit=10 ** 6)
+    found = {(m.file, m.line) for task in report.tasks.values() for m in task.mismatches}
+    named = {(path.relative_to(folder).as_posix(), n) for path, n, r in records(folder) if 7 in r["facts"]["objects"]}
+    assert named and found >= named
+    alone = {"depth_prediction_oc", "distance_prediction_oo", "distance_infer_center_oo", "obj_spatial_relation_oo", "spatial_volume_infer",
+             "camera_motion_infer", "view_change_infer", "position_matching"}
+    assert {key for key in found - named if Path(key[0]).parts[-3] in alone} == set()
+
+
+def test_catches_two_swapped_frames(clean: Path, tmp_path: Path) -> None:
+    folder = copy(clean, tmp_path)
+    one, two = images(folder) / "pose/5.txt", images(folder) / "pose/30.txt"
+    first, second = one.read_text(), two.read_text()
+    one.write_text(second)
+    two.write_text(first)
+    report = verify(folder, limit=10 ** 6)
+    found = {(m.file, m.line) for task in report.tasks.values() for m in task.mismatches}
+    touched = {(path.relative_to(folder).as_posix(), n) for path, n, r in records(folder) if {5, 30} & set(r["facts"]["frames"])}
+    assert touched and found == touched
+
+
+# --------------------------------------------------------------------------------------------------- mutations of the answers
+
+OPPOSITE = {"left": "right", "right": "left", "above": "below", "below": "above", "closer": "farther", "farther": "closer", "front": "behind", "behind": "front",
+            "up": "down", "down": "up", "forward": "backward", "backward": "forward"}
+
+
+def other_letter(record: Record, task: str, format: str) -> bool:
+    turn = record["conversations"][1]
+    if format != "select":
+        return False
+    letters = re.findall(r"^([A-Z])\. ", record["conversations"][0]["value"], re.M)
+    turn["value"] = letters[(letters.index(turn["value"]) + 1) % len(letters)]
+    return True
+
+
+def other_digit(record: Record, task: str, format: str) -> bool:
+    """The last digit of the answer's first number becomes another one, as far off as it can be."""
+    turn = record["conversations"][1]
+    if format == "select" or task in ("obj_frame_locate",):
+        return False
+    names = sorted({t["label"] for t in THINGS}, key=len, reverse=True)
+    text = re.sub("|".join(map(re.escape, names)), lambda m: "#" * len(m[0]), turn["value"])
+    found = re.search(r"\d+(?:\.\d+)?(?!\d*[)\]]?\))", re.sub(r"(?i)(?:frame-|object|point)\s?\d+", lambda m: "#" * len(m[0]), text))
+    if not found:
+        return False
+    at = found.end() - 1
+    turn["value"] = turn["value"][:at] + str((int(turn["value"][at]) + 5) % 10) + turn["value"][at + 1:]
+    return True
+
+
+def other_word(record: Record, task: str, format: str) -> bool:
+    """The first relation or direction word of the answer becomes its opposite."""
+    turn = record["conversations"][1]
+    changed = re.sub(r"\b(" + "|".join(OPPOSITE) + r")\b", lambda m: OPPOSITE[m[0]], turn["value"].replace("_", " _ "), count=1).replace(" _ ", "_")
+    if changed == turn["value"] or format == "select":
+        return False
+    if task == "view_change_infer" and re.search(r"(?:left|right|up|down|forward|backward):0(?!\.)", changed.split(",")[0]):
+        pass                                                     # a zero keeps its side, and that is checked too
+    turn["value"] = changed
+    return True
+
+
+def other_colour(record: Record, task: str, format: str) -> bool:
+    """The answer names the other object."""
+    turn = record["conversations"][1]
+    if not task.startswith("distance_infer_center_oo") or format == "select" or task.endswith("video"):
+        return False
+    names = dict(re.findall(r"([a-z ]+?) (\((?:green|blue) point\))", "")) or {}
+    question = record["conversations"][0]["value"]
+    ids, labels = record["facts"]["objects"], {t["id"]: t["label"] for t in THINGS}
+    green, blue = f"{labels[ids[1]]} (green point)", f"{labels[ids[2]]} (blue point)"
+    assert green in question and blue in question and not names
+    turn["value"] = turn["value"].replace(green, "#").replace(blue, green).replace("#", blue)
+    return True
+
+
+def yes_for_no(record: Record, task: str, format: str) -> bool:
+    turn = record["conversations"][1]
+    turn["value"] = {"Yes": "No", "No": "Yes"}.get(turn["value"], turn["value"])
+    return format == "judge"
+
+
+def gold_twice(record: Record, task: str, format: str) -> bool:
+    """A second option becomes the right one."""
+    question, letter = record["conversations"][0], record["conversations"][1]["value"]
+    if format != "select":
+        return False
+    gold = re.search(rf"^{letter}\. (.*)$", question["value"], re.M)[1]
+    other = "B" if letter == "A" else "A"
+    question["value"] = re.sub(rf"^{other}\. .*$", lambda m: f"{other}. {gold}", question["value"], flags=re.M)
+    return True
+
+
+def other_given(record: Record, task: str, format: str) -> bool:
+    """The depth that the question gives changes."""
+    question = record["conversations"][0]
+    if not task.startswith("depth_prediction"):
+        return False
+    question["value"] = re.sub(r"(\d+\.\d)", lambda m: f"{float(m[1]) + .3:.1f}", question["value"], count=1)
+    return True
+
+
+def other_unit(record: Record, task: str, format: str) -> bool:
+    question = record["conversations"][0]
+    before = question["value"]
+    question["value"] = re.sub(r"\bmeters\b", "centimeters", before) if "centimeter" not in before else before.replace("centimeters", "meters")
+    return question["value"] != before and (task != "spatial_volume_infer" or format == "fill")
+
+
+def other_name(record: Record, task: str, format: str) -> bool:
+    """The question calls the first marked object something else."""
+    question = record["conversations"][0]
+    if not FORMS[task].marks or FORMS[task].marks[0].endswith("_list"):
+        return False
+    label = {t["id"]: t["label"] for t in THINGS}[record["facts"]["objects"][0]]
+    colour = FORMS[task].marks[0].partition("_")[0]
+    question["value"] = question["value"].replace(f"{label} ({colour}", f"piano ({colour}")
+    return True
+
+
+def other_colours(record: Record, task: str, format: str) -> bool:
+    """The question exchanges the colours of two objects."""
+    question = record["conversations"][0]
+    marks = [m for m in FORMS[task].marks if not m.endswith("_list")]
+    ids = record["facts"]["objects"]
+    labels = {t["id"]: t["label"] for t in THINGS}
+    if len(marks) < 2 or labels[ids[0]] == labels[ids[1]]:
+        return False
+    a, b = (m.partition("_")[0] for m in marks[:2])
+    question["value"] = question["value"].replace(f"({a} ", "(#").replace(f"({b} ", f"({a} ").replace("(#", f"({b} ")
+    return True
+
+
+def moved_marker(record: Record, task: str, format: str) -> bool:
+    marks = FORMS[task].marks
+    if not marks or marks[0].endswith("_list"):
+        return False
+    mark = record[marks[-1]][0]
+    mark[0] = mark[0] - 60 if mark[0] >= 60 else mark[0] + 60
+    return True
+
+
+def lost_marker(record: Record, task: str, format: str) -> bool:
+    marks = FORMS[task].marks
+    return bool(marks) and record.pop(marks[0]) is not None
+
+
+def other_object(record: Record, task: str, format: str) -> bool:
+    """`facts` speaks of another object than text and markers."""
+    objects = record["facts"]["objects"]
+    if not objects:
+        return False
+    objects[0] = next(t["id"] for t in THINGS if t["id"] not in objects and t["label"] not in ("floor", "wall"))
+    return True
+
+
+def other_type(record: Record, task: str, format: str) -> bool:
+    record["type"] = "depth_prediction_oo" if task != "depth_prediction_oo" else "depth_prediction_oc"
+    return True
+
+
+def lost_image(record: Record, task: str, format: str) -> bool:
+    record["image"] = record["image"][:-1]
+    return True
+
+
+def other_frame(record: Record, task: str, format: str) -> bool:
+    """One image is exchanged for another frame's, its pose is not."""
+    frame = next(k for k in range(40) if k not in record["facts"]["frames"] and (images_of / f"image_color/{k}.jpg").exists())
+    record["image"][0] = f"{SCENE}/image_color/{frame}.jpg"
+    return True
+
+
+def swapped_images(record: Record, task: str, format: str) -> bool:
+    """The two images change places, consistently in all lists; the answer stays."""
+    if FORMS[task].images != 2:
+        return False
+    for key in ("image", "depth", "pose"):
+        record[key].reverse()
+    record["facts"]["frames"].reverse()
+    return True
+
+
+def climbing_path(record: Record, task: str, format: str) -> bool:
+    record["pose"][0] = "../../../../../etc/hostname"
+    return True
+
+
+ANSWERS = [other_letter, other_digit, other_word, other_colour, yes_for_no, gold_twice, other_given, other_unit, other_name, other_colours, moved_marker,
+           lost_marker, other_object, other_type, lost_image, other_frame, swapped_images, climbing_path]
+THINGS: list[dict] = []
+images_of = Path()
+
+
+@pytest.mark.parametrize("mutation", ANSWERS, ids=lambda f: f.__name__)
+def test_catches_every_altered_record(clean: Path, tmp_path: Path, mutation: Callable[[Record, str, str], bool]) -> None:
+    global images_of
+    images_of = images(clean)
+    THINGS[:] = json.loads((images_of / "instances.json").read_text())["instances"]
+    folder = copy(clean, tmp_path)
+    changed = edit(folder, mutation)
+    report = verify(folder, limit=10 ** 6)
+    missed = {task: n - caught(report, task) for task, n in changed.items() if caught(report, task) != n}
+    if missed:
+        found = {(m.file, m.line) for task in report.tasks.values() for m in task.mismatches}
+        for path, n, r in records(folder):
+            if (path.relative_to(folder).as_posix(), n) not in found:
+                print(path.parts[-3:-1], r["conversations"], r["facts"])
+    assert changed and missed == {} and report.mismatched == sum(changed.values())
+
+
+# ------------------------------------------------------------------------------------------------------------- broken folders
+
+def test_refuses_what_is_no_data_set(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"no manifest\.json"):
+        verify(tmp_path)
+    (tmp_path / "manifest.json").write_text("{")
+    with pytest.raises(ValueError, match=r"manifest\.json.*cannot be read"):
+        verify(tmp_path)
+    (tmp_path / "manifest.json").write_text("{}")
+    assert not verify(tmp_path).ok                                                          # nothing to check is no success
+
+
+def test_a_changed_or_lost_shard_is_a_problem(clean: Path, tmp_path: Path) -> None:
+    folder = copy(clean, tmp_path)
+    paths = sorted(folder.glob("spar/*/qa_jsonl/*/*/*/*.jsonl"))
+    paths[0].write_bytes(paths[0].read_bytes()[:-1] + b" \n")
+    paths[1].unlink()
+    report = verify(folder)
+    assert not report.ok and len(report.problems) == 2 and "sha256" in report.problems[0] and "missing" in report.problems[1]
+
+
+def test_broken_lines_are_counted(clean: Path, tmp_path: Path) -> None:
+    folder = copy(clean, tmp_path)
+    path = next(iter(sorted(folder.glob("spar/*/qa_jsonl/*/depth_prediction_oc/fill/*.jsonl"))))
+    lines = path.read_text().splitlines()
+    lines[1], lines[3], lines[5], lines[7] = lines[1][:40], "[]", '{"image": ["x"]}', lines[7].replace('"facts"', '"fact"')
+    path.write_text("\n".join(lines) + "\n")
+    report = verify(folder).tasks["depth_prediction_oc"]
+    assert [m.line for m in report.mismatches] == [2, 4, 6, 8] and report.checked + report.not_checkable.total() == sum(
+        1 for p, _, _ in records(clean) if p.parts[-3] == "depth_prediction_oc")
+
+
+@pytest.mark.parametrize("name", ["instances.json", "pose/5.txt", "image_instance/5.png", "image_depth/5.png", "image_color/5.jpg", "intrinsic/intrinsic_depth.txt"])
+@pytest.mark.parametrize("how", ["lost", "broken"])
+def test_missing_evidence_is_not_checkable(clean: Path, tmp_path: Path, name: str, how: str) -> None:
+    folder = copy(clean, tmp_path)
+    path = images(folder) / name
+    if how == "lost":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:20])
+    report = verify(folder)
+    assert not report.mismatched and report.not_checkable
+    touched = sum(5 in r["facts"]["frames"] for _, _, r in records(clean)) if path.stem == "5" else report.checked + report.not_checkable
+    assert report.not_checkable == touched
