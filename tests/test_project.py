@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from spar_kit.runs.params import load_plan, notebook_parameters
+from spar_kit.runs.params import load_plan, notebook_parameters, read_yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted(path for path in (ROOT / "nbs").rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts)
@@ -37,6 +37,11 @@ def test_a_study_has_one_parameters_cell_and_exports_nothing(path):
 def test_every_plan_fits_its_notebooks(path):
     if "steps:" in path.read_text():
         assert load_plan(path).steps
+    else:
+        from spar_kit.train.stages import TrainParams
+
+        values, _ = read_yaml(path)
+        assert values.pop("data") and values.pop("out") and TrainParams.from_dict(values)
 
 
 def test_every_module_has_its_notebook():

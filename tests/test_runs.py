@@ -66,7 +66,7 @@ def runs_of(folder, *settings):
     ("[0.1, 1e-2]", "[0.1, fast]", 9, "steps.learn.grid.rate", "number"),
     ("[0.1, 1e-2]", "0.1", 9, "steps.learn.grid.rate", "list"),
     ("data: make", "data: learn", 10, "steps.learn.needs.data", "not an earlier step"),
-    ("data: make", "date: make", 8, "steps.learn.params", ""),
+    ("data: make", "datta: make", 10, "steps.learn.needs.datta", "did you mean 'data'"),
     ("title:", "titel:", 3, "titel", "did you mean 'title'"),
     ("notebook: learn.ipynb", "notbook: learn.ipynb", 8, "steps.learn.notbook", "did you mean 'notebook'"),
     ("name: toy", "name: ../toy", 2, "name", "pattern"),
@@ -79,8 +79,7 @@ def test_a_mistake_is_named_with_file_line_and_field(folder, old, new, line, fie
         load_plan(folder / "bad.yaml")
     text = str(refused.value)
     assert text.startswith(f"{folder / 'bad.yaml'}:") and field in text and says in text and "\n" not in text
-    if field != "steps.learn.params":
-        assert refused.value.line == line
+    assert refused.value.line == line
 
 
 @pytest.mark.parametrize(("text", "value"), [("1e-3", 0.001), ("1.0e-3", 0.001), ("no", "no"), ("010", "010"), ("true", True), ("~", None), (".5", 0.5), ("12", 12), ("-3", -3),

@@ -6,6 +6,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,26 +14,55 @@ import pytest
 from PIL import Image
 
 from spar_kit.data.generate import generate
-from spar_kit.scenes.scene import Scene
-from spar_kit.scenes.toy import toy_scene
+from spar_kit.scenes.scene import Camera, Frame, Instance, OrientedBox, Scene, look_at
+from spar_kit.scenes.toy import cast, solid, toy_surface
 from spar_kit.tasks import verify as verify_module
 from spar_kit.tasks.verify import Report, verify
 from spar_kit.tasks.verify_item import FORMS
 
-SCENE = "toy0000_00"
+SCENE = "room0000_00"
 Record = dict
+
+
+def busy_room(name: str) -> Scene:
+    """A room of 6 m x 5 m with two dozen boxes of twelve kinds, seen by a camera that walks round it: enough for every task."""
+    generator = np.random.default_rng(3)
+    solids = [solid(1, "floor", (3, 2.5, -.05), (6, 5, .1), 0, (170, 150, 130)), solid(2, "wall", (3, 5.05, 1.3), (6, .1, 2.6), 0, (225, 220, 205))]
+    labels = "chair chair chair table lamp lamp cabinet sofa desk stool stool box box plant shelf monitor bed basket basket clock".split()
+    while labels:
+        size = np.exp(generator.uniform(np.log(.25), np.log(.9), 3))
+        center = np.array([generator.uniform(.8, 5.2), generator.uniform(.8, 4.2), size[2] / 2 + generator.choice([0, 0, .5, 1.0])])
+        if all(np.abs(center - s.box.center).max() > .62 for s in solids[2:]):
+            solids.append(solid(len(solids) + 2, labels.pop(), tuple(center), tuple(size), generator.uniform(0, 180), tuple(generator.integers(60, 250, 3))))
+    color = Camera.from_fov(240, 180, 75)
+    depth = Camera(160, 120, np.array([[104.0, 0, 76], [0, 105, 62], [0, 0, 1]]))
+    frames = []
+    for i in range(40):
+        angle = 2 * np.pi * i / 40
+        eye = np.array([3 + 1.6 * np.cos(angle), 2.5 + 1.2 * np.sin(angle), 2.2 + .25 * np.sin(3 * angle)])
+        turn = angle + 1.2
+        pose = look_at(eye, np.array([3 + 2.2 * np.cos(turn), 2.5 + 1.8 * np.sin(turn), .4 + .3 * np.cos(2 * angle)]))
+        frames.append(Frame(i, pose, color, depth, *(partial(draw, solids, camera, pose, k) for camera, k in ((color, 2), (depth, 0))),
+                            read_instances=partial(draw, solids, depth, pose, 1)))
+    instances = tuple(Instance(s.id, s.label, OrientedBox.around(s.box.corners)) for s in solids)
+    floor = np.array([[0.0, 0], [6, 0], [6, 5], [0, 5]])
+    return Scene(name, "synthetic", tuple(frames), instances, toy_surface(solids), "room", (floor,))
+
+
+def draw(solids: list, camera: Camera, pose: np.ndarray, which: int) -> np.ndarray:
+    return cast(solids, camera, pose)[which]
 
 
 @dataclass(frozen=True)
 class Toy:
-    """A source of one toy room with a camera path of 40 frames: enough for videos of 32."""
+    """A source of one room."""
     name: str = "synthetic"
 
     def scenes(self, split: str | None = None) -> list[str]:
         return [SCENE]
 
     def load(self, scene: str) -> Scene:
-        return toy_scene(frames=40, width=240, name=scene)
+        return busy_room(scene)
 
     def describe(self) -> dict:
         return {"kind": "toy"}
@@ -41,7 +71,7 @@ class Toy:
 @pytest.fixture(scope="session")
 def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("verify") / "clean"
-    generate(Toy(), folder, per_task=12, progress=False)
+    generate(Toy(), folder, per_task=4, progress=False)
     return folder
 
 
@@ -102,9 +132,7 @@ def caught(report: Report, task: str) -> int:
 def test_agrees_with_a_clean_data_set(clean: Path) -> None:
     report = verify(clean)
     assert report.ok and report.checked == sum(1 for _ in records(clean)) and not report.not_checkable
-    assert {"depth_prediction_oc", "distance_prediction_oo", "distance_infer_center_oo", "obj_spatial_relation_oo", "spatial_volume_infer",
-            "position_matching", "camera_motion_infer", "view_change_infer"} <= set(report.tasks)
-    assert all(task.checked >= 12 for task in report.tasks.values())
+    assert set(report.tasks) >= set(FORMS) - {"nav_video"} and all(task.checked >= 3 for name, task in report.tasks.items() if name != "nav_video")
 
 
 def test_workers_and_sample(clean: Path) -> None:
@@ -226,14 +254,15 @@ def test_catches_sizes_in_another_unit(clean: Path, tmp_path: Path) -> None:
 
 def test_catches_one_shifted_box_where_it_matters_and_only_there(clean: Path, tmp_path: Path) -> None:
     folder = copy(clean, tmp_path)
-    edit_things(folder, lambda thing: thing["label"] == "cabinet" and thing["center"].__setitem__(1, thing["center"][1] - .4))
+    ids = [id for _, _, r in records(folder) for id in r["facts"]["objects"] if id > 0]
+    moved = max(set(ids), key=ids.count)
+    edit_things(folder, lambda thing: thing["id"] == moved and thing["center"].__setitem__(1, thing["center"][1] - .4))
     report = verify(folder, limit=10 ** 6)
     found = {(m.file, m.line) for task in report.tasks.values() for m in task.mismatches}
-    named = {(path.relative_to(folder).as_posix(), n) for path, n, r in records(folder) if 7 in r["facts"]["objects"]}
+    named = {(path.relative_to(folder).as_posix(), n) for path, n, r in records(folder)
+             if moved in r["facts"]["objects"] and path.parts[-3] not in ("obj_count", "appearance_order")}      # these ask nothing of a box
     assert named and found >= named
-    alone = {"depth_prediction_oc", "distance_prediction_oo", "distance_infer_center_oo", "obj_spatial_relation_oo", "spatial_volume_infer",
-             "camera_motion_infer", "view_change_infer", "position_matching"}
-    assert {key for key in found - named if Path(key[0]).parts[-3] in alone} == set()
+    assert {key for key in found - named if not Path(key[0]).parts[-3].startswith("distance_infer_center_oc")} == set()
 
 
 def test_catches_two_swapped_frames(clean: Path, tmp_path: Path) -> None:

@@ -5,20 +5,22 @@
 # %% auto #0
 __all__ = ['blind_predictions']
 
-# %% ../../nbs/bench/20_blind.ipynb #f856a098
+# %% ../../nbs/bench/20_blind.ipynb #f5a948f8
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import orjson
+from tqdm.auto import tqdm
 
 from .predict import Item, read_items
 from .score import answer_kind
 from .text_model import Question, constant_answers, read_question, text_answers
 from ..data.records import read_records
 
-# %% ../../nbs/bench/20_blind.ipynb #9aa63e2b
+# %% ../../nbs/bench/20_blind.ipynb #6b093e2d
 def blind_predictions(data: Path | str, out: Path | str, *, train: Path | str | None = None, train_split: str = "train", split: str = "val", tasks: str = "all",
-                      formats: str = "fill,select,judge", limit: int | None = None, most: int = 2500, seed: int = 0,
+                      formats: str = "fill,select,judge", limit: int | None = None, most: int = 1500, seed: int = 0,
                       progress: bool = False) -> dict[str, Path]:
     """Answer the held-out questions without looking; {"constant": OUT/blind_constant.jsonl, "text": OUT/blind_text.jsonl}.
 

@@ -6,23 +6,17 @@
 __all__ = ['Vector', 'Extra', 'Question', 'read_question', 'words_of', 'option_values', 'best_number', 'write_answer',
            'constant_answers', 'option_columns', 'text_answers']
 
-# %% ../../nbs/bench/15_text_model.ipynb #a077201d
+# %% ../../nbs/bench/15_text_model.ipynb #b7f2a0f0
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import orjson
 from numpy.typing import NDArray
-from tqdm.auto import tqdm
 
-from .predict import Item, read_items
-from .score import AXES, answer_kind, mean_relative_accuracy, read_box, read_camera, read_movement, read_number, read_size, score_rows
-from ..data.records import read_records
+from .score import AXES, answer_kind, read_box, read_camera, read_movement, read_number, read_size
 
 # %% ../../nbs/bench/15_text_model.ipynb #d957fe4f
 @dataclass(frozen=True)

@@ -230,7 +230,7 @@ def doctor() -> None:
     if any(finding.ok is False for finding in findings):
         raise typer.Exit(1)
 
-# %% ../../nbs/runs/90_cli.ipynb #2e704aeb
+# %% ../../nbs/runs/90_cli.ipynb #8bbd0846
 def main(arguments: Sequence[str] | None = None) -> None:
     """The entry point `spar`. Always leaves by SystemExit: 0 fine, 1 found something wrong, 2 bad input, 130 interrupted."""
     from spar_kit.scenes.scene import SceneError
@@ -243,20 +243,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     try:
         result = app(args=arguments, prog_name="spar", standalone_mode=False)
-    except KeyboardInterrupt:
-        print("\nspar: stopped; the same command goes on from here", file=sys.stderr)
-        raise SystemExit(130) from None
     except (SceneError, ValueError, NotImplementedError, FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
         leave(2, str(error))
     except OSError as error:
         leave(1, f"{error.filename}: {error.strerror}" if error.filename else str(error))
+    except KeyboardInterrupt:
+        result = 130
     except Exception as error:
         # Typer's own complaints: a missing option, an unknown command
-        if type(error).__name__ == "Abort":
-            raise SystemExit(130) from None
         if not hasattr(error, "format_message"):
             raise
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "spar"
         leave(2, f"{error.format_message().rstrip('.')}; see {command} --help")
+    if result == 130:           # Ctrl-C, which Typer turns into this exit code
+        print("spar: stopped; the same command goes on from here", file=sys.stderr)
     raise SystemExit(result if isinstance(result, int) else 0)

@@ -40,7 +40,7 @@ for _tag, _pattern, _first in (
         ("float", r"[-+]?((\.[0-9]+|[0-9]+\.[0-9]*)([eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+|\.(inf|Inf|INF))|\.(nan|NaN|NAN)", list("-+.0123456789"))):
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^({_pattern})$"), _first)
 
-# %% ../../nbs/runs/00_params.ipynb #c6cfb568
+# %% ../../nbs/runs/00_params.ipynb #1bb72eb0
 def read_yaml(path: Path | str) -> tuple[dict[str, Any], dict[tuple[str, ...], int]]:
     """A YAML mapping and the line of each of its fields.
 
@@ -63,6 +63,8 @@ def read_yaml(path: Path | str) -> tuple[dict[str, Any], dict[tuple[str, ...], i
         raise ParamsError(f"is not YAML: {getattr(error, 'problem', None) or error}", path, mark.line + 1 if mark else None) from None
 
     def build(node: yaml.Node, at: tuple[str, ...]) -> Any:
+        if len(at) > 20 or not node.tag.startswith("tag:yaml.org,2002:") or "python" in node.tag:
+            raise ParamsError(f"is nested too deep, or of a kind that is not plain data ({node.tag})", path, node.start_mark.line + 1, ".".join(at[:3]))
         if isinstance(node, yaml.MappingNode):
             out: dict[str, Any] = {}
             for key_node, value_node in node.value:
@@ -83,11 +85,12 @@ def read_yaml(path: Path | str) -> tuple[dict[str, Any], dict[tuple[str, ...], i
         raise ParamsError("holds no mapping of names to values", path)
     return build(root, ()), lines
 
-# %% ../../nbs/runs/00_params.ipynb #7a818cb0
+# %% ../../nbs/runs/00_params.ipynb #0bbed5fb
 def explain(error: ValidationError, path: Path | str, lines: Mapping[tuple[str, ...], int], at: tuple[str, ...] = (),
             known: Iterable[str] = ()) -> ParamsError:
     """Pydantic's findings as one `ParamsError` about the first of them; `at` is where the checked mapping stands in the file."""
-    first, more = error.errors()[0], error.error_count() - 1
+    first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")     # a misspelt name explains a missing one
+    more = error.error_count() - 1
     loc = (*at, *(str(part) for part in first["loc"]))
     message, value = first["msg"].lower().removeprefix("value error, "), first.get("input")
     if first["type"] == "extra_forbidden":
@@ -193,7 +196,7 @@ class Plan(BaseModel):
     about: str = Field("", description="what is asked and why, in a sentence or two")
     steps: dict[str, Step] = Field(min_length=1)
 
-# %% ../../nbs/runs/00_params.ipynb #060055dc
+# %% ../../nbs/runs/00_params.ipynb #8b815806
 def parse_setting(text: str) -> tuple[str, str, Any]:
     """`step.parameter=value` from the command line; the value is read as YAML. Raises ValueError."""
     left, equals, right = text.partition("=")
@@ -259,7 +262,9 @@ def load_plan(path: Path | str, settings: Iterable[str] = (), name: str | None =
                 raise stop(f"{parameter!r} is given more than once among params, grid, needs and collects")
         if "out" in given:
             raise stop("'out' is set by the sweep: the folder that the run may write to")
-        check_values({**checked.params, **dict.fromkeys(checked.needs, ""), **{k: [] for k in checked.collects}}, notebook, path, lines, (*at, "params"))
+        check_values(checked.params, notebook, path, lines, (*at, "params"))
+        check_values(dict.fromkeys(checked.needs, ""), notebook, path, lines, (*at, "needs"))
+        check_values({k: [] for k in checked.collects}, notebook, path, lines, (*at, "collects"))
         for parameter, options in checked.grid.items():
             if not options:
                 raise stop("has no values", "grid", parameter)

@@ -6,7 +6,7 @@
 __all__ = ['plot_html', 'directives', 'parameter_table', 'templates', 'install_plotly', 'render', 'write_summary',
            'comparison_table', 'build']
 
-# %% ../../nbs/runs/20_report.ipynb #e761c970
+# %% ../../nbs/runs/20_report.ipynb #a0e8afce
 import ast
 import copy
 import html
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from .params import Plan
-from .sweep import Outcome
+from .sweep import Outcome, short
 
 # %% ../../nbs/runs/20_report.ipynb #340131db
 _PLOTLY = "application/vnd.plotly.v1+json"
@@ -192,7 +192,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
 
-# %% ../../nbs/runs/20_report.ipynb #cbe6e6f5
+# %% ../../nbs/runs/20_report.ipynb #be56139f
 def comparison_table(runs: Sequence[Mapping[str, Any]]) -> str:
     """Runs that left numbers, side by side: a row per run, the choices of the grid, then the numbers. "" where there is nothing to compare."""
     rows = [run for run in runs if run["row"].get("compare")]
@@ -204,7 +204,7 @@ def comparison_table(runs: Sequence[Mapping[str, Any]]) -> str:
     body = ""
     for run in rows:
         choices = {axis: value for axis, value in run["choices"]}
-        body += f'<tr><th scope=row><a href="{run["page"]}">{html.escape(run["title"])}</a></th>' + "".join(f"<td><code>{html.escape(str(choices.get(axis, '')))}</code></td>" for axis in axes)
+        body += f'<tr><th scope=row><a href="{run["page"]}">{html.escape(run["title"])}</a></th>' + "".join(f"<td>{html.escape(short(choices.get(axis, '')))}</td>" for axis in axes)
         for name in names:
             value = run["row"]["compare"].get(name)
             body += f'<td class="number">{html.escape(f"{value:.1f}" if isinstance(value, float) else str("" if value is None else value))}</td>'

@@ -33,7 +33,7 @@ def whole_file(path: Path | str) -> Iterator[Path]:
     finally:
         part.unlink(missing_ok=True)
 
-# %% ../../nbs/scenes/01_files.ipynb #6c9113d9
+# %% ../../nbs/scenes/01_files.ipynb #76d33d9b
 def read_bytes(path: Path | str, limit: int = 1 << 30) -> bytes:
     """The bytes of a file. Raises SceneError where it is missing, unreadable, or larger than `limit` bytes."""
     try:
@@ -53,12 +53,13 @@ def read_json(path: Path | str, limit: int = 1 << 28) -> dict[str, Any]:
     try:
         value = orjson.loads(read_bytes(path, limit))
     except orjson.JSONDecodeError as error:
-        raise SceneError(f"not JSON: {error.msg.split(': line')[0]}", path, f"line {error.lineno} column {error.colno}") from None
+        where = f"line {error.lineno} column {error.colno}"
+        raise SceneError(f"not JSON: {error.msg.split(': line')[0]}", path, where) from None
     if not isinstance(value, dict):
         raise SceneError(f"expected an object {{...}}, found a {type(value).__name__}", path)
     return value
 
-# %% ../../nbs/scenes/01_files.ipynb #81de8a69
+# %% ../../nbs/scenes/01_files.ipynb #19ad0095
 def is_plain_name(name: str) -> bool:
-    """Letters, digits, `_`, `-` and `.` only, at most 128 of them, and not hidden: a name that can only ever be one path component."""
+    """Letters, digits, `_`, `-` and `.` only, at most 128 of them, and not hidden: such a name can only be one path component."""
     return re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,127}", name) is not None

@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from .files import read_bytes, whole_file
 from .scene import SceneError
 
-# %% ../../nbs/scenes/29_ply.ipynb #3a9ed641
+# %% ../../nbs/scenes/29_ply.ipynb #735a6e73
 TYPES = {"char": "i1", "int8": "i1", "uchar": "u1", "uint8": "u1", "short": "i2", "int16": "i2", "ushort": "u2", "uint16": "u2",
-         "int": "i4", "int32": "i4", "uint": "u4", "uint32": "u4", "float": "f4", "float32": "f4", "double": "f8", "float64": "f8"}
+         "int": "i4", "int32": "i4", "uint": "u4", "uint32": "u4", "float": "f4", "float32": "f4", "double": "f8",
+         "float64": "f8"}
 """NumPy's word for each PLY type."""
 
 
@@ -63,9 +64,9 @@ def read_header(data: bytes, path: Path | str) -> tuple[str, list[Element], int]
         raise SceneError("the header names no format", path)
     return format, elements, end.end()
 
-# %% ../../nbs/scenes/29_ply.ipynb #019a62a5
+# %% ../../nbs/scenes/29_ply.ipynb #0f5de5fc
 def row_type(element: Element, order: str, corners: int = 3) -> np.dtype:
-    """The structured type of one row; a list becomes a count `name#` and `corners` values. Raises ValueError on repeated names."""
+    """The structured type of one row; a list becomes a count `name#` and `corners` values. ValueError on repeated names."""
     fields: list[tuple] = []
     for p in element.properties:
         if p.count:
@@ -164,9 +165,9 @@ def read_ply(path: Path | str, limit: int = 1 << 32) -> Mesh:
         vertices = np.stack([vertex[axis] for axis in "xyz"], -1).astype(np.float32)
     return Mesh(vertices, triangles.astype(np.int32), color, vertex, face)
 
-# %% ../../nbs/scenes/29_ply.ipynb #8bd9ac44
+# %% ../../nbs/scenes/29_ply.ipynb #9dec08c8
 def write_ply(path: Path | str, vertices: NDArray, triangles: NDArray, vertex_color: NDArray | None = None) -> None:
-    """Write vertices (V, 3), triangles (T, 3) and colours (V, 3) uint8 RGB (grey where None) in ScanNet's layout, atomically."""
+    """Write vertices (V, 3), triangles (T, 3), colours (V, 3) uint8 RGB (grey where None) in ScanNet's layout, atomically."""
     v = np.zeros(len(vertices), [*((c, "<f4") for c in "xyz"), *((c, "u1") for c in ("red", "green", "blue", "alpha"))])
     f = np.zeros(len(triangles), [("n", "u1"), ("vertex_indices", "<i4", (3,))])
     color = np.full((len(v), 3), 128, np.uint8) if vertex_color is None else np.asarray(vertex_color, np.uint8)

@@ -121,7 +121,7 @@ def look_at(eye: NDArray, target: NDArray) -> NDArray[np.float64]:
     pose[:3, 3] = eye
     return pose
 
-# %% ../../nbs/scenes/00_scene.ipynb #bbc0b331
+# %% ../../nbs/scenes/00_scene.ipynb #5cb38811
 @dataclass(frozen=True)
 class OrientedBox:
     """A gravity-aligned box.
@@ -149,7 +149,7 @@ class OrientedBox:
 
     def contains(self, points: NDArray, margin: float = 0.0) -> NDArray[np.bool_]:
         """Which world points (..., 3) lie inside the box grown by `margin` metres."""
-        return (np.abs((points - self.center) @ self.axes) <= self.size / 2 + margin).all(-1)
+        return np.asarray((np.abs((points - self.center) @ self.axes) <= self.size / 2 + margin).all(-1))
 
     @classmethod
     def around(cls, points: NDArray) -> "OrientedBox":

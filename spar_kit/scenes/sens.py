@@ -56,7 +56,7 @@ def pose_faults(poses: NDArray, tolerance: float = 1e-3) -> list[str]:
         faults.append("" if error <= tolerance else "pose is not rigid")     # a comparison with NaN is false: not rigid
     return faults
 
-# %% ../../nbs/scenes/30_sens.ipynb #03f750b4
+# %% ../../nbs/scenes/30_sens.ipynb #dc18a4a2
 @dataclass(frozen=True)
 class Sens:
     """The index of a `.sens` file of N frames. Pixels are read on demand; nothing is cached.
@@ -96,9 +96,9 @@ class Sens:
         return len(self.payload)
 
     def __repr__(self) -> str:
-        return (f"Sens({self.path.name}: {len(self)} frames, {sum(map(bool, self.faults))} without a pose, colour "
-                f"{self.color.width}x{self.color.height} {self.color_compression}, depth {self.depth.width}x{self.depth.height} "
-                f"{self.depth_compression})")
+        c, d = self.color, self.depth
+        return (f"Sens({self.path.name}: {len(self)} frames, {sum(map(bool, self.faults))} without a pose, "
+                f"colour {c.width}x{c.height} {self.color_compression}, depth {d.width}x{d.height} {self.depth_compression})")
 
     def read_encoded(self, i: int) -> tuple[bytes, str]:
         """The colour image of frame i as stored, and its suffix ".jpg" or ".png". Raises SceneError where it is neither."""
@@ -122,7 +122,7 @@ class Sens:
             raise SceneError(f"damaged {image.format} image ({error})", self.path, f"frame {i} colour") from None
 
     def read_units(self, i: int) -> NDArray[np.uint16]:
-        """The depth image of frame i as stored, (height, width) uint16 in units of 1 / depth_shift metres, 0 without a value."""
+        """The depth image of frame i as stored, (height, width) uint16 in units of 1 / depth_shift metres, 0 = no value."""
         data, shape = self._read(i, "depth"), (self.depth.height, self.depth.width)
         where, size = f"frame {i} depth", 2 * shape[0] * shape[1]
         if self.depth_compression == "zlib":
@@ -134,8 +134,8 @@ class Sens:
             if len(data) == size and not stream.eof:
                 raise SceneError("the zlib data ends early", self.path, where)
         if len(data) != size:
-            raise SceneError(f"{'more than ' * (len(data) > size)}{min(len(data), size)} bytes for {shape[1]}x{shape[0]} uint16",
-                             self.path, where)
+            count = f"more than {size}" if len(data) > size else str(len(data))
+            raise SceneError(f"{count} bytes for {shape[1]}x{shape[0]} uint16", self.path, where)
         return np.frombuffer(data, "<u2").reshape(shape).astype(np.uint16)
 
     def read_depth(self, i: int) -> NDArray[np.float32]:
@@ -158,15 +158,16 @@ class Sens:
 
     def _open_image(self, data: bytes, i: int) -> Image.Image:
         """A lazy image whose header has been checked: the declared format and size, so that decoding stays bounded."""
+        where, due = f"frame {i} colour", self.color
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")      # about huge images, which are refused below
                 image = Image.open(io.BytesIO(data), formats=(self.color_compression.upper(),))
         except Exception as error:
-            raise SceneError(f"not a {self.color_compression} image ({type(error).__name__})", self.path, f"frame {i} colour") from None
-        if image.size != (self.color.width, self.color.height):
-            raise SceneError(f"an image of {image.width}x{image.height}, the file's header says {self.color.width}x{self.color.height}",
-                             self.path, f"frame {i} colour")
+            raise SceneError(f"not a {self.color_compression} image ({type(error).__name__})", self.path, where) from None
+        if image.size != (due.width, due.height):
+            raise SceneError(f"an image of {image.width}x{image.height}, the file's header says {due.width}x{due.height}",
+                             self.path, where)
         return image
 
 # %% ../../nbs/scenes/30_sens.ipynb #08e22190
@@ -193,11 +194,12 @@ def exactly(file: BinaryIO, count: int, path: Path, field: str) -> bytes:
         raise SceneError(f"{field} ends early", path, f"byte {start + len(data)}")
     return data
 
-# %% ../../nbs/scenes/30_sens.ipynb #1e48d42b
+# %% ../../nbs/scenes/30_sens.ipynb #c6ad2324
 def open_sens(path: Path | str) -> Sens:
     """Index a `.sens` file by seeking from frame header to frame header; no payload is read.
 
-    Raises SceneError naming the byte, the frame and the field: wrong version, truncation anywhere, sizes that the file cannot hold.
+    Raises SceneError naming the byte, the frame and the field: wrong version, truncation anywhere, sizes that the file cannot
+    hold.
     """
     path = Path(path)
     with open_file(path) as file:
@@ -244,12 +246,12 @@ def open_sens(path: Path | str) -> Sens:
                 matrices["extrinsic_color"], matrices["extrinsic_depth"], poses, tuple(pose_faults(poses)),
                 np.stack([headers["time_color"], headers["time_depth"]], -1), payload, records, imu_offset)
 
-# %% ../../nbs/scenes/30_sens.ipynb #8e73815a
+# %% ../../nbs/scenes/30_sens.ipynb #240dc4f2
 def read_index(file: BinaryIO, frames: int, path: Path) -> tuple[NDArray, NDArray[np.int64]]:
-    """Walk over `frames` blocks from where `file` stands: their headers (N,) of type `FRAME`, and the payload table of `Sens`."""
+    """Walk over `frames` blocks from where `file` stands: their headers (N,) of type `FRAME`, and `Sens.payload`."""
     size, at = os.fstat(file.fileno()).st_size, file.tell()
-    if frames * FRAME.itemsize > size - at:
-        raise SceneError(f"num_frames: {frames:,} frames need at least {frames * FRAME.itemsize:,} bytes, {size - at:,} are left",
+    if (need := frames * FRAME.itemsize) > size - at:
+        raise SceneError(f"num_frames: {frames:,} frames need at least {need:,} bytes, {size - at:,} are left",
                          path, f"byte {at - 8}")
     headers, payload = np.zeros(frames, FRAME), np.zeros((frames, 3), np.int64)
     for i in range(frames):
@@ -258,14 +260,14 @@ def read_index(file: BinaryIO, frames: int, path: Path) -> tuple[NDArray, NDArra
         lengths = int(headers[i]["color_bytes"]), int(headers[i]["depth_bytes"])
         for back, field, need in ((16, "color", lengths[0]), (8, "depth", sum(lengths))):
             if need > size - at:
-                raise SceneError(f"frame {i} {field}_bytes: {lengths[field == 'depth']:,} bytes reach beyond the end of the file "
-                                 f"({size - at:,} are left)", path, f"byte {at - back}")
+                raise SceneError(f"frame {i} {field}_bytes: {lengths[field == 'depth']:,} bytes reach beyond the end of the "
+                                 f"file ({size - at:,} are left)", path, f"byte {at - back}")
         payload[i] = at, *lengths
         at += sum(lengths)
         file.seek(at)
     return headers, payload
 
-# %% ../../nbs/scenes/30_sens.ipynb #76cdd42d
+# %% ../../nbs/scenes/30_sens.ipynb #135fd0ec
 @dataclass(frozen=True)
 class SensFrame:
     """What is written for one frame.
@@ -287,10 +289,11 @@ def encode_color(image: NDArray[np.uint8], compression: str, quality: int = 95) 
     if compression == "raw":
         return np.ascontiguousarray(image, np.uint8).tobytes()
     out = io.BytesIO()
-    Image.fromarray(np.asarray(image, np.uint8)).save(out, compression.upper(), **({"quality": quality} if compression == "jpeg" else {}))
+    options = {"quality": quality} if compression == "jpeg" else {}
+    Image.fromarray(np.asarray(image, np.uint8)).save(out, compression.upper(), **options)
     return out.getvalue()
 
-# %% ../../nbs/scenes/30_sens.ipynb #7cda1f56
+# %% ../../nbs/scenes/30_sens.ipynb #23cbc192
 def write_sens(path: Path | str, color: Camera, depth: Camera, frames: Iterable[SensFrame], *, version: int = 4,
                sensor: str = "StructureSensor", color_compression: str = "jpeg", depth_compression: str = "zlib",
                depth_shift: float = 1000.0, imu: NDArray | None = None, quality: int = 95) -> int:
@@ -309,7 +312,8 @@ def write_sens(path: Path | str, color: Camera, depth: Camera, frames: Iterable[
             K = np.eye(4)
             K[:3, :3] = camera.intrinsics
             file.write(K.astype("<f4").tobytes() + np.eye(4, dtype="<f4").tobytes())
-        file.write(struct.pack("<2i4If", color_code, depth_code, color.width, color.height, depth.width, depth.height, depth_shift))
+        sizes = color.width, color.height, depth.width, depth.height
+        file.write(struct.pack("<2i4If", color_code, depth_code, *sizes, depth_shift))
         count_at = file.tell()
         file.write(struct.pack("<Q", 0))
         for count, frame in enumerate(frames, 1):

@@ -14,7 +14,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-# %% ../../nbs/scenes/10_shapes.ipynb #4860973e
+# %% ../../nbs/scenes/10_shapes.ipynb #6fd28eea
 @dataclass(frozen=True)
 class Material:
     """What a part looks like.
@@ -34,7 +34,8 @@ class Material:
     glow: float = 0.0
 
 
-PATTERNS = ("plain", "wood", "fabric", "tiles", "stripes", "books", "speckle", "screen", "sky", "art", "keys", "planks", "plaid",
+PATTERNS = ("plain", "wood", "fabric", "tiles", "stripes", "books", "speckle", "screen", "sky", "art", "keys", "planks",
+            "plaid",
             "plaster", "paper")
 
 
@@ -96,7 +97,7 @@ def tilted(part: Part, axis: int, angle: float, pivot: ArrayLike = (0, 0, 0)) ->
     R, pivot = rotation(axis, angle), np.asarray(pivot, np.float64)
     return transformed(part, R, pivot - R @ pivot)
 
-# %% ../../nbs/scenes/10_shapes.ipynb #2662114e
+# %% ../../nbs/scenes/10_shapes.ipynb #8c56bea4
 _QUADS = ((0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3))      # corners by x, y, z bit
 _BITS = np.array([[i, j, k] for i in (0, 1) for j in (0, 1) for k in (0, 1)])
 _BOX = np.array([tri for a, b, c, d in _QUADS for tri in ((a, b, c), (a, c, d))], np.int32)
@@ -203,6 +204,7 @@ def prism(material: Material, outline: Sequence[tuple[float, float]], axis: int,
     nxt = (k + 1) % n
     fan = np.arange(1, n - 1)
     t = np.concatenate([np.stack([k, nxt, nxt + n], -1), np.stack([k, nxt + n, k + n], -1),
-                        np.stack([np.zeros_like(fan), fan + 1, fan], -1), np.stack([np.zeros_like(fan) + n, fan + n, fan + n + 1], -1)])
+                        np.stack([np.zeros_like(fan), fan + 1, fan], -1), np.stack([np.zeros_like(fan) + n, fan + n,
+                                fan + n + 1], -1)])
     t = t.astype(np.int32)
     return Part(v, t, np.repeat(face_normals(v, t)[:, None], 3, 1), material, axis)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from .scene import SceneError, Source
 
-# %% ../../nbs/scenes/40_sources.ipynb #3d1a03eb
+# %% ../../nbs/scenes/40_sources.ipynb #6745883d
 SOURCES = {"synthetic": "procedural rooms, nothing to download", "scannet:PATH": "ScanNet scans, official folder layout"}
 
 
@@ -51,4 +51,4 @@ def open_source(spec: str, *, scenes: int | None = None, seed: int = 0, frames: 
         raise SceneError("no such folder", path)
     from spar_kit.scenes.scannet import ScanNet
 
-    return ScanNet(Path(path).expanduser(), **{k: v for k, v in (("count", scenes), ("frames", frames)) if v is not None})
+    return ScanNet(Path(path).expanduser(), count=scenes, frames=frames)

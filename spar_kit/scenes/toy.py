@@ -40,8 +40,9 @@ def toy_solids() -> list[Solid]:
             solid(8, "trash can", (1.5, 1.5, .2), (.35, .3, .4), 60, (90, 160, 90)),
             solid(9, "chair", (3.3, 1.7, .45), (.5, .5, .9), -15, (190, 70, 70))]
 
-# %% ../../nbs/scenes/02_toy.ipynb #cfc4192d
-def cast(solids: list[Solid], camera: Camera, camera_to_world: NDArray) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.uint8]]:
+# %% ../../nbs/scenes/02_toy.ipynb #8d5b0f0e
+def cast(solids: list[Solid], camera: Camera, camera_to_world: NDArray
+         ) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.uint8]]:
     """Depth (h, w) in metres along the optical axis (0 = nothing hit), instance ids (h, w), and a shaded picture (h, w, 3).
 
     The camera must stand outside all boxes.
@@ -84,7 +85,7 @@ def toy_surface(solids: list[Solid]) -> Surface:
                    np.repeat(np.array([s.id for s in solids], np.int32), 12),
                    np.repeat(np.array([s.rgb for s in solids], np.uint8), 24, 0))
 
-# %% ../../nbs/scenes/02_toy.ipynb #01729bee
+# %% ../../nbs/scenes/02_toy.ipynb #df43ea99
 def _color(solids: list[Solid], camera: Camera, pose: NDArray) -> NDArray[np.uint8]:
     return cast(solids, camera, pose)[2]
 
@@ -100,7 +101,8 @@ def _ids(solids: list[Solid], camera: Camera, pose: NDArray) -> NDArray[np.int32
 def toy_scene(frames: int = 6, width: int = 128, name: str = "toy0000_00") -> Scene:
     """The toy room seen by a camera that walks along its open sides.
 
-    Colour is `width` x 3/4 `width` with a horizontal field of view of 70 degrees; depth has about 5/8 of it and another focal length.
+    Colour is `width` x 3/4 `width` with a horizontal field of view of 70 degrees; depth has about 5/8 of it and another focal
+    length.
     """
     solids = toy_solids()
     color = Camera.from_fov(width, width * 3 // 4, 70)

@@ -18,7 +18,7 @@ from .scene import Frame, Instance, OrientedBox, Scene, Surface
 PALETTE = ("#4e79a7", "#f28e2b", "#59a14f", "#b07aa1", "#edc948", "#76b7b2", "#9c755f", "#ff9da7")
 STRUCTURE = ("wall", "floor", "ceiling")     # labels that are the room itself; their boxes would hide everything else
 
-# %% ../../nbs/scenes/22_view3d.ipynb #f1b16975
+# %% ../../nbs/scenes/22_view3d.ipynb #95c16984
 def decimate(surface: Surface, rows: NDArray, max_triangles: int) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.int64]]:
     """At most `max_triangles` triangles that look like triangles `rows` of a surface.
 
@@ -32,20 +32,20 @@ def decimate(surface: Surface, rows: NDArray, max_triangles: int) -> tuple[NDArr
     if len(rows) > max_triangles:
         owner = np.zeros(len(used), np.int64)
         owner[triangles] = np.unique(surface.triangle_instance[rows], return_inverse=True)[1][:, None]
-        edges = points[triangles[:, 1:]] - points[triangles[:, :1]]
-        cell = np.sqrt(np.linalg.norm(np.cross(edges[:, 0], edges[:, 1]), axis=1).sum() / max(max_triangles, 1)) / 4 + 1e-9
-        fine = triangles
+        edges, extent = points[triangles[:, 1:]] - points[triangles[:, :1]], float(np.ptp(points, 0).max())
+        cell = np.sqrt(np.linalg.norm(np.cross(edges[:, 0], edges[:, 1]), axis=1).sum() / max(max_triangles, 1)) / 3
+        cell, fine, bits = max(cell, extent / 65_000, 1e-9), triangles, np.array([1, 1 << 16, 1 << 32, 1 << 48])
         while True:
             corner = np.floor((points - points.min(0)) / cell).astype(np.int64)
-            name, joined, members = np.unique(np.c_[owner, corner], axis=0, return_inverse=True, return_counts=True)[:3]
-            joined = joined.ravel()
+            _, joined, members = np.unique(np.c_[corner, owner] @ bits, return_inverse=True, return_counts=True)
             triangles = joined[fine]
-            whole = (triangles[:, 0] != triangles[:, 1]) & (triangles[:, 1] != triangles[:, 2]) & (triangles[:, 2] != triangles[:, 0])
-            _, first = np.unique(np.sort(triangles[whole], 1), axis=0, return_index=True)
-            kept = np.flatnonzero(whole)[np.sort(first)]
+            a, b, c = np.sort(triangles, 1).T
+            whole = np.flatnonzero((a != b) & (b != c))
+            _, first = np.unique((a + (b << 21) + (c << 42))[whole], return_index=True)
+            kept = whole[np.sort(first)]
             if len(kept) <= max_triangles:
                 break
-            cell *= 1.25
+            cell *= 1.3
         rows, triangles = rows[kept], triangles[kept]
         points = np.stack([np.bincount(joined, points[:, axis]) for axis in range(3)], -1) / members[:, None]
     return points.astype(np.float32), triangles.astype(np.int32), rows
@@ -166,7 +166,20 @@ def view(scene: Scene, *, frames: Sequence[int] | None = None, labels: bool = Tr
                    camera=dict(eye=dict(x=-.7, y=-1.3, z=1.3), center=dict(x=0, y=0, z=-.15))))
     return figure
 
-# %% ../../nbs/scenes/22_view3d.ipynb #75dbce92
+# %% ../../nbs/scenes/22_view3d.ipynb #1ad03632
+def _outline(surface: Surface) -> tuple[NDArray[np.float64], ...]:
+    """Where the dataset states no floor: the convex outline of what lies within 0.3 m above the mesh's low end, or nothing."""
+    from scipy.spatial import ConvexHull, QhullError
+
+    points = np.asarray(surface.vertices, np.float64)
+    points = points[np.isfinite(points).all(1)]
+    low = points[points[:, 2] < np.quantile(points[:, 2], .02) + .3, :2] if len(points) else points[:, :2]
+    try:
+        return (low[ConvexHull(low).vertices],)
+    except (QhullError, ValueError):
+        return ()
+
+# %% ../../nbs/scenes/22_view3d.ipynb #d9483b4d
 def plan(scene: Scene, *, frames: Sequence[int] = (), highlight: Mapping[int, str] | Sequence[int] = (), labels: bool = True,
          lines: Sequence[tuple[Sequence[float], Sequence[float], str]] = (), reach: float = 1.5, title: str | None = None) -> go.Figure:
     """A scene from above: floor, footprints, cameras, and lines that explain an answer.
@@ -182,7 +195,7 @@ def plan(scene: Scene, *, frames: Sequence[int] = (), highlight: Mapping[int, st
     things = sorted((i for i in scene.instances if i.label.lower() not in STRUCTURE or i.id in marked),
                     key=lambda i: (i.id in marked, i.box.center[2] + i.box.size[2] / 2))     # what is on top is drawn last
     figure = go.Figure()
-    for polygon in scene.floor:
+    for polygon in scene.floor or _outline(scene.surface):
         x, y = np.append(polygon, polygon[:1], 0).T
         figure.add_scatter(x=x, y=y, mode="lines", fill="toself", fillcolor="#f4f1ea", line=dict(color="#8c8577", width=2), hoverinfo="skip")
     for thing in things:

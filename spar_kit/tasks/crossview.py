@@ -6,12 +6,12 @@
 __all__ = ['TRANSLATION_STEP', 'ROTATION_STEP', 'row_table', 'jittered', 'area', 'pick_boxes', 'box_ranks', 'position_matching',
            'camera_motion_infer', 'without_objects', 'view_change_infer', 'obj_frame_locate']
 
-# %% ../../nbs/tasks/30_crossview.ipynb #b14c47b1
+# %% ../../nbs/tasks/30_crossview.ipynb #53909480
 import numpy as np
 from numpy.typing import NDArray
 
 from .geometry import Observation, firm_rounding, in_camera, wrapped, yaw_pitch_roll
-from .sampling import Picks, caps, choose, codes, every, facts, iou, shares, steps, video_frames, view_pairs, within
+from .sampling import Picks, caps, choose, codes, every, make_facts, iou, shares, steps, video_frames, view_pairs, within
 from .task import Facts
 
 # %% ../../nbs/tasks/30_crossview.ipynb #2c9f7f3e
@@ -66,7 +66,7 @@ def box_ranks(boxes: NDArray) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     larger = area(boxes[:, 1:]) > area(boxes[:, :1])
     return larger.sum(1), (boxes[:, 1:, 3] > boxes[:, :1, 3]).sum(1)
 
-# %% ../../nbs/tasks/30_crossview.ipynb #5d359c38
+# %% ../../nbs/tasks/30_crossview.ipynb #fce2bd2f
 def position_matching(observation: Observation, rng: np.random.Generator, count: int) -> Facts:
     """Object red (a box) in view 0 of two; target_box (n, 4) the same object in view 1; distractor_box (n, 3, 4); integers 0 to 1000."""
     rules, seen = observation.rules, observation.seen
@@ -92,7 +92,7 @@ def position_matching(observation: Observation, rng: np.random.Generator, count:
     ranks = box_ranks(np.concatenate([gold[:, None], wrong], 1))
     good = np.flatnonzero(found)
     keep = good[choose(rng, count, codes(*ranks)[good], *shares(np.stack(ranks, 1)[good], .3, count))]
-    return facts("position_matching", observation, picks.take(keep),
+    return make_facts("position_matching", observation, picks.take(keep),
                  {"target_box": gold[keep].astype(np.int16), "distractor_box": wrong[keep].astype(np.int16)})
 
 # %% ../../nbs/tasks/30_crossview.ipynb #647e884a
@@ -143,13 +143,13 @@ def view_change_infer(observation: Observation, rng: np.random.Generator, count:
     rows = choose(rng, count, strata, (pairs[:, 0], rules.per_frames), (pairs[:, 1], rules.per_frames))
     return without_objects("view_change_infer", pairs[rows], {"translation": translation[rows], "rotation": rotation[rows]})
 
-# %% ../../nbs/tasks/30_crossview.ipynb #c9534f66
+# %% ../../nbs/tasks/30_crossview.ipynb #a68ae9ae
 def obj_frame_locate(observation: Observation, rng: np.random.Generator, count: int) -> Facts:
     """Object red (a box) on one of 32 frames; visible (n, 32) bool, the frames in which it is clearly visible; firm (n, 32)
     bool, False where it is barely visible (2 % of the surface, yet not clear). Objects with more than 20 % such frames are not asked."""
     glimpsed, frames = observation.glimpsed, video_frames(observation)
     if not len(frames):
-        return facts("obj_frame_locate", observation, Picks(np.zeros((0, 32), np.int32), np.zeros((0, 1), np.int64), np.zeros((0, 1), np.int8)),
+        return make_facts("obj_frame_locate", observation, Picks(np.zeros((0, 32), np.int32), np.zeros((0, 1), np.int64), np.zeros((0, 1), np.int8)),
                      {"visible": np.zeros((0, 32), bool), "firm": np.zeros((0, 32), bool)})
     table = np.zeros((2, len(observation.frame_index), len(observation.ids)), bool)
     table[0, glimpsed.frame, glimpsed.object] = glimpsed.clear
@@ -160,4 +160,4 @@ def obj_frame_locate(observation: Observation, rng: np.random.Generator, count: 
     picks = Picks(frames.repeat(len(view), 0), row_table(observation)[frames[0, view], thing][:, None], view[:, None].astype(np.int8))
     visible = clear.T[thing]
     rows = choose(rng, count, steps(visible.sum(1), 1.5), (thing, 1))
-    return facts("obj_frame_locate", observation, picks.take(rows), {"visible": visible[rows], "firm": ~barely.T[thing[rows]]})
+    return make_facts("obj_frame_locate", observation, picks.take(rows), {"visible": visible[rows], "firm": ~barely.T[thing[rows]]})

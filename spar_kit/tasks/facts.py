@@ -5,18 +5,18 @@
 # %% auto #0
 __all__ = ['FACTS', 'compute_facts']
 
-# %% ../../nbs/tasks/60_facts.ipynb #b0eaa36e
+# %% ../../nbs/tasks/60_facts.ipynb #0579e81f
 from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from . import crossview, imagination, perception, reasoning, video
+from . import crossview, imagination, perception, reasoning, route, video
 from .geometry import Observation
 from .task import TASKS, Facts
 
-# %% ../../nbs/tasks/60_facts.ipynb #7613d1ec
+# %% ../../nbs/tasks/60_facts.ipynb #b2bdc3e6
 FACTS: Mapping[str, Callable[[Observation, np.random.Generator, int], Facts]] = {
-    name: getattr(module, name) for name in TASKS for module in (perception, crossview, reasoning, imagination, video) if hasattr(module, name)}
+    name: getattr(module, name) for name in TASKS for module in (perception, crossview, reasoning, imagination, video, route) if hasattr(module, name)}
 
 
 def compute_facts(task_name: str, observation: Observation, rng: np.random.Generator, count: int) -> Facts:

@@ -7,16 +7,16 @@ __all__ = ['as_seen', 'two_objects', 'spatial_imagination_oc', 'spatial_imaginat
            'spatial_imagination_oc_video_hard', 'spatial_imagination_oo', 'spatial_imagination_oo_mv',
            'spatial_imagination_oo_video', 'spatial_imagination_oo_video_hard', 'spatial_imagination_map_mv', 'on_map']
 
-# %% ../../nbs/tasks/45_imagination.ipynb #c16933b2
+# %% ../../nbs/tasks/45_imagination.ipynb #f37bafb1
 import numpy as np
 from numpy.typing import NDArray
 
 from .geometry import Observation, Relation, Rules, firm_rounding, from_new_place, in_camera, to_observer
 from .reasoning import five
-from .sampling import candidates, caps, choose, codes, distinct, draw, every, facts, shares, video, view_sets, within
+from .sampling import candidates, caps, choose, codes, distinct, draw, every, make_facts, shares, video, view_sets, within
 from .task import TASKS, Facts
 
-# %% ../../nbs/tasks/45_imagination.ipynb #6be4e39a
+# %% ../../nbs/tasks/45_imagination.ipynb #5961fa21
 def as_seen(poses: NDArray, points: NDArray) -> NDArray[np.float64]:
     """World points (n, 3) as right, down, forward of cameras (n, 4, 4), where down is the world's: the view before the move, metres."""
     seen = in_camera(poses, points)
@@ -58,7 +58,7 @@ def _imagine(name: str, observation: Observation, rng: np.random.Generator, coun
     numbers = {"relation": states[0].relation[keep][rows], "offset": states[0].offset[keep][rows]}
     if len(states) == 2:
         numbers |= {"before": states[1].relation[keep][rows], "before_offset": states[1].offset[keep][rows]}
-    found_facts = facts(name if not hard else name.removesuffix("_hard"), observation, picks.take(rows), numbers)
+    found_facts = make_facts(name if not hard else name.removesuffix("_hard"), observation, picks.take(rows), numbers)
     if not hard:
         return found_facts
     return Facts(name, found_facts.frames, found_facts.objects, np.full(found_facts.view.shape, -1, np.int8), None, numbers)

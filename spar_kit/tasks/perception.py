@@ -7,14 +7,14 @@ __all__ = ['depth_prediction_oc', 'depth_prediction_oc_mv', 'depth_prediction_oo
            'distance_prediction_oc', 'distance_prediction_oc_mv', 'distance_prediction_oo', 'distance_prediction_oo_mv',
            'distance_prediction_oo_video', 'spatial_volume_infer']
 
-# %% ../../nbs/tasks/20_perception.ipynb #b35237ac
+# %% ../../nbs/tasks/20_perception.ipynb #ba19e01d
 import numpy as np
 
 from .geometry import Observation, firm_rounding
-from .sampling import candidates, caps, choose, every, facts, shares, steps, within
+from .sampling import candidates, caps, choose, every, make_facts, shares, steps, within
 from .task import Facts
 
-# %% ../../nbs/tasks/20_perception.ipynb #46583713
+# %% ../../nbs/tasks/20_perception.ipynb #6e44df0f
 def _depth_oc(name: str, observation: Observation, rng: np.random.Generator, count: int) -> Facts:
     rules, seen = observation.rules, observation.seen
     picks = candidates(name, observation, rng, count)
@@ -23,7 +23,7 @@ def _depth_oc(name: str, observation: Observation, rng: np.random.Generator, cou
     given, answer = z[keep].T
     strata = [steps(answer, rules.step), steps(answer / given, rules.step)]
     rows = choose(rng, count, strata, *caps(observation, picks), *shares(strata[0], rules.step_share, count))
-    return facts(name, observation, picks.take(rows), {"given": given[rows], "answer": answer[rows]})
+    return make_facts(name, observation, picks.take(rows), {"given": given[rows], "answer": answer[rows]})
 
 
 def depth_prediction_oc(observation: Observation, rng: np.random.Generator, count: int) -> Facts:
@@ -35,7 +35,7 @@ def depth_prediction_oc_mv(observation: Observation, rng: np.random.Generator, c
     """As `depth_prediction_oc`, on two of three images; each depth in the camera of the image with that object's marker."""
     return _depth_oc("depth_prediction_oc_mv", observation, rng, count)
 
-# %% ../../nbs/tasks/20_perception.ipynb #fde6ff0e
+# %% ../../nbs/tasks/20_perception.ipynb #ddf38f3d
 def _depth_oo(name: str, observation: Observation, rng: np.random.Generator, count: int) -> Facts:
     rules, seen = observation.rules, observation.seen
     picks = candidates(name, observation, rng, count)
@@ -45,7 +45,7 @@ def _depth_oo(name: str, observation: Observation, rng: np.random.Generator, cou
     picks, z, answer = picks.take(keep), z[keep], answer[keep]
     strata = [steps(answer + .2, rules.step), steps(z[:, 0], rules.step)]
     rows = choose(rng, count, strata, *caps(observation, picks))
-    return facts(name, observation, picks.take(rows), {"given": z[rows, 0], "depth": z[rows, 1:], "answer": answer[rows]})
+    return make_facts(name, observation, picks.take(rows), {"given": z[rows, 0], "depth": z[rows, 1:], "answer": answer[rows]})
 
 
 def depth_prediction_oo(observation: Observation, rng: np.random.Generator, count: int) -> Facts:
@@ -57,7 +57,7 @@ def depth_prediction_oo_mv(observation: Observation, rng: np.random.Generator, c
     """As `depth_prediction_oo`, over three images; each depth in the camera of the image with that object's marker."""
     return _depth_oo("depth_prediction_oo_mv", observation, rng, count)
 
-# %% ../../nbs/tasks/20_perception.ipynb #5f549f94
+# %% ../../nbs/tasks/20_perception.ipynb #f8139672
 def _distance_oc(name: str, observation: Observation, rng: np.random.Generator, count: int) -> Facts:
     rules, seen = observation.rules, observation.seen
     picks = candidates(name, observation, rng, count)
@@ -67,7 +67,7 @@ def _distance_oc(name: str, observation: Observation, rng: np.random.Generator, 
     picks, answer = picks.take(keep), answer[keep]
     step = steps(answer, rules.step)
     rows = choose(rng, count, [step, picks.view], *caps(observation, picks), *shares(step, rules.step_share, count))
-    return facts(name, observation, picks.take(rows), {"answer": answer[rows]})
+    return make_facts(name, observation, picks.take(rows), {"answer": answer[rows]})
 
 
 def distance_prediction_oc(observation: Observation, rng: np.random.Generator, count: int) -> Facts:
@@ -79,7 +79,7 @@ def distance_prediction_oc_mv(observation: Observation, rng: np.random.Generator
     """Object red on any of three images; answer (n,) distance of its centre to the first camera, metres."""
     return _distance_oc("distance_prediction_oc_mv", observation, rng, count)
 
-# %% ../../nbs/tasks/20_perception.ipynb #7cad168f
+# %% ../../nbs/tasks/20_perception.ipynb #b1444244
 def _distance_oo(name: str, observation: Observation, rng: np.random.Generator, count: int) -> Facts:
     rules, seen = observation.rules, observation.seen
     picks = candidates(name, observation, rng, count)
@@ -89,7 +89,7 @@ def _distance_oo(name: str, observation: Observation, rng: np.random.Generator, 
     picks, answer = picks.take(keep), answer[keep]
     step = steps(answer, rules.step)
     rows = choose(rng, count, step, *caps(observation, picks), *shares(step, rules.step_share, count))
-    return facts(name, observation, picks.take(rows), {"answer": answer[rows]})
+    return make_facts(name, observation, picks.take(rows), {"answer": answer[rows]})
 
 
 def distance_prediction_oo(observation: Observation, rng: np.random.Generator, count: int) -> Facts:
@@ -106,7 +106,7 @@ def distance_prediction_oo_video(observation: Observation, rng: np.random.Genera
     """Objects red, blue on two frames (`view`) of a video of 32; answer (n,) distance between their centres, metres."""
     return _distance_oo("distance_prediction_oo_video", observation, rng, count)
 
-# %% ../../nbs/tasks/20_perception.ipynb #99a1ccbf
+# %% ../../nbs/tasks/20_perception.ipynb #04fd079f
 def spatial_volume_infer(observation: Observation, rng: np.random.Generator, count: int) -> Facts:
     """Object red (a box) in one image; size (n, 3) length, width, height, metres; length >= width."""
     name, rules, seen = "spatial_volume_infer", observation.rules, observation.seen
@@ -118,4 +118,4 @@ def spatial_volume_infer(observation: Observation, rng: np.random.Generator, cou
     picks, size = picks.take(keep), size[keep]
     limits = caps(observation, picks)
     rows = choose(rng, count, steps(np.prod(size, 1) ** (1 / 3), rules.step), *limits, (limits[1][0], rules.per_objects))
-    return facts(name, observation, picks.take(rows), {"size": size[rows]})
+    return make_facts(name, observation, picks.take(rows), {"size": size[rows]})

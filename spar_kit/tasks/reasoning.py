@@ -6,16 +6,16 @@
 __all__ = ['distance_infer_center_oo', 'distance_infer_center_oo_mv', 'distance_infer_center_oc', 'distance_infer_center_oc_mv',
            'obj_spatial_relation_oo', 'obj_spatial_relation_oc_mv', 'obj_spatial_relation_oo_mv', 'five']
 
-# %% ../../nbs/tasks/40_reasoning.ipynb #34e78a17
+# %% ../../nbs/tasks/40_reasoning.ipynb #bf00159f
 import numpy as np
 from numpy.typing import NDArray
 
 from .crossview import box_ranks, pick_boxes, row_table
 from .geometry import Observation, Relation, Rules, between, firm_order, in_camera, same_by_eye, side, to_observer
-from .sampling import candidates, caps, choose, codes, every, facts, halves, level, shares, view_sets, within
+from .sampling import candidates, caps, choose, codes, every, make_facts, halves, level, shares, view_sets, within
 from .task import TASKS, Facts
 
-# %% ../../nbs/tasks/40_reasoning.ipynb #5bb39b7b
+# %% ../../nbs/tasks/40_reasoning.ipynb #448bc6de
 def _infer_oo(name: str, observation: Observation, rng: np.random.Generator, count: int) -> Facts:
     rules, seen = observation.rules, observation.seen
     picks = candidates(name, observation, rng, count)
@@ -31,7 +31,7 @@ def _infer_oo(name: str, observation: Observation, rng: np.random.Generator, cou
     swap = ((distance[:, 0] > distance[:, 1]) == farthest) != green_right
     order = np.where(swap[:, None], [0, 2, 1], [0, 1, 2])
     picks = picks._replace(rows=np.take_along_axis(picks.rows, order, 1), view=np.take_along_axis(picks.view, order, 1))
-    return facts(name, observation, picks, {"distance": np.where(swap[:, None], distance[:, ::-1], distance), "farthest": farthest})
+    return make_facts(name, observation, picks, {"distance": np.where(swap[:, None], distance[:, ::-1], distance), "farthest": farthest})
 
 
 def distance_infer_center_oo(observation: Observation, rng: np.random.Generator, count: int) -> Facts:
@@ -108,7 +108,7 @@ def distance_infer_center_oc_mv(observation: Observation, rng: np.random.Generat
     """As `distance_infer_center_oc`, over three images: the nearest to (farthest from) the first camera of all objects in any of them."""
     return _infer_oc("distance_infer_center_oc_mv", observation, rng, count)
 
-# %% ../../nbs/tasks/40_reasoning.ipynb #0acf5a10
+# %% ../../nbs/tasks/40_reasoning.ipynb #07d0a9d9
 def obj_spatial_relation_oo(observation: Observation, rng: np.random.Generator, count: int) -> Facts:
     """Objects red, blue (boxes) in one image; relation (n, 3) int8: left -1 / right +1, above -1 / below +1, closer -1 / farther +1, 0 empty;
     offset (n, 3) red minus blue: right, down, distance to the camera, metres."""
@@ -120,9 +120,9 @@ def obj_spatial_relation_oo(observation: Observation, rng: np.random.Generator, 
     keep = every(found.firm, same_by_eye(found, red, blue, rules), within(seen.center[picks.rows, 2], rules.depth))
     picks, relation, offset = picks.take(keep), found.relation[keep], found.offset[keep]
     rows = choose(rng, count, codes(relation), *caps(observation, picks), *shares(relation, rules.state_share, count))
-    return facts(name, observation, picks.take(rows), {"relation": relation[rows], "offset": offset[rows]})
+    return make_facts(name, observation, picks.take(rows), {"relation": relation[rows], "offset": offset[rows]})
 
-# %% ../../nbs/tasks/40_reasoning.ipynb #ed8a27d4
+# %% ../../nbs/tasks/40_reasoning.ipynb #41682ce2
 def obj_spatial_relation_oc_mv(observation: Observation, rng: np.random.Generator, count: int) -> Facts:
     """Object red (a box) on any of three images, seen from the first camera; relation (n, 3) int8: left -1 / right +1, above -1 / below +1,
     front -1 / behind +1, 0 empty; offset (n, 3) right, down, backward, metres."""
@@ -134,7 +134,7 @@ def obj_spatial_relation_oc_mv(observation: Observation, rng: np.random.Generato
     keep = found.firm & within(distance, rules.distance)
     picks, relation, offset = picks.take(keep), found.relation[keep], found.offset[keep]
     rows = choose(rng, count, [relation[:, 2:], relation[:, 1:], relation], *caps(observation, picks), *shares(relation, rules.state_share, count))
-    return facts(name, observation, picks.take(rows), {"relation": relation[rows], "offset": offset[rows]})
+    return make_facts(name, observation, picks.take(rows), {"relation": relation[rows], "offset": offset[rows]})
 
 
 def obj_spatial_relation_oo_mv(observation: Observation, rng: np.random.Generator, count: int) -> Facts:
@@ -147,7 +147,7 @@ def obj_spatial_relation_oo_mv(observation: Observation, rng: np.random.Generato
     relation, offset, keep = five(red, blue, rules)
     picks, relation, offset = picks.take(keep), relation[keep], offset[keep]
     rows = choose(rng, count, [relation[:, 3:], relation], *caps(observation, picks), *shares(relation, rules.state_share, count))
-    return facts(name, observation, picks.take(rows), {"relation": relation[rows], "offset": offset[rows]})
+    return make_facts(name, observation, picks.take(rows), {"relation": relation[rows], "offset": offset[rows]})
 
 
 def five(first: NDArray, second: NDArray, rules: Rules) -> Relation:

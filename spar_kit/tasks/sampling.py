@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['TURN_EDGES', 'TURN_SHARES', 'CANDIDATES', 'occurrence', 'codes', 'steps', 'choose', 'in_turn', 'halves', 'Picks',
            'draw', 'single', 'view_pairs', 'view_sets', 'multi', 'video_frames', 'video', 'iou', 'distinct', 'within',
-           'every', 'caps', 'shares', 'level', 'facts', 'candidates']
+           'every', 'caps', 'shares', 'level', 'make_facts', 'candidates']
 
 # %% ../../nbs/tasks/12_sampling.ipynb #7527b459
 from collections.abc import Sequence
@@ -245,8 +245,8 @@ def level(groups: NDArray, ranks: NDArray) -> list[tuple[NDArray, int]]:
         limits.append((np.where(mine, ranks, 4 + np.arange(len(ranks))), max(1, int(np.ceil(number[:-1].mean())))))
     return limits
 
-# %% ../../nbs/tasks/12_sampling.ipynb #a6ec6c78
-def facts(name: str, observation: Observation, picks: Picks, numbers: dict[str, NDArray]) -> Facts:
+# %% ../../nbs/tasks/12_sampling.ipynb #7b17ddf1
+def make_facts(name: str, observation: Observation, picks: Picks, numbers: dict[str, NDArray]) -> Facts:
     """The facts of chosen picks, with their points or boxes as the task's markers ask."""
     seen = observation.seen
     boxes = TASKS[name].markers[0].endswith(("bbox", "bbox_list"))

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['DERIVE', 'Mismatch', 'TaskReport', 'Report', 'check_record', 'check_scene', 'verify', 'print_report']
 
-# %% ../../nbs/tasks/80_verify.ipynb #6c90ae79
+# %% ../../nbs/tasks/80_verify.ipynb #73e258cc
 import hashlib
 import multiprocessing
 import random
@@ -21,7 +21,7 @@ import orjson
 
 from .verify_answers import check_answer
 from .verify_disk import Folder, Unusable, Wrong
-from .verify_item import FORMS, Rules, check_evidence, check_markers, check_names, open_item
+from .verify_item import FORMS, Rules, check_evidence, check_frames_named, check_markers, check_names, open_item
 from .verify_tasks import DERIVE as ONE_VIEW, check_labels
 from .verify_video import DERIVE as VIDEO
 from .verify_views import DERIVE as VIEWS
@@ -91,7 +91,7 @@ class Report:
         return (f"{self.checked:,} records checked, {self.mismatched:,} mismatched, {self.not_checkable:,} not checkable"
                 f"{f', {len(self.problems)} problems with the data set' if self.problems else ''} ({self.seconds:.1f} s)")
 
-# %% ../../nbs/tasks/80_verify.ipynb #d5077941
+# %% ../../nbs/tasks/80_verify.ipynb #b9191f7d
 DERIVE = {**ONE_VIEW, **VIEWS, **VIDEO}
 
 
@@ -108,6 +108,7 @@ def check_record(record: Any, task: str, format: str, folder: Folder, rules: Rul
     check_evidence(item)
     check_labels(item)
     check_names(item)
+    check_frames_named(item)
     check_markers(item)
     check_answer(item, DERIVE[task](item))
 

@@ -75,7 +75,7 @@ def read_pose(path: Path) -> Pose:
     x, y, z, t = (tuple(m[:3, k].tolist()) for k in range(4))
     return Pose(t, x, y, z)
 
-# %% ../../nbs/tasks/76_verify_disk.ipynb #fd93e96d
+# %% ../../nbs/tasks/76_verify_disk.ipynb #7856a4ff
 @dataclass(frozen=True)
 class Thing:
     """One object as `instances.json` states it: metres, +Z up, yaw in radians about the vertical from the world's x to the box's x."""
@@ -91,6 +91,12 @@ class Thing:
         x, y, z = (points - np.array(self.center)).T
         local = np.stack([c * x + s * y, c * y - s * x, z], -1)
         return (np.abs(local) - np.array(self.size) / 2).max(-1)
+
+    def footprint(self) -> NDArray[np.float64]:
+        """(4, 2) corners of the box on the plan, metres."""
+        c, s = np.cos(self.yaw), np.sin(self.yaw)
+        half = np.array([[-1, -1], [-1, 1], [1, 1], [1, -1]]) * np.array(self.size[:2]) / 2
+        return np.array(self.center[:2]) + half @ np.array([[c, s], [-s, c]])
 
 
 def read_things(path: Path) -> tuple[dict[str, Any], dict[int, Thing]]:
@@ -147,7 +153,7 @@ def read_image(path: Path) -> NDArray:
     except (OSError, ValueError, SyntaxError) as error:
         raise Unusable(f"{path.parent.name}/{path.name}: cannot be decoded ({type(error).__name__})") from None
 
-# %% ../../nbs/tasks/76_verify_disk.ipynb #6d800c5d
+# %% ../../nbs/tasks/76_verify_disk.ipynb #0c357b52
 AGREEMENT = 0.7     # share of an object's pixels, or of a frame's objects', that must land in their boxes
 
 
@@ -170,6 +176,7 @@ class Folder:
         self.depth = lru_cache(4)(self._depth)
         self.placed = lru_cache(None)(self._placed)
         self.shown = lru_cache(None)(self._shown)
+        self.shadow = lru_cache(None)(self._shadow)
         self.sound = lru_cache(None)(self._sound)
         self.nearest = lru_cache(None)(self._nearest)
         self.exists = lru_cache(None)(self._exists)
@@ -248,7 +255,7 @@ class Folder:
             raise Unusable(f"{relative.partition('/')[2]}: not a single-channel image")
         return depth.astype(np.float32) / 1000
 
-    def _placed(self, image: str, depth: str, pose: str, intrinsic: str) -> dict[int, tuple[int, float]]:
+    def _placed(self, image: str, depth: str, pose: str, intrinsic: str) -> dict[int, tuple[int, float, float]]:
         return placements(self, image, depth, pose, intrinsic)
 
     def _shown(self, image: str, depth: str, pose: str, intrinsic: str, id: int, pixels: float, side: float) -> str:
@@ -260,13 +267,21 @@ class Folder:
         x1, y1, x2, y2 = sight.boxes[id]
         if min(x2 - x1, y2 - y1) < side - 1e-6:
             return "thinner than the rule asks for"
-        n, share = self.placed(image, depth, pose, intrinsic).get(id, (0, 0.0))
+        n, share, _ = self.placed(image, depth, pose, intrinsic).get(id, (0, 0.0, 0.0))
         return f"only {share:.0%} of its pixels land in its box" if n >= 10 and share < .5 else ""
+
+    def _shadow(self, image: str, depth: str, pose: str, intrinsic: str, id: int) -> float:
+        """How much of an object a frame shows: the area of its pixels, carried to their depth, over the mean area that its box would cover from
+        all sides (a quarter of a convex body's surface, Cauchy). 0 where it shows no pixel or there is no depth."""
+        sight, (_, _, z) = self.sight(image), self.placed(image, depth, pose, intrinsic).get(id, (0, 0.0, 0.0))
+        (h, w), (width, height), (fx, fy, _, _) = sight.ids.shape, self.image_size(image), self.intrinsics(intrinsic)
+        a, b, c = self.things[id].size
+        return sight.pixels.get(id, 0) * z * z / (fx * w / width * fy * h / height) / max((a * b + b * c + c * a) / 2, 1e-9)
 
     def _sound(self, image: str, depth: str, pose: str, intrinsic: str) -> str:
         """Why a frame's images do not belong to its pose and to the scene's boxes, "" where they do: the mean over the objects that show
         well of the share of their pixels that land in their boxes must reach `AGREEMENT`."""
-        shares = [share for n, share in self.placed(image, depth, pose, intrinsic).values() if n >= 30]
+        shares = [share for n, share, _ in self.placed(image, depth, pose, intrinsic).values() if n >= 30]
         mean = sum(shares) / len(shares) if shares else 1.0
         return f"of its {len(shares)} objects' pixels only {mean:.0%} land in their boxes" if mean < AGREEMENT else ""
 
@@ -275,9 +290,9 @@ class Folder:
         rows, columns = np.nonzero(self.sight(image).ids == id)
         return float(np.hypot(rows - row, columns - column).min(initial=np.inf))
 
-# %% ../../nbs/tasks/76_verify_disk.ipynb #f62cce52
-def world_points(folder: Folder, image: str, depth: str, pose: str, intrinsic: str) -> tuple[NDArray, NDArray, NDArray]:
-    """The pixels of one frame's instance image that carry an id and a depth, in the world.
+# %% ../../nbs/tasks/76_verify_disk.ipynb #1c34e706
+def world_points(folder: Folder, image: str, depth: str, pose: str, intrinsic: str, step: int = 1) -> tuple[NDArray, NDArray, NDArray]:
+    """The pixels of one frame's instance image that carry an id and a depth, in the world; of large objects only every `step`-th of a row.
 
     Pixels on the border between two ids are left out where their object has others, since depth jumps there. The centre of a pixel has
     integer coordinates. Colour and depth camera share one pose; `intrinsic` is the colour camera's file, the depth camera's lies beside it.
@@ -293,7 +308,10 @@ def world_points(folder: Folder, image: str, depth: str, pose: str, intrinsic: s
         edge[tuple(slice(0, -1) if k == axis else slice(None) for k in (0, 1))] |= differs
         edge[tuple(slice(1, None) if k == axis else slice(None) for k in (0, 1))] |= differs
     inner = np.bincount(ids[~edge], minlength=int(ids.max()) + 1)
-    rows, columns = np.nonzero((ids > 0) & (~edge | (inner[ids] < 20)))
+    kept = (ids > 0) & (~edge | (inner[ids] < 20))
+    if step > 1:
+        kept &= ((np.add.outer(np.arange(ids.shape[0]) * 3, np.arange(ids.shape[1])) % step) == 0) | (inner[ids] < 200)
+    rows, columns = np.nonzero(kept)
     h, w = ids.shape
     width, height = folder.image_size(image)
     fx, fy, cx, cy = folder.intrinsics(intrinsic)
@@ -311,14 +329,15 @@ def world_points(folder: Folder, image: str, depth: str, pose: str, intrinsic: s
     return ids[rows[seen], columns[seen]], np.stack([x * z, y * z, z], -1) @ axes + np.array(view.position), z
 
 
-def placements(folder: Folder, image: str, depth: str, pose: str, intrinsic: str) -> dict[int, tuple[int, float]]:
-    """How well the pixels of each object in one frame land in its box: {id: (pixels with a depth, share within max(0.05 m, 3 % of z) of the box)}."""
-    ids, points, z = world_points(folder, image, depth, pose, intrinsic)
+def placements(folder: Folder, image: str, depth: str, pose: str, intrinsic: str) -> dict[int, tuple[int, float, float]]:
+    """How the pixels of each object in one frame lie in space: {id: (pixels looked at, the share of them within max(0.05 m, 3 % of z) of the
+    object's box, their median depth in metres)}."""
+    ids, points, z = world_points(folder, image, depth, pose, intrinsic, 11)
     order = np.argsort(ids, kind="stable")
     values, starts = np.unique(ids[order], return_index=True)
-    found = {}
+    found: dict[int, tuple[int, float, float]] = {}
     for id, rows in zip(values.tolist(), np.split(order, starts[1:])):
-        rows = rows[::max(1, len(rows) // 400)]
+        rows = rows[::max(1, len(rows) // 200)]
         if id in folder.things:
-            found[id] = len(rows), float((folder.things[id].offcut(points[rows]) <= np.maximum(.05, .03 * z[rows])).mean())
+            found[id] = len(rows), float((folder.things[id].offcut(points[rows]) <= np.maximum(.05, .03 * z[rows])).mean()), float(np.median(z[rows]))
     return found

@@ -9,16 +9,16 @@ __all__ = ['DERIVE', 'minus', 'length', 'stated', 'in_range', 'depth_of', 'dista
            'wants_farthest', 'distance_infer_center_oo', 'edge', 'pair_slots', 'self_slots', 'relation',
            'obj_spatial_relation_oo', 'check_labels']
 
-# %% ../../nbs/tasks/79a_verify_tasks.ipynb #492a1ea8
+# %% ../../nbs/tasks/79a_verify_tasks.ipynb #6f42847a
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .verify_answers import SLACK, Answer, Choice, Movement, Position, Quantity, Region, Relation, Size, Slot, check_units, item_names
+from .verify_answers import SLACK, Answer, Choice, Movement, Position, Quantity, Region, Relation, Size, Slot, check_units
 from .verify_disk import Pose, Vec, Wrong, dot
 from .verify_item import FORMS, Item, same_box
-from .verify_text import numbers, relation_words, without_names
+from .verify_text import numbers, relation_words
 
 # %% ../../nbs/tasks/79a_verify_tasks.ipynb #06113b02
 def minus(a: Vec, b: Vec) -> Vec:
@@ -61,11 +61,11 @@ def between(item: Item, j: int, k: int) -> float:
     """Distance between the centres of two objects, metres."""
     return length(minus(item.thing(j).center, item.thing(k).center))
 
-# %% ../../nbs/tasks/79a_verify_tasks.ipynb #8643ef87
+# %% ../../nbs/tasks/79a_verify_tasks.ipynb #fc1065c1
 def given_depth(item: Item) -> float:
     """The red object's depth: the one number in the question must be it, rounded."""
     given = depth_of(item, 0)
-    found = numbers(without_names(item.stem, item_names(item)))
+    found = numbers(item.bare_stem)
     if len(found) != 1 or abs(found[0] - given) > .05 + SLACK or abs(found[0] * 10 - round(found[0] * 10)) > 1e-6:
         raise Wrong(f"question: gives {found}, the red object's depth is {given:.3f}")
     stated(item, "given", given)
@@ -103,10 +103,9 @@ def spatial_volume_infer(item: Item) -> Answer:
     check_units(item, "cm")
     return Size(tuple(100 * s for s in sides))
 
-# %% ../../nbs/tasks/79a_verify_tasks.ipynb #41bc47d4
+# %% ../../nbs/tasks/79a_verify_tasks.ipynb #d0fcca80
 def position_matching(item: Item) -> Answer:
-    shown = item.folder.shown(item.images[1], item.record["depth"][1], item.record["pose"][1], item.record["intrinsic"][1], item.objects[0],
-                              item.rules.pixels, item.rules.side)
+    shown = item.folder.shown(*item.frame_files(1), item.thing(0).id, item.rules.pixels, item.rules.side)
     if shown:
         raise Wrong(f"object {item.objects[0]} in image 1: {shown}")
     if not same_box(item, 0, 1, item.facts.get("target_box") or (-9,) * 4):
@@ -160,10 +159,10 @@ def view_change_infer(item: Item) -> Answer:
         raise Wrong("all five parts are zero")
     return change
 
-# %% ../../nbs/tasks/79a_verify_tasks.ipynb #38603134
+# %% ../../nbs/tasks/79a_verify_tasks.ipynb #35ba4c45
 def wants_farthest(item: Item) -> bool:
     """The polarity that the question asks for. Raises Wrong where it names none or both."""
-    words = set(relation_words(without_names(item.stem, item_names(item)))) & {"closer", "farther"}
+    words = set(relation_words(item.bare_stem)) & {"closer", "farther"}
     if len(words) != 1:
         raise Wrong(f"question: asks for {sorted(words) or 'neither closer nor farther'}")
     return words == {"farther"}
@@ -178,7 +177,7 @@ def distance_infer_center_oo(item: Item) -> Answer:
     stated(item, "farthest", farthest)
     check_units(item, "m")
     chosen = 1 if (green > blue) == farthest else 2
-    return Choice(chosen, (1, 2), (green, blue), tuple(item_names(item)), ("red", "green", "blue"), farthest)
+    return Choice(chosen, (1, 2), (green, blue), tuple(item.names), ("red", "green", "blue"), farthest)
 
 # %% ../../nbs/tasks/79a_verify_tasks.ipynb #e238cf46
 def edge(item: Item, distance: float) -> float:

@@ -6,7 +6,7 @@
 __all__ = ['DERIVE', 'distance_infer_center_oc', 'state', 'front', 'obj_spatial_relation_oc_mv', 'obj_spatial_relation_oo_mv',
            'from_there', 'from_here', 'imagination', 'spatial_imagination', 'spatial_imagination_map_mv']
 
-# %% ../../nbs/tasks/79b_verify_views.ipynb #94bd1484
+# %% ../../nbs/tasks/79b_verify_views.ipynb #755258e1
 import math
 from collections.abc import Callable
 from typing import Any
@@ -14,9 +14,10 @@ from typing import Any
 from .verify_answers import SLACK, Answer, Places, Region, Relation, Slot, check_units
 from .verify_disk import Vec, Wrong, dot
 from .verify_item import Item, same_box
-from .verify_tasks import edge, length, minus, pair_slots, relation, self_slots, stated, wants_farthest
+from .verify_tasks import length, minus, pair_slots, relation, self_slots, stated, wants_farthest
+from .verify_video import EVIDENT, clear
 
-# %% ../../nbs/tasks/79b_verify_views.ipynb #08b25687
+# %% ../../nbs/tasks/79b_verify_views.ipynb #985f69d7
 _NOT_OBJECTS = frozenset("""wall floor ceiling remove split reflection structure lan object unknown unlabelled unlabeled otherstructure otherfurniture
     otherprop person""".split())
 
@@ -27,7 +28,7 @@ def distance_infer_center_oc(item: Item) -> Answer:
     far = {id: length(item.pose(0).see(thing.center)) for id, thing in item.folder.things.items() if id == gold or _askable(item, id)}
     if gold not in far:
         raise Wrong(f"object {gold} is not in instances.json")
-    shown = {id for image in item.images for id in item.folder.sight(image).pixels} & set(far)
+    shown = {id for id in far for view in range(len(item.images)) if clear(item, id, view, EVIDENT)}
     stated(item, "distance", [far.get(id, -1.0) for id in item.objects])
     stated(item, "farthest", farthest)
     rivals = sorted((far[id] for id in shown - {gold}), reverse=farthest)
@@ -40,8 +41,7 @@ def distance_infer_center_oc(item: Item) -> Answer:
     for k, (box, view) in enumerate(zip(boxes, views)):
         if not 0 <= view < len(item.images) or not same_box(item, k, view, box):
             raise Wrong(f"facts.option_box: {box} is not the box of object {item.objects[k]} in image {view}")
-        reason = item.folder.shown(item.images[view], item.record["depth"][view], item.record["pose"][view], item.record["intrinsic"][view],
-                                   item.objects[k], item.rules.pixels, item.rules.side)
+        reason = item.folder.shown(*item.frame_files(view), item.objects[k], item.rules.pixels, item.rules.side)
         if reason:
             raise Wrong(f"object {item.objects[k]} in image {view}: {reason}")
     check_units(item, "m")

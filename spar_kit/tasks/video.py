@@ -6,16 +6,16 @@
 __all__ = ['distance_infer_center_oo_video', 'first_frames', 'appearance_order', 'obj_count', 'polygon_area', 'alpha_area',
            'floor_area', 'room_size']
 
-# %% ../../nbs/tasks/50_video.ipynb #08ebf0b2
+# %% ../../nbs/tasks/50_video.ipynb #747ebeb6
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import Delaunay, QhullError
 
 from .geometry import Observation, firm_order, firm_rounding
-from .sampling import caps, choose, codes, distinct, every, facts, occurrence, video, video_frames, within
+from .sampling import caps, choose, codes, distinct, every, make_facts, occurrence, video, video_frames, within
 from .task import Facts
 
-# %% ../../nbs/tasks/50_video.ipynb #6ae3689a
+# %% ../../nbs/tasks/50_video.ipynb #f02e24f6
 def distance_infer_center_oo_video(observation: Observation, rng: np.random.Generator, count: int) -> Facts:
     """Five points on frames (`view`) of a video of 32: the reference, then four candidates; distance (n, 4) candidate to reference, metres;
     farthest (n,) bool, the polarity asked. The best leads the runner-up by the margin."""
@@ -37,7 +37,7 @@ def distance_infer_center_oo_video(observation: Observation, rng: np.random.Gene
     order[np.arange(len(rows)), place], order[np.arange(len(rows)), gold] = gold, place
     whole = np.concatenate([np.zeros((len(rows), 1), np.int64), order + 1], 1)
     picks = picks._replace(rows=np.take_along_axis(picks.rows, whole, 1), view=np.take_along_axis(picks.view, whole, 1))
-    return facts(name, observation, picks, {"distance": np.take_along_axis(distance, order, 1), "farthest": farthest})
+    return make_facts(name, observation, picks, {"distance": np.take_along_axis(distance, order, 1), "farthest": farthest})
 
 # %% ../../nbs/tasks/50_video.ipynb #02f5a4c0
 def first_frames(observation: Observation) -> tuple[NDArray, NDArray, NDArray, NDArray]:

@@ -7,7 +7,7 @@ __all__ = ['SPECIAL_TOKENS', 'CHAT_TEMPLATE', 'Tower', 'VISION', 'CONNECTOR', 'Q
            'build_processor', 'build_model', 'count_parameters', 'tower_of', 'linear_counts', 'image_only',
            'load_processor', 'default_dtype', 'nf4_config', 'load_model', 'model_card', 'save_model']
 
-# %% ../../nbs/train/00_models.ipynb #9cf53fa0
+# %% ../../nbs/train/00_models.ipynb #ab57e05b
 import json
 import re
 from collections import Counter
@@ -18,11 +18,11 @@ from typing import Any, Literal
 
 import torch
 import transformers
-from tokenizers import Tokenizer, decoders, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, decoders, pre_tokenizers, trainers
 from tokenizers.models import BPE
 from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedTokenizerFast
 
-# %% ../../nbs/train/00_models.ipynb #ff467a32
+# %% ../../nbs/train/00_models.ipynb #006e0d1b
 @dataclass(frozen=True)
 class SmallVLM:
     """The shape of the embedded model (Idefics3: a SigLIP-like tower, a pixel-shuffle connector, a Llama-like text tower).
@@ -34,6 +34,7 @@ class SmallVLM:
         vision_width, vision_layers, vision_heads: the vision tower.
         text_width, text_layers, text_heads: the text tower; its feed-forward layers are twice as wide.
         vocabulary: tokens, the special ones and all 256 bytes included.
+        phrases: let a token span words, so that a much-used phrase is one token.
         positions: the longest sequence, tokens.
     """
     image_size: int = 96
@@ -45,7 +46,8 @@ class SmallVLM:
     text_width: int = 192
     text_layers: int = 4
     text_heads: int = 6
-    vocabulary: int = 2048
+    vocabulary: int = 4096
+    phrases: bool = True
     positions: int = 4096
 
     def __post_init__(self) -> None:
@@ -62,25 +64,28 @@ class SmallVLM:
         """Tokens of one picture, without the three that frame it."""
         return (self.image_size // self.patch_size // self.shuffle) ** 2
 
-# %% ../../nbs/train/00_models.ipynb #b314077d
-SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<fake_token_around_image>", "<image>", "<end_of_utterance>", "<global-img>")
+# %% ../../nbs/train/00_models.ipynb #4363a3f2
+SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>user\n", "<|im_start|>assistant\n", "<|im_end|>",
+                  "<fake_token_around_image>", "<image>", "<end_of_utterance>", "<global-img>")
 
-# ChatML. `generation` marks what the assistant says, so the processor itself can tell which tokens carry the loss.
+# ChatML, with one token for a role's whole head: a turn of three words should not cost ten tokens of frame. `generation` marks what the
+# assistant says, so the processor itself can tell which tokens carry the loss.
 CHAT_TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n"
-    "{% if m['role'] == 'assistant' %}{% generation %}{% for c in m['content'] %}{{ c['text'] }}{% endfor %}<|im_end|>{% endgeneration %}\n"
+    "{% if m['role'] == 'assistant' %}{% generation %}{% for c in m['content'] %}{{ c['text'] }}{% endfor %}<|im_end|>{% endgeneration %}"
     "{% else %}{% for c in m['content'] %}{% if c['type'] == 'image' %}<image>{% else %}{{ c['text'] }}{% endif %}{% endfor %}"
-    "<|im_end|>\n{% endif %}{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}")
+    "<|im_end|>{% endif %}{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}")
 
 
-def train_tokenizer(texts: Iterable[str], vocabulary: int = 2048) -> PreTrainedTokenizerFast:
+def train_tokenizer(texts: Iterable[str], vocabulary: int = 4096, phrases: bool = False) -> PreTrainedTokenizerFast:
     """A byte-level BPE tokenizer with single digits and the special tokens of `CHAT_TEMPLATE`; any text can be encoded.
 
     Same texts in the same order, same tokenizer.
     """
     tokenizer = Tokenizer(BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([
-        pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    cut = [pre_tokenizers.Split(Regex(r" ?\([^()\n]*\)|[.,:?\[\]\n]"), "isolated")] if phrases else []
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([*cut, pre_tokenizers.Digits(individual_digits=True),
+                                                       pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=not phrases)])
     tokenizer.decoder = decoders.ByteLevel()
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokenizer.train_from_iterator(texts, trainers.BpeTrainer(

@@ -283,7 +283,7 @@ class _StopAfter(TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         control.should_training_stop = state.global_step >= self.steps
 
-# %% ../../nbs/train/30_stages.ipynb #5fa916e8
+# %% ../../nbs/train/30_stages.ipynb #19a197fa
 @dataclass(frozen=True)
 class TrainResult:
     """Where a training left what: the model before SPAR, the adapter after it, the log, the summary."""
@@ -367,9 +367,9 @@ def _first_stage(params: TrainParams, samples: Sequence[Sample], fingerprint: st
         return
     stage, picture = params.grounding, params.picture or params.vlm.image_size
     pages = GroundingQuestions(read_seen(path for sample in samples for path in sample.images), stage.turns, params.seed)
-    texts = [f"{part}\n" for sample in samples for turn in sample.turns for part in turn]
-    texts += [f"{part}\n" for k in range(min(2000, 1 + stage.steps * stage.batch)) for turn in pages[k].turns for part in turn]
-    processor = build_processor(params.vlm, train_tokenizer(texts, params.vlm.vocabulary))
+    read = [*samples[:: max(1, len(samples) // 6000)], *(pages[k] for k in range(min(1000, 1 + stage.steps * stage.batch)))]
+    texts = [f"{part}\n" for sample in read for turn in sample.turns for part in turn]
+    processor = build_processor(params.vlm, train_tokenizer(texts, params.vlm.vocabulary, params.vlm.phrases))
     model = build_model(params.vlm, processor, params.seed)
     if stage.steps:
         _prepare(out / "stages/grounding", fingerprint)

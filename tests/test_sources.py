@@ -1,0 +1,54 @@
+"""What one may type as SOURCE."""
+
+from pathlib import Path
+
+import pytest
+
+from spar_kit.scenes.scene import SceneError
+from spar_kit.scenes.sources import open_source
+
+
+def test_synthetic() -> None:
+    source = open_source("synthetic", scenes=3, seed=5, frames=6)
+    assert source.name == "synthetic" and len(source.scenes("train")) == 3
+    assert source.describe()["seed"] == 5 and source.describe()["frames"] == 6
+    assert open_source("synthetic") == open_source("synthetic", seed=0)
+
+
+@pytest.mark.parametrize(("spec", "hint"), [
+    ("syntetic", "'synthetic'"), ("Synthetic", "'synthetic'"), ("scanet:/x", "'scannet:/x'"), ("", "scannet:PATH"), ("habitat", "scannet:PATH"),
+    ("scannet", "scannet:PATH"), ("scannet:", "scannet:PATH"), ("synthetic:/tmp", "no path"),
+])
+def test_a_wrong_spec_is_one_clear_line(spec: str, hint: str) -> None:
+    with pytest.raises(ValueError, match=hint) as caught:
+        open_source(spec)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_without_its_kind(tmp_path) -> None:
+    with pytest.raises(ValueError, match="scannet:"):
+        open_source(str(tmp_path))
+
+
+def test_missing_folder_and_bad_numbers(tmp_path) -> None:
+    with pytest.raises(SceneError, match="no such folder"):
+        open_source(f"scannet:{tmp_path / 'absent'}")
+    for number in ({"scenes": 0}, {"frames": -1}):
+        with pytest.raises(ValueError, match="at least 1"):
+            open_source("synthetic", **number)
+
+
+def test_scannet(tmp_path) -> None:
+    source = open_source(f"scannet:{tmp_path}", scenes=2, frames=5)
+    assert source.name == "scannet"
+    with pytest.raises(SceneError):
+        source.scenes()
+
+
+def test_small_house() -> None:
+    folder = Path(__file__).resolve().parents[2] / "shared" / "data" / "small_house"
+    if not folder.is_dir():
+        pytest.skip("the small house is not here")
+    source = open_source(f"scannet:{folder}", scenes=1, frames=4)
+    names = source.scenes()
+    assert len(names) == 1 and len(source.load(names[0]).frames) == 4
