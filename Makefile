@@ -54,8 +54,8 @@ study: setup  ## the whole road: scenes, questions, training, evaluation; the la
 lab: setup  ## JupyterLab on the index notebook
 	@jupyter lab --LabApp.default_url=/lab/tree/nbs/index.ipynb --LabApp.news_url=
 
-bench: setup  ## how fast this machine is: frames/s, records/s, training steps/s
-	@OMP_NUM_THREADS=1 python -c "from spar_kit.runs.speed import main; main()"
+bench: setup  ## how fast the kit is on one core of this machine: frames/s and records/s per task
+	@OMP_NUM_THREADS=1 python -c "from spar_kit.runs.benchmark import main; main()"
 
 # ---- the checks
 test: setup in-step notebooks unit style  ## notebooks in step with package and README, their cells, pytest, contracts, ruff, types

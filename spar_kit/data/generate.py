@@ -319,7 +319,7 @@ def _join(root: Path, path: Path, pieces: Sequence[tuple[str, int, int, int]]) -
             out.write(data)
     return digest.hexdigest()
 
-# %% ../../nbs/data/10_generate.ipynb #1414b99e
+# %% ../../nbs/data/10_generate.ipynb #00f1b719
 def generate(source: Source, out: Path | str, *, split: str = "train", tasks: str | Sequence[str] = "all", per_task: int = 100, seed: int = 0,
              workers: int = 1, frames_per_scene: int | None = 100, width: int = 320, rules: Rules = Rules(),
              visibility: VisibilityRule = VisibilityRule(), overwrite: bool = False, progress: bool = True, executor: Executor | None = None) -> Manifest:
@@ -331,7 +331,7 @@ def generate(source: Source, out: Path | str, *, split: str = "train", tasks: st
     Args:
         source, split, tasks, per_task, seed, frames_per_scene, width, rules, visibility: see `Plan`; `tasks` is "all" or names.
         workers: processes; a script that asks for more than one needs `if __name__ == "__main__":`.
-        overwrite: make anew what another run with other parameters left in `out`.
+        overwrite: make this split anew; what another run with other parameters left of it in `out` is removed.
         progress: show a bar with an estimate.
         executor: a `concurrent.futures.Executor` to run on, e.g. of a cluster that shares the file system.
 
@@ -371,43 +371,40 @@ def generate(source: Source, out: Path | str, *, split: str = "train", tasks: st
     (root / ".generate.json").unlink(missing_ok=True)
     return Manifest(root, content, split)
 
-# %% ../../nbs/data/10_generate.ipynb #ba2764d0
+# %% ../../nbs/data/10_generate.ipynb #78c65039
 def _claim(root: Path, parameters: dict[str, Any], overwrite: bool) -> Manifest | None:
     """Make the folder this run's, or return its manifest where it is complete already. Raises ValueError where it is another's."""
     begun, done = root / ".generate.json", root / "manifest.json"
     if root.exists() and not root.is_dir():
         raise ValueError(f"{root} is not a folder")
-    split, other = parameters["split"], False
-    if done.exists() and not overwrite:
-        manifest = read_manifest(root)
-        splits = manifest.content["splits"]
-        if split in splits:
-            if splits[split]["parameters"] != parameters:
-                raise ValueError(f"{root} holds questions made with other parameters ({_difference(splits[split]['parameters'], parameters)}); "
-                                 "take another folder, or overwrite it")
-            for name in (".scenes", ".parts"):
-                shutil.rmtree(root / name, ignore_errors=True)
-            return Manifest(root, manifest.content, split, reused=True)
-        other = True
-        for name, entry in splits.items():                   # one folder may hold both splits if they were made alike, from different scenes
-            before = entry["parameters"]
-            same = {key: before[key] for key in ("source", "width", "rules")}, {key: parameters[key] for key in ("source", "width", "rules")}
-            if same[0] != same[1]:
-                raise ValueError(f"{root} holds the split {name} made with other parameters ({_difference(*same)}); take another folder")
-            if shared := sorted(set(before["scenes"]) & set(parameters["scenes"])):
-                raise ValueError(f"{root} holds the scene {shared[0]} in its split {name} already; a scene is for one split only")
+    split = parameters["split"]
+    splits = read_manifest(root).content["splits"] if done.exists() else {}
+    others = {name: entry for name, entry in splits.items() if name != split}
+    if split in splits and not overwrite:
+        if splits[split]["parameters"] != parameters:
+            raise ValueError(f"{root} holds questions made with other parameters ({_difference(splits[split]['parameters'], parameters)}); "
+                             "take another folder, or overwrite it")
+        for name in (".scenes", ".parts"):
+            shutil.rmtree(root / name, ignore_errors=True)
+        return Manifest(root, read_manifest(root).content, split, reused=True)
+    for name, entry in others.items():                       # one folder may hold both splits if they were made alike, from different scenes
+        before = entry["parameters"]
+        same = {key: before[key] for key in ("source", "width", "rules")}, {key: parameters[key] for key in ("source", "width", "rules")}
+        if same[0] != same[1]:
+            raise ValueError(f"{root} holds the split {name} made with other parameters ({_difference(*same)}); take another folder")
+        if shared := sorted(set(before["scenes"]) & set(parameters["scenes"])):
+            raise ValueError(f"{root} holds the scene {shared[0]} in its split {name} already; a scene is for one split only")
     if begun.exists() and not overwrite:
-        before = orjson.loads(begun.read_bytes())
-        if before != parameters:
-            raise ValueError(f"{root} holds an unfinished run with other parameters ({_difference(before, parameters)}); take another folder, or overwrite it")
-    elif (root / "spar").exists() and not other and not (overwrite and (begun.exists() or done.exists())):
+        unfinished = orjson.loads(begun.read_bytes())
+        if unfinished != parameters:
+            raise ValueError(f"{root} holds an unfinished run with other parameters ({_difference(unfinished, parameters)}); "
+                             "take another folder, or overwrite it")
+    elif (root / "spar").exists() and not splits and not begun.exists():
         raise ValueError(f"{root} holds a folder spar/ that this command did not write; take another folder")
     try:
         with writing(root):
             if overwrite:
-                done.unlink(missing_ok=True)
-                for name in ("spar", ".scenes"):
-                    shutil.rmtree(root / name, ignore_errors=True)
+                _remove(root, parameters, splits, others)
             shutil.rmtree(root / ".parts", ignore_errors=True)
             (root / ".scenes").mkdir(parents=True, exist_ok=True)
             with whole_file(begun) as part:
@@ -417,12 +414,28 @@ def _claim(root: Path, parameters: dict[str, Any], overwrite: bool) -> Manifest 
     return None
 
 
+def _remove(root: Path, parameters: dict[str, Any], splits: Mapping[str, Any], others: Mapping[str, Any]) -> None:
+    """Take this split out of a folder, finished or not; all that this command wrote where there is no other one."""
+    shutil.rmtree(root / ".scenes", ignore_errors=True)
+    if not others:
+        (root / "manifest.json").unlink(missing_ok=True)
+        shutil.rmtree(root / "spar", ignore_errors=True)
+        return
+    split = parameters["split"]
+    with whole_file(root / "manifest.json") as part:
+        part.write_bytes(orjson.dumps(_joined(others), option=orjson.OPT_INDENT_2) + b"\n")
+    source = root / "spar" / parameters["source"]
+    shutil.rmtree(source / "qa_jsonl" / split, ignore_errors=True)
+    for name in splits[split]["scenes"] if split in splits else ():
+        shutil.rmtree(source / "images" / name, ignore_errors=True)
+
+
 def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     short = lambda value: text if len(text := str(value)) <= 60 else text[:57] + "..."                       # noqa: E731
     return "; ".join(f"{key}: {short(before.get(key))}, now {short(now.get(key))}" for key in now if before.get(key) != now.get(key)) or "other keys"
 
 
-def _stopped(root: Path, error: WriteError | str, errno: int | None = None) -> OSError:
+def _stopped(root: Path, error: WriteError | str) -> OSError:
     return OSError(f"{root} cannot be written: {error}. What was finished is kept; make room and run the same command again to go on")
 
 

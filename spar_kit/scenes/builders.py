@@ -13,10 +13,12 @@ import numpy as np
 
 from .shapes import Material, Part, box, cushion, lathe, rod, stretched
 
-# %% ../../nbs/scenes/11_builders.ipynb #b3f0604d
+# %% ../../nbs/scenes/11_builders.ipynb #7017e4ca
 @dataclass(frozen=True)
 class Top:
-    """A level rectangle that can carry things: x0, x1, y0, y1 and height z in the object's frame, `clear` metres of air above."""
+    """A level rectangle that can carry things: x0, x1, y0, y1 and height z in the object's frame, `clear` metres of air
+    above.
+    """
     x0: float
     x1: float
     y0: float
@@ -186,7 +188,7 @@ def bench(w: float, d: float, h: float, look: Look) -> Form:
         parts += [box(look.main, (x - .03, y - .03, 0), (x + .03, y + .03, h - .035)) for y in (-d / 2 + .05, d / 2 - .05)]
     return Form([*parts, box(look.main, (-w / 2 + .15, -.025, .14), (w / 2 - .15, .025, .2))], [whole(w, d, h)])
 
-# %% ../../nbs/scenes/11_builders.ipynb #97eb5364
+# %% ../../nbs/scenes/11_builders.ipynb #e360743a
 def table(w: float, d: float, h: float, look: Look, style: str = "legs", shelf: bool = False) -> Form:
     """A top on legs, on side panels ("panels", with a back and drawers: a desk) or on a pedestal ("round")."""
     m, t = look.main, .035
@@ -219,7 +221,9 @@ def table(w: float, d: float, h: float, look: Look, style: str = "legs", shelf: 
 
 def cabinet(w: float, d: float, h: float, look: Look, columns: int = 2, rows: int = 3, doors: bool = False, feet: float = .06,
             top: float = .025, handle: str = "bar") -> Form:
-    """A body with a grid of drawers or doors (a column for each 0.5 m where `columns` is 0), each with a handle; feet, top board."""
+    """A body with a grid of drawers or doors (a column for each 0.5 m where `columns` is 0), each with a handle; feet, top
+    board.
+    """
     m, front = look.main, look.second if look.coin(.3) else look.tinted(1.06)
     columns = columns or max(1, round(w / .5))
     parts = legs(m, w, d, feet, .05, .01) if feet > .05 else [box(DARK, (-w / 2 + .02, -d / 2, 0),

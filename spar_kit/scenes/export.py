@@ -76,7 +76,7 @@ def sens_frames(scene: Scene, to_scan: NDArray, quality: int = 95) -> Iterator[S
         yield SensFrame(to_scan @ frame.camera_to_world, encoded if suffix == ".jpg" else frame.read_color(),
                         millimetres(frame.read_depth()), time)
 
-# %% ../../nbs/scenes/33_export.ipynb #a790d2c8
+# %% ../../nbs/scenes/33_export.ipynb #605adb43
 def info_lines(scene: Scene, alignment: NDArray | None, frames: int) -> list[str]:
     """The lines of `<scan>.txt`; without `axisAlignment` where `alignment` is None."""
     color, depth = common_cameras(scene)
@@ -105,7 +105,8 @@ def write_annotation(scene: Scene, folder: Path, to_scan: NDArray) -> None:
     groups = [{"id": i, "objectId": instance.id - 1, "label": instance.label,
                "segments": np.unique(segments[owner == instance.id]).tolist()} for i, instance in enumerate(scene.instances)]
     segments_file = f"{name}_vh_clean_2.0.010000.segs.json"
-    contents = {segments_file: {"params": {"kThresh": "0.01", "segMinVerts": "20"}, "sceneId": name, "segIndices": segments.tolist()},
+    contents = {segments_file: {"params": {"kThresh": "0.01", "segMinVerts": "20"}, "sceneId": name,
+                                "segIndices": segments.tolist()},
                 f"{name}.aggregation.json": {"sceneId": f"scannet.{name}", "appId": "Aggregator.v2", "segGroups": groups,
                                              "segmentsFile": f"scannet.{segments_file}"}}
     for file, content in contents.items():

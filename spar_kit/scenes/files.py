@@ -59,7 +59,7 @@ def read_json(path: Path | str, limit: int = 1 << 28) -> dict[str, Any]:
         raise SceneError(f"expected an object {{...}}, found a {type(value).__name__}", path)
     return value
 
-# %% ../../nbs/scenes/01_files.ipynb #19ad0095
+# %% ../../nbs/scenes/01_files.ipynb #356763f3
 def is_plain_name(name: str) -> bool:
-    """Letters, digits, `_`, `-` and `.` only, at most 128 of them, and not hidden: such a name can only be one path component."""
+    """Letters, digits, `_`, `-` and `.` only, at most 128 of them, and not hidden: such a name is one path component."""
     return re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,127}", name) is not None

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['FINISHES', 'CATALOGUE', 'finish', 'Category', 'Piece', 'draw_size', 'make']
 
-# %% ../../nbs/scenes/14_furniture.ipynb #d9533a4c
+# %% ../../nbs/scenes/14_furniture.ipynb #81bd11f9
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -13,8 +13,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from . import appliances as a
 from . import builders as b
+from . import fittings as f
 from . import smalls as s
 from .builders import Form, Look, Top
 from .shapes import Material, Part, transformed
@@ -83,7 +83,7 @@ class Category:
     holds: Mapping[str, float] = field(default_factory=dict)
     rests: Literal["floor", "top", "wall", "ceiling"] = "floor"
 
-# %% ../../nbs/scenes/14_furniture.ipynb #0bd7cc59
+# %% ../../nbs/scenes/14_furniture.ipynb #2b8403a0
 _ROWS: tuple[tuple[Any, ...], ...] = (
     # seats and beds
     ("chair", (.48, .54, .91), (.05, .05, .10), b.chair, "wood", "fabric", {}, {"pillow": .05, "backpack": .06}),
@@ -121,24 +121,24 @@ _ROWS: tuple[tuple[Any, ...], ...] = (
       "bowl": .2}),
     ("piano", (1.48, .60, 1.18), (.05, .04, .08), b.hutch, "wood", "wood", {}, {"vase": .3, "lamp": .25, "book": .3}),
     # kitchen
-    ("refrigerator", (.80, .72, 1.76), (.12, .05, .16), a.fridge, "white", "metal", {}, {"box": .3, "basket": .2}),
-    ("stove", (.64, .62, .98), (.07, .02, .03), a.stove, "white", "metal", {}, {"kettle": .5}),
-    ("dishwasher", (.61, .61, .88), (.02, .02, .02), a.appliance, "metal", "metal", {},
+    ("refrigerator", (.80, .72, 1.76), (.12, .05, .16), f.fridge, "white", "metal", {}, {"box": .3, "basket": .2}),
+    ("stove", (.64, .62, .98), (.07, .02, .03), f.stove, "white", "metal", {}, {"kettle": .5}),
+    ("dishwasher", (.61, .61, .88), (.02, .02, .02), f.appliance, "metal", "metal", {},
      {"bowl": .3, "bottle": .3, "plate": .2}),
-    ("washing machine", (.64, .60, .87), (.04, .04, .03), a.appliance, "white", "metal", {"porthole": True},
+    ("washing machine", (.64, .60, .87), (.04, .04, .03), f.appliance, "white", "metal", {"porthole": True},
      {"basket": .4, "bottle": .4, "box": .2}),
-    ("kitchen counter", (1.60, .63, .94), (.50, .03, .015), a.counter, "paint", "stone", {},
+    ("kitchen counter", (1.60, .63, .94), (.50, .03, .015), f.counter, "paint", "stone", {},
      {"microwave": .75, "coffee machine": .6, "toaster": .6, "bottle": .5, "bowl": .35, "kettle": .5, "plate": .3, "cup": .35,
       "tray": .2, "basket": .2, "plant": .08}),
-    ("sink", (.72, .58, 1.06), (.13, .04, .03), a.sink, "paint", "white"),
-    ("microwave", (.50, .37, .30), (.05, .03, .03), a.microwave, "white", "dark", {}, {}, "top"),
+    ("sink", (.72, .58, 1.06), (.13, .04, .03), f.sink, "paint", "white"),
+    ("microwave", (.50, .37, .30), (.05, .03, .03), f.microwave, "white", "dark", {}, {}, "top"),
     ("coffee machine", (.26, .36, .38), (.04, .04, .03), s.coffee_machine, "dark", "metal", {}, {}, "top"),
     ("toaster", (.34, .20, .21), (.04, .02, .02), s.toaster, "metal", "dark", {}, {}, "top"),
     ("kettle", (.24, .17, .24), (.02, .015, .02), s.vessel, "metal", "dark", {"kind": "kettle"}, {}, "top"),
     # bath
-    ("toilet", (.39, .68, .78), (.03, .05, .05), a.toilet, "white", "white", {}, {"toilet paper": .73, "bottle": .2}),
-    ("bathtub", (1.62, .76, .64), (.10, .05, .05), a.bathtub, "white", "white"),
-    ("towel", (.48, .09, .57), (.10, .012, .14), a.towel, "striped", "fabric", {}, {}, "wall"),
+    ("toilet", (.39, .68, .78), (.03, .05, .05), f.toilet, "white", "white", {}, {"toilet paper": .73, "bottle": .2}),
+    ("bathtub", (1.62, .76, .64), (.10, .05, .05), f.bathtub, "white", "white"),
+    ("towel", (.48, .09, .57), (.10, .012, .14), f.towel, "striped", "fabric", {}, {}, "wall"),
     ("toilet paper", (.12, .12, .10), (.008, .008, .008), s.paper_roll, "white", "white", {}, {}, "top"),
     ("laundry hamper", (.48, .40, .66), (.06, .06, .10), s.vessel, "wicker", "fabric", {"kind": "basket"}),
     # electronics
@@ -159,7 +159,7 @@ _ROWS: tuple[tuple[Any, ...], ...] = (
     ("bottle", (.085, .085, .26), (.012, .012, .035), s.vessel, "plastic", "metal", {"kind": "bottle"}, {}, "top"),
     ("vase", (.17, .17, .34), (.03, .03, .08), s.vessel, "ceramic", "plastic", {"kind": "vase"}, {}, "top"),
     ("tray", (.42, .30, .04), (.05, .04, .006), s.tray, "wood", "paint", {}, {}, "top"),
-    ("alarm clock", (.17, .08, .17), (.03, .015, .03), s.clock, "plastic", "dark", {"wall": False}, {}, "top"),
+    ("alarm clock", (.17, .08, .17), (.03, .015, .03), f.clock, "plastic", "dark", {"wall": False}, {}, "top"),
     ("pillow", (.50, .40, .15), (.08, .06, .025), s.pillow, "plaid", "fabric", {}, {}, "top"),
     ("stuffed animal", (.24, .24, .34), (.05, .05, .07), s.bear, "card", "shade", {}, {}, "top"),
     ("lamp", (.28, .28, .48), (.05, .05, .09), s.lamp, "metal", "shade", {}, {}, "top"),
@@ -172,24 +172,24 @@ _ROWS: tuple[tuple[Any, ...], ...] = (
     ("backpack", (.36, .28, .43), (.05, .05, .06), s.backpack, "fabric", "plastic"),
     ("suitcase", (.44, .26, .66), (.06, .04, .09), s.suitcase, "plastic", "dark"),
     ("shoes", (.24, .28, .13), (.02, .03, .03), s.shoes, "leather", "dark"),
-    ("radiator", (1.05, .13, .58), (.3, .02, .08), a.radiator, "white", "metal"),
-    ("fireplace", (1.40, .48, 1.12), (.2, .06, .1), a.fireplace, "brick", "wood", {},
+    ("radiator", (1.05, .13, .58), (.3, .02, .08), f.radiator, "white", "metal"),
+    ("fireplace", (1.40, .48, 1.12), (.2, .06, .1), f.fireplace, "brick", "wood", {},
      {"vase": .5, "alarm clock": .4, "plant": .12}),
-    ("rug", (2.1, 1.45, .009), (.35, .25, .001), s.rug, "plaid", "fabric"),
+    ("rug", (2.1, 1.45, .009), (.35, .25, .001), f.rug, "plaid", "fabric"),
     # in and on walls
-    ("door", (.90, .14, 2.06), (.06, .01, .03), s.door, "wood", "white", {}, {}, "wall"),
-    ("doorframe", (1.00, .16, 2.12), (.08, .01, .03), s.doorframe, "wood", "wood", {}, {}, "wall"),
-    ("window", (1.35, .16, 1.25), (.32, .01, .18), s.window, "white", "white", {}, {}, "wall"),
-    ("curtain", (.42, .11, 2.05), (.10, .015, .12), s.curtain, "striped", "fabric", {}, {}, "wall"),
-    ("picture", (.72, .03, .58), (.18, .005, .14), s.framed, "wood", "wood", {}, {}, "wall"),
-    ("mirror", (.66, .035, .88), (.14, .006, .2), s.framed, "metal", "metal", {"kind": "mirror"}, {}, "wall"),
-    ("whiteboard", (1.60, .05, 1.05), (.3, .008, .12), s.framed, "metal", "metal", {"kind": "whiteboard"}, {}, "wall"),
-    ("clock", (.33, .05, .33), (.05, .008, .05), s.clock, "plastic", "dark", {"wall": True}, {}, "wall"),
+    ("door", (.90, .14, 2.06), (.06, .01, .03), f.door, "wood", "white", {}, {}, "wall"),
+    ("doorframe", (1.00, .16, 2.12), (.08, .01, .03), f.doorframe, "wood", "wood", {}, {}, "wall"),
+    ("window", (1.35, .16, 1.25), (.32, .01, .18), f.window, "white", "white", {}, {}, "wall"),
+    ("curtain", (.42, .11, 2.05), (.10, .015, .12), f.curtain, "striped", "fabric", {}, {}, "wall"),
+    ("picture", (.72, .03, .58), (.18, .005, .14), f.framed, "wood", "wood", {}, {}, "wall"),
+    ("mirror", (.66, .035, .88), (.14, .006, .2), f.framed, "metal", "metal", {"kind": "mirror"}, {}, "wall"),
+    ("whiteboard", (1.60, .05, 1.05), (.3, .008, .12), f.framed, "metal", "metal", {"kind": "whiteboard"}, {}, "wall"),
+    ("clock", (.33, .05, .33), (.05, .008, .05), f.clock, "plastic", "dark", {"wall": True}, {}, "wall"),
     ("ceiling light", (.50, .46, .20), (.10, .10, .05), s.ceiling_light, "metal", "metal", {}, {}, "ceiling"),
 )
 CATALOGUE: Mapping[str, Category] = MappingProxyType({row[0]: Category(*row) for row in _ROWS})
 
-# %% ../../nbs/scenes/14_furniture.ipynb #a008f51c
+# %% ../../nbs/scenes/14_furniture.ipynb #15753359
 @dataclass(frozen=True)
 class Piece:
     """One object in its own frame: origin on the floor under the middle of its footprint, y to the front, metres.
@@ -209,8 +209,8 @@ class Piece:
 def draw_size(category: Category, rng: np.random.Generator) -> np.ndarray:
     """Width, depth, height (3,) in metres: normal deviates cut at 1.6.
 
-    Half of the variance is common to the three (a large chair is large all round); where the table gives width and depth one row of
-    numbers the thing is round and they are drawn equal.
+    Half of the variance is common to the three (a large chair is large all round); where the table gives width and depth one
+    row of numbers the thing is round and they are drawn equal.
     """
     common, own = rng.normal(0, 1), rng.normal(0, 1, 3)
     if category.mean[0] == category.mean[1] and category.spread[0] == category.spread[1]:
@@ -219,7 +219,9 @@ def draw_size(category: Category, rng: np.random.Generator) -> np.ndarray:
 
 
 def make(label: str, rng: np.random.Generator, size: np.ndarray | None = None) -> Piece:
-    """A new object of a category of `CATALOGUE`; its tight box comes from its vertices, so it is exact whatever the builder did."""
+    """A new object of a category of `CATALOGUE`; its tight box comes from its vertices, so it is exact whatever the builder
+    did.
+    """
     category = CATALOGUE[label]
     w, d, h = draw_size(category, rng) if size is None else size
     look = Look(finish(category.main, rng), finish(category.second, rng), rng)

@@ -97,7 +97,7 @@ def tilted(part: Part, axis: int, angle: float, pivot: ArrayLike = (0, 0, 0)) ->
     R, pivot = rotation(axis, angle), np.asarray(pivot, np.float64)
     return transformed(part, R, pivot - R @ pivot)
 
-# %% ../../nbs/scenes/10_shapes.ipynb #8c56bea4
+# %% ../../nbs/scenes/10_shapes.ipynb #8e41dc0f
 _QUADS = ((0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3))      # corners by x, y, z bit
 _BITS = np.array([[i, j, k] for i in (0, 1) for j in (0, 1) for k in (0, 1)])
 _BOX = np.array([tri for a, b, c, d in _QUADS for tri in ((a, b, c), (a, c, d))], np.int32)
@@ -167,13 +167,16 @@ def rod(material: Material, start: ArrayLike, end: ArrayLike, radius: float, end
 
 @lru_cache
 def _ball(power: float, cells: int) -> tuple[NDArray[np.float64], NDArray[np.int32], NDArray[np.float64]]:
-    """Vertices, triangles and unscaled vertex normals of the superellipsoid in the unit box, on a grid of cells per cube face."""
+    """Vertices, triangles and unscaled vertex normals of the superellipsoid in the unit box, on a grid of cells per cube
+    face.
+    """
     g = np.tan(np.linspace(-1, 1, cells + 1) * np.pi / 4)
     a, b = np.meshgrid(g, g, indexing="ij")
     grid = np.arange((cells + 1) ** 2).reshape(cells + 1, cells + 1)
     quad = [grid[:-1, :-1], grid[1:, :-1], grid[1:, 1:], grid[:-1, 1:]]
     tri = np.concatenate([np.stack([quad[i].ravel() for i in k], -1) for k in ((0, 1, 2), (0, 2, 3))])
-    v, t = [], []
+    v: list[NDArray[np.float64]] = []
+    t: list[NDArray] = []
     for axis in range(3):
         for sign in (-1.0, 1.0):
             face = np.empty((*a.shape, 3))
@@ -186,7 +189,9 @@ def _ball(power: float, cells: int) -> tuple[NDArray[np.float64], NDArray[np.int
 
 
 def cushion(material: Material, low: ArrayLike, high: ArrayLike, power: float = 4.0, cells: int = 4) -> Part:
-    """A rounded box between two corners: the superellipsoid |x|^p + |y|^p + |z|^p = 1. power 2 is an ellipsoid, 8 nearly a box."""
+    """A rounded box between two corners: the superellipsoid |x|^p + |y|^p + |z|^p = 1. power 2 is an ellipsoid, 8 nearly a
+    box.
+    """
     low, high = np.asarray(low, np.float64), np.asarray(high, np.float64)
     d, triangles, n = _ball(power, cells)
     n = n / (high - low)
@@ -195,7 +200,9 @@ def cushion(material: Material, low: ArrayLike, high: ArrayLike, power: float = 
 
 
 def prism(material: Material, outline: Sequence[tuple[float, float]], axis: int, start: float, end: float) -> Part:
-    """A convex outline, counter-clockwise in the two axes that follow `axis` (y-z for x, z-x for y, x-y for z), drawn out along `axis`."""
+    """A convex outline, counter-clockwise in the two axes that follow `axis` (y-z for x, z-x for y, x-y for z), drawn out
+    along `axis`.
+    """
     o = np.asarray(outline, np.float64)
     n, i, j = len(o), (axis + 1) % 3, (axis + 2) % 3
     v = np.empty((2 * n, 3))

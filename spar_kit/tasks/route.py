@@ -53,7 +53,7 @@ def landmark(observation: Observation, start: NDArray, end: NDArray, shown: NDAr
     fit = shown & observation.nameable & observation.lone & (past > .2) & (past <= reach) & (np.abs(across) <= np.tan(np.radians(angle)) * along)
     return int(np.where(fit, past, np.inf).argmin()) if fit.any() else -1
 
-# %% ../../nbs/tasks/55_route.ipynb #012b506d
+# %% ../../nbs/tasks/55_route.ipynb #55bab813
 LEGS, SHORTEST, TOLERANCE = 5, 0.5, 0.25
 
 
@@ -72,7 +72,7 @@ def nav_video(observation: Observation, rng: np.random.Generator, count: int) ->
     rows: list[tuple] = []
     if V >= 8 and len(observation.ids):
         places, heading = observation.poses[:, :2, 3], yaw_pitch_roll(observation.poses)
-        tries = max(3 * count, 60)
+        tries = max(count, 60)
         length = rng.integers(V, min(F, 8 * V) + 1, tries)
         first = (rng.random(tries) * (F - length + 1)).astype(np.int64)
         seen = np.zeros((F, len(observation.ids)), bool)
@@ -80,7 +80,7 @@ def nav_video(observation: Observation, rng: np.random.Generator, count: int) ->
         for a, b in np.unique(np.stack([first, first + length - 1], 1), axis=0):
             frames = np.linspace(a, b, V).astype(np.int32)
             corners = places[a + np.array(straightened(places[a:b + 1], TOLERANCE))]
-            found = _directions(observation, corners, float(heading[a, 0]), float(heading[b, 0]), seen[frames].any(0))
+            found = _directions(observation, corners, float(heading[a, 0]), float(heading[b, 0]), np.asarray(seen[frames].any(0)))
             if found is not None:
                 rows.append((frames, *found))
     if not rows:

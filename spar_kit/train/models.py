@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['SPECIAL_TOKENS', 'CHAT_TEMPLATE', 'Tower', 'VISION', 'CONNECTOR', 'Quantize', 'SmallVLM', 'train_tokenizer',
-           'build_processor', 'build_model', 'count_parameters', 'tower_of', 'linear_counts', 'image_only',
-           'load_processor', 'default_dtype', 'nf4_config', 'load_model', 'model_card', 'save_model']
+           'build_processor', 'place_waves', 'build_model', 'count_parameters', 'tower_of', 'linear_counts',
+           'image_only', 'load_processor', 'default_dtype', 'nf4_config', 'load_model', 'model_card', 'save_model']
 
-# %% ../../nbs/train/00_models.ipynb #ab57e05b
+# %% ../../nbs/train/00_models.ipynb #7bc7473e
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -20,6 +21,7 @@ import torch
 import transformers
 from tokenizers import Regex, Tokenizer, decoders, pre_tokenizers, trainers
 from tokenizers.models import BPE
+from torch.nn import functional as F
 from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedTokenizerFast
 
 # %% ../../nbs/train/00_models.ipynb #006e0d1b
@@ -92,7 +94,7 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int = 4096, phrases: bool 
         vocab_size=vocabulary, special_tokens=list(SPECIAL_TOKENS), initial_alphabet=alphabet, show_progress=False))
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<|endoftext|>", padding_side="right")
 
-# %% ../../nbs/train/00_models.ipynb #774160e6
+# %% ../../nbs/train/00_models.ipynb #7b3c5432
 def build_processor(spec: SmallVLM, tokenizer: PreTrainedTokenizerFast) -> Any:
     """The processor of the embedded model: text by `tokenizer`, pictures squeezed to `spec.image_size` squared."""
     side = {"longest_edge": spec.image_size}
@@ -100,8 +102,21 @@ def build_processor(spec: SmallVLM, tokenizer: PreTrainedTokenizerFast) -> Any:
     return transformers.Idefics3Processor(images, tokenizer, image_seq_len=spec.image_tokens, chat_template=CHAT_TEMPLATE)
 
 
+def place_waves(side: int, width: int) -> torch.Tensor:
+    """(side * side, width) sines and cosines of a patch's column and row, from half a wave over the picture to six."""
+    at = torch.linspace(-1, 1, side)
+    rows, columns = (grid.reshape(-1, 1) for grid in torch.meshgrid(at, at, indexing="ij"))
+    waves = torch.pi / 2 * torch.exp(torch.linspace(0, math.log(12), width // 4))
+    table = torch.cat([f(place * waves) for place in (columns, rows) for f in (torch.sin, torch.cos)], 1)
+    return F.pad(table, (0, width - table.shape[1]))
+
+
 def build_model(spec: SmallVLM, processor: Any, seed: int = 0) -> torch.nn.Module:
-    """The embedded model with random weights drawn from `seed`, in float32."""
+    """The embedded model with random weights drawn from `seed`, in float32.
+
+    The position embedding of the vision tower starts as waves as strong as a patch's own embedding. As noise of deviation 0.02, the
+    usual start, it is drowned by the patches, and in the minutes that a study has the tower never learns where anything is.
+    """
     tokenizer = processor.tokenizer
     config = transformers.Idefics3Config(
         vision_config=dict(hidden_size=spec.vision_width, intermediate_size=3 * spec.vision_width, num_hidden_layers=spec.vision_layers,
@@ -115,7 +130,11 @@ def build_model(spec: SmallVLM, processor: Any, seed: int = 0) -> torch.nn.Modul
         scale_factor=spec.shuffle, tie_word_embeddings=True)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return AutoModelForImageTextToText.from_config(config)
+        model = AutoModelForImageTextToText.from_config(config)
+    places = model.model.vision_model.embeddings.position_embedding.weight
+    with torch.no_grad():
+        places.copy_(0.7 * place_waves(spec.image_size // spec.patch_size, spec.vision_width))
+    return model
 
 
 def count_parameters(model: torch.nn.Module) -> int:

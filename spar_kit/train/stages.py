@@ -6,7 +6,7 @@
 __all__ = ['StageParams', 'TrainParams', 'estimate', 'answer_loss', 'read_log', 'last_checkpoint', 'train_stage', 'TrainResult',
            'run']
 
-# %% ../../nbs/train/30_stages.ipynb #5014a17d
+# %% ../../nbs/train/30_stages.ipynb #9a6961fb
 import hashlib
 import json
 import os
@@ -27,12 +27,13 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from ..tasks.task import select_tasks
 from .collate import Collator, Pictures, Sample, plan_batches, samples_from_records, supervised_text, token_lengths
+from .eyes import open_eyes
 from .grounding import GroundingQuestions, read_seen
 from .models import (SmallVLM, build_model, build_processor, count_parameters, linear_counts, load_model,
                                    save_model, train_tokenizer)
 from .qlora import LoraParams, attach_lora, gradient_norms
 
-# %% ../../nbs/train/30_stages.ipynb #a1ea84cc
+# %% ../../nbs/train/30_stages.ipynb #80b65e2b
 @dataclass(frozen=True)
 class StageParams:
     """One stage.
@@ -68,6 +69,7 @@ class TrainParams:
         tasks: "all" or names with commas.
         formats: how often a round shows the records of each format; a format that is not named is left out.
         task_weights: the same by task, multiplied; a task that is not named counts 1.
+        eyes: how the vision tower of the embedded model is warmed up before the first stage (`train.eyes`); pictures per step in `batch`.
         grounding, spar: the two stages.
         lora: the adapter of the second stage.
         optimizer: a name of `transformers.TrainingArguments.optim`.
@@ -84,6 +86,7 @@ class TrainParams:
     tasks: str = "all"
     formats: Mapping[str, float] = field(default_factory=lambda: {"fill": 1.0, "select": 1.0, "sentence": 1.0, "judge": 1.0})
     task_weights: Mapping[str, float] = field(default_factory=dict)
+    eyes: StageParams = field(default_factory=lambda: StageParams(steps=1000, batch=32, learning_rate=2e-3, save_every=250))
     grounding: StageParams = field(default_factory=StageParams)
     spar: StageParams = field(default_factory=StageParams)
     lora: LoraParams = field(default_factory=LoraParams)
@@ -283,7 +286,7 @@ class _StopAfter(TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         control.should_training_stop = state.global_step >= self.steps
 
-# %% ../../nbs/train/30_stages.ipynb #19a197fa
+# %% ../../nbs/train/30_stages.ipynb #9c9e4e53
 @dataclass(frozen=True)
 class TrainResult:
     """Where a training left what: the model before SPAR, the adapter after it, the log, the summary."""
@@ -337,7 +340,7 @@ def run(params: TrainParams, data: Path | str, out: Path | str, *, split: str = 
     name, base = params.model, out / "base"
     if not params.model:
         name = str(base)
-        _first_stage(params, samples, _fingerprint(hashed, asdict(params.vlm), asdict(params.grounding), params.picture, params.marker_scale,
+        _first_stage(params, samples, _fingerprint(hashed, asdict(params.vlm), asdict(params.eyes), asdict(params.grounding), params.picture, params.marker_scale,
                                                    params.seed), out, log, progress)
     adapter, stages = out / "adapter", _fingerprint(hashed, asdict(params))
     if not _is_done(adapter, stages):
@@ -371,6 +374,9 @@ def _first_stage(params: TrainParams, samples: Sequence[Sample], fingerprint: st
     texts = [f"{part}\n" for sample in read for turn in sample.turns for part in turn]
     processor = build_processor(params.vlm, train_tokenizer(texts, params.vlm.vocabulary, params.vlm.phrases))
     model = build_model(params.vlm, processor, params.seed)
+    if params.eyes.steps:
+        _prepare(out / "stages/eyes", fingerprint)
+        _eyes(params, model, GroundingQuestions(pages.seen, 1, params.seed + 1), picture, out / "stages/eyes/eyes.pt", log, progress)
     if stage.steps:
         _prepare(out / "stages/grounding", fingerprint)
         plan = [list(range(k * stage.batch, (k + 1) * stage.batch)) for k in range(stage.steps * stage.accumulate)]
@@ -378,6 +384,35 @@ def _first_stage(params: TrainParams, samples: Sequence[Sample], fingerprint: st
         train_stage("grounding", model, pages, plan, collator, stage, out / "stages/grounding", log, optimizer=params.optimizer,
                     workers=params.workers, seed=params.seed, progress=progress)
     save_model(model, processor, out / "base", picture=picture, marker_scale=params.marker_scale, fingerprint=fingerprint)
+
+
+def _eyes(params: TrainParams, model: Any, pages: GroundingQuestions, picture: int, checkpoint: Path, log: Path, progress: bool) -> None:
+    """Warm up the vision tower; log lines as the stages write them. A run that has begun the first stage skips this: its checkpoint has it."""
+    if last_checkpoint(checkpoint.parent.parent / "grounding"):
+        return
+    stage, losses, begun = params.eyes, [], time.time()
+    bar = tqdm(total=stage.steps, desc="eyes", unit="step", disable=not progress, mininterval=1.0)
+
+    def report(step: int, loss: float, errors: list[float]) -> None:
+        if not losses:
+            seconds = _trim_log(log, "eyes", step - 1)
+            losses.append(seconds - (time.time() - begun))
+            bar.update(step - 1)
+        bar.update(1)
+        losses.append(loss)
+        if step % stage.log_every == 0 or step == stage.steps:
+            recent = losses[1:][-stage.log_every:]
+            spent = losses[0] + time.time() - begun
+            row = {"stage": "eyes", "step": step, "steps": stage.steps, "loss": round(float(np.mean(recent)), 5), "seconds": round(spent, 1),
+                   "samples_per_second": round((len(losses) - 1) * stage.batch / max(time.time() - begun, 1e-9), 1),
+                   "errors": dict(zip(("x", "y", "width", "height", "log_depth"), [round(e, 4) for e in errors]))}
+            with open(log, "a") as file:
+                file.write(json.dumps(row) + "\n")
+            bar.set_postfix(loss=row["loss"], refresh=False)
+
+    open_eyes(model, pages, Pictures(picture, params.marker_scale), steps=stage.steps, batch=stage.batch, learning_rate=stage.learning_rate,
+              warmup=stage.warmup, checkpoint=checkpoint, save_every=stage.save_every, seed=params.seed, report=report)
+    bar.close()
 
 
 def _second_stage(params: TrainParams, name: str, samples: Sequence[Sample], fingerprint: str, out: Path, log: Path, progress: bool) -> dict[str, Any]:

@@ -1,0 +1,174 @@
+"""Markers: on the right image, at the right pixels, in the right colour."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from spar_kit.tasks.markers import bake, draw, marks_of
+
+RED, GREEN, BLUE, YELLOW = (255, 0, 0), (0, 128, 0), (0, 0, 255), (255, 255, 0)
+BOX = {c: [[100 + 20 * i, 100, 300, 300 + 20 * i]] for i, c in enumerate(("red", "blue", "green", "yellow"))}
+POINT = {c: [[200 + 150 * i, 400]] for i, c in enumerate(("red", "blue", "green"))}
+
+
+def images(n, size=(640, 480)):
+    return [Image.new("RGB", size, (90, 90, 90)) for _ in range(n)]
+
+
+def colored(image, rgb):
+    return (np.asarray(image) == rgb).all(-1)
+
+
+@pytest.mark.parametrize(
+    "task, order",
+    [
+        ("depth_prediction_oc_mv", ("red", "blue")),
+        ("depth_prediction_oo_mv", ("red", "blue", "green")),
+        ("distance_prediction_oc_mv", ("red",)),
+        ("distance_prediction_oo_mv", ("red", "blue")),
+        ("distance_infer_center_oo_mv", ("red", "green", "blue")),
+    ],
+)
+def test_points_go_to_the_images_of_the_task(task, order):
+    index = [2, 0, 1][:len(order)]
+    record = {"type": task, "image": ["a", "b", "c"], "point_img_idx": [index], **{f"{c}_point": POINT[c] for c in order}}
+    assert {m.color: m.image for m in marks_of(record)} == dict(zip(order, index))
+
+
+@pytest.mark.parametrize(
+    "task, order",
+    [
+        ("spatial_imagination_oc_mv", ("green", "blue", "red")),
+        ("spatial_imagination_oo_mv", ("green", "blue", "red", "yellow")),
+        ("spatial_imagination_oc_video", ("green", "blue", "red")),
+        ("spatial_imagination_oo_video", ("green", "blue", "red", "yellow")),
+        ("obj_spatial_relation_oo_mv", ("red", "blue")),
+        ("obj_spatial_relation_oo_mv", ("red", "green")),
+        ("obj_spatial_relation_oo_mv", ("blue", "green")),
+    ],
+)
+def test_boxes_go_to_the_images_of_the_task(task, order):
+    n = 32 if "video" in task else 3
+    index = [2, 0, 1, 2][:len(order)]
+    record = {"type": task, "image": ["a"] * n, "bbox_img_idx": [index], **{f"{c}_bbox": BOX[c] for c in order}}
+    marks = marks_of(record)
+    assert {m.color: m.image for m in marks} == dict(zip(order, index))
+    if "video" in task:
+        assert {m.color: m.label for m in marks} == {c: f"object{k}" for k, c in enumerate(order)}
+
+
+def test_lists_are_labelled():
+    record = {
+        "type": "distance_infer_center_oo_video",
+        "image": ["a"] * 32,
+        "point_list": [[[1, 2], [3, 4], [5, 6]]],
+        "point_img_idx": [[3, 9, 31]],
+    }
+    assert [(m.image, m.label) for m in marks_of(record)] == [(3, "objectA"), (9, "object0"), (31, "object1")]
+    record = {
+        "type": "spatial_imagination_map_mv",
+        "image": ["a"] * 3,
+        "bbox_list": [[[1, 2, 3, 4], [5, 6, 7, 8]]],
+        "bbox_img_idx": [[2, 0]],
+    }
+    assert [(m.image, m.label) for m in marks_of(record)] == [(2, "object0"), (0, "object1")]
+
+
+def test_released_pixels_are_those_of_the_description():
+    """Radius 20 at the truncated point; a frame 20 wide whose outer edge is the truncated corner moved by 17.5: absolute, at any size."""
+    for size in ((1296, 968), (640, 480)):
+        record = {"type": "depth_prediction_oc", "image": ["a"], "red_point": [[553, 397]], "blue_point": [[641, 838]]}
+        image = draw(record, images(1, size), released=True)[0]
+        for rgb, (x, y) in ((RED, (553, 397)), (BLUE, (641, 838))):
+            rows, columns = np.nonzero(colored(image, rgb))
+            cx, cy = int(x / 1000 * size[0]), int(y / 1000 * size[1])
+            assert (columns.min(), columns.max(), rows.min(), rows.max()) == (cx - 20, cx + 20, cy - 20, cy + 20)
+            assert abs(len(rows) - np.pi * 20.5 ** 2) < 60
+        box = [120, 200, 700, 810]
+        image = draw({"type": "spatial_volume_infer", "image": ["a"], "red_bbox": [box]}, images(1, size), released=True)[0]
+        x1, y1, x2, y2 = (int(v / 1000 * s + e) for v, s, e in zip(box, size * 2, (-17.5, -17.5, 17.5, 17.5)))
+        wanted = np.zeros((size[1], size[0]), bool)
+        wanted[y1:y2 + 1, x1:x2 + 1] = True
+        wanted[y1 + 20:y2 - 19, x1 + 20:x2 - 19] = False
+        assert (colored(image, RED) == wanted).all()
+
+
+def test_sizes_follow_the_width_and_the_scale():
+    record = {"type": "distance_prediction_oc", "image": ["a"], "red_point": [[500, 500]]}
+    radius = [
+        (np.ptp(np.nonzero(colored(draw(record, images(1, (w, 300)), scale=s)[0], RED))[1])) / 2
+        for w, s in ((1296, 1), (648, 1), (648, 2), (160, 1))
+    ]
+    assert radius == [20, 10, 20, 2]
+    small = draw(record, images(1, (16, 12)))[0]
+    assert colored(small, RED).any()
+
+
+def test_our_colors_are_those_named_and_the_released_ones_are_not_all():
+    row = {
+        "type": "spatial_imagination_oo_video",
+        "image": ["a"] * 32,
+        "bbox_img_idx": [[0, 1, 2, 3]],
+        **{f"{c}_bbox": BOX[c] for c in BOX},
+    }
+    ours = draw(row, images(32))
+    for k, rgb in enumerate((GREEN, BLUE, RED, YELLOW)):
+        assert colored(ours[k], rgb).sum() > 200
+    theirs = draw(row, images(32, (1296, 968)), released=True)
+    assert colored(theirs[3], (0, 225, 225)).any() and not colored(theirs[3], YELLOW).any()  # their "yellow" comes out cyan
+    row = {
+        "type": "spatial_imagination_map_mv",
+        "image": ["a"] * 3,
+        "bbox_list": [[[100, 100, 300, 300]]],
+        "bbox_img_idx": [[1]],
+    }
+    assert colored(draw(row, images(3, (1296, 968)), released=True)[1], BLUE).any()               # and their lists blue
+
+
+def test_inputs_stay_as_they_are_and_other_images_are_passed_on():
+    given = images(3)
+    record = {"type": "distance_prediction_oc_mv", "image": ["a", "b", "c"], "point_img_idx": [[1]], "red_point": [[500, 500]]}
+    out = draw(record, given)
+    assert out[0] is given[0] and out[2] is given[2] and out[1] is not given[1]
+    assert all((np.asarray(image) == 90).all() for image in given)
+    gray = Image.new("L", (64, 48), 7)
+    assert draw({"type": "distance_prediction_oc", "image": ["a"], "red_point": [[500, 500]]}, [gray])[0].mode == "RGB"
+    assert draw({"type": "room_size", "image": ["a"]}, [gray]) == [gray]
+
+
+@pytest.mark.parametrize(
+    "fields, message",
+    [
+        ({"red_point": [500, 500]}, "red_point"),
+        ({"red_point": [[500]]}, "red_point"),
+        ({"red_bbox": [[1, 2, 3]]}, "red_bbox"),
+        ({"red_point": [["a", 3]]}, "red_point"),
+        ({"red_point": [[5, 5]], "point_img_idx": [[7]]}, "img_idx"),
+        ({"red_point": [[5, 5]], "point_img_idx": [[]]}, "img_idx"),
+        ({"red_point": [[5, 5]], "point_img_idx": 3}, "point_img_idx"),
+    ],
+)
+def test_bad_fields_are_named(fields, message):
+    with pytest.raises(ValueError, match=message):
+        draw({"type": "distance_prediction_oc", "image": ["a"], **fields}, images(1))
+
+
+def test_a_box_at_the_border_and_one_outside():
+    record = {"type": "spatial_volume_infer", "image": ["a"], "red_bbox": [[0, 0, 1000, 1000]]}
+    draw(record, images(1))
+    assert colored(draw({**record, "red_bbox": [[-1, 0, 3, 2]]}, images(1, (20, 20)), released=True)[0], RED).any()
+
+
+def test_bake(tmp_path):
+    record = {
+        "id": "room_1",
+        "type": "depth_prediction_oc_mv",
+        "image": ["a", "b", "c"],
+        "point_img_idx": [[2, 0]],
+        "red_point": POINT["red"],
+        "blue_point": POINT["blue"],
+    }
+    baked = bake(record, images(3), tmp_path)
+    assert baked["image"] == ["room_1_0.jpg", "room_1_1.jpg", "room_1_2.jpg"] and set(baked) == {"id", "type", "image"}
+    red = np.asarray(Image.open(tmp_path / "room_1_2.jpg"))[192, 128].astype(int)
+    assert red[0] > 200 and red[1] < 60

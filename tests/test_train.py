@@ -1,0 +1,285 @@
+"""The small model, the collator's loss mask, QLoRA on the CPU, stages that resume to the same weights."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from spar_kit.train import stages
+from spar_kit.train.collate import Collator, Pictures, Sample, messages, plan_batches, sample_from_record, supervised_text
+from spar_kit.train.grounding import GroundingQuestions, read_seen
+from spar_kit.train.models import SmallVLM, build_model, build_processor, linear_counts, load_model, save_model, tower_of, train_tokenizer
+from spar_kit.train.qlora import LoraParams, adapted_layers, attach_lora, gradient_norms
+from spar_kit.train.stages import StageParams, TrainParams, answer_loss
+
+TINY = SmallVLM(image_size=48, patch_size=12, vision_width=32, vision_layers=1, vision_heads=2, text_width=32, text_layers=1, text_heads=2, vocabulary=420)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """A made-up dataset in SPAR's layout: two scenes, two images each, questions of two tasks."""
+    root = tmp_path_factory.mktemp("data")
+    rng = np.random.default_rng(0)
+    rows = {"depth_prediction_oc/fill": [], "obj_spatial_relation_oo/judge": []}
+    for scene in ("room0", "room1"):
+        home = root / "spar/synthetic/images" / scene
+        for name in ("image_color", "image_instance"):
+            (home / name).mkdir(parents=True)
+        (home / "instances.json").write_text(json.dumps({"instances": [{"id": 1, "label": "chair"}, {"id": 2, "label": "lamp"}]}))
+        for k in range(2):
+            ids = np.zeros((60, 80), np.uint16)
+            ids[30:55, 5 + 10 * k:30 + 10 * k], ids[5:20, 50:70] = 1, 2
+            Image.fromarray((ids * 90 + 40).astype(np.uint8)).convert("RGB").save(home / f"image_color/{k}.jpg")
+            Image.fromarray(ids).save(home / f"image_instance/{k}.png")
+            for n in range(6):
+                base = {"id": f"{scene}_{k * 6 + n}", "image": [f"{scene}/image_color/{k}.jpg"]}
+                x = rng.integers(100, 900, 4).tolist()
+                rows["depth_prediction_oc/fill"].append({**base, "type": "depth_prediction_oc", "red_point": [x[:2]], "blue_point": [x[2:]], "conversations": [
+                    {"from": "human", "value": f"The chair (red point) is {n}.0 meters deep. How deep is the lamp (blue point)?"}, {"from": "gpt", "value": f"{n}.5"}]})
+                rows["obj_spatial_relation_oo/judge"].append({**base, "type": "obj_spatial_relation_oo", "red_bbox": [[10, 500, 300, 900]], "blue_bbox": [[600, 100, 800, 300]], "conversations": [
+                    {"from": "human", "value": "Is the chair (red bbox) above the lamp (blue bbox)?"}, {"from": "gpt", "value": "No"}]})
+    for name, records in rows.items():
+        folder = root / "spar/synthetic/qa_jsonl/train" / name
+        folder.mkdir(parents=True)
+        (folder / f"{folder.name}_{len(records)}.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records))
+    return root
+
+
+PARAMS = TrainParams(vlm=TINY, workers=0, grounding=StageParams(steps=4, batch=4, turns=3, save_every=2, log_every=2),
+                     spar=StageParams(steps=6, batch=4, save_every=2, log_every=2), lora=LoraParams(rank=4, alpha=8, dropout=0.1, embeddings=True))
+
+
+@pytest.fixture(scope="module")
+def trained(data, tmp_path_factory):
+    torch.set_num_threads(1)
+    return stages.run(PARAMS, data, tmp_path_factory.mktemp("run"), progress=False)
+
+
+def weights(folder):
+    from safetensors.torch import load_file
+    return load_file(next(folder.glob("*model.safetensors")))
+
+
+def test_tokenizer_gives_back_any_text_and_splits_digits():
+    for phrases in (False, True):
+        tokenizer = train_tokenizer(["How deep is the chair (red point)? 1.5\n"] * 5, 400, phrases)
+        for text in ("How deep is the chair (red point)? 12.5", "Ünïcode\n\n[1, 2] <answer>", "日本"):
+            assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
+        assert tokenizer.tokenize("12.5")[-4:] == ["1", "2", ".", "5"]
+
+
+def test_small_model_is_saved_and_loaded_like_any_other(tmp_path):
+    processor = build_processor(TINY, train_tokenizer(["left right"] * 3, TINY.vocabulary))
+    model = build_model(TINY, processor, seed=3)
+    save_model(model, processor, tmp_path / "m", picture=48)
+    again, _ = load_model(tmp_path / "m")
+    assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), again.state_dict().values()))
+    assert not all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), build_model(TINY, processor, seed=4).state_dict().values()))
+    with pytest.raises(ValueError, match="neither a folder nor a hub repository"):
+        load_model("nothing-here")
+
+
+def test_bad_shapes_are_refused():
+    with pytest.raises(ValueError, match="image_size"):
+        SmallVLM(image_size=100)
+    with pytest.raises(ValueError, match="text_width"):
+        SmallVLM(text_width=100, text_heads=3)
+
+
+def test_towers():
+    names = {"model.vision_tower.vision_model.encoder.layers.0.mlp.fc1": "vision", "model.visual.blocks.0.attn.qkv": "vision", "lm_head": "head",
+             "model.multi_modal_projector.linear_1": "connector", "model.visual.merger.mlp.0": "connector", "model.language_model.layers.3.mlp.up_proj": "text"}
+    assert {name: tower_of(name) for name in names} == names
+
+
+def test_loss_is_on_the_answers_alone(data):
+    record = json.loads(next((data / "spar").rglob("fill_24.jsonl")).read_text().splitlines()[3])
+    sample = sample_from_record(record, data / "spar/synthetic/images", "fill")
+    two = Sample("two", sample.images, (("how far?", "2.5 m"), ("and now?", "left, above")), {})
+    processor = build_processor(TINY, train_tokenizer([sample.turns[0][0]] * 3, TINY.vocabulary))
+    collator = Collator(processor, Pictures(48, 2.0))
+    batch = collator([sample, two])
+    assert supervised_text(batch, processor) == ["3.5<|im_end|>", "2.5 m<|im_end|>left, above<|im_end|>"]
+    # by the tensor, not by the text: a label is either ignored or the token at its place
+    kept = batch["labels"] != -100
+    assert torch.equal(batch["labels"][kept], batch["input_ids"][kept]) and not kept[batch["attention_mask"] == 0].any()
+    with pytest.raises(ValueError, match="room0_3.*more than the 20"):
+        Collator(processor, collator.pictures, max_tokens=20)([sample])
+    silent = Collator(processor, collator.pictures)
+    silent.marks_answers = False
+    with pytest.raises(ValueError, match="does not say where the answer is"):
+        silent([two])
+    assert torch.equal(silent([sample])["labels"], collator([sample])["labels"])
+
+
+def test_prompts_end_where_the_answer_begins(data):
+    processor = build_processor(TINY, train_tokenizer(["left"], TINY.vocabulary))
+    samples = [Sample(str(k), (data / "spar/synthetic/images/room0/image_color/0.jpg",) * (k + 1), (("why" * (k + 1), "secret"),)) for k in range(2)]
+    batch = Collator(processor, Pictures(48), answers=False)(samples)
+    texts = processor.tokenizer.batch_decode(batch["input_ids"])
+    assert all(text.endswith("<|im_start|>assistant\n") and "secret" not in text for text in texts) and "labels" not in batch
+    assert batch["attention_mask"][0, 0] == 0 and batch["attention_mask"][1, 0] == 1            # padded on the left
+    assert [text.count("<image>") for text in texts] == [TINY.image_tokens, 2 * TINY.image_tokens]
+
+
+def test_frames_of_a_video_are_numbered_from_zero():
+    shown = messages(Sample("v", (), (("q", "a"),)), [None] * 32)[0]["content"]
+    words = [part["text"] for part in shown if part["type"] == "text"]
+    assert words[0] == "Frame-0: " and words[62] == "Frame-31: " and sum(part["type"] == "image" for part in shown) == 32
+
+
+def test_a_missing_image_and_a_broken_record_are_named(tmp_path):
+    with pytest.raises(ValueError, match=r"nowhere\.jpg"):
+        Pictures(48).read(tmp_path / "nowhere.jpg")
+    with pytest.raises(ValueError, match="record r_1: field 'image'"):
+        sample_from_record({"id": "r_1", "type": "x", "conversations": []}, tmp_path)
+
+
+def test_plan_follows_weights_and_seed():
+    lengths, weights_ = np.arange(1, 41), np.r_[np.full(20, 3.0), np.zeros(10), np.full(10, 0.5)]
+    plan = plan_batches(lengths, weights_, 60, 8, seed=1)
+    shown = np.bincount(np.concatenate(plan), minlength=40)
+    assert shown[20:30].sum() == 0 and 4 < shown[:20].mean() / shown[30:].mean() < 9
+    assert plan != plan_batches(lengths, weights_, 60, 8, seed=2)
+    with pytest.raises(ValueError, match="no samples"):
+        plan_batches(lengths, np.zeros(40), 5, 4, seed=0)
+
+
+def test_grounding_answers_fit_their_marks(data):
+    seen = read_seen(sorted((data / "spar/synthetic/images").glob("*/image_color/*.jpg")))
+    assert len(seen) == 4 and np.allclose(seen[0].boxes[0], [62.5, 500, 375, 916.67], atol=.01)
+    pages = GroundingQuestions(seen, turns=8, seed=0)
+    checked = 0
+    for k in range(60):
+        page = pages[k]
+        marks = {key.replace("_", " "): np.array(value[0], float) for key, value in page.marks.items() if key.endswith(("_point", "_bbox"))}
+        middle = {name: at if len(at) == 2 else (at[:2] + at[2:]) / 2 for name, at in marks.items()}
+        for question, answer in page.turns:
+            names = sorted((name for name in marks if name in question), key=question.index)
+            if question.startswith("Is ") and "left of" in question:
+                assert (middle[names[0]][0] < middle[names[1]][0]) == (answer == "Yes")
+                checked += 1
+            elif question.startswith("Where is") and "compared" not in question:
+                assert np.abs(np.array(answer.split(), float) * 10 + 5 - middle[names[0]]).max() <= 15
+                checked += 1
+            elif question.startswith("Which is nearer"):
+                off = [np.hypot(*(middle[names[0]] - middle[name])) for name in names[1:]]
+                assert names[1 + int(np.argmin(off))] == answer
+                checked += 1
+    assert checked > 100
+    with pytest.raises(ValueError, match="two objects"):
+        GroundingQuestions([])
+
+
+def test_answer_loss_equals_the_models_own(data):
+    processor = build_processor(TINY, train_tokenizer(["left"], TINY.vocabulary))
+    image = data / "spar/synthetic/images/room0/image_color/0.jpg"
+    batch = Collator(processor, Pictures(48))([Sample("a", (image,), (("q", "yes"), ("r", "1.25"))), Sample("b", (image, image), (("qq", "no"),))])
+    model = build_model(TINY, processor)
+    loss, own = answer_loss(model, batch), model(**batch).loss
+    assert torch.isclose(loss, own, rtol=1e-5)
+    loss.backward()
+    ours = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+    model.zero_grad()
+    own.backward()
+    assert all(torch.allclose(ours[name], p.grad, atol=1e-6) for name, p in model.named_parameters() if p.grad is not None)
+
+
+def test_four_bits_are_where_they_were_ordered(trained):
+    model, _ = load_model(trained.base, quantize="nf4")
+    counts = linear_counts(model)
+    assert counts["text"]["4-bit"] == counts["text"]["all"] == 7 and counts["vision"]["4-bit"] == counts["connector"]["4-bit"] == counts["head"]["4-bit"] == 0
+    both, _ = load_model(trained.base, quantize="nf4", towers=("text", "vision"))
+    assert linear_counts(both)["vision"]["4-bit"] == 6
+    assert not any(module.support_avx512bf16_for_cpu for module in both.modules() if type(module).__name__ == "Linear4bit")
+    with pytest.raises(ValueError, match="do not hold 'text'"):
+        load_model(trained.base, quantize="nf4", towers=("vision",))
+
+
+def test_gradients_reach_every_adapted_tower_also_after_an_evaluation(trained, data):
+    model, processor = load_model(trained.base, quantize="nf4")
+    model = attach_lora(model, LoraParams(rank=2, towers=("text", "vision")))
+    batch = Collator(processor, Pictures(48))([Sample("a", (data / "spar/synthetic/images/room0/image_color/0.jpg",), (("q", "yes"),))])
+
+    def norms():
+        model.train()
+        model.zero_grad()
+        answer_loss(model, batch).backward()
+        return gradient_norms(model)
+    first = norms()
+    assert set(first) == {"text", "vision"} and min(first.values()) > 0
+    with torch.no_grad():
+        model.eval()(**batch)
+    assert norms() == first
+    with pytest.raises(ValueError, match="no linear layer in its connector tower"):
+        adapted_layers(torch.nn.ModuleDict({"text": torch.nn.Linear(2, 2), "visual": torch.nn.Linear(2, 2)}), LoraParams())
+
+
+def test_run_leaves_base_adapter_log_and_summary(trained):
+    summary = json.loads(trained.summary.read_text())
+    assert summary["linear_layers"]["text"]["4-bit"] == 7 and summary["trainable"] > 0 and summary["samples"] == 48 and summary["shown"] == 24
+    assert [(row["stage"], row["step"]) for row in stages.read_log(trained.log)] == [("grounding", 2), ("grounding", 4), ("spar", 2), ("spar", 4), ("spar", 6)]
+    model, _ = load_model(trained.adapter)
+    assert linear_counts(model)["text"]["4-bit"] == 7
+    changed = weights(trained.adapter)
+    assert any(value.abs().sum() > 0 for name, value in changed.items() if "lora_B" in name) and any("embed_tokens" in name for name in changed)
+
+
+def test_second_run_takes_what_is_there(trained, data, monkeypatch):
+    monkeypatch.setattr(stages, "train_stage", lambda *a, **k: pytest.fail("trained again"))
+    before = trained.adapter.stat().st_mtime_ns
+    assert stages.run(PARAMS, data, trained.base.parent, progress=False) == trained
+    assert trained.adapter.stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("stage, step", [("grounding", 3), ("spar", 5)])
+def test_a_killed_run_ends_at_the_same_weights(trained, data, tmp_path, monkeypatch, stage, step):
+    class Killed(BaseException):
+        pass
+
+    real = stages._Log.on_step_end
+
+    def dies(self, args, state, control, **kwargs):
+        real(self, args, state, control, **kwargs)
+        if self.stage == stage and state.global_step == step:
+            raise Killed
+    with monkeypatch.context() as patch:
+        patch.setattr(stages._Log, "on_step_end", dies)
+        with pytest.raises(Killed):
+            stages.run(PARAMS, data, tmp_path, progress=False)
+    broken = tmp_path / f"stages/{stage}/checkpoint-99"      # a checkpoint that was being written: no mark, not used
+    broken.mkdir()
+    result = stages.run(PARAMS, data, tmp_path, progress=False)
+    for name in ("base", "adapter"):
+        one, other = weights(tmp_path / name), weights(trained.base.parent / name)
+        assert one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
+    drop = ("seconds", "samples_per_second")
+    assert [{k: v for k, v in row.items() if k not in drop} for row in stages.read_log(result.log)] == [
+        {k: v for k, v in row.items() if k not in drop} for row in stages.read_log(trained.log)]
+
+
+def test_other_parameters_train_anew_but_keep_the_base(trained, data, tmp_path):
+    shutil.copytree(trained.base.parent, tmp_path / "run")
+    base = (tmp_path / "run/base/spar_kit.json").stat().st_mtime_ns
+    stages.run(replace(PARAMS, spar=replace(PARAMS.spar, steps=2, save_every=0)), data, tmp_path / "run", progress=False)
+    assert (tmp_path / "run/base/spar_kit.json").stat().st_mtime_ns == base
+    assert [row["step"] for row in stages.read_log(tmp_path / "run/log.jsonl") if row["stage"] == "spar"] == [2]
+
+
+def test_parameters_are_checked(data, tmp_path):
+    for wrong, where in (({"grounding": {"step": 1}}, "train.grounding.step: unknown; did you mean 'steps'"), ({"seed": "x"}, "train.seed: expected int"),
+                         ({"lora": {"quantize": "int8"}}, "train.lora.quantize: 'int8' is not one of"), ({"lora": {"towers": "text"}}, "expected a list"),
+                         ({"vlm": {"image_size": 100}}, "image_size 100"), ({"spar": 3}, "train.spar: expected names and values"), ({"checkpointing": 1}, "expected bool")):
+        with pytest.raises(ValueError, match=where.replace("[", r"\[")):
+            TrainParams.from_dict(wrong)
+    with pytest.raises(ValueError, match="no train questions of tasks room_size"):
+        stages.run(replace(PARAMS, tasks="room_size"), data, tmp_path, progress=False)
