@@ -124,7 +124,8 @@ def test_there_are_words_for_every_task_and_prompt():
 
 OBJECT = r"\{(?:red|blue|green|yellow|first|second|gold|other)\}"
 SUBJECT = re.compile(
-    rf"(?<!of )(?<!to )(?<!or )(?<!from )(?<!and )(?<!with )(?<!nearer\}} )\b[Tt]he {OBJECT} (is|was|has|lies|does|appears|comes|stands|ends)\b"
+    rf"(?<!of )(?<!to )(?<!or )(?<!from )(?<!and )(?<!with )(?<!nearer\}} )"
+    rf"\b[Tt]he {OBJECT} (is|was|has|lies|does|appears|comes|stands|ends)\b"
 )
 INVERTED = re.compile(rf"\b(where|how|side|when|object) (is|was|does|has) the {OBJECT}", re.I)
 

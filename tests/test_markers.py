@@ -75,7 +75,7 @@ def test_lists_are_labelled():
 
 
 def test_released_pixels_are_those_of_the_description():
-    """Radius 20 at the truncated point; a frame 20 wide whose outer edge is the truncated corner moved by 17.5: absolute, at any size."""
+    """Radius 20 at the truncated point; a frame 20 wide whose outer edge is the truncated corner moved by 17.5, at any size."""
     for size in ((1296, 968), (640, 480)):
         record = {"type": "depth_prediction_oc", "image": ["a"], "red_point": [[553, 397]], "blue_point": [[641, 838]]}
         image = draw(record, images(1, size), released=True)[0]

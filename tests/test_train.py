@@ -32,7 +32,7 @@ def data(tmp_path_factory):
     rows = {"depth_prediction_oc/fill": [], "obj_spatial_relation_oo/judge": []}
     for scene in ("room0", "room1"):
         home = root / "spar/synthetic/images" / scene
-        for name in ("image_color", "image_instance"):
+        for name in ("image_color", "image_instance", "image_depth"):
             (home / name).mkdir(parents=True)
         (home / "instances.json").write_text(json.dumps({"instances": [{"id": 1, "label": "chair"}, {"id": 2, "label": "lamp"}]}))
         for k in range(2):
@@ -40,6 +40,7 @@ def data(tmp_path_factory):
             ids[30:55, 5 + 10 * k:30 + 10 * k], ids[5:20, 50:70] = 1, 2
             Image.fromarray((ids * 90 + 40).astype(np.uint8)).convert("RGB").save(home / f"image_color/{k}.jpg")
             Image.fromarray(ids).save(home / f"image_instance/{k}.png")
+            Image.fromarray(np.full((60, 80), 2000, np.uint16)).save(home / f"image_depth/{k}.png")
             for n in range(6):
                 base = {"id": f"{scene}_{k * 6 + n}", "image": [f"{scene}/image_color/{k}.jpg"]}
                 x = rng.integers(100, 900, 4).tolist()
@@ -54,7 +55,7 @@ def data(tmp_path_factory):
     return root
 
 
-PARAMS = TrainParams(vlm=TINY, workers=0, grounding=StageParams(steps=4, batch=4, turns=3, save_every=2, log_every=2),
+PARAMS = TrainParams(vlm=TINY, workers=0, eyes=StageParams(steps=2, batch=4, save_every=1, log_every=2), grounding=StageParams(steps=4, batch=4, turns=3, save_every=2, log_every=2, naming=0.5),
                      spar=StageParams(steps=6, batch=4, save_every=2, log_every=2), lora=LoraParams(rank=4, alpha=8, dropout=0.1, embeddings=True))
 
 
@@ -161,7 +162,7 @@ def test_grounding_answers_fit_their_marks(data):
     checked = 0
     for k in range(60):
         page = pages[k]
-        marks = {key.replace("_", " "): np.array(value[0], float) for key, value in page.marks.items() if key.endswith(("_point", "_bbox"))}
+        marks = {f"({key.replace('_', ' ')})": np.array(value[0], float) for key, value in page.marks.items() if key.endswith(("_point", "_bbox"))}
         middle = {name: at if len(at) == 2 else (at[:2] + at[2:]) / 2 for name, at in marks.items()}
         for question, answer in page.turns:
             names = sorted((name for name in marks if name in question), key=question.index)
@@ -227,7 +228,7 @@ def test_gradients_reach_every_adapted_tower_also_after_an_evaluation(trained, d
 def test_run_leaves_base_adapter_log_and_summary(trained):
     summary = json.loads(trained.summary.read_text())
     assert summary["linear_layers"]["text"]["4-bit"] == 7 and summary["trainable"] > 0 and summary["samples"] == 48 and summary["shown"] == 24
-    assert [(row["stage"], row["step"]) for row in stages.read_log(trained.log)] == [("grounding", 2), ("grounding", 4), ("spar", 2), ("spar", 4), ("spar", 6)]
+    assert [(row["stage"], row["step"]) for row in stages.read_log(trained.log)] == [("eyes", 2), ("grounding", 2), ("grounding", 4), ("spar", 2), ("spar", 4), ("spar", 6)]
     model, _ = load_model(trained.adapter)
     assert linear_counts(model)["text"]["4-bit"] == 7
     changed = weights(trained.adapter)

@@ -6,9 +6,8 @@
 __all__ = ['RecordError', 'to_line', 'from_line', 'check_record', 'is_inside', 'image_path', 'shards', 'read_lines',
            'read_records', 'load_images', 'question_and_answer']
 
-# %% ../../nbs/data/00_records.ipynb #033b47ba
-import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+# %% ../../nbs/data/00_records.ipynb #c168c782
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -17,7 +16,7 @@ from PIL import Image
 
 from ..tasks.markers import draw
 
-# %% ../../nbs/data/00_records.ipynb #2dcd7958
+# %% ../../nbs/data/00_records.ipynb #0c9a888d
 class RecordError(ValueError):
     """A record that cannot be used; the message names the file, the line and the field."""
 
@@ -44,14 +43,18 @@ def from_line(line: bytes | str) -> dict[str, Any]:
 
 
 def check_record(record: Any) -> None:
-    """Raise RecordError unless `record` has what every reader needs: an id, a type, a question and an answer, relative image paths."""
+    """Raise RecordError unless `record` has what every reader needs: id, type, question and answer, relative paths."""
     if not isinstance(record, dict):
         raise RecordError(f"expected an object, found a {type(record).__name__}")
     for name in ("id", "type"):
         if not isinstance(record.get(name), str) or not record[name]:
             raise RecordError(f"expected a string, found {record.get(name)!r}", field=name)
     turns = record.get("conversations")
-    if not isinstance(turns, list) or len(turns) < 2 or not all(isinstance(t, dict) and isinstance(t.get("value"), str) for t in turns):
+    if (
+        not isinstance(turns, list)
+        or len(turns) < 2
+        or not all(isinstance(t, dict) and isinstance(t.get("value"), str) for t in turns)
+    ):
         raise RecordError("expected at least one question and one answer", field="conversations")
     if [turns[0].get("from"), turns[1].get("from")] != ["human", "gpt"]:
         raise RecordError('expected turns from "human" and "gpt"', field="conversations")
@@ -76,7 +79,7 @@ def image_path(root: Path, relative: str) -> Path:
         raise ValueError(f"{relative!r} leaves {root}")
     return root / PurePosixPath(relative)
 
-# %% ../../nbs/data/00_records.ipynb #cb9d0649
+# %% ../../nbs/data/00_records.ipynb #c695ea93
 def shards(folder: Path | str, split: str | None = None, tasks: Collection[str] | None = None,
            formats: Collection[str] | None = None) -> list[tuple[Path, str, str, Path]]:
     """The question files of a data folder: (file, task, format, folder of the images), sorted.
@@ -99,8 +102,8 @@ def shards(folder: Path | str, split: str | None = None, tasks: Collection[str] 
 def read_lines(path: Path | str, problems: list[str] | None = None) -> Iterator[dict[str, Any]]:
     """The records of one file, one at a time; blank lines are skipped.
 
-    A line that is no record raises RecordError with file, line and field; where `problems` is a list, the message is appended to it
-    and reading goes on.
+    A line that is no record raises RecordError with file, line and field; where `problems` is a list, the message is
+    appended to it and reading goes on.
     """
     with open(path, "rb") as file:
         for number, line in enumerate(file, 1):
@@ -118,8 +121,13 @@ def read_lines(path: Path | str, problems: list[str] | None = None) -> Iterator[
             yield record
 
 
-def read_records(folder: Path | str, split: str | None = None, tasks: Collection[str] | None = None, formats: Collection[str] | None = None,
-                 problems: list[str] | None = None) -> Iterator[tuple[dict[str, Any], Path]]:
+def read_records(
+    folder: Path | str,
+    split: str | None = None,
+    tasks: Collection[str] | None = None,
+    formats: Collection[str] | None = None,
+    problems: list[str] | None = None,
+) -> Iterator[tuple[dict[str, Any], Path]]:
     """All records of a data folder with the folder that their image paths are relative to.
 
     Args:
@@ -131,8 +139,10 @@ def read_records(folder: Path | str, split: str | None = None, tasks: Collection
         for record in read_lines(path, problems):
             yield record, images
 
-# %% ../../nbs/data/00_records.ipynb #0c587a73
-def load_images(record: Mapping[str, Any], root: Path, *, marked: bool = True, scale: float = 1.0, released: bool = False) -> list[Image.Image]:
+# %% ../../nbs/data/00_records.ipynb #977546b7
+def load_images(
+    record: Mapping[str, Any], root: Path, *, marked: bool = True, scale: float = 1.0, released: bool = False
+) -> list[Image.Image]:
     """A record's colour images as RGB, with its marks drawn unless `marked` is False (see `tasks.markers.draw` for the rest).
 
     Raises ValueError for a path that leaves `root`, FileNotFoundError or OSError naming a missing or broken image.

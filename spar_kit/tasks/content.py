@@ -6,7 +6,7 @@
 __all__ = ['Fields', 'Names', 'MOVE_COLORS', 'Make', 'FIVE', 'CLAIMS', 'ORDINALS', 'CONTENT', 'Content', 'clean_labels',
            'object_names']
 
-# %% ../../nbs/tasks/71_content.ipynb #8150eb09
+# %% ../../nbs/tasks/71_content.ipynb #8d689d34
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,12 +14,34 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .options import camera_options, letters, numeric_options, observer_options, place_gold, relation_options, size_options, with_facing
-from .strings import (FACING, RANGE, box_text, camera_text, listed, map_text, metres, movement_text, movement_words, place_words,
-                                    plane_words, relation_text, size_text)
+from spar_kit.tasks.options import (
+    camera_options,
+    letters,
+    numeric_options,
+    observer_options,
+    place_gold,
+    relation_options,
+    size_options,
+    with_facing,
+)
+from spar_kit.tasks.strings import (
+    FACING,
+    RANGE,
+    box_text,
+    camera_text,
+    listed,
+    map_text,
+    metres,
+    movement_text,
+    movement_words,
+    place_words,
+    plane_words,
+    relation_text,
+    size_text,
+)
 from .task import TASKS, Facts, Format
 
-# %% ../../nbs/tasks/71_content.ipynb #71322ebd
+# %% ../../nbs/tasks/71_content.ipynb #06b79277
 Fields = Mapping[str, str]
 
 
@@ -34,7 +56,7 @@ class Content:
         spoken: fields of the sentence; two entries per row, before and after, where the task has `openings`.
         case: which list of templates speaks the sentence, where the task has several; as many as `spoken`.
         facing: who is in front of and who behind the observer, to be added to a sentence; as many as `spoken`.
-        options: texts in the order shown; `gold` is the right one's place, `values` are the same in numbers, kept with the record.
+        options: texts in the order shown; `gold` is the right one's place, `values` the same in numbers, kept with the record.
         extra: what else is kept with the record.
     """
     rows: Sequence[int]
@@ -48,14 +70,16 @@ class Content:
     values: Sequence[Any] = ()
     extra: Sequence[dict[str, Any]] = ()
 
-# %% ../../nbs/tasks/71_content.ipynb #a0c38f3a
+# %% ../../nbs/tasks/71_content.ipynb #2299ad3c
 Names = Mapping[str, list[str]]
 MOVE_COLORS = ("green", "blue", "red", "yellow")
 
 
 def clean_labels(labels: Mapping[int, str]) -> dict[int, str]:
     """Labels fit for a line of text."""
-    return {id: " ".join("".join(c if c.isprintable() else " " for c in label).split()) or "object" for id, label in labels.items()}
+    return {
+        id: " ".join("".join(c if c.isprintable() else " " for c in label).split()) or "object" for id, label in labels.items()
+    }
 
 
 def object_names(facts: Facts, labels: Mapping[int, str]) -> dict[str, list[str]]:
@@ -63,7 +87,9 @@ def object_names(facts: Facts, labels: Mapping[int, str]) -> dict[str, list[str]
     task, clean = TASKS[facts.task], clean_labels(labels)
     columns = facts.objects.T.tolist(), facts.view.T.tolist()
     if task.name.endswith("_hard"):
-        return {color: [f"{clean[id]} (Object{k})" for id in ids] for k, (color, ids) in enumerate(zip(MOVE_COLORS, columns[0]))}
+        return {
+            color: [f"{clean[id]} (Object{k})" for id in ids] for k, (color, ids) in enumerate(zip(MOVE_COLORS, columns[0]))
+        }
     names = {}
     for k, (marker, ids, views) in enumerate(zip(task.markers, *columns)):
         color, kind = marker.split("_")
@@ -83,7 +109,7 @@ def _rows_of(columns: Mapping[str, Sequence[str]], n: int) -> list[Fields]:
     keys = tuple(columns)
     return [dict(zip(keys, row)) for row in zip(*columns.values())] if keys else [{} for _ in range(n)]
 
-# %% ../../nbs/tasks/71_content.ipynb #699d4725
+# %% ../../nbs/tasks/71_content.ipynb #d690b5be
 Make = Callable[[Facts, Format, Names, Mapping[int, str], np.random.Generator], Content]
 
 
@@ -96,10 +122,18 @@ def _numbers(facts: Facts, form: Format, names: Names, labels: Mapping[int, str]
     fields = _rows_of(columns, len(exact))
     if form != "select":
         return Content(range(len(exact)), fields, answers, [{**f, "answer": a} for f, a in zip(fields, answers)])
-    lowest = 0.0 if facts.task.startswith("depth_prediction_oo") else 0.3           # a difference of depths can be nothing at all
-    rows, values, gold = numeric_options(exact, rng, hint=given, limits=(lowest, 8.0 if facts.task.startswith("depth") else 10.0))
+    lowest = 0.0 if facts.task.startswith("depth_prediction_oo") else 0.3  # a difference of depths can be nothing at all
+    rows, values, gold = numeric_options(
+        exact, rng, hint=given, limits=(lowest, 8.0 if facts.task.startswith("depth") else 10.0)
+    )
     texts = [[metres(v) for v in row] for row in values.tolist()]
-    return Content(rows.tolist(), [fields[i] for i in rows.tolist()], options=texts, gold=gold.tolist(), values=[[float(t) for t in row] for row in texts])
+    return Content(
+        rows.tolist(),
+        [fields[i] for i in rows.tolist()],
+        options=texts,
+        gold=gold.tolist(),
+        values=[[float(t) for t in row] for row in texts],
+    )
 
 
 def _area(facts: Facts, form: Format, names: Names, labels: Mapping[int, str], rng: np.random.Generator) -> Content:
@@ -108,7 +142,13 @@ def _area(facts: Facts, form: Format, names: Names, labels: Mapping[int, str], r
     if form == "select":                                  # the same recipe, in steps of a square metre
         rows, values, gold = numeric_options(np.floor(exact + 0.5) / 10, rng, limits=(0.3, 100.0))
         whole = np.rint(values * 10).astype(int).tolist()
-        return Content(rows.tolist(), [fields[i] for i in rows.tolist()], options=[[str(v) for v in row] for row in whole], gold=gold.tolist(), values=whole)
+        return Content(
+            rows.tolist(),
+            [fields[i] for i in rows.tolist()],
+            options=[[str(v) for v in row] for row in whole],
+            gold=gold.tolist(),
+            values=whole,
+        )
     answers = [str(int(v + 0.5)) for v in exact.tolist()]
     return Content(range(len(exact)), fields, answers, [{"answer": a} for a in answers])
 
@@ -123,13 +163,21 @@ def _volume(facts: Facts, form: Format, names: Names, labels: Mapping[int, str],
     fields, exact = _rows_of(names, len(facts)), np.asarray(facts.numbers["size"]) * 100
     if form == "select":
         rows, values, gold = size_options(exact, rng)
-        return Content(rows.tolist(), [fields[i] for i in rows.tolist()], options=[[size_text(*o) for o in row] for row in values.tolist()],
-                       gold=gold.tolist(), values=values.tolist())
+        return Content(
+            rows.tolist(),
+            [fields[i] for i in rows.tolist()],
+            options=[[size_text(*o) for o in row] for row in values.tolist()],
+            gold=gold.tolist(),
+            values=values.tolist(),
+        )
     sizes = np.maximum(np.floor(exact + 0.5), 1).astype(int).tolist()
-    spoken = [{**f, "answer": f"length is {l} cm, the width is {w} cm, and the height is {h} cm."} for f, (l, w, h) in zip(fields, sizes)]
+    spoken = [
+        {**f, "answer": f"length is {l} cm, the width is {w} cm, and the height is {h} cm."}
+        for f, (l, w, h) in zip(fields, sizes)
+    ]
     return Content(range(len(sizes)), fields, [size_text(*size) for size in sizes], spoken)
 
-# %% ../../nbs/tasks/71_content.ipynb #be7f3752
+# %% ../../nbs/tasks/71_content.ipynb #f8327215
 def _nearer_of_two(facts: Facts, form: Format, names: Names, labels: Mapping[int, str], rng: np.random.Generator) -> Content:
     distance, farthest = facts.numbers["distance"], np.asarray(facts.numbers["farthest"], bool)
     n = len(farthest)
@@ -148,8 +196,16 @@ def _nearer_of_two(facts: Facts, form: Format, names: Names, labels: Mapping[int
         return Content(range(n), fields, answers, spoken)
     place = letters(n, 2, rng, np.stack([blue_right, swapped], 1)).tolist()
     options = [[a, s["other"]] if not p else [s["other"], a] for a, s, p in zip(answers, spoken, place)]
-    return Content(range(n), fields, options=options, gold=place, values=[["blue" if (p == 0) == b else "green", "green" if (p == 0) == b else "blue"]
-                                                                          for p, b in zip(place, blue_right.tolist())])
+    return Content(
+        range(n),
+        fields,
+        options=options,
+        gold=place,
+        values=[
+            ["blue" if (p == 0) == b else "green", "green" if (p == 0) == b else "blue"]
+            for p, b in zip(place, blue_right.tolist())
+        ],
+    )
 
 
 def _nearest_in_video(facts: Facts, form: Format, names: Names, labels: Mapping[int, str], rng: np.random.Generator) -> Content:
@@ -157,8 +213,12 @@ def _nearest_in_video(facts: Facts, form: Format, names: Names, labels: Mapping[
     farthest = np.asarray(facts.numbers["farthest"], bool)
     right = np.where(farthest[:, None], -distance, distance).argmin(1)
     fields, spoken, answers, said = [], [], [], []
-    for ids, views, k, far, d in zip(facts.objects.tolist(), facts.view.tolist(), right.tolist(), farthest.tolist(), distance.tolist()):
-        reference, *others = [f"{clean[id]} (in Frame-{view}, object{'A' if not i else i - 1})" for i, (id, view) in enumerate(zip(ids, views))]
+    for ids, views, k, far, d in zip(
+        facts.objects.tolist(), facts.view.tolist(), right.tolist(), farthest.tolist(), distance.tolist()
+    ):
+        reference, *others = [
+            f"{clean[id]} (in Frame-{view}, object{'A' if not i else i - 1})" for i, (id, view) in enumerate(zip(ids, views))
+        ]
         words = {"reference": reference, "nearest": "farthest from" if far else "closest to"}
         fields.append({**words, "candidates": listed(others)})
         spoken.append({**words, "reference": f"{clean[ids[0]]} (objectA)", "gold": others[k], "gold_distance": metres(d[k])})
@@ -170,9 +230,15 @@ def _nearest_in_video(facts: Facts, form: Format, names: Names, labels: Mapping[
     place = letters(n, 4, rng, right)
     order = np.argsort(np.arange(4)[None] == right[:, None], 1, kind="stable")[:, [3, 0, 1, 2]]          # the right one first
     order = place_gold(order, place, rng).tolist()
-    return Content(range(n), fields, options=[[texts[k] for k in row] for texts, row in zip(said, order)], gold=place.tolist(), values=order)
+    return Content(
+        range(n),
+        fields,
+        options=[[texts[k] for k in row] for texts, row in zip(said, order)],
+        gold=place.tolist(),
+        values=order,
+    )
 
-# %% ../../nbs/tasks/71_content.ipynb #3c191bfd
+# %% ../../nbs/tasks/71_content.ipynb #f343ed07
 FIVE = (0, 1, 2, 3, 3)
 CLAIMS = ("to the left of", "to the right of", "above", "below", RANGE[-1], RANGE[1])
 
@@ -180,11 +246,15 @@ CLAIMS = ("to the left of", "to the right of", "above", "below", RANGE[-1], RANG
 def _clause(relation: Sequence[int]) -> tuple[Fields, str]:
     """The words of a relation between two objects, and which templates speak them."""
     x, y, z = relation[:3]
-    return {"plane": plane_words(x, y), "depth": RANGE.get(z, ""), "range": RANGE.get(z, "").removesuffix(" than")}, "plane_depth" if (x or y) and z else "plane" if x or y else "depth"
+    return {
+        "plane": plane_words(x, y),
+        "depth": RANGE.get(z, ""),
+        "range": RANGE.get(z, "").removesuffix(" than"),
+    }, "plane_depth" if (x or y) and z else "plane" if x or y else "depth"
 
 
 def _facing(relation: Sequence[int], first: str, second: str) -> tuple[str, Fields] | None:
-    """Who is in front of the observer and who behind: a case of the task's `places` and its fields; None where nothing is said."""
+    """Who is in front of the observer and who behind: a case of the task's `places` and its fields; None for silence."""
     a, b = (FACING.get(sign, "") for sign in (*relation[3:5], 0, 0)[:2])
     if not a and not b:
         return None
@@ -194,7 +264,7 @@ def _facing(relation: Sequence[int], first: str, second: str) -> tuple[str, Fiel
 
 
 def _two_objects(facts: Facts, form: Format, names: Names, labels: Mapping[int, str], rng: np.random.Generator) -> Content:
-    """Red relative to blue (or, after a move, to yellow), in three or five slots; before and after a move where facts say so."""
+    """Red relative to blue (or, after a move, to yellow), in three or five slots; before and after a move if facts do."""
     relation = np.asarray(facts.numbers["relation"], np.int64)
     n, slots = relation.shape
     fields = _rows_of(names, n)
@@ -203,7 +273,8 @@ def _two_objects(facts: Facts, form: Format, names: Names, labels: Mapping[int, 
         if slots == 5:
             values = with_facing(values, gold, relation[rows], rng)
         texts = [[relation_text(option, FIVE) for option in row] for row in values.tolist()]
-        return Content(rows.tolist(), [fields[i] for i in rows.tolist()], options=texts, gold=gold.tolist(), values=values.tolist())
+        kept = rows.tolist()
+        return Content(kept, [fields[i] for i in kept], options=texts, gold=gold.tolist(), values=values.tolist())
     if form == "judge":
         return _claims(relation, fields, rng)
     pair = ("red", "blue") if "yellow" not in names else ("red", "yellow")
@@ -238,13 +309,15 @@ def _to_observer(facts: Facts, form: Format, names: Names, labels: Mapping[int, 
     if form == "select":
         rows, values, gold = observer_options(relation, rng)
         texts = [[relation_text(option, (0, 1, 3)) for option in row] for row in values.tolist()]
-        return Content(rows.tolist(), [fields[i] for i in rows.tolist()], options=texts, gold=gold.tolist(), values=values.tolist())
+        return Content(
+            rows.tolist(), [fields[i] for i in rows.tolist()], options=texts, gold=gold.tolist(), values=values.tolist()
+        )
     spoken = [{**f, "place": place_words(*r)} for f, r in zip(fields, relation.tolist())]
     if "before" in facts.numbers:
         spoken = [{**s, "before": place_words(*b)} for s, b in zip(spoken, facts.numbers["before"].tolist())]
     return Content(range(len(fields)), fields, spoken=spoken)
 
-# %% ../../nbs/tasks/71_content.ipynb #36428860
+# %% ../../nbs/tasks/71_content.ipynb #59ba5f27
 ORDINALS = ("first", "second", "third")
 
 
@@ -252,8 +325,16 @@ def _matching(facts: Facts, form: Format, names: Names, labels: Mapping[int, str
     fields, target = _rows_of(names, len(facts)), np.asarray(facts.numbers["target_box"], np.int64)
     if form == "select":
         gold = letters(len(fields), 4, rng)
-        values = place_gold(np.concatenate([target[:, None], np.asarray(facts.numbers["distractor_box"], np.int64)], 1), gold, rng).tolist()
-        return Content(range(len(fields)), fields, options=[[box_text(o) for o in row] for row in values], gold=gold.tolist(), values=values)
+        values = place_gold(
+            np.concatenate([target[:, None], np.asarray(facts.numbers["distractor_box"], np.int64)], 1), gold, rng
+        ).tolist()
+        return Content(
+            range(len(fields)),
+            fields,
+            options=[[box_text(o) for o in row] for row in values],
+            gold=gold.tolist(),
+            values=values,
+        )
     answers = [box_text(box) for box in target.tolist()]
     return Content(range(len(fields)), fields, answers, [{**f, "answer": a} for f, a in zip(fields, answers)])
 
@@ -264,13 +345,24 @@ def _nearest_box(facts: Facts, form: Format, names: Names, labels: Mapping[int, 
     boxes, views = np.asarray(facts.numbers["option_box"], np.int64), np.asarray(facts.numbers["option_view"], np.int64)
     fields = [{"nearest": "farthest from" if far else "closest to"} for far in farthest]
     single = facts.frames.shape[1] == 1
-    text = lambda box, view: box_text(box) if single else f"the {ORDINALS[view]} image, {box_text(box)}"                # noqa: E731
+    text = lambda box, view: box_text(box) if single else f"the {ORDINALS[view]} image, {box_text(box)}"  # noqa: E731
     if form == "select":
         gold = letters(len(fields), 4, rng, facts.numbers["farthest"])
         values = place_gold(np.concatenate([boxes, views[..., None]], 2), gold, rng).tolist()
-        return Content(range(len(fields)), fields, options=[[text(o[:4], o[4]) for o in row] for row in values], gold=gold.tolist(), values=values)
+        return Content(
+            range(len(fields)),
+            fields,
+            options=[[text(o[:4], o[4]) for o in row] for row in values],
+            gold=gold.tolist(),
+            values=values,
+        )
     answers = [text(box, view) for box, view in zip(boxes[:, 0].tolist(), views[:, 0].tolist())]
-    return Content(range(len(fields)), fields, answers, [{**f, "answer": a if single else a.replace(" image, ", " image at ")} for f, a in zip(fields, answers)])
+    return Content(
+        range(len(fields)),
+        fields,
+        answers,
+        [{**f, "answer": a if single else a.replace(" image, ", " image at ")} for f, a in zip(fields, answers)],
+    )
 
 
 def _camera(facts: Facts, form: Format, names: Names, labels: Mapping[int, str], rng: np.random.Generator) -> Content:
@@ -280,14 +372,25 @@ def _camera(facts: Facts, form: Format, names: Names, labels: Mapping[int, str],
     if form == "select":
         kept, points, depths, gold = camera_options(point, depth, rng)
         values = [[[x, y, float(metres(z))] for (x, y), z in zip(p, d)] for p, d in zip(points.tolist(), depths.tolist())]
-        return Content(kept.tolist(), fields[:len(kept)], options=[[camera_text(*o) for o in row] for row in values], gold=gold.tolist(), values=values)
+        return Content(
+            kept.tolist(),
+            fields[: len(kept)],
+            options=[[camera_text(*o) for o in row] for row in values],
+            gold=gold.tolist(),
+            values=values,
+        )
     answers = [camera_text(x, y, z) for (x, y), z in zip(point.tolist(), depth.tolist())]
     return Content(range(len(answers)), fields, answers, [{"answer": a} for a in answers])
 
 
 def _movement(facts: Facts, form: Format, names: Names, labels: Mapping[int, str], rng: np.random.Generator) -> Content:
     pairs = list(zip(np.asarray(facts.numbers["translation"]).tolist(), np.asarray(facts.numbers["rotation"]).tolist()))
-    return Content(range(len(pairs)), [{} for _ in pairs], [movement_text(t, r) for t, r in pairs], [{"answer": movement_words(t, r)} for t, r in pairs])
+    return Content(
+        range(len(pairs)),
+        [{} for _ in pairs],
+        [movement_text(t, r) for t, r in pairs],
+        [{"answer": movement_words(t, r)} for t, r in pairs],
+    )
 
 
 def _frames(facts: Facts, form: Format, names: Names, labels: Mapping[int, str], rng: np.random.Generator) -> Content:
@@ -306,22 +409,36 @@ def _order(facts: Facts, form: Format, names: Names, labels: Mapping[int, str], 
 
 def _map(facts: Facts, form: Format, names: Names, labels: Mapping[int, str], rng: np.random.Generator) -> Content:
     clean, number = clean_labels(labels), facts.numbers["number"].tolist()
-    fields = [{"objects": listed([f"{clean[id]} (object{k})" for k, id in enumerate(ids[:n])])} for ids, n in zip(facts.objects.tolist(), number)]
+    fields = [
+        {"objects": listed([f"{clean[id]} (object{k})" for k, id in enumerate(ids[:n])])}
+        for ids, n in zip(facts.objects.tolist(), number)
+    ]
     answers = [map_text(places[:n]) for places, n in zip(facts.numbers["position"].tolist(), number)]
     return Content(range(len(fields)), fields, answers, [{"answer": a} for a in answers])
 
 
 def _makers() -> dict[str, Make]:
     kinds: dict[Make, str] = {
-        _numbers: "depth_prediction_oc depth_prediction_oc_mv depth_prediction_oo depth_prediction_oo_mv distance_prediction_oc distance_prediction_oc_mv "
-                  "distance_prediction_oo distance_prediction_oo_mv distance_prediction_oo_video",
-        _area: "room_size", _count: "obj_count", _volume: "spatial_volume_infer",
-        _nearer_of_two: "distance_infer_center_oo distance_infer_center_oo_mv", _nearest_in_video: "distance_infer_center_oo_video",
+        _numbers: "depth_prediction_oc depth_prediction_oc_mv depth_prediction_oo depth_prediction_oo_mv "
+        "distance_prediction_oc distance_prediction_oc_mv "
+        "distance_prediction_oo distance_prediction_oo_mv distance_prediction_oo_video",
+        _area: "room_size",
+        _count: "obj_count",
+        _volume: "spatial_volume_infer",
+        _nearer_of_two: "distance_infer_center_oo distance_infer_center_oo_mv",
+        _nearest_in_video: "distance_infer_center_oo_video",
         _two_objects: "obj_spatial_relation_oo obj_spatial_relation_oo_mv spatial_imagination_oo spatial_imagination_oo_mv "
-                      "spatial_imagination_oo_video spatial_imagination_oo_video_hard",
-        _to_observer: "obj_spatial_relation_oc_mv spatial_imagination_oc spatial_imagination_oc_mv spatial_imagination_oc_video spatial_imagination_oc_video_hard",
-        _matching: "position_matching", _nearest_box: "distance_infer_center_oc distance_infer_center_oc_mv", _camera: "camera_motion_infer",
-        _movement: "view_change_infer", _frames: "obj_frame_locate", _order: "appearance_order", _map: "spatial_imagination_map_mv"}
+        "spatial_imagination_oo_video spatial_imagination_oo_video_hard",
+        _to_observer: "obj_spatial_relation_oc_mv spatial_imagination_oc spatial_imagination_oc_mv "
+        "spatial_imagination_oc_video spatial_imagination_oc_video_hard",
+        _matching: "position_matching",
+        _nearest_box: "distance_infer_center_oc distance_infer_center_oc_mv",
+        _camera: "camera_motion_infer",
+        _movement: "view_change_infer",
+        _frames: "obj_frame_locate",
+        _order: "appearance_order",
+        _map: "spatial_imagination_map_mv",
+    }
     return {name: make for make, tasks in kinds.items() for name in tasks.split()}
 
 

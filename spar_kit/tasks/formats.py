@@ -16,7 +16,7 @@ from .content import CONTENT, Content, object_names
 from .task import TASKS, Facts, Format
 from .wording import Words, Wording, load_words
 
-# %% ../../nbs/tasks/71_formats.ipynb #e7b785da
+# %% ../../nbs/tasks/71_formats.ipynb #464ea318
 class Phrased(NamedTuple):
     """One question: `row` of the facts it came from, its text, its answer, and what it adds to the facts."""
     row: int
@@ -44,37 +44,63 @@ class Shape:
     sentence: str = "sentence"
 
 
-_TWO, _FOUR = "Your answer can only include one of options A, B.", "Your answer can only include one of the options A, B, C, or D."
+_TWO, _FOUR = (
+    "Your answer can only include one of options A, B.",
+    "Your answer can only include one of the options A, B, C, or D.",
+)
 MOVE_FORM = ("\nmove_<right_or_left>:<meters>,move_<down_or_up>:<meters>,move_<forward_or_backward>:<meters>,"
              "rotate_<down_or_up>:<degrees>,rotate_<right_or_left>:<degrees>")
 
 
 def _shapes() -> dict[str, Shape]:
-    here, mine, start, up, frames = ("centers",), ("centers", "observer"), ("centers", "observer_before", "world_up"), ("centers", "world_up"), ("centers", "frames")
+    mine, start = ("centers", "observer"), ("centers", "observer_before", "world_up")
+    up, frames = ("centers", "world_up"), ("centers", "frames")
     after = ("after_move",)
     return {
-        "depth_prediction_oc": Shape(), "depth_prediction_oo": Shape(), "distance_prediction_oc": Shape(), "distance_prediction_oo": Shape(),
-        "spatial_volume_infer": Shape("size", ()), "depth_prediction_oc_mv": Shape(notes=("centers", "marked_image")),
-        "depth_prediction_oo_mv": Shape(notes=("centers", "marked_image")), "distance_prediction_oc_mv": Shape(notes=mine), "distance_prediction_oo_mv": Shape(),
+        "depth_prediction_oc": Shape(),
+        "depth_prediction_oo": Shape(),
+        "distance_prediction_oc": Shape(),
+        "distance_prediction_oo": Shape(),
+        "spatial_volume_infer": Shape("size", ()),
+        "depth_prediction_oc_mv": Shape(notes=("centers", "marked_image")),
+        "depth_prediction_oo_mv": Shape(notes=("centers", "marked_image")),
+        "distance_prediction_oc_mv": Shape(notes=mine),
+        "distance_prediction_oo_mv": Shape(),
         "distance_prediction_oo_video": Shape(notes=frames),
-        "position_matching": Shape("box", ("scale",), tail=_FOUR), "camera_motion_infer": Shape("camera", ("scale",)), "view_change_infer": Shape("move", ("motion",)),
+        "position_matching": Shape("box", ("scale",), tail=_FOUR),
+        "camera_motion_infer": Shape("camera", ("scale",)),
+        "view_change_infer": Shape("move", ("motion",)),
         "obj_frame_locate": Shape(notes=("frames",), sentence="frame_list"),
-        "distance_infer_center_oc": Shape("box", ("centers", "scale")), "distance_infer_center_oc_mv": Shape("image_box", (*mine, "scale"), tail=_FOUR),
-        "distance_infer_center_oo": Shape("name", tail=_TWO), "distance_infer_center_oo_mv": Shape("name", tail=_TWO),
+        "distance_infer_center_oc": Shape("box", ("centers", "scale")),
+        "distance_infer_center_oc_mv": Shape("image_box", (*mine, "scale"), tail=_FOUR),
+        "distance_infer_center_oo": Shape("name", tail=_TWO),
+        "distance_infer_center_oo_mv": Shape("name", tail=_TWO),
         "distance_infer_center_oo_video": Shape("name", frames),
-        "obj_spatial_relation_oo": Shape(legend="oo"), "obj_spatial_relation_oc_mv": Shape(notes=mine, legend="oc"), "obj_spatial_relation_oo_mv": Shape(notes=mine, legend="oo_mv"),
-        "spatial_imagination_oc": Shape(notes=up, select_notes=after, legend="oc"), "spatial_imagination_oo": Shape(notes=up, select_notes=after, legend="oo"),
-        "spatial_imagination_oc_mv": Shape(notes=start, select_notes=after, legend="oc"), "spatial_imagination_oo_mv": Shape(notes=start, select_notes=after, legend="oo_mv"),
-        "spatial_imagination_oc_video": Shape(notes=(*up, "frames")), "spatial_imagination_oo_video": Shape(notes=(*up, "frames")),
-        "spatial_imagination_oc_video_hard": Shape(notes=up), "spatial_imagination_oo_video_hard": Shape(notes=up),
-        "spatial_imagination_map_mv": Shape(notes=("centers", "map_form"), sentence=""), "appearance_order": Shape("order", ()), "obj_count": Shape(notes=()),
-        "room_size": Shape(notes=()), "nav_video": Shape(notes=(), sentence="")}
+        "obj_spatial_relation_oo": Shape(legend="oo"),
+        "obj_spatial_relation_oc_mv": Shape(notes=mine, legend="oc"),
+        "obj_spatial_relation_oo_mv": Shape(notes=mine, legend="oo_mv"),
+        "spatial_imagination_oc": Shape(notes=up, select_notes=after, legend="oc"),
+        "spatial_imagination_oo": Shape(notes=up, select_notes=after, legend="oo"),
+        "spatial_imagination_oc_mv": Shape(notes=start, select_notes=after, legend="oc"),
+        "spatial_imagination_oo_mv": Shape(notes=start, select_notes=after, legend="oo_mv"),
+        "spatial_imagination_oc_video": Shape(notes=(*up, "frames")),
+        "spatial_imagination_oo_video": Shape(notes=(*up, "frames")),
+        "spatial_imagination_oc_video_hard": Shape(notes=up),
+        "spatial_imagination_oo_video_hard": Shape(notes=up),
+        "spatial_imagination_map_mv": Shape(notes=("centers", "map_form"), sentence=""),
+        "appearance_order": Shape("order", ()),
+        "obj_count": Shape(notes=()),
+        "room_size": Shape(notes=()),
+        "nav_video": Shape(notes=(), sentence=""),
+    }
 
 
 SHAPES: Mapping[str, Shape] = _shapes()
 
-# %% ../../nbs/tasks/71_formats.ipynb #a8e78a5c
-def phrase(facts: Facts, format: Format, labels: Mapping[int, str], rng: np.random.Generator, *, words: Words | None = None) -> list[Phrased]:
+# %% ../../nbs/tasks/71_formats.ipynb #e308f62a
+def phrase(
+    facts: Facts, format: Format, labels: Mapping[int, str], rng: np.random.Generator, *, words: Words | None = None
+) -> list[Phrased]:
     """Questions and answers of one format.
 
     Args:
@@ -85,7 +111,8 @@ def phrase(facts: Facts, format: Format, labels: Mapping[int, str], rng: np.rand
         words: other words than the package's own.
 
     Returns one entry per row that can be asked: a select question without a fair set of options is left out.
-    `extra` holds `wording` (number of the template), and `options` (values in the order shown) or `claim` ([slot, sign]) where there are any.
+    `extra` holds `wording` (number of the template), and where there are any, `options` (values in the order shown) or
+    `claim` ([slot, sign]).
     Raises ValueError for a format the task does not have, NotImplementedError naming a task that cannot speak yet.
     """
     task = TASKS[facts.task]
@@ -109,7 +136,9 @@ def _drawn(pool: Sequence[str], n: int, rng: np.random.Generator) -> tuple[list[
     return [pool[i] for i in picks], picks
 
 
-def _questions(shape: Shape, format: Format, content: Content, words: Words, said: Wording, rng: np.random.Generator) -> tuple[list[str], list[int]]:
+def _questions(
+    shape: Shape, format: Format, content: Content, words: Words, said: Wording, rng: np.random.Generator
+) -> tuple[list[str], list[int]]:
     n = len(content.rows)
     templates, picks = _drawn(said.judge if format == "judge" else said.question, n, rng)
     after = [_drawn(words.notes[note], n, rng)[0] for note in shape.notes + (shape.select_notes if format == "select" else ())]
@@ -140,7 +169,9 @@ def _answers(format: Format, content: Content, said: Wording, rng: np.random.Gen
     return [pool[int(draw[0] * len(pool))].format_map(fields) for draw, fields in zip(draws, content.spoken)]
 
 
-def _moments(said: Wording, spoken: Sequence[Mapping[str, str]], cases: Sequence[str], facing: Sequence[Any], draws: Sequence[float]) -> str:
+def _moments(
+    said: Wording, spoken: Sequence[Mapping[str, str]], cases: Sequence[str], facing: Sequence[Any], draws: Sequence[float]
+) -> str:
     """Sentences about two objects: the state before a move where it is known, and the present one."""
     out = []
     for i, (fields, case, where) in enumerate(zip(spoken, cases, facing)):

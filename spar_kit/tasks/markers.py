@@ -13,13 +13,14 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-# %% ../../nbs/tasks/72_markers.ipynb #1204bf6e
+# %% ../../nbs/tasks/72_markers.ipynb #d2298435
 WIDTH = 1296                 # pixels; ScanNet's colour images, for which SPAR chose its sizes
 RADIUS, STROKE = 20, 20      # pixels at that width
 
 
 class Mark(NamedTuple):
-    """One thing to draw: on which image, "point" (x, y) or "bbox" (x1, y1, x2, y2) in 0 to 1000, its colour, its label or ""."""
+    """One thing to draw: on which image, "point" (x, y) or "bbox" (x1, y1, x2, y2) in 0 to 1000, colour, label or ""."""
+
     image: int
     kind: Literal["point", "bbox"]
     at: tuple[float, ...]
@@ -50,8 +51,12 @@ def marks_of(record: Mapping[str, Any]) -> list[Mark]:
         for color in ("red", "green", "blue", "yellow") if task.endswith("_mv") and order is not present else present:
             if color in present:
                 place = 0 if task == "obj_spatial_relation_oc_mv" or index is None else order.index(color)
-                label = f"object{order.index(color)}" if task.startswith("spatial_imagination") and task.endswith("_video") else ""
-                marks.append(Mark(_image(record, index, place), kind, tuple(_inner(record, f"{color}_{kind}") or ()), color, label))
+                label = (
+                    f"object{order.index(color)}" if task.startswith("spatial_imagination") and task.endswith("_video") else ""
+                )
+                marks.append(
+                    Mark(_image(record, index, place), kind, tuple(_inner(record, f"{color}_{kind}") or ()), color, label)
+                )
     for mark in marks:
         if len(mark.at) != (2 if mark.kind == "point" else 4) or not all(isinstance(v, (int, float)) for v in mark.at):
             raise ValueError(f"{mark.color}_{mark.kind}: {list(mark.at)} are not the coordinates of one {mark.kind}")
@@ -74,17 +79,19 @@ def _image(record: Mapping[str, Any], index: Sequence[int] | None, place: int) -
         raise ValueError(f"img_idx: {index!r} names no image for mark {place}")
     return index[place]
 
-# %% ../../nbs/tasks/72_markers.ipynb #2926ee7b
-def draw(record: Mapping[str, Any], images: Sequence[Image.Image], *, scale: float = 1.0, released: bool = False) -> list[Image.Image]:
+# %% ../../nbs/tasks/72_markers.ipynb #3b78947e
+def draw(
+    record: Mapping[str, Any], images: Sequence[Image.Image], *, scale: float = 1.0, released: bool = False
+) -> list[Image.Image]:
     """The record's images with its marks; an image without marks is passed on as it is, no input is changed.
 
     Args:
         record: `type` and marker fields as in SPAR-7M.
         images: all images of the record, in order.
         scale: of radius and stroke, 1 is SPAR's look.
-        released: reproduce SPAR's own drawing of released rows: sizes in absolute pixels whatever the image's width, and where its script
-            draws with OpenCV, that script's colours (blue lists, a cyan "yellow" box). Needs `opencv-python-headless` for these; without
-            it the lettering differs.
+        released: reproduce SPAR's own drawing of released rows: sizes in absolute pixels whatever the image's width, and
+            where its script draws with OpenCV, that script's colours (blue lists, a cyan "yellow" box). For these the
+            lettering is only the same with `opencv-python-headless` installed.
     """
     marks = marks_of(record)
     if len(images) < len(record["image"]):
@@ -128,8 +135,8 @@ def _write(image: Image.Image, pen: ImageDraw.ImageDraw, text: str, corner: tupl
     pen.rectangle([x + x1 - 1, y + y1 - 1, x + x2 + 1, y + y2 + 1], fill=(0, 0, 0))
     pen.text((x, y), text, fill=(255, 255, 255), font=font)
 
-# %% ../../nbs/tasks/72_markers.ipynb #e00166b9
-_CV_COLORS = {"green": (0, 255, 0), "blue": (0, 0, 255), "red": (255, 0, 0), "yellow": (0, 225, 225)}        # RGB, as they appear
+# %% ../../nbs/tasks/72_markers.ipynb #0d9dbb5b
+_CV_COLORS = {"green": (0, 255, 0), "blue": (0, 0, 255), "red": (255, 0, 0), "yellow": (0, 225, 225)}  # RGB, as they appear
 
 
 def _draw_cv(image: Image.Image, mark: Mark, task: str) -> Image.Image:

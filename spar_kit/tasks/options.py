@@ -10,10 +10,14 @@ __all__ = ['SCALE', 'GAP', 'LEAST', 'SHARE', 'letters', 'numeric_options', 'plac
 import numpy as np
 from numpy.typing import NDArray
 
-# %% ../../nbs/tasks/69_options.ipynb #6f8f3b75
+# %% ../../nbs/tasks/69_options.ipynb #d5870e09
 def letters(n: int, k: int, rng: np.random.Generator, strata: NDArray | None = None) -> NDArray[np.int64]:
     """(n,) places 0 to k - 1, equally frequent within each stratum (up to one); strata (n,) or (n, m) integers or booleans."""
-    group = np.zeros(n, np.int64) if strata is None else np.unique(np.asarray(strata, np.int64).reshape(n, -1), axis=0, return_inverse=True)[1].ravel()
+    group = (
+        np.zeros(n, np.int64)
+        if strata is None
+        else np.unique(np.asarray(strata, np.int64).reshape(n, -1), axis=0, return_inverse=True)[1].ravel()
+    )
     order = np.lexsort((rng.random(n), group))
     sorted_group = group[order]
     start = np.searchsorted(sorted_group, sorted_group)
@@ -22,7 +26,7 @@ def letters(n: int, k: int, rng: np.random.Generator, strata: NDArray | None = N
     out[order] = (np.arange(n) - start + offset[sorted_group]) % k
     return out
 
-# %% ../../nbs/tasks/69_options.ipynb #608b2d35
+# %% ../../nbs/tasks/69_options.ipynb #46569163
 SCALE = 0.8                  # metres; t = log(x + SCALE) is nearly additive below and multiplicative above
 GAP = (0.16, 0.25)           # of t between neighbours: a factor of 1.17 to 1.28 for large values
 LEAST, SHARE = 2, 0.15       # two options differ by 0.2 m (in tenths) and by this share of the smaller one
@@ -40,8 +44,14 @@ def _expected(t: NDArray, hint: NDArray | None) -> tuple[NDArray, float]:
     return mean, float(np.sqrt(weight * ((t - mean) ** 2).mean() + (1 - weight) * 0.2))
 
 
-def numeric_options(exact: NDArray, rng: np.random.Generator, *, hint: NDArray | None = None, limits: tuple[float, float] = (0.3, 10.0),
-                    tries: int = 32) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
+def numeric_options(
+    exact: NDArray,
+    rng: np.random.Generator,
+    *,
+    hint: NDArray | None = None,
+    limits: tuple[float, float] = (0.3, 10.0),
+    tries: int = 32,
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
     """Four numbers with one decimal for each answer, the right one among them.
 
     Args:
@@ -50,8 +60,8 @@ def numeric_options(exact: NDArray, rng: np.random.Generator, *, hint: NDArray |
         limits: what answers of this kind can be, metres; an option outside would be known to be wrong.
 
     Returns:
-        rows (m,) that have a set, values (m, 4) in the order shown, place (m,) of the right one. Every two values differ by at least
-        max(0.2, 15 % of the smaller); none is negative.
+        rows (m,) that have a set, values (m, 4) in the order shown, place (m,) of the right one. Every two values differ
+        by at least max(0.2, 15 % of the smaller); none is negative.
     """
     n = len(exact)
     tenths = np.array([round(float(f"{v:.1f}") * 10) for v in np.asarray(exact, float).tolist()], np.int64)
@@ -60,8 +70,10 @@ def numeric_options(exact: NDArray, rng: np.random.Generator, *, hint: NDArray |
     gaps = rng.uniform(*GAP, (n, tries, 3))
     pattern = np.concatenate([np.zeros((n, tries, 1)), np.cumsum(gaps, -1)], -1)
     pattern -= pattern.mean(-1, keepdims=True)                                    # (n, tries, 4) around the middle of the set
-    middle = t[:, None, None] - pattern                                           # where the middle lies if the answer has rank r
-    spread = np.sqrt(np.maximum(scatter ** 2 - pattern.var(-1, keepdims=True), 0.05 ** 2) * (1 + 8 / n))     # few answers say little of the usual
+    middle = t[:, None, None] - pattern  # where the middle lies if the answer has rank r
+    spread = np.sqrt(
+        np.maximum(scatter**2 - pattern.var(-1, keepdims=True), 0.05**2) * (1 + 8 / n)
+    )  # few answers say little of the usual
     score = -0.5 * ((middle - mean[:, None, None]) / spread) ** 2
     rank = (score + rng.gumbel(size=score.shape)).argmax(-1)                      # one draw from softmax(score)
     at = np.take_along_axis(middle, rank[..., None], -1) + pattern
@@ -69,7 +81,11 @@ def numeric_options(exact: NDArray, rng: np.random.Generator, *, hint: NDArray |
     np.put_along_axis(values, rank[..., None], np.broadcast_to(tenths[:, None, None], (n, tries, 1)), -1)
     gap = np.diff(values, axis=-1)
     low, high = np.minimum(round(limits[0] * 10), tenths), np.maximum(round(limits[1] * 10), tenths)
-    good = (gap >= np.maximum(LEAST, np.ceil(SHARE * values[..., :-1]))).all(-1) & (values[..., 0] >= low[:, None]) & (values[..., 3] <= high[:, None])
+    good = (
+        (gap >= np.maximum(LEAST, np.ceil(SHARE * values[..., :-1]))).all(-1)
+        & (values[..., 0] >= low[:, None])
+        & (values[..., 3] <= high[:, None])
+    )
     rows = np.flatnonzero(good.any(1))
     first = good[rows].argmax(1)
     return _shown(rows, values[rows, first] / 10, rank[rows, first], rng)
@@ -95,9 +111,9 @@ def place_gold(values: NDArray, place: NDArray, rng: np.random.Generator) -> NDA
     order[each, now], order[each, place] = order[each, place], 0
     return values[each[:, None], order]
 
-# %% ../../nbs/tasks/69_options.ipynb #14892533
+# %% ../../nbs/tasks/69_options.ipynb #75bb08af
 def _designs(g: NDArray) -> dict[str, NDArray]:
-    """Sets of four triples by name; index 0 is the right one. x, y, z are its signs; a design is valid only for golds of its class."""
+    """Sets of four triples by name; index 0 is the right one. Each design suits golds of its class only."""
     x, y, z = (int(v) for v in g)
     return {
         "tied": np.array([[x, y, z], [-x, y, z], [x, -y, -z], [-x, -y, -z]]),                # one kind: y and z change together
@@ -109,7 +125,7 @@ def _designs(g: NDArray) -> dict[str, NDArray]:
 
 
 def _empties(g: NDArray, slot: int, sign: int) -> NDArray:
-    """A set that mixes full triples with triples whose `slot` is empty; index 0 is the right one, `sign` fills an empty slot."""
+    """A set of full triples and triples whose `slot` is empty; index 0 is the right one, `sign` fills an empty slot."""
     x, y, z = (int(v) for v in g)
     if slot == 2:                                         # range empty: it goes with the height, the side changes freely
         a, b = (z, 0) if z else (0, sign)
@@ -121,7 +137,9 @@ def _empties(g: NDArray, slot: int, sign: int) -> NDArray:
     return np.array([[a, y, z], [a, -y, -z], [b, y, -z], [b, -y, z]])
 
 
-def relation_options(relation: NDArray, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+def relation_options(
+    relation: NDArray, rng: np.random.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Four relations (left/right, above/below, closer/farther as -1, 0, +1) for each true one.
 
     Args:
@@ -170,11 +188,14 @@ def relation_options(relation: NDArray, rng: np.random.Generator) -> tuple[NDArr
     values = np.array(sets, np.int64).reshape(-1, 4, 3)[order]
     return _shown(np.array(rows, np.int64)[order], values, np.zeros(len(rows), np.int64), rng)
 
-# %% ../../nbs/tasks/69_options.ipynb #522ab963
-def observer_options(relation: NDArray, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+# %% ../../nbs/tasks/69_options.ipynb #335f3afc
+def observer_options(
+    relation: NDArray, rng: np.random.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """As `relation_options`, for one object and its observer: left/right, above/below, front/behind.
 
-    Rows without a side (left or right empty) and those of a kind more frequent than all others together have no fair set and are left out.
+    Rows without a side (left or right empty) have no fair set, nor have those of a kind more frequent than all others
+    together; they are left out.
     """
     relation = np.asarray(relation, np.int64)
     kinds = [(y, z) for y in (-1, 0, 1) for z in (-1, 0, 1) if y or z]
@@ -210,7 +231,8 @@ def with_facing(values: NDArray, place: NDArray, relation: NDArray, rng: np.rand
     Args:
         relation: (m, 5) the true ones.
 
-    Returns (m, 4, 5). A slot is the true one throughout, or for the two options of one half its opposite; front and behind are varied equally often.
+    Returns (m, 4, 5). A slot is the true one throughout, or for the two options of one half its opposite; front and
+    behind are varied equally often.
     """
     m = len(values)
     each = np.arange(m)
@@ -222,11 +244,15 @@ def with_facing(values: NDArray, place: NDArray, relation: NDArray, rng: np.rand
     slot = rng.integers(2, size=m)
     for k in (0, 1):
         for fixed in (-1, 0, 1):
-            groups = [np.flatnonzero((slot == k) & (relation[:, 3 + k] == sign) & (relation[:, 4 - k] == fixed)) for sign in (-1, 1)]
+            groups = [
+                np.flatnonzero((slot == k) & (relation[:, 3 + k] == sign) & (relation[:, 4 - k] == fixed)) for sign in (-1, 1)
+            ]
             size = min(map(len, groups))
             for group in groups:
                 chosen = rng.permutation(group)[:size]
-                out[chosen, :, 3 + k] = np.where(other_half[chosen], -relation[chosen, 3 + k, None], relation[chosen, 3 + k, None])
+                out[chosen, :, 3 + k] = np.where(
+                    other_half[chosen], -relation[chosen, 3 + k, None], relation[chosen, 3 + k, None]
+                )
     return out
 
 # %% ../../nbs/tasks/69_options.ipynb #8ae89953

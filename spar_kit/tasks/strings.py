@@ -40,13 +40,21 @@ def listed(parts: Sequence[str]) -> str:
     """An English list: a; a and b; a, b and c."""
     return " and ".join([*([", ".join(parts[:-1])] if len(parts) > 1 else []), parts[-1]]) if parts else ""
 
-# %% ../../nbs/tasks/68_strings.ipynb #1dd52bf7
-SLOTS: tuple[Mapping[int, str], ...] = ({-1: "left", 0: "", 1: "right"}, {-1: "above", 0: "", 1: "below"}, {-1: "closer", 0: "", 1: "farther"},
-                                        {-1: "front", 0: "", 1: "behind"})
+# %% ../../nbs/tasks/68_strings.ipynb #3cae88b9
+SLOTS: tuple[Mapping[int, str], ...] = (
+    {-1: "left", 0: "", 1: "right"},
+    {-1: "above", 0: "", 1: "below"},
+    {-1: "closer", 0: "", 1: "farther"},
+    {-1: "front", 0: "", 1: "behind"},
+)
 _SIDES: tuple[Mapping[int, str], ...] = ({-1: "to the left of", 1: "to the right of"}, {-1: "above", 1: "below"})
 RANGE: Mapping[int, str] = {-1: "closer to the observer than", 1: "farther from the observer than"}
 FACING: Mapping[int, str] = {-1: "in front of", 1: "behind"}
-_PLACE: tuple[Mapping[int, str], ...] = ({-1: "to the left", 1: "to the right"}, {-1: "above", 1: "below"}, {-1: "in front", 1: "behind"})
+_PLACE: tuple[Mapping[int, str], ...] = (
+    {-1: "to the left", 1: "to the right"},
+    {-1: "above", 1: "below"},
+    {-1: "in front", 1: "behind"},
+)
 
 
 def relation_text(relation: Sequence[int], slots: Sequence[int] = (0, 1, 2)) -> str:
@@ -63,7 +71,7 @@ def place_words(side: int, height: int, depth: int) -> str:
     """How an object lies to its observer: "to the left, above and in front"."""
     return listed([words[sign] for words, sign in zip(_PLACE, (side, height, depth)) if sign])
 
-# %% ../../nbs/tasks/68_strings.ipynb #6ce158bc
+# %% ../../nbs/tasks/68_strings.ipynb #42d4718d
 def _steps(value: float, step: float) -> int:
     return int(abs(value) / step + 0.5)
 
@@ -81,17 +89,23 @@ def movement_text(translation: Sequence[float], rotation: Sequence[float]) -> st
         rotation: yaw (right is positive), pitch (up is positive), degrees; printed in steps of 5.
     """
     (right, down, forward), (yaw, pitch) = translation, rotation
-    return (f"move_{'right' if right >= 0 else 'left'}:{_move(right)},move_{'down' if down >= 0 else 'up'}:{_move(down)},"
-            f"move_{'forward' if forward >= 0 else 'backward'}:{_move(forward)},"
-            f"rotate_{'up' if pitch >= 0 else 'down'}:{_steps(pitch, 5) * 5},rotate_{'right' if yaw >= 0 else 'left'}:{_steps(yaw, 5) * 5}")
+    return (
+        f"move_{'right' if right >= 0 else 'left'}:{_move(right)},move_{'down' if down >= 0 else 'up'}:{_move(down)},"
+        f"move_{'forward' if forward >= 0 else 'backward'}:{_move(forward)},"
+        f"rotate_{'up' if pitch >= 0 else 'down'}:{_steps(pitch, 5) * 5},"
+        f"rotate_{'right' if yaw >= 0 else 'left'}:{_steps(yaw, 5) * 5}"
+    )
 
 
 def movement_words(translation: Sequence[float], rotation: Sequence[float]) -> str:
-    """The same in words, without the parts that round to zero: "move 0.6 meters to the right and then turn left by 30 degrees"."""
+    """The same in words, without what rounds to zero: "move 0.6 meters to the right and then turn left by 30 degrees"."""
     (right, down, forward), (yaw, pitch) = translation, rotation
     moves = [f"{_move(value)} meters {positive if value > 0 else negative}" for value, positive, negative in (
         (right, "to the right", "to the left"), (down, "down", "up"), (forward, "forward", "backward")) if _steps(value, 0.2)]
-    turns = [f"{verb} {positive if value > 0 else negative} by {_steps(value, 5) * 5} degrees" for verb, value, positive, negative in (
-        ("tilt", pitch, "up", "down"), ("turn", yaw, "right", "left")) if _steps(value, 5)]
+    turns = [
+        f"{verb} {positive if value > 0 else negative} by {_steps(value, 5) * 5} degrees"
+        for verb, value, positive, negative in (("tilt", pitch, "up", "down"), ("turn", yaw, "right", "left"))
+        if _steps(value, 5)
+    ]
     parts = [("move the camera " if not turns else "move ") + listed(moves)] * bool(moves) + [listed(turns)] * bool(turns)
     return " and then ".join(parts) if parts else "keep the camera as it is"

@@ -208,7 +208,7 @@ class Item:
         colour = marks[k].partition("_")[0] if k < len(marks) else ""
         return colour if colour in _COLOURS else ""
 
-# %% ../../nbs/tasks/78_verify_item.ipynb #6f531caa
+# %% ../../nbs/tasks/78_verify_item.ipynb #bbf49444
 def open_item(record: Any, task: str, format: str, folder: Folder, rules: Rules) -> Item:
     """A record's form: turns, type, counts and equal frames of its files, facts. Raises Wrong naming the field, Unusable for a
     missing file.
@@ -239,8 +239,8 @@ def open_item(record: Any, task: str, format: str, folder: Folder, rules: Rules)
     stem, options = read_options(question)
     if (format == "select") != bool(options):
         raise Wrong(f"options: {len(options)} found in a {format} question")
-    return Item(task, format, record, question, answer, stem, options, tuple(objects[k] for k in kept), tuple(views[k] for k in kept),
-                folder, rules)
+    ids, shown = tuple(objects[k] for k in kept), tuple(views[k] for k in kept)
+    return Item(task, format, record, question, answer, stem, options, ids, shown, folder, rules)
 
 
 _PATHS = ("image", "depth", "pose", "intrinsic")

@@ -15,7 +15,7 @@ from .verify_disk import Wrong
 from .verify_item import Item
 from .verify_text import PAIRS, counts, numbers, read_relation, relation_words, squeeze, units, without_names
 
-# %% ../../nbs/tasks/79a_verify_relations.ipynb #08cc395b
+# %% ../../nbs/tasks/79a_verify_relations.ipynb #c37ddf2f
 @dataclass(frozen=True)
 class Slot:
     """One axis of a relation.
@@ -61,7 +61,7 @@ class Relation:
         """Raises Wrong where a slot is within its ambiguity margin or all are empty."""
         for slot in self.slots:
             if slot.near_edge(band):
-                raise Wrong(f"{slot.pair}: {slot.value:+.3f} m is within {band:.0%} of the edge {slot.edge:.3f} m of its dead-zone")
+                raise Wrong(f"{slot.pair}: {slot.value:+.3f} m is within {band:.0%} of the edge {slot.edge:.3f} m of its zone")
         if not any(self.signs):
             raise Wrong("all slots are empty: nothing can be told apart")
 
@@ -174,7 +174,7 @@ class Choice:
             return f"{found} are not its distances"
         return "no unit" if found and "m" not in units(text) else ""
 
-# %% ../../nbs/tasks/79a_verify_relations.ipynb #25b7954f
+# %% ../../nbs/tasks/79a_verify_relations.ipynb #08174894
 @dataclass(frozen=True)
 class Places:
     """Positions on a map, right and forward of the first camera, exact metres."""
@@ -187,7 +187,9 @@ class Places:
         found = re.findall(r"Object(\d+) :\((-?\d+\.\d),(-?\d+\.\d)\)", item.answer)
         if [int(k) for k, _, _ in found] != list(range(len(self.places))):
             return "the objects are not those of the question, each once and in order"
-        wrong = [k for (k, *at), place in zip(found, self.places) if any(abs(float(a) - p) > .05 + SLACK for a, p in zip(at, place))]
+        near = .05 + SLACK
+        wrong = [k for (k, x, y), (right, ahead) in zip(found, self.places)
+                 if max(abs(float(x) - right), abs(float(y) - ahead)) > near]
         return f"Object{wrong[0]} lies elsewhere" if wrong else ""
 
 
@@ -201,7 +203,8 @@ class Frames:
 
     def told(self, item: Item) -> str:
         lists = re.findall(r"\[([\d, ]*)\]", item.answer)
-        return "" if [text.replace(" ", "") for text in lists] == [",".join(map(str, self.frames))] else "the list is another one"
+        said = [text.replace(" ", "") for text in lists]
+        return "" if said == [",".join(map(str, self.frames))] else "the list is another one"
 
 
 @dataclass(frozen=True)

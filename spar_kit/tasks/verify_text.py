@@ -27,14 +27,16 @@ def read_options(question: str) -> tuple[str, dict[str, str]]:
         return question, {}
     return question[:found[0].start()] + question[found[-1].end():], {m[1]: m[2].strip() for m in found}
 
-# %% ../../nbs/tasks/77_verify_text.ipynb #ce733601
+# %% ../../nbs/tasks/77_verify_text.ipynb #9278db39
 _TAG = re.compile(r"\b(?:frame|image|view|object|point)[- ]?\d+\b", re.I)
 _NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?(?![\w]|\.\d)|(?<![\w.])-?\d+(?:\.\d+)?(?=(?:m|cm|m2|m²|°)\b)")
-_WORDS = {word: number for number, word in enumerate("""zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen
-    fifteen sixteen seventeen eighteen nineteen twenty""".split())}
+_WORDS = {word: number for number, word in enumerate("""zero one two three four five six seven eight nine ten eleven twelve
+    thirteen fourteen fifteen sixteen seventeen eighteen nineteen twenty""".split())}
 _UNIT_WORDS = {word: unit for unit, words in {
-    "m": "meter meters metre metres m", "m2": "m2 m\u00b2 sqm", "cm": "centimeter centimeters centimetre centimetres cm cms", "deg": "degree degrees \u00b0",
-    "other": "millimeter millimeters millimetres mm kilometer kilometers kilometres km inch inches feet foot yard yards"}.items() for word in words.split()}
+    "m": "meter meters metre metres m", "m2": "m2 m\u00b2 sqm", "deg": "degree degrees \u00b0",
+    "cm": "centimeter centimeters centimetre centimetres cm cms",
+    "other": "millimeter millimeters millimetres mm kilometer kilometers kilometres km inch inches feet foot yard yards",
+}.items() for word in words.split()}
 _UNIT = re.compile(r"(?<![a-z'])[a-z\u00b0]+[2\u00b2]?")
 
 
@@ -133,10 +135,10 @@ def movement(text: str) -> list[tuple[float, int, str]] | None:
         axes[axis] = (float(part[1]), sign, part[1])
     return [axis for axis in axes if axis is not None]
 
-# %% ../../nbs/tasks/77_verify_text.ipynb #0a77dba7
+# %% ../../nbs/tasks/77_verify_text.ipynb #98bfad5a
 _DIRECTIONS = {word: axis for words, axis in {
-    "right rightward rightwards": (0, 1), "left leftward leftwards": (0, -1), "up upward upwards": (1, 1), "down downward downwards": (1, -1),
-    "forward forwards ahead": (2, 1), "back backward backwards": (2, -1)}.items() for word in words.split()}
+    "right rightward rightwards": (0, 1), "left leftward leftwards": (0, -1), "up upward upwards": (1, 1),
+    "down downward downwards": (1, -1), "forward forwards ahead": (2, 1), "back backward backwards": (2, -1)}.items() for word in words.split()}
 _AMOUNT = re.compile(r"(\d+(?:\.\d+)?)[ -]?(met(?:er|re)s?|m\b|degrees?|°)")
 _DIRECTION = re.compile(r"\b(" + "|".join(sorted(_DIRECTIONS, key=len, reverse=True)) + r")\b")
 

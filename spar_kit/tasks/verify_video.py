@@ -103,13 +103,13 @@ def obj_count(item: Item) -> Answer:
     stated(item, "answer", len(bearers), 0)
     return Count(len(bearers), label)
 
-# %% ../../nbs/tasks/79c_verify_video.ipynb #dc3a32af
+# %% ../../nbs/tasks/79c_verify_video.ipynb #90e8341b
 def polygon_area(polygon: Any) -> float:
     """Area of a simple polygon, by the sum of signed trapezia; square metres."""
     x, y = np.asarray(polygon, float).T
     return float(abs(((np.roll(x, -1) - x) * (np.roll(y, -1) + y)).sum()) / 2)
 
-
+# %% ../../nbs/tasks/79c_verify_video.ipynb #74df898b
 def seen_area(item: Item) -> float:
     """Floor plan that the depth images of the record show: cells of 10 cm with anything below 2 m, gaps of 30 cm closed; square
     metres.

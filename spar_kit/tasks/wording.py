@@ -86,10 +86,14 @@ def template_faults(template: str, allowed: Sequence[str], required: Sequence[st
         faults.append("does not look like a sentence")
     return faults
 
-# %% ../../nbs/tasks/70_wording.ipynb #1b46d614
+# %% ../../nbs/tasks/70_wording.ipynb #e24ad4de
 def _list_faults(name: str, templates: Sequence[str], allowed: Sequence[str], required: Sequence[str] = (), least: int = LEAST,
                  clause: bool = False) -> list[str]:
-    faults = [f"{name}[{i}]: {fault}: {t!r}" for i, t in enumerate(templates) for fault in template_faults(t, allowed, required, clause)]
+    faults = [
+        f"{name}[{i}]: {fault}: {t!r}"
+        for i, t in enumerate(templates)
+        for fault in template_faults(t, allowed, required, clause)
+    ]
     if len(templates) < least:
         faults.append(f"{name}: {len(templates)} wordings, at least {least} are needed")
     return faults + [f"{name}: appears twice: {t!r}" for t in sorted({t for t in templates if templates.count(t) > 1})]
@@ -104,9 +108,11 @@ def parse_words(data: Mapping[str, Any]) -> Words:
     for kind, prompts in data["prompts"].items():
         faults += _list_faults(f"prompts.{kind}", prompts, ())
     for kind, notes in data["notes"].items():
-        faults += _list_faults(f"notes.{kind}", notes, (), least=20 if kind in ("centers", "observer", "observer_before") else 8)
+        faults += _list_faults(
+            f"notes.{kind}", notes, (), least=20 if kind in ("centers", "observer", "observer_before") else 8
+        )
     tasks = {}
-    for name, own in data["tasks"].items():
+    for name in data["tasks"]:
         if name not in TASKS:
             faults.append(f"tasks.{name}: no such task")
             continue
@@ -116,16 +122,28 @@ def parse_words(data: Mapping[str, Any]) -> Words:
         sentence = said.get("sentence", {})
         cases = sentence if isinstance(sentence, dict) else {"": sentence}
         for case, templates in cases.items():
-            faults += _list_faults(f"tasks.{name}.sentence{'.' * bool(case)}{case}", templates, answer_fields, least=1 if templates == ["{answer}"] else 6,
-                                   clause="openings" in said)
+            faults += _list_faults(
+                f"tasks.{name}.sentence{'.' * bool(case)}{case}",
+                templates,
+                answer_fields,
+                least=1 if templates == ["{answer}"] else 6,
+                clause="openings" in said,
+            )
         judge = said.get("judge", [])
         if judge or "judge" in TASKS[name].formats:
             faults += _list_faults(f"tasks.{name}.judge", judge, said.get("claim_fields", []), said.get("claim_fields", []))
         places = said.get("places", {})
         faults += [f"tasks.{name}.places: {{{field}}} is unknown" for t in places.values() for field in template_fields(t)
                    if field not in ("first", "second", "where", "other")]
-        tasks[name] = Wording(name, tuple(fields), tuple(said["question"]), {k: tuple(v) for k, v in cases.items()}, tuple(judge),
-                              {k: tuple(v) for k, v in said.get("openings", {}).items()}, places)
+        tasks[name] = Wording(
+            name,
+            tuple(fields),
+            tuple(said["question"]),
+            {k: tuple(v) for k, v in cases.items()},
+            tuple(judge),
+            {k: tuple(v) for k, v in said.get("openings", {}).items()},
+            places,
+        )
     if faults:
         raise ValueError("wordings: " + "\n".join(faults))
     lists = ({k: tuple(v) for k, v in data[part].items()} for part in ("notes", "prompts"))

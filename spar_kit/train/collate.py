@@ -6,7 +6,7 @@
 __all__ = ['Sample', 'sample_from_record', 'samples_from_records', 'Pictures', 'messages', 'Collator', 'supervised_text',
            'show_supervised', 'token_lengths', 'plan_batches']
 
-# %% ../../nbs/train/10_collate.ipynb #3d4be2e6
+# %% ../../nbs/train/10_collate.ipynb #7740df8a
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..data.records import read_records
-from ..tasks.markers import draw
+from ..tasks.markers import draw, marks_of
 from ..tasks.task import random_generator, select_tasks
 
 # %% ../../nbs/train/10_collate.ipynb #758600ee
@@ -118,7 +118,7 @@ def messages(sample: Sample, images: Sequence[Image.Image | None], answers: bool
         chat.append({"role": "assistant", "content": [{"type": "text", "text": answer}]})
     return chat if answers else chat[:-1]
 
-# %% ../../nbs/train/10_collate.ipynb #4dcd5036
+# %% ../../nbs/train/10_collate.ipynb #d1f5db5a
 class Collator:
     """Samples to a batch for `transformers` models; labels are -100 everywhere but on the answers and their end token.
 
@@ -127,10 +127,12 @@ class Collator:
         pictures: reads and marks the images.
         max_tokens: the longest sequence the model can take.
         answers: True for training; False for prediction: prompts only, padded on the left, no labels.
+        grid: with a number, the batch also holds `image_names` (images, grid * grid): for each cell of each image, row by row, the token of the
+            marker whose middle lies in it, else the token `<global-img>`. Image tokens of the small model learn to say it.
     """
 
-    def __init__(self, processor: Any, pictures: Pictures, max_tokens: int = 8192, answers: bool = True):
-        self.processor, self.pictures, self.max_tokens, self.answers = processor, pictures, max_tokens, answers
+    def __init__(self, processor: Any, pictures: Pictures, max_tokens: int = 8192, answers: bool = True, grid: int = 0):
+        self.processor, self.pictures, self.max_tokens, self.answers, self.grid = processor, pictures, max_tokens, answers, grid
         self.marks_answers = "generation %}" in (processor.chat_template or "")
 
     def __call__(self, samples: Sequence[Sample]) -> dict[str, torch.Tensor]:
@@ -152,7 +154,18 @@ class Collator:
                 if not row.any():
                     raise ValueError(f"sample {sample.id} ({sample.task}): no token of its answer {sample.turns[-1][1]!r} carries the loss")
             batch["labels"] = batch["input_ids"].masked_fill(~mask, -100)
+        if self.grid:
+            batch["image_names"] = torch.cat([self._names(sample) for sample in samples])
         return dict(batch)
+
+    def _names(self, sample: Sample) -> torch.Tensor:
+        tokenizer = self.processor.tokenizer
+        names = torch.full((len(sample.images), self.grid ** 2), tokenizer.convert_tokens_to_ids("<global-img>"))
+        for mark in marks_of(sample.marks) if sample.marks else ():
+            x, y = mark.at if mark.kind == "point" else ((mark.at[0] + mark.at[2]) / 2, (mark.at[1] + mark.at[3]) / 2)
+            column, row = (min(self.grid - 1, max(0, int(v * self.grid / 1000))) for v in (x, y))
+            names[mark.image, row * self.grid + column] = tokenizer(f" ({mark.color} {mark.kind})", add_special_tokens=False)["input_ids"][-1]
+        return names
 
     def _answer_mask(self, samples: Sequence[Sample], chats: list[list[dict[str, Any]]], ids: torch.Tensor) -> torch.Tensor:
         mask, tokenizer = torch.zeros_like(ids, dtype=torch.bool), self.processor.tokenizer

@@ -72,10 +72,10 @@ def read_seen(paths: Iterable[Path]) -> list[Seen]:
         seen.append(seen_objects(path, labels[scene]))
     return seen
 
-# %% ../../nbs/train/15_grounding.ipynb #ec81f784
+# %% ../../nbs/train/15_grounding.ipynb #951bcf20
 @dataclass(frozen=True)
 class Marks:
-    """Coloured markers in one picture: `names` such as "red point", their middles (k, 2) and boxes (k, 4), and what they sit on."""
+    """Coloured markers in one picture: `names` such as "(red point)", as SPAR's questions write them, their middles (k, 2) and boxes (k, 4), and what they sit on."""
     names: tuple[str, ...]
     middles: NDArray[np.float64]
     boxes: NDArray[np.float64]
@@ -87,44 +87,44 @@ def _hundredths(*values: float) -> str:
 
 
 def _where(m: Marks, i: list[int], rng: np.random.Generator) -> tuple[str, str]:
-    return f"Where is the {m.names[i[0]]}?", _hundredths(*m.middles[i[0]])
+    return f"Where is {m.names[i[0]]}?", _hundredths(*m.middles[i[0]])
 
 
 def _corners(m: Marks, i: list[int], rng: np.random.Generator) -> tuple[str, str]:
-    return f"What are the corners of the {m.names[i[0]]}?", _hundredths(*m.boxes[i[0]])
+    return f"What are the corners of {m.names[i[0]]}?", _hundredths(*m.boxes[i[0]])
 
 
 def _what(m: Marks, i: list[int], rng: np.random.Generator) -> tuple[str, str]:
-    return f"What is at the {m.names[i[0]]}?", m.labels[i[0]]
+    return f"What is at {m.names[i[0]]}?", m.labels[i[0]]
 
 
 def _side(m: Marks, i: list[int], rng: np.random.Generator) -> tuple[str, str]:
     axis = int(rng.integers(2))
     words = (("left of", "right of"), ("above", "below"))[axis]
     said, first = words[int(rng.integers(2))], m.middles[i[0], axis] < m.middles[i[1], axis]
-    return f"Is the {m.names[i[0]]} {said} the {m.names[i[1]]}?", "Yes" if first == (said == words[0]) else "No"
+    return f"Is {m.names[i[0]]} {said} {m.names[i[1]]}?", "Yes" if first == (said == words[0]) else "No"
 
 
 def _relation(m: Marks, i: list[int], rng: np.random.Generator) -> tuple[str, str]:
     dx, dy = m.middles[i[0]] - m.middles[i[1]]
-    return (f"Where is the {m.names[i[0]]} compared to the {m.names[i[1]]}?",
+    return (f"Where is {m.names[i[0]]} compared to {m.names[i[1]]}?",
             f"{'left' if dx < 0 else 'right'}, {'above' if dy < 0 else 'below'}")
 
 
 def _apart(m: Marks, i: list[int], rng: np.random.Generator) -> tuple[str, str]:
-    return (f"How far is the {m.names[i[0]]} from the {m.names[i[1]]} in the picture?",
+    return (f"How far is {m.names[i[0]]} from {m.names[i[1]]} in the picture?",
             _hundredths(float(np.hypot(*(m.middles[i[0]] - m.middles[i[1]])))))
 
 
 def _nearer(m: Marks, i: list[int], rng: np.random.Generator) -> tuple[str, str]:
     d = np.hypot(*(m.middles[i[1:]] - m.middles[i[0]]).T)
-    return (f"Which is nearer to the {m.names[i[0]]} in the picture, the {m.names[i[1]]} or the {m.names[i[2]]}?",
+    return (f"Which is nearer to {m.names[i[0]]} in the picture, {m.names[i[1]]} or {m.names[i[2]]}?",
             m.names[i[1 + int(d.argmin())]])
 
 
 def _larger(m: Marks, i: list[int], rng: np.random.Generator) -> tuple[str, str]:
     area = (m.boxes[i[:2], 2:] - m.boxes[i[:2], :2]).prod(-1)
-    return f"Which is larger in the picture, the {m.names[i[0]]} or the {m.names[i[1]]}?", m.names[i[int(area.argmax())]]
+    return f"Which is larger in the picture, {m.names[i[0]]} or {m.names[i[1]]}?", m.names[i[int(area.argmax())]]
 
 
 # kind: (its share, how many markers it needs, whether it needs boxes, what asks it)
@@ -133,7 +133,7 @@ QUESTIONS: Mapping[str, tuple[float, int, bool, Callable[[Marks, list[int], np.r
     "relation": (2, 2, False, _relation), "apart": (2, 2, False, _apart), "nearer": (2, 3, False, _nearer), "larger": (1, 2, True, _larger),
 }
 
-# %% ../../nbs/train/15_grounding.ipynb #f6635d7e
+# %% ../../nbs/train/15_grounding.ipynb #4974fcf1
 class GroundingQuestions:
     """A sequence of samples: one picture each, 2 to 4 markers, several questions.
 
@@ -186,7 +186,7 @@ class GroundingQuestions:
         kind = "bbox" if boxes else "point"
         record = {"type": "grounding", "image": [picture.path.name]} | {f"{name}_{kind}": [row.tolist()] for name, row in zip(names, at)}
         middles = at if not boxes else (at[:, :2] + at[:, 2:]) / 2
-        marks = Marks(tuple(f"{name} {kind}" for name in names), np.asarray(middles, float), at.astype(float) if boxes else np.empty((0, 4)),
+        marks = Marks(tuple(f"({name} {kind})" for name in names), np.asarray(middles, float), at.astype(float) if boxes else np.empty((0, 4)),
                       tuple(labels))
         return marks, record
 

@@ -24,7 +24,7 @@ from tokenizers.models import BPE
 from torch.nn import functional as F
 from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedTokenizerFast
 
-# %% ../../nbs/train/00_models.ipynb #006e0d1b
+# %% ../../nbs/train/00_models.ipynb #61b19f23
 @dataclass(frozen=True)
 class SmallVLM:
     """The shape of the embedded model (Idefics3: a SigLIP-like tower, a pixel-shuffle connector, a Llama-like text tower).
@@ -58,8 +58,8 @@ class SmallVLM:
                              f"{self.patch_size} x {self.shuffle}")
         for tower in ("vision", "text"):
             width, heads = getattr(self, f"{tower}_width"), getattr(self, f"{tower}_heads")
-            if width % heads:
-                raise ValueError(f"{tower}_width {width} is not a multiple of {tower}_heads {heads}")
+            if width % heads or width % 4:
+                raise ValueError(f"{tower}_width {width} is not a multiple of 4 and of {tower}_heads {heads}")
 
     @property
     def image_tokens(self) -> int:
@@ -94,7 +94,7 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int = 4096, phrases: bool 
         vocab_size=vocabulary, special_tokens=list(SPECIAL_TOKENS), initial_alphabet=alphabet, show_progress=False))
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<|endoftext|>", padding_side="right")
 
-# %% ../../nbs/train/00_models.ipynb #7b3c5432
+# %% ../../nbs/train/00_models.ipynb #e8cb8d12
 def build_processor(spec: SmallVLM, tokenizer: PreTrainedTokenizerFast) -> Any:
     """The processor of the embedded model: text by `tokenizer`, pictures squeezed to `spec.image_size` squared."""
     side = {"longest_edge": spec.image_size}
@@ -114,8 +114,10 @@ def place_waves(side: int, width: int) -> torch.Tensor:
 def build_model(spec: SmallVLM, processor: Any, seed: int = 0) -> torch.nn.Module:
     """The embedded model with random weights drawn from `seed`, in float32.
 
-    The position embedding of the vision tower starts as waves as strong as a patch's own embedding. As noise of deviation 0.02, the
-    usual start, it is drowned by the patches, and in the minutes that a study has the tower never learns where anything is.
+    transformers draws all weights with deviation 0.02, made for widths of a thousand and more. In a model as narrow as this one attention then
+    looks everywhere alike and places are drowned by patches: it stays at what blindness scores for as long as a study has. So
+    a layer's weights are drawn with deviation 1 / sqrt(inputs) (LeCun et al., Efficient BackProp, 1998), and the vision tower's position
+    embedding starts as waves as strong as a patch's own embedding.
     """
     tokenizer = processor.tokenizer
     config = transformers.Idefics3Config(
@@ -128,11 +130,13 @@ def build_model(spec: SmallVLM, processor: Any, seed: int = 0) -> torch.nn.Modul
                          pad_token_id=tokenizer.pad_token_id, bos_token_id=None),
         image_token_id=tokenizer.convert_tokens_to_ids("<image>"), pad_token_id=tokenizer.pad_token_id,
         scale_factor=spec.shuffle, tie_word_embeddings=True)
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
         model = AutoModelForImageTextToText.from_config(config)
-    places = model.model.vision_model.embeddings.position_embedding.weight
-    with torch.no_grad():
+        for name, module in model.named_modules():
+            if isinstance(module, (torch.nn.Linear, torch.nn.Conv2d)) and tower_of(name) != "head":     # the head is the token embedding
+                module.weight.normal_(std=module.weight[0].numel() ** -0.5)
+        places = model.model.vision_model.embeddings.position_embedding.weight
         places.copy_(0.7 * place_waves(spec.image_size // spec.patch_size, spec.vision_width))
     return model
 
