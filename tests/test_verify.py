@@ -153,7 +153,7 @@ def test_shares_no_code_with_the_generator() -> None:
     assert len(modules) >= 7
     for path in modules:
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.ImportFrom) and node.level:                          # nbdev writes imports of the own package relative
+            if isinstance(node, ast.ImportFrom) and node.level:     # nbdev writes our own relative
                 assert node.level == 1 and (node.module or "").startswith("verify_"), f"{path.name}: {ast.unparse(node)}"
             elif isinstance(node, (ast.Import, ast.ImportFrom)):
                 for name in [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module or ""]:
@@ -235,8 +235,8 @@ def permute_ids(folder: Path) -> None:
     path.write_text(json.dumps(document))
 
 
-GROUND_TRUTH = [shift_boxes, negate_axis, negate_two_axes, negate_a_shift, camera_for_world, swap_world_axes, boxes_in_centimetres,
-                depth_times_ten, poses_in_millimetres, reverse_poses, permute_ids]
+GROUND_TRUTH = [shift_boxes, negate_axis, negate_two_axes, negate_a_shift, camera_for_world, swap_world_axes,
+                boxes_in_centimetres, depth_times_ten, poses_in_millimetres, reverse_poses, permute_ids]
 
 
 @pytest.mark.parametrize("mutation", GROUND_TRUTH, ids=lambda f: f.__name__)
@@ -265,7 +265,7 @@ def test_catches_one_shifted_box_where_it_matters_and_only_there(clean: Path, tm
     report = verify(folder, limit=10 ** 6)
     found = {(m.file, m.line) for task in report.tasks.values() for m in task.mismatches}
     named = {(path.relative_to(folder).as_posix(), n) for path, n, r in records(folder)
-             if moved in r["facts"]["objects"] and path.parts[-3] not in ("obj_count", "appearance_order")}   # these need no box
+             if moved in r["facts"]["objects"] and path.parts[-3] not in ("obj_count", "appearance_order")}  # need no box
     assert named and found >= named
     assert {key for key in found - named if not Path(key[0]).parts[-3].startswith("distance_infer_center_oc")} == set()
 
@@ -285,7 +285,8 @@ def test_catches_two_swapped_frames(clean: Path, tmp_path: Path) -> None:
 
 # --------------------------------------------------------------------------------------------------- mutations of the answers
 
-PAIRS = (("left", "right"), ("above", "below"), ("closer", "farther"), ("front", "behind"), ("up", "down"), ("forward", "backward"))
+PAIRS = (("left", "right"), ("above", "below"), ("closer", "farther"), ("front", "behind"), ("up", "down"),
+         ("forward", "backward"))
 OPPOSITE = {a: b for pair in PAIRS for a, b in (pair, pair[::-1])}
 
 
@@ -454,7 +455,8 @@ def climbing_path(record: Record, task: str, format: str) -> bool:
 
 
 ANSWERS = [other_letter, other_digit, other_word, other_colour, yes_for_no, gold_twice, other_given, other_unit, other_name,
-           other_colours, moved_marker, lost_marker, other_object, other_type, lost_image, other_frame, swapped_images, climbing_path]
+           other_colours, moved_marker, lost_marker, other_object,
+           other_type, lost_image, other_frame, swapped_images, climbing_path]
 THINGS: list[dict] = []
 images_of = Path()
 
@@ -508,8 +510,8 @@ def test_broken_lines_are_counted(clean: Path, tmp_path: Path) -> None:
         1 for p, _, _ in records(clean) if p.parts[-3] == "depth_prediction_oc")
 
 
-@pytest.mark.parametrize("name", ["instances.json", "pose/5.txt", "image_instance/5.png", "image_depth/5.png", "image_color/5.jpg",
-                                  "intrinsic/intrinsic_depth.txt"])
+@pytest.mark.parametrize("name", ["instances.json", "pose/5.txt", "image_instance/5.png", "image_depth/5.png",
+                                  "image_color/5.jpg", "intrinsic/intrinsic_depth.txt"])
 @pytest.mark.parametrize("how", ["lost", "broken"])
 def test_missing_evidence_is_not_checkable(clean: Path, tmp_path: Path, name: str, how: str) -> None:
     folder = copy(clean, tmp_path)

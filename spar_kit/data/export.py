@@ -6,8 +6,8 @@
 __all__ = ['WriteError', 'writing', 'write_bytes', 'jpeg', 'png16', 'matrix_text', 'intrinsic_files', 'write_images',
            'describe_instances', 'record_lines']
 
-# %% ../../nbs/data/05_export.ipynb #006013c8
-from collections.abc import Iterator, Mapping, Sequence
+# %% ../../nbs/data/05_export.ipynb #67e3a1b4
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
@@ -80,7 +80,7 @@ def intrinsic_files(scene: Scene) -> tuple[str, ...]:
     """Per frame of the scene, the path of its colour intrinsics inside the scene's folder."""
     return _intrinsics(scene.frames, "color") if scene.frames else ()
 
-# %% ../../nbs/data/05_export.ipynb #fd6acd16
+# %% ../../nbs/data/05_export.ipynb #e3b689ae
 def write_images(scene: Scene, rows: Sequence[int], folder: Path, width: int) -> None:
     """Write the frames `rows` of a scene and its `instances.json` into `folder`, which is created.
 
@@ -102,37 +102,65 @@ def write_images(scene: Scene, rows: Sequence[int], folder: Path, width: int) ->
         frame = scene.frames[row]
         ids = render_ids(scene.surface, raster_camera(frame.color, width), frame.camera_to_world)[1]
         ids[~np.isin(ids, known)] = 0                   # surface that no listed object owns
-        for path, data in ((f"image_color/{frame.index}.jpg", jpeg(frame)),
-                           (f"image_depth/{frame.index}.png", png16(np.clip(np.rint(frame.read_depth() * 1000.0), 0, 65535))),
-                           (f"image_instance/{frame.index}.png", png16(ids)),
-                           (f"pose/{frame.index}.txt", matrix_text(frame.camera_to_world)),
-                           (color[row], matrix_text(frame.color.intrinsics)), (depth[row], matrix_text(frame.depth.intrinsics))):
+        for path, data in (
+            (f"image_color/{frame.index}.jpg", jpeg(frame)),
+            (f"image_depth/{frame.index}.png", png16(np.clip(np.rint(frame.read_depth() * 1000.0), 0, 65535))),
+            (f"image_instance/{frame.index}.png", png16(ids)),
+            (f"pose/{frame.index}.txt", matrix_text(frame.camera_to_world)),
+            (color[row], matrix_text(frame.color.intrinsics)),
+            (depth[row], matrix_text(frame.depth.intrinsics)),
+        ):
             write_bytes(folder / path, data)
 
 
 def describe_instances(scene: Scene) -> dict[str, Any]:
-    """What `instances.json` says: names, floor polygons, and each object's label and upright box; metres, +Z up, yaw in radians."""
+    """What `instances.json` says: names, floor, and each object's label and upright box; metres, +Z up, radians."""
     numbers = lambda values: [round(float(v), 9) for v in values]                                       # noqa: E731
-    return {"scene": scene.name, "source": scene.source, "room_type": scene.room_type, "units": "metres", "up": "+Z",
-            "floor": [[numbers(point) for point in polygon] for polygon in scene.floor],
-            "instances": [{"id": int(i.id), "label": i.label, "center": numbers(i.box.center), "size": numbers(i.box.size),
-                           "yaw": round(float(i.box.yaw), 9)} for i in scene.instances if _is_finite(i.box.center, i.box.size, i.box.yaw)]}
+    return {
+        "scene": scene.name,
+        "source": scene.source,
+        "room_type": scene.room_type,
+        "units": "metres",
+        "up": "+Z",
+        "floor": [[numbers(point) for point in polygon] for polygon in scene.floor],
+        "instances": [
+            {
+                "id": int(i.id),
+                "label": i.label,
+                "center": numbers(i.box.center),
+                "size": numbers(i.box.size),
+                "yaw": round(float(i.box.yaw), 9),
+            }
+            for i in scene.instances
+            if _is_finite(i.box.center, i.box.size, i.box.yaw)
+        ],
+    }
 
 
 def _is_finite(*values: Any) -> bool:
     return all(bool(np.isfinite(v).all()) for v in values)
 
-# %% ../../nbs/data/05_export.ipynb #82950b24
+# %% ../../nbs/data/05_export.ipynb #2477c812
 def record_lines(scene: Scene, facts: Facts, format: str, phrased: Sequence[Phrased], first: int) -> list[bytes]:
     """The lines of one task and format; ids are `<scene>_<n>` with n counting from `first`."""
     task = TASKS[facts.task]
     intrinsics = intrinsic_files(scene)
     used = {int(row) for row in np.unique(facts.frames)} if len(facts) else set()
-    paths = {row: tuple(f"{scene.name}/{kind}/{scene.frames[row].index}.{end}" for kind, end in (
-        ("image_color", "jpg"), ("image_depth", "png"), ("pose", "txt"))) + (f"{scene.name}/{intrinsics[row]}",) for row in used}
+    paths = {
+        row: tuple(
+            f"{scene.name}/{kind}/{scene.frames[row].index}.{end}"
+            for kind, end in (("image_color", "jpg"), ("image_depth", "png"), ("pose", "txt"))
+        )
+        + (f"{scene.name}/{intrinsics[row]}",)
+        for row in used
+    }
     index = {row: scene.frames[row].index for row in used}
-    columns = {name: np.round(np.asarray(values, np.float64), 6).tolist() if np.asarray(values).dtype.kind == "f" else np.asarray(values).tolist()
-               for name, values in facts.numbers.items()}
+    columns = {
+        name: np.round(np.asarray(values, np.float64), 6).tolist()
+        if np.asarray(values).dtype.kind == "f"
+        else np.asarray(values).tolist()
+        for name, values in facts.numbers.items()
+    }
     frames, objects, view = facts.frames.tolist(), facts.objects.tolist(), facts.view.tolist()
     marks = facts.marks.tolist() if facts.marks is not None else None
     lines = []
@@ -145,8 +173,15 @@ def record_lines(scene: Scene, facts: Facts, format: str, phrased: Sequence[Phra
             "depth": [p[1] for p in images], "pose": [p[2] for p in images], "intrinsic": [p[3] for p in images]}
         if task.markers and marks is not None:
             _add_marks(record, task.markers, task.views, marks[row], view[row])
-        record["facts"] = {"task": task.name, "format": format, "objects": objects[row], "frames": [index[f] for f in frames[row]], "view": view[row],
-                           **{name: column[row] for name, column in columns.items()}, **extra}
+        record["facts"] = {
+            "task": task.name,
+            "format": format,
+            "objects": objects[row],
+            "frames": [index[f] for f in frames[row]],
+            "view": view[row],
+            **{name: column[row] for name, column in columns.items()},
+            **extra,
+        }
         lines.append(to_line(record))
     return lines
 

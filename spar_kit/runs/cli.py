@@ -230,14 +230,14 @@ def doctor() -> None:
     if any(finding.ok is False for finding in findings):
         raise typer.Exit(1)
 
-# %% ../../nbs/runs/90_cli.ipynb #8bbd0846
+# %% ../../nbs/runs/90_cli.ipynb #2cebfcaa
 def main(arguments: Sequence[str] | None = None) -> None:
     """The entry point `spar`. Always leaves by SystemExit: 0 fine, 1 found something wrong, 2 bad input, 130 interrupted."""
     from spar_kit.scenes.scene import SceneError
 
     def leave(code: int, message: str) -> None:
         if os.environ.get("SPAR_DEBUG"):
-            raise  # noqa: PLE0704  (called from an except block)
+            raise
         print("spar: " + " ".join(message.split()), file=sys.stderr)
         raise SystemExit(code) from None
 

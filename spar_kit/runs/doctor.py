@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['LAYERS', 'Finding', 'packages', 'open3d', 'version_of_module', 'gpu', 'machine', 'examine']
 
-# %% ../../nbs/runs/30_doctor.ipynb #148a9e91
+# %% ../../nbs/runs/30_doctor.ipynb #2f31e107
 import ctypes.util
 import importlib
 import os
@@ -13,7 +13,7 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable
+
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -35,12 +35,11 @@ class Finding:
     ok: bool | None = True
     remedy: str = ""
 
-# %% ../../nbs/runs/30_doctor.ipynb #a6be8ef8
+# %% ../../nbs/runs/30_doctor.ipynb #38209cd9
 LAYERS = {"core": ("numpy", "pandas", "pyarrow", "pillow", "scipy", "scikit-learn", "numba", "plotly", "pydantic", "papermill", "nbconvert", "jupyterlab"),
           "train": ("torch", "transformers", "peft", "accelerate", "bitsandbytes"),
           "cluster": ("distributed",),
           "dev": ("nbdev", "pytest", "ruff", "mypy", "import-linter", "playwright")}
-
 
 def packages() -> list[Finding]:
     """The installed versions, layer by layer."""
@@ -57,9 +56,8 @@ def packages() -> list[Finding]:
         out.append(Finding(f"packages ({layer})", text, True if not missing else False if layer == "core" else None, remedy))
     return out
 
-# %% ../../nbs/runs/30_doctor.ipynb #44ed2835
+# %% ../../nbs/runs/30_doctor.ipynb #2459ae1a
 _LIBRARIES = {"usb-1.0": "libusb-1.0-0", "GL": "libgl1", "EGL": "libegl1", "X11": "libx11-6", "udev": "libudev1", "gomp": "libgomp1"}
-
 
 def open3d() -> Finding:
     """Whether Open3D can be imported: it loads system libraries that a bare server lacks."""
@@ -70,7 +68,6 @@ def open3d() -> Finding:
         if missing:
             return Finding("Open3D", f"cannot load: {error}", False, f"sudo apt-get install -y --no-install-recommends {' '.join(missing)}")
         return Finding("Open3D", f"cannot be imported: {error}", False, "pip install -e .")
-
 
 def version_of_module(name: str) -> str:
     """Imports a module and returns its `__version__`."""
@@ -100,7 +97,7 @@ def gpu() -> list[Finding]:
         out.append(Finding("torch", f"{torch.__version__} on the CPU, {torch.get_num_threads()} threads"))
     return out
 
-# %% ../../nbs/runs/30_doctor.ipynb #cb8850db
+# %% ../../nbs/runs/30_doctor.ipynb #7451cbc5
 def machine() -> list[Finding]:
     """Python, cores, memory and disk, against what the demo needs."""
     import psutil
@@ -113,7 +110,6 @@ def machine() -> list[Finding]:
             Finding("memory", f"{memory.available / 2**30:.1f} of {memory.total / 2**30:.1f} GiB free", memory.available > 4 * 2**30 or None,
                     "" if memory.available > 4 * 2**30 else "the demo needs up to 6 GiB"),
             Finding("disk here", f"{disk.free / 2**30:.1f} GiB free", disk.free > 2 * 2**30, "" if disk.free > 2 * 2**30 else "a run of the demo writes up to 1 GiB")]
-
 
 def examine() -> list[Finding]:
     """Everything, in the order in which it is printed."""

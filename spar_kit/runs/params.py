@@ -6,7 +6,7 @@
 __all__ = ['ParamsError', 'read_yaml', 'explain', 'Parameter', 'notebook_parameters', 'check_values', 'Step', 'Plan',
            'parse_setting', 'load_plan']
 
-# %% ../../nbs/runs/00_params.ipynb #7c38352c
+# %% ../../nbs/runs/00_params.ipynb #9fe15c45
 import ast
 import json
 import re
@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, Union
+from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError, create_model
@@ -103,7 +103,7 @@ def explain(error: ValidationError, path: Path | str, lines: Mapping[tuple[str, 
     line = next((lines[loc[:n]] for n in range(len(loc), 0, -1) if loc[:n] in lines), None)
     return ParamsError(message + (f" (and {more} more)" if more else ""), path, line, ".".join(loc))
 
-# %% ../../nbs/runs/00_params.ipynb #595dcf9c
+# %% ../../nbs/runs/00_params.ipynb #2f9b6606
 @dataclass(frozen=True)
 class Parameter:
     """One line of a notebook's `parameters` cell."""
@@ -123,7 +123,7 @@ def _type_of(node: ast.expr) -> Any:
     if isinstance(node, ast.Constant) and node.value is None:
         return type(None)
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
-        return Union[_type_of(node.left), _type_of(node.right)]
+        return _type_of(node.left) | _type_of(node.right)
     if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name):
         inner = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
         if node.value.id == "list" and len(inner) == 1:

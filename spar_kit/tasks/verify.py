@@ -92,7 +92,7 @@ class Report:
         return (f"{self.checked:,} records checked, {self.mismatched:,} mismatched, {self.not_checkable:,} not checkable"
                 f"{f', {len(self.problems)} problems with the data set' if self.problems else ''} ({self.seconds:.1f} s)")
 
-# %% ../../nbs/tasks/80_verify.ipynb #4310aac6
+# %% ../../nbs/tasks/80_verify.ipynb #6d612fc3
 DERIVE = {**ONE_VIEW, **VIEWS, **VIDEO}
 
 
@@ -147,7 +147,7 @@ def check_scene(images: Path, scene: str, rows: list[Row], root: Path, rules: Ru
                 report.not_checkable[str(missing)] += 1
             except Wrong as wrong:
                 _count(report, Mismatch(file, number, str(record.get("id")), str(wrong)), limit)
-            except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:       # a field of another kind
+            except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:    # a field of another kind
                 reason = f"cannot be read: {type(error).__name__}: {error}"[:200]
                 _count(report, Mismatch(file, number, str(record.get("id")), reason), limit)
     finally:
@@ -162,7 +162,7 @@ def _count(report: TaskReport, mismatch: Mismatch, limit: int) -> None:
     if len(report.mismatches) < limit:
         report.mismatches.append(mismatch)
 
-# %% ../../nbs/tasks/80_verify.ipynb #a7f433fd
+# %% ../../nbs/tasks/80_verify.ipynb #9428a35d
 def verify(folder: Path | str, *, workers: int = 1, sample: int | None = None, limit: int = 20,
            progress: Callable[[int, int], None] | None = None) -> Report:
     """Derive every answer of a data set again from the files in its folder.
@@ -202,7 +202,8 @@ def verify(folder: Path | str, *, workers: int = 1, sample: int | None = None, l
                 add(future.result(), waiting[future])
     for task in report.tasks.values():
         task.mismatches = sorted(task.mismatches, key=lambda m: (m.file, m.line))[:limit]
-    report.tasks = {name: report.tasks[name] for name in (*FORMS, *sorted(report.tasks.keys() - FORMS.keys())) if name in report.tasks}
+    order = (*FORMS, *sorted(report.tasks.keys() - FORMS.keys()))
+    report.tasks = {name: report.tasks[name] for name in order if name in report.tasks}
     report.seconds = time.perf_counter() - started
     return report
 

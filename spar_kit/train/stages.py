@@ -33,7 +33,7 @@ from .models import (SmallVLM, build_model, build_processor, count_parameters, l
                                    save_model, train_tokenizer)
 from .qlora import LoraParams, attach_lora, gradient_norms
 
-# %% ../../nbs/train/30_stages.ipynb #05775e5a
+# %% ../../nbs/train/30_stages.ipynb #8a2c7025
 @dataclass(frozen=True)
 class StageParams:
     """One stage.
@@ -56,7 +56,7 @@ class StageParams:
     save_every: int = 250
     log_every: int = 25
     turns: int = 6
-    naming: float = 1.0
+    naming: float = 0.0
 
 
 @dataclass(frozen=True)
