@@ -12,7 +12,16 @@ from PIL import Image
 from spar_kit.train import stages
 from spar_kit.train.collate import Collator, Pictures, Sample, messages, plan_batches, sample_from_record, supervised_text
 from spar_kit.train.grounding import GroundingQuestions, read_seen
-from spar_kit.train.models import SmallVLM, build_model, build_processor, linear_counts, load_model, save_model, tower_of, train_tokenizer
+from spar_kit.train.models import (
+    SmallVLM,
+    build_model,
+    build_processor,
+    linear_counts,
+    load_model,
+    save_model,
+    tower_of,
+    train_tokenizer,
+)
 from spar_kit.train.qlora import LoraParams, adapted_layers, attach_lora, gradient_norms
 from spar_kit.train.stages import StageParams, TrainParams, answer_loss
 

@@ -5,22 +5,22 @@
 # %% auto #0
 __all__ = ['app', 'Split', 'generate', 'verify', 'train', 'evaluate', 'score', 'sweep', 'report', 'doctor', 'main']
 
-# %% ../../nbs/runs/90_cli.ipynb #bd2f4c7a
+# %% ../../nbs/runs/90_cli.ipynb #cde1c115
 import os
 import sys
 from collections.abc import Sequence
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-# %% ../../nbs/runs/90_cli.ipynb #9a4a6323
+# %% ../../nbs/runs/90_cli.ipynb #ec7fb5ec
 app = typer.Typer(name="spar", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown",
                   help="From 3D scenes to spatial questions, a tuned vision-language model and a report. Each command explains itself: **spar COMMAND --help**.")
 
 
-class Split(str, Enum):
+class Split(StrEnum):
     train = "train"
     val = "val"
 

@@ -76,7 +76,7 @@ def _smooth(points: NDArray, distance: NDArray, low: NDArray, clearance: float) 
         points = np.where((clearance_at(mean, distance, low) > clearance)[:, None], mean, points)
     return points
 
-# %% ../../nbs/scenes/23_camera_path.ipynb #ba66bc45
+# %% ../../nbs/scenes/23_camera_path.ipynb #103c4363
 def gaze(house: House, way: NDArray, rng: np.random.Generator, fov: float = 65.0,
          max_turn: float = 20.0) -> NDArray[np.float64]:
     """The heading (M,) in radians at each point (M, 2) of the way: furniture at 1 to 5 m in view, a slow sweep round, no jerks.
@@ -124,8 +124,7 @@ def _walls_between(house: House, way: NDArray, things: NDArray) -> NDArray[np.bo
     high = np.array([[r.x1 + .1, r.y1 + .1] for r in house.rooms])
 
     def inside(points: NDArray) -> NDArray[np.bool_]:
-        within: NDArray[np.bool_] = np.logical_and(points[..., None, :] >= low, points[..., None, :] <= high).all(-1)
-        return within
+        return np.minimum(points[..., None, :] - low, high - points[..., None, :]).min(-1) >= 0
     return np.logical_not((inside(way)[:, None] & inside(things)).any(-1))
 
 

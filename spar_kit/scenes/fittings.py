@@ -164,7 +164,7 @@ def fireplace(w: float, d: float, h: float, look: Look) -> Form:
                        (.2, -.02 + .06 * k, .09 + .04 * k), .045) for k in range(3))],
                 [Top(-w / 2 + .05, w / 2 - .05, -d / 2 + .03, d / 2 - .04, h)])
 
-# %% ../../nbs/scenes/12_fittings.ipynb #fea8c24f
+# %% ../../nbs/scenes/12_fittings.ipynb #215adeec
 def framed(w: float, d: float, h: float, look: Look, kind: str = "picture") -> Form:
     """A panel in a frame that hangs on the wall: "picture", "mirror" or "whiteboard" (with a pen tray)."""
     b = .02 if kind == "whiteboard" else min(.05, .07 * w)
@@ -210,7 +210,8 @@ def door(w: float, d: float, h: float, look: Look) -> Form:
     leaf_w = w / 2 - f
     parts = [box(look.second, (-w / 2, -d / 2, 0), (-w / 2 + f, d / 2 - .04, h)),
              box(look.second, (w / 2 - f, -d / 2, 0), (w / 2, d / 2 - .04, h)), box(look.second, (-w / 2, -d / 2, h - f),
-                     (w / 2, d / 2 - .04, h)), box(m, (-leaf_w - .005, -d / 2 + .001, .01), (leaf_w + .005, d / 2 - .06, h - f + .005), 2),
+                     (w / 2, d / 2 - .04, h)),
+             box(m, (-leaf_w - .005, -d / 2 + .001, .01), (leaf_w + .005, d / 2 - .06, h - f + .005), 2),
              box(look.second, (-leaf_w, -d / 2, 0), (leaf_w, d / 2 - .03, .012))]
     rows = [(.12, .42), (.48, .92)] if look.coin() else [(.08, .3), (.36, .58), (.64, .94)]
     columns = [(-.85, .85)] if look.coin() else [(-.85, -.08), (.08, .85)]

@@ -135,10 +135,11 @@ def movement(text: str) -> list[tuple[float, int, str]] | None:
         axes[axis] = (float(part[1]), sign, part[1])
     return [axis for axis in axes if axis is not None]
 
-# %% ../../nbs/tasks/77_verify_text.ipynb #98bfad5a
+# %% ../../nbs/tasks/77_verify_text.ipynb #6e21c852
 _DIRECTIONS = {word: axis for words, axis in {
     "right rightward rightwards": (0, 1), "left leftward leftwards": (0, -1), "up upward upwards": (1, 1),
-    "down downward downwards": (1, -1), "forward forwards ahead": (2, 1), "back backward backwards": (2, -1)}.items() for word in words.split()}
+    "down downward downwards": (1, -1), "forward forwards ahead": (2, 1), "back backward backwards": (2, -1),
+}.items() for word in words.split()}
 _AMOUNT = re.compile(r"(\d+(?:\.\d+)?)[ -]?(met(?:er|re)s?|m\b|degrees?|°)")
 _DIRECTION = re.compile(r"\b(" + "|".join(sorted(_DIRECTIONS, key=len, reverse=True)) + r")\b")
 

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SPECIAL_TOKENS', 'CHAT_TEMPLATE', 'Tower', 'VISION', 'CONNECTOR', 'Quantize', 'SmallVLM', 'train_tokenizer',
-           'build_processor', 'place_waves', 'build_model', 'count_parameters', 'tower_of', 'linear_counts',
+           'tower_of', 'linear_counts', 'build_processor', 'place_waves', 'build_model', 'count_parameters',
            'image_only', 'load_processor', 'default_dtype', 'nf4_config', 'load_model', 'model_card', 'save_model']
 
 # %% ../../nbs/train/00_models.ipynb #7bc7473e
@@ -94,6 +94,32 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int = 4096, phrases: bool 
         vocab_size=vocabulary, special_tokens=list(SPECIAL_TOKENS), initial_alphabet=alphabet, show_progress=False))
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<|endoftext|>", padding_side="right")
 
+# %% ../../nbs/train/00_models.ipynb #7d1617e1
+Tower = Literal["text", "vision", "connector", "head"]
+VISION = r"(?:visual|vision_model|vision_tower|vision_encoder)"
+CONNECTOR = r"(?:connector|multi_modal_projector|merger|modality_projection|mlp1)"
+
+
+def tower_of(name: str) -> Tower:
+    """Which part of a vision-language model the module with this dotted name belongs to."""
+    parts = name.split(".")
+    if any(re.fullmatch(CONNECTOR, part) for part in parts):
+        return "connector"
+    if any(re.fullmatch(VISION, part) for part in parts):
+        return "vision"
+    return "head" if parts[-1] in ("lm_head", "embed_out") or "lm_head" in parts else "text"
+
+
+def linear_counts(model: torch.nn.Module) -> dict[str, dict[str, int]]:
+    """Linear layers per tower: {"text": {"all": 28, "4-bit": 28}, ...}."""
+    counts: dict[str, dict[str, int]] = {}
+    for name, module in model.named_modules():
+        if isinstance(module, torch.nn.Linear) and "lora_" not in name:
+            row = counts.setdefault(tower_of(name), {"all": 0, "4-bit": 0})
+            row["all"] += 1
+            row["4-bit"] += type(module).__name__ == "Linear4bit"
+    return counts
+
 # %% ../../nbs/train/00_models.ipynb #e8cb8d12
 def build_processor(spec: SmallVLM, tokenizer: PreTrainedTokenizerFast) -> Any:
     """The processor of the embedded model: text by `tokenizer`, pictures squeezed to `spec.image_size` squared."""
@@ -144,32 +170,6 @@ def build_model(spec: SmallVLM, processor: Any, seed: int = 0) -> torch.nn.Modul
 def count_parameters(model: torch.nn.Module) -> int:
     """Parameters, shared ones once. A 4-bit weight holds two to the byte and is counted in full."""
     return sum(2 * p.numel() if p.dtype == torch.uint8 else p.numel() for p in model.parameters())
-
-# %% ../../nbs/train/00_models.ipynb #7d1617e1
-Tower = Literal["text", "vision", "connector", "head"]
-VISION = r"(?:visual|vision_model|vision_tower|vision_encoder)"
-CONNECTOR = r"(?:connector|multi_modal_projector|merger|modality_projection|mlp1)"
-
-
-def tower_of(name: str) -> Tower:
-    """Which part of a vision-language model the module with this dotted name belongs to."""
-    parts = name.split(".")
-    if any(re.fullmatch(CONNECTOR, part) for part in parts):
-        return "connector"
-    if any(re.fullmatch(VISION, part) for part in parts):
-        return "vision"
-    return "head" if parts[-1] in ("lm_head", "embed_out") or "lm_head" in parts else "text"
-
-
-def linear_counts(model: torch.nn.Module) -> dict[str, dict[str, int]]:
-    """Linear layers per tower: {"text": {"all": 28, "4-bit": 28}, ...}."""
-    counts: dict[str, dict[str, int]] = {}
-    for name, module in model.named_modules():
-        if isinstance(module, torch.nn.Linear) and "lora_" not in name:
-            row = counts.setdefault(tower_of(name), {"all": 0, "4-bit": 0})
-            row["all"] += 1
-            row["4-bit"] += type(module).__name__ == "Linear4bit"
-    return counts
 
 # %% ../../nbs/train/00_models.ipynb #0ddd3e4a
 def image_only(cls: type) -> type:
