@@ -18,7 +18,7 @@ from .score import answer_kind
 from .text_model import Question, constant_answers, read_question, text_answers
 from ..data.records import read_records
 
-# %% ../../nbs/bench/20_blind.ipynb #6b093e2d
+# %% ../../nbs/bench/20_blind.ipynb #b11e92d9
 def blind_predictions(data: Path | str, out: Path | str, *, train: Path | str | None = None, train_split: str = "train", split: str = "val", tasks: str = "all",
                       formats: str = "fill,select,judge", limit: int | None = None, most: int = 1500, seed: int = 0,
                       progress: bool = False) -> dict[str, Path]:
@@ -45,10 +45,10 @@ def blind_predictions(data: Path | str, out: Path | str, *, train: Path | str | 
             answers[name] |= {item.key: text for item, text in zip(held, said)}
     out.mkdir(parents=True, exist_ok=True)
     files = {}
-    for name, said in answers.items():
+    for name, texts in answers.items():
         files[name] = out / f"blind_{name}.jsonl"
         rows = (dict(id=i.sample.id, task=i.sample.task, format=i.sample.format, source=i.source, scene=i.scene, question=i.sample.turns[0][0],
-                     answer=i.sample.turns[0][1], prediction=said[i.key]) for i in items)
+                     answer=i.sample.turns[0][1], prediction=texts[i.key]) for i in items)
         half = files[name].with_suffix(".partial")
         half.write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in rows))
         half.replace(files[name])

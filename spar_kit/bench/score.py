@@ -8,9 +8,9 @@ __all__ = ['THRESHOLDS', 'Kind', 'LONGEST', 'AXES', 'COLUMNS', 'relative_accurac
            'read_size', 'read_name', 'answer_kind', 'Score', 'box_iou', 'score_item', 'read_rows', 'score_rows',
            'score_file', 'summarise', 'overall', 'report']
 
-# %% ../../nbs/bench/00_score.ipynb #bbe90d61
+# %% ../../nbs/bench/00_score.ipynb #854b5658
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -191,7 +191,7 @@ def _camera_score(found: Sequence[float], true: Sequence[float]) -> float:
     off = float(np.hypot(found[0] - true[0], found[1] - true[1])) / 1000
     return (relative_accuracy(off) + mean_relative_accuracy(found[2], true[2])) / 2
 
-# %% ../../nbs/bench/00_score.ipynb #4edc9334
+# %% ../../nbs/bench/00_score.ipynb #e6602362
 def score_item(task: str, answer: str, prediction: str, format: str | None = None) -> Score:
     """Score one prediction.
 
@@ -202,13 +202,14 @@ def score_item(task: str, answer: str, prediction: str, format: str | None = Non
         format: "fill", "select", "sentence", "judge" where it is known.
     """
     prediction, answer = str(prediction), str(answer)
-    kind = answer_kind(answer)
-    if kind == "sentence" or format == "sentence":
-        kind = _comparable(answer)
-        if kind is None:
-            return Score(None, "", "")
+    stated: Kind | None = answer_kind(answer)
+    if stated == "sentence" or format == "sentence":
+        stated = _comparable(answer)
+    if stated is None:
+        return Score(None, "", "")
+    kind: Kind = stated
     last = TASKS[task].views != "single" if task in TASKS else False
-    readers = {"letter": read_letter, "judge": read_judge, "number": lambda text: read_number(text, last), "name": read_name, "box": read_box,
+    readers: dict[str, Callable[[str], Any]] = {"letter": read_letter, "judge": read_judge, "number": lambda text: read_number(text, last), "name": read_name, "box": read_box,
                "camera": read_camera, "size": read_size, "movement": read_movement}
     true, found = readers[kind](answer), readers[kind](prediction)
     metric = {"letter": "accuracy", "judge": "accuracy", "name": "accuracy", "box": "iou"}.get(kind, "mra")

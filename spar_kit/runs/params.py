@@ -19,7 +19,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError, create_model
 
-# %% ../../nbs/runs/00_params.ipynb #c5d8ee38
+# %% ../../nbs/runs/00_params.ipynb #e0e52783
 class ParamsError(ValueError):
     """A parameter file that cannot be used. The message is one line and names the file, the line and the field."""
 
@@ -31,7 +31,7 @@ class ParamsError(ValueError):
 class _Loader(yaml.SafeLoader):
     """SafeLoader with the scalars of YAML 1.2's core schema: true and false only, no octals, 1e-3 is a number."""
 
-    yaml_implicit_resolvers = {}
+    yaml_implicit_resolvers: dict[str, Any] = {}
 
 
 for _tag, _pattern, _first in (

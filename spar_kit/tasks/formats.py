@@ -97,7 +97,7 @@ def _shapes() -> dict[str, Shape]:
 
 SHAPES: Mapping[str, Shape] = _shapes()
 
-# %% ../../nbs/tasks/71_formats.ipynb #e308f62a
+# %% ../../nbs/tasks/71_formats.ipynb #ce618143
 def phrase(
     facts: Facts, format: Format, labels: Mapping[int, str], rng: np.random.Generator, *, words: Words | None = None
 ) -> list[Phrased]:
@@ -164,9 +164,9 @@ def _answers(format: Format, content: Content, said: Wording, rng: np.random.Gen
         return content.answers
     draws = rng.random((len(content.rows), 4)).tolist()
     if content.facing:
-        return [_moments(said, *row) for row in zip(content.spoken, content.case, content.facing, draws)]
+        return [_moments(said, *row) for row in zip(content.spoken, content.case, content.facing, draws)]  # type: ignore[arg-type]
     pool = said.sentence[""]
-    return [pool[int(draw[0] * len(pool))].format_map(fields) for draw, fields in zip(draws, content.spoken)]
+    return [pool[int(draw[0] * len(pool))].format_map(fields) for draw, fields in zip(draws, content.spoken)]  # type: ignore[arg-type]
 
 
 def _moments(

@@ -92,7 +92,7 @@ class Report:
         return (f"{self.checked:,} records checked, {self.mismatched:,} mismatched, {self.not_checkable:,} not checkable"
                 f"{f', {len(self.problems)} problems with the data set' if self.problems else ''} ({self.seconds:.1f} s)")
 
-# %% ../../nbs/tasks/80_verify.ipynb #6d612fc3
+# %% ../../nbs/tasks/80_verify.ipynb #6f791d63
 DERIVE = {**ONE_VIEW, **VIEWS, **VIDEO}
 
 
@@ -128,8 +128,10 @@ def check_scene(images: Path, scene: str, rows: list[Row], root: Path, rules: Ru
         rules: the thresholds in force.
         limit: at most this many mismatches are listed per task.
     """
-    folder, found = Folder(images, scene), {}
-    open_file, lines = "", None
+    folder = Folder(images, scene)
+    found: dict[str, TaskReport] = {}
+    open_file: str = ""
+    lines: Any = None
     try:
         for file, number, offset, size in rows:
             if file != open_file:

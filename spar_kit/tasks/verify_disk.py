@@ -159,7 +159,7 @@ def read_image(path: Path) -> NDArray:
     except (OSError, ValueError, SyntaxError) as error:
         raise Unusable(f"{path.parent.name}/{path.name}: cannot be decoded ({type(error).__name__})") from None
 
-# %% ../../nbs/tasks/76_verify_disk.ipynb #65f058fe
+# %% ../../nbs/tasks/76_verify_disk.ipynb #a62a8e4e
 AGREEMENT = 0.7     # share of an object's pixels, or of a frame's objects', that must land in their boxes
 
 
@@ -262,7 +262,7 @@ class Folder:
         depth = read_image(self._file(relative))
         if depth.ndim != 2:
             raise Unusable(f"{relative.partition('/')[2]}: not a single-channel image")
-        return depth.astype(np.float32) / 1000
+        return (depth / 1000).astype(np.float32)
 
     def _placed(self, image: str, depth: str, pose: str, intrinsic: str) -> dict[int, tuple[int, float, float]]:
         return placements(self, image, depth, pose, intrinsic)

@@ -208,7 +208,7 @@ class Item:
         colour = marks[k].partition("_")[0] if k < len(marks) else ""
         return colour if colour in _COLOURS else ""
 
-# %% ../../nbs/tasks/78_verify_item.ipynb #bbf49444
+# %% ../../nbs/tasks/78_verify_item.ipynb #ecf59459
 def open_item(record: Any, task: str, format: str, folder: Folder, rules: Rules) -> Item:
     """A record's form: turns, type, counts and equal frames of its files, facts. Raises Wrong naming the field, Unusable for a
     missing file.
@@ -247,7 +247,7 @@ _PATHS = ("image", "depth", "pose", "intrinsic")
 
 
 def _check_files(record: Mapping[str, Any], facts: Mapping[str, Any], folder: Folder, form: Form) -> int:
-    lists = [record.get(key) for key in _PATHS]
+    lists: list[Any] = [record.get(key) for key in _PATHS]
     for key, paths in zip(_PATHS, lists):
         if not isinstance(paths, list):
             raise Wrong(f"{key}: not a list of paths")

@@ -63,7 +63,7 @@ def between(item: Item, j: int, k: int) -> float:
     """Distance between the centres of two objects, metres."""
     return length(minus(item.thing(j).center, item.thing(k).center))
 
-# %% ../../nbs/tasks/79b_verify_tasks.ipynb #fc1065c1
+# %% ../../nbs/tasks/79b_verify_tasks.ipynb #b22a379e
 def given_depth(item: Item) -> float:
     """The red object's depth: the one number in the question must be it, rounded."""
     given = depth_of(item, 0)
@@ -103,7 +103,7 @@ def spatial_volume_infer(item: Item) -> Answer:
     sides = max(x, y), min(x, y), z
     stated(item, "size", sides)
     check_units(item, "cm")
-    return Size(tuple(100 * s for s in sides))
+    return Size((100 * sides[0], 100 * sides[1], 100 * sides[2]))
 
 # %% ../../nbs/tasks/79b_verify_tasks.ipynb #d0fcca80
 def position_matching(item: Item) -> Answer:

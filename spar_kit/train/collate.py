@@ -6,8 +6,8 @@
 __all__ = ['Sample', 'sample_from_record', 'samples_from_records', 'Pictures', 'messages', 'Collator', 'supervised_text',
            'show_supervised', 'token_lengths', 'plan_batches']
 
-# %% ../../nbs/train/10_collate.ipynb #7740df8a
-from collections.abc import Callable, Iterator, Mapping, Sequence
+# %% ../../nbs/train/10_collate.ipynb #c2f718c2
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any

@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['COLORS', 'GRID', 'Depths', 'marker_targets', 'image_features', 'marker_loss', 'open_eyes']
 
-# %% ../../nbs/train/12_eyes.ipynb #7cd03b13
+# %% ../../nbs/train/12_eyes.ipynb #5902e9cc
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -81,8 +81,8 @@ def marker_loss(read: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor,
     errors = ((read[..., 1:] - target[..., 1:]).abs() * there[..., None]).sum((0, 1, 2)) / there.sum().clamp(min=1)
     return F.binary_cross_entropy_with_logits(read[..., 0], there) + errors.sum(), errors.detach()
 
-# %% ../../nbs/train/12_eyes.ipynb #dc8a8ea1
-def open_eyes(model: Any, pages: Sequence[Sample], pictures: Pictures, *, steps: int, batch: int, learning_rate: float, warmup: float = 0.05,
+# %% ../../nbs/train/12_eyes.ipynb #af35858d
+def open_eyes(model: Any, pages: Any, pictures: Pictures, *, steps: int, batch: int, learning_rate: float, warmup: float = 0.05,
               checkpoint: Path | None = None, save_every: int = 0, seed: int = 0,
               report: Callable[[int, float, list[float]], None] | None = None) -> None:
     """Train the vision tower and the connector of `model` in place to tell where the markers of `pages` are.
@@ -91,7 +91,7 @@ def open_eyes(model: Any, pages: Sequence[Sample], pictures: Pictures, *, steps:
     interrupted.
 
     Args:
-        pages: samples of one picture each with marker fields; their depth images lie beside the colour images.
+        pages: `pages[k]` is a sample of one picture with marker fields; their depth images lie beside the colour images.
         checkpoint: a file to continue from and to save to every `save_every` steps.
         report: called with (step, loss, errors of x, y, width, height, log depth) after each step.
     """

@@ -133,7 +133,7 @@ QUESTIONS: Mapping[str, tuple[float, int, bool, Callable[[Marks, list[int], np.r
     "relation": (2, 2, False, _relation), "apart": (2, 2, False, _apart), "nearer": (2, 3, False, _nearer), "larger": (1, 2, True, _larger),
 }
 
-# %% ../../nbs/train/15_grounding.ipynb #4974fcf1
+# %% ../../nbs/train/15_grounding.ipynb #3acac1da
 class GroundingQuestions:
     """A sequence of samples: one picture each, 2 to 4 markers, several questions.
 
@@ -159,7 +159,8 @@ class GroundingQuestions:
         picture = self.seen[int(rng.integers(len(self.seen)))]
         boxes = bool(rng.integers(2))
         marks, record = self._mark(picture, boxes, rng)
-        kinds, turns = list(QUESTIONS), []
+        kinds = list(QUESTIONS)
+        turns: list[tuple[str, str]] = []
         while len(turns) < self.turns:
             _, needs, box, ask = QUESTIONS[kinds[int(rng.choice(len(kinds), p=self.shares / self.shares.sum()))]]
             if needs <= len(marks.names) and (boxes or not box):

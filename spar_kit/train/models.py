@@ -7,11 +7,10 @@ __all__ = ['SPECIAL_TOKENS', 'CHAT_TEMPLATE', 'Tower', 'VISION', 'CONNECTOR', 'Q
            'tower_of', 'linear_counts', 'build_processor', 'place_waves', 'build_model', 'count_parameters',
            'image_only', 'load_processor', 'default_dtype', 'nf4_config', 'load_model', 'model_card', 'save_model']
 
-# %% ../../nbs/train/00_models.ipynb #7bc7473e
+# %% ../../nbs/train/00_models.ipynb #8e2805ec
 import json
 import math
 import re
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,7 +119,7 @@ def linear_counts(model: torch.nn.Module) -> dict[str, dict[str, int]]:
             row["4-bit"] += type(module).__name__ == "Linear4bit"
     return counts
 
-# %% ../../nbs/train/00_models.ipynb #e8cb8d12
+# %% ../../nbs/train/00_models.ipynb #bbb0dca6
 def build_processor(spec: SmallVLM, tokenizer: PreTrainedTokenizerFast) -> Any:
     """The processor of the embedded model: text by `tokenizer`, pictures squeezed to `spec.image_size` squared."""
     side = {"longest_edge": spec.image_size}
@@ -146,7 +145,8 @@ def build_model(spec: SmallVLM, processor: Any, seed: int = 0) -> torch.nn.Modul
     embedding starts as waves as strong as a patch's own embedding.
     """
     tokenizer = processor.tokenizer
-    config = transformers.Idefics3Config(
+    make: Any = transformers.Idefics3Config            # its generated signature leaves out what its base class takes
+    config = make(
         vision_config=dict(hidden_size=spec.vision_width, intermediate_size=3 * spec.vision_width, num_hidden_layers=spec.vision_layers,
                            num_attention_heads=spec.vision_heads, image_size=spec.image_size, patch_size=spec.patch_size),
         text_config=dict(model_type="llama", vocab_size=len(tokenizer), hidden_size=spec.text_width,
@@ -203,7 +203,7 @@ def load_processor(name: str | Path, trust_remote_code: bool = False) -> Any:
             raise ValueError(f"{name}: no processor could be loaded: {str(error).strip().splitlines()[0]}") from error
         return image_only(cls).from_pretrained(str(name))  # type: ignore[attr-defined]
 
-# %% ../../nbs/train/00_models.ipynb #fb050a4b
+# %% ../../nbs/train/00_models.ipynb #9b23f353
 Quantize = Literal["none", "nf4"]
 
 
@@ -225,7 +225,7 @@ def nf4_config(towers: Iterable[str] = ("text",), dtype: torch.dtype | None = No
                                            bnb_4bit_compute_dtype=dtype or default_dtype(), llm_int8_skip_modules=skip)
 
 
-def _settle_4bit(model: torch.nn.Module, towers: Iterable[str]) -> None:
+def _settle_4bit(model: Any, towers: Iterable[str]) -> None:
     for module in model.modules():
         if type(module).__name__ == "Linear4bit":
             module.support_avx512bf16_for_cpu = False

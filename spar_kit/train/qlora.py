@@ -5,9 +5,7 @@
 # %% auto #0
 __all__ = ['LoraParams', 'adapted_layers', 'attach_lora', 'gradient_norms', 'merge_adapter']
 
-# %% ../../nbs/train/20_qlora.ipynb #96492abc
-import json
-from collections.abc import Mapping
+# %% ../../nbs/train/20_qlora.ipynb #2ae59a6d
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,7 @@ import torch
 
 from .models import Quantize, Tower, load_model, load_processor, model_card, save_model, tower_of
 
-# %% ../../nbs/train/20_qlora.ipynb #e408a51e
+# %% ../../nbs/train/20_qlora.ipynb #4794c350
 @dataclass(frozen=True)
 class LoraParams:
     """The adapter.
@@ -31,7 +29,7 @@ class LoraParams:
         embeddings: train the word embeddings too, in full.
     """
     rank: int = 16
-    alpha: float = 32
+    alpha: float = 32.0
     dropout: float = 0.0
     towers: tuple[Tower, ...] = ("text", "vision", "connector")
     quantize: Quantize = "nf4"
@@ -61,7 +59,8 @@ def attach_lora(model: Any, params: LoraParams, seed: int = 0, checkpointing: bo
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         model.enable_input_require_grads()
     words = next(name for name, module in model.named_modules() if module is model.get_input_embeddings())
-    config = LoraConfig(r=params.rank, lora_alpha=params.alpha, lora_dropout=params.dropout, target_modules=adapted_layers(model, params),
+    make: Any = LoraConfig                             # typed for whole numbers, takes any alpha
+    config = make(r=params.rank, lora_alpha=params.alpha, lora_dropout=params.dropout, target_modules=adapted_layers(model, params),
                         modules_to_save=[words] if params.embeddings else None, ensure_weight_tying=params.embeddings)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -78,7 +77,7 @@ def gradient_norms(model: torch.nn.Module) -> dict[str, float]:
             squares[tower] = squares.get(tower, 0.0) + norm ** 2
     return {tower: square ** .5 for tower, square in squares.items()}
 
-# %% ../../nbs/train/20_qlora.ipynb #332c16ec
+# %% ../../nbs/train/20_qlora.ipynb #f855b439
 def merge_adapter(adapter: Path, out: Path, base: str = "nf4") -> Path:
     """Write base and adapter as one plain model folder.
 
@@ -94,7 +93,7 @@ def merge_adapter(adapter: Path, out: Path, base: str = "nf4") -> Path:
         raise ValueError(f"base {base!r} is neither 'nf4' nor 'original'")
     card = model_card(adapter)
     stem = card["base"] if Path(card["base"]).is_absolute() or not (adapter / card["base"]).is_dir() else adapter / card["base"]
-    quantize = card.get("quantize", "none") if base == "nf4" else "none"
+    quantize: Quantize = card.get("quantize", "none") if base == "nf4" else "none"
     model, _ = load_model(stem, quantize=quantize, towers=card.get("towers"))
     if quantize == "nf4":
         model = model.dequantize()

@@ -6,7 +6,7 @@
 __all__ = ['StageParams', 'TrainParams', 'estimate', 'answer_loss', 'naming_loss', 'read_log', 'last_checkpoint', 'train_stage',
            'TrainResult', 'run']
 
-# %% ../../nbs/train/30_stages.ipynb #9a6961fb
+# %% ../../nbs/train/30_stages.ipynb #cb4372dc
 import hashlib
 import json
 import os
@@ -25,7 +25,6 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
-from ..tasks.task import select_tasks
 from .collate import Collator, Pictures, Sample, plan_batches, samples_from_records, supervised_text, token_lengths
 from .eyes import open_eyes
 from .grounding import GroundingQuestions, read_seen
@@ -33,7 +32,7 @@ from .models import (SmallVLM, build_model, build_processor, count_parameters, l
                                    save_model, train_tokenizer)
 from .qlora import LoraParams, attach_lora, gradient_norms
 
-# %% ../../nbs/train/30_stages.ipynb #8a2c7025
+# %% ../../nbs/train/30_stages.ipynb #b479e7a2
 @dataclass(frozen=True)
 class StageParams:
     """One stage.
@@ -130,7 +129,8 @@ def _checked(kind: Any, value: Any, where: str) -> Any:
         if type(value) is not kind:
             raise ValueError(f"{where}: expected {kind.__name__}, got {value!r}")
         return value
-    origin, options = getattr(kind, "__origin__", None), getattr(kind, "__args__", ())
+    origin: Any = getattr(kind, "__origin__", None)
+    options: tuple[Any, ...] = getattr(kind, "__args__", ())
     if origin is tuple:
         if not isinstance(value, (list, tuple)):
             raise ValueError(f"{where}: expected a list, got {value!r}")
@@ -302,7 +302,7 @@ class _StopAfter(TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         control.should_training_stop = state.global_step >= self.steps
 
-# %% ../../nbs/train/30_stages.ipynb #6c507ea8
+# %% ../../nbs/train/30_stages.ipynb #166ad353
 @dataclass(frozen=True)
 class TrainResult:
     """Where a training left what: the model before SPAR, the adapter after it, the log, the summary."""
@@ -408,7 +408,8 @@ def _eyes(params: TrainParams, model: Any, pages: GroundingQuestions, picture: i
     """Warm up the vision tower; log lines as the stages write them. A run that has begun the first stage skips this: its checkpoint has it."""
     if last_checkpoint(checkpoint.parent.parent / "grounding"):
         return
-    stage, losses, begun = params.eyes, [], time.time()
+    stage, begun = params.eyes, time.time()
+    losses: list[float] = []
     bar = tqdm(total=stage.steps, desc="eyes", unit="step", disable=not progress, mininterval=1.0)
 
     def report(step: int, loss: float, errors: list[float]) -> None:
