@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-COMMANDS = ("generate", "verify", "train", "evaluate", "score", "sweep", "report", "doctor")
+COMMANDS = ("generate", "verify", "audit", "gallery", "train", "evaluate", "score", "sweep", "report", "doctor")
 
 
 def spar(*words, cwd=None):
@@ -34,7 +34,8 @@ def test_help_imports_nothing_heavy():
 @pytest.mark.parametrize("words", [
     ["genrate"], ["generate"], ["generate", "synthetic"], ["generate", "synthetic", "--out", "d", "--scenes", "x"], ["generate", "synthetic", "--out", "d", "--scenes", "0"],
     ["generate", "moon:rock", "--out", "d"], ["generate", "scannet:nowhere", "--out", "d"], ["generate", "synthetic", "--out", "d", "--tasks", "depth_predicton_oc"],
-    ["generate", "synthetic", "--out", "d", "--split", "test"], ["verify", "nowhere"], ["verify", "."], ["train", "nowhere.yaml"], ["train", "train.yaml"],
+    ["generate", "synthetic", "--out", "d", "--split", "test"], ["verify", "nowhere"], ["verify", "."], ["audit", "nowhere"], ["audit", "."],
+    ["gallery", "nowhere", "--out", "d"], ["train", "nowhere.yaml"], ["train", "train.yaml"],
     ["evaluate", "m", "--data", "nowhere", "--out", "o"], ["score", "nowhere.jsonl"], ["score", "bad.jsonl"], ["score", "unknown.jsonl"], ["sweep", "nowhere.yaml"],
     ["sweep", "bad.yaml"], ["report", "."], ["report", "nowhere"],
 ])

@@ -11,11 +11,10 @@ from spar_kit.tasks.formats import phrase
 from spar_kit.tasks.options import (
     camera_options,
     letters,
+    mirrored_options,
     numeric_options,
-    observer_options,
     relation_options,
     size_options,
-    with_facing,
 )
 from spar_kit.tasks.strings import map_text, metres, movement_text, movement_words, place_words, plane_words, relation_text
 from spar_kit.tasks.task import IMAGES, TASKS, Facts, random_generator
@@ -39,7 +38,7 @@ def make_facts(task: str, n: int = 40, seed: int = 0) -> Facts:
     t = TASKS[task]
     k = (
         5
-        if task == "distance_infer_center_oo_video"
+        if task in ("distance_infer_center_oo_video", "nav_video")
         else 7
         if task.endswith("map_mv")
         else 4
@@ -87,6 +86,8 @@ def make_facts(task: str, n: int = 40, seed: int = 0) -> Facts:
         numbers["answer"] = rng.uniform(5, 60, n)
     if task.endswith("map_mv"):
         numbers = {"number": rng.integers(3, 8, n), "position": rng.normal(0, 2, (n, 7, 2))}
+    if task == "nav_video":
+        numbers = {"legs": rng.integers(1, 6, n), "turn": rng.choice([-1, 1], (n, 5)) * rng.uniform(15, 170, (n, 5)), "walk": rng.uniform(.5, 4, (n, 5)), "last_turn": rng.uniform(-90, 90, n)}
     objects = rng.permuted(np.tile(np.arange(1, 9), (n, 1)), axis=1)[:, :k]
     return Facts(
         task,
@@ -168,7 +169,7 @@ def test_numeric_options_over_thousands(low, high):
     rng = np.random.default_rng(0)
     exact = rng.uniform(low, high, 3000)
     rows, values, place = numeric_options(exact, rng)
-    assert len(rows) > 2700
+    assert len(rows) > (1800 if high > 3 else 600)
     right = values[np.arange(len(rows)), place]
     assert [metres(v) for v in right] == [metres(v) for v in exact[rows]]
     ordered = np.sort(values, 1)
@@ -206,7 +207,7 @@ def less_or_equal(a, b):
     return ((a == b) | (a == 0)).all(-1)
 
 
-@pytest.mark.parametrize("make, width", [(relation_options, 3), (observer_options, 3)])
+@pytest.mark.parametrize("make, width", [(relation_options, 3), (mirrored_options, 3)])
 def test_relation_options_over_thousands(make, width):
     rng = np.random.default_rng(3)
     true = rng.choice([-1, 0, 1], (4000, width), p=[.35, .2, .45])
@@ -230,19 +231,32 @@ def test_relation_options_over_thousands(make, width):
     assert (best == place)[~half].mean() < .30
 
 
-def test_facing_slots_are_balanced():
+def test_five_slots_give_nothing_away():
     rng = np.random.default_rng(4)
-    true = np.c_[rng.choice([-1, 1], (2000, 3)), rng.choice([-1, 0, 1], (2000, 2), p=[.7, .1, .2])]
-    rows, values, place = relation_options(true[:, :3], rng)
-    full = with_facing(values, place, true[rows], rng)
-    assert (full[np.arange(len(rows)), place] == true[rows]).all()
-    for k in (3, 4):
-        varied = (full[..., k] != full[:, :1, k]).any(1)
-        assert varied.sum() > 50 and abs((true[rows][varied, k] < 0).mean() - .5) < .02
-        assert ((full[varied][..., k] == full[varied][:, :1, k]).sum(1) == 2).all()
+    true = np.c_[rng.choice([-1, 1], (6000, 3)), rng.choice([-1, 0, 1], (6000, 2), p=[.6, .1, .3])]
+    true[true[:, 3] > true[:, 4], 2] = -1                                # what is behind is the nearer one
+    rows, values, place = mirrored_options(true, rng)
+    assert len(rows) > .6 * len(true) and (values[np.arange(len(rows)), place] == true[rows]).all()
     for i in range(4):
         for j in range(4):
-            assert i == j or not less_or_equal(full[:, i], full[:, j]).any()
+            assert i == j or not less_or_equal(values[:, i], values[:, j]).any()
+    code = ((values + 1) * 3 ** np.arange(5)).sum(-1)
+    half = rng.random(len(rows)) < .5
+    table = np.bincount(code[half, place[half]], minlength=243)
+    assert ((table[code] + rng.random(code.shape) * .5).argmax(1) == place)[~half].mean() < .30
+
+
+def test_answers_near_nothing_are_not_always_the_smallest():
+    """Differences crowd at zero; in a set the smallest is right no more often than the others."""
+    rng = np.random.default_rng(8)
+    exact = np.abs(rng.normal(0, 1, 4000))
+    rank, kept = [], 0
+    for part in np.array_split(exact, 50):
+        rows, values, place = numeric_options(part, rng, limits=(0.0, 8.0))
+        kept += len(rows)
+        rank += (np.sort(values, 1) < values[np.arange(len(rows)), place][:, None]).sum(1).tolist()
+    share = np.bincount(rank, minlength=4) / len(rank)
+    assert share.max() < .29 and kept > .5 * len(exact)
 
 
 def test_few_relations_get_options_too():
@@ -257,7 +271,7 @@ def test_size_and_camera_options():
     rng = np.random.default_rng(5)
     sizes = np.sort(np.exp(rng.normal(3.7, .9, (2000, 3))).clip(2, 400))[:, [2, 1, 0]]
     rows, values, place = size_options(sizes, rng)
-    assert len(rows) > 1900 and (values[np.arange(len(rows)), place] == np.floor(sizes[rows] + .5)).all()
+    assert len(rows) > 1500 and (values[np.arange(len(rows)), place] == np.floor(sizes[rows] + .5)).all()
     assert (values > 0).all() and (values[..., 0] >= values[..., 1]).all()
     a, b = values[:, :, None], values[:, None]
     apart = (np.abs(a - b) >= np.maximum(2, .1 * np.minimum(a, b))).any(-1) | np.eye(4, dtype=bool)
@@ -266,16 +280,18 @@ def test_size_and_camera_options():
         points, depths = rng.integers(0, 1001, (n, 2)), rng.uniform(.1, 6, n)
         rows, shown, z, place = camera_options(points, depths, rng)
         assert (
-            len(rows) == n
-            and (shown[np.arange(n), place] == points).all()
+            len(rows) >= (n if n < 4 else .95 * n)
+            and (shown[np.arange(len(rows)), place] == points[rows]).all()
             and (shown >= 0).all()
             and (shown <= 1000).all()
             and (z > 0).all()
         )
         away = np.linalg.norm((shown[:, :, None] - shown[:, None]).astype(float), axis=-1) + 1000 * np.eye(4)
         assert (away >= 100).all()
-    same = (z == z[:, :1]).all(1).mean()
-    assert .4 < same < .6
+    sets = {}
+    for row, at in zip(np.concatenate([shown, 10 * z[..., None]], -1).round(), place):
+        sets.setdefault(tuple(sorted(map(tuple, row.tolist()))), []).append(tuple(row[at]))
+    assert all(sorted(right) == list(options) for options, right in sets.items())       # each member of a set is right once
 
 
 def test_letters_are_balanced_within_strata():
@@ -390,7 +406,7 @@ def test_judge_is_balanced_for_each_claim_and_true():
         slot, sign = extra["claim"]
         assert relation[row, slot] != 0 and (relation[row, slot] == sign) == (answer == "Yes")
         seen.setdefault((slot, sign), []).append(answer == "Yes")
-    assert len(seen) == 6 and all(abs(np.mean(v) - .5) < .02 for v in seen.values())
+    assert len(seen) == 6 and all(abs(np.mean(v) - .5) < .05 for v in seen.values())
 
 
 def test_empty_slots_leave_no_trace():
@@ -428,12 +444,13 @@ def test_labels_cannot_break_a_question():
     assert any("стол 机 (red point)" in text for text in texts)
 
 
-def test_refusals():
+def test_refusals(monkeypatch):
     facts = make_facts("view_change_infer")
     with pytest.raises(ValueError, match="no format 'select'"):
         phrase(facts, "select", LABELS, random_generator(0))
-    with pytest.raises(NotImplementedError, match="nav_video"):
-        phrase(Facts("nav_video", np.zeros((1, 32)), np.zeros((1, 0)), np.zeros((1, 0))), "sentence", {}, random_generator(0))
+    monkeypatch.delitem(CONTENT, "view_change_infer")  # type: ignore[arg-type]
+    with pytest.raises(NotImplementedError, match="view_change_infer"):
+        phrase(facts, "sentence", LABELS, random_generator(0))
     empty = make_facts("depth_prediction_oc", 0)
     assert phrase(empty, "select", LABELS, random_generator(0)) == []
 

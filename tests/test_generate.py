@@ -13,6 +13,7 @@ import numpy as np
 import orjson
 import pytest
 from PIL import Image
+from test_bad_scenes import room
 
 from spar_kit.data import generate as module
 from spar_kit.data.export import WriteError, jpeg, matrix_text
@@ -193,6 +194,34 @@ def test_killed_and_started_again_writes_the_same_bytes(whole, tmp_path, when):
         make(folder, seed=5)
     make(folder)
     assert tree(folder) == tree(whole) and sorted(p.name for p in folder.iterdir()) == ["manifest.json", "spar"]
+
+
+@dataclass(frozen=True)
+class Rooms(Toys):
+    """Rooms in which every task finds something."""
+    def load(self, scene: str) -> Scene:
+        super().load(scene)
+        return room(scene)
+
+
+KILLED_ROOMS = """
+import sys
+sys.path.insert(0, sys.argv[2])
+from test_generate import Rooms, make
+from pathlib import Path
+make(Path(sys.argv[1]), Rooms(deadly=("toy1",)), tasks="all", per_task=3)
+"""
+
+
+def test_every_task_gives_the_same_bytes_killed_or_not_and_with_four_workers(tmp_path):
+    one = make(tmp_path / "one", Rooms(), tasks="all", per_task=3)
+    silent = {task for task, forms in one.counts.items() if not any(forms.values())}
+    assert len(one.counts) == 35 and len(silent) <= 2, silent
+    child = subprocess.run([sys.executable, "-c", KILLED_ROOMS, str(tmp_path / "four"), str(Path(__file__).parent)], capture_output=True)
+    assert child.returncode == -signal.SIGKILL and (tmp_path / "four/.scenes/train_toy0.lines").exists()
+    make(tmp_path / "four", Rooms(), tasks="all", per_task=3, workers=4)
+    assert tree(tmp_path / "four") == tree(tmp_path / "one")
+    assert (tmp_path / "four/manifest.json").read_bytes() == (tmp_path / "one/manifest.json").read_bytes()
 
 
 def test_a_worker_that_dies_costs_its_scene_only(whole, tmp_path):

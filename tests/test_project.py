@@ -20,8 +20,8 @@ def cells(path):
     return json.loads(path.read_text())["cells"]
 
 
-def test_the_four_studies_are_there():
-    assert {path.stem for path in STUDIES} == {"generate", "train", "evaluate", "compare"}
+def test_the_studies_are_there():
+    assert {path.stem for path in STUDIES} == {"generate", "train", "evaluate", "compare", "gallery"}
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import nbformat
@@ -202,7 +203,8 @@ def test_interrupted_and_started_again(folder):
     """SIGINT in the middle of a run: no kernel is left, nothing looks finished, and the same command goes on."""
     (folder / "toy.yaml").write_text(STEPS.replace("[0.1, 1e-2]", "[0.1]").replace("needs: {data: make}", "needs: {data: make}\n    params: {kind: sleeps}"))
     command = [sys.executable, "-c", "from spar_kit.runs.cli import main; main()", "sweep", "toy.yaml"]
-    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)               # a shell starts background jobs deaf to it
+    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heard)
     for _ in range(600):
         if list(folder.glob("runs/learn-*/notebook.part.ipynb")):
             break

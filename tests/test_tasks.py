@@ -322,11 +322,11 @@ def test_areas():
 def test_directions_lead_to_the_last_camera():
     """Walk east, then north, looking where one goes; a tv stands at the end of the second leg and a sofa beside the first."""
     things = [("tv", (3, 4.0, 1), (.5, .3, .6)), ("sofa", (1.2, 1.5, .4), (.8, .8, .8)), ("bed", (5, .2, .4), (.6, .6, .5))]
-    steps = [(x, 0, 1, 0) for x in np.linspace(0, 3, 13)] + [(3, y, 0, 1) for y in np.linspace(.25, 2.5, 10)]
+    steps = [(x, 0, 1, 0) for x in np.linspace(0, 3, 24)] + [(3, y, 0, 1) for y in np.linspace(.125, 2.5, 20)]
     poses = [look_at(np.array([x, y, 1.5]), np.array([x + dx, y + dy, 1.2])) for x, y, dx, dy in steps]
     observation = observation_of(make_scene(things, poses), FREE)
     facts = ask("nav_video", observation)
-    assert len(facts) > 0 and facts.frames.shape[1] == 11
+    assert len(facts) > 0 and facts.frames.shape[1] == 32
     for i in range(len(facts)):
         numbers, legs = {k: v[i] for k, v in facts.numbers.items()}, int(facts.numbers["legs"][i])
         first, last = facts.frames[i, 0], facts.frames[i, -1]
@@ -352,7 +352,7 @@ def test_directions_lead_to_the_last_camera():
 def test_shapes_and_marks(name, room):
     facts, task = ask(name, room), TASKS[name]
     n, drawn = len(facts), facts.view >= 0
-    assert facts.task == name and facts.frames.shape == (n, 20 if name == "nav_video" else task.images)      # half of the 40 frames and facts.objects.shape == facts.view.shape
+    assert facts.task == name and facts.frames.shape == (n, task.images) and facts.objects.shape == facts.view.shape
     assert all(len(column) == n for column in facts.numbers.values())
     assert all(np.isfinite(column).all() for column in facts.numbers.values())
     assert (facts.marks is not None) == bool(task.markers)
@@ -459,7 +459,7 @@ def test_degenerate_scenes(kind):
     for name in DONE:
         facts, task = ask(name, degenerate(kind), 20), TASKS[name]
         n = len(facts)
-        assert (facts.frames.shape == (n, task.images) or name == "nav_video") and all(len(column) == n for column in facts.numbers.values()), name
+        assert facts.frames.shape == (n, task.images) and all(len(column) == n for column in facts.numbers.values()), name
         assert all(np.isfinite(column).all() for column in facts.numbers.values()), name
         if kind in ("no frame", "nothing visible") or (kind in ("no object", "one object", "flat", "huge") and len(task.markers) > 1):
             assert n == 0 or name in ("room_size", "nav_video"), name          # neither needs to see an object

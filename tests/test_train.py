@@ -11,7 +11,8 @@ from PIL import Image
 
 from spar_kit.train import stages
 from spar_kit.train.collate import Collator, Pictures, Sample, messages, plan_batches, sample_from_record, supervised_text
-from spar_kit.train.grounding import GroundingQuestions, read_seen
+from spar_kit.train.eyes import marker_targets, patch_targets
+from spar_kit.train.grounding import GroundingQuestions, ScatteredMarkers, read_seen
 from spar_kit.train.models import (
     SmallVLM,
     build_model,
@@ -41,10 +42,12 @@ def data(tmp_path_factory):
     rows = {"depth_prediction_oc/fill": [], "obj_spatial_relation_oo/judge": []}
     for scene in ("room0", "room1"):
         home = root / "spar/synthetic/images" / scene
-        for name in ("image_color", "image_instance", "image_depth"):
+        for name in ("image_color", "image_instance", "image_depth", "pose"):
             (home / name).mkdir(parents=True)
-        (home / "instances.json").write_text(json.dumps({"instances": [{"id": 1, "label": "chair"}, {"id": 2, "label": "lamp"}]}))
+        (home / "instances.json").write_text(json.dumps({"instances": [{"id": 1, "label": "chair", "center": [-1, 3, .5], "size": [.5, .6, 1]},
+                                                                       {"id": 2, "label": "lamp", "center": [1, 4, 2], "size": [.3, .3, .6]}]}))
         for k in range(2):
+            np.savetxt(home / f"pose/{k}.txt", [[1, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 1.5], [0, 0, 0, 1]])     # looks along +y
             ids = np.zeros((60, 80), np.uint16)
             ids[30:55, 5 + 10 * k:30 + 10 * k], ids[5:20, 50:70] = 1, 2
             Image.fromarray((ids * 90 + 40).astype(np.uint8)).convert("RGB").save(home / f"image_color/{k}.jpg")
@@ -64,7 +67,7 @@ def data(tmp_path_factory):
     return root
 
 
-PARAMS = TrainParams(vlm=TINY, workers=0, eyes=StageParams(steps=2, batch=4, save_every=1, log_every=2), grounding=StageParams(steps=4, batch=4, turns=3, save_every=2, log_every=2, naming=0.5),
+PARAMS = TrainParams(vlm=TINY, workers=0, eyes=StageParams(steps=2, batch=4, save_every=1, log_every=2), grounding=StageParams(steps=4, batch=4, save_every=2, log_every=2),
                      spar=StageParams(steps=6, batch=4, save_every=2, log_every=2), lora=LoraParams(rank=4, alpha=8, dropout=0.1, embeddings=True))
 
 
@@ -125,7 +128,7 @@ def test_loss_is_on_the_answers_alone(data):
     with pytest.raises(ValueError, match="room0_3.*more than the 20"):
         Collator(processor, collator.pictures, max_tokens=20)([sample])
     silent = Collator(processor, collator.pictures)
-    silent.marks_answers = False
+    silent.speaker, silent.marks_answers = None, False
     with pytest.raises(ValueError, match="does not say where the answer is"):
         silent([two])
     assert torch.equal(silent([sample])["labels"], collator([sample])["labels"])
@@ -164,30 +167,51 @@ def test_plan_follows_weights_and_seed():
         plan_batches(lengths, np.zeros(40), 5, 4, seed=0)
 
 
-def test_grounding_answers_fit_their_marks(data):
+def test_grounding_answers_fit_what_is_marked(data):
     seen = read_seen(sorted((data / "spar/synthetic/images").glob("*/image_color/*.jpg")))
     assert len(seen) == 4 and np.allclose(seen[0].boxes[0], [62.5, 500, 375, 916.67], atol=.01)
-    pages = GroundingQuestions(seen, turns=8, seed=0)
-    checked = 0
+    assert np.allclose(seen[0].centers, [[-1, 1, 3], [1, -.5, 4]]) and np.allclose(seen[0].sizes[0], [.6, .5, 1])
+    pages, kinds = GroundingQuestions(seen, seed=0), set()
     for k in range(60):
         page = pages[k]
-        marks = {f"({key.replace('_', ' ')})": np.array(value[0], float) for key, value in page.marks.items() if key.endswith(("_point", "_bbox"))}
-        middle = {name: at if len(at) == 2 else (at[:2] + at[2:]) / 2 for name, at in marks.items()}
-        for question, answer in page.turns:
-            names = sorted((name for name in marks if name in question), key=question.index)
-            if question.startswith("Is ") and "left of" in question:
-                assert (middle[names[0]][0] < middle[names[1]][0]) == (answer == "Yes")
-                checked += 1
-            elif question.startswith("Where is") and "compared" not in question:
-                assert np.abs(np.array(answer.split(), float) * 10 + 5 - middle[names[0]]).max() <= 15
-                checked += 1
-            elif question.startswith("Which is nearer"):
-                off = [np.hypot(*(middle[names[0]] - middle[name])) for name in names[1:]]
-                assert names[1 + int(np.argmin(off))] == answer
-                checked += 1
-    assert checked > 100
+        kind = "bbox" if "red_bbox" in page.marks else "point"
+        at = np.array([page.marks[f"{color}_{kind}"][0] for color in ("red", "blue")], float).reshape(2, -1, 2).mean(1)
+        red, blue = (0, 1) if at[0, 0] < at[1, 0] else (1, 0)                   # the chair is on the left
+        names, deep = [f" (red {kind})", f" (blue {kind})"], ("3.0", "4.0")
+        said = dict(page.turns)
+        kinds |= set(said)
+        assert said["Where are the markers?"] == "".join(f"{name}{int(x / 100)}{int(y / 100)}" for name, (x, y) in zip(names, at))
+        assert said["How deep are they in meters?"] == f"{names[0]}{deep[red]}{names[1]}{deep[blue]}"
+        assert said["How far apart are they in meters?"] == f"{names[0]}{names[1]}2.7"                     # sqrt(2^2 + 1.5^2 + 1^2)
+        assert said["How do they lie from each other?"] == names[0] + names[1] + (" right, above, farther." if red else " left, below, closer.")
+        if kind == "bbox":
+            assert said["How large are they?"].startswith(names[0] + ("length is 30 cm, width is 30 cm, and height is 60 cm." if red else
+                                                                      "length is 60 cm, width is 50 cm, and height is 100 cm."))
+    assert len(kinds) == 5 and pages[7] == GroundingQuestions(seen, seed=0)[7] != GroundingQuestions(seen, seed=1)[7]
     with pytest.raises(ValueError, match="two objects"):
         GroundingQuestions([])
+    pose = data / "spar/synthetic/images/room0/pose/0.txt"
+    kept = pose.read_text()
+    pose.write_text("1 2 nothing")
+    try:
+        with pytest.raises(ValueError, match="0.txt: cannot be read"):
+            read_seen([data / "spar/synthetic/images/room0/image_color/0.jpg"])
+    finally:
+        pose.write_text(kept)
+
+
+def test_eyes_are_told_where_markers_are(data):
+    pages = ScatteredMarkers(read_seen(sorted((data / "spar/synthetic/images").glob("*/image_color/*.jpg"))), seed=3)
+    log_depth = np.log(np.linspace(1, 4, 16, dtype=np.float32))[:, None].repeat(16, 1)
+    for k in range(20):
+        target = marker_targets(pages[k], log_depth)
+        names, numbers = patch_targets(target, log_depth, 8)
+        assert target[:, 0].all() and set(names) > {0} and np.allclose(numbers[:, 5].reshape(8, 8), log_depth[1::2, ::2])
+        for color, row in enumerate(target):
+            column, line = ((row[1:3] + 1) * 4).astype(int)
+            assert names[line * 8 + column] > 0
+            if names[line * 8 + column] == color + 1:
+                assert np.allclose(numbers[line * 8 + column, :5], row[1:])
 
 
 def test_answer_loss_equals_the_models_own(data):

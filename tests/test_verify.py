@@ -382,8 +382,8 @@ def other_name(record: Record, task: str, format: str) -> bool:
     colour = FORMS[task].marks[0].partition("_")[0]
     before = question["value"]
     question["value"] = re.sub(rf"{label}((?: \(in Frame[^)]*\))? \({colour})", r"piano\1", before)
-    assert question["value"] != before
-    return True
+    assert question["value"] != before or NAMELESS.search(before)
+    return question["value"] != before
 
 
 def other_colours(record: Record, task: str, format: str) -> bool:
@@ -392,8 +392,8 @@ def other_colours(record: Record, task: str, format: str) -> bool:
     marks = [m for m in FORMS[task].marks if not m.endswith("_list")]
     ids = record["facts"]["objects"]
     labels = {t["id"]: t["label"] for t in THINGS}
-    if len(marks) < 2 or labels[ids[0]] == labels[ids[1]]:
-        return False
+    if len(marks) < 2 or labels[ids[0]] == labels[ids[1]] or NAMELESS.search(question["value"]):
+        return False                                             # without names the colours are the objects
     a, b = (m.partition("_")[0] for m in marks[:2])
     question["value"] = question["value"].replace(f"({a} ", "(#").replace(f"({b} ", f"({a} ").replace("(#", f"({b} ")
     return True
@@ -418,7 +418,8 @@ def other_object(record: Record, task: str, format: str) -> bool:
     objects = record["facts"]["objects"]
     if not objects:
         return False
-    objects[0] = next(t["id"] for t in THINGS if t["id"] not in objects and t["label"] not in ("floor", "wall"))
+    label = {t["id"]: t["label"] for t in THINGS}[objects[0]]
+    objects[0] = next(t["id"] for t in THINGS if t["id"] not in objects and t["label"] not in ("floor", "wall", label))
     return True
 
 
@@ -457,6 +458,7 @@ def climbing_path(record: Record, task: str, format: str) -> bool:
 ANSWERS = [other_letter, other_digit, other_word, other_colour, yes_for_no, gold_twice, other_given, other_unit, other_name,
            other_colours, moved_marker, lost_marker, other_object,
            other_type, lost_image, other_frame, swapped_images, climbing_path]
+NAMELESS = re.compile(r"\bobject (?:\(in Frame[^)]*\) )?\((?:red|blue|green|yellow) ")
 THINGS: list[dict] = []
 images_of = Path()
 

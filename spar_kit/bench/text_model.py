@@ -6,11 +6,12 @@
 __all__ = ['Vector', 'Extra', 'Question', 'read_question', 'words_of', 'option_values', 'best_number', 'write_answer',
            'constant_answers', 'option_columns', 'text_answers']
 
-# %% ../../nbs/bench/15_text_model.ipynb #b7f2a0f0
+# %% ../../nbs/bench/15_text_model.ipynb #c4578b49
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 
 from .score import AXES, answer_kind, read_box, read_camera, read_movement, read_number, read_size
 
-# %% ../../nbs/bench/15_text_model.ipynb #d957fe4f
+# %% ../../nbs/bench/15_text_model.ipynb #4b5c9e50
 @dataclass(frozen=True)
 class Question:
     """A question as text: what it says before the options, the options in order, the answer."""
@@ -43,8 +44,13 @@ def read_question(question: str, answer: str) -> Question:
 
 def words_of(text: str) -> list[str]:
     """The words of a question's text, and `red=chair` for what a marker sits on (its last word, and its last two)."""
-    named = [f"{color}={part}" for label, color in _NAMED.findall(text) for part in {label, label.split()[-1]}]
-    return re.findall(r"[a-z]+", text.lower()) + named
+    return list(_words_of(text))
+
+
+@lru_cache(maxsize=1 << 16)
+def _words_of(text: str) -> tuple[str, ...]:                # the folds of an audit ask again and again
+    named = [f"{color}={part}" for label, color in _NAMED.findall(text) for part in dict.fromkeys((label, label.split()[-1]))]
+    return (*re.findall(r"[a-z]+", text.lower()), *named)
 
 
 def _numbers(text: str, count: int) -> list[float]:
@@ -120,7 +126,7 @@ def _color(name: str) -> str:
     found = _NAMED.search(name)
     return found[2] if found else name
 
-# %% ../../nbs/bench/15_text_model.ipynb #4fad3216
+# %% ../../nbs/bench/15_text_model.ipynb #eea98359
 class _Words:
     """Words to columns: those of at least `least` training questions, at most `most` of them."""
 
@@ -141,7 +147,8 @@ def _text_columns(questions: Sequence[Question], words: _Words) -> NDArray[np.fl
     return np.hstack([words.columns([words_of(q.text) for q in questions]), numbers])
 
 
-def option_columns(options: Sequence[str], text: str) -> NDArray[np.float32]:
+@lru_cache(maxsize=1 << 15)
+def option_columns(options: tuple[str, ...], text: str) -> NDArray[np.float32]:
     """(k, 20) what each of k options looks like beside the others: values, ranks, ratios to their mean and to the question's number, shared values."""
     values = np.array([option_values(option) for option in options], np.float64)
     rank = np.argsort(np.argsort(values, 0, kind="stable"), 0, kind="stable")

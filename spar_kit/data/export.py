@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['WriteError', 'writing', 'write_bytes', 'jpeg', 'png16', 'matrix_text', 'intrinsic_files', 'write_images',
-           'describe_instances', 'record_lines']
+           'describe_instances', 'is_stated', 'SceneFiles', 'record_lines']
 
-# %% ../../nbs/data/05_export.ipynb #67e3a1b4
+# %% ../../nbs/data/05_export.ipynb #ca5e4189
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
@@ -20,9 +20,11 @@ from PIL import Image
 
 from .records import to_line
 from ..scenes.rasterize import render_ids
-from ..scenes.scene import Camera, Frame, Scene, SceneError
+from ..scenes.scene import Camera, Frame, Instance, Scene, SceneError
 from ..scenes.visibility import raster_camera
 from ..tasks.formats import Phrased
+from ..tasks.geometry import floor_outline
+from ..tasks.geometry import is_name
 from ..tasks.task import TASKS, Facts
 
 # %% ../../nbs/data/05_export.ipynb #2264ad78
@@ -44,7 +46,7 @@ def write_bytes(path: Path, data: bytes) -> None:
     with writing(path):
         path.write_bytes(data)
 
-# %% ../../nbs/data/05_export.ipynb #d71fd854
+# %% ../../nbs/data/05_export.ipynb #89a5459f
 def jpeg(frame: Frame) -> bytes:
     """The colour image as JPEG: the owner's own bytes, or quality 92 with full colour resolution."""
     encoded = frame.read_encoded() if frame.read_encoded is not None else None
@@ -72,7 +74,8 @@ def matrix_text(matrix: NDArray) -> bytes:
 def _intrinsics(frames: Sequence[Frame], name: str) -> tuple[str, ...]:
     """The file of each frame's intrinsics: one for all where they agree, as in ScanNet."""
     first: Camera = getattr(frames[0], name)
-    same = all(np.array_equal(getattr(f, name).intrinsics, first.intrinsics) for f in frames)
+    cameras = {id(camera): camera for camera in (getattr(f, name) for f in frames)}.values()          # most frames share one object
+    same = all(np.array_equal(camera.intrinsics, first.intrinsics) for camera in cameras)
     return tuple(f"intrinsic/intrinsic_{name}.txt" if same else f"intrinsic/intrinsic_{name}_{f.index}.txt" for f in frames)
 
 
@@ -80,7 +83,7 @@ def intrinsic_files(scene: Scene) -> tuple[str, ...]:
     """Per frame of the scene, the path of its colour intrinsics inside the scene's folder."""
     return _intrinsics(scene.frames, "color") if scene.frames else ()
 
-# %% ../../nbs/data/05_export.ipynb #e3b689ae
+# %% ../../nbs/data/05_export.ipynb #5e891059
 def write_images(scene: Scene, rows: Sequence[int], folder: Path, width: int) -> None:
     """Write the frames `rows` of a scene and its `instances.json` into `folder`, which is created.
 
@@ -93,6 +96,7 @@ def write_images(scene: Scene, rows: Sequence[int], folder: Path, width: int) ->
     known = np.array(sorted(i.id for i in scene.instances), np.int64)
     if known.size and (known[-1] > 65535 or known[0] < 1):
         raise SceneError(f"instance ids {known[0]} to {known[-1]} do not fit into 16 bit")
+    stated = [i.id for i in scene.instances if is_stated(i)]
     with writing(folder):
         for name in ("image_color", "image_depth", "pose", "intrinsic", "image_instance"):
             (folder / name).mkdir(parents=True, exist_ok=True)
@@ -101,7 +105,7 @@ def write_images(scene: Scene, rows: Sequence[int], folder: Path, width: int) ->
     for row in rows:
         frame = scene.frames[row]
         ids = render_ids(scene.surface, raster_camera(frame.color, width), frame.camera_to_world)[1]
-        ids[~np.isin(ids, known)] = 0                   # surface that no listed object owns
+        ids[~np.isin(ids, stated)] = 0                  # surface that no stated object owns
         for path, data in (
             (f"image_color/{frame.index}.jpg", jpeg(frame)),
             (f"image_depth/{frame.index}.png", png16(np.clip(np.rint(frame.read_depth() * 1000.0), 0, 65535))),
@@ -114,7 +118,9 @@ def write_images(scene: Scene, rows: Sequence[int], folder: Path, width: int) ->
 
 
 def describe_instances(scene: Scene) -> dict[str, Any]:
-    """What `instances.json` says: names, floor, and each object's label and upright box; metres, +Z up, radians."""
+    """What `instances.json` says: names, floor, and each object's label and upright box; metres, +Z up, radians. A floor
+    that the scene does not state is the outline of its surface seen from above."""
+    parts, holes = floor_outline(scene)
     numbers = lambda values: [round(float(v), 9) for v in values]                                       # noqa: E731
     return {
         "scene": scene.name,
@@ -122,7 +128,8 @@ def describe_instances(scene: Scene) -> dict[str, Any]:
         "room_type": scene.room_type,
         "units": "metres",
         "up": "+Z",
-        "floor": [[numbers(point) for point in polygon] for polygon in scene.floor],
+        "floor": [[numbers(point) for point in polygon] for polygon in parts],
+        "floor_holes": [[numbers(point) for point in polygon] for polygon in holes],
         "instances": [
             {
                 "id": int(i.id),
@@ -132,56 +139,68 @@ def describe_instances(scene: Scene) -> dict[str, Any]:
                 "yaw": round(float(i.box.yaw), 9),
             }
             for i in scene.instances
-            if _is_finite(i.box.center, i.box.size, i.box.yaw)
+            if is_stated(i)
         ],
     }
 
 
-def _is_finite(*values: Any) -> bool:
-    return all(bool(np.isfinite(v).all()) for v in values)
+def is_stated(instance: Instance) -> bool:
+    """Whether an object has a name and a box that can be written down; others are surface that nothing owns."""
+    box = instance.box
+    finite = all(bool(np.isfinite(v).all()) for v in (box.center, box.size, box.yaw))
+    return finite and bool((np.asarray(box.size) > 0).all()) and is_name(instance.label)
 
-# %% ../../nbs/data/05_export.ipynb #2477c812
-def record_lines(scene: Scene, facts: Facts, format: str, phrased: Sequence[Phrased], first: int) -> list[bytes]:
-    """The lines of one task and format; ids are `<scene>_<n>` with n counting from `first`."""
-    task = TASKS[facts.task]
-    intrinsics = intrinsic_files(scene)
-    used = {int(row) for row in np.unique(facts.frames)} if len(facts) else set()
-    paths = {
-        row: tuple(
-            f"{scene.name}/{kind}/{scene.frames[row].index}.{end}"
-            for kind, end in (("image_color", "jpg"), ("image_depth", "png"), ("pose", "txt"))
-        )
-        + (f"{scene.name}/{intrinsics[row]}",)
-        for row in used
-    }
-    index = {row: scene.frames[row].index for row in used}
-    columns = {
-        name: np.round(np.asarray(values, np.float64), 6).tolist()
-        if np.asarray(values).dtype.kind == "f"
-        else np.asarray(values).tolist()
-        for name, values in facts.numbers.items()
-    }
+# %% ../../nbs/data/05_export.ipynb #3c4622ff
+class SceneFiles:
+    """Where the files of a scene's frames are, as JSON: many questions show the same images.
+
+    `of(frames)` gives five JSON lists for a tuple of row numbers into `scene.frames`: colour, depth, pose and colour intrinsics relative to the
+    folder of the images, and the frames' numbers in their source.
+    """
+
+    def __init__(self, scene: Scene):
+        self.scene, self.intrinsics = scene, intrinsic_files(scene)
+        self._known: dict[tuple[int, ...], tuple[orjson.Fragment, ...]] = {}
+
+    def of(self, frames: tuple[int, ...]) -> tuple[orjson.Fragment, ...]:
+        known = self._known.get(frames)
+        if known is None:
+            name, index = self.scene.name, [self.scene.frames[row].index for row in frames]
+            columns = (
+                [f"{name}/image_color/{i}.jpg" for i in index],
+                [f"{name}/image_depth/{i}.png" for i in index],
+                [f"{name}/pose/{i}.txt" for i in index],
+                [f"{name}/{self.intrinsics[row]}" for row in frames],
+                index,
+            )
+            known = self._known[frames] = tuple(orjson.Fragment(orjson.dumps(column)) for column in columns)
+        return known
+
+
+def record_lines(
+    scene: Scene, facts: Facts, format: str, phrased: Sequence[Phrased], first: int, files: SceneFiles | None = None
+) -> list[bytes]:
+    """The lines of one task and format; ids are `<scene>_<n>` with n counting from `first`.
+
+    Args:
+        files: `SceneFiles(scene)`, for who calls this many times on one scene.
+    """
+    task, files = TASKS[facts.task], files or SceneFiles(scene)
+    numbers = {name: np.asarray(values) for name, values in facts.numbers.items()}
+    exact = list(zip(*((np.round(v.astype(np.float64), 6) if v.dtype.kind == "f" else v).tolist() for v in numbers.values())))
     frames, objects, view = facts.frames.tolist(), facts.objects.tolist(), facts.view.tolist()
-    marks = facts.marks.tolist() if facts.marks is not None else None
+    marks = facts.marks.tolist() if facts.marks is not None and task.markers else None
     lines = []
     for n, (row, question, answer, extra) in enumerate(phrased, first):
-        images = [paths[frame] for frame in frames[row]]
+        image, depth, pose, intrinsic, index = files.of(tuple(frames[row]))
         record: dict[str, Any] = {
             "id": f"{scene.name}_{n}",
             "conversations": [{"from": "human", "value": question}, {"from": "gpt", "value": answer}],
-            "image": [p[0] for p in images], "type": task.type,
-            "depth": [p[1] for p in images], "pose": [p[2] for p in images], "intrinsic": [p[3] for p in images]}
-        if task.markers and marks is not None:
+            "image": image, "type": task.type, "depth": depth, "pose": pose, "intrinsic": intrinsic}
+        if marks is not None:
             _add_marks(record, task.markers, task.views, marks[row], view[row])
-        record["facts"] = {
-            "task": task.name,
-            "format": format,
-            "objects": objects[row],
-            "frames": [index[f] for f in frames[row]],
-            "view": view[row],
-            **{name: column[row] for name, column in columns.items()},
-            **extra,
-        }
+        record["facts"] = {"task": task.name, "format": format, "objects": objects[row], "frames": index, "view": view[row],
+                           **(dict(zip(numbers, exact[row])) if exact else {}), **extra}
         lines.append(to_line(record))
     return lines
 

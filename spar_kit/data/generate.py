@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['RULES', 'SEEING', 'Plan', 'available_tasks', 'plan_tasks', 'build_scene', 'work', 'merge', 'generate']
 
-# %% ../../nbs/data/10_generate.ipynb #b1582cad
+# %% ../../nbs/data/10_generate.ipynb #fa2bd6fe
 import hashlib
 import os
 import shutil
@@ -13,14 +13,16 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import orjson
 from tqdm.auto import tqdm
 
-from .export import WriteError, record_lines, write_bytes, write_images, writing
+from .export import SceneFiles, WriteError, record_lines, write_bytes, write_images, writing
+from .leakage import benchmark_scenes, find_lists, read_list
 from .manifest import Manifest, join_splits, read_manifest, split_content, without_paths
+from .usable import usable
 from .workers import run_scenes
 from ..scenes.files import is_plain_name, whole_file
 from ..scenes.frames import choose_frames
@@ -92,7 +94,7 @@ def plan_tasks(tasks: str | Sequence[str] = "all") -> tuple[tuple[str, ...], dic
         raise NotImplementedError(f"not implemented yet: {', '.join(missing)}")
     return tuple(task.name for task in asked if task.name not in missing), {name: "not implemented yet" for name in missing}
 
-# %% ../../nbs/data/10_generate.ipynb #0779125e
+# %% ../../nbs/data/10_generate.ipynb #af4ffb58
 def build_scene(plan: Plan, name: str, folder: Path) -> dict[str, Any]:
     """Make everything about one scene in `folder`: `images/` and `lines`. Returns the head of the lines file.
 
@@ -102,11 +104,12 @@ def build_scene(plan: Plan, name: str, folder: Path) -> dict[str, Any]:
         raise SceneError(f"{name!r} cannot be the name of a folder")
     scene = plan.source.load(name)
     found = len(scene.frames)
+    scene = usable(scene, plan.rules)
     scene = choose_frames(scene, plan.frames_per_scene)
     if not scene.frames:
         raise SceneError("no usable frame" + "".join(f"; {why}: {n}" for why, n in scene.skipped.items()))
     observation = observe(scene, see(scene, plan.visibility, plan.width), plan.rules)
-    labels = observation.names
+    labels, files = observation.names, SceneFiles(scene)
     body: list[bytes] = []
     parts: list[list[Any]] = []
     used: set[int] = set()
@@ -117,7 +120,7 @@ def build_scene(plan: Plan, name: str, folder: Path) -> dict[str, Any]:
             phrased = phrase(facts, form, labels, random_generator(plan.seed, name, task, form))
             if not phrased:
                 continue
-            lines = record_lines(scene, facts, form, phrased, records)
+            lines = record_lines(scene, facts, form, phrased, records, files)
             used.update(np.unique(facts.frames[[p.row for p in phrased]]).tolist())
             records += len(lines)
             body += lines
@@ -214,7 +217,7 @@ def _join(root: Path, path: Path, pieces: Sequence[tuple[str, int, int, int]]) -
             out.write(data)
     return digest.hexdigest()
 
-# %% ../../nbs/data/10_generate.ipynb #b721dfe5
+# %% ../../nbs/data/10_generate.ipynb #58b2b9aa
 def generate(
     source: Source,
     out: Path | str,
@@ -231,6 +234,8 @@ def generate(
     overwrite: bool = False,
     progress: bool = True,
     executor: Executor | None = None,
+    exclude: Path | str | None = None,
+    leakage: Literal["refuse", "drop", "allow"] = "refuse",
 ) -> Manifest:
     """Make questions from all scenes of a source's split, in SPAR-7M-RGBD's layout, in the folder `out`.
 
@@ -243,6 +248,9 @@ def generate(
         overwrite: make this split anew; what another run with other parameters left of it in `out` is removed.
         progress: show a bar with an estimate.
         executor: a `concurrent.futures.Executor` to run on, e.g. of a cluster that shares the file system.
+        exclude: a file with names of scenes, one a line, that are left out and counted, of any split.
+        leakage: what becomes of scenes of the split "train" that benchmarks are made from, see `data.leakage`: "refuse" raises,
+            "drop" leaves them out, "allow" takes them; the manifest counts them.
 
     Raises:
         NotImplementedError: a task asked for by name has no generator yet.
@@ -256,11 +264,9 @@ def generate(
         raise ValueError("per_task and frames_per_scene are at least 1, width at least 16")
     names_of_tasks, missing = plan_tasks(tasks)
     plan = Plan(source, split, names_of_tasks, per_task, seed, frames_per_scene, width, rules, visibility)
-    names = source.scenes(split)
-    if not names:
-        raise SceneError(f"the source {source.name} has no scene in its split {split}")
+    names, held = _choose_scenes(source, split, exclude, leakage)
     root = Path(out)
-    parameters = orjson.loads(orjson.dumps(plan.describe(names), option=orjson.OPT_SERIALIZE_NUMPY))
+    parameters = orjson.loads(orjson.dumps({**plan.describe(names), "held_out": held}, option=orjson.OPT_SERIALIZE_NUMPY))
     if (complete := _claim(root, parameters, overwrite)) is not None:
         return complete
     failed = _all_scenes(plan, names, root, workers, progress, executor)
@@ -287,7 +293,32 @@ def generate(
     (root / ".generate.json").unlink(missing_ok=True)
     return Manifest(root, content, split)
 
-# %% ../../nbs/data/10_generate.ipynb #8dcca03a
+# %% ../../nbs/data/10_generate.ipynb #ba63a300
+def _choose_scenes(
+    source: Source, split: str, exclude: Path | str | None, leakage: str
+) -> tuple[list[str], dict[str, Any]]:
+    """The scenes to use, and what the manifest says of those held out: the lists looked at, scenes left out and scenes used in spite of it."""
+    if leakage not in ("refuse", "drop", "allow"):
+        raise ValueError(f"leakage is refuse, drop or allow, not {leakage!r}")
+    names = source.scenes(split)
+    if not names:
+        raise SceneError(f"the source {source.name} has no scene in its split {split}")
+    excluded = dict.fromkeys(sorted(set(read_list(exclude)) & set(names)), "excluded by name") if exclude is not None else {}
+    lists = find_lists(source)
+    known = benchmark_scenes(source.name, (name for name in names if name not in excluded), lists) if split == "train" else {}
+    if known and leakage == "refuse":
+        name, why = next(iter(known.items()))
+        raise ValueError(
+            f"{len(known)} of {len(names)} training scenes are held out for benchmarks, {name} by {why}; "
+            'leave them out (leakage "drop") or take them all the same ("allow")'
+        )
+    dropped = {**excluded, **(known if leakage == "drop" else {})}
+    kept = [name for name in names if name not in dropped]
+    if not kept:
+        raise SceneError(f"all {len(names)} scenes of the split {split} are left out")
+    return kept, {"lists": [path.name for path in lists], "left_out": dropped, "used": known if leakage == "allow" else {}}
+
+
 def _claim(root: Path, parameters: dict[str, Any], overwrite: bool) -> Manifest | None:
     """Make the folder this run's, or return its manifest where it is complete. Raises ValueError where it is another's."""
     begun, done = root / ".generate.json", root / "manifest.json"

@@ -21,7 +21,7 @@ import PIL
 from .. import __version__
 from ..tasks.task import TASKS
 
-# %% ../../nbs/data/08_manifest.ipynb #4c673c48
+# %% ../../nbs/data/08_manifest.ipynb #6b9df025
 @dataclass(frozen=True)
 class Manifest:
     """What `manifest.json` says about a generated folder.
@@ -56,6 +56,12 @@ class Manifest:
         """Scenes that could not be used, and why."""
         return self.part["failed"]
 
+    @property
+    def held_out(self) -> Mapping[str, str]:
+        """Scenes left out because benchmarks are made from them, or by name, and why."""
+        parts = [self.part] if self.split else list(self.content["splits"].values())
+        return {name: why for part in parts for name, why in part["parameters"].get("held_out", {}).get("left_out", {}).items()}
+
     def __str__(self) -> str:
         lines = [
             f"{self.records:,} questions from {len(self.part['scenes'])} scenes in {self.folder}"
@@ -67,6 +73,7 @@ class Manifest:
         lines += [f"  {len(self.failed)} scenes failed:"] * bool(self.failed) + [
             f"    {name}: {why}" for name, why in self.failed.items()
         ]
+        lines += [f"  {len(self.held_out)} scenes held out"] * bool(self.held_out)
         lines += [f"  not available: {', '.join(self.part['not_available'])}"] * bool(self.part["not_available"])
         return "\n".join(lines)
 

@@ -16,7 +16,7 @@ from PIL import Image
 
 from ..tasks.markers import draw
 
-# %% ../../nbs/data/00_records.ipynb #0c9a888d
+# %% ../../nbs/data/00_records.ipynb #d7d21344
 class RecordError(ValueError):
     """A record that cannot be used; the message names the file, the line and the field."""
 
@@ -29,7 +29,7 @@ class RecordError(ValueError):
 
 def to_line(record: Mapping[str, Any]) -> bytes:
     """One line of JSON with its line break; keys in the order given."""
-    return orjson.dumps(record) + b"\n"
+    return orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
 
 
 def from_line(line: bytes | str) -> dict[str, Any]:

@@ -192,7 +192,7 @@ def tidy_streams(notebook: dict[str, Any]) -> None:
             lines = (line.rstrip("\r ").rpartition("\r")[2] for line in "".join(output["text"]).split("\n"))
             output["text"] = "\n".join(line for line in lines if line.strip() or output["name"] == "stdout")
 
-# %% ../../nbs/runs/10_sweep.ipynb #ef528ec5
+# %% ../../nbs/runs/10_sweep.ipynb #49423550
 def execute(run: Run) -> float:
     """Executes one run and returns its seconds. A module-level function of plain values: it runs in a thread, a process or on a cluster.
 
@@ -205,7 +205,8 @@ def execute(run: Run) -> float:
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
 
     logging.getLogger("papermill").setLevel(logging.CRITICAL)
-    for name, value in (("PLOTLY_RENDERER", "plotly_mimetype"), ("JUPYTER_PLATFORM_DIRS", "1"), ("PYDEVD_DISABLE_FILE_VALIDATION", "1")):
+    for name, value in (("PLOTLY_RENDERER", "plotly_mimetype"), ("JUPYTER_PLATFORM_DIRS", "1"), ("PYDEVD_DISABLE_FILE_VALIDATION", "1"),
+                        ("OMP_WAIT_POLICY", "passive")):      # threads that spin while they wait make torch 7 times slower on a busy machine
         os.environ.setdefault(name, value)
     folder = Path(run.folder)
     part, failed, final = (folder / f"notebook{kind}.ipynb" for kind in (".part", ".failed", ""))

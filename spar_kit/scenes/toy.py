@@ -40,28 +40,32 @@ def toy_solids() -> list[Solid]:
             solid(8, "trash can", (1.5, 1.5, .2), (.35, .3, .4), 60, (90, 160, 90)),
             solid(9, "chair", (3.3, 1.7, .45), (.5, .5, .9), -15, (190, 70, 70))]
 
-# %% ../../nbs/scenes/02_toy.ipynb #8d5b0f0e
+# %% ../../nbs/scenes/02_toy.ipynb #aa1e9023
 def cast(solids: list[Solid], camera: Camera, camera_to_world: NDArray
          ) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.uint8]]:
     """Depth (h, w) in metres along the optical axis (0 = nothing hit), instance ids (h, w), and a shaded picture (h, w, 3).
 
     The camera must stand outside all boxes.
     """
-    rays = camera.back_project(np.ones((camera.height, camera.width))) @ camera_to_world[:3, :3].T
-    eye = camera_to_world[:3, 3]
-    depth, ids = np.full(rays.shape[:2], np.inf), np.zeros(rays.shape[:2], np.int32)
+    rays = (camera.back_project(np.ones((camera.height, camera.width))) @ camera_to_world[:3, :3].T).reshape(-1, 3)
+    eye, length = camera_to_world[:3, 3], (rays ** 2).sum(-1)
+    depth, ids = np.full(len(rays), np.inf), np.zeros(len(rays), np.int32)
     image = np.full(rays.shape, 20.0)
     for s in solids:
-        o, d = (eye - s.box.center) @ s.box.axes, rays @ s.box.axes
+        to = s.box.center - eye
+        rows = np.flatnonzero(to @ to - (rays @ to) ** 2 / length <= s.box.size @ s.box.size / 4 + 1e-6)   # within the sphere around the box
+        o, d = -to @ s.box.axes, rays[rows] @ s.box.axes
         with np.errstate(divide="ignore", invalid="ignore"):
             near, far = (-np.sign(d) * s.box.size / 2 - o) / d, (np.sign(d) * s.box.size / 2 - o) / d
         t, side = near.max(-1), near.argmax(-1)
-        hit = (t < far.min(-1)) & (t > 1e-6) & (t < depth)
-        point = o + d[hit] * t[hit, None]
-        depth[hit], ids[hit] = t[hit], s.id
-        checks = np.floor((point + s.box.size / 2) / 0.25 + 1e-6).astype(int).sum(-1) % 2
-        image[hit] = np.array(s.rgb) * np.array([.72, .86, 1])[side[hit], None] * np.where(checks, 1, .88)[:, None]
-    return np.where(np.isfinite(depth), depth, 0).astype(np.float32), ids, image.astype(np.uint8)
+        hit = (t < far.min(-1)) & (t > 1e-6) & (t < depth[rows])
+        t, side, d, rows = t[hit], side[hit], d[hit], rows[hit]
+        depth[rows], ids[rows] = t, s.id
+        checks = np.floor((o + d * t[:, None] + s.box.size / 2) / 0.25 + 1e-6).astype(int).sum(-1) % 2
+        image[rows] = np.array(s.rgb) * np.array([.72, .86, 1])[side, None] * np.where(checks, 1, .88)[:, None]
+    shape = camera.height, camera.width
+    depth = np.where(np.isfinite(depth), depth, 0).astype(np.float32)
+    return depth.reshape(shape), ids.reshape(shape), image.astype(np.uint8).reshape(*shape, 3)
 
 # %% ../../nbs/scenes/02_toy.ipynb #df933835
 def box_mesh(box: OrientedBox) -> tuple[NDArray[np.float32], NDArray[np.int32]]:

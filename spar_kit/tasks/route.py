@@ -31,16 +31,17 @@ def straightened(path: NDArray, tolerance: float) -> list[int]:
             corners.append(high)
     return corners
 
-# %% ../../nbs/tasks/55_route.ipynb #83708be9
+# %% ../../nbs/tasks/55_route.ipynb #3261027a
 def crosses(observation: Observation, start: NDArray, end: NDArray, low: float = 0.2, high: float = 1.6) -> bool:
     """Whether a straight leg between two places (2,) passes through the footprint of an object that reaches between two heights, metres."""
     z, half = observation.centers[:, 2], observation.sizes[:, 2] / 2
     solid = np.flatnonzero((z - half < high) & (z + half > low))
-    points = start + np.linspace(0, 1, max(2, int(np.linalg.norm(end - start) / .1) + 1))[:, None] * (end - start)
-    away = points[:, None] - observation.centers[solid, :2]
     c, s = np.cos(observation.yaws[solid]), np.sin(observation.yaws[solid])
-    x, y = away[..., 0] * c + away[..., 1] * s, away[..., 1] * c - away[..., 0] * s
-    return bool(((np.abs(x) <= observation.sizes[solid, 0] / 2) & (np.abs(y) <= observation.sizes[solid, 1] / 2)).any())
+    local = lambda v: np.stack([v[..., 0] * c + v[..., 1] * s, v[..., 1] * c - v[..., 0] * s], -1)      # noqa: E731
+    at, way, reach = local(start - observation.centers[solid, :2]), local(np.broadcast_to(end - start, (len(solid), 2))), observation.sizes[solid, :2] / 2
+    way = np.where(np.abs(way) < 1e-9, 1e-9, way)
+    enter, leave = np.sort(np.stack([(-reach - at) / way, (reach - at) / way]), 0)          # shares of the leg, per pair of sides
+    return bool((np.maximum(enter.max(1), 0) <= np.minimum(leave.min(1), 1)).any())
 
 
 def landmark(observation: Observation, start: NDArray, end: NDArray, shown: NDArray, angle: float = 12.0, reach: float = 2.5) -> int:
@@ -53,14 +54,14 @@ def landmark(observation: Observation, start: NDArray, end: NDArray, shown: NDAr
     fit = shown & observation.nameable & observation.lone & (past > .2) & (past <= reach) & (np.abs(across) <= np.tan(np.radians(angle)) * along)
     return int(np.where(fit, past, np.inf).argmin()) if fit.any() else -1
 
-# %% ../../nbs/tasks/55_route.ipynb #55bab813
+# %% ../../nbs/tasks/55_route.ipynb #a064f446
 LEGS, SHORTEST, TOLERANCE = 5, 0.5, 0.25
 
 
 def nav_video(observation: Observation, rng: np.random.Generator, count: int) -> Facts:
     """A stretch of the scan and directions for its walk, from the place and heading of the first image to those of the last.
 
-    frames (n, V): V = 32, or half of a scan with fewer than 64 frames (empty below 16). legs (n,) how many; turn (n, 5) before each leg, degrees,
+    frames (n, 32), evenly spaced over the stretch. legs (n,) how many; turn (n, 5) before each leg, degrees,
     right +, the first from the first camera's heading; walk (n, 5) metres; place (n, 6, 2) the corners, world x and y, metres; last_turn (n,) at
     the end, to the last camera's heading; objects (n, 5) the id of the object that a leg leads to, 0 for none (view -1, nothing is drawn).
     Rows hold `legs` entries (place one more), the rest is 0. Straight legs, at least 0.5 m, within 0.25 m of the camera's path, through no
@@ -68,9 +69,9 @@ def nav_video(observation: Observation, rng: np.random.Generator, count: int) ->
     0.3 m of the last camera.
     """
     F = len(observation.frame_index)
-    V = min(IMAGES["video"], F // 2)
+    V = IMAGES["video"]
     rows: list[tuple] = []
-    if V >= 8 and len(observation.ids):
+    if F >= V and len(observation.ids):
         places, heading = observation.poses[:, :2, 3], yaw_pitch_roll(observation.poses)
         tries = max(count, 60)
         length = rng.integers(V, min(F, 8 * V) + 1, tries)

@@ -6,7 +6,7 @@
 __all__ = ['SLACK', 'Answer', 'check_answer', 'check_options', 'check_claim', 'check_units', 'Quantity', 'Size', 'Region',
            'overlap', 'Position', 'Movement']
 
-# %% ../../nbs/tasks/79_verify_answers.ipynb #b047b85a
+# %% ../../nbs/tasks/79_verify_answers.ipynb #5f9a8ceb
 import math
 import re
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from .verify_disk import Vec, Wrong
 from .verify_item import Item
 from .verify_text import (about_objects, boxes, camera_points, movement, numbers, ordinals, relation_words,
-                                        told_movement, units)
+                                        told_movement, units, without_names)
 
 # %% ../../nbs/tasks/79_verify_answers.ipynb #486ba5ee
 SLACK = 2e-4      # metres or degrees by which poses and boxes as written differ from those the generator held
@@ -41,7 +41,7 @@ class Answer(Protocol):
         """What is wrong with the answer when it is a sentence, "" if nothing."""
         ...
 
-# %% ../../nbs/tasks/79_verify_answers.ipynb #f742cef8
+# %% ../../nbs/tasks/79_verify_answers.ipynb #a2e0e2f2
 def check_answer(item: Item, answer: Answer) -> None:
     """Compare the record's answer with what is true, by its format. Raises Wrong."""
     if item.format == "fill":
@@ -94,7 +94,7 @@ def check_claim(item: Item, answer: Answer) -> None:
 def check_units(item: Item, unit: str) -> None:
     """Neither question nor answer may speak of another unit than `unit` ("m", "cm", "m2", "deg m")."""
     allowed = set(unit.split())
-    options = (("option", option) for option in item.options.values())
+    options = (("option", without_names(option, item.names)) for option in item.options.values())
     for what, text in (("question", item.bare_stem), ("answer", item.bare_answer), *options):
         other = units(text) - allowed
         if other:

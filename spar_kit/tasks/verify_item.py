@@ -15,7 +15,7 @@ from typing import Any
 from .verify_disk import Folder, Pose, Thing, Unusable, Vec, Wrong
 from .verify_text import IT, read_options, replace_name, squeeze, without_names
 
-# %% ../../nbs/tasks/78_verify_item.ipynb #5258cc4e
+# %% ../../nbs/tasks/78_verify_item.ipynb #fcddb513
 _COLOURS = ("red", "blue", "green", "yellow")
 
 
@@ -45,6 +45,8 @@ class Rules:
     map_objects: tuple[float, ...] = (3, 7)
     order_gap: float = 2                          # frames
     count: tuple[float, ...] = (2, 20)
+    rival: float = 100.0                          # pixels at 640x480 that make an object one of those to be seen
+    floor_share: float = 0.7                      # of the floor, to be seen before its size is asked
     option_iou: float = 0.5
     # not in the manifest: how far options are apart
     option_gap: float = 0.20
@@ -65,7 +67,7 @@ class Rules:
                 taken[f.name] = tuple(value) if isinstance(value, list) else value
         return cls(**taken)
 
-# %% ../../nbs/tasks/78_verify_item.ipynb #78a1ebe3
+# %% ../../nbs/tasks/78_verify_item.ipynb #a3971ed7
 @dataclass(frozen=True)
 class Form:
     """How many images a task's record has (0: any number), what is drawn for the objects in their order, and in which formats
@@ -113,14 +115,14 @@ def _forms() -> dict[str, Form]:
         appearance_order 32 ft
         obj_count 32 ft
         room_size 32 fst
-        nav_video 0 t"""
+        nav_video 32 t"""
     split = [row.split() for row in rows.strip().splitlines()]
     return {name: Form(int(n), tuple(marks), tuple(letters[c] for c in formats)) for name, n, formats, *marks in split}
 
 
 FORMS: Mapping[str, Form] = _forms()
 
-# %% ../../nbs/tasks/78_verify_item.ipynb #bec08fce
+# %% ../../nbs/tasks/78_verify_item.ipynb #d813f2f0
 @dataclass(frozen=True)
 class Item:
     """One record with the evidence it points to.
@@ -162,7 +164,8 @@ class Item:
 
     @cached_property
     def bare_stem(self) -> str:
-        return without_names(self.stem, self.names)
+        """The question without options and names; "object (red point)" is a name, too: that of a thing which is not to be told."""
+        return without_names(squeeze(self.stem).replace("object (", f"{IT} ("), self.names)
 
     @cached_property
     def bare_answer(self) -> str:

@@ -174,7 +174,7 @@ class Choice:
             return f"{found} are not its distances"
         return "no unit" if found and "m" not in units(text) else ""
 
-# %% ../../nbs/tasks/79a_verify_relations.ipynb #08174894
+# %% ../../nbs/tasks/79a_verify_relations.ipynb #66d3d27d
 @dataclass(frozen=True)
 class Places:
     """Positions on a map, right and forward of the first camera, exact metres."""
@@ -226,7 +226,7 @@ class Order:
         text = squeeze(item.answer)
         at = dict[str, int]()
         for name in sorted((squeeze(name) for name in self.names), key=len, reverse=True):      # "office chair" before "chair"
-            found = re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text)
+            *_, found = None, *re.finditer(rf"(?<!\w){re.escape(name)}(?!\w)", text)             # the list stands last: "come into view in the order ..."
             if not found:
                 return f"{name!r} is not named"
             at[name] = found.start()

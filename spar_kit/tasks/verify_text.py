@@ -12,8 +12,9 @@ import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
-# %% ../../nbs/tasks/77_verify_text.ipynb #3c45dafa
+# %% ../../nbs/tasks/77_verify_text.ipynb #3cb633d0
 _OPTION = re.compile(r"^([A-Z])\. ?(.*)$", re.M)
+_NAMELESS = re.compile(r"\bobject \((?:red|blue|green|yellow) ")
 _AFTER = re.compile(r"\n(?![A-Z]\. ?)")
 
 
@@ -27,8 +28,9 @@ def read_options(question: str) -> tuple[str, dict[str, str]]:
         return question, {}
     return question[:found[0].start()] + question[found[-1].end():], {m[1]: m[2].strip() for m in found}
 
-# %% ../../nbs/tasks/77_verify_text.ipynb #9278db39
-_TAG = re.compile(r"\b(?:frame|image|view|object|point)[- ]?\d+\b", re.I)
+# %% ../../nbs/tasks/77_verify_text.ipynb #34c84c78
+IT = "\u00a7"      # stands for an object's name; occurs in no label and no template
+_TAG = re.compile(rf"(?:\b(?:frame|image|view|object|point)[- ]?|{IT}-)\d+\b", re.I)      # the second where an object is a frame
 _NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?(?![\w]|\.\d)|(?<![\w.])-?\d+(?:\.\d+)?(?=(?:m|cm|m2|m²|°)\b)")
 _WORDS = {word: number for number, word in enumerate("""zero one two three four five six seven eight nine ten eleven twelve
     thirteen fourteen fifteen sixteen seventeen eighteen nineteen twenty""".split())}
@@ -51,9 +53,6 @@ def squeeze_name(name: str) -> str:
     return squeeze(name)
 
 
-IT = "\u00a7"      # stands for an object's name; occurs in no label and no template
-
-
 def without_names(text: str, names: Iterable[str], stand_in: str = IT) -> str:
     """The text squeezed, every name in it replaced and every drawn tag taken out."""
     text = squeeze(text)
@@ -73,8 +72,8 @@ def _name(name: str) -> re.Pattern[str]:
 
 
 def about_objects(text: str) -> str:
-    """Those sentences of a text without names that speak of an object; prompts and notes fall away."""
-    return " ".join(part for part in re.split(r"(?<=[.?!:])[\s\"]+", text) if IT in part)
+    """Those sentences of a text without names that speak of an object, "the object (red bbox)" among them; prompts and notes fall away."""
+    return " ".join(part for part in re.split(r"(?<=[.?!:])[\s\"]+", text) if IT in part or _NAMELESS.search(part))
 
 
 def numbers(text: str) -> list[float]:
@@ -166,7 +165,7 @@ def told_movement(text: str) -> dict[int, tuple[float, int]] | None:
         told[axis] = (float(amount[1]), sign)
     return told
 
-# %% ../../nbs/tasks/77_verify_text.ipynb #c3b32746
+# %% ../../nbs/tasks/77_verify_text.ipynb #032f7676
 PAIRS: Mapping[str, tuple[str, str]] = {
     "side": ("left", "right"), "height": ("above", "below"), "range": ("closer", "farther"), "depth": ("front", "behind")}
 _SYNONYMS = {
@@ -178,7 +177,7 @@ _DENIED = re.compile("|".join((
     r"\bneither\b[^.;]*?\bnor\b(?: to the| in)? \w+(?: of)?", r"\b(?:not|no|nor|without)\b[^.,;]*",          # what is denied
     r"\bleft[ -](?:or|and|to)[ -]right\b", r"\bleft[-/]right\b", r"\babove[-/]below\b",                     # the name of a slot
     r"\bright (?:one|option|answer|choice|letter)s?\b", r"\b(?:is|that|are) right\b",                       # what is correct
-    r"\bbehind the camera\b", r"\bat the (?:back|front) of\b", r"\bcomes? back\b")))
+    rf"\bbehind the (?:camera\b|{IT} of the\b)", r"\bat the (?:back|front) of\b", r"\bcomes? back\b")))
 
 
 def relation_words(text: str) -> list[str]:

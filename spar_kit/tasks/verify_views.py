@@ -6,7 +6,7 @@
 __all__ = ['DERIVE', 'distance_infer_center_oc', 'state', 'front', 'obj_spatial_relation_oc_mv', 'obj_spatial_relation_oo_mv',
            'from_there', 'from_here', 'imagination', 'spatial_imagination', 'spatial_imagination_map_mv']
 
-# %% ../../nbs/tasks/79d_verify_views.ipynb #ddde2114
+# %% ../../nbs/tasks/79d_verify_views.ipynb #2abe051b
 import math
 from collections.abc import Callable
 from typing import Any
@@ -17,9 +17,9 @@ from .verify_item import Item
 from .verify_marks import same_box
 from .verify_relations import Places, Relation, Slot
 from .verify_tasks import length, minus, pair_slots, relation, self_slots, stated, wants_farthest
-from .verify_video import EVIDENT, clear
+from .verify_video import EVIDENT, clear, shows
 
-# %% ../../nbs/tasks/79d_verify_views.ipynb #dbced864
+# %% ../../nbs/tasks/79d_verify_views.ipynb #339a8802
 _NOT_OBJECTS = frozenset("""wall floor ceiling remove split reflection structure lan object unknown unlabelled unlabeled
 otherstructure otherfurniture
     otherprop person""".split())
@@ -32,7 +32,7 @@ def distance_infer_center_oc(item: Item) -> Answer:
     far = {id: length(item.pose(0).see(thing.center)) for id, thing in things.items() if id == gold or _askable(item, id)}
     if gold not in far:
         raise Wrong(f"object {gold} is not in instances.json")
-    shown = {id for id in far for view in range(len(item.images)) if clear(item, id, view, EVIDENT)}
+    shown = {id for id in far for view in range(len(item.images)) if clear(item, id, view, EVIDENT) or shows(item, id, view, item.rules.rival)}
     stated(item, "distance", [far.get(id, -1.0) for id in item.objects])
     stated(item, "farthest", farthest)
     rivals = sorted((far[id] for id in shown - {gold}), reverse=farthest)

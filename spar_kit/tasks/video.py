@@ -6,11 +6,11 @@
 __all__ = ['distance_infer_center_oo_video', 'first_frames', 'appearance_order', 'obj_count', 'polygon_area', 'alpha_area',
            'floor_area', 'room_size']
 
-# %% ../../nbs/tasks/50_video.ipynb #747ebeb6
+# %% ../../nbs/tasks/50_video.ipynb #0be4c4a1
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import Delaunay, QhullError
 
+from .floor import alpha_triangles, signed_area
 from .geometry import Observation, firm_order, firm_rounding
 from .sampling import caps, choose, codes, distinct, every, make_facts, occurrence, video, video_frames, within
 from .task import Facts
@@ -39,7 +39,7 @@ def distance_infer_center_oo_video(observation: Observation, rng: np.random.Gene
     picks = picks._replace(rows=np.take_along_axis(picks.rows, whole, 1), view=np.take_along_axis(picks.view, whole, 1))
     return make_facts(name, observation, picks, {"distance": np.take_along_axis(distance, order, 1), "farthest": farthest})
 
-# %% ../../nbs/tasks/50_video.ipynb #02f5a4c0
+# %% ../../nbs/tasks/50_video.ipynb #c4d58ccd
 def first_frames(observation: Observation) -> tuple[NDArray, NDArray, NDArray, NDArray]:
     """Of each nameable label seen in the video: the number of an object that bears it and is the first to be clear (m,), the frame 0..31 of that
     (m,), the first frame with 2 % of one (m,), and the label (m,)."""
@@ -57,7 +57,7 @@ def first_frames(observation: Observation) -> tuple[NDArray, NDArray, NDArray, N
     clear = clear[np.lexsort((glimpsed.object[clear], when[clear]))]
     clear = clear[occurrence(label[clear]) == 0]
     glimpse = np.full(int(observation.label.max()) + 1, 99)
-    barely = rows[glimpsed.clear[rows] | (glimpsed.fraction[rows] >= observation.rules.barely)]
+    barely = rows[glimpsed.clear[rows] | (glimpsed.fraction[rows] >= observation.rules.barely) | (glimpsed.pixels[rows] >= observation.rules.rival)]
     np.minimum.at(glimpse, label[barely], when[barely])
     return glimpsed.object[clear], when[clear], glimpse[label[clear]], label[clear]
 
@@ -100,7 +100,7 @@ def obj_count(observation: Observation, rng: np.random.Generator, count: int) ->
     keep = keep[choose(rng, count, number[keep], (number[keep], 1))]
     return _unmarked("obj_count", observation, observation.ids[first[keep]][:, None], {"answer": number[keep]})
 
-# %% ../../nbs/tasks/50_video.ipynb #bea2c601
+# %% ../../nbs/tasks/50_video.ipynb #7e5c52a6
 def polygon_area(polygon: NDArray) -> float:
     """Area of a simple polygon (N, 2) by the shoelace formula."""
     x, y = np.asarray(polygon, np.float64).T
@@ -109,14 +109,7 @@ def polygon_area(polygon: NDArray) -> float:
 
 def alpha_area(points: NDArray, alpha: float = 0.5) -> float:
     """Area of the alpha shape of points (N, 2), in their unit squared; 0 where they span no triangle."""
-    try:
-        corners = points[Delaunay(points).simplices]
-    except (QhullError, ValueError):
-        return 0.0
-    sides = np.linalg.norm(corners - np.roll(corners, 1, 1), axis=-1)
-    u, v = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
-    area = np.abs(u[:, 0] * v[:, 1] - u[:, 1] * v[:, 0]) / 2
-    return float(area[sides.prod(1) <= 4 * alpha * area].sum())
+    return sum(signed_area(points[corners]) for corners in alpha_triangles(points, alpha))
 
 
 def floor_area(observation: Observation) -> float:
@@ -127,8 +120,11 @@ def floor_area(observation: Observation) -> float:
 
 
 def room_size(observation: Observation, rng: np.random.Generator, count: int) -> Facts:
-    """A video of 32, nothing drawn; answer (n,) floor area, square metres. One question a scene; none below 3 square metres."""
+    """A video of 32, nothing drawn; answer (n,) floor area, square metres. One question a scene; none below 3 square
+    metres, nor where the frames show too little of the floor (`Rules.floor_share`)."""
     area = np.array([floor_area(observation)])
     keep = (area >= 3) & np.isfinite(area) & firm_rounding(area, 1.0, observation.rules.rounding) & (len(video_frames(observation)) > 0)
+    if keep.any() and count > 0:
+        keep &= observation.floor_shown() >= observation.rules.floor_share
     area = area[keep][:max(count, 0)]
     return _unmarked("room_size", observation, np.zeros((len(area), 0), np.int32), {"answer": area})

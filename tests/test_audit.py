@@ -1,0 +1,158 @@
+"""The audit: a planted leak is found and fails, a fair dataset passes, both files are sound."""
+import html.parser
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from spar_kit.bench.audit import Asked, audit, audit_items, chosen_elsewhere, scene_interval
+from spar_kit.bench.audit_page import page, write_audit
+from spar_kit.bench.name_model import name_answers
+from spar_kit.bench.text_model import Question
+
+FOLDER = "spar/made-up/qa_jsonl/train"
+
+
+def record(number, scene, question, answer):
+    return json.dumps({"id": f"{scene}_{number}", "conversations": [{"from": "human", "value": question}, {"from": "gpt", "value": answer}],
+                       "image": [f"{scene}/image_color/0.jpg"], "type": "depth_prediction_oc", "red_point": [[500, 500]], "facts": {}})
+
+
+def numeric(rng, rank, scenes=16, each=12):
+    """Depth questions whose right option is always of this rank, or of a random one."""
+    lines = []
+    for n in range(scenes * each):
+        values = np.sort(rng.uniform(.5, 4, 4)).round(1) + np.arange(4) * .3
+        order = rng.permutation(4)
+        gold = rank if rank is not None else int(rng.integers(4))
+        options = "".join(f"\n{letter}. {values[k]:.1f}" for letter, k in zip("ABCD", order))
+        lines.append(record(n, f"room{n % scenes:02d}", f"How deep is the lamp (red point)?{options}", "ABCD"[list(order).index(gold)]))
+    return lines
+
+
+def write(folder, task, form, lines):
+    path = folder / FOLDER / task / form / f"{form}_{len(lines)}.jsonl"
+    path.parent.mkdir(parents=True)
+    path.write_text("\n".join(lines) + "\n")
+
+
+@pytest.fixture(scope="module")
+def leaky(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("leaky") / "a <b> & c"
+    rng = np.random.default_rng(0)
+    write(folder, "depth_prediction_oc", "select", numeric(rng, 2))
+    write(folder, "distance_prediction_oo", "select", numeric(rng, None))
+    write(folder, "depth_prediction_oo", "fill", [record(n, f"room{n % 9}", "How deep?", "2.0") for n in range(90)])
+    write(folder, "spatial_imagination_map_mv", "sentence", [record(n, f"room{n % 9}", "A map?", "Here is a long sentence about it.") for n in range(20)])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def fair(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("fair")
+    write(folder, "depth_prediction_oc", "select", numeric(np.random.default_rng(1), None))
+    return folder
+
+
+def spar(*words):
+    return subprocess.run([sys.executable, "-c", "from spar_kit.runs.cli import main; main()", *map(str, words)], capture_output=True, text=True, timeout=300)
+
+
+def test_planted_leak_fails_and_the_fair_task_beside_it_passes(leaky, tmp_path):
+    done = spar("audit", leaky, "--out", tmp_path / "out")
+    assert done.returncode == 1, done.stderr
+    lines = {line.split()[0]: line for line in done.stdout.splitlines() if "prediction" in line}
+    assert lines["depth_prediction_oc"].endswith("FAIL") and "100.0" in lines["depth_prediction_oc"]
+    assert lines["depth_prediction_oo"].endswith("FAIL") and "FAIL" not in lines["distance_prediction_oo"]
+    content = json.loads((tmp_path / "out/audit.json").read_text())
+    assert content["ok"] is False and list(content["left_out"]) == ["spatial_imagination_map_mv/sentence"]
+    assert {"predictor": "third value", "score": 1.0, "low": 1.0, "high": 1.0} in content["findings"][0]["attacks"] + content["findings"][1]["attacks"]
+    assert [f["verdict"] for f in content["findings"]].count("FAIL") == 2 and content["findings"][0]["verdict"] == "FAIL"
+    for f in content["findings"]:
+        assert 0 <= f["best"]["low"] <= f["best"]["score"] <= f["best"]["high"] <= 1 and f["limit"] == (f["chance"] + .05 if f["chance"] else .45)
+    text = (tmp_path / "out/audit.html").read_text()
+    assert "a &lt;b&gt; &amp; c" in text and "<b>" not in text and "✗ FAIL" in text and "✓ pass" in text
+
+
+def test_fair_dataset_passes_and_json_can_be_piped(fair):
+    done = spar("audit", fair, "--json", "--tasks", "depth_prediction_oc", "--split", "train")
+    assert done.returncode == 0, done.stderr
+    [finding] = json.loads(done.stdout)["findings"]
+    assert finding["items"] == 192 and finding["scenes"] == 16 and finding["verdict"] != "FAIL"
+
+
+def test_nothing_to_audit_is_bad_input(tmp_path):
+    for words in (["nowhere"], [tmp_path]):
+        done = spar("audit", *words)
+        assert done.returncode == 2 and done.stderr.count("\n") == 1 and "Traceback" not in done.stderr
+
+
+def test_page_is_well_formed(leaky, tmp_path):
+    class Tags(html.parser.HTMLParser):
+        def __init__(self):
+            super().__init__()
+            self.open, self.seen = [], set()
+
+        def handle_startendtag(self, tag, attributes):
+            self.seen.add(tag)
+
+        def handle_starttag(self, tag, attributes):
+            self.seen.add(tag)
+            if tag not in ("meta", "html"):
+                self.open.append(tag)
+
+        def handle_endtag(self, tag):
+            if tag != "html":
+                assert self.open.pop() == tag
+
+    tags = Tags()
+    result = audit(leaky, tasks=["depth_prediction_oc", "spatial_imagination_map_mv"], trees=5)
+    tags.feed(page(result))
+    assert not tags.open and {"table", "details", "svg", "script"} <= tags.seen
+    assert [path.name for path in write_audit(result, tmp_path / "new")] == ["audit.json", "audit.html"]
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["audit.html", "audit.json"]
+
+
+def test_luck_does_not_convict():
+    """Of twenty coins the best is lucky; the one chosen on other folds is a coin. And few questions convict nobody."""
+    coins = np.random.default_rng(0).random((100, 20, 400)) < .5
+    assert np.mean([c.mean(1).max() for c in coins]) > .53
+    assert abs(np.mean([chosen_elsewhere(c.astype(float), np.arange(400) % 5)[0].mean() for c in coins]) - .5) < .01
+    rng, verdicts = np.random.default_rng(5), []
+    for _ in range(12):
+        rows = [Asked(str(n), f"room{n % 4}", Question("How far?", tuple(f"{v:.1f}" for v in rng.permutation(9)[:4] / 2 + 1), "ABCD"[rng.integers(4)]), (-1.0,) * 28)
+                for n in range(16)]
+        verdicts.append(audit_items("depth_prediction_oc", "select", rows, trees=3).ok)
+    assert sum(verdicts) >= 10
+
+
+def test_the_best_attack_is_never_taken_from_its_own_fold():
+    scores = np.array([[1, 1, 0, 0], [0, 0, 1, 1]], float)
+    picked, chosen = chosen_elsewhere(scores, np.array([0, 0, 1, 1]))
+    assert chosen.tolist() == [1, 1, 0, 0] and picked.tolist() == [0, 0, 0, 0]
+
+
+def test_interval_grows_with_what_scenes_share():
+    values = np.repeat(np.random.default_rng(0).random(10) < .5, 40).astype(float)
+    by_scene, by_item = scene_interval(values, np.repeat(np.arange(10), 40)), scene_interval(values, np.arange(400))
+    assert by_scene[1] - by_scene[0] > 3 * (by_item[1] - by_item[0])
+
+
+def test_names_tell_what_hangs_above():
+    rng = np.random.default_rng(0)
+    height = {"lamp": 5, "door": 3, "plant": 2, "bed": 1, "rug": 0}
+
+    def made_up(n):
+        for _ in range(n):
+            a, b = rng.choice(list(height), 2, replace=False)
+            options = tuple(rng.permutation([f"{x}, {y}, " for x in ("left", "right") for y in ("above", "below")]).tolist())
+            gold = f"{rng.choice(['left', 'right'])}, {'above' if height[a] > height[b] else 'below'}, "
+            yield Question(f"Where is the {a} (red bbox) compared to the {b} (blue bbox)?", options, "ABCD"[options.index(gold)])
+
+    train, test = list(made_up(400)), list(made_up(300))
+    told = name_answers(train, test)
+    assert np.mean([a == q.answer for a, q in zip(told, test)]) > .40 and told == name_answers(train, test)
+    nameless = [[Question(q.text.replace(q.text.split()[3], "object").replace(q.text.split()[9], "object"), q.options, q.answer) for q in part] for part in (train, test)]
+    assert np.mean([a == q.answer for a, q in zip(name_answers(*nameless), test)]) < .33

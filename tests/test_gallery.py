@@ -1,0 +1,140 @@
+"""The gallery: every task has a drawing, the numbers beside it are those of the answer, and whatever a label holds is text."""
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from spar_kit.data.generate import generate
+from spar_kit.runs.drawing import Drawing, Room, as_seen, contact_sheet, draw_room, fan_of
+from spar_kit.runs.gallery import WHY, build_gallery, choose_exhibits, inline, write_page
+from spar_kit.scenes.scene import Camera, OrientedBox
+from spar_kit.scenes.sources import open_source
+from spar_kit.tasks.task import TASKS
+
+ASKED = ("depth_prediction_oc", "distance_prediction_oo", "view_change_infer", "spatial_imagination_oc", "obj_spatial_relation_oo", "position_matching", "obj_frame_locate", "camera_motion_infer")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("gallery") / "data"
+    generate(open_source("synthetic", scenes=2, seed=3, frames=32), folder, tasks=",".join(ASKED), per_task=6, progress=False)
+    return folder
+
+
+class Reader(HTMLParser):
+    """Counts tags and keeps the text; fails on a tag that is not closed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.text: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list) -> None:
+        self.tags.append(tag)
+        if tag not in ("meta", "img", "line", "circle", "path", "polygon"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in ("line", "circle", "path", "polygon"):
+            assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+
+def read(text: str) -> Reader:
+    reader = Reader()
+    reader.feed(text)
+    reader.close()
+    assert not reader.open
+    return reader
+
+
+def test_every_task_is_explained() -> None:
+    assert set(WHY) == set(TASKS)
+
+
+def test_page(data: Path, tmp_path: Path) -> None:
+    page, counts = build_gallery(str(data), tmp_path / "page", tasks=",".join(ASKED), each=2)
+    assert sum(counts.values()) >= 2 * len(ASKED) - 2 and min(counts.values()) >= 1
+    reader = read(page.read_text())
+    assert reader.tags.count("article") == sum(counts.values()) and reader.tags.count("svg") >= sum(counts.values()) and "script" not in reader.tags
+    shown = re.findall(r'src="([^"]+)"', page.read_text())
+    assert shown and all((page.parent / name).is_file() for name in shown) and set(shown) == {f"pictures/{p.name}" for p in (page.parent / "pictures").iterdir()}
+    again, _ = build_gallery(str(data), tmp_path / "again", tasks=",".join(ASKED), each=2)
+    assert again.read_bytes() == page.read_bytes()
+    inside = inline(page)
+    read(inside)
+    assert inside.count("data:image/jpeg;base64,") == len(shown) and 'src="pictures' not in inside
+
+
+def test_numbers_beside_the_drawing_are_the_answer(data: Path) -> None:
+    exhibits = choose_exhibits(data, ("distance_prediction_oo", "depth_prediction_oc", "view_change_infer"), each=3)
+    for x in exhibits["distance_prediction_oo"]:
+        assert f"{x.facts['answer']:.2f} m in space" in WHY[x.task](x)[1][0]
+    for x in exhibits["depth_prediction_oc"]:
+        assert f"depth {x.facts['answer']:.2f} m" in WHY[x.task](x)[1][1]
+    for x in exhibits["view_change_infer"]:
+        yaw, pitch = x.facts["rotation"]
+        lines = WHY[x.task](x)[1]
+        assert f"{abs(yaw):.1f} degrees to the {'right' if yaw > 0 else 'left'}" in lines[1] and f"pitch: {abs(pitch):.1f} degrees {'up' if pitch > 0 else 'down'}" in lines[1]
+        assert f"{abs(x.facts['translation'][2]):.2f} m {'forward' if x.facts['translation'][2] > 0 else 'backward'}" in lines[0]
+    assert {tuple(x.record["facts"]["objects"] + x.record["facts"]["frames"]) + (x.record["id"].rsplit("_", 1)[0],) for x in exhibits["distance_prediction_oo"]}.__len__() == 3
+
+
+def test_labels_are_text(data: Path, tmp_path: Path) -> None:
+    """A data set whose labels and questions hold HTML shows it and does not obey it."""
+    import shutil
+    shutil.copytree(data, tmp_path / "data")
+    evil = '<script>alert("x")</script><img src=x onerror=1>'
+    for path in (tmp_path / "data").glob("spar/*/images/*/instances.json"):
+        document = json.loads(path.read_text())
+        for thing in document["instances"]:
+            thing["label"] = evil
+        path.write_text(json.dumps(document))
+    for path in (tmp_path / "data").glob("spar/*/qa_jsonl/*/*/*/*.jsonl"):
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        for row in rows:
+            row["id"] = f"a{evil}"
+            for turn in row["conversations"]:
+                turn["value"] = evil + turn["value"]
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    page = write_page(choose_exhibits(tmp_path / "data", ASKED, each=1), tmp_path / "page", evil)
+    reader = read(page.read_text())
+    assert "script" not in reader.tags and "onerror=1>" not in re.sub(r"&lt;.*?&gt;", "", page.read_text()) and evil in "".join(reader.text)
+
+
+def test_a_source_without_a_task_says_so(data: Path, tmp_path: Path) -> None:
+    page, counts = build_gallery(str(data), tmp_path, tasks="obj_count,camera_motion_infer", each=1)
+    assert counts["obj_count"] == 0 and "No scene of this source holds a question of this task." in page.read_text()
+
+
+def test_drawing_scales_and_keeps_text_apart() -> None:
+    drawing = Drawing("a & b")
+    drawing.line([0, 0], [4, 0], caption="4.00 m", arrow=True)
+    drawing.line([0, 3], [4, 3], caption="other")
+    for k in range(3):
+        drawing.text([2, 1.5], f"label {k}")
+    svg = drawing.svg(440)
+    ends = [tuple(map(float, m)) for m in re.findall(r'<line x1="([\d.]+)" y1="([\d.]+)" x2="([\d.]+)" y2="([\d.]+)"', svg)]
+    bar = float(re.search(r"M10 \d+h([\d.]+)", svg)[1])
+    assert ends[0][2] - ends[0][0] == pytest.approx(4 * bar, abs=.2) and ends[0][1] - ends[1][1] == pytest.approx(3 * bar, abs=.2)      # y goes up
+    heights = [float(m) for m in re.findall(r'y="([\d.]+)" font-size="11.5"[^>]*>label', svg)]
+    assert len(heights) == 3 and min(abs(a - b) for i, a in enumerate(heights) for b in heights[:i]) >= 12 and "a &amp; b" in svg
+
+
+def test_geometry_of_the_drawings() -> None:
+    camera = Camera.from_fov(640, 480, 70)
+    assert fan_of(camera.intrinsics, 640) == pytest.approx(70, abs=.1)
+    pose = np.eye(4)
+    pose[:3, 3] = [1, 2, 3]
+    assert as_seen(pose)(np.array([2.0, 2, 7])).tolist() == [1, 4]
+    room = Room([], {1: OrientedBox(np.array([0, 0, 1.0]), np.array([1, 1, 0.0]), 0), 2: OrientedBox(np.zeros(3), np.ones(3), 0)}, {1: "flat", 2: "cube"})
+    assert draw_room(room, {2: ("#d3302a", "cube")}).svg().count("<polygon") == 2
+    sheet = contact_sheet([Image.new("RGB", (40, 30), "blue")] * 3, {1: "#ff0000"}, width=40)
+    assert sheet.size == (3 * 44, 34) and sheet.getpixel((44, 29)) == (255, 0, 0) and sheet.getpixel((20, 25)) == (0, 0, 255)
