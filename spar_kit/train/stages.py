@@ -33,7 +33,7 @@ from .models import (SmallVLM, build_model, build_processor, count_parameters, l
                                    save_model, train_tokenizer)
 from .qlora import LoraParams, attach_lora, gradient_norms
 
-# %% ../../nbs/train/30_stages.ipynb #e4763442
+# %% ../../nbs/train/30_stages.ipynb #e38b205c
 @dataclass(frozen=True)
 class StageParams:
     """One stage.
@@ -69,7 +69,8 @@ class TrainParams:
         task_weights: the same by task, multiplied; a task that is not named counts 1.
         eyes: how the vision tower of the embedded model is warmed up before the first stage (`train.eyes`); pictures per step in `batch`.
         grounding, spar: the two stages.
-        spoken: the share of the first stage's batches that are training questions answered in sentences, where `formats` or `data` has such;
+        basics: the share of the first stage's steps, at its beginning, whose pages ask only where markers are and how deep.
+        spoken: the share of the other batches of the first stage that are training questions answered in sentences, where `formats` or `data` has such;
             so the small model hears SPAR's language before its weights are frozen.
         lora: the adapter of the second stage.
         optimizer: a name of `transformers.TrainingArguments.optim`.
@@ -88,6 +89,7 @@ class TrainParams:
     task_weights: Mapping[str, float] = field(default_factory=dict)
     eyes: StageParams = field(default_factory=lambda: StageParams(steps=1000, batch=16, learning_rate=4e-3, save_every=250))
     grounding: StageParams = field(default_factory=StageParams)
+    basics: float = 0.4
     spoken: float = 0.5
     spar: StageParams = field(default_factory=StageParams)
     lora: LoraParams = field(default_factory=LoraParams)
@@ -289,7 +291,7 @@ class _StopAfter(TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         control.should_training_stop = state.global_step >= self.steps
 
-# %% ../../nbs/train/30_stages.ipynb #67ad6ffb
+# %% ../../nbs/train/30_stages.ipynb #bdcfec97
 @dataclass(frozen=True)
 class TrainResult:
     """Where a training left what: the model before SPAR, the adapter after it, the log, the summary."""
@@ -343,7 +345,7 @@ def run(params: TrainParams, data: Path | str, out: Path | str, *, split: str = 
     name, base = params.model, out / "base"
     if not params.model:
         name = str(base)
-        _first_stage(params, samples, _fingerprint(hashed, asdict(params.vlm), asdict(params.eyes), asdict(params.grounding), params.spoken, params.picture, params.marker_scale,
+        _first_stage(params, samples, _fingerprint(hashed, asdict(params.vlm), asdict(params.eyes), asdict(params.grounding), params.basics, params.spoken, params.picture, params.marker_scale,
                                                    params.seed), out, log, progress)
     adapter, stages = out / "adapter", _fingerprint(hashed, asdict(params))
     if not _is_done(adapter, stages):
@@ -378,7 +380,7 @@ class _Mixed:
         return len(self.pages)
 
     def __getitem__(self, index: int) -> Sample:
-        if random_generator(self.seed, "mixed", str(index // self.batch)).random() >= self.share:
+        if index < self.pages.basics or random_generator(self.seed, "mixed", str(index // self.batch)).random() >= self.share:
             return self.pages[index]
         return self.spoken[int(random_generator(self.seed, "spoken", str(index)).integers(len(self.spoken)))]
 
@@ -387,8 +389,9 @@ def _first_stage(params: TrainParams, samples: Sequence[Sample], fingerprint: st
     if _is_done(out / "base", fingerprint):
         return
     stage, picture = params.grounding, params.picture or params.vlm.image_size
-    pages = GroundingQuestions(read_seen(path for sample in samples for path in sample.images), params.seed)
-    read = [*samples[:: max(1, len(samples) // 6000)], *(pages[k] for k in range(min(1000, 1 + stage.steps * stage.batch)))]
+    basics = int(params.basics * stage.steps) * stage.batch * stage.accumulate
+    pages = GroundingQuestions(read_seen(path for sample in samples for path in sample.images), params.seed, basics)
+    read = [*samples[:: max(1, len(samples) // 6000)], *(pages[basics + k] for k in range(min(1000, 1 + stage.steps * stage.batch)))]
     texts = [f"{part}\n" for sample in read for turn in sample.turns for part in turn]
     processor = build_processor(params.vlm, train_tokenizer(texts, params.vlm.vocabulary, params.vlm.phrases))
     model: Any = build_model(params.vlm, processor, params.seed)
