@@ -314,7 +314,7 @@ def clock(seconds: float) -> str:
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
-# %% ../../nbs/runs/10_sweep.ipynb #4081d0f7
+# %% ../../nbs/runs/10_sweep.ipynb #9e979545
 class _Status:
     """The line under the finished runs: what is running, its own last words, and the time left. Overwritten in place on a terminal."""
 
@@ -340,7 +340,8 @@ class _Status:
         if not running or now - self.last < (0.5 if self.terminal else 30):
             return
         self.last = now
-        speed = self.spent / self.planned if self.planned else 1.0          # this machine against the plan's figures
+        # this machine against the plan's figures; never below 1, for a step that found half its work done says nothing of the next
+        speed = max(1.0, self.spent / self.planned) if self.planned else 1.0
         left = sum(max(self.left[run.name] * speed - (now - since), 0) for run, since in running)
         left += sum(self.left[name] for name in self.left if name not in {run.name for run, _ in running}) * speed
         words = []
