@@ -7,10 +7,11 @@ import sys
 import numpy as np
 import pytest
 
-from spar_kit.bench.audit import Asked, audit, audit_items, chosen_elsewhere, scene_interval
+from spar_kit.bench.audit import Asked, Attack, Audit, Finding, audit, audit_items, chosen_elsewhere, scene_interval
 from spar_kit.bench.audit_page import page, write_audit
 from spar_kit.bench.name_model import name_answers
 from spar_kit.bench.text_model import Question
+from spar_kit.runs.cli import main
 
 FOLDER = "spar/made-up/qa_jsonl/train"
 
@@ -43,7 +44,7 @@ def leaky(tmp_path_factory):
     folder = tmp_path_factory.mktemp("leaky") / "a <b> & c"
     rng = np.random.default_rng(0)
     write(folder, "depth_prediction_oc", "select", numeric(rng, 2))
-    write(folder, "distance_prediction_oo", "select", numeric(rng, None))
+    write(folder, "distance_prediction_oo", "select", numeric(rng, None, each=40))
     write(folder, "depth_prediction_oo", "fill", [record(n, f"room{n % 9}", "How deep?", "2.0") for n in range(90)])
     write(folder, "spatial_imagination_map_mv", "sentence", [record(n, f"room{n % 9}", "A map?", "Here is a long sentence about it.") for n in range(20)])
     return folder
@@ -67,9 +68,10 @@ def test_planted_leak_fails_and_the_fair_task_beside_it_passes(leaky, tmp_path):
     assert lines["depth_prediction_oc"].endswith("FAIL") and "100.0" in lines["depth_prediction_oc"]
     assert lines["depth_prediction_oo"].endswith("FAIL") and "FAIL" not in lines["distance_prediction_oo"]
     content = json.loads((tmp_path / "out/audit.json").read_text())
-    assert content["ok"] is False and list(content["left_out"]) == ["spatial_imagination_map_mv/sentence"]
+    assert content["verdict"] == "FAIL" and content["counts"]["FAIL"] == 2 and list(content["left_out"]) == ["spatial_imagination_map_mv/sentence"]
     assert {"predictor": "third value", "score": 1.0, "low": 1.0, "high": 1.0} in content["findings"][0]["attacks"] + content["findings"][1]["attacks"]
-    assert [f["verdict"] for f in content["findings"]].count("FAIL") == 2 and content["findings"][0]["verdict"] == "FAIL"
+    assert [f["verdict"] for f in content["findings"]] == ["FAIL", "FAIL", "pass"]
+    assert done.stdout.splitlines()[-1].startswith("1 pass, 0 unclear, 2 FAIL. FAIL: depth_prediction_oc/select, depth_prediction_oo/fill.")
     for f in content["findings"]:
         assert 0 <= f["best"]["low"] <= f["best"]["score"] <= f["best"]["high"] <= 1 and f["limit"] == (f["chance"] + .05 if f["chance"] else .45)
     text = (tmp_path / "out/audit.html").read_text()
@@ -80,7 +82,48 @@ def test_fair_dataset_passes_and_json_can_be_piped(fair):
     done = spar("audit", fair, "--json", "--tasks", "depth_prediction_oc", "--split", "train")
     assert done.returncode == 0, done.stderr
     [finding] = json.loads(done.stdout)["findings"]
-    assert finding["items"] == 192 and finding["scenes"] == 16 and finding["verdict"] != "FAIL"
+    assert finding["items"] == 192 and finding["scenes"] == 16 and finding["verdict"] == "pass"
+
+
+def test_few_questions_are_unclear_and_told_what_to_type(tmp_path):
+    """Above the limit, but four rooms and sixteen questions cannot tell that from guessing: neither a pass nor a failure."""
+    for seed in range(20):
+        folder = tmp_path / str(seed)
+        write(folder, "depth_prediction_oc", "select", numeric(np.random.default_rng(seed), None, scenes=4, each=4))
+        result = audit(folder, trees=3)
+        if result.verdict == "unclear":
+            break
+    [finding] = result.findings
+    assert finding.verdict == "unclear" and finding.best.score > finding.limit and finding.best.low <= finding.chance
+    assert finding.scenes_needed > 4 and result.having("pass") == result.having("FAIL") == []
+    assert result.conclusion().startswith("0 pass, 1 unclear, 0 FAIL. unclear: depth_prediction_oc/select.")
+    assert f"spar generate SOURCE --out MORE --scenes {finding.scenes_needed} --tasks depth_prediction_oc && spar audit MORE" in result.conclusion()
+    text = page(result)
+    assert "✓" not in text and "✗" not in text and "? unclear</span>" in text and result.conclusion().replace("&", "&amp;") in text
+
+
+def attacked(score, low, chance=.25, limit=.30):
+    attack = Attack("constant", score, low, min(2 * score - low, 1.0))
+    return Finding("depth_prediction_oc", "select", "letter", 100, 10, chance, limit, attack, (attack,), None)
+
+
+def test_the_three_verdicts():
+    """Each at its borders; only a score that is not above the limit passes, and only FAIL makes the command fail."""
+    assert [attacked(*numbers).verdict for numbers in ((.30, .28), (.24, .10), (.31, .25), (.60, .20), (.31, .26))] == ["pass", "pass", "unclear", "unclear", "FAIL"]
+    assert attacked(.46, .10, None, .45).verdict == "FAIL" and attacked(.45, .10, None, .45).verdict == "pass"      # numbers: there is no chance level
+    good, open_, bad = attacked(.30, .28), attacked(.31, .25), attacked(.31, .26)
+    assert Audit("x", (good, open_, bad)).verdict == "FAIL" and Audit("x", (good, open_)).verdict == "unclear" and Audit("x", (good,)).verdict == "pass"
+    assert "Type" not in Audit("x", (good, bad)).conclusion() and Audit("x", (good,)).conclusion() == "1 pass, 0 unclear, 0 FAIL."
+
+
+@pytest.mark.parametrize("finding, code", [(attacked(.31, .25), 0), (attacked(.31, .26), 1), (attacked(.30, .28), 0)], ids=["unclear", "FAIL", "pass"])
+def test_exit_code_is_of_failures_only(monkeypatch, tmp_path, capsys, finding, code):
+    monkeypatch.setattr("spar_kit.bench.audit.audit", lambda *_, **__: Audit("x", (finding,)))
+    with pytest.raises(SystemExit) as left:
+        main(["audit", str(tmp_path)])
+    assert left.value.code == code
+    out = capsys.readouterr().out
+    assert finding.verdict in out.splitlines()[1] and ("Type spar generate" in out.splitlines()[-1]) == (finding.verdict == "unclear")
 
 
 def test_nothing_to_audit_is_bad_input(tmp_path):
@@ -124,8 +167,8 @@ def test_luck_does_not_convict():
     for _ in range(12):
         rows = [Asked(str(n), f"room{n % 4}", Question("How far?", tuple(f"{v:.1f}" for v in rng.permutation(9)[:4] / 2 + 1), "ABCD"[rng.integers(4)]), (-1.0,) * 28)
                 for n in range(16)]
-        verdicts.append(audit_items("depth_prediction_oc", "select", rows, trees=3).ok)
-    assert sum(verdicts) >= 10
+        verdicts.append(audit_items("depth_prediction_oc", "select", rows, trees=3).verdict)
+    assert verdicts.count("FAIL") <= 2
 
 
 def test_the_best_attack_is_never_taken_from_its_own_fold():

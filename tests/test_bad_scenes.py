@@ -1,13 +1,14 @@
 """Scenes that are odd or broken: served with true answers, or refused with a counted reason."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from unicodedata import normalize
 
 import numpy as np
 import pytest
+from toys import Toys, floor_and_wall, walk_round
 
 from spar_kit.data.generate import generate
 from spar_kit.data.manifest import Manifest
@@ -26,8 +27,7 @@ BREAK = '<script>alert("1")</script>\n& "quoted" \'label\''
 def solids_of(labels: list[str]) -> list[Solid]:
     """A floor, a wall and boxes that do not touch, one for each label; ids from 3."""
     draws = np.random.default_rng(5)
-    made = [solid(1, "floor", (3, 2.5, -0.05), (6, 5, 0.1), 0, (170, 150, 130)),
-            solid(2, "wall", (3, 5.05, 1.3), (6, 0.1, 2.6), 0, (225, 220, 205))]
+    made = floor_and_wall()
     while len(made) < len(labels) + 2:
         size = np.exp(draws.uniform(np.log(0.3), np.log(0.8), 3))
         center = np.array([draws.uniform(0.8, 5.2), draws.uniform(0.8, 4.2), size[2] / 2 + draws.choice([0, 0, 0.6])])
@@ -41,19 +41,12 @@ def measure(surface: Surface, camera: Camera, pose: np.ndarray) -> np.ndarray:
     return render_ids(surface, camera, pose)[0]
 
 
-def poses(count: int) -> Iterator[np.ndarray]:
-    for angle in 2 * np.pi * np.arange(count) / count:
-        eye = np.array([3 + 1.6 * np.cos(angle), 2.5 + 1.2 * np.sin(angle), 2.2 + 0.25 * np.sin(3 * angle)])
-        turn = angle + 1.2
-        yield look_at(eye, np.array([3 + 2.2 * np.cos(turn), 2.5 + 1.8 * np.sin(turn), 0.4 + 0.3 * np.cos(2 * angle)]))
-
-
 def room(name: str, labels: list[str] = LABELS, frames: int = 36) -> Scene:
     """A room of 6 m x 5 m in which every task finds something, seen by a camera that walks round it."""
     solids = solids_of(labels)
     camera, surface = Camera.from_fov(160, 120, 75), toy_surface(solids)
     made = [Frame(i, pose, camera, camera, partial(np.zeros, (120, 160, 3), np.uint8), partial(measure, surface, camera, pose))
-            for i, pose in enumerate(poses(frames))]
+            for i, pose in enumerate(walk_round(frames))]
     instances = tuple(Instance(s.id, s.label, OrientedBox.around(s.box.corners)) for s in solids)
     return Scene(name, "synthetic", tuple(made), instances, toy_surface(solids), "room", (np.array([[0.0, 0], [6, 0], [6, 5], [0, 5]]),))
 
@@ -151,26 +144,15 @@ ODD = {
 }
 
 
-@dataclass(frozen=True)
-class Odd:
-    """All the odd scenes and a sound one."""
-    name: str = "synthetic"
-
-    def scenes(self, split: str | None = None) -> list[str]:
-        return ["sound", *ODD]
-
-    def load(self, scene: str) -> Scene:
-        make: Callable[[str], Scene] = ODD.get(scene, room)
-        return make(scene)
-
-    def describe(self) -> dict:
-        return {"kind": "odd"}
+def sound_or_odd(name: str) -> Scene:
+    make: Callable[[str], Scene] = ODD.get(name, room)
+    return make(name)
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Manifest]:
     folder = tmp_path_factory.mktemp("odd") / "data"
-    return folder, generate(Odd(), folder, per_task=5, width=160, progress=False, frames_per_scene=64)
+    return folder, generate(Toys(("sound", *ODD), sound_or_odd), folder, per_task=5, width=160, progress=False, frames_per_scene=64)
 
 
 @pytest.fixture(scope="module")

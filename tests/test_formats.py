@@ -2,6 +2,8 @@
 
 import re
 import string
+from collections import Counter
+from itertools import product
 
 import numpy as np
 import pytest
@@ -401,12 +403,36 @@ def test_two_candidates_have_equal_chances():
 
 def test_judge_is_balanced_for_each_claim_and_true():
     facts = make_facts("obj_spatial_relation_oo", 4000)
-    relation, seen = facts.numbers["relation"], {}
+    relation, seen, answers = facts.numbers["relation"], {}, Counter()
     for row, _, answer, extra in phrase(facts, "judge", LABELS, random_generator(0)):
         slot, sign = extra["claim"]
         assert relation[row, slot] != 0 and (relation[row, slot] == sign) == (answer == "Yes")
         seen.setdefault((slot, sign), []).append(answer == "Yes")
+        answers[slot, int(relation[row, slot]), answer] += 1
+    # the guarantee of one call: whatever is true in a slot, Yes and No differ by one at the most
+    for slot, true in product(range(3), (-1, 1)):
+        assert abs(answers[slot, true, "Yes"] - answers[slot, true, "No"]) <= 1 and answers[slot, true, "Yes"] > 300
+    # a claim is then right as often as its word is true among these made-up facts: near a half, no guarantee
     assert len(seen) == 6 and all(abs(np.mean(v) - .5) < .05 for v in seen.values())
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 7, 40, 401])
+@pytest.mark.parametrize("task", ["obj_spatial_relation_oo", "obj_spatial_relation_oo_mv"])
+def test_judge_is_balanced_in_every_call(task, n):
+    """However few rows a call has: for each slot and true sign by one at the most; where both signs are as frequent, for each claim too."""
+    facts = make_facts(task, n, n)
+    relation, answers = facts.numbers["relation"], Counter()
+    for row, _, answer, extra in phrase(facts, "judge", LABELS, random_generator(n)):
+        slot, _ = extra["claim"]
+        answers[slot, int(relation[row, slot]), answer] += 1
+    assert sum(answers.values()) == n
+    assert all(abs(answers[slot, true, "Yes"] - answers[slot, true, "No"]) <= 1 for slot, true in product(range(3), (-1, 1)))
+    for slot in range(3):                                    # n rows of each sign, all other slots empty
+        facts = make_facts(task, 2 * n, n)
+        facts.numbers["relation"][:] = 0
+        facts.numbers["relation"][:, slot] = [-1, 1] * n
+        claims = Counter((extra["claim"][1], answer) for _, _, answer, extra in phrase(facts, "judge", LABELS, random_generator(n)))
+        assert sum(claims.values()) == 2 * n and all(abs(claims[sign, "Yes"] - claims[sign, "No"]) <= 1 for sign in (-1, 1))
 
 
 def test_empty_slots_leave_no_trace():

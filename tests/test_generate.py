@@ -6,7 +6,9 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ import orjson
 import pytest
 from PIL import Image
 from test_bad_scenes import room
+from toys import Toys
 
 from spar_kit.data import generate as module
 from spar_kit.data.export import WriteError, jpeg, matrix_text
@@ -37,12 +40,13 @@ TASK_NAMES = "depth_prediction_oc,obj_spatial_relation_oo,position_matching,view
 
 
 @dataclass(frozen=True)
-class Toys:
+class Breaking(Toys):
     """Small rooms; some break on purpose."""
     names: tuple[str, ...] = ("toy0", "toy1", "toy2")
+    make: Callable[[str], Scene] = partial(toy_scene, 8, 120)
+    name: str = "toy"
     broken: tuple[str, ...] = ()
     deadly: tuple[str, ...] = ()             # loading one of these kills the process, unless the environment forbids it
-    name: str = "toy"
 
     def scenes(self, split: str | None = None) -> list[str]:
         return [f"{split}_{name}" if "/" not in name else name for name in self.names]
@@ -52,14 +56,11 @@ class Toys:
             raise SceneError("cut off", "/data/scans/toy/toy.sens", "byte 12")
         if scene.split("_")[-1] in self.deadly and os.environ.get("TOYS") != "alive":
             os.kill(os.getpid(), signal.SIGKILL)
-        return toy_scene(frames=8, width=120, name=scene)
-
-    def describe(self) -> dict:
-        return {"kind": "toy"}
+        return super().load(scene)
 
 
-def make(out: Path, source: Toys | None = None, **options):
-    return generate(source or Toys(), out, **{"tasks": TASK_NAMES, "per_task": 6, "progress": False, "width": 120, **options})
+def make(out: Path, source: Breaking | None = None, **options):
+    return generate(source or Breaking(), out, **{"tasks": TASK_NAMES, "per_task": 6, "progress": False, "width": 120, **options})
 
 
 def tree(folder: Path, part: str = "spar") -> dict[str, str]:
@@ -139,7 +140,7 @@ def test_a_complete_folder_is_left_alone(whole):
 
 def test_other_parameters_are_refused_and_overwritten_on_demand(tmp_path):
     folder = tmp_path / "data"
-    one = Toys(("toy0",))
+    one = Breaking(("toy0",))
     make(folder, one)
     with pytest.raises(ValueError, match="per_task: 6, now 5"):
         make(folder, one, per_task=5)
@@ -168,7 +169,7 @@ def test_a_foreign_folder_is_not_touched(tmp_path):
 KILLED = """
 import sys
 sys.path.insert(0, sys.argv[2])
-from test_generate import Toys, make
+from test_generate import Breaking, make
 from pathlib import Path
 import spar_kit.data.generate as module
 import os, signal
@@ -178,7 +179,7 @@ if sys.argv[3] == "merge":
         join(*args)
         os.kill(os.getpid(), signal.SIGKILL)
     module._join = killed
-make(Path(sys.argv[1]), Toys(deadly=("toy1",) if sys.argv[3] == "scene" else ()))
+make(Path(sys.argv[1]), Breaking(deadly=("toy1",) if sys.argv[3] == "scene" else ()))
 """
 
 
@@ -197,11 +198,9 @@ def test_killed_and_started_again_writes_the_same_bytes(whole, tmp_path, when):
 
 
 @dataclass(frozen=True)
-class Rooms(Toys):
+class Rooms(Breaking):
     """Rooms in which every task finds something."""
-    def load(self, scene: str) -> Scene:
-        super().load(scene)
-        return room(scene)
+    make: Callable[[str], Scene] = room
 
 
 KILLED_ROOMS = """
@@ -225,7 +224,7 @@ def test_every_task_gives_the_same_bytes_killed_or_not_and_with_four_workers(tmp
 
 
 def test_a_worker_that_dies_costs_its_scene_only(whole, tmp_path):
-    manifest = make(tmp_path / "data", Toys(deadly=("toy1",)), workers=2)
+    manifest = make(tmp_path / "data", Breaking(deadly=("toy1",)), workers=2)
     assert list(manifest.failed) == ["train_toy1"] and "died" in manifest.failed["train_toy1"]
     assert set(manifest.content["scenes"]) == {"train_toy0", "train_toy2"}
     kept = tree(tmp_path / "data", "spar/toy/images")
@@ -233,20 +232,20 @@ def test_a_worker_that_dies_costs_its_scene_only(whole, tmp_path):
 
 
 def test_a_scene_that_raises_is_counted_and_the_others_go_on(tmp_path, capsys):
-    manifest = make(tmp_path / "data", Toys(broken=("toy0",)))
+    manifest = make(tmp_path / "data", Breaking(broken=("toy0",)))
     assert (
         manifest.failed == {"train_toy0": "SceneError: toy/toy.sens: byte 12: cut off"} and len(manifest.content["scenes"]) == 2
     )
     assert "cut off" in str(manifest)
     with pytest.raises(SceneError, match="none of 3 scenes could be used.*cut off"):
-        make(tmp_path / "none", Toys(broken=("toy0", "toy1", "toy2")))
+        make(tmp_path / "none", Breaking(broken=("toy0", "toy1", "toy2")))
     assert not (tmp_path / "none/manifest.json").exists()
     with pytest.raises(SceneError, match="no scene"):
-        make(tmp_path / "empty", Toys(names=()))
+        make(tmp_path / "empty", Breaking(names=()))
 
 
 def test_a_scene_name_never_leaves_the_folder(tmp_path):
-    manifest = make(tmp_path / "data", Toys(names=("toy0", "../../evil")))
+    manifest = make(tmp_path / "data", Breaking(names=("toy0", "../../evil")))
     assert list(manifest.failed) == ["../../evil"] and not list(tmp_path.glob("**/evil"))
 
 

@@ -1,11 +1,13 @@
 """Held-out scenes, near-duplicates and caps: what may not be asked, or not so often."""
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from toys import Toys
 
 from spar_kit.data.generate import generate, read_manifest
 from spar_kit.data.leakage import LISTS, benchmark_scenes, find_lists, read_list, space
@@ -21,25 +23,21 @@ from spar_kit.tasks.task import TASKS, random_generator
 NAMES = ("scene0000_00", "scene0011_00", "scene0011_01", "scene0015_00")
 
 
+def scan(name: str) -> Scene:
+    return replace(toy_scene(frames=6, width=64, name=name), source="scannet")
+
+
 @dataclass(frozen=True)
-class Scans:
+class Scans(Toys):
     """Toy rooms under ScanNet's names, with a folder in which its lists may lie."""
-    root: Path
     names: tuple[str, ...] = NAMES
+    make: Callable[[str], Scene] = scan
     name: str = "scannet"
-
-    def scenes(self, split: str | None = None) -> list[str]:
-        return list(self.names)
-
-    def load(self, scene: str) -> Scene:
-        return replace(toy_scene(frames=6, width=64, name=scene), source="scannet")
-
-    def describe(self) -> dict:
-        return {"kind": "toy"}
+    root: Path = Path()
 
 
 def make(root: Path, **options):
-    return generate(Scans(root), root / "out", **{"tasks": "depth_prediction_oc,obj_spatial_relation_oo", "per_task": 3, "width": 64, "progress": False,
+    return generate(Scans(root=root), root / "out", **{"tasks": "depth_prediction_oc,obj_spatial_relation_oo", "per_task": 3, "width": 64, "progress": False,
                                                   **options})
 
 
@@ -53,7 +51,7 @@ def scans(tmp_path: Path) -> Path:
 
 
 def test_lists_are_found_beside_the_scans_and_rooms_count_whole(scans):
-    lists = find_lists(Scans(scans))
+    lists = find_lists(Scans(root=scans))
     assert [path.name for path in lists] == ["scannetv2_val.txt", "scannetv2_test.txt"] and set(LISTS) == {"scannet", "scannetpp"}
     assert benchmark_scenes("scannet", NAMES, lists) == {"scene0011_00": "scannetv2_val.txt", "scene0011_01": "scannetv2_val.txt"}
     assert space("scene0011_01") == "scene0011" and space("0a5c013435") == "0a5c013435"

@@ -3,18 +3,17 @@ import json
 import re
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from toys import Toys, box_scene
 
 from spar_kit.data.generate import generate
 from spar_kit.data.records import load_images, read_records
-from spar_kit.scenes.scene import Camera, Frame, Instance, OrientedBox, Scene, look_at
-from spar_kit.scenes.toy import cast, solid, toy_surface
+from spar_kit.scenes.scene import Camera, Scene, look_at
+from spar_kit.scenes.toy import solid
 from spar_kit.tasks.directions import route_text, turn_words
 from spar_kit.tasks.markers import marks_of
 from spar_kit.tasks.verify import Report, verify
@@ -32,38 +31,14 @@ def hall(name: str) -> Scene:
     for k, (label, center) in enumerate(LABELS.items()):
         solids.append(solid(k + 2, label, center, (.5, .6, 2 * center[2]), 20 * k, (40 * k + 30, 200 - 30 * k, 120)))
     spots = [(x, 1.4, 1.0, .3) for x in np.linspace(.6, 4.9, 26)] + [(5.0, y, -.3, 1.0) for y in np.linspace(1.6, 4.4, 18)]
-    color, depth = Camera.from_fov(160, 120, 80), Camera.from_fov(120, 90, 80)
-    frames = []
-    for i, (x, y, dx, dy) in enumerate(spots):
-        pose = look_at(np.array([x, y, 1.5]), np.array([x + dx, y + dy, 1.2]))
-        frames.append(Frame(i, pose, color, depth, partial(draw, solids, color, pose, 2), partial(draw, solids, depth, pose, 0)))
-    instances = tuple(Instance(s.id, s.label, OrientedBox.around(s.box.corners)) for s in solids)
-    return Scene(name, "synthetic", tuple(frames), instances, toy_surface(solids), "hall", (np.array([[0.0, 0], [7, 0], [7, 6], [0, 6]]),))
-
-
-def draw(solids: list, camera: Camera, pose: np.ndarray, which: int) -> np.ndarray:
-    return cast(solids, camera, pose)[which]
-
-
-@dataclass(frozen=True)
-class Toy:
-    """A source of one hall."""
-    name: str = "synthetic"
-
-    def scenes(self, split: str | None = None) -> list[str]:
-        return [SCENE]
-
-    def load(self, scene: str) -> Scene:
-        return hall(scene)
-
-    def describe(self) -> dict:
-        return {"kind": "toy"}
+    poses = [look_at(np.array([x, y, 1.5]), np.array([x + dx, y + dy, 1.2])) for x, y, dx, dy in spots]
+    return box_scene(name, solids, poses, (Camera.from_fov(160, 120, 80), Camera.from_fov(120, 90, 80)), "hall", (7, 6))
 
 
 @pytest.fixture(scope="module")
 def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("nav") / "clean"
-    generate(Toy(), folder, tasks="nav_video", per_task=40, progress=False)
+    generate(Toys((SCENE,), hall), folder, tasks="nav_video", per_task=40, progress=False)
     return folder
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from test_verify import Toy
+from toys import Toys, busy_room
 
 from spar_kit.data.generate import generate
 from spar_kit.tasks.task import TASKS
@@ -64,7 +64,7 @@ SEVERAL = {
 @pytest.fixture(scope="module")
 def spar(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("released")
-    generate(Toy(), folder, per_task=3, width=160, progress=False)
+    generate(Toys(make=busy_room), folder, per_task=3, width=160, progress=False)
     return folder / "spar"
 
 

@@ -5,17 +5,14 @@ import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from toys import Toys, busy_room
 
 from spar_kit.data.generate import generate
-from spar_kit.scenes.scene import Camera, Frame, Instance, OrientedBox, Scene, look_at
-from spar_kit.scenes.toy import cast, solid, toy_surface
 from spar_kit.tasks import verify as verify_module
 from spar_kit.tasks.verify import Report, verify
 from spar_kit.tasks.verify_item import FORMS
@@ -24,58 +21,10 @@ SCENE = "room0000_00"
 Record = dict
 
 
-def busy_room(name: str) -> Scene:
-    """A room of 6 m x 5 m with two dozen boxes of twelve kinds, seen by a camera that walks round it: enough for every task."""
-    generator = np.random.default_rng(3)
-    solids = [solid(1, "floor", (3, 2.5, -.05), (6, 5, .1), 0, (170, 150, 130)),
-              solid(2, "wall", (3, 5.05, 1.3), (6, .1, 2.6), 0, (225, 220, 205))]
-    labels = """chair chair chair table lamp lamp cabinet sofa desk stool stool box box plant shelf monitor bed basket basket
-        clock""".split()
-    while labels:
-        size = np.exp(generator.uniform(np.log(.25), np.log(.9), 3))
-        x, y, lift = generator.uniform(.8, 5.2), generator.uniform(.8, 4.2), generator.choice([0, 0, .5, 1.0])
-        center = np.array([x, y, size[2] / 2 + lift])
-        if all(np.abs(center - s.box.center).max() > .62 for s in solids[2:]):
-            turn, rgb = generator.uniform(0, 180), tuple(generator.integers(60, 250, 3))
-            solids.append(solid(len(solids) + 2, labels.pop(), tuple(center), tuple(size), turn, rgb))
-    color = Camera.from_fov(240, 180, 75)
-    depth = Camera(160, 120, np.array([[104.0, 0, 76], [0, 105, 62], [0, 0, 1]]))
-    frames = []
-    for i in range(40):
-        angle = 2 * np.pi * i / 40
-        eye = np.array([3 + 1.6 * np.cos(angle), 2.5 + 1.2 * np.sin(angle), 2.2 + .25 * np.sin(3 * angle)])
-        turn = angle + 1.2
-        pose = look_at(eye, np.array([3 + 2.2 * np.cos(turn), 2.5 + 1.8 * np.sin(turn), .4 + .3 * np.cos(2 * angle)]))
-        frames.append(Frame(i, pose, color, depth, partial(draw, solids, color, pose, 2), partial(draw, solids, depth, pose, 0),
-                            read_instances=partial(draw, solids, depth, pose, 1)))
-    instances = tuple(Instance(s.id, s.label, OrientedBox.around(s.box.corners)) for s in solids)
-    floor = np.array([[0.0, 0], [6, 0], [6, 5], [0, 5]])
-    return Scene(name, "synthetic", tuple(frames), instances, toy_surface(solids), "room", (floor,))
-
-
-def draw(solids: list, camera: Camera, pose: np.ndarray, which: int) -> np.ndarray:
-    return cast(solids, camera, pose)[which]
-
-
-@dataclass(frozen=True)
-class Toy:
-    """A source of one room."""
-    name: str = "synthetic"
-
-    def scenes(self, split: str | None = None) -> list[str]:
-        return [SCENE]
-
-    def load(self, scene: str) -> Scene:
-        return busy_room(scene)
-
-    def describe(self) -> dict:
-        return {"kind": "toy"}
-
-
 @pytest.fixture(scope="session")
 def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("verify") / "clean"
-    generate(Toy(), folder, per_task=4, progress=False)
+    generate(Toys((SCENE,), busy_room), folder, per_task=4, progress=False)
     return folder
 
 

@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['COLORS', 'GREYS', 'run_colors', 'plot_tasks', 'plot_levels', 'plot_differences', 'plot_log']
 
-# %% ../../nbs/bench/40_plots.ipynb #5287b43a
+# %% ../../nbs/bench/40_plots.ipynb #53f40458
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -15,15 +16,15 @@ import plotly.graph_objects as go
 
 from .statistics import intervals, paired
 
-# %% ../../nbs/bench/40_plots.ipynb #06aad9c7
+# %% ../../nbs/bench/40_plots.ipynb #40815292
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 GREYS = ("#9a9a9a", "#c9c9c9", "#6f6f6f")
 
 
 def run_colors(names: Sequence[str]) -> dict[str, str]:
-    """A colour for each run: greys for those whose name begins with "blind"."""
-    blind = [name for name in names if name.startswith("blind")]
-    seeing = [name for name in names if not name.startswith("blind")]
+    """A colour for each run: greys for those whose name has the word "blind"."""
+    blind = [name for name in names if "blind" in re.findall(r"\w+", name)]
+    seeing = [name for name in names if name not in blind]
     return ({name: COLORS[k % len(COLORS)] for k, name in enumerate(seeing)}
             | {name: GREYS[k % len(GREYS)] for k, name in enumerate(blind)})
 

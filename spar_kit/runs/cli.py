@@ -83,7 +83,7 @@ def verify(
     if not report.ok:
         raise typer.Exit(1)
 
-# %% ../../nbs/runs/90_cli.ipynb #7b7648a4
+# %% ../../nbs/runs/90_cli.ipynb #616a5bbb
 @app.command()
 def audit(
         folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that `spar generate` wrote, or SPAR-7M itself.")],
@@ -94,8 +94,10 @@ def audit(
         items: Annotated[int, typer.Option(metavar="N", help="At most so many questions per task and format, from all scenes alike.")] = 2000) -> None:
     """Answer the questions without looking: what do words, names and options give away?
 
-    One line per task and format: chance, the best blind attack, its score with a 95 % interval over scenes. A select or judge task fails
-    when that is more than 5 points above chance, a fill task when it is above 45. Exit code 1 where any fails.
+    One line per task and format: chance, the best blind attack, its score with a 95 % interval over scenes. The limit is 5 points above
+    chance for a select or judge task, 45 for a fill task. **pass**: not above the limit. **unclear**: above it, but chance lies within the
+    interval, so more questions are needed; the closing line says what to type. **FAIL**: above it otherwise. Exit code 1 only for FAIL:
+    unclear alone ends with 0.
 
     Example: spar audit data --out audit
     """
@@ -120,7 +122,9 @@ def audit(
             print(f"{f.task:31}{f.format:8}{chance:>7}{100 * f.best.score:12.1f}{interval:>16}{100 * f.limit:7.1f}  {f.best.predictor:20}{f.verdict}")
     if out is not None:
         print(*write_audit(result, out), sep="\n", file=sys.stderr if json else sys.stdout)
-    if not result.ok:
+    if not json:
+        print(result.conclusion())
+    if result.verdict == "FAIL":
         raise typer.Exit(1)
 
 # %% ../../nbs/runs/90_cli.ipynb #e7d62828

@@ -1,0 +1,72 @@
+"""What several tests share: scenes made of solid boxes, and a source that serves them."""
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from spar_kit.scenes.scene import Camera, Frame, Instance, OrientedBox, Scene, look_at
+from spar_kit.scenes.toy import Solid, cast, solid, toy_scene, toy_surface
+
+
+def draw(solids: Sequence[Solid], camera: Camera, pose: np.ndarray, which: int) -> np.ndarray:
+    """What the camera sees of the boxes, ray by ray: 0 depth (h, w) in metres, 1 ids (h, w), 2 colour (h, w, 3)."""
+    return cast(solids, camera, pose)[which]
+
+
+def box_scene(name: str, solids: Sequence[Solid], poses: Iterable[np.ndarray], cameras: tuple[Camera, Camera], room: str, sides: tuple[float, float],
+              ids: bool = False) -> Scene:
+    """A room of `sides` metres with these boxes; `cameras` are the colour and the depth camera; with `ids` the frames bring instance images."""
+    color, depth = cameras
+    frames = [Frame(i, pose, color, depth, partial(draw, solids, color, pose, 2), partial(draw, solids, depth, pose, 0),
+                    read_instances=partial(draw, solids, depth, pose, 1) if ids else None) for i, pose in enumerate(poses)]
+    instances = tuple(Instance(s.id, s.label, OrientedBox.around(s.box.corners)) for s in solids)
+    x, y = sides
+    return Scene(name, "synthetic", tuple(frames), instances, toy_surface(solids), room, (np.array([[0.0, 0], [x, 0], [x, y], [0, y]]),))
+
+
+def floor_and_wall() -> list[Solid]:
+    """Of a room of 6 m x 5 m: ids 1 and 2."""
+    return [solid(1, "floor", (3, 2.5, -.05), (6, 5, .1), 0, (170, 150, 130)), solid(2, "wall", (3, 5.05, 1.3), (6, .1, 2.6), 0, (225, 220, 205))]
+
+
+def walk_round(count: int) -> Iterator[np.ndarray]:
+    """Camera poses (4, 4) on a way round a room of 6 m x 5 m, looking across it."""
+    for angle in 2 * np.pi * np.arange(count) / count:
+        eye = np.array([3 + 1.6 * np.cos(angle), 2.5 + 1.2 * np.sin(angle), 2.2 + .25 * np.sin(3 * angle)])
+        turn = angle + 1.2
+        yield look_at(eye, np.array([3 + 2.2 * np.cos(turn), 2.5 + 1.8 * np.sin(turn), .4 + .3 * np.cos(2 * angle)]))
+
+
+def busy_room(name: str) -> Scene:
+    """A room of 6 m x 5 m with two dozen boxes of twelve kinds, seen by a camera that walks round it: enough for every task."""
+    generator = np.random.default_rng(3)
+    solids = floor_and_wall()
+    labels = """chair chair chair table lamp lamp cabinet sofa desk stool stool box box plant shelf monitor bed basket basket
+        clock""".split()
+    while labels:
+        size = np.exp(generator.uniform(np.log(.25), np.log(.9), 3))
+        x, y, lift = generator.uniform(.8, 5.2), generator.uniform(.8, 4.2), generator.choice([0, 0, .5, 1.0])
+        center = np.array([x, y, size[2] / 2 + lift])
+        if all(np.abs(center - s.box.center).max() > .62 for s in solids[2:]):
+            turn, rgb = generator.uniform(0, 180), tuple(generator.integers(60, 250, 3))
+            solids.append(solid(len(solids) + 2, labels.pop(), tuple(center), tuple(size), turn, rgb))
+    cameras = Camera.from_fov(240, 180, 75), Camera(160, 120, np.array([[104.0, 0, 76], [0, 105, 62], [0, 0, 1]]))
+    return box_scene(name, solids, walk_round(40), cameras, "room", (6, 5), ids=True)
+
+
+@dataclass(frozen=True)
+class Toys:
+    """A source of made-up scenes: `make` builds the one of a name."""
+    names: tuple[str, ...] = ("room0000_00",)
+    make: Callable[[str], Scene] = toy_scene
+    name: str = "synthetic"
+
+    def scenes(self, split: str | None = None) -> list[str]:
+        return list(self.names)
+
+    def load(self, scene: str) -> Scene:
+        return self.make(scene)
+
+    def describe(self) -> dict:
+        return {"kind": "toy"}
