@@ -51,8 +51,11 @@ $(VENV)/.installed: pyproject.toml $(VENV)/.libraries $(VENV)/.torch
 study: setup  ## the whole road: scenes, questions, training, evaluation; the last line is the report's path
 	@spar sweep "$(PARAMS)" $(if $(SCENES),--set "generate.source=$(SCENES)" --name "$(basename $(notdir $(PARAMS)))-$(firstword $(subst :, ,$(SCENES)))")
 
+# JupyterLab would greet with two questions: whether to rebuild itself (for Dash, which Open3D brings along) and whether to fetch news
 lab: setup  ## JupyterLab on the index notebook
-	@jupyter lab --LabApp.default_url=/lab/tree/nbs/index.ipynb --LabApp.news_url=
+	@mkdir -p $(VENV)/etc/jupyter/labconfig
+	@echo '{"buildCheck": false, "disabledExtensions": {"@jupyterlab/apputils-extension:announcements": true}}' > $(VENV)/etc/jupyter/labconfig/page_config.json
+	@jupyter lab --LabApp.default_url=/lab/tree/nbs/index.ipynb $(LAB)
 
 bench: setup  ## how fast the kit is on one core of this machine: frames/s and records/s per task
 	@OMP_NUM_THREADS=1 python -c "from spar_kit.runs.benchmark import main; main()"

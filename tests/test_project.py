@@ -39,7 +39,7 @@ def test_every_plan_fits_its_notebooks(path):
     if "name" in values:
         assert load_plan(path).steps
     else:
-        from spar_kit.train.stages import TrainParams
+        from spar_kit.train.params import TrainParams
 
         assert values.pop("data") and values.pop("out") and TrainParams.from_dict(values)
 

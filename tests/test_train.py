@@ -11,7 +11,7 @@ from PIL import Image
 
 from spar_kit.train import stages
 from spar_kit.train.collate import Collator, Pictures, Sample, messages, plan_batches, sample_from_record, supervised_text
-from spar_kit.train.eyes import marker_targets, patch_targets
+from spar_kit.train.eyes import LEVELS, PAIR, PAIRS, SINGLE, TOPICS, Readers, marker_targets, pair_targets, patch_targets, told
 from spar_kit.train.grounding import GroundingQuestions, ScatteredMarkers, read_seen
 from spar_kit.train.models import (
     SmallVLM,
@@ -23,8 +23,10 @@ from spar_kit.train.models import (
     tower_of,
     train_tokenizer,
 )
+from spar_kit.train.muon import Muon, parameter_groups
+from spar_kit.train.params import StageParams, TrainParams
 from spar_kit.train.qlora import LoraParams, adapted_layers, attach_lora, gradient_norms
-from spar_kit.train.stages import StageParams, TrainParams, answer_loss
+from spar_kit.train.stages import answer_loss
 
 TINY = SmallVLM(image_size=48, patch_size=12, vision_width=32, vision_layers=1, vision_heads=2, text_width=32, text_layers=1, text_heads=2, vocabulary=420)
 
@@ -176,18 +178,25 @@ def test_grounding_answers_fit_what_is_marked(data):
         page = pages[k]
         kind = "bbox" if "red_bbox" in page.marks else "point"
         at = np.array([page.marks[f"{color}_{kind}"][0] for color in ("red", "blue")], float).reshape(2, -1, 2).mean(1)
-        red, blue = (0, 1) if at[0, 0] < at[1, 0] else (1, 0)                   # the chair is on the left
-        names, deep = [f" (red {kind})", f" (blue {kind})"], ("3.0", "4.0")
+        chair_is_red = at[0, 0] < at[1, 0]                                      # the chair is on the left
+        red, blue = f"the (red {kind})", f"the (blue {kind})"
         said = dict(page.turns)
-        kinds |= set(said)
-        assert said["Where are the markers?"] == "".join(f"{name}{int(x / 100)}{int(y / 100)}" for name, (x, y) in zip(names, at))
-        assert said["How deep are they in meters?"] == f"{names[0]}{deep[red]}{names[1]}{deep[blue]}"
-        assert said["How far apart are they in meters?"] == f"{names[0]}{names[1]}2.7"                     # sqrt(2^2 + 1.5^2 + 1^2)
-        assert said["How do they lie from each other?"] == names[0] + names[1] + (" right, above, farther." if red else " left, below, closer.")
+        kinds |= {question.replace(kind, "") for question in said}
+        assert said.pop(f"How deep is {blue} in meters?") == ("4.0" if chair_is_red else "3.0")
+        assert said.pop(f"How far is {red} from {blue} in meters?") == "2.7"                            # sqrt(2^2 + 1.5^2 + 1^2)
+        assert said.pop(f"Where is {red} from {blue}?") == ("left, below, closer" if chair_is_red else "right, above, farther")
         if kind == "bbox":
-            assert said["How large are they?"].startswith(names[0] + ("length is 30 cm, width is 30 cm, and height is 60 cm." if red else
-                                                                      "length is 60 cm, width is 50 cm, and height is 100 cm."))
-    assert len(kinds) == 5 and pages[7] == GroundingQuestions(seen, seed=0)[7] != GroundingQuestions(seen, seed=1)[7]
+            assert said.pop(f"How large is {red}?") == ("length is 60 cm, width is 50 cm, and height is 100 cm." if chair_is_red else
+                                                        "length is 30 cm, width is 30 cm, and height is 60 cm.")
+        true = {"left of", "below", "closer than"} if chair_is_red else {"right of", "above", "farther than"}
+        assert len(said) == 3
+        for question, answer in said.items():
+            assert answer == ("Yes" if question.removeprefix(f"Is {red} ").removesuffix(f" {blue}?") in true else "No")
+    assert len(kinds) == 10 and pages[7] == GroundingQuestions(seen, seed=0)[7] != GroundingQuestions(seen, seed=1)[7]
+    first = dict(GroundingQuestions(seen, seed=0, basics=1)[0].turns)
+    kind = "bbox" if "red_bbox" in GroundingQuestions(seen, seed=0, basics=1)[0].marks else "point"
+    assert set(first) == {"Where are the markers?", "How deep are they in meters?"}
+    assert first["How deep are they in meters?"] in (f" (red {kind})3.0 (blue {kind})4.0", f" (red {kind})4.0 (blue {kind})3.0")
     with pytest.raises(ValueError, match="two objects"):
         GroundingQuestions([])
     pose = data / "spar/synthetic/images/room0/pose/0.txt"
@@ -203,15 +212,60 @@ def test_grounding_answers_fit_what_is_marked(data):
 def test_eyes_are_told_where_markers_are(data):
     pages = ScatteredMarkers(read_seen(sorted((data / "spar/synthetic/images").glob("*/image_color/*.jpg"))), seed=3)
     log_depth = np.log(np.linspace(1, 4, 16, dtype=np.float32))[:, None].repeat(16, 1)
+    names, known = list(SINGLE), 0
     for k in range(20):
-        target = marker_targets(pages[k], log_depth)
-        names, numbers = patch_targets(target, log_depth, 8)
-        assert target[:, 0].all() and set(names) > {0} and np.allclose(numbers[:, 5].reshape(8, 8), log_depth[1::2, ::2])
+        page = pages[k]
+        target = marker_targets(page.sample, page.solids, log_depth)
+        holders, numbers = patch_targets(target, log_depth, 8)
+        assert target[:, 0].all() and set(holders) > {0} and np.allclose(numbers[:, 5].reshape(8, 8), log_depth[1::2, ::2])
         for color, row in enumerate(target):
             column, line = ((row[1:3] + 1) * 4).astype(int)
-            assert names[line * 8 + column] > 0
-            if names[line * 8 + column] == color + 1:
-                assert np.allclose(numbers[line * 8 + column, :5], row[1:])
+            assert holders[line * 8 + column] > 0
+            if holders[line * 8 + column] == color + 1:
+                assert np.allclose(numbers[line * 8 + column, :5], row[1:6])
+            at = dict(zip(names, row[1:]))
+            if np.isfinite(at["right"]):                                        # on the chair at (-1, 1, 3) or the lamp at (1, -.5, 4)
+                known += 1
+                assert (at["x"] < 0) == (at["right"] < 0) and np.isclose(at["forward"], 3 if at["x"] < 0 else 4)
+                assert np.isclose(np.exp(at["log_height"]), 1 if at["x"] < 0 else .6) and np.isclose(at["away"], 11 ** .5 if at["x"] < 0 else 17.25 ** .5)
+        between = pair_targets(target)
+        both = np.isfinite(target[:, 1 + names.index("right")])
+        for (a, b), row in zip(PAIRS, between):
+            assert np.isfinite(row).all() == (both[a] and both[b])
+            if both[a] and both[b]:
+                assert np.isclose(row[list(PAIR).index("distance")], 7.25 ** .5, atol=1e-4) and (row[0] < 0) == (target[a, 1] < target[b, 1])
+    assert known > 20
+
+
+def test_every_image_token_has_a_topic():
+    readers = Readers(16, 8, 8)
+    single, pair = torch.full((2, 4, 13), torch.nan), torch.full((2, 6, 5), torch.nan)
+    single[..., 0] = 0
+    single[:, 1] = torch.tensor([1, .5, -.5, .1, .1, 1, 0, 0, 3, 0, 0, 0, 3])
+    pair[:, 0] = torch.tensor([-1.0, .5, 0, 1.2, .2])
+    tokens = torch.randn(2, 16, 8, requires_grad=True)
+    loss, errors = readers(tokens, single, pair)
+    assert torch.isfinite(loss) and set(errors) == {*SINGLE, "distance"}
+    numbers, _ = readers._tell(0, tokens[:, readers.single], single[:, readers.topics[readers.single]][..., 1:])
+    moved = torch.autograd.grad(numbers, tokens)[0].abs().sum((0, 2)) > 0
+    assert moved.tolist() == [TOPICS[t % 10] == (1,) for t in range(16)]         # only the tokens of the one colour that is there
+    levels = told(torch.tensor([[-1.0], [1.0], [0.5]]), torch.tensor([[-1.0, 1.0]]))
+    assert levels.shape == (3, 1, LEVELS) and levels.argmax(-1).flatten().tolist() == [0, LEVELS - 1, 14] and torch.allclose(levels.sum(-1), torch.ones(3, 1))
+    assert torch.isfinite(Readers(4, 8, 8)(torch.randn(2, 4, 8), single, pair)[0])                       # so few tokens that none is left for a pair
+
+
+def test_muon_moves_matrices_along_orthogonal_ways():
+    model = torch.nn.ModuleList([torch.nn.Embedding(5, 8), torch.nn.Linear(8, 6), torch.nn.Linear(8, 5, bias=False)])
+    model[2].weight = model[0].weight                                            # a head tied to the embeddings is no map between spaces
+    matrices, others = parameter_groups([model, model], 1e-3)
+    assert [p.shape for p in matrices["params"]] == [(6, 8)] and sum(p.numel() for p in others["params"]) == 46 and matrices["lr"] == 5 * others["lr"]
+    before = model[1].weight.detach().clone()
+    optimizer = Muon([matrices, others], 1e-3, weight_decay=0.0)
+    model[1].weight.grad = torch.randn(6, 8) @ torch.diag(torch.tensor([9.0, 5, 2, 1, 1, 1, 1, 1]))
+    optimizer.step()
+    moved = torch.linalg.svdvals((before - model[1].weight.detach()) / 5e-3)
+    assert moved.max() / moved.min() < torch.linalg.svdvals(model[1].weight.grad).max() / torch.linalg.svdvals(model[1].weight.grad).min() / 2
+    assert moved.max() < 1.3 and "momentum" in optimizer.state[model[1].weight] and not optimizer.state[model[0].weight]
 
 
 def test_answer_loss_equals_the_models_own(data):

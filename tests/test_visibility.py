@@ -329,6 +329,13 @@ def test_kept_tables(scene: Scene, tmp_path) -> None:
     save(first, path, "mine")
     with pytest.raises(SceneError, match="key"):
         load(path, "yours")
+    with np.load(path, allow_pickle=False) as file:                       # one of version 1, which had no ground
+        older = {name: file[name] for name in file if name not in ("ground", "grid")}
+    np.savez_compressed(path, **older)
+    with pytest.raises(SceneError, match="ground"):
+        load(path, "mine")
+    again = see(scene, cache=path)
+    assert np.array_equal(again.ground, first.ground) and load(path).grid == again.grid == first.grid
     assert [p.name for p in path.parent.iterdir()] == ["table.npz"]
 
 

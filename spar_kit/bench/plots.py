@@ -16,7 +16,7 @@ import plotly.graph_objects as go
 
 from .statistics import intervals, paired
 
-# %% ../../nbs/bench/40_plots.ipynb #40815292
+# %% ../../nbs/bench/40_plots.ipynb #36245ad9
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 GREYS = ("#9a9a9a", "#c9c9c9", "#6f6f6f")
 
@@ -30,12 +30,14 @@ def run_colors(names: Sequence[str]) -> dict[str, str]:
 
 
 def _style(figure: go.Figure, title: str, height: int) -> go.Figure:
-    return figure.update_layout(template="plotly_white", title=title, height=height, margin=dict(l=10, r=10, t=60, b=10), font=dict(size=13),
+    return figure.update_layout(template="plotly_white", title=title, height=height, margin=dict(l=10, r=24, t=60, b=10), font=dict(size=13),
                                 legend=dict(orientation="h", y=1.02, yanchor="bottom", x=1, xanchor="right"))
 
-# %% ../../nbs/bench/40_plots.ipynb #bafee07f
+# %% ../../nbs/bench/40_plots.ipynb #d1152360
 def plot_tasks(runs: Mapping[str, pd.DataFrame], by: str = "task", title: str = "Score by task", samples: int = 1000) -> go.Figure:
-    """Horizontal bars with 95 % intervals: one group per task (or level, format), one bar per run. `runs` are score tables by name."""
+    """Horizontal bars with 95 % intervals: one group per task (or level, format), one bar per run. `runs` are score tables by name.
+
+    A score is SPAR-Bench's: accuracy of letters and words, mean relative accuracy of numbers."""
     figure, colors = go.Figure(), run_colors(list(runs))
     count = 0
     for name, scores in runs.items():
@@ -46,10 +48,10 @@ def plot_tasks(runs: Mapping[str, pd.DataFrame], by: str = "task", title: str = 
             y=table[by], x=table.score, orientation="h", name=name, marker_color=colors[name],
             error_x=dict(type="data", symmetric=False, array=table.high - table.score, arrayminus=table.score - table.low, thickness=1.2, width=3),
             customdata=table[["low", "high", "items", "scenes"]],
-            hovertemplate="%{y}<br>" + name + " %{x:.3f} [%{customdata[0]:.3f}, %{customdata[1]:.3f}]<br>%{customdata[2]} questions, "
+            hovertemplate="%{y}<br>" + name + " %{x:.1%} [%{customdata[0]:.1%}, %{customdata[1]:.1%}]<br>%{customdata[2]} questions, "
                           "%{customdata[3]} scenes<extra></extra>")
     figure.update_layout(barmode="group", bargap=0.25, bargroupgap=0.05, yaxis=dict(autorange="reversed", title=None))
-    figure.update_xaxes(range=[0, 1], title="score: accuracy or mean relative accuracy, 95 % interval over scenes")
+    figure.update_xaxes(range=[0, 1], tickformat=".0%", title="score, 95 % interval over scenes")
     return _style(figure, title, 140 + 22 * count * max(1, len(runs)))
 
 
@@ -57,23 +59,24 @@ def plot_levels(runs: Mapping[str, pd.DataFrame], title: str = "Score by level")
     """The same by level; each level is the mean over its questions."""
     return plot_tasks(runs, by="level", title=title)
 
-# %% ../../nbs/bench/40_plots.ipynb #d18ac11f
+# %% ../../nbs/bench/40_plots.ipynb #33917034
 def plot_differences(table: pd.DataFrame, by: str = "task", title: str = "Lead over the best blind baseline") -> go.Figure:
-    """A table of `spar_kit.bench.statistics.paired` as dots with intervals; filled where the interval lies above zero."""
+    """A table of `spar_kit.bench.statistics.paired` as dots with intervals, in points (percent); filled where the interval lies above zero."""
+    points = 100 * table[["difference", "low", "high"]]
     figure = go.Figure(go.Scatter(
-        x=table.difference, y=table[by], mode="markers",
+        x=points.difference, y=table[by], mode="markers",
         marker=dict(size=11, color=[COLORS[0] if better else "white" for better in table.better], line=dict(color=COLORS[0], width=2)),
-        error_x=dict(type="data", symmetric=False, array=table.high - table.difference, arrayminus=table.difference - table.low, color=COLORS[0], thickness=1.5),
-        customdata=table[["low", "high", "items"]],
-        hovertemplate="%{y}<br>%{x:+.3f} [%{customdata[0]:+.3f}, %{customdata[1]:+.3f}]<br>%{customdata[2]} questions<extra></extra>"))
+        error_x=dict(type="data", symmetric=False, array=points.high - points.difference, arrayminus=points.difference - points.low, color=COLORS[0], thickness=1.5),
+        customdata=points[["low", "high"]].assign(items=table["items"]),
+        hovertemplate="%{y}<br>%{x:+.1f} [%{customdata[0]:+.1f}, %{customdata[1]:+.1f}]<br>%{customdata[2]} questions<extra></extra>"))
     figure.add_vline(x=0, line=dict(color="#888", dash="dot"))
     figure.update_yaxes(autorange="reversed", title=None)
-    figure.update_xaxes(title="paired difference of scores, 95 % interval over scenes", tickformat="+.2f")
+    figure.update_xaxes(title="paired difference in points, 95 % interval over scenes", tickformat="+.3~g")
     return _style(figure, title, 140 + 34 * len(table))
 
-# %% ../../nbs/bench/40_plots.ipynb #45f98b09
+# %% ../../nbs/bench/40_plots.ipynb #fe53be3d
 def plot_log(log: Path | str, title: str = "Training loss") -> go.Figure:
-    """The loss of each stage over its steps, side by side, from a `log.jsonl` of `spar_kit.train.stages`. Raises ValueError for an empty log."""
+    """The loss of each stage (each its own kind) over its steps, on a logarithmic axis, from a `log.jsonl` of `spar_kit.train.stages`. Raises ValueError for an empty log."""
     rows = []
     for line in Path(log).read_text().splitlines():
         try:
@@ -89,5 +92,5 @@ def plot_log(log: Path | str, title: str = "Training loss") -> go.Figure:
                            customdata=part[["samples_per_second", "seconds"]],
                            hovertemplate=f"{stage} step %{{x}}: %{{y:.3f}}<br>%{{customdata[0]:.0f}} samples/s, after %{{customdata[1]:.0f}} s<extra></extra>")
     figure.update_xaxes(title="optimizer step")
-    figure.update_yaxes(title="cross entropy per answer token", rangemode="tozero")
+    figure.update_yaxes(title="loss", type="log", dtick="D2")        # stages differ by a factor of ten and more
     return _style(figure, title, 360)

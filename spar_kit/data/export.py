@@ -6,7 +6,7 @@
 __all__ = ['WriteError', 'writing', 'write_bytes', 'jpeg', 'png16', 'matrix_text', 'intrinsic_files', 'write_images',
            'describe_instances', 'is_stated', 'SceneFiles', 'record_lines']
 
-# %% ../../nbs/data/05_export.ipynb #ca5e4189
+# %% ../../nbs/data/05_export.ipynb #4bbe4f8c
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
@@ -22,8 +22,8 @@ from .records import to_line
 from ..scenes.rasterize import render_ids
 from ..scenes.scene import Camera, Frame, Instance, Scene, SceneError
 from ..scenes.visibility import raster_camera
+from ..tasks.floor import floor_outline
 from ..tasks.formats import Phrased
-from ..tasks.geometry import floor_outline
 from ..tasks.geometry import is_name
 from ..tasks.task import TASKS, Facts
 
@@ -150,7 +150,7 @@ def is_stated(instance: Instance) -> bool:
     finite = all(bool(np.isfinite(v).all()) for v in (box.center, box.size, box.yaw))
     return finite and bool((np.asarray(box.size) > 0).all()) and is_name(instance.label)
 
-# %% ../../nbs/data/05_export.ipynb #3c4622ff
+# %% ../../nbs/data/05_export.ipynb #59355cc3
 class SceneFiles:
     """Where the files of a scene's frames are, as JSON: many questions show the same images.
 
@@ -190,30 +190,26 @@ def record_lines(
     exact = list(zip(*((np.round(v.astype(np.float64), 6) if v.dtype.kind == "f" else v).tolist() for v in numbers.values())))
     frames, objects, view = facts.frames.tolist(), facts.objects.tolist(), facts.view.tolist()
     marks = facts.marks.tolist() if facts.marks is not None and task.markers else None
+    drawn = _marks(task.markers, task.views, marks, view) if marks is not None else [{}] * len(view)
     lines = []
     for n, (row, question, answer, extra) in enumerate(phrased, first):
         image, depth, pose, intrinsic, index = files.of(tuple(frames[row]))
-        record: dict[str, Any] = {
+        lines.append(to_line({
             "id": f"{scene.name}_{n}",
             "conversations": [{"from": "human", "value": question}, {"from": "gpt", "value": answer}],
-            "image": image, "type": task.type, "depth": depth, "pose": pose, "intrinsic": intrinsic}
-        if marks is not None:
-            _add_marks(record, task.markers, task.views, marks[row], view[row])
-        record["facts"] = {"task": task.name, "format": format, "objects": objects[row], "frames": index, "view": view[row],
-                           **(dict(zip(numbers, exact[row])) if exact else {}), **extra}
-        lines.append(to_line(record))
+            "image": image, "type": task.type, "depth": depth, "pose": pose, "intrinsic": intrinsic, **drawn[row],
+            "facts": {"task": task.name, "format": format, "objects": objects[row], "frames": index, "view": view[row],
+                      **(dict(zip(numbers, exact[row])) if exact else {}), **extra}}))
     return lines
 
 
-def _add_marks(record: dict[str, Any], markers: Sequence[str], views: str, marks: Sequence[Any], view: Sequence[int]) -> None:
-    kind = markers[0].partition("_")[2]
+def _marks(markers: Sequence[str], views: str, marks: Sequence[Any], view: Sequence[Sequence[int]]) -> list[dict[str, Any]]:
+    """The fields of each row's marks."""
+    first, kind = markers[0].split("_")
     if kind == "list":
-        kind = markers[0].partition("_")[0]
-        drawn = [k for k, at in enumerate(view) if at >= 0]
-        record[markers[0]] = [[marks[k] for k in drawn]]
-        record[f"{kind}_img_idx"] = [[view[k] for k in drawn]]
-        return
-    for marker, mark in zip(markers, marks):
-        record[marker] = [mark]
-    if views in ("multi", "video"):
-        record[f"{kind}_img_idx"] = [list(view[:len(markers)])]
+        number = [sum(at >= 0 for at in row) for row in view]                    # the places drawn come first
+        return [{markers[0]: [at[:n]], f"{first}_img_idx": [row[:n]]} for at, row, n in zip(marks, view, number)]
+    if views not in ("multi", "video"):
+        return [dict(zip(markers, ([mark] for mark in row))) for row in marks]
+    names = (*markers, f"{kind}_img_idx")
+    return [dict(zip(names, [*([mark] for mark in row), [at[:len(markers)]]])) for row, at in zip(marks, view)]

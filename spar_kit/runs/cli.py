@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 import typer
 
-# %% ../../nbs/runs/90_cli.ipynb #ac5da32b
+# %% ../../nbs/runs/90_cli.ipynb #76c7673c
 app = typer.Typer(name="spar", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown",
                   help="From 3D scenes to spatial questions, a tuned vision-language model and a report. Each command explains itself: **spar COMMAND --help**.")
 
@@ -36,7 +36,12 @@ def _positive(name: str, value: int | None) -> None:
     if value is not None and value < 1:
         raise ValueError(f"--{name} {value} is not a positive number")
 
-# %% ../../nbs/runs/90_cli.ipynb #8e56030e
+
+def _not_negative(name: str, value: int) -> None:
+    if value < 0:
+        raise ValueError(f"--{name} {value} is negative")
+
+# %% ../../nbs/runs/90_cli.ipynb #2e60323e
 @app.command()
 def generate(
         source: Annotated[str, typer.Argument(metavar="SOURCE", help="Where scenes come from: **synthetic** (furnished rooms made from a seed) or **scannet:PATH** (a folder of scans in ScanNet's layout).")],
@@ -59,6 +64,7 @@ def generate(
 
     for name, value in (("scenes", scenes), ("per-task", per_task), ("workers", workers), ("frames-per-scene", frames_per_scene)):
         _positive(name, value)
+    _not_negative("seed", seed)
     manifest = run(open_source(source, scenes=scenes, seed=seed), out, split=split.value, tasks=tasks, per_task=per_task, seed=seed, workers=workers,
                    frames_per_scene=frames_per_scene, exclude=exclude_scenes, leakage=leakage.value)
     print(manifest)
@@ -127,7 +133,7 @@ def audit(
     if result.verdict == "FAIL":
         raise typer.Exit(1)
 
-# %% ../../nbs/runs/90_cli.ipynb #e7d62828
+# %% ../../nbs/runs/90_cli.ipynb #f62c8382
 @app.command()
 def gallery(
         source: Annotated[str, typer.Argument(metavar="SOURCE", help="As for **generate**; or a folder that `spar generate` wrote.")],
@@ -145,11 +151,14 @@ def gallery(
 
     for name, value in (("scenes", scenes), ("each", each), ("workers", workers)):
         _positive(name, value)
+    _not_negative("seed", seed)
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"{out} is not a folder")
     page, counts = build_gallery(source, out, scenes=scenes, seed=seed, tasks=tasks, each=each, workers=workers)
     missing = [task for task, n in counts.items() if not n]
     print(f"{sum(counts.values())} questions of {len(counts) - len(missing)} tasks: {page}" + (f"; no question of {', '.join(missing)}" if missing else ""))
 
-
+# %% ../../nbs/runs/90_cli.ipynb #a388d442
 @app.command()
 def train(
         params: Annotated[Path, typer.Argument(metavar="PARAMS.yaml", help="Settings of a training run, with the two keys **data** (a folder of `spar generate`) and **out** (where the model goes).")]) -> None:
@@ -158,12 +167,14 @@ def train(
     A killed run resumes at its last checkpoint. See params/train.yaml for every setting and what it means.
     """
     from spar_kit.runs.params import ParamsError, read_yaml
-    from spar_kit.train.stages import TrainParams, estimate, run
 
     values, lines = read_yaml(params)
     for key in ("data", "out"):
         if not isinstance(values.get(key), str):
             raise ParamsError("is missing: a folder's path", params, lines.get((key,)), key)
+    from spar_kit.train.params import TrainParams, estimate        # torch takes seconds: a mistake in the file is said before
+    from spar_kit.train.stages import run
+
     data, out = Path(values.pop("data")), Path(values.pop("out"))
     try:
         settings = TrainParams.from_dict(values)
@@ -188,13 +199,13 @@ def evaluate(
 
     Answers that are there already are not asked again, so an interrupted run goes on.
     """
-    from spar_kit.bench.predict import predict
-    from spar_kit.bench.statistics import intervals
-
     _positive("limit", limit)
     _positive("batch", batch)
     if not data.is_dir():
         raise ValueError(f"--data {data} is not a folder")
+    from spar_kit.bench.predict import predict
+    from spar_kit.bench.statistics import intervals
+
     out.mkdir(parents=True, exist_ok=True)
     predictions = predict(model, data, out / "predictions.jsonl", split=split.value, tasks=tasks, limit=limit, batch=batch)
     score(predictions, items=out / "items.jsonl", json=out / "scores.json")

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Why', 'WHY', 'STYLE', 'Exhibit', 'pictures', 'choose_exhibits', 'card', 'write_page', 'build_gallery', 'inline']
 
-# %% ../../nbs/runs/17_gallery.ipynb #726b215b
+# %% ../../nbs/runs/17_gallery.ipynb #a22e6249
 import html
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -21,7 +21,7 @@ from PIL import Image, ImageDraw
 
 from ..data.generate import generate
 from ..data.records import image_path, load_images, question_and_answer, read_lines, shards
-from .drawing import COLORS, GREY, INK, Drawing, Room, as_seen, contact_sheet, draw_camera, draw_room, fan_of, read_room
+from .drawing import COLORS, GREY, INK, Drawing, Room, as_seen, contact_sheet, draw_camera, draw_room, fan_of, read_room, svg_image
 from .show import data_url
 from ..scenes.files import whole_file
 from ..scenes.sources import open_source
@@ -88,7 +88,7 @@ class Exhibit:
             draw_camera(drawing, self.pose(view), self.fan(view), name)
         return drawing
 
-# %% ../../nbs/runs/17_gallery.ipynb #d39c0261
+# %% ../../nbs/runs/17_gallery.ipynb #25cd3f90
 Why = tuple[list[Drawing], list[str]]
 
 
@@ -132,7 +132,7 @@ def _distances(x: Exhibit) -> Why:
         lines.append(f"{x.label(0)} to {x.label(k)}: {_m(np.linalg.norm(apart[:2]))} on the plan, {_m(abs(apart[2]))} in height, {_m(np.linalg.norm(apart))} in space")
     return [drawing], lines + ([f"asked for: the one {'farther' if x.facts['farthest'] else 'closer'} than the {'other' if len(x.ids) == 3 else 'others'}"] if "farthest" in x.facts else [])
 
-
+# %% ../../nbs/runs/17_gallery.ipynb #df9af540
 def _size(x: Exhibit) -> Why:
     drawing, box = x.plan(whole=False, views=()), x.room.boxes[x.ids[0]]
     corners = np.asarray(box.corners)
@@ -163,7 +163,7 @@ def _view_change(x: Exhibit) -> Why:
     yaw, pitch = (second[0] - first[0] + 180) % 360 - 180, second[1] - first[1]
     return drawings, [*lines, f"heading: {abs(yaw):.1f} degrees to the {'right' if yaw > 0 else 'left'}; pitch: {abs(pitch):.1f} degrees {'up' if pitch > 0 else 'down'}"]
 
-
+# %% ../../nbs/runs/17_gallery.ipynb #b0417ba0
 def _frames(x: Exhibit) -> Why:
     shown = [view for view, visible in enumerate(x.facts["visible"]) if visible]
     drawing = x.plan(views=())
@@ -181,7 +181,7 @@ def _nearest_box(x: Exhibit) -> Why:
         lines.append(f"{x.label(k)} (object {x.ids[k]}): {_m(np.linalg.norm(x.center(k) - eye))} from {'the camera' if len(x.record['image']) == 1 else 'camera 1'}" + (" (the answer)" if not k else ""))
     return [drawing], [*lines, f"asked for: {'the farthest' if x.facts['farthest'] else 'the nearest'} of all objects in view"]
 
-
+# %% ../../nbs/runs/17_gallery.ipynb #84221d2b
 def _offsets(points: Sequence[NDArray], names: Sequence[str]) -> list[str]:
     """Where things are for an observer, in words; (right, down, forward) each."""
     return [f"{name}: {_m(abs(r))} {'right' if r > 0 else 'left'}, {_m(abs(d))} {'below' if d > 0 else 'above'}, {_m(abs(f))} {'in front' if f > 0 else 'behind'}, distance {_m(float(np.hypot(np.hypot(r, d), f)))}"
@@ -211,7 +211,7 @@ def _imagination(x: Exhibit) -> Why:
     after = _offsets([from_new_place(stand[None], face[None], x.center(k)[None])[0] for k in rest], [f"from there, {x.label(k)}" for k in rest])
     return [drawing], after + (_offsets([x.seen(k) for k in rest], [f"from the {'first ' * (len(x.record['image']) > 1)}camera before, {x.label(k)}" for k in rest]) if "before" in x.facts else [])
 
-
+# %% ../../nbs/runs/17_gallery.ipynb #f05e3720
 def _map(x: Exhibit) -> Why:
     drawing, pose = x.plan(views=range(3)), x.pose()
     lines = []
@@ -258,7 +258,7 @@ def _route(x: Exhibit) -> Why:
     turns = [*x.facts["turn"][:legs], x.facts["last_turn"]]
     return [drawing], ["turns: " + ", ".join(f"{abs(t):.0f} degrees {'right' if t > 0 else 'left'}" for t in turns) + "; grey dots: the cameras"]
 
-
+# %% ../../nbs/runs/17_gallery.ipynb #3ea14ea2
 WHY: Mapping[str, Callable[[Exhibit], Why]] = {
     **{name: _depths for name in TASKS if name.startswith("depth_")},
     **{name: _distances for name in TASKS if name.startswith(("distance_prediction_oo", "distance_infer_center_oo"))},
@@ -411,9 +411,11 @@ def build_gallery(source: str, out: Path | str, *, scenes: int | None = None, se
         page = write_page(exhibits, out, f"Questions of {len(names)} tasks")
     return page, {task: len(chosen) for task, chosen in exhibits.items()}
 
-# %% ../../nbs/runs/17_gallery.ipynb #0bfaf93c
+# %% ../../nbs/runs/17_gallery.ipynb #a4886ba2
 def inline(page: Path) -> str:
-    """The body of a page that `write_page` wrote, with its pictures and style in it: to be shown inside another page."""
+    """The body of a page that `write_page` wrote, with its pictures and style in it: to be shown inside another page.
+
+    Drawings become images: a notebook that is not yet trusted would strip bare SVG of all but its words."""
     text = page.read_text(encoding="utf-8")
     body = text[text.index("</nav>") + len("</nav>"):text.rindex("</body>")]
 
@@ -421,4 +423,5 @@ def inline(page: Path) -> str:
         with Image.open(page.parent / html.unescape(match[1])) as image:
             return f'src="{data_url(image, 480, 75)}"'
     shown = re.sub(r'src="(pictures/[^"]+)"', embedded, body)
+    shown = re.sub(r"(?s)<svg .*?</svg>", lambda match: svg_image(match[0]), shown).replace('class="question"', 'class="question" style="white-space:pre-line"')
     return f'<style>{STYLE}</style><div class="gallery">{shown}</div>'

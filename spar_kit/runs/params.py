@@ -85,14 +85,15 @@ def read_yaml(path: Path | str) -> tuple[dict[str, Any], dict[tuple[str, ...], i
         raise ParamsError("holds no mapping of names to values", path)
     return build(root, ()), lines
 
-# %% ../../nbs/runs/00_params.ipynb #0bbed5fb
+# %% ../../nbs/runs/00_params.ipynb #3bc0fef6
 def explain(error: ValidationError, path: Path | str, lines: Mapping[tuple[str, ...], int], at: tuple[str, ...] = (),
             known: Iterable[str] = ()) -> ParamsError:
     """Pydantic's findings as one `ParamsError` about the first of them; `at` is where the checked mapping stands in the file."""
     first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")     # a misspelt name explains a missing one
     more = error.error_count() - 1
     loc = (*at, *(str(part) for part in first["loc"]))
-    message, value = first["msg"].lower().removeprefix("value error, "), first.get("input")
+    message, value = first["msg"].removeprefix("Value error, "), first.get("input")
+    message = message[:1].lower() + message[1:]
     if first["type"] == "extra_forbidden":
         near = get_close_matches(loc[-1], list(known), 1)
         message = "is unknown" + (f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(sorted(known))}" if known else "")

@@ -59,13 +59,13 @@ def grid(fragments: Iterable[Fragment], minimum: int = 300) -> Fragment:
     return Fragment(f'<div class="grid" style="display:grid;grid-template-columns:repeat(auto-fill,minmax(min({minimum}px,100%),1fr));gap:1em;margin:1em 0 1.6em">'
                     + "".join(fragment.html for fragment in fragments) + "</div>")
 
-# %% ../../nbs/runs/15_show.ipynb #e06f3306
+# %% ../../nbs/runs/15_show.ipynb #66d7571e
 _GOOD, _BAD, _PLAIN = ("#1a7f4b", "#e6f4ec"), ("#b3372f", "#fbeae8"), ("#1d2530", "#f5f7f9")
 
 
 def _answer(name: str, text: str, colors: tuple[str, str]) -> str:
-    return (f'<div style="display:flex;gap:.6em;padding:.25em .6em;border-radius:5px;background:{colors[1]};color:{colors[0]};font-size:.88em;line-height:1.4">'
-            f'<span style="color:#5b6776;flex:0 0 auto">{html.escape(name)}</span><b style="font-weight:600">{html.escape(text)}</b></div>')
+    return (f'<div style="display:flex;flex-wrap:wrap;gap:0 .6em;padding:.25em .6em;border-radius:5px;background:{colors[1]};color:{colors[0]};font-size:.88em;line-height:1.4">'
+            f'<span style="color:#5b6776">{html.escape(name)}</span><b style="font-weight:600;flex:1 1 55%;overflow-wrap:anywhere">{html.escape(text)}</b></div>')
 
 
 def question(images: Sequence[Image.Image], text: str, answer: str, *, title: str = "", note: str = "", predictions: Mapping[str, tuple[str, bool | None]] | None = None,

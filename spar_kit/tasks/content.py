@@ -6,9 +6,10 @@
 __all__ = ['Fields', 'Names', 'NAMELESS', 'MOVE_COLORS', 'Make', 'FIVE', 'CLAIMS', 'ORDINALS', 'CONTENT', 'Content',
            'clean_labels', 'object_names']
 
-# %% ../../nbs/tasks/71_content.ipynb #c5f395d1
+# %% ../../nbs/tasks/71_content.ipynb #6109f34d
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -70,7 +71,7 @@ class Content:
     values: Sequence[Any] = ()
     extra: Sequence[dict[str, Any]] = ()
 
-# %% ../../nbs/tasks/71_content.ipynb #0af5f953
+# %% ../../nbs/tasks/71_content.ipynb #bccfd094
 Names = Mapping[str, list[str]]
 NAMELESS = "object"             # what a marked thing is called where its name would give the answer away
 MOVE_COLORS = ("green", "blue", "red", "yellow")
@@ -78,9 +79,12 @@ MOVE_COLORS = ("green", "blue", "red", "yellow")
 
 def clean_labels(labels: Mapping[int, str]) -> dict[int, str]:
     """Labels fit for a line of text."""
-    return {
-        id: " ".join("".join(c if c.isprintable() else " " for c in label).split()) or "object" for id, label in labels.items()
-    }
+    return {id: _line(label) for id, label in labels.items()}
+
+
+@lru_cache(maxsize=4096)
+def _line(label: str) -> str:
+    return " ".join("".join(c if c.isprintable() else " " for c in label).split()) or "object"
 
 
 def object_names(facts: Facts, labels: Mapping[int, str], named: NDArray | None = None) -> dict[str, list[str]]:
@@ -118,7 +122,7 @@ def _rows_of(columns: Mapping[str, Sequence[str]], n: int) -> list[Fields]:
     keys = tuple(columns)
     return [dict(zip(keys, row)) for row in zip(*columns.values())] if keys else [{} for _ in range(n)]
 
-# %% ../../nbs/tasks/71_content.ipynb #d690b5be
+# %% ../../nbs/tasks/71_content.ipynb #43fa1430
 Make = Callable[[Facts, Format, Names, Mapping[int, str], np.random.Generator], Content]
 
 
@@ -165,7 +169,8 @@ def _area(facts: Facts, form: Format, names: Names, labels: Mapping[int, str], r
 def _count(facts: Facts, form: Format, names: Names, labels: Mapping[int, str], rng: np.random.Generator) -> Content:
     clean, answers = clean_labels(labels), [str(int(v)) for v in facts.numbers["answer"].tolist()]
     fields = [{"name": clean[id]} for id in facts.objects[:, 0].tolist()]
-    return Content(range(len(answers)), fields, answers, [{**f, "answer": a} for f, a in zip(fields, answers)])
+    spoken = [{**f, "number": "1 object" if a == "1" else f"{a} objects", "are": "is" if a == "1" else "are"} for f, a in zip(fields, answers)]
+    return Content(range(len(answers)), fields, answers, spoken)
 
 
 def _volume(facts: Facts, form: Format, names: Names, labels: Mapping[int, str], rng: np.random.Generator) -> Content:

@@ -6,12 +6,12 @@
 __all__ = ['TRANSLATION_STEP', 'ROTATION_STEP', 'row_table', 'jittered', 'area', 'pick_boxes', 'size_and_height', 'box_ranks',
            'position_matching', 'camera_motion_infer', 'without_objects', 'view_change_infer', 'obj_frame_locate']
 
-# %% ../../nbs/tasks/30_crossview.ipynb #53909480
+# %% ../../nbs/tasks/30_crossview.ipynb #e56e67d4
 import numpy as np
 from numpy.typing import NDArray
 
 from .geometry import Observation, firm_rounding, in_camera, wrapped, yaw_pitch_roll
-from .sampling import Picks, caps, choose, codes, every, make_facts, iou, shares, steps, video_frames, view_pairs, within
+from .sampling import Picks, caps, choose, codes, every, in_one_view, make_facts, iou, shares, steps, video_frames, view_pairs, within
 from .task import Facts
 
 # %% ../../nbs/tasks/30_crossview.ipynb #50b75e73
@@ -100,7 +100,7 @@ def position_matching(observation: Observation, rng: np.random.Generator, count:
     return make_facts("position_matching", observation, picks.take(keep),
                  {"target_box": gold[keep].astype(np.int16), "distractor_box": wrong[keep].astype(np.int16)})
 
-# %% ../../nbs/tasks/30_crossview.ipynb #647e884a
+# %% ../../nbs/tasks/30_crossview.ipynb #24d2d26b
 def camera_motion_infer(observation: Observation, rng: np.random.Generator, count: int) -> Facts:
     """Two images; position (n, 3) the optical centre of camera 2 in camera 1 (right, down, forward), metres; image (n, 2) where that is in
     image 1, 0 to 1000, unrounded. Only centres inside image 1 and at least `min_motion_depth` in front of it."""
@@ -117,7 +117,7 @@ def camera_motion_infer(observation: Observation, rng: np.random.Generator, coun
                  np.linalg.norm(position, axis=1) >= rules.baseline)
     pairs, position, image = pairs[keep], position[keep], image[keep]
     strata = [np.minimum(image // 333.4, 2).astype(np.int64), steps(position[:, 2], 1.5)]
-    rows = choose(rng, count, strata, (pairs[:, 0], rules.per_frames), (pairs[:, 1], rules.per_frames))
+    rows = choose(rng, count, strata, (pairs[:, 0], rules.per_frames), (pairs[:, 1], rules.per_frames), in_one_view(observation, pairs, pairs[:, :0]))
     return without_objects("camera_motion_infer", pairs[rows], {"position": position[rows], "image": image[rows]})
 
 
@@ -125,7 +125,7 @@ def without_objects(name: str, frames: NDArray, numbers: dict[str, NDArray]) -> 
     """Facts of a task that draws and names nothing."""
     return Facts(name, frames.astype(np.int32), np.zeros((len(frames), 0), np.int32), np.zeros((len(frames), 0), np.int8), None, numbers)
 
-# %% ../../nbs/tasks/30_crossview.ipynb #071516ca
+# %% ../../nbs/tasks/30_crossview.ipynb #c1549515
 TRANSLATION_STEP, ROTATION_STEP = 0.2, 5.0
 
 
@@ -136,7 +136,8 @@ def view_change_infer(observation: Observation, rng: np.random.Generator, count:
     pairs = view_pairs(observation, rng)
     first, second = observation.poses[pairs[:, 0]], observation.poses[pairs[:, 1]]
     translation = in_camera(first, second[:, :3, 3])
-    turn = wrapped(yaw_pitch_roll(second) - yaw_pitch_roll(first))
+    angles = yaw_pitch_roll(observation.poses)
+    turn = wrapped(angles[pairs[:, 1]] - angles[pairs[:, 0]])
     translation, rotation = (np.where(np.abs(v) < 1e-4, 0.0, v) for v in (translation, turn[:, :2]))
     keep = (np.abs(turn[:, 2]) <= rules.max_roll) & (np.abs(rotation[:, 0]) <= 175)
     for values, step in ((translation, TRANSLATION_STEP), (rotation, ROTATION_STEP)):
@@ -145,7 +146,7 @@ def view_change_infer(observation: Observation, rng: np.random.Generator, count:
     keep &= (rounded != 0).any(1)
     pairs, translation, rotation, rounded = pairs[keep], translation[keep], rotation[keep], rounded[keep]
     strata = [rounded[:, 3] // 6, np.sign(rounded[:, [0, 2]]), np.sign(rounded[:, [1, 4]])]          # yaw by 30 degrees first
-    rows = choose(rng, count, strata, (pairs[:, 0], rules.per_frames), (pairs[:, 1], rules.per_frames))
+    rows = choose(rng, count, strata, (pairs[:, 0], rules.per_frames), (pairs[:, 1], rules.per_frames), in_one_view(observation, pairs, pairs[:, :0]))
     return without_objects("view_change_infer", pairs[rows], {"translation": translation[rows], "rotation": rotation[rows]})
 
 # %% ../../nbs/tasks/30_crossview.ipynb #a68ae9ae

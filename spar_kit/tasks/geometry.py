@@ -6,13 +6,12 @@
 __all__ = ['EXCLUDED_LABELS', 'LONGEST_LABEL', 'RESERVED', 'Rules', 'Sightings', 'Observation', 'clean_label', 'normal',
            'is_name', 'is_thing', 'room_sides', 'is_askable', 'in_camera', 'clear_names', 'side', 'firm_rounding',
            'firm_order', 'Relation', 'to_observer', 'between', 'same_by_eye', 'from_new_place', 'yaw_pitch_roll',
-           'wrapped', 'rotation_between', 'unique_rows', 'same_views', 'link', 'chain', 'observe', 'floor_outline',
-           'floor_points']
+           'wrapped', 'rotation_between', 'unique_rows', 'same_views', 'link', 'chain', 'observe']
 
-# %% ../../nbs/tasks/10_geometry.ipynb #86fc5e6a
+# %% ../../nbs/tasks/10_geometry.ipynb #168487b6
 import re
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -21,12 +20,13 @@ from unicodedata import normalize
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..scenes.rasterize import compiled
 from ..scenes.scene import Instance, Scene, Surface
 from ..scenes.visibility import Visibility
-from .floor import floor_shown, outline
+from .floor import floor_outline, floor_shown
 from .task import IMAGES
 
-# %% ../../nbs/tasks/10_geometry.ipynb #a9907014
+# %% ../../nbs/tasks/10_geometry.ipynb #aa8095be
 @dataclass(frozen=True)
 class Rules:
     """Every threshold between a scene and its questions. Lengths in metres, angles in degrees, image lengths in 1/1000."""
@@ -66,7 +66,8 @@ class Rules:
     map_objects: tuple[int, int] = (3, 7)         # the range seen in SPAR
     # the video
     order_gap: int = 2                # first appearances lie this many of the 32 frames apart, so that no tie decides
-    count: tuple[int, int] = (2, 20)  # one is the safe guess; more, nobody counts
+    count: tuple[int, int] = (1, 20)  # from 1: among 2 to 6 alone, "3" is right to half by SPAR's measure, without a look
+    often: int = 3                    # nearly every room has so many of something, and more are rare: asked in half of the scenes
     # options that are boxes
     option_iou: float = 0.5           # two options may overlap this much
     volume_fraction: float = 0.2      # about half of what one view can see of a solid
@@ -81,7 +82,7 @@ class Rules:
     state_share: float = 0.45         # and at most this share has the same word in a slot of a relation
     candidates: int = 3000            # tuples looked at where there are too many to list
 
-# %% ../../nbs/tasks/10_geometry.ipynb #afd00ff5
+# %% ../../nbs/tasks/10_geometry.ipynb #967b5ec5
 EXCLUDED_LABELS = frozenset(["wall", "floor", "ceiling", "remove", "split", "reflection", "structure", "lan", "object", "unknown", "unlabelled",
                              "unlabeled", "otherstructure", "otherfurniture", "otherprop", "person"])
 
@@ -123,8 +124,8 @@ class Observation:
         chains: sets of three frames (M, 3) and how far two of them are turned from the first (M, 2), see `chain`.
         seen: clear sightings in frames with enough objects; where markers may be drawn.
         glimpsed: every sighting, to be sure of "never", "first" and "nearest".
-        floor: polygons (N, 2) of the floor where the scene states them; floor_points: (P, 2) else, points of the surface seen from above.
-        floor_shown: the share of the floor that the scene's 32 frames show, or `Rules.floor_share` or more of it; worked out when called.
+        outline: works out the polygons around the floor and around the holes in it, see `floor_outline`.
+        floor_shown: works out what share of the floor inside such polygons the scene's 32 frames show.
         spoiled: (F,) the frame shows a thing that cannot be asked about, a broken box for one: "the nearest object" has no answer there.
         view: (F,) equal for frames that show nearly the same, see `same_views`.
         rules: the thresholds.
@@ -150,17 +151,16 @@ class Observation:
     glimpsed: Sightings
     spoiled: NDArray[np.bool_]
     view: NDArray[np.int32]
-    floor: tuple[NDArray[np.float64], ...] = ()
-    floor_points: NDArray[np.float64] | None = None
     rules: Rules = Rules()
-    floor_shown: Callable[[], float] = lambda: 1.0
+    outline: Callable[[], tuple[list[NDArray[np.float64]], list[NDArray[np.float64]]]] = lambda: ([], [])
+    floor_shown: Callable[[Sequence[NDArray[np.float64]]], float] = lambda polygons: 1.0
 
     @property
     def names(self) -> dict[int, str]:
         """Instance id to label."""
         return dict(zip(self.ids.tolist(), self.labels))
 
-# %% ../../nbs/tasks/10_geometry.ipynb #ddeca4f0
+# %% ../../nbs/tasks/10_geometry.ipynb #c393c8e3
 LONGEST_LABEL = 100               # characters; more is no name
 RESERVED = re.compile(r"\b(frame[ -]?\d+|object ?(\d+|[a-e])|(red|green|blue|yellow) (point|bbox))\b")
 
@@ -189,11 +189,12 @@ def is_thing(label: str, exclude_labels: Collection[str] = EXCLUDED_LABELS) -> b
 
 def room_sides(surface: Surface) -> tuple[float, float]:
     """The longest line on the floor and the height of a scene, metres, with a little to spare; infinite where it has no finite vertex."""
-    vertices = np.asarray(surface.vertices, np.float64)
-    vertices = vertices[np.isfinite(vertices).all(-1)]
+    vertices = np.asarray(surface.vertices)
+    if not np.isfinite(vertices.sum(dtype=np.float64)):
+        vertices = vertices[np.isfinite(vertices).all(-1)]
     if not len(vertices):
         return np.inf, np.inf
-    x, y, z = np.ptp(vertices, axis=0)
+    x, y, z = (float(column.max()) - float(column.min()) for column in vertices.T)
     return 1.05 * float(np.hypot(x, y)) + 0.1, 1.05 * float(z) + 0.1
 
 
@@ -329,7 +330,7 @@ def rotation_between(first: NDArray, second: NDArray) -> NDArray[np.float64]:
     trace = np.einsum("...ij,...ij->...", first[..., :3, :3], second[..., :3, :3])
     return np.degrees(np.arccos(np.clip((trace - 1) / 2, -1, 1)))
 
-# %% ../../nbs/tasks/10_geometry.ipynb #15d87216
+# %% ../../nbs/tasks/10_geometry.ipynb #c8f07773
 def unique_rows(rows: NDArray) -> NDArray[np.int64]:
     """The distinct rows of (n, k) integers in ascending order, as `np.unique(rows, axis=0)` has them, by way of one number for each row."""
     if not len(rows):
@@ -344,17 +345,28 @@ def unique_rows(rows: NDArray) -> NDArray[np.int64]:
 def same_views(poses: NDArray, rules: Rules) -> NDArray[np.int32]:
     """(F,) equal numbers for frames that show nearly the same: each frame joins the first view whose first camera is nearer than `baseline`
     and turned by less than `rotation`, or begins a view of its own."""
-    view, first = np.zeros(len(poses), np.int32), np.zeros(len(poses), np.int64)
-    turned = np.cos(np.radians(rules.rotation))
-    axes, count = np.ascontiguousarray(poses[:, :3, :3]).reshape(-1, 9), 0
+    view = np.zeros(len(poses), np.int32)
+    _join_views(np.ascontiguousarray(poses, np.float64), rules.baseline, np.cos(np.radians(rules.rotation)), view)
+    return view
+
+
+@compiled
+def _join_views(poses, baseline, turned, view):                                          # type: ignore[no-untyped-def]
+    first, count = np.zeros(len(poses), np.int64), 0
     for f in range(len(poses)):
-        near = np.linalg.norm(poses[first[:count], :3, 3] - poses[f, :3, 3], axis=1) < rules.baseline
-        near &= (axes[first[:count]] @ axes[f] - 1) / 2 > turned
-        view[f] = near.argmax() if near.any() else count
+        view[f] = count
+        for number in range(count):
+            a, b, trace, away = poses[first[number]], poses[f], 0.0, 0.0
+            for i in range(3):
+                away += (a[i, 3] - b[i, 3]) ** 2
+                for j in range(3):
+                    trace += a[i, j] * b[i, j]
+            if np.sqrt(away) < baseline and (trace - 1) / 2 > turned:
+                view[f] = number
+                break
         if view[f] == count:
             first[count] = f
             count += 1
-    return view
 
 
 def link(frames: NDArray, poses: NDArray, overlap: NDArray, rules: Rules, most: int = 400) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
@@ -386,7 +398,7 @@ def chain(links: tuple[NDArray[np.int64], NDArray[np.bool_]], poses: NDArray, ov
     sets = unique_rows(frames[np.take_along_axis(sets, order, 1)])
     return sets.astype(np.int32), rotation_between(poses[sets[:, :1]], poses[sets[:, 1:]])
 
-# %% ../../nbs/tasks/10_geometry.ipynb #c77332bf
+# %% ../../nbs/tasks/10_geometry.ipynb #1d17ac3c
 def observe(scene: Scene, visibility: Visibility, rules: Rules = Rules(), exclude_labels: Collection[str] = EXCLUDED_LABELS) -> Observation:
     """What tasks see of a scene. Objects that are not askable are left out, and so are sightings that are not finite."""
     room = room_sides(scene.surface)
@@ -426,38 +438,5 @@ def observe(scene: Scene, visibility: Visibility, rules: Rules = Rules(), exclud
         np.array([kind in sole for kind in kinds], bool), np.array([bearers[kind] == 1 for kind in kinds], bool), centers, column((i.box.size for i in askable), (3,)), column((i.box.yaw for i in askable), ()),
         np.array([f.index for f in scene.frames], np.int64), poses, stack((f.color.intrinsics for f in scene.frames), (3, 3)),
         np.array([(f.color.width, f.color.height) for f in scene.frames], np.int64).reshape(F, 2), np.asarray(visibility.overlap),
-        links, chain(links, poses, visibility.overlap, rules), seen, glimpsed, spoiled, same_views(poses, rules), tuple(scene.floor), None if scene.floor else floor_points(scene), rules,
-        partial(_floor_shown, scene, rules.floor_share))
-
-
-def _floor_shown(scene: Scene, enough: float) -> float:
-    parts, holes = floor_outline(scene)
-    return floor_shown(scene, np.linspace(0, len(scene.frames) - 1, IMAGES["video"]).astype(int).tolist(), parts + holes, enough=enough)
-
-
-def floor_outline(scene: Scene) -> tuple[list[NDArray[np.float64]], list[NDArray[np.float64]]]:
-    """The polygons (N, 2) around a scene's floor and around the holes in it: those it states, else the alpha shape of `floor_points`."""
-    return (list(scene.floor), []) if scene.floor else outline(floor_points(scene))
-
-
-def floor_points(scene: Scene, height: float = 2.0, cell: float = 0.1) -> NDArray[np.float64]:
-    """(P, 2) one point for each cell of `cell` metres in which the surface has a vertex below `height`, seen from above.
-
-    Inside, only each second cell of each second row: a disc of radius `cell` or more that holds a point left out holds one that stays, so no
-    alpha shape with an alpha of that size changes, and its triangulation has half the points.
-    """
-    vertices = np.asarray(scene.surface.vertices)
-    low = vertices[np.isfinite(vertices).all(-1) & (vertices[:, 2] < height)][:, :2]
-    cells = unique_rows(np.floor(low / cell).astype(np.int64))
-    if not len(cells):
-        return np.zeros((0, 2))
-    at = cells - cells.min(0) + 3                        # with a margin: no cell at the rim is inside
-    size = at.max(0) + 4
-    if size.prod() <= 1 << 24:
-        full = np.zeros(size, bool)
-        full[tuple(at.T)] = True
-        inside = full
-        for axis in (0, 1):
-            inside = np.logical_and.reduce([np.roll(inside, shift, axis) for shift in range(-3, 4)])
-        cells = cells[~inside[tuple(at.T)] | (cells % 2 == 0).all(1)]
-    return (cells * cell + cell / 2).astype(np.float64)
+        links, chain(links, poses, visibility.overlap, rules), seen, glimpsed, spoiled, same_views(poses, rules), rules,
+        partial(floor_outline, scene), partial(floor_shown, visibility, np.linspace(0, F - 1, IMAGES["video"]).astype(int).tolist()))

@@ -7,13 +7,13 @@ __all__ = ['as_seen', 'two_objects', 'spatial_imagination_oc', 'spatial_imaginat
            'spatial_imagination_oc_video_hard', 'spatial_imagination_oo', 'spatial_imagination_oo_mv',
            'spatial_imagination_oo_video', 'spatial_imagination_oo_video_hard', 'spatial_imagination_map_mv', 'on_map']
 
-# %% ../../nbs/tasks/45_imagination.ipynb #f37bafb1
+# %% ../../nbs/tasks/45_imagination.ipynb #689dc2f9
 import numpy as np
 from numpy.typing import NDArray
 
 from .geometry import Observation, Relation, Rules, firm_rounding, from_new_place, in_camera, to_observer
 from .reasoning import five
-from .sampling import candidates, caps, choose, codes, distinct, draw, every, make_facts, shares, video, view_sets, within
+from .sampling import candidates, caps, choose, codes, distinct, draw, every, in_one_view, make_facts, shares, video, view_sets, within
 from .task import TASKS, Facts
 
 # %% ../../nbs/tasks/45_imagination.ipynb #5961fa21
@@ -108,7 +108,7 @@ def spatial_imagination_oo_video_hard(observation: Observation, rng: np.random.G
     """As `spatial_imagination_oo_video`, nothing drawn: objects are named, and each name is borne once in the scene."""
     return _imagine("spatial_imagination_oo_video_hard", observation, rng, count)
 
-# %% ../../nbs/tasks/45_imagination.ipynb #3dbd81a0
+# %% ../../nbs/tasks/45_imagination.ipynb #25b9bb79
 def spatial_imagination_map_mv(observation: Observation, rng: np.random.Generator, count: int) -> Facts:
     """Three images with the boxes of 3 to 7 objects; number (n,) how many; objects, view (n, 7), marks (n, 7, 4) and position (n, 7, 2) right,
     forward of the first camera in the horizontal plane, metres: the first `number` of each row, the rest is 0 (view -1)."""
@@ -129,7 +129,8 @@ def spatial_imagination_map_mv(observation: Observation, rng: np.random.Generato
         parts.append((picks.frames[keep], np.pad(observation.ids[seen.object[picks.rows[keep]]], padding), np.pad(picks.view[keep], padding, constant_values=-1),
                       np.pad(seen.box[picks.rows[keep]], (*padding, (0, 0))), np.pad(position[keep], (*padding, (0, 0))), np.full(keep.sum(), k)))
     frames, objects, view, marks, position, number = (np.concatenate(column) for column in zip(*parts))
-    rows = choose(rng, count, number, (codes(np.sort(objects, 1)), rules.per_objects), (codes(np.sort(frames, 1)), rules.per_frames))
+    same = np.sort(objects, 1)
+    rows = choose(rng, count, number, (codes(same), rules.per_objects), (codes(np.sort(frames, 1)), rules.per_frames), in_one_view(observation, frames, same))
     return Facts(name, frames[rows].astype(np.int32), objects[rows].astype(np.int32), view[rows].astype(np.int8), marks[rows].astype(np.int16),
                  {"number": number[rows], "position": position[rows]})
 

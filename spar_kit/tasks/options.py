@@ -6,7 +6,10 @@
 __all__ = ['SCALE', 'GAP', 'LEAST', 'SHARE', 'THIN', 'letters', 'numeric_options', 'place_gold', 'relation_options',
            'mirrored_options', 'size_options', 'camera_options']
 
-# %% ../../nbs/tasks/69_options.ipynb #25369837
+# %% ../../nbs/tasks/69_options.ipynb #a2964204
+from bisect import bisect_right
+from itertools import accumulate
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -232,7 +235,7 @@ def relation_options(
     values = np.array(sets, np.int64).reshape(-1, 4, 3)[order]
     return _shown(np.array(rows, np.int64)[order], values, np.zeros(len(rows), np.int64), rng)
 
-# %% ../../nbs/tasks/69_options.ipynb #999b4d18
+# %% ../../nbs/tasks/69_options.ipynb #fd0f3a50
 def mirrored_options(
     relation: NDArray, rng: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
@@ -248,18 +251,21 @@ def mirrored_options(
         if x and any(kind):
             left.setdefault(tuple(kind), []).append(row)
     partners = {a: [b for b in left if any(u * v < 0 for u, v in zip(a, b))] for a in left}
+    sides = relation[:, 0].tolist()
     rows, sets = [], []
     while True:
-        ready = [kind for kind in left if left[kind] and any(left[other] for other in partners[kind])]
-        if not ready:
-            break
         # the kind with most to place goes first, and takes a partner with a chance that grows with what that one has to place
-        first = max(ready, key=lambda kind: (len(left[kind]), kind))
-        weight = np.array([len(left[kind]) for kind in partners[first]], float)
-        second = partners[first][int(rng.choice(len(weight), p=weight / weight.sum()))]
+        first = max(left, key=lambda kind: (len(left[kind]), kind), default=())
+        if not left.get(first):
+            break
+        if not any(left[other] for other in partners[first]):                   # nobody is left to pair it with, now and later
+            left[first] = []
+            continue
+        weight = [len(left[kind]) for kind in partners[first]]
+        second = partners[first][bisect_right([n / sum(weight) for n in accumulate(weight)], rng.random())]
         for gold, other in ((first, second), (second, first)):
             row = left[gold].pop()
-            x = int(relation[row, 0])
+            x = sides[row]
             rows.append(row)
             sets.append([[x, *gold], [-x, *gold], [x, *other], [-x, *other]])
     order = np.argsort(rows, kind="stable")
@@ -346,7 +352,7 @@ def _few_sizes(true: NDArray, rng: np.random.Generator) -> tuple[NDArray[np.int6
             sets.append(sizes)
     return _shown(np.array(rows, np.int64), np.array(sets, np.int64).reshape(-1, 4, 3), np.zeros(len(rows), np.int64), rng)
 
-# %% ../../nbs/tasks/69_options.ipynb #c67f00ff
+# %% ../../nbs/tasks/69_options.ipynb #3f5f0b61
 def camera_options(
     point: NDArray, depth: NDArray, rng: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
@@ -373,14 +379,15 @@ def camera_options(
 
 def _camera_sets(point: NDArray, rng: np.random.Generator, apart: float = 100.0, tries: int = 6) -> list[list[int]]:
     """Groups of four of the points (n, 2) that lie pairwise apart: of several random divisions the one with most groups."""
-    point = np.asarray(point, float)
+    places = np.asarray(point, float).tolist()
     best: list[list[int]] = []
     for _ in range(tries):
         groups: list[list[int]] = []
         open_groups: list[list[int]] = []
-        for row in rng.permutation(len(point)).tolist():
+        for row in rng.permutation(len(places)).tolist():
+            x, y = places[row]
             for group in open_groups:
-                if (((point[group] - point[row]) ** 2).sum(-1) >= apart**2).all():
+                if all((places[k][0] - x) ** 2 + (places[k][1] - y) ** 2 >= apart**2 for k in group):
                     group.append(row)
                     break
             else:

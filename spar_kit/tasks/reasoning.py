@@ -7,13 +7,13 @@ __all__ = ['distance_infer_center_oo', 'distance_infer_center_oo_mv', 'likeness'
            'distance_infer_center_oc_mv', 'obj_spatial_relation_oo', 'obj_spatial_relation_oc_mv',
            'obj_spatial_relation_oo_mv', 'five']
 
-# %% ../../nbs/tasks/40_reasoning.ipynb #57ad820c
+# %% ../../nbs/tasks/40_reasoning.ipynb #232bc3a9
 import numpy as np
 from numpy.typing import NDArray
 
 from .crossview import pick_boxes, row_table
 from .geometry import Observation, Relation, Rules, between, firm_order, in_camera, same_by_eye, side, to_observer
-from .sampling import candidates, caps, choose, codes, every, make_facts, halves, shares, view_sets, within
+from .sampling import candidates, caps, choose, codes, every, halves, in_one_view, make_facts, occurrence, shares, view_sets, within
 from .task import TASKS, Facts
 
 # %% ../../nbs/tasks/40_reasoning.ipynb #448bc6de
@@ -94,7 +94,7 @@ def level_ranks(others: NDArray, farthest: NDArray, single: bool, rng: np.random
         rank[np.flatnonzero(mine)[rng.random(mine.sum()) >= (share.min() / share)[rank[mine]]]] = -1
     return rank
 
-# %% ../../nbs/tasks/40_reasoning.ipynb #f7f77070
+# %% ../../nbs/tasks/40_reasoning.ipynb #1d367b88
 def _infer_oc(name: str, observation: Observation, rng: np.random.Generator, count: int) -> Facts:
     rules, seen, table = observation.rules, observation.seen, row_table(observation)
     F, n = table.shape
@@ -142,6 +142,8 @@ def _infer_oc(name: str, observation: Observation, rng: np.random.Generator, cou
     good = np.flatnonzero(found & (np.take_along_axis(more, places, 1).sum(1) == wanted))
     limits = [(codes(np.sort(sets[good], 1), farthest[good]), 1), (best[good], 2 * rules.per_object)]
     pick = good[choose(rng, count, farthest[good], *limits)]
+    again, most = in_one_view(observation, sets[pick], np.stack([best[pick], farthest[pick]], 1))
+    pick = pick[occurrence(again) < most]
     chosen = options[pick]
     return _oc_facts(name, observation, sets[pick], chosen, np.take_along_axis(view[pick], chosen, 1), np.take_along_axis(rows[pick], chosen, 1), farthest[pick])
 

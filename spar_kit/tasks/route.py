@@ -5,43 +5,66 @@
 # %% auto #0
 __all__ = ['LEGS', 'SHORTEST', 'TOLERANCE', 'straightened', 'crosses', 'landmark', 'nav_video']
 
-# %% ../../nbs/tasks/55_route.ipynb #df960a61
+# %% ../../nbs/tasks/55_route.ipynb #dceff544
 import numpy as np
 from numpy.typing import NDArray
 
+from ..scenes.rasterize import compiled
 from .geometry import Observation, firm_rounding, wrapped, yaw_pitch_roll
 from .sampling import choose, codes, shares
 from .task import IMAGES, Facts
 
-# %% ../../nbs/tasks/55_route.ipynb #37ffdf50
-def straightened(path: NDArray, tolerance: float) -> list[int]:
+# %% ../../nbs/tasks/55_route.ipynb #a87138fd
+def straightened(path: NDArray, tolerance: float, most: int | None = None) -> list[int]:
     """The rows of a path (N, 2) that remain as corners, the first and the last among them; no point is farther than `tolerance` from the
-    legs between them."""
+    legs between them. None remain where there were more than `most` legs."""
     corners, todo = [0], [(0, len(path) - 1)]
+    path = np.ascontiguousarray(path, np.float64)
     while todo:
         low, high = todo.pop()
-        line, away = path[high] - path[low], path[low + 1:high] - path[low]
-        length = float(line @ line)
-        along = np.clip(away @ line / length, 0, 1) if length > 0 else np.zeros(len(away))
-        off = np.linalg.norm(away - along[:, None] * line, axis=1)
-        if len(off) and off.max() > tolerance:
-            middle = low + 1 + int(off.argmax())
+        off, middle = _farthest(path, low, high)
+        if off > tolerance:
             todo += [(middle, high), (low, middle)]
+            if most is not None and len(corners) - 1 + len(todo) > most:
+                return []
         else:
             corners.append(high)
     return corners
 
-# %% ../../nbs/tasks/55_route.ipynb #3261027a
+
+@compiled
+def _farthest(path, low, high):                                                          # type: ignore[no-untyped-def]
+    """How far the rows between low and high of a path (N, 2) lie from the leg between these two: the largest distance and its row."""
+    x, y, best, row = path[high, 0] - path[low, 0], path[high, 1] - path[low, 1], 0.0, -1
+    length = x * x + y * y
+    for i in range(low + 1, high):
+        u, v = path[i, 0] - path[low, 0], path[i, 1] - path[low, 1]
+        along = min(max((u * x + v * y) / length, 0.0), 1.0) if length > 0 else 0.0
+        off = np.sqrt((u - along * x) ** 2 + (v - along * y) ** 2)
+        if off > best:
+            best, row = off, i
+    return best, row
+
+# %% ../../nbs/tasks/55_route.ipynb #f4c2fbfe
 def crosses(observation: Observation, start: NDArray, end: NDArray, low: float = 0.2, high: float = 1.6) -> bool:
     """Whether a straight leg between two places (2,) passes through the footprint of an object that reaches between two heights, metres."""
-    z, half = observation.centers[:, 2], observation.sizes[:, 2] / 2
-    solid = np.flatnonzero((z - half < high) & (z + half > low))
-    c, s = np.cos(observation.yaws[solid]), np.sin(observation.yaws[solid])
-    local = lambda v: np.stack([v[..., 0] * c + v[..., 1] * s, v[..., 1] * c - v[..., 0] * s], -1)      # noqa: E731
-    at, way, reach = local(start - observation.centers[solid, :2]), local(np.broadcast_to(end - start, (len(solid), 2))), observation.sizes[solid, :2] / 2
-    way = np.where(np.abs(way) < 1e-9, 1e-9, way)
-    enter, leave = np.sort(np.stack([(-reach - at) / way, (reach - at) / way]), 0)          # shares of the leg, per pair of sides
-    return bool((np.maximum(enter.max(1), 0) <= np.minimum(leave.min(1), 1)).any())
+    return bool(_crosses(observation.centers, observation.sizes, observation.yaws, np.asarray(start, np.float64), np.asarray(end, np.float64), low, high))
+
+
+@compiled
+def _crosses(centers, sizes, yaws, start, end, low, high):                               # type: ignore[no-untyped-def]
+    for n in range(len(centers)):
+        if centers[n, 2] - sizes[n, 2] / 2 >= high or centers[n, 2] + sizes[n, 2] / 2 <= low:
+            continue
+        c, s, enter, leave = np.cos(yaws[n]), np.sin(yaws[n]), 0.0, 1.0                  # the part of the leg inside, as shares of it
+        x, y, u, v = start[0] - centers[n, 0], start[1] - centers[n, 1], end[0] - start[0], end[1] - start[1]
+        for at, way, reach in ((x * c + y * s, u * c + v * s, sizes[n, 0] / 2), (y * c - x * s, v * c - u * s, sizes[n, 1] / 2)):
+            way = 1e-9 if abs(way) < 1e-9 else way
+            a, b = (-reach - at) / way, (reach - at) / way
+            enter, leave = max(enter, min(a, b)), min(leave, max(a, b))
+        if enter <= leave:
+            return True
+    return False
 
 
 def landmark(observation: Observation, start: NDArray, end: NDArray, shown: NDArray, angle: float = 12.0, reach: float = 2.5) -> int:
@@ -54,7 +77,7 @@ def landmark(observation: Observation, start: NDArray, end: NDArray, shown: NDAr
     fit = shown & observation.nameable & observation.lone & (past > .2) & (past <= reach) & (np.abs(across) <= np.tan(np.radians(angle)) * along)
     return int(np.where(fit, past, np.inf).argmin()) if fit.any() else -1
 
-# %% ../../nbs/tasks/55_route.ipynb #a064f446
+# %% ../../nbs/tasks/55_route.ipynb #8a77bcc4
 LEGS, SHORTEST, TOLERANCE = 5, 0.5, 0.25
 
 
@@ -80,8 +103,9 @@ def nav_video(observation: Observation, rng: np.random.Generator, count: int) ->
         seen[observation.seen.frame, observation.seen.object] = True
         for a, b in np.unique(np.stack([first, first + length - 1], 1), axis=0):
             frames = np.linspace(a, b, V).astype(np.int32)
-            corners = places[a + np.array(straightened(places[a:b + 1], TOLERANCE))]
-            found = _directions(observation, corners, float(heading[a, 0]), float(heading[b, 0]), np.asarray(seen[frames].any(0)))
+            corners = straightened(places[a:b + 1], TOLERANCE, LEGS)
+            found = _directions(observation, places[a + np.array(corners)], float(heading[a, 0]), float(heading[b, 0]),
+                                np.asarray(seen[frames].any(0))) if corners else None
             if found is not None:
                 rows.append((frames, *found))
     if not rows:

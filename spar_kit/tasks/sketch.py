@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['COLORS', 'sketch']
 
-# %% ../../nbs/tasks/14_sketch.ipynb #8a844f85
+# %% ../../nbs/tasks/14_sketch.ipynb #33cddc27
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageColor, ImageDraw
 
 from ..scenes.scene import Scene
 from .task import TASKS, Facts
 
-# %% ../../nbs/tasks/14_sketch.ipynb #d24e0894
+# %% ../../nbs/tasks/14_sketch.ipynb #27d5df3a
 COLORS = ("red", "blue", "green", "yellow")
 
 
@@ -25,10 +25,11 @@ def sketch(scene: Scene, facts: Facts, row: int, height: int = 150, extra: tuple
     """
     names = TASKS[facts.task].markers
     shown = list(range(facts.frames.shape[1])) if facts.frames.shape[1] <= 3 else sorted({int(v) for v in facts.view[row] if v >= 0})[:4]
-    tiles = []
+    tiles, plain = [], []
     for view in shown:
         image = Image.fromarray(scene.frames[facts.frames[row, view]].read_color())
         image = image.resize((round(height * image.width / image.height), height))
+        plain.append(np.array(image))
         pen, size = ImageDraw.Draw(image), np.tile(image.size, 2) / 1000
         for k, mark in enumerate([] if facts.marks is None else facts.marks[row]):
             if facts.view[row, k] != view:
@@ -40,8 +41,20 @@ def sketch(scene: Scene, facts: Facts, row: int, height: int = 150, extra: tuple
             if where == view:
                 _draw(pen, np.asarray(box) * size, color)
         tiles.append(np.asarray(image))
-    row_of_tiles = np.concatenate([np.pad(t, ((0, 0), (0, 4), (0, 0)), constant_values=255) for t in tiles], 1)
-    return Image.fromarray(row_of_tiles).quantize(64, dither=Image.Dither.NONE)
+    return _few_colors(*(np.concatenate([np.pad(t, ((0, 0), (0, 4), (0, 0)), constant_values=255) for t in row], 1) for row in (plain, tiles)))
+
+
+def _few_colors(plain: np.ndarray, drawn: np.ndarray) -> Image.Image:
+    """A drawn image (H, W, 3) in 64 colours, those of the marks among them: thin lines would be lost among the most frequent ones."""
+    marks = [ImageColor.getrgb(name) for name in (*COLORS, "white")]
+    few = 64 - len(marks)
+    picture = Image.fromarray(plain).quantize(few, dither=Image.Dither.NONE)
+    index = np.array(picture)
+    for number, color in enumerate(marks, few):
+        index[(drawn == color).all(-1) & (drawn != plain).any(-1)] = number
+    out = Image.fromarray(index)
+    out.putpalette([*[*(picture.getpalette() or []), *[0] * 3 * few][:3 * few], *(channel for color in marks for channel in color)])
+    return out
 
 
 def _draw(pen: ImageDraw.ImageDraw, mark: np.ndarray, color: str) -> None:

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['DERIVE', 'Row', 'Mismatch', 'TaskReport', 'Report', 'check_record', 'check_scene', 'verify', 'print_report']
 
-# %% ../../nbs/tasks/80_verify.ipynb #ae7ec5e3
+# %% ../../nbs/tasks/80_verify.ipynb #1f237925
 import hashlib
 import multiprocessing
 import random
@@ -23,6 +23,7 @@ from .verify_answers import check_answer
 from .verify_disk import Folder, Unusable, Wrong
 from .verify_item import FORMS, Rules, open_item
 from .verify_marks import check_evidence, check_frames_named, check_markers, check_names
+from .verify_roles import check_roles
 from .verify_route import DERIVE as ROUTE
 from .verify_tasks import DERIVE as ONE_VIEW, check_labels
 from .verify_video import DERIVE as VIDEO
@@ -93,7 +94,7 @@ class Report:
         return (f"{self.checked:,} records checked, {self.mismatched:,} mismatched, {self.not_checkable:,} not checkable"
                 f"{f', {len(self.problems)} problems with the data set' if self.problems else ''} ({self.seconds:.1f} s)")
 
-# %% ../../nbs/tasks/80_verify.ipynb #7aa8cc5c
+# %% ../../nbs/tasks/80_verify.ipynb #0c367e15
 DERIVE = {**ONE_VIEW, **VIEWS, **VIDEO, **ROUTE}
 
 
@@ -110,6 +111,7 @@ def check_record(record: Any, task: str, format: str, folder: Folder, rules: Rul
     check_evidence(item)
     check_labels(item)
     check_names(item)
+    check_roles(item)
     check_frames_named(item)
     check_markers(item)
     check_answer(item, DERIVE[task](item))

