@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +11,16 @@ import torch
 from PIL import Image
 
 from spar_kit.train import stages
-from spar_kit.train.collate import Collator, Pictures, Sample, messages, plan_batches, sample_from_record, supervised_text
+from spar_kit.train.collate import (
+    Collator,
+    Pictures,
+    Sample,
+    messages,
+    plan_batches,
+    sample_from_record,
+    samples_from_records,
+    supervised_text,
+)
 from spar_kit.train.eyes import LEVELS, PAIR, PAIRS, SINGLE, TOPICS, Readers, marker_targets, pair_targets, patch_targets, told
 from spar_kit.train.grounding import GroundingQuestions, ScatteredMarkers, read_seen
 from spar_kit.train.models import (
@@ -371,3 +381,24 @@ def test_parameters_are_checked(data, tmp_path):
             TrainParams.from_dict(wrong)
     with pytest.raises(ValueError, match="no train questions of tasks room_size"):
         stages.run(replace(PARAMS, tasks="room_size"), data, tmp_path, progress=False)
+
+
+def test_the_first_stage_ends_with_spar_in_every_second_batch(data):
+    params = replace(PARAMS, grounding=replace(PARAMS.grounding, steps=10, batch=4), spoken=0.6)
+    samples = list(samples_from_records(data, "train"))
+    processor = build_processor(TINY, train_tokenizer(["left"], TINY.vocabulary))
+    plan = stages._plan_first(params, samples, processor)
+    assert [len(batch) for batch in plan] == [4, 4, 4, 4, 4, 8, 4, 8, 4, 8]
+    for step, batch in enumerate(plan):
+        assert all(k < len(samples) for k in batch) if len(batch) == 8 else batch == [len(samples) + k for k in range(4 * step, 4 * step + 4)]
+    assert all(len(batch) == 4 for batch in stages._plan_first(replace(params, spoken=0.0), samples, processor))
+
+
+def test_the_log_counts_what_was_shown(tmp_path, monkeypatch):
+    log = stages._Log("late", [0, 4, 12], tmp_path / "log.jsonl", False)
+    clock = iter([100.0, 102.0, 104.0])
+    monkeypatch.setattr(stages.time, "time", lambda: next(clock))
+    log.on_train_begin(None, SimpleNamespace(global_step=0), None)
+    for step in (1, 2):
+        log.on_log(None, SimpleNamespace(global_step=step), None, {"loss": 1.0})
+    assert [row["samples_per_second"] for row in stages.read_log(tmp_path / "log.jsonl")] == [2.0, 4.0]
