@@ -60,6 +60,7 @@ def make_facts(task: str, n: int = 40, seed: int = 0) -> Facts:
         "answer": rng.uniform(0.3, 5, n),
         "distance": distance,
         "farthest": rng.random(n) < 0.5,
+        "fair": np.ones(n, bool),
         "relation": signs[:, :slots],
         "before": signs[::-1, :slots],
         "size": np.sort(rng.uniform(0.05, 2, (n, 3)))[:, [2, 1, 0]],

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from test_bad_scenes import room
 from toys import Toys
 
 from spar_kit.data import generate as module
-from spar_kit.data.export import WriteError, jpeg, matrix_text
+from spar_kit.data.export import WriteError, color_image, color_suffix, jpeg, matrix_text
 from spar_kit.data.generate import generate, plan_tasks, read_manifest, run_scenes, without_paths
 from spar_kit.data.records import (
     RecordError,
@@ -328,12 +329,23 @@ def test_any_executor_will_do(whole, tmp_path):
 
 # --- one scene on disk ------------------------------------------------------------------------------------------------------------
 
-def test_the_owners_jpeg_is_copied():
+def test_the_owners_image_is_copied_and_a_damaged_one_is_refused():
     frame = toy_scene(frames=1, width=64).frames[0]
-    own = jpeg(frame)
-    assert jpeg(replace(frame, read_encoded=lambda: (own[:100], ".jpg"))) == own[:100]
-    assert jpeg(replace(frame, read_encoded=lambda: (b"\x89PNG....", ".png"))) == own
-    assert jpeg(replace(frame, read_encoded=lambda: (b"not a jpeg", ".jpg"))) == own
+    own, out = jpeg(frame), BytesIO()
+    Image.fromarray(frame.read_color()).save(out, "PNG")
+    png = out.getvalue()
+    other = own[:2] + b"\xff\xfe\x00\x06mine" + own[2:]                                    # the same picture with a comment: other bytes
+    assert color_image(frame) == (own, "encoded")
+    assert color_image(replace(frame, read_encoded=lambda: (other, ".jpg"))) == (other, "copied")
+    kept = replace(frame, encoding=".png", read_encoded=lambda: (png, ".png"))
+    assert color_image(kept) == color_image(kept, "link") == (png, "copied") and color_image(kept, "convert") == (own, "converted")
+    assert (color_suffix(kept), color_suffix(kept, "convert"), color_suffix(frame)) == (".png", ".jpg", ".jpg")
+    assert color_image(replace(kept, encoding=".jpg")) == (own, "converted")                   # a PNG that says it is a JPEG: the name is kept true
+    small = BytesIO()
+    Image.new("RGB", (32, 24)).save(small, "JPEG")
+    for bad, words in ((own[:400], "damaged image"), (b"not a jpeg", "damaged image"), (png[:-200], "damaged image"), (small.getvalue(), "32x24 where 64x48")):
+        with pytest.raises(SceneError, match=f"frame 0 colour: .*{words}"):
+            color_image(replace(frame, read_encoded=lambda bad=bad: (bad, ".jpg")))
 
 
 def test_matrices_are_plain_text():

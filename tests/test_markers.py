@@ -1,5 +1,7 @@
 """Markers: on the right image, at the right pixels, in the right colour."""
 
+import sys
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -7,6 +9,7 @@ from PIL import Image
 from spar_kit.tasks.markers import bake, draw, marks_of
 
 RED, GREEN, BLUE, YELLOW = (255, 0, 0), (0, 128, 0), (0, 0, 255), (255, 255, 0)
+RGB = {"red": RED, "green": GREEN, "blue": BLUE, "yellow": YELLOW}
 BOX = {c: [[100 + 20 * i, 100, 300, 300 + 20 * i]] for i, c in enumerate(("red", "blue", "green", "yellow"))}
 POINT = {c: [[200 + 150 * i, 400]] for i, c in enumerate(("red", "blue", "green"))}
 
@@ -55,6 +58,26 @@ def test_boxes_go_to_the_images_of_the_task(task, order):
     assert {m.color: m.image for m in marks} == dict(zip(order, index))
     if "video" in task:
         assert {m.color: m.label for m in marks} == {c: f"object{k}" for k, c in enumerate(order)}
+
+
+@pytest.mark.parametrize(
+    "task, drawn",
+    [
+        ("depth_prediction_oo", ("red", "blue", "green")),
+        ("distance_infer_center_oo_mv", ("red", "green", "blue")),
+        ("spatial_imagination_oo", ("red", "blue", "green", "yellow")),
+        ("spatial_imagination_oo_mv", ("red", "green", "blue", "yellow")),
+        ("spatial_imagination_oo_video", ("green", "blue", "red", "yellow")),
+    ],
+)
+def test_a_later_mark_covers_an_earlier_one_in_the_order_of_the_released_script(task, drawn):
+    kind = "point" if len(drawn) == 3 else "bbox"
+    n = 1 if task.endswith("oo") else 32
+    marks = {f"{c}_{kind}": [[300, 300] if kind == "point" else [200, 200, 600, 600]] for c in drawn}
+    record = {"type": task, "image": ["a"] * n, **marks, **({f"{kind}_img_idx": [[0] * len(drawn)]} if n > 1 else {})}
+    assert tuple(m.color for m in marks_of(record)) == drawn
+    top = draw(record, images(n))[0]
+    assert [c for c in RGB if colored(top, RGB[c]).any()] == [drawn[-1]]
 
 
 def test_lists_are_labelled():
@@ -123,6 +146,14 @@ def test_our_colors_are_those_named_and_the_released_ones_are_not_all():
         "bbox_img_idx": [[1]],
     }
     assert colored(draw(row, images(3, (1296, 968)), released=True)[1], BLUE).any()               # and their lists blue
+
+
+def test_without_opencv_a_released_box_is_its_line_21_pixels_wide(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    row = {"type": "spatial_imagination_map_mv", "image": ["a"], "bbox_list": [[[100, 250, 300, 500]]], "bbox_img_idx": [[0]]}
+    blue = colored(draw(row, images(1, (1000, 800)), released=True)[0], BLUE)
+    assert np.flatnonzero(blue[300]).tolist() == [*range(70, 91), *range(310, 331)]
+    assert np.flatnonzero(blue[:, 200]).tolist() == [*range(170, 191), *range(410, 431)]
 
 
 def test_inputs_stay_as_they_are_and_other_images_are_passed_on():

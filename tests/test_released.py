@@ -2,12 +2,19 @@
 
 Seen (a public copy of the repository, 04f6b55): datasets/draw_marker.py, toy_dataset.py, generate_data_josn.py, mix_data.py. What they read:
 fields, joined paths, image counts, marker fields and the order of their indices, and file names. Nothing of them is copied here.
+
+Whoever has that repository can run the scripts themselves, unchanged, on what we write, and compare every drawn pixel with ours:
+    pip install opencv-python-headless torchvision matplotlib pandas
+    SPAR_RELEASED_DATASETS=/path/to/SPAR/datasets pytest tests/test_released.py
 """
 
+import importlib
 import json
 import os
+import shutil
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +22,7 @@ from PIL import Image
 from toys import Toys, busy_room
 
 from spar_kit.data.generate import generate
+from spar_kit.tasks.markers import draw
 from spar_kit.tasks.task import TASKS
 
 MIX = {"sentence": 1.0, "select": 0.1, "fill": 0.1, "judge": 0.1}
@@ -161,3 +169,65 @@ def test_depth_poses_and_intrinsics_lie_where_the_rgbd_release_has_them(spar: Pa
             assert np.loadtxt(Path(root, relative)).shape == (4, 4)
         stems = [[Path(p).stem for p in row[key]] for key in ("image", "depth", "pose")]
         assert stems[0] == stems[1] == stems[2]
+
+
+@pytest.fixture
+def released(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """A function that imports one of the released scripts, with an empty folder to work in; skips where there is none."""
+    folder = os.environ.get("SPAR_RELEASED_DATASETS")
+    if not folder:
+        pytest.skip("SPAR_RELEASED_DATASETS names no folder of the released scripts")
+    monkeypatch.syspath_prepend(str(Path(folder).absolute()))
+    monkeypatch.chdir(tmp_path)
+
+    def script(name: str, *needs: str) -> Any:
+        for module in needs:
+            pytest.importorskip(module)
+        return importlib.import_module(name)
+
+    return script
+
+
+def test_the_released_marker_script_draws_every_row_as_we_do(spar: Path, released: Any) -> None:
+    functions = released("draw_marker", "cv2").DRAW_FUNCTIONS
+    assert set(functions) == set(SINGLE) | set(SEVERAL)
+    drawn = set()
+    for row, root in rows_of(spar):
+        images = []
+        for relative in row["image"]:
+            with Image.open(os.path.join(root, relative)) as image:
+                images.append(image.convert("RGB"))
+        theirs = [image.copy() for image in images]
+        functions[row["type"]](theirs[0] if row["type"] in SINGLE else theirs, row)
+        ours = draw(row, images, released=True)
+        assert len(ours) == len(theirs)
+        for before, mine, other in zip(images, ours, theirs):
+            assert (np.asarray(mine) == np.asarray(other)).all(), f"{row['id']} ({row['type']})"
+            if (np.asarray(before) != np.asarray(other)).any():
+                drawn.add(row["type"])
+    assert drawn == {t for t, markers in {**SINGLE, **SEVERAL}.items() if markers} & {row["type"] for row, _ in rows_of(spar)}
+
+
+def test_the_released_index_and_mixing_scripts_make_what_we_expect(spar: Path, released: Any) -> None:
+    wanted = index_of(spar, "synthetic")
+    released("generate_data_josn", "tqdm").process_dataset("synthetic", base_dir=str(spar))
+    (made,) = Path("data_jsons").glob("synthetic_*k.json")
+    assert json.loads(made.read_text()) == wanted == index_of(spar, "synthetic"), "all files, none renamed"
+    shutil.copy(made, "data_jsons/rxr_11k.json")                             # one of the four names that the script looks for
+    released("mix_data", "tqdm").main()
+    (mixed,) = Path("data_jsons").glob("1rxr_*.json")
+    taken = {key: entry["length_with_repeat"] for key, entry in json.loads(mixed.read_text()).items()}
+    assert taken == {key: int(entry["length"] * MIX[key.split("_")[-1]]) for key, entry in wanted.items()}
+
+
+def test_the_released_loader_reads_every_row(spar: Path, released: Any) -> None:
+    wanted = index_of(spar, "synthetic")
+    Path("index.json").write_text(json.dumps(wanted))
+    loader = released("toy_dataset", "cv2", "torch", "torchvision", "matplotlib", "pandas", "tqdm")
+    items, rows = loader.build_datasets(json_dir="index.json"), [row for row, _ in rows_of(spar)]
+    assert len(items) == len(rows) == sum(entry["length"] for entry in wanted.values())
+    for item, row in zip(items, rows):
+        assert item["index"] == row["id"] and item["answer"] == row["conversations"][1]["value"]
+        assert item["question"].endswith(row["conversations"][0]["value"])
+        assert item["question"].count("<image>") == len(item["images"]) == len(row["image"])
+        assert item["question"].startswith("Frame-1: <image>") == (row["type"] == "nav" or len(row["image"]) > 10)

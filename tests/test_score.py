@@ -91,13 +91,14 @@ def test_hostile_predictions_never_raise():
 def test_files(tmp_path):
     path = tmp_path / "p.jsonl"
     rows = [dict(id="a_0", task="depth_prediction_oc", answer="1.0", prediction="1.0"), dict(id="a_1", task="obj_spatial_relation_oo", answer="B", prediction="C"),
-            dict(id="b_0", task="obj_spatial_relation_oo", answer="B", prediction=None)]
+            dict(id="b_0", task="obj_spatial_relation_oo", answer="B", prediction="")]
     path.write_bytes(b"\n".join(map(orjson.dumps, rows)))
     table = s.score_file(path)
     assert table.score.tolist() == [1, 0, 0] and table.scene.tolist() == ["a", "a", "b"] and table.level.tolist() == ["low", "high", "high"]
     assert s.overall(table) == {"low": 1.0, "high": 0.0, "all": 0.5}
     for bad, where in ((b"{", ":1: not JSON"), (b"[]", ":1: expected an object"), (b'{"id": 1}', ":1: field 'task' is missing"), (b"", "no rows"),
-                       (orjson.dumps({**rows[0], "task": "nope"}), "unknown task 'nope'")):
+                       (orjson.dumps({**rows[0], "task": "nope"}), ":1: field 'task': unknown task 'nope'"), (orjson.dumps({**rows[0], "prediction": ["1"]}), ":1: field 'prediction': expected text, found a list"),
+                       (orjson.dumps({**rows[0], "answer": None}), ":1: field 'answer': expected text, found null"), (orjson.dumps({**rows[0], "id": True}), ":1: field 'id'")):
         path.write_bytes(bad)
         with pytest.raises(ValueError, match=where.replace("[", r"\[")):
             s.score_file(path)

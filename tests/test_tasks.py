@@ -9,9 +9,11 @@ from scipy.spatial.transform import Rotation
 
 from spar_kit.scenes.scene import Camera, Frame, Instance, OrientedBox, Scene, Surface, look_at
 from spar_kit.scenes.visibility import Visibility
+from spar_kit.tasks.even_odds import chances, odds
 from spar_kit.tasks.facts import FACTS, compute_facts
 from spar_kit.tasks.floor import outline, signed_area
 from spar_kit.tasks.geometry import Rules, from_new_place, observe, to_observer, yaw_pitch_roll
+from spar_kit.tasks.reasoning import _look
 from spar_kit.tasks.sampling import choose, occurrence, video_frames, view_sets
 from spar_kit.tasks.task import TASKS, random_generator
 
@@ -206,9 +208,8 @@ def test_position_matching_boxes(room):
         options = [facts.numbers["target_box"][i].tolist(), *facts.numbers["distractor_box"][i].tolist()]
         assert len({tuple(o) for o in options}) == 4
         assert all(_iou(a, b) <= .5 for k, a in enumerate(options) for b in options[:k])
-    sides = [facts.numbers[k][..., 2:].astype(float) - facts.numbers[k][..., :2] for k in ("distractor_box", "target_box")]
-    rank = (sides[0].prod(-1) > sides[1].prod(-1)[:, None]).sum(1)
-    assert np.bincount(rank, minlength=4).max() <= 40                          # no rank of the gold's size is a good guess
+    sets = np.sort(np.concatenate([facts.numbers["target_box"][:, None], facts.numbers["distractor_box"]], 1), 1).reshape(len(facts), -1)
+    assert len(facts) == 100 and (np.unique(sets, axis=0, return_counts=True)[1] % 4 == 0).all()         # each of four boxes is right once
 
 
 def _iou(a, b):
@@ -227,6 +228,19 @@ def test_nearest_of_all(room):
         best = there[distance.argmax() if facts.numbers["farthest"][i] else distance.argmin()]
         assert facts.objects[i, 0] == room.ids[best] and len(set(facts.objects[i].tolist())) == 4
         assert facts.numbers["distance"][i, 0] == pytest.approx(distance.max() if facts.numbers["farthest"][i] else distance.min())
+
+
+def test_only_fair_sets_become_options(room):
+    """A reader who has learned from other questions how the right box looks finds it among three others, but not among those asked as select."""
+    facts = [compute_facts("distance_infer_center_oc_mv", room, random_generator(seed, "fair"), 100) for seed in range(16)]
+    box, view, fair, far = (np.concatenate([f.numbers[key] for f in facts]) for key in ("option_box", "option_view", "fair", "farthest"))
+    learned, right = np.arange(len(fair)) % 2 == 0, np.zeros(len(fair), bool)
+    for polarity in (False, True):
+        mine = far == polarity
+        columns = _look(box[mine], view[mine])
+        right[mine] = chances(columns, odds(columns[learned[mine]])).argmax(1) == 0
+    assert 40 < fair.sum() < len(fair)
+    assert right[~fair & ~learned].mean() > .45 and right[fair].mean() < .36
 
 
 def test_imagination_by_hand():

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-# %% ../../nbs/data/02_leakage.ipynb #d83901d8
+# %% ../../nbs/data/02_leakage.ipynb #9377428f
 LISTS: Mapping[str, tuple[str, ...]] = {
     "scannet": ("scannetv2_val.txt", "scannetv2_test.txt"),
     "scannetpp": ("nvs_sem_val.txt", "nvs_test.txt", "nvs_test_small.txt", "nvs_test_iphone.txt", "sem_test.txt"),
@@ -38,11 +38,11 @@ def read_list(path: Path | str) -> list[str]:
 
 
 def find_lists(source: Any) -> list[Path]:
-    """The lists of held-out scenes that lie with a source's files: in its folder, beside it, or in a folder `splits` of either."""
+    """The lists of held-out scenes that lie with a source's files: in its folder, beside it, or in a folder `splits` or `meta_data` of either."""
     place = getattr(source, "root", None)
     if place is None:
         return []
-    folders = [folder for base in (Path(place), Path(place).parent) for folder in (base, base / "splits")]
+    folders = [folder for base in (Path(place), Path(place).parent) for folder in (base, base / "splits", base / "meta_data")]
     return [folder / name for name in LISTS.get(source.name, ()) for folder in folders if (folder / name).is_file()]
 
 

@@ -21,7 +21,7 @@ import PIL
 from .. import __version__
 from ..tasks.task import TASKS
 
-# %% ../../nbs/data/08_manifest.ipynb #6b9df025
+# %% ../../nbs/data/08_manifest.ipynb #a6260858
 @dataclass(frozen=True)
 class Manifest:
     """What `manifest.json` says about a generated folder.
@@ -74,6 +74,11 @@ class Manifest:
             f"    {name}: {why}" for name, why in self.failed.items()
         ]
         lines += [f"  {len(self.held_out)} scenes held out"] * bool(self.held_out)
+        ways = sum((Counter(entry.get("images", {})) for entry in self.part["scenes"].values()), Counter[str]())
+        lines += ["  images: " + ", ".join(f"{n:,} {way}" for way, n in sorted(ways.items()))] * bool(ways)
+        if self.part["skipped"]:
+            lines.append("  left out: " + ", ".join(f"{n:,} x {why}" for why, n in self.part["skipped"].items()))
+        lines += [f"    {name}: {why}" for name, entry in self.part["scenes"].items() for why in entry.get("unreadable", ())][:10]
         lines += [f"  not available: {', '.join(self.part['not_available'])}"] * bool(self.part["not_available"])
         return "\n".join(lines)
 
@@ -107,7 +112,7 @@ def without_paths(message: str) -> str:
         message,
     )
 
-# %% ../../nbs/data/08_manifest.ipynb #d12fce45
+# %% ../../nbs/data/08_manifest.ipynb #a0c93650
 def split_content(
     parameters: dict[str, Any],
     missing: Mapping[str, str],
@@ -133,7 +138,7 @@ def split_content(
         "counts": counts,
         "not_available": dict(missing),
         "scenes": {
-            name: {key: head[key] for key in ("records", "frames_found", "frames_seen", "frames_used", "objects", "skipped")}
+            name: {key: head[key] for key in ("records", "frames_found", "frames_seen", "frames_used", "objects", "skipped", "images", "unreadable")}
             for name, head in heads.items()
         },
         "skipped": dict(sorted(skipped.items())),

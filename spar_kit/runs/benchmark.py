@@ -4,25 +4,33 @@
 
 # %% auto #0
 __all__ = ['LABELS', 'bench_scene', 'one_core', 'best_of', 'visibility_times', 'record_times', 'whole_scene', 'whole_scene_apart',
-           'peak_memory', 'main']
+           'peak_memory', 'write_bench_scan', 'scan_times', 'main']
 
-# %% ../../nbs/runs/40_benchmark.ipynb #5c7abcd6
+# %% ../../nbs/runs/40_benchmark.ipynb #6b709474
 import json
 import os
 import platform
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import cache, partial
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..data.export import SceneFiles, record_lines
-from ..data.generate import available_tasks
+from ..data.generate import available_tasks, generate
+from ..scenes.export import write_scannet
+from ..scenes.rasterize import render_ids
+from ..scenes.scannet import ScanNet
 from ..scenes.scene import Camera, Frame, Instance, OrientedBox, Scene, Surface, look_at
-from ..scenes.visibility import Visibility, raster_camera, render_ids, see
+from ..scenes.sens import open_sens
+from ..scenes.visibility import Visibility, raster_camera, see
 from ..tasks.facts import compute_facts
 from ..tasks.formats import phrase
 from ..tasks.geometry import observe
@@ -158,7 +166,45 @@ def peak_memory() -> float:
         return float("nan")
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
-# %% ../../nbs/runs/40_benchmark.ipynb #cc8880df
+# %% ../../nbs/runs/40_benchmark.ipynb #8baf5208
+@cache
+def _noise() -> tuple[NDArray, NDArray]:
+    rng = np.random.default_rng(0)
+    return rng.normal(0, .004, (480, 640)), rng.random((480, 640)) < .05
+
+
+def _depth(scene: Scene, camera: Camera, row: int) -> NDArray[np.float32]:
+    depth = render_ids(scene.surface, camera, scene.frames[row].camera_to_world)[0] + _noise()[0]
+    return np.where(_noise()[1], 0, depth).astype(np.float32)
+
+
+def _color(row: int) -> NDArray[np.uint8]:
+    x, y = np.meshgrid(np.arange(1296), np.arange(968))
+    return np.stack([(x // 9 + row) * 7 % 256, (y // 7) * 5 % 256, (x * y // 999 + row) % 256], -1).astype(np.uint8)
+
+
+def write_bench_scan(root: Path, triangles: int = 250_000, frames: int = 60) -> None:
+    """`bench_scene` as a scan in ScanNet's layout below `root`."""
+    scene = bench_scene(triangles, frames=frames)
+    color = Camera(1296, 968, np.array([[1170.2, 0, 647.75], [0, 1170.2, 483.75], [0, 0, 1]]))
+    depth = Camera(640, 480, np.array([[571.6, 0, 319.5], [0, 571.6, 239.5], [0, 0, 1]]))
+    made = [replace(f, color=color, depth=depth, read_color=partial(_color, row), read_depth=partial(_depth, scene, depth, row))
+            for row, f in enumerate(scene.frames)]
+    write_scannet(replace(scene, name="bench0000_00", frames=tuple(made)), root, split="train", quality=85)
+
+
+def scan_times(triangles: int = 250_000, frames: int = 60, per_task: int = 100) -> dict[str, float]:
+    """Processor seconds for `write_bench_scan`'s scan: to open the stream, to generate all tasks, and to do so again with visibility kept."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_bench_scan(Path(folder), triangles, frames)
+        stream = Path(folder, "scans", "bench0000_00", "bench0000_00.sens")
+        times = {"open the stream": best_of(lambda: open_sens(stream), 2)}
+        for what in ("generate", "with visibility kept"):
+            times[what] = best_of(lambda: generate(ScanNet(Path(folder)), Path(folder) / "data", per_task=per_task, frames_per_scene=None, progress=False,
+                                                   overwrite=True, cache=Path(folder) / "kept"), 1)
+    return times
+
+# %% ../../nbs/runs/40_benchmark.ipynb #2996a8b8
 def main() -> None:
     """Print the benchmark: `make bench`."""
     scene = bench_scene()
@@ -170,8 +216,11 @@ def main() -> None:
             print(f"visibility {f'{width}x{height}':30}{seconds:7.2f} s {F / seconds:9,.0f} frames/s {1e3 * seconds / F:8.1f} ms a frame")
         times = record_times(scene, see(scene, width=160))
         whole, seconds, memory = whole_scene_apart()
+        scan = scan_times()
     for task, (records, taken) in times.items():
         print(f"{task:36}{records:5} records {1e3 * taken:8.1f} ms {records / taken:10,.0f} records/s")
     records, taken = (sum(column) for column in zip(*times.values()))
     print(f"{'all tasks, table to JSONL':36}{records:5} records {1e3 * taken:8.1f} ms {records / taken:10,.0f} records/s")
     print(f"{'the whole scene, visibility included':36}{whole:5} records {seconds:8.2f} s  {memory:10,.0f} MiB at most")
+    for what, seconds in scan.items():
+        print(f"{f'a scan of 60 frames: {what}':50}{seconds:8.2f} s {1e3 * seconds / 60:8.1f} ms a frame")

@@ -5,9 +5,10 @@
 # %% auto #0
 __all__ = ['whole_file', 'read_bytes', 'read_json', 'is_plain_name']
 
-# %% ../../nbs/scenes/01_files.ipynb #04486cce
+# %% ../../nbs/scenes/01_files.ipynb #02d2765e
 import os
 import re
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,10 +34,13 @@ def whole_file(path: Path | str) -> Iterator[Path]:
     finally:
         part.unlink(missing_ok=True)
 
-# %% ../../nbs/scenes/01_files.ipynb #76d33d9b
+# %% ../../nbs/scenes/01_files.ipynb #d32b1ae8
 def read_bytes(path: Path | str, limit: int = 1 << 30) -> bytes:
-    """The bytes of a file. Raises SceneError where it is missing, unreadable, or larger than `limit` bytes."""
+    """The bytes of a file. Raises SceneError where it is missing, unreadable, no regular file (a link to a device has no end), or larger than
+    `limit` bytes."""
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise SceneError("not a file", path)
         with open(path, "rb") as file:
             size = os.fstat(file.fileno()).st_size
             if size > limit:

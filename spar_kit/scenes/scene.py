@@ -67,7 +67,7 @@ class Camera:
         """Pixels (..., 2) to SPAR's 0-1000 coordinates, unrounded: the left edge of the image is 0, the right edge 1000."""
         return (uv + 0.5) * (1000.0 / np.array([self.width, self.height]))
 
-# %% ../../nbs/scenes/00_scene.ipynb #67070220
+# %% ../../nbs/scenes/00_scene.ipynb #6a239e27
 @dataclass(frozen=True)
 class Frame:
     """One posed RGB-D image.
@@ -80,6 +80,9 @@ class Frame:
         read_depth: returns (height, width) float32 metres along the optical axis, 0 where there is no value.
         read_encoded: the colour image as its owner encoded it and the file suffix, e.g. (bytes, ".jpg"), or None; saves a second JPEG loss.
         read_instances: the dataset's own instance ids at the depth camera's size, (height, width) int32, or None where they come from the mesh.
+        encoding: the suffix that `read_encoded` gives, known without reading: ".jpg" or ".png".
+        color_file: the file whose bytes `read_encoded` gives, where the image is a file of its own: it may be hard-linked.
+        depth_file: a 16 bit PNG of the depth camera's size in millimetres along the optical axis, 0 without a value, where there is one.
     """
     index: int
     camera_to_world: NDArray[np.float64]
@@ -89,6 +92,9 @@ class Frame:
     read_depth: Callable[[], NDArray[np.float32]]
     read_encoded: Callable[[], tuple[bytes, str]] | None = None
     read_instances: Callable[[], NDArray[np.int32]] | None = None
+    encoding: str = ".jpg"
+    color_file: Path | None = None
+    depth_file: Path | None = None
 
     @property
     def world_to_camera(self) -> NDArray[np.float64]:

@@ -12,11 +12,15 @@ from pathlib import Path
 
 from .scene import SceneError, Source
 
-# %% ../../nbs/scenes/40_sources.ipynb #6745883d
-SOURCES = {"synthetic": "procedural rooms, nothing to download", "scannet:PATH": "ScanNet scans, official folder layout"}
+# %% ../../nbs/scenes/40_sources.ipynb #85080251
+SOURCES = {"synthetic": "procedural rooms, nothing to download", "scannet:PATH": "ScanNet scans, official folder layout",
+           "scannetpp:PATH": "ScanNet++ scenes, official folder layout: the DSLR's images", "scannetpp-iphone:PATH": "the same scenes: the iPhone's colour and depth",
+           "structured3d:PATH": "rooms of Structured3D, zip files or unpacked", "arkitscenes:PATH": "ARKitScenes scans, the 3dod download",
+           "spar7m:PATH": "a part of SPAR-7M-RGBD as released: frames without objects",
+           "python:FILE.py:NAME": "a source of your own: an object, class or function in a file or a module (python:package.module:NAME)"}
 
 
-def open_source(spec: str, *, scenes: int | None = None, seed: int = 0, frames: int | None = None) -> Source:
+def open_source(spec: str, *, scenes: int | None = None, seed: int = 0, frames: int | None = None, labels: str = "raw") -> Source:
     """The source that `spec` names.
 
     Args:
@@ -24,6 +28,7 @@ def open_source(spec: str, *, scenes: int | None = None, seed: int = 0, frames: 
         scenes: how many scenes; by default all, or the source's own number where it makes them.
         seed: of sources that make their scenes.
         frames: how many frames a scene, evenly chosen where the source has more; by default the source's own.
+        labels: of ScanNet, whose names objects have: the annotators' ("raw"), or the label table's "category" or "nyu40".
 
     Raises ValueError for a spec that is not understood, SceneError for a path that is not there. Nothing is read yet.
     """
@@ -38,6 +43,8 @@ def open_source(spec: str, *, scenes: int | None = None, seed: int = 0, frames: 
     for name, number in (("scenes", scenes), ("frames", frames)):
         if number is not None and number < 1:
             raise ValueError(f"{name} must be at least 1, not {number}")
+    if labels != "raw" and kind != "scannet":
+        raise ValueError(f"labels {labels!r}: only ScanNet has other names than its annotators' own")
     if kind == "synthetic":
         if colon:
             raise ValueError(f"synthetic takes no path: write 'synthetic', not {spec!r}")
@@ -45,10 +52,32 @@ def open_source(spec: str, *, scenes: int | None = None, seed: int = 0, frames: 
 
         rooms = Synthetic(seed=seed)
         return replace(rooms, count=scenes or rooms.count, frames=frames or rooms.frames)
+    if kind == "python":
+        from spar_kit.scenes.python_source import PythonSource, import_source
+
+        import_source(path)
+        return PythonSource(path, scenes, frames)
     if not path:
         raise ValueError(f"{kind} needs a folder: {kind}:PATH")
     if not Path(path).expanduser().exists():
         raise SceneError("no such folder", path)
+    if kind == "spar7m":
+        from spar_kit.scenes.spar7m import Spar7M, find_part
+
+        find_part(Path(path).expanduser())
+        return Spar7M(Path(path).expanduser(), scenes, frames)
+    if kind in ("scannetpp", "scannetpp-iphone"):
+        from spar_kit.scenes.scannetpp import ScanNetPP
+
+        return ScanNetPP(Path(path).expanduser(), "iphone" if kind == "scannetpp-iphone" else "dslr", count=scenes, frames=frames)
+    if kind == "structured3d":
+        from spar_kit.scenes.structured3d import Structured3D
+
+        return Structured3D(Path(path).expanduser(), scenes, frames)
+    if kind == "arkitscenes":
+        from spar_kit.scenes.arkitscenes import ARKitScenes
+
+        return ARKitScenes(Path(path).expanduser(), scenes, frames)
     from spar_kit.scenes.scannet import ScanNet
 
-    return ScanNet(Path(path).expanduser(), count=scenes, frames=frames)
+    return ScanNet(Path(path).expanduser(), count=scenes, frames=frames, labels=labels)

@@ -6,7 +6,7 @@
 __all__ = ['Fields', 'Names', 'NAMELESS', 'MOVE_COLORS', 'Make', 'FIVE', 'CLAIMS', 'ORDINALS', 'CONTENT', 'Content',
            'clean_labels', 'object_names']
 
-# %% ../../nbs/tasks/71_content.ipynb #6109f34d
+# %% ../../nbs/tasks/71_content.ipynb #6f1fdfb9
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,6 +21,7 @@ from spar_kit.tasks.options import (
     letters,
     numeric_options,
     mirrored_options,
+    open_numbers,
     place_gold,
     relation_options,
     size_options,
@@ -122,7 +123,7 @@ def _rows_of(columns: Mapping[str, Sequence[str]], n: int) -> list[Fields]:
     keys = tuple(columns)
     return [dict(zip(keys, row)) for row in zip(*columns.values())] if keys else [{} for _ in range(n)]
 
-# %% ../../nbs/tasks/71_content.ipynb #43fa1430
+# %% ../../nbs/tasks/71_content.ipynb #f6eabadd
 Make = Callable[[Facts, Format, Names, Mapping[int, str], np.random.Generator], Content]
 
 
@@ -139,6 +140,9 @@ def _numbers(facts: Facts, form: Format, names: Names, labels: Mapping[int, str]
     rows, values, gold = numeric_options(
         exact, rng, hint=given, limits=(lowest, 8.0 if facts.task.startswith("depth") else 10.0)
     )
+    kinds = np.array([[labels[i] for i in row] for row in facts.objects[rows].tolist()]).reshape(len(rows), facts.objects.shape[1])
+    keep = open_numbers(values, gold, exact[rows], kinds, rng, None if given is None else given[rows])
+    rows, values, gold = rows[keep], values[keep], gold[keep]
     texts = [[metres(v) for v in row] for row in values.tolist()]
     return Content(
         rows.tolist(),
@@ -329,7 +333,7 @@ def _to_observer(facts: Facts, form: Format, names: Names, labels: Mapping[int, 
         spoken = [{**s, "before": place_words(*b)} for s, b in zip(spoken, facts.numbers["before"].tolist())]
     return Content(range(len(fields)), fields, spoken=spoken)
 
-# %% ../../nbs/tasks/71_content.ipynb #a48df4d1
+# %% ../../nbs/tasks/71_content.ipynb #49148dec
 ORDINALS = ("first", "second", "third")
 
 
@@ -359,11 +363,12 @@ def _nearest_box(facts: Facts, form: Format, names: Names, labels: Mapping[int, 
     single = facts.frames.shape[1] == 1
     text = lambda box, view: box_text(box) if single else f"the {ORDINALS[view]} image, {box_text(box)}"  # noqa: E731
     if form == "select":
-        gold = letters(len(fields), 4, rng, facts.numbers["farthest"])
-        values = place_gold(np.concatenate([boxes, views[..., None]], 2), gold, rng).tolist()
+        rows = np.flatnonzero(facts.numbers["fair"])
+        gold = letters(len(rows), 4, rng, facts.numbers["farthest"][rows])
+        values = place_gold(np.concatenate([boxes, views[..., None]], 2)[rows], gold, rng).tolist()
         return Content(
-            range(len(fields)),
-            fields,
+            rows.tolist(),
+            [fields[i] for i in rows.tolist()],
             options=[[text(o[:4], o[4]) for o in row] for row in values],
             gold=gold.tolist(),
             values=values,

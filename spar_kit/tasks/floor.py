@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ALPHA', 'alpha_triangles', 'outline', 'signed_area', 'floor_outline', 'floor_points', 'inside', 'floor_shown']
 
-# %% ../../nbs/tasks/11_floor.ipynb #4a1b6420
+# %% ../../nbs/tasks/11_floor.ipynb #8553ddfd
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import Delaunay, QhullError
 
-from ..scenes.scene import Scene
+from ..scenes.scene import Scene, Surface
 from ..scenes.visibility import Visibility
 
 # %% ../../nbs/tasks/11_floor.ipynb #ffdc0ae4
@@ -71,19 +71,35 @@ def signed_area(polygon: NDArray) -> float:
     """Area of a simple polygon (N, 2) by the shoelace formula, positive where it runs counter-clockwise."""
     return float(_cross(polygon, np.roll(polygon, -1, 0)).sum() / 2)
 
-# %% ../../nbs/tasks/11_floor.ipynb #6ae51adf
+# %% ../../nbs/tasks/11_floor.ipynb #83fa73ae
 def floor_outline(scene: Scene) -> tuple[list[NDArray[np.float64]], list[NDArray[np.float64]]]:
     """The polygons (N, 2) around a scene's floor and around the holes in it: those it states, else the alpha shape of `floor_points`."""
     return (list(scene.floor), []) if scene.floor else outline(floor_points(scene))
 
 
+def _between_vertices(surface: Surface, cell: float) -> NDArray[np.float32]:
+    """(P, 3) points on the triangles that are wider than `cell` seen from above, nowhere further apart than that: a simplified mesh has few vertices on a floor."""
+    x, y = (surface.vertices[:, axis][surface.triangles] for axis in (0, 1))
+    wide = np.zeros(len(x), np.float32)
+    for i in range(3):
+        wide = np.maximum(wide, (x[:, i] - x[:, i - 1]) ** 2 + (y[:, i] - y[:, i - 1]) ** 2)
+    large = np.flatnonzero(np.isfinite(wide) & (wide > cell**2))
+    parts = np.minimum(np.ceil(np.sqrt(wide[large]) / cell), 200).astype(np.int64)                  # of a triangle wider than 20 m fewer points do
+    points = [np.zeros((0, 3), np.float32)]
+    for number in np.unique(parts).tolist():
+        a, b = np.divmod(np.arange((number + 1) ** 2), number + 1)
+        weights = (np.stack([a, b, number - a - b], -1)[a + b <= number] / number).astype(np.float32)
+        points.append((weights @ surface.vertices[surface.triangles[large[parts == number]]]).reshape(-1, 3))
+    return np.concatenate(points)
+
+
 def floor_points(scene: Scene, height: float = 2.0, cell: float = 0.1) -> NDArray[np.float64]:
-    """(P, 2) one point for each cell of `cell` metres in which the surface has a vertex below `height`, seen from above.
+    """(P, 2) one point for each cell of `cell` metres in which the surface has a point below `height`, seen from above.
 
     Inside, only each second cell of each second row: a disc of radius `cell` or more that holds a point left out holds one that stays, so no
     alpha shape with an alpha of that size changes, and its triangulation has half the points.
     """
-    vertices = np.asarray(scene.surface.vertices)
+    vertices = np.concatenate([scene.surface.vertices, _between_vertices(scene.surface, cell)])
     x, y, z = vertices.T
     low = vertices[np.isfinite(x) & np.isfinite(y) & np.isfinite(z) & (z < height), :2]
     cells = np.floor(low / cell).astype(np.int64)

@@ -398,7 +398,7 @@ def chain(links: tuple[NDArray[np.int64], NDArray[np.bool_]], poses: NDArray, ov
     sets = unique_rows(frames[np.take_along_axis(sets, order, 1)])
     return sets.astype(np.int32), rotation_between(poses[sets[:, :1]], poses[sets[:, 1:]])
 
-# %% ../../nbs/tasks/10_geometry.ipynb #1d17ac3c
+# %% ../../nbs/tasks/10_geometry.ipynb #896dface
 def observe(scene: Scene, visibility: Visibility, rules: Rules = Rules(), exclude_labels: Collection[str] = EXCLUDED_LABELS) -> Observation:
     """What tasks see of a scene. Objects that are not askable are left out, and so are sightings that are not finite."""
     room = room_sides(scene.surface)
@@ -429,7 +429,8 @@ def observe(scene: Scene, visibility: Visibility, rules: Rules = Rules(), exclud
     enough = np.bincount(glimpsed.frame[clear], minlength=F) >= rules.min_objects
     keep = np.flatnonzero(clear & enough[glimpsed.frame])
     seen = _sightings(visibility, rows[keep], objects[keep], center[keep], F)
-    links = link(np.flatnonzero(np.diff(seen.start)), poses, visibility.overlap, rules)
+    paired = np.flatnonzero(np.diff(seen.start)) if scene.instances else np.arange(F)          # no objects at all: SPAR-7M's frames, for the camera tasks
+    links = link(paired, poses, visibility.overlap, rules)
     broken = [i.id for i in scene.instances if i.id not in ids and is_thing(i.label, exclude_labels)]
     spoiled = np.zeros(F, bool)
     spoiled[visibility.frame[np.isin(visibility.instance, broken)]] = True

@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-# %% ../../nbs/tasks/72_markers.ipynb #d2298435
+# %% ../../nbs/tasks/72_markers.ipynb #caeb5122
 WIDTH = 1296                 # pixels; ScanNet's colour images, for which SPAR chose its sizes
 RADIUS, STROKE = 20, 20      # pixels at that width
 
@@ -39,6 +39,8 @@ def marks_of(record: Mapping[str, Any]) -> list[Mark]:
     """
     kind: Literal["point", "bbox"]
     task, marks = str(record["type"]), []
+    moved = task.startswith("spatial_imagination")
+    labelled = moved and task.endswith("_video")
     for kind in ("point", "bbox"):
         index = _inner(record, f"{kind}_img_idx")
         if (many := _inner(record, f"{kind}_list")) is not None:
@@ -47,13 +49,12 @@ def marks_of(record: Mapping[str, Any]) -> list[Mark]:
                 marks.append(Mark(_image(record, index, i), kind, tuple(at), "red", label))
             continue
         present = [c for c in ("red", "blue", "green", "yellow") if record.get(f"{c}_{kind}") is not None]
-        order: Sequence[str] = _INDEX_ORDER.get(task, _MOVE if task.startswith("spatial_imagination") else present)
-        for color in ("red", "green", "blue", "yellow") if task.endswith("_mv") and order is not present else present:
+        order: Sequence[str] = _INDEX_ORDER.get(task, _MOVE if moved else present)
+        green_second = task.endswith("_mv") and order is not present
+        for color in _MOVE if labelled else ("red", "green", "blue", "yellow") if green_second else present:
             if color in present:
                 place = 0 if task == "obj_spatial_relation_oc_mv" or index is None else order.index(color)
-                label = (
-                    f"object{order.index(color)}" if task.startswith("spatial_imagination") and task.endswith("_video") else ""
-                )
+                label = f"object{order.index(color)}" if labelled else ""
                 marks.append(
                     Mark(_image(record, index, place), kind, tuple(_inner(record, f"{color}_{kind}") or ()), color, label)
                 )
@@ -79,7 +80,7 @@ def _image(record: Mapping[str, Any], index: Sequence[int] | None, place: int) -
         raise ValueError(f"img_idx: {index!r} names no image for mark {place}")
     return index[place]
 
-# %% ../../nbs/tasks/72_markers.ipynb #3b78947e
+# %% ../../nbs/tasks/72_markers.ipynb #4ef15d2d
 def draw(
     record: Mapping[str, Any], images: Sequence[Image.Image], *, scale: float = 1.0, released: bool = False
 ) -> list[Image.Image]:
@@ -91,7 +92,7 @@ def draw(
         scale: of radius and stroke, 1 is SPAR's look.
         released: reproduce SPAR's own drawing of released rows: sizes in absolute pixels whatever the image's width, and
             where its script draws with OpenCV, that script's colours (blue lists, a cyan "yellow" box). For these the
-            lettering is only the same with `opencv-python-headless` installed.
+            lettering is only the same with `opencv-python-headless` installed (version 5 has other letters than 4).
     """
     marks = marks_of(record)
     if len(images) < len(record["image"]):
@@ -135,7 +136,7 @@ def _write(image: Image.Image, pen: ImageDraw.ImageDraw, text: str, corner: tupl
     pen.rectangle([x + x1 - 1, y + y1 - 1, x + x2 + 1, y + y2 + 1], fill=(0, 0, 0))
     pen.text((x, y), text, fill=(255, 255, 255), font=font)
 
-# %% ../../nbs/tasks/72_markers.ipynb #0d9dbb5b
+# %% ../../nbs/tasks/72_markers.ipynb #c46b289e
 _CV_COLORS = {"green": (0, 255, 0), "blue": (0, 0, 255), "red": (255, 0, 0), "yellow": (0, 225, 225)}  # RGB, as they appear
 
 
@@ -165,12 +166,12 @@ def _draw_cv(image: Image.Image, mark: Mark, task: str) -> Image.Image:
 
 
 def _like_cv(image: Image.Image, mark: Mark, at: Sequence[int], color: tuple[int, int, int]) -> Image.Image:
-    """The same shapes without OpenCV: its 20 pixel line lies half inside and half outside of a box grown by 20 pixels."""
+    """The same shapes without OpenCV: its line of "thickness 20" is 21 pixels wide and has round corners."""
     pen = ImageDraw.Draw(image)
     if mark.kind == "point":
         pen.ellipse([at[0] - 20, at[1] - 20, at[0] + 20, at[1] + 20], fill=color)
     else:
-        pen.rectangle([at[0] - 30, at[1] - 30, at[2] + 30, at[3] + 30], outline=color, width=20)
+        pen.rounded_rectangle([at[0] - 30, at[1] - 30, at[2] + 30, at[3] + 30], 11, outline=color, width=21)
     _write(image, pen, mark.label, (at[-2] + 20, at[-1] + 20), 1.0)
     return image
 

@@ -212,7 +212,7 @@ def load_processor(name: str | Path, trust_remote_code: bool = False) -> Any:
             raise ValueError(f"{name}: no processor could be loaded: {str(error).strip().splitlines()[0]}") from error
         return image_only(cls).from_pretrained(str(name))  # type: ignore[attr-defined]
 
-# %% ../../nbs/train/00_models.ipynb #9b23f353
+# %% ../../nbs/train/00_models.ipynb #8e9506c2
 Quantize = Literal["none", "nf4"]
 
 
@@ -268,9 +268,10 @@ def load_model(name: str | Path, *, quantize: Quantize | None = None, towers: It
         base = card.get("base") or json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"]
         if not Path(base).is_absolute() and (folder / base).is_dir():
             base = str(folder / base)
-        model, _ = load_model(base, quantize=quantize or card.get("quantize", "none"), towers=towers or card.get("towers"), dtype=dtype,
-                              device=device, attention=attention, trust_remote_code=trust_remote_code)
-        return PeftModel.from_pretrained(model, str(folder)).eval(), load_processor(folder, trusted)
+        model, processor = load_model(base, quantize=quantize or card.get("quantize", "none"), towers=towers or card.get("towers"), dtype=dtype,
+                                      device=device, attention=attention, trust_remote_code=trust_remote_code)
+        own = any((folder / name).exists() for name in ("processor_config.json", "preprocessor_config.json"))       # other trainers save none with an adapter
+        return PeftModel.from_pretrained(model, str(folder)).eval(), load_processor(folder, trusted) if own else processor
     if "/" not in str(name) and not folder.is_dir():
         raise ValueError(f"{name}: neither a folder nor a hub repository (owner/name)")
     options: dict[str, Any] = {"dtype": dtype, "trust_remote_code": trusted}

@@ -1,0 +1,402 @@
+"""Benchmarks in: SPAR-Bench's Parquet, the hub, generated sets; what is wrong with a row; the official prompt; blind views; the file of answers; text-only runs."""
+
+import http.server
+import json
+import os
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from exporters import hub
+from PIL import Image, ImageChops
+from toys import Toys, busy_room
+
+from spar_kit.bench import items as it
+from spar_kit.bench.answers import Answers, answer_row, fingerprint, read_lines
+from spar_kit.bench.audit import audit
+from spar_kit.bench.benchmarks import Benchmark, BenchmarkError, open_benchmark, parquet_files, read_parquet
+from spar_kit.bench.blind import blind_predictions, folds_of, gap_over_blind
+from spar_kit.bench.score import score_file
+from spar_kit.data.generate import generate
+
+TWENTY = hub.FILL + hub.SELECT
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("toy")
+    generate(Toys(make=busy_room), folder, split="val", tasks=",".join(TWENTY), per_task=8, width=160, progress=False)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def rows(toy: Path) -> list[dict]:
+    return hub.rows_of(toy, each=2, rgbd=True)
+
+
+@pytest.fixture(scope="module")
+def bench(rows: list[dict], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """SPAR-Bench's schema: two files, groups of seven rows, markers baked in."""
+    plain = [{name: value for name, value in row.items() if name not in dict(hub.RGBD)} for row in rows]
+    return hub.write(plain, tmp_path_factory.mktemp("bench"))
+
+
+@pytest.fixture(scope="module")
+def rgbd(rows: list[dict], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return hub.write(rows, tmp_path_factory.mktemp("rgbd"), rgbd=True)
+
+
+# ---- what is in it
+
+
+def test_every_row_of_the_hubs_schema_is_read(bench: Path, rows: list[dict]) -> None:
+    benchmark = open_benchmark(f"parquet:{bench}", strict=True)
+    assert len(rows) >= 38 and {row["task"] for row in rows} == set(TWENTY)
+    assert benchmark.official and not benchmark.problems and benchmark.skipped == 0
+    read = [(i.id, i.task, i.format, i.source, i.scene, i.question, i.answer, i.image_count) for i in benchmark.items]
+    assert read == [(str(r["id"]), r["task"], r["format_type"], r["source"], "", r["question"], r["answer"], len(r["image"])) for r in rows]
+    table = benchmark.describe()
+    assert table["items"].sum() == len(rows) and set(table.images) == {"1", "2", "3"} and table.scenes.sum() == 0 and table.rgbd.sum() == 0
+
+
+def test_the_same_question_shows_the_same_pixels_from_the_folder_and_from_parquet(toy: Path, bench: Path) -> None:
+    own = {(i.task, i.format, i.question): i for i in open_benchmark(toy).items}
+    marked = 0
+    for item in open_benchmark(str(bench)).items:
+        twin, images = own[item.task, item.format, item.question], item.load()
+        assert twin.answer == item.answer and len(images) == item.image_count == twin.image_count
+        for a, b, path in zip(images, twin.load(), twin.paths):
+            assert a.mode == b.mode == "RGB" and np.array_equal(np.asarray(a), np.asarray(b))
+            with Image.open(path) as bare:
+                marked += ImageChops.difference(a, bare.convert("RGB")).point(lambda v: 255 * (v > 60)).getbbox() is not None
+    assert marked > 30                                                                   # the markers are in the pixels
+
+
+def test_depth_poses_and_cameras_of_the_rgbd_form_are_those_of_the_folder(toy: Path, rgbd: Path) -> None:
+    own = {(i.task, i.format, i.question): i for i in open_benchmark(toy).items}
+    items = open_benchmark(f"parquet:{rgbd}", strict=True).items
+    for item in items[::5]:
+        a, b = item.geometry(), own[item.task, item.format, item.question].geometry()
+        assert len(a.depth) == item.image_count and a.depth[0].dtype == np.uint16 and 500 < np.median(a.depth[0]) < 8000
+        assert all(np.array_equal(x, y) for x, y in zip(a.depth, b.depth))
+        for name in ("pose", "color", "depth_camera"):
+            assert getattr(a, name).shape == (item.image_count, 4, 4) and np.allclose(getattr(a, name), getattr(b, name))
+        assert np.allclose(a.pose[:, :3, :3] @ a.pose[:, :3, :3].transpose(0, 2, 1), np.eye(3), atol=1e-5)
+
+
+def test_opening_reads_no_image_and_asking_reads_one_group(bench: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[tuple] = []
+    real = pq.ParquetFile.read_row_group
+
+    def counting(self: pq.ParquetFile, group: int, columns: list[str]) -> pa.Table:
+        read.append((group, tuple(columns)))
+        return real(self, group, columns=columns)
+    monkeypatch.setattr(pq.ParquetFile, "read_row_group", counting)
+    benchmark = open_benchmark(f"parquet:{bench}")
+    assert read == []
+    for item in benchmark.items[7:14]:
+        item.load()
+    assert read == [(1, ("image",))]
+
+
+def test_a_cache_too_small_for_two_groups_still_serves_threads(bench: Path) -> None:
+    from spar_kit.bench import benchmarks
+    groups = benchmarks._Groups(keep=1)
+    items = [i for file in parquet_files(bench) for i in read_parquet(file, groups=groups)] * 3
+    with ThreadPoolExecutor(4) as pool:
+        sizes = list(pool.map(lambda item: len(item.load()), items))
+    assert sizes == [item.image_count for item in items] and len(groups._kept) == 1
+
+
+def test_tasks_formats_and_limits_choose(bench: Path, toy: Path) -> None:
+    assert {i.task for i in open_benchmark(f"parquet:{bench}", tasks="position_matching,depth_prediction_oc").items} == {"position_matching", "depth_prediction_oc"}
+    assert {i.format for i in open_benchmark(f"parquet:{bench}", formats="select").items} == {"select"}
+    assert len(open_benchmark(f"parquet:{bench}").ask(limit=1)) == 20
+    assert {i.format for i in open_benchmark(toy).items} == {"fill", "select", "judge"}
+    with pytest.raises(ValueError, match="no test questions of tasks room_size"):
+        open_benchmark(f"parquet:{bench}", tasks="room_size")
+    with pytest.raises(ValueError, match="no train questions"):
+        open_benchmark(toy, split="train")
+
+
+# ---- what is wrong with it
+
+
+def made(**fields: object) -> dict:
+    row = dict(id=0, img_type="single_view", format_type="fill", task="depth_prediction_oc", source="scannet", question="How deep?", answer="1.5",
+               image=[hub.encoded(Image.new("RGB", (32, 24), (90, 120, 200)), "0.jpg")])
+    return row | fields
+
+
+def write(path: Path, rows: list[dict]) -> Path:
+    pq.write_table(pa.Table.from_pylist(rows, schema=hub.schema(False)), path)
+    return path
+
+
+BAD = [(dict(task="depth_predicton_oc"), "task", "unknown task 'depth_predicton_oc'"), (dict(task=None), "task", "is empty"), (dict(answer=" "), "answer", "is empty"),
+       (dict(question=None), "question", "is empty"), (dict(format_type="essay"), "format_type", "'essay' is none of"), (dict(format_type="judge"), "format_type", "is none of"),
+       (dict(id=None), "id", "is null"), (dict(image=[]), "image", "there is no image"), (dict(image=None), "image", "there is no image")]
+
+
+@pytest.mark.parametrize("fields, field, message", BAD)
+def test_a_bad_row_is_named_and_left_out(tmp_path: Path, fields: dict, field: str, message: str) -> None:
+    path = write(tmp_path / "test-0.parquet", [made(id=0), made(id=1) | fields, made(id=2)])
+    benchmark = open_benchmark(f"parquet:{path}")
+    assert [i.id for i in benchmark.items] == ["0", "2"] and benchmark.skipped == 1
+    assert len(benchmark.problems) == 1 and f"{path}: row 1: {field}: " in benchmark.problems[0] and message in benchmark.problems[0]
+    with pytest.raises(BenchmarkError) as caught:
+        open_benchmark(f"parquet:{path}", strict=True)
+    assert (caught.value.row, caught.value.field) == (1, field)
+
+
+IMAGES = [({"bytes": b"", "path": None}, "holds neither"), ({"bytes": b"not an image", "path": "0.jpg"}, "not a readable image"), (None, "holds neither"),
+          ({"bytes": made()["image"][0]["bytes"][:300], "path": "0.jpg"}, "not a readable image"), ({"bytes": None, "path": "../../etc/passwd"}, "leaves")]
+
+
+@pytest.mark.parametrize("cell, message", IMAGES)
+def test_a_broken_image_is_named_when_it_is_asked_for(tmp_path: Path, cell: dict | None, message: str) -> None:
+    path = write(tmp_path / "test-0.parquet", [made(id=0), made(id=1, image=[made()["image"][0], cell])])
+    good, bad = open_benchmark(f"parquet:{path}", strict=True).items
+    assert good.load()[0].size == (32, 24)
+    with pytest.raises(BenchmarkError, match=message) as caught:
+        bad.load()
+    assert (caught.value.row, caught.value.field) == (1, "image[1]") and str(path) in str(caught.value)
+
+
+def test_images_beside_the_file_are_found(tmp_path: Path) -> None:
+    Image.new("RGB", (50, 40)).save(tmp_path / "beside.png")
+    path = write(tmp_path / "test-0.parquet", [made(image=[{"bytes": None, "path": "beside.png"}])])
+    assert open_benchmark(f"parquet:{path}").items[0].load()[0].size == (50, 40)
+
+
+@pytest.mark.parametrize("column, change, message", [
+    ("answer", lambda t: t.drop_columns(["answer"]), "answer: the column is missing"),
+    ("image", lambda t: t.drop_columns(["image"]), "image: the column is missing"),
+    ("answer", lambda t: t.set_column(t.schema.get_field_index("answer"), "answer", pa.array([1.5] * len(t))), "answer: expected text, found double"),
+    ("id", lambda t: t.set_column(0, "id", pa.array([0.5] * len(t))), "id: expected whole numbers or text"),
+    ("image", lambda t: t.set_column(t.schema.get_field_index("image"), "image", pa.array(["a.jpg"] * len(t))), "image: expected images"),
+])
+def test_a_file_with_a_wrong_column_is_left_out_whole(tmp_path: Path, column: str, change, message: str) -> None:
+    write(tmp_path / "test-00000.parquet", [made(id=k) for k in range(3)])
+    pq.write_table(change(pq.read_table(write(tmp_path / "x", [made(id=k) for k in range(5, 9)]))), tmp_path / "test-00001.parquet")
+    benchmark = open_benchmark(f"parquet:{tmp_path}")
+    assert len(benchmark.items) == 3 and benchmark.skipped == 4 and "test-00001.parquet" in benchmark.problems[0] and message in benchmark.problems[0]
+    with pytest.raises(BenchmarkError) as caught:
+        open_benchmark(f"parquet:{tmp_path}", strict=True)
+    assert caught.value.field == column
+
+
+def test_a_file_that_is_no_parquet_and_an_id_that_is_there_twice(tmp_path: Path) -> None:
+    write(tmp_path / "test-00000.parquet", [made(id=0), made(id=0, answer="9"), made(id=1)])
+    (tmp_path / "test-00001.parquet").write_bytes(b"PAR1 cut off")
+    benchmark = open_benchmark(f"parquet:{tmp_path}")
+    assert [(i.id, i.answer) for i in benchmark.items] == [("0", "1.5"), ("1", "1.5")] and benchmark.skipped == 1
+    assert "there twice" in benchmark.problems[0] and "not a readable Parquet file" in benchmark.problems[1]
+
+
+def test_texts_as_large_strings_dictionaries_and_numbered_text_ids(tmp_path: Path) -> None:
+    table = pq.read_table(write(tmp_path / "x", [made(id=k) for k in range(2)]))
+    for name, kind in (("task", pa.dictionary(pa.int32(), pa.string())), ("question", pa.large_string()), ("id", pa.string())):
+        at = table.schema.get_field_index(name)
+        column = table.column(name).dictionary_encode() if name == "task" else table.column(name).cast(kind)
+        table = table.set_column(at, name, column)
+    pq.write_table(table.append_column("scene", pa.array(["scene0011_00", None])), tmp_path / "a.parquet")
+    items = open_benchmark(tmp_path / "a.parquet", strict=True).items
+    assert [(i.id, i.task, i.scene) for i in items] == [("0", "depth_prediction_oc", "scene0011_00"), ("1", "depth_prediction_oc", "")]
+
+
+# ---- the hub
+
+
+class FakeHub(http.server.BaseHTTPRequestHandler):
+    """The requests of the hub that a snapshot needs: the commit of a revision, its files, a file."""
+    sha, files, asked = "0123456789abcdef0123456789abcdef01234567", {}, []
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def do_HEAD(self) -> None:
+        self.do_GET(body=False)
+
+    def do_GET(self, body: bool = True) -> None:
+        self.asked.append(self.path)
+        name = self.path.split(f"/resolve/{self.sha}/")[-1]
+        api = "/api/datasets/jasonzhango/SPAR-Bench-Tiny"
+        if self.path.split("?")[0] in (f"{api}/revision/main", f"{api}/revision/{self.sha}"):
+            data = orjson.dumps({"id": "jasonzhango/SPAR-Bench-Tiny", "sha": self.sha, "private": False, "tags": [], "downloads": 0, "likes": 0,
+                                 "siblings": [{"rfilename": name} for name in self.files]})
+        elif self.path.split("?")[0] == f"{api}/tree/{self.sha}":
+            data = orjson.dumps([{"type": "file", "path": name, "size": len(data), "oid": f"{len(name):040x}"} for name, data in self.files.items()])
+        elif name in self.files:
+            data = self.files[name]
+        else:
+            self.send_response(404)
+            self.send_header("X-Error-Code", "RevisionNotFound")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(data)))
+        self.send_header("X-Repo-Commit", self.sha)
+        self.send_header("ETag", f'"{abs(hash(name)):x}"')
+        self.end_headers()
+        if body:
+            self.wfile.write(data)
+
+
+HUB_SCRIPT = """
+from spar_kit.bench.benchmarks import open_benchmark
+import json
+b = open_benchmark("spar-bench-tiny")
+c = open_benchmark("spar-bench-tiny@0123456789abcdef0123456789abcdef01234567")
+try:
+    open_benchmark("spar-bench-tiny@v9")
+except ValueError as error:
+    said = str(error)
+print(json.dumps([b.name, b.revision, len(b.items), len(b.items[0].load()), list(b.problems), c.revision, said]))
+"""
+
+
+def test_the_test_split_comes_from_the_hub_and_nothing_else(bench: Path, tmp_path: Path) -> None:
+    FakeHub.files = {f"data/{path.name}": path.read_bytes() for path in parquet_files(bench)} | {"README.md": b"card", "data/train-0.parquet": b"", "other.zip": b""}
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), FakeHub)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    environment = {**os.environ, "HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}", "HF_HOME": str(tmp_path), "HF_HUB_DISABLE_XET": "1", "NO_PROXY": "127.0.0.1",
+                   "HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_OFFLINE": "0"}
+    done = subprocess.run([sys.executable, "-c", HUB_SCRIPT], capture_output=True, text=True, env=environment, timeout=120)
+    server.shutdown()
+    assert done.returncode == 0, done.stderr
+    name, revision, count, images, problems, pinned, said = json.loads(done.stdout.splitlines()[-1])
+    assert (name, revision, images, pinned) == ("SPAR-Bench-Tiny", FakeHub.sha, 1, FakeHub.sha) and count >= 38
+    assert len(problems) == 1 and "1,000 rows expected" in problems[0]
+    assert "SPAR-Bench-Tiny@v9: cannot be fetched" in said and "Revision Not Found" in said and "parquet:FOLDER" in said and "\n" not in said
+    assert not any("README" in path or "zip" in path or "train" in path for path in FakeHub.asked)
+
+
+# ---- prompts and views
+
+
+def test_the_official_prompt_of_all_twenty_tasks(bench: Path) -> None:
+    """Expected texts put together here from the protocol, not from the function."""
+    for item in open_benchmark(f"parquet:{bench}").items:
+        lines = ["", item.question]
+        if item.task in hub.SELECT:
+            boxes = item.task in ("position_matching", "camera_motion_infer")
+            lines += ["The values represent the bounding box coordinates normalized to a 0-1000 scale, with the top-left corner as the origin of the image." if boxes else "",
+                      "Answer with the option's letter from the given choices directly."]
+        else:
+            lines += ["", ""] if item.task == "view_change_infer" else ["Please answer the question using a single word or phrase."]
+        assert it.prompt_of(item, "official") == "\n".join(lines) and it.prompt_of(item, "plain") == item.question
+
+
+def test_blind_views(bench: Path, toy: Path) -> None:
+    items = open_benchmark(f"parquet:{bench}").ask()
+    for item, none, grey, other in zip(items, *(it.view_as(items, mode) for mode in ("none", "grey", "swapped"))):
+        assert none.load() == [] and none.image_count == 0 and (none.question, none.answer, none.key) == (item.question, item.answer, item.key)
+        assert [(image.size, image.getcolors()) for image in grey.load()] == [(image.size, [(image.width * image.height, it.GREY)]) for image in item.load()]
+        assert len(other.load()) == item.image_count and other.question == item.question
+        assert [image.tobytes() for image in other.load()] != [image.tobytes() for image in item.load()]
+    own = open_benchmark(toy).ask(images="grey")
+    assert not own[0].paths and not own[0].marks
+
+
+def test_swapped_images_come_from_another_scene_and_do_not_depend_on_a_limit() -> None:
+    def item(k: int, scene: str) -> it.Item:
+        return it.Item(str(k), "depth_prediction_oc", "fill", "", scene, "", "", 1, lambda: [Image.new("RGB", (k + 1, 1))])
+    items = [item(k, "abc"[k % 3]) for k in range(30)]
+    whole, few = it.view_as(items, "swapped", seed=3), it.view_as(items[:4], "swapped", items, seed=3)
+    partner = [other.load()[0].width - 1 for other in whole]
+    assert all(k % 3 != p % 3 for k, p in enumerate(partner)) and len(set(partner)) > 10
+    assert [other.load()[0].width - 1 for other in few] == partner[:4]
+    assert partner != [other.load()[0].width - 1 for other in it.view_as(items, "swapped", seed=4)]
+    same = it.view_as([item(k, "a") for k in range(5)], "swapped")                         # one scene: another item at least
+    assert all(other.load()[0].width - 1 != k for k, other in enumerate(same))
+    with pytest.raises(ValueError, match="no other question"):
+        it.view_as(items[:1], "swapped")
+
+
+# ---- answers
+
+
+def test_a_failure_is_asked_again_and_a_success_never(tmp_path: Path) -> None:
+    items = [it.Item(str(k), "depth_prediction_oc", "fill", "", "", "?", "1", 0, list) for k in range(40)]
+    out, asked = tmp_path / "a.jsonl", []
+    for _ in range(4):
+        with Answers(out, items, "m") as answers, ThreadPoolExecutor(8) as pool:
+            def one(item: it.Item) -> None:
+                asked.append(item.id)
+                if asked.count(item.id) <= int(item.id) % 3:
+                    answers.fail(item, "429\ntoo many")
+                else:
+                    answers.add(item, "\ud83d <b>\x00 2.5", seconds=1.0)
+            list(pool.map(one, answers.left))
+        rows = read_lines(out)
+        assert [row["id"] for row in rows] == [item.id for item in items]
+        assert all((row["prediction"] is None and row["failed"] == "429 too many") if "failed" in row else row["prediction"] == "? <b>\x00 2.5" for row in rows)
+    assert {name: asked.count(name) for name in asked} == {item.id: int(item.id) % 3 + 1 for item in items}
+    with Answers(out, items, "m") as answers, pytest.raises(ValueError, match="has an answer already"):
+        answers.add(items[0], "again")
+
+
+def test_answers_of_another_model_are_put_aside_not_lost(tmp_path: Path) -> None:
+    items = [it.Item(str(k), "depth_prediction_oc", "fill", "", "", "?", "1", 0, list) for k in range(5)]
+    out = tmp_path / "a.jsonl"
+    with Answers(out, items, fingerprint("a", 1)) as answers:
+        for item in answers.left:
+            answers.add(item, item.id)
+    assert len(Answers(out, items[:2], fingerprint("a", 1)).rows) == 2 and len(read_lines(tmp_path / "a.jsonl.previous")) == 5      # fewer were asked for
+    assert not Answers(out, items, fingerprint("a", 2)).rows and len(read_lines(tmp_path / "a.jsonl.previous")) == 2
+    with pytest.raises(ValueError, match="there twice"):
+        Answers(out, items + items[:1], "x")
+
+
+# ---- without looking
+
+
+def leak(count: int = 240) -> Benchmark:
+    """A kind of question whose largest option is right, and a fair one; no scenes."""
+    rng, items = np.random.default_rng(0), []
+    for k in range(count):
+        values = rng.permutation(np.sort(rng.uniform(.5, 4, 4)).round(1) + np.arange(4) * .3)
+        gold = int(values.argmax()) if k % 2 else int(rng.integers(4))
+        question = "How deep?" + "".join(f"\n{letter}. {value:.1f}" for letter, value in zip("ABCD", values))
+        items.append(it.Item(str(k), TWENTY[k % 2], "select", "scannet", "", question, "ABCD"[gold], 0, list))
+    return Benchmark("leaky", tuple(items), True)
+
+
+def test_text_baselines_of_a_benchmark_without_training_questions(tmp_path: Path) -> None:
+    benchmark = leak(160)
+    files = blind_predictions(benchmark, tmp_path, folds=2)
+    scores = {name: score_file(path) for name, path in files.items()}
+    assert all(len(table) == len(benchmark.items) for table in scores.values())
+    means = scores["text"].groupby("task").score.mean()
+    assert means[TWENTY[1]] > .9 and means[TWENTY[0]] < .4
+    table = gap_over_blind(scores["text"].assign(score=1.0), scores).set_index("task")
+    assert np.isclose(table.gap, 1 - np.maximum(table.text, table.constant)).all() and (table.low <= table.gap).all()
+
+
+def test_folds_keep_scenes_together() -> None:
+    scenes = [f"s{k % 7}" for k in range(70)]
+    fold = folds_of(scenes, 5)
+    assert all(len({f for f, s in zip(fold, scenes) if s == name}) == 1 for name in set(scenes)) and set(fold) == set(range(5))
+    assert np.bincount(folds_of([""] * 50, 5)).tolist() == [10] * 5
+
+
+def test_the_audit_attacks_benchmark_rows(bench: Path) -> None:
+    found = {finding.task: finding for finding in audit(leak(), trees=10).findings}
+    assert found[TWENTY[1]].verdict == "FAIL" and found[TWENTY[1]].best.score > .9 and found[TWENTY[1]].with_marks is None
+    assert found[TWENTY[0]].verdict != "FAIL" and found[TWENTY[0]].scenes == 120
+    assert len(audit(f"parquet:{bench}", tasks=["depth_prediction_oc"], trees=5).findings) == 1
+
+
+def test_rows_say_where_they_come_from(toy: Path) -> None:
+    item = open_benchmark(toy).items[0]
+    row = answer_row(item, "2", tokens=3)
+    assert list(row) == ["id", "task", "format", "source", "scene", "question", "answer", "prediction", "tokens"] and row["scene"] == "room0000_00"

@@ -1,0 +1,178 @@
+"""Predictions that other tools wrote: read whole, counted, and refused by file, line and field where they are broken."""
+
+import io
+import json
+import zipfile
+
+import pandas as pd
+import pytest
+
+from spar_kit.bench import files as f
+from spar_kit.bench.benchmarks import Benchmark
+from spar_kit.bench.items import Item
+
+MULTILINE = 'Where is it?\n\tA. "left", near\r\nB. right; =1+1 <b>x</b>'
+
+
+def item(id, answer="1.5", task="depth_prediction_oc", format="fill", question="How deep?"):
+    return Item(id, task, format, "scannet", "scene1", question, answer, 1, list)
+
+
+ITEMS = [item("0"), item("1", "B", "obj_spatial_relation_oo", "select", MULTILINE), item("2", "move_right:0.5,rotate_left:30", "view_change_infer"), item("3", "2.0")]
+BENCH = Benchmark("toy", tuple(ITEMS), True)
+
+
+def rows_of(items, said):
+    return [{"id": i.id, "task": i.task, "format": i.format, "source": i.source, "scene": i.scene, "question": i.question, "answer": i.answer, "prediction": s}
+            for i, s in zip(items, said)]
+
+
+SAID = ["about 1.4\nmetres", "=HYPERLINK(\"http://x\")\t(B)", "move_right:0.5", ""]
+
+
+def lines(path, values):
+    path.write_text("\n".join(json.dumps(value, ensure_ascii=False) for value in values), encoding="utf-8")
+    return path
+
+
+def picked(rows):
+    return [(row["id"], row["task"], row["format"], row["answer"], row["prediction"]) for row in rows]
+
+
+def test_plain_lines_and_an_array_are_read_and_lines_with_id_alone_are_joined(tmp_path):
+    want = picked(rows_of(ITEMS, SAID))
+    full = lines(tmp_path / "a.jsonl", rows_of(ITEMS, SAID))
+    assert picked(f.read_predictions(full)) == want == picked(f.read_predictions(full, BENCH))
+    (tmp_path / "b").write_text("\ufeff" + json.dumps(rows_of(ITEMS, SAID)))
+    assert picked(f.read_predictions(tmp_path / "b")) == want
+    bare = lines(tmp_path / "c.jsonl", [{"id": int(i.id), "prediction": s} for i, s in zip(ITEMS, SAID)])
+    assert picked(f.read_predictions(bare, BENCH)) == want and f.sniff(bare) == "lines"
+    with pytest.raises(ValueError, match="c.jsonl:1: field 'task' is missing"):
+        f.read_predictions(bare)
+
+
+@pytest.mark.parametrize("kind", ["tsv", "csv", "xlsx"])
+def test_sheets_of_vlmevalkit(tmp_path, kind):
+    frame = pd.DataFrame(rows_of(ITEMS, SAID)).drop(columns=["id"]).assign(index=range(4), image="a" * 200_000)
+    path = tmp_path / f"model_SparBench.{kind}"
+    if kind == "xlsx":
+        frame.drop(columns="image").to_excel(path, index=False)
+    else:
+        frame.to_csv(path, index=False, sep="\t" if kind == "tsv" else ",")
+    found = f.read_file(path)
+    assert picked(found.rows) == picked(rows_of(ITEMS, SAID)) and found.kind == "sheet" and found.empty == 1 and found.failed == 0
+    assert found.rows[1]["question"] == (MULTILINE if kind != "xlsx" else MULTILINE.replace("\r", ""))
+    assert picked(f.read_predictions(path, BENCH)) == picked(found.rows)
+
+
+def test_what_vlmevalkit_could_not_have_is_a_failure_not_a_wrong_answer(tmp_path):
+    said = ["Failed to obtain answer via API.", "Failed to obtain answer.", "Failed to obtain answer via bailingMM API.", "I failed to obtain answer."]
+    pd.DataFrame(rows_of(ITEMS, said)).to_csv(tmp_path / "s.tsv", sep="\t", index=False)
+    rows = f.read_predictions(tmp_path / "s.tsv")
+    assert [row["prediction"] for row in rows] == [None, None, None, said[3]] and [row.get("failed") for row in rows] == [*said[:3], None]
+
+
+def lmms(item, said, k, old=False):
+    doc = {"id": int(item.id), "img_type": "single_view", "format_type": item.format, "task": item.task, "source": item.source, "question": item.question, "answer": item.answer}
+    if old:
+        return {"doc_id": k, "doc": doc, "target": item.answer, "arguments": [["\nQ", {}]], "resps": [[said]], "filtered_resps": [said], "doc_hash": "x"}
+    carried = {**doc, "prediction": said, "MRA:.5:.95:.05": 0.4}
+    return {"doc_id": k, "target": item.answer, "filtered_resps": said, "token_counts": [None], "doc_hash": "x", "input": "\nQ", "sparbench_score": carried, "low": carried}
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_samples_of_lmms_eval(tmp_path, old):
+    path = lines(tmp_path / "s.jsonl", [lmms(i, s, k, old) for k, (i, s) in enumerate(zip(ITEMS, SAID))])
+    found = f.read_file(path)
+    assert found.kind == "lmms-eval" and picked(found.rows) == picked(rows_of(ITEMS, SAID)) and found.rows[0]["source"] == "scannet"
+
+
+def test_samples_without_their_document_are_joined_by_place_if_the_target_agrees(tmp_path):
+    bare = [{"doc_id": k, "target": i.answer, "filtered_resps": s} for k, (i, s) in enumerate(zip(ITEMS, SAID))]
+    renamed = Benchmark("b", tuple(item(f"x{i.id}", i.answer, i.task, i.format, i.question) for i in ITEMS), True)
+    rows = f.read_predictions(lines(tmp_path / "s.jsonl", bare), renamed)
+    assert [(row["id"], row["prediction"]) for row in rows] == [(f"x{k}", s) for k, s in enumerate(SAID)]
+    bare[1]["target"] = "C"
+    found = f.read_file(lines(tmp_path / "s.jsonl", bare), renamed)
+    assert found.unknown == 1 and found.missing == 1 and found.rows[-1]["id"] == "x1" and found.rows[-1]["failed"]
+
+
+def test_duplicates_missing_and_unknown_are_counted_and_said(tmp_path):
+    rows = rows_of(ITEMS[:2], SAID)
+    many = [*rows, rows[0], {**rows[1], "prediction": "A"}, {**rows[0], "prediction": None, "failed": "timeout"}, {**rows[0], "id": "77"}]
+    said = []
+    found = f.read_file(lines(tmp_path / "d.jsonl", many), BENCH)
+    assert (found.duplicates, found.contradictions, found.missing, found.unknown) == (3, 2, 2, 1)
+    assert [row["prediction"] for row in found.rows] == [SAID[0], "A", None, None] and [row["id"] for row in found.rows if row.get("failed")] == ["2", "3"]
+    f.read_predictions(tmp_path / "d.jsonl", BENCH, said.append)
+    assert "3 lines twice" in said[0] and "2 not in the file" in said[0] and "1 not in the benchmark" in said[0]
+    f.read_predictions(lines(tmp_path / "e.jsonl", rows_of(ITEMS, ["1"] * 4)), BENCH, said.append)
+    assert len(said) == 1
+
+
+def test_an_id_that_two_formats_share_must_name_its_format(tmp_path):
+    twins = Benchmark("t", (item("0"), item("0", "B", format="select")), False)
+    with pytest.raises(ValueError, match="2 times in the benchmark"):
+        f.read_predictions(lines(tmp_path / "a", [{"id": "0", "prediction": "1"}]), twins)
+    rows = f.read_predictions(lines(tmp_path / "a", [{"id": "0", "task": "depth_prediction_oc", "format": "select", "prediction": "B"}]), twins)
+    assert [(row["format"], row["prediction"]) for row in rows] == [("select", "B"), ("fill", None)]
+
+
+GOOD = {"id": "0", "task": "depth_prediction_oc", "answer": "1.5", "prediction": "1"}
+
+
+@pytest.mark.parametrize("text, says", [
+    (json.dumps(GOOD) + "\n{\"id\": ", r":2: not JSON"), ("[1, 2]", "row 1: expected an object, found a int"), ("", "no rows"), ("[]", "no rows"),
+    ("{" * 100_000, ":1: not JSON"), ("[" * 100_000, "not JSON"), (json.dumps({**GOOD, "prediction": ["1"]}), ":1: field 'prediction' holds a list"),
+    (json.dumps({**GOOD, "id": None}), ":1: field 'id' is missing"), (json.dumps({**GOOD, "task": "cook"}), ":1: unknown task 'cook'"),
+    (json.dumps({k: v for k, v in GOOD.items() if k != "prediction"}), ":1: field 'prediction' is missing"),
+    (json.dumps({"doc_id": 0, "target": "1", "filtered_resps": []}), ":1: field 'filtered_resps' holds no text"),
+    ("id,task,answer\n0,x,1", "column 'prediction'"), ("<html>prediction</html>", "unknown task|field 'id' is missing|no rows"),
+    ("index\ttask\tanswer\tprediction\n0\tdepth_prediction_oc\t1.5\t1\n1\tcook\t1.5\t1", "row 2: unknown task 'cook'"),
+    ("index\tprediction\ttask\n0\t1\tx\ty\tz\n0\t1\tx\ty\tz\tw", "line 3")])
+def test_a_broken_row_is_named(tmp_path, text, says):
+    path = tmp_path / "broken"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=says) as error:
+        f.read_predictions(path)
+    assert str(error.value).startswith(str(path)) and len(str(error.value)) < len(str(path)) + 300
+
+
+def test_files_that_are_none(tmp_path):
+    with pytest.raises(ValueError, match="No such file"):
+        f.read_predictions(tmp_path / "nowhere")
+    (tmp_path / "bytes").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ValueError, match="neither a workbook nor UTF-8"):
+        f.read_predictions(tmp_path / "bytes")
+    (tmp_path / "zip").write_bytes(b"PK\x03\x04 nothing")
+    with pytest.raises(ValueError, match="not a readable workbook"):
+        f.read_predictions(tmp_path / "zip")
+    with zipfile.ZipFile(tmp_path / "other.zip", "w") as file:
+        file.writestr("a.txt", "a")
+    with pytest.raises(ValueError, match="not a readable workbook"):
+        f.read_predictions(tmp_path / "other.zip")
+    book = io.BytesIO()
+    pd.DataFrame({"a": [1]}).to_excel(book, index=False)
+    (tmp_path / "no.xlsx").write_bytes(book.getvalue())
+    with pytest.raises(ValueError, match="no sheet has a column 'prediction'"):
+        f.read_predictions(tmp_path / "no.xlsx")
+
+
+def test_a_workbook_that_would_fill_the_memory_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(f, "LARGEST", 1 << 20)
+    with zipfile.ZipFile(tmp_path / "bomb.xlsx", "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("xl/workbook.xml", "0" * (2 << 20))
+    with pytest.raises(ValueError, match="unpacks to more than"):
+        f.read_predictions(tmp_path / "bomb.xlsx")
+
+
+def test_hostile_texts_stay_texts(tmp_path):
+    said = ["<script>alert(1)</script>", "\u2028line\x0bbreak", "9" * 5000, "{\"a\": [1, NaN]}"]
+    found = f.read_predictions(lines(tmp_path / "h.jsonl", rows_of(ITEMS, said)))
+    assert [row["prediction"] for row in found] == said
+
+
+def test_it_is_scored(tmp_path):
+    from spar_kit.bench.score import score_rows
+    rows = f.read_predictions(lines(tmp_path / "s.jsonl", [lmms(i, s, k) for k, (i, s) in enumerate(zip(ITEMS, ["1.5", "(B)", ITEMS[2].answer, "9"]))]))
+    assert score_rows(rows).score.tolist() == [1, 1, 1, 0]

@@ -1,0 +1,287 @@
+"""Pictures and the page of scores: what they show is what the tables say, and whatever a model writes stays text, also in a browser."""
+import json
+import re
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import orjson
+import pandas as pd
+import pytest
+from PIL import Image
+
+from spar_kit.bench.factors import item_factors
+from spar_kit.bench.plots import (
+    COLORS,
+    GREYS,
+    is_blind,
+    plain,
+    plot_differences,
+    plot_levels,
+    plot_published,
+    plot_tasks,
+    run_colors,
+    shorten,
+)
+from spar_kit.bench.plots_errors import (
+    errors_by_distance,
+    losses_by,
+    plot_confusion,
+    relations,
+    relative_errors,
+    visible,
+    worst_misses,
+)
+from spar_kit.bench.published import benchmark_tasks, ranking
+from spar_kit.bench.score import score_rows
+from spar_kit.bench.statistics import intervals, overall_intervals, paired
+from spar_kit.runs.score_page import cards, compare_files, headline, load_runs, page, parts, run_titles, table
+
+EVIL = ["<script>document.title='owned'</script>", "</script><img src=x onerror=\"document.title='owned'\">", "<svg/onload=document.title='owned'>", "\x00\x1b[31mred\u202e\ud83d", "9" * 100_000, "",
+        "<!-- <b>", '{"answer": "B"}', "<think>" + "A or B. " * 3000 + "</think>", "答案不知道", "'\"><a href=javascript:alert(1)>x</a>", "{{ 7 * 7 }}${7*7}"]
+
+
+FOUR = ("depth_prediction_oc", "position_matching", "view_change_infer", "obj_spatial_relation_oo")
+
+
+def rows_of(skill, seed, count=50, tasks=None):
+    """SPAR-Bench-Tiny's counts: a run that is right with a probability, and numbers that spread."""
+    rng, out = np.random.default_rng(seed), []
+    for task in tasks or benchmark_tasks():
+        for k in range(count):
+            if task.startswith(("depth", "distance_pred")):
+                answer, asked = f"{rng.uniform(.3, 7):.1f}", "How far is the lamp (red point) from the <b>chair</b> (blue point)?"
+                said = f"{float(answer) * np.exp(rng.normal(0, 1 - skill)):.1f}"
+            elif task == "view_change_infer":
+                answer, asked, said = "move_right:0.5,rotate_left:30", "What moved?", "move_right:0.5,rotate_left:30" if rng.random() < skill else "move_up:1"
+            else:
+                answer, asked = "ABCD"[k % 4], "Where is the sofa (red bbox)?\nA. left, , closer\nB. right, above, closer\nC. left, below, farther\nD. , above, "
+                said = answer if rng.random() < skill else "A"
+            out.append(dict(id=f"{task}-{k}", task=task, question=asked, answer=answer, prediction=said))
+    return out
+
+
+def scored(skill, seed, **options):
+    return score_rows(rows_of(skill, seed, **options))
+
+
+def write(path, rows):
+    path.write_bytes(b"".join(orjson.dumps({**row, "prediction": row["prediction"].encode("utf-8", "replace").decode()}) + b"\n" for row in rows))
+    return path
+
+
+# ---- figures
+def test_bars_are_the_table():
+    runs = {"a": scored(.5, 0, tasks=FOUR), "blind: text": scored(.2, 1, tasks=FOUR)}
+    figure = plot_tasks(runs)
+    found = intervals(runs["a"], samples=1000)
+    assert list(figure.data[0].y) == list(found.task) and np.allclose(figure.data[0].x, found.score) and np.allclose(figure.data[0].error_x.array, found.high - found.score)
+    assert figure.data[1].marker.color == GREYS[0] and figure.data[0].marker.color == COLORS[0]
+
+
+def test_twenty_tasks_and_six_runs_have_room():
+    names = [f"run number {k} with quite a long name" for k in range(6)]
+    figure = plot_tasks({name: scored(.4, k, count=6) for k, name in enumerate(names)}, samples=50)
+    assert (figure.layout.height - figure.layout.margin.t - 52) / 120 >= 12, "pixels for each bar"
+    assert len(set(run_colors(names).values())) == 6 and len({bar.marker.pattern.shape for bar in figure.data}) == 6
+    levels = plot_levels({name: scored(.4, k, count=6) for k, name in enumerate(names)}, samples=50)
+    places = np.concatenate([trace.y for trace in levels.data])
+    assert len(set(places.round(6))) == len(places) == 24, "no dot lies on another run's"
+    assert len({trace.marker.symbol for trace in levels.data}) == 6
+
+
+def test_a_run_keeps_its_colour_and_shape_across_pictures():
+    runs = {name: scored(.3 + .1 * k, k, tasks=FOUR) for k, name in enumerate("abc")}
+    levels = {trace.name: trace for trace in plot_levels(runs).data}
+    apart = plot_differences({name: paired(runs[name], runs["a"]) for name in "bc"}, runs=list(runs))
+    for trace in apart.data:
+        assert trace.marker.line.color == levels[trace.name].marker.line.color and trace.marker.symbol == levels[trace.name].marker.symbol
+
+
+def test_differences_are_filled_where_zero_is_left_out():
+    a, b = scored(.8, 0, tasks=FOUR), scored(.3, 1, tasks=FOUR)
+    found = paired(a, b)
+    figure = plot_differences(found)
+    full = [color != "white" for color in figure.data[0].marker.color]
+    assert full == list((found.low > 0) | (found.high < 0)) and any(full) and np.allclose(figure.data[0].x, 100 * found.difference)
+
+
+def test_the_run_stands_in_its_place_among_the_published():
+    mine = overall_intervals(scored(.6, 0, count=5))
+    figure = plot_published(ranking("tiny"), {"<i>mine</i>": mine})
+    order = list(figure.layout.yaxis.categoryarray)
+    scores = {**dict(zip(ranking("tiny").model, ranking("tiny").score)), "&lt;i&gt;mine&lt;/i&gt;": mine.score.iloc[-1]}
+    assert "&lt;i&gt;mine&lt;/i&gt;" in order and [scores[name] for name in order] == sorted((scores[name] for name in order), reverse=True)
+    assert {note.text for note in figure.layout.annotations} == {"Human"}, "people are a line; chance is published for the full set"
+
+
+def test_names():
+    assert is_blind("blind: constant") and is_blind("blind-grey") and not is_blind("blinds") and shorten("a" * 60).count("a") == 43
+    assert plain("<a href='x'>n</a>\x07") == "&lt;a href='x'&gt;n&lt;/a&gt; "
+    assert run_titles([*map(__import__("pathlib").Path, ("x/after.jsonl", "y/after.jsonl", "y/blind_text.jsonl", "y/predictions_grey.jsonl", "z/greyhound.jsonl"))]) == \
+        ["x/after", "y/after", "blind: text", "blind: predictions_grey", "greyhound"]
+
+
+# ---- errors
+def test_relative_errors_by_hand():
+    rows = [dict(id=f"r_{k}", task="depth_prediction_oc", answer="2.0", prediction=said) for k, said in enumerate(("2.5", "1", "20", "far"))]
+    rows.append(dict(id="m_0", task="position_matching", answer="A", prediction="B"))
+    scores = score_rows(rows)
+    assert relative_errors(scores).tolist()[:4] == [0.25, 0.5, 1, 1] and np.isnan(relative_errors(scores).iloc[4])
+    found = errors_by_distance(scores)
+    assert found.level.tolist() == ["2 to 3 m"] and found.error[0] == pytest.approx(2.75 / 4) and errors_by_distance(scores.iloc[4:]).empty
+
+
+def test_losses_by_a_factor():
+    rows = [dict(id=f"r_{k}", task="position_matching", answer="A", prediction="A" if k % 4 else "B", source="one" if k < 20 else "two") for k in range(40)]
+    found = losses_by(score_rows(rows), item_factors(rows), "source")
+    assert found.level.tolist() == ["one", "two"] and found.error.tolist() == [0.25, 0.25] and found["items"].tolist() == [20, 20]
+
+
+def test_confusion_counts_pairs_of_words():
+    text = "Where?\nA. left, , closer, front, behind\nB. right, above, farther, behind, front"
+    rows = [dict(id=f"r_{k}", task="obj_spatial_relation_oo_mv", question=text, answer="A", prediction=said) for k, said in enumerate("AAB?")]
+    rows += [dict(id="c", task="obj_spatial_relation_oc_mv", question="Where?\nA. left, below, front\nB. left, , behind", answer="B", prediction="A"),
+             dict(id="j", task="obj_spatial_relation_oo", format="judge", question="Is the lamp nearer than the sofa?", answer="Yes", prediction="no"),
+             dict(id="x", task="depth_prediction_oc", question="Left or above?", answer="1.0", prediction="1")]
+    found = relations(rows, score_rows(rows)).set_index(["pair", "gold", "said"])["items"].to_dict()
+    assert found[0, "left", "left"] == 3 and found[0, "left", "right"] == 1 and found[0, "left", "not read"] == 1
+    assert found[1, "neither", "above"] == 1 and found[1, "neither", "below"] == 1 and found[3, "behind", "front"] == 1 and found[2, "closer", "farther"] == 2
+    figure = plot_confusion(relations(rows, score_rows(rows)))
+    assert len(figure.data) == 4 and all(np.allclose(np.sum(square.z, axis=1), 1) for square in figure.data)
+    with pytest.raises(ValueError, match="no relation question"):
+        plot_confusion(relations(rows[-1:], score_rows(rows[-1:])))
+
+
+def test_the_worst_come_first_each_task_in_turn():
+    rows = [dict(id=f"d{k}", task="depth_prediction_oc", answer="2.0", prediction=said) for k, said in enumerate(("2.0", "0.1", "9", "1e9", "none", "2.1"))]
+    rows += [dict(id=f"m{k}", task="position_matching", answer="A", prediction="AAAB"[k]) for k in range(4)]
+    found = worst_misses(score_rows(rows), each=2)
+    assert found.id.tolist() == ["d3", "d1", "m3"] and found.why.tolist() == ["off by a factor over 1,000", "off by a factor of 20.0", "wrong, where the run scores 75% on the whole"]
+    assert worst_misses(score_rows(rows[:1])).empty and worst_misses(score_rows(rows), each=9).id.tolist()[3] == "d4"
+
+
+def test_visible():
+    assert visible("a\x1bb\u202e") == "a⟨1B⟩b⟨202E⟩" and visible("\ud83d") == "⟨D83D⟩" and visible("x" * 500, 10) == "xxxxxxxxxx … (500 characters)" and visible("a\nb\tc") == "a\nb\tc"
+
+
+# ---- the page
+def test_one_run_and_a_blind_one(tmp_path):
+    files = [write(tmp_path / f"{name}.jsonl", rows_of(skill, seed)) for name, skill, seed in (("model", .6, 0), ("predictions_none", .3, 2))]
+    said, out = compare_files(files, tmp_path / "new" / "report.html")
+    text = out.read_text()
+    assert said.startswith("model: ") and "1,000 questions" in said and "without looking" in said
+    assert re.findall(r'<h2 id="([\w-]+)"', text) == ["overall", "three-scorers", "task-by-task", "without-looking", "chance-taken-out", "what-else-moves-the-score", "errors", "among-the-published",
+                                                      "the-worst-misses", "how-this-page-was-made"]
+    assert "https://" not in re.sub(r"<script>.*?</script>", "", text, flags=re.S), "nothing outside is needed"
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_the_same_files_give_the_same_numbers(tmp_path):
+    runs = [load_runs({"a": rows_of(.6, 0, tasks=["position_matching", "depth_prediction_oc"]), "b": rows_of(.4, 1, tasks=["position_matching", "depth_prediction_oc"])}) for _ in range(2)]
+    assert headline(runs[0]) == headline(runs[1]) and "b against a: " in headline(runs[0]) and runs[0].main == "a" and runs[0].reference == "a"
+
+
+def test_answers_of_other_kinds_do_without_the_parts_that_know_nothing():
+    rows = [dict(id=f"r{k // 5}_{k}", task="obj_spatial_relation_oo", format="judge", answer="Yes", prediction="yes" if k % 3 else "no") for k in range(40)]
+    rows += [dict(id="f", task="position_matching", answer="A", prediction=None, failed="time out")]
+    made = parts(load_runs({"judge": rows}))
+    assert not {"Compared", "Without looking", "Among the published"} & set(made)
+    assert "0 / 1" in made["Overall"][0].html, "failed rows are counted"
+    with pytest.raises(ValueError, match="a run that sees"):
+        load_runs({"blind": rows})
+
+
+def test_pictures_come_from_the_benchmark(tmp_path):
+    scene = tmp_path / "spar/toy"
+    folder = scene / "qa_jsonl/val/position_matching/select"
+    folder.mkdir(parents=True)
+    (scene / "images/r/image_color").mkdir(parents=True)
+    for k in range(2):
+        Image.new("RGB", (64, 48), (200, 30, 30)).save(scene / f"images/r/image_color/{k}.jpg")
+    record = {"id": "r_0", "type": "position_matching", "image": ["r/image_color/0.jpg", "r/image_color/1.jpg"], "red_bbox": [[100, 100, 400, 400]], "bbox_img_idx": [[0]],
+              "conversations": [{"from": "human", "value": "Where?\nA. here\nB. there"}, {"from": "gpt", "value": "B"}]}
+    (folder / "select_0.jsonl").write_bytes(orjson.dumps(record))
+    answers = write(tmp_path / "a.jsonl", [dict(id="r_0", task="position_matching", format="select", answer="B", prediction="A", question="Where?\nA. here\nB. there")])
+    _, out = compare_files([answers], tmp_path / "r.html", benchmark=str(tmp_path))
+    assert out.read_text().count("data:image/jpeg;base64") == 2
+    with pytest.raises(ValueError, match="none of its questions"):
+        compare_files([write(tmp_path / "b.jsonl", rows_of(.5, 0, 3))], tmp_path / "r.html", benchmark=str(tmp_path))
+
+
+def test_spar_compare_as_typed(tmp_path):
+    files = [write(tmp_path / f"{name}.jsonl", rows_of(skill, k, 20, ["position_matching", "depth_prediction_oc"])) for k, (name, skill) in enumerate((("a", .6), ("b", .5)))]
+    done = subprocess.run([sys.executable, "-c", "from spar_kit.runs.cli import main; main()", "compare", *map(str, files), "--out", str(tmp_path / "r.html"), "--flavour", "official"],
+                          capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0 and done.stdout.splitlines()[-1] == str(tmp_path / "r.html") and "official scorer" in done.stdout, done.stderr
+
+
+# ---- hostile answers
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory):
+    """A report in which a quarter of the answers, a question, an id, a source, a reason and a file's name try to be code."""
+    folder, rows = tmp_path_factory.mktemp("hostile"), rows_of(.9, 0, 60, FOUR)
+    for k in range(0, len(rows), 4):
+        rows[k]["prediction"] = EVIL[(k // 4) % len(EVIL)]
+    rows[1] |= {"question": EVIL[0] + "How deep?", "id": EVIL[1], "prediction": "900", "source": EVIL[2]}
+    write(folder / "<img src=x onerror=alert(1)>.jsonl", rows)
+    write(folder / "%{x} <b>bold.jsonl", rows_of(.1, 3, 60, FOUR))
+    return compare_files(sorted(folder.glob("*.jsonl")), folder / "report.html", misses=40)[1]
+
+
+def test_hostile_answers_are_text(hostile):
+    body = re.sub(r"<script>.*?</script>", "", hostile.read_text(), count=1, flags=re.S)       # plotly.js itself
+    data = re.findall(r'<script type="application/json">(.*?)</script>', body, re.S)
+    assert all(json.loads(figure) for figure in data) and len(data) == 6
+    rest = re.sub(r'<script type="application/json">.*?</script>', "", body, flags=re.S)
+    assert "<script>document" not in rest and not re.search(r"<(img|svg|a)[^>]*(onerror|onload|javascript:)", rest)
+    assert "&lt;script&gt;document.title" in rest and "⟨1B⟩" in rest and "(100,000 characters)" in rest
+    assert len(rest) < 1_500_000, "what is huge is cut"
+
+
+def test_hostile_answers_in_a_browser(hostile):
+    playwright = pytest.importorskip("playwright.sync_api")
+    browser = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
+    if browser is None:
+        pytest.skip("no Chromium on this machine")
+    with playwright.sync_playwright() as driver:
+        window = driver.chromium.launch(executable_path=browser, args=["--no-sandbox"])
+        tab = window.new_page(viewport={"width": 1200, "height": 900})
+        complaints, asked = [], []
+        tab.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+        tab.on("pageerror", lambda error: complaints.append(str(error)))
+        tab.on("dialog", lambda dialog: (complaints.append(dialog.message), dialog.dismiss()))
+        tab.on("request", lambda request: asked.append(request.url) if not request.url.startswith(("file:", "data:", "blob:")) else None)
+        tab.goto(hostile.as_uri(), timeout=120_000)
+        tab.wait_for_selector(".plot .main-svg", timeout=60_000)
+        tab.wait_for_timeout(300)
+        assert complaints == [] and asked == [] and tab.title() == "2 runs compared"
+        assert tab.locator(".js-plotly-plot").count() == tab.locator(".plot").count() == 6
+        assert tab.evaluate("document.documentElement.scrollWidth") <= 1200, "nothing sticks out"
+        assert tab.locator("text=<b>bold").count() > 0 and tab.locator("main b:text-is('bold')").count() == 0
+        window.close()
+
+
+def test_pieces_escape():
+    evil = pd.DataFrame({"<b>": EVIL[:3], "n": [1, 2, 3]})
+    assert "<script>" not in table(evil).html and "<svg" not in table(evil, fold="<script>").html
+    runs = load_runs({"<b>r": [dict(id=EVIL[0], task="position_matching", question=EVIL[1], answer="A", prediction=EVIL[2])]})
+    made = cards(runs, {("position_matching", "select", EVIL[0]): EVIL[1]}).html
+    assert not re.search(r"<(script|img|svg)", made)
+    assert "<script>alert" not in page("<script>alert(1)", "<script>alert(2)", {"<script>alert(3)": []}, ["<script>alert(4)"])
+
+
+@pytest.mark.parametrize(("words", "says"), [(["nowhere.jsonl", "--out", "r.html"], "nowhere.jsonl"), (["a.jsonl", "--out", "."], "name of an HTML file"), (["a.jsonl", "--out", "r.txt"], "name of an HTML file"),
+                                             (["a.jsonl", "--out", "r.html", "--misses", "0"], "not a positive number"), (["blind_a.jsonl", "--out", "r.html"], "all runs are blind"),
+                                             (["a.jsonl", "--out", "r.html", "--benchmark", "nowhere"], "nowhere")])
+def test_bad_input_to_compare_is_one_line(tmp_path, monkeypatch, capsys, words, says):
+    from spar_kit.runs.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "blind_a"):
+        write(tmp_path / f"{name}.jsonl", rows_of(.5, 0, 3, FOUR))
+    with pytest.raises(SystemExit) as left:
+        main(["compare", *words])
+    said = capsys.readouterr().err
+    assert left.value.code == 2 and says in said and said.startswith("spar: ") and said.count("\n") == 1 and not (tmp_path / "r.html").exists()
