@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-COMMANDS = ("generate", "verify", "audit", "gallery", "train", "evaluate", "score", "sweep", "report", "doctor")
+COMMANDS = ("generate", "verify", "audit", "gallery", "train", "evaluate", "score", "compare", "export", "sweep", "report", "doctor", "scenes")
 
 
 def spar(*words, cwd=None):
