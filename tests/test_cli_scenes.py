@@ -59,7 +59,7 @@ def test_list_and_show_of_spar7m(spar: Run, tmp_path: Path) -> None:
     room = busy_room("scene0000_00")
     write_release(tmp_path, room.with_frames(room.frames[:4]), count=1, tasks=("camera_motion_infer",))
     (tmp_path / "spar/scannet/images/scene0000_00/pose/10.txt").unlink()
-    code, out, _ = spar("scenes", "list", f"spar7m:{tmp_path}", "--json")
+    code, out, _ = spar("scenes", "list", f"spar7m:{tmp_path}", "--json", "--quick")
     assert code == 0 and json.loads(out) == [{"scene": "scene0000_00", "frames": 4, "valid_poses": 3, "instances": 0, "floor_m2": None, "warnings": ["1 x frame: its pose is missing"], "error": ""}]
     code, out, _ = spar("scenes", "show", f"spar7m:{tmp_path}", "scene0000_00", "--out", str(tmp_path / "page.html"))
     text = (tmp_path / "page.html").read_text()
