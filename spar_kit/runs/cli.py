@@ -7,7 +7,8 @@ __all__ = ['app', 'Split', 'Flavours', 'Leakage', 'Images', 'Prompt', 'Dtype', '
            'audit', 'gallery', 'train', 'evaluate', 'Toolkit', 'export', 'score', 'compare', 'sweep', 'report',
            'doctor', 'main']
 
-# %% ../../nbs/runs/90_cli.ipynb #6faf52eb
+# %% ../../nbs/runs/90_cli.ipynb #9da9502f
+import io
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -516,7 +517,7 @@ def doctor() -> None:
     if any(finding.ok is False for finding in findings):
         raise typer.Exit(1)
 
-# %% ../../nbs/runs/90_cli.ipynb #2cebfcaa
+# %% ../../nbs/runs/90_cli.ipynb #9d715383
 def main(arguments: Sequence[str] | None = None) -> None:
     """The entry point `spar`. Always leaves by SystemExit: 0 fine, 1 found something wrong, 2 bad input, 130 interrupted."""
     from spar_kit.scenes.scene import SceneError
@@ -527,6 +528,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print("spar: " + " ".join(message.split()), file=sys.stderr)
         raise SystemExit(code) from None
 
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)         # who writes to a file, or through tee, wants to follow it
     try:
         result = app(args=arguments, prog_name="spar", standalone_mode=False)
     except (SceneError, ValueError, NotImplementedError, FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:

@@ -57,7 +57,7 @@ def depth_prediction_oo_mv(observation: Observation, rng: np.random.Generator, c
     """As `depth_prediction_oo`, over three images; each depth in the camera of the image with that object's marker."""
     return _depth_oo("depth_prediction_oo_mv", observation, rng, count)
 
-# %% ../../nbs/tasks/20_perception.ipynb #fba12b0a
+# %% ../../nbs/tasks/20_perception.ipynb #5f46c6b7
 def _distance_oc(name: str, observation: Observation, rng: np.random.Generator, count: int) -> Facts:
     rules, seen = observation.rules, observation.seen
     picks = candidates(name, observation, rng, count)
@@ -67,7 +67,7 @@ def _distance_oc(name: str, observation: Observation, rng: np.random.Generator, 
     picks, answer = picks.take(keep), answer[keep]
     step = steps(answer, rules.step)
     # one image at a time shows most things at the same few distances; with the usual share a blind reader of 50 rooms reached 46, above the limit of 45
-    share = rules.step_share * (2 / 3 if picks.frames.shape[1] == 1 else 1)
+    share = rules.step_share * (1 / 2 if picks.frames.shape[1] == 1 else 1)
     rows = choose(rng, count, [step, picks.view], *caps(observation, picks), *shares(step, share, count))
     return make_facts(name, observation, picks.take(rows), {"answer": answer[rows]})
 
