@@ -5,9 +5,11 @@ SPAR_EASI_FOLDER     the folder that holds vlmeval/ out of `pip download --no-de
 """
 
 import functools
+import hashlib
 import importlib.util
 import random
 import shutil
+import struct
 import sys
 import tempfile
 import types
@@ -111,6 +113,11 @@ def answer(draw, kind):
     if kind == "choice":
         return draw.choice("ABCD")
     return f"{draw.uniform(0, 7):.1f}" if kind == "number" else draw.choice([_movement(draw), ",".join(f"{draw.choice(pair)}:{draw.choice(['0', '0.2', '0.6', '1.0', '15', '90'])}" for pair in zip(AXES[::2], AXES[1::2]))])
+
+
+def digest(scores):
+    """The bits of scores, as one name."""
+    return hashlib.sha256(b"".join(struct.pack("<d", score) for score in scores)).hexdigest()[:16]
 
 
 def rows(kinds, count, seed=0):

@@ -7,9 +7,10 @@ import sys
 import numpy as np
 import pytest
 
-from spar_kit.bench.audit import Asked, Attack, Audit, Finding, audit, audit_items, chosen_elsewhere, scene_interval
+from spar_kit.bench.audit import Asked, Attack, Audit, Finding, audit, audit_items, chosen_elsewhere
 from spar_kit.bench.audit_page import page, write_audit
 from spar_kit.bench.name_model import name_answers
+from spar_kit.bench.statistics import interval
 from spar_kit.bench.text_model import Question
 from spar_kit.runs.cli import main
 
@@ -179,8 +180,8 @@ def test_the_best_attack_is_never_taken_from_its_own_fold():
 
 def test_interval_grows_with_what_scenes_share():
     values = np.repeat(np.random.default_rng(0).random(10) < .5, 40).astype(float)
-    by_scene, by_item = scene_interval(values, np.repeat(np.arange(10), 40)), scene_interval(values, np.arange(400))
-    assert by_scene[1] - by_scene[0] > 3 * (by_item[1] - by_item[0])
+    by_scene, by_item = interval(values, np.repeat(np.arange(10), 40)), interval(values, np.arange(400))
+    assert by_scene[2] - by_scene[1] > 3 * (by_item[2] - by_item[1])
 
 
 def test_names_tell_what_hangs_above():

@@ -17,7 +17,7 @@ from spar_kit.data.usable import frame_fault, usable
 from spar_kit.scenes.rasterize import render_ids
 from spar_kit.scenes.scene import Camera, Frame, Instance, OrientedBox, Scene, SceneError, Surface, look_at
 from spar_kit.scenes.toy import Solid, solid, toy_scene, toy_surface
-from spar_kit.tasks.geometry import clear_names, normal
+from spar_kit.tasks.labels import clear_names, normal
 from spar_kit.tasks.verify import Report, verify
 
 LABELS = "chair chair table lamp cabinet sofa desk stool stool box plant shelf bed basket".split()

@@ -13,6 +13,8 @@ from toys import Toys, busy_room
 from spar_kit.runs.cli import main
 from spar_kit.runs.cli_scenes import lines_of, summaries
 from spar_kit.runs.scene_page import LIMIT, check_depth, scene_page, write_scene_page
+from spar_kit.scenes.fuse import fuse
+from spar_kit.scenes.rasterize import render_ids
 from spar_kit.scenes.scene import Scene, SceneError
 from spar_kit.scenes.summary import Summary, floor_area, summarise
 from spar_kit.scenes.toy import toy_scene
@@ -60,7 +62,7 @@ def test_list_and_show_of_spar7m(spar: Run, tmp_path: Path) -> None:
     write_release(tmp_path, room.with_frames(room.frames[:4]), count=1, tasks=("camera_motion_infer",))
     (tmp_path / "spar/scannet/images/scene0000_00/pose/10.txt").unlink()
     code, out, _ = spar("scenes", "list", f"spar7m:{tmp_path}", "--json", "--quick")
-    assert code == 0 and json.loads(out) == [{"scene": "scene0000_00", "frames": 4, "valid_poses": 3, "instances": 0, "floor_m2": None, "warnings": ["1 x frame: its pose is missing"], "error": ""}]
+    assert code == 0 and json.loads(out) == [{"scene": "scene0000_00", "frames": 4, "valid_poses": None, "instances": 0, "floor_m2": None, "warnings": ["1 x frame: its pose is missing"], "error": ""}]
     code, out, _ = spar("scenes", "show", f"spar7m:{tmp_path}", "scene0000_00", "--out", str(tmp_path / "page.html"))
     text = (tmp_path / "page.html").read_text()
     assert code == 0 and "frame: its pose is missing" in text and "Depth check" in text and "Red: visible in none" not in text
@@ -144,6 +146,15 @@ def test_a_page_tells_what_is_wrong() -> None:
     toy = toy_scene(6)
     text = scene_page(replace(toy, frames=tuple(replace(f, read_depth=lambda f=f: f.read_depth() * np.float32(1.3)) for f in toy.frames), skipped={"frame: pose is not finite": 2}))
     assert "6 frames differ by more than 0.10 m" in text and "Depth is 1.30 times that of the surface" in text and "frame: pose is not finite" in text
+
+
+def test_depth_that_was_made_from_the_surface_confirms_nothing() -> None:
+    """ScanNet++'s DSLR has no depth of its own; whole millimetres, as sensors' files have them, are a measurement."""
+    toy = toy_scene(3)
+    made = replace(toy, frames=tuple(replace(f, read_depth=lambda f=f: render_ids(toy.surface, f.depth, f.camera_to_world)[0]) for f in toy.frames))
+    measured = replace(made, frames=tuple(replace(f, read_depth=lambda f=f: np.rint(f.read_depth() * 1000).astype(np.float32) / 1000) for f in made.frames))
+    assert "made from this surface, and confirm neither poses nor units" in scene_page(made) and "made from this surface" not in scene_page(measured)
+    assert "even where poses are wrong" in scene_page(replace(toy, surface=fuse(toy.frames))) and "even where poses are wrong" not in scene_page(toy)
 
 
 EVIL = "</script><img src=x onerror=alert(1)>"

@@ -10,6 +10,7 @@ import pytest
 from spar_kit.bench import files as f
 from spar_kit.bench.benchmarks import Benchmark
 from spar_kit.bench.items import Item
+from spar_kit.bench.score import score_rows
 
 MULTILINE = 'Where is it?\n\tA. "left", near\r\nB. right; =1+1 <b>x</b>'
 
@@ -85,6 +86,15 @@ def test_samples_of_lmms_eval(tmp_path, old):
     path = lines(tmp_path / "s.jsonl", [lmms(i, s, k, old) for k, (i, s) in enumerate(zip(ITEMS, SAID))])
     found = f.read_file(path)
     assert found.kind == "lmms-eval" and picked(found.rows) == picked(rows_of(ITEMS, SAID)) and found.rows[0]["source"] == "scannet"
+
+
+def test_a_request_that_lmms_eval_lost_is_a_failure_and_not_its_reason_scored(tmp_path):
+    asked = [item(str(k), "2.0") for k in range(3)]
+    said = ["2.0", "[LMMS_EVAL_REQUEST_FAILED after 2 retries] Connection error.", "[LMMS_EVAL_BUDGET_EXCEEDED]"]
+    path = lines(tmp_path / "s.jsonl", [lmms(i, s, k) for k, (i, s) in enumerate(zip(asked, said))])
+    found = f.read_file(path)
+    assert [row["prediction"] for row in found.rows] == ["2.0", None, None] and found.failed == 2
+    assert found.rows[1]["failed"] == said[1] and score_rows(found.rows).metric.tolist() == ["mra", "failed", "failed"]
 
 
 def test_samples_without_their_document_are_joined_by_place_if_the_target_agrees(tmp_path):

@@ -8,16 +8,11 @@ from itertools import product
 import numpy as np
 import pytest
 
-from spar_kit.tasks.content import CONTENT
+from spar_kit.tasks.content import CONTENT, clean_labels
 from spar_kit.tasks.formats import phrase
-from spar_kit.tasks.options import (
-    camera_options,
-    letters,
-    mirrored_options,
-    numeric_options,
-    relation_options,
-    size_options,
-)
+from spar_kit.tasks.number_options import numeric_options
+from spar_kit.tasks.options import camera_options, letters, size_options
+from spar_kit.tasks.relation_options import mirrored_options, relation_options
 from spar_kit.tasks.strings import map_text, metres, movement_text, movement_words, place_words, plane_words, relation_text
 from spar_kit.tasks.task import IMAGES, TASKS, Facts, random_generator
 from spar_kit.tasks.wording import load_words, parse_words, template_fields
@@ -141,6 +136,19 @@ def test_no_template_depends_on_a_singular_label():
             assert not SUBJECT.search(template.replace("{nearer} the {red}", "{nearer}")), (name, template)
             assert not INVERTED.search(template), (name, template)
             assert not re.search(rf"\b[Aa]n? {OBJECT}", template), (name, template)
+            assert not re.search(rf"{OBJECT} that (is|was|has)\b", template), (name, template)      # "the shoes that is"
+
+
+def test_lists_of_objects_read_as_english():
+    """Marked objects carry "the"; bare names stand after a colon; and what is "the second image at [box]" is "in" it."""
+    words = load_words()
+    assert all(": {names}" in template for template in words.tasks["appearance_order"].question)
+    assert all("in {answer}" in template for template in words.tasks["distance_infer_center_oc_mv"].sentence[""])
+    for task in ("spatial_imagination_map_mv", "distance_infer_center_oo_video"):
+        for item in phrase(make_facts(task, 20), "sentence", LABELS, np.random.default_rng(0)):
+            marked = sum(item.question.count(f"object{k})") for k in "A0123456")
+            with_article = sum(item.question.count(f"the {label} (") for label in set(clean_labels(LABELS).values()))
+            assert with_article == marked >= 3, item.question
 
 
 def test_judge_questions_hold_no_relation_word_but_the_claim():
@@ -268,6 +276,15 @@ def test_few_relations_get_options_too():
         assert len(rows) == n and len({tuple(map(tuple, v)) for v in values.tolist()}) >= 1
     rows, *_ = relation_options(np.array([[1, 0, 0], [0, 0, -1]]), np.random.default_rng(0))
     assert len(rows) == 0  # one word alone: every longer option would contain it
+
+
+@pytest.mark.parametrize("make", [relation_options, mirrored_options])
+@pytest.mark.parametrize("relation", [np.zeros((0, 3)), np.array([[0, 1, 1], [0, 0, -1]]), np.array([[1, 0, 0]])])
+def test_no_relation_that_can_be_asked_gives_no_sets(make, relation):
+    rows, values, place = make(relation, np.random.default_rng(0))
+    if make is mirrored_options or not len(relation):
+        assert len(rows) == len(place) == 0 and values.shape == (0, 4, 3)
+    assert len(rows) == len(values) == len(place)
 
 
 def test_size_and_camera_options():

@@ -21,7 +21,7 @@ from spar_kit.scenes.export import write_scannet
 from spar_kit.scenes.frame_tree import frames_of_tree, look_for_tree, read_depth_file, read_encoded_file, read_matrix
 from spar_kit.scenes.ply import read_ply, write_ply
 from spar_kit.scenes.scannet import ScanNet, read_info
-from spar_kit.scenes.scannet_labels import open_archive, read_labels
+from spar_kit.scenes.scannet_labels import list_archive, read_ids, read_labels
 from spar_kit.scenes.scene import Camera, SceneError
 from spar_kit.scenes.toy import toy_scene
 
@@ -131,10 +131,10 @@ def a_zip() -> bytes:
 @given(edits=EDITS, cut=CUT)
 def test_instance_archive(tmp_path, edits, cut):
     camera = Camera.from_fov(8, 6, 60)
-    images = survives(tmp_path / "fuzz.zip", damaged(a_zip(), edits, cut), open_archive)
-    for number in images.members if images else ():
+    images = survives(tmp_path / "fuzz.zip", damaged(a_zip(), edits, cut), list_archive)
+    for place in images.places.values() if images else ():
         try:
-            assert images.read(number, camera, camera).shape == (6, 8)
+            assert read_ids(place, camera, camera).shape == (6, 8)
         except SceneError as error:
             assert "fuzz.zip" in str(error)
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from spar_kit.data.generate import generate
-from spar_kit.runs.drawing import Drawing, Room, as_seen, contact_sheet, draw_room, fan_of
+from spar_kit.runs.drawing import Drawing, Room, as_seen, contact_sheet, draw_room, fan_of, place_texts
 from spar_kit.runs.gallery import WHY, build_gallery, choose_exhibits, inline, write_page
 from spar_kit.scenes.scene import Camera, OrientedBox
 from spar_kit.scenes.sources import open_source
@@ -36,7 +36,7 @@ class Reader(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list) -> None:
         self.tags.append(tag)
-        if tag not in ("meta", "img", "line", "circle", "path", "polygon"):
+        if tag not in ("meta", "img", "wbr", "line", "circle", "path", "polygon"):
             self.open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
@@ -73,17 +73,26 @@ def test_page(data: Path, tmp_path: Path) -> None:
     assert inside.count("data:image/jpeg;base64,") == len(shown) and 'src="pictures' not in inside
 
 
+def metres_said(line: str) -> list[float]:
+    return [float(number) for number in re.findall(r"([\d.]+) m\b", line)]
+
+
 def test_numbers_beside_the_drawing_are_the_answer(data: Path) -> None:
-    exhibits = choose_exhibits(data, ("distance_prediction_oo", "depth_prediction_oc", "view_change_infer"), each=3)
+    exhibits = choose_exhibits(data, ("distance_prediction_oo", "depth_prediction_oc", "view_change_infer", "spatial_imagination_oc"), each=3)
     for x in exhibits["distance_prediction_oo"]:
-        assert f"{x.facts['answer']:.2f} m in space" in WHY[x.task](x)[1][0]
+        assert metres_said(WHY[x.task](x)[1][0])[-1] == pytest.approx(x.facts["answer"], abs=.005)
     for x in exhibits["depth_prediction_oc"]:
-        assert f"depth {x.facts['answer']:.2f} m" in WHY[x.task](x)[1][1]
+        assert metres_said(WHY[x.task](x)[1][1]) == pytest.approx([x.facts["answer"]], abs=.005)
     for x in exhibits["view_change_infer"]:
         yaw, pitch = x.facts["rotation"]
         lines = WHY[x.task](x)[1]
         assert f"{abs(yaw):.1f} degrees to the {'right' if yaw > 0 else 'left'}" in lines[1] and f"pitch: {abs(pitch):.1f} degrees {'up' if pitch > 0 else 'down'}" in lines[1]
-        assert f"{abs(x.facts['translation'][2]):.2f} m {'forward' if x.facts['translation'][2] > 0 else 'backward'}" in lines[0]
+        assert metres_said(lines[0]) == pytest.approx(np.abs(x.facts["translation"]), abs=.005)
+        assert lines[0].endswith("forward" if x.facts["translation"][2] > 0 else "backward")
+    for x in exhibits["spatial_imagination_oc"]:                # up and down are the room's, before the move as after it
+        for line, (right, down, backward) in zip(WHY[x.task](x)[1], (x.facts["offset"], x.facts["before_offset"])):
+            assert metres_said(line)[:3] == pytest.approx(np.abs([right, down, backward]), abs=.005)
+            assert ("below" if down > 0 else "above") in line and ("behind" if backward > 0 else "in front") in line
     assert {tuple(x.record["facts"]["objects"] + x.record["facts"]["frames"]) + (x.record["id"].rsplit("_", 1)[0],) for x in exhibits["distance_prediction_oo"]}.__len__() == 3
 
 
@@ -109,6 +118,18 @@ def test_labels_are_text(data: Path, tmp_path: Path) -> None:
     assert "script" not in reader.tags and "onerror=1>" not in re.sub(r"&lt;.*?&gt;", "", page.read_text()) and evil in "".join(reader.text)
 
 
+def test_few_questions_are_shown_in_other_formats(tmp_path: Path) -> None:
+    """A room has one question of its size: where there are fewer rooms than cards, the same is asked in another format."""
+    for n, form in enumerate(("fill", "select", "sentence")):
+        rows = [{"id": f"{room}_{n}", "type": "room_size", "conversations": [{"from": "human", "value": "?"}, {"from": "gpt", "value": "9"}],
+                 "image": [f"{room}/image_color/0.jpg"], "facts": {"objects": [], "frames": [0]}} for room in ("a", "b")]
+        file = tmp_path / f"spar/toy/qa_jsonl/train/room_size/{form}/{form}_2.jsonl"
+        file.parent.mkdir(parents=True)
+        file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    chosen = choose_exhibits(tmp_path, ("room_size",), each=3)["room_size"]
+    assert [x.format for x in chosen] == ["fill", "select", "sentence"] and len({x.record["id"] for x in chosen}) == 3
+
+
 def test_a_source_without_a_task_says_so(data: Path, tmp_path: Path) -> None:
     page, counts = build_gallery(str(data), tmp_path, tasks="obj_count,camera_motion_infer", each=1)
     assert counts["obj_count"] == 0 and "No scene of this source holds a question of this task." in page.read_text()
@@ -124,8 +145,34 @@ def test_drawing_scales_and_keeps_text_apart() -> None:
     ends = [tuple(map(float, m)) for m in re.findall(r'<line x1="([\d.]+)" y1="([\d.]+)" x2="([\d.]+)" y2="([\d.]+)"', svg)]
     bar = float(re.search(r"M10 \d+h([\d.]+)", svg)[1])
     assert ends[0][2] - ends[0][0] == pytest.approx(4 * bar, abs=.2) and ends[0][1] - ends[1][1] == pytest.approx(3 * bar, abs=.2)      # y goes up
-    heights = [float(m) for m in re.findall(r'y="([\d.]+)" font-size="11.5"[^>]*>label', svg)]
-    assert len(heights) == 3 and min(abs(a - b) for i, a in enumerate(heights) for b in heights[:i]) >= 12 and "a &amp; b" in svg
+    places = [(float(x), float(y)) for x, y in re.findall(r'x="([\d.]+)" y="([\d.]+)" font-size="11.5"[^>]*>label', svg)]
+    assert len(places) == 3 and all(abs(a[1] - b[1]) >= 12 or abs(a[0] - b[0]) >= 6 * len("label 0") for i, a in enumerate(places) for b in places[:i])
+    assert "a &amp; b" in svg
+
+
+def test_texts_keep_off_lines_and_inside() -> None:
+    cross = [np.array([[200.0, 0], [200, 300]]), np.array([[0.0, 150], [400, 150]])]
+    texts = ["kitchen counter", "1.44 m", "camera 1", "bowl"]
+    for place in ([200, 150], [2, 150], [399, 299], [200, 5]):
+        boxes = []
+        for (x, y), text in zip(place_texts([np.array(place, float)] * 4, texts, cross, (400, 300)), texts):
+            half = 3 * len(text)
+            assert half <= x <= 400 - half and 7 <= y <= 293
+            assert abs(x - 200) >= half and abs(y - 150) >= 7, (place, text)
+            assert all(abs(y - b) >= 14 or abs(x - a) >= half + h for a, b, h in boxes)
+            boxes.append((x, y, half))
+
+
+def test_the_bar_fits_what_is_drawn() -> None:
+    """A cup is no metre wide: its bar says so."""
+    small, large = Drawing("cup"), Drawing("hall")
+    small.line([0, 0], [.1, .05])
+    large.line([0, 0], [9, 5])
+    for drawing, said, metres in ((small, "10 cm", .1), (large, "1 m", 1)):
+        svg = drawing.svg(440)
+        x1, y1, x2, y2 = map(float, re.search(r'<line x1="([\d.]+)" y1="([\d.]+)" x2="([\d.]+)" y2="([\d.]+)"', svg).groups())
+        bar, length = float(re.search(r"M10 \d+h([\d.]+)", svg)[1]), np.hypot(.1, .05) if said == "10 cm" else np.hypot(9, 5)
+        assert f">{said}</text>" in svg and bar < 440 and np.hypot(x2 - x1, y2 - y1) / bar == pytest.approx(length / metres, rel=.01)
 
 
 def test_geometry_of_the_drawings() -> None:

@@ -21,7 +21,9 @@ from toys import Toys
 
 from spar_kit.data import generate as module
 from spar_kit.data.export import WriteError, color_image, color_suffix, jpeg, matrix_text
-from spar_kit.data.generate import generate, plan_tasks, read_manifest, run_scenes, without_paths
+from spar_kit.data.generate import generate
+from spar_kit.data.manifest import read_manifest, without_paths
+from spar_kit.data.one_scene import plan_tasks
 from spar_kit.data.records import (
     RecordError,
     from_line,
@@ -33,6 +35,7 @@ from spar_kit.data.records import (
     shards,
     to_line,
 )
+from spar_kit.data.workers import run_scenes
 from spar_kit.scenes.scene import Scene, SceneError
 from spar_kit.scenes.toy import toy_scene
 from spar_kit.tasks.task import TASKS

@@ -97,6 +97,25 @@ def test_lists_are_labelled():
     assert [(m.image, m.label) for m in marks_of(record)] == [(2, "object0"), (0, "object1")]
 
 
+@pytest.mark.parametrize("at", [[500, 500], [985, 500], [15, 500], [500, 990], [995, 5], [5, 995]])
+def test_a_name_hides_no_point(at):
+    """Also at the borders, where it has to stand on the other side of its point."""
+    record = {"type": "distance_infer_center_oo_video", "image": ["a"] * 32, "point_list": [[at]], "point_img_idx": [[3]]}
+    named = draw(record, images(32))[3]
+    alone = draw({"type": "distance_prediction_oc", "image": ["a"], "red_point": [at]}, images(1))[0]
+    assert (colored(named, RED) == colored(alone, RED)).all() and colored(named, (0, 0, 0)).sum() > 200
+
+
+@pytest.mark.parametrize("box", [[400, 400, 460, 450], [400, 0, 460, 50], [940, 500, 1000, 540], [0, 950, 60, 1000]])
+def test_a_name_hides_no_box(box):
+    record = {"type": "spatial_imagination_map_mv", "image": ["a"] * 3, "bbox_list": [[box]], "bbox_img_idx": [[2]]}
+    named = np.asarray(draw(record, images(3))[2])
+    x1, y1, x2, y2 = np.array(box) * ([.64, .48] * 2)
+    assert (named[int(y1) + 4:int(y2) - 4, int(x1) + 4:int(x2) - 4] == 90).all() and (named == 0).all(-1).sum() > 200
+    whole = draw({**record, "bbox_list": [[[0, 0, 1000, 1000]]]}, images(3))[2]        # no room outside: in its corner
+    assert colored(whole, (0, 0, 0))[:60, :120].sum() > 200
+
+
 def test_released_pixels_are_those_of_the_description():
     """Radius 20 at the truncated point; a frame 20 wide whose outer edge is the truncated corner moved by 17.5, at any size."""
     for size in ((1296, 968), (640, 480)):

@@ -78,6 +78,14 @@ def test_the_exported_scorer_is_the_strict_one_without_the_kit(task):
     assert mean == pytest.approx(table.groupby("task").score.mean().mean())
 
 
+def test_the_exported_scorer_leaves_out_what_a_server_did_not_answer(task):
+    utils, doc = load_utils(task), pq.read_table(task / "data/test.parquet").to_pylist()[0]
+    found = utils["process_results"](doc, ["[LMMS_EVAL_REQUEST_FAILED after 2 retries] Connection error."])
+    assert found.keys() == {"spar_score"} and "score" not in found["spar_score"]
+    right = utils["process_results"](doc, [doc["answer"]])
+    assert utils["mean_of_tasks"]([found["spar_score"], right["spar_score"]]) == 1
+
+
 def test_the_task_folder_moves_and_says_what_it_measures(task):
     text = (task / f"{task.name}.yaml").read_text()
     config = yaml.safe_load(text.replace("!function ", ""))
@@ -146,14 +154,14 @@ def test_what_lmms_eval_logs_comes_back_as_the_same_rows(task, tmp_path):
     written_by_lmms_eval(tmp_path / "m", task.name, docs, SAID, "20261122_210000", utils)
     numbers = {"alias": "x", "spar_score,none": 0.5, "spar_score_stderr,none": "N/A", "depth_prediction_oc,none": 0.4, "depth_prediction_oc_stderr,none": 0.1,
                "depth_prediction_oc_stderr_clt,none": 0.2}
-    (tmp_path / "m/20261122_210000_results.json").write_text(json.dumps({"results": {task.name: numbers, "cv_bench": {"acc,none": 0.6}}}))
+    (tmp_path / "m/20261122_210000_results.json").write_text(json.dumps({"results": {task.name: numbers, "cv_bench": {"acc,none": 0.6, "empty,none": float("nan")}}}))
     (tmp_path / "m/20261122_210000_samples_cv_bench.jsonl").write_text(json.dumps({"doc_id": 0, "target": "(A)", "filtered_resps": "(A)", "acc": {"task": "Count", "answer": "A"}}) + "\n")
     logs = le.read_logs(tmp_path, BENCH)
     want = [{"id": i.id, "task": i.task, "format": i.format, "source": i.source, "scene": i.scene, "question": i.question, "answer": i.answer, "prediction": s}
             for i, s in zip(ITEMS, SAID)]
     assert logs.rows == {task.name: want} and le.read_logs(tmp_path).rows == {task.name: want}
-    assert logs.results.values.tolist()[1] == [task.name, "depth_prediction_oc", 0.4, 0.1] and logs.results.task.tolist() == [task.name, task.name, "cv_bench"]
-    assert np.isnan(logs.results.stderr[0])
+    assert logs.results.values.tolist()[1] == [task.name, "depth_prediction_oc", 0.4, 0.1] and logs.results.task.tolist() == [task.name, task.name, "cv_bench", "cv_bench"]
+    assert np.isnan(logs.results.stderr[0]) and np.isnan(logs.results.value[3])
     path, = le.write_rows(logs, tmp_path / "out")
     assert [orjson.loads(line) for line in path.read_bytes().splitlines()] == want
 
@@ -174,6 +182,8 @@ def test_the_command():
     command = le.build_command("Qwen/Qwen2.5-VL-7B-Instruct", "vsibench, cv_bench", "out", limit=5, arguments="attn_implementation=sdpa", python="py")
     assert command == ["py", "-m", "lmms_eval", "--model", "qwen2_5_vl", "--model_args", "pretrained=Qwen/Qwen2.5-VL-7B-Instruct,attn_implementation=sdpa", "--tasks", "vsibench,cv_bench",
                        "--batch_size", "1", "--log_samples", "--output_path", "out", "--limit", "5"]
+    for kind, name in (("vllm", "model=m"), ("openai", "model=m"), ("internvl_hf", "pretrained=m")):
+        assert le.build_command("m", "vsibench", "out", kind=kind)[6] == name
     for model, tasks in (("m", "--help"), ("m", "a;rm -rf /"), ("m", ""), ("a,b=c", "vsibench"), ("a b", "vsibench"), ("", "vsibench")):
         with pytest.raises(ValueError, match="lmms-eval"):
             le.build_command(model, tasks, "out")
@@ -234,7 +244,45 @@ def test_mistakes_are_one_line(tool, tmp_path, capfd, words, says):
 def test_without_lmms_eval_it_says_what_to_type(tmp_path, monkeypatch):
     monkeypatch.delenv("PYTHONPATH", raising=False)
     with pytest.raises(ValueError, match="pip install lmms_eval"):
-        le.run_command([sys.executable, "-m", "lmms_eval"])
+        le.evaluate_elsewhere("org/model", "vsibench", tmp_path)
+
+
+def test_a_model_behind_a_server_is_asked_there_and_its_key_is_in_no_command(tool, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret-0123")
+    with pytest.raises(SystemExit) as leaving:
+        main(["evaluate", "served", "--lmms-eval", "vsibench", "--api", "http://127.0.0.1:9/v1", "--set", "arguments=num_concurrent=2", "--out", str(tmp_path / "run"), "--dry-run"])
+    printed = capsys.readouterr().out
+    assert leaving.value.code == 0 and "--model openai --model_args model=served,base_url=http://127.0.0.1:9/v1,num_concurrent=2 --tasks vsibench" in printed
+    assert "sk-secret" not in printed
+    said = []
+    le.evaluate_elsewhere("gpt-x", "vsibench", tmp_path / "run", url="openai", dry_run=True, say=said.append)
+    assert "--model_args model=gpt-x --tasks" in said[0]
+    for options, says in (({"adapter": tmp_path}, "leave --adapter out"), ({"url": "http://x/v1,y=1"}, "is no address")):
+        with pytest.raises(ValueError, match=says):
+            le.evaluate_elsewhere("m", "vsibench", tmp_path, **{"url": "http://x/v1", **options}, dry_run=True)
+
+
+def test_a_class_that_cannot_run_is_refused_before_the_model_is_loaded(tool, tmp_path):
+    general = tmp_path / "bin/lmms_eval/models/chat/huggingface.py"
+    general.parent.mkdir(parents=True)
+    general.write_text('            kwargs = {"images": images, "videos": videos, "audios": audios}\n')
+    with pytest.raises(ValueError, match="cannot run with transformers 5.*--api URL"):
+        le.evaluate_elsewhere("org/model", "sparbench_tiny", tmp_path / "run")
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    (adapter / "adapter_config.json").write_text('{"base_model_name_or_path": "somewhere/base"}')
+    (adapter / "spar_kit.json").write_text('{"base": "../base"}')
+    with pytest.raises(ValueError, match="cannot run with transformers 5"):
+        le.evaluate_elsewhere(str(adapter), "sparbench_tiny", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base/config.json").write_text('{"model_type": "qwen2_5_vl"}')           # an adapter is run by its base's class
+    said = []
+    le.evaluate_elsewhere(str(adapter), "sparbench_tiny", tmp_path / "run", dry_run=True, say=said.append)
+    assert f"--model qwen2_5_vl --model_args pretrained={tmp_path}/run/merged " in said[0]
+    assert le.evaluate_elsewhere("Qwen/Qwen2.5-VL-7B-Instruct", "sparbench_tiny", tmp_path / "run").rows          # has a class of its own
+    general.write_text("fixed")
+    assert le.evaluate_elsewhere("org/model", "sparbench_tiny", tmp_path / "again").rows
 
 
 def test_an_adapter_is_merged_once_and_only_with_its_own_base(tmp_path, monkeypatch):

@@ -36,7 +36,10 @@ from spar_kit.bench.plots_errors import (
 from spar_kit.bench.published import benchmark_tasks, ranking
 from spar_kit.bench.score import score_rows
 from spar_kit.bench.statistics import intervals, overall_intervals, paired
-from spar_kit.runs.score_page import cards, compare_files, headline, load_runs, page, parts, run_titles, table
+from spar_kit.runs.score_page import compare_files, parts
+from spar_kit.runs.score_parts import _verdict, cards
+from spar_kit.runs.scored_runs import CONSTANT, headline, load_runs, run_titles
+from spar_kit.runs.single_page import page, table
 
 EVIL = ["<script>document.title='owned'</script>", "</script><img src=x onerror=\"document.title='owned'\">", "<svg/onload=document.title='owned'>", "\x00\x1b[31mred\u202e\ud83d", "9" * 100_000, "",
         "<!-- <b>", '{"answer": "B"}', "<think>" + "A or B. " * 3000 + "</think>", "答案不知道", "'\"><a href=javascript:alert(1)>x</a>", "{{ 7 * 7 }}${7*7}"]
@@ -183,12 +186,53 @@ def test_the_same_files_give_the_same_numbers(tmp_path):
     assert headline(runs[0]) == headline(runs[1]) and "b against a: " in headline(runs[0]) and runs[0].main == "a" and runs[0].reference == "a"
 
 
+def test_every_comparison_shows_the_lead_over_not_looking():
+    """Without a blind run the best letter of each task stands in for one; what a run leads it by is in the first table and in the first lines."""
+    rows = [dict(id=f"r{k // 5}_{k}", task="position_matching", answer="AABC"[k % 4], prediction="AABC"[k % 4] if k % 10 else "D") for k in range(200)]
+    runs = load_runs({"a": rows, "b": [{**row, "prediction": "C"} for row in rows]})
+    assert list(runs.blind) == [CONSTANT] and set(runs.scores[CONSTANT].prediction) == {"A"} and runs.main == "a"
+    assert runs.leads["a"].difference["all"] == pytest.approx(.9 - .5) and runs.leads["b"].difference["all"] == pytest.approx(.25 - .5)
+    made = parts(runs)
+    assert "+40.0 (" in made["Overall"][0].html and "−25.0 (" in made["Overall"][0].html and "not looking" not in headline(runs) and "without looking: +40.0" in headline(runs)
+    mine = load_runs({"a": rows, "blind: images none": [{**row, "prediction": "B"} for row in rows]})
+    assert list(mine.blind) == ["blind: images none"] and "--images all" not in parts(mine)["Without looking"][0].html
+
+
+def test_one_comparison_has_the_colour_of_its_run():
+    runs = load_runs({name: rows_of(skill, seed, 20, FOUR) for name, skill, seed in (("a", .4, 0), ("b", .7, 1))})
+    made = parts(runs)
+    for heading in ("Compared", "Without looking"):
+        shown = next(piece for piece in made[heading] if not hasattr(piece, "html"))
+        assert shown.data[0].marker.line.color == COLORS[1] and shown.data[0].marker.symbol == "square" and not shown.layout.showlegend
+
+
+def test_a_verdict_of_one_row_among_many_is_doubted():
+    assert [_verdict(*row) for row in ((.01, .2, .04), (.01, .2, .2), (-.2, -.01, .3), (-.2, -.01, .001), (-.1, .1, .001), (0, .1, .9))] == [
+        "better", "perhaps better", "perhaps worse", "worse", "cannot tell", "cannot tell"]
+
+
+def test_an_official_page_says_what_official_means():
+    made = parts(load_runs({"a": rows_of(.6, 0, 10)}, "official"))
+    assert "leaves <i>view_change_infer</i> out" in made["Overall"][1].html and "its own matter" in made["Overall"][3].html
+    assert "leaves <i>view_change_infer</i> out" in made["Three scorers"][1].html, "also where official is one of three"
+
+
+def test_nothing_scored_is_said(tmp_path):
+    """All failed, or only free sentences: a page that says so."""
+    failed = [dict(id=f"r_{k}", task="position_matching", answer="A", prediction=None, failed="time out") for k in range(5)]
+    free = [dict(id=f"r_{k}", task="position_matching", format="sentence", answer="It stands by the door.", prediction="x") for k in range(5)]
+    for rows in (failed, free):
+        runs = load_runs({"a": rows})
+        assert "no rule for any of these questions, or all of them failed" in headline(runs) and "Overall" in parts(runs)
+
+
 def test_answers_of_other_kinds_do_without_the_parts_that_know_nothing():
     rows = [dict(id=f"r{k // 5}_{k}", task="obj_spatial_relation_oo", format="judge", answer="Yes", prediction="yes" if k % 3 else "no") for k in range(40)]
     rows += [dict(id="f", task="position_matching", answer="A", prediction=None, failed="time out")]
     made = parts(load_runs({"judge": rows}))
-    assert not {"Compared", "Without looking", "Among the published"} & set(made)
-    assert "0 / 1" in made["Overall"][0].html, "failed rows are counted"
+    assert not {"Compared", "Among the published"} & set(made)
+    assert "Without looking" in made and "constant" in made["Without looking"][0].html and "--images all" in made["Without looking"][0].html
+    assert re.findall(r">([\d,]+)</td>", made["Overall"][2].html)[:4] == ["41", "1", "40", "0"], "asked, failed, scored, not read"
     with pytest.raises(ValueError, match="a run that sees"):
         load_runs({"blind": rows})
 
@@ -233,7 +277,7 @@ def hostile(tmp_path_factory):
 def test_hostile_answers_are_text(hostile):
     body = re.sub(r"<script>.*?</script>", "", hostile.read_text(), count=1, flags=re.S)       # plotly.js itself
     data = re.findall(r'<script type="application/json">(.*?)</script>', body, re.S)
-    assert all(json.loads(figure) for figure in data) and len(data) == 6
+    assert all(json.loads(figure) for figure in data) and len(data) == 7
     rest = re.sub(r'<script type="application/json">.*?</script>', "", body, flags=re.S)
     assert "<script>document" not in rest and not re.search(r"<(img|svg|a)[^>]*(onerror|onload|javascript:)", rest)
     assert "&lt;script&gt;document.title" in rest and "⟨1B⟩" in rest and "(100,000 characters)" in rest
@@ -257,7 +301,7 @@ def test_hostile_answers_in_a_browser(hostile):
         tab.wait_for_selector(".plot .main-svg", timeout=60_000)
         tab.wait_for_timeout(300)
         assert complaints == [] and asked == [] and tab.title() == "2 runs compared"
-        assert tab.locator(".js-plotly-plot").count() == tab.locator(".plot").count() == 6
+        assert tab.locator(".js-plotly-plot").count() == tab.locator(".plot").count() == 7
         assert tab.evaluate("document.documentElement.scrollWidth") <= 1200, "nothing sticks out"
         assert tab.locator("text=<b>bold").count() > 0 and tab.locator("main b:text-is('bold')").count() == 0
         window.close()

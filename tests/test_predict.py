@@ -1,5 +1,6 @@
 """A local model's predictions: which questions, lines on disk, resuming at the item, failures, blind views, what a model is loaded with."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from spar_kit.bench.answers import Answers
 from spar_kit.bench.benchmarks import open_benchmark
 from spar_kit.bench.items import GREY, LETTER_PROMPT, NUMBER_PROMPT, Item
 from spar_kit.bench.score import score_file
+from spar_kit.runs.cli import main
 from spar_kit.train.models import SmallVLM, build_model, build_processor, linear_counts, load_model, save_model, train_tokenizer
 
 OPTIONS = dict(batch=4, max_new_tokens=4, progress=False)
@@ -164,8 +166,6 @@ def test_all_views_load_the_model_once(home, tmp_path, monkeypatch):
 
 
 def test_the_command_line_asks_a_benchmark_all_ways_and_goes_on_for_nothing(home, tmp_path, capsys, monkeypatch):
-    from spar_kit.runs.cli import main
-
     def spar(*words):
         with pytest.raises(SystemExit) as leaving:
             main(["evaluate", str(home / "model"), "--out", str(tmp_path), "--batch", "4", *words])
@@ -250,6 +250,18 @@ def test_a_broken_image_fails_its_item_alone(home, tmp_path):
     said = {row["id"]: row for row in read(p.predict(home / "model", f"parquet:{tmp_path}/b.parquet", tmp_path / "o.jsonl", **OPTIONS))}
     assert [key for key, row in said.items() if row.get("failed")] == ["1"]
     assert "b.parquet: row 1: image[0]: not a readable image" in said["1"]["failed"] and isinstance(said["0"]["prediction"], str)
+
+
+@pytest.mark.parametrize("missing, words, says", [
+    ("torch", [], 'this needs torch; type: pip install "spar_kit[train]"'),
+    ("openai", ["--api", "http://127.0.0.1:9/v1"], 'asking a server needs the openai client; type: pip install "spar_kit[serve]"')])
+def test_a_missing_package_is_one_line_that_says_what_to_type(home, tmp_path, capfd, monkeypatch, missing, words, says):
+    for name in [name for name in sys.modules if name.startswith(("spar_kit.bench.predict", "spar_kit.train"))]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, missing, None)                # what an import meets where the package is not installed
+    with pytest.raises(SystemExit) as leaving:
+        main(["evaluate", str(home / "model"), "--benchmark", f"parquet:{home}/bench.parquet", "--out", str(tmp_path), *words])
+    assert leaving.value.code == 2 and capfd.readouterr().err == f"spar: {says}\n"
 
 
 # ---- how it is loaded

@@ -81,3 +81,24 @@ def test_swapped_colours_of_nameless_questions_are_caught(tmp_path: Path) -> Non
     report = verify(tmp_path)
     assert all(swapped.values())
     assert {name: report.tasks[name].mismatched for name in NAMELESS} == swapped == {name: report.tasks[name].checked for name in NAMELESS}
+
+
+def test_a_wording_without_a_cue_is_not_checkable(tmp_path: Path) -> None:
+    """The answer agrees, but whose it is, nobody can tell; where the answer is wrong as well, that comes first."""
+    generate(Synthetic(count=1, frames=36), tmp_path, tasks="obj_spatial_relation_oo", per_task=8, width=160, progress=False)
+    wrong = 0
+    for path, _, form, _ in shards(tmp_path):
+        records = [orjson.loads(line) for line in path.read_bytes().splitlines()]
+        for n, record in enumerate(records):
+            if form != "judge":
+                turn = record["conversations"][0]
+                stem, _, options = turn["value"].partition("\nA. ")
+                names = [f"the object ({colour} bbox)" for colour in ("red", "blue")]
+                turn["value"] = f"{' and '.join(names)}: what does an observer see?" + (f"\nA. {options}" if options else "")
+            if form == "sentence" and n == 0:
+                record["conversations"][1]["value"] = "No."
+                wrong += 1
+        path.write_bytes(b"".join(orjson.dumps(record) + b"\n" for record in records))
+    report = verify(tmp_path).tasks["obj_spatial_relation_oo"]
+    assert report.mismatched == wrong == 1 and report.not_checkable.total() > 5
+    assert set(report.not_checkable) == {"the question's wording is not known: which object is the reference?"}

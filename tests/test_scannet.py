@@ -14,15 +14,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from toys import complaint
 
+from spar_kit.data.generate import generate
 from spar_kit.scenes.export import write_scannet
 from spar_kit.scenes.frames import FrameChoice, choose_frames, sharpness
 from spar_kit.scenes.ply import read_ply, write_ply
 from spar_kit.scenes.rasterize import render_ids
-from spar_kit.scenes.scannet import ScanNet, split_by_name
-from spar_kit.scenes.scene import Camera, SceneError
+from spar_kit.scenes.scannet import ScanNet
+from spar_kit.scenes.scene import Camera
 from spar_kit.scenes.sens import IMU, SensFrame, open_sens, write_sens
+from spar_kit.scenes.splits import split_by_name
 from spar_kit.scenes.toy import toy_scene, toy_solids
+from spar_kit.tasks.task import TASKS
+from spar_kit.tasks.verify import verify
 
 HOUSE = Path(__file__).parents[2] / "shared" / "data" / "small_house"
 SCAN = "toy0000_00"
@@ -30,14 +35,6 @@ TURN = np.radians(35)
 ALIGNMENT = np.array(
     [[np.cos(TURN), -np.sin(TURN), 0, 1.5], [np.sin(TURN), np.cos(TURN), 0, -2], [0, 0, 1, -0.3], [0, 0, 0, 1]]
 )
-
-
-def complaint(call, *args) -> str:
-    with pytest.raises(SceneError) as caught:
-        call(*args)
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
 
 
 # ---------------------------------------------------------------------------------------------- .sens, written by hand
@@ -200,7 +197,7 @@ def test_sens_field_faults_are_named(tmp_path, field, data, words):
 
 
 @pytest.mark.parametrize(
-    "color, words", [(b"", "png"), (b"not an image", "not a png image"), (dict(by_hand())["color 0"][:50], "frame 0 colour")]
+    "color, words", [(b"", "not a PNG"), (b"not an image", "not a PNG image"), (dict(by_hand())["color 0"][:50], "frame 0 colour")]
 )
 def test_sens_damaged_colour_is_named(tmp_path, color, words):
     assert words in complaint(read_all, put(tmp_path / "bad.sens", by_hand(color=color)))
@@ -218,7 +215,7 @@ def test_sens_image_of_another_size_or_kind_is_refused_before_decoding(tmp_path)
     assert "8x6" in complaint(open_sens(path).read_encoded, 0)
     out = io.BytesIO()
     Image.new("RGB", (8, 6)).save(out, "JPEG")
-    assert "not a png image" in complaint(open_sens(put(path, by_hand(color=out.getvalue()))).read_color, 0)
+    assert "not a PNG image" in complaint(open_sens(put(path, by_hand(color=out.getvalue()))).read_color, 0)
 
 
 def test_sens_depth_faults_are_named_and_a_zlib_bomb_stays_small(tmp_path):
@@ -822,6 +819,8 @@ def test_export_refuses_what_the_format_cannot_hold(tmp_path, toy):
         write_scannet(toy.with_frames([toy.frames[0], other]), tmp_path)
     with pytest.raises(ValueError, match="without frames"):
         write_scannet(toy.with_frames([]), tmp_path)
+    with pytest.raises(ValueError, match="train or val"):
+        write_scannet(toy, tmp_path, split="test")
     with pytest.raises(ValueError, match="folder name"):
         write_scannet(replace(toy, name="../x"), tmp_path)
     assert list(tmp_path.rglob("*.sens")) == []
@@ -895,3 +894,12 @@ def test_small_house_depth_and_colour_lie_on_the_mesh(house, name):
             return np.corrcoef(image[seen], expected[seen])[0, 1]
 
         assert match(picture) > max(match(picture[:, ::-1]), match(picture[::-1]), match(picture[::-1, ::-1]), 0.3), frame.index
+
+
+def test_small_house_answers_every_task(house, tmp_path):
+    for split in ("train", "val"):
+        made = generate(house, tmp_path, split=split, tasks=list(TASKS), per_task=1, frames_per_scene=32, width=120, leakage="allow", progress=False)
+        assert not made.failed
+    report = verify(tmp_path)
+    assert report.mismatched == 0 and report.problems == [] and report.checked > 200
+    assert {name for name, task in report.tasks.items() if task.checked} == set(TASKS)

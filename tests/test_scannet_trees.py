@@ -19,13 +19,15 @@ from exporters.scannet_trees import (
     write_text,
 )
 from PIL import Image
-from toys import Toys, busy_room
+from toys import Toys, busy_room, complaint
 
-from spar_kit.data.generate import Plan, build_lines, generate
+from spar_kit.data.generate import generate
+from spar_kit.data.one_scene import Plan, build_lines
 from spar_kit.data.records import from_line, load_images, read_records
+from spar_kit.runs.scene_page import scene_page
 from spar_kit.scenes.frames import FrameChoice
 from spar_kit.scenes.scannet import ScanNet, find_frames
-from spar_kit.scenes.scannet_labels import open_archive
+from spar_kit.scenes.scannet_labels import list_archive
 from spar_kit.scenes.scene import Scene, SceneError
 from spar_kit.scenes.sens import open_sens
 from spar_kit.scenes.toy import Solid, cast
@@ -181,13 +183,6 @@ def test_no_broken_convention_passes(datasets, room):
 def small() -> Known:
     scene = busy_room(NAME)
     return known(scene.with_frames(scene.frames[::8]))           # frames 0, 8, 16, 24, 32
-
-
-def complaint(call, *args) -> str:
-    with pytest.raises(SceneError) as caught:
-        call(*args)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 def test_a_stream_with_extrinsics_says_that_they_are_not_applied(tmp_path, small):
@@ -448,10 +443,13 @@ def test_odd_names_numbers_and_links(tree, tmp_path):
     assert f"{NAME}.txt" in complaint(ScanNet(root).load, NAME)
 
 
-def test_zero_depth_is_read_as_no_value(tree):
-    root, home, path = tree("posed_images")
-    Image.fromarray(np.zeros((120, 160), np.uint16)).save(path("depth", 8))
-    assert not ScanNet(root).load(NAME).frames[1].read_depth().any()
+def test_frames_without_any_depth_are_used_and_shown_as_such(tmp_path, small):
+    """Zero is "no value", in a file and in a stream: nothing is invented there, and the page says what is missing."""
+    blind = replace(small, frames=tuple(replace(f, read_depth=partial(still, np.zeros((120, 160), np.float32))) for f in small.frames))
+    for form in ("posed_images", "stream"):
+        scene = ScanNet(write_room(tmp_path / form, blind, form)).load(NAME)
+        assert len(scene.frames) == 5 and not any(f.read_depth().any() for f in scene.frames)
+        assert "No frame has a depth image that shows the surface." in scene_page(scene, frames=2)
 
 
 # ---------------------------------------------------------------------------------------------- instance archives
@@ -489,7 +487,7 @@ def test_archives_that_bite(tmp_path, small):
     frames = {f.index: f for f in scene.frames}
     assert frames[0].read_instances is None and frames[8].read_instances is None
     assert "instance-filt/16.png: not a PNG" in complaint(frames[16].read_instances) and "9000x9000" in complaint(frames[24].read_instances)
-    assert "twice" not in open_archive(archive).members.values() and open_archive(archive).members[32] == "instance-filt/032.png"
+    assert list_archive(archive).places[32].member == "instance-filt/032.png"
     liar = bytearray(archive.read_bytes())                                          # a member that is longer than it says
     at = liar.rfind(b"instance-filt/24.png") - 46 + 24
     liar[at:at + 4] = (100).to_bytes(4, "little")

@@ -31,7 +31,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from scipy.spatial.transform import Rotation
-from toys import box_scene, busy_room
+from toys import box_scene, busy_room, complaint
 
 from spar_kit.data.generate import generate
 from spar_kit.data.usable import faults
@@ -43,6 +43,7 @@ from spar_kit.scenes.scannetpp import ScanNetPP
 from spar_kit.scenes.scannetpp_objects import read_surface
 from spar_kit.scenes.scene import Scene, SceneError, look_at
 from spar_kit.scenes.sources import open_source
+from spar_kit.scenes.summary import summarise
 from spar_kit.scenes.toy import cast, toy_solids
 from spar_kit.scenes.video import open_video
 from spar_kit.scenes.visibility import Visibility, see
@@ -52,14 +53,6 @@ from spar_kit.tasks.task import TASKS, random_generator
 from spar_kit.tasks.verify import verify
 
 FUZZ = settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-
-
-def complaint(call: Callable, *args: object) -> str:
-    with pytest.raises(SceneError) as caught:
-        call(*args)
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
 
 
 def tilted(count: int = 6) -> dict[int, np.ndarray]:
@@ -136,7 +129,7 @@ def test_the_room_comes_back(written, shape):
     scene = source.load(SCENE)
     made = truth(scene, poses)
     assert scene.source == "scannetpp" and [f.index for f in scene.frames] == list(poses)
-    assert scene.skipped == {"expected: objects labelled remove": 1, "expected: objects labelled split": 1} and faults(scene.skipped) == {}
+    assert scene.skipped == {"expected: object labelled remove": 1, "expected: object labelled split": 1} and faults(scene.skipped) == {}
     for a, b in zip(scene.instances, made.instances, strict=True):
         assert (a.id, a.label) == (b.id, b.label)
         assert np.abs(a.box.center - b.box.center).max() < 1e-3 and np.abs(a.box.size - b.box.size).max() < 1e-3
@@ -238,11 +231,11 @@ def test_bad_and_lost_frames_are_counted(tmp_path):
     write_iphone(export, tmp_path, color="rgb", posed_by="arkit")
     scene = ScanNetPP(tmp_path).load(SCENE)
     assert [f.index for f in scene.frames] == [1, 5, 9, 11]
-    assert scene.skipped["expected: frames that their owner marks as bad"] == 1 and scene.skipped["frame: pose is not finite"] == 1
+    assert scene.skipped["expected: frame that its owner marks as bad"] == 1 and scene.skipped["frame: pose is not finite"] == 1
     scene = ScanNetPP(tmp_path, "iphone").load(SCENE)                   # ARKit's file marks nothing as bad
     assert [f.index for f in scene.frames] == [1, 3, 5, 9, 11] and scene.skipped["frame: pose is not finite"] == 1
     change(export.folder(tmp_path) / "dslr" / "nerfstudio" / "transforms_undistorted.json", lambda t: [f.update(is_bad=True) for f in t["frames"] + t["test_frames"]])
-    assert "no usable frame; 6 x expected: frames that their owner marks as bad" in complaint(ScanNetPP(tmp_path).load, SCENE)
+    assert "no usable frame; 6 x frame that its owner marks as bad" in complaint(ScanNetPP(tmp_path).load, SCENE)
 
 
 def test_anonymised_pixels_have_no_depth(tmp_path):
@@ -369,7 +362,9 @@ def test_a_list_of_scenes_reads_poses_only(tmp_path):
         path.write_bytes(b"")
     told = ScanNetPP(tmp_path).summary(SCENE)
     assert (told.frames, told.valid, told.instances, told.error) == (3, 1, None, "")
-    assert told.warnings == ("1 x expected: frames that their owner marks as bad", "1 x frame: pose is not finite")
+    assert told.warnings == ("1 x frame that its owner marks as bad", "1 x frame: pose is not finite")
+    write_scans(export, tmp_path)
+    assert [getattr(summarise(ScanNetPP(tmp_path), SCENE, full=True), key) for key in ("frames", "valid")] == [told.frames, told.valid]      # loaded whole: the same counts
     told = ScanNetPP(tmp_path, "iphone").summary(SCENE)
     assert (told.frames, told.valid, told.warnings) == (3, 2, ("1 x frame: pose is not finite",))
     (folder / "scans" / "segments.json").unlink()
@@ -505,7 +500,7 @@ def change(path: Path, edit: Callable) -> None:
     (lambda a: a["segGroups"][0].pop("segments"), "segGroups[0].segments"),
     (lambda a: a["segGroups"][0].update(segments=[1.5]), "segGroups[0].segments"),
     (lambda a: a["segGroups"][0].update(segments=[[1]]), "segGroups[0].segments"),
-    (lambda a: [g.update(segments=[10**6]) for g in a["segGroups"]], "1 x expected: objects labelled split; "
+    (lambda a: [g.update(segments=[10**6]) for g in a["segGroups"]], "1 x object labelled split; "
      "8 x object: none of its segments is in the mesh; 8 x segment: not in the mesh"),
 ])
 def test_annotation_faults_are_named(damaged, edit, words):
@@ -519,7 +514,7 @@ def test_annotation_faults_are_named(damaged, edit, words):
     (lambda g: g[1].update(objectId=0), "object: its number is not 1 to 65535", 2),
     (lambda g: g[1].update(objectId=10**12), "object: its number is not 1 to 65535", 2),
     (lambda g: g[1].update(label=" "), "object: has no label", 2),
-    (lambda g: g[1].update(label="Reflection"), "expected: objects labelled reflection", 2),
+    (lambda g: g[1].update(label="Reflection"), "expected: object labelled reflection", 2),
     (lambda g: g[1].update(segments=[]), "object: has no segments", 2),
     (lambda g: g[1].update(segments=[3]), "object: none of its segments is in the mesh", 2),
     (lambda g: g[1].update(segments=g[0]["segments"]), "object: others have all of its vertices", 2),
@@ -573,13 +568,13 @@ def test_transforms_faults_are_named(damaged, edit, words):
 @pytest.mark.parametrize("edit, reason", [
     (lambda f: f[1].update(transform_matrix=[[1e30] * 4] * 4), "frame: pose is not rigid"),
     (lambda f: f[1].update(transform_matrix=[[None] * 4] * 4), "frame: pose is not finite"),
-    (lambda f: f[1]["transform_matrix"][0].__setitem__(3, 1e7), "frame: its camera is kilometres away"),
+    (lambda f: f[1]["transform_matrix"][0].__setitem__(3, 1e7), "frame: pose is absurd"),
     (lambda f: f[1]["transform_matrix"][3].__setitem__(3, 2), "frame: pose is not rigid"),
     (lambda f: f[1].update(file_path="DSC00001.JPG"), "frame: its number is taken"),
     (lambda f: f[1].update(file_path="DSC.JPG"), "frame: its name has no number"),
     (lambda f: f[1].update(file_path="DSC99999.JPG"), "frame: its image is missing"),
     (lambda f: f[1].update(file_path="../../../../../../etc/passwd00003x"), None),
-    (lambda f: f[1].update(is_bad=True), "expected: frames that their owner marks as bad"),
+    (lambda f: f[1].update(is_bad=True), "expected: frame that its owner marks as bad"),
 ])
 def test_frames_at_fault_are_counted(damaged, edit, reason):
     change(damaged / "dslr" / "nerfstudio" / "transforms_undistorted.json", lambda t: edit(t["frames"]))
@@ -625,7 +620,8 @@ def test_a_line_without_an_end_stays_bounded(tmp_path):
 
 def test_arkit_faults_are_named(damaged):
     shutil.rmtree(damaged / "iphone" / "colmap")
-    path = damaged / "iphone" / "pose_intrinsic_imu.json"
+    path, folder = damaged / "iphone" / "pose_intrinsic_imu.json", damaged / "iphone" / "rgb"
+    folder.mkdir()
     whole = path.read_bytes()
     for edit, words in ((lambda p: p.update(frame_000001=3), "frame_000001: expected an object"), (lambda p: p["frame_000003"].update(aligned_pose=[1]), "frame_000003.aligned_pose"),
                         (lambda p: p["frame_000003"].update(intrinsic=None), "frame_000003.intrinsic"), (lambda p: p["frame_000003"]["intrinsic"][0].__setitem__(0, -1), "absurd")):
@@ -634,7 +630,12 @@ def test_arkit_faults_are_named(damaged):
         assert words in message and "pose_intrinsic_imu.json" in message
         path.write_bytes(whole)
     change(path, lambda p: p["frame_000001"].pop("aligned_pose"))
-    assert load(damaged, "iphone").skipped == {"expected: anonymised vertices": 3, "expected: objects labelled remove": 1, "expected: objects labelled split": 1,
+    (damaged / "iphone" / "rgb.mkv").unlink()
+    for i in range(6):                                                    # the size of the camera is that of the images: the first that is a file
+        Image.new("RGB", (160, 120)).save(folder / f"frame_{i:06d}.jpg")
+    (folder / "frame_000000.jpg").unlink()
+    os.mkfifo(folder / "frame_000000.jpg")
+    assert load(damaged, "iphone").skipped == {"expected: anonymised vertices": 3, "expected: object labelled remove": 1, "expected: object labelled split": 1,
                                                "frame: has no aligned_pose": 1}
 
 
@@ -769,6 +770,50 @@ def test_wrong_images_are_refused_before_they_are_decoded(damaged):
     scene = load(damaged, "iphone")
     assert scene.skipped["frame: its depth is missing"] == 1 and scene.frames[0].read_depth().max() == 0
     assert "100x100 where 256x192" in complaint(scene.frames[1].read_depth)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:400])
+
+
+@pytest.mark.parametrize("stream, damage, reason, names", [
+    ("dslr", lambda scene: cut(scene / "dslr/resized_undistorted_images/DSC00003.JPG"), "frame: its image cannot be read", "DSC00003.JPG"),
+    ("dslr", lambda scene: (scene / "dslr/resized_undistorted_images/DSC00003.JPG").unlink(), "frame: its image is missing", ""),
+    ("iphone", lambda scene: shutil.rmtree(scene / "iphone/colmap") or change(scene / "iphone/pose_intrinsic_imu.json", lambda p: p["frame_000003"].pop("aligned_pose")),
+     "frame: has no aligned_pose", ""),
+    ("dslr", lambda scene: (scene / "scans/mesh_aligned_0.05_mask.txt").write_text("all"), "", "mesh_aligned_0.05_mask.txt"),
+    ("iphone", lambda scene: (scene / "iphone/depth.bin").write_bytes(b""), "", "depth.bin"),
+])
+def test_the_default_goes_on_and_says_so_and_strict_stops(damaged, tmp_path, stream, damage, reason, names):
+    """A frame at fault costs the frame, a scene at fault the scene; what the owner leaves out on purpose stops nobody."""
+    source = ScanNetPP(damaged.parents[1], stream)
+    other = shutil.copytree(damaged, damaged.parent / "00000000ff")               # a sound one beside it
+    run = lambda out, strict: generate(source, tmp_path / out, tasks=["camera_motion_infer", "depth_prediction_oc"], per_task=9, progress=False, width=160, strict=strict)      # noqa: E731
+    write_lists(damaged.parents[1], [SCENE, other.name])
+    assert run("sound", True).records > 10
+    damage(damaged)
+    made = run("default", False)
+    text = str(made)
+    if reason:
+        assert made.content["scenes"][SCENE]["skipped"][reason] == 1 and f"1 x {reason}" in text and names in text and not made.failed
+    else:
+        assert list(made.failed) == [SCENE] and names in made.failed[SCENE] and names in text and list(made.content["scenes"]) == [other.name]
+    assert verify(tmp_path / "default").ok
+    with pytest.raises(SceneError, match=reason or names):
+        run("strict", True)
+
+
+def test_masks_of_another_size_or_kind_cost_their_frame(tmp_path):
+    export = Export(toy_solids(), tilted(2))
+    write_scans(export, tmp_path)
+    write_dslr(export, tmp_path, masked=(3,))
+    masks = export.folder(tmp_path) / "dslr" / "resized_undistorted_masks"
+    Image.new("L", (90, 60)).save(masks / "DSC00001.png")
+    Image.new("1", (20_000, 20_000)).save(masks / "DSC00003.png")
+    scene = ScanNetPP(tmp_path).load(SCENE)
+    assert "DSC00001.png: an image of 90x60 where 180x120" in complaint(scene.frames[0].read_depth) and "DSC00003.png: an image of an absurd size" in complaint(scene.frames[1].read_depth)
+    (masks / "DSC00001.png").write_bytes(b"")
+    assert "DSC00001.png: not a PNG" in complaint(scene.frames[0].read_depth)
 
 
 def test_images_in_other_folders_are_not_reached_through_links_in_the_data(damaged):

@@ -23,10 +23,11 @@ def test_all_flavours(tmp_path):
     items = [json.loads(line) for line in (tmp_path / "i.jsonl").read_text().splitlines()]
     assert [[item[name] for name in ("id", "score", "official", "easi", "strict")] for item in items] == [
         ["a_0", 0, 1, 0, 0], ["a_1", 0, 1, 0, 0], ["b_0", 1, 0, 1, 1], ["b_1", 1, 1, 1, 1], ["b_2", None, None, None, None], ["c_0", 0, 0, 0, 0]]
+    assert [bool(item["why"]) for item in items] == [True, True, True, False, False, False] and items[0]["why"] == "official drops the sign" and "strict: -1.5" in items[0]["read"]
     whole = json.loads((tmp_path / "s.json").read_text())
     assert whole["flavour"] == "strict" and whole["score"] == pytest.approx(.5) and whole["failed"] == 1 and whole["levels"] == pytest.approx({"low": 0, "medium": 2 / 3})
     assert whole["flavours"]["official"]["levels"] == {"low": 1, "medium": .25} and whole["flavours"]["official"]["score"] == pytest.approx((1 + .5 + 0 + 1) / 4)
-    assert all(name in done.output for name in ("official", "easi", "strict", "failed", "view_change_infer", "medium", "the scorers differ on 3 of 6 answers", "official drops the sign", "1 without a prediction"))
+    assert all(name in done.output for name in ("official", "easi", "strict", "failed", "view_change_infer", "medium", "the scorers differ on 3 of 6 answers", "official drops the sign", "1 without a prediction", "leaves view_change_infer out", "spar compare"))
     assert "\x1b[31m" not in done.output and "<script>" not in done.output
 
 
@@ -35,7 +36,7 @@ def test_one_flavour(tmp_path, flavour, scores):
     done = spar_score(tmp_path, "--flavour", flavour, "--items", str(tmp_path / "i.jsonl"), "--json", str(tmp_path / "s.json"))
     assert done.exit_code == 0, done.output
     items = [json.loads(line) for line in (tmp_path / "i.jsonl").read_text().splitlines()]
-    assert [item["score"] for item in items] == scores and not {"official", "easi", "strict"} & set(items[0])
+    assert [item["score"] for item in items] == scores and not {"official", "easi", "strict", "why"} & set(items[0])
     whole = json.loads((tmp_path / "s.json").read_text())
     assert whole["flavour"] == flavour and "flavours" not in whole and set(whole["tasks"]["position_matching"]) == {"items", "scored", "failed", "score", "interval"}
     assert "differ" not in done.output

@@ -50,6 +50,15 @@ def test_long_texts_of_anything_are_read(piece):
     assert read_easi_letter(text) in (None, "A") and read_easi_number(text) is not False
 
 
+def test_bit_equal_to_what_the_released_files_gave():
+    """As for official: what ms-vlmeval 0.0.20 gave to the same 20,000 predictions."""
+    rows = list(peer_scorers.rows(BENCH_TASKS, 20_000, seed=2))
+    scores = [easi_score(*row) for row in rows]
+    assert peer_scorers.digest(scores) == "43fc9289fe7d6f3d"
+    means = easi_means([task for task, _, _ in rows], scores)
+    assert [means[name] for name in ("overall", "low", "middle", "high")] == [0.150284, 0.1298, 0.18942666666666663, 0.15544444444444444]
+
+
 @pytest.mark.skipif("SPAR_EASI_FOLDER" not in os.environ, reason="SPAR_EASI_FOLDER names no folder with vlmeval/dataset/sparbench.py")
 def test_equal_to_the_released_files():
     bench, scores = peer_scorers.easi(os.environ["SPAR_EASI_FOLDER"])

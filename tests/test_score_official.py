@@ -1,5 +1,6 @@
 """`official`: golden probes that always run, and the released file itself where SPAR_OFFICIAL_UTILS names it."""
 
+import hashlib
 import os
 from collections import Counter
 
@@ -47,6 +48,16 @@ def test_the_view_change_never_reaches_its_level():
     means = official_means(tasks, [0.0 if task == VIEW else 1.0 for task in tasks])
     assert means["middle"] == means["low"] == means["high"] == 1 and means["overall"] == pytest.approx(.95)
     assert official_means([VIEW], [1.0]) == {VIEW: 1, "overall": 1, "low": 0, "middle": 0, "high": 0} and {len(names) for names in LEVEL_TASKS.values()} == {8, 3, 9}
+
+
+def test_bit_equal_to_what_the_released_file_gave():
+    """The bits of the scores that lmms-eval 0.7.2's file gave to 20,000 predictions, and its means; the file itself is asked below, where it is."""
+    rows = list(peer_scorers.rows(BENCH_TASKS, 20_000, seed=2))
+    assert hashlib.sha256(repr(rows).encode("utf-8", "surrogatepass")).hexdigest()[:16] == "64a82905c2e981ce", "these are not the predictions that it was asked"
+    scores = [official_score(*row) for row in rows]
+    assert peer_scorers.digest(scores) == "295d8742744159eb"
+    means = official_means([task for task, _, _ in rows], scores)
+    assert [means[name] for name in ("overall", "low", "middle", "high")] == [0.12136200000000001, 0.13966250000000002, 0.10500000000000001, 0.1131111111111111]
 
 
 @pytest.mark.skipif("SPAR_OFFICIAL_UTILS" not in os.environ, reason="SPAR_OFFICIAL_UTILS names no copy of lmms_eval/tasks/sparbench/utils.py")

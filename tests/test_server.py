@@ -4,10 +4,13 @@ import base64
 import io
 import json
 import re
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import numpy as np
 import orjson
@@ -103,10 +106,10 @@ class Host:
                 handler.wfile.write(bytes([byte]))
                 self.over.wait(0.04)
             return
-        handler.wfile.write(full)
-        if mood == "fine":
+        if mood == "fine":                   # counted first: the client may be done before this thread runs again
             with self.lock:
                 self.answered[k] += 1
+        handler.wfile.write(full)
 
     def __enter__(self):
         return self
@@ -160,6 +163,29 @@ def test_a_cut_file_is_completed_and_only_what_is_missing_is_asked(tmp_path):
         asked(host, items, out)
         assert sum(host.asked.values()) == 24 - kept and 0 < kept < 12
         assert [row["prediction"] for row in read_lines(out)] == [f"{k}.5" for k in range(12)]
+
+
+def test_a_killed_run_goes_on_and_asks_again_only_what_was_under_way(tmp_path):
+    out, count = tmp_path / "o.jsonl", 60
+    code = ("import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1]); import test_server as t\n"
+            f"t.s.ask(t.chairs({count}), sys.argv[3], t.s.Server('a-model', sys.argv[2], concurrency=4), progress=False)")
+
+    def slowly(k, n):
+        time.sleep(0.05)
+        return "fine"
+
+    with Host(slowly) as host:
+        running = subprocess.Popen([sys.executable, "-c", code, str(Path(__file__).parent), host.url, str(out)], stdout=subprocess.DEVNULL)
+        while running.poll() is None and sum(host.asked.values()) < 20:
+            time.sleep(0.01)
+        running.kill()
+        assert running.wait() == -9
+        before, first = read_lines(out), Counter(host.asked)
+        assert 8 <= len(before) < count
+        rows = asked(host, chairs(count), out)
+    assert [(row["id"], row["prediction"]) for row in rows] == [(str(k), f"{k}.5") for k in range(count)]
+    again = {k for k in first if host.asked[k] > first[k]}
+    assert again == {k for k in first if str(k) not in {row["id"] for row in before}} and len(again) <= 4
 
 
 def test_a_server_that_never_replies(tmp_path):
@@ -292,7 +318,7 @@ def test_the_estimate_comes_first_and_limits_what_is_spent(tmp_path):
     said = []
     with Host(lambda k, n: "fine") as host:
         s.ask(chairs(50), tmp_path / "o.jsonl", s.Server("m", host.url, input_price=10, output_price=10), dry_run=True, say=said.append)
-        assert not host.asked and not list(tmp_path.iterdir()) and said == ["50 questions: roughly 1,288 tokens in, at most 5,000 out, about $0.06"]
+        assert not host.asked and not list(tmp_path.iterdir()) and said == ["50 questions: roughly 1,288 tokens in, at most 5,000 out, about $0.06, about 14 s if a reply takes 2 s"]
         with pytest.raises(s.ServerError, match="more than the \\$0.01 allowed"):
             asked(host, chairs(50), tmp_path / "o.jsonl", input_price=10, output_price=10, most_cost=.01)
         assert not host.asked
@@ -354,5 +380,6 @@ def test_blind_runs_and_the_command_line(tmp_path, capfd):
     assert [row["prediction"] for row in read_lines(tmp_path / "run/predictions_none.jsonl")] == ["0.5", "1.5", "2.5"]
     note = json.loads((tmp_path / "run/run.json").read_text())
     printed = "".join(capfd.readouterr())
+    assert "constant" in printed and "over all tasks: +" in printed and (tmp_path / "run/blind_text.jsonl").is_file(), "answers of no model are laid beside"
     assert note["server"] == host.url and note["images"] == ["given", "none"] and note["prompt"] == "plain"
     assert "3 questions: roughly" in printed and "100.0" in printed and KEY not in printed + json.dumps(note)

@@ -1,5 +1,7 @@
 """What one may type as SOURCE."""
 
+import json
+import re
 from pathlib import Path
 
 import pytest
@@ -52,3 +54,14 @@ def test_small_house() -> None:
     source = open_source(f"scannet:{folder}", scenes=1, frames=4)
     names = source.scenes()
     assert len(names) == 1 and len(source.load(names[0]).frames) == 4
+
+
+@pytest.mark.parametrize("name", ["31_scannet", "38_scannetpp", "39b_structured3d", "39c_arkitscenes", "39d_spar7m"])
+def test_a_datasets_page_says_what_one_needs_to_know(name: str) -> None:
+    """Where to get it, under which terms, what is read, what is not, and what a first run prints, with the output of that run."""
+    cells = json.loads((Path(__file__).resolve().parents[1] / "nbs/scenes" / f"{name}.ipynb").read_text())["cells"]
+    text = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown").lower()
+    for words in (("http", "hugging face"), ("licence", "terms of use"), ("what is read", "we read"), ("what is not", "not read"), ("first run",)):
+        assert any(word in text for word in words), words
+    printed = "".join("".join(output.get("text", "")) for cell in cells for output in cell.get("outputs", []))
+    assert "spar generate" in printed and re.search(r"\d+ questions from 1 scene", printed) and "/tmp/" not in printed

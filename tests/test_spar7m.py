@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from exporters.spar7m import write_release, write_walks
 from PIL import Image
-from toys import busy_room
+from toys import Toys, busy_room
 
 from spar_kit.data.generate import generate
 from spar_kit.data.records import load_images, read_records
@@ -20,6 +20,7 @@ from spar_kit.data.released import overview, read_released, stated_facts
 from spar_kit.scenes.scene import Scene, SceneError
 from spar_kit.scenes.sources import open_source
 from spar_kit.scenes.spar7m import Spar7M
+from spar_kit.scenes.toy import toy_scene
 from spar_kit.tasks.markers import marks_of
 from spar_kit.tasks.task import TASKS
 from spar_kit.tasks.verify import Report, verify
@@ -94,6 +95,16 @@ def test_every_row_of_every_task_is_understood(clean: Path) -> None:
     assert not problems and len(found) == sum(entry.rows for entry in seen.values()) > 230
 
 
+def test_rows_that_public_sources_quote_say_what_a_person_reads_in_them() -> None:
+    """Sixty rows in SPAR's own words, each task among them; the exporter has its own wording of the same kinds."""
+    quoted = [json.loads(line) for line in (Path(__file__).parent / "quoted_rows.jsonl").read_text().splitlines()]
+    assert {row["task"] for row in quoted} == set(TASKS)
+    for row in quoted:
+        record = {"id": "x", "type": TASKS[row["task"]].type, "conversations": [{"from": "human", "value": row["question"]}, {"from": "gpt", "value": row["answer"]}]}
+        facts = stated_facts(record, row["task"], row["format"])
+        assert {name: value for name, value in facts.items() if name not in ("task", "format", "options")} == row["says"], row
+
+
 def test_stated_facts_are_those_of_the_text(clean: Path) -> None:
     for _, task, form, record in rows(clean):
         facts, answer = stated_facts(record, task, form), record["conversations"][1]["value"]
@@ -131,6 +142,31 @@ def test_released_rows_are_trained_on(clean: Path) -> None:
     for sample in samples[::11]:
         chat = messages(sample, pictures.show(sample))
         assert sum(part["type"] == "image" for part in chat[0]["content"]) == len(sample.images) and chat[1]["content"][0]["text"] == sample.turns[0][1]
+
+
+def test_released_rows_are_mixed_with_generated_ones(clean: Path, tmp_path: Path) -> None:
+    """Links in one folder make one dataset of several; each format gets its weight, and objects come from the generated part alone."""
+    pytest.importorskip("torch")
+    from spar_kit.train.collate import plan_batches, samples_from_records
+    from spar_kit.train.grounding import GroundingQuestions, read_seen
+
+    generate(Toys(make=lambda name: toy_scene(12, width=160, name=name)), tmp_path / "own", tasks="depth_prediction_oc,obj_spatial_relation_oo", per_task=4, width=160, progress=False)
+    (tmp_path / "mix/spar").mkdir(parents=True)
+    for source, name in ((clean / "spar/scannet", "scannet"), (clean / "spar/rxr", "rxr"), (tmp_path / "own/spar/synthetic", "own")):
+        (tmp_path / "mix/spar" / name).symlink_to(source)
+    samples = list(samples_from_records(tmp_path / "mix", "train"))
+    parts = Counter(path.parts[path.parts.index("spar", path.parts.index("mix")) + 1] for sample in samples for path in sample.images[:1])
+    assert parts["scannet"] == len(list(rows(clean))) - 2 and parts["rxr"] == 2 and parts["own"] >= 15
+    weight = {"sentence": 1.0, "select": .1, "fill": .1, "judge": .1}                                # as SPAR mixes
+    shown = Counter(samples[k].format for batch in plan_batches(np.full(len(samples), 10), np.array([weight[s.format] for s in samples]), 200, 8, seed=0) for k in batch)
+    there = Counter(sample.format for sample in samples)
+    few, often = ((sum(count[form] for form in weight if weight[form] < 1), count["sentence"]) for count in (shown, there))
+    assert .07 < (few[0] / often[0]) / (few[1] / often[1]) < .13
+    images = [path for sample in samples for path in sample.images]
+    pages = GroundingQuestions(read_seen(images), seed=0)
+    assert pages.seen and all("/own/" in str(seen.path) for seen in pages.seen)
+    with pytest.raises(ValueError, match="SPAR-7M's own rows tell of none.*`model`"):
+        GroundingQuestions(read_seen(path for path in images if "/own/" not in str(path)))
 
 
 # ------------------------------------------------------------------------------------------------------------------ verified
@@ -338,7 +374,7 @@ def test_frames_are_those_of_the_room(clean: Path, room: Scene) -> None:
         assert np.abs(read.read_depth() - true.read_depth()).max() <= 5.1e-4
         assert np.abs(read.read_color().astype(int) - true.read_color()).mean() < 4 and read.read_encoded()[1] == ".jpg"
     summary = source.summary(SCENE)
-    assert (summary.frames, summary.valid, summary.instances, summary.error) == (32, 32, 0, "")
+    assert (summary.frames, summary.valid, summary.instances, summary.error) == (32, None, 0, "")          # by names alone
     # back-projected depth lies on the room's own surface
     from spar_kit.scenes.rasterize import render_ids
     for read in scene.frames[::9]:
@@ -445,6 +481,21 @@ def test_pixels_that_cannot_be_read_are_named_when_they_are(copy: Path) -> None:
     assert {40, 60}.isdisjoint(frame.index for frame in fused.frames) and sum(fused.skipped.values()) >= 2
     with pytest.raises(SceneError):
         Spar7M(copy, strict=True).load(SCENE)
+
+
+def test_images_of_another_size_do_not_share_intrinsics(copy: Path) -> None:
+    folder = copy / "images" / SCENE
+    Image.fromarray(np.full((60, 80), 2000, np.uint16)).save(folder / "image_depth/0.png")
+    Image.fromarray(np.full((48, 64, 3), 90, np.uint8)).save(folder / "image_color/60.jpg")
+    bomb = bytearray((folder / "image_depth/80.png").read_bytes())
+    bomb[16:24] = (60000).to_bytes(4, "big") * 2
+    (folder / "image_depth/80.png").unlink()
+    (folder / "image_depth/80.png").write_bytes(bomb)
+    scene = Spar7M(copy, surface=False).load(SCENE)
+    assert {0, 60, 80}.isdisjoint(frame.index for frame in scene.frames) and len(scene.frames) == 29
+    assert scene.skipped["frame: image_depth: 80x60 where others have 160x120"] == 1 and scene.skipped["frame: image_color: 64x48 where others have 240x180"] == 1
+    with pytest.raises(SceneError, match=r"image_depth/0\.png: image_depth: 80x60|80\.png"):
+        Spar7M(copy, surface=False, strict=True).load(SCENE)
 
 
 def test_names_do_not_climb(copy: Path, tmp_path: Path) -> None:

@@ -1,9 +1,12 @@
 """Statistics: intervals that hold what they promise, tests against closed forms, chance taken out by hand, factors that are planted and found."""
 
+from itertools import product
+
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import binom, norm, t
+from scipy.stats import binom, norm, permutation_test, t
+from sklearn.linear_model import LinearRegression
 
 from spar_kit.bench.chance import adjust, baselines, option_count
 from spar_kit.bench.factors import dataset_facts, factor_effects, factor_table, first_label, item_factors
@@ -127,6 +130,71 @@ def test_paired_tables_judge_by_scene():
     assert np.isclose(whole.difference, found.difference.mean()) and whole["items"] == 400 and whole.scenes == 20
     assert paired(a, a).needed.isna().all() and paired(a, a).p.tolist() == [1, 1]
     assert best_of({"a": a, "lead": lead}).groupby("task").run.first()["position_matching"] == "lead"
+
+
+# ---- against slow and plain ways of doing the same
+def two_runs(scenes=9, seed=3):
+    """Tasks of three levels with unlike numbers of questions in scenes of unlike size, answers that agree within a scene; the second run is a changed copy."""
+    rng, rows = np.random.default_rng(seed), []
+    for task, count in (("depth_prediction_oc", 60), ("position_matching", 35), ("camera_motion_infer", 80), ("distance_infer_center_oo", 50)):
+        for k in range(count):
+            scene = int(rng.integers(scenes) * rng.random() ** 0.5)
+            rows.append(dict(id=f"room{scene}_{k}", task=task, format="select", answer="A", prediction="A" if rng.random() < 0.3 + 0.4 * scene / scenes else "B"))
+    a = score_rows(rows)
+    return a, a.assign(score=np.where(rng.random(len(a)) < 0.35, rng.random(len(a)).round(1), a.score))
+
+
+def plain_mean(values, tasks):
+    """The mean of the tasks' means."""
+    return np.mean([values[tasks == task].mean() for task in np.unique(tasks)])
+
+
+def test_the_bootstrap_of_scenes_is_the_plain_one():
+    """Scenes drawn in a loop, their rows put together, the tasks' means averaged: the same interval but for the luck of the draws."""
+    table, other = two_runs()
+    rng, names = np.random.default_rng(0), table.scene.unique()
+    rows = {name: np.flatnonzero(table.scene == name) for name in names}
+    values, tasks, gaps = table.score.to_numpy(), table.task.to_numpy(), (table.score - other.score).to_numpy()
+    draws = [np.concatenate([rows[name] for name in rng.choice(names, len(names))]) for _ in range(2000)]
+    cut = tail(len(names))
+    for found, what in ((overall_intervals(table, 8000), values), (overall_paired(table, other, 8000), gaps)):
+        means = [plain_mean(what[drawn], tasks[drawn]) for drawn in draws]
+        whole = found.set_index("level").loc["all"]
+        assert np.allclose([whole.low, whole.high], np.quantile(means, [cut, 1 - cut]), atol=0.02)
+    assert np.isclose(whole.difference, plain_mean(gaps, tasks))
+    error = np.std(means) * np.sqrt(len(names) / (len(names) - 1))
+    assert np.isclose(whole.needed, len(table) * (error * (norm.ppf(0.975) + norm.ppf(0.8)) / 0.02) ** 2, rtol=0.08)
+
+
+def test_the_permutation_of_scenes_is_the_plain_one():
+    """All 2^9 ways to swap the two runs within scenes, the mean of task means each time; and by task against scipy."""
+    a, b = two_runs()
+    names, tasks = a.scene.unique(), a.task.to_numpy()
+    gaps, place = (a.score - b.score).to_numpy(), a.scene.map({name: k for k, name in enumerate(names)}).to_numpy()
+    signs = np.array(list(product((1, -1), repeat=len(names))))
+    means = np.array([plain_mean(gaps * sign[place], tasks) for sign in signs])
+    p = np.mean(np.abs(means) >= abs(plain_mean(gaps, tasks)) - 1e-12)
+    assert np.isclose(overall_paired(a, b).set_index("level").p["all"], p) and 0.002 < p < 1
+    task = tasks == "camera_motion_infer"
+    totals = [np.bincount(place[task], weights=scores[task], minlength=len(names)) for scores in (a.score.to_numpy(), b.score.to_numpy())]
+    theirs = permutation_test(totals, lambda x, y, axis: (x - y).sum(axis), permutation_type="samples", n_resamples=np.inf, vectorized=True).pvalue
+    assert np.isclose(paired(a, b).set_index("task").p["camera_motion_infer"], theirs)
+
+
+def test_the_share_of_a_factor_is_the_r_squared_of_a_regression():
+    rows = planted()
+    scores, factors = score_rows(rows), item_factors(rows)
+    found = factor_table(scores, factors, 199).set_index("factor")
+    dummies = {name: pd.get_dummies(factors[name]).to_numpy(float) for name in found.index}
+
+    def adjusted(names):
+        model = LinearRegression().fit(np.hstack([dummies[name] for name in names]), scores.score)
+        r2, freedom = model.score(np.hstack([dummies[name] for name in names]), scores.score), sum(dummies[name].shape[1] - 1 for name in names)
+        return 1 - (1 - r2) * (len(scores) - 1) / (len(scores) - 1 - freedom)
+    for name in found.index:                # shuffling takes off what the adjustment takes off: the luck of as many levels
+        others = [other for other in found.index if other != name]
+        assert found.beyond[name] == pytest.approx(max(0, adjusted([name, *others]) - adjusted(others)), abs=1e-9)
+        assert found.share[name] == pytest.approx(max(0, adjusted([name])), abs=0.004 if name != "source" else 0.03)
 
 
 # ---- chance

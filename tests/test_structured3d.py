@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from exporters.structured3d import pack, png, solids_of, write_room
+from exporters.structured3d import pack, png, write_room
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from toys import box_scene, busy_room, walk_round
+from toys import box_scene, complaint, walk_round
 
 from spar_kit.data.generate import generate
 from spar_kit.scenes.rasterize import render_ids
@@ -37,24 +37,6 @@ SHIFT = np.array([3.2, -7.1, 0])                     # the exporter's house stan
 OUTLINE = [(0, 0), (6, 0), (6, 5), (0, 5)]
 EYE = (2.6, 2.2, 1.5)
 FUZZ = settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-
-
-def complaint(call, *args) -> str:
-    with pytest.raises(SceneError) as caught:
-        call(*args)
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
-
-
-@pytest.fixture(scope="module")
-def solids():
-    return solids_of(busy_room("x"))
-
-
-@pytest.fixture(scope="module")
-def poses():
-    return list(walk_round(8))
 
 
 @pytest.fixture(scope="module")
@@ -415,6 +397,47 @@ def test_the_vote():
 
 
 # ---------------------------------------------------------------------------------------------- archives and links
+
+
+def test_an_archive_cut_anywhere_is_named_and_the_rest_is_read(tmp_path, small):
+    """At each boundary of its structure: local header, name, data, directory, end record. Rooms that other archives hold are read, and what is missing is said."""
+    root = Path(shutil.copytree(small, tmp_path / "a"))
+    shutil.copytree(root / "Structured3D" / HOUSE, root / "Structured3D" / "scene_00013")
+    torn, whole = root / "torn.zip", pack(root)
+    only = next(path for path in whole if "perspective" in path.name)
+    with zipfile.ZipFile(only) as archive, zipfile.ZipFile(torn, "w") as half:
+        for info in archive.infolist():
+            if "scene_00013" in info.filename:
+                half.writestr(info.filename, archive.read(info))
+    with zipfile.ZipFile(only) as archive, zipfile.ZipFile(root / "rest.zip", "w") as half:
+        for info in archive.infolist():
+            if HOUSE in info.filename:
+                half.writestr(info.filename, archive.read(info))
+    only.unlink()
+    assert len(Structured3D(root).scenes()) == 2
+    data = torn.read_bytes()
+    end = data.rindex(b"PK\5\6")
+    start = struct.unpack("<I", data[end + 16 : end + 20])[0]
+    for cut in (0, 3, 4, 29, 40, 500, start - 1, start, start + 46, end, end + 4, len(data) - 1):
+        torn.write_bytes(data[:cut])
+        source = Structured3D(root)
+        assert source.scenes() == [ROOM] and source.load(ROOM).skipped["archive: torn.zip cannot be opened"] == 1, cut
+        assert source.summary(ROOM).warnings == ("1 x archive: torn.zip cannot be opened",)
+        assert "no room scene_00013_485142; archive: torn.zip cannot be opened" in complaint(source.load, "scene_00013_485142")
+    with pytest.raises(SceneError, match="torn.zip cannot be opened"):
+        generate(Structured3D(root), tmp_path / "strict", tasks="camera_motion_infer", per_task=1, strict=True, progress=False)
+    report = generate(Structured3D(root), tmp_path / "out", tasks="camera_motion_infer", per_task=1, progress=False)
+    assert "1 x archive: torn.zip cannot be opened" in str(report)
+    flipped = bytearray(data)
+    flipped[data.index(b"depth.png") + 60] ^= 255
+    torn.write_bytes(bytes(flipped))
+    assert "frame: depth.png: cannot be read from the archive" in str(Structured3D(root).load("scene_00013_485142").skipped)
+
+
+def test_a_position_named_twice_is_read_once(copy):
+    shutil.copytree(copy / POSITION, copy / POSITION[:-1] / "00")
+    scene = Structured3D(copy).load(ROOM)
+    assert [f.index for f in scene.frames] == [0, 1] and scene.skipped["frame: its number occurs twice"] == 1
 
 
 def test_members_that_climb_are_not_there_and_bombs_stay_small(tmp_path, small, monkeypatch):

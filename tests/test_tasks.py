@@ -9,12 +9,13 @@ from scipy.spatial.transform import Rotation
 
 from spar_kit.scenes.scene import Camera, Frame, Instance, OrientedBox, Scene, Surface, look_at
 from spar_kit.scenes.visibility import Visibility
+from spar_kit.tasks.choosing import choose, occurrence
 from spar_kit.tasks.even_odds import chances, odds
 from spar_kit.tasks.facts import FACTS, compute_facts
 from spar_kit.tasks.floor import outline, signed_area
 from spar_kit.tasks.geometry import Rules, from_new_place, observe, to_observer, yaw_pitch_roll
 from spar_kit.tasks.reasoning import _look
-from spar_kit.tasks.sampling import choose, occurrence, video_frames, view_sets
+from spar_kit.tasks.sampling import video_frames, view_sets
 from spar_kit.tasks.task import TASKS, random_generator
 
 CAMERA = Camera.from_fov(640, 480, 70)

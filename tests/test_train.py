@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from spar_kit.train import stages
+from spar_kit.train import stages, trainer
 from spar_kit.train.collate import (
     Collator,
     Pictures,
@@ -36,7 +36,7 @@ from spar_kit.train.models import (
 from spar_kit.train.muon import Muon, parameter_groups
 from spar_kit.train.params import StageParams, TrainParams
 from spar_kit.train.qlora import LoraParams, adapted_layers, attach_lora, gradient_norms
-from spar_kit.train.stages import answer_loss
+from spar_kit.train.trainer import answer_loss
 
 TINY = SmallVLM(image_size=48, patch_size=12, vision_width=32, vision_layers=1, vision_heads=2, text_width=32, text_layers=1, text_heads=2, vocabulary=420)
 
@@ -325,7 +325,7 @@ def test_gradients_reach_every_adapted_tower_also_after_an_evaluation(trained, d
 def test_run_leaves_base_adapter_log_and_summary(trained):
     summary = json.loads(trained.summary.read_text())
     assert summary["linear_layers"]["text"]["4-bit"] == 7 and summary["trainable"] > 0 and summary["samples"] == 48 and summary["shown"] == 24
-    assert [(row["stage"], row["step"]) for row in stages.read_log(trained.log)] == [("eyes", 2), ("grounding", 2), ("grounding", 4), ("spar", 2), ("spar", 4), ("spar", 6)]
+    assert [(row["stage"], row["step"]) for row in trainer.read_log(trained.log)] == [("eyes", 2), ("grounding", 2), ("grounding", 4), ("spar", 2), ("spar", 4), ("spar", 6)]
     model, _ = load_model(trained.adapter)
     assert linear_counts(model)["text"]["4-bit"] == 7
     changed = weights(trained.adapter)
@@ -344,14 +344,14 @@ def test_a_killed_run_ends_at_the_same_weights(trained, data, tmp_path, monkeypa
     class Killed(BaseException):
         pass
 
-    real = stages._Log.on_step_end
+    real = trainer._Log.on_step_end
 
     def dies(self, args, state, control, **kwargs):
         real(self, args, state, control, **kwargs)
         if self.stage == stage and state.global_step == step:
             raise Killed
     with monkeypatch.context() as patch:
-        patch.setattr(stages._Log, "on_step_end", dies)
+        patch.setattr(trainer._Log, "on_step_end", dies)
         with pytest.raises(Killed):
             stages.run(PARAMS, data, tmp_path, progress=False)
     broken = tmp_path / f"stages/{stage}/checkpoint-99"      # a checkpoint that was being written: no mark, not used
@@ -361,8 +361,8 @@ def test_a_killed_run_ends_at_the_same_weights(trained, data, tmp_path, monkeypa
         one, other = weights(tmp_path / name), weights(trained.base.parent / name)
         assert one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
     drop = ("seconds", "samples_per_second")
-    assert [{k: v for k, v in row.items() if k not in drop} for row in stages.read_log(result.log)] == [
-        {k: v for k, v in row.items() if k not in drop} for row in stages.read_log(trained.log)]
+    assert [{k: v for k, v in row.items() if k not in drop} for row in trainer.read_log(result.log)] == [
+        {k: v for k, v in row.items() if k not in drop} for row in trainer.read_log(trained.log)]
 
 
 def test_other_parameters_train_anew_but_keep_the_base(trained, data, tmp_path):
@@ -370,7 +370,7 @@ def test_other_parameters_train_anew_but_keep_the_base(trained, data, tmp_path):
     base = (tmp_path / "run/base/spar_kit.json").stat().st_mtime_ns
     stages.run(replace(PARAMS, spar=replace(PARAMS.spar, steps=2, save_every=0)), data, tmp_path / "run", progress=False)
     assert (tmp_path / "run/base/spar_kit.json").stat().st_mtime_ns == base
-    assert [row["step"] for row in stages.read_log(tmp_path / "run/log.jsonl") if row["stage"] == "spar"] == [2]
+    assert [row["step"] for row in trainer.read_log(tmp_path / "run/log.jsonl") if row["stage"] == "spar"] == [2]
 
 
 def test_parameters_are_checked(data, tmp_path):
@@ -395,10 +395,10 @@ def test_the_first_stage_ends_with_spar_in_every_second_batch(data):
 
 
 def test_the_log_counts_what_was_shown(tmp_path, monkeypatch):
-    log = stages._Log("late", [0, 4, 12], tmp_path / "log.jsonl", False)
+    log = trainer._Log("late", [0, 4, 12], tmp_path / "log.jsonl", False)
     clock = iter([100.0, 102.0, 104.0])
-    monkeypatch.setattr(stages.time, "time", lambda: next(clock))
+    monkeypatch.setattr(trainer.time, "time", lambda: next(clock))
     log.on_train_begin(None, SimpleNamespace(global_step=0), None)
     for step in (1, 2):
         log.on_log(None, SimpleNamespace(global_step=step), None, {"loss": 1.0})
-    assert [row["samples_per_second"] for row in stages.read_log(tmp_path / "log.jsonl")] == [2.0, 4.0]
+    assert [row["samples_per_second"] for row in trainer.read_log(tmp_path / "log.jsonl")] == [2.0, 4.0]

@@ -1,12 +1,22 @@
-"""What several tests share: scenes made of solid boxes, and a source that serves them."""
+"""What several tests share: scenes made of solid boxes, a source that serves them, and what a reader complains of."""
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+import pytest
 
-from spar_kit.scenes.scene import Camera, Frame, Instance, OrientedBox, Scene, look_at
+from spar_kit.scenes.scene import Camera, Frame, Instance, OrientedBox, Scene, SceneError, look_at
 from spar_kit.scenes.toy import Solid, cast, solid, toy_scene, toy_surface
+
+
+def complaint(call: Callable, *args: object) -> str:
+    """The one line of the SceneError that a call must end with."""
+    with pytest.raises(SceneError) as caught:
+        call(*args)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
 
 
 def draw(solids: Sequence[Solid], camera: Camera, pose: np.ndarray, which: int) -> np.ndarray:

@@ -117,7 +117,7 @@ def rules(row: Mapping[str, Any], scores: Mapping[Flavour, float], strict: str) 
             _number_rule(flavour, task, prediction, strict) if kind == "number" else _movement_rule(flavour, prediction, strict)
             for flavour in FLAVOURS[:2] if abs(scores[flavour] - scores["strict"]) > 1e-9]
 
-# %% ../../nbs/bench/05a_differences.ipynb #8093f154
+# %% ../../nbs/bench/05a_differences.ipynb #37a5833f
 def _read_by(flavour: Flavour, task: str, prediction: str) -> str:
     if BENCH_TASKS[task] == "choice":
         return (prediction[:1] if flavour == "official" else read_easi_letter(prediction)) or "nothing"
@@ -131,7 +131,7 @@ def _read_by(flavour: Flavour, task: str, prediction: str) -> str:
 
 
 def disagreements(rows: Iterable[Mapping[str, Any]], scored: Mapping[Flavour, Sequence[float]] | None = None) -> pd.DataFrame:
-    """One row an item on which the flavours differ, in the order of `rows`.
+    """One row an item on which the flavours differ, in the order of `rows`; the index is the place in `rows`.
 
     Columns: id, task, answer, prediction, official, easi, strict (scores), why (the rules that did it, joined by "; "), read (what each flavour took for the answer).
     Failed rows and rows that only the strict scorer knows are not compared.
@@ -139,7 +139,7 @@ def disagreements(rows: Iterable[Mapping[str, Any]], scored: Mapping[Flavour, Se
     Args:
         scored: the scores of `rows` by flavour, where they are known already.
     """
-    table = []
+    table, places = [], []
     for k, row in enumerate(rows):
         if failure(row) or not in_benchmark(row["task"], row.get("format")):
             continue
@@ -151,5 +151,6 @@ def disagreements(rows: Iterable[Mapping[str, Any]], scored: Mapping[Flavour, Se
         strict = score_item(row["task"], row["answer"], prediction, row.get("format"), row.get("question")).parsed
         read = ", ".join([*(f"{flavour}: {_read_by(flavour, row['task'], prediction)}" for flavour in FLAVOURS[:2]), f"strict: {strict or 'nothing'}"])
         texts = [plain_text(value) for value in (row["id"], row["task"], row["answer"], prediction, "; ".join(rules(row, scores, strict)), read)]
+        places.append(k)
         table.append((*texts[:4], *values, *texts[4:]))
-    return pd.DataFrame(table, columns=["id", "task", "answer", "prediction", *FLAVOURS, "why", "read"])
+    return pd.DataFrame(table, places, ["id", "task", "answer", "prediction", *FLAVOURS, "why", "read"])

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['QUARTERS', 'OTHER', 'first_label', 'metre_bin', 'item_factors', 'dataset_facts', 'factor_table', 'factor_effects']
 
-# %% ../../nbs/bench/32_factors.ipynb #a2e3903a
+# %% ../../nbs/bench/32_factors.ipynb #006228f0
 import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -18,7 +18,7 @@ from PIL import Image
 
 from .quantities import read_number
 from .statistics import KEY, holm, interval
-from .strict import answer_kind
+from .strict import answer_kind, format_of
 from .text_model import option_values, read_question
 from ..data.records import image_path, read_records
 from ..tasks.task import random_generator
@@ -54,7 +54,7 @@ def _place(question: str, answer: str) -> str | None:
         return None
     return "smallest" if values[right] == min(values) else "largest" if values[right] == max(values) else "in between"
 
-# %% ../../nbs/bench/32_factors.ipynb #1747ce65
+# %% ../../nbs/bench/32_factors.ipynb #27707b30
 def item_factors(rows: Sequence[Mapping[str, Any]], facts: pd.DataFrame | None = None) -> pd.DataFrame:
     """The factors of each row as names of levels (object columns, None where a factor does not apply), after the columns of `KEY`.
 
@@ -69,8 +69,7 @@ def item_factors(rows: Sequence[Mapping[str, Any]], facts: pd.DataFrame | None =
     for row in rows:
         answer, question = str(row["answer"]), str(row.get("question") or "")
         kind = answer_kind(answer)
-        form = row.get("format") or {"letter": "select", "judge": "judge", "sentence": "sentence"}.get(kind, "fill")
-        table.append({"task": row["task"], "format": form, "id": str(row["id"]), "source": row.get("source") or None, "object asked about": first_label(question),
+        table.append({"task": row["task"], "format": format_of(row), "id": str(row["id"]), "source": row.get("source") or None, "object asked about": first_label(question),
                       "right answer": answer.strip().capitalize() if kind in ("letter", "judge") else None,
                       "right option's rank": _place(question, answer) if kind == "letter" else None,
                       "_value": read_number(answer) if kind == "number" else np.nan})

@@ -140,8 +140,9 @@ def unguard(text: str) -> str:
     """What `guard` was given."""
     return text[1:] if text.startswith(" ") and _FORMULA.match(text) else text
 
-# %% ../../nbs/bench/14_files.ipynb #84f0f5b0
+# %% ../../nbs/bench/14_files.ipynb #691fbc40
 _FAILED = re.compile(r"\s*Failed to obtain answer(?: via [\w ]*API| \w+ API)?\.?\s*")
+_LMMS_FAILED = re.compile(r"\s*\[LMMS_EVAL_(?:REQUEST_FAILED|BUDGET_EXCEEDED)\b")      # its classes for servers write this where an answer belongs
 _KEEP = ("format", "source", "scene", "question")
 
 
@@ -155,6 +156,8 @@ def _from_lmms(raw: Mapping[str, Any], where: str) -> dict[str, Any]:
         raise ValueError(f"{where}: field 'filtered_resps' holds no text")
     row = {"id": doc.get("id", raw.get("doc_id")), "task": doc.get("task"), "answer": doc.get("answer", raw.get("target")), "prediction": said,
            "format": doc.get("format") or doc.get("format_type")}
+    if _LMMS_FAILED.match(said):
+        row |= {"prediction": None, "failed": " ".join(said.split())[:500]}
     return {**row, **{name: doc[name] for name in _KEEP if doc.get(name) and name != "format"}}
 
 

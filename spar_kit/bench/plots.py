@@ -104,7 +104,7 @@ def plot_levels(runs: Mapping[str, pd.DataFrame], title: str = "Score by level",
     figure.update_xaxes(tickformat=".0%", title="mean of the tasks' scores, with 95 % interval", rangemode="tozero")
     return style(figure, title, len(labels) * (22 + 17 * len(runs)), list(runs))
 
-# %% ../../nbs/bench/40_plots.ipynb #64251a4c
+# %% ../../nbs/bench/40_plots.ipynb #c9b8a199
 def plot_differences(tables: pd.DataFrame | Mapping[str, pd.DataFrame], by: str = "task", title: str = "Lead over the best blind baseline",
                      runs: Sequence[str] = ()) -> go.Figure:
     """One table of `spar_kit.bench.statistics.paired`, or several by name, as dots with intervals, in points (percent).
@@ -119,10 +119,10 @@ def plot_differences(tables: pd.DataFrame | Mapping[str, pd.DataFrame], by: str 
     figure = go.Figure()
     figure.add_vline(x=0, line=dict(color="#888", dash="dot"))
     _dots(figure, shown, labels, "difference", list(runs) if set(shown) <= set(runs) else list(shown), "%{x:+.1f} [%{customdata[0]:+.1f}, %{customdata[1]:+.1f}]<br>%{customdata[2]} questions")
-    figure.update_xaxes(title="paired difference in points, with 95 % interval", tickformat="+.3~g")
+    figure.update_xaxes(title="paired difference in points, with 95 % interval", tickformat="+.3~g", zeroline=False)
     return style(figure, title, len(labels) * (18 + 15 * len(shown)), list(shown))
 
-# %% ../../nbs/bench/40_plots.ipynb #0fc3d100
+# %% ../../nbs/bench/40_plots.ipynb #3bd6f45f
 def plot_published(published: pd.DataFrame, runs: Mapping[str, pd.DataFrame], level: str = "all", title: str = "Among published models") -> go.Figure:
     """Runs (tables of `overall_intervals` by name) among the rows of `spar_kit.bench.published.ranking`, best on top."""
     colors = run_colors(list(runs))
@@ -145,7 +145,7 @@ def plot_published(published: pd.DataFrame, runs: Mapping[str, pd.DataFrame], le
         figure.add_vline(x=row.score, line=dict(color="#444", dash="dash" if row.kind == "human" else "dot"))
         figure.add_annotation(x=row.score, y=0, yref="paper", yanchor="bottom", text=row.model, showarrow=False, textangle=-90, xanchor="right", font=dict(size=12, color="#444"))
     figure.update_yaxes(categoryorder="array", categoryarray=[plain(name) for name in order], autorange="reversed", title=None, automargin=True)
-    figure.update_xaxes(tickformat=".0%", rangemode="tozero", title=f"mean of task scores, {level}" if level == "all" else f"mean of task scores, level {level}")
+    figure.update_xaxes(tickformat=".0%", rangemode="tozero", title="mean of the tasks' scores" + ("" if level == "all" else f", level {level}"))
     return style(figure, title, 23 * len(order) + 30, ["as printed", "mean of the published tasks", "printed, does not follow from its parts", *runs])
 
 # %% ../../nbs/bench/40_plots.ipynb #4fe7a192

@@ -69,7 +69,7 @@ def plot_errors(tables: Mapping[str, pd.DataFrame], title: str, across: str, up:
     figure.update_yaxes(tickformat=".0%", title=up, rangemode="tozero", automargin=True)
     return style(figure, title, 320, list(tables))
 
-# %% ../../nbs/bench/42_plots_errors.ipynb #ab4bca81
+# %% ../../nbs/bench/42_plots_errors.ipynb #79c6e6d9
 PAIRS = (("left", "right"), ("above", "below"), ("closer", "farther"), ("front", "behind"))
 _ALIKE = {"nearer": "closer", "further": "farther", "over": "above", "under": "below"}
 
@@ -118,22 +118,23 @@ def plot_confusion(table: pd.DataFrame, title: str = "Relations: truth and answe
     if table.empty:
         raise ValueError("no relation question with its text")
     pairs = sorted(table.pair.unique())
-    figure = make_subplots(rows=1, cols=len(pairs), horizontal_spacing=0.09)
-    for column, k in enumerate(pairs, 1):
+    columns, lines = min(2, len(pairs)), -(-len(pairs) // 2)            # three in a line leave no room for the words on a narrow screen
+    figure = make_subplots(rows=lines, cols=columns, horizontal_spacing=0.16, vertical_spacing=0.28 / lines)
+    for n, k in enumerate(pairs):
+        at = {"row": n // 2 + 1, "col": n % 2 + 1}
         own = table[table.pair == k]
         gold = [word for word in (*PAIRS[k], "neither") if word in set(own.gold)]
         said = [word for word in (*PAIRS[k], "neither", "not read") if word in set(own.said) | set(gold)]
         counts = own.pivot_table(index="gold", columns="said", values="items", aggfunc="sum", fill_value=0).reindex(index=gold, columns=said, fill_value=0)
         shares = counts.div(counts.sum(axis=1), axis=0)
-        figure.add_heatmap(z=shares.to_numpy(), x=said, y=gold, zmin=0, zmax=1, colorscale="Blues", showscale=False, xgap=2, ygap=2, row=1, col=column,
+        figure.add_heatmap(z=shares.to_numpy(), x=said, y=gold, zmin=0, zmax=1, colorscale="Blues", showscale=False, xgap=2, ygap=2, **at,
                            text=[[f"{share:.0%}<br>{count}" for share, count in zip(*row)] for row in zip(shares.to_numpy(), counts.to_numpy())], texttemplate="%{text}",
                            hovertemplate="true: %{y}, answered: %{x}<br>%{text}<extra></extra>")
-        figure.update_yaxes(autorange="reversed", automargin=True, row=1, col=column)
-        figure.update_xaxes(title="answered", row=1, col=column)
-    figure.update_yaxes(title="true", row=1, col=1)
-    return style(figure, title, 260)
+        figure.update_yaxes(autorange="reversed", automargin=True, title="true", **at)
+        figure.update_xaxes(title=dict(text="answered", standoff=4), tickangle=0, **at)
+    return style(figure, title, 250 * lines)
 
-# %% ../../nbs/bench/42_plots_errors.ipynb #e1941407
+# %% ../../nbs/bench/42_plots_errors.ipynb #bebaf24a
 def visible(text: str, most: int = 400) -> str:
     """A text that can be shown: control characters and marks that turn the direction of writing become their numbers, what is longer than `most` is cut and counted."""
     shown = re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff\ufffe\uffff]", lambda match: f"⟨{ord(match[0]):X}⟩", text[:most])
@@ -153,7 +154,7 @@ def worst_misses(scores: pd.DataFrame, count: int = 20, each: int = 2) -> pd.Dat
     with np.errstate(divide="ignore", invalid="ignore"):
         factor = np.where(said > 0, np.maximum(said / true, true / said), 1000.0)
     means = missed.task.map(scores.groupby("task").score.mean())
-    unread = missed.parsed.astype(str) == ""
+    unread = missed.parsed == ""
     # unread answers come last; numbers by the logarithm of their factor; the rest by what was lost and how good the task is otherwise
     missed["severity"] = np.where(unread, -1.0, np.where(numbers, np.log(np.clip(factor, 1, 1000)), means + (1 - missed.score) / 10))
     missed["why"] = ["no answer could be read" if no else f"off by a factor of {times:.1f}" if number and times < 1000 else "off by a factor over 1,000" if number

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['COLUMNS', 'read_rows', 'score_rows', 'score_file', 'summarise', 'overall', 'report']
 
-# %% ../../nbs/bench/06_score.ipynb #bfaba609
+# %% ../../nbs/bench/06_score.ipynb #1b835c70
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,7 +19,8 @@ import pandas as pd
 from .differences import FLAVOURS, Flavour, disagreements, failure, plain_text, row_score
 from .easi import easi_means
 from .official import official_means
-from .strict import Score, answer_kind, score_item
+from .strict import Score, format_of, score_item
+from .strict import answer_kind as answer_kind
 from ..tasks.task import TASKS
 
 # %% ../../nbs/bench/06_score.ipynb #1fc19e80
@@ -61,7 +62,7 @@ def read_rows(path: Path | str) -> list[dict[str, Any]]:
         raise ValueError(f"{path}: no rows")
     return rows
 
-# %% ../../nbs/bench/06_score.ipynb #3d021d7a
+# %% ../../nbs/bench/06_score.ipynb #d07f7f1d
 COLUMNS = ("id", "task", "format", "level", "source", "scene", "metric", "answer", "prediction", "parsed", "score")
 
 
@@ -80,13 +81,9 @@ def score_rows(rows: Iterable[Mapping[str, Any]], flavour: Flavour = "strict") -
         value = scored.value if flavour == "strict" else row_score(row, flavour)
         id, answer = plain_text(row["id"]), plain_text(row["answer"])
         scene = plain_text(row.get("scene") or "") or re.sub(r"_\d+$", "", id)
-        table.append((id, row["task"], row.get("format") or _format_of(answer), TASKS[row["task"]].level, plain_text(row.get("source") or ""), scene,
+        table.append((id, row["task"], format_of(row), TASKS[row["task"]].level, plain_text(row.get("source") or ""), scene,
                       scored.metric, answer, prediction, scored.parsed, np.nan if value is None else value))
     return pd.DataFrame(table, columns=list(COLUMNS)).astype({"score": float})
-
-
-def _format_of(answer: str) -> str:
-    return {"letter": "select", "judge": "judge", "sentence": "sentence"}.get(answer_kind(answer), "fill")
 
 
 def score_file(path: Path | str, flavour: Flavour = "strict") -> pd.DataFrame:

@@ -50,14 +50,20 @@ def in_words(table: pd.DataFrame, flavours: Iterable[Flavour] = FLAVOURS) -> pd.
     columns = {flavour: [cell(*values) for values in table[[flavour, f"{flavour}_low", f"{flavour}_high"]].itertuples(index=False)] for flavour in flavours if flavour in table}
     return table[["name", "items", *(["failed"] if table.failed.any() else [])]].assign(**columns)
 
-# %% ../../nbs/bench/06a_side_by_side.ipynb #69ff6630
+# %% ../../nbs/bench/06a_side_by_side.ipynb #946b58a5
 _BREAKS = {ord(c): f"\\u{ord(c):04x}" for c in "\x85\u2028\u2029"}          # JSON allows them in a text, but some readers end a line there
 
 
-def item_lines(tables: Mapping[Flavour, pd.DataFrame]) -> str:
-    """One JSON object a line, for each row in its order: the columns of the score table and one `flavour` key for each; null where there is no score."""
+def item_lines(tables: Mapping[Flavour, pd.DataFrame], found: pd.DataFrame | None = None) -> str:
+    """One JSON object a line, for each row in its order: the columns of the score table and, where there are several flavours, a key for each; null where there is no score.
+
+    Args:
+        found: of `disagreements` for the same rows: adds `why` and `read`, "" where the flavours agree.
+    """
     main = tables.get("strict", next(iter(tables.values())))
     columns = main.assign(**{flavour: table.score for flavour, table in tables.items()}) if len(tables) > 1 else main
+    if found is not None:
+        columns = columns.assign(**{name: found[name].reindex(columns.index, fill_value="") for name in ("why", "read")})
     records = [{name: None if isinstance(value, float) and np.isnan(value) else value for name, value in zip(columns.columns, values)} for values in columns.itertuples(index=False, name=None)]
     return "".join(orjson.dumps(record).decode().translate(_BREAKS) + "\n" for record in records)
 

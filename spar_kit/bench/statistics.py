@@ -63,7 +63,7 @@ def group_means(values: NDArray[np.float64], groups: NDArray[np.int64], scenes: 
             means[:, group] = random_generator(seed, "items", str(group)).multinomial(size, counts / size, samples) @ own / size
     return means
 
-# %% ../../nbs/bench/30_statistics.ipynb #97d37f94
+# %% ../../nbs/bench/30_statistics.ipynb #c757c841
 def tail(clusters: int, confidence: float = 0.95) -> float:
     """The share of draws to cut off on each side of a percentile interval from `clusters` scenes (or questions).
 
@@ -86,7 +86,7 @@ def _ends(means: NDArray[np.float64], clusters: Sequence[int] | NDArray) -> NDAr
     return ends
 
 
-def interval(values: NDArray[np.float64], scenes: Sequence[Any], samples: int = 2000, seed: int = 0) -> tuple[float, float, float]:
+def interval(values: NDArray[np.float64], scenes: Sequence[Any] | NDArray, samples: int = 2000, seed: int = 0) -> tuple[float, float, float]:
     """The mean of `values` (n,) and the ends of its 95 % interval, drawing scenes (n names); NaN where there is no value.
 
     Where all values are equal the interval has no width. That is the bootstrap's blind spot: n right answers of n leave room for a true

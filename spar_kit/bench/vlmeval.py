@@ -5,10 +5,9 @@
 # %% auto #0
 __all__ = ['LETTERS', 'OURS', 'split_options', 'Tables', 'export_vlmeval']
 
-# %% ../../nbs/bench/72_vlmeval.ipynb #6fb8019f
+# %% ../../nbs/bench/72_vlmeval.ipynb #b3862f6b
 import base64
 import csv
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,15 +18,15 @@ from .chat import image_bytes
 from .files import guard
 from .items import BOX_PROMPT, Item, official_prompt
 from .lmms_eval import task_name
+from .text_model import OPTION_LINE
 
-# %% ../../nbs/bench/72_vlmeval.ipynb #b08887ff
+# %% ../../nbs/bench/72_vlmeval.ipynb #38999210
 LETTERS = "ABCDEF"
-_OPTION = re.compile(r"^([A-F])\. ?(.*)$", re.MULTILINE)
 
 
 def split_options(item: Item) -> tuple[str, list[str]] | None:
     """The question without its options, and the options in order; None where the item is not plainly multiple choice."""
-    found = list(_OPTION.finditer(item.question))
+    found = list(OPTION_LINE.finditer(item.question))
     letters = "".join(match[1] for match in found)
     if item.format != "select" or len(found) < 2 or letters != LETTERS[:len(found)] or item.answer.strip() not in letters or not item.answer.strip():
         return None

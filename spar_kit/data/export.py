@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['Images', 'IMAGES', 'WriteError', 'writing', 'write_bytes', 'color_suffix', 'jpeg', 'check_image', 'color_image',
-           'depth_image', 'put_image', 'png16', 'matrix_text', 'intrinsic_files', 'write_images', 'describe_instances',
-           'is_stated', 'SceneFiles', 'record_lines']
+           'depth_image', 'put_image', 'png16', 'matrix_text', 'intrinsic_files', 'is_stated', 'describe_instances',
+           'write_images', 'SceneFiles', 'record_lines']
 
-# %% ../../nbs/data/05_export.ipynb #4c22e8e0
+# %% ../../nbs/data/05_export.ipynb #6753df96
 import os
 import struct
 import warnings
@@ -32,7 +32,7 @@ from ..scenes.scene import Camera, Frame, Instance, Scene, SceneError
 from ..scenes.visibility import raster_camera
 from ..tasks.floor import floor_outline
 from ..tasks.formats import Phrased
-from ..tasks.geometry import is_name
+from ..tasks.labels import is_name
 from ..tasks.task import TASKS, Facts
 
 # %% ../../nbs/data/05_export.ipynb #2264ad78
@@ -54,24 +54,24 @@ def write_bytes(path: Path, data: bytes) -> None:
     with writing(path):
         path.write_bytes(data)
 
-# %% ../../nbs/data/05_export.ipynb #8c45b74d
+# %% ../../nbs/data/05_export.ipynb #538222d0
 Images = Literal["copy", "link", "convert"]
 IMAGES: tuple[str, ...] = get_args(Images)
 
-
+# %% ../../nbs/data/05_export.ipynb #677f4e3e
 def color_suffix(frame: Frame, images: str = "copy") -> str:
     """The suffix of the colour image when it is written: known without reading it."""
     owned = frame.read_encoded is not None and frame.encoding == ".png" and images != "convert"
     return ".png" if owned else ".jpg"
 
-
+# %% ../../nbs/data/05_export.ipynb #49b09bcb
 def jpeg(frame: Frame) -> bytes:
     """The colour image as JPEG of quality 92 with full colour resolution."""
     out = BytesIO()
     Image.fromarray(frame.read_color()).save(out, "JPEG", quality=92, subsampling=0)
     return out.getvalue()
 
-
+# %% ../../nbs/data/05_export.ipynb #edb1975f
 def check_image(data: bytes, camera: Camera, kinds: tuple[str, ...], where: str) -> str:
     """The kind ("JPEG", "PNG") of an encoded image that decodes to its end and has its camera's size. Raises SceneError, naming `where`.
 
@@ -89,7 +89,7 @@ def check_image(data: bytes, camera: Camera, kinds: tuple[str, ...], where: str)
         raise SceneError(f"damaged image ({error})", where=where) from None
     raise SceneError(f"an image of {image.size[0]}x{image.size[1]} where {camera.width}x{camera.height} is due", where=where)
 
-
+# %% ../../nbs/data/05_export.ipynb #a652643a
 def color_image(frame: Frame, images: str = "copy") -> tuple[bytes, str]:
     """The colour image as it is written, and its way: "copied" (the owner's bytes), "converted" (to JPEG) or "encoded" (there was only an array).
 
@@ -101,7 +101,7 @@ def color_image(frame: Frame, images: str = "copy") -> tuple[bytes, str]:
     kind = check_image(data, frame.color, ("JPEG", "PNG"), f"frame {frame.index} colour")
     return (data, "copied") if kind == {".jpg": "JPEG", ".png": "PNG"}[color_suffix(frame, images)] else (jpeg(frame), "converted")
 
-
+# %% ../../nbs/data/05_export.ipynb #6839a0e8
 def depth_image(frame: Frame, images: str = "copy") -> tuple[bytes, str]:
     """The depth image as a 16 bit PNG in millimetres, and its way: "copied" (the owner's file) or "encoded" (from an array, without a loss).
 
@@ -113,7 +113,7 @@ def depth_image(frame: Frame, images: str = "copy") -> tuple[bytes, str]:
         return data, "copied"
     return png16(np.clip(np.rint(frame.read_depth() * 1000.0), 0, 65535)), "encoded"
 
-
+# %% ../../nbs/data/05_export.ipynb #51647776
 def put_image(path: Path, made: tuple[bytes, str], file: Path | None, images: str) -> str:
     """Write an image, or link the owner's `file` to `path` where that is asked for and can be. Returns its way. Raises WriteError."""
     if images == "link" and file is not None and made[1] == "copied":
@@ -125,7 +125,7 @@ def put_image(path: Path, made: tuple[bytes, str], file: Path | None, images: st
     write_bytes(path, made[0])
     return made[1]
 
-
+# %% ../../nbs/data/05_export.ipynb #7caf9e4f
 def png16(values: NDArray) -> bytes:
     """A 16 bit grey PNG of (height, width) whole numbers 0 to 65535.
 
@@ -141,7 +141,7 @@ def png16(values: NDArray) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in parts)
 
-
+# %% ../../nbs/data/05_export.ipynb #1f76715d
 def matrix_text(matrix: NDArray) -> bytes:
     """(3, 3) or (4, 4) as four lines of four numbers, nine decimals."""
     full = np.eye(4)
@@ -161,57 +161,12 @@ def intrinsic_files(scene: Scene) -> tuple[str, ...]:
     """Per frame of the scene, the path of its colour intrinsics inside the scene's folder."""
     return _intrinsics(scene.frames, "color") if scene.frames else ()
 
-# %% ../../nbs/data/05_export.ipynb #0c4eb9cc
-def write_images(scene: Scene, rows: Sequence[int], folder: Path, width: int, images: str = "copy") -> tuple[Counter[str], dict[int, str]]:
-    """Write the frames `rows` of a scene and its `instances.json` into `folder`, which is created.
-
-    Args:
-        rows: row numbers into `scene.frames`.
-        width: of the instance image, as given to `scenes.visibility.see`.
-        images: one of `IMAGES`.
-
-    Returns how many images came by which way ("colour copied", "depth encoded", ...), and the rows whose images could not be read, each with
-    what is wrong. Raises WriteError where the folder cannot be written, SceneError for an id above 65535.
-    """
-    known = np.array(sorted(i.id for i in scene.instances), np.int64)
-    if known.size and (known[-1] > 65535 or known[0] < 1):
-        raise SceneError(f"instance ids {known[0]} to {known[-1]} do not fit into 16 bit")
-    owned = np.zeros(max(int(known.max(initial=0)), int(scene.surface.triangle_instance.max(initial=0))) + 1, np.uint16)
-    for i in filter(is_stated, scene.instances):
-        owned[i.id] = i.id                              # surface that no stated object owns becomes 0
-    with writing(folder):
-        for name in ("image_color", "image_depth", "pose", "intrinsic", "image_instance"):
-            (folder / name).mkdir(parents=True, exist_ok=True)
-    write_bytes(folder / "instances.json", orjson.dumps(describe_instances(scene)) + b"\n")
-    color, depth = _intrinsics(scene.frames, "color"), _intrinsics(scene.frames, "depth")
-
-    def write(row: int) -> tuple[str, str] | SceneError:
-        frame = scene.frames[row]
-        try:
-            picture, range_image = color_image(frame, images), depth_image(frame, images)
-        except SceneError as error:
-            return error
-        ids = owned[render_ids(scene.surface, raster_camera(frame.color, width), frame.camera_to_world)[1]]
-        for path, data in (
-            (f"image_instance/{frame.index}.png", png16(ids)),
-            (f"pose/{frame.index}.txt", matrix_text(frame.camera_to_world)),
-        ):
-            write_bytes(folder / path, data)
-        return (put_image(folder / f"image_color/{frame.index}{color_suffix(frame, images)}", picture, frame.color_file, images),
-                put_image(folder / f"image_depth/{frame.index}.png", range_image, frame.depth_file, images))
-
-    ways, unreadable = Counter[str](), dict[int, str]()
-    with ThreadPoolExecutor(2) as threads:
-        for row, done in zip(rows, threads.map(write, rows)):
-            if isinstance(done, SceneError):
-                unreadable[row] = str(done)
-            else:
-                ways.update((f"colour {done[0]}", f"depth {done[1]}"))
-    matrices = {name[row]: getattr(scene.frames[row], kind).intrinsics for name, kind in ((color, "color"), (depth, "depth")) for row in rows
-                if row not in unreadable}
-    for path, K in matrices.items():
-        write_bytes(folder / path, matrix_text(K))
-    return ways, unreadable
+# %% ../../nbs/data/05_export.ipynb #cdb551f9
+def is_stated(instance: Instance) -> bool:
+    """Whether an object has a name and a box that can be written down; others are surface that nothing owns."""
+    box = instance.box
+    finite = all(bool(np.isfinite(v).all()) for v in (box.center, box.size, box.yaw))
+    return finite and bool((np.asarray(box.size) > 0).all()) and is_name(instance.label)
 
 
 def describe_instances(scene: Scene) -> dict[str, Any]:
@@ -228,36 +183,78 @@ def describe_instances(scene: Scene) -> dict[str, Any]:
         "floor": [[numbers(point) for point in polygon] for polygon in parts],
         "floor_holes": [[numbers(point) for point in polygon] for polygon in holes],
         "instances": [
-            {
-                "id": int(i.id),
-                "label": i.label,
-                "center": numbers(i.box.center),
-                "size": numbers(i.box.size),
-                "yaw": round(float(i.box.yaw), 9),
-            }
-            for i in scene.instances
-            if is_stated(i)
+            {"id": int(i.id), "label": i.label, "center": numbers(i.box.center), "size": numbers(i.box.size),
+             "yaw": round(float(i.box.yaw), 9)} for i in scene.instances if is_stated(i)
         ],
     }
 
+# %% ../../nbs/data/05_export.ipynb #aa4a59a7
+def _owned_ids(scene: Scene) -> NDArray[np.uint16]:
+    known = np.array(sorted(i.id for i in scene.instances), np.int64)
+    if known.size and (known[-1] > 65535 or known[0] < 1):
+        raise SceneError(f"instance ids {known[0]} to {known[-1]} do not fit into 16 bit")
+    owned = np.zeros(max(int(known.max(initial=0)), int(scene.surface.triangle_instance.max(initial=0))) + 1, np.uint16)
+    for i in filter(is_stated, scene.instances):
+        owned[i.id] = i.id
+    return owned
 
-def is_stated(instance: Instance) -> bool:
-    """Whether an object has a name and a box that can be written down; others are surface that nothing owns."""
-    box = instance.box
-    finite = all(bool(np.isfinite(v).all()) for v in (box.center, box.size, box.yaw))
-    return finite and bool((np.asarray(box.size) > 0).all()) and is_name(instance.label)
+# %% ../../nbs/data/05_export.ipynb #f165bbf4
+def write_images(scene: Scene, rows: Sequence[int], folder: Path, width: int, images: str = "copy") -> tuple[Counter[str], dict[int, str]]:
+    """Write the frames `rows` of a scene and its `instances.json` into `folder`, which is created.
 
-# %% ../../nbs/data/05_export.ipynb #1464dcd8
+    Args:
+        rows: row numbers into `scene.frames`.
+        width: of the instance image, as given to `scenes.visibility.see`.
+        images: one of `IMAGES`.
+
+    Returns how many images came by which way ("colour copied", "depth encoded", ...), and the rows whose images could not be read, each with
+    what is wrong. Raises WriteError where the folder cannot be written, SceneError for an id above 65535.
+    """
+    owned = _owned_ids(scene)
+    with writing(folder):
+        for name in ("image_color", "image_depth", "pose", "intrinsic", "image_instance"):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+    write_bytes(folder / "instances.json", orjson.dumps(describe_instances(scene)) + b"\n")
+    color, depth = _intrinsics(scene.frames, "color"), _intrinsics(scene.frames, "depth")
+
+    def write(row: int) -> tuple[str, str] | SceneError:
+        frame = scene.frames[row]
+        try:
+            picture, range_image = color_image(frame, images), depth_image(frame, images)
+        except SceneError as error:
+            return error
+        ids = owned[render_ids(scene.surface, raster_camera(frame.color, width), frame.camera_to_world)[1]]
+        write_bytes(folder / f"image_instance/{frame.index}.png", png16(ids))
+        write_bytes(folder / f"pose/{frame.index}.txt", matrix_text(frame.camera_to_world))
+        return (put_image(folder / f"image_color/{frame.index}{color_suffix(frame, images)}", picture, frame.color_file, images),
+                put_image(folder / f"image_depth/{frame.index}.png", range_image, frame.depth_file, images))
+
+    ways, unreadable = Counter[str](), dict[int, str]()
+    with ThreadPoolExecutor(2) as threads:
+        for row, done in zip(rows, threads.map(write, rows)):
+            if isinstance(done, SceneError):
+                unreadable[row] = str(done)
+            else:
+                ways.update((f"colour {done[0]}", f"depth {done[1]}"))
+    matrices = {name[row]: getattr(scene.frames[row], kind).intrinsics for name, kind in ((color, "color"), (depth, "depth")) for row in rows
+                if row not in unreadable}
+    for path, K in matrices.items():
+        write_bytes(folder / path, matrix_text(K))
+    return ways, unreadable
+
+# %% ../../nbs/data/05_export.ipynb #f3388692
 class SceneFiles:
-    """Where the files of a scene's frames are, as JSON: many questions show the same images.
+    """What the records of a scene share: many show the same images, and one fact is spoken in several formats.
 
     `of(frames)` gives five JSON lists for a tuple of row numbers into `scene.frames`: colour, depth, pose and colour intrinsics relative to the
-    folder of the images, and the frames' numbers in their source.
+    folder of the images, and the frames' numbers in their source. `rows(facts)` gives for each fact its frames, the fields of its marks, and what
+    a record states of it.
     """
 
     def __init__(self, scene: Scene, images: str = "copy"):
         self.scene, self.images, self.intrinsics = scene, images, intrinsic_files(scene)
         self._known: dict[tuple[int, ...], tuple[orjson.Fragment, ...]] = {}
+        self._last: tuple[Facts | None, list[Any]] = (None, [])
 
     def of(self, frames: tuple[int, ...]) -> tuple[orjson.Fragment, ...]:
         known = self._known.get(frames)
@@ -273,33 +270,21 @@ class SceneFiles:
             known = self._known[frames] = tuple(orjson.Fragment(orjson.dumps(column)) for column in columns)
         return known
 
+    def rows(self, facts: Facts) -> list[tuple[tuple[int, ...], dict[str, Any], dict[str, Any]]]:
+        if self._last[0] is not facts:
+            task = TASKS[facts.task]
+            numbers = {name: np.asarray(values) for name, values in facts.numbers.items()}
+            exact = [(np.round(v.astype(np.float64), 6) if v.dtype.kind == "f" else v).tolist() for v in numbers.values()]
+            names = ("objects", "frames", "view", *numbers)
+            frames, objects, view = facts.frames.tolist(), facts.objects.tolist(), facts.view.tolist()
+            marks = facts.marks.tolist() if facts.marks is not None and task.markers else None
+            drawn = _marks(task.markers, task.views, marks, view) if marks is not None else [{}] * len(view)
+            index = [self.of(tuple(row))[-1] for row in frames]
+            stated = [dict(zip(names, row)) for row in zip(objects, index, view, *exact)]
+            self._last = facts, [*zip(map(tuple, frames), drawn, stated)]
+        return self._last[1]
 
-def record_lines(
-    scene: Scene, facts: Facts, format: str, phrased: Sequence[Phrased], first: int, files: SceneFiles | None = None
-) -> list[bytes]:
-    """The lines of one task and format; ids are `<scene>_<n>` with n counting from `first`.
-
-    Args:
-        files: `SceneFiles(scene, images)`, for who calls this many times on one scene.
-    """
-    task, files = TASKS[facts.task], files or SceneFiles(scene)
-    numbers = {name: np.asarray(values) for name, values in facts.numbers.items()}
-    exact = list(zip(*((np.round(v.astype(np.float64), 6) if v.dtype.kind == "f" else v).tolist() for v in numbers.values())))
-    frames, objects, view = facts.frames.tolist(), facts.objects.tolist(), facts.view.tolist()
-    marks = facts.marks.tolist() if facts.marks is not None and task.markers else None
-    drawn = _marks(task.markers, task.views, marks, view) if marks is not None else [{}] * len(view)
-    lines = []
-    for n, (row, question, answer, extra) in enumerate(phrased, first):
-        image, depth, pose, intrinsic, index = files.of(tuple(frames[row]))
-        lines.append(to_line({
-            "id": f"{scene.name}_{n}",
-            "conversations": [{"from": "human", "value": question}, {"from": "gpt", "value": answer}],
-            "image": image, "type": task.type, "depth": depth, "pose": pose, "intrinsic": intrinsic, **drawn[row],
-            "facts": {"task": task.name, "format": format, "objects": objects[row], "frames": index, "view": view[row],
-                      **(dict(zip(numbers, exact[row])) if exact else {}), **extra}}))
-    return lines
-
-
+# %% ../../nbs/data/05_export.ipynb #1d8e0fda
 def _marks(markers: Sequence[str], views: str, marks: Sequence[Any], view: Sequence[Sequence[int]]) -> list[dict[str, Any]]:
     """The fields of each row's marks."""
     first, kind = markers[0].split("_")
@@ -310,3 +295,24 @@ def _marks(markers: Sequence[str], views: str, marks: Sequence[Any], view: Seque
         return [dict(zip(markers, ([mark] for mark in row))) for row in marks]
     names = (*markers, f"{kind}_img_idx")
     return [dict(zip(names, [*([mark] for mark in row), [at[:len(markers)]]])) for row, at in zip(marks, view)]
+
+# %% ../../nbs/data/05_export.ipynb #c36cb947
+def record_lines(
+    scene: Scene, facts: Facts, format: str, phrased: Sequence[Phrased], first: int, files: SceneFiles | None = None
+) -> list[bytes]:
+    """The lines of one task and format; ids are `<scene>_<n>` with n counting from `first`.
+
+    Args:
+        files: `SceneFiles(scene, images)`, for who calls this many times on one scene.
+    """
+    task, files = TASKS[facts.task], files or SceneFiles(scene)
+    rows, lines = files.rows(facts), []
+    for n, (row, question, answer, extra) in enumerate(phrased, first):
+        frames, drawn, stated = rows[row]
+        image, depth, pose, intrinsic, _ = files.of(frames)
+        lines.append(to_line({
+            "id": f"{scene.name}_{n}",
+            "conversations": [{"from": "human", "value": question}, {"from": "gpt", "value": answer}],
+            "image": image, "type": task.type, "depth": depth, "pose": pose, "intrinsic": intrinsic, **drawn,
+            "facts": {"task": task.name, "format": format, **stated, **extra}}))
+    return lines

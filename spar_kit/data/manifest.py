@@ -21,7 +21,7 @@ import PIL
 from .. import __version__
 from ..tasks.task import TASKS
 
-# %% ../../nbs/data/08_manifest.ipynb #a6260858
+# %% ../../nbs/data/08_manifest.ipynb #a60ec40f
 @dataclass(frozen=True)
 class Manifest:
     """What `manifest.json` says about a generated folder.
@@ -63,8 +63,11 @@ class Manifest:
         return {name: why for part in parts for name, why in part["parameters"].get("held_out", {}).get("left_out", {}).items()}
 
     def __str__(self) -> str:
+        from spar_kit.scenes.summary import counted            # numba comes with it: for who prints only
+
+        scenes = len(self.part["scenes"])
         lines = [
-            f"{self.records:,} questions from {len(self.part['scenes'])} scenes in {self.folder}"
+            f"{self.records:,} questions from {scenes:,} scene{'s' * (scenes != 1)} in {self.folder}"
             + (" (complete before, nothing to do)" if self.reused else "")
         ]
         lines += [
@@ -74,36 +77,32 @@ class Manifest:
             f"    {name}: {why}" for name, why in self.failed.items()
         ]
         lines += [f"  {len(self.held_out)} scenes held out"] * bool(self.held_out)
+        bare = [(name, entry) for name, entry in self.part["scenes"].items() if not entry["records"]]
+        lines += [f"  {len(bare):,} scene{'s' * (len(bare) != 1)} without any question, such as {name} with {entry['frames_seen']} frames and {entry['objects']} objects: only frames that clearly show "
+                  f"{self.part['parameters']['rules']['min_objects']} or more are asked about" for name, entry in bare[:1]]
         ways = sum((Counter(entry.get("images", {})) for entry in self.part["scenes"].values()), Counter[str]())
         lines += ["  images: " + ", ".join(f"{n:,} {way}" for way, n in sorted(ways.items()))] * bool(ways)
         if self.part["skipped"]:
-            lines.append("  left out: " + ", ".join(f"{n:,} x {why}" for why, n in self.part["skipped"].items()))
+            lines.append("  left out: " + ", ".join(counted(self.part["skipped"])))
         lines += [f"    {name}: {why}" for name, entry in self.part["scenes"].items() for why in entry.get("unreadable", ())][:10]
         lines += [f"  not available: {', '.join(self.part['not_available'])}"] * bool(self.part["not_available"])
         return "\n".join(lines)
 
-
+# %% ../../nbs/data/08_manifest.ipynb #912e7b4a
 def read_manifest(folder: Path | str) -> Manifest:
     """Raises ValueError where there is none, or none that can be read."""
     path = Path(folder) / "manifest.json"
     try:
         content = orjson.loads(path.read_bytes())
-        (
-            content["records"],
-            content["counts"],
-            content["failed"],
-            content["scenes"],
-            content["parameters"],
-            content["not_available"],
-            content["splits"],
-        )
+        for name in ("records", "counts", "failed", "scenes", "parameters", "not_available", "splits"):
+            content[name]
     except FileNotFoundError:
         raise ValueError(f"{path}: missing; the folder is not complete or was not written by `spar generate`") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: not a manifest ({error})") from None
     return Manifest(Path(folder), content)
 
-
+# %% ../../nbs/data/08_manifest.ipynb #9f91c78f
 def without_paths(message: str) -> str:
     """A message in which absolute paths keep only their last two parts: manifests speak of no machine."""
     return re.sub(
@@ -112,7 +111,7 @@ def without_paths(message: str) -> str:
         message,
     )
 
-# %% ../../nbs/data/08_manifest.ipynb #a0c93650
+# %% ../../nbs/data/08_manifest.ipynb #3d844876
 def split_content(
     parameters: dict[str, Any],
     missing: Mapping[str, str],
@@ -146,7 +145,7 @@ def split_content(
         "shards": dict(written),
     }
 
-
+# %% ../../nbs/data/08_manifest.ipynb #1a715f4d
 def join_splits(splits: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """The manifest of a folder with one or both splits: sums and unions first, then each split's own entry."""
     splits = {name: splits[name] for name in ("train", "val") if name in splits}

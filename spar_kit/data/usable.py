@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['RULES', 'HARMLESS', 'is_valid_camera', 'frame_fault', 'object_fault', 'usable', 'faults']
 
-# %% ../../nbs/data/03_usable.ipynb #06e63f4e
+# %% ../../nbs/data/03_usable.ipynb #a17c006f
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
@@ -13,7 +13,8 @@ from dataclasses import replace
 import numpy as np
 
 from ..scenes.scene import Camera, Frame, Instance, Scene, SceneError, is_valid_pose
-from ..tasks.geometry import Rules, clean_label, is_name, normal, room_sides
+from ..tasks.geometry import Rules, room_sides
+from ..tasks.labels import clean_label, is_name, normal
 
 # %% ../../nbs/data/03_usable.ipynb #f28dcea2
 def is_valid_camera(camera: Camera) -> bool:

@@ -6,7 +6,7 @@
 __all__ = ['LABELS', 'bench_scene', 'one_core', 'best_of', 'visibility_times', 'record_times', 'whole_scene', 'whole_scene_apart',
            'peak_memory', 'write_bench_scan', 'scan_times', 'main']
 
-# %% ../../nbs/runs/40_benchmark.ipynb #6b709474
+# %% ../../nbs/runs/40_benchmark.ipynb #3b864f3c
 import json
 import os
 import platform
@@ -24,7 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..data.export import SceneFiles, record_lines
-from ..data.generate import available_tasks, generate
+from ..data.generate import generate
+from ..data.one_scene import available_tasks
 from ..scenes.export import write_scannet
 from ..scenes.rasterize import render_ids
 from ..scenes.scannet import ScanNet

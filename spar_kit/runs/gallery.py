@@ -29,7 +29,7 @@ from ..tasks.geometry import from_new_place, yaw_pitch_roll
 from ..tasks.markers import marks_of
 from ..tasks.task import TASKS, random_generator, select_tasks
 
-# %% ../../nbs/runs/17_gallery.ipynb #07409032
+# %% ../../nbs/runs/17_gallery.ipynb #a5976eb9
 @dataclass(frozen=True)
 class Exhibit:
     """A record with the folder of its images: what is needed to draw it."""
@@ -72,13 +72,19 @@ class Exhibit:
     def label(self, k: int) -> str:
         return self.room.labels[self.ids[k]]
 
-    def seen(self, k: int, view: int = 0) -> NDArray[np.float64]:
-        """Right, down, forward of object k in the camera of an image, metres."""
-        pose = self.pose(view)
-        return np.asarray((self.center(k) - pose[:3, 3]) @ pose[:3, :3])
+    def name(self, k: int) -> str:
+        """The label, and the colour of the marker where it has one: what tells two chairs apart."""
+        color = next((name for name, value in COLORS.items() if value == self.colors[k] and name != "plain"), "")
+        return f"{self.label(k)} ({color})" if color else self.label(k)
 
-    def plan(self, which: Iterable[int] | None = None, views: Iterable[int] = (0,), plane: Callable[[NDArray], NDArray] | None = None, whole: bool = True) -> Drawing:
-        """The room with some of the objects marked (all by default) and the cameras of some images."""
+    def seen(self, k: int, view: int = 0, upright: bool = False) -> NDArray[np.float64]:
+        """Right, down, forward of object k in the camera of an image, metres; `upright`: down along the room's vertical."""
+        pose = self.pose(view)
+        seen = np.asarray((self.center(k) - pose[:3, 3]) @ pose[:3, :3])
+        return np.array([seen[0], pose[2, 3] - self.center(k)[2], seen[2]]) if upright else seen
+
+    def plan(self, which: Iterable[int] | None = None, views: Iterable[int] = (0,), plane: Callable[[NDArray], NDArray] | None = None, whole: bool = False) -> Drawing:
+        """Some of the objects marked (all by default), the cameras of some images, and the `whole` room or the part of it around them."""
         chosen = range(len(self.ids)) if which is None else list(which)
         marked = {self.ids[k]: (self.colors[k], self.label(k)) for k in chosen}
         title = f"{self.task}: the room from above" if plane is None else f"{self.task}: as the camera has it, from above"
@@ -88,12 +94,14 @@ class Exhibit:
             draw_camera(drawing, self.pose(view), self.fan(view), name)
         return drawing
 
-# %% ../../nbs/runs/17_gallery.ipynb #25cd3f90
+# %% ../../nbs/runs/17_gallery.ipynb #27b9f0b1
 Why = tuple[list[Drawing], list[str]]
 
 
 def _m(value: float | np.floating[Any]) -> str:
-    return f"{value:.2f} m"
+    """Metres to the centimetre, or to the millimetre where that shows how the answer is rounded."""
+    text = f"{value:.2f}"
+    return f"{value:.3f} m" if text.endswith("5") else f"{text} m"
 
 
 def _depths(x: Exhibit) -> Why:
@@ -103,15 +111,16 @@ def _depths(x: Exhibit) -> Why:
         drawing = x.plan(here, plane=as_seen(x.pose(view)))
         drawing.title += f", image {view + 1}"
         drawing.line([0, 0], [0, max(x.seen(k, view)[2] for k in here) + .3], INK, arrow=True)
-        drawing.text([0, -.15], f"camera {view + 1}" if len(x.record["image"]) > 1 else "camera")
+        drawing.dot([0, 0], INK)
+        drawing.text([0, 0], f"camera {view + 1}" if len(x.record["image"]) > 1 else "camera")
         for k in here:
             right, _, depth = x.seen(k, view)
             drawing.line([0, depth], [right, depth], x.colors[k], dashed=True)
             drawing.text([0, depth], _m(depth), x.colors[k])
-            lines.append(f"{x.label(k)}: depth {_m(depth)}" + (f" in image {view + 1}" if len(x.record["image"]) > 1 else ""))
+            lines.append(f"{x.name(k)}: depth {_m(depth)}" + (f" in image {view + 1}" if len(x.record["image"]) > 1 else ""))
         drawings.append(drawing)
     if len(x.ids) == 3:
-        lines.append(f"difference of the depths of the second and third: {_m(abs(x.seen(2, x.facts['view'][2])[2] - x.seen(1, x.facts['view'][1])[2]))}")
+        lines.append(f"depths of {x.name(2)} and {x.name(1)}: they differ by {_m(abs(x.seen(2, x.facts['view'][2])[2] - x.seen(1, x.facts['view'][1])[2]))}")
     return drawings, lines
 
 
@@ -129,12 +138,12 @@ def _distances(x: Exhibit) -> Why:
     for k in range(1, len(x.ids)):
         apart = x.center(k) - x.center(0)
         drawing.line(x.center(0), x.center(k), x.colors[k] if len(x.ids) < 5 else INK, _m(np.linalg.norm(apart)))
-        lines.append(f"{x.label(0)} to {x.label(k)}: {_m(np.linalg.norm(apart[:2]))} on the plan, {_m(abs(apart[2]))} in height, {_m(np.linalg.norm(apart))} in space")
+        lines.append(f"{x.name(0)} to {x.name(k)}: {_m(np.linalg.norm(apart[:2]))} on the plan, {_m(abs(apart[2]))} in height, {_m(np.linalg.norm(apart))} in space")
     return [drawing], lines + ([f"asked for: the one {'farther' if x.facts['farthest'] else 'closer'} than the {'other' if len(x.ids) == 3 else 'others'}"] if "farthest" in x.facts else [])
 
-# %% ../../nbs/runs/17_gallery.ipynb #df9af540
+# %% ../../nbs/runs/17_gallery.ipynb #a0e833db
 def _size(x: Exhibit) -> Why:
-    drawing, box = x.plan(whole=False, views=()), x.room.boxes[x.ids[0]]
+    drawing, box = x.plan(views=()), x.room.boxes[x.ids[0]]
     corners = np.asarray(box.corners)
     ring = corners[np.argsort(corners[:, 2], kind="stable")][:4]
     ring = ring[np.argsort(np.arctan2(*(ring - box.center)[:, :2].T))]
@@ -161,7 +170,8 @@ def _view_change(x: Exhibit) -> Why:
     drawings, lines = _camera_motion(x)
     first, second = (yaw_pitch_roll(x.pose(view)) for view in (0, 1))
     yaw, pitch = (second[0] - first[0] + 180) % 360 - 180, second[1] - first[1]
-    return drawings, [*lines, f"heading: {abs(yaw):.1f} degrees to the {'right' if yaw > 0 else 'left'}; pitch: {abs(pitch):.1f} degrees {'up' if pitch > 0 else 'down'}"]
+    return drawings, [*lines, f"heading: {abs(yaw):.1f} degrees to the {'right' if yaw > 0 else 'left'}; pitch: {abs(pitch):.1f} degrees {'up' if pitch > 0 else 'down'}",
+                      "the answer gives these in steps of 0.2 m and 5 degrees"]
 
 # %% ../../nbs/runs/17_gallery.ipynb #b0417ba0
 def _frames(x: Exhibit) -> Why:
@@ -181,22 +191,23 @@ def _nearest_box(x: Exhibit) -> Why:
         lines.append(f"{x.label(k)} (object {x.ids[k]}): {_m(np.linalg.norm(x.center(k) - eye))} from {'the camera' if len(x.record['image']) == 1 else 'camera 1'}" + (" (the answer)" if not k else ""))
     return [drawing], [*lines, f"asked for: {'the farthest' if x.facts['farthest'] else 'the nearest'} of all objects in view"]
 
-# %% ../../nbs/runs/17_gallery.ipynb #84221d2b
-def _offsets(points: Sequence[NDArray], names: Sequence[str]) -> list[str]:
-    """Where things are for an observer, in words; (right, down, forward) each."""
-    return [f"{name}: {_m(abs(r))} {'right' if r > 0 else 'left'}, {_m(abs(d))} {'below' if d > 0 else 'above'}, {_m(abs(f))} {'in front' if f > 0 else 'behind'}, distance {_m(float(np.hypot(np.hypot(r, d), f)))}"
-            for name, (r, d, f) in zip(names, points)]
+# %% ../../nbs/runs/17_gallery.ipynb #3069b9fb
+def _offsets(points: Sequence[NDArray], names: Sequence[str], distances: Sequence[float] = ()) -> list[str]:
+    """Where things are for an observer, in words; (right, down, forward) each. Distances where the three are not at right angles."""
+    return [f"{name}: {_m(abs(r))} {'right' if r > 0 else 'left'}, {_m(abs(d))} {'below' if d > 0 else 'above'}, {_m(abs(f))} {'in front' if f > 0 else 'behind'}, distance {_m(apart)}"
+            for name, (r, d, f), apart in zip(names, points, distances or [float(np.linalg.norm(point)) for point in points])]
 
 
 def _relation(x: Exhibit) -> Why:
     """As the camera of the first image has them."""
     drawing = x.plan(plane=as_seen(x.pose()))
     drawing.line([0, 0], [0, .8], INK, arrow=True)
-    drawing.text([0, -.15], "observer")
+    drawing.dot([0, 0], INK)
+    drawing.text([0, 0], "observer")
     for k in range(len(x.ids)):
         right, _, forward = x.seen(k)
         drawing.line([0, 0], [right, forward], x.colors[k], dashed=True)
-    return [drawing], _offsets([x.seen(k) for k in range(len(x.ids))], [f"{x.label(k)}" for k in range(len(x.ids))])
+    return [drawing], _offsets([x.seen(k) for k in range(len(x.ids))], [x.name(k) for k in range(len(x.ids))])
 
 
 def _imagination(x: Exhibit) -> Why:
@@ -208,17 +219,21 @@ def _imagination(x: Exhibit) -> Why:
     for k in range(2, len(x.ids)):
         drawing.line(stand, x.center(k), x.colors[k], dashed=True)
     rest = range(2, len(x.ids))
-    after = _offsets([from_new_place(stand[None], face[None], x.center(k)[None])[0] for k in rest], [f"from there, {x.label(k)}" for k in rest])
-    return [drawing], after + (_offsets([x.seen(k) for k in rest], [f"from the {'first ' * (len(x.record['image']) > 1)}camera before, {x.label(k)}" for k in rest]) if "before" in x.facts else [])
+    after = _offsets([from_new_place(stand[None], face[None], x.center(k)[None])[0] for k in rest], [f"from there, {x.name(k)}" for k in rest])
+    if "before" not in x.facts:
+        return [drawing], after
+    names = [f"from the {'first ' * (len(x.record['image']) > 1)}camera before, {x.name(k)}" for k in rest]
+    return [drawing], after + _offsets([x.seen(k, upright=True) for k in rest], names, [float(np.linalg.norm(x.seen(k))) for k in rest])
 
-# %% ../../nbs/runs/17_gallery.ipynb #f05e3720
+# %% ../../nbs/runs/17_gallery.ipynb #069aedd7
 def _map(x: Exhibit) -> Why:
     drawing, pose = x.plan(views=range(3)), x.pose()
+    drawing.texts = [text for text in drawing.texts if text[1].startswith("camera")]        # objects get their coordinates too
     lines = []
     for k in range(len(x.ids)):
         r, _, f = from_new_place(pose[None, :3, 3], pose[None, :3, 3] + pose[None, :3, 2], x.center(k)[None])[0]
         drawing.line(pose[:3, 3], x.center(k), GREY, dashed=True)
-        drawing.text(x.center(k)[:2] - [0, .12], f"object{k} ({r:.1f}, {f:.1f})", COLORS["plain"])
+        drawing.text(x.center(k), f"object{k} ({r:.1f}, {f:.1f})", COLORS["plain"])
         lines.append(f"object{k}, {x.label(k)}: {_m(abs(r))} {'right' if r > 0 else 'left'}, {_m(abs(f))} {'forward' if f > 0 else 'backward'} of camera 1")
     return [drawing], lines
 
@@ -232,12 +247,12 @@ def _order(x: Exhibit) -> Why:
 def _count(x: Exhibit) -> Why:
     name = x.label(0)
     same = [id for id, label in x.room.labels.items() if label == name]
-    drawing = draw_room(x.room, {id: (COLORS["plain"], f"{name} {k + 1}") for k, id in enumerate(same)}, title="obj_count: the room from above")
-    return [drawing], [f"{len(same)} objects of the room are called {name}"]
+    drawing = draw_room(x.room, {id: (COLORS["plain"], f"{name} {k + 1}" if len(same) > 1 else name) for k, id in enumerate(same)}, title="obj_count: the room from above")
+    return [drawing], [f"objects called {name}: {len(same)}"]
 
 
 def _area(x: Exhibit) -> Why:
-    drawing = x.plan(views=())
+    drawing = x.plan(views=(), whole=True)
     for polygon in x.room.floor:
         if len(polygon) <= 12:
             for a, b in zip(polygon, np.roll(polygon, -1, 0)):
@@ -304,7 +319,7 @@ def _with_answer(image: Image.Image, at: Sequence[float]) -> Image.Image:
             pen.line([a, b - r, a, b + r], fill=color, width=stroke)
     return image
 
-# %% ../../nbs/runs/17_gallery.ipynb #97241e2f
+# %% ../../nbs/runs/17_gallery.ipynb #ce40a612
 def choose_exhibits(folder: Path | str, tasks: Sequence[str] = tuple(TASKS), each: int = 3, seed: int = 0, split: str | None = None) -> dict[str, list[Exhibit]]:
     """For each task up to `each` questions: its formats in turn, scenes by turns, the choice among them drawn."""
     out = {}
@@ -319,8 +334,9 @@ def choose_exhibits(folder: Path | str, tasks: Sequence[str] = tuple(TASKS), eac
         for turn in range(each if formats else 0):
             format = formats[turn % len(formats)]
             used, told = {_scene(x.record) for x in picked}, {_subject(x.record) for x in picked}
-            fresh = [row for row in found[format] if _subject(row[0]) not in told]
-            choice = next((row for row in fresh if _scene(row[0]) not in used), fresh[0] if fresh else None)
+            rest = [row for row in found[format] if row[0]["id"] not in {x.record["id"] for x in picked}]
+            fresh = [row for row in rest if _subject(row[0]) not in told]
+            choice = next((row for row in fresh if _scene(row[0]) not in used), next(iter(fresh or rest), None))
             if choice is not None:
                 picked.append(Exhibit(*choice, task, format))
         out[task] = picked
@@ -335,6 +351,11 @@ def _subject(record: Mapping[str, Any]) -> tuple[Any, ...]:
     return _scene(record), *record["facts"]["objects"], *record["facts"]["frames"]
 
 
+def _unbroken(text: str) -> str:
+    """No line break between a number and its unit."""
+    return re.sub(r"(?<=\d) (?=c?m\b)", "&nbsp;", text)
+
+
 def card(x: Exhibit, picture_url: Callable[[str, Image.Image], str]) -> str:
     """One question as HTML; `picture_url` is given a name and an image and says where the image is to be found."""
     question, answer = question_and_answer(x.record)
@@ -342,17 +363,17 @@ def card(x: Exhibit, picture_url: Callable[[str, Image.Image], str]) -> str:
                     f'height="{image.height}" loading="lazy"><figcaption>{html.escape(caption)}</figcaption></figure>' for k, (caption, image) in enumerate(pictures(x)))
     drawings, lines = WHY[x.task](x)
     why = "".join(f'<div class="plan">{drawing.svg()}</div>' for drawing in drawings)
-    said = "".join(f"<li>{html.escape(line)}</li>" for line in lines)
+    said = "".join(f"<li>{_unbroken(html.escape(line))}</li>" for line in lines)
     return (f'<article class="card"><p class="id">{html.escape(x.task)} · {html.escape(x.format)} · {html.escape(str(x.record["id"]))}</p><div class="asked"><div class="pictures">{shown}</div>'
-            f'<p class="question">{html.escape(question)}</p><p class="answer">{html.escape(answer)}</p></div><div class="why">{why}<ul>{said}</ul></div></article>')
+            f'<p class="question">{html.escape(question)}</p><p class="answer">{html.escape(answer).replace(",move", ",<wbr>move").replace(",rotate", ",<wbr>rotate")}</p></div><div class="why">{why}<ul>{said}</ul></div></article>')
 
-# %% ../../nbs/runs/17_gallery.ipynb #27c5b0b9
+# %% ../../nbs/runs/17_gallery.ipynb #8b1b6bf8
 STYLE = """
 .gallery{font:15px/1.5 system-ui,sans-serif;color:#1d2530}
 .card{border:1px solid #dfe4ea;border-radius:8px;background:#fff;padding:.8em 1em 1em;margin:0 0 1.2em}
 .card .id{color:#5b6776;font-size:.85em;margin:0 0 .5em}
 .pictures{display:flex;flex-wrap:wrap;gap:8px}
-.pictures figure{margin:0;flex:0 1 auto}.pictures .one{max-width:min(300px,100%)}.pictures .wide{flex:1 1 100%}
+.pictures figure{margin:0;flex:0 1 auto}.pictures .one{max-width:min(310px,100%)}.pictures .one:only-child{max-width:100%}.pictures .wide{flex:1 1 100%}
 .pictures img{max-width:100%;height:auto;display:block;border-radius:4px}
 figcaption{font-size:.8em;color:#5b6776}
 .question{white-space:pre-line;margin:.8em 0 .4em;max-width:80ch}

@@ -19,7 +19,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError, create_model
 
-# %% ../../nbs/runs/00_params.ipynb #e0e52783
+# %% ../../nbs/runs/00_params.ipynb #a9bb55b3
 class ParamsError(ValueError):
     """A parameter file that cannot be used. The message is one line and names the file, the line and the field."""
 
@@ -27,7 +27,7 @@ class ParamsError(ValueError):
         self.path, self.line, self.field = Path(path), line, field
         super().__init__(f"{path}{f':{line}' if line else ''}: {f'{field}: ' if field else ''}{message}")
 
-
+# %% ../../nbs/runs/00_params.ipynb #68fb0553
 class _Loader(yaml.SafeLoader):
     """SafeLoader with the scalars of YAML 1.2's core schema: true and false only, no octals, 1e-3 is a number."""
 
@@ -104,7 +104,7 @@ def explain(error: ValidationError, path: Path | str, lines: Mapping[tuple[str, 
     line = next((lines[loc[:n]] for n in range(len(loc), 0, -1) if loc[:n] in lines), None)
     return ParamsError(message + (f" (and {more} more)" if more else ""), path, line, ".".join(loc))
 
-# %% ../../nbs/runs/00_params.ipynb #2f9b6606
+# %% ../../nbs/runs/00_params.ipynb #bfe75891
 @dataclass(frozen=True)
 class Parameter:
     """One line of a notebook's `parameters` cell."""
@@ -113,7 +113,7 @@ class Parameter:
     default: Any
     help: str
 
-
+# %% ../../nbs/runs/00_params.ipynb #6e747e0e
 _PLAIN = {"int": int, "float": float, "str": str, "bool": bool, "Any": Any, "None": type(None)}
 
 
@@ -135,7 +135,7 @@ def _type_of(node: ast.expr) -> Any:
             return Literal[tuple(ast.literal_eval(item) for item in inner)]
     raise ValueError(f"annotation {ast.unparse(node)!r} is not one of int, float, str, bool, list[...], dict[...], Literal[...]")
 
-# %% ../../nbs/runs/00_params.ipynb #a94b3098
+# %% ../../nbs/runs/00_params.ipynb #e02a9f80
 def notebook_parameters(notebook: Path | str) -> dict[str, tuple[Parameter, Any]]:
     """The parameters of a notebook and their types, by name, read from its one cell tagged `parameters` without running it.
 
@@ -164,7 +164,7 @@ def notebook_parameters(notebook: Path | str) -> dict[str, tuple[Parameter, Any]
             raise ParamsError(str(error), notebook, field=node.target.id) from None
     return found
 
-
+# %% ../../nbs/runs/00_params.ipynb #f98981d7
 def check_values(values: Mapping[str, Any], notebook: Path, path: Path | str, lines: Mapping[tuple[str, ...], int], at: tuple[str, ...]) -> None:
     """Refuses names that `notebook` does not ask for and values of another type. `path`, `lines` and `at` say where the values stand."""
     known = notebook_parameters(notebook)
@@ -197,7 +197,7 @@ class Plan(BaseModel):
     about: str = Field("", description="what is asked and why, in a sentence or two")
     steps: dict[str, Step] = Field(min_length=1)
 
-# %% ../../nbs/runs/00_params.ipynb #8b815806
+# %% ../../nbs/runs/00_params.ipynb #5ca618c6
 def parse_setting(text: str) -> tuple[str, str, Any]:
     """`step.parameter=value` from the command line; the value is read as YAML. Raises ValueError."""
     left, equals, right = text.partition("=")
@@ -213,7 +213,52 @@ def parse_setting(text: str) -> tuple[str, str, Any]:
         value = right
     return step, name, value
 
+# %% ../../nbs/runs/00_params.ipynb #f87e320e
+def _check_step(step: Step, name: str, earlier: list[str], path: Path, lines: Mapping[tuple[str, ...], int]) -> None:
+    """Raises ParamsError for what is wrong with a step on its own, against its notebook, or against the steps before it."""
+    at = ("steps", name)
 
+    def stop(message: str, *where: str) -> ParamsError:
+        full = (*at, *where)
+        line = next((lines[full[:n]] for n in range(len(full), 0, -1) if full[:n] in lines), None)
+        return ParamsError(message, path, line, ".".join(full))
+
+    notebook = path.parent / step.notebook
+    if not notebook.is_file():
+        raise stop(f"there is no notebook {notebook}", "notebook")
+    for kind, links in (("needs", step.needs), ("collects", step.collects)):
+        for parameter, other in links.items():
+            if other not in earlier:
+                raise stop(f"{other!r} is not an earlier step; earlier are {', '.join(earlier) or 'none'}", kind, parameter)
+    given = [*step.params, *step.grid, *step.needs, *step.collects]
+    for parameter in given:
+        if given.count(parameter) > 1:
+            raise stop(f"{parameter!r} is given more than once among params, grid, needs and collects")
+    if "out" in given:
+        raise stop("'out' is set by the sweep: the folder that the run may write to")
+    check_values(step.params, notebook, path, lines, (*at, "params"))
+    check_values(dict.fromkeys(step.needs, ""), notebook, path, lines, (*at, "needs"))
+    check_values({k: [] for k in step.collects}, notebook, path, lines, (*at, "collects"))
+    for parameter, options in step.grid.items():
+        if not options:
+            raise stop("has no values", "grid", parameter)
+        for value in options:
+            check_values({parameter: value}, notebook, path, lines, (*at, "grid"))
+    if "out" not in notebook_parameters(notebook):
+        raise stop(f"{notebook} has no parameter 'out' to say where it may write", "notebook")
+
+# %% ../../nbs/runs/00_params.ipynb #ec708c2b
+def _apply(settings: Iterable[str], values: dict[str, Any], path: Path) -> None:
+    """Puts settings of the command line into the values of a plan's file."""
+    for text in settings:
+        step_name, parameter, value = parse_setting(text)
+        step = (values.get("steps") or {}).get(step_name)
+        if not isinstance(step, dict):
+            raise ValueError(f"--set {text!r}: {path} has no step {step_name!r}")
+        step["params"] = {**(step.get("params") or {}), parameter: value}
+        (step.get("grid") or {}).pop(parameter, None)
+
+# %% ../../nbs/runs/00_params.ipynb #8b1e6d7a
 def load_plan(path: Path | str, settings: Iterable[str] = (), name: str | None = None) -> Plan:
     """Reads and checks a parameter file: its own fields, that steps build on earlier ones, and every parameter against its notebook.
 
@@ -229,13 +274,7 @@ def load_plan(path: Path | str, settings: Iterable[str] = (), name: str | None =
     values, lines = read_yaml(path)
     if name is not None:
         values["name"] = name
-    for text in settings:
-        step_name, parameter, value = parse_setting(text)
-        step = (values.get("steps") or {}).get(step_name)
-        if not isinstance(step, dict):
-            raise ValueError(f"--set {text!r}: {path} has no step {step_name!r}")
-        step["params"] = {**(step.get("params") or {}), parameter: value}
-        (step.get("grid") or {}).pop(parameter, None)
+    _apply(settings, values, path)
     try:
         plan = Plan(**values)
     except ValidationError as error:
@@ -244,34 +283,6 @@ def load_plan(path: Path | str, settings: Iterable[str] = (), name: str | None =
 
     earlier: list[str] = []
     for step_name, checked in plan.steps.items():
-        at = ("steps", step_name)
-
-        def stop(message: str, *where: str, at: tuple[str, ...] = at) -> ParamsError:
-            full = (*at, *where)
-            return ParamsError(message, path, next((lines[full[:n]] for n in range(len(full), 0, -1) if full[:n] in lines), None), ".".join(full))
-
-        notebook = path.parent / checked.notebook
-        if not notebook.is_file():
-            raise stop(f"there is no notebook {notebook}", "notebook")
-        for kind, links in (("needs", checked.needs), ("collects", checked.collects)):
-            for parameter, other in links.items():
-                if other not in earlier:
-                    raise stop(f"{other!r} is not an earlier step; earlier are {', '.join(earlier) or 'none'}", kind, parameter)
-        given = [*checked.params, *checked.grid, *checked.needs, *checked.collects]
-        for parameter in given:
-            if given.count(parameter) > 1:
-                raise stop(f"{parameter!r} is given more than once among params, grid, needs and collects")
-        if "out" in given:
-            raise stop("'out' is set by the sweep: the folder that the run may write to")
-        check_values(checked.params, notebook, path, lines, (*at, "params"))
-        check_values(dict.fromkeys(checked.needs, ""), notebook, path, lines, (*at, "needs"))
-        check_values({k: [] for k in checked.collects}, notebook, path, lines, (*at, "collects"))
-        for parameter, options in checked.grid.items():
-            if not options:
-                raise stop("has no values", "grid", parameter)
-            for value in options:
-                check_values({parameter: value}, notebook, path, lines, (*at, "grid"))
-        if "out" not in notebook_parameters(notebook):
-            raise stop(f"{notebook} has no parameter 'out' to say where it may write", "notebook")
+        _check_step(checked, step_name, earlier, path, lines)
         earlier.append(step_name)
     return plan

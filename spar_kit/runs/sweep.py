@@ -28,7 +28,7 @@ from typing import Any
 
 from .params import Plan
 
-# %% ../../nbs/runs/10_sweep.ipynb #b8e49440
+# %% ../../nbs/runs/10_sweep.ipynb #b7cd9c66
 def imported_sources(source: str, package: str = "spar_kit", without: tuple[str, ...] = ("spar_kit.runs",)) -> list[Path]:
     """The files of `package` that Python code reaches by its imports, those inside functions included, and the data files beside them.
 
@@ -61,7 +61,7 @@ def imported_sources(source: str, package: str = "spar_kit", without: tuple[str,
             if file.is_file() and file.suffix not in (".py", ".pyc")}
     return sorted(seen | data)
 
-
+# %% ../../nbs/runs/10_sweep.ipynb #3b70cede
 def fingerprint(value: Any) -> Any:
     """For a parameter that names a folder or file ("PATH" or "kind:PATH"): names, sizes and times of what is there; else None."""
     if not isinstance(value, str) or not value:
@@ -108,7 +108,7 @@ class Run:
     def done(self) -> bool:
         return (Path(self.folder) / "run.json").is_file() and (Path(self.folder) / "notebook.ipynb").is_file()
 
-# %% ../../nbs/runs/10_sweep.ipynb #cf6e10b8
+# %% ../../nbs/runs/10_sweep.ipynb #d481ab22
 def short(value: Any) -> str:
     """A parameter's value for people: {"fill": 1.0, "select": 0.3} -> "fill 1, select 0.3"."""
     if isinstance(value, Mapping):
@@ -117,7 +117,7 @@ def short(value: Any) -> str:
         return " ".join(short(item) for item in value)
     return f"{value:g}" if isinstance(value, float) else str(value)
 
-
+# %% ../../nbs/runs/10_sweep.ipynb #ed05522d
 def expand(plan: Plan, base: Path, store: Path) -> list[Run]:
     """The runs of a plan, each after those it builds on.
 
@@ -153,7 +153,7 @@ def expand(plan: Plan, base: Path, store: Path) -> list[Run]:
                                       step.timeout, step.expect))
     return [run for group in runs.values() for run in group]
 
-# %% ../../nbs/runs/10_sweep.ipynb #a33e9c86
+# %% ../../nbs/runs/10_sweep.ipynb #fcd3fbfe
 class _Tail:
     """A file-like object that keeps the last line of a kernel's output on disk, where the driver of any executor can read it."""
 
@@ -170,7 +170,7 @@ class _Tail:
     def flush(self) -> None:
         pass
 
-
+# %% ../../nbs/runs/10_sweep.ipynb #8c4ba0bc
 # a bar that is text reaches the terminal and survives in the report; a widget does neither
 _PLAIN_BARS = "import tqdm, tqdm.auto; tqdm.auto.tqdm = tqdm.tqdm; del tqdm"
 
@@ -192,7 +192,38 @@ def tidy_streams(notebook: dict[str, Any]) -> None:
             lines = (line.rstrip("\r ").rpartition("\r")[2] for line in "".join(output["text"]).split("\n"))
             output["text"] = "\n".join(line for line in lines if line.strip() or output["name"] == "stdout")
 
-# %% ../../nbs/runs/10_sweep.ipynb #49423550
+# %% ../../nbs/runs/10_sweep.ipynb #9eab67ac
+def _run_kernel(run: Run, part: Path, tail: _Tail) -> str:
+    """Executes a run's notebook into `part`. Returns "" or one line on what went wrong."""
+    import papermill
+    from nbclient.exceptions import CellTimeoutError, DeadKernelError
+
+    logging.getLogger("papermill").setLevel(logging.CRITICAL)
+    for name, value in (("PLOTLY_RENDERER", "plotly_mimetype"), ("JUPYTER_PLATFORM_DIRS", "1"), ("PYDEVD_DISABLE_FILE_VALIDATION", "1"),
+                        ("OMP_WAIT_POLICY", "passive")):      # threads that spin while they wait make torch 7 times slower on a busy machine
+        os.environ.setdefault(name, value)
+    for attempt in range(3):
+        try:
+            # TCP is Papermill's default here and stays: parallel starts over IPC failed one time in eight
+            papermill.execute_notebook(run.notebook, part, parameters=run.params, kernel_name="python3", progress_bar=False, start_timeout=120,
+                                       execution_timeout=run.timeout, stdout_file=tail, stderr_file=tail, cwd=os.getcwd(),
+                                       extra_arguments=["--IPKernelApp.log_level=ERROR", f"--IPKernelApp.exec_lines=['{_PLAIN_BARS}']"])
+        except papermill.PapermillExecutionError as error:
+            said = str(error.evalue).strip()
+            return f"cell [{error.exec_count}]: {error.ename}: {said.splitlines()[0] if said else ''}"
+        except CellTimeoutError:
+            return f"a cell took longer than the timeout of {run.timeout} s"
+        except DeadKernelError:
+            return "the kernel died (stopped, or out of memory)"
+        except RuntimeError as error:
+            unborn = re.search("Kernel didn't respond|Kernel died before replying|Address already in use", str(error))
+            if attempt == 2 or _halt.is_set() or not unborn:
+                return str(error).splitlines()[0]
+        else:
+            break
+    return ""
+
+# %% ../../nbs/runs/10_sweep.ipynb #f854b99e
 def execute(run: Run) -> float:
     """Executes one run and returns its seconds. A module-level function of plain values: it runs in a thread, a process or on a cluster.
 
@@ -201,13 +232,6 @@ def execute(run: Run) -> float:
     """
     import fcntl
 
-    import papermill
-    from nbclient.exceptions import CellTimeoutError, DeadKernelError
-
-    logging.getLogger("papermill").setLevel(logging.CRITICAL)
-    for name, value in (("PLOTLY_RENDERER", "plotly_mimetype"), ("JUPYTER_PLATFORM_DIRS", "1"), ("PYDEVD_DISABLE_FILE_VALIDATION", "1"),
-                        ("OMP_WAIT_POLICY", "passive")):      # threads that spin while they wait make torch 7 times slower on a busy machine
-        os.environ.setdefault(name, value)
     folder = Path(run.folder)
     part, failed, final = (folder / f"notebook{kind}.ipynb" for kind in (".part", ".failed", ""))
     folder.mkdir(parents=True, exist_ok=True)
@@ -219,25 +243,7 @@ def execute(run: Run) -> float:
             raise RuntimeError(f"{folder} is being written by another process") from None
         for path in (failed, final, folder / "run.json"):
             path.unlink(missing_ok=True)
-        tail = _Tail(folder / "progress.txt")
-        problem = ""
-        for attempt in range(3):
-            try:
-                # TCP is Papermill's default here and stays: parallel starts over IPC failed one time in eight
-                papermill.execute_notebook(run.notebook, part, parameters=run.params, kernel_name="python3", progress_bar=False, start_timeout=120,
-                                           execution_timeout=run.timeout, stdout_file=tail, stderr_file=tail, cwd=os.getcwd(),
-                                           extra_arguments=["--IPKernelApp.log_level=ERROR", f"--IPKernelApp.exec_lines=['{_PLAIN_BARS}']"])
-            except papermill.PapermillExecutionError as error:
-                problem = f"cell [{error.exec_count}]: {error.ename}: {str(error.evalue).strip().splitlines()[0] if str(error.evalue).strip() else ''}"
-            except CellTimeoutError:
-                problem = f"a cell took longer than the timeout of {run.timeout} s"
-            except DeadKernelError:
-                problem = "the kernel died (stopped, or out of memory)"
-            except RuntimeError as error:
-                if attempt < 2 and not _halt.is_set() and re.search("Kernel didn't respond|Kernel died before replying|Address already in use", str(error)):
-                    continue
-                problem = str(error).splitlines()[0]
-            break
+        problem = _run_kernel(run, part, _Tail(folder / "progress.txt"))
         (folder / "progress.txt").unlink(missing_ok=True)
         made = json.loads(part.read_text(encoding="utf-8")) if part.is_file() else {"cells": []}
         unrun = [cell for cell in made["cells"] if cell["cell_type"] == "code" and "".join(cell["source"]).strip() and not cell["execution_count"]]
@@ -251,12 +257,13 @@ def execute(run: Run) -> float:
         seconds = time.time() - started
         os.replace(part, final)
         card = asdict(run) | {"seconds": round(seconds, 1), "started": time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(started)),
-                              "python": platform.python_version(), "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"}
+                              "python": platform.python_version(),
+                              "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"}
         (folder / "run.json.part").write_text(json.dumps(card, indent=1, default=str) + "\n", encoding="utf-8")
         os.replace(folder / "run.json.part", folder / "run.json")
         return seconds
 
-# %% ../../nbs/runs/10_sweep.ipynb #3d96dae5
+# %% ../../nbs/runs/10_sweep.ipynb #357e1906
 @contextmanager
 def executor(workers: int = 1, address: str | None = None) -> Iterator[Executor]:
     """`workers` notebooks at a time on this machine, or a Dask cluster at `address` (extra: cluster)."""
@@ -272,7 +279,7 @@ def executor(workers: int = 1, address: str | None = None) -> Iterator[Executor]
         with ThreadPoolExecutor(workers) as pool:
             yield pool
 
-
+# %% ../../nbs/runs/10_sweep.ipynb #9121b218
 _halt = threading.Event()
 
 
@@ -359,8 +366,9 @@ class _Status:
         else:
             self.say(text)
 
-# %% ../../nbs/runs/10_sweep.ipynb #4a02f16c
-def sweep(runs: list[Run], *, workers: int = 1, address: str | None = None, force: bool = False, say: Callable[[str], None] = print) -> list[Outcome]:
+# %% ../../nbs/runs/10_sweep.ipynb #d40b5564
+def sweep(runs: list[Run], *, workers: int = 1, address: str | None = None, force: bool = False,
+          say: Callable[[str], None] = print) -> list[Outcome]:
     """Executes what is not done yet, each run after those it builds on, and says one line per run.
 
     Args:
@@ -409,7 +417,8 @@ def sweep(runs: list[Run], *, workers: int = 1, address: str | None = None, forc
                     run, since = running.pop(future)
                     error = future.exception()
                     took = time.monotonic() - since
-                    finish(Outcome(run, "failed", took, str(error) or type(error).__name__) if error else Outcome(run, "done", future.result()))
+                    finish(Outcome(run, "failed", took, str(error) or type(error).__name__) if error else
+                           Outcome(run, "done", future.result()))
                 status.show(list(running.values()), workers)
         except BaseException:                       # Ctrl-C: no kernel may outlive us
             status.clear()

@@ -8,7 +8,7 @@ __all__ = ['FAR', 'SKY', 'COLOR', 'DEPTH', 'PINCAM', 'TRAJECTORY', 'CLOSE', 'SCA
            'turned_color', 'turned_depth', 'Shot', 'match_files', 'read_frames', 'read_objects', 'floor_height',
            'fold_places', 'find_folds', 'sky_direction', 'ARKitScenes']
 
-# %% ../../nbs/scenes/39c_arkitscenes.ipynb #9cb561a9
+# %% ../../nbs/scenes/39c_arkitscenes.ipynb #7f044c02
 import csv
 import os
 import re
@@ -23,11 +23,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .files import read_bytes, read_json
-from .frame_tree import common_size, read_color_file, read_depth_file, read_encoded_file
 from .fuse import label_by_boxes
+from .image_files import common_size, read_color_file, read_depth_file, read_encoded_file
 from .ply import read_ply
 from .scannet import drop_bad_vertices
 from .scene import Camera, Frame, Instance, OrientedBox, Scene, SceneError, Surface, invert_pose
+from .splits import check_split
 from .store import json_array
 from .summary import Summary, counted
 
@@ -205,7 +206,7 @@ def read_frames(shots: Sequence[Shot], lift: NDArray) -> tuple[tuple[Frame, ...]
         raise SceneError("every .pincam is damaged, the first among them", shots[0].pincam)
     return tuple(frames), turns, skipped
 
-# %% ../../nbs/scenes/39c_arkitscenes.ipynb #e831f03e
+# %% ../../nbs/scenes/39c_arkitscenes.ipynb #a55acbc9
 def read_objects(path: Path) -> tuple[tuple[Instance, ...], Counter[str]]:
     """The annotated objects, numbered from 1 in the file's order, in the scan's own frame [m], and how many entries are damaged.
 
@@ -236,8 +237,7 @@ def read_objects(path: Path) -> tuple[tuple[Instance, ...], Counter[str]]:
         elif (size <= 0).any() or size.max() > FAR or np.abs(center).max() > FAR:
             skipped["object: its size or place is absurd"] += 1
         else:
-            signs = np.stack(np.meshgrid([-1, 1], [-1, 1], [-1, 1]), -1).reshape(-1, 3)
-            objects.append(Instance(number, " ".join(label.replace("_", " ").split()), OrientedBox.around(center + signs * size / 2 @ axes.reshape(3, 3))))
+            objects.append(Instance(number, " ".join(label.replace("_", " ").split()), OrientedBox.upright(center, axes.reshape(3, 3), size)))
             seen |= {uid} if isinstance(uid, str) else set()
     return tuple(objects), skipped
 
@@ -263,7 +263,7 @@ def _lowest_level(z: NDArray, area: NDArray) -> float:
     close = np.abs(z - lowest) <= .05
     return float((z[close] * area[close]).sum() / area[close].sum())
 
-# %% ../../nbs/scenes/39c_arkitscenes.ipynb #2a3b9691
+# %% ../../nbs/scenes/39c_arkitscenes.ipynb #f9f7d7cd
 SCAN = r"\d{4,12}"
 FOLDS = {"train": "Training", "val": "Validation"}
 
@@ -321,8 +321,7 @@ class ARKitScenes:
 
     def scenes(self, split: str | None = None) -> list[str]:
         """Scans that are there, sorted by name, those of `Training` first. Raises SceneError where there is none."""
-        if split not in (None, "train", "val"):
-            raise ValueError(f"a split is train or val, not {split!r}")
+        check_split(split)
         found = find_folds(self.root)
         return [folder.name for part in FOLDS if split in (None, part) for folder in found[part]][: self.count]
 

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['METAL', 'DARK', 'STEEL', 'WHITE', 'GLASS', 'PAPER', 'Top', 'Form', 'Look', 'muted', 'legs', 'slab', 'whole', 'chair',
-           'swivel', 'sofa', 'bed', 'stool', 'ottoman', 'bench', 'table', 'cabinet', 'shelves', 'hutch']
+           'swivel', 'sofa', 'bed', 'stool', 'ottoman', 'bench', 'table', 'cabinet', 'shelves', 'piano']
 
 # %% ../../nbs/scenes/11_builders.ipynb #0fd5b729
 from dataclasses import dataclass, field, replace
@@ -188,7 +188,7 @@ def bench(w: float, d: float, h: float, look: Look) -> Form:
         parts += [box(look.main, (x - .03, y - .03, 0), (x + .03, y + .03, h - .035)) for y in (-d / 2 + .05, d / 2 - .05)]
     return Form([*parts, box(look.main, (-w / 2 + .15, -.025, .14), (w / 2 - .15, .025, .2))], [whole(w, d, h)])
 
-# %% ../../nbs/scenes/11_builders.ipynb #e360743a
+# %% ../../nbs/scenes/11_builders.ipynb #49a6f0d4
 def table(w: float, d: float, h: float, look: Look, style: str = "legs", shelf: bool = False) -> Form:
     """A top on legs, on side panels ("panels", with a back and drawers: a desk) or on a pedestal ("round")."""
     m, t = look.main, .035
@@ -272,7 +272,7 @@ def shelves(w: float, d: float, h: float, look: Look) -> Form:
     return Form(parts, tops)
 
 
-def hutch(w: float, d: float, h: float, look: Look) -> Form:
+def piano(w: float, d: float, h: float, look: Look) -> Form:
     """An upright piano: body, keyboard shelf with keys, music stand, pedals, side posts."""
     m = look.main
     parts = [box(m, (-w / 2, -d / 2, .08), (w / 2, -d / 2 + .55 * d, h)),

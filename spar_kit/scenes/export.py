@@ -6,7 +6,7 @@
 __all__ = ['split_vertices', 'connected_segments', 'common_cameras', 'millimetres', 'sens_frames', 'info_lines',
            'write_annotation', 'write_scannet']
 
-# %% ../../nbs/scenes/33_export.ipynb #c5f54831
+# %% ../../nbs/scenes/33_export.ipynb #2a63fcba
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from .files import is_plain_name, whole_file
 from .ply import write_ply
 from .scene import Camera, Scene, Surface, invert_pose
 from .sens import SensFrame, encode_color, write_sens
+from .splits import check_split
 
 # %% ../../nbs/scenes/33_export.ipynb #259b8e95
 def split_vertices(surface: Surface) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int32]]:
@@ -113,7 +114,7 @@ def write_annotation(scene: Scene, folder: Path, to_scan: NDArray) -> None:
         with whole_file(folder / file) as part:
             part.write_bytes(orjson.dumps(content))
 
-# %% ../../nbs/scenes/33_export.ipynb #c866ddbe
+# %% ../../nbs/scenes/33_export.ipynb #609972bb
 def write_scannet(scene: Scene, root: Path | str, *, alignment: NDArray | None = None, split: str | None = None,
                   quality: int = 95) -> Path:
     """Write a scene as `root/scans/<name>/`, in ScanNet v2's official layout, and return that folder.
@@ -128,9 +129,10 @@ def write_scannet(scene: Scene, root: Path | str, *, alignment: NDArray | None =
         split: "train" or "val" adds the name to `root/scannetv2_<split>.txt`.
         quality: of JPEG, for frames that are not JPEG yet.
 
-    Raises ValueError where the format cannot hold the scene: frames with different cameras, no frames, a name that is no
-    folder name.
+    Raises ValueError for any other split, and where the format cannot hold the scene: frames with different cameras, no frames,
+    a name that is no folder name.
     """
+    check_split(split)
     if not is_plain_name(scene.name):
         raise ValueError(f"{scene.name!r} cannot be a folder name")
     root, to_scan = Path(root), np.eye(4) if alignment is None else invert_pose(np.asarray(alignment, np.float64))

@@ -83,7 +83,7 @@ class Category:
     holds: Mapping[str, float] = field(default_factory=dict)
     rests: Literal["floor", "top", "wall", "ceiling"] = "floor"
 
-# %% ../../nbs/scenes/14_furniture.ipynb #2b8403a0
+# %% ../../nbs/scenes/14_furniture.ipynb #cd1aed34
 _ROWS: tuple[tuple[Any, ...], ...] = (
     # seats and beds
     ("chair", (.48, .54, .91), (.05, .05, .10), b.chair, "wood", "fabric", {}, {"pillow": .05, "backpack": .06}),
@@ -119,7 +119,7 @@ _ROWS: tuple[tuple[Any, ...], ...] = (
     ("bookshelf", (.93, .33, 1.50), (.26, .05, .40), b.shelves, "wood", "paint", {},
      {"vase": .4, "box": .35, "plant": .12, "alarm clock": .2, "basket": .25, "stuffed animal": .15, "speaker": .15,
       "bowl": .2}),
-    ("piano", (1.48, .60, 1.18), (.05, .04, .08), b.hutch, "wood", "wood", {}, {"vase": .3, "lamp": .25, "book": .3}),
+    ("piano", (1.48, .60, 1.18), (.05, .04, .08), b.piano, "wood", "wood", {}, {"vase": .3, "lamp": .25, "book": .3}),
     # kitchen
     ("refrigerator", (.80, .72, 1.76), (.12, .05, .16), f.fridge, "white", "metal", {}, {"box": .3, "basket": .2}),
     ("stove", (.64, .62, .98), (.07, .02, .03), f.stove, "white", "metal", {}, {"kettle": .5}),

@@ -114,7 +114,7 @@ def label_by_boxes(surface: Surface, instances: Sequence[Instance], margin: floa
     middle = np.asarray(surface.vertices, np.float64)[surface.triangles].mean(1)
     return replace(surface, triangle_instance=box_owner(middle, instances, margin))
 
-# %% ../../nbs/scenes/27_fuse.ipynb #791e1459
+# %% ../../nbs/scenes/27_fuse.ipynb #13679d37
 def thinned(camera: Camera, width: int) -> tuple[Camera, int, int]:
     """The camera of every k-th pixel of every k-th row from pixel s on, k the least that leaves at most `width` columns; (camera, s, k).
 
@@ -206,4 +206,4 @@ def fuse(frames: Iterable[Frame], instances: Sequence[Instance] = (), *, labels:
     elif instances:
         known = np.isin(total.triangle_instance, [instance.id for instance in instances])
         total = replace(total, triangle_instance=np.where(known, total.triangle_instance, 0).astype(np.int32))
-    return total if color else replace(total, vertex_color=None)
+    return replace(total, fused=True, vertex_color=total.vertex_color if color else None)

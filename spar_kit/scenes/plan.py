@@ -320,7 +320,7 @@ def floor_grid(house: House) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
             free &= ~covered(p, CELL / 2, CELL / 2)
     return ndimage.distance_transform_edt(free) * CELL - .75 * CELL, low
 
-# %% ../../nbs/scenes/15_plan.ipynb #3843d570
+# %% ../../nbs/scenes/15_plan.ipynb #2ee0012c
 def draw_plan(house: House, poses: NDArray | None = None, scale: float = 55) -> Image.Image:
     """A floor plan in `scale` pixels per metre, things named, north up; camera poses (N, 4, 4) as a line with view
     directions.
@@ -340,11 +340,18 @@ def draw_plan(house: House, poses: NDArray | None = None, scale: float = 55) -> 
     for p in order:
         color = (np.array(p.piece.parts[0].material.color) * 160 + 80).astype(int)
         pen.polygon(at(p.box.corners[[0, 2, 6, 4], :2]), (int(color[0]), int(color[1]), int(color[2])), (60, 60, 60))
-    for p in order:
-        if p.parent == -1 and min(p.piece.size[:2]) > .3:
-            pen.text(at(p.position[None, :2])[0], p.piece.label, (20, 20, 20), anchor="mm", font_size=10)
     if poses is not None:
         pen.line(at(poses[:, :2, 3]), (200, 30, 30), 2)
         for pose in poses:
             pen.line(at(np.stack([pose[:2, 3], pose[:2, 3] + .3 * pose[:2, 2]])), (30, 60, 200), 1)
+    taken: list[tuple[float, float, float, float]] = []
+    for p in sorted(order, key=lambda p: -p.piece.size[0] * p.piece.size[1]):       # the largest first; who finds no room stays without a name
+        if p.parent == -1 and min(p.piece.size[:2]) > .3:
+            (x, y), half = at(p.position[None, :2])[0], pen.textlength(p.piece.label, font_size=10) / 2 + 1
+            x = min(max(x, half), image.width - half)
+            boxes = [(x - half, y + dy - 6, x + half, y + dy + 6) for dy in (0, 7, -7, 14, -14)]
+            free = [b for b in boxes if all(b[0] >= t[2] or t[0] >= b[2] or b[1] >= t[3] or t[1] >= b[3] for t in taken)]
+            if free:
+                taken.append(free[0])
+                pen.text((x, (free[0][1] + free[0][3]) / 2), p.piece.label, (20, 20, 20), anchor="mm", font_size=10, stroke_width=1, stroke_fill=(240, 236, 228))
     return image

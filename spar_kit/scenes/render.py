@@ -123,7 +123,7 @@ def build_stage(house: House, rng: np.random.Generator, shadow_size: int = 256) 
     lamps = lamps_of(house, rng)
     return Stage(surface, frames=frames, lamps=lamps, shadows=shadow_maps(surface, lamps, shadow_size), **rest)
 
-# %% ../../nbs/scenes/19_render.ipynb #5705a7dc
+# %% ../../nbs/scenes/19_render.ipynb #00012df3
 REACH = 64.0       # square metres: no lamp lights farther than 8 m
 AMBIENT = 0.33     # light from everywhere, of which a face that looks down gets half
 EXPOSURE = 1.35
@@ -154,7 +154,7 @@ def _lit(shadows, k, dx, dy, dz):                                               
             total += open_ * (fu if di else 1 - fu) * (fv if dj else 1 - fv)
     return total
 
-
+# %% ../../nbs/scenes/19_render.ipynb #f6f0cd0c
 @compiled
 def _dot(a, b):                                                                            # type: ignore[no-untyped-def]
     return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
@@ -175,7 +175,7 @@ def _unit(a):                                                                   
 def _row(array, k):                                                                        # type: ignore[no-untyped-def]
     return np.float64(array[k, 0]), np.float64(array[k, 1]), np.float64(array[k, 2])
 
-
+# %% ../../nbs/scenes/19_render.ipynb #87f7d117
 @compiled
 def _normal(p, t, vertices, triangles, normals):                                           # type: ignore[no-untyped-def]
     """Unit normal at point p of triangle t: the barycentric blend of its corners' normals."""
@@ -209,7 +209,7 @@ def _texture(p, n, i, m, g, materials, frames, px):                             
         u, v = (y, x) if g == 1 else (x, y)
     return shade(pattern, u, v, materials[m, 7], i * 31 + m, px)
 
-
+# %% ../../nbs/scenes/19_render.ipynb #aaaa6387
 @compiled
 def _light(p, n, view, gloss, lamps, shadows):                                             # type: ignore[no-untyped-def]
     """Light on point p, RGB, and the highlight (Blinn 1977) of a surface of this gloss."""
@@ -238,7 +238,7 @@ def _light(p, n, view, gloss, lamps, shadows):                                  
             shine += power * half * gloss * .8
     return red, green, blue, shine
 
-
+# %% ../../nbs/scenes/19_render.ipynb #849d2dc6
 @compiled
 def _display(value):                                                                       # type: ignore[no-untyped-def]
     """Linear light to 0..1 of the screen: exposure, a soft shoulder instead of clipping, gamma 2 (a square root costs a tenth
@@ -267,7 +267,7 @@ def _pixel(x, y, z, t, i, inverse_k, pose, mesh, look, lamps, shadows):         
     blue = (materials[m, 3] * (1 - share) + materials[m, 6] * share) * tone * (blue * (1 - glow) + glow * 1.15) + shine
     return _display(red), _display(green), _display(blue)
 
-
+# %% ../../nbs/scenes/19_render.ipynb #0f0bfefa
 @compiled
 def _paint(depth, ids, triangle, fine_depth, fine_ids, fine, inverse_k, pose,      # type: ignore[no-untyped-def]
            mesh, look, lamps, shadows, seed, image):
@@ -318,7 +318,7 @@ def paint(stage: Stage, camera: Camera, camera_to_world: NDArray, seed: int = 0
            stage.shadows, seed, image)
     return image, once[0], once[1]
 
-
+# %% ../../nbs/scenes/19_render.ipynb #0402e164
 def portrait(piece: Piece, width: int = 120, height: int = 100) -> NDArray[np.uint8]:
     """A picture (height, width, 3) of one piece on a plain floor, seen from its front left, from a little above."""
     floor = Material("plain", (.86, .86, .84))

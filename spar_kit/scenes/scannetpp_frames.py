@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['DEPTH_WIDTH', 'straightened', 'Shot', 'read_mask_file', 'render_depth', 'frame_number', 'numbered_files',
-           'sort_views', 'read_poses', 'pinholes', 'dslr_files', 'dslr_frames', 'suffix', 'lifted', 'read_arkit',
-           'has_colmap', 'iphone_frames', 'count_views']
+           'sort_views', 'read_poses', 'pinholes', 'dslr_files', 'dslr_frames', 'lifted', 'read_arkit', 'has_colmap',
+           'iphone_frames', 'count_views']
 
-# %% ../../nbs/scenes/37_scannetpp_frames.ipynb #8e9a1c37
+# %% ../../nbs/scenes/37_scannetpp_frames.ipynb #e8b74ced
 import os
 import re
 from collections import Counter
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from .colmap import View, matrix, read_cameras, read_images, read_loose_json, read_transforms
 from .depth_bin import HEIGHT, WIDTH, open_depth_bin
 from .files import read_bytes
-from .frame_tree import common_size, open_image, pixels, read_color_file, read_depth_file, read_encoded_file
+from .image_files import MAX_BYTES, common_size, encoding_of, open_image, pixels, read_color_file, read_depth_file, read_encoded_file
 from .lens import Lens, rectified, rectify_color, rectify_nearest
 from .rasterize import render_ids
 from .scannet import FAR
@@ -31,7 +31,7 @@ from .sens import pose_faults
 from .video import open_video
 from .visibility import raster_camera
 
-# %% ../../nbs/scenes/37_scannetpp_frames.ipynb #015c955e
+# %% ../../nbs/scenes/37_scannetpp_frames.ipynb #f6984c85
 DEPTH_WIDTH = 640      # pixels of a rendered depth image
 
 
@@ -81,7 +81,7 @@ class Shot:
 
 def read_mask_file(path: Path, width: int, height: int) -> NDArray[np.bool_]:
     """(height, width) what is shown: 255 in the mask; everything else is anonymised. Raises SceneError."""
-    return np.asarray(pixels(open_image(read_bytes(path, 1 << 28), ("PNG",), [(width, height)], path), "numbers", path) == 255)
+    return np.asarray(pixels(open_image(read_bytes(path, MAX_BYTES), ("PNG",), [(width, height)], path), "numbers", path) == 255)
 
 
 def render_depth(surface: Surface, camera: Camera, pose: NDArray) -> NDArray[np.float32]:
@@ -104,7 +104,7 @@ def numbered_files(folder: Path, *suffixes: str) -> dict[int, Path]:
     numbers = ((frame_number(name), name) for name in names if name.lower().endswith(suffixes))
     return {number: folder / name for number, name in numbers if number is not None}
 
-# %% ../../nbs/scenes/37_scannetpp_frames.ipynb #e472177e
+# %% ../../nbs/scenes/37_scannetpp_frames.ipynb #31cb9456
 def sort_views(views: Iterable[View]) -> tuple[dict[int, View], Counter[str]]:
     """Usable views by frame number, ascending, and how many others there are, by reason."""
     views, good, skipped = list(views), dict[int, View](), Counter[str]()
@@ -114,10 +114,9 @@ def sort_views(views: Iterable[View]) -> tuple[dict[int, View], Counter[str]]:
         rigid = (np.abs(R.swapaxes(1, 2) @ R - np.eye(3)).max((1, 2)) < 5e-4) & (np.linalg.det(R) > 0) & (poses[:, 3] == [0, 0, 0, 1]).all(1)
     for view, whole in zip(views, rigid):
         number, position = frame_number(view.name), view.camera_to_world[:3, 3]
-        fault = "" if whole and np.isfinite(position).all() else pose_faults(view.camera_to_world[None])[0]
-        reason = ("frame: its name has no number" if number is None else "expected: frames that their owner marks as bad" if view.bad
-                  else f"frame: {fault}" if fault else "frame: its camera is kilometres away" if (np.abs(position) >= FAR).any()
-                  else "frame: its number is taken" if number in good else "")
+        fault = "" if whole and (np.abs(position) < FAR).all() else pose_faults(view.camera_to_world[None])[0]
+        reason = ("frame: its name has no number" if number is None else "expected: frame that its owner marks as bad" if view.bad
+                  else f"frame: {fault}" if fault else "frame: its number is taken" if number in good else "")
         if reason or number is None:
             skipped[reason] += 1
         else:
@@ -146,7 +145,7 @@ def pinholes(views: Mapping[int, View], path: Path) -> None:
         except ValueError as error:
             raise SceneError(str(error), path, "camera") from None
 
-# %% ../../nbs/scenes/37_scannetpp_frames.ipynb #4dac7f5e
+# %% ../../nbs/scenes/37_scannetpp_frames.ipynb #c108643a
 def dslr_files(folder: Path) -> tuple[str, str, tuple[str, ...]]:
     """Which images, masks and poses of a scene's `dslr/` are read: undistorted where they are there with their poses, else the fisheye's.
 
@@ -184,21 +183,16 @@ def dslr_frames(folder: Path, surface: Surface, lift: float, only: frozenset[str
             skipped["mask: the file is missing"] += 1
         shot = Shot(lens, partial(read_color_file, file, lens.camera), partial(render_depth, surface, depth, pose), depth, None, mask)
         encoded = partial(read_encoded_file, file, lens.camera) if lens.straight else None
-        frames.append(Frame(number, pose, camera, depth, shot.read_color, shot.read_depth, encoded, encoding=suffix(file),
+        frames.append(Frame(number, pose, camera, depth, shot.read_color, shot.read_depth, encoded, encoding=encoding_of(file),
                             color_file=file if lens.straight else None))
     return tuple(frames), skipped
-
-
-def suffix(file: Path) -> str:
-    """What a colour file's suffix is here: .png or .jpg."""
-    return ".png" if file.suffix.lower() == ".png" else ".jpg"
 
 
 def lifted(pose: NDArray[np.float64], lift: float) -> NDArray[np.float64]:
     """A pose (4, 4) moved up by `lift` metres."""
     return pose + np.array([[0.0] * 4, [0.0] * 4, [0, 0, 0, lift], [0.0] * 4])
 
-# %% ../../nbs/scenes/37_scannetpp_frames.ipynb #2af0669f
+# %% ../../nbs/scenes/37_scannetpp_frames.ipynb #6cef8146
 def read_arkit(path: Path, width: int, height: int) -> tuple[list[View], Counter[str]]:
     """The views of `pose_intrinsic_imu.json` for images of this size, and how many entries have no aligned pose. Raises SceneError."""
     views, skipped = list[View](), Counter[str]()
@@ -258,7 +252,7 @@ def iphone_frames(folder: Path, lift: float) -> tuple[tuple[Frame, ...], Counter
         shot = Shot(lens, color, depth, depth_camera, depth_lens, masks.get(number))
         own = file if lens.straight else None
         frames.append(Frame(number, lifted(view.camera_to_world, lift), camera, depth_camera, shot.read_color, shot.read_depth,
-                            partial(read_encoded_file, own, camera) if own else None, encoding=suffix(own or Path()), color_file=own,
+                            partial(read_encoded_file, own, camera) if own else None, encoding=encoding_of(own or Path()), color_file=own,
                             depth_file=deep.get(number) if lens.straight and shot.mask is None else None))
     return tuple(frames), skipped
 

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['JUNK', 'upright_box', 'Group', 'read_groups', 'members', 'owners', 'read_mask', 'read_surface']
 
-# %% ../../nbs/scenes/36_scannetpp_objects.ipynb #6da8d1b8
+# %% ../../nbs/scenes/36_scannetpp_objects.ipynb #1f901f99
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +19,7 @@ from .files import read_bytes, read_json
 from .ply import read_ply
 from .scannet import FAR, drop_bad_vertices, integers, majority
 from .scene import Instance, OrientedBox, SceneError, Surface
+from .summary import counted
 
 # %% ../../nbs/scenes/36_scannetpp_objects.ipynb #1d598b75
 def upright_box(obb: Any, path: Path, where: str, tilt: float = 5.0) -> OrientedBox | None:
@@ -39,7 +40,7 @@ def upright_box(obb: Any, path: Path, where: str, tilt: float = 5.0) -> Oriented
     x, y = (i for i in np.argsort(-size, kind="stable") if i != up)
     return OrientedBox(center, size[[x, y, up]], float(np.arctan2(axes[x, 1], axes[x, 0]) % np.pi))
 
-# %% ../../nbs/scenes/36_scannetpp_objects.ipynb #6bd228bd
+# %% ../../nbs/scenes/36_scannetpp_objects.ipynb #98cd396c
 JUNK = frozenset(["remove", "split", "reflection", "structure", "lan", "object", "unknown", "unlabelled", "unlabeled"])
 
 
@@ -72,7 +73,7 @@ def read_groups(path: Path) -> tuple[list[Group], Counter[str]]:
             raise SceneError(f"expected a text, found {str(label)[:40]}", path, f"{where}.label")
         label = " ".join(label.split())
         word = label.lower().replace("_", " ")
-        reason = ("object: has no label" if not word else f"expected: objects labelled {word}" if word in JUNK
+        reason = ("object: has no label" if not word else f"expected: object labelled {word}" if word in JUNK
                   else "object: its number is not 1 to 65535" if not 0 < number < 65536          # 0 means none; id images hold 16 bits
                   else "object: its number is taken" if number in taken else "")
         if reason:
@@ -118,7 +119,7 @@ def owners(vertices: int, groups: Sequence[Group], found: Sequence[NDArray[np.in
         claims[found[k]] += 1
     return ids, int((claims > 1).sum())
 
-# %% ../../nbs/scenes/36_scannetpp_objects.ipynb #7bf05a2c
+# %% ../../nbs/scenes/36_scannetpp_objects.ipynb #b07951a1
 def read_mask(path: Path, vertices: int) -> NDArray[np.bool_]:
     """(V,) which vertices the file lists as anonymised; none where it does not exist. Raises SceneError naming what is no vertex number."""
     hidden = np.zeros(vertices, bool)
@@ -169,8 +170,7 @@ def read_surface(folder: Path, boxes: str = "mesh") -> tuple[Surface, tuple[Inst
         if boxes == "annotation" and not own:
             skipped["expected: boxes that lean or are not stated, fitted to the mesh"] += 1
     if not instances:
-        reasons = "".join(f"; {n} x {reason}" for reason, n in sorted(skipped.items()) if n)
-        raise SceneError(f"no annotated object{reasons}", groups_path, "segGroups")
+        raise SceneError("; ".join(("no annotated object", *counted(dict(sorted(skipped.items()))))), groups_path, "segGroups")
     color = None if mesh.vertex_color is None else mesh.vertex_color[good]
     surface = Surface(mesh.vertices[good], triangles, majority(ids[good], triangles), color)
     return surface, tuple(sorted(instances, key=lambda i: i.id)), +skipped

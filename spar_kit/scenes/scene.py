@@ -127,7 +127,7 @@ def look_at(eye: NDArray, target: NDArray) -> NDArray[np.float64]:
     pose[:3, 3] = eye
     return pose
 
-# %% ../../nbs/scenes/00_scene.ipynb #5cb38811
+# %% ../../nbs/scenes/00_scene.ipynb #d3f2d1ec
 @dataclass(frozen=True)
 class OrientedBox:
     """A gravity-aligned box.
@@ -185,6 +185,15 @@ class OrientedBox:
             size, yaw = size[::-1], yaw + np.pi / 2
         return cls(center, np.array([size[0], size[1], z1 - z0]), float(yaw % np.pi))
 
+    @classmethod
+    def upright(cls, center: NDArray, axes: NDArray, size: NDArray) -> "OrientedBox":
+        """The upright box around a box with these axes (3, 3), one a row, and full lengths along them: itself where an axis is vertical."""
+        up = int(np.abs(axes[:, 2]).argmax())
+        if abs(axes[up, 2]) < 1 - 1e-8:
+            return cls.around(cls(center, size).corners @ axes + center - center @ axes)
+        x, y = (k for k in np.argsort(-size, kind="stable") if k != up)
+        return cls(center, size[[x, y, up]], float(np.arctan2(axes[x, 1], axes[x, 0]) % np.pi))
+
 
 @dataclass(frozen=True)
 class Instance:
@@ -193,7 +202,7 @@ class Instance:
     label: str
     box: OrientedBox
 
-# %% ../../nbs/scenes/00_scene.ipynb #cec4d419
+# %% ../../nbs/scenes/00_scene.ipynb #1497816f
 @dataclass(frozen=True)
 class Surface:
     """A triangle mesh with instance ids.
@@ -203,11 +212,13 @@ class Surface:
         triangles: (T, 3) int32 vertex numbers.
         triangle_instance: (T,) int32 instance id, 0 for structure without an instance.
         vertex_color: (V, 3) uint8 RGB, for pictures.
+        fused: made from the frames' own depth images, so these agree with it whatever their poses.
     """
     vertices: NDArray[np.float32]
     triangles: NDArray[np.int32]
     triangle_instance: NDArray[np.int32]
     vertex_color: NDArray[np.uint8] | None = None
+    fused: bool = False
 
 
 @dataclass(frozen=True)

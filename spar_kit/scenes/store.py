@@ -143,7 +143,7 @@ def matches(archive: Path, pattern: str) -> frozenset[str]:
     """What group 1 of a pattern is in the names of an archive's members; the last answers are kept, the directories are not. Raises SceneError."""
     return _matches(str(archive), _stamp(archive), pattern)
 
-# %% ../../nbs/scenes/39_store.ipynb #8093b873
+# %% ../../nbs/scenes/39_store.ipynb #3dcb8694
 @dataclass(frozen=True)
 class Store:
     """Scenes in a folder, in archives, or in both; what is unpacked comes before what is packed.
@@ -159,25 +159,36 @@ class Store:
     scene: str
     depth: int
 
-    def groups(self, inside: str, name: str) -> list[tuple[str, str]]:
-        """All (scene, folder) with a folder whose name matches the pattern `name` in the scene's folder `inside`, sorted. Reads names only.
-
-        Raises SceneError for a file *.zip that is none.
-        """
-        found = set[tuple[str, str]]()
+    def _named(self, pattern: str, damaged: list[SceneError] | None = None) -> Iterator[tuple[Path, frozenset[str]]]:
+        """Archives, with the folders in them that match; those that cannot be opened go to `damaged`."""
         for archive in self.archives:
-            for path in matches(archive, rf"(?:[\w-][\w.-]*/)?({self.scene}/{inside}/{name})/"):
-                found.add((path.partition("/")[0], path.rpartition("/")[2]))
+            try:
+                yield archive, matches(archive, rf"(?:[\w-][\w.-]*/)?({pattern})/")
+            except SceneError as error:
+                if damaged is not None:
+                    damaged.append(error)
+
+    def damaged(self) -> list[SceneError]:
+        """What is wrong with archives that cannot be opened, such as a download that was cut off; `groups` and `files` do without them."""
+        found = list[SceneError]()
+        list(self._named(self.scene, found))
+        return found
+
+    def groups(self, inside: str, name: str) -> list[tuple[str, str]]:
+        """All (scene, folder) with a folder whose name matches the pattern `name` in the scene's folder `inside`, sorted. Reads names only."""
+        found = set[tuple[str, str]]()
+        for _, paths in self._named(f"{self.scene}/{inside}/{name}"):
+            found |= {(path.partition("/")[0], path.rpartition("/")[2]) for path in paths}
         for scene in folders(self.folder, self.scene):
             found |= {(scene, one) for one in folders(self.folder / scene / inside, name)}
         return sorted(found)
 
     def files(self, scene: str) -> dict[str, Place]:
-        """The files of a scene, by their path inside its folder. Raises SceneError for a file *.zip that is none."""
+        """The files of a scene, by their path inside its folder."""
         found = dict[str, Place]()
         pattern = rf"(?:[\w-][\w.-]*/)?({self.scene})/((?:[\w-][\w.-]*/){{0,{self.depth}}}[\w-][\w.-]*)"
-        for archive in self.archives:
-            if scene in matches(archive, rf"(?:[\w-][\w.-]*/)?({self.scene})/"):         # the full index only of archives that hold the scene
+        for archive, scenes in self._named(self.scene):
+            if scene in scenes:                                                     # the full index only of archives that hold the scene
                 for path, name in _by_group(str(archive), _stamp(archive), pattern).get(scene, []):
                     found.setdefault(path, Place(archive, name))
         return found | {name: Place(self.folder / scene / name) for name in walk(self.folder / scene, self.depth)}

@@ -8,7 +8,7 @@ __all__ = ['IMAGE_BYTES', 'IMAGE_PIXELS', 'BACKGROUND', 'VIEWS', 'FIRST', 'STRUC
            'perspective_views', 'cut_view', 'panorama_views', 'vote', 'near_boxes', 'name_objects', 'find_store',
            'read_errata', 'Structured3D']
 
-# %% ../../nbs/scenes/39b_structured3d.ipynb #ae17d873
+# %% ../../nbs/scenes/39b_structured3d.ipynb #7781b6bf
 import os
 import re
 from collections import Counter
@@ -22,11 +22,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .files import read_bytes
-from .frame_tree import open_image, pixels
 from .frames import choose_frames
 from .fuse import box_owner, fuse
+from .image_files import open_image, pixels
 from .scene import Camera, Frame, Instance, Scene, SceneError
-from .store import Place, Store, folders
+from .splits import check_split
+from .store import Place, Store
 from .summary import Summary, counted
 from .structured3d_files import (HEADINGS, NYU40, Room, cut_color, cut_depth, cut_numbers, heading, in_room, perspective_camera,
                                                 read_boxes, read_numbers, read_perspective, read_plan, view_poses)
@@ -74,7 +75,7 @@ def read_encoded(place: Place, size: tuple[int, int]) -> tuple[bytes, str]:
     open_image(data, ("PNG",), [size], place.path, place.member or None)
     return data, ".png"
 
-# %% ../../nbs/scenes/39b_structured3d.ipynb #78d6f2cc
+# %% ../../nbs/scenes/39b_structured3d.ipynb #b5c6e7b0
 @dataclass(frozen=True)
 class View:
     """A frame and how to read its classes (h, w), NYU40 numbers at the depth camera's size."""
@@ -96,8 +97,11 @@ def perspective_views(files: Mapping[str, Place], room: str, lift: NDArray, size
     Without `sizes` no image is touched, and the cameras are those of 1280 x 720.
     """
     views, skipped, prefix = list[View](), Counter[str](), f"2D_rendering/{room}/perspective/full/"
-    positions = {match[1] for name in files if (match := re.fullmatch(re.escape(prefix) + r"(\d{1,3})/[^/]+", name))}
-    for position in sorted(positions, key=int):
+    positions = sorted({match[1] for name in files if (match := re.fullmatch(re.escape(prefix) + r"(\d{1,3})/[^/]+", name))}, key=lambda name: (int(name), len(name)))
+    for k, position in enumerate(positions):
+        if k and int(position) == int(positions[k - 1]):
+            skipped["frame: its number occurs twice"] += 1
+            continue
         part = {name: files.get(f"{prefix}{position}/{name}") for name in ("camera_pose.txt", "depth.png", "instance.png", "semantic.png", "rgb_rawlight.png")}
         if missing := [name for name, place in part.items() if place is None]:
             skipped[f"frame: {missing[0]} is missing"] += 1
@@ -227,7 +231,7 @@ def name_objects(views: Sequence[View], boxes: Sequence[Instance], near: Sequenc
             skipped[f"expected: object is left out, {reason}"] += 1
     return tuple(named), good, +skipped
 
-# %% ../../nbs/scenes/39b_structured3d.ipynb #0144daac
+# %% ../../nbs/scenes/39b_structured3d.ipynb #cd3f1727
 SCENE, ROOM = r"scene_\d{5}", r"\d{1,9}"
 INVALID = frozenset(f"scene_{n:05d}" for n in (1155, 1192, 1714, 1816, 1852, 3398))
 """Houses that the owners call invalid."""
@@ -242,7 +246,8 @@ def find_store(root: Path) -> tuple[Store, str | None]:
         raise SceneError("no such folder", root)
     if re.fullmatch(SCENE, root.name):
         return Store(root.parent, (), SCENE, 5), root.name
-    folder = root / "Structured3D" if folders(root / "Structured3D", SCENE) else root
+    inner = root / "Structured3D"
+    folder = inner if inner.is_dir() and any(re.fullmatch(SCENE, entry.name) for entry in os.scandir(inner)) else root
     return Store(folder, tuple(sorted(path for path in root.glob("*.zip") if path.is_file())), SCENE, 5), None
 
 
@@ -278,13 +283,12 @@ class Structured3D:
 
         Raises SceneError where there is none at all.
         """
-        if split not in (None, "train", "val"):
-            raise ValueError(f"a split is train or val, not {split!r}")
+        check_split(split)
         store, only = find_store(self.root)
         bad, low, high = read_errata(Path(self.root)), *{None: (0, 10 ** 5), "train": (0, 3000), "val": (3000, 3250)}[split]
         rooms = [(house, room) for house, room in store.groups("2D_rendering", ROOM) if only in (None, house)]
         if not rooms:
-            raise SceneError("no Structured3D room here: expected zip files, or folders scene_<number>/2D_rendering/<room>/", self.root)
+            raise (store.damaged() or [SceneError("no Structured3D room here: expected zip files, or folders scene_<number>/2D_rendering/<room>/", self.root)])[0]
         names = [f"{house}_{room}" for house, room in sorted(rooms, key=lambda pair: (pair[0], int(pair[1])))
                  if house not in bad and f"{house}_{room}" not in bad and low <= int(house[6:]) < high]
         return names[: self.count]
@@ -298,12 +302,13 @@ class Structured3D:
         if {house, scene} & read_errata(Path(self.root)):
             raise SceneError(f"{scene} is in the owners' list of errata", self.root)
         store, _ = find_store(self.root)
-        files = store.files(house)
+        files, damaged = store.files(house), Counter(f"archive: {error.path and error.path.name} cannot be opened" for error in store.damaged())
         if not any(name.startswith(f"2D_rendering/{room}/") for name in files):
-            raise SceneError(f"no room {scene}", self.root)
+            raise SceneError("; ".join([f"no room {scene}", *damaged]), self.root)
         if "bbox_3d.json" not in files:
-            raise SceneError("the file is missing", store.folder / house / "bbox_3d.json")
+            raise SceneError("; ".join(["the file is missing", *damaged]), store.folder / house / "bbox_3d.json")
         raw, skipped = read_boxes(files["bbox_3d.json"])
+        skipped += damaged
         plan, lift = None, np.eye(4)
         try:
             rooms, unclosed = read_plan(files["annotation_3d.json"]) if "annotation_3d.json" in files else ({}, Counter({"floor: annotation_3d.json is missing": 1}))

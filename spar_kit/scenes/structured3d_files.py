@@ -64,7 +64,7 @@ def perspective_camera(width: int, height: int, x: float, y: float) -> Camera:
     fx, fy = width / 2 / np.tan(x), height / 2 / np.tan(y)
     return Camera(width, height, np.array([[fx, 0, (width - 1) / 2], [0, fy, (height - 1) / 2], [0, 0, 1.0]]))
 
-# %% ../../nbs/scenes/39a_structured3d_files.ipynb #fae062e6
+# %% ../../nbs/scenes/39a_structured3d_files.ipynb #955ec3ba
 def _integer(value: Any, most: int) -> int | None:
     """A JSON integer from 0 to `most`, None for anything else."""
     return value if type(value) is int and 0 <= value <= most else None
@@ -91,8 +91,7 @@ def read_boxes(place: Place) -> tuple[dict[int, OrientedBox], Counter[str]]:
         elif (half < 0).any() or half.max() / 1000 > FAR or np.abs(center).max() / 1000 > FAR:
             skipped["object: its size or place is absurd"] += 1
         else:
-            signs = np.stack(np.meshgrid([-1, 1], [-1, 1], [-1, 1]), -1).reshape(-1, 3)
-            boxes[number] = OrientedBox.around((center + signs * half @ basis) / 1000)
+            boxes[number] = OrientedBox.upright(center / 1000, basis, half * 2 / 1000)
     return dict(sorted(boxes.items())), skipped
 
 # %% ../../nbs/scenes/39a_structured3d_files.ipynb #af363cf9

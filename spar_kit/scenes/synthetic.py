@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['generator', 'Synthetic']
 
-# %% ../../nbs/scenes/24_synthetic.ipynb #9bab4f12
+# %% ../../nbs/scenes/24_synthetic.ipynb #591324ea
 import re
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -20,6 +20,7 @@ from .plan import House
 from .render import Stage, build_stage, build_surface, paint
 from .rooms import build_house
 from .scene import Camera, Frame, Instance, Scene, SceneError
+from .splits import check_split
 
 # %% ../../nbs/scenes/24_synthetic.ipynb #59c9dd35
 def generator(seed: int, *names: str) -> np.random.Generator:
@@ -54,7 +55,7 @@ class _Film:
     def ids(self, k: int) -> NDArray[np.int32]:
         return self.frame(k)[2].copy()
 
-# %% ../../nbs/scenes/24_synthetic.ipynb #14ddaef9
+# %% ../../nbs/scenes/24_synthetic.ipynb #0f05e1bc
 @dataclass(frozen=True)
 class Synthetic:
     """Procedural rooms as a `Source`.
@@ -76,8 +77,7 @@ class Synthetic:
 
     def scenes(self, split: str | None = None) -> list[str]:
         """Names in a fixed order. `split` is "train", "val" or None for both. Raises ValueError for any other word."""
-        if split not in (None, "train", "val"):
-            raise ValueError(f'split is "train", "val" or None, not {split!r}')
+        check_split(split)
         return [f"{s}{k:04d}" for s in ("train", "val") if split in (None, s) for k in range(self.count)]
 
     def house(self, scene: str) -> House:

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['AHEAD', 'Video', 'need_av', 'open_video', 'number', 'decode']
 
-# %% ../../nbs/scenes/35a_video.ipynb #e05a2fa9
+# %% ../../nbs/scenes/35a_video.ipynb #5f479801
 import os
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .image_files import MAX_SIDE
 from .scene import SceneError
 
-# %% ../../nbs/scenes/35a_video.ipynb #6d481e61
+# %% ../../nbs/scenes/35a_video.ipynb #31764dca
 @dataclass(frozen=True)
 class Video:
     """A video file of constant frame rate.
@@ -67,7 +68,7 @@ def open_video(path: Path | str) -> Video:
                 raise SceneError("holds no video", path)
             stream = container.streams.video[0]
             rate, width, height = stream.average_rate or stream.guessed_rate, stream.width, stream.height
-            if not rate or not 0 < rate <= 1000 or not (0 < width <= 16_384 and 0 < height <= 16_384):
+            if not rate or not 0 < rate <= 1000 or not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE):
                 raise SceneError(f"absurd video of {width} x {height} at {rate} frames a second", path)
             last = -1
             try:

@@ -6,15 +6,17 @@
 __all__ = ['OTHERS', 'TRANSLATION_STEP', 'ROTATION_STEP', 'row_table', 'alike', 'position_matching', 'camera_motion_infer',
            'without_objects', 'view_change_infer', 'obj_frame_locate']
 
-# %% ../../nbs/tasks/30_crossview.ipynb #b15c7569
+# %% ../../nbs/tasks/30_crossview.ipynb #ed063b47
 import numpy as np
 from numpy.typing import NDArray
 
+from ..scenes.rasterize import compiled
+from .choosing import choose, every, steps, whole, within
 from .geometry import Observation, firm_rounding, in_camera, wrapped, yaw_pitch_roll
-from .sampling import Picks, caps, choose, every, in_one_view, make_facts, iou, steps, video_frames, view_pairs, whole, within
+from .sampling import Picks, caps, in_one_view, iou_of_two, make_facts, video_frames, view_pairs
 from .task import Facts
 
-# %% ../../nbs/tasks/30_crossview.ipynb #7ab94038
+# %% ../../nbs/tasks/30_crossview.ipynb #c8a84b2e
 def row_table(observation: Observation) -> NDArray[np.int64]:
     """(F, n) the row of `seen` in which a frame shows an object, -1 where it does not."""
     seen = observation.seen
@@ -23,41 +25,51 @@ def row_table(observation: Observation) -> NDArray[np.int64]:
     return table
 
 
-def alike(boxes: NDArray, shown: NDArray, limit: float, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Of each row of boxes (N, n, 4) a random one and the three with the most similar width and height, all four overlapping by at most `limit` IoU.
+def alike(boxes: NDArray, rows: NDArray, limit: float, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """A random box and the three with the most similar width and height, all four overlapping by at most `limit` IoU, for each of N choices.
 
     Args:
-        shown: (N, n) which of the boxes there are.
+        boxes: (R, 4) 0 to 1000.
+        rows: (N, n) the boxes to choose from, -1 where there is none.
 
-    Returns their places (N, 4) and whether there are four (N,).
+    Returns their places in rows, (N, 4), and whether there are four, (N,).
     """
-    N, n = shown.shape
-    places, number = np.zeros((N, 4), np.int64), np.arange(N)
-    if n < 4 or not N:
-        return places, np.zeros(N, bool)
-    sides = np.log(np.maximum(boxes[..., 2:] - boxes[..., :2], 1))
-    places[:, 0] = np.where(shown, rng.random((N, n)), -1).argmax(1)
-    off = np.abs(sides - sides[number, places[:, 0]][:, None]).sum(-1)
-    off[~shown] = np.inf
-    found = np.ones(N, bool)
-    for k in range(4):
-        if k:
-            places[:, k] = off.argmin(1)
-            found &= np.isfinite(off.min(1))
-        off[iou(boxes, boxes[number, places[:, k]][:, None]) > limit] = np.inf
-        off[number, places[:, k]] = np.inf
+    places, found = np.zeros((len(rows), 4), np.int64), np.zeros(len(rows), bool)
+    if rows.size:
+        _alike(boxes.astype(np.float64), rows, limit, np.where(rows >= 0, rng.random(rows.shape), -1).argmax(1), places, found)
     return places, found
 
-# %% ../../nbs/tasks/30_crossview.ipynb #1f72d0b9
+
+@compiled
+def _alike(boxes, rows, limit, first, places, found):                                    # type: ignore[no-untyped-def]
+    for i in range(len(rows)):
+        there = rows[i] >= 0
+        if there.sum() < 4:
+            continue
+        sides = np.empty((rows.shape[1], 2))
+        for j in range(len(there)):
+            x1, y1, x2, y2 = boxes[rows[i, j]]                       # that of -1 is the last one's, and is not used
+            sides[j] = np.log(max(x2 - x1, 1.0)), np.log(max(y2 - y1, 1.0))
+        place, places[i, 0], number = first[i], first[i], 1
+        while number < 4:
+            off, nearest = np.inf, -1
+            for j in range(len(there)):
+                there[j] &= j != place and iou_of_two(boxes[rows[i, j]], boxes[rows[i, place]]) <= limit
+                unlike = abs(sides[j, 0] - sides[first[i], 0]) + abs(sides[j, 1] - sides[first[i], 1])
+                if there[j] and unlike < off:
+                    off, nearest = unlike, j
+            if nearest < 0:
+                break
+            place, places[i, number], number = nearest, nearest, number + 1
+        found[i] = number == 4
+
+# %% ../../nbs/tasks/30_crossview.ipynb #0aaecb55
 def position_matching(observation: Observation, rng: np.random.Generator, count: int) -> Facts:
     """Object red (a box) in view 0 of two; target_box (n, 4) the same object in view 1; distractor_box (n, 3, 4); integers 0 to 1000."""
     rules, seen = observation.rules, observation.seen
     pairs, table = view_pairs(observation, rng), row_table(observation)
     pairs = pairs[:max(2000, 20 * count)]
-    both = np.asarray((table[pairs] >= 0).all(1))
-    pairs, both = pairs[both.sum(1) >= 4], both[both.sum(1) >= 4]
-    boxes = seen.box[np.maximum(table[pairs[:, 1]], 0)].astype(np.int64) if len(pairs) else np.zeros((*both.shape, 4), np.int64)
-    group, found = alike(boxes, both, rules.option_iou, rng)
+    group, found = alike(seen.box, np.where(table[pairs[:, 0]] >= 0, table[pairs[:, 1]], -1), rules.option_iou, rng)
     pairs, group = pairs[found], group[found]
     picks = Picks(pairs.repeat(4, 0), table[pairs[:, :1], group].reshape(-1, 1), np.zeros((4 * len(pairs), 1), np.int8))
     chosen = whole(4, count, *caps(observation, picks))

@@ -9,7 +9,7 @@ __all__ = ['odds', 'chances', 'even_odds']
 import numpy as np
 from numpy.typing import NDArray
 
-# %% ../../nbs/tasks/16_even_odds.ipynb #8b843915
+# %% ../../nbs/tasks/16_even_odds.ipynb #1ccecb08
 def odds(columns: NDArray[np.float64], *, ridge: float = 2.0, steps: int = 7) -> NDArray[np.float64]:
     """(d,) weights w such that softmax(columns @ w) over the k options is the chance of each to be the right one.
 
@@ -18,14 +18,18 @@ def odds(columns: NDArray[np.float64], *, ridge: float = 2.0, steps: int = 7) ->
     Args:
         columns: (N, k, d) what each option looks like, the right one first.
     """
-    spread = columns.reshape(-1, columns.shape[-1]).std(0) + 1e-9
-    z = (columns - columns.mean(1, keepdims=True)) / spread
-    w = np.zeros(z.shape[-1])
+    N, k, d = columns.shape
+    flat = columns.reshape(-1, d)
+    spread = np.sqrt(np.maximum(np.einsum("nd,nd->d", flat, flat) / (N * k) - (np.einsum("nd->d", flat) / (N * k)) ** 2, 0)) + 1e-9
+    z = ((columns[:, 1:] - columns[:, :1]) / spread).reshape(-1, d)                 # seen from the right one, whose score is then 0
+    w = np.zeros(d)
     for _ in range(steps):
-        p = chances(z, w)
-        off = z - np.einsum("nk,nkd->nd", p, z)[:, None]
-        rooted = (off * np.sqrt(p)[..., None]).reshape(-1, len(w))
-        w = w + np.linalg.solve(rooted.T @ rooted + ridge * np.eye(len(w)), off[:, 0].sum(0) - ridge * w)
+        score = (z @ w).reshape(N, k - 1)
+        top = np.maximum(score.max(1, keepdims=True), 0)
+        grown = np.exp(score - top)
+        weighted = z * (grown / (grown.sum(1, keepdims=True) + np.exp(-top))).reshape(-1, 1)
+        mean = np.einsum("nkd->nd", weighted.reshape(N, k - 1, d))
+        w = w - np.linalg.solve(z.T @ weighted - mean.T @ mean + ridge * np.eye(d), mean.sum(0) + ridge * w)
     return w / spread
 
 

@@ -5,14 +5,15 @@
 # %% auto #0
 __all__ = ['MOVE_FORM', 'SHAPES', 'NAMED', 'Phrased', 'Shape', 'phrase']
 
-# %% ../../nbs/tasks/71_formats.ipynb #5b3e2345
+# %% ../../nbs/tasks/71_formats.ipynb #12a18318
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from .content import CONTENT, Content, object_names
+from .content import CONTENT
+from .fields import Content, object_names
 from .task import TASKS, Facts, Format
 from .wording import Words, Wording, load_words
 

@@ -7,13 +7,14 @@ __all__ = ['as_seen', 'two_objects', 'spatial_imagination_oc', 'spatial_imaginat
            'spatial_imagination_oc_video_hard', 'spatial_imagination_oo', 'spatial_imagination_oo_mv',
            'spatial_imagination_oo_video', 'spatial_imagination_oo_video_hard', 'spatial_imagination_map_mv', 'on_map']
 
-# %% ../../nbs/tasks/45_imagination.ipynb #689dc2f9
+# %% ../../nbs/tasks/45_imagination.ipynb #84c3d15b
 import numpy as np
 from numpy.typing import NDArray
 
+from .choosing import choose, codes, every, shares, within
 from .geometry import Observation, Relation, Rules, firm_rounding, from_new_place, in_camera, to_observer
 from .reasoning import five
-from .sampling import candidates, caps, choose, codes, distinct, draw, every, in_one_view, make_facts, shares, video, view_sets, within
+from .sampling import candidates, caps, distinct, draw, in_one_view, make_facts, video, view_sets
 from .task import TASKS, Facts
 
 # %% ../../nbs/tasks/45_imagination.ipynb #5961fa21
@@ -108,7 +109,7 @@ def spatial_imagination_oo_video_hard(observation: Observation, rng: np.random.G
     """As `spatial_imagination_oo_video`, nothing drawn: objects are named, and each name is borne once in the scene."""
     return _imagine("spatial_imagination_oo_video_hard", observation, rng, count)
 
-# %% ../../nbs/tasks/45_imagination.ipynb #25b9bb79
+# %% ../../nbs/tasks/45_imagination.ipynb #1a5ed7e3
 def spatial_imagination_map_mv(observation: Observation, rng: np.random.Generator, count: int) -> Facts:
     """Three images with the boxes of 3 to 7 objects; number (n,) how many; objects, view (n, 7), marks (n, 7, 4) and position (n, 7, 2) right,
     forward of the first camera in the horizontal plane, metres: the first `number` of each row, the rest is 0 (view -1)."""
@@ -120,11 +121,9 @@ def spatial_imagination_map_mv(observation: Observation, rng: np.random.Generato
         picks = draw(seen, sets, k, max(rules.candidates // 8, 8 * count), rng)
         centers = observation.centers[seen.object[picks.rows]]
         position = on_map(observation.poses[picks.frames[:, 0]], centers)
+        i, j = np.triu_indices(k, 1)
         keep = every(np.ptp(picks.view, axis=1) > 0, firm_rounding(position, .1, rules.rounding), np.linalg.norm(position, axis=-1) <= rules.distance[1],
-                     distinct(observation, picks, True, labels=False))
-        for i in range(k):
-            for j in range(i):
-                keep &= np.linalg.norm(position[:, i] - position[:, j], axis=-1) >= rules.map_gap
+                     np.linalg.norm(position[:, i] - position[:, j], axis=-1) >= rules.map_gap, distinct(observation, picks, True, labels=False))
         padding = ((0, 0), (0, high - k))
         parts.append((picks.frames[keep], np.pad(observation.ids[seen.object[picks.rows[keep]]], padding), np.pad(picks.view[keep], padding, constant_values=-1),
                       np.pad(seen.box[picks.rows[keep]], (*padding, (0, 0))), np.pad(position[keep], (*padding, (0, 0))), np.full(keep.sum(), k)))

@@ -80,7 +80,7 @@ def _image(record: Mapping[str, Any], index: Sequence[int] | None, place: int) -
         raise ValueError(f"img_idx: {index!r} names no image for mark {place}")
     return index[place]
 
-# %% ../../nbs/tasks/72_markers.ipynb #4ef15d2d
+# %% ../../nbs/tasks/72_markers.ipynb #b84b5291
 def draw(
     record: Mapping[str, Any], images: Sequence[Image.Image], *, scale: float = 1.0, released: bool = False
 ) -> list[Image.Image]:
@@ -117,26 +117,32 @@ def _draw(image: Image.Image, mark: Mark, scale: float) -> None:
     if mark.kind == "point":
         x, y, r = int(at[0]), int(at[1]), max(1, round(RADIUS * scale))
         pen.ellipse([x - r, y - r, x + r, y + r], fill=mark.color)
-        corner = (x + r, y - r)
+        around = (x - r, y - r, x + r, y + r)
     else:
         stroke = max(1, round(STROKE * scale))
         x1, y1, x2, y2 = (int(v + side * stroke * 7 / 8) for v, side in zip(at, (-1, -1, 1, 1)))
         pen.rectangle([x1, y1, max(x1, x2), max(y1, y2)], outline=mark.color, width=stroke)
-        corner = (x1, y1)
+        around = (x1, y1, x2, y2)
     if mark.label:
-        _write(image, pen, mark.label, corner, scale)
+        _write(image, pen, mark.label, around, mark.kind == "point", scale)
 
 
-def _write(image: Image.Image, pen: ImageDraw.ImageDraw, text: str, corner: tuple[int, int], scale: float) -> None:
-    """White letters on a dark ground, moved inside the image."""
+def _write(image: Image.Image, pen: ImageDraw.ImageDraw, text: str, around: tuple[int, int, int, int], beside: bool, scale: float) -> None:
+    """White letters on a dark ground, `beside` the mark `around` (x1, y1, x2, y2) or above it, moved inside the image."""
     font = ImageFont.load_default(max(9, 2.4 * STROKE * scale))
-    x1, y1, x2, y2 = pen.textbbox((0, 0), text, font=font)
-    x = min(max(corner[0], 0), max(0, image.width - int(x2) - 2))
-    y = min(max(corner[1], 0), max(0, image.height - int(y2) - 2))
-    pen.rectangle([x + x1 - 1, y + y1 - 1, x + x2 + 1, y + y2 + 1], fill=(0, 0, 0))
-    pen.text((x, y), text, fill=(255, 255, 255), font=font)
+    x1, y1, x2, y2 = (int(v) for v in pen.textbbox((0, 0), text, font=font))
+    wide, high = x2 - x1 + 2, y2 - y1 + 2
+    left, top, right, bottom = around
+    last = max(0, image.width - wide), max(0, image.height - high)
+    if beside:
+        x, y = right + 1 if right + 1 <= last[0] else left - wide, top
+    else:
+        x, y = left, next((v for v in (top - high, bottom + 1) if 0 <= v <= last[1]), top)
+    x, y = min(max(x, 0), last[0]), min(max(y, 0), last[1])
+    pen.rectangle([x, y, x + wide - 1, y + high - 1], fill=(0, 0, 0))
+    pen.text((x + 1 - x1, y + 1 - y1), text, fill=(255, 255, 255), font=font)
 
-# %% ../../nbs/tasks/72_markers.ipynb #c46b289e
+# %% ../../nbs/tasks/72_markers.ipynb #c36a9d51
 _CV_COLORS = {"green": (0, 255, 0), "blue": (0, 0, 255), "red": (255, 0, 0), "yellow": (0, 225, 225)}  # RGB, as they appear
 
 
@@ -172,7 +178,8 @@ def _like_cv(image: Image.Image, mark: Mark, at: Sequence[int], color: tuple[int
         pen.ellipse([at[0] - 20, at[1] - 20, at[0] + 20, at[1] + 20], fill=color)
     else:
         pen.rounded_rectangle([at[0] - 30, at[1] - 30, at[2] + 30, at[3] + 30], 11, outline=color, width=21)
-    _write(image, pen, mark.label, (at[-2] + 20, at[-1] + 20), 1.0)
+    corner = at[-2] + 20, at[-1] + 20
+    _write(image, pen, mark.label, (*corner, *corner), True, 1.0)
     return image
 
 # %% ../../nbs/tasks/72_markers.ipynb #b78a12da

@@ -7,11 +7,12 @@ __all__ = ['depth_prediction_oc', 'depth_prediction_oc_mv', 'depth_prediction_oo
            'distance_prediction_oc', 'distance_prediction_oc_mv', 'distance_prediction_oo', 'distance_prediction_oo_mv',
            'distance_prediction_oo_video', 'spatial_volume_infer']
 
-# %% ../../nbs/tasks/20_perception.ipynb #ba19e01d
+# %% ../../nbs/tasks/20_perception.ipynb #9d14f891
 import numpy as np
 
+from .choosing import choose, every, shares, steps, within
 from .geometry import Observation, firm_rounding
-from .sampling import candidates, caps, choose, every, make_facts, shares, steps, within
+from .sampling import candidates, caps, make_facts
 from .task import Facts
 
 # %% ../../nbs/tasks/20_perception.ipynb #6e44df0f
@@ -57,56 +58,46 @@ def depth_prediction_oo_mv(observation: Observation, rng: np.random.Generator, c
     """As `depth_prediction_oo`, over three images; each depth in the camera of the image with that object's marker."""
     return _depth_oo("depth_prediction_oo_mv", observation, rng, count)
 
-# %% ../../nbs/tasks/20_perception.ipynb #5f46c6b7
-def _distance_oc(name: str, observation: Observation, rng: np.random.Generator, count: int) -> Facts:
+# %% ../../nbs/tasks/20_perception.ipynb #e6989130
+def _distance(name: str, observation: Observation, rng: np.random.Generator, count: int) -> Facts:
+    """From red to blue; where there is red alone, from the first camera."""
     rules, seen = observation.rules, observation.seen
     picks = candidates(name, observation, rng, count)
-    observer = observation.poses[picks.frames[:, 0], :3, 3]
-    answer = np.linalg.norm(observation.centers[seen.object[picks.rows[:, 0]]] - observer, axis=-1)
+    centers, alone = observation.centers[seen.object[picks.rows]], picks.rows.shape[1] == 1
+    start = observation.poses[picks.frames[:, 0], :3, 3] if alone else centers[:, 0]
+    answer = np.linalg.norm(centers[:, -1] - start, axis=-1)
     keep = every(within(answer, rules.distance), firm_rounding(answer, .1, rules.rounding))
     picks, answer = picks.take(keep), answer[keep]
     step = steps(answer, rules.step)
     # one image at a time shows most things at the same few distances; with the usual share a blind reader of 50 rooms reached 46, above the limit of 45
-    share = rules.step_share * (1 / 2 if picks.frames.shape[1] == 1 else 1)
-    rows = choose(rng, count, [step, picks.view], *caps(observation, picks), *shares(step, share, count))
+    share = rules.step_share * (1 / 2 if alone and picks.frames.shape[1] == 1 else 1)
+    rows = choose(rng, count, [step, picks.view] if alone else step, *caps(observation, picks), *shares(step, share, count))
     return make_facts(name, observation, picks.take(rows), {"answer": answer[rows]})
 
 
 def distance_prediction_oc(observation: Observation, rng: np.random.Generator, count: int) -> Facts:
     """Object red in one image; answer (n,) distance of its centre to the camera, metres."""
-    return _distance_oc("distance_prediction_oc", observation, rng, count)
+    return _distance("distance_prediction_oc", observation, rng, count)
 
 
 def distance_prediction_oc_mv(observation: Observation, rng: np.random.Generator, count: int) -> Facts:
     """Object red on any of three images; answer (n,) distance of its centre to the first camera, metres."""
-    return _distance_oc("distance_prediction_oc_mv", observation, rng, count)
+    return _distance("distance_prediction_oc_mv", observation, rng, count)
 
-# %% ../../nbs/tasks/20_perception.ipynb #b1444244
-def _distance_oo(name: str, observation: Observation, rng: np.random.Generator, count: int) -> Facts:
-    rules, seen = observation.rules, observation.seen
-    picks = candidates(name, observation, rng, count)
-    red, blue = observation.centers[seen.object[picks.rows]].swapaxes(0, 1)
-    answer = np.linalg.norm(red - blue, axis=-1)
-    keep = every(within(answer, rules.distance), firm_rounding(answer, .1, rules.rounding))
-    picks, answer = picks.take(keep), answer[keep]
-    step = steps(answer, rules.step)
-    rows = choose(rng, count, step, *caps(observation, picks), *shares(step, rules.step_share, count))
-    return make_facts(name, observation, picks.take(rows), {"answer": answer[rows]})
-
-
+# %% ../../nbs/tasks/20_perception.ipynb #9b9ac404
 def distance_prediction_oo(observation: Observation, rng: np.random.Generator, count: int) -> Facts:
     """Objects red, blue in one image; answer (n,) distance between their centres, metres."""
-    return _distance_oo("distance_prediction_oo", observation, rng, count)
+    return _distance("distance_prediction_oo", observation, rng, count)
 
 
 def distance_prediction_oo_mv(observation: Observation, rng: np.random.Generator, count: int) -> Facts:
     """Objects red, blue on two of three images; answer (n,) distance between their centres, metres."""
-    return _distance_oo("distance_prediction_oo_mv", observation, rng, count)
+    return _distance("distance_prediction_oo_mv", observation, rng, count)
 
 
 def distance_prediction_oo_video(observation: Observation, rng: np.random.Generator, count: int) -> Facts:
     """Objects red, blue on two frames (`view`) of a video of 32; answer (n,) distance between their centres, metres."""
-    return _distance_oo("distance_prediction_oo_video", observation, rng, count)
+    return _distance("distance_prediction_oo_video", observation, rng, count)
 
 # %% ../../nbs/tasks/20_perception.ipynb #04fd079f
 def spatial_volume_infer(observation: Observation, rng: np.random.Generator, count: int) -> Facts:

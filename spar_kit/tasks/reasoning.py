@@ -7,14 +7,15 @@ __all__ = ['ENOUGH', 'distance_infer_center_oo', 'distance_infer_center_oo_mv', 
            'distance_infer_center_oc_mv', 'obj_spatial_relation_oo', 'obj_spatial_relation_oc_mv',
            'obj_spatial_relation_oo_mv', 'five']
 
-# %% ../../nbs/tasks/40_reasoning.ipynb #48775837
+# %% ../../nbs/tasks/40_reasoning.ipynb #f9beecfd
 import numpy as np
 from numpy.typing import NDArray
 
+from .choosing import choose, codes, every, halves, occurrence, shares, within
 from .crossview import row_table
 from .even_odds import even_odds
 from .geometry import Observation, Relation, Rules, between, firm_order, in_camera, same_by_eye, side, to_observer
-from .sampling import candidates, caps, choose, codes, every, halves, in_one_view, iou, make_facts, occurrence, shares, view_sets, within
+from .sampling import candidates, caps, in_one_view, iou, make_facts, view_sets
 from .task import TASKS, Facts
 
 # %% ../../nbs/tasks/40_reasoning.ipynb #448bc6de
@@ -58,7 +59,7 @@ def _look(boxes: NDArray, view: NDArray) -> NDArray[np.float64]:
     first = np.asarray(view == 0)[..., None]
     return np.concatenate([columns, columns * first, first], -1)
 
-# %% ../../nbs/tasks/40_reasoning.ipynb #064c7707
+# %% ../../nbs/tasks/40_reasoning.ipynb #a86e56b1
 ENOUGH = 20                # questions of a kind in a scene; from fewer one cannot learn what their options give away, and none is asked as select
 
 
@@ -75,12 +76,11 @@ def _infer_oc(name: str, observation: Observation, rng: np.random.Generator, cou
     if n < 4 or not len(sets):
         return _oc_facts(name, observation, *(np.zeros((0, *shape), np.int64) for shape in ((TASKS[name].images,), (4,), (4,), (4,), (), ())))
     shown, in_any = (np.logical_or.reduce([grid[view] for view in sets.T]) for grid in (table >= 0, glimpsed))
+    away = (observation.centers - observation.poses[:, None, :3, 3]) @ observation.poses[:, :3, :3]          # (F, n, 3) in each frame's camera
+    far, deep = np.sqrt((away**2).sum(-1)), away[..., 2]
     # every set twice: nearest, farthest
     sets, shown, in_any, farthest = sets.repeat(2, 0), shown.repeat(2, 0), in_any.repeat(2, 0), np.tile([False, True], len(sets))
-    away = observation.centers - observation.poses[sets[:, 0], None, :3, 3]
-    distance = np.linalg.norm(away, axis=-1)
-    ahead = (away * observation.poses[sets[:, 0], None, :3, 2]).sum(-1)
-    sign = np.where(farthest, -1, 1)[:, None]
+    distance, ahead, sign = far[sets[:, 0]], deep[sets[:, 0]], np.where(farthest, -1, 1)[:, None]
 
     def nearest(among: NDArray) -> tuple[NDArray, NDArray]:
         """The nearest (farthest) of these objects, and whether it is so by a margin; in a single image also by depth, or two answers would be right."""
@@ -98,12 +98,12 @@ def _infer_oc(name: str, observation: Observation, rng: np.random.Generator, cou
     drafts = int(np.clip(1200 // max(clear.sum(), 1), 1, 8))
     take = np.flatnonzero(clear).repeat(drafts)
     sets, farthest, best, shown, asked = sets[take], farthest[take], best[take], shown[take], asked[take]
-    view = np.where(table[sets] >= 0, rng.random((*sets.shape, n)), -1).argmax(1)
     lottery = np.where(shown, rng.random(shown.shape), -1)
     lottery[np.arange(len(sets)), best] = 2
     options = (-lottery).argsort(1)[:, :4]                                                          # the right one first
-    view = np.take_along_axis(view, options, 1)
-    rows = table[np.take_along_axis(sets, view, 1), options]
+    sightings = table[sets[:, :, None], options[:, None]]                                          # (N, images, 4) rows of `seen`
+    view = np.where(sightings >= 0, rng.random(sightings.shape), -1).argmax(1)
+    rows = np.take_along_axis(sightings, view[:, None], 1)[:, 0]
     boxes = seen.box[rows].astype(np.int64)
     apart = np.flatnonzero((np.stack([iou(boxes[:, i], boxes[:, j]) for i in range(4) for j in range(i)], 1) <= rules.option_iou).all(1))
     sets, farthest, best, asked = sets[apart], farthest[apart], best[apart], asked[apart]

@@ -5,31 +5,38 @@
 # %% auto #0
 __all__ = ['LEGS', 'SHORTEST', 'TOLERANCE', 'straightened', 'crosses', 'landmark', 'nav_video']
 
-# %% ../../nbs/tasks/55_route.ipynb #dceff544
+# %% ../../nbs/tasks/55_route.ipynb #75cc4828
 import numpy as np
 from numpy.typing import NDArray
 
 from ..scenes.rasterize import compiled
+from .choosing import choose, codes, shares
 from .geometry import Observation, firm_rounding, wrapped, yaw_pitch_roll
-from .sampling import choose, codes, shares
 from .task import IMAGES, Facts
 
-# %% ../../nbs/tasks/55_route.ipynb #a87138fd
+# %% ../../nbs/tasks/55_route.ipynb #f961f2a9
 def straightened(path: NDArray, tolerance: float, most: int | None = None) -> list[int]:
     """The rows of a path (N, 2) that remain as corners, the first and the last among them; no point is farther than `tolerance` from the
     legs between them. None remain where there were more than `most` legs."""
-    corners, todo = [0], [(0, len(path) - 1)]
-    path = np.ascontiguousarray(path, np.float64)
-    while todo:
-        low, high = todo.pop()
-        off, middle = _farthest(path, low, high)
-        if off > tolerance:
-            todo += [(middle, high), (low, middle)]
-            if most is not None and len(corners) - 1 + len(todo) > most:
-                return []
+    return _corners(np.ascontiguousarray(path, np.float64), tolerance, len(path) if most is None else most).tolist()
+
+
+@compiled
+def _corners(path, tolerance, most):                                                     # type: ignore[no-untyped-def]
+    corners, ends = np.zeros(most + 1, np.int64), np.empty(most, np.int64)               # found from the front; where legs still to be cut end
+    found, left = 0, 1
+    ends[0] = len(path) - 1
+    while left:
+        off, middle = _farthest(path, corners[found], ends[left - 1])
+        if off <= tolerance:
+            found, left = found + 1, left - 1
+            corners[found] = ends[left]
+        elif found + left == most:
+            return corners[:0]
         else:
-            corners.append(high)
-    return corners
+            ends[left] = middle
+            left += 1
+    return corners[:found + 1]
 
 
 @compiled
@@ -77,7 +84,7 @@ def landmark(observation: Observation, start: NDArray, end: NDArray, shown: NDAr
     fit = shown & observation.nameable & observation.lone & (past > .2) & (past <= reach) & (np.abs(across) <= np.tan(np.radians(angle)) * along)
     return int(np.where(fit, past, np.inf).argmin()) if fit.any() else -1
 
-# %% ../../nbs/tasks/55_route.ipynb #8a77bcc4
+# %% ../../nbs/tasks/55_route.ipynb #04ca9732
 LEGS, SHORTEST, TOLERANCE = 5, 0.5, 0.25
 
 
@@ -102,12 +109,13 @@ def nav_video(observation: Observation, rng: np.random.Generator, count: int) ->
         seen = np.zeros((F, len(observation.ids)), bool)
         seen[observation.seen.frame, observation.seen.object] = True
         for a, b in np.unique(np.stack([first, first + length - 1], 1), axis=0):
-            frames = np.linspace(a, b, V).astype(np.int32)
-            corners = straightened(places[a:b + 1], TOLERANCE, LEGS)
-            found = _directions(observation, places[a + np.array(corners)], float(heading[a, 0]), float(heading[b, 0]),
-                                np.asarray(seen[frames].any(0))) if corners else None
-            if found is not None:
-                rows.append((frames, *found))
+            corners = places[a + np.array(straightened(places[a:b + 1], TOLERANCE, LEGS), np.int64)]
+            found = _directions(observation, corners, float(heading[a, 0]), float(heading[b, 0]))
+            if found:
+                frames = np.linspace(a, b, V).astype(np.int32)
+                marks = [landmark(observation, *leg, np.asarray(seen[frames].any(0))) for leg in zip(corners[:-1], corners[1:])]
+                towards = [int(observation.ids[m]) if m >= 0 else 0 for m in marks]
+                rows.append((frames, np.array(towards + [0] * (LEGS - len(towards))), *found))
     if not rows:
         return Facts("nav_video", np.zeros((0, V), np.int32), np.zeros((0, LEGS), np.int32), np.zeros((0, LEGS), np.int8), None,
                      {"legs": np.zeros(0, np.int64), "turn": np.zeros((0, LEGS)), "walk": np.zeros((0, LEGS)), "place": np.zeros((0, LEGS + 1, 2)),
@@ -120,23 +128,21 @@ def nav_video(observation: Observation, rng: np.random.Generator, count: int) ->
                  {"legs": legs[keep], "turn": turn[keep], "walk": walk[keep], "place": place[keep], "last_turn": last[keep]})
 
 
-def _directions(observation: Observation, corners: NDArray, start: float, end: float, shown: NDArray) -> tuple | None:
-    """(objects, legs, turn, walk, place, last_turn) for corners (k + 1, 2) and the headings before and after, degrees; None where they are unfit."""
+def _directions(observation: Observation, corners: NDArray, start: float, end: float) -> tuple:
+    """(legs, turn, walk, place, last_turn) for corners (k + 1, 2) and the headings before and after, degrees; nothing where they are unfit."""
     legs = np.diff(corners, axis=0)
     walk = np.linalg.norm(legs, axis=1)
     if len(legs) > LEGS or not len(legs) or walk.min() < SHORTEST or walk.sum() < 1.5:
-        return None
+        return ()
     course = -np.degrees(np.arctan2(legs[:, 1], legs[:, 0]))            # clockwise, like yaw
     turn = wrapped(np.diff(np.concatenate([[start], course, [end]])))
     if np.abs(turn).max() > 170 or (np.abs(turn[1:-1]) < 15).any() or not firm_rounding(turn, 5, observation.rules.rounding).all():
-        return None
+        return ()
     if not firm_rounding(walk, .1, observation.rules.rounding).all() or any(crosses(observation, a, b) for a, b in zip(corners[:-1], corners[1:])):
-        return None
+        return ()
     told = np.radians(start + np.cumsum(np.rint(turn[:-1] / 5) * 5))
     reached = corners[0] + (np.rint(walk / .1)[:, None] * .1 * np.stack([np.cos(told), -np.sin(told)], 1)).sum(0)
     if np.linalg.norm(reached - corners[-1]) > .3:
-        return None
-    marks = [landmark(observation, a, b, shown) for a, b in zip(corners[:-1], corners[1:])]
-    objects = [int(observation.ids[m]) if m >= 0 else 0 for m in marks]
+        return ()
     rest = LEGS - len(legs)
-    return (np.array(objects + [0] * rest), len(legs), np.pad(turn[:-1], (0, rest)), np.pad(walk, (0, rest)), np.pad(corners, ((0, rest), (0, 0))), turn[-1])
+    return (len(legs), np.pad(turn[:-1], (0, rest)), np.pad(walk, (0, rest)), np.pad(corners, ((0, rest), (0, 0))), turn[-1])

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['DERIVE', 'Row', 'SCALE', 'Mismatch', 'TaskReport', 'Report', 'check_record', 'check_scene', 'verify', 'print_report']
 
-# %% ../../nbs/tasks/80_verify.ipynb #da201560
+# %% ../../nbs/tasks/80_verify.ipynb #9ce677f6
 import hashlib
 import multiprocessing
 import random
@@ -28,11 +28,12 @@ from .verify_surface import Release
 from .verify_marks import check_evidence, check_frames_named, check_markers, check_names
 from .verify_roles import check_roles
 from .verify_route import DERIVE as ROUTE
+from .verify_seen import Looking, Witness, check_seen
 from .verify_tasks import DERIVE as ONE_VIEW, check_labels
 from .verify_video import DERIVE as VIDEO
 from .verify_views import DERIVE as VIEWS
 
-# %% ../../nbs/tasks/80_verify.ipynb #17065f2d
+# %% ../../nbs/tasks/80_verify.ipynb #9a4fb47f
 @dataclass(frozen=True)
 class Mismatch:
     """One record whose answer, or anything else it states, disagrees with the files."""
@@ -47,7 +48,7 @@ class Mismatch:
 
 @dataclass
 class TaskReport:
-    """What became of one task's records.
+    """What became of one task's records, as the files have them or by rays.
 
     Args:
         checked: derived again, whatever came out.
@@ -73,12 +74,14 @@ class Report:
         problems: faults of the data set as a whole: shards that differ from the manifest, depth images of another scale than the text.
         seconds: how long it took.
         released: the rows are SPAR's own: checked ones are confirmed, or contradicted.
+        rays: what was asked is whether rays see what records claim to be visible.
     """
     folder: Path
     tasks: dict[str, TaskReport] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     seconds: float = 0.0
     released: bool = False
+    rays: bool = False
 
     @property
     def checked(self) -> int:
@@ -101,10 +104,10 @@ class Report:
         if self.released:
             return (f"{self.checked - self.mismatched:,} released rows confirmed, {self.mismatched:,} contradicted, {self.not_checkable:,} not checkable"
                     f"{f', {len(self.problems)} problems with the data set' if self.problems else ''} ({self.seconds:.1f} s)")
-        return (f"{self.checked:,} records checked, {self.mismatched:,} mismatched, {self.not_checkable:,} not checkable"
+        return (f"{self.checked:,} records checked{' by rays' if self.rays else ''}, {self.mismatched:,} {'contradicted' if self.rays else 'mismatched'}, {self.not_checkable:,} not checkable"
                 f"{f', {len(self.problems)} problems with the data set' if self.problems else ''} ({self.seconds:.1f} s)")
 
-# %% ../../nbs/tasks/80_verify.ipynb #4e704e5f
+# %% ../../nbs/tasks/80_verify.ipynb #b308e686
 DERIVE = {**ONE_VIEW, **VIEWS, **VIDEO, **ROUTE}
 
 
@@ -121,16 +124,19 @@ def check_record(record: Any, task: str, format: str, folder: Folder, rules: Rul
     check_evidence(item)
     check_labels(item)
     check_names(item)
-    check_roles(item)
+    untold = check_roles(item)
     check_frames_named(item)
     check_markers(item)
     check_answer(item, DERIVE[task](item))
+    if untold:
+        raise Unusable(f"the question's wording is not known: which object is the {untold}?")
 
 
 Row = tuple[str, int, int, int]      # file, line number from 1, offset and length of the line in bytes
 
 
-def check_scene(images: Path, scene: str, rows: list[Row], root: Path, rules: Rules | None, limit: int) -> dict[str, TaskReport]:
+def check_scene(images: Path, scene: str, rows: list[Row], root: Path, rules: Rules | None, limit: int, looking: Looking | None = None
+                ) -> dict[str, TaskReport]:
     """Check the records of one scene.
 
     Args:
@@ -140,8 +146,10 @@ def check_scene(images: Path, scene: str, rows: list[Row], root: Path, rules: Ru
         root: the data set.
         rules: the thresholds in force; None for released rows.
         limit: at most this many mismatches are listed per task.
+        looking: ask rays what is to be seen, instead of deriving answers.
     """
     folder = Folder(images, scene) if rules is not None else Release(images, scene)
+    look = Witness(folder, looking) if looking is not None else None
     depths: list[tuple[float, float]] = []
     found: dict[str, TaskReport] = {}
     open_file: str = ""
@@ -157,7 +165,9 @@ def check_scene(images: Path, scene: str, rows: list[Row], root: Path, rules: Ru
             record = orjson.loads(lines.read(size))
             report = found.setdefault(task, TaskReport())
             try:
-                if rules is not None:
+                if rules is not None and look is not None:
+                    check_seen(look, open_item(record, task, format, folder, rules))
+                elif rules is not None:
                     check_record(record, task, format, folder, rules)
                 elif isinstance(folder, Release):
                     check_released(record, task, format, folder, depths)
@@ -187,10 +197,10 @@ def _count(report: TaskReport, mismatch: Mismatch, limit: int) -> None:
     if len(report.mismatches) < limit:
         report.mismatches.append(mismatch)
 
-# %% ../../nbs/tasks/80_verify.ipynb #e8e92a2b
+# %% ../../nbs/tasks/80_verify.ipynb #6eb47081
 def verify(folder: Path | str, *, workers: int = 1, sample: int | None = None, limit: int = 20,
-           progress: Callable[[int, int], None] | None = None) -> Report:
-    """Derive every answer of a data set again from the files in its folder.
+           progress: Callable[[int, int], None] | None = None, looking: Looking | None = None) -> Report:
+    """Derive every answer of a data set again from the files in its folder; or, with `looking`, ask rays whether its objects are visible.
 
     Args:
         folder: what `spar generate --out` wrote, or the parent of SPAR-7M's folder `spar`, as it was released.
@@ -198,19 +208,25 @@ def verify(folder: Path | str, *, workers: int = 1, sample: int | None = None, l
         sample: check at most this many records of each file, drawn with a fixed seed; None for all.
         limit: at most this many mismatches are listed per task; all are counted.
         progress: called with (records done, records in all) after each scene.
+        looking: the scenes' surfaces, and how many frames of each rays are cast in. With several workers it must be picklable.
 
     Raises:
-        ValueError: the folder is no data set: no manifest and no released rows, or none that can be read.
+        ValueError: the folder is no data set: no manifest and no released rows, or none that can be read; or it has released rows, which name no
+            objects that rays could look for.
     """
     started, root = time.perf_counter(), Path(folder)
     if _is_released(root):
+        if looking is not None:
+            raise ValueError(f"{root}: released rows do not say which objects they are about, so rays cannot look for them")
         rules, report = None, Report(root, problems=list(_count_problems(root)), released=True)
     else:
         manifest = _manifest(root)
-        rules, report = Rules.of(manifest.get("parameters", {})), Report(root, problems=list(_shard_problems(root, manifest)))
+        rules, report = Rules.of(manifest.get("parameters", {})), Report(root, rays=looking is not None)
+        if looking is None:
+            report.problems += _shard_problems(root, manifest)
     scenes = _by_scene(root, report, sample, limit)
     total, done = sum(map(len, scenes.values())), 0
-    jobs = [(root / "spar" / source / "images", scene, rows, root, rules, limit) for (source, scene), rows in scenes.items()]
+    jobs = [(root / "spar" / source / "images", scene, rows, root, rules, limit, looking) for (source, scene), rows in scenes.items()]
 
     def add(found: dict[str, TaskReport], n: int) -> None:
         nonlocal done
@@ -324,7 +340,7 @@ def _merge(report: Report, found: dict[str, TaskReport]) -> None:
         whole.mismatches += part.mismatches
         report.problems += part.problems
 
-# %% ../../nbs/tasks/80_verify.ipynb #d0da375d
+# %% ../../nbs/tasks/80_verify.ipynb #d8e37f84
 def print_report(report: Report, most: int = 20) -> None:
     """The report as a table on the terminal: one line per task, then at most `most` mismatches, then the reasons why some could
     not be checked.
@@ -334,8 +350,8 @@ def print_report(report: Report, most: int = 20) -> None:
     from rich.table import Table
 
     console = Console()
-    table = Table("task", title=f"verify {escape(str(report.folder))}")
-    word = "contradicted" if report.released else "mismatched"
+    table = Table("task", title=f"verify {escape(str(report.folder))}{', by rays: is visible what records say' if report.rays else ''}")
+    word = "contradicted" if report.released or report.rays else "mismatched"
     for column in ("confirmed" if report.released else "checked", word, "not checkable"):
         table.add_column(column, justify="right")
     for name, task in report.tasks.items():
@@ -344,7 +360,7 @@ def print_report(report: Report, most: int = 20) -> None:
     console.print(table)
     listed = [m for task in report.tasks.values() for m in task.mismatches]
     for mismatch in listed[:most]:
-        console.print(f"[red]{word if report.released else 'mismatch'}[/] {escape(str(mismatch))}", soft_wrap=True, highlight=False)
+        console.print(f"[red]{'mismatch' if word == 'mismatched' else word}[/] {escape(str(mismatch))}", soft_wrap=True, highlight=False)
     if report.mismatched > most:
         console.print(f"... and {report.mismatched - min(most, len(listed)):,} more")
     for problem in report.problems[:most]:

@@ -121,7 +121,7 @@ def read_things(path: Path) -> tuple[dict[str, Any], dict[int, Thing]]:
         raise Unusable(f"{path.parent.name}/{path.name}: repeated ids, or not in metres")
     return document, things
 
-# %% ../../nbs/tasks/76_verify_disk.ipynb #ff64ab96
+# %% ../../nbs/tasks/76_verify_disk.ipynb #4292b516
 @dataclass(frozen=True)
 class Sight:
     """The instance image of one frame.
@@ -129,7 +129,8 @@ class Sight:
     Args:
         ids: (height, width) instance id of each pixel, 0 for none, as stored.
         pixels: visible pixels of each id.
-        boxes: x1, y1, x2, y2 of the visible pixels of each id, 0 to 1000, unrounded, pixel edges.
+        boxes: x1, y1, x2, y2 of the visible pixels of each id, 0 to 1000, unrounded, pixel edges. Specks, pixels with
+            no other of their id within 4 pixels, are left out, unless there are only such.
     """
     ids: NDArray
     pixels: Mapping[int, int]
@@ -138,10 +139,15 @@ class Sight:
     @classmethod
     def of(cls, ids: NDArray) -> "Sight":
         values, numbered, counts = np.unique(ids, return_inverse=True, return_counts=True)
-        h, w = ids.shape
-        spans = ndimage.find_objects(numbered.reshape(ids.shape) + 1)
+        (h, w), numbered, around = ids.shape, numbered.reshape(ids.shape) + 1, np.pad(ids, 1)
+        alone = sum((around[1 + y:1 + y + h, 1 + x:1 + x + w] == ids).astype(np.uint8) for y in (-1, 0, 1) for x in (-1, 0, 1)) == 1
+        firm = numbered.copy()
+        for y, x in np.argwhere(alone & (ids > 0)):
+            if (ids[max(y - 4, 0):y + 5, max(x - 4, 0):x + 5] == ids[y, x]).sum() == 1:
+                firm[y, x] = 0
+        spans = zip(ndimage.find_objects(numbered), ndimage.find_objects(firm, len(values)))
         boxes = {int(v): (x.start * 1000 / w, y.start * 1000 / h, x.stop * 1000 / w, y.stop * 1000 / h)
-                 for v, (y, x) in zip(values, spans) if v}
+                 for v, (y, x) in zip(values, (span or whole for whole, span in spans)) if v}
         return cls(ids, {int(v): int(n) for v, n in zip(values, counts) if v}, boxes)
 
     def around(self, x: float, y: float, reach: int = 1) -> NDArray:
@@ -159,7 +165,7 @@ def read_image(path: Path) -> NDArray:
     except (OSError, ValueError, SyntaxError) as error:
         raise Unusable(f"{path.parent.name}/{path.name}: cannot be decoded ({type(error).__name__})") from None
 
-# %% ../../nbs/tasks/76_verify_disk.ipynb #a62a8e4e
+# %% ../../nbs/tasks/76_verify_disk.ipynb #2e70544a
 AGREEMENT = 0.7     # share of an object's pixels, or of a frame's objects', that must land in their boxes
 
 
@@ -299,11 +305,14 @@ class Folder:
         return f"of its {len(shares)} objects' pixels only {mean:.0%} land in their boxes" if mean < AGREEMENT else ""
 
     def _nearest(self, image: str, id: int, column: float, row: float) -> float:
-        """Distance from a place in the instance image to the nearest pixel of an object, in pixels; infinite where there is
-        none.
+        """Distance from a place in the instance image to the nearest pixel of an object in its box, in pixels; infinite where
+        there is none.
         """
-        rows, columns = np.nonzero(self.sight(image).ids == id)
-        return float(np.hypot(rows - row, columns - column).min(initial=np.inf))
+        sight = self.sight(image)
+        (h, w), (x1, y1, x2, y2) = sight.ids.shape, sight.boxes.get(id, (0, 0, 0, 0))
+        left, top, right, bottom = round(x1 * w / 1000), round(y1 * h / 1000), round(x2 * w / 1000), round(y2 * h / 1000)
+        rows, columns = np.nonzero(sight.ids[top:bottom, left:right] == id)
+        return float(np.hypot(rows + top - row, columns + left - column).min(initial=np.inf))
 
 # %% ../../nbs/tasks/76_verify_disk.ipynb #ee7ad2e5
 def world_points(folder: Folder, image: str, depth: str, pose: str, intrinsic: str, step: int = 1

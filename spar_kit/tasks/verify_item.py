@@ -15,7 +15,7 @@ from typing import Any
 from .verify_disk import Folder, Pose, Thing, Unusable, Vec, Wrong
 from .verify_text import IT, read_options, replace_name, squeeze, without_names
 
-# %% ../../nbs/tasks/78_verify_item.ipynb #b28644ab
+# %% ../../nbs/tasks/78_verify_item.ipynb #c140b49c
 _COLOURS = ("red", "blue", "green", "yellow")
 
 
@@ -24,6 +24,8 @@ class Rules:
     """The thresholds in force, by the names of a manifest's `parameters.rules`; here their defaults (SPAR states none). Metres,
     degrees, shares.
     """
+    fraction: float = 0.10                        # of an object's surface, to be clearly visible
+    barely: float = 0.02                          # below this share it counts as unseen
     pixels: float = 400.0                         # at 640x480, scaled with the image's area
     side: float = 20.0                            # of a visible box, 0-1000
     min_side: float = 0.02                        # of a 3D box

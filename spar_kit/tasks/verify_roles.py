@@ -60,7 +60,7 @@ def given(text: str) -> set[str]:
     inside = [m for m in marks if low <= m.start() < high] or marks
     return {min(inside, key=lambda m: max(m.start() - at.end(), at.start() - m.end()))[1]} if inside else set()
 
-# %% ../../nbs/tasks/78b_verify_roles.ipynb #774c1816
+# %% ../../nbs/tasks/78b_verify_roles.ipynb #24964360
 def expected(task: str) -> dict[str, str]:
     """Which colour has which role in a task's question."""
     if task.startswith("depth_prediction"):
@@ -74,11 +74,16 @@ def expected(task: str) -> dict[str, str]:
     return {}
 
 
-def check_roles(item: Item) -> None:
-    """The question's words give every role to the object that has it in the record, as far as they say so. Raises Wrong."""
-    roles = expected(item.task)
+def check_roles(item: Item) -> str:
+    """The question's words give every role to the object that has it in the record. Raises Wrong where they give it to another one.
+
+    Returns the first role that no known words give to any object, "" where all are told: no verdict on such a record can be complete.
+    """
+    roles, untold = expected(item.task), ""
     text = mentions(item.stem, item.names) if roles else ""
     for role, colour in roles.items():
         said = given(text) if role == "given" else found(role, text)
         if said - {colour}:
             raise Wrong(f"question: the {role} is {' and '.join(sorted(said))}, in the record it is {colour}")
+        untold = untold or ("" if said else role)
+    return untold

@@ -107,26 +107,13 @@ def told_relation(text: str, slots: tuple[str, ...]) -> list[int]:
                         put(f"depth:{number}", sign)
     return list(signs.values())
 
-# %% ../../nbs/tasks/79f_verify_statement.ipynb #93df1e8a
-@dataclass(frozen=True)
-class Statement:
-    """What a row says.
-
-    Args:
-        task, format: the folder it lies in.
-        says: the claim, under the names of our own facts: "answer" and "given" in metres (a count, square metres), "size" (length, width, height in
-            metres), "target_box", "image" and "depth" of a camera, "translation" and "rotation" as far as they are told, "visible" frames,
-            "box" and "view" with "farthest", "nearest" (a colour, or the place in a list), "distance", "relation" and "before" (one sign per slot),
-            "claim" (slot, sign) and "holds", "position" on a map, "order" and "asked". Empty where the text states nothing that a file could bear out.
-        others: what the other options say, in the same way.
-        options: texts by letter, as shown; `letter` the answer's, "" where there are no options.
-    """
-    task: str
-    format: str
-    says: Mapping[str, Any]
-    others: tuple[Mapping[str, Any], ...] = ()
-    options: Mapping[str, str] = field(default_factory=dict)
-    letter: str = ""
+# %% ../../nbs/tasks/79f_verify_statement.ipynb #8b2b84b6
+def _only(found: list[float], given: float | None = None) -> float:
+    """The number that an answer states; the one that repeats the question's does not count where there is another."""
+    rest = [v for v in found if v != given] or found
+    if not rest:
+        raise Unusable("the answer's wording is not known: no number")
+    return rest[-1]
 
 
 def _number(stem: str, text: str, task: str, form: str) -> dict[str, Any]:
@@ -139,14 +126,6 @@ def _number(stem: str, text: str, task: str, form: str) -> dict[str, Any]:
     return {"answer": _only(found)}
 
 
-def _only(found: list[float], given: float | None = None) -> float:
-    """The number that an answer states; the one that repeats the question's does not count where there is another."""
-    rest = [v for v in found if v != given] or found
-    if not rest:
-        raise Unusable("the answer's wording is not known: no number")
-    return rest[-1]
-
-
 def _size(stem: str, text: str, task: str, form: str) -> dict[str, Any]:
     found = {side: re.search(rf"\b{side}(?: is)?(?: about)?[ :]+(\d+(?:\.\d+)?)", text.lower()) for side in ("length", "width", "height")}
     if any(m is None for m in found.values()):
@@ -154,10 +133,22 @@ def _size(stem: str, text: str, task: str, form: str) -> dict[str, Any]:
     return {"size": [float(m[1]) / 100 for m in found.values() if m]}
 
 
-def _target(stem: str, text: str, task: str, form: str) -> dict[str, Any]:
-    return {"target_box": _box(text)}
+def _count(stem: str, text: str, task: str, form: str) -> dict[str, Any]:
+    found = [int(v) for v in re.findall(r"(?<![\w.-])\d+(?![\w.]*\d|\w)", _SAID.sub(" ", text))]
+    if not found:
+        raise Unusable("the answer's wording is not known: no number")
+    if found[0] < 1:
+        raise Wrong("answer: counts none")
+    return {"answer": found[0]}
 
 
+def _area(stem: str, text: str, task: str, form: str) -> dict[str, Any]:
+    says = {"answer": _only(stated_numbers(text))}
+    if not 1 <= says["answer"] <= 1000:
+        raise Wrong(f"answer: {says['answer']:g} m2 is no size of a room")
+    return says
+
+# %% ../../nbs/tasks/79f_verify_statement.ipynb #f83d4d7e
 def _box(text: str) -> list[int]:
     found = boxes(text)
     if not found:
@@ -166,6 +157,10 @@ def _box(text: str) -> list[int]:
     if not (-1 <= x1 < x2 <= 1000 and -1 <= y1 < y2 <= 1000):         # a -1 is known from the benchmark
         raise Wrong(f"answer: {list(found[-1])} is no box of an image")
     return [x1, y1, x2, y2]
+
+
+def _target(stem: str, text: str, task: str, form: str) -> dict[str, Any]:
+    return {"target_box": _box(text)}
 
 
 def _camera(stem: str, text: str, task: str, form: str) -> dict[str, Any]:
@@ -178,19 +173,23 @@ def _camera(stem: str, text: str, task: str, form: str) -> dict[str, Any]:
     return {"image": [x, y], "depth": z}
 
 
+def _moved(axes: Mapping[int, float]) -> dict[str, Any]:
+    """From right, up, forward, rotate up, rotate right; an axis that is not told of is 0."""
+    right, up, forward, rotate_up, rotate_right = (axes.get(axis, 0.0) for axis in range(5))
+    return {"translation": [right + 0.0, 0.0 - up, forward + 0.0], "rotation": [rotate_right + 0.0, rotate_up + 0.0]}       # no -0.0
+
+
 def _movement(stem: str, text: str, task: str, form: str) -> dict[str, Any]:
     """Right, down, forward in metres and right, up in degrees; None where a sentence is silent."""
     if form == "fill":
         axes = movement(text.strip())
         if axes is None:
             raise Wrong("answer: not a movement of five parts")
-        right, up, forward, rotate_up, rotate_right = (value * sign for value, sign, _ in axes)
-        return {"translation": [right, -up, forward], "rotation": [rotate_right, rotate_up]}
+        return _moved({axis: number * sign for axis, (number, sign, _) in enumerate(axes)})
     told = told_movement(text)
     if told is None or not told:
         raise Unusable("the answer's wording is not known: no movement")
-    value = {axis: number * sign for axis, (number, sign) in told.items()}
-    return {"translation": [value.get(0, 0.0), -value.get(1, 0.0), value.get(2, 0.0)], "rotation": [value.get(4, 0.0), value.get(3, 0.0)]}
+    return _moved({axis: number * sign for axis, (number, sign) in told.items()})
 
 
 def _frames(stem: str, text: str, task: str, form: str) -> dict[str, Any]:
@@ -202,7 +201,7 @@ def _frames(stem: str, text: str, task: str, form: str) -> dict[str, Any]:
         raise Wrong("answer: a frame that the video does not have, or one twice")
     return {"visible": found}
 
-
+# %% ../../nbs/tasks/79f_verify_statement.ipynb #df130577
 def _nearest_box(stem: str, text: str, task: str, form: str) -> dict[str, Any]:
     view = (ordinals(text) or [0])[-1]
     if view >= FORMS[task].images:
@@ -232,7 +231,7 @@ def _nearest_listed(stem: str, text: str, task: str, form: str) -> dict[str, Any
         says["distance"] = numbers[0]
     return says
 
-
+# %% ../../nbs/tasks/79f_verify_statement.ipynb #739e4535
 def _relation(stem: str, text: str, task: str, form: str) -> dict[str, Any]:
     slots = slots_of(task)
     if form == "judge":
@@ -252,8 +251,8 @@ def _relation(stem: str, text: str, task: str, form: str) -> dict[str, Any]:
     says = {"relation": told_relation(parts[-1], slots)}
     if not any(says["relation"]):
         raise Unusable("the answer's wording is not known: no relation")
-    if len(parts) == 2:
-        says["before"] = told_relation(parts[0], slots)
+    if len(parts) == 2 and any(before := told_relation(parts[0], slots)):
+        says["before"] = before
     return says
 
 
@@ -279,26 +278,31 @@ def _order(stem: str, text: str, task: str, form: str) -> dict[str, Any]:
     return {"asked": asked, "order": sorted(asked, key=lambda name: spots[name])}
 
 
-def _count(stem: str, text: str, task: str, form: str) -> dict[str, Any]:
-    found = [int(v) for v in re.findall(r"(?<![\w.-])\d+(?![\w.]*\d|\w)", _SAID.sub(" ", text))]
-    if not found:
-        raise Unusable("the answer's wording is not known: no number")
-    if found[0] < 1:
-        raise Wrong("answer: counts none")
-    return {"answer": found[0]}
-
-
-def _area(stem: str, text: str, task: str, form: str) -> dict[str, Any]:
-    says = {"answer": _only(stated_numbers(text))}
-    if not 1 <= says["answer"] <= 1000:
-        raise Wrong(f"answer: {says['answer']:g} m2 is no size of a room")
-    return says
-
-
 def _nothing(stem: str, text: str, task: str, form: str) -> dict[str, Any]:
     return {}
 
+# %% ../../nbs/tasks/79f_verify_statement.ipynb #c9fa02df
+@dataclass(frozen=True)
+class Statement:
+    """What a row says.
 
+    Args:
+        task, format: the folder it lies in.
+        says: the claim, under the names of our own facts: "answer" and "given" in metres (a count, square metres), "size" (length, width, height in
+            metres), "target_box", "image" and "depth" of a camera, "translation" and "rotation" as far as they are told, "visible" frames,
+            "box" and "view" with "farthest", "nearest" (a colour, or the place in a list), "distance", "relation" and "before" (one sign per slot),
+            "claim" (slot, sign) and "holds", "position" on a map, "order" and "asked". Empty where the text states nothing that a file could bear out.
+        others: what the other options say, in the same way.
+        options: texts by letter, as shown; `letter` the answer's, "" where there are no options.
+    """
+    task: str
+    format: str
+    says: Mapping[str, Any]
+    others: tuple[Mapping[str, Any], ...] = ()
+    options: Mapping[str, str] = field(default_factory=dict)
+    letter: str = ""
+
+# %% ../../nbs/tasks/79f_verify_statement.ipynb #409135d9
 def _readers() -> dict[str, Callable[[str, str, str, str], dict[str, Any]]]:
     kinds: dict[Callable[[str, str, str, str], dict[str, Any]], tuple[str, ...]] = {
         _number: tuple(t for t in FORMS if t.startswith(("depth_prediction", "distance_prediction"))),

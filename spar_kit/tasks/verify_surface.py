@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from .verify_disk import Folder, Unusable, Wrong, read_image
 
-# %% ../../nbs/tasks/79g_verify_surface.ipynb #595edb7c
+# %% ../../nbs/tasks/79g_verify_surface.ipynb #f8d4c7d8
 DEPTH_RANGE = 300.0, 12000.0       # the median of a depth image's valid values, millimetres
 NO_RGBD = "no depth, pose or intrinsics with this row (SPAR-7M without RGBD)"
 
@@ -40,7 +40,7 @@ def loose_matrix(path: Path) -> NDArray[np.float64]:
         raise Unusable(f"{path.parent.name}: a matrix is not finite")
     return full
 
-
+# %% ../../nbs/tasks/79g_verify_surface.ipynb #648524bb
 @dataclass(frozen=True)
 class Look:
     """One image of a row, with all that is known of it.
@@ -155,7 +155,7 @@ class Release(Folder):
             raise Wrong(f"no image {k} among {len(record['image'])}")
         return self.look(*self.files(record, k))
 
-# %% ../../nbs/tasks/79g_verify_surface.ipynb #a63bf3c1
+# %% ../../nbs/tasks/79g_verify_surface.ipynb #607480d2
 USUAL, POSSIBLE = (-.2, 0.0, .15, .3, .5), (-1.0, -.5, 0.0, .6, 1.2)      # metres by which a centre lies behind the surface at its mark
 ASIDE = {"point": (0.0, .2), "bbox": (.08, .35)}                           # usual and possible sideways: metres for a point, shares of the box for a box
 BORDER = 30.0                                                              # a box this near to the image's border (0-1000) goes on beyond it, for all we know
@@ -171,7 +171,7 @@ class Cloud(NamedTuple):
 
 _CROSS = np.array([[0, 0], [-1, 0], [1, 0], [0, -1], [0, 1.0]])
 
-
+# %% ../../nbs/tasks/79g_verify_surface.ipynb #0104a4fc
 def cloud_of(look: Look, kind: str, at: Sequence[float]) -> Cloud:
     """The cloud of an object marked by a point (x, y) or a box (x1, y1, x2, y2), 0 to 1000. Raises Unusable where there is no depth."""
     place = np.array(at, np.float64)
@@ -204,7 +204,7 @@ def cloud_of(look: Look, kind: str, at: Sequence[float]) -> Cloud:
         clouds.append(look.world(*grid))
     return Cloud(clouds[0], clouds[1], z)
 
-
+# %% ../../nbs/tasks/79g_verify_surface.ipynb #0aab5e7f
 def combine(clouds: Sequence[Cloud], measure: Callable[..., NDArray]) -> tuple[NDArray, NDArray]:
     """A quantity over combinations of the places of several centres: `measure` takes one array of points (N, 3) for each; usual (N,) and possible (M,)."""
     out = []

@@ -5,13 +5,14 @@
 # %% auto #0
 __all__ = ['distance_infer_center_oo_video', 'first_frames', 'appearance_order', 'obj_count', 'room_size']
 
-# %% ../../nbs/tasks/50_video.ipynb #3a3a4bc3
+# %% ../../nbs/tasks/50_video.ipynb #0f73013e
 import numpy as np
 from numpy.typing import NDArray
 
+from .choosing import choose, codes, every, occurrence, within
 from .floor import signed_area
 from .geometry import Observation, firm_order, firm_rounding
-from .sampling import caps, choose, codes, distinct, every, make_facts, occurrence, video, video_frames, within
+from .sampling import caps, distinct, make_facts, video, video_frames
 from .task import Facts
 
 # %% ../../nbs/tasks/50_video.ipynb #f02e24f6

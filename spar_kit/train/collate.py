@@ -21,7 +21,7 @@ from ..data.records import read_records
 from ..tasks.markers import draw
 from ..tasks.task import TASKS, random_generator, select_tasks
 
-# %% ../../nbs/train/10_collate.ipynb #65f65a71
+# %% ../../nbs/train/10_collate.ipynb #c6d53c26
 @dataclass(frozen=True)
 class Sample:
     """A conversation about images.
@@ -40,7 +40,7 @@ class Sample:
     task: str = ""
     format: str = ""
 
-
+# %% ../../nbs/train/10_collate.ipynb #dd173f04
 _FOLDERS = {task.type: task.name for task in TASKS.values()}       # the two differ for nav_video
 
 
@@ -49,15 +49,17 @@ def sample_from_record(record: Mapping[str, Any], images_root: Path, format: str
     try:
         says = [turn["value"] for turn in record["conversations"]]
         images = tuple(images_root / path for path in record["image"])
-        marks = {key: value for key, value in record.items() if key in ("type", "image") or key.endswith(("_point", "_bbox", "_idx", "_list"))}
-        sample = Sample(str(record["id"]), images, tuple(zip(says[::2], says[1::2])), marks, _FOLDERS.get(str(record["type"]), str(record["type"])), format)
+        marks = {key: value for key, value in record.items()
+                 if key in ("type", "image") or key.endswith(("_point", "_bbox", "_idx", "_list"))}
+        task = _FOLDERS.get(str(record["type"]), str(record["type"]))
+        sample = Sample(str(record["id"]), images, tuple(zip(says[::2], says[1::2])), marks, task, format)
     except (KeyError, TypeError) as error:
         raise ValueError(f"record {record.get('id', '?')}: field {error} is missing or of the wrong kind") from None
     if not sample.turns or len(says) % 2:
         raise ValueError(f"record {sample.id}: conversations holds no pair of question and answer")
     return sample
 
-
+# %% ../../nbs/train/10_collate.ipynb #075d8879
 def samples_from_records(data: Path, split: str, tasks: str = "all", formats: Sequence[str] = ("fill", "select", "sentence", "judge"),
                          ) -> Iterator[Sample]:
     """All samples of a generated dataset, in the order of the registry, then of `formats`, then of the file."""
@@ -123,7 +125,7 @@ def messages(sample: Sample, images: Sequence[Image.Image | None], answers: bool
         chat.append({"role": "assistant", "content": [{"type": "text", "text": answer}]})
     return chat if answers else chat[:-1]
 
-# %% ../../nbs/train/10_collate.ipynb #620bae76
+# %% ../../nbs/train/10_collate.ipynb #68473fd9
 ASSISTANT = "<|im_start|>assistant\n"
 
 
@@ -136,7 +138,7 @@ def _spoken(ids: torch.Tensor, speaker: int, end: int) -> torch.Tensor:
     ended[:, 0] = -1
     return (begun > ended) & (ids != speaker)
 
-
+# %% ../../nbs/train/10_collate.ipynb #21ba9856
 class Collator:
     """Samples to a batch for `transformers` models; labels are -100 everywhere but on the answers and their end token.
 
@@ -167,19 +169,21 @@ class Collator:
             raise ValueError(f"sample {samples[worst].id} ({samples[worst].task}) has {int(lengths[worst])} tokens, more than the "
                              f"{self.max_tokens} the model takes; fewer images or smaller pictures would help")
         if self.answers:
-            if self.speaker is not None:
-                mask = _spoken(batch["input_ids"], self.speaker, self.processor.tokenizer.eos_token_id)
-            elif self.marks_answers:
-                mask = torch.as_tensor(batch.pop("assistant_masks")).bool()
-            else:
-                mask = self._answer_mask(samples, chats, batch["input_ids"])
+            mask = self._answer_mask(samples, chats, batch)
             for sample, row in zip(samples, mask):
                 if not row.any():
                     raise ValueError(f"sample {sample.id} ({sample.task}): no token of its answer {sample.turns[-1][1]!r} carries the loss")
             batch["labels"] = batch["input_ids"].masked_fill(~mask, -100)
         return dict(batch)
 
-    def _answer_mask(self, samples: Sequence[Sample], chats: list[list[dict[str, Any]]], ids: torch.Tensor) -> torch.Tensor:
+    def _answer_mask(self, samples: Sequence[Sample], chats: list[list[dict[str, Any]]], batch: Any) -> torch.Tensor:
+        if self.speaker is not None:
+            return _spoken(batch["input_ids"], self.speaker, self.processor.tokenizer.eos_token_id)
+        if self.marks_answers:
+            return torch.as_tensor(batch.pop("assistant_masks")).bool()
+        return self._behind_prompt(samples, chats, batch["input_ids"])
+
+    def _behind_prompt(self, samples: Sequence[Sample], chats: list[list[dict[str, Any]]], ids: torch.Tensor) -> torch.Tensor:
         mask, tokenizer = torch.zeros_like(ids, dtype=torch.bool), self.processor.tokenizer
         for i, (sample, chat) in enumerate(zip(samples, chats)):
             full = self.processor.apply_chat_template([chat], tokenize=False)[0]
@@ -192,7 +196,7 @@ class Collator:
             mask[i, end - len(tail):end - len(tail) + spoken] = True
         return mask
 
-
+# %% ../../nbs/train/10_collate.ipynb #ef1a9e41
 def supervised_text(batch: Mapping[str, torch.Tensor], processor: Any) -> list[str]:
     """For each sample of a batch, the text whose tokens carry the loss, special tokens included."""
     return [processor.tokenizer.decode(row[row != -100]) for row in batch["labels"]]
@@ -212,14 +216,14 @@ def show_supervised(batch: Mapping[str, torch.Tensor], processor: Any) -> list[l
         shown.append([(processor.tokenizer.decode(run), supervised) for run, supervised in runs])
     return shown
 
-# %% ../../nbs/train/10_collate.ipynb #de3adbd7
+# %% ../../nbs/train/10_collate.ipynb #53179fec
 def token_lengths(samples: Sequence[Sample], processor: Any, image_tokens: int) -> NDArray[np.int64]:
     """About how many tokens each sample has (n,); `image_tokens` for each of its images."""
     texts = ["\n".join(part for turn in sample.turns for part in turn) for sample in samples]
     lengths = [len(ids) for ids in processor.tokenizer(texts, add_special_tokens=False)["input_ids"]] if texts else []
     return np.array([n + 8 * len(s.turns) + image_tokens * len(s.images) for n, s in zip(lengths, samples)], np.int64)
 
-
+# %% ../../nbs/train/10_collate.ipynb #d7acb515
 def plan_batches(lengths: NDArray[np.int64], weights: NDArray[np.float64], steps: int, batch: int, seed: int,
                  window: int = 16) -> list[list[int]]:
     """Which samples each of `steps` batches holds.

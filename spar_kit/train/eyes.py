@@ -6,9 +6,8 @@
 __all__ = ['GRID', 'SINGLE', 'PAIR', 'PAIRS', 'TOPICS', 'LEVELS', 'Depths', 'marker_targets', 'pair_targets', 'patch_targets',
            'image_features', 'told', 'Readers', 'patch_loss', 'open_eyes']
 
-# %% ../../nbs/train/12_eyes.ipynb #27c1d507
+# %% ../../nbs/train/12_eyes.ipynb #25bd0352
 import os
-import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from .collate import Pictures, Sample
 from .grounding import COLORS
 from .muon import Muon, parameter_groups
 
-# %% ../../nbs/train/12_eyes.ipynb #d11e7d27
+# %% ../../nbs/train/12_eyes.ipynb #6c989b28
 GRID = 16            # depth images are kept as means over GRID x GRID fields
 
 
@@ -49,14 +48,15 @@ class Depths:
             self._kept[path] = np.log(np.where(count > 0, total / np.maximum(count, 1), mean)).astype(np.float32)
         return self._kept[path]
 
-
+# %% ../../nbs/train/12_eyes.ipynb #424c054b
 # what is told of a marker and of two of them, and the range in which it is told: metres where no logarithm and no share of the picture
-SINGLE = {"x": (-1.0, 1.0), "y": (-1.0, 1.0), "width": (0.0, 0.8), "height": (0.0, 0.8), "log_depth": (-0.7, 2.0), "right": (-2.5, 2.5), "down": (-1.5, 1.5),
-          "forward": (0.4, 6.0), "log_length": (-3.0, 1.0), "log_width": (-3.0, 0.8), "log_height": (-3.0, 0.8), "away": (0.4, 6.0)}
+SINGLE = {"x": (-1.0, 1.0), "y": (-1.0, 1.0), "width": (0.0, 0.8), "height": (0.0, 0.8), "log_depth": (-0.7, 2.0),
+          "right": (-2.5, 2.5), "down": (-1.5, 1.5), "forward": (0.4, 6.0), "log_length": (-3.0, 1.0), "log_width": (-3.0, 0.8),
+          "log_height": (-3.0, 0.8), "away": (0.4, 6.0)}
 PAIR = {"right": (-3.0, 3.0), "down": (-2.0, 2.0), "farther": (-3.0, 3.0), "distance": (0.0, 4.5), "log_distance": (-2.0, 1.6)}
 PAIRS = tuple((a, b) for b in range(len(COLORS)) for a in range(b))
 
-
+# %% ../../nbs/train/12_eyes.ipynb #a37eb84b
 def marker_targets(sample: Sample, solids: NDArray[np.float64], log_depth: NDArray[np.float32]) -> NDArray[np.float32]:
     """What is true of each colour's marker, (4, 1 + 12): 1 if it is there, then the numbers of `SINGLE`, NaN where unknown.
 
@@ -76,7 +76,7 @@ def marker_targets(sample: Sample, solids: NDArray[np.float64], log_depth: NDArr
                       *np.log(np.maximum(solid[3:], 0.02)), np.linalg.norm(solid[:3]))
     return target
 
-
+# %% ../../nbs/train/12_eyes.ipynb #612e75d2
 def pair_targets(target: NDArray[np.float32]) -> NDArray[np.float32]:
     """The numbers of `PAIR` for each of `PAIRS`, (6, 5): first minus second, NaN where one lies on no object; from `marker_targets`."""
     names = list(SINGLE)
@@ -86,7 +86,7 @@ def pair_targets(target: NDArray[np.float32]) -> NDArray[np.float32]:
     far = np.linalg.norm(gap, axis=1)
     return np.stack([gap[:, 0], gap[:, 1], away[first] - away[second], far, np.log(np.maximum(far, 0.1))], 1)
 
-
+# %% ../../nbs/train/12_eyes.ipynb #7f9d98c6
 def patch_targets(target: NDArray[np.float32], log_depth: NDArray[np.float32], side: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """What each of side * side patches, row by row, should tell.
 
@@ -104,7 +104,7 @@ def patch_targets(target: NDArray[np.float32], log_depth: NDArray[np.float32], s
         names[row * side + column], numbers[row * side + column, :5] = 1 + k, target[k, 1:6]
     return names, numbers
 
-# %% ../../nbs/train/12_eyes.ipynb #7dc14317
+# %% ../../nbs/train/12_eyes.ipynb #4e07d347
 def image_features(model: Any, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Image tokens (n, tokens, text width) of an Idefics3 model for pixels (n, 3, side, side), and its patches (n, patches, vision width) half-way
     up the vision tower."""
@@ -120,7 +120,7 @@ def image_features(model: Any, pixels: torch.Tensor) -> tuple[torch.Tensor, torc
         hook.remove()
     return tokens, kept[0]
 
-
+# %% ../../nbs/train/12_eyes.ipynb #56d68763
 TOPICS = tuple((k,) for k in range(len(COLORS))) + PAIRS        # image token t tells of TOPICS[t % 10]
 LEVELS = 20
 
@@ -131,7 +131,7 @@ def told(values: torch.Tensor, ranges: torch.Tensor) -> torch.Tensor:
     step = (values[..., None] - low) / (high - low) * (LEVELS - 1) - torch.arange(LEVELS)
     return torch.softmax(-(step / 0.7) ** 2 / 2, -1)
 
-
+# %% ../../nbs/train/12_eyes.ipynb #268e23d7
 class Readers(torch.nn.Module):
     """The layers that read what the tower has to tell, and their loss.
 
@@ -181,7 +181,7 @@ class Readers(torch.nn.Module):
             loss, named["distance"] = loss + more + 1.5 * wrong.sum() / clear.sum().clamp(min=1), float(errors[3])
         return loss, named
 
-
+# %% ../../nbs/train/12_eyes.ipynb #d6bee1ec
 def patch_loss(read: torch.Tensor, names: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
     """Naming, place, size and depth of the markers by patch, and the depth of every patch.
 
@@ -196,10 +196,38 @@ def patch_loss(read: torch.Tensor, names: torch.Tensor, numbers: torch.Tensor) -
     markers = (errors[..., :5] * there[..., None]).sum() / there.sum().clamp(min=1)
     return 3 * (naming * weight.flatten()).sum() / weight.sum() + markers + errors[..., 5].mean()
 
-# %% ../../nbs/train/12_eyes.ipynb #d34425d6
+# %% ../../nbs/train/12_eyes.ipynb #b3b781d9
+def _study(scattered: Iterable[Any], pictures: Pictures, depths: Depths, side: int) -> tuple[torch.Tensor, ...]:
+    """Pixels (n, 3, h, w) in -1..1 and the targets: markers (n, 4, 13), pairs (n, 6, 5), patches' names (n, side^2) and numbers (n, side^2, 6)."""
+    scattered = list(scattered)
+    shown = np.stack([np.asarray(pictures.show(page.sample)[0]) for page in scattered])
+    pixels = torch.from_numpy(shown).permute(0, 3, 1, 2).float() / 127.5 - 1         # mean and deviation 0.5
+    near = [depths(page.sample.images[0]) for page in scattered]
+    targets = [marker_targets(page.sample, page.solids, log_depth) for page, log_depth in zip(scattered, near)]
+    names, numbers = zip(*(patch_targets(target, log_depth, side) for target, log_depth in zip(targets, near)))
+    pairs = [pair_targets(target) for target in targets]
+    return pixels, *(torch.from_numpy(np.stack(part)) for part in (targets, pairs, names, numbers))
+
+# %% ../../nbs/train/12_eyes.ipynb #2c7a5f94
+def _save(file: Path, step: int, tower: Iterable[torch.nn.Module], readers: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    part = file.with_name(file.name + ".part")
+    torch.save({"step": step, "modules": [m.state_dict() for m in (*tower, readers)], "optimizer": optimizer.state_dict()}, part)
+    os.replace(part, file)
+
+
+def _resume(file: Path | None, tower: Iterable[torch.nn.Module], readers: torch.nn.Module, optimizer: torch.optim.Optimizer) -> int:
+    if file is None or not file.exists():
+        return 0
+    state = torch.load(file, weights_only=True)
+    for module, values in zip((*tower, readers), state["modules"]):
+        module.load_state_dict(values)
+    optimizer.load_state_dict(state["optimizer"])
+    return int(state["step"])
+
+# %% ../../nbs/train/12_eyes.ipynb #c0e51ec9
 def open_eyes(model: Any, pages: Any, pictures: Pictures, *, steps: int, batch: int, learning_rate: float, warmup: float = 0.05,
               checkpoint: Path | None = None, save_every: int = 0, seed: int = 0,
-              report: Callable[[int, float, dict[str, float]], None] | None = None) -> None:
+              report: Callable[[int, float, dict[str, float]], None] | None = None) -> Readers:
     """Train the vision tower and the connector of `model` in place to tell where the markers of `pages` are.
 
     Step k sees pages k * batch and following, so a run that continues from `checkpoint` ends with the weights of one that was never
@@ -210,6 +238,8 @@ def open_eyes(model: Any, pages: Any, pictures: Pictures, *, steps: int, batch: 
         learning_rate: of all but the matrices, which learn `spar_kit.train.muon.MATRIX_RATE` times as fast.
         checkpoint: a file to continue from and to save to every `save_every` steps.
         report: called with (step, loss, mean absolute errors by name) after each step.
+
+    Returns the readers, for who wants to look at what the tower tells; nothing later needs them.
     """
     tower = [model.model.vision_model, model.model.connector]
     size = model.config.vision_config
@@ -226,15 +256,9 @@ def open_eyes(model: Any, pages: Any, pictures: Pictures, *, steps: int, batch: 
     for step in range(begin, steps):
         for group, rate in zip(optimizer.param_groups, rates):
             group["lr"] = rate * min(1.0, (step + 1) / max(1, warmup * steps)) * (1 - 0.9 * step / steps)
-        scattered = [pages[step * batch + k] for k in range(batch)]
-        shown = np.stack([np.asarray(pictures.show(page.sample)[0]) for page in scattered])
-        pixels = torch.from_numpy(shown).permute(0, 3, 1, 2).float() / 127.5 - 1         # as the image processor scales: mean and deviation 0.5
-        near = [depths(page.sample.images[0]) for page in scattered]
-        targets = [marker_targets(page.sample, page.solids, log_depth) for page, log_depth in zip(scattered, near)]
-        names, numbers = (torch.from_numpy(np.stack(part)) for part in zip(
-            *(patch_targets(target, log_depth, side) for target, log_depth in zip(targets, near))))
+        pixels, single, pair, names, numbers = _study((pages[step * batch + k] for k in range(batch)), pictures, depths, side)
         tokens, patches = image_features(model, pixels)
-        loss, errors = readers(tokens, torch.from_numpy(np.stack(targets)), torch.from_numpy(np.stack([pair_targets(target) for target in targets])))
+        loss, errors = readers(tokens, single, pair)
         loss = loss + patch_loss(readers.patch(patches), names, numbers)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -245,19 +269,4 @@ def open_eyes(model: Any, pages: Any, pictures: Pictures, *, steps: int, batch: 
         if checkpoint and save_every and (step + 1) % save_every == 0 and step + 1 < steps:
             _save(checkpoint, step + 1, tower, readers, optimizer)
     model.eval()
-
-
-def _save(file: Path, step: int, tower: Iterable[torch.nn.Module], readers: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    part = file.with_name(file.name + ".part")
-    torch.save({"step": step, "modules": [m.state_dict() for m in (*tower, readers)], "optimizer": optimizer.state_dict()}, part)
-    os.replace(part, file)
-
-
-def _resume(file: Path | None, tower: Iterable[torch.nn.Module], readers: torch.nn.Module, optimizer: torch.optim.Optimizer) -> int:
-    if file is None or not file.exists():
-        return 0
-    state = torch.load(file, weights_only=True)
-    for module, values in zip((*tower, readers), state["modules"]):
-        module.load_state_dict(values)
-    optimizer.load_state_dict(state["optimizer"])
-    return int(state["step"])
+    return readers

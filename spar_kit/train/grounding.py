@@ -20,7 +20,7 @@ from PIL import Image
 from ..tasks.task import random_generator
 from .collate import Sample
 
-# %% ../../nbs/train/15_grounding.ipynb #2a67c1bf
+# %% ../../nbs/train/15_grounding.ipynb #2e5c5480
 @dataclass(frozen=True)
 class Seen:
     """The objects one image shows.
@@ -40,7 +40,7 @@ class Seen:
     centers: NDArray[np.float64]
     sizes: NDArray[np.float64]
 
-
+# %% ../../nbs/train/15_grounding.ipynb #9871c509
 def seen_objects(path: Path, instances: Mapping[int, Mapping[str, Any]], smallest: float = 0.003) -> Seen:
     """The objects of an image that fill at least `smallest` of it and whose middle lies in front of the camera.
 
@@ -76,23 +76,29 @@ def seen_objects(path: Path, instances: Mapping[int, Mapping[str, Any]], smalles
     return Seen(path, tuple(names), np.array(points).reshape(-1, 2), np.array(boxes).reshape(-1, 4), np.array(centers).reshape(-1, 3),
                 np.array(sizes).reshape(-1, 3))
 
-
+# %% ../../nbs/train/15_grounding.ipynb #52a98328
 def read_seen(paths: Iterable[Path]) -> list[Seen]:
-    """`seen_objects` of each image, once each, in order of path; `instances.json` of each scene describes the ids."""
+    """`seen_objects` of each image, once each, in order of path; `instances.json` of each scene describes the ids.
+
+    Scenes without both `instances.json` and `image_instance/` are left out: SPAR-7M has neither.
+    """
     instances: dict[Path, dict[int, Mapping[str, Any]]] = {}
     seen = []
     for path in sorted(set(paths)):
         scene = path.parent.parent
+        if not (scene / "instances.json").exists() and not (scene / "image_instance").exists():
+            continue
         if scene not in instances:
             rows = orjson.loads((scene / "instances.json").read_bytes())["instances"]
             instances[scene] = {int(row["id"]): row for row in rows}
         seen.append(seen_objects(path, instances[scene]))
     return seen
 
-# %% ../../nbs/train/15_grounding.ipynb #f79155b1
+# %% ../../nbs/train/15_grounding.ipynb #b7afb94c
 COLORS = ("red", "blue", "green", "yellow")
 OPPOSITES = (("left", "right"), ("above", "below"), ("closer", "farther"))
-CLAIMS = {"left": "left of", "right": "right of", "above": "above", "below": "below", "closer": "closer than", "farther": "farther than"}
+CLAIMS = {"left": "left of", "right": "right of", "above": "above", "below": "below", "closer": "closer than",
+          "farther": "farther than"}
 MARGINS = (0.2, 0.15, 0.3)      # metres: a smaller difference across, up or in distance from the camera is not asked about
 
 
@@ -105,14 +111,14 @@ class Marked:
     centers: NDArray[np.float64]
     sizes: NDArray[np.float64]
 
-
+# %% ../../nbs/train/15_grounding.ipynb #ca560c25
 def basic_turns(m: Marked) -> list[tuple[str, str]]:
     """Lists of all markers: where they are in the picture, and how deep their objects' centres are."""
     tenths = np.clip(m.middles / 100, 0, 9).astype(int)
     return [("Where are the markers?", "".join(f" {name}{x}{y}" for name, (x, y) in zip(m.names, tenths))),
             ("How deep are they in meters?", "".join(f" {name}{z:.1f}" for name, z in zip(m.names, m.centers[:, 2])))]
 
-
+# %% ../../nbs/train/15_grounding.ipynb #61c61277
 def short_turns(m: Marked, boxes: bool, rng: np.random.Generator) -> list[tuple[str, str]]:
     """What can be asked about the red marker beside the others, each in a few words and answered as SPAR answers."""
     (red, blue, *rest), away = m.names, np.linalg.norm(m.centers, axis=1)
@@ -135,7 +141,12 @@ def short_turns(m: Marked, boxes: bool, rng: np.random.Generator) -> list[tuple[
         asked.append((f"How large is the {red}?", f"length is {a} cm, width is {b} cm, and height is {c} cm."))
     return asked
 
-# %% ../../nbs/train/15_grounding.ipynb #a7d648c8
+# %% ../../nbs/train/15_grounding.ipynb #8bcaa137
+def _fields(picture: Seen, kind: str, at: NDArray[np.float64]) -> dict[str, Any]:
+    rows = np.round(at).astype(int).tolist()
+    return {"type": "grounding", "image": [picture.path.name]} | {f"{color}_{kind}": [row] for color, row in zip(COLORS, rows)}
+
+
 class GroundingQuestions:
     """A sequence of samples: one picture, two or three marked objects, the questions about them in random order.
 
@@ -150,7 +161,8 @@ class GroundingQuestions:
         self.seen = [picture for picture in seen if len(picture.labels) >= 2]
         self.seed, self.basics, self.count = seed, basics, count
         if not self.seen:
-            raise ValueError("no training image shows two objects; the first stage's questions need some that do")
+            raise ValueError("no training image shows two objects, as the first stage's questions need (SPAR-7M's own rows tell of none): "
+                             "add generated questions, or give `model` a folder or hub name that needs no first stage")
 
     def __len__(self) -> int:
         return self.count
@@ -161,12 +173,13 @@ class GroundingQuestions:
         boxes = bool(rng.integers(2))
         which = rng.permutation(len(picture.labels))[:3]
         kind, at = ("bbox", picture.boxes[which]) if boxes else ("point", picture.points[which])
-        marked = Marked(tuple(f"({color} {kind})" for color, _ in zip(COLORS, at)), at.reshape(len(at), -1, 2).mean(1), picture.centers[which],
-                        picture.sizes[which])
+        names = tuple(f"({color} {kind})" for color, _ in zip(COLORS, at))
+        marked = Marked(names, at.reshape(len(at), -1, 2).mean(1), picture.centers[which], picture.sizes[which])
         asked = basic_turns(marked) if index < self.basics else short_turns(marked, boxes, rng)
-        return Sample(f"2d_{index}", (picture.path,), tuple(asked[k] for k in rng.permutation(len(asked))), _fields(picture, kind, at), "grounding", "2d")
+        turns = tuple(asked[k] for k in rng.permutation(len(asked)))
+        return Sample(f"2d_{index}", (picture.path,), turns, _fields(picture, kind, at), "grounding", "2d")
 
-
+# %% ../../nbs/train/15_grounding.ipynb #fe9884a9
 @dataclass(frozen=True)
 class Scattered:
     """A picture with markers, and per colour the object under the marker: `solids` (4, 6), its centre in the camera's axes and its length, width and
@@ -193,13 +206,8 @@ class ScatteredMarkers:
         else:
             kind, at, objects = "point", rng.uniform(30, 970, (len(COLORS), 2)), picture.points
         which = rng.permutation(len(objects))[:len(COLORS)]
-        if rng.random() < 0.25:                    # some markers on nothing: a place is read off the marker, not off what usually lies under it
+        if rng.random() < 0.25:                                        # some markers on nothing
             which = which[:int(rng.integers(0, len(which) + 1))]
         colors, solids = rng.permutation(len(COLORS))[:len(which)], np.full((len(COLORS), 6), np.nan)
         at[colors], solids[colors] = objects[which], np.concatenate([picture.centers[which], picture.sizes[which]], 1)
         return Scattered(Sample(f"scattered_{index}", (picture.path,), (("", ""),), _fields(picture, kind, at), "grounding", "2d"), solids)
-
-
-def _fields(picture: Seen, kind: str, at: NDArray[np.float64]) -> dict[str, Any]:
-    rows = np.round(at).astype(int).tolist()
-    return {"type": "grounding", "image": [picture.path.name]} | {f"{color}_{kind}": [row] for color, row in zip(COLORS, rows)}

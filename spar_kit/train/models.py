@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['SPECIAL_TOKENS', 'CHAT_TEMPLATE', 'NAME', 'MARK', 'Tower', 'VISION', 'CONNECTOR', 'RESIDUAL', 'Quantize', 'SmallVLM',
            'train_tokenizer', 'tower_of', 'linear_counts', 'build_processor', 'place_waves', 'build_model',
-           'count_parameters', 'image_only', 'load_processor', 'default_dtype', 'nf4_config', 'load_model',
-           'model_card', 'save_model']
+           'count_parameters', 'image_only', 'load_processor', 'model_card', 'save_model', 'default_dtype',
+           'nf4_config', 'load_model']
 
 # %% ../../nbs/train/00_models.ipynb #8e2805ec
 import json
@@ -66,19 +66,17 @@ class SmallVLM:
         """Tokens of one picture, without the three that frame it."""
         return (self.image_size // self.patch_size // self.shuffle) ** 2
 
-# %% ../../nbs/train/00_models.ipynb #41871b0b
+# %% ../../nbs/train/00_models.ipynb #5442e7d0
 SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>user\n", "<|im_start|>assistant\n", "<|im_end|>",
                   "<fake_token_around_image>", "<image>", "<end_of_utterance>", "<global-img>")
 
-# ChatML, with one token for a role's whole head: a turn of three words should not cost ten tokens of frame. `generation` marks what the
-# assistant says, so the processor itself can tell which tokens carry the loss.
 CHAT_TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n"
     "{% if m['role'] == 'assistant' %}{% generation %}{% for c in m['content'] %}{{ c['text'] }}{% endfor %}<|im_end|>{% endgeneration %}"
     "{% else %}{% for c in m['content'] %}{% if c['type'] == 'image' %}<image>{% else %}{{ c['text'] }}{% endif %}{% endfor %}"
     "<|im_end|>{% endif %}{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}")
 
-
+# %% ../../nbs/train/00_models.ipynb #74236906
 NAME, MARK = r"(?<=[Tt]he )[^()\n.,:?]*?(?= \()", r" ?\([^()\n]*\)|[.,:?\[\]\n]"          # no phrase reaches across these
 
 
@@ -97,7 +95,7 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int = 4096, phrases: bool 
         vocab_size=vocabulary, special_tokens=list(SPECIAL_TOKENS), initial_alphabet=alphabet, show_progress=False))
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<|endoftext|>", padding_side="right")
 
-# %% ../../nbs/train/00_models.ipynb #7d1617e1
+# %% ../../nbs/train/00_models.ipynb #bbc5cbb3
 Tower = Literal["text", "vision", "connector", "head"]
 VISION = r"(?:visual|vision_model|vision_tower|vision_encoder)"
 CONNECTOR = r"(?:connector|multi_modal_projector|merger|modality_projection|mlp1)"
@@ -112,7 +110,7 @@ def tower_of(name: str) -> Tower:
         return "vision"
     return "head" if parts[-1] in ("lm_head", "embed_out") or "lm_head" in parts else "text"
 
-
+# %% ../../nbs/train/00_models.ipynb #371acdbf
 def linear_counts(model: torch.nn.Module) -> dict[str, dict[str, int]]:
     """Linear layers per tower: {"text": {"all": 28, "4-bit": 28}, ...}."""
     counts: dict[str, dict[str, int]] = {}
@@ -123,14 +121,14 @@ def linear_counts(model: torch.nn.Module) -> dict[str, dict[str, int]]:
             row["4-bit"] += type(module).__name__ == "Linear4bit"
     return counts
 
-# %% ../../nbs/train/00_models.ipynb #9f9dd9dd
+# %% ../../nbs/train/00_models.ipynb #2ea94b8c
 def build_processor(spec: SmallVLM, tokenizer: PreTrainedTokenizerFast) -> Any:
     """The processor of the embedded model: text by `tokenizer`, pictures squeezed to `spec.image_size` squared."""
     side = {"longest_edge": spec.image_size}
     images = transformers.Idefics3ImageProcessorPil(size=side, max_image_size=side, do_image_splitting=False)
     return transformers.Idefics3Processor(images, tokenizer, image_seq_len=spec.image_tokens, chat_template=CHAT_TEMPLATE)
 
-
+# %% ../../nbs/train/00_models.ipynb #7a2dbefd
 def place_waves(side: int, width: int) -> torch.Tensor:
     """(side * side, width) sines and cosines of a patch's column and row, from half a wave over the picture to six."""
     at = torch.linspace(-1, 1, side)
@@ -139,8 +137,24 @@ def place_waves(side: int, width: int) -> torch.Tensor:
     table = torch.cat([f(place * waves) for place in (columns, rows) for f in (torch.sin, torch.cos)], 1)
     return F.pad(table, (0, width - table.shape[1]))
 
+# %% ../../nbs/train/00_models.ipynb #9ba9d701
+def _config(spec: SmallVLM, tokenizer: PreTrainedTokenizerFast) -> Any:
+    make: Any = transformers.Idefics3Config            # its generated signature leaves out what its base class takes
+    return make(
+        vision_config=dict(hidden_size=spec.vision_width, intermediate_size=3 * spec.vision_width,
+                           num_hidden_layers=spec.vision_layers, num_attention_heads=spec.vision_heads,
+                           image_size=spec.image_size, patch_size=spec.patch_size),
+        text_config=dict(model_type="llama", vocab_size=len(tokenizer), hidden_size=spec.text_width,
+                         intermediate_size=2 * spec.text_width, num_hidden_layers=spec.text_layers,
+                         num_attention_heads=spec.text_heads, num_key_value_heads=spec.text_heads,
+                         max_position_embeddings=spec.positions, eos_token_id=tokenizer.eos_token_id,
+                         pad_token_id=tokenizer.pad_token_id, bos_token_id=None),
+        image_token_id=tokenizer.convert_tokens_to_ids("<image>"), pad_token_id=tokenizer.pad_token_id,
+        scale_factor=spec.shuffle, tie_word_embeddings=True)
 
-RESIDUAL = {"out_proj": 0.0, "fc2": 0.0, "o_proj": 0.3, "down_proj": 0.3}        # last layers of a block, by name: of their usual deviation
+# %% ../../nbs/train/00_models.ipynb #a9aceba4
+# last layers of a block, by name: of their usual deviation
+RESIDUAL = {"out_proj": 0.0, "fc2": 0.0, "o_proj": 0.3, "down_proj": 0.3}
 
 
 def build_model(spec: SmallVLM, processor: Any, seed: int = 0) -> torch.nn.Module:
@@ -152,42 +166,30 @@ def build_model(spec: SmallVLM, processor: Any, seed: int = 0) -> torch.nn.Modul
     the layers that add to the residual stream begin small, in the vision tower at zero (as in Zhang et al., Fixup, arXiv 1901.09321). The vision tower's
     position embedding starts as waves as strong as a patch's own embedding.
     """
-    tokenizer = processor.tokenizer
-    make: Any = transformers.Idefics3Config            # its generated signature leaves out what its base class takes
-    config = make(
-        vision_config=dict(hidden_size=spec.vision_width, intermediate_size=3 * spec.vision_width, num_hidden_layers=spec.vision_layers,
-                           num_attention_heads=spec.vision_heads, image_size=spec.image_size, patch_size=spec.patch_size),
-        text_config=dict(model_type="llama", vocab_size=len(tokenizer), hidden_size=spec.text_width,
-                         intermediate_size=2 * spec.text_width, num_hidden_layers=spec.text_layers,
-                         num_attention_heads=spec.text_heads, num_key_value_heads=spec.text_heads,
-                         max_position_embeddings=spec.positions, eos_token_id=tokenizer.eos_token_id,
-                         pad_token_id=tokenizer.pad_token_id, bos_token_id=None),
-        image_token_id=tokenizer.convert_tokens_to_ids("<image>"), pad_token_id=tokenizer.pad_token_id,
-        scale_factor=spec.shuffle, tie_word_embeddings=True)
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
-        model = AutoModelForImageTextToText.from_config(config)
+        model = AutoModelForImageTextToText.from_config(_config(spec, processor.tokenizer))
         for name, module in model.named_modules():
-            if isinstance(module, (torch.nn.Linear, torch.nn.Conv2d)) and tower_of(name) != "head":     # the head is the token embedding
+            if isinstance(module, (torch.nn.Linear, torch.nn.Conv2d)) and tower_of(name) != "head":  # the head is the token embedding
                 module.weight.normal_(std=module.weight[0].numel() ** -0.5 * RESIDUAL.get(name.split(".")[-1], 1.0))
         model.get_input_embeddings().weight.normal_(std=0.1)
         places = model.model.vision_model.embeddings.position_embedding.weight
         places.copy_(0.7 * place_waves(spec.image_size // spec.patch_size, spec.vision_width))
     return model
 
-
+# %% ../../nbs/train/00_models.ipynb #a1e86442
 def count_parameters(model: torch.nn.Module) -> int:
     """Parameters, shared ones once. A 4-bit weight holds two to the byte and is counted in full."""
     return sum(2 * p.numel() if p.dtype == torch.uint8 else p.numel() for p in model.parameters())
 
-# %% ../../nbs/train/00_models.ipynb #0ddd3e4a
+# %% ../../nbs/train/00_models.ipynb #3a7ac60f
 def image_only(cls: type) -> type:
     """The processor class without its video half, so that it loads where torchvision is absent."""
     attributes = [name for name in cls.get_attributes() if name != "video_processor"]  # type: ignore[attr-defined]
     body: dict[str, Any] = {"get_attributes": classmethod(lambda c: list(attributes)), "__module__": cls.__module__}
     return type(cls.__name__, (cls,), body)
 
-
+# %% ../../nbs/train/00_models.ipynb #0fa97d7d
 def _processor_class(name: str) -> type | None:
     from transformers.utils import cached_file
 
@@ -198,7 +200,7 @@ def _processor_class(name: str) -> type | None:
             return getattr(transformers, found, None)
     return None
 
-
+# %% ../../nbs/train/00_models.ipynb #0a5fb417
 def load_processor(name: str | Path, trust_remote_code: bool = False) -> Any:
     """The processor of a folder or hub repository; its image half alone where the video half needs a torchvision that is absent.
 
@@ -211,79 +213,6 @@ def load_processor(name: str | Path, trust_remote_code: bool = False) -> Any:
         if cls is None or "video_processor" not in cls.get_attributes():  # type: ignore[attr-defined]
             raise ValueError(f"{name}: no processor could be loaded: {str(error).strip().splitlines()[0]}") from error
         return image_only(cls).from_pretrained(str(name))  # type: ignore[attr-defined]
-
-# %% ../../nbs/train/00_models.ipynb #8e9506c2
-Quantize = Literal["none", "nf4"]
-
-
-def default_dtype() -> torch.dtype:
-    """bfloat16 on a GPU that has it, float32 elsewhere."""
-    return torch.bfloat16 if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else torch.float32
-
-
-def nf4_config(towers: Iterable[str] = ("text",), dtype: torch.dtype | None = None) -> Any:
-    """bitsandbytes: NF4 with double quantisation (QLoRA, arXiv 2305.14314, section 3) for the named towers; the head never."""
-    skip = ["lm_head"]
-    if "vision" not in towers:
-        skip.append(rf".*\b{VISION}\b")
-    if "connector" not in towers:
-        skip.append(rf".*\b{CONNECTOR}\b")
-    if "text" not in towers:
-        raise ValueError(f"quantised towers {tuple(towers)} do not hold 'text'")
-    return transformers.BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
-                                           bnb_4bit_compute_dtype=dtype or default_dtype(), llm_int8_skip_modules=skip)
-
-
-def _settle_4bit(model: Any, towers: Iterable[str]) -> None:
-    for module in model.modules():
-        if type(module).__name__ == "Linear4bit":
-            module.support_avx512bf16_for_cpu = False
-    for tower, count in linear_counts(model).items():
-        expected = count["all"] if tower in towers else 0
-        if count["4-bit"] != expected:
-            raise ValueError(f"{count['4-bit']} of {count['all']} linear layers of the {tower} tower are 4-bit, expected {expected}")
-
-
-def load_model(name: str | Path, *, quantize: Quantize | None = None, towers: Iterable[str] | None = None, dtype: torch.dtype | None = None,
-               device: str | None = None, attention: str | None = None, trust_remote_code: str = "") -> tuple[Any, Any]:
-    """Load a folder, a hub repository or an adapter folder of ours. Returns (model, processor), the model in evaluation mode.
-
-    Args:
-        name: a model's folder or hub name, or a folder with an `adapter_config.json`.
-        quantize: "nf4" loads the named towers in 4 bits, "none" does not, None does what the adapter was trained with.
-        towers: which towers become 4-bit (default the text tower).
-        dtype: of all weights that stay unquantised; default bfloat16 on a GPU, float32 on a CPU.
-        device: "cuda", "cpu", "auto" (spread over devices) or None for the best there is.
-        attention: transformers' `attn_implementation`, or None for its own choice.
-        trust_remote_code: code from the hub runs only where the repository is named here once more.
-
-    Raises ValueError with one clear line where something is missing or became 4-bit against what was asked.
-    """
-    folder, dtype = Path(name), dtype or default_dtype()
-    trusted = bool(trust_remote_code) and trust_remote_code == str(name)
-    card = model_card(folder)
-    if (folder / "adapter_config.json").exists():
-        from peft import PeftModel
-
-        base = card.get("base") or json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"]
-        if not Path(base).is_absolute() and (folder / base).is_dir():
-            base = str(folder / base)
-        model, processor = load_model(base, quantize=quantize or card.get("quantize", "none"), towers=towers or card.get("towers"), dtype=dtype,
-                                      device=device, attention=attention, trust_remote_code=trust_remote_code)
-        own = any((folder / name).exists() for name in ("processor_config.json", "preprocessor_config.json"))       # other trainers save none with an adapter
-        return PeftModel.from_pretrained(model, str(folder)).eval(), load_processor(folder, trusted) if own else processor
-    if "/" not in str(name) and not folder.is_dir():
-        raise ValueError(f"{name}: neither a folder nor a hub repository (owner/name)")
-    options: dict[str, Any] = {"dtype": dtype, "trust_remote_code": trusted}
-    if attention:
-        options["attn_implementation"] = attention
-    if quantize == "nf4":
-        options["quantization_config"] = nf4_config(towers or ("text",), dtype)
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    model = AutoModelForImageTextToText.from_pretrained(str(name), device_map=device, **options)
-    if quantize == "nf4":
-        _settle_4bit(model, towers or ("text",))
-    return model.eval(), load_processor(name, trusted)
 
 # %% ../../nbs/train/00_models.ipynb #80ab322a
 def model_card(folder: Path) -> dict[str, Any]:
@@ -306,3 +235,81 @@ def save_model(model: Any, processor: Any, folder: Path, **card: Any) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(partial, folder)
     return folder
+
+# %% ../../nbs/train/00_models.ipynb #a53375ac
+Quantize = Literal["none", "nf4"]
+
+# %% ../../nbs/train/00_models.ipynb #f2e3e586
+def default_dtype() -> torch.dtype:
+    """bfloat16 on a GPU that has it, float32 elsewhere."""
+    return torch.bfloat16 if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else torch.float32
+
+
+def nf4_config(towers: Iterable[str] = ("text",), dtype: torch.dtype | None = None) -> Any:
+    """bitsandbytes: NF4 with double quantisation (QLoRA, arXiv 2305.14314, section 3) for the named towers; the head never."""
+    skip = ["lm_head"]
+    if "vision" not in towers:
+        skip.append(rf".*\b{VISION}\b")
+    if "connector" not in towers:
+        skip.append(rf".*\b{CONNECTOR}\b")
+    if "text" not in towers:
+        raise ValueError(f"quantised towers {tuple(towers)} do not hold 'text'")
+    return transformers.BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
+                                           bnb_4bit_compute_dtype=dtype or default_dtype(), llm_int8_skip_modules=skip)
+
+# %% ../../nbs/train/00_models.ipynb #032e3dc7
+def _settle_4bit(model: Any, towers: Iterable[str]) -> None:
+    for module in model.modules():
+        if type(module).__name__ == "Linear4bit":
+            module.support_avx512bf16_for_cpu = False
+    for tower, count in linear_counts(model).items():
+        expected = count["all"] if tower in towers else 0
+        if count["4-bit"] != expected:
+            raise ValueError(f"{count['4-bit']} of {count['all']} linear layers of the {tower} tower are 4-bit, expected {expected}")
+
+# %% ../../nbs/train/00_models.ipynb #6f41868e
+def load_model(name: str | Path, *, quantize: Quantize | None = None, towers: Iterable[str] | None = None, dtype: torch.dtype | None = None,
+               device: str | None = None, attention: str | None = None, trust_remote_code: str = "") -> tuple[Any, Any]:
+    """Load a folder, a hub repository or an adapter folder of ours. Returns (model, processor), the model in evaluation mode.
+
+    Args:
+        name: a model's folder or hub name, or a folder with an `adapter_config.json`.
+        quantize: "nf4" loads the named towers in 4 bits, "none" does not, None does what the adapter was trained with.
+        towers: which towers become 4-bit (default the text tower).
+        dtype: of all weights that stay unquantised; default bfloat16 on a GPU, float32 on a CPU.
+        device: "cuda", "cpu", "auto" (spread over devices) or None for the best there is.
+        attention: transformers' `attn_implementation`, or None for its own choice.
+        trust_remote_code: code from the hub runs only where the repository is named here once more.
+
+    Raises ValueError with one clear line where something is missing or became 4-bit against what was asked.
+    """
+    folder, dtype = Path(name), dtype or default_dtype()
+    trusted = bool(trust_remote_code) and trust_remote_code == str(name)
+    if (folder / "adapter_config.json").exists():
+        how = dict(dtype=dtype, device=device, attention=attention, trust_remote_code=trust_remote_code)
+        return _load_adapter(folder, quantize, towers, trusted, **how)
+    if "/" not in str(name) and not folder.is_dir():
+        raise ValueError(f"{name}: neither a folder nor a hub repository (owner/name)")
+    options: dict[str, Any] = {"dtype": dtype, "trust_remote_code": trusted}
+    if attention:
+        options["attn_implementation"] = attention
+    if quantize == "nf4":
+        options["quantization_config"] = nf4_config(towers or ("text",), dtype)
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    model = AutoModelForImageTextToText.from_pretrained(str(name), device_map=device, **options)
+    if quantize == "nf4":
+        _settle_4bit(model, towers or ("text",))
+    return model.eval(), load_processor(name, trusted)
+
+
+def _load_adapter(folder: Path, quantize: Quantize | None, towers: Iterable[str] | None, trusted: bool, **how: Any) -> tuple[Any, Any]:
+    from peft import PeftModel
+
+    card = model_card(folder)
+    base = card.get("base") or json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"]
+    if not Path(base).is_absolute() and (folder / base).is_dir():
+        base = str(folder / base)
+    model, processor = load_model(base, quantize=quantize or card.get("quantize", "none"), towers=towers or card.get("towers"), **how)
+    # other trainers save no processor with an adapter
+    own = any((folder / name).exists() for name in ("processor_config.json", "preprocessor_config.json"))
+    return PeftModel.from_pretrained(model, str(folder)).eval(), load_processor(folder, trusted) if own else processor

@@ -14,7 +14,7 @@ from typing import Any, get_type_hints
 from .models import SmallVLM
 from .qlora import LoraParams
 
-# %% ../../nbs/train/25_params.ipynb #d5ce6164
+# %% ../../nbs/train/25_params.ipynb #7cecdbe3
 @dataclass(frozen=True)
 class StageParams:
     """One stage.
@@ -35,7 +35,7 @@ class StageParams:
     save_every: int = 250
     log_every: int = 25
 
-
+# %% ../../nbs/train/25_params.ipynb #55c3bfcc
 @dataclass(frozen=True)
 class TrainParams:
     """A whole training.
@@ -52,8 +52,8 @@ class TrainParams:
             and the first stage are trained by `train.muon`, whose matrices learn five times as fast as the rate given here.
         grounding, spar: the two stages.
         basics: the share of the first stage's steps, at its beginning, whose pages ask only where markers are and how deep.
-        spoken: the share of the first stage's steps, at its end, in which every second batch is SPAR's training questions: the small model hears their language
-            before its weights are frozen, as the paper's first stage mixes SPAR with 2D data.
+        spoken: the share of the first stage's steps, at its end, in which every second batch is SPAR's training questions: the small
+            model hears their language before its weights are frozen, as the paper's first stage mixes SPAR with 2D data.
         lora: the adapter of the second stage.
         optimizer: of the second stage, "muon" (`train.muon`) or a name of `transformers.TrainingArguments.optim`.
         checkpointing: recompute activations in the backward pass; slower, needs less memory.
@@ -88,7 +88,7 @@ class TrainParams:
         """From plain values, as YAML holds them. Raises ValueError naming the field that is unknown or of the wrong type."""
         return _from_dict(cls, values, "train")
 
-
+# %% ../../nbs/train/25_params.ipynb #64cfb116
 def _from_dict(cls: Any, values: Any, where: str) -> Any:
     if not isinstance(values, Mapping):
         raise ValueError(f"{where}: expected names and values, got {values!r}")
@@ -101,7 +101,7 @@ def _from_dict(cls: Any, values: Any, where: str) -> Any:
         made[name] = _checked(hints[name], value, f"{where}.{name}")
     return cls(**made)
 
-
+# %% ../../nbs/train/25_params.ipynb #ee46bfbc
 def _checked(kind: Any, value: Any, where: str) -> Any:
     if is_dataclass(kind):
         return _from_dict(kind, value, where)
@@ -123,11 +123,11 @@ def _checked(kind: Any, value: Any, where: str) -> Any:
         raise ValueError(f"{where}: {value!r} is not one of {', '.join(map(repr, options))}")
     return value
 
-
+# %% ../../nbs/train/25_params.ipynb #342b8399
 def estimate(params: TrainParams) -> str:
     """One line on what a training will do."""
-    first = "" if params.model else (f"{params.eyes.steps:,} steps of {params.eyes.batch} pictures for the vision tower, {params.grounding.steps:,} steps of "
-                                     f"{params.grounding.batch} pages for the text tower, then ")
+    first = "" if params.model else (f"{params.eyes.steps:,} steps of {params.eyes.batch} pictures for the vision tower, "
+                                     f"{params.grounding.steps:,} steps of {params.grounding.batch} pages for the text tower, then ")
     batch = params.spar.batch * params.spar.accumulate
     base = "in 4 bits" if params.lora.quantize == "nf4" else "unquantised"
     return f"{first}{params.spar.steps:,} steps of {batch} SPAR questions with LoRA of rank {params.lora.rank} on a base {base}"

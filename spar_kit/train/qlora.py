@@ -14,7 +14,7 @@ import torch
 
 from .models import Quantize, Tower, load_model, load_processor, model_card, save_model, tower_of
 
-# %% ../../nbs/train/20_qlora.ipynb #4794c350
+# %% ../../nbs/train/20_qlora.ipynb #d759ea55
 @dataclass(frozen=True)
 class LoraParams:
     """The adapter.
@@ -36,7 +36,7 @@ class LoraParams:
     quantized: tuple[Tower, ...] = ("text",)
     embeddings: bool = False
 
-
+# %% ../../nbs/train/20_qlora.ipynb #b5a3e9e2
 def adapted_layers(model: torch.nn.Module, params: LoraParams) -> list[str]:
     """The full names of the linear layers that get an adapter. Raises ValueError for a tower that has none."""
     names = [name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear) and tower_of(name) in params.towers]
@@ -45,7 +45,7 @@ def adapted_layers(model: torch.nn.Module, params: LoraParams) -> list[str]:
         raise ValueError(f"the model has no linear layer in its {', '.join(sorted(missing))} tower")
     return names
 
-
+# %% ../../nbs/train/20_qlora.ipynb #0d312fb1
 def attach_lora(model: Any, params: LoraParams, seed: int = 0, checkpointing: bool = False) -> Any:
     """Freeze the model and put trainable adapters (float32) beside its layers.
 
@@ -61,7 +61,7 @@ def attach_lora(model: Any, params: LoraParams, seed: int = 0, checkpointing: bo
     words = next(name for name, module in model.named_modules() if module is model.get_input_embeddings())
     make: Any = LoraConfig                             # typed for whole numbers, takes any alpha
     config = make(r=params.rank, lora_alpha=params.alpha, lora_dropout=params.dropout, target_modules=adapted_layers(model, params),
-                        modules_to_save=[words] if params.embeddings else None, ensure_weight_tying=params.embeddings)
+                  modules_to_save=[words] if params.embeddings else None, ensure_weight_tying=params.embeddings)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return get_peft_model(model, config)
