@@ -73,15 +73,15 @@ def signed_area(polygon: NDArray) -> float:
     """Area of a simple polygon (N, 2) by the shoelace formula, positive where it runs counter-clockwise."""
     return float(_cross(polygon, np.roll(polygon, -1, 0)).sum() / 2)
 
-# %% ../../nbs/tasks/11_floor.ipynb #423f56fd
+# %% ../../nbs/tasks/11_floor.ipynb #0ab37eba
 @compiled
 def _mark_low(vertices, triangles, height, cell, first, full):                          # type: ignore[no-untyped-def]
     """Marks in `full` (A, B), whose corner is cell `first`, where the surface has a point below `height`: a vertex, or on a triangle wider than
     `cell` one of the points nowhere further apart than that, since a simplified mesh has few vertices on a floor."""
-    for p in vertices:
-        _mark(p[0], p[1], p[2], height, cell, first, full)
+    for i in range(len(vertices)):
+        _mark(vertices[i, 0], vertices[i, 1], vertices[i, 2], height, cell, first, full)
     for t in range(len(triangles)):
-        i, j, k = triangles[t]
+        i, j, k = triangles[t, 0], triangles[t, 1], triangles[t, 2]
         (x1, y1), (x2, y2), (x3, y3) = (vertices[i, 0], vertices[i, 1]), (vertices[j, 0], vertices[j, 1]), (vertices[k, 0], vertices[k, 1])
         wide = max((x1 - x2) ** 2 + (y1 - y2) ** 2, (x2 - x3) ** 2 + (y2 - y3) ** 2, (x3 - x1) ** 2 + (y3 - y1) ** 2)
         if wide > cell**2 and np.isfinite(wide):

@@ -5,14 +5,16 @@
 # %% auto #0
 __all__ = ['SCALE', 'GAP', 'LEAST', 'SHARE', 'FEWEST', 'numeric_options', 'usual', 'open_numbers']
 
-# %% ../../nbs/tasks/69a_number_options.ipynb #5c413db4
+# %% ../../nbs/tasks/69a_number_options.ipynb #7821686d
+from bisect import bisect_left, bisect_right
+
 import numpy as np
 from numpy.typing import NDArray
 
 from .even_odds import even_odds
 from .options import shuffled
 
-# %% ../../nbs/tasks/69a_number_options.ipynb #4f6dae11
+# %% ../../nbs/tasks/69a_number_options.ipynb #8ef00549
 SCALE = 0.8                  # metres; t = log(x + SCALE) is nearly additive below and multiplicative above
 GAP = (0.16, 0.25)           # of t between neighbours: a factor of 1.17 to 1.28 for large values
 LEAST, SHARE = 2, 0.15       # two options differ by 0.2 m (in tenths) and by this share of the smaller one
@@ -30,10 +32,6 @@ def _expected(t: NDArray, hint: NDArray | None) -> tuple[NDArray, float]:
     return mean, float(np.sqrt(weight * ((t - mean) ** 2).mean() + (1 - weight) * 0.2))
 
 
-def _too_near(low: int, high: int) -> bool:
-    return high - low < LEAST or high - low < SHARE * low
-
-
 def _shared_sets(tenths: NDArray, hint: NDArray | None, rng: np.random.Generator) -> list[tuple[list[int], list[int]]]:
     """Groups of four answers that can be each other's wrong options: rows by ascending value, and the values.
 
@@ -48,12 +46,10 @@ def _shared_sets(tenths: NDArray, hint: NDArray | None, rng: np.random.Generator
             chosen = [left.pop(0)]
             while len(chosen) < 4:
                 low = value[chosen[-1]]
-                first = next((i for i, row in enumerate(left) if not _too_near(low, value[row])), len(left))
+                first = bisect_left(left, low + max(LEAST, SHARE * low), key=value.__getitem__)
                 if first == len(left) or value[left[first]] > 2 * low + 8:        # a leap: the set would fall into two halves
                     break
-                most, stop = 1.12 * value[left[first]] + 1, first
-                while stop < len(left) and value[left[stop]] <= most:
-                    stop += 1
+                stop = bisect_right(left, 1.12 * value[left[first]] + 1, key=value.__getitem__)
                 chosen.append(left.pop(first + int(rng.integers(stop - first))))
             if len(chosen) == 4:
                 groups.append((chosen, [value[row] for row in chosen]))
