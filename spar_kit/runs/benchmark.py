@@ -6,7 +6,7 @@
 __all__ = ['LABELS', 'bench_scene', 'one_core', 'best_of', 'visibility_times', 'record_times', 'whole_scene', 'whole_scene_apart',
            'peak_memory', 'write_bench_scan', 'scan_times', 'main']
 
-# %% ../../nbs/runs/40_benchmark.ipynb #3b864f3c
+# %% ../../nbs/runs/40_benchmark.ipynb #040f4bef
 import json
 import os
 import platform
@@ -23,19 +23,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data.export import SceneFiles, record_lines
+from ..data.export import SceneFiles
 from ..data.generate import generate
-from ..data.one_scene import available_tasks
+from ..data.one_scene import available_tasks, task_lines
 from ..scenes.export import write_scannet
 from ..scenes.rasterize import render_ids
 from ..scenes.scannet import ScanNet
 from ..scenes.scene import Camera, Frame, Instance, OrientedBox, Scene, Surface, look_at
 from ..scenes.sens import open_sens
 from ..scenes.visibility import Visibility, raster_camera, see
-from ..tasks.facts import compute_facts
-from ..tasks.formats import phrase
 from ..tasks.geometry import observe
-from ..tasks.task import TASKS, random_generator
 
 # %% ../../nbs/runs/40_benchmark.ipynb #4493e27e
 def _sheet(points: NDArray, n: int) -> tuple[NDArray, NDArray]:
@@ -115,7 +112,7 @@ def visibility_times(scene: Scene, widths: tuple[int, ...] = (160, 320), repeats
         times[camera.width, camera.height] = best_of(lambda w=width: see(scene, width=w), repeats)    # type: ignore[misc]
     return times
 
-# %% ../../nbs/runs/40_benchmark.ipynb #77554793
+# %% ../../nbs/runs/40_benchmark.ipynb #7c60debb
 def record_times(scene: Scene, table: Visibility, per_task: int = 100) -> dict[str, tuple[int, float]]:
     """Records and seconds of each task that there is, `per_task` questions in each of its formats; first, what is done once for all of them."""
     observation = observe(scene, table)
@@ -126,16 +123,13 @@ def record_times(scene: Scene, table: Visibility, per_task: int = 100) -> dict[s
 
         def work(task: str = task) -> None:
             nonlocal made
-            facts, made = compute_facts(task, observation, random_generator(0, scene.name, task), per_task), 0
-            for form in TASKS[task].formats:
-                phrased = phrase(facts, form, observation.names, random_generator(0, scene.name, task, form))
-                made += len(record_lines(scene, facts, form, phrased, made, files))
+            made = sum(len(lines) for _, lines, _ in task_lines(scene, observation, files, task, per_task))
 
         seconds = best_of(work, 2)
         times[task] = made, seconds
     return times
 
-# %% ../../nbs/runs/40_benchmark.ipynb #6f8f8123
+# %% ../../nbs/runs/40_benchmark.ipynb #d7deb1d0
 def whole_scene(triangles: int = 100_000, objects: int = 30, frames: int = 300, per_task: int = 100, width: int = 320) -> tuple[int, float]:
     """Records and processor seconds of `bench_scene` with all tasks; images are neither read nor written."""
     scene = bench_scene(triangles, objects, frames)
@@ -143,10 +137,7 @@ def whole_scene(triangles: int = 100_000, objects: int = 30, frames: int = 300, 
     start = time.process_time()
     observation, files, made = observe(scene, see(scene, width=width)), SceneFiles(scene), 0
     for task in available_tasks():
-        facts = compute_facts(task, observation, random_generator(0, scene.name, task), per_task)
-        for form in TASKS[task].formats:
-            phrased = phrase(facts, form, observation.names, random_generator(0, scene.name, task, form))
-            made += len(record_lines(scene, facts, form, phrased, made, files))
+        made += sum(len(lines) for _, lines, _ in task_lines(scene, observation, files, task, per_task))
     return made, time.process_time() - start
 
 
