@@ -6,12 +6,12 @@
 __all__ = ['OTHERS', 'TRANSLATION_STEP', 'ROTATION_STEP', 'row_table', 'alike', 'told_by_names', 'position_matching',
            'camera_motion_infer', 'without_objects', 'view_change_infer', 'obj_frame_locate']
 
-# %% ../../nbs/tasks/30_crossview.ipynb #ed063b47
+# %% ../../nbs/tasks/30_crossview.ipynb #1a98fe46
 import numpy as np
 from numpy.typing import NDArray
 
 from ..scenes.rasterize import compiled
-from .choosing import choose, every, steps, whole, within
+from .choosing import choose, codes, every, steps, whole, within
 from .geometry import Observation, firm_rounding, in_camera, wrapped, yaw_pitch_roll
 from .sampling import Picks, caps, in_one_view, iou_of_two, make_facts, video_frames, view_pairs
 from .task import Facts
@@ -63,17 +63,31 @@ def _alike(boxes, rows, limit, first, places, found):                           
             place, places[i, number], number = nearest, nearest, number + 1
         found[i] = number == 4
 
-# %% ../../nbs/tasks/30_crossview.ipynb #5b47be95
+# %% ../../nbs/tasks/30_crossview.ipynb #4cc25fdc
 def told_by_names(observation: Observation, rows: NDArray) -> NDArray[np.float64]:
     """(N,) how much names tell of which of the boxes `rows` (N, k) of `seen` is whose, 0 for nothing: the covariances, within the k, of log width,
     log height, top and bottom with what they usually are in this scene for things of that name, added up without their signs."""
     box, kind = observation.seen.box.astype(np.float64), observation.label[observation.seen.object]
     look = np.concatenate([np.log(np.maximum(box[:, 2:] - box[:, :2], 1)), box[:, 1::2] / 300], 1)
-    usual = np.stack([np.bincount(kind, column) / np.maximum(np.bincount(kind), 1) for column in look.T], 1)
-    now, known = look[rows], usual[kind[rows]]
-    return np.asarray(np.abs(((now - now.mean(1, keepdims=True)) * (known - known.mean(1, keepdims=True))).sum(1)).sum(-1))
+    usual = np.stack([np.bincount(kind, column) / np.maximum(np.bincount(kind), 1) for column in look.T], 1)[kind]
+    told = np.zeros(len(rows))
+    _covariances(look, usual, rows, told)
+    return told
 
-# %% ../../nbs/tasks/30_crossview.ipynb #ae16f196
+
+@compiled
+def _covariances(now, usual, rows, told):                                                 # type: ignore[no-untyped-def]
+    k = rows.shape[1]
+    for i in range(len(rows)):
+        for column in range(now.shape[1]):
+            a, b, both = 0.0, 0.0, 0.0
+            for row in rows[i]:
+                a += now[row, column]
+                b += usual[row, column]
+                both += now[row, column] * usual[row, column]
+            told[i] += abs(both - a * b / k)
+
+# %% ../../nbs/tasks/30_crossview.ipynb #f47144ef
 def position_matching(observation: Observation, rng: np.random.Generator, count: int) -> Facts:
     """Object red (a box) in view 0 of two; target_box (n, 4) the same object in view 1; distractor_box (n, 3, 4); integers 0 to 1000."""
     rules, seen = observation.rules, observation.seen
@@ -84,7 +98,8 @@ def position_matching(observation: Observation, rng: np.random.Generator, count:
     first = np.argsort(told_by_names(observation, table[pairs[:, 1:], group]), kind="stable")
     pairs, group = pairs[first], group[first]
     picks = Picks(pairs.repeat(4, 0), table[pairs[:, :1], group].reshape(-1, 1), np.zeros((4 * len(pairs), 1), np.int8))
-    chosen = whole(4, count, *caps(observation, picks))
+    options = codes(observation.view[pairs[:, 1]], np.sort(group, 1)).repeat(4)        # the same four, in nearly the same image 2: once
+    chosen = whole(4, count, (options, 4), *caps(observation, picks))
     target = seen.box[table[pairs[:, 1:], group]][chosen // 4]
     wrong = target[np.arange(len(chosen))[:, None], OTHERS[chosen % 4]]
     return make_facts("position_matching", observation, picks.take(chosen),

@@ -9,11 +9,12 @@ __all__ = ['odds', 'chances', 'even_odds']
 import numpy as np
 from numpy.typing import NDArray
 
-# %% ../../nbs/tasks/16_even_odds.ipynb #1ccecb08
-def odds(columns: NDArray[np.float64], *, ridge: float = 2.0, steps: int = 7) -> NDArray[np.float64]:
+# %% ../../nbs/tasks/16_even_odds.ipynb #14bc11d8
+def odds(columns: NDArray[np.float64], *, ridge: float = 2.0, steps: int = 20) -> NDArray[np.float64]:
     """(d,) weights w such that softmax(columns @ w) over the k options is the chance of each to be the right one.
 
-    Conditional logit (McFadden, 1974), by Newton's method with an L2 penalty on weights of standardised columns.
+    Conditional logit (McFadden, 1974), by Newton's method with an L2 penalty on weights of standardised columns, until a step adds
+    less than 0.1 to the logarithm of the likelihood.
 
     Args:
         columns: (N, k, d) what each option looks like, the right one first.
@@ -29,7 +30,11 @@ def odds(columns: NDArray[np.float64], *, ridge: float = 2.0, steps: int = 7) ->
         grown = np.exp(score - top)
         weighted = z * (grown / (grown.sum(1, keepdims=True) + np.exp(-top))).reshape(-1, 1)
         mean = np.einsum("nkd->nd", weighted.reshape(N, k - 1, d))
-        w = w - np.linalg.solve(z.T @ weighted - mean.T @ mean + ridge * np.eye(d), mean.sum(0) + ridge * w)
+        slope = mean.sum(0) + ridge * w
+        step = np.linalg.solve(z.T @ weighted - mean.T @ mean + ridge * np.eye(d), slope)
+        w = w - step
+        if slope @ step < .2:                       # twice what the step gains; each further step would square the error
+            break
     return w / spread
 
 

@@ -18,7 +18,7 @@ from ..scenes.rasterize import compiled
 from ..scenes.scene import Scene
 from ..scenes.visibility import Visibility
 
-# %% ../../nbs/tasks/11_floor.ipynb #ffdc0ae4
+# %% ../../nbs/tasks/11_floor.ipynb #ee3d7bd4
 ALPHA = 0.5
 
 
@@ -33,7 +33,8 @@ def alpha_triangles(points: NDArray, alpha: float = ALPHA) -> NDArray[np.int64]:
     u, v = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
     double = u[:, 0] * v[:, 1] - u[:, 1] * v[:, 0]
     triangles = np.where((double > 0)[:, None], triangles, triangles[:, ::-1])
-    return triangles[sides.prod(1) <= 2 * alpha * np.abs(double)]           # circumradius = product of the sides / (4 area)
+    # circumradius = product of the sides / (4 area); of points on a grid many have exactly alpha, and are in whichever way they round
+    return triangles[sides.prod(1) <= 2 * alpha * (1 + 1e-9) * np.abs(double)]
 
 
 def outline(points: NDArray, alpha: float = ALPHA) -> tuple[list[NDArray[np.float64]], list[NDArray[np.float64]]]:
@@ -43,7 +44,7 @@ def outline(points: NDArray, alpha: float = ALPHA) -> tuple[list[NDArray[np.floa
     edges = np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]])
     code, back = edges @ [len(points), 1], edges @ [1, len(points)]
     after: dict[int, list[int]] = {}
-    for edge in np.sort(code[~np.isin(code, back)]).tolist():       # the shape lies on the left of its border
+    for edge in sorted(set(code.tolist()) - set(back.tolist())):    # the shape lies on the left of its border
         after.setdefault(edge // len(points), []).append(edge % len(points))
     parts: list[NDArray[np.float64]] = []
     holes: list[NDArray[np.float64]] = []
@@ -73,7 +74,7 @@ def signed_area(polygon: NDArray) -> float:
     """Area of a simple polygon (N, 2) by the shoelace formula, positive where it runs counter-clockwise."""
     return float(_cross(polygon, np.roll(polygon, -1, 0)).sum() / 2)
 
-# %% ../../nbs/tasks/11_floor.ipynb #0ab37eba
+# %% ../../nbs/tasks/11_floor.ipynb #270a00ea
 @compiled
 def _mark_low(vertices, triangles, height, cell, first, full):                          # type: ignore[no-untyped-def]
     """Marks in `full` (A, B), whose corner is cell `first`, where the surface has a point below `height`: a vertex, or on a triangle wider than
@@ -82,25 +83,36 @@ def _mark_low(vertices, triangles, height, cell, first, full):                  
         _mark(vertices[i, 0], vertices[i, 1], vertices[i, 2], height, cell, first, full)
     for t in range(len(triangles)):
         i, j, k = triangles[t, 0], triangles[t, 1], triangles[t, 2]
-        (x1, y1), (x2, y2), (x3, y3) = (vertices[i, 0], vertices[i, 1]), (vertices[j, 0], vertices[j, 1]), (vertices[k, 0], vertices[k, 1])
+        (x1, y1, z1), (x2, y2, z2), (x3, y3, z3) = vertices[i], vertices[j], vertices[k]
         wide = max((x1 - x2) ** 2 + (y1 - y2) ** 2, (x2 - x3) ** 2 + (y2 - y3) ** 2, (x3 - x1) ** 2 + (y3 - y1) ** 2)
-        if wide > cell**2 and np.isfinite(wide):
+        if cell**2 < wide < np.inf and min(z1, z2, z3) < height:
             n = min(int(np.ceil(np.sqrt(wide) / cell)), 200)                             # of a triangle wider than 20 m fewer points do
             for u in range(n + 1):
                 for v in range(n + 1 - u):
-                    a, b, c = u / n, v / n, (n - u - v) / n
-                    _mark(a * x1 + b * x2 + c * x3, a * y1 + b * y2 + c * y3, a * vertices[i, 2] + b * vertices[j, 2] + c * vertices[k, 2],
-                          height, cell, first, full)
+                    if max(u, v, n - u - v) < n:                                         # its corners are vertices
+                        a, b, c = u / n, v / n, (n - u - v) / n
+                        _mark(a * x1 + b * x2 + c * x3, a * y1 + b * y2 + c * y3, a * z1 + b * z2 + c * z3, height, cell, first, full)
 
 
 @compiled
 def _mark(x, y, z, height, cell, first, full):                                           # type: ignore[no-untyped-def]
-    if z < height and np.isfinite(x) and np.isfinite(y) and np.isfinite(z):
+    if -np.inf < z < height:
         a, b = np.floor(x / cell) - first[0], np.floor(y / cell) - first[1]
-        if 0 <= a < full.shape[0] and 0 <= b < full.shape[1]:
+        if 0 <= a < full.shape[0] and 0 <= b < full.shape[1]:                            # neither where it is not finite
             full[int(a), int(b)] = True
 
-# %% ../../nbs/tasks/11_floor.ipynb #084703ba
+
+@compiled
+def _extent(vertices):                                                                   # type: ignore[no-untyped-def]
+    """The least and the greatest x and y (2,) of the finite vertices (V, 3), metres."""
+    low, high = np.full(2, np.inf), np.full(2, -np.inf)
+    for i in range(len(vertices)):
+        if np.isfinite(vertices[i, 0]) and np.isfinite(vertices[i, 1]) and np.isfinite(vertices[i, 2]):
+            for k in range(2):
+                low[k], high[k] = min(low[k], vertices[i, k]), max(high[k], vertices[i, k])
+    return low, high
+
+# %% ../../nbs/tasks/11_floor.ipynb #c9ddcfb8
 def floor_outline(scene: Scene) -> tuple[list[NDArray[np.float64]], list[NDArray[np.float64]]]:
     """The polygons (N, 2) around a scene's floor and around the holes in it: those it states, else the alpha shape of `floor_points`."""
     return (list(scene.floor), []) if scene.floor else outline(floor_points(scene))
@@ -112,24 +124,25 @@ REACH = 200.0                # metres around the middle of a scan in which a flo
 def floor_points(scene: Scene, height: float = 2.0, cell: float = 0.1) -> NDArray[np.float64]:
     """(P, 2) one point for each cell of `cell` metres in which the surface has a point below `height`, seen from above.
 
-    Three cells inside only each second cell of each second row stays, six cells inside each fourth of each fourth: a disc with a radius of
+    One cell inside only each second cell of each second row stays, two cells inside each fourth of each fourth: a disc with a radius of
     three cells that holds a point left out holds one that stays, so no alpha shape with an alpha of that size or more changes, and its
-    triangulation has fewer points.
+    triangulation has fewer points. (Leave every other point out, then every other row, and so on: a point left out has four neighbours that
+    stay longer, at most 2.83 cells away and a right angle apart, so a disc through it holds one of them.)
     """
     vertices, triangles = scene.surface.vertices, scene.surface.triangles
-    x, y, z = vertices.T
-    plan = vertices[np.isfinite(x) & np.isfinite(y) & np.isfinite(z), :2]
-    if not len(plan):
+    low, high = _extent(vertices)
+    if not (low <= high).all():
         return np.zeros((0, 2))
-    middle = np.median(plan, 0)
-    low, high = np.maximum(plan.min(0), middle - REACH), np.minimum(plan.max(0), middle + REACH)
+    if (high - low > REACH).any():
+        middle = np.median(vertices[np.isfinite(vertices).all(1), :2], 0)
+        low, high = np.maximum(low, middle - REACH), np.minimum(high, middle + REACH)
     first = np.floor(low / cell).astype(np.int64)
     full = np.zeros(np.floor(high / cell).astype(np.int64) - first + 1, bool)
     _mark_low(vertices, triangles, height, cell, first, full)
     cells = np.argwhere(full) + first
     inside, stays = full, np.ones(len(cells), bool)
     for each in (2, 4):
-        inside = ndimage.binary_erosion(inside, np.ones((7, 7), bool))
+        inside = ndimage.binary_erosion(inside, np.ones((3, 3), bool))
         stays &= ~inside[full] | (cells % each == 0).all(1)
     return cells[stays] * cell + cell / 2
 

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Rules', 'Sightings', 'Observation', 'room_sides', 'is_askable', 'in_camera', 'side', 'firm_rounding', 'firm_order',
            'Relation', 'to_observer', 'between', 'same_by_eye', 'from_new_place', 'yaw_pitch_roll', 'wrapped',
-           'rotations_between', 'unique_rows', 'same_views', 'link', 'chain', 'observe']
+           'rotations_between', 'unique_rows', 'same_views', 'pair_frames', 'chain', 'observe']
 
 # %% ../../nbs/tasks/10_geometry.ipynb #e11e9458
 from collections import Counter
@@ -80,7 +80,7 @@ class Rules:
     state_share: float = 0.45         # and at most this share has the same word in a slot of a relation
     candidates: int = 3000            # tuples looked at where there are too many to list
 
-# %% ../../nbs/tasks/10_geometry.ipynb #540775f4
+# %% ../../nbs/tasks/10_geometry.ipynb #31820288
 class Sightings(NamedTuple):
     """Rows of the visibility table, sorted by frame, then object; R rows.
 
@@ -114,7 +114,7 @@ class Observation:
         frame_index: (F,) the frames' numbers in their source.
         poses: (F, 4, 4) camera to world; intrinsics: (F, 3, 3) pixels; image_size: (F, 2) width, height of the colour camera.
         overlap: (F, F) shared visible surface over the smaller one's.
-        links: frames worth pairing (m,) and which of them belong together (m, m), see `link`.
+        pairs: frames that belong together (M, 2), see `pair_frames`.
         chains: sets of three frames (M, 3) and how far two of them are turned from the first (M, 2), see `chain`.
         seen: clear sightings in frames with enough objects; where markers may be drawn.
         glimpsed: every sighting, to be sure of "never", "first" and "nearest".
@@ -139,7 +139,7 @@ class Observation:
     intrinsics: NDArray[np.float64]
     image_size: NDArray[np.int64]
     overlap: NDArray[np.float32]
-    links: tuple[NDArray[np.int64], NDArray[np.bool_]]
+    pairs: NDArray[np.int32]
     chains: tuple[NDArray[np.int32], NDArray[np.float64]]
     seen: Sightings
     glimpsed: Sightings
@@ -303,7 +303,7 @@ def _turns(R, angle):                                                           
                 trace += R[a, k] * R[b, k]
             angle[a, b] = angle[b, a] = np.degrees(np.arccos(min(max((trace - 1) / 2, -1.0), 1.0)))
 
-# %% ../../nbs/tasks/10_geometry.ipynb #50d6d614
+# %% ../../nbs/tasks/10_geometry.ipynb #ec9c9966
 def unique_rows(rows: NDArray) -> NDArray[np.int64]:
     """The distinct rows of (n, k) integers in ascending order, as `np.unique(rows, axis=0)` has them, by way of one number for each row."""
     if not len(rows):
@@ -342,35 +342,36 @@ def _join_views(poses, baseline, turned, view):                                 
             count += 1
 
 
-def link(frames: NDArray, poses: NDArray, overlap: NDArray, rules: Rules, most: int = 400) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Frames worth pairing (m,), evenly spread where there are more than `most`, and which of them belong together (m, m), symmetric."""
-    frames = frames[np.abs(yaw_pitch_roll(poses[frames])[:, 1]) <= rules.max_pitch].astype(np.int64)
+def pair_frames(frames: NDArray, poses: NDArray, overlap: NDArray, rules: Rules, most: int = 400) -> NDArray[np.int32]:
+    """(M, 2) which of some frames belong together, ascending, both orders of a pair; of more than `most` frames, so many evenly spread."""
+    frames = frames[np.abs(yaw_pitch_roll(poses[frames])[:, 1]) <= rules.max_pitch].astype(np.int32)
     if len(frames) > most:
         frames = frames[np.linspace(0, len(frames) - 1, most).astype(np.int64)]
     share = overlap[np.ix_(frames, frames)]
     squared = sum(np.subtract.outer(at, at) ** 2 for at in poses[frames, :3, 3].T)
     moved = (squared >= rules.baseline**2) | (rotations_between(poses[frames]) >= rules.rotation)
-    return frames, (share >= rules.overlap[0]) & (share <= rules.overlap[1]) & moved & ~np.eye(len(frames), dtype=bool)
+    linked = (share >= rules.overlap[0]) & (share <= rules.overlap[1]) & moved & ~np.eye(len(frames), dtype=bool)
+    return np.stack([frames[at] for at in np.nonzero(linked)], 1)
 
-# %% ../../nbs/tasks/10_geometry.ipynb #213359b1
-def chain(links: tuple[NDArray[np.int64], NDArray[np.bool_]], poses: NDArray, overlap: NDArray, rules: Rules) -> tuple[NDArray[np.int32], NDArray]:
+# %% ../../nbs/tasks/10_geometry.ipynb #601e40d3
+def chain(pairs: NDArray, poses: NDArray, overlap: NDArray, rules: Rules) -> tuple[NDArray[np.int32], NDArray]:
     """(M, 3) different chains of three frames, of which no two share more than the rule allows, and (M, 2) how far, in degrees, the second and
     the third are turned from the first. The first is an end or the middle. A fixed random choice where there are many."""
-    frames, linked = links
-    edges, rng = np.argwhere(linked), np.random.default_rng(0)
-    if not len(edges):
+    if not len(pairs):
         return np.zeros((0, 3), np.int32), np.zeros((0, 2))
-    degree = linked.sum(1)
-    start = np.cumsum(degree) - degree
-    a, b = edges[rng.integers(len(edges), size=2 * rules.candidates)].T        # argwhere lists the neighbours of each frame together
-    c = edges[start[b] + (rng.random(len(b)) * degree[b]).astype(np.int64), 1]
-    sets = np.stack([a, b, c], 1)[(c != a) & (overlap[frames[a], frames[c]] <= rules.overlap[1])]
-    sets = unique_rows(sets)
+    rng = np.random.default_rng(0)
+    degree = np.bincount(pairs[:, 0], minlength=len(poses))
+    start = np.cumsum(degree) - degree                                         # the pairs of each frame stand together
+    a, b = pairs[rng.integers(len(pairs), size=2 * rules.candidates)].T
+    c = pairs[start[b] + (rng.random(len(b)) * degree[b]).astype(np.int64), 1]
+    sets = unique_rows(np.stack([a, b, c], 1)[(c != a) & (overlap[a, c] <= rules.overlap[1])])
     order = np.array([[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0]])[rng.choice(4, len(sets), p=[1 / 3, 1 / 3, 1 / 6, 1 / 6])]
     sets = unique_rows(np.take_along_axis(sets, order, 1))
-    return frames[sets].astype(np.int32), rotations_between(poses[frames])[sets[:, :1], sets[:, 1:]]
+    R = poses[sets, :3, :3]
+    trace = np.einsum("nij,nkij->nk", R[:, 0], R[:, 1:])
+    return sets.astype(np.int32), np.degrees(np.arccos(np.clip((trace - 1) / 2, -1, 1)))
 
-# %% ../../nbs/tasks/10_geometry.ipynb #896dface
+# %% ../../nbs/tasks/10_geometry.ipynb #15497397
 def observe(scene: Scene, visibility: Visibility, rules: Rules = Rules(), exclude_labels: Collection[str] = EXCLUDED_LABELS) -> Observation:
     """What tasks see of a scene. Objects that are not askable are left out, and so are sightings that are not finite."""
     room = room_sides(scene.surface)
@@ -402,7 +403,7 @@ def observe(scene: Scene, visibility: Visibility, rules: Rules = Rules(), exclud
     keep = np.flatnonzero(clear & enough[glimpsed.frame])
     seen = _sightings(visibility, rows[keep], objects[keep], center[keep], F)
     paired = np.flatnonzero(np.diff(seen.start)) if scene.instances else np.arange(F)          # no objects at all: SPAR-7M's frames, for the camera tasks
-    links = link(paired, poses, visibility.overlap, rules)
+    pairs = pair_frames(paired, poses, visibility.overlap, rules)
     broken = [i.id for i in scene.instances if i.id not in ids and is_thing(i.label, exclude_labels)]
     spoiled = np.zeros(F, bool)
     spoiled[visibility.frame[np.isin(visibility.instance, broken)]] = True
@@ -411,5 +412,5 @@ def observe(scene: Scene, visibility: Visibility, rules: Rules = Rules(), exclud
         np.array([kind in sole for kind in kinds], bool), np.array([bearers[kind] == 1 for kind in kinds], bool), centers, column((i.box.size for i in askable), (3,)), column((i.box.yaw for i in askable), ()),
         np.array([f.index for f in scene.frames], np.int64), poses, stack((f.color.intrinsics for f in scene.frames), (3, 3)),
         np.array([(f.color.width, f.color.height) for f in scene.frames], np.int64).reshape(F, 2), np.asarray(visibility.overlap),
-        links, chain(links, poses, visibility.overlap, rules), seen, glimpsed, spoiled, same_views(poses, rules), rules,
+        pairs, chain(pairs, poses, visibility.overlap, rules), seen, glimpsed, spoiled, same_views(poses, rules), rules,
         partial(floor_outline, scene), partial(floor_shown, visibility, np.linspace(0, F - 1, IMAGES["video"]).astype(int).tolist()))

@@ -109,7 +109,7 @@ def spatial_imagination_oo_video_hard(observation: Observation, rng: np.random.G
     """As `spatial_imagination_oo_video`, nothing drawn: objects are named, and each name is borne once in the scene."""
     return _imagine("spatial_imagination_oo_video_hard", observation, rng, count)
 
-# %% ../../nbs/tasks/45_imagination.ipynb #1a5ed7e3
+# %% ../../nbs/tasks/45_imagination.ipynb #132a8a4b
 def spatial_imagination_map_mv(observation: Observation, rng: np.random.Generator, count: int) -> Facts:
     """Three images with the boxes of 3 to 7 objects; number (n,) how many; objects, view (n, 7), marks (n, 7, 4) and position (n, 7, 2) right,
     forward of the first camera in the horizontal plane, metres: the first `number` of each row, the rest is 0 (view -1)."""
@@ -118,20 +118,27 @@ def spatial_imagination_map_mv(observation: Observation, rng: np.random.Generato
     sets = view_sets(observation, rng, max(200, 4 * count))
     parts = []
     for k in range(low, high + 1):
-        picks = draw(seen, sets, k, max(rules.candidates // 8, 8 * count), rng)
-        centers = observation.centers[seen.object[picks.rows]]
-        position = on_map(observation.poses[picks.frames[:, 0]], centers)
+        picks = draw(seen, sets, k, max(rules.candidates // 8, 2 * (k - low + 1) * count), rng)        # the more objects, the fewer pass
+        position = on_map(observation.poses[picks.frames[:, 0]], observation.centers[seen.object[picks.rows]])
         i, j = np.triu_indices(k, 1)
         keep = every(np.ptp(picks.view, axis=1) > 0, firm_rounding(position, .1, rules.rounding), np.linalg.norm(position, axis=-1) <= rules.distance[1],
                      np.linalg.norm(position[:, i] - position[:, j], axis=-1) >= rules.map_gap, distinct(observation, picks, True, labels=False))
-        padding = ((0, 0), (0, high - k))
-        parts.append((picks.frames[keep], np.pad(observation.ids[seen.object[picks.rows[keep]]], padding), np.pad(picks.view[keep], padding, constant_values=-1),
-                      np.pad(seen.box[picks.rows[keep]], (*padding, (0, 0))), np.pad(position[keep], (*padding, (0, 0))), np.full(keep.sum(), k)))
-    frames, objects, view, marks, position, number = (np.concatenate(column) for column in zip(*parts))
-    same = np.sort(objects, 1)
+        parts.append((picks.frames[keep], *(_widened(column[keep], high) for column in (picks.rows, picks.view, position)), np.full(keep.sum(), k)))
+    frames, sightings, view, position, number = (np.concatenate(column) for column in zip(*parts))
+    there = np.arange(high) < number[:, None]
+    same = np.sort(np.where(there, seen.object[sightings], -1), 1)
     rows = choose(rng, count, number, (codes(same), rules.per_objects), (codes(np.sort(frames, 1)), rules.per_frames), in_one_view(observation, frames, same))
-    return Facts(name, frames[rows].astype(np.int32), objects[rows].astype(np.int32), view[rows].astype(np.int8), marks[rows].astype(np.int16),
+    sightings, there = sightings[rows], there[rows]
+    return Facts(name, frames[rows].astype(np.int32), np.where(there, observation.ids[seen.object[sightings]], 0),
+                 np.where(there, view[rows], -1).astype(np.int8), np.where(there[..., None], seen.box[sightings], 0).astype(np.int16),
                  {"number": number[rows], "position": position[rows]})
+
+
+def _widened(values: NDArray, width: int) -> NDArray:
+    """(n, width, ...) of values (n, k, ...), k at most width: with zeros behind them."""
+    wide = np.zeros((len(values), width, *values.shape[2:]), values.dtype)
+    wide[:, :values.shape[1]] = values
+    return wide
 
 
 def on_map(poses: NDArray, points: NDArray) -> NDArray[np.float64]:

@@ -93,12 +93,11 @@ def single(observation: Observation, rng: np.random.Generator, k: int, count: in
     keep = _differ(np.sort(rows, 1))
     return Picks(frame[:, None].astype(np.int32), rows, np.zeros((total, k), np.int8)).take(keep)
 
-# %% ../../nbs/tasks/13_sampling.ipynb #3d48370a
+# %% ../../nbs/tasks/13_sampling.ipynb #bf4e4149
 def view_pairs(observation: Observation, rng: np.random.Generator) -> NDArray[np.int32]:
     """(M, 2) ordered pairs of frames that belong together, in random order; both orders of a pair, and not more than needed."""
-    frames, linked = observation.links
-    pairs = np.argwhere(linked)
-    return frames[pairs[rng.permutation(len(pairs))[:2 * observation.rules.candidates]]].astype(np.int32).reshape(-1, 2)
+    pairs = observation.pairs
+    return pairs[rng.choice(len(pairs), min(len(pairs), 2 * observation.rules.candidates), replace=False)]
 
 # %% ../../nbs/tasks/13_sampling.ipynb #670704d9
 TURN_EDGES, TURN_SHARES = np.array([10.0, 30, 60, 90, 120]), np.array([.05, .26, .33, .18, .09, .09])

@@ -17,7 +17,7 @@ from .geometry import Observation, firm_order, firm_rounding
 from .sampling import Picks, caps, distinct, make_facts, video, video_frames
 from .task import IMAGES, Facts
 
-# %% ../../nbs/tasks/50_video.ipynb #52555117
+# %% ../../nbs/tasks/50_video.ipynb #88d7d40b
 def told_by_words(observation: Observation, picks: Picks, distance: NDArray) -> NDArray[np.float64]:
     """(N, k, 9) what a question about a reference and k candidates, `picks` (N, 1 + k), tells of each candidate's `distance` (N, k): how far apart
     the frames of the two are and how late in the video it is, how far from others things of that name usually are in this scene, whether the
@@ -25,7 +25,7 @@ def told_by_words(observation: Observation, picks: Picks, distance: NDArray) -> 
     view, kind = picks.view.astype(np.float64) / IMAGES["video"], observation.label[observation.seen.object[picks.rows]]
     apart, far, late = np.abs(view[:, 1:] - view[:, :1]), np.log(distance), view[:, 1:]
     number = np.maximum(np.bincount(kind[:, 1:].ravel()), 1)
-    usual = (np.bincount(kind[:, 1:].ravel(), far.ravel()) / number)[kind[:, 1:]] - far.mean()
+    usual = (np.bincount(kind[:, 1:].ravel(), far.ravel()) / number)[kind[:, 1:]] - far.sum() / max(far.size, 1)
     return np.stack([apart, apart**2, usual, usual**2, kind[:, 1:] == kind[:, :1], late, late**2,
                      late == late.max(1, keepdims=True), late == late.min(1, keepdims=True)], -1)
 
