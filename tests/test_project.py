@@ -55,7 +55,8 @@ def test_notebooks_are_small_and_have_a_title():
     for path in NOTEBOOKS:
         first = next("".join(cell["source"]) for cell in cells(path) if cell["cell_type"] == "markdown")
         assert first.startswith("# ") and "\n> " in first, f"{path} does not open with a title and one line on what it is"
-        assert path.stat().st_size < 500_000, f"{path} is {path.stat().st_size / 1e3:.0f} kB"
+        most = 1.2e6 if path.stem == "gallery" else 0.5e6                      # that one shows a question of each of the 35 tasks
+        assert path.stat().st_size < most, f"{path} is {path.stat().st_size / 1e3:.0f} kB"
 
 
 def test_the_package_imports_no_development_tool():

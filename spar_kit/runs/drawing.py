@@ -71,7 +71,7 @@ def _along(line: NDArray, step: float = 3.0) -> NDArray[np.float64]:
     """Points on a polyline (N, 2), at most `step` apart."""
     return np.concatenate([np.linspace(a, b, max(int(np.hypot(*(b - a)) / step), 1) + 1) for a, b in zip(line, line[1:])])
 
-# %% ../../nbs/runs/16_drawing.ipynb #baf24e9c
+# %% ../../nbs/runs/16_drawing.ipynb #acb242fc
 INK, GREY = "#1d2530", "#98a2ae"
 COLORS: Mapping[str, str] = {"red": "#d3302a", "blue": "#1f5fd6", "green": "#17863b", "yellow": "#b98900", "plain": "#7b3fa0"}
 
@@ -82,11 +82,11 @@ class Drawing:
 
     Args:
         title: what is shown, read out to those who cannot see it.
-        parts: functions from (plane to pixels) to SVG; texts: (place, text, colour); fit: points that must be inside the frame;
+        parts: where each shape is (N, 2), and a function from (plane to pixels) to its SVG; texts: (place, text, colour); fit: points that must be inside the frame;
         ink: polylines that no text should cover.
     """
     title: str
-    parts: list[Callable[[Callable[[ArrayLike], NDArray]], str]] = field(default_factory=list)
+    parts: list[tuple[NDArray, Callable[[Callable[[ArrayLike], NDArray]], str]]] = field(default_factory=list)
     texts: list[tuple[NDArray, str, str]] = field(default_factory=list)
     fit: list[NDArray] = field(default_factory=list)
     ink: list[NDArray] = field(default_factory=list)
@@ -96,7 +96,7 @@ class Drawing:
             shown = " ".join(f"{x:.1f},{y:.1f}" for x, y in at(points))
             return (f'<polygon points="{shown}" fill="{fill}" fill-opacity=".75" stroke="{color}" stroke-width="{width}">'
                     + (f"<title>{html.escape(hint)}</title>" if hint else "") + "</polygon>")
-        self.parts.append(part)
+        self.parts.append((np.asarray(points, float), part))
         self.fit += [np.asarray(points, float)] * fit
         if width > 2:
             self.ink.append(np.concatenate([points, points[:1]]))
@@ -108,7 +108,7 @@ class Drawing:
             (ax, ay), (bx, by) = at(ends)
             more = ' stroke-dasharray="4 3"' * dashed + f' marker-end="url(#tip{color[1:]})"' * arrow
             return f'<line x1="{ax:.1f}" y1="{ay:.1f}" x2="{bx:.1f}" y2="{by:.1f}" stroke="{color}" stroke-width="{width}"{more}/>'
-        self.parts.append(part)
+        self.parts.append((ends, part))
         self.fit.append(ends)
         self.ink.append(ends)
         if caption:
@@ -120,7 +120,7 @@ class Drawing:
         def part(at: Callable[[ArrayLike], NDArray]) -> str:
             x, y = at(here[None])[0]
             return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius}" fill="{color}" stroke="#fff" stroke-width="1"/>'
-        self.parts.append(part)
+        self.parts.append((here[None], part))
         self.fit.append(here[None])
         self.ink.append(np.stack([here, here]))
 
@@ -143,12 +143,13 @@ class Drawing:
         spots = place_texts([at(place) for place, _, _ in self.texts], [text for _, text, _ in self.texts], [at(line) for line in self.ink], (width, tall))
         lettering = "".join(f'<text x="{x:.1f}" y="{y + 4:.1f}" font-size="11.5" text-anchor="middle" fill="{color}" stroke="#fff" stroke-width="3" paint-order="stroke">'
                             f"{html.escape(text)}</text>" for (x, y), (_, text, color) in zip(spots, self.texts))
-        body = "".join(part(at) for part in self.parts) + lettering
+        shown = [part for points, part in self.parts if (at(points).max(0) >= 0).all() and (at(points).min(0) <= (width, tall)).all()]
+        body = "".join(part(at) for part in shown) + lettering
         length = next((m for m in (1.0, .5, .2, .1) if m * scale < .6 * width), .05)
         bar = (f'<path d="M0 {tall:.0f}h{width}v22H0z" fill="#fff"/><path d="M10 {tall + 12:.0f}h{length * scale:.1f}" stroke="{INK}" stroke-width="2"/>'
                f'<text x="{16 + length * scale:.0f}" y="{tall + 16:.0f}" font-size="11" fill="{INK}">{f"{length:.0f} m" if length == 1 else f"{100 * length:.0f} cm"}</text>')
         tips = "".join(f'<marker id="tip{c[1:]}" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="9" markerHeight="9" markerUnits="userSpaceOnUse" orient="auto"><path d="M0 0L8 4L0 8z" fill="{c}"/></marker>'
-                       for c in (*COLORS.values(), INK, GREY))
+                       for c in (*COLORS.values(), INK, GREY) if f"#tip{c[1:]}" in body)
         return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {tall + 22:.0f}" role="img" font-family="system-ui,sans-serif" style="width:100%;max-width:{width}px;height:auto">'
                 f"<title>{html.escape(self.title)}</title><defs>{tips}</defs>{body}{bar}</svg>")
 

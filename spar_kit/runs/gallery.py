@@ -367,13 +367,13 @@ def card(x: Exhibit, picture_url: Callable[[str, Image.Image], str]) -> str:
     return (f'<article class="card"><p class="id">{html.escape(x.task)} · {html.escape(x.format)} · {html.escape(str(x.record["id"]))}</p><div class="asked"><div class="pictures">{shown}</div>'
             f'<p class="question">{html.escape(question)}</p><p class="answer">{html.escape(answer).replace(",move", ",<wbr>move").replace(",rotate", ",<wbr>rotate")}</p></div><div class="why">{why}<ul>{said}</ul></div></article>')
 
-# %% ../../nbs/runs/17_gallery.ipynb #8b1b6bf8
+# %% ../../nbs/runs/17_gallery.ipynb #13a3aa05
 STYLE = """
 .gallery{font:15px/1.5 system-ui,sans-serif;color:#1d2530}
 .card{border:1px solid #dfe4ea;border-radius:8px;background:#fff;padding:.8em 1em 1em;margin:0 0 1.2em}
 .card .id{color:#5b6776;font-size:.85em;margin:0 0 .5em}
 .pictures{display:flex;flex-wrap:wrap;gap:8px}
-.pictures figure{margin:0;flex:0 1 auto}.pictures .one{max-width:min(310px,100%)}.pictures .one:only-child{max-width:100%}.pictures .wide{flex:1 1 100%}
+.pictures figure{margin:0;flex:0 1 auto}.pictures .one{max-width:min(310px,48%)}.pictures .one:only-child{max-width:100%}.pictures .wide{flex:1 1 100%}
 .pictures img{max-width:100%;height:auto;display:block;border-radius:4px}
 figcaption{font-size:.8em;color:#5b6776}
 .question{white-space:pre-line;margin:.8em 0 .4em;max-width:80ch}
@@ -432,17 +432,23 @@ def build_gallery(source: str, out: Path | str, *, scenes: int | None = None, se
         page = write_page(exhibits, out, f"Questions of {len(names)} tasks")
     return page, {task: len(chosen) for task, chosen in exhibits.items()}
 
-# %% ../../nbs/runs/17_gallery.ipynb #a4886ba2
-def inline(page: Path) -> str:
+# %% ../../nbs/runs/17_gallery.ipynb #0b4d33f9
+def inline(page: Path, each: int | None = None, width: int = 480) -> str:
     """The body of a page that `write_page` wrote, with its pictures and style in it: to be shown inside another page.
 
-    Drawings become images: a notebook that is not yet trusted would strip bare SVG of all but its words."""
+    Drawings become images: a notebook that is not yet trusted would strip bare SVG of all but its words.
+
+    Args:
+        each: only so many questions of a task.
+        width: pictures are shrunk to so many pixels.
+    """
     text = page.read_text(encoding="utf-8")
     body = text[text.index("</nav>") + len("</nav>"):text.rindex("</body>")]
 
     def embedded(match: re.Match[str]) -> str:
         with Image.open(page.parent / html.unescape(match[1])) as image:
-            return f'src="{data_url(image, 480, 75)}"'
-    shown = re.sub(r'src="(pictures/[^"]+)"', embedded, body)
+            return f'src="{data_url(image, width, 75 if width >= 480 else 60)}"'
+    few = re.sub(r"(?s)(?:<article.*?</article>)+", lambda cards: "".join(re.findall(r"(?s)<article.*?</article>", cards[0])[:each]), body).replace(' loading="lazy"', "")
+    shown = re.sub(r'src="(pictures/[^"]+)"', embedded, few)
     shown = re.sub(r"(?s)<svg .*?</svg>", lambda match: svg_image(match[0]), shown).replace('class="question"', 'class="question" style="white-space:pre-line"')
     return f'<style>{STYLE}</style><div class="gallery">{shown}</div>'
