@@ -22,7 +22,7 @@ from spar_kit.scenes.scene import SceneError
 from spar_kit.scenes.sources import open_source
 from spar_kit.scenes.visibility import VisibilityRule, see
 from spar_kit.tasks.facts import FACTS, compute_facts
-from spar_kit.tasks.geometry import observe
+from spar_kit.tasks.observation import observe
 from spar_kit.tasks.task import random_generator
 from spar_kit.tasks.verify import verify
 

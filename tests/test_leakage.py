@@ -18,8 +18,10 @@ from spar_kit.scenes.synthetic import Synthetic
 from spar_kit.scenes.toy import toy_scene
 from spar_kit.scenes.visibility import see
 from spar_kit.tasks.facts import compute_facts
-from spar_kit.tasks.geometry import Rules, observe, rotations_between, same_views
+from spar_kit.tasks.observation import observe
+from spar_kit.tasks.rules import Rules
 from spar_kit.tasks.task import TASKS, random_generator
+from spar_kit.tasks.views import rotations_between, same_views
 
 NAMES = ("scene0000_00", "scene0011_00", "scene0011_01", "scene0015_00")
 

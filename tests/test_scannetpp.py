@@ -48,7 +48,7 @@ from spar_kit.scenes.toy import cast, toy_solids
 from spar_kit.scenes.video import open_video
 from spar_kit.scenes.visibility import Visibility, see
 from spar_kit.tasks.facts import compute_facts
-from spar_kit.tasks.geometry import observe
+from spar_kit.tasks.observation import observe
 from spar_kit.tasks.task import TASKS, random_generator
 from spar_kit.tasks.verify import verify
 

@@ -13,10 +13,13 @@ from spar_kit.tasks.choosing import choose, occurrence
 from spar_kit.tasks.even_odds import chances, odds
 from spar_kit.tasks.facts import FACTS, compute_facts
 from spar_kit.tasks.floor import outline, signed_area
-from spar_kit.tasks.geometry import Rules, from_new_place, observe, to_observer, yaw_pitch_roll
+from spar_kit.tasks.observation import observe
 from spar_kit.tasks.reasoning import _look
+from spar_kit.tasks.relations import from_new_place, to_observer
+from spar_kit.tasks.rules import Rules
 from spar_kit.tasks.sampling import video_frames, view_sets
 from spar_kit.tasks.task import TASKS, random_generator
+from spar_kit.tasks.views import yaw_pitch_roll
 
 CAMERA = Camera.from_fov(640, 480, 70)
 FEW = ("obj_count", "room_size", "appearance_order", "nav_video")      # what a scene holds of them is soon said

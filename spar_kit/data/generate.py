@@ -26,7 +26,7 @@ from ..scenes.files import whole_file
 from ..scenes.frames import FrameChoice
 from ..scenes.scene import SceneError, Source
 from ..scenes.visibility import VisibilityRule
-from ..tasks.geometry import Rules
+from ..tasks.rules import Rules
 from ..tasks.task import TASKS
 
 # %% ../../nbs/data/10_generate.ipynb #85fb8250

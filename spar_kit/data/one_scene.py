@@ -29,7 +29,8 @@ from ..scenes.visibility import VisibilityRule, see
 from ..tasks.content import CONTENT
 from ..tasks.facts import FACTS, compute_facts
 from ..tasks.formats import phrase
-from ..tasks.geometry import Observation, Rules, observe
+from ..tasks.observation import Observation, observe
+from ..tasks.rules import Rules
 from ..tasks.task import TASKS, random_generator, select_tasks
 
 # %% ../../nbs/data/09_one_scene.ipynb #2dce39a7

@@ -13,7 +13,8 @@ from dataclasses import replace
 import numpy as np
 
 from ..scenes.scene import Camera, Frame, Instance, Scene, SceneError, is_valid_pose
-from ..tasks.geometry import Rules, room_sides
+from ..tasks.observation import room_sides
+from ..tasks.rules import Rules
 from ..tasks.labels import clean_label, is_name, normal
 
 # %% ../../nbs/data/03_usable.ipynb #f28dcea2

@@ -32,7 +32,7 @@ from ..scenes.scannet import ScanNet
 from ..scenes.scene import Camera, Frame, Instance, OrientedBox, Scene, Surface, look_at
 from ..scenes.sens import open_sens
 from ..scenes.visibility import Visibility, raster_camera, see
-from ..tasks.geometry import observe
+from ..tasks.observation import observe
 
 # %% ../../nbs/runs/40_benchmark.ipynb #4493e27e
 def _sheet(points: NDArray, n: int) -> tuple[NDArray, NDArray]:

@@ -25,7 +25,8 @@ from .drawing import COLORS, GREY, INK, Drawing, Room, as_seen, contact_sheet, d
 from .show import data_url
 from ..scenes.files import whole_file
 from ..scenes.sources import open_source
-from ..tasks.geometry import from_new_place, yaw_pitch_roll
+from ..tasks.relations import from_new_place
+from ..tasks.views import yaw_pitch_roll
 from ..tasks.markers import marks_of
 from ..tasks.task import TASKS, random_generator, select_tasks
 

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from ..scenes.rasterize import compiled
 from .choosing import choose, codes, every, steps, whole, within
-from .geometry import Observation, firm_rounding, in_camera, wrapped, yaw_pitch_roll
+from .observation import Observation
+from .relations import firm_rounding
+from .views import in_camera, wrapped, yaw_pitch_roll
 from .sampling import Picks, caps, in_one_view, iou_of_two, make_facts, video_frames, view_pairs
 from .task import Facts
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from . import crossview, imagination, perception, reasoning, route, video
-from .geometry import Observation
+from .observation import Observation
 from .task import TASKS, Facts
 
 # %% ../../nbs/tasks/60_facts.ipynb #b2bdc3e6

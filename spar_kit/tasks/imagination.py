@@ -12,7 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .choosing import choose, codes, every, shares, within
-from .geometry import Observation, Relation, Rules, firm_rounding, from_new_place, in_camera, to_observer
+from .observation import Observation
+from .relations import Relation, firm_rounding, from_new_place, to_observer
+from .rules import Rules
+from .views import in_camera
 from .reasoning import five
 from .sampling import candidates, caps, distinct, draw, in_one_view, make_facts, video, view_sets
 from .task import TASKS, Facts

@@ -11,7 +11,8 @@ __all__ = ['depth_prediction_oc', 'depth_prediction_oc_mv', 'depth_prediction_oo
 import numpy as np
 
 from .choosing import choose, every, shares, steps, within
-from .geometry import Observation, firm_rounding
+from .observation import Observation
+from .relations import firm_rounding
 from .sampling import candidates, caps, make_facts
 from .task import Facts
 

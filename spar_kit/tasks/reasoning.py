@@ -15,7 +15,10 @@ from ..scenes.rasterize import compiled
 from .choosing import choose, codes, every, halves, occurrence, shares, within
 from .crossview import row_table
 from .even_odds import even_odds
-from .geometry import Observation, Relation, Rules, between, firm_order, in_camera, same_by_eye, side, to_observer
+from .observation import Observation
+from .relations import Relation, between, firm_order, same_by_eye, side, to_observer
+from .rules import Rules
+from .views import in_camera
 from .sampling import candidates, caps, in_one_view, iou, make_facts, view_sets
 from .task import TASKS, Facts
 

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from ..scenes.rasterize import compiled
 from .choosing import choose, codes, shares
-from .geometry import Observation, firm_rounding, wrapped, yaw_pitch_roll
+from .observation import Observation
+from .relations import firm_rounding
+from .views import wrapped, yaw_pitch_roll
 from .task import IMAGES, Facts
 
 # %% ../../nbs/tasks/55_route.ipynb #101b1a7a

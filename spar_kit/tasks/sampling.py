@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from ..scenes.rasterize import compiled
 from .choosing import codes, occurrence
-from .geometry import Observation, Rules, Sightings
+from .observation import Observation, Sightings
+from .rules import Rules
 from .task import IMAGES, TASKS, Facts
 
 # %% ../../nbs/tasks/13_sampling.ipynb #3fb1f9f4

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from .choosing import choose, codes, every, occurrence, within
 from .even_odds import even_odds
 from .floor import signed_area
-from .geometry import Observation, firm_order, firm_rounding
+from .observation import Observation
+from .relations import firm_order, firm_rounding
 from .sampling import Picks, caps, distinct, make_facts, video, video_frames
 from .task import IMAGES, Facts
 
