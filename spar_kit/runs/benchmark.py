@@ -6,7 +6,7 @@
 __all__ = ['LABELS', 'bench_scene', 'one_core', 'best_of', 'visibility_times', 'record_times', 'whole_scene', 'whole_scene_apart',
            'peak_memory', 'write_bench_scan', 'scan_times', 'main']
 
-# %% ../../nbs/runs/40_benchmark.ipynb #040f4bef
+# %% ../../nbs/runs/40_benchmark.ipynb #21c9780d
 import json
 import os
 import platform
@@ -78,7 +78,7 @@ def bench_scene(triangles: int = 100_000, objects: int = 30, frames: int = 300) 
     return Scene("bench", "synthetic", tuple(Frame(k, pose, camera, camera, _no_image, _no_image) for k, pose in enumerate(path)),
                  tuple(instances), surface)
 
-# %% ../../nbs/runs/40_benchmark.ipynb #3a94a6ed
+# %% ../../nbs/runs/40_benchmark.ipynb #4f681374
 @contextmanager
 def one_core() -> Iterator[None]:
     """Hold this process to one core, where the system can."""
@@ -93,7 +93,7 @@ def one_core() -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
-def best_of(work: Callable[[], object], repeats: int = 3) -> float:
+def best_of(work: Callable[[], object], repeats: int = 5) -> float:
     """Shortest processor time of `work`, seconds; of all threads of this process."""
     times = []
     for _ in range(repeats):
@@ -112,12 +112,12 @@ def visibility_times(scene: Scene, widths: tuple[int, ...] = (160, 320), repeats
         times[camera.width, camera.height] = best_of(lambda w=width: see(scene, width=w), repeats)    # type: ignore[misc]
     return times
 
-# %% ../../nbs/runs/40_benchmark.ipynb #7c60debb
+# %% ../../nbs/runs/40_benchmark.ipynb #423d59af
 def record_times(scene: Scene, table: Visibility, per_task: int = 100) -> dict[str, tuple[int, float]]:
     """Records and seconds of each task that there is, `per_task` questions in each of its formats; first, what is done once for all of them."""
     observation = observe(scene, table)
     files = SceneFiles(scene)
-    times = {"what tasks share": (0, best_of(lambda: observe(scene, table), 2))}
+    times = {"what tasks share": (0, best_of(lambda: observe(scene, table)))}
     for task in available_tasks():
         made = 0
 
@@ -125,7 +125,7 @@ def record_times(scene: Scene, table: Visibility, per_task: int = 100) -> dict[s
             nonlocal made
             made = sum(len(lines) for _, lines, _ in task_lines(scene, observation, files, task, per_task))
 
-        seconds = best_of(work, 2)
+        seconds = best_of(work)
         times[task] = made, seconds
     return times
 

@@ -6,7 +6,7 @@
 __all__ = ['OTHERS', 'TRANSLATION_STEP', 'ROTATION_STEP', 'row_table', 'alike', 'told_by_names', 'position_matching',
            'camera_motion_infer', 'without_objects', 'view_change_infer', 'obj_frame_locate']
 
-# %% ../../nbs/tasks/30_crossview.ipynb #1a98fe46
+# %% ../../nbs/tasks/30_crossview.ipynb #8a091770
 import numpy as np
 from numpy.typing import NDArray
 
@@ -89,12 +89,11 @@ def _covariances(now, usual, rows, told):                                       
                 both += now[row, column] * usual[row, column]
             told[i] += abs(both - a * b / k)
 
-# %% ../../nbs/tasks/30_crossview.ipynb #f47144ef
+# %% ../../nbs/tasks/30_crossview.ipynb #913bbaa7
 def position_matching(observation: Observation, rng: np.random.Generator, count: int) -> Facts:
     """Object red (a box) in view 0 of two; target_box (n, 4) the same object in view 1; distractor_box (n, 3, 4); integers 0 to 1000."""
     rules, seen = observation.rules, observation.seen
-    pairs, table = view_pairs(observation, rng), row_table(observation)
-    pairs = pairs[:max(2000, 20 * count)]
+    pairs, table = view_pairs(observation, rng, max(2000, 20 * count)), row_table(observation)
     group, found = alike(seen.box, np.where(table[pairs[:, 0]] >= 0, table[pairs[:, 1]], -1), rules.option_iou, rng)
     pairs, group = pairs[found], group[found]
     first = np.argsort(told_by_names(observation, table[pairs[:, 1:], group]), kind="stable")
@@ -110,12 +109,12 @@ def position_matching(observation: Observation, rng: np.random.Generator, count:
 
 OTHERS = np.array([[1, 2, 3], [0, 2, 3], [0, 1, 3], [0, 1, 2]])
 
-# %% ../../nbs/tasks/30_crossview.ipynb #24d2d26b
+# %% ../../nbs/tasks/30_crossview.ipynb #bec7f6d5
 def camera_motion_infer(observation: Observation, rng: np.random.Generator, count: int) -> Facts:
     """Two images; position (n, 3) the optical centre of camera 2 in camera 1 (right, down, forward), metres; image (n, 2) where that is in
     image 1, 0 to 1000, unrounded. Only centres inside image 1 and at least `min_motion_depth` in front of it."""
     rules = observation.rules
-    pairs = view_pairs(observation, rng)
+    pairs = view_pairs(observation, rng, max(2 * rules.candidates, 60 * count))          # few cameras stand in another's picture
     first, second = pairs.T
     position = in_camera(observation.poses[first], observation.poses[second][:, :3, 3])
     z = position[:, 2]
@@ -135,7 +134,7 @@ def without_objects(name: str, frames: NDArray, numbers: dict[str, NDArray]) -> 
     """Facts of a task that draws and names nothing."""
     return Facts(name, frames.astype(np.int32), np.zeros((len(frames), 0), np.int32), np.zeros((len(frames), 0), np.int8), None, numbers)
 
-# %% ../../nbs/tasks/30_crossview.ipynb #c1549515
+# %% ../../nbs/tasks/30_crossview.ipynb #c94eacd3
 TRANSLATION_STEP, ROTATION_STEP = 0.2, 5.0
 
 
@@ -143,7 +142,7 @@ def view_change_infer(observation: Observation, rng: np.random.Generator, count:
     """Two images; translation (n, 3) of the camera: right, down, forward in the axes of camera 1, metres; rotation (n, 2) yaw (right +) and
     pitch (up +) differences against gravity, degrees. Exact, not rounded to SPAR's rounded; a value below 1e-4 is 0 and has no side."""
     rules = observation.rules
-    pairs = view_pairs(observation, rng)
+    pairs = view_pairs(observation, rng, max(rules.candidates, 30 * count))
     first, second = observation.poses[pairs[:, 0]], observation.poses[pairs[:, 1]]
     translation = in_camera(first, second[:, :3, 3])
     angles = yaw_pitch_roll(observation.poses)

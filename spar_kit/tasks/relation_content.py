@@ -53,7 +53,7 @@ def _claims(relation: NDArray, fields: Sequence[Fields], rng: np.random.Generato
     return Content(range(n), [{**f, "claim": c} for f, c in zip(fields, claims)], ["Yes" if t else "No" for t in true.tolist()],
                    extra=[{"claim": [s, c]} for s, c in zip(slot.tolist(), claimed.tolist())])
 
-# %% ../../nbs/tasks/70c_relation_content.ipynb #9210da69
+# %% ../../nbs/tasks/70c_relation_content.ipynb #ef35b9c1
 def two_objects(facts: Facts, form: Format, names: Names, labels: Mapping[int, str], rng: np.random.Generator) -> Content:
     """Red relative to blue (or, after a move, to yellow), in three or five slots; before and after a move if facts do."""
     relation = np.asarray(facts.numbers["relation"], np.int64)
@@ -61,7 +61,7 @@ def two_objects(facts: Facts, form: Format, names: Names, labels: Mapping[int, s
     fields = rows_of(names, n)
     if form == "select":
         rows, values, gold = (relation_options if slots == 3 else mirrored_options)(relation, rng)
-        texts = [[relation_text(option, FIVE) for option in row] for row in values.tolist()]
+        texts = [[relation_text(tuple(option), FIVE) for option in row] for row in values.tolist()]
         kept = rows.tolist()
         return Content(kept, [fields[i] for i in kept], options=texts, gold=gold.tolist(), values=values.tolist())
     if form == "judge":
@@ -79,14 +79,14 @@ def two_objects(facts: Facts, form: Format, names: Names, labels: Mapping[int, s
         facing.append([_facing(s, first, second) for s in signs])
     return Content(range(n), fields, spoken=spoken, case=cases, facing=facing)
 
-# %% ../../nbs/tasks/70c_relation_content.ipynb #3bc486cd
+# %% ../../nbs/tasks/70c_relation_content.ipynb #630d9176
 def to_observer(facts: Facts, form: Format, names: Names, labels: Mapping[int, str], rng: np.random.Generator) -> Content:
     """One object as the observer has it, possibly before and after a move."""
     relation = np.asarray(facts.numbers["relation"], np.int64)
     fields = rows_of(names, len(relation))
     if form == "select":
         rows, values, gold = mirrored_options(relation, rng)
-        texts = [[relation_text(option, (0, 1, 3)) for option in row] for row in values.tolist()]
+        texts = [[relation_text(tuple(option), (0, 1, 3)) for option in row] for row in values.tolist()]
         return Content(
             rows.tolist(), [fields[i] for i in rows.tolist()], options=texts, gold=gold.tolist(), values=values.tolist()
         )

@@ -88,7 +88,7 @@ def relation_options(
     values = np.array(sets, np.int64).reshape(-1, 4, 3)[order]
     return shuffled(np.array(rows, np.int64)[order], values, np.zeros(len(rows), np.int64), rng)
 
-# %% ../../nbs/tasks/69b_relation_options.ipynb #a619254a
+# %% ../../nbs/tasks/69b_relation_options.ipynb #eca633dd
 def mirrored_options(
     relation: NDArray, rng: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
@@ -104,7 +104,8 @@ def mirrored_options(
         if x and any(kind):
             left.setdefault(tuple(kind), []).append(row)
     kinds, signs = list(left), np.array(list(left), np.int64).reshape(len(left), relation.shape[1] - 1)
-    partners = {kind: [kinds[k] for k in np.flatnonzero((signs * own < 0).any(1)).tolist()] for kind, own in zip(kinds, signs)}
+    contrary = np.any(signs[:, None] * signs < 0, axis=-1)
+    partners = {kind: [kinds[k] for k in np.flatnonzero(row).tolist()] for kind, row in zip(kinds, contrary)}
     sides = relation[:, 0].tolist()
     rows, sets = [], []
     while True:

@@ -6,7 +6,7 @@
 __all__ = ['TURN_EDGES', 'TURN_SHARES', 'CANDIDATES', 'Picks', 'draw', 'single', 'view_pairs', 'view_sets', 'multi',
            'video_frames', 'video', 'iou', 'iou_of_two', 'distinct', 'caps', 'in_one_view', 'make_facts', 'candidates']
 
-# %% ../../nbs/tasks/13_sampling.ipynb #3d4bff89
+# %% ../../nbs/tasks/13_sampling.ipynb #823c35a4
 from typing import NamedTuple
 
 import numpy as np
@@ -94,11 +94,11 @@ def single(observation: Observation, rng: np.random.Generator, k: int, count: in
     keep = _differ(np.sort(rows, 1))
     return Picks(frame[:, None].astype(np.int32), rows, np.zeros((total, k), np.int8)).take(keep)
 
-# %% ../../nbs/tasks/13_sampling.ipynb #bf4e4149
-def view_pairs(observation: Observation, rng: np.random.Generator) -> NDArray[np.int32]:
-    """(M, 2) ordered pairs of frames that belong together, in random order; both orders of a pair, and not more than needed."""
+# %% ../../nbs/tasks/13_sampling.ipynb #82a958bd
+def view_pairs(observation: Observation, rng: np.random.Generator, most: int) -> NDArray[np.int32]:
+    """(M, 2) ordered pairs of frames that belong together, in random order, M at most `most`."""
     pairs = observation.pairs
-    return pairs[rng.choice(len(pairs), min(len(pairs), 2 * observation.rules.candidates), replace=False)]
+    return pairs[rng.choice(len(pairs), min(len(pairs), most), replace=False)]
 
 # %% ../../nbs/tasks/13_sampling.ipynb #670704d9
 TURN_EDGES, TURN_SHARES = np.array([10.0, 30, 60, 90, 120]), np.array([.05, .26, .33, .18, .09, .09])
