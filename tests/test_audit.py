@@ -114,6 +114,7 @@ def test_the_three_verdicts():
     assert attacked(.46, .10, None, .45).verdict == "FAIL" and attacked(.45, .10, None, .45).verdict == "pass"      # numbers: there is no chance level
     good, open_, bad = attacked(.30, .28), attacked(.31, .25), attacked(.31, .26)
     assert Audit("x", (good, open_, bad)).verdict == "FAIL" and Audit("x", (good, open_)).verdict == "unclear" and Audit("x", (good,)).verdict == "pass"
+    assert "spar generate" not in Audit("x", (open_,), grown=False).conclusion() and "too few questions to tell" in Audit("x", (open_,), grown=False).conclusion()
     assert "Type" not in Audit("x", (good, bad)).conclusion() and Audit("x", (good,)).conclusion() == "1 pass, 0 unclear, 0 FAIL."
 
 

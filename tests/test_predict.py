@@ -297,6 +297,6 @@ def test_an_adapter_on_top_changes_what_is_said(home, tmp_path):
     bare, tuned = p.LocalModel(home / "model"), p.LocalModel(home / "model", adapter=adapter)
     bare.load()
     tuned.load()
-    batch = bare._collator([p.Asked(i.id, i.paths, ((i.question, i.answer),), i.marks, i.task, i.format, i) for i in items[:2]])
+    batch = bare._collator([p.sample_of(i) for i in items[:2]])
     with torch.no_grad():
         assert not torch.allclose(bare._model(**batch).logits, tuned._model(**batch).logits)

@@ -238,13 +238,14 @@ def _chance(kind: str, questions: Sequence[Question]) -> float | None:
         return float(np.mean([1 / max(len(q.options), 1) for q in questions]))
     return None
 
-# %% ../../nbs/bench/60_audit.ipynb #defea116
+# %% ../../nbs/bench/60_audit.ipynb #21a3971f
 @dataclass(frozen=True)
 class Audit:
-    """The audit of a dataset: one finding per task and format that has scorable answers."""
+    """The audit of a dataset: one finding per task and format that has scorable answers. Of a `grown` one more can be generated."""
     folder: str
     findings: tuple[Finding, ...]
     left_out: Mapping[str, str] = field(default_factory=dict)
+    grown: bool = True
 
     def having(self, verdict: Verdict) -> list[Finding]:
         """The findings of one verdict."""
@@ -261,8 +262,9 @@ class Audit:
         said += [f"{verdict}: {', '.join(f'{f.task}/{f.format}' for f in found)}." for verdict in VERDICTS[:2] if (found := self.having(verdict))]
         if unclear := self.having("unclear"):
             tasks, scenes = ",".join(dict.fromkeys(f.task for f in unclear)), max(f.scenes_needed for f in unclear)
-            said.append("Unclear is above the limit, yet chance lies within the interval: more questions are needed. Type "
-                        f"spar generate SOURCE --out MORE --scenes {scenes} --tasks {tasks} && spar audit MORE")
+            said.append("Unclear is above the limit, yet chance lies within the interval: " + (
+                f"more questions are needed. Type spar generate SOURCE --out MORE --scenes {scenes} --tasks {tasks} && spar audit MORE"
+                if self.grown else "there are too few questions to tell."))
         return " ".join(said)
 
     def table(self) -> pd.DataFrame:
@@ -294,7 +296,8 @@ def audit(folder: Path | str | Benchmark, *, split: str | None = None, tasks: Se
         findings.append(finding)
         if report:
             report(f"{task}/{form}: {finding.verdict}, {finding.best.predictor} {100 * finding.best.score:.1f} (limit {100 * finding.limit:.1f})")
-    return Audit(folder.name if isinstance(folder, Benchmark) else str(Path(folder).name), tuple(findings), left_out)
+    grown = not isinstance(folder, Benchmark) and (Path(folder) / "spar").is_dir()
+    return Audit(folder.name if isinstance(folder, Benchmark) else str(Path(folder).name), tuple(findings), left_out, grown)
 
 
 def _kinds(data: Path | str | Benchmark, split: str | None, tasks: Sequence[str] | None, formats: Sequence[str],

@@ -6,8 +6,8 @@
 __all__ = ['ASSISTANT', 'Sample', 'sample_from_record', 'samples_from_records', 'Pictures', 'messages', 'Collator',
            'supervised_text', 'show_supervised', 'token_lengths', 'plan_batches']
 
-# %% ../../nbs/train/10_collate.ipynb #580fecfd
-from collections.abc import Iterator, Mapping, Sequence
+# %% ../../nbs/train/10_collate.ipynb #a902a414
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from ..data.records import read_records
 from ..tasks.markers import draw
 from ..tasks.task import TASKS, random_generator, select_tasks
 
-# %% ../../nbs/train/10_collate.ipynb #c6d53c26
+# %% ../../nbs/train/10_collate.ipynb #42f26c2d
 @dataclass(frozen=True)
 class Sample:
     """A conversation about images.
@@ -32,6 +32,7 @@ class Sample:
         turns: (question, answer) pairs.
         marks: the record's marker fields, `type` and `image`, as `spar_kit.tasks.markers.draw` reads them.
         task, format: as the folders of the dataset name them.
+        load: reads the images, markers and all, where they are no files.
     """
     id: str
     images: tuple[Path, ...]
@@ -39,6 +40,7 @@ class Sample:
     marks: Mapping[str, Any] = field(default_factory=dict)
     task: str = ""
     format: str = ""
+    load: Callable[[], list[Image.Image]] | None = None
 
 # %% ../../nbs/train/10_collate.ipynb #dd173f04
 _FOLDERS = {task.type: task.name for task in TASKS.values()}       # the two differ for nav_video
@@ -69,7 +71,7 @@ def samples_from_records(data: Path, split: str, tasks: str = "all", formats: Se
                 for record, root in read_records(data, split, tasks=(task.name,), formats=(format,)):
                     yield sample_from_record(record, root, format)
 
-# %% ../../nbs/train/10_collate.ipynb #d0ea955d
+# %% ../../nbs/train/10_collate.ipynb #fafd4850
 class Pictures:
     """Reads images and draws markers on them.
 
@@ -93,7 +95,7 @@ class Pictures:
                 if self.picture is None:
                     return image.convert("RGB")
                 image.draft("RGB", (2 * self.picture, 2 * self.picture))     # JPEG decodes at 1/2, 1/4 or 1/8 for less
-                small = image.convert("RGB").resize((self.picture, self.picture), Image.Resampling.BOX, reducing_gap=3.0)
+                small = self._shrunk(image.convert("RGB"))
         except OSError as error:
             raise ValueError(f"{path}: not a readable image ({error})") from None
         if self._bytes < self.keep:
@@ -101,8 +103,13 @@ class Pictures:
             self._bytes += self._kept[path].nbytes
         return small
 
+    def _shrunk(self, image: Image.Image) -> Image.Image:
+        return image.resize((self.picture, self.picture), Image.Resampling.BOX, reducing_gap=3.0)    # type: ignore[arg-type]
+
     def show(self, sample: Sample) -> list[Image.Image]:
         """The sample's images with its markers drawn."""
+        if sample.load is not None:
+            return [image if self.picture is None else self._shrunk(image) for image in sample.load()]
         images = [self.read(path) for path in sample.images]
         return draw(sample.marks, images, scale=self.marker_scale) if sample.marks else images
 
