@@ -13,8 +13,8 @@ from spar_kit.tasks.choosing import choose, occurrence
 from spar_kit.tasks.even_odds import chances, odds
 from spar_kit.tasks.facts import FACTS, compute_facts
 from spar_kit.tasks.floor import outline, signed_area
+from spar_kit.tasks.nearest import _look
 from spar_kit.tasks.observation import observe
-from spar_kit.tasks.reasoning import _look
 from spar_kit.tasks.relations import from_new_place, to_observer
 from spar_kit.tasks.rules import Rules
 from spar_kit.tasks.sampling import video_frames, view_sets

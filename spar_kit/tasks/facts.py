@@ -5,18 +5,18 @@
 # %% auto #0
 __all__ = ['FACTS', 'compute_facts']
 
-# %% ../../nbs/tasks/60_facts.ipynb #0579e81f
+# %% ../../nbs/tasks/60_facts.ipynb #23df4b28
 from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from . import crossview, imagination, perception, reasoning, route, video
+from . import crossview, imagination, nearest, perception, reasoning, route, video
 from .observation import Observation
 from .task import TASKS, Facts
 
-# %% ../../nbs/tasks/60_facts.ipynb #b2bdc3e6
+# %% ../../nbs/tasks/60_facts.ipynb #5df70cc6
 FACTS: Mapping[str, Callable[[Observation, np.random.Generator, int], Facts]] = {
-    name: getattr(module, name) for name in TASKS for module in (perception, crossview, reasoning, imagination, video, route) if hasattr(module, name)}
+    name: getattr(module, name) for name in TASKS for module in (perception, crossview, nearest, reasoning, imagination, video, route) if hasattr(module, name)}
 
 
 def compute_facts(task_name: str, observation: Observation, rng: np.random.Generator, count: int) -> Facts:
