@@ -25,7 +25,7 @@ def test_each_command_explains_itself(command):
 
 def test_help_imports_nothing_heavy():
     code = ("import sys\nfrom spar_kit.runs.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
-            "print([name for name in ('torch', 'numpy', 'pandas', 'open3d', 'plotly', 'papermill', 'nbconvert', 'pydantic') if name in sys.modules])")
+            "print([name for name in ('torch', 'numpy', 'pandas', 'open3d', 'plotly', 'papermill', 'nbconvert', 'pydantic', 'orjson') if name in sys.modules])")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     loaded = done.stdout.splitlines()[-1]
     assert loaded in ("[]", "['numpy']"), loaded

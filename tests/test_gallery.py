@@ -71,6 +71,18 @@ def test_page(data: Path, tmp_path: Path) -> None:
     inside = inline(page)
     read(inside)
     assert inside.count("data:image/jpeg;base64,") == len(shown) and 'src="pictures' not in inside
+    few = inline(page, 1, 100)
+    assert few.count("<article") == len(counts) < inside.count("<article") and len(few) < .5 * len(inside)
+
+
+def test_a_drawing_leaves_out_what_lies_outside_its_frame() -> None:
+    square = np.array([[-1.0, -1], [1, -1], [1, 1], [-1, 1]])
+    drawing = Drawing("a room")
+    drawing.polygon(.2 * square, "#000", hint="inside")
+    drawing.polygon(50 * square, "#000", hint="around", fit=False)
+    drawing.polygon(square + [30, 0], "#000", hint="far away", fit=False)
+    shown = drawing.svg()
+    assert "inside" in shown and "around" in shown and "far away" not in shown and "marker" not in shown
 
 
 def metres_said(line: str) -> list[float]:

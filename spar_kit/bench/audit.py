@@ -238,10 +238,10 @@ def _chance(kind: str, questions: Sequence[Question]) -> float | None:
         return float(np.mean([1 / max(len(q.options), 1) for q in questions]))
     return None
 
-# %% ../../nbs/bench/60_audit.ipynb #21a3971f
+# %% ../../nbs/bench/60_audit.ipynb #155630ac
 @dataclass(frozen=True)
 class Audit:
-    """The audit of a dataset: one finding per task and format that has scorable answers. Of a `grown` one more can be generated."""
+    """The audit of a dataset: one finding per task and format that has scorable answers; `grown`: more of it can be generated."""
     folder: str
     findings: tuple[Finding, ...]
     left_out: Mapping[str, str] = field(default_factory=dict)
@@ -257,7 +257,8 @@ class Audit:
         return next((verdict for verdict in VERDICTS if self.having(verdict)), "pass")
 
     def conclusion(self) -> str:
-        """One paragraph: how many have which verdict, which fail, which are unclear, and what to type to settle those."""
+        """One paragraph: how many have which verdict, which fail, which are unclear, and what to type to settle those where more
+        can be generated."""
         said = [", ".join(f"{len(self.having(verdict))} {verdict}" for verdict in reversed(VERDICTS)) + "."]
         said += [f"{verdict}: {', '.join(f'{f.task}/{f.format}' for f in found)}." for verdict in VERDICTS[:2] if (found := self.having(verdict))]
         if unclear := self.having("unclear"):
@@ -296,7 +297,7 @@ def audit(folder: Path | str | Benchmark, *, split: str | None = None, tasks: Se
         findings.append(finding)
         if report:
             report(f"{task}/{form}: {finding.verdict}, {finding.best.predictor} {100 * finding.best.score:.1f} (limit {100 * finding.limit:.1f})")
-    grown = not isinstance(folder, Benchmark) and (Path(folder) / "spar").is_dir()
+    grown = not isinstance(folder, Benchmark) and (Path(folder) / "manifest.json").is_file()
     return Audit(folder.name if isinstance(folder, Benchmark) else str(Path(folder).name), tuple(findings), left_out, grown)
 
 

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Flavours', 'score', 'Published', 'compare', 'Prompt', 'Dtype', 'Quantize', 'evaluate', 'Toolkit', 'export', 'audit']
 
-# %% ../../nbs/runs/89_cli_bench.ipynb #5a11373f
+# %% ../../nbs/runs/89_cli_bench.ipynb #80d7bbce
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -16,9 +16,8 @@ from typing import Annotated, Any
 import typer
 
 from .cli_data import Split, not_negative, positive
-from ..scenes.files import whole_file
 
-# %% ../../nbs/runs/89_cli_bench.ipynb #f569a347
+# %% ../../nbs/runs/89_cli_bench.ipynb #e653f102
 def _print_problems(problems: Sequence[str], most: int = 5) -> None:
     for line in problems[:most]:
         print(line, file=sys.stderr)
@@ -43,6 +42,8 @@ def _print_table(frame: Any, title: str) -> None:
 
 
 def _write(path: Path, text: str) -> None:
+    from spar_kit.scenes.files import whole_file
+
     with whole_file(path) as part:
         part.write_text(text, encoding="utf-8")
 
@@ -270,7 +271,7 @@ def export(
         print(f"spar evaluate MODEL --lmms-eval {folder.name} --set include={folder.parent} --out SCORES")
         print(f"or: python -m lmms_eval --include_path {folder.parent} --tasks {folder.name} --log_samples --output_path LOGS --model ... --model_args ...")
 
-# %% ../../nbs/runs/89_cli_bench.ipynb #ec53574d
+# %% ../../nbs/runs/89_cli_bench.ipynb #f38b60b7
 def audit(
         data: Annotated[str, typer.Argument(metavar="DIR", help="A folder that `spar generate` wrote, SPAR-7M itself, or a benchmark as for **evaluate**: **spar-bench-tiny**, **parquet:PATH** ...")],
         split: Annotated[Split | None, typer.Option(help="Only this split; both where this is left out.")] = None,
@@ -282,7 +283,7 @@ def audit(
 
     One line per task and format: chance, the best blind attack, its score with a 95 % interval over scenes. The limit is 5 points above
     chance for a select or judge task, 45 for a fill task. **pass**: not above the limit. **unclear**: above it, but chance lies within the
-    interval, so more questions are needed; the closing line says what to type. **FAIL**: above it otherwise. Exit code 1 only for FAIL:
+    interval, so more questions are needed; where they can be generated, the closing line says what to type. **FAIL**: above it otherwise. Exit code 1 only for FAIL:
     unclear alone ends with 0. Where scenes are not known, as in SPAR-Bench, intervals and folds are over questions.
 
     Example: spar audit data --out audit

@@ -18,18 +18,20 @@ if TYPE_CHECKING:
 
     from spar_kit.tasks.verify_seen import Looking
 
-# %% ../../nbs/runs/87_cli_data.ipynb #001240fc
+# %% ../../nbs/runs/87_cli_data.ipynb #d5e3defa
 class Split(StrEnum):
     train = "train"
     val = "val"
 
 
 def positive(name: str, value: int | None) -> None:
+    """Raises ValueError naming the option --`name` where a value is given and is below 1."""
     if value is not None and value < 1:
         raise ValueError(f"--{name} {value} is not a positive number")
 
 
 def not_negative(name: str, value: int) -> None:
+    """Raises ValueError naming the option --`name` where the value is below 0."""
     if value < 0:
         raise ValueError(f"--{name} {value} is negative")
 

@@ -71,7 +71,7 @@ def _along(line: NDArray, step: float = 3.0) -> NDArray[np.float64]:
     """Points on a polyline (N, 2), at most `step` apart."""
     return np.concatenate([np.linspace(a, b, max(int(np.hypot(*(b - a)) / step), 1) + 1) for a, b in zip(line, line[1:])])
 
-# %% ../../nbs/runs/16_drawing.ipynb #acb242fc
+# %% ../../nbs/runs/16_drawing.ipynb #b2446f92
 INK, GREY = "#1d2530", "#98a2ae"
 COLORS: Mapping[str, str] = {"red": "#d3302a", "blue": "#1f5fd6", "green": "#17863b", "yellow": "#b98900", "plain": "#7b3fa0"}
 
@@ -143,7 +143,7 @@ class Drawing:
         spots = place_texts([at(place) for place, _, _ in self.texts], [text for _, text, _ in self.texts], [at(line) for line in self.ink], (width, tall))
         lettering = "".join(f'<text x="{x:.1f}" y="{y + 4:.1f}" font-size="11.5" text-anchor="middle" fill="{color}" stroke="#fff" stroke-width="3" paint-order="stroke">'
                             f"{html.escape(text)}</text>" for (x, y), (_, text, color) in zip(spots, self.texts))
-        shown = [part for points, part in self.parts if (at(points).max(0) >= 0).all() and (at(points).min(0) <= (width, tall)).all()]
+        shown = [part for points, part in self.parts if (at(points).max(0) >= 0).all() and (at(points).min(0) <= (width, tall)).all()]     # bounds meet the frame
         body = "".join(part(at) for part in shown) + lettering
         length = next((m for m in (1.0, .5, .2, .1) if m * scale < .6 * width), .05)
         bar = (f'<path d="M0 {tall:.0f}h{width}v22H0z" fill="#fff"/><path d="M10 {tall + 12:.0f}h{length * scale:.1f}" stroke="{INK}" stroke-width="2"/>'

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Why', 'WHY', 'STYLE', 'Exhibit', 'pictures', 'choose_exhibits', 'card', 'write_page', 'build_gallery', 'inline']
 
-# %% ../../nbs/runs/17_gallery.ipynb #a22e6249
+# %% ../../nbs/runs/17_gallery.ipynb #0616795a
 import html
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -433,7 +433,7 @@ def build_gallery(source: str, out: Path | str, *, scenes: int | None = None, se
         page = write_page(exhibits, out, f"Questions of {len(names)} tasks")
     return page, {task: len(chosen) for task, chosen in exhibits.items()}
 
-# %% ../../nbs/runs/17_gallery.ipynb #0b4d33f9
+# %% ../../nbs/runs/17_gallery.ipynb #23ad238f
 def inline(page: Path, each: int | None = None, width: int = 480) -> str:
     """The body of a page that `write_page` wrote, with its pictures and style in it: to be shown inside another page.
 
@@ -441,7 +441,7 @@ def inline(page: Path, each: int | None = None, width: int = 480) -> str:
 
     Args:
         each: only so many questions of a task.
-        width: pictures are shrunk to so many pixels.
+        width: pictures are shrunk to so many pixels, below 480 also with a lower quality. They are there at once, so none is loaded later.
     """
     text = page.read_text(encoding="utf-8")
     body = text[text.index("</nav>") + len("</nav>"):text.rindex("</body>")]

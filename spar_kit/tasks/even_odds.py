@@ -9,12 +9,12 @@ __all__ = ['odds', 'chances', 'even_odds']
 import numpy as np
 from numpy.typing import NDArray
 
-# %% ../../nbs/tasks/16_even_odds.ipynb #14bc11d8
+# %% ../../nbs/tasks/16_even_odds.ipynb #9226579b
 def odds(columns: NDArray[np.float64], *, ridge: float = 2.0, steps: int = 20) -> NDArray[np.float64]:
     """(d,) weights w such that softmax(columns @ w) over the k options is the chance of each to be the right one.
 
     Conditional logit (McFadden, 1974), by Newton's method with an L2 penalty on weights of standardised columns, until a step adds
-    less than 0.1 to the logarithm of the likelihood.
+    less than 0.1 to the logarithm of the likelihood, or `steps` are done. `ridge`: half of this times |w|^2, of standardised columns, is taken off it.
 
     Args:
         columns: (N, k, d) what each option looks like, the right one first.

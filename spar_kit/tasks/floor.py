@@ -18,7 +18,7 @@ from ..scenes.rasterize import compiled
 from ..scenes.scene import Scene
 from ..scenes.visibility import Visibility
 
-# %% ../../nbs/tasks/11_floor.ipynb #ee3d7bd4
+# %% ../../nbs/tasks/11_floor.ipynb #f5cd72b9
 ALPHA = 0.5
 
 
@@ -33,7 +33,7 @@ def alpha_triangles(points: NDArray, alpha: float = ALPHA) -> NDArray[np.int64]:
     u, v = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
     double = u[:, 0] * v[:, 1] - u[:, 1] * v[:, 0]
     triangles = np.where((double > 0)[:, None], triangles, triangles[:, ::-1])
-    # circumradius = product of the sides / (4 area); of points on a grid many have exactly alpha, and are in whichever way they round
+    # circumradius = product of the sides / (4 area); of points on a grid many have exactly alpha, and belong to it whichever way they round
     return triangles[sides.prod(1) <= 2 * alpha * (1 + 1e-9) * np.abs(double)]
 
 

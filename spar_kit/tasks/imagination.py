@@ -7,16 +7,15 @@ __all__ = ['as_seen', 'two_objects', 'spatial_imagination_oc', 'spatial_imaginat
            'spatial_imagination_oc_video_hard', 'spatial_imagination_oo', 'spatial_imagination_oo_mv',
            'spatial_imagination_oo_video', 'spatial_imagination_oo_video_hard', 'spatial_imagination_map_mv', 'on_map']
 
-# %% ../../nbs/tasks/45_imagination.ipynb #84c3d15b
+# %% ../../nbs/tasks/45_imagination.ipynb #bb7ed7b4
 import numpy as np
 from numpy.typing import NDArray
 
 from .choosing import choose, codes, every, shares, within
 from .observation import Observation
-from .relations import Relation, firm_rounding, from_new_place, to_observer
+from .relations import Relation, firm_rounding, five, from_new_place, to_observer
 from .rules import Rules
 from .views import in_camera
-from .reasoning import five
 from .sampling import candidates, caps, distinct, draw, in_one_view, make_facts, video, view_sets
 from .task import TASKS, Facts
 

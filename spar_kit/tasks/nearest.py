@@ -21,9 +21,10 @@ from .relations import firm_order
 from .sampling import in_one_view, iou, view_sets
 from .task import TASKS, Facts
 
-# %% ../../nbs/tasks/42_nearest.ipynb #ec793348
+# %% ../../nbs/tasks/42_nearest.ipynb #2730a6d7
 def two_best(among: NDArray, value: NDArray, largest: NDArray) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """The place of the smallest (of rows with `largest`: the largest) value in each row (N, n), of those `among`, and the next one, 1e9 where there is none."""
+    """In each row of values (N, n) the place of the smallest, or in rows with `largest` (N,) of the largest, of those `among` (N, n); and the value
+    next to it in that order, 1e9 where there is none."""
     place, second = np.zeros(len(value), np.int64), np.full(len(value), 1e9)
     _two_best(among, value, largest, place, second)
     return place, second
@@ -43,7 +44,7 @@ def _two_best(among, value, largest, place, second):                            
         if then < np.inf:
             second[i] = sign * then
 
-# %% ../../nbs/tasks/42_nearest.ipynb #61fceddf
+# %% ../../nbs/tasks/42_nearest.ipynb #55cb284d
 class Candidates(NamedTuple):
     """N questions: which of all objects on some images is the nearest to, or the farthest from, the first camera?
 
@@ -73,10 +74,12 @@ def nearest_of_all(observation: Observation, sets: NDArray) -> Candidates:
     distance, depth = np.sqrt((away**2).sum(-1))[sets[:, 0]], away[sets[:, 0], :, 2]
 
     def best_of(among: NDArray) -> tuple[NDArray, NDArray]:
-        (best, next_one), by_depth = two_best(among, distance, farthest), two_best(among, depth, farthest)[0]
+        best, following = two_best(among, distance, farthest)
         found = distance[np.arange(len(sets)), best]
-        firm = every(among.sum(1) > 1, firm_order(found, next_one, rules), within(found, rules.distance))
-        return best, firm & (by_depth == best) if sets.shape[1] == 1 else firm
+        firm = every(among.sum(1) > 1, firm_order(found, following, rules), within(found, rules.distance))
+        if sets.shape[1] == 1:
+            firm &= two_best(among, depth, farthest)[0] == best
+        return best, firm
 
     (best, clear), (winner, firm) = best_of(shown), best_of(there)
     sure = every(firm, winner == best, ~observation.spoiled[sets])
@@ -120,7 +123,7 @@ def draft(observation: Observation, asked: Candidates, rng: np.random.Generator)
     overlap = np.stack([iou(boxes[:, i], boxes[:, j]) for i in range(4) for j in range(i)], 1)
     return Drafts(*(column[(overlap <= observation.rules.option_iou).all(1)] for column in (question, objects, view, rows)))
 
-# %% ../../nbs/tasks/42_nearest.ipynb #fc5f2602
+# %% ../../nbs/tasks/42_nearest.ipynb #0ef23ca9
 ENOUGH = 20                # questions of a kind in a scene; from fewer one cannot learn what their options give away, and none is asked as select
 
 
@@ -130,7 +133,9 @@ def _infer_oc(name: str, observation: Observation, rng: np.random.Generator, cou
         sets = rng.permutation(np.flatnonzero(table.sum(1) >= 4))[:max(300, 3 * count), None].astype(np.int32)
     else:
         sets = view_sets(observation, rng, max(900, 9 * count))
-    asked = nearest_of_all(observation, sets[:len(sets) * (table.shape[1] >= 4)])
+    if table.shape[1] < 4:
+        sets = sets[:0]
+    asked = nearest_of_all(observation, sets)
     drafts = draft(observation, asked, rng)
     first, farthest = occurrence(drafts.question) == 0, asked.farthest[drafts.question]
     good, fair = np.flatnonzero(first & asked.sure[drafts.question]), np.zeros(len(first), bool)

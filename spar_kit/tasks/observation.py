@@ -122,13 +122,13 @@ def is_askable(
     return is_name(instance.label) and is_thing(instance.label, exclude_labels) and instance.id > 0 and finite and bool(
         (size >= rules.min_side).all() and (size <= rules.max_side).all() and size[:2].max() <= room[0] and size[2] <= room[1])
 
-# %% ../../nbs/tasks/10_observation.ipynb #bdc5f17a
+# %% ../../nbs/tasks/10_observation.ipynb #e1829810
 def _sightings(visibility: Visibility, rows: NDArray, objects: NDArray, centers: NDArray, frames: int) -> Sightings:
     frame = np.asarray(visibility.frame[rows], np.int32)
     mille = lambda values: np.clip(np.rint(values[rows]), 0, 1000).astype(np.int16)           # noqa: E731
     return Sightings(frame, objects, centers, mille(visibility.point), mille(visibility.box), np.asarray(visibility.fraction[rows], np.float32),
                      np.asarray(visibility.visible[rows], bool), np.searchsorted(frame, np.arange(frames + 1)),
-                     visibility.pixels[rows] * (640 * 480 / float(np.prod(visibility.raster))))
+                     visibility.pixels[rows] * (640 * 480 / max(float(np.prod(visibility.raster)), 1)))
 
 # %% ../../nbs/tasks/10_observation.ipynb #15497397
 def observe(scene: Scene, visibility: Visibility, rules: Rules = Rules(), exclude_labels: Collection[str] = EXCLUDED_LABELS) -> Observation:

@@ -4,16 +4,14 @@
 
 # %% auto #0
 __all__ = ['distance_infer_center_oo', 'distance_infer_center_oo_mv', 'obj_spatial_relation_oo', 'obj_spatial_relation_oc_mv',
-           'obj_spatial_relation_oo_mv', 'five']
+           'obj_spatial_relation_oo_mv']
 
-# %% ../../nbs/tasks/40_reasoning.ipynb #83e9fe4f
+# %% ../../nbs/tasks/40_reasoning.ipynb #724452ce
 import numpy as np
-from numpy.typing import NDArray
 
 from .choosing import choose, codes, every, halves, shares, within
 from .observation import Observation
-from .relations import Relation, between, firm_order, same_by_eye, side, to_observer
-from .rules import Rules
+from .relations import between, firm_order, five, same_by_eye, to_observer
 from .sampling import candidates, caps, make_facts
 from .task import Facts
 from .views import in_camera
@@ -60,7 +58,7 @@ def obj_spatial_relation_oo(observation: Observation, rng: np.random.Generator, 
     rows = choose(rng, count, codes(relation), *caps(observation, picks), *shares(relation, rules.state_share, count))
     return make_facts(name, observation, picks.take(rows), {"relation": relation[rows], "offset": offset[rows]})
 
-# %% ../../nbs/tasks/40_reasoning.ipynb #41682ce2
+# %% ../../nbs/tasks/40_reasoning.ipynb #85662822
 def obj_spatial_relation_oc_mv(observation: Observation, rng: np.random.Generator, count: int) -> Facts:
     """Object red (a box) on any of three images, seen from the first camera; relation (n, 3) int8: left -1 / right +1, above -1 / below +1,
     front -1 / behind +1, 0 empty; offset (n, 3) right, down, backward, metres."""
@@ -86,15 +84,3 @@ def obj_spatial_relation_oo_mv(observation: Observation, rng: np.random.Generato
     picks, relation, offset = picks.take(keep), relation[keep], offset[keep]
     rows = choose(rng, count, [relation[:, 3:], relation], *caps(observation, picks), *shares(relation, rules.state_share, count))
     return make_facts(name, observation, picks.take(rows), {"relation": relation[rows], "offset": offset[rows]})
-
-
-def five(first: NDArray, second: NDArray, rules: Rules) -> Relation:
-    """The five slots of two objects and an observer: `between`, then front/behind of each; right, down, forward of the observer, metres."""
-    near, far = np.linalg.norm(first, axis=-1), np.linalg.norm(second, axis=-1)
-    found = between(first, second, near, far, rules)
-    behind = -np.stack([first[..., 2], second[..., 2]], -1)
-    code, firm = side(behind, rules.frontal, rules.band)
-    in_front = (behind < 0).all(-1)
-    keep = found.firm & firm.all(-1) & (~in_front | same_by_eye(found, first, second, rules))
-    keep &= within(near, rules.distance) & within(far, rules.distance)
-    return Relation(np.concatenate([found.relation, code], -1), np.concatenate([found.offset, behind], -1), keep)

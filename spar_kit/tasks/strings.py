@@ -6,9 +6,9 @@
 __all__ = ['SLOTS', 'RANGE', 'FACING', 'metres', 'box_text', 'camera_text', 'size_text', 'map_text', 'listed', 'relation_text',
            'plane_words', 'place_words', 'movement_text', 'movement_words']
 
-# %% ../../nbs/tasks/68_strings.ipynb #9429ffab
+# %% ../../nbs/tasks/68_strings.ipynb #f8b82e1b
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from functools import cache
 
 # %% ../../nbs/tasks/68_strings.ipynb #745212b0
 def metres(value: float) -> str:
@@ -41,7 +41,7 @@ def listed(parts: Sequence[str]) -> str:
     """An English list: a; a and b; a, b and c."""
     return " and ".join([*([", ".join(parts[:-1])] if len(parts) > 1 else []), parts[-1]]) if parts else ""
 
-# %% ../../nbs/tasks/68_strings.ipynb #b17c43d7
+# %% ../../nbs/tasks/68_strings.ipynb #192aa2b7
 SLOTS: tuple[Mapping[int, str], ...] = (
     {-1: "left", 0: "", 1: "right"},
     {-1: "above", 0: "", 1: "below"},
@@ -58,7 +58,7 @@ _PLACE: tuple[Mapping[int, str], ...] = (
 )
 
 
-@lru_cache
+@cache
 def relation_text(relation: tuple[int, ...], slots: tuple[int, ...] = (0, 1, 2)) -> str:
     """SPAR's option text: the words of all slots joined by ", ", empty ones kept: "left, , closer"."""
     return ", ".join(SLOTS[slot][sign] for slot, sign in zip(slots, relation))

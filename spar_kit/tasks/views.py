@@ -48,7 +48,7 @@ def _turns(R, angle):                                                           
                 trace += R[a, k] * R[b, k]
             angle[a, b] = angle[b, a] = np.degrees(np.arccos(min(max((trace - 1) / 2, -1.0), 1.0)))
 
-# %% ../../nbs/tasks/07_views.ipynb #ec9c9966
+# %% ../../nbs/tasks/07_views.ipynb #7c08d6ec
 def unique_rows(rows: NDArray) -> NDArray[np.int64]:
     """The distinct rows of (n, k) integers in ascending order, as `np.unique(rows, axis=0)` has them, by way of one number for each row."""
     if not len(rows):
@@ -88,7 +88,12 @@ def _join_views(poses, baseline, turned, view):                                 
 
 
 def pair_frames(frames: NDArray, poses: NDArray, overlap: NDArray, rules: Rules, most: int = 400) -> NDArray[np.int32]:
-    """(M, 2) which of some frames belong together, ascending, both orders of a pair; of more than `most` frames, so many evenly spread."""
+    """(M, 2) pairs of frames that belong together, ascending, in both orders.
+
+    Args:
+        frames: (m,) row numbers of those worth pairing; of more than `most`, so many evenly spread.
+        poses: (F, 4, 4) of all frames, camera to world; overlap: (F, F) shared visible surface over the smaller one's.
+    """
     frames = frames[np.abs(yaw_pitch_roll(poses[frames])[:, 1]) <= rules.max_pitch].astype(np.int32)
     if len(frames) > most:
         frames = frames[np.linspace(0, len(frames) - 1, most).astype(np.int64)]
