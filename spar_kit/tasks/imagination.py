@@ -120,7 +120,7 @@ def spatial_imagination_map_mv(observation: Observation, rng: np.random.Generato
     sets = view_sets(observation, rng, max(200, 4 * count))
     parts = []
     for k in range(low, high + 1):
-        picks = draw(seen, sets, k, max(rules.candidates // 8, 2 * (k - low + 1) * count), rng)        # the more objects, the fewer pass
+        picks = draw(seen, observation.measurable, sets, k, max(rules.candidates // 8, 2 * (k - low + 1) * count), rng)        # the more objects, the fewer pass
         position = on_map(observation.poses[picks.frames[:, 0]], observation.centers[seen.object[picks.rows]])
         i, j = np.triu_indices(k, 1)
         keep = every(np.ptp(picks.view, axis=1) > 0, firm_rounding(position, .1, rules.rounding), np.linalg.norm(position, axis=-1) <= rules.distance[1],
