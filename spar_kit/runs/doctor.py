@@ -63,9 +63,10 @@ def packages() -> list[Finding]:
 def lock() -> Finding:
     """Whether this environment is what the lock names. Another one is no fault, but its figures may be others."""
     copy, committed = installed_lock(), committed_lock()
-    if not copy.is_file():
+    pins = read_lock(copy.read_text(encoding="utf-8", errors="replace")) if copy.is_file() else {}
+    if not pins:
         return Finding("lock", "not installed from a lock: other versions may give other figures", None, "make setup" if committed.is_file() else "")
-    differences = lock_differences(read_lock(copy.read_text(encoding="utf-8")))
+    differences = lock_differences(pins)
     if differences:
         more = f" and {len(differences) - 3} more" if len(differences) > 3 else ""
         return Finding("lock", f"left: {', '.join(differences[:3])}{more}", None, f"pip install --no-deps --require-hashes -r {copy}")

@@ -68,9 +68,10 @@ def lock_hash() -> str:
     """SHA-256 of the lock file's content where this environment equals it, else ""."""
     try:
         content = installed_lock().read_bytes()
-        return "" if lock_differences(read_lock(content.decode())) else hashlib.sha256(content).hexdigest()
+        pins = read_lock(content.decode())
     except (OSError, ValueError):
         return ""
+    return hashlib.sha256(content).hexdigest() if pins and not lock_differences(pins) else ""
 
 # %% ../../nbs/scenes/01a_environment.ipynb #0d2913db
 _VECTORS = {"avx2": "AVX2", "avx512f": "AVX512", "avx512_bf16": "AVX512-BF16", "amx_bf16": "AMX-BF16", "asimd": "NEON", "sve": "SVE"}
