@@ -262,11 +262,12 @@ def base_of(model: str, adapter: Path | None = None) -> str | None:
         if adapter:
             raise ValueError(f"{adapter} is no adapter: it has no adapter_config.json")
         return None
-    card = folder / "spar_kit.json"                          # its base is relative to the folder, so the two can be moved
-    base = str((orjson.loads(card.read_bytes()).get("base") if card.is_file() else None) or orjson.loads((folder / "adapter_config.json").read_bytes())["base_model_name_or_path"])
+    from spar_kit.train.models import adapter_base
+
+    base = adapter_base(folder)
     if adapter and Path(base).name != Path(model).name:
         raise ValueError(f"{adapter} was trained on {base}, not on {model}")
-    return str(folder / base) if (folder / base).is_dir() else base
+    return base
 
 
 def whole_model(model: str, adapter: Path | None, out: Path) -> str:

@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
-from .collate import Collator, Pictures, Sample, plan_batches, samples_from_records, supervised_text, token_lengths
+from .collate import Collator, Pictures, Sample, check_texts, plan_batches, samples_from_records, supervised_text, token_lengths
 from .eyes import open_eyes
 from .grounding import GroundingQuestions, ScatteredMarkers, read_seen
 from .models import (build_model, build_processor, count_parameters, linear_counts, load_model,
@@ -140,6 +140,7 @@ def _first_stage(params: TrainParams, samples: Sequence[Sample], fingerprint: st
     pages = GroundingQuestions(read_seen(path for sample in samples for path in sample.images), params.seed, basics)
     texts = _first_texts(params, samples, pages, basics)
     processor = build_processor(params.vlm, train_tokenizer(texts, params.vlm.vocabulary, params.vlm.phrases))
+    check_texts(samples, processor)
     model: Any = build_model(params.vlm, processor, params.seed)
     if params.eyes.steps:
         _prepare(out / "stages/eyes", fingerprint)
@@ -175,6 +176,7 @@ def _second_stage(params: TrainParams, name: str, samples: Sequence[Sample], fin
                   progress: bool) -> dict[str, Any]:
     stage, lora = params.spar, params.lora
     base, processor = load_model(name, quantize=lora.quantize, towers=lora.quantized, trust_remote_code=params.trust_remote_code)
+    check_texts(samples, processor)
     layers = linear_counts(base)
     model = attach_lora(base, lora, params.seed, params.checkpointing)
     picture = params.picture or (params.vlm.image_size if not params.model else None)
