@@ -153,9 +153,8 @@ def reserved_tokens(processor: Any) -> tuple[str, ...]:
     return tuple(sorted(token for token in tokens if isinstance(token, str) and token.strip()))
 
 
-def check_texts(samples: Iterable[Sample], processor: Any) -> None:
+def check_texts(samples: Iterable[Sample], reserved: Sequence[str]) -> None:
     """Raises ValueError naming the first sample whose question or answer holds one of `reserved_tokens`, and how many more there are."""
-    reserved = reserved_tokens(processor)
     faults = [(sample, token) for sample in samples for token in reserved if any(token in text for turn in sample.turns for text in turn)]
     if faults:
         sample, token = faults[0]
@@ -179,12 +178,13 @@ class Collator:
         self.marks_answers = "generation %}" in (processor.chat_template or "")
         if processor.tokenizer.pad_token is None:
             processor.tokenizer.pad_token = processor.tokenizer.eos_token
+        self.reserved = reserved_tokens(processor)
         known = processor.tokenizer.get_vocab()
         self.speaker = known.get(ASSISTANT) if self.marks_answers else None       # the small model's: a role's head is one token
 
     def __call__(self, samples: Sequence[Sample]) -> dict[str, torch.Tensor]:
         """Raises ValueError naming the sample that is too long, holds a token of the model's, or whose answer cannot be found among its tokens."""
-        check_texts(samples, self.processor)
+        check_texts(samples, self.reserved)
         shown = [self.pictures.show(sample) for sample in samples]
         chats = [messages(sample, images, self.answers) for sample, images in zip(samples, shown)]
         batch = self.processor.apply_chat_template(
