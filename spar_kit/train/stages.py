@@ -22,6 +22,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
+from ..scenes.environment import environment, installed_versions
 from .collate import Collator, Pictures, Sample, check_texts, plan_batches, reserved_tokens, samples_from_records, supervised_text, token_lengths
 from .eyes import open_eyes
 from .grounding import GroundingQuestions, ScatteredMarkers, read_seen
@@ -163,14 +164,6 @@ def _check_answers(collator: Collator, samples: Sequence[Sample], processor: Any
             raise ValueError(f"sample {sample.id}: the loss would be on {text!r} instead of the answer {sample.turns[-1][1]!r}")
 
 
-def _version(package: str) -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "absent"
-
 # %% ../../nbs/train/30_stages.ipynb #1c61edea
 def _second_stage(params: TrainParams, name: str, samples: Sequence[Sample], fingerprint: str, out: Path, log: Path,
                   progress: bool) -> dict[str, Any]:
@@ -192,7 +185,7 @@ def _second_stage(params: TrainParams, name: str, samples: Sequence[Sample], fin
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     save_model(model, processor, out / "adapter", base="../base" if not params.model else name, quantize=lora.quantize,
                towers=list(lora.quantized), picture=picture, marker_scale=params.marker_scale, fingerprint=fingerprint,
-               versions={module: _version(module) for module in ("transformers", "peft", "bitsandbytes")})
+               versions=installed_versions(("transformers", "peft", "bitsandbytes")))
     return {"parameters": count_parameters(model) - trainable, "trainable": trainable, "linear_layers": layers,
             "shown": stage.steps * stage.batch * stage.accumulate}
 
@@ -211,7 +204,7 @@ def _write_summary(file: Path, params: TrainParams, begun: float, **facts: Any) 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     summary = {"params": asdict(params), **facts, "seconds": round(time.time() - begun, 1), "peak_mb": round(peak),
                "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu", "threads": torch.get_num_threads(),
-               "versions": {module: _version(module) for module in ("torch", "transformers", "peft", "bitsandbytes", "accelerate")}}
+               "environment": environment()}
     if torch.cuda.is_available():
         summary["peak_gpu_mb"] = round(torch.cuda.max_memory_allocated() / 2 ** 20)
     file.write_text(json.dumps(summary, indent=1) + "\n")
