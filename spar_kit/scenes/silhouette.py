@@ -26,8 +26,14 @@ class Parts(NamedTuple):
     spans: NDArray[np.int64]
 
 
-def parts_of(triangles: NDArray, numbers: NDArray, count: int) -> Parts:
-    """`triangles` (T, 3) by the number of their object, `numbers` (T,): 1 to `count`, 0 for none."""
+def parts_of(vertices: NDArray, triangles: NDArray, numbers: NDArray, count: int) -> Parts:
+    """`triangles` (T, 3) of `vertices` (V, 3) by the number of their object, `numbers` (T,): 1 to `count`, 0 for none. Those without area, or
+    with a vertex that is not finite, are left out."""
+    a, b, c = np.moveaxis(np.asarray(vertices, np.float64)[triangles], 1, 0)
+    with np.errstate(invalid="ignore", over="ignore"):
+        area = np.linalg.norm(np.cross(b - a, c - a), axis=1)
+    solid = np.isfinite(area) & (area > 0)
+    triangles, numbers = triangles[solid], numbers[solid]
     mine = triangles[np.argsort(numbers, kind="stable")].astype(np.int32)
     ends = np.searchsorted(np.sort(numbers), np.arange(1, count + 2))
     corners = [np.unique(mine[low:high]) for low, high in zip(ends, ends[1:])]

@@ -308,7 +308,7 @@ def _see(scene: Scene, rule: VisibilityRule, width: int) -> Visibility:
     size = np.ones((len(scene.frames), 2), np.int32)
     parts: list[tuple[NDArray, ...]] = [(np.empty(0, np.int32), np.empty(0, np.int32), pixels[:0], np.empty(0), bounds[:0], points[:0], middle[:0], np.empty(0), np.empty(0))]
     room, grid = np.empty((len(vertices), 3)), _grid(whole)
-    objects_alone, full, inside = parts_of(triangles, numbers, N), np.empty(N), np.empty(N)
+    objects_alone, full, inside = parts_of(vertices, triangles, numbers, N), np.empty(N), np.empty(N)
     marks = np.zeros((int(grid[3]), int(grid[4])) if grid else (0, 0), np.uint8)
     ground = np.zeros((len(scene.frames), (marks.size + 7) // 8), np.uint8)
     for number, frame in enumerate(scene.frames):
