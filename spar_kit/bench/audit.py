@@ -25,7 +25,7 @@ from .name_model import name_answers
 from .score import answer_kind, score_item
 from .statistics import interval
 from .text_model import Question, constant_answers, option_values, read_question, text_answers
-from ..data.records import question_and_answer, read_lines, shards
+from ..data.records import RecordError, question_and_answer, read_lines, shards
 
 # %% ../../nbs/bench/60_audit.ipynb #96666e1d
 @dataclass(frozen=True)
@@ -54,8 +54,13 @@ def _coordinates(record: Mapping[str, Any]) -> tuple[float, ...]:
 
 def read_asked(path: Path, most: int) -> list[Asked]:
     """The records of one question file, at most `most`, the same number from every scene as far as there are."""
-    rows = [Asked(record["id"], record["image"][0].split("/")[0], read_question(*question_and_answer(record)), _coordinates(record))
-            for record in read_lines(path)]
+    rows = []
+    for record in read_lines(path):
+        try:
+            marks = tuple(float(value) for value in _coordinates(record))
+        except (TypeError, ValueError, IndexError, KeyError) as error:
+            raise RecordError(f"the markers of {record['id'][:60]!r} are not as SPAR writes them ({type(error).__name__})", path) from None
+        rows.append(Asked(record["id"], record["image"][0].split("/")[0], read_question(*question_and_answer(record)), marks))
     return _from_all_scenes(rows, most)
 
 
@@ -241,11 +246,12 @@ def _chance(kind: str, questions: Sequence[Question]) -> float | None:
 # %% ../../nbs/bench/60_audit.ipynb #155630ac
 @dataclass(frozen=True)
 class Audit:
-    """The audit of a dataset: one finding per task and format that has scorable answers; `grown`: more of it can be generated."""
+    """The audit of a dataset: one finding per task and format that has scorable answers; `grown`: more of it can be generated; `problems`: what could not be read, a line each."""
     folder: str
     findings: tuple[Finding, ...]
     left_out: Mapping[str, str] = field(default_factory=dict)
     grown: bool = True
+    problems: tuple[str, ...] = ()
 
     def having(self, verdict: Verdict) -> list[Finding]:
         """The findings of one verdict."""
@@ -266,6 +272,8 @@ class Audit:
             said.append("Unclear is above the limit, yet chance lies within the interval: " + (
                 f"more questions are needed. Type spar generate SOURCE --out MORE --scenes {scenes} --tasks {tasks} && spar audit MORE"
                 if self.grown else "there are too few questions to tell."))
+        if self.problems:
+            said.append(f"This is about what could be read; {len(self.problems)} file{'s' * (len(self.problems) != 1)} or rows were left out or stood in another place, the first: {self.problems[0]}.")
         return " ".join(said)
 
     def table(self) -> pd.DataFrame:
@@ -288,8 +296,8 @@ def audit(folder: Path | str | Benchmark, *, split: str | None = None, tasks: Se
 
     Raises FileNotFoundError where there are no question files, ValueError naming file and line of a broken record.
     """
-    findings, left_out = [], {}
-    for task, form, rows in _kinds(folder, split, tasks, formats, items):
+    findings, left_out, problems = [], {}, list[str]()
+    for task, form, rows in _kinds(folder, split, tasks, formats, items, problems):
         finding = audit_items(task, form, rows, folds=folds, margin=margin, mra=mra, trees=trees, seed=seed)
         if finding is None:
             left_out[f"{task}/{form}"] = "no answers that a blind predictor could be scored on"
@@ -298,17 +306,18 @@ def audit(folder: Path | str | Benchmark, *, split: str | None = None, tasks: Se
         if report:
             report(f"{task}/{form}: {finding.verdict}, {finding.best.predictor} {100 * finding.best.score:.1f} (limit {100 * finding.limit:.1f})")
     grown = not isinstance(folder, Benchmark) and (Path(folder) / "manifest.json").is_file()
-    return Audit(folder.name if isinstance(folder, Benchmark) else str(Path(folder).name), tuple(findings), left_out, grown)
+    return Audit(folder.name if isinstance(folder, Benchmark) else str(Path(folder).name), tuple(findings), left_out, grown, tuple(problems))
 
 
 def _kinds(data: Path | str | Benchmark, split: str | None, tasks: Sequence[str] | None, formats: Sequence[str],
-           most: int) -> Iterator[tuple[str, str, list[Asked]]]:
-    """Task, format and questions: of a folder file by file, of a benchmark kind by kind."""
+           most: int, problems: list[str]) -> Iterator[tuple[str, str, list[Asked]]]:
+    """Task, format and questions: of a folder file by file, of a benchmark kind by kind. `problems` takes what could not be read."""
     if not isinstance(data, Benchmark) and (Path(data) / "spar").is_dir():
-        for path, task, form, _ in shards(data, split, tasks, formats):
+        for path, task, form, _ in shards(data, split, tasks, formats, problems):
             yield task, form, read_asked(path, most)
         return
     benchmark = data if isinstance(data, Benchmark) else open_benchmark(data)
+    problems += benchmark.problems
     groups: dict[tuple[str, str], list[Item]] = {}
     for item in benchmark.items:
         if (tasks is None or item.task in tasks) and item.format in formats:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import torch
 from tqdm.auto import tqdm
 
-from .answers import Answers, fingerprint
+from .answers import Answers, fingerprint, note_outcome
 from .benchmarks import Benchmark, open_benchmark
 from .items import IMAGES, MAX_NEW_TOKENS, Images, Item, Prompt, prompt_of
 from ..scenes.environment import environment
@@ -216,4 +216,6 @@ def predict_views(model: LocalModel, benchmark: Benchmark, out: Path | str, imag
             "benchmark": benchmark.name, "spec": benchmark.spec, "revision": benchmark.revision, "questions": len(benchmark.items), "rows_left_out": benchmark.skipped,
             "problems": benchmark.problems[:20], "environment": environment()}
     (folder / "run.json").write_text(json.dumps(note, indent=1, default=str) + "\n")
-    return {mode: predict(model, benchmark, folder / ("predictions.jsonl" if mode == "given" else f"predictions_{mode}.jsonl"), images=mode, **options) for mode in images}
+    files = {mode: predict(model, benchmark, folder / ("predictions.jsonl" if mode == "given" else f"predictions_{mode}.jsonl"), images=mode, **options) for mode in images}
+    note_outcome(folder / "run.json", {str(mode): path for mode, path in files.items()})
+    return files

@@ -118,7 +118,7 @@ EXTRAS = {**dict.fromkeys(("torch", "transformers", "tokenizers", "peft", "accel
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The entry point `spar`. Always leaves by SystemExit: 0 fine, 1 found something wrong, 2 bad input, 130 interrupted."""
+    """The entry point `spar`. Always leaves by SystemExit: 0 fine, 1 found something wrong, 2 bad input, 3 answers missing, 130 interrupted."""
     from spar_kit.scenes.scene import SceneError
 
     def leave(code: int, message: str) -> None:
