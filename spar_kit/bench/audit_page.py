@@ -114,7 +114,7 @@ def page(result: Audit) -> str:
             "<h2>How it is judged</h2><p>Scenes are dealt into folds. Every attack is fitted on the scenes outside a fold; the one that does best there is taken, and its "
             "score on the fold counts. So having many attacks does not flatter the best of them. The interval comes from resampling scenes; with few scenes or questions it is Wilson's, "
             "with Student's t. <em>FAIL</em>: the whole interval lies above the limit. <em>Pass</em>: the score does not lie above the limit, and the interval ends less than 10 points above it. "
-            "<em>Unclear</em>: neither; more scenes would tell. With one scene the interval is over its questions, and attacks that learn know the room already: only rules can convict it."
+            "<em>Unclear</em>: neither; more scenes would tell. With one scene the interval is over its questions, and attacks that learn know the room already: only rules can convict it, by a wider interval."
             "</p><p>With marks: the trees also know where the markers are in the image. That needs pixels but no depth and no scene; it is shown and decides nothing.</p>"
             f"<h2>The attacks</h2><dl>{attacks}</dl><h2>Every attack on all questions</h2><p class=soft>The first of each list is flattered by having been picked from many.</p>"
             f"{''.join(map(_details, findings))}" + (f"<h2>Not attacked</h2><ul>{left_out}</ul>" if left_out else "") + f"<script>{_SORT}</script></html>")

@@ -127,7 +127,7 @@ def _leave_one_out(column: _Column) -> tuple[float, float]:
     return float((size - 1) / size * (found ** 2).sum()), float(inside)
 
 
-def few_interval(column: _Column, bounds: Bounds = (0.0, 1.0), confidence: float = 0.95) -> tuple[float, float]:
+def few_interval(column: _Column, bounds: Bounds = (0.0, 1.0), confidence: float = 0.95, alike: float = 0.0) -> tuple[float, float]:
     """The ends of the interval of a mean of few scenes or few questions, or of values that are all equal, where drawing again shows no spread.
 
     Wilson's score interval (1927) for values within `bounds`: z² made-up questions, half of them at each bound, so that it has a width
@@ -135,13 +135,19 @@ def few_interval(column: _Column, bounds: Bounds = (0.0, 1.0), confidence: float
     with one degree less than there are scenes (halfway between their number and how many equal ones would say as much), and the number of
     questions is divided by the design effect, the variance of the mean by the jackknife of scenes over that of independent questions, but
     at least 1 (Korn and Graubard, Survey Methodology 24, 1998).
+
+    Args:
+        alike: the intraclass correlation that the units are taken to have (Kish's design effect 1 + (n - 1) alike), for what is asked of one
+            scene and is to hold for others.
     """
     low, high = min(bounds[0], float(column.values.min())), max(bounds[1], float(column.values.max()))
     span, mean = high - low, (float(column.weights @ column.values) - low) / (high - low)
     between, inside = (square / span ** 2 for square in _leave_one_out(column))
     size = 1 / float((column.weights ** 2).sum())
-    size, variance = size / max(1.0, between / inside if inside > 1e-18 else 1.0), size * inside
-    z2 = float(stdtrit(max(1.0, (column.count + column.effective) / 2 - 1), 0.5 + confidence / 2)) ** 2
+    effect, shared = max(1.0, between / inside if inside > 1e-18 else 1.0), 1 + (size - 1) * alike
+    freedom = ((column.count + column.effective) / 2 - 1) / shared
+    size, variance = size / (effect * shared), size * inside
+    z2 = float(stdtrit(max(1.0, freedom), 0.5 + confidence / 2)) ** 2
     middle, half = (size * mean + z2 / 2) / (size + z2), np.sqrt(z2 * (size * variance + z2 / 4)) / (size + z2)
     ends = np.round([min(mean, middle - half), max(mean, middle + half)], 12)              # all right ends at 1, not a rounding error below
     return low + span * max(0.0, float(ends[0])), low + span * min(1.0, float(ends[1]))
@@ -163,7 +169,7 @@ def _ends(means: NDArray[np.float64], columns: Sequence[_Column], bounds: Bounds
 
 
 def interval(values: NDArray[np.float64], scenes: Sequence[Any] | NDArray, samples: int = 2000, seed: int = 0,
-             bounds: Bounds = (0.0, 1.0)) -> tuple[float, float, float]:
+             bounds: Bounds = (0.0, 1.0), alike: float = 0.0) -> tuple[float, float, float]:
     """The mean of `values` (n,) and the ends of its 95 % interval, drawing scenes (n names); NaN where there is no value.
 
     With fewer than `FEW_SCENES` scenes or `FEW_ITEMS` values, or where all are equal, the interval is that of `few_interval`. Values of
@@ -171,10 +177,13 @@ def interval(values: NDArray[np.float64], scenes: Sequence[Any] | NDArray, sampl
 
     Args:
         bounds: between which a value can lie.
+        alike: for values of one scene that are to hold for others, see `few_interval`.
     """
     values, place = np.asarray(values, float), _numbered(scenes)
     if not len(values):
         return float("nan"), float("nan"), float("nan")
+    if alike > 0:
+        return float(values.mean()), *few_interval(_column(values, place, _are_known(place)), bounds, alike=alike)
     draws = group_means(values, np.zeros(len(values), np.int64), place, 1, samples, seed)
     low, high = _ends(draws, [_column(values, place, _are_known(place))], bounds)[0]
     return float(values.mean()), float(low), float(high)
