@@ -324,6 +324,18 @@ def test_a_factor_of_whole_scenes_is_shuffled_by_scene():
     assert hits <= 3
 
 
+def test_the_best_of_runs_where_a_task_has_no_score_in_any():
+    """pandas 2 answers NaN and drops the task's rows from every run, pandas 3 raises: "Encountered all NA values"."""
+    unscored = run({"depth_prediction_oc": 1.0}, 3).assign(score=np.nan)
+    a = pd.concat([run({"position_matching": .2}, 1), unscored.head(5)], ignore_index=True)
+    b = pd.concat([run({"position_matching": .7}, 2), unscored], ignore_index=True)
+    best = best_of({"only a question": run({"spatial_imagination_oo": .5}, 4).head(1), "a": a, "b": b})
+    assert best.groupby("task").run.first().to_dict() == {"position_matching": "b", "depth_prediction_oc": "a", "spatial_imagination_oo": "only a question"}
+    assert best.groupby("task").size()["depth_prediction_oc"] == 5 and best[best.task == "depth_prediction_oc"].score.isna().all()
+    gap = paired(b, best)
+    assert list(gap.task) == ["position_matching"] and gap.difference[0] == 0
+
+
 def test_a_factor_that_says_the_same_as_another_adds_nothing():
     rows = planted()
     factors = item_factors(rows)

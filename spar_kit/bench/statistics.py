@@ -374,9 +374,11 @@ def best_of(runs: Mapping[str, pd.DataFrame], by: Sequence[str] = ("task",)) -> 
     """For each group the rows of the run with the highest mean there, with a column `run` saying which.
 
     Meant for blind baselines: taking the best of them *on the scored questions* favours them a little, which is the honest side to
-    err on.
+    err on. A group in which no run has a score keeps the rows of the first run that has the group: nothing vanishes.
     """
-    means = pd.DataFrame({name: scores.groupby(list(by), observed=True)["score"].mean() for name, scores in runs.items()})
+    scored = {name: scores.groupby(list(by), observed=True)["score"].mean() for name, scores in runs.items()}
+    # scores lie in 0 to 1: without any comes behind all of them, without the group at all behind that
+    means = pd.DataFrame({name: mean.fillna(-1.0) for name, mean in scored.items()}).fillna(-2.0)
     winner = means.idxmax(axis=1)
     parts = []
     for name, scores in runs.items():
