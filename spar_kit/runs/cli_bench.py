@@ -173,6 +173,7 @@ def evaluate(
 
     positive("limit", limit)
     positive("batch", batch)
+    not_negative("seed", seed)
     modes = image_modes(images)
     if (data is None) == (benchmark is None):
         raise ValueError("give one of --data DIR and --benchmark SPEC")

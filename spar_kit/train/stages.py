@@ -25,7 +25,7 @@ from tqdm.auto import tqdm
 from .collate import Collator, Pictures, Sample, plan_batches, samples_from_records, supervised_text, token_lengths
 from .eyes import open_eyes
 from .grounding import GroundingQuestions, ScatteredMarkers, read_seen
-from .models import (build_model, build_processor, count_parameters, linear_counts, load_model,
+from .models import (build_model, build_processor, count_parameters, linear_counts, open_model,
                                    save_model, train_tokenizer)
 from .params import TrainParams
 from .qlora import attach_lora
@@ -174,7 +174,7 @@ def _version(package: str) -> str:
 def _second_stage(params: TrainParams, name: str, samples: Sequence[Sample], fingerprint: str, out: Path, log: Path,
                   progress: bool) -> dict[str, Any]:
     stage, lora = params.spar, params.lora
-    base, processor = load_model(name, quantize=lora.quantize, towers=lora.quantized, trust_remote_code=params.trust_remote_code)
+    base, processor = open_model(name, quantize=lora.quantize, towers=lora.quantized, trust_remote_code=params.trust_remote_code)
     layers = linear_counts(base)
     model = attach_lora(base, lora, params.seed, params.checkpointing)
     picture = params.picture or (params.vlm.image_size if not params.model else None)
