@@ -22,6 +22,7 @@ from .exhibit import WHY, Exhibit, Why
 from .show import data_url
 from ..scenes.files import whole_file
 from ..scenes.sources import open_source
+from ..scenes.web_page import content_policy
 from ..tasks.markers import marks_of
 from ..tasks.task import TASKS, random_generator, select_tasks
 
@@ -170,7 +171,7 @@ def write_page(exhibits: Mapping[str, Sequence[Exhibit]], out: Path | str, title
         body = "".join(cards) or "<p>No scene of this source holds a question of this task.</p>"
         parts.append(f'<section id="{html.escape(task)}"><h2>{html.escape(task)} <small>({TASKS[task].level})</small></h2>{body}</section>')
     links = "".join(f'<a href="#{html.escape(task)}">{html.escape(task)} ({len(chosen)})</a>' for task, chosen in exhibits.items())
-    text = (f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1"><title>{html.escape(title)}</title>'
+    text = (f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">{content_policy(pictures_beside=True)}<meta name="viewport" content="width=device-width,initial-scale=1"><title>{html.escape(title)}</title>'
             f'<style>{_PAGE}{STYLE}</style></head><body class="gallery"><h1>{html.escape(title)}</h1><p>Each question with the pictures a model gets, the answer, and a drawing of why it is true. '
             f'Lengths in metres.</p><nav>{links}</nav>{"".join(parts)}</body></html>')
     with whole_file(out / "index.html") as part:
