@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from spar_kit.bench import files as f
+from spar_kit.bench import sheets
 from spar_kit.bench.benchmarks import Benchmark
 from spar_kit.bench.items import Item
 from spar_kit.bench.score import score_rows
@@ -61,7 +62,10 @@ def test_sheets_of_vlmevalkit(tmp_path, kind):
     else:
         frame.to_csv(path, index=False, sep="\t" if kind == "tsv" else ",")
     found = f.read_file(path)
-    assert picked(found.rows) == picked(rows_of(ITEMS, SAID)) and found.kind == "sheet" and found.empty == 1 and found.failed == 0
+    # pandas writes what begins with "=" as a formula without a stored value: VLMEvalKit finds nothing there, and neither do we
+    said = [SAID[0], "", *SAID[2:]] if kind == "xlsx" else SAID
+    assert picked(found.rows) == picked(rows_of(ITEMS, said)) and found.kind == "sheet" and found.empty == 1 + (kind == "xlsx") and found.failed == 0
+    assert found.read.formulas == (kind == "xlsx")
     assert found.rows[1]["question"] == (MULTILINE if kind != "xlsx" else MULTILINE.replace("\r", ""))
     assert picked(f.read_predictions(path, BENCH)) == picked(found.rows)
 
@@ -136,10 +140,10 @@ GOOD = {"id": "0", "task": "depth_prediction_oc", "answer": "1.5", "prediction":
     ("{" * 100_000, ":1: not JSON"), ("[" * 100_000, "not JSON"), (json.dumps({**GOOD, "prediction": ["1"]}), ":1: field 'prediction' holds a list"),
     (json.dumps({**GOOD, "id": None}), ":1: field 'id' is missing"), (json.dumps({**GOOD, "task": "cook"}), ":1: unknown task 'cook'"),
     (json.dumps({k: v for k, v in GOOD.items() if k != "prediction"}), ":1: field 'prediction' is missing"),
-    (json.dumps({"doc_id": 0, "target": "1", "filtered_resps": []}), ":1: field 'filtered_resps' holds no text"),
-    ("id,task,answer\n0,x,1", "column 'prediction'"), ("<html>prediction</html>", "unknown task|field 'id' is missing|no rows"),
+    (json.dumps({"doc_id": 0, "target": "1", "filtered_resps": []}), ":1: field 'task' is missing"), (json.dumps({"doc_id": 0, "target": "1", "filtered_resps": {"a": 1}}), ":1: field 'filtered_resps' holds no text"),
+    ("id,task,answer\n0,x,1", "column 'prediction'"), ("<html>prediction</html>", "neither JSON nor a table with a column 'prediction'"),
     ("index\ttask\tanswer\tprediction\n0\tdepth_prediction_oc\t1.5\t1\n1\tcook\t1.5\t1", "row 2: unknown task 'cook'"),
-    ("index\tprediction\ttask\n0\t1\tx\ty\tz\n0\t1\tx\ty\tz\tw", "line 3")])
+    ("index\tprediction\ttask\n0\t1\tx\ty\tz\n0\t1\tx\ty\tz\tw", "row 1: 5 cells, but the header names 3")])
 def test_a_broken_row_is_named(tmp_path, text, says):
     path = tmp_path / "broken"
     path.write_text(text)
@@ -169,7 +173,7 @@ def test_files_that_are_none(tmp_path):
 
 
 def test_a_workbook_that_would_fill_the_memory_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(f, "LARGEST", 1 << 20)
+    monkeypatch.setattr(sheets, "UNPACKED", 1 << 20)
     with zipfile.ZipFile(tmp_path / "bomb.xlsx", "w", zipfile.ZIP_DEFLATED) as file:
         file.writestr("xl/workbook.xml", "0" * (2 << 20))
     with pytest.raises(ValueError, match="unpacks to more than"):

@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -66,14 +66,15 @@ class Answers:
         out: the JSONL file.
         items: what is asked; their keys must differ.
         mark: `fingerprint` of the model and its options.
+        usable: whether a line that is there already counts as an answer; others are asked again.
 
     Attributes:
         rows: the line of each item that has one, by its key.
         left: the items still to be asked when the run begins: those without a line and those that failed.
     """
 
-    def __init__(self, out: Path | str, items: Sequence[Item], mark: str):
-        self.out, self.items, self.mark = Path(out), list(items), mark
+    def __init__(self, out: Path | str, items: Sequence[Item], mark: str, usable: Callable[[Mapping[str, Any]], bool] = lambda row: True):
+        self.out, self.items, self.mark, self._usable = Path(out), list(items), mark, usable
         keys = [item.key for item in self.items]
         if len(set(keys)) < len(keys):
             twice = next(key for k, key in enumerate(keys) if key in keys[:k])
@@ -89,9 +90,9 @@ class Answers:
         wanted = {item.key: (item.question, item.answer) for item in self.items}
         for row in found if same else ():
             key = (row["task"], row["format"], row["id"])
-            if not row.get("failed") and wanted.get(key) == (row.get("question"), row.get("answer")):
+            if not row.get("failed") and self._usable(row) and wanted.get(key) == (row.get("question"), row.get("answer")):
                 self.rows[key] = row
-        if sum(not row.get("failed") for row in found) > len(self.rows):
+        if sum(not row.get("failed") and self._usable(row) for row in found) > len(self.rows):
             os.replace(self.out, self.out.with_name(self.out.name + ".previous"))
         write_lines(self.out, list(self.rows.values()))
         note.write_text(self.mark)

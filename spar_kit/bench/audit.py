@@ -268,11 +268,12 @@ TOO_FEW = "one question only"
 
 @dataclass(frozen=True)
 class Audit:
-    """The audit of a dataset: one finding per task and format that has scorable answers; `grown`: more of it can be generated."""
+    """The audit of a dataset: one finding per task and format that has scorable answers; `grown`: more of it can be generated; `problems`: what could not be read, a line each."""
     folder: str
     findings: tuple[Finding, ...]
     left_out: Mapping[str, str] = field(default_factory=dict)
     grown: bool = True
+    problems: tuple[str, ...] = ()
 
     def having(self, verdict: Verdict) -> list[Finding]:
         """The findings of one verdict."""
@@ -297,6 +298,8 @@ class Audit:
                 if self.grown else "there are too few questions to tell."))
             if all(f.scenes < 2 for f in unclear):
                 said.append("With one scene, attacks that learn know its room already: they cannot convict it.")
+        if self.problems:
+            said.append(f"This is about what could be read; {len(self.problems)} file{'s' * (len(self.problems) != 1)} or rows were left out or stood in another place, the first: {self.problems[0]}.")
         return " ".join(said)
 
     def table(self) -> pd.DataFrame:
@@ -319,8 +322,8 @@ def audit(folder: Path | str | Benchmark, *, split: str | None = None, tasks: Se
 
     Raises FileNotFoundError where there are no question files, ValueError naming file and line of a broken record.
     """
-    findings, left_out = [], {}
-    for task, form, rows in _kinds(folder, split, tasks, formats, items):
+    findings, left_out, problems = [], {}, list[str]()
+    for task, form, rows in _kinds(folder, split, tasks, formats, items, problems):
         finding = audit_items(task, form, rows, folds=folds, margin=margin, mra=mra, trees=trees, seed=seed)
         if finding is None:
             few = any(answer_kind(row.question.answer) != "sentence" for row in rows)
@@ -330,17 +333,18 @@ def audit(folder: Path | str | Benchmark, *, split: str | None = None, tasks: Se
         if report:
             report(f"{task}/{form}: {finding.verdict}, {finding.best.predictor} {100 * finding.best.score:.1f} (limit {100 * finding.limit:.1f})")
     grown = not isinstance(folder, Benchmark) and (Path(folder) / "manifest.json").is_file()
-    return Audit(folder.name if isinstance(folder, Benchmark) else str(Path(folder).name), tuple(findings), left_out, grown)
+    return Audit(folder.name if isinstance(folder, Benchmark) else str(Path(folder).name), tuple(findings), left_out, grown, tuple(problems))
 
 
 def _kinds(data: Path | str | Benchmark, split: str | None, tasks: Sequence[str] | None, formats: Sequence[str],
-           most: int) -> Iterator[tuple[str, str, list[Asked]]]:
-    """Task, format and questions: of a folder file by file, of a benchmark kind by kind."""
+           most: int, problems: list[str]) -> Iterator[tuple[str, str, list[Asked]]]:
+    """Task, format and questions: of a folder file by file, of a benchmark kind by kind. `problems` takes what could not be read."""
     if not isinstance(data, Benchmark) and (Path(data) / "spar").is_dir():
-        for path, task, form, _ in shards(data, split, tasks, formats):
+        for path, task, form, _ in shards(data, split, tasks, formats, problems):
             yield task, form, read_asked(path, most)
         return
     benchmark = data if isinstance(data, Benchmark) else open_benchmark(data)
+    problems += benchmark.problems
     groups: dict[tuple[str, str], list[Item]] = {}
     for item in benchmark.items:
         if (tasks is None or item.task in tasks) and item.format in formats:

@@ -125,7 +125,7 @@ def as_json(result: Audit) -> bytes:
     """The audit as JSON: per finding all attacks and its verdict; for the dataset the worst verdict and how often there is each."""
     findings = [{**asdict(f), "verdict": f.verdict, "scenes_needed": f.scenes_needed} for f in worst_first(result)]
     head = {"folder": result.folder, "verdict": result.verdict, "counts": {verdict: len(result.having(verdict)) for verdict in VERDICTS}, "conclusion": result.conclusion()}
-    return orjson.dumps({**head, "findings": findings, "left_out": dict(result.left_out)}, option=orjson.OPT_INDENT_2) + b"\n"
+    return orjson.dumps({**head, "findings": findings, "left_out": dict(result.left_out), "problems": list(result.problems)}, option=orjson.OPT_INDENT_2) + b"\n"
 
 
 def write_audit(result: Audit, out: Path | str) -> tuple[Path, Path]:

@@ -184,15 +184,17 @@ def read_reply(raw: bytes) -> Reply:
     finish = str(choice.get("finish_reason") or "stop")
     text = message.get("content")
     if isinstance(text, list):          # some servers send parts
-        text = "".join(str(part.get("text") or "") for part in text if isinstance(part, dict))
+        text = "".join(part if isinstance(part, str) else str(part.get("text") or "") for part in text if isinstance(part, (str, dict)))
     if not text and isinstance(message.get("refusal"), str):
         text = message["refusal"]
     if finish == "content_filter":
         raise Refused("the server's content filter")
-    if not text and finish == "length":
+    empty = not isinstance(text, str) or not text.strip()
+    thought = next((message[name] for name in ("reasoning_content", "reasoning") if isinstance(message.get(name), str)), "")
+    if empty and finish == "length":
         raise Refused("no text within the tokens allowed (finish_reason length); allow more new tokens")
-    if not isinstance(text, str):
-        raise AskAgain(f"the reply has no text (finish_reason {finish})", answered=True)
+    if empty or not isinstance(text, str):          # nobody knows whether the model said nothing or the server lost it: never an answer
+        raise AskAgain(f"the reply has no text (finish_reason {finish}" + (f"; {len(thought):,} characters of reasoning, but no answer)" if thought else ")"), answered=True)
     used = data.get("usage")
     counts = [used.get(name) if isinstance(used, dict) else 0 for name in ("prompt_tokens", "completion_tokens")]
     return Reply(text, finish, *(n if isinstance(n, int) else 0 for n in counts))

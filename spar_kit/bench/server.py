@@ -142,7 +142,7 @@ def ask(items: Sequence[Item], out: Path | str, server: Server, *, prompt: Promp
         say(str(estimate(items, server, prompt)))
         return Path(out)
     client = connect(server)
-    with client, Answers(out, items, mark) as answers:
+    with client, Answers(out, items, mark, usable=lambda row: bool((row.get("prediction") or "").strip())) as answers:
         if len(answers.left) < len(items):
             say(f"{len(items) - len(answers.left):,} of {len(items):,} questions are answered already")
         if answers.left:

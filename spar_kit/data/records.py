@@ -91,8 +91,14 @@ def from_line(line: bytes | str) -> dict[str, Any]:
 
 # %% ../../nbs/data/00_records.ipynb #1ea12caa
 def shards(folder: Path | str, split: str | None = None, tasks: Collection[str] | None = None,
-           formats: Collection[str] | None = None) -> list[tuple[Path, str, str, Path]]:
+           formats: Collection[str] | None = None, notes: list[str] | None = None) -> list[tuple[Path, str, str, Path]]:
     """The question files of a data folder: (file, task, format, folder of the images), sorted.
+
+    SPAR-7M-RGBD has one task's files a folder deeper, in TASK/TASK/FORMAT, beside copies of other tasks
+    (LogosRoboticsGroup/SPAR issue 11). The former are read; of the latter those whose task has no files in its place.
+
+    Args:
+        notes: takes a line for each folder that lies too deep, whether it is read or passed over.
 
     Raises FileNotFoundError where `folder` holds no `spar/<source>/qa_jsonl`.
     """
@@ -102,10 +108,28 @@ def shards(folder: Path | str, split: str | None = None, tasks: Collection[str] 
         raise FileNotFoundError(f"{folder}: no spar/<source>/qa_jsonl inside; was it written by `spar generate`?")
     found = []
     for source in sources:
-        for path in sorted(source.glob(f"qa_jsonl/{split or '*'}/*/*/*.jsonl")):
+        paths = sorted(source.glob(f"qa_jsonl/{split or '*'}/*/*/*.jsonl"))
+        for path in [*paths, *_too_deep(source, split, {path.parts[-4:-2] for path in paths}, notes)]:
             task, form = path.parts[-3:-1]
             if (tasks is None or task in tasks) and (formats is None or form in formats):
                 found.append((path, task, form, source / "images"))
+    return sorted(found)
+
+
+def _too_deep(source: Path, split: str | None, known: Collection[tuple[str, ...]], notes: list[str] | None) -> list[Path]:
+    """The question files one folder deeper than they belong that are to be read; `known` are the pairs (split, task) in their places."""
+    folders: dict[Path, list[Path]] = {}
+    for path in sorted(source.glob(f"qa_jsonl/{split or '*'}/*/*/*/*.jsonl")):
+        folders.setdefault(path.parent.parent, []).append(path)
+    taken, found = set(known), []
+    # a task's own folder before copies of it elsewhere
+    for folder in sorted(folders, key=lambda folder: (folder.name != folder.parent.name, folder)):
+        key = (folder.parent.parent.name, folder.name)
+        if key not in taken:
+            found += folders[folder]
+        if notes is not None:
+            notes.append(f"{folder}: lies a folder too deep; " + ("left out, its task has files elsewhere" if key in taken else "read all the same"))
+        taken.add(key)
     return found
 
 # %% ../../nbs/data/00_records.ipynb #1fe3b475

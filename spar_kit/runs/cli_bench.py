@@ -66,6 +66,7 @@ def score(
     """
     from spar_kit.bench.differences import FLAVOURS, disagreements
     from spar_kit.bench.files import read_predictions
+    from spar_kit.bench.score import name_unscored
     from spar_kit.bench.side_by_side import count_reasons, full_report, in_words, item_lines, score_flavours, side_by_side
 
     rows = read_predictions(file, say=lambda line: print(line, file=sys.stderr))
@@ -79,6 +80,8 @@ def score(
 
         _write(json, orjson.dumps(full_report(tables, whole, found), option=orjson.OPT_INDENT_2).decode() + "\n")
     _print_table(in_words(whole), f"{len(rows):,} answers in {file}; percent, in brackets the 95 % interval")
+    for line in name_unscored(tables.get("strict", next(iter(tables.values()))), "strict" if "strict" in tables else flavour.value):
+        print(f"left out of the mean: {line}")
     if "official" in tables and (whole.name == "view_change_infer").any():
         print("the medium level of official leaves view_change_infer out, as the released code does")
     if found is not None and len(found):
@@ -158,7 +161,8 @@ def evaluate(
         dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what --api would cost, or the command of --lmms-eval.")] = False) -> None:
     """Ask a model held-out questions and score its answers as SPAR-Bench does.
 
-    Answers that are there already are not asked again, so an interrupted run goes on; questions that failed are asked again.
+    Answers that are there already are not asked again, so an interrupted run goes on; questions that failed are asked again. Exit code 3 where some have
+    no answer: the scores are of the rest.
 
     Example: spar evaluate Qwen/Qwen2.5-VL-7B-Instruct --benchmark spar-bench-tiny --out tiny --images all
     """
@@ -231,10 +235,15 @@ def _print_answers(files: Mapping[str, Path], out: Path, blind: Callable[[], Map
         _print_table(gaps.assign(gap=spans).drop(columns=["low", "high"]), "what looking is worth: the score with the images, without, and the gap over the best blind answers of each task with its 95 % interval")
         whole = overall_paired(given, best_of(others)).iloc[-1]
         print(f"over all tasks: {100 * whole.difference:+.1f} points [{100 * whole.low:+.1f}, {100 * whole.high:+.1f}]; constant: always the best answer, text: a small model that reads question and options only")
+    incomplete = False
     for path in files.values():
-        failed = [row["failed"] for row in read_lines(path) if row.get("failed")]
+        rows = read_lines(path)
+        failed = [row["failed"] for row in rows if row.get("failed")]
         if failed:
-            print(f"{path}: {len(failed)} questions have no answer; the same command asks them again. The first: {failed[0]}", file=sys.stderr)
+            incomplete = True
+            print(f"{path}: {len(failed):,} of {len(rows):,} questions have no answer, the scores are of the rest: the run is incomplete. The same command asks them again. The first: {failed[0]}", file=sys.stderr)
+    if incomplete:
+        raise typer.Exit(3)
 
 # %% ../../nbs/runs/89_cli_bench.ipynb #f4962842
 class Toolkit(StrEnum):
@@ -299,6 +308,7 @@ def audit(
     positive("items", items)
     names = None if tasks == "all" else [task.name for task in select_tasks(tasks)]
     result = run(data, split=split.value if split else None, tasks=names, items=items, report=lambda line: print(line, file=sys.stderr, flush=True))
+    _print_problems(result.problems)
     if not result.findings and TOO_FEW not in result.left_out.values():
         raise ValueError(f"{data}: no questions that can be answered without looking: questions with options, numbers or a yes or no are needed")
     if json:
