@@ -20,7 +20,7 @@ from .benchmarks import Benchmark, open_benchmark
 from .items import IMAGES, MAX_NEW_TOKENS, Images, Item, Prompt, prompt_of
 from ..scenes.environment import environment
 from ..train.collate import Collator, Pictures, Sample
-from ..train.models import Quantize, load_model, model_card
+from ..train.models import Quantize, model_card, open_model
 
 # %% ../../nbs/bench/10_predict.ipynb #9938d322
 Dtype = Literal["auto", "bf16", "float16", "float32"]
@@ -65,7 +65,7 @@ class LocalModel:
         if self.threads:
             torch.set_num_threads(self.threads)
         device = self.device or ("auto" if torch.cuda.is_available() else None)
-        model, processor = load_model(self.name, quantize=self.quantize, dtype=DTYPES.get(self.dtype), device=device, trust_remote_code=self.trust_remote_code)
+        model, processor = open_model(self.name, quantize=self.quantize, dtype=DTYPES.get(self.dtype), device=device, trust_remote_code=self.trust_remote_code)
         if self.adapter:
             from peft import PeftModel
 

@@ -6,12 +6,13 @@
 __all__ = ['SPECIAL_TOKENS', 'CHAT_TEMPLATE', 'NAME', 'MARK', 'Tower', 'VISION', 'CONNECTOR', 'RESIDUAL', 'Quantize', 'SmallVLM',
            'train_tokenizer', 'tower_of', 'linear_counts', 'build_processor', 'place_waves', 'build_model',
            'count_parameters', 'image_only', 'load_processor', 'model_card', 'adapter_base', 'save_model',
-           'default_dtype', 'nf4_config', 'load_model']
+           'default_dtype', 'nf4_config', 'load_model', 'open_model']
 
 # %% ../../nbs/train/00_models.ipynb #8e2805ec
 import json
 import math
 import re
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -333,3 +334,18 @@ def _load_adapter(folder: Path, quantize: Quantize | None, towers: Iterable[str]
     # other trainers save no processor with an adapter
     own = any((folder / name).exists() for name in ("processor_config.json", "preprocessor_config.json"))
     return PeftModel.from_pretrained(model, str(folder)).eval(), load_processor(folder, trusted) if own else processor
+
+# %% ../../nbs/train/00_models.ipynb #6b1f0c7e
+def open_model(name: str | Path, **how: Any) -> tuple[Any, Any]:
+    """`load_model`; what a folder or file that is no model makes of it becomes a ValueError of one line that names it."""
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"torch\._weights_only_unpickler")      # a stranger's pickle is refused below
+            return load_model(name, **how)
+    except (ImportError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:                              # of transformers, safetensors, pickle, json: each complains in its own way
+        said = " ".join(str(error).split())
+        if isinstance(error, ValueError) and said.startswith(str(name)):
+            raise
+        raise ValueError(f"{name}: cannot be loaded as a model: {said[:240] or type(error).__name__}") from error

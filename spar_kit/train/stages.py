@@ -26,7 +26,7 @@ from ..scenes.environment import environment, installed_versions
 from .collate import Collator, Pictures, Sample, check_texts, plan_batches, reserved_tokens, samples_from_records, supervised_text, token_lengths
 from .eyes import open_eyes
 from .grounding import GroundingQuestions, ScatteredMarkers, read_seen
-from .models import (build_model, build_processor, count_parameters, linear_counts, load_model,
+from .models import (build_model, build_processor, count_parameters, linear_counts, open_model,
                                    save_model, train_tokenizer)
 from .params import TrainParams
 from .qlora import attach_lora
@@ -168,7 +168,7 @@ def _check_answers(collator: Collator, samples: Sequence[Sample], processor: Any
 def _second_stage(params: TrainParams, name: str, samples: Sequence[Sample], fingerprint: str, out: Path, log: Path,
                   progress: bool) -> dict[str, Any]:
     stage, lora = params.spar, params.lora
-    base, processor = load_model(name, quantize=lora.quantize, towers=lora.quantized, trust_remote_code=params.trust_remote_code)
+    base, processor = open_model(name, quantize=lora.quantize, towers=lora.quantized, trust_remote_code=params.trust_remote_code)
     check_texts(samples, reserved_tokens(processor))
     layers = linear_counts(base)
     model = attach_lora(base, lora, params.seed, params.checkpointing)
