@@ -18,6 +18,8 @@ class Rules:
     max_side: float = 10.0            # longer than a room: a broken annotation
     barely: float = 0.02              # an object that is not clear, yet of which this share is visible, could be counted either way
     rival: float = 100.0              # and so could one that shows so many pixels of 640 x 480: the corner of a large thing near by
+    whole: float = 0.8                # of an object's width and height, in one frame: else neither its size nor its place is asked for
+    firm_end: float = 0.3             # the same where fewer of the points at an end of its surface are seen to be its end
     floor_share: float = 0.7          # the room's size is asked where the 32 frames show at least this share of its floor
     # ranges
     depth: tuple[float, float] = (0.3, 8.0)       # nearer, the camera touches it; farther than SPAR's largest depths
