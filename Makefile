@@ -1,7 +1,7 @@
 # spar_kit: two commands are enough. `make study` runs the whole road, `make test` checks everything. `make` alone lists the rest.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup study test test-minimum test-newest lock in-step readme notebooks unit style lab bench clean distclean FORCE
+.PHONY: help setup study seeds test test-minimum test-newest lock in-step readme notebooks unit style lab bench clean distclean FORCE
 
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -112,6 +112,12 @@ style:
 	@lint-imports
 	@ruff check spar_kit nbs tests .ci
 	@mypy
+
+# about two hours on two cores: 1-thread trainings two at a time, then 2-thread trainings one at a time, then the table of all
+seeds: setup  ## measure the demo with several seeds, keep the figures and write them into the README
+	@spar sweep params/demo_seeds.yaml
+	@cp runs/seeds-*/out/demo_seeds.json spar_kit/bench/demo_seeds.json
+	@jupyter nbconvert --to notebook --execute --inplace nbs/index.ipynb && nbdev_clean && python .ci/readme.py
 
 readme: setup  ## write README.md from nbs/index.ipynb
 	@python .ci/readme.py
