@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from spar_kit.bench.blind import gap_over_blind
 from spar_kit.bench.factors import item_factors
 from spar_kit.bench.plots import (
     COLORS,
@@ -34,7 +35,7 @@ from spar_kit.bench.plots_errors import (
     worst_misses,
 )
 from spar_kit.bench.published import benchmark_tasks, ranking
-from spar_kit.bench.score import score_rows
+from spar_kit.bench.score import score_file, score_rows
 from spar_kit.bench.statistics import intervals, overall_intervals, paired
 from spar_kit.runs.score_page import compare_files, parts
 from spar_kit.runs.score_parts import cards
@@ -259,6 +260,19 @@ def test_spar_compare_as_typed(tmp_path):
     done = subprocess.run([sys.executable, "-c", "from spar_kit.runs.cli import main; main()", "compare", *map(str, files), "--out", str(tmp_path / "r.html"), "--flavour", "official"],
                           capture_output=True, text=True, timeout=300)
     assert done.returncode == 0 and done.stdout.splitlines()[-1] == str(tmp_path / "r.html") and "official scorer" in done.stdout, done.stderr
+
+
+def test_spar_compare_where_a_task_has_no_scorable_question(tmp_path):
+    """The answer is in no unit anybody knows: the run has no score there, nor has any blind one. `spar evaluate --data` takes the same way."""
+    unknown = dict(id="r_0", task="depth_prediction_oc", question="How deep?", answer="?", prediction="2")
+    files = [write(tmp_path / f"{name}.jsonl", [*rows_of(skill, k, 20, ["position_matching"]), unknown])
+             for k, (name, skill) in enumerate((("given", .7), ("blind_constant", .3), ("blind_text", .2)))]
+    done = subprocess.run([sys.executable, "-c", "from spar_kit.runs.cli import main; main()", "compare", *map(str, files), "--out", str(tmp_path / "r.html")],
+                          capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0 and done.stdout.splitlines()[-1] == str(tmp_path / "r.html"), done.stderr
+    given, *blind = map(score_file, files)
+    table = gap_over_blind(given, dict(zip(("constant", "text"), blind)))
+    assert list(table.task) == ["position_matching"] and table.gap.notna().all()
 
 
 # ---- hostile answers

@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from email.utils import parsedate_to_datetime
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import yaml
 from PIL import Image
@@ -26,6 +27,16 @@ from .items import MAX_NEW_TOKENS, Item, Prompt, prompt_of
 # %% ../../nbs/bench/11_chat.ipynb #fe10d0bf
 class ServerError(ValueError):
     """The server cannot be used at all: a wrong key, an unknown model, no credit, nobody there."""
+
+
+def _check_address(url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        good = False
+    if not good:
+        raise ValueError(f"{url!r} is no address of a server: http://HOST:PORT/v1, or openai")
 
 
 @dataclass(frozen=True)
@@ -66,6 +77,8 @@ class Server:
     body: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if self.url is not None:
+            _check_address(self.url)
         for name in ("concurrency", "tries", "timeout", "wait", "longest_wait", "max_new_tokens", "image_side"):
             value = getattr(self, name)
             if value is not None and not value > 0:

@@ -245,5 +245,5 @@ def factor_effects(scores: pd.DataFrame, factors: pd.DataFrame, factor: str, sam
     rows = []
     for k, name in enumerate(names):
         own = codes == k
-        rows.append((name, *interval(rest[own], scenes[own], samples, seed), int(own.sum()), len(np.unique(scenes[own]))))
+        rows.append((name, *interval(rest[own], scenes[own], samples, seed, (-1.0, 1.0)), int(own.sum()), len(np.unique(scenes[own]))))
     return pd.DataFrame(rows, columns=["level", "effect", "low", "high", "items", "scenes"])

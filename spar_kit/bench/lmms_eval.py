@@ -270,14 +270,12 @@ def base_of(model: str, adapter: Path | None = None) -> str | None:
         if adapter:
             raise ValueError(f"{adapter} is no adapter: it has no adapter_config.json")
         return None
-    card = folder / "spar_kit.json"                          # its base is relative to the folder, so the two can be moved
-    named = (_settings(card).get("base") if card.is_file() else None) or _settings(folder / "adapter_config.json").get("base_model_name_or_path")
-    if not named or not isinstance(named, str):
-        raise ValueError(f"{folder / 'adapter_config.json'}: does not say which model it was trained on (base_model_name_or_path)")
-    base = named
+    from spar_kit.train.models import adapter_base
+
+    base = adapter_base(folder)
     if adapter and Path(base).name != Path(model).name:
         raise ValueError(f"{adapter} was trained on {base}, not on {model}")
-    return str(folder / base) if (folder / base).is_dir() else base
+    return base
 
 
 def whole_model(model: str, adapter: Path | None, out: Path) -> str:

@@ -177,6 +177,7 @@ def evaluate(
 
     positive("limit", limit)
     positive("batch", batch)
+    not_negative("seed", seed)
     modes = image_modes(images)
     if (data is None) == (benchmark is None):
         raise ValueError("give one of --data DIR and --benchmark SPEC")
@@ -295,12 +296,15 @@ def audit(
     """Answer the questions without looking: what do words, names and options give away?
 
     One line per task and format: chance, the best blind attack, its score with a 95 % interval over scenes. The limit is 5 points above
-    chance for a select or judge task, 45 for a fill task. **pass**: not above the limit. **unclear**: above it, but chance lies within the
-    interval, so more questions are needed; where they can be generated, the closing line says what to type. **FAIL**: above it otherwise. Exit code 1 only for FAIL:
-    unclear alone ends with 0. Where scenes are not known, as in SPAR-Bench, intervals and folds are over questions.
+    chance for a select or judge task, 45 for a fill task. **FAIL**: the whole interval lies above the limit. **pass**: the score does not lie
+    above it, and the interval ends less than 10 points above it. **unclear**: neither, so more scenes are needed; where they can be generated,
+    the closing line says what to type. Where scenes are not known, as in SPAR-Bench, or there is one only, intervals and folds are over questions.
+
+    Exit codes: 0 all pass; 1 a shortcut (some FAIL); 2 bad input; 3 too little data (some unclear, none fails).
 
     Example: spar audit data --out audit
     """
+    from spar_kit.bench.audit import TOO_FEW
     from spar_kit.bench.audit import audit as run
     from spar_kit.bench.audit_page import as_json, worst_first, write_audit
     from spar_kit.tasks.task import select_tasks
@@ -309,8 +313,8 @@ def audit(
     names = None if tasks == "all" else [task.name for task in select_tasks(tasks)]
     result = run(data, split=split.value if split else None, tasks=names, items=items, report=lambda line: print(line, file=sys.stderr, flush=True))
     _print_problems(result.problems)
-    if not result.findings:
-        raise ValueError(f"{data}: no questions that can be answered without looking: at least two scenes with options, numbers or a yes or no are needed")
+    if not result.findings and TOO_FEW not in result.left_out.values():
+        raise ValueError(f"{data}: no questions that can be answered without looking: questions with options, numbers or a yes or no are needed")
     if json:
         print(as_json(result).decode(), end="")
     else:
@@ -323,5 +327,5 @@ def audit(
         print(*write_audit(result, out), sep="\n", file=sys.stderr if json else sys.stdout)
     if not json:
         print(result.conclusion())
-    if result.verdict == "FAIL":
-        raise typer.Exit(1)
+    if result.verdict != "pass":
+        raise typer.Exit(1 if result.verdict == "FAIL" else 3)

@@ -94,7 +94,7 @@ class Runs:
 def run_titles(paths: Sequence[Path]) -> list[str]:
     """A name for each file: its stem, with its folder where stems are alike; "blind: " before those of blind runs."""
     stems = [path.name.removesuffix(".jsonl") for path in paths]
-    names = [stem if stems.count(stem) == 1 else f"{path.parent.name}/{stem}" for stem, path in zip(stems, paths)]
+    names = [stem if stems.count(stem) == 1 else f"{path.resolve().parent.name}/{stem}" for stem, path in zip(stems, paths)]
     names = [name if names.count(name) == 1 else f"{name} ({k + 1})" for k, name in enumerate(names)]
     blind = re.compile(r"(?<![a-z])(blind|none|grey|swapped)(?![a-z])", re.IGNORECASE)
     return [f"blind: {re.sub('^blind[ _:-]+', '', name)}" if blind.search(stem) else name for name, stem in zip(names, stems)]
