@@ -6,7 +6,9 @@
 __all__ = ['RULES', 'SEEING', 'merge', 'generate']
 
 # %% ../../nbs/data/10_generate.ipynb #a11cf355
+import errno
 import hashlib
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
@@ -144,6 +146,8 @@ def _remove(root: Path, parameters: dict[str, Any], splits: Mapping[str, Any], o
 
 
 def _stopped(root: Path, error: WriteError | str) -> OSError:
+    if isinstance(error, WriteError) and error.errno not in (None, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
+        return OSError(error.errno, f"cannot be written: {os.strerror(error.errno or 0)}", str(root))       # another path is needed, not room
     return OSError(
         f"{root} cannot be written: {error}. What was finished is kept; make room and run the same command again to go on"
     )

@@ -6,7 +6,6 @@
 __all__ = ['Manifest', 'read_manifest', 'without_paths', 'split_content', 'join_splits']
 
 # %% ../../nbs/data/08_manifest.ipynb #b5f4602b
-import platform
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -14,11 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import orjson
-import PIL
 
-from .. import __version__
+from ..scenes.environment import environment
 from ..tasks.task import TASKS
 
 # %% ../../nbs/data/08_manifest.ipynb #a60ec40f
@@ -134,12 +131,7 @@ def split_content(
         skipped.update(head["skipped"])
     return {
         "kit": "spar_kit",
-        "versions": {
-            "spar_kit": __version__,
-            "python": platform.python_version(),
-            "numpy": np.__version__,
-            "pillow": PIL.__version__,
-        },
+        "environment": environment(),
         "parameters": parameters,
         "records": sum(entry["records"] for entry in written.values()),
         "counts": counts,
@@ -170,7 +162,7 @@ def join_splits(splits: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     }
     return {
         "kit": first["kit"],
-        "versions": first["versions"],
+        "environment": first.get("environment", {}),
         "parameters": first["parameters"],
         "records": sum(entry["records"] for entry in splits.values()),
         "counts": {task: dict(counts[task]) for task in TASKS if task in counts},

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .cli_data import positive
+
 if TYPE_CHECKING:
     from spar_kit.scenes.scene import Source
     from spar_kit.scenes.summary import Summary
@@ -74,6 +76,7 @@ def list_scenes(
 
     if split not in (None, "train", "val"):
         raise ValueError(f"--split {split} is neither train nor val")
+    positive("scenes", scenes)
     opened = open_source(source, scenes=scenes)
     names = opened.scenes(split)[:scenes]
     told = summaries(opened, names, len(names) <= FEW if full is None else full)
@@ -101,8 +104,7 @@ def show_scene(
     """
     from spar_kit.scenes.sources import open_source
 
-    if frames < 1:
-        raise ValueError(f"--frames {frames} is not a positive number")
+    positive("frames", frames)
     if out.is_dir():
         raise ValueError(f"--out {out} is a folder; a file's name is wanted")
     opened = open_source(source, width=width, height=height)
