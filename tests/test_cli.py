@@ -31,14 +31,23 @@ def test_help_imports_nothing_heavy():
     assert loaded in ("[]", "['numpy']"), loaded
 
 
-@pytest.mark.parametrize("words", [
+BAD = [
     ["genrate"], ["generate"], ["generate", "synthetic"], ["generate", "synthetic", "--out", "d", "--scenes", "x"], ["generate", "synthetic", "--out", "d", "--scenes", "0"],
     ["generate", "moon:rock", "--out", "d"], ["generate", "scannet:nowhere", "--out", "d"], ["generate", "synthetic", "--out", "d", "--tasks", "depth_predicton_oc"],
     ["generate", "synthetic", "--out", "d", "--split", "test"], ["verify", "nowhere"], ["verify", "."], ["audit", "nowhere"], ["audit", "."],
     ["gallery", "nowhere", "--out", "d"], ["train", "nowhere.yaml"], ["train", "train.yaml"],
     ["evaluate", "m", "--data", "nowhere", "--out", "o"], ["score", "nowhere.jsonl"], ["score", "bad.jsonl"], ["score", "unknown.jsonl"], ["sweep", "nowhere.yaml"],
-    ["sweep", "bad.yaml"], ["report", "."], ["report", "nowhere"],
-])
+    ["sweep", "bad.yaml"], ["report", "."], ["report", "nowhere"], ["export", "nowhere", "--to", "x", "--out", "o"], ["export", "."], ["compare", "nowhere"],
+    ["compare", "bad.jsonl", "unknown.jsonl"], ["evaluate", "nowhere", "--data", ".", "--out", "o"], ["doctor", "nowhere"], ["scenes", "list", "moon:rock"],
+    ["scenes", "nowhere"],
+]
+
+
+def test_bad_input_is_tried_on_every_command():
+    assert {words[0] for words in BAD} >= set(COMMANDS)
+
+
+@pytest.mark.parametrize("words", BAD)
 def test_bad_input_is_one_line_and_exit_code_2(tmp_path, words):
     (tmp_path / "bad.yaml").write_text("name: [\n")
     (tmp_path / "train.yaml").write_text("data: d\nout: o\nlearning_rat: 1\n")

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from spar_kit.bench.blind import gap_over_blind
 from spar_kit.bench.factors import item_factors
 from spar_kit.bench.plots import (
     COLORS,
@@ -34,11 +35,11 @@ from spar_kit.bench.plots_errors import (
     worst_misses,
 )
 from spar_kit.bench.published import benchmark_tasks, ranking
-from spar_kit.bench.score import score_rows
+from spar_kit.bench.score import score_file, score_rows
 from spar_kit.bench.statistics import intervals, overall_intervals, paired
 from spar_kit.runs.score_page import compare_files, parts
-from spar_kit.runs.score_parts import _verdict, cards
-from spar_kit.runs.scored_runs import CONSTANT, headline, load_runs, run_titles
+from spar_kit.runs.score_parts import cards
+from spar_kit.runs.scored_runs import CONSTANT, headline, load_runs, run_titles, verdict
 from spar_kit.runs.single_page import page, table
 
 EVIL = ["<script>document.title='owned'</script>", "</script><img src=x onerror=\"document.title='owned'\">", "<svg/onload=document.title='owned'>", "\x00\x1b[31mred\u202e\ud83d", "9" * 100_000, "",
@@ -50,11 +51,11 @@ FOUR = ("depth_prediction_oc", "position_matching", "view_change_infer", "obj_sp
 
 def rows_of(skill, seed, count=50, tasks=None):
     """SPAR-Bench-Tiny's counts: a run that is right with a probability, and numbers that spread."""
-    rng, out = np.random.default_rng(seed), []
+    rng, truth, out = np.random.default_rng(seed), np.random.default_rng(99), []       # the questions are the same, whoever answers
     for task in tasks or benchmark_tasks():
         for k in range(count):
             if task.startswith(("depth", "distance_pred")):
-                answer, asked = f"{rng.uniform(.3, 7):.1f}", "How far is the lamp (red point) from the <b>chair</b> (blue point)?"
+                answer, asked = f"{truth.uniform(.3, 7):.1f}", "How far is the lamp (red point) from the <b>chair</b> (blue point)?"
                 said = f"{float(answer) * np.exp(rng.normal(0, 1 - skill)):.1f}"
             elif task == "view_change_infer":
                 answer, asked, said = "move_right:0.5,rotate_left:30", "What moved?", "move_right:0.5,rotate_left:30" if rng.random() < skill else "move_up:1"
@@ -207,7 +208,7 @@ def test_one_comparison_has_the_colour_of_its_run():
 
 
 def test_a_verdict_of_one_row_among_many_is_doubted():
-    assert [_verdict(*row) for row in ((.01, .2, .04), (.01, .2, .2), (-.2, -.01, .3), (-.2, -.01, .001), (-.1, .1, .001), (0, .1, .9))] == [
+    assert [verdict(*row) for row in ((.01, .2, .04), (.01, .2, .2), (-.2, -.01, .3), (-.2, -.01, .001), (-.1, .1, .001), (0, .1, .9))] == [
         "better", "perhaps better", "perhaps worse", "worse", "cannot tell", "cannot tell"]
 
 
@@ -259,6 +260,19 @@ def test_spar_compare_as_typed(tmp_path):
     done = subprocess.run([sys.executable, "-c", "from spar_kit.runs.cli import main; main()", "compare", *map(str, files), "--out", str(tmp_path / "r.html"), "--flavour", "official"],
                           capture_output=True, text=True, timeout=300)
     assert done.returncode == 0 and done.stdout.splitlines()[-1] == str(tmp_path / "r.html") and "official scorer" in done.stdout, done.stderr
+
+
+def test_spar_compare_where_a_task_has_no_scorable_question(tmp_path):
+    """The answer is in no unit anybody knows: the run has no score there, nor has any blind one. `spar evaluate --data` takes the same way."""
+    unknown = dict(id="r_0", task="depth_prediction_oc", question="How deep?", answer="?", prediction="2")
+    files = [write(tmp_path / f"{name}.jsonl", [*rows_of(skill, k, 20, ["position_matching"]), unknown])
+             for k, (name, skill) in enumerate((("given", .7), ("blind_constant", .3), ("blind_text", .2)))]
+    done = subprocess.run([sys.executable, "-c", "from spar_kit.runs.cli import main; main()", "compare", *map(str, files), "--out", str(tmp_path / "r.html")],
+                          capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0 and done.stdout.splitlines()[-1] == str(tmp_path / "r.html"), done.stderr
+    given, *blind = map(score_file, files)
+    table = gap_over_blind(given, dict(zip(("constant", "text"), blind)))
+    assert list(table.task) == ["position_matching"] and table.gap.notna().all()
 
 
 # ---- hostile answers

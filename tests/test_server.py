@@ -224,11 +224,11 @@ def test_huge_texts(tmp_path, monkeypatch):
     assert "longer than" in rows[0]["failed"] and rows[2]["prediction"] == "2.5"
 
 
-def test_an_empty_answer_is_an_answer_but_used_up_tokens_are_none(tmp_path):
+def test_an_empty_answer_is_asked_again_and_used_up_tokens_are_not(tmp_path):
     moods = ["empty", "reasoned", "cut"]
     with Host(lambda k, n: moods[k]) as host:
-        empty, reasoned, cut = asked(host, chairs(3), tmp_path / "o.jsonl")
-    assert empty["prediction"] == "" and "failed" not in empty and host.asked[1] == 1
+        empty, reasoned, cut = asked(host, chairs(3), tmp_path / "o.jsonl", tries=2)
+        assert empty["prediction"] is None and "no text" in empty["failed"] and host.asked[1] == 1 and empty["tries"] == 2
     assert reasoned["prediction"] is None and "allow more new tokens" in reasoned["failed"] and cut["finish"] == "length"
 
 

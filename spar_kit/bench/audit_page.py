@@ -13,6 +13,7 @@ from pathlib import Path
 import orjson
 
 from .audit import MARKED, VERDICTS, Attack, Audit, Finding, Verdict
+from ..scenes.web_page import content_policy, nonce_for
 
 # %% ../../nbs/bench/62_audit_page.ipynb #66c8d240
 ATTACKS = {
@@ -95,35 +96,36 @@ def worst_first(result: Audit) -> list[Finding]:
 def page(result: Audit) -> str:
     """The audit as one HTML page."""
     findings = worst_first(result)
-    name = html.escape(result.folder)
+    name, nonce = html.escape(result.folder), nonce_for(result.folder, str(findings))
     head = "".join(f'<th{f" class={kind}" if kind else ""}><button>{text}</button></th>' for text, kind in _HEAD)
     attacks = "".join(f"<dt>{html.escape(key)}</dt><dd>{html.escape(text)}</dd>" for key, text in ATTACKS.items())
     left_out = "".join(f"<li>{html.escape(key)}: {html.escape(why)}</li>" for key, why in result.left_out.items())
     verdict = result.verdict
     headline = {
         "FAIL": f"{len(result.having('FAIL'))} of {len(findings)} tasks and formats can be answered too well without looking.",
-        "unclear": f"{len(result.having('unclear'))} of {len(findings)} tasks and formats are unclear: too few questions to tell. No other can be answered too well without looking.",
+        "unclear": "Too little data to tell." if not findings else f"{len(result.having('unclear'))} of {len(findings)} tasks and formats are unclear: too little data to tell. No other can be answered too well without looking.",
         "pass": f"None of {len(findings)} tasks and formats can be answered too well without looking.",
     }[verdict]
     summary = f"<p class={verdict}>{SIGNS[verdict]} {headline}</p><p>{html.escape(result.conclusion())}</p>"
-    return (f"<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'><title>Audit of {name}</title><style>{_STYLE}</style>"
+    return (f"<!doctype html><html lang=en><meta charset=utf-8>{content_policy(nonce)}<meta name=viewport content='width=device-width'><title>Audit of {name}</title><style>{_STYLE}</style>"
             f"<h1>What can be had without looking</h1><p class=soft>Dataset {name}</p>{summary}"
             "<p>Each task and format is answered from its text alone, by attackers that have learned from other scenes. Scores in percent: accuracy where there are options "
             "or a yes or no, mean relative accuracy where there are numbers. Click a heading to sort.</p>"
             f"<div class=scroll><table><thead><tr>{head}</tr></thead><tbody>{''.join(map(_row, findings))}</tbody></table></div>"
             "<h2>How it is judged</h2><p>Scenes are dealt into folds. Every attack is fitted on the scenes outside a fold; the one that does best there is taken, and its "
-            "score on the fold counts. So having many attacks does not flatter the best of them. The interval comes from resampling scenes. <em>Pass</em>: the score is not above "
-            "its limit. <em>Unclear</em>: it is, but chance lies within the interval; more scenes would tell. <em>FAIL</em>: it is, and chance lies below the interval, or there is no chance "
-            "level.</p><p>With marks: the trees also know where the markers are in the image. That needs pixels but no depth and no scene; it is shown and decides nothing.</p>"
+            "score on the fold counts. So having many attacks does not flatter the best of them. The interval comes from resampling scenes; with few scenes or questions it is Wilson's, "
+            "with Student's t. <em>FAIL</em>: the whole interval lies above the limit. <em>Pass</em>: the score does not lie above the limit, and the interval ends less than 10 points above it. "
+            "<em>Unclear</em>: neither; more scenes would tell. With one scene the interval is over its questions, and attacks that learn know the room already: only rules can convict it, by a wider interval."
+            "</p><p>With marks: the trees also know where the markers are in the image. That needs pixels but no depth and no scene; it is shown and decides nothing.</p>"
             f"<h2>The attacks</h2><dl>{attacks}</dl><h2>Every attack on all questions</h2><p class=soft>The first of each list is flattered by having been picked from many.</p>"
-            f"{''.join(map(_details, findings))}" + (f"<h2>Not attacked</h2><ul>{left_out}</ul>" if left_out else "") + f"<script>{_SORT}</script></html>")
+            f"{''.join(map(_details, findings))}" + (f"<h2>Not attacked</h2><ul>{left_out}</ul>" if left_out else "") + f'<script nonce="{nonce}">{_SORT}</script></html>')
 
 # %% ../../nbs/bench/62_audit_page.ipynb #e7bfd8a9
 def as_json(result: Audit) -> bytes:
     """The audit as JSON: per finding all attacks and its verdict; for the dataset the worst verdict and how often there is each."""
     findings = [{**asdict(f), "verdict": f.verdict, "scenes_needed": f.scenes_needed} for f in worst_first(result)]
     head = {"folder": result.folder, "verdict": result.verdict, "counts": {verdict: len(result.having(verdict)) for verdict in VERDICTS}, "conclusion": result.conclusion()}
-    return orjson.dumps({**head, "findings": findings, "left_out": dict(result.left_out)}, option=orjson.OPT_INDENT_2) + b"\n"
+    return orjson.dumps({**head, "findings": findings, "left_out": dict(result.left_out), "problems": list(result.problems)}, option=orjson.OPT_INDENT_2) + b"\n"
 
 
 def write_audit(result: Audit, out: Path | str) -> tuple[Path, Path]:
