@@ -50,7 +50,8 @@ def test_list_and_show_of_the_small_house(spar: Run, tmp_path: Path) -> None:
     assert code == 0 and len(quick) == 4
     _, out, _ = spar("scenes", "list", f"scannet:{HOUSE}", "--json", "--full", "--scenes", "1")
     (full,) = json.loads(out)
-    assert full["valid_poses"] == 59 and full["warnings"] == ["1 x frame: pose is not finite"] and full["instances"] == 33 and 30 < full["floor_m2"] < 60
+    assert full["valid_poses"] == 59 and full["warnings"][0] == "1 x frame: pose is not finite" and full["instances"] == 33 and 30 < full["floor_m2"] < 60
+    assert 0 < full["incomplete"] < 12 and any("no frame shows it whole" in line for line in full["warnings"])
     assert quick[full["scene"]]["frames"] == full["frames"] == 60
     code, out, _ = spar("scenes", "show", f"scannet:{HOUSE}", full["scene"], "--out", str(tmp_path / "house.html"), "--frames", "4")
     text = (tmp_path / "house.html").read_text()

@@ -359,3 +359,41 @@ def test_bad_input_to_compare_is_one_line(tmp_path, monkeypatch, capsys, words, 
         main(["compare", *words])
     said = capsys.readouterr().err
     assert left.value.code == 2 and says in said and said.startswith("spar: ") and said.count("\n") == 1 and not (tmp_path / "r.html").exists()
+
+
+def renamed(rows, **change):
+    return [{**row, **{name: value(row) for name, value in change.items()}} for row in rows]
+
+
+@pytest.mark.parametrize("change, same", [
+    ({"answer": lambda row: row["answer"] + "0" if row["answer"][0].isdigit() else f"({row['answer']})"}, True), ({"question": lambda row: "\n" + row["question"] + "\nAnswer with one letter."}, True),
+    ({"question": lambda row: None}, True), ({"question": lambda row: "<image>\n" + row["question"].upper()}, True), ({"answer": lambda row: "9.9" if row["id"].endswith("-3") and row["answer"][0].isdigit() else row["answer"]}, False),
+    ({"question": lambda row: "How far is the sofa from the lamp?"}, False), ({"answer": lambda row: {"A": "B", "B": "C"}.get(row["answer"], row["answer"])}, False)])
+def test_runs_over_other_questions_under_the_same_ids_are_refused(change, same):
+    first = rows_of(.6, 0, 8, ["position_matching", "depth_prediction_oc"])
+    second = renamed(rows_of(.5, 1, 8, ["position_matching", "depth_prediction_oc"]), **change)
+    if same:
+        load_runs({"a": first, "b": second})
+        return
+    for runs in ({"a": first, "b": second}, {"a": first, "blind: b": second}, {"a": first[:4], "c": first, "b": second}):
+        with pytest.raises(ValueError, match=r"b and \w were asked different questions under the same ids: \d+ of \d+ shared ones differ, the first is"):
+            load_runs(runs)
+
+
+@pytest.mark.parametrize("skills, count", [((.9, .5), 4), ((.5, .9), 4), ((.6, .5), 30), ((.95, .1), 40), ((.7, .7), 12)])
+def test_the_sentence_and_the_table_say_the_same_of_a_comparison(skills, count):
+    runs = load_runs({name: rows_of(skill, k, count, ["position_matching"]) for k, (name, skill) in enumerate(zip("ab", skills))}, reference="a")
+    table = parts(runs)["Compared"][1].html
+    row = re.findall(r"<td[^>]*>(.*?)</td>", table.split("<tbody>")[-1])
+    said = re.search(r"b against a: .*?: ([\w ]+)\.", headline(runs))
+    assert said and said[1] in row and said[1] == verdict(*runs.against("b", runs.scores["a"]).loc["all", ["low", "high", "p_holm"]])
+
+
+def test_a_page_says_what_its_mean_leaves_out(tmp_path):
+    rows = rows_of(.7, 0, 20, ["position_matching"])
+    rows[0] |= {"prediction": None, "failed": "time out"}
+    rows[1] |= {"answer": "G", "id": "odd"}
+    runs = load_runs({"a": rows})
+    assert "Not in this mean: of 20 questions 1 have no answer: the run is incomplete and 1 have no rule or a true answer that is not recognised." in headline(runs)
+    made = "".join(piece.html for piece in parts(runs)["Overall"] if hasattr(piece, "html"))
+    assert "no rule" in made and "odd (&#x27;G&#x27;)" in made and "Not in this mean" not in headline(load_runs({"a": rows_of(.7, 0, 20, ["position_matching"])}))

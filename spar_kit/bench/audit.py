@@ -26,7 +26,7 @@ from .name_model import name_answers
 from .score import answer_kind, score_item
 from .statistics import FEW_SCENES, interval
 from .text_model import Question, constant_answers, option_values, read_question, text_answers
-from ..data.records import question_and_answer, read_lines, shards
+from ..data.records import RecordError, question_and_answer, read_lines, shards
 
 # %% ../../nbs/bench/60_audit.ipynb #96666e1d
 @dataclass(frozen=True)
@@ -55,8 +55,13 @@ def _coordinates(record: Mapping[str, Any]) -> tuple[float, ...]:
 
 def read_asked(path: Path, most: int) -> list[Asked]:
     """The records of one question file, at most `most`, the same number from every scene as far as there are."""
-    rows = [Asked(record["id"], record["image"][0].split("/")[0], read_question(*question_and_answer(record)), _coordinates(record))
-            for record in read_lines(path)]
+    rows = []
+    for record in read_lines(path):
+        try:
+            marks = tuple(float(value) for value in _coordinates(record))
+        except (TypeError, ValueError, IndexError, KeyError) as error:
+            raise RecordError(f"the markers of {record['id'][:60]!r} are not as SPAR writes them ({type(error).__name__})", path) from None
+        rows.append(Asked(record["id"], record["image"][0].split("/")[0], read_question(*question_and_answer(record)), marks))
     return _from_all_scenes(rows, most)
 
 

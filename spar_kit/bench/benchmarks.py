@@ -25,6 +25,7 @@ from PIL import Image
 
 from .items import Geometry, Images, Item, Prompt, spread, view_as
 from ..data.records import image_path, load_images, question_and_answer, read_lines, shards
+from ..tasks.markers import draw
 from ..tasks.task import TASKS, select_tasks
 
 # %% ../../nbs/bench/08_benchmarks.ipynb #e11b37d4
@@ -125,7 +126,7 @@ class _Row:
         """The images of a column, as encoded. Raises BenchmarkError."""
         try:
             cell = self.groups.cell(self.path, self.group, self.place, column)
-        except (OSError, pa.ArrowException) as error:
+        except (OSError, ValueError, MemoryError, OverflowError, pa.ArrowException) as error:
             raise BenchmarkError(f"cannot be read ({_first_line(error)})", self.path, self.row, column) from None
         cells = cell if isinstance(cell, list) else [cell]
         return [self._decode(value, f"{column}[{k}]") for k, value in enumerate(cells)]
@@ -157,7 +158,7 @@ class _Row:
         try:
             values = np.array(self.groups.cell(self.path, self.group, self.place, column), float).reshape(-1, 4, 4)
             return np.broadcast_to(values, (count, 4, 4)) if len(values) == 1 else values.reshape(count, 4, 4)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OSError, MemoryError, OverflowError, pa.ArrowException):
             raise BenchmarkError(f"expected {count} matrices of 16 numbers", self.path, self.row, column) from None
 
 
@@ -242,15 +243,15 @@ def read_parquet(path: Path, problems: list[str] | None = None, groups: Any = No
     groups = groups or _Groups()
     try:
         file = pq.ParquetFile(path)
-    except (OSError, pa.ArrowException) as error:
+        schema = file.schema_arrow
+    except (OSError, ValueError, MemoryError, OverflowError, pa.ArrowException) as error:
         raise BenchmarkError(_why_unreadable(path, error), path) from None
     with file:
-        schema = file.schema_arrow
         _check_columns(schema, path)
         try:
             texts = file.read(columns=[name for name in ("id", *_TEXTS) if name in schema.names]).to_pylist()
             counts = _image_counts(file)
-        except (OSError, ValueError, pa.ArrowException) as error:
+        except (OSError, ValueError, MemoryError, OverflowError, pa.ArrowException) as error:
             raise BenchmarkError(f"not a readable Parquet file ({_first_line(error)})", path) from None
         places = [(g, k) for g in range(file.num_row_groups) for k in range(file.metadata.row_group(g).num_rows)]
     rgbd = set(_RGBD) <= set(schema.names)
@@ -352,7 +353,7 @@ def _from_parquet(name: str, path: Path, tasks: str, formats: Sequence[str], str
 def _rows(file: Path) -> int:
     try:
         return pq.read_metadata(file).num_rows
-    except (OSError, pa.ArrowException):
+    except (OSError, ValueError, MemoryError, OverflowError, pa.ArrowException):
         return 0
 
 # %% ../../nbs/bench/08_benchmarks.ipynb #38791bf2
@@ -367,12 +368,20 @@ def _folder_geometry(record: Mapping[str, Any], root: Path) -> Geometry:
     return Geometry(tuple(depth), pose, color, second)
 
 
-def _folder_item(record: Mapping[str, Any], task: str, format: str, root: Path) -> Item:
+def _marked_images(marks: Mapping[str, Any], root: Path, id: str, path: Path) -> list[Image.Image]:
+    images = load_images(marks, root, marked=False)
+    try:
+        return draw(marks, images)
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, MemoryError) as error:
+        raise BenchmarkError(f"{id[:60]!r}: its markers cannot be drawn ({_first_line(error)})", path) from None
+
+
+def _folder_item(record: Mapping[str, Any], task: str, format: str, root: Path, path: Path) -> Item:
     question, answer = question_and_answer(record)
     marks = {key: value for key, value in record.items() if key in ("type", "image") or key.endswith(("_point", "_bbox", "_idx", "_list"))}
     rgbd = all(len(record.get(name, ())) == len(record["image"]) for name in ("depth", "pose", "intrinsic"))
     return Item(record["id"], task, format, root.parent.name, record["image"][0].split("/")[0], question, answer, len(record["image"]),
-                partial(load_images, marks, root), tuple(image_path(root, relative) for relative in record["image"]), marks,
+                partial(_marked_images, marks, root, record["id"], path), tuple(image_path(root, relative) for relative in record["image"]), marks,
                 partial(_folder_geometry, record, root) if rgbd else None)
 
 
@@ -382,7 +391,7 @@ def _from_folder(folder: Path, split: str, tasks: str, formats: Sequence[str], s
     order, items, seen = [task.name for task in select_tasks(tasks)], [], set()
     for path, task, form, root in sorted(shards(folder, split, order, formats, notes), key=lambda shard: (order.index(shard[1]), list(formats).index(shard[2]))):
         for record in read_lines(path, None if strict else problems):
-            item = _folder_item(record, task, form, root)
+            item = _folder_item(record, task, form, root, path)
             if item.key in seen:            # two sources with a scene of the same name
                 problems.append(f"{path}: id: {item.id} is there twice; the second one is left out")
                 continue

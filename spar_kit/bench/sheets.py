@@ -20,7 +20,7 @@ from ..tasks.task import TASKS
 
 # %% ../../nbs/bench/13_sheets.ipynb #b85cda9b
 MOST_ROWS = 200_000
-MOST_CELLS = 5_000_000
+MOST_CELLS = 3_000_000
 UNPACKED = 1 << 30           # bytes of a workbook's parts together
 MISSING = frozenset(("#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"))      # pandas 2 and 3
 

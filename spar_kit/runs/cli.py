@@ -23,7 +23,7 @@ from .cli_scenes import app as scenes_app
 # %% ../../nbs/runs/90_cli.ipynb #9b1116e6
 def train(
         params: Annotated[Path, typer.Argument(metavar="PARAMS.yaml", help="Settings of a training run, with the two keys **data** (a folder of `spar generate`) and **out** (where the model goes).")]) -> None:
-    """Train a model on generated questions: two stages, the second one QLoRA.
+    """Train a model on generated questions: vision warm-up, grounding, QLoRA.
 
     A killed run resumes at its last checkpoint. See params/train.yaml for every setting and what it means.
     """

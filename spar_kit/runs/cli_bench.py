@@ -216,6 +216,10 @@ def _evaluate_elsewhere(model: str, tasks: str, out: Path, adapter: Path | None,
         _print_problems(logs.notes)
         for path in write_rows(logs, out):
             score(path, items=path.with_suffix(".items.jsonl"), json=path.with_suffix(".scores.json"))
+        failed = sum(bool(row.get("failed")) for rows in logs.rows.values() for row in rows)
+        if failed:
+            print(f"{failed:,} questions have no answer, the scores are of the rest: the run is incomplete", file=sys.stderr)
+            raise typer.Exit(3)
 
 
 def _print_answers(files: Mapping[str, Path], out: Path, blind: Callable[[], Mapping[str, Path]]) -> None:

@@ -95,7 +95,9 @@ def show_scene(
         source: Annotated[str, typer.Argument(metavar="SOURCE", help=SOURCE)],
         scene: Annotated[str, typer.Argument(metavar="SCENE", help="A name of **spar scenes list**.")],
         out: Annotated[Path, typer.Option(metavar="FILE.html", help="The page to write: one file, to be opened offline.")],
-        frames: Annotated[int, typer.Option(metavar="F", help="At most so many frames are shown and checked, evenly spread.")] = 24) -> None:
+        frames: Annotated[int, typer.Option(metavar="F", help="At most so many frames are shown and checked, evenly spread.")] = 24,
+        width: Annotated[int | None, typer.Option(metavar="W", help="Of the pictures of synthetic rooms, in pixels (640 x 480 where neither side is given).", show_default=False)] = None,
+        height: Annotated[int | None, typer.Option(metavar="H", help="Of the same. Where one side alone is given, the other follows, as 4 to 3.", show_default=False)] = None) -> None:
     """A page of one scene: 3D view with boxes and cameras, floor plan, thumbnails, table of objects, depth images against the mesh.
 
     Example: spar scenes show scannet:/data/scannet scene0000_00 --out scene.html
@@ -105,7 +107,7 @@ def show_scene(
     positive("frames", frames)
     if out.is_dir():
         raise ValueError(f"--out {out} is a folder; a file's name is wanted")
-    opened = open_source(source)
+    opened = open_source(source, width=width, height=height)
     names = opened.scenes()
     if scene not in names:
         near = get_close_matches(scene, names, 1)

@@ -181,13 +181,14 @@ def write_page(exhibits: Mapping[str, Sequence[Exhibit]], out: Path | str, title
 
 # %% ../../nbs/runs/17_gallery.ipynb #f12458be
 def build_gallery(source: str, out: Path | str, *, scenes: int | None = None, seed: int = 0, tasks: str = "all", each: int = 3, split: str = "train",
-                  workers: int = 1) -> tuple[Path, dict[str, int]]:
+                  workers: int = 1, width: int | None = None, height: int | None = None) -> tuple[Path, dict[str, int]]:
     """Make questions and lay them out as a page in `out`.
 
     Args:
         source: as in `open_source`; or a folder of `spar generate`, whose questions are taken as they are.
         scenes: how many are made, all where it is None; seed: of scenes, questions and the choice among them.
         tasks: names separated by commas, or "all"; each: questions per task.
+        width, height: of the pictures of synthetic rooms, as in `open_source`.
 
     Returns the page and how many questions of each task are on it.
     """
@@ -196,7 +197,7 @@ def build_gallery(source: str, out: Path | str, *, scenes: int | None = None, se
         folder = Path(source)
         if not (folder / "manifest.json").is_file():
             folder = Path(home)
-            generate(open_source(source, scenes=scenes, seed=seed), folder, split=split, tasks=tasks, per_task=max(6, 2 * each), seed=seed, workers=workers)
+            generate(open_source(source, scenes=scenes, seed=seed, width=width, height=height), folder, split=split, tasks=tasks, per_task=max(6, 2 * each), seed=seed, workers=workers)
         exhibits = choose_exhibits(folder, names, each, seed)
         page = write_page(exhibits, out, f"Questions of {len(names)} tasks")
     return page, {task: len(chosen) for task, chosen in exhibits.items()}

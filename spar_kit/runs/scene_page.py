@@ -25,7 +25,7 @@ from ..scenes.fuse import thinned
 from ..scenes.rasterize import render_ids
 from ..scenes.scene import Frame, Scene, SceneError, Surface
 from ..scenes.shown_text import visible
-from ..scenes.summary import EXPECTED, counted, floor_area, lost_frames
+from ..scenes.summary import EXPECTED, counted, floor_area, lost_frames, lost_objects
 from ..scenes.view3d import plan, view
 from ..scenes.visibility import Visibility, see
 
@@ -137,8 +137,10 @@ def scene_page(scene: Scene, found: Scene | None = None, frames: int = 24) -> st
     made: dict[str, list] = {"Overview": [tiles({
         "frames with a pose": f"{len(whole.frames):,}", "frames left out": f"{lost_frames(whole.skipped):,}", "objects": len(scene.instances), "triangles": f"{len(scene.surface.triangles):,}",
         "floor, m²": "unknown" if area is None else f"{area:.1f}"})]}
-    if whole.skipped:
-        made["Overview"].append(table(("left out, or worth knowing", "how many"), [(reason.removeprefix(EXPECTED), n) for reason, n in whole.skipped.items()]))
+    missing = lost_objects(scene)
+    if whole.skipped or missing:
+        told = [(reason.removeprefix(EXPECTED), n) for reason, n in (*whole.skipped.items(), *missing.items())]
+        made["Overview"].append(table(("left out, or worth knowing", "how many"), told))
     if has_surface or chosen.frames:
         made["In 3D"] = [view(chosen, max_triangles=25_000, title="Drag to turn; the mouse tells name and size")]
         made["From above"] = [plan(chosen, frames=range(0, len(chosen.frames), max(1, len(chosen.frames) // 8)), title="Floor, footprints and some cameras")]

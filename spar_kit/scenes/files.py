@@ -6,6 +6,7 @@
 __all__ = ['whole_file', 'read_bytes', 'read_json', 'is_plain_name']
 
 # %% ../../nbs/scenes/01_files.ipynb #02d2765e
+import codecs
 import os
 import re
 import stat
@@ -55,7 +56,7 @@ def read_bytes(path: Path | str, limit: int = 1 << 30) -> bytes:
 def read_json(path: Path | str, limit: int = 1 << 28) -> dict[str, Any]:
     """The object in a JSON file. Raises SceneError with line and column where it is not JSON, or not an object."""
     try:
-        value = orjson.loads(read_bytes(path, limit))
+        value = orjson.loads(read_bytes(path, limit).removeprefix(codecs.BOM_UTF8))
     except orjson.JSONDecodeError as error:
         where = f"line {error.lineno} column {error.colno}"
         raise SceneError(f"not JSON: {error.msg.split(': line')[0]}", path, where) from None

@@ -18,11 +18,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from .files import read_bytes
 from .image_files import common_size, encoding_of, read_color_file, read_depth_file, read_encoded_file
 from .scene import Camera, Frame, SceneError
 from .sens import pose_faults
 from .summary import counted
+from .text_files import numbers_in, read_text
 
 # %% ../../nbs/scenes/30a_frame_tree.ipynb #7b6fefb1
 COLOR, DEPTH = ("color", "image_color"), ("depth", "image_depth")
@@ -97,9 +97,9 @@ def look_for_tree(folder: Path) -> FrameTree | None:
 # %% ../../nbs/scenes/30a_frame_tree.ipynb #5d901d6c
 def read_matrix(path: Path) -> NDArray[np.float64]:
     """A (4, 4) matrix from a text file of 16 numbers, or of 9 for its upper left part. Not necessarily finite. Raises SceneError."""
-    text = re.sub(rb"[-+]?1\.#(INF|IND|QNAN)[0-9]*", b"nan", read_bytes(path, 1 << 16))
+    text = re.sub(r"[-+]?1\.#(INF|IND|QNAN)[0-9]*", "nan", read_text(path, 1 << 16))
     try:
-        numbers = np.array([float(word) for word in text.split()])
+        numbers = np.array(numbers_in(text))
     except ValueError:
         raise SceneError("something that is not a number", path) from None
     if len(numbers) not in (9, 16):

@@ -21,7 +21,6 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from .files import read_bytes
 from .frames import choose_frames
 from .fuse import box_owner, fuse
 from .image_files import open_image, pixels
@@ -29,6 +28,7 @@ from .scene import Camera, Frame, Instance, Scene, SceneError
 from .splits import check_split
 from .store import Place, Store
 from .summary import Summary, counted
+from .text_files import read_text
 from .structured3d_files import (HEADINGS, NYU40, Room, cut_color, cut_depth, cut_numbers, heading, in_room, perspective_camera,
                                                 read_boxes, read_numbers, read_perspective, read_plan, view_poses)
 
@@ -256,7 +256,7 @@ def read_errata(root: Path) -> frozenset[str]:
     lines = list[str]()
     for path in (root / "errata.txt", root / "metadata" / "errata.txt", root.parent / "errata.txt"):
         if path.is_file():
-            lines = read_bytes(path, 1 << 20).decode("utf-8", "replace").split()
+            lines = read_text(path, 1 << 20).replace(",", " ").split()
             break
     found = [re.fullmatch(rf"({SCENE})(?:_room_({ROOM}))?", line) for line in lines]
     return INVALID | {match[1] + (f"_{match[2]}" if match[2] else "") for match in found if match}
