@@ -24,7 +24,7 @@ Record = dict
 @pytest.fixture(scope="session")
 def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("verify") / "clean"
-    generate(Toys((SCENE,), busy_room), folder, per_task=4, progress=False)
+    generate(Toys((SCENE,), busy_room), folder, per_task=6, progress=False)
     return folder
 
 

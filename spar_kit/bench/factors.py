@@ -104,7 +104,7 @@ def dataset_facts(data: Path | str, split: str = "val", tasks: Collection[str] |
     rows: list[tuple[Any, ...]] = []
     seen: dict[Path, float] = {}
     for record, images in read_records(data, split, tasks, formats):
-        facts = record.get("facts") or {}
+        facts = record["facts"] if isinstance(record.get("facts"), dict) else {}
         key = (str(facts.get("task", record["type"])), str(facts.get("format", "")), record["id"])
         if wanted is not None and key not in wanted:
             continue
@@ -119,7 +119,12 @@ def _distance(task: str, facts: Mapping[str, Any]) -> float:
     value = next((facts.get(name) for start, name in _DISTANCE.items() if task.startswith(start)), None)
     if value is None:
         return float("nan")
-    values = np.abs(np.atleast_1d(np.asarray(value, float)))
+    try:
+        values = np.abs(np.atleast_1d(np.asarray(value, float)))
+    except (TypeError, ValueError):              # facts of somebody else's data
+        return float("nan")
+    if not values.size:
+        return float("nan")
     return float(values.min() if task.startswith("distance_infer") else np.linalg.norm(values))
 
 
@@ -240,5 +245,5 @@ def factor_effects(scores: pd.DataFrame, factors: pd.DataFrame, factor: str, sam
     rows = []
     for k, name in enumerate(names):
         own = codes == k
-        rows.append((name, *interval(rest[own], scenes[own], samples, seed), int(own.sum()), len(np.unique(scenes[own]))))
+        rows.append((name, *interval(rest[own], scenes[own], samples, seed, (-1.0, 1.0)), int(own.sum()), len(np.unique(scenes[own]))))
     return pd.DataFrame(rows, columns=["level", "effect", "low", "high", "items", "scenes"])

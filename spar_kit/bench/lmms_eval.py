@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import orjson
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -30,6 +29,7 @@ from .benchmarks import Benchmark
 from .chat import image_bytes
 from .files import read_file
 from .items import MAX_NEW_TOKENS, Item, official_prompt
+from .rows import decode, parse_json, read_bytes
 from .standalone import standalone
 from .strict import score_item
 
@@ -181,11 +181,19 @@ CLASSES = {"qwen2_vl": "qwen2_vl", "qwen2_5_vl": "qwen2_5_vl", "qwen3_vl": "qwen
 SERVED = ("openai", "async_openai", "vllm", "sglang")          # classes that call the model `model`; the others call it `pretrained`
 
 
+def _settings(path: Path) -> dict[str, Any]:
+    """The object in a JSON file of a model's folder. Raises ValueError naming the file."""
+    found = parse_json(decode(read_bytes(path), path), str(path))
+    if not isinstance(found, dict):
+        raise ValueError(f"{path}: expected an object, found a {type(found).__name__}")
+    return found
+
+
 def model_class(model: str) -> str:
     """The class of lmms-eval that runs a model: by `model_type` of a folder's config.json, by the name on the hub, else its general one."""
     config = Path(model) / "config.json"
     if config.is_file():
-        kind = orjson.loads(config.read_bytes()).get("model_type", "")
+        kind = str(_settings(config).get("model_type", ""))
     else:
         name = model.lower().replace("-", "_").replace(".", "_")
         kind = next((known for known in ("qwen3_vl", "qwen2_5_vl", "qwen2_vl") if known in name), "")
@@ -262,11 +270,12 @@ def base_of(model: str, adapter: Path | None = None) -> str | None:
         if adapter:
             raise ValueError(f"{adapter} is no adapter: it has no adapter_config.json")
         return None
-    card = folder / "spar_kit.json"                          # its base is relative to the folder, so the two can be moved
-    base = str((orjson.loads(card.read_bytes()).get("base") if card.is_file() else None) or orjson.loads((folder / "adapter_config.json").read_bytes())["base_model_name_or_path"])
+    from spar_kit.train.models import adapter_base
+
+    base = adapter_base(folder)
     if adapter and Path(base).name != Path(model).name:
         raise ValueError(f"{adapter} was trained on {base}, not on {model}")
-    return str(folder / base) if (folder / base).is_dir() else base
+    return base
 
 
 def whole_model(model: str, adapter: Path | None, out: Path) -> str:
@@ -315,14 +324,14 @@ def _newest(paths: Iterable[Path]) -> dict[str, Path]:
 
 def _numbers(path: Path) -> Iterator[tuple[str, str, float, float]]:
     try:
-        results = json.loads(path.read_bytes())["results"]                # it writes NaN, which orjson refuses
+        results = json.loads(decode(read_bytes(path), path))["results"]                # NaN stays one
         for task, metrics in results.items():
             for name, value in metrics.items():
                 metric, _, flavour = name.partition(",")
                 if isinstance(value, (int, float)) and flavour and not metric.endswith(("_stderr", "_stderr_clt", "_stderr_clustered")):
                     error = metrics.get(f"{metric}_stderr,{flavour}")
                     yield task, metric, float(value), float(error) if isinstance(error, (int, float)) else float("nan")
-    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path}: not a results file of lmms-eval ({type(error).__name__}: {error})") from None
 
 
@@ -338,7 +347,7 @@ def read_logs(folder: Path | str, benchmark: Benchmark | None = None) -> Logs:
                 raise
             continue                                  # another benchmark: lmms-eval has scored it
         rows[task] = found.rows
-        notes += [str(found)] if found.failed or found.duplicates or found.missing else []
+        notes += [] if found.plain else [str(found)]
     results: dict[tuple[str, str], tuple[str, str, float, float]] = {}
     for path in sorted(folder.rglob("*_results.json"), key=lambda path: path.name):
         results |= {row[:2]: row for row in _numbers(path)}

@@ -25,11 +25,13 @@ from ..tasks.views import yaw_pitch_roll
 # %% ../../nbs/runs/16a_exhibit.ipynb #a5976eb9
 @dataclass(frozen=True)
 class Exhibit:
-    """A record with the folder of its images: what is needed to draw it."""
+    """A record with the folder of its images, and the file and line it stands in: what is needed to draw it."""
     record: Mapping[str, Any]
     root: Path
     task: str
     format: str
+    file: Path | None = None
+    line: int | None = None
 
     @property
     def facts(self) -> Mapping[str, Any]:

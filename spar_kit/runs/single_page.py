@@ -18,8 +18,9 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from ..bench.plots_errors import visible
-from .report import plot_html, templates
+from .page_parts import page_resources, plot_html, templates
 from .show import Fragment, breakable
+from ..scenes.web_page import nonce_for
 
 # %% ../../nbs/runs/22_single_page.ipynb #e0f59967
 Piece: TypeAlias = Fragment | go.Figure
@@ -77,6 +78,7 @@ def page(title: str, lead: str, made: Mapping[str, Sequence[Piece]], meta: Seque
     """
     import jinja2
 
+    title, lead, meta = visible(title, 300), visible(lead, 4000), [visible(fact, 300) for fact in meta]
     body, toc = [], []
     for heading, pieces in made.items():
         anchor = re.sub(r"\W+", "-", heading.lower()).strip("-")
@@ -87,8 +89,7 @@ def page(title: str, lead: str, made: Mapping[str, Sequence[Piece]], meta: Seque
             body.append(f'<div class="table">{made_of}</div>' if "<table" in made_of else made_of)      # as a report does with a notebook's tables: wide ones scroll
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(str(templates() / "spar")))
     library = (files("plotly") / "package_data" / "plotly.min.js").read_text(encoding="utf-8").replace("</script", "<\\/script")
-    resources = {"style": (templates() / "spar" / "style.css").read_text(encoding="utf-8"), "links": [], "current": "", "toc": toc, "home": "#main", "report_title": title, "page_title": title,
-                 "has_plots": False, "has_code": False}
+    resources = page_resources(nonce_for(title, lead, *meta, *body), toc=toc, home="#main", report_title=title, page_title=title)
     return environment.get_template("scores.html.j2").render(resources=resources, title=title, lead=lead, meta=meta, body="\n".join(body), library=library)
 
 

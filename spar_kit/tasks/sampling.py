@@ -4,9 +4,12 @@
 
 # %% auto #0
 __all__ = ['TURN_EDGES', 'TURN_SHARES', 'CANDIDATES', 'Picks', 'draw', 'single', 'view_pairs', 'view_sets', 'multi',
-           'video_frames', 'video', 'iou', 'iou_of_two', 'distinct', 'caps', 'in_one_view', 'make_facts', 'candidates']
+           'video_frames', 'video', 'iou', 'iou_of_two', 'distinct', 'caps', 'in_one_view', 'make_facts', 'has_boxes',
+           'among_marked', 'candidates']
 
 # %% ../../nbs/tasks/13_sampling.ipynb #823c35a4
+from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -222,16 +225,27 @@ def in_one_view(observation: Observation, frames: NDArray, question: NDArray) ->
 def make_facts(name: str, observation: Observation, picks: Picks, numbers: dict[str, NDArray]) -> Facts:
     """The facts of chosen picks, with their points or boxes as the task's markers ask."""
     seen = observation.seen
-    boxes = TASKS[name].markers[0].endswith(("bbox", "bbox_list"))
     return Facts(name, picks.frames.astype(np.int32), observation.ids[seen.object[picks.rows]].astype(np.int32), picks.view.astype(np.int8),
-                 (seen.box if boxes else seen.point)[picks.rows].astype(np.int16), numbers)
+                 (seen.box if has_boxes(name) else seen.point)[picks.rows].astype(np.int16), numbers)
+
+
+def has_boxes(name: str) -> bool:
+    """Whether a task marks its objects with boxes, not with points."""
+    return TASKS[name].markers[0].endswith(("bbox", "bbox_list"))
+
+
+def among_marked(observation: Observation, boxes: bool, sample: Callable[[Observation], Picks]) -> Picks:
+    """What `sample` picks where it knows only the sightings that may carry a box, or else a point."""
+    rows = np.flatnonzero(observation.seen.boxed if boxes else observation.seen.pointed)
+    picks = sample(replace(observation, seen=observation.seen.only(rows)))
+    return picks._replace(rows=rows[picks.rows])
 
 
 def candidates(name: str, observation: Observation, rng: np.random.Generator, count: int) -> Picks:
     """Fair tuples for a task: as many objects as it has markers, in as many images as it shows."""
-    task = TASKS[name]
+    task, k = TASKS[name], len(TASKS[name].markers)
     if name.startswith("obj_spatial_relation") and task.views == "multi":
-        picks = multi(observation, rng, len(task.markers), count, turning=True)
+        picks = among_marked(observation, has_boxes(name), lambda marked: multi(marked, rng, k, count, turning=True))
     else:
-        picks = CANDIDATES[task.views](observation, rng, len(task.markers), count)
-    return picks.take(distinct(observation, picks, task.markers[0].endswith("bbox")))
+        picks = among_marked(observation, has_boxes(name), lambda marked: CANDIDATES[task.views](marked, rng, k, count))
+    return picks.take(distinct(observation, picks, has_boxes(name)))

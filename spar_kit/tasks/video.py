@@ -15,7 +15,7 @@ from .even_odds import even_odds
 from ..scenes.floor import outline_area
 from .observation import Observation
 from .relations import firm_order, firm_rounding
-from .sampling import Picks, caps, distinct, make_facts, video, video_frames
+from .sampling import Picks, among_marked, caps, distinct, make_facts, video, video_frames
 from .task import IMAGES, Facts
 
 # %% ../../nbs/tasks/50_video.ipynb #88d7d40b
@@ -38,7 +38,7 @@ def distance_infer_center_oo_video(observation: Observation, rng: np.random.Gene
     """Five points on frames (`view`) of a video of 32: the reference, then four candidates; distance (n, 4) candidate to reference, metres;
     farthest (n,) bool, the polarity asked. The best leads the runner-up by the margin."""
     name, rules, seen = "distance_infer_center_oo_video", observation.rules, observation.seen
-    picks = video(observation, rng, 5, count)
+    picks = among_marked(observation, False, lambda marked: video(marked, rng, 5, count))
     centers = observation.centers[seen.object[picks.rows]]
     distance = np.linalg.norm(centers[:, 1:] - centers[:, :1], axis=-1)
     farthest = rng.random(len(distance)) < .5
