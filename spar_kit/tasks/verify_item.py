@@ -284,6 +284,8 @@ def _frames(folder: Folder, images: list[str], depths: list[str], poses: list[st
             raise Unusable(f"missing file: {path.partition('/')[2]}")
         if not path.startswith(folder.scene + "/"):
             raise Wrong(f"{path!r} belongs to another scene")
+    for path in images:
+        folder.whole(path)
     stems, *others = ([path.rpartition("/")[2].partition(".")[0] for path in paths] for paths in (images, depths, poses))
     if any(stems != other for other in others):
         raise Wrong("image, depth, pose: not of the same frames")
