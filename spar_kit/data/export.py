@@ -27,6 +27,7 @@ from PIL import Image
 
 from .records import to_line
 from ..scenes.files import read_bytes
+from ..scenes.image_files import check_depth_mode
 from ..scenes.rasterize import render_ids
 from ..scenes.scene import Camera, Frame, Instance, Scene, SceneError
 from ..scenes.visibility import raster_camera
@@ -72,8 +73,9 @@ def jpeg(frame: Frame) -> bytes:
     return out.getvalue()
 
 # %% ../../nbs/data/05_export.ipynb #edb1975f
-def check_image(data: bytes, camera: Camera, kinds: tuple[str, ...], where: str) -> str:
-    """The kind ("JPEG", "PNG") of an encoded image that decodes to its end and has its camera's size. Raises SceneError, naming `where`.
+def check_image(data: bytes, camera: Camera, kinds: tuple[str, ...], where: str, depth: bool = False) -> str:
+    """The kind ("JPEG", "PNG") of an encoded image that decodes to its end and has its camera's size. Raises SceneError, naming `where`, and for one of `depth`
+    that is no single channel of 16 bits.
 
     A JPEG is decoded at an eighth of its size, which reads all of its data and costs a third; sizes are compared before anything is decoded.
     """
@@ -82,9 +84,13 @@ def check_image(data: bytes, camera: Camera, kinds: tuple[str, ...], where: str)
             warnings.simplefilter("ignore")                  # about huge images, which are refused below
             image = Image.open(BytesIO(data), formats=kinds)
         if image.size == (camera.width, camera.height):
+            if depth:
+                check_depth_mode(image, None, where)
             image.draft("RGB", (camera.width // 8, camera.height // 8))
             image.load()
             return str(image.format)
+    except SceneError:
+        raise
     except Exception as error:                               # Pillow's decoders raise many kinds; all mean the same here
         raise SceneError(f"damaged image ({error})", where=where) from None
     raise SceneError(f"an image of {image.size[0]}x{image.size[1]} where {camera.width}x{camera.height} is due", where=where)
@@ -109,7 +115,7 @@ def depth_image(frame: Frame, images: str = "copy") -> tuple[bytes, str]:
     """
     if frame.depth_file is not None and images != "convert":
         data, where = read_bytes(frame.depth_file, 1 << 28), f"frame {frame.index} depth"
-        check_image(data, frame.depth, ("PNG",), where)
+        check_image(data, frame.depth, ("PNG",), where, depth=True)
         return data, "copied"
     return png16(np.clip(np.rint(frame.read_depth() * 1000.0), 0, 65535)), "encoded"
 

@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['MAX_SIDE', 'MAX_PIXELS', 'MAX_BYTES', 'lazy_image', 'open_image', 'pixels', 'encoding_of', 'read_color_file',
-           'read_encoded_file', 'read_depth_file', 'common_size']
+           'read_encoded_file', 'check_depth_mode', 'read_pgm', 'read_depth_file', 'common_size']
 
 # %% ../../nbs/scenes/29a_image_files.ipynb #588943f7
 import io
+import re
 import warnings
 from collections import Counter
 from collections.abc import Sequence
@@ -77,11 +78,34 @@ def read_encoded_file(path: Path, camera: Camera) -> tuple[bytes, str]:
     return data, ".jpg" if image.format == "JPEG" else ".png"
 
 
+def check_depth_mode(image: Image.Image, path: Path | None, where: str | None = None) -> None:
+    """Raise SceneError unless an image has one channel of 16 bits: what depth in millimetres needs. A picture of depth, in 8 bits or in color, is none."""
+    if not image.mode.startswith("I"):
+        what = {"1": "1 bit", "L": "8 bit", "P": "8 bit"}.get(image.mode, f"in color or with transparency ({image.mode})")
+        raise SceneError(f"{what}, depth in millimetres is one channel of 16 bit", path, where)
+
+
+def read_pgm(data: bytes, size: tuple[int, int], path: Path) -> NDArray[np.uint16]:
+    """The numbers of a binary PGM of 16 bits, (height, width), as they are stored: Pillow would stretch them to the full range. Raises SceneError."""
+    head = re.match(rb"P5(?:\s+|\s*#[^\n]*\n)+(\d{1,9})\s+(\d{1,9})\s+(\d{1,9})\s", data[:1024])
+    if head is None:
+        raise SceneError("not a PGM image", path)
+    width, height, most = map(int, head.groups())
+    if not 255 < most < 65536:
+        raise SceneError("8 bit, depth in millimetres is one channel of 16 bit", path)
+    if (width, height) != size:
+        raise SceneError(f"an image of {width}x{height} where {size[0]}x{size[1]} is due", path)
+    if len(data) - head.end() < 2 * width * height:
+        raise SceneError("damaged PGM image (it ends early)", path)
+    return np.frombuffer(data, ">u2", width * height, head.end()).reshape(height, width).astype(np.uint16)
+
+
 def read_depth_file(path: Path, camera: Camera, units: float = 1000.0) -> NDArray[np.float32]:
-    """Depth in metres, (height, width) float32, 0 without a value, from a 16 bit PNG of `units` per metre. Raises SceneError."""
+    """Depth in metres, (height, width) float32, 0 without a value, from a 16 bit PNG or PGM of `units` per metre. Raises SceneError."""
+    if path.suffix.lower() == ".pgm":
+        return read_pgm(read_bytes(path, MAX_BYTES), (camera.width, camera.height), path).astype(np.float32) / np.float32(units)
     image = open_image(read_bytes(path, MAX_BYTES), ("PNG",), [(camera.width, camera.height)], path)
-    if image.mode in ("L", "P"):
-        raise SceneError("8 bit, depth in millimetres has 16", path)
+    check_depth_mode(image, path)
     return pixels(image, "numbers", path).astype(np.float32) / np.float32(units)
 
 

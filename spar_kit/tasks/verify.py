@@ -7,19 +7,19 @@ __all__ = ['DERIVE', 'Row', 'SCALE', 'Mismatch', 'TaskReport', 'Report', 'check_
 
 # %% ../../nbs/tasks/80_verify.ipynb #9ce677f6
 import hashlib
-import multiprocessing
 import random
 import statistics
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import orjson
 
+from ..scenes.processes import worker_pool
 from .verify_answers import check_answer
 from .verify_disk import Folder, Unusable, Wrong
 from .verify_item import FORMS, Rules, open_item
@@ -239,7 +239,7 @@ def verify(folder: Path | str, *, workers: int = 1, sample: int | None = None, l
         for job in jobs:
             add(check_scene(*job), len(job[2]))
     else:
-        with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+        with worker_pool(workers) as pool:
             waiting = {pool.submit(check_scene, *job): len(job[2]) for job in jobs}
             for future in as_completed(waiting):
                 add(future.result(), waiting[future])
