@@ -14,9 +14,9 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from spar_kit.runs.keys import reached
 from spar_kit.runs.params import ParamsError, load_plan, notebook_parameters, parse_setting, read_yaml
 from spar_kit.runs.report import build, render, write_summary
-from spar_kit.runs.keys import reached
 from spar_kit.runs.sweep import clock, execute, expand, sweep
 
 MAKE = "seed: int = 0  # of everything\nout: str = ''  # folder"
