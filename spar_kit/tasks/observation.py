@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..scenes.completeness import counts, incomplete
+from ..scenes.floor import enclosed, floor_outline
 from ..scenes.scene import Instance, Scene, Surface
 from ..scenes.visibility import Visibility
-from .floor import floor_outline, floor_shown
+from .floor import floor_shown
 from .labels import EXCLUDED_LABELS, clear_names, is_name, is_thing, normal
 from .markable import box_fits, point_fits
 from .rules import Rules
@@ -79,6 +80,7 @@ class Observation:
         view: (F,) equal for frames that show nearly the same, see `same_views`.
         rules: the thresholds.
         incomplete: why objects are not `whole`, and how many.
+        enclosed: works out which share of the border of such polygons walls enclose; 1 where the scene states its floor.
     """
     scene: str
     source: str
@@ -106,6 +108,7 @@ class Observation:
     outline: Callable[[], tuple[list[NDArray[np.float64]], list[NDArray[np.float64]]]] = lambda: ([], [])
     floor_shown: Callable[[Sequence[NDArray[np.float64]]], float] = lambda polygons: 1.0
     incomplete: Mapping[str, int] = field(default_factory=dict)
+    enclosed: Callable[[Sequence[NDArray[np.float64]]], float] = lambda polygons: 1.0
 
     @property
     def measurable(self) -> NDArray[np.int64]:
@@ -194,4 +197,4 @@ def observe(scene: Scene, visibility: Visibility, rules: Rules = Rules(), exclud
         np.array([(f.color.width, f.color.height) for f in scene.frames], np.int64).reshape(F, 2), np.asarray(visibility.overlap),
         pairs, chain(pairs, poses, visibility.overlap, rules), seen, glimpsed, spoiled, same_views(poses, rules), rules,
         partial(floor_outline, scene), partial(floor_shown, visibility, np.linspace(0, F - 1, IMAGES["video"]).astype(int).tolist()),
-        incomplete=counts(missing))
+        incomplete=counts(missing), enclosed=(lambda polygons: 1.0) if scene.floor else partial(enclosed, scene))

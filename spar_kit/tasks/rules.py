@@ -20,6 +20,8 @@ class Rules:
     rival: float = 100.0              # and so could one that shows so many pixels of 640 x 480: the corner of a large thing near by
     whole: float = 0.8                # of an object's width and height, in one frame: else neither its size nor its place is asked for
     firm_end: float = 0.3             # the same where fewer of the points at an end of its surface are seen to be its end
+    room: tuple[float, float] = (3.0, 100.0)      # square metres of a floor that is asked for; more is no room
+    enclosed: float = 0.85            # of the floor's border has a wall near, or the room's size is not asked
     floor_share: float = 0.7          # the room's size is asked where the 32 frames show at least this share of its floor
     # ranges
     depth: tuple[float, float] = (0.3, 8.0)       # nearer, the camera touches it; farther than SPAR's largest depths

@@ -32,6 +32,7 @@ from .verify_seen import Looking, Witness, check_seen
 from .verify_tasks import DERIVE as ONE_VIEW, check_labels
 from .verify_video import DERIVE as VIDEO
 from .verify_views import DERIVE as VIEWS
+from .verify_whole import check_whole
 
 # %% ../../nbs/tasks/80_verify.ipynb #9a4fb47f
 @dataclass(frozen=True)
@@ -127,6 +128,7 @@ def check_record(record: Any, task: str, format: str, folder: Folder, rules: Rul
     untold = check_roles(item)
     check_frames_named(item)
     check_markers(item)
+    check_whole(item)
     check_answer(item, DERIVE[task](item))
     if untold:
         raise Unusable(f"the question's wording is not known: which object is the {untold}?")
