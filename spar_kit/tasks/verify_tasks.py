@@ -19,6 +19,7 @@ from .verify_answers import SLACK, Answer, Movement, Position, Quantity, Region,
 from .verify_disk import Pose, Vec, Wrong, dot
 from .verify_item import FORMS, Item
 from .verify_marks import same_box
+from .verify_pairs import check_in_sight, check_pair
 from .verify_relations import Choice, Relation, Slot
 from .verify_text import numbers, relation_words
 
@@ -125,6 +126,8 @@ def camera_motion_infer(item: Item) -> Answer:
     u, v = (fx * x / z + cx + .5) * 1000 / width, (fy * y / z + cy + .5) * 1000 / height
     if not (-.05 <= u <= 1000.05 and -.05 <= v <= 1000.05):
         raise Wrong(f"camera 2 is outside the image: ({u:.0f}, {v:.0f})")
+    check_in_sight(item)
+    check_pair(item)
     slack = .02 + SLACK / z * max(fx / width, fy / height) * 1000
     stated(item, "image", (u, v), slack)
     check_units(item, "m")
@@ -155,6 +158,7 @@ def view_change_infer(item: Item) -> Answer:
         stated(item, "rotation", (yaw, pitch), .01)
     if abs(roll) > item.rules.max_roll + .01:
         raise Wrong(f"roll differs by {roll:.1f} degrees, which the answer cannot say")
+    check_pair(item)
     check_units(item, "m deg")
     change = Movement((right, -down, forward, pitch, yaw))
     if all(abs(part) < step / 2 - slack for part, step, slack in zip(change.parts, change.steps, change.slack)):
