@@ -134,9 +134,11 @@ def check_marked(look: Witness, item: Item, id: int, view: int, box: bool) -> No
         raise Wrong(f"object {id} ({item.folder.things[id].label}) is in a box in image {view}, which holds {inside:.0%} of its silhouette")
 
 
-def check_box(look: Witness, item: Item, id: int, view: int, box: Any) -> None:
+def check_box(look: Witness, item: Item, id: int, view: int, box: Any, answer: bool = False) -> None:
+    """`answer`: the box is asked for, and measured in the image's own pixels."""
     check_clear(look, item, id, view)
-    shot, (x, y), (x1, y1, x2, y2) = look.shot(item, id, view), grain(item, view), box
+    shot, (x1, y1, x2, y2) = look.shot(item, id, view), box
+    x, y = (1000 / side + 1 for side in shot.size) if answer else grain(item, view)
     seen = shot.box
     if x1 < seen[0] - x or y1 < seen[1] - y or x2 > seen[2] + x or y2 > seen[3] + y:
         raise Wrong(f"box {box} of object {id} in image {view}: to be seen of it is {[round(v) for v in seen]}")
@@ -168,7 +170,7 @@ def marked(look: Witness, item: Item) -> int:
 def position_matching(look: Witness, item: Item) -> int:
     n = marked(look, item)
     if 1 in look.views(item):
-        check_box(look, item, item.objects[0], 1, item.facts["target_box"])
+        check_box(look, item, item.objects[0], 1, item.facts["target_box"], answer=True)
         n += 1
     return n
 
@@ -177,7 +179,7 @@ def distance_infer_center_oc(look: Witness, item: Item) -> int:
     n, views, things, rules = 0, look.views(item), item.folder.things, item.rules
     for id, box, view in zip(item.objects, item.facts["option_box"], item.facts["option_view"]):
         if view in views:
-            check_box(look, item, id, view, box)
+            check_box(look, item, id, view, box, answer=True)
             n += 1
     away = {id: length(item.pose(0).see(thing.center)) * (-1 if item.facts["farthest"] else 1) for id, thing in things.items() if askable(item, id)}
     gold = away[item.objects[0]]

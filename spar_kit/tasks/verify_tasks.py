@@ -18,7 +18,7 @@ from typing import Any
 from .verify_answers import SLACK, Answer, Movement, Position, Quantity, Region, Size, check_units
 from .verify_disk import Pose, Vec, Wrong, dot
 from .verify_item import FORMS, Item
-from .verify_marks import same_box
+from .verify_marks import same_fine_box
 from .verify_pairs import check_in_sight, check_pair
 from .verify_relations import Choice, Relation, Slot
 from .verify_text import numbers, relation_words
@@ -111,9 +111,10 @@ def position_matching(item: Item) -> Answer:
     shown = item.folder.shown(*item.frame_files(1), item.thing(0).id, item.rules.pixels, item.rules.side)
     if shown:
         raise Wrong(f"object {item.objects[0]} in image 1: {shown}")
-    if not same_box(item, 0, 1, item.facts.get("target_box") or (-9,) * 4):
+    box = item.facts.get("target_box") or ()
+    if not same_fine_box(item, 0, 1, box):
         raise Wrong(f"facts.target_box: {item.facts.get('target_box')} is not the object's box in image 1")
-    return Region(item.folder.sight(item.images[1]).boxes[item.objects[0]])
+    return Region(tuple(box))
 
 
 def camera_motion_infer(item: Item) -> Answer:

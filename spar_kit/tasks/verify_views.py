@@ -14,7 +14,7 @@ from typing import Any
 from .verify_answers import SLACK, Answer, Region, check_units
 from .verify_disk import Vec, Wrong, dot
 from .verify_item import Item
-from .verify_marks import same_box
+from .verify_marks import same_fine_box
 from .verify_pairs import askable
 from .verify_relations import Places, Relation, Slot
 from .verify_tasks import check_by_eye, check_plumb, length, minus, pair_slots, relation, self_slots, stated, wants_farthest
@@ -39,13 +39,13 @@ def distance_infer_center_oc(item: Item) -> Answer:
     if not (isinstance(boxes, list) and isinstance(views, list) and len(boxes) == len(views) == len(item.objects) == 4):
         raise Wrong("facts: option_box and option_view do not belong to four objects")
     for k, (box, view) in enumerate(zip(boxes, views)):
-        if not 0 <= view < len(item.images) or not same_box(item, k, view, box):
+        if not 0 <= view < len(item.images) or not same_fine_box(item, k, view, box):
             raise Wrong(f"facts.option_box: {box} is not the box of object {item.objects[k]} in image {view}")
         reason = item.folder.shown(*item.frame_files(view), item.objects[k], item.rules.pixels, item.rules.side)
         if reason:
             raise Wrong(f"object {item.objects[k]} in image {view}: {reason}")
     check_units(item, "m")
-    return Region(item.folder.sight(item.images[views[0]]).boxes[gold], views[0] if len(item.images) > 1 else None)
+    return Region(tuple(boxes[0]), views[0] if len(item.images) > 1 else None)
 
 # %% ../../nbs/tasks/79d_verify_views.ipynb #f31cb8ea
 def state(item: Item, slots: tuple[Slot, ...], key: str = "relation", offset: str = "offset") -> Relation:
