@@ -1,13 +1,15 @@
 # spar_kit: two commands are enough. `make study` runs the whole road, `make test` checks everything. `make` alone lists the rest.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup study test in-step readme notebooks unit style lab bench clean distclean
+.PHONY: help setup study seeds test test-minimum test-newest lock in-step readme notebooks unit style lab bench clean distclean FORCE
 
 VENV   := .venv
 BIN    := $(VENV)/bin
 TORCH  ?= torch==2.13.0
 # PyTorch's index of CPU wheels, as its install page names it: wanted only where plain pip would bring the CUDA build to a machine without a GPU
 TORCH_INDEX ?=
+# the file of versions and hashes that `make setup` installs from; empty for the newest that pyproject.toml allows. The choice is kept in .venv
+LOCK ?= $(shell cat $(VENV)/.choice 2>/dev/null || echo requirements/lock.txt)
 # which scenes the study uses: empty for the embedded procedural ones, or scannet:PATH
 SCENES ?=
 PARAMS ?= params/demo.yaml
@@ -25,6 +27,7 @@ help:  ## what can be typed here
 	@echo
 	@echo "  SCENES=scannet:PATH   run the study on scans in ScanNet's layout, e.g. make study SCENES=scannet:../shared/data/small_house"
 	@echo "  PARAMS=FILE.yaml      run another file of params/, e.g. make study PARAMS=params/sweep_mix.yaml"
+	@echo "  LOCK=                 install the newest of everything that pyproject.toml allows, instead of what requirements/lock.txt names"
 	@echo "  TORCH_INDEX=URL       PyTorch's index of CPU wheels, for a machine without a GPU where pip would bring the CUDA build"
 
 # ---- set-up: each step leaves a stamp in .venv and is skipped while the stamp is newer than what it depends on
@@ -42,10 +45,38 @@ $(VENV)/.torch: $(VENV)/.created
 	@TORCH="$(TORCH)" TORCH_INDEX="$(TORCH_INDEX)" .ci/setup torch $(VENV)
 	@touch $@
 
-$(VENV)/.installed: pyproject.toml $(VENV)/.libraries $(VENV)/.torch
-	@echo "== installing spar_kit and what it needs (a few minutes, once)"
-	@$(BIN)/python -m pip install -q -e ".[train,dev]"
+# written anew only where the choice differs from the last one
+$(VENV)/.choice: FORCE | $(VENV)/.created
+	@echo "$(LOCK)" | cmp -s - $@ || echo "$(LOCK)" > $@
+
+$(VENV)/.installed: pyproject.toml $(LOCK) $(VENV)/.choice $(VENV)/.libraries $(VENV)/.torch
+	@TORCH="$(TORCH)" .ci/setup packages $(VENV) "$(LOCK)"
 	@touch $@
+
+FORCE:
+
+# ---- versions. The resolver is uv, in an environment of its own: one file for Linux and macOS, Python 3.11 to 3.13, with the hashes of all
+# files of a version (pip-tools writes for the machine it runs on). Torch stays outside: its file depends on the machine, see TORCH
+UV      := .venv-uv/bin/uv
+RESOLVE := $(UV) --config-file requirements/uv.toml pip compile pyproject.toml --extra train --extra dev --universal --fork-strategy fewest \
+  --python-version 3.11 --no-emit-package torch --generate-hashes --no-annotate --custom-compile-command "make lock" --quiet
+TORCH_MINIMUM ?= $(TORCH)
+
+$(UV): .ci/setup
+	@.ci/setup venv .venv-uv
+	@.venv-uv/bin/python -m pip install -q uv
+	@touch $@
+
+lock: $(UV)  ## renew requirements/lock.txt: the newest versions that pyproject.toml allows
+	@$(RESOLVE) --upgrade -o requirements/lock.txt
+	@git diff --stat -- requirements/lock.txt
+
+test-minimum: $(UV)  ## pytest with the lowest versions that pyproject.toml declares, in an environment of its own
+	@$(RESOLVE) --upgrade --resolution lowest-direct -o .venv-uv/minimum.txt
+	@$(MAKE) VENV=.venv-minimum LOCK=.venv-uv/minimum.txt TORCH="$(TORCH_MINIMUM)" setup unit
+
+test-newest:  ## all checks with the newest versions of everything, in an environment of its own
+	@$(MAKE) VENV=.venv-newest LOCK= test
 
 # ---- the road
 study: setup  ## the whole road: scenes, questions, training, evaluation; the last line is the report's path
@@ -82,6 +113,12 @@ style:
 	@ruff check spar_kit nbs tests .ci
 	@mypy
 
+# about two hours on two cores: 1-thread trainings two at a time, then 2-thread trainings one at a time, then the table of all
+seeds: setup  ## measure the demo with several seeds, keep the figures and write them into the README
+	@spar sweep params/demo_seeds.yaml
+	@cp runs/seeds-*/out/demo_seeds.json spar_kit/bench/demo_seeds.json
+	@jupyter nbconvert --to notebook --execute --inplace nbs/index.ipynb && nbdev_clean && python .ci/readme.py
+
 readme: setup  ## write README.md from nbs/index.ipynb
 	@python .ci/readme.py
 
@@ -90,5 +127,5 @@ clean:  ## remove runs and reports, keep the environment
 	@find reports -mindepth 1 -maxdepth 1 ! -name README.md -exec rm -rf {} +
 	@find nbs spar_kit tests -name __pycache__ -o -name .ipynb_checkpoints | xargs -r rm -rf
 
-distclean: clean  ## remove the environment as well
-	@rm -rf $(VENV)
+distclean: clean  ## remove the environments as well
+	@rm -rf $(VENV) .venv-uv .venv-minimum .venv-newest

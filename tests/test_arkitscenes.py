@@ -149,7 +149,7 @@ def test_a_pose_known_by_hand(tmp_path):
 
 def test_the_same_objects_are_visible_and_the_answers_are_the_same(loaded, truth, dataset):
     """Undersides have no label, and the boxes that overlap in this crowded room share their triangles: fractions and the overlap of frames may differ a little."""
-    scene, rule = back(loaded), VisibilityRule(fraction=0)
+    scene, rule = back(loaded), VisibilityRule(share=0)
     number = {j.id: i.id for i, j in zip(loaded.instances, truth.instances[2:])}
     room = replace(truth, instances=tuple(replace(i, id=number[i.id]) for i in truth.instances[2:]),
                    surface=replace(truth.surface, triangle_instance=np.array([number.get(i, 0) for i in truth.surface.triangle_instance], np.int32)))

@@ -70,7 +70,8 @@ def test_planted_leak_fails_and_the_fair_task_beside_it_passes(leaky, tmp_path):
     assert lines["depth_prediction_oo"].endswith("FAIL") and "FAIL" not in lines["distance_prediction_oo"]
     content = json.loads((tmp_path / "out/audit.json").read_text())
     assert content["verdict"] == "FAIL" and content["counts"]["FAIL"] == 2 and list(content["left_out"]) == ["spatial_imagination_map_mv/sentence"]
-    assert {"predictor": "third value", "score": 1.0, "low": 1.0, "high": 1.0} in content["findings"][0]["attacks"] + content["findings"][1]["attacks"]
+    [third] = [a for f in content["findings"] for a in f["attacks"] if a["predictor"] == "third value" and a["score"] == 1]
+    assert 0.97 < third["low"] < 1 == third["high"], "all of 192 right is not certainty"
     assert [f["verdict"] for f in content["findings"]] == ["FAIL", "FAIL", "pass"]
     assert done.stdout.splitlines()[-1].startswith("1 pass, 0 unclear, 2 FAIL. FAIL: depth_prediction_oc/select, depth_prediction_oo/fill.")
     for f in content["findings"]:
@@ -87,16 +88,15 @@ def test_fair_dataset_passes_and_json_can_be_piped(fair):
 
 
 def test_few_questions_are_unclear_and_told_what_to_type(tmp_path):
-    """Above the limit, but four rooms and sixteen questions cannot tell that from guessing: neither a pass nor a failure."""
-    for seed in range(20):
+    """Four rooms and sixteen questions cannot tell anything from guessing: neither a pass nor a failure."""
+    for seed in range(5):
         folder = tmp_path / str(seed)
         write(folder, "depth_prediction_oc", "select", numeric(np.random.default_rng(seed), None, scenes=4, each=4))
         (folder / "manifest.json").write_text("{}")
         result = audit(folder, trees=3)
-        if result.verdict == "unclear":
-            break
+        assert result.verdict == "unclear"
     [finding] = result.findings
-    assert finding.verdict == "unclear" and finding.best.score > finding.limit and finding.best.low <= finding.chance
+    assert finding.verdict == "unclear" and finding.best.low <= finding.limit < finding.limit + 0.1 < finding.best.high
     assert finding.scenes_needed > 4 and result.having("pass") == result.having("FAIL") == []
     assert result.conclusion().startswith("0 pass, 1 unclear, 0 FAIL. unclear: depth_prediction_oc/select.")
     assert f"spar generate SOURCE --out MORE --scenes {finding.scenes_needed} --tasks depth_prediction_oc && spar audit MORE" in result.conclusion()
@@ -106,28 +106,80 @@ def test_few_questions_are_unclear_and_told_what_to_type(tmp_path):
     assert "✓" not in text and "✗" not in text and "? unclear</span>" in text and result.conclusion().replace("&", "&amp;") in text
 
 
-def attacked(score, low, chance=.25, limit=.30):
-    attack = Attack("constant", score, low, min(2 * score - low, 1.0))
-    return Finding("depth_prediction_oc", "select", "letter", 100, 10, chance, limit, attack, (attack,), None)
+def attacked(score, low, chance=.25, limit=.30, high=None, scenes=10, predictor="constant"):
+    attack = Attack(predictor, score, low, min(2 * score - low, 1.0) if high is None else high)
+    return Finding("depth_prediction_oc", "select", "letter", 100, scenes, chance, limit, attack, (attack,), None)
 
 
 def test_the_three_verdicts():
-    """Each at its borders; only a score that is not above the limit passes, and only FAIL makes the command fail."""
-    assert [attacked(*numbers).verdict for numbers in ((.30, .28), (.24, .10), (.31, .25), (.60, .20), (.31, .26))] == ["pass", "pass", "unclear", "unclear", "FAIL"]
-    assert attacked(.46, .10, None, .45).verdict == "FAIL" and attacked(.45, .10, None, .45).verdict == "pass"      # numbers: there is no chance level
-    good, open_, bad = attacked(.30, .28), attacked(.31, .25), attacked(.31, .26)
+    """Each at its borders: FAIL only where the whole interval lies above the limit, pass only where the data could have told a shortcut."""
+    cases = {(.30, .28, .40): "pass", (.24, .10, .40): "pass", (.24, .10, .41): "unclear", (.31, .25, .37): "unclear", (.31, .30, .32): "unclear", (.60, .20, 1.0): "unclear",
+             (.32, .301, .34): "FAIL", (1.0, .98, 1.0): "FAIL"}
+    assert {numbers: attacked(numbers[0], numbers[1], high=numbers[2]).verdict for numbers in cases} == cases
+    for chance, limit in ((None, .45), (.5, .55)):
+        assert attacked(.46, .10, chance, limit).verdict == "unclear" and attacked(limit, limit - .1, chance, limit).verdict == "pass"
+        assert attacked(limit + .05, limit + .01, chance, limit).verdict == "FAIL"
+    good, open_, bad = attacked(.30, .28), attacked(.31, .25), attacked(.35, .31)
     assert Audit("x", (good, open_, bad)).verdict == "FAIL" and Audit("x", (good, open_)).verdict == "unclear" and Audit("x", (good,)).verdict == "pass"
     assert "Type" not in Audit("x", (good, bad)).conclusion() and Audit("x", (good,)).conclusion() == "1 pass, 0 unclear, 0 FAIL."
 
 
-@pytest.mark.parametrize("finding, code", [(attacked(.31, .25), 0), (attacked(.31, .26), 1), (attacked(.30, .28), 0)], ids=["unclear", "FAIL", "pass"])
-def test_exit_code_is_of_failures_only(monkeypatch, tmp_path, capsys, finding, code):
+def test_one_room_that_is_known_already_convicts_nobody():
+    """With one scene, who learns has learned in it; a rule that learns nothing still convicts."""
+    assert [attacked(.9, .8, scenes=1, predictor=name).verdict for name in ("constant", "trees on the text", "names and options", "third value", "always A")] == ["unclear"] * 3 + ["FAIL"] * 2
+    rng = np.random.default_rng(0)
+
+    def rows(answer, options=True, count=60):
+        for n in range(count):
+            values = np.sort(rng.uniform(.5, 4, 4)).round(1) + np.arange(4) * .3
+            order = rng.permutation(4)
+            question = Question(f"How far is the {'lamp' if n % 2 else 'sofa'}?", tuple(f"{values[j]:.1f}" for j in order) if options else (), answer(n, list(order)))
+            yield Asked(str(n), "room", question, (-1.0,) * 28)
+
+    known = audit_items("depth_prediction_oc", "fill", list(rows(lambda n, _: "3.0" if n % 2 else "1.5", options=False)), trees=10)
+    assert known.best.score > .9 and known.best.low > known.limit and known.verdict == "unclear" and known.scenes == 1
+    leak = audit_items("depth_prediction_oc", "select", list(rows(lambda _, order: "ABCD"[order.index(2)])), trees=10)
+    assert leak.verdict == "FAIL" and leak.best.score == 1
+    fair = [audit_items("depth_prediction_oc", "select", list(rows(lambda *_: "ABCD"[rng.integers(4)], count=count)), trees=10).verdict for count in (12, 400)]
+    assert fair == ["unclear", "pass"]
+
+
+def rate(wanted, truth, scenes, each, chance=.25, spread=.02, studies=300):
+    """How often an attack that scores `truth` on average, a little unlike from scene to scene, gets a verdict."""
+    rng, place, found = np.random.default_rng(1), np.repeat(np.arange(scenes), each), 0
+    for _ in range(studies):
+        skill = rng.beta(truth / spread - truth, (1 - truth) / spread - 1 + truth, scenes)
+        attack = Attack("constant", *interval((rng.random(len(place)) < skill[place]).astype(float), place, samples=200))
+        found += Finding("t", "select", "letter", len(place), scenes, chance, chance + .05, attack, (attack,), None).verdict == wanted
+    return found / studies
+
+
+def test_few_rooms_convict_nobody_and_fifty_keep_their_power():
+    """At chance nobody is convicted, whatever the number of scenes and questions; with fifty rooms a shortcut worth six points above the limit is found, and fair sets pass."""
+    for scenes, each in ((2, 16), (3, 20), (4, 8), (4, 60), (8, 10), (50, 8)):
+        assert rate("FAIL", .25, scenes, each, studies=150) <= .01
+        assert rate("FAIL", .30, scenes, each, studies=150) <= .06, "nor is who is at the limit"
+    assert rate("FAIL", .36, 50, 40) > .95 and rate("FAIL", .40, 50, 8) > .9
+    assert rate("pass", .25, 50, 40) > .99 and rate("pass", .25, 50, 8) > .9
+    assert rate("FAIL", .60, 4, 60) > .6 and rate("unclear", .25, 4, 8) > .95 and rate("pass", .25, 4, 60) > .4
+
+
+@pytest.mark.parametrize("finding, code", [(attacked(.31, .25), 3), (attacked(.35, .31), 1), (attacked(.30, .28), 0)], ids=["unclear", "FAIL", "pass"])
+def test_exit_codes_tell_too_little_data_from_a_shortcut(monkeypatch, tmp_path, capsys, finding, code):
     monkeypatch.setattr("spar_kit.bench.audit.audit", lambda *_, **__: Audit("x", (finding,)))
     with pytest.raises(SystemExit) as left:
         main(["audit", str(tmp_path)])
     assert left.value.code == code
     out = capsys.readouterr().out
     assert finding.verdict in out.splitlines()[1] and ("Type spar generate" in out.splitlines()[-1]) == (finding.verdict == "unclear")
+
+
+def test_one_question_is_too_little_data(tmp_path, capsys):
+    write(tmp_path, "depth_prediction_oc", "select", numeric(np.random.default_rng(0), None, scenes=1, each=1))
+    with pytest.raises(SystemExit) as left:
+        main(["audit", str(tmp_path), "--out", str(tmp_path / "out")])
+    assert left.value.code == 3 and "depth_prediction_oc/select: one question only" in capsys.readouterr().out
+    assert json.loads((tmp_path / "out/audit.json").read_text())["verdict"] == "unclear" and "Too little data" in (tmp_path / "out/audit.html").read_text()
 
 
 def test_nothing_to_audit_is_bad_input(tmp_path):

@@ -126,7 +126,7 @@ def test_a_flipped_axis_tears_the_room(busy, fused):
 
 def test_the_same_objects_are_visible_but_for_the_share_of_unseen_sides(busy, fused):
     """Pixels and boxes decide alike; fractions are of what was seen, so they are larger."""
-    rule = VisibilityRule(fraction=0)
+    rule = VisibilityRule(share=0)
     tables = see(busy, rule), see(replace(busy, surface=fused), rule)
     sets = [{(int(f), int(i)) for f, i, ok in zip(t.frame, t.instance, t.visible) if ok} for t in tables]
     assert len(sets[0] ^ sets[1]) <= .05 * len(sets[0])

@@ -21,7 +21,7 @@ ASKED = ("depth_prediction_oc", "distance_prediction_oo", "view_change_infer", "
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("gallery") / "data"
-    generate(open_source("synthetic", scenes=2, seed=3, frames=32), folder, tasks=",".join(ASKED), per_task=6, progress=False)
+    generate(open_source("synthetic", scenes=2, seed=3, frames=32, width=320), folder, tasks=",".join(ASKED), per_task=6, progress=False)
     return folder
 
 

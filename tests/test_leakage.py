@@ -115,7 +115,7 @@ def test_frames_that_show_nearly_the_same_are_one_view():
 
 @pytest.fixture(scope="module")
 def observed():
-    scene = Synthetic(frames=40).load("train0001")
+    scene = Synthetic(frames=40, width=320, height=240).load("train0001")
     return scene, see(scene, width=160)
 
 
@@ -145,7 +145,7 @@ def test_nothing_is_asked_twice_in_nearly_the_same_view(observed):
 
 
 def test_quotas_hold_for_every_scene_and_counts_are_exact(tmp_path):
-    source = Synthetic(count=2, frames=34)
+    source = Synthetic(count=2, frames=34, width=320, height=240)
     manifest = generate(source, tmp_path / "data", per_task=7, width=160, progress=False)
     counts, scenes, images = Counter(), Counter(), Counter()
     for record, _ in read_records(tmp_path / "data"):

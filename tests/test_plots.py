@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from spar_kit.bench.blind import gap_over_blind
 from spar_kit.bench.factors import item_factors
 from spar_kit.bench.plots import (
     COLORS,
@@ -34,11 +35,11 @@ from spar_kit.bench.plots_errors import (
     worst_misses,
 )
 from spar_kit.bench.published import benchmark_tasks, ranking
-from spar_kit.bench.score import score_rows
+from spar_kit.bench.score import score_file, score_rows
 from spar_kit.bench.statistics import intervals, overall_intervals, paired
 from spar_kit.runs.score_page import compare_files, parts
-from spar_kit.runs.score_parts import _verdict, cards
-from spar_kit.runs.scored_runs import CONSTANT, headline, load_runs, run_titles
+from spar_kit.runs.score_parts import cards
+from spar_kit.runs.scored_runs import CONSTANT, headline, load_runs, run_titles, standing, verdict
 from spar_kit.runs.single_page import page, table
 
 EVIL = ["<script>document.title='owned'</script>", "</script><img src=x onerror=\"document.title='owned'\">", "<svg/onload=document.title='owned'>", "\x00\x1b[31mred\u202e\ud83d", "9" * 100_000, "",
@@ -50,11 +51,11 @@ FOUR = ("depth_prediction_oc", "position_matching", "view_change_infer", "obj_sp
 
 def rows_of(skill, seed, count=50, tasks=None):
     """SPAR-Bench-Tiny's counts: a run that is right with a probability, and numbers that spread."""
-    rng, out = np.random.default_rng(seed), []
+    rng, truth, out = np.random.default_rng(seed), np.random.default_rng(99), []       # the questions are the same, whoever answers
     for task in tasks or benchmark_tasks():
         for k in range(count):
             if task.startswith(("depth", "distance_pred")):
-                answer, asked = f"{rng.uniform(.3, 7):.1f}", "How far is the lamp (red point) from the <b>chair</b> (blue point)?"
+                answer, asked = f"{truth.uniform(.3, 7):.1f}", "How far is the lamp (red point) from the <b>chair</b> (blue point)?"
                 said = f"{float(answer) * np.exp(rng.normal(0, 1 - skill)):.1f}"
             elif task == "view_change_infer":
                 answer, asked, said = "move_right:0.5,rotate_left:30", "What moved?", "move_right:0.5,rotate_left:30" if rng.random() < skill else "move_up:1"
@@ -177,7 +178,7 @@ def test_one_run_and_a_blind_one(tmp_path):
     assert said.startswith("model: ") and "1,000 questions" in said and "without looking" in said
     assert re.findall(r'<h2 id="([\w-]+)"', text) == ["overall", "three-scorers", "task-by-task", "without-looking", "chance-taken-out", "what-else-moves-the-score", "errors", "among-the-published",
                                                       "the-worst-misses", "how-this-page-was-made"]
-    assert "https://" not in re.sub(r"<script>.*?</script>", "", text, flags=re.S), "nothing outside is needed"
+    assert "https://" not in re.sub(r"<script(?! type)[^>]*>.*?</script>", "", text, flags=re.S), "nothing outside is needed"
     assert not list(tmp_path.rglob("*.part"))
 
 
@@ -207,7 +208,7 @@ def test_one_comparison_has_the_colour_of_its_run():
 
 
 def test_a_verdict_of_one_row_among_many_is_doubted():
-    assert [_verdict(*row) for row in ((.01, .2, .04), (.01, .2, .2), (-.2, -.01, .3), (-.2, -.01, .001), (-.1, .1, .001), (0, .1, .9))] == [
+    assert [verdict(*row) for row in ((.01, .2, .04), (.01, .2, .2), (-.2, -.01, .3), (-.2, -.01, .001), (-.1, .1, .001), (0, .1, .9))] == [
         "better", "perhaps better", "perhaps worse", "worse", "cannot tell", "cannot tell"]
 
 
@@ -261,6 +262,35 @@ def test_spar_compare_as_typed(tmp_path):
     assert done.returncode == 0 and done.stdout.splitlines()[-1] == str(tmp_path / "r.html") and "official scorer" in done.stdout, done.stderr
 
 
+def test_spar_compare_where_a_task_has_no_scorable_question(tmp_path):
+    """The answer is in no unit anybody knows: the run has no score there, nor has any blind one. `spar evaluate --data` takes the same way."""
+    unknown = dict(id="r_0", task="depth_prediction_oc", question="How deep?", answer="?", prediction="2")
+    files = [write(tmp_path / f"{name}.jsonl", [*rows_of(skill, k, 20, ["position_matching"]), unknown])
+             for k, (name, skill) in enumerate((("given", .7), ("blind_constant", .3), ("blind_text", .2)))]
+    done = subprocess.run([sys.executable, "-c", "from spar_kit.runs.cli import main; main()", "compare", *map(str, files), "--out", str(tmp_path / "r.html")],
+                          capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0 and done.stdout.splitlines()[-1] == str(tmp_path / "r.html"), done.stderr
+    given, *blind = map(score_file, files)
+    table = gap_over_blind(given, dict(zip(("constant", "text"), blind)))
+    assert list(table.task) == ["position_matching"] and table.gap.notna().all()
+
+
+def test_the_best_of_runs_that_are_worse_than_blind_is_not_called_best():
+    """Six runs, all below the best answer without looking; then one just above it, then one far above."""
+    rooms = [dict(row, id=f"room{k % 20}-{row['id']}") for k, row in enumerate(rows_of(.1, 0, 60, FOUR))]
+
+    def six(*skills):
+        return load_runs({f"run {k}": [dict(row, id=f"room{n % 20}-{row['id']}") for n, row in enumerate(rows_of(skill, k, 60, FOUR))] for k, skill in enumerate(skills)}
+                         | {"blind: text": [dict(row, prediction=row["answer"] if n % 10 < 5 else "E") for n, row in enumerate(rooms)]})
+    said = standing(six(.05, .06, .07, .05, .1, .12))
+    assert said.startswith("None of 6 runs scores above the best answer without looking. The highest is run ") and "Best of" not in said and "points against" in said
+    found = six(.05, .05, .05, .05, .05, .4)
+    gap = found.leads["run 5"].loc["all"]
+    assert gap.low <= 0 < gap.difference and standing(found).startswith("Highest of 6 runs: run 5, +") and standing(found).endswith("that it looks is not shown.")
+    assert standing(six(.05, .05, .05, .05, .05, .95)).startswith("Best of 6 runs: run 5, +")
+    assert standing(load_runs({"a": [dict(row, prediction=None, failed="x") for row in rooms]})) == "No answer of these runs could be scored."
+
+
 # ---- hostile answers
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory):
@@ -275,7 +305,7 @@ def hostile(tmp_path_factory):
 
 
 def test_hostile_answers_are_text(hostile):
-    body = re.sub(r"<script>.*?</script>", "", hostile.read_text(), count=1, flags=re.S)       # plotly.js itself
+    body = re.sub(r"<script(?! type)[^>]*>.*?</script>", "", hostile.read_text(), count=1, flags=re.S)       # plotly.js itself
     data = re.findall(r'<script type="application/json">(.*?)</script>', body, re.S)
     assert all(json.loads(figure) for figure in data) and len(data) == 7
     rest = re.sub(r'<script type="application/json">.*?</script>', "", body, flags=re.S)
@@ -329,3 +359,41 @@ def test_bad_input_to_compare_is_one_line(tmp_path, monkeypatch, capsys, words, 
         main(["compare", *words])
     said = capsys.readouterr().err
     assert left.value.code == 2 and says in said and said.startswith("spar: ") and said.count("\n") == 1 and not (tmp_path / "r.html").exists()
+
+
+def renamed(rows, **change):
+    return [{**row, **{name: value(row) for name, value in change.items()}} for row in rows]
+
+
+@pytest.mark.parametrize("change, same", [
+    ({"answer": lambda row: row["answer"] + "0" if row["answer"][0].isdigit() else f"({row['answer']})"}, True), ({"question": lambda row: "\n" + row["question"] + "\nAnswer with one letter."}, True),
+    ({"question": lambda row: None}, True), ({"question": lambda row: "<image>\n" + row["question"].upper()}, True), ({"answer": lambda row: "9.9" if row["id"].endswith("-3") and row["answer"][0].isdigit() else row["answer"]}, False),
+    ({"question": lambda row: "How far is the sofa from the lamp?"}, False), ({"answer": lambda row: {"A": "B", "B": "C"}.get(row["answer"], row["answer"])}, False)])
+def test_runs_over_other_questions_under_the_same_ids_are_refused(change, same):
+    first = rows_of(.6, 0, 8, ["position_matching", "depth_prediction_oc"])
+    second = renamed(rows_of(.5, 1, 8, ["position_matching", "depth_prediction_oc"]), **change)
+    if same:
+        load_runs({"a": first, "b": second})
+        return
+    for runs in ({"a": first, "b": second}, {"a": first, "blind: b": second}, {"a": first[:4], "c": first, "b": second}):
+        with pytest.raises(ValueError, match=r"b and \w were asked different questions under the same ids: \d+ of \d+ shared ones differ, the first is"):
+            load_runs(runs)
+
+
+@pytest.mark.parametrize("skills, count", [((.9, .5), 4), ((.5, .9), 4), ((.6, .5), 30), ((.95, .1), 40), ((.7, .7), 12)])
+def test_the_sentence_and_the_table_say_the_same_of_a_comparison(skills, count):
+    runs = load_runs({name: rows_of(skill, k, count, ["position_matching"]) for k, (name, skill) in enumerate(zip("ab", skills))}, reference="a")
+    table = parts(runs)["Compared"][1].html
+    row = re.findall(r"<td[^>]*>(.*?)</td>", table.split("<tbody>")[-1])
+    said = re.search(r"b against a: .*?: ([\w ]+)\.", headline(runs))
+    assert said and said[1] in row and said[1] == verdict(*runs.against("b", runs.scores["a"]).loc["all", ["low", "high", "p_holm"]])
+
+
+def test_a_page_says_what_its_mean_leaves_out(tmp_path):
+    rows = rows_of(.7, 0, 20, ["position_matching"])
+    rows[0] |= {"prediction": None, "failed": "time out"}
+    rows[1] |= {"answer": "G", "id": "odd"}
+    runs = load_runs({"a": rows})
+    assert "Not in this mean: of 20 questions 1 have no answer: the run is incomplete and 1 have no rule or a true answer that is not recognised." in headline(runs)
+    made = "".join(piece.html for piece in parts(runs)["Overall"] if hasattr(piece, "html"))
+    assert "no rule" in made and "odd (&#x27;G&#x27;)" in made and "Not in this mean" not in headline(load_runs({"a": rows_of(.7, 0, 20, ["position_matching"])}))

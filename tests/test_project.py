@@ -72,6 +72,21 @@ def test_the_data_side_runs_without_torch():
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize("names", ["spar_kit.train.trainer, bitsandbytes", "spar_kit.train.models, peft", "spar_kit.bench.predict, bitsandbytes", ""])
+def test_no_import_speaks_before_the_kit_does(names):
+    """Libraries that warn while they are imported would stand before the kit's own line, for a user as for `test_bad_input_is_one_line`."""
+    every = "import importlib, pkgutil, spar_kit\nfor found in pkgutil.walk_packages(spar_kit.__path__, 'spar_kit.'): importlib.import_module(found.name)"
+    done = subprocess.run([sys.executable, "-c", f"import {names}" if names else every], capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_bitsandbytes_need_for_a_hub_is_not_reported():
+    """It warns on processors with AVX512-BF16 only; this says the same on any machine."""
+    code = "import spar_kit.train.trainer, logging\nlogging.getLogger('bitsandbytes.backends.cpu.ops').warning('Failed to load CPU gemm_4bit_forward')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_readme_is_in_step_and_its_links_lead_somewhere():
     before = (ROOT / "README.md").read_text()
     subprocess.run([sys.executable, str(ROOT / ".ci" / "readme.py")], check=True)

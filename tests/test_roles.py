@@ -63,7 +63,7 @@ SWAPS = {"depth_prediction_oc": ("red", "blue"), "obj_spatial_relation_oo": ("re
 
 
 def test_swapped_colours_of_nameless_questions_are_caught(tmp_path: Path) -> None:
-    source = Synthetic(count=1, frames=36)
+    source = Synthetic(count=1, frames=36, width=320, height=240)
     generate(source, tmp_path, tasks=",".join(NAMELESS), per_task=16, width=160, progress=False)
     assert not any(task.mismatched for task in verify(tmp_path).tasks.values())
     swapped = dict.fromkeys(NAMELESS, 0)
@@ -85,7 +85,7 @@ def test_swapped_colours_of_nameless_questions_are_caught(tmp_path: Path) -> Non
 
 def test_a_wording_without_a_cue_is_not_checkable(tmp_path: Path) -> None:
     """The answer agrees, but whose it is, nobody can tell; where the answer is wrong as well, that comes first."""
-    generate(Synthetic(count=1, frames=36), tmp_path, tasks="obj_spatial_relation_oo", per_task=8, width=160, progress=False)
+    generate(Synthetic(count=1, frames=36, width=320, height=240), tmp_path, tasks="obj_spatial_relation_oo", per_task=8, width=160, progress=False)
     wrong = 0
     for path, _, form, _ in shards(tmp_path):
         records = [orjson.loads(line) for line in path.read_bytes().splitlines()]

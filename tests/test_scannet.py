@@ -726,6 +726,8 @@ def test_names_from_files_never_leave_the_root(tmp_path, dataset):
     shutil.copytree(dataset / "scans" / SCAN, tmp_path / "outside" / SCAN)
     (tmp_path / "data" / "scannetv2_train.txt").write_text(f"../outside/{SCAN}\n{SCAN}\n/etc\n\n..\n")
     source = ScanNet(tmp_path / "data")
+    assert "scannetv2_train.txt: line 5: expected one scene name, found '..'" in complaint(source.scenes, "train")
+    (tmp_path / "data" / "scannetv2_train.txt").write_text(f"../outside/{SCAN}\n{SCAN}\n/etc\n\n")
     assert source.scenes("train") == [SCAN] and source.scenes("val") == []
     for name in (f"../../outside/{SCAN}", str(tmp_path / "outside" / SCAN), "..", ".", "", f"{SCAN}/../{SCAN}", "a\0b"):
         complaint(source.load, name)

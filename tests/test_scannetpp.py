@@ -338,7 +338,9 @@ def test_splits_lists_types_and_choices(tmp_path):
     (tmp_path / "metadata" / "scene_types.json").write_text("{")
     assert source.load(names[2]).skipped["room type: metadata/scene_types.json is damaged"] == 1
     (tmp_path / "few.txt").write_text("../../etc\n")
-    assert "few.txt: line 1: '../../etc'" in complaint(few.scenes)
+    assert "few.txt: none of its scenes is in" in complaint(few.scenes)
+    (tmp_path / "few.txt").write_text("two names\n")
+    assert "few.txt: line 1: expected one scene name, found 'two names'" in complaint(few.scenes)
     (tmp_path / "splits" / "nvs_sem_val.txt").write_text(names[0])
     assert "in the training list as well" in complaint(source.scenes, "val")
     assert "iphone" in complaint(replace(source, stream="iphone").scenes) and "its dslr/ is there" in complaint(replace(source, stream="iphone").scenes)

@@ -96,9 +96,9 @@ def test_files(tmp_path):
     table = s.score_file(path)
     assert table.score.tolist() == [1, 0, 0] and table.scene.tolist() == ["a", "a", "b"] and table.level.tolist() == ["low", "high", "high"]
     assert s.overall(table) == {"low": 1.0, "high": 0.0, "all": 0.5}
-    for bad, where in ((b"{", ":1: not JSON"), (b"[]", ":1: expected an object"), (b'{"id": 1}', ":1: field 'task' is missing"), (b"", "no rows"),
-                       (orjson.dumps({**rows[0], "task": "nope"}), ":1: field 'task': unknown task 'nope'"), (orjson.dumps({**rows[0], "prediction": ["1"]}), ":1: field 'prediction': expected text, found a list"),
-                       (orjson.dumps({**rows[0], "answer": None}), ":1: field 'answer': expected text, found null"), (orjson.dumps({**rows[0], "id": True}), ":1: field 'id'")):
+    for bad, where in ((b"{", ":1: not JSON"), (b"[]", "no rows"), (b"[1]", "row 1: expected an object"), (b'{"id": 1}', ":1: field 'prediction' is missing"), (b'{"id": 1, "prediction": 2}', ":1: field 'task' is missing"), (b"", "no rows"),
+                       (orjson.dumps({**rows[0], "task": "nope"}), ":1: unknown task 'nope'"), (orjson.dumps({**rows[0], "prediction": ["1"]}), ":1: field 'prediction' holds a list, not a text"),
+                       (orjson.dumps({**rows[0], "answer": None}), ":1: field 'answer' is missing"), (orjson.dumps({**rows[0], "id": True}), ":1: field 'id'")):
         path.write_bytes(bad)
         with pytest.raises(ValueError, match=where.replace("[", r"\[")):
             s.score_file(path)

@@ -24,7 +24,7 @@ from spar_kit.tasks.task import TASKS
     ("<answer> (b) </answer>", "B"), ("<answer>A</answer> <answer>B</answer>", "B"), ("<think>A? C?\n</think>\n\nB", "B"), ("[THINK]A[/THINK]B", "B"), ("◁think▷A◁/think▷B", "B"),
     (r"\boxed{B}", "B"), (r"So $\boxed{\text{B}}$ is it, not \(A\).", "B"), (r"\boxed{\mathbf{B}. left}", "B"), ('{"answer": "B"}', "B"), ('```json\n{"reasoning": "A or C", "answer": "B"}\n```', "B"), ("{'answer': 'B'}", "B"), ('["B"]', "B"),
     ('{"choice": "B", "confidence": 0.9}', "B"), ("**Answer:** B", "B"), ("Final Answer: **(B)**", "B"), ("The correct option is B) left", "B"), ("Ｂ", "B"), ("B\u200b", "B"), ("B<|im_end|>", "B"), ("<b>B</b>", "B"),
-    ("La respuesta es B.", "B"), ("答案是B。", None), ("答案是 B。", "B"), ("I'd go with B, since A is too near", "B"), ("A is wrong, so B.", "B"), ("B is the best choice; A is not.", "B"), ("the answer is b", "B"),
+    ("La respuesta es B.", "B"), ("答案是B。", "B"), ("答案是 B。", "B"), ("I'd go with B, since A is too near", "B"), ("A is wrong, so B.", "B"), ("B is the best choice; A is not.", "B"), ("the answer is b", "B"),
     ("answer: a", "A"), ("The answer is a lamp", None), ("The answer is A lamp", None), ("A", "A"), ("a", "A"), ("A.", "A"), ("A lamp", None), ("A because the lamp is near", "A"), ("A or B", None), ("A, B", None),
     ("A\nB", None), ("B\n\nQuestion: which one?\nAnswer: C", "B"), ("Let me see.\nA is far.\nC is near.\n\nB", "B"), ("Either C or D", None), ("The answer is A or B", None), ("not A but B", "B"), ("It cannot be A.", None),
     ("<think>I believe the answer is B", "B"), ("<think>A, maybe", None), ("<think>B</think>", None), ("<answer></answer>", None), ("none of them", None), ("E", "E"), ("vitamin C3, 3D", None), ("e.g. the lamp", None), ("", None)])

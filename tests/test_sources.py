@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from spar_kit.data.generate import generate
 from spar_kit.scenes.scene import SceneError
 from spar_kit.scenes.sources import open_source
 
@@ -15,6 +16,26 @@ def test_synthetic() -> None:
     assert source.name == "synthetic" and len(source.scenes("train")) == 3
     assert source.describe()["seed"] == 5 and source.describe()["frames"] == 6
     assert open_source("synthetic") == open_source("synthetic", seed=0)
+
+
+def test_pictures_of_synthetic_rooms_have_a_size_at_which_the_released_scripts_are_usable() -> None:
+    size = lambda **given: (lambda told: (told["width"], told["height"]))(open_source("synthetic", **given).describe())      # noqa: E731
+    assert size() == (640, 480), "the discs of 20 pixels of SPAR's own scripts hide much of what they mark on 320 x 240"
+    assert size(width=320) == size(height=240) == (320, 240) and size(width=800, height=450) == (800, 450)
+    for given in ({"width": 0}, {"height": -3}, {"width": 100_000}, {"width": 31, "height": 64}, {"width": 4096, "height": 5000}):
+        with pytest.raises(ValueError, match="32 to 4,096 pixels"):
+            open_source("synthetic", **given)
+    with pytest.raises(ValueError, match="for synthetic rooms"):
+        open_source("scannet:anywhere", width=640)
+
+
+def test_the_size_of_the_pictures_changes_no_question(tmp_path: Path) -> None:
+    tasks = "depth_prediction_oc,distance_prediction_oo,obj_spatial_relation_oo,position_matching,view_change_infer"
+    made = []
+    for width in (320, 640):
+        generate(open_source("synthetic", scenes=1, seed=4, frames=8, width=width), tmp_path / str(width), tasks=tasks, per_task=6, progress=False)
+        made.append({path.relative_to(tmp_path / str(width)): path.read_bytes() for path in (tmp_path / str(width)).rglob("*.jsonl")})
+    assert made[0] and made[0] == made[1]
 
 
 @pytest.mark.parametrize(("spec", "hint"), [

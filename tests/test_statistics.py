@@ -49,6 +49,68 @@ def test_95_percent_intervals_hold_the_truth_95_times_in_100(scenes, each):
     assert forgotten / 300 < 0.88, "drawing questions instead of scenes is what makes intervals too narrow"
 
 
+@pytest.mark.parametrize("spread", [0.0, 0.05, 0.15])
+@pytest.mark.parametrize("sizes", [(20, 20), (20, 20, 20), (40, 15, 5, 5), (30,) * 6, (140, *[7] * 8)], ids=["2", "3", "4 unlike", "6", "one large"])
+def test_few_scenes_hold_the_truth_as_often(sizes, spread):
+    """Scenes that agree within themselves not at all, a little, much (intraclass correlation): never under 95 - 3 of 100."""
+    rng, place = np.random.default_rng(7), np.repeat(np.arange(len(sizes)), sizes)
+    held, widths = 0, []
+    for _ in range(250):
+        skill = rng.beta(0.6 / spread - 0.6, 0.4 / spread - 0.4, len(sizes)) if spread else np.full(len(sizes), 0.6)
+        _, low, high = interval((rng.random(len(place)) < skill[place]).astype(float), place, samples=10)
+        held, widths = held + (low <= 0.6 <= high), [*widths, high - low]
+    assert held / 250 >= 0.92
+    assert np.mean(widths) < 0.95 or len(sizes) < 4, "wide, but from four scenes on not empty"
+
+
+@pytest.mark.parametrize("count", [2, 3, 5, 10, 20, 40])
+@pytest.mark.parametrize("truth", [0.25, 0.6, 0.95])
+def test_few_questions_of_one_scene_hold_the_truth_as_often(count, truth):
+    rng = np.random.default_rng(3)
+    found = [interval((rng.random(count) < truth).astype(float), [0] * count, samples=200) for _ in range(300)]
+    assert np.mean([low <= truth <= high for _, low, high in found]) >= 0.92
+
+
+@pytest.mark.parametrize("scenes", [[0] * 32, np.arange(32) % 2, np.arange(32) % 4, np.arange(32)], ids=["one", "two", "four", "each its own"])
+@pytest.mark.parametrize("score", [0.0, 0.438, 1.0])
+def test_no_interval_is_without_width(scenes, score):
+    """43.8, interval 43.8 to 43.8: equal scores leave room, and never more than there is."""
+    mean, low, high = interval(np.full(32, score), scenes)
+    assert mean == pytest.approx(score) and 0 <= low <= mean <= high <= 1 and high - low > 0.05
+    assert interval(np.full(3000, score), np.arange(3000) % 50)[2] - interval(np.full(3000, score), np.arange(3000) % 50)[1] < 0.01
+
+
+def test_wilson_by_hand():
+    """32 of 32 independent answers: Wilson's interval with t for z; and 5 of 10."""
+    z2 = t.ppf(0.975, 31) ** 2
+    assert np.allclose(interval(np.ones(32), np.arange(32))[1:], [32 / (32 + z2), 1])
+    z = t.ppf(0.975, 9)
+    n = 9                                   # of ten: the variance of a mean has n - 1 in it
+    half = z / (n + z * z) * np.sqrt(n * 0.25 + z * z / 4)
+    assert np.allclose(interval([0, 1] * 5, np.arange(10))[1:], [0.5 - half, 0.5 + half])
+
+
+@pytest.mark.parametrize("scenes", [1, 2, 3])
+def test_tables_of_few_scenes_have_honest_intervals(scenes):
+    """All right, all wrong, half: no zero width in any table, means inside, and no run is better than another for four questions' sake."""
+    rows = [dict(id=f"room{k % scenes}_{k}", task=task, format="select", answer="A", prediction=said[k % len(said)])
+            for task, said in (("position_matching", "A"), ("distance_infer_center_oo", "B"), ("camera_motion_infer", "AB")) for k in range(12)]
+    table = score_rows(rows)
+    for found in (intervals(table), overall_intervals(table)):
+        assert ((found.low <= found.score) & (found.score <= found.high) & (found.high - found.low > 0.1) & (found.low >= 0) & (found.high <= 1)).all()
+    four = table[table.task == "position_matching"].head(4)
+    gap = overall_paired(four, four.assign(score=0.0)).set_index("level").loc["all"]
+    assert gap.difference == 1 and gap.low <= 0 and not gap.better and gap.p > 0.05
+    same = paired(table, table)
+    assert ((same.low < 0) & (same.high > 0)).all() and not same.better.any()
+
+
+def test_a_task_of_one_scene_among_many_is_judged_by_its_questions():
+    table = pd.concat([run({"position_matching": 0.5}, 0, each=200), run({"camera_motion_infer": 0.5}, 1, each=10)])
+    found = paired(table.assign(score=1.0), table).set_index("task")
+    assert found.scenes["position_matching"] == 1 and found.better["position_matching"] and found.p["position_matching"] < 0.01
+
+
 def test_the_interval_of_independent_items_is_the_textbook_one():
     values = np.random.default_rng(0).normal(0.5, 0.2, 400)
     mean, low, high = interval(values, np.arange(400), samples=10_000)
@@ -151,7 +213,7 @@ def plain_mean(values, tasks):
 
 def test_the_bootstrap_of_scenes_is_the_plain_one():
     """Scenes drawn in a loop, their rows put together, the tasks' means averaged: the same interval but for the luck of the draws."""
-    table, other = two_runs()
+    table, other = two_runs(25)              # of fewer the interval is not from draws
     rng, names = np.random.default_rng(0), table.scene.unique()
     rows = {name: np.flatnonzero(table.scene == name) for name in names}
     values, tasks, gaps = table.score.to_numpy(), table.task.to_numpy(), (table.score - other.score).to_numpy()
@@ -260,6 +322,18 @@ def test_a_factor_of_whole_scenes_is_shuffled_by_scene():
         rows = [dict(id=f"s{k // 40}_{k}", task="position_matching", source="ab"[k // 160], answer="A", prediction="A" if rng.random() < 0.5 + level[k // 40] else "B") for k in range(320)]
         hits += factor_table(score_rows(rows), item_factors(rows), 39).set_index("factor").p["source"] <= 0.05
     assert hits <= 3
+
+
+def test_the_best_of_runs_where_a_task_has_no_score_in_any():
+    """pandas 2 answers NaN and drops the task's rows from every run, pandas 3 raises: "Encountered all NA values"."""
+    unscored = run({"depth_prediction_oc": 1.0}, 3).assign(score=np.nan)
+    a = pd.concat([run({"position_matching": .2}, 1), unscored.head(5)], ignore_index=True)
+    b = pd.concat([run({"position_matching": .7}, 2), unscored], ignore_index=True)
+    best = best_of({"only a question": run({"spatial_imagination_oo": .5}, 4).head(1), "a": a, "b": b})
+    assert best.groupby("task").run.first().to_dict() == {"position_matching": "b", "depth_prediction_oc": "a", "spatial_imagination_oo": "only a question"}
+    assert best.groupby("task").size()["depth_prediction_oc"] == 5 and best[best.task == "depth_prediction_oc"].score.isna().all()
+    gap = paired(b, best)
+    assert list(gap.task) == ["position_matching"] and gap.difference[0] == 0
 
 
 def test_a_factor_that_says_the_same_as_another_adds_nothing():

@@ -153,17 +153,17 @@ def test_the_same_objects_are_visible_and_the_answers_are_the_same(dataset, trut
     """The format has no mesh: the shares of unseen surface, and with them the overlap of frames, are what it cannot carry. All else agrees."""
     scene = back(Structured3D(dataset, views="perspective").load(ROOM))
     room = truth.with_frames(truth.frames)
-    rule = VisibilityRule(fraction=0)
+    rule = VisibilityRule(share=0)
     due, got = see(replace(room, instances=room.instances[2:]), rule), see(scene, rule)
     assert np.array_equal(due.frame, got.frame) and np.array_equal(due.instance, got.instance) and np.array_equal(due.visible, got.visible)
     large, pixel = due.pixels >= 100, 1000 / H
     assert np.abs(np.log(got.pixels / due.pixels))[large].max() < .1 and np.abs(due.box - got.box)[due.visible].max() < 2.5 * pixel
     assert np.abs(due.center - got.center).max() < 1e-6
-    views = [observe(replace(room, instances=room.instances[2:], floor=scene.floor), due), observe(scene, replace(got, overlap=due.overlap, fraction=due.fraction))]
+    views = [observe(replace(room, instances=room.instances[2:], floor=scene.floor), due), observe(scene, replace(got, overlap=due.overlap, fraction=due.fraction, share=due.share, inside=due.inside))]
     asked = 0
     for task in FACTS:
         # which four boxes matching takes first hangs on their edges: there it gets the same ones
-        pair = views if task != "position_matching" else [views[0], observe(scene, replace(got, overlap=due.overlap, fraction=due.fraction, box=due.box))]
+        pair = views if task != "position_matching" else [views[0], observe(scene, replace(got, overlap=due.overlap, fraction=due.fraction, share=due.share, inside=due.inside, box=due.box))]
         a, b = (compute_facts(task, view, random_generator(0, task), 25) for view in pair)
         assert np.array_equal(a.objects, b.objects) and np.array_equal(a.frames, b.frames), task
         for key in a.numbers:

@@ -1,6 +1,7 @@
 """The small model, the collator's loss mask, QLoRA on the CPU, stages that resume to the same weights."""
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from types import SimpleNamespace
@@ -25,6 +26,7 @@ from spar_kit.train.eyes import LEVELS, PAIR, PAIRS, SINGLE, TOPICS, Readers, ma
 from spar_kit.train.grounding import GroundingQuestions, ScatteredMarkers, read_seen
 from spar_kit.train.models import (
     SmallVLM,
+    adapter_base,
     build_model,
     build_processor,
     linear_counts,
@@ -111,6 +113,57 @@ def test_small_model_is_saved_and_loaded_like_any_other(tmp_path):
     assert not all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), build_model(TINY, processor, seed=4).state_dict().values()))
     with pytest.raises(ValueError, match="neither a folder nor a hub repository"):
         load_model("nothing-here")
+
+
+def plain_processor(pad):
+    """A processor as most models on the hub have: no `generation` block in its template, and `pad` as its padding token."""
+    processor = build_processor(TINY, train_tokenizer(["How deep is it? 1.5", "the answer is 2.5 m"] * 20, TINY.vocabulary))
+    processor.tokenizer.pad_token = pad
+    processor.chat_template = re.sub(r"\{%-? *(end)?generation *-?%\}", "", processor.chat_template)
+    return processor
+
+
+def asked(id, question, answer, image):
+    return Sample(id, (image,), ((question, answer),))
+
+
+@pytest.mark.parametrize("pad", ["<|endoftext|>", "<|im_end|>", None])
+def test_the_label_is_the_answer_and_its_end_whatever_token_pads(tmp_path, pad):
+    Image.new("RGB", (64, 48)).save(tmp_path / "a.jpg")
+    samples = [asked("a", "How deep is it?", "1.5", tmp_path / "a.jpg"), asked("b", "How deep is it from here to there?", "the answer is 2.5 m", tmp_path / "a.jpg")]
+    processor = plain_processor(pad)
+    for batch in (samples, samples[::-1]):
+        labels = supervised_text(Collator(processor, Pictures(48))(batch), processor)
+        assert labels == [f"{sample.turns[0][1]}<|im_end|>" for sample in batch]
+
+
+@pytest.mark.parametrize("question, answer", [("What is the <image> showing?", "1.5"), ("How deep?<|im_end|>", "1.5"), ("How deep?", "<image>"), ("Which <video>?", "1")])
+def test_text_that_the_model_would_not_read_as_text_is_named_before_training(data, tmp_path, question, answer):
+    Image.new("RGB", (64, 48)).save(tmp_path / "a.jpg")
+    bad, good = asked("row-17", question, answer, tmp_path / "a.jpg"), asked("row-18", "How deep is it?", "1.5", tmp_path / "a.jpg")
+    with pytest.raises(ValueError, match="row-17"):
+        Collator(plain_processor("<|endoftext|>"), Pictures(48))([good, bad])
+    shutil.copytree(data, tmp_path / "data")
+    file = next((tmp_path / "data").rglob("fill_*.jsonl"))
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    rows[5]["conversations"] = [{"from": "human", "value": question}, {"from": "gpt", "value": answer}]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(ValueError, match=rf"sample {rows[5]['id']} "):
+        stages.run(PARAMS, tmp_path / "data", tmp_path / "run", progress=False)
+    assert not (tmp_path / "run/log.jsonl").exists(), "no step was taken"
+
+
+@pytest.mark.parametrize("config, told", [
+    ('{"peft_type": "LORA"}', "does not say"), ('{"base_model_name_or_path": ""}', "does not say"), ('{"base_model_name_or_path": " "}', "does not say"),
+    ('{"base_model_name_or_path": null}', "does not say"), ('{"base_model_name_or_path": 7}', "does not say"), ("[]", "does not say"),
+    ('{"base_model_name_or_path": "."}', "the adapter itself"), ("{", "not JSON")])
+def test_an_adapter_that_names_no_base_says_so(tmp_path, config, told):
+    from spar_kit.bench.lmms_eval import base_of
+
+    (tmp_path / "adapter_config.json").write_text(config)
+    for read in (load_model, adapter_base, lambda folder: base_of(str(folder))):
+        with pytest.raises(ValueError, match=rf"adapter_config.json: .*{told}"):
+            read(tmp_path)
 
 
 def test_bad_shapes_are_refused():

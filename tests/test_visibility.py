@@ -240,8 +240,9 @@ def test_fraction_and_overlap_agree_with_rays_to_random_points(scene: Scene, tab
 
 def test_rule(scene: Scene) -> None:
     for width in (320, 160):
-        table = see(scene, VisibilityRule(fraction=.2, pixels=900, side=60), width)
-        enough = (table.fraction >= .2) & (table.pixels >= 900 * np.prod(table.raster) / (640 * 480))
+        table = see(scene, VisibilityRule(share=.6, pixels=900, plenty=6000, side=60), width)
+        pixels = table.pixels * (640 * 480 / np.prod(table.raster))
+        enough = (table.share * np.maximum(pixels / 6000, 1) >= .6) & (pixels >= 900)
         sides = np.minimum(table.box[:, 2] - table.box[:, 0], table.box[:, 3] - table.box[:, 1])
         assert np.array_equal(table.visible, enough & (sides >= 60)) and 0 < table.visible.sum() < len(table)
 
@@ -348,7 +349,7 @@ def test_kept_tables(scene: Scene, tmp_path) -> None:
         see(scene, cache=path)
         got, fresh = see(other, cache=path), see(other)
         assert np.array_equal(got.pixels, fresh.pixels) and np.array_equal(got.instance, fresh.instance)
-    assert see(scene, VisibilityRule(fraction=.5), cache=path).rule.fraction == .5
+    assert see(scene, VisibilityRule(share=.5), cache=path).rule.share == .5
     # damaged: made anew by `see`, refused by `load`
     data = path.read_bytes()
     for broken in (data[: len(data) // 2], b"", b"PK\x03\x04 not a zip", data[:200] + b"\0" * 64 + data[264:]):

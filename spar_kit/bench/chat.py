@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from email.utils import parsedate_to_datetime
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from PIL import Image
 
@@ -26,6 +27,16 @@ from ..scenes.yaml_file import ParamsError, parse_word
 # %% ../../nbs/bench/11_chat.ipynb #fe10d0bf
 class ServerError(ValueError):
     """The server cannot be used at all: a wrong key, an unknown model, no credit, nobody there."""
+
+
+def _check_address(url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        good = False
+    if not good:
+        raise ValueError(f"{url!r} is no address of a server: http://HOST:PORT/v1, or openai")
 
 
 @dataclass(frozen=True)
@@ -66,6 +77,8 @@ class Server:
     body: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if self.url is not None:
+            _check_address(self.url)
         for name in ("concurrency", "tries", "timeout", "wait", "longest_wait", "max_new_tokens", "image_side"):
             value = getattr(self, name)
             if value is not None and not value > 0:
@@ -171,15 +184,17 @@ def read_reply(raw: bytes) -> Reply:
     finish = str(choice.get("finish_reason") or "stop")
     text = message.get("content")
     if isinstance(text, list):          # some servers send parts
-        text = "".join(str(part.get("text") or "") for part in text if isinstance(part, dict))
+        text = "".join(part if isinstance(part, str) else str(part.get("text") or "") for part in text if isinstance(part, (str, dict)))
     if not text and isinstance(message.get("refusal"), str):
         text = message["refusal"]
     if finish == "content_filter":
         raise Refused("the server's content filter")
-    if not text and finish == "length":
+    empty = not isinstance(text, str) or not text.strip()
+    thought = next((message[name] for name in ("reasoning_content", "reasoning") if isinstance(message.get(name), str)), "")
+    if empty and finish == "length":
         raise Refused("no text within the tokens allowed (finish_reason length); allow more new tokens")
-    if not isinstance(text, str):
-        raise AskAgain(f"the reply has no text (finish_reason {finish})", answered=True)
+    if empty or not isinstance(text, str):          # nobody knows whether the model said nothing or the server lost it: never an answer
+        raise AskAgain(f"the reply has no text (finish_reason {finish}" + (f"; {len(thought):,} characters of reasoning, but no answer)" if thought else ")"), answered=True)
     used = data.get("usage")
     counts = [used.get(name) if isinstance(used, dict) else 0 for name in ("prompt_tokens", "completion_tokens")]
     return Reply(text, finish, *(n if isinstance(n, int) else 0 for n in counts))

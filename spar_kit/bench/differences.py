@@ -16,6 +16,7 @@ import pandas as pd
 from .easi import easi_score, read_easi_letter, read_easi_movement, read_easi_number
 from .official import AXES, BENCH_TASKS, official_score, read_official_movement, read_official_number
 from .quantities import read_numbers
+from .rows import canonical_answer
 from .strict import score_item
 
 # %% ../../nbs/bench/05a_differences.ipynb #aa8fc54e
@@ -38,17 +39,21 @@ def failure(row: Mapping[str, Any]) -> str:
     return plain_text(row.get("failed") or ("the prediction is null" if row.get("prediction") is None else ""))
 
 
+def _true_answer(row: Mapping[str, Any]) -> str:
+    return canonical_answer(str(row["answer"]), row["task"], row.get("format"))
+
+
 def row_score(row: Mapping[str, Any], flavour: Flavour) -> float:
     """The score of a row {task, answer, prediction, format?, question?, failed?}; NaN where it failed or this flavour has no rule for it."""
     if failure(row):
         return float("nan")
     prediction = str(row["prediction"])
     if flavour == "strict":
-        value = score_item(row["task"], row["answer"], prediction, row.get("format"), row.get("question")).value
+        value = score_item(row["task"], _true_answer(row), prediction, row.get("format"), row.get("question")).value
         return float("nan") if value is None else value
     if not in_benchmark(row["task"], row.get("format")):
         return float("nan")
-    return (official_score if flavour == "official" else easi_score)(row["task"], str(row["answer"]), prediction)
+    return (official_score if flavour == "official" else easi_score)(row["task"], str(row.get("answer_as_written") or row["answer"]), prediction)
 
 # %% ../../nbs/bench/05a_differences.ipynb #3fdf48a4
 def _choice_rule(flavour: Flavour, prediction: str, score: float, strict: str) -> str:
@@ -148,7 +153,7 @@ def disagreements(rows: Iterable[Mapping[str, Any]], scored: Mapping[Flavour, Se
         if not (max(values) - min(values) > 1e-9):          # NaN differs from nothing
             continue
         prediction = str(row["prediction"])
-        strict = score_item(row["task"], row["answer"], prediction, row.get("format"), row.get("question")).parsed
+        strict = score_item(row["task"], _true_answer(row), prediction, row.get("format"), row.get("question")).parsed
         read = ", ".join([*(f"{flavour}: {_read_by(flavour, row['task'], prediction)}" for flavour in FLAVOURS[:2]), f"strict: {strict or 'nothing'}"])
         texts = [plain_text(value) for value in (row["id"], row["task"], row["answer"], prediction, "; ".join(rules(row, scores, strict)), read)]
         places.append(k)

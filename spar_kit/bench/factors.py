@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from PIL import Image
 
 from .quantities import read_number
 from .statistics import KEY, holm, interval
 from .strict import answer_kind, format_of
 from .text_model import option_values, read_question
 from ..data.records import image_path, read_records
+from ..scenes.image_files import open_numbers
 from ..tasks.task import random_generator
 
 # %% ../../nbs/bench/32_factors.ipynb #d40fcdd1
@@ -104,7 +104,7 @@ def dataset_facts(data: Path | str, split: str = "val", tasks: Collection[str] |
     rows: list[tuple[Any, ...]] = []
     seen: dict[Path, float] = {}
     for record, images in read_records(data, split, tasks, formats):
-        facts = record.get("facts") or {}
+        facts = record["facts"] if isinstance(record.get("facts"), dict) else {}
         key = (str(facts.get("task", record["type"])), str(facts.get("format", "")), record["id"])
         if wanted is not None and key not in wanted:
             continue
@@ -119,14 +119,18 @@ def _distance(task: str, facts: Mapping[str, Any]) -> float:
     value = next((facts.get(name) for start, name in _DISTANCE.items() if task.startswith(start)), None)
     if value is None:
         return float("nan")
-    values = np.abs(np.atleast_1d(np.asarray(value, float)))
+    try:
+        values = np.abs(np.atleast_1d(np.asarray(value, float)))
+    except (TypeError, ValueError):              # facts of somebody else's data
+        return float("nan")
+    if not values.size:
+        return float("nan")
     return float(values.min() if task.startswith("distance_infer") else np.linalg.norm(values))
 
 
 def _objects_in(path: Path) -> float:
     try:
-        with Image.open(path) as image:
-            return float(np.count_nonzero(np.unique(np.asarray(image))))
+        return float(np.count_nonzero(np.unique(open_numbers(path))))
     except OSError:
         return float("nan")
 
@@ -240,5 +244,5 @@ def factor_effects(scores: pd.DataFrame, factors: pd.DataFrame, factor: str, sam
     rows = []
     for k, name in enumerate(names):
         own = codes == k
-        rows.append((name, *interval(rest[own], scenes[own], samples, seed), int(own.sum()), len(np.unique(scenes[own]))))
+        rows.append((name, *interval(rest[own], scenes[own], samples, seed, (-1.0, 1.0)), int(own.sum()), len(np.unique(scenes[own]))))
     return pd.DataFrame(rows, columns=["level", "effect", "low", "high", "items", "scenes"])

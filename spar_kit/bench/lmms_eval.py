@@ -16,20 +16,22 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
-import orjson
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from PIL import Image
 
 import spar_kit
 from .answers import fingerprint, write_lines
 from .benchmarks import Benchmark
 from .chat import image_bytes
 from .files import read_file
-from .items import MAX_NEW_TOKENS, Item, official_prompt
+from .items import MAX_NEW_TOKENS, Item, official_prompt, with_images
+from .rows import decode, parse_json, read_bytes
 from .standalone import standalone
 from .strict import score_item
 
@@ -136,20 +138,22 @@ def task_name(name: str) -> str:
     return plain
 
 
-def _columns(items: Sequence[Item], format: Literal["jpeg", "png"]) -> dict[str, list[Any]]:
-    suffix = {"jpeg": "jpg", "png": "png"}[format]
-    images = [[{"bytes": image_bytes(image, format), "path": f"{k}.{suffix}"} for k, image in enumerate(item.load())] for item in items]
+def _columns(shown: Sequence[tuple[Item, list[Image.Image]]], format: Literal["jpeg", "png"]) -> dict[str, list[Any]]:
+    suffix, items = {"jpeg": "jpg", "png": "png"}[format], [item for item, _ in shown]
+    images = [[{"bytes": image_bytes(image, format), "path": f"{k}.{suffix}"} for k, image in enumerate(pictures)] for _, pictures in shown]
     texts = {name: [getattr(item, name) for item in items] for name in _FEATURES if name != "prompt"}
     return {**texts, "prompt": [official_prompt(item) for item in items], "images": images}
 
 
-def export_lmms_eval(benchmark: Benchmark, out: Path | str, name: str = "", *, items: Sequence[Item] | None = None, image_format: Literal["jpeg", "png"] = "jpeg") -> Path:
+def export_lmms_eval(benchmark: Benchmark, out: Path | str, name: str = "", *, items: Sequence[Item] | None = None, image_format: Literal["jpeg", "png"] = "jpeg",
+                     problems: list[str] | None = None) -> Path:
     """Write a benchmark as a task of lmms-eval; returns OUT/NAME, whose parent goes to lmms-eval's `--include_path`.
 
     Args:
         name: the task's name; default `spar_kit_` and the benchmark's own.
         items: some of the benchmark's items instead of all.
         image_format: "jpeg" (quality 95) or "png" (lossless, several times as large).
+        problems: takes a line for each question whose image cannot be read, which is left out; None raises there.
 
     Raises ValueError where there is nothing to export, ValueError or OSError naming an image that cannot be read; then nothing of the old folder is changed.
     """
@@ -162,14 +166,18 @@ def export_lmms_eval(benchmark: Benchmark, out: Path | str, name: str = "", *, i
     partial = folder / "data/test.parquet.partial"
     try:
         with pq.ParquetWriter(partial, _SCHEMA, compression="NONE") as file:      # JPEG does not shrink further
-            for start in range(0, len(chosen), 64):
-                file.write_table(pa.table(_columns(chosen[start:start + 64], image_format), _SCHEMA))
+            readable, left = list[Item](), with_images(chosen, problems)
+            while shown := list(islice(left, 64)):
+                readable += [item for item, _ in shown]
+                file.write_table(pa.table(_columns(shown, image_format), _SCHEMA))
+        if not readable:
+            raise ValueError(f"{benchmark.name}: no question to export, no picture can be read; {(problems or [''])[0]}")
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
     partial.replace(folder / "data/test.parquet")
     version = getattr(spar_kit, "__version__", "")
-    texts = {"utils.py": task_code(version), f"{name}.yaml": task_yaml(name, benchmark.name, chosen, version)}
+    texts = {"utils.py": task_code(version), f"{name}.yaml": task_yaml(name, benchmark.name, readable, version)}
     for file_name, text in texts.items():
         part = folder / f"{file_name}.partial"
         part.write_text(text, encoding="utf-8")
@@ -181,11 +189,19 @@ CLASSES = {"qwen2_vl": "qwen2_vl", "qwen2_5_vl": "qwen2_5_vl", "qwen3_vl": "qwen
 SERVED = ("openai", "async_openai", "vllm", "sglang")          # classes that call the model `model`; the others call it `pretrained`
 
 
+def _settings(path: Path) -> dict[str, Any]:
+    """The object in a JSON file of a model's folder. Raises ValueError naming the file."""
+    found = parse_json(decode(read_bytes(path), path), str(path))
+    if not isinstance(found, dict):
+        raise ValueError(f"{path}: expected an object, found a {type(found).__name__}")
+    return found
+
+
 def model_class(model: str) -> str:
     """The class of lmms-eval that runs a model: by `model_type` of a folder's config.json, by the name on the hub, else its general one."""
     config = Path(model) / "config.json"
     if config.is_file():
-        kind = orjson.loads(config.read_bytes()).get("model_type", "")
+        kind = str(_settings(config).get("model_type", ""))
     else:
         name = model.lower().replace("-", "_").replace(".", "_")
         kind = next((known for known in ("qwen3_vl", "qwen2_5_vl", "qwen2_vl") if known in name), "")
@@ -262,11 +278,12 @@ def base_of(model: str, adapter: Path | None = None) -> str | None:
         if adapter:
             raise ValueError(f"{adapter} is no adapter: it has no adapter_config.json")
         return None
-    card = folder / "spar_kit.json"                          # its base is relative to the folder, so the two can be moved
-    base = str((orjson.loads(card.read_bytes()).get("base") if card.is_file() else None) or orjson.loads((folder / "adapter_config.json").read_bytes())["base_model_name_or_path"])
+    from spar_kit.train.models import adapter_base
+
+    base = adapter_base(folder)
     if adapter and Path(base).name != Path(model).name:
         raise ValueError(f"{adapter} was trained on {base}, not on {model}")
-    return str(folder / base) if (folder / base).is_dir() else base
+    return base
 
 
 def whole_model(model: str, adapter: Path | None, out: Path) -> str:
@@ -315,14 +332,14 @@ def _newest(paths: Iterable[Path]) -> dict[str, Path]:
 
 def _numbers(path: Path) -> Iterator[tuple[str, str, float, float]]:
     try:
-        results = json.loads(path.read_bytes())["results"]                # it writes NaN, which orjson refuses
+        results = json.loads(decode(read_bytes(path), path))["results"]                # NaN stays one
         for task, metrics in results.items():
             for name, value in metrics.items():
                 metric, _, flavour = name.partition(",")
                 if isinstance(value, (int, float)) and flavour and not metric.endswith(("_stderr", "_stderr_clt", "_stderr_clustered")):
                     error = metrics.get(f"{metric}_stderr,{flavour}")
                     yield task, metric, float(value), float(error) if isinstance(error, (int, float)) else float("nan")
-    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path}: not a results file of lmms-eval ({type(error).__name__}: {error})") from None
 
 
@@ -338,7 +355,7 @@ def read_logs(folder: Path | str, benchmark: Benchmark | None = None) -> Logs:
                 raise
             continue                                  # another benchmark: lmms-eval has scored it
         rows[task] = found.rows
-        notes += [str(found)] if found.failed or found.duplicates or found.missing else []
+        notes += [] if found.plain else [str(found)]
     results: dict[tuple[str, str], tuple[str, str, float, float]] = {}
     for path in sorted(folder.rglob("*_results.json"), key=lambda path: path.name):
         results |= {row[:2]: row for row in _numbers(path)}

@@ -9,18 +9,18 @@ __all__ = ['Dtype', 'DTYPES', 'HOPELESS', 'LocalModel', 'sample_of', 'answer', '
 import json
 from collections import deque
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from tqdm.auto import tqdm
 
-from .answers import Answers, fingerprint
+from .answers import Answers, fingerprint, note_outcome
 from .benchmarks import Benchmark, open_benchmark
 from .items import IMAGES, MAX_NEW_TOKENS, Images, Item, Prompt, prompt_of
+from ..scenes.environment import environment
 from ..train.collate import Collator, Pictures, Sample
-from ..train.models import Quantize, load_model, model_card
+from ..train.models import Quantize, model_card, open_model
 
 # %% ../../nbs/bench/10_predict.ipynb #9938d322
 Dtype = Literal["auto", "bf16", "float16", "float32"]
@@ -65,7 +65,7 @@ class LocalModel:
         if self.threads:
             torch.set_num_threads(self.threads)
         device = self.device or ("auto" if torch.cuda.is_available() else None)
-        model, processor = load_model(self.name, quantize=self.quantize, dtype=DTYPES.get(self.dtype), device=device, trust_remote_code=self.trust_remote_code)
+        model, processor = open_model(self.name, quantize=self.quantize, dtype=DTYPES.get(self.dtype), device=device, trust_remote_code=self.trust_remote_code)
         if self.adapter:
             from peft import PeftModel
 
@@ -214,12 +214,8 @@ def predict_views(model: LocalModel, benchmark: Benchmark, out: Path | str, imag
     note = {"model": model.name, "adapter": str(model.adapter) if model.adapter else None, "dtype": model.dtype, "quantize": model.quantize, "images": list(images),
             "decoding": "greedy", "max_new_tokens": MAX_NEW_TOKENS, **options, "prompt": options.get("prompt") or benchmark.prompt,
             "benchmark": benchmark.name, "spec": benchmark.spec, "revision": benchmark.revision, "questions": len(benchmark.items), "rows_left_out": benchmark.skipped,
-            "problems": benchmark.problems[:20], "versions": {name: _version(name) for name in ("spar_kit", "torch", "transformers", "peft", "bitsandbytes")}}
+            "problems": benchmark.problems[:20], "environment": environment()}
     (folder / "run.json").write_text(json.dumps(note, indent=1, default=str) + "\n")
-    return {mode: predict(model, benchmark, folder / ("predictions.jsonl" if mode == "given" else f"predictions_{mode}.jsonl"), images=mode, **options) for mode in images}
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
+    files = {mode: predict(model, benchmark, folder / ("predictions.jsonl" if mode == "given" else f"predictions_{mode}.jsonl"), images=mode, **options) for mode in images}
+    note_outcome(folder / "run.json", {str(mode): path for mode, path in files.items()})
+    return files

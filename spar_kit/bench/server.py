@@ -21,7 +21,7 @@ from typing import Any
 from tqdm.auto import tqdm
 
 import spar_kit
-from .answers import Answers, fingerprint
+from .answers import Answers, fingerprint, note_outcome
 from .benchmarks import Benchmark
 from .chat import AskAgain, Refused, Reply, Server, ServerError, attempt, connect, request_body
 from .items import IMAGES, Images, Item, Prompt, prompt_of
@@ -142,7 +142,7 @@ def ask(items: Sequence[Item], out: Path | str, server: Server, *, prompt: Promp
         say(str(estimate(items, server, prompt)))
         return Path(out)
     client = connect(server)
-    with client, Answers(out, items, mark) as answers:
+    with client, Answers(out, items, mark, usable=lambda row: bool((row.get("prediction") or "").strip())) as answers:
         if len(answers.left) < len(items):
             say(f"{len(items) - len(answers.left):,} of {len(items):,} questions are answered already")
         if answers.left:
@@ -187,6 +187,8 @@ def ask_views(server: Server, benchmark: Benchmark, out: Path | str, images: Seq
         name = "predictions.jsonl" if mode == "given" else f"predictions_{mode}.jsonl"
         files[mode] = ask(benchmark.ask(limit, mode, seed), Path(out) / name, server, prompt=chosen, images=f"{mode} {seed}" if mode == "swapped" else mode,
                           dry_run=dry_run, say=say, progress=progress)
+    if not dry_run:
+        note_outcome(Path(out) / "run.json", {str(mode): path for mode, path in files.items()})
     return files
 
 

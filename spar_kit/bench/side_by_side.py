@@ -28,7 +28,7 @@ def score_flavours(rows: Sequence[Mapping[str, Any]], flavours: Iterable[Flavour
 def side_by_side(tables: Mapping[Flavour, pd.DataFrame], seed: int = 0) -> pd.DataFrame:
     """Scores with the ends of their 95 % intervals, 0 to 1: one row a task, then the levels "low", "medium", "high" and "all".
 
-    Columns: name, items (asked), failed (without a prediction), and for each flavour `flavour`, `flavour_low`, `flavour_high`; NaN where nothing was scored.
+    Columns: name, items (asked), failed (without a prediction), and for each flavour `flavour`, `flavour_low`, `flavour_high`, NaN where nothing was scored, and `flavour_scored`: how many answers the mean holds.
     """
     first = next(iter(tables.values()))
     groups = [first.task, first.level, pd.Series("all", index=first.index)]
@@ -39,15 +39,17 @@ def side_by_side(tables: Mapping[Flavour, pd.DataFrame], seed: int = 0) -> pd.Da
     for flavour, table in tables.items():
         found = pd.concat([intervals(table, seed=seed).rename(columns={"task": "name"}), overall_intervals(table, seed=seed, flavour=flavour).rename(columns={"level": "name"})])
         found = found.set_index("name")[["score", "low", "high"]].astype(float).reindex(order)
-        out = out.join(found.rename(columns={"score": flavour, "low": f"{flavour}_low", "high": f"{flavour}_high"}))
+        scored = pd.concat([table.score.notna().groupby(group).sum() for group in groups]).reindex(order)
+        out = out.join(scored.rename(f"{flavour}_scored")).join(found.rename(columns={"score": flavour, "low": f"{flavour}_low", "high": f"{flavour}_high"}))
     return out.reset_index()
 
 
 def in_words(table: pd.DataFrame, flavours: Iterable[Flavour] = FLAVOURS) -> pd.DataFrame:
-    """`side_by_side` for reading: percent, the interval in brackets, "-" where there is no score."""
-    def cell(value: float, low: float, high: float) -> str:
-        return "-" if np.isnan(value) else f"{100 * value:.1f} [{100 * low:.0f}, {100 * high:.0f}]"
-    columns = {flavour: [cell(*values) for values in table[[flavour, f"{flavour}_low", f"{flavour}_high"]].itertuples(index=False)] for flavour in flavours if flavour in table}
+    """`side_by_side` for reading: percent, the interval in brackets, "of N" where the mean holds only N of the items that have a prediction, "-" where there is no score."""
+    def cell(value: float, low: float, high: float, scored: int, answered: int) -> str:
+        return "-" if np.isnan(value) else f"{100 * value:.1f} [{100 * low:.0f}, {100 * high:.0f}]" + (f" of {scored:,}" if scored < answered else "")
+    answered = table["items"] - table.failed
+    columns = {flavour: [cell(*values, n) for *values, n in zip(*(table[name] for name in (flavour, f"{flavour}_low", f"{flavour}_high", f"{flavour}_scored")), answered)] for flavour in flavours if flavour in table}
     return table[["name", "items", *(["failed"] if table.failed.any() else [])]].assign(**columns)
 
 # %% ../../nbs/bench/06a_side_by_side.ipynb #946b58a5

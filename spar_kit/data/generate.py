@@ -6,10 +6,13 @@
 __all__ = ['RULES', 'SEEING', 'merge', 'generate']
 
 # %% ../../nbs/data/10_generate.ipynb #a11cf355
+import errno
 import hashlib
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,12 +20,12 @@ import orjson
 from tqdm.auto import tqdm
 
 from .export import IMAGES, Images, WriteError, writing
-from .leakage import benchmark_scenes, find_lists, read_list
+from .leakage import benchmark_scenes, excluded_scenes, find_lists, strange_names
 from .manifest import Manifest, join_splits, read_manifest, split_content, without_paths
 from .one_scene import Plan, plan_tasks, work
 from .usable import faults
 from .workers import run_scenes
-from ..scenes.files import whole_file
+from ..scenes.files import alone, whole_file
 from ..scenes.frames import FrameChoice
 from ..scenes.scene import SceneError, Source
 from ..scenes.visibility import VisibilityRule
@@ -39,8 +42,11 @@ def _choose_scenes(
     names = source.scenes(split)
     if not names:
         raise SceneError(f"the source {source.name} has no scene in its split {split}")
-    excluded = dict.fromkeys(sorted(set(read_list(exclude)) & set(names)), "excluded by name") if exclude is not None else {}
+    excluded, unknown = excluded_scenes(exclude, names, _all_names(source)) if exclude is not None else ({}, [])
     lists = find_lists(source)
+    strange = strange_names(names, lists) if split == "train" else {}
+    if exclude is not None and unknown:
+        strange[Path(exclude).name] = unknown
     known = benchmark_scenes(source.name, (name for name in names if name not in excluded), lists) if split == "train" else {}
     if known and leakage == "refuse":
         name, why = next(iter(known.items()))
@@ -52,7 +58,16 @@ def _choose_scenes(
     kept = [name for name in names if name not in dropped]
     if not kept:
         raise SceneError(f"all {len(names)} scenes of the split {split} are left out")
-    return kept, {"lists": [path.name for path in lists], "left_out": dropped, "used": known if leakage == "allow" else {}}
+    held = {"lists": [path.name for path in lists], "left_out": dropped, "used": known if leakage == "allow" else {}}
+    return kept, held | ({"not_scenes": strange} if strange else {})
+
+
+def _all_names(source: Source) -> list[str]:
+    """All scenes of a source in both splits, also those beyond the number asked for where it has only so many."""
+    try:
+        return replace(source, count=None).scenes(None)                    # type: ignore[type-var, call-arg]
+    except (TypeError, ValueError, SceneError):                            # no such field, or scenes without end
+        return source.scenes(None)
 
 # %% ../../nbs/data/10_generate.ipynb #a94363f3
 def _claim(root: Path, parameters: dict[str, Any], overwrite: bool) -> Manifest | None:
@@ -131,8 +146,11 @@ def _remove(root: Path, parameters: dict[str, Any], splits: Mapping[str, Any], o
 
 
 def _stopped(root: Path, error: WriteError | str) -> OSError:
+    if isinstance(error, WriteError) and error.errno not in (None, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
+        return OSError(error.errno, f"cannot be written: {os.strerror(error.errno or 0)}", str(root))       # another path is needed, not room
+    full = any(word in str(error) for word in ("No space left", "quota exceeded"))
     return OSError(
-        f"{root} cannot be written: {error}. What was finished is kept; make room and run the same command again to go on"
+        f"{root} cannot be written: {error}. What was finished is kept; {'make room' if full else 'put that right'} and run the same command again to go on"
     )
 
 # %% ../../nbs/data/10_generate.ipynb #6719abb3
@@ -273,6 +291,19 @@ def generate(
     names, held = _choose_scenes(source, split, exclude, leakage)
     root = Path(out)
     parameters = orjson.loads(orjson.dumps({**plan.describe(names), "held_out": held}, option=orjson.OPT_SERIALIZE_NUMPY))
+    if root.exists() and not root.is_dir():
+        raise ValueError(f"{root} is not a folder")
+    try:
+        with alone(root):
+            return _generate(plan, names, root, parameters, overwrite, workers, progress, executor, missing)
+    except WriteError as error:
+        raise _stopped(root, error) from None
+
+
+def _generate(plan: Plan, names: list[str], root: Path, parameters: dict[str, Any], overwrite: bool, workers: int, progress: bool, executor: Executor | None,
+              missing: dict[str, str]) -> Manifest:
+    """`generate` in a folder that is held."""
+    strict, split = plan.strict, plan.split
     if (complete := _claim(root, parameters, overwrite)) is not None:
         if strict:
             _refuse_faults(complete.failed, complete.part["scenes"])

@@ -6,7 +6,6 @@
 __all__ = ['Manifest', 'read_manifest', 'without_paths', 'split_content', 'join_splits']
 
 # %% ../../nbs/data/08_manifest.ipynb #b5f4602b
-import platform
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -14,11 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import orjson
-import PIL
 
-from .. import __version__
+from ..scenes.environment import environment
 from ..tasks.task import TASKS
 
 # %% ../../nbs/data/08_manifest.ipynb #a60ec40f
@@ -62,6 +59,12 @@ class Manifest:
         parts = [self.part] if self.split else list(self.content["splits"].values())
         return {name: why for part in parts for name, why in part["parameters"].get("held_out", {}).get("left_out", {}).items()}
 
+    @property
+    def not_scenes(self) -> Mapping[str, list[str]]:
+        """Of the lists of scenes to hold out, the entries that are no scene of the source, by the list's name."""
+        parts = [self.part] if self.split else list(self.content["splits"].values())
+        return {file: entries for part in parts for file, entries in part["parameters"].get("held_out", {}).get("not_scenes", {}).items()}
+
     def __str__(self) -> str:
         from spar_kit.scenes.summary import counted            # numba comes with it: for who prints only
 
@@ -77,6 +80,8 @@ class Manifest:
             f"    {name}: {why}" for name, why in self.failed.items()
         ]
         lines += [f"  {len(self.held_out)} scenes held out"] * bool(self.held_out)
+        lines += [f"  {file}: {len(entries):,} of its entries {'are no scenes' if len(entries) > 1 else 'is no scene'} of this source, such as {entries[0]!r}" if entries
+                  else f"  {file}: the list names nothing" for file, entries in self.not_scenes.items()]
         bare = [(name, entry) for name, entry in self.part["scenes"].items() if not entry["records"]]
         lines += [f"  {len(bare):,} scene{'s' * (len(bare) != 1)} without any question, such as {name} with {entry['frames_seen']} frames and {entry['objects']} objects: only frames that clearly show "
                   f"{self.part['parameters']['rules']['min_objects']} or more are asked about" for name, entry in bare[:1]]
@@ -126,18 +131,13 @@ def split_content(
         skipped.update(head["skipped"])
     return {
         "kit": "spar_kit",
-        "versions": {
-            "spar_kit": __version__,
-            "python": platform.python_version(),
-            "numpy": np.__version__,
-            "pillow": PIL.__version__,
-        },
+        "environment": environment(),
         "parameters": parameters,
         "records": sum(entry["records"] for entry in written.values()),
         "counts": counts,
         "not_available": dict(missing),
         "scenes": {
-            name: {key: head[key] for key in ("records", "frames_found", "frames_seen", "frames_used", "objects", "skipped", "images", "unreadable")}
+            name: {key: head[key] for key in ("records", "frames_found", "frames_seen", "frames_used", "objects", "objects_whole", "skipped", "images", "unreadable")}
             for name, head in heads.items()
         },
         "skipped": dict(sorted(skipped.items())),
@@ -162,7 +162,7 @@ def join_splits(splits: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     }
     return {
         "kit": first["kit"],
-        "versions": first["versions"],
+        "environment": first.get("environment", {}),
         "parameters": first["parameters"],
         "records": sum(entry["records"] for entry in splits.values()),
         "counts": {task: dict(counts[task]) for task in TASKS if task in counts},

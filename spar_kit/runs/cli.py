@@ -6,6 +6,7 @@
 __all__ = ['app', 'EXTRAS', 'train', 'sweep', 'report', 'doctor', 'main']
 
 # %% ../../nbs/runs/90_cli.ipynb #8a0e68d8
+import errno
 import io
 import os
 import sys
@@ -22,7 +23,7 @@ from .cli_scenes import app as scenes_app
 # %% ../../nbs/runs/90_cli.ipynb #9b1116e6
 def train(
         params: Annotated[Path, typer.Argument(metavar="PARAMS.yaml", help="Settings of a training run, with the two keys **data** (a folder of `spar generate`) and **out** (where the model goes).")]) -> None:
-    """Train a model on generated questions: two stages, the second one QLoRA.
+    """Train a model on generated questions: vision warm-up, grounding, QLoRA.
 
     A killed run resumes at its last checkpoint. See params/train.yaml for every setting and what it means.
     """
@@ -31,7 +32,7 @@ def train(
     values, lines = read_yaml(params)
     for key in ("data", "out"):
         if not isinstance(values.get(key), str):
-            raise ParamsError("is missing: a folder's path", params, lines.get((key,)), key)
+            raise ParamsError(f"{'is no text' if key in values else 'is missing'}: a folder's path is wanted", params, lines.get((key,)), key)
     from spar_kit.train.params import TrainParams, estimate        # torch takes seconds: a mistake in the file is said before
     from spar_kit.train.stages import run
 
@@ -112,6 +113,21 @@ def doctor() -> None:
 # %% ../../nbs/runs/90_cli.ipynb #a7038b75
 app = typer.Typer(name="spar", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown",
                   help="From 3D scenes to spatial questions, a tuned vision-language model and a report. Each command explains itself: **spar COMMAND --help**.")
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        from spar_kit import __version__
+
+        print(f"spar_kit {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(version: Annotated[bool, typer.Option("--version", help="Print the version and stop.", callback=_say_version, is_eager=True)] = False) -> None:
+    pass
+
+
 for command in (generate, verify, audit, gallery, train, evaluate, export, score, compare, sweep, report, doctor):
     app.command()(command)
 app.add_typer(scenes_app, name="scenes")
@@ -120,8 +136,29 @@ app.add_typer(scenes_app, name="scenes")
 EXTRAS = {**dict.fromkeys(("torch", "transformers", "tokenizers", "peft", "accelerate", "bitsandbytes"), "train"), "openai": "serve", "distributed": "cluster"}
 
 
+# what is wrong with a path that was given, not with the disk it lies on
+_PATHS = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL, errno.ENXIO}
+_MAY_BE_EMPTY = ("--benchmark", "--name")
+
+
+def _told(error: Exception) -> str:
+    """An error as text: a system's own as "PATH: what is wrong"."""
+    if isinstance(error, OSError) and error.errno is not None and error.strerror:
+        path = error.filename2 or error.filename             # of a move the place that was asked for
+        return f"{os.fsdecode(path)}: {error.strerror}" if isinstance(path, str | bytes | os.PathLike) else error.strerror
+    return str(error) or type(error).__name__
+
+
+def _refuse_empty(words: Sequence[str]) -> None:
+    """An empty word is an unset variable of a shell; as a path it would be the current folder."""
+    for before, word in zip(("spar", *words), words):
+        if word == "" and before not in _MAY_BE_EMPTY:
+            raise ValueError(f"nothing stands after {before}: an empty text is no path, name or number")
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The entry point `spar`. Always leaves by SystemExit: 0 fine, 1 found something wrong, 2 bad input, 130 interrupted, 129 and 143 stopped by SIGHUP and SIGTERM."""
+    """The entry point `spar`. Always leaves by SystemExit: 0 fine, 1 found something wrong, 2 bad input, 3 incomplete or too little data,
+    130 interrupted, 129 and 143 stopped by SIGHUP and SIGTERM."""
     from spar_kit.scenes.processes import Stopped
     from spar_kit.scenes.scene import SceneError
 
@@ -134,11 +171,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)         # who writes to a file, or through tee, wants to follow it
     try:
+        _refuse_empty(sys.argv[1:] if arguments is None else arguments)
         result = app(args=arguments, prog_name="spar", standalone_mode=False)
-    except (SceneError, ValueError, NotImplementedError, FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+    except (SceneError, ValueError, NotImplementedError) as error:
         leave(2, str(error))
     except OSError as error:
-        leave(1, f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        leave(2 if isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError) or error.errno in _PATHS else 1, _told(error))
     except ImportError as error:
         name = (error.name or "").split(".")[0]
         if name in EXTRAS and isinstance(error, ModuleNotFoundError):
@@ -154,6 +192,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # Typer's own complaints: a missing option, an unknown command
         if not hasattr(error, "format_message"):
             raise
+        if type(error).__name__ == "NoArgsIsHelpError":       # its help is printed already
+            raise SystemExit(0) from None
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "spar"
         leave(2, f"{error.format_message().rstrip('.')}; see {command} --help")

@@ -66,6 +66,7 @@ def score(
     """
     from spar_kit.bench.differences import FLAVOURS, disagreements
     from spar_kit.bench.files import read_predictions
+    from spar_kit.bench.score import name_unscored
     from spar_kit.bench.side_by_side import count_reasons, full_report, in_words, item_lines, score_flavours, side_by_side
 
     rows = read_predictions(file, say=lambda line: print(line, file=sys.stderr))
@@ -79,6 +80,8 @@ def score(
 
         _write(json, orjson.dumps(full_report(tables, whole, found), option=orjson.OPT_INDENT_2).decode() + "\n")
     _print_table(in_words(whole), f"{len(rows):,} answers in {file}; percent, in brackets the 95 % interval")
+    for line in name_unscored(tables.get("strict", next(iter(tables.values()))), "strict" if "strict" in tables else flavour.value):
+        print(f"left out of the mean: {line}")
     if "official" in tables and (whole.name == "view_change_infer").any():
         print("the medium level of official leaves view_change_infer out, as the released code does")
     if found is not None and len(found):
@@ -158,10 +161,14 @@ def evaluate(
         dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what --api would cost, or the command of --lmms-eval.")] = False) -> None:
     """Ask a model held-out questions and score its answers as SPAR-Bench does.
 
-    Answers that are there already are not asked again, so an interrupted run goes on; questions that failed are asked again.
+    Answers that are there already are not asked again, so an interrupted run goes on; questions that failed are asked again. Exit code 3 where some have
+    no answer: the scores are of the rest.
 
     Example: spar evaluate Qwen/Qwen2.5-VL-7B-Instruct --benchmark spar-bench-tiny --out tiny --images all
     """
+    from spar_kit.scenes.files import check_folder
+
+    check_folder(out)
     if (settings or dry_run) and not (api or lmms_eval):
         raise ValueError("--set and --dry-run go with --api or --lmms-eval")
     if lmms_eval is not None:
@@ -173,6 +180,7 @@ def evaluate(
 
     positive("limit", limit)
     positive("batch", batch)
+    not_negative("seed", seed)
     modes = image_modes(images)
     if (data is None) == (benchmark is None):
         raise ValueError("give one of --data DIR and --benchmark SPEC")
@@ -211,6 +219,10 @@ def _evaluate_elsewhere(model: str, tasks: str, out: Path, adapter: Path | None,
         _print_problems(logs.notes)
         for path in write_rows(logs, out):
             score(path, items=path.with_suffix(".items.jsonl"), json=path.with_suffix(".scores.json"))
+        failed = sum(bool(row.get("failed")) for rows in logs.rows.values() for row in rows)
+        if failed:
+            print(f"{failed:,} questions have no answer, the scores are of the rest: the run is incomplete", file=sys.stderr)
+            raise typer.Exit(3)
 
 
 def _print_answers(files: Mapping[str, Path], out: Path, blind: Callable[[], Mapping[str, Path]]) -> None:
@@ -230,10 +242,15 @@ def _print_answers(files: Mapping[str, Path], out: Path, blind: Callable[[], Map
         _print_table(gaps.assign(gap=spans).drop(columns=["low", "high"]), "what looking is worth: the score with the images, without, and the gap over the best blind answers of each task with its 95 % interval")
         whole = overall_paired(given, best_of(others)).iloc[-1]
         print(f"over all tasks: {100 * whole.difference:+.1f} points [{100 * whole.low:+.1f}, {100 * whole.high:+.1f}]; constant: always the best answer, text: a small model that reads question and options only")
+    incomplete = False
     for path in files.values():
-        failed = [row["failed"] for row in read_lines(path) if row.get("failed")]
+        rows = read_lines(path)
+        failed = [row["failed"] for row in rows if row.get("failed")]
         if failed:
-            print(f"{path}: {len(failed)} questions have no answer; the same command asks them again. The first: {failed[0]}", file=sys.stderr)
+            incomplete = True
+            print(f"{path}: {len(failed):,} of {len(rows):,} questions have no answer, the scores are of the rest: the run is incomplete. The same command asks them again. The first: {failed[0]}", file=sys.stderr)
+    if incomplete:
+        raise typer.Exit(3)
 
 # %% ../../nbs/runs/89_cli_bench.ipynb #f4962842
 class Toolkit(StrEnum):
@@ -257,19 +274,25 @@ def export(
     from spar_kit.bench.benchmarks import open_benchmark
     from spar_kit.bench.lmms_eval import export_lmms_eval
     from spar_kit.bench.vlmeval import export_vlmeval
+    from spar_kit.scenes.files import check_folder
 
     positive("limit", limit)
+    check_folder(out)
     benchmark = open_benchmark(source, split=split.value, tasks=tasks)
     print(benchmark)
     _print_problems(benchmark.problems)
     items = benchmark.ask(limit)
+    unreadable: list[str] = []
     if to == Toolkit.vlmeval:
-        print(export_vlmeval(benchmark, out, name, items=items, image_format="png" if png else "jpeg"))
+        print(export_vlmeval(benchmark, out, name, items=items, image_format="png" if png else "jpeg", problems=unreadable))
     else:
-        folder = export_lmms_eval(benchmark, out, name, items=items, image_format="png" if png else "jpeg")
-        print(f"{len(items):,} questions: {folder}")
+        folder = export_lmms_eval(benchmark, out, name, items=items, image_format="png" if png else "jpeg", problems=unreadable)
+        print(f"{len(items) - len(unreadable):,} questions: {folder}")
         print(f"spar evaluate MODEL --lmms-eval {folder.name} --set include={folder.parent} --out SCORES")
         print(f"or: python -m lmms_eval --include_path {folder.parent} --tasks {folder.name} --log_samples --output_path LOGS --model ... --model_args ...")
+    if unreadable:
+        print(f"{len(unreadable):,} of {len(items):,} questions are left out, their pictures cannot be read", file=sys.stderr)
+        _print_problems(unreadable)
 
 # %% ../../nbs/runs/89_cli_bench.ipynb #f38b60b7
 def audit(
@@ -282,21 +305,28 @@ def audit(
     """Answer the questions without looking: what do words, names and options give away?
 
     One line per task and format: chance, the best blind attack, its score with a 95 % interval over scenes. The limit is 5 points above
-    chance for a select or judge task, 45 for a fill task. **pass**: not above the limit. **unclear**: above it, but chance lies within the
-    interval, so more questions are needed; where they can be generated, the closing line says what to type. **FAIL**: above it otherwise. Exit code 1 only for FAIL:
-    unclear alone ends with 0. Where scenes are not known, as in SPAR-Bench, intervals and folds are over questions.
+    chance for a select or judge task, 45 for a fill task. **FAIL**: the whole interval lies above the limit. **pass**: the score does not lie
+    above it, and the interval ends less than 10 points above it. **unclear**: neither, so more scenes are needed; where they can be generated,
+    the closing line says what to type. Where scenes are not known, as in SPAR-Bench, or there is one only, intervals and folds are over questions.
+
+    Exit codes: 0 all pass; 1 a shortcut (some FAIL); 2 bad input; 3 too little data (some unclear, none fails).
 
     Example: spar audit data --out audit
     """
+    from spar_kit.bench.audit import TOO_FEW
     from spar_kit.bench.audit import audit as run
     from spar_kit.bench.audit_page import as_json, worst_first, write_audit
+    from spar_kit.scenes.files import check_folder
     from spar_kit.tasks.task import select_tasks
 
     positive("items", items)
+    if out is not None:
+        check_folder(out)
     names = None if tasks == "all" else [task.name for task in select_tasks(tasks)]
     result = run(data, split=split.value if split else None, tasks=names, items=items, report=lambda line: print(line, file=sys.stderr, flush=True))
-    if not result.findings:
-        raise ValueError(f"{data}: no questions that can be answered without looking: at least two scenes with options, numbers or a yes or no are needed")
+    _print_problems(result.problems)
+    if not result.findings and TOO_FEW not in result.left_out.values():
+        raise ValueError(f"{data}: no questions that can be answered without looking: questions with options, numbers or a yes or no are needed")
     if json:
         print(as_json(result).decode(), end="")
     else:
@@ -309,5 +339,5 @@ def audit(
         print(*write_audit(result, out), sep="\n", file=sys.stderr if json else sys.stdout)
     if not json:
         print(result.conclusion())
-    if result.verdict == "FAIL":
-        raise typer.Exit(1)
+    if result.verdict != "pass":
+        raise typer.Exit(1 if result.verdict == "FAIL" else 3)

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .cli_data import positive
+
 if TYPE_CHECKING:
     from spar_kit.scenes.scene import Source
     from spar_kit.scenes.summary import Summary
@@ -74,6 +76,7 @@ def list_scenes(
 
     if split not in (None, "train", "val"):
         raise ValueError(f"--split {split} is neither train nor val")
+    positive("scenes", scenes)
     opened = open_source(source, scenes=scenes)
     names = opened.scenes(split)[:scenes]
     told = summaries(opened, names, len(names) <= FEW if full is None else full)
@@ -92,18 +95,19 @@ def show_scene(
         source: Annotated[str, typer.Argument(metavar="SOURCE", help=SOURCE)],
         scene: Annotated[str, typer.Argument(metavar="SCENE", help="A name of **spar scenes list**.")],
         out: Annotated[Path, typer.Option(metavar="FILE.html", help="The page to write: one file, to be opened offline.")],
-        frames: Annotated[int, typer.Option(metavar="F", help="At most so many frames are shown and checked, evenly spread.")] = 24) -> None:
+        frames: Annotated[int, typer.Option(metavar="F", help="At most so many frames are shown and checked, evenly spread.")] = 24,
+        width: Annotated[int | None, typer.Option(metavar="W", help="Of the pictures of synthetic rooms, in pixels (640 x 480 where neither side is given).", show_default=False)] = None,
+        height: Annotated[int | None, typer.Option(metavar="H", help="Of the same. Where one side alone is given, the other follows, as 4 to 3.", show_default=False)] = None) -> None:
     """A page of one scene: 3D view with boxes and cameras, floor plan, thumbnails, table of objects, depth images against the mesh.
 
     Example: spar scenes show scannet:/data/scannet scene0000_00 --out scene.html
     """
     from spar_kit.scenes.sources import open_source
 
-    if frames < 1:
-        raise ValueError(f"--frames {frames} is not a positive number")
+    positive("frames", frames)
     if out.is_dir():
         raise ValueError(f"--out {out} is a folder; a file's name is wanted")
-    opened = open_source(source)
+    opened = open_source(source, width=width, height=height)
     names = opened.scenes()
     if scene not in names:
         near = get_close_matches(scene, names, 1)

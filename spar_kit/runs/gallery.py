@@ -16,11 +16,13 @@ from typing import Any
 from PIL import Image, ImageDraw
 
 from ..data.generate import generate
-from ..data.records import load_images, question_and_answer, read_lines, shards
+from ..data.records import RecordError, load_images, numbered_lines, question_and_answer, shards
 from .drawing import contact_sheet, svg_image
-from .exhibit import WHY, Exhibit
+from .exhibit import WHY, Exhibit, Why
 from .show import data_url
 from ..scenes.files import whole_file
+from ..scenes.image_files import open_picture
+from ..scenes.shown_text import visible
 from ..scenes.sources import open_source
 from ..scenes.web_page import content_policy
 from ..tasks.markers import marks_of
@@ -67,10 +69,12 @@ def choose_exhibits(folder: Path | str, tasks: Sequence[str] = tuple(TASKS), eac
     out = {}
     for task in tasks:
         rng = random_generator(seed, "gallery", task)
-        found: dict[str, list[tuple[dict[str, Any], Path]]] = {}
+        found: dict[str, list[tuple[dict[str, Any], Path, Path, int]]] = {}
         for path, _, format, root in shards(folder, split, (task,)):
-            rows = list(read_lines(path))
-            found.setdefault(format, []).extend((rows[i], root) for i in rng.permutation(len(rows)))
+            rows = list(numbered_lines(path))
+            for line, record in rows:
+                _check_facts(record, path, line)
+            found.setdefault(format, []).extend((rows[i][1], root, path, rows[i][0]) for i in rng.permutation(len(rows)))
         picked: list[Exhibit] = []
         formats = [format for format in TASKS[task].formats if format in found]
         for turn in range(each if formats else 0):
@@ -80,9 +84,20 @@ def choose_exhibits(folder: Path | str, tasks: Sequence[str] = tuple(TASKS), eac
             fresh = [row for row in rest if _subject(row[0]) not in told]
             choice = next((row for row in fresh if _scene(row[0]) not in used), next(iter(fresh or rest), None))
             if choice is not None:
-                picked.append(Exhibit(*choice, task, format))
+                record, root, path, line = choice
+                picked.append(Exhibit(record, root, task, format, path, line))
         out[task] = picked
     return out
+
+
+def _check_facts(record: Mapping[str, Any], path: Path, line: int) -> None:
+    """Raises RecordError where what the drawings begin with is not there: SPAR's own rows state no facts."""
+    facts = record.get("facts")
+    if not isinstance(facts, Mapping):
+        raise RecordError(f"expected an object, as `spar generate` writes it, found {str(facts)[:60]!r}", path, line, "facts")
+    for name in ("objects", "frames"):
+        if not isinstance(facts.get(name), list) or not all(isinstance(value, int) for value in facts[name]):
+            raise RecordError(f"expected a list of whole numbers, found {str(facts.get(name))[:60]!r}", path, line, f"facts.{name}")
 
 
 def _scene(record: Mapping[str, Any]) -> str:
@@ -98,20 +113,33 @@ def _unbroken(text: str) -> str:
     return re.sub(r"(?<=\d) (?=c?m\b)", "&nbsp;", text)
 
 
+def _drawn(x: Exhibit) -> tuple[list[tuple[str, Image.Image]], Why]:
+    """The pictures and why the answer is true. Raises RecordError where the record's facts do not fit its task, its images or its scene."""
+    try:
+        return pictures(x), WHY[x.task](x)
+    except (LookupError, TypeError, AttributeError, ArithmeticError) as error:
+        raise RecordError(f"do not fit the task or the scene: {type(error).__name__} {error}", x.file, x.line, "facts") from error
+    except (ValueError, OSError) as error:
+        raise RecordError(f"{x.record['id']}: cannot be drawn: {error}", x.file, x.line) from error
+
+
 def card(x: Exhibit, picture_url: Callable[[str, Image.Image], str]) -> str:
-    """One question as HTML; `picture_url` is given a name and an image and says where the image is to be found."""
-    question, answer = question_and_answer(x.record)
+    """One question as HTML; `picture_url` is given a name and an image and says where the image is to be found.
+
+    Raises RecordError naming file and line of a record that cannot be drawn.
+    """
+    question, answer = (visible(text, 4000) for text in question_and_answer(x.record))
+    looked_at, (drawings, lines) = _drawn(x)
     shown = "".join(f'<figure class="{"wide" if "frames" in caption else "one"}"><img src="{html.escape(picture_url(f"{k}", image))}" alt="{html.escape(caption)}" width="{image.width}" '
-                    f'height="{image.height}" loading="lazy"><figcaption>{html.escape(caption)}</figcaption></figure>' for k, (caption, image) in enumerate(pictures(x)))
-    drawings, lines = WHY[x.task](x)
+                    f'height="{image.height}" loading="lazy"><figcaption>{html.escape(caption)}</figcaption></figure>' for k, (caption, image) in enumerate(looked_at))
     why = "".join(f'<div class="plan">{drawing.svg()}</div>' for drawing in drawings)
-    said = "".join(f"<li>{_unbroken(html.escape(line))}</li>" for line in lines)
-    return (f'<article class="card"><p class="id">{html.escape(x.task)} · {html.escape(x.format)} · {html.escape(str(x.record["id"]))}</p><div class="asked"><div class="pictures">{shown}</div>'
+    said = "".join(f"<li>{_unbroken(html.escape(visible(line, 600)))}</li>" for line in lines)
+    return (f'<article class="card"><p class="id">{html.escape(x.task)} · {html.escape(x.format)} · {html.escape(visible(str(x.record["id"]), 120))}</p><div class="asked"><div class="pictures">{shown}</div>'
             f'<p class="question">{html.escape(question)}</p><p class="answer">{html.escape(answer).replace(",move", ",<wbr>move").replace(",rotate", ",<wbr>rotate")}</p></div><div class="why">{why}<ul>{said}</ul></div></article>')
 
 # %% ../../nbs/runs/17_gallery.ipynb #13a3aa05
 STYLE = """
-.gallery{font:15px/1.5 system-ui,sans-serif;color:#1d2530}
+.gallery{font:15px/1.5 system-ui,sans-serif;color:#1d2530;overflow-wrap:anywhere}
 .card{border:1px solid #dfe4ea;border-radius:8px;background:#fff;padding:.8em 1em 1em;margin:0 0 1.2em}
 .card .id{color:#5b6776;font-size:.85em;margin:0 0 .5em}
 .pictures{display:flex;flex-wrap:wrap;gap:8px}
@@ -154,13 +182,14 @@ def write_page(exhibits: Mapping[str, Sequence[Exhibit]], out: Path | str, title
 
 # %% ../../nbs/runs/17_gallery.ipynb #f12458be
 def build_gallery(source: str, out: Path | str, *, scenes: int | None = None, seed: int = 0, tasks: str = "all", each: int = 3, split: str = "train",
-                  workers: int = 1) -> tuple[Path, dict[str, int]]:
+                  workers: int = 1, width: int | None = None, height: int | None = None) -> tuple[Path, dict[str, int]]:
     """Make questions and lay them out as a page in `out`.
 
     Args:
         source: as in `open_source`; or a folder of `spar generate`, whose questions are taken as they are.
         scenes: how many are made, all where it is None; seed: of scenes, questions and the choice among them.
         tasks: names separated by commas, or "all"; each: questions per task.
+        width, height: of the pictures of synthetic rooms, as in `open_source`.
 
     Returns the page and how many questions of each task are on it.
     """
@@ -169,7 +198,7 @@ def build_gallery(source: str, out: Path | str, *, scenes: int | None = None, se
         folder = Path(source)
         if not (folder / "manifest.json").is_file():
             folder = Path(home)
-            generate(open_source(source, scenes=scenes, seed=seed), folder, split=split, tasks=tasks, per_task=max(6, 2 * each), seed=seed, workers=workers)
+            generate(open_source(source, scenes=scenes, seed=seed, width=width, height=height), folder, split=split, tasks=tasks, per_task=max(6, 2 * each), seed=seed, workers=workers)
         exhibits = choose_exhibits(folder, names, each, seed)
         page = write_page(exhibits, out, f"Questions of {len(names)} tasks")
     return page, {task: len(chosen) for task, chosen in exhibits.items()}
@@ -188,8 +217,7 @@ def inline(page: Path, each: int | None = None, width: int = 480) -> str:
     body = text[text.index("</nav>") + len("</nav>"):text.rindex("</body>")]
 
     def embedded(match: re.Match[str]) -> str:
-        with Image.open(page.parent / html.unescape(match[1])) as image:
-            return f'src="{data_url(image, width, 75 if width >= 480 else 60)}"'
+        return f'src="{data_url(open_picture(page.parent / html.unescape(match[1])), width, 75 if width >= 480 else 60)}"'
     few = re.sub(r"(?s)(?:<article.*?</article>)+", lambda cards: "".join(re.findall(r"(?s)<article.*?</article>", cards[0])[:each]), body).replace(' loading="lazy"', "")
     shown = re.sub(r'src="(pictures/[^"]+)"', embedded, few)
     shown = re.sub(r"(?s)<svg .*?</svg>", lambda match: svg_image(match[0]), shown).replace('class="question"', 'class="question" style="white-space:pre-line"')

@@ -23,8 +23,9 @@ from ..bench.factors import factor_effects, factor_table, item_factors
 from ..bench.plots import plain, plot_differences, plot_levels, plot_published, plot_tasks, shorten
 from ..bench.plots_errors import errors_by_distance, losses_by, plot_confusion, plot_errors, relations, visible, worst_misses
 from ..bench.published import Split, beside, inconsistencies, published, ranking, sources
+from ..bench.score import name_unscored, unscored
 from ..bench.statistics import KEY, LEVELS, intervals, overall_intervals, paired
-from .scored_runs import CONSTANT, Runs, p_value, points
+from .scored_runs import CONSTANT, Runs, p_value, points, verdict
 from .show import Fragment, grid, question
 from .single_page import Piece, note, table, text
 from ..tasks.task import TASKS
@@ -44,7 +45,7 @@ def overall_part(runs: Runs) -> list[Piece]:
     leads = {name: points(row.difference, row.low, row.high, "+") for name, lead in runs.leads.items() for row in [lead.loc["all"]]}
     rows = [{"run": name, **_levels(runs.means[name]), "over the best blind": leads.get(name, "")} for name in runs.scores]
     counts = [{"run": name, "asked": len(scores), "failed": int((scores.metric == "failed").sum()), "scored": int(scores.score.notna().sum()),
-               "not read": int((scores.score.notna() & (scores.parsed == "")).sum())} for name, scores in runs.scores.items()]
+               "not read": int((scores.score.notna() & (scores.parsed == "")).sum()), "no rule": len(unscored(scores))} for name, scores in runs.scores.items()]
     unread = "they count as wrong" if runs.flavour == "strict" else f"what the {runs.flavour} scorer makes of them is its own matter"
     return [
         table(pd.DataFrame(rows)),
@@ -54,7 +55,9 @@ def overall_part(runs: Runs) -> list[Piece]:
              + (", whole scenes at a time, because questions about one room are not independent" if runs.unit == "scenes" else " within each task: no scene is known to hold two of them")
              + ". <i>Over the best blind</i>: the run minus the best answers given without looking."),
         table(pd.DataFrame(counts)),
-        note("<i>Failed</i>: no answer could be had; these are left out, and a mean over many failures is not to be trusted. <i>Scored</i>: the rest, but for questions that this scorer has no rule for. "
+        *[text(html.escape(f"{name}: {line}")) for name, scores in runs.seeing.items() for line in name_unscored(scores, runs.flavour)],
+        note("<i>Failed</i>: no answer could be had; these are left out, the run is incomplete, and a mean over many failures is not to be trusted. <i>No rule</i>: this scorer does not know the task in this format, or does not "
+             "recognise the true answer; left out, too. <i>Scored</i>: the rest, which the means hold. "
              f"<i>Not read</i>: scored answers in which a careful reader finds nothing of the kind asked for; {unread}."),
         plot_levels(dict(runs.scores), seed=runs.seed, flavour=runs.flavour)]
 
@@ -98,17 +101,11 @@ def tasks_part(runs: Runs) -> list[Piece]:
     return [plot_tasks(dict(runs.scores), seed=runs.seed), table(pd.DataFrame(list(rows.values())), fold="The same as numbers, percent")]
 
 # %% ../../nbs/runs/25_score_parts.ipynb #0c7afdb6
-def _verdict(low: float, high: float, p: float) -> str:
-    if low <= 0 <= high:
-        return "cannot tell"
-    return ("" if p < 0.05 else "perhaps ") + ("better" if low > 0 else "worse")
-
-
 def _differences(tables: Mapping[str, pd.DataFrame], label: str) -> pd.DataFrame:
     several = len(tables) > 1
     return pd.DataFrame([
         {**({"run": name} if several else {}), label: getattr(row, label), "difference": points(row.difference, row.low, row.high, "+"), "p": p_value(row.p), "p, corrected": p_value(row.p_holm),
-         "verdict": _verdict(row.low, row.high, row.p_holm), "questions": row.items,
+         "verdict": verdict(row.low, row.high, row.p_holm), "questions": row.items,
          "needed for 2 points": "–" if row.needed != row.needed else f"{int(row.needed):,}"} for name, found in tables.items() for row in found.itertuples()])
 
 

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .files import read_bytes, read_json
+from .files import read_json
 from .fuse import label_by_boxes
 from .image_files import common_size, read_color_file, read_depth_file, read_encoded_file
 from .ply import read_ply
@@ -31,6 +31,7 @@ from .scene import Camera, Frame, Instance, OrientedBox, Scene, SceneError, Surf
 from .splits import check_split
 from .store import json_array
 from .summary import Summary, counted
+from .text_files import numbers_in, read_text
 
 # %% ../../nbs/scenes/39c_arkitscenes.ipynb #4951b45a
 FAR = 1000.0                                   # metres
@@ -42,7 +43,7 @@ def read_trajectory(path: Path) -> tuple[NDArray[np.float64], NDArray[np.float64
     Raises SceneError where the file is missing or has no line that is a pose.
     """
     rows, skipped = list[list[float]](), Counter[str]()
-    for line in read_bytes(path, 1 << 28).decode("utf-8", "replace").splitlines():
+    for line in read_text(path, 1 << 28).split("\n"):
         try:
             row = [float(word) for word in line.split()]
         except ValueError:
@@ -78,7 +79,7 @@ def rotations(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
 def read_pincam(path: Path) -> Camera:
     """The camera in a `.pincam` file: width height fx fy cx cy, pixels. Raises SceneError."""
     try:
-        numbers = np.array([float(word) for word in read_bytes(path, 1 << 16).split()])
+        numbers = np.array(numbers_in(read_text(path, 1 << 16)))
     except ValueError:
         raise SceneError("something that is not a number", path) from None
     if len(numbers) != 6 or not np.isfinite(numbers).all():
@@ -299,7 +300,7 @@ def sky_direction(folder: Path, scan: str) -> str:
     """What `metadata.csv`, in one of the four folders above a scan's, says about the scan: "Up", "Down", "Left", "Right", or "" ."""
     for place in list(folder.parents)[:4]:
         if (place / "metadata.csv").is_file():
-            lines = read_bytes(place / "metadata.csv", 1 << 26).decode("utf-8", "replace").splitlines()
+            lines = read_text(place / "metadata.csv", 1 << 26).split("\n")
             row = next((row for row in csv.DictReader(lines) if row.get("video_id") == scan), {})
             return str(row.get("sky_direction") or "").strip().capitalize()
     return ""

@@ -7,6 +7,7 @@ __all__ = ['LONGEST_LINE', 'APPLIED', 'View', 'base_name', 'lines_of', 'read_cam
            'read_loose_json', 'matrix', 'lens_of', 'read_transforms']
 
 # %% ../../nbs/scenes/34a_colmap.ipynb #5e944006
+import codecs
 import io
 import json
 from collections.abc import Iterator, Mapping
@@ -21,6 +22,7 @@ from .files import read_bytes, read_json
 from .lens import MODELS, Lens
 from .scene import SceneError, invert_pose
 from .sens import open_file
+from .text_files import encoding_of_text, read_text
 
 # %% ../../nbs/scenes/34a_colmap.ipynb #52e96bee
 @dataclass(frozen=True)
@@ -55,11 +57,15 @@ def lines_of(path: Path) -> Iterator[tuple[int, bytes]]:
         raise SceneError("not a file", path)
     with open_file(path) as raw, io.BufferedReader(raw, 1 << 20) as file:          # type: ignore[type-var]
         number = 0
+        encoding, _ = encoding_of_text(file.peek(1 << 12)[: 1 << 12])
+        if encoding != "utf-8":                              # saved again by an editor: small enough to be read at once
+            yield from ((number, line.strip().encode()) for number, line in enumerate(read_text(path, 1 << 30).split("\n"), 1))
+            return
         while line := file.readline(LONGEST_LINE):
             number += 1
             if len(line) == LONGEST_LINE:
                 raise SceneError("a line of more than 16 MB; this is not a COLMAP text file", path, f"line {number}")
-            yield number, line.strip()
+            yield number, (line.replace(codecs.BOM_UTF8, b"") if number == 1 else line).strip()
 
 
 def read_cameras(path: Path) -> dict[int, Lens]:
@@ -97,7 +103,7 @@ def read_images(path: Path, lenses: Mapping[int, Lens]) -> list[View]:
     views, points = list[View](), False
     for number, line in lines_of(path):
         if points:
-            if line and (line.count(b" ") + 1) % 3:       # x, y, id of each point
+            if line and (line.count(b" ") + 1) % 3 and len(line.split()) % 3:       # x, y, id of each point; counting blanks is the quick way
                 raise SceneError("expected the 2D points of the image before, three numbers each", path, f"line {number}")
             points = False
         elif line and not line.startswith(b"#"):

@@ -19,6 +19,7 @@ from .ply import write_ply
 from .scene import Camera, Scene, Surface, invert_pose
 from .sens import SensFrame, encode_color, write_sens
 from .splits import check_split
+from .text_files import read_names
 
 # %% ../../nbs/scenes/33_export.ipynb #259b8e95
 def split_vertices(surface: Surface) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int32]]:
@@ -144,7 +145,7 @@ def write_scannet(scene: Scene, root: Path | str, *, alignment: NDArray | None =
         part.write_text("\n".join(info_lines(scene, alignment, frames)) + "\n")
     if split is not None:
         list_file = root / f"scannetv2_{split}.txt"
-        names = list_file.read_text().split() if list_file.exists() else []
+        names = read_names(list_file) if list_file.exists() else []
         with whole_file(list_file) as part:
             part.write_text("\n".join(sorted({*names, scene.name})) + "\n")
     return folder

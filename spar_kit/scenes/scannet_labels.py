@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from .files import read_bytes
 from .frame_tree import numbered
 from .image_files import open_image, pixels
 from .scene import Camera, Frame, Instance, SceneError
 from .store import Place, open_archive
+from .text_files import read_text
 
 # %% ../../nbs/scenes/30b_scannet_labels.ipynb #640c7237
 LABEL_TABLES = ("scannetv2-labels.combined.tsv", "scannet-labels.combined.tsv")
@@ -39,15 +39,15 @@ def read_labels(path: Path, column: str) -> dict[str, str]:
 
     Raises SceneError where the file is missing, or has no such column. Of two rows for a word the first counts.
     """
-    lines = read_bytes(path, 1 << 24).decode("utf-8", "replace").splitlines()
-    heads = lines[0].lstrip("\ufeff").split("\t") if lines else []
+    lines = read_text(path).split("\n")
+    heads = [head.strip().strip('"') for head in lines[0].split("\t")]
     for head in ("raw_category", column):
         if head not in heads:
             raise SceneError(f"no column {head}", path, "line 1")
     key, value, found = heads.index("raw_category"), heads.index(column), dict[str, str]()
     for line in lines[1:]:
-        cells = line.split("\t")
-        if len(cells) > max(key, value) and cells[key].strip() and cells[value].strip():
+        cells = [cell.strip().strip('"') for cell in line.split("\t")]
+        if len(cells) > max(key, value) and cells[key] and cells[value]:
             found.setdefault(normal_label(cells[key]), " ".join(cells[value].split()))
     return found
 

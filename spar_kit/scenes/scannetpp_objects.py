@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .files import read_bytes, read_json
+from .files import read_json
 from .ply import read_ply
 from .scannet import FAR, drop_bad_vertices, integers, majority
 from .scene import Instance, OrientedBox, SceneError, Surface
 from .summary import counted
+from .text_files import read_text
 
 # %% ../../nbs/scenes/36_scannetpp_objects.ipynb #1d598b75
 def upright_box(obb: Any, path: Path, where: str, tilt: float = 5.0) -> OrientedBox | None:
@@ -124,9 +125,9 @@ def read_mask(path: Path, vertices: int) -> NDArray[np.bool_]:
     """(V,) which vertices the file lists as anonymised; none where it does not exist. Raises SceneError naming what is no vertex number."""
     hidden = np.zeros(vertices, bool)
     if path.exists():
-        words = read_bytes(path, 1 << 28).split()
+        words = read_text(path, 1 << 28).replace(",", " ").split()
         try:
-            numbers = np.array(words, dtype=np.float64 if any(b"." in word for word in words[:1]) else np.int64).astype(np.int64)
+            numbers = np.array(words, dtype=np.float64 if any("." in word for word in words[:1]) else np.int64).astype(np.int64)
         except (ValueError, OverflowError):
             raise SceneError("something that is not a vertex number", path) from None
         if len(numbers) and not 0 <= numbers.min() <= numbers.max() < vertices:

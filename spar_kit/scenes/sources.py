@@ -20,7 +20,8 @@ SOURCES = {"synthetic": "procedural rooms, nothing to download", "scannet:PATH":
            "python:FILE.py:NAME": "a source of your own: an object, class or function in a file or a module (python:package.module:NAME)"}
 
 
-def open_source(spec: str, *, scenes: int | None = None, seed: int = 0, frames: int | None = None, labels: str = "raw") -> Source:
+def open_source(spec: str, *, scenes: int | None = None, seed: int = 0, frames: int | None = None, labels: str = "raw",
+                width: int | None = None, height: int | None = None) -> Source:
     """The source that `spec` names.
 
     Args:
@@ -28,6 +29,7 @@ def open_source(spec: str, *, scenes: int | None = None, seed: int = 0, frames: 
         scenes: how many scenes; by default all, or the source's own number where it makes them.
         seed: of sources that make their scenes.
         frames: how many frames a scene, evenly chosen where the source has more; by default the source's own.
+        width, height: of the pictures of a source that draws them, in pixels; by default the source's own; of one alone follows the other, as 4 to 3.
         labels: of ScanNet, whose names objects have: the annotators' ("raw"), or the label table's "category" or "nyu40".
 
     Raises ValueError for a spec that is not understood, SceneError for a path that is not there. Nothing is read yet.
@@ -45,13 +47,16 @@ def open_source(spec: str, *, scenes: int | None = None, seed: int = 0, frames: 
             raise ValueError(f"{name} must be at least 1, not {number}")
     if labels != "raw" and kind != "scannet":
         raise ValueError(f"labels {labels!r}: only ScanNet has other names than its annotators' own")
+    if (width is not None or height is not None) and kind != "synthetic":
+        raise ValueError(f"width and height are for synthetic rooms, which are drawn; the pictures of {kind} have the size they were taken in")
     if kind == "synthetic":
         if colon:
             raise ValueError(f"synthetic takes no path: write 'synthetic', not {spec!r}")
         from spar_kit.scenes.synthetic import Synthetic
 
         rooms = Synthetic(seed=seed)
-        return replace(rooms, count=scenes or rooms.count, frames=frames or rooms.frames)
+        width = width if width is not None else round(height * 4 / 3) if height is not None else rooms.width
+        return replace(rooms, count=scenes or rooms.count, frames=frames or rooms.frames, width=width, height=height if height is not None else round(width * 3 / 4))
     if kind == "python":
         from spar_kit.scenes.python_source import PythonSource, import_source
 

@@ -9,8 +9,8 @@ __all__ = ['SPLITS', 'check_split', 'split_by_name', 'read_lists', 'names_of_spl
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from .files import read_bytes
 from .scene import SceneError
+from .text_files import check_list, find_list, match_names, read_names
 
 # %% ../../nbs/scenes/03_splits.ipynb #2c6cccc1
 SPLITS = ("train", "val")
@@ -32,20 +32,26 @@ def split_by_name(names: Sequence[str]) -> dict[str, list[str]]:
     return parts
 
 # %% ../../nbs/scenes/03_splits.ipynb #4af3daf5
-def read_lists(places: Iterable[Path], file: str) -> dict[str, set[str]]:
-    """The names in a split's list, of the first place that has either; {} where none has.
+def read_lists(places: Iterable[Path], file: str, known: Sequence[str] = ()) -> dict[str, list[str]]:
+    """The names in a split's lists as they stand there, of the first place that has either; {} where none has.
 
     Args:
         places: folders.
         file: the lists' name with {} for the split, "scannetv2_{}.txt".
+        known: the scenes that there are. A list with no name of their form is none of theirs.
 
-    Raises SceneError where a name is in both lists, or one cannot be read.
+    Raises SceneError where a name is in both lists, or one cannot be read, names nothing or is no list of these scenes.
     """
     for place in places:
-        files = {split: place / file.format(split) for split in SPLITS}
-        lists = {split: set(read_bytes(path, 1 << 24).decode("utf-8", "replace").split()) for split, path in files.items() if path.is_file()}
-        if both := lists.get("train", set()) & lists.get("val", set()):
-            raise SceneError(f"{min(both)[:60]} is in the training list as well", files["val"])
+        files = {split: path for split in SPLITS if (path := find_list(place, file.format(split))) is not None}
+        lists = {split: read_names(path, empty=True) for split, path in files.items()}
+        if lists and not any(lists.values()):                  # one of two may be empty; alone it would make a training scene of every scene
+            raise SceneError("the list names nothing", next(iter(files.values())))
+        for split, listed in lists.items():
+            check_list(files[split], listed, known)
+        train, val = ({name.casefold(): name for name in (*lists.get(split, ()), *match_names(lists.get(split, ()), known)[0])} for split in SPLITS)
+        if both := train.keys() & val.keys():
+            raise SceneError(f"{val[min(both)][:60]} is in the training list as well", files["val"])
         if lists:
             return lists
     return {}
@@ -60,11 +66,12 @@ def names_of_split(names: Sequence[str], split: str | None, places: Iterable[Pat
     check_split(split)
     if split is None:
         return list(names)
-    lists = read_lists(places, file)
+    lists = read_lists(places, file, names)
     if not lists:
         return split_by_name(names)[split]
     (other,) = set(SPLITS) - {split}
-    return [name for name in names if (name in lists[split] if split in lists else name not in lists[other])]
+    meant = match_names(lists[split] if split in lists else lists[other], names)[0]
+    return [name for name in names if (name in meant) == (split in lists)]
 
 
 def origin_of_split(places: Iterable[Path], file: str) -> str:

@@ -21,14 +21,14 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from .files import read_bytes
 from .frames import choose_frames
 from .fuse import box_owner, fuse
-from .image_files import open_image, pixels
+from .image_files import check_depth_mode, open_image, pixels
 from .scene import Camera, Frame, Instance, Scene, SceneError
 from .splits import check_split
 from .store import Place, Store
 from .summary import Summary, counted
+from .text_files import read_text
 from .structured3d_files import (HEADINGS, NYU40, Room, cut_color, cut_depth, cut_numbers, heading, in_room, perspective_camera,
                                                 read_boxes, read_numbers, read_perspective, read_plan, view_poses)
 
@@ -58,8 +58,7 @@ def read_png(place: Place, size: tuple[int, int], mode: str) -> NDArray:
 def read_depth(place: Place, size: tuple[int, int]) -> NDArray[np.float32]:
     """Metres (h, w), 0 without a value, from a 16 bit PNG of millimetres. Raises SceneError."""
     image = open_image(place.read(IMAGE_BYTES), ("PNG",), [size], place.path, place.member or None)
-    if image.mode in ("L", "P"):
-        raise place.error("8 bit, depth in millimetres has 16")
+    check_depth_mode(image, place.path, place.member or None)
     return pixels(image, "numbers", place.path, place.member or None).astype(np.float32) / np.float32(1000)
 
 
@@ -256,7 +255,7 @@ def read_errata(root: Path) -> frozenset[str]:
     lines = list[str]()
     for path in (root / "errata.txt", root / "metadata" / "errata.txt", root.parent / "errata.txt"):
         if path.is_file():
-            lines = read_bytes(path, 1 << 20).decode("utf-8", "replace").split()
+            lines = read_text(path, 1 << 20).replace(",", " ").split()
             break
     found = [re.fullmatch(rf"({SCENE})(?:_room_({ROOM}))?", line) for line in lines]
     return INVALID | {match[1] + (f"_{match[2]}" if match[2] else "") for match in found if match}

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from .files import whole_file
 from .rasterize import NEAR, check_surface, compiled, draw_surface, projection, render_ids
 from .scene import Camera, Scene, SceneError, Surface
+from .silhouette import parts_of, silhouettes
 
 # %% ../../nbs/scenes/21_visibility.ipynb #6bb715be
 @dataclass(frozen=True)
@@ -28,15 +29,17 @@ class VisibilityRule:
     """When an object counts as visible in a frame, and how finely that is looked at.
 
     Args:
-        fraction: least share of the object's surface samples that are visible (ScanNet++'s toolkit: 10 % of the vertices).
+        share: least visible share of the object's whole silhouette, which goes on behind what hides it and beyond the image.
         pixels: least number of visible pixels, stated for a 640x480 image and scaled with the image's area.
+        plenty: of an object that shows more pixels than this (stated likewise: 1 % of the image) a smaller share is enough, in inverse proportion.
         side: least width and height of the box of the visible pixels, in thousandths of the image.
         tolerance, relative_tolerance: a sample is occluded by what is nearer by more than max(metres, share of its depth).
         samples: surface samples per instance.
         overlap_samples: surface samples of the whole scene, for the overlap of frames.
     """
-    fraction: float = 0.10
+    share: float = 0.25
     pixels: float = 400.0
+    plenty: float = 3072.0
     side: float = 20.0
     tolerance: float = 0.05
     relative_tolerance: float = 0.02
@@ -56,6 +59,8 @@ class Visibility:
         pixels: (R,) visible pixels at `raster`.
         fraction: (R,) share of the object's area-weighted surface samples that are visible. The far side of a body never is, so about
             one half is as much as a closed body reaches.
+        share: (R,) visible pixels over those of the whole silhouette, see `silhouettes`. 1 for what nothing hides and no border cuts.
+        inside: (R,) share of the whole silhouette that lies inside the image, hidden or not.
         box: (R, 4) x1, y1, x2, y2 around the visible pixels, to the pixels' outer edges: an object as wide as the image is 0..1000. A pixel
             with no other of its object within `SPECK` pixels is left out, unless there are only such.
         point: (R, 2) marker point: the projected centre of the 3D box where it lands on the object's visible pixels, else the visible
@@ -73,6 +78,8 @@ class Visibility:
     instance: NDArray[np.int32]
     pixels: NDArray[np.int32]
     fraction: NDArray[np.float32]
+    share: NDArray[np.float32]
+    inside: NDArray[np.float32]
     box: NDArray[np.float32]
     point: NDArray[np.float32]
     center: NDArray[np.float64]
@@ -299,8 +306,9 @@ def _see(scene: Scene, rule: VisibilityRule, width: int) -> Visibility:
     pixels, bounds, points = np.empty(N, np.int32), np.empty((N, 4), np.int32), np.empty((N, 2))
     found, shared = np.empty(len(own), np.bool_), np.empty((len(scene.frames), len(whole)), np.bool_)
     size = np.ones((len(scene.frames), 2), np.int32)
-    parts: list[tuple[NDArray, ...]] = [(np.empty(0, np.int32), np.empty(0, np.int32), pixels[:0], np.empty(0), bounds[:0], points[:0], middle[:0])]
+    parts: list[tuple[NDArray, ...]] = [(np.empty(0, np.int32), np.empty(0, np.int32), pixels[:0], np.empty(0), bounds[:0], points[:0], middle[:0], np.empty(0), np.empty(0))]
     room, grid = np.empty((len(vertices), 3)), _grid(whole)
+    objects_alone, full, inside = parts_of(vertices, triangles, numbers, N), np.empty(N), np.empty(N)
     marks = np.zeros((int(grid[3]), int(grid[4])) if grid else (0, 0), np.uint8)
     ground = np.zeros((len(scene.frames), (marks.size + 7) // 8), np.uint8)
     for number, frame in enumerate(scene.frames):
@@ -309,6 +317,7 @@ def _see(scene: Scene, rule: VisibilityRule, width: int) -> Visibility:
         depth, image, triangle = draw_surface(scene.surface, numbers, camera, P, room)   # a dataset without a mesh: its own instance image here
         center = middle @ world_to_camera[:3, :3].T + world_to_camera[:3, 3]
         _measure(image, camera.project(center)[0], pixels, bounds, points)
+        silhouettes(room, *objects_alone, pixels, camera.width, camera.height, full, inside)
         _find(own, own_number, P, eye, triangle, numbers, vertices, triangles, limits, found)
         _find(whole, whole_number, P, eye, triangle, numbers, vertices, triangles, limits, shared[number])
         if grid:
@@ -318,18 +327,21 @@ def _see(scene: Scene, rule: VisibilityRule, width: int) -> Visibility:
             ground[number] = np.packbits(marks)
         size[number] = camera.width, camera.height
         n = np.flatnonzero(pixels).astype(np.int32)
-        share = found.reshape(N, rule.samples)[n].mean(1)
-        parts.append((np.full(len(n), number, np.int32), n, pixels[n], share, bounds[n], points[n], center[n]))
-    f, n, count, share, edges, spots, center = (np.concatenate(column) for column in zip(*parts))
+        fraction = found.reshape(N, rule.samples)[n].mean(1)
+        parts.append((np.full(len(n), number, np.int32), n, pixels[n], fraction, bounds[n], points[n], center[n], full[n], inside[n]))
+    f, n, count, fraction, edges, spots, center, alone, within = (np.concatenate(column) for column in zip(*parts))
     wide, high = size[f].T
     box = np.stack([edges[:, 0] / wide, edges[:, 2] / high, (edges[:, 1] + 1) / wide, (edges[:, 3] + 1) / high], -1) * 1000
     sides = np.minimum(box[:, 2] - box[:, 0], box[:, 3] - box[:, 1])
+    share, of_640x480 = (count / np.maximum(alone, count)).astype(np.float32), wide * high / (640 * 480)    # what is thinner than the lattice is whole
     return Visibility(
-        frame=f, instance=ids[n], pixels=count, fraction=share.astype(np.float32), box=box.astype(np.float32),
+        frame=f, instance=ids[n], pixels=count, fraction=fraction.astype(np.float32), share=share,
+        inside=np.where(alone > 0, within / np.maximum(alone, 1), 1).astype(np.float32), box=box.astype(np.float32),
         point=((spots + 0.5) / size[f] * 1000).astype(np.float32), center=center,
         truncated=(edges[:, 0] == 0) | (edges[:, 2] == 0) | (edges[:, 1] == wide - 1) | (edges[:, 3] == high - 1),
         overlap=_overlap(shared), raster=(int(size[0, 0]), int(size[0, 1])) if len(size) else (0, 0),
-        visible=(share >= rule.fraction) & (count >= rule.pixels * wide * high / (640 * 480)) & (sides >= rule.side), rule=rule,
+        visible=(share * np.maximum(count / (rule.plenty * of_640x480), 1) >= rule.share) & (count >= rule.pixels * of_640x480) & (sides >= rule.side),
+        rule=rule,
         ground=ground, grid=grid)
 
 # %% ../../nbs/scenes/21_visibility.ipynb #1a1256d0
@@ -357,7 +369,7 @@ def see(scene: Scene, rule: VisibilityRule = VisibilityRule(), width: int = 320,
     return table
 
 # %% ../../nbs/scenes/21_visibility.ipynb #8f126e3e
-VERSION = 3     # of the file and of the rules above that the key cannot see; raise it when the same scene gives another table
+VERSION = 4     # of the file and of the rules above that the key cannot see; raise it when the same scene gives another table
 
 
 def fingerprint(scene: Scene, rule: VisibilityRule, width: int) -> str:
@@ -388,8 +400,8 @@ def load(path: Path | str, key: str | None = None) -> Visibility:
             if key is not None and str(file["key"]) != key:
                 raise SceneError("made from another scene, or with other parameters", path, "key")
             columns = {f.name: file[f.name] for f in fields(Visibility) if f.name not in ("rule", "raster", "grid")}
-            a, b, c, d, e, samples, overlap_samples = file["rule"].tolist()
-            rule = VisibilityRule(a, b, c, d, e, int(samples), int(overlap_samples))
+            *shares, samples, overlap_samples = file["rule"].tolist()
+            rule = VisibilityRule(*shares, int(samples), int(overlap_samples))
             return Visibility(**columns, raster=(int(file["raster"][0]), int(file["raster"][1])), rule=rule,
                               grid=tuple(file["grid"].tolist()))
     except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:

@@ -19,11 +19,12 @@ from .sampling import Picks, caps, in_one_view, iou_of_two, make_facts, video_fr
 from .task import Facts
 
 # %% ../../nbs/tasks/30_crossview.ipynb #c8a84b2e
-def row_table(observation: Observation) -> NDArray[np.int64]:
-    """(F, n) the row of `seen` in which a frame shows an object, -1 where it does not."""
+def row_table(observation: Observation, boxed: bool = False) -> NDArray[np.int64]:
+    """(F, n) the row of `seen` in which a frame shows an object, with `boxed` so that a box may be drawn on it; -1 where it does not."""
     seen = observation.seen
+    rows = np.flatnonzero(seen.boxed) if boxed else np.arange(len(seen.frame))
     table = np.full((len(observation.frame_index), len(observation.ids)), -1, np.int64)
-    table[seen.frame, seen.object] = np.arange(len(seen.frame))
+    table[seen.frame[rows], seen.object[rows]] = rows
     return table
 
 
@@ -93,7 +94,7 @@ def _covariances(now, usual, rows, told):                                       
 def position_matching(observation: Observation, rng: np.random.Generator, count: int) -> Facts:
     """Object red (a box) in view 0 of two; target_box (n, 4) the same object in view 1; distractor_box (n, 3, 4); integers 0 to 1000."""
     rules, seen = observation.rules, observation.seen
-    pairs, table = view_pairs(observation, rng, max(2000, 20 * count)), row_table(observation)
+    pairs, table = view_pairs(observation, rng, max(2000, 20 * count)), row_table(observation, boxed=True)
     group, found = alike(seen.box, np.where(table[pairs[:, 0]] >= 0, table[pairs[:, 1]], -1), rules.option_iou, rng)
     pairs, group = pairs[found], group[found]
     first = np.argsort(told_by_names(observation, table[pairs[:, 1:], group]), kind="stable")
@@ -171,8 +172,9 @@ def obj_frame_locate(observation: Observation, rng: np.random.Generator, count: 
     table[1, glimpsed.frame, glimpsed.object] = ~glimpsed.clear & (glimpsed.fraction >= observation.rules.barely)
     clear, barely = table[:, frames[0]]
     firm = barely.mean(0) <= .2
-    view, thing = np.nonzero((row_table(observation)[frames[0]] >= 0) & firm)
-    picks = Picks(frames.repeat(len(view), 0), row_table(observation)[frames[0, view], thing][:, None], view[:, None].astype(np.int8))
+    rows = row_table(observation, boxed=True)[frames[0]]
+    view, thing = np.nonzero((rows >= 0) & firm)
+    picks = Picks(frames.repeat(len(view), 0), rows[view, thing][:, None], view[:, None].astype(np.int8))
     visible = clear.T[thing]
     rows = choose(rng, count, steps(visible.sum(1), 1.5), (thing, 1))
     return make_facts("obj_frame_locate", observation, picks.take(rows), {"visible": visible[rows], "firm": ~barely.T[thing[rows]]})

@@ -16,7 +16,7 @@ from .observation import Observation
 from .relations import Relation, firm_rounding, five, from_new_place, to_observer
 from .rules import Rules
 from .views import in_camera
-from .sampling import candidates, caps, distinct, draw, in_one_view, make_facts, video, view_sets
+from .sampling import among_marked, candidates, caps, distinct, draw, in_one_view, make_facts, video, view_sets
 from .task import TASKS, Facts
 
 # %% ../../nbs/tasks/45_imagination.ipynb #5961fa21
@@ -120,7 +120,8 @@ def spatial_imagination_map_mv(observation: Observation, rng: np.random.Generato
     sets = view_sets(observation, rng, max(200, 4 * count))
     parts = []
     for k in range(low, high + 1):
-        picks = draw(seen, sets, k, max(rules.candidates // 8, 2 * (k - low + 1) * count), rng)        # the more objects, the fewer pass
+        size = max(rules.candidates // 8, 2 * (k - low + 1) * count)                                  # the more objects, the fewer pass
+        picks = among_marked(observation, True, lambda marked, k=k, size=size: draw(marked.seen, marked.measurable, sets, k, size, rng))     # type: ignore[misc]
         position = on_map(observation.poses[picks.frames[:, 0]], observation.centers[seen.object[picks.rows]])
         i, j = np.triu_indices(k, 1)
         keep = every(np.ptp(picks.view, axis=1) > 0, firm_rounding(position, .1, rules.rounding), np.linalg.norm(position, axis=-1) <= rules.distance[1],

@@ -7,18 +7,21 @@ __all__ = ['Sightings', 'Observation', 'room_sides', 'is_askable', 'observe']
 
 # %% ../../nbs/tasks/10_observation.ipynb #488ac723
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..scenes.completeness import counts, incomplete
+from ..scenes.floor import enclosed, floor_outline
 from ..scenes.scene import Instance, Scene, Surface
 from ..scenes.visibility import Visibility
-from .floor import floor_outline, floor_shown
+from .floor import floor_shown
 from .labels import EXCLUDED_LABELS, clear_names, is_name, is_thing, normal
+from .markable import box_fits, point_fits
 from .rules import Rules
 from .task import IMAGES
 from .views import chain, in_camera, pair_frames, same_views
@@ -29,7 +32,8 @@ class Sightings(NamedTuple):
 
     frame (R,) row number into the scene's frames; object (R,) index into `Observation.ids`; center (R, 3) box centre in that frame's
     camera, metres; point (R, 2) and box (R, 4) integers 0 to 1000; fraction (R,) visible share of the surface; clear (R,) passes the
-    visibility rule; start (F + 1,): the rows of frame f are start[f] to start[f + 1]; pixels (R,) visible, counted as of 640 x 480.
+    visibility rule; start (F + 1,): the rows of frame f are start[f] to start[f + 1]; pixels (R,) visible, counted as of 640 x 480; share (R,)
+    visible share of the whole silhouette; pointed and boxed (R,): clear, and a point or a box may be drawn on it, see `markable`.
     """
     frame: NDArray[np.int32]
     object: NDArray[np.int32]
@@ -40,6 +44,14 @@ class Sightings(NamedTuple):
     clear: NDArray[np.bool_]
     start: NDArray[np.int64]
     pixels: NDArray[np.float64]
+    share: NDArray[np.float32]
+    pointed: NDArray[np.bool_]
+    boxed: NDArray[np.bool_]
+
+    def only(self, rows: NDArray) -> "Sightings":
+        """Some of the rows, ascending."""
+        columns = {name: column[rows] for name, column in self._asdict().items() if name != "start"}
+        return Sightings(**columns, start=np.searchsorted(columns["frame"], np.arange(len(self.start))))
 
 
 @dataclass(frozen=True)
@@ -54,18 +66,21 @@ class Observation:
             part of it ("chair", "office chair").
         lone: (n,) no other instance of the scene has this name.
         centers, sizes: (n, 3) of the upright boxes, world, metres; yaws: (n,) radians.
+        whole: (n,) the scan has all of the object, so that size and place can be asked for, see `scenes.completeness`.
         frame_index: (F,) the frames' numbers in their source.
         poses: (F, 4, 4) camera to world; intrinsics: (F, 3, 3) pixels; image_size: (F, 2) width, height of the colour camera.
         overlap: (F, F) shared visible surface over the smaller one's.
         pairs: frames that belong together (M, 2), see `pair_frames`.
         chains: sets of three frames (M, 3) and how far two of them are turned from the first (M, 2), see `chain`.
-        seen: clear sightings in frames with enough objects; where markers may be drawn.
+        seen: clear sightings in frames with enough objects.
         glimpsed: every sighting, to be sure of "never", "first" and "nearest".
         outline: works out the polygons around the floor and around the holes in it, see `floor_outline`.
         floor_shown: works out what share of the floor inside such polygons the scene's 32 frames show.
         spoiled: (F,) the frame shows a thing that cannot be asked about, a broken box for one: "the nearest object" has no answer there.
         view: (F,) equal for frames that show nearly the same, see `same_views`.
         rules: the thresholds.
+        incomplete: why objects are not `whole`, and how many.
+        enclosed: works out which share of the border of such polygons walls enclose; 1 where the scene states its floor.
     """
     scene: str
     source: str
@@ -77,6 +92,7 @@ class Observation:
     centers: NDArray[np.float64]
     sizes: NDArray[np.float64]
     yaws: NDArray[np.float64]
+    whole: NDArray[np.bool_]
     frame_index: NDArray[np.int64]
     poses: NDArray[np.float64]
     intrinsics: NDArray[np.float64]
@@ -91,6 +107,13 @@ class Observation:
     rules: Rules = Rules()
     outline: Callable[[], tuple[list[NDArray[np.float64]], list[NDArray[np.float64]]]] = lambda: ([], [])
     floor_shown: Callable[[Sequence[NDArray[np.float64]]], float] = lambda polygons: 1.0
+    incomplete: Mapping[str, int] = field(default_factory=dict)
+    enclosed: Callable[[Sequence[NDArray[np.float64]]], float] = lambda polygons: 1.0
+
+    @property
+    def measurable(self) -> NDArray[np.int64]:
+        """Rows of `seen` whose objects the scan has whole, ascending."""
+        return np.flatnonzero(self.whole[self.seen.object])
 
     @property
     def names(self) -> dict[int, str]:
@@ -123,12 +146,17 @@ def is_askable(
         (size >= rules.min_side).all() and (size <= rules.max_side).all() and size[:2].max() <= room[0] and size[2] <= room[1])
 
 # %% ../../nbs/tasks/10_observation.ipynb #e1829810
-def _sightings(visibility: Visibility, rows: NDArray, objects: NDArray, centers: NDArray, frames: int) -> Sightings:
-    frame = np.asarray(visibility.frame[rows], np.int32)
+def _sightings(visibility: Visibility, rows: NDArray, objects: NDArray, centers: NDArray, scene: Scene, rules: Rules) -> Sightings:
+    frame, share = np.asarray(visibility.frame[rows], np.int32), np.asarray(visibility.share[rows], np.float32)
+    cameras = [f.color for f in scene.frames]
+    K = np.array([camera.intrinsics for camera in cameras], np.float64).reshape(-1, 3, 3)[frame]
+    size = np.array([(camera.width, camera.height) for camera in cameras], np.int64).reshape(-1, 2)[frame]
     mille = lambda values: np.clip(np.rint(values[rows]), 0, 1000).astype(np.int16)           # noqa: E731
-    return Sightings(frame, objects, centers, mille(visibility.point), mille(visibility.box), np.asarray(visibility.fraction[rows], np.float32),
-                     np.asarray(visibility.visible[rows], bool), np.searchsorted(frame, np.arange(frames + 1)),
-                     visibility.pixels[rows] * (640 * 480 / max(float(np.prod(visibility.raster)), 1)))
+    point, box = mille(visibility.point), mille(visibility.box)
+    clear = np.asarray(visibility.visible[rows], bool) & (box[:, 2:] > box[:, :2]).all(-1)              # a clear box must also be a box after rounding
+    return Sightings(frame, objects, centers, point, box, np.asarray(visibility.fraction[rows], np.float32), clear,
+                     np.searchsorted(frame, np.arange(len(cameras) + 1)), visibility.pixels[rows] * (640 * 480 / max(float(np.prod(visibility.raster)), 1)),
+                     share, clear & point_fits(centers, point, share, K, size, rules), clear & box_fits(share, visibility.inside[rows], rules))
 
 # %% ../../nbs/tasks/10_observation.ipynb #15497397
 def observe(scene: Scene, visibility: Visibility, rules: Rules = Rules(), exclude_labels: Collection[str] = EXCLUDED_LABELS) -> Observation:
@@ -140,6 +168,7 @@ def observe(scene: Scene, visibility: Visibility, rules: Rules = Rules(), exclud
     centers = column((i.box.center for i in askable), (3,))
     labels = tuple(i.label for i in askable)
     kinds = [normal(label) for label in labels]
+    missing = incomplete(scene, visibility, ids.tolist(), rules.whole, rules.firm_end)
     every = {normal(i.label) for i in scene.instances} - {""}
     bearers = Counter(normal(i.label) for i in scene.instances)
     sole = clear_names(every) & {kind for kind, n in Counter(kinds).items() if n == bearers[kind]}
@@ -153,14 +182,9 @@ def observe(scene: Scene, visibility: Visibility, rules: Rules = Rules(), exclud
     rows = rows[np.lexsort((at[rows], visibility.frame[rows]))]
     objects = at[rows].astype(np.int32)
     center = in_camera(poses[visibility.frame[rows]], centers[objects])
-    glimpsed = _sightings(visibility, rows, objects, center, F)
-    # a clear box must also be a box after rounding
-    sides = glimpsed.box[:, 2:] - glimpsed.box[:, :2]
-    clear = glimpsed.clear & (sides > 0).all(-1)
-    glimpsed = glimpsed._replace(clear=clear)
-    enough = np.bincount(glimpsed.frame[clear], minlength=F) >= rules.min_objects
-    keep = np.flatnonzero(clear & enough[glimpsed.frame])
-    seen = _sightings(visibility, rows[keep], objects[keep], center[keep], F)
+    glimpsed = _sightings(visibility, rows, objects, center, scene, rules)
+    enough = np.bincount(glimpsed.frame[glimpsed.clear], minlength=F) >= rules.min_objects
+    seen = glimpsed.only(np.flatnonzero(glimpsed.clear & enough[glimpsed.frame]))
     paired = np.flatnonzero(np.diff(seen.start)) if scene.instances else np.arange(F)          # no objects at all: SPAR-7M's frames, for the camera tasks
     pairs = pair_frames(paired, poses, visibility.overlap, rules)
     broken = [i.id for i in scene.instances if i.id not in ids and is_thing(i.label, exclude_labels)]
@@ -168,8 +192,9 @@ def observe(scene: Scene, visibility: Visibility, rules: Rules = Rules(), exclud
     spoiled[visibility.frame[np.isin(visibility.instance, broken)]] = True
     return Observation(
         scene.name, scene.source, ids, labels, np.unique(["", *kinds], return_inverse=True)[1][1:].astype(np.int32),
-        np.array([kind in sole for kind in kinds], bool), np.array([bearers[kind] == 1 for kind in kinds], bool), centers, column((i.box.size for i in askable), (3,)), column((i.box.yaw for i in askable), ()),
+        np.array([kind in sole for kind in kinds], bool), np.array([bearers[kind] == 1 for kind in kinds], bool), centers, column((i.box.size for i in askable), (3,)), column((i.box.yaw for i in askable), ()), ~np.isin(ids, list(missing)),
         np.array([f.index for f in scene.frames], np.int64), poses, stack((f.color.intrinsics for f in scene.frames), (3, 3)),
         np.array([(f.color.width, f.color.height) for f in scene.frames], np.int64).reshape(F, 2), np.asarray(visibility.overlap),
         pairs, chain(pairs, poses, visibility.overlap, rules), seen, glimpsed, spoiled, same_views(poses, rules), rules,
-        partial(floor_outline, scene), partial(floor_shown, visibility, np.linspace(0, F - 1, IMAGES["video"]).astype(int).tolist()))
+        partial(floor_outline, scene), partial(floor_shown, visibility, np.linspace(0, F - 1, IMAGES["video"]).astype(int).tolist()),
+        incomplete=counts(missing), enclosed=(lambda polygons: 1.0) if scene.floor else partial(enclosed, scene))

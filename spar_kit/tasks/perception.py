@@ -105,7 +105,7 @@ def spatial_volume_infer(observation: Observation, rng: np.random.Generator, cou
     """Object red (a box) in one image; size (n, 3) length, width, height, metres; length >= width."""
     name, rules, seen = "spatial_volume_infer", observation.rules, observation.seen
     picks = candidates(name, observation, rng, count)
-    picks = picks.take(seen.fraction[picks.rows[:, 0]] >= rules.volume_fraction)
+    picks = picks.take(seen.share[picks.rows[:, 0]] >= rules.volume_share)
     size = observation.sizes[seen.object[picks.rows[:, 0]]]
     size = np.concatenate([np.sort(size[:, :2], 1)[:, ::-1], size[:, 2:]], 1)
     keep = every(firm_rounding(size, .01, rules.rounding))

@@ -11,7 +11,7 @@ import numpy as np
 
 from .choosing import choose, codes, every, halves, shares, within
 from .observation import Observation
-from .relations import between, firm_order, five, same_by_eye, to_observer
+from .relations import between, firm_order, five, same_by_eye, same_by_plumb, to_observer
 from .sampling import candidates, caps, make_facts
 from .task import Facts
 from .views import in_camera
@@ -53,7 +53,11 @@ def obj_spatial_relation_oo(observation: Observation, rng: np.random.Generator, 
     red, blue = seen.center[picks.rows].swapaxes(0, 1)
     far = np.linalg.norm(seen.center[picks.rows], axis=-1)
     found = between(red, blue, far[:, 0], far[:, 1], rules)
-    keep = every(found.firm, same_by_eye(found, red, blue, rules), within(seen.center[picks.rows, 2], rules.depth))
+    middle = (seen.box[picks.rows, :2].astype(np.float64) + seen.box[picks.rows, 2:]) / 2                 # of what is drawn, which a border may cut
+    drawn = (middle[:, 0] - middle[:, 1]) * found.relation[:, :2]
+    down = -observation.poses[picks.frames[:, 0], 2, :3]
+    keep = every(found.firm, same_by_eye(found, red, blue, rules), within(seen.center[picks.rows, 2], rules.depth),
+                 (drawn > 0) | (found.relation[:, :2] == 0), same_by_plumb(found.relation[:, 1], red - blue, down, far.min(1), rules))
     picks, relation, offset = picks.take(keep), found.relation[keep], found.offset[keep]
     rows = choose(rng, count, codes(relation), *caps(observation, picks), *shares(relation, rules.state_share, count))
     return make_facts(name, observation, picks.take(rows), {"relation": relation[rows], "offset": offset[rows]})
@@ -67,7 +71,8 @@ def obj_spatial_relation_oc_mv(observation: Observation, rng: np.random.Generato
     position = in_camera(observation.poses[picks.frames[:, 0]], observation.centers[observation.seen.object[picks.rows[:, 0]]])
     distance = np.linalg.norm(position, axis=-1)
     found = to_observer(position, distance, rules)
-    keep = found.firm & within(distance, rules.distance)
+    down = -observation.poses[picks.frames[:, 0], 2, :3]
+    keep = found.firm & within(distance, rules.distance) & same_by_plumb(found.relation[:, 1], position, down, distance, rules)
     picks, relation, offset = picks.take(keep), found.relation[keep], found.offset[keep]
     rows = choose(rng, count, [relation[:, 2:], relation[:, 1:], relation], *caps(observation, picks), *shares(relation, rules.state_share, count))
     return make_facts(name, observation, picks.take(rows), {"relation": relation[rows], "offset": offset[rows]})
@@ -80,7 +85,7 @@ def obj_spatial_relation_oo_mv(observation: Observation, rng: np.random.Generato
     picks = candidates(name, observation, rng, count)
     centers = observation.centers[observation.seen.object[picks.rows]]
     red, blue = in_camera(observation.poses[picks.frames[:, :1]], centers).swapaxes(0, 1)
-    relation, offset, keep = five(red, blue, rules)
+    relation, offset, keep = five(red, blue, rules, -observation.poses[picks.frames[:, 0], 2, :3])
     picks, relation, offset = picks.take(keep), relation[keep], offset[keep]
     rows = choose(rng, count, [relation[:, 3:], relation], *caps(observation, picks), *shares(relation, rules.state_share, count))
     return make_facts(name, observation, picks.take(rows), {"relation": relation[rows], "offset": offset[rows]})

@@ -18,6 +18,10 @@ class Rules:
     max_side: float = 10.0            # longer than a room: a broken annotation
     barely: float = 0.02              # an object that is not clear, yet of which this share is visible, could be counted either way
     rival: float = 100.0              # and so could one that shows so many pixels of 640 x 480: the corner of a large thing near by
+    whole: float = 0.8                # of an object's width and height, in one frame: else neither its size nor its place is asked for
+    firm_end: float = 0.3             # the same where fewer of the points at an end of its surface are seen to be its end
+    room: tuple[float, float] = (3.0, 100.0)      # square metres of a floor that is asked for; more is no room
+    enclosed: float = 0.85            # of the floor's border has a wall near, or the room's size is not asked
     floor_share: float = 0.7          # the room's size is asked where the 32 frames show at least this share of its floor
     # ranges
     depth: tuple[float, float] = (0.3, 8.0)       # nearer, the camera touches it; farther than SPAR's largest depths
@@ -29,9 +33,17 @@ class Rules:
     nearer: float = 0.20              # closer/farther: the values rounded to 0.1 m still differ
     nearer_share: float = 0.10        # or this share of the larger distance: people judge distance by ratio
     band: float = 0.20                # nothing is asked within +-20 % of a threshold: golds must not hang on box noise
-    bearing: float = 15.0             # a left/right slot is empty only where the two are also seen this close to each other
+    bearing: float = 15.0             # a left/right or above/below slot is empty only where the two are also seen this close to each other
+    eye: float = 1.0                  # and has a word only where they are seen at least this far apart, to the same side
+    plumb: tuple[float, float] = (0.5, 2.0)       # of the dead zone: what is above in the camera's frame lies at least so much higher in the
+                                      # world; where the slot is empty, at most so much higher or lower
     rounding: float = 0.002           # distance to a rounding boundary, in steps: another route must not round otherwise
     # markers
+    disc: float = 20.0                # pixels from a point and from its object's centre to the border: SPAR's loader draws discs of this
+                                      # radius on pictures of any size, the kit's own are larger above 1296 pixels of width
+    disc_most: float = 0.125          # of the picture's shorter side: below 160 pixels such discs would leave no room
+    mark_share: float = 0.3           # visible share of the whole silhouette of an object that is marked; the quarter of "visible" and some room
+    box_inside: float = 0.5           # share of the silhouette inside the image, where a box is drawn around it
     point_gap: float = 40.0           # two discs of radius 20 px in an image 968 px high do not overlap
     box_overlap: float = 0.8          # two boxes drawn in one image differ by at least this intersection over union
     same_label: int = 2               # the colour tells two chairs apart; four times "chair" is no question
@@ -52,7 +64,7 @@ class Rules:
     often: int = 3                    # nearly every room has so many of something, and more are rare: asked in half of the scenes
     # options that are boxes
     option_iou: float = 0.5           # two options may overlap this much
-    volume_fraction: float = 0.2      # about half of what one view can see of a solid
+    volume_share: float = 0.5         # visible share of the silhouette of what is asked for its size
     # how many
     per_objects: int = 5              # questions about the same objects in one scene
     per_object: int = 10              # the same where a question is about one object

@@ -4,9 +4,12 @@
 
 # %% auto #0
 __all__ = ['TURN_EDGES', 'TURN_SHARES', 'CANDIDATES', 'Picks', 'draw', 'single', 'view_pairs', 'view_sets', 'multi',
-           'video_frames', 'video', 'iou', 'iou_of_two', 'distinct', 'caps', 'in_one_view', 'make_facts', 'candidates']
+           'video_frames', 'video', 'iou', 'iou_of_two', 'distinct', 'caps', 'in_one_view', 'make_facts', 'has_boxes',
+           'among_marked', 'candidates']
 
 # %% ../../nbs/tasks/13_sampling.ipynb #823c35a4
+from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -40,9 +43,11 @@ def _differ(ordered: NDArray) -> NDArray[np.bool_]:
     return fair
 
 
-def draw(seen: Sightings, sets: NDArray, k: int, size: int, rng: np.random.Generator) -> Picks:
-    """`size` random tuples of k sightings of distinct objects, each tuple within one of `sets` (S, V); fewer where draws repeat."""
-    count = np.diff(seen.start)[sets]
+def draw(seen: Sightings, only: NDArray, sets: NDArray, k: int, size: int, rng: np.random.Generator) -> Picks:
+    """`size` random tuples of k sightings of distinct objects, each tuple within one of `sets` (S, V); fewer where draws repeat. Of the rows of
+    `seen` it takes `only` (M,), ascending."""
+    start = np.searchsorted(only, seen.start)
+    count = np.diff(start)[sets]
     ends = np.cumsum(count, 1)
     rich = np.flatnonzero(ends[:, -1] >= k) if len(sets) else np.zeros(0, np.int64)
     if not len(rich):
@@ -50,7 +55,8 @@ def draw(seen: Sightings, sets: NDArray, k: int, size: int, rng: np.random.Gener
     chosen = rich[rng.integers(len(rich), size=size)]
     share = rng.random((size, k))
     rows, view, keep, again = np.empty((size, k), np.int64), np.empty((size, k), np.int8), np.empty(size, np.bool_), np.empty(size, np.int64)
-    _draw(chosen, share, ends, seen.start[sets], seen.object, rows, view, keep)
+    _draw(chosen, share, ends, start[sets], seen.object[only], rows, view, keep)
+    rows = only[rows]
     np.add(codes(rows), np.multiply(chosen, 0x5851F42D4C957F2D, dtype=np.int64), out=again)
     at = np.flatnonzero(keep & (occurrence(again) == 0))
     if len(sets) == 1:                                                      # not copied for each row
@@ -77,20 +83,21 @@ def _draw(chosen, share, ends, start, objects, rows, view, keep):               
 
 # %% ../../nbs/tasks/13_sampling.ipynb #d7c1788f
 def single(observation: Observation, rng: np.random.Generator, k: int, count: int) -> Picks:
-    """Ordered tuples of k distinct objects in one frame: all of them where they are few, random ones otherwise."""
-    seen, rules = observation.seen, observation.rules
+    """Ordered tuples of k distinct objects in one frame, which the scan has whole: all of them where they are few, random ones otherwise."""
+    seen, only, rules = observation.seen, observation.measurable, observation.rules
     size = max(rules.candidates, 30 * count)
-    number = np.diff(seen.start)
+    start = np.searchsorted(only, seen.start)
+    number = np.diff(start)
     total = int((number.astype(np.int64) ** k).sum())
     if total > size:
-        return draw(seen, np.flatnonzero(number)[:, None], k, size, rng)
+        return draw(seen, only, np.flatnonzero(number)[:, None], k, size, rng)
     each = number.astype(np.int64) ** k
     frame = np.repeat(np.arange(len(number)), each)
     rest = np.arange(total) - np.repeat(np.cumsum(each) - each, each)
     rows = np.empty((total, k), np.int64)
     for j in range(k):
         rest, rows[:, j] = np.divmod(rest, np.maximum(number[frame], 1))
-    rows += seen.start[frame][:, None]
+    rows = only[rows + start[frame][:, None]]
     keep = _differ(np.sort(rows, 1))
     return Picks(frame[:, None].astype(np.int32), rows, np.zeros((total, k), np.int8)).take(keep)
 
@@ -121,7 +128,7 @@ def view_sets(observation: Observation, rng: np.random.Generator, count: int, tu
 def multi(observation: Observation, rng: np.random.Generator, k: int, count: int, turning: bool = False) -> Picks:
     """Tuples of k distinct objects over three views; with two or more objects, on at least two different images."""
     sets = view_sets(observation, rng, max(200, 4 * count), turning)
-    picks = draw(observation.seen, sets, k, max(observation.rules.candidates, 30 * count), rng)
+    picks = draw(observation.seen, observation.measurable, sets, k, max(observation.rules.candidates, 30 * count), rng)
     return picks if k == 1 else picks.take(np.ptp(picks.view, axis=1) > 0)
 
 
@@ -135,7 +142,7 @@ def video_frames(observation: Observation) -> NDArray[np.int32]:
 
 def video(observation: Observation, rng: np.random.Generator, k: int, count: int) -> Picks:
     """Tuples of k distinct objects over the 32 frames of the scene's video."""
-    return draw(observation.seen, video_frames(observation), k, max(observation.rules.candidates, 30 * count), rng)
+    return draw(observation.seen, observation.measurable, video_frames(observation), k, max(observation.rules.candidates, 30 * count), rng)
 
 
 CANDIDATES = {"single": single, "multi": multi, "video": video}
@@ -218,16 +225,27 @@ def in_one_view(observation: Observation, frames: NDArray, question: NDArray) ->
 def make_facts(name: str, observation: Observation, picks: Picks, numbers: dict[str, NDArray]) -> Facts:
     """The facts of chosen picks, with their points or boxes as the task's markers ask."""
     seen = observation.seen
-    boxes = TASKS[name].markers[0].endswith(("bbox", "bbox_list"))
     return Facts(name, picks.frames.astype(np.int32), observation.ids[seen.object[picks.rows]].astype(np.int32), picks.view.astype(np.int8),
-                 (seen.box if boxes else seen.point)[picks.rows].astype(np.int16), numbers)
+                 (seen.box if has_boxes(name) else seen.point)[picks.rows].astype(np.int16), numbers)
+
+
+def has_boxes(name: str) -> bool:
+    """Whether a task marks its objects with boxes, not with points."""
+    return TASKS[name].markers[0].endswith(("bbox", "bbox_list"))
+
+
+def among_marked(observation: Observation, boxes: bool, sample: Callable[[Observation], Picks]) -> Picks:
+    """What `sample` picks where it knows only the sightings that may carry a box, or else a point."""
+    rows = np.flatnonzero(observation.seen.boxed if boxes else observation.seen.pointed)
+    picks = sample(replace(observation, seen=observation.seen.only(rows)))
+    return picks._replace(rows=rows[picks.rows])
 
 
 def candidates(name: str, observation: Observation, rng: np.random.Generator, count: int) -> Picks:
     """Fair tuples for a task: as many objects as it has markers, in as many images as it shows."""
-    task = TASKS[name]
+    task, k = TASKS[name], len(TASKS[name].markers)
     if name.startswith("obj_spatial_relation") and task.views == "multi":
-        picks = multi(observation, rng, len(task.markers), count, turning=True)
+        picks = among_marked(observation, has_boxes(name), lambda marked: multi(marked, rng, k, count, turning=True))
     else:
-        picks = CANDIDATES[task.views](observation, rng, len(task.markers), count)
-    return picks.take(distinct(observation, picks, task.markers[0].endswith("bbox")))
+        picks = among_marked(observation, has_boxes(name), lambda marked: CANDIDATES[task.views](marked, rng, k, count))
+    return picks.take(distinct(observation, picks, has_boxes(name)))

@@ -24,7 +24,15 @@ class Rules:
     """The thresholds in force, by the names of a manifest's `parameters.rules`; here their defaults (SPAR states none). Metres,
     degrees, shares.
     """
-    fraction: float = 0.10                        # of an object's surface, to be clearly visible
+    share: float = 0.25                           # of an object's whole silhouette, to be clearly visible ...
+    plenty: float = 3072.0                        # ... and less of what shows more pixels than this at 640x480, in inverse proportion
+    mark_share: float = 0.3                       # of the silhouette, to be marked
+    box_inside: float = 0.5                       # of the silhouette inside the image, to be in a box
+    volume_share: float = 0.5                     # of the silhouette, to be asked for its size
+    disc: float = 20.0                            # pixels around a point and its object's centre that are inside the image ...
+    disc_most: float = 0.125                      # ... of the image's shorter side at most
+    eye: float = 1.0                              # degrees by which what is to the left or above is also seen there
+    plumb: tuple[float, ...] = (0.5, 2.0)         # of a dead-zone: heights in the world that go with above or below, and with neither
     barely: float = 0.02                          # below this share it counts as unseen
     pixels: float = 400.0                         # at 640x480, scaled with the image's area
     side: float = 20.0                            # of a visible box, 0-1000
@@ -48,6 +56,9 @@ class Rules:
     order_gap: float = 2                          # frames
     count: tuple[float, ...] = (1, 20)
     rival: float = 100.0                          # pixels at 640x480 that make an object one of those to be seen
+    whole: float = 0.8                            # of an object's width and height, in one frame, to be measured
+    room: tuple[float, ...] = (3.0, 100.0)        # square metres
+    enclosed: float = 0.85                        # of a floor's border has a wall near
     floor_share: float = 0.7                      # of the floor, to be seen before its size is asked
     option_iou: float = 0.5
     # not in the manifest: how far options are apart
@@ -276,6 +287,8 @@ def _frames(folder: Folder, images: list[str], depths: list[str], poses: list[st
             raise Unusable(f"missing file: {path.partition('/')[2]}")
         if not path.startswith(folder.scene + "/"):
             raise Wrong(f"{path!r} belongs to another scene")
+    for path in images:
+        folder.whole(path)
     stems, *others = ([path.rpartition("/")[2].partition(".")[0] for path in paths] for paths in (images, depths, poses))
     if any(stems != other for other in others):
         raise Wrong("image, depth, pose: not of the same frames")

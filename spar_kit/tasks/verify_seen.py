@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['PIXELS', 'SHARE', 'GLIMPSE', 'THIN', 'SEEN', 'NO_OBJECT', 'Looking', 'Witness', 'grain', 'unclear', 'evident',
-           'check_clear', 'check_box', 'check_point', 'marked', 'position_matching', 'distance_infer_center_oc',
-           'check_somewhere', 'bearers', 'named', 'obj_count', 'obj_frame_locate', 'appearance_order', 'check_seen']
+           'check_clear', 'check_marked', 'check_box', 'check_point', 'marked', 'position_matching',
+           'distance_infer_center_oc', 'check_somewhere', 'bearers', 'named', 'obj_count', 'obj_frame_locate',
+           'appearance_order', 'check_seen']
 
 # %% ../../nbs/tasks/79j_verify_seen.ipynb #5128c8bc
 import os
@@ -70,12 +71,19 @@ class Witness:
         image, _, pose, intrinsic = item.frame_files(view)
         return self.shot_of(id, image, pose, intrinsic)
 
+    def whole(self, item: Item, id: int, view: int) -> tuple[float, float]:
+        """Which share of an object's whole silhouette image `view` shows, and which share of it lies inside the image."""
+        _, _, pose, intrinsic = item.frame_files(view)
+        shot = self.shot(item, id, view)
+        full, inside = self.rays.whole(id, self.folder.pose(pose), self.folder.intrinsics(intrinsic), shot.size)
+        return min(1.0, float(shot.mask.sum()) / max(full, 1.0)), inside
+
     def views(self, item: Item) -> list[int]:
         """Those of a record's images that are among the frames to look at."""
         return [view for view, image in enumerate(item.images) if image in self.frames]
 
 # %% ../../nbs/tasks/79j_verify_seen.ipynb #ed23b77d
-PIXELS, SHARE = .85, .5     # of what the rule asks for
+PIXELS, SHARE = .85, .8     # of what the rule asks for
 GLIMPSE = .03               # of the surface, above the share below which an object counts as unseen: three standard errors of 256 places
 THIN = .01                  # of an object's pixels may stick out of its box: legs and wires that fall between the generator's pixels
 
@@ -95,8 +103,9 @@ def unclear(look: Witness, item: Item, id: int, view: int, sure: bool = False) -
         return f"{shot.pixels:.0f} pixels of it are to be seen, the rule asks for {rules.pixels:.0f}"
     if x2 - x1 < rules.side - 2 * way * x or y2 - y1 < rules.side - 2 * way * y:
         return f"what is to be seen of it measures {x2 - x1:.0f} x {y2 - y1:.0f}, the rule asks for {rules.side:.0f}"
-    if shot.share < rules.fraction * (1 - SHARE * way):
-        return f"{shot.share:.1%} of its surface is to be seen, the rule asks for {rules.fraction:.0%}"
+    share, asked = look.whole(item, id, view)[0], rules.share * min(1.0, rules.plenty / max(shot.pixels, 1.0))
+    if share < asked * SHARE ** way:
+        return f"{share:.1%} of its silhouette are to be seen, the rule asks for {asked:.1%}"
     return ""
 
 
@@ -110,6 +119,16 @@ def check_clear(look: Witness, item: Item, id: int, view: int) -> None:
     reason = unclear(look, item, id, view)
     if reason:
         raise Wrong(f"object {id} ({item.folder.things[id].label}) in image {view}: {reason}")
+
+
+def check_marked(look: Witness, item: Item, id: int, view: int, box: bool) -> None:
+    """Enough of the silhouette of an object that carries a mark is to be seen, and of what is in a box enough is inside the image."""
+    share, inside = look.whole(item, id, view)
+    asked = item.rules.volume_share if item.task == "spatial_volume_infer" else item.rules.mark_share
+    if share < asked * SHARE:
+        raise Wrong(f"object {id} ({item.folder.things[id].label}) is marked in image {view}, which shows {share:.0%} of its silhouette; {asked:.0%} are asked for")
+    if box and inside < item.rules.box_inside * SHARE:
+        raise Wrong(f"object {id} ({item.folder.things[id].label}) is in a box in image {view}, which holds {inside:.0%} of its silhouette")
 
 
 def check_box(look: Witness, item: Item, id: int, view: int, box: Any) -> None:
@@ -138,6 +157,7 @@ def marked(look: Witness, item: Item) -> int:
     for k, mark in enumerate(drawn):
         if item.views[k] in look.views(item):
             (check_box if len(mark) == 4 else check_point)(look, item, item.objects[k], item.views[k], mark)
+            check_marked(look, item, item.objects[k], item.views[k], len(mark) == 4)
             n += 1
     return n
 

@@ -6,8 +6,8 @@
 __all__ = ['DERIVE', 'minus', 'length', 'stated', 'in_range', 'depth_of', 'distance_of', 'between', 'given_depth', 'quantity',
            'depth_prediction_oc', 'depth_prediction_oo', 'distance_prediction_oc', 'distance_prediction_oo',
            'spatial_volume_infer', 'position_matching', 'camera_motion_infer', 'turned', 'view_change_infer',
-           'wants_farthest', 'distance_infer_center_oo', 'edge', 'pair_slots', 'self_slots', 'relation',
-           'obj_spatial_relation_oo', 'check_labels']
+           'wants_farthest', 'distance_infer_center_oo', 'edge', 'pair_slots', 'self_slots', 'relation', 'check_by_eye',
+           'check_plumb', 'obj_spatial_relation_oo', 'check_labels']
 
 # %% ../../nbs/tasks/79b_verify_tasks.ipynb #717e82fa
 import math
@@ -209,6 +209,24 @@ def relation(item: Item, slots: tuple[Slot, ...], before: Relation | None = None
     return found
 
 
+def check_by_eye(item: Item, slots: Sequence[Slot], first: Vec, second: Vec) -> None:
+    """What is left or above in metres is so in the picture too, by the angles to the two centres. Raises Wrong."""
+    for axis in (0, 1):
+        turn = math.degrees(math.atan2(first[axis], first[2]) - math.atan2(second[axis], second[2]))
+        if slots[axis].sign and turn * slots[axis].sign < item.rules.eye - .01:
+            raise Wrong(f"{slots[axis].word} by {abs(slots[axis].value):.2f} m, and seen {abs(turn):.1f} degrees to "
+                        f"{'that' if turn * slots[axis].sign > 0 else 'the other'} side")
+
+
+def check_plumb(item: Item, sign: int, offset: Vec, zone: float) -> None:
+    """What is above or below (`sign` -1 or 1) in the camera's frame is so in the world too; and what is neither, nearly so. `offset` in the world."""
+    lower = -offset[2]
+    if sign and lower * sign < item.rules.plumb[0] * zone - SLACK:
+        raise Wrong(f"{'below' if sign > 0 else 'above'} in the camera's frame; in the world it is {abs(lower):.2f} m {'lower' if lower > 0 else 'higher'}")
+    if not sign and abs(lower) > item.rules.plumb[1] * zone + SLACK:
+        raise Wrong(f"neither above nor below in the camera's frame; in the world it is {abs(lower):.2f} m {'lower' if lower > 0 else 'higher'}")
+
+
 def obj_spatial_relation_oo(item: Item) -> Answer:
     red, blue = item.seen(0), item.seen(1)
     slots = pair_slots(item, red, blue)
@@ -216,6 +234,8 @@ def obj_spatial_relation_oo(item: Item) -> Answer:
     stated(item, "relation", [slot.sign for slot in slots], 0)
     if slots[2].sign and slots[2].sign * (red[2] - blue[2]) < -SLACK:
         raise Wrong("closer by distance, farther by depth: the answer hangs on the reading")
+    check_by_eye(item, slots, red, blue)
+    check_plumb(item, slots[1].sign, minus(item.thing(0).center, item.thing(1).center), slots[1].edge)
     return relation(item, slots)
 
 # %% ../../nbs/tasks/79b_verify_tasks.ipynb #7ced4167

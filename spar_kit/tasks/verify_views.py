@@ -17,7 +17,7 @@ from .verify_disk import Vec, Wrong, dot
 from .verify_item import Item
 from .verify_marks import same_box
 from .verify_relations import Places, Relation, Slot
-from .verify_tasks import length, minus, pair_slots, relation, self_slots, stated, wants_farthest
+from .verify_tasks import check_by_eye, check_plumb, length, minus, pair_slots, relation, self_slots, stated, wants_farthest
 from .verify_video import EVIDENT, clear, shows
 
 # %% ../../nbs/tasks/79d_verify_views.ipynb #e599735c
@@ -73,12 +73,18 @@ def front(item: Item, point: Vec, k: int) -> Slot:
 
 
 def obj_spatial_relation_oc_mv(item: Item) -> Answer:
-    return state(item, self_slots(item, item.seen(0)))
+    slots = self_slots(item, item.seen(0))
+    check_plumb(item, slots[1].sign, minus(item.thing(0).center, item.pose(0).position), slots[1].edge)
+    return state(item, slots)
 
 
 def obj_spatial_relation_oo_mv(item: Item) -> Answer:
     red, blue = item.seen(0), item.seen(1)
-    return state(item, (*pair_slots(item, red, blue), front(item, red, 0), front(item, blue, 1)))
+    slots = pair_slots(item, red, blue)
+    if min(red[2], blue[2]) > 0:
+        check_by_eye(item, slots, red, blue)
+    check_plumb(item, slots[1].sign, minus(item.thing(0).center, item.thing(1).center), slots[1].edge)
+    return state(item, (*slots, front(item, red, 0), front(item, blue, 1)))
 
 # %% ../../nbs/tasks/79d_verify_views.ipynb #3b4b091b
 def from_there(item: Item, k: int) -> Vec:

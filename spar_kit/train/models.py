@@ -5,13 +5,14 @@
 # %% auto #0
 __all__ = ['SPECIAL_TOKENS', 'CHAT_TEMPLATE', 'NAME', 'MARK', 'Tower', 'VISION', 'CONNECTOR', 'RESIDUAL', 'Quantize', 'SmallVLM',
            'train_tokenizer', 'tower_of', 'linear_counts', 'build_processor', 'place_waves', 'build_model',
-           'count_parameters', 'image_only', 'load_processor', 'model_card', 'save_model', 'default_dtype',
-           'nf4_config', 'load_model']
+           'count_parameters', 'image_only', 'load_processor', 'model_card', 'adapter_base', 'save_model',
+           'default_dtype', 'nf4_config', 'load_model', 'open_model']
 
 # %% ../../nbs/train/00_models.ipynb #8e2805ec
 import json
 import math
 import re
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -221,6 +222,28 @@ def model_card(folder: Path) -> dict[str, Any]:
     return json.loads(path.read_text()) if path.exists() else {}
 
 
+def adapter_base(folder: Path) -> str:
+    """Folder or hub name of the model that an adapter belongs to.
+
+    Raises ValueError naming the file and field where it is absent, empty or the adapter itself.
+    """
+    file = folder / "adapter_config.json"
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{file}: not JSON ({error})") from None
+    named = config.get("base_model_name_or_path") if isinstance(config, dict) else None
+    base = model_card(folder).get("base") or named
+    if not isinstance(base, str) or not base.strip():
+        raise ValueError(f"{file}: base_model_name_or_path does not say which model this adapter belongs to; write its folder or hub name there")
+    inside = folder / base
+    if not Path(base).is_absolute() and inside.is_dir():
+        base = str(inside)
+    if Path(base).resolve() == folder.resolve():
+        raise ValueError(f"{file}: base_model_name_or_path names the adapter itself")
+    return base
+
+
 def save_model(model: Any, processor: Any, folder: Path, **card: Any) -> Path:
     """Save model (or adapter), processor and card as one folder that appears complete or not at all."""
     import os
@@ -306,10 +329,23 @@ def _load_adapter(folder: Path, quantize: Quantize | None, towers: Iterable[str]
     from peft import PeftModel
 
     card = model_card(folder)
-    base = card.get("base") or json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"]
-    if not Path(base).is_absolute() and (folder / base).is_dir():
-        base = str(folder / base)
+    base = adapter_base(folder)
     model, processor = load_model(base, quantize=quantize or card.get("quantize", "none"), towers=towers or card.get("towers"), **how)
     # other trainers save no processor with an adapter
     own = any((folder / name).exists() for name in ("processor_config.json", "preprocessor_config.json"))
     return PeftModel.from_pretrained(model, str(folder)).eval(), load_processor(folder, trusted) if own else processor
+
+# %% ../../nbs/train/00_models.ipynb #6b1f0c7e
+def open_model(name: str | Path, **how: Any) -> tuple[Any, Any]:
+    """`load_model`; what a folder or file that is no model makes of it becomes a ValueError of one line that names it."""
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"torch\._weights_only_unpickler")      # a stranger's pickle is refused below
+            return load_model(name, **how)
+    except (ImportError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:                              # of transformers, safetensors, pickle, json: each complains in its own way
+        said = " ".join(str(error).split())
+        if isinstance(error, ValueError) and said.startswith(str(name)):
+            raise
+        raise ValueError(f"{name}: cannot be loaded as a model: {said[:240] or type(error).__name__}") from error

@@ -41,21 +41,21 @@ class TrainParams:
     """A whole training.
 
     Args:
-        model: "" for the embedded small model, trained from scratch in the first stage; else a folder or hub name, which skips that stage.
+        model: "" for the embedded small model, trained from scratch in the first two stages; else a folder or hub name, which skips them.
         vlm: the shape of the embedded model.
         picture: side of the square that pictures are kept at; 0 is the small model's own, or the images' full size for other models.
         marker_scale: markers are drawn this many times larger than SPAR's share of the image width.
         tasks: "all" or names with commas.
         formats: how often a round shows the records of each format; a format that is not named is left out.
         task_weights: the same by task, multiplied; a task that is not named counts 1.
-        eyes: how the vision tower of the embedded model is warmed up before the first stage (`train.eyes`); pictures per step in `batch`. This
-            and the first stage are trained by `train.muon`, whose matrices learn five times as fast as the rate given here.
-        grounding, spar: the two stages.
-        basics: the share of the first stage's steps, at its beginning, whose pages ask only where markers are and how deep.
-        spoken: the share of the first stage's steps, at its end, in which every second batch is SPAR's training questions: the small
-            model hears their language before its weights are frozen, as the paper's first stage mixes SPAR with 2D data.
-        lora: the adapter of the second stage.
-        optimizer: of the second stage, "muon" (`train.muon`) or a name of `transformers.TrainingArguments.optim`.
+        eyes: the first stage, which warms up the vision tower of the embedded model (`train.eyes`); pictures per step in `batch`. This
+            and the grounding stage are trained by `train.muon`, whose matrices learn five times as fast as the rate given here.
+        grounding, spar: the second stage (the language model) and the third (QLoRA).
+        basics: the share of the second stage's steps, at its beginning, whose pages ask only where markers are and how deep.
+        spoken: the share of the second stage's steps, at its end, in which every second batch is SPAR's training questions: the small
+            model hears their language before its weights are frozen, as the paper mixes SPAR with 2D data in its own first stage.
+        lora: the adapter of the third stage.
+        optimizer: of the third stage, "muon" (`train.muon`) or a name of `transformers.TrainingArguments.optim`.
         checkpointing: recompute activations in the backward pass; slower, needs less memory.
         threads: of torch on the CPU; 0 leaves it as it is.
         workers: processes that prepare batches.
