@@ -366,7 +366,8 @@ def refresh_prose(run: Run) -> bool:
     executed = [cell for cell in book["cells"] if cell["cell_type"] == "code" and cell not in injected]
     if sum(cell["cell_type"] == "code" for cell in source) != len(executed):
         return False                                        # an empty cell more or less
-    cells, left = [], iter(executed)
+    cells: list[dict[str, Any]] = []
+    left = iter(executed)
     for cell in source:
         made = next(left) if cell["cell_type"] == "code" else {"metadata": {}, "id": f"prose-{len(cells)}", **cell}
         cells.append(made | {"source": "".join(cell["source"])})
@@ -621,11 +622,14 @@ class _Sweep:
 
     def collect(self) -> None:
         """Takes what has ended."""
-        ended, _ = wait(self.running, timeout=0.5, return_when=FIRST_COMPLETED) if self.running else (set(), time.sleep(0.5))
-        for future in ended:
+        if not self.running:                                # another process has what is left
+            time.sleep(0.5)
+        for future in wait(self.running, timeout=0.5, return_when=FIRST_COMPLETED).done if self.running else ():
             planned, run, since = self.running.pop(future)
             try:
                 status, seconds = future.result()
+                if self.address and not (Path(run.folder) / "run.json").exists():
+                    raise RuntimeError(f"the cluster's workers do not share {Path(run.folder).parent} with this machine")
                 self.finish(planned, Outcome(run, status, seconds, self.notes[run.name]))
             except CancelledError:                          # a future of this machine is cancelled by nobody but us
                 raise ConnectionError(_gone(self.address)) from None
