@@ -50,6 +50,9 @@ class Rules:
     rotation: float = 10.0
     max_roll: float = 15.0
     min_motion_depth: float = 0.10
+    max_motion: float = 6.0                       # between two cameras
+    common_surface: float = 0.3                   # of two views that show no object in common
+    listed: float = 400.0                         # pixels at 640x480 of an object in a frame that is said to show it
     heading: float = 0.30                         # horizontal
     map_gap: float = 0.30
     map_objects: tuple[float, ...] = (3, 7)
