@@ -93,11 +93,12 @@ def flavours_part(runs: Runs, examples: int = 8) -> list[Piece]:
 
 
 def tasks_part(runs: Runs) -> list[Piece]:
-    """Scores by task: bars, and the numbers folded away."""
+    """Scores by task: bars, and the numbers folded away, with how many of the questions asked a mean leaves out."""
     rows: dict[str, dict[str, Any]] = {}
     for name, scores in runs.scores.items():
         for row in intervals(scores, seed=runs.seed).itertuples():
-            rows.setdefault(row.task, {"task": row.task, "level": TASKS[row.task].level, "questions": row.items})[name] = points(row.score, row.low, row.high)
+            cells = rows.setdefault(row.task, {"task": row.task, "level": TASKS[row.task].level, "asked": row.items + row.left_out})
+            cells[name] = points(row.score, row.low, row.high) + (f"; {row.left_out:,} left out" if row.left_out else "")
     return [plot_tasks(dict(runs.scores), seed=runs.seed), table(pd.DataFrame(list(rows.values())), fold="The same as numbers, percent")]
 
 # %% ../../nbs/runs/25_score_parts.ipynb #0c7afdb6
