@@ -107,7 +107,7 @@ def test_tables_of_few_scenes_have_honest_intervals(scenes):
 def test_many_tasks_of_one_or_two_questions_are_few():
     """Twenty tasks, one or two questions each, all wrong but three: a draw of a task's only question is always that question."""
     rng, held = np.random.default_rng(0), 0
-    for seed in range(60):
+    for _ in range(60):
         rows = [dict(id=f"{task}{k}", task=task, answer="A", prediction="A" if rng.random() < .3 else "B") for n, task in enumerate(list(TASKS)[:20]) for k in range(1 + n % 2)
                 if not task.startswith(("depth", "distance_pred", "view_change"))]
         table = score_rows([dict(row, format="select") for row in rows])

@@ -333,7 +333,7 @@ def _judge(table: pd.DataFrame, draws: NDArray, columns: Sequence[_Column], tota
     """Adds low, high, p, p_holm, needed and better to a table with difference, items and scenes."""
     clusters = np.array([column.count for column in columns], float)
     ends, p = _ends(draws, columns, (-1.0, 1.0)), sign_flip(totals, seed=seed)
-    for k in np.flatnonzero((table.scenes < 2) & (table["items"] > 1)):       # of one scene: its questions, as for the interval
+    for k in np.flatnonzero((table.scenes < 2) & (table["items"] > 1)).tolist():       # of one scene: its questions, as for the interval
         p[k] = sign_flip((columns[k].weights * columns[k].values)[:, None], seed=seed)[0]
     errors = np.nanstd(draws, axis=0) * np.sqrt(clusters / np.maximum(clusters - 1, 1))
     return table.assign(low=ends[:, 0], high=ends[:, 1], p=p, p_holm=holm(p),
