@@ -140,7 +140,7 @@ def relation_score(found: tuple[Relation, Relation], true: tuple[Relation, Relat
     return sum(a == b for a, b in slots) / len(slots)
 
 # %% ../../nbs/bench/02a_statements.ipynb #d1000013
-_MAP_PLACE = re.compile(r"\bobject[ _-]?(\d{1,2})\W{0,6}?[:=]?\W{0,4}?[\[({]\s?\"?x?\"?\s?[:=]?\s?([-+]?\d{1,4}(?:\.\d{1,6})?)\s?m?\s?,\s?\"?y?\"?\s?[:=]?\s?([-+]?\d{1,4}(?:\.\d{1,6})?)", re.I)
+_MAP_PLACE = re.compile(r"\bobject[ _-]?(\d{1,2})\W{0,6}?[:=]?\W{0,4}?(?:[\[({]|(?=x))\s?\"?x?\"?\s?[:=]?\s?([-+]?\d{1,4}(?:\.\d{1,6})?)\s?m?\s?,\s?\"?y?\"?\s?[:=]?\s?([-+]?\d{1,4}(?:\.\d{1,6})?)", re.I)
 _ROUTE_STEP = re.compile(r"(?P<number>\d{1,4}(?:\.\d{1,3})?)\s?(?P<unit>degrees?|deg|°|meters?|metres?|m\b|cm\b|centimeters?)|\b(?P<side>left|right)\b|(?P<stop>[.;\n](?=\s|$)|,|\b(?:and|then)\b)", re.I)
 
 

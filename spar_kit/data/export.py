@@ -27,11 +27,11 @@ from PIL import Image
 
 from .records import to_line
 from ..scenes.files import read_bytes
+from ..scenes.floor import floor_outline
 from ..scenes.image_files import check_depth_mode, lazy_image, orientation_of
 from ..scenes.rasterize import render_ids
 from ..scenes.scene import Camera, Frame, Instance, Scene, SceneError
 from ..scenes.visibility import raster_camera
-from ..tasks.floor import floor_outline
 from ..tasks.formats import Phrased
 from ..tasks.labels import is_name
 from ..tasks.task import TASKS, Facts
@@ -188,7 +188,7 @@ def is_stated(instance: Instance) -> bool:
 
 def describe_instances(scene: Scene) -> dict[str, Any]:
     """What `instances.json` says: names, floor, and each object's label and upright box; metres, +Z up, radians. A floor
-    that the scene does not state is the outline of its surface seen from above."""
+    that the scene does not state is what lies inside the walls, see `scenes.floor`; `floor_stated` tells which it is."""
     parts, holes = floor_outline(scene)
     numbers = lambda values: [round(float(v), 9) for v in values]                                       # noqa: E731
     return {
@@ -199,6 +199,7 @@ def describe_instances(scene: Scene) -> dict[str, Any]:
         "up": "+Z",
         "floor": [[numbers(point) for point in polygon] for polygon in parts],
         "floor_holes": [[numbers(point) for point in polygon] for polygon in holes],
+        "floor_stated": bool(scene.floor),
         "instances": [
             {"id": int(i.id), "label": i.label, "center": numbers(i.box.center), "size": numbers(i.box.size),
              "yaw": round(float(i.box.yaw), 9)} for i in scene.instances if is_stated(i)

@@ -7,19 +7,19 @@ __all__ = ['DERIVE', 'Row', 'SCALE', 'Mismatch', 'TaskReport', 'Report', 'check_
 
 # %% ../../nbs/tasks/80_verify.ipynb #9ce677f6
 import hashlib
-import multiprocessing
 import random
 import statistics
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import orjson
 
+from ..scenes.processes import worker_pool
 from .verify_answers import check_answer
 from .verify_disk import Folder, Unusable, Wrong
 from .verify_item import FORMS, Rules, open_item
@@ -32,6 +32,7 @@ from .verify_seen import Looking, Witness, check_seen
 from .verify_tasks import DERIVE as ONE_VIEW, check_labels
 from .verify_video import DERIVE as VIDEO
 from .verify_views import DERIVE as VIEWS
+from .verify_whole import check_whole
 
 # %% ../../nbs/tasks/80_verify.ipynb #9a4fb47f
 @dataclass(frozen=True)
@@ -127,6 +128,7 @@ def check_record(record: Any, task: str, format: str, folder: Folder, rules: Rul
     untold = check_roles(item)
     check_frames_named(item)
     check_markers(item)
+    check_whole(item)
     check_answer(item, DERIVE[task](item))
     if untold:
         raise Unusable(f"the question's wording is not known: which object is the {untold}?")
@@ -240,7 +242,7 @@ def verify(folder: Path | str, *, workers: int = 1, sample: int | None = None, l
         for job in jobs:
             add(check_scene(*job), len(job[2]))
     else:
-        with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+        with worker_pool(workers) as pool:
             waiting = {pool.submit(check_scene, *job): len(job[2]) for job in jobs}
             for future in as_completed(waiting):
                 add(future.result(), waiting[future])
