@@ -80,7 +80,8 @@ def score(
 
         _write(json, orjson.dumps(full_report(tables, whole, found), option=orjson.OPT_INDENT_2).decode() + "\n")
     _print_table(in_words(whole), f"{len(rows):,} answers in {file}; percent, in brackets the 95 % interval")
-    for line in name_unscored(tables.get("strict", next(iter(tables.values()))), "strict" if "strict" in tables else flavour.value):
+    main = "strict" if "strict" in tables else next(iter(tables))
+    for line in name_unscored(tables[main], main):
         print(f"left out of the mean: {line}")
     if "official" in tables and (whole.name == "view_change_infer").any():
         print("the medium level of official leaves view_change_infer out, as the released code does")
