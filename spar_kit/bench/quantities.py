@@ -235,7 +235,7 @@ def _number_of(text: str, last: bool, asked: str, known: Sequence[float]) -> flo
     text = _blank(text, [match.span() for match in _RANGE.finditer(text) if _differs(match)])
     text = _blank(text, [match.span() for match in _COORDINATES.finditer(text)])
     lines = text.split("\n")
-    ends = [found for line in (lines[0], lines[-1]) if len(lines) > 1 and (found := _only(line)) and found.unit in _UNITS_OF[asked]]
+    ends = [alone for line in (lines[0], lines[-1]) if len(lines) > 1 and (alone := _only(line)) and alone.unit in _UNITS_OF[asked]]
     if len(ends) == 1:
         return _with_units(text, ends)[0].value
     found = _candidates(text, asked)
