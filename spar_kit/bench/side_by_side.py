@@ -51,7 +51,8 @@ def in_words(table: pd.DataFrame, flavours: Iterable[Flavour] = FLAVOURS) -> pd.
     def cell(value: float, low: float, high: float, scored: int, answered: int) -> str:
         return "-" if np.isnan(value) else f"{100 * value:.1f} [{100 * low:.0f}, {100 * high:.0f}]" + (f" of {scored:,}" if scored < answered else "")
     answered = table["items"] - table.failed
-    columns = {flavour: [cell(*values, n) for *values, n in zip(*(table[name] for name in (flavour, f"{flavour}_low", f"{flavour}_high", f"{flavour}_scored")), answered)] for flavour in flavours if flavour in table}
+    columns = {flavour: [cell(score, low, high, scored, n) for score, low, high, scored, n in zip(table[flavour], table[f"{flavour}_low"], table[f"{flavour}_high"], table[f"{flavour}_scored"], answered)]
+               for flavour in flavours if flavour in table}
     return table[["name", "items", *(["failed"] if table.failed.any() else [])]].assign(**columns)
 
 # %% ../../nbs/bench/06a_side_by_side.ipynb #f1000002

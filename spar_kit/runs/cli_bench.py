@@ -89,7 +89,8 @@ def score(
 
         _write(json, orjson.dumps(full_report(tables, whole, found), option=orjson.OPT_INDENT_2).decode() + "\n")
     _print_table(in_words(whole), f"{len(rows):,} answers in {file}; percent, in brackets the 95 % interval")
-    for line in name_unscored(tables.get("strict", next(iter(tables.values()))), "strict" if "strict" in tables else flavour.value):
+    main = "strict" if "strict" in tables else next(iter(tables))
+    for line in name_unscored(tables[main], main):
         print(f"left out of the mean: {line}")
     for line in without_rule(tables):
         print(f"left out of their means: {line}")
