@@ -3,6 +3,7 @@
 import http.server
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -21,10 +22,12 @@ from toys import Toys, busy_room
 from spar_kit.bench import items as it
 from spar_kit.bench.answers import Answers, answer_row, fingerprint, read_lines
 from spar_kit.bench.audit import audit
-from spar_kit.bench.benchmarks import Benchmark, BenchmarkError, open_benchmark, parquet_files, read_parquet
+from spar_kit.bench.audit_page import as_json
+from spar_kit.bench.benchmarks import Benchmark, BenchmarkError, missing_shards, open_benchmark, parquet_files, read_parquet
 from spar_kit.bench.blind import blind_predictions, folds_of, gap_over_blind
 from spar_kit.bench.score import score_file
 from spar_kit.data.generate import generate
+from spar_kit.runs.cli import main
 
 TWENTY = hub.FILL + hub.SELECT
 
@@ -210,6 +213,90 @@ def test_texts_as_large_strings_dictionaries_and_numbered_text_ids(tmp_path: Pat
     pq.write_table(table.append_column("scene", pa.array(["scene0011_00", None])), tmp_path / "a.parquet")
     items = open_benchmark(tmp_path / "a.parquet", strict=True).items
     assert [(i.id, i.task, i.scene) for i in items] == [("0", "depth_prediction_oc", "scene0011_00"), ("1", "depth_prediction_oc", "")]
+
+
+def changed(table: pa.Table, name: str, column: pa.Array | pa.ChunkedArray) -> pa.Table:
+    at = table.schema.get_field_index(name)
+    return table.append_column(name, column) if at < 0 else table.set_column(at, name, column)
+
+
+def images_as(kind: str, table: pa.Table) -> pa.Array:
+    cells = table.column("image").to_pylist()
+    picture = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    if kind == "binary_view":
+        return pa.array([[part["bytes"] for part in cell] for cell in cells], pa.list_(pa.binary_view()))
+    if kind == "paths":
+        return pa.array([[{"path": "beside.png"}] for _ in cells], pa.list_(pa.struct([("path", pa.string())])))
+    return pa.array(cells, {"fixed_size_list": pa.list_(picture, 1), "large_list": pa.large_list(picture)}[kind])
+
+
+@pytest.mark.parametrize("change", [
+    *(lambda t, kind=kind: changed(t, "image", images_as(kind, t)) for kind in ("fixed_size_list", "large_list", "binary_view", "paths")),
+    *(lambda t, name=name: changed(t, name, pa.nulls(len(t))) for name in ("source", "scene", "img_type")),
+    *(lambda t, name=name: changed(t, name, t.column(name).cast(pa.string_view())) for name in ("question", "answer", "task", "format_type")),
+    lambda t: changed(t, "id", t.column("id").cast(pa.string()).cast(pa.string_view())), lambda t: changed(t, "id", t.column("id").dictionary_encode())])
+def test_every_way_of_writing_texts_and_lists_is_read(tmp_path: Path, change) -> None:
+    Image.new("RGB", (32, 24)).save(tmp_path / "beside.png")
+    pq.write_table(change(pq.read_table(write(tmp_path / "x", [made(id=k) for k in range(3)]))), tmp_path / "a.parquet")
+    items = open_benchmark(tmp_path / "a.parquet", strict=True).items
+    assert [(i.id, i.answer, i.source in ("scannet", ""), i.image_count, i.load()[0].size) for i in items] == [(str(k), "1.5", True, 1, (32, 24)) for k in range(3)]
+
+
+def test_a_needed_column_without_any_value_is_said_row_by_row(tmp_path: Path) -> None:
+    pq.write_table(changed(pq.read_table(write(tmp_path / "x", [made(id=k) for k in range(3)])), "answer", pa.nulls(3)), tmp_path / "a.parquet")
+    with pytest.raises(ValueError, match=r"a.parquet: row 0: answer: is empty"):
+        open_benchmark(tmp_path / "a.parquet")
+
+
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 146946961\n"
+
+
+@pytest.mark.parametrize("second, says", [(None, "test-00001-of-00002.parquet: the file is missing"), (POINTER, "git lfs pull"), (b"", "not a readable Parquet file"), (b"PAR1" + b"x" * 90, "not a readable Parquet file"), ("cut", "not a readable Parquet file")])
+def test_a_shard_that_is_missing_or_not_readable_is_said_wherever_the_benchmark_is_used(tmp_path: Path, capsys: pytest.CaptureFixture, second: bytes | str | None, says: str) -> None:
+    rows = [made(id=k, answer=f"{1 + k % 7 / 10:.1f}") for k in range(30)]
+    first = write(tmp_path / "test-00000-of-00002.parquet", rows)
+    if second is not None:
+        (tmp_path / "test-00001-of-00002.parquet").write_bytes(first.read_bytes()[:900] if second == "cut" else second)
+    benchmark = open_benchmark(f"parquet:{tmp_path}")
+    assert len(benchmark.items) == 30 and benchmark.files_left_out == 1 and says in benchmark.problems[0] and "1 file missing or not readable" in str(benchmark)
+    with pytest.raises(BenchmarkError, match="test-00001-of-00002"):
+        open_benchmark(f"parquet:{tmp_path}", strict=True)
+    result = audit(f"parquet:{tmp_path}", trees=5)
+    assert result.problems == benchmark.problems and says in result.conclusion() and json.loads(as_json(result))["problems"] == list(result.problems)
+    with pytest.raises(SystemExit):
+        main(["audit", f"parquet:{tmp_path}"])
+    assert says in capsys.readouterr().err
+
+
+def test_shards_that_are_all_there_say_nothing(tmp_path: Path) -> None:
+    for k in range(3):
+        write(tmp_path / f"test-{k:05}-of-00003.parquet", [made(id=k)])
+    write(tmp_path / "train-00001-of-00002.parquet", [made(id=9)])
+    assert not open_benchmark(f"parquet:{tmp_path}").problems and missing_shards([tmp_path / "test-00002-of-00003.parquet"]) == ["test-00000-of-00003.parquet", "test-00001-of-00003.parquet"]
+
+
+NESTED = [("depth_prediction_oc", ["depth_prediction_oc"], "read all the same"), ("depth_prediction_oc", ["depth_prediction_oc", "obj_spatial_relation_oo"], "left out, its task has files elsewhere"),
+          ("obj_spatial_relation_oo", ["obj_spatial_relation_oo"], "read all the same"), ("odd", ["depth_prediction_oc"], "read all the same")]
+
+
+@pytest.mark.parametrize("outer, inner, says", NESTED)
+def test_a_task_folder_within_another_is_read_once(toy: Path, tmp_path: Path, outer: str, inner: list[str], says: str) -> None:
+    before = open_benchmark(toy)
+    shutil.copytree(toy, tmp_path / "d")
+    (tmp_path / "d/manifest.json").unlink()
+    split = next((tmp_path / "d").glob("spar/*/qa_jsonl/val"))
+    for name in inner:
+        shutil.copytree(split / name, tmp_path / "aside" / name)
+    if outer in inner or outer == "odd":
+        shutil.rmtree(split / inner[0])
+    (split / outer).mkdir(exist_ok=True)
+    for name in inner:
+        shutil.copytree(tmp_path / "aside" / name, split / outer / name)
+    found = open_benchmark(tmp_path / "d")
+    assert {item.key for item in found.items} == {item.key for item in before.items} and len(found.items) == len(before.items)
+    assert len(found.problems) == len(inner) and found.skipped == 0 and any(says in line for line in found.problems)
+    result = audit(tmp_path / "d", tasks=["depth_prediction_oc"], trees=5)
+    assert "depth_prediction_oc/fill" in result.left_out and result.problems == found.problems, "one scene is too few to be attacked, but its questions are found"
 
 
 # ---- the hub

@@ -70,3 +70,116 @@ def test_score_writes_items_and_totals(tmp_path):
 def test_doctor_looks_at_everything():
     done = spar("doctor")
     assert done.returncode in (0, 1) and all(word in done.stdout for word in ("Python", "Open3D", "GPU", "torch", "disk"))
+
+
+# ---- what a newcomer may type and give, each in this process
+def record(**changes):
+    return {"id": "r_0", "conversations": [{"from": "human", "value": "How deep is the lamp (red point)?"}, {"from": "gpt", "value": "1.5"}], "image": ["r/image_color/0.jpg"],
+            "type": "depth_prediction_oc", "facts": {"objects": [1], "frames": [0]}, "red_point": [[500, 500]], **changes}
+
+
+ODD = {"no-object": [1], "conversations": record(conversations=[]), "turns": record(conversations=[{"from": "human", "value": 5}, {"from": "gpt", "value": None}]), "image": record(image=5),
+       "no-image": record(image=[]), "outside": record(image=["../../etc/passwd"]), "type": record(type=7), "id": record(id=None), "point": record(red_point=[["a", "b"]]), "box": record(red_bbox="x"),
+       "index": record(point_img_idx=[["z"]])}
+FACTS = {"facts-list": [1], "facts-text": "x", "facts-none": None, "objects": {"objects": 5, "frames": [0]}, "objects-text": {"objects": ["a"], "frames": [0]}, "frames": {"objects": [1], "frames": None},
+         "unknown-object": {"objects": [99], "frames": [0], "view": [0]}, "view": {"objects": [1], "frames": [0], "view": "x"}}
+
+
+@pytest.fixture(scope="module")
+def odd(tmp_path_factory):
+    """A folder of everything that is not what a command wants."""
+    import pickle
+
+    home = tmp_path_factory.mktemp("odd")
+    for name, content in {"empty.txt": b"", "bytes.jsonl": bytes(range(256)) * 9, "bytes.yaml": bytes(range(256)) * 9, "text.yaml": b"hello\n", "list.yaml": b"- a\n", "empty.yaml": b"",
+                          "types.yaml": b"data: 5\nout: o\n", "model.yaml": b"data: data\nout: o\nmodel: mdir\n", "plan.yaml": b"name: p\nsteps: 5\n",
+                          "x.parquet": b"PAR1junk", "number.py": b"x = 5\n", "wrong.py": b"def (:\n", "raises.py": b"raise RuntimeError('a\\nb')\n",
+                          "good.jsonl": b'{"id":"a","task":"depth_prediction_oc","format":"fill","answer":"1.5","prediction":"1.5"}\n', "model.pkl": pickle.dumps({"a": 1})}.items():
+        (home / name).write_bytes(content)
+    for name in ("nothing", "mdir", "mdir2", "mdir3"):
+        (home / name).mkdir()
+    (home / "mdir/config.json").write_text('{"model_type": "smolvlm"}')
+    (home / "mdir/pytorch_model.bin").write_bytes(pickle.dumps({"a": 1}))
+    (home / "mdir2/config.json").write_text("{nope")
+    (home / "mdir3/config.json").write_text("[]")
+    rooms = {"instances": [{"id": 1, "label": "lamp", "center": [0, 0, 0], "size": [1, 1, 1], "yaw": 0}]}
+    for name, row in {"data": record(), **ODD, **{key: record(facts=facts) for key, facts in FACTS.items()}}.items():
+        path = home / name / "spar/x/qa_jsonl/val/depth_prediction_oc/fill/fill_1.jsonl"
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps(row) + "\n")
+        (home / name / "manifest.json").write_text("{}")
+        images = home / name / "spar/x/images/r"
+        images.mkdir(parents=True)
+        (images / "instances.json").write_text(json.dumps(rooms))
+    return home
+
+
+HUGE = "9" * 23
+TYPED = [
+    *(["generate", "synthetic", "--out", "d", *more] for more in (
+        ["--seed", HUGE], ["--seed", "-1"], ["--scenes", HUGE], ["--per-task", HUGE], ["--workers", "0"], ["--frames-per-scene", "-1"], ["--stride", "0"], ["--novelty-metres", "nan"], ["--novelty-degrees", "inf"],
+        ["--blur", "2"], ["--candidates", "0"], ["--images", "x"], ["--labels", "x"], ["--leakage", "x"], ["--cache", "empty.txt", "--scenes", "1"], ["--tasks", ""], ["--tasks", ","])),
+    *(["generate", "synthetic", "--scenes", "1", "--out", out] for out in ("empty.txt", "/dev/null/x", "a" * 300, "")),
+    *(["generate", source, "--out", "d"] for source in ("", "scannet:", "scannet:empty.txt", "scannet:nothing", "structured3d:empty.txt", "arkitscenes:nothing", "spar7m:nothing", "python:nowhere.py:f", "python:number.py:x",
+                                                        "python:wrong.py:f", "python:raises.py:f", "python:nothing:f")),
+    ["verify", "empty.txt"], ["verify", "nothing"], ["verify", "data", "--sample", "0"], ["verify", "data", "--source", "moon"], ["verify", ""],
+    *(["audit", data] for data in ("empty.txt", "nothing", "bytes.jsonl", "x.parquet", "parquet:nowhere", "", *ODD)), ["audit", "data", "--items", HUGE], ["audit", "data", "--tasks", "moon"], ["audit", "data", "--split", "x"],
+    *(["gallery", data, "--out", "g", "--tasks", "depth_prediction_oc"] for data in (*ODD, *FACTS, "nothing", "empty.txt")), ["gallery", "synthetic", "--out", "empty.txt"], ["gallery", "synthetic", "--out", "/dev/null/x"],
+    ["gallery", "synthetic", "--out", "g", "--seed", HUGE], ["gallery", "data", "--out", "g", "--tasks", "room_size"],
+    *(["train", file] for file in ("empty.yaml", "bytes.yaml", "text.yaml", "list.yaml", "types.yaml", "nothing", "")),
+    *(["evaluate", model, "--data", "data", "--out", "o"] for model in ("model.pkl", "mdir", "mdir2", "mdir3", "nothing", "empty.txt", "nowhere/model", "")),
+    *(["evaluate", "m", "--data", "data", "--out", "o", *more] for more in (["--limit", "0"], ["--batch", "-1"], ["--images", "x"], ["--prompt", "x"], ["--seed", HUGE], ["--seed", "-1"], ["--set", "x=1"], ["--dry-run"], ["--api", "not a url"],
+                                                                            ["--api", "ftp://x"], ["--api", "http://"], ["--api", "http://h:99999"], ["--api", "http://127.0.0.1:9", "--set", "x"])),
+    ["evaluate", "m", "--benchmark", "moon", "--out", "o"], ["evaluate", "m", "--out", "o"],
+    *(["score", file] for file in ("empty.txt", "nothing", "bytes.jsonl", "model.pkl", "x.parquet", "")), ["score", "good.jsonl", "--items", "nothing"], ["score", "good.jsonl", "--json", "/dev/null/x"],
+    *(["compare", "good.jsonl", "--out", out, *more] for out, more in (("x.txt", []), ("nothing", []), ("/dev/null/c.html", []), ("c.html", ["--seed", HUGE]), ("c.html", ["--misses", "0"]), ("c.html", ["--benchmark", "moon"]))),
+    ["export", "data", "--to", "x", "--out", "o"], ["export", "data", "--to", "vlmeval", "--out", "/dev/null/x"], ["export", "nothing", "--to", "vlmeval", "--out", "o"], ["export", "data", "--to", "vlmeval", "--out", "o", "--limit", "0"],
+    *(["sweep", file] for file in ("empty.yaml", "bytes.yaml", "text.yaml", "plan.yaml", "nothing")), ["sweep", "plan.yaml", "--workers", "0"], ["report", "nothing"], ["report", "empty.txt"], ["doctor", "x"],
+    ["scenes", "list"], ["scenes", "list", "synthetic", "--scenes", HUGE], ["scenes", "list", "python:raises.py:f"], ["scenes", "show", "synthetic", "x", "--out", "s.html"], ["--foo"],
+]
+
+
+@pytest.mark.parametrize("words", TYPED, ids=lambda words: " ".join(word[:24] for word in words))
+def test_whatever_is_typed_one_line_says_what_is_wrong(odd, monkeypatch, capsys, words):
+    from spar_kit.runs.cli import main
+
+    monkeypatch.chdir(odd)
+    before = {path.name for path in odd.iterdir()}
+    with pytest.raises(SystemExit) as left:
+        main(words)
+    said = capsys.readouterr().err
+    assert left.value.code == 2 and said.startswith("spar: ") and said.count("\n") == 1 and "[Errno" not in said and len(said) < 900, said
+    if words[0] in ("audit", "gallery") and words[1] in (*ODD, *FACTS):
+        assert f"{words[1]}/spar/x/qa_jsonl/val/depth_prediction_oc/fill/fill_1.jsonl: line 1: " in said, "the file and the line are named"
+    assert {path.name for path in odd.iterdir()} - before <= {"g", "o"}, "a mistake is said before anything is written"
+
+
+@pytest.mark.parametrize("words", [[], ["scenes"]])
+def test_alone_it_prints_its_help(capsys, words):
+    from spar_kit.runs.cli import main
+
+    with pytest.raises(SystemExit) as left:
+        main(words)
+    shown = capsys.readouterr()
+    assert left.value.code == 0 and "Usage: spar" in shown.out and shown.err == ""
+
+
+def test_version_and_python_m():
+    from spar_kit import __version__
+
+    done = subprocess.run([sys.executable, "-m", "spar_kit", "--version"], capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"spar_kit {__version__}\n", "")
+
+
+def test_what_is_wrong_with_a_path_is_the_typists_what_is_wrong_with_a_disk_is_not(monkeypatch, capsys):
+    import errno
+
+    from spar_kit.runs import cli
+
+    for code, number in ((2, errno.EACCES), (2, errno.EROFS), (2, errno.ENAMETOOLONG), (1, errno.ENOSPC), (1, errno.EIO)):
+        def fails(*_, number=number, **__):
+            raise OSError(number, "so it is", "some/file")
+        monkeypatch.setattr(cli, "app", fails)
+        with pytest.raises(SystemExit) as left:
+            cli.main(["doctor"])
+        assert left.value.code == code and capsys.readouterr().err == "spar: some/file: so it is\n"

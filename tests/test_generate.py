@@ -36,6 +36,7 @@ from spar_kit.data.records import (
     to_line,
 )
 from spar_kit.data.workers import run_scenes
+from spar_kit.scenes.environment import environment
 from spar_kit.scenes.scene import Scene, SceneError
 from spar_kit.scenes.toy import toy_scene
 from spar_kit.tasks.task import TASKS
@@ -90,6 +91,7 @@ def test_layout_manifest_and_records(whole):
     )
     assert sorted(p.name for p in whole.iterdir()) == ["manifest.json", "spar"]
     assert str(whole) not in (whole / "manifest.json").read_text() and "/work" not in (whole / "manifest.json").read_text()
+    assert all(part["environment"] == environment() for part in (content, *content["splits"].values()))
     found = {}
     for path, task, form, images in shards(whole, "train"):
         data = path.read_bytes()

@@ -39,7 +39,7 @@ from spar_kit.bench.score import score_file, score_rows
 from spar_kit.bench.statistics import intervals, overall_intervals, paired
 from spar_kit.runs.score_page import compare_files, parts
 from spar_kit.runs.score_parts import cards
-from spar_kit.runs.scored_runs import CONSTANT, headline, load_runs, run_titles, verdict
+from spar_kit.runs.scored_runs import CONSTANT, headline, load_runs, run_titles, standing, verdict
 from spar_kit.runs.single_page import page, table
 
 EVIL = ["<script>document.title='owned'</script>", "</script><img src=x onerror=\"document.title='owned'\">", "<svg/onload=document.title='owned'>", "\x00\x1b[31mred\u202e\ud83d", "9" * 100_000, "",
@@ -178,7 +178,7 @@ def test_one_run_and_a_blind_one(tmp_path):
     assert said.startswith("model: ") and "1,000 questions" in said and "without looking" in said
     assert re.findall(r'<h2 id="([\w-]+)"', text) == ["overall", "three-scorers", "task-by-task", "without-looking", "chance-taken-out", "what-else-moves-the-score", "errors", "among-the-published",
                                                       "the-worst-misses", "how-this-page-was-made"]
-    assert "https://" not in re.sub(r"<script>.*?</script>", "", text, flags=re.S), "nothing outside is needed"
+    assert "https://" not in re.sub(r"<script(?! type)[^>]*>.*?</script>", "", text, flags=re.S), "nothing outside is needed"
     assert not list(tmp_path.rglob("*.part"))
 
 
@@ -275,6 +275,22 @@ def test_spar_compare_where_a_task_has_no_scorable_question(tmp_path):
     assert list(table.task) == ["position_matching"] and table.gap.notna().all()
 
 
+def test_the_best_of_runs_that_are_worse_than_blind_is_not_called_best():
+    """Six runs, all below the best answer without looking; then one just above it, then one far above."""
+    rooms = [dict(row, id=f"room{k % 20}-{row['id']}") for k, row in enumerate(rows_of(.1, 0, 60, FOUR))]
+
+    def six(*skills):
+        return load_runs({f"run {k}": [dict(row, id=f"room{n % 20}-{row['id']}") for n, row in enumerate(rows_of(skill, k, 60, FOUR))] for k, skill in enumerate(skills)}
+                         | {"blind: text": [dict(row, prediction=row["answer"] if n % 10 < 5 else "E") for n, row in enumerate(rooms)]})
+    said = standing(six(.05, .06, .07, .05, .1, .12))
+    assert said.startswith("None of 6 runs scores above the best answer without looking. The highest is run ") and "Best of" not in said and "points against" in said
+    found = six(.05, .05, .05, .05, .05, .4)
+    gap = found.leads["run 5"].loc["all"]
+    assert gap.low <= 0 < gap.difference and standing(found).startswith("Highest of 6 runs: run 5, +") and standing(found).endswith("that it looks is not shown.")
+    assert standing(six(.05, .05, .05, .05, .05, .95)).startswith("Best of 6 runs: run 5, +")
+    assert standing(load_runs({"a": [dict(row, prediction=None, failed="x") for row in rooms]})) == "No answer of these runs could be scored."
+
+
 # ---- hostile answers
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory):
@@ -289,7 +305,7 @@ def hostile(tmp_path_factory):
 
 
 def test_hostile_answers_are_text(hostile):
-    body = re.sub(r"<script>.*?</script>", "", hostile.read_text(), count=1, flags=re.S)       # plotly.js itself
+    body = re.sub(r"<script(?! type)[^>]*>.*?</script>", "", hostile.read_text(), count=1, flags=re.S)       # plotly.js itself
     data = re.findall(r'<script type="application/json">(.*?)</script>', body, re.S)
     assert all(json.loads(figure) for figure in data) and len(data) == 7
     rest = re.sub(r'<script type="application/json">.*?</script>', "", body, flags=re.S)
@@ -343,3 +359,41 @@ def test_bad_input_to_compare_is_one_line(tmp_path, monkeypatch, capsys, words, 
         main(["compare", *words])
     said = capsys.readouterr().err
     assert left.value.code == 2 and says in said and said.startswith("spar: ") and said.count("\n") == 1 and not (tmp_path / "r.html").exists()
+
+
+def renamed(rows, **change):
+    return [{**row, **{name: value(row) for name, value in change.items()}} for row in rows]
+
+
+@pytest.mark.parametrize("change, same", [
+    ({"answer": lambda row: row["answer"] + "0" if row["answer"][0].isdigit() else f"({row['answer']})"}, True), ({"question": lambda row: "\n" + row["question"] + "\nAnswer with one letter."}, True),
+    ({"question": lambda row: None}, True), ({"question": lambda row: "<image>\n" + row["question"].upper()}, True), ({"answer": lambda row: "9.9" if row["id"].endswith("-3") and row["answer"][0].isdigit() else row["answer"]}, False),
+    ({"question": lambda row: "How far is the sofa from the lamp?"}, False), ({"answer": lambda row: {"A": "B", "B": "C"}.get(row["answer"], row["answer"])}, False)])
+def test_runs_over_other_questions_under_the_same_ids_are_refused(change, same):
+    first = rows_of(.6, 0, 8, ["position_matching", "depth_prediction_oc"])
+    second = renamed(rows_of(.5, 1, 8, ["position_matching", "depth_prediction_oc"]), **change)
+    if same:
+        load_runs({"a": first, "b": second})
+        return
+    for runs in ({"a": first, "b": second}, {"a": first, "blind: b": second}, {"a": first[:4], "c": first, "b": second}):
+        with pytest.raises(ValueError, match=r"b and \w were asked different questions under the same ids: \d+ of \d+ shared ones differ, the first is"):
+            load_runs(runs)
+
+
+@pytest.mark.parametrize("skills, count", [((.9, .5), 4), ((.5, .9), 4), ((.6, .5), 30), ((.95, .1), 40), ((.7, .7), 12)])
+def test_the_sentence_and_the_table_say_the_same_of_a_comparison(skills, count):
+    runs = load_runs({name: rows_of(skill, k, count, ["position_matching"]) for k, (name, skill) in enumerate(zip("ab", skills))}, reference="a")
+    table = parts(runs)["Compared"][1].html
+    row = re.findall(r"<td[^>]*>(.*?)</td>", table.split("<tbody>")[-1])
+    said = re.search(r"b against a: .*?: ([\w ]+)\.", headline(runs))
+    assert said and said[1] in row and said[1] == verdict(*runs.against("b", runs.scores["a"]).loc["all", ["low", "high", "p_holm"]])
+
+
+def test_a_page_says_what_its_mean_leaves_out(tmp_path):
+    rows = rows_of(.7, 0, 20, ["position_matching"])
+    rows[0] |= {"prediction": None, "failed": "time out"}
+    rows[1] |= {"answer": "G", "id": "odd"}
+    runs = load_runs({"a": rows})
+    assert "Not in this mean: of 20 questions 1 have no answer: the run is incomplete and 1 have no rule or a true answer that is not recognised." in headline(runs)
+    made = "".join(piece.html for piece in parts(runs)["Overall"] if hasattr(piece, "html"))
+    assert "no rule" in made and "odd (&#x27;G&#x27;)" in made and "Not in this mean" not in headline(load_runs({"a": rows_of(.7, 0, 20, ["position_matching"])}))

@@ -1,6 +1,7 @@
 """`spar score`: flavours, files, counts, and what it says about a file that is no good."""
 
 import json
+import re
 
 import pytest
 from typer.testing import CliRunner
@@ -52,3 +53,29 @@ def test_bad_input_is_named(tmp_path, rows, words):
 
 def test_unknown_flavour(tmp_path):
     assert spar_score(tmp_path, "--flavour", "lenient").exit_code == 2
+
+
+@pytest.mark.parametrize("rows, left, names", [
+    ([dict(id="a", task="obj_spatial_relation_oo", format="select", answer="G", prediction="G"), ROWS[0]], 1, ["obj_spatial_relation_oo/select: 1 not scored by strict", "a ('G')"]),
+    ([dict(id=str(k), task="obj_spatial_relation_oo", format="sentence", answer="Nobody knows.", prediction="left") for k in range(5)] + [ROWS[0]], 5, ["sentence: 5 not scored", "0 ('Nobody knows.')", ", ..."]),
+    ([dict(id="a", task="obj_spatial_relation_oo", format="judge", answer="perhaps", prediction="Yes"), dict(id="b", task="obj_spatial_relation_oo", format="judge", answer="False", prediction="No")], 1, ["judge: 1 not scored", "'perhaps'"])])
+def test_what_no_mean_holds_is_named_and_counted(tmp_path, rows, left, names):
+    done = spar_score(tmp_path, "--json", str(tmp_path / "s.json"), rows=rows)
+    assert done.exit_code == 0 and all(name in done.output for name in ["left out of the mean", *names])
+    whole = json.loads((tmp_path / "s.json").read_text())
+    assert whole["left_out"] == left == sum(whole["left_out_of"].values()) and whole["scored"] == len(rows) - left and whole["complete"]
+    scored = [row["scored"] for row in whole["tasks"].values()]
+    assert sum(scored) == len(rows) - left and f"of {len(rows) - left}" in done.output, "the number stands beside the mean"
+
+
+def test_a_mean_over_all_says_nothing_more(tmp_path):
+    done = spar_score(tmp_path, rows=[dict(id="a", task="position_matching", format="select", answer="(B)", prediction="B")])
+    assert "left out of the mean" not in done.output and done.output.count("100.0 [") == 9 and "] of " not in done.output
+
+
+def test_flavours_without_a_rule_say_how_many_they_hold(tmp_path):
+    rows = [dict(id="a", task="obj_spatial_relation_oo", format="judge", answer="Yes", prediction="Yes"), dict(id="b", task="obj_spatial_relation_oo", format="select", answer="B", prediction="B")]
+    done = spar_score(tmp_path, rows=rows)
+    assert len(re.findall(r"100\.0 \[\d+, 100\] of 1\b", done.output)) == 6 and "left out of the mean" not in done.output, "official and easi: task, level, all"
+    done = spar_score(tmp_path, "--flavour", "easi", rows=rows)
+    assert "obj_spatial_relation_oo/judge: 1 not scored by easi" in done.output

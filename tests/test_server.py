@@ -22,6 +22,7 @@ pytest.importorskip("openai")
 from spar_kit.bench import chat as c
 from spar_kit.bench import server as s
 from spar_kit.bench.answers import read_lines
+from spar_kit.bench.benchmarks import Benchmark
 from spar_kit.bench.items import Item, official_prompt, view_as
 
 KEY = "sk-secret-0123456789abcdef"
@@ -383,3 +384,60 @@ def test_blind_runs_and_the_command_line(tmp_path, capfd):
     assert "constant" in printed and "over all tasks: +" in printed and (tmp_path / "run/blind_text.jsonl").is_file(), "answers of no model are laid beside"
     assert note["server"] == host.url and note["images"] == ["given", "none"] and note["prompt"] == "plain"
     assert "3 questions: roughly" in printed and "100.0" in printed and KEY not in printed + json.dumps(note)
+
+
+def chat(message, finish="stop"):
+    return 200, {}, json.dumps({"choices": [{"message": {"role": "assistant", **message}, "finish_reason": finish}]}).encode()
+
+
+@pytest.mark.parametrize("reply", [chat({"content": ""}), chat({"content": "  \n"}), chat({"content": "", "reasoning_content": "It is Yes."}), chat({"content": ""}, "abort"), chat({"content": []}), chat({"content": [{"type": "text", "text": ""}]}),
+                                   chat({"content": None, "reasoning": "Yes"}, "length")])
+def test_a_reply_without_text_is_never_an_answer(tmp_path, reply):
+    with Host(lambda k, n: reply if n == 1 else "fine") as host:
+        row, = asked(host, chairs(1), tmp_path / "o.jsonl", tries=1)
+        assert row["prediction"] is None and "no text" in row["failed"]
+        row, = asked(host, chairs(1), tmp_path / "o.jsonl", tries=1)
+    assert row["prediction"] == "0.5" and host.asked[0] == 2
+
+
+def test_an_empty_text_of_an_older_run_is_asked_again(tmp_path):
+    with Host(lambda k, n: "fine") as host:
+        asked(host, chairs(3), tmp_path / "o.jsonl")
+        rows = read_lines(tmp_path / "o.jsonl")
+        rows[1]["prediction"] = " "
+        (tmp_path / "o.jsonl").write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in rows))
+        assert [row["prediction"] for row in asked(host, chairs(3), tmp_path / "o.jsonl")] == ["0.5", "1.5", "2.5"]
+        assert [host.asked[k] for k in range(3)] == [1, 2, 1]
+
+
+def test_parts_that_are_texts_are_read():
+    from spar_kit.bench.chat import read_reply
+    assert read_reply(chat({"content": ["1.", {"text": "5"}, 7]})[2]).text == "1.5"
+
+
+@pytest.mark.parametrize("moods, lost", [(["fine", "fine", "null"], 1), (["null"] * 3, 3), ([chat({"content": ""}), "fine", "fine"], 1), (["fine"] * 3, 0)])
+def test_a_run_without_all_answers_is_incomplete(tmp_path, capfd, moods, lost):
+    from spar_kit.runs.cli import main
+    folder = tmp_path / "data/spar/synthetic/qa_jsonl/val/depth_prediction_oc/fill"
+    folder.mkdir(parents=True)
+    (tmp_path / "data/spar/synthetic/images/room0/image_color").mkdir(parents=True)
+    picture()[0].save(tmp_path / "data/spar/synthetic/images/room0/image_color/0.png")
+    folder.joinpath("fill_3.jsonl").write_bytes(b"".join(orjson.dumps({
+        "id": f"room0_{k}", "type": "depth_prediction_oc", "image": ["room0/image_color/0.png"],
+        "conversations": [{"from": "human", "value": f"How deep is chair {k}?"}, {"from": "gpt", "value": f"{k}.5"}]}) + b"\n" for k in range(3)))
+    with Host(lambda k, n: moods[k]) as host, pytest.raises(SystemExit) as leaving:
+        main(["evaluate", "a-model", "--api", host.url, "--data", str(tmp_path / "data"), "--out", str(tmp_path / "run"), "--set", "wait=0.01", "--set", "tries=2"])
+    printed = capfd.readouterr()
+    assert leaving.value.code == (3 if lost else 0) and (f"{lost} of 3 questions have no answer" in printed.err) == bool(lost)
+    note, scores = (json.loads((tmp_path / "run" / name).read_text()) for name in ("run.json", "scores.json"))
+    assert note["complete"] == scores["complete"] == (not lost) and note["failed"] == {"given": lost} and scores["failed"] == lost and scores["scored"] == 3 - lost
+
+
+def test_a_dead_port_does_not_end_with_0(tmp_path, capfd):
+    from spar_kit.runs.cli import main
+    out = tmp_path / "run"
+    items = Benchmark("toy", tuple(chairs(2)), False)
+    assert s.ask_views(s.Server("m", "http://127.0.0.1:9/v1", tries=1), items, out, ["given"], progress=False) and json.loads((out / "run.json").read_text())["complete"] is False
+    with pytest.raises(SystemExit) as leaving:
+        main(["evaluate", "m", "--api", "http://127.0.0.1:9/v1", "--data", str(tmp_path / "none"), "--out", str(out)])
+    assert leaving.value.code == 2

@@ -13,6 +13,7 @@ from pathlib import Path
 import orjson
 
 from .audit import MARKED, VERDICTS, Attack, Audit, Finding, Verdict
+from ..scenes.shown_text import visible
 from ..scenes.web_page import content_policy, nonce_for
 
 # %% ../../nbs/bench/62_audit_page.ipynb #66c8d240
@@ -37,7 +38,7 @@ h1{font-size:1.6rem;margin-bottom:.3rem}h2{font-size:1.15rem;margin-top:2.2rem}.
 .scroll{overflow-x:auto}table{border-collapse:collapse;width:100%}th,td{padding:.35rem .6rem;border-bottom:1px solid var(--line);text-align:left;white-space:nowrap}
 th{position:sticky;top:0;background:var(--page)}th button{all:unset;cursor:pointer;font-weight:600}th button:focus-visible{outline:2px solid var(--bar)}
 td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}tr.bad td{background:var(--badbg)}tr.open td{background:var(--openbg)}.FAIL{color:var(--bad);font-weight:700}.unclear{color:var(--open);font-weight:700}.pass{color:var(--good)}
-svg{display:block}dt{font-weight:600;float:left;clear:left;width:12rem}dd{margin-left:12.5rem}details{margin:.25rem 0}"""
+h1,h2,p,li,dd,dt,summary{overflow-wrap:anywhere}svg{display:block}dt{font-weight:600;float:left;clear:left;width:12rem}dd{margin-left:12.5rem}details{margin:.25rem 0}"""
 _SORT = """
 document.querySelectorAll('th button').forEach((b,_,all)=>b.onclick=()=>{const th=b.parentNode,k=th.cellIndex,up=th.getAttribute('aria-sort')!=='ascending',
 body=document.querySelector('tbody'),v=r=>r.cells[k].dataset.v;all.forEach(o=>o.parentNode.removeAttribute('aria-sort'));th.setAttribute('aria-sort',up?'ascending':'descending');
@@ -47,6 +48,10 @@ _HEAD = (("verdict", ""), ("task", ""), ("format", ""), ("best blind, %", "n"), 
 SIGNS: dict[Verdict, str] = {"FAIL": "✗", "unclear": "?", "pass": "✓"}
 _ROWS: dict[Verdict, str] = {"FAIL": " class=bad", "unclear": " class=open", "pass": ""}
 _COLORS: dict[Verdict, str] = {"FAIL": "bad", "unclear": "open", "pass": "good"}
+
+
+def _escaped(text: str, most: int = 200) -> str:
+    return html.escape(visible(text, most))
 
 
 def _percent(value: float | None) -> str:
@@ -71,20 +76,20 @@ def _row(finding: Finding) -> str:
     best = finding.best
     cells: list[tuple[str, object, str]] = [
         (f"<span class={finding.verdict}>{SIGNS[finding.verdict]} {finding.verdict}</span>", _rank(finding), ""),
-        (html.escape(finding.task), finding.task, ""), (html.escape(finding.format), finding.format, ""), (_percent(best.score), best.score, "n"),
+        (_escaped(finding.task), finding.task, ""), (_escaped(finding.format), finding.format, ""), (_percent(best.score), best.score, "n"),
         (f"{_percent(best.low)} to {_percent(best.high)}", best.low, "n"), (_bar(finding), best.score, ""), (_percent(finding.limit), finding.limit, "n"),
-        (_percent(finding.chance), finding.chance or 0, "n"), (html.escape(best.predictor), best.predictor, ""),
+        (_percent(finding.chance), finding.chance or 0, "n"), (_escaped(best.predictor), best.predictor, ""),
         (_percent(finding.with_marks.score if finding.with_marks else None), finding.with_marks.score if finding.with_marks else 0, "n"),
         (f"{finding.items:,}", finding.items, "n"), (str(finding.scenes), finding.scenes, "n")]
     return f"<tr{_ROWS[finding.verdict]}>" + "".join(
-        f'<td{f" class={kind}" if kind else ""} data-v="{html.escape(str(value))}">{text}</td>' for text, value, kind in cells) + "</tr>"
+        f'<td{f" class={kind}" if kind else ""} data-v="{_escaped(str(value))}">{text}</td>' for text, value, kind in cells) + "</tr>"
 
 
 def _details(finding: Finding) -> str:
     def line(attack: Attack) -> str:
-        return f"<li>{html.escape(attack.predictor)}: {_percent(attack.score)} ({_percent(attack.low)} to {_percent(attack.high)})</li>"
+        return f"<li>{_escaped(attack.predictor)}: {_percent(attack.score)} ({_percent(attack.low)} to {_percent(attack.high)})</li>"
 
-    return (f"<details><summary>{html.escape(finding.task)} / {html.escape(finding.format)}</summary><ul>" + "".join(line(attack) for attack in finding.attacks)
+    return (f"<details><summary>{_escaped(finding.task)} / {_escaped(finding.format)}</summary><ul>" + "".join(line(attack) for attack in finding.attacks)
             + "</ul></details>")
 
 
@@ -96,17 +101,17 @@ def worst_first(result: Audit) -> list[Finding]:
 def page(result: Audit) -> str:
     """The audit as one HTML page."""
     findings = worst_first(result)
-    name, nonce = html.escape(result.folder), nonce_for(result.folder, str(findings))
+    name, nonce = _escaped(result.folder), nonce_for(result.folder, str(findings))
     head = "".join(f'<th{f" class={kind}" if kind else ""}><button>{text}</button></th>' for text, kind in _HEAD)
     attacks = "".join(f"<dt>{html.escape(key)}</dt><dd>{html.escape(text)}</dd>" for key, text in ATTACKS.items())
-    left_out = "".join(f"<li>{html.escape(key)}: {html.escape(why)}</li>" for key, why in result.left_out.items())
+    left_out = "".join(f"<li>{_escaped(key)}: {_escaped(why)}</li>" for key, why in result.left_out.items())
     verdict = result.verdict
     headline = {
         "FAIL": f"{len(result.having('FAIL'))} of {len(findings)} tasks and formats can be answered too well without looking.",
         "unclear": "Too little data to tell." if not findings else f"{len(result.having('unclear'))} of {len(findings)} tasks and formats are unclear: too little data to tell. No other can be answered too well without looking.",
         "pass": f"None of {len(findings)} tasks and formats can be answered too well without looking.",
     }[verdict]
-    summary = f"<p class={verdict}>{SIGNS[verdict]} {headline}</p><p>{html.escape(result.conclusion())}</p>"
+    summary = f"<p class={verdict}>{SIGNS[verdict]} {headline}</p><p>{_escaped(result.conclusion(), 20_000)}</p>"
     return (f"<!doctype html><html lang=en><meta charset=utf-8>{content_policy(nonce)}<meta name=viewport content='width=device-width'><title>Audit of {name}</title><style>{_STYLE}</style>"
             f"<h1>What can be had without looking</h1><p class=soft>Dataset {name}</p>{summary}"
             "<p>Each task and format is answered from its text alone, by attackers that have learned from other scenes. Scores in percent: accuracy where there are options "

@@ -17,6 +17,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from .statistics import LEVELS, intervals, overall_intervals
+from ..scenes.shown_text import UNSEEN
 
 # %% ../../nbs/bench/40_plots.ipynb #ab6e6114
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -40,7 +41,7 @@ def run_colors(names: Sequence[str]) -> dict[str, str]:
 
 def shorten(text: str, most: int = 44) -> str:
     """A name on one line, without control characters; its middle left out where it is longer than `most`."""
-    text = re.sub(r"[\x00-\x1f\x7f\u202a-\u202e\u2066-\u2069]", " ", str(text))
+    text = UNSEEN.sub(" ", str(text)).replace("\n", " ").replace("\t", " ")
     return text if len(text) <= most else f"{text[:most - 13]}…{text[-12:]}"
 
 

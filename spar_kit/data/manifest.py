@@ -137,7 +137,7 @@ def split_content(
         "counts": counts,
         "not_available": dict(missing),
         "scenes": {
-            name: {key: head[key] for key in ("records", "frames_found", "frames_seen", "frames_used", "objects", "skipped", "images", "unreadable")}
+            name: {key: head[key] for key in ("records", "frames_found", "frames_seen", "frames_used", "objects", "objects_whole", "skipped", "images", "unreadable")}
             for name, head in heads.items()
         },
         "skipped": dict(sorted(skipped.items())),

@@ -25,6 +25,7 @@ from .usable import faults, usable
 from ..scenes.files import is_plain_name
 from ..scenes.frames import FrameChoice, choose_frames
 from ..scenes.scene import Scene, SceneError, Source
+from ..scenes.summary import EXPECTED
 from ..scenes.visibility import VisibilityRule, see
 from ..tasks.content import CONTENT
 from ..tasks.facts import FACTS, compute_facts
@@ -140,7 +141,7 @@ def build_lines(plan: Plan, scene: Scene) -> tuple[dict[str, Any], list[bytes], 
             body += lines
             parts.append([task, form, len(lines), sum(map(len, lines))])
     head = {"scene": scene.name, "parts": parts, "records": len(body), "frames_seen": len(scene.frames), "frames_used": len(used),
-            "objects": len(observation.ids)}
+            "objects": len(observation.ids), "objects_whole": int(observation.whole.sum()), "incomplete": dict(observation.incomplete)}
     return head, body, sorted(used)
 
 # %% ../../nbs/data/09_one_scene.ipynb #beefaa5d
@@ -171,7 +172,8 @@ def build_scene(plan: Plan, name: str, folder: Path) -> dict[str, Any]:
         scene = replace(scene, frames=tuple(f for row, f in enumerate(scene.frames) if row not in unreadable), skipped=dict(counts))
         with writing(folder):
             shutil.rmtree(folder / "images")
-    head |= {"frames_found": found, "skipped": dict(sorted(scene.skipped.items())), "images": dict(sorted(ways.items())),
+    skipped = Counter(scene.skipped) + Counter({EXPECTED + why: n for why, n in head["incomplete"].items()})
+    head |= {"frames_found": found, "skipped": dict(sorted(skipped.items())), "images": dict(sorted(ways.items())),
              "unreadable": [without_paths(why) for why in named[:20]]}
     write_bytes(folder / "lines", orjson.dumps(head) + b"\n" + b"".join(body))
     return head

@@ -177,6 +177,9 @@ def evaluate(
 
     Example: spar evaluate Qwen/Qwen2.5-VL-7B-Instruct --benchmark spar-bench-tiny --out tiny --images all
     """
+    from spar_kit.scenes.files import check_folder
+
+    check_folder(out)
     if (settings or dry_run) and not (api or lmms_eval):
         raise ValueError("--set and --dry-run go with --api or --lmms-eval")
     if lmms_eval is not None:
@@ -282,19 +285,25 @@ def export(
     from spar_kit.bench.benchmarks import open_benchmark
     from spar_kit.bench.lmms_eval import export_lmms_eval
     from spar_kit.bench.vlmeval import export_vlmeval
+    from spar_kit.scenes.files import check_folder
 
     positive("limit", limit)
+    check_folder(out)
     benchmark = open_benchmark(source, split=split.value, tasks=tasks)
     print(benchmark)
     _print_problems(benchmark.problems)
     items = benchmark.ask(limit)
+    unreadable: list[str] = []
     if to == Toolkit.vlmeval:
-        print(export_vlmeval(benchmark, out, name, items=items, image_format="png" if png else "jpeg"))
+        print(export_vlmeval(benchmark, out, name, items=items, image_format="png" if png else "jpeg", problems=unreadable))
     else:
-        folder = export_lmms_eval(benchmark, out, name, items=items, image_format="png" if png else "jpeg")
-        print(f"{len(items):,} questions: {folder}")
+        folder = export_lmms_eval(benchmark, out, name, items=items, image_format="png" if png else "jpeg", problems=unreadable)
+        print(f"{len(items) - len(unreadable):,} questions: {folder}")
         print(f"spar evaluate MODEL --lmms-eval {folder.name} --set include={folder.parent} --out SCORES")
         print(f"or: python -m lmms_eval --include_path {folder.parent} --tasks {folder.name} --log_samples --output_path LOGS --model ... --model_args ...")
+    if unreadable:
+        print(f"{len(unreadable):,} of {len(items):,} questions are left out, their pictures cannot be read", file=sys.stderr)
+        _print_problems(unreadable)
 
 # %% ../../nbs/runs/89_cli_bench.ipynb #f38b60b7
 def audit(
@@ -318,9 +327,12 @@ def audit(
     from spar_kit.bench.audit import TOO_FEW
     from spar_kit.bench.audit import audit as run
     from spar_kit.bench.audit_page import as_json, worst_first, write_audit
+    from spar_kit.scenes.files import check_folder
     from spar_kit.tasks.task import select_tasks
 
     positive("items", items)
+    if out is not None:
+        check_folder(out)
     names = None if tasks == "all" else [task.name for task in select_tasks(tasks)]
     result = run(data, split=split.value if split else None, tasks=names, items=items, report=lambda line: print(line, file=sys.stderr, flush=True))
     _print_problems(result.problems)

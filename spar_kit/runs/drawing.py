@@ -22,6 +22,7 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy.spatial import ConvexHull, QhullError
 
 from ..scenes.scene import OrientedBox
+from ..scenes.shown_text import caption_of, visible
 
 # %% ../../nbs/runs/16_drawing.ipynb #c6cb83ad
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ class Drawing:
         def part(at: Callable[[ArrayLike], NDArray]) -> str:
             shown = " ".join(f"{x:.1f},{y:.1f}" for x, y in at(points))
             return (f'<polygon points="{shown}" fill="{fill}" fill-opacity=".75" stroke="{color}" stroke-width="{width}">'
-                    + (f"<title>{html.escape(hint)}</title>" if hint else "") + "</polygon>")
+                    + (f"<title>{html.escape(visible(hint, 200))}</title>" if hint else "") + "</polygon>")
         self.parts.append((np.asarray(points, float), part))
         self.fit += [np.asarray(points, float)] * fit
         if width > 2:
@@ -125,7 +126,7 @@ class Drawing:
         self.ink.append(np.stack([here, here]))
 
     def text(self, place: ArrayLike, text: str, color: str = INK) -> None:
-        self.texts.append((np.asarray(place, float)[:2], text, color))
+        self.texts.append((np.asarray(place, float)[:2], caption_of(text), color))
 
     def svg(self, width: int = 440, most: int = 420) -> str:
         """The whole drawing, `width` pixels wide and at most `most` high, with a bar of 1 m, or less where that is too long."""
@@ -150,8 +151,8 @@ class Drawing:
                f'<text x="{16 + length * scale:.0f}" y="{tall + 16:.0f}" font-size="11" fill="{INK}">{f"{length:.0f} m" if length == 1 else f"{100 * length:.0f} cm"}</text>')
         tips = "".join(f'<marker id="tip{c[1:]}" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="9" markerHeight="9" markerUnits="userSpaceOnUse" orient="auto"><path d="M0 0L8 4L0 8z" fill="{c}"/></marker>'
                        for c in (*COLORS.values(), INK, GREY) if f"#tip{c[1:]}" in body)
-        return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {tall + 22:.0f}" role="img" font-family="system-ui,sans-serif" style="width:100%;max-width:{width}px;height:auto">'
-                f"<title>{html.escape(self.title)}</title><defs>{tips}</defs>{body}{bar}</svg>")
+        return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {tall + 22:.0f}" role="img" font-family="system-ui,sans-serif" style="overflow:hidden;width:100%;max-width:{width}px;height:auto">'
+                f"<title>{html.escape(visible(self.title, 200))}</title><defs>{tips}</defs>{body}{bar}</svg>")
 
 # %% ../../nbs/runs/16_drawing.ipynb #39c30447
 def svg_image(svg: str) -> str:

@@ -21,6 +21,8 @@ from .drawing import contact_sheet, svg_image
 from .exhibit import WHY, Exhibit, Why
 from .show import data_url
 from ..scenes.files import whole_file
+from ..scenes.image_files import open_picture
+from ..scenes.shown_text import visible
 from ..scenes.sources import open_source
 from ..scenes.web_page import content_policy
 from ..tasks.markers import marks_of
@@ -126,18 +128,18 @@ def card(x: Exhibit, picture_url: Callable[[str, Image.Image], str]) -> str:
 
     Raises RecordError naming file and line of a record that cannot be drawn.
     """
-    question, answer = question_and_answer(x.record)
+    question, answer = (visible(text, 4000) for text in question_and_answer(x.record))
     looked_at, (drawings, lines) = _drawn(x)
     shown = "".join(f'<figure class="{"wide" if "frames" in caption else "one"}"><img src="{html.escape(picture_url(f"{k}", image))}" alt="{html.escape(caption)}" width="{image.width}" '
                     f'height="{image.height}" loading="lazy"><figcaption>{html.escape(caption)}</figcaption></figure>' for k, (caption, image) in enumerate(looked_at))
     why = "".join(f'<div class="plan">{drawing.svg()}</div>' for drawing in drawings)
-    said = "".join(f"<li>{_unbroken(html.escape(line))}</li>" for line in lines)
-    return (f'<article class="card"><p class="id">{html.escape(x.task)} · {html.escape(x.format)} · {html.escape(str(x.record["id"]))}</p><div class="asked"><div class="pictures">{shown}</div>'
+    said = "".join(f"<li>{_unbroken(html.escape(visible(line, 600)))}</li>" for line in lines)
+    return (f'<article class="card"><p class="id">{html.escape(x.task)} · {html.escape(x.format)} · {html.escape(visible(str(x.record["id"]), 120))}</p><div class="asked"><div class="pictures">{shown}</div>'
             f'<p class="question">{html.escape(question)}</p><p class="answer">{html.escape(answer).replace(",move", ",<wbr>move").replace(",rotate", ",<wbr>rotate")}</p></div><div class="why">{why}<ul>{said}</ul></div></article>')
 
 # %% ../../nbs/runs/17_gallery.ipynb #13a3aa05
 STYLE = """
-.gallery{font:15px/1.5 system-ui,sans-serif;color:#1d2530}
+.gallery{font:15px/1.5 system-ui,sans-serif;color:#1d2530;overflow-wrap:anywhere}
 .card{border:1px solid #dfe4ea;border-radius:8px;background:#fff;padding:.8em 1em 1em;margin:0 0 1.2em}
 .card .id{color:#5b6776;font-size:.85em;margin:0 0 .5em}
 .pictures{display:flex;flex-wrap:wrap;gap:8px}
@@ -215,8 +217,7 @@ def inline(page: Path, each: int | None = None, width: int = 480) -> str:
     body = text[text.index("</nav>") + len("</nav>"):text.rindex("</body>")]
 
     def embedded(match: re.Match[str]) -> str:
-        with Image.open(page.parent / html.unescape(match[1])) as image:
-            return f'src="{data_url(image, width, 75 if width >= 480 else 60)}"'
+        return f'src="{data_url(open_picture(page.parent / html.unescape(match[1])), width, 75 if width >= 480 else 60)}"'
     few = re.sub(r"(?s)(?:<article.*?</article>)+", lambda cards: "".join(re.findall(r"(?s)<article.*?</article>", cards[0])[:each]), body).replace(' loading="lazy"', "")
     shown = re.sub(r'src="(pictures/[^"]+)"', embedded, few)
     shown = re.sub(r"(?s)<svg .*?</svg>", lambda match: svg_image(match[0]), shown).replace('class="question"', 'class="question" style="white-space:pre-line"')

@@ -24,7 +24,9 @@ from ..scenes.frames import choose_frames
 from ..scenes.fuse import thinned
 from ..scenes.rasterize import render_ids
 from ..scenes.scene import Frame, Scene, SceneError, Surface
-from ..scenes.summary import EXPECTED, counted, floor_area, lost_frames
+from ..scenes.floor import floor_area
+from ..scenes.shown_text import visible
+from ..scenes.summary import EXPECTED, counted, lost_frames, lost_objects
 from ..scenes.view3d import plan, view
 from ..scenes.visibility import Visibility, see
 
@@ -83,7 +85,12 @@ _CELL = 'style="padding:.15em .7em;border-bottom:1px solid #dfe4ea;text-align:{}
 def table(head: Sequence[str], rows: Sequence[Sequence[object]], marked: Sequence[int] = ()) -> Fragment:
     """A table of escaped text; numbers are set to the right, rows of `marked` in red."""
     numeric = [all(isinstance(row[k], (int, float)) or re.fullmatch(r"[\d.,x% -]*", str(row[k])) for row in rows) for k in range(len(head))]
-    cell = lambda tag, value, k: f"<{tag} {_CELL.format('right' if numeric[k] else 'left')}>{html.escape(str(value))}</{tag}>"          # noqa: E731
+
+    def cell(tag: str, value: object, k: int) -> str:
+        shown = visible(str(value), 200)
+        look = ("right" if numeric[k] else "left") + (";white-space:normal;overflow-wrap:anywhere;min-width:16em" if len(shown) > 40 else "")
+        return f"<{tag} {_CELL.format(look)}>{html.escape(shown)}</{tag}>"
+
     top = "".join(cell("th", name, k) for k, name in enumerate(head))
     body = "".join(f"<tr{' style=color:#b3372f' if n in marked else ''}>" + "".join(cell("td", value, k) for k, value in enumerate(row)) + "</tr>" for n, row in enumerate(rows))
     return Fragment(f'<div style="overflow:auto;max-height:32em"><table style="border-collapse:collapse;font-size:.9em;white-space:nowrap"><thead><tr>{top}</tr></thead>'
@@ -91,7 +98,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[object]], marked: Sequenc
 
 
 def paragraph(text: str) -> Fragment:
-    return Fragment(f"<p>{html.escape(text)}</p>")
+    return Fragment(f"<p>{html.escape(visible(text, 2000))}</p>")
 
 
 def thumbnail(frame: Frame, caption: str) -> Fragment:
@@ -99,7 +106,7 @@ def thumbnail(frame: Frame, caption: str) -> Fragment:
     try:
         shown = f'<img src="{data_url(Image.fromarray(frame.read_color()), 260, 75)}" alt="Frame {frame.index}" style="width:100%;border-radius:4px;display:block">'
     except SceneError as error:
-        shown = f'<div style="color:#b3372f;font-size:.85em">{html.escape(" ".join(str(error).split()))}</div>'
+        shown = f'<div style="color:#b3372f;font-size:.85em">{html.escape(visible(" ".join(str(error).split()), 300))}</div>'
     return Fragment(f'<figure style="margin:0">{shown}<figcaption style="font-size:.8em;color:#5b6776">{html.escape(caption)}</figcaption></figure>')
 
 
@@ -131,8 +138,10 @@ def scene_page(scene: Scene, found: Scene | None = None, frames: int = 24) -> st
     made: dict[str, list] = {"Overview": [tiles({
         "frames with a pose": f"{len(whole.frames):,}", "frames left out": f"{lost_frames(whole.skipped):,}", "objects": len(scene.instances), "triangles": f"{len(scene.surface.triangles):,}",
         "floor, m²": "unknown" if area is None else f"{area:.1f}"})]}
-    if whole.skipped:
-        made["Overview"].append(table(("left out, or worth knowing", "how many"), [(reason.removeprefix(EXPECTED), n) for reason, n in whole.skipped.items()]))
+    missing = lost_objects(scene)
+    if whole.skipped or missing:
+        told = [(reason.removeprefix(EXPECTED), n) for reason, n in (*whole.skipped.items(), *missing.items())]
+        made["Overview"].append(table(("left out, or worth knowing", "how many"), told))
     if has_surface or chosen.frames:
         made["In 3D"] = [view(chosen, max_triangles=25_000, title="Drag to turn; the mouse tells name and size")]
         made["From above"] = [plan(chosen, frames=range(0, len(chosen.frames), max(1, len(chosen.frames) // 8)), title="Floor, footprints and some cameras")]
@@ -143,7 +152,7 @@ def scene_page(scene: Scene, found: Scene | None = None, frames: int = 24) -> st
         made["Depth check"] = _depth_part(checks, scene.surface.fused)
     if scene.instances:
         made["Objects"] = [paragraph("Visible: enough of it to ask about it. Red: in none of the frames above."), instance_table(scene, seen)]
-    return page(f"{scene.source}/{scene.name}", f"{scene.room_type}: what was read of this scene." if scene.room_type else "What was read of this scene.", made, [f"{len(whole.frames):,} frames with a pose", f"{len(scene.instances)} objects", *counted(whole.skipped)[:3]])
+    return page(visible(f"{scene.source}/{scene.name}", 120), f"{visible(scene.room_type, 120)}: what was read of this scene." if scene.room_type else "What was read of this scene.", made, [f"{len(whole.frames):,} frames with a pose", f"{len(scene.instances)} objects", *counted(whole.skipped)[:3]])
 
 
 def _depth_part(checks: Sequence[DepthCheck], fused: bool) -> list[Fragment]:

@@ -78,6 +78,7 @@ def page(title: str, lead: str, made: Mapping[str, Sequence[Piece]], meta: Seque
     """
     import jinja2
 
+    title, lead, meta = visible(title, 300), visible(lead, 4000), [visible(fact, 300) for fact in meta]
     body, toc = [], []
     for heading, pieces in made.items():
         anchor = re.sub(r"\W+", "-", heading.lower()).strip("-")

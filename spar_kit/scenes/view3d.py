@@ -6,13 +6,14 @@
 __all__ = ['PALETTE', 'STRUCTURE', 'decimate', 'view', 'plan']
 
 # %% ../../nbs/scenes/22_view3d.ipynb #259b7aa3
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from .scene import Frame, Instance, OrientedBox, Scene, Surface
+from .shown_text import flat_label, solid_label
 
 # %% ../../nbs/scenes/22_view3d.ipynb #3b0afbef
 PALETTE = ("#4e79a7", "#f28e2b", "#59a14f", "#b07aa1", "#edc948", "#76b7b2", "#9c755f", "#ff9da7")
@@ -109,21 +110,16 @@ def _frustum_lines(frame: Frame, depth: float) -> NDArray[np.float64]:
     return np.stack([eye, a, b, eye, c, d, eye, a, d, c, b, top, a])
 
 
-def _escaped(label: str) -> str:
-    """Plotly reads some HTML in its texts; a label is only text."""
-    return label.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("\n", " ")
-
-
 def _name(instance: Instance) -> str:
     """What the mouse shows of an object."""
     x, y, z = instance.box.size
-    return f"{_escaped(instance.label)} (id {instance.id})<br>{max(x, y):.2f} x {min(x, y):.2f} x {z:.2f} m"
+    return f"{flat_label(instance.label)} (id {instance.id})<br>{max(x, y):.2f} x {min(x, y):.2f} x {z:.2f} m"
 
-def _named(things: Sequence[Instance], marked: Mapping[int, str], most: int = 25) -> list[str]:
-    """What is written beside each object: its label for the highlighted ones and the largest, "" for the rest."""
+def _named(things: Sequence[Instance], marked: Mapping[int, str], written: Callable[[str], str], most: int = 25) -> list[str]:
+    """What is written beside each object: its label for the highlighted ones and the largest, "" for the rest; `written`: as it must be there."""
     largest = sorted(things, key=lambda thing: -float(np.prod(np.sort(thing.box.size)[1:])))[:most]
     shown = {thing.id for thing in largest} | set(marked)
-    return [_escaped(thing.label) if thing.id in shown else "" for thing in things]
+    return [written(thing.label) if thing.id in shown else "" for thing in things]
 
 # %% ../../nbs/scenes/22_view3d.ipynb #6dc47bcc
 def view(scene: Scene, *, frames: Sequence[int] | None = None, labels: bool = True, max_triangles: int = 12_000,
@@ -147,10 +143,10 @@ def view(scene: Scene, *, frames: Sequence[int] | None = None, labels: bool = Tr
 
     lines([_box_lines(thing.box) for thing in things if thing.id not in marked], "boxes", "#555555", 2)
     for id, color in marked.items():
-        lines([_box_lines(scene.instance(id).box)], f"{_escaped(scene.instance(id).label)} (id {id})", color, 7)
+        lines([_box_lines(scene.instance(id).box)], f"{flat_label(scene.instance(id).label)} (id {id})", color, 7)
     top = np.array([[*t.box.center[:2], t.box.center[2] + t.box.size[2] / 2] for t in things], np.float32).reshape(-1, 3)
     figure.add_scatter3d(x=top[:, 0], y=top[:, 1], z=top[:, 2], mode="markers+text" if labels else "markers", name="names",
-                         text=_named(things, marked), hovertext=[_name(t) for t in things], hoverinfo="text",
+                         text=_named(things, marked, solid_label), hovertext=[_name(t) for t in things], hoverinfo="text",
                          textfont=dict(size=10), marker=dict(size=3, color=[marked.get(t.id, "#555555") for t in things]))
     if scene.frames:
         eyes = np.array([frame.camera_to_world[:3, 3] for frame in scene.frames], np.float32)
@@ -160,7 +156,7 @@ def view(scene: Scene, *, frames: Sequence[int] | None = None, labels: bool = Tr
         figure.add_scatter3d(x=eyes[chosen, 0], y=eyes[chosen, 1], z=eyes[chosen, 2], mode="markers", marker=dict(size=3, color="#7b3fa0"),
                              hovertext=[f"frame {scene.frames[f].index}" for f in chosen], hoverinfo="text", showlegend=False)
     figure.update_layout(
-        title=title or f"{scene.source}/{scene.name}: {len(things)} objects, {len(scene.frames)} frames", height=560,
+        title=title or f"{flat_label(f'{scene.source}/{scene.name}')}: {len(things)} objects, {len(scene.frames)} frames", height=560,
         margin=dict(l=0, r=0, t=40, b=0), legend=dict(x=0, y=1, bgcolor="rgba(255,255,255,.6)"), uirevision="keep",
         scene=dict(aspectmode="data", xaxis_title="x [m]", yaxis_title="y [m]", zaxis_title="z [m]",
                    camera=dict(eye=dict(x=-.7, y=-1.3, z=1.3), center=dict(x=0, y=0, z=-.15))))
@@ -205,7 +201,7 @@ def plan(scene: Scene, *, frames: Sequence[int] = (), highlight: Mapping[int, st
                            text=_name(thing), hoverinfo="text", hoveron="fills")
     if labels and things:
         x, y = np.array([thing.box.center[:2] for thing in things]).T
-        figure.add_scatter(x=x, y=y, mode="text", text=_named(things, marked), textfont=dict(size=11), hoverinfo="skip")
+        figure.add_scatter(x=x, y=y, mode="text", text=_named(things, marked, flat_label), textfont=dict(size=11), hoverinfo="skip")
     for f in frames:
         frame = scene.frames[f]
         eye, R, K = frame.camera_to_world[:3, 3], frame.camera_to_world[:3, :3], frame.color.intrinsics
@@ -219,8 +215,8 @@ def plan(scene: Scene, *, frames: Sequence[int] = (), highlight: Mapping[int, st
     for start, end, caption in lines:
         figure.add_annotation(x=end[0], y=end[1], ax=start[0], ay=start[1], xref="x", yref="y", axref="x", ayref="y", showarrow=True,
                               arrowhead=2, arrowwidth=2, arrowcolor="#222222", text="")
-        figure.add_annotation(x=(start[0] + end[0]) / 2, y=(start[1] + end[1]) / 2, text=caption, showarrow=False, bgcolor="rgba(255,255,255,.8)")
-    figure.update_layout(title=title or f"{scene.source}/{scene.name} from above", showlegend=False, template="plotly_white", height=480,
+        figure.add_annotation(x=(start[0] + end[0]) / 2, y=(start[1] + end[1]) / 2, text=flat_label(caption), showarrow=False, bgcolor="rgba(255,255,255,.8)")
+    figure.update_layout(title=title or f"{flat_label(f'{scene.source}/{scene.name}')} from above", showlegend=False, template="plotly_white", height=480,
                          margin=dict(l=40, r=10, t=40, b=40), xaxis=dict(title="x [m]", zeroline=False),
                          yaxis=dict(title="y [m]", zeroline=False, scaleanchor="x", scaleratio=1))
     return figure

@@ -121,7 +121,7 @@ def spatial_imagination_map_mv(observation: Observation, rng: np.random.Generato
     parts = []
     for k in range(low, high + 1):
         size = max(rules.candidates // 8, 2 * (k - low + 1) * count)                                  # the more objects, the fewer pass
-        picks = among_marked(observation, True, lambda marked, k=k, size=size: draw(marked.seen, sets, k, size, rng))     # type: ignore[misc]
+        picks = among_marked(observation, True, lambda marked, k=k, size=size: draw(marked.seen, marked.measurable, sets, k, size, rng))     # type: ignore[misc]
         position = on_map(observation.poses[picks.frames[:, 0]], observation.centers[seen.object[picks.rows]])
         i, j = np.triu_indices(k, 1)
         keep = every(np.ptp(picks.view, axis=1) > 0, firm_rounding(position, .1, rules.rounding), np.linalg.norm(position, axis=-1) <= rules.distance[1],

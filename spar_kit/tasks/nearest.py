@@ -68,10 +68,12 @@ def nearest_of_all(observation: Observation, sets: NDArray) -> Candidates:
     table = row_table(observation) >= 0
     barely = np.zeros_like(table)
     barely[glimpsed.frame, glimpsed.object] = glimpsed.clear | (glimpsed.fraction >= rules.barely) | (glimpsed.pixels >= rules.rival)
-    shown, there = (np.logical_or.reduce([grid[view] for view in sets.T]).repeat(2, 0) for grid in (table, barely))
+    shown, there = (np.logical_or.reduce([grid[view] for view in sets.T]).repeat(2, 0) for grid in (table & observation.whole, barely))
     sets, farthest = sets.repeat(2, 0), np.tile([False, True], len(sets))
     away = (observation.centers - observation.poses[:, None, :3, 3]) @ observation.poses[:, :3, :3]          # (F, n, 3) in each frame's camera
-    distance, depth = np.sqrt((away**2).sum(-1))[sets[:, 0]], away[sets[:, 0], :, 2]
+    # the centre of what the scan has not whole lies somewhere: it counts as half a diagonal nearer, or farther where the farthest is asked for
+    unsure = np.where(observation.whole, 0, np.linalg.norm(observation.sizes, axis=1) / 2) * np.where(farthest, 1, -1)[:, None]
+    distance, depth = np.sqrt((away**2).sum(-1))[sets[:, 0]] + unsure, away[sets[:, 0], :, 2] + unsure
 
     def best_of(among: NDArray) -> tuple[NDArray, NDArray]:
         best, following = two_best(among, distance, farthest)
@@ -151,8 +153,10 @@ def _infer_oc(name: str, observation: Observation, rng: np.random.Generator, cou
     sets, pick = sets[rows], good[rows]
     objects = drafts.objects[pick]
     distance = np.linalg.norm(observation.centers[objects] - observation.poses[sets[:, 0], None, :3, 3], axis=-1)
+    shown_in = np.take_along_axis(sets, drafts.view[pick], 1)
+    boxes = observation.fine_boxes(shown_in.ravel(), observation.ids[objects].ravel(), observation.seen.box[drafts.rows[pick]].reshape(-1, 4))
     return Facts(name, sets, observation.ids[objects], np.full(objects.shape, -1, np.int8), None,
-                 {"option_box": observation.seen.box[drafts.rows[pick]], "option_view": drafts.view[pick].astype(np.int8), "distance": distance,
+                 {"option_box": boxes.reshape(-1, 4, 4), "option_view": drafts.view[pick].astype(np.int8), "distance": distance,
                   "farthest": farthest[rows], "fair": fair[pick]})
 
 

@@ -43,9 +43,11 @@ def _differ(ordered: NDArray) -> NDArray[np.bool_]:
     return fair
 
 
-def draw(seen: Sightings, sets: NDArray, k: int, size: int, rng: np.random.Generator) -> Picks:
-    """`size` random tuples of k sightings of distinct objects, each tuple within one of `sets` (S, V); fewer where draws repeat."""
-    count = np.diff(seen.start)[sets]
+def draw(seen: Sightings, only: NDArray, sets: NDArray, k: int, size: int, rng: np.random.Generator) -> Picks:
+    """`size` random tuples of k sightings of distinct objects, each tuple within one of `sets` (S, V); fewer where draws repeat. Of the rows of
+    `seen` it takes `only` (M,), ascending."""
+    start = np.searchsorted(only, seen.start)
+    count = np.diff(start)[sets]
     ends = np.cumsum(count, 1)
     rich = np.flatnonzero(ends[:, -1] >= k) if len(sets) else np.zeros(0, np.int64)
     if not len(rich):
@@ -53,7 +55,8 @@ def draw(seen: Sightings, sets: NDArray, k: int, size: int, rng: np.random.Gener
     chosen = rich[rng.integers(len(rich), size=size)]
     share = rng.random((size, k))
     rows, view, keep, again = np.empty((size, k), np.int64), np.empty((size, k), np.int8), np.empty(size, np.bool_), np.empty(size, np.int64)
-    _draw(chosen, share, ends, seen.start[sets], seen.object, rows, view, keep)
+    _draw(chosen, share, ends, start[sets], seen.object[only], rows, view, keep)
+    rows = only[rows]
     np.add(codes(rows), np.multiply(chosen, 0x5851F42D4C957F2D, dtype=np.int64), out=again)
     at = np.flatnonzero(keep & (occurrence(again) == 0))
     if len(sets) == 1:                                                      # not copied for each row
@@ -80,20 +83,21 @@ def _draw(chosen, share, ends, start, objects, rows, view, keep):               
 
 # %% ../../nbs/tasks/13_sampling.ipynb #d7c1788f
 def single(observation: Observation, rng: np.random.Generator, k: int, count: int) -> Picks:
-    """Ordered tuples of k distinct objects in one frame: all of them where they are few, random ones otherwise."""
-    seen, rules = observation.seen, observation.rules
+    """Ordered tuples of k distinct objects in one frame, which the scan has whole: all of them where they are few, random ones otherwise."""
+    seen, only, rules = observation.seen, observation.measurable, observation.rules
     size = max(rules.candidates, 30 * count)
-    number = np.diff(seen.start)
+    start = np.searchsorted(only, seen.start)
+    number = np.diff(start)
     total = int((number.astype(np.int64) ** k).sum())
     if total > size:
-        return draw(seen, np.flatnonzero(number)[:, None], k, size, rng)
+        return draw(seen, only, np.flatnonzero(number)[:, None], k, size, rng)
     each = number.astype(np.int64) ** k
     frame = np.repeat(np.arange(len(number)), each)
     rest = np.arange(total) - np.repeat(np.cumsum(each) - each, each)
     rows = np.empty((total, k), np.int64)
     for j in range(k):
         rest, rows[:, j] = np.divmod(rest, np.maximum(number[frame], 1))
-    rows += seen.start[frame][:, None]
+    rows = only[rows + start[frame][:, None]]
     keep = _differ(np.sort(rows, 1))
     return Picks(frame[:, None].astype(np.int32), rows, np.zeros((total, k), np.int8)).take(keep)
 
@@ -124,7 +128,7 @@ def view_sets(observation: Observation, rng: np.random.Generator, count: int, tu
 def multi(observation: Observation, rng: np.random.Generator, k: int, count: int, turning: bool = False) -> Picks:
     """Tuples of k distinct objects over three views; with two or more objects, on at least two different images."""
     sets = view_sets(observation, rng, max(200, 4 * count), turning)
-    picks = draw(observation.seen, sets, k, max(observation.rules.candidates, 30 * count), rng)
+    picks = draw(observation.seen, observation.measurable, sets, k, max(observation.rules.candidates, 30 * count), rng)
     return picks if k == 1 else picks.take(np.ptp(picks.view, axis=1) > 0)
 
 
@@ -138,7 +142,7 @@ def video_frames(observation: Observation) -> NDArray[np.int32]:
 
 def video(observation: Observation, rng: np.random.Generator, k: int, count: int) -> Picks:
     """Tuples of k distinct objects over the 32 frames of the scene's video."""
-    return draw(observation.seen, video_frames(observation), k, max(observation.rules.candidates, 30 * count), rng)
+    return draw(observation.seen, observation.measurable, video_frames(observation), k, max(observation.rules.candidates, 30 * count), rng)
 
 
 CANDIDATES = {"single": single, "multi": multi, "video": video}
