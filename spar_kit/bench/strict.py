@@ -181,7 +181,7 @@ def _with_colors(text: str, question: str) -> str:
     if not names:
         return text
     pattern = "|".join(map(re.escape, sorted(names, key=len, reverse=True)))
-    return re.sub(rf"(?<![\w-])({pattern})(?![\w-]| ?\()", lambda found: f"{found[1]} ({names[found[1].lower()]} point)", text, flags=re.I)
+    return re.sub(rf"(?<![\w-])({pattern})(?![\w-])(\s?\([^()]{{0,40}}\))?", lambda found: found[0] if found[2] else f"{found[1]} ({names[found[1].lower()]} point)", text, flags=re.I)
 
 
 def _read_named(kind: Kind, text: str, answer: str, question: str) -> str | None:
@@ -221,7 +221,9 @@ def _read_letter(text: str, question: str) -> str | None:
     if (found := read_letter(text)) or not question:
         return found
     options = options_of(question)
-    return read_option(text, question) or _by_number(text, options) or _by_relation(text, options)
+    found = read_option(text, question) or _by_number(text, options) or _by_relation(text, options)
+    marked = _MARKED_NAME.search(options[found]) if found in options else None
+    return None if marked and _other_name(text, marked[0], (marked[2] or marked[3]).lower()) else found
 
 
 def _read(kind: Kind, task: str, text: str, answer: str, question: str) -> Any:
