@@ -1,10 +1,12 @@
 """runs: parameters are refused before anything starts, a sweep reuses, resumes and survives failures, a report loads nothing."""
+import ast
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from functools import partial
 from pathlib import Path
@@ -12,9 +14,10 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from spar_kit.runs.keys import reached
 from spar_kit.runs.params import ParamsError, load_plan, notebook_parameters, parse_setting, read_yaml
 from spar_kit.runs.report import build, render, write_summary
-from spar_kit.runs.sweep import clock, execute, expand, imported_sources, sweep
+from spar_kit.runs.sweep import clock, execute, expand, sweep
 
 MAKE = "seed: int = 0  # of everything\nout: str = ''  # folder"
 LEARN = "data: str = ''  # what to read\nrate: float = 0.1  # speed\nkind: str = 'ok'  # how it ends\nout: str = ''  # folder"
@@ -137,9 +140,10 @@ def test_the_key_sees_the_files_behind_a_path(folder):
     assert runs_of(folder)[0].key != before
 
 
-def test_the_key_follows_imports_but_not_presentation():
-    files = {"/".join(file.parts[-2:]) for file in imported_sources("def f():\n    from spar_kit.tasks.facts import compute_facts\nfrom spar_kit.runs.report import build")}
-    assert {"tasks/facts.py", "tasks/task.py", "scenes/scene.py"} <= files and not any(file.startswith("runs/") for file in files)
+def test_the_key_follows_imports_into_all_of_the_package():
+    found = reached([ast.parse("def f():\n    from spar_kit.tasks.facts import compute_facts\nfrom spar_kit.runs.scored_runs import load_runs")])
+    assert {"spar_kit.tasks.facts", "spar_kit.tasks.task", "spar_kit.scenes.scene", "spar_kit.runs.scored_runs", "spar_kit.bench.chance", "spar_kit/bench/published.yaml"} <= set(found.modules)
+    assert not {"spar_kit.runs.sweep", "spar_kit.runs.report", "spar_kit.runs.cli"} & set(found.modules) and {"numpy", "pandas"} <= found.outside
 
 
 def test_grids_of_two_steps_and_a_step_that_collects(folder):
@@ -188,15 +192,31 @@ def test_a_failed_run_is_named_and_tried_again(folder, kind, says):
     assert says in build(folder / "report").read_text().replace("&#39;", "'")
 
 
-def test_what_is_being_written_is_left_alone(folder):
+def test_what_is_being_written_is_waited_for(folder):
+    """A second sweep in a store says what it waits for, and takes what the first one made."""
     import fcntl
 
     run = runs_of(folder)[0]
     Path(run.folder).mkdir(parents=True)
-    with open(Path(run.folder) / "lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(RuntimeError, match="another process"):
-            execute(run)
+    said, lock = [], open(Path(run.folder) / "lock", "w")
+    fcntl.flock(lock, fcntl.LOCK_EX)
+
+    def release(text):
+        said.append(text)
+        if "another process is writing" in text:
+            threading.Timer(1.0, lock.close).start()
+
+    assert [outcome.status for outcome in sweep([run], say=release)] == ["done"] and sum("is writing" in text for text in said) == 1
+    assert execute(run)[0] == "cached"
+
+
+def test_two_sweeps_in_one_store(folder):
+    """Both end well, and each run is made once."""
+    command = [sys.executable, "-c", "from spar_kit.runs.cli import main; main()", "sweep", "toy.yaml"]
+    both = [subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for _ in range(2)]
+    said = [process.communicate(timeout=180)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    assert sum(text.count("  done  ") for text in said) == 3 and sum(text.count("cached") for text in said) == 3
 
 
 def test_interrupted_and_started_again(folder):

@@ -12,7 +12,6 @@ from spar_kit.scenes.visibility import Visibility
 from spar_kit.tasks.choosing import choose, occurrence
 from spar_kit.tasks.even_odds import chances, odds
 from spar_kit.tasks.facts import FACTS, compute_facts
-from spar_kit.tasks.floor import outline, signed_area
 from spar_kit.tasks.nearest import _look
 from spar_kit.tasks.observation import observe
 from spar_kit.tasks.relations import from_new_place, to_observer
@@ -57,7 +56,7 @@ def all_seen(scene, overlap=0.5):
     return Visibility(frame=column(0, (), np.int32), instance=column(1, (), np.int32), pixels=np.full(n, 5000, np.int32), fraction=np.full(n, .5, np.float32),
                       share=np.ones(n, np.float32), inside=np.ones(n, np.float32),
                       box=column(3, (4,), np.float32), point=column(2, (2,), np.float32), center=column(4, (3,), np.float64),
-                      truncated=np.zeros(n, bool), overlap=share, raster=(640, 480), visible=np.ones(n, bool))
+                      truncated=np.zeros(n, bool), overlap=share, in_sight=np.ones(share.shape, bool), raster=(640, 480), visible=np.ones(n, bool))
 
 
 RULES = Rules()
@@ -349,18 +348,6 @@ def test_room_size_and_frames_of_an_object():
         seen = set(observation.seen.frame[observation.ids[observation.seen.object] == facts.objects[i, 0]].tolist())
         assert facts.numbers["visible"][i].tolist() == [f in seen for f in facts.frames[i].tolist()]
         assert facts.numbers["visible"][i, facts.view[i, 0]]
-
-
-def test_areas():
-    grid = np.stack(np.meshgrid(np.arange(0, 4.01, .1), np.arange(0, 3.01, .1)), -1).reshape(-1, 2)
-
-    def area(points):
-        parts, holes = outline(points)
-        return sum(map(signed_area, parts + holes))
-
-    assert area(grid) == pytest.approx(12) and area(grid[:2]) == 0
-    assert area(np.concatenate([grid, grid + [10, 0]])) == pytest.approx(24)             # the gap between two rooms is no floor
-    assert signed_area(np.array([[0, 0], [4, 0], [4, 1], [2, 1], [2, 3], [0, 3]])) == 8
 
 
 def test_directions_lead_to_the_last_camera():

@@ -19,10 +19,10 @@ from email.utils import parsedate_to_datetime
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-import yaml
 from PIL import Image
 
 from .items import MAX_NEW_TOKENS, Item, Prompt, prompt_of
+from ..scenes.yaml_file import ParamsError, parse_word
 
 # %% ../../nbs/bench/11_chat.ipynb #fe10d0bf
 class ServerError(ValueError):
@@ -102,9 +102,9 @@ def server_from(model: str, url: str, settings: Sequence[str] = ()) -> Server:
         if not given or name not in known:
             raise ValueError(f"{word!r} is no setting of a server; there are {', '.join(sorted(known))}")
         try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError:
-            raise ValueError(f"{word!r}: the value cannot be read") from None
+            value = parse_word(text)
+        except ParamsError as error:
+            raise ValueError(f"{word[:200]!r}: the value cannot be read: {error}") from None
         wanted = dict if name == "body" else str if name == "image_format" else (int, float)
         if not isinstance(value, wanted) or isinstance(value, bool):
             raise ValueError(f"{word!r}: expected {'an object' if wanted is dict else 'jpeg or png' if wanted is str else 'a number'}")

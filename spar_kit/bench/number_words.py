@@ -82,6 +82,7 @@ def to_digits(text: str) -> str:
         text = _cjk_digits(text)
     if not re.search(r"[A-Za-z]{3}", text):
         return text
+    text = re.sub(r"-and-a-(half|quarter)[ -]", r" and a \1 ", text, flags=re.I)
     for pattern, by in _NAMED:
         text = pattern.sub(by, text)
     text = _A_HALF_BEHIND.sub(lambda found: f"{1.5 if found[1][0] in 'aA' else float(found[1]) + .5:g} {found[2]}", _IN_WORDS.sub(_spelled, text))

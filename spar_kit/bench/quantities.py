@@ -20,7 +20,7 @@ from .official import AXES
 
 # %% ../../nbs/bench/02_quantities.ipynb #d84b1901
 NUMBER = r"[-+]?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|[-+]?\.\d+"
-_FREE = (r"(?<![A-Za-z0-9_^.])(?<![\w,]-)(?:(?P<whole>\d{1,3}\s)?(?P<over>\d{1,3})/(?P<under>\d{1,3})(?![\d/])|(?P<comma>[-+]?\d{1,4},\d{1,2})(?![\d,])"
+_FREE = (r"(?<![A-Za-z0-9_^.])(?<![\w,]-)(?:(?P<whole>\d{1,3}\s)?(?P<over>\d{1,3})/(?P<under>\d{1,3})(?![\d/])|(?P<comma>[-+]?(?:0,\d{1,6}|\d{1,4},\d{1,2}))(?![\d,])"
          rf"|(?P<plain>{NUMBER})(?P<power>e[-+]?\d{{1,3}})?)")
 _LENGTHS: Mapping[float, str] = {
     0.001: "mm millimeter millimetre milimetro millimetro мм миллиметр миллиметра миллиметров 毫米 ミリメートル ミリ 밀리미터 밀리",
@@ -91,15 +91,16 @@ def _quantity(match: re.Match[str]) -> Quantity | None:
 # %% ../../nbs/bench/02_quantities.ipynb #34b0d98e
 _LABELLED = re.compile(r"\b(?:images?|frames?|objects?|points?|views?|figure|option|step|camera|bbox|box|picture|photo|question|example|pixels?|id|index|level|version|confidence|probability|certainty|ratio|scale|focal length|fov|row|column)\b(?: of| is|:|=)?[ #-]?"
                        r"(?:\d{1,4}(?:, | and |, and |-|–| to ))*$|第$", re.I)
-_RULED_OUT = re.compile(r"(?:\b(?:not|rather than|instead of)(?: about)?|±|\+/-|\+-)\s?$", re.I)
+_RULED_OUT = re.compile(r"(?:\b(?:not|rather than|instead of|(?<!slightly )(?<!little )(?<!bit )(?<!just )(?:less|more|fewer|greater|smaller) than)(?: about)?|±|\+/-|\+-)\s?$", re.I)
 _NUMBERING = re.compile(r"^\d{1,2}[.)] (?=.*[A-Za-z])", re.M)
 _COORDINATES = re.compile(rf"[\[(]\s?(?:(?:{NUMBER})\s?,\s?){{1,7}}(?:{NUMBER})\s?[\])]")
-_GLUED = re.compile(r"(?<=\d)(\s?(?:ft|feet|foot|')-?)(?=\d{1,2}(?!\d))|(?<=\d)(\s?(?:m|米))(?=\d\d(?!\d))", re.I)
+_GLUED = re.compile(r"(?<=\d)('-?)(?=\d{1,2}(?!\d))|(?<=\d)(\s?-?(?:ft|feet|foot)-?)(?=\d{1,2}(?!\d))(?![23](?!\d|\s?(?:in|\"|'')))|(?<=\d)(\s?(?:m|米))(?=\d\d(?!\d))", re.I)
 
 
 def _joined(kept: Quantity, found: Quantity, between: str) -> Quantity | None:
     """Two lengths in a row as one: 2 m 30 cm, 5 ft 10 in, 5' 10, 1m50."""
-    if kept.unit != "m" or not kept.number.is_integer() or not re.fullmatch(r"\s?-?(?:and\s)?", between):
+    mark = re.fullmatch(r"(\s?[.,])?\s?-?(?:and\s)?", between)
+    if kept.unit != "m" or not kept.number.is_integer() or not mark or (mark[1] and not (kept.factor == 0.3048 and found.factor == 0.0254)):
         return None
     if found.unit == "m" and found.factor < kept.factor:
         return Quantity(kept.value + found.value, 1.0, "m", kept.start, found.end)
@@ -132,7 +133,7 @@ def read_numbers(text: str) -> list[float]:
 Asked = Literal["length", "area", "count", "any"]
 _UNITS_OF: Mapping[str, tuple[str, ...]] = {"length": ("m", ""), "area": ("m2", ""), "count": ("",), "any": ("m", "m2", "")}
 _ANSWER = re.compile(r"\b(?:answer|prediction|estimate|result)\b[\"'*_ ]{0,6}(?:is|was|would be|should be|:|=)?|答案|答え", re.I)
-_CONCLUDED = re.compile(r"[=≈]|\b(?:so|therefore|thus|hence|overall|in total|altogether|in conclusion|approximately equal to)\b|所以|因此", re.I)
+_CONCLUDED = re.compile(r"[=≈]|\b(?:so|therefore|thus|hence|overall|in total|total|altogether|in conclusion|approximately equal to)\b|所以|因此", re.I)
 _GIVENS = re.compile(r"\b(?:given|assuming|since|because|as|if|with|knowing|based on|compared (?:to|with)|while|whereas|using|relative to|than|considering)\b(?:[^,;.\n]|(?<=\d)\.(?=\d)){0,150}", re.I)
 _END = r"\d{1,9}(?:\.\d{1,9})?(?:\s?(?:m|cm|mm|meters?|metres?|centimeters?|ft|feet|米|厘米))?"
 _RANGE = re.compile(rf"(?<![\w^.-])(?:between\s{_END}\sand|{_END}\s?(?:-|–|~|to|至|到|and\s|or(?: maybe| perhaps)?\s?(?:about\s)?))\s?{_END}(?![\w.]*\d)(?!\s?(?:=|≈))", re.I)
@@ -234,7 +235,7 @@ def _number_of(text: str, last: bool, asked: str, known: Sequence[float]) -> flo
     text = _blank(text, [match.span() for match in _RANGE.finditer(text) if _differs(match)])
     text = _blank(text, [match.span() for match in _COORDINATES.finditer(text)])
     lines = text.split("\n")
-    ends = [found for line in (lines[0], lines[-1]) if len(lines) > 1 and (found := _only(line)) and found.unit in _UNITS_OF[asked]]
+    ends = [alone for line in (lines[0], lines[-1]) if len(lines) > 1 and (alone := _only(line)) and alone.unit in _UNITS_OF[asked]]
     if len(ends) == 1:
         return _with_units(text, ends)[0].value
     found = _candidates(text, asked)
@@ -249,7 +250,7 @@ def _number_of(text: str, last: bool, asked: str, known: Sequence[float]) -> flo
         return value
     if re.fullmatch(rf"\W*(?:{NUMBER})(?:[,;]?\s(?:{NUMBER}))+\W*", text):
         return None                                        # a list of numbers answers nothing
-    return _of_several(text, found, last)
+    return _of_several(text, found, last and asked != "count")
 
 
 def _of_several(text: str, found: list[Quantity], last: bool) -> float:

@@ -14,21 +14,21 @@ from dataclasses import dataclass
 from .answer_text import STATED, clean, final_part, final_parts
 
 # %% ../../nbs/bench/01_reading.ipynb #b1000002
-_BREAK = re.compile(r"[.;!?\n](?=[\s\"')\]]|$)|\s-+\s|\s?→\s?|,?\s?\b(?:(?<!anything )(?<!all )but|so|therefore|thus|hence|leaving|which leaves|however|instead(?! of)|although|though|yet|while|whereas|because|since|as(?! (?:the|my|an) (?:final )?answer)|given that|"
-                    r"wait|actually|correction|on second thoughts?|scratch that|i mean|sorry|oops|no(?=[,.;:!]|\s-))\b|而是|但是?|所以|因此|因为|因為", re.I)
+_BREAK = re.compile(r"[.;!?\n](?=[\s\"')\]]|$)|\s-+\s|\s?→\s?|,?\s?\b(?:(?<!anything )(?<!all )(?<!everything )(?<!nothing )but|so|therefore|thus|hence|leaving|which leaves|however|instead(?! of)|although|though|yet|while|whereas|because|since|as(?! (?:the|my|an) (?:final )?answer)|given that|"
+                    r"wait|actually|correction|on second thoughts?|scratch that|i mean|sorry|oops|no(?=[,.;:!\n]|\s-|$)|(?<=: )yes)\b|而是|但是?|所以|因此|因为|因為", re.I)
 _CORRECTS = re.compile(r"\b(?:wait|actually|correction|on second|scratch that|i mean|sorry|oops|no)\b", re.I)
 _CONCLUDES = re.compile(r"\b(?:so|therefore|thus|hence|leaving|which leaves)\b|→|所以|因此", re.I)
 _ASIDES = re.compile(r"\b(?:because|since|as|given that|although|though|while|whereas)\b|因为|因為", re.I)
 _BUT = re.compile(r"\b(?:but|however|though|although|yet)\b", re.I)
 _DOUBTS = re.compile(r"\b(?:not|n't)\s(?:\w+\s)?(?:sure|certain|clear|easy)\b(?: about it| of it)?|\bhard to (?:say|tell)\b|\bno doubt\b|\bwithout (?:a |any )?doubt\b", re.I)
-_DENIES_BEFORE = re.compile(r"\b(?:not|cannot|never|neither|nor|without)\b|n't\b|\b(?:rul\w+ out|eliminat\w+|exclud\w+|reject\w*|discard\w*|dismiss\w*|anything but|all but|rather than|instead of|other than|except|avoid|incorrect|wrong|false)\b"
+_DENIES_BEFORE = re.compile(r"\b(?:not|cannot|never|neither|nor|without)\b|n't\b|\b(?:rul\w+ out|eliminat\w+|exclud\w+|reject\w*|discard\w*|dismiss\w*|anything but|all but|everything but|no way|no chance|impossible|disagree\w*|doubt\w*|rather than|instead of|other than|except|avoid|incorrect|wrong|false)\b"
                             r"|不是|不选|不選|不会是|排除|并非|\bnicht\b|\bn'est pas\b|\bno es\b|\bне\b", re.I)
 _DENIES_BEHIND = re.compile(r"^[^\w,]{0,8}(?:(?!and\b|with\b|where\b|which\b|than\b|or\b)\w+\s){0,3}?(?P<said>(?:\w*n't|not|cannot|never|wrong|incorrect|false|invalid|impossible|(?:rul|exclud|eliminat|discard|reject|dismiss|contradict)\w*|inconsistent|fails?|out|too)\b"
-                            r"(?:\s(?:quite |really |entirely |be )?(?:wrong|incorrect|false|ruled out|excluded))?)|^\W*(?:is|are) what I (?:would|'d|will) (?:rule out|exclude|reject|avoid)|^[^,]{0,6}(?:是错|是錯|错误|不对|不正确|不符|ではな|가 아니|은 아니|는 아니)|^\W*[✗❌]", re.I)
+                            r"(?:\s(?:quite |really |entirely |be )?(?:wrong|incorrect|false|ruled out|excluded))?)|^\W*(?:is|are) what I (?:would|'d|will) (?:rule out|exclude|reject|avoid)|^[^,]{0,6}(?:是错|是錯|错误|不对|不正确|不符|ではな|가 아니|은 아니|는 아니)", re.I)
 _TWICE = re.compile(r"(?:n't|not|cannot|never)\s(?:\w+\s)?(?:wrong|incorrect|false|ruled out|excluded)", re.I)
 _STATES_BEFORE = re.compile(r"\b(?:answer|choos\w*|select\w*|pick\w*|go(?:ing)? with|must be|should be|conclu\w+|prefer|vote|leav\w+|remain\w*|best|correct|right (?:answer|option|choice|one)|likely|final(?:ly)?|(?:I(?: would|'d)?|let'?s) say)\b|选|選|答|정답", re.I)
 _OPTION_IS = re.compile(r"\b(?:option|choice)s?\b[\"'*_ ]{0,6}(?:is|:|=)", re.I)
-_STATES_BEHIND = re.compile(r"^[\W_]{0,8}(?:(?!and\b|than\b|or\b)\w+\s){0,3}?(?:correct|right(?! of| side)|best|answer|true|likely|accurate|fits?|match\w*|it)\b|^\s?(?:is|does|it is)\W*$|^\W{0,3}(?:正确|是正确|是对)|^\W{0,3}(?:です|입니다)|^\W*[✓✔✅]", re.I)
+_STATES_BEHIND = re.compile(r"^[\W_]{0,8}(?:(?!and\b|than\b|or\b)\w+\s){0,3}?(?:correct|right(?! of| side)|best|answer|true|likely|accurate|fits?|match\w*|it)\b|^\s?(?:is|does|it is)\W*$|^\W{0,3}(?:正确|是正确|是对)|^\W{0,3}(?:です|입니다)", re.I)
 _TENTATIVE = re.compile(r"\b(?:might|may|could|maybe|perhaps|possibl[ey]|thought|initially|at first|seems?|looks|plausible|consider\w*|tempting|suspect|unlikely)\b|可能|也许", re.I)
 _ONLY_MENTIONS = re.compile(r"\b(?:than|compared (?:to|with)|relative to|in contrast to|unlike|similar to|same as|next to|against)\b[^,]*$|\b(?:call\w*|denot\w*|labell?ed|named|let)\b[^,]*$"
                             r"|\b(?:camera|point|object|view|image|box|frame|position|room|person|marker|vitamin|plan|section|figure|class|type|grade|corner|vertex|region|area|from)s?\W{1,3}$", re.I)
@@ -56,6 +56,8 @@ def _how(lead: str, before: str, behind: str, end: str, alone: bool) -> int | No
     """How a clause names what stands between `before` and `behind` it."""
     if end == "?":
         return 0
+    if end.lower() in ("no", "yes") and not re.search(r"\w", behind):
+        return 3 if end.lower() == "yes" else -1           # "A: no. B: yes."
     if (_ASIDES.search(lead) and "," not in before) or _ONLY_MENTIONS.search(before):
         return None
     near = before.rpartition(",")[2]
@@ -136,6 +138,7 @@ _ALONE = re.compile(r"[\W_]*+([A-Fa-f])[\W_]*+")
 _NOT_A_NOUN = r"(?:or|and|is|because|since|as|seems|looks|was|would|appears|fits|matches|it|the|describes|can|could|cannot|might|may|does|doesn't|isn't|nor|but|has|must|should|are|on|rather|instead|over|with|wins)\b"
 _LETTERS = re.compile(rf"(?<![A-Za-z0-9_°])(?<![A-Za-z]')(?<!\d-)(?:([B-F])|(A)(?! (?!{_NOT_A_NOUN})[a-z]))(?![A-Za-z0-9_]|'[A-Za-z]|-[A-Za-z])")
 _SMALL_LETTER = re.compile(r"((?:answer|option|choice)\b\W{0,4}(?:is|:|=)?[\s\"'(\[]{0,6}|\()([a-f])(?=\s?[.)\]}\"',;]|\s*$)(?!\.\w)|^([a-f])(?=[.):](?!\w))", re.M | re.I)
+_TICK, _CROSS = re.compile("[✓✔✅☑]\ufe0f?"), re.compile("[✗✘❌❎]\ufe0f?")
 _LABELS = re.compile(r"^[\W_]{0,6}([A-F])[.):](?=\s|$)", re.M)
 
 
@@ -144,6 +147,8 @@ def _find_letters(words: str) -> list[tuple[int, int, str]]:
 
 
 def _letter_of(text: str) -> str | None:
+    if not text.isascii():
+        text = _CROSS.sub(" wrong ", _TICK.sub(" correct ", text)).strip()
     if alone := _ALONE.fullmatch(text):
         return alone[1].upper()
     lines = text.split("\n")
@@ -217,6 +222,7 @@ _UNKNOWN = re.compile(r"(?:\b(?:not|no|cannot|hard|difficult|impossible|unable|n
                       r"|\b(?:maybe|perhaps|unclear|uncertain|unsure|undecided|possibly|depends|unknown)\b|是否|不确定|不清楚|无法|不知道|わかりません|モルゲ")
 _BOTH = re.compile(rf"\b(?:{_YES})\b\W*(?:\b(?:and|or|nor)\b)?\W*(?:partly )?\b(?:{_NO})\b|\b(?:{_NO})\b\W*\b(?:and|or|nor)\b\W*\b(?:{_YES})\b")
 _BARE_VERB = re.compile(r"^(?:well )?(?:i think )?(?:it|that|this|they|he|she|there|the \w+)(?: really)? (?:(?:is|are|does|was|do|would|can)( not| n't)?|(is|are|does|was|do|would|ca)n't|'s( not))$")
+_BARE_NOT = re.compile(r"^(?:(?:certainly|absolutely|definitely|of course|i (?:think|believe|guess)) )?not(?: (?:really|quite|at all|entirely|exactly|so))?$")
 _JUDGED_PARTS = re.compile(r"[.;!?\n:,](?=\s|$|[\"')\]])|[,:;!?](?=\D)|\s-+\s|\b(?:but|because|since|while|however|wait|actually|(?<!say )(?<!think )(?<!believe )so)\b|\.{3,}")
 _INTERJECTION = re.compile(r"^(yes|yeah|yep|no|nope)(?= (?:it|the|that|this|they|there|i|he|she|you|we|its)\b)")
 _IDIOM = re.compile(r"\b(?:no doubt|without (?:a |any )?doubt|no question|undoubtedly|of course)\b")
@@ -240,6 +246,8 @@ def _verdict(clause: str) -> int:
         return int((-1) ** (signs.count(-1) + len(_TURNS.findall(clause))))
     if bare := _BARE_VERB.match(clause):
         return -1 if any(bare.groups()) else 1
+    if _BARE_NOT.match(clause):
+        return -1
     return _cjk_verdict(clause) if not clause.isascii() else 0
 
 

@@ -25,7 +25,7 @@ from ..tasks.task import TASKS
 Kind = Literal["letter", "judge", "number", "name", "object", "box", "camera", "size", "movement", "frames", "order", "relation", "map", "route", "sentence"]
 _KIND_OF: Mapping[str, Kind] = {"depth_prediction": "number", "distance_prediction": "number", "room_size": "number", "obj_count": "number", "spatial_volume_infer": "size", "position_matching": "box", "distance_infer_center_oc": "box",
                                 "camera_motion_infer": "camera", "view_change_infer": "movement", "obj_frame_locate": "frames", "distance_infer_center_oo_video": "object", "distance_infer_center_oo": "name", "appearance_order": "order",
-                                "spatial_imagination_map_mv": "map", "obj_spatial_relation": "relation", "spatial_imagination": "relation", "nav_video": "route"}
+                                "spatial_imagination_map_mv": "map", "obj_spatial_relation": "relation", "spatial_imagination": "relation", "nav": "route"}
 METRICS: Mapping[str, str] = {**dict.fromkeys(("letter", "judge", "name", "object", "order", "relation"), "accuracy"), "box": "iou", "frames": "iou",
                               **dict.fromkeys(("number", "size", "movement", "camera", "map", "route"), "mra")}
 
@@ -85,12 +85,13 @@ class Score:
     parsed: str
 
 
+_CJK_IMAGE = re.compile("第([一二三四五1-5])[张張幅个枚]?(?:图片|图像|图|圖|画像|影像)")
 _ORDINALS = ("first", "second", "third", "fourth", "fifth")
 
 
 def _image_of(text: str) -> int | None:
     """Which image a text names: the last of "the third image", "image 3"; None where it names none."""
-    found = re.findall(rf"\b(?:({'|'.join(_ORDINALS)}|[1-5](?:st|nd|rd|th)) (?:image|view|picture)|image(?:[ _]?(?:index|id|no|number))?[\"' _#:=.]{{0,4}}([1-5]))\b", final_part(text).lower())
+    found = re.findall(rf"\b(?:({'|'.join(_ORDINALS)}|[1-5](?:st|nd|rd|th)) (?:image|view|picture)|image(?:[ _]?(?:index|id|no|number))?[\"' _#:=.-]{{0,4}}([1-5]))\b", _CJK_IMAGE.sub(lambda f: f" image {'一二三四五'.find(f[1]) + 1 or f[1]} ", final_part(text).lower()))
     if not found:
         return None
     word, digit = found[-1]
@@ -140,6 +141,9 @@ _MARKED_NAME = re.compile(r"(?:\bthe |\ban? )?([A-Za-z][\w' -]{0,40}?) ?\((?:(re
 _FAR, _NEAR = re.compile(r"\b(?:farther|further|farthest|furthest)\b", re.I), re.compile(r"\b(?:closer|nearer|closest|nearest)\b", re.I)
 
 
+_THAN = re.compile(r"\b(?:farther|further|closer|nearer)\b[^.;]{0,60}\bthan\b", re.I)
+
+
 def _asks_farther(question: str) -> bool | None:
     far, near = bool(_FAR.search(question)), bool(_NEAR.search(question))
     return None if far == near else far
@@ -147,6 +151,19 @@ def _asks_farther(question: str) -> bool | None:
 
 def _label(name: str) -> str:
     return re.sub(r"^.*\b(?:the|an?|of|and|or|which|is|between|from|to|with|than|in)\s", "", name.strip().lower())
+
+
+def _words_of_label(name: str) -> set[str]:
+    return {word.removesuffix("s") for word in re.findall(r"[a-z]+", _label(name))} - {"object", "one", "item", "answer", "center", "option", "marker", "point", "it"}
+
+
+def _other_name(text: str, answer: str, mark: str) -> bool:
+    """Whether a text gives the object with this mark a name that shares no word with its true one, or another frame: "sofa (green point)" is no "plant (green point)"."""
+    text = final_part(text)
+    said, true = ([_words_of_label(name) for name, color, number in _MARKED_NAME.findall(part) if (color or number).lower() == mark] for part in (text, answer))
+    said = [words for words in said if words]
+    frames, own = (re.findall(rf"\(in frame-(\d+), (?:object|point) ?{re.escape(mark)}\)", part, re.I) for part in (text, answer))
+    return (bool(said and true) and not any(words & set().union(*true) for words in said)) or bool(frames and own and not set(frames) & set(own))
 
 
 def _by_label(text: str, answer: str, question: str) -> str | None:
@@ -157,11 +174,26 @@ def _by_label(text: str, answer: str, question: str) -> str | None:
     return decide(final_part(text), find_words(names)) if names else None
 
 
+def _with_colors(text: str, question: str) -> str:
+    """A text that names an object of the question by its name alone, with the color of its marker behind the name, where only one object has that name."""
+    marked = dict.fromkeys((_label(name), color.lower()) for name, color, _ in _MARKED_NAME.findall(question) if color)
+    names = {name: color for name, color in marked if [other for other, _ in marked].count(name) == 1}
+    if not names:
+        return text
+    pattern = "|".join(map(re.escape, sorted(names, key=len, reverse=True)))
+    return re.sub(rf"(?<![\w-])({pattern})(?![\w-]| ?\()", lambda found: f"{found[1]} ({names[found[1].lower()]} point)", text, flags=re.I)
+
+
 def _read_named(kind: Kind, text: str, answer: str, question: str) -> str | None:
+    farther = _asks_farther(question)
+    if kind == "name" and question:
+        text = _with_colors(final_part(text), question)
+        if farther is not None and _THAN.search(text) and (compared := choose_by_comparison(text, farther)):
+            return compared
     found = read_name(text) if kind == "name" else read_object(text)
     if found in ("red", "green", "blue", "yellow") or (found and found.isdigit() and kind == "object"):
         return found
-    if kind == "name" and (compared := choose_by_comparison(text, _asks_farther(question))):
+    if kind == "name" and (compared := choose_by_comparison(text, farther)):
         return compared
     return _by_label(text, answer, question) if found else None
 
@@ -242,8 +274,8 @@ def score_item(task: str, answer: str, prediction: str, format: str | None = Non
     found = _read(kind, task, prediction, answer, question)
     if found is None:
         return Score(0.0, METRICS[kind], "")
-    wrong_image = kind == "box" and _image_of(answer) not in (None, _image_of(prediction))
-    return Score(0.0 if wrong_image else _compare(kind, found, true), METRICS[kind], _in_short(kind, found))
+    wrong = (kind == "box" and _image_of(answer) not in (None, _image_of(prediction))) or (kind in ("name", "object") and _other_name(prediction, answer, found))
+    return Score(0.0 if wrong else _compare(kind, found, true), METRICS[kind], _in_short(kind, found))
 
 
 def _in_short(kind: Kind, found: Any) -> str:

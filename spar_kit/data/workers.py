@@ -8,10 +8,11 @@ __all__ = ['Done', 'run_scenes']
 # %% ../../nbs/data/07_workers.ipynb #6cbfe91c
 import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import Executor, Future, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing import get_context
+
+from ..scenes.processes import worker_pool
 
 # %% ../../nbs/data/07_workers.ipynb #2cb94801
 @contextmanager
@@ -77,9 +78,9 @@ def run_scenes(job: Callable[..., tuple[str, str, str]], names: Sequence[str], a
     with _quiet_threads():
         for _ in range(2):
             if left:
-                with ProcessPoolExecutor(min(workers, len(left)), mp_context=get_context("spawn")) as pool:
+                with worker_pool(min(workers, len(left))) as pool:
                     left = _run_on(pool, job, left, args, done)
         for name in left:
-            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+            with worker_pool(1) as pool:
                 if _run_on(pool, job, [name], args, done):
                     done((name, "failed", "the worker died, perhaps out of memory"))

@@ -64,13 +64,16 @@ def sweep(
     from spar_kit.runs.report import build, write_summary
     from spar_kit.runs.sweep import expand
     from spar_kit.runs.sweep import sweep as run
+    from spar_kit.scenes.files import usable_folder
 
     positive("workers", workers)
     plan = load_plan(params, settings or (), name)
-    runs = expand(plan, params.parent, store)
+    usable_folder(store, "--store")
+    usable_folder(reports / plan.name, "--reports")
+    runs = expand(plan, params.parent, store, print)
     print(f"{plan.title or plan.name}: {' -> '.join(plan.steps)}")
     outcomes = run(runs, workers=workers, address=cluster, force=force)
-    write_summary(plan, outcomes, reports / plan.name, params)
+    write_summary(plan, outcomes, reports / plan.name, params, settings or (), name)
     index = build(reports / plan.name)
     bad = [outcome for outcome in outcomes if outcome.status == "failed"]
     for outcome in bad:
@@ -155,7 +158,8 @@ def _refuse_empty(words: Sequence[str]) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The entry point `spar`. Always leaves by SystemExit: 0 fine, 1 found something wrong, 2 bad input, 3 incomplete or too little data,
-    130 interrupted."""
+    130 interrupted, 129 and 143 stopped by SIGHUP and SIGTERM."""
+    from spar_kit.scenes.processes import Stopped
     from spar_kit.scenes.scene import SceneError
 
     def leave(code: int, message: str) -> None:
@@ -182,6 +186,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         leave(2, str(error))
     except KeyboardInterrupt:
         result = 130
+    except Stopped as stopped:
+        result = stopped.code
     except Exception as error:
         # Typer's own complaints: a missing option, an unknown command
         if not hasattr(error, "format_message"):
@@ -191,6 +197,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "spar"
         leave(2, f"{error.format_message().rstrip('.')}; see {command} --help")
-    if result == 130:           # Ctrl-C, which Typer turns into this exit code
+    if result in (129, 130, 143):           # a closed terminal, Ctrl-C (which Typer turns into this exit code), SIGTERM
         print("spar: stopped; the same command goes on from here", file=sys.stderr)
     raise SystemExit(result if isinstance(result, int) else 0)

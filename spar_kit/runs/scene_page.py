@@ -24,8 +24,9 @@ from ..scenes.frames import choose_frames
 from ..scenes.fuse import thinned
 from ..scenes.rasterize import render_ids
 from ..scenes.scene import Frame, Scene, SceneError, Surface
+from ..scenes.floor import floor_area
 from ..scenes.shown_text import visible
-from ..scenes.summary import EXPECTED, counted, floor_area, lost_frames, lost_objects
+from ..scenes.summary import EXPECTED, counted, lost_frames, lost_objects
 from ..scenes.view3d import plan, view
 from ..scenes.visibility import Visibility, see
 

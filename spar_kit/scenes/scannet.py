@@ -215,7 +215,7 @@ def find_frames(folder: Path, scan: str) -> Path | FrameTree:
     own = [place / part for place in places if place.name == scan for part in ("", "image", "exported")]
     trees = [tree for tree in map(look_for_tree, own) if tree is not None]
     if not trees:
-        raise SceneError("the .sens file is missing, and so are exported frames (color/, depth/, pose/), here and in the folders beside the scans folder",
+        raise SceneError("the .sens file is missing, and so are exported frames (color/, depth/, pose/, or frame-000000.color.jpg, ...), here and in the folders beside the scans folder",
                          folder / f"{scan}.sens")
     return max(trees, key=lambda tree: len(tree.pose))
 

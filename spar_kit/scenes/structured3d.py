@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from .frames import choose_frames
 from .fuse import box_owner, fuse
-from .image_files import open_image, pixels
+from .image_files import check_depth_mode, open_image, pixels
 from .scene import Camera, Frame, Instance, Scene, SceneError
 from .splits import check_split
 from .store import Place, Store
@@ -58,8 +58,7 @@ def read_png(place: Place, size: tuple[int, int], mode: str) -> NDArray:
 def read_depth(place: Place, size: tuple[int, int]) -> NDArray[np.float32]:
     """Metres (h, w), 0 without a value, from a 16 bit PNG of millimetres. Raises SceneError."""
     image = open_image(place.read(IMAGE_BYTES), ("PNG",), [size], place.path, place.member or None)
-    if image.mode in ("L", "P"):
-        raise place.error("8 bit, depth in millimetres has 16")
+    check_depth_mode(image, place.path, place.member or None)
     return pixels(image, "numbers", place.path, place.member or None).astype(np.float32) / np.float32(1000)
 
 

@@ -16,9 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..scenes.completeness import counts, incomplete
+from ..scenes.fine_box import FineBoxes
+from ..scenes.floor import enclosed, floor_outline
 from ..scenes.scene import Instance, Scene, Surface
 from ..scenes.visibility import Visibility
-from .floor import floor_outline, floor_shown
+from .floor import floor_shown
 from .labels import EXCLUDED_LABELS, clear_names, is_name, is_thing, normal
 from .markable import box_fits, point_fits
 from .rules import Rules
@@ -69,16 +71,19 @@ class Observation:
         frame_index: (F,) the frames' numbers in their source.
         poses: (F, 4, 4) camera to world; intrinsics: (F, 3, 3) pixels; image_size: (F, 2) width, height of the colour camera.
         overlap: (F, F) shared visible surface over the smaller one's.
+        in_sight: (F, F) the camera of the second frame is in the image of the first, and nothing hides it there.
         pairs: frames that belong together (M, 2), see `pair_frames`.
         chains: sets of three frames (M, 3) and how far two of them are turned from the first (M, 2), see `chain`.
         seen: clear sightings in frames with enough objects.
         glimpsed: every sighting, to be sure of "never", "first" and "nearest".
         outline: works out the polygons around the floor and around the holes in it, see `floor_outline`.
         floor_shown: works out what share of the floor inside such polygons the scene's 32 frames show.
+        fine_boxes: measures boxes at the images' own size, see `FineBoxes`.
         spoiled: (F,) the frame shows a thing that cannot be asked about, a broken box for one: "the nearest object" has no answer there.
         view: (F,) equal for frames that show nearly the same, see `same_views`.
         rules: the thresholds.
         incomplete: why objects are not `whole`, and how many.
+        enclosed: works out which share of the border of such polygons walls enclose; 1 where the scene states its floor.
     """
     scene: str
     source: str
@@ -96,6 +101,7 @@ class Observation:
     intrinsics: NDArray[np.float64]
     image_size: NDArray[np.int64]
     overlap: NDArray[np.float32]
+    in_sight: NDArray[np.bool_]
     pairs: NDArray[np.int32]
     chains: tuple[NDArray[np.int32], NDArray[np.float64]]
     seen: Sightings
@@ -105,7 +111,9 @@ class Observation:
     rules: Rules = Rules()
     outline: Callable[[], tuple[list[NDArray[np.float64]], list[NDArray[np.float64]]]] = lambda: ([], [])
     floor_shown: Callable[[Sequence[NDArray[np.float64]]], float] = lambda polygons: 1.0
+    fine_boxes: Callable[[NDArray, NDArray, NDArray], NDArray[np.int16]] = lambda frames, instances, boxes: boxes
     incomplete: Mapping[str, int] = field(default_factory=dict)
+    enclosed: Callable[[Sequence[NDArray[np.float64]]], float] = lambda polygons: 1.0
 
     @property
     def measurable(self) -> NDArray[np.int64]:
@@ -191,7 +199,8 @@ def observe(scene: Scene, visibility: Visibility, rules: Rules = Rules(), exclud
         scene.name, scene.source, ids, labels, np.unique(["", *kinds], return_inverse=True)[1][1:].astype(np.int32),
         np.array([kind in sole for kind in kinds], bool), np.array([bearers[kind] == 1 for kind in kinds], bool), centers, column((i.box.size for i in askable), (3,)), column((i.box.yaw for i in askable), ()), ~np.isin(ids, list(missing)),
         np.array([f.index for f in scene.frames], np.int64), poses, stack((f.color.intrinsics for f in scene.frames), (3, 3)),
-        np.array([(f.color.width, f.color.height) for f in scene.frames], np.int64).reshape(F, 2), np.asarray(visibility.overlap),
+        np.array([(f.color.width, f.color.height) for f in scene.frames], np.int64).reshape(F, 2), np.asarray(visibility.overlap), np.asarray(visibility.in_sight),
         pairs, chain(pairs, poses, visibility.overlap, rules), seen, glimpsed, spoiled, same_views(poses, rules), rules,
         partial(floor_outline, scene), partial(floor_shown, visibility, np.linspace(0, F - 1, IMAGES["video"]).astype(int).tolist()),
-        incomplete=counts(missing))
+        FineBoxes(scene, visibility.raster[0]),
+        incomplete=counts(missing), enclosed=(lambda polygons: 1.0) if scene.floor else partial(enclosed, scene))

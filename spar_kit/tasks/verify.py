@@ -7,19 +7,19 @@ __all__ = ['DERIVE', 'Row', 'SCALE', 'Mismatch', 'TaskReport', 'Report', 'check_
 
 # %% ../../nbs/tasks/80_verify.ipynb #9ce677f6
 import hashlib
-import multiprocessing
 import random
 import statistics
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import orjson
 
+from ..scenes.processes import worker_pool
 from .verify_answers import check_answer
 from .verify_disk import Folder, Unusable, Wrong
 from .verify_item import FORMS, Rules, open_item
@@ -32,6 +32,7 @@ from .verify_seen import Looking, Witness, check_seen
 from .verify_tasks import DERIVE as ONE_VIEW, check_labels
 from .verify_video import DERIVE as VIDEO
 from .verify_views import DERIVE as VIEWS
+from .verify_whole import check_whole
 
 # %% ../../nbs/tasks/80_verify.ipynb #9a4fb47f
 @dataclass(frozen=True)
@@ -127,6 +128,7 @@ def check_record(record: Any, task: str, format: str, folder: Folder, rules: Rul
     untold = check_roles(item)
     check_frames_named(item)
     check_markers(item)
+    check_whole(item)
     check_answer(item, DERIVE[task](item))
     if untold:
         raise Unusable(f"the question's wording is not known: which object is the {untold}?")
@@ -224,6 +226,7 @@ def verify(folder: Path | str, *, workers: int = 1, sample: int | None = None, l
         rules, report = Rules.of(manifest.get("parameters", {})), Report(root, rays=looking is not None)
         if looking is None:
             report.problems += _shard_problems(root, manifest)
+    report.problems += _odd_files(root)
     scenes = _by_scene(root, report, sample, limit)
     total, done = sum(map(len, scenes.values())), 0
     jobs = [(root / "spar" / source / "images", scene, rows, root, rules, limit, looking) for (source, scene), rows in scenes.items()]
@@ -239,7 +242,7 @@ def verify(folder: Path | str, *, workers: int = 1, sample: int | None = None, l
         for job in jobs:
             add(check_scene(*job), len(job[2]))
     else:
-        with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+        with worker_pool(workers) as pool:
             waiting = {pool.submit(check_scene, *job): len(job[2]) for job in jobs}
             for future in as_completed(waiting):
                 add(future.result(), waiting[future])
@@ -251,11 +254,22 @@ def verify(folder: Path | str, *, workers: int = 1, sample: int | None = None, l
     return report
 
 
+def _question_files(root: Path) -> list[Path]:
+    return [path for path in sorted(root.glob("spar/*/qa_jsonl/*/*/*/*.jsonl")) if path.is_file()]
+
+
+def _odd_files(root: Path) -> Iterator[str]:
+    """What bears the name of a question file and is none; a named pipe would be waited for."""
+    for path in sorted(root.glob("spar/*/qa_jsonl/*/*/*/*.jsonl")):
+        if not path.is_file():
+            yield f"{path.relative_to(root).as_posix()}: not a file"
+
+
 def _is_released(root: Path) -> bool:
     """Whether a folder has questions but no manifest, and the first of them has no facts."""
     if (root / "manifest.json").exists():
         return False
-    for path in sorted(root.glob("spar/*/qa_jsonl/*/*/*/*.jsonl")):
+    for path in _question_files(root):
         with open(path, "rb") as file:
             for line in file:
                 try:
@@ -267,7 +281,7 @@ def _is_released(root: Path) -> bool:
 
 def _count_problems(root: Path) -> Iterator[str]:
     """Files whose number of lines is not the one in their name."""
-    for path in sorted(root.glob("spar/*/qa_jsonl/*/*/*/*.jsonl")):
+    for path in _question_files(root):
         stated = path.stem.rpartition("_")[2]
         with open(path, "rb") as file:
             lines = sum(1 for line in file if line.strip())
@@ -276,6 +290,8 @@ def _count_problems(root: Path) -> Iterator[str]:
 
 
 def _manifest(root: Path) -> dict[str, Any]:
+    if (root / "manifest.json").exists() and not (root / "manifest.json").is_file():
+        raise ValueError(f"{root / 'manifest.json'}: not a file")
     try:
         manifest = orjson.loads((root / "manifest.json").read_bytes())
     except FileNotFoundError:
@@ -293,7 +309,9 @@ def _shard_problems(root: Path, manifest: dict[str, Any]) -> Iterator[str]:
     for name, entry in shards.items() if isinstance(shards, dict) else ():
         wanted = entry.get("sha256") if isinstance(entry, dict) else entry
         try:
-            if hashlib.sha256((root / name).read_bytes()).hexdigest() != wanted:
+            if (root / name).exists() and not (root / name).is_file():
+                yield f"{name}: not a file"
+            elif hashlib.sha256((root / name).read_bytes()).hexdigest() != wanted:
                 yield f"{name}: not the bytes of the manifest (sha256 differs)"
         except OSError:
             yield f"{name}: listed in the manifest, missing"
@@ -302,7 +320,7 @@ def _shard_problems(root: Path, manifest: dict[str, Any]) -> Iterator[str]:
 def _by_scene(root: Path, report: Report, sample: int | None, limit: int) -> dict[tuple[str, str], list[Row]]:
     """Where each scene's records lie; lines that are no record are counted in the report at once."""
     scenes: dict[tuple[str, str], list[Row]] = {}
-    for path in sorted(root.glob("spar/*/qa_jsonl/*/*/*/*.jsonl")):
+    for path in _question_files(root):
         file, source = path.relative_to(root).as_posix(), path.relative_to(root).parts[1]
         task, format = path.parts[-3:-1]
         entry = report.tasks.setdefault(task, TaskReport())

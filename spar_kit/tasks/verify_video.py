@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['EVIDENT', 'SURE', 'DERIVE', 'distance_infer_center_oo_video', 'shows', 'clear', 'obj_frame_locate',
-           'appearance_order', 'obj_count', 'polygon_area', 'seen_area', 'room_size']
+           'appearance_order', 'obj_count', 'polygon_area', 'seen_area', 'seen_points', 'room_size']
 
 # %% ../../nbs/tasks/79c_verify_video.ipynb #6ad7bdee
 from collections.abc import Callable
@@ -17,6 +17,7 @@ from .verify_answers import SLACK, Answer, Quantity, check_units
 from .verify_disk import Folder, Unusable, Wrong
 from .verify_item import Item
 from .verify_relations import Count, Frames, Order, Pick
+from .verify_room import check_border
 from .verify_tasks import between, stated, wants_farthest
 from .verify_text import squeeze
 
@@ -64,10 +65,11 @@ def obj_frame_locate(item: Item) -> Answer:
     if not isinstance(said, list) or len(said) != len(item.images):
         raise Wrong("facts.visible: not one entry for each frame")
     for view, visible in enumerate(said):
-        if visible and not clear(item, id, view):
+        if visible and not shows(item, id, view, item.rules.listed):
             raise Wrong(f"frame {view} shows too little of object {id}")
-        if not visible and clear(item, id, view, SURE):
-            raise Wrong(f"frame {view} shows object {id} well and is not in the list")
+        if not visible and shows(item, id, view, item.rules.rival):
+            pixels = item.folder.sight(item.images[view]).pixels[id]
+            raise Wrong(f"frame {view} shows {pixels} pixels of object {id} and is not in the list")
     if not any(said):
         raise Wrong("the object appears in no frame")
     return Frames(tuple(view for view, visible in enumerate(said) if visible))  # type: ignore[return-value]  # never an option
@@ -121,7 +123,7 @@ def seen_area(item: Item) -> float:
     """
     key = ("area", *item.images)
     if key not in item.folder.notes:
-        points = np.concatenate([_all_points(item, view) for view in range(len(item.images))])
+        points = seen_points(item)
         flat = np.floor(points[(points[:, 2] > -.3) & (points[:, 2] < 2.0), :2] / .1).astype(int)
         if len(flat) < 1000:
             raise Unusable("too little depth to measure the room")
@@ -133,6 +135,11 @@ def seen_area(item: Item) -> float:
         grid = (counts >= 3).reshape(size)                                      # a stray pixel through a window is no floor
         item.folder.notes[key] = float(ndimage.binary_closing(grid, np.ones((4, 4), bool)).sum()) * .01
     return item.folder.notes[key]
+
+
+def seen_points(item: Item) -> np.ndarray:
+    """World points (N, 3) of all depth images of a record, metres."""
+    return np.concatenate([_all_points(item, view) for view in range(len(item.images))])
 
 
 def _all_points(item: Item, view: int) -> np.ndarray:
@@ -157,8 +164,10 @@ def room_size(item: Item) -> Answer:
     stated(item, "answer", area, .01)
     if not item.rules.floor_share * .85 <= shown / area <= 1.3:                         # other pixels than the generator looked at
         raise Wrong(f"a floor of {area:.1f} m2, the depth images show {shown:.1f} m2")
-    if area < 3:
+    if not item.rules.room[0] <= area <= item.rules.room[1]:
         raise Wrong(f"a floor of {area:.1f} m2 is not asked for")
+    if not item.folder.head.get("floor_stated", True):                                  # worked out: held against the walls that are seen
+        check_border(seen_points(item), polygons, area, item.rules.enclosed * .85)
     return Quantity(area, 0, "m2", gap=2, share=item.rules.option_share, slack=.01)
 
 # %% ../../nbs/tasks/79c_verify_video.ipynb #901dcb56

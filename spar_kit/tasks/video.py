@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from .choosing import choose, codes, every, occurrence, within
 from .even_odds import even_odds
-from .floor import signed_area
+from ..scenes.floor import outline_area
 from .observation import Observation
 from .relations import firm_order, firm_rounding
 from .sampling import Picks, among_marked, caps, distinct, make_facts, video, video_frames
@@ -126,12 +126,15 @@ def obj_count(observation: Observation, rng: np.random.Generator, count: int) ->
 
 # %% ../../nbs/tasks/50_video.ipynb #a6ae0f7e
 def room_size(observation: Observation, rng: np.random.Generator, count: int) -> Facts:
-    """A video of 32, nothing drawn; answer (n,) floor area, square metres. One question a scene; none below 3 square
-    metres, nor where the frames show too little of the floor (`Rules.floor_share`)."""
+    """A video of 32, nothing drawn; answer (n,) floor area, square metres, see `scenes.floor`. One question a scene; none of a floor smaller or
+    larger than a room (`Rules.room`), nor where walls enclose too little of it (`Rules.enclosed`), nor where the frames show too little of it
+    (`Rules.floor_share`)."""
+    rules = observation.rules
     parts, holes = observation.outline()
-    area = np.array([sum(abs(signed_area(part)) for part in parts) - sum(abs(signed_area(hole)) for hole in holes)])
-    keep = (area >= 3) & np.isfinite(area) & firm_rounding(area, 1.0, observation.rules.rounding) & (len(video_frames(observation)) > 0)
+    area = np.array([outline_area(parts, holes) or 0.0])
+    keep = within(area, rules.room) & firm_rounding(area, 1.0, rules.rounding) & (len(video_frames(observation)) > 0)
     if keep.any() and count > 0:
-        keep &= observation.floor_shown(parts + holes) >= observation.rules.floor_share
+        keep &= observation.enclosed(parts) >= rules.enclosed
+        keep &= observation.floor_shown(parts + holes) >= rules.floor_share
     area = area[keep][:max(count, 0)]
     return _unmarked("room_size", observation, np.zeros((len(area), 0), np.int32), {"answer": area})
