@@ -56,7 +56,7 @@ def all_seen(scene, overlap=0.5):
     return Visibility(frame=column(0, (), np.int32), instance=column(1, (), np.int32), pixels=np.full(n, 5000, np.int32), fraction=np.full(n, .5, np.float32),
                       share=np.ones(n, np.float32), inside=np.ones(n, np.float32),
                       box=column(3, (4,), np.float32), point=column(2, (2,), np.float32), center=column(4, (3,), np.float64),
-                      truncated=np.zeros(n, bool), overlap=share, raster=(640, 480), visible=np.ones(n, bool))
+                      truncated=np.zeros(n, bool), overlap=share, in_sight=np.ones(share.shape, bool), raster=(640, 480), visible=np.ones(n, bool))
 
 
 RULES = Rules()

@@ -472,7 +472,11 @@ def test_missing_evidence_is_not_checkable(clean: Path, tmp_path: Path, name: st
     else:
         path.write_bytes(path.read_bytes()[:20])
     report = verify(folder)
-    assert not report.mismatched and report.not_checkable
     every = report.checked + report.not_checkable
     touched = sum(5 in r["facts"]["frames"] for _, _, r in records(clean)) if path.stem == "5" else every
-    assert report.not_checkable == touched
+    if how == "broken" and name.startswith("image_"):
+        # a picture that is there and cannot be decoded is a damaged data set, not a part of one; a depth or instance image is looked at only where it is needed
+        assert report.mismatched and not report.ok and report.mismatched + report.not_checkable <= touched
+        assert name != "image_color/5.jpg" or report.mismatched == touched
+    else:
+        assert not report.mismatched and report.not_checkable == touched

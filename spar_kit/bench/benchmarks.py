@@ -7,11 +7,10 @@ __all__ = ['KEEP', 'REQUIRED', 'HUB', 'BenchmarkError', 'Benchmark', 'read_parqu
            'open_benchmark']
 
 # %% ../../nbs/bench/08_benchmarks.ipynb #1615fa3a
-import io
 import re
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -24,7 +23,8 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from .items import Geometry, Images, Item, Prompt, spread, view_as
-from ..data.records import image_path, load_images, question_and_answer, read_lines, shards
+from ..data.records import image_path, load_images, load_matrix, question_and_answer, read_lines, shards
+from ..scenes.image_files import open_numbers, open_picture
 from ..tasks.markers import draw
 from ..tasks.task import TASKS, select_tasks
 
@@ -122,35 +122,34 @@ class _Row:
     place: int
     row: int
 
-    def images(self, column: str = "image") -> list[Image.Image]:
-        """The images of a column, as encoded. Raises BenchmarkError."""
+    def cells(self, column: str, read: Callable[..., Any], **options: Any) -> list[Any]:
+        """What `read` makes of each image of a column: bytes, or a file beside this one. Raises BenchmarkError."""
         try:
             cell = self.groups.cell(self.path, self.group, self.place, column)
         except (OSError, ValueError, MemoryError, OverflowError, pa.ArrowException) as error:
             raise BenchmarkError(f"cannot be read ({_first_line(error)})", self.path, self.row, column) from None
         cells = cell if isinstance(cell, list) else [cell]
-        return [self._decode(value, f"{column}[{k}]") for k, value in enumerate(cells)]
+        return [self._decode(value, f"{column}[{k}]", partial(read, **options)) for k, value in enumerate(cells)]
 
-    def _decode(self, value: Any, field: str) -> Image.Image:
+    def _decode(self, value: Any, field: str, read: Callable[..., Any]) -> Any:
         data, name = (value.get("bytes"), value.get("path")) if isinstance(value, dict) else (value, None)
         try:
-            source = io.BytesIO(data) if data else image_path(self.path.parent, name) if name else None
+            source = data or (image_path(self.path.parent, name) if name else None)
             if source is None:
                 raise BenchmarkError("holds neither bytes nor a path", self.path, self.row, field)
-            with Image.open(source) as image:
-                image.load()
-                return image
+            return read(source, "bytes")
         except BenchmarkError:
             raise
-        except (OSError, SyntaxError, ValueError, TypeError, Image.DecompressionBombError) as error:
-            raise BenchmarkError(f"not a readable image ({_first_line(error)})", self.path, self.row, field) from None
+        except (OSError, ValueError, TypeError) as error:
+            raise BenchmarkError(f"not a readable image ({_first_line(error).removeprefix('bytes: ')})", self.path, self.row, field) from None
 
     def show(self) -> list[Image.Image]:
-        return [image.convert("RGB") for image in self.images()]
+        """The row's pictures in RGB, turned as `datasets` of Hugging Face turns them. Raises BenchmarkError."""
+        return self.cells("image", open_picture, upright=True)
 
     def geometry(self) -> Geometry:
         """Depth, poses and intrinsics of the RGBD forms. Raises BenchmarkError where a matrix does not have 16 numbers."""
-        depth = tuple(np.asarray(image) for image in self.images("depth"))
+        depth = tuple(self.cells("depth", open_numbers))
         pose, color, second = (self._matrices(name, len(depth)) for name in ("pose", "intrinsic_color", "intrinsic_depth"))
         return Geometry(depth, pose, color, second)
 
@@ -358,14 +357,11 @@ def _rows(file: Path) -> int:
 
 # %% ../../nbs/bench/08_benchmarks.ipynb #38791bf2
 def _folder_geometry(record: Mapping[str, Any], root: Path) -> Geometry:
-    depth = []
-    for relative in record["depth"]:
-        with Image.open(image_path(root, relative)) as image:
-            depth.append(np.asarray(image))
-    pose = np.stack([np.loadtxt(image_path(root, relative)) for relative in record["pose"]])
-    color = np.stack([np.loadtxt(image_path(root, relative)) for relative in record["intrinsic"]])
-    second = np.stack([np.loadtxt(image_path(root, relative.replace("intrinsic_color", "intrinsic_depth"))) for relative in record["intrinsic"]])
-    return Geometry(tuple(depth), pose, color, second)
+    depth = tuple(open_numbers(image_path(root, relative)) for relative in record["depth"])
+    pose = np.stack([load_matrix(root, relative) for relative in record["pose"]])
+    color = np.stack([load_matrix(root, relative) for relative in record["intrinsic"]])
+    second = np.stack([load_matrix(root, relative.replace("intrinsic_color", "intrinsic_depth")) for relative in record["intrinsic"]])
+    return Geometry(depth, pose, color, second)
 
 
 def _marked_images(marks: Mapping[str, Any], root: Path, id: str, path: Path) -> list[Image.Image]:
@@ -391,7 +387,13 @@ def _from_folder(folder: Path, split: str, tasks: str, formats: Sequence[str], s
     order, items, seen = [task.name for task in select_tasks(tasks)], [], set()
     for path, task, form, root in sorted(shards(folder, split, order, formats, notes), key=lambda shard: (order.index(shard[1]), list(formats).index(shard[2]))):
         for record in read_lines(path, None if strict else problems):
-            item = _folder_item(record, task, form, root, path)
+            try:
+                item = _folder_item(record, task, form, root, path)
+            except ValueError as error:     # a link that leaves the folder
+                if strict:
+                    raise
+                problems.append(f"{path}: {record['id']}: {error}")
+                continue
             if item.key in seen:            # two sources with a scene of the same name
                 problems.append(f"{path}: id: {item.id} is there twice; the second one is left out")
                 continue

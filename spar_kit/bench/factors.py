@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from PIL import Image
 
 from .quantities import read_number
 from .statistics import KEY, holm, interval
 from .strict import answer_kind, format_of
 from .text_model import option_values, read_question
 from ..data.records import image_path, read_records
+from ..scenes.image_files import open_numbers
 from ..tasks.task import random_generator
 
 # %% ../../nbs/bench/32_factors.ipynb #d40fcdd1
@@ -130,8 +130,7 @@ def _distance(task: str, facts: Mapping[str, Any]) -> float:
 
 def _objects_in(path: Path) -> float:
     try:
-        with Image.open(path) as image:
-            return float(np.count_nonzero(np.unique(np.asarray(image))))
+        return float(np.count_nonzero(np.unique(open_numbers(path))))
     except OSError:
         return float("nan")
 

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['Prompt', 'NUMBER_PROMPT', 'LETTER_PROMPT', 'BOX_PROMPT', 'MAX_NEW_TOKENS', 'Images', 'IMAGES', 'GREY', 'Geometry',
-           'Item', 'spread', 'official_prompt', 'prompt_of', 'image_modes', 'view_as']
+           'Item', 'with_images', 'spread', 'official_prompt', 'prompt_of', 'image_modes', 'view_as']
 
 # %% ../../nbs/bench/07_items.ipynb #ff5d0c13
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -66,6 +66,19 @@ class Item:
         return TASKS[self.task].level
 
 # %% ../../nbs/bench/07_items.ipynb #1a4c1313
+def with_images(items: Iterable[Item], problems: list[str] | None = None) -> Iterator[tuple[Item, list[Image.Image]]]:
+    """Items with their images. One whose image cannot be read is told of in `problems` and left out; without such a list its ValueError or OSError is raised."""
+    for item in items:
+        try:
+            images = item.load()
+        except (ValueError, OSError) as error:
+            if problems is None:
+                raise
+            problems.append(f"{item.task}/{item.format} {item.id}: {(str(error).strip().splitlines() or [type(error).__name__])[0]}")
+            continue
+        yield item, images
+
+
 def spread(items: Iterable[Item], limit: int | None) -> list[Item]:
     """At most `limit` items of each task and format; all where limit is None. Order is kept."""
     groups: dict[tuple[str, str], list[Item]] = {}

@@ -16,19 +16,21 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from PIL import Image
 
 import spar_kit
 from .answers import fingerprint, write_lines
 from .benchmarks import Benchmark
 from .chat import image_bytes
 from .files import read_file
-from .items import MAX_NEW_TOKENS, Item, official_prompt
+from .items import MAX_NEW_TOKENS, Item, official_prompt, with_images
 from .rows import decode, parse_json, read_bytes
 from .standalone import standalone
 from .strict import score_item
@@ -136,20 +138,22 @@ def task_name(name: str) -> str:
     return plain
 
 
-def _columns(items: Sequence[Item], format: Literal["jpeg", "png"]) -> dict[str, list[Any]]:
-    suffix = {"jpeg": "jpg", "png": "png"}[format]
-    images = [[{"bytes": image_bytes(image, format), "path": f"{k}.{suffix}"} for k, image in enumerate(item.load())] for item in items]
+def _columns(shown: Sequence[tuple[Item, list[Image.Image]]], format: Literal["jpeg", "png"]) -> dict[str, list[Any]]:
+    suffix, items = {"jpeg": "jpg", "png": "png"}[format], [item for item, _ in shown]
+    images = [[{"bytes": image_bytes(image, format), "path": f"{k}.{suffix}"} for k, image in enumerate(pictures)] for _, pictures in shown]
     texts = {name: [getattr(item, name) for item in items] for name in _FEATURES if name != "prompt"}
     return {**texts, "prompt": [official_prompt(item) for item in items], "images": images}
 
 
-def export_lmms_eval(benchmark: Benchmark, out: Path | str, name: str = "", *, items: Sequence[Item] | None = None, image_format: Literal["jpeg", "png"] = "jpeg") -> Path:
+def export_lmms_eval(benchmark: Benchmark, out: Path | str, name: str = "", *, items: Sequence[Item] | None = None, image_format: Literal["jpeg", "png"] = "jpeg",
+                     problems: list[str] | None = None) -> Path:
     """Write a benchmark as a task of lmms-eval; returns OUT/NAME, whose parent goes to lmms-eval's `--include_path`.
 
     Args:
         name: the task's name; default `spar_kit_` and the benchmark's own.
         items: some of the benchmark's items instead of all.
         image_format: "jpeg" (quality 95) or "png" (lossless, several times as large).
+        problems: takes a line for each question whose image cannot be read, which is left out; None raises there.
 
     Raises ValueError where there is nothing to export, ValueError or OSError naming an image that cannot be read; then nothing of the old folder is changed.
     """
@@ -162,14 +166,18 @@ def export_lmms_eval(benchmark: Benchmark, out: Path | str, name: str = "", *, i
     partial = folder / "data/test.parquet.partial"
     try:
         with pq.ParquetWriter(partial, _SCHEMA, compression="NONE") as file:      # JPEG does not shrink further
-            for start in range(0, len(chosen), 64):
-                file.write_table(pa.table(_columns(chosen[start:start + 64], image_format), _SCHEMA))
+            readable, left = list[Item](), with_images(chosen, problems)
+            while shown := list(islice(left, 64)):
+                readable += [item for item, _ in shown]
+                file.write_table(pa.table(_columns(shown, image_format), _SCHEMA))
+        if not readable:
+            raise ValueError(f"{benchmark.name}: no question to export, no picture can be read; {(problems or [''])[0]}")
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
     partial.replace(folder / "data/test.parquet")
     version = getattr(spar_kit, "__version__", "")
-    texts = {"utils.py": task_code(version), f"{name}.yaml": task_yaml(name, benchmark.name, chosen, version)}
+    texts = {"utils.py": task_code(version), f"{name}.yaml": task_yaml(name, benchmark.name, readable, version)}
     for file_name, text in texts.items():
         part = folder / f"{file_name}.partial"
         part.write_text(text, encoding="utf-8")
@@ -246,7 +254,7 @@ def check_class(kind: str, python: str = sys.executable) -> None:
     """Raises ValueError where the interpreter has no lmms-eval, or one whose class `kind` is known to fail."""
     found = subprocess.run([python, "-c", _PROBE], check=False, capture_output=True, text=True)
     if found.returncode:
-        raise ValueError(f"{python} has no lmms-eval; type: python -m venv lmms && lmms/bin/pip install lmms_eval, and give --set python=lmms/bin/python")
+        raise ValueError(f"{python} has no lmms-eval; type: python -m venv lmms && lmms/bin/pip install lmms_eval 'filelock<4', and give --set python=lmms/bin/python")
     if kind == "huggingface" and found.stdout.strip() == "audios 5":
         raise ValueError("lmms-eval's general class `huggingface` cannot run with transformers 5: it passes an argument `audios` that is refused. Serve the model "
                          "(`transformers serve MODEL`, vLLM, ...) and give its address, --api URL, or name another class, --set kind=NAME")

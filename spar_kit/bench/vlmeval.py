@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from PIL import Image
+
 from .benchmarks import Benchmark
 from .chat import image_bytes
 from .files import guard
-from .items import BOX_PROMPT, Item, official_prompt
+from .items import BOX_PROMPT, Item, official_prompt, with_images
 from .lmms_eval import task_name
 from .text_model import OPTION_LINE
 
@@ -49,14 +51,16 @@ class Tables:
         return "\n".join([*lines, f"LMUData={self.folder} python run.py --mode infer --model MODEL --data {names}", "then: spar score MODEL_NAME.xlsx, for each"])
 
 
-def _image_cell(item: Item, format: Literal["jpeg", "png"]) -> str:
-    images = [base64.b64encode(image_bytes(image, format)).decode() for image in item.load()]
+def _image_cell(pictures: Sequence[Image.Image], format: Literal["jpeg", "png"]) -> str:
+    images = [base64.b64encode(image_bytes(image, format)).decode() for image in pictures]
     return images[0] if len(images) == 1 else str(images)
 
 
-def _rows(items: Sequence[tuple[Item, tuple[str, list[str]] | None]], header: Sequence[str], format: Literal["jpeg", "png"]) -> Iterator[list[str]]:
-    for k, (item, choice) in enumerate(items):
-        cells = {"index": str(k), "image": _image_cell(item, format), "question": official_prompt(item), "answer": item.answer, "category": item.task, "l2-category": item.level,
+def _rows(items: Sequence[tuple[Item, tuple[str, list[str]] | None]], header: Sequence[str], format: Literal["jpeg", "png"], problems: list[str] | None) -> Iterator[list[str]]:
+    choices = {item.key: choice for item, choice in items}
+    for k, (item, pictures) in enumerate(with_images((item for item, _ in items), problems)):
+        choice = choices[item.key]
+        cells = {"index": str(k), "image": _image_cell(pictures, format), "question": official_prompt(item), "answer": item.answer, "category": item.task, "l2-category": item.level,
                  "split": "test", "id": item.id, "task": item.task, "format": item.format, "source": item.source, "scene": item.scene, "spar_question": item.question}
         if choice:
             boxes = item.task in ("position_matching", "camera_motion_infer")
@@ -64,13 +68,15 @@ def _rows(items: Sequence[tuple[Item, tuple[str, list[str]] | None]], header: Se
         yield [cells.get(name, "") if name == "image" else guard(cells.get(name, "")) for name in header]
 
 
-def export_vlmeval(benchmark: Benchmark, out: Path | str, name: str = "", *, items: Sequence[Item] | None = None, image_format: Literal["jpeg", "png"] = "jpeg") -> Tables:
+def export_vlmeval(benchmark: Benchmark, out: Path | str, name: str = "", *, items: Sequence[Item] | None = None, image_format: Literal["jpeg", "png"] = "jpeg",
+                   problems: list[str] | None = None) -> Tables:
     """Write a benchmark as OUT/NAME_MCQ.tsv and OUT/NAME_VQA.tsv, OUT being VLMEvalKit's `LMUData`. A table without questions is not written.
 
     Args:
         name: default `spar_kit_` and the benchmark's own.
         items: some of the benchmark's items instead of all.
         image_format: "jpeg" (quality 95) or "png" (lossless, several times as large).
+        problems: takes a line for each question whose image cannot be read, which is left out; None raises there.
 
     Raises ValueError where there is nothing to export, ValueError or OSError naming an image that cannot be read.
     """
@@ -86,14 +92,21 @@ def export_vlmeval(benchmark: Benchmark, out: Path | str, name: str = "", *, ite
             most = max(len(choice[1]) if choice else 0 for _, choice in pairs)
             header = ["index", "image", "question", *LETTERS[:most], *(["hint"] if most else []), "answer", "category", "l2-category", "split", *OURS]
             path, partial = folder / f"{table}.tsv", folder / f"{table}.tsv.partial"
+            before = len(problems or ())
             try:
                 with open(partial, "w", encoding="utf-8", newline="") as file:
                     writer = csv.writer(file, delimiter="\t", quoting=csv.QUOTE_ALL, lineterminator="\n")
                     writer.writerow(header)
-                    writer.writerows(_rows(pairs, header, image_format))
+                    writer.writerows(_rows(pairs, header, image_format, problems))
             except BaseException:
                 partial.unlink(missing_ok=True)
                 raise
-            partial.replace(path)
-            counts[table] = len(pairs)
+            written = len(pairs) - len(problems or ()) + before
+            if written:
+                partial.replace(path)
+                counts[table] = written
+            else:
+                partial.unlink()
+    if not counts:
+        raise ValueError(f"{benchmark.name}: no question to export, no picture can be read; {(problems or [''])[0]}")
     return Tables(folder, counts)

@@ -25,7 +25,7 @@ from .manifest import Manifest, join_splits, read_manifest, split_content, witho
 from .one_scene import Plan, plan_tasks, work
 from .usable import faults
 from .workers import run_scenes
-from ..scenes.files import whole_file
+from ..scenes.files import alone, whole_file
 from ..scenes.frames import FrameChoice
 from ..scenes.scene import SceneError, Source
 from ..scenes.visibility import VisibilityRule
@@ -148,8 +148,9 @@ def _remove(root: Path, parameters: dict[str, Any], splits: Mapping[str, Any], o
 def _stopped(root: Path, error: WriteError | str) -> OSError:
     if isinstance(error, WriteError) and error.errno not in (None, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
         return OSError(error.errno, f"cannot be written: {os.strerror(error.errno or 0)}", str(root))       # another path is needed, not room
+    full = any(word in str(error) for word in ("No space left", "quota exceeded"))
     return OSError(
-        f"{root} cannot be written: {error}. What was finished is kept; make room and run the same command again to go on"
+        f"{root} cannot be written: {error}. What was finished is kept; {'make room' if full else 'put that right'} and run the same command again to go on"
     )
 
 # %% ../../nbs/data/10_generate.ipynb #6719abb3
@@ -290,6 +291,19 @@ def generate(
     names, held = _choose_scenes(source, split, exclude, leakage)
     root = Path(out)
     parameters = orjson.loads(orjson.dumps({**plan.describe(names), "held_out": held}, option=orjson.OPT_SERIALIZE_NUMPY))
+    if root.exists() and not root.is_dir():
+        raise ValueError(f"{root} is not a folder")
+    try:
+        with alone(root):
+            return _generate(plan, names, root, parameters, overwrite, workers, progress, executor, missing)
+    except WriteError as error:
+        raise _stopped(root, error) from None
+
+
+def _generate(plan: Plan, names: list[str], root: Path, parameters: dict[str, Any], overwrite: bool, workers: int, progress: bool, executor: Executor | None,
+              missing: dict[str, str]) -> Manifest:
+    """`generate` in a folder that is held."""
+    strict, split = plan.strict, plan.split
     if (complete := _claim(root, parameters, overwrite)) is not None:
         if strict:
             _refuse_faults(complete.failed, complete.part["scenes"])

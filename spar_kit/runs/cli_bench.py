@@ -55,11 +55,20 @@ class Flavours(StrEnum):
     all = "all"
 
 
+def _print_rules(wanted: bool) -> None:
+    if wanted:
+        from spar_kit.bench.side_by_side import scorer_rules
+
+        _print_table(scorer_rules(), "the measure of each scorer for each task and format, - where it has no rule")
+        raise typer.Exit
+
+
 def score(
         file: Annotated[Path, typer.Argument(metavar="FILE.jsonl", help="One JSON object per line with the keys id, task, answer, prediction; or lmms-eval's samples, or a sheet of VLMEvalKit or EASI.")],
         flavour: Annotated[Flavours, typer.Option(help="Whose rules: **official** (SPAR-Bench's authors, mistakes included), **easi** (VLMEvalKit), **strict** (what a careful person would accept), or **all** side by side.")] = Flavours.all,
         items: Annotated[Path | None, typer.Option(metavar="OUT.jsonl", help="Write each line's score here; for **all** `score` is the strict one, with `official`, `easi`, `strict` beside it, and where they differ `why` and what each `read`.")] = None,
-        json: Annotated[Path | None, typer.Option(metavar="OUT.json", help="Write the scores per task and level here, with their intervals.")] = None) -> None:
+        json: Annotated[Path | None, typer.Option(metavar="OUT.json", help="Write the scores per task and level here, with their intervals.")] = None,
+        rules: Annotated[bool, typer.Option("--rules", is_eager=True, callback=_print_rules, help="Print which scorer has a rule for which task and format, and stop.")] = False) -> None:
     """Score answers of any model to SPAR's questions: accuracy for choices, mean relative accuracy for numbers.
 
     Three scorers by default, because they differ by many points on the same answers. Needs neither torch nor the pictures.
@@ -67,7 +76,7 @@ def score(
     from spar_kit.bench.differences import FLAVOURS, disagreements
     from spar_kit.bench.files import read_predictions
     from spar_kit.bench.score import name_unscored
-    from spar_kit.bench.side_by_side import count_reasons, full_report, in_words, item_lines, score_flavours, side_by_side
+    from spar_kit.bench.side_by_side import count_reasons, full_report, in_words, item_lines, score_flavours, side_by_side, without_rule
 
     rows = read_predictions(file, say=lambda line: print(line, file=sys.stderr))
     tables = score_flavours(rows, [name for name in FLAVOURS if flavour in (name, Flavours.all)])
@@ -80,8 +89,11 @@ def score(
 
         _write(json, orjson.dumps(full_report(tables, whole, found), option=orjson.OPT_INDENT_2).decode() + "\n")
     _print_table(in_words(whole), f"{len(rows):,} answers in {file}; percent, in brackets the 95 % interval")
-    for line in name_unscored(tables.get("strict", next(iter(tables.values()))), "strict" if "strict" in tables else flavour.value):
+    main = "strict" if "strict" in tables else next(iter(tables))
+    for line in name_unscored(tables[main], main):
         print(f"left out of the mean: {line}")
+    for line in without_rule(tables):
+        print(f"left out of their means: {line}")
     if "official" in tables and (whole.name == "view_change_infer").any():
         print("the medium level of official leaves view_change_infer out, as the released code does")
     if found is not None and len(found):
@@ -166,6 +178,9 @@ def evaluate(
 
     Example: spar evaluate Qwen/Qwen2.5-VL-7B-Instruct --benchmark spar-bench-tiny --out tiny --images all
     """
+    from spar_kit.scenes.files import check_folder
+
+    check_folder(out)
     if (settings or dry_run) and not (api or lmms_eval):
         raise ValueError("--set and --dry-run go with --api or --lmms-eval")
     if lmms_eval is not None:
@@ -271,19 +286,25 @@ def export(
     from spar_kit.bench.benchmarks import open_benchmark
     from spar_kit.bench.lmms_eval import export_lmms_eval
     from spar_kit.bench.vlmeval import export_vlmeval
+    from spar_kit.scenes.files import check_folder
 
     positive("limit", limit)
+    check_folder(out)
     benchmark = open_benchmark(source, split=split.value, tasks=tasks)
     print(benchmark)
     _print_problems(benchmark.problems)
     items = benchmark.ask(limit)
+    unreadable: list[str] = []
     if to == Toolkit.vlmeval:
-        print(export_vlmeval(benchmark, out, name, items=items, image_format="png" if png else "jpeg"))
+        print(export_vlmeval(benchmark, out, name, items=items, image_format="png" if png else "jpeg", problems=unreadable))
     else:
-        folder = export_lmms_eval(benchmark, out, name, items=items, image_format="png" if png else "jpeg")
-        print(f"{len(items):,} questions: {folder}")
+        folder = export_lmms_eval(benchmark, out, name, items=items, image_format="png" if png else "jpeg", problems=unreadable)
+        print(f"{len(items) - len(unreadable):,} questions: {folder}")
         print(f"spar evaluate MODEL --lmms-eval {folder.name} --set include={folder.parent} --out SCORES")
         print(f"or: python -m lmms_eval --include_path {folder.parent} --tasks {folder.name} --log_samples --output_path LOGS --model ... --model_args ...")
+    if unreadable:
+        print(f"{len(unreadable):,} of {len(items):,} questions are left out, their pictures cannot be read", file=sys.stderr)
+        _print_problems(unreadable)
 
 # %% ../../nbs/runs/89_cli_bench.ipynb #f38b60b7
 def audit(
@@ -307,9 +328,12 @@ def audit(
     from spar_kit.bench.audit import TOO_FEW
     from spar_kit.bench.audit import audit as run
     from spar_kit.bench.audit_page import as_json, worst_first, write_audit
+    from spar_kit.scenes.files import check_folder
     from spar_kit.tasks.task import select_tasks
 
     positive("items", items)
+    if out is not None:
+        check_folder(out)
     names = None if tasks == "all" else [task.name for task in select_tasks(tasks)]
     result = run(data, split=split.value if split else None, tasks=names, items=items, report=lambda line: print(line, file=sys.stderr, flush=True))
     _print_problems(result.problems)

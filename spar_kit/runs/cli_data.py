@@ -89,14 +89,16 @@ def generate(
     Example: spar generate synthetic --out data --scenes 10
     """
     from spar_kit.data.generate import generate as run
+    from spar_kit.scenes.files import check_folder
     from spar_kit.scenes.frames import FrameChoice
     from spar_kit.scenes.sources import open_source
 
     for name, value in (("scenes", scenes), ("per-task", per_task), ("workers", workers), ("frames-per-scene", frames_per_scene)):
         positive(name, value)
     not_negative("seed", seed)
-    if cache is not None and cache.exists() and not cache.is_dir():
-        raise ValueError(f"--cache {cache} is not a folder")
+    check_folder(out)
+    if cache is not None:
+        check_folder(cache, "--cache")
     manifest = run(open_source(source, scenes=scenes, seed=seed, labels=labels, width=width, height=height), out, split=split.value, tasks=tasks, per_task=per_task, seed=seed, workers=workers,
                    frames_per_scene=FrameChoice(frames_per_scene, stride, novelty_metres, novelty_degrees, blur, candidates), images=images.value,
                    exclude=exclude_scenes, leakage=leakage.value, strict=strict, cache=cache)
@@ -175,13 +177,12 @@ def gallery(
     Example: spar gallery synthetic --out reports/gallery
     """
     from spar_kit.runs.gallery import build_gallery
+    from spar_kit.scenes.files import check_folder
 
     for name, value in (("scenes", scenes), ("each", each), ("workers", workers)):
         positive(name, value)
     not_negative("seed", seed)
-    if out.exists() and not out.is_dir():
-        raise ValueError(f"{out} is not a folder")
-    out.mkdir(parents=True, exist_ok=True)                  # said before scenes are made
+    check_folder(out)
     page, counts = build_gallery(source, out, scenes=scenes, seed=seed, tasks=tasks, each=each, workers=workers, width=width, height=height)
     missing = [task for task, n in counts.items() if not n]
     if len(missing) == len(counts):

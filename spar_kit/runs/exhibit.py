@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from ..data.records import image_path
+from ..data.records import image_path, load_matrix
 from .drawing import COLORS, GREY, INK, Drawing, Room, as_seen, draw_camera, draw_room, fan_of, read_room
+from ..scenes.image_files import lazy_picture
 from ..tasks.relations import from_new_place
 from ..tasks.task import TASKS
 from ..tasks.views import yaw_pitch_roll
@@ -55,11 +55,10 @@ class Exhibit:
 
     def pose(self, view: int = 0) -> NDArray[np.float64]:
         """Camera to world (4, 4) of one image."""
-        return np.loadtxt(image_path(self.root, self.record["pose"][view]))
+        return load_matrix(self.root, self.record["pose"][view])
 
     def fan(self, view: int = 0) -> float:
-        with Image.open(image_path(self.root, self.record["image"][view])) as image:
-            return fan_of(np.loadtxt(image_path(self.root, self.record["intrinsic"][view])), image.width)
+        return fan_of(load_matrix(self.root, self.record["intrinsic"][view]), lazy_picture(image_path(self.root, self.record["image"][view])).width)
 
     def center(self, k: int) -> NDArray[np.float64]:
         return np.asarray(self.room.boxes[self.ids[k]].center)

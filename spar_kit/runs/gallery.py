@@ -21,6 +21,7 @@ from .drawing import contact_sheet, svg_image
 from .exhibit import WHY, Exhibit, Why
 from .show import data_url
 from ..scenes.files import whole_file
+from ..scenes.image_files import open_picture
 from ..scenes.shown_text import visible
 from ..scenes.sources import open_source
 from ..scenes.web_page import content_policy
@@ -216,8 +217,7 @@ def inline(page: Path, each: int | None = None, width: int = 480) -> str:
     body = text[text.index("</nav>") + len("</nav>"):text.rindex("</body>")]
 
     def embedded(match: re.Match[str]) -> str:
-        with Image.open(page.parent / html.unescape(match[1])) as image:
-            return f'src="{data_url(image, width, 75 if width >= 480 else 60)}"'
+        return f'src="{data_url(open_picture(page.parent / html.unescape(match[1])), width, 75 if width >= 480 else 60)}"'
     few = re.sub(r"(?s)(?:<article.*?</article>)+", lambda cards: "".join(re.findall(r"(?s)<article.*?</article>", cards[0])[:each]), body).replace(' loading="lazy"', "")
     shown = re.sub(r'src="(pictures/[^"]+)"', embedded, few)
     shown = re.sub(r"(?s)<svg .*?</svg>", lambda match: svg_image(match[0]), shown).replace('class="question"', 'class="question" style="white-space:pre-line"')

@@ -164,10 +164,11 @@ def _data_files(root: Path) -> dict[str, list[Path]]:
     return found
 
 
-def _data_digest(path: Path) -> str:
+@lru_cache(256)
+def _data_digest(path: str, size: int, changed: int) -> str:
     """The content of a data file; of YAML what it says, without its comments."""
-    content = path.read_bytes()
-    if path.suffix in (".yaml", ".yml"):
+    content = Path(path).read_bytes()
+    if path.endswith((".yaml", ".yml")):
         loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
         try:
             return _digest(json.dumps(yaml.load(content, Loader=loader), sort_keys=True, default=str))
@@ -228,7 +229,7 @@ class _Tracer:
             for path in known.get(text.rpartition("/")[2], ()):
                 if path not in self.reach.files and path.suffix not in (".css", ".j2"):
                     self.reach.files.add(path)
-                    self.reach.modules[path.relative_to(root.parent).as_posix()] = _data_digest(path)
+                    self.reach.modules[path.relative_to(root.parent).as_posix()] = _data_digest(str(path), path.stat().st_size, path.stat().st_mtime_ns)
 
     def run(self) -> Reach:
         while self.todo:

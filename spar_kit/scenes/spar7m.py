@@ -17,13 +17,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from .files import is_plain_name
 from .frame_tree import read_matrix
 from .frames import choose_frames
 from .fuse import fuse
-from .image_files import read_color_file, read_depth_file, read_encoded_file
+from .image_files import ImageError, lazy_picture, read_color_file, read_depth_file, read_encoded_file
 from .scene import Camera, Frame, Scene, SceneError
 from .sens import pose_faults
 from .splits import check_split
@@ -44,13 +43,9 @@ def read_pinhole(path: Path) -> NDArray[np.float64]:
 def image_size(path: Path) -> tuple[int, int]:
     """(width, height) from an image's head. Raises SceneError."""
     try:
-        with Image.open(path) as image:
-            size = image.size
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise SceneError(f"not an image: {type(error).__name__}", path) from None
-    if size[0] * size[1] > 1 << 26:
-        raise SceneError(f"{size[0]}x{size[1]} pixels are too many for an image of this kind", path)
-    return size
+        return lazy_picture(path, formats=("JPEG", "PNG")).size
+    except ImageError as error:
+        raise SceneError(f"not an image: {str(error).removeprefix(f'{path}: ')}", path) from None
 
 
 def check_scale(frames: list[Frame], folder: Path) -> None:

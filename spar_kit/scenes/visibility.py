@@ -68,6 +68,7 @@ class Visibility:
         center: (R, 3) centre of the 3D box in the frame's camera, metres (x right, y down, z forward); z can be negative.
         truncated: (R,) the visible pixels touch the image border.
         overlap: (F, F) shared visible surface of two frames over the smaller one's, 0 to 1, 0 for a frame that sees nothing.
+        in_sight: (F, F) the camera of the second frame is in the image of the first and nothing hides it there, by a margin of one pixel around.
         raster: (width, height) of the images that were looked at, pixels; of the first frame where frames differ.
         visible: (R,) the row passes `rule`.
         rule: the thresholds in use.
@@ -85,6 +86,7 @@ class Visibility:
     center: NDArray[np.float64]
     truncated: NDArray[np.bool_]
     overlap: NDArray[np.float32]
+    in_sight: NDArray[np.bool_]
     raster: tuple[int, int]
     visible: NDArray[np.bool_]
     rule: VisibilityRule = VisibilityRule()
@@ -272,6 +274,25 @@ def _mark_ground(depth, rays, eye, stride, low, grid, marks):                   
                 if 0 <= x < marks.shape[0] and 0 <= y < marks.shape[1]:
                     marks[int(x), int(y)] = 1
 
+# %% ../../nbs/scenes/21_visibility.ipynb #408ebb06
+@compiled
+def _watch(depth, P, eyes, tolerance, seen):                                             # type: ignore[no-untyped-def]
+    """Which points (N, 3) of the world are in a depth image, and nothing hides them there by more than `tolerance` metres: fills `seen` (N,)."""
+    height, width = depth.shape
+    for n in range(len(eyes)):
+        x, y, z = eyes[n, 0], eyes[n, 1], eyes[n, 2]
+        w = P[2, 0] * x + P[2, 1] * y + P[2, 2] * z + P[2, 3]
+        seen[n] = False
+        if w >= NEAR:
+            u = np.floor((P[0, 0] * x + P[0, 1] * y + P[0, 2] * z + P[0, 3]) / w + 0.5)
+            v = np.floor((P[1, 0] * x + P[1, 1] * y + P[1, 2] * z + P[1, 3]) / w + 0.5)
+            if 0 <= u < width and 0 <= v < height:
+                seen[n] = True
+                for row in range(max(int(v) - 1, 0), min(int(v) + 2, height)):
+                    for column in range(max(int(u) - 1, 0), min(int(u) + 2, width)):
+                        if 0 < depth[row, column] < w - tolerance:
+                            seen[n] = False
+
 # %% ../../nbs/scenes/21_visibility.ipynb #cc2b3157
 def _number(ids: NDArray, triangle_instance: NDArray) -> NDArray[np.int32]:
     """(T,) 1 + the place of each triangle's instance in the ascending `ids`, 0 for structure and for ids that are not listed."""
@@ -311,12 +332,14 @@ def _see(scene: Scene, rule: VisibilityRule, width: int) -> Visibility:
     objects_alone, full, inside = parts_of(vertices, triangles, numbers, N), np.empty(N), np.empty(N)
     marks = np.zeros((int(grid[3]), int(grid[4])) if grid else (0, 0), np.uint8)
     ground = np.zeros((len(scene.frames), (marks.size + 7) // 8), np.uint8)
+    eyes, in_sight = np.array([f.camera_to_world[:3, 3] for f in scene.frames], np.float64).reshape(-1, 3), np.zeros((len(scene.frames),) * 2, np.bool_)
     for number, frame in enumerate(scene.frames):
         camera, world_to_camera, eye = raster_camera(frame.color, width), frame.world_to_camera, np.array(frame.camera_to_world[:3, 3], np.float64)
         P = projection(camera, frame.camera_to_world)
         depth, image, triangle = draw_surface(scene.surface, numbers, camera, P, room)   # a dataset without a mesh: its own instance image here
         center = middle @ world_to_camera[:3, :3].T + world_to_camera[:3, 3]
         _measure(image, camera.project(center)[0], pixels, bounds, points)
+        _watch(depth, P, eyes, rule.tolerance, in_sight[number])
         silhouettes(room, *objects_alone, pixels, camera.width, camera.height, full, inside)
         _find(own, own_number, P, eye, triangle, numbers, vertices, triangles, limits, found)
         _find(whole, whole_number, P, eye, triangle, numbers, vertices, triangles, limits, shared[number])
@@ -339,7 +362,7 @@ def _see(scene: Scene, rule: VisibilityRule, width: int) -> Visibility:
         inside=np.where(alone > 0, within / np.maximum(alone, 1), 1).astype(np.float32), box=box.astype(np.float32),
         point=((spots + 0.5) / size[f] * 1000).astype(np.float32), center=center,
         truncated=(edges[:, 0] == 0) | (edges[:, 2] == 0) | (edges[:, 1] == wide - 1) | (edges[:, 3] == high - 1),
-        overlap=_overlap(shared), raster=(int(size[0, 0]), int(size[0, 1])) if len(size) else (0, 0),
+        overlap=_overlap(shared), in_sight=in_sight, raster=(int(size[0, 0]), int(size[0, 1])) if len(size) else (0, 0),
         visible=(share * np.maximum(count / (rule.plenty * of_640x480), 1) >= rule.share) & (count >= rule.pixels * of_640x480) & (sides >= rule.side),
         rule=rule,
         ground=ground, grid=grid)
@@ -369,7 +392,7 @@ def see(scene: Scene, rule: VisibilityRule = VisibilityRule(), width: int = 320,
     return table
 
 # %% ../../nbs/scenes/21_visibility.ipynb #8f126e3e
-VERSION = 4     # of the file and of the rules above that the key cannot see; raise it when the same scene gives another table
+VERSION = 5     # of the file and of the rules above that the key cannot see; raise it when the same scene gives another table
 
 
 def fingerprint(scene: Scene, rule: VisibilityRule, width: int) -> str:

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['OTHERS', 'TRANSLATION_STEP', 'ROTATION_STEP', 'row_table', 'alike', 'told_by_names', 'position_matching',
-           'camera_motion_infer', 'without_objects', 'view_change_infer', 'obj_frame_locate']
+           'told_apart_by', 'camera_motion_infer', 'without_objects', 'view_change_infer', 'obj_frame_locate']
 
 # %% ../../nbs/tasks/30_crossview.ipynb #8a091770
 import numpy as np
@@ -102,7 +102,8 @@ def position_matching(observation: Observation, rng: np.random.Generator, count:
     picks = Picks(pairs.repeat(4, 0), table[pairs[:, :1], group].reshape(-1, 1), np.zeros((4 * len(pairs), 1), np.int8))
     options = codes(observation.view[pairs[:, 1]], np.sort(group, 1)).repeat(4)        # the same four, in nearly the same image 2: once
     chosen = whole(4, count, (options, 4), *caps(observation, picks))
-    target = seen.box[table[pairs[:, 1:], group]][chosen // 4]
+    frames, things = np.broadcast_to(pairs[:, 1:], group.shape)[chosen // 4], group[chosen // 4]
+    target = observation.fine_boxes(frames.ravel(), observation.ids[things].ravel(), seen.box[table[frames, things]].reshape(-1, 4)).reshape(-1, 4, 4)
     wrong = target[np.arange(len(chosen))[:, None], OTHERS[chosen % 4]]
     return make_facts("position_matching", observation, picks.take(chosen),
                  {"target_box": target[np.arange(len(chosen)), chosen % 4].astype(np.int16), "distractor_box": wrong.astype(np.int16)})
@@ -110,12 +111,23 @@ def position_matching(observation: Observation, rng: np.random.Generator, count:
 
 OTHERS = np.array([[1, 2, 3], [0, 2, 3], [0, 1, 3], [0, 1, 2]])
 
+# %% ../../nbs/tasks/30_crossview.ipynb #484b78e9
+def told_apart_by(observation: Observation, pairs: NDArray) -> NDArray[np.bool_]:
+    """(M,) whether each pair of frames (M, 2) has enough in common, and the two cameras are near enough, to tell how one moves to the other."""
+    rules, shown = observation.rules, row_table(observation) >= 0
+    first, second = pairs.T
+    shared = np.array([(shown[a] & shown[b]).any() for a, b in pairs.tolist()], bool)
+    apart = np.linalg.norm(observation.poses[first, :3, 3] - observation.poses[second, :3, 3], axis=-1)
+    return (shared | (observation.overlap[first, second] >= rules.common_surface)) & (apart <= rules.max_motion)
+
 # %% ../../nbs/tasks/30_crossview.ipynb #bec7f6d5
 def camera_motion_infer(observation: Observation, rng: np.random.Generator, count: int) -> Facts:
     """Two images; position (n, 3) the optical centre of camera 2 in camera 1 (right, down, forward), metres; image (n, 2) where that is in
-    image 1, 0 to 1000, unrounded. Only centres inside image 1 and at least `min_motion_depth` in front of it."""
+    image 1, 0 to 1000, unrounded. Only centres inside image 1, at least `min_motion_depth` in front of it, that nothing hides."""
     rules = observation.rules
     pairs = view_pairs(observation, rng, max(2 * rules.candidates, 60 * count))          # few cameras stand in another's picture
+    pairs = pairs[observation.in_sight[pairs[:, 0], pairs[:, 1]]]
+    pairs = pairs[told_apart_by(observation, pairs)]
     first, second = pairs.T
     position = in_camera(observation.poses[first], observation.poses[second][:, :3, 3])
     z = position[:, 2]
@@ -144,6 +156,7 @@ def view_change_infer(observation: Observation, rng: np.random.Generator, count:
     pitch (up +) differences against gravity, degrees. Exact, not rounded to SPAR's rounded; a value below 1e-4 is 0 and has no side."""
     rules = observation.rules
     pairs = view_pairs(observation, rng, max(rules.candidates, 30 * count))
+    pairs = pairs[told_apart_by(observation, pairs)]
     first, second = observation.poses[pairs[:, 0]], observation.poses[pairs[:, 1]]
     translation = in_camera(first, second[:, :3, 3])
     angles = yaw_pitch_roll(observation.poses)
@@ -161,20 +174,22 @@ def view_change_infer(observation: Observation, rng: np.random.Generator, count:
 
 # %% ../../nbs/tasks/30_crossview.ipynb #a68ae9ae
 def obj_frame_locate(observation: Observation, rng: np.random.Generator, count: int) -> Facts:
-    """Object red (a box) on one of 32 frames; visible (n, 32) bool, the frames in which it is clearly visible; firm (n, 32)
-    bool, False where it is barely visible (2 % of the surface, yet not clear). Objects with more than 20 % such frames are not asked."""
+    """Object red (a box) on one of 32 frames; visible (n, 32) bool, the frames that show at least `Rules.listed` pixels of it; firm (n, 32) bool,
+    False where these are too small a part of it to be clear. Objects with many such frames are not asked, nor those with a frame that
+    shows fewer pixels, yet as many as `Rules.rival`: one could count it either way."""
+    rules = observation.rules
     glimpsed, frames = observation.glimpsed, video_frames(observation)
     if not len(frames):
         return make_facts("obj_frame_locate", observation, Picks(np.zeros((0, 32), np.int32), np.zeros((0, 1), np.int64), np.zeros((0, 1), np.int8)),
                      {"visible": np.zeros((0, 32), bool), "firm": np.zeros((0, 32), bool)})
-    table = np.zeros((2, len(observation.frame_index), len(observation.ids)), bool)
-    table[0, glimpsed.frame, glimpsed.object] = glimpsed.clear
-    table[1, glimpsed.frame, glimpsed.object] = ~glimpsed.clear & (glimpsed.fraction >= observation.rules.barely)
-    clear, barely = table[:, frames[0]]
-    firm = barely.mean(0) <= .2
+    shows = np.zeros((3, len(observation.frame_index), len(observation.ids)), bool)
+    listed = glimpsed.pixels >= rules.listed
+    shows[:, glimpsed.frame, glimpsed.object] = listed, glimpsed.pixels >= rules.rival, listed & ~glimpsed.clear
+    appears, rival, unsure = shows[:, frames[0]]
+    firm = (unsure.mean(0) <= rules.unsure) & ~(rival & ~appears).any(0)
     rows = row_table(observation, boxed=True)[frames[0]]
     view, thing = np.nonzero((rows >= 0) & firm)
     picks = Picks(frames.repeat(len(view), 0), rows[view, thing][:, None], view[:, None].astype(np.int8))
-    visible = clear.T[thing]
+    visible = appears.T[thing]
     rows = choose(rng, count, steps(visible.sum(1), 1.5), (thing, 1))
-    return make_facts("obj_frame_locate", observation, picks.take(rows), {"visible": visible[rows], "firm": ~barely.T[thing[rows]]})
+    return make_facts("obj_frame_locate", observation, picks.take(rows), {"visible": visible[rows], "firm": ~unsure.T[thing[rows]]})

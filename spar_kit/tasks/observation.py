@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..scenes.completeness import counts, incomplete
+from ..scenes.fine_box import FineBoxes
 from ..scenes.floor import enclosed, floor_outline
 from ..scenes.scene import Instance, Scene, Surface
 from ..scenes.visibility import Visibility
@@ -77,12 +78,14 @@ class Observation:
         frame_index: (F,) the frames' numbers in their source.
         poses: (F, 4, 4) camera to world; intrinsics: (F, 3, 3) pixels; image_size: (F, 2) width, height of the colour camera.
         overlap: (F, F) shared visible surface over the smaller one's.
+        in_sight: (F, F) the camera of the second frame is in the image of the first, and nothing hides it there.
         pairs: frames that belong together (M, 2), see `pair_frames`.
         chains: sets of three frames (M, 3) and how far two of them are turned from the first (M, 2), see `chain`.
         seen: clear sightings in frames with enough objects.
         glimpsed: every sighting, to be sure of "never", "first" and "nearest".
         outline: works out the polygons around the floor and around the holes in it, see `floor_outline`.
         floor_shown: works out what share of the floor inside such polygons the scene's 32 frames show.
+        fine_boxes: measures boxes at the images' own size, see `FineBoxes`.
         spoiled: (F,) the frame shows a thing of which nobody knows where it is, its box being broken: "the nearest object" has no answer there.
         bystanders: things that may be nearer than any that can be asked about.
         view: (F,) equal for frames that show nearly the same, see `same_views`.
@@ -106,6 +109,7 @@ class Observation:
     intrinsics: NDArray[np.float64]
     image_size: NDArray[np.int64]
     overlap: NDArray[np.float32]
+    in_sight: NDArray[np.bool_]
     pairs: NDArray[np.int32]
     chains: tuple[NDArray[np.int32], NDArray[np.float64]]
     seen: Sightings
@@ -116,6 +120,7 @@ class Observation:
     rules: Rules = Rules()
     outline: Callable[[], tuple[list[NDArray[np.float64]], list[NDArray[np.float64]]]] = lambda: ([], [])
     floor_shown: Callable[[Sequence[NDArray[np.float64]]], float] = lambda polygons: 1.0
+    fine_boxes: Callable[[NDArray, NDArray, NDArray], NDArray[np.int16]] = lambda frames, instances, boxes: boxes
     incomplete: Mapping[str, int] = field(default_factory=dict)
     enclosed: Callable[[Sequence[NDArray[np.float64]]], float] = lambda polygons: 1.0
 
@@ -214,7 +219,8 @@ def observe(scene: Scene, visibility: Visibility, rules: Rules = Rules(), exclud
         scene.name, scene.source, ids, labels, np.unique(["", *kinds], return_inverse=True)[1][1:].astype(np.int32),
         np.array([kind in sole for kind in kinds], bool), np.array([bearers[kind] == 1 for kind in kinds], bool), centers, column((i.box.size for i in askable), (3,)), column((i.box.yaw for i in askable), ()), ~np.isin(ids, list(missing)),
         np.array([f.index for f in scene.frames], np.int64), poses, stack((f.color.intrinsics for f in scene.frames), (3, 3)),
-        np.array([(f.color.width, f.color.height) for f in scene.frames], np.int64).reshape(F, 2), np.asarray(visibility.overlap),
+        np.array([(f.color.width, f.color.height) for f in scene.frames], np.int64).reshape(F, 2), np.asarray(visibility.overlap), np.asarray(visibility.in_sight),
         pairs, chain(pairs, poses, visibility.overlap, rules), seen, glimpsed, spoiled, bystanders, same_views(poses, rules), rules,
         partial(floor_outline, scene), partial(floor_shown, visibility, np.linspace(0, F - 1, IMAGES["video"]).astype(int).tolist()),
+        FineBoxes(scene, visibility.raster[0]),
         incomplete=counts(missing), enclosed=(lambda polygons: 1.0) if scene.floor else partial(enclosed, scene))

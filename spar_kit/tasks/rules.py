@@ -54,11 +54,16 @@ class Rules:
     max_roll: float = 15.0            # the answer to view_change has no place for a roll
     max_pitch: float = 75.0           # looking straight up or down a camera has no heading
     min_motion_depth: float = 0.1     # camera 2 stands this far in front of camera 1
+    max_motion: float = 6.0           # and the two this near to each other; the largest depth in SPAR-Bench is 5.4
+    common_surface: float = 0.3       # two cameras that see no object clearly in common share this much of their surface
     # moving in the mind
     heading: float = 0.3              # green to blue in the plane; shorter, the heading turns with box noise
     map_gap: float = 0.3              # two objects of a map, nearer, round to nearly the same cell
     map_objects: tuple[int, int] = (3, 7)         # the range seen in SPAR
     # the video
+    listed: float = 400.0             # a frame that shows so many pixels of 640 x 480 of an object is one in which it appears; it is not asked
+                                      # about an object that has a frame between this and `rival`
+    unsure: float = 0.2               # or of whose frames more than this share shows so many pixels, and yet it is not clear
     order_gap: int = 2                # first appearances lie this many of the 32 frames apart, so that no tie decides
     count: tuple[int, int] = (1, 20)  # from 1: among 2 to 6 alone, "3" is right to half by SPAR's measure, without a look
     often: int = 3                    # nearly every room has so many of something, and more are rare: asked in half of the scenes

@@ -226,6 +226,7 @@ def verify(folder: Path | str, *, workers: int = 1, sample: int | None = None, l
         rules, report = Rules.of(manifest.get("parameters", {})), Report(root, rays=looking is not None)
         if looking is None:
             report.problems += _shard_problems(root, manifest)
+    report.problems += _odd_files(root)
     scenes = _by_scene(root, report, sample, limit)
     total, done = sum(map(len, scenes.values())), 0
     jobs = [(root / "spar" / source / "images", scene, rows, root, rules, limit, looking) for (source, scene), rows in scenes.items()]
@@ -253,11 +254,22 @@ def verify(folder: Path | str, *, workers: int = 1, sample: int | None = None, l
     return report
 
 
+def _question_files(root: Path) -> list[Path]:
+    return [path for path in sorted(root.glob("spar/*/qa_jsonl/*/*/*/*.jsonl")) if path.is_file()]
+
+
+def _odd_files(root: Path) -> Iterator[str]:
+    """What bears the name of a question file and is none; a named pipe would be waited for."""
+    for path in sorted(root.glob("spar/*/qa_jsonl/*/*/*/*.jsonl")):
+        if not path.is_file():
+            yield f"{path.relative_to(root).as_posix()}: not a file"
+
+
 def _is_released(root: Path) -> bool:
     """Whether a folder has questions but no manifest, and the first of them has no facts."""
     if (root / "manifest.json").exists():
         return False
-    for path in sorted(root.glob("spar/*/qa_jsonl/*/*/*/*.jsonl")):
+    for path in _question_files(root):
         with open(path, "rb") as file:
             for line in file:
                 try:
@@ -269,7 +281,7 @@ def _is_released(root: Path) -> bool:
 
 def _count_problems(root: Path) -> Iterator[str]:
     """Files whose number of lines is not the one in their name."""
-    for path in sorted(root.glob("spar/*/qa_jsonl/*/*/*/*.jsonl")):
+    for path in _question_files(root):
         stated = path.stem.rpartition("_")[2]
         with open(path, "rb") as file:
             lines = sum(1 for line in file if line.strip())
@@ -278,6 +290,8 @@ def _count_problems(root: Path) -> Iterator[str]:
 
 
 def _manifest(root: Path) -> dict[str, Any]:
+    if (root / "manifest.json").exists() and not (root / "manifest.json").is_file():
+        raise ValueError(f"{root / 'manifest.json'}: not a file")
     try:
         manifest = orjson.loads((root / "manifest.json").read_bytes())
     except FileNotFoundError:
@@ -295,7 +309,9 @@ def _shard_problems(root: Path, manifest: dict[str, Any]) -> Iterator[str]:
     for name, entry in shards.items() if isinstance(shards, dict) else ():
         wanted = entry.get("sha256") if isinstance(entry, dict) else entry
         try:
-            if hashlib.sha256((root / name).read_bytes()).hexdigest() != wanted:
+            if (root / name).exists() and not (root / name).is_file():
+                yield f"{name}: not a file"
+            elif hashlib.sha256((root / name).read_bytes()).hexdigest() != wanted:
                 yield f"{name}: not the bytes of the manifest (sha256 differs)"
         except OSError:
             yield f"{name}: listed in the manifest, missing"
@@ -304,7 +320,7 @@ def _shard_problems(root: Path, manifest: dict[str, Any]) -> Iterator[str]:
 def _by_scene(root: Path, report: Report, sample: int | None, limit: int) -> dict[tuple[str, str], list[Row]]:
     """Where each scene's records lie; lines that are no record are counted in the report at once."""
     scenes: dict[tuple[str, str], list[Row]] = {}
-    for path in sorted(root.glob("spar/*/qa_jsonl/*/*/*/*.jsonl")):
+    for path in _question_files(root):
         file, source = path.relative_to(root).as_posix(), path.relative_to(root).parts[1]
         task, format = path.parts[-3:-1]
         entry = report.tasks.setdefault(task, TaskReport())

@@ -50,6 +50,9 @@ class Rules:
     rotation: float = 10.0
     max_roll: float = 15.0
     min_motion_depth: float = 0.10
+    max_motion: float = 6.0                       # between two cameras
+    common_surface: float = 0.3                   # of two views that show no object in common
+    listed: float = 400.0                         # pixels at 640x480 of an object in a frame that is said to show it
     heading: float = 0.30                         # horizontal
     map_gap: float = 0.30
     map_objects: tuple[float, ...] = (3, 7)
@@ -288,6 +291,8 @@ def _frames(folder: Folder, images: list[str], depths: list[str], poses: list[st
             raise Unusable(f"missing file: {path.partition('/')[2]}")
         if not path.startswith(folder.scene + "/"):
             raise Wrong(f"{path!r} belongs to another scene")
+    for path in images:
+        folder.whole(path)
     stems, *others = ([path.rpartition("/")[2].partition(".")[0] for path in paths] for paths in (images, depths, poses))
     if any(stems != other for other in others):
         raise Wrong("image, depth, pose: not of the same frames")

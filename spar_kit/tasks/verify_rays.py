@@ -6,6 +6,7 @@
 __all__ = ['NEAR', 'DEEP', 'AROUND', 'PLACES', 'Shot', 'spread', 'window', 'Rays']
 
 # %% ../../nbs/tasks/79i_verify_rays.ipynb #84b4a253
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -138,6 +139,32 @@ class Rays:
         ways = np.stack([(u - cx) / fx, (v - cy) / fy, np.ones(u.shape)], -1) @ axes          # of depth 1
         mask = self.cast(eye + NEAR * ways, ways)[1] == id
         return Shot.of(mask, (int(low[0]), int(low[1])), size, self._share(id, axes, eye, intrinsics, size))
+
+    def between(self, start: Any, end: Any) -> float:
+        """Which share of the way from one point to another is free of surface, 0 to 1."""
+        way = np.subtract(end, start)
+        return min(1.0, float(self.cast(np.array(start)[None], way[None])[0][0]))
+
+    def common(self, cameras: Sequence[tuple[Pose, tuple[float, float, float, float], tuple[int, int]]]) -> float:
+        """Which share of what one of two cameras (pose, intrinsics, size) meets with rays on a grid of 32 x 24 the other sees, the larger of the two."""
+        shares = []
+        for (pose, (fx, fy, cx, cy), (w, h)), other in (cameras, cameras[::-1]):
+            u, v = (grid.ravel() for grid in np.meshgrid((np.arange(32) + .5) * w / 32 - .5, (np.arange(24) + .5) * h / 24 - .5))
+            ways = np.stack([(u - cx) / fx, (v - cy) / fy, np.ones(len(u))], -1) @ np.array([pose.right, pose.down, pose.forward])
+            t = self.cast(np.array(pose.position), ways)[0]
+            shares.append(self._seen(np.array(pose.position) + t[np.isfinite(t), None] * ways[np.isfinite(t)], *other))
+        return max(shares)
+
+    def _seen(self, points: NDArray, pose: Pose, intrinsics: tuple[float, float, float, float], size: tuple[int, int]) -> float:
+        """Which share of points (N, 3) on the surface a camera sees, within 2 cm."""
+        eye, axes, (fx, fy, cx, cy) = np.array(pose.position), np.array([pose.right, pose.down, pose.forward]), intrinsics
+        ahead = points[(points - eye) @ axes[2] > NEAR]
+        x, y, z = ((ahead - eye) @ axes.T).T
+        u, v = x * fx / z + cx + .5, y * fy / z + cy + .5
+        inside = ahead[(u >= 0) & (v >= 0) & (u < size[0]) & (v < size[1])]
+        far = np.linalg.norm(inside - eye, axis=-1)
+        t = self.cast(eye, inside - eye)[0]
+        return float((t * far >= far - .02).sum() / max(len(points), 1))
 
     def _alone(self, id: int) -> Any:
         """The surface of object `id` and nothing else."""

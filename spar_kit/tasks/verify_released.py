@@ -58,6 +58,7 @@ def check_released(record: Mapping[str, Any], task: str, form: str, folder: Rele
     for path in record["image"]:
         if not folder.exists(path):
             raise Unusable("missing file: image")
+        folder.whole(path)
     images = FORMS[task].images
     if (images == 1) != (len(record["image"]) == 1) or len(set(record["image"])) < len(record["image"]):
         raise Wrong(f"image: {len(record['image'])} images for {task}, or one twice")

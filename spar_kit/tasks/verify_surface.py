@@ -25,6 +25,8 @@ NO_RGBD = "no depth, pose or intrinsics with this row (SPAR-7M without RGBD)"
 
 def loose_matrix(path: Path) -> NDArray[np.float64]:
     """A 3x3, 3x4 or 4x4 matrix of a text file, as 4x4. Raises Unusable."""
+    if path.exists() and not path.is_file():
+        raise Unusable(f"{path.parent.name}: a matrix is not a file")
     try:
         rows = [[float(word) for word in line.replace(",", " ").split()] for line in path.read_text().splitlines() if line.strip()]
     except (OSError, ValueError) as error:

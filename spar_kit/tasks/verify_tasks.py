@@ -18,7 +18,8 @@ from typing import Any
 from .verify_answers import SLACK, Answer, Movement, Position, Quantity, Region, Size, check_units
 from .verify_disk import Pose, Vec, Wrong, dot
 from .verify_item import FORMS, Item
-from .verify_marks import same_box
+from .verify_marks import same_fine_box
+from .verify_pairs import check_in_sight, check_pair
 from .verify_relations import Choice, Relation, Slot
 from .verify_text import numbers, relation_words
 
@@ -110,9 +111,10 @@ def position_matching(item: Item) -> Answer:
     shown = item.folder.shown(*item.frame_files(1), item.thing(0).id, item.rules.pixels, item.rules.side)
     if shown:
         raise Wrong(f"object {item.objects[0]} in image 1: {shown}")
-    if not same_box(item, 0, 1, item.facts.get("target_box") or (-9,) * 4):
+    box = item.facts.get("target_box") or ()
+    if not same_fine_box(item, 0, 1, box):
         raise Wrong(f"facts.target_box: {item.facts.get('target_box')} is not the object's box in image 1")
-    return Region(item.folder.sight(item.images[1]).boxes[item.objects[0]])
+    return Region(tuple(box))
 
 
 def camera_motion_infer(item: Item) -> Answer:
@@ -125,6 +127,8 @@ def camera_motion_infer(item: Item) -> Answer:
     u, v = (fx * x / z + cx + .5) * 1000 / width, (fy * y / z + cy + .5) * 1000 / height
     if not (-.05 <= u <= 1000.05 and -.05 <= v <= 1000.05):
         raise Wrong(f"camera 2 is outside the image: ({u:.0f}, {v:.0f})")
+    check_in_sight(item)
+    check_pair(item)
     slack = .02 + SLACK / z * max(fx / width, fy / height) * 1000
     stated(item, "image", (u, v), slack)
     check_units(item, "m")
@@ -155,6 +159,7 @@ def view_change_infer(item: Item) -> Answer:
         stated(item, "rotation", (yaw, pitch), .01)
     if abs(roll) > item.rules.max_roll + .01:
         raise Wrong(f"roll differs by {roll:.1f} degrees, which the answer cannot say")
+    check_pair(item)
     check_units(item, "m deg")
     change = Movement((right, -down, forward, pitch, yaw))
     if all(abs(part) < step / 2 - slack for part, step, slack in zip(change.parts, change.steps, change.slack)):

@@ -65,10 +65,11 @@ def obj_frame_locate(item: Item) -> Answer:
     if not isinstance(said, list) or len(said) != len(item.images):
         raise Wrong("facts.visible: not one entry for each frame")
     for view, visible in enumerate(said):
-        if visible and not clear(item, id, view):
+        if visible and not shows(item, id, view, item.rules.listed):
             raise Wrong(f"frame {view} shows too little of object {id}")
-        if not visible and clear(item, id, view, SURE):
-            raise Wrong(f"frame {view} shows object {id} well and is not in the list")
+        if not visible and shows(item, id, view, item.rules.rival):
+            pixels = item.folder.sight(item.images[view]).pixels[id]
+            raise Wrong(f"frame {view} shows {pixels} pixels of object {id} and is not in the list")
     if not any(said):
         raise Wrong("the object appears in no frame")
     return Frames(tuple(view for view, visible in enumerate(said) if visible))  # type: ignore[return-value]  # never an option

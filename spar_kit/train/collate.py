@@ -17,7 +17,8 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..data.records import read_records
+from ..data.records import image_path, read_records
+from ..scenes.image_files import ImageError, as_rgb, decoding, lazy_picture, open_picture
 from ..tasks.markers import draw
 from ..tasks.task import TASKS, random_generator, select_tasks
 
@@ -50,7 +51,7 @@ def sample_from_record(record: Mapping[str, Any], images_root: Path, format: str
     """The conversation of one SPAR record; its image paths are relative to `images_root`. Raises ValueError naming record and field."""
     try:
         says = [turn["value"] for turn in record["conversations"]]
-        images = tuple(images_root / path for path in record["image"])
+        images = tuple(image_path(images_root, path) for path in record["image"])
         marks = {key: value for key, value in record.items()
                  if key in ("type", "image") or key.endswith(("_point", "_bbox", "_idx", "_list"))}
         task = _FOLDERS.get(str(record["type"]), str(record["type"]))
@@ -91,13 +92,14 @@ class Pictures:
         if path in self._kept:
             return Image.fromarray(self._kept[path])
         try:
-            with Image.open(path) as image:
-                if self.picture is None:
-                    return image.convert("RGB")
+            if self.picture is None:
+                return open_picture(path)
+            image = lazy_picture(path)
+            with decoding(path):
                 image.draft("RGB", (2 * self.picture, 2 * self.picture))     # JPEG decodes at 1/2, 1/4 or 1/8 for less
-                small = self._shrunk(image.convert("RGB"))
-        except OSError as error:
-            raise ValueError(f"{path}: not a readable image ({error})") from None
+                small = self._shrunk(as_rgb(image))
+        except ImageError as error:
+            raise ValueError(str(error)) from None
         if self._bytes < self.keep:
             self._kept[path] = np.asarray(small)
             self._bytes += self._kept[path].nbytes

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch.nn import functional as F
 
+from ..scenes.image_files import ImageError, open_numbers
 from .collate import Pictures, Sample
 from .grounding import COLORS
 from .muon import Muon, parameter_groups
@@ -37,10 +37,9 @@ class Depths:
         if path not in self._kept:
             file = path.parent.parent / "image_depth" / (path.stem + ".png")
             try:
-                with Image.open(file) as image:
-                    depth = np.asarray(image).astype(np.float32) / 1000
-            except OSError as error:
-                raise ValueError(f"{file}: not a readable image ({error})") from None
+                depth = open_numbers(file).astype(np.float32) / 1000
+            except ImageError as error:
+                raise ValueError(str(error)) from None
             rows, columns = (np.linspace(0, n, GRID + 1).astype(int)[:-1] for n in depth.shape)
             total = np.add.reduceat(np.add.reduceat(depth, rows, 0), columns, 1)
             count = np.add.reduceat(np.add.reduceat((depth > 0).astype(np.float32), rows, 0), columns, 1)

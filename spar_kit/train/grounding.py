@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 import orjson
 from numpy.typing import NDArray
-from PIL import Image
 
+from ..data.records import load_matrix
+from ..scenes.image_files import open_numbers
 from ..tasks.task import random_generator
 from .collate import Sample
 
@@ -53,12 +54,11 @@ def seen_objects(path: Path, instances: Mapping[int, Mapping[str, Any]], smalles
     scene = path.parent.parent
     file = scene / "image_instance" / (path.stem + ".png")
     try:
-        with Image.open(file) as image:
-            ids = np.asarray(image).astype(np.int32)
+        ids = open_numbers(file).astype(np.int32)
         file = scene / "pose" / (path.stem + ".txt")
-        pose = np.loadtxt(file).reshape(4, 4)
+        pose = load_matrix(file.parent, file.name)
     except (OSError, ValueError) as error:
-        raise ValueError(f"{file}: cannot be read ({error})") from None
+        raise ValueError(f"{file}: cannot be read ({str(error).removeprefix(f'{file}: ')})") from None
     height, width = ids.shape
     found, counts = np.unique(ids, return_counts=True)
     names, points, boxes, centers, sizes = [], [], [], [], []

@@ -1,0 +1,275 @@
+"""What a question marks, lists or relates is in the picture for a person to see; and the oracle notices where thresholds were left out."""
+import json
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from test_seen import as_it_is, look
+from test_verify import Record, caught, copy, edit, images, records
+from toys import Toys, busy_room
+
+from spar_kit.data.generate import generate
+from spar_kit.scenes.scene import Camera, Frame, Instance, OrientedBox, Scene, Surface, look_at
+from spar_kit.scenes.toy import box_mesh
+from spar_kit.scenes.visibility import VisibilityRule, see
+from spar_kit.tasks.facts import compute_facts
+from spar_kit.tasks.markable import disc_radius
+from spar_kit.tasks.observation import Observation, observe
+from spar_kit.tasks.rules import Rules
+from spar_kit.tasks.task import TASKS, random_generator
+from spar_kit.tasks.verify import verify
+from spar_kit.tasks.verify_disk import Pose
+from spar_kit.tasks.verify_rays import Rays
+
+SCENE = "room0000_00"
+POINTS = [name for name, task in TASKS.items() if task.markers and "point" in task.markers[0]]
+BOXES = [name for name, task in TASKS.items() if task.markers and "bbox" in task.markers[0]]
+
+
+@cache
+def room() -> tuple[Scene, Observation]:
+    scene = busy_room(SCENE)
+    return scene, observe(scene, see(scene))
+
+
+@cache
+def witness() -> Rays:
+    return Rays(*as_it_is(SCENE))
+
+
+@cache
+def silhouette(frame: int, id: int) -> tuple[float, float]:
+    """Visible share of an object's whole silhouette in a frame, and the share of it inside the image, by rays."""
+    f = room()[0].frames[frame]
+    right, down, forward, eye = (tuple(f.camera_to_world[:3, k].tolist()) for k in range(4))
+    K, size = f.color.intrinsics, (f.color.width, f.color.height)
+    camera = Pose(eye, right, down, forward), (K[0, 0], K[1, 1], K[0, 2], K[1, 2]), size
+    full, inside = witness().whole(id, *camera)
+    return witness().shot(id, *camera).mask.sum() / max(full, 1), inside
+
+
+def marks(name: str, count: int = 60):
+    """(frame, object, mark) of a task's questions in the toy room."""
+    scene, observation = room()
+    facts = compute_facts(name, observation, random_generator(0, SCENE, name), count)
+    assert len(facts), name
+    for row in range(len(facts)):
+        for k, view in enumerate(facts.view[row]):
+            if view >= 0:
+                yield int(facts.frames[row, view]), int(facts.objects[row, k]), facts.marks[row, k]
+
+
+# ------------------------------------------------------------------------------------------------------------- the generator
+
+@pytest.mark.parametrize("name", POINTS)
+def test_centres_are_in_the_picture_and_discs_are_whole(name: str) -> None:
+    scene = room()[0]
+    for frame, id, point in marks(name):
+        camera = scene.frames[frame].color
+        place, z = camera.project(scene.frames[frame].world_to_camera[:3, :3] @ scene.instance(id).box.center + scene.frames[frame].world_to_camera[:3, 3])
+        for x, y in (place + .5, point * [camera.width, camera.height] / 1000):
+            assert z > 0 and 20 <= x <= camera.width - 20 and 20 <= y <= camera.height - 20
+        assert silhouette(frame, id)[0] >= .25
+
+
+@pytest.mark.parametrize("name", BOXES)
+def test_boxes_hold_most_of_their_object(name: str) -> None:
+    for frame, id, _ in marks(name):
+        share, inside = silhouette(frame, id)
+        assert inside >= .45 and share >= (.45 if name == "spatial_volume_infer" else .25)
+
+
+def test_discs_as_spar_draws_them_and_as_the_kit_does() -> None:
+    sizes = np.array([[320, 240], [640, 480], [1296, 968], [1920, 1440]])
+    assert (disc_radius(sizes, Rules()) >= np.maximum(20, 20 * sizes[:, 0] / 1296) - 1e-9).all()
+
+
+def test_share_of_the_silhouette_is_that_of_rays() -> None:
+    scene, observation = room()
+    seen, error = observation.seen, []
+    for row in range(0, len(seen.frame), 3):
+        share, _ = silhouette(int(seen.frame[row]), int(observation.ids[seen.object[row]]))
+        error.append(seen.share[row] - share)
+    assert len(error) > 50 and np.abs(error).max() < .08 and abs(np.mean(error)) < .01
+
+
+def camera_over(boxes: dict[int, OrientedBox], pose: np.ndarray) -> Scene:
+    meshes = [box_mesh(box) for box in boxes.values()]
+    starts = np.cumsum([0] + [len(v) for v, _ in meshes])
+    surface = Surface(np.concatenate([v for v, _ in meshes]), np.concatenate([t + s for (_, t), s in zip(meshes, starts)]).astype(np.int32),
+                      np.repeat(list(boxes), [len(t) for _, t in meshes]).astype(np.int32))
+    camera = Camera.from_fov(640, 480, 65)
+    return Scene("made", "synthetic", (Frame(0, pose, camera, camera, lambda: None, lambda: None),),             # type: ignore[arg-type, return-value]
+                 tuple(Instance(id, f"box {id}", box) for id, box in boxes.items()), surface)
+
+
+def test_a_table_that_fills_half_of_the_picture_is_visible_and_a_leg_at_the_border_is_not() -> None:
+    """A table of 3 m under the camera's nose shows less than a quarter of its silhouette, and is not to be overlooked; of a cupboard beside the camera the
+    same share, in few pixels, is no sight of a cupboard."""
+    table, cupboard = OrientedBox(np.array([.9, 0, .7]), np.array([3.0, 2, .1])), OrientedBox(np.array([4.5, 3.1, .8]), np.array([.4, .7, 1.0]))
+    scene = camera_over({1: table, 2: cupboard}, look_at(np.array([0, 0, 1.3]), np.array([2.0, 0, .9])))
+    seen = see(scene)
+    rows = {int(i): k for k, i in enumerate(seen.instance)}
+    assert seen.pixels[rows[1]] * 4 > .2 * 640 * 480 and seen.share[rows[1]] < .5 and seen.visible[rows[1]]
+    assert seen.pixels[rows[2]] * 4 > 400 and seen.share[rows[2]] < .25 and not seen.visible[rows[2]]
+
+
+def test_lists_of_frames_leave_nothing_out() -> None:
+    scene, observation = room()
+    facts = compute_facts("obj_frame_locate", observation, random_generator(0, SCENE, "obj_frame_locate"), 60)
+    table, n = see(scene), 0
+    pixels = {(f, i): p * (640 * 480 / np.prod(table.raster)) for f, i, p in zip(table.frame.tolist(), table.instance.tolist(), table.pixels.tolist())}
+    for row in range(len(facts)):
+        for frame, said in zip(facts.frames[row].tolist(), facts.numbers["visible"][row]):
+            shown = pixels.get((frame, int(facts.objects[row, 0])), 0)
+            assert shown >= 400 if said else shown < 100
+            n += 1
+    assert n >= 32 * 4
+
+
+def test_answer_boxes_are_measured_in_the_image_s_own_pixels() -> None:
+    """Decided at 60 pixels of width, boxes of answers are still those of the 240 pixels of the image."""
+    scene = room()[0]
+    coarse, exact = see(scene, width=60), see(scene, width=240)
+    true = {(f, i): box for f, i, box in zip(exact.frame.tolist(), exact.instance.tolist(), exact.box)}
+    facts = compute_facts("position_matching", observe(scene, coarse), random_generator(0, SCENE, "position_matching"), 40)
+    assert len(facts)
+    for frame, id, box in zip(facts.frames[:, 1].tolist(), facts.objects[:, 0].tolist(), facts.numbers["target_box"]):
+        assert np.abs(box - true[frame, id]).max() <= .5
+
+
+# ------------------------------------------------------------------------------------------------------ two cameras and a wall
+
+def divided(door: bool) -> Scene:
+    """Two cameras 3 m apart look the same way; between them a wall from side to side, with a low door or without."""
+    boxes = {0: OrientedBox(np.array([3.0, 0, 1.3]), np.array([9.0, 6, 2.6])), 9: OrientedBox(np.array([1.5, 2.0 if door else 0, 1.3]), np.array([.1, 2 if door else 6, 2.6]))}
+    boxes |= {k: OrientedBox(np.array([4.5 + .4 * k, .9 * (k - 2), .5]), np.array([.4, .4, 1.0])) for k in (1, 2, 3)}
+    scene = camera_over(boxes, np.eye(4))
+    poses = [look_at(np.array([x, .1, 1.4]), np.array([x + 2, .1, 1.2])) for x in (0.0, 3.0)]
+    return replace(scene, instances=tuple(i for i in scene.instances if i.id in (1, 2, 3)),
+                   frames=tuple(replace(scene.frames[0], index=k, camera_to_world=pose) for k, pose in enumerate(poses)))
+
+
+@pytest.mark.parametrize("task", ["camera_motion_infer", "view_change_infer"])
+def test_no_question_of_cameras_through_a_wall(task: str) -> None:
+    rules = replace(Rules(), overlap=(0.0, 1.0), rounding=0.0)
+    asked = [len(compute_facts(task, observe(scene, see(scene), rules), np.random.default_rng(0), 10)) for scene in (divided(True), divided(False))]
+    assert asked[0] > 0 and asked[1] == 0
+
+
+def test_cameras_that_are_far_apart_or_share_a_wall_alone_are_not_asked_about() -> None:
+    scene = divided(True)
+    table = see(scene)
+    for rules, seen in ((replace(Rules(), max_motion=2.9), table), (Rules(), replace(table, visible=np.zeros(len(table), bool), overlap=np.full((2, 2), .2, np.float32)))):
+        observation = observe(scene, seen, replace(rules, overlap=(0.0, 1.0), rounding=0.0, min_objects=0))
+        for task in ("camera_motion_infer", "view_change_infer"):
+            assert not len(compute_facts(task, observation, np.random.default_rng(0), 10))
+
+
+# ---------------------------------------------------------------------------------------------------------------- the oracle
+
+def made_with(folder: Path, tasks: str, width: int = 240, **thresholds: object) -> Path:
+    """A data set made with other thresholds, whose manifest claims the usual ones."""
+    usual, rule = Rules(), VisibilityRule(share=float(thresholds.get("mark_share", VisibilityRule().share)))        # type: ignore[arg-type]
+    generate(Toys((SCENE,), busy_room), folder, tasks=tasks, per_task=40 if "mark_share" in thresholds else 12, width=width, progress=False,
+             rules=replace(usual, **thresholds), visibility=rule)                                                  # type: ignore[arg-type]
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["parameters"]["rules"] |= json.loads(json.dumps({key: getattr(usual, key) for key in thresholds} | {"share": VisibilityRule().share}))
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return folder
+
+
+@pytest.mark.parametrize(("task", "thresholds", "rays"), [
+    ("depth_prediction_oc", {"disc": 0.0, "disc_most": 0.0}, False), ("distance_infer_center_oo_video", {"disc": 0.0, "disc_most": 0.0}, False),
+    ("distance_prediction_oo", {"mark_share": 0.0}, True), ("obj_spatial_relation_oc_mv", {"mark_share": 0.0, "box_inside": 0.0}, True),
+    ("spatial_volume_infer", {"volume_share": 0.0, "mark_share": 0.0, "box_inside": 0.0}, True),
+    ("obj_spatial_relation_oo", {"plumb": (-99.0, 99.0)}, False), ("obj_spatial_relation_oc_mv", {"plumb": (-99.0, 99.0)}, False),
+    ("obj_spatial_relation_oo_mv", {"plumb": (-99.0, 99.0)}, False), ("obj_frame_locate", {"rival": 1e9}, False), ("obj_frame_locate", {"rival": 1e9}, True),
+    ("obj_frame_locate", {"listed": 2000.0, "rival": 1e9}, True), ("camera_motion_infer", {"max_motion": 99.0}, False)])
+def test_the_oracle_notices_a_threshold_that_was_left_out(tmp_path: Path, task: str, thresholds: dict, rays: bool) -> None:
+    claimed = {"max_motion": 1.0} if "max_motion" in thresholds else {}
+    folder = made_with(tmp_path / "data", task, **thresholds)
+    if claimed:
+        manifest = json.loads((folder / "manifest.json").read_text())
+        manifest["parameters"]["rules"] |= claimed
+        (folder / "manifest.json").write_text(json.dumps(manifest))
+    report = look(folder) if rays else verify(folder)
+    assert 0 < caught(report, task)
+    honest = made_with(tmp_path / "honest", task)
+    report = look(honest) if rays else verify(honest)
+    assert report.ok and not caught(report, task)
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return made_with(tmp_path_factory.mktemp("pairs") / "data", "camera_motion_infer,view_change_infer,position_matching", width=60)
+
+
+def test_the_oracle_notices_a_wall_between_two_cameras(pairs: Path, tmp_path: Path) -> None:
+    """On disk: every depth image shows a wall half a metre ahead. By rays: a panel stands between the two cameras of one question."""
+    folder = copy(pairs, tmp_path)
+    for path in (images(folder) / "image_depth").iterdir():
+        Image.fromarray(np.full_like(np.asarray(Image.open(path)), 100)).save(path)
+    report, n = verify(folder, limit=1000), sum(record["type"] == "camera_motion_infer" for _, _, record in records(folder))
+    assert report.tasks["camera_motion_infer"].mismatched == n > 0
+    record = next(record for _, _, record in records(pairs) if record["type"] == "camera_motion_infer")
+    here, there = (np.loadtxt(images(pairs) / f"pose/{frame}.txt")[:3] for frame in record["facts"]["frames"])
+    center, way = (here[:, 3] + there[:, 3]) / 2, there[:, 3] - here[:, 3]
+    across = np.cross(way / np.linalg.norm(way), [0, 0, 1.0])
+    panel = center + .05 * (np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) @ np.stack([across, [0, 0, 1.0]]))
+
+    def with_panel(scene: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        vertices, triangles, ids = as_it_is(scene)
+        return np.concatenate([vertices, panel]), np.concatenate([triangles, np.array([[0, 1, 2], [0, 2, 3]]) + len(vertices)]), np.append(ids, [0, 0])
+
+    assert look(pairs).ok
+    found = look(pairs, with_panel, limit=1000).tasks["camera_motion_infer"]
+    assert record["id"] in {m.id for m in found.mismatches} and all("in between" in m.reason for m in found.mismatches)
+
+
+def test_the_oracle_notices_two_views_with_nothing_in_common(pairs: Path, tmp_path: Path) -> None:
+    """The second picture of every pair is exchanged for one of the other side of the room, its files and facts with it."""
+    folder = copy(pairs, tmp_path)
+    for path in (images(folder) / "image_instance").iterdir():
+        Image.fromarray(np.zeros_like(np.asarray(Image.open(path)))).save(path)                    # no object in any picture
+    for path in (images(folder) / "image_depth").iterdir():
+        depth = np.asarray(Image.open(path))
+        Image.fromarray(np.full_like(depth, 300 if int(path.stem) % 2 else 9000)).save(path)       # and no surface that two of them share
+    report = verify(folder, limit=1000)
+    assert report.tasks["view_change_infer"].mismatched > 0
+    assert any("no object in common" in m.reason for m in report.tasks["view_change_infer"].mismatches)
+
+
+def test_the_oracle_notices_boxes_of_coarse_pictures(pairs: Path, tmp_path: Path) -> None:
+    """Targets measured in instance images of 60 pixels: rays through the 240 of the image see other boxes."""
+    folder = copy(pairs, tmp_path)
+
+    def coarse(record: Record, task: str, format: str) -> bool:
+        if task != "position_matching":
+            return False
+        ids = np.asarray(Image.open(images(folder) / "image_instance" / (Path(record["image"][1]).stem + ".png")))
+        rows, columns = np.nonzero(ids == record["facts"]["objects"][0])
+        h, w = ids.shape
+        record["facts"]["target_box"] = [round(v) for v in (columns.min() * 1000 / w, rows.min() * 1000 / h, (columns.max() + 1) * 1000 / w, (rows.max() + 1) * 1000 / h)]
+        return True
+
+    assert edit(folder, coarse)["position_matching"] > 0
+    assert caught(look(folder), "position_matching") > 0 == caught(look(pairs), "position_matching")
+
+
+def test_the_oracle_notices_what_is_above_in_metres_and_below_in_the_picture() -> None:
+    from spar_kit.tasks.verify_disk import Wrong
+    from spar_kit.tasks.verify_item import Rules as Theirs
+    from spar_kit.tasks.verify_relations import Slot
+    from spar_kit.tasks.verify_tasks import check_by_eye
+
+    class Asked:
+        rules = Theirs()
+
+    slots = Slot("side", 0.0, .15), Slot("height", .3, .15), Slot("range", 0.0, .2)               # 0.3 m below ...
+    with pytest.raises(Wrong, match="other side"):
+        check_by_eye(Asked(), slots, (0, .6, 4.0), (0, .3, 1.0))                                 # type: ignore[arg-type]  # ... and seen above
+    check_by_eye(Asked(), slots, (0, .6, 1.5), (0, .3, 1.5))                                     # type: ignore[arg-type]
