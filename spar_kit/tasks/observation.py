@@ -150,7 +150,7 @@ def has_place(instance: Instance, rules: Rules = Rules(), room: tuple[float, flo
     """Whether it is known where an object is: its box is finite and no larger than the room; it may be flat."""
     box, size = instance.box, np.asarray(instance.box.size)
     finite = bool(np.isfinite(box.center).all() and np.isfinite(size).all() and np.isfinite(box.yaw))
-    return finite and bool((size >= 0).all() and (size <= rules.max_side).all() and size[:2].max() <= room[0] and size[2] <= room[1])
+    return finite and bool(np.abs(box.center).max() < 1e4) and bool((size >= 0).all() and (size <= rules.max_side).all() and size[:2].max() <= room[0] and size[2] <= room[1])
 
 
 def is_askable(
