@@ -96,6 +96,8 @@ def standing(run: Run) -> tuple[bool, str]:
         return False, ""
     if not card:
         return False, f"{folder / 'run.json'} is broken"
+    if card.get("changed"):
+        return False, f"{card['changed']} changed while it ran"
     problem = check_outputs(folder, card["outputs"])
     for name, digest in card["inputs"].items():
         if not problem and (_card(folder.parent / str(name)) or {}).get("outputs") != digest:
@@ -324,6 +326,8 @@ def execute(run: Run, force: bool = False, cwd: str = "") -> tuple[str, float]:
     with _alone(folder):
         if not force and standing(replace(run, folder=str(folder)))[0]:
             return "cached", 0.0
+        if changed := _changed(run, base):
+            raise RuntimeError(f"this is not what the sweep began with: {changed}; start it again")
         started, old = time.time(), folder / "out.before"
         again = (folder / "run.json").exists() or final.exists()
         for path in (folder / "run.json", final, failed):
@@ -342,17 +346,26 @@ def execute(run: Run, force: bool = False, cwd: str = "") -> tuple[str, float]:
             os.replace(part, failed)
             raise RuntimeError(problem)
         os.replace(part, final)
-        _write_card(run, folder, started)
+        _write_card(run, folder, started, _changed(run, base))
         shutil.rmtree(old, ignore_errors=True)
         return "done", time.time() - started
 
 
-def _write_card(run: Run, folder: Path, started: float) -> None:
-    """`run.json`, by which a run is known to be finished."""
+def _changed(run: Run, base: Path) -> str:
+    """What of a run's code and packages is no longer as it was when its key was made, e.g. because somebody works on it; "" where nothing is."""
+    if not run.depends:
+        return ""
+    now = code_key(read_notebook(base / run.notebook), base)
+    return differences({kind: run.depends.get(kind) for kind in now}, now)
+
+
+def _write_card(run: Run, folder: Path, started: float, changed: str) -> None:
+    """`run.json`, by which a run is known to be finished. `changed`: what became other code while it ran; such a result is shown, and not reused."""
     outputs = record_outputs(folder)
     inputs = {name: (_card(folder.parent / name) or {}).get("outputs", "") for name in dict.fromkeys(run.upstream)}
     card = asdict(run) | {"seconds": round(time.time() - started, 1), "started": time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(started)), "python": platform.python_version(),
-                          "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores", "environment": environment(), "outputs": outputs, "inputs": inputs}
+                          "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores", "environment": environment(), "outputs": outputs, "inputs": inputs,
+                          "changed": changed}
     with whole_file(folder / "run.json") as part_card:
         part_card.write_text(json.dumps(card, indent=1, default=str) + "\n", encoding="utf-8")
 
@@ -628,6 +641,9 @@ class _Sweep:
             planned, run, since = self.running.pop(future)
             try:
                 status, seconds = future.result()
+                changed = (_card(Path(run.folder)) or {}).get("changed")
+                if changed:
+                    self.notes[run.name] = "; ".join(part for part in (self.notes[run.name], f"{changed} changed while it ran") if part)
                 if self.address and not (Path(run.folder) / "run.json").exists():
                     raise RuntimeError(f"the cluster's workers do not share {Path(run.folder).parent} with this machine")
                 self.finish(planned, Outcome(run, status, seconds, self.notes[run.name]))
