@@ -502,6 +502,8 @@ def clock(seconds: float) -> str:
 class _Status:
     """The line under the finished runs: what is running, its own last words, and the time left. Overwritten in place on a terminal."""
 
+    EVERY = (0.5, 30.0)             # seconds from line to line, on a terminal and elsewhere
+
     def __init__(self, runs: list[Run], say: Callable[[str], None]):
         self.left = {run.name: run.expect for run in runs}
         self.say, self.start, self.last = say, time.monotonic(), time.monotonic()
@@ -527,16 +529,17 @@ class _Status:
             self.begun[run.name] = now
         return self.begun.get(run.name, now)
 
-    def show(self, handed: list[Run], workers: int) -> None:
+    def show(self, handed: Mapping[str, Run], workers: int) -> None:
+        """Says what is running: runs as they are made, by the name under which they were planned."""
         now = time.monotonic()
-        running = [(run, self._since(run, now)) for run in handed]
-        if not running or now - self.last < (0.5 if self.terminal else 30):
+        running = [(run, self._since(run, now)) for run in handed.values()]
+        if not running or now - self.last < self.EVERY[not self.terminal]:
             return
         self.last = now
         # this machine against the plan's figures; never below 1, for a step that found half its work done says nothing of the next
         speed = max(1.0, self.spent / self.planned) if self.planned else 1.0
-        left = sum(max(self.left[run.name] * speed - (now - since), 0) for run, since in running)
-        left += sum(self.left[name] for name in self.left if name not in {run.name for run, _ in running}) * speed
+        left = sum(max(run.expect * speed - (now - since), 0) for run, since in running)
+        left += sum(expect for name, expect in self.left.items() if name not in handed) * speed
         words = []
         for run, since in running:
             try:
@@ -662,7 +665,7 @@ class _Sweep:
                 if cluster:
                     cluster.check()
                 self.collect()
-            self.status.show([run for _, run, _ in self.running.values()], cluster.threads if cluster else self.workers)
+            self.status.show({planned.name: run for planned, run, _ in self.running.values()}, cluster.threads if cluster else self.workers)
 
 
 def sweep(runs: list[Run], *, workers: int = 1, address: str | None = None, force: bool = False,
