@@ -1,6 +1,5 @@
 """What a question marks, lists or relates is in the picture for a person to see; and the oracle notices where thresholds were left out."""
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -15,7 +14,7 @@ from toys import Toys, busy_room
 from spar_kit.data.generate import generate
 from spar_kit.scenes.scene import Camera, Frame, Instance, OrientedBox, Scene, Surface, look_at
 from spar_kit.scenes.toy import box_mesh
-from spar_kit.scenes.visibility import see
+from spar_kit.scenes.visibility import VisibilityRule, see
 from spar_kit.tasks.facts import compute_facts
 from spar_kit.tasks.markable import disc_radius
 from spar_kit.tasks.observation import Observation, observe
@@ -110,7 +109,7 @@ def camera_over(boxes: dict[int, OrientedBox], pose: np.ndarray) -> Scene:
 def test_a_table_that_fills_half_of_the_picture_is_visible_and_a_leg_at_the_border_is_not() -> None:
     """A table of 3 m under the camera's nose shows less than a quarter of its silhouette, and is not to be overlooked; of a cupboard beside the camera the
     same share, in few pixels, is no sight of a cupboard."""
-    table, cupboard = OrientedBox(np.array([.9, 0, .7]), np.array([3.0, 2, .1])), OrientedBox(np.array([3.0, 2.4, 1]), np.array([.6, 1, 1.6]))
+    table, cupboard = OrientedBox(np.array([.9, 0, .7]), np.array([3.0, 2, .1])), OrientedBox(np.array([4.5, 3.1, .8]), np.array([.4, .7, 1.0]))
     scene = camera_over({1: table, 2: cupboard}, look_at(np.array([0, 0, 1.3]), np.array([2.0, 0, .9])))
     seen = see(scene)
     rows = {int(i): k for k, i in enumerate(seen.instance)}
@@ -174,9 +173,11 @@ def test_cameras_that_are_far_apart_or_share_a_wall_alone_are_not_asked_about() 
 
 def made_with(folder: Path, tasks: str, width: int = 240, **thresholds: object) -> Path:
     """A data set made with other thresholds, whose manifest claims the usual ones."""
-    generate(Toys((SCENE,), busy_room), folder, tasks=tasks, per_task=12, width=width, progress=False, rules=replace(Rules(), **thresholds))    # type: ignore[arg-type]
+    usual, rule = Rules(), VisibilityRule(share=float(thresholds.get("mark_share", VisibilityRule().share)))        # type: ignore[arg-type]
+    generate(Toys((SCENE,), busy_room), folder, tasks=tasks, per_task=40 if "mark_share" in thresholds else 12, width=width, progress=False,
+             rules=replace(usual, **thresholds), visibility=rule)                                                  # type: ignore[arg-type]
     manifest = json.loads((folder / "manifest.json").read_text())
-    manifest["parameters"]["rules"] |= json.loads(json.dumps({key: getattr(Rules(), key) for key in thresholds}))
+    manifest["parameters"]["rules"] |= json.loads(json.dumps({key: getattr(usual, key) for key in thresholds} | {"share": VisibilityRule().share}))
     (folder / "manifest.json").write_text(json.dumps(manifest))
     return folder
 

@@ -423,8 +423,8 @@ def load(path: Path | str, key: str | None = None) -> Visibility:
             if key is not None and str(file["key"]) != key:
                 raise SceneError("made from another scene, or with other parameters", path, "key")
             columns = {f.name: file[f.name] for f in fields(Visibility) if f.name not in ("rule", "raster", "grid")}
-            *shares, samples, overlap_samples = file["rule"].tolist()
-            rule = VisibilityRule(*shares, int(samples), int(overlap_samples))
+            a, b, c, d, e, f, samples, overlap_samples = file["rule"].tolist()
+            rule = VisibilityRule(a, b, c, d, e, f, int(samples), int(overlap_samples))
             return Visibility(**columns, raster=(int(file["raster"][0]), int(file["raster"][1])), rule=rule,
                               grid=tuple(file["grid"].tolist()))
     except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
