@@ -243,7 +243,7 @@ def test_mistakes_are_one_line(tool, tmp_path, capfd, words, says):
 
 def test_without_lmms_eval_it_says_what_to_type(tmp_path, monkeypatch):
     monkeypatch.delenv("PYTHONPATH", raising=False)
-    with pytest.raises(ValueError, match="pip install lmms_eval"):
+    with pytest.raises(ValueError, match="pip install lmms_eval 'filelock<4'"):
         le.evaluate_elsewhere("org/model", "vsibench", tmp_path)
 
 

@@ -85,8 +85,7 @@ def test_wilson_by_hand():
     z2 = t.ppf(0.975, 31) ** 2
     assert np.allclose(interval(np.ones(32), np.arange(32))[1:], [32 / (32 + z2), 1])
     z = t.ppf(0.975, 9)
-    n = 9                                   # of ten: the variance of a mean has n - 1 in it
-    half = z / (n + z * z) * np.sqrt(n * 0.25 + z * z / 4)
+    half = z / (10 + z * z) * np.sqrt(10 * 0.25 * 10 / 9 + z * z / 4)           # the variance of a mean has n - 1 in it
     assert np.allclose(interval([0, 1] * 5, np.arange(10))[1:], [0.5 - half, 0.5 + half])
 
 
@@ -103,6 +102,18 @@ def test_tables_of_few_scenes_have_honest_intervals(scenes):
     assert gap.difference == 1 and gap.low <= 0 and not gap.better and gap.p > 0.05
     same = paired(table, table)
     assert ((same.low < 0) & (same.high > 0)).all() and not same.better.any()
+
+
+def test_many_tasks_of_one_or_two_questions_are_few():
+    """Twenty tasks, one or two questions each, all wrong but three: a draw of a task's only question is always that question."""
+    rng, held = np.random.default_rng(0), 0
+    for _ in range(60):
+        rows = [dict(id=f"{task}{k}", task=task, answer="A", prediction="A" if rng.random() < .3 else "B") for n, task in enumerate(list(TASKS)[:20]) for k in range(1 + n % 2)
+                if not task.startswith(("depth", "distance_pred", "view_change"))]
+        table = score_rows([dict(row, format="select") for row in rows])
+        whole = overall_intervals(table, 300).set_index("level").loc["all"]
+        held += whole.low <= .3 <= whole.high
+    assert held >= 55 and whole.high - whole.low > .2
 
 
 def test_a_task_of_one_scene_among_many_is_judged_by_its_questions():

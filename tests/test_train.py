@@ -356,9 +356,11 @@ def test_four_bits_are_where_they_were_ordered(trained):
         load_model(trained.base, quantize="nf4", towers=("vision",))
 
 
-def test_gradients_reach_every_adapted_tower_also_after_an_evaluation(trained, data):
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_gradients_reach_every_adapted_tower_also_after_an_evaluation(trained, data, checkpointing):
     model, processor = load_model(trained.base, quantize="nf4")
-    model = attach_lora(model, LoraParams(rank=2, towers=("text", "vision")))
+    model = attach_lora(model, LoraParams(rank=2, towers=("text", "vision")), checkpointing=checkpointing)
+    assert any(getattr(module, "gradient_checkpointing", False) for module in model.modules()) == checkpointing
     batch = Collator(processor, Pictures(48))([Sample("a", (data / "spar/synthetic/images/room0/image_color/0.jpg",), (("q", "yes"),))])
 
     def norms():

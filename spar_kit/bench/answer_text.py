@@ -21,11 +21,11 @@ _MINUS = re.compile("[\u2010-\u2013\u2212\ufe58\ufe63\uff0d](?=\\s?[.\\d])")
 _FRACTION = re.compile("[\u00bc-\u00be\u2150-\u215e]")
 _TO_PLAIN = str.maketrans({"²": "^2", "³": "^3", "㎡": "m^2", "“": '"', "”": '"', "″": '"', "’": "'", "‘": "'", "′": "'", "。": ". ", "、": ", ", "【": "[", "】": "]", "「": '"', "」": '"', "∙": "·", "⋅": "·", "➜": "→", "⇒": "→",
                            **{chr(code): unicodedata.normalize("NFD", chr(code))[0] for code in range(0xc0, 0x250) if len(unicodedata.normalize("NFD", chr(code))) > 1}})
-_INNER = r"(?:\w{1,12}:)?(?:think|thinking|thought|thoughts|reasoning|reason|scratchpad|analysis|reflection|rationale|explanation|cot)"
+_INNER = r"(?:\w{1,12}:)?(?:think|thinking|thought|thoughts|reasoning|reason|scratchpad|analysis|reflection|rationale|explanation|cot|internal|monologue|tool_call|plan|planning|observation|caption|perception)"
 _OUTER = r"(?:final[ _]?)?(?:answer|response|output|result|solution)|final"
 _FINAL_CHANNEL = re.compile(r"<\|channel\|?>\s{0,5}final\s{0,5}(?:<\|message\|>)?|(?<=[.\w?!])assistantfinal(?=\W|[A-Z\d])")
-_OPENS_INNER = re.compile(rf"[<\[◁]\s?{_INNER}\s?[>\]▷]|<\|(?:begin|start)_?(?:of_)?{_INNER}\|>|<unused94>|<\|channel\|?>\s{{0,5}}(?:analysis|thought|commentary)\b|\A(?:assistant)?analysis(?=[A-Z])", re.I)
-_ENDS_INNER = re.compile(rf"(?:<\s?/|\[/|◁/)\s?{_INNER}\s?[>\]▷]|<\|end_?(?:of_)?{_INNER}\|>|<unused95>|<channel\|>", re.I)
+_OPENS_INNER = re.compile(rf"[<\[◁]\s?{_INNER}\s?[>\]▷]|<\|(?:(?:begin|start)_?(?:of_)?)?{_INNER}\|>|\[(?:begin|start)[ _]{_INNER}\]|<unused94>|<\|channel\|?>\s{{0,5}}(?:analysis|thought|commentary)\b|\A(?:assistant)?analysis(?=[A-Z])", re.I)
+_ENDS_INNER = re.compile(rf"(?:<\s?/|\[/|◁/)\s?{_INNER}\s?[>\]▷]|<\|(?:end_?(?:of_)?|/){_INNER}\|>|\[end[ _]{_INNER}\]|<unused95>|<channel\|>", re.I)
 _OPENS_OUTER = re.compile(rf"<\s?(?:{_OUTER})\b(?!\s?/)[^<>]{{0,100}}>|\[(?:{_OUTER})\]|<\|(?:begin|start)_?(?:of_)?(?:{_OUTER}|box)\|>", re.I)
 _ENDS_OUTER = re.compile(rf"<\s?/\s?(?:{_OUTER})\s?>|\[/(?:{_OUTER})\]|<\|end_?(?:of_)?(?:{_OUTER}|box)\|>", re.I)
 _MARKS = re.compile(r"<\|[^|<>\n]{1,40}\|>|</?s>|<(?:end_of_turn|start_of_turn|eos|pad|unk|bos)>")
@@ -82,6 +82,8 @@ def plain(text: str) -> str:
         text = _HTML.sub("", re.sub(r"<br\s?/?>", "\n", text))
     for mark in ("**", "__", "`", "$"):
         text = text.replace(mark, "")
+    if "~~" in text:
+        text = re.sub(r"~~[^~\n]{1,200}~~", " ", text)     # struck out
     if "*" in text:
         text = _STARS.sub(r"\1", text)
     if "_" in text:
@@ -116,8 +118,8 @@ def _said_of(value: Any, key: str, unit: Any = None) -> str:
         unit = next((value[name] for name in value if str(name).lower() in ("unit", "units")), unit)
         return _said_of(value[inner[0]], str(inner[0]), unit) if len(inner) == 1 else json.dumps(value, ensure_ascii=False, default=str)
     said = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-    of_key = re.search(r"_(?:in_)?([A-Za-z]{1,12}2?)$", key)
-    return f"{said} {unit}" if isinstance(unit, str) else f"{said} ({of_key[1]})" if of_key and isinstance(value, (int, float)) else said
+    of_key = re.search(r"(?:_(?:in_)?|[(\[])([A-Za-z]{1,12}2?)[)\]]?$", key)
+    return f"{said} {unit}" if isinstance(unit, str) else f"{said} ({of_key[1]})" if of_key and re.fullmatch(r"[-+]?[\d.,]+", said.strip()) else said
 
 
 def _literal(text: str) -> Any:
@@ -161,6 +163,9 @@ def _concluded(text: str) -> str:
     return rest
 
 
+_ALONE_AT_END = re.compile(r"\n[^\w\n]*(?:[A-Fa-f]|[-+]?\d[\d.,]*\s?[a-zA-Z]{0,12}|yes|no)[^\w\n]*$", re.I)
+
+
 @lru_cache(maxsize=4096)
 def final_parts(text: str) -> tuple[str, ...]:
     """What a prediction states as its answer, cleaned and without markup, the best part first: all of it where no part is marked, "" where it only thinks."""
@@ -173,6 +178,8 @@ def final_parts(text: str) -> tuple[str, ...]:
         begin, start, end = box
         content, behind = plain(_with_unit(text[start:end], text[end + 1:])), text[end + 1:]
         after = [match.start() for match in STATED.finditer(behind)]
+        if not after and (alone := _ALONE_AT_END.search(behind)):
+            after = [alone.start()]
         if after and re.search(r"\w", behind[after[-1]:]):
             return plain(behind[after[-1]:]), content
         return content, plain(behind) if len(behind.strip(" .$*\n")) > 1 else plain(text[:begin])

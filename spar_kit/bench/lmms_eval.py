@@ -254,7 +254,7 @@ def check_class(kind: str, python: str = sys.executable) -> None:
     """Raises ValueError where the interpreter has no lmms-eval, or one whose class `kind` is known to fail."""
     found = subprocess.run([python, "-c", _PROBE], check=False, capture_output=True, text=True)
     if found.returncode:
-        raise ValueError(f"{python} has no lmms-eval; type: python -m venv lmms && lmms/bin/pip install lmms_eval, and give --set python=lmms/bin/python")
+        raise ValueError(f"{python} has no lmms-eval; type: python -m venv lmms && lmms/bin/pip install lmms_eval 'filelock<4', and give --set python=lmms/bin/python")
     if kind == "huggingface" and found.stdout.strip() == "audios 5":
         raise ValueError("lmms-eval's general class `huggingface` cannot run with transformers 5: it passes an argument `audios` that is refused. Serve the model "
                          "(`transformers serve MODEL`, vLLM, ...) and give its address, --api URL, or name another class, --set kind=NAME")

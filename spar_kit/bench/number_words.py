@@ -14,7 +14,7 @@ _TENS = {word: 10 * k for k, word in enumerate("twenty thirty forty fifty sixty 
 _SCALES = {"hundred": 100, "thousand": 1000}
 _PARTS = {"a half": 0.5, "one half": 0.5, "a quarter": 0.25, "one quarter": 0.25, "three quarters": 0.75, "a third": 1 / 3, "one third": 1 / 3, "two thirds": 2 / 3}
 _ANY_WORD = "|".join([*_ONES, *_TENS, *_SCALES])
-_IN_WORDS = re.compile(rf"\b(?P<run>(?:{_ANY_WORD})(?:[ -](?:and )?(?:{_ANY_WORD})\b){{0,8}}|\d+(?= and (?:{'|'.join(_PARTS)})\b))\b"
+_IN_WORDS = re.compile(rf"\b(?P<run>(?:{_ANY_WORD})(?:[ -](?:and )?(?!one (?:half|quarter|third)\b)(?:{_ANY_WORD})\b){{0,8}}|\d+(?= and (?:{'|'.join(_PARTS)})\b))\b"
                        rf"(?: point(?P<decimals>(?: (?:{'|'.join(list(_ONES)[:10])})\b){{1,6}})| and (?P<part>{'|'.join(_PARTS)})\b)?", re.I)
 _NAMED = ((re.compile(r"\bhalf (?:of )?an? ", re.I), "0.5 "), (re.compile(r"\b(?:a|one) quarter of an? ", re.I), "0.25 "), (re.compile(r"\bthree[ -]quarters of an? ", re.I), "0.75 "), (re.compile(r"\b(?:a|one) third of an? ", re.I), "0.333 "),
           (re.compile(r"\btwo thirds of an? ", re.I), "0.667 "), (re.compile(r"\b(?:a|one) dozen\b", re.I), "12"), (re.compile(r"\b(?:a|one) (?:pair|couple)(?: of)?\b", re.I), "2"))
@@ -54,7 +54,7 @@ def _spelled(found: re.Match[str]) -> str:
 
 # %% ../../nbs/bench/01a_number_words.ipynb #c1000006
 _NUMERALS = {**{numeral: k for k, numeral in enumerate("零一二三四五六七八九")}, "〇": 0, "两": 2, "兩": 2}
-_CJK_UNIT = "(?:平方|平米|米|公尺|厘米|公分|毫米|分米|メートル|センチ|ミリ|个|個|把|张|張|件|台|只|扇|本|盏|幅|つ|脚)"
+_CJK_UNIT = "(?:平方|平米|米|公尺|厘米|公分|毫米|分米|英尺|英寸|公里|メートル|センチ|ミリ|个|個|把|张|張|件|台|只|扇|本|盏|幅|つ|脚)"
 _CJK_NUMBER = re.compile(rf"(?<![零〇一二两兩三四五六七八九十百千])(?P<whole>[零〇一二两兩三四五六七八九十百千]{{1,12}}+)(?:点(?P<decimals>[零〇一二三四五六七八九]{{1,8}}+))?(?={_CJK_UNIT}|\W*$)")
 _CJK_HALF = (re.compile(r"半(?=米|公尺)"), "0.5"), (re.compile(r"(\d+)(米|公尺|メートル)半"), r"\1.5\2"), (re.compile(r"(\d+)(米|公尺)([一二三四五六七八九]|\d(?!\d))(?!厘|公|毫)"), None)
 
@@ -86,4 +86,5 @@ def to_digits(text: str) -> str:
     for pattern, by in _NAMED:
         text = pattern.sub(by, text)
     text = _A_HALF_BEHIND.sub(lambda found: f"{1.5 if found[1][0] in 'aA' else float(found[1]) + .5:g} {found[2]}", _IN_WORDS.sub(_spelled, text))
+    text = re.sub(rf"\b(?:an?|one) (?={_UNIT_WORD}s?(?: and|,) \d)", "1 ", text, flags=re.I)
     return text if re.search(r"\d", text) else _AN_UNIT.sub("1 ", text)

@@ -30,11 +30,11 @@ _LENGTHS: Mapping[float, str] = {
 _METRES: Mapping[str, float] = {name: factor for factor, names in _LENGTHS.items() for name in names.split()}
 _LENGTH_NAMES = "|".join(re.escape(name) for name in sorted(_METRES, key=len, reverse=True))
 _OTHERS = "px|pixel|%|percent|per cent|kilogram|kg|second|sec|minute|hour|fps|hz|frame|image|view|picture|photo|video|度|degree|deg|°|radian|rad|像素|帧|秒|张图|枚"
-_INCHES = r"in(?=\.?\s*(?:$|[)\]},;:!?\n\"]|away\b|apart\b|deep\b|long\b|wide\b|tall\b|high\b|from\b|by\b|x\b|×|\.\s))"
+_INCHES = r"in(?=\.?\s*(?:$|[)\]},;:!?\n\"]|away\b|apart\b|or so\b|deep\b|long\b|wide\b|tall\b|high\b|from\b|by\b|x\b|×|\.\s))"
 _SQUARE = r"(?:sq(?:uare|\.)?\s?|平方|제곱|평방|quadrat)"
 _UNIT = (rf"(?:\s?-?[(\[]?\s?(?P<square>{_SQUARE})?(?P<unit>平米|{_LENGTH_NAMES}|{_INCHES}|{_OTHERS})(?:s|es)?(?P<exponent>\^?\{{?[23]\}}?|\ssquared|\scubed)?(?![a-z\dа-я])[)\]]?)?")
 _QUANTITY = re.compile(_FREE + _UNIT, re.I)
-_UNIT_ELSEWHERE = re.compile(rf"(?:[(\[]\s?(?:in )?|\bin |_|\b(?:units?|measured)\W{{1,4}}(?:is |in |of )?|单位\W{{0,3}}为?)(?P<square>{_SQUARE})?(?P<unit>{'|'.join(name for name in sorted(_METRES, key=len, reverse=True) if name.isalpha())})s?(?P<exponent>\^?[23]|\ssquared)?\b", re.I)
+_UNIT_ELSEWHERE = re.compile(rf"(?:[(\[]\s?(?:in )?|\bin |_(?:in_)?|(?<=[A-Za-z])/|#\s?|以|^(?=[a-z]{{1,12}}\s?[:=])|\b(?:units?|measured)\W{{1,4}}(?:is |in |of )?|单位\W{{0,3}}为?)(?P<square>{_SQUARE})?(?P<unit>{'|'.join(name for name in sorted(_METRES, key=len, reverse=True) if name.isalpha())})s?(?P<exponent>\^?[23]|\ssquared)?(?![a-z\d_])", re.I)
 
 
 @dataclass(frozen=True)
@@ -89,12 +89,12 @@ def _quantity(match: re.Match[str]) -> Quantity | None:
     return Quantity(value, factor, unit, match.start(), end) if np.isfinite(value * factor) else None
 
 # %% ../../nbs/bench/02_quantities.ipynb #34b0d98e
-_LABELLED = re.compile(r"\b(?:images?|frames?|objects?|points?|views?|figure|option|step|camera|bbox|box|picture|photo|question|example|pixels?|id|index|level|version|confidence|probability|certainty|ratio|scale|focal length|fov|row|column)\b(?: of| is|:|=)?[ #-]?"
+_LABELLED = re.compile(r"\b(?:images?|frames?|objects?|points?|views?|figure|option|step|camera|bbox|box|picture|photo|question|example|pixels?|id|index|level|version|confidence|conf|prob|probability|certainty|ratio|scale|focal length|fov|row|column)\b(?: of| is|:|=)?[ #-]?"
                        r"(?:\d{1,4}(?:, | and |, and |-|–| to ))*$|第$", re.I)
 _RULED_OUT = re.compile(r"(?:\b(?:not|rather than|instead of|(?<!slightly )(?<!little )(?<!bit )(?<!just )(?:less|more|fewer|greater|smaller) than)(?: about)?|±|\+/-|\+-)\s?$", re.I)
 _NUMBERING = re.compile(r"^\d{1,2}[.)] (?=.*[A-Za-z])", re.M)
-_COORDINATES = re.compile(rf"[\[(]\s?(?:(?:{NUMBER})\s?,\s?){{1,7}}(?:{NUMBER})\s?[\])]")
-_GLUED = re.compile(r"(?<=\d)('-?)(?=\d{1,2}(?!\d))|(?<=\d)(\s?-?(?:ft|feet|foot)-?)(?=\d{1,2}(?!\d))(?![23](?!\d|\s?(?:in|\"|'')))|(?<=\d)(\s?(?:m|米))(?=\d\d(?!\d))", re.I)
+_COORDINATES = re.compile(rf"\b\d{{3,4}}\s?[x×]\s?\d{{3,4}}\b|[\[(]\s?(?:(?:{NUMBER})\s?,\s?){{1,7}}(?:{NUMBER})\s?[\])]")
+_GLUED = re.compile(r"(?<=\d)('-?)(?=\d{1,2}(?!\d))|(?<=\d)(\s?-?(?:ft|feet|foot)-?)(?=\d{1,2}(?!\d))(?![23](?!\d|\s?(?:in|\"|'')))|(?<=\d)(\s?(?:m|米))(?=\d\d(?!\d))|(?<=\d)(\s?(?:メートル|公尺|英尺|미터))(?=\d)", re.I)
 
 
 def _joined(kept: Quantity, found: Quantity, between: str) -> Quantity | None:
@@ -112,7 +112,7 @@ def _joined(kept: Quantity, found: Quantity, between: str) -> Quantity | None:
 def read_quantities(text: str) -> list[Quantity]:
     """All quantities of a cleaned text, in order."""
     kept: list[Quantity] = []
-    text = _GLUED.sub(lambda found: found[0].rstrip("-") + " ", text) if "ft" in text or "'" in text or "m" in text or "米" in text or "f" in text else text
+    text = _GLUED.sub(lambda found: found[0].rstrip("-") + " ", text) if not text.isascii() or re.search(r"\d\s?(?:-?f|'|m)", text, re.I) else text
     numbering = {match.start() for match in _NUMBERING.finditer(text)}
     for match in _QUANTITY.finditer(text):
         found, before = _quantity(match), text[max(0, match.start() - 40):match.start()]
@@ -132,8 +132,8 @@ def read_numbers(text: str) -> list[float]:
 # %% ../../nbs/bench/02_quantities.ipynb #84f0e05d
 Asked = Literal["length", "area", "count", "any"]
 _UNITS_OF: Mapping[str, tuple[str, ...]] = {"length": ("m", ""), "area": ("m2", ""), "count": ("",), "any": ("m", "m2", "")}
-_ANSWER = re.compile(r"\b(?:answer|prediction|estimate|result)\b[\"'*_ ]{0,6}(?:is|was|would be|should be|:|=)?|答案|答え", re.I)
-_CONCLUDED = re.compile(r"[=≈]|\b(?:so|therefore|thus|hence|overall|in total|total|altogether|in conclusion|approximately equal to)\b|所以|因此", re.I)
+_ANSWER = re.compile(r"\b(?:answer|prediction|estimate|result)\b[\"'*_ ]{0,6}(?:is|was|would be|should be|:|=)?|\b(?:wait|actually|correction|scratch that|i mean|sorry)\b|(?<=[.…] )no,|答案|答え", re.I)
+_CONCLUDED = re.compile(r"[=≈]|(?<=\d)\sis\s(?=(?:about )?\d)|\b(?:so|therefore|thus|hence|overall|in total|total|altogether|equals|makes|gives|in conclusion|approximately equal to)\b|所以|因此", re.I)
 _GIVENS = re.compile(r"\b(?:given|assuming|since|because|as|if|with|knowing|based on|compared (?:to|with)|while|whereas|using|relative to|than|considering)\b(?:[^,;.\n]|(?<=\d)\.(?=\d)){0,150}", re.I)
 _END = r"\d{1,9}(?:\.\d{1,9})?(?:\s?(?:m|cm|mm|meters?|metres?|centimeters?|ft|feet|米|厘米))?"
 _RANGE = re.compile(rf"(?<![\w^.-])(?:between\s{_END}\sand|{_END}\s?(?:-|–|~|to|至|到|and\s|or(?: maybe| perhaps)?\s?(?:about\s)?))\s?{_END}(?![\w.]*\d)(?!\s?(?:=|≈))", re.I)
@@ -198,6 +198,8 @@ def _differs(match: re.Match[str]) -> bool:
 
 def _with_units(text: str, found: list[Quantity]) -> list[Quantity]:
     """Quantities without a unit get the one that stands elsewhere in the text: "in cm: 150"."""
+    if all(quantity.unit for quantity in found):
+        return found
     free = {_factor(match["unit"], bool(match["square"] or match["exponent"])) for match in _UNIT_ELSEWHERE.finditer(text) if not any(q.unit and q.start <= match.start() < q.end for q in found)}
     if len(free) != 1:
         return found
@@ -205,10 +207,15 @@ def _with_units(text: str, found: list[Quantity]) -> list[Quantity]:
     return [Quantity(q.number, factor, unit, q.start, q.end) if not q.unit else q for q in found]
 
 
+_COORDINATE_NAME = re.compile(r"\b[xyuv][0-9]?(?: is)?\s?[=:]\s?$", re.I)
+_THINGS = re.compile(r"\s(?:objects?|items?|candidates?|things?|options?|answers?|boxes|rooms?|people|persons?|steps?|times)\b", re.I)
+
+
 def _candidates(text: str, asked: str) -> list[Quantity]:
     """The quantities of a text that can answer what is asked; those with a fitting unit before those without, things that are counted last."""
     found = [quantity for quantity in _with_units(text, read_quantities(text)) if quantity.unit in _UNITS_OF[asked]]
     if asked != "count":
+        found = [quantity for quantity in found if quantity.unit or not (_THINGS.match(text[quantity.end:]) or _COORDINATE_NAME.search(text[max(0, quantity.start - 10):quantity.start]))]
         found = [quantity for quantity in found if quantity.unit] or found
         if not any(quantity.unit for quantity in found):
             found = [quantity for quantity in found if not re.match(r"\s(?!is\b|was\b|as\b|this\b|units?\b)[a-z]+s\b", text[quantity.end:])] or found
@@ -230,12 +237,12 @@ def _total(found: list[Quantity]) -> float | None:
 
 def _number_of(text: str, last: bool, asked: str, known: Sequence[float]) -> float | None:
     text = to_digits(text)
-    if (value := _calculated(text, asked)) is not None:
+    if not _COORDINATES.search(text) and (value := _calculated(text, asked)) is not None:
         return value
     text = _blank(text, [match.span() for match in _RANGE.finditer(text) if _differs(match)])
     text = _blank(text, [match.span() for match in _COORDINATES.finditer(text)])
     lines = text.split("\n")
-    ends = [found for line in (lines[0], lines[-1]) if len(lines) > 1 and (found := _only(line)) and found.unit in _UNITS_OF[asked]]
+    ends = [alone for line in (lines[0], lines[-1]) if len(lines) > 1 and (alone := _only(line)) and alone.unit in _UNITS_OF[asked]]
     if len(ends) == 1:
         return _with_units(text, ends)[0].value
     found = _candidates(text, asked)

@@ -10,27 +10,28 @@ __all__ = ['decide', 'read_letter', 'options_of', 'find_words', 'read_option', '
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from .answer_text import STATED, clean, final_part, final_parts
 
 # %% ../../nbs/bench/01_reading.ipynb #b1000002
-_BREAK = re.compile(r"[.;!?\n](?=[\s\"')\]]|$)|\s-+\s|\s?→\s?|,?\s?\b(?:(?<!anything )(?<!all )(?<!everything )(?<!nothing )but|so|therefore|thus|hence|leaving|which leaves|however|instead(?! of)|although|though|yet|while|whereas|because|since|as(?! (?:the|my|an) (?:final )?answer)|given that|"
+_BREAK = re.compile(r"[.;!?\n](?=[\s\"')\]]|$)|\s-+\s|\s?→\s?|(?:,?\s|\b)(?:(?<!anything )(?<!all )(?<!everything )(?<!nothing )but|so|therefore|thus|hence|leaving|which leaves|however|instead(?! of)|although|though|yet|while|whereas|because|since|as(?! (?:the|my|an) (?:final )?answer)|given that|if(?! not)|unless|suppose|"
                     r"wait|actually|correction|on second thoughts?|scratch that|i mean|sorry|oops|no(?=[,.;:!\n]|\s-|$)|(?<=: )yes)\b|而是|但是?|所以|因此|因为|因為", re.I)
 _CORRECTS = re.compile(r"\b(?:wait|actually|correction|on second|scratch that|i mean|sorry|oops|no)\b", re.I)
 _CONCLUDES = re.compile(r"\b(?:so|therefore|thus|hence|leaving|which leaves)\b|→|所以|因此", re.I)
-_ASIDES = re.compile(r"\b(?:because|since|as|given that|although|though|while|whereas)\b|因为|因為", re.I)
+_ASIDES = re.compile(r"\b(?:because|since|as|given that|if|unless|suppose|although|though|while|whereas)\b|因为|因為", re.I)
 _BUT = re.compile(r"\b(?:but|however|though|although|yet)\b", re.I)
 _DOUBTS = re.compile(r"\b(?:not|n't)\s(?:\w+\s)?(?:sure|certain|clear|easy)\b(?: about it| of it)?|\bhard to (?:say|tell)\b|\bno doubt\b|\bwithout (?:a |any )?doubt\b", re.I)
 _DENIES_BEFORE = re.compile(r"\b(?:not|cannot|never|neither|nor|without)\b|n't\b|\b(?:rul\w+ out|eliminat\w+|exclud\w+|reject\w*|discard\w*|dismiss\w*|anything but|all but|everything but|no way|no chance|impossible|disagree\w*|doubt\w*|rather than|instead of|other than|except|avoid|incorrect|wrong|false)\b"
                             r"|不是|不选|不選|不会是|排除|并非|\bnicht\b|\bn'est pas\b|\bno es\b|\bне\b", re.I)
-_DENIES_BEHIND = re.compile(r"^[^\w,]{0,8}(?:(?!and\b|with\b|where\b|which\b|than\b|or\b)\w+\s){0,3}?(?P<said>(?:\w*n't|not|cannot|never|wrong|incorrect|false|invalid|impossible|(?:rul|exclud|eliminat|discard|reject|dismiss|contradict)\w*|inconsistent|fails?|out|too)\b"
+_DENIES_BEHIND = re.compile(r"^[^\w,]{0,8}(?:(?!and\b|with\b|where\b|which\b|than\b|or\b)\w+\s){0,3}?(?P<said>(?:\w*n't|not|cannot|never|wrong|incorrect|false|invalid|impossible|less likely|(?:rul|exclud|eliminat|discard|reject|dismiss|contradict)\w*|inconsistent|fails?|out|too)\b"
                             r"(?:\s(?:quite |really |entirely |be )?(?:wrong|incorrect|false|ruled out|excluded))?)|^\W*(?:is|are) what I (?:would|'d|will) (?:rule out|exclude|reject|avoid)|^[^,]{0,6}(?:是错|是錯|错误|不对|不正确|不符|ではな|가 아니|은 아니|는 아니)", re.I)
 _TWICE = re.compile(r"(?:n't|not|cannot|never)\s(?:\w+\s)?(?:wrong|incorrect|false|ruled out|excluded)", re.I)
-_STATES_BEFORE = re.compile(r"\b(?:answer|choos\w*|select\w*|pick\w*|go(?:ing)? with|must be|should be|conclu\w+|prefer|vote|leav\w+|remain\w*|best|correct|right (?:answer|option|choice|one)|likely|final(?:ly)?|(?:I(?: would|'d)?|let'?s) say)\b|选|選|答|정답", re.I)
+_STATES_BEFORE = re.compile(r"\b(?:answer|choos\w*|select\w*|pick\w*|go(?:ing)? with|must be|should be|conclu\w+|prefer|vote|leav\w+|remain\w*|best|correct|right (?:answer|option|choice|one)|(?<!less )likely|final(?:ly)?|(?:chang|switch)\w+ (?:(?:it|this|that|my answer) )?to|(?:I(?: would|'d)?|let'?s) say)\b|选|選|答|정답", re.I)
 _OPTION_IS = re.compile(r"\b(?:option|choice)s?\b[\"'*_ ]{0,6}(?:is|:|=)", re.I)
-_STATES_BEHIND = re.compile(r"^[\W_]{0,8}(?:(?!and\b|than\b|or\b)\w+\s){0,3}?(?:correct|right(?! of| side)|best|answer|true|likely|accurate|fits?|match\w*|it)\b|^\s?(?:is|does|it is)\W*$|^\W{0,3}(?:正确|是正确|是对)|^\W{0,3}(?:です|입니다)", re.I)
+_STATES_BEHIND = re.compile(r"^[\W_]{0,8}(?:(?!and\b|than\b|or\b)\w+\s){0,3}?(?:correct|right(?! of| side)|best|answer|true|(?<!less )likely|accurate|fits?|match\w*|it)\b|^\s?(?:is|does|it is)\W*$|^\W{0,3}(?:正确|是正确|是对)|^\W{0,3}(?:です|입니다)", re.I)
 _TENTATIVE = re.compile(r"\b(?:might|may|could|maybe|perhaps|possibl[ey]|thought|initially|at first|seems?|looks|plausible|consider\w*|tempting|suspect|unlikely)\b|可能|也许", re.I)
-_ONLY_MENTIONS = re.compile(r"\b(?:than|compared (?:to|with)|relative to|in contrast to|unlike|similar to|same as|next to|against)\b[^,]*$|\b(?:call\w*|denot\w*|labell?ed|named|let)\b[^,]*$"
+_ONLY_MENTIONS = re.compile(r"(?<!less likely )\b(?:than|among|amongst|between|out of|compared (?:to|with)|relative to|in contrast to|unlike|similar to|same as|next to|against)\b[^,]*$|\b(?:call\w*|denot\w*|labell?ed|named|let)\b[^,]*$"
                             r"|\b(?:camera|point|object|view|image|box|frame|position|room|person|marker|vitamin|plan|section|figure|class|type|grade|corner|vertex|region|area|from)s?\W{1,3}$", re.I)
 _JOINS = re.compile(r"[\s,/&()\[\]\"'+|]*(?:\b(?:or|and|nor|and/or|or maybe|or perhaps|or possibly|o|y|und|oder|et|ou)\b|或者?|和|与|跟|及|か|와|또는)?[\s,()\[\]\"']*(?:\b(?:maybe|perhaps|possibly|options?|choices?|the|either|both|also|even)\b\s?)*[\s(\[\"']*", re.I)
 
@@ -83,9 +84,11 @@ def _between(text: str) -> tuple[str, str]:
 
 def _groups(words: str, marks: list[tuple[int, int, str]]) -> list[tuple[int, int, list[str]]]:
     """Neighboring choices that are joined. "Not A, B" joins nothing: without a word that joins, a comma behind a denial ends it."""
+    if len(marks) > 40:
+        return [(marks[0][0], marks[-1][1], [choice for _, _, choice in marks])]       # no sentence names so many; it bounds the time
     groups: list[tuple[int, int, list[str]]] = []
     for start, end, choice in marks:
-        if groups and _JOINS.fullmatch(joint := words[groups[-1][1]:start]) and not (joint.strip() == "," and len(marks) == 2 and _DENIES_BEFORE.search(words[:groups[-1][0]])):
+        if groups and _JOINS.fullmatch(joint := words[groups[-1][1]:start]) and not (joint.strip() == "," and re.search(r"\b(?:and|or|nor)\b", words[groups[-1][0]:groups[-1][1]])) and not (joint.strip() == "," and len(marks) == 2 and _DENIES_BEFORE.search(words[:groups[-1][0]])):
             groups[-1] = (groups[-1][0], end, [*groups[-1][2], choice])
         else:
             groups.append((start, end, [choice]))
@@ -100,6 +103,8 @@ def _places(text: str, find: Callable[[str], list[tuple[int, int, str]]], listed
             corrected = number
         groups = _groups(words, find(words))
         if not groups and places and _BUT.search(lead) and re.match(r"\s?(?:it |that |this )?(?:is|was|'s|are|does|has|seems|must|can)", words) and _DENIES_BEHIND.search(words):
+            places[-1] = _Place(places[-1].choices, -1, places[-1].clause)
+        if not groups and places and _BUT.search(lead) and not words.strip() and end.lower() == "no":
             places[-1] = _Place(places[-1].choices, -1, places[-1].clause)
         for k, (start, stop, choices) in enumerate(groups):
             before = words[:start] if not k else _between(words[groups[k - 1][1]:start])[1]
@@ -138,7 +143,7 @@ _ALONE = re.compile(r"[\W_]*+([A-Fa-f])[\W_]*+")
 _NOT_A_NOUN = r"(?:or|and|is|because|since|as|seems|looks|was|would|appears|fits|matches|it|the|describes|can|could|cannot|might|may|does|doesn't|isn't|nor|but|has|must|should|are|on|rather|instead|over|with|wins)\b"
 _LETTERS = re.compile(rf"(?<![A-Za-z0-9_°])(?<![A-Za-z]')(?<!\d-)(?:([B-F])|(A)(?! (?!{_NOT_A_NOUN})[a-z]))(?![A-Za-z0-9_]|'[A-Za-z]|-[A-Za-z])")
 _SMALL_LETTER = re.compile(r"((?:answer|option|choice)\b\W{0,4}(?:is|:|=)?[\s\"'(\[]{0,6}|\()([a-f])(?=\s?[.)\]}\"',;]|\s*$)(?!\.\w)|^([a-f])(?=[.):](?!\w))", re.M | re.I)
-_TICK, _CROSS = re.compile("[✓✔✅☑]\ufe0f?"), re.compile("[✗✘❌❎]\ufe0f?")
+_TICK, _CROSS = re.compile(r"[✓✔✅☑]\ufe0f?|\[[xX]\](?=\s)"), re.compile(r"[✗✘❌❎☐]\ufe0f?|\[ ?\](?=\s)")
 _LABELS = re.compile(r"^[\W_]{0,6}([A-F])[.):](?=\s|$)", re.M)
 
 
@@ -147,7 +152,7 @@ def _find_letters(words: str) -> list[tuple[int, int, str]]:
 
 
 def _letter_of(text: str) -> str | None:
-    if not text.isascii():
+    if not text.isascii() or "] " in text:
         text = _CROSS.sub(" wrong ", _TICK.sub(" correct ", text)).strip()
     if alone := _ALONE.fullmatch(text):
         return alone[1].upper()
@@ -177,6 +182,7 @@ def options_of(question: str) -> dict[str, str]:
     return dict(_OPTION.findall(question))
 
 
+@lru_cache(maxsize=4096)
 def _words(text: str) -> str:
     return " ".join(re.findall(r"[^\W_]+(?:\.\d+)?|,", text.lower())).rstrip(" ,").removeprefix("the ")
 
@@ -214,20 +220,21 @@ def read_option(text: str, question: str) -> str | None:
     return None
 
 # %% ../../nbs/bench/01_reading.ipynb #756141e8
-_YES = "yes|yeah|yep|yup|true|correct|accurate|affirmative|indeed|agreed?|certainly|absolutely|right(?= ?$)|the case|(?:say|think|believe|guess|suppose) so|si|oui|ja|sim|да"
+_YES = "yes|yeah|yep|yup|true|correct|accurate|affirmative|indeed|agreed?|certainly|absolutely|right(?= ?$)|the case|holds?|be said|(?:say|think|believe|guess|suppose) so|si|oui|ja|sim|да"
 _NO = "no|nope|nah|false|incorrect|wrong|untrue|inaccurate|negative|mistaken|den(?:y|ied)|opposite|disagree|non|nein|нет"
 _VERDICT = re.compile(rf"\b(?:(?P<yes>{_YES})|(?P<no>{_NO}))\b")
 _TURNS = re.compile(r"\b(?:not|cannot|never|hardly|neither|nor|far from|anything but|scarcely|barely)\b|n't\b|\bnot\b")
 _UNKNOWN = re.compile(r"(?:\b(?:not|no|cannot|hard|difficult|impossible|unable|never|without)\b|n't\b)(?:\W+\w+){0,4}?\W+(?:tell|say(?! so)|determined?|know|known|judged?|see|decided?|sure|certain|clear|possible|enough|information|evidence|idea|way|image|answer|longer|other|object)\b"
-                      r"|\b(?:maybe|perhaps|unclear|uncertain|unsure|undecided|possibly|depends|unknown)\b|是否|不确定|不清楚|无法|不知道|わかりません|モルゲ")
+                      r"|\bpart(?:ly|ially)\b|\b(?:maybe|perhaps|unclear|uncertain|unsure|undecided|possibly|depends|unknown)\b|是否|不(?:太|能|好|可)?(?:确定|判断|清楚|知道)|无法|无从|难以|难说|也许|可能|或许|わかりません|분からない|모르")
 _BOTH = re.compile(rf"\b(?:{_YES})\b\W*(?:\b(?:and|or|nor)\b)?\W*(?:partly )?\b(?:{_NO})\b|\b(?:{_NO})\b\W*\b(?:and|or|nor)\b\W*\b(?:{_YES})\b")
-_BARE_VERB = re.compile(r"^(?:well )?(?:i think )?(?:it|that|this|they|he|she|there|the \w+)(?: really)? (?:(?:is|are|does|was|do|would|can)( not| n't)?|(is|are|does|was|do|would|ca)n't|'s( not))$")
-_BARE_NOT = re.compile(r"^(?:(?:certainly|absolutely|definitely|of course|i (?:think|believe|guess)) )?not(?: (?:really|quite|at all|entirely|exactly|so))?$")
+_BARE_VERB = re.compile(r"^(?:well |i (?:think|guess|believe|would say|'d say) |that )*(?:it|that|this|they|he|she|there|the \w+)(?: really)? (?:(?:is|are|does|was|do|would|can)( not| n't)?|(is|are|does|was|do|would|ca)n't|'s( not))$")
+_BARE_NOT = re.compile(r"^(?:(?:certainly|absolutely|definitely|of course|i (?:think|believe|guess)) )?not(?: (?:really|quite|at all|entirely|exactly|so))?$|^(?:by no means|never|nothing of the sort)$")
+_BARE_YES = re.compile(r"^(?:sure|surely|for sure|exactly|precisely)$")
 _JUDGED_PARTS = re.compile(r"[.;!?\n:,](?=\s|$|[\"')\]])|[,:;!?](?=\D)|\s-+\s|\b(?:but|because|since|while|however|wait|actually|(?<!say )(?<!think )(?<!believe )so)\b|\.{3,}")
 _INTERJECTION = re.compile(r"^(yes|yeah|yep|no|nope)(?= (?:it|the|that|this|they|there|i|he|she|you|we|its)\b)")
 _IDIOM = re.compile(r"\b(?:no doubt|without (?:a |any )?doubt|no question|undoubtedly|of course)\b")
-_CJK_JUDGED = re.compile(r"没错|不是|不对|不對|不正确|并非|不成立|没有|沒有|否|错误|錯誤|错|いいえ|違い|아니|不|是的|正确|正確|成立|はい|ええ|そうです|맞|그렇|네|예|对|對|是")
-_CJK_YES = ("没错", "是的", "正确", "正確", "成立", "はい", "ええ", "そうです", "맞", "그렇", "네", "예", "对", "對", "是")
+_CJK_JUDGED = re.compile(r"没错|不可以|可以|不是|不对|不對|不正确|并非|不成立|没有|沒有|否|错误|錯誤|错|いいえ|違い|아니|아닙|아뇨|不|是的|正确|正確|成立|はい|ええ|そうです|맞|그렇|네|예|对|對|是")
+_CJK_YES = ("没错", "可以", "是的", "正确", "正確", "成立", "はい", "ええ", "そうです", "맞", "그렇", "네", "예", "对", "對", "是")
 
 
 def _cjk_verdict(clause: str) -> int:
@@ -246,8 +253,8 @@ def _verdict(clause: str) -> int:
         return int((-1) ** (signs.count(-1) + len(_TURNS.findall(clause))))
     if bare := _BARE_VERB.match(clause):
         return -1 if any(bare.groups()) else 1
-    if _BARE_NOT.match(clause):
-        return -1
+    if _BARE_NOT.match(clause) or _BARE_YES.match(clause):
+        return -1 if _BARE_NOT.match(clause) else 1
     return _cjk_verdict(clause) if not clause.isascii() else 0
 
 

@@ -55,7 +55,7 @@ def read_order(text: str, names: Sequence[str]) -> tuple[str, ...] | None:
 _WORDS_OF = {"side": ("left", "right"), "height": ("above|higher|upper|over the", "below|lower|beneath|underneath|under(?= the)"), "range": ("closer|nearer", "farther|further|more distant"),
              "depth": ("behind|rear|back(?= of| side|$)", "front|ahead")}
 _RELATION_WORD = re.compile("|".join(rf"(?P<{slot}{k}>\b(?:{words})\b)" for slot, pair in _WORDS_OF.items() for k, words in enumerate(pair)), re.I)
-_NOT_RELATION = re.compile(r"\b(?:not|nor|neither|rather than|instead of)\b (?:to the |on the |in )?(?:left|right|above|below|front|behind|closer|farther)\b|\bright (?:now|away|next|in front|behind|above|below)\b", re.I)
+_NOT_RELATION = re.compile(r"\b(?:not|nor|neither|rather than|instead of)\b (?:to the |on the |in )?(?:left|right|above|below|front|behind|closer|farther)\b|(?<!the )\bright (?:now|away|next|in front|behind|above|below)\b(?!,)", re.I)
 _OBJECT = re.compile(r"(?:\bthe (?:(?!the\b)[\w-]{1,30} ){0,4}?)?(?:\b[\w-]{1,30} ?)?\((?:in frame-\d{1,4}, ?)?(?:object ?(\d{1,4})\)(?: ?\((?:red|green|blue|yellow) bbox\))?|(red|green|blue|yellow) ?(?:bbox|point|box)?\))|\bobject ?(\d{1,4})(?: ?\((red|green|blue|yellow) bbox\))?|\bthe (red|green|blue|yellow) (?:object|box|bbox|one)\b", re.I)
 _BEFORE_STATE = re.compile(r"\b(?:before|initially|at first|first|in the beginning|originally|from the old place|to begin with)\b", re.I)
 _AFTER_STATE = re.compile(r"\b(?:after(?!noon)|afterwards?|once the|from the new place|in the end|finally|then|now|later)\b", re.I)

@@ -100,7 +100,8 @@ class _Column:
 
     @property
     def is_small(self) -> bool:
-        return self.effective < FEW_SCENES - 1e-6 or len(self.values) < FEW_ITEMS
+        tasks = int(self.strata.max(initial=0)) + 1             # of a task with one question a draw is always that question
+        return self.effective < FEW_SCENES - 1e-6 or len(self.values) < max(FEW_ITEMS, 10 * tasks)
 
 
 def _column(values: NDArray[np.float64], scenes: NDArray[np.int64], known: bool, weights: NDArray[np.float64] | None = None,
@@ -112,7 +113,8 @@ def _column(values: NDArray[np.float64], scenes: NDArray[np.int64], known: bool,
 
 
 def _leave_one_out(column: _Column) -> tuple[float, float]:
-    """The variance of the mean by the jackknife of units, and the sum of squares of weighted deviations from the strata's means."""
+    """The variance of the mean by the jackknife of units, and that of independent questions within strata; a question that is alone in its
+    stratum is held against the mean of all."""
     count, place = int(column.strata.max()) + 1, np.unique(column.units, return_inverse=True)[1]
     size, cell, shares = int(place.max()) + 1, place * count + column.strata, np.bincount(column.strata, column.weights)
     sums = np.bincount(cell, column.values, size * count).reshape(size, count)
@@ -123,7 +125,9 @@ def _leave_one_out(column: _Column) -> tuple[float, float]:
     means = np.divide(rest, left, out=np.zeros_like(rest), where=there) @ shares
     whole = sums.sum(0) / counts.sum(0)
     found = np.divide(means, weight, out=np.full(size, whole @ shares), where=weight > 0) - whole @ shares
-    inside = ((column.weights * (column.values - whole[column.strata])) ** 2).sum()
+    many = counts.sum(0)[column.strata]
+    off = np.where(many > 1, (column.values - whole[column.strata]) * np.sqrt(many / np.maximum(many - 1, 1)), column.values - whole @ shares)
+    inside = ((column.weights * off) ** 2).sum()
     return float((size - 1) / size * (found ** 2).sum()), float(inside)
 
 
@@ -329,7 +333,7 @@ def _judge(table: pd.DataFrame, draws: NDArray, columns: Sequence[_Column], tota
     """Adds low, high, p, p_holm, needed and better to a table with difference, items and scenes."""
     clusters = np.array([column.count for column in columns], float)
     ends, p = _ends(draws, columns, (-1.0, 1.0)), sign_flip(totals, seed=seed)
-    for k in np.flatnonzero((table.scenes < 2) & (table["items"] > 1)):       # of one scene: its questions, as for the interval
+    for k in np.flatnonzero((table.scenes < 2) & (table["items"] > 1)).tolist():       # of one scene: its questions, as for the interval
         p[k] = sign_flip((columns[k].weights * columns[k].values)[:, None], seed=seed)[0]
     errors = np.nanstd(draws, axis=0) * np.sqrt(clusters / np.maximum(clusters - 1, 1))
     return table.assign(low=ends[:, 0], high=ends[:, 1], p=p, p_holm=holm(p),

@@ -25,7 +25,7 @@ from ..tasks.task import TASKS
 Kind = Literal["letter", "judge", "number", "name", "object", "box", "camera", "size", "movement", "frames", "order", "relation", "map", "route", "sentence"]
 _KIND_OF: Mapping[str, Kind] = {"depth_prediction": "number", "distance_prediction": "number", "room_size": "number", "obj_count": "number", "spatial_volume_infer": "size", "position_matching": "box", "distance_infer_center_oc": "box",
                                 "camera_motion_infer": "camera", "view_change_infer": "movement", "obj_frame_locate": "frames", "distance_infer_center_oo_video": "object", "distance_infer_center_oo": "name", "appearance_order": "order",
-                                "spatial_imagination_map_mv": "map", "obj_spatial_relation": "relation", "spatial_imagination": "relation", "nav_video": "route"}
+                                "spatial_imagination_map_mv": "map", "obj_spatial_relation": "relation", "spatial_imagination": "relation", "nav": "route"}
 METRICS: Mapping[str, str] = {**dict.fromkeys(("letter", "judge", "name", "object", "order", "relation"), "accuracy"), "box": "iou", "frames": "iou",
                               **dict.fromkeys(("number", "size", "movement", "camera", "map", "route"), "mra")}
 
@@ -158,10 +158,12 @@ def _words_of_label(name: str) -> set[str]:
 
 
 def _other_name(text: str, answer: str, mark: str) -> bool:
-    """Whether a text gives the object with this mark a name that shares no word with its true one: "sofa (green point)" is no "plant (green point)"."""
-    said, true = ([_words_of_label(name) for name, color, number in _MARKED_NAME.findall(part) if (color or number).lower() == mark] for part in (final_part(text), answer))
+    """Whether a text gives the object with this mark a name that shares no word with its true one, or another frame: "sofa (green point)" is no "plant (green point)"."""
+    text = final_part(text)
+    said, true = ([_words_of_label(name) for name, color, number in _MARKED_NAME.findall(part) if (color or number).lower() == mark] for part in (text, answer))
     said = [words for words in said if words]
-    return bool(said and true) and not any(words & set().union(*true) for words in said)
+    frames, own = (re.findall(rf"\(in frame-(\d+), (?:object|point) ?{re.escape(mark)}\)", part, re.I) for part in (text, answer))
+    return (bool(said and true) and not any(words & set().union(*true) for words in said)) or bool(frames and own and not set(frames) & set(own))
 
 
 def _by_label(text: str, answer: str, question: str) -> str | None:
@@ -179,7 +181,7 @@ def _with_colors(text: str, question: str) -> str:
     if not names:
         return text
     pattern = "|".join(map(re.escape, sorted(names, key=len, reverse=True)))
-    return re.sub(rf"(?<![\w-])({pattern})(?![\w-]| ?\()", lambda found: f"{found[1]} ({names[found[1].lower()]} point)", text, flags=re.I)
+    return re.sub(rf"(?<![\w-])({pattern})(?![\w-])(\s?\([^()]{{0,40}}\))?", lambda found: found[0] if found[2] else f"{found[1]} ({names[found[1].lower()]} point)", text, flags=re.I)
 
 
 def _read_named(kind: Kind, text: str, answer: str, question: str) -> str | None:
@@ -219,7 +221,9 @@ def _read_letter(text: str, question: str) -> str | None:
     if (found := read_letter(text)) or not question:
         return found
     options = options_of(question)
-    return read_option(text, question) or _by_number(text, options) or _by_relation(text, options)
+    found = read_option(text, question) or _by_number(text, options) or _by_relation(text, options)
+    marked = _MARKED_NAME.search(options[found]) if found in options else None
+    return None if marked and _other_name(text, marked[0], (marked[2] or marked[3]).lower()) else found
 
 
 def _read(kind: Kind, task: str, text: str, answer: str, question: str) -> Any:

@@ -8,6 +8,7 @@ __all__ = ['OPTION_LINE', 'Vector', 'Extra', 'Question', 'read_question', 'words
 
 # %% ../../nbs/bench/15_text_model.ipynb #c4578b49
 import re
+import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -168,6 +169,12 @@ def _forest(kind: str, seed: int, trees: int) -> Any:
     return forest(n_estimators=trees, min_samples_leaf=4, max_features="sqrt" if kind == "classes" else 0.3, n_jobs=1, random_state=seed)
 
 
+def _fitted(forest: Any, x: NDArray[np.float32], answers: Sequence[Any]) -> Any:
+    with warnings.catch_warnings():             # of few questions nearly every answer is another one: known, and no reason to treat names as numbers
+        warnings.filterwarnings("ignore", message="The number of unique classes is greater than 50%")
+        return forest.fit(x, answers)
+
+
 Extra = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 
@@ -189,7 +196,7 @@ def text_answers(train: Sequence[Question], test: Sequence[Question], seed: int 
         values = np.array([_READ[kind](q.answer) for q in train], float)
         guesses = [_regress(x, values[:, k], y, _by_mra(kind, k), seed, trees) for k in range(values.shape[1])]
         return [write_answer(kind, row) for row in zip(*guesses)]
-    forest = _forest("classes", seed, trees).fit(x, [q.answer for q in train])
+    forest = _fitted(_forest("classes", seed, trees), x, [q.answer for q in train])
     return [str(answer) for answer in forest.predict(y)]
 
 
@@ -220,7 +227,7 @@ def _choose(train: Sequence[Question], test: Sequence[Question], words: _Words, 
             return [k == "ABCDEF".index(question.answer.upper()) for k in range(len(question.options))]
         return [_color(option) == _color(question.answer) for option in question.options]
 
-    forest = _forest("classes", seed, trees).fit(table(train, extra[0]), [flag for q in train for flag in right(q)])
+    forest = _fitted(_forest("classes", seed, trees), table(train, extra[0]), [flag for q in train for flag in right(q)])
     answers, letter = [], answer_kind(train[0].answer) == "letter"
     kept = [k for k, q in enumerate(test) if len(q.options) > 1]
     able = [test[k] for k in kept]

@@ -113,7 +113,7 @@ def color_image(frame: Frame, images: str = "copy") -> tuple[bytes, str]:
         return jpeg(frame), "encoded"
     data, _ = frame.read_encoded()
     kind, wanted = check_image(data, frame.color, ("JPEG", "PNG"), f"frame {frame.index} colour"), {".jpg": "JPEG", ".png": "PNG"}[color_suffix(frame, images)]
-    turned = orientation_of(lazy_image(data, (kind,), Path(f"frame {frame.index} colour"))) != 1
+    turned = orientation_of(lazy_image(data, ("JPEG", "PNG"), Path(f"frame {frame.index} colour"))) != 1
     if kind == wanted and not turned:
         return data, "copied"
     return (png(frame) if wanted == "PNG" else jpeg(frame)), "converted"

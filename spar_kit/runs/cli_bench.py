@@ -55,11 +55,20 @@ class Flavours(StrEnum):
     all = "all"
 
 
+def _print_rules(wanted: bool) -> None:
+    if wanted:
+        from spar_kit.bench.side_by_side import scorer_rules
+
+        _print_table(scorer_rules(), "the measure of each scorer for each task and format, - where it has no rule")
+        raise typer.Exit
+
+
 def score(
         file: Annotated[Path, typer.Argument(metavar="FILE.jsonl", help="One JSON object per line with the keys id, task, answer, prediction; or lmms-eval's samples, or a sheet of VLMEvalKit or EASI.")],
         flavour: Annotated[Flavours, typer.Option(help="Whose rules: **official** (SPAR-Bench's authors, mistakes included), **easi** (VLMEvalKit), **strict** (what a careful person would accept), or **all** side by side.")] = Flavours.all,
         items: Annotated[Path | None, typer.Option(metavar="OUT.jsonl", help="Write each line's score here; for **all** `score` is the strict one, with `official`, `easi`, `strict` beside it, and where they differ `why` and what each `read`.")] = None,
-        json: Annotated[Path | None, typer.Option(metavar="OUT.json", help="Write the scores per task and level here, with their intervals.")] = None) -> None:
+        json: Annotated[Path | None, typer.Option(metavar="OUT.json", help="Write the scores per task and level here, with their intervals.")] = None,
+        rules: Annotated[bool, typer.Option("--rules", is_eager=True, callback=_print_rules, help="Print which scorer has a rule for which task and format, and stop.")] = False) -> None:
     """Score answers of any model to SPAR's questions: accuracy for choices, mean relative accuracy for numbers.
 
     Three scorers by default, because they differ by many points on the same answers. Needs neither torch nor the pictures.
@@ -67,7 +76,7 @@ def score(
     from spar_kit.bench.differences import FLAVOURS, disagreements
     from spar_kit.bench.files import read_predictions
     from spar_kit.bench.score import name_unscored
-    from spar_kit.bench.side_by_side import count_reasons, full_report, in_words, item_lines, score_flavours, side_by_side
+    from spar_kit.bench.side_by_side import count_reasons, full_report, in_words, item_lines, score_flavours, side_by_side, without_rule
 
     rows = read_predictions(file, say=lambda line: print(line, file=sys.stderr))
     tables = score_flavours(rows, [name for name in FLAVOURS if flavour in (name, Flavours.all)])
@@ -80,8 +89,11 @@ def score(
 
         _write(json, orjson.dumps(full_report(tables, whole, found), option=orjson.OPT_INDENT_2).decode() + "\n")
     _print_table(in_words(whole), f"{len(rows):,} answers in {file}; percent, in brackets the 95 % interval")
-    for line in name_unscored(tables.get("strict", next(iter(tables.values()))), "strict" if "strict" in tables else flavour.value):
+    main = "strict" if "strict" in tables else next(iter(tables))
+    for line in name_unscored(tables[main], main):
         print(f"left out of the mean: {line}")
+    for line in without_rule(tables):
+        print(f"left out of their means: {line}")
     if "official" in tables and (whole.name == "view_change_infer").any():
         print("the medium level of official leaves view_change_infer out, as the released code does")
     if found is not None and len(found):

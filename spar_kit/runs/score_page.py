@@ -20,7 +20,7 @@ from ..bench.differences import FLAVOURS
 from ..bench.factors import dataset_facts
 from ..bench.plots import shorten
 from ..bench.published import Split
-from ..bench.statistics import KEY
+from ..bench.statistics import FEW_ITEMS, FEW_SCENES, KEY
 from spar_kit.runs.score_parts import (
     Load,
     blind_part,
@@ -97,6 +97,5 @@ def _making(answers: Mapping[str, Path | str], runs: Runs) -> list[Piece]:
     rows = [{"run": name, "file": str(path), "lines": len(runs.rows[name]), "sha256": hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]} for name, path in answers.items()]
     return [table(pd.DataFrame(rows)), text(
         f"spar_kit {html.escape(__version__)}, scorer {html.escape(runs.flavour)}, seed {runs.seed}: the same files give the same numbers. Intervals: bootstrap over {runs.unit}, 2,000 draws, percentile interval with the ends moved outwards for "
-        f"few {runs.unit} (Hesterberg 2015). Tests: sign-flip permutation, 10,000 draws. Factors: 999 shuffles.",
-        f"<b>How to read an interval</b>: if the whole study were repeated with other {runs.unit} of the same kind, 95 of 100 such intervals would hold the true score. Where all answers earn the same it has no width: "
-        "then as much as 3 / (number of answers) may be hidden. It does not cover what repetition would not change: wrong true answers, another prompt, other decoding, training on the test questions.")]
+        f"few {runs.unit} (Hesterberg 2015); of fewer than {FEW_SCENES} scenes or {FEW_ITEMS} questions, or of equal scores, Wilson's interval with Student's t and the design effect of scenes (Korn and Graubard 1998). Tests: sign-flip permutation, 10,000 draws. Factors: 999 shuffles.",
+        f"<b>How to read an interval</b>: if the whole study were repeated with other {runs.unit} of the same kind, 95 of 100 such intervals would hold the true score. It does not cover what repetition would not change: wrong true answers, another prompt, other decoding, training on the test questions.")]

@@ -40,6 +40,11 @@ _LEVELS = ("<i>low</i>: depths and distances; <i>medium</i>: position_matching, 
 _LEFT_OUT = " The official scorer's medium level leaves <i>view_change_infer</i> out, as the released code does; its mean over all does not."
 
 
+def _unit_known(runs: Runs) -> str:
+    one = runs.scores[runs.main].scene.nunique() == 1
+    return "all are of one scene, so nothing is said about others" if one else "no scene is known to hold two of them"
+
+
 def overall_part(runs: Runs) -> list[Piece]:
     """The means of levels and of all tasks with their intervals, the lead over the best blind answers, and what could not be read."""
     leads = {name: points(row.difference, row.low, row.high, "+") for name, lead in runs.leads.items() for row in [lead.loc["all"]]}
@@ -52,8 +57,8 @@ def overall_part(runs: Runs) -> list[Piece]:
         note(f"Percent, in brackets 95 % intervals. Scorer: <b>{html.escape(runs.flavour)}</b>. A letter earns 1 or 0; a number its mean relative accuracy: of ten tolerances from 50 % to 5 % the share within which it lies; "
              f"a change of view the mean of this over its five axes. <i>All</i> is the mean of the tasks' means, as SPAR-Bench defines it, and a level that of its tasks, so every task counts the same however many questions "
              f"it has. {_LEVELS}{_LEFT_OUT if runs.flavour == 'official' else ''} Intervals come from drawing {runs.unit} with replacement 2,000 times"
-             + (", whole scenes at a time, because questions about one room are not independent" if runs.unit == "scenes" else " within each task: no scene is known to hold two of them")
-             + ". <i>Over the best blind</i>: the run minus the best answers given without looking."),
+             + (", whole scenes at a time, because questions about one room are not independent" if runs.unit == "scenes" else f" within each task: {_unit_known(runs)}")
+             + "; of few scenes or questions, or of equal scores, they are Wilson's, with Student's t. <i>Over the best blind</i>: the run minus the best answers given without looking."),
         table(pd.DataFrame(counts)),
         *[text(html.escape(f"{name}: {line}")) for name, scores in runs.seeing.items() for line in name_unscored(scores, runs.flavour)],
         note("<i>Failed</i>: no answer could be had; these are left out, the run is incomplete, and a mean over many failures is not to be trusted. <i>No rule</i>: this scorer does not know the task in this format, or does not "
@@ -93,11 +98,12 @@ def flavours_part(runs: Runs, examples: int = 8) -> list[Piece]:
 
 
 def tasks_part(runs: Runs) -> list[Piece]:
-    """Scores by task: bars, and the numbers folded away."""
+    """Scores by task: bars, and the numbers folded away, with how many of the questions asked a mean leaves out."""
     rows: dict[str, dict[str, Any]] = {}
     for name, scores in runs.scores.items():
         for row in intervals(scores, seed=runs.seed).itertuples():
-            rows.setdefault(row.task, {"task": row.task, "level": TASKS[row.task].level, "questions": row.items})[name] = points(row.score, row.low, row.high)
+            cells = rows.setdefault(row.task, {"task": row.task, "level": TASKS[row.task].level, "asked": row.items + row.left_out})
+            cells[name] = points(row.score, row.low, row.high) + (f"; {row.left_out:,} left out" if row.left_out else "")
     return [plot_tasks(dict(runs.scores), seed=runs.seed), table(pd.DataFrame(list(rows.values())), fold="The same as numbers, percent")]
 
 # %% ../../nbs/runs/25_score_parts.ipynb #0c7afdb6

@@ -366,7 +366,8 @@ def refresh_prose(run: Run) -> bool:
     executed = [cell for cell in book["cells"] if cell["cell_type"] == "code" and cell not in injected]
     if sum(cell["cell_type"] == "code" for cell in source) != len(executed):
         return False                                        # an empty cell more or less
-    cells, left = [], iter(executed)
+    cells: list[dict[str, Any]] = []
+    left = iter(executed)
     for cell in source:
         made = next(left) if cell["cell_type"] == "code" else {"metadata": {}, "id": f"prose-{len(cells)}", **cell}
         cells.append(made | {"source": "".join(cell["source"])})
@@ -398,7 +399,8 @@ def executor(workers: int = 1, address: str | None = None) -> Iterator[Executor]
         from distributed import Client
     except ImportError:
         raise ValueError("a cluster needs Dask: pip install 'spar_kit[cluster]'") from None
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)           # what it says is said here in one line
+    for name in [name for name in logging.root.manager.loggerDict if name.partition(".")[0] in ("distributed", "asyncio", "tornado")]:
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)            # what they say is said here in one line
     try:
         client = Client(address, timeout=20)
     except (OSError, TimeoutError):
@@ -416,6 +418,10 @@ def executor(workers: int = 1, address: str | None = None) -> Iterator[Executor]
         client.close(timeout=5)
 
 
+def _gone(address: str | None) -> str:
+    return f"the scheduler at {address} is gone; what its workers have finished is kept"
+
+
 class _Cluster:
     """Whether a cluster is still there, asked now and then; and how many notebooks it runs at a time."""
 
@@ -430,7 +436,7 @@ class _Cluster:
             return
         self.asked = now
         if self.client.status != "running":
-            raise ConnectionError(f"the scheduler at {self.address} is gone; what its workers have finished is kept")
+            raise ConnectionError(_gone(self.address))
         threads = sum(worker["nthreads"] for worker in self.client.scheduler_info(n_workers=-1)["workers"].values())
         if threads:
             self.seen, self.threads = now, threads
@@ -607,22 +613,27 @@ class _Sweep:
             return self.finish(planned, Outcome(run, "cached", error=missing))
         if self.address or len(self.running) < self.workers:
             self.todo.remove(planned)
-            why = "" if self.force else problem or _why(run)
-            if why:
-                self.tell(f"{run.step:{self.width}}  runs again: {why}")
+            changed = "" if self.force or problem else _why(run)
+            if changed or problem and not self.force:
+                self.tell(f"{run.step:{self.width}}  runs again: {problem or f'changed: {changed}'}")
             self.notes[run.name] = missing
             self.running[pool.submit(execute, run, self.force, os.getcwd())] = (planned, run, time.monotonic())
         return None
 
     def collect(self) -> None:
         """Takes what has ended."""
-        ended, _ = wait(self.running, timeout=0.5, return_when=FIRST_COMPLETED) if self.running else (set(), time.sleep(0.5))
-        for future in ended:
+        if not self.running:                                # another process has what is left
+            time.sleep(0.5)
+        for future in wait(self.running, timeout=0.5, return_when=FIRST_COMPLETED).done if self.running else ():
             planned, run, since = self.running.pop(future)
             try:
                 status, seconds = future.result()
+                if self.address and not (Path(run.folder) / "run.json").exists():
+                    raise RuntimeError(f"the cluster's workers do not share {Path(run.folder).parent} with this machine")
                 self.finish(planned, Outcome(run, status, seconds, self.notes[run.name]))
-            except (Exception, CancelledError) as error:
+            except CancelledError:                          # a future of this machine is cancelled by nobody but us
+                raise ConnectionError(_gone(self.address)) from None
+            except Exception as error:
                 self.finish(planned, Outcome(run, "failed", time.monotonic() - since, " ".join(str(error).split()) or type(error).__name__))
 
     def loop(self, pool: Executor) -> None:

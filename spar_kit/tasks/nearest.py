@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..scenes.rasterize import compiled
-from .choosing import choose, codes, every, occurrence, within
+from .choosing import choose, codes, every, occurrence, passing, within
 from .crossview import row_table
 from .even_odds import even_odds
 from .observation import Observation
@@ -74,6 +74,11 @@ def nearest_of_all(observation: Observation, sets: NDArray) -> Candidates:
     # the centre of what the scan has not whole lies somewhere: it counts as half a diagonal nearer, or farther where the farthest is asked for
     unsure = np.where(observation.whole, 0, np.linalg.norm(observation.sizes, axis=1) / 2) * np.where(farthest, 1, -1)[:, None]
     distance, depth = np.sqrt((away**2).sum(-1))[sets[:, 0]] + unsure, away[sets[:, 0], :, 2] + unsure
+    aside = (observation.bystanders.centers - observation.poses[:, None, :3, 3]) @ observation.poses[:, :3, :3]
+    shown, there = (np.concatenate([grid, more], 1) for grid, more in ((shown, np.zeros((len(sets), aside.shape[1]), bool)), (there, np.logical_or.reduce(
+        [observation.bystanders.there[view] for view in sets.T]))))
+    distance = np.concatenate([distance, np.sqrt((aside**2).sum(-1))[sets[:, 0]]], 1)
+    depth = np.concatenate([depth, aside[sets[:, 0], :, 2]], 1)
 
     def best_of(among: NDArray) -> tuple[NDArray, NDArray]:
         best, following = two_best(among, distance, farthest)
@@ -84,8 +89,10 @@ def nearest_of_all(observation: Observation, sets: NDArray) -> Candidates:
         return best, firm
 
     (best, clear), (winner, firm) = best_of(shown), best_of(there)
-    sure = every(firm, winner == best, ~observation.spoiled[sets])
-    return Candidates(sets, farthest, shown, best, sure).take(clear & (shown.sum(1) >= 4))
+    sure = every(passing("something hardly visible, cut off or flat could be the answer", firm & (winner == best)),
+                 passing("a thing in view has a broken box", ~observation.spoiled[sets]))
+    enough = passing("fewer than four whole objects in view", shown.sum(1) >= 4)
+    return Candidates(sets, farthest, shown[:, :len(observation.ids)], best, sure).take(clear & enough)
 
 # %% ../../nbs/tasks/42_nearest.ipynb #b3371c5b
 def _look(boxes: NDArray, view: NDArray) -> NDArray[np.float64]:

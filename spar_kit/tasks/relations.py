@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .choosing import within
+from .choosing import passing, within
 from .rules import Rules
 
 # %% ../../nbs/tasks/06_relations.ipynb #751a3ec0
@@ -26,13 +26,14 @@ def side(value: NDArray, threshold: ArrayLike, band: float) -> tuple[NDArray[np.
 def firm_rounding(value: NDArray, step: float, margin: float) -> NDArray[np.bool_]:
     """Whether a value is at least margin * step away from where rounding to multiples of `step` changes."""
     steps = np.abs(value) / step
-    return np.asarray(np.abs(steps - np.floor(steps) - 0.5) > margin)
+    return passing("a value where rounding changes", np.asarray(np.abs(steps - np.floor(steps) - 0.5) > margin))
 
 
 def firm_order(first: NDArray, second: NDArray, rules: Rules) -> NDArray[np.bool_]:
     """Whether two distances differ by enough to ask which is larger: above max(nearer, nearer_share x the larger) with its band."""
     larger = np.maximum(first, second)
-    return np.asarray(np.abs(first - second) >= (1 + rules.band) * np.maximum(rules.nearer, rules.nearer_share * larger))
+    far = np.abs(first - second) >= (1 + rules.band) * np.maximum(rules.nearer, rules.nearer_share * larger)
+    return passing("two distances too alike", np.asarray(far))
 
 # %% ../../nbs/tasks/06_relations.ipynb #cd5af4db
 class Relation(NamedTuple):
@@ -56,7 +57,7 @@ def to_observer(position: NDArray, distance: NDArray, rules: Rules) -> Relation:
     offset = position * [1, 1, -1] + 0.0             # no negative zero
     threshold = np.concatenate([_lateral(distance, rules).repeat(2, -1), np.full((*distance.shape, 1), rules.frontal)], -1)
     code, firm = side(offset, threshold, rules.band)
-    return Relation(code, offset, firm.all(-1) & (code != 0).any(-1))
+    return Relation(code, offset, passing("a relation near its threshold, or none", firm.all(-1) & (code != 0).any(-1)))
 
 
 def between(first: NDArray, second: NDArray, first_distance: NDArray, second_distance: NDArray, rules: Rules) -> Relation:
@@ -70,7 +71,7 @@ def between(first: NDArray, second: NDArray, first_distance: NDArray, second_dis
     nearer = np.maximum(rules.nearer, rules.nearer_share * np.maximum(first_distance, second_distance))[..., None]
     threshold = np.concatenate([_lateral(np.minimum(first_distance, second_distance), rules).repeat(2, -1), nearer], -1)
     code, firm = side(offset, threshold, rules.band)
-    return Relation(code, offset, firm.all(-1) & (code != 0).any(-1))
+    return Relation(code, offset, passing("a relation near its threshold, or none", firm.all(-1) & (code != 0).any(-1)))
 
 # %% ../../nbs/tasks/06_relations.ipynb #99281b8f
 def same_by_eye(found: Relation, first: NDArray, second: NDArray, rules: Rules, rows: bool = True) -> NDArray[np.bool_]:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..scenes.rasterize import compiled
-from .choosing import codes, occurrence
+from .choosing import codes, occurrence, passing
 from .observation import Observation, Sightings
 from .rules import Rules
 from .task import IMAGES, TASKS, Facts
@@ -136,6 +136,7 @@ def video_frames(observation: Observation) -> NDArray[np.int32]:
     """(1, 32) frames spread evenly over the scan, int(linspace(0, F - 1, 32)); (0, 32) where the scan is shorter."""
     F = len(observation.frame_index)
     if F < IMAGES["video"]:
+        passing(f"fewer than {IMAGES['video']} frames", np.zeros(1, bool))
         return np.zeros((0, IMAGES["video"]), np.int32)
     return np.linspace(0, F - 1, IMAGES["video"]).astype(np.int32)[None]
 
@@ -173,7 +174,7 @@ def distinct(observation: Observation, picks: Picks, boxes: bool, labels: bool =
     label = observation.label[seen.object]
     marks, limit = (seen.box, rules.box_overlap) if boxes else (seen.point, rules.point_gap**2)
     _apart(picks.rows, picks.view, marks, label, float(limit), rules.same_label if labels else len(label), fair)
-    return fair
+    return passing("marks that cover one another, or one name for many", fair)
 
 
 @compiled
@@ -248,4 +249,6 @@ def candidates(name: str, observation: Observation, rng: np.random.Generator, co
         picks = among_marked(observation, has_boxes(name), lambda marked: multi(marked, rng, k, count, turning=True))
     else:
         picks = among_marked(observation, has_boxes(name), lambda marked: CANDIDATES[task.views](marked, rng, k, count))
+    if not len(picks.rows):
+        passing("no images with enough objects that are whole and can be marked", np.zeros(1, bool))
     return picks.take(distinct(observation, picks, has_boxes(name)))

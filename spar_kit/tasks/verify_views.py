@@ -15,7 +15,7 @@ from .verify_answers import SLACK, Answer, Region, check_units
 from .verify_disk import Vec, Wrong, dot
 from .verify_item import Item
 from .verify_marks import same_fine_box
-from .verify_pairs import askable
+from .verify_pairs import stands
 from .verify_relations import Places, Relation, Slot
 from .verify_tasks import check_by_eye, check_plumb, length, minus, pair_slots, relation, self_slots, stated, wants_farthest
 from .verify_video import EVIDENT, clear, shows
@@ -25,7 +25,7 @@ def distance_infer_center_oc(item: Item) -> Answer:
     farthest = wants_farthest(item)
     gold = item.objects[0]
     things = item.folder.things
-    far = {id: length(item.pose(0).see(thing.center)) for id, thing in things.items() if id == gold or askable(item, id)}
+    far = {id: length(item.pose(0).see(thing.center)) for id, thing in things.items() if id == gold or stands(item, id)}
     if gold not in far:
         raise Wrong(f"object {gold} is not in instances.json")
     shown = {id for id in far for view in range(len(item.images)) if clear(item, id, view, EVIDENT) or shows(item, id, view, item.rules.rival)}

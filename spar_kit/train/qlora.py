@@ -56,7 +56,11 @@ def attach_lora(model: Any, params: LoraParams, seed: int = 0, checkpointing: bo
 
     model.requires_grad_(False)
     if checkpointing:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        options = {"use_reentrant": False}
+        if hasattr(model, "activation_checkpointing_enable"):      # its name since transformers 5.24; the older one goes with 6
+            model.activation_checkpointing_enable(activation_checkpointing_kwargs=options)
+        else:
+            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=options)
         model.enable_input_require_grads()
     words = next(name for name, module in model.named_modules() if module is model.get_input_embeddings())
     make: Any = LoraConfig                             # typed for whole numbers, takes any alpha
