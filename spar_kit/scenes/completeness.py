@@ -263,7 +263,8 @@ CUT_OFF = "object: its box ends where the scan ends, so neither its size nor its
 
 
 def incomplete(scene: Scene, visibility: Visibility, ids: Collection[int], whole: float = WHOLE, firm: float = FIRM) -> dict[int, str]:
-    """Those of the objects `ids` whose size the scene does not hold, and why: `NOT_SHOWN` or `CUT_OFF`. Objects in no frame are left out.
+    """Those of the objects `ids` whose size the scene does not hold, or shows to nobody, and why: `CUT_OFF` (also where it is both) or `NOT_SHOWN`,
+    whose boxes are right. Objects in no frame are left out.
 
     Args:
         whole: least share of width and height that some frame shows.
@@ -274,7 +275,7 @@ def incomplete(scene: Scene, visibility: Visibility, ids: Collection[int], whole
     best = best_frames(scene, visibility)
     seen = [id for id in sorted(ids) if id in best]
     why = {id: NOT_SHOWN for id in seen if best[id].share < whole}
-    return {**why, **dict.fromkeys(scan_ends(scene, [id for id in seen if id not in why], firm), CUT_OFF)}
+    return {**why, **dict.fromkeys(scan_ends(scene, seen, firm), CUT_OFF)}
 
 
 def counts(why: Mapping[int, str]) -> dict[str, int]:
