@@ -41,7 +41,7 @@ def frames_on_disk(folder: Folder) -> list[tuple[str, str, str]]:
                     read(file)
                 found.append(frame)
         except (Wrong, Unusable):                            # the fault of the records that show it, not of all others
-            folder.notes["damaged frame"] = name
+            folder.notes["damaged frame",] = name
     return found
 
 
@@ -126,6 +126,6 @@ def check_whole(item: Item) -> None:
         return
     for k, id in enumerate(item.objects):
         if reason := why_partial(item.folder, item.thing(k), item.rules.whole):
-            if damaged := item.folder.notes.get("damaged frame"):
+            if damaged := item.folder.notes.get(("damaged frame",)):
                 raise Unusable(f"whether objects are there whole: the frame {damaged} cannot be read")
             raise Wrong(f"object {id} ({item.thing(k).label}) is not there whole: {reason}")
