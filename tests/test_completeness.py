@@ -1,20 +1,29 @@
 """Which objects a scan has whole: cut meshes, cut annotations, things that no frame shows whole, and what is not asked of them."""
+import json
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from toys import busy_room
+from toys import Toys, busy_room
 
+from spar_kit.data.generate import generate
 from spar_kit.data.one_scene import Plan, build_lines
 from spar_kit.scenes.completeness import CUT_OFF, NOT_SHOWN, WHOLE, best_frames, incomplete, scan_ends
-from spar_kit.scenes.scene import OrientedBox, Scene, Surface
+from spar_kit.scenes.scene import Camera, Instance, OrientedBox, Scene, Surface, invert_pose, look_at
 from spar_kit.scenes.synthetic import Synthetic
 from spar_kit.scenes.visibility import see
+from spar_kit.tasks import verify_whole
 from spar_kit.tasks.facts import compute_facts
 from spar_kit.tasks.observation import observe
+from spar_kit.tasks.rules import Rules
 from spar_kit.tasks.task import TASKS, random_generator
+from spar_kit.tasks.verify import verify
+from spar_kit.tasks.verify_disk import Folder, Pose, Sight, Thing
+from spar_kit.tasks.verify_whole import end_of_sight, why_partial
+from spar_kit.tasks.video import chains
 
 STRUCTURE = ("wall", "floor", "ceiling")
 MEASURED = [name for name in TASKS if name.startswith(("depth", "distance", "spatial", "obj_spatial"))]
@@ -88,3 +97,97 @@ def test_the_manifest_counts_them(room: Scene) -> None:
     id = next(id for id, best in best_frames(room, see(room)).items() if best.share > .95 and id in things_of(room))
     head, *_ = build_lines(Plan(Synthetic(), "train", ("spatial_volume_infer",)), cut(room, id, lambda middle: middle[:, 0] < .2))
     assert head["incomplete"][CUT_OFF] == 1 and head["objects_whole"] == head["objects"] - sum(head["incomplete"].values())
+
+
+def test_the_oracle_refuses_what_no_frame_shows_whole(tmp_path: Path) -> None:
+    """As questions were before: asked without the rule, judged by it."""
+    generate(Toys(("room0000_00",), busy_room), tmp_path / "data", tasks="spatial_volume_infer", rules=Rules(whole=0.0), progress=False)
+    assert verify(tmp_path / "data").ok
+    manifest = json.loads((tmp_path / "data/manifest.json").read_text())
+    manifest["parameters"]["rules"]["whole"] = .8
+    (tmp_path / "data/manifest.json").write_text(json.dumps(manifest))
+    folder = Folder(tmp_path / "data/spar/synthetic/images", "room0000_00")
+    best = best_frames(busy_room("room0000_00"), see(busy_room("room0000_00")))
+    refused = {id for id, thing in folder.things.items() if why_partial(folder, thing, .8)}
+    assert all(best[id].share < .8 for id in refused if id in best)
+    found = [m.reason for m in verify(tmp_path / "data").tasks["spatial_volume_infer"].mismatches]
+    assert all("not there whole" in reason for reason in found)
+    # and an object of which all pictures lose the upper half
+    thing = next(t for t in folder.things.values() if t.id in best and best[t.id].share > .95 and t.label not in STRUCTURE)
+    tall = replace(thing, center=(*thing.center[:2], thing.center[2] + thing.size[2] * 2), size=(*thing.size[:2], thing.size[2] * 5))
+    assert "no frame shows more than" in why_partial(Folder(folder.images, folder.scene), tall, .8)
+
+
+def test_the_oracle_refuses_what_ends_where_the_pictures_end() -> None:
+    """A camera that looks straight on, at a board that fills its picture to the upper border, and at one that ends within."""
+    pose = look_at(np.array([0.0, -3, 1]), np.array([0.0, 0, 1]))
+    camera = Camera.from_fov(160, 120, 60)
+    top = 1 + 3 * 60 / float(camera.intrinsics[1, 1])                   # where the picture's upper border meets the board's plane
+    for height, cut_off in ((top - .02, True), (top - .4, False)):
+        board = Thing(7, "board", (0.0, 0.01, height / 2 + .3), (1.0, .02, height - .6), 0.0)
+        ids = np.zeros((120, 160), int)
+        corners = np.array([[x, 0, z] for x in (-.5, .5) for z in (.6, height)])
+        at = camera.project(corners @ invert_pose(pose)[:3, :3].T + invert_pose(pose)[:3, 3])[0]
+        (x1, y1), (x2, y2) = np.floor(np.clip(at, 0, None)).min(0).astype(int), np.ceil(at).max(0).astype(int)
+        ids[y1:y2 + 1, x1:x2 + 1] = 7
+        assert bool(end_of_sight(OneFrame(ids, pose, camera), board)) is cut_off
+
+
+class OneFrame(Folder):
+    """A folder with one frame, in memory."""
+
+    def __init__(self, ids: NDArray, pose: NDArray, camera: Camera):
+        x, y, z = (tuple(pose[:3, k].tolist()) for k in range(3))
+        K = camera.intrinsics
+        self.sight = lambda image: Sight.of(ids)
+        self.pose = lambda path: Pose(tuple(pose[:3, 3].tolist()), x, y, z)
+        self.intrinsics = lambda path: (K[0, 0], K[1, 1], K[0, 2], K[1, 2])
+        self.image_size = lambda image: (camera.width, camera.height)
+        self.images, self.scene, self.notes = Path("."), "one", {}
+
+
+@pytest.fixture(autouse=True)
+def _one_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = verify_whole.frames_on_disk
+    monkeypatch.setattr(verify_whole, "frames_on_disk", lambda folder: [("a", "b", "c")] if isinstance(folder, OneFrame) else real(folder))
+
+
+# ------------------------------------------------------------------------------------------------------------------ what vanishes says why
+
+def test_a_flat_rug_spoils_no_frame_and_is_still_in_the_way(room: Scene) -> None:
+    """A rug without height under the camera is nearer than all else; far away it is no rival; a broken box spoils the frames that show it."""
+    flat = Instance(90, "rug", OrientedBox(np.array([3, 2.5, 0.0]), np.array([1.2, .8, 0.0])))
+    broken = replace(flat, box=OrientedBox(np.array([3, 2.5, 0.0]), np.array([1.2, np.nan, 0.0])))
+    mesh, corners = room.surface, flat.box.corners[[0, 2, 6, 4]].astype(np.float32) + [0, 0, .01]
+    surface = Surface(np.concatenate([mesh.vertices, corners.astype(np.float32)]),
+                      np.concatenate([mesh.triangles, len(mesh.vertices) + np.array([[0, 1, 2], [0, 2, 3]], np.int32)]),
+                      np.concatenate([mesh.triangle_instance, np.array([90, 90], np.int32)]))
+    scenes = [replace(room, surface=surface, instances=(*room.instances, thing)) for thing in (flat, broken)]
+    found = [observe(scene, see(scene)) for scene in scenes]
+    assert not found[0].spoiled.any() and len(found[0].bystanders.centers) == 1 and found[1].spoiled.any()
+    asked = [compute_facts("distance_infer_center_oc_mv", observation, random_generator(1, "room"), 60) for observation in found]
+    assert len(asked[0]) > len(asked[1])
+    facts = asked[0]
+    rug = np.linalg.norm(flat.box.center - found[0].poses[facts.frames[:, 0], :3, 3], axis=1)
+    shown = found[0].bystanders.there[facts.frames].any(1)[:, 0]
+    gold, farthest = facts.numbers["distance"][:, 0], facts.numbers["farthest"]
+    assert np.where(farthest, gold > rug, gold < rug)[shown].all() and shown.any()
+
+
+def test_every_chain_is_found() -> None:
+    follows = np.zeros((6, 6))
+    follows[0, 1] = follows[1, 2] = follows[2, 3] = follows[1, 4] = follows[4, 3] = 1
+    drawn = chains(follows, 4, 200, np.random.default_rng(0))
+    assert {tuple(row) for row in drawn.tolist()} == {(0, 1, 2, 3), (0, 1, 4, 3)}
+    assert not len(chains(follows, 5, 10, np.random.default_rng(0))) and not len(chains(np.zeros((0, 0)), 4, 10, np.random.default_rng(0)))
+
+
+def test_generate_says_why_there_are_few(tmp_path: Path) -> None:
+    """Twenty frames are no video and a room without walls has no size: said at the end, and kept in the manifest."""
+    made = generate(Toys(("room0000_00",), lambda name: replace(busy_room(name), floor=())), tmp_path / "data", tasks="room_size,nav_video,depth_prediction_oc",
+                    per_task=5, frames_per_scene=20, progress=False)
+    text = str(made)
+    assert "few of room_size: " in text and "few of nav_video: " in text and "few of depth" not in text
+    assert sum(made.content["dropped"]["nav_video"].values()) > 0 and json.loads((tmp_path / "data/manifest.json").read_text())["dropped"] == made.content["dropped"]
+    whole = generate(Toys(("room0000_00",), lambda name: replace(busy_room(name), floor=())), tmp_path / "more", tasks="room_size", per_task=5, progress=False)
+    assert "walls enclose too little" in str(whole)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from spar_kit.tasks.markers import bake, draw, marks_of
+from spar_kit.tasks.markers import bake, draw, marks_of, place_label
 
 RED, GREEN, BLUE, YELLOW = (255, 0, 0), (0, 128, 0), (0, 0, 255), (255, 255, 0)
 RGB = {"red": RED, "green": GREEN, "blue": BLUE, "yellow": YELLOW}
@@ -114,6 +114,32 @@ def test_a_name_hides_no_box(box):
     assert (named[int(y1) + 4:int(y2) - 4, int(x1) + 4:int(x2) - 4] == 90).all() and (named == 0).all(-1).sum() > 200
     whole = draw({**record, "bbox_list": [[[0, 0, 1000, 1000]]]}, images(3))[2]        # no room outside: in its corner
     assert colored(whole, (0, 0, 0))[:60, :120].sum() > 200
+
+
+@pytest.mark.parametrize("size", [(320, 240), (640, 480), (1296, 968)])
+def test_labels_lie_apart(size):
+    """Seven objects on a heap, in one image: each name can be read; the first stands where it would stand alone."""
+    generator, label = np.random.default_rng(5), (max(9, 60 * size[0] // 1296) * 4, max(9, 60 * size[0] // 1296))
+    for _ in range(60):
+        middle = generator.uniform(.2, .8, 2) * size
+        low = middle + generator.normal(0, .06, (7, 2)) * size
+        boxes = [tuple(int(v) for v in (*b, *(b + generator.uniform(.04, .3, 2) * size))) for b in low]
+        taken = []
+        for n, box in enumerate(boxes):
+            x, y = place_label(box, label, size, False, taken)
+            assert 0 <= x <= size[0] - label[0] and 0 <= y <= size[1] - label[1]
+            assert all(x + label[0] <= t[0] or t[2] <= x or y + label[1] <= t[1] or t[3] <= y for t in taken)
+            assert n or (x, y) == place_label(box, label, size, False, [])
+            taken.append((x, y, x + label[0], y + label[1]))
+
+
+def test_no_shape_is_drawn_over_a_label():
+    record = {"type": "spatial_imagination_map_mv", "image": ["a"] * 3, "bbox_img_idx": [[2, 2]]}
+    one = [400, 400, 600, 600]
+    alone = np.asarray(draw({**record, "bbox_list": [[one]], "bbox_img_idx": [[2]]}, images(3))[2])
+    both = np.asarray(draw({**record, "bbox_list": [[one, [380, 330, 700, 420]]]}, images(3))[2])         # its frame runs through the first one's label
+    dark = (alone == 0).all(-1)
+    assert dark.sum() > 200 and (both[dark] == 0).all()
 
 
 def test_released_pixels_are_those_of_the_description():

@@ -649,7 +649,8 @@ def test_vertices_that_are_not_finite_go_with_their_triangles(scan):
     scene = ScanNet(scan.parent).load(SCAN)
     bad = np.isin(mesh.triangles, [5, 60, 100]).any(1)
     assert (
-        scene.skipped["vertex: not finite"] == 3
+        scene.skipped["vertex: not finite"] == 2
+        and scene.skipped["vertex: 10 km away or more"] == 1
         and len(scene.surface.vertices) == 189
         and np.isfinite(scene.surface.vertices).all()
     )
@@ -657,6 +658,18 @@ def test_vertices_that_are_not_finite_go_with_their_triangles(scan):
     assert np.isfinite([i.box.center for i in scene.instances]).all()
     write_ply(files(scan)["ply"], np.full_like(vertices, np.nan), mesh.triangles)
     assert "no triangle has three finite vertices" in complaint(ScanNet(scan.parent).load, SCAN)
+
+
+def test_a_thing_in_space_is_told_apart_from_one_that_is_not_finite(scan):
+    """A book whose vertices lie 343 km above the room: each number is finite, and the reason says where they are."""
+    mesh, scene = read_ply(files(scan)["ply"]), ScanNet(scan.parent).load(SCAN)
+    book = scene.instances[-1]
+    vertices = mesh.vertices.copy()
+    vertices[np.unique(mesh.triangles[scene.surface.triangle_instance == book.id]), 2] = 343_000.0
+    write_ply(files(scan)["ply"], vertices, mesh.triangles)
+    left = ScanNet(scan.parent).load(SCAN)
+    assert book.id not in [i.id for i in left.instances] and "vertex: not finite" not in left.skipped
+    assert left.skipped["vertex: 10 km away or more"] == 24 and left.skipped["object: none of its vertices is finite and less than 10 km away"] == 1
 
 
 def test_mesh_without_faces_and_scan_without_poses(scan, toy):

@@ -294,7 +294,7 @@ class SceneFiles:
             numbers = {name: np.asarray(values) for name, values in facts.numbers.items()}
             exact = [(np.round(v.astype(np.float64), 6) if v.dtype.kind == "f" else v).tolist() for v in numbers.values()]
             names = ("objects", "frames", "view", *numbers)
-            frames, objects, view = facts.frames.tolist(), facts.objects.tolist(), facts.view.tolist()
+            frames, objects, view = [[f for f in row if f >= 0] for row in facts.frames.tolist()], facts.objects.tolist(), facts.view.tolist()
             marks = facts.marks.tolist() if facts.marks is not None and task.markers else None
             drawn = _marks(task.markers, task.views, marks, view) if marks is not None else [{}] * len(view)
             index = [self.of(tuple(row))[-1] for row in frames]

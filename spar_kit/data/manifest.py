@@ -65,6 +65,18 @@ class Manifest:
         parts = [self.part] if self.split else list(self.content["splits"].values())
         return {file: entries for part in parts for file, entries in part["parameters"].get("held_out", {}).get("not_scenes", {}).items()}
 
+    @property
+    def few(self) -> Mapping[str, str]:
+        """Tasks with fewer than two questions a scene (one, where a scene has but one), and the reason that has dropped most of their candidates."""
+        scenes, told = len(self.part["scenes"]), dict[str, str]()
+        for task, forms in self.counts.items():
+            least = 1 if task == "room_size" else min(2, int(self.part["parameters"].get("per_task", 2)))
+            if max(forms.values(), default=0) < least * scenes:
+                reasons = self.part.get("dropped", {}).get(task, {})
+                why, n = next(iter(reasons.items()), ("no scene has what it asks about", 0))
+                told[task] = why + (f" ({n:,} candidates)" if n > 1 else "")
+        return told
+
     def __str__(self) -> str:
         from spar_kit.scenes.summary import counted            # numba comes with it: for who prints only
 
@@ -76,6 +88,7 @@ class Manifest:
         lines += [
             f"  {task}: " + ", ".join(f"{form} {n:,}" for form, n in forms.items()) for task, forms in self.counts.items()
         ]
+        lines += [f"  few of {task}: {why}" for task, why in self.few.items()]
         lines += [f"  {len(self.failed)} scenes failed:"] * bool(self.failed) + [
             f"    {name}: {why}" for name, why in self.failed.items()
         ]
@@ -127,8 +140,11 @@ def split_content(
 ) -> dict[str, Any]:
     """What the manifest says of one split: parameters, scenes with their counts, failures, files."""
     skipped: Counter = Counter()
+    dropped: dict[str, Counter] = {}
     for head in heads.values():
         skipped.update(head["skipped"])
+        for task, reasons in head.get("dropped", {}).items():
+            dropped.setdefault(task, Counter()).update(reasons)
     return {
         "kit": "spar_kit",
         "environment": environment(),
@@ -137,10 +153,11 @@ def split_content(
         "counts": counts,
         "not_available": dict(missing),
         "scenes": {
-            name: {key: head[key] for key in ("records", "frames_found", "frames_seen", "frames_used", "objects", "objects_whole", "skipped", "images", "unreadable")}
+            name: {key: head[key] for key in head if key in ("records", "frames_found", "frames_seen", "frames_used", "objects", "objects_whole", "skipped", "images", "unreadable")}
             for name, head in heads.items()
         },
         "skipped": dict(sorted(skipped.items())),
+        "dropped": {task: dict(reasons.most_common()) for task, reasons in dropped.items()},
         "failed": dict(failed),
         "shards": dict(written),
     }
@@ -152,8 +169,11 @@ def join_splits(splits: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     first = next(iter(splits.values()))
     counts: dict[str, Counter] = {}
     skipped: Counter = Counter()
+    dropped: dict[str, Counter] = {}
     for entry in splits.values():
         skipped.update(entry["skipped"])
+        for task, reasons in entry.get("dropped", {}).items():
+            dropped.setdefault(task, Counter()).update(reasons)
         for task, forms in entry["counts"].items():
             counts.setdefault(task, Counter()).update(forms)
     union = {
@@ -168,5 +188,6 @@ def join_splits(splits: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         "counts": {task: dict(counts[task]) for task in TASKS if task in counts},
         **union,
         "skipped": dict(sorted(skipped.items())),
+        "dropped": {task: dict(reasons.most_common()) for task, reasons in dropped.items()},
         "splits": splits,
     }

@@ -26,7 +26,7 @@ from .files import read_json
 from .fuse import label_by_boxes
 from .image_files import common_size, read_color_file, read_depth_file, read_encoded_file
 from .ply import read_ply
-from .scannet import drop_bad_vertices
+from .scannet import drop_bad_vertices, vertex_faults
 from .scene import Camera, Frame, Instance, OrientedBox, Scene, SceneError, Surface, invert_pose
 from .splits import check_split
 from .store import json_array
@@ -340,7 +340,7 @@ class ARKitScenes:
         objects, skipped = read_objects(folder / f"{scene}_3dod_annotation.json")
         shots, lost = match_files(folder / f"{scene}_frames", scene)
         frames = len(shots) + sum(n for why, n in lost.items() if why.startswith(("frame", "expected")))
-        return Summary(scene, frames, len(shots), len(objects), None, counted(dict(sorted((skipped + lost).items()))))
+        return Summary(scene, frames, len(shots), len(objects), warnings=counted(dict(sorted((skipped + lost).items()))))
 
     def load(self, scene: str) -> Scene:
         """Read one scan; of its images only three headers. Raises SceneError naming the file and field at fault."""
@@ -350,9 +350,8 @@ class ARKitScenes:
         mesh = read_ply(path)
         good, triangles = drop_bad_vertices(mesh.vertices, mesh.triangles)
         if not len(triangles):
-            raise SceneError("no triangle has three finite vertices", path, "element face")
-        if bad := int((~good).sum()):
-            skipped["vertex: not finite"] += bad
+            raise SceneError("no triangle has three finite vertices less than 10 km away", path, "element face")
+        skipped += vertex_faults(mesh.vertices)
         surface = Surface(mesh.vertices[good], triangles, np.zeros(len(triangles), np.int32), None if mesh.vertex_color is None else mesh.vertex_color[good])
         lift = np.eye(4)
         lift[2, 3] = -floor_height(surface)

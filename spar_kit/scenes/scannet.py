@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['KEYS', 'SUFFIXES', 'LISTS', 'Info', 'read_info', 'integers', 'Group', 'read_groups', 'label_vertices',
-           'drop_bad_vertices', 'majority', 'read_surface', 'frames_of', 'places_of', 'find_frames', 'read_frames',
-           'is_scan', 'find_scans', 'list_places', 'ScanNet', 'find_label_table', 'find_folder']
+           'vertex_faults', 'drop_bad_vertices', 'majority', 'read_surface', 'frames_of', 'places_of', 'find_frames',
+           'read_frames', 'is_scan', 'find_scans', 'list_places', 'ScanNet', 'find_label_table', 'find_folder']
 
 # %% ../../nbs/scenes/31_scannet.ipynb #82e0b3b1
 import os
@@ -138,6 +138,13 @@ def label_vertices(segments: NDArray[np.int64], groups: Sequence[Group]
     return owner[where], labels, +skipped
 
 # %% ../../nbs/scenes/31_scannet.ipynb #6b67684b
+def vertex_faults(vertices: NDArray) -> Counter[str]:
+    """Why vertices (V, 3) cannot be used, and how many: not finite, or `FAR` metres away."""
+    finite = np.isfinite(vertices).all(1)
+    far = finite & ~(np.abs(np.where(finite[:, None], vertices, 0)) < FAR).all(1)
+    return +Counter({"vertex: not finite": int((~finite).sum()), f"vertex: {FAR / 1000:g} km away or more": int(far.sum())})
+
+
 def drop_bad_vertices(vertices: NDArray, triangles: NDArray) -> tuple[NDArray[np.bool_], NDArray[np.int32]]:
     """Which vertices (V,) are finite and nearer than `FAR`, and the triangles between them, in the numbers of what is left."""
     good = (np.abs(vertices) < FAR).all(1)           # NaN compares false
@@ -167,8 +174,8 @@ def read_surface(folder: Path, alignment: NDArray[np.float64]) -> tuple[Surface,
     ids, labels, skipped = label_vertices(segments, groups)
     good, triangles = drop_bad_vertices(mesh.vertices, mesh.triangles)
     if not len(triangles):
-        raise SceneError("no triangle has three finite vertices", path, "element vertex")
-    skipped["vertex: not finite"] += int((~good).sum())
+        raise SceneError(f"no triangle has three finite vertices less than {FAR / 1000:g} km away", path, "element vertex")
+    skipped += vertex_faults(mesh.vertices)
     vertices, ids = mesh.vertices[good].astype(np.float64) @ alignment[:3, :3].T + alignment[:3, 3], ids[good]
     order = np.argsort(ids, kind="stable")
     instances = []
@@ -177,7 +184,7 @@ def read_surface(folder: Path, alignment: NDArray[np.float64]) -> tuple[Surface,
         if len(mine):
             instances.append(Instance(id, labels[id], OrientedBox.around(mine)))
         else:
-            skipped["object: has no finite vertex"] += 1
+            skipped[f"object: none of its vertices is finite and less than {FAR / 1000:g} km away"] += 1
     if not instances:
         raise SceneError("; ".join(("no annotated object", *counted(skipped))), groups_path, "segGroups")
     color = None if mesh.vertex_color is None else mesh.vertex_color[good]
@@ -328,7 +335,7 @@ class ScanNet:
         except SceneError as error:
             if not any(warning.startswith(Path(str(error.path)).name) for warning in absent):
                 absent.append(" ".join(str(error).split()))
-        return Summary(scene, frames, None, groups, None, tuple(absent))
+        return Summary(scene, frames, None, groups, warnings=tuple(absent))
 
     def describe(self) -> dict[str, Any]:
         """The kind, how many scans there are, and where the split comes from; no machine paths."""

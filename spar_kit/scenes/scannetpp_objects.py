@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from .files import read_json
 from .ply import read_ply
-from .scannet import FAR, drop_bad_vertices, integers, majority
+from .scannet import FAR, drop_bad_vertices, integers, majority, vertex_faults
 from .scene import Instance, OrientedBox, SceneError, Surface
 from .summary import counted
 from .text_files import read_text
@@ -152,11 +152,11 @@ def read_surface(folder: Path, boxes: str = "mesh") -> tuple[Surface, tuple[Inst
         raise SceneError(f"{len(segments):,} entries for the {len(mesh.vertices):,} vertices of {mesh_path.name}", segments_path, "segIndices")
     good, triangles = drop_bad_vertices(mesh.vertices, mesh.triangles)
     if not len(triangles):
-        raise SceneError("no triangle has three finite vertices", mesh_path, "element vertex")
+        raise SceneError(f"no triangle has three finite vertices less than {FAR / 1000:g} km away", mesh_path, "element vertex")
     hidden = read_mask(folder / "mesh_aligned_0.05_mask.txt", len(mesh.vertices))
     found, unknown = members(segments, groups, good & ~hidden)
     ids, shared = owners(len(segments), groups, found)
-    skipped += Counter({"segment: not in the mesh": unknown, "vertex: not finite": int((~good).sum()), "expected: anonymised vertices": int(hidden.sum()),
+    skipped += Counter({"segment: not in the mesh": unknown, **vertex_faults(mesh.vertices), "expected: anonymised vertices": int(hidden.sum()),
                         "expected: vertices of several objects, the smallest has them": shared})
     left = np.unique(ids)
     instances = []

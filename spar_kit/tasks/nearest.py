@@ -71,8 +71,8 @@ def nearest_of_all(observation: Observation, sets: NDArray) -> Candidates:
     shown, there = (np.logical_or.reduce([grid[view] for view in sets.T]).repeat(2, 0) for grid in (table & observation.whole, barely))
     sets, farthest = sets.repeat(2, 0), np.tile([False, True], len(sets))
     away = (observation.centers - observation.poses[:, None, :3, 3]) @ observation.poses[:, :3, :3]          # (F, n, 3) in each frame's camera
-    # the centre of what the scan has not whole lies somewhere: it counts as half a diagonal nearer, or farther where the farthest is asked for
-    unsure = np.where(observation.whole, 0, np.linalg.norm(observation.sizes, axis=1) / 2) * np.where(farthest, 1, -1)[:, None]
+    # the centre of what the scan cuts off lies somewhere: it counts as half a diagonal nearer, or farther where the farthest is asked for
+    unsure = np.where(observation.cut_off, np.linalg.norm(observation.sizes, axis=1) / 2, 0) * np.where(farthest, 1, -1)[:, None]
     distance, depth = np.sqrt((away**2).sum(-1))[sets[:, 0]] + unsure, away[sets[:, 0], :, 2] + unsure
     aside = (observation.bystanders.centers - observation.poses[:, None, :3, 3]) @ observation.poses[:, :3, :3]
     shown, there = (np.concatenate([grid, more], 1) for grid, more in ((shown, np.zeros((len(sets), aside.shape[1]), bool)), (there, np.logical_or.reduce(

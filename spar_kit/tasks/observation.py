@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..scenes.completeness import counts, incomplete
+from ..scenes.completeness import CUT_OFF, counts, incomplete
 from ..scenes.fine_box import FineBoxes
 from ..scenes.floor import enclosed, floor_outline
 from ..scenes.scene import Instance, Scene, Surface
@@ -75,6 +75,7 @@ class Observation:
         lone: (n,) no other instance of the scene has this name.
         centers, sizes: (n, 3) of the upright boxes, world, metres; yaws: (n,) radians.
         whole: (n,) the scan has all of the object, so that size and place can be asked for, see `scenes.completeness`.
+        cut_off: (n,) the scan ends within the object: nobody knows where its centre is.
         frame_index: (F,) the frames' numbers in their source.
         poses: (F, 4, 4) camera to world; intrinsics: (F, 3, 3) pixels; image_size: (F, 2) width, height of the colour camera.
         overlap: (F, F) shared visible surface over the smaller one's.
@@ -104,6 +105,7 @@ class Observation:
     sizes: NDArray[np.float64]
     yaws: NDArray[np.float64]
     whole: NDArray[np.bool_]
+    cut_off: NDArray[np.bool_]
     frame_index: NDArray[np.int64]
     poses: NDArray[np.float64]
     intrinsics: NDArray[np.float64]
@@ -150,7 +152,7 @@ def has_place(instance: Instance, rules: Rules = Rules(), room: tuple[float, flo
     """Whether it is known where an object is: its box is finite and no larger than the room; it may be flat."""
     box, size = instance.box, np.asarray(instance.box.size)
     finite = bool(np.isfinite(box.center).all() and np.isfinite(size).all() and np.isfinite(box.yaw))
-    return finite and bool((size >= 0).all() and (size <= rules.max_side).all() and size[:2].max() <= room[0] and size[2] <= room[1])
+    return finite and bool(np.abs(box.center).max() < 1e4) and bool((size >= 0).all() and (size <= rules.max_side).all() and size[:2].max() <= room[0] and size[2] <= room[1])
 
 
 def is_askable(
@@ -217,7 +219,7 @@ def observe(scene: Scene, visibility: Visibility, rules: Rules = Rules(), exclud
     bystanders = Bystanders(np.array([i.box.center for i in placed], np.float64).reshape(-1, 3), there)
     return Observation(
         scene.name, scene.source, ids, labels, np.unique(["", *kinds], return_inverse=True)[1][1:].astype(np.int32),
-        np.array([kind in sole for kind in kinds], bool), np.array([bearers[kind] == 1 for kind in kinds], bool), centers, column((i.box.size for i in askable), (3,)), column((i.box.yaw for i in askable), ()), ~np.isin(ids, list(missing)),
+        np.array([kind in sole for kind in kinds], bool), np.array([bearers[kind] == 1 for kind in kinds], bool), centers, column((i.box.size for i in askable), (3,)), column((i.box.yaw for i in askable), ()), ~np.isin(ids, list(missing)), np.isin(ids, [id for id, why in missing.items() if why == CUT_OFF]),
         np.array([f.index for f in scene.frames], np.int64), poses, stack((f.color.intrinsics for f in scene.frames), (3, 3)),
         np.array([(f.color.width, f.color.height) for f in scene.frames], np.int64).reshape(F, 2), np.asarray(visibility.overlap), np.asarray(visibility.in_sight),
         pairs, chain(pairs, poses, visibility.overlap, rules), seen, glimpsed, spoiled, bystanders, same_views(poses, rules), rules,

@@ -76,6 +76,7 @@ class Rules:
     per_frames: int = 10              # questions on the same images
     per_view: int = 1                 # questions about the same objects in nearly the same view: the camera has moved and turned less
                                       # than `baseline` and `rotation`
+    route_overlap: float = 0.5        # of the shorter of two stretches of a scan, shared by both
     step: float = 1.2                 # answers of one kind differ by less than this factor; all kinds are asked equally often
     step_share: float = 0.12          # of a task's questions in a scene, at most this share has answers on one step
     state_share: float = 0.45         # and at most this share has the same word in a slot of a relation

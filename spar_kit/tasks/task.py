@@ -139,7 +139,7 @@ class Facts:
 
     Args:
         task: the task's name.
-        frames: (n, V) int, row numbers into `Scene.frames`, in the order in which the images are shown.
+        frames: (n, V) int, row numbers into `Scene.frames`, in the order in which the images are shown; -1 behind the last one of fewer.
         objects: (n, K) int, instance ids; column k is the object of `Task.markers[k]` where the task draws markers.
         view: (n, K) int, which of the V images carries marker k, -1 where nothing is drawn.
         marks: (n, K, 2) points or (n, K, 4) boxes as drawn: integers 0 to 1000 over width and height; None where nothing is drawn.

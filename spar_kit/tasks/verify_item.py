@@ -59,6 +59,7 @@ class Rules:
     order_gap: float = 2                          # frames
     count: tuple[float, ...] = (1, 20)
     rival: float = 100.0                          # pixels at 640x480 that make an object one of those to be seen
+    route_overlap: float = 0.5                    # of the shorter of two routes of a scan
     whole: float = 0.8                            # of an object's width and height, in one frame, to be measured
     room: tuple[float, ...] = (3.0, 100.0)        # square metres
     enclosed: float = 0.85                        # of a floor's border has a wall near
@@ -131,7 +132,7 @@ def _forms() -> dict[str, Form]:
         appearance_order 32 ft
         obj_count 32 ft
         room_size 32 fst
-        nav_video 32 t"""
+        nav_video 0 t"""
     split = [row.split() for row in rows.strip().splitlines()]
     return {name: Form(int(n), tuple(marks), tuple(letters[c] for c in formats)) for name, n, formats, *marks in split}
 
