@@ -155,8 +155,8 @@ def test_a_browser_runs_and_fetches_nothing_of_it(tmp_path):
                 answered, said = [], []
                 tab.on("requestfinished", lambda request, seen=answered: seen.append(request.url))
                 tab.on("console", lambda message, seen=said: seen.append(message.text) if message.type == "error" else None)
-                tab.goto((folder / name).as_uri())
-                tab.wait_for_selector(".plot .main-svg", timeout=60_000)
+                tab.goto((folder / name).as_uri(), timeout=180_000)
+                tab.wait_for_selector(".plot .main-svg", timeout=180_000)
                 assert tab.title() != "owned" and all(url.startswith(("file:", "data:", "blob:")) for url in answered)
                 assert ("violates the following Content Security Policy" in " ".join(said)) is (name == "leaky.html" or page.name == "index.html")
                 tab.close()

@@ -21,7 +21,7 @@ def cells(path):
 
 
 def test_the_studies_are_there():
-    assert {path.stem for path in STUDIES} == {"generate", "train", "evaluate", "compare", "gallery"}
+    assert {path.stem for path in STUDIES} == {"generate", "train", "evaluate", "compare", "seeds", "gallery"}
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)

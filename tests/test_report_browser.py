@@ -38,8 +38,8 @@ def page(tmp_path_factory):
         tab.route("**/*", route)
         tab.on("console", lambda message: tab.complaints.append(message.text) if message.type == "error" else None)
         tab.on("pageerror", lambda error: tab.complaints.append(str(error)))
-        tab.goto(target.as_uri())
-        tab.wait_for_selector(".plot .main-svg", timeout=60_000)
+        tab.goto(target.as_uri(), timeout=180_000)          # a busy machine parses plotly.js slowly
+        tab.wait_for_selector(".plot .main-svg", timeout=180_000)
         yield tab
         browser.close()
 
@@ -53,7 +53,7 @@ def test_no_complaint_in_the_console(page):
 
 
 def test_every_figure_is_drawn(page):
-    page.wait_for_selector(".gl-container canvas", timeout=60_000)
+    page.wait_for_selector(".gl-container canvas", timeout=180_000)
     assert page.locator(".js-plotly-plot").count() == 2
     assert page.locator(".js-plotly-plot .bars path").count() == 2, "the bars of the flat figure"
     box = page.locator(".js-plotly-plot").nth(1).bounding_box()

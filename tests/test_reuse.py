@@ -9,6 +9,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from spar_kit.runs import sweep as sweep_module
 from spar_kit.runs.cli import main
 from spar_kit.runs.params import ParamsError, load_plan, read_yaml
 from spar_kit.runs.report import build, write_summary
@@ -149,7 +150,23 @@ def test_prose_is_refreshed_without_running(folder):
     assert statuses(runs_of()) == ["cached"]
 
 
-def test_one_failed_point_leaves_the_comparison_of_the_others(folder, capsys):
+def test_code_that_changes_while_a_sweep_runs(folder):
+    """A run is not begun with other code than its key says; where code changes in the middle, the result is shown with a word and made again."""
+    (folder / "mine.py").write_text("X = 1\n")
+    notebook(folder / "make.ipynb", "seed: int = 0\nedit: bool = False\nout: str = ''", "import mine\nfrom pathlib import Path\nif edit: Path('mine.py').write_text('X = 2')", MAKE)
+    run = runs_of("make.edit=true")[0]
+    (folder / "mine.py").write_text("X = 3\n")
+    outcome = sweep([run], say=quiet)[0]
+    assert outcome.status == "failed" and "not what the sweep began with: mine; start it again" in outcome.error
+    (folder / "mine.py").write_text("X = 1\n")
+    outcome = sweep([run], say=quiet)[0]
+    assert (outcome.status, outcome.error) == ("done", "mine changed while it ran")
+    (folder / "mine.py").write_text("X = 1\n")
+    assert standing(run) == (False, "mine changed while it ran")
+
+
+def test_one_failed_point_leaves_the_comparison_of_the_others(folder, monkeypatch):
+    monkeypatch.setattr(sweep_module._Status, "EVERY", (0.0, 0.0))           # the line about what is running, as often as possible
     steps = ("make", "learn", "all", "after")
     outcomes = sweep(runs_of("learn.fails=0.2", steps=steps), say=quiet)
     assert [outcome.status for outcome in outcomes] == ["done", "done", "failed", "done", "done", "done"]

@@ -65,7 +65,7 @@ def _choose_scenes(
 def _all_names(source: Source) -> list[str]:
     """All scenes of a source in both splits, also those beyond the number asked for where it has only so many."""
     try:
-        return replace(source, count=None).scenes(None)                    # type: ignore[type-var, call-arg]
+        return replace(source, count=None).scenes(None)                    # type: ignore[type-var]
     except (TypeError, ValueError, SceneError):                            # no such field, or scenes without end
         return source.scenes(None)
 

@@ -55,10 +55,10 @@ def sweep(
         store: Annotated[Path, typer.Option(metavar="DIR", help="Where runs keep data, models and executed notebooks. What is there is reused.")] = Path("runs"),
         workers: Annotated[int, typer.Option(metavar="W", help="Notebooks run at the same time.")] = 1,
         cluster: Annotated[str | None, typer.Option(metavar="ADDRESS", help="A Dask scheduler, e.g. tcp://host:8786, instead of this machine.")] = None,
-        force: Annotated[bool, typer.Option("--force", help="Run again what is done.")] = False) -> None:
+        force: Annotated[bool, typer.Option("--force", help="Run again what is done, from nothing.")] = False) -> None:
     """Run a plan of notebooks and make its report; the last line printed is the report's path.
 
-    All parameters are checked before anything starts. What was done before, with the same notebooks, parameters and code, is reused.
+    All parameters are checked before anything starts. What was done before is reused where all that it depends on is the same (code, packages, parameters, the content of files) and all that it left is still there.
     """
     from spar_kit.runs.params import load_plan
     from spar_kit.runs.report import build, write_summary

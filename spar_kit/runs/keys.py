@@ -420,10 +420,10 @@ def _own_code(module: str, path: Path | None) -> dict[str, Any]:
     return {"file": own.digest, "modules": found.modules, "packages": package_versions(found.outside)}
 
 # %% ../../nbs/runs/05_keys.ipynb #7edd8f15
-def code_key(book: NotebookCode) -> dict[str, Any]:
+def code_key(book: NotebookCode, cwd: Path | str = "") -> dict[str, Any]:
     """What a notebook does: its cells without prose, the modules and packages it reaches, Python, and the lock that is installed.
 
-    The parameters cell is left out: its values count, see `values_key`.
+    The parameters cell is left out: its values count, see `values_key`. `cwd`: the folder it runs in, this one where it is empty.
     """
     parameters, trees, cells = book.parameters, list[ast.AST](), list[str]()
     for cell in book.cells:
@@ -434,7 +434,7 @@ def code_key(book: NotebookCode) -> dict[str, Any]:
             continue
         trees += [cell.tree, *inner_code(cell.tree)]
         cells.append(without_prose(ast.parse(ast.unparse(cell.tree)), of_module=False))
-    found, here = reached(trees, [os.getcwd()]), environment()
+    found, here = reached(trees, [str(cwd or os.getcwd())]), environment()
     return {"cells": [_digest(cell) for cell in cells if cell != "Module(body=[], type_ignores=[])"], "modules": found.modules, "packages": package_versions(found.outside), "python": here["python"], "lock": here["lock"]}
 
 

@@ -96,6 +96,8 @@ def standing(run: Run) -> tuple[bool, str]:
         return False, ""
     if not card:
         return False, f"{folder / 'run.json'} is broken"
+    if card.get("changed"):
+        return False, f"{card['changed']} changed while it ran"
     problem = check_outputs(folder, card["outputs"])
     for name, digest in card["inputs"].items():
         if not problem and (_card(folder.parent / str(name)) or {}).get("outputs") != digest:
@@ -324,6 +326,8 @@ def execute(run: Run, force: bool = False, cwd: str = "") -> tuple[str, float]:
     with _alone(folder):
         if not force and standing(replace(run, folder=str(folder)))[0]:
             return "cached", 0.0
+        if changed := _changed(run, base):
+            raise RuntimeError(f"this is not what the sweep began with: {changed}; start it again")
         started, old = time.time(), folder / "out.before"
         again = (folder / "run.json").exists() or final.exists()
         for path in (folder / "run.json", final, failed):
@@ -342,17 +346,26 @@ def execute(run: Run, force: bool = False, cwd: str = "") -> tuple[str, float]:
             os.replace(part, failed)
             raise RuntimeError(problem)
         os.replace(part, final)
-        _write_card(run, folder, started)
+        _write_card(run, folder, started, _changed(run, base))
         shutil.rmtree(old, ignore_errors=True)
         return "done", time.time() - started
 
 
-def _write_card(run: Run, folder: Path, started: float) -> None:
-    """`run.json`, by which a run is known to be finished."""
+def _changed(run: Run, base: Path) -> str:
+    """What of a run's code and packages is no longer as it was when its key was made, e.g. because somebody works on it; "" where nothing is."""
+    if not run.depends:
+        return ""
+    now = code_key(read_notebook(base / run.notebook), base)
+    return differences({kind: run.depends.get(kind) for kind in now}, now)
+
+
+def _write_card(run: Run, folder: Path, started: float, changed: str) -> None:
+    """`run.json`, by which a run is known to be finished. `changed`: what became other code while it ran; such a result is shown, and not reused."""
     outputs = record_outputs(folder)
     inputs = {name: (_card(folder.parent / name) or {}).get("outputs", "") for name in dict.fromkeys(run.upstream)}
     card = asdict(run) | {"seconds": round(time.time() - started, 1), "started": time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(started)), "python": platform.python_version(),
-                          "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores", "environment": environment(), "outputs": outputs, "inputs": inputs}
+                          "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores", "environment": environment(), "outputs": outputs, "inputs": inputs,
+                          "changed": changed}
     with whole_file(folder / "run.json") as part_card:
         part_card.write_text(json.dumps(card, indent=1, default=str) + "\n", encoding="utf-8")
 
@@ -489,6 +502,8 @@ def clock(seconds: float) -> str:
 class _Status:
     """The line under the finished runs: what is running, its own last words, and the time left. Overwritten in place on a terminal."""
 
+    EVERY = (0.5, 30.0)             # seconds from line to line, on a terminal and elsewhere
+
     def __init__(self, runs: list[Run], say: Callable[[str], None]):
         self.left = {run.name: run.expect for run in runs}
         self.say, self.start, self.last = say, time.monotonic(), time.monotonic()
@@ -514,16 +529,17 @@ class _Status:
             self.begun[run.name] = now
         return self.begun.get(run.name, now)
 
-    def show(self, handed: list[Run], workers: int) -> None:
+    def show(self, handed: Mapping[str, Run], workers: int) -> None:
+        """Says what is running: runs as they are made, by the name under which they were planned."""
         now = time.monotonic()
-        running = [(run, self._since(run, now)) for run in handed]
-        if not running or now - self.last < (0.5 if self.terminal else 30):
+        running = [(run, self._since(run, now)) for run in handed.values()]
+        if not running or now - self.last < self.EVERY[not self.terminal]:
             return
         self.last = now
         # this machine against the plan's figures; never below 1, for a step that found half its work done says nothing of the next
         speed = max(1.0, self.spent / self.planned) if self.planned else 1.0
-        left = sum(max(self.left[run.name] * speed - (now - since), 0) for run, since in running)
-        left += sum(self.left[name] for name in self.left if name not in {run.name for run, _ in running}) * speed
+        left = sum(max(run.expect * speed - (now - since), 0) for run, since in running)
+        left += sum(expect for name, expect in self.left.items() if name not in handed) * speed
         words = []
         for run, since in running:
             try:
@@ -628,6 +644,9 @@ class _Sweep:
             planned, run, since = self.running.pop(future)
             try:
                 status, seconds = future.result()
+                changed = (_card(Path(run.folder)) or {}).get("changed")
+                if changed:
+                    self.notes[run.name] = "; ".join(part for part in (self.notes[run.name], f"{changed} changed while it ran") if part)
                 if self.address and not (Path(run.folder) / "run.json").exists():
                     raise RuntimeError(f"the cluster's workers do not share {Path(run.folder).parent} with this machine")
                 self.finish(planned, Outcome(run, status, seconds, self.notes[run.name]))
@@ -646,7 +665,7 @@ class _Sweep:
                 if cluster:
                     cluster.check()
                 self.collect()
-            self.status.show([run for _, run, _ in self.running.values()], cluster.threads if cluster else self.workers)
+            self.status.show({planned.name: run for planned, run, _ in self.running.values()}, cluster.threads if cluster else self.workers)
 
 
 def sweep(runs: list[Run], *, workers: int = 1, address: str | None = None, force: bool = False,

@@ -340,7 +340,7 @@ class ARKitScenes:
         objects, skipped = read_objects(folder / f"{scene}_3dod_annotation.json")
         shots, lost = match_files(folder / f"{scene}_frames", scene)
         frames = len(shots) + sum(n for why, n in lost.items() if why.startswith(("frame", "expected")))
-        return Summary(scene, frames, len(shots), len(objects), None, counted(dict(sorted((skipped + lost).items()))))
+        return Summary(scene, frames, len(shots), len(objects), warnings=counted(dict(sorted((skipped + lost).items()))))
 
     def load(self, scene: str) -> Scene:
         """Read one scan; of its images only three headers. Raises SceneError naming the file and field at fault."""

@@ -103,13 +103,14 @@ def border_edges(surface: Surface, ids: Collection[int], grain: float = 2e-4) ->
     mine = np.flatnonzero(np.isin(surface.triangle_instance, np.array(sorted(ids), np.int64)))
     used, corners = np.unique(surface.triangles[mine], return_inverse=True)
     vertices, corners = np.asarray(surface.vertices, np.float64)[used], corners.reshape(-1, 3)
-    finite = np.isfinite(vertices).all(-1)
+    finite = np.asarray(np.isfinite(vertices).all(-1))
     cells = np.rint(np.where(finite[:, None], vertices, 0) / grain)
     number = np.unique(_mixed(*cells.T), return_inverse=True)[1]
     triangles, owner = number[corners], surface.triangle_instance[mine]
     a, b, c = np.sort(triangles, 1).T
     once = np.unique(_mixed(a, b, c, owner), return_index=True)[1]              # a sheet with both sides drawn is one sheet
-    once = once[(a != b)[once] & (b != c)[once] & finite[corners].all(1)[once]]
+    proper = np.asarray((a != b) & (b != c) & finite[corners].all(1))
+    once = once[proper[once]]
     pairs = [[0, 1], [1, 2], [2, 0]]
     places = np.concatenate([corners[once][:, pair] for pair in pairs])
     low, high = np.sort(np.concatenate([triangles[once][:, pair] for pair in pairs]), 1).T

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import wait
 from types import FrameType
+from typing import Any
 
 # %% ../../nbs/scenes/01f_processes.ipynb #cf174122
 def _wait_for_parent() -> None:
@@ -63,7 +64,7 @@ class Stopped(BaseException):
 @contextmanager
 def stopped_by_signals() -> Iterator[None]:
     """SIGTERM and SIGHUP raise `Stopped` inside, where this is the main thread; once, for who is impatient sends a second one."""
-    before = {}
+    before: dict[int, Any] = {}
 
     def stop(number: int, frame: FrameType | None) -> None:
         for each in before:

@@ -335,7 +335,7 @@ class ScanNet:
         except SceneError as error:
             if not any(warning.startswith(Path(str(error.path)).name) for warning in absent):
                 absent.append(" ".join(str(error).split()))
-        return Summary(scene, frames, None, groups, None, tuple(absent))
+        return Summary(scene, frames, None, groups, warnings=tuple(absent))
 
     def describe(self) -> dict[str, Any]:
         """The kind, how many scans there are, and where the split comes from; no machine paths."""

@@ -155,7 +155,7 @@ class ScanNetPP:
             frames, valid, skipped = count_views(folder / self.stream, self.stream)
         except SceneError as error:
             return Summary(scene, warnings=tuple(absent), error=" ".join(str(error).split()))
-        return Summary(scene, frames, valid, None, None, (*absent, *counted(skipped)), "" if valid and not absent else absent[0] if absent else "no frame can be used")
+        return Summary(scene, frames, valid, warnings=(*absent, *counted(skipped)), error="" if valid and not absent else absent[0] if absent else "no frame can be used")
 
     def folder(self, scene: str) -> Path:
         """Where a scene lies. Raises SceneError where there is no such scene, or its name could lead elsewhere."""

@@ -276,7 +276,7 @@ class Spar7M:
         """What a list of scenes says of this one, from names alone: 1,500 scenes have some hundred thousand poses."""
         shots = find_shots(self.folder(scene))
         reasons = Counter(shot.fault for shot in shots if shot.fault)
-        return Summary(scene, len(shots), None, 0, None, counted(reasons), "" if len(shots) > reasons.total() else "no frame can be used")
+        return Summary(scene, len(shots), None, 0, warnings=counted(reasons), error="" if len(shots) > reasons.total() else "no frame can be used")
 
     def describe(self) -> dict[str, Any]:
         """The kind and the part, no machine paths."""

@@ -328,7 +328,7 @@ class Structured3D:
         x, y = outline.T
         inside = len(near_boxes(boxes, plan)) if len(outline) else None
         return Summary(scene, len(views) + sum(lost.values()) + cut, len(views) + cut, inside, abs(float(x @ np.roll(y, 1) - np.roll(x, 1) @ y)) / 2 if len(outline) else None,
-                       counted(dict(sorted((skipped + lost).items()))))
+                       warnings=counted(dict(sorted((skipped + lost).items()))))
 
     def load(self, scene: str) -> Scene:
         """Read one room. Depth, instance and class images are read once, to fuse the surface and to name the objects; the rest stays on disk.

@@ -126,8 +126,8 @@ def nav_video(observation: Observation, rng: np.random.Generator, count: int) ->
     if len(stretches):
         places, heading = np.ascontiguousarray(observation.poses[:, :2, 3], np.float64), yaw_pitch_roll(observation.poses)[:, 0]
         walks, why = _walks(places, *stretches.T, observation.centers, observation.sizes, observation.yaws)
-        for place, reason in enumerate(REASONS):
-            passing(reason, why != place)
+        for number, reason in enumerate(REASONS):
+            passing(reason, why != number)
         seen = np.zeros((len(places), len(observation.ids)), bool)
         seen[observation.seen.frame, observation.seen.object] = True
         for (a, b), walk in zip(stretches[why < 0], walks[why < 0]):

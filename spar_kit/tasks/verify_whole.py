@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from .verify_disk import Folder, Thing, Wrong
+from .verify_disk import Folder, Thing, Unusable, Wrong
 from .verify_item import Item
 
 # %% ../../nbs/tasks/79h_verify_whole.ipynb #514645a6
@@ -31,12 +31,18 @@ def frames_on_disk(folder: Folder) -> list[tuple[str, str, str]]:
     root, scene = folder.images / folder.scene, folder.scene
     names = sorted(os.listdir(root / "image_color")) if (root / "image_color").is_dir() else []
     matrices = set(os.listdir(root / "intrinsic")) if (root / "intrinsic").is_dir() else set()
-    found = []
+    found = list[tuple[str, str, str]]()
     for name in names:
         stem = name.rpartition(".")[0]
         own = next((m for m in ("intrinsic_color.txt", f"intrinsic_color_{stem}.txt") if m in matrices), "")
-        if own and folder.exists(f"{scene}/pose/{stem}.txt") and folder.exists(f"{scene}/image_instance/{stem}.png"):
-            found.append((f"{scene}/image_color/{name}", f"{scene}/pose/{stem}.txt", f"{scene}/intrinsic/{own}"))
+        try:
+            if own and folder.exists(f"{scene}/pose/{stem}.txt"):
+                frame = f"{scene}/image_color/{name}", f"{scene}/pose/{stem}.txt", f"{scene}/intrinsic/{own}"
+                for read, file in ((folder.image_size, frame[0]), (folder.sight, frame[0]), (folder.pose, frame[1])):
+                    read(file)
+                found.append(frame)
+        except (Wrong, Unusable):                            # the fault of the records that show it, not of all others
+            folder.notes["damaged frame",] = name
     return found
 
 
@@ -118,9 +124,11 @@ def why_partial(folder: Folder, thing: Thing, whole: float) -> str:
 
 
 def check_whole(item: Item) -> None:
-    """The objects that a record measures are shown whole. Raises Wrong."""
+    """The objects that a record measures are shown whole. Raises Wrong, and Unusable where a frame that might show them cannot be read."""
     if not item.task.startswith(MEASURED):
         return
     for k, id in enumerate(item.objects):
         if reason := why_partial(item.folder, item.thing(k), item.rules.whole):
+            if damaged := item.folder.notes.get(("damaged frame",)):
+                raise Unusable(f"whether objects are there whole: the frame {damaged} cannot be read")
             raise Wrong(f"object {id} ({item.thing(k).label}) is not there whole: {reason}")
