@@ -933,6 +933,7 @@ def test_questions_about_a_scanned_room_verify(tmp_path, kind):
     assert len(list((tmp_path / "out" / "spar" / "scannetpp" / "images" / SCENE / "image_color").iterdir())) >= 5
     report = verify(tmp_path / "out")
     assert [m for task in report.tasks.values() for m in task.mismatches] == [] and report.mismatched == 0 and report.problems == []
-    assert report.checked > (120 if kind == "scannetpp" else 12) and report.not_checkable == 0
-    # obj_count: of no kind in this room are two or more instances all seen within 32 frames
-    assert set(tasks) - {name for name, task in report.tasks.items() if task.checked} <= {"obj_count"}
+    assert report.checked > (120 if kind == "scannetpp" else 8) and report.not_checkable == 0
+    # obj_count: of no kind in this room are two or more instances all seen within 32 frames; appearance_order: too few things come into view one after
+    # the other; room_size: one wall does not enclose a floor; position_matching of the iPhone: ten frames have too few pairs
+    assert set(tasks) - {name for name, task in report.tasks.items() if task.checked} <= ({"obj_count", "appearance_order", "room_size"} if kind == "scannetpp" else {"position_matching"})

@@ -157,7 +157,9 @@ def test_disagreements_name_the_rule():
     tables = score_flavours(ROWS)
     whole = full_report(tables, side_by_side(tables), disagreements(ROWS))
     assert whole["score"] == whole["flavours"]["strict"]["score"] == pytest.approx(.5) and whole["differing"] == {"items": 4, "why": dict.fromkeys(found.why, 1)} and count_reasons(disagreements([])).empty
-    assert whole["flavours"]["official"]["tasks"]["position_matching"]["interval"] == [1, 1] and set(whole["intervals"]) == {"low", "medium", "high", "all"}
+    low, high = whole["flavours"]["official"]["tasks"]["position_matching"]["interval"]
+    assert high == 1 and 0 < low < 0.1, "one right answer says little of others"
+    assert set(whole["intervals"]) == {"low", "medium", "high", "all"}
 
 
 def test_items_keep_every_row_and_its_scores():

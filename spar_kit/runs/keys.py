@@ -241,8 +241,9 @@ class _Tracer:
             root = _root_of(_PACKAGE, self.folders)
             if dotted.startswith(f"{_PACKAGE}.") and root is not None:
                 self.data(module.texts, root)
-                # a package that only another one imports, as transformers does with bitsandbytes
-                self.reach.outside |= module.texts & _distributions().keys()
+                # a package that only another one imports, as transformers does with bitsandbytes; not those whose version is only noted
+                if not any(name == "importlib.metadata" for _, name, _ in module.imports):
+                    self.reach.outside |= module.texts & _distributions().keys()
         return self.reach
 
 
