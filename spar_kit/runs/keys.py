@@ -66,6 +66,7 @@ def _digest(*parts: str | bytes) -> str:
 
 # %% ../../nbs/runs/05_keys.ipynb #ec2031e0
 _PACKAGE = "spar_kit"
+_REPORTS = environment.__module__          # names packages only to say what is installed
 
 
 @cache
@@ -242,7 +243,7 @@ class _Tracer:
             if dotted.startswith(f"{_PACKAGE}.") and root is not None:
                 self.data(module.texts, root)
                 # a package that only another one imports, as transformers does with bitsandbytes
-                self.reach.outside |= module.texts & _distributions().keys()
+                self.reach.outside |= module.texts & _distributions().keys() if dotted != _REPORTS else set()
         return self.reach
 
 
