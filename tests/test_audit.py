@@ -188,6 +188,17 @@ def test_nothing_to_audit_is_bad_input(tmp_path):
         assert done.returncode == 2 and done.stderr.count("\n") == 1 and "Traceback" not in done.stderr
 
 
+def test_both_splits_are_one_set_unless_one_is_asked_for(tmp_path):
+    """Three rooms to train and one to test are four rooms of one house."""
+    lines = numeric(np.random.default_rng(0), None, scenes=4, each=10)
+    for name, own in (("train", lines[:30]), ("val", lines[30:])):
+        path = tmp_path / "spar/made-up/qa_jsonl" / name / "depth_prediction_oc/select/select_1.jsonl"
+        path.parent.mkdir(parents=True)
+        path.write_text("\n".join(own) + "\n")
+    [both], [one] = audit(tmp_path, trees=2).findings, audit(tmp_path, split="val", trees=2).findings
+    assert (both.items, both.scenes) == (40, 4) and one.items == 10
+
+
 def test_page_is_well_formed(leaky, tmp_path):
     class Tags(html.parser.HTMLParser):
         def __init__(self):

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,7 @@ TWENTY = hub.FILL + hub.SELECT
 @pytest.fixture(scope="module")
 def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("toy")
-    generate(Toys(make=busy_room), folder, split="val", tasks=",".join(TWENTY), per_task=8, width=160, progress=False)
+    generate(Toys(make=partial(busy_room, frames=72)), folder, split="val", tasks=",".join(TWENTY), per_task=8, width=160, progress=False)
     return folder
 
 

@@ -64,7 +64,7 @@ def test_list_and_show_of_spar7m(spar: Run, tmp_path: Path) -> None:
     write_release(tmp_path, room.with_frames(room.frames[:4]), count=1, tasks=("camera_motion_infer",))
     (tmp_path / "spar/scannet/images/scene0000_00/pose/10.txt").unlink()
     code, out, _ = spar("scenes", "list", f"spar7m:{tmp_path}", "--json", "--quick")
-    assert code == 0 and json.loads(out) == [{"scene": "scene0000_00", "frames": 4, "valid_poses": None, "instances": 0, "floor_m2": None, "warnings": ["1 x frame: its pose is missing"], "error": ""}]
+    assert code == 0 and json.loads(out) == [{"scene": "scene0000_00", "frames": 4, "valid_poses": None, "instances": 0, "floor_m2": None, "incomplete": None, "warnings": ["1 x frame: its pose is missing"], "error": ""}]
     code, out, _ = spar("scenes", "show", f"spar7m:{tmp_path}", "scene0000_00", "--out", str(tmp_path / "page.html"))
     text = (tmp_path / "page.html").read_text()
     assert code == 0 and "frame: its pose is missing" in text and "Depth check" in text and "Red: visible in none" not in text
@@ -72,7 +72,7 @@ def test_list_and_show_of_spar7m(spar: Run, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("words", "reason"), [
     (("list", "nowhere"), "unknown source"), (("list", "scannet:/no/such/folder"), "no such folder"), (("list", "synthetic", "--split", "test"), "neither train nor val"),
-    (("list", "synthetic", "--scenes", "0"), "at least 1"), (("show", "synthetic", "kitchen", "--out", "x.html"), "no scene 'kitchen'"),
+    (("list", "synthetic", "--scenes", "0"), "not a positive number"), (("show", "synthetic", "kitchen", "--out", "x.html"), "no scene 'kitchen'"),
     (("show", "synthetic", "train0000", "--out", "."), "is a folder"), (("show", "synthetic", "train0000", "--out", "x.html", "--frames", "0"), "not a positive number"),
     (("show", "synthetic", "train0001"), "--out"), (("list", "python:gone.py:x"), "gone.py: no such file"),
 ])
@@ -98,7 +98,7 @@ def test_summaries_keep_the_order_and_tell_the_faults() -> None:
     assert told[0].warnings == ("2 x frame: pose is not finite", "1 x object: has no label") and told[1].error == "cellar/mesh.ply: the mesh is missing"
     lines = lines_of(told)
     assert len(lines) == 5 and "cannot be used: cellar/mesh.ply" in lines[2] and lines[4] == "2 of 3 scenes can be used: 14 frames, 16 objects"
-    assert lines_of([Summary("a", 5, None, None, None, ("x\x1b[2Jy",))])[1].split() == ["a", "5", "-", "-", "-", "x", "[2Jy"]
+    assert lines_of([Summary("a", 5, warnings=("x\x1b[2Jy",))])[1].split() == ["a", "5", "-", "-", "-", "x", "[2Jy"]
 
 
 def test_no_usable_scene_is_exit_code_1(spar: Run, tmp_path: Path) -> None:

@@ -149,7 +149,7 @@ class OneFrame(Folder):
 @pytest.fixture(autouse=True)
 def _one_frame(monkeypatch: pytest.MonkeyPatch) -> None:
     real = verify_whole.frames_on_disk
-    monkeypatch.setattr(verify_whole, "frames_on_disk", lambda folder: [("a", "b", "c")] if isinstance(folder, OneFrame) else real(folder))
+    monkeypatch.setattr(verify_whole, "frames_on_disk", lambda folder: [("a", "b", "c")] * 3 if isinstance(folder, OneFrame) else real(folder))
 
 
 # ------------------------------------------------------------------------------------------------------------------ what vanishes says why

@@ -20,7 +20,7 @@ from spar_kit.tasks.markable import disc_radius
 from spar_kit.tasks.observation import Observation, observe
 from spar_kit.tasks.rules import Rules
 from spar_kit.tasks.task import TASKS, random_generator
-from spar_kit.tasks.verify import verify
+from spar_kit.tasks.verify import Report, verify
 from spar_kit.tasks.verify_disk import Pose
 from spar_kit.tasks.verify_rays import Rays
 
@@ -182,25 +182,31 @@ def made_with(folder: Path, tasks: str, width: int = 240, **thresholds: object) 
     return folder
 
 
-@pytest.mark.parametrize(("task", "thresholds", "rays"), [
+LEFT_OUT = [
     ("depth_prediction_oc", {"disc": 0.0, "disc_most": 0.0}, False), ("distance_infer_center_oo_video", {"disc": 0.0, "disc_most": 0.0}, False),
     ("distance_prediction_oo", {"mark_share": 0.0}, True), ("obj_spatial_relation_oc_mv", {"mark_share": 0.0, "box_inside": 0.0}, True),
     ("spatial_volume_infer", {"volume_share": 0.0, "mark_share": 0.0, "box_inside": 0.0}, True),
     ("obj_spatial_relation_oo", {"plumb": (-99.0, 99.0)}, False), ("obj_spatial_relation_oc_mv", {"plumb": (-99.0, 99.0)}, False),
     ("obj_spatial_relation_oo_mv", {"plumb": (-99.0, 99.0)}, False), ("obj_frame_locate", {"rival": 1e9}, False), ("obj_frame_locate", {"rival": 1e9}, True),
-    ("obj_frame_locate", {"listed": 2000.0, "rival": 1e9}, True), ("camera_motion_infer", {"max_motion": 99.0}, False)])
-def test_the_oracle_notices_a_threshold_that_was_left_out(tmp_path: Path, task: str, thresholds: dict, rays: bool) -> None:
-    claimed = {"max_motion": 1.0} if "max_motion" in thresholds else {}
+    ("obj_frame_locate", {"listed": 2000.0, "rival": 1e9}, True), ("camera_motion_infer", {"max_motion": 99.0}, False)]
+
+
+@pytest.fixture(scope="module")
+def honest(tmp_path_factory: pytest.TempPathFactory) -> dict[bool, Report]:
+    """The verdicts, by rays or not, on all these tasks with the usual thresholds."""
+    folder = made_with(tmp_path_factory.mktemp("honest") / "data", ",".join(sorted({task for task, _, _ in LEFT_OUT})))
+    return {False: verify(folder), True: look(folder, frames=8)}
+
+
+@pytest.mark.parametrize(("task", "thresholds", "rays"), LEFT_OUT)
+def test_the_oracle_notices_a_threshold_that_was_left_out(honest: dict[bool, Report], tmp_path: Path, task: str, thresholds: dict, rays: bool) -> None:
     folder = made_with(tmp_path / "data", task, **thresholds)
-    if claimed:
+    if "max_motion" in thresholds:                                         # in one room nobody walks farther than the usual limit
         manifest = json.loads((folder / "manifest.json").read_text())
-        manifest["parameters"]["rules"] |= claimed
+        manifest["parameters"]["rules"]["max_motion"] = 1.0
         (folder / "manifest.json").write_text(json.dumps(manifest))
-    report = look(folder) if rays else verify(folder)
-    assert 0 < caught(report, task)
-    honest = made_with(tmp_path / "honest", task)
-    report = look(honest) if rays else verify(honest)
-    assert report.ok and not caught(report, task)
+    assert caught(look(folder, frames=8) if rays and task == "obj_frame_locate" else look(folder) if rays else verify(folder), task) > 0
+    assert honest[rays].ok and honest[rays].tasks[task].checked and not caught(honest[rays], task)
 
 
 @pytest.fixture(scope="module")

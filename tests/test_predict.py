@@ -78,7 +78,7 @@ def test_a_cut_file_is_completed_and_only_what_is_missing_is_asked(home, whole, 
     monkeypatch.setattr(p, "answer", counting)
     assert p.predict(home / "model", home / "data", out, **OPTIONS).read_bytes() == whole
     assert len(asked) == 10 - kept and 0 < kept < 10
-    monkeypatch.setattr(p, "load_model", lambda *a, **k: pytest.fail("loaded a model for nothing"))
+    monkeypatch.setattr(p, "open_model", lambda *a, **k: pytest.fail("loaded a model for nothing"))
     assert p.predict(home / "model", home / "data", out, **OPTIONS).read_bytes() == whole
 
 
@@ -157,8 +157,8 @@ def test_blind_views_reach_the_processor(home, monkeypatch):
 
 
 def test_all_views_load_the_model_once(home, tmp_path, monkeypatch):
-    loads, real = [], p.load_model
-    monkeypatch.setattr(p, "load_model", lambda *a, **k: loads.append(1) or real(*a, **k))
+    loads, real = [], p.open_model
+    monkeypatch.setattr(p, "open_model", lambda *a, **k: loads.append(1) or real(*a, **k))
     files = p.predict_views(p.LocalModel(home / "model"), open_benchmark(f"parquet:{home}/bench.parquet"), tmp_path, **OPTIONS)
     assert {mode: path.name for mode, path in files.items()} == {"given": "predictions.jsonl", "none": "predictions_none.jsonl", "grey": "predictions_grey.jsonl",
                                                                  "swapped": "predictions_swapped.jsonl"}
@@ -176,7 +176,7 @@ def test_the_command_line_asks_a_benchmark_all_ways_and_goes_on_for_nothing(home
                                                                 "items.jsonl", "scores.json", "run.json"}
     note = orjson.loads((tmp_path / "run.json").read_bytes())
     assert (note["prompt"], note["questions"], note["dtype"], note["images"]) == ("official", 4, "auto", ["given", "none", "grey", "swapped"])
-    monkeypatch.setattr(p, "load_model", lambda *a, **k: pytest.fail("loaded a model for nothing"))
+    monkeypatch.setattr(p, "open_model", lambda *a, **k: pytest.fail("loaded a model for nothing"))
     assert spar("--benchmark", f"parquet:{home}/bench.parquet", "--images", "given,grey")[0] == 0
     for words, said in ((["--data", str(home / "data"), "--benchmark", "spar-bench"], "give one of"), ([], "give one of"), (["--benchmark", "spar-bnch"], "neither a folder"),
                         (["--data", str(home / "data"), "--images", "gray"], "images 'gray' is none of given, none, grey, swapped, all")):

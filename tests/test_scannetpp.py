@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import re
 import shutil
 import struct
 import sys
@@ -813,7 +814,7 @@ def test_masks_of_another_size_or_kind_cost_their_frame(tmp_path):
     Image.new("L", (90, 60)).save(masks / "DSC00001.png")
     Image.new("1", (20_000, 20_000)).save(masks / "DSC00003.png")
     scene = ScanNetPP(tmp_path).load(SCENE)
-    assert "DSC00001.png: an image of 90x60 where 180x120" in complaint(scene.frames[0].read_depth) and "DSC00003.png: an image of an absurd size" in complaint(scene.frames[1].read_depth)
+    assert "DSC00001.png: an image of 90x60 where 180x120" in complaint(scene.frames[0].read_depth) and re.search(r"DSC00003.png: an image of .*an absurd size", complaint(scene.frames[1].read_depth))
     (masks / "DSC00001.png").write_bytes(b"")
     assert "DSC00001.png: not a PNG" in complaint(scene.frames[0].read_depth)
 

@@ -74,7 +74,8 @@ def test_box_and_camera_by_hand():
 
 def test_sentences_are_scored_where_they_state_one_thing():
     assert s.score_item("depth_prediction_oc", "The depth comes to 2.0 meters.", "It is 2.0 meters", "sentence").value == 1
-    assert s.score_item("obj_spatial_relation_oo", "It is to the left.", "It is to the left.", "sentence").value is None
+    assert s.score_item("obj_spatial_relation_oo", "It is to the left.", "It is to the left.", "sentence").value == 1
+    assert s.score_item("obj_spatial_relation_oo", "It is to the left.", "It is to the right.", "sentence").value == 0
 
 
 def test_hostile_predictions_never_raise():
@@ -105,9 +106,10 @@ def test_files(tmp_path):
 
 
 def test_bootstrap_is_over_scenes():
-    # two scenes, all right and all wrong: whatever the number of questions, a draw of scenes gives 0, 1/2 or 1
+    # two scenes, all right and all wrong: whatever the number of questions, two scenes say next to nothing about others
     values, scenes = np.repeat([0.0, 1.0], 500), ["a"] * 500 + ["b"] * 500
-    assert interval(values, scenes) == (0.5, 0.0, 1.0)
+    mean, low, high = interval(values, scenes)
+    assert mean == 0.5 and low < 0.01 and high > 0.99
     assert interval(values, scenes, seed=3) == interval(values, scenes, seed=3)
 
 
@@ -120,7 +122,7 @@ def test_paired_difference_and_best_of():
     table = paired(a, best_of({"b": b, "c": c}))
     assert table.b.tolist() == [0.5] and table.better.tolist() == [True] and table["items"].tolist() == [40] and table.scenes.tolist() == [8]
     assert not paired(a, a).better[0] and paired(c, a).difference[0] == -1
-    assert intervals(a).low[0] == 1.0
+    assert 0.8 < intervals(a).low[0] < 1.0, "40 right answers in 8 scenes leave room for a true score below 1"
     with pytest.raises(ValueError, match="share no scored question"):
         paired(a, made("A" * 4, task="position_matching"))
 

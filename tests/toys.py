@@ -48,7 +48,7 @@ def walk_round(count: int) -> Iterator[np.ndarray]:
         yield look_at(eye, np.array([3 + 2.2 * np.cos(turn), 2.5 + 1.8 * np.sin(turn), .4 + .3 * np.cos(2 * angle)]))
 
 
-def busy_room(name: str) -> Scene:
+def busy_room(name: str, frames: int = 40) -> Scene:
     """A room of 6 m x 5 m with two dozen boxes of twelve kinds, seen by a camera that walks round it: enough for every task."""
     generator = np.random.default_rng(3)
     solids = floor_and_wall()
@@ -62,7 +62,7 @@ def busy_room(name: str) -> Scene:
             turn, rgb = generator.uniform(0, 180), tuple(generator.integers(60, 250, 3))
             solids.append(solid(len(solids) + 2, labels.pop(), tuple(center), tuple(size), turn, rgb))
     cameras = Camera.from_fov(240, 180, 75), Camera(160, 120, np.array([[104.0, 0, 76], [0, 105, 62], [0, 0, 1]]))
-    return box_scene(name, solids, walk_round(40), cameras, "room", (6, 5), ids=True)
+    return box_scene(name, solids, walk_round(frames), cameras, "room", (6, 5), ids=True)
 
 
 @dataclass(frozen=True)

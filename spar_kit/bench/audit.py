@@ -53,10 +53,11 @@ def _coordinates(record: Mapping[str, Any]) -> tuple[float, ...]:
     return (*values, *images, *[-1.0] * (4 - len(images)))
 
 
-def read_asked(path: Path, most: int) -> list[Asked]:
-    """The records of one question file, at most `most`, the same number from every scene as far as there are."""
+def read_asked(paths: Path | Sequence[Path], most: int) -> list[Asked]:
+    """The records of one question file, or of several of one task and format, at most `most`, the same number from every scene as far as
+    there are."""
     rows = []
-    for record in read_lines(path):
+    for path, record in ((file, record) for file in ([paths] if isinstance(paths, Path) else paths) for record in read_lines(file)):
         try:
             marks = tuple(float(value) for value in _coordinates(record))
         except (TypeError, ValueError, IndexError, KeyError) as error:
@@ -343,10 +344,14 @@ def audit(folder: Path | str | Benchmark, *, split: str | None = None, tasks: Se
 
 def _kinds(data: Path | str | Benchmark, split: str | None, tasks: Sequence[str] | None, formats: Sequence[str],
            most: int, problems: list[str]) -> Iterator[tuple[str, str, list[Asked]]]:
-    """Task, format and questions: of a folder file by file, of a benchmark kind by kind. `problems` takes what could not be read."""
+    """Task, format and questions, those of all files of a kind together: what is asked of few scenes is little enough. `problems` takes what
+    could not be read."""
     if not isinstance(data, Benchmark) and (Path(data) / "spar").is_dir():
+        files: dict[tuple[str, str], list[Path]] = {}
         for path, task, form, _ in shards(data, split, tasks, formats, problems):
-            yield task, form, read_asked(path, most)
+            files.setdefault((task, form), []).append(path)
+        for (task, form), paths in files.items():
+            yield task, form, read_asked(paths, most)
         return
     benchmark = data if isinstance(data, Benchmark) else open_benchmark(data)
     problems += benchmark.problems

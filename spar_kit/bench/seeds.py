@@ -63,7 +63,7 @@ def is_measured_on(folder: Path | str, measured: Mapping[str, Any] | None = None
     try:
         present = {(split, scene): question_keys(folder, split, scene, data["tasks"], data["formats"])
                    for split, scenes in data["keys"].items() for scene in scenes}
-    except ValueError:
+    except (OSError, ValueError):
         return False
     return all(shared_keys(keys, present[split, scene]) >= least for split, scenes in data["keys"].items() for scene, keys in scenes.items())
 
@@ -130,9 +130,10 @@ def claimed_tasks(runs: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _span(values: Iterable[float], sign: str = "") -> str:
-    """(46.2, 49.9) -> "46.2 to 49.9", with a true minus sign."""
-    low, high = min(known := list(values)), max(known)
-    return f"{low:{sign}.1f} to {high:{sign}.1f}".replace("-", "−")
+    """(46.2, 49.9) -> "46.2 to 49.9", (42.8, 42.8) -> "42.8", with a true minus sign."""
+    known = list(values)
+    ends = [f"{value:{sign}.1f}".replace("-", "−") for value in (min(known), max(known))]
+    return " to ".join(dict.fromkeys(ends))
 
 
 def seeds_table(runs: Sequence[Mapping[str, Any]]) -> str:

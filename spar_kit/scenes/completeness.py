@@ -227,12 +227,15 @@ def _past(points: NDArray, frames: Sequence[Frame]) -> NDArray[np.bool_]:
 
 # %% ../../nbs/scenes/26_completeness.ipynb #9a2f6899
 def scan_ends(scene: Scene, ids: Collection[int], firm: float = FIRM) -> dict[int, tuple[str, ...]]:
-    """The objects among `ids` whose box ends where the scan ends, each with those sides of its box (`FACES`).
+    """The objects among `ids` whose box ends where the scan ends, each with those sides of its box (`FACES`). None where the surface was fused from
+    depth images: it has a gap at every silhouette, and boxes there are the annotation's, not the surface's.
 
     Args:
         firm: least share of the points of a border that are seen to be an end.
     """
     surface, known = scene.surface, np.array(sorted(i.id for i in scene.instances), np.int64)
+    if surface.fused:
+        return {}
     edges, owner = border_edges(surface, ids)
     corners = surface.vertices[surface.triangles]
     low, high = corners.min(1), corners.max(1)

@@ -89,7 +89,10 @@ def _cover(pixels, triangles, step, left, right, top, bottom, inverse, which):  
             continue
         a, b = max(np.ceil(ulo + half - SLACK), left), min(np.floor(uhi + half + SLACK), right)
         c, d = max(np.ceil(vlo + half - SLACK), top), min(np.floor(vhi + half + SLACK), bottom)
-        if not (a <= b and c <= d) or (a == b and c == d and inverse[int(c - top), int(a - left)] > 0):
+        if not (a <= b and c <= d):
+            continue
+        if b - a <= 1 and d - c <= 1 and inverse[int(c - top), int(a - left)] > 0 and inverse[int(d - top), int(b - left)] > 0 \
+                and inverse[int(c - top), int(b - left)] > 0 and inverse[int(d - top), int(a - left)] > 0:
             continue
         x, y = a - half, c - half                                                        # the lattice's point (a, c)
         _draw(u0 * s0 - x * z0, v0 * s0 - y * z0, z0, u1 * s1 - x * z1, v1 * s1 - y * z1, z1, u2 * s2 - x * z2, v2 * s2 - y * z2, z2, 0, NEAR,

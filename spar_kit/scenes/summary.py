@@ -28,18 +28,18 @@ class Summary:
         frames: images that the source has of it; `valid` those with a pose that can be used, None where that takes reading the images.
         instances: annotated objects; None where that is not known without reading the mesh.
         area: of the floor, square metres; None where it is not known.
-        incomplete: objects that no frame shows whole, or that the scan cuts off (`scenes.completeness`); None where that is not known.
         warnings: what is missing, damaged or skipped, a short line each.
         error: why the scene cannot be used at all, "" where it can.
+        incomplete: objects that no frame shows whole, or that the scan cuts off (`scenes.completeness`); None where that is not known.
     """
     scene: str
     frames: int | None = None
     valid: int | None = None
     instances: int | None = None
     area: float | None = None
-    incomplete: int | None = None
     warnings: tuple[str, ...] = field(default_factory=tuple)
     error: str = ""
+    incomplete: int | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The fields as JSON has them."""
@@ -90,5 +90,5 @@ def summarise(source: Source, scene: str, full: bool = False) -> Summary:
     except SceneError as error:
         return Summary(scene, error=" ".join(str(error).split()))
     missing = lost_objects(loaded)
-    return Summary(scene, len(loaded.frames) + lost_frames(loaded.skipped), len(loaded.frames), len(loaded.instances), floor_area(loaded), sum(missing.values()),
-                   (*counted(loaded.skipped), *counted(missing)))
+    return Summary(scene, len(loaded.frames) + lost_frames(loaded.skipped), len(loaded.frames), len(loaded.instances), floor_area(loaded),
+                   (*counted(loaded.skipped), *counted(missing)), incomplete=sum(missing.values()))
