@@ -113,7 +113,7 @@ style:
 	@ruff check spar_kit nbs tests .ci
 	@mypy
 
-# about two hours on two cores: 1-thread trainings two at a time, then 2-thread trainings one at a time, then the table of all
+# ten trainings, about two hours on two cores
 seeds: setup  ## measure the demo with several seeds, keep the figures and write them into the README
 	@spar sweep params/demo_seeds.yaml
 	@cp runs/seeds-*/out/demo_seeds.json spar_kit/bench/demo_seeds.json
