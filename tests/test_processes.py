@@ -28,11 +28,18 @@ steps:
 """
 
 
-def gone(pids, seconds=15.0):
+def is_alive(pid):
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:                            # it may end between two looks
+        return False
+
+
+def gone(pids, seconds=30.0):
     """Whether all these processes end within the time."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
-        if not [pid for pid in pids if psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE]:
+        if not any(map(is_alive, pids)):
             return True
         time.sleep(0.1)
     return False
@@ -80,7 +87,7 @@ def test_kernels_of_a_sweep_end_with_it(tmp_path, number):
     (tmp_path / "toy.yaml").write_text(SWEEP)
     process = start(tmp_path, [sys.executable, "-c", "from spar_kit.runs.cli import main; main()", "sweep", "toy.yaml"])
     until = time.monotonic() + 120
-    while time.monotonic() < until and not (tmp_path / "child").is_file():
+    while time.monotonic() < until and not ((tmp_path / "child").is_file() and (tmp_path / "child").read_text()):
         time.sleep(0.2)
     time.sleep(0.5)
     family = [child.pid for child in psutil.Process(process.pid).children(recursive=True)]
