@@ -156,7 +156,7 @@ def seeds_text(measured: Mapping[str, Any]) -> str:
     seeds, threads = sorted({run["seed"] for run in runs}), sorted({run["threads"] for run in runs})
     sizes = {run["questions"] for run in runs}
     return "\n".join([
-        f"Measured with `make seeds`: {len(runs)} trainings (seeds {', '.join(map(str, seeds))}; threads {' and '.join(map(str, threads))}) on the same questions "
+        f"Measured with the plan of `make seeds`: {len(runs)} trainings (seeds {', '.join(map(str, seeds))}; threads {' and '.join(map(str, threads))}) on the same questions "
         f"(data hash `{data['hash']}`), {max(sizes):,} held-out questions in {data['rooms']} rooms. "
         f"Mean score {_span(run['after'] for run in runs)} after training, {_span(run['blind'] for run in runs)} for the best blind baseline. "
         f"Before the QLoRA stage {_span(run['before'] for run in runs)}: QLoRA adds {_span((run['after'] - run['before'] for run in runs), '+')} points, the first two stages the rest.",
