@@ -115,22 +115,27 @@ def _factors(n: int) -> tuple[int, ...]:
     return tuple(odd.view(np.int64).tolist())
 
 # %% ../../nbs/tasks/12_choosing.ipynb #9597d73f
-def choose(rng: np.random.Generator, count: int, strata: NDArray | Sequence[NDArray], *caps: tuple[NDArray, int]) -> NDArray[np.int64]:
+def choose(rng: np.random.Generator, count: int, strata: NDArray | Sequence[NDArray], *caps: tuple[NDArray, int],
+           weights: NDArray | None = None) -> NDArray[np.int64]:
     """Rows of at most `count` candidates, taken from the strata in turn.
 
     Args:
         strata: (n,) what must be balanced; or several, the most important first: the later ones are balanced within the earlier.
         caps: pairs of (n,) codes and how often each code may be taken.
+        weights: (n,) logarithms; within a stratum the heavier come first, at random in proportion (Efraimidis and Spirakis, 2006), whatever
+            the caps. Without, those that the caps leave room for come first.
     """
     levels = [strata] if isinstance(strata, np.ndarray) else list(strata)
     order = rng.permutation(len(levels[0]))
+    if weights is not None:
+        order = (np.log(rng.standard_exponential(len(order))) - weights).argsort(kind="stable")
     nested = np.empty((len(levels), len(order)), np.int64)
     limits = np.empty((len(caps), len(order)), np.int64)
     for depth in range(len(levels)):
         nested[-1 - depth] = codes(*levels[:depth + 1])
     for row, (code, _) in enumerate(caps):
         limits[row] = code
-    rows = _deal(order, nested, limits, np.array([most for _, most in caps], np.int64))
+    rows = _deal(order, nested, limits, np.array([most for _, most in caps], np.int64), weights is None)
     if len(rows) < count:
         passing("the same objects, images or answers have been asked about", np.arange(len(order)) < len(rows))
     return rows[:max(count, 0)]
@@ -152,13 +157,14 @@ def _in_turn(order, number):                                                    
 
 
 @compiled
-def _deal(order, nested, caps, most):                                                    # type: ignore[no-untyped-def]
+def _deal(order, nested, caps, most, roomy):                                             # type: ignore[no-untyped-def]
     number, limit = np.empty_like(nested), np.empty_like(caps)
     for level in range(len(nested)):
         _enumerate(nested[level], number[level])
     for cap in range(len(caps)):
         _enumerate(caps[cap], limit[cap])
-        order = _in_turn(order, limit[cap])
+        if roomy:
+            order = _in_turn(order, limit[cap])
     for level in range(len(nested)):
         order = _in_turn(order, number[level])
     for cap in range(len(caps)):

@@ -79,5 +79,6 @@ class Rules:
     route_overlap: float = 0.5        # of the shorter of two stretches of a scan, shared by both
     step: float = 1.2                 # answers of one kind differ by less than this factor; all kinds are asked equally often
     step_share: float = 0.12          # of a task's questions in a scene, at most this share has answers on one step
+    usual: float = 2.3                # metres; about this mean of depths and distances every name is asked, see `even_names`
     state_share: float = 0.45         # and at most this share has the same word in a slot of a relation
     candidates: int = 3000            # tuples looked at where there are too many to list
