@@ -1,7 +1,7 @@
 # spar_kit: two commands are enough. `make study` runs the whole road, `make test` checks everything. `make` alone lists the rest.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup study seeds test test-minimum test-newest lock in-step readme notebooks unit style lab bench clean distclean FORCE
+.PHONY: help setup study seeds test test-minimum test-newest lock in-step readme notebooks unit style lab bench docs docs-lock clean distclean FORCE
 
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -78,6 +78,25 @@ test-minimum: $(UV)  ## pytest with the lowest versions that pyproject.toml decl
 test-newest:  ## all checks with the newest versions of everything, in an environment of its own
 	@$(MAKE) VENV=.venv-newest LOCK= test
 
+# ---- the documentation site, in an environment of its own: its tools need nothing of the package, and the package nothing of them
+DOCS := .venv-docs
+
+$(DOCS)/.installed: requirements/docs.txt .ci/setup
+	@.ci/setup venv $(DOCS)
+	@echo "== installing what requirements/docs.txt names, each file by its hash"
+	@$(DOCS)/bin/python -m pip install -q --no-deps --only-binary :all: --require-hashes -r requirements/docs.txt
+	@touch $@
+
+docs: $(DOCS)/.installed  ## the documentation site from notebooks and docs/, links checked: _site/index.html
+	@NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --quiet
+	@$(DOCS)/bin/python .ci/links.py _site README.md CONTRIBUTING.md CHANGELOG.md docs
+	@echo "== $(CURDIR)/_site/index.html"
+
+docs-lock: $(UV)  ## renew requirements/docs.txt
+	@$(UV) pip compile --group pyproject.toml:docs --universal --python-version 3.11 --generate-hashes --no-annotate \
+	  --custom-compile-command "make docs-lock" --quiet --upgrade -o requirements/docs.txt
+	@git diff --stat -- requirements/docs.txt
+
 # ---- the road
 study: setup  ## the whole road: scenes, questions, training, evaluation; the last line is the report's path
 	@spar sweep "$(PARAMS)" $(if $(SCENES),--set "generate.source=$(SCENES)" --name "$(basename $(notdir $(PARAMS)))-$(firstword $(subst :, ,$(SCENES)))")
@@ -108,10 +127,11 @@ unit:
 	@OMP_NUM_THREADS=1 python -m pytest -q tests
 
 style:
-	@echo "== import contracts, ruff, types"
+	@echo "== import contracts, ruff, types, spelling"
 	@lint-imports
-	@ruff check spar_kit nbs tests .ci
+	@ruff check spar_kit nbs tests .ci docs
 	@mypy
+	@codespell README.md CONTRIBUTING.md CHANGELOG.md docs nbs
 
 # ten trainings, about two hours on two cores
 seeds: setup  ## measure the demo with several seeds, keep the figures and write them into the README
@@ -123,9 +143,9 @@ readme: setup  ## write README.md from nbs/index.ipynb
 	@python .ci/readme.py
 
 clean:  ## remove runs and reports, keep the environment
-	@rm -rf runs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	@rm -rf runs build dist _site *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	@find reports -mindepth 1 -maxdepth 1 ! -name README.md -exec rm -rf {} +
 	@find nbs spar_kit tests -name __pycache__ -o -name .ipynb_checkpoints | xargs -r rm -rf
 
 distclean: clean  ## remove the environments as well
-	@rm -rf $(VENV) .venv-uv .venv-minimum .venv-newest
+	@rm -rf $(VENV) .venv-uv .venv-minimum .venv-newest $(DOCS)

@@ -95,3 +95,21 @@ def test_readme_is_in_step_and_its_links_lead_somewhere():
         assert (ROOT / link).exists(), link
     for command in re.findall(r"^make (\w+)", before, re.M):
         assert re.search(rf"^{command}:", (ROOT / "Makefile").read_text(), re.M), command
+
+
+def test_pre_commit_calls_what_exists():
+    """Local hooks only: nothing is fetched, and the checks are those of `make style`."""
+    values, _ = read_yaml(ROOT / ".pre-commit-config.yaml")
+    makefile, project = (ROOT / "Makefile").read_text(), (ROOT / "pyproject.toml").read_text()
+    hooks = [hook for repository in values["repos"] for hook in repository["hooks"]]
+    assert {repository["repo"] for repository in values["repos"]} == {"local"} and {hook["language"] for hook in hooks} == {"system"}
+    for hook in hooks:
+        program, *arguments = re.sub(r"^env \S+ ", "", hook["entry"]).replace(".venv/bin/", "").split()
+        if program.startswith(".ci/") or arguments[:1] == [".ci/links.py"]:
+            assert (ROOT / (program if program.startswith(".ci/") else arguments[0])).is_file(), hook["entry"]
+        else:
+            assert f"@{' '.join([program, *arguments])}\n" in makefile, f"make style does not call {hook['entry']}"
+            assert {"lint-imports": "import-linter"}.get(program, program) in project
+        for name in arguments[1:] if program != "lint-imports" else ():
+            assert (ROOT / name).exists(), name
+    assert len(hooks) == len({hook["id"] for hook in hooks}) >= 5

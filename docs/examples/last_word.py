@@ -1,0 +1,34 @@
+"""A scorer of one's own, beside the three of the kit: the last word counts, and only that.
+
+    python docs/examples/last_word.py answers.jsonl
+"""
+import re
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from spar_kit.bench.score import overall, read_rows, score_rows, summarise
+
+
+def last_word_score(row: Mapping[str, Any]) -> float:
+    """1 where the last word of the prediction is the true answer, else 0; NaN where this scorer has no rule: answers of several words."""
+    answer = str(row["answer"]).strip().lower()
+    if len(answer.split()) != 1:
+        return float("nan")
+    words = re.findall(r"[\w.+-]*\w", str(row["prediction"]).lower())
+    return float(words[-1:] == [answer])
+
+
+def score_last_word(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """The kit's table of scores with this scorer's in the column `score`. What failed has no score, as in every scorer of the kit."""
+    table = score_rows(rows, "strict")
+    failed = table.metric.eq("failed")
+    return table.assign(score=[last_word_score(row) for row in rows]).assign(score=lambda made: made.score.mask(failed))
+
+
+if __name__ == "__main__":
+    scores = score_last_word(read_rows(sys.argv[1]))
+    print(summarise(scores).to_string(index=False))
+    print(overall(scores))
