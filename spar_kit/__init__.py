@@ -9,8 +9,8 @@ Each name is imported when it is first used, so the import itself loads no numpy
 # This file comes from no notebook: nbdev keeps the version here and creates the file without exporting to it, and a notebook that exported it
 # would fight with the version over each line. tests/test_front_door.py holds it against the README, and the imports against the table.
 __version__ = "0.1.0"
-import logging
-from importlib import import_module
+import logging as _logging
+from importlib import import_module as _import_module
 
 TYPE_CHECKING = False           # what type checkers take for True; `typing` itself would be half of this import's time
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ __all__ = ["TASKS", "Question", "Scene", "ask", "generate", "open_benchmark", "o
 
 # Where the processor has AVX512-BF16, bitsandbytes asks at its import for a package that would fetch code from a hub, and warns that it is
 # absent; its own kernel then does the work. transformers and PEFT import bitsandbytes when they please, so this stands before all of them.
-logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
+_logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(_logging.ERROR)
 
 
 def __getattr__(name: str) -> object:
@@ -48,10 +48,10 @@ def __getattr__(name: str) -> object:
     if name not in _PLACES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(__all__)}")
     module, attribute = _PLACES[name]
-    value: object = getattr(import_module(module), attribute)
+    value: object = getattr(_import_module(module), attribute)
     globals()[name] = value                 # the next time Python finds it without asking here
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__} - {"TYPE_CHECKING"})

@@ -98,7 +98,8 @@ def ask(scene: Scene, task: str, n: int = 3, format: str | None = None, seed: in
     with counting_drops() as dropped:
         made = task_lines(chosen, observation, SceneFiles(chosen), task, n, seed)
     lines = next((lines for form, lines, _ in made if form == format), [])
-    note = "" if len(lines) == n else _why_fewer(observation, task, format, len(lines), n, dropped)
+    counts = {form: len(of_form) for form, of_form, _ in made}
+    note = "" if len(lines) == n else _why_fewer(observation, task, format, counts, n, dropped)
     if not lines:
         raise SceneError(f"{scene.source}/{scene.name}: {note}")
     return Questions(_with_images(chosen, lines), note)
@@ -115,8 +116,9 @@ def _with_images(scene: Scene, lines: list[bytes]) -> list[Question]:
     return questions
 
 
-def _why_fewer(observation: Observation, task: str, format: str, got: int, wanted: int, dropped: Counter[str]) -> str:
+def _why_fewer(observation: Observation, task: str, format: str, counts: dict[str, int], wanted: int, dropped: Counter[str]) -> str:
     """How many questions there are of those wanted, and the most frequent reasons why there are not more."""
+    others = ", ".join(f"{count} {form}" for form, count in counts.items() if form != format)
     reasons = "; ".join(f"{count:,} x {reason}" for reason, count in dropped.most_common(4))
     seen = f"{len(observation.ids)} objects in {len(observation.frame_index)} frames, {int(observation.whole.sum())} seen whole"
-    return f"{got} of {wanted} questions {task} ({format}): {seen}; candidates left out: {reasons or 'none, no pair or place fits the task'}"
+    return f"{counts.get(format, 0)} of {wanted} questions {task} ({format}){f', but {others}' if others else ''}: {seen}; left out by checks: {reasons or 'none, nothing in it fits the task'}"

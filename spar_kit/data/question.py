@@ -110,15 +110,19 @@ class Question:
         return {**head, **self.rest, **self.markers, **facts}
 
     def __repr__(self) -> str:
-        asked = " ".join(visible(self.text, 4000).split())
-        asked = asked if len(asked) <= 72 else f"{asked[:71]}…"
-        answer = " ".join(visible(self.answer, 60).split())
-        return f"Question({self.id}, {self.task} {self.format}, {len(self.images)} image{'s' * (len(self.images) != 1)}: {asked!r} -> {answer!r})"
+        id, asked, answer = (_one_line(text, most) for text, most in ((self.id, 60), (self.text, 72), (self.answer, 60)))
+        kind, images = _one_line(f"{self.task} {self.format}", 60), f"{len(self.images)} image{'s' * (len(self.images) != 1)}"
+        return f"Question({id}, {kind}, {images}: {asked!r} -> {answer!r})"
 
     def _repr_html_(self) -> str:
         return card(self)
 
-# %% ../../nbs/data/20_question.ipynb #840ed121
+# %% ../../nbs/data/20_question.ipynb #844441de
+def _one_line(text: str, most: int) -> str:
+    line = " ".join(visible(text, 4000).split())
+    return line if len(line) <= most else f"{line[:most - 1]}…"
+
+
 _NAMES = {task.type: task.name for task in TASKS.values()}
 
 
@@ -202,7 +206,7 @@ def facts_in_words(facts: Mapping[str, Any], labels: Sequence[str] = ()) -> tupl
 # %% ../../nbs/data/20_question.ipynb #8f1f53e8
 CARD_BYTES = 120_000
 _SIZES = ((480, 80), (400, 72), (300, 65), (220, 55), (140, 40))        # width of a picture and quality of its JPEG, the best that fits
-_CARD = "border:1px solid #dfe4ea;border-radius:8px;overflow:hidden;background:#fff;color:#1d2530;max-width:960px;margin:0 0 .8em"
+_CARD = "border:1px solid #dfe4ea;border-radius:8px;overflow:hidden;background:#fff;color:#1d2530;max-width:960px;margin:0 0 .8em;display:flex;flex-wrap:wrap"
 _TEXT = "font-size:.92em;line-height:1.45;white-space:pre-line;overflow-wrap:anywhere"
 _ANSWER = "padding:.25em .6em;border-radius:5px;background:#e6f4ec;color:#14532d;font-size:.92em;overflow-wrap:anywhere"
 
@@ -221,9 +225,9 @@ def _words(question: Question) -> str:
     """All of a card but its pictures."""
     head = html.escape(visible(f"{question.task} · {question.format} · {question.id}", 160))
     why = "".join(f"<li>{html.escape(visible(line, 300))}</li>" for line in question.why[:12])
-    facts = (f'<details open style="font-size:.82em;color:#5b6776"><summary>why: metres, degrees, 0 to 1000 in the image</summary>'
+    facts = (f'<details open style="font-size:.82em;color:#5b6776"><summary>why (metres, degrees; places in an image from 0 to 1000)</summary>'
              f'<ul style="margin:.2em 0 0;padding-left:1.3em">{why}</ul></details>') if why else ""
-    return (f'<div style="padding:.7em .9em .9em;display:flex;flex-direction:column;gap:.45em"><div style="font-size:.8em;color:#5b6776">{head}</div>'
+    return (f'<div style="flex:1 1 300px;min-width:0;padding:.7em .9em .9em;display:flex;flex-direction:column;gap:.45em"><div style="font-size:.8em;color:#5b6776">{head}</div>'
             f'<div style="{_TEXT}">{_asked(question)}</div><div style="{_ANSWER}">answer <b>{html.escape(visible(question.answer, 2000))}</b></div>{facts}</div>')
 
 # %% ../../nbs/data/20_question.ipynb #c576bfb8
@@ -242,8 +246,9 @@ def _strip(question: Question, room: int) -> str:
     what = "Frame-" if len(question.images) > 3 else "image "
     names = [f"{what}{k if len(question.images) > 3 else k + 1}" if len(question.images) > 1 else "" for k in which]
     figures = "".join(f'<figure style="margin:0;flex:1 1 0;min-width:0;max-width:480px"><img src="{url}" alt="{name or "the image"}" style="width:100%;display:block">'
-                      f'<figcaption style="font-size:.75em;color:#5b6776;padding:0 .4em">{name}</figcaption></figure>' for url, name in zip(urls, names))
-    return f'<div style="display:flex;gap:2px;background:#f5f7f9">{figures}</div>'
+                      f'<figcaption style="font-size:.75em;line-height:1.5;color:#5b6776;padding:0 .4em">{name}</figcaption></figure>' for url, name in zip(urls, names))
+    share = "1 1 100%" if len(which) > 1 else "0 1 420px"                   # one picture stands beside the words, several above them
+    return f'<div style="flex:{share};display:flex;gap:2px;align-items:flex-start;background:#f5f7f9">{figures}</div>'
 
 
 def card(question: Question, size: int = CARD_BYTES) -> str:

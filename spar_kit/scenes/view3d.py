@@ -165,8 +165,8 @@ def view(scene: Scene, *, frames: Sequence[int] | None = None, labels: bool = Tr
     return figure
 
 # %% ../../nbs/scenes/22_view3d.ipynb #5b1f02ab
-def bundle_of(scene: Scene, max_triangles: int = 2_500) -> dict[str, Any]:
-    """The view of a scene by MIME type, as JupyterLab takes it; a furnished room is about 170 kB."""
+def bundle_of(scene: Scene, max_triangles: int = 6_000) -> dict[str, Any]:
+    """The view of a scene by MIME type, as JupyterLab takes it; a furnished room is about 150 kB."""
     figure = view(scene, max_triangles=max_triangles)
     return dict(pio.renderers["plotly_mimetype"].to_mimebundle(figure.to_dict()))
 
