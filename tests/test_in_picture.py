@@ -174,7 +174,7 @@ def test_cameras_that_are_far_apart_or_share_a_wall_alone_are_not_asked_about() 
 def made_with(folder: Path, tasks: str, width: int = 240, **thresholds: object) -> Path:
     """A data set made with other thresholds, whose manifest claims the usual ones."""
     usual, rule = Rules(), VisibilityRule(share=float(thresholds.get("mark_share", VisibilityRule().share)))        # type: ignore[arg-type]
-    generate(Toys((SCENE,), busy_room), folder, tasks=tasks, per_task=40 if "mark_share" in thresholds else 12, width=width, progress=False,
+    generate(Toys((SCENE,), busy_room), folder, tasks=tasks, per_task=100 if "mark_share" in thresholds else 12, width=width, progress=False,
              rules=replace(usual, **thresholds), visibility=rule)                                                  # type: ignore[arg-type]
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["parameters"]["rules"] |= json.loads(json.dumps({key: getattr(usual, key) for key in thresholds} | {"share": VisibilityRule().share}))
@@ -279,3 +279,26 @@ def test_the_oracle_notices_what_is_above_in_metres_and_below_in_the_picture() -
     with pytest.raises(Wrong, match="other side"):
         check_by_eye(Asked(), slots, (0, .6, 4.0), (0, .3, 1.0))                                 # type: ignore[arg-type]  # ... and seen above
     check_by_eye(Asked(), slots, (0, .6, 1.5), (0, .3, 1.5))                                     # type: ignore[arg-type]
+
+
+def test_a_sliver_thinner_than_a_pixel_is_no_part_of_a_box_that_is_asked_for() -> None:
+    """A leg of a quarter of the coarse image's pixels, far beside the rest, is to be seen only in the image's own pixels; a thicker one belongs to the box."""
+    from spar_kit.scenes.fine_box import FineBoxes
+
+    def boxes(leg: float) -> list[np.ndarray]:
+        """x1 of the object in the coarse image, in the image's own pixels, and of the answer."""
+        parts = [box_mesh(OrientedBox(np.array(at), np.array(size), 0.0)) for at, size in (((2.0, 0, 0), (.01, .5, .5)), ((2.0, .8075, 0), (.01, leg, .3)))]
+        first = len(parts[0][0])
+        surface = Surface(np.concatenate([parts[0][0], parts[1][0]]), np.concatenate([parts[0][1], parts[1][1] + first]), np.full(24, 7, np.int32))
+        scene = busy_room(SCENE)
+        frame = replace(scene.frames[0], color=Camera.from_fov(640, 480, 60), camera_to_world=look_at(np.zeros(3), np.array([1.0, 0, 0])))
+        table = Instance(7, "table", OrientedBox(np.array([2.0, .4, 0]), np.array([.1, 1.4, .6]), 0.0))
+        alone = replace(scene, surface=surface, frames=(frame,), instances=(table,))
+        coarse, fine = see(alone, VisibilityRule(share=0), 160).box[0], FineBoxes(alone, 160)
+        answer = fine(np.zeros(1, int), np.array([7]), coarse[None])[0]
+        return [coarse[0], fine.found[0, 7][0], answer[0]]
+
+    coarse, fine, answer = boxes(.0036)
+    assert coarse - fine > 100 and abs(answer - coarse) < 8
+    coarse, fine, answer = boxes(.05)
+    assert abs(coarse - fine) < 8 and abs(answer - fine) <= 1

@@ -457,3 +457,19 @@ def test_the_log_counts_what_was_shown(tmp_path, monkeypatch):
     for step in (1, 2):
         log.on_log(None, SimpleNamespace(global_step=step), None, {"loss": 1.0})
     assert [row["samples_per_second"] for row in trainer.read_log(tmp_path / "log.jsonl")] == [2.0, 4.0]
+
+
+@pytest.mark.parametrize(("name", "value", "said"), [
+    ("settings", {"lora": {"bogus": 1}}, "train.lora.bogus: unknown"), ("settings", {"optimizer": "adamm"}, "optimizer: unknown 'adamm'"), ("formats", {"fil": 1.0}, "did you mean 'fill'"),
+    ("formats", {"fill": -1.0}, "no shares"), ("steps", -3, "-3 is below 0"), ("eyes_steps", -1, "below 0"), ("batch", 0, "0 is below 1"), ("rank", 0, "rank: 0"), ("learning_rate", 0.0, "no positive number"),
+    ("learning_rate", float("nan"), "no positive number")])
+def test_a_sweep_refuses_what_no_training_can_use_before_any_step(name, value, said):
+    from pathlib import Path
+
+    from spar_kit.runs.params import check_values
+    from spar_kit.scenes.yaml_file import ParamsError
+
+    notebook = Path(__file__).parents[1] / "nbs/studies/train.ipynb"
+    with pytest.raises(ParamsError, match=said) as caught:
+        check_values({name: value}, notebook, "plan.yaml", {}, ("steps", "train", "params"))
+    assert f"steps.train.params.{name}" in str(caught.value)

@@ -191,20 +191,24 @@ SPECK = 4                       # pixels: how near another pixel of the object m
 
 
 @compiled
-def _is_speck(ids, x, y):                                                                # type: ignore[no-untyped-def]
-    for v in range(max(y - SPECK, 0), min(y + SPECK + 1, ids.shape[0])):
-        for u in range(max(x - SPECK, 0), min(x + SPECK + 1, ids.shape[1])):
-            if ids[v, u] == ids[y, x] and (u != x or v != y):
-                return False
+def _is_speck(ids, x, y, scale):                                                         # type: ignore[no-untyped-def]
+    reach, left = SPECK * scale, scale * scale
+    for v in range(max(y - reach, 0), min(y + reach + 1, ids.shape[0])):
+        for u in range(max(x - reach, 0), min(x + reach + 1, ids.shape[1])):
+            if ids[v, u] == ids[y, x]:
+                left -= 1
+                if left < 0:
+                    return False
     return True
 
 
 @compiled
-def _measure(ids, centers, pixels, bounds, points):                                      # type: ignore[no-untyped-def]
+def _measure(ids, centers, pixels, bounds, points, scale=1):                             # type: ignore[no-untyped-def]
     """Pixel count, bounds (x low, x high, y low, y high) without specks, and marker pixel of each object in an image of object numbers.
 
     ids: (height, width), 1 to N, 0 for none. centers: (N, 2) projected centres, NaN behind the camera.
-    Fills pixels (N,), bounds (N, 4) and points (N, 2), in pixels; objects without a pixel keep a count of 0.
+    Fills pixels (N,), bounds (N, 4) and points (N, 2), in pixels; objects without a pixel keep a count of 0. `scale`: so many times finer
+    than the image in which specks are single pixels.
     """
     height, width = ids.shape
     pixels[:] = 0
@@ -218,7 +222,7 @@ def _measure(ids, centers, pixels, bounds, points):                             
             n = ids[y, x] - 1
             if n >= 0:
                 pixels[n] += 1
-                b = specks if (x == 0 or ids[y, x - 1] != n + 1) and _is_speck(ids, x, y) else bounds
+                b = specks if (x == 0 or ids[y, x - 1] != n + 1) and _is_speck(ids, x, y, scale) else bounds
                 b[n, 0], b[n, 1] = min(b[n, 0], x), max(b[n, 1], x)
                 b[n, 2], b[n, 3] = min(b[n, 2], y), max(b[n, 3], y)
                 points[n, 0] += x

@@ -244,11 +244,13 @@ def same_fine_box(item: Item, k: int, view: int, box: Any) -> bool:
     if item.folder.image_size(item.images[view])[0] <= width:
         return same_box(item, k, view, box)
     step = 1000 / width, 1000 / height
-    for side, (said, shown) in enumerate(zip(box, found)):
+    rows, columns = np.nonzero(sight.ids == id)
+    # a pixel that stands alone here can be several of the image's own, which do not
+    whole = columns.min() * step[0], rows.min() * step[1], (columns.max() + 1) * step[0], (rows.max() + 1) * step[1]
+    for side, (said, shown) in enumerate(zip(box, whole)):
         out = (said - shown) * (1 if side >= 2 else -1)
         if out > step[side % 2] + 1.01 + THIN * (found[side % 2 + 2] - found[side % 2]):
             return False
-    rows, columns = np.nonzero(sight.ids == id)
     x, y = (columns + .5) * step[0], (rows + .5) * step[1]
     inside = (x > box[0] - step[0]) & (x < box[2] + step[0]) & (y > box[1] - step[1]) & (y < box[3] + step[1])
     return bool((~inside).mean() <= SPECKS)

@@ -36,6 +36,12 @@ class LoraParams:
     quantized: tuple[Tower, ...] = ("text",)
     embeddings: bool = False
 
+    def __post_init__(self) -> None:
+        if self.rank < 1:
+            raise ValueError(f"rank: {self.rank} is below 1")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout: {self.dropout} is no share below 1")
+
 # %% ../../nbs/train/20_qlora.ipynb #b5a3e9e2
 def adapted_layers(model: torch.nn.Module, params: LoraParams) -> list[str]:
     """The full names of the linear layers that get an adapter. Raises ValueError for a tower that has none."""
