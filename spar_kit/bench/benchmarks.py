@@ -23,7 +23,8 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from .items import Geometry, Images, Item, Prompt, spread, view_as
-from ..data.records import image_path, load_images, load_matrix, question_and_answer, read_lines, shards
+from ..data.question import Question
+from ..data.records import image_path, load_matrix, read_lines, shards
 from ..scenes.image_files import open_numbers, open_picture
 from ..tasks.markers import draw
 from ..tasks.task import TASKS, select_tasks
@@ -364,21 +365,20 @@ def _folder_geometry(record: Mapping[str, Any], root: Path) -> Geometry:
     return Geometry(depth, pose, color, second)
 
 
-def _marked_images(marks: Mapping[str, Any], root: Path, id: str, path: Path) -> list[Image.Image]:
-    images = load_images(marks, root, marked=False)
+def _marked_images(question: Question, path: Path) -> list[Image.Image]:
+    images = question.load(marked=False)
     try:
-        return draw(marks, images)
+        return draw(question.drawable, images)
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, MemoryError) as error:
-        raise BenchmarkError(f"{id[:60]!r}: its markers cannot be drawn ({_first_line(error)})", path) from None
+        raise BenchmarkError(f"{question.id[:60]!r}: its markers cannot be drawn ({_first_line(error)})", path) from None
 
 
 def _folder_item(record: Mapping[str, Any], task: str, format: str, root: Path, path: Path) -> Item:
-    question, answer = question_and_answer(record)
-    marks = {key: value for key, value in record.items() if key in ("type", "image") or key.endswith(("_point", "_bbox", "_idx", "_list"))}
+    question = Question.from_record(record, root, format=format, source=root.parent.name)
+    paths = tuple(path for path in question.images if isinstance(path, Path))
     rgbd = all(len(record.get(name, ())) == len(record["image"]) for name in ("depth", "pose", "intrinsic"))
-    return Item(record["id"], task, format, root.parent.name, record["image"][0].split("/")[0], question, answer, len(record["image"]),
-                partial(_marked_images, marks, root, record["id"], path), tuple(image_path(root, relative) for relative in record["image"]), marks,
-                partial(_folder_geometry, record, root) if rgbd else None)
+    return Item(question.id, task, format, question.source, question.scene, question.text, question.answer, len(paths), partial(_marked_images, question, path), paths,
+                question.drawable, partial(_folder_geometry, record, root) if rgbd else None)
 
 
 def _from_folder(folder: Path, split: str, tasks: str, formats: Sequence[str], strict: bool) -> Benchmark:

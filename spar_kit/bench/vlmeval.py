@@ -20,7 +20,7 @@ from .chat import image_bytes
 from .files import guard
 from .items import BOX_PROMPT, Item, official_prompt, with_images
 from .lmms_eval import task_name
-from .text_model import OPTION_LINE
+from ..data.question import OPTION_LINE
 
 # %% ../../nbs/bench/72_vlmeval.ipynb #38999210
 LETTERS = "ABCDEF"

@@ -28,6 +28,7 @@ from .workers import run_scenes
 from ..scenes.files import alone, whole_file
 from ..scenes.frames import FrameChoice
 from ..scenes.scene import SceneError, Source
+from ..scenes.sources import open_source
 from ..scenes.visibility import VisibilityRule
 from ..tasks.rules import Rules
 from ..tasks.task import TASKS
@@ -235,7 +236,7 @@ RULES, SEEING = Rules(), VisibilityRule()
 
 
 def generate(
-    source: Source,
+    source: Source | str,
     out: Path | str,
     *,
     split: str = "train",
@@ -262,7 +263,8 @@ def generate(
     A complete folder with the same parameters is left as it is.
 
     Args:
-        source, split, tasks, per_task, seed, images, width, rules, visibility: see `Plan`; `tasks` is "all" or names.
+        source, split, tasks, per_task, seed, images, width, rules, visibility: see `Plan`; `tasks` is "all" or names. A source may be
+            named as on the command line, e.g. "synthetic" or "scannet:/data/scans".
         frames_per_scene: at most so many frames of a scene, evenly spaced; None for all; or a whole `FrameChoice`.
         workers: processes; a script that asks for more than one needs `if __name__ == "__main__":`.
         overwrite: make this split anew; what another run with other parameters left of it in `out` is removed.
@@ -285,6 +287,7 @@ def generate(
         raise ValueError(f"split is train or val, not {split!r}")
     if per_task < 1 or width < 16 or images not in IMAGES:
         raise ValueError(f"per_task is at least 1, width at least 16, images one of {', '.join(IMAGES)}")
+    source = open_source(source) if isinstance(source, str) else source
     choice = frames_per_scene if isinstance(frames_per_scene, FrameChoice) else FrameChoice(frames_per_scene)
     names_of_tasks, missing = plan_tasks(tasks)
     plan = Plan(source, split, names_of_tasks, per_task, seed, choice, images, width, rules, visibility, strict, Path(cache) if cache is not None else None)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MARKS', 'RecordError', 'is_inside', 'image_path', 'load_matrix', 'is_numbers', 'check_record', 'to_line', 'from_line',
-           'shards', 'read_lines', 'numbered_lines', 'read_records', 'load_images', 'question_and_answer']
+           'shards', 'read_lines', 'numbered_lines', 'read_records', 'read_image', 'load_images', 'question_and_answer']
 
 # %% ../../nbs/data/00_records.ipynb #c168c782
 from collections.abc import Collection, Iterator, Mapping
@@ -205,6 +205,16 @@ def read_records(
             yield record, images
 
 # %% ../../nbs/data/00_records.ipynb #977546b7
+def read_image(path: Path) -> Image.Image:
+    """One image in RGB. Raises FileNotFoundError or OSError naming a missing or broken one."""
+    try:
+        return open_picture(path)
+    except ImageError:
+        if not path.exists():
+            raise FileNotFoundError(f"{path}: the image is missing") from None
+        raise
+
+
 def load_images(
     record: Mapping[str, Any], root: Path, *, marked: bool = True, scale: float = 1.0, released: bool = False
 ) -> list[Image.Image]:
@@ -212,15 +222,7 @@ def load_images(
 
     Raises ValueError for a path that leaves `root`, FileNotFoundError or OSError naming a missing or broken image.
     """
-    images = []
-    for relative in record["image"]:
-        path = image_path(root, relative)
-        try:
-            images.append(open_picture(path))
-        except ImageError:
-            if not path.exists():
-                raise FileNotFoundError(f"{path}: the image is missing") from None
-            raise
+    images = [read_image(image_path(root, relative)) for relative in record["image"]]
     return draw(record, images, scale=scale, released=released) if marked else images
 
 

@@ -19,9 +19,8 @@ from ..data.generate import generate
 from ..data.records import RecordError, load_images, numbered_lines, question_and_answer, shards
 from .drawing import contact_sheet, svg_image
 from .exhibit import WHY, Exhibit, Why
-from .show import data_url
 from ..scenes.files import whole_file
-from ..scenes.image_files import open_picture
+from ..scenes.image_files import data_url, open_picture
 from ..scenes.shown_text import visible
 from ..scenes.sources import open_source
 from ..scenes.web_page import content_policy

@@ -5,9 +5,11 @@
 # %% auto #0
 __all__ = ['MAX_SIDE', 'MAX_PIXELS', 'MAX_BYTES', 'PICTURES', 'ImageError', 'lazy_image', 'open_image', 'as_rgb',
            'orientation_of', 'lazy_picture', 'decoding', 'open_picture', 'open_numbers', 'pixels', 'encoding_of',
-           'read_color_file', 'read_encoded_file', 'check_depth_mode', 'read_pgm', 'read_depth_file', 'common_size']
+           'read_color_file', 'read_encoded_file', 'check_depth_mode', 'read_pgm', 'read_depth_file', 'common_size',
+           'data_url']
 
 # %% ../../nbs/scenes/29a_image_files.ipynb #588943f7
+import base64
 import io
 import re
 import warnings
@@ -212,3 +214,12 @@ def common_size(paths: Sequence[Path], formats: tuple[str, ...]) -> tuple[int, i
     if size[0] * size[1] > MAX_PIXELS:
         raise SceneError(f"{size[0]} x {size[1]} is absurd", paths[0])
     return size
+
+# %% ../../nbs/scenes/29a_image_files.ipynb #8d1f02ab
+def data_url(image: Image.Image, width: int | None = None, quality: int = 85) -> str:
+    """An image as a JPEG inside a URL, shrunk to at most `width` pixels."""
+    if width and image.width > width:
+        image = image.resize((width, max(1, round(image.height * width / image.width))), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    image.convert("RGB").save(buffer, "JPEG", quality=quality)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

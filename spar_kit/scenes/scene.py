@@ -248,6 +248,12 @@ class Scene:
         return (f"Scene({self.source}/{self.name}: {len(self.frames)} frames, {len(self.instances)} instances, "
                 f"{len(self.surface.triangles):,} triangles)")
 
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        """What JupyterLab shows: the scene in 3D; elsewhere the line of `repr`. Plotly is imported here, when somebody looks."""
+        from spar_kit.scenes.view3d import bundle_of
+
+        return {"text/plain": repr(self), **bundle_of(self)}
+
     def instance(self, id: int) -> Instance:
         """The instance with this id. Raises KeyError where there is none."""
         for instance in self.instances:
