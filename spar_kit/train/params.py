@@ -8,9 +8,9 @@ __all__ = ['StageParams', 'TrainParams', 'estimate']
 # %% ../../nbs/train/25_params.ipynb #4f1dfa0d
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
-from difflib import get_close_matches
 from typing import Any, get_type_hints
 
+from ..core.errors import InputError, suggest
 from .models import SmallVLM
 from .qlora import LoraParams
 
@@ -91,13 +91,12 @@ class TrainParams:
 # %% ../../nbs/train/25_params.ipynb #64cfb116
 def _from_dict(cls: Any, values: Any, where: str) -> Any:
     if not isinstance(values, Mapping):
-        raise ValueError(f"{where}: expected names and values, got {values!r}")
+        raise InputError(f"{where}: expected names and values, got {values!r}")
     hints, made = get_type_hints(cls), {}
     known = [f.name for f in fields(cls)]
     for name, value in values.items():
         if name not in known:
-            near = get_close_matches(str(name), known, 1)
-            raise ValueError(f"{where}.{name}: unknown" + (f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(known)}"))
+            raise InputError(f"{where}.{name}: unknown; {suggest(name, known) or 'known are ' + ', '.join(known)}")
         made[name] = _checked(hints[name], value, f"{where}.{name}")
     return cls(**made)
 
@@ -109,18 +108,18 @@ def _checked(kind: Any, value: Any, where: str) -> Any:
         return float(value)
     if kind in (int, float, str, bool):
         if type(value) is not kind:
-            raise ValueError(f"{where}: expected {kind.__name__}, got {value!r}")
+            raise InputError(f"{where}: expected {kind.__name__}, got {value!r}")
         return value
     origin: Any = getattr(kind, "__origin__", None)
     options: tuple[Any, ...] = getattr(kind, "__args__", ())
     if origin is tuple:
         if not isinstance(value, (list, tuple)):
-            raise ValueError(f"{where}: expected a list, got {value!r}")
+            raise InputError(f"{where}: expected a list, got {value!r}")
         return tuple(_checked(options[0], item, where) for item in value)
     if isinstance(value, Mapping):
         return {str(k): _checked(float, v, f"{where}.{k}") for k, v in value.items()}
     if options and isinstance(options[0], str) and value not in options:
-        raise ValueError(f"{where}: {value!r} is not one of {', '.join(map(repr, options))}")
+        raise InputError(f"{where}: {value!r} is not one of {', '.join(map(repr, options))}")
     return value
 
 # %% ../../nbs/train/25_params.ipynb #342b8399
