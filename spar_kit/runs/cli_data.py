@@ -142,10 +142,11 @@ def verify(
 
     SPAR's own rows state no facts: what depth, poses and intrinsics can bear out is confirmed or contradicted, the rest is counted with the reason.
 
-    Prints what was checked per task. Exit code 1 and a list of the records where any answer does not agree.
+    Prints what was checked per task. Exit code 1 and a list of the records where any answer does not agree, or on which the check itself failed.
     """
     from spar_kit.tasks.verify import print_report
     from spar_kit.tasks.verify import verify as run
+    from spar_kit.tasks.verify_disk import CannotVerify
 
     positive("workers", workers)
     if not folder.is_dir():
@@ -153,13 +154,15 @@ def verify(
     positive("sample", sample)
     positive("frames", frames)
     looking = _looking(folder, source, frames) if source is not None else None
-    reports = [run(folder, workers=workers, sample=sample)]
-    if not (reports[0].checked or reports[0].not_checkable or reports[0].problems):
-        raise InputError(f"{folder}: no records to check")
-    print_report(reports[0])
-    if looking is not None:
-        reports.append(run(folder, workers=workers, sample=sample, looking=looking))
-        print_report(reports[1])
+    reports = []
+    try:
+        for look in (None, looking) if looking is not None else (None,):
+            reports.append(run(folder, workers=workers, sample=sample, looking=look))
+            if not (reports[0].checked or reports[0].not_checkable or reports[0].failed or reports[0].problems):
+                raise InputError(f"{folder}: no records to check")
+            print_report(reports[-1])
+    except CannotVerify as error:                # the oracle shares no code with the rest, not even this
+        raise InputError(str(error)) from None
     if not all(report.ok for report in reports):
         raise typer.Exit(1)
 
