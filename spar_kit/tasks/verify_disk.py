@@ -127,9 +127,9 @@ def read_things(path: Path) -> tuple[dict[str, Any], dict[int, Thing]]:
         things = {}
         for row in document["instances"]:
             center, size = (tuple(float(v) for v in row[key]) for key in ("center", "size"))
-            thing = Thing(int(row["id"]), str(row["label"]), center, size, float(row["yaw"]))
             if len(center) != 3 or len(size) != 3:
                 raise ValueError("center and size have three numbers")
+            thing = Thing(int(row["id"]), str(row["label"]), center, size, float(row["yaw"]))
             if not all(abs(v) < ABSURD for v in (*center, *size, thing.yaw)):
                 raise ValueError(f"object {thing.id}: an absurd number")
             things[thing.id] = thing
