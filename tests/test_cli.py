@@ -183,3 +183,61 @@ def test_what_is_wrong_with_a_path_is_the_typists_what_is_wrong_with_a_disk_is_n
         with pytest.raises(SystemExit) as left:
             cli.main(["doctor"])
         assert left.value.code == code and capsys.readouterr().err == "spar: some/file: so it is\n"
+
+
+# ---- a mistake of ours is told from a mistake of theirs
+@pytest.mark.parametrize("error", [ValueError("operands could not be broadcast together"), KeyError("answer"), NotImplementedError("not yet"), RuntimeError("dictionary changed size"),
+                                   ModuleNotFoundError("No module named 'spar_kit.scenes.sceen'", name="spar_kit.scenes.sceen")], ids=lambda error: type(error).__name__)
+def test_a_bug_shows_its_traceback_and_how_to_report_it(monkeypatch, capsys, error):
+    from spar_kit import __version__
+    from spar_kit.runs.cli import main
+
+    def fails():
+        raise error
+    monkeypatch.setattr("spar_kit.runs.doctor.examine", fails)
+    with pytest.raises(SystemExit) as left:
+        main(["doctor"])
+    said = capsys.readouterr().err.splitlines()
+    assert left.value.code == 1, left.value.code
+    assert said[0].startswith("Traceback") and any(line.strip() == "raise error" for line in said), said
+    assert type(error).__name__ in said[-2], said[-2]
+    assert said[-1].startswith("spar: this is a bug of spar_kit") and f"spar_kit {__version__}" in said[-1] and said[-1].endswith("command: spar doctor"), said[-1]
+    assert "http" not in said[-1], "no address that leads nowhere"
+
+
+def test_every_error_of_ours_has_the_one_base():
+    import ast
+    import importlib
+    from pathlib import Path
+
+    import spar_kit
+    from spar_kit.core.errors import KitError
+
+    # of the command line: shown to nobody, they say within a module what is to be done next
+    inner = {"AskAgain", "Refused", "Stopped"}
+    found = set()
+    for path in Path(spar_kit.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef) and any(ast.unparse(base).endswith(("Error", "Exception")) for base in node.bases) and node.name not in inner:
+                module = ".".join(path.relative_to(Path(spar_kit.__file__).parent.parent).with_suffix("").parts)
+                if not path.name.startswith("verify"):                 # the oracle shares nothing with the rest
+                    found.add(node.name)
+                    assert issubclass(getattr(importlib.import_module(module), node.name), KitError), f"{module}.{node.name}"
+    assert found >= {"SceneError", "ImageError", "ParamsError", "RecordError", "WriteError", "ServerError", "RowError", "BenchmarkError"}, found
+
+
+def test_errors_cross_processes():
+    import pickle
+
+    from spar_kit.bench.benchmarks import BenchmarkError
+    from spar_kit.core.errors import missing_extra
+    from spar_kit.data.export import WriteError
+    from spar_kit.data.records import RecordError
+    from spar_kit.scenes.image_files import ImageError
+    from spar_kit.scenes.scene import SceneError
+    from spar_kit.scenes.yaml_file import ParamsError
+
+    for error in (SceneError("bad", "a.ply", "line 3"), ImageError("bad", "a.png"), ParamsError("bad", "a.yaml", 3, "seed"), RecordError("bad", "a.jsonl", 3, "id"), BenchmarkError("bad", "a", 3, "id"),
+                  WriteError(28, "no space", "out"), missing_extra("a cluster needs Dask", "cluster")):
+        again = pickle.loads(pickle.dumps(error))
+        assert type(again) is type(error) and str(again) == str(error), (error, again)

@@ -744,11 +744,11 @@ def test_video_frames_in_any_order_are_the_right_ones(tmp_path):
 
 def test_a_missing_library_is_said_with_what_to_type(damaged, monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
-    assert 'rgb.mkv: reading a video needs PyAV: pip install "spar_kit[scannetpp]"' in complaint(load, damaged, "iphone")
+    assert 'rgb.mkv: reading a video needs PyAV; type: pip install "spar_kit[scannetpp]"' in complaint(load, damaged, "iphone")
     monkeypatch.undo()
     monkeypatch.setitem(sys.modules, "lz4", None)
     monkeypatch.setitem(sys.modules, "lz4.block", None)
-    assert 'depth.bin: depth in LZ4 needs the lz4 package: pip install "spar_kit[scannetpp]"' in complaint(load, damaged, "iphone")
+    assert 'depth.bin: depth in LZ4 needs the lz4 package; type: pip install "spar_kit[scannetpp]"' in complaint(load, damaged, "iphone")
     path, depth = damaged / "iphone" / "depth.bin", np.full((192, 256), 2.0)
     for kind in ("deflate", "whole"):                                     # these need no library
         path.write_bytes(pack_depth([depth] * 6, kind))

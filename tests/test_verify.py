@@ -1,6 +1,7 @@
 """The oracle agrees with a clean data set, and catches every mutation of its ground truth, its answers and its form."""
 import ast
 import json
+import random
 import re
 import shutil
 import sys
@@ -14,8 +15,9 @@ from toys import Toys, busy_room
 
 from spar_kit.data.generate import generate
 from spar_kit.tasks import verify as verify_module
-from spar_kit.tasks.verify import Report, verify
-from spar_kit.tasks.verify_item import FORMS
+from spar_kit.tasks.verify import Report, check_record, print_report, verify
+from spar_kit.tasks.verify_disk import Folder, Unusable, Wrong
+from spar_kit.tasks.verify_item import FORMS, Rules
 
 SCENE = "room0000_00"
 Record = dict
@@ -481,3 +483,82 @@ def test_missing_evidence_is_not_checkable(clean: Path, tmp_path: Path, name: st
         assert name != "image_color/5.jpg" or report.mismatched == touched
     else:
         assert not report.mismatched and report.not_checkable == touched
+
+
+# ------------------------------------------------------------------------------------------ the oracle's own faults are its own
+
+@pytest.mark.parametrize("error", [ZeroDivisionError("division by zero"), KeyError("red"), IndexError("list index out of range"), ValueError("Points cannot contain NaN")], ids=lambda error: type(error).__name__)
+def test_an_exception_of_the_oracle_is_no_mismatch(clean: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, error: Exception) -> None:
+    task = "depth_prediction_oc"
+
+    def fails(item: object) -> None:
+        raise error
+    monkeypatch.setitem(verify_module.DERIVE, task, fails)
+    report = verify(clean, limit=2)
+    whole = sum(path.parts[-3] == task for path, _, _ in records(clean))
+    mine = report.tasks[task]
+    assert whole and (mine.failed, mine.checked, mine.mismatched) == (whole, 0, 0), mine
+    assert report.failed == whole and not report.mismatched and not report.ok, str(report)
+    assert len(mine.failures) == 2 and mine.failures[0].id and type(error).__name__ in mine.failures[0].reason, mine.failures
+    assert mine.failures[0].file.endswith(".jsonl") and mine.failures[0].line == 1
+    assert f"{whole:,} on which the oracle failed" in str(report)
+    print_report(report)
+    shown = capsys.readouterr().out
+    assert f"oracle failed {mine.failures[0]}" in shown and "a bug of spar_kit, not of the data" in shown and "mismatch " not in shown, shown
+
+
+def test_the_command_leaves_with_1_where_the_oracle_failed(clean: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    from spar_kit.runs.cli import main
+
+    monkeypatch.setattr(verify_module, "check_answer", lambda *_: 1 / 0)
+    with pytest.raises(SystemExit) as left:
+        main(["verify", str(clean), "--sample", "1"])
+    shown = capsys.readouterr()
+    assert left.value.code == 1 and "oracle failed" in shown.out and "ZeroDivisionError" in shown.out and "Traceback" not in shown.err, shown
+
+
+ODD = [None, True, 0, -1, 7, 1.5, 1e300, -2 ** 60, "", "x", "\u00b2", "9" * 40, [], [[]], [[[]]], {}, {"a": 1}, [1], [None], ["a"], [[1, 2]], [[1, 2, 3, 4]], [[0.5, "a"]], [[None, None]], [[{}]]]
+WORDS = ["\u00b2", "9" * 400, "1e99", "[", "(", "object9", "Frame-99", "-", "\n", "\u0661\u0662", "A.", " 0 "]
+
+
+def places_in(value: object, at: tuple = ()) -> Iterator[tuple]:
+    yield at
+    for key, inner in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+        yield from places_in(inner, (*at, key))
+
+
+def damage(record: Record, rng: random.Random) -> Record:
+    """The record with one value, at any depth, that is lost, doubled, replaced, or a text with something odd in it."""
+    record = json.loads(json.dumps(record))
+    deep = rng.choice([1, 2, 2, 3, 4])
+    *before, last = rng.choice([place for place in places_in(record) if 0 < len(place) <= deep])
+    holder = record
+    for key in before:
+        holder = holder[key]
+    value, how = holder[last], rng.random()
+    if how < .2:
+        del holder[last]
+    elif isinstance(value, list) and how < .4:
+        holder[last] = value + value[:1] if how < .3 else value[:-1]
+    elif isinstance(value, str) and how < .7:
+        at = rng.randrange(len(value) + 1)
+        holder[last] = value[:at] + rng.choice(WORDS) + value[at + rng.randrange(4):]
+    else:
+        holder[last] = rng.choice(ODD)
+    return record
+
+
+def test_whatever_a_record_holds_the_oracle_has_a_verdict(clean: Path) -> None:
+    rng, rules = random.Random(0), Rules.of(json.loads((clean / "manifest.json").read_text())["parameters"])
+    folder, whole = Folder(clean / "spar/synthetic/images", SCENE), list(records(clean))
+    verdicts = dict.fromkeys(("sound", "wrong", "unusable"), 0)
+    for path, _, record in [rng.choice(whole) for _ in range(6000)]:
+        broken, (task, form) = damage(record, rng), path.parts[-3:-1]
+        try:
+            check_record(broken, task, form, folder, rules)
+            verdicts["sound"] += 1
+        except Wrong:
+            verdicts["wrong"] += 1
+        except Unusable:
+            verdicts["unusable"] += 1
+    assert min(verdicts.values()) > 100, verdicts

@@ -18,6 +18,7 @@ from typing import Any
 import orjson
 
 from .items import Item
+from ..core.errors import InputError
 
 # %% ../../nbs/bench/09_answers.ipynb #736dabf4
 Key = tuple[str, str, str]
@@ -87,7 +88,7 @@ class Answers:
         keys = [item.key for item in self.items]
         if len(set(keys)) < len(keys):
             twice = next(key for k, key in enumerate(keys) if key in keys[:k])
-            raise ValueError(f"{'/'.join(twice[:2])}: id {twice[2]} is there twice; answers are filed under task, format and id")
+            raise InputError(f"{'/'.join(twice[:2])}: id {twice[2]} is there twice; answers are filed under task, format and id")
         self.rows: dict[Key, dict[str, Any]] = {}
         self._lock = threading.Lock()
         self._resume()

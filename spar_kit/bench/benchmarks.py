@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from .items import Geometry, Images, Item, Prompt, spread, view_as
+from ..core.errors import InputError, missing_extra
 from ..data.question import Question
 from ..data.records import image_path, load_matrix, read_lines, shards
 from ..scenes.image_files import open_numbers, open_picture
@@ -30,7 +31,7 @@ from ..tasks.markers import draw
 from ..tasks.task import TASKS, select_tasks
 
 # %% ../../nbs/bench/08_benchmarks.ipynb #e11b37d4
-class BenchmarkError(ValueError):
+class BenchmarkError(InputError):
     """A row that cannot be asked; the message names the file, the row (from 0) and the field."""
 
     def __init__(self, message: str, path: Path | str | None = None, row: int | None = None, field: str | None = None):
@@ -285,12 +286,12 @@ def fetch(repository: str, revision: str | None = None) -> tuple[Path, str]:
     try:
         from huggingface_hub import snapshot_download
     except ImportError:
-        raise ValueError('benchmarks from the hub need huggingface_hub; type: pip install "spar_kit[hub]"') from None
+        raise missing_extra("benchmarks from the hub need huggingface_hub", "hub") from None
     try:
         folder = Path(snapshot_download(repository, repo_type="dataset", revision=revision, allow_patterns=["data/test-*.parquet"]))
     except Exception as error:          # of the network, of files, of the hub: each library below has kinds of its own
         reason = " ".join(str(error).split()).split(" An error happened")[0].removeprefix("Got: ")[:200]
-        raise ValueError(f"{repository}{f'@{revision}' if revision else ''}: cannot be fetched from the hub ({reason}); with its Parquet files on disk, "
+        raise InputError(f"{repository}{f'@{revision}' if revision else ''}: cannot be fetched from the hub ({reason}); with its Parquet files on disk, "
                          "type parquet:FOLDER instead") from error
     return folder, folder.name
 
@@ -316,7 +317,7 @@ def missing_shards(files: Sequence[Path]) -> list[str]:
 def _from_parquet(name: str, path: Path, tasks: str, formats: Sequence[str], strict: bool, expected: int | None, revision: str) -> Benchmark:
     files = parquet_files(path)
     if not files:
-        raise ValueError(f"{path}: no Parquet file inside" if path.is_dir() else f"{path}: no such file or folder")
+        raise InputError(f"{path}: no Parquet file inside" if path.is_dir() else f"{path}: no such file or folder")
     absent = missing_shards(files) if path.is_dir() else []
     if absent and strict:
         raise BenchmarkError("the file is missing", files[0].parent / absent[0])
@@ -427,8 +428,8 @@ def open_benchmark(spec: str | Path, *, split: str = "val", tasks: str = "all", 
     elif path.is_dir():
         benchmark = _from_folder(path, split, tasks, formats, strict)
     else:
-        raise ValueError(f"{spec}: neither a folder nor one of {', '.join(HUB)}, parquet:PATH")
+        raise InputError(f"{spec}: neither a folder nor one of {', '.join(HUB)}, parquet:PATH")
     if not benchmark.items:
         why = f"; {benchmark.problems[0]}" if benchmark.problems else ""
-        raise ValueError(f"{spec}: no {'test' if benchmark.official else split} questions of tasks {tasks} in formats {','.join(formats)}{why}")
+        raise InputError(f"{spec}: no {'test' if benchmark.official else split} questions of tasks {tasks} in formats {','.join(formats)}{why}")
     return replace(benchmark, spec=str(spec))

@@ -22,10 +22,11 @@ from urllib.parse import urlsplit
 from PIL import Image
 
 from .items import MAX_NEW_TOKENS, Item, Prompt, prompt_of
+from ..core.errors import InputError, missing_extra
 from ..scenes.yaml_file import ParamsError, parse_word
 
 # %% ../../nbs/bench/11_chat.ipynb #fe10d0bf
-class ServerError(ValueError):
+class ServerError(InputError):
     """The server cannot be used at all: a wrong key, an unknown model, no credit, nobody there."""
 
 
@@ -36,7 +37,7 @@ def _check_address(url: str) -> None:
     except ValueError:
         good = False
     if not good:
-        raise ValueError(f"{url!r} is no address of a server: http://HOST:PORT/v1, or openai")
+        raise InputError(f"{url!r} is no address of a server: http://HOST:PORT/v1, or openai")
 
 
 @dataclass(frozen=True)
@@ -82,15 +83,15 @@ class Server:
         for name in ("concurrency", "tries", "timeout", "wait", "longest_wait", "max_new_tokens", "image_side"):
             value = getattr(self, name)
             if value is not None and not value > 0:
-                raise ValueError(f"{name} {value} is not a positive number")
+                raise InputError(f"{name} {value} is not a positive number")
             if name in ("concurrency", "tries", "max_new_tokens", "image_side") and value is not None and value != int(value):
-                raise ValueError(f"{name} {value} is not a whole number")
+                raise InputError(f"{name} {value} is not a whole number")
         if self.image_format not in ("jpeg", "png"):
-            raise ValueError(f"image_format {self.image_format} is neither jpeg nor png")
+            raise InputError(f"image_format {self.image_format} is neither jpeg nor png")
         if self.per_minute < 0:
-            raise ValueError(f"per_minute {self.per_minute} is negative")
+            raise InputError(f"per_minute {self.per_minute} is negative")
         if self.most_cost is not None and (self.input_price is None or self.output_price is None):
-            raise ValueError("most_cost needs the prices of a million tokens, in and out")
+            raise InputError("most_cost needs the prices of a million tokens, in and out")
 
 # %% ../../nbs/bench/11_chat.ipynb #612b3bff
 def server_from(model: str, url: str, settings: Sequence[str] = ()) -> Server:
@@ -100,14 +101,14 @@ def server_from(model: str, url: str, settings: Sequence[str] = ()) -> Server:
     for word in settings:
         name, given, text = word.partition("=")
         if not given or name not in known:
-            raise ValueError(f"{word!r} is no setting of a server; there are {', '.join(sorted(known))}")
+            raise InputError(f"{word!r} is no setting of a server; there are {', '.join(sorted(known))}")
         try:
             value = parse_word(text)
         except ParamsError as error:
-            raise ValueError(f"{word[:200]!r}: the value cannot be read: {error}") from None
+            raise InputError(f"{word[:200]!r}: the value cannot be read: {error}") from None
         wanted = dict if name == "body" else str if name == "image_format" else (int, float)
         if not isinstance(value, wanted) or isinstance(value, bool):
-            raise ValueError(f"{word!r}: expected {'an object' if wanted is dict else 'jpeg or png' if wanted is str else 'a number'}")
+            raise InputError(f"{word!r}: expected {'an object' if wanted is dict else 'jpeg or png' if wanted is str else 'a number'}")
         values[name] = value
     return Server(model, None if url == "openai" else url, **values)
 
@@ -221,7 +222,7 @@ def connect(server: Server) -> Any:
     try:
         import openai
     except ImportError:
-        raise ImportError('asking a server needs the openai client; type: pip install "spar_kit[serve]"') from None
+        raise missing_extra("asking a server needs the openai client", "serve") from None
     key = os.environ.get("OPENAI_API_KEY")
     local = server.url or os.environ.get("OPENAI_BASE_URL")
     if not key and not local:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ..core.errors import InputError
 from ..tasks.task import TASKS, random_generator
 
 # %% ../../nbs/bench/07_items.ipynb #ccb1f2f8
@@ -134,7 +135,7 @@ def image_modes(names: str) -> tuple[Images, ...]:
     wanted = [name.strip() for name in names.split(",")] if names != "all" else list(IMAGES)
     for name in wanted:
         if name not in IMAGES:
-            raise ValueError(f"images {name!r} is none of {', '.join(IMAGES)}, all")
+            raise InputError(f"images {name!r} is none of {', '.join(IMAGES)}, all")
     return tuple(name for name in IMAGES if name in wanted)
 
 
@@ -174,5 +175,5 @@ def _partner(item: Item, group: Sequence[Item], seed: int) -> Item:
     others = [other for k in range(len(group)) if (other := group[(start + k) % len(group)]).id != item.id]
     found = next((other for other in others if other.scene != item.scene or not item.scene), others[0] if others else None)
     if found is None:
-        raise ValueError(f"{item.task}/{item.format} {item.id}: no other question of its kind with {item.image_count} images to swap with")
+        raise InputError(f"{item.task}/{item.format} {item.id}: no other question of its kind with {item.image_count} images to swap with")
     return found

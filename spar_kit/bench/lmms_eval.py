@@ -34,6 +34,7 @@ from .items import MAX_NEW_TOKENS, Item, official_prompt, with_images
 from .rows import decode, parse_json, read_bytes
 from .standalone import standalone
 from .strict import score_item
+from ..core.errors import InputError
 
 # %% ../../nbs/bench/70_lmms_eval.ipynb #bd6cc026
 _UTILS = '''"""Task code for lmms-eval, written by spar_kit {version}. The scorer is spar_kit's strict one as of that version; nothing of spar_kit is imported."""
@@ -134,7 +135,7 @@ def task_name(name: str) -> str:
     """A name that lmms-eval and file systems take: lower-case letters, digits and `_`. Raises ValueError where nothing is left."""
     plain = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")[:64]
     if not plain:
-        raise ValueError(f"{name!r} holds no letter or digit to name a task by")
+        raise InputError(f"{name!r} holds no letter or digit to name a task by")
     return plain
 
 
@@ -159,7 +160,7 @@ def export_lmms_eval(benchmark: Benchmark, out: Path | str, name: str = "", *, i
     """
     chosen = list(benchmark.items if items is None else items)
     if not chosen:
-        raise ValueError(f"{benchmark.name}: no questions to export")
+        raise InputError(f"{benchmark.name}: no questions to export")
     name = task_name(name or f"spar_kit_{Path(benchmark.name).name}")
     folder = Path(out) / name
     (folder / "data").mkdir(parents=True, exist_ok=True)
@@ -171,7 +172,7 @@ def export_lmms_eval(benchmark: Benchmark, out: Path | str, name: str = "", *, i
                 readable += [item for item, _ in shown]
                 file.write_table(pa.table(_columns(shown, image_format), _SCHEMA))
         if not readable:
-            raise ValueError(f"{benchmark.name}: no question to export, no picture can be read; {(problems or [''])[0]}")
+            raise InputError(f"{benchmark.name}: no question to export, no picture can be read; {(problems or [''])[0]}")
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
@@ -193,7 +194,7 @@ def _settings(path: Path) -> dict[str, Any]:
     """The object in a JSON file of a model's folder. Raises ValueError naming the file."""
     found = parse_json(decode(read_bytes(path), path), str(path))
     if not isinstance(found, dict):
-        raise ValueError(f"{path}: expected an object, found a {type(found).__name__}")
+        raise InputError(f"{path}: expected an object, found a {type(found).__name__}")
     return found
 
 
@@ -226,9 +227,9 @@ def build_command(model: str, tasks: str | Sequence[str], out: Path | str, *, in
     names = [name.strip() for name in tasks.split(",")] if isinstance(tasks, str) else list(tasks)
     for name in names:
         if not re.fullmatch(r"[A-Za-z0-9][\w.+-]*", name):
-            raise ValueError(f"{name!r} is no task of lmms-eval")
+            raise InputError(f"{name!r} is no task of lmms-eval")
     if re.search(r"[,=\s]", model) or not model:
-        raise ValueError(f"{model!r}: lmms-eval cannot take a model's path with a comma, an equals sign or a blank in it")
+        raise InputError(f"{model!r}: lmms-eval cannot take a model's path with a comma, an equals sign or a blank in it")
     kind = kind or model_class(model)
     named = f"{'model' if kind in SERVED else 'pretrained'}={model}"
     command = [python, "-m", "lmms_eval", "--model", kind, "--model_args", ",".join(filter(None, [named, arguments])),
@@ -254,9 +255,9 @@ def check_class(kind: str, python: str = sys.executable) -> None:
     """Raises ValueError where the interpreter has no lmms-eval, or one whose class `kind` is known to fail."""
     found = subprocess.run([python, "-c", _PROBE], check=False, capture_output=True, text=True)
     if found.returncode:
-        raise ValueError(f"{python} has no lmms-eval; type: python -m venv lmms && lmms/bin/pip install lmms_eval 'filelock<4', and give --set python=lmms/bin/python")
+        raise InputError(f"{python} has no lmms-eval; type: python -m venv lmms && lmms/bin/pip install lmms_eval 'filelock<4', and give --set python=lmms/bin/python")
     if kind == "huggingface" and found.stdout.strip() == "audios 5":
-        raise ValueError("lmms-eval's general class `huggingface` cannot run with transformers 5: it passes an argument `audios` that is refused. Serve the model "
+        raise InputError("lmms-eval's general class `huggingface` cannot run with transformers 5: it passes an argument `audios` that is refused. Serve the model "
                          "(`transformers serve MODEL`, vLLM, ...) and give its address, --api URL, or name another class, --set kind=NAME")
 
 
@@ -265,7 +266,7 @@ def run_command(command: Sequence[str]) -> None:
     # a server of one's own needs no key, but the client of lmms-eval wants one
     ended = subprocess.run(command, check=False, env={"OPENAI_API_KEY": "none", **os.environ}).returncode
     if ended:
-        raise ValueError(f"lmms-eval ended with exit code {ended}; what it said is above")
+        raise InputError(f"lmms-eval ended with exit code {ended}; what it said is above")
 
 
 def base_of(model: str, adapter: Path | None = None) -> str | None:
@@ -276,13 +277,13 @@ def base_of(model: str, adapter: Path | None = None) -> str | None:
     folder = adapter or Path(model)
     if not (folder / "adapter_config.json").is_file():
         if adapter:
-            raise ValueError(f"{adapter} is no adapter: it has no adapter_config.json")
+            raise InputError(f"{adapter} is no adapter: it has no adapter_config.json")
         return None
     from spar_kit.train.models import adapter_base
 
     base = adapter_base(folder)
     if adapter and Path(base).name != Path(model).name:
-        raise ValueError(f"{adapter} was trained on {base}, not on {model}")
+        raise InputError(f"{adapter} was trained on {base}, not on {model}")
     return base
 
 
@@ -298,7 +299,7 @@ def whole_model(model: str, adapter: Path | None, out: Path) -> str:
         from spar_kit.train.qlora import merge_adapter
 
         if "base" not in model_card(folder):
-            raise ValueError(f"{folder} is not an adapter of `spar train`; merge it with the tool that trained it and give the whole model")
+            raise InputError(f"{folder} is not an adapter of `spar train`; merge it with the tool that trained it and give the whole model")
         merge_adapter(folder, merged)
         note.write_text(mark)
     return str(merged)
@@ -340,7 +341,7 @@ def _numbers(path: Path) -> Iterator[tuple[str, str, float, float]]:
                     error = metrics.get(f"{metric}_stderr,{flavour}")
                     yield task, metric, float(value), float(error) if isinstance(error, (int, float)) else float("nan")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError(f"{path}: not a results file of lmms-eval ({type(error).__name__}: {error})") from None
+        raise InputError(f"{path}: not a results file of lmms-eval ({type(error).__name__}: {error})") from None
 
 
 def read_logs(folder: Path | str, benchmark: Benchmark | None = None) -> Logs:
@@ -360,7 +361,7 @@ def read_logs(folder: Path | str, benchmark: Benchmark | None = None) -> Logs:
     for path in sorted(folder.rglob("*_results.json"), key=lambda path: path.name):
         results |= {row[:2]: row for row in _numbers(path)}
     if not rows and not results:
-        raise ValueError(f"{folder}: no samples and no results of lmms-eval")
+        raise InputError(f"{folder}: no samples and no results of lmms-eval")
     return Logs(rows, pd.DataFrame(list(results.values()), columns=["task", "metric", "value", "stderr"]), tuple(notes))
 
 
@@ -383,14 +384,14 @@ def evaluate_elsewhere(model: str, tasks: str, out: Path | str, *, adapter: Path
     for word in settings:
         name, given, text = word.partition("=")
         if not given or name not in values:
-            raise ValueError(f"{word!r} is no setting of lmms-eval; there are {', '.join(sorted(values))}")
+            raise InputError(f"{word!r} is no setting of lmms-eval; there are {', '.join(sorted(values))}")
         if name == "batch" and not text.isdigit():
-            raise ValueError(f"{word!r}: expected a number")
+            raise InputError(f"{word!r}: expected a number")
         values[name] = int(text) if name == "batch" else text
     out = Path(out)
     if url is not None:
         if adapter or re.search(r"[,\s]", url):
-            raise ValueError("a server has its adapters itself: leave --adapter out" if adapter else f"{url!r} is no address")
+            raise InputError("a server has its adapters itself: leave --adapter out" if adapter else f"{url!r} is no address")
         address = "" if url == "openai" else f"base_url={url}"
         values |= {"kind": values["kind"] or "openai", "arguments": ",".join(filter(None, [address, values["arguments"]]))}
     base = None if url is not None else base_of(model, adapter)
@@ -406,5 +407,5 @@ def evaluate_elsewhere(model: str, tasks: str, out: Path | str, *, adapter: Path
     before = set(logs.rglob("*_results.json"))
     run_command(command)
     if not set(logs.rglob("*_results.json")) - before:       # it ends with exit code 0 after an error, too
-        raise ValueError(f"lmms-eval wrote no results into {logs}; what went wrong is above")
+        raise InputError(f"lmms-eval wrote no results into {logs}; what went wrong is above")
     return read_logs(logs)

@@ -17,6 +17,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from .statistics import LEVELS, intervals, overall_intervals
+from ..core.errors import InputError
 from ..scenes.shown_text import UNSEEN
 
 # %% ../../nbs/bench/40_plots.ipynb #ab6e6114
@@ -159,7 +160,7 @@ def plot_log(log: Path | str, title: str = "Training loss") -> go.Figure:
         except json.JSONDecodeError:
             continue
     if not rows:
-        raise ValueError(f"{log}: no line of a training log")
+        raise InputError(f"{log}: no line of a training log")
     table = pd.DataFrame(rows)
     figure = go.Figure()
     for color, (stage, part) in zip(COLORS, table.groupby("stage", sort=False)):

@@ -21,6 +21,7 @@ from .plots import SHAPES, plain, run_colors, style
 from .strict import answer_kind
 from .statistics import KEY, intervals
 from .text_model import read_question
+from ..core.errors import InputError
 from ..scenes.shown_text import visible
 from ..tasks.task import TASKS
 
@@ -117,7 +118,7 @@ def relations(rows: Sequence[Mapping[str, Any]], scores: pd.DataFrame) -> pd.Dat
 def plot_confusion(table: pd.DataFrame, title: str = "Relations: truth and answer") -> go.Figure:
     """A table of `relations` as one square a pair of words; the colour is the share of its row. Raises ValueError for an empty one."""
     if table.empty:
-        raise ValueError("no relation question with its text")
+        raise InputError("no relation question with its text")
     pairs = sorted(table.pair.unique())
     columns, lines = min(2, len(pairs)), -(-len(pairs) // 2)            # three in a line leave no room for the words on a narrow screen
     figure = make_subplots(rows=lines, cols=columns, horizontal_spacing=0.16, vertical_spacing=0.28 / lines)

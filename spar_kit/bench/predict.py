@@ -18,6 +18,7 @@ from tqdm.auto import tqdm
 from .answers import Answers, fingerprint, note_outcome
 from .benchmarks import Benchmark, open_benchmark
 from .items import IMAGES, MAX_NEW_TOKENS, Images, Item, Prompt, prompt_of
+from ..core.errors import InputError
 from ..scenes.environment import environment
 from ..train.collate import Collator, Pictures, Sample
 from ..train.models import Quantize, model_card, open_model
@@ -44,7 +45,7 @@ class LocalModel:
     def __init__(self, name: Path | str, *, adapter: Path | str | None = None, dtype: Dtype = "auto", quantize: Quantize | None = None, device: str | None = None,
                  marker_scale: float | None = None, threads: int = 0, trust_remote_code: str = ""):
         if dtype != "auto" and dtype not in DTYPES:
-            raise ValueError(f"dtype {dtype!r} is none of auto, {', '.join(DTYPES)}")
+            raise InputError(f"dtype {dtype!r} is none of auto, {', '.join(DTYPES)}")
         self.name, self.adapter, self.dtype, self.quantize, self.device = str(name), adapter, dtype, quantize, device
         self.threads, self.trust_remote_code = threads, trust_remote_code
         self.card = model_card(Path(adapter)) if adapter else {}
@@ -144,7 +145,7 @@ def ask(model: Any, answers: Answers, prompt: Prompt, batch: int, max_new_tokens
         else:
             answers.fail(group[0], reason)
             if len(answers.failed) >= HOPELESS and len(answers.failed) == len(answers.rows):
-                raise ValueError(f"none of the first {HOPELESS} questions could be answered; the last one: {reason}")
+                raise InputError(f"none of the first {HOPELESS} questions could be answered; the last one: {reason}")
         if bar is not None:
             bar.update(len(group))
 

@@ -16,6 +16,7 @@ import pandas as pd
 import yaml
 
 from .statistics import LEVELS, intervals, overall_intervals
+from ..core.errors import InputError
 
 # %% ../../nbs/bench/35_published.ipynb #14754ad3
 Split = Literal["full", "tiny"]
@@ -146,7 +147,7 @@ def beside(scores: pd.DataFrame, models: Sequence[str] | None = None, split: Spl
     """
     split = split or split_of(scores)
     if split is None:
-        raise ValueError("these are not SPAR-Bench's questions (its 20 tasks, 50 each or all 7,211): the published numbers say nothing about them; give split to insist")
+        raise InputError("these are not SPAR-Bench's questions (its 20 tasks, 50 each or all 7,211): the published numbers say nothing about them; give split to insist")
     table = _published()
     table = table[table.split == split]
     if models is None:
@@ -155,7 +156,7 @@ def beside(scores: pd.DataFrame, models: Sequence[str] | None = None, split: Spl
         models = [*table[table.kind != "model"].model.unique(), *best]
     for model in models:
         if model not in set(table.model):
-            raise ValueError(f"no published numbers of {model!r} on {split}; there are those of {', '.join(table.model.unique())}")
+            raise InputError(f"no published numbers of {model!r} on {split}; there are those of {', '.join(table.model.unique())}")
     means = overall_intervals(scores, samples, seed, "easi" if flavour == "official" else flavour).assign(task="")
     own = pd.concat([means, intervals(scores, ("level", "task"), samples, seed)])[["level", "task", "score", "low", "high"]]
     rows = [(level, "") for level in ("all", "low", "medium", "high")] + [(level, task) for task, level in benchmark_tasks().items()]

@@ -13,13 +13,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from ..core.errors import InputError
 from ..tasks.task import TASKS
 
 # %% ../../nbs/bench/05b_rows.ipynb #be2d3b24
 LARGEST = 1 << 30            # bytes of a file of answers; SPAR-Bench's 7,211 answers are a few MB
 
 
-class RowError(ValueError):
+class RowError(InputError):
     """A file of answers, or a row of it, that cannot be used; the message names the file, the line or row, and the field."""
 
 

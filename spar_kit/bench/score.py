@@ -20,6 +20,7 @@ from .official import official_means
 from .rows import RowError, canonical_answer, check_row, decode, json_rows, line_row, read_bytes
 from .strict import Score, format_of, score_item
 from .strict import answer_kind as answer_kind
+from ..core.errors import InputError
 from ..tasks.task import TASKS
 
 # %% ../../nbs/bench/06_score.ipynb #1fc19e80
@@ -42,7 +43,7 @@ def score_rows(rows: Iterable[Mapping[str, Any]], flavour: Flavour = "strict") -
     SPAR-Bench's. True answers are compared, and shown, in the form of `spar_kit.bench.rows.canonical_answer`. `metric` and `parsed` are those of the strict reading in every flavour. Raises ValueError for an unknown flavour.
     """
     if flavour not in FLAVOURS:
-        raise ValueError(f"unknown flavour {flavour!r}: official, easi or strict")
+        raise InputError(f"unknown flavour {flavour!r}: official, easi or strict")
     table = []
     for row in rows:
         failed, prediction = failure(row), plain_text("" if row.get("prediction") is None else row["prediction"])

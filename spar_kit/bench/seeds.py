@@ -17,6 +17,7 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
+from ..core.errors import InputError
 from ..data.manifest import read_manifest
 from ..data.records import question_and_answer, read_records
 
@@ -116,7 +117,7 @@ def collect_seeds(folders: Sequence[Path | str], data: Path | str, parameters: M
     own, tasks = data_hash(data), tuple(runs[0]["gains"])
     for folder, run in zip(folders, runs):
         if run.pop("data") != own:
-            raise ValueError(f"{folder}: measured on other questions than those in {data}")
+            raise InputError(f"{folder}: measured on other questions than those in {data}")
     formats = ("fill", "judge")
     keys = {split: {scene: question_keys(data, split, scene, tasks, formats) for scene in names} for split, names in scenes.items()}
     return {"data": {"hash": own, "parameters": dict(parameters), "rooms": len(read_manifest(data).content["splits"]["val"]["scenes"]), "tasks": list(tasks), "formats": list(formats), "keys": keys},

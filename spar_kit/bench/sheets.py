@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from .rows import RowError, brief
+from ..core.errors import missing_extra
 from ..tasks.task import TASKS
 
 # %% ../../nbs/bench/13_sheets.ipynb #b85cda9b
@@ -209,7 +210,7 @@ def read_workbook(raw: bytes, path: Path, counts: Counts | None = None) -> Itera
     try:
         import openpyxl as openpyxl
     except ImportError:
-        raise ImportError('reading a workbook needs openpyxl; type: pip install "spar_kit[serve]"') from None
+        raise missing_extra("reading a workbook needs openpyxl", "serve") from None
     found: list[tuple[str | None, ...]] | None = None
     try:
         counts.formulas = _weigh(raw)

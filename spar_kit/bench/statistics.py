@@ -16,6 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri, stdtrit
 
+from ..core.errors import InputError
 from ..tasks.task import TASKS, random_generator
 
 # %% ../../nbs/bench/30_statistics.ipynb #e879297e
@@ -325,7 +326,7 @@ def _pair(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
     both = a.merge(b[[*KEY, "score"]].drop_duplicates(KEY), on=KEY, suffixes=("", "_b"))
     both = both[both.score.notna() & both.score_b.notna()].reset_index(drop=True)
     if both.empty:
-        raise ValueError("the two runs share no scored question")
+        raise InputError("the two runs share no scored question")
     return both.assign(difference=both.score - both.score_b)
 
 

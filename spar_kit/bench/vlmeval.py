@@ -20,6 +20,7 @@ from .chat import image_bytes
 from .files import guard
 from .items import BOX_PROMPT, Item, official_prompt, with_images
 from .lmms_eval import task_name
+from ..core.errors import InputError
 from ..data.question import OPTION_LINE
 
 # %% ../../nbs/bench/72_vlmeval.ipynb #38999210
@@ -82,7 +83,7 @@ def export_vlmeval(benchmark: Benchmark, out: Path | str, name: str = "", *, ite
     """
     chosen = [(item, split_options(item)) for item in (benchmark.items if items is None else items)]
     if not chosen:
-        raise ValueError(f"{benchmark.name}: no questions to export")
+        raise InputError(f"{benchmark.name}: no questions to export")
     name, folder = task_name(name or f"spar_kit_{Path(benchmark.name).name}"), Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     counts = {}
@@ -108,5 +109,5 @@ def export_vlmeval(benchmark: Benchmark, out: Path | str, name: str = "", *, ite
             else:
                 partial.unlink()
     if not counts:
-        raise ValueError(f"{benchmark.name}: no question to export, no picture can be read; {(problems or [''])[0]}")
+        raise InputError(f"{benchmark.name}: no question to export, no picture can be read; {(problems or [''])[0]}")
     return Tables(folder, counts)

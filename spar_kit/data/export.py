@@ -25,6 +25,7 @@ import orjson
 from numpy.typing import NDArray
 from PIL import Image
 
+from ..core.errors import KitError
 from .records import to_line
 from ..scenes.files import read_bytes
 from ..scenes.floor import floor_outline
@@ -37,7 +38,7 @@ from ..tasks.labels import is_name
 from ..tasks.task import TASKS, Facts
 
 # %% ../../nbs/data/05_export.ipynb #2264ad78
-class WriteError(OSError):
+class WriteError(KitError, OSError):
     """The output folder cannot be written; the message says where and why."""
 
 

@@ -19,6 +19,7 @@ from typing import Any, Literal
 import orjson
 from tqdm.auto import tqdm
 
+from ..core.errors import InputError
 from .export import IMAGES, Images, WriteError, writing
 from .leakage import benchmark_scenes, excluded_scenes, find_lists, strange_names
 from .manifest import Manifest, join_splits, read_manifest, split_content, without_paths
@@ -39,7 +40,7 @@ def _choose_scenes(
 ) -> tuple[list[str], dict[str, Any]]:
     """The scenes to use, and what the manifest says of those held out: the lists looked at, scenes left out and scenes used in spite of it."""
     if leakage not in ("refuse", "drop", "allow"):
-        raise ValueError(f"leakage is refuse, drop or allow, not {leakage!r}")
+        raise InputError(f"leakage is refuse, drop or allow, not {leakage!r}")
     names = source.scenes(split)
     if not names:
         raise SceneError(f"the source {source.name} has no scene in its split {split}")
@@ -51,7 +52,7 @@ def _choose_scenes(
     known = benchmark_scenes(source.name, (name for name in names if name not in excluded), lists) if split == "train" else {}
     if known and leakage == "refuse":
         name, why = next(iter(known.items()))
-        raise ValueError(
+        raise InputError(
             f"{len(known)} of {len(names)} training scenes are held out for benchmarks, {name} by {why}; "
             'leave them out (leakage "drop") or take them all the same ("allow")'
         )
@@ -75,13 +76,13 @@ def _claim(root: Path, parameters: dict[str, Any], overwrite: bool) -> Manifest 
     """Make the folder this run's, or return its manifest where it is complete. Raises ValueError where it is another's."""
     begun, done = root / ".generate.json", root / "manifest.json"
     if root.exists() and not root.is_dir():
-        raise ValueError(f"{root} is not a folder")
+        raise InputError(f"{root} is not a folder")
     split = parameters["split"]
     splits = read_manifest(root).content["splits"] if done.exists() else {}
     others = {name: entry for name, entry in splits.items() if name != split}
     if split in splits and not overwrite:
         if splits[split]["parameters"] != parameters:
-            raise ValueError(
+            raise InputError(
                 f"{root} holds questions made with other parameters ({_difference(splits[split]['parameters'], parameters)}); "
                 "take another folder, or overwrite it"
             )
@@ -95,18 +96,18 @@ def _claim(root: Path, parameters: dict[str, Any], overwrite: bool) -> Manifest 
             {key: parameters[key] for key in ("source", "width", "rules")},
         )
         if same[0] != same[1]:
-            raise ValueError(
+            raise InputError(
                 f"{root} holds the split {name} made with other parameters ({_difference(*same)}); take another folder"
             )
         if shared := sorted(set(before["scenes"]) & set(parameters["scenes"])):
-            raise ValueError(f"{root} holds the scene {shared[0]} in its split {name} already; a scene is for one split only")
+            raise InputError(f"{root} holds the scene {shared[0]} in its split {name} already; a scene is for one split only")
     if begun.exists() and not overwrite:
         unfinished = orjson.loads(begun.read_bytes())
         if unfinished != parameters:
-            raise ValueError(f"{root} holds an unfinished run with other parameters ({_difference(unfinished, parameters)}); "
+            raise InputError(f"{root} holds an unfinished run with other parameters ({_difference(unfinished, parameters)}); "
                              "take another folder, or overwrite it")
     elif (root / "spar").exists() and not splits and not begun.exists():
-        raise ValueError(f"{root} holds a folder spar/ that this command did not write; take another folder")
+        raise InputError(f"{root} holds a folder spar/ that this command did not write; take another folder")
     try:
         with writing(root):
             if overwrite:
@@ -284,9 +285,9 @@ def generate(
         OSError: `out` cannot be written, e.g. the disk is full. Finished scenes are kept, and a second run goes on.
     """
     if split not in ("train", "val"):
-        raise ValueError(f"split is train or val, not {split!r}")
+        raise InputError(f"split is train or val, not {split!r}")
     if per_task < 1 or width < 16 or images not in IMAGES:
-        raise ValueError(f"per_task is at least 1, width at least 16, images one of {', '.join(IMAGES)}")
+        raise InputError(f"per_task is at least 1, width at least 16, images one of {', '.join(IMAGES)}")
     source = open_source(source) if isinstance(source, str) else source
     choice = frames_per_scene if isinstance(frames_per_scene, FrameChoice) else FrameChoice(frames_per_scene)
     names_of_tasks, missing = plan_tasks(tasks)
@@ -295,7 +296,7 @@ def generate(
     root = Path(out)
     parameters = orjson.loads(orjson.dumps({**plan.describe(names), "held_out": held}, option=orjson.OPT_SERIALIZE_NUMPY))
     if root.exists() and not root.is_dir():
-        raise ValueError(f"{root} is not a folder")
+        raise InputError(f"{root} is not a folder")
     try:
         with alone(root):
             return _generate(plan, names, root, parameters, overwrite, workers, progress, executor, missing)

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..core.errors import InputError
 from ..scenes.scene import SceneError
 from ..scenes.text_files import check_list, find_list, foreign_names, forms_of, match_names, read_names
 
@@ -31,8 +32,8 @@ def read_list(path: Path | str, empty: bool = False) -> list[str]:
         return read_names(path, empty=empty)
     except SceneError as error:
         if error.where is not None:
-            raise ValueError(str(error)) from None
-        raise ValueError(f"{path}: cannot be read as a list of scenes ({str(error).removeprefix(f'{path}: ')})") from None
+            raise InputError(str(error)) from None
+        raise InputError(f"{path}: cannot be read as a list of scenes ({str(error).removeprefix(f'{path}: ')})") from None
 
 
 def excluded_scenes(path: Path | str, names: Sequence[str], known: Sequence[str]) -> tuple[dict[str, str], list[str]]:
@@ -43,7 +44,7 @@ def excluded_scenes(path: Path | str, names: Sequence[str], known: Sequence[str]
     listed = read_list(path)
     found, unknown = match_names(listed, [*dict.fromkeys([*names, *known])])
     if not found:
-        raise ValueError(f"{path}: none of its {len(set(listed)):,} names is a scene of this source, such as {min(known or names)!r}; the first is {listed[0]!r}")
+        raise InputError(f"{path}: none of its {len(set(listed)):,} names is a scene of this source, such as {min(known or names)!r}; the first is {listed[0]!r}")
     return {name: "excluded by name" for name in names if name in found}, unknown
 
 
@@ -72,7 +73,7 @@ def benchmark_scenes(source_name: str, scenes: Iterable[str], lists: Sequence[Pa
         try:
             check_list(path, listed, [*scenes, *map(space, scenes)])
         except SceneError as error:
-            raise ValueError(str(error)) from None
+            raise InputError(str(error)) from None
         held |= {space(form): Path(path).name for name in listed for form in forms_of(name)}
     found = {}
     for scene in scenes:

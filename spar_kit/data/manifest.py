@@ -15,6 +15,7 @@ from typing import Any
 
 import orjson
 
+from ..core.errors import InputError
 from ..scenes.environment import environment
 from ..tasks.task import TASKS
 
@@ -115,9 +116,9 @@ def read_manifest(folder: Path | str) -> Manifest:
         for name in ("records", "counts", "failed", "scenes", "parameters", "not_available", "splits"):
             content[name]
     except FileNotFoundError:
-        raise ValueError(f"{path}: missing; the folder is not complete or was not written by `spar generate`") from None
+        raise InputError(f"{path}: missing; the folder is not complete or was not written by `spar generate`") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path}: not a manifest ({error})") from None
+        raise InputError(f"{path}: not a manifest ({error})") from None
     return Manifest(Path(folder), content)
 
 # %% ../../nbs/data/08_manifest.ipynb #9f91c78f

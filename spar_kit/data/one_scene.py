@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import orjson
 
+from ..core.errors import InputError
 from .export import Images, SceneFiles, WriteError, record_lines, write_bytes, write_images, writing
 from .manifest import without_paths
 from .usable import faults, usable
@@ -98,7 +99,7 @@ def plan_tasks(tasks: str | Sequence[str] = "all") -> tuple[tuple[str, ...], dic
     asked = select_tasks(tasks if isinstance(tasks, str) else ",".join(tasks))
     missing = [task.name for task in asked if task.name not in available_tasks()]
     if missing and tasks != "all":
-        raise NotImplementedError(f"not implemented yet: {', '.join(missing)}")
+        raise InputError(f"not implemented yet: {', '.join(missing)}")
     return tuple(task.name for task in asked if task.name not in missing), {name: "not implemented yet" for name in missing}
 
 # %% ../../nbs/data/09_one_scene.ipynb #1b2736e6

@@ -16,6 +16,7 @@ import orjson
 from numpy.typing import NDArray
 from PIL import Image
 
+from ..core.errors import InputError
 from ..scenes.files import leaves
 from ..scenes.image_files import ImageError, open_picture
 from ..scenes.scene import SceneError
@@ -23,7 +24,7 @@ from ..scenes.text_files import numbers_in, read_text
 from ..tasks.markers import draw
 
 # %% ../../nbs/data/00_records.ipynb #0468916b
-class RecordError(ValueError):
+class RecordError(InputError):
     """A record that cannot be used; the message names the file, the line and the field."""
 
     def __init__(self, message: str, path: Path | str | None = None, line: int | None = None, field: str | None = None):
@@ -42,10 +43,10 @@ def is_inside(path: str) -> bool:
 def image_path(root: Path, relative: str) -> Path:
     """`relative` inside `root`. Raises ValueError for a path that would leave it, by its words or by a symbolic link; `root` itself may be one."""
     if not is_inside(relative):
-        raise ValueError(f"{relative!r} leaves {root}")
+        raise InputError(f"{relative!r} leaves {root}")
     path = root / PurePosixPath(relative)
     if leaves(path, root):
-        raise ValueError(f"{relative!r} is a link that leaves {root}")
+        raise InputError(f"{relative!r} is a link that leaves {root}")
     return path
 
 
@@ -55,9 +56,9 @@ def load_matrix(root: Path, relative: str) -> NDArray[np.float64]:
     try:
         return np.array(numbers_in(read_text(path, 1 << 16))).reshape(4, 4)
     except SceneError as error:
-        raise ValueError(str(error)) from None
+        raise InputError(str(error)) from None
     except ValueError:
-        raise ValueError(f"{path}: not 4 x 4 numbers") from None
+        raise InputError(f"{path}: not 4 x 4 numbers") from None
 
 # %% ../../nbs/data/00_records.ipynb #de892f78
 MARKS = {f"{color}_{kind}" for color in ("red", "blue", "green", "yellow") for kind in ("point", "bbox")} | {

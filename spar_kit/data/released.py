@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..core.errors import InputError
 from .records import read_lines, shards
 from ..tasks.task import TASKS
 from ..tasks.verify_disk import Unusable, Wrong
@@ -27,7 +28,7 @@ def stated_facts(record: Mapping[str, Any], task: str, format: str) -> dict[str,
     try:
         statement = read_statement(record, task, format)
     except Wrong as error:
-        raise ValueError(f"{record.get('id')}: {error}") from None
+        raise InputError(f"{record.get('id')}: {error}") from None
     except Unusable as error:
         raise LookupError(f"{record.get('id')}: {error}") from None
     facts: dict[str, Any] = {"task": task, "format": format, **statement.says}
@@ -51,7 +52,7 @@ def read_released(folder: Path | str, split: str | None = None, tasks: Collectio
             except (ValueError, LookupError) as error:
                 message = f"{path}: {error}"
                 if problems is None:
-                    raise ValueError(message) from None
+                    raise InputError(message) from None
                 problems.append(message)
                 if isinstance(error, ValueError):
                     continue

@@ -15,6 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ..core.errors import InputError
 from .cli_data import Split, not_negative, positive
 
 # %% ../../nbs/runs/89_cli_bench.ipynb #e653f102
@@ -126,7 +127,7 @@ def compare(
     not_negative("seed", seed)
     positive("misses", misses)
     if out.is_dir() or out.suffix.lower() not in (".html", ".htm"):
-        raise ValueError(f"--out {out}: the name of an HTML file is needed, for example report.html")
+        raise InputError(f"--out {out}: the name of an HTML file is needed, for example report.html")
     said, path = compare_files(files, out, flavour="strict" if flavour == Flavours.all else flavour.value, benchmark=benchmark, split=published.value if published else None, misses=misses, seed=seed)
     print(said)
     print(path)
@@ -182,10 +183,10 @@ def evaluate(
 
     check_folder(out)
     if (settings or dry_run) and not (api or lmms_eval):
-        raise ValueError("--set and --dry-run go with --api or --lmms-eval")
+        raise InputError("--set and --dry-run go with --api or --lmms-eval")
     if lmms_eval is not None:
         if data or benchmark:
-            raise ValueError("--lmms-eval takes the place of --data and --benchmark; `spar export` makes a task of lmms-eval out of a benchmark")
+            raise InputError("--lmms-eval takes the place of --data and --benchmark; `spar export` makes a task of lmms-eval out of a benchmark")
         return _evaluate_elsewhere(model, lmms_eval, out, adapter, api, settings or [], limit, dry_run)
     from spar_kit.bench.benchmarks import open_benchmark
     from spar_kit.bench.items import image_modes
@@ -195,9 +196,9 @@ def evaluate(
     not_negative("seed", seed)
     modes = image_modes(images)
     if (data is None) == (benchmark is None):
-        raise ValueError("give one of --data DIR and --benchmark SPEC")
+        raise InputError("give one of --data DIR and --benchmark SPEC")
     if data is not None and not data.is_dir():
-        raise ValueError(f"--data {data} is not a folder")
+        raise InputError(f"--data {data} is not a folder")
     asked = open_benchmark(benchmark or str(data), split=split.value, tasks=tasks, strict=strict)
     print(asked)
     _print_problems(asked.problems)
@@ -338,7 +339,7 @@ def audit(
     result = run(data, split=split.value if split else None, tasks=names, items=items, report=lambda line: print(line, file=sys.stderr, flush=True))
     _print_problems(result.problems)
     if not result.findings and TOO_FEW not in result.left_out.values():
-        raise ValueError(f"{data}: no questions that can be answered without looking: questions with options, numbers or a yes or no are needed")
+        raise InputError(f"{data}: no questions that can be answered without looking: questions with options, numbers or a yes or no are needed")
     if json:
         print(as_json(result).decode(), end="")
     else:

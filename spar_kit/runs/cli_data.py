@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..core.errors import InputError
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -32,17 +34,17 @@ LARGEST_SEED = 2 ** 63 - 1           # what JSON, NumPy and torch all take
 def positive(name: str, value: int | None) -> None:
     """Raises ValueError naming the option --`name` where a value is given and is below 1 or above `MOST`."""
     if value is not None and value < 1:
-        raise ValueError(f"--{name} {value} is not a positive number")
+        raise InputError(f"--{name} {value} is not a positive number")
     if value is not None and value > MOST:
-        raise ValueError(f"--{name} {value} is too much: at most {MOST:,}")
+        raise InputError(f"--{name} {value} is too much: at most {MOST:,}")
 
 
 def not_negative(name: str, value: int) -> None:
     """Raises ValueError naming the option --`name` where the value is below 0 or above `LARGEST_SEED`."""
     if value < 0:
-        raise ValueError(f"--{name} {value} is negative")
+        raise InputError(f"--{name} {value} is negative")
     if value > LARGEST_SEED:
-        raise ValueError(f"--{name} {value} is too large: at most {LARGEST_SEED}")
+        raise InputError(f"--{name} {value} is too large: at most {LARGEST_SEED}")
 
 # %% ../../nbs/runs/87_cli_data.ipynb #2a3d5f0c
 WIDTH = "Of the pictures of synthetic rooms, in pixels (640 x 480 where neither side is given)."
@@ -123,7 +125,7 @@ def _looking(folder: Path, spec: str, frames: int) -> "Looking":
     seed = made["source_parameters"].get("seed", 0)                   # a source that makes its scenes makes the same ones again
     name = open_source(spec, seed=seed).name
     if name != made["source"]:
-        raise ValueError(f"{folder} was made from {made['source']}, {spec} holds {name}")
+        raise InputError(f"{folder} was made from {made['source']}, {spec} holds {name}")
     return Looking(partial(_surface, spec, seed), frames)
 
 
@@ -140,24 +142,27 @@ def verify(
 
     SPAR's own rows state no facts: what depth, poses and intrinsics can bear out is confirmed or contradicted, the rest is counted with the reason.
 
-    Prints what was checked per task. Exit code 1 and a list of the records where any answer does not agree.
+    Prints what was checked per task. Exit code 1 and a list of the records where any answer does not agree, or on which the check itself failed.
     """
     from spar_kit.tasks.verify import print_report
     from spar_kit.tasks.verify import verify as run
+    from spar_kit.tasks.verify_disk import CannotVerify
 
     positive("workers", workers)
     if not folder.is_dir():
-        raise ValueError(f"{folder} is not a folder")
+        raise InputError(f"{folder} is not a folder")
     positive("sample", sample)
     positive("frames", frames)
     looking = _looking(folder, source, frames) if source is not None else None
-    reports = [run(folder, workers=workers, sample=sample)]
-    if not (reports[0].checked or reports[0].not_checkable or reports[0].problems):
-        raise ValueError(f"{folder}: no records to check")
-    print_report(reports[0])
-    if looking is not None:
-        reports.append(run(folder, workers=workers, sample=sample, looking=looking))
-        print_report(reports[1])
+    reports = []
+    try:
+        for look in (None, looking) if looking is not None else (None,):
+            reports.append(run(folder, workers=workers, sample=sample, looking=look))
+            if not (reports[0].checked or reports[0].not_checkable or reports[0].failed or reports[0].problems):
+                raise InputError(f"{folder}: no records to check")
+            print_report(reports[-1])
+    except CannotVerify as error:                # the oracle shares no code with the rest, not even this
+        raise InputError(str(error)) from None
     if not all(report.ok for report in reports):
         raise typer.Exit(1)
 
@@ -186,5 +191,5 @@ def gallery(
     page, counts = build_gallery(source, out, scenes=scenes, seed=seed, tasks=tasks, each=each, workers=workers, width=width, height=height)
     missing = [task for task, n in counts.items() if not n]
     if len(missing) == len(counts):
-        raise ValueError(f"{source}: no question of {'any task' if tasks == 'all' else tasks}")
+        raise InputError(f"{source}: no question of {'any task' if tasks == 'all' else tasks}")
     print(f"{sum(counts.values())} questions of {len(counts) - len(missing)} tasks: {page}" + (f"; no question of {', '.join(missing)}" if missing else ""))

@@ -8,12 +8,12 @@ __all__ = ['app', 'FEW', 'SOURCE', 'summaries', 'lines_of', 'list_scenes', 'show
 # %% ../../nbs/runs/88_cli_scenes.ipynb #e9e05eb4
 import sys
 from collections.abc import Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..core.errors import InputError, suggest
 from .cli_data import positive
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def list_scenes(
     from spar_kit.scenes.sources import open_source
 
     if split not in (None, "train", "val"):
-        raise ValueError(f"--split {split} is neither train nor val")
+        raise InputError(f"--split {split} is neither train nor val")
     positive("scenes", scenes)
     opened = open_source(source, scenes=scenes)
     names = opened.scenes(split)[:scenes]
@@ -106,12 +106,12 @@ def show_scene(
 
     positive("frames", frames)
     if out.is_dir():
-        raise ValueError(f"--out {out} is a folder; a file's name is wanted")
+        raise InputError(f"--out {out} is a folder; a file's name is wanted")
     opened = open_source(source, width=width, height=height)
     names = opened.scenes()
     if scene not in names:
-        near = get_close_matches(scene, names, 1)
-        raise ValueError(f"{source} has no scene {scene!r}; " + (f"did you mean {near[0]!r}?" if near else f"it has {len(names):,}, the first is {names[0]!r}"))
+        hint = suggest(scene, names) or f"it has {len(names):,}, the first is {names[0]!r}"
+        raise InputError(f"{source} has no scene {scene!r}; {hint}")
     from spar_kit.runs.scene_page import write_scene_page
 
     print(write_scene_page(opened.load(scene), out, frames))

@@ -17,6 +17,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from ..core.errors import InputError
 from ..scenes.web_page import content_policy
 
 # %% ../../nbs/runs/14_page_parts.ipynb #a627ac07
@@ -71,7 +72,7 @@ def install_plotly(folder: Path) -> Path:
     source = Path(str(files("plotly") / "package_data" / "plotly.min.js"))
     target = folder / "_assets" / "plotly.min.js"
     if target.parent.is_symlink():
-        raise ValueError(f"{target.parent} is a link: pages are not written through one")
+        raise InputError(f"{target.parent} is a link: pages are not written through one")
     if target.is_symlink() or not target.is_file() or target.stat().st_size != source.stat().st_size:
         target.parent.mkdir(parents=True, exist_ok=True)
         part = target.with_name(f".{target.name}.{secrets.token_hex(6)}.part")

@@ -13,12 +13,12 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError, create_model
 
+from ..core.errors import InputError, suggest
 from .notebook_code import NotebookCode, read_notebook
 from ..scenes.yaml_file import ParamsError, parse_word, read_yaml
 
@@ -32,8 +32,8 @@ def explain(error: ValidationError, path: Path | str, lines: Mapping[tuple[str, 
     message, value = first["msg"].removeprefix("Value error, "), first.get("input")
     message = message[:1].lower() + message[1:]
     if first["type"] == "extra_forbidden":
-        near = get_close_matches(loc[-1], list(known), 1)
-        message = "is unknown" + (f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(sorted(known))}" if known else "")
+        hint = suggest(loc[-1], known) or (f"known are {', '.join(sorted(known))}" if known else "")
+        message = "is unknown" + (hint and f"; {hint}")
     elif first["type"] == "missing":
         message = "is missing"
     elif isinstance(value, (str, int, float, bool)) or value is None:
@@ -70,7 +70,7 @@ def _type_of(node: ast.expr) -> Any:
             return dict[_type_of(inner[0]), _type_of(inner[1])]  # type: ignore[misc]
         if node.value.id == "Literal":
             return Literal[tuple(ast.literal_eval(item) for item in inner)]
-    raise ValueError(f"annotation {ast.unparse(node)!r} is not one of int, float, str, bool, list[...], dict[...], Literal[...]")
+    raise InputError(f"annotation {ast.unparse(node)!r} is not one of int, float, str, bool, list[...], dict[...], Literal[...]")
 
 # %% ../../nbs/runs/00_params.ipynb #e02a9f80
 def notebook_parameters(notebook: Path | str) -> dict[str, tuple[Parameter, Any]]:
@@ -169,11 +169,11 @@ def parse_setting(text: str) -> tuple[str, str, Any]:
     left, equals, right = text.partition("=")
     step, dot, name = left.strip().rpartition(".")
     if not (equals and dot and step and name):
-        raise ValueError(f"--set {text!r} is not STEP.PARAMETER=VALUE")
+        raise InputError(f"--set {text!r} is not STEP.PARAMETER=VALUE")
     try:
         return step, name, parse_word(right)
     except ParamsError as error:
-        raise ValueError(f"--set {left.strip()}: {error}") from None
+        raise InputError(f"--set {left.strip()}: {error}") from None
 
 # %% ../../nbs/runs/00_params.ipynb #f87e320e
 def _check_step(step: Step, name: str, earlier: list[str], path: Path, lines: Mapping[tuple[str, ...], int]) -> None:
@@ -219,7 +219,7 @@ def _apply(settings: Iterable[str], values: dict[str, Any], path: Path) -> None:
         steps = values.get("steps")
         step = steps.get(step_name) if isinstance(steps, dict) else None
         if not isinstance(step, dict):
-            raise ValueError(f"--set {text!r}: {path} has no step {step_name!r}")
+            raise InputError(f"--set {text!r}: {path} has no step {step_name!r}")
         if isinstance(step.get("params") or {}, dict):                # else the plan itself is refused
             step["params"] = {**(step.get("params") or {}), parameter: value}
         if isinstance(step.get("grid"), dict):

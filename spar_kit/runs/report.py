@@ -21,6 +21,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from ..core.errors import InputError
 from .page_parts import install_plotly, page_resources, plot_html, templates, write_page
 from .params import STEP_NAME, Plan, explain
 from .show import short
@@ -161,7 +162,7 @@ def render(notebook: Path | str, target: Path, **resources: Any) -> Path:
     except OSError:
         raise
     except Exception as error:                              # a foreign file can be odd in ways that neither nbformat nor nbconvert foresees
-        raise ValueError(f"{notebook}: cannot be shown: {type(error).__name__}: {' '.join(str(error).split())[:200]}") from error
+        raise InputError(f"{notebook}: cannot be shown: {type(error).__name__}: {' '.join(str(error).split())[:200]}") from error
     write_page(target, page)
     install_plotly(target.parent)
     return target
@@ -235,7 +236,7 @@ def read_file(path: Path, kind: type[_M]) -> _M:
     try:
         value = json.loads(read_bytes(path, 1 << 28), parse_constant=lambda name: None)         # Python writes NaN, which is no JSON
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: is not JSON: {error}") from None
+        raise InputError(f"{path}: is not JSON: {error}") from None
     try:
         return kind.model_validate(value)
     except ValidationError as error:
@@ -289,7 +290,7 @@ def _run_facts(entry: Entry, folder: Path) -> dict[str, Any]:
     """All that the pages say of one run."""
     home = folder / entry.folder
     if home.name != f"{entry.step}-{entry.key}":
-        raise ValueError(f"{folder / 'sweep.json'}: runs: the folder {entry.folder!r} is not that of the run {entry.step}-{entry.key}")
+        raise InputError(f"{folder / 'sweep.json'}: runs: the folder {entry.folder!r} is not that of the run {entry.step}-{entry.key}")
     card = read_file(home / "run.json", Card) if (home / "run.json").is_file() else None
     row = read_file(home / "out" / "row.json", Row) if (home / "out" / "row.json").is_file() else Row()
     notebook = next((path for path in (home / "notebook.ipynb", home / "notebook.failed.ipynb") if path.is_file()), None)
@@ -345,7 +346,7 @@ def build(folder: Path | str) -> Path:
     """
     folder = Path(folder)
     if not (folder / "sweep.json").is_file():
-        raise ValueError(f"{folder / 'sweep.json'} is missing: a report is made by `spar sweep PARAMS.yaml`")
+        raise InputError(f"{folder / 'sweep.json'} is missing: a report is made by `spar sweep PARAMS.yaml`")
     summary = read_file(folder / "sweep.json", Summary)
     runs = [_run_facts(entry, folder) for entry in summary.runs]
     several = {run["step"] for run in runs if sum(other["step"] == run["step"] for other in runs) > 1}

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ..core.errors import InputError
 from .single_page import page
 from .show import Fragment, data_url, grid, tiles
 from ..scenes.files import whole_file
@@ -191,7 +192,7 @@ def _worst(known: Sequence[DepthCheck]) -> list[Fragment]:
 def write_scene_page(scene: Scene, out: Path, frames: int = 24) -> Path:
     """`scene_page` into a file, whole or not at all."""
     if out.is_dir():
-        raise ValueError(f"{out} is a folder; a file's name is wanted, e.g. {out / (scene.name + '.html')}")
+        raise InputError(f"{out} is a folder; a file's name is wanted, e.g. {out / (scene.name + '.html')}")
     text = scene_page(scene, frames=frames)
     with whole_file(out) as part:
         part.write_text(text, encoding="utf-8")

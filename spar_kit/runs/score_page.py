@@ -21,6 +21,7 @@ from ..bench.factors import dataset_facts
 from ..bench.plots import shorten
 from ..bench.published import Split
 from ..bench.statistics import FEW_ITEMS, FEW_SCENES, KEY
+from ..core.errors import InputError
 from spar_kit.runs.score_parts import (
     Load,
     blind_part,
@@ -54,7 +55,7 @@ def open_pictures(benchmark: Benchmark, folder: Path | str, runs: Runs) -> tuple
     wanted = {tuple(key) for key in runs.scores[runs.main][KEY].itertuples(index=False)}
     items = {item.key: item for item in benchmark.items if item.key in wanted}
     if not items:
-        raise ValueError(f"{benchmark.name}: none of its questions is among the answers")
+        raise InputError(f"{benchmark.name}: none of its questions is among the answers")
     facts = dataset_facts(folder, tasks={key[0] for key in wanted}, formats={key[1] for key in wanted}, wanted=wanted) if (Path(folder) / "spar").is_dir() else None
     return facts, lambda key: items[key].load()
 
@@ -72,7 +73,7 @@ def compare_files(paths: Sequence[Path | str], out: Path | str, *, flavour: str 
     """
     started, out = time.time(), Path(out)
     if flavour not in FLAVOURS:
-        raise ValueError(f"unknown flavour {flavour!r}: {', '.join(FLAVOURS)}")
+        raise InputError(f"unknown flavour {flavour!r}: {', '.join(FLAVOURS)}")
     answers = dict(zip(run_titles([Path(path) for path in paths]), paths, strict=True))
     known = open_benchmark(benchmark) if benchmark else None
     runs = load_runs(answers, FLAVOURS[FLAVOURS.index(flavour)], seed=seed, benchmark=known)

@@ -25,6 +25,7 @@ from ..bench.published import Split, split_of
 from ..bench.score import score_rows
 from ..bench.statistics import best_of, overall_intervals, overall_paired
 from ..bench.strict import format_of
+from ..core.errors import InputError
 
 # %% ../../nbs/runs/24_scored_runs.ipynb #d94d075c
 CONSTANT = "blind: constant"
@@ -121,7 +122,7 @@ def check_same_questions(rows: Mapping[str, list[dict[str, Any]]]) -> None:
             (task, _, id), row, run, first = other[0]
             shown = [f"{str(part['answer'])[:40]!r}" for part in (first, row)]
             what = f"true answers {shown[0]} and {shown[1]}" if shown[0] != shown[1] else f"{str(first['question'])[:60]!r} and {str(row['question'])[:60]!r}"
-            raise ValueError(f"{name} and {run} were asked different questions under the same ids: {len(other):,} of {len(found):,} shared ones differ, the first is {task} {id[:40]}: {what}")
+            raise InputError(f"{name} and {run} were asked different questions under the same ids: {len(other):,} of {len(found):,} shared ones differ, the first is {task} {id[:40]}: {what}")
         known |= {key: (name, row) for row in own if (key := (row["task"], format_of(row), str(row["id"]))) not in known}
 
 
@@ -140,7 +141,7 @@ def load_runs(answers: Mapping[str, Path | str | list[dict[str, Any]]], flavour:
     check_same_questions(rows)
     seeing = [name for name in rows if not is_blind(name)]
     if not seeing:
-        raise ValueError("all runs are blind by their names: a run that sees is needed")
+        raise InputError("all runs are blind by their names: a run that sees is needed")
     if len(seeing) == len(rows):
         rows[CONSTANT] = constant_rows(rows[seeing[0]])
     scores = {name: score_rows(own, flavour) for name, own in rows.items()}

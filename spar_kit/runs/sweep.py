@@ -26,6 +26,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, TextIO
 
+from ..core.errors import InputError, missing_extra
 from .keys import Digests, code_key, differences, key_of, values_key
 from .notebook_code import read_notebook
 from .outputs import check_outputs, record_again, record_outputs
@@ -402,7 +403,7 @@ def executor(workers: int = 1, address: str | None = None) -> Iterator[Executor]
     """`workers` notebooks at a time on this machine, or a Dask cluster at `address` (extra: cluster).
 
     Raises:
-        ValueError: Dask is not installed, or the address is none.  ConnectionError: no scheduler answers there, or it has no worker.
+        MissingExtra: Dask is not installed.  InputError: the address is none.  ConnectionError: no scheduler answers there, or it has no worker.
     """
     if not address:
         with ThreadPoolExecutor(workers) as pool:
@@ -411,7 +412,7 @@ def executor(workers: int = 1, address: str | None = None) -> Iterator[Executor]
     try:
         from distributed import Client
     except ImportError:
-        raise ValueError("a cluster needs Dask: pip install 'spar_kit[cluster]'") from None
+        raise missing_extra("a cluster needs Dask", "cluster") from None
     for name in [name for name in logging.root.manager.loggerDict if name.partition(".")[0] in ("distributed", "asyncio", "tornado")]:
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)            # what they say is said here in one line
     try:
@@ -419,7 +420,7 @@ def executor(workers: int = 1, address: str | None = None) -> Iterator[Executor]
     except (OSError, TimeoutError):
         raise ConnectionError(f"no Dask scheduler answers at {address}") from None
     except (ValueError, TypeError) as error:
-        raise ValueError(f"{address!r} is no address of a Dask scheduler: {error}") from None
+        raise InputError(f"{address!r} is no address of a Dask scheduler: {error}") from None
     try:
         try:
             client.wait_for_workers(1, timeout=WAIT_FOR_WORKERS)

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.errors import missing_extra
 from .scene import SceneError
 from .sens import exactly, open_file
 
@@ -44,7 +45,7 @@ def unpack_lz4(data: bytes, size: int, path: Path, where: str) -> bytes:
     try:
         import lz4.block
     except ImportError:
-        raise SceneError('depth in LZ4 needs the lz4 package: pip install "spar_kit[scannetpp]"', path) from None
+        raise SceneError(str(missing_extra("depth in LZ4 needs the lz4 package", "scannetpp")), path) from None
     try:
         out = lz4.block.decompress(data, uncompressed_size=size)
     except (lz4.block.LZ4BlockError, ValueError, MemoryError, OverflowError) as error:

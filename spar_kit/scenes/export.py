@@ -14,6 +14,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from ..core.errors import InputError
 from .files import is_plain_name, whole_file
 from .ply import write_ply
 from .scene import Camera, Scene, Surface, invert_pose
@@ -47,12 +48,12 @@ def connected_segments(vertices: int, triangles: NDArray) -> NDArray[np.int32]:
 def common_cameras(scene: Scene) -> tuple[Camera, Camera]:
     """The colour and the depth camera that all frames share, which this format demands. Raises ValueError where they differ."""
     if not scene.frames:
-        raise ValueError(f"{scene.name}: a scan without frames cannot be written")
+        raise InputError(f"{scene.name}: a scan without frames cannot be written")
     first = scene.frames[0]
     for frame in scene.frames:
         for a, b in ((frame.color, first.color), (frame.depth, first.depth)):
             if (a.width, a.height) != (b.width, b.height) or not np.array_equal(a.intrinsics, b.intrinsics):
-                raise ValueError(f"{scene.name}: frame {frame.index} has another camera than frame {first.index}; "
+                raise InputError(f"{scene.name}: frame {frame.index} has another camera than frame {first.index}; "
                                  "a .sens file has one camera for all")
     return first.color, first.depth
 
@@ -135,7 +136,7 @@ def write_scannet(scene: Scene, root: Path | str, *, alignment: NDArray | None =
     """
     check_split(split)
     if not is_plain_name(scene.name):
-        raise ValueError(f"{scene.name!r} cannot be a folder name")
+        raise InputError(f"{scene.name!r} cannot be a folder name")
     root, to_scan = Path(root), np.eye(4) if alignment is None else invert_pose(np.asarray(alignment, np.float64))
     color, depth = common_cameras(scene)
     folder = root / "scans" / scene.name

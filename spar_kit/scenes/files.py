@@ -20,6 +20,7 @@ from typing import IO, Any
 
 import orjson
 
+from ..core.errors import InputError
 from .scene import SceneError
 
 # %% ../../nbs/scenes/01_files.ipynb #61427a42
@@ -46,9 +47,9 @@ def check_folder(path: Path | str, option: str = "--out") -> None:
         if place.exists() or place.is_symlink():
             break
     if not place.is_dir():
-        raise ValueError(f"{option} {path}: a folder is wanted, {place if place != path else 'this'} is a file")
+        raise InputError(f"{option} {path}: a folder is wanted, {place if place != path else 'this'} is a file")
     if not os.access(place, os.W_OK | os.X_OK):
-        raise ValueError(f"{option} {path}: {place if place != path else 'the folder'} cannot be written")
+        raise InputError(f"{option} {path}: {place if place != path else 'the folder'} cannot be written")
 
 
 @contextmanager
@@ -131,7 +132,7 @@ def usable_folder(path: Path | str, option: str = "--out") -> Path:
         with tempfile.TemporaryFile(dir=path):
             return path
     except OSError as error:
-        raise ValueError(f"{option} {path}: cannot be written to: {error.strerror or error}") from None
+        raise InputError(f"{option} {path}: cannot be written to: {error.strerror or error}") from None
 
 # %% ../../nbs/scenes/01_files.ipynb #356763f3
 @lru_cache(1 << 12)

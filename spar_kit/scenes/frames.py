@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.errors import InputError
 from .scene import Frame, Scene, SceneError
 
 # %% ../../nbs/scenes/32_frames.ipynb #2cb71c45
@@ -49,11 +50,11 @@ class FrameChoice:
     def __post_init__(self) -> None:
         for name in ("limit", "stride", "candidates"):
             if (number := getattr(self, name)) is not None and number < 1:
-                raise ValueError(f"{name} is at least 1, not {number}")
+                raise InputError(f"{name} is at least 1, not {number}")
         if not (0 <= self.novelty_metres < np.inf and 0 <= self.novelty_degrees <= 180):
-            raise ValueError(f"novelty is a distance and an angle up to 180 degrees, not {self.novelty_metres} m and {self.novelty_degrees} degrees")
+            raise InputError(f"novelty is a distance and an angle up to 180 degrees, not {self.novelty_metres} m and {self.novelty_degrees} degrees")
         if not 0 <= self.blur < 1:
-            raise ValueError(f"blur is a share of the frames, 0 to below 1, not {self.blur}")
+            raise InputError(f"blur is a share of the frames, 0 to below 1, not {self.blur}")
 
     def describe(self) -> dict[str, Any]:
         """The steps after which fewer frames are left, for a manifest; `limit` is stated apart."""

@@ -13,6 +13,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.errors import InputError
 from .image_files import MAX_SIDE
 from .rasterize import compiled
 from .scene import Camera
@@ -46,16 +47,16 @@ class Lens:
     def of(cls, model: str, width: int, height: int, numbers: Sequence[float]) -> "Lens":
         """A lens in COLMAP's words. Raises ValueError for an unknown model, absurd sizes, numbers that are too few, too many or not finite."""
         if model not in MODELS:
-            raise ValueError(f"camera model {model[:40]!r} is not read; known are {', '.join(MODELS)}")
+            raise InputError(f"camera model {model[:40]!r} is not read; known are {', '.join(MODELS)}")
         names = MODELS[model].split()
         if len(numbers) != len(names):
-            raise ValueError(f"{model} takes {len(names)} numbers ({MODELS[model]}), not {len(numbers)}")
+            raise InputError(f"{model} takes {len(names)} numbers ({MODELS[model]}), not {len(numbers)}")
         if not (2 <= width <= MAX_SIDE and 2 <= height <= MAX_SIDE):
-            raise ValueError(f"an absurd image size of {width} x {height}")
+            raise InputError(f"an absurd image size of {width} x {height}")
         value = dict.fromkeys(["k1", "k2", "k3", "k4", "p1", "p2"], 0.0) | dict(zip(names, map(float, numbers)))
         fx, fy = value.get("fx", value.get("f", 0)), value.get("fy", value.get("f", 0))
         if not (np.isfinite(list(value.values())).all() and 1e-3 < min(fx, fy) and max(fx, fy, abs(value["cx"]), abs(value["cy"])) < 1e6):
-            raise ValueError(f"absurd parameters {' '.join(map(str, numbers))[:120]}")
+            raise InputError(f"absurd parameters {' '.join(map(str, numbers))[:120]}")
         bend = ("k1", "k2", "k3", "k4") if model == "OPENCV_FISHEYE" else ("k1", "k2", "p1", "p2")
         k1, k2, k3, k4 = (value[name] for name in bend)
         return cls(width, height, fx, fy, value["cx"] - .5, value["cy"] - .5, (k1, k2, k3, k4), model == "OPENCV_FISHEYE")
@@ -113,7 +114,7 @@ def rectified(lens: Lens) -> Lens:
 
     low, high = 0.02, 8.0
     if not covered(high):
-        raise ValueError("this lens shows no part of the world as a pinhole would")
+        raise InputError("this lens shows no part of the world as a pinhole would")
     while high - low > 1e-6:
         middle = (low + high) / 2
         low, high = (low, middle) if covered(middle) else (middle, high)

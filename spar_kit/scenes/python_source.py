@@ -16,6 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from ..core.errors import InputError
 from .files import is_plain_name
 from .frames import choose_frames
 from .scene import Scene, SceneError, Source
@@ -64,11 +65,11 @@ def import_source(spec: str) -> Source:
     """
     where, _, name = spec.rpartition(":")
     if not where or not name.isidentifier():
-        raise ValueError(f"python:{spec} is not understood; write {FORM}")
+        raise InputError(f"python:{spec} is not understood; write {FORM}")
     module = _module(where)
     if not hasattr(module, name):
         known = [key for key, value in vars(module).items() if not key.startswith("_") and getattr(value, "__module__", "") == module.__name__]
-        raise ValueError(f"{where} has no {name}" + (f"; it has {', '.join(known[:8])}" if known else ""))
+        raise InputError(f"{where} has no {name}" + (f"; it has {', '.join(known[:8])}" if known else ""))
     source = getattr(module, name)
     if callable(source):
         try:
@@ -77,9 +78,9 @@ def import_source(spec: str) -> Source:
             raise SceneError(f"{name}() failed: {_fault(error)}", where) from error
     missing = [part for part in ("scenes", "load", "describe") if not callable(getattr(source, part, None))]
     if missing or not isinstance(getattr(source, "name", None), str):
-        raise ValueError(f"{where}:{name} gives a {type(source).__name__}, which is no Source: it has no {', '.join([*missing, 'name'][:3])}")
+        raise InputError(f"{where}:{name} gives a {type(source).__name__}, which is no Source: it has no {', '.join([*missing, 'name'][:3])}")
     if not is_plain_name(source.name):
-        raise ValueError(f"{where}:{name}: its name {source.name!r} cannot be a folder's; letters, digits, _ - . only")
+        raise InputError(f"{where}:{name}: its name {source.name!r} cannot be a folder's; letters, digits, _ - . only")
     return source
 
 

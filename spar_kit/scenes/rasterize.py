@@ -16,6 +16,7 @@ import numpy as np
 from numba.core.errors import NumbaWarning
 from numpy.typing import NDArray
 
+from ..core.errors import InputError
 from .scene import Camera, Surface, invert_pose
 
 # %% ../../nbs/scenes/20_rasterize.ipynb #cf41e538
@@ -159,9 +160,9 @@ def check_surface(surface: Surface) -> None:
     """Raises ValueError where the arrays of a surface do not fit together; compiled code would read beyond their ends."""
     v, t, i = surface.vertices, surface.triangles, surface.triangle_instance
     if v.ndim != 2 or v.shape[1] != 3 or t.ndim != 2 or t.shape[1] != 3 or i.shape != t.shape[:1]:
-        raise ValueError(f"a surface of vertices {v.shape}, triangles {t.shape} and triangle instances {i.shape}")
+        raise InputError(f"a surface of vertices {v.shape}, triangles {t.shape} and triangle instances {i.shape}")
     if len(t) and not 0 <= t.min() <= t.max() < len(v):
-        raise ValueError(f"a triangle names vertex {t.min() if t.min() < 0 else t.max()}; there are {len(v)}")
+        raise InputError(f"a triangle names vertex {t.min() if t.min() < 0 else t.max()}; there are {len(v)}")
 
 
 def render_ids(surface: Surface, camera: Camera, camera_to_world: NDArray

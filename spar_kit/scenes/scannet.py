@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.errors import InputError
 from .files import is_plain_name, read_json
 from .frame_tree import FrameTree, frames_of_tree, look_for_tree
 from .frames import choose_frames
@@ -303,7 +304,7 @@ class ScanNet:
 
     def __post_init__(self) -> None:
         if self.labels not in LABEL_COLUMNS:
-            raise ValueError(f"labels are one of {', '.join(LABEL_COLUMNS)}, not {self.labels!r}")
+            raise InputError(f"labels are one of {', '.join(LABEL_COLUMNS)}, not {self.labels!r}")
 
     def scenes(self, split: str | None = None) -> list[str]:
         """Scans that are present, sorted by name; of a split those that `names_of_split` gives it. Raises SceneError where there is no scan."""

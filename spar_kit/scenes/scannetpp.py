@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core.errors import InputError
 from .files import is_plain_name, read_json
 from .frames import FrameChoice, choose_frames
 from .scannetpp_frames import count_views, dslr_frames, iphone_frames
@@ -111,7 +112,7 @@ class ScanNetPP:
     def __post_init__(self) -> None:
         for key, words in (("stream", ("dslr", "iphone")), ("images", ("all", "train", "test")), ("boxes", ("mesh", "annotation"))):
             if getattr(self, key) not in words:
-                raise ValueError(f"{key} is {' or '.join(words)}, not {getattr(self, key)!r}")
+                raise InputError(f"{key} is {' or '.join(words)}, not {getattr(self, key)!r}")
 
     def present(self) -> tuple[list[str], int]:
         """Scenes with mesh, annotation and this stream, sorted by name, and how many others are there. Raises SceneError where there is none."""

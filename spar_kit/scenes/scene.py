@@ -15,8 +15,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.errors import KitError
+
 # %% ../../nbs/scenes/00_scene.ipynb #e93d20a3
-class SceneError(Exception):
+class SceneError(KitError):
     """Input that cannot be read. The message names the file, and the line or byte and the field where there is one."""
 
     def __init__(self, message: str, path: Path | str | None = None, where: str | None = None):

@@ -7,9 +7,9 @@ __all__ = ['SOURCES', 'open_source']
 
 # %% ../../nbs/scenes/40_sources.ipynb #1923fb27
 from dataclasses import replace
-from difflib import get_close_matches
 from pathlib import Path
 
+from ..core.errors import InputError, nearest
 from .scene import SceneError, Source
 
 # %% ../../nbs/scenes/40_sources.ipynb #85080251
@@ -37,21 +37,21 @@ def open_source(spec: str, *, scenes: int | None = None, seed: int = 0, frames: 
     kind, colon, path = spec.partition(":")
     kinds = [name.partition(":")[0] for name in SOURCES]
     if kind not in kinds:
-        near = get_close_matches(kind.lower(), kinds, 1)
-        hint = f"did you mean {spec.replace(kind, near[0], 1)!r}?" if near else f"sources are {', '.join(SOURCES)}"
+        near = nearest(kind.lower(), kinds)
+        hint = f"did you mean {spec.replace(kind, near, 1)!r}?" if near else f"sources are {', '.join(SOURCES)}"
         if spec and Path(spec).exists():
             hint = f"for a folder of scans write {'scannet:' + spec!r}"
-        raise ValueError(f"unknown source {spec!r}; {hint}")
+        raise InputError(f"unknown source {spec!r}; {hint}")
     for name, number in (("scenes", scenes), ("frames", frames)):
         if number is not None and number < 1:
-            raise ValueError(f"{name} must be at least 1, not {number}")
+            raise InputError(f"{name} must be at least 1, not {number}")
     if labels != "raw" and kind != "scannet":
-        raise ValueError(f"labels {labels!r}: only ScanNet has other names than its annotators' own")
+        raise InputError(f"labels {labels!r}: only ScanNet has other names than its annotators' own")
     if (width is not None or height is not None) and kind != "synthetic":
-        raise ValueError(f"width and height are for synthetic rooms, which are drawn; the pictures of {kind} have the size they were taken in")
+        raise InputError(f"width and height are for synthetic rooms, which are drawn; the pictures of {kind} have the size they were taken in")
     if kind == "synthetic":
         if colon:
-            raise ValueError(f"synthetic takes no path: write 'synthetic', not {spec!r}")
+            raise InputError(f"synthetic takes no path: write 'synthetic', not {spec!r}")
         from spar_kit.scenes.synthetic import Synthetic
 
         rooms = Synthetic(seed=seed)
@@ -63,7 +63,7 @@ def open_source(spec: str, *, scenes: int | None = None, seed: int = 0, frames: 
         import_source(path)
         return PythonSource(path, scenes, frames)
     if not path:
-        raise ValueError(f"{kind} needs a folder: {kind}:PATH")
+        raise InputError(f"{kind} needs a folder: {kind}:PATH")
     if not Path(path).expanduser().exists():
         raise SceneError("no such folder", path)
     if kind == "spar7m":

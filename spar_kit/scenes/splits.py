@@ -9,6 +9,7 @@ __all__ = ['SPLITS', 'check_split', 'split_by_name', 'read_lists', 'names_of_spl
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from ..core.errors import InputError
 from .scene import SceneError
 from .text_files import check_list, find_list, match_names, read_names
 
@@ -19,7 +20,7 @@ SPLITS = ("train", "val")
 def check_split(split: str | None) -> None:
     """Raises ValueError where `split` is neither "train" nor "val" nor None, which means both."""
     if split not in (None, *SPLITS):
-        raise ValueError(f"a split is train or val, not {split!r}")
+        raise InputError(f"a split is train or val, not {split!r}")
 
 # %% ../../nbs/scenes/03_splits.ipynb #aae3ddec
 def split_by_name(names: Sequence[str]) -> dict[str, list[str]]:

@@ -15,6 +15,7 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.errors import InputError
 from .camera_path import camera_path
 from .plan import House
 from .render import Stage, build_stage, build_surface, paint
@@ -84,7 +85,7 @@ class Synthetic:
     def __post_init__(self) -> None:
         for side, value in (("width", self.width), ("height", self.height)):
             if not SIDES[0] <= value <= SIDES[1]:
-                raise ValueError(f"{side} {value}: pictures of synthetic rooms have {SIDES[0]} to {SIDES[1]:,} pixels a side")
+                raise InputError(f"{side} {value}: pictures of synthetic rooms have {SIDES[0]} to {SIDES[1]:,} pixels a side")
 
     def scenes(self, split: str | None = None) -> list[str]:
         """Names in a fixed order. `split` is "train", "val" or None for both. Raises ValueError for any other word."""

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.errors import missing_extra
 from .image_files import MAX_SIDE
 from .scene import SceneError
 
@@ -44,11 +45,11 @@ class Video:
 
 
 def need_av() -> Any:
-    """The `av` package. Raises ImportError that says what to type."""
+    """The `av` package. Raises MissingExtra that says what to type."""
     try:
         import av
     except ImportError:
-        raise ImportError('reading a video needs PyAV: pip install "spar_kit[scannetpp]"') from None
+        raise missing_extra("reading a video needs PyAV", "scannetpp") from None
     av.logging.set_level(av.logging.PANIC)       # FFmpeg would write to the terminal; what matters is raised
     return av
 

@@ -12,14 +12,15 @@ from typing import Any
 
 import yaml
 
+from ..core.errors import InputError
 from .files import read_bytes
 from .scene import SceneError
 
 # %% ../../nbs/scenes/01e_yaml_file.ipynb #442139a2
-class ParamsError(ValueError):
+class ParamsError(InputError):
     """A parameter file that cannot be used. The message is one line and names the file, the line and the field."""
 
-    def __init__(self, message: str, path: Path | str, line: int | None = None, field: str = ""):
+    def __init__(self, message: str, path: Path | str = "", line: int | None = None, field: str = ""):
         self.path, self.line, self.field = Path(path), line, field
         where = ":".join(str(part) for part in (path, line) if part)
         text = ": ".join(part for part in (where, field[:200], message) if part)

@@ -13,6 +13,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from ..core.errors import InputError
+
 # %% ../../nbs/tasks/72_markers.ipynb #caeb5122
 WIDTH = 1296                 # pixels; ScanNet's colour images, for which SPAR chose its sizes
 RADIUS, STROKE = 20, 20      # pixels at that width
@@ -60,7 +62,7 @@ def marks_of(record: Mapping[str, Any]) -> list[Mark]:
                 )
     for mark in marks:
         if len(mark.at) != (2 if mark.kind == "point" else 4) or not all(isinstance(v, (int, float)) for v in mark.at):
-            raise ValueError(f"{mark.color}_{mark.kind}: {list(mark.at)} are not the coordinates of one {mark.kind}")
+            raise InputError(f"{mark.color}_{mark.kind}: {list(mark.at)} are not the coordinates of one {mark.kind}")
     return marks
 
 
@@ -69,7 +71,7 @@ def _inner(record: Mapping[str, Any], name: str) -> Any:
     if value is None:
         return None
     if not (isinstance(value, list) and len(value) == 1 and isinstance(value[0], list)):
-        raise ValueError(f"{name}: expected a list in a list, found {value!r}"[:200])
+        raise InputError(f"{name}: expected a list in a list, found {value!r}"[:200])
     return value[0]
 
 
@@ -77,7 +79,7 @@ def _image(record: Mapping[str, Any], index: Sequence[int] | None, place: int) -
     if index is None:
         return 0
     if place >= len(index) or not isinstance(index[place], int) or not 0 <= index[place] < len(record["image"]):
-        raise ValueError(f"img_idx: {index!r} names no image for mark {place}")
+        raise InputError(f"img_idx: {index!r} names no image for mark {place}")
     return index[place]
 
 # %% ../../nbs/tasks/72_markers.ipynb #b84b5291
@@ -96,7 +98,7 @@ def draw(
     """
     marks = marks_of(record)
     if len(images) < len(record["image"]):
-        raise ValueError(f"{len(images)} images for a record of {len(record['image'])}")
+        raise InputError(f"{len(images)} images for a record of {len(record['image'])}")
     out = list(images)
     for index in {mark.image for mark in marks}:
         out[index] = images[index].convert("RGB") if images[index].mode != "RGB" else images[index].copy()

@@ -13,6 +13,8 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.errors import InputError, suggest
+
 # %% ../../nbs/tasks/00_task.ipynb #2880e07c
 Level = Literal["low", "medium", "high"]
 Views = Literal["single", "pair", "multi", "video"]
@@ -104,32 +106,27 @@ def select_tasks(names: str = "all") -> tuple[Task, ...]:
 
     Raises ValueError naming each unknown task and the nearest known name.
     """
-    from difflib import get_close_matches
-
     if names == "all":
         return tuple(TASKS.values())
     asked = [name.strip() for name in names.split(",") if name.strip()]
     for name in asked:
         if name not in TASKS:
-            near = get_close_matches(name, TASKS, 1)
-            raise ValueError(f"unknown task {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+            hint = suggest(name, TASKS)
+            raise InputError(f"unknown task {name!r}" + (hint and f"; {hint}"))
     if not asked:
-        raise ValueError("no task named")
+        raise InputError("no task named")
     return tuple(task for task in TASKS.values() if task.name in asked)
 
 
 def select_formats(names: str) -> tuple[Format, ...]:
     """The answer formats named in a comma-separated list. Raises ValueError naming an unknown one and the nearest known name, or where none is named."""
-    from difflib import get_close_matches
-
     known: tuple[Format, ...] = get_args(Format)
     asked = [name.strip() for name in names.split(",") if name.strip()]
     for name in asked:
         if name not in known:
-            near = get_close_matches(name, known, 1)
-            raise ValueError(f"unknown answer format {name!r}: " + (f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"))
+            raise InputError(f"unknown answer format {name!r}: {suggest(name, known) or 'there are ' + ', '.join(known)}")
     if not asked:
-        raise ValueError("no answer format named")
+        raise InputError("no answer format named")
     return tuple(form for form in known if form in asked)
 
 # %% ../../nbs/tasks/00_task.ipynb #0fab26db

@@ -55,6 +55,10 @@ def check_released(record: Mapping[str, Any], task: str, form: str, folder: Rele
     """
     if form not in FORMS[task].formats:
         raise Wrong(f"format: SPAR has no {form} for {task}")
+    for key in ("image", "depth", "pose", "intrinsic"):
+        paths = record.get(key)
+        if isinstance(paths, list) and not all(isinstance(path, str) or (path is None and key in ("depth", "pose")) for path in paths):
+            raise Wrong(f"{key}: not a list of paths")
     for path in record["image"]:
         if not folder.exists(path):
             raise Unusable("missing file: image")

@@ -176,6 +176,8 @@ def nav_video(item: Item) -> Any:
     poses = [item.pose(view) for view in range(len(item.images))]
     if type(count) is not int or not 1 <= count < len(place):
         raise Wrong(f"facts.legs: {count}")
+    if len(item.facts["objects"]) < count:
+        raise Wrong(f"facts.objects: {len(item.facts['objects'])} for {count} stretches")
     if item.facts["frames"] != sorted(item.facts["frames"]):
         raise Wrong("facts.frames: not in the order of the scan")
     check_apart(item)

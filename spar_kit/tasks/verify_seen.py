@@ -170,7 +170,12 @@ def marked(look: Witness, item: Item) -> int:
     """The marks of a record in the images that are looked at; how many."""
     marks, n = FORMS[item.task].marks, 0
     listed = bool(marks) and marks[0].endswith("_list")
+    missing = [mark for mark in marks if not item.record.get(mark)]
+    if missing:
+        raise Wrong(f"{missing[0]}: missing")
     drawn = item.record[marks[0]][0] if listed else [item.record[mark][0] for mark in marks]
+    if len(drawn) > len(item.views) or any(len(mark) not in (2, 4) for mark in drawn):
+        raise Wrong(f"markers: {drawn} for {len(item.views)} objects"[:200])
     for k, mark in enumerate(drawn):
         if item.views[k] in look.views(item):
             (check_box if len(mark) == 4 else check_point)(look, item, item.objects[k], item.views[k], mark)
@@ -182,18 +187,20 @@ def marked(look: Witness, item: Item) -> int:
 def position_matching(look: Witness, item: Item) -> int:
     n = marked(look, item)
     if 1 in look.views(item):
-        check_box(look, item, item.objects[0], 1, item.facts["target_box"], answer=True)
+        check_box(look, item, item.objects[0], 1, item.fact("target_box"), answer=True)
         n += 1
     return n
 
 # %% ../../nbs/tasks/79j_verify_seen.ipynb #e43ba3ae
 def distance_infer_center_oc(look: Witness, item: Item) -> int:
     n, views, things, rules = 0, look.views(item), item.folder.things, item.rules
-    for id, box, view in zip(item.objects, item.facts["option_box"], item.facts["option_view"]):
+    for id, box, view in zip(item.objects, item.fact("option_box"), item.fact("option_view")):
         if view in views:
             check_box(look, item, id, view, box, answer=True)
             n += 1
-    away = {id: length(item.pose(0).see(thing.center)) * (-1 if item.facts["farthest"] else 1) for id, thing in things.items() if askable(item, id)}
+    away = {id: length(item.pose(0).see(thing.center)) * (-1 if item.fact("farthest") else 1) for id, thing in things.items() if askable(item, id)}
+    if item.objects[0] not in away:
+        raise Wrong(f"object {item.objects[0]} is none that can be asked for")
     gold = away[item.objects[0]]
     for id, far in away.items():
         if id != item.objects[0] and far - gold < max(rules.nearer, rules.nearer_share * max(abs(far), abs(gold))):
@@ -225,7 +232,7 @@ def obj_count(look: Witness, item: Item) -> int:
     counted = bearers(item, item.thing(0).label)
     for id in counted:
         check_somewhere(look, item, id)
-    if item.facts["answer"] != len(counted):
+    if item.fact("answer") != len(counted):
         raise Wrong(f"{len(counted)} are to be seen")
     return len(counted)
 
@@ -234,7 +241,7 @@ def obj_frame_locate(look: Witness, item: Item) -> int:
     n, id, views = marked(look, item), item.objects[0], look.views(item)
     for view in views:
         pixels = look.shot(item, id, view).pixels
-        if item.facts["visible"][view] and pixels < item.rules.listed * PIXELS:
+        if item.fact("visible")[view] and pixels < item.rules.listed * PIXELS:
             raise Wrong(f"image {view} is in the list and shows {pixels:.0f} pixels of object {id}")
         if not item.facts["visible"][view] and pixels >= item.rules.rival * DOUBLE:
             raise Wrong(f"image {view} shows {pixels:.0f} pixels of object {id} and is not in the list")
@@ -242,7 +249,7 @@ def obj_frame_locate(look: Witness, item: Item) -> int:
 
 
 def appearance_order(look: Witness, item: Item) -> int:
-    first, views, before = item.facts["first"], look.views(item), -1
+    first, views, before = item.fact("first"), look.views(item), -1
     for k in sorted(range(len(first)), key=lambda k: first[k]):
         label = item.thing(k).label
         all_of_it = bearers(item, label)
@@ -296,5 +303,7 @@ def check_seen(look: Witness, item: Item) -> None:
         raise Unusable("no object is claimed to be seen")
     if look.fault:
         raise Unusable(look.fault[:200])
+    for k in range(len(item.objects)):
+        item.thing(k)                                        # Wrong where there is no such object
     if not SEEN.get(item.task, marked)(look, item):
         raise Unusable("claims nothing in the frames that are looked at")

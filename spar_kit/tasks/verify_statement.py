@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .verify_disk import Unusable, Wrong
-from .verify_item import FORMS
+from .verify_item import FORMS, read_turns
 from .verify_text import PAIRS, boxes, camera_points, movement, ordinals, read_options, read_relation, relation_words, squeeze, told_movement
 
 # %% ../../nbs/tasks/79f_verify_statement.ipynb #cfe7ca7b
@@ -194,7 +194,7 @@ def _movement(stem: str, text: str, task: str, form: str) -> dict[str, Any]:
 
 def _frames(stem: str, text: str, task: str, form: str) -> dict[str, Any]:
     listed = re.search(r"\[([\d,\s]*)\]", text)
-    found = [int(v) for v in (listed[1] if listed else text).replace(",", " ").split() if v.isdigit()] if listed else [int(v) for v in re.findall(r"(?i)frame-?\s?(\d+)", text)]
+    found = [int(v) for v in (listed[1] if listed else text).replace(",", " ").split() if v.isdecimal()] if listed else [int(v) for v in re.findall(r"(?i)frame-?\s?(\d+)", text)]
     if not found:
         raise Unusable("the answer's wording is not known: no frames")
     if any(v > 31 for v in found) or len(set(found)) < len(found):
@@ -329,8 +329,8 @@ def read_statement(record: Mapping[str, Any], task: str, form: str) -> Statement
         raise Wrong(f"unknown task {task!r}"[:60])
     if record.get("type") != ("nav" if task == "nav_video" else task):
         raise Wrong(f"type: {record.get('type')!r} in the folder of {task}"[:100])
-    turns = record["conversations"]
-    question, answer = turns[0]["value"], turns[1]["value"].strip()
+    question, answer = read_turns(record)
+    answer = answer.strip()
     if not question.strip() or not answer:
         raise Wrong("conversations: empty text")
     stem, options = options_of(question) if form == "select" else (question, {})

@@ -37,7 +37,7 @@ def stated(item: Item, key: str, value: Any, slack: float = SLACK) -> None:
     def differs(a: Any, b: Any) -> bool:
         if isinstance(b, (list, tuple)):
             return not isinstance(a, list) or len(a) != len(b) or any(differs(x, y) for x, y in zip(a, b))
-        return isinstance(a, (str, list, type(None))) or not abs(a - b) <= slack
+        return not isinstance(a, (int, float)) or not isinstance(b, (int, float)) or not abs(a - b) <= slack
 
     if differs(item.facts.get(key), value):
         raise Wrong(f"facts.{key}: {item.facts.get(key)}, derived {value}"[:200])

@@ -84,7 +84,7 @@ def numbers(text: str) -> list[float]:
 def counts(text: str) -> list[int]:
     """Whole numbers, as digits or as words up to twenty."""
     words = re.findall(r"\w+", text.lower())
-    return [int(word) if word.isdigit() else _WORDS[word] for word in words if word.isdigit() or word in _WORDS]
+    return [int(word) if word.isdecimal() else _WORDS[word] for word in words if word.isdecimal() or word in _WORDS]
 
 
 def units(text: str) -> set[str]:

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from ..core.errors import InputError
 from ..data.records import image_path, read_records
 from ..scenes.image_files import ImageError, as_rgb, decoding, lazy_picture, open_picture
 from ..tasks.markers import draw
@@ -57,9 +58,9 @@ def sample_from_record(record: Mapping[str, Any], images_root: Path, format: str
         task = _FOLDERS.get(str(record["type"]), str(record["type"]))
         sample = Sample(str(record["id"]), images, tuple(zip(says[::2], says[1::2])), marks, task, format)
     except (KeyError, TypeError) as error:
-        raise ValueError(f"record {record.get('id', '?')}: field {error} is missing or of the wrong kind") from None
+        raise InputError(f"record {record.get('id', '?')}: field {error} is missing or of the wrong kind") from None
     if not sample.turns or len(says) % 2:
-        raise ValueError(f"record {sample.id}: conversations holds no pair of question and answer")
+        raise InputError(f"record {sample.id}: conversations holds no pair of question and answer")
     return sample
 
 # %% ../../nbs/train/10_collate.ipynb #075d8879
@@ -99,7 +100,7 @@ class Pictures:
                 image.draft("RGB", (2 * self.picture, 2 * self.picture))     # JPEG decodes at 1/2, 1/4 or 1/8 for less
                 small = self._shrunk(as_rgb(image))
         except ImageError as error:
-            raise ValueError(str(error)) from None
+            raise InputError(str(error)) from None
         if self._bytes < self.keep:
             self._kept[path] = np.asarray(small)
             self._bytes += self._kept[path].nbytes
@@ -162,7 +163,7 @@ def check_texts(samples: Iterable[Sample], reserved: Sequence[str]) -> None:
         sample, token = faults[0]
         others = len({id(sample) for sample, _ in faults}) - 1
         more = f" (and {others} more samples)" if others else ""
-        raise ValueError(f"sample {sample.id} ({sample.task or 'no task'}): its text holds {token!r}, which this model does not read as text{more}; remove it")
+        raise InputError(f"sample {sample.id} ({sample.task or 'no task'}): its text holds {token!r}, which this model does not read as text{more}; remove it")
 
 # %% ../../nbs/train/10_collate.ipynb #21ba9856
 class Collator:
@@ -196,13 +197,13 @@ class Collator:
         lengths = batch["attention_mask"].sum(1)
         if int(lengths.max()) > self.max_tokens:
             worst = int(lengths.argmax())
-            raise ValueError(f"sample {samples[worst].id} ({samples[worst].task}) has {int(lengths[worst])} tokens, more than the "
+            raise InputError(f"sample {samples[worst].id} ({samples[worst].task}) has {int(lengths[worst])} tokens, more than the "
                              f"{self.max_tokens} the model takes; fewer images or smaller pictures would help")
         if self.answers:
             mask = self._answer_mask(samples, chats, batch)
             for sample, row in zip(samples, mask):
                 if not row.any():
-                    raise ValueError(f"sample {sample.id} ({sample.task}): no token of its answer {sample.turns[-1][1]!r} carries the loss")
+                    raise InputError(f"sample {sample.id} ({sample.task}): no token of its answer {sample.turns[-1][1]!r} carries the loss")
             batch["labels"] = batch["input_ids"].masked_fill(~mask, -100)
         return dict(batch)
 
@@ -221,7 +222,7 @@ class Collator:
             tail = tokenizer(full[len(prompt):], add_special_tokens=False)["input_ids"]
             end = int(attended[i].nonzero().max()) + 1           # not the last token that is no padding: many models pad with their end token
             if len(sample.turns) > 1 or not full.startswith(prompt) or ids[i, end - len(tail):end].tolist() != tail:
-                raise ValueError(f"sample {sample.id}: this model's chat template does not say where the answer is")
+                raise InputError(f"sample {sample.id}: this model's chat template does not say where the answer is")
             spoken = len(tail) - (tokenizer.decode(tail[-1:]).strip() == "")      # a line break after the end token is not an answer
             mask[i, end - len(tail):end - len(tail) + spoken] = True
         return mask
@@ -266,7 +267,7 @@ def plan_batches(lengths: NDArray[np.int64], weights: NDArray[np.float64], steps
         weights: (n,) how often a round shows each sample, >= 0.
     """
     if not len(lengths) or weights.sum() <= 0:
-        raise ValueError("no samples to train on")
+        raise InputError("no samples to train on")
     rng, order = random_generator(seed, "batches"), np.empty(0, np.int64)
     while len(order) < steps * batch:
         times = np.floor(weights + rng.random(len(weights))).astype(np.int64)

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
+from ..core.errors import InputError
 from ..scenes.image_files import ImageError, open_numbers
 from .collate import Pictures, Sample
 from .grounding import COLORS
@@ -39,7 +40,7 @@ class Depths:
             try:
                 depth = open_numbers(file).astype(np.float32) / 1000
             except ImageError as error:
-                raise ValueError(str(error)) from None
+                raise InputError(str(error)) from None
             rows, columns = (np.linspace(0, n, GRID + 1).astype(int)[:-1] for n in depth.shape)
             total = np.add.reduceat(np.add.reduceat(depth, rows, 0), columns, 1)
             count = np.add.reduceat(np.add.reduceat((depth > 0).astype(np.float32), rows, 0), columns, 1)

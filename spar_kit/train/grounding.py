@@ -16,6 +16,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from ..core.errors import InputError
 from ..data.records import load_matrix
 from ..scenes.image_files import open_numbers
 from ..tasks.task import random_generator
@@ -58,7 +59,7 @@ def seen_objects(path: Path, instances: Mapping[int, Mapping[str, Any]], smalles
         file = scene / "pose" / (path.stem + ".txt")
         pose = load_matrix(file.parent, file.name)
     except (OSError, ValueError) as error:
-        raise ValueError(f"{file}: cannot be read ({str(error).removeprefix(f'{file}: ')})") from None
+        raise InputError(f"{file}: cannot be read ({str(error).removeprefix(f'{file}: ')})") from None
     height, width = ids.shape
     found, counts = np.unique(ids, return_counts=True)
     names, points, boxes, centers, sizes = [], [], [], [], []
@@ -161,7 +162,7 @@ class GroundingQuestions:
         self.seen = [picture for picture in seen if len(picture.labels) >= 2]
         self.seed, self.basics, self.count = seed, basics, count
         if not self.seen:
-            raise ValueError("no training image shows two objects, as the grounding stage's questions need (SPAR-7M's own rows tell of none): "
+            raise InputError("no training image shows two objects, as the grounding stage's questions need (SPAR-7M's own rows tell of none): "
                              "add generated questions, or give `model` a folder or hub name that needs no grounding stage")
 
     def __len__(self) -> int:
@@ -195,7 +196,7 @@ class ScatteredMarkers:
     def __init__(self, seen: Iterable[Seen], seed: int = 0):
         self.seen, self.seed = [picture for picture in seen if len(picture.labels)], seed
         if not self.seen:
-            raise ValueError("no training image shows an object")
+            raise InputError("no training image shows an object")
 
     def __getitem__(self, index: int) -> Scattered:
         rng = random_generator(self.seed, "scattered", str(index))

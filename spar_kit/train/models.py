@@ -25,6 +25,8 @@ from tokenizers.models import BPE
 from torch.nn import functional as F
 from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedTokenizerFast
 
+from ..core.errors import InputError
+
 # %% ../../nbs/train/00_models.ipynb #9595a623
 @dataclass(frozen=True)
 class SmallVLM:
@@ -55,12 +57,12 @@ class SmallVLM:
 
     def __post_init__(self) -> None:
         if self.image_size % (self.patch_size * self.shuffle):
-            raise ValueError(f"image_size {self.image_size} is not a multiple of patch_size x shuffle "
+            raise InputError(f"image_size {self.image_size} is not a multiple of patch_size x shuffle "
                              f"{self.patch_size} x {self.shuffle}")
         for tower in ("vision", "text"):
             width, heads = getattr(self, f"{tower}_width"), getattr(self, f"{tower}_heads")
             if width % heads or width % 4:
-                raise ValueError(f"{tower}_width {width} is not a multiple of 4 and of {tower}_heads {heads}")
+                raise InputError(f"{tower}_width {width} is not a multiple of 4 and of {tower}_heads {heads}")
 
     @property
     def image_tokens(self) -> int:
@@ -212,7 +214,7 @@ def load_processor(name: str | Path, trust_remote_code: bool = False) -> Any:
     except (ImportError, OSError, ValueError) as error:
         cls = _processor_class(str(name))
         if cls is None or "video_processor" not in cls.get_attributes():  # type: ignore[attr-defined]
-            raise ValueError(f"{name}: no processor could be loaded: {str(error).strip().splitlines()[0]}") from error
+            raise InputError(f"{name}: no processor could be loaded: {str(error).strip().splitlines()[0]}") from error
         return image_only(cls).from_pretrained(str(name))  # type: ignore[attr-defined]
 
 # %% ../../nbs/train/00_models.ipynb #80ab322a
@@ -231,16 +233,16 @@ def adapter_base(folder: Path) -> str:
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{file}: not JSON ({error})") from None
+        raise InputError(f"{file}: not JSON ({error})") from None
     named = config.get("base_model_name_or_path") if isinstance(config, dict) else None
     base = model_card(folder).get("base") or named
     if not isinstance(base, str) or not base.strip():
-        raise ValueError(f"{file}: base_model_name_or_path does not say which model this adapter belongs to; write its folder or hub name there")
+        raise InputError(f"{file}: base_model_name_or_path does not say which model this adapter belongs to; write its folder or hub name there")
     inside = folder / base
     if not Path(base).is_absolute() and inside.is_dir():
         base = str(inside)
     if Path(base).resolve() == folder.resolve():
-        raise ValueError(f"{file}: base_model_name_or_path names the adapter itself")
+        raise InputError(f"{file}: base_model_name_or_path names the adapter itself")
     return base
 
 
@@ -288,7 +290,7 @@ def _settle_4bit(model: Any, towers: Iterable[str]) -> None:
     for tower, count in linear_counts(model).items():
         expected = count["all"] if tower in towers else 0
         if count["4-bit"] != expected:
-            raise ValueError(f"{count['4-bit']} of {count['all']} linear layers of the {tower} tower are 4-bit, expected {expected}")
+            raise InputError(f"{count['4-bit']} of {count['all']} linear layers of the {tower} tower are 4-bit, expected {expected}")
 
 # %% ../../nbs/train/00_models.ipynb #6f41868e
 def load_model(name: str | Path, *, quantize: Quantize | None = None, towers: Iterable[str] | None = None, dtype: torch.dtype | None = None,
@@ -312,7 +314,7 @@ def load_model(name: str | Path, *, quantize: Quantize | None = None, towers: It
         how = dict(dtype=dtype, device=device, attention=attention, trust_remote_code=trust_remote_code)
         return _load_adapter(folder, quantize, towers, trusted, **how)
     if "/" not in str(name) and not folder.is_dir():
-        raise ValueError(f"{name}: neither a folder nor a hub repository (owner/name)")
+        raise InputError(f"{name}: neither a folder nor a hub repository (owner/name)")
     options: dict[str, Any] = {"dtype": dtype, "trust_remote_code": trusted}
     if attention:
         options["attn_implementation"] = attention
@@ -348,4 +350,4 @@ def open_model(name: str | Path, **how: Any) -> tuple[Any, Any]:
         said = " ".join(str(error).split())
         if isinstance(error, ValueError) and said.startswith(str(name)):
             raise
-        raise ValueError(f"{name}: cannot be loaded as a model: {said[:240] or type(error).__name__}") from error
+        raise InputError(f"{name}: cannot be loaded as a model: {said[:240] or type(error).__name__}") from error

@@ -9,9 +9,9 @@ __all__ = ['StageParams', 'TrainParams', 'check_settings', 'check_formats', 'che
 # %% ../../nbs/train/25_params.ipynb #4f1dfa0d
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
-from difflib import get_close_matches
 from typing import Any, get_type_hints
 
+from ..core.errors import InputError, suggest
 from ..tasks.task import select_formats, select_tasks
 from .models import SmallVLM
 from .qlora import LoraParams
@@ -40,11 +40,11 @@ class StageParams:
     def __post_init__(self) -> None:
         for name, least in {"steps": 0, "batch": 1, "accumulate": 1, "save_every": 0, "log_every": 1}.items():
             if getattr(self, name) < least:
-                raise ValueError(f"{name}: {getattr(self, name)} is below {least}")
+                raise InputError(f"{name}: {getattr(self, name)} is below {least}")
         if not 0 < self.learning_rate < float("inf"):
-            raise ValueError(f"learning_rate: {self.learning_rate} is no positive number")
+            raise InputError(f"learning_rate: {self.learning_rate} is no positive number")
         if not 0 <= self.warmup <= 1:
-            raise ValueError(f"warmup: {self.warmup} is no share of the steps, 0 to 1")
+            raise InputError(f"warmup: {self.warmup} is no share of the steps, 0 to 1")
 
 # %% ../../nbs/train/25_params.ipynb #55c3bfcc
 @dataclass(frozen=True)
@@ -99,16 +99,15 @@ class TrainParams:
             try:
                 check(value)
             except ValueError as error:
-                raise ValueError(f"{name}: {error}") from None
+                raise InputError(f"{name}: {error}") from None
         if not all(share >= 0 for share in self.formats.values()) or not any(self.formats.values()):
-            raise ValueError(f"formats: {dict(self.formats)} are no shares, at least one of them above 0")
+            raise InputError(f"formats: {dict(self.formats)} are no shares, at least one of them above 0")
         if self.optimizer not in ("muon", "adamw_torch"):            # the usual ones need no import of transformers
             from transformers.training_args import OptimizerNames
 
             known = ["muon", *(name.value for name in OptimizerNames)]
             if self.optimizer not in known:
-                near = get_close_matches(self.optimizer, known, 1)
-                raise ValueError(f"optimizer: unknown {self.optimizer!r}; " + (f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"))
+                raise InputError(f"optimizer: unknown {self.optimizer!r}; {suggest(self.optimizer, known) or 'known are ' + ', '.join(known)}")
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "TrainParams":
@@ -118,18 +117,17 @@ class TrainParams:
 # %% ../../nbs/train/25_params.ipynb #64cfb116
 def _from_dict(cls: Any, values: Any, where: str) -> Any:
     if not isinstance(values, Mapping):
-        raise ValueError(f"{where}: expected names and values, got {values!r}")
+        raise InputError(f"{where}: expected names and values, got {values!r}")
     hints, made = get_type_hints(cls), {}
     known = [f.name for f in fields(cls)]
     for name, value in values.items():
         if name not in known:
-            near = get_close_matches(str(name), known, 1)
-            raise ValueError(f"{where}.{name}: unknown" + (f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(known)}"))
+            raise InputError(f"{where}.{name}: unknown; {suggest(name, known) or 'known are ' + ', '.join(known)}")
         made[name] = _checked(hints[name], value, f"{where}.{name}")
     try:
         return cls(**made)
     except ValueError as error:                                 # a value that its own class refuses
-        raise ValueError(f"{where}.{error}") from None
+        raise InputError(f"{where}.{error}") from None
 
 # %% ../../nbs/train/25_params.ipynb #ee46bfbc
 def _checked(kind: Any, value: Any, where: str) -> Any:
@@ -139,18 +137,18 @@ def _checked(kind: Any, value: Any, where: str) -> Any:
         return float(value)
     if kind in (int, float, str, bool):
         if type(value) is not kind:
-            raise ValueError(f"{where}: expected {kind.__name__}, got {value!r}")
+            raise InputError(f"{where}: expected {kind.__name__}, got {value!r}")
         return value
     origin: Any = getattr(kind, "__origin__", None)
     options: tuple[Any, ...] = getattr(kind, "__args__", ())
     if origin is tuple:
         if not isinstance(value, (list, tuple)):
-            raise ValueError(f"{where}: expected a list, got {value!r}")
+            raise InputError(f"{where}: expected a list, got {value!r}")
         return tuple(_checked(options[0], item, where) for item in value)
     if isinstance(value, Mapping):
         return {str(k): _checked(float, v, f"{where}.{k}") for k, v in value.items()}
     if options and isinstance(options[0], str) and value not in options:
-        raise ValueError(f"{where}: {value!r} is not one of {', '.join(map(repr, options))}")
+        raise InputError(f"{where}: {value!r} is not one of {', '.join(map(repr, options))}")
     return value
 
 # %% ../../nbs/train/25_params.ipynb #509f7ea3

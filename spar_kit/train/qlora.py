@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from ..core.errors import InputError
 from .models import Quantize, Tower, load_model, load_processor, model_card, save_model, tower_of
 
 # %% ../../nbs/train/20_qlora.ipynb #d759ea55
@@ -48,7 +49,7 @@ def adapted_layers(model: torch.nn.Module, params: LoraParams) -> list[str]:
     names = [name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear) and tower_of(name) in params.towers]
     missing = set(params.towers) - {tower_of(name) for name in names}
     if missing:
-        raise ValueError(f"the model has no linear layer in its {', '.join(sorted(missing))} tower")
+        raise InputError(f"the model has no linear layer in its {', '.join(sorted(missing))} tower")
     return names
 
 # %% ../../nbs/train/20_qlora.ipynb #0d312fb1
@@ -100,7 +101,7 @@ def merge_adapter(adapter: Path, out: Path, base: str = "nf4") -> Path:
     from peft import PeftModel
 
     if base not in ("nf4", "original"):
-        raise ValueError(f"base {base!r} is neither 'nf4' nor 'original'")
+        raise InputError(f"base {base!r} is neither 'nf4' nor 'original'")
     card = model_card(adapter)
     stem = card["base"] if Path(card["base"]).is_absolute() or not (adapter / card["base"]).is_dir() else adapter / card["base"]
     quantize: Quantize = card.get("quantize", "none") if base == "nf4" else "none"
@@ -111,6 +112,6 @@ def merge_adapter(adapter: Path, out: Path, base: str = "nf4") -> Path:
     plain = {name: value.clone() for name, value in model.state_dict().items()}
     merged = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
     if all(torch.equal(value, plain[name]) for name, value in merged.state_dict().items() if name in plain):
-        raise ValueError(f"{adapter}: merging changed no weight; was it trained with another version of transformers?")
+        raise InputError(f"{adapter}: merging changed no weight; was it trained with another version of transformers?")
     kept = {key: value for key, value in card.items() if key in ("picture", "marker_scale")}
     return save_model(merged, load_processor(adapter), out, **kept)

@@ -22,6 +22,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
+from ..core.errors import InputError
 from ..scenes.environment import environment, installed_versions
 from .collate import Collator, Pictures, Sample, check_texts, plan_batches, reserved_tokens, samples_from_records, supervised_text, token_lengths
 from .eyes import open_eyes
@@ -161,7 +162,7 @@ def _check_answers(collator: Collator, samples: Sequence[Sample], processor: Any
     """Before hours are spent: the tokens that carry the loss spell the answers, and nothing else."""
     for sample, text in zip(samples, supervised_text(collator(samples), processor)):
         if not all(answer in text for _, answer in sample.turns) or sample.turns[0][0] in text:
-            raise ValueError(f"sample {sample.id}: the loss would be on {text!r} instead of the answer {sample.turns[-1][1]!r}")
+            raise InputError(f"sample {sample.id}: the loss would be on {text!r} instead of the answer {sample.turns[-1][1]!r}")
 
 
 # %% ../../nbs/train/30_stages.ipynb #1c61edea
@@ -224,7 +225,7 @@ def run(params: TrainParams, data: Path | str, out: Path | str, *, split: str = 
     begun, log = time.time(), out / "log.jsonl"
     samples = list(samples_from_records(data, split, params.tasks, tuple(params.formats)))
     if not samples:
-        raise ValueError(f"{data}: no {split} questions of tasks {params.tasks} in formats {', '.join(params.formats)}")
+        raise InputError(f"{data}: no {split} questions of tasks {params.tasks} in formats {', '.join(params.formats)}")
     hashed = _texts_hash(samples)
     name, base = params.model, out / "base"
     if not params.model:
