@@ -108,7 +108,7 @@ lab: setup  ## JupyterLab on the index notebook
 	@jupyter lab --LabApp.default_url=/lab/tree/nbs/index.ipynb $(LAB)
 
 bench: setup  ## how fast the kit is on one core of this machine: frames/s and records/s per task
-	@OMP_NUM_THREADS=1 python -c "from spar_kit.runs.benchmark import main; main()"
+	@OMP_NUM_THREADS=1 python -c "from spar_kit.cli.speed import main; main()"
 
 # ---- the checks
 test: setup in-step notebooks unit style  ## notebooks in step with package and README, their cells, pytest, contracts, ruff, types
@@ -136,7 +136,7 @@ style:
 # ten trainings, about two hours on two cores
 seeds: setup  ## measure the demo with several seeds, keep the figures and write them into the README
 	@spar sweep params/demo_seeds.yaml
-	@cp runs/seeds-*/out/demo_seeds.json spar_kit/bench/demo_seeds.json
+	@cp runs/seeds-*/out/demo_seeds.json spar_kit/bench/analysis/demo_seeds.json
 	@jupyter nbconvert --to notebook --execute --inplace nbs/index.ipynb && nbdev_clean && python .ci/readme.py
 
 readme: setup  ## write README.md from nbs/index.ipynb

@@ -10,29 +10,30 @@ Each name is imported when it is first used, so the import itself loads no numpy
 # would fight with the version over each line. tests/test_front_door.py holds it against the README, and the imports against the table.
 __version__ = "0.1.0"
 import logging as _logging
+import sys as _sys
 from importlib import import_module as _import_module
 
 TYPE_CHECKING = False           # what type checkers take for True; `typing` itself would be half of this import's time
 if TYPE_CHECKING:
     from spar_kit.bench.benchmarks import open_benchmark as open_benchmark
-    from spar_kit.bench.score import score_file as score
+    from spar_kit.bench.scorers.table import score_file as score
     from spar_kit.data.ask import ask as ask
     from spar_kit.data.generate import generate as generate
     from spar_kit.data.question import Question as Question
     from spar_kit.scenes.scene import Scene as Scene
     from spar_kit.scenes.sources import open_source as open_source
-    from spar_kit.tasks.task import TASKS as TASKS
-    from spar_kit.tasks.verify import verify as verify
+    from spar_kit.tasks.registry import TASKS as TASKS
+    from spar_kit.oracle.verify import verify as verify
 
 # where each name is: module and attribute
 _PLACES = {
     "open_source": ("spar_kit.scenes.sources", "open_source"),
     "ask": ("spar_kit.data.ask", "ask"),
     "generate": ("spar_kit.data.generate", "generate"),
-    "verify": ("spar_kit.tasks.verify", "verify"),
+    "verify": ("spar_kit.oracle.verify", "verify"),
     "open_benchmark": ("spar_kit.bench.benchmarks", "open_benchmark"),
-    "score": ("spar_kit.bench.score", "score_file"),
-    "TASKS": ("spar_kit.tasks.task", "TASKS"),
+    "score": ("spar_kit.bench.scorers.table", "score_file"),
+    "TASKS": ("spar_kit.tasks.registry", "TASKS"),
     "Scene": ("spar_kit.scenes.scene", "Scene"),
     "Question": ("spar_kit.data.question", "Question"),
 }
@@ -55,3 +56,16 @@ def __getattr__(name: str) -> object:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__} - {"TYPE_CHECKING"})
+
+
+class _OldPaths:
+    """Finds modules that moved by their old path; asked only where nothing else finds them."""
+
+    @staticmethod
+    def find_spec(name: str, path: object = None, target: object = None) -> object:
+        if not name.startswith("spar_kit.") or name.startswith("spar_kit.core"):
+            return None
+        return _import_module("spar_kit.core.moved").find_old(name)
+
+
+_sys.meta_path.append(_OldPaths)  # type: ignore[arg-type]

@@ -16,15 +16,15 @@ from PIL import Image
 from toys import box_scene, complaint, walk_round
 
 from spar_kit.data.generate import generate
-from spar_kit.scenes.arkitscenes import ARKitScenes, read_objects, read_pincam, read_trajectory
-from spar_kit.scenes.rasterize import render_ids
+from spar_kit.oracle.verify import verify
+from spar_kit.scenes.geometry.rasterizer import render_ids
+from spar_kit.scenes.readers.arkitscenes import ARKitScenes, read_objects, read_pincam, read_trajectory
 from spar_kit.scenes.scene import SceneError
 from spar_kit.scenes.sources import open_source
 from spar_kit.scenes.visibility import VisibilityRule, see
-from spar_kit.tasks.facts import FACTS, compute_facts
-from spar_kit.tasks.observation import observe
-from spar_kit.tasks.task import random_generator
-from spar_kit.tasks.verify import verify
+from spar_kit.tasks.dispatch import FACTS, compute_facts
+from spar_kit.tasks.registry import random_generator
+from spar_kit.tasks.scene_index import observe
 
 SCAN = "41069021"
 SIZE = (128, 96)

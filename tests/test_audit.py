@@ -7,12 +7,12 @@ import sys
 import numpy as np
 import pytest
 
-from spar_kit.bench.audit import Asked, Attack, Audit, Finding, audit, audit_items, chosen_elsewhere
-from spar_kit.bench.audit_page import page, write_audit
-from spar_kit.bench.name_model import name_answers
-from spar_kit.bench.statistics import interval
-from spar_kit.bench.text_model import Question
-from spar_kit.runs.cli import main
+from spar_kit.bench.analysis.statistics import interval
+from spar_kit.bench.baselines.audit import Asked, Attack, Audit, Finding, audit, audit_items, chosen_elsewhere
+from spar_kit.bench.baselines.name_linear import name_answers
+from spar_kit.bench.baselines.text_forest import Question
+from spar_kit.cli.main import main
+from spar_kit.report.audit_report import page, write_audit
 
 FOLDER = "spar/made-up/qa_jsonl/train"
 
@@ -59,7 +59,7 @@ def fair(tmp_path_factory):
 
 
 def spar(*words):
-    return subprocess.run([sys.executable, "-c", "from spar_kit.runs.cli import main; main()", *map(str, words)], capture_output=True, text=True, timeout=300)
+    return subprocess.run([sys.executable, "-c", "from spar_kit.cli.main import main; main()", *map(str, words)], capture_output=True, text=True, timeout=300)
 
 
 def test_planted_leak_fails_and_the_fair_task_beside_it_passes(leaky, tmp_path):
@@ -166,7 +166,7 @@ def test_few_rooms_convict_nobody_and_fifty_keep_their_power():
 
 @pytest.mark.parametrize("finding, code", [(attacked(.31, .25), 3), (attacked(.35, .31), 1), (attacked(.30, .28), 0)], ids=["unclear", "FAIL", "pass"])
 def test_exit_codes_tell_too_little_data_from_a_shortcut(monkeypatch, tmp_path, capsys, finding, code):
-    monkeypatch.setattr("spar_kit.bench.audit.audit", lambda *_, **__: Audit("x", (finding,)))
+    monkeypatch.setattr("spar_kit.bench.baselines.audit.audit", lambda *_, **__: Audit("x", (finding,)))
     with pytest.raises(SystemExit) as left:
         main(["audit", str(tmp_path)])
     assert left.value.code == code

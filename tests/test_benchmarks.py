@@ -20,15 +20,15 @@ from exporters import hub
 from PIL import Image, ImageChops
 from toys import Toys, busy_room
 
-from spar_kit.bench import items as it
-from spar_kit.bench.answers import Answers, answer_row, fingerprint, read_lines
-from spar_kit.bench.audit import audit
-from spar_kit.bench.audit_page import as_json
+from spar_kit.bench import prompts as it
+from spar_kit.bench.baselines.audit import audit
+from spar_kit.bench.baselines.blind import blind_predictions, folds_of, gap_over_blind
 from spar_kit.bench.benchmarks import Benchmark, BenchmarkError, missing_shards, open_benchmark, parquet_files, read_parquet
-from spar_kit.bench.blind import blind_predictions, folds_of, gap_over_blind
-from spar_kit.bench.score import score_file
+from spar_kit.bench.predictions import Answers, answer_row, fingerprint, read_lines
+from spar_kit.bench.scorers.table import score_file
+from spar_kit.cli.main import main
 from spar_kit.data.generate import generate
-from spar_kit.runs.cli import main
+from spar_kit.report.audit_report import as_json
 
 TWENTY = hub.FILL + hub.SELECT
 

@@ -9,7 +9,7 @@ COMMANDS = ("generate", "verify", "audit", "gallery", "train", "evaluate", "scor
 
 
 def spar(*words, cwd=None):
-    return subprocess.run([sys.executable, "-c", "from spar_kit.runs.cli import main; main()", *map(str, words)], capture_output=True, text=True, cwd=cwd, timeout=300)
+    return subprocess.run([sys.executable, "-c", "from spar_kit.cli.main import main; main()", *map(str, words)], capture_output=True, text=True, cwd=cwd, timeout=300)
 
 
 def test_help_names_every_command():
@@ -24,7 +24,7 @@ def test_each_command_explains_itself(command):
 
 
 def test_help_imports_nothing_heavy():
-    code = ("import sys\nfrom spar_kit.runs.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
+    code = ("import sys\nfrom spar_kit.cli.main import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
             "print([name for name in ('torch', 'numpy', 'pandas', 'open3d', 'plotly', 'papermill', 'nbconvert', 'pydantic', 'orjson') if name in sys.modules])")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     loaded = done.stdout.splitlines()[-1]
@@ -141,7 +141,7 @@ TYPED = [
 
 @pytest.mark.parametrize("words", TYPED, ids=lambda words: " ".join(word[:24] for word in words))
 def test_whatever_is_typed_one_line_says_what_is_wrong(odd, monkeypatch, capsys, words):
-    from spar_kit.runs.cli import main
+    from spar_kit.cli.main import main
 
     monkeypatch.chdir(odd)
     before = {path.name for path in odd.iterdir()}
@@ -156,7 +156,7 @@ def test_whatever_is_typed_one_line_says_what_is_wrong(odd, monkeypatch, capsys,
 
 @pytest.mark.parametrize("words", [[], ["scenes"]])
 def test_alone_it_prints_its_help(capsys, words):
-    from spar_kit.runs.cli import main
+    from spar_kit.cli.main import main
 
     with pytest.raises(SystemExit) as left:
         main(words)
@@ -174,7 +174,7 @@ def test_version_and_python_m():
 def test_what_is_wrong_with_a_path_is_the_typists_what_is_wrong_with_a_disk_is_not(monkeypatch, capsys):
     import errno
 
-    from spar_kit.runs import cli
+    from spar_kit.cli import main as cli
 
     for code, number in ((2, errno.EACCES), (2, errno.EROFS), (2, errno.ENAMETOOLONG), (1, errno.ENOSPC), (1, errno.EIO)):
         def fails(*_, number=number, **__):
@@ -190,11 +190,11 @@ def test_what_is_wrong_with_a_path_is_the_typists_what_is_wrong_with_a_disk_is_n
                                    ModuleNotFoundError("No module named 'spar_kit.scenes.sceen'", name="spar_kit.scenes.sceen")], ids=lambda error: type(error).__name__)
 def test_a_bug_shows_its_traceback_and_how_to_report_it(monkeypatch, capsys, error):
     from spar_kit import __version__
-    from spar_kit.runs.cli import main
+    from spar_kit.cli.main import main
 
     def fails():
         raise error
-    monkeypatch.setattr("spar_kit.runs.doctor.examine", fails)
+    monkeypatch.setattr("spar_kit.cli.doctor.examine", fails)
     with pytest.raises(SystemExit) as left:
         main(["doctor"])
     said = capsys.readouterr().err.splitlines()
@@ -231,11 +231,11 @@ def test_errors_cross_processes():
 
     from spar_kit.bench.benchmarks import BenchmarkError
     from spar_kit.core.errors import missing_extra
-    from spar_kit.data.export import WriteError
+    from spar_kit.core.yaml_file import ParamsError
     from spar_kit.data.records import RecordError
-    from spar_kit.scenes.image_files import ImageError
+    from spar_kit.data.writer import WriteError
+    from spar_kit.scenes.formats.images import ImageError
     from spar_kit.scenes.scene import SceneError
-    from spar_kit.scenes.yaml_file import ParamsError
 
     for error in (SceneError("bad", "a.ply", "line 3"), ImageError("bad", "a.png"), ParamsError("bad", "a.yaml", 3, "seed"), RecordError("bad", "a.jsonl", 3, "id"), BenchmarkError("bad", "a", 3, "id"),
                   WriteError(28, "no space", "out"), missing_extra("a cluster needs Dask", "cluster")):

@@ -10,15 +10,15 @@ import pytest
 from exporters.spar7m import write_release
 from toys import Toys, busy_room
 
-from spar_kit.runs.cli import main
-from spar_kit.runs.cli_scenes import lines_of, summaries
-from spar_kit.runs.scene_page import LIMIT, check_depth, scene_page, write_scene_page
-from spar_kit.scenes.floor import floor_area
-from spar_kit.scenes.fuse import fuse
-from spar_kit.scenes.rasterize import render_ids
+from spar_kit.cli.main import main
+from spar_kit.cli.scenes import lines_of, summaries
+from spar_kit.report.scene_report import LIMIT, check_depth, scene_page, write_scene_page
+from spar_kit.scenes.box_room import toy_scene
+from spar_kit.scenes.geometry.depth_fusion import fuse
+from spar_kit.scenes.geometry.floor import floor_area
+from spar_kit.scenes.geometry.rasterizer import render_ids
 from spar_kit.scenes.scene import Scene, SceneError
 from spar_kit.scenes.summary import Summary, summarise
-from spar_kit.scenes.toy import toy_scene
 
 HOUSE = Path(__file__).parents[1].parent / "shared/data/small_house"
 BROWSER = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)

@@ -8,8 +8,8 @@ import time
 import nbformat
 import pytest
 
+from spar_kit.cli.main import main
 from spar_kit.runs import sweep as module
-from spar_kit.runs.cli import main
 
 pytest.importorskip("distributed", reason="the extra `cluster` is not installed")
 

@@ -10,20 +10,20 @@ from numpy.typing import NDArray
 from toys import Toys, busy_room
 
 from spar_kit.data.generate import generate
-from spar_kit.data.one_scene import Plan, build_lines
+from spar_kit.data.scene_job import Plan, build_lines
+from spar_kit.oracle.evidence.scene_files import Folder, Pose, Sight, Thing
+from spar_kit.oracle.verify import verify
+from spar_kit.oracle.visibility import completeness as verify_whole
+from spar_kit.oracle.visibility.completeness import end_of_sight, why_partial
 from spar_kit.scenes.completeness import CUT_OFF, NOT_SHOWN, WHOLE, best_frames, incomplete, scan_ends
+from spar_kit.scenes.procedural.source import Synthetic
 from spar_kit.scenes.scene import Camera, Instance, OrientedBox, Scene, Surface, invert_pose, look_at
-from spar_kit.scenes.synthetic import Synthetic
 from spar_kit.scenes.visibility import see
-from spar_kit.tasks import verify_whole
-from spar_kit.tasks.facts import compute_facts
-from spar_kit.tasks.observation import observe
-from spar_kit.tasks.rules import Rules
-from spar_kit.tasks.task import TASKS, random_generator
-from spar_kit.tasks.verify import verify
-from spar_kit.tasks.verify_disk import Folder, Pose, Sight, Thing
-from spar_kit.tasks.verify_whole import end_of_sight, why_partial
-from spar_kit.tasks.video import chains
+from spar_kit.tasks.dispatch import compute_facts
+from spar_kit.tasks.families.video import chains
+from spar_kit.tasks.registry import TASKS, random_generator
+from spar_kit.tasks.scene_index import observe
+from spar_kit.tasks.thresholds import Rules
 
 STRUCTURE = ("wall", "floor", "ceiling")
 MEASURED = [name for name in TASKS if name.startswith(("depth", "distance", "spatial", "obj_spatial"))]

@@ -6,10 +6,10 @@ import time
 import nbformat
 import pytest
 
-from spar_kit.runs.cli import main
-from spar_kit.runs.params import ParamsError, load_plan
-from spar_kit.runs.report import build, render
-from spar_kit.scenes.web_page import content_policy, safe_css, safe_html, safe_image
+from spar_kit.cli.main import main
+from spar_kit.report.html.security import content_policy, safe_css, safe_html, safe_image
+from spar_kit.report.notebook_report import build, render
+from spar_kit.runs.plan import ParamsError, load_plan
 
 BROWSER = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
 PIXEL = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="

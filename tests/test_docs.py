@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from spar_kit.bench.score import overall, read_rows, summarise
+from spar_kit.bench.scorers.table import overall, read_rows, summarise
 from spar_kit.data.generate import generate
-from spar_kit.scenes.python_source import import_source
+from spar_kit.language.answer_text import SLOTS, map_text, metres, movement_text, relation_text
+from spar_kit.oracle.verify import verify
+from spar_kit.scenes.box_room import toy_scene
+from spar_kit.scenes.readers.custom import import_source
 from spar_kit.scenes.scene import Camera, OrientedBox, invert_pose, look_at
 from spar_kit.scenes.sources import open_source
-from spar_kit.scenes.toy import toy_scene
-from spar_kit.tasks.strings import SLOTS, map_text, metres, movement_text, relation_text
-from spar_kit.tasks.task import IMAGES, TASKS
-from spar_kit.tasks.verify import verify
-from spar_kit.tasks.views import yaw_pitch_roll
+from spar_kit.tasks.frame_sets import yaw_pitch_roll
+from spar_kit.tasks.registry import IMAGES, TASKS
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"

@@ -14,9 +14,9 @@ from packaging.markers import Marker, default_environment
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from spar_kit.runs import doctor
-from spar_kit.scenes import environment as module
-from spar_kit.scenes.environment import environment, installed_versions, lock_differences, lock_hash, read_lock
+from spar_kit.cli import doctor
+from spar_kit.core import environment as module
+from spar_kit.core.environment import environment, installed_versions, lock_differences, lock_hash, read_lock
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCK = (ROOT / "requirements/lock.txt").read_text()
@@ -110,7 +110,7 @@ def test_an_environment_equals_its_lock_until_another_version_is_installed(tmp_p
 
 
 def test_the_environment_is_plain_and_costs_no_import():
-    code = "import sys\nfrom spar_kit.scenes.environment import environment\nenvironment()\nprint([name for name in ('torch', 'numpy', 'pandas', 'open3d') if name in sys.modules])"
+    code = "import sys\nfrom spar_kit.core.environment import environment\nenvironment()\nprint([name for name in ('torch', 'numpy', 'pandas', 'open3d') if name in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60).stdout == "[]\n"
     here = environment()
     assert here["packages"]["numpy"] == version("numpy") and set(here) == {"python", "platform", "machine", "processor", "packages", "lock"}

@@ -9,12 +9,12 @@ from PIL import Image
 
 from spar_kit.data.generate import generate
 from spar_kit.data.records import read_records
-from spar_kit.scenes.export import write_scannet
-from spar_kit.scenes.image_files import read_depth_file
-from spar_kit.scenes.scannet import ScanNet
+from spar_kit.scenes.box_room import toy_scene
+from spar_kit.scenes.formats.images import read_depth_file
+from spar_kit.scenes.readers.scannet.reader import ScanNet
+from spar_kit.scenes.readers.scannet.sens import open_sens
+from spar_kit.scenes.readers.scannet.writer import write_scannet
 from spar_kit.scenes.scene import Camera, SceneError
-from spar_kit.scenes.sens import open_sens
-from spar_kit.scenes.toy import toy_scene
 
 NAME = "scene0000_00"
 

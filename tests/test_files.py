@@ -8,12 +8,12 @@ import orjson
 import pandas as pd
 import pytest
 
-from spar_kit.bench import files as f
-from spar_kit.bench import sheets
 from spar_kit.bench.benchmarks import Benchmark
-from spar_kit.bench.items import Item
+from spar_kit.bench.interop import prediction_files as f
+from spar_kit.bench.interop import sheets
+from spar_kit.bench.prompts import Item
 from spar_kit.bench.rows import RowError, canonical_answer
-from spar_kit.bench.score import read_rows, score_rows
+from spar_kit.bench.scorers.table import read_rows, score_rows
 
 MULTILINE = 'Where is it?\n\tA. "left", near\r\nB. right; =1+1 <b>x</b>'
 
@@ -189,7 +189,7 @@ def test_hostile_texts_stay_texts(tmp_path):
 
 
 def test_it_is_scored(tmp_path):
-    from spar_kit.bench.score import score_rows
+    from spar_kit.bench.scorers.table import score_rows
     rows = f.read_predictions(lines(tmp_path / "s.jsonl", [lmms(i, s, k) for k, (i, s) in enumerate(zip(ITEMS, ["1.5", "(B)", ITEMS[2].answer, "9"]))]))
     assert score_rows(rows).score.tolist() == [1, 1, 1, 0]
 

@@ -9,17 +9,17 @@ import pytest
 from numpy.typing import NDArray
 
 from spar_kit.data.generate import generate
-from spar_kit.scenes.floor import enclosed, floor_area, floor_outline, outline_area, signed_area, trace
-from spar_kit.scenes.scannet import ScanNet
+from spar_kit.oracle.verify import verify
+from spar_kit.scenes.geometry.floor import enclosed, floor_area, floor_outline, outline_area, signed_area, trace
+from spar_kit.scenes.procedural.source import Synthetic
+from spar_kit.scenes.readers.scannet.reader import ScanNet
 from spar_kit.scenes.scene import Scene, Surface
 from spar_kit.scenes.summary import summarise
-from spar_kit.scenes.synthetic import Synthetic
 from spar_kit.scenes.visibility import see
-from spar_kit.tasks.facts import compute_facts
-from spar_kit.tasks.observation import observe
-from spar_kit.tasks.rules import Rules
-from spar_kit.tasks.task import random_generator
-from spar_kit.tasks.verify import verify
+from spar_kit.tasks.dispatch import compute_facts
+from spar_kit.tasks.registry import random_generator
+from spar_kit.tasks.scene_index import observe
+from spar_kit.tasks.thresholds import Rules
 
 HOUSE = Path(__file__).parents[1].parent / "shared/data/small_house"
 

@@ -8,14 +8,22 @@ from itertools import product
 import numpy as np
 import pytest
 
-from spar_kit.tasks.content import CONTENT, clean_labels
-from spar_kit.tasks.formats import phrase
-from spar_kit.tasks.number_options import numeric_options
-from spar_kit.tasks.options import camera_options, letters, size_options
-from spar_kit.tasks.relation_options import mirrored_options, relation_options
-from spar_kit.tasks.strings import map_text, metres, movement_text, movement_words, place_words, plane_words, relation_text
-from spar_kit.tasks.task import IMAGES, TASKS, Facts, random_generator
-from spar_kit.tasks.wording import load_words, parse_words, template_fields
+from spar_kit.language.answer_text import (
+    map_text,
+    metres,
+    movement_text,
+    movement_words,
+    place_words,
+    plane_words,
+    relation_text,
+)
+from spar_kit.language.builders.content import CONTENT, clean_labels
+from spar_kit.language.options.numbers import numeric_options
+from spar_kit.language.options.placement import camera_options, letters, size_options
+from spar_kit.language.options.relations import mirrored_options, relation_options
+from spar_kit.language.questions import phrase
+from spar_kit.language.templates import load_words, parse_words, template_fields
+from spar_kit.tasks.registry import IMAGES, TASKS, Facts, random_generator
 
 LABELS = {
     1: "chair",

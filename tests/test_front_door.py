@@ -19,8 +19,8 @@ import spar_kit as sk
 from spar_kit.data.generate import generate
 from spar_kit.data.question import CARD_BYTES, Question, Questions, facts_in_words, few_of
 from spar_kit.data.records import RecordError, load_images, read_lines, shards
+from spar_kit.scenes.box_room import toy_scene
 from spar_kit.scenes.scene import Scene, SceneError
-from spar_kit.scenes.toy import toy_scene
 
 ROOT = Path(__file__).resolve().parent.parent
 NAMES = ["TASKS", "Question", "Scene", "ask", "generate", "open_benchmark", "open_source", "score", "verify"]
@@ -49,10 +49,10 @@ def test_no_name_loads_torch_and_each_is_what_it_says() -> None:
     assert sk.__all__ == NAMES and {*NAMES, "__version__"} <= {*dir(sk)} and "TYPE_CHECKING" not in dir(sk)
     assert sk.Scene is Scene and sk.Question is Question and sk.generate is generate and len(sk.TASKS) == 35
     from spar_kit.bench.benchmarks import open_benchmark
-    from spar_kit.bench.score import score_file
+    from spar_kit.bench.scorers.table import score_file
     from spar_kit.data.ask import ask
+    from spar_kit.oracle.verify import verify
     from spar_kit.scenes.sources import open_source
-    from spar_kit.tasks.verify import verify
 
     assert (sk.ask, sk.open_benchmark, sk.open_source, sk.score, sk.verify) == (ask, open_benchmark, open_source, score_file, verify)
 
@@ -329,7 +329,7 @@ def test_a_scene_shows_itself_in_3d_and_is_small() -> None:
 
 
 def test_plotly_is_imported_when_somebody_looks() -> None:
-    code = "import sys\nfrom spar_kit.scenes.toy import toy_scene\nscene = toy_scene(frames=1, width=32)\nrepr(scene); print('plotly' in sys.modules)\nscene._repr_mimebundle_(); print('plotly' in sys.modules)"
+    code = "import sys\nfrom spar_kit.scenes.box_room import toy_scene\nscene = toy_scene(frames=1, width=32)\nrepr(scene); print('plotly' in sys.modules)\nscene._repr_mimebundle_(); print('plotly' in sys.modules)"
     assert printed(code).split() == ["False", "True"]
 
 

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from toys import busy_room
 
-from spar_kit.scenes.fuse import box_owner, depth_mesh, fuse, label_by_boxes, links, thinned
-from spar_kit.scenes.rasterize import render_ids
+from spar_kit.scenes.box_room import toy_scene, toy_solids
+from spar_kit.scenes.geometry.depth_fusion import box_owner, depth_mesh, fuse, label_by_boxes, links, thinned
+from spar_kit.scenes.geometry.rasterizer import render_ids
 from spar_kit.scenes.scene import Camera, Instance, OrientedBox, SceneError, Surface
-from spar_kit.scenes.toy import toy_scene, toy_solids
 from spar_kit.scenes.visibility import VisibilityRule, see
 
 

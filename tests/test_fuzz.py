@@ -17,13 +17,19 @@ from hypothesis import strategies as st
 from PIL import Image
 from test_scannet import SCAN, by_hand, files, ply_text, read_all
 
-from spar_kit.scenes.export import write_scannet
-from spar_kit.scenes.frame_tree import frames_of_tree, look_for_tree, read_depth_file, read_encoded_file, read_matrix
-from spar_kit.scenes.ply import read_ply, write_ply
-from spar_kit.scenes.scannet import ScanNet, read_info
-from spar_kit.scenes.scannet_labels import list_archive, read_ids, read_labels
+from spar_kit.scenes.box_room import toy_scene
+from spar_kit.scenes.formats.ply import read_ply, write_ply
+from spar_kit.scenes.readers.scannet.exported_frames import (
+    frames_of_tree,
+    look_for_tree,
+    read_depth_file,
+    read_encoded_file,
+    read_matrix,
+)
+from spar_kit.scenes.readers.scannet.labels import list_archive, read_ids, read_labels
+from spar_kit.scenes.readers.scannet.reader import ScanNet, read_info
+from spar_kit.scenes.readers.scannet.writer import write_scannet
 from spar_kit.scenes.scene import Camera, SceneError
-from spar_kit.scenes.toy import toy_scene
 
 FUZZ = settings(max_examples=60, deadline=timedelta(seconds=5), derandomize=True, suppress_health_check=list(HealthCheck))
 WORDS = [b"-1", b"1e9", b"1e400", b"nan", b"-inf", b"null", b"[", b"}", b'"', b"\t", b"\n", b"\0", b"999999999999", b"list", struct.pack("<Q", 2**63), struct.pack("<I", 2**31)]

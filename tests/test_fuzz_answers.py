@@ -15,14 +15,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from spar_kit.bench.audit import read_asked
+from spar_kit.bench.baselines.audit import read_asked
 from spar_kit.bench.benchmarks import Benchmark, BenchmarkError, open_benchmark
-from spar_kit.bench.files import read_file
-from spar_kit.bench.items import Item
-from spar_kit.bench.lmms_eval import read_logs
+from spar_kit.bench.interop.lmms_eval import read_logs
+from spar_kit.bench.interop.prediction_files import read_file
+from spar_kit.bench.prompts import Item
 from spar_kit.bench.rows import RowError
-from spar_kit.bench.score import name_unscored, read_rows, report, score_rows
-from spar_kit.bench.side_by_side import item_lines, score_flavours
+from spar_kit.bench.scorers.comparison import item_lines, score_flavours
+from spar_kit.bench.scorers.table import name_unscored, read_rows, report, score_rows
 from spar_kit.data.records import RecordError
 
 FUZZ = settings(max_examples=80, deadline=timedelta(seconds=5), derandomize=True, suppress_health_check=list(HealthCheck))

@@ -9,11 +9,11 @@ import pytest
 from PIL import Image
 
 from spar_kit.data.generate import generate
-from spar_kit.runs.drawing import Drawing, Room, as_seen, contact_sheet, draw_room, fan_of, place_texts
-from spar_kit.runs.gallery import WHY, build_gallery, choose_exhibits, inline, write_page
+from spar_kit.report.floor_plan import Drawing, Room, as_seen, contact_sheet, draw_room, fan_of, place_texts
+from spar_kit.report.gallery import WHY, build_gallery, choose_exhibits, inline, write_page
 from spar_kit.scenes.scene import Camera, OrientedBox
 from spar_kit.scenes.sources import open_source
-from spar_kit.tasks.task import TASKS
+from spar_kit.tasks.registry import TASKS
 
 ASKED = ("depth_prediction_oc", "distance_prediction_oo", "view_change_infer", "spatial_imagination_oc", "obj_spatial_relation_oo", "position_matching", "obj_frame_locate", "camera_motion_infer")
 

@@ -19,11 +19,11 @@ from PIL import Image
 from test_bad_scenes import room
 from toys import Toys
 
+from spar_kit.core.environment import environment
+from spar_kit.core.parallel import run_scenes
 from spar_kit.data import generate as module
-from spar_kit.data.export import WriteError, color_image, color_suffix, jpeg, matrix_text
 from spar_kit.data.generate import generate
 from spar_kit.data.manifest import read_manifest, without_paths
-from spar_kit.data.one_scene import plan_tasks
 from spar_kit.data.records import (
     RecordError,
     from_line,
@@ -35,11 +35,11 @@ from spar_kit.data.records import (
     shards,
     to_line,
 )
-from spar_kit.data.workers import run_scenes
-from spar_kit.scenes.environment import environment
+from spar_kit.data.scene_job import plan_tasks
+from spar_kit.data.writer import WriteError, color_image, color_suffix, jpeg, matrix_text
+from spar_kit.scenes.box_room import toy_scene
 from spar_kit.scenes.scene import Scene, SceneError
-from spar_kit.scenes.toy import toy_scene
-from spar_kit.tasks.task import TASKS
+from spar_kit.tasks.registry import TASKS
 
 TASK_NAMES = "depth_prediction_oc,obj_spatial_relation_oo,position_matching,view_change_infer"
 

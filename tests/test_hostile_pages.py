@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from spar_kit.bench.audit import Attack, Audit, Finding
-from spar_kit.bench.audit_page import page as audit_page
-from spar_kit.bench.audit_page import write_audit
+from spar_kit.bench.baselines.audit import Attack, Audit, Finding
+from spar_kit.core.display_text import caption_of, flat_label, solid_label, visible
 from spar_kit.data.generate import generate
-from spar_kit.runs.gallery import build_gallery
-from spar_kit.runs.scene_page import write_scene_page
-from spar_kit.runs.score_page import compare_files
-from spar_kit.scenes.shown_text import caption_of, flat_label, solid_label, visible
+from spar_kit.report.audit_report import page as audit_page
+from spar_kit.report.audit_report import write_audit
+from spar_kit.report.gallery import build_gallery
+from spar_kit.report.scene_report import write_scene_page
+from spar_kit.report.score_report import compare_files
+from spar_kit.scenes.box_room import toy_scene
 from spar_kit.scenes.sources import open_source
-from spar_kit.scenes.toy import toy_scene
-from spar_kit.scenes.view3d import plan, view
+from spar_kit.scenes.viewer import plan, view
 
 BROWSER = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
 ASKED = ("depth_prediction_oc", "obj_spatial_relation_oo", "obj_frame_locate")

@@ -12,17 +12,17 @@ from test_verify import Record, caught, copy, edit, images, records
 from toys import Toys, busy_room
 
 from spar_kit.data.generate import generate
+from spar_kit.oracle.evidence.scene_files import Pose
+from spar_kit.oracle.verify import Report, verify
+from spar_kit.oracle.visibility.rays import Rays
+from spar_kit.scenes.box_room import box_mesh
 from spar_kit.scenes.scene import Camera, Frame, Instance, OrientedBox, Scene, Surface, look_at
-from spar_kit.scenes.toy import box_mesh
 from spar_kit.scenes.visibility import VisibilityRule, see
-from spar_kit.tasks.facts import compute_facts
+from spar_kit.tasks.dispatch import compute_facts
 from spar_kit.tasks.markable import disc_radius
-from spar_kit.tasks.observation import Observation, observe
-from spar_kit.tasks.rules import Rules
-from spar_kit.tasks.task import TASKS, random_generator
-from spar_kit.tasks.verify import Report, verify
-from spar_kit.tasks.verify_disk import Pose
-from spar_kit.tasks.verify_rays import Rays
+from spar_kit.tasks.registry import TASKS, random_generator
+from spar_kit.tasks.scene_index import Observation, observe
+from spar_kit.tasks.thresholds import Rules
 
 SCENE = "room0000_00"
 POINTS = [name for name, task in TASKS.items() if task.markers and "point" in task.markers[0]]
@@ -267,10 +267,10 @@ def test_the_oracle_notices_boxes_of_coarse_pictures(pairs: Path, tmp_path: Path
 
 
 def test_the_oracle_notices_what_is_above_in_metres_and_below_in_the_picture() -> None:
-    from spar_kit.tasks.verify_disk import Wrong
-    from spar_kit.tasks.verify_item import Rules as Theirs
-    from spar_kit.tasks.verify_relations import Slot
-    from spar_kit.tasks.verify_tasks import check_by_eye
+    from spar_kit.oracle.answers.relations import Slot
+    from spar_kit.oracle.derive.single_view import check_by_eye
+    from spar_kit.oracle.evidence.record import Rules as Theirs
+    from spar_kit.oracle.evidence.scene_files import Wrong
 
     class Asked:
         rules = Theirs()

@@ -17,35 +17,35 @@ STUDY = "nbs/studies/"
 
 # name: (file, old, new, what runs again) of the demo's plan, in a copy of the project
 FILES = {
-    "bench/chance.py": ("spar_kit/bench/chance.py", "\nimport ", "\nADDED = 1\nimport ", FROM_EVALUATE),
-    "bench/factors.py": ("spar_kit/bench/factors.py", "\nimport ", "\nADDED = 1\nimport ", FROM_EVALUATE),
-    "bench/predict.py, imported by one study": ("spar_kit/bench/predict.py", "\nimport ", "\nADDED = 1\nimport ", FROM_EVALUATE),
-    "runs/scored_runs.py": ("spar_kit/runs/scored_runs.py", "\nimport ", "\nADDED = 1\nimport ", FROM_EVALUATE),
-    "runs/score_page.py": ("spar_kit/runs/score_page.py", "\nimport ", "\nADDED = 1\nimport ", FROM_EVALUATE),
-    "runs/score_parts.py": ("spar_kit/runs/score_parts.py", "\nimport ", "\nADDED = 1\nimport ", FROM_EVALUATE),
-    "runs/show.py, used by all": ("spar_kit/runs/show.py", "\nimport ", "\nADDED = 1\nimport ", ALL),
+    "bench/baselines/chance.py": ("spar_kit/bench/baselines/chance.py", "\nimport ", "\nADDED = 1\nimport ", FROM_EVALUATE),
+    "bench/analysis/factors.py": ("spar_kit/bench/analysis/factors.py", "\nimport ", "\nADDED = 1\nimport ", FROM_EVALUATE),
+    "bench/models/local.py, imported by one study": ("spar_kit/bench/models/local.py", "\nimport ", "\nADDED = 1\nimport ", FROM_EVALUATE),
+    "report/run_set.py": ("spar_kit/report/run_set.py", "\nimport ", "\nADDED = 1\nimport ", FROM_EVALUATE),
+    "report/score_report.py": ("spar_kit/report/score_report.py", "\nimport ", "\nADDED = 1\nimport ", FROM_EVALUATE),
+    "report/score_sections.py": ("spar_kit/report/score_sections.py", "\nimport ", "\nADDED = 1\nimport ", FROM_EVALUATE),
+    "runs/components.py, used by all": ("spar_kit/runs/components.py", "\nimport ", "\nADDED = 1\nimport ", ALL),
     "runs/sweep.py, which only runs them": ("spar_kit/runs/sweep.py", "\nimport ", "\nADDED = 1\nimport ", NONE),
-    "runs/report.py": ("spar_kit/runs/report.py", "\nimport ", "\nADDED = 1\nimport ", NONE),
-    "runs/keys.py": ("spar_kit/runs/keys.py", "\nimport ", "\nADDED = 1\nimport ", NONE),
-    "runs/cli.py": ("spar_kit/runs/cli.py", "\nimport ", "\nADDED = 1\nimport ", NONE),
-    "runs/gallery.py, of another study": ("spar_kit/runs/gallery.py", "\nimport ", "\nADDED = 1\nimport ", NONE),
-    "a style of pages": ("spar_kit/runs/templates/spar/style.css", "{", "{ ", NONE),
-    "a template of pages": ("spar_kit/runs/templates/spar/page.html.j2", "<body>", "<body >", NONE),
-    "tasks/facts.py": ("spar_kit/tasks/facts.py", "\nimport ", "\nADDED = 1\nimport ", ALL),
-    "data/one_scene.py": ("spar_kit/data/one_scene.py", "\nimport ", "\nADDED = 1\nimport ", ALL),
-    "scenes/rasterize.py": ("spar_kit/scenes/rasterize.py", "\nimport ", "\nADDED = 1\nimport ", ALL),
-    "scenes/arkitscenes.py, imported in a function": ("spar_kit/scenes/arkitscenes.py", "\nimport ", "\nADDED = 1\nimport ", ALL),
+    "report/notebook_report.py": ("spar_kit/report/notebook_report.py", "\nimport ", "\nADDED = 1\nimport ", NONE),
+    "runs/cache_keys.py": ("spar_kit/runs/cache_keys.py", "\nimport ", "\nADDED = 1\nimport ", NONE),
+    "cli/main.py": ("spar_kit/cli/main.py", "\nimport ", "\nADDED = 1\nimport ", NONE),
+    "report/gallery.py, of another study": ("spar_kit/report/gallery.py", "\nimport ", "\nADDED = 1\nimport ", NONE),
+    "a style of pages": ("spar_kit/report/templates/spar/style.css", "{", "{ ", NONE),
+    "a template of pages": ("spar_kit/report/templates/spar/page.html.j2", "<body>", "<body >", NONE),
+    "tasks/dispatch.py": ("spar_kit/tasks/dispatch.py", "\nimport ", "\nADDED = 1\nimport ", ALL),
+    "data/scene_job.py": ("spar_kit/data/scene_job.py", "\nimport ", "\nADDED = 1\nimport ", ALL),
+    "scenes/geometry/rasterizer.py": ("spar_kit/scenes/geometry/rasterizer.py", "\nimport ", "\nADDED = 1\nimport ", ALL),
+    "scenes/readers/arkitscenes.py, imported in a function": ("spar_kit/scenes/readers/arkitscenes.py", "\nimport ", "\nADDED = 1\nimport ", ALL),
     "the package's own file": ("spar_kit/__init__.py", "__version__", "ADDED = 1\n__version__", ALL),
     "train/trainer.py": ("spar_kit/train/trainer.py", "\nimport ", "\nADDED = 1\nimport ", FROM_TRAIN),
-    "train/muon.py, imported in a function": ("spar_kit/train/muon.py", "\nimport ", "\nADDED = 1\nimport ", FROM_TRAIN),
-    "a comment in a module": ("spar_kit/tasks/facts.py", "\nimport ", "\n# a word more\nimport ", NONE),
+    "train/warmup/optim.py, imported in a function": ("spar_kit/train/warmup/optim.py", "\nimport ", "\nADDED = 1\nimport ", FROM_TRAIN),
+    "a comment in a module": ("spar_kit/tasks/dispatch.py", "\nimport ", "\n# a word more\nimport ", NONE),
     "a docstring": ("spar_kit/train/trainer.py", '"""', '"""Now this: ', NONE),
-    "a docstring of a function": ("spar_kit/tasks/task.py", '    """The tasks named', '    """All tasks named', NONE),
-    "an empty line and spaces": ("spar_kit/data/one_scene.py", "\nimport ", "\n\nimport  ", NONE),
-    "the published scores": ("spar_kit/bench/published.yaml", "63", "64", FROM_EVALUATE),
-    "a comment in the published scores": ("spar_kit/bench/published.yaml", "\n", "\n# checked again\n", NONE),
-    "a wording of questions": ("spar_kit/tasks/wordings.yaml", "Take the center", "Use the center", ALL),
-    "a comment in the wordings": ("spar_kit/tasks/wordings.yaml", "\n", "\n# checked again\n", NONE),
+    "a docstring of a function": ("spar_kit/tasks/registry.py", '    """The tasks named', '    """All tasks named', NONE),
+    "an empty line and spaces": ("spar_kit/data/scene_job.py", "\nimport ", "\n\nimport  ", NONE),
+    "the published scores": ("spar_kit/bench/analysis/published.yaml", "63", "64", FROM_EVALUATE),
+    "a comment in the published scores": ("spar_kit/bench/analysis/published.yaml", "\n", "\n# checked again\n", NONE),
+    "a wording of questions": ("spar_kit/language/wordings.yaml", "Take the center", "Use the center", ALL),
+    "a comment in the wordings": ("spar_kit/language/wordings.yaml", "\n", "\n# checked again\n", NONE),
     "README.md": ("README.md", "a", "b", NONE),
     "a test": ("tests/toys.py", "\nimport ", "\nADDED = 1\nimport ", NONE),
     "the plan's title": ("params/demo.yaml", re.compile("title: "), "title: Now ", NONE),
@@ -96,8 +96,8 @@ def edited(path: Path, old: str | re.Pattern[str], new: str) -> Iterator[None]:
 
 def look() -> None:
     """In a copy of the project: the steps whose keys each edit changes, as JSON."""
-    from spar_kit.runs import keys
-    from spar_kit.runs.params import load_plan
+    from spar_kit.runs import cache_keys as keys
+    from spar_kit.runs.plan import load_plan
     from spar_kit.runs.sweep import expand
 
     assert Path(keys.__file__).is_relative_to(Path.cwd())

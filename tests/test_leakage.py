@@ -13,15 +13,15 @@ from spar_kit.data.generate import generate
 from spar_kit.data.leakage import LISTS, benchmark_scenes, find_lists, read_list, space
 from spar_kit.data.manifest import read_manifest
 from spar_kit.data.records import read_records
+from spar_kit.scenes.box_room import toy_scene
+from spar_kit.scenes.procedural.source import Synthetic
 from spar_kit.scenes.scene import Scene, SceneError, look_at
-from spar_kit.scenes.synthetic import Synthetic
-from spar_kit.scenes.toy import toy_scene
 from spar_kit.scenes.visibility import see
-from spar_kit.tasks.facts import compute_facts
-from spar_kit.tasks.observation import observe
-from spar_kit.tasks.rules import Rules
-from spar_kit.tasks.task import TASKS, random_generator
-from spar_kit.tasks.views import rotations_between, same_views
+from spar_kit.tasks.dispatch import compute_facts
+from spar_kit.tasks.frame_sets import rotations_between, same_views
+from spar_kit.tasks.registry import TASKS, random_generator
+from spar_kit.tasks.scene_index import observe
+from spar_kit.tasks.thresholds import Rules
 
 NAMES = ("scene0000_00", "scene0011_00", "scene0011_01", "scene0015_00")
 

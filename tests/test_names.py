@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from spar_kit.scenes.synthetic import Synthetic
+from spar_kit.scenes.procedural.source import Synthetic
 from spar_kit.scenes.visibility import see
-from spar_kit.tasks import perception
-from spar_kit.tasks.even_names import even_names
-from spar_kit.tasks.facts import compute_facts
-from spar_kit.tasks.observation import observe
-from spar_kit.tasks.task import random_generator
+from spar_kit.tasks.dispatch import compute_facts
+from spar_kit.tasks.families import depth_distance_size as perception
+from spar_kit.tasks.registry import random_generator
+from spar_kit.tasks.sampling.name_debiasing import even_names
+from spar_kit.tasks.scene_index import observe
 
 ROOMS = 12
 

@@ -12,14 +12,14 @@ from toys import Toys, box_scene
 
 from spar_kit.data.generate import generate
 from spar_kit.data.records import load_images, read_records
+from spar_kit.language.builders.route import route_text, turn_words
+from spar_kit.language.templates import load_words
+from spar_kit.oracle.derive.navigation import Step, read_steps
+from spar_kit.oracle.verify import Report, verify
+from spar_kit.scenes.box_room import solid
 from spar_kit.scenes.scene import Camera, Scene, look_at
-from spar_kit.scenes.toy import solid
-from spar_kit.tasks.directions import route_text, turn_words
 from spar_kit.tasks.markers import marks_of
-from spar_kit.tasks.rules import Rules
-from spar_kit.tasks.verify import Report, verify
-from spar_kit.tasks.verify_route import Step, read_steps
-from spar_kit.tasks.wording import load_words
+from spar_kit.tasks.thresholds import Rules
 from spar_kit.train.collate import messages, sample_from_record, samples_from_records
 
 SCENE = "hall0000_00"

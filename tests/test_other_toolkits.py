@@ -15,13 +15,13 @@ import pytest
 import yaml
 from PIL import Image
 
-from spar_kit.bench import lmms_eval as le
-from spar_kit.bench import vlmeval as ve
 from spar_kit.bench.benchmarks import Benchmark
-from spar_kit.bench.files import guard, read_file, unguard
-from spar_kit.bench.items import BOX_PROMPT, Item, official_prompt
-from spar_kit.bench.strict import score_item
-from spar_kit.runs.cli import main
+from spar_kit.bench.interop import lmms_eval as le
+from spar_kit.bench.interop import vlmeval as ve
+from spar_kit.bench.interop.prediction_files import guard, read_file, unguard
+from spar_kit.bench.prompts import BOX_PROMPT, Item, official_prompt
+from spar_kit.bench.scorers.strict import score_item
+from spar_kit.cli.main import main
 
 OPTIONS = "\nA. left, above, closer\nB. right, below, \nC. left, , farther\nD. right, above, closer\nYour answer can only include one of options A, B, C or D."
 BOXES = "\nA. [1, 2, 30, 40]\nB. [5, 6, 70, 80]\nYour answer can only include one of options A, B."
@@ -286,7 +286,7 @@ def test_a_class_that_cannot_run_is_refused_before_the_model_is_loaded(tool, tmp
 
 
 def test_an_adapter_is_merged_once_and_only_with_its_own_base(tmp_path, monkeypatch):
-    from spar_kit.train import qlora
+    from spar_kit.train import lora as qlora
     adapter, merged = tmp_path / "adapter", []
     adapter.mkdir()
     (adapter / "adapter_config.json").write_text('{"base_model_name_or_path": "org/base"}')

@@ -7,17 +7,17 @@ import numpy as np
 import pytest
 
 from spar_kit.data.generate import generate
-from spar_kit.scenes.python_source import PythonSource, import_source
+from spar_kit.oracle.verify import verify
+from spar_kit.scenes.readers.custom import PythonSource, import_source
 from spar_kit.scenes.scene import SceneError
 from spar_kit.scenes.sources import open_source
-from spar_kit.tasks.verify import verify
 
 ROOMS = '''
 from dataclasses import dataclass
 
 import helper
 from spar_kit.scenes.summary import Summary
-from spar_kit.scenes.toy import toy_scene
+from spar_kit.scenes.box_room import toy_scene
 
 @dataclass(frozen=True)
 class Rooms:
@@ -130,9 +130,9 @@ def test_questions_are_made_of_it_and_verified(file: Path, tmp_path: Path) -> No
 
 def test_a_mesh_with_cameras_alone_is_enough(tmp_path: Path) -> None:
     """The notebook's second way, with the room's boxes known: drawn depth and ids lead back to them."""
-    from spar_kit.scenes.rasterize import render_ids
+    from spar_kit.scenes.box_room import toy_scene
+    from spar_kit.scenes.geometry.rasterizer import render_ids
     from spar_kit.scenes.scene import Camera, OrientedBox
-    from spar_kit.scenes.toy import toy_scene
 
     toy, camera = toy_scene(5), Camera.from_fov(160, 120, 70)
     for thing in toy.instances:

@@ -19,15 +19,15 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from spar_kit.bench.benchmarks import BenchmarkError, open_benchmark
-from spar_kit.bench.lmms_eval import export_lmms_eval
-from spar_kit.bench.vlmeval import export_vlmeval
+from spar_kit.bench.interop.lmms_eval import export_lmms_eval
+from spar_kit.bench.interop.vlmeval import export_vlmeval
+from spar_kit.cli.main import main
+from spar_kit.core.files import alone, check_folder, leaves
 from spar_kit.data.generate import generate
 from spar_kit.data.records import load_images, read_records
-from spar_kit.runs.cli import main
-from spar_kit.scenes.files import alone, check_folder, leaves
-from spar_kit.scenes.image_files import ImageError, lazy_picture, open_numbers, open_picture
+from spar_kit.oracle.verify import verify
+from spar_kit.scenes.formats.images import ImageError, lazy_picture, open_numbers, open_picture
 from spar_kit.scenes.sources import open_source
-from spar_kit.tasks.verify import verify
 
 COLORS = np.dstack([np.tile(np.arange(40, dtype=np.uint8) * 6, (30, 1)), np.tile(np.arange(30, dtype=np.uint8)[:, None] * 8, (1, 40)), np.full((30, 40), 99, np.uint8)])
 
@@ -206,7 +206,7 @@ def test_links_inside_the_folder_and_a_linked_folder_are_followed(data: Path, tm
 def test_a_turned_photograph_is_written_as_its_camera_saw_it(tmp_path: Path) -> None:
     from test_exported_frames import exported
 
-    from spar_kit.scenes.scannet import ScanNet
+    from spar_kit.scenes.readers.scannet.reader import ScanNet
 
     root = exported(tmp_path / "in")
     exif = Image.Exif()
@@ -264,7 +264,7 @@ def test_a_second_one_waits_for_the_folder_with_a_word(tmp_path: Path) -> None:
 
 
 def test_two_generate_into_one_folder(tmp_path: Path) -> None:
-    code = ("import sys; from spar_kit.runs.cli import main; sys.exit(main(['generate', 'synthetic', '--scenes', '2', '--tasks', 'depth_prediction_oc', '--per-task', '3',"
+    code = ("import sys; from spar_kit.cli.main import main; sys.exit(main(['generate', 'synthetic', '--scenes', '2', '--tasks', 'depth_prediction_oc', '--per-task', '3',"
             " '--frames-per-scene', '6', '--width', '160', '--out', sys.argv[1]]))")
     runs = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "out")], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     told = [run.communicate(timeout=280) for run in runs]

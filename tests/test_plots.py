@@ -11,9 +11,12 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from spar_kit.bench.blind import gap_over_blind
-from spar_kit.bench.factors import item_factors
-from spar_kit.bench.plots import (
+from spar_kit.bench.analysis.factors import item_factors
+from spar_kit.bench.analysis.published import benchmark_tasks, ranking
+from spar_kit.bench.analysis.statistics import intervals, overall_intervals, paired
+from spar_kit.bench.baselines.blind import gap_over_blind
+from spar_kit.bench.scorers.table import score_file, score_rows
+from spar_kit.report.charts import (
     COLORS,
     GREYS,
     is_blind,
@@ -25,7 +28,7 @@ from spar_kit.bench.plots import (
     run_colors,
     shorten,
 )
-from spar_kit.bench.plots_errors import (
+from spar_kit.report.error_charts import (
     errors_by_distance,
     losses_by,
     plot_confusion,
@@ -34,13 +37,10 @@ from spar_kit.bench.plots_errors import (
     visible,
     worst_misses,
 )
-from spar_kit.bench.published import benchmark_tasks, ranking
-from spar_kit.bench.score import score_file, score_rows
-from spar_kit.bench.statistics import intervals, overall_intervals, paired
-from spar_kit.runs.score_page import compare_files, parts
-from spar_kit.runs.score_parts import cards
-from spar_kit.runs.scored_runs import CONSTANT, headline, load_runs, run_titles, standing, verdict
-from spar_kit.runs.single_page import page, table
+from spar_kit.report.page import page, table
+from spar_kit.report.run_set import CONSTANT, headline, load_runs, run_titles, standing, verdict
+from spar_kit.report.score_report import compare_files, parts
+from spar_kit.report.score_sections import cards
 
 EVIL = ["<script>document.title='owned'</script>", "</script><img src=x onerror=\"document.title='owned'\">", "<svg/onload=document.title='owned'>", "\x00\x1b[31mred\u202e\ud83d", "9" * 100_000, "",
         "<!-- <b>", '{"answer": "B"}', "<think>" + "A or B. " * 3000 + "</think>", "答案不知道", "'\"><a href=javascript:alert(1)>x</a>", "{{ 7 * 7 }}${7*7}"]
@@ -257,7 +257,7 @@ def test_pictures_come_from_the_benchmark(tmp_path):
 
 def test_spar_compare_as_typed(tmp_path):
     files = [write(tmp_path / f"{name}.jsonl", rows_of(skill, k, 20, ["position_matching", "depth_prediction_oc"])) for k, (name, skill) in enumerate((("a", .6), ("b", .5)))]
-    done = subprocess.run([sys.executable, "-c", "from spar_kit.runs.cli import main; main()", "compare", *map(str, files), "--out", str(tmp_path / "r.html"), "--flavour", "official"],
+    done = subprocess.run([sys.executable, "-c", "from spar_kit.cli.main import main; main()", "compare", *map(str, files), "--out", str(tmp_path / "r.html"), "--flavour", "official"],
                           capture_output=True, text=True, timeout=300)
     assert done.returncode == 0 and done.stdout.splitlines()[-1] == str(tmp_path / "r.html") and "official scorer" in done.stdout, done.stderr
 
@@ -267,7 +267,7 @@ def test_spar_compare_where_a_task_has_no_scorable_question(tmp_path):
     unknown = dict(id="r_0", task="depth_prediction_oc", question="How deep?", answer="?", prediction="2")
     files = [write(tmp_path / f"{name}.jsonl", [*rows_of(skill, k, 20, ["position_matching"]), unknown])
              for k, (name, skill) in enumerate((("given", .7), ("blind_constant", .3), ("blind_text", .2)))]
-    done = subprocess.run([sys.executable, "-c", "from spar_kit.runs.cli import main; main()", "compare", *map(str, files), "--out", str(tmp_path / "r.html")],
+    done = subprocess.run([sys.executable, "-c", "from spar_kit.cli.main import main; main()", "compare", *map(str, files), "--out", str(tmp_path / "r.html")],
                           capture_output=True, text=True, timeout=300)
     assert done.returncode == 0 and done.stdout.splitlines()[-1] == str(tmp_path / "r.html"), done.stderr
     given, *blind = map(score_file, files)
@@ -350,7 +350,7 @@ def test_pieces_escape():
                                              (["a.jsonl", "--out", "r.html", "--misses", "0"], "not a positive number"), (["blind_a.jsonl", "--out", "r.html"], "all runs are blind"),
                                              (["a.jsonl", "--out", "r.html", "--benchmark", "nowhere"], "nowhere")])
 def test_bad_input_to_compare_is_one_line(tmp_path, monkeypatch, capsys, words, says):
-    from spar_kit.runs.cli import main
+    from spar_kit.cli.main import main
 
     monkeypatch.chdir(tmp_path)
     for name in ("a", "blind_a"):

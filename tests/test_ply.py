@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spar_kit.scenes.ply import read_ply
+from spar_kit.scenes.formats.ply import read_ply
 from spar_kit.scenes.scene import SceneError
 
 POINTS = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]], float)

@@ -12,12 +12,12 @@ import torch
 from exporters import hub
 from PIL import Image
 
-from spar_kit.bench import predict as p
-from spar_kit.bench.answers import Answers
 from spar_kit.bench.benchmarks import open_benchmark
-from spar_kit.bench.items import GREY, LETTER_PROMPT, NUMBER_PROMPT, Item
-from spar_kit.bench.score import score_file
-from spar_kit.runs.cli import main
+from spar_kit.bench.models import local as p
+from spar_kit.bench.predictions import Answers
+from spar_kit.bench.prompts import GREY, LETTER_PROMPT, NUMBER_PROMPT, Item
+from spar_kit.bench.scorers.table import score_file
+from spar_kit.cli.main import main
 from spar_kit.train.models import SmallVLM, build_model, build_processor, linear_counts, load_model, save_model, train_tokenizer
 
 OPTIONS = dict(batch=4, max_new_tokens=4, progress=False)
@@ -256,7 +256,7 @@ def test_a_broken_image_fails_its_item_alone(home, tmp_path):
     ("torch", [], 'this needs torch; type: pip install "spar_kit[train]"'),
     ("openai", ["--api", "http://127.0.0.1:9/v1"], 'asking a server needs the openai client; type: pip install "spar_kit[serve]"')])
 def test_a_missing_package_is_one_line_that_says_what_to_type(home, tmp_path, capfd, monkeypatch, missing, words, says):
-    for name in [name for name in sys.modules if name.startswith(("spar_kit.bench.predict", "spar_kit.train"))]:
+    for name in [name for name in sys.modules if name.startswith(("spar_kit.bench.models.local", "spar_kit.train"))]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, missing, None)                # what an import meets where the package is not installed
     with pytest.raises(SystemExit) as leaving:

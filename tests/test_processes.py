@@ -10,11 +10,11 @@ import nbformat
 import psutil
 import pytest
 
-from spar_kit.scenes.processes import Stopped, stopped_by_signals
+from spar_kit.core.processes import Stopped, stopped_by_signals
 
 POOL = """
 import time
-from spar_kit.scenes.processes import worker_pool
+from spar_kit.core.processes import worker_pool
 if __name__ == "__main__":
     with worker_pool(2) as pool:
         pids = [pool.submit({job}).result() for _ in range(1)]
@@ -67,7 +67,7 @@ def test_workers_end_with_their_parent(tmp_path, number, work):
 
 def test_workers_of_generate_end_with_it(tmp_path):
     """The command itself, killed in the middle of its work."""
-    code = "from spar_kit.runs.cli import main; main()"
+    code = "from spar_kit.cli.main import main; main()"
     process = start(tmp_path, [sys.executable, "-c", code, "generate", "synthetic", "--scenes", "8", "--workers", "2", "--out", "out"])
     until = time.monotonic() + 120
     while time.monotonic() < until and len(psutil.Process(process.pid).children(recursive=True)) < 3:       # two workers and multiprocessing's tracker
@@ -85,7 +85,7 @@ def test_kernels_of_a_sweep_end_with_it(tmp_path, number):
              nbformat.v4.new_code_cell("import subprocess\nfrom pathlib import Path\nchild = subprocess.Popen(['sleep', '300'])\nPath('child').write_text(str(child.pid))\nchild.wait()")]
     nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "sleeps.ipynb")
     (tmp_path / "toy.yaml").write_text(SWEEP)
-    process = start(tmp_path, [sys.executable, "-c", "from spar_kit.runs.cli import main; main()", "sweep", "toy.yaml"])
+    process = start(tmp_path, [sys.executable, "-c", "from spar_kit.cli.main import main; main()", "sweep", "toy.yaml"])
     until = time.monotonic() + 120
     while time.monotonic() < until and not ((tmp_path / "child").is_file() and (tmp_path / "child").read_text()):
         time.sleep(0.2)

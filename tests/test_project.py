@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from spar_kit.runs.params import load_plan, notebook_parameters, read_yaml
+from spar_kit.runs.plan import load_plan, notebook_parameters, read_yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted(path for path in (ROOT / "nbs").rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts)
@@ -39,7 +39,7 @@ def test_every_plan_fits_its_notebooks(path):
     if "name" in values:
         assert load_plan(path).steps
     else:
-        from spar_kit.train.params import TrainParams
+        from spar_kit.train.config import TrainParams
 
         assert values.pop("data") and values.pop("out") and TrainParams.from_dict(values)
 
@@ -67,12 +67,12 @@ def test_the_package_imports_no_development_tool():
 
 
 def test_the_data_side_runs_without_torch():
-    code = "import sys\nfor name in ('torch', 'transformers', 'peft', 'bitsandbytes'): sys.modules[name] = None\nimport spar_kit.data.generate, spar_kit.tasks.verify, spar_kit.bench.score, spar_kit.runs.cli"
+    code = "import sys\nfor name in ('torch', 'transformers', 'peft', 'bitsandbytes'): sys.modules[name] = None\nimport spar_kit.data.generate, spar_kit.oracle.verify, spar_kit.bench.scorers.table, spar_kit.cli.main"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("names", ["spar_kit.train.trainer, bitsandbytes", "spar_kit.train.models, peft", "spar_kit.bench.predict, bitsandbytes", ""])
+@pytest.mark.parametrize("names", ["spar_kit.train.trainer, bitsandbytes", "spar_kit.train.models, peft", "spar_kit.bench.models.local, bitsandbytes", ""])
 def test_no_import_speaks_before_the_kit_does(names):
     """Libraries that warn while they are imported would stand before the kit's own line, for a user as for `test_bad_input_is_one_line`."""
     every = "import importlib, pkgutil, spar_kit\nfor found in pkgutil.walk_packages(spar_kit.__path__, 'spar_kit.'): importlib.import_module(found.name)"
@@ -113,3 +113,31 @@ def test_pre_commit_calls_what_exists():
         for name in arguments[1:] if program != "lint-imports" else ():
             assert (ROOT / name).exists(), name
     assert len(hooks) == len({hook["id"] for hook in hooks}) >= 5
+
+
+def test_folders_are_small_and_notebooks_are_numbered():
+    """A folder of more than twelve modules is searched, not read. nbs/ is the same tree as spar_kit/; only `index` and the studies have no number."""
+    for kind, found in {"notebooks": [path for path in NOTEBOOKS if path.parent not in (ROOT / "nbs", ROOT / "nbs/studies")], "modules": [path for path in MODULES if path.stem[0] != "_"]}.items():
+        held = {}
+        for path in found:
+            held.setdefault(path.parent, []).append(path.name)
+        full = {str(folder.relative_to(ROOT)): len(names) for folder, names in held.items() if len(names) > 12}
+        assert not full, f"folders with more than 12 {kind}: {full}"
+        if kind == "notebooks":
+            unnumbered = [str(path.relative_to(ROOT)) for path in found if not re.fullmatch(r"\d[05]_[a-z]\w*\.ipynb", path.name)]
+            assert not unnumbered, f"notebooks are called 00_name, 10_name, ...: {unnumbered}"
+    assert {path.name for path in (ROOT / "nbs").glob("*.ipynb")} == {"index.ipynb"}
+
+
+def test_a_module_and_its_notebook_lie_in_the_same_folder():
+    for module in MODULES:
+        found = re.search(r"File to edit: ((?:\.\./)+nbs/\S+\.ipynb)", module.read_text())
+        if found and module.name != "__main__.py":
+            notebook = (module.parent / found[1]).resolve()
+            assert notebook.parent.relative_to(ROOT / "nbs") == module.parent.relative_to(ROOT / "spar_kit"), module
+            assert notebook.stem.partition("_")[2] == module.stem, module
+
+
+def test_every_package_says_what_it_is_for():
+    for package in {module.parent for module in MODULES} - {ROOT / "spar_kit"}:
+        assert ast.get_docstring(ast.parse((package / "__init__.py").read_text())), f"{package} has no docstring in its __init__.py, which the README prints"

@@ -3,9 +3,18 @@
 import numpy as np
 import pytest
 
-from spar_kit.bench.published import COUNTS, benchmark_tasks, beside, inconsistencies, published, ranking, sources, split_of
-from spar_kit.bench.score import score_rows
-from spar_kit.tasks.task import TASKS
+from spar_kit.bench.analysis.published import (
+    COUNTS,
+    benchmark_tasks,
+    beside,
+    inconsistencies,
+    published,
+    ranking,
+    sources,
+    split_of,
+)
+from spar_kit.bench.scorers.table import score_rows
+from spar_kit.tasks.registry import TASKS
 
 
 def run(counts, skill=0.5):

@@ -23,7 +23,7 @@ from toys import Toys, busy_room
 
 from spar_kit.data.generate import generate
 from spar_kit.tasks.markers import draw
-from spar_kit.tasks.task import TASKS
+from spar_kit.tasks.registry import TASKS
 
 MIX = {"sentence": 1.0, "select": 0.1, "fill": 0.1, "judge": 0.1}
 

@@ -5,7 +5,7 @@ import nbformat
 import plotly.graph_objects as go
 import pytest
 
-from spar_kit.runs.report import render
+from spar_kit.report.notebook_report import render
 
 playwright = pytest.importorskip("playwright.sync_api")
 BROWSER = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)

@@ -9,10 +9,10 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from spar_kit.cli.main import main
+from spar_kit.report.notebook_report import build, write_summary
 from spar_kit.runs import sweep as sweep_module
-from spar_kit.runs.cli import main
-from spar_kit.runs.params import ParamsError, load_plan, read_yaml
-from spar_kit.runs.report import build, write_summary
+from spar_kit.runs.plan import ParamsError, load_plan, read_yaml
 from spar_kit.runs.sweep import expand, standing, sweep
 
 COUNTS = "from pathlib import Path\nPath(out).mkdir(parents=True, exist_ok=True)\n"
@@ -303,7 +303,7 @@ def test_a_pipe_in_place_of_a_plan_does_not_hang(tmp_path, capsys):
 
 @pytest.mark.parametrize("word", ["input_price=" + "&a [*a]", "body=!!python/name:os.system", "body=" + "{a: " * 200 + "1" + "}" * 200, "per_minute=[" + "[" * 3000])
 def test_settings_of_a_server_are_read_by_the_same_reader(word):
-    from spar_kit.bench.chat import server_from
+    from spar_kit.bench.models.client import server_from
 
     with pytest.raises(ValueError) as refused:
         server_from("m", "http://127.0.0.1:9", [word])

@@ -6,11 +6,11 @@ import pytest
 
 from spar_kit.data.generate import generate
 from spar_kit.data.records import shards
-from spar_kit.scenes.synthetic import Synthetic
-from spar_kit.tasks.task import TASKS
-from spar_kit.tasks.verify import verify
-from spar_kit.tasks.verify_roles import expected, found, given, mentions
-from spar_kit.tasks.wording import load_words
+from spar_kit.language.templates import load_words
+from spar_kit.oracle.text.roles import expected, found, given, mentions
+from spar_kit.oracle.verify import verify
+from spar_kit.scenes.procedural.source import Synthetic
+from spar_kit.tasks.registry import TASKS
 
 COLOURS = ("red", "blue", "green", "yellow")
 CLAIMS = ("to the left of", "to the right of", "above", "below", "closer to the observer than", "farther from the observer than")

@@ -14,9 +14,9 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from spar_kit.runs.keys import reached
-from spar_kit.runs.params import ParamsError, load_plan, notebook_parameters, parse_setting, read_yaml
-from spar_kit.runs.report import build, render, write_summary
+from spar_kit.report.notebook_report import build, render, write_summary
+from spar_kit.runs.cache_keys import reached
+from spar_kit.runs.plan import ParamsError, load_plan, notebook_parameters, parse_setting, read_yaml
 from spar_kit.runs.sweep import clock, execute, expand, sweep
 
 MAKE = "seed: int = 0  # of everything\nout: str = ''  # folder"
@@ -141,9 +141,9 @@ def test_the_key_sees_the_files_behind_a_path(folder):
 
 
 def test_the_key_follows_imports_into_all_of_the_package():
-    found = reached([ast.parse("def f():\n    from spar_kit.tasks.facts import compute_facts\nfrom spar_kit.runs.scored_runs import load_runs")])
-    assert {"spar_kit.tasks.facts", "spar_kit.tasks.task", "spar_kit.scenes.scene", "spar_kit.runs.scored_runs", "spar_kit.bench.chance", "spar_kit/bench/published.yaml"} <= set(found.modules)
-    assert not {"spar_kit.runs.sweep", "spar_kit.runs.report", "spar_kit.runs.cli"} & set(found.modules) and {"numpy", "pandas"} <= found.outside
+    found = reached([ast.parse("def f():\n    from spar_kit.tasks.dispatch import compute_facts\nfrom spar_kit.report.run_set import load_runs")])
+    assert {"spar_kit.tasks.dispatch", "spar_kit.tasks.registry", "spar_kit.scenes.scene", "spar_kit.report.run_set", "spar_kit.bench.baselines.chance", "spar_kit/bench/analysis/published.yaml"} <= set(found.modules)
+    assert not {"spar_kit.runs.sweep", "spar_kit.report.notebook_report", "spar_kit.cli.main"} & set(found.modules) and {"numpy", "pandas"} <= found.outside
 
 
 def test_grids_of_two_steps_and_a_step_that_collects(folder):
@@ -212,7 +212,7 @@ def test_what_is_being_written_is_waited_for(folder):
 
 def test_two_sweeps_in_one_store(folder):
     """Both end well, and each run is made once."""
-    command = [sys.executable, "-c", "from spar_kit.runs.cli import main; main()", "sweep", "toy.yaml"]
+    command = [sys.executable, "-c", "from spar_kit.cli.main import main; main()", "sweep", "toy.yaml"]
     both = [subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for _ in range(2)]
     said = [process.communicate(timeout=180)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0], said
@@ -222,7 +222,7 @@ def test_two_sweeps_in_one_store(folder):
 def test_interrupted_and_started_again(folder):
     """SIGINT in the middle of a run: no kernel is left, nothing looks finished, and the same command goes on."""
     (folder / "toy.yaml").write_text(STEPS.replace("[0.1, 1e-2]", "[0.1]").replace("needs: {data: make}", "needs: {data: make}\n    params: {kind: sleeps}"))
-    command = [sys.executable, "-c", "from spar_kit.runs.cli import main; main()", "sweep", "toy.yaml"]
+    command = [sys.executable, "-c", "from spar_kit.cli.main import main; main()", "sweep", "toy.yaml"]
     heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)               # a shell starts background jobs deaf to it
     process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heard)
     for _ in range(600):

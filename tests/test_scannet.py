@@ -17,17 +17,17 @@ from PIL import Image
 from toys import complaint
 
 from spar_kit.data.generate import generate
-from spar_kit.scenes.export import write_scannet
-from spar_kit.scenes.frames import FrameChoice, choose_frames, sharpness
-from spar_kit.scenes.ply import read_ply, write_ply
-from spar_kit.scenes.rasterize import render_ids
-from spar_kit.scenes.scannet import ScanNet
+from spar_kit.oracle.verify import verify
+from spar_kit.scenes.box_room import toy_scene, toy_solids
+from spar_kit.scenes.formats.ply import read_ply, write_ply
+from spar_kit.scenes.frame_selection import FrameChoice, choose_frames, sharpness
+from spar_kit.scenes.geometry.rasterizer import render_ids
+from spar_kit.scenes.readers.scannet.reader import ScanNet
+from spar_kit.scenes.readers.scannet.sens import IMU, SensFrame, open_sens, write_sens
+from spar_kit.scenes.readers.scannet.writer import write_scannet
 from spar_kit.scenes.scene import Camera
-from spar_kit.scenes.sens import IMU, SensFrame, open_sens, write_sens
 from spar_kit.scenes.splits import split_by_name
-from spar_kit.scenes.toy import toy_scene, toy_solids
-from spar_kit.tasks.task import TASKS
-from spar_kit.tasks.verify import verify
+from spar_kit.tasks.registry import TASKS
 
 HOUSE = Path(__file__).parents[2] / "shared" / "data" / "small_house"
 SCAN = "toy0000_00"

@@ -22,17 +22,17 @@ from PIL import Image
 from toys import Toys, busy_room, complaint
 
 from spar_kit.data.generate import generate
-from spar_kit.data.one_scene import Plan, build_lines
 from spar_kit.data.records import from_line, load_images, read_records
-from spar_kit.runs.scene_page import scene_page
-from spar_kit.scenes.frames import FrameChoice
-from spar_kit.scenes.scannet import ScanNet, find_frames
-from spar_kit.scenes.scannet_labels import list_archive
+from spar_kit.data.scene_job import Plan, build_lines
+from spar_kit.oracle.verify import verify
+from spar_kit.report.scene_report import scene_page
+from spar_kit.scenes.box_room import Solid, cast
+from spar_kit.scenes.frame_selection import FrameChoice
+from spar_kit.scenes.readers.scannet.labels import list_archive
+from spar_kit.scenes.readers.scannet.reader import ScanNet, find_frames
+from spar_kit.scenes.readers.scannet.sens import open_sens
 from spar_kit.scenes.scene import Scene, SceneError
-from spar_kit.scenes.sens import open_sens
-from spar_kit.scenes.toy import Solid, cast
 from spar_kit.scenes.visibility import Visibility, see
-from spar_kit.tasks.verify import verify
 
 NAME = "scene0042_01"
 TURN = np.radians(35)

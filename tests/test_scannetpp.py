@@ -35,23 +35,25 @@ from scipy.spatial.transform import Rotation
 from toys import box_scene, busy_room, complaint
 
 from spar_kit.data.generate import generate
-from spar_kit.data.usable import faults
-from spar_kit.scenes import colmap, lens, scannetpp_frames
-from spar_kit.scenes.colmap import read_cameras, read_images, read_transforms
-from spar_kit.scenes.depth_bin import open_depth_bin
-from spar_kit.scenes.lens import Lens, rectified
-from spar_kit.scenes.scannetpp import ScanNetPP
-from spar_kit.scenes.scannetpp_objects import read_surface
+from spar_kit.data.validation import faults
+from spar_kit.oracle.verify import verify
+from spar_kit.scenes.box_room import cast, toy_solids
+from spar_kit.scenes.formats import colmap
+from spar_kit.scenes.formats.colmap import read_cameras, read_images, read_transforms
+from spar_kit.scenes.formats.video import open_video
+from spar_kit.scenes.geometry import undistort as lens
+from spar_kit.scenes.geometry.undistort import Lens, rectified
+from spar_kit.scenes.readers.scannetpp import cameras as scannetpp_frames
+from spar_kit.scenes.readers.scannetpp.annotations import read_surface
+from spar_kit.scenes.readers.scannetpp.iphone_depth import open_depth_bin
+from spar_kit.scenes.readers.scannetpp.reader import ScanNetPP
 from spar_kit.scenes.scene import Scene, SceneError, look_at
 from spar_kit.scenes.sources import open_source
 from spar_kit.scenes.summary import summarise
-from spar_kit.scenes.toy import cast, toy_solids
-from spar_kit.scenes.video import open_video
 from spar_kit.scenes.visibility import Visibility, see
-from spar_kit.tasks.facts import compute_facts
-from spar_kit.tasks.observation import observe
-from spar_kit.tasks.task import TASKS, random_generator
-from spar_kit.tasks.verify import verify
+from spar_kit.tasks.dispatch import compute_facts
+from spar_kit.tasks.registry import TASKS, random_generator
+from spar_kit.tasks.scene_index import observe
 
 FUZZ = settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 

@@ -6,10 +6,10 @@ import numpy as np
 import orjson
 import pytest
 
-from spar_kit.bench import score as s
-from spar_kit.bench.blind import blind_predictions
-from spar_kit.bench.statistics import best_of, interval, intervals, paired
-from spar_kit.bench.text_model import best_number, constant_answers, read_question, text_answers
+from spar_kit.bench.analysis.statistics import best_of, interval, intervals, paired
+from spar_kit.bench.baselines.blind import blind_predictions
+from spar_kit.bench.baselines.text_forest import best_number, constant_answers, read_question, text_answers
+from spar_kit.bench.scorers import table as s
 
 
 def official_mra(prediction: float, target: float) -> float:

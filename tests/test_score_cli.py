@@ -6,7 +6,7 @@ import re
 import pytest
 from typer.testing import CliRunner
 
-from spar_kit.runs.cli import app
+from spar_kit.cli.main import app
 
 ROWS = [dict(id="a_0", task="depth_prediction_oc", answer="1.5", prediction="-1.5"), dict(id="a_1", task="position_matching", answer="C", prediction=""), dict(id="b_0", task="camera_motion_infer", answer="C", prediction="(C)"),
         dict(id="b_1", task="view_change_infer", answer="move_right:0.5,rotate_right:30", prediction="move_right:0.5,rotate_right:30"), dict(id="b_2", task="view_change_infer", answer="move_right:0.5", prediction=None, failed="timeout"),

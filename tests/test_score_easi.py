@@ -7,8 +7,8 @@ import pandas as pd
 import peer_scorers
 import pytest
 
-from spar_kit.bench.easi import LONGEST_LIST, easi_means, easi_score, read_easi_letter, read_easi_number
-from spar_kit.bench.official import BENCH_TASKS
+from spar_kit.bench.scorers.easi import LONGEST_LIST, easi_means, easi_score, read_easi_letter, read_easi_number
+from spar_kit.bench.scorers.official import BENCH_TASKS
 
 MOVE = "move_right:0.5,rotate_right:30"
 CHOICE, NUMBER, LAST, VIEW = "obj_spatial_relation_oo", "depth_prediction_oc", "depth_prediction_oc_mv", "view_change_infer"

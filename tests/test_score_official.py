@@ -8,8 +8,8 @@ import numpy as np
 import peer_scorers
 import pytest
 
-from spar_kit.bench.measures import THRESHOLDS, relative_accuracy
-from spar_kit.bench.official import BENCH_TASKS, LEVEL_TASKS, official_means, official_score
+from spar_kit.bench.scorers.metrics import THRESHOLDS, relative_accuracy
+from spar_kit.bench.scorers.official import BENCH_TASKS, LEVEL_TASKS, official_means, official_score
 
 MOVE = "move_right:0.5,rotate_right:30"
 CHOICE, NUMBER, LAST, VIEW = "obj_spatial_relation_oo", "depth_prediction_oc", "depth_prediction_oc_mv", "view_change_infer"

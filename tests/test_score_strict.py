@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spar_kit.bench import quantities as q
-from spar_kit.bench import reading as r
-from spar_kit.bench.differences import FLAVOURS, disagreements, row_score
-from spar_kit.bench.official import BENCH_TASKS
-from spar_kit.bench.score import overall, read_rows, report, score_item, score_rows, summarise
-from spar_kit.bench.side_by_side import count_reasons, full_report, item_lines, score_flavours, side_by_side
-from spar_kit.tasks.task import TASKS
+from spar_kit.bench.scorers import parse_choice as r
+from spar_kit.bench.scorers import parse_numbers as q
+from spar_kit.bench.scorers.comparison import count_reasons, full_report, item_lines, score_flavours, side_by_side
+from spar_kit.bench.scorers.disagreements import FLAVOURS, disagreements, row_score
+from spar_kit.bench.scorers.official import BENCH_TASKS
+from spar_kit.bench.scorers.table import overall, read_rows, report, score_item, score_rows, summarise
+from spar_kit.tasks.registry import TASKS
 
 
 @pytest.mark.parametrize("text, letter", [
@@ -108,7 +108,7 @@ def test_the_true_number_scores_1_in_any_dress(value, dress):
 def test_a_megabyte_of_anything_comes_back():
     # a subprocess, so that a pattern of quadratic time fails the test instead of stopping the whole run
     code = """
-from spar_kit.bench.score import score_item
+from spar_kit.bench.scorers.table import score_item
 pieces = ["answer is" + " " * 500, "<answer ", "<think>", '{"a":', "\\\\boxed{", "A ", "* ", "the answer is [", "not A ", "1", "1 ", "1,", "between 1 and ", "move right ", "one ", "\\ufdfa", "\\n", "image 1 "]
 answers = ["B", "Yes", "1.5", "chair (green point)", "length is 4 cm, width is 2 cm, and height is 1 cm.", "move_left:0.2", "the first image, [1, 2, 30, 40]"]
 for piece in pieces:

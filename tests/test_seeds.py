@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from spar_kit.bench.seeds import (
+from spar_kit.bench.analysis.seeds import (
     claimed_tasks,
     collect_seeds,
     data_hash,
@@ -16,7 +16,7 @@ from spar_kit.bench.seeds import (
     shared_keys,
 )
 from spar_kit.data.generate import generate
-from spar_kit.runs.params import load_plan
+from spar_kit.runs.plan import load_plan
 from spar_kit.scenes.sources import open_source
 
 ROOT = Path(__file__).parents[1]

@@ -12,14 +12,14 @@ from test_verify import SCENE, Record, caught, copy, edit, images, records
 from toys import Toys, busy_room
 from typer.testing import CliRunner
 
+from spar_kit.cli.main import app
 from spar_kit.data.generate import generate
-from spar_kit.runs.cli import app
+from spar_kit.oracle.evidence.record import FORMS
+from spar_kit.oracle.evidence.scene_files import Pose
+from spar_kit.oracle.verify import Report, verify
+from spar_kit.oracle.visibility.checks import NO_OBJECT, Looking
+from spar_kit.oracle.visibility.rays import Rays
 from spar_kit.scenes.scene import Surface
-from spar_kit.tasks.verify import Report, verify
-from spar_kit.tasks.verify_disk import Pose
-from spar_kit.tasks.verify_item import FORMS
-from spar_kit.tasks.verify_rays import Rays
-from spar_kit.tasks.verify_seen import NO_OBJECT, Looking
 
 CAMERAS = {"camera_motion_infer", "view_change_infer"}     # ask about no object; see test_in_picture.py
 MARKED = [name for name, form in FORMS.items() if form.marks]

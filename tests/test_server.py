@@ -19,11 +19,11 @@ from PIL import Image
 
 pytest.importorskip("openai")
 
-from spar_kit.bench import chat as c
-from spar_kit.bench import server as s
-from spar_kit.bench.answers import read_lines
 from spar_kit.bench.benchmarks import Benchmark
-from spar_kit.bench.items import Item, official_prompt, view_as
+from spar_kit.bench.models import client as c
+from spar_kit.bench.models import server as s
+from spar_kit.bench.predictions import read_lines
+from spar_kit.bench.prompts import Item, official_prompt, view_as
 
 KEY = "sk-secret-0123456789abcdef"
 
@@ -366,7 +366,7 @@ def test_settings_from_words():
 
 
 def test_blind_runs_and_the_command_line(tmp_path, capfd):
-    from spar_kit.runs.cli import main
+    from spar_kit.cli.main import main
     folder = tmp_path / "data/spar/synthetic/qa_jsonl/val/depth_prediction_oc/fill"
     folder.mkdir(parents=True)
     (tmp_path / "data/spar/synthetic/images/room0/image_color").mkdir(parents=True)
@@ -411,13 +411,13 @@ def test_an_empty_text_of_an_older_run_is_asked_again(tmp_path):
 
 
 def test_parts_that_are_texts_are_read():
-    from spar_kit.bench.chat import read_reply
+    from spar_kit.bench.models.client import read_reply
     assert read_reply(chat({"content": ["1.", {"text": "5"}, 7]})[2]).text == "1.5"
 
 
 @pytest.mark.parametrize("moods, lost", [(["fine", "fine", "null"], 1), (["null"] * 3, 3), ([chat({"content": ""}), "fine", "fine"], 1), (["fine"] * 3, 0)])
 def test_a_run_without_all_answers_is_incomplete(tmp_path, capfd, moods, lost):
-    from spar_kit.runs.cli import main
+    from spar_kit.cli.main import main
     folder = tmp_path / "data/spar/synthetic/qa_jsonl/val/depth_prediction_oc/fill"
     folder.mkdir(parents=True)
     (tmp_path / "data/spar/synthetic/images/room0/image_color").mkdir(parents=True)
@@ -434,7 +434,7 @@ def test_a_run_without_all_answers_is_incomplete(tmp_path, capfd, moods, lost):
 
 
 def test_a_dead_port_does_not_end_with_0(tmp_path, capfd):
-    from spar_kit.runs.cli import main
+    from spar_kit.cli.main import main
     out = tmp_path / "run"
     items = Benchmark("toy", tuple(chairs(2)), False)
     assert s.ask_views(s.Server("m", "http://127.0.0.1:9/v1", tries=1), items, out, ["given"], progress=False) and json.loads((out / "run.json").read_text())["complete"] is False

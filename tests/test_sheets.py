@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 from openpyxl import Workbook
 
-from spar_kit.bench import sheets
-from spar_kit.bench.easi import easi_score
-from spar_kit.bench.files import read_file
+from spar_kit.bench.interop import sheets
+from spar_kit.bench.interop.prediction_files import read_file
 from spar_kit.bench.rows import RowError
+from spar_kit.bench.scorers.easi import easi_score
 
 TASK = "depth_prediction_oc"
 

@@ -82,10 +82,10 @@ def test_small_house() -> None:
     assert len(names) == 1 and len(source.load(names[0]).frames) == 4
 
 
-@pytest.mark.parametrize("name", ["31_scannet", "38_scannetpp", "39b_structured3d", "39c_arkitscenes", "39d_spar7m"])
+@pytest.mark.parametrize("name", ["scenes/readers/scannet/30_reader", "scenes/readers/scannetpp/30_reader", "scenes/readers/structured3d/10_reader", "scenes/readers/00_arkitscenes", "scenes/readers/10_spar7m"])
 def test_a_datasets_page_says_what_one_needs_to_know(name: str) -> None:
     """Where to get it, under which terms, what is read, what is not, and what a first run prints, with the output of that run."""
-    cells = json.loads((Path(__file__).resolve().parents[1] / "nbs/scenes" / f"{name}.ipynb").read_text())["cells"]
+    cells = json.loads((Path(__file__).resolve().parents[1] / "nbs" / f"{name}.ipynb").read_text())["cells"]
     text = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown").lower()
     for words in (("http", "hugging face"), ("licence", "terms of use"), ("what is read", "we read"), ("what is not", "not read"), ("first run",)):
         assert any(word in text for word in words), words

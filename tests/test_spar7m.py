@@ -17,13 +17,13 @@ from toys import Toys, busy_room
 from spar_kit.data.generate import generate
 from spar_kit.data.records import load_images, read_records
 from spar_kit.data.released import overview, read_released, stated_facts
+from spar_kit.oracle.verify import Report, verify
+from spar_kit.scenes.box_room import toy_scene
+from spar_kit.scenes.readers.spar7m import Spar7M
 from spar_kit.scenes.scene import Scene, SceneError
 from spar_kit.scenes.sources import open_source
-from spar_kit.scenes.spar7m import Spar7M
-from spar_kit.scenes.toy import toy_scene
 from spar_kit.tasks.markers import marks_of
-from spar_kit.tasks.task import TASKS
-from spar_kit.tasks.verify import Report, verify
+from spar_kit.tasks.registry import TASKS
 
 SCENE = "scene0000_00"
 UNCHECKED = {"appearance_order", "obj_count", "spatial_imagination_oc_video_hard", "spatial_imagination_oo_video_hard", "nav_video"}    # no file says which object is which
@@ -148,7 +148,7 @@ def test_released_rows_are_mixed_with_generated_ones(clean: Path, tmp_path: Path
     """Links in one folder make one dataset of several; each format gets its weight, and objects come from the generated part alone."""
     pytest.importorskip("torch")
     from spar_kit.train.collate import plan_batches, samples_from_records
-    from spar_kit.train.grounding import GroundingQuestions, read_seen
+    from spar_kit.train.warmup.grounding import GroundingQuestions, read_seen
 
     generate(Toys(make=lambda name: toy_scene(12, width=160, name=name)), tmp_path / "own", tasks="depth_prediction_oc,obj_spatial_relation_oo", per_task=4, width=160, progress=False)
     (tmp_path / "mix/spar").mkdir(parents=True)
@@ -376,7 +376,7 @@ def test_frames_are_those_of_the_room(clean: Path, room: Scene) -> None:
     summary = source.summary(SCENE)
     assert (summary.frames, summary.valid, summary.instances, summary.error) == (32, None, 0, "")          # by names alone
     # back-projected depth lies on the room's own surface
-    from spar_kit.scenes.rasterize import render_ids
+    from spar_kit.scenes.geometry.rasterizer import render_ids
     for read in scene.frames[::9]:
         drawn = render_ids(room.surface, read.depth, read.camera_to_world)[0]
         both = (drawn > 0) & (read.read_depth() > 0)

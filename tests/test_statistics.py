@@ -8,10 +8,8 @@ import pytest
 from scipy.stats import binom, norm, permutation_test, t
 from sklearn.linear_model import LinearRegression
 
-from spar_kit.bench.chance import adjust, baselines, option_count
-from spar_kit.bench.factors import dataset_facts, factor_effects, factor_table, first_label, item_factors
-from spar_kit.bench.score import overall, score_rows
-from spar_kit.bench.statistics import (
+from spar_kit.bench.analysis.factors import dataset_facts, factor_effects, factor_table, first_label, item_factors
+from spar_kit.bench.analysis.statistics import (
     best_of,
     group_means,
     holm,
@@ -24,7 +22,9 @@ from spar_kit.bench.statistics import (
     sign_flip,
     tail,
 )
-from spar_kit.tasks.task import TASKS
+from spar_kit.bench.baselines.chance import adjust, baselines, option_count
+from spar_kit.bench.scorers.table import overall, score_rows
+from spar_kit.tasks.registry import TASKS
 
 
 def run(skill, seed, each=10, count=200):

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from spar_kit.bench.score import score_item
-from spar_kit.bench.side_by_side import scorer_rules
-from spar_kit.bench.strict import _truth
+from spar_kit.bench.scorers.comparison import scorer_rules
+from spar_kit.bench.scorers.strict import _truth
+from spar_kit.bench.scorers.table import score_item
 from spar_kit.data.generate import generate
 from spar_kit.scenes.sources import open_source
-from spar_kit.tasks.task import TASKS
+from spar_kit.tasks.registry import TASKS
 
 ANSWERS = [json.loads(line) for line in (Path(__file__).parent / "strict_answers.jsonl").read_text(encoding="utf-8").splitlines()]
 KINDS = list(dict.fromkeys(row["kind"] for row in ANSWERS))

@@ -18,17 +18,17 @@ from PIL import Image
 from toys import box_scene, complaint, walk_round
 
 from spar_kit.data.generate import generate
-from spar_kit.scenes.rasterize import render_ids
+from spar_kit.oracle.verify import verify
+from spar_kit.scenes.formats.archives import Place
+from spar_kit.scenes.geometry.rasterizer import render_ids
+from spar_kit.scenes.readers.structured3d.annotations import perspective_camera, read_boxes, read_perspective, read_plan
+from spar_kit.scenes.readers.structured3d.reader import Structured3D, vote
 from spar_kit.scenes.scene import Camera, SceneError
 from spar_kit.scenes.sources import open_source
-from spar_kit.scenes.store import Place
-from spar_kit.scenes.structured3d import Structured3D, vote
-from spar_kit.scenes.structured3d_files import perspective_camera, read_boxes, read_perspective, read_plan
 from spar_kit.scenes.visibility import VisibilityRule, see
-from spar_kit.tasks.facts import FACTS, compute_facts
-from spar_kit.tasks.observation import observe
-from spar_kit.tasks.task import random_generator
-from spar_kit.tasks.verify import verify
+from spar_kit.tasks.dispatch import FACTS, compute_facts
+from spar_kit.tasks.registry import random_generator
+from spar_kit.tasks.scene_index import observe
 
 ROOM, HOUSE = "scene_00012_485142", "scene_00012"
 W, H = 160, 90

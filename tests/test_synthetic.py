@@ -8,11 +8,11 @@ import numpy as np
 import open3d as o3d
 import pytest
 
-from spar_kit.scenes.furniture import CATALOGUE, make
-from spar_kit.scenes.plan import STRUCTURE, House, Placed
-from spar_kit.scenes.rooms import KINDS, build_house
+from spar_kit.scenes.procedural.catalog import CATALOGUE, make
+from spar_kit.scenes.procedural.layout import KINDS, build_house
+from spar_kit.scenes.procedural.placement import STRUCTURE, House, Placed
+from spar_kit.scenes.procedural.source import Synthetic
 from spar_kit.scenes.scene import Scene, SceneError
-from spar_kit.scenes.synthetic import Synthetic
 
 SOURCE = Synthetic(count=4, frames=8, width=160, height=120)
 NAMES = ["train0000", "train0001", "train0002", "val0000", "val0003"]

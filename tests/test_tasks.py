@@ -9,16 +9,16 @@ from scipy.spatial.transform import Rotation
 
 from spar_kit.scenes.scene import Camera, Frame, Instance, OrientedBox, Scene, Surface, look_at
 from spar_kit.scenes.visibility import Visibility
-from spar_kit.tasks.choosing import choose, occurrence
-from spar_kit.tasks.even_odds import chances, odds
-from spar_kit.tasks.facts import FACTS, compute_facts
-from spar_kit.tasks.nearest import _look
-from spar_kit.tasks.observation import observe
+from spar_kit.tasks.dispatch import FACTS, compute_facts
+from spar_kit.tasks.families.nearest_object import _look
+from spar_kit.tasks.frame_sets import yaw_pitch_roll
+from spar_kit.tasks.registry import TASKS, random_generator
 from spar_kit.tasks.relations import from_new_place, to_observer
-from spar_kit.tasks.rules import Rules
-from spar_kit.tasks.sampling import video_frames, view_sets
-from spar_kit.tasks.task import TASKS, random_generator
-from spar_kit.tasks.views import yaw_pitch_roll
+from spar_kit.tasks.sampling.candidates import video_frames, view_sets
+from spar_kit.tasks.sampling.debiasing import chances, odds
+from spar_kit.tasks.sampling.stratified import choose, occurrence
+from spar_kit.tasks.scene_index import observe
+from spar_kit.tasks.thresholds import Rules
 
 CAMERA = Camera.from_fov(640, 480, 70)
 FEW = ("obj_count", "room_size", "appearance_order", "nav_video")      # what a scene holds of them is soon said

@@ -9,18 +9,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toys import Toys
 
+from spar_kit.core.files import read_json
+from spar_kit.core.text_files import decode_text, forms_of, match_names, read_key_values, read_names
 from spar_kit.data.generate import generate
 from spar_kit.data.leakage import benchmark_scenes, excluded_scenes, find_lists, read_list
-from spar_kit.scenes.colmap import read_cameras, read_images
-from spar_kit.scenes.export import write_scannet
-from spar_kit.scenes.files import read_json
-from spar_kit.scenes.frame_tree import read_matrix
-from spar_kit.scenes.scannet import ScanNet, read_info
-from spar_kit.scenes.scannet_labels import read_labels
+from spar_kit.scenes.box_room import toy_scene
+from spar_kit.scenes.formats.colmap import read_cameras, read_images
+from spar_kit.scenes.readers.scannet.exported_frames import read_matrix
+from spar_kit.scenes.readers.scannet.labels import read_labels
+from spar_kit.scenes.readers.scannet.reader import ScanNet, read_info
+from spar_kit.scenes.readers.scannet.writer import write_scannet
 from spar_kit.scenes.scene import SceneError
 from spar_kit.scenes.splits import names_of_split
-from spar_kit.scenes.text_files import decode_text, forms_of, match_names, read_key_values, read_names
-from spar_kit.scenes.toy import toy_scene
 
 ENCODINGS = ("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be", "cp1252", "gb18030", "shift-jis")
 NAMES = [f"scene{k:04d}_00" for k in range(4)]

@@ -11,7 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
-from spar_kit.train import stages, trainer
+from spar_kit.train import pipeline as stages
+from spar_kit.train import trainer
 from spar_kit.train.collate import (
     Collator,
     Pictures,
@@ -22,8 +23,8 @@ from spar_kit.train.collate import (
     samples_from_records,
     supervised_text,
 )
-from spar_kit.train.eyes import LEVELS, PAIR, PAIRS, SINGLE, TOPICS, Readers, marker_targets, pair_targets, patch_targets, told
-from spar_kit.train.grounding import GroundingQuestions, ScatteredMarkers, read_seen
+from spar_kit.train.config import StageParams, TrainParams
+from spar_kit.train.lora import LoraParams, adapted_layers, attach_lora, gradient_norms
 from spar_kit.train.models import (
     SmallVLM,
     adapter_base,
@@ -35,10 +36,21 @@ from spar_kit.train.models import (
     tower_of,
     train_tokenizer,
 )
-from spar_kit.train.muon import Muon, parameter_groups
-from spar_kit.train.params import StageParams, TrainParams
-from spar_kit.train.qlora import LoraParams, adapted_layers, attach_lora, gradient_norms
 from spar_kit.train.trainer import answer_loss
+from spar_kit.train.warmup.grounding import GroundingQuestions, ScatteredMarkers, read_seen
+from spar_kit.train.warmup.optim import Muon, parameter_groups
+from spar_kit.train.warmup.vision import (
+    LEVELS,
+    PAIR,
+    PAIRS,
+    SINGLE,
+    TOPICS,
+    Readers,
+    marker_targets,
+    pair_targets,
+    patch_targets,
+    told,
+)
 
 TINY = SmallVLM(image_size=48, patch_size=12, vision_width=32, vision_layers=1, vision_heads=2, text_width=32, text_layers=1, text_heads=2, vocabulary=420)
 
@@ -158,7 +170,7 @@ def test_text_that_the_model_would_not_read_as_text_is_named_before_training(dat
     ('{"base_model_name_or_path": null}', "does not say"), ('{"base_model_name_or_path": 7}', "does not say"), ("[]", "does not say"),
     ('{"base_model_name_or_path": "."}', "the adapter itself"), ("{", "not JSON")])
 def test_an_adapter_that_names_no_base_says_so(tmp_path, config, told):
-    from spar_kit.bench.lmms_eval import base_of
+    from spar_kit.bench.interop.lmms_eval import base_of
 
     (tmp_path / "adapter_config.json").write_text(config)
     for read in (load_model, adapter_base, lambda folder: base_of(str(folder))):
@@ -466,8 +478,8 @@ def test_the_log_counts_what_was_shown(tmp_path, monkeypatch):
 def test_a_sweep_refuses_what_no_training_can_use_before_any_step(name, value, said):
     from pathlib import Path
 
-    from spar_kit.runs.params import check_values
-    from spar_kit.scenes.yaml_file import ParamsError
+    from spar_kit.core.yaml_file import ParamsError
+    from spar_kit.runs.plan import check_values
 
     notebook = Path(__file__).parents[1] / "nbs/studies/train.ipynb"
     with pytest.raises(ParamsError, match=said) as caught:

@@ -14,10 +14,10 @@ from PIL import Image
 from toys import Toys, busy_room
 
 from spar_kit.data.generate import generate
-from spar_kit.tasks import verify as verify_module
-from spar_kit.tasks.verify import Report, check_record, print_report, verify
-from spar_kit.tasks.verify_disk import Folder, Unusable, Wrong
-from spar_kit.tasks.verify_item import FORMS, Rules
+from spar_kit.oracle import verify as verify_module
+from spar_kit.oracle.evidence.record import FORMS, Rules
+from spar_kit.oracle.evidence.scene_files import Folder, Unusable, Wrong
+from spar_kit.oracle.verify import Report, check_record, print_report, verify
 
 SCENE = "room0000_00"
 Record = dict
@@ -100,17 +100,19 @@ def test_workers_and_sample(clean: Path) -> None:
 def test_shares_no_code_with_the_generator() -> None:
     folder = Path(verify_module.__file__).parent
     allowed = {"numpy", "PIL", "orjson", "scipy", "rich"}
-    modules = sorted(folder.glob("verify*.py"))
+    modules = sorted(path for path in folder.rglob("*.py") if path.name != "__init__.py")
     assert len(modules) >= 7
     for path in modules:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ImportFrom) and node.level:     # nbdev writes our own relative
                 # processes that end with their parent know nothing of scenes or questions
-                assert node.level == 1 and (node.module or "").startswith("verify_") or (path.name, node.module) == ("verify.py", "scenes.processes"), f"{path.name}: {ast.unparse(node)}"
+                parts = path.relative_to(folder.parents[1]).parts
+                origin = ".".join([*parts[:len(parts) - node.level], *filter(None, [node.module])])
+                assert origin.startswith("spar_kit.oracle.") or (path.name, origin) == ("verify.py", "spar_kit.core.processes"), f"{path.name}: {ast.unparse(node)}"
             elif isinstance(node, (ast.Import, ast.ImportFrom)):
                 for name in [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module or ""]:
                     top = name.partition(".")[0]
-                    assert top in allowed or top in sys.stdlib_module_names or (path.name, top) == ("verify_rays.py", "open3d"), f"{path.name}: {name}"
+                    assert top in allowed or top in sys.stdlib_module_names or (path.name, top) == ("rays.py", "open3d"), f"{path.name}: {name}"
                     assert top != "importlib"
             assert not (isinstance(node, ast.Name) and node.id in ("__import__", "exec", "eval"))
 
@@ -508,7 +510,7 @@ def test_an_exception_of_the_oracle_is_no_mismatch(clean: Path, monkeypatch: pyt
 
 
 def test_the_command_leaves_with_1_where_the_oracle_failed(clean: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
-    from spar_kit.runs.cli import main
+    from spar_kit.cli.main import main
 
     monkeypatch.setattr(verify_module, "check_answer", lambda *_: 1 / 0)
     with pytest.raises(SystemExit) as left:

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from spar_kit.scenes.box_room import toy_scene
 from spar_kit.scenes.scene import Instance, OrientedBox, Scene, Surface, look_at
-from spar_kit.scenes.toy import toy_scene
-from spar_kit.scenes.view3d import decimate, plan, view
+from spar_kit.scenes.viewer import decimate, plan, view
 
 
 def dense(seed: int, count: int) -> Surface:

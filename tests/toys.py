@@ -6,8 +6,8 @@ from functools import partial
 import numpy as np
 import pytest
 
+from spar_kit.scenes.box_room import Solid, cast, solid, toy_scene, toy_surface
 from spar_kit.scenes.scene import Camera, Frame, Instance, OrientedBox, Scene, SceneError, look_at
-from spar_kit.scenes.toy import Solid, cast, solid, toy_scene, toy_surface
 
 
 def complaint(call: Callable, *args: object) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from spar_kit.bench.score import overall, read_rows, score_rows, summarise
+from spar_kit.bench.scorers.table import overall, read_rows, score_rows, summarise
 
 
 def last_word_score(row: Mapping[str, Any]) -> float:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from spar_kit.scenes.fuse import fuse
+from spar_kit.scenes.geometry.depth_fusion import fuse
 from spar_kit.scenes.scene import Camera, Frame, Instance, OrientedBox, Scene, SceneError, is_valid_pose
 
 

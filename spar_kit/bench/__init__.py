@@ -1,0 +1,1 @@
+"""Benchmarks, prompts and files of predictions."""

@@ -1,0 +1,1 @@
+"""Files, processes, versions and plain text. Knows nothing of scenes or questions."""

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..core.errors import InputError
-from ..scenes.files import leaves
-from ..scenes.image_files import ImageError, open_picture
+from ..core.files import leaves
+from ..scenes.formats.images import ImageError, open_picture
 from ..scenes.scene import SceneError
-from ..scenes.text_files import numbers_in, read_text
+from ..core.text_files import numbers_in, read_text
 from ..tasks.markers import draw
 
 # %% ../../nbs/data/00_records.ipynb #0468916b

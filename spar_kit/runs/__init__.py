@@ -1,0 +1,1 @@
+"""Parameter files, and the runs of a study that they describe."""

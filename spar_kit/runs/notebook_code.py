@@ -15,9 +15,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ..scenes.files import read_bytes
+from ..core.files import read_bytes
 from ..scenes.scene import SceneError
-from ..scenes.yaml_file import ParamsError
+from ..core.yaml_file import ParamsError
 
 # %% ../../nbs/runs/00_notebook_code.ipynb #6fdc4b77
 @dataclass(frozen=True)

@@ -252,7 +252,7 @@ class Scene:
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         """What JupyterLab shows: the scene in 3D; elsewhere the line of `repr`. Plotly is imported here, when somebody looks."""
-        from spar_kit.scenes.view3d import bundle_of
+        from spar_kit.scenes.viewer import bundle_of
 
         return {"text/plain": repr(self), **bundle_of(self)}
 

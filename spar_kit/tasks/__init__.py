@@ -1,0 +1,1 @@
+"""SPAR's tasks as numbers, before there is a sentence."""

@@ -1,3 +1,4 @@
+"""A small vision-language model or one of the hub, trained in stages; QLoRA; resumable."""
 import logging
 
 # Where the processor has AVX512-BF16, bitsandbytes asks at its import for a package that would fetch code from a hub, and warns that it is

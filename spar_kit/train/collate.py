@@ -19,9 +19,9 @@ from PIL import Image
 
 from ..core.errors import InputError
 from ..data.records import image_path, read_records
-from ..scenes.image_files import ImageError, as_rgb, decoding, lazy_picture, open_picture
+from ..scenes.formats.images import ImageError, as_rgb, decoding, lazy_picture, open_picture
 from ..tasks.markers import draw
-from ..tasks.task import TASKS, random_generator, select_tasks
+from ..tasks.registry import TASKS, random_generator, select_tasks
 
 # %% ../../nbs/train/10_collate.ipynb #42f26c2d
 @dataclass(frozen=True)

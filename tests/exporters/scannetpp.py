@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
-from spar_kit.scenes.toy import Solid, box_mesh, cast
+from spar_kit.scenes.box_room import Solid, box_mesh, cast
 
 SCENE = "0a1b2c3d4e"
 

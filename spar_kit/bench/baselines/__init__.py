@@ -1,0 +1,1 @@
+"""Answers without images, and the audit made with them."""

@@ -1,0 +1,1 @@
+"""Other toolkits: lmms-eval, VLMEvalKit, EASI, sheets."""

@@ -1,0 +1,1 @@
+"""Three scorers: the official one, EASI's and the strict one."""

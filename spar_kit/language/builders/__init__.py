@@ -1,0 +1,1 @@
+"""What each task puts into its sentences."""

@@ -1,0 +1,1 @@
+"""Wrong options that are surely wrong and do not give the right one away."""

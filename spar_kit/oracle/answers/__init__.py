@@ -1,0 +1,1 @@
+"""Whether a text says what is true: values and relations."""

@@ -1,0 +1,1 @@
+"""The true answer of each task."""

@@ -1,0 +1,1 @@
+"""What the oracle looks at: files of a scene, records, markers, views."""

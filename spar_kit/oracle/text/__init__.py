@@ -1,0 +1,1 @@
+"""What questions and answers say, read back out of their text."""

@@ -1,0 +1,1 @@
+"""Whether what a record calls visible is visible."""

@@ -1,0 +1,1 @@
+"""Templates and content policy of every page."""

@@ -1,0 +1,1 @@
+"""File formats that several datasets share: images, PLY, archives, video, COLMAP."""

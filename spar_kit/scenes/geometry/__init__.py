@@ -1,0 +1,1 @@
+"""Rasterizer and what is built on it: silhouettes, the floor, undistortion, fusion of depth images."""

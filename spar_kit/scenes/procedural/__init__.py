@@ -1,0 +1,1 @@
+"""Furnished rooms made from a seed, and their images."""

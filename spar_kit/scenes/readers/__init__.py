@@ -1,0 +1,1 @@
+"""One reader for each dataset, and how to write your own."""

@@ -1,0 +1,1 @@
+"""ScanNet v2, read and written."""

@@ -1,0 +1,1 @@
+"""ScanNet++, by its DSLR or its iPhone."""

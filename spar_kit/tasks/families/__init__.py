@@ -1,0 +1,1 @@
+"""The facts of the 35 tasks, one module a family."""

@@ -1,0 +1,1 @@
+"""The stages that a model without pretraining takes first."""
