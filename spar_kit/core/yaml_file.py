@@ -12,9 +12,8 @@ from typing import Any
 
 import yaml
 
-from .errors import InputError
+from .errors import InputError, SceneError
 from .files import read_bytes
-from ..scenes.scene import SceneError
 
 # %% ../../nbs/core/30_yaml_file.ipynb #442139a2
 class ParamsError(InputError):

@@ -19,7 +19,8 @@ from .records import from_line
 from .validation import usable
 from ..scenes.frame_selection import choose_frames
 from ..scenes.formats.images import open_picture
-from ..scenes.scene import Scene, SceneError
+from ..scenes.scene import Scene
+from ..core.errors import SceneError
 from ..scenes.visibility import see
 from ..tasks.sampling.stratified import counting_drops
 from ..tasks.scene_index import Observation, observe

@@ -19,7 +19,7 @@ from typing import Any, Literal
 import orjson
 from tqdm.auto import tqdm
 
-from ..core.errors import InputError
+from ..core.errors import InputError, SceneError
 from .writer import IMAGES, Images, WriteError, writing
 from .leakage import benchmark_scenes, excluded_scenes, find_lists, strange_names
 from .manifest import Manifest, join_splits, read_manifest, split_content, without_paths
@@ -28,7 +28,7 @@ from .validation import faults
 from ..core.parallel import run_scenes
 from ..core.files import alone, whole_file
 from ..scenes.frame_selection import FrameChoice
-from ..scenes.scene import SceneError, Source
+from ..scenes.scene import Source
 from ..scenes.sources import open_source
 from ..scenes.visibility import VisibilityRule
 from ..tasks.thresholds import Rules

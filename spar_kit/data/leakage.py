@@ -11,8 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..core.errors import InputError
-from ..scenes.scene import SceneError
+from ..core.errors import InputError, SceneError
 from ..core.text_files import check_list, find_list, foreign_names, forms_of, match_names, read_names
 
 # %% ../../nbs/data/20_leakage.ipynb #9377428f

@@ -16,10 +16,9 @@ import orjson
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..core.errors import InputError
+from ..core.errors import InputError, SceneError
 from ..core.files import leaves
 from ..scenes.formats.images import ImageError, open_picture
-from ..scenes.scene import SceneError
 from ..core.text_files import numbers_in, read_text
 from ..tasks.markers import draw
 

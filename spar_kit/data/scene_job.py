@@ -20,13 +20,13 @@ from typing import Any
 import numpy as np
 import orjson
 
-from ..core.errors import InputError
+from ..core.errors import InputError, SceneError
 from .writer import Images, SceneFiles, WriteError, record_lines, write_bytes, write_images, writing
 from .manifest import without_paths
 from .validation import faults, usable
 from ..core.files import is_plain_name
 from ..scenes.frame_selection import FrameChoice, choose_frames
-from ..scenes.scene import Scene, SceneError, Source
+from ..scenes.scene import Scene, Source
 from ..scenes.summary import EXPECTED
 from ..scenes.visibility import VisibilityRule, see
 from ..tasks.sampling.stratified import counting_drops

@@ -12,7 +12,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..scenes.scene import Camera, Frame, Instance, Scene, SceneError, is_valid_pose
+from ..scenes.scene import Camera, Frame, Instance, Scene, is_valid_pose
+from ..core.errors import SceneError
 from ..tasks.scene_index import room_sides
 from ..tasks.thresholds import Rules
 from ..scenes.labels import clean_label, is_name, normal

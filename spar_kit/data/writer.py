@@ -25,13 +25,13 @@ import orjson
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..core.errors import KitError
+from ..core.errors import KitError, SceneError
 from .records import to_line
 from ..core.files import read_bytes
 from ..scenes.geometry.floor import floor_outline
 from ..scenes.formats.images import check_depth_mode, lazy_image, orientation_of
 from ..scenes.geometry.rasterizer import render_ids
-from ..scenes.scene import Camera, Frame, Instance, Scene, SceneError
+from ..scenes.scene import Camera, Frame, Instance, Scene
 from ..scenes.visibility import raster_camera
 from ..language.questions import Phrased
 from ..scenes.labels import is_name

@@ -17,14 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..core.errors import InputError
+from ..core.errors import InputError, SceneError
 from .page import page
 from ..runs.components import Fragment, data_url, grid, tiles
 from ..core.files import whole_file
 from ..scenes.frame_selection import choose_frames
 from ..scenes.geometry.depth_fusion import thinned
 from ..scenes.geometry.rasterizer import render_ids
-from ..scenes.scene import Frame, Scene, SceneError, Surface
+from ..scenes.scene import Frame, Scene, Surface
 from ..scenes.geometry.floor import floor_area
 from ..core.display_text import visible
 from ..scenes.summary import EXPECTED, counted, lost_frames, lost_objects

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.files import read_bytes
-from ..scenes.scene import SceneError
+from ..core.errors import SceneError
 from ..core.yaml_file import ParamsError
 
 # %% ../../nbs/runs/00_notebook_code.ipynb #6fdc4b77

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from .scene import Frame, Instance, OrientedBox, Scene, SceneError, Surface, invert_pose
+from .scene import Frame, Instance, OrientedBox, Scene, Surface, invert_pose
+from ..core.errors import SceneError
 from .visibility import Visibility
 
 # %% ../../nbs/scenes/35_completeness.ipynb #b5209b6d

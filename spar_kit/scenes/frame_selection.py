@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.errors import InputError
-from .scene import Frame, Scene, SceneError
+from ..core.errors import InputError, SceneError
+from .scene import Frame, Scene
 
 # %% ../../nbs/scenes/20_frame_selection.ipynb #2cb71c45
 def sharpness(image: NDArray[np.uint8]) -> float:

@@ -9,8 +9,8 @@ __all__ = ['SOURCES', 'open_source']
 from dataclasses import replace
 from pathlib import Path
 
-from ..core.errors import InputError, nearest
-from .scene import SceneError, Source
+from ..core.errors import InputError, nearest, SceneError
+from .scene import Source
 
 # %% ../../nbs/scenes/55_sources.ipynb #85080251
 SOURCES = {"synthetic": "procedural rooms, nothing to download", "scannet:PATH": "ScanNet scans, official folder layout",

@@ -9,8 +9,7 @@ __all__ = ['SPLITS', 'check_split', 'split_by_name', 'read_lists', 'names_of_spl
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from ..core.errors import InputError
-from .scene import SceneError
+from ..core.errors import InputError, SceneError
 from ..core.text_files import check_list, find_list, match_names, read_names
 
 # %% ../../nbs/scenes/15_splits.ipynb #2c6cccc1

@@ -15,7 +15,8 @@ from .completeness import counts as reasons
 from .completeness import incomplete
 from .geometry.floor import floor_area
 from .frame_selection import choose_frames
-from .scene import Scene, SceneError, Source, is_valid_pose
+from .scene import Scene, Source, is_valid_pose
+from ..core.errors import SceneError
 from .visibility import see
 
 # %% ../../nbs/scenes/50_summary.ipynb #ed02eff4

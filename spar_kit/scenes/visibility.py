@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from ..core.files import whole_file
 from .geometry.rasterizer import NEAR, check_surface, compiled, draw_surface, projection, render_ids
-from .scene import Camera, Scene, SceneError, Surface
+from .scene import Camera, Scene, Surface
+from ..core.errors import SceneError
 from .geometry.silhouette import parts_of, silhouettes
 
 # %% ../../nbs/scenes/25_visibility.ipynb #6bb715be

@@ -21,7 +21,7 @@ import orjson
 from numpy.typing import NDArray
 
 from ...core.files import read_bytes
-from ..scene import SceneError
+from ...core.errors import SceneError
 
 # %% ../../../nbs/scenes/formats/20_archives.ipynb #e6c0b3b5
 MAX_MEMBERS = 2_000_000

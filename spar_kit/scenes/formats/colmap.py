@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...core.files import read_bytes, read_json
+from ...core.files import open_file, read_bytes, read_json
 from ..geometry.undistort import MODELS, Lens
-from ..scene import SceneError, invert_pose
-from ..readers.scannet.sens import open_file
+from ..scene import invert_pose
+from ...core.errors import SceneError
 from ...core.text_files import encoding_of_text, read_text
 
 # %% ../../../nbs/scenes/formats/40_colmap.ipynb #52e96bee

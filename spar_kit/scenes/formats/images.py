@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps
 
 from ...core.files import read_bytes
-from ..scene import Camera, SceneError
+from ..scene import Camera
+from ...core.errors import SceneError
 
 # %% ../../../nbs/scenes/formats/00_images.ipynb #ba97e14c
 MAX_SIDE, MAX_PIXELS = 16_384, 1 << 26         # ScanNet's largest image has 1296 x 968 pixels, ScanNet++'s 7008 x 4672

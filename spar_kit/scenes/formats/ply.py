@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core.files import read_bytes, whole_file
-from ..scene import SceneError
+from ...core.errors import SceneError
 
 # %% ../../../nbs/scenes/formats/10_ply.ipynb #735a6e73
 TYPES = {"char": "i1", "int8": "i1", "uchar": "u1", "uint8": "u1", "short": "i2", "int16": "i2", "ushort": "u2", "uint16": "u2",

@@ -16,9 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...core.errors import missing_extra
+from ...core.errors import missing_extra, SceneError
 from .images import MAX_SIDE
-from ..scene import SceneError
 
 # %% ../../../nbs/scenes/formats/30_video.ipynb #31764dca
 @dataclass(frozen=True)

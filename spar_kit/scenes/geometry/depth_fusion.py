@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .rasterizer import render_ids
-from ..scene import Camera, Frame, Instance, SceneError, Surface
+from ..scene import Camera, Frame, Instance, Surface
+from ...core.errors import SceneError
 
 # %% ../../../nbs/scenes/geometry/40_depth_fusion.ipynb #0d6bafd1
 def links(depth: NDArray, tolerance: float, relative: float) -> NDArray[np.bool_]:

@@ -15,12 +15,12 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from ...core.errors import InputError
+from ...core.errors import InputError, SceneError
 from .trajectory import camera_path
 from .placement import House
 from .renderer import Stage, build_stage, build_surface, paint
 from .layout import build_house
-from ..scene import Camera, Frame, Instance, Scene, SceneError
+from ..scene import Camera, Frame, Instance, Scene
 from ..splits import check_split
 
 # %% ../../../nbs/scenes/procedural/55_source.ipynb #59c9dd35

@@ -26,8 +26,9 @@ from ...core.files import read_json
 from ..geometry.depth_fusion import label_by_boxes
 from ..formats.images import common_size, read_color_file, read_depth_file, read_encoded_file
 from ..formats.ply import read_ply
-from .scannet.reader import drop_bad_vertices, vertex_faults
-from ..scene import Camera, Frame, Instance, OrientedBox, Scene, SceneError, Surface, invert_pose
+from ..geometry.mesh import drop_bad_vertices, vertex_faults
+from ..scene import Camera, Frame, Instance, OrientedBox, Scene, Surface, invert_pose
+from ...core.errors import SceneError
 from ..splits import check_split
 from ..formats.archives import json_array
 from ..summary import Summary, counted

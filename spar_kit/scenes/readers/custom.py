@@ -16,10 +16,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ...core.errors import InputError
+from ...core.errors import InputError, SceneError
 from ...core.files import is_plain_name
 from ..frame_selection import choose_frames
-from ..scene import Scene, SceneError, Source
+from ..scene import Scene, Source
 from ..summary import Summary, summarise
 
 # %% ../../../nbs/scenes/readers/20_custom.ipynb #de1c8822

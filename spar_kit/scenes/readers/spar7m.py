@@ -19,12 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core.files import is_plain_name
-from .scannet.exported_frames import read_matrix
+from ...core.text_files import read_matrix
 from ..frame_selection import choose_frames
 from ..geometry.depth_fusion import fuse
 from ..formats.images import ImageError, lazy_picture, read_color_file, read_depth_file, read_encoded_file
-from ..scene import Camera, Frame, Scene, SceneError
-from .scannet.sens import pose_faults
+from ..scene import Camera, Frame, Scene
+from ...core.errors import SceneError
+from ..geometry.poses import pose_faults
 from ..splits import check_split
 from ..summary import Summary, counted
 

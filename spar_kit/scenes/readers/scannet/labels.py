@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from .exported_frames import numbered
 from ...formats.images import open_image, pixels
-from ...scene import Camera, Frame, Instance, SceneError
+from ...scene import Camera, Frame, Instance
+from ....core.errors import SceneError
 from ...formats.archives import Place, open_archive
 from ....core.text_files import read_text
 

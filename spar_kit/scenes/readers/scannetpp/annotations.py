@@ -15,10 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ....core.files import read_json
+from ....core.files import integers, read_json
 from ...formats.ply import read_ply
-from ..scannet.reader import FAR, drop_bad_vertices, integers, majority, vertex_faults
-from ...scene import Instance, OrientedBox, SceneError, Surface
+from ...geometry.poses import FAR
+from ...geometry.mesh import drop_bad_vertices, majority, vertex_faults
+from ...scene import Instance, OrientedBox, Surface
+from ....core.errors import SceneError
 from ...summary import counted
 from ....core.text_files import read_text
 

@@ -25,9 +25,9 @@ from ....core.files import read_bytes
 from ...formats.images import MAX_BYTES, common_size, encoding_of, open_image, pixels, read_color_file, read_depth_file, read_encoded_file
 from ...geometry.undistort import Lens, rectified, rectify_color, rectify_nearest
 from ...geometry.rasterizer import render_ids
-from ..scannet.reader import FAR
-from ...scene import Camera, Frame, SceneError, Surface
-from ..scannet.sens import pose_faults
+from ...geometry.poses import FAR, pose_faults
+from ...scene import Camera, Frame, Surface
+from ....core.errors import SceneError
 from ...formats.video import open_video
 from ...visibility import raster_camera
 

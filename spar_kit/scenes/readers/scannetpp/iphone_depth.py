@@ -17,9 +17,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ....core.errors import missing_extra
-from ...scene import SceneError
-from ..scannet.sens import exactly, open_file
+from ....core.errors import missing_extra, SceneError
+from ....core.files import exactly, open_file
 
 # %% ../../../../nbs/scenes/readers/scannetpp/00_iphone_depth.ipynb #ad455ad8
 WIDTH, HEIGHT = 256, 192           # pixels; the same in all recordings

@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from ....core.errors import InputError
+from ....core.errors import InputError, SceneError
 from ....core.files import is_plain_name, read_json
 from ...frame_selection import FrameChoice, choose_frames
 from .cameras import count_views, dslr_frames, iphone_frames
 from .annotations import read_surface
-from ...scene import Instance, Scene, SceneError, Surface
+from ...scene import Instance, Scene, Surface
 from ...splits import names_of_split, origin_of_split
 from ...summary import Summary, counted
 from ....core.text_files import match_names, read_names

@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 from ...frame_selection import choose_frames
 from ...geometry.depth_fusion import box_owner, fuse
 from ...formats.images import check_depth_mode, open_image, pixels
-from ...scene import Camera, Frame, Instance, Scene, SceneError
+from ...scene import Camera, Frame, Instance, Scene
+from ....core.errors import SceneError
 from ...splits import check_split
 from ...formats.archives import Place, Store
 from ...summary import Summary, counted
