@@ -1,4 +1,4 @@
-# spar_kit: two commands are enough. `make study` runs the whole road, `make test` checks everything. `make` alone lists the rest.
+# spar_kit: two commands are enough. `make study` runs the end-to-end demo, `make test` checks everything. `make` alone lists the rest.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help setup study seeds test test-minimum test-newest lock in-step readme notebooks unit style lab bench docs docs-lock clean distclean FORCE
@@ -98,7 +98,7 @@ docs-lock: $(UV)  ## renew requirements/docs.txt
 	@git diff --stat -- requirements/docs.txt
 
 # ---- the road
-study: setup  ## the whole road: scenes, questions, training, evaluation; the last line is the report's path
+study: setup  ## the end-to-end demo: scenes, questions, training, evaluation; the last line is the report's path
 	@spar sweep "$(PARAMS)" $(if $(SCENES),--set "generate.source=$(SCENES)" --name "$(basename $(notdir $(PARAMS)))-$(firstword $(subst :, ,$(SCENES)))")
 
 # JupyterLab would greet with two questions: whether to rebuild itself (for Dash, which Open3D brings along) and whether to fetch news

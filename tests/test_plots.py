@@ -196,13 +196,13 @@ def test_every_comparison_shows_the_lead_over_not_looking():
     made = parts(runs)
     assert "+40.0 (" in made["Overall"][0].html and "−25.0 (" in made["Overall"][0].html and "not looking" not in headline(runs) and "without looking: +40.0" in headline(runs)
     mine = load_runs({"a": rows, "blind: images none": [{**row, "prediction": "B"} for row in rows]})
-    assert list(mine.blind) == ["blind: images none"] and "--images all" not in parts(mine)["Without looking"][0].html
+    assert list(mine.blind) == ["blind: images none"] and "--images all" not in parts(mine)["Blind baselines"][0].html
 
 
 def test_one_comparison_has_the_colour_of_its_run():
     runs = load_runs({name: rows_of(skill, seed, 20, FOUR) for name, skill, seed in (("a", .4, 0), ("b", .7, 1))})
     made = parts(runs)
-    for heading in ("Compared", "Without looking"):
+    for heading in ("Compared", "Blind baselines"):
         shown = next(piece for piece in made[heading] if not hasattr(piece, "html"))
         assert shown.data[0].marker.line.color == COLORS[1] and shown.data[0].marker.symbol == "square" and not shown.layout.showlegend
 
@@ -231,8 +231,8 @@ def test_answers_of_other_kinds_do_without_the_parts_that_know_nothing():
     rows = [dict(id=f"r{k // 5}_{k}", task="obj_spatial_relation_oo", format="judge", answer="Yes", prediction="yes" if k % 3 else "no") for k in range(40)]
     rows += [dict(id="f", task="position_matching", answer="A", prediction=None, failed="time out")]
     made = parts(load_runs({"judge": rows}))
-    assert not {"Compared", "Among the published"} & set(made)
-    assert "Without looking" in made and "constant" in made["Without looking"][0].html and "--images all" in made["Without looking"][0].html
+    assert not {"Compared", "Published results"} & set(made)
+    assert "Blind baselines" in made and "constant" in made["Blind baselines"][0].html and "--images all" in made["Blind baselines"][0].html
     assert re.findall(r">([\d,]+)</td>", made["Overall"][2].html)[:4] == ["41", "1", "40", "0"], "asked, failed, scored, not read"
     with pytest.raises(ValueError, match="a run that sees"):
         load_runs({"blind": rows})

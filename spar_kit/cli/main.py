@@ -220,5 +220,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise SystemExit(1) from None
         leave(*answer)
     if result in (129, 130, 143):           # a closed terminal, Ctrl-C (which Typer turns into this exit code), SIGTERM
-        print("spar: stopped; the same command goes on from here", file=sys.stderr)
+        print("spar: interrupted; rerun the same command to resume", file=sys.stderr)
     raise SystemExit(result if isinstance(result, int) else 0)

@@ -113,7 +113,7 @@ def page(result: Audit) -> str:
     }[verdict]
     summary = f"<p class={verdict}>{SIGNS[verdict]} {headline}</p><p>{_escaped(result.conclusion(), 20_000)}</p>"
     return (f"<!doctype html><html lang=en><meta charset=utf-8>{content_policy(nonce)}<meta name=viewport content='width=device-width'><title>Audit of {name}</title><style>{_STYLE}</style>"
-            f"<h1>What can be had without looking</h1><p class=soft>Dataset {name}</p>{summary}"
+            f"<h1>Blind-baseline audit</h1><p class=soft>Dataset {name}</p>{summary}"
             "<p>Each task and format is answered from its text alone, by attackers that have learned from other scenes. Scores in percent: accuracy where there are options "
             "or a yes or no, mean relative accuracy where there are numbers. Click a heading to sort.</p>"
             f"<div class=scroll><table><thead><tr>{head}</tr></thead><tbody>{''.join(map(_row, findings))}</tbody></table></div>"

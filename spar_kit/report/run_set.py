@@ -141,7 +141,7 @@ def load_runs(answers: Mapping[str, Path | str | list[dict[str, Any]]], flavour:
     check_same_questions(rows)
     seeing = [name for name in rows if not is_blind(name)]
     if not seeing:
-        raise InputError("all runs are blind by their names: a run that sees is needed")
+        raise InputError("all files are blind runs; give at least one run with images")
     if len(seeing) == len(rows):
         rows[CONSTANT] = constant_rows(rows[seeing[0]])
     scores = {name: score_rows(own, flavour) for name, own in rows.items()}

@@ -41,9 +41,9 @@ from .page import Piece, page, table, text
 # %% ../../nbs/report/25_score_report.ipynb #0d8fc888
 def parts(runs: Runs, facts: pd.DataFrame | None = None, load: Load | None = None, split: Split | None = None, misses: int = 20) -> dict[str, list[Piece]]:
     """All parts of the page by their headings; those that have nothing to say are left out."""
-    made = {"Overall": overall_part(runs), "Three scorers": flavours_part(runs), "Task by task": tasks_part(runs), "Compared": compared_part(runs), "Without looking": blind_part(runs),
-            "Chance taken out": chance_part(runs), "What else moves the score": factors_part(runs, facts), "Errors": errors_part(runs, facts), "Among the published": published_part(runs, split),
-            "The worst misses": misses_part(runs, load, misses)}
+    made = {"Overall": overall_part(runs), "Three scorers": flavours_part(runs), "Task by task": tasks_part(runs), "Compared": compared_part(runs), "Blind baselines": blind_part(runs),
+            "Chance-adjusted scores": chance_part(runs), "Factors": factors_part(runs, facts), "Errors": errors_part(runs, facts), "Published results": published_part(runs, split),
+            "Largest errors": misses_part(runs, load, misses)}
     return {heading: pieces for heading, pieces in made.items() if pieces}
 
 

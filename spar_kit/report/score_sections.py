@@ -54,7 +54,7 @@ def overall_part(runs: Runs) -> list[Piece]:
     unread = "they count as wrong" if runs.flavour == "strict" else f"what the {runs.flavour} scorer makes of them is its own matter"
     return [
         table(pd.DataFrame(rows)),
-        note(f"Percent, in brackets 95 % intervals. Scorer: <b>{html.escape(runs.flavour)}</b>. A letter earns 1 or 0; a number its mean relative accuracy: of ten tolerances from 50 % to 5 % the share within which it lies; "
+        note(f"Percent, in brackets 95 % intervals. Scorer: <b>{html.escape(runs.flavour)}</b>. Choices score 1 or 0; a number its mean relative accuracy: of ten tolerances from 50 % to 5 % the share within which it lies; "
              f"a change of view the mean of this over its five axes. <i>All</i> is the mean of the tasks' means, as SPAR-Bench defines it, and a level that of its tasks, so every task counts the same however many questions "
              f"it has. {_LEVELS}{_LEFT_OUT if runs.flavour == 'official' else ''} Intervals come from drawing {runs.unit} with replacement 2,000 times"
              + (", whole scenes at a time, because questions about one room are not independent" if runs.unit == "scenes" else f" within each task: {_unit_known(runs)}")
@@ -186,7 +186,7 @@ def chance_part(runs: Runs) -> list[Piece]:
 
 
 def factors_part(runs: Runs, facts: pd.DataFrame | None = None) -> list[Piece]:
-    """What else moves the score of the main run."""
+    """Factors of the main run's score."""
     factors = item_factors(runs.rows[runs.main], facts)
     found = factor_table(runs.scores[runs.main], factors, seed=runs.seed)
     if found.empty:
@@ -277,7 +277,7 @@ def examples_part(runs: Runs, load: Load | None = None, count: int = 6) -> list[
 
 
 def misses_part(runs: Runs, load: Load | None = None, count: int = 20) -> list[Piece]:
-    """The worst misses of the main run as cards; with images where `load` finds them by (task, format, id)."""
+    """The largest errors of the main run as cards; with images where `load` finds them by (task, format, id)."""
     worst, unread = worst_misses(runs.scores[runs.main], count), _unread(runs.scores[runs.main])
     if worst.empty:
         return [text("No miss: every score is above one half."), *unread]
