@@ -176,8 +176,8 @@ def test_one_run_and_a_blind_one(tmp_path):
     said, out = compare_files(files, tmp_path / "new" / "report.html")
     text = out.read_text()
     assert said.startswith("model: ") and "1,000 questions" in said and "without looking" in said
-    assert re.findall(r'<h2 id="([\w-]+)"', text) == ["overall", "three-scorers", "task-by-task", "without-looking", "chance-taken-out", "what-else-moves-the-score", "errors", "among-the-published",
-                                                      "the-worst-misses", "how-this-page-was-made"]
+    assert re.findall(r'<h2 id="([\w-]+)"', text) == ["overall", "three-scorers", "task-by-task", "blind-baselines", "chance-adjusted-scores", "factors", "errors", "published-results",
+                                                      "largest-errors", "how-this-page-was-made"]
     assert "https://" not in re.sub(r"<script(?! type)[^>]*>.*?</script>", "", text, flags=re.S), "nothing outside is needed"
     assert not list(tmp_path.rglob("*.part"))
 
@@ -234,7 +234,7 @@ def test_answers_of_other_kinds_do_without_the_parts_that_know_nothing():
     assert not {"Compared", "Published results"} & set(made)
     assert "Blind baselines" in made and "constant" in made["Blind baselines"][0].html and "--images all" in made["Blind baselines"][0].html
     assert re.findall(r">([\d,]+)</td>", made["Overall"][2].html)[:4] == ["41", "1", "40", "0"], "asked, failed, scored, not read"
-    with pytest.raises(ValueError, match="a run that sees"):
+    with pytest.raises(ValueError, match="at least one run with images"):
         load_runs({"blind": rows})
 
 
@@ -347,7 +347,7 @@ def test_pieces_escape():
 
 
 @pytest.mark.parametrize(("words", "says"), [(["nowhere.jsonl", "--out", "r.html"], "nowhere.jsonl"), (["a.jsonl", "--out", "."], "name of an HTML file"), (["a.jsonl", "--out", "r.txt"], "name of an HTML file"),
-                                             (["a.jsonl", "--out", "r.html", "--misses", "0"], "not a positive number"), (["blind_a.jsonl", "--out", "r.html"], "all runs are blind"),
+                                             (["a.jsonl", "--out", "r.html", "--misses", "0"], "not a positive number"), (["blind_a.jsonl", "--out", "r.html"], "all files are blind runs"),
                                              (["a.jsonl", "--out", "r.html", "--benchmark", "nowhere"], "nowhere")])
 def test_bad_input_to_compare_is_one_line(tmp_path, monkeypatch, capsys, words, says):
     from spar_kit.cli.main import main
