@@ -77,5 +77,5 @@ def test_flavours_without_a_rule_say_how_many_they_hold(tmp_path):
     rows = [dict(id="a", task="obj_spatial_relation_oo", format="judge", answer="Yes", prediction="Yes"), dict(id="b", task="obj_spatial_relation_oo", format="select", answer="B", prediction="B")]
     done = spar_score(tmp_path, rows=rows)
     assert len(re.findall(r"100\.0 \[\d+, 100\] of 1\b", done.output)) == 6 and "left out of the mean" not in done.output, "official and easi: task, level, all"
-    done = spar_score(tmp_path, "--flavour", "easi", rows=rows)
+    done = spar_score(tmp_path, "--scorer", "easi", rows=rows)
     assert "obj_spatial_relation_oo/judge: 1 not scored by easi" in done.output

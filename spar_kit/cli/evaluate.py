@@ -66,7 +66,7 @@ def _print_rules(wanted: bool) -> None:
 
 def score(
         file: Annotated[Path, typer.Argument(metavar="FILE.jsonl", help="One JSON object per line with the keys id, task, answer, prediction; or lmms-eval's samples, or a sheet of VLMEvalKit or EASI.")],
-        flavour: Annotated[Flavours, typer.Option(help="Whose rules: **official** (SPAR-Bench's authors, mistakes included), **easi** (VLMEvalKit), **strict** (what a careful person would accept), or **all** side by side.")] = Flavours.all,
+        flavour: Annotated[Flavours, typer.Option("--scorer", "--flavour", help="Whose rules: **official** (SPAR-Bench's authors, mistakes included), **easi** (VLMEvalKit), **strict** (what a careful person would accept), or **all** side by side.")] = Flavours.all,
         items: Annotated[Path | None, typer.Option(metavar="OUT.jsonl", help="Write each line's score here; for **all** `score` is the strict one, with `official`, `easi`, `strict` beside it, and where they differ `why` and what each `read`.")] = None,
         json: Annotated[Path | None, typer.Option(metavar="OUT.json", help="Write the scores per task and level here, with their intervals.")] = None,
         rules: Annotated[bool, typer.Option("--rules", is_eager=True, callback=_print_rules, help="Print which scorer has a rule for which task and format, and stop.")] = False) -> None:
@@ -113,7 +113,7 @@ def compare(
         files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Answers of one run each to the same questions: JSON lines with id, task, answer, prediction (question, source and scene make the report richer), or files of lmms-eval, VLMEvalKit or EASI. "
                                                     "The first one is what others are compared with. Files with blind, none, grey or swapped in their names are blind runs.")],
         out: Annotated[Path, typer.Option(metavar="REPORT.html", help="The page to write: one file that opens anywhere, offline.")],
-        flavour: Annotated[Flavours, typer.Option(help="The scorer of the page; **all** is strict: the three always stand side by side in one table.")] = Flavours.strict,
+        flavour: Annotated[Flavours, typer.Option("--scorer", "--flavour", help="The scorer of the page; **all** is strict: the three always stand side by side in one table.")] = Flavours.strict,
         benchmark: Annotated[str, typer.Option(metavar="SPEC", help="Where the questions are, for pictures of the worst misses: a folder of `spar generate`, spar-bench, parquet:PATH, ...")] = "",
         published: Annotated[Published | None, typer.Option(help="Lay the published numbers of this split beside the runs, also where the questions are not all of SPAR-Bench's.")] = None,
         misses: Annotated[int, typer.Option(metavar="N", help="At most so many of the worst misses.")] = 20,
