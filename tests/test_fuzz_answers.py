@@ -23,6 +23,7 @@ from spar_kit.bench.prompts import Item
 from spar_kit.bench.rows import RowError
 from spar_kit.bench.scorers.comparison import item_lines, score_flavours
 from spar_kit.bench.scorers.table import name_unscored, read_rows, report, score_rows
+from spar_kit.core.errors import InputError
 from spar_kit.data.records import RecordError
 
 FUZZ = settings(max_examples=80, deadline=timedelta(seconds=5), derandomize=True, suppress_health_check=list(HealthCheck))
@@ -147,8 +148,8 @@ def test_parquet(tmp_path, edits, cut):
 
     try:
         survives(path, read)
-    except ValueError as error:              # nothing is left to ask
-        assert type(error) is ValueError and path.name in str(error) and "\n" not in str(error)
+    except InputError as error:              # nothing is left to ask
+        assert path.name in str(error) and "\n" not in str(error)
 
 
 RECORD = {"id": "s_0", "type": "depth_prediction_oc", "image": ["s/image_color/0.jpg"], "red_point": [[10, 20]], "point_img_idx": [[0]], "facts": {"answer": 1.5},
