@@ -97,7 +97,7 @@ def test_kernels_of_a_sweep_end_with_it(tmp_path, number):
     said, _ = process.communicate(timeout=10)
     assert "Traceback" not in said
     if number != signal.SIGKILL:
-        assert process.returncode == 128 + number and "goes on from here" in said
+        assert process.returncode == 128 + number and "rerun the same command to resume" in said
     assert not list(Path(tmp_path, "runs").glob("*/run.json"))
 
 

@@ -154,10 +154,13 @@ def seeds_text(measured: Mapping[str, Any]) -> str:
     claimed = claimed_tasks(runs)
     still = [task for task in data["tasks"] if task not in claimed]
     name = lambda tasks: ", ".join(f"`{task}`" for task in tasks) if tasks else "none"                        # noqa: E731
-    seeds, threads = sorted({run["seed"] for run in runs}), sorted({run["threads"] for run in runs})
+    by_threads: dict[int, list[str]] = {}
+    for run in sorted(runs, key=lambda run: (run["threads"], run["seed"])):
+        by_threads.setdefault(run["threads"], []).append(str(run["seed"]))
+    trained = "; ".join(f"seed{'s' * (len(seeds) > 1)} {', '.join(seeds)} on {threads} thread{'s' * (threads > 1)}" for threads, seeds in by_threads.items())
     sizes = {run["questions"] for run in runs}
     return "\n".join([
-        f"Measured with the plan of `make seeds`: {len(runs)} trainings (seeds {', '.join(map(str, seeds))}; threads {' and '.join(map(str, threads))}) on the same questions "
+        f"Measured with the plan of `make seeds`: {len(runs)} trainings ({trained}), on the same questions "
         f"(data hash `{data['hash']}`), {max(sizes):,} held-out questions in {data['rooms']} rooms. "
         f"Mean score {_span(run['after'] for run in runs)} after training, {_span(run['blind'] for run in runs)} for the best blind baseline. "
         f"Before the QLoRA stage {_span(run['before'] for run in runs)}: QLoRA adds {_span((run['after'] - run['before'] for run in runs), '+')} points, the first two stages the rest.",
