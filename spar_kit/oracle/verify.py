@@ -224,7 +224,7 @@ def _count_failure(report: TaskReport, failure: Failure, limit: int) -> None:
 
 def _where(error: Exception) -> str:
     """An exception and the last of our lines that it came through, as one line."""
-    ours = [step for step in traceback.extract_tb(error.__traceback__) if Path(step.filename).parent == Path(__file__).parent]
+    ours = [step for step in traceback.extract_tb(error.__traceback__) if Path(__file__).parent in Path(step.filename).parents]
     place = f" ({Path(ours[-1].filename).name}:{ours[-1].lineno})" if ours else ""
     return " ".join(f"{type(error).__name__}: {error}".split())[:200] + place
 
