@@ -73,7 +73,7 @@ def test_a_cut_object_is_found_and_no_other(room: Scene, axis: int, annotation: 
 def test_whole_rooms_lose_only_what_no_frame_shows_whole(room: Scene) -> None:
     for scene in (room, Synthetic(frames=40).load("train0001")):
         table = see(scene)
-        missing = incomplete(scene, table, things_of(scene))
+        missing = incomplete(scene, best_frames(scene, table), things_of(scene))
         assert set(missing.values()) <= {NOT_SHOWN} and len(missing) < .2 * len(things_of(scene))
         assert all(best_frames(scene, table)[id].share < WHOLE for id in missing)
 
@@ -97,6 +97,23 @@ def test_the_manifest_counts_them(room: Scene) -> None:
     id = next(id for id, best in best_frames(room, see(room)).items() if best.share > .95 and id in things_of(room))
     head, *_ = build_lines(Plan(Synthetic(), "train", ("spatial_volume_infer",)), cut(room, id, lambda middle: middle[:, 0] < .2))
     assert head["incomplete"][CUT_OFF] == 1 and head["objects_whole"] == head["objects"] - sum(head["incomplete"].values())
+
+
+def test_the_frames_that_prove_a_question_are_written(tmp_path: Path) -> None:
+    """One question shows one frame; that its object is whole, another frame may have to show."""
+    scene = busy_room("room0000_00")
+    best = best_frames(scene, see(scene))
+    generate(Toys((scene.name,), busy_room), tmp_path / "data", tasks="depth_prediction_oo", per_task=4, progress=False)
+    folder = tmp_path / "data/spar/synthetic"
+    records = [json.loads(line) for path in folder.glob("qa_jsonl/*/*/*/*.jsonl") for line in path.read_text().splitlines()]
+    asked = {id for record in records for id in record["facts"]["objects"] if id > 0}
+    written = {int(path.stem) for path in (folder / "images" / scene.name / "pose").iterdir()}
+    shown = {frame for record in records for frame in record["facts"]["frames"]}
+    proof = {scene.frames[best[id].frame].index for id in asked}
+    assert written == shown | proof
+    assert proof - shown
+    assert len(written) < len(scene.frames)
+    assert verify(tmp_path / "data").ok
 
 
 def test_the_oracle_refuses_what_no_frame_shows_whole(tmp_path: Path) -> None:

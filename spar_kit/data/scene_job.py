@@ -117,7 +117,8 @@ def uncollected() -> Iterator[None]:
 
 def task_lines(scene: Scene, observation: Observation, files: SceneFiles, task: str, per_task: int = 100, seed: int = 0, first: int = 0
                ) -> list[tuple[str, list[bytes], list[int]]]:
-    """The lines about a scene of each format of a task, numbered from `first`, and the rows of the frames that they show."""
+    """The lines about a scene of each format of a task, numbered from `first`, and the rows of the frames that prove them: those that they show, and for
+    each object that the scan has whole one that shows it whole."""
     made: list[tuple[str, list[bytes], list[int]]] = []
     with uncollected():
         facts = compute_facts(task, observation, random_generator(seed, scene.name, task), per_task)
@@ -125,7 +126,10 @@ def task_lines(scene: Scene, observation: Observation, files: SceneFiles, task: 
             phrased = phrase(facts, form, observation.names, random_generator(seed, scene.name, task, form))
             if phrased:
                 lines = record_lines(scene, facts, form, phrased, first, files)
-                made.append((form, lines, [f for f in np.unique(facts.frames[[p.row for p in phrased]]).tolist() if f >= 0]))
+                rows = [p.row for p in phrased]
+                asked = observation.whole & np.isin(observation.ids, facts.objects[rows])
+                proof = np.union1d(facts.frames[rows], observation.best_frame[asked])
+                made.append((form, lines, proof[proof >= 0].tolist()))
                 first += len(lines)
     return made
 
@@ -134,7 +138,7 @@ KEPT_REASONS = 5         # for each task and scene
 
 
 def build_lines(plan: Plan, scene: Scene) -> tuple[dict[str, Any], list[bytes], list[int]]:
-    """The questions about a scene: the head of its lines file, the lines, and the rows of the frames that they show."""
+    """The questions about a scene: the head of its lines file, the lines, and the rows of the frames that prove them."""
     kept = plan.cache / plan.source.name / f"{scene.name}.npz" if plan.cache is not None else None
     observation = observe(scene, see(scene, plan.visibility, plan.width, kept), plan.rules)
     files = SceneFiles(scene, plan.images)

@@ -267,17 +267,17 @@ NOT_SHOWN = "object: no frame shows it whole, so neither its size nor its place 
 CUT_OFF = "object: its box ends where the scan ends, so neither its size nor its place is asked for"
 
 
-def incomplete(scene: Scene, visibility: Visibility, ids: Collection[int], whole: float = WHOLE, firm: float = FIRM) -> dict[int, str]:
+def incomplete(scene: Scene, best: Mapping[int, Best], ids: Collection[int], whole: float = WHOLE, firm: float = FIRM) -> dict[int, str]:
     """Those of the objects `ids` whose size the scene does not hold, or shows to nobody, and why: `CUT_OFF` (also where it is both) or `NOT_SHOWN`,
     whose boxes are right. Objects in no frame are left out.
 
     Args:
+        best: the frame that shows most of each object, see `best_frames`.
         whole: least share of width and height that some frame shows.
         firm: see `scan_ends`.
     """
     if not len(ids) or not len(scene.surface.triangles):
         return {}
-    best = best_frames(scene, visibility)
     seen = [id for id in sorted(ids) if id in best]
     why = {id: NOT_SHOWN for id in seen if best[id].share < whole}
     return {**why, **dict.fromkeys(scan_ends(scene, seen, firm), CUT_OFF)}

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from .completeness import counts as reasons
-from .completeness import incomplete
+from .completeness import best_frames, incomplete
 from .geometry.floor import floor_area
 from .frame_selection import choose_frames
 from .scene import Scene, Source, is_valid_pose
@@ -73,7 +73,7 @@ def lost_objects(scene: Scene, frames: int = 100) -> dict[str, int]:
     ids = [i.id for i in scene.instances if i.label.lower() not in STRUCTURE and np.isfinite(i.box.corners).all()]
     if not ids or not chosen.frames or not len(scene.surface.triangles):
         return {}
-    return reasons(incomplete(chosen, see(chosen, width=160), ids))
+    return reasons(incomplete(chosen, best_frames(chosen, see(chosen, width=160)), ids))
 
 
 def summarise(source: Source, scene: str, full: bool = False) -> Summary:

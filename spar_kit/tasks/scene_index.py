@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..scenes.completeness import CUT_OFF, counts, incomplete
+from ..scenes.completeness import CUT_OFF, best_frames, counts, incomplete
 from ..scenes.fine_box import FineBoxes
 from ..scenes.geometry.floor import enclosed, floor_outline
 from ..scenes.scene import Instance, Scene, Surface
@@ -75,6 +75,7 @@ class Observation:
         lone: (n,) no other instance of the scene has this name.
         centers, sizes: (n, 3) of the upright boxes, world, metres; yaws: (n,) radians.
         whole: (n,) the scan has all of the object, so that size and place can be asked for, see `scenes.completeness`.
+        best_frame: (n,) row of the frame that shows most of the object; -1 where there is none.
         cut_off: (n,) the scan ends within the object: nobody knows where its centre is.
         frame_index: (F,) the frames' numbers in their source.
         poses: (F, 4, 4) camera to world; intrinsics: (F, 3, 3) pixels; image_size: (F, 2) width, height of the colour camera.
@@ -105,6 +106,7 @@ class Observation:
     sizes: NDArray[np.float64]
     yaws: NDArray[np.float64]
     whole: NDArray[np.bool_]
+    best_frame: NDArray[np.int32]
     cut_off: NDArray[np.bool_]
     frame_index: NDArray[np.int64]
     poses: NDArray[np.float64]
@@ -189,7 +191,8 @@ def observe(scene: Scene, visibility: Visibility, rules: Rules = Rules(), exclud
     centers = column((i.box.center for i in askable), (3,))
     labels = tuple(i.label for i in askable)
     kinds = [normal(label) for label in labels]
-    missing = incomplete(scene, visibility, ids.tolist(), rules.whole, rules.firm_end)
+    best = best_frames(scene, visibility)
+    missing = incomplete(scene, best, ids.tolist(), rules.whole, rules.firm_end)
     every = {normal(i.label) for i in scene.instances} - {""}
     bearers = Counter(normal(i.label) for i in scene.instances)
     sole = clear_names(every) & {kind for kind, n in Counter(kinds).items() if n == bearers[kind]}
@@ -219,7 +222,8 @@ def observe(scene: Scene, visibility: Visibility, rules: Rules = Rules(), exclud
     bystanders = Bystanders(np.array([i.box.center for i in placed], np.float64).reshape(-1, 3), there)
     return Observation(
         scene.name, scene.source, ids, labels, np.unique(["", *kinds], return_inverse=True)[1][1:].astype(np.int32),
-        np.array([kind in sole for kind in kinds], bool), np.array([bearers[kind] == 1 for kind in kinds], bool), centers, column((i.box.size for i in askable), (3,)), column((i.box.yaw for i in askable), ()), ~np.isin(ids, list(missing)), np.isin(ids, [id for id, why in missing.items() if why == CUT_OFF]),
+        np.array([kind in sole for kind in kinds], bool), np.array([bearers[kind] == 1 for kind in kinds], bool), centers, column((i.box.size for i in askable), (3,)), column((i.box.yaw for i in askable), ()), ~np.isin(ids, list(missing)),
+        np.array([best[id].frame if id in best else -1 for id in ids.tolist()], np.int32), np.isin(ids, [id for id, why in missing.items() if why == CUT_OFF]),
         np.array([f.index for f in scene.frames], np.int64), poses, stack((f.color.intrinsics for f in scene.frames), (3, 3)),
         np.array([(f.color.width, f.color.height) for f in scene.frames], np.int64).reshape(F, 2), np.asarray(visibility.overlap), np.asarray(visibility.in_sight),
         pairs, chain(pairs, poses, visibility.overlap, rules), seen, glimpsed, spoiled, bystanders, same_views(poses, rules), rules,
