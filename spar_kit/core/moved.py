@@ -34,7 +34,7 @@ scenes.procedural: scenes.shapes>primitives scenes.builders>furniture scenes.fit
      scenes.furniture>catalog scenes.plan>placement scenes.groups>arrangements scenes.rooms>layout
      scenes.patterns>textures scenes.render>renderer scenes.camera_path>trajectory scenes.synthetic>source
 tasks: tasks.task>registry tasks.rules>thresholds tasks.views>frame_sets tasks.observation>scene_index
-     tasks.facts>dispatch tasks.sketch>preview
+     tasks.dispatch>registry tasks.sketch>preview
 tasks.sampling: tasks.choosing>stratified tasks.sampling>candidates tasks.even_odds>debiasing
      tasks.even_names>name_debiasing
 tasks.families: tasks.perception>depth_distance_size tasks.crossview>cross_view tasks.reasoning>spatial_relation

@@ -30,12 +30,11 @@ from ..scenes.scene import Scene, Source
 from ..scenes.summary import EXPECTED
 from ..scenes.visibility import VisibilityRule, see
 from ..tasks.sampling.stratified import counting_drops
-from ..language.builders.content import CONTENT
-from ..tasks.dispatch import FACTS, compute_facts
+from ..language.templates import load_words
 from ..language.questions import phrase
 from ..tasks.scene_index import Observation, observe
 from ..tasks.thresholds import Rules
-from ..tasks.registry import TASKS, random_generator, select_tasks
+from ..tasks.registry import TASKS, compute_facts, random_generator, select_tasks
 
 # %% ../../nbs/data/60_scene_job.ipynb #2dce39a7
 @dataclass(frozen=True)
@@ -88,7 +87,8 @@ class Plan:
 
 def available_tasks() -> tuple[str, ...]:
     """The tasks that have facts and words, in the registry's order."""
-    return tuple(name for name in TASKS if name in FACTS and name in CONTENT)
+    said = load_words().tasks
+    return tuple(name for name, task in TASKS.items() if task.compute and name in said)
 
 
 def plan_tasks(tasks: str | Sequence[str] = "all") -> tuple[tuple[str, ...], dict[str, str]]:

@@ -69,14 +69,12 @@ def object_names(facts: Facts, labels: Mapping[int, str], named: NDArray | None 
     """
     task, clean = TASKS[facts.task], clean_labels(labels)
     columns = facts.objects.T.tolist(), facts.view.T.tolist()
-    if named is not None and not task.name.endswith("_hard"):
+    if named is not None and not task.named_only:
         hidden = -1                                             # no instance has this id
         clean = {**clean, hidden: NAMELESS}
         columns = np.where(np.asarray(named, bool)[:, None], facts.objects, hidden).T.tolist(), columns[1]
-    if task.name.endswith("_hard"):
-        return {
-            color: [f"{clean[id]} (Object{k})" for id in ids] for k, (color, ids) in enumerate(zip(MOVE_COLORS, columns[0]))
-        }
+    if task.named_only:
+        return {color: [f"{clean[id]} (Object{k})" for id in ids] for k, (color, ids) in enumerate(zip(task.roles, columns[0]))}
     names = {}
     for k, (marker, ids, views) in enumerate(zip(task.markers, *columns)):
         color, kind = marker.split("_")
@@ -84,7 +82,7 @@ def object_names(facts: Facts, labels: Mapping[int, str], named: NDArray | None 
             continue
         if task.views != "video":
             names[color] = [f"{clean[id]} ({color} {kind})" for id in ids]
-        elif task.name.startswith("spatial_imagination"):
+        elif task.numbered:
             names[color] = [f"{clean[id]} (in Frame-{view}, Object{k}) ({color} {kind})" for id, view in zip(ids, views)]
         else:
             names[color] = [f"{clean[id]} (in Frame-{view}) ({color} {kind})" for id, view in zip(ids, views)]

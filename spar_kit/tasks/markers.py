@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from ..core.errors import InputError
+from .facts import known_task
 
 # %% ../../nbs/tasks/40_markers.ipynb #caeb5122
 WIDTH = 1296                 # pixels; ScanNet's colour images, for which SPAR chose its sizes
@@ -30,7 +31,6 @@ class Mark(NamedTuple):
     label: str = ""
 
 
-_INDEX_ORDER = {"distance_infer_center_oo_mv": ("red", "green", "blue")}
 _MOVE = ("green", "blue", "red", "yellow")
 
 
@@ -41,8 +41,8 @@ def marks_of(record: Mapping[str, Any]) -> list[Mark]:
     """
     kind: Literal["point", "bbox"]
     task, marks = str(record["type"]), []
-    moved = task.startswith("spatial_imagination")
-    labelled = moved and task.endswith("_video")
+    row = known_task(task)
+    labelled = row is not None and row.numbered
     for kind in ("point", "bbox"):
         index = _inner(record, f"{kind}_img_idx")
         if (many := _inner(record, f"{kind}_list")) is not None:
@@ -51,11 +51,11 @@ def marks_of(record: Mapping[str, Any]) -> list[Mark]:
                 marks.append(Mark(_image(record, index, i), kind, tuple(at), "red", label))
             continue
         present = [c for c in ("red", "blue", "green", "yellow") if record.get(f"{c}_{kind}") is not None]
-        order: Sequence[str] = _INDEX_ORDER.get(task, _MOVE if moved else present)
-        green_second = task.endswith("_mv") and order is not present
+        order: Sequence[str] = (row and row.image_order) or present
+        green_second = row is not None and row.views == "multi" and order is not present
         for color in _MOVE if labelled else ("red", "green", "blue", "yellow") if green_second else present:
             if color in present:
-                place = 0 if task == "obj_spatial_relation_oc_mv" or index is None else order.index(color)
+                place = 0 if index is None or (row is not None and len(row.markers) == 1) else order.index(color)
                 label = f"object{order.index(color)}" if labelled else ""
                 marks.append(
                     Mark(_image(record, index, place), kind, tuple(_inner(record, f"{color}_{kind}") or ()), color, label)
@@ -181,7 +181,8 @@ _CV_COLORS = {"green": (0, 255, 0), "blue": (0, 0, 255), "red": (255, 0, 0), "ye
 
 
 def _draw_cv(image: Image.Image, mark: Mark, task: str) -> Image.Image:
-    listed = not (task.startswith("spatial_imagination") and task.endswith("_video"))
+    row = known_task(task)
+    listed = row is None or not row.numbered
     color = (0, 0, 255) if listed else _CV_COLORS[mark.color]
     at = [int(v) for v in _pixels(image, mark.at)]
     try:

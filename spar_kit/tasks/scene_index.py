@@ -24,7 +24,7 @@ from ..scenes.floor_coverage import floor_shown
 from ..scenes.labels import EXCLUDED_LABELS, clear_names, is_name, is_thing, normal
 from .markable import box_fits, point_fits
 from .thresholds import Rules
-from .registry import IMAGES
+from .facts import IMAGES
 from .frame_sets import chain, in_camera, pair_frames, same_views
 
 # %% ../../nbs/tasks/60_scene_index.ipynb #31820288

@@ -16,7 +16,7 @@ from ..scene_index import Observation
 from ..relations import firm_rounding
 from ..frame_sets import in_camera, wrapped, yaw_pitch_roll
 from ..sampling.candidates import Picks, caps, in_one_view, iou_of_two, make_facts, video_frames, view_pairs
-from ..registry import Facts
+from ..facts import Facts
 
 # %% ../../../nbs/tasks/families/10_cross_view.ipynb #c8a84b2e
 def row_table(observation: Observation, boxed: bool = False) -> NDArray[np.int64]:

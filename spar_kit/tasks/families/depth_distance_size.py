@@ -17,20 +17,15 @@ from ..sampling.name_debiasing import even_names
 from ..scene_index import Observation
 from ..relations import firm_rounding
 from ..sampling.candidates import Picks, candidates, caps, make_facts
-from ..registry import Facts
+from ..facts import Facts, task_named
 
 # %% ../../../nbs/tasks/families/00_depth_distance_size.ipynb #6e44df0f
-# Of `Rules.step_share`. One image shows most things at the same few depths, and a blind reader knows that. Chosen by `spar audit` of 50 rooms: depths
-# in one image gave away 45.7 with 1/2, 44.5 with 0.4 and 42.6 with 1/3; in three images 44.9 with 1 and 43.5 with 1/2; distances 44.6 with 1/3.
-_SHARES = {"depth_prediction_oc": 1 / 3, "depth_prediction_oc_mv": 1 / 2, "distance_prediction_oc": 1 / 3}
-
-
 def _even(name: str, observation: Observation, rng: np.random.Generator, count: int, picks: Picks, answer: NDArray, told: NDArray) -> NDArray[np.int64]:
     """Rows of candidates whose answers (n,) lie evenly on the ladder of steps, and of which `told` (n, k), the names and what is stated, tells little."""
     rules = observation.rules
     step = steps(answer, rules.step)
     strata: list[NDArray] = [step, picks.view[:, 0]] if picks.rows.shape[1] == 1 else [step]          # of a lone object, in which image it is
-    return choose(rng, count, strata, *caps(observation, picks), *shares(step, _SHARES.get(name, 1) * rules.step_share, count),
+    return choose(rng, count, strata, *caps(observation, picks), *shares(step, task_named(name).step_share * rules.step_share, count),
                   weights=even_names(answer, told, rules.usual))
 
 

@@ -14,7 +14,7 @@ from ..sampling.stratified import choose, passing
 from ..scene_index import Observation
 from ..relations import firm_rounding
 from ..frame_sets import wrapped, yaw_pitch_roll
-from ..registry import IMAGES, Facts
+from ..facts import IMAGES, Facts
 
 # %% ../../../nbs/tasks/families/60_navigation.ipynb #101b1a7a
 @compiled

@@ -19,7 +19,7 @@ from ..sampling.debiasing import even_odds
 from ..scene_index import Observation
 from ..relations import firm_order
 from ..sampling.candidates import in_one_view, iou, view_sets
-from ..registry import TASKS, Facts
+from ..facts import Facts, task_named
 
 # %% ../../../nbs/tasks/families/30_nearest_object.ipynb #2730a6d7
 def two_best(among: NDArray, value: NDArray, largest: NDArray) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
@@ -138,7 +138,7 @@ ENOUGH = 20                # questions of a kind in a scene; from fewer one cann
 
 def _infer_oc(name: str, observation: Observation, rng: np.random.Generator, count: int) -> Facts:
     table = row_table(observation) >= 0
-    if TASKS[name].views == "single":
+    if task_named(name).views == "single":
         sets = rng.permutation(np.flatnonzero(table.sum(1) >= 4))[:max(300, 3 * count), None].astype(np.int32)
     else:
         sets = view_sets(observation, rng, max(900, 9 * count))

@@ -17,7 +17,7 @@ from ..relations import Relation, firm_rounding, five, from_new_place, to_observ
 from ..thresholds import Rules
 from ..frame_sets import in_camera
 from ..sampling.candidates import among_marked, candidates, caps, distinct, draw, in_one_view, make_facts, video, view_sets
-from ..registry import TASKS, Facts
+from ..facts import Facts, task_named
 
 # %% ../../../nbs/tasks/families/40_spatial_imagination.ipynb #5961fa21
 def as_seen(poses: NDArray, points: NDArray) -> NDArray[np.float64]:
@@ -34,10 +34,10 @@ def two_objects(first: NDArray, second: NDArray, slots: int, rules: Rules) -> Re
 
 
 def _imagine(name: str, observation: Observation, rng: np.random.Generator, count: int) -> Facts:
-    rules, views = observation.rules, TASKS[name].views
-    hard, pairwise = name.endswith("hard"), "_oo" in name
+    rules, task = observation.rules, task_named(name)
+    views, hard, pairwise = task.views, task.named_only, task.pairwise
     if hard:
-        picks = video(observation, rng, 4 if pairwise else 3, count)
+        picks = video(observation, rng, len(task.roles), count)
         picks = picks.take(every((observation.nameable & observation.lone)[observation.seen.object[picks.rows]]))
     else:
         picks = candidates(name, observation, rng, count)
@@ -61,10 +61,11 @@ def _imagine(name: str, observation: Observation, rng: np.random.Generator, coun
     numbers = {"relation": states[0].relation[keep][rows], "offset": states[0].offset[keep][rows]}
     if len(states) == 2:
         numbers |= {"before": states[1].relation[keep][rows], "before_offset": states[1].offset[keep][rows]}
-    found_facts = make_facts(name if not hard else name.removesuffix("_hard"), observation, picks.take(rows), numbers)
+    picks = picks.take(rows)
     if not hard:
-        return found_facts
-    return Facts(name, found_facts.frames, found_facts.objects, np.full(found_facts.view.shape, -1, np.int8), None, numbers)
+        return make_facts(name, observation, picks, numbers)
+    objects = observation.ids[observation.seen.object[picks.rows]].astype(np.int32)
+    return Facts(name, picks.frames.astype(np.int32), objects, np.full(objects.shape, -1, np.int8), None, numbers)
 
 # %% ../../../nbs/tasks/families/40_spatial_imagination.ipynb #bca10b1e
 def spatial_imagination_oc(observation: Observation, rng: np.random.Generator, count: int) -> Facts:

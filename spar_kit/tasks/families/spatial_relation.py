@@ -13,7 +13,7 @@ from ..sampling.stratified import choose, codes, every, halves, shares, within
 from ..scene_index import Observation
 from ..relations import between, firm_order, five, same_by_eye, same_by_plumb, to_observer
 from ..sampling.candidates import candidates, caps, make_facts
-from ..registry import Facts
+from ..facts import Facts
 from ..frame_sets import in_camera
 
 # %% ../../../nbs/tasks/families/20_spatial_relation.ipynb #448bc6de

@@ -16,7 +16,7 @@ from ...scenes.geometry.floor import outline_area
 from ..scene_index import Observation
 from ..relations import firm_order, firm_rounding
 from ..sampling.candidates import Picks, among_marked, caps, distinct, make_facts, video, video_frames
-from ..registry import IMAGES, Facts
+from ..facts import IMAGES, Facts
 
 # %% ../../../nbs/tasks/families/50_video.ipynb #88d7d40b
 def told_by_words(observation: Observation, picks: Picks, distance: NDArray) -> NDArray[np.float64]:

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['TURN_EDGES', 'TURN_SHARES', 'CANDIDATES', 'Picks', 'draw', 'single', 'view_pairs', 'view_sets', 'multi',
-           'video_frames', 'video', 'iou', 'iou_of_two', 'distinct', 'caps', 'in_one_view', 'make_facts', 'has_boxes',
+           'video_frames', 'video', 'iou', 'iou_of_two', 'distinct', 'caps', 'in_one_view', 'make_facts',
            'among_marked', 'candidates']
 
 # %% ../../../nbs/tasks/sampling/10_candidates.ipynb #823c35a4
@@ -19,7 +19,7 @@ from ...scenes.geometry.rasterizer import compiled
 from .stratified import codes, occurrence, passing
 from ..scene_index import Observation, Sightings
 from ..thresholds import Rules
-from ..registry import IMAGES, TASKS, Facts
+from ..facts import IMAGES, Facts, task_named
 
 # %% ../../../nbs/tasks/sampling/10_candidates.ipynb #3fb1f9f4
 class Picks(NamedTuple):
@@ -227,12 +227,7 @@ def make_facts(name: str, observation: Observation, picks: Picks, numbers: dict[
     """The facts of chosen picks, with their points or boxes as the task's markers ask."""
     seen = observation.seen
     return Facts(name, picks.frames.astype(np.int32), observation.ids[seen.object[picks.rows]].astype(np.int32), picks.view.astype(np.int8),
-                 (seen.box if has_boxes(name) else seen.point)[picks.rows].astype(np.int16), numbers)
-
-
-def has_boxes(name: str) -> bool:
-    """Whether a task marks its objects with boxes, not with points."""
-    return TASKS[name].markers[0].endswith(("bbox", "bbox_list"))
+                 (seen.box if task_named(name).boxes else seen.point)[picks.rows].astype(np.int16), numbers)
 
 
 def among_marked(observation: Observation, boxes: bool, sample: Callable[[Observation], Picks]) -> Picks:
@@ -244,11 +239,12 @@ def among_marked(observation: Observation, boxes: bool, sample: Callable[[Observ
 
 def candidates(name: str, observation: Observation, rng: np.random.Generator, count: int) -> Picks:
     """Fair tuples for a task: as many objects as it has markers, in as many images as it shows."""
-    task, k = TASKS[name], len(TASKS[name].markers)
-    if name.startswith("obj_spatial_relation") and task.views == "multi":
-        picks = among_marked(observation, has_boxes(name), lambda marked: multi(marked, rng, k, count, turning=True))
+    task = task_named(name)
+    k = len(task.markers)
+    if task.turning:
+        picks = among_marked(observation, task.boxes, lambda marked: multi(marked, rng, k, count, turning=True))
     else:
-        picks = among_marked(observation, has_boxes(name), lambda marked: CANDIDATES[task.views](marked, rng, k, count))
+        picks = among_marked(observation, task.boxes, lambda marked: CANDIDATES[task.views](marked, rng, k, count))
     if not len(picks.rows):
         passing("no images with enough objects that are whole and can be marked", np.zeros(1, bool))
-    return picks.take(distinct(observation, picks, has_boxes(name)))
+    return picks.take(distinct(observation, picks, task.boxes))
