@@ -22,8 +22,8 @@ from spar_kit.scenes.readers.arkitscenes import ARKitScenes, read_objects, read_
 from spar_kit.scenes.scene import SceneError
 from spar_kit.scenes.sources import open_source
 from spar_kit.scenes.visibility import VisibilityRule, see
-from spar_kit.tasks.dispatch import FACTS, compute_facts
-from spar_kit.tasks.registry import random_generator
+from spar_kit.tasks.registry import TASKS as FACTS
+from spar_kit.tasks.registry import compute_facts, random_generator
 from spar_kit.tasks.scene_index import observe
 
 SCAN = "41069021"

@@ -19,9 +19,8 @@ from spar_kit.scenes.completeness import CUT_OFF, NOT_SHOWN, WHOLE, best_frames,
 from spar_kit.scenes.procedural.source import Synthetic
 from spar_kit.scenes.scene import Camera, Instance, OrientedBox, Scene, Surface, invert_pose, look_at
 from spar_kit.scenes.visibility import see
-from spar_kit.tasks.dispatch import compute_facts
 from spar_kit.tasks.families.video import chains
-from spar_kit.tasks.registry import TASKS, random_generator
+from spar_kit.tasks.registry import TASKS, compute_facts, random_generator
 from spar_kit.tasks.scene_index import observe
 from spar_kit.tasks.thresholds import Rules
 

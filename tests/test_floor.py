@@ -16,8 +16,7 @@ from spar_kit.scenes.readers.scannet.reader import ScanNet
 from spar_kit.scenes.scene import Scene, Surface
 from spar_kit.scenes.summary import summarise
 from spar_kit.scenes.visibility import see
-from spar_kit.tasks.dispatch import compute_facts
-from spar_kit.tasks.registry import random_generator
+from spar_kit.tasks.registry import compute_facts, random_generator
 from spar_kit.tasks.scene_index import observe
 from spar_kit.tasks.thresholds import Rules
 

@@ -17,7 +17,7 @@ from spar_kit.language.answer_text import (
     plane_words,
     relation_text,
 )
-from spar_kit.language.builders.content import CONTENT, clean_labels
+from spar_kit.language.builders.content import clean_labels
 from spar_kit.language.options.numbers import numeric_options
 from spar_kit.language.options.placement import camera_options, letters, size_options
 from spar_kit.language.options.relations import mirrored_options, relation_options
@@ -357,7 +357,7 @@ def test_fixed_forms():
 
 # --- questions --------------------------------------------------------------------------------------------------------------------
 
-EVERY = [(name, form) for name in CONTENT for form in TASKS[name].formats]
+EVERY = [(name, form) for name in load_words().tasks for form in TASKS[name].formats]
 
 
 @pytest.mark.parametrize("task, form", EVERY)

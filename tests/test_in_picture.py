@@ -18,9 +18,8 @@ from spar_kit.oracle.visibility.rays import Rays
 from spar_kit.scenes.box_room import box_mesh
 from spar_kit.scenes.scene import Camera, Frame, Instance, OrientedBox, Scene, Surface, look_at
 from spar_kit.scenes.visibility import VisibilityRule, see
-from spar_kit.tasks.dispatch import compute_facts
 from spar_kit.tasks.markable import disc_radius
-from spar_kit.tasks.registry import TASKS, random_generator
+from spar_kit.tasks.registry import TASKS, compute_facts, random_generator
 from spar_kit.tasks.scene_index import Observation, observe
 from spar_kit.tasks.thresholds import Rules
 

@@ -17,9 +17,8 @@ from spar_kit.scenes.box_room import toy_scene
 from spar_kit.scenes.procedural.source import Synthetic
 from spar_kit.scenes.scene import Scene, SceneError, look_at
 from spar_kit.scenes.visibility import see
-from spar_kit.tasks.dispatch import compute_facts
 from spar_kit.tasks.frame_sets import rotations_between, same_views
-from spar_kit.tasks.registry import TASKS, random_generator
+from spar_kit.tasks.registry import TASKS, compute_facts, random_generator
 from spar_kit.tasks.scene_index import observe
 from spar_kit.tasks.thresholds import Rules
 

@@ -5,9 +5,8 @@ import pytest
 
 from spar_kit.scenes.procedural.source import Synthetic
 from spar_kit.scenes.visibility import see
-from spar_kit.tasks.dispatch import compute_facts
 from spar_kit.tasks.families import depth_distance_size as perception
-from spar_kit.tasks.registry import random_generator
+from spar_kit.tasks.registry import compute_facts, random_generator
 from spar_kit.tasks.sampling.name_debiasing import even_names
 from spar_kit.tasks.scene_index import observe
 

@@ -9,10 +9,10 @@ from scipy.spatial.transform import Rotation
 
 from spar_kit.scenes.scene import Camera, Frame, Instance, OrientedBox, Scene, Surface, look_at
 from spar_kit.scenes.visibility import Visibility
-from spar_kit.tasks.dispatch import FACTS, compute_facts
 from spar_kit.tasks.families.nearest_object import _look
 from spar_kit.tasks.frame_sets import yaw_pitch_roll
-from spar_kit.tasks.registry import TASKS, random_generator
+from spar_kit.tasks.registry import TASKS, compute_facts, random_generator
+from spar_kit.tasks.registry import TASKS as FACTS
 from spar_kit.tasks.relations import from_new_place, to_observer
 from spar_kit.tasks.sampling.candidates import video_frames, view_sets
 from spar_kit.tasks.sampling.debiasing import chances, odds
@@ -447,7 +447,7 @@ def test_polarity_and_colour_are_balanced(name, room):
     assert (gap >= 1.2 * np.maximum(.2, .1 * facts.numbers["distance"].max(1))).all()
 
 
-@pytest.mark.parametrize("name", [n for n in DONE if "answer" in FACTS[n].__doc__ and n not in ("obj_count", "room_size")])
+@pytest.mark.parametrize("name", [n for n in DONE if "answer" in FACTS[n].compute.__doc__ and n not in ("obj_count", "room_size")])
 def test_no_constant_scores(name, room):
     """The best constant reaches less than 45 % mean relative accuracy, and no answer lies on a rounding boundary."""
     answer = ask(name, room).numbers["answer"]
