@@ -500,7 +500,7 @@ def test_refusals(monkeypatch):
     facts = make_facts("view_change_infer")
     with pytest.raises(ValueError, match="no format 'select'"):
         phrase(facts, "select", LABELS, random_generator(0))
-    monkeypatch.delitem(CONTENT, "view_change_infer")  # type: ignore[arg-type]
+    monkeypatch.delitem(load_words().tasks, "view_change_infer")  # type: ignore[arg-type]
     with pytest.raises(NotImplementedError, match="view_change_infer"):
         phrase(facts, "sentence", LABELS, random_generator(0))
     empty = make_facts("depth_prediction_oc", 0)
