@@ -35,7 +35,6 @@ from scipy.spatial.transform import Rotation
 from toys import box_scene, busy_room, complaint
 
 from spar_kit.data.generate import generate
-from spar_kit.data.validation import faults
 from spar_kit.oracle.verify import verify
 from spar_kit.scenes.box_room import cast, toy_solids
 from spar_kit.scenes.formats import colmap
@@ -50,6 +49,7 @@ from spar_kit.scenes.readers.scannetpp.reader import ScanNetPP
 from spar_kit.scenes.scene import Scene, SceneError, look_at
 from spar_kit.scenes.sources import open_source
 from spar_kit.scenes.summary import summarise
+from spar_kit.scenes.validation import faults
 from spar_kit.scenes.visibility import Visibility, see
 from spar_kit.tasks.dispatch import compute_facts
 from spar_kit.tasks.registry import TASKS, random_generator

@@ -23,7 +23,7 @@ import orjson
 from ..core.errors import InputError, SceneError
 from .writer import Images, SceneFiles, WriteError, owned_ids, png16, record_lines, write_bytes, write_images, writing
 from .manifest import without_paths
-from .validation import faults, usable
+from ..scenes.validation import faults, usable
 from ..core.files import is_plain_name
 from ..core.parallel import Outcome
 from ..scenes.frame_selection import FrameChoice, choose_frames
@@ -177,7 +177,7 @@ def build_scene(plan: Plan, name: str, folder: Path) -> dict[str, Any]:
         raise SceneError(f"{name!r} cannot be the name of a folder")
     scene = plan.source.load(name)
     found = len(scene.frames)
-    scene = choose_frames(usable(scene, plan.rules), plan.frames)
+    scene = choose_frames(usable(scene, plan.rules.limits), plan.frames)
     ways, named = Counter[str](), list[str]()
     while True:
         if not scene.frames:
