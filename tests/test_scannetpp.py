@@ -49,11 +49,11 @@ from spar_kit.scenes.readers.scannetpp.reader import ScanNetPP
 from spar_kit.scenes.scene import Scene, SceneError, look_at
 from spar_kit.scenes.sources import open_source
 from spar_kit.scenes.summary import summarise
-from spar_kit.scenes.validation import faults
 from spar_kit.scenes.visibility import Visibility, see
 from spar_kit.tasks.dispatch import compute_facts
 from spar_kit.tasks.registry import TASKS, random_generator
 from spar_kit.tasks.scene_index import observe
+from spar_kit.tasks.validation import faults
 
 FUZZ = settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 

@@ -16,7 +16,7 @@ from .writer import SceneFiles, color_image
 from .scene_job import Plan, available_tasks, task_lines
 from .question import Question, Questions
 from .records import from_line
-from ..scenes.validation import usable
+from ..tasks.validation import usable
 from ..scenes.frame_selection import choose_frames
 from ..scenes.formats.images import open_picture
 from ..scenes.scene import Scene

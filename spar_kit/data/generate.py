@@ -25,7 +25,7 @@ from .writer import IMAGES, Images, WriteError, writing
 from .leakage import benchmark_scenes, excluded_scenes, find_lists, strange_names
 from .manifest import Manifest, join_splits, read_manifest, split_content, without_paths
 from .scene_job import Plan, plan_tasks, work
-from ..scenes.validation import faults
+from ..tasks.validation import faults
 from ..core.parallel import Outcome, run_scenes
 from ..core.files import alone, whole_file
 from ..scenes.frame_selection import FrameChoice
@@ -275,7 +275,7 @@ def generate(
         exclude: a file with names of scenes, one a line, that are left out and counted, of any split.
         leakage: what becomes of scenes of the split "train" that benchmarks are made from, see `data.leakage`: "refuse" raises,
             "drop" leaves them out, "allow" takes them; the manifest counts them.
-        strict: stop at the first scene that cannot be used, or that has a frame or an object at fault (`scenes.validation.faults`). Without it the run
+        strict: stop at the first scene that cannot be used, or that has a frame or an object at fault (`tasks.validation.faults`). Without it the run
             goes on without them, and the manifest counts them by reason.
         cache: a folder in which visibility tables are kept, so that a run with other questions about the same frames need not see again.
 

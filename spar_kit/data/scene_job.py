@@ -23,7 +23,7 @@ import orjson
 from ..core.errors import InputError, SceneError
 from .writer import Images, SceneFiles, WriteError, owned_ids, png16, record_lines, write_bytes, write_images, writing
 from .manifest import without_paths
-from ..scenes.validation import faults, usable
+from ..tasks.validation import faults, usable
 from ..core.files import is_plain_name
 from ..core.parallel import Outcome
 from ..scenes.frame_selection import FrameChoice, choose_frames

@@ -19,7 +19,7 @@ from ..scenes.completeness import CUT_OFF, best_frames, counts, incomplete
 from ..scenes.fine_box import FineBoxes
 from ..scenes.geometry.floor import enclosed, floor_outline
 from ..scenes.scene import Scene
-from ..scenes.validation import judge, scene_extent
+from .validation import judge, scene_extent
 from ..scenes.visibility import Visibility
 from ..scenes.floor_coverage import floor_shown
 from ..scenes.labels import EXCLUDED_LABELS, clear_names, is_thing, normal

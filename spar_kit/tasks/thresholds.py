@@ -8,7 +8,7 @@ __all__ = ['Rules']
 # %% ../../nbs/tasks/10_thresholds.ipynb #98babd53
 from dataclasses import dataclass
 
-from ..scenes.validation import ObjectLimits
+from .validation import ObjectLimits
 
 # %% ../../nbs/tasks/10_thresholds.ipynb #aa8095be
 @dataclass(frozen=True)
