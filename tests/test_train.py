@@ -26,7 +26,7 @@ from spar_kit.train.collate import (
 from spar_kit.train.config import StageParams, TrainParams
 from spar_kit.train.lora import LoraParams, adapted_layers, attach_lora, gradient_norms
 from spar_kit.train.models import (
-    SmallVLM,
+    SmallVLMConfig,
     adapter_base,
     build_model,
     build_processor,
@@ -52,7 +52,7 @@ from spar_kit.train.warmup.vision import (
     told,
 )
 
-TINY = SmallVLM(image_size=48, patch_size=12, vision_width=32, vision_layers=1, vision_heads=2, text_width=32, text_layers=1, text_heads=2, vocabulary=420)
+TINY = SmallVLMConfig(vision_config=VisionConfig(image_size=48, patch_size=12, hidden_size=32, num_hidden_layers=1, num_attention_heads=2), text_config=TextConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, vocab_size=420))
 
 
 @pytest.fixture(autouse=True)
@@ -93,8 +93,8 @@ def data(tmp_path_factory):
     return root
 
 
-PARAMS = TrainParams(vlm=TINY, workers=0, eyes=StageParams(steps=2, batch=4, save_every=1, log_every=2), grounding=StageParams(steps=4, batch=4, save_every=2, log_every=2),
-                     spar=StageParams(steps=6, batch=4, save_every=2, log_every=2), lora=LoraParams(rank=4, alpha=8, dropout=0.1, embeddings=True))
+PARAMS = TrainParams(vlm_config=TINY, dataloader_num_workers=0, vision_warmup=StageParams(max_steps=2, batch_size=4, save_steps=1, logging_steps=2), grounding=StageParams(max_steps=4, batch_size=4, save_steps=2, logging_steps=2),
+                     finetune=StageParams(max_steps=6, batch_size=4, save_steps=2, logging_steps=2), lora=LoraParams(r=4, lora_alpha=8, lora_dropout=0.1, train_embeddings=True))
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +117,7 @@ def test_tokenizer_gives_back_any_text_and_splits_digits():
 
 
 def test_small_model_is_saved_and_loaded_like_any_other(tmp_path):
-    processor = build_processor(TINY, train_tokenizer(["left right"] * 3, TINY.vocabulary))
+    processor = build_processor(TINY, train_tokenizer(["left right"] * 3, TINY.text_config.vocab_size))
     model = build_model(TINY, processor, seed=3)
     save_model(model, processor, tmp_path / "m", picture=48)
     again, _ = load_model(tmp_path / "m")
@@ -129,7 +129,7 @@ def test_small_model_is_saved_and_loaded_like_any_other(tmp_path):
 
 def plain_processor(pad):
     """A processor as most models on the hub have: no `generation` block in its template, and `pad` as its padding token."""
-    processor = build_processor(TINY, train_tokenizer(["How deep is it? 1.5", "the answer is 2.5 m"] * 20, TINY.vocabulary))
+    processor = build_processor(TINY, train_tokenizer(["How deep is it? 1.5", "the answer is 2.5 m"] * 20, TINY.text_config.vocab_size))
     processor.tokenizer.pad_token = pad
     processor.chat_template = re.sub(r"\{%-? *(end)?generation *-?%\}", "", processor.chat_template)
     return processor
@@ -180,9 +180,9 @@ def test_an_adapter_that_names_no_base_says_so(tmp_path, config, told):
 
 def test_bad_shapes_are_refused():
     with pytest.raises(ValueError, match="image_size"):
-        SmallVLM(image_size=100)
+        SmallVLMConfig(vision_config=VisionConfig(image_size=100))
     with pytest.raises(ValueError, match="text_width"):
-        SmallVLM(text_width=100, text_heads=3)
+        SmallVLMConfig(text_config=TextConfig(hidden_size=100, num_attention_heads=3))
 
 
 def test_towers():
@@ -195,7 +195,7 @@ def test_loss_is_on_the_answers_alone(data):
     record = json.loads(next((data / "spar").rglob("fill_24.jsonl")).read_text().splitlines()[3])
     sample = sample_from_record(record, data / "spar/synthetic/images", "fill")
     two = Sample("two", sample.images, (("how far?", "2.5 m"), ("and now?", "left, above")), {})
-    processor = build_processor(TINY, train_tokenizer([sample.turns[0][0]] * 3, TINY.vocabulary))
+    processor = build_processor(TINY, train_tokenizer([sample.turns[0][0]] * 3, TINY.text_config.vocab_size))
     collator = Collator(processor, Pictures(48, 2.0))
     batch = collator([sample, two])
     assert supervised_text(batch, processor) == ["3.5<|im_end|>", "2.5 m<|im_end|>left, above<|im_end|>"]
@@ -212,7 +212,7 @@ def test_loss_is_on_the_answers_alone(data):
 
 
 def test_prompts_end_where_the_answer_begins(data):
-    processor = build_processor(TINY, train_tokenizer(["left"], TINY.vocabulary))
+    processor = build_processor(TINY, train_tokenizer(["left"], TINY.text_config.vocab_size))
     samples = [Sample(str(k), (data / "spar/synthetic/images/room0/image_color/0.jpg",) * (k + 1), (("why" * (k + 1), "secret"),)) for k in range(2)]
     batch = Collator(processor, Pictures(48), answers=False)(samples)
     texts = processor.tokenizer.batch_decode(batch["input_ids"])
@@ -344,7 +344,7 @@ def test_muon_moves_matrices_along_orthogonal_ways():
 
 
 def test_answer_loss_equals_the_models_own(data):
-    processor = build_processor(TINY, train_tokenizer(["left"], TINY.vocabulary))
+    processor = build_processor(TINY, train_tokenizer(["left"], TINY.text_config.vocab_size))
     image = data / "spar/synthetic/images/room0/image_color/0.jpg"
     batch = Collator(processor, Pictures(48))([Sample("a", (image,), (("q", "yes"), ("r", "1.25"))), Sample("b", (image, image), (("qq", "no"),))])
     model = build_model(TINY, processor)
@@ -371,7 +371,7 @@ def test_four_bits_are_where_they_were_ordered(trained):
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_gradients_reach_every_adapted_tower_also_after_an_evaluation(trained, data, checkpointing):
     model, processor = load_model(trained.base, quantize="nf4")
-    model = attach_lora(model, LoraParams(rank=2, towers=("text", "vision")), checkpointing=checkpointing)
+    model = attach_lora(model, LoraParams(r=2, target_modules=("text", "vision")), checkpointing=checkpointing)
     assert any(getattr(module, "gradient_checkpointing", False) for module in model.modules()) == checkpointing
     batch = Collator(processor, Pictures(48))([Sample("a", (data / "spar/synthetic/images/room0/image_color/0.jpg",), (("q", "yes"),))])
 
@@ -453,7 +453,7 @@ def test_parameters_are_checked(data, tmp_path):
 def test_the_first_stage_ends_with_spar_in_every_second_batch(data):
     params = replace(PARAMS, grounding=replace(PARAMS.grounding, steps=10, batch=4), spoken=0.6)
     samples = list(samples_from_records(data, "train"))
-    processor = build_processor(TINY, train_tokenizer(["left"], TINY.vocabulary))
+    processor = build_processor(TINY, train_tokenizer(["left"], TINY.text_config.vocab_size))
     plan = stages._plan_first(params, samples, processor)
     assert [len(batch) for batch in plan] == [4, 4, 4, 4, 4, 8, 4, 8, 4, 8]
     for step, batch in enumerate(plan):
