@@ -177,7 +177,7 @@ class Collator:
     """
 
     def __init__(self, processor: Any, pictures: Pictures, max_length: int = 8192, answers: bool = True):
-        self.processor, self.image_sizes, self.max_length, self.answers = processor, pictures, max_length, answers
+        self.processor, self.pictures, self.max_length, self.answers = processor, pictures, max_length, answers
         self.marks_answers = "generation %}" in (processor.chat_template or "")
         if processor.tokenizer.pad_token is None:
             processor.tokenizer.pad_token = processor.tokenizer.eos_token
@@ -188,7 +188,7 @@ class Collator:
     def __call__(self, samples: Sequence[Sample]) -> dict[str, torch.Tensor]:
         """Raises ValueError naming the sample that is too long, holds a token of the model's, or whose answer cannot be found among its tokens."""
         check_texts(samples, self.reserved)
-        shown = [self.image_sizes.show(sample) for sample in samples]
+        shown = [self.pictures.show(sample) for sample in samples]
         chats = [messages(sample, images, self.answers) for sample, images in zip(samples, shown)]
         batch = self.processor.apply_chat_template(
             chats, tokenize=True, return_dict=True, add_generation_prompt=not self.answers,

@@ -230,7 +230,7 @@ def open_eyes(model: Any, pages: Any, pictures: Pictures, *, max_steps: int, bat
               report: Callable[[int, float, dict[str, float]], None] | None = None) -> Readers:
     """Train the vision tower and the connector of `model` in place to tell where the markers of `pages` are.
 
-    Step k sees pages k * batch and following, so a run that continues from `checkpoint` ends with the weights of one that was never
+    Step k sees pages k * batch_size and following, so a run that continues from `checkpoint` ends with the weights of one that was never
     interrupted.
 
     Args:
