@@ -46,10 +46,7 @@ OLD_NAMES: dict[str, dict[str, str]] = {
 def warn_renamed(old: str, new: str, path: Path | str = "", line: int | None = None) -> None:
     """Warn that `old` is now `new`; `path` and `line` say where the old name stands."""
     text = f"{old} is now {new}; the old name goes with the next version"
-    if path:
-        warnings.warn_explicit(text, FutureWarning, str(path), line or 1)
-    else:
-        warnings.warn(text, FutureWarning, stacklevel=3)
+    warnings.warn_explicit(text, FutureWarning, str(path or "parameters"), line or 1)
 
 # %% ../../nbs/core/35_parameters.ipynb #aa8b2e01
 def accept_old_parameters(scope: dict[str, Any]) -> None:
