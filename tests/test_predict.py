@@ -18,7 +18,8 @@ from spar_kit.bench.predictions import Answers
 from spar_kit.bench.prompts import GREY, LETTER_PROMPT, NUMBER_PROMPT, Item
 from spar_kit.bench.scorers.table import score_file
 from spar_kit.cli.main import main
-from spar_kit.train.models import SmallVLM, build_model, build_processor, linear_counts, load_model, save_model, train_tokenizer
+from spar_kit.train.config import SmallVLMConfig, TextConfig, VisionConfig
+from spar_kit.train.models import build_model, build_processor, linear_counts, load_model, save_model, train_tokenizer
 
 OPTIONS = dict(batch=4, max_new_tokens=4, progress=False)
 
@@ -40,9 +41,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         lines.append(orjson.dumps({"id": f"room{k % 3}_{k}", "type": "depth_prediction_oc", "image": [image], "red_point": [[100 + k, 500]],
                                    "blue_point": [[700, 300]], "conversations": says}))
     (folder / "fill_10.jsonl").write_bytes(b"\n".join(lines) + b"\n")
-    spec = SmallVLM(image_size=48, patch_size=12, vision_width=32, vision_layers=1, vision_heads=2, text_width=32, text_layers=1, text_heads=2, vocabulary=420)
-    processor = build_processor(spec, train_tokenizer([line.decode() for line in lines], spec.vocabulary))
-    save_model(build_model(spec, processor), processor, root / "model", picture=48, marker_scale=2.0)
+    spec = SmallVLMConfig(vision_config=VisionConfig(image_size=48, patch_size=12, hidden_size=32, num_hidden_layers=1, num_attention_heads=2), text_config=TextConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, vocab_size=420))
+    processor = build_processor(spec, train_tokenizer([line.decode() for line in lines], spec.text_config.vocab_size))
+    save_model(build_model(spec, processor), processor, root / "model", image_size=48, marker_scale=2.0)
     rows = [dict(id=k, img_type="single_view", format_type=form, task=task, source="scannet", question=f"Question {k}?", answer=answer,
                  image=[hub.encoded(Image.new("RGB", (64, 48), (60 * k + 9, 80, 10 * i)), "0.png") for i in range(count)])
             for k, (task, form, answer, count) in enumerate([("depth_prediction_oc", "fill", "1.5", 1), ("depth_prediction_oc", "fill", "2.5", 1),

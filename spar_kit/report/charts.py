@@ -18,6 +18,7 @@ import plotly.graph_objects as go
 
 from ..bench.analysis.statistics import LEVELS, intervals, overall_intervals
 from ..core.errors import InputError
+from ..core.parameters import OLD_NAMES
 from ..core.display_text import UNSEEN
 
 # %% ../../nbs/report/00_charts.ipynb #ab6e6114
@@ -162,6 +163,7 @@ def plot_log(log: Path | str, title: str = "Training loss") -> go.Figure:
     if not rows:
         raise InputError(f"{log}: no line of a training log")
     table = pd.DataFrame(rows)
+    table["stage"] = table["stage"].replace(OLD_NAMES["stages"])
     figure = go.Figure()
     for color, (stage, part) in zip(COLORS, table.groupby("stage", sort=False)):
         figure.add_scatter(x=part.step, y=part.loss, mode="lines+markers", name=str(stage), line=dict(color=color, width=2), marker=dict(size=4),

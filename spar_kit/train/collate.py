@@ -78,13 +78,13 @@ class Pictures:
     """Reads images and draws markers on them.
 
     Args:
-        picture: side of the square in pixels, or None for the image's own size.
+        image_size: side of the square in pixels, or None for the image's own size.
         marker_scale: markers are drawn this many times as large as SPAR's share of the image width.
-        keep: at most so many bytes of decoded pictures stay in memory (only with `picture`).
+        keep: at most so many bytes of decoded pictures stay in memory (only with `image_size`).
     """
 
-    def __init__(self, picture: int | None = None, marker_scale: float = 1.0, keep: int = 1 << 30):
-        self.picture, self.marker_scale, self.keep = picture, marker_scale, keep
+    def __init__(self, image_size: int | None = None, marker_scale: float = 1.0, keep: int = 1 << 30):
+        self.image_size, self.marker_scale, self.keep = image_size, marker_scale, keep
         self._kept: dict[Path, NDArray[np.uint8]] = {}
         self._bytes = 0
 
@@ -93,11 +93,11 @@ class Pictures:
         if path in self._kept:
             return Image.fromarray(self._kept[path])
         try:
-            if self.picture is None:
+            if self.image_size is None:
                 return open_picture(path)
             image = lazy_picture(path)
             with decoding(path):
-                image.draft("RGB", (2 * self.picture, 2 * self.picture))     # JPEG decodes at 1/2, 1/4 or 1/8 for less
+                image.draft("RGB", (2 * self.image_size, 2 * self.image_size))     # JPEG decodes at 1/2, 1/4 or 1/8 for less
                 small = self._shrunk(as_rgb(image))
         except ImageError as error:
             raise InputError(str(error)) from None
@@ -107,12 +107,12 @@ class Pictures:
         return small
 
     def _shrunk(self, image: Image.Image) -> Image.Image:
-        return image.resize((self.picture, self.picture), Image.Resampling.BOX, reducing_gap=3.0)    # type: ignore[arg-type]
+        return image.resize((self.image_size, self.image_size), Image.Resampling.BOX, reducing_gap=3.0)    # type: ignore[arg-type]
 
     def show(self, sample: Sample) -> list[Image.Image]:
         """The sample's images with its markers drawn."""
         if sample.load is not None:
-            return [image if self.picture is None else self._shrunk(image) for image in sample.load()]
+            return [image if self.image_size is None else self._shrunk(image) for image in sample.load()]
         images = [self.read(path) for path in sample.images]
         return draw(sample.marks, images, scale=self.marker_scale) if sample.marks else images
 
@@ -172,12 +172,12 @@ class Collator:
     Args:
         processor: of any image-text-to-text model with a chat template.
         pictures: reads and marks the images.
-        max_tokens: the longest sequence the model can take.
+        max_length: the longest sequence the model can take.
         answers: True for training; False for prediction: prompts only, padded on the left, no labels.
     """
 
-    def __init__(self, processor: Any, pictures: Pictures, max_tokens: int = 8192, answers: bool = True):
-        self.processor, self.pictures, self.max_tokens, self.answers = processor, pictures, max_tokens, answers
+    def __init__(self, processor: Any, pictures: Pictures, max_length: int = 8192, answers: bool = True):
+        self.processor, self.pictures, self.max_length, self.answers = processor, pictures, max_length, answers
         self.marks_answers = "generation %}" in (processor.chat_template or "")
         if processor.tokenizer.pad_token is None:
             processor.tokenizer.pad_token = processor.tokenizer.eos_token
@@ -195,10 +195,10 @@ class Collator:
             return_assistant_tokens_mask=self.answers and self.marks_answers and self.speaker is None,
             processor_kwargs={"return_tensors": "pt", "padding": True, "padding_side": "right" if self.answers else "left"})
         lengths = batch["attention_mask"].sum(1)
-        if int(lengths.max()) > self.max_tokens:
+        if int(lengths.max()) > self.max_length:
             worst = int(lengths.argmax())
             raise InputError(f"sample {samples[worst].id} ({samples[worst].task}) has {int(lengths[worst])} tokens, more than the "
-                             f"{self.max_tokens} the model takes; fewer images or smaller pictures would help")
+                             f"{self.max_length} the model takes; fewer images or smaller pictures would help")
         if self.answers:
             mask = self._answer_mask(samples, chats, batch)
             for sample, row in zip(samples, mask):

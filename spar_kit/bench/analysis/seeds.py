@@ -50,7 +50,7 @@ def shared_keys(measured: Sequence[str], present: Sequence[str]) -> float:
 
 # %% ../../../nbs/bench/analysis/30_seeds.ipynb #0c51ee58
 def measured_seeds() -> dict[str, Any]:
-    """The measured runs of `params/demo_seeds.yaml`: `data` (hash, tasks, formats, parameters, keys by scene), `environment`, `runs`."""
+    """The measured runs of `params/studies/demo_seeds.yaml`: `data` (hash, tasks, formats, parameters, keys by scene), `environment`, `runs`."""
     return json.loads((files("spar_kit.bench.analysis") / "demo_seeds.json").read_text(encoding="utf-8"))
 
 

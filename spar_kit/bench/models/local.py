@@ -74,7 +74,7 @@ class LocalModel:
         if processor.tokenizer.pad_token is None:
             processor.tokenizer.pad_token = processor.tokenizer.eos_token
         longest = getattr(model.config.get_text_config(), "max_position_embeddings", None) or 1 << 30
-        self._model, self._collator = model, Collator(processor, Pictures(self.card.get("picture"), self.scale), longest, answers=False)
+        self._model, self._collator = model, Collator(processor, Pictures(self.card.get("image_size"), self.scale), longest, answers=False)
 
     def answer(self, items: Sequence[Item], prompt: Prompt = "plain", max_new_tokens: int = MAX_NEW_TOKENS) -> list[str]:
         """Its greedy answers to some items at once."""

@@ -225,18 +225,18 @@ def _resume(file: Path | None, tower: Iterable[torch.nn.Module], readers: torch.
     return int(state["step"])
 
 # %% ../../../nbs/train/warmup/20_vision.ipynb #c0e51ec9
-def open_eyes(model: Any, pages: Any, pictures: Pictures, *, steps: int, batch: int, learning_rate: float, warmup: float = 0.05,
-              checkpoint: Path | None = None, save_every: int = 0, seed: int = 0,
+def open_eyes(model: Any, pages: Any, pictures: Pictures, *, max_steps: int, batch_size: int, learning_rate: float, warmup_ratio: float = 0.05,
+              checkpoint: Path | None = None, save_steps: int = 0, seed: int = 0,
               report: Callable[[int, float, dict[str, float]], None] | None = None) -> Readers:
     """Train the vision tower and the connector of `model` in place to tell where the markers of `pages` are.
 
-    Step k sees pages k * batch and following, so a run that continues from `checkpoint` ends with the weights of one that was never
+    Step k sees pages k * batch_size and following, so a run that continues from `checkpoint` ends with the weights of one that was never
     interrupted.
 
     Args:
         pages: `pages[k]` is a picture with markers, as `ScatteredMarkers` makes them; their depth images lie beside the colour images.
         learning_rate: of all but the matrices, which learn `spar_kit.train.warmup.optim.MATRIX_RATE` times as fast.
-        checkpoint: a file to continue from and to save to every `save_every` steps.
+        checkpoint: a file to continue from and to save to every `save_steps` steps.
         report: called with (step, loss, mean absolute errors by name) after each step.
 
     Returns the readers, for who wants to look at what the tower tells; nothing later needs them.
@@ -253,10 +253,10 @@ def open_eyes(model: Any, pages: Any, pictures: Pictures, *, steps: int, batch: 
     begin = _resume(checkpoint, tower, readers, optimizer)
     depths = Depths()
     model.train()
-    for step in range(begin, steps):
+    for step in range(begin, max_steps):
         for group, rate in zip(optimizer.param_groups, rates):
-            group["lr"] = rate * min(1.0, (step + 1) / max(1, warmup * steps)) * (1 - 0.9 * step / steps)
-        pixels, single, pair, names, numbers = _study((pages[step * batch + k] for k in range(batch)), pictures, depths, side)
+            group["lr"] = rate * min(1.0, (step + 1) / max(1, warmup_ratio * max_steps)) * (1 - 0.9 * step / max_steps)
+        pixels, single, pair, names, numbers = _study((pages[step * batch_size + k] for k in range(batch_size)), pictures, depths, side)
         tokens, patches = image_features(model, pixels)
         loss, errors = readers(tokens, single, pair)
         loss = loss + patch_loss(readers.patch(patches), names, numbers)
@@ -266,7 +266,7 @@ def open_eyes(model: Any, pages: Any, pictures: Pictures, *, steps: int, batch: 
         optimizer.step()
         if report:
             report(step + 1, float(loss.detach()), errors)
-        if checkpoint and save_every and (step + 1) % save_every == 0 and step + 1 < steps:
+        if checkpoint and save_steps and (step + 1) % save_steps == 0 and step + 1 < max_steps:
             _save(checkpoint, step + 1, tower, readers, optimizer)
     model.eval()
     return readers
