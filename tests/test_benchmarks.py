@@ -24,7 +24,7 @@ from spar_kit.bench import prompts as it
 from spar_kit.bench.baselines.audit import audit
 from spar_kit.bench.baselines.blind import blind_predictions, folds_of, gap_over_blind
 from spar_kit.bench.benchmarks import Benchmark, BenchmarkError, missing_shards, open_benchmark, parquet_files, read_parquet
-from spar_kit.bench.predictions import Answers, answer_row, fingerprint, read_lines
+from spar_kit.bench.predictions import Prediction, PredictionWriter, fingerprint, read_lines
 from spar_kit.bench.scorers.table import score_file
 from spar_kit.cli.main import main
 from spar_kit.data.generate import generate
@@ -122,7 +122,7 @@ def test_a_cache_too_small_for_two_groups_still_serves_threads(bench: Path) -> N
 def test_tasks_formats_and_limits_choose(bench: Path, toy: Path) -> None:
     assert {i.task for i in open_benchmark(f"parquet:{bench}", tasks="position_matching,depth_prediction_oc").items} == {"position_matching", "depth_prediction_oc"}
     assert {i.format for i in open_benchmark(f"parquet:{bench}", formats="select").items} == {"select"}
-    assert len(open_benchmark(f"parquet:{bench}").ask(limit=1)) == 20
+    assert len(open_benchmark(f"parquet:{bench}").select_items(limit=1)) == 20
     assert {i.format for i in open_benchmark(toy).items} == {"fill", "select", "judge"}
     with pytest.raises(ValueError, match="no test questions of tasks room_size"):
         open_benchmark(f"parquet:{bench}", tasks="room_size")
@@ -386,13 +386,13 @@ def test_the_official_prompt_of_all_twenty_tasks(bench: Path) -> None:
 
 
 def test_blind_views(bench: Path, toy: Path) -> None:
-    items = open_benchmark(f"parquet:{bench}").ask()
-    for item, none, grey, other in zip(items, *(it.view_as(items, mode) for mode in ("none", "grey", "swapped"))):
+    items = open_benchmark(f"parquet:{bench}").select_items()
+    for item, none, grey, other in zip(items, *(it.apply_image_mode(items, mode) for mode in ("none", "gray", "swapped"))):
         assert none.load() == [] and none.image_count == 0 and (none.question, none.answer, none.key) == (item.question, item.answer, item.key)
         assert [(image.size, image.getcolors()) for image in grey.load()] == [(image.size, [(image.width * image.height, it.GREY)]) for image in item.load()]
         assert len(other.load()) == item.image_count and other.question == item.question
         assert [image.tobytes() for image in other.load()] != [image.tobytes() for image in item.load()]
-    own = open_benchmark(toy).ask(images="grey")
+    own = open_benchmark(toy).select_items(images="gray")
     assert not own[0].paths and not own[0].marks
 
 
@@ -400,15 +400,15 @@ def test_swapped_images_come_from_another_scene_and_do_not_depend_on_a_limit() -
     def item(k: int, scene: str) -> it.Item:
         return it.Item(str(k), "depth_prediction_oc", "fill", "", scene, "", "", 1, lambda: [Image.new("RGB", (k + 1, 1))])
     items = [item(k, "abc"[k % 3]) for k in range(30)]
-    whole, few = it.view_as(items, "swapped", seed=3), it.view_as(items[:4], "swapped", items, seed=3)
+    whole, few = it.apply_image_mode(items, "swapped", seed=3), it.apply_image_mode(items[:4], "swapped", items, seed=3)
     partner = [other.load()[0].width - 1 for other in whole]
     assert all(k % 3 != p % 3 for k, p in enumerate(partner)) and len(set(partner)) > 10
     assert [other.load()[0].width - 1 for other in few] == partner[:4]
-    assert partner != [other.load()[0].width - 1 for other in it.view_as(items, "swapped", seed=4)]
-    same = it.view_as([item(k, "a") for k in range(5)], "swapped")                         # one scene: another item at least
+    assert partner != [other.load()[0].width - 1 for other in it.apply_image_mode(items, "swapped", seed=4)]
+    same = it.apply_image_mode([item(k, "a") for k in range(5)], "swapped")                         # one scene: another item at least
     assert all(other.load()[0].width - 1 != k for k, other in enumerate(same))
     with pytest.raises(ValueError, match="no other question"):
-        it.view_as(items[:1], "swapped")
+        it.apply_image_mode(items[:1], "swapped")
 
 
 # ---- answers
@@ -418,7 +418,7 @@ def test_a_failure_is_asked_again_and_a_success_never(tmp_path: Path) -> None:
     items = [it.Item(str(k), "depth_prediction_oc", "fill", "", "", "?", "1", 0, list) for k in range(40)]
     out, asked = tmp_path / "a.jsonl", []
     for _ in range(4):
-        with Answers(out, items, "m") as answers, ThreadPoolExecutor(8) as pool:
+        with PredictionWriter(out, items, "m") as answers, ThreadPoolExecutor(8) as pool:
             def one(item: it.Item) -> None:
                 asked.append(item.id)
                 if asked.count(item.id) <= int(item.id) % 3:
@@ -430,20 +430,20 @@ def test_a_failure_is_asked_again_and_a_success_never(tmp_path: Path) -> None:
         assert [row["id"] for row in rows] == [item.id for item in items]
         assert all((row["prediction"] is None and row["failed"] == "429 too many") if "failed" in row else row["prediction"] == "? <b>\x00 2.5" for row in rows)
     assert {name: asked.count(name) for name in asked} == {item.id: int(item.id) % 3 + 1 for item in items}
-    with Answers(out, items, "m") as answers, pytest.raises(ValueError, match="has an answer already"):
+    with PredictionWriter(out, items, "m") as answers, pytest.raises(ValueError, match="has an answer already"):
         answers.add(items[0], "again")
 
 
 def test_answers_of_another_model_are_put_aside_not_lost(tmp_path: Path) -> None:
     items = [it.Item(str(k), "depth_prediction_oc", "fill", "", "", "?", "1", 0, list) for k in range(5)]
     out = tmp_path / "a.jsonl"
-    with Answers(out, items, fingerprint("a", 1)) as answers:
+    with PredictionWriter(out, items, fingerprint("a", 1)) as answers:
         for item in answers.left:
             answers.add(item, item.id)
-    assert len(Answers(out, items[:2], fingerprint("a", 1)).rows) == 2 and len(read_lines(tmp_path / "a.jsonl.previous")) == 5      # fewer were asked for
-    assert not Answers(out, items, fingerprint("a", 2)).rows and len(read_lines(tmp_path / "a.jsonl.previous")) == 2
+    assert len(PredictionWriter(out, items[:2], fingerprint("a", 1)).rows) == 2 and len(read_lines(tmp_path / "a.jsonl.previous")) == 5      # fewer were asked for
+    assert not PredictionWriter(out, items, fingerprint("a", 2)).rows and len(read_lines(tmp_path / "a.jsonl.previous")) == 2
     with pytest.raises(ValueError, match="there twice"):
-        Answers(out, items + items[:1], "x")
+        PredictionWriter(out, items + items[:1], "x")
 
 
 # ---- without looking
@@ -487,5 +487,5 @@ def test_the_audit_attacks_benchmark_rows(bench: Path) -> None:
 
 def test_rows_say_where_they_come_from(toy: Path) -> None:
     item = open_benchmark(toy).items[0]
-    row = answer_row(item, "2", tokens=3)
-    assert list(row) == ["id", "task", "format", "source", "scene", "question", "answer", "prediction", "tokens"] and row["scene"] == "room0000_00"
+    row = Prediction.of(item, "2", "original", tokens=3)
+    assert list(row) == ["id", "task", "format", "source", "scene", "question", "answer", "prediction", "image_mode", "tokens"] and row["scene"] == "room0000_00"

@@ -13,7 +13,7 @@ from spar_kit.bench.interop import prediction_files as f
 from spar_kit.bench.interop import sheets
 from spar_kit.bench.prompts import Item
 from spar_kit.bench.rows import RowError, canonical_answer
-from spar_kit.bench.scorers.table import read_rows, score_rows
+from spar_kit.bench.scorers.table import score_rows
 
 MULTILINE = 'Where is it?\n\tA. "left", near\r\nB. right; =1+1 <b>x</b>'
 
@@ -208,8 +208,8 @@ def test_an_answer_that_is_null_fails_its_row_alone(tmp_path, said, kept):
     ({"prediction": float("nan"), "failed": "time\nout"}, "time out"), ({"prediction": ""}, None)])
 def test_nan_is_null(tmp_path, row, failed):
     path = lines(tmp_path / "a.jsonl", [{**GOOD, "format": float("nan"), **row}])
-    for found in (f.read_predictions(path), read_rows(path)):
-        assert found[0].get("failed") == failed and (found[0]["prediction"] is None) == bool(failed)
+    found = f.read_predictions(path)
+    assert found[0].get("failed") == failed and (found[0]["prediction"] is None) == bool(failed)
     with pytest.raises(ValueError, match="a.jsonl:1: field 'answer' is missing"):
         f.read_predictions(lines(path, [{**GOOD, "answer": float("nan")}]))
 
@@ -219,17 +219,16 @@ def test_nan_is_null(tmp_path, row, failed):
     ({"scene": []}, "field 'scene' holds a list"), ({"task": 7}, "unknown task '7'"), ({"task": ["x"]}, "field 'task' holds a list"), ({"id": True}, "field 'id' holds a bool")])
 def test_a_field_that_is_no_text_is_named(tmp_path, change, says):
     path = lines(tmp_path / "a.jsonl", [GOOD, {**GOOD, "id": "1", **change}])
-    for read in (f.read_predictions, read_rows):
-        with pytest.raises(RowError, match=rf"a.jsonl:2: .*{says}"):
-            read(path)
+    with pytest.raises(RowError, match=rf"a.jsonl:2: .*{says}"):
+        f.read_predictions(path)
 
 
 def test_numbers_and_halves_of_characters_that_json_cannot_hold(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_text(json.dumps({**GOOD, "id": 2**70, "prediction": 10**40}) + "\n" + json.dumps({**GOOD, "id": "\ud83d", "prediction": "half \ude00"}) + "\n")
-    for rows in (f.read_predictions(path), read_rows(path)):
-        assert [(row["id"], row["prediction"]) for row in rows] == [(str(2**70), str(10**40)), ("?", "half ?")]
-        orjson.dumps(rows)
+    rows = f.read_predictions(path)
+    assert [(row["id"], row["prediction"]) for row in rows] == [(str(2**70), str(10**40)), ("?", "half ?")]
+    orjson.dumps(rows)
     path.write_text('{"id": ' + "9" * 5000 + "}")
     with pytest.raises(RowError, match="a.jsonl:1: not JSON"):
         f.read_predictions(path)
@@ -286,6 +285,5 @@ def test_files_that_would_hang_or_are_folders(tmp_path):
     import os
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", tmp_path):
-        for read in (f.read_predictions, read_rows):
-            with pytest.raises(RowError, match="is not a file"):
-                read(path)
+        with pytest.raises(RowError, match="is not a file"):
+            f.read_predictions(path)

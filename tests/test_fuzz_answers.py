@@ -18,11 +18,11 @@ from PIL import Image
 from spar_kit.bench.baselines.audit import read_asked
 from spar_kit.bench.benchmarks import Benchmark, BenchmarkError, open_benchmark
 from spar_kit.bench.interop.lmms_eval import read_logs
-from spar_kit.bench.interop.prediction_files import read_file
+from spar_kit.bench.interop.prediction_files import read_file, read_predictions
 from spar_kit.bench.prompts import Item
 from spar_kit.bench.rows import RowError
 from spar_kit.bench.scorers.comparison import item_lines, score_flavours
-from spar_kit.bench.scorers.table import name_unscored, read_rows, report, score_rows
+from spar_kit.bench.scorers.table import name_unscored, report, score_rows
 from spar_kit.core.errors import InputError
 from spar_kit.data.records import RecordError
 
@@ -89,7 +89,7 @@ def test_files_of_answers(tmp_path, kind, edits, cut):
     if found is not None and not edits and cut is None:
         assert len(found.rows) == len(ROWS)
     survives(path, lambda path: read_file(path, BENCH))
-    rows = survives(path, read_rows)
+    rows = survives(path, read_predictions)
     if rows:
         score_rows(rows)
 
@@ -112,7 +112,7 @@ def test_fields_of_any_type(tmp_path, name, value, place, kind):
         score_whole(found.rows)
         str(found).encode()
     survives(path, lambda path: read_file(path, BENCH))
-    rows = survives(path, read_rows)
+    rows = survives(path, read_predictions)
     if rows:
         score_whole(rows)
 

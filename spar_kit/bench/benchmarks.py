@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from .prompts import Geometry, Images, Item, Prompt, spread, view_as
+from .prompts import Geometry, ImageMode, Item, Prompt, spread, apply_image_mode
 from ..core.errors import InputError, missing_extra
 from ..data.question import Question
 from ..data.records import image_path, load_matrix, read_lines, shards
@@ -69,9 +69,9 @@ class Benchmark:
         """The prompt its items are asked with unless another one is wanted."""
         return "official" if self.official else "plain"
 
-    def ask(self, limit: int | None = None, images: Images = "given", seed: int = 0) -> list[Item]:
-        """The items to ask: at most `limit` of each task and format, shown as `spar_kit.bench.prompts.view_as` says."""
-        return view_as(spread(self.items, limit), images, self.items, seed)
+    def select_items(self, limit: int | None = None, images: ImageMode = "original", seed: int = 0) -> list[Item]:
+        """The items to ask: at most `limit` of each task and format, shown as `spar_kit.bench.prompts.apply_image_mode` says."""
+        return apply_image_mode(spread(self.items, limit), images, self.items, seed)
 
     def describe(self) -> pd.DataFrame:
         """One row per task and format: items, images per item, sources, scenes (0: not known), items with depth and poses."""

@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
-from ..predictions import answer_row, write_lines
+from ..predictions import Prediction, write_lines
 from ..benchmarks import Benchmark, open_benchmark
 from ..prompts import Item
 from ..scorers.table import answer_kind
@@ -75,7 +75,7 @@ def blind_predictions(data: Path | str | Benchmark, out: Path | str, *, train: P
     benchmark = data if isinstance(data, Benchmark) else open_benchmark(data, split=split, tasks=tasks, formats=formats)
     if train is None and not isinstance(data, Benchmark) and not benchmark.official:
         train = data
-    items = benchmark.ask(limit)
+    items = benchmark.select_items(limit)
     groups: dict[tuple[str, str], list[Item]] = {}
     for item in items:
         groups.setdefault(item.key[:2], []).append(item)
@@ -84,14 +84,14 @@ def blind_predictions(data: Path | str | Benchmark, out: Path | str, *, train: P
         known = _training(Path(train), train_split, task, format, most) if train is not None else []
         for name, texts in _answers(known, held, most, folds, seed).items():
             said[name] |= {item.key: text for item, text in zip(held, texts)}
-    return {name: write_lines(Path(out) / f"blind_{name}.jsonl", [answer_row(item, texts[item.key]) for item in items]) for name, texts in said.items()}
+    return {name: write_lines(Path(out) / f"blind_{name}.jsonl", [Prediction.of(item, texts[item.key], "none") for item in items]) for name, texts in said.items()}
 
 # %% ../../../nbs/bench/baselines/30_blind.ipynb #24cfb25d
-def gap_over_blind(given: pd.DataFrame, blind: Mapping[str, pd.DataFrame], seed: int = 0) -> pd.DataFrame:
+def gap_over_blind(original: pd.DataFrame, blind: Mapping[str, pd.DataFrame], seed: int = 0) -> pd.DataFrame:
     """One row a task: score, each blind score, then gap, low, high: the score minus that of the blind run which is best on the task, on the questions both have,
     with a 95 % interval. All from score tables (`spar_kit.bench.scorers.table`); scores 0 to 1."""
-    gap = paired(given, best_of(dict(blind)), seed=seed)
-    table = gap[["task", "a"]].rename(columns={"a": "given"})
+    gap = paired(original, best_of(dict(blind)), seed=seed)
+    table = gap[["task", "a"]].rename(columns={"a": "original"})
     for name, scores in blind.items():
         table[name] = table.task.map(scores.groupby("task").score.mean())
     return table.assign(gap=gap.difference, low=gap.low, high=gap.high)

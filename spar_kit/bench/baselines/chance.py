@@ -86,7 +86,7 @@ def constant_rows(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     for own in _groups(rows).values():
         answers = constant_answers(_asked(own)[1], [_question(row) for row in own])
         said |= {id(row): answer for row, answer in zip(own, answers)}
-    return [{**row, "prediction": said[id(row)], "failed": ""} for row in rows]
+    return [{**row, "prediction": said[id(row)], "failed": "", "image_mode": "none"} for row in rows]
 
 # %% ../../../nbs/bench/baselines/20_chance.ipynb #1a640a2a
 def adjust(scores: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:

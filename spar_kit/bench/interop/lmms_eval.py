@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 import spar_kit
-from ..predictions import fingerprint, write_lines
+from ..predictions import Prediction, fingerprint, write_lines
 from ..benchmarks import Benchmark
 from ..models.client import image_bytes
 from .prediction_files import read_file
@@ -317,7 +317,7 @@ class Logs:
         results: one line per number: task, metric, value, stderr (NaN where there is none).
         notes: what was left out, and why.
     """
-    rows: Mapping[str, list[dict[str, Any]]]
+    rows: Mapping[str, list[Prediction]]
     results: pd.DataFrame
     notes: tuple[str, ...] = ()
 
@@ -347,7 +347,7 @@ def _numbers(path: Path) -> Iterator[tuple[str, str, float, float]]:
 def read_logs(folder: Path | str, benchmark: Benchmark | None = None) -> Logs:
     """The newest samples and results under a folder that lmms-eval wrote. Raises ValueError where there are none."""
     folder, notes = Path(folder), []
-    rows: dict[str, list[dict[str, Any]]] = {}
+    rows: dict[str, list[Prediction]] = {}
     for task, path in sorted(_newest(folder.rglob("*_samples_*.jsonl")).items()):
         try:
             found = read_file(path, benchmark)
