@@ -353,8 +353,8 @@ def test_bad_input_to_compare_is_one_line(tmp_path, monkeypatch, capsys, words, 
     from spar_kit.cli.main import main
 
     monkeypatch.chdir(tmp_path)
-    for name in ("a", "blind_a"):
-        write(tmp_path / f"{name}.jsonl", rows_of(.5, 0, 3, FOUR))
+    for name, mode in (("a", "original"), ("blind_a", "none")):
+        write(tmp_path / f"{name}.jsonl", [{**row, "image_mode": mode} for row in rows_of(.5, 0, 3, FOUR)])
     with pytest.raises(SystemExit) as left:
         main(["compare", *words])
     said = capsys.readouterr().err

@@ -129,7 +129,7 @@ def shown(home, data, monkeypatch, **options):
         got.extend((s.turns[0][0], collator.pictures.show(s)) for s in samples)
         collator(samples)                                                       # the processor takes them
         return ["1"] * len(samples)
-    monkeypatch.setattr(p, "answer", looking)
+    monkeypatch.setattr(p, "generate_answers", looking)
     out = p.predict(home / "model", data, home / "shown.jsonl", **OPTIONS | options)
     assert not any("failed" in row for row in read(out))
     out.unlink()

@@ -8,7 +8,9 @@ __all__ = ['Flavours', 'score', 'Published', 'compare', 'Prompt', 'Dtype', 'Quan
 # %% ../../nbs/cli/20_evaluate.ipynb #80d7bbce
 import shlex
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -40,6 +42,23 @@ def _print_table(frame: Any, title: str) -> None:
     if not console.is_terminal:
         console = Console(width=160)                        # a file or a pipe has room for whole names
     console.print(table)
+
+
+@contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Prints warnings of the kit as one line each; those of other libraries as ever."""
+    before = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], filename: str, lineno: int, file: Any = None, line: str | None = None) -> None:
+        if "spar_kit" in Path(filename).parts:
+            print(f"spar: {message}", file=sys.stderr)
+        else:
+            before(message, category, filename, lineno, file, line)
+    warnings.showwarning = show
+    try:
+        yield
+    finally:
+        warnings.showwarning = before
 
 
 def _write(path: Path, text: str) -> None:
@@ -135,7 +154,9 @@ def compare(
     positive("misses", misses)
     if out.is_dir() or out.suffix.lower() not in (".html", ".htm"):
         raise InputError(f"--out {out}: the name of an HTML file is needed, for example report.html")
-    said, path = compare_files(files, out, flavour="strict" if flavour == Flavours.all else flavour.value, benchmark=benchmark, split=published.value if published else None, misses=misses, seed=seed)
+    scorer = "strict" if flavour == Flavours.all else flavour.value
+    with _plain_warnings():
+        said, path = compare_files(files, out, flavour=scorer, benchmark=benchmark, split=published.value if published else None, misses=misses, seed=seed)
     print(said)
     print(path)
 
@@ -201,7 +222,8 @@ def evaluate(
     positive("limit", limit)
     positive("batch", batch)
     not_negative("seed", seed)
-    modes = image_modes(images)
+    with _plain_warnings():
+        modes = image_modes(images)
     if (data is None) == (benchmark is None):
         raise InputError("give one of --data DIR and --benchmark SPEC")
     if data is not None and not data.is_dir():
