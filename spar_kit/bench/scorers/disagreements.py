@@ -7,7 +7,7 @@ __all__ = ['Flavour', 'FLAVOURS', 'in_benchmark', 'plain_text', 'failure', 'row_
 
 # %% ../../../nbs/bench/scorers/45_disagreements.ipynb #f140a1a0
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, get_args
 
 import numpy as np
