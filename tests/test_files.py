@@ -3,6 +3,7 @@
 import io
 import json
 import zipfile
+from pathlib import Path
 
 import orjson
 import pandas as pd
@@ -11,15 +12,15 @@ import pytest
 from spar_kit.bench.benchmarks import Benchmark
 from spar_kit.bench.interop import prediction_files as f
 from spar_kit.bench.interop import sheets
-from spar_kit.bench.prompts import Item
 from spar_kit.bench.rows import RowError, canonical_answer
 from spar_kit.bench.scorers.table import score_rows
+from spar_kit.data.question import Question
 
 MULTILINE = 'Where is it?\n\tA. "left", near\r\nB. right; =1+1 <b>x</b>'
 
 
 def item(id, answer="1.5", task="depth_prediction_oc", format="fill", question="How deep?"):
-    return Item(id, task, format, "scannet", "scene1", question, answer, 1, list)
+    return Question(id=id, task=task, format=format, source="scannet", scene="scene1", text=question, answer=answer, images=(Path("0.jpg"),))
 
 
 ITEMS = [item("0"), item("1", "B", "obj_spatial_relation_oo", "select", MULTILINE), item("2", "move_right:0.5,rotate_left:30", "view_change_infer"), item("3", "2.0")]
@@ -27,7 +28,7 @@ BENCH = Benchmark("toy", tuple(ITEMS), True)
 
 
 def rows_of(items, said):
-    return [{"id": i.id, "task": i.task, "format": i.format, "source": i.source, "scene": i.scene, "question": i.question, "answer": i.answer, "prediction": s}
+    return [{"id": i.id, "task": i.task, "format": i.format, "source": i.source, "scene": i.scene, "question": i.text, "answer": i.answer, "prediction": s}
             for i, s in zip(items, said)]
 
 
@@ -80,7 +81,7 @@ def test_what_vlmevalkit_could_not_have_is_a_failure_not_a_wrong_answer(tmp_path
 
 
 def lmms(item, said, k, old=False):
-    doc = {"id": int(item.id), "img_type": "single_view", "format_type": item.format, "task": item.task, "source": item.source, "question": item.question, "answer": item.answer}
+    doc = {"id": int(item.id), "img_type": "single_view", "format_type": item.format, "task": item.task, "source": item.source, "question": item.text, "answer": item.answer}
     if old:
         return {"doc_id": k, "doc": doc, "target": item.answer, "arguments": [["\nQ", {}]], "resps": [[said]], "filtered_resps": [said], "doc_hash": "x"}
     carried = {**doc, "prediction": said, "MRA:.5:.95:.05": 0.4}
@@ -105,7 +106,7 @@ def test_a_request_that_lmms_eval_lost_is_a_failure_and_not_its_reason_scored(tm
 
 def test_samples_without_their_document_are_joined_by_place_if_the_target_agrees(tmp_path):
     bare = [{"doc_id": k, "target": i.answer, "filtered_resps": s} for k, (i, s) in enumerate(zip(ITEMS, SAID))]
-    renamed = Benchmark("b", tuple(item(f"x{i.id}", i.answer, i.task, i.format, i.question) for i in ITEMS), True)
+    renamed = Benchmark("b", tuple(item(f"x{i.id}", i.answer, i.task, i.format, i.text) for i in ITEMS), True)
     rows = f.read_predictions(lines(tmp_path / "s.jsonl", bare), renamed)
     assert [(row["id"], row["prediction"]) for row in rows] == [(f"x{k}", s) for k, s in enumerate(SAID)]
     bare[1]["target"] = "C"

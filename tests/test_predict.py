@@ -15,9 +15,10 @@ from PIL import Image
 from spar_kit.bench.benchmarks import open_benchmark
 from spar_kit.bench.models import local as p
 from spar_kit.bench.predictions import PredictionWriter
-from spar_kit.bench.prompts import GREY, LETTER_PROMPT, NUMBER_PROMPT, Item
+from spar_kit.bench.prompts import GREY, LETTER_PROMPT, NUMBER_PROMPT
 from spar_kit.bench.scorers.table import score_file
 from spar_kit.cli.main import main
+from spar_kit.data.question import Question
 from spar_kit.train.models import SmallVLM, build_model, build_processor, linear_counts, load_model, save_model, train_tokenizer
 
 OPTIONS = dict(batch=4, max_new_tokens=4, progress=False)
@@ -102,7 +103,7 @@ def test_a_changed_question_is_asked_again(home, tmp_path):
     out.write_bytes(orjson.dumps(row) + b"\n")
     (tmp_path / "changed.jsonl.model").write_text("x")
     assert len(PredictionWriter(out, items, "x").left) == 10
-    row["question"] = items[0].question
+    row["question"] = items[0].text
     out.write_bytes(orjson.dumps(row) + b"\n")
     assert list(PredictionWriter(out, items, "x").rows) == [items[0].key] and len(PredictionWriter(out, items, "y").left) == 10
 
@@ -195,7 +196,7 @@ class Weak:
 
     def answer(self, items, prompt, max_new_tokens):
         self.asked.append(len(items))
-        if sum(item.image_count for item in items) > self.room:
+        if sum(len(item.images) for item in items) > self.room:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
         if any(item.id in self.bad for item in items):
             raise OSError("cut off")
@@ -207,7 +208,7 @@ class Weak:
 
 
 def run(tmp_path, model, count=40, batch=16, images=1):
-    items = [Item(str(k), "depth_prediction_oc", "fill", "", "", "How deep?", "1.5", images if k % 2 else 1, list) for k in range(count)]
+    items = [Question(id=str(k), task="depth_prediction_oc", format="fill", scene="", text="How deep?", answer="1.5", images=(Path("0.jpg"),) * (images if k % 2 else 1)) for k in range(count)]
     with PredictionWriter(tmp_path / "a.jsonl", items, "") as writer:
         p.run_predictions(model, writer, "plain", batch)
     return {row["id"]: row for row in read(tmp_path / "a.jsonl")}

@@ -4,13 +4,13 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
 from spar_kit.bench import predictions as it
 from spar_kit.bench.interop import prediction_files
-from spar_kit.bench.prompts import IMAGE_MODES, Item, image_modes
+from spar_kit.bench.prompts import IMAGE_MODES, image_modes
 from spar_kit.bench.scorers import disagreements, table
 from spar_kit.cli.main import main
+from spar_kit.data.question import Question
 from spar_kit.report.run_set import load_runs
 
 
@@ -89,7 +89,7 @@ def test_older_folders_are_understood_and_continued(tmp_path):
 
 
 def test_a_run_of_an_older_version_goes_on_and_its_lines_gain_the_mode(tmp_path):
-    items = [Item(row["id"], row["task"], row["format"], "", "", row["question"], row["answer"], 0, list[Image.Image]) for row in rows_of()]
+    items = [Question(id=row["id"], task=row["task"], format=row["format"], scene="", text=row["question"], answer=row["answer"]) for row in rows_of()]
     out = written(tmp_path / "o.jsonl", rows_of()[:10])
     (tmp_path / "o.jsonl.model").write_text("m")
     with it.PredictionWriter(out, items, "m", image_mode="gray") as writer:

@@ -23,7 +23,8 @@ from spar_kit.bench.benchmarks import Benchmark
 from spar_kit.bench.models import client as c
 from spar_kit.bench.models import server as s
 from spar_kit.bench.predictions import read_lines
-from spar_kit.bench.prompts import Item, apply_image_mode, official_prompt
+from spar_kit.bench.prompts import apply_image_mode, official_prompt
+from spar_kit.data.question import Question
 
 KEY = "sk-secret-0123456789abcdef"
 
@@ -126,7 +127,7 @@ def picture():
 
 
 def chairs(count, task="depth_prediction_oc", format="fill"):
-    return [Item(str(k), task, format, "made-up", f"room{k % 3}", f"How deep is chair {k}?", f"{k}.5", 1, picture) for k in range(count)]
+    return [Question(id=str(k), task=task, format=format, source="made-up", scene=f"room{k % 3}", text=f"How deep is chair {k}?", answer=f"{k}.5", images=(lambda: picture()[0],)) for k in range(count)]
 
 
 def asked(host, items, out, said=None, **options):
@@ -249,7 +250,7 @@ def test_what_is_sent(tmp_path):
 
 
 def test_frames_of_a_video_are_numbered_and_pictures_made_smaller():
-    item = Item("0", "room_size", "fill", "", "", "How large?", "9", 12, lambda: picture() * 12)
+    item = Question(id="0", task="room_size", format="fill", scene="", text="How large?", answer="9", images=(lambda: picture()[0],) * 12)
     content = c.request_body(item, s.Server("m", image_side=32, image_format="png"))["messages"][0]["content"]
     assert [part["text"] for part in content if part["type"] == "text"][:12] == [f"Frame-{k}: " for k in range(12)] and len(content) == 25
     shown = Image.open(io.BytesIO(base64.b64decode(content[1]["image_url"]["url"].split(",")[1])))
@@ -336,7 +337,7 @@ def test_missing_images_fail_their_item_alone(tmp_path):
     def broken():
         raise OSError("room/3.jpg: the image is missing")
     items = chairs(9)
-    items[3] = Item("3", "depth_prediction_oc", "fill", "", "", "How deep is chair 3?", "3.5", 1, broken)
+    items[3] = Question(id="3", task="depth_prediction_oc", format="fill", scene="", text="How deep is chair 3?", answer="3.5", images=(broken,))
     with Host(lambda k, n: "fine") as host:
         rows = asked(host, items, tmp_path / "o.jsonl")
     assert "the images cannot be read: room/3.jpg" in rows[3]["failed"] and sum(bool(row["prediction"]) for row in rows) == 8 and 3 not in host.asked

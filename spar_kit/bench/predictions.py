@@ -20,7 +20,8 @@ from typing import Any
 
 import orjson
 
-from .prompts import IMAGE_MODES, OLD_MODES, ImageMode, Item
+from .prompts import IMAGE_MODES, OLD_MODES, ImageMode
+from ..data.question import Question
 from ..core.errors import InputError
 
 # %% ../../nbs/bench/20_predictions.ipynb #736dabf4
@@ -35,10 +36,10 @@ class Prediction(dict[str, Any]):
     """
 
     @classmethod
-    def of(cls, item: Item, text: str | None, image_mode: ImageMode, **more: Any) -> "Prediction":
+    def of(cls, item: Question, text: str | None, image_mode: ImageMode, **more: Any) -> "Prediction":
         """The prediction for a question; a `text` that no JSON could hold is mended."""
         said = None if text is None else text.encode("utf-8", "replace").decode()       # half a surrogate pair
-        return cls(id=item.id, task=item.task, format=item.format, source=item.source, scene=item.scene, question=item.question, answer=item.answer,
+        return cls(id=item.id, task=item.task, format=item.format, source=item.source, scene=item.scene, question=item.text, answer=item.answer,
                    prediction=said, image_mode=image_mode, **more)
 
     @classmethod
@@ -180,7 +181,7 @@ class PredictionWriter:
         left: the items still to be asked when the run begins: those without a line and those that failed.
     """
 
-    def __init__(self, out: Path | str, items: Sequence[Item], mark: str, usable: Callable[[Prediction], bool] = lambda row: True, *, image_mode: ImageMode = "original"):
+    def __init__(self, out: Path | str, items: Sequence[Question], mark: str, usable: Callable[[Prediction], bool] = lambda row: True, *, image_mode: ImageMode = "original"):
         self.out, self.items, self.mark, self._usable, self.image_mode = Path(out), list(items), mark, usable, image_mode
         keys = [item.key for item in self.items]
         if len(set(keys)) < len(keys):
@@ -194,7 +195,7 @@ class PredictionWriter:
     def _resume(self) -> None:
         note, found = self.out.with_name(self.out.name + ".model"), read_lines(self.out)
         same = note.exists() and note.read_text() == self.mark
-        wanted = {item.key: (item.question, item.answer) for item in self.items}
+        wanted = {item.key: (item.text, item.answer) for item in self.items}
         for row in found if same else ():
             if not row.failed and self._usable(row) and wanted.get(row.key) == (row.get("question"), row.get("answer")):
                 row.setdefault("image_mode", self.image_mode)          # a line of an older version; the fingerprint holds its mode
@@ -218,11 +219,11 @@ class PredictionWriter:
         """The predictions in the order of the items."""
         return [self.rows[item.key] for item in self.items if item.key in self.rows]
 
-    def add(self, item: Item, prediction: str, **more: Any) -> None:
+    def add(self, item: Question, prediction: str, **more: Any) -> None:
         """Keep an answer, with whatever else is worth keeping (tokens, seconds, ...)."""
         self._keep(Prediction.of(item, prediction, self.image_mode, **more))
 
-    def fail(self, item: Item, reason: str, **more: Any) -> None:
+    def fail(self, item: Question, reason: str, **more: Any) -> None:
         """Record that no answer could be had, and why, in one line."""
         self._keep(Prediction.of(item, None, self.image_mode, failed=" ".join(str(reason).split())[:500] or "no reason given", **more))
 

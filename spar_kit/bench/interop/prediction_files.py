@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from ..benchmarks import Benchmark
 from ..predictions import Prediction, find_image_mode
-from ..prompts import Item
+from ...data.question import Question
 from ..scorers.official import BENCH_TASKS, official_score
 from ..rows import FORMATS, RowError, canonical_answer, check_row, decode, json_rows, line_row, read_bytes
 from .sheets import Counts, read_table, read_workbook
@@ -117,14 +117,14 @@ def _from_sheet(raw: Mapping[str, Any], where: str) -> dict[str, Any]:
 class _Index:
     """Finds the item that a row belongs to."""
 
-    def __init__(self, items: Iterable[Item]):
+    def __init__(self, items: Iterable[Question]):
         self.items = list(items)
-        self.by: list[dict[tuple, list[Item]]] = [{}, {}, {}]
+        self.by: list[dict[tuple, list[Question]]] = [{}, {}, {}]
         for item in self.items:
             for found, key in zip(self.by, (item.key, (item.task, item.id), (item.id,))):
                 found.setdefault(key, []).append(item)
 
-    def find(self, row: Mapping[str, Any], raw: Mapping[str, Any], where: str) -> Item | None:
+    def find(self, row: Mapping[str, Any], raw: Mapping[str, Any], where: str) -> Question | None:
         """The item of a row, None where the benchmark has no such item. Raises ValueError where it may be several."""
         id = str(row["id"]) if row["id"] is not None else ""
         task, form = (value if isinstance(value, str) else None for value in (row["task"], row.get("format")))
@@ -139,10 +139,10 @@ class _Index:
         return found[0] if found else None
 
 
-def _joined(row: dict[str, Any], item: Item, where: str) -> dict[str, Any]:
+def _joined(row: dict[str, Any], item: Question, where: str) -> dict[str, Any]:
     if row["answer"] is not None and not same_answer(row["answer"], item.answer, item.task, item.format):
         raise RowError(f"{where}: field 'answer' is {str(row['answer'])[:60]!r}, the benchmark's is {item.answer[:60]!r}")
-    known = {"id": item.id, "task": item.task, "format": item.format, "source": item.source, "scene": item.scene, "question": item.question, "answer": item.answer}
+    known = {"id": item.id, "task": item.task, "format": item.format, "source": item.source, "scene": item.scene, "question": item.text, "answer": item.answer}
     return {**row, **known}
 
 

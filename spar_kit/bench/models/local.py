@@ -18,7 +18,8 @@ from tqdm.auto import tqdm
 
 from ..predictions import Prediction, PredictionWriter, fingerprint, mode_in_mark, note_outcome, prediction_file
 from ..benchmarks import Benchmark, open_benchmark
-from ..prompts import IMAGE_MODES, MAX_NEW_TOKENS, ImageMode, Item, Prompt, prompt_of
+from ..prompts import IMAGE_MODES, MAX_NEW_TOKENS, ImageMode, Prompt, prompt_of
+from ...data.question import Question
 from ...core.errors import InputError
 from ...core.environment import environment
 from ...train.collate import Collator, Pictures, Sample
@@ -77,16 +78,16 @@ class LocalModel:
         longest = getattr(model.config.get_text_config(), "max_position_embeddings", None) or 1 << 30
         self._model, self._collator = model, Collator(processor, Pictures(self.card.get("picture"), self.scale), longest, answers=False)
 
-    def answer(self, items: Sequence[Item], prompt: Prompt = "plain", max_new_tokens: int = MAX_NEW_TOKENS) -> list[str]:
+    def answer(self, items: Sequence[Question], prompt: Prompt = "plain", max_new_tokens: int = MAX_NEW_TOKENS) -> list[str]:
         """Its greedy answers to some items at once."""
         self.load()
         samples = [to_sample(item, prompt) for item in items]
         return generate_answers(self._model, self._collator, samples, max_new_tokens)
 
 
-def to_sample(item: Item, prompt: Prompt = "plain") -> Sample:
+def to_sample(item: Question, prompt: Prompt = "plain") -> Sample:
     """An item as the trainer knows it: its images are read from their files as in training, or else as the benchmark gives them."""
-    return Sample(item.id, item.paths, ((prompt_of(item, prompt), item.answer),), item.marks, item.task, item.format, None if item.paths else item.load)
+    return Sample(item.id, item.paths, ((prompt_of(item, prompt), item.answer),), item.drawable if item.paths else {}, item.task, item.format, None if item.paths else item.load)
 
 
 def _folder_identity(name: str) -> Any:
@@ -125,13 +126,13 @@ def run_predictions(model: Any, writer: PredictionWriter, prompt: Prompt, batch:
     work, caps, tried = deque(_batches(writer.left, batch)), {0: batch}, set()
     while work:
         group = work.popleft()
-        cap = min(size for images, size in caps.items() if images <= group[0].image_count)
+        cap = min(size for images, size in caps.items() if images <= len(group[0].images))
         if len(group) > cap:
             work.extendleft(reversed([group[k:k + cap] for k in range(0, len(group), cap)]))
             continue
         texts, reason, short = _try(model, group, prompt, max_new_tokens)
         if short:
-            caps[group[0].image_count] = max(1, len(group) // 2)
+            caps[len(group[0].images)] = max(1, len(group) // 2)
         if texts is not None:
             for item, text in zip(group, texts):
                 writer.add(item, text)
@@ -151,7 +152,7 @@ def run_predictions(model: Any, writer: PredictionWriter, prompt: Prompt, batch:
             bar.update(len(group))
 
 
-def _try(model: Any, group: Sequence[Item], prompt: Prompt, max_new_tokens: int) -> tuple[list[str] | None, str, bool]:
+def _try(model: Any, group: Sequence[Question], prompt: Prompt, max_new_tokens: int) -> tuple[list[str] | None, str, bool]:
     """The answers, or why there are none and whether memory was short. What was raised is let go of here: its traceback holds the batch."""
     try:
         return model.answer(group, prompt, max_new_tokens), "", False
@@ -163,9 +164,9 @@ def _try(model: Any, group: Sequence[Item], prompt: Prompt, max_new_tokens: int)
     return None, reason, short
 
 
-def _batches(items: Sequence[Item], size: int) -> list[list[Item]]:
-    order = sorted(items, key=lambda item: (item.task, item.format, item.image_count, len(item.question)))
-    groups: list[list[Item]] = []
+def _batches(items: Sequence[Question], size: int) -> list[list[Question]]:
+    order = sorted(items, key=lambda item: (item.task, item.format, len(item.images), len(item.text)))
+    groups: list[list[Question]] = []
     for item in order:
         if not groups or len(groups[-1]) == size or groups[-1][0].key[:2] != item.key[:2]:
             groups.append([])

@@ -25,7 +25,8 @@ import spar_kit
 from ..predictions import Prediction, PredictionWriter, fingerprint, mode_in_mark, note_outcome, prediction_file
 from ..benchmarks import Benchmark
 from .client import AskAgain, Refused, Reply, Server, ServerError, attempt, connect, request_body
-from ..prompts import IMAGE_MODES, ImageMode, Item, Prompt, prompt_of
+from ..prompts import IMAGE_MODES, ImageMode, Prompt, prompt_of
+from ...data.question import Question
 from ...tasks.registry import random_generator
 
 # %% ../../../nbs/bench/models/20_server.ipynb #1afe71c1
@@ -80,12 +81,12 @@ def image_tokens(width: int, height: int) -> int:
     return -(-width // 28) * -(-height // 28)
 
 
-def evenly(items: Sequence[Item], count: int) -> list[Item]:
+def evenly(items: Sequence[Question], count: int) -> list[Question]:
     """At most `count` of the items, from all parts of the list alike."""
     return [items[k * len(items) // count] for k in range(count)] if len(items) > count else list(items)
 
 
-def estimate(items: Sequence[Item], server: Server, prompt: Prompt = "official", look: int = 8) -> Estimate:
+def estimate(items: Sequence[Question], server: Server, prompt: Prompt = "official", look: int = 8) -> Estimate:
     """A guess from `look` of the items, before anything is asked."""
     tokens = []
     for item in evenly(items, look):
@@ -123,7 +124,7 @@ class _Run:
     used: list[tuple[int, int]] = field(default_factory=list)
 
 
-def request_predictions(items: Sequence[Item], out: Path | str, server: Server, *, prompt: Prompt = "official", images: ImageMode = "original", seed: int = 0,
+def request_predictions(items: Sequence[Question], out: Path | str, server: Server, *, prompt: Prompt = "official", images: ImageMode = "original", seed: int = 0,
                         dry_run: bool = False, say: Callable[[str], None] = print, progress: bool = True) -> list[Prediction]:
     """Have a server answer the items; one JSON line each in `out`, as `spar_kit.bench.predictions.PredictionWriter` writes them. Returns them; none where it is a `dry_run`.
 
@@ -194,7 +195,7 @@ def request_image_modes(server: Server, benchmark: Benchmark, out: Path | str, i
     return files
 
 
-def _ask_all(run: _Run, items: Sequence[Item], tick: Callable[[], object] = lambda: None) -> None:
+def _ask_all(run: _Run, items: Sequence[Question], tick: Callable[[], object] = lambda: None) -> None:
     pool = ThreadPoolExecutor(run.server.concurrency)
     try:
         for done in as_completed([pool.submit(_ask_item, run, item) for item in items]):
@@ -206,7 +207,7 @@ def _ask_all(run: _Run, items: Sequence[Item], tick: Callable[[], object] = lamb
         run.stop.clear()
 
 
-def _ask_item(run: _Run, item: Item) -> None:
+def _ask_item(run: _Run, item: Question) -> None:
     if run.stop.is_set():
         return
     if run.dead:
@@ -279,7 +280,7 @@ def _check_cost(found: Estimate, server: Server) -> None:
         raise ServerError(f"{found}: more than the ${server.most_cost:,.2f} allowed; answers so far are kept")
 
 
-def _not_all_failed(run: _Run, first: Sequence[Item]) -> None:
+def _not_all_failed(run: _Run, first: Sequence[Question]) -> None:
     reasons = {item.key: reason for item in first if (reason := run.writer.failed.get(item.key))}
     if len(reasons) == len(first) < len(run.writer.left):
         raise ServerError(f"none of the first {len(first)} questions was answered: {_reasons(reasons)}")
