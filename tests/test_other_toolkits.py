@@ -69,7 +69,7 @@ def test_the_exported_scorer_is_the_strict_one_without_the_kit(task):
     words = ["", "A", "(B)", "answer: C", "The answer is 2.4 m, not 1.2", "150 cm", "-1.5", "1,200", "<think>A</think> B", "left, above, closer", "yes", "No.", "[1, 2, 30, 40]",
              "move_right: 0.5, rotate_left: 28", "<script>alert(1)</script>", "9" * 400, "\u2028１.５", "three", "right, below,", "A chair", "{'a': 1}", "red point", "1.5e3", "nan", "\x00"]
     words += [f"{a} {b}" for a in words[:12] for b in words[3:15]] + [f"about {v / 10:.1f} meters" for v in range(40)]
-    docs = [{name: getattr(i, name) for name in ("id", "task", "format", "level", "source", "scene", "question", "answer")} for i in ITEMS]
+    docs = [{"question": i.text, **{name: getattr(i, name) for name in ("id", "task", "format", "level", "source", "scene", "answer")}} for i in ITEMS]
     said = [(k, text) for k in range(len(docs)) for text in words]
     ran = subprocess.run([sys.executable, "-I", "-c", ALONE, str(task / "utils.py")], input=json.dumps([docs, said]), capture_output=True, text=True, check=True)
     want = [score_item(ITEMS[k].task, ITEMS[k].answer, text, ITEMS[k].format, ITEMS[k].text).value for k, text in said]
