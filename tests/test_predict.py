@@ -298,6 +298,6 @@ def test_an_adapter_on_top_changes_what_is_said(home, tmp_path):
     bare, tuned = p.LocalModel(home / "model"), p.LocalModel(home / "model", adapter=adapter)
     bare.load()
     tuned.load()
-    batch = bare._collator([p.to_sample(i) for i in items[:2]])
+    batch = bare._collator(items[:2])
     with torch.no_grad():
         assert not torch.allclose(bare._model(**batch).logits, tuned._model(**batch).logits)

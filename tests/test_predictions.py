@@ -7,7 +7,8 @@ import pytest
 
 from spar_kit.bench import predictions as it
 from spar_kit.bench.interop import prediction_files
-from spar_kit.bench.prompts import IMAGE_MODES, image_modes
+from spar_kit.bench.prompts import image_modes
+from spar_kit.bench.rows import IMAGE_MODES
 from spar_kit.bench.scorers import disagreements, table
 from spar_kit.cli.main import main
 from spar_kit.data.question import Question

@@ -22,7 +22,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from .prompts import ImageMode, Prompt, apply_image_mode, spread
+from .prompts import Prompt, apply_image_mode, spread
+from .rows import ImageMode
 from ..core.errors import InputError, missing_extra
 from ..data.question import Geometry, Question
 from ..data.records import image_path, load_matrix, read_lines, shards

@@ -20,7 +20,7 @@ from typing import Any
 
 import orjson
 
-from .prompts import IMAGE_MODES, OLD_MODES, ImageMode
+from .rows import IMAGE_MODES, OLD_MODES, ImageMode
 from ..data.question import Question
 from ..core.errors import InputError
 

@@ -80,6 +80,11 @@ class Question:
         return self.task, self.format, self.id
 
     @property
+    def turns(self) -> tuple[tuple[str, str], ...]:
+        """All pairs of question and answer."""
+        return (self.text, self.answer), *self.later
+
+    @property
     def level(self) -> str:
         """"low", "medium" or "high", as the registry has it."""
         return TASKS[self.task].level

@@ -155,7 +155,7 @@ def train_stage(name: str, model: Any, dataset: Any, plan: list[list[int]], coll
     """Train `model` in place over the planned batches, from the last whole checkpoint in `folder` if there is one.
 
     Args:
-        dataset: `dataset[i]` is a `Sample`.
+        dataset: `dataset[i]` is a `Question`.
         plan: `stage.steps * stage.accumulate` lists of sample numbers.
         optimizer: "muon" or a name of `transformers.TrainingArguments.optim`.
         stop_after: end after so many steps, as a kill would (for tests).

@@ -25,7 +25,8 @@ import spar_kit
 from ..predictions import Prediction, PredictionWriter, fingerprint, mode_in_mark, note_outcome, prediction_file
 from ..benchmarks import Benchmark
 from .client import AskAgain, Refused, Reply, Server, ServerError, attempt, connect, request_body
-from ..prompts import IMAGE_MODES, ImageMode, Prompt, prompt_of
+from ..prompts import Prompt, prompt_of
+from ..rows import IMAGE_MODES, ImageMode
 from ...data.question import Question
 from ...tasks.registry import random_generator
 
