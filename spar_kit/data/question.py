@@ -121,17 +121,23 @@ class Question:
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any], folder: Path | str, *, format: str = "", source: str = "",
-                    images: Sequence[Picture] | None = None, labels: Sequence[str] = ()) -> "Question":
+                    images: Sequence[Picture] | None = None, labels: Sequence[str] = (), file: Path | None = None, line: int | None = None) -> "Question":
         """The question of a record; its image paths are relative to `folder`.
 
         Args:
             format: for records that do not state it: SPAR-7M's own say it by their folder only.
             images: taken in place of the files.
+            file, line: where the record stands.
 
-        Raises RecordError naming the field at fault.
+        Raises RecordError naming the field at fault, and the file and line where they are given.
         """
-        said = _read(record, Path(folder), images)
-        return cls(**said, format=format or _stated(said["facts"], "format"), source=source, labels=tuple(labels))
+        try:
+            said = _read(record, Path(folder), images)
+        except RecordError as error:
+            full = RecordError(str(error), file, line)
+            full.field = error.field
+            raise full from None
+        return cls(**said, format=format or _stated(said["facts"], "format"), source=source, labels=tuple(labels), file=file, line=line)
 
     def to_record(self) -> dict[str, Any]:
         """The record again, keys in the order in which `spar generate` writes them. Raises ValueError where the images have no paths."""
