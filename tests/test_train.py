@@ -10,15 +10,14 @@ import pytest
 import torch
 from PIL import Image
 
+from spar_kit.data.question import Question
 from spar_kit.train import pipeline as stages
 from spar_kit.train import trainer
 from spar_kit.train.collate import (
     Collator,
     Pictures,
-    Sample,
     messages,
     plan_batches,
-    sample_from_record,
     samples_from_records,
     supervised_text,
 )
@@ -137,8 +136,13 @@ def plain_processor(pad):
     return processor
 
 
+def conversation(id, images, *turns):
+    (text, answer), *later = turns
+    return Question(id=id, task="", format="", scene="", images=images, text=text, answer=answer, later=tuple(later))
+
+
 def asked(id, question, answer, image):
-    return Sample(id, (image,), ((question, answer),))
+    return conversation(id, (image,), (question, answer))
 
 
 @pytest.mark.parametrize("pad", ["<|endoftext|>", "<|im_end|>", None])
@@ -195,8 +199,8 @@ def test_towers():
 
 def test_loss_is_on_the_answers_alone(data):
     record = json.loads(next((data / "spar").rglob("fill_24.jsonl")).read_text().splitlines()[3])
-    sample = sample_from_record(record, data / "spar/synthetic/images", "fill")
-    two = Sample("two", sample.images, (("how far?", "2.5 m"), ("and now?", "left, above")), {})
+    sample = Question.from_record(record, data / "spar/synthetic/images", format="fill")
+    two = conversation("two", sample.images, ("how far?", "2.5 m"), ("and now?", "left, above"))
     processor = build_processor(TINY, train_tokenizer([sample.turns[0][0]] * 3, TINY.text_config.vocab_size))
     collator = Collator(processor, Pictures(48, 2.0))
     batch = collator([sample, two])
@@ -215,7 +219,7 @@ def test_loss_is_on_the_answers_alone(data):
 
 def test_prompts_end_where_the_answer_begins(data):
     processor = build_processor(TINY, train_tokenizer(["left"], TINY.text_config.vocab_size))
-    samples = [Sample(str(k), (data / "spar/synthetic/images/room0/image_color/0.jpg",) * (k + 1), (("why" * (k + 1), "secret"),)) for k in range(2)]
+    samples = [conversation(str(k), (data / "spar/synthetic/images/room0/image_color/0.jpg",) * (k + 1), ("why" * (k + 1), "secret")) for k in range(2)]
     batch = Collator(processor, Pictures(48), answers=False)(samples)
     texts = processor.tokenizer.batch_decode(batch["input_ids"])
     assert all(text.endswith("<|im_start|>assistant\n") and "secret" not in text for text in texts) and "labels" not in batch
@@ -224,7 +228,7 @@ def test_prompts_end_where_the_answer_begins(data):
 
 
 def test_frames_of_a_video_are_numbered_from_zero():
-    shown = messages(Sample("v", (), (("q", "a"),)), [None] * 32)[0]["content"]
+    shown = messages(conversation("v", (), ("q", "a")), [None] * 32)[0]["content"]
     words = [part["text"] for part in shown if part["type"] == "text"]
     assert words[0] == "Frame-0: " and words[62] == "Frame-31: " and sum(part["type"] == "image" for part in shown) == 32
 
@@ -232,8 +236,8 @@ def test_frames_of_a_video_are_numbered_from_zero():
 def test_a_missing_image_and_a_broken_record_are_named(tmp_path):
     with pytest.raises(ValueError, match=r"nowhere\.jpg"):
         Pictures(48).read(tmp_path / "nowhere.jpg")
-    with pytest.raises(ValueError, match="record r_1: field 'image'"):
-        sample_from_record({"id": "r_1", "type": "x", "conversations": []}, tmp_path)
+    with pytest.raises(ValueError, match="conversations: expected at least one question"):
+        Question.from_record({"id": "r_1", "type": "x", "conversations": []}, tmp_path)
 
 
 def test_plan_follows_weights_and_seed():
@@ -253,8 +257,8 @@ def test_grounding_answers_fit_what_is_marked(data):
     pages, kinds = GroundingQuestions(seen, seed=0), set()
     for k in range(60):
         page = pages[k]
-        kind = "bbox" if "red_bbox" in page.marks else "point"
-        at = np.array([page.marks[f"{color}_{kind}"][0] for color in ("red", "blue")], float).reshape(2, -1, 2).mean(1)
+        kind = "bbox" if "red_bbox" in page.markers else "point"
+        at = np.array([page.markers[f"{color}_{kind}"][0] for color in ("red", "blue")], float).reshape(2, -1, 2).mean(1)
         chair_is_red = at[0, 0] < at[1, 0]                                      # the chair is on the left
         red, blue = f"the (red {kind})", f"the (blue {kind})"
         said = dict(page.turns)
@@ -348,7 +352,7 @@ def test_muon_moves_matrices_along_orthogonal_ways():
 def test_answer_loss_equals_the_models_own(data):
     processor = build_processor(TINY, train_tokenizer(["left"], TINY.text_config.vocab_size))
     image = data / "spar/synthetic/images/room0/image_color/0.jpg"
-    batch = Collator(processor, Pictures(48))([Sample("a", (image,), (("q", "yes"), ("r", "1.25"))), Sample("b", (image, image), (("qq", "no"),))])
+    batch = Collator(processor, Pictures(48))([conversation("a", (image,), ("q", "yes"), ("r", "1.25")), conversation("b", (image, image), ("qq", "no"))])
     model = build_model(TINY, processor)
     loss, own = answer_loss(model, batch), model(**batch).loss
     assert torch.isclose(loss, own, rtol=1e-5)
@@ -375,7 +379,7 @@ def test_gradients_reach_every_adapted_tower_also_after_an_evaluation(trained, d
     model, processor = load_model(trained.base, quantize="nf4")
     model = attach_lora(model, LoraParams(r=2, target_modules=("text", "vision")), gradient_checkpointing=gradient_checkpointing)
     assert any(getattr(module, "gradient_checkpointing", False) for module in model.modules()) == gradient_checkpointing
-    batch = Collator(processor, Pictures(48))([Sample("a", (data / "spar/synthetic/images/room0/image_color/0.jpg",), (("q", "yes"),))])
+    batch = Collator(processor, Pictures(48))([conversation("a", (data / "spar/synthetic/images/room0/image_color/0.jpg",), ("q", "yes"))])
 
     def norms():
         model.train()

@@ -29,8 +29,8 @@ _PATTERNS = ("", "/", ".", "\\", "x", "-")
 
 
 def is_blind(name: str) -> bool:
-    """Whether a run's name has the word "blind": it answered without (the right) images."""
-    return "blind" in re.findall(r"[^\W_]+", name.lower())
+    """Whether a run's name begins with the word "blind", or "best blind": so `spar_kit.report.run_set.load_runs` names those that answered without (the right) images."""
+    return re.match(r"(best )?blind(?![^\W_])", name.lower()) is not None
 
 
 def run_colors(names: Sequence[str]) -> dict[str, str]:

@@ -24,7 +24,8 @@ from tqdm.auto import tqdm
 
 from ..core.errors import InputError
 from ..core.environment import environment, installed_versions
-from .collate import Collator, Pictures, Sample, check_texts, plan_batches, reserved_tokens, samples_from_records, supervised_text, token_lengths
+from ..data.question import Question
+from .collate import Collator, Pictures, check_texts, plan_batches, reserved_tokens, samples_from_records, supervised_text, token_lengths
 from .warmup.vision import open_eyes
 from .warmup.grounding import GroundingQuestions, ScatteredMarkers, read_seen
 from .models import (build_model, build_processor, count_parameters, linear_counts, open_model,
@@ -43,10 +44,11 @@ def _fingerprint(*parts: Any) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def _texts_hash(samples: Iterable[Sample]) -> str:
+def _texts_hash(samples: Iterable[Question]) -> str:
     digest = hashlib.sha256()
     for sample in samples:
-        digest.update(json.dumps([sample.task, sample.format, sample.id, sample.turns, sample.marks], sort_keys=True).encode())
+        marks = {**sample.drawable, "image": sample.rest.get("image", []), **sample.markers}          # as a record has them: so were models marked that are there
+        digest.update(json.dumps([sample.task, sample.format, sample.id, sample.turns, marks], sort_keys=True).encode())
     return digest.hexdigest()
 
 # %% ../../nbs/train/50_pipeline.ipynb #10174a45
@@ -67,21 +69,21 @@ def _prepare(folder: Path, fingerprint: str) -> None:
 class _Both:
     """Records, then pages, as one sequence."""
 
-    def __init__(self, samples: Sequence[Sample], pages: GroundingQuestions):
+    def __init__(self, samples: Sequence[Question], pages: GroundingQuestions):
         self.samples, self.pages = samples, pages
 
     def __len__(self) -> int:
         return len(self.samples) + len(self.pages)
 
-    def __getitem__(self, index: int) -> Sample:
+    def __getitem__(self, index: int) -> Question:
         return self.samples[index] if index < len(self.samples) else self.pages[index - len(self.samples)]
 
 
-def _weights(params: TrainParams, samples: Sequence[Sample]) -> NDArray[np.float64]:
+def _weights(params: TrainParams, samples: Sequence[Question]) -> NDArray[np.float64]:
     return np.array([params.formats[s.format] * params.task_weights.get(s.task, 1.0) for s in samples], float)
 
 # %% ../../nbs/train/50_pipeline.ipynb #e9242d3f
-def _plan_first(params: TrainParams, samples: Sequence[Sample], processor: Any) -> list[list[int]]:
+def _plan_first(params: TrainParams, samples: Sequence[Question], processor: Any) -> list[list[int]]:
     """Which of `_Both` each batch of the second stage holds. In the last `params.spar_share` of it, every second batch is SPAR's questions, twice as many
     as there are pages in the others: they are shorter."""
     stage = params.grounding
@@ -128,19 +130,19 @@ def _vision_warmup(params: TrainParams, model: Any, pages: ScatteredMarkers, pic
     bar.close()
 
 # %% ../../nbs/train/50_pipeline.ipynb #fe66c2db
-def _first_texts(params: TrainParams, samples: Sequence[Sample], pages: GroundingQuestions, basics: int) -> list[str]:
+def _first_texts(params: TrainParams, samples: Sequence[Question], pages: GroundingQuestions, basics: int) -> list[str]:
     """What the tokenizer is trained on: up to some 6000 to 12000 of SPAR's questions, and pages of both kinds."""
     count = min(1000, 1 + params.grounding.max_steps * params.grounding.batch_size)
     read = [*samples[:: max(1, len(samples) // 6000)], *(pages[k] for start in (0, basics) for k in range(start, start + count))]
     return [f"{part}\n" for sample in read for turn in sample.turns for part in turn]
 
 # %% ../../nbs/train/50_pipeline.ipynb #505c5143
-def _first_stage(params: TrainParams, samples: Sequence[Sample], fingerprint: str, out: Path, log: Path, progress: bool) -> None:
+def _first_stage(params: TrainParams, samples: Sequence[Question], fingerprint: str, out: Path, log: Path, progress: bool) -> None:
     if _is_done(out / "base", fingerprint):
         return
     stage, picture = params.grounding, params.image_size or params.vlm_config.image_size
     basics = int(params.localization_share * stage.max_steps) * stage.batch_size * stage.gradient_accumulation_steps
-    pages = GroundingQuestions(read_seen(path for sample in samples for path in sample.images), params.seed, basics)
+    pages = GroundingQuestions(read_seen(path for sample in samples for path in sample.paths), params.seed, basics)
     texts = _first_texts(params, samples, pages, basics)
     processor = build_processor(params.vlm_config, train_tokenizer(texts, params.vlm_config.text_config.vocab_size, params.vlm_config.phrases))
     check_texts(samples, reserved_tokens(processor))
@@ -159,7 +161,7 @@ def _first_stage(params: TrainParams, samples: Sequence[Sample], fingerprint: st
     save_model(model, processor, out / "base", image_size=picture, marker_scale=params.marker_scale, fingerprint=fingerprint)
 
 # %% ../../nbs/train/50_pipeline.ipynb #fbed7079
-def _check_answers(collator: Collator, samples: Sequence[Sample], processor: Any) -> None:
+def _check_answers(collator: Collator, samples: Sequence[Question], processor: Any) -> None:
     """Before hours are spent: the tokens that carry the loss spell the answers, and nothing else."""
     for sample, text in zip(samples, supervised_text(collator(samples), processor)):
         if not all(answer in text for _, answer in sample.turns) or sample.turns[0][0] in text:
@@ -167,7 +169,7 @@ def _check_answers(collator: Collator, samples: Sequence[Sample], processor: Any
 
 
 # %% ../../nbs/train/50_pipeline.ipynb #1c61edea
-def _second_stage(params: TrainParams, name: str, samples: Sequence[Sample], fingerprint: str, out: Path, log: Path,
+def _second_stage(params: TrainParams, name: str, samples: Sequence[Question], fingerprint: str, out: Path, log: Path,
                   progress: bool) -> dict[str, Any]:
     stage, lora = params.finetune, params.lora
     base, processor = open_model(name, quantize=lora.quantize, quantized_modules=lora.quantized_modules, trust_remote_code=params.trust_remote_code)

@@ -157,7 +157,7 @@ def train_stage(name: str, model: Any, dataset: Any, plan: list[list[int]], coll
     """Train `model` in place over the planned batches, from the last whole checkpoint in `folder` if there is one.
 
     Args:
-        dataset: `dataset[i]` is a `Sample`.
+        dataset: `dataset[i]` is a `Question`.
         plan: `stage.max_steps * stage.gradient_accumulation_steps` lists of sample numbers.
         optim: "muon" or a name of `transformers.TrainingArguments.optim`.
         stop_after: end after so many steps, as a kill would (for tests).

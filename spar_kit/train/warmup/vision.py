@@ -19,7 +19,8 @@ from torch.nn import functional as F
 
 from ...core.errors import InputError
 from ...scenes.formats.images import ImageError, open_numbers
-from ..collate import Pictures, Sample
+from ...data.question import Question
+from ..collate import Pictures
 from .grounding import COLORS
 from .optim import Muon, parameter_groups
 
@@ -57,7 +58,7 @@ PAIR = {"right": (-3.0, 3.0), "down": (-2.0, 2.0), "farther": (-3.0, 3.0), "dist
 PAIRS = tuple((a, b) for b in range(len(COLORS)) for a in range(b))
 
 # %% ../../../nbs/train/warmup/20_vision.ipynb #a37eb84b
-def marker_targets(sample: Sample, solids: NDArray[np.float64], log_depth: NDArray[np.float32]) -> NDArray[np.float32]:
+def marker_targets(sample: Question, solids: NDArray[np.float64], log_depth: NDArray[np.float32]) -> NDArray[np.float32]:
     """What is true of each colour's marker, (4, 1 + 12): 1 if it is there, then the numbers of `SINGLE`, NaN where unknown.
 
     Args:
@@ -68,7 +69,7 @@ def marker_targets(sample: Sample, solids: NDArray[np.float64], log_depth: NDArr
     target = np.full((len(COLORS), 1 + len(SINGLE)), np.nan, np.float32)
     target[:, 0] = 0
     for row, color, solid in zip(target, COLORS, solids):
-        mark = (sample.marks.get(f"{color}_point") or sample.marks.get(f"{color}_bbox") or [None])[0]
+        mark = (sample.markers.get(f"{color}_point") or sample.markers.get(f"{color}_bbox") or [None])[0]
         if mark is not None:
             low, high = np.array(mark[:2]) / 1000, np.array(mark[-2:]) / 1000
             x, y = middle = np.clip((low + high) / 2, 0, 0.999)
@@ -202,7 +203,7 @@ def _study(scattered: Iterable[Any], pictures: Pictures, depths: Depths, side: i
     scattered = list(scattered)
     shown = np.stack([np.asarray(pictures.show(page.sample)[0]) for page in scattered])
     pixels = torch.from_numpy(shown).permute(0, 3, 1, 2).float() / 127.5 - 1         # mean and deviation 0.5
-    near = [depths(page.sample.images[0]) for page in scattered]
+    near = [depths(page.sample.paths[0]) for page in scattered]
     targets = [marker_targets(page.sample, page.solids, log_depth) for page, log_depth in zip(scattered, near)]
     names, numbers = zip(*(patch_targets(target, log_depth, side) for target, log_depth in zip(targets, near)))
     pairs = [pair_targets(target) for target in targets]
