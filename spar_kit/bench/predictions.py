@@ -6,7 +6,6 @@
 __all__ = ['Key', 'answer_row', 'fingerprint', 'write_lines', 'note_outcome', 'read_lines', 'Answers']
 
 # %% ../../nbs/bench/20_predictions.ipynb #ca198c29
-import hashlib
 import json
 import os
 import threading
@@ -19,6 +18,7 @@ import orjson
 
 from .prompts import Item
 from ..core.errors import InputError
+from ..core.files import json_hash, json_lines, whole_file
 
 # %% ../../nbs/bench/20_predictions.ipynb #736dabf4
 Key = tuple[str, str, str]
@@ -32,15 +32,13 @@ def answer_row(item: Item, prediction: str | None, **more: Any) -> dict[str, Any
 
 def fingerprint(*parts: Any) -> str:
     """A hash of whatever changes answers: model, prompt, decoding, how images are shown. Parts are anything JSON can write, or their `str`."""
-    return hashlib.sha256(json.dumps(parts, default=str, sort_keys=True).encode()).hexdigest()
+    return json_hash(*parts)
 
 
 def write_lines(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
     """Write rows as JSON lines; the file appears complete or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in rows))
-    os.replace(partial, path)
+    with whole_file(path) as part:
+        part.write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in rows))
     return path
 
 
@@ -55,15 +53,7 @@ def note_outcome(note: Path, files: Mapping[str, Path]) -> None:
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
     """The rows of an answers file; a line that a kill cut off, or anything else that is no row, is left out. [] where there is no file."""
-    rows = []
-    for line in path.read_bytes().splitlines() if path.exists() else ():
-        try:
-            row = orjson.loads(line)
-        except orjson.JSONDecodeError:
-            continue
-        if isinstance(row, dict) and all(isinstance(row.get(name), str) for name in ("id", "task", "format")):
-            rows.append(row)
-    return rows
+    return [row for row in json_lines(path) if all(isinstance(row.get(name), str) for name in ("id", "task", "format"))]
 
 # %% ../../nbs/bench/20_predictions.ipynb #862b1c3a
 class Answers:

@@ -6,9 +6,7 @@
 __all__ = ['parts', 'open_pictures', 'compare_files']
 
 # %% ../../nbs/report/25_score_report.ipynb #3f39008f
-import hashlib
 import html
-import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,6 +20,7 @@ from .charts import shorten
 from ..bench.analysis.published import Split
 from ..bench.analysis.statistics import FEW_ITEMS, FEW_SCENES, KEY
 from ..core.errors import InputError
+from ..core.files import file_hash, whole_file
 from spar_kit.report.score_sections import (
     Load,
     blind_part,
@@ -85,17 +84,15 @@ def compare_files(paths: Sequence[Path | str], out: Path | str, *, flavour: str 
             f"{len(runs.scores[runs.main]):,} questions", f"scorer: {flavour}", f"{time.time() - started:.0f} s"]
     said = headline(runs)
     title = "Scores of " + shorten(runs.main) if len(runs.seeing) == 1 else f"{len(runs.seeing)} runs compared"
-    out.parent.mkdir(parents=True, exist_ok=True)
-    part = out.with_name(out.name + ".part")
-    part.write_text(page(title, said, made, meta), encoding="utf-8", errors="replace")
-    os.replace(part, out)
+    with whole_file(out) as part:
+        part.write_text(page(title, said, made, meta), encoding="utf-8", errors="replace")
     return said, out
 
 
 def _making(answers: Mapping[str, Path | str], runs: Runs) -> list[Piece]:
     from spar_kit import __version__
 
-    rows = [{"run": name, "file": str(path), "lines": len(runs.rows[name]), "sha256": hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]} for name, path in answers.items()]
+    rows = [{"run": name, "file": str(path), "lines": len(runs.rows[name]), "sha256": file_hash(path)[:16]} for name, path in answers.items()]
     return [table(pd.DataFrame(rows)), text(
         f"spar_kit {html.escape(__version__)}, scorer {html.escape(runs.flavour)}, seed {runs.seed}: the same files give the same numbers. Intervals: bootstrap over {runs.unit}, 2,000 draws, percentile interval with the ends moved outwards for "
         f"few {runs.unit} (Hesterberg 2015); of fewer than {FEW_SCENES} scenes or {FEW_ITEMS} questions, or of equal scores, Wilson's interval with Student's t and the design effect of scenes (Korn and Graubard 1998). Tests: sign-flip permutation, 10,000 draws. Factors: 999 shuffles.",
