@@ -7,7 +7,6 @@ __all__ = ['Key', 'Prediction', 'fingerprint', 'mode_in_mark', 'write_lines', 'r
            'stated_mode', 'find_image_mode', 'PredictionWriter']
 
 # %% ../../nbs/bench/20_predictions.ipynb #ca198c29
-import hashlib
 import json
 import os
 import re
@@ -23,6 +22,7 @@ import orjson
 from .rows import IMAGE_MODES, OLD_MODES, ImageMode
 from ..data.question import Question
 from ..core.errors import InputError
+from ..core.files import json_hash, whole_file
 
 # %% ../../nbs/bench/20_predictions.ipynb #736dabf4
 Key = tuple[str, str, str]
@@ -79,7 +79,7 @@ class Prediction(dict[str, Any]):
 # %% ../../nbs/bench/20_predictions.ipynb #9c1f0a13
 def fingerprint(*parts: Any) -> str:
     """A hash of whatever changes answers: model, prompt, decoding, how images are shown. Parts are anything JSON can write, or their `str`."""
-    return hashlib.sha256(json.dumps(parts, default=str, sort_keys=True).encode()).hexdigest()
+    return json_hash(*parts)
 
 
 def mode_in_mark(image_mode: ImageMode) -> str:
@@ -89,10 +89,8 @@ def mode_in_mark(image_mode: ImageMode) -> str:
 
 def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> Path:
     """Write rows as JSON lines; the file appears complete or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in rows))
-    os.replace(partial, path)
+    with whole_file(path) as part:
+        part.write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in rows))
     return path
 
 

@@ -8,7 +8,6 @@ __all__ = ['COLORS', 'GREYS', 'SHAPES', 'is_blind', 'run_colors', 'shorten', 'pl
 
 # %% ../../nbs/report/00_charts.ipynb #e7ea8bdb
 import html
-import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ import plotly.graph_objects as go
 
 from ..bench.analysis.statistics import LEVELS, intervals, overall_intervals
 from ..core.errors import InputError
+from ..core.files import json_lines
 from ..core.parameters import OLD_NAMES
 from ..core.display_text import UNSEEN
 
@@ -154,12 +154,7 @@ def plot_published(published: pd.DataFrame, runs: Mapping[str, pd.DataFrame], le
 # %% ../../nbs/report/00_charts.ipynb #4fe7a192
 def plot_log(log: Path | str, title: str = "Training loss") -> go.Figure:
     """The loss of each stage (each its own kind) over its steps, on a logarithmic axis, from a `log.jsonl` of `spar_kit.train.pipeline`. Raises ValueError for an empty log."""
-    rows = []
-    for line in Path(log).read_text().splitlines():
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue
+    rows = list(json_lines(log, nan=True))
     if not rows:
         raise InputError(f"{log}: no line of a training log")
     table = pd.DataFrame(rows)

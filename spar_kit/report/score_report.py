@@ -7,7 +7,6 @@ __all__ = ['parts', 'open_pictures', 'compare_files']
 
 # %% ../../nbs/report/25_score_report.ipynb #3f39008f
 import html
-import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from .charts import shorten
 from ..bench.analysis.published import Split
 from ..bench.analysis.statistics import FEW_ITEMS, FEW_SCENES, KEY
 from ..core.errors import InputError
+from ..core.files import whole_file
 from spar_kit.report.score_sections import (
     Load,
     blind_part,
@@ -84,10 +84,8 @@ def compare_files(paths: Sequence[Path | str], out: Path | str, *, flavour: str 
             f"{len(runs.scores[runs.main]):,} questions", f"scorer: {flavour}", f"{time.time() - started:.0f} s"]
     said = headline(runs)
     title = "Scores of " + shorten(runs.main) if len(runs.seeing) == 1 else f"{len(runs.seeing)} runs compared"
-    out.parent.mkdir(parents=True, exist_ok=True)
-    part = out.with_name(out.name + ".part")
-    part.write_text(page(title, said, made, meta), encoding="utf-8", errors="replace")
-    os.replace(part, out)
+    with whole_file(out) as part:
+        part.write_text(page(title, said, made, meta), encoding="utf-8", errors="replace")
     return said, out
 
 

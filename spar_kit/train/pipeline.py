@@ -24,6 +24,7 @@ from tqdm.auto import tqdm
 
 from ..core.errors import InputError
 from ..core.environment import environment, installed_versions
+from ..core.files import json_hash
 from ..data.question import Question
 from .collate import Collator, Pictures, check_texts, plan_batches, reserved_tokens, samples_from_records, supervised_text, token_lengths
 from .warmup.vision import open_eyes
@@ -38,10 +39,6 @@ from .trainer import last_checkpoint, train_stage, trim_log
 # what the first two stages depend on
 FIRST = ("vlm_config", "image_size", "marker_scale", "formats", "task_weights", "vision_warmup", "grounding", "localization_share", "spar_share",
          "seed")
-
-
-def _fingerprint(*parts: Any) -> str:
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def _texts_hash(samples: Iterable[Question]) -> str:
@@ -234,8 +231,8 @@ def run(params: TrainParams, data: Path | str, out: Path | str, *, split: str = 
     if not params.model:
         name = str(base)
         first = {key: value for key, value in params.model_dump().items() if key in FIRST}
-        _first_stage(params, samples, _fingerprint(hashed, first), out, log, progress)
-    adapter, stages = out / "adapter", _fingerprint(hashed, params.model_dump())
+        _first_stage(params, samples, json_hash(hashed, first), out, log, progress)
+    adapter, stages = out / "adapter", json_hash(hashed, params.model_dump())
     if not _is_done(adapter, stages):
         facts = _second_stage(params, name, samples, stages, out, log, progress)
         _write_summary(out / "train.json", params, begun, samples=len(samples), **facts)

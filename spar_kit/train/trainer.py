@@ -7,7 +7,6 @@ __all__ = ['answer_loss', 'read_log', 'trim_log', 'last_checkpoint', 'train_stag
 
 # %% ../../nbs/train/40_trainer.ipynb #b3c5eae5
 import json
-import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
+from ..core.files import json_lines, whole_file
 from ..core.parameters import OLD_NAMES
 from .collate import Collator
 from .warmup.optim import Muon, parameter_groups
@@ -63,23 +63,15 @@ class _StageTrainer(Trainer):
 
 # %% ../../nbs/train/40_trainer.ipynb #eb3c300e
 def read_log(log: Path) -> list[dict[str, Any]]:
-    """The rows of a training log; a last line that was cut off is left out."""
-    rows = []
-    for line in log.read_text().splitlines() if log.exists() else []:
-        try:
-            row = json.loads(line)
-            rows.append({**row, "stage": OLD_NAMES["stages"].get(row["stage"], row["stage"])})
-        except json.JSONDecodeError:
-            break
-    return rows
+    """The rows of a training log; a line that was cut off is left out."""
+    return [{**row, "stage": OLD_NAMES["stages"].get(row["stage"], row["stage"])} for row in json_lines(log, nan=True)]      # a loss may be NaN
 
 
 def trim_log(log: Path, stage: str, step: int) -> float:
     """Drops a stage's rows behind `step`, which the continued run writes once more. Returns the seconds that the stage had taken by then."""
     rows = [row for row in read_log(log) if row["stage"] != stage or row["step"] <= step]
-    partial = log.with_name(log.name + ".partial")
-    partial.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    os.replace(partial, log)
+    with whole_file(log) as part:
+        part.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return max((row["seconds"] for row in rows if row["stage"] == stage), default=0.0)
 
 # %% ../../nbs/train/40_trainer.ipynb #5034b360

@@ -7,7 +7,6 @@ __all__ = ['GRID', 'SINGLE', 'PAIR', 'PAIRS', 'TOPICS', 'LEVELS', 'Depths', 'mar
            'image_features', 'told', 'Readers', 'patch_loss', 'open_eyes']
 
 # %% ../../../nbs/train/warmup/20_vision.ipynb #25bd0352
-import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from ...core.errors import InputError
+from ...core.files import whole_file
 from ...scenes.formats.images import ImageError, open_numbers
 from ...data.question import Question
 from ..collate import Pictures
@@ -211,9 +211,8 @@ def _study(scattered: Iterable[Any], pictures: Pictures, depths: Depths, side: i
 
 # %% ../../../nbs/train/warmup/20_vision.ipynb #2c7a5f94
 def _save(file: Path, step: int, tower: Iterable[torch.nn.Module], readers: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    part = file.with_name(file.name + ".part")
-    torch.save({"step": step, "modules": [m.state_dict() for m in (*tower, readers)], "optimizer": optimizer.state_dict()}, part)
-    os.replace(part, file)
+    with whole_file(file) as part:
+        torch.save({"step": step, "modules": [m.state_dict() for m in (*tower, readers)], "optimizer": optimizer.state_dict()}, part)
 
 
 def _resume(file: Path | None, tower: Iterable[torch.nn.Module], readers: torch.nn.Module, optimizer: torch.optim.Optimizer) -> int:
