@@ -62,9 +62,9 @@ FILES = {
     "prose of a study": (f"{STUDY}train.ipynb", re.compile('"# '), '"# Now: ', NONE),
     "a comment in a cell": (f"{STUDY}evaluate.ipynb", "folder = Path(out)", "folder = Path(out)  # here", NONE),
     "a caption": (f"{STUDY}evaluate.ipynb", re.compile(r"#\| fig-cap: "), "#| fig-cap: Now: ", NONE),
-    "a help text of a parameter": (f"{STUDY}train.ipynb", "# of the adapter", "# of it", NONE),
+    "a help text of a parameter": (f"{STUDY}train.ipynb", "# rank of the adapter", "# rank of it", NONE),
     "code in a cell": (f"{STUDY}evaluate.ipynb", "folder = Path(out)", "folder = Path(out, 'x')", FROM_EVALUATE),
-    "a default that the plan does not set": (f"{STUDY}evaluate.ipynb", "batch: int = 64", "batch: int = 32", FROM_EVALUATE),
+    "a default that the plan does not set": (f"{STUDY}evaluate.ipynb", "batch_size: int = 64", "batch_size: int = 32", FROM_EVALUATE),
     "a default that the plan sets": (f"{STUDY}evaluate.ipynb", "limit: int = 40", "limit: int = 41", NONE),
 }
 # name: (file, old, new, whether it runs again) of a step on one's own scans, with a source and a module of one's own
