@@ -12,7 +12,7 @@ TORCH_INDEX ?=
 LOCK ?= $(shell cat $(VENV)/.choice 2>/dev/null || echo requirements/lock.txt)
 # which scenes the study uses: empty for the embedded procedural ones, or scannet:PATH
 SCENES ?=
-PARAMS ?= params/demo.yaml
+PARAMS ?= params/studies/demo.yaml
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 # figures are stored as data, not as copies of a library; Jupyter keeps its files where the platform wants them
 export PLOTLY_RENDERER := plotly_mimetype
@@ -26,7 +26,7 @@ help:  ## what can be typed here
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1|\2/p' Makefile | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
 	@echo
 	@echo "  SCENES=scannet:PATH   run the study on scans in ScanNet's layout, e.g. make study SCENES=scannet:../shared/data/small_house"
-	@echo "  PARAMS=FILE.yaml      run another file of params/, e.g. make study PARAMS=params/sweep_mix.yaml"
+	@echo "  PARAMS=FILE.yaml      run another file of params/studies/, e.g. make study PARAMS=params/studies/sweep_mix.yaml"
 	@echo "  LOCK=                 install the newest of everything that pyproject.toml allows, instead of what requirements/lock.txt names"
 	@echo "  TORCH_INDEX=URL       PyTorch's index of CPU wheels, for a machine without a GPU where pip would bring the CUDA build"
 
@@ -135,7 +135,7 @@ style:
 
 # ten trainings, about two hours on two cores
 seeds: setup  ## measure the demo with several seeds, keep the figures and write them into the README
-	@spar sweep params/demo_seeds.yaml
+	@spar sweep params/studies/demo_seeds.yaml
 	@cp runs/seeds-*/out/demo_seeds.json spar_kit/bench/analysis/demo_seeds.json
 	@jupyter nbconvert --to notebook --execute --inplace nbs/index.ipynb && nbdev_clean && python .ci/readme.py
 

@@ -10,7 +10,7 @@ import pytest
 from spar_kit.bench.analysis.statistics import interval
 from spar_kit.bench.baselines.audit import Asked, Attack, Audit, Finding, audit, audit_items, chosen_elsewhere
 from spar_kit.bench.baselines.name_linear import name_answers
-from spar_kit.bench.baselines.text_forest import Question
+from spar_kit.bench.baselines.text_forest import ParsedQuestion
 from spar_kit.cli.main import main
 from spar_kit.report.audit_report import page, write_audit
 
@@ -133,7 +133,7 @@ def test_one_room_that_is_known_already_convicts_nobody():
         for n in range(count):
             values = np.sort(rng.uniform(.5, 4, 4)).round(1) + np.arange(4) * .3
             order = rng.permutation(4)
-            question = Question(f"How far is the {'lamp' if n % 2 else 'sofa'}?", tuple(f"{values[j]:.1f}" for j in order) if options else (), answer(n, list(order)))
+            question = ParsedQuestion(f"How far is the {'lamp' if n % 2 else 'sofa'}?", tuple(f"{values[j]:.1f}" for j in order) if options else (), answer(n, list(order)))
             yield Asked(str(n), "room", question, (-1.0,) * 28)
 
     known = audit_items("depth_prediction_oc", "fill", list(rows(lambda n, _: "3.0" if n % 2 else "1.5", options=False)), trees=10)
@@ -232,7 +232,7 @@ def test_luck_does_not_convict():
     assert abs(np.mean([chosen_elsewhere(c.astype(float), np.arange(400) % 5)[0].mean() for c in coins]) - .5) < .01
     rng, verdicts = np.random.default_rng(5), []
     for _ in range(12):
-        rows = [Asked(str(n), f"room{n % 4}", Question("How far?", tuple(f"{v:.1f}" for v in rng.permutation(9)[:4] / 2 + 1), "ABCD"[rng.integers(4)]), (-1.0,) * 28)
+        rows = [Asked(str(n), f"room{n % 4}", ParsedQuestion("How far?", tuple(f"{v:.1f}" for v in rng.permutation(9)[:4] / 2 + 1), "ABCD"[rng.integers(4)]), (-1.0,) * 28)
                 for n in range(16)]
         verdicts.append(audit_items("depth_prediction_oc", "select", rows, trees=3).verdict)
     assert verdicts.count("FAIL") <= 2
@@ -259,10 +259,10 @@ def test_names_tell_what_hangs_above():
             a, b = rng.choice(list(height), 2, replace=False)
             options = tuple(rng.permutation([f"{x}, {y}, " for x in ("left", "right") for y in ("above", "below")]).tolist())
             gold = f"{rng.choice(['left', 'right'])}, {'above' if height[a] > height[b] else 'below'}, "
-            yield Question(f"Where is the {a} (red bbox) compared to the {b} (blue bbox)?", options, "ABCD"[options.index(gold)])
+            yield ParsedQuestion(f"Where is the {a} (red bbox) compared to the {b} (blue bbox)?", options, "ABCD"[options.index(gold)])
 
     train, test = list(made_up(400)), list(made_up(300))
     told = name_answers(train, test)
     assert np.mean([a == q.answer for a, q in zip(told, test)]) > .40 and told == name_answers(train, test)
-    nameless = [[Question(q.text.replace(q.text.split()[3], "object").replace(q.text.split()[9], "object"), q.options, q.answer) for q in part] for part in (train, test)]
+    nameless = [[ParsedQuestion(q.text.replace(q.text.split()[3], "object").replace(q.text.split()[9], "object"), q.options, q.answer) for q in part] for part in (train, test)]
     assert np.mean([a == q.answer for a, q in zip(name_answers(*nameless), test)]) < .33

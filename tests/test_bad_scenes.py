@@ -13,12 +13,12 @@ from toys import Toys, floor_and_wall, walk_round
 from spar_kit.data.generate import generate
 from spar_kit.data.manifest import Manifest
 from spar_kit.data.records import read_records
-from spar_kit.data.validation import frame_fault, usable
 from spar_kit.oracle.verify import Report, verify
 from spar_kit.scenes.box_room import Solid, solid, toy_scene, toy_surface
 from spar_kit.scenes.geometry.rasterizer import render_ids
 from spar_kit.scenes.labels import clear_names, normal
 from spar_kit.scenes.scene import Camera, Frame, Instance, OrientedBox, Scene, SceneError, Surface, look_at
+from spar_kit.tasks.validation import frame_fault, usable
 
 LABELS = "chair chair table lamp cabinet sofa desk stool stool box plant shelf bed basket".split()
 BREAK = '<script>alert("1")</script>\n& "quoted" \'label\''

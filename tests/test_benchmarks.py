@@ -24,10 +24,11 @@ from spar_kit.bench import prompts as it
 from spar_kit.bench.baselines.audit import audit
 from spar_kit.bench.baselines.blind import blind_predictions, folds_of, gap_over_blind
 from spar_kit.bench.benchmarks import Benchmark, BenchmarkError, missing_shards, open_benchmark, parquet_files, read_parquet
-from spar_kit.bench.predictions import Answers, answer_row, fingerprint, read_lines
+from spar_kit.bench.predictions import Prediction, PredictionWriter, fingerprint, read_lines
 from spar_kit.bench.scorers.table import score_file
 from spar_kit.cli.main import main
 from spar_kit.data.generate import generate
+from spar_kit.data.question import Question
 from spar_kit.report.audit_report import as_json
 
 TWENTY = hub.FILL + hub.SELECT
@@ -64,18 +65,18 @@ def test_every_row_of_the_hubs_schema_is_read(bench: Path, rows: list[dict]) -> 
     benchmark = open_benchmark(f"parquet:{bench}", strict=True)
     assert len(rows) >= 38 and {row["task"] for row in rows} == set(TWENTY)
     assert benchmark.official and not benchmark.problems and benchmark.skipped == 0
-    read = [(i.id, i.task, i.format, i.source, i.scene, i.question, i.answer, i.image_count) for i in benchmark.items]
+    read = [(i.id, i.task, i.format, i.source, i.scene, i.text, i.answer, len(i.images)) for i in benchmark.items]
     assert read == [(str(r["id"]), r["task"], r["format_type"], r["source"], "", r["question"], r["answer"], len(r["image"])) for r in rows]
     table = benchmark.describe()
     assert table["items"].sum() == len(rows) and set(table.images) == {"1", "2", "3"} and table.scenes.sum() == 0 and table.rgbd.sum() == 0
 
 
 def test_the_same_question_shows_the_same_pixels_from_the_folder_and_from_parquet(toy: Path, bench: Path) -> None:
-    own = {(i.task, i.format, i.question): i for i in open_benchmark(toy).items}
+    own = {(i.task, i.format, i.text): i for i in open_benchmark(toy).items}
     marked = 0
     for item in open_benchmark(str(bench)).items:
-        twin, images = own[item.task, item.format, item.question], item.load()
-        assert twin.answer == item.answer and len(images) == item.image_count == twin.image_count
+        twin, images = own[item.task, item.format, item.text], item.load()
+        assert twin.answer == item.answer and len(images) == len(item.images) == len(twin.images)
         for a, b, path in zip(images, twin.load(), twin.paths):
             assert a.mode == b.mode == "RGB" and np.array_equal(np.asarray(a), np.asarray(b))
             with Image.open(path) as bare:
@@ -84,14 +85,14 @@ def test_the_same_question_shows_the_same_pixels_from_the_folder_and_from_parque
 
 
 def test_depth_poses_and_cameras_of_the_rgbd_form_are_those_of_the_folder(toy: Path, rgbd: Path) -> None:
-    own = {(i.task, i.format, i.question): i for i in open_benchmark(toy).items}
+    own = {(i.task, i.format, i.text): i for i in open_benchmark(toy).items}
     items = open_benchmark(f"parquet:{rgbd}", strict=True).items
     for item in items[::5]:
-        a, b = item.geometry(), own[item.task, item.format, item.question].geometry()
-        assert len(a.depth) == item.image_count and a.depth[0].dtype == np.uint16 and 500 < np.median(a.depth[0]) < 8000
+        a, b = item.geometry(), own[item.task, item.format, item.text].geometry()
+        assert len(a.depth) == len(item.images) and a.depth[0].dtype == np.uint16 and 500 < np.median(a.depth[0]) < 8000
         assert all(np.array_equal(x, y) for x, y in zip(a.depth, b.depth))
         for name in ("pose", "color", "depth_camera"):
-            assert getattr(a, name).shape == (item.image_count, 4, 4) and np.allclose(getattr(a, name), getattr(b, name))
+            assert getattr(a, name).shape == (len(item.images), 4, 4) and np.allclose(getattr(a, name), getattr(b, name))
         assert np.allclose(a.pose[:, :3, :3] @ a.pose[:, :3, :3].transpose(0, 2, 1), np.eye(3), atol=1e-5)
 
 
@@ -116,13 +117,13 @@ def test_a_cache_too_small_for_two_groups_still_serves_threads(bench: Path) -> N
     items = [i for file in parquet_files(bench) for i in read_parquet(file, groups=groups)] * 3
     with ThreadPoolExecutor(4) as pool:
         sizes = list(pool.map(lambda item: len(item.load()), items))
-    assert sizes == [item.image_count for item in items] and len(groups._kept) == 1
+    assert sizes == [len(item.images) for item in items] and len(groups._kept) == 1
 
 
 def test_tasks_formats_and_limits_choose(bench: Path, toy: Path) -> None:
     assert {i.task for i in open_benchmark(f"parquet:{bench}", tasks="position_matching,depth_prediction_oc").items} == {"position_matching", "depth_prediction_oc"}
     assert {i.format for i in open_benchmark(f"parquet:{bench}", formats="select").items} == {"select"}
-    assert len(open_benchmark(f"parquet:{bench}").ask(limit=1)) == 20
+    assert len(open_benchmark(f"parquet:{bench}").select_items(limit=1)) == 20
     assert {i.format for i in open_benchmark(toy).items} == {"fill", "select", "judge"}
     with pytest.raises(ValueError, match="no test questions of tasks room_size"):
         open_benchmark(f"parquet:{bench}", tasks="room_size")
@@ -240,7 +241,7 @@ def test_every_way_of_writing_texts_and_lists_is_read(tmp_path: Path, change) ->
     Image.new("RGB", (32, 24)).save(tmp_path / "beside.png")
     pq.write_table(change(pq.read_table(write(tmp_path / "x", [made(id=k) for k in range(3)]))), tmp_path / "a.parquet")
     items = open_benchmark(tmp_path / "a.parquet", strict=True).items
-    assert [(i.id, i.answer, i.source in ("scannet", ""), i.image_count, i.load()[0].size) for i in items] == [(str(k), "1.5", True, 1, (32, 24)) for k in range(3)]
+    assert [(i.id, i.answer, i.source in ("scannet", ""), len(i.images), i.load()[0].size) for i in items] == [(str(k), "1.5", True, 1, (32, 24)) for k in range(3)]
 
 
 def test_a_needed_column_without_any_value_is_said_row_by_row(tmp_path: Path) -> None:
@@ -375,51 +376,51 @@ def test_the_test_split_comes_from_the_hub_and_nothing_else(bench: Path, tmp_pat
 def test_the_official_prompt_of_all_twenty_tasks(bench: Path) -> None:
     """Expected texts put together here from the protocol, not from the function."""
     for item in open_benchmark(f"parquet:{bench}").items:
-        lines = ["", item.question]
+        lines = ["", item.text]
         if item.task in hub.SELECT:
             boxes = item.task in ("position_matching", "camera_motion_infer")
             lines += ["The values represent the bounding box coordinates normalized to a 0-1000 scale, with the top-left corner as the origin of the image." if boxes else "",
                       "Answer with the option's letter from the given choices directly."]
         else:
             lines += ["", ""] if item.task == "view_change_infer" else ["Please answer the question using a single word or phrase."]
-        assert it.prompt_of(item, "official") == "\n".join(lines) and it.prompt_of(item, "plain") == item.question
+        assert it.prompt_of(item, "official") == "\n".join(lines) and it.prompt_of(item, "plain") == item.text
 
 
 def test_blind_views(bench: Path, toy: Path) -> None:
-    items = open_benchmark(f"parquet:{bench}").ask()
-    for item, none, grey, other in zip(items, *(it.view_as(items, mode) for mode in ("none", "grey", "swapped"))):
-        assert none.load() == [] and none.image_count == 0 and (none.question, none.answer, none.key) == (item.question, item.answer, item.key)
+    items = open_benchmark(f"parquet:{bench}").select_items()
+    for item, none, grey, other in zip(items, *(it.apply_image_mode(items, mode) for mode in ("none", "gray", "swapped"))):
+        assert none.load() == [] and len(none.images) == 0 and (none.text, none.answer, none.key) == (item.text, item.answer, item.key)
         assert [(image.size, image.getcolors()) for image in grey.load()] == [(image.size, [(image.width * image.height, it.GREY)]) for image in item.load()]
-        assert len(other.load()) == item.image_count and other.question == item.question
+        assert len(other.load()) == len(item.images) and other.text == item.text
         assert [image.tobytes() for image in other.load()] != [image.tobytes() for image in item.load()]
-    own = open_benchmark(toy).ask(images="grey")
-    assert not own[0].paths and not own[0].marks
+    own = open_benchmark(toy).select_items(images="gray")
+    assert not own[0].paths and not own[0].markers
 
 
 def test_swapped_images_come_from_another_scene_and_do_not_depend_on_a_limit() -> None:
-    def item(k: int, scene: str) -> it.Item:
-        return it.Item(str(k), "depth_prediction_oc", "fill", "", scene, "", "", 1, lambda: [Image.new("RGB", (k + 1, 1))])
+    def item(k: int, scene: str) -> Question:
+        return Question(id=str(k), task="depth_prediction_oc", format="fill", scene=scene, text="", answer="", images=(lambda: Image.new("RGB", (k + 1, 1)),))
     items = [item(k, "abc"[k % 3]) for k in range(30)]
-    whole, few = it.view_as(items, "swapped", seed=3), it.view_as(items[:4], "swapped", items, seed=3)
+    whole, few = it.apply_image_mode(items, "swapped", seed=3), it.apply_image_mode(items[:4], "swapped", items, seed=3)
     partner = [other.load()[0].width - 1 for other in whole]
     assert all(k % 3 != p % 3 for k, p in enumerate(partner)) and len(set(partner)) > 10
     assert [other.load()[0].width - 1 for other in few] == partner[:4]
-    assert partner != [other.load()[0].width - 1 for other in it.view_as(items, "swapped", seed=4)]
-    same = it.view_as([item(k, "a") for k in range(5)], "swapped")                         # one scene: another item at least
+    assert partner != [other.load()[0].width - 1 for other in it.apply_image_mode(items, "swapped", seed=4)]
+    same = it.apply_image_mode([item(k, "a") for k in range(5)], "swapped")                         # one scene: another item at least
     assert all(other.load()[0].width - 1 != k for k, other in enumerate(same))
     with pytest.raises(ValueError, match="no other question"):
-        it.view_as(items[:1], "swapped")
+        it.apply_image_mode(items[:1], "swapped")
 
 
 # ---- answers
 
 
 def test_a_failure_is_asked_again_and_a_success_never(tmp_path: Path) -> None:
-    items = [it.Item(str(k), "depth_prediction_oc", "fill", "", "", "?", "1", 0, list) for k in range(40)]
+    items = [Question(id=str(k), task="depth_prediction_oc", format="fill", scene="", text="?", answer="1") for k in range(40)]
     out, asked = tmp_path / "a.jsonl", []
     for _ in range(4):
-        with Answers(out, items, "m") as answers, ThreadPoolExecutor(8) as pool:
-            def one(item: it.Item) -> None:
+        with PredictionWriter(out, items, "m") as answers, ThreadPoolExecutor(8) as pool:
+            def one(item: Question) -> None:
                 asked.append(item.id)
                 if asked.count(item.id) <= int(item.id) % 3:
                     answers.fail(item, "429\ntoo many")
@@ -430,20 +431,20 @@ def test_a_failure_is_asked_again_and_a_success_never(tmp_path: Path) -> None:
         assert [row["id"] for row in rows] == [item.id for item in items]
         assert all((row["prediction"] is None and row["failed"] == "429 too many") if "failed" in row else row["prediction"] == "? <b>\x00 2.5" for row in rows)
     assert {name: asked.count(name) for name in asked} == {item.id: int(item.id) % 3 + 1 for item in items}
-    with Answers(out, items, "m") as answers, pytest.raises(ValueError, match="has an answer already"):
+    with PredictionWriter(out, items, "m") as answers, pytest.raises(ValueError, match="has an answer already"):
         answers.add(items[0], "again")
 
 
 def test_answers_of_another_model_are_put_aside_not_lost(tmp_path: Path) -> None:
-    items = [it.Item(str(k), "depth_prediction_oc", "fill", "", "", "?", "1", 0, list) for k in range(5)]
+    items = [Question(id=str(k), task="depth_prediction_oc", format="fill", scene="", text="?", answer="1") for k in range(5)]
     out = tmp_path / "a.jsonl"
-    with Answers(out, items, fingerprint("a", 1)) as answers:
+    with PredictionWriter(out, items, fingerprint("a", 1)) as answers:
         for item in answers.left:
             answers.add(item, item.id)
-    assert len(Answers(out, items[:2], fingerprint("a", 1)).rows) == 2 and len(read_lines(tmp_path / "a.jsonl.previous")) == 5      # fewer were asked for
-    assert not Answers(out, items, fingerprint("a", 2)).rows and len(read_lines(tmp_path / "a.jsonl.previous")) == 2
+    assert len(PredictionWriter(out, items[:2], fingerprint("a", 1)).rows) == 2 and len(read_lines(tmp_path / "a.jsonl.previous")) == 5      # fewer were asked for
+    assert not PredictionWriter(out, items, fingerprint("a", 2)).rows and len(read_lines(tmp_path / "a.jsonl.previous")) == 2
     with pytest.raises(ValueError, match="there twice"):
-        Answers(out, items + items[:1], "x")
+        PredictionWriter(out, items + items[:1], "x")
 
 
 # ---- without looking
@@ -456,7 +457,7 @@ def leak(count: int = 240) -> Benchmark:
         values = rng.permutation(np.sort(rng.uniform(.5, 4, 4)).round(1) + np.arange(4) * .3)
         gold = int(values.argmax()) if k % 2 else int(rng.integers(4))
         question = "How deep?" + "".join(f"\n{letter}. {value:.1f}" for letter, value in zip("ABCD", values))
-        items.append(it.Item(str(k), TWENTY[k % 2], "select", "scannet", "", question, "ABCD"[gold], 0, list))
+        items.append(Question(id=str(k), task=TWENTY[k % 2], format="select", source="scannet", scene="", text=question, answer="ABCD"[gold]))
     return Benchmark("leaky", tuple(items), True)
 
 
@@ -487,5 +488,5 @@ def test_the_audit_attacks_benchmark_rows(bench: Path) -> None:
 
 def test_rows_say_where_they_come_from(toy: Path) -> None:
     item = open_benchmark(toy).items[0]
-    row = answer_row(item, "2", tokens=3)
-    assert list(row) == ["id", "task", "format", "source", "scene", "question", "answer", "prediction", "tokens"] and row["scene"] == "room0000_00"
+    row = Prediction.of(item, "2", "original", tokens=3)
+    assert list(row) == ["id", "task", "format", "source", "scene", "question", "answer", "prediction", "image_mode", "tokens"] and row["scene"] == "room0000_00"

@@ -94,7 +94,7 @@ def test_nothing_is_measured_of_a_cut_object(room: Scene) -> None:
 
 def test_the_manifest_counts_them(room: Scene) -> None:
     id = next(id for id, best in best_frames(room, see(room)).items() if best.share > .95 and id in things_of(room))
-    head, *_ = build_lines(Plan(Synthetic(), "train", ("spatial_volume_infer",)), cut(room, id, lambda middle: middle[:, 0] < .2))
+    head, *_ = build_lines(Plan(source=Synthetic(), split="train", tasks=("spatial_volume_infer",)), cut(room, id, lambda middle: middle[:, 0] < .2))
     assert head["incomplete"][CUT_OFF] == 1 and head["objects_whole"] == head["objects"] - sum(head["incomplete"].values())
 
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from spar_kit.bench.scorers.table import overall, read_rows, summarise
+from spar_kit.bench.interop.prediction_files import read_predictions
+from spar_kit.bench.scorers.table import overall, summarise
 from spar_kit.data.generate import generate
 from spar_kit.language.answer_text import SLOTS, map_text, metres, movement_text, relation_text
 from spar_kit.oracle.verify import verify
@@ -149,7 +150,7 @@ def test_the_scorer_of_add_a_scorer(tmp_path):
         ("obj_spatial_relation_oo", "A", '"The answer is A"'), ("obj_spatial_relation_oo", "A", '"A or B"'), ("obj_spatial_relation_oo", "A", "null"),
         ("depth_prediction_oc", "2.4", '"it is 2.4"'), ("spatial_volume_infer", "length is 3 cm, width is 2 cm, and height is 1 cm.", '"1"')])))
     example = by_path(DOCS / "examples" / "last_word.py")
-    table = example.score_last_word(read_rows(answers))
+    table = example.score_last_word(read_predictions(answers))
     assert table.score.fillna(-1).tolist() == [1, 0, -1, 1, -1]
     assert summarise(table).set_index("task").score["obj_spatial_relation_oo"] == .5 and overall(table)["all"] == .75
 

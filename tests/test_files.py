@@ -3,6 +3,7 @@
 import io
 import json
 import zipfile
+from pathlib import Path
 
 import orjson
 import pandas as pd
@@ -11,15 +12,15 @@ import pytest
 from spar_kit.bench.benchmarks import Benchmark
 from spar_kit.bench.interop import prediction_files as f
 from spar_kit.bench.interop import sheets
-from spar_kit.bench.prompts import Item
 from spar_kit.bench.rows import RowError, canonical_answer
-from spar_kit.bench.scorers.table import read_rows, score_rows
+from spar_kit.bench.scorers.table import score_rows
+from spar_kit.data.question import Question
 
 MULTILINE = 'Where is it?\n\tA. "left", near\r\nB. right; =1+1 <b>x</b>'
 
 
 def item(id, answer="1.5", task="depth_prediction_oc", format="fill", question="How deep?"):
-    return Item(id, task, format, "scannet", "scene1", question, answer, 1, list)
+    return Question(id=id, task=task, format=format, source="scannet", scene="scene1", text=question, answer=answer, images=(Path("0.jpg"),))
 
 
 ITEMS = [item("0"), item("1", "B", "obj_spatial_relation_oo", "select", MULTILINE), item("2", "move_right:0.5,rotate_left:30", "view_change_infer"), item("3", "2.0")]
@@ -27,7 +28,7 @@ BENCH = Benchmark("toy", tuple(ITEMS), True)
 
 
 def rows_of(items, said):
-    return [{"id": i.id, "task": i.task, "format": i.format, "source": i.source, "scene": i.scene, "question": i.question, "answer": i.answer, "prediction": s}
+    return [{"id": i.id, "task": i.task, "format": i.format, "source": i.source, "scene": i.scene, "question": i.text, "answer": i.answer, "prediction": s}
             for i, s in zip(items, said)]
 
 
@@ -80,7 +81,7 @@ def test_what_vlmevalkit_could_not_have_is_a_failure_not_a_wrong_answer(tmp_path
 
 
 def lmms(item, said, k, old=False):
-    doc = {"id": int(item.id), "img_type": "single_view", "format_type": item.format, "task": item.task, "source": item.source, "question": item.question, "answer": item.answer}
+    doc = {"id": int(item.id), "img_type": "single_view", "format_type": item.format, "task": item.task, "source": item.source, "question": item.text, "answer": item.answer}
     if old:
         return {"doc_id": k, "doc": doc, "target": item.answer, "arguments": [["\nQ", {}]], "resps": [[said]], "filtered_resps": [said], "doc_hash": "x"}
     carried = {**doc, "prediction": said, "MRA:.5:.95:.05": 0.4}
@@ -105,7 +106,7 @@ def test_a_request_that_lmms_eval_lost_is_a_failure_and_not_its_reason_scored(tm
 
 def test_samples_without_their_document_are_joined_by_place_if_the_target_agrees(tmp_path):
     bare = [{"doc_id": k, "target": i.answer, "filtered_resps": s} for k, (i, s) in enumerate(zip(ITEMS, SAID))]
-    renamed = Benchmark("b", tuple(item(f"x{i.id}", i.answer, i.task, i.format, i.question) for i in ITEMS), True)
+    renamed = Benchmark("b", tuple(item(f"x{i.id}", i.answer, i.task, i.format, i.text) for i in ITEMS), True)
     rows = f.read_predictions(lines(tmp_path / "s.jsonl", bare), renamed)
     assert [(row["id"], row["prediction"]) for row in rows] == [(f"x{k}", s) for k, s in enumerate(SAID)]
     bare[1]["target"] = "C"
@@ -208,8 +209,8 @@ def test_an_answer_that_is_null_fails_its_row_alone(tmp_path, said, kept):
     ({"prediction": float("nan"), "failed": "time\nout"}, "time out"), ({"prediction": ""}, None)])
 def test_nan_is_null(tmp_path, row, failed):
     path = lines(tmp_path / "a.jsonl", [{**GOOD, "format": float("nan"), **row}])
-    for found in (f.read_predictions(path), read_rows(path)):
-        assert found[0].get("failed") == failed and (found[0]["prediction"] is None) == bool(failed)
+    found = f.read_predictions(path)
+    assert found[0].get("failed") == failed and (found[0]["prediction"] is None) == bool(failed)
     with pytest.raises(ValueError, match="a.jsonl:1: field 'answer' is missing"):
         f.read_predictions(lines(path, [{**GOOD, "answer": float("nan")}]))
 
@@ -219,17 +220,16 @@ def test_nan_is_null(tmp_path, row, failed):
     ({"scene": []}, "field 'scene' holds a list"), ({"task": 7}, "unknown task '7'"), ({"task": ["x"]}, "field 'task' holds a list"), ({"id": True}, "field 'id' holds a bool")])
 def test_a_field_that_is_no_text_is_named(tmp_path, change, says):
     path = lines(tmp_path / "a.jsonl", [GOOD, {**GOOD, "id": "1", **change}])
-    for read in (f.read_predictions, read_rows):
-        with pytest.raises(RowError, match=rf"a.jsonl:2: .*{says}"):
-            read(path)
+    with pytest.raises(RowError, match=rf"a.jsonl:2: .*{says}"):
+        f.read_predictions(path)
 
 
 def test_numbers_and_halves_of_characters_that_json_cannot_hold(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_text(json.dumps({**GOOD, "id": 2**70, "prediction": 10**40}) + "\n" + json.dumps({**GOOD, "id": "\ud83d", "prediction": "half \ude00"}) + "\n")
-    for rows in (f.read_predictions(path), read_rows(path)):
-        assert [(row["id"], row["prediction"]) for row in rows] == [(str(2**70), str(10**40)), ("?", "half ?")]
-        orjson.dumps(rows)
+    rows = f.read_predictions(path)
+    assert [(row["id"], row["prediction"]) for row in rows] == [(str(2**70), str(10**40)), ("?", "half ?")]
+    orjson.dumps(rows)
     path.write_text('{"id": ' + "9" * 5000 + "}")
     with pytest.raises(RowError, match="a.jsonl:1: not JSON"):
         f.read_predictions(path)
@@ -286,6 +286,5 @@ def test_files_that_would_hang_or_are_folders(tmp_path):
     import os
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", tmp_path):
-        for read in (f.read_predictions, read_rows):
-            with pytest.raises(RowError, match="is not a file"):
-                read(path)
+        with pytest.raises(RowError, match="is not a file"):
+            f.read_predictions(path)

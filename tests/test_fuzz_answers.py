@@ -18,12 +18,12 @@ from PIL import Image
 from spar_kit.bench.baselines.audit import read_asked
 from spar_kit.bench.benchmarks import Benchmark, BenchmarkError, open_benchmark
 from spar_kit.bench.interop.lmms_eval import read_logs
-from spar_kit.bench.interop.prediction_files import read_file
-from spar_kit.bench.prompts import Item
+from spar_kit.bench.interop.prediction_files import read_file, read_predictions
 from spar_kit.bench.rows import RowError
 from spar_kit.bench.scorers.comparison import item_lines, score_flavours
-from spar_kit.bench.scorers.table import name_unscored, read_rows, report, score_rows
+from spar_kit.bench.scorers.table import name_unscored, report, score_rows
 from spar_kit.core.errors import InputError
+from spar_kit.data.question import Question
 from spar_kit.data.records import RecordError
 
 FUZZ = settings(max_examples=80, deadline=timedelta(seconds=5), derandomize=True, suppress_health_check=list(HealthCheck))
@@ -54,7 +54,7 @@ TASKS = (("depth_prediction_oc", "fill", "1.5"), ("obj_spatial_relation_oo", "ju
 ROWS = [{"id": str(k), "task": task, "format": form, "answer": answer, "prediction": f"it is {answer}", "question": "Which?\nA. left\nB. right", "source": "scannet", "scene": "s", "failed": None}
         for k, (task, form, answer) in enumerate(TASKS)]
 LMMS = [{"doc_id": k, "target": row["answer"], "filtered_resps": [row["prediction"]], "sparbench_score": {**row, "MRA:.5:.95:.05": 0}} for k, row in enumerate(ROWS)]
-BENCH = Benchmark("toy", tuple(Item(str(k), task, form, "", "", "q", answer, 1, list) for k, (task, form, answer) in enumerate(TASKS)), True)
+BENCH = Benchmark("toy", tuple(Question(id=str(k), task=task, format=form, scene="", text="q", answer=answer, images=(Path("0.jpg"),)) for k, (task, form, answer) in enumerate(TASKS)), True)
 
 
 def as_lines(rows: list) -> bytes:
@@ -89,7 +89,7 @@ def test_files_of_answers(tmp_path, kind, edits, cut):
     if found is not None and not edits and cut is None:
         assert len(found.rows) == len(ROWS)
     survives(path, lambda path: read_file(path, BENCH))
-    rows = survives(path, read_rows)
+    rows = survives(path, read_predictions)
     if rows:
         score_rows(rows)
 
@@ -112,7 +112,7 @@ def test_fields_of_any_type(tmp_path, name, value, place, kind):
         score_whole(found.rows)
         str(found).encode()
     survives(path, lambda path: read_file(path, BENCH))
-    rows = survives(path, read_rows)
+    rows = survives(path, read_predictions)
     if rows:
         score_whole(rows)
 

@@ -105,7 +105,7 @@ def test_numbers_beside_the_drawing_are_the_answer(data: Path) -> None:
         for line, (right, down, backward) in zip(WHY[x.task](x)[1], (x.facts["offset"], x.facts["before_offset"])):
             assert metres_said(line)[:3] == pytest.approx(np.abs([right, down, backward]), abs=.005)
             assert ("below" if down > 0 else "above") in line and ("behind" if backward > 0 else "in front") in line
-    assert {tuple(x.record["facts"]["objects"] + x.record["facts"]["frames"]) + (x.record["id"].rsplit("_", 1)[0],) for x in exhibits["distance_prediction_oo"]}.__len__() == 3
+    assert {(*x.facts["objects"], *x.facts["frames"], x.question.scene) for x in exhibits["distance_prediction_oo"]}.__len__() == 3
 
 
 def test_labels_are_text(data: Path, tmp_path: Path) -> None:
@@ -139,7 +139,7 @@ def test_few_questions_are_shown_in_other_formats(tmp_path: Path) -> None:
         file.parent.mkdir(parents=True)
         file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     chosen = choose_exhibits(tmp_path, ("room_size",), each=3)["room_size"]
-    assert [x.format for x in chosen] == ["fill", "select", "sentence"] and len({x.record["id"] for x in chosen}) == 3
+    assert [x.question.format for x in chosen] == ["fill", "select", "sentence"] and len({x.question.id for x in chosen}) == 3
 
 
 def test_a_source_without_a_task_says_so(data: Path, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from test_bad_scenes import room
 from toys import Toys
 
 from spar_kit.core.environment import environment
-from spar_kit.core.parallel import run_scenes
+from spar_kit.core.parallel import Outcome, run_scenes
 from spar_kit.data import generate as module
 from spar_kit.data.generate import generate
 from spar_kit.data.manifest import read_manifest, without_paths
@@ -310,18 +310,18 @@ def test_tasks_that_are_not_there_yet(tmp_path):
 
 
 def test_errors_of_the_driver_pass_through():
-    def job(plan, name, out):
-        return name, "ok", out
+    def job(name):
+        return Outcome(name, "ok")
 
     seen = []
-    run_scenes(job, ["a", "b"], ("plan", "out"), 1, seen.append)
-    assert seen == [("a", "ok", "out"), ("b", "ok", "out")]
+    run_scenes(job, ["a", "b"], 1, seen.append)
+    assert seen == [Outcome("a", "ok"), Outcome("b", "ok")]
 
     def stop(result):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_scenes(job, ["a"], ("plan", "out"), 1, stop)
+        run_scenes(job, ["a"], 1, stop)
 
 
 def test_any_executor_will_do(whole, tmp_path):

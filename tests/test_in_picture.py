@@ -194,7 +194,7 @@ LEFT_OUT = [
 def honest(tmp_path_factory: pytest.TempPathFactory) -> dict[bool, Report]:
     """The verdicts, by rays or not, on all these tasks with the usual thresholds."""
     folder = made_with(tmp_path_factory.mktemp("honest") / "data", ",".join(sorted({task for task, _, _ in LEFT_OUT})))
-    return {False: verify(folder), True: look(folder, frames=8)}
+    return {False: verify(folder), True: look(folder, frames=16)}
 
 
 @pytest.mark.parametrize(("task", "thresholds", "rays"), LEFT_OUT)
@@ -204,7 +204,7 @@ def test_the_oracle_notices_a_threshold_that_was_left_out(honest: dict[bool, Rep
         manifest = json.loads((folder / "manifest.json").read_text())
         manifest["parameters"]["rules"]["max_motion"] = 1.0
         (folder / "manifest.json").write_text(json.dumps(manifest))
-    assert caught(look(folder, frames=8) if rays and task == "obj_frame_locate" else look(folder) if rays else verify(folder), task) > 0
+    assert caught(look(folder, frames=16) if rays and task == "obj_frame_locate" else look(folder) if rays else verify(folder), task) > 0
     assert honest[rays].ok and honest[rays].tasks[task].checked and not caught(honest[rays], task)
 
 

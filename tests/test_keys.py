@@ -48,23 +48,23 @@ FILES = {
     "a comment in the wordings": ("spar_kit/language/templates/shared.yaml", "\n", "\n# checked again\n", NONE),
     "README.md": ("README.md", "a", "b", NONE),
     "a test": ("tests/toys.py", "\nimport ", "\nADDED = 1\nimport ", NONE),
-    "the plan's title": ("params/demo.yaml", re.compile("title: "), "title: Now ", NONE),
-    "the plan's about": ("params/demo.yaml", re.compile("about: >-\n"), "about: >-\n  Now: ", NONE),
-    "a comment in the plan": ("params/demo.yaml", re.compile(r"\A"), "# a word more\n", NONE),
-    "expect": ("params/demo.yaml", re.compile(r"expect: \d+"), "expect: 999", NONE),
-    "a timeout": ("params/demo.yaml", re.compile(r"    expect: \d+"), r"    timeout: 999\n\g<0>", NONE),
-    "a value": ("params/demo.yaml", re.compile(r"rank: \d+"), "rank: 3", FROM_TRAIN),
-    "a value of the last step": ("params/demo.yaml", re.compile(r"seed: 0\s*\Z"), "seed: 1\n", COMPARE),
-    "workers of generation": ("params/demo.yaml", re.compile(r"(?s)(  generate:.*?workers: )\d+"), r"\g<1>7", NONE),
-    "workers of training": ("params/demo.yaml", re.compile(r"(?s)(  train:.*?workers: )\d+"), r"\g<1>7", NONE),
-    "threads of training, which change its sums": ("params/demo.yaml", re.compile(r"threads: \d+"), "threads: 7", FROM_TRAIN),
-    "a value that is the default": ("params/demo.yaml", re.compile(r"limit: \d+"), r"batch: 64\n      \g<0>", NONE),
+    "the plan's title": ("params/studies/demo.yaml", re.compile("title: "), "title: Now ", NONE),
+    "the plan's about": ("params/studies/demo.yaml", re.compile("about: >-\n"), "about: >-\n  Now: ", NONE),
+    "a comment in the plan": ("params/studies/demo.yaml", re.compile(r"\A"), "# a word more\n", NONE),
+    "expect": ("params/studies/demo.yaml", re.compile(r"expect: \d+"), "expect: 999", NONE),
+    "a timeout": ("params/studies/demo.yaml", re.compile(r"    expect: \d+"), r"    timeout: 999\n\g<0>", NONE),
+    "a value": ("params/studies/demo.yaml", re.compile(r"\br: \d+"), "r: 3", FROM_TRAIN),
+    "a value of the last step": ("params/studies/demo.yaml", re.compile(r"seed: 0\s*\Z"), "seed: 1\n", COMPARE),
+    "workers of generation": ("params/studies/demo.yaml", re.compile(r"(?s)(  generate:.*?workers: )\d+"), r"\g<1>7", NONE),
+    "workers of training": ("params/studies/demo.yaml", re.compile(r"(?s)(  train:.*?dataloader_num_workers: )\d+"), r"\g<1>7", NONE),
+    "threads of training, which change its sums": ("params/studies/demo.yaml", re.compile(r"threads: \d+"), "threads: 7", FROM_TRAIN),
+    "a value that is the default": ("params/studies/demo.yaml", re.compile(r"limit: \d+"), r"batch_size: 64\n      \g<0>", NONE),
     "prose of a study": (f"{STUDY}train.ipynb", re.compile('"# '), '"# Now: ', NONE),
     "a comment in a cell": (f"{STUDY}evaluate.ipynb", "folder = Path(out)", "folder = Path(out)  # here", NONE),
     "a caption": (f"{STUDY}evaluate.ipynb", re.compile(r"#\| fig-cap: "), "#| fig-cap: Now: ", NONE),
-    "a help text of a parameter": (f"{STUDY}train.ipynb", "# of the adapter", "# of it", NONE),
+    "a help text of a parameter": (f"{STUDY}train.ipynb", "# rank of the adapter", "# rank of it", NONE),
     "code in a cell": (f"{STUDY}evaluate.ipynb", "folder = Path(out)", "folder = Path(out, 'x')", FROM_EVALUATE),
-    "a default that the plan does not set": (f"{STUDY}evaluate.ipynb", "batch: int = 64", "batch: int = 32", FROM_EVALUATE),
+    "a default that the plan does not set": (f"{STUDY}evaluate.ipynb", "batch_size: int = 64", "batch_size: int = 32", FROM_EVALUATE),
     "a default that the plan sets": (f"{STUDY}evaluate.ipynb", "limit: int = 40", "limit: int = 41", NONE),
 }
 # name: (file, old, new, whether it runs again) of a step on one's own scans, with a source and a module of one's own
@@ -104,7 +104,7 @@ def look() -> None:
 
     def names(plan: str, *settings: str) -> dict[str, str]:
         keys._data_files.cache_clear()
-        return {run.step: run.key for run in expand(load_plan(Path("params", plan), settings), Path("params"), Path("store"))}
+        return {run.step: run.key for run in expand(load_plan(Path("params/studies", plan), settings), Path("params/studies"), Path("store"))}
 
     def changed(plan: str, before: dict[str, str]) -> str:
         return " ".join(step for step, key in names(plan).items() if before[step] != key)
@@ -147,13 +147,13 @@ def found(tmp_path_factory):
     shutil.copy(ROOT / "README.md", copy)
     texts = {"own.py": "import beside\n\ndef make():\n    return 1\n", "beside.py": "SIZE = 1\n", "other.py": "Y = 1\n", "mine/__init__.py": "", "mine/part.py": "X = 1\n",
              "scans/a/b/c/d/e/1.jpg": "picture", "scans/.DS_Store": "x", "held_out.txt": "room_1\n", "first.txt": "a", "second.txt": "b",
-             "params/own.yaml": "name: own\nsteps:\n  own: {notebook: own.ipynb, params: {source: 'scannet:scans', code: 'python:own.py:make', lists: [held_out.txt], more: 'first.txt,second.txt'}}\n"}
+             "params/studies/own.yaml": "name: own\nsteps:\n  own: {notebook: own.ipynb, params: {source: 'scannet:scans', code: 'python:own.py:make', lists: [held_out.txt], more: 'first.txt,second.txt'}}\n"}
     for name, text in texts.items():
         (copy / name).parent.mkdir(parents=True, exist_ok=True)
         (copy / name).write_text(text)
     cells = [{"cell_type": "code", "metadata": {"tags": ["parameters"]}, "source": "source: str = ''\ncode: str = ''\nlists: list[str] = []\nmore: str = ''\nout: str = ''"},
              {"cell_type": "code", "metadata": {}, "source": "%time from mine import part"}]
-    (copy / "params/own.ipynb").write_text(json.dumps({"cells": cells, "metadata": {}}))
+    (copy / "params/studies/own.ipynb").write_text(json.dumps({"cells": cells, "metadata": {}}))
     done = subprocess.run([sys.executable, str(copy / "tests/test_keys.py")], cwd=copy, env={**os.environ, "PYTHONPATH": str(copy)}, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])

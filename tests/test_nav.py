@@ -11,6 +11,7 @@ from PIL import Image
 from toys import Toys, box_scene
 
 from spar_kit.data.generate import generate
+from spar_kit.data.question import Question
 from spar_kit.data.records import load_images, read_records
 from spar_kit.language.builders.route import route_text, turn_words
 from spar_kit.language.templates import load_words
@@ -20,7 +21,7 @@ from spar_kit.scenes.box_room import solid
 from spar_kit.scenes.scene import Camera, Scene, look_at
 from spar_kit.tasks.markers import marks_of
 from spar_kit.tasks.thresholds import Rules
-from spar_kit.train.collate import messages, sample_from_record, samples_from_records
+from spar_kit.train.collate import messages, samples_from_records
 
 SCENE = "hall0000_00"
 LABELS = {"sofa": (6.6, 1.4, .4), "tv": (5.0, 5.6, .5), "shelf": (1.0, 3.2, .6), "bed": (2.6, 4.6, .3), "chair": (3.0, .3, .4), "plant": (6.7, 3.6, .5)}
@@ -243,5 +244,5 @@ def test_released_rows_are_trained_on(released: Path) -> None:
 
 def test_task_of_a_row() -> None:
     row = {"id": "1", "conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}], "image": ["a.jpg"]}
-    assert sample_from_record(row | {"type": "nav"}, Path("x")).task == "nav_video"
-    assert sample_from_record(row | {"type": "obj_count"}, Path("x")).task == "obj_count"
+    assert Question.from_record(row | {"type": "nav"}, Path("x")).task == "nav_video"
+    assert Question.from_record(row | {"type": "obj_count"}, Path("x")).task == "obj_count"

@@ -19,9 +19,10 @@ from spar_kit.bench.benchmarks import Benchmark
 from spar_kit.bench.interop import lmms_eval as le
 from spar_kit.bench.interop import vlmeval as ve
 from spar_kit.bench.interop.prediction_files import guard, read_file, unguard
-from spar_kit.bench.prompts import BOX_PROMPT, Item, official_prompt
+from spar_kit.bench.prompts import BOX_PROMPT, official_prompt
 from spar_kit.bench.scorers.strict import score_item
 from spar_kit.cli.main import main
+from spar_kit.data.question import Question
 
 OPTIONS = "\nA. left, above, closer\nB. right, below, \nC. left, , farther\nD. right, above, closer\nYour answer can only include one of options A, B, C or D."
 BOXES = "\nA. [1, 2, 30, 40]\nB. [5, 6, 70, 80]\nYour answer can only include one of options A, B."
@@ -34,7 +35,7 @@ def pictures(count=1, shade=100):
 
 
 def item(id, task="depth_prediction_oc", format="fill", question="How deep is the lamp?", answer="1.5", count=1):
-    return Item(id, task, format, "synthetic", f"room{id[-1]}", question, answer, count, lambda: pictures(count))
+    return Question(id=id, task=task, format=format, source="synthetic", scene=f"room{id[-1]}", text=question, answer=answer, images=tuple(pictures(count)))
 
 
 ITEMS = [item("r_0"), item("r_1", question=HOSTILE), item("r_0", "obj_spatial_relation_oo", "select", f"Where is it?{OPTIONS}", "B"),
@@ -68,10 +69,10 @@ def test_the_exported_scorer_is_the_strict_one_without_the_kit(task):
     words = ["", "A", "(B)", "answer: C", "The answer is 2.4 m, not 1.2", "150 cm", "-1.5", "1,200", "<think>A</think> B", "left, above, closer", "yes", "No.", "[1, 2, 30, 40]",
              "move_right: 0.5, rotate_left: 28", "<script>alert(1)</script>", "9" * 400, "\u2028１.５", "three", "right, below,", "A chair", "{'a': 1}", "red point", "1.5e3", "nan", "\x00"]
     words += [f"{a} {b}" for a in words[:12] for b in words[3:15]] + [f"about {v / 10:.1f} meters" for v in range(40)]
-    docs = [{name: getattr(i, name) for name in ("id", "task", "format", "level", "source", "scene", "question", "answer")} for i in ITEMS]
+    docs = [{"question": i.text, **{name: getattr(i, name) for name in ("id", "task", "format", "level", "source", "scene", "answer")}} for i in ITEMS]
     said = [(k, text) for k in range(len(docs)) for text in words]
     ran = subprocess.run([sys.executable, "-I", "-c", ALONE, str(task / "utils.py")], input=json.dumps([docs, said]), capture_output=True, text=True, check=True)
-    want = [score_item(ITEMS[k].task, ITEMS[k].answer, text, ITEMS[k].format, ITEMS[k].question).value for k, text in said]
+    want = [score_item(ITEMS[k].task, ITEMS[k].answer, text, ITEMS[k].format, ITEMS[k].text).value for k, text in said]
     *got, mean = json.loads(ran.stdout)
     assert got == want and len(want) > 1400 and {0.0, 1.0} < set(want)
     table = pd.DataFrame({"task": [ITEMS[k].task for k, _ in said], "score": want})
@@ -102,7 +103,7 @@ def test_the_data_hold_marked_images_and_the_official_prompt(task):
     features = json.loads(table.schema.metadata[b"huggingface"])["info"]["features"]
     assert features["images"] == {"feature": {"_type": "Image"}, "_type": "Sequence"} and list(features) == table.column_names
     docs = table.to_pylist()
-    assert [doc["prompt"] for doc in docs] == [official_prompt(i) for i in ITEMS] and [len(doc["images"]) for doc in docs] == [i.image_count for i in ITEMS]
+    assert [doc["prompt"] for doc in docs] == [official_prompt(i) for i in ITEMS] and [len(doc["images"]) for doc in docs] == [len(i.images) for i in ITEMS]
     shown = np.asarray(Image.open(io.BytesIO(docs[6]["images"][2]["bytes"])), int)
     assert abs(shown - np.asarray(pictures(3)[2], int)).max() < 40 and shown.shape == (64, 96, 3)
 
@@ -120,7 +121,7 @@ def test_an_unreadable_image_leaves_what_was_there(tmp_path):
     le.export_lmms_eval(BENCH, tmp_path, "t")
     ve.export_vlmeval(BENCH, tmp_path, "t")
     before = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
-    bad = Benchmark("b", (ITEMS[0], Item("9", "depth_prediction_oc", "fill", "", "", "How deep?", "1", 1, broken)), False)
+    bad = Benchmark("b", (ITEMS[0], Question(id="9", task="depth_prediction_oc", format="fill", scene="", text="How deep?", answer="1", images=(broken,))), False)
     for export in (le.export_lmms_eval, ve.export_vlmeval):
         with pytest.raises(OSError, match="room/3.jpg"):
             export(bad, tmp_path, "t")
@@ -157,7 +158,7 @@ def test_what_lmms_eval_logs_comes_back_as_the_same_rows(task, tmp_path):
     (tmp_path / "m/20261122_210000_results.json").write_text(json.dumps({"results": {task.name: numbers, "cv_bench": {"acc,none": 0.6, "empty,none": float("nan")}}}))
     (tmp_path / "m/20261122_210000_samples_cv_bench.jsonl").write_text(json.dumps({"doc_id": 0, "target": "(A)", "filtered_resps": "(A)", "acc": {"task": "Count", "answer": "A"}}) + "\n")
     logs = le.read_logs(tmp_path, BENCH)
-    want = [{"id": i.id, "task": i.task, "format": i.format, "source": i.source, "scene": i.scene, "question": i.question, "answer": i.answer, "prediction": s}
+    want = [{"id": i.id, "task": i.task, "format": i.format, "source": i.source, "scene": i.scene, "question": i.text, "answer": i.answer, "prediction": s}
             for i, s in zip(ITEMS, SAID)]
     assert logs.rows == {task.name: want} and le.read_logs(tmp_path).rows == {task.name: want}
     assert logs.results.values.tolist()[1] == [task.name, "depth_prediction_oc", 0.4, 0.1] and logs.results.task.tolist() == [task.name, task.name, "cv_bench", "cv_bench"]
@@ -329,8 +330,8 @@ def test_image_cells_hold_base64_and_nothing_else(tables):
         for cell, id, task in zip(frame.image, frame.id, frame.task):
             images = ast.literal_eval(cell) if cell.startswith("[") else [cell]
             item = next(i for i in ITEMS if (i.id, i.task) == (id, task))
-            assert len(images) == item.image_count and len(cell) > 64
-            assert [Image.open(io.BytesIO(base64.b64decode(image, validate=True))).size for image in images] == [(96, 64)] * item.image_count
+            assert len(images) == len(item.images) and len(cell) > 64
+            assert [Image.open(io.BytesIO(base64.b64decode(image, validate=True))).size for image in images] == [(96, 64)] * len(item.images)
 
 
 @pytest.mark.parametrize("kind", ["tsv", "xlsx", "json", "csv"])
@@ -353,7 +354,7 @@ def test_a_sheet_of_the_kit_comes_back_as_the_same_rows(tables, tmp_path, kind):
     for i, s in zip(ITEMS, SAID):
         row = back[i.id, i.task]
         assert {name: row[name] for name in ("format", "source", "scene")} == {"format": i.format, "source": i.source, "scene": i.scene}
-        assert lost(row["question"]) == lost(i.question) and row["prediction"] == s and (row["answer"] == i.answer or float(row["answer"]) == float(i.answer))
+        assert lost(row["question"]) == lost(i.text) and row["prediction"] == s and (row["answer"] == i.answer or float(row["answer"]) == float(i.answer))
     assert len(back) == len(ITEMS)
 
 

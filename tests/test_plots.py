@@ -123,8 +123,8 @@ def test_the_run_stands_in_its_place_among_the_published():
 def test_names():
     assert is_blind("blind: constant") and is_blind("blind-grey") and not is_blind("blinds") and shorten("a" * 60).count("a") == 43
     assert plain("<a href='x'>n</a>\x07") == "&lt;a href='x'&gt;n&lt;/a&gt; "
-    assert run_titles([*map(__import__("pathlib").Path, ("x/after.jsonl", "y/after.jsonl", "y/blind_text.jsonl", "y/predictions_grey.jsonl", "z/greyhound.jsonl"))]) == \
-        ["x/after", "y/after", "blind: text", "blind: predictions_grey", "greyhound"]
+    assert run_titles([*map(__import__("pathlib").Path, ("x/after.jsonl", "y/after.jsonl", "y/blind_text.jsonl", "y/predictions_gray.jsonl", "z/greyhound.jsonl"))]) == \
+        ["x/after", "y/after", "blind_text", "predictions_gray", "greyhound"]
 
 
 # ---- errors
@@ -353,8 +353,8 @@ def test_bad_input_to_compare_is_one_line(tmp_path, monkeypatch, capsys, words, 
     from spar_kit.cli.main import main
 
     monkeypatch.chdir(tmp_path)
-    for name in ("a", "blind_a"):
-        write(tmp_path / f"{name}.jsonl", rows_of(.5, 0, 3, FOUR))
+    for name, mode in (("a", "original"), ("blind_a", "none")):
+        write(tmp_path / f"{name}.jsonl", [{**row, "image_mode": mode} for row in rows_of(.5, 0, 3, FOUR)])
     with pytest.raises(SystemExit) as left:
         main(["compare", *words])
     said = capsys.readouterr().err

@@ -14,11 +14,13 @@ from PIL import Image
 
 from spar_kit.bench.benchmarks import open_benchmark
 from spar_kit.bench.models import local as p
-from spar_kit.bench.predictions import Answers
-from spar_kit.bench.prompts import GREY, LETTER_PROMPT, NUMBER_PROMPT, Item
+from spar_kit.bench.predictions import PredictionWriter
+from spar_kit.bench.prompts import GREY, LETTER_PROMPT, NUMBER_PROMPT
 from spar_kit.bench.scorers.table import score_file
 from spar_kit.cli.main import main
-from spar_kit.train.models import SmallVLM, build_model, build_processor, linear_counts, load_model, save_model, train_tokenizer
+from spar_kit.data.question import Question
+from spar_kit.train.config import SmallVLMConfig, TextConfig, VisionConfig
+from spar_kit.train.models import build_model, build_processor, linear_counts, load_model, save_model, train_tokenizer
 
 OPTIONS = dict(batch=4, max_new_tokens=4, progress=False)
 
@@ -40,9 +42,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         lines.append(orjson.dumps({"id": f"room{k % 3}_{k}", "type": "depth_prediction_oc", "image": [image], "red_point": [[100 + k, 500]],
                                    "blue_point": [[700, 300]], "conversations": says}))
     (folder / "fill_10.jsonl").write_bytes(b"\n".join(lines) + b"\n")
-    spec = SmallVLM(image_size=48, patch_size=12, vision_width=32, vision_layers=1, vision_heads=2, text_width=32, text_layers=1, text_heads=2, vocabulary=420)
-    processor = build_processor(spec, train_tokenizer([line.decode() for line in lines], spec.vocabulary))
-    save_model(build_model(spec, processor), processor, root / "model", picture=48, marker_scale=2.0)
+    spec = SmallVLMConfig(vision_config=VisionConfig(image_size=48, patch_size=12, hidden_size=32, num_hidden_layers=1, num_attention_heads=2), text_config=TextConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, vocab_size=420))
+    processor = build_processor(spec, train_tokenizer([line.decode() for line in lines], spec.text_config.vocab_size))
+    save_model(build_model(spec, processor), processor, root / "model", image_size=48, marker_scale=2.0)
     rows = [dict(id=k, img_type="single_view", format_type=form, task=task, source="scannet", question=f"Question {k}?", answer=answer,
                  image=[hub.encoded(Image.new("RGB", (64, 48), (60 * k + 9, 80, 10 * i)), "0.png") for i in range(count)])
             for k, (task, form, answer, count) in enumerate([("depth_prediction_oc", "fill", "1.5", 1), ("depth_prediction_oc", "fill", "2.5", 1),
@@ -63,26 +65,26 @@ def read(path: Path) -> list[dict]:
 def test_every_question_has_one_line_with_the_raw_answer(home, whole):
     rows = [orjson.loads(line) for line in whole.splitlines()]
     assert [row["answer"] for row in rows] == [f"{k}.5" for k in range(10)] and len({row["id"] for row in rows}) == 10
-    assert list(rows[0]) == ["id", "task", "format", "source", "scene", "question", "answer", "prediction"]
+    assert list(rows[0]) == ["id", "task", "format", "source", "scene", "question", "answer", "prediction", "image_mode"]
     assert {row["scene"] for row in rows} == {"room0", "room1", "room2"} and len(score_file(home / "whole.jsonl")) == 10
 
 
 def test_a_cut_file_is_completed_and_only_what_is_missing_is_asked(home, whole, tmp_path, monkeypatch):
     out = p.predict(home / "model", home / "data", tmp_path / "o.jsonl", **OPTIONS)
     out.write_bytes(whole[: len(whole) * 2 // 3])
-    kept, asked, real = whole[: len(whole) * 2 // 3].count(b"\n"), [], p.answer
+    kept, asked, real = whole[: len(whole) * 2 // 3].count(b"\n"), [], p.generate_answers
 
     def counting(model, collator, samples, tokens):
         asked.extend(sample.id for sample in samples)
         return real(model, collator, samples, tokens)
-    monkeypatch.setattr(p, "answer", counting)
+    monkeypatch.setattr(p, "generate_answers", counting)
     assert p.predict(home / "model", home / "data", out, **OPTIONS).read_bytes() == whole
     assert len(asked) == 10 - kept and 0 < kept < 10
     monkeypatch.setattr(p, "open_model", lambda *a, **k: pytest.fail("loaded a model for nothing"))
     assert p.predict(home / "model", home / "data", out, **OPTIONS).read_bytes() == whole
 
 
-@pytest.mark.parametrize("change", [dict(marker_scale=1.0), dict(prompt="official"), dict(images="grey"), dict(dtype="bf16"), dict(quantize="nf4")])
+@pytest.mark.parametrize("change", [dict(marker_scale=1.0), dict(prompt="official"), dict(images="gray"), dict(dtype="bf16"), dict(quantize="nf4")])
 def test_other_options_do_not_inherit_answers(home, whole, tmp_path, change, monkeypatch):
     out, asked = tmp_path / "o.jsonl", []
     out.write_bytes(whole)
@@ -101,16 +103,16 @@ def test_a_changed_question_is_asked_again(home, tmp_path):
     out = tmp_path / "changed.jsonl"
     out.write_bytes(orjson.dumps(row) + b"\n")
     (tmp_path / "changed.jsonl.model").write_text("x")
-    assert len(Answers(out, items, "x").left) == 10
-    row["question"] = items[0].question
+    assert len(PredictionWriter(out, items, "x").left) == 10
+    row["question"] = items[0].text
     out.write_bytes(orjson.dumps(row) + b"\n")
-    assert list(Answers(out, items, "x").rows) == [items[0].key] and len(Answers(out, items, "y").left) == 10
+    assert list(PredictionWriter(out, items, "x").rows) == [items[0].key] and len(PredictionWriter(out, items, "y").left) == 10
 
 
 def test_a_limit_is_spread_over_scenes(home):
     benchmark = open_benchmark(home / "data")
-    assert [item.scene for item in benchmark.ask(3)] == ["room0", "room1", "room2"]
-    assert len(benchmark.ask(7)) == 7 and len(benchmark.ask(99)) == 10
+    assert [item.scene for item in benchmark.select_items(3)] == ["room0", "room1", "room2"]
+    assert len(benchmark.select_items(7)) == 7 and len(benchmark.select_items(99)) == 10
 
 
 def test_nothing_to_answer_is_said(home):
@@ -129,7 +131,7 @@ def shown(home, data, monkeypatch, **options):
         got.extend((s.turns[0][0], collator.pictures.show(s)) for s in samples)
         collator(samples)                                                       # the processor takes them
         return ["1"] * len(samples)
-    monkeypatch.setattr(p, "answer", looking)
+    monkeypatch.setattr(p, "generate_answers", looking)
     out = p.predict(home / "model", data, home / "shown.jsonl", **OPTIONS | options)
     assert not any("failed" in row for row in read(out))
     out.unlink()
@@ -148,7 +150,7 @@ def test_blind_views_reach_the_processor(home, monkeypatch):
     for data in (home / "data", f"parquet:{home}/bench.parquet"):
         given = shown(home, data, monkeypatch)
         assert all(images == [] for _, images in shown(home, data, monkeypatch, images="none"))
-        grey = shown(home, data, monkeypatch, images="grey")
+        grey = shown(home, data, monkeypatch, images="gray")
         assert all(image.getcolors() == [(48 * 48, GREY)] for _, images in grey for image in images)
         swapped = shown(home, data, monkeypatch, images="swapped")
         for (question, images), (same, others) in zip(given, swapped):
@@ -159,8 +161,8 @@ def test_blind_views_reach_the_processor(home, monkeypatch):
 def test_all_views_load_the_model_once(home, tmp_path, monkeypatch):
     loads, real = [], p.open_model
     monkeypatch.setattr(p, "open_model", lambda *a, **k: loads.append(1) or real(*a, **k))
-    files = p.predict_views(p.LocalModel(home / "model"), open_benchmark(f"parquet:{home}/bench.parquet"), tmp_path, **OPTIONS)
-    assert {mode: path.name for mode, path in files.items()} == {"given": "predictions.jsonl", "none": "predictions_none.jsonl", "grey": "predictions_grey.jsonl",
+    files = p.predict_image_modes(p.LocalModel(home / "model"), open_benchmark(f"parquet:{home}/bench.parquet"), tmp_path, **OPTIONS)
+    assert {mode: path.name for mode, path in files.items()} == {"original": "predictions.jsonl", "none": "predictions_none.jsonl", "gray": "predictions_gray.jsonl",
                                                                  "swapped": "predictions_swapped.jsonl"}
     assert loads == [1] and all(len(score_file(path)) == 4 for path in files.values())
 
@@ -172,14 +174,14 @@ def test_the_command_line_asks_a_benchmark_all_ways_and_goes_on_for_nothing(home
         return leaving.value.code, *capsys.readouterr()
     code, out, err = spar("--benchmark", f"parquet:{home}/bench.parquet", "--images", "all")
     assert code == 0 and "bench.parquet: 4 questions of 2 tasks" in out and "what looking is worth" in out and "swapped" in out
-    assert {path.name for path in tmp_path.glob("*.json*")} >= {"predictions.jsonl", "predictions_none.jsonl", "predictions_grey.jsonl", "predictions_swapped.jsonl",
+    assert {path.name for path in tmp_path.glob("*.json*")} >= {"predictions.jsonl", "predictions_none.jsonl", "predictions_gray.jsonl", "predictions_swapped.jsonl",
                                                                 "items.jsonl", "scores.json", "run.json"}
     note = orjson.loads((tmp_path / "run.json").read_bytes())
-    assert (note["prompt"], note["questions"], note["dtype"], note["images"]) == ("official", 4, "auto", ["given", "none", "grey", "swapped"])
+    assert (note["prompt"], note["questions"], note["dtype"], note["images"]) == ("official", 4, "auto", ["original", "none", "gray", "swapped"])
     monkeypatch.setattr(p, "open_model", lambda *a, **k: pytest.fail("loaded a model for nothing"))
-    assert spar("--benchmark", f"parquet:{home}/bench.parquet", "--images", "given,grey")[0] == 0
+    assert spar("--benchmark", f"parquet:{home}/bench.parquet", "--images", "original,gray")[0] == 0
     for words, said in ((["--data", str(home / "data"), "--benchmark", "spar-bench"], "give one of"), ([], "give one of"), (["--benchmark", "spar-bnch"], "neither a folder"),
-                        (["--data", str(home / "data"), "--images", "gray"], "images 'gray' is none of given, none, grey, swapped, all")):
+                        (["--data", str(home / "data"), "--images", "black"], "images 'black' is none of original, none, gray, swapped, all")):
         code, out, err = spar(*words)
         assert code == 2 and said in err and err.count("\n") == 1
 
@@ -195,7 +197,7 @@ class Weak:
 
     def answer(self, items, prompt, max_new_tokens):
         self.asked.append(len(items))
-        if sum(item.image_count for item in items) > self.room:
+        if sum(len(item.images) for item in items) > self.room:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
         if any(item.id in self.bad for item in items):
             raise OSError("cut off")
@@ -207,9 +209,9 @@ class Weak:
 
 
 def run(tmp_path, model, count=40, batch=16, images=1):
-    items = [Item(str(k), "depth_prediction_oc", "fill", "", "", "How deep?", "1.5", images if k % 2 else 1, list) for k in range(count)]
-    with Answers(tmp_path / "a.jsonl", items, "") as answers:
-        p.ask(model, answers, "plain", batch)
+    items = [Question(id=str(k), task="depth_prediction_oc", format="fill", scene="", text="How deep?", answer="1.5", images=(Path("0.jpg"),) * (images if k % 2 else 1)) for k in range(count)]
+    with PredictionWriter(tmp_path / "a.jsonl", items, "") as writer:
+        p.run_predictions(model, writer, "plain", batch)
     return {row["id"]: row for row in read(tmp_path / "a.jsonl")}
 
 
@@ -297,6 +299,6 @@ def test_an_adapter_on_top_changes_what_is_said(home, tmp_path):
     bare, tuned = p.LocalModel(home / "model"), p.LocalModel(home / "model", adapter=adapter)
     bare.load()
     tuned.load()
-    batch = bare._collator([p.sample_of(i) for i in items[:2]])
+    batch = bare._collator(items[:2])
     with torch.no_grad():
         assert not torch.allclose(bare._model(**batch).logits, tuned._model(**batch).logits)

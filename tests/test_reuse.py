@@ -224,7 +224,7 @@ def test_a_study_names_a_misspelt_task_before_the_work(tmp_path):
     for setting, says in (("evaluate.tasks=depth_prediction_c", "did you mean 'depth_prediction_oc'"), ("generate.tasks=all,", "unknown task 'all'"), ("train.tasks=x", "unknown task"),
                           ("evaluate.formats=fill,juge", "did you mean 'judge'"), ("generate.source=scannet:nowhere", "nowhere")):
         with pytest.raises(ParamsError, match=says) as refused:
-            load_plan(root / "params/demo.yaml", [setting])
+            load_plan(root / "params/studies/demo.yaml", [setting])
         assert setting.partition("=")[0].replace(".", ".params.") in str(refused.value)
 
 

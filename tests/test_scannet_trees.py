@@ -136,7 +136,7 @@ def test_every_form_comes_back(datasets, room, form):
 
 
 def test_every_form_gives_the_same_questions_and_answers(datasets, room):
-    plan = Plan(Toys(), "train", TASKS, per_task=3, width=160)
+    plan = Plan(source=Toys(), split="train", tasks=TASKS, per_task=3, width=160)
     said = lambda scene: [from_line(line)["conversations"] for line in build_lines(plan, scene)[1]]     # noqa: E731
     due = said(room)
     assert len(due) > 40

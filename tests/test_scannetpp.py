@@ -35,7 +35,6 @@ from scipy.spatial.transform import Rotation
 from toys import box_scene, busy_room, complaint
 
 from spar_kit.data.generate import generate
-from spar_kit.data.validation import faults
 from spar_kit.oracle.verify import verify
 from spar_kit.scenes.box_room import cast, toy_solids
 from spar_kit.scenes.formats import colmap
@@ -53,6 +52,7 @@ from spar_kit.scenes.summary import summarise
 from spar_kit.scenes.visibility import Visibility, see
 from spar_kit.tasks.registry import TASKS, compute_facts, random_generator
 from spar_kit.tasks.scene_index import observe
+from spar_kit.tasks.validation import faults
 
 FUZZ = settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 

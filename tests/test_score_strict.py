@@ -16,7 +16,7 @@ from spar_kit.bench.scorers import parse_numbers as q
 from spar_kit.bench.scorers.comparison import count_reasons, full_report, item_lines, score_flavours, side_by_side
 from spar_kit.bench.scorers.disagreements import FLAVOURS, disagreements, row_score
 from spar_kit.bench.scorers.official import BENCH_TASKS
-from spar_kit.bench.scorers.table import overall, read_rows, report, score_item, score_rows, summarise
+from spar_kit.bench.scorers.table import overall, report, score_file, score_item, score_rows, summarise
 from spar_kit.tasks.registry import TASKS
 
 
@@ -172,4 +172,4 @@ def test_rows_that_other_tools_write(tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_bytes(b'\xef\xbb\xbf{"id": 1, "task": "position_matching", "answer": "B", "prediction": "\\ud800 B"}\r\n\r\n{"id": 2, "task": "depth_prediction_oc", "answer": 1.5, "prediction": 1.5}\n'
                      b'{"id": 3, "task": "depth_prediction_oc", "answer": "1.5", "failed": "HTTP 500"}\n')
-    assert score_rows(read_rows(path)).score.tolist()[:2] == [1, 1] and score_rows(read_rows(path)).metric.tolist() == ["accuracy", "mra", "failed"]
+    assert score_file(path).score.tolist()[:2] == [1, 1] and score_file(path).metric.tolist() == ["accuracy", "mra", "failed"]

@@ -71,7 +71,7 @@ def test_five_seeds_were_measured_and_the_readme_says_on_how_many_threads():
 
 
 def test_the_seeds_are_trained_as_the_demo_is():
-    demo, seeds = (load_plan(ROOT / "params" / name) for name in ("demo.yaml", "demo_seeds.yaml"))
+    demo, seeds = (load_plan(ROOT / "params/studies" / name) for name in ("demo.yaml", "demo_seeds.yaml"))
     assert demo.steps["generate"] == seeds.steps["generate"] and demo.steps["evaluate"] == seeds.steps["evaluate"]
     varied = set(seeds.steps["train"].grid)
     assert varied == {"seed", "threads"}

@@ -23,7 +23,8 @@ from spar_kit.bench.benchmarks import Benchmark
 from spar_kit.bench.models import client as c
 from spar_kit.bench.models import server as s
 from spar_kit.bench.predictions import read_lines
-from spar_kit.bench.prompts import Item, official_prompt, view_as
+from spar_kit.bench.prompts import apply_image_mode, official_prompt
+from spar_kit.data.question import Question
 
 KEY = "sk-secret-0123456789abcdef"
 
@@ -126,12 +127,12 @@ def picture():
 
 
 def chairs(count, task="depth_prediction_oc", format="fill"):
-    return [Item(str(k), task, format, "made-up", f"room{k % 3}", f"How deep is chair {k}?", f"{k}.5", 1, picture) for k in range(count)]
+    return [Question(id=str(k), task=task, format=format, source="made-up", scene=f"room{k % 3}", text=f"How deep is chair {k}?", answer=f"{k}.5", images=(lambda: picture()[0],)) for k in range(count)]
 
 
 def asked(host, items, out, said=None, **options):
     options = {"concurrency": 4, "timeout": 20, "tries": 3, "wait": 0.01, **options}
-    s.ask(items, out, s.Server("a-model", host.url, **options), say=(said if said is not None else []).append, progress=False)
+    s.request_predictions(items, out, s.Server("a-model", host.url, **options), say=(said if said is not None else []).append, progress=False)
     return read_lines(out)
 
 
@@ -169,7 +170,7 @@ def test_a_cut_file_is_completed_and_only_what_is_missing_is_asked(tmp_path):
 def test_a_killed_run_goes_on_and_asks_again_only_what_was_under_way(tmp_path):
     out, count = tmp_path / "o.jsonl", 60
     code = ("import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1]); import test_server as t\n"
-            f"t.s.ask(t.chairs({count}), sys.argv[3], t.s.Server('a-model', sys.argv[2], concurrency=4), progress=False)")
+            f"t.s.request_predictions(t.chairs({count}), sys.argv[3], t.s.Server('a-model', sys.argv[2], concurrency=4), progress=False)")
 
     def slowly(k, n):
         time.sleep(0.05)
@@ -237,7 +238,7 @@ def test_what_is_sent(tmp_path):
     items = chairs(1, "position_matching", "select")
     with Host(lambda k, n: "fine") as host:
         asked(host, items, tmp_path / "o.jsonl")
-        asked(host, view_as(items, "none"), tmp_path / "p.jsonl", body={"max_tokens": None, "max_completion_tokens": 9, "chat_template_kwargs": {"a": 1}})
+        asked(host, apply_image_mode(items, "none"), tmp_path / "p.jsonl", body={"max_tokens": None, "max_completion_tokens": 9, "chat_template_kwargs": {"a": 1}})
     (body, headers), (blind, _) = host.bodies
     image, text = body["messages"][0]["content"]
     kind, data = image["image_url"]["url"].split(",")
@@ -249,7 +250,7 @@ def test_what_is_sent(tmp_path):
 
 
 def test_frames_of_a_video_are_numbered_and_pictures_made_smaller():
-    item = Item("0", "room_size", "fill", "", "", "How large?", "9", 12, lambda: picture() * 12)
+    item = Question(id="0", task="room_size", format="fill", scene="", text="How large?", answer="9", images=(lambda: picture()[0],) * 12)
     content = c.request_body(item, s.Server("m", image_side=32, image_format="png"))["messages"][0]["content"]
     assert [part["text"] for part in content if part["type"] == "text"][:12] == [f"Frame-{k}: " for k in range(12)] and len(content) == 25
     shown = Image.open(io.BytesIO(base64.b64decode(content[1]["image_url"]["url"].split(",")[1])))
@@ -318,7 +319,7 @@ def test_nobody_there_is_said_after_the_first_handful(tmp_path):
 def test_the_estimate_comes_first_and_limits_what_is_spent(tmp_path):
     said = []
     with Host(lambda k, n: "fine") as host:
-        s.ask(chairs(50), tmp_path / "o.jsonl", s.Server("m", host.url, input_price=10, output_price=10), dry_run=True, say=said.append)
+        s.request_predictions(chairs(50), tmp_path / "o.jsonl", s.Server("m", host.url, input_price=10, output_price=10), dry_run=True, say=said.append)
         assert not host.asked and not list(tmp_path.iterdir()) and said == ["50 questions: roughly 1,288 tokens in, at most 5,000 out, about $0.06, about 14 s if a reply takes 2 s"]
         with pytest.raises(s.ServerError, match="more than the \\$0.01 allowed"):
             asked(host, chairs(50), tmp_path / "o.jsonl", input_price=10, output_price=10, most_cost=.01)
@@ -336,7 +337,7 @@ def test_missing_images_fail_their_item_alone(tmp_path):
     def broken():
         raise OSError("room/3.jpg: the image is missing")
     items = chairs(9)
-    items[3] = Item("3", "depth_prediction_oc", "fill", "", "", "How deep is chair 3?", "3.5", 1, broken)
+    items[3] = Question(id="3", task="depth_prediction_oc", format="fill", scene="", text="How deep is chair 3?", answer="3.5", images=(broken,))
     with Host(lambda k, n: "fine") as host:
         rows = asked(host, items, tmp_path / "o.jsonl")
     assert "the images cannot be read: room/3.jpg" in rows[3]["failed"] and sum(bool(row["prediction"]) for row in rows) == 8 and 3 not in host.asked
@@ -375,14 +376,14 @@ def test_blind_runs_and_the_command_line(tmp_path, capfd):
         "id": f"room0_{k}", "type": "depth_prediction_oc", "image": ["room0/image_color/0.png"],
         "conversations": [{"from": "human", "value": f"How deep is chair {k}?"}, {"from": "gpt", "value": f"{k}.5"}]}) + b"\n" for k in range(3)))
     with Host(lambda k, n: "fine") as host, pytest.raises(SystemExit) as leaving:
-        main(["evaluate", "a-model", "--api", host.url, "--data", str(tmp_path / "data"), "--out", str(tmp_path / "run"), "--images", "given,none", "--set", "wait=0.01"])
+        main(["evaluate", "a-model", "--api", host.url, "--data", str(tmp_path / "data"), "--out", str(tmp_path / "run"), "--images", "original,none", "--set", "wait=0.01"])
     assert leaving.value.code == 0 and sum(host.asked.values()) == 6
     assert sorted(len(body["messages"][0]["content"]) for body, _ in host.bodies) == [1, 1, 1, 2, 2, 2]
     assert [row["prediction"] for row in read_lines(tmp_path / "run/predictions_none.jsonl")] == ["0.5", "1.5", "2.5"]
     note = json.loads((tmp_path / "run/run.json").read_text())
     printed = "".join(capfd.readouterr())
     assert "constant" in printed and "over all tasks: +" in printed and (tmp_path / "run/blind_text.jsonl").is_file(), "answers of no model are laid beside"
-    assert note["server"] == host.url and note["images"] == ["given", "none"] and note["prompt"] == "plain"
+    assert note["server"] == host.url and note["images"] == ["original", "none"] and note["prompt"] == "plain"
     assert "3 questions: roughly" in printed and "100.0" in printed and KEY not in printed + json.dumps(note)
 
 
@@ -430,14 +431,14 @@ def test_a_run_without_all_answers_is_incomplete(tmp_path, capfd, moods, lost):
     printed = capfd.readouterr()
     assert leaving.value.code == (3 if lost else 0) and (f"{lost} of 3 questions have no answer" in printed.err) == bool(lost)
     note, scores = (json.loads((tmp_path / "run" / name).read_text()) for name in ("run.json", "scores.json"))
-    assert note["complete"] == scores["complete"] == (not lost) and note["failed"] == {"given": lost} and scores["failed"] == lost and scores["scored"] == 3 - lost
+    assert note["complete"] == scores["complete"] == (not lost) and note["failed"] == {"original": lost} and scores["failed"] == lost and scores["scored"] == 3 - lost
 
 
 def test_a_dead_port_does_not_end_with_0(tmp_path, capfd):
     from spar_kit.cli.main import main
     out = tmp_path / "run"
     items = Benchmark("toy", tuple(chairs(2)), False)
-    assert s.ask_views(s.Server("m", "http://127.0.0.1:9/v1", tries=1), items, out, ["given"], progress=False) and json.loads((out / "run.json").read_text())["complete"] is False
+    assert s.request_image_modes(s.Server("m", "http://127.0.0.1:9/v1", tries=1), items, out, ["original"], progress=False) and json.loads((out / "run.json").read_text())["complete"] is False
     with pytest.raises(SystemExit) as leaving:
         main(["evaluate", "m", "--api", "http://127.0.0.1:9/v1", "--data", str(tmp_path / "none"), "--out", str(out)])
     assert leaving.value.code == 2

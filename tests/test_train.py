@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,22 +10,20 @@ import pytest
 import torch
 from PIL import Image
 
+from spar_kit.data.question import Question
 from spar_kit.train import pipeline as stages
 from spar_kit.train import trainer
 from spar_kit.train.collate import (
     Collator,
     Pictures,
-    Sample,
     messages,
     plan_batches,
-    sample_from_record,
     samples_from_records,
     supervised_text,
 )
-from spar_kit.train.config import StageParams, TrainParams
-from spar_kit.train.lora import LoraParams, adapted_layers, attach_lora, gradient_norms
+from spar_kit.train.config import LoraParams, SmallVLMConfig, StageParams, TextConfig, TrainParams, VisionConfig
+from spar_kit.train.lora import adapted_layers, attach_lora, gradient_norms
 from spar_kit.train.models import (
-    SmallVLM,
     adapter_base,
     build_model,
     build_processor,
@@ -52,7 +49,7 @@ from spar_kit.train.warmup.vision import (
     told,
 )
 
-TINY = SmallVLM(image_size=48, patch_size=12, vision_width=32, vision_layers=1, vision_heads=2, text_width=32, text_layers=1, text_heads=2, vocabulary=420)
+TINY = SmallVLMConfig(vision_config=VisionConfig(image_size=48, patch_size=12, hidden_size=32, num_hidden_layers=1, num_attention_heads=2), text_config=TextConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, vocab_size=420))
 
 
 @pytest.fixture(autouse=True)
@@ -93,8 +90,12 @@ def data(tmp_path_factory):
     return root
 
 
-PARAMS = TrainParams(vlm=TINY, workers=0, eyes=StageParams(steps=2, batch=4, save_every=1, log_every=2), grounding=StageParams(steps=4, batch=4, save_every=2, log_every=2),
-                     spar=StageParams(steps=6, batch=4, save_every=2, log_every=2), lora=LoraParams(rank=4, alpha=8, dropout=0.1, embeddings=True))
+PARAMS = TrainParams(vlm_config=TINY, dataloader_num_workers=0, vision_warmup=StageParams(max_steps=2, batch_size=4, save_steps=1, logging_steps=2), grounding=StageParams(max_steps=4, batch_size=4, save_steps=2, logging_steps=2),
+                     finetune=StageParams(max_steps=6, batch_size=4, save_steps=2, logging_steps=2), lora=LoraParams(r=4, lora_alpha=8, lora_dropout=0.1, train_embeddings=True))
+
+
+def changed(params=PARAMS, **values):
+    return params.model_copy(update=values)
 
 
 @pytest.fixture(scope="module")
@@ -117,9 +118,9 @@ def test_tokenizer_gives_back_any_text_and_splits_digits():
 
 
 def test_small_model_is_saved_and_loaded_like_any_other(tmp_path):
-    processor = build_processor(TINY, train_tokenizer(["left right"] * 3, TINY.vocabulary))
+    processor = build_processor(TINY, train_tokenizer(["left right"] * 3, TINY.text_config.vocab_size))
     model = build_model(TINY, processor, seed=3)
-    save_model(model, processor, tmp_path / "m", picture=48)
+    save_model(model, processor, tmp_path / "m", image_size=48)
     again, _ = load_model(tmp_path / "m")
     assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), again.state_dict().values()))
     assert not all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), build_model(TINY, processor, seed=4).state_dict().values()))
@@ -129,14 +130,19 @@ def test_small_model_is_saved_and_loaded_like_any_other(tmp_path):
 
 def plain_processor(pad):
     """A processor as most models on the hub have: no `generation` block in its template, and `pad` as its padding token."""
-    processor = build_processor(TINY, train_tokenizer(["How deep is it? 1.5", "the answer is 2.5 m"] * 20, TINY.vocabulary))
+    processor = build_processor(TINY, train_tokenizer(["How deep is it? 1.5", "the answer is 2.5 m"] * 20, TINY.text_config.vocab_size))
     processor.tokenizer.pad_token = pad
     processor.chat_template = re.sub(r"\{%-? *(end)?generation *-?%\}", "", processor.chat_template)
     return processor
 
 
+def conversation(id, images, *turns):
+    (text, answer), *later = turns
+    return Question(id=id, task="", format="", scene="", images=images, text=text, answer=answer, later=tuple(later))
+
+
 def asked(id, question, answer, image):
-    return Sample(id, (image,), ((question, answer),))
+    return conversation(id, (image,), (question, answer))
 
 
 @pytest.mark.parametrize("pad", ["<|endoftext|>", "<|im_end|>", None])
@@ -180,9 +186,9 @@ def test_an_adapter_that_names_no_base_says_so(tmp_path, config, told):
 
 def test_bad_shapes_are_refused():
     with pytest.raises(ValueError, match="image_size"):
-        SmallVLM(image_size=100)
-    with pytest.raises(ValueError, match="text_width"):
-        SmallVLM(text_width=100, text_heads=3)
+        SmallVLMConfig(vision_config=VisionConfig(image_size=100))
+    with pytest.raises(ValueError, match="hidden_size"):
+        TextConfig(hidden_size=100, num_attention_heads=3)
 
 
 def test_towers():
@@ -193,9 +199,9 @@ def test_towers():
 
 def test_loss_is_on_the_answers_alone(data):
     record = json.loads(next((data / "spar").rglob("fill_24.jsonl")).read_text().splitlines()[3])
-    sample = sample_from_record(record, data / "spar/synthetic/images", "fill")
-    two = Sample("two", sample.images, (("how far?", "2.5 m"), ("and now?", "left, above")), {})
-    processor = build_processor(TINY, train_tokenizer([sample.turns[0][0]] * 3, TINY.vocabulary))
+    sample = Question.from_record(record, data / "spar/synthetic/images", format="fill")
+    two = conversation("two", sample.images, ("how far?", "2.5 m"), ("and now?", "left, above"))
+    processor = build_processor(TINY, train_tokenizer([sample.turns[0][0]] * 3, TINY.text_config.vocab_size))
     collator = Collator(processor, Pictures(48, 2.0))
     batch = collator([sample, two])
     assert supervised_text(batch, processor) == ["3.5<|im_end|>", "2.5 m<|im_end|>left, above<|im_end|>"]
@@ -203,7 +209,7 @@ def test_loss_is_on_the_answers_alone(data):
     kept = batch["labels"] != -100
     assert torch.equal(batch["labels"][kept], batch["input_ids"][kept]) and not kept[batch["attention_mask"] == 0].any()
     with pytest.raises(ValueError, match="room0_3.*more than the 20"):
-        Collator(processor, collator.pictures, max_tokens=20)([sample])
+        Collator(processor, collator.pictures, max_length=20)([sample])
     silent = Collator(processor, collator.pictures)
     silent.speaker, silent.marks_answers = None, False
     with pytest.raises(ValueError, match="does not say where the answer is"):
@@ -212,8 +218,8 @@ def test_loss_is_on_the_answers_alone(data):
 
 
 def test_prompts_end_where_the_answer_begins(data):
-    processor = build_processor(TINY, train_tokenizer(["left"], TINY.vocabulary))
-    samples = [Sample(str(k), (data / "spar/synthetic/images/room0/image_color/0.jpg",) * (k + 1), (("why" * (k + 1), "secret"),)) for k in range(2)]
+    processor = build_processor(TINY, train_tokenizer(["left"], TINY.text_config.vocab_size))
+    samples = [conversation(str(k), (data / "spar/synthetic/images/room0/image_color/0.jpg",) * (k + 1), ("why" * (k + 1), "secret")) for k in range(2)]
     batch = Collator(processor, Pictures(48), answers=False)(samples)
     texts = processor.tokenizer.batch_decode(batch["input_ids"])
     assert all(text.endswith("<|im_start|>assistant\n") and "secret" not in text for text in texts) and "labels" not in batch
@@ -222,7 +228,7 @@ def test_prompts_end_where_the_answer_begins(data):
 
 
 def test_frames_of_a_video_are_numbered_from_zero():
-    shown = messages(Sample("v", (), (("q", "a"),)), [None] * 32)[0]["content"]
+    shown = messages(conversation("v", (), ("q", "a")), [None] * 32)[0]["content"]
     words = [part["text"] for part in shown if part["type"] == "text"]
     assert words[0] == "Frame-0: " and words[62] == "Frame-31: " and sum(part["type"] == "image" for part in shown) == 32
 
@@ -230,8 +236,8 @@ def test_frames_of_a_video_are_numbered_from_zero():
 def test_a_missing_image_and_a_broken_record_are_named(tmp_path):
     with pytest.raises(ValueError, match=r"nowhere\.jpg"):
         Pictures(48).read(tmp_path / "nowhere.jpg")
-    with pytest.raises(ValueError, match="record r_1: field 'image'"):
-        sample_from_record({"id": "r_1", "type": "x", "conversations": []}, tmp_path)
+    with pytest.raises(ValueError, match="conversations: expected at least one question"):
+        Question.from_record({"id": "r_1", "type": "x", "conversations": []}, tmp_path)
 
 
 def test_plan_follows_weights_and_seed():
@@ -251,8 +257,8 @@ def test_grounding_answers_fit_what_is_marked(data):
     pages, kinds = GroundingQuestions(seen, seed=0), set()
     for k in range(60):
         page = pages[k]
-        kind = "bbox" if "red_bbox" in page.marks else "point"
-        at = np.array([page.marks[f"{color}_{kind}"][0] for color in ("red", "blue")], float).reshape(2, -1, 2).mean(1)
+        kind = "bbox" if "red_bbox" in page.markers else "point"
+        at = np.array([page.markers[f"{color}_{kind}"][0] for color in ("red", "blue")], float).reshape(2, -1, 2).mean(1)
         chair_is_red = at[0, 0] < at[1, 0]                                      # the chair is on the left
         red, blue = f"the (red {kind})", f"the (blue {kind})"
         said = dict(page.turns)
@@ -344,9 +350,9 @@ def test_muon_moves_matrices_along_orthogonal_ways():
 
 
 def test_answer_loss_equals_the_models_own(data):
-    processor = build_processor(TINY, train_tokenizer(["left"], TINY.vocabulary))
+    processor = build_processor(TINY, train_tokenizer(["left"], TINY.text_config.vocab_size))
     image = data / "spar/synthetic/images/room0/image_color/0.jpg"
-    batch = Collator(processor, Pictures(48))([Sample("a", (image,), (("q", "yes"), ("r", "1.25"))), Sample("b", (image, image), (("qq", "no"),))])
+    batch = Collator(processor, Pictures(48))([conversation("a", (image,), ("q", "yes"), ("r", "1.25")), conversation("b", (image, image), ("qq", "no"))])
     model = build_model(TINY, processor)
     loss, own = answer_loss(model, batch), model(**batch).loss
     assert torch.isclose(loss, own, rtol=1e-5)
@@ -361,19 +367,19 @@ def test_four_bits_are_where_they_were_ordered(trained):
     model, _ = load_model(trained.base, quantize="nf4")
     counts = linear_counts(model)
     assert counts["text"]["4-bit"] == counts["text"]["all"] == 7 and counts["vision"]["4-bit"] == counts["connector"]["4-bit"] == counts["head"]["4-bit"] == 0
-    both, _ = load_model(trained.base, quantize="nf4", towers=("text", "vision"))
+    both, _ = load_model(trained.base, quantize="nf4", quantized_modules=("text", "vision"))
     assert linear_counts(both)["vision"]["4-bit"] == 6
     assert not any(module.support_avx512bf16_for_cpu for module in both.modules() if type(module).__name__ == "Linear4bit")
     with pytest.raises(ValueError, match="do not hold 'text'"):
-        load_model(trained.base, quantize="nf4", towers=("vision",))
+        load_model(trained.base, quantize="nf4", quantized_modules=("vision",))
 
 
-@pytest.mark.parametrize("checkpointing", [False, True])
-def test_gradients_reach_every_adapted_tower_also_after_an_evaluation(trained, data, checkpointing):
+@pytest.mark.parametrize("gradient_checkpointing", [False, True])
+def test_gradients_reach_every_adapted_tower_also_after_an_evaluation(trained, data, gradient_checkpointing):
     model, processor = load_model(trained.base, quantize="nf4")
-    model = attach_lora(model, LoraParams(rank=2, towers=("text", "vision")), checkpointing=checkpointing)
-    assert any(getattr(module, "gradient_checkpointing", False) for module in model.modules()) == checkpointing
-    batch = Collator(processor, Pictures(48))([Sample("a", (data / "spar/synthetic/images/room0/image_color/0.jpg",), (("q", "yes"),))])
+    model = attach_lora(model, LoraParams(r=2, target_modules=("text", "vision")), gradient_checkpointing=gradient_checkpointing)
+    assert any(getattr(module, "gradient_checkpointing", False) for module in model.modules()) == gradient_checkpointing
+    batch = Collator(processor, Pictures(48))([conversation("a", (data / "spar/synthetic/images/room0/image_color/0.jpg",), ("q", "yes"))])
 
     def norms():
         model.train()
@@ -392,7 +398,7 @@ def test_gradients_reach_every_adapted_tower_also_after_an_evaluation(trained, d
 def test_run_leaves_base_adapter_log_and_summary(trained):
     summary = json.loads(trained.summary.read_text())
     assert summary["linear_layers"]["text"]["4-bit"] == 7 and summary["trainable"] > 0 and summary["samples"] == 48 and summary["shown"] == 24
-    assert [(row["stage"], row["step"]) for row in trainer.read_log(trained.log)] == [("eyes", 2), ("grounding", 2), ("grounding", 4), ("spar", 2), ("spar", 4), ("spar", 6)]
+    assert [(row["stage"], row["step"]) for row in trainer.read_log(trained.log)] == [("vision_warmup", 2), ("grounding", 2), ("grounding", 4), ("finetune", 2), ("finetune", 4), ("finetune", 6)]
     model, _ = load_model(trained.adapter)
     assert linear_counts(model)["text"]["4-bit"] == 7
     changed = weights(trained.adapter)
@@ -406,7 +412,7 @@ def test_second_run_takes_what_is_there(trained, data, monkeypatch):
     assert trained.adapter.stat().st_mtime_ns == before
 
 
-@pytest.mark.parametrize("stage, step", [("grounding", 3), ("spar", 5)])
+@pytest.mark.parametrize("stage, step", [("grounding", 3), ("finetune", 5)])
 def test_a_killed_run_ends_at_the_same_weights(trained, data, tmp_path, monkeypatch, stage, step):
     class Killed(BaseException):
         pass
@@ -435,30 +441,30 @@ def test_a_killed_run_ends_at_the_same_weights(trained, data, tmp_path, monkeypa
 def test_other_parameters_train_anew_but_keep_the_base(trained, data, tmp_path):
     shutil.copytree(trained.base.parent, tmp_path / "run")
     base = (tmp_path / "run/base/spar_kit.json").stat().st_mtime_ns
-    stages.run(replace(PARAMS, spar=replace(PARAMS.spar, steps=2, save_every=0)), data, tmp_path / "run", progress=False)
+    stages.run(changed(finetune=changed(PARAMS.finetune, max_steps=2, save_steps=0)), data, tmp_path / "run", progress=False)
     assert (tmp_path / "run/base/spar_kit.json").stat().st_mtime_ns == base
-    assert [row["step"] for row in trainer.read_log(tmp_path / "run/log.jsonl") if row["stage"] == "spar"] == [2]
+    assert [row["step"] for row in trainer.read_log(tmp_path / "run/log.jsonl") if row["stage"] == "finetune"] == [2]
 
 
 def test_parameters_are_checked(data, tmp_path):
-    for wrong, where in (({"grounding": {"step": 1}}, "train.grounding.step: unknown; did you mean 'steps'"), ({"seed": "x"}, "train.seed: expected int"),
-                         ({"lora": {"quantize": "int8"}}, "train.lora.quantize: 'int8' is not one of"), ({"lora": {"towers": "text"}}, "expected a list"),
-                         ({"vlm": {"image_size": 100}}, "image_size 100"), ({"spar": 3}, "train.spar: expected names and values"), ({"checkpointing": 1}, "expected bool")):
+    for wrong, where in (({"grounding": {"max_step": 1}}, "grounding.max_step: is unknown; did you mean 'max_steps'"), ({"seed": "x"}, "seed: input should be a valid integer"),
+                         ({"lora": {"quantize": "int8"}}, "lora.quantize: input should be 'none' or 'nf4', not \"int8\""), ({"lora": {"target_modules": "text"}}, "lora.target_modules: input should be a valid tuple"),
+                         ({"vlm_config": {"vision_config": {"image_size": 100}}}, "vlm_config: image_size 100"), ({"finetune": 3}, "finetune: input should be a valid dictionary"), ({"gradient_checkpointing": 1}, "valid boolean")):
         with pytest.raises(ValueError, match=where.replace("[", r"\[")):
             TrainParams.from_dict(wrong)
     with pytest.raises(ValueError, match="no train questions of tasks room_size"):
-        stages.run(replace(PARAMS, tasks="room_size"), data, tmp_path, progress=False)
+        stages.run(changed(tasks="room_size"), data, tmp_path, progress=False)
 
 
 def test_the_first_stage_ends_with_spar_in_every_second_batch(data):
-    params = replace(PARAMS, grounding=replace(PARAMS.grounding, steps=10, batch=4), spoken=0.6)
+    params = changed(grounding=changed(PARAMS.grounding, max_steps=10, batch_size=4), spar_share=0.6)
     samples = list(samples_from_records(data, "train"))
-    processor = build_processor(TINY, train_tokenizer(["left"], TINY.vocabulary))
+    processor = build_processor(TINY, train_tokenizer(["left"], TINY.text_config.vocab_size))
     plan = stages._plan_first(params, samples, processor)
     assert [len(batch) for batch in plan] == [4, 4, 4, 4, 4, 8, 4, 8, 4, 8]
     for step, batch in enumerate(plan):
         assert all(k < len(samples) for k in batch) if len(batch) == 8 else batch == [len(samples) + k for k in range(4 * step, 4 * step + 4)]
-    assert all(len(batch) == 4 for batch in stages._plan_first(replace(params, spoken=0.0), samples, processor))
+    assert all(len(batch) == 4 for batch in stages._plan_first(changed(params, spar_share=0.0), samples, processor))
 
 
 def test_the_log_counts_what_was_shown(tmp_path, monkeypatch):
@@ -472,9 +478,9 @@ def test_the_log_counts_what_was_shown(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("name", "value", "said"), [
-    ("settings", {"lora": {"bogus": 1}}, "train.lora.bogus: unknown"), ("settings", {"optimizer": "adamm"}, "optimizer: unknown 'adamm'"), ("formats", {"fil": 1.0}, "did you mean 'fill'"),
-    ("formats", {"fill": -1.0}, "no shares"), ("steps", -3, "-3 is below 0"), ("eyes_steps", -1, "below 0"), ("batch", 0, "0 is below 1"), ("rank", 0, "rank: 0"), ("learning_rate", 0.0, "no positive number"),
-    ("learning_rate", float("nan"), "no positive number")])
+    ("settings", {"lora": {"bogus": 1}}, "lora.bogus: is unknown"), ("settings", {"optim": "adamm"}, "optim: unknown 'adamm'"), ("formats", {"fil": 1.0}, "did you mean 'fill'"),
+    ("formats", {"fill": -1.0}, "greater than or equal to 0, not -1"), ("max_steps", -3, "greater than or equal to 0, not -3"), ("vision_warmup_max_steps", -1, "greater than or equal to 0"), ("batch_size", 0, "greater than 0, not 0"), ("r", 0, "greater than 0, not 0"), ("learning_rate", 0.0, "greater than 0, not 0"),
+    ("learning_rate", float("nan"), "learning_rate: input should be")])
 def test_a_sweep_refuses_what_no_training_can_use_before_any_step(name, value, said):
     from pathlib import Path
 

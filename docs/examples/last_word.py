@@ -4,12 +4,13 @@
 """
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
-from spar_kit.bench.scorers.table import overall, read_rows, score_rows, summarise
+from spar_kit.bench.interop.prediction_files import read_predictions
+from spar_kit.bench.scorers.table import overall, score_rows, summarise
 
 
 def last_word_score(row: Mapping[str, Any]) -> float:
@@ -21,7 +22,7 @@ def last_word_score(row: Mapping[str, Any]) -> float:
     return float(words[-1:] == [answer])
 
 
-def score_last_word(rows: list[dict[str, Any]]) -> pd.DataFrame:
+def score_last_word(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """The kit's table of scores with this scorer's in the column `score`. What failed has no score, as in every scorer of the kit."""
     table = score_rows(rows, "strict")
     failed = table.metric.eq("failed")
@@ -29,6 +30,6 @@ def score_last_word(rows: list[dict[str, Any]]) -> pd.DataFrame:
 
 
 if __name__ == "__main__":
-    scores = score_last_word(read_rows(sys.argv[1]))
+    scores = score_last_word(read_predictions(sys.argv[1]))
     print(summarise(scores).to_string(index=False))
     print(overall(scores))

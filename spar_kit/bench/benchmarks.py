@@ -22,12 +22,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from .prompts import Geometry, Images, Item, Prompt, spread, view_as
+from .prompts import Prompt, apply_image_mode, spread
+from .rows import ImageMode
 from ..core.errors import InputError, missing_extra
-from ..data.question import Question
+from ..data.question import Geometry, Question
 from ..data.records import image_path, load_matrix, read_lines, shards
 from ..scenes.formats.images import open_numbers, open_picture
-from ..tasks.markers import draw
 from ..tasks.registry import TASKS, select_tasks
 
 # %% ../../nbs/bench/10_benchmarks.ipynb #e11b37d4
@@ -56,7 +56,7 @@ class Benchmark:
         spec: what was typed to open it.
     """
     name: str
-    items: tuple[Item, ...]
+    items: tuple[Question, ...]
     official: bool
     problems: tuple[str, ...] = ()
     skipped: int = 0
@@ -69,16 +69,16 @@ class Benchmark:
         """The prompt its items are asked with unless another one is wanted."""
         return "official" if self.official else "plain"
 
-    def ask(self, limit: int | None = None, images: Images = "given", seed: int = 0) -> list[Item]:
-        """The items to ask: at most `limit` of each task and format, shown as `spar_kit.bench.prompts.view_as` says."""
-        return view_as(spread(self.items, limit), images, self.items, seed)
+    def select_items(self, limit: int | None = None, images: ImageMode = "original", seed: int = 0) -> list[Question]:
+        """The items to ask: at most `limit` of each task and format, shown as `spar_kit.bench.prompts.apply_image_mode` says."""
+        return apply_image_mode(spread(self.items, limit), images, self.items, seed)
 
     def describe(self) -> pd.DataFrame:
         """One row per task and format: items, images per item, sources, scenes (0: not known), items with depth and poses."""
-        groups: dict[tuple[str, str], list[Item]] = {}
+        groups: dict[tuple[str, str], list[Question]] = {}
         for item in self.items:
             groups.setdefault(item.key[:2], []).append(item)
-        rows = [dict(task=task, format=format, level=TASKS[task].level, items=len(group), images=" or ".join(map(str, sorted({i.image_count for i in group}))),
+        rows = [dict(task=task, format=format, level=TASKS[task].level, items=len(group), images=" or ".join(map(str, sorted({len(i.images) for i in group}))),
                      sources=", ".join(sorted({i.source for i in group} - {""})), scenes=len({i.scene for i in group} - {""}),
                      rgbd=sum(i.geometry is not None for i in group)) for (task, format), group in groups.items()]
         return pd.DataFrame(rows)
@@ -124,14 +124,17 @@ class _Row:
     place: int
     row: int
 
-    def cells(self, column: str, read: Callable[..., Any], **options: Any) -> list[Any]:
-        """What `read` makes of each image of a column: bytes, or a file beside this one. Raises BenchmarkError."""
+    def cells(self, column: str, read: Callable[..., Any], place: int | None = None, **options: Any) -> list[Any]:
+        """What `read` makes of each image of a column, or of the one at `place`: bytes, or a file beside this one. Raises BenchmarkError."""
         try:
             cell = self.groups.cell(self.path, self.group, self.place, column)
         except (OSError, ValueError, MemoryError, OverflowError, pa.ArrowException) as error:
             raise BenchmarkError(f"cannot be read ({_first_line(error)})", self.path, self.row, column) from None
         cells = cell if isinstance(cell, list) else [cell]
-        return [self._decode(value, f"{column}[{k}]", partial(read, **options)) for k, value in enumerate(cells)]
+        if place is not None and place >= len(cells):
+            raise BenchmarkError(f"holds {len(cells)} images, {place + 1} are needed", self.path, self.row, column)
+        wanted = range(len(cells)) if place is None else [place]
+        return [self._decode(cells[k], f"{column}[{k}]", partial(read, **options)) for k in wanted]
 
     def _decode(self, value: Any, field: str, read: Callable[..., Any]) -> Any:
         data, name = (value.get("bytes"), value.get("path")) if isinstance(value, dict) else (value, None)
@@ -145,9 +148,9 @@ class _Row:
         except (OSError, ValueError, TypeError) as error:
             raise BenchmarkError(f"not a readable image ({_first_line(error).removeprefix('bytes: ')})", self.path, self.row, field) from None
 
-    def show(self) -> list[Image.Image]:
-        """The row's pictures in RGB, turned as `datasets` of Hugging Face turns them. Raises BenchmarkError."""
-        return self.cells("image", open_picture, upright=True)
+    def picture(self, place: int) -> Image.Image:
+        """One of the row's pictures in RGB, turned as `datasets` of Hugging Face turns it. Raises BenchmarkError."""
+        return self.cells("image", open_picture, place, upright=True)[0]
 
     def geometry(self) -> Geometry:
         """Depth, poses and intrinsics of the RGBD forms. Raises BenchmarkError where a matrix does not have 16 numbers."""
@@ -239,7 +242,7 @@ def _check_row(values: Mapping[str, Any], images: int | None) -> None:
         raise BenchmarkError("there is no image", field="image")
 
 
-def read_parquet(path: Path, problems: list[str] | None = None, groups: Any = None) -> Iterator[Item]:
+def read_parquet(path: Path, problems: list[str] | None = None, groups: Any = None) -> Iterator[Question]:
     """The items of one Parquet file. Raises BenchmarkError; where `problems` is a list, what is wrong with a row goes there instead."""
     groups = groups or _Groups()
     try:
@@ -266,8 +269,9 @@ def read_parquet(path: Path, problems: list[str] | None = None, groups: Any = No
             problems.append(str(full))
             continue
         row = _Row(groups, path, group, place, number)
-        yield Item(str(values["id"]), values["task"], values["format_type"], values.get("source") or "", values.get("scene") or "", values["question"],
-                   values["answer"], count or TASKS[values["task"]].images, row.show, geometry=row.geometry if rgbd else None)
+        pictures = tuple(partial(row.picture, k) for k in range(count or TASKS[values["task"]].images))
+        yield Question(id=str(values["id"]), task=values["task"], format=values["format_type"], source=values.get("source") or "", scene=values.get("scene") or "",
+                       text=values["question"], answer=values["answer"], images=pictures, geometry=row.geometry if rgbd else None)
 
 # %% ../../nbs/bench/10_benchmarks.ipynb #2d290874
 HUB: Mapping[str, tuple[str, int]] = {          # repository of the authors, rows of its test split
@@ -366,20 +370,10 @@ def _folder_geometry(record: Mapping[str, Any], root: Path) -> Geometry:
     return Geometry(depth, pose, color, second)
 
 
-def _marked_images(question: Question, path: Path) -> list[Image.Image]:
-    images = question.load(marked=False)
-    try:
-        return draw(question.drawable, images)
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, MemoryError) as error:
-        raise BenchmarkError(f"{question.id[:60]!r}: its markers cannot be drawn ({_first_line(error)})", path) from None
-
-
-def _folder_item(record: Mapping[str, Any], task: str, format: str, root: Path, path: Path) -> Item:
-    question = Question.from_record(record, root, format=format, source=root.parent.name)
-    paths = tuple(path for path in question.images if isinstance(path, Path))
+def _folder_question(record: Mapping[str, Any], task: str, format: str, root: Path, path: Path) -> Question:
     rgbd = all(len(record.get(name, ())) == len(record["image"]) for name in ("depth", "pose", "intrinsic"))
-    return Item(question.id, task, format, question.source, question.scene, question.text, question.answer, len(paths), partial(_marked_images, question, path), paths,
-                question.drawable, partial(_folder_geometry, record, root) if rgbd else None)
+    question = Question.from_record(record, root, format=format, source=root.parent.name)
+    return replace(question, task=task, file=path, geometry=partial(_folder_geometry, record, root) if rgbd else None)
 
 
 def _from_folder(folder: Path, split: str, tasks: str, formats: Sequence[str], strict: bool) -> Benchmark:
@@ -389,7 +383,7 @@ def _from_folder(folder: Path, split: str, tasks: str, formats: Sequence[str], s
     for path, task, form, root in sorted(shards(folder, split, order, formats, notes), key=lambda shard: (order.index(shard[1]), list(formats).index(shard[2]))):
         for record in read_lines(path, None if strict else problems):
             try:
-                item = _folder_item(record, task, form, root, path)
+                item = _folder_question(record, task, form, root, path)
             except ValueError as error:     # a link that leaves the folder
                 if strict:
                     raise

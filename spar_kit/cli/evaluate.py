@@ -8,7 +8,9 @@ __all__ = ['Flavours', 'score', 'Published', 'compare', 'Prompt', 'Dtype', 'Quan
 # %% ../../nbs/cli/20_evaluate.ipynb #80d7bbce
 import shlex
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -40,6 +42,23 @@ def _print_table(frame: Any, title: str) -> None:
     if not console.is_terminal:
         console = Console(width=160)                        # a file or a pipe has room for whole names
     console.print(table)
+
+
+@contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Prints warnings of the kit as one line each; those of other libraries as ever."""
+    before = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], filename: str, lineno: int, file: Any = None, line: str | None = None) -> None:
+        if "spar_kit" in Path(filename).parts:
+            print(f"spar: {message}", file=sys.stderr)
+        else:
+            before(message, category, filename, lineno, file, line)
+    warnings.showwarning = show
+    try:
+        yield
+    finally:
+        warnings.showwarning = before
 
 
 def _write(path: Path, text: str) -> None:
@@ -74,14 +93,20 @@ def score(
 
     Three scorers by default, because they differ by many points on the same answers. Needs neither torch nor the pictures.
     """
-    from spar_kit.bench.scorers.disagreements import FLAVOURS, disagreements
     from spar_kit.bench.interop.prediction_files import read_predictions
-    from spar_kit.bench.scorers.table import name_unscored
-    from spar_kit.bench.scorers.comparison import count_reasons, full_report, in_words, item_lines, score_flavours, side_by_side, without_rule
 
-    rows = read_predictions(file, say=lambda line: print(line, file=sys.stderr))
-    tables = score_flavours(rows, [name for name in FLAVOURS if flavour in (name, Flavours.all)])
-    found = disagreements(rows, {name: table.score.tolist() for name, table in tables.items()}) if len(tables) > 1 else None
+    _print_scores(read_predictions(file, say=lambda line: print(line, file=sys.stderr)), file, flavour, items, json)
+
+
+def _print_scores(rows: Sequence[Mapping[str, Any]], file: Path, flavour: Flavours, items: Path | None, json: Path | None) -> Any:
+    """The scores of predictions that were read from a file, printed and written; returns the table of the main scorer."""
+    from spar_kit.bench.scorers.disagreements import FLAVOURS, disagreements
+    from spar_kit.bench.scorers.table import by_scorer, name_unscored, score_table
+    from spar_kit.bench.scorers.comparison import count_reasons, full_report, in_words, item_lines, side_by_side, without_rule
+
+    scored = score_table(rows, [name for name in FLAVOURS if flavour in (name, Flavours.all)])
+    tables = by_scorer(scored)
+    found = disagreements(rows, scored) if len(tables) > 1 else None
     whole = side_by_side(tables)
     if items is not None:
         _write(items, item_lines(tables, found))
@@ -102,6 +127,7 @@ def score(
         for reason, count in count_reasons(found).head(5).items():
             print(f"{count:>7,}  {reason}")
     print(f"as a page, with what it is worth to look: spar compare {shlex.quote(str(file))} --out report.html")
+    return tables[main]
 
 # %% ../../nbs/cli/20_evaluate.ipynb #efc598c7
 class Published(StrEnum):
@@ -111,7 +137,7 @@ class Published(StrEnum):
 
 def compare(
         files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Answers of one run each to the same questions: JSON lines with id, task, answer, prediction (question, source and scene make the report richer), or files of lmms-eval, VLMEvalKit or EASI. "
-                                                    "The first one is what others are compared with. Files with blind, none, grey or swapped in their names are blind runs.")],
+                                                    "The first one is what others are compared with. Lines say whether a run was blind (image_mode).")],
         out: Annotated[Path, typer.Option(metavar="REPORT.html", help="The page to write: one file that opens anywhere, offline.")],
         flavour: Annotated[Flavours, typer.Option("--scorer", "--flavour", help="The scorer of the page; **all** is strict: the three always stand side by side in one table.")] = Flavours.strict,
         benchmark: Annotated[str, typer.Option(metavar="SPEC", help="Where the questions are, for pictures of the worst misses: a folder of `spar generate`, spar-bench, parquet:PATH, ...")] = "",
@@ -128,7 +154,9 @@ def compare(
     positive("misses", misses)
     if out.is_dir() or out.suffix.lower() not in (".html", ".htm"):
         raise InputError(f"--out {out}: the name of an HTML file is needed, for example report.html")
-    said, path = compare_files(files, out, flavour="strict" if flavour == Flavours.all else flavour.value, benchmark=benchmark, split=published.value if published else None, misses=misses, seed=seed)
+    scorer = "strict" if flavour == Flavours.all else flavour.value
+    with _plain_warnings():
+        said, path = compare_files(files, out, flavour=scorer, benchmark=benchmark, split=published.value if published else None, misses=misses, seed=seed)
     print(said)
     print(path)
 
@@ -160,7 +188,7 @@ def evaluate(
         tasks: Annotated[str, typer.Option(metavar="A,B", help="Tasks to ask, or **all**.")] = "all",
         limit: Annotated[int | None, typer.Option(metavar="N", help="At most so many questions per task and format, spread over the scenes. With --lmms-eval: the first N of each of its tasks.")] = None,
         batch: Annotated[int, typer.Option(metavar="B", help="Questions answered at the same time; halved by itself where memory is short.")] = 64,
-        images: Annotated[str, typer.Option(metavar="A,B", help="**given**, or blind runs: **none** (no image), **grey** (grey ones), **swapped** (another question's); **all** for all four and the gap between them.")] = "given",
+        images: Annotated[str, typer.Option(metavar="A,B", help="**original**, or blind runs: **none** (no image), **gray** (gray ones), **swapped** (another question's); **all** for all four and the gap between them.")] = "original",
         prompt: Annotated[Prompt, typer.Option(help="SPAR-Bench's official instruction around the question, or the question alone. auto: official for a benchmark, plain for --data.")] = Prompt.auto,
         adapter: Annotated[Path | None, typer.Option(metavar="DIR", help="A LoRA adapter to put on MODEL. (MODEL may be an adapter itself.)")] = None,
         dtype: Annotated[Dtype, typer.Option(help="Of the weights. auto: bf16 on a GPU, float32 on a CPU.")] = Dtype.auto,
@@ -194,7 +222,8 @@ def evaluate(
     positive("limit", limit)
     positive("batch", batch)
     not_negative("seed", seed)
-    modes = image_modes(images)
+    with _plain_warnings():
+        modes = image_modes(images)
     if (data is None) == (benchmark is None):
         raise InputError("give one of --data DIR and --benchmark SPEC")
     if data is not None and not data.is_dir():
@@ -211,14 +240,14 @@ def evaluate(
 
     if api is not None:
         from spar_kit.bench.models.client import server_from
-        from spar_kit.bench.models.server import ask_views
+        from spar_kit.bench.models.server import request_image_modes
 
-        said = ask_views(server_from(model, api, settings or []), asked, out, modes, limit=limit, prompt=words, seed=seed, dry_run=dry_run)
+        said = request_image_modes(server_from(model, api, settings or []), asked, out, modes, limit=limit, prompt=words, seed=seed, dry_run=dry_run)
         return None if dry_run else _print_answers({str(mode): path for mode, path in said.items()}, out, blind)
-    from spar_kit.bench.models.local import LocalModel, predict_views          # torch takes seconds: a mistake is said before
+    from spar_kit.bench.models.local import LocalModel, predict_image_modes          # torch takes seconds: a mistake is said before
 
     local = LocalModel(model, adapter=adapter, dtype=dtype.value, quantize=quantize.value if quantize else None, trust_remote_code=trust_remote_code)
-    files = predict_views(local, asked, out, modes, limit=limit, batch=batch, prompt=words, seed=seed)
+    files = predict_image_modes(local, asked, out, modes, limit=limit, batch=batch, prompt=words, seed=seed)
     _print_answers({str(mode): path for mode, path in files.items()}, out, blind)
 
 # %% ../../nbs/cli/20_evaluate.ipynb #f38dfa4d
@@ -240,28 +269,30 @@ def _evaluate_elsewhere(model: str, tasks: str, out: Path, adapter: Path | None,
 
 def _print_answers(files: Mapping[str, Path], out: Path, blind: Callable[[], Mapping[str, Path]]) -> None:
     """Scores with intervals of answers files, {how images were shown: file}: of the first one in full; then the gap over the blind ones and over `blind()`, answers of no model."""
-    from spar_kit.bench.predictions import read_lines
     from spar_kit.bench.baselines.blind import gap_over_blind
-    from spar_kit.bench.scorers.table import score_file
+    from spar_kit.bench.interop.prediction_files import read_file
+    from spar_kit.bench.scorers.table import score_rows
     from spar_kit.bench.analysis.statistics import best_of, overall_paired
 
-    first = next(iter(files))
-    score(files[first], items=out / "items.jsonl", json=out / "scores.json")
-    given = score_file(files["given"]) if "given" in files else None
-    if given is not None and given.score.notna().any():
-        others = {name: score_file(path) for name, path in {**files, **blind()}.items() if name != "given"}
-        gaps = gap_over_blind(given, others)
+    read = {mode: read_file(path) for mode, path in files.items()}
+    first = next(iter(read))
+    if not read[first].plain:
+        print(read[first], file=sys.stderr)
+    main = _print_scores(read[first].rows, files[first], Flavours.all, out / "items.jsonl", out / "scores.json")
+    if first == "original" and main.score.notna().any():
+        asked = {**read, **{name: read_file(path) for name, path in blind().items()}}
+        others = {name: score_rows(file.rows) for name, file in asked.items() if name != first}
+        gaps = gap_over_blind(main, others)
         spans = [f"{100 * gap:+.1f} [{100 * low:+.0f}, {100 * high:+.0f}]" for gap, low, high in gaps[["gap", "low", "high"]].itertuples(index=False)]
         _print_table(gaps.assign(gap=spans).drop(columns=["low", "high"]), "what looking is worth: the score with the images, without, and the gap over the best blind answers of each task with its 95 % interval")
-        whole = overall_paired(given, best_of(others)).iloc[-1]
+        whole = overall_paired(main, best_of(others)).iloc[-1]
         print(f"over all tasks: {100 * whole.difference:+.1f} points [{100 * whole.low:+.1f}, {100 * whole.high:+.1f}]; constant: always the best answer, text: a small model that reads question and options only")
     incomplete = False
-    for path in files.values():
-        rows = read_lines(path)
-        failed = [row["failed"] for row in rows if row.get("failed")]
+    for file in read.values():
+        failed = [row.failed for row in file.rows if row.failed]
         if failed:
             incomplete = True
-            print(f"{path}: {len(failed):,} of {len(rows):,} questions have no answer, the scores are of the rest: the run is incomplete. The same command asks them again. The first: {failed[0]}", file=sys.stderr)
+            print(f"{file.path}: {len(failed):,} of {len(file.rows):,} questions have no answer, the scores are of the rest: the run is incomplete. The same command asks them again. The first: {failed[0]}", file=sys.stderr)
     if incomplete:
         raise typer.Exit(3)
 
@@ -294,7 +325,7 @@ def export(
     benchmark = open_benchmark(source, split=split.value, tasks=tasks)
     print(benchmark)
     _print_problems(benchmark.problems)
-    items = benchmark.ask(limit)
+    items = benchmark.select_items(limit)
     unreadable: list[str] = []
     if to == Toolkit.vlmeval:
         print(export_vlmeval(benchmark, out, name, items=items, image_format="png" if png else "jpeg", problems=unreadable))

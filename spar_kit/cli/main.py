@@ -27,30 +27,28 @@ def train(
         params: Annotated[Path, typer.Argument(metavar="PARAMS.yaml", help="Settings of a training run, with the two keys **data** (a folder of `spar generate`) and **out** (where the model goes).")]) -> None:
     """Train a model on generated questions: vision warm-up, grounding, QLoRA.
 
-    A killed run resumes at its last checkpoint. See params/train.yaml for every setting and what it means.
+    A killed run resumes at its last checkpoint. See params/training/train.yaml for every setting and what it means.
     """
-    from spar_kit.runs.plan import ParamsError, read_yaml
+    from spar_kit.core.parameters import ParamsError, read_params
 
-    values, lines = read_yaml(params)
+    values, lines = read_params(params, "training")
     for key in ("data", "out"):
         if not isinstance(values.get(key), str):
             raise ParamsError(f"{'is no text' if key in values else 'is missing'}: a folder's path is wanted", params, lines.get((key,)), key)
-    from spar_kit.train.config import TrainParams, estimate        # torch takes seconds: a mistake in the file is said before
-    from spar_kit.train.pipeline import run
+    from spar_kit.train.config import TrainParams, estimate
 
     data, out = Path(values.pop("data")), Path(values.pop("out"))
-    try:
-        settings = TrainParams.from_dict(values)
-    except InputError as error:
-        raise ParamsError(str(error), params) from None
+    settings = TrainParams.from_dict(values, params, lines)
     if not data.is_dir():
         raise ParamsError(f"{data} is not a folder", params, lines.get(("data",)), "data")
+    from spar_kit.train.pipeline import run        # torch takes seconds: a mistake in the file is said before
+
     print(estimate(settings))
     print(run(settings, data, out).adapter)
 
 # %% ../../nbs/cli/50_main.ipynb #ea8af8de
 def sweep(
-        params: Annotated[Path, typer.Argument(metavar="PARAMS.yaml", help="A plan from params/: steps, their parameters, a grid.")],
+        params: Annotated[Path, typer.Argument(metavar="PARAMS.yaml", help="A plan from params/studies/: steps, their parameters, a grid.")],
         settings: Annotated[list[str] | None, typer.Option("--set", metavar="STEP.NAME=VALUE", help="Change one parameter; may be given several times.")] = None,
         name: Annotated[str | None, typer.Option(metavar="NAME", help="Another name for the report's folder.")] = None,
         reports: Annotated[Path, typer.Option(metavar="DIR", help="Where the report goes, in a folder of its own.")] = Path("reports"),

@@ -34,7 +34,7 @@ scenes.procedural: scenes.shapes>primitives scenes.builders>furniture scenes.fit
      scenes.furniture>catalog scenes.plan>placement scenes.groups>arrangements scenes.rooms>layout
      scenes.patterns>textures scenes.render>renderer scenes.camera_path>trajectory scenes.synthetic>source
 tasks: tasks.task>registry tasks.rules>thresholds tasks.views>frame_sets tasks.observation>scene_index
-     tasks.dispatch>registry tasks.sketch>preview
+     tasks.dispatch>registry tasks.sketch>preview data.usable>validation data.validation
 tasks.sampling: tasks.choosing>stratified tasks.sampling>candidates tasks.even_odds>debiasing
      tasks.even_names>name_debiasing
 tasks.families: tasks.perception>depth_distance_size tasks.crossview>cross_view tasks.reasoning>spatial_relation
@@ -42,7 +42,7 @@ tasks.families: tasks.perception>depth_distance_size tasks.crossview>cross_view 
 language: tasks.strings>answer_text tasks.fields>names tasks.wording>templates tasks.formats>questions
 language.builders: tasks.relation_content>relations tasks.directions>route tasks.content
 language.options: tasks.options>placement tasks.number_options>numbers tasks.relation_options>relations
-data: data.usable>validation data.export>writer data.one_scene>scene_job
+data: data.export>writer data.one_scene>scene_job
 oracle: tasks.verify
 oracle.evidence: tasks.verify_disk>scene_files tasks.verify_item>record tasks.verify_marks>markers
      tasks.verify_surface>rgbd_views tasks.verify_room>floor

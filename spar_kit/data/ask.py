@@ -16,7 +16,7 @@ from .writer import SceneFiles, color_image
 from .scene_job import Plan, available_tasks, task_lines
 from .question import Question, Questions
 from .records import from_line
-from .validation import usable
+from ..tasks.validation import usable
 from ..scenes.frame_selection import choose_frames
 from ..scenes.formats.images import open_picture
 from ..scenes.scene import Scene
@@ -51,7 +51,7 @@ def _observed(scene: Scene) -> tuple[Scene, Observation]:
     last = _last
     if last is not None and last[0]() is scene:
         return last[1:]
-    chosen = choose_frames(usable(scene, Plan.rules), Plan.frames)
+    chosen = choose_frames(usable(scene, Plan.rules.limits), Plan.frames)
     if not chosen.frames:
         raise SceneError(f"{scene.source}/{scene.name}: no usable frame" + "".join(f"; {why}: {n}" for why, n in chosen.skipped.items()))
     observation = observe(chosen, see(chosen, Plan.visibility, Plan.width), Plan.rules)

@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,8 +25,8 @@ from .writer import IMAGES, Images, WriteError, writing
 from .leakage import benchmark_scenes, excluded_scenes, find_lists, strange_names
 from .manifest import Manifest, join_splits, read_manifest, split_content, without_paths
 from .scene_job import Plan, plan_tasks, work
-from .validation import faults
-from ..core.parallel import run_scenes
+from ..tasks.validation import faults
+from ..core.parallel import Outcome, run_scenes
 from ..core.files import alone, whole_file
 from ..scenes.frame_selection import FrameChoice
 from ..scenes.scene import Source
@@ -163,7 +164,7 @@ def _all_scenes(
     left = [name for name in names if not (root / ".scenes" / f"{name}.lines").exists()]
     failed: dict[str, str] = {}
     with tqdm(total=len(names), initial=len(names) - len(left), unit="scene", desc="generate", disable=not progress) as bar:
-        def done(result: tuple[str, str, str]) -> None:
+        def done(result: Outcome) -> None:
             name, status, message = result
             if status == "stop":
                 raise _stopped(root, message)
@@ -173,7 +174,7 @@ def _all_scenes(
                     raise SceneError(f"{name}: {message.removeprefix('SceneError: ')}")
                 bar.write(f"{name}: {message}")
             bar.update()
-        run_scenes(work, left, (plan, str(root)), workers, done, executor)
+        run_scenes(partial(work, plan=plan, out=str(root)), left, workers, done, executor)
     return {name: failed[name] for name in names if name in failed}
 
 
@@ -274,7 +275,7 @@ def generate(
         exclude: a file with names of scenes, one a line, that are left out and counted, of any split.
         leakage: what becomes of scenes of the split "train" that benchmarks are made from, see `data.leakage`: "refuse" raises,
             "drop" leaves them out, "allow" takes them; the manifest counts them.
-        strict: stop at the first scene that cannot be used, or that has a frame or an object at fault (`data.validation.faults`). Without it the run
+        strict: stop at the first scene that cannot be used, or that has a frame or an object at fault (`tasks.validation.faults`). Without it the run
             goes on without them, and the manifest counts them by reason.
         cache: a folder in which visibility tables are kept, so that a run with other questions about the same frames need not see again.
 
@@ -291,7 +292,8 @@ def generate(
     source = open_source(source) if isinstance(source, str) else source
     choice = frames_per_scene if isinstance(frames_per_scene, FrameChoice) else FrameChoice(frames_per_scene)
     names_of_tasks, missing = plan_tasks(tasks)
-    plan = Plan(source, split, names_of_tasks, per_task, seed, choice, images, width, rules, visibility, strict, Path(cache) if cache is not None else None)
+    plan = Plan(source=source, split=split, tasks=names_of_tasks, per_task=per_task, seed=seed, frames=choice, images=images, width=width, rules=rules,
+                visibility=visibility, strict=strict, cache=Path(cache) if cache is not None else None)
     names, held = _choose_scenes(source, split, exclude, leakage)
     root = Path(out)
     parameters = orjson.loads(orjson.dumps({**plan.describe(names), "held_out": held}, option=orjson.OPT_SERIALIZE_NUMPY))

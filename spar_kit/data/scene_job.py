@@ -21,10 +21,11 @@ import numpy as np
 import orjson
 
 from ..core.errors import InputError, SceneError
-from .writer import Images, SceneFiles, WriteError, record_lines, write_bytes, write_images, writing
+from .writer import Images, SceneFiles, WriteError, owned_ids, png16, record_lines, write_bytes, write_images, writing
 from .manifest import without_paths
-from .validation import faults, usable
+from ..tasks.validation import faults, usable
 from ..core.files import is_plain_name
+from ..core.parallel import Outcome
 from ..scenes.frame_selection import FrameChoice, choose_frames
 from ..scenes.scene import Scene, Source
 from ..scenes.summary import EXPECTED
@@ -37,7 +38,7 @@ from ..tasks.thresholds import Rules
 from ..tasks.registry import TASKS, compute_facts, random_generator, select_tasks
 
 # %% ../../nbs/data/60_scene_job.ipynb #2dce39a7
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """All that decides the content of a generated folder.
 
@@ -137,10 +138,18 @@ def task_lines(scene: Scene, observation: Observation, files: SceneFiles, task: 
 KEPT_REASONS = 5         # for each task and scene
 
 
-def build_lines(plan: Plan, scene: Scene) -> tuple[dict[str, Any], list[bytes], list[int]]:
-    """The questions about a scene: the head of its lines file, the lines, and the rows of the frames that prove them."""
+def build_lines(plan: Plan, scene: Scene, drawn: dict[int, bytes] | None = None) -> tuple[dict[str, Any], list[bytes], list[int]]:
+    """The questions about a scene: the head of its lines file, the lines, and the rows of the frames that prove them.
+
+    Args:
+        drawn: filled with the instance images that were drawn on the way, by row: as PNG, which takes a fiftieth of the room.
+    """
+    look = None
+    if drawn is not None:
+        owned = owned_ids(scene)
+        look = lambda row, ids: drawn.__setitem__(row, png16(owned[ids]))      # noqa: E731
     kept = plan.cache / plan.source.name / f"{scene.name}.npz" if plan.cache is not None else None
-    observation = observe(scene, see(scene, plan.visibility, plan.width, kept), plan.rules)
+    observation = observe(scene, see(scene, plan.visibility, plan.width, kept, look), plan.rules)
     files = SceneFiles(scene, plan.images)
     body: list[bytes] = []
     parts: list[list[Any]] = []
@@ -168,17 +177,18 @@ def build_scene(plan: Plan, name: str, folder: Path) -> dict[str, Any]:
         raise SceneError(f"{name!r} cannot be the name of a folder")
     scene = plan.source.load(name)
     found = len(scene.frames)
-    scene = choose_frames(usable(scene, plan.rules), plan.frames)
+    scene = choose_frames(usable(scene, plan.rules.limits), plan.frames)
     ways, named = Counter[str](), list[str]()
     while True:
         if not scene.frames:
             raise SceneError("no usable frame" + "".join(f"; {why}: {n}" for why, n in scene.skipped.items()) + "".join(f"; {why}" for why in named[:1]))
         if plan.strict and (wrong := faults(scene.skipped)):
             raise SceneError("; ".join([*(f"{n} x {why}" for why, n in wrong.items()), *named[:1]]))
-        head, body, used = build_lines(plan, scene)
+        drawn = dict[int, bytes]()
+        head, body, used = build_lines(plan, scene, drawn)
         if not body:
             break
-        ways, unreadable = write_images(scene, used, folder / "images", plan.width, plan.images)
+        ways, unreadable = write_images(scene, used, folder / "images", plan.width, plan.images, drawn)
         if not unreadable:
             break
         named += unreadable.values()
@@ -193,8 +203,8 @@ def build_scene(plan: Plan, name: str, folder: Path) -> dict[str, Any]:
     return head
 
 # %% ../../nbs/data/60_scene_job.ipynb #f67760d4
-def work(plan: Plan, name: str, out: str) -> tuple[str, str, str]:
-    """One scene from its source into the folder `out`: (scene, "ok" | "failed" | "stop", message).
+def work(name: str, plan: Plan, out: str) -> Outcome:
+    """One scene from its source into the folder `out`.
 
     Nothing is raised, so the result crosses processes. A "stop" means that the folder cannot be written,
     so no other scene has a chance.
@@ -214,10 +224,10 @@ def work(plan: Plan, name: str, out: str) -> tuple[str, str, str]:
                 images.parent.mkdir(parents=True, exist_ok=True)
                 os.replace(part / "images", images)
             os.replace(part / "lines", root / ".scenes" / f"{name}.lines")
-        return name, "ok", ""
+        return Outcome(name, "ok")
     except WriteError as error:
-        return name, "stop", str(error)
+        return Outcome(name, "stop", str(error))
     except Exception as error:                          # whatever one scene holds must not end the others
-        return name, "failed", f"{type(error).__name__}: {error}"
+        return Outcome(name, "failed", f"{type(error).__name__}: {error}")
     finally:
         shutil.rmtree(part, ignore_errors=True)

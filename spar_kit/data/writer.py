@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Images', 'IMAGES', 'WriteError', 'writing', 'write_bytes', 'color_suffix', 'jpeg', 'png', 'check_image',
            'color_image', 'depth_image', 'put_image', 'png16', 'matrix_text', 'intrinsic_files', 'is_stated',
-           'describe_instances', 'write_images', 'SceneFiles', 'record_lines']
+           'describe_instances', 'owned_ids', 'write_images', 'SceneFiles', 'record_lines']
 
 # %% ../../nbs/data/40_writer.ipynb #6753df96
 import os
@@ -13,7 +13,7 @@ import struct
 import warnings
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from io import BytesIO
@@ -208,7 +208,8 @@ def describe_instances(scene: Scene) -> dict[str, Any]:
     }
 
 # %% ../../nbs/data/40_writer.ipynb #aa4a59a7
-def _owned_ids(scene: Scene) -> NDArray[np.uint16]:
+def owned_ids(scene: Scene) -> NDArray[np.uint16]:
+    """The value in an instance image for each id: the id itself, 0 for what is not stated. Raises SceneError for an id above 65535."""
     known = np.array(sorted(i.id for i in scene.instances), np.int64)
     if known.size and (known[-1] > 65535 or known[0] < 1):
         raise SceneError(f"instance ids {known[0]} to {known[-1]} do not fit into 16 bit")
@@ -218,18 +219,20 @@ def _owned_ids(scene: Scene) -> NDArray[np.uint16]:
     return owned
 
 # %% ../../nbs/data/40_writer.ipynb #f165bbf4
-def write_images(scene: Scene, rows: Sequence[int], folder: Path, width: int, images: str = "copy") -> tuple[Counter[str], dict[int, str]]:
+def write_images(scene: Scene, rows: Sequence[int], folder: Path, width: int, images: str = "copy", drawn: Mapping[int, bytes] | None = None
+                 ) -> tuple[Counter[str], dict[int, str]]:
     """Write the frames `rows` of a scene and its `instances.json` into `folder`, which is created.
 
     Args:
         rows: row numbers into `scene.frames`.
         width: of the instance image, as given to `scenes.visibility.see`.
         images: one of `IMAGES`.
+        drawn: by row, instance images that are there already as PNG; the others are drawn.
 
     Returns how many images came by which way ("colour copied", "depth encoded", ...), and the rows whose images could not be read, each with
     what is wrong. Raises WriteError where the folder cannot be written, SceneError for an id above 65535.
     """
-    owned = _owned_ids(scene)
+    owned, drawn = owned_ids(scene), drawn or {}
     with writing(folder):
         for name in ("image_color", "image_depth", "pose", "intrinsic", "image_instance"):
             (folder / name).mkdir(parents=True, exist_ok=True)
@@ -242,8 +245,8 @@ def write_images(scene: Scene, rows: Sequence[int], folder: Path, width: int, im
             picture, range_image = color_image(frame, images), depth_image(frame, images)
         except SceneError as error:
             return error
-        ids = owned[render_ids(scene.surface, raster_camera(frame.color, width), frame.camera_to_world)[1]]
-        write_bytes(folder / f"image_instance/{frame.index}.png", png16(ids))
+        instances = drawn.get(row) or png16(owned[render_ids(scene.surface, raster_camera(frame.color, width), frame.camera_to_world)[1]])
+        write_bytes(folder / f"image_instance/{frame.index}.png", instances)
         write_bytes(folder / f"pose/{frame.index}.txt", matrix_text(frame.camera_to_world))
         return (put_image(folder / f"image_color/{frame.index}{color_suffix(frame, images)}", picture, frame.color_file, images),
                 put_image(folder / f"image_depth/{frame.index}.png", range_image, frame.depth_file, images))

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import orjson
 
+from ..core.files import whole_file
 from ..bench.baselines.audit import MARKED, VERDICTS, Attack, Audit, Finding, Verdict
 from ..core.display_text import visible
 from .html.security import content_policy, nonce_for
@@ -136,9 +137,7 @@ def as_json(result: Audit) -> bytes:
 def write_audit(result: Audit, out: Path | str) -> tuple[Path, Path]:
     """Write `audit.json` and `audit.html` into the folder `out`, which is made if need be; returns both paths."""
     out = Path(out)
-    out.mkdir(parents=True, exist_ok=True)
     for name, content in (("audit.json", as_json(result)), ("audit.html", page(result).encode())):
-        part = out / f"{name}.part"
-        part.write_bytes(content)
-        part.replace(out / name)
+        with whole_file(out / name) as part:
+            part.write_bytes(content)
     return out / "audit.json", out / "audit.html"

@@ -8,7 +8,6 @@ __all__ = ['COLORS', 'GREYS', 'SHAPES', 'is_blind', 'run_colors', 'shorten', 'pl
 
 # %% ../../nbs/report/00_charts.ipynb #e7ea8bdb
 import html
-import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,6 +17,8 @@ import plotly.graph_objects as go
 
 from ..bench.analysis.statistics import LEVELS, intervals, overall_intervals
 from ..core.errors import InputError
+from ..core.files import json_lines
+from ..core.parameters import OLD_NAMES
 from ..core.display_text import UNSEEN
 
 # %% ../../nbs/report/00_charts.ipynb #ab6e6114
@@ -28,8 +29,8 @@ _PATTERNS = ("", "/", ".", "\\", "x", "-")
 
 
 def is_blind(name: str) -> bool:
-    """Whether a run's name has the word "blind": it answered without (the right) images."""
-    return "blind" in re.findall(r"[^\W_]+", name.lower())
+    """Whether a run's name begins with the word "blind", or "best blind": so `spar_kit.report.run_set.load_runs` names those that answered without (the right) images."""
+    return re.match(r"(best )?blind(?![^\W_])", name.lower()) is not None
 
 
 def run_colors(names: Sequence[str]) -> dict[str, str]:
@@ -153,15 +154,11 @@ def plot_published(published: pd.DataFrame, runs: Mapping[str, pd.DataFrame], le
 # %% ../../nbs/report/00_charts.ipynb #4fe7a192
 def plot_log(log: Path | str, title: str = "Training loss") -> go.Figure:
     """The loss of each stage (each its own kind) over its steps, on a logarithmic axis, from a `log.jsonl` of `spar_kit.train.pipeline`. Raises ValueError for an empty log."""
-    rows = []
-    for line in Path(log).read_text().splitlines():
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue
+    rows = list(json_lines(log, nan=True))
     if not rows:
         raise InputError(f"{log}: no line of a training log")
     table = pd.DataFrame(rows)
+    table["stage"] = table["stage"].replace(OLD_NAMES["stages"])
     figure = go.Figure()
     for color, (stage, part) in zip(COLORS, table.groupby("stage", sort=False)):
         figure.add_scatter(x=part.step, y=part.loss, mode="lines+markers", name=str(stage), line=dict(color=color, width=2), marker=dict(size=4),

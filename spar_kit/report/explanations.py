@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..data.question import Question
 from ..data.records import image_path, load_matrix
 from .floor_plan import COLORS, GREY, INK, Drawing, Room, as_seen, draw_camera, draw_room, fan_of, read_room
 from ..scenes.formats.images import lazy_picture
@@ -25,21 +26,21 @@ from ..tasks.frame_sets import yaw_pitch_roll
 # %% ../../nbs/report/35_explanations.ipynb #a5976eb9
 @dataclass(frozen=True)
 class Exhibit:
-    """A record with the folder of its images, and the file and line it stands in: what is needed to draw it."""
-    record: Mapping[str, Any]
+    """A question of a generated folder with the folder of its images: what is needed to draw why its answer is true."""
+    question: Question
     root: Path
-    task: str
-    format: str
-    file: Path | None = None
-    line: int | None = None
+
+    @property
+    def task(self) -> str:
+        return self.question.task
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        return self.record["facts"]
+        return self.question.facts
 
     @cached_property
     def room(self) -> Room:
-        return read_room(image_path(self.root, self.record["image"][0].split("/")[0] + "/instances.json"))
+        return read_room(image_path(self.root, f"{self.question.scene}/instances.json"))
 
     @cached_property
     def ids(self) -> list[int]:
@@ -55,10 +56,10 @@ class Exhibit:
 
     def pose(self, view: int = 0) -> NDArray[np.float64]:
         """Camera to world (4, 4) of one image."""
-        return load_matrix(self.root, self.record["pose"][view])
+        return load_matrix(self.root, self.question.rest["pose"][view])
 
     def fan(self, view: int = 0) -> float:
-        return fan_of(load_matrix(self.root, self.record["intrinsic"][view]), lazy_picture(image_path(self.root, self.record["image"][view])).width)
+        return fan_of(load_matrix(self.root, self.question.rest["intrinsic"][view]), lazy_picture(self.question.paths[view]).width)
 
     def center(self, k: int) -> NDArray[np.float64]:
         return np.asarray(self.room.boxes[self.ids[k]].center)
@@ -84,7 +85,7 @@ class Exhibit:
         title = f"{self.task}: the room from above" if plane is None else f"{self.task}: as the camera has it, from above"
         drawing = draw_room(self.room, marked, whole=whole, title=title) if plane is None else draw_room(self.room, marked, plane, title, False)
         for view in views if plane is None else ():
-            name = "camera" if len(self.record["image"]) == 1 else f"camera {view + 1}" if len(self.record["image"]) <= 3 else f"Frame-{view}"
+            name = "camera" if len(self.question.images) == 1 else f"camera {view + 1}" if len(self.question.images) <= 3 else f"Frame-{view}"
             draw_camera(drawing, self.pose(view), self.fan(view), name)
         return drawing
 
@@ -106,12 +107,12 @@ def _depths(x: Exhibit) -> Why:
         drawing.title += f", image {view + 1}"
         drawing.line([0, 0], [0, max(x.seen(k, view)[2] for k in here) + .3], INK, arrow=True)
         drawing.dot([0, 0], INK)
-        drawing.text([0, 0], f"camera {view + 1}" if len(x.record["image"]) > 1 else "camera")
+        drawing.text([0, 0], f"camera {view + 1}" if len(x.question.images) > 1 else "camera")
         for k in here:
             right, _, depth = x.seen(k, view)
             drawing.line([0, depth], [right, depth], x.colors[k], dashed=True)
             drawing.text([0, depth], _m(depth), x.colors[k])
-            lines.append(f"{x.name(k)}: depth {_m(depth)}" + (f" in image {view + 1}" if len(x.record["image"]) > 1 else ""))
+            lines.append(f"{x.name(k)}: depth {_m(depth)}" + (f" in image {view + 1}" if len(x.question.images) > 1 else ""))
         drawings.append(drawing)
     if len(x.ids) == 3:
         lines.append(f"depths of {x.name(2)} and {x.name(1)}: they differ by {_m(abs(x.seen(2, x.facts['view'][2])[2] - x.seen(1, x.facts['view'][1])[2]))}")
@@ -119,7 +120,7 @@ def _depths(x: Exhibit) -> Why:
 
 
 def _distance_to_camera(x: Exhibit) -> Why:
-    drawing, eye, center = x.plan(views=range(len(x.record["image"]))), x.pose()[:3, 3], x.center(0)
+    drawing, eye, center = x.plan(views=range(len(x.question.images))), x.pose()[:3, 3], x.center(0)
     flat, high = np.linalg.norm((center - eye)[:2]), center[2] - eye[2]
     drawing.line(eye, center, x.colors[0], f"{_m(flat)} on the plan")
     return [drawing], [f"{_m(flat)} on the plan, {_m(abs(high))} {'up' if high > 0 else 'down'}: {_m(np.linalg.norm(center - eye))} in space"]
@@ -128,7 +129,7 @@ def _distance_to_camera(x: Exhibit) -> Why:
 def _distances(x: Exhibit) -> Why:
     """From the first object to each other one."""
     views = sorted({v for v in x.facts["view"] if v >= 0})
-    drawing, lines = x.plan(views=views if len(x.record["image"]) > 1 else (0,)), []
+    drawing, lines = x.plan(views=views if len(x.question.images) > 1 else (0,)), []
     for k in range(1, len(x.ids)):
         apart = x.center(k) - x.center(0)
         drawing.line(x.center(0), x.center(k), x.colors[k] if len(x.ids) < 5 else INK, _m(np.linalg.norm(apart)))
@@ -178,11 +179,11 @@ def _frames(x: Exhibit) -> Why:
 
 
 def _nearest_box(x: Exhibit) -> Why:
-    drawing, eye = x.plan(views=range(len(x.record["image"]))), x.pose()[:3, 3]
+    drawing, eye = x.plan(views=range(len(x.question.images))), x.pose()[:3, 3]
     lines = []
     for k in range(len(x.ids)):
         drawing.line(eye, x.center(k), COLORS["plain"] if not k else GREY, _m(np.linalg.norm(x.center(k) - eye)), dashed=bool(k))
-        lines.append(f"{x.label(k)} (object {x.ids[k]}): {_m(np.linalg.norm(x.center(k) - eye))} from {'the camera' if len(x.record['image']) == 1 else 'camera 1'}" + (" (the answer)" if not k else ""))
+        lines.append(f"{x.label(k)} (object {x.ids[k]}): {_m(np.linalg.norm(x.center(k) - eye))} from {'the camera' if len(x.question.images) == 1 else 'camera 1'}" + (" (the answer)" if not k else ""))
     return [drawing], [*lines, f"asked for: {'the farthest' if x.facts['farthest'] else 'the nearest'} of all objects in view"]
 
 # %% ../../nbs/report/35_explanations.ipynb #3069b9fb
@@ -205,7 +206,7 @@ def _relation(x: Exhibit) -> Why:
 
 
 def _imagination(x: Exhibit) -> Why:
-    drawing = x.plan(views=(0,) if len(x.record["image"]) <= 3 else ())
+    drawing = x.plan(views=(0,) if len(x.question.images) <= 3 else ())
     stand, face = x.center(0), x.center(1)
     ahead = (face - stand)[:2] / max(float(np.linalg.norm((face - stand)[:2])), 1e-9)
     reach = min(1.2, .8 * float(np.linalg.norm((face - stand)[:2])))
@@ -216,7 +217,7 @@ def _imagination(x: Exhibit) -> Why:
     after = _offsets([from_new_place(stand[None], face[None], x.center(k)[None])[0] for k in rest], [f"from there, {x.name(k)}" for k in rest])
     if "before" not in x.facts:
         return [drawing], after
-    names = [f"from the {'first ' * (len(x.record['image']) > 1)}camera before, {x.name(k)}" for k in rest]
+    names = [f"from the {'first ' * (len(x.question.images) > 1)}camera before, {x.name(k)}" for k in rest]
     return [drawing], after + _offsets([x.seen(k, upright=True) for k in rest], names, [float(np.linalg.norm(x.seen(k))) for k in rest])
 
 # %% ../../nbs/report/35_explanations.ipynb #069aedd7
@@ -251,15 +252,15 @@ def _area(x: Exhibit) -> Why:
         if len(polygon) <= 12:
             for a, b in zip(polygon, np.roll(polygon, -1, 0)):
                 drawing.line(a, b, INK, _m(np.linalg.norm(b - a)))
-    for view in range(len(x.record["image"])):
+    for view in range(len(x.question.images)):
         drawing.dot(x.pose(view)[:3, 3], INK, 2.5)
     return [drawing], [f"area of the outline: {x.facts['answer']:.2f} square meters; dots: the cameras"]
 
 
 def _route(x: Exhibit) -> Why:
     legs, place = x.facts["legs"], np.array(x.facts["place"])
-    drawing = x.plan(views=(0, len(x.record["image"]) - 1))
-    path = np.array([x.pose(view)[:2, 3] for view in range(len(x.record["image"]))])
+    drawing = x.plan(views=(0, len(x.question.images) - 1))
+    path = np.array([x.pose(view)[:2, 3] for view in range(len(x.question.images))])
     for point in path:
         drawing.dot(point, GREY, 2.5)
     for k in range(legs):

@@ -9,6 +9,7 @@ __all__ = ['STYLE', 'pictures', 'choose_exhibits', 'card', 'write_page', 'build_
 import html
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,7 +17,8 @@ from typing import Any
 from PIL import Image, ImageDraw
 
 from ..data.generate import generate
-from ..data.records import RecordError, load_images, numbered_lines, question_and_answer, shards
+from ..data.question import Question
+from ..data.records import RecordError, numbered_lines, shards
 from .floor_plan import contact_sheet, svg_image
 from .explanations import WHY, Exhibit, Why
 from ..core.files import whole_file
@@ -24,18 +26,17 @@ from ..scenes.formats.images import data_url, open_picture
 from ..core.display_text import visible
 from ..scenes.sources import open_source
 from .html.security import content_policy
-from ..tasks.markers import marks_of
 from ..tasks.registry import TASKS, random_generator, select_tasks
 
 # %% ../../nbs/report/40_gallery.ipynb #2ec8e736
 def pictures(x: Exhibit, width: int = 420) -> list[tuple[str, Image.Image]]:
     """(caption, image) of everything to look at."""
-    images = load_images(x.record, x.root)
+    images = x.question.load()
     few = [image.resize((width, round(image.height * width / image.width)), Image.Resampling.LANCZOS) if image.width > width else image for image in images]
     names = ["image"] if len(images) == 1 else [f"image {k + 1}" for k in range(len(images))]
     if len(images) > 3:
         framed = {view: "#17a34a" for view, shown in enumerate(x.facts.get("visible", ())) if shown} | {view: "#d97706" for view in x.facts.get("first", ())}
-        marked = sorted({mark.image for mark in marks_of(x.record)})
+        marked = sorted({mark.image for mark in x.question.marks})
         sheet = contact_sheet(few, framed | {view: "#d3302a" for view in marked if view not in framed})
         return [("all frames, numbered from 0", sheet), *((f"Frame-{view}", few[view]) for view in marked)]
     answers = _answers_to_draw(x)
@@ -78,13 +79,14 @@ def choose_exhibits(folder: Path | str, tasks: Sequence[str] = tuple(TASKS), eac
         formats = [format for format in TASKS[task].formats if format in found]
         for turn in range(each if formats else 0):
             format = formats[turn % len(formats)]
-            used, told = {_scene(x.record) for x in picked}, {_subject(x.record) for x in picked}
-            rest = [row for row in found[format] if row[0]["id"] not in {x.record["id"] for x in picked}]
+            used, told = {x.question.scene for x in picked}, {(x.question.scene, *x.facts["objects"], *x.facts["frames"]) for x in picked}
+            rest = [row for row in found[format] if row[0]["id"] not in {x.question.id for x in picked}]
             fresh = [row for row in rest if _subject(row[0]) not in told]
             choice = next((row for row in fresh if _scene(row[0]) not in used), next(iter(fresh or rest), None))
             if choice is not None:
                 record, root, path, line = choice
-                picked.append(Exhibit(record, root, task, format, path, line))
+                question = Question.from_record(record, root, format=format, file=path, line=line)
+                picked.append(Exhibit(replace(question, task=task), root))
         out[task] = picked
     return out
 
@@ -114,12 +116,15 @@ def _unbroken(text: str) -> str:
 
 def _drawn(x: Exhibit) -> tuple[list[tuple[str, Image.Image]], Why]:
     """The pictures and why the answer is true. Raises RecordError where the record's facts do not fit its task, its images or its scene."""
+    file, line = x.question.file, x.question.line
     try:
         return pictures(x), WHY[x.task](x)
     except (LookupError, TypeError, AttributeError, ArithmeticError) as error:
-        raise RecordError(f"do not fit the task or the scene: {type(error).__name__} {error}", x.file, x.line, "facts") from error
+        raise RecordError(f"do not fit the task or the scene: {type(error).__name__} {error}", file, line, "facts") from error
     except (ValueError, OSError) as error:
-        raise RecordError(f"{x.record['id']}: cannot be drawn: {error}", x.file, x.line) from error
+        if isinstance(error, RecordError) and error.path == file:
+            raise                                  # it names the place already
+        raise RecordError(f"{x.question.id}: cannot be drawn: {error}", file, line) from error
 
 
 def card(x: Exhibit, picture_url: Callable[[str, Image.Image], str]) -> str:
@@ -127,13 +132,13 @@ def card(x: Exhibit, picture_url: Callable[[str, Image.Image], str]) -> str:
 
     Raises RecordError naming file and line of a record that cannot be drawn.
     """
-    question, answer = (visible(text, 4000) for text in question_and_answer(x.record))
+    question, answer = (visible(text, 4000) for text in (x.question.text, x.question.answer))
     looked_at, (drawings, lines) = _drawn(x)
     shown = "".join(f'<figure class="{"wide" if "frames" in caption else "one"}"><img src="{html.escape(picture_url(f"{k}", image))}" alt="{html.escape(caption)}" width="{image.width}" '
                     f'height="{image.height}" loading="lazy"><figcaption>{html.escape(caption)}</figcaption></figure>' for k, (caption, image) in enumerate(looked_at))
     why = "".join(f'<div class="plan">{drawing.svg()}</div>' for drawing in drawings)
     said = "".join(f"<li>{_unbroken(html.escape(visible(line, 600)))}</li>" for line in lines)
-    return (f'<article class="card"><p class="id">{html.escape(x.task)} · {html.escape(x.format)} · {html.escape(visible(str(x.record["id"]), 120))}</p><div class="asked"><div class="pictures">{shown}</div>'
+    return (f'<article class="card"><p class="id">{html.escape(x.task)} · {html.escape(x.question.format)} · {html.escape(visible(x.question.id, 120))}</p><div class="asked"><div class="pictures">{shown}</div>'
             f'<p class="question">{html.escape(question)}</p><p class="answer">{html.escape(answer).replace(",move", ",<wbr>move").replace(",rotate", ",<wbr>rotate")}</p></div><div class="why">{why}<ul>{said}</ul></div></article>')
 
 # %% ../../nbs/report/40_gallery.ipynb #13a3aa05

@@ -23,7 +23,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..core.errors import InputError
 from .html.assets import install_plotly, page_resources, plot_html, templates, write_page
-from ..runs.plan import STEP_NAME, Plan, explain
+from ..core.parameters import explain
+from ..runs.plan import STEP_NAME, Plan
 from ..runs.components import short
 from ..runs.sweep import Outcome
 from ..core.files import read_bytes
@@ -373,7 +374,7 @@ def _index_page(summary: Summary, runs: Sequence[Mapping[str, Any]], links: Sequ
     nonce = nonce_for(summary.model_dump_json(), *figures, comparison)
     resources = page_resources(nonce, page_title=summary.title, report_title=summary.title, links=links, meta=meta, has_plots=bool(figures))
     resources["style"] += formatter.get_style_defs(".highlight").replace("background: #f0f0f0", "background: var(--code)")
-    command = shlex.join(summary.command or ["spar", "sweep", f"params/{summary.params.file}"])
+    command = shlex.join(summary.command or ["spar", "sweep", f"params/studies/{summary.params.file}"])
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(str(templates() / "spar")))
     return environment.get_template("overview.html.j2").render(
         resources=resources, title=summary.title, about=summary.about, headlines=_headlines(runs, last), figures=figures, comparison=comparison, runs=runs,

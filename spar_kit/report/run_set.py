@@ -9,7 +9,7 @@ __all__ = ['CONSTANT', 'Runs', 'run_titles', 'check_same_questions', 'load_runs'
 # %% ../../nbs/report/15_run_set.ipynb #84ccf39c
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -18,11 +18,12 @@ import pandas as pd
 
 from ..bench.benchmarks import Benchmark
 from ..bench.baselines.chance import constant_rows
-from ..bench.scorers.disagreements import FLAVOURS, Flavour
-from ..bench.interop.prediction_files import read_predictions, same_answer
+from ..bench.predictions import stated_mode
+from ..bench.scorers.disagreements import FLAVOURS, Flavour, disagreements
+from ..bench.interop.prediction_files import PredictionFile, read_file, same_answer
 from .charts import is_blind, shorten
 from ..bench.analysis.published import Split, split_of
-from ..bench.scorers.table import score_rows
+from ..bench.scorers.table import COLUMNS, score_table
 from ..bench.analysis.statistics import best_of, overall_intervals, overall_paired
 from ..bench.scorers.strict import format_of
 from ..core.errors import InputError
@@ -36,19 +37,30 @@ class Runs:
     """Answers of one or several runs to the same questions, scored.
 
     Args:
-        rows: by run, with id, task, answer, prediction (and question, source, scene where known); names with the word "blind" did not see the right images.
-        scores: by run, as `spar_kit.bench.scorers.table.score_rows` makes them, row for row.
+        rows: by run, the predictions; the names of runs that did not see the right images begin with "blind".
+        table: all of them scored (`spar_kit.bench.scorers.table.score_table`), with the column `run`; every part of a page is a view of it.
         flavour: of the scorer.
         reference: the run that others are compared with.
         main: the run that is looked at closely.
+        files: what there was to know of the files that were read, by run.
         seed: of bootstrap and permutations.
     """
-    rows: Mapping[str, list[dict[str, Any]]]
-    scores: Mapping[str, pd.DataFrame]
+    rows: Mapping[str, Sequence[Mapping[str, Any]]]
+    table: pd.DataFrame
     flavour: Flavour
     reference: str
     main: str
     seed: int = 0
+    files: Mapping[str, PredictionFile] = field(default_factory=dict)
+
+    @cached_property
+    def _views(self) -> dict[tuple[str, str], pd.DataFrame]:
+        return {key: part[list(COLUMNS)] for key, part in self.table.groupby(["run", "scorer"], sort=False)}
+
+    @cached_property
+    def scores(self) -> dict[str, pd.DataFrame]:
+        """By run, the score table of the page's scorer, row for row."""
+        return {name: self._views[name, self.flavour] for name in self.rows}
 
     @property
     def seeing(self) -> dict[str, pd.DataFrame]:
@@ -80,7 +92,12 @@ class Runs:
     @cached_property
     def flavoured(self) -> dict[str, dict[str, pd.DataFrame]]:
         """By flavour, the score tables of the seeing runs."""
-        return {flavour: {name: scores if flavour == self.flavour else score_rows(self.rows[name], flavour) for name, scores in self.seeing.items()} for flavour in FLAVOURS}
+        return {flavour: {name: self._views[name, flavour] for name in self.seeing} for flavour in FLAVOURS}
+
+    @cached_property
+    def differing(self) -> pd.DataFrame:
+        """The predictions of the main run on which the scorers differ (`spar_kit.bench.scorers.disagreements.disagreements`)."""
+        return disagreements(self.rows[self.main], self.table[self.table.run == self.main])
 
     @cached_property
     def unit(self) -> str:
@@ -94,12 +111,17 @@ class Runs:
 
 # %% ../../nbs/report/15_run_set.ipynb #fbfce7aa
 def run_titles(paths: Sequence[Path]) -> list[str]:
-    """A name for each file: its stem, with its folder where stems are alike; "blind: " before those of blind runs."""
+    """A name for each file: its stem, with its folder where stems are alike."""
     stems = [path.name.removesuffix(".jsonl") for path in paths]
     names = [stem if stems.count(stem) == 1 else f"{path.resolve().parent.name}/{stem}" for stem, path in zip(stems, paths)]
-    names = [name if names.count(name) == 1 else f"{name} ({k + 1})" for k, name in enumerate(names)]
-    blind = re.compile(r"(?<![a-z])(blind|none|grey|swapped)(?![a-z])", re.IGNORECASE)
-    return [f"blind: {re.sub('^blind[ _:-]+', '', name)}" if blind.search(stem) else name for name, stem in zip(names, stems)]
+    return [name if names.count(name) == 1 else f"{name} ({k + 1})" for k, name in enumerate(names)]
+
+
+def _shown(name: str, image_mode: str) -> str:
+    """A run's name on the page: it begins with "blind" if and only if the run did not see the right images. Where the mode is not known the name is left to say so."""
+    if image_mode in ("", "original"):
+        return f"run {name}" if image_mode and is_blind(name) else name
+    return name if is_blind(name) and not name.startswith("blind_") else f"blind: {re.sub('^blind[ _:-]+', '', name)}"
 
 
 def _words(question: Any) -> str:
@@ -112,7 +134,7 @@ def _is_same(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
     return same_answer(a["answer"], b["answer"], a["task"], format_of(a)) and (first in second or second in first)
 
 
-def check_same_questions(rows: Mapping[str, list[dict[str, Any]]]) -> None:
+def check_same_questions(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
     """Raises ValueError where a run's rows are about other questions than those of the first run with the same task, format and id."""
     known: dict[tuple[str, str, str], tuple[str, Mapping[str, Any]]] = {}
     for name, own in rows.items():
@@ -126,35 +148,33 @@ def check_same_questions(rows: Mapping[str, list[dict[str, Any]]]) -> None:
         known |= {key: (name, row) for row in own if (key := (row["task"], format_of(row), str(row["id"]))) not in known}
 
 
-def load_runs(answers: Mapping[str, Path | str | list[dict[str, Any]]], flavour: Flavour = "strict", reference: str = "", main: str = "", seed: int = 0,
+def load_runs(answers: Mapping[str, Path | str | Sequence[Mapping[str, Any]]], flavour: Flavour = "strict", reference: str = "", main: str = "", seed: int = 0,
               benchmark: Benchmark | None = None) -> Runs:
-    """Reads and scores answers: files or rows by the run's name. Where no run is blind, the best constant answers become one, named `CONSTANT`.
+    """Reads and scores answers: files or rows by the run's name. Each file is read once and each prediction scored once by each scorer. Where no run is blind, the best
+    constant answers become one, named `CONSTANT`.
 
     Args:
         reference: "" for the first run that sees.
         main: "" for the seeing run with the highest mean of tasks.
         benchmark: gives rows that hold only `id` and `prediction` their questions and answers.
 
-    Raises ValueError for a file that cannot be read, where no run sees, and where two runs were asked different questions under the same ids.
+    Whether a run is blind its rows say (`spar_kit.bench.predictions.find_image_mode`); the name of a blind one gets "blind: " before it. Raises ValueError for a file that cannot
+    be read, where no run sees, and where two runs were asked different questions under the same ids.
     """
-    rows = {name: found if isinstance(found, list) else _read(Path(found), benchmark) for name, found in answers.items()}
+    read = {name: read_file(found, benchmark, complete=False) for name, found in answers.items() if isinstance(found, Path | str)}
+    modes = {name: read[name].image_mode if name in read else stated_mode(found) for name, found in answers.items()}        # type: ignore[arg-type]
+    names = {name: _shown(name, mode) for name, mode in modes.items()}
+    rows: dict[str, Sequence[Mapping[str, Any]]] = {names[name]: read[name].rows if name in read else found for name, found in answers.items()}      # type: ignore[misc]
     check_same_questions(rows)
     seeing = [name for name in rows if not is_blind(name)]
     if not seeing:
         raise InputError("all files are blind runs; give at least one run with images")
     if len(seeing) == len(rows):
         rows[CONSTANT] = constant_rows(rows[seeing[0]])
-    scores = {name: score_rows(own, flavour) for name, own in rows.items()}
-    return Runs(rows, scores, flavour, reference or seeing[0], main or max(seeing, key=lambda name: scores[name].groupby("task").score.mean().mean()), seed)
-
-
-def _read(path: Path, benchmark: Benchmark | None) -> list[dict[str, Any]]:
-    try:
-        return read_predictions(path)
-    except ValueError:
-        if benchmark is None:
-            raise
-        return read_predictions(path, benchmark)            # rows may be an id and a prediction only
+    table = pd.concat([score_table(own, FLAVOURS if name in seeing else [flavour]).assign(run=name) for name, own in rows.items()])
+    own = table[table.scorer == flavour]
+    best = max(seeing, key=lambda name: own[own.run == name].groupby("task").score.mean().mean())
+    return Runs(rows, table, flavour, names.get(reference, reference) or seeing[0], names.get(main, main) or best, seed, {names[name]: file for name, file in read.items()})
 
 # %% ../../nbs/report/15_run_set.ipynb #4e763d69
 def points(score: float, low: float, high: float, sign: Literal["", "+"] = "") -> str:

@@ -6,11 +6,9 @@
 __all__ = ['parts', 'open_pictures', 'compare_files']
 
 # %% ../../nbs/report/25_score_report.ipynb #3f39008f
-import hashlib
 import html
-import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -22,6 +20,7 @@ from .charts import shorten
 from ..bench.analysis.published import Split
 from ..bench.analysis.statistics import FEW_ITEMS, FEW_SCENES, KEY
 from ..core.errors import InputError
+from ..core.files import whole_file
 from spar_kit.report.score_sections import (
     Load,
     blind_part,
@@ -64,7 +63,7 @@ def compare_files(paths: Sequence[Path | str], out: Path | str, *, flavour: str 
     """From files of answers to a report: the first seeing file is the reference, the best is looked at closely. Returns the headline and `out`.
 
     Args:
-        paths: files of one run each, answers to the same questions. Those with "blind", "none", "grey" or "swapped" in their names, as `spar evaluate` writes them, are blind runs.
+        paths: files of one run each, answers to the same questions. Whether a run was blind its lines say (`image_mode`); see `spar_kit.bench.predictions.find_image_mode`.
         benchmark: a folder of `spar generate` or another spec of `spar_kit.bench.benchmarks.open_benchmark`: the cards of misses get their images, and for a generated folder
             distances and crowding become factors.
         split: insist on laying the published numbers of this split beside answers whose counts are not SPAR-Bench's, e.g. of an unfinished run.
@@ -79,23 +78,21 @@ def compare_files(paths: Sequence[Path | str], out: Path | str, *, flavour: str 
     runs = load_runs(answers, FLAVOURS[FLAVOURS.index(flavour)], seed=seed, benchmark=known)
     facts, load = open_pictures(known, benchmark, runs) if known else (None, None)
     made = parts(runs, facts, load, split, misses)
-    made["How this page was made"] = _making(answers, runs)
-    blind = sum(name in runs.blind for name in answers)
+    made["How this page was made"] = _making(runs)
+    blind = sum(name in runs.blind for name in runs.files)
     meta = [time.strftime("%Y-%m-%d %H:%M"), f"{len(runs.seeing)} run{'s' * (len(runs.seeing) != 1)}" + (f", {blind} blind" if blind else ""),
             f"{len(runs.scores[runs.main]):,} questions", f"scorer: {flavour}", f"{time.time() - started:.0f} s"]
     said = headline(runs)
     title = "Scores of " + shorten(runs.main) if len(runs.seeing) == 1 else f"{len(runs.seeing)} runs compared"
-    out.parent.mkdir(parents=True, exist_ok=True)
-    part = out.with_name(out.name + ".part")
-    part.write_text(page(title, said, made, meta), encoding="utf-8", errors="replace")
-    os.replace(part, out)
+    with whole_file(out) as part:
+        part.write_text(page(title, said, made, meta), encoding="utf-8", errors="replace")
     return said, out
 
 
-def _making(answers: Mapping[str, Path | str], runs: Runs) -> list[Piece]:
+def _making(runs: Runs) -> list[Piece]:
     from spar_kit import __version__
 
-    rows = [{"run": name, "file": str(path), "lines": len(runs.rows[name]), "sha256": hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]} for name, path in answers.items()]
+    rows = [{"run": name, "file": str(file.path), "lines": len(file.rows), "sha256": file.sha256[:16]} for name, file in runs.files.items()]
     return [table(pd.DataFrame(rows)), text(
         f"spar_kit {html.escape(__version__)}, scorer {html.escape(runs.flavour)}, seed {runs.seed}: the same files give the same numbers. Intervals: bootstrap over {runs.unit}, 2,000 draws, percentile interval with the ends moved outwards for "
         f"few {runs.unit} (Hesterberg 2015); of fewer than {FEW_SCENES} scenes or {FEW_ITEMS} questions, or of equal scores, Wilson's interval with Student's t and the design effect of scenes (Korn and Graubard 1998). Tests: sign-flip permutation, 10,000 draws. Factors: 999 shuffles.",

@@ -18,7 +18,8 @@ import pandas as pd
 from PIL import Image
 
 from ..bench.baselines.chance import adjust, baselines
-from ..bench.scorers.disagreements import FLAVOURS, disagreements
+from ..bench.predictions import stated_mode
+from ..bench.scorers.disagreements import FLAVOURS
 from ..bench.analysis.factors import factor_effects, factor_table, item_factors
 from .charts import plain, plot_differences, plot_levels, plot_published, plot_tasks, shorten
 from .error_charts import errors_by_distance, losses_by, plot_confusion, plot_errors, relations, visible, worst_misses
@@ -78,7 +79,7 @@ def flavours_part(runs: Runs, examples: int = 8) -> list[Piece]:
             scores = runs.flavoured[flavour][name][known[name]]
             means = overall_intervals(scores, seed=runs.seed, flavour=flavour).set_index("level")
             rows.append({"run": name, "scorer": flavour, **_levels(means), "questions": len(scores)})
-    found = disagreements(runs.rows[runs.main])
+    found = runs.differing
     left = len(runs.scores[runs.main]) - int(known[runs.main].sum())
     some = f" {left:,} questions are left out of this table: they failed, or are of tasks and formats that SPAR-Bench does not have and only the strict scorer knows." if left else ""
     pieces: list[Piece] = [
@@ -145,7 +146,14 @@ def lead_table(runs: Runs) -> pd.DataFrame:
                          "lead": [points(row.difference, row.low, row.high, "+") for row in gain.itertuples()], "above blind": ["yes" if better else "no" for better in gain.better]})
 
 
-_MODES = {"none": "no image at all", "grey": "a grey image", "swapped": "the images of another question", "constant": "for each task always the one answer that earns most on these very questions", "text": "a small model that reads question and options only"}
+_MODES = {"none": "no image at all", "gray": "a gray image", "swapped": "the images of another question", "constant": "for each task always the one answer that earns most on these very questions", "text": "a small model that reads question and options only"}
+
+
+def _how_blind(runs: Runs, name: str) -> str:
+    """What a blind run did in place of looking: of a baseline its name says it, of a model its predictions, or its name where they do not."""
+    words = re.findall("[a-z]+", name.lower().replace("grey", "gray"))
+    told = [word for word in words if word in ("constant", "text")] or [stated_mode(runs.rows[name])] + words
+    return next((_MODES[word] for word in told if word in _MODES), "")
 
 
 def blind_part(runs: Runs) -> list[Piece]:
@@ -155,7 +163,7 @@ def blind_part(runs: Runs) -> list[Piece]:
     levels = {f"over {name}": runs.against(runs.main, scores) for name, scores in runs.blind.items()}
     levels |= {"over the best blind": runs.leads[runs.main]} if len(runs.blind) > 1 else {}
     tasks = paired(runs.scores[runs.main], runs.best_blind, seed=runs.seed)
-    said = "; ".join(f"<i>{html.escape(visible(name, 80))}</i>: {meaning}" for name in runs.blind for key, meaning in _MODES.items() if re.search(rf"(?<![a-z]){key}(?![a-z])", name.lower()))
+    said = "; ".join(f"<i>{html.escape(visible(name, 80))}</i>: {meaning}" for name in runs.blind if (meaning := _how_blind(runs, name)))
     best = " <i>The best blind</i> takes for each task whichever of them is best on these very questions, which is harsh on the model." if len(runs.blind) > 1 else ""
     more = (" The model's own answers without the images say more than a constant: <code>spar evaluate MODEL --images all</code> asks for them, and this page takes them as further files."
             if list(runs.blind) == [CONSTANT] else "")

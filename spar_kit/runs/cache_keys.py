@@ -29,6 +29,7 @@ import yaml
 
 from .notebook_code import NotebookCode, inner_code
 from .plan import parameters_of
+from ..core.files import file_hash
 from ..core.moved import new_name
 from ..core.environment import environment
 
@@ -335,8 +336,7 @@ class Digests:
             self.say(f"  reading inputs once, {(self.read + found.st_size) / 1e9:.0f} GB so far")
         self.read += found.st_size
         started = time.time_ns()
-        with open(path, "rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = file_hash(path)
         # a file that changed this very moment may change again without another time
         if started - max(found.st_mtime_ns, found.st_ctime_ns) > 50_000_000:
             self._ask("insert or replace into digests values (?, ?, ?)", (name, seen, digest))

@@ -6,14 +6,13 @@
 __all__ = ['Record', 'digest_of', 'record_outputs', 'record_again', 'check_outputs']
 
 # %% ../../nbs/runs/30_outputs.ipynb #b1201d38
-import hashlib
 import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from ..core.files import whole_file
+from ..core.files import file_hash, json_hash, whole_file
 
 # %% ../../nbs/runs/30_outputs.ipynb #06b4d5db
 Record: TypeAlias = dict[str, list[Any]]          # by path below the run's folder: [size, time of content, time of entry, digest]
@@ -26,10 +25,7 @@ def _seen(path: Path) -> list[int]:
 
 
 def _digest(path: Path) -> str:
-    if path.is_symlink():
-        return f"-> {os.readlink(path)}"
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return f"-> {os.readlink(path)}" if path.is_symlink() else file_hash(path)
 
 
 def _made(folder: Path) -> list[Path]:
@@ -42,7 +38,7 @@ def _made(folder: Path) -> list[Path]:
 
 def digest_of(record: Mapping[str, list[Any]]) -> str:
     """One digest over the names and contents of what a run wrote to `out`: the same for the same result, whenever it was made."""
-    return hashlib.sha256(json.dumps(sorted((name, entry[3]) for name, entry in record.items() if name.startswith("out/"))).encode()).hexdigest()
+    return json_hash(*sorted((name, entry[3]) for name, entry in record.items() if name.startswith("out/")))
 
 
 def record_outputs(folder: Path) -> str:

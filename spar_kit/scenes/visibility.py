@@ -10,7 +10,7 @@ __all__ = ['SPECK', 'LOW', 'MOST_CELLS', 'VERSION', 'VisibilityRule', 'Visibilit
 import hashlib
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -317,11 +317,11 @@ def _overlap(shared: NDArray[np.bool_]) -> NDArray[np.float32]:
     return (seen @ seen.T) / np.maximum(least, 1)
 
 # %% ../../nbs/scenes/25_visibility.ipynb #ff24c981
-def _see(scene: Scene, rule: VisibilityRule, width: int) -> Visibility:
+def _see(scene: Scene, rule: VisibilityRule, width: int, look: Callable[[int, NDArray[np.int32]], None] | None) -> Visibility:
     objects = sorted(scene.instances, key=lambda instance: instance.id)
     ids = np.array([instance.id for instance in objects], np.int32)
     middle = np.array([instance.box.center for instance in objects], np.float64).reshape(-1, 3)
-    numbers, N = _number(ids, scene.surface.triangle_instance), len(ids)
+    numbers, N, named = _number(ids, scene.surface.triangle_instance), len(ids), np.append(np.int32(0), ids)
     own = sample_surface(scene.surface, numbers - 1, N, rule.samples)[0].reshape(-1, 3)
     own_number = np.repeat(np.arange(1, N + 1, dtype=np.int32), rule.samples)
     whole, source = (a[0] for a in sample_surface(scene.surface, np.zeros_like(numbers), 1, rule.overlap_samples))
@@ -343,6 +343,8 @@ def _see(scene: Scene, rule: VisibilityRule, width: int) -> Visibility:
         P = projection(camera, frame.camera_to_world)
         depth, image, triangle = draw_surface(scene.surface, numbers, camera, P, room)   # a dataset without a mesh: its own instance image here
         center = middle @ world_to_camera[:3, :3].T + world_to_camera[:3, 3]
+        if look is not None:
+            look(number, named[image])
         _measure(image, camera.project(center)[0], pixels, bounds, points)
         _watch(depth, P, eyes, rule.tolerance, in_sight[number])
         silhouettes(room, *objects_alone, pixels, camera.width, camera.height, full, inside)
@@ -373,7 +375,8 @@ def _see(scene: Scene, rule: VisibilityRule, width: int) -> Visibility:
         ground=ground, grid=grid)
 
 # %% ../../nbs/scenes/25_visibility.ipynb #1a1256d0
-def see(scene: Scene, rule: VisibilityRule = VisibilityRule(), width: int = 320, cache: Path | str | None = None) -> Visibility:
+def see(scene: Scene, rule: VisibilityRule = VisibilityRule(), width: int = 320, cache: Path | str | None = None,
+        look: Callable[[int, NDArray[np.int32]], None] | None = None) -> Visibility:
     """The visibility table of a scene. The same scene gives the same table, bit for bit.
 
     Args:
@@ -381,6 +384,7 @@ def see(scene: Scene, rule: VisibilityRule = VisibilityRule(), width: int = 320,
         rule: thresholds and numbers of samples.
         width: pixels of the images that are looked at; the height follows. Halving it saves about half the time and loses what is thin.
         cache: a file to read the table from, if it was made from this very scene with these parameters, else to write it to.
+        look: called with each frame's row and its (height, width) image of instance ids, 0 for what the scene does not list; not for a table that was read.
 
     Raises ValueError for a surface whose arrays do not fit together.
     """
@@ -391,7 +395,7 @@ def see(scene: Scene, rule: VisibilityRule = VisibilityRule(), width: int = 320,
             return load(cache, key)
         except SceneError:                                             # another scene's, or damaged: made anew below
             pass
-    table = _see(scene, rule, width)
+    table = _see(scene, rule, width, look)
     if cache is not None:
         save(table, cache, key)
     return table

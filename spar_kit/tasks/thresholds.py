@@ -8,6 +8,8 @@ __all__ = ['Rules']
 # %% ../../nbs/tasks/10_thresholds.ipynb #98babd53
 from dataclasses import dataclass
 
+from .validation import ObjectLimits
+
 # %% ../../nbs/tasks/10_thresholds.ipynb #aa8095be
 @dataclass(frozen=True)
 class Rules:
@@ -82,3 +84,7 @@ class Rules:
     usual: float = 2.3                # metres; about this mean of depths and distances every name is asked, see `even_names`
     state_share: float = 0.45         # and at most this share has the same word in a slot of a relation
     candidates: int = 3000            # tuples looked at where there are too many to list
+
+    @property
+    def limits(self) -> ObjectLimits:
+        return ObjectLimits(self.min_side, self.max_side)

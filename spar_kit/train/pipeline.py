@@ -13,7 +13,7 @@ import resource
 import shutil
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,9 @@ from tqdm.auto import tqdm
 
 from ..core.errors import InputError
 from ..core.environment import environment, installed_versions
-from .collate import Collator, Pictures, Sample, check_texts, plan_batches, reserved_tokens, samples_from_records, supervised_text, token_lengths
+from ..core.files import json_hash
+from ..data.question import Question
+from .collate import Collator, Pictures, check_texts, plan_batches, reserved_tokens, samples_from_records, supervised_text, token_lengths
 from .warmup.vision import open_eyes
 from .warmup.grounding import GroundingQuestions, ScatteredMarkers, read_seen
 from .models import (build_model, build_processor, count_parameters, linear_counts, open_model,
@@ -35,17 +37,15 @@ from .trainer import last_checkpoint, train_stage, trim_log
 
 # %% ../../nbs/train/50_pipeline.ipynb #ff437130
 # what the first two stages depend on
-FIRST = ("vlm", "picture", "marker_scale", "formats", "task_weights", "eyes", "grounding", "basics", "spoken", "seed")
+FIRST = ("vlm_config", "image_size", "marker_scale", "formats", "task_weights", "vision_warmup", "grounding", "localization_share", "spar_share",
+         "seed")
 
 
-def _fingerprint(*parts: Any) -> str:
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
-
-
-def _texts_hash(samples: Iterable[Sample]) -> str:
+def _texts_hash(samples: Iterable[Question]) -> str:
     digest = hashlib.sha256()
     for sample in samples:
-        digest.update(json.dumps([sample.task, sample.format, sample.id, sample.turns, sample.marks], sort_keys=True).encode())
+        marks = {**sample.drawable, "image": sample.rest.get("image", []), **sample.markers}          # as a record has them: so were models marked that are there
+        digest.update(json.dumps([sample.task, sample.format, sample.id, sample.turns, marks], sort_keys=True).encode())
     return digest.hexdigest()
 
 # %% ../../nbs/train/50_pipeline.ipynb #10174a45
@@ -66,99 +66,99 @@ def _prepare(folder: Path, fingerprint: str) -> None:
 class _Both:
     """Records, then pages, as one sequence."""
 
-    def __init__(self, samples: Sequence[Sample], pages: GroundingQuestions):
+    def __init__(self, samples: Sequence[Question], pages: GroundingQuestions):
         self.samples, self.pages = samples, pages
 
     def __len__(self) -> int:
         return len(self.samples) + len(self.pages)
 
-    def __getitem__(self, index: int) -> Sample:
+    def __getitem__(self, index: int) -> Question:
         return self.samples[index] if index < len(self.samples) else self.pages[index - len(self.samples)]
 
 
-def _weights(params: TrainParams, samples: Sequence[Sample]) -> NDArray[np.float64]:
+def _weights(params: TrainParams, samples: Sequence[Question]) -> NDArray[np.float64]:
     return np.array([params.formats[s.format] * params.task_weights.get(s.task, 1.0) for s in samples], float)
 
 # %% ../../nbs/train/50_pipeline.ipynb #e9242d3f
-def _plan_first(params: TrainParams, samples: Sequence[Sample], processor: Any) -> list[list[int]]:
-    """Which of `_Both` each batch of the second stage holds. In the last `params.spoken` of it, every second batch is SPAR's questions, twice as many
+def _plan_first(params: TrainParams, samples: Sequence[Question], processor: Any) -> list[list[int]]:
+    """Which of `_Both` each batch of the second stage holds. In the last `params.spar_share` of it, every second batch is SPAR's questions, twice as many
     as there are pages in the others: they are shorter."""
     stage = params.grounding
-    total = stage.steps * stage.accumulate
+    total = stage.max_steps * stage.gradient_accumulation_steps
     first = len(samples)
-    pages = [list(range(first + step * stage.batch, first + (step + 1) * stage.batch)) for step in range(total)]
-    late = [step for step in range(total) if step >= round((1 - params.spoken) * total) and step % 2]
+    pages = [list(range(first + step * stage.batch_size, first + (step + 1) * stage.batch_size)) for step in range(total)]
+    late = [step for step in range(total) if step >= round((1 - params.spar_share) * total) and step % 2]
     if late:
-        lengths = token_lengths(samples, processor, params.vlm.image_tokens)
-        records = plan_batches(lengths, _weights(params, samples), len(late), 2 * stage.batch, params.seed + 1)
+        lengths = token_lengths(samples, processor, params.vlm_config.image_tokens)
+        records = plan_batches(lengths, _weights(params, samples), len(late), 2 * stage.batch_size, params.seed + 1)
         for step, batch in zip(late, records):
             pages[step] = batch
     return pages
 
 # %% ../../nbs/train/50_pipeline.ipynb #287f731d
-def _eyes(params: TrainParams, model: Any, pages: ScatteredMarkers, picture: int, checkpoint: Path, log: Path,
+def _vision_warmup(params: TrainParams, model: Any, pages: ScatteredMarkers, picture: int, checkpoint: Path, log: Path,
           progress: bool) -> None:
     """Warm up the vision tower; log lines as the stages write them. A run that has begun the second stage skips this: its checkpoint has it."""
     if last_checkpoint(checkpoint.parent.parent / "grounding"):
         return
-    stage, begun = params.eyes, time.time()
+    stage, begun = params.vision_warmup, time.time()
     losses: list[float] = []
-    bar = tqdm(total=stage.steps, desc="eyes", unit="step", disable=not progress, mininterval=1.0)
+    bar = tqdm(total=stage.max_steps, desc="vision_warmup", unit="step", disable=not progress, mininterval=1.0)
 
     def report(step: int, loss: float, errors: Mapping[str, float]) -> None:
         if not losses:
-            seconds = trim_log(log, "eyes", step - 1)
+            seconds = trim_log(log, "vision_warmup", step - 1)
             losses.append(seconds - (time.time() - begun))
             bar.update(step - 1)
         bar.update(1)
         losses.append(loss)
-        if step % stage.log_every == 0 or step == stage.steps:
-            recent = losses[1:][-stage.log_every:]
+        if step % stage.logging_steps == 0 or step == stage.max_steps:
+            recent = losses[1:][-stage.logging_steps:]
             spent = losses[0] + time.time() - begun
-            speed = (len(losses) - 1) * stage.batch / max(time.time() - begun, 1e-9)
-            row = {"stage": "eyes", "step": step, "steps": stage.steps, "loss": round(float(np.mean(recent)), 5), "seconds": round(spent, 1),
+            speed = (len(losses) - 1) * stage.batch_size / max(time.time() - begun, 1e-9)
+            row = {"stage": "vision_warmup", "step": step, "steps": stage.max_steps, "loss": round(float(np.mean(recent)), 5), "seconds": round(spent, 1),
                    "samples_per_second": round(speed, 1), "errors": {name: round(error, 4) for name, error in errors.items()}}
             with open(log, "a") as file:
                 file.write(json.dumps(row) + "\n")
             bar.set_postfix(loss=row["loss"], refresh=False)
 
-    open_eyes(model, pages, Pictures(picture, params.marker_scale), steps=stage.steps, batch=stage.batch, learning_rate=stage.learning_rate,
-              warmup=stage.warmup, checkpoint=checkpoint, save_every=stage.save_every, seed=params.seed, report=report)
+    open_eyes(model, pages, Pictures(picture, params.marker_scale), max_steps=stage.max_steps, batch_size=stage.batch_size, learning_rate=stage.learning_rate,
+              warmup_ratio=stage.warmup_ratio, checkpoint=checkpoint, save_steps=stage.save_steps, seed=params.seed, report=report)
     bar.close()
 
 # %% ../../nbs/train/50_pipeline.ipynb #fe66c2db
-def _first_texts(params: TrainParams, samples: Sequence[Sample], pages: GroundingQuestions, basics: int) -> list[str]:
+def _first_texts(params: TrainParams, samples: Sequence[Question], pages: GroundingQuestions, basics: int) -> list[str]:
     """What the tokenizer is trained on: up to some 6000 to 12000 of SPAR's questions, and pages of both kinds."""
-    count = min(1000, 1 + params.grounding.steps * params.grounding.batch)
+    count = min(1000, 1 + params.grounding.max_steps * params.grounding.batch_size)
     read = [*samples[:: max(1, len(samples) // 6000)], *(pages[k] for start in (0, basics) for k in range(start, start + count))]
     return [f"{part}\n" for sample in read for turn in sample.turns for part in turn]
 
 # %% ../../nbs/train/50_pipeline.ipynb #505c5143
-def _first_stage(params: TrainParams, samples: Sequence[Sample], fingerprint: str, out: Path, log: Path, progress: bool) -> None:
+def _first_stage(params: TrainParams, samples: Sequence[Question], fingerprint: str, out: Path, log: Path, progress: bool) -> None:
     if _is_done(out / "base", fingerprint):
         return
-    stage, picture = params.grounding, params.picture or params.vlm.image_size
-    basics = int(params.basics * stage.steps) * stage.batch * stage.accumulate
-    pages = GroundingQuestions(read_seen(path for sample in samples for path in sample.images), params.seed, basics)
+    stage, picture = params.grounding, params.image_size or params.vlm_config.image_size
+    basics = int(params.localization_share * stage.max_steps) * stage.batch_size * stage.gradient_accumulation_steps
+    pages = GroundingQuestions(read_seen(path for sample in samples for path in sample.paths), params.seed, basics)
     texts = _first_texts(params, samples, pages, basics)
-    processor = build_processor(params.vlm, train_tokenizer(texts, params.vlm.vocabulary, params.vlm.phrases))
+    processor = build_processor(params.vlm_config, train_tokenizer(texts, params.vlm_config.text_config.vocab_size, params.vlm_config.phrases))
     check_texts(samples, reserved_tokens(processor))
-    model: Any = build_model(params.vlm, processor, params.seed)
-    if params.eyes.steps:
-        _prepare(out / "stages/eyes", fingerprint)
-        _eyes(params, model, ScatteredMarkers(pages.seen, params.seed), picture, out / "stages/eyes/eyes.pt", log, progress)
-    if stage.steps:
+    model: Any = build_model(params.vlm_config, processor, params.seed)
+    if params.vision_warmup.max_steps:
+        _prepare(out / "stages/vision_warmup", fingerprint)
+        _vision_warmup(params, model, ScatteredMarkers(pages.seen, params.seed), picture, out / "stages/vision_warmup/tower.pt", log, progress)
+    if stage.max_steps:
         _prepare(out / "stages/grounding", fingerprint)
-        collator = Collator(processor, Pictures(picture, params.marker_scale), min(params.max_tokens, params.vlm.positions))
-        if params.eyes.steps:      # the first answers are noise, which would undo what the tower has learned
+        collator = Collator(processor, Pictures(picture, params.marker_scale), min(params.max_length, params.vlm_config.text_config.max_position_embeddings))
+        if params.vision_warmup.max_steps:      # the first answers are noise, which would undo what the tower has learned
             for tower in (model.model.vision_model, model.model.connector):
                 tower.requires_grad_(False)
         train_stage("grounding", model, _Both(samples, pages), _plan_first(params, samples, processor), collator, stage,
-                    out / "stages/grounding", log, optimizer="muon", workers=params.workers, seed=params.seed, progress=progress)
-    save_model(model, processor, out / "base", picture=picture, marker_scale=params.marker_scale, fingerprint=fingerprint)
+                    out / "stages/grounding", log, optim="muon", dataloader_num_workers=params.dataloader_num_workers, seed=params.seed, progress=progress)
+    save_model(model, processor, out / "base", image_size=picture, marker_scale=params.marker_scale, fingerprint=fingerprint)
 
 # %% ../../nbs/train/50_pipeline.ipynb #fbed7079
-def _check_answers(collator: Collator, samples: Sequence[Sample], processor: Any) -> None:
+def _check_answers(collator: Collator, samples: Sequence[Question], processor: Any) -> None:
     """Before hours are spent: the tokens that carry the loss spell the answers, and nothing else."""
     for sample, text in zip(samples, supervised_text(collator(samples), processor)):
         if not all(answer in text for _, answer in sample.turns) or sample.turns[0][0] in text:
@@ -166,29 +166,29 @@ def _check_answers(collator: Collator, samples: Sequence[Sample], processor: Any
 
 
 # %% ../../nbs/train/50_pipeline.ipynb #1c61edea
-def _second_stage(params: TrainParams, name: str, samples: Sequence[Sample], fingerprint: str, out: Path, log: Path,
+def _second_stage(params: TrainParams, name: str, samples: Sequence[Question], fingerprint: str, out: Path, log: Path,
                   progress: bool) -> dict[str, Any]:
-    stage, lora = params.spar, params.lora
-    base, processor = open_model(name, quantize=lora.quantize, towers=lora.quantized, trust_remote_code=params.trust_remote_code)
+    stage, lora = params.finetune, params.lora
+    base, processor = open_model(name, quantize=lora.quantize, quantized_modules=lora.quantized_modules, trust_remote_code=params.trust_remote_code)
     check_texts(samples, reserved_tokens(processor))
     layers = linear_counts(base)
-    model = attach_lora(base, lora, params.seed, params.checkpointing)
-    picture = params.picture or (params.vlm.image_size if not params.model else None)
-    collator = Collator(processor, Pictures(picture, params.marker_scale), params.max_tokens)
+    model = attach_lora(base, lora, params.seed, params.gradient_checkpointing)
+    picture = params.image_size or (params.vlm_config.image_size if not params.model else None)
+    collator = Collator(processor, Pictures(picture, params.marker_scale), params.max_length)
     _check_answers(collator, samples[:: max(1, len(samples) // 4)][:4], processor)
-    tokens = params.vlm.image_tokens if not params.model else 256
-    if stage.steps:
+    tokens = params.vlm_config.image_tokens if not params.model else 256
+    if stage.max_steps:
         lengths = token_lengths(samples, processor, tokens)
-        plan = plan_batches(lengths, _weights(params, samples), stage.steps * stage.accumulate, stage.batch, params.seed)
-        _prepare(out / "stages/spar", fingerprint)
-        train_stage("spar", model, samples, plan, collator, stage, out / "stages/spar", log, optimizer=params.optimizer,
-                    workers=params.workers, seed=params.seed, progress=progress)
+        plan = plan_batches(lengths, _weights(params, samples), stage.max_steps * stage.gradient_accumulation_steps, stage.batch_size, params.seed)
+        _prepare(out / "stages/finetune", fingerprint)
+        train_stage("finetune", model, samples, plan, collator, stage, out / "stages/finetune", log, optim=params.optim,
+                    dataloader_num_workers=params.dataloader_num_workers, seed=params.seed, progress=progress)
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     save_model(model, processor, out / "adapter", base="../base" if not params.model else name, quantize=lora.quantize,
-               towers=list(lora.quantized), picture=picture, marker_scale=params.marker_scale, fingerprint=fingerprint,
+               quantized_modules=list(lora.quantized_modules), image_size=picture, marker_scale=params.marker_scale, fingerprint=fingerprint,
                versions=installed_versions(("transformers", "peft", "bitsandbytes")))
     return {"parameters": count_parameters(model) - trainable, "trainable": trainable, "linear_layers": layers,
-            "shown": stage.steps * stage.batch * stage.accumulate}
+            "shown": stage.max_steps * stage.batch_size * stage.gradient_accumulation_steps}
 
 # %% ../../nbs/train/50_pipeline.ipynb #eab8cad3
 @dataclass(frozen=True)
@@ -203,7 +203,7 @@ class TrainResult:
 def _write_summary(file: Path, params: TrainParams, begun: float, **facts: Any) -> None:
     """`train.json`: the parameters, what was trained, what it took, and on what."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    summary = {"params": asdict(params), **facts, "seconds": round(time.time() - begun, 1), "peak_mb": round(peak),
+    summary = {"params": params.model_dump(), **facts, "seconds": round(time.time() - begun, 1), "peak_mb": round(peak),
                "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu", "threads": torch.get_num_threads(),
                "environment": environment()}
     if torch.cuda.is_available():
@@ -230,9 +230,9 @@ def run(params: TrainParams, data: Path | str, out: Path | str, *, split: str = 
     name, base = params.model, out / "base"
     if not params.model:
         name = str(base)
-        first = {key: value for key, value in asdict(params).items() if key in FIRST}
-        _first_stage(params, samples, _fingerprint(hashed, first), out, log, progress)
-    adapter, stages = out / "adapter", _fingerprint(hashed, asdict(params))
+        first = {key: value for key, value in params.model_dump().items() if key in FIRST}
+        _first_stage(params, samples, json_hash(hashed, first), out, log, progress)
+    adapter, stages = out / "adapter", json_hash(hashed, params.model_dump())
     if not _is_done(adapter, stages):
         facts = _second_stage(params, name, samples, stages, out, log, progress)
         _write_summary(out / "train.json", params, begun, samples=len(samples), **facts)

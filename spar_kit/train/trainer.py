@@ -7,7 +7,6 @@ __all__ = ['answer_loss', 'read_log', 'trim_log', 'last_checkpoint', 'train_stag
 
 # %% ../../nbs/train/40_trainer.ipynb #b3c5eae5
 import json
-import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,6 +19,8 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
+from ..core.files import json_lines, whole_file
+from ..core.parameters import OLD_NAMES
 from .collate import Collator
 from .warmup.optim import Muon, parameter_groups
 from .config import StageParams
@@ -62,22 +63,15 @@ class _StageTrainer(Trainer):
 
 # %% ../../nbs/train/40_trainer.ipynb #eb3c300e
 def read_log(log: Path) -> list[dict[str, Any]]:
-    """The rows of a training log; a last line that was cut off is left out."""
-    rows = []
-    for line in log.read_text().splitlines() if log.exists() else []:
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
-    return rows
+    """The rows of a training log; a line that was cut off is left out."""
+    return [{**row, "stage": OLD_NAMES["stages"].get(row["stage"], row["stage"])} for row in json_lines(log, nan=True)]      # a loss may be NaN
 
 
 def trim_log(log: Path, stage: str, step: int) -> float:
     """Drops a stage's rows behind `step`, which the continued run writes once more. Returns the seconds that the stage had taken by then."""
     rows = [row for row in read_log(log) if row["stage"] != stage or row["step"] <= step]
-    partial = log.with_name(log.name + ".partial")
-    partial.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    os.replace(partial, log)
+    with whole_file(log) as part:
+        part.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return max((row["seconds"] for row in rows if row["stage"] == stage), default=0.0)
 
 # %% ../../nbs/train/40_trainer.ipynb #5034b360
@@ -132,13 +126,13 @@ def last_checkpoint(folder: Path) -> Path | None:
     return max(whole, key=lambda path: int(path.name.split("-")[1]), default=None)
 
 # %% ../../nbs/train/40_trainer.ipynb #d4f39d68
-def _arguments(stage: StageParams, folder: Path, optimizer: str, workers: int, seed: int) -> TrainingArguments:
+def _arguments(stage: StageParams, folder: Path, optim: str, dataloader_num_workers: int, seed: int) -> TrainingArguments:
     return TrainingArguments(
-        output_dir=str(folder), max_steps=stage.steps, per_device_train_batch_size=stage.batch, gradient_accumulation_steps=stage.accumulate,
-        learning_rate=stage.learning_rate, lr_scheduler_type="cosine", warmup_steps=int(stage.warmup * stage.steps), adam_beta2=0.98,
-        weight_decay=stage.weight_decay, max_grad_norm=1.0, optim="adamw_torch" if optimizer == "muon" else optimizer, logging_steps=stage.log_every,
-        save_strategy="steps" if stage.save_every else "no", save_steps=stage.save_every or 1, save_total_limit=2, remove_unused_columns=False,
-        label_names=["labels"], prediction_loss_only=True, dataloader_num_workers=workers, report_to="none", disable_tqdm=True, seed=seed,
+        output_dir=str(folder), max_steps=stage.max_steps, per_device_train_batch_size=stage.batch_size, gradient_accumulation_steps=stage.gradient_accumulation_steps,
+        learning_rate=stage.learning_rate, lr_scheduler_type="cosine", warmup_steps=int(stage.warmup_ratio * stage.max_steps), adam_beta2=0.98,
+        weight_decay=stage.weight_decay, max_grad_norm=1.0, optim="adamw_torch" if optim == "muon" else optim, logging_steps=stage.logging_steps,
+        save_strategy="steps" if stage.save_steps else "no", save_steps=stage.save_steps or 1, save_total_limit=2, remove_unused_columns=False,
+        label_names=["labels"], prediction_loss_only=True, dataloader_num_workers=dataloader_num_workers, report_to="none", disable_tqdm=True, seed=seed,
         use_cpu=not torch.cuda.is_available())
 
 
@@ -151,23 +145,23 @@ class _StopAfter(TrainerCallback):
 
 # %% ../../nbs/train/40_trainer.ipynb #b1e0c2ec
 def train_stage(name: str, model: Any, dataset: Any, plan: list[list[int]], collator: Collator, stage: StageParams, folder: Path, log: Path, *,
-                optimizer: str = "adamw_torch", workers: int = 0, seed: int = 0, progress: bool = True, stop_after: int | None = None) -> Any:
+                optim: str = "adamw_torch", dataloader_num_workers: int = 0, seed: int = 0, progress: bool = True, stop_after: int | None = None) -> Any:
     """Train `model` in place over the planned batches, from the last whole checkpoint in `folder` if there is one.
 
     Args:
-        dataset: `dataset[i]` is a `Sample`.
-        plan: `stage.steps * stage.accumulate` lists of sample numbers.
-        optimizer: "muon" or a name of `transformers.TrainingArguments.optim`.
+        dataset: `dataset[i]` is a `Question`.
+        plan: `stage.max_steps * stage.gradient_accumulation_steps` lists of sample numbers.
+        optim: "muon" or a name of `transformers.TrainingArguments.optim`.
         stop_after: end after so many steps, as a kill would (for tests).
 
     Returns the model, in evaluation mode.
     """
-    shown = np.cumsum([0, *map(len, plan)])[::stage.accumulate].tolist()
+    shown = np.cumsum([0, *map(len, plan)])[::stage.gradient_accumulation_steps].tolist()
     callback = _Log(name, shown, log, progress)
     muon = None
-    if optimizer == "muon":
+    if optim == "muon":
         muon = Muon(parameter_groups([model], stage.learning_rate), stage.learning_rate, weight_decay=stage.weight_decay)
-    trainer = _StageTrainer(plan, model, _arguments(stage, folder, optimizer, workers, seed), data_collator=collator, train_dataset=dataset,
+    trainer = _StageTrainer(plan, model, _arguments(stage, folder, optim, dataloader_num_workers, seed), data_collator=collator, train_dataset=dataset,
                             callbacks=[callback], optimizers=(muon, None))
     trainer.remove_callback(transformers.PrinterCallback)
     if stop_after is not None:

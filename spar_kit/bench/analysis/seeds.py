@@ -18,6 +18,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from ...core.errors import InputError
+from ...core.files import json_hash
 from ...data.manifest import read_manifest
 from ...data.records import question_and_answer, read_records
 
@@ -39,7 +40,7 @@ def question_keys(folder: Path | str, split: str, scene: str, tasks: Sequence[st
             continue
         markers = {name: value for name, value in record.items() if name.endswith(("_point", "_bbox"))}
         told = [record["facts"]["task"], *question_and_answer(record), markers, record["image"]]
-        keys.append(hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:8])
+        keys.append(json_hash(*told)[:8])
     return sorted(keys)
 
 
@@ -50,7 +51,7 @@ def shared_keys(measured: Sequence[str], present: Sequence[str]) -> float:
 
 # %% ../../../nbs/bench/analysis/30_seeds.ipynb #0c51ee58
 def measured_seeds() -> dict[str, Any]:
-    """The measured runs of `params/demo_seeds.yaml`: `data` (hash, tasks, formats, parameters, keys by scene), `environment`, `runs`."""
+    """The measured runs of `params/studies/demo_seeds.yaml`: `data` (hash, tasks, formats, parameters, keys by scene), `environment`, `runs`."""
     return json.loads((files("spar_kit.bench.analysis") / "demo_seeds.json").read_text(encoding="utf-8"))
 
 

@@ -21,11 +21,11 @@ from scipy.special import stdtrit
 
 from ..benchmarks import Benchmark, open_benchmark
 from .blind import folds_of
-from ..prompts import Item
+from ...data.question import Question
 from .name_linear import name_answers
 from ..scorers.table import answer_kind, score_item
 from ..analysis.statistics import FEW_SCENES, interval
-from .text_forest import Question, constant_answers, option_values, read_question, text_answers
+from .text_forest import ParsedQuestion, constant_answers, option_values, read_question, text_answers
 from ...data.records import RecordError, question_and_answer, read_lines, shards
 
 # %% ../../../nbs/bench/baselines/40_audit.ipynb #96666e1d
@@ -34,7 +34,7 @@ class Asked:
     """The text side of one record. `marks` are its marker coordinates (0 to 1000) and image numbers, by field name."""
     id: str
     scene: str
-    question: Question
+    question: ParsedQuestion
     marks: tuple[float, ...]
 
 
@@ -66,9 +66,9 @@ def read_asked(paths: Path | Sequence[Path], most: int) -> list[Asked]:
     return _from_all_scenes(rows, most)
 
 
-def asked_of(items: Sequence[Item], most: int) -> list[Asked]:
+def asked_of(items: Sequence[Question], most: int) -> list[Asked]:
     """The text side of a benchmark's items, at most `most`. Where scenes are not known every item is a scene of its own; its markers are pixels already."""
-    return _from_all_scenes([Asked(i.id, i.scene or f"item {i.id}", read_question(i.question, i.answer), ()) for i in items], most)
+    return _from_all_scenes([Asked(i.id, i.scene or f"item {i.id}", read_question(i.text, i.answer), ()) for i in items], most)
 
 
 def _from_all_scenes(rows: Sequence[Asked], most: int) -> list[Asked]:
@@ -88,7 +88,7 @@ def _first_value(options: Sequence[str]) -> NDArray[np.float64]:
     return np.array([option_values(option)[0] for option in options])
 
 
-def _named_first(question: Question) -> int:
+def _named_first(question: ParsedQuestion) -> int:
     """The option whose name stands first in the question's text."""
     place = [question.text.find(option.split(" (")[0]) for option in question.options]
     return int(np.argmin([p if p >= 0 else 1 << 30 for p in place]))
@@ -100,7 +100,7 @@ def _round_only(options: Sequence[str]) -> int:
     return whole.index(True) if sum(whole) == 1 else 0
 
 
-RULES: Mapping[str, Callable[[Question], int]] = {
+RULES: Mapping[str, Callable[[ParsedQuestion], int]] = {
     "shortest option": lambda q: int(np.argmin([len(option) for option in q.options])),
     "longest option": lambda q: int(np.argmax([len(option) for option in q.options])),
     "smallest value": lambda q: int(_first_value(q.options).argmin()),
@@ -191,7 +191,7 @@ def chosen_elsewhere(scores: NDArray[np.float64], fold: NDArray[np.int64]) -> tu
 MARKED = "with marks"
 
 
-def _said(questions: Sequence[Question], marks: NDArray[np.float32], fold: NDArray, kind: str, trees: int, seed: int) -> dict[str, list[str]]:
+def _said(questions: Sequence[ParsedQuestion], marks: NDArray[np.float32], fold: NDArray, kind: str, trees: int, seed: int) -> dict[str, list[str]]:
     """What each predictor answers to each question; those that learn, learn on the other folds."""
     said: dict[str, list[str]] = {}
     for k in np.unique(fold):
@@ -257,11 +257,11 @@ def audit_items(
     return Finding(task, form, kind, len(rows), len(set(scenes)), chance, limit, best, ordered, attacks.get(MARKED))
 
 
-def _say(question: Question, option: int, kind: str) -> str:
+def _say(question: ParsedQuestion, option: int, kind: str) -> str:
     return "ABCDEF"[option] if kind == "letter" else question.options[option]
 
 
-def _chance(kind: str, questions: Sequence[Question]) -> float | None:
+def _chance(kind: str, questions: Sequence[ParsedQuestion]) -> float | None:
     if kind == "judge":
         return 0.5
     if kind in ("letter", "name"):
@@ -355,7 +355,7 @@ def _kinds(data: Path | str | Benchmark, split: str | None, tasks: Sequence[str]
         return
     benchmark = data if isinstance(data, Benchmark) else open_benchmark(data)
     problems += benchmark.problems
-    groups: dict[tuple[str, str], list[Item]] = {}
+    groups: dict[tuple[str, str], list[Question]] = {}
     for item in benchmark.items:
         if (tasks is None or item.task in tasks) and item.format in formats:
             groups.setdefault(item.key[:2], []).append(item)

@@ -15,12 +15,12 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
-from ..predictions import answer_row, write_lines
+from ..predictions import Prediction, write_lines
 from ..benchmarks import Benchmark, open_benchmark
-from ..prompts import Item
+from ...data.question import Question
 from ..scorers.table import answer_kind
 from ..analysis.statistics import best_of, paired
-from .text_forest import Question, constant_answers, read_question, text_answers
+from .text_forest import ParsedQuestion, constant_answers, read_question, text_answers
 from ...data.records import read_records
 
 # %% ../../../nbs/bench/baselines/30_blind.ipynb #a1b6ee42
@@ -30,12 +30,12 @@ def folds_of(scenes: Sequence[str], folds: int = 5, seed: int = 0) -> NDArray[np
     return (np.random.default_rng(seed).permutation(len(names)) % max(min(folds, len(names)), 1))[place]
 
 
-def _training(data: Path, split: str, task: str, format: str, most: int) -> list[Question]:
+def _training(data: Path, split: str, task: str, format: str, most: int) -> list[ParsedQuestion]:
     texts = [tuple(turn["value"] for turn in record["conversations"][:2]) for record, _ in read_records(data, split, (task,), (format,))]
     return _of_one_kind([read_question(*text) for text in texts], most)
 
 
-def _of_one_kind(questions: Sequence[Question], most: int) -> list[Question]:
+def _of_one_kind(questions: Sequence[ParsedQuestion], most: int) -> list[ParsedQuestion]:
     """At most `most` questions, evenly spread, with the commonest kind of answer."""
     questions = questions[::max(1, -(-len(questions) // most))]
     kinds = Counter(answer_kind(q.answer) for q in questions)
@@ -45,9 +45,9 @@ def _of_one_kind(questions: Sequence[Question], most: int) -> list[Question]:
 ANSWERERS = {"constant": lambda train, test, seed: constant_answers(train, test), "text": lambda train, test, seed: text_answers(train, test, seed)}
 
 
-def _answers(known: list[Question], items: Sequence[Item], most: int, folds: int, seed: int) -> dict[str, list[str]]:
+def _answers(known: list[ParsedQuestion], items: Sequence[Question], most: int, folds: int, seed: int) -> dict[str, list[str]]:
     """What each baseline says to the items of one task and format."""
-    test = [read_question(item.question, item.answer) for item in items]
+    test = [read_question(item.text, item.answer) for item in items]
     fold = np.zeros(len(items), np.int64) if known else folds_of([item.scene for item in items], folds, seed)
     said = {name: [""] * len(items) for name in ANSWERERS}
     for k in np.unique(fold):
@@ -75,8 +75,8 @@ def blind_predictions(data: Path | str | Benchmark, out: Path | str, *, train: P
     benchmark = data if isinstance(data, Benchmark) else open_benchmark(data, split=split, tasks=tasks, formats=formats)
     if train is None and not isinstance(data, Benchmark) and not benchmark.official:
         train = data
-    items = benchmark.ask(limit)
-    groups: dict[tuple[str, str], list[Item]] = {}
+    items = benchmark.select_items(limit)
+    groups: dict[tuple[str, str], list[Question]] = {}
     for item in items:
         groups.setdefault(item.key[:2], []).append(item)
     said: dict[str, dict[tuple[str, str, str], str]] = {name: {} for name in ANSWERERS}
@@ -84,14 +84,14 @@ def blind_predictions(data: Path | str | Benchmark, out: Path | str, *, train: P
         known = _training(Path(train), train_split, task, format, most) if train is not None else []
         for name, texts in _answers(known, held, most, folds, seed).items():
             said[name] |= {item.key: text for item, text in zip(held, texts)}
-    return {name: write_lines(Path(out) / f"blind_{name}.jsonl", [answer_row(item, texts[item.key]) for item in items]) for name, texts in said.items()}
+    return {name: write_lines(Path(out) / f"blind_{name}.jsonl", [Prediction.of(item, texts[item.key], "none") for item in items]) for name, texts in said.items()}
 
 # %% ../../../nbs/bench/baselines/30_blind.ipynb #24cfb25d
-def gap_over_blind(given: pd.DataFrame, blind: Mapping[str, pd.DataFrame], seed: int = 0) -> pd.DataFrame:
+def gap_over_blind(original: pd.DataFrame, blind: Mapping[str, pd.DataFrame], seed: int = 0) -> pd.DataFrame:
     """One row a task: score, each blind score, then gap, low, high: the score minus that of the blind run which is best on the task, on the questions both have,
     with a 95 % interval. All from score tables (`spar_kit.bench.scorers.table`); scores 0 to 1."""
-    gap = paired(given, best_of(dict(blind)), seed=seed)
-    table = gap[["task", "a"]].rename(columns={"a": "given"})
+    gap = paired(original, best_of(dict(blind)), seed=seed)
+    table = gap[["task", "a"]].rename(columns={"a": "original"})
     for name, scores in blind.items():
         table[name] = table.task.map(scores.groupby("task").score.mean())
     return table.assign(gap=gap.difference, low=gap.low, high=gap.high)

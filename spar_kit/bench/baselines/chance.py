@@ -14,11 +14,11 @@ import numpy as np
 import pandas as pd
 
 from ..scorers.strict import Kind, answer_kind, format_of, score_item
-from .text_forest import Question, constant_answers, read_question
+from .text_forest import ParsedQuestion, constant_answers, read_question
 from ...tasks.registry import TASKS
 
 # %% ../../../nbs/bench/baselines/20_chance.ipynb #a6567dfe
-def _question(row: Mapping[str, Any]) -> Question:
+def _question(row: Mapping[str, Any]) -> ParsedQuestion:
     return read_question(str(row.get("question") or ""), str(row["answer"]))
 
 
@@ -67,7 +67,7 @@ def _groups(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], list[Map
     return groups
 
 
-def _asked(rows: Sequence[Mapping[str, Any]]) -> tuple[Kind, list[Question]]:
+def _asked(rows: Sequence[Mapping[str, Any]]) -> tuple[Kind, list[ParsedQuestion]]:
     """The commonest kind of answer, and the questions of that kind."""
     kind = Counter(answer_kind(str(row["answer"])) for row in rows).most_common(1)[0][0]
     return kind, [_question(row) for row in rows if answer_kind(str(row["answer"])) == kind]
@@ -86,7 +86,7 @@ def constant_rows(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     for own in _groups(rows).values():
         answers = constant_answers(_asked(own)[1], [_question(row) for row in own])
         said |= {id(row): answer for row, answer in zip(own, answers)}
-    return [{**row, "prediction": said[id(row)], "failed": ""} for row in rows]
+    return [{**row, "prediction": said[id(row)], "failed": "", "image_mode": "none"} for row in rows]
 
 # %% ../../../nbs/bench/baselines/20_chance.ipynb #1a640a2a
 def adjust(scores: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from ..scorers.table import answer_kind, read_number
-from .text_forest import Question, best_number, constant_answers, option_values, read_question, write_answer
+from .text_forest import ParsedQuestion, best_number, constant_answers, option_values, read_question, write_answer
 
 # %% ../../../nbs/bench/baselines/10_name_linear.ipynb #b0237a4f
 _MARKED = re.compile(r"((?:[\w'/-]+ )?[\w'/-]+) (?:\(in Frame-\d+(?:, \w+)?\) )?\((red|green|blue|yellow|Object\d+) ?(?:point|bbox)?\)")
@@ -62,14 +62,14 @@ def _hash(text: str) -> int:
 
 
 @lru_cache(maxsize=1 << 15)
-def _option_columns(question: Question) -> tuple[NDArray[np.int64], ...]:
+def _option_columns(question: ParsedQuestion) -> tuple[NDArray[np.int64], ...]:
     """The columns of each option: every name with every mark of the option, alone and together with what is asked."""
     names, asked = _context(question.text)
     lead = np.array([_hash(f"{a}|{name}") for a in dict.fromkeys(("", asked)) for name in names], np.int64)
     return tuple(_pairs(lead, np.array([_hash(mark) for mark in marks], np.int64)) for marks in _option_marks(question.options))
 
 
-def _text_columns(question: Question) -> NDArray[np.int64]:
+def _text_columns(question: ParsedQuestion) -> NDArray[np.int64]:
     names, asked = _context(question.text)
     return np.array([_hash(f"{a}|{name}") % BUCKETS for a in dict.fromkeys(("", asked)) for name in names], np.int64)
 
@@ -93,7 +93,7 @@ def _odds(train: Sequence[NDArray], right: Sequence[bool], test: Sequence[NDArra
     return np.asarray(model.decision_function(_matrix(test)))
 
 
-def name_answers(train: Sequence[Question], test: Sequence[Question], *, strength: float = 0.02) -> list[str]:
+def name_answers(train: Sequence[ParsedQuestion], test: Sequence[ParsedQuestion], *, strength: float = 0.02) -> list[str]:
     """Answers of a linear model on names crossed with options, fitted on the training questions of one task and format.
 
     Letters, judgements, named candidates and single numbers; for other kinds the best constant.
@@ -116,13 +116,13 @@ def name_answers(train: Sequence[Question], test: Sequence[Question], *, strengt
     return constant_answers(train, test)
 
 
-def _is_right(question: Question, place: int, kind: str) -> bool:
+def _is_right(question: ParsedQuestion, place: int, kind: str) -> bool:
     if kind == "letter":
         return "ABCDEF"[place] == question.answer.upper()
     return question.options[place] == question.answer or question.options[place].split("(")[-1] == question.answer.split("(")[-1]
 
 
-def _numbers_of(train: Sequence[Question], test: Sequence[Question]) -> list[str]:
+def _numbers_of(train: Sequence[ParsedQuestion], test: Sequence[ParsedQuestion]) -> list[str]:
     from sklearn.linear_model import Ridge
     from sklearn.model_selection import cross_val_predict
 

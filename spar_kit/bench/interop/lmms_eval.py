@@ -26,11 +26,12 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 import spar_kit
-from ..predictions import fingerprint, write_lines
+from ..predictions import Prediction, fingerprint, write_lines
 from ..benchmarks import Benchmark
 from ..models.client import image_bytes
 from .prediction_files import read_file
-from ..prompts import MAX_NEW_TOKENS, Item, official_prompt, with_images
+from ..prompts import MAX_NEW_TOKENS, official_prompt, with_images
+from ...data.question import Question
 from ..rows import decode, parse_json, read_bytes
 from .source_bundle import standalone
 from ..scorers.strict import score_item
@@ -117,7 +118,7 @@ def task_code(version: str) -> str:
     return _UTILS.format(version=version, scorer=standalone(score_item), video=["nav_video"])
 
 
-def task_yaml(name: str, title: str, items: Sequence[Item], version: str) -> str:
+def task_yaml(name: str, title: str, items: Sequence[Question], version: str) -> str:
     """The text of the task's YAML: the official decoding, one metric per task, per level, and the mean of the tasks."""
     levels = [f"spar_{level}" for level in ("low", "medium", "high") if any(item.level == level for item in items)]
     means = {**dict.fromkeys(["spar_score", *levels], "!function utils.mean_of_tasks"), **dict.fromkeys(dict.fromkeys(item.task for item in items), "mean")}
@@ -139,14 +140,14 @@ def task_name(name: str) -> str:
     return plain
 
 
-def _columns(shown: Sequence[tuple[Item, list[Image.Image]]], format: Literal["jpeg", "png"]) -> dict[str, list[Any]]:
+def _columns(shown: Sequence[tuple[Question, list[Image.Image]]], format: Literal["jpeg", "png"]) -> dict[str, list[Any]]:
     suffix, items = {"jpeg": "jpg", "png": "png"}[format], [item for item, _ in shown]
     images = [[{"bytes": image_bytes(image, format), "path": f"{k}.{suffix}"} for k, image in enumerate(pictures)] for _, pictures in shown]
-    texts = {name: [getattr(item, name) for item in items] for name in _FEATURES if name != "prompt"}
+    texts = {name: [item.text if name == "question" else getattr(item, name) for item in items] for name in _FEATURES if name != "prompt"}
     return {**texts, "prompt": [official_prompt(item) for item in items], "images": images}
 
 
-def export_lmms_eval(benchmark: Benchmark, out: Path | str, name: str = "", *, items: Sequence[Item] | None = None, image_format: Literal["jpeg", "png"] = "jpeg",
+def export_lmms_eval(benchmark: Benchmark, out: Path | str, name: str = "", *, items: Sequence[Question] | None = None, image_format: Literal["jpeg", "png"] = "jpeg",
                      problems: list[str] | None = None) -> Path:
     """Write a benchmark as a task of lmms-eval; returns OUT/NAME, whose parent goes to lmms-eval's `--include_path`.
 
@@ -167,7 +168,7 @@ def export_lmms_eval(benchmark: Benchmark, out: Path | str, name: str = "", *, i
     partial = folder / "data/test.parquet.partial"
     try:
         with pq.ParquetWriter(partial, _SCHEMA, compression="NONE") as file:      # JPEG does not shrink further
-            readable, left = list[Item](), with_images(chosen, problems)
+            readable, left = list[Question](), with_images(chosen, problems)
             while shown := list(islice(left, 64)):
                 readable += [item for item, _ in shown]
                 file.write_table(pa.table(_columns(shown, image_format), _SCHEMA))
@@ -317,7 +318,7 @@ class Logs:
         results: one line per number: task, metric, value, stderr (NaN where there is none).
         notes: what was left out, and why.
     """
-    rows: Mapping[str, list[dict[str, Any]]]
+    rows: Mapping[str, list[Prediction]]
     results: pd.DataFrame
     notes: tuple[str, ...] = ()
 
@@ -347,7 +348,7 @@ def _numbers(path: Path) -> Iterator[tuple[str, str, float, float]]:
 def read_logs(folder: Path | str, benchmark: Benchmark | None = None) -> Logs:
     """The newest samples and results under a folder that lmms-eval wrote. Raises ValueError where there are none."""
     folder, notes = Path(folder), []
-    rows: dict[str, list[dict[str, Any]]] = {}
+    rows: dict[str, list[Prediction]] = {}
     for task, path in sorted(_newest(folder.rglob("*_samples_*.jsonl")).items()):
         try:
             found = read_file(path, benchmark)

@@ -18,23 +18,23 @@ from PIL import Image
 from ..benchmarks import Benchmark
 from ..models.client import image_bytes
 from .prediction_files import guard
-from ..prompts import BOX_PROMPT, Item, official_prompt, with_images
+from ..prompts import BOX_PROMPT, official_prompt, with_images
 from .lmms_eval import task_name
 from ...core.errors import InputError
-from ...data.question import OPTION_LINE
+from ...data.question import OPTION_LINE, Question
 
 # %% ../../../nbs/bench/interop/40_vlmeval.ipynb #38999210
 LETTERS = "ABCDEF"
 
 
-def split_options(item: Item) -> tuple[str, list[str]] | None:
+def split_options(item: Question) -> tuple[str, list[str]] | None:
     """The question without its options, and the options in order; None where the item is not plainly multiple choice."""
-    found = list(OPTION_LINE.finditer(item.question))
+    found = list(OPTION_LINE.finditer(item.text))
     letters = "".join(match[1] for match in found)
     if item.format != "select" or len(found) < 2 or letters != LETTERS[:len(found)] or item.answer.strip() not in letters or not item.answer.strip():
         return None
     options = [match[2].strip() for match in found]
-    return (item.question[:found[0].start()].strip(), options) if all(options) else None
+    return (item.text[:found[0].start()].strip(), options) if all(options) else None
 
 # %% ../../../nbs/bench/interop/40_vlmeval.ipynb #33f10fdd
 OURS = ("id", "task", "format", "source", "scene", "spar_question")
@@ -57,19 +57,19 @@ def _image_cell(pictures: Sequence[Image.Image], format: Literal["jpeg", "png"])
     return images[0] if len(images) == 1 else str(images)
 
 
-def _rows(items: Sequence[tuple[Item, tuple[str, list[str]] | None]], header: Sequence[str], format: Literal["jpeg", "png"], problems: list[str] | None) -> Iterator[list[str]]:
+def _rows(items: Sequence[tuple[Question, tuple[str, list[str]] | None]], header: Sequence[str], format: Literal["jpeg", "png"], problems: list[str] | None) -> Iterator[list[str]]:
     choices = {item.key: choice for item, choice in items}
     for k, (item, pictures) in enumerate(with_images((item for item, _ in items), problems)):
         choice = choices[item.key]
         cells = {"index": str(k), "image": _image_cell(pictures, format), "question": official_prompt(item), "answer": item.answer, "category": item.task, "l2-category": item.level,
-                 "split": "test", "id": item.id, "task": item.task, "format": item.format, "source": item.source, "scene": item.scene, "spar_question": item.question}
+                 "split": "test", "id": item.id, "task": item.task, "format": item.format, "source": item.source, "scene": item.scene, "spar_question": item.text}
         if choice:
             boxes = item.task in ("position_matching", "camera_motion_infer")
             cells |= {"question": choice[0], "answer": item.answer.strip(), "hint": BOX_PROMPT if boxes else "", **dict(zip(LETTERS, choice[1]))}
         yield [cells.get(name, "") if name == "image" else guard(cells.get(name, "")) for name in header]
 
 
-def export_vlmeval(benchmark: Benchmark, out: Path | str, name: str = "", *, items: Sequence[Item] | None = None, image_format: Literal["jpeg", "png"] = "jpeg",
+def export_vlmeval(benchmark: Benchmark, out: Path | str, name: str = "", *, items: Sequence[Question] | None = None, image_format: Literal["jpeg", "png"] = "jpeg",
                    problems: list[str] | None = None) -> Tables:
     """Write a benchmark as OUT/NAME_MCQ.tsv and OUT/NAME_VQA.tsv, OUT being VLMEvalKit's `LMUData`. A table without questions is not written.
 

@@ -21,7 +21,8 @@ from urllib.parse import urlsplit
 
 from PIL import Image
 
-from ..prompts import MAX_NEW_TOKENS, Item, Prompt, prompt_of
+from ..prompts import MAX_NEW_TOKENS, Prompt, prompt_of
+from ...data.question import Question
 from ...core.errors import InputError, missing_extra
 from ...core.yaml_file import ParamsError, parse_word
 
@@ -129,7 +130,7 @@ def data_url(image: Image.Image, format: Literal["jpeg", "png"] = "jpeg", side: 
     return f"data:image/{format};base64,{base64.b64encode(image_bytes(image, format, side)).decode()}"
 
 
-def request_body(item: Item, server: Server, prompt: Prompt = "official") -> dict[str, Any]:
+def request_body(item: Question, server: Server, prompt: Prompt = "official") -> dict[str, Any]:
     """The body of one chat completion. Raises ValueError or OSError where an image cannot be read."""
     content: list[dict[str, Any]] = []
     images = item.load()

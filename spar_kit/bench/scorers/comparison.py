@@ -14,17 +14,16 @@ import numpy as np
 import orjson
 import pandas as pd
 
-from .disagreements import FLAVOURS, Flavour, disagreements, in_benchmark, row_score
-from .table import report, score_rows
+from .disagreements import FLAVOURS, Flavour, disagreements, in_benchmark
+from .table import by_scorer, report, score_rows, score_table
 from ..analysis.statistics import intervals, overall_intervals
 from .strict import METRICS, task_kind
 from ...tasks.registry import TASKS
 
 # %% ../../../nbs/bench/scorers/55_comparison.ipynb #a21844c9
 def score_flavours(rows: Sequence[Mapping[str, Any]], flavours: Iterable[Flavour] = FLAVOURS) -> dict[Flavour, pd.DataFrame]:
-    """The table of `score_rows` by each flavour; what does not depend on the flavour is done once."""
-    strict = score_rows(rows)
-    return {flavour: strict if flavour == "strict" else strict.assign(score=[row_score(row, flavour) for row in rows]) for flavour in flavours}
+    """The views of the long table of these rows, by flavour."""
+    return by_scorer(score_table(rows, flavours))
 
 # %% ../../../nbs/bench/scorers/55_comparison.ipynb #1d6ac7d3
 def side_by_side(tables: Mapping[Flavour, pd.DataFrame], seed: int = 0) -> pd.DataFrame:

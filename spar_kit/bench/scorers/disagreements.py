@@ -7,7 +7,7 @@ __all__ = ['Flavour', 'FLAVOURS', 'in_benchmark', 'plain_text', 'failure', 'row_
 
 # %% ../../../nbs/bench/scorers/45_disagreements.ipynb #f140a1a0
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -135,27 +135,29 @@ def _read_by(flavour: Flavour, task: str, prediction: str) -> str:
         return "nothing"
 
 
-def disagreements(rows: Iterable[Mapping[str, Any]], scored: Mapping[Flavour, Sequence[float]] | None = None) -> pd.DataFrame:
+def disagreements(rows: Iterable[Mapping[str, Any]], table: pd.DataFrame | None = None) -> pd.DataFrame:
     """One row an item on which the flavours differ, in the order of `rows`; the index is the place in `rows`.
 
     Columns: id, task, answer, prediction, official, easi, strict (scores), why (the rules that did it, joined by "; "), read (what each flavour took for the answer).
     Failed rows and rows that only the strict scorer knows are not compared.
 
     Args:
-        scored: the scores of `rows` by flavour, where they are known already.
+        table: of `spar_kit.bench.scorers.table.score_table` for these rows and all scorers, where they are scored already.
     """
-    table, places = [], []
+    found, places = [], []
+    scored = {} if table is None else {flavour: table.score[table.scorer == flavour].tolist() for flavour in FLAVOURS}
+    parsed = [] if table is None else table.parsed[table.scorer == "strict"].tolist()
     for k, row in enumerate(rows):
         if failure(row) or not in_benchmark(row["task"], row.get("format")):
             continue
-        scores: dict[Flavour, float] = {flavour: row_score(row, flavour) if scored is None else scored[flavour][k] for flavour in FLAVOURS}
+        scores: dict[Flavour, float] = {flavour: row_score(row, flavour) if table is None else scored[flavour][k] for flavour in FLAVOURS}
         values = list(scores.values())
         if not (max(values) - min(values) > 1e-9):          # NaN differs from nothing
             continue
         prediction = str(row["prediction"])
-        strict = score_item(row["task"], _true_answer(row), prediction, row.get("format"), row.get("question")).parsed
+        strict = score_item(row["task"], _true_answer(row), prediction, row.get("format"), row.get("question")).parsed if table is None else parsed[k]
         read = ", ".join([*(f"{flavour}: {_read_by(flavour, row['task'], prediction)}" for flavour in FLAVOURS[:2]), f"strict: {strict or 'nothing'}"])
         texts = [plain_text(value) for value in (row["id"], row["task"], row["answer"], prediction, "; ".join(rules(row, scores, strict)), read)]
         places.append(k)
-        table.append((*texts[:4], *values, *texts[4:]))
-    return pd.DataFrame(table, places, ["id", "task", "answer", "prediction", *FLAVOURS, "why", "read"])
+        found.append((*texts[:4], *values, *texts[4:]))
+    return pd.DataFrame(found, places, ["id", "task", "answer", "prediction", *FLAVOURS, "why", "read"])

@@ -8,9 +8,7 @@ __all__ = ['plot_html', 'templates', 'page_resources', 'write_page', 'install_pl
 # %% ../../../nbs/report/html/10_assets.ipynb #e0d517ae
 import html
 import json
-import os
 import re
-import secrets
 import shutil
 from collections.abc import Mapping
 from importlib.resources import files
@@ -18,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ...core.errors import InputError
+from ...core.files import whole_file
 from .security import content_policy
 
 # %% ../../../nbs/report/html/10_assets.ipynb #a627ac07
@@ -57,14 +56,8 @@ def page_resources(nonce: str, **values: Any) -> dict[str, Any]:
 # %% ../../../nbs/report/html/10_assets.ipynb #f3894426
 def write_page(path: Path, text: str) -> None:
     """Writes a file whole or not at all, never through a link."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
-    try:
-        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "w", encoding="utf-8", errors="replace") as file:
-            file.write(text)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    with whole_file(path) as part, open(part, "x", encoding="utf-8", errors="replace") as file:
+        file.write(text)
 
 
 def install_plotly(folder: Path) -> Path:
@@ -74,8 +67,6 @@ def install_plotly(folder: Path) -> Path:
     if target.parent.is_symlink():
         raise InputError(f"{target.parent} is a link: pages are not written through one")
     if target.is_symlink() or not target.is_file() or target.stat().st_size != source.stat().st_size:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        part = target.with_name(f".{target.name}.{secrets.token_hex(6)}.part")
-        shutil.copyfile(source, part)
-        os.replace(part, target)
+        with whole_file(target) as part:
+            shutil.copyfile(source, part)
     return target

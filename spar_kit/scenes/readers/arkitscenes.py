@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 
 from ...core.files import read_json
 from ..geometry.depth_fusion import label_by_boxes
@@ -69,12 +70,8 @@ def read_trajectory(path: Path) -> tuple[NDArray[np.float64], NDArray[np.float64
 
 
 def rotations(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Rotation matrices (N, 3, 3) of axes times angles (N, 3) [radians]: R = 1 + sin a K + (1 - cos a) K^2 (Rodrigues, 1840)."""
-    angle = np.linalg.norm(vectors, axis=1)[:, None, None]
-    x, y, z = (vectors / np.maximum(angle[:, 0], 1e-12)).T
-    o = np.zeros_like(x)
-    K = np.stack([o, -z, y, z, o, -x, -y, x, o], -1).reshape(-1, 3, 3)
-    return np.eye(3) + np.sin(angle) * K + (1 - np.cos(angle)) * K @ K
+    """Rotation matrices (N, 3, 3) of axes times angles (N, 3) [radians]."""
+    return np.asarray(Rotation.from_rotvec(vectors).as_matrix())
 
 # %% ../../../nbs/scenes/readers/00_arkitscenes.ipynb #1ab288d6
 def read_pincam(path: Path) -> Camera:

@@ -7,7 +7,7 @@ __all__ = ['COLORS', 'OPPOSITES', 'CLAIMS', 'MARGINS', 'Seen', 'seen_objects', '
            'short_turns', 'GroundingQuestions', 'Scattered', 'ScatteredMarkers']
 
 # %% ../../../nbs/train/warmup/10_grounding.ipynb #1abc67a3
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from ...core.errors import InputError
 from ...data.records import load_matrix
 from ...scenes.formats.images import open_numbers
 from ...tasks.registry import random_generator
-from ..collate import Sample
+from ...data.question import Question
 
 # %% ../../../nbs/train/warmup/10_grounding.ipynb #2e5c5480
 @dataclass(frozen=True)
@@ -143,9 +143,12 @@ def short_turns(m: Marked, boxes: bool, rng: np.random.Generator) -> list[tuple[
     return asked
 
 # %% ../../../nbs/train/warmup/10_grounding.ipynb #8bcaa137
-def _fields(picture: Seen, kind: str, at: NDArray[np.float64]) -> dict[str, Any]:
+def _about(id: str, picture: Seen, turns: Sequence[tuple[str, str]], kind: str, at: NDArray[np.float64]) -> Question:
+    """A question about one picture, the objects or places `at` marked with points or boxes."""
     rows = np.round(at).astype(int).tolist()
-    return {"type": "grounding", "image": [picture.path.name]} | {f"{color}_{kind}": [row] for color, row in zip(COLORS, rows)}
+    markers = {f"{color}_{kind}": [row] for color, row in zip(COLORS, rows)}
+    (text, answer), *later = turns
+    return Question(id=id, task="grounding", format="2d", scene="", text=text, answer=answer, later=tuple(later), images=(picture.path,), markers=markers)
 
 
 class GroundingQuestions:
@@ -168,7 +171,7 @@ class GroundingQuestions:
     def __len__(self) -> int:
         return self.count
 
-    def __getitem__(self, index: int) -> Sample:
+    def __getitem__(self, index: int) -> Question:
         rng = random_generator(self.seed, "grounding", str(index))
         picture = self.seen[int(rng.integers(len(self.seen)))]
         boxes = bool(rng.integers(2))
@@ -178,14 +181,14 @@ class GroundingQuestions:
         marked = Marked(names, at.reshape(len(at), -1, 2).mean(1), picture.centers[which], picture.sizes[which])
         asked = basic_turns(marked) if index < self.basics else short_turns(marked, boxes, rng)
         turns = tuple(asked[k] for k in rng.permutation(len(asked)))
-        return Sample(f"2d_{index}", (picture.path,), turns, _fields(picture, kind, at), "grounding", "2d")
+        return _about(f"2d_{index}", picture, turns, kind, at)
 
 # %% ../../../nbs/train/warmup/10_grounding.ipynb #fe9884a9
 @dataclass(frozen=True)
 class Scattered:
     """A picture with markers, and per colour the object under the marker: `solids` (4, 6), its centre in the camera's axes and its length, width and
     height, metres; NaN for a marker on no object."""
-    sample: Sample
+    sample: Question
     solids: NDArray[np.float64]
 
 
@@ -211,4 +214,4 @@ class ScatteredMarkers:
             which = which[:int(rng.integers(0, len(which) + 1))]
         colors, solids = rng.permutation(len(COLORS))[:len(which)], np.full((len(COLORS), 6), np.nan)
         at[colors], solids[colors] = objects[which], np.concatenate([picture.centers[which], picture.sizes[which]], 1)
-        return Scattered(Sample(f"scattered_{index}", (picture.path,), (("", ""),), _fields(picture, kind, at), "grounding", "2d"), solids)
+        return Scattered(_about(f"scattered_{index}", picture, (("", ""),), kind, at), solids)

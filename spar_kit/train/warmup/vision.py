@@ -7,7 +7,6 @@ __all__ = ['GRID', 'SINGLE', 'PAIR', 'PAIRS', 'TOPICS', 'LEVELS', 'Depths', 'mar
            'image_features', 'told', 'Readers', 'patch_loss', 'open_eyes']
 
 # %% ../../../nbs/train/warmup/20_vision.ipynb #25bd0352
-import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,10 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from ...core.errors import InputError
+from ...core.files import whole_file
 from ...scenes.formats.images import ImageError, open_numbers
-from ..collate import Pictures, Sample
+from ...data.question import Question
+from ..collate import Pictures
 from .grounding import COLORS
 from .optim import Muon, parameter_groups
 
@@ -57,7 +58,7 @@ PAIR = {"right": (-3.0, 3.0), "down": (-2.0, 2.0), "farther": (-3.0, 3.0), "dist
 PAIRS = tuple((a, b) for b in range(len(COLORS)) for a in range(b))
 
 # %% ../../../nbs/train/warmup/20_vision.ipynb #a37eb84b
-def marker_targets(sample: Sample, solids: NDArray[np.float64], log_depth: NDArray[np.float32]) -> NDArray[np.float32]:
+def marker_targets(sample: Question, solids: NDArray[np.float64], log_depth: NDArray[np.float32]) -> NDArray[np.float32]:
     """What is true of each colour's marker, (4, 1 + 12): 1 if it is there, then the numbers of `SINGLE`, NaN where unknown.
 
     Args:
@@ -68,7 +69,7 @@ def marker_targets(sample: Sample, solids: NDArray[np.float64], log_depth: NDArr
     target = np.full((len(COLORS), 1 + len(SINGLE)), np.nan, np.float32)
     target[:, 0] = 0
     for row, color, solid in zip(target, COLORS, solids):
-        mark = (sample.marks.get(f"{color}_point") or sample.marks.get(f"{color}_bbox") or [None])[0]
+        mark = (sample.markers.get(f"{color}_point") or sample.markers.get(f"{color}_bbox") or [None])[0]
         if mark is not None:
             low, high = np.array(mark[:2]) / 1000, np.array(mark[-2:]) / 1000
             x, y = middle = np.clip((low + high) / 2, 0, 0.999)
@@ -202,7 +203,7 @@ def _study(scattered: Iterable[Any], pictures: Pictures, depths: Depths, side: i
     scattered = list(scattered)
     shown = np.stack([np.asarray(pictures.show(page.sample)[0]) for page in scattered])
     pixels = torch.from_numpy(shown).permute(0, 3, 1, 2).float() / 127.5 - 1         # mean and deviation 0.5
-    near = [depths(page.sample.images[0]) for page in scattered]
+    near = [depths(page.sample.paths[0]) for page in scattered]
     targets = [marker_targets(page.sample, page.solids, log_depth) for page, log_depth in zip(scattered, near)]
     names, numbers = zip(*(patch_targets(target, log_depth, side) for target, log_depth in zip(targets, near)))
     pairs = [pair_targets(target) for target in targets]
@@ -210,9 +211,8 @@ def _study(scattered: Iterable[Any], pictures: Pictures, depths: Depths, side: i
 
 # %% ../../../nbs/train/warmup/20_vision.ipynb #2c7a5f94
 def _save(file: Path, step: int, tower: Iterable[torch.nn.Module], readers: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    part = file.with_name(file.name + ".part")
-    torch.save({"step": step, "modules": [m.state_dict() for m in (*tower, readers)], "optimizer": optimizer.state_dict()}, part)
-    os.replace(part, file)
+    with whole_file(file) as part:
+        torch.save({"step": step, "modules": [m.state_dict() for m in (*tower, readers)], "optimizer": optimizer.state_dict()}, part)
 
 
 def _resume(file: Path | None, tower: Iterable[torch.nn.Module], readers: torch.nn.Module, optimizer: torch.optim.Optimizer) -> int:
@@ -225,18 +225,18 @@ def _resume(file: Path | None, tower: Iterable[torch.nn.Module], readers: torch.
     return int(state["step"])
 
 # %% ../../../nbs/train/warmup/20_vision.ipynb #c0e51ec9
-def open_eyes(model: Any, pages: Any, pictures: Pictures, *, steps: int, batch: int, learning_rate: float, warmup: float = 0.05,
-              checkpoint: Path | None = None, save_every: int = 0, seed: int = 0,
+def open_eyes(model: Any, pages: Any, pictures: Pictures, *, max_steps: int, batch_size: int, learning_rate: float, warmup_ratio: float = 0.05,
+              checkpoint: Path | None = None, save_steps: int = 0, seed: int = 0,
               report: Callable[[int, float, dict[str, float]], None] | None = None) -> Readers:
     """Train the vision tower and the connector of `model` in place to tell where the markers of `pages` are.
 
-    Step k sees pages k * batch and following, so a run that continues from `checkpoint` ends with the weights of one that was never
+    Step k sees pages k * batch_size and following, so a run that continues from `checkpoint` ends with the weights of one that was never
     interrupted.
 
     Args:
         pages: `pages[k]` is a picture with markers, as `ScatteredMarkers` makes them; their depth images lie beside the colour images.
         learning_rate: of all but the matrices, which learn `spar_kit.train.warmup.optim.MATRIX_RATE` times as fast.
-        checkpoint: a file to continue from and to save to every `save_every` steps.
+        checkpoint: a file to continue from and to save to every `save_steps` steps.
         report: called with (step, loss, mean absolute errors by name) after each step.
 
     Returns the readers, for who wants to look at what the tower tells; nothing later needs them.
@@ -253,10 +253,10 @@ def open_eyes(model: Any, pages: Any, pictures: Pictures, *, steps: int, batch: 
     begin = _resume(checkpoint, tower, readers, optimizer)
     depths = Depths()
     model.train()
-    for step in range(begin, steps):
+    for step in range(begin, max_steps):
         for group, rate in zip(optimizer.param_groups, rates):
-            group["lr"] = rate * min(1.0, (step + 1) / max(1, warmup * steps)) * (1 - 0.9 * step / steps)
-        pixels, single, pair, names, numbers = _study((pages[step * batch + k] for k in range(batch)), pictures, depths, side)
+            group["lr"] = rate * min(1.0, (step + 1) / max(1, warmup_ratio * max_steps)) * (1 - 0.9 * step / max_steps)
+        pixels, single, pair, names, numbers = _study((pages[step * batch_size + k] for k in range(batch_size)), pictures, depths, side)
         tokens, patches = image_features(model, pixels)
         loss, errors = readers(tokens, single, pair)
         loss = loss + patch_loss(readers.patch(patches), names, numbers)
@@ -266,7 +266,7 @@ def open_eyes(model: Any, pages: Any, pictures: Pictures, *, steps: int, batch: 
         optimizer.step()
         if report:
             report(step + 1, float(loss.detach()), errors)
-        if checkpoint and save_every and (step + 1) % save_every == 0 and step + 1 < steps:
+        if checkpoint and save_steps and (step + 1) % save_steps == 0 and step + 1 < max_steps:
             _save(checkpoint, step + 1, tower, readers, optimizer)
     model.eval()
     return readers
