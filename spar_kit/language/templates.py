@@ -190,7 +190,7 @@ def _word_faults(at: str, name: str, said: Mapping[str, Any]) -> list[str]:
 
 
 def _wording(name: str, said: Mapping[str, Any]) -> Wording:
-    more = {key: tuple(said[key]) for key in ("notes", "select_notes") if key in said}
+    more: dict[str, Any] = {key: tuple(said[key]) for key in ("notes", "select_notes") if key in said}
     more |= {key: said[key] for key in ("builder", "answer", "spoken", "legend", "tail", "named_share") if key in said}
     return Wording(
         name,
