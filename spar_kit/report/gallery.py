@@ -20,7 +20,7 @@ from ..data.generate import generate
 from ..data.question import Question
 from ..data.records import RecordError, numbered_lines, shards
 from .floor_plan import contact_sheet, svg_image
-from .explanations import WHY, Exhibit, Why
+from .explanations import Exhibit, Why, explain
 from ..core.files import whole_file
 from ..scenes.formats.images import data_url, open_picture
 from ..core.display_text import visible
@@ -118,7 +118,7 @@ def _drawn(x: Exhibit) -> tuple[list[tuple[str, Image.Image]], Why]:
     """The pictures and why the answer is true. Raises RecordError where the record's facts do not fit its task, its images or its scene."""
     file, line = x.question.file, x.question.line
     try:
-        return pictures(x), WHY[x.task](x)
+        return pictures(x), explain(x)
     except (LookupError, TypeError, AttributeError, ArithmeticError) as error:
         raise RecordError(f"do not fit the task or the scene: {type(error).__name__} {error}", file, line, "facts") from error
     except (ValueError, OSError) as error:

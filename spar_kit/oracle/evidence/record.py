@@ -145,7 +145,7 @@ def _forms() -> dict[str, Form]:
     return {name: Form(int(n), tuple(marks), tuple(letters[c] for c in formats)) for name, n, formats, *marks in split}
 
 
-FORMS: Mapping[str, Form] = _forms()
+FORMS: dict[str, Form] = _forms()
 
 # %% ../../../nbs/oracle/evidence/10_record.ipynb #d813f2f0
 @dataclass(frozen=True)

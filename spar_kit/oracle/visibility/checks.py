@@ -12,7 +12,7 @@ __all__ = ['PIXELS', 'SHARE', 'DOUBLE', 'HIDDEN', 'COMMON', 'GLIMPSE', 'THIN', '
 import math
 import os
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -285,7 +285,7 @@ def view_change_infer(look: Witness, item: Item) -> int:
     return 1
 
 
-SEEN: Mapping[str, Callable[[Witness, Item], int]] = {
+SEEN: dict[str, Callable[[Witness, Item], int]] = {
     "camera_motion_infer": camera_motion_infer, "view_change_infer": view_change_infer, "position_matching": position_matching, "distance_infer_center_oc": distance_infer_center_oc, "distance_infer_center_oc_mv": distance_infer_center_oc,
     "obj_frame_locate": obj_frame_locate, "appearance_order": appearance_order, "obj_count": obj_count, "nav_video": named,
     "spatial_imagination_oc_video_hard": named, "spatial_imagination_oo_video_hard": named}

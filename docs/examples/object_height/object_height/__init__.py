@@ -1,0 +1,21 @@
+"""How tall an object is: a thirty-sixth task, its numbers, its words (templates/height.yaml) and its derivation by the oracle."""
+from dataclasses import replace
+
+from spar_kit.tasks.facts import Task
+from spar_kit.tasks.families.depth_distance_size import spatial_volume_infer
+
+
+def object_height(observation, rng, count):
+    """The object in the red box; answer (n,) its height, metres."""
+    facts = spatial_volume_infer(observation, rng, count)
+    return replace(facts, task="object_height", numbers={"answer": facts.numbers["size"][:, 2]})
+
+
+TASK = Task("object_height", "low", "single", ("fill", "sentence"), ("red_bbox",), family="height", compute=object_height, package="object_height")
+
+
+def add_to_oracle(register):
+    from spar_kit.oracle.derive.single_view import quantity
+    from spar_kit.oracle.evidence.record import Form
+
+    register("object_height", Form(1, ("red_bbox",), ("fill", "sentence")), lambda item: quantity(item, item.thing(0).size[2]))
