@@ -389,7 +389,7 @@ class Job:
                 new = self.names.get(key)
                 if new:
                     imports[position] = (alias, new, key)
-                    if not alias.asname:
+                    if alias.asname in (None, alias.name):      # `import old as old` offers it again: both are renamed
                         targets[scope, alias.name] = (new, key)
             for (path, function, old), new in self.locals(unit):
                 for scope in scopes.functions.get(function, []) if function else [scopes.top]:
@@ -432,8 +432,6 @@ class Job:
             for position, (alias, new, key) in imports.items():
                 holder = next(s for s, a, _, _ in scopes.aliases if a is alias)
                 extra = f" as {alias.name}" if (holder, alias.name) in kept and not alias.asname else ""
-                if not extra and alias.asname == new:             # `new as new` says nothing
-                    pass
                 unit.edit(position, alias.name, new + extra)
                 self.counts[key] += 1
             for node, scope in scopes.attributes:
@@ -495,7 +493,8 @@ class Job:
         o.show_traceback = True
         o.cache_dir = os.devnull
         o.mypy_path = [os.getcwd(), os.path.abspath("tests")]
-        for pattern in ("torch.*", "transformers.*", "peft.*", "plotly.*", "scipy.*", "sklearn.*", "open3d.*", "pyarrow.*", "openai.*", "distributed.*", "dask.*", "IPython.*", "ipywidgets.*",
+        for pattern in ("torch.*", "numpy.*", "pandas.*", "numba.*", "pytest.*", "_pytest.*", "hypothesis.*", "typer.*", "rich.*", "click.*", "psutil.*",
+                        "tqdm.*", "jinja2.*", "nbformat.*", "papermill.*", "av.*", "cv2.*", "shapely.*", "transformers.*", "peft.*", "plotly.*", "scipy.*", "sklearn.*", "open3d.*", "pyarrow.*", "openai.*", "distributed.*", "dask.*", "IPython.*", "ipywidgets.*",
                         "nbconvert.*", "pydantic.*", "playwright.*", "matplotlib.*", "huggingface_hub.*", "tokenizers.*", "PIL.*"):
             o.per_module_options[pattern] = {"follow_imports": "skip"}
         o.build_per_module_cache()
