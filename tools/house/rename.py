@@ -470,7 +470,7 @@ class Job:
     def rename_attributes(self):
         import os
 
-        from mypy import build, nodes, options, traverser, types
+        from mypy import build, nodes, options, types
         rules = {}                                   # (class or function pattern, old) -> new
         for owner, rows in table.ATTRIBUTES.items():
             for row in rows.split():
@@ -480,12 +480,16 @@ class Job:
         if not rules:
             return
         sources, names = [], {}
+        lines, offset = {}, 100_000                  # lines of each unit are unique, since mypy keeps the types of all in one table
         for number, unit in enumerate(self.units):
             if unit.kind == "md" or unit.fault or unit.path == Path(f"{KIT}/__init__.py"):
                 continue
             name = f"unit{number}_"
             names[name] = unit
-            sources.append(build.BuildSource(f"/nowhere/{name}.py", name, unit.plain if unit.kind == "ipynb" else unit.text))
+            text = unit.plain if unit.kind == "ipynb" else unit.text
+            lines[unit] = offset
+            sources.append(build.BuildSource(f"/nowhere/{name}.py", name, "\n" * offset + text))
+            offset += text.count("\n") + 10
         o = options.Options()
         o.python_version, o.python_executable = (3, 11), os.path.abspath(".venv/bin/python")
         o.export_types = o.preserve_asts = o.check_untyped_defs = o.ignore_missing_imports = o.allow_redefinition = True
@@ -599,30 +603,23 @@ class Job:
             else:
                 job.notes.append(f"LOST: {unit.path}: .{attr} at {position}")
 
-        class Walk(traverser.TraverserVisitor):
-            def visit_member_expr(self, node):
-                super().visit_member_expr(node)
-                if node.name in olds:
-                    ends[node.end_line, node.end_column] = node
-
-            def visit_call_expr(self, node):
-                super().visit_call_expr(node)
+        all_ends, all_arguments = {}, {}
+        for node in list(result.types):
+            if node.line < 100_000:
+                continue
+            if isinstance(node, nodes.MemberExpr) and node.name in olds:
+                all_ends[node.end_line, node.end_column] = node
+            elif isinstance(node, nodes.CallExpr):
                 for name, value in zip(node.arg_names, node.args):
                     if name in olds:
-                        arguments[value.line, value.column, name] = node
+                        all_arguments[value.line, value.column, name] = node
 
         for name, unit in names.items():
-            state = result.graph.get(name)
-            if state is None or state.tree is None:
-                self.notes.append(f"no types: {unit.path}")
-                continue
-            ends, arguments = {}, {}
-            state.tree.accept(Walk())
             scopes = self.scopes[unit]
             for node, scope in scopes.attributes:
                 if node.attr not in olds or self.module_of(unit, node.value, scope):
                     continue
-                member, found = ends.get((node.end_lineno, node.end_col_offset)), set()
+                member, found = all_ends.get((node.end_lineno + lines[unit], node.end_col_offset)), set()
                 kind = result.types.get(member.expr) if member is not None else None
                 if kind is None:
                     found.add("?")
@@ -633,7 +630,7 @@ class Job:
                 for keyword in node.keywords:
                     if keyword.arg not in olds:
                         continue
-                    call = arguments.get((keyword.value.lineno, keyword.value.col_offset, keyword.arg))
+                    call = all_arguments.get((keyword.value.lineno + lines[unit], keyword.value.col_offset, keyword.arg))
                     found = set()
                     callee = call.callee if call is not None else None
                     full = getattr(callee, "fullname", "") or ""
