@@ -592,6 +592,8 @@ class Job:
             others = {f for f in found if not rule(f, attr) and f != "?"}
             if len({h[0] for h in hits}) == 1 and not others:
                 new = next(iter(hits))
+            elif found <= {"?"} and attr in (here := dict(row.split(">") for row in table.BY_FILE.get(unit.path.as_posix(), "").split())):
+                new = (here[attr], f"{attr} (by file)")
             elif attr in sole and found <= {"?"}:
                 new = (sole[attr], f"{attr} (by name)")
             else:
