@@ -233,7 +233,7 @@ def main():
             if (path, name) in shapes and shape(plain(text)) != shapes[path, name]:
                 notes.append(f"CHANGED: {path} {name}")
     print(*notes, sep="\n")
-    done = subprocess.run([ruff, "check", "--line-length", str(WIDTH), "--select", "E501,E702,E731", "--ignore", "", "--output-format", "concise", "--no-cache", *map(str, paths)],
+    done = subprocess.run([ruff, "check", "--line-length", str(WIDTH), "--select", "E501,E702,E731", "--output-format", "concise", "--no-cache", *map(str, paths)],
                           capture_output=True, text=True)
     print(done.stdout)
 
