@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from spar_kit.oracle.evidence.record import FORMS
+from spar_kit.oracle.evidence.record import TASK_SPECS
 from spar_kit.oracle.verify import DERIVE, register
 from spar_kit.tasks.registry import TASKS
 
@@ -18,10 +18,10 @@ EXAMPLE = Path(__file__).resolve().parent.parent / "docs/examples/object_height"
 
 def test_the_oracles_specification_is_that_of_the_registry() -> None:
     """The oracle keeps its own list on purpose; where the two differ, one of them is wrong."""
-    assert list(FORMS) == list(TASKS)
+    assert list(TASK_SPECS) == list(TASKS)
     assert set(DERIVE) == set(TASKS)
     for name, task in TASKS.items():
-        form = FORMS[name]
+        form = TASK_SPECS[name]
         assert form.marks == task.markers, name
         assert form.formats == task.formats, name
         assert form.images == (0 if name == "nav_video" else task.images), name
@@ -29,7 +29,7 @@ def test_the_oracles_specification_is_that_of_the_registry() -> None:
 
 def test_a_name_is_taken_once() -> None:
     with pytest.raises(ValueError, match="there is a task 'obj_count' already"):
-        register("obj_count", FORMS["obj_count"], DERIVE["obj_count"])
+        register("obj_count", TASK_SPECS["obj_count"], DERIVE["obj_count"])
 
 
 def test_the_example_has_at_most_sixty_lines() -> None:

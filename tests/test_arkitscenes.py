@@ -17,14 +17,14 @@ from toys import box_scene, complaint, walk_round
 
 from spar_kit.data.generate import generate
 from spar_kit.oracle.verify import verify
-from spar_kit.scenes.geometry.rasterizer import render_ids
+from spar_kit.scenes.geometry.rasterizer import render_depth_and_ids
 from spar_kit.scenes.readers.arkitscenes import ARKitScenes, read_objects, read_pincam, read_trajectory
 from spar_kit.scenes.scene import SceneError
 from spar_kit.scenes.sources import open_source
-from spar_kit.scenes.visibility import VisibilityRule, see
+from spar_kit.scenes.visibility import VisibilityThresholds, compute_visibility
 from spar_kit.tasks.registry import TASKS as FACTS
-from spar_kit.tasks.registry import compute_facts, random_generator
-from spar_kit.tasks.scene_index import observe
+from spar_kit.tasks.registry import compute_facts, rng_for
+from spar_kit.tasks.scene_index import index_scene
 
 SCAN = "41069021"
 SIZE = (128, 96)
@@ -92,7 +92,7 @@ def residuals(scene, truth) -> np.ndarray:
     """For each frame the median distance [m] between its depth and the room's own mesh, along the optical axis."""
     found = []
     for frame in scene.frames:
-        drawn, depth = render_ids(truth.surface, frame.depth, frame.camera_to_world)[0], frame.read_depth()
+        drawn, depth = render_depth_and_ids(truth.surface, frame.depth, frame.camera_to_world)[0], frame.read_depth()
         both = (drawn > 0) & (depth > 0)
         found.append(np.median(np.abs(drawn - depth)[both]) if both.sum() > .05 * both.size else np.inf)
     return np.array(found)
@@ -103,7 +103,7 @@ def test_depth_lies_on_the_mesh_and_ids_on_their_things(loaded, truth):
     assert residuals(scene, truth).max() < .001 and residuals(scene, scene).max() < .001
     number = {i.id: j.id for i, j in zip(loaded.instances, truth.instances[2:])}
     for frame in scene.frames:
-        due, got = (render_ids(s.surface, frame.color, frame.camera_to_world)[1] for s in (truth, scene))
+        due, got = (render_depth_and_ids(s.surface, frame.color, frame.camera_to_world)[1] for s in (truth, scene))
         assert (np.vectorize(lambda i: number.get(i, 0))(got) == np.where(due > 2, due, 0)).mean() > .99
 
 
@@ -149,19 +149,19 @@ def test_a_pose_known_by_hand(tmp_path):
 
 def test_the_same_objects_are_visible_and_the_answers_are_the_same(loaded, truth, dataset):
     """Undersides have no label, and the boxes that overlap in this crowded room share their triangles: fractions and the overlap of frames may differ a little."""
-    scene, rule = back(loaded), VisibilityRule(share=0)
+    scene, rule = back(loaded), VisibilityThresholds(share=0)
     number = {j.id: i.id for i, j in zip(loaded.instances, truth.instances[2:])}
     room = replace(truth, instances=tuple(replace(i, id=number[i.id]) for i in truth.instances[2:]),
                    surface=replace(truth.surface, triangle_instance=np.array([number.get(i, 0) for i in truth.surface.triangle_instance], np.int32)))
-    due, got = see(room, rule), see(scene, rule)
+    due, got = compute_visibility(room, rule), compute_visibility(scene, rule)
     seen = [{(int(f), int(i)) for f, i, ok in zip(t.frame, t.instance, t.visible) if ok} for t in (due, got)]
     assert seen[0] == seen[1] and len(seen[0]) > 30
-    views = [observe(replace(room, floor=()), due), observe(scene, got)]
+    views = [index_scene(replace(room, floor=()), due), index_scene(scene, got)]
     asked = 0
     for task in FACTS:
         if task == "room_size":                                       # from the mesh's outline: the box of a wall has two sides here
             continue
-        facts = [compute_facts(task, view, random_generator(0, task), 400) for view in views]
+        facts = [compute_facts(task, view, rng_for(0, task), 400) for view in views]
         rows = [{(*f.objects[k].tolist(), *f.frames[k].tolist(), *f.view[k].tolist()): {name: value[k] for name, value in f.numbers.items()} for k in range(len(f))}
                 for f in facts]
         both = rows[0].keys() & rows[1].keys()
@@ -186,7 +186,7 @@ def test_older_names_larger_images_and_lists(tmp_path, solids, poses):
     assert source.scenes() == ["40753679", SCAN] and source.scenes("train") == ["40753679"] and source.scenes("val") == [SCAN]
     frame = source.load("40753679").frames[0]
     assert (frame.color.width, frame.depth.width, frame.depth.height) == (128, 64, 48) and frame.read_depth().shape == (48, 64)
-    assert np.allclose(frame.depth.to_mille(frame.depth.project(np.array([.2, .1, 1]))[0]), frame.color.to_mille(frame.color.project(np.array([.2, .1, 1]))[0]))
+    assert np.allclose(frame.depth.to_permille(frame.depth.project(np.array([.2, .1, 1]))[0]), frame.color.to_permille(frame.color.project(np.array([.2, .1, 1]))[0]))
     for root in (tmp_path / "3dod", tmp_path / "3dod" / "Training"):
         assert "40753679" in ARKitScenes(root).scenes() and ARKitScenes(root).load("40753679").name == "40753679"
     assert ARKitScenes(folder).scenes() == ["40753679"] and ARKitScenes(folder).scenes("val") == [] and ARKitScenes(tmp_path / "3dod" / "Training").scenes("val") == []

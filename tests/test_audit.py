@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from spar_kit.bench.analysis.statistics import interval
-from spar_kit.bench.baselines.audit import Asked, Attack, Audit, Finding, audit, audit_items, chosen_elsewhere
-from spar_kit.bench.baselines.name_linear import name_answers
+from spar_kit.bench.baselines.audit import Asked, Audit, BaselineScore, TaskAudit, audit, audit_items, cross_validated_best
+from spar_kit.bench.baselines.name_linear import predict_with_names
 from spar_kit.bench.baselines.text_forest import ParsedQuestion
 from spar_kit.cli.main import main
 from spar_kit.report.audit_report import page, write_audit
@@ -107,8 +107,8 @@ def test_few_questions_are_unclear_and_told_what_to_type(tmp_path):
 
 
 def attacked(score, low, chance=.25, limit=.30, high=None, scenes=10, predictor="constant"):
-    attack = Attack(predictor, score, low, min(2 * score - low, 1.0) if high is None else high)
-    return Finding("depth_prediction_oc", "select", "letter", 100, scenes, chance, limit, attack, (attack,), None)
+    attack = BaselineScore(predictor, score, low, min(2 * score - low, 1.0) if high is None else high)
+    return TaskAudit("depth_prediction_oc", "select", "letter", 100, scenes, chance, limit, attack, (attack,), None)
 
 
 def test_the_three_verdicts():
@@ -149,8 +149,8 @@ def rate(wanted, truth, scenes, each, chance=.25, spread=.02, studies=300):
     rng, place, found = np.random.default_rng(1), np.repeat(np.arange(scenes), each), 0
     for _ in range(studies):
         skill = rng.beta(truth / spread - truth, (1 - truth) / spread - 1 + truth, scenes)
-        attack = Attack("constant", *interval((rng.random(len(place)) < skill[place]).astype(float), place, samples=200))
-        found += Finding("t", "select", "letter", len(place), scenes, chance, chance + .05, attack, (attack,), None).verdict == wanted
+        attack = BaselineScore("constant", *interval((rng.random(len(place)) < skill[place]).astype(float), place, samples=200))
+        found += TaskAudit("t", "select", "letter", len(place), scenes, chance, chance + .05, attack, (attack,), None).verdict == wanted
     return found / studies
 
 
@@ -229,7 +229,7 @@ def test_luck_does_not_convict():
     """Of twenty coins the best is lucky; the one chosen on other folds is a coin. And few questions convict nobody."""
     coins = np.random.default_rng(0).random((100, 20, 400)) < .5
     assert np.mean([c.mean(1).max() for c in coins]) > .53
-    assert abs(np.mean([chosen_elsewhere(c.astype(float), np.arange(400) % 5)[0].mean() for c in coins]) - .5) < .01
+    assert abs(np.mean([cross_validated_best(c.astype(float), np.arange(400) % 5)[0].mean() for c in coins]) - .5) < .01
     rng, verdicts = np.random.default_rng(5), []
     for _ in range(12):
         rows = [Asked(str(n), f"room{n % 4}", ParsedQuestion("How far?", tuple(f"{v:.1f}" for v in rng.permutation(9)[:4] / 2 + 1), "ABCD"[rng.integers(4)]), (-1.0,) * 28)
@@ -240,7 +240,7 @@ def test_luck_does_not_convict():
 
 def test_the_best_attack_is_never_taken_from_its_own_fold():
     scores = np.array([[1, 1, 0, 0], [0, 0, 1, 1]], float)
-    picked, chosen = chosen_elsewhere(scores, np.array([0, 0, 1, 1]))
+    picked, chosen = cross_validated_best(scores, np.array([0, 0, 1, 1]))
     assert chosen.tolist() == [1, 1, 0, 0] and picked.tolist() == [0, 0, 0, 0]
 
 
@@ -262,7 +262,7 @@ def test_names_tell_what_hangs_above():
             yield ParsedQuestion(f"Where is the {a} (red bbox) compared to the {b} (blue bbox)?", options, "ABCD"[options.index(gold)])
 
     train, test = list(made_up(400)), list(made_up(300))
-    told = name_answers(train, test)
-    assert np.mean([a == q.answer for a, q in zip(told, test)]) > .40 and told == name_answers(train, test)
+    told = predict_with_names(train, test)
+    assert np.mean([a == q.answer for a, q in zip(told, test)]) > .40 and told == predict_with_names(train, test)
     nameless = [[ParsedQuestion(q.text.replace(q.text.split()[3], "object").replace(q.text.split()[9], "object"), q.options, q.answer) for q in part] for part in (train, test)]
-    assert np.mean([a == q.answer for a, q in zip(name_answers(*nameless), test)]) < .33
+    assert np.mean([a == q.answer for a, q in zip(predict_with_names(*nameless), test)]) < .33

@@ -14,17 +14,17 @@ from spar_kit.data.generate import generate
 from spar_kit.data.manifest import Manifest
 from spar_kit.data.records import read_records
 from spar_kit.oracle.verify import Report, verify
-from spar_kit.scenes.box_room import Solid, solid, toy_scene, toy_surface
-from spar_kit.scenes.geometry.rasterizer import render_ids
-from spar_kit.scenes.labels import clear_names, normal
-from spar_kit.scenes.scene import Camera, Frame, Instance, OrientedBox, Scene, SceneError, Surface, look_at
-from spar_kit.tasks.validation import frame_fault, usable
+from spar_kit.scenes.box_room import BoxObject, box_room_scene, solid, toy_surface
+from spar_kit.scenes.geometry.rasterizer import render_depth_and_ids
+from spar_kit.scenes.labels import normalize_label, unambiguous_labels
+from spar_kit.scenes.scene import Camera, Frame, Instance, Mesh, OrientedBox, Scene, SceneError, look_at
+from spar_kit.tasks.validation import frame_problem, validate_scene
 
 LABELS = "chair chair table lamp cabinet sofa desk stool stool box plant shelf bed basket".split()
 BREAK = '<script>alert("1")</script>\n& "quoted" \'label\''
 
 
-def solids_of(labels: list[str]) -> list[Solid]:
+def solids_of(labels: list[str]) -> list[BoxObject]:
     """A floor, a wall and boxes that do not touch, one for each label; ids from 3."""
     draws = np.random.default_rng(5)
     made = floor_and_wall()
@@ -37,8 +37,8 @@ def solids_of(labels: list[str]) -> list[Solid]:
     return made
 
 
-def measure(surface: Surface, camera: Camera, pose: np.ndarray) -> np.ndarray:
-    return render_ids(surface, camera, pose)[0]
+def measure(surface: Mesh, camera: Camera, pose: np.ndarray) -> np.ndarray:
+    return render_depth_and_ids(surface, camera, pose)[0]
 
 
 def room(name: str, labels: list[str] = LABELS, frames: int = 36) -> Scene:
@@ -47,7 +47,7 @@ def room(name: str, labels: list[str] = LABELS, frames: int = 36) -> Scene:
     camera, surface = Camera.from_fov(160, 120, 75), toy_surface(solids)
     made = [Frame(i, pose, camera, camera, partial(np.zeros, (120, 160, 3), np.uint8), partial(measure, surface, camera, pose))
             for i, pose in enumerate(walk_round(frames))]
-    instances = tuple(Instance(s.id, s.label, OrientedBox.around(s.box.corners)) for s in solids)
+    instances = tuple(Instance(s.id, s.label, OrientedBox.fit(s.box.corners)) for s in solids)
     return Scene(name, "synthetic", tuple(made), instances, toy_surface(solids), "room", (np.array([[0.0, 0], [6, 0], [6, 5], [0, 5]]),))
 
 
@@ -115,13 +115,13 @@ def refined(name: str) -> Scene:
     vertices = a + (b - a) * (u / cuts)[:, None] + (c - a) * (v / cuts)[:, None]
     triangles = (small[None] + len(u) * np.arange(len(vertices))[:, None, None]).reshape(-1, 3)
     assert len(triangles) >= 1_000_000
-    return replace(scene, surface=Surface(vertices.reshape(-1, 3).astype(np.float32), triangles.astype(np.int32),
+    return replace(scene, surface=Mesh(vertices.reshape(-1, 3).astype(np.float32), triangles.astype(np.int32),
                                           np.repeat(scene.surface.triangle_instance, len(small)).astype(np.int32)))
 
 
 ODD = {
     "no_frame": lambda name: replace(room(name), frames=()),
-    "no_good_frame": lambda name: room(name).with_frames([replace(f, camera_to_world=np.full((4, 4), -np.inf)) for f in toy_scene().frames]),
+    "no_good_frame": lambda name: room(name).with_frames([replace(f, camera_to_world=np.full((4, 4), -np.inf)) for f in box_room_scene().frames]),
     "one_frame": lambda name: room(name, frames=1),
     "no_object": lambda name: replace(room(name), instances=()),
     "one_object": lambda name: room(name, ["chair"]),
@@ -137,7 +137,7 @@ ODD = {
     "words": lambda name: room(name, "camera picture photo image frame view centimeter observer meter point box light scale poster".split()),   # ours, too
     "same_name": lambda name: room(name, ["chair", "chair\u200b", "Chair ", "table", normalize("NFC", "café table"), normalize("NFD", "café table"),
                                           "lamp", "sofa", "\u200b", " ", "x" * 5000, "bed", "stool", "wall"]),
-    "no_mesh": lambda name: replace(room(name), surface=Surface(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.int32), np.zeros(0, np.int32))),
+    "no_mesh": lambda name: replace(room(name), surface=Mesh(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.int32), np.zeros(0, np.int32))),
     "twins": lambda name: replace(room(name), instances=(room(name).instances[2],) * 2),
     "twin_frames": lambda name: with_frame(room(name), 3, index=4),
     "large_ids": lambda name: replace(room(name), instances=tuple(replace(i, id=70000 + i.id) for i in room(name).instances)),
@@ -221,17 +221,17 @@ def test_names_stay_on_their_line_and_apart(made: tuple[Path, Manifest]) -> None
         if scene == "same_name" and record["type"].endswith("_hard"):
             assert "chair" not in text.lower() and "café" not in text.lower()            # a name alone does not say which
     assert counted
-    assert normal("Cafe\u0301 \u200bTABLE") == "caf\xe9 table" and clear_names(["a", "b c"]) == {"a", "b c"}
+    assert normalize_label("Cafe\u0301 \u200bTABLE") == "caf\xe9 table" and unambiguous_labels(["a", "b c"]) == {"a", "b c"}
 
 
 def test_frames_are_judged_one_by_one() -> None:
     frame = room("x", ["chair"], 1).frames[0]
     camera = frame.color
-    assert frame_fault(frame) == ""
+    assert frame_problem(frame) == ""
     for bad in (np.full((4, 4), -np.inf), np.eye(3), np.zeros((4, 4)), np.diag([2.0, 1, 1, 1])):
-        assert frame_fault(replace(frame, camera_to_world=bad)).startswith("frame: pose")
+        assert frame_problem(replace(frame, camera_to_world=bad)).startswith("frame: pose")
     for K in (np.full((3, 3), np.nan), np.zeros((3, 3)), np.diag([-100.0, 100, 1]), np.eye(4)):
-        assert "intrinsics" in frame_fault(replace(frame, color=replace(camera, intrinsics=K)))
-    assert "intrinsics" in frame_fault(replace(frame, depth=replace(camera, width=0)))
+        assert "intrinsics" in frame_problem(replace(frame, color=replace(camera, intrinsics=K)))
+    assert "intrinsics" in frame_problem(replace(frame, depth=replace(camera, width=0)))
     with pytest.raises(SceneError, match="instance id 3"):
-        usable(ODD["twins"]("x"))
+        validate_scene(ODD["twins"]("x"))

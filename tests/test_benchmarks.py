@@ -22,9 +22,9 @@ from toys import Toys, busy_room
 
 from spar_kit.bench import prompts as it
 from spar_kit.bench.baselines.audit import audit
-from spar_kit.bench.baselines.blind import blind_predictions, folds_of, gap_over_blind
+from spar_kit.bench.baselines.blind import blind_gap, blind_predictions, folds_of
 from spar_kit.bench.benchmarks import Benchmark, BenchmarkError, missing_shards, open_benchmark, parquet_files, read_parquet
-from spar_kit.bench.predictions import Prediction, PredictionWriter, fingerprint, read_lines
+from spar_kit.bench.predictions import Prediction, PredictionWriter, content_hash, read_lines
 from spar_kit.bench.scorers.table import score_file
 from spar_kit.cli.main import main
 from spar_kit.data.generate import generate
@@ -438,11 +438,11 @@ def test_a_failure_is_asked_again_and_a_success_never(tmp_path: Path) -> None:
 def test_answers_of_another_model_are_put_aside_not_lost(tmp_path: Path) -> None:
     items = [Question(id=str(k), task="depth_prediction_oc", format="fill", scene="", text="?", answer="1") for k in range(5)]
     out = tmp_path / "a.jsonl"
-    with PredictionWriter(out, items, fingerprint("a", 1)) as answers:
+    with PredictionWriter(out, items, content_hash("a", 1)) as answers:
         for item in answers.left:
             answers.add(item, item.id)
-    assert len(PredictionWriter(out, items[:2], fingerprint("a", 1)).rows) == 2 and len(read_lines(tmp_path / "a.jsonl.previous")) == 5      # fewer were asked for
-    assert not PredictionWriter(out, items, fingerprint("a", 2)).rows and len(read_lines(tmp_path / "a.jsonl.previous")) == 2
+    assert len(PredictionWriter(out, items[:2], content_hash("a", 1)).rows) == 2 and len(read_lines(tmp_path / "a.jsonl.previous")) == 5      # fewer were asked for
+    assert not PredictionWriter(out, items, content_hash("a", 2)).rows and len(read_lines(tmp_path / "a.jsonl.previous")) == 2
     with pytest.raises(ValueError, match="there twice"):
         PredictionWriter(out, items + items[:1], "x")
 
@@ -468,7 +468,7 @@ def test_text_baselines_of_a_benchmark_without_training_questions(tmp_path: Path
     assert all(len(table) == len(benchmark.items) for table in scores.values())
     means = scores["text"].groupby("task").score.mean()
     assert means[TWENTY[1]] > .9 and means[TWENTY[0]] < .4
-    table = gap_over_blind(scores["text"].assign(score=1.0), scores).set_index("task")
+    table = blind_gap(scores["text"].assign(score=1.0), scores).set_index("task")
     assert np.isclose(table.gap, 1 - np.maximum(table.text, table.constant)).all() and (table.low <= table.gap).all()
 
 

@@ -194,7 +194,7 @@ def test_a_bug_shows_its_traceback_and_how_to_report_it(monkeypatch, capsys, err
 
     def fails():
         raise error
-    monkeypatch.setattr("spar_kit.cli.doctor.examine", fails)
+    monkeypatch.setattr("spar_kit.cli.doctor.run_checks", fails)
     with pytest.raises(SystemExit) as left:
         main(["doctor"])
     said = capsys.readouterr().err.splitlines()

@@ -13,12 +13,12 @@ from toys import Toys, busy_room
 from spar_kit.cli.main import main
 from spar_kit.cli.scenes import lines_of, summaries
 from spar_kit.report.scene_report import LIMIT, check_depth, scene_page, write_scene_page
-from spar_kit.scenes.box_room import toy_scene
-from spar_kit.scenes.geometry.depth_fusion import fuse
+from spar_kit.scenes.box_room import box_room_scene
+from spar_kit.scenes.geometry.depth_fusion import fuse_depth
 from spar_kit.scenes.geometry.floor import floor_area
-from spar_kit.scenes.geometry.rasterizer import render_ids
+from spar_kit.scenes.geometry.rasterizer import render_depth_and_ids
 from spar_kit.scenes.scene import Scene, SceneError
-from spar_kit.scenes.summary import Summary, summarise
+from spar_kit.scenes.summary import Summary, summarize
 
 HOUSE = Path(__file__).parents[1].parent / "shared/data/small_house"
 BROWSER = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
@@ -88,7 +88,7 @@ class Mixed(Toys):
     def load(self, scene: str) -> Scene:
         if scene == "cellar":
             raise SceneError("the mesh is\nmissing", "cellar/mesh.ply")
-        toy = toy_scene(6, name=scene)
+        toy = box_room_scene(6, name=scene)
         return toy if scene == "attic" else replace(toy, skipped={"frame: pose is not finite": 2, "object: has no label": 1})
 
 
@@ -114,11 +114,11 @@ def test_a_quick_summary_is_not_loaded_unless_asked() -> None:
             return Summary(scene, 99)
 
     source = Quick(("attic",))
-    assert summarise(source, "attic").frames == 99 and summarise(source, "attic", full=True).frames == 6
+    assert summarize(source, "attic").frames == 99 and summarize(source, "attic", full=True).frames == 6
 
 
 def test_floor_area_with_and_without_polygons() -> None:
-    toy = toy_scene()
+    toy = box_room_scene()
     assert floor_area(toy) == 20
     assert floor_area(replace(toy, floor=())) == pytest.approx(20, rel=.01)
     assert floor_area(replace(toy, floor=(np.array([[0, 0], [2, 0], [2, 3]]), np.array([[5, 5], [6, 5], [6, 6], [5, 6]])))) == 4
@@ -127,7 +127,7 @@ def test_floor_area_with_and_without_polygons() -> None:
 # ------------------------------------------------------------------------------------------------------------------ the page
 
 def test_depth_check_finds_scale_pose_and_unit() -> None:
-    toy = toy_scene(6, width=160)
+    toy = box_room_scene(6, width=160)
     frame = toy.frames[2]
     good = check_depth(frame, toy.surface)
     assert good.median < .002 and good.within > .98 and good.ratio == pytest.approx(1, abs=.002) and good.both > .5
@@ -145,18 +145,18 @@ def test_depth_check_finds_scale_pose_and_unit() -> None:
 
 
 def test_a_page_tells_what_is_wrong() -> None:
-    toy = toy_scene(6)
+    toy = box_room_scene(6)
     text = scene_page(replace(toy, frames=tuple(replace(f, read_depth=lambda f=f: f.read_depth() * np.float32(1.3)) for f in toy.frames), skipped={"frame: pose is not finite": 2}))
     assert "6 frames differ by more than 0.10 m" in text and "Depth is 1.30 times that of the surface" in text and "frame: pose is not finite" in text
 
 
 def test_depth_that_was_made_from_the_surface_confirms_nothing() -> None:
     """ScanNet++'s DSLR has no depth of its own; whole millimetres, as sensors' files have them, are a measurement."""
-    toy = toy_scene(3)
-    made = replace(toy, frames=tuple(replace(f, read_depth=lambda f=f: render_ids(toy.surface, f.depth, f.camera_to_world)[0]) for f in toy.frames))
+    toy = box_room_scene(3)
+    made = replace(toy, frames=tuple(replace(f, read_depth=lambda f=f: render_depth_and_ids(toy.surface, f.depth, f.camera_to_world)[0]) for f in toy.frames))
     measured = replace(made, frames=tuple(replace(f, read_depth=lambda f=f: np.rint(f.read_depth() * 1000).astype(np.float32) / 1000) for f in made.frames))
     assert "made from this surface, and confirm neither poses nor units" in scene_page(made) and "made from this surface" not in scene_page(measured)
-    assert "even where poses are wrong" in scene_page(replace(toy, surface=fuse(toy.frames))) and "even where poses are wrong" not in scene_page(toy)
+    assert "even where poses are wrong" in scene_page(replace(toy, surface=fuse_depth(toy.frames))) and "even where poses are wrong" not in scene_page(toy)
 
 
 EVIL = "</script><img src=x onerror=alert(1)>"
@@ -164,7 +164,7 @@ EVIL = "</script><img src=x onerror=alert(1)>"
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    toy = toy_scene(8, width=160)
+    toy = box_room_scene(8, width=160)
     things = tuple(replace(thing, label=EVIL if thing.label == "table" else thing.label) for thing in toy.instances)
     return write_scene_page(replace(toy, instances=things, skipped={f"frame: {EVIL}": 1}, room_type=EVIL), tmp_path_factory.mktemp("page") / "scene.html", frames=5)
 

@@ -10,32 +10,32 @@ from numpy.typing import NDArray
 from toys import Toys, busy_room
 
 from spar_kit.data.generate import generate
-from spar_kit.data.scene_job import Plan, build_lines
-from spar_kit.oracle.evidence.scene_files import Folder, Pose, Sight, Thing
+from spar_kit.data.scene_job import GenerationConfig, build_records
+from spar_kit.oracle.evidence.scene_files import InstanceImage, ObjectBox, Pose, SceneFolder
 from spar_kit.oracle.verify import verify
 from spar_kit.oracle.visibility import completeness as verify_whole
 from spar_kit.oracle.visibility.completeness import end_of_sight, why_partial
 from spar_kit.scenes.completeness import CUT_OFF, NOT_SHOWN, WHOLE, best_frames, incomplete, scan_ends
 from spar_kit.scenes.procedural.source import Synthetic
-from spar_kit.scenes.scene import Camera, Instance, OrientedBox, Scene, Surface, invert_pose, look_at
-from spar_kit.scenes.visibility import see
+from spar_kit.scenes.scene import Camera, Instance, Mesh, OrientedBox, Scene, invert_pose, look_at
+from spar_kit.scenes.visibility import compute_visibility
 from spar_kit.tasks.families.video import chains
-from spar_kit.tasks.registry import TASKS, compute_facts, random_generator
-from spar_kit.tasks.scene_index import observe
-from spar_kit.tasks.thresholds import Rules
+from spar_kit.tasks.registry import TASKS, compute_facts, rng_for
+from spar_kit.tasks.scene_index import index_scene
+from spar_kit.tasks.thresholds import Thresholds
 
 STRUCTURE = ("wall", "floor", "ceiling")
 MEASURED = [name for name in TASKS if name.startswith(("depth", "distance", "spatial", "obj_spatial"))]
 
 
-def finer(surface: Surface, times: int = 3) -> Surface:
+def finer(surface: Mesh, times: int = 3) -> Mesh:
     """The same surface in triangles of half the size, so many times."""
     for _ in range(times):
         t, v = surface.triangles, surface.vertices
         middle = [(v[t[:, k]] + v[t[:, (k + 1) % 3]]) / 2 for k in range(3)]
         new = [len(v) + k * len(t) + np.arange(len(t)) for k in range(3)]
         parts = [(t[:, 0], new[0], new[2]), (new[0], t[:, 1], new[1]), (new[2], new[1], t[:, 2]), (new[0], new[1], new[2])]
-        surface = Surface(np.concatenate([v, *middle]), np.concatenate([np.stack(p, 1) for p in parts]).astype(np.int32), np.tile(surface.triangle_instance, 4))
+        surface = Mesh(np.concatenate([v, *middle]), np.concatenate([np.stack(p, 1) for p in parts]).astype(np.int32), np.tile(surface.triangle_instance, 4))
     return surface
 
 
@@ -46,8 +46,8 @@ def cut(scene: Scene, id: int, keeps: Callable[[NDArray], NDArray], annotation: 
     middle = (surface.vertices[surface.triangles].mean(1) - box.center) @ box.axes / (box.size / 2)
     gone = (surface.triangle_instance == id) & ~keeps(middle)
     owner = np.where(gone, 0, surface.triangle_instance)
-    left = OrientedBox.around(surface.vertices[np.unique(surface.triangles[owner == id])])
-    surface = Surface(surface.vertices, surface.triangles, owner) if annotation else Surface(surface.vertices, surface.triangles[~gone], owner[~gone])
+    left = OrientedBox.fit(surface.vertices[np.unique(surface.triangles[owner == id])])
+    surface = Mesh(surface.vertices, surface.triangles, owner) if annotation else Mesh(surface.vertices, surface.triangles[~gone], owner[~gone])
     return replace(scene, surface=surface, instances=tuple(replace(i, box=left) if i.id == id else i for i in scene.instances))
 
 
@@ -63,7 +63,7 @@ def things_of(scene: Scene) -> list[int]:
 @pytest.mark.parametrize("annotation", [False, True])
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_a_cut_object_is_found_and_no_other(room: Scene, axis: int, annotation: bool) -> None:
-    best = best_frames(room, see(room))
+    best = best_frames(room, compute_visibility(room))
     for id in [id for id in things_of(room) if best[id].share > .95][:3]:
         scan = cut(room, id, lambda middle: middle[:, axis] < .2, annotation)
         assert set(scan_ends(scan, things_of(scan))) == {id}
@@ -71,37 +71,37 @@ def test_a_cut_object_is_found_and_no_other(room: Scene, axis: int, annotation: 
 
 def test_whole_rooms_lose_only_what_no_frame_shows_whole(room: Scene) -> None:
     for scene in (room, Synthetic(frames=40).load("train0001")):
-        table = see(scene)
+        table = compute_visibility(scene)
         missing = incomplete(scene, best_frames(scene, table), things_of(scene))
         assert set(missing.values()) <= {NOT_SHOWN} and len(missing) < .2 * len(things_of(scene))
         assert all(best_frames(scene, table)[id].share < WHOLE for id in missing)
 
 
 def test_nothing_is_measured_of_a_cut_object(room: Scene) -> None:
-    id = next(id for id, best in best_frames(room, see(room)).items() if best.share > .95 and id in things_of(room))
+    id = next(id for id, best in best_frames(room, compute_visibility(room)).items() if best.share > .95 and id in things_of(room))
     scan = cut(room, id, lambda middle: middle[:, 0] < .2)
-    observation = observe(scan, see(scan))
+    observation = index_scene(scan, compute_visibility(scan))
     assert not observation.whole[observation.ids == id].any() and observation.incomplete[CUT_OFF] == 1
-    asked = {name: compute_facts(name, observation, random_generator(1, "room", name), 60) for name in MEASURED}
+    asked = {name: compute_facts(name, observation, rng_for(1, "room", name), 60) for name in MEASURED}
     assert all(len(facts) for name, facts in asked.items() if "video" not in name or name.endswith("_video"))
     for name, facts in asked.items():
         assert id not in facts.objects, name
-    located = compute_facts("obj_frame_locate", observation, random_generator(1, "room"), 60)
+    located = compute_facts("obj_frame_locate", observation, rng_for(1, "room"), 60)
     assert id in located.objects                                       # where it is to be seen is known
-    before = observe(room, see(room))
-    assert id in compute_facts("spatial_volume_infer", before, random_generator(1, "room"), 200).objects
+    before = index_scene(room, compute_visibility(room))
+    assert id in compute_facts("spatial_volume_infer", before, rng_for(1, "room"), 200).objects
 
 
 def test_the_manifest_counts_them(room: Scene) -> None:
-    id = next(id for id, best in best_frames(room, see(room)).items() if best.share > .95 and id in things_of(room))
-    head, *_ = build_lines(Plan(source=Synthetic(), split="train", tasks=("spatial_volume_infer",)), cut(room, id, lambda middle: middle[:, 0] < .2))
+    id = next(id for id, best in best_frames(room, compute_visibility(room)).items() if best.share > .95 and id in things_of(room))
+    head, *_ = build_records(GenerationConfig(source=Synthetic(), split="train", tasks=("spatial_volume_infer",)), cut(room, id, lambda middle: middle[:, 0] < .2))
     assert head["incomplete"][CUT_OFF] == 1 and head["objects_whole"] == head["objects"] - sum(head["incomplete"].values())
 
 
 def test_the_frames_that_prove_a_question_are_written(tmp_path: Path) -> None:
     """One question shows one frame; that its object is whole, another frame may have to show."""
     scene = busy_room("room0000_00")
-    best = best_frames(scene, see(scene))
+    best = best_frames(scene, compute_visibility(scene))
     generate(Toys((scene.name,), busy_room), tmp_path / "data", tasks="depth_prediction_oo", per_task=4, progress=False)
     folder = tmp_path / "data/spar/synthetic"
     records = [json.loads(line) for path in folder.glob("qa_jsonl/*/*/*/*.jsonl") for line in path.read_text().splitlines()]
@@ -117,13 +117,13 @@ def test_the_frames_that_prove_a_question_are_written(tmp_path: Path) -> None:
 
 def test_the_oracle_refuses_what_no_frame_shows_whole(tmp_path: Path) -> None:
     """As questions were before: asked without the rule, judged by it."""
-    generate(Toys(("room0000_00",), busy_room), tmp_path / "data", tasks="spatial_volume_infer", rules=Rules(whole=0.0), progress=False)
+    generate(Toys(("room0000_00",), busy_room), tmp_path / "data", tasks="spatial_volume_infer", rules=Thresholds(whole=0.0), progress=False)
     assert verify(tmp_path / "data").ok
     manifest = json.loads((tmp_path / "data/manifest.json").read_text())
     manifest["parameters"]["rules"]["whole"] = .8
     (tmp_path / "data/manifest.json").write_text(json.dumps(manifest))
-    folder = Folder(tmp_path / "data/spar/synthetic/images", "room0000_00")
-    best = best_frames(busy_room("room0000_00"), see(busy_room("room0000_00")))
+    folder = SceneFolder(tmp_path / "data/spar/synthetic/images", "room0000_00")
+    best = best_frames(busy_room("room0000_00"), compute_visibility(busy_room("room0000_00")))
     refused = {id for id, thing in folder.things.items() if why_partial(folder, thing, .8)}
     assert all(best[id].share < .8 for id in refused if id in best)
     found = [m.reason for m in verify(tmp_path / "data").tasks["spatial_volume_infer"].mismatches]
@@ -131,7 +131,7 @@ def test_the_oracle_refuses_what_no_frame_shows_whole(tmp_path: Path) -> None:
     # and an object of which all pictures lose the upper half
     thing = next(t for t in folder.things.values() if t.id in best and best[t.id].share > .95 and t.label not in STRUCTURE)
     tall = replace(thing, center=(*thing.center[:2], thing.center[2] + thing.size[2] * 2), size=(*thing.size[:2], thing.size[2] * 5))
-    assert "no frame shows more than" in why_partial(Folder(folder.images, folder.scene), tall, .8)
+    assert "no frame shows more than" in why_partial(SceneFolder(folder.images, folder.scene), tall, .8)
 
 
 def test_the_oracle_refuses_what_ends_where_the_pictures_end() -> None:
@@ -140,7 +140,7 @@ def test_the_oracle_refuses_what_ends_where_the_pictures_end() -> None:
     camera = Camera.from_fov(160, 120, 60)
     top = 1 + 3 * 60 / float(camera.intrinsics[1, 1])                   # where the picture's upper border meets the board's plane
     for height, cut_off in ((top - .02, True), (top - .4, False)):
-        board = Thing(7, "board", (0.0, 0.01, height / 2 + .3), (1.0, .02, height - .6), 0.0)
+        board = ObjectBox(7, "board", (0.0, 0.01, height / 2 + .3), (1.0, .02, height - .6), 0.0)
         ids = np.zeros((120, 160), int)
         corners = np.array([[x, 0, z] for x in (-.5, .5) for z in (.6, height)])
         at = camera.project(corners @ invert_pose(pose)[:3, :3].T + invert_pose(pose)[:3, 3])[0]
@@ -149,13 +149,13 @@ def test_the_oracle_refuses_what_ends_where_the_pictures_end() -> None:
         assert bool(end_of_sight(OneFrame(ids, pose, camera), board)) is cut_off
 
 
-class OneFrame(Folder):
+class OneFrame(SceneFolder):
     """A folder with one frame, in memory."""
 
     def __init__(self, ids: NDArray, pose: NDArray, camera: Camera):
         x, y, z = (tuple(pose[:3, k].tolist()) for k in range(3))
         K = camera.intrinsics
-        self.sight = lambda image: Sight.of(ids)
+        self.sight = lambda image: InstanceImage.of(ids)
         self.pose = lambda path: Pose(tuple(pose[:3, 3].tolist()), x, y, z)
         self.intrinsics = lambda path: (K[0, 0], K[1, 1], K[0, 2], K[1, 2])
         self.image_size = lambda image: (camera.width, camera.height)
@@ -175,13 +175,13 @@ def test_a_flat_rug_spoils_no_frame_and_is_still_in_the_way(room: Scene) -> None
     flat = Instance(90, "rug", OrientedBox(np.array([3, 2.5, 0.0]), np.array([1.2, .8, 0.0])))
     broken = replace(flat, box=OrientedBox(np.array([3, 2.5, 0.0]), np.array([1.2, np.nan, 0.0])))
     mesh, corners = room.surface, flat.box.corners[[0, 2, 6, 4]].astype(np.float32) + [0, 0, .01]
-    surface = Surface(np.concatenate([mesh.vertices, corners.astype(np.float32)]),
+    surface = Mesh(np.concatenate([mesh.vertices, corners.astype(np.float32)]),
                       np.concatenate([mesh.triangles, len(mesh.vertices) + np.array([[0, 1, 2], [0, 2, 3]], np.int32)]),
                       np.concatenate([mesh.triangle_instance, np.array([90, 90], np.int32)]))
     scenes = [replace(room, surface=surface, instances=(*room.instances, thing)) for thing in (flat, broken)]
-    found = [observe(scene, see(scene)) for scene in scenes]
-    assert not found[0].spoiled.any() and len(found[0].bystanders.centers) == 1 and found[1].spoiled.any()
-    asked = [compute_facts("distance_infer_center_oc_mv", observation, random_generator(1, "room"), 60) for observation in found]
+    found = [index_scene(scene, compute_visibility(scene)) for scene in scenes]
+    assert not found[0].shows_unaskable.any() and len(found[0].bystanders.centers) == 1 and found[1].shows_unaskable.any()
+    asked = [compute_facts("distance_infer_center_oc_mv", observation, rng_for(1, "room"), 60) for observation in found]
     assert len(asked[0]) > len(asked[1])
     facts = asked[0]
     rug = np.linalg.norm(flat.box.center - found[0].poses[facts.frames[:, 0], :3, 3], axis=1)

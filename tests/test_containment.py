@@ -8,7 +8,7 @@ import pytest
 
 from spar_kit.cli.main import main
 from spar_kit.report.html.security import content_policy, safe_css, safe_html, safe_image
-from spar_kit.report.notebook_report import build, render
+from spar_kit.report.notebook_report import build_report, render
 from spar_kit.runs.plan import ParamsError, load_plan
 
 BROWSER = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
@@ -102,13 +102,13 @@ def test_nothing_is_written_through_a_link(tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
     for name in ("index.html", f"make-{KEY}.html"):
         (folder / name).symlink_to(tmp_path / "mine.txt")
-    build(folder)
+    build_report(folder)
     assert (tmp_path / "mine.txt").read_text() == "mine" and not (folder / "index.html").is_symlink()
     shutil.rmtree(folder / "_assets")
     (tmp_path / "elsewhere").mkdir()
     (folder / "_assets").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(ValueError, match="is a link"):
-        build(folder)
+        build_report(folder)
     assert not list((tmp_path / "elsewhere").iterdir())
 
 
@@ -132,7 +132,7 @@ def hostile_folder(home):
 
 def test_what_a_run_says_is_text(tmp_path):
     folder = hostile_folder(tmp_path)
-    build(folder)
+    build_report(folder)
     for page in folder.glob("*.html"):
         text = page.read_text()
         assert "<script>" not in text and "<img src=http" not in text and 'src="http' not in text, page.name
@@ -143,7 +143,7 @@ def test_what_a_run_says_is_text(tmp_path):
 def test_a_browser_runs_and_fetches_nothing_of_it(tmp_path):
     playwright = pytest.importorskip("playwright.sync_api")
     folder = hostile_folder(tmp_path)
-    build(folder)
+    build_report(folder)
     with playwright.sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
         for page in folder.glob("*.html"):

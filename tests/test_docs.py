@@ -10,16 +10,16 @@ import pytest
 from PIL import Image
 
 from spar_kit.bench.interop.prediction_files import read_predictions
-from spar_kit.bench.scorers.table import overall, summarise
+from spar_kit.bench.scorers.table import overall, summarize_scores
 from spar_kit.data.generate import generate
-from spar_kit.language.answer_text import SLOTS, map_text, metres, movement_text, relation_text
+from spar_kit.language.answer_text import SLOTS, format_meters, map_text, movement_text, relation_text
 from spar_kit.oracle.verify import verify
-from spar_kit.scenes.box_room import toy_scene
+from spar_kit.scenes.box_room import box_room_scene
 from spar_kit.scenes.readers.custom import import_source
 from spar_kit.scenes.scene import Camera, OrientedBox, invert_pose, look_at
 from spar_kit.scenes.sources import open_source
 from spar_kit.tasks.frame_sets import yaw_pitch_roll
-from spar_kit.tasks.registry import IMAGES, TASKS
+from spar_kit.tasks.registry import IMAGES_PER_VIEW, TASKS
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -106,7 +106,7 @@ def scans(tmp_path, monkeypatch):
     """A dataset in the form of examples/my_scans.py, made of a room of the kit, and that room."""
     import json
 
-    room, folder = toy_scene(9, width=240), tmp_path / "scans" / "kitchen"
+    room, folder = box_room_scene(9, width=240), tmp_path / "scans" / "kitchen"
     folder.mkdir(parents=True)
     cameras = {name: {"size": [camera.width, camera.height], "K": camera.intrinsics.tolist()} for name, camera in (("color", room.frames[0].color), ("depth", room.frames[0].depth))}
     boxes = [{"label": i.label, "center": i.box.center.tolist(), "size": i.box.size.tolist(), "yaw": float(i.box.yaw)} for i in room.instances]
@@ -145,13 +145,13 @@ def test_the_scorer_of_add_a_scorer(tmp_path):
     example = by_path(DOCS / "examples" / "last_word.py")
     table = example.score_last_word(read_predictions(answers))
     assert table.score.fillna(-1).tolist() == [1, 0, -1, 1, -1]
-    assert summarise(table).set_index("task").score["obj_spatial_relation_oo"] == .5 and overall(table)["all"] == .75
+    assert summarize_scores(table).set_index("task").score["obj_spatial_relation_oo"] == .5 and overall(table)["all"] == .75
 
 
 # ---- docs/conventions.md
 def test_conventions_of_geometry():
     camera = Camera.from_fov(4, 2, 90)
-    assert camera.intrinsics[0, 2] == 1.5 and camera.to_mille(np.array([[-.5, -.5], [3.5, 1.5]])).tolist() == [[0, 0], [1000, 1000]]
+    assert camera.intrinsics[0, 2] == 1.5 and camera.to_permille(np.array([[-.5, -.5], [3.5, 1.5]])).tolist() == [[0, 0], [1000, 1000]]
     small = camera.resized(2, 1)
     assert small.intrinsics[0, 0] == camera.intrinsics[0, 0] / 2 and small.intrinsics[0, 2] == (1.5 + .5) / 2 - .5
     pose = look_at(np.array([1.0, 2, 3]), np.array([1.0, 9, 3]))                 # looks along the world's y: its right is the world's x
@@ -166,7 +166,7 @@ def test_conventions_of_geometry():
 
 
 def test_conventions_of_tasks():
-    assert IMAGES == {"single": 1, "pair": 2, "multi": 3, "video": 32}
+    assert IMAGES_PER_VIEW == {"single": 1, "pair": 2, "multi": 3, "video": 32}
     assert {name for name, task in TASKS.items() if task.views == "pair"} == {"position_matching", "camera_motion_infer", "view_change_infer"}
     assert all(task.views == "multi" for name, task in TASKS.items() if name.endswith("_mv"))
     assert all(task.views == "video" for name, task in TASKS.items() if "_video" in name)
@@ -175,7 +175,7 @@ def test_conventions_of_tasks():
 
 def test_conventions_of_answers():
     text = (DOCS / "conventions.md").read_text()
-    shown = [metres(2.4), movement_text((.6, .2, -.4), (-30, -10)), relation_text((-1, 0, -1)), map_text([(-.3, 1.4)])]
+    shown = [format_meters(2.4), movement_text((.6, .2, -.4), (-30, -10)), relation_text((-1, 0, -1)), map_text([(-.3, 1.4)])]
     assert [each for each in shown if f"`{each}`" not in text] == []
     assert movement_text((-.05, 0, 0), (0, 0)).startswith("move_left:0,")
     for slot, name in zip(SLOTS, ("side", "height", "range", "facing")):

@@ -103,7 +103,7 @@ def test_an_environment_equals_its_lock_until_another_version_is_installed(tmp_p
     assert lock_hash() == hashlib.sha256(copy.read_bytes()).hexdigest() and lock_hash()[:12] in doctor.lock().found
     copy.write_text("numpy==0.0.1 \\\n    --hash=sha256:00\nno-such-package==1\n")
     assert lock_hash() == "" and lock_differences(read_lock(copy.read_text())) == [f"numpy {version('numpy')} instead of 0.0.1", "no-such-package is missing instead of 1"]
-    assert doctor.lock().found.startswith("left: numpy") and str(copy) in doctor.lock().remedy
+    assert doctor.lock().found.startswith("left: numpy") and str(copy) in doctor.lock().fix
     for content in (b"\xff\xfe not a lock", b"", b"# nothing pinned\n"):
         copy.write_bytes(content)
         assert lock_hash() == "" and "not installed from a lock" in doctor.lock().found

@@ -9,7 +9,7 @@ from PIL import Image
 
 from spar_kit.data.generate import generate
 from spar_kit.data.records import read_records
-from spar_kit.scenes.box_room import toy_scene
+from spar_kit.scenes.box_room import box_room_scene
 from spar_kit.scenes.formats.images import read_depth_file
 from spar_kit.scenes.readers.scannet.reader import ScanNet
 from spar_kit.scenes.readers.scannet.sens import open_sens
@@ -25,7 +25,7 @@ def pgm(values: np.ndarray, most: int = 65535, comment: str = "") -> bytes:
 
 def exported(root: Path, depth: str = "png", color: str = "jpg", info: str = "{} = {}\n", shift: float = 1000, encoding: str = "utf-8", form: str = "frame-{:06d}.{}.{}") -> Path:
     """The toy room's stream taken apart as `sens` of ScanNet's SensReader/c++ does."""
-    write_scannet(toy_scene(frames=4, width=96, name=NAME), root)
+    write_scannet(box_room_scene(frames=4, width=96, name=NAME), root)
     file = next(root.rglob("*.sens"))
     sens, out = open_sens(file), file.parent
     for i in range(len(sens)):
@@ -48,7 +48,7 @@ def exported(root: Path, depth: str = "png", color: str = "jpg", info: str = "{}
 
 @pytest.mark.parametrize("how", [{}, {"depth": "pgm"}, {"color": "png"}, {"shift": 5000}, {"info": "{}={}\r\n", "encoding": "utf-16"}, {"info": "{}\t{}\n"}, {"form": "frame-{}.{}.{}"}])
 def test_frames_of_the_sensreader_in_c(tmp_path: Path, how: dict) -> None:
-    made, scene = toy_scene(frames=4, width=96, name=NAME), ScanNet(exported(tmp_path, **how)).load(NAME)
+    made, scene = box_room_scene(frames=4, width=96, name=NAME), ScanNet(exported(tmp_path, **how)).load(NAME)
     assert len(scene.frames) == 4 and not scene.skipped
     for frame, wanted in zip(scene.frames, made.frames):
         assert np.abs(frame.camera_to_world - wanted.camera_to_world).max() < 1e-4 and np.abs(frame.read_depth() - wanted.read_depth()).max() < .0011

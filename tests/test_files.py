@@ -51,7 +51,7 @@ def test_plain_lines_and_an_array_are_read_and_lines_with_id_alone_are_joined(tm
     (tmp_path / "b").write_text("\ufeff" + json.dumps(rows_of(ITEMS, SAID)))
     assert picked(f.read_predictions(tmp_path / "b")) == want
     bare = lines(tmp_path / "c.jsonl", [{"id": int(i.id), "prediction": s} for i, s in zip(ITEMS, SAID)])
-    assert picked(f.read_predictions(bare, BENCH)) == want and f.sniff(bare) == "lines"
+    assert picked(f.read_predictions(bare, BENCH)) == want and f.detect_format(bare) == "lines"
     with pytest.raises(ValueError, match="c.jsonl:1: field 'task' is missing"):
         f.read_predictions(bare)
 

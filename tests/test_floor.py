@@ -13,12 +13,12 @@ from spar_kit.oracle.verify import verify
 from spar_kit.scenes.geometry.floor import enclosed, floor_area, floor_outline, outline_area, signed_area, trace
 from spar_kit.scenes.procedural.source import Synthetic
 from spar_kit.scenes.readers.scannet.reader import ScanNet
-from spar_kit.scenes.scene import Scene, Surface
-from spar_kit.scenes.summary import summarise
-from spar_kit.scenes.visibility import see
-from spar_kit.tasks.registry import compute_facts, random_generator
-from spar_kit.tasks.scene_index import observe
-from spar_kit.tasks.thresholds import Rules
+from spar_kit.scenes.scene import Mesh, Scene
+from spar_kit.scenes.summary import summarize
+from spar_kit.scenes.visibility import compute_visibility
+from spar_kit.tasks.registry import compute_facts, rng_for
+from spar_kit.tasks.scene_index import index_scene
+from spar_kit.tasks.thresholds import Thresholds
 
 HOUSE = Path(__file__).parents[1].parent / "shared/data/small_house"
 
@@ -31,7 +31,7 @@ def measured(scene: Scene) -> Scene:
 def without(scene: Scene, gone: NDArray) -> Scene:
     """The scene without some triangles."""
     surface = scene.surface
-    return replace(scene, surface=Surface(surface.vertices, surface.triangles[~gone], surface.triangle_instance[~gone]))
+    return replace(scene, surface=Mesh(surface.vertices, surface.triangles[~gone], surface.triangle_instance[~gone]))
 
 
 def test_cells_become_polygons_of_the_same_area() -> None:
@@ -73,21 +73,21 @@ def test_order_of_corners_furniture_and_strays_do_not_matter() -> None:
     hidden = (surface.triangle_instance == floor) & sofa.box.contains(np.c_[middle[:, :2], np.full(len(middle), sofa.box.center[2])])
     assert floor_area(without(scene, hidden)) == pytest.approx(area, rel=.01)
     stray = np.array([[900, 900, 0], [901, 900, 0], [900, 901, 0], [np.nan, 0, 0]], np.float32)
-    far = Surface(np.concatenate([surface.vertices, stray]), np.concatenate([surface.triangles, len(surface.vertices) + np.array([[0, 1, 2], [1, 2, 3]], np.int32)]),
+    far = Mesh(np.concatenate([surface.vertices, stray]), np.concatenate([surface.triangles, len(surface.vertices) + np.array([[0, 1, 2], [1, 2, 3]], np.int32)]),
                   np.concatenate([surface.triangle_instance, np.zeros(2, np.int32)]))
     assert floor_area(replace(scene, surface=far)) == pytest.approx(area, rel=.01)
-    assert floor_area(replace(scene, surface=Surface(surface.vertices, surface.triangles[:0], surface.triangle_instance[:0]))) is None
+    assert floor_area(replace(scene, surface=Mesh(surface.vertices, surface.triangles[:0], surface.triangle_instance[:0]))) is None
 
 
 def test_list_and_question_agree_and_open_floors_are_not_asked_for() -> None:
     scene = measured(Synthetic(frames=40).load("train0001"))
 
-    def asked(scene: Scene, rules: Rules = Rules()) -> list[float]:
-        facts = compute_facts("room_size", observe(scene, see(scene), rules), random_generator(0, "x"), 5)
+    def asked(scene: Scene, rules: Thresholds = Thresholds()) -> list[float]:
+        facts = compute_facts("room_size", index_scene(scene, compute_visibility(scene), rules), rng_for(0, "x"), 5)
         return [float(value) for value in facts.numbers["answer"]]
 
     assert asked(scene) == [pytest.approx(floor_area(scene))]
-    assert asked(scene, Rules(room=(3.0, 20.0))) == [] and asked(scene, Rules(room=(30.0, 100.0))) == []
+    assert asked(scene, Thresholds(room=(3.0, 20.0))) == [] and asked(scene, Thresholds(room=(30.0, 100.0))) == []
     corners = scene.surface.vertices[scene.surface.triangles]
     one = without(scene, (corners[..., 2].max(1) > .1) & (corners[..., 1].max(1) < .5))           # all that stands along one wall
     assert enclosed(scene, floor_outline(scene)[0]) > .95 > .85 > enclosed(one, floor_outline(one)[0]) and asked(one) == []
@@ -96,7 +96,7 @@ def test_list_and_question_agree_and_open_floors_are_not_asked_for() -> None:
         def load(self, name: str) -> Scene:
             return measured(super().load(name))
 
-    assert summarise(Plain(frames=4), "train0001").area == pytest.approx(floor_area(scene))
+    assert summarize(Plain(frames=4), "train0001").area == pytest.approx(floor_area(scene))
 
 
 class Scans(Synthetic):

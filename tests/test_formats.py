@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from spar_kit.language.answer_text import (
+    format_meters,
     map_text,
-    metres,
     movement_text,
     movement_words,
     place_words,
@@ -19,11 +19,11 @@ from spar_kit.language.answer_text import (
 )
 from spar_kit.language.builders.content import clean_labels
 from spar_kit.language.options.numbers import numeric_options
-from spar_kit.language.options.placement import camera_options, letters, size_options
+from spar_kit.language.options.placement import balanced_positions, camera_options, size_options
 from spar_kit.language.options.relations import mirrored_options, relation_options
-from spar_kit.language.questions import phrase
-from spar_kit.language.templates import load_words, parse_words, template_fields
-from spar_kit.tasks.registry import IMAGES, TASKS, Facts, random_generator
+from spar_kit.language.questions import write_questions
+from spar_kit.language.templates import load_templates, parse_words, template_fields
+from spar_kit.tasks.registry import IMAGES_PER_VIEW, TASKS, Facts, rng_for
 
 LABELS = {
     1: "chair",
@@ -39,7 +39,7 @@ LABELS = {
 
 def make_facts(task: str, n: int = 40, seed: int = 0) -> Facts:
     """Facts of the right form for any task, made up."""
-    rng = random_generator(seed, task)
+    rng = rng_for(seed, task)
     t = TASKS[task]
     k = (
         5
@@ -97,7 +97,7 @@ def make_facts(task: str, n: int = 40, seed: int = 0) -> Facts:
     objects = rng.permuted(np.tile(np.arange(1, 9), (n, 1)), axis=1)[:, :k]
     return Facts(
         task,
-        np.tile(np.arange(IMAGES[t.views]), (n, 1)),
+        np.tile(np.arange(IMAGES_PER_VIEW[t.views]), (n, 1)),
         objects.astype(np.int32),
         rng.integers(0, t.images, (n, k)).astype(np.int8),
         None,
@@ -112,7 +112,7 @@ def options_of(question: str) -> list[str]:
 # --- wordings ---------------------------------------------------------------------------------------------------------------------
 
 def test_there_are_words_for_every_task_and_prompt():
-    words = load_words()
+    words = load_templates()
     assert set(words.tasks) == set(TASKS)
     assert all(len(set(w.question)) >= 20 for w in words.tasks.values())
     assert all(len(set(pool)) >= 20 for pool in words.prompts.values()) and len(set(words.notes["observer"])) >= 20
@@ -139,7 +139,7 @@ INVERTED = re.compile(rf"\b(where|how|side|when|object) (is|was|does|has) the {O
 
 def test_no_template_depends_on_a_singular_label():
     """"the books is" must not occur, so an object is never the subject of a verb that shows its number."""
-    for name, wording in load_words().tasks.items():
+    for name, wording in load_templates().tasks.items():
         for template in (*wording.question, *wording.judge, *(t for pool in wording.sentence.values() for t in pool)):
             assert not SUBJECT.search(template.replace("{nearer} the {red}", "{nearer}")), (name, template)
             assert not INVERTED.search(template), (name, template)
@@ -149,18 +149,18 @@ def test_no_template_depends_on_a_singular_label():
 
 def test_lists_of_objects_read_as_english():
     """Marked objects carry "the"; bare names stand after a colon; and what is "the second image at [box]" is "in" it."""
-    words = load_words()
+    words = load_templates()
     assert all(": {names}" in template for template in words.tasks["appearance_order"].question)
     assert all("in {answer}" in template for template in words.tasks["distance_infer_center_oc_mv"].sentence[""])
     for task in ("spatial_imagination_map_mv", "distance_infer_center_oo_video"):
-        for item in phrase(make_facts(task, 20), "sentence", LABELS, np.random.default_rng(0)):
+        for item in write_questions(make_facts(task, 20), "sentence", LABELS, np.random.default_rng(0)):
             marked = sum(item.question.count(f"object{k})") for k in "A0123456")
             with_article = sum(item.question.count(f"the {label} (") for label in set(clean_labels(LABELS).values()))
             assert with_article == marked >= 3, item.question
 
 
 def test_judge_questions_hold_no_relation_word_but_the_claim():
-    words = load_words()
+    words = load_templates()
     pool = [t for w in words.tasks.values() for t in w.judge] + list(words.prompts["judge"])
     for text in pool:
         assert not re.search(
@@ -190,7 +190,7 @@ def test_numeric_options_over_thousands(low, high):
     rows, values, place = numeric_options(exact, rng)
     assert len(rows) > (1800 if high > 3 else 600)
     right = values[np.arange(len(rows)), place]
-    assert [metres(v) for v in right] == [metres(v) for v in exact[rows]]
+    assert [format_meters(v) for v in right] == [format_meters(v) for v in exact[rows]]
     ordered = np.sort(values, 1)
     assert (np.diff(ordered) >= np.maximum(.2, .15 * ordered[:, :-1]) - 1e-9).all() and (ordered >= .3 - 1e-9).all()
     assert np.ptp(np.bincount(place, minlength=4)) <= 1
@@ -324,11 +324,11 @@ def test_size_and_camera_options():
 
 def test_letters_are_balanced_within_strata():
     strata = np.arange(103) % 3
-    places = letters(103, 4, np.random.default_rng(6), strata)
+    places = balanced_positions(103, 4, np.random.default_rng(6), strata)
     for k in range(3):
         counts = np.bincount(places[strata == k], minlength=4)
         assert np.ptp(counts) <= 1
-    assert len(letters(0, 4, np.random.default_rng(0))) == 0
+    assert len(balanced_positions(0, 4, np.random.default_rng(0))) == 0
 
 
 # --- fixed forms ------------------------------------------------------------------------------------------------------------------
@@ -357,13 +357,13 @@ def test_fixed_forms():
 
 # --- questions --------------------------------------------------------------------------------------------------------------------
 
-EVERY = [(name, form) for name in load_words().tasks for form in TASKS[name].formats]
+EVERY = [(name, form) for name in load_templates().tasks for form in TASKS[name].formats]
 
 
 @pytest.mark.parametrize("task, form", EVERY)
 def test_every_task_speaks_in_every_format(task, form):
     facts = make_facts(task)
-    items = phrase(facts, form, LABELS, random_generator(0, task, form))
+    items = write_questions(facts, form, LABELS, rng_for(0, task, form))
     assert len(items) >= (10 if form == "select" else 40)
     for _, question, answer, extra in items:
         assert "  " not in question.split("\nA. ")[0] and question == question.strip() and answer == answer.strip() and answer
@@ -388,26 +388,26 @@ def test_every_task_speaks_in_every_format(task, form):
             )
         if form != "select" and task != "view_change_infer":
             assert "\n" not in question
-    again = phrase(facts, form, LABELS, random_generator(0, task, form))
-    assert again == items and phrase(facts, form, LABELS, random_generator(1, task, form)) != items
+    again = write_questions(facts, form, LABELS, rng_for(0, task, form))
+    assert again == items and write_questions(facts, form, LABELS, rng_for(1, task, form)) != items
 
 
 def test_answers_are_the_facts():
     facts = make_facts("depth_prediction_oc")
-    for row, question, answer, _ in phrase(facts, "fill", LABELS, random_generator(0)):
+    for row, question, answer, _ in write_questions(facts, "fill", LABELS, rng_for(0)):
         assert answer == f"{facts.numbers['answer'][row]:.1f}" and f"{facts.numbers['given'][row]:.1f} meters" in question
-    for row, question, answer, extra in phrase(facts, "select", LABELS, random_generator(0)):
+    for row, question, answer, extra in write_questions(facts, "select", LABELS, rng_for(0)):
         assert options_of(question)["ABCD".index(answer)] == f"{facts.numbers['answer'][row]:.1f}" and options_of(question) == [
             f"{v:.1f}" for v in extra["options"]
         ]
     facts = make_facts("position_matching")
-    for row, question, answer, extra in phrase(facts, "select", LABELS, random_generator(0)):
+    for row, question, answer, extra in write_questions(facts, "select", LABELS, rng_for(0)):
         gold = facts.numbers["target_box"][row].tolist()
         assert options_of(question)["ABCD".index(answer)] == str(gold) and sorted(extra["options"]) == sorted(
             [gold, *facts.numbers["distractor_box"][row].tolist()]
         )
     facts = make_facts("appearance_order")
-    for row, _, answer, _ in phrase(facts, "fill", {i: f"thing {i}" for i in range(9)}, random_generator(0)):
+    for row, _, answer, _ in write_questions(facts, "fill", {i: f"thing {i}" for i in range(9)}, rng_for(0)):
         order = facts.numbers["first"][row].argsort()
         assert answer == ", ".join(f"thing {facts.objects[row, k]}" for k in order)
 
@@ -416,7 +416,7 @@ def test_two_candidates_have_equal_chances():
     facts = make_facts("distance_infer_center_oo", 4000)
     d, far = facts.numbers["distance"], facts.numbers["farthest"]
     named_first, letter_a, green = [], [], []
-    for row, question, answer, _ in phrase(facts, "select", LABELS, random_generator(0)):
+    for row, question, answer, _ in write_questions(facts, "select", LABELS, rng_for(0)):
         right = "green" if (d[row, 0] < d[row, 1]) != far[row] else "blue"
         shown = options_of(question)
         assert f"({right} point)" in shown["AB".index(answer)]
@@ -430,7 +430,7 @@ def test_two_candidates_have_equal_chances():
 def test_judge_is_balanced_for_each_claim_and_true():
     facts = make_facts("obj_spatial_relation_oo", 4000)
     relation, seen, answers = facts.numbers["relation"], {}, Counter()
-    for row, _, answer, extra in phrase(facts, "judge", LABELS, random_generator(0)):
+    for row, _, answer, extra in write_questions(facts, "judge", LABELS, rng_for(0)):
         slot, sign = extra["claim"]
         assert relation[row, slot] != 0 and (relation[row, slot] == sign) == (answer == "Yes")
         seen.setdefault((slot, sign), []).append(answer == "Yes")
@@ -448,7 +448,7 @@ def test_judge_is_balanced_in_every_call(task, n):
     """However few rows a call has: for each slot and true sign by one at the most; where both signs are as frequent, for each claim too."""
     facts = make_facts(task, n, n)
     relation, answers = facts.numbers["relation"], Counter()
-    for row, _, answer, extra in phrase(facts, "judge", LABELS, random_generator(n)):
+    for row, _, answer, extra in write_questions(facts, "judge", LABELS, rng_for(n)):
         slot, _ = extra["claim"]
         answers[slot, int(relation[row, slot]), answer] += 1
     assert sum(answers.values()) == n
@@ -457,7 +457,7 @@ def test_judge_is_balanced_in_every_call(task, n):
         facts = make_facts(task, 2 * n, n)
         facts.numbers["relation"][:] = 0
         facts.numbers["relation"][:, slot] = [-1, 1] * n
-        claims = Counter((extra["claim"][1], answer) for _, _, answer, extra in phrase(facts, "judge", LABELS, random_generator(n)))
+        claims = Counter((extra["claim"][1], answer) for _, _, answer, extra in write_questions(facts, "judge", LABELS, rng_for(n)))
         assert sum(claims.values()) == 2 * n and all(abs(claims[sign, "Yes"] - claims[sign, "No"]) <= 1 for sign in (-1, 1))
 
 
@@ -473,7 +473,7 @@ def test_empty_slots_leave_no_trace():
         {"relation": relations},
     )
     for seed in range(20):
-        for row, _, answer, _ in phrase(facts, "sentence", LABELS, random_generator(seed)):
+        for row, _, answer, _ in write_questions(facts, "sentence", LABELS, rng_for(seed)):
             x, y, z = relations[row]
             for there, word in (
                 (x < 0, "left of"),
@@ -489,7 +489,7 @@ def test_empty_slots_leave_no_trace():
 
 def test_labels_cannot_break_a_question():
     facts = make_facts("distance_prediction_oo", 300)
-    texts = [item.question for item in phrase(facts, "fill", LABELS, random_generator(0))]
+    texts = [item.question for item in write_questions(facts, "fill", LABELS, rng_for(0))]
     assert any('a "quoted" {brace} & <b>tag</b> (red point)' in text for text in texts) and any(
         "two lines and more (blue point)" in text for text in texts
     )
@@ -499,14 +499,14 @@ def test_labels_cannot_break_a_question():
 def test_refusals(monkeypatch):
     facts = make_facts("view_change_infer")
     with pytest.raises(ValueError, match="no format 'select'"):
-        phrase(facts, "select", LABELS, random_generator(0))
-    monkeypatch.delitem(load_words().tasks, "view_change_infer")  # type: ignore[arg-type]
+        write_questions(facts, "select", LABELS, rng_for(0))
+    monkeypatch.delitem(load_templates().tasks, "view_change_infer")  # type: ignore[arg-type]
     with pytest.raises(NotImplementedError, match="view_change_infer"):
-        phrase(facts, "sentence", LABELS, random_generator(0))
+        write_questions(facts, "sentence", LABELS, rng_for(0))
     empty = make_facts("depth_prediction_oc", 0)
-    assert phrase(empty, "select", LABELS, random_generator(0)) == []
+    assert write_questions(empty, "select", LABELS, rng_for(0)) == []
 
 
 def test_templates_name_their_fields():
-    for wording in load_words().tasks.values():
+    for wording in load_templates().tasks.values():
         assert all(template_fields(t) == tuple(sorted(wording.fields)) for t in wording.question)

@@ -18,8 +18,8 @@ from toys import busy_room
 import spar_kit as sk
 from spar_kit.data.generate import generate
 from spar_kit.data.question import CARD_BYTES, Question, Questions, facts_in_words, few_of
-from spar_kit.data.records import RecordError, load_images, read_lines, shards
-from spar_kit.scenes.box_room import toy_scene
+from spar_kit.data.records import RecordError, list_shards, load_images, read_lines
+from spar_kit.scenes.box_room import box_room_scene
 from spar_kit.scenes.scene import Scene, SceneError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -140,7 +140,7 @@ def written(room: Scene, tmp_path_factory: pytest.TempPathFactory) -> dict[tuple
     """What `generate` writes: the records of each task and format, with the folder of their images."""
     folder = tmp_path_factory.mktemp("door") / "data"
     generate(One(room), folder, tasks=list(ASKED), per_task=EACH, seed=5, progress=False)
-    return {(task, form): [(record, root) for record in read_lines(path)] for path, task, form, root in shards(folder)}
+    return {(task, form): [(record, root) for record in read_lines(path)] for path, task, form, root in list_shards(folder)}
 
 
 Written = dict[tuple[str, str], list[tuple[dict[str, Any], Path]]]
@@ -165,7 +165,7 @@ def test_ask_makes_what_generate_writes(room: Scene, written: Written, task: str
 
 def test_ids_are_those_of_generate_for_the_same_task(room: Scene, tmp_path: Path) -> None:
     generate(One(room), tmp_path / "data", tasks="depth_prediction_oc", per_task=EACH, seed=5, progress=False)
-    records = {form: list(read_lines(path)) for path, _, form, _ in shards(tmp_path / "data")}
+    records = {form: list(read_lines(path)) for path, _, form, _ in list_shards(tmp_path / "data")}
     for form in ("fill", "select", "sentence"):
         assert [q.to_record() for q in sk.ask(room, "depth_prediction_oc", EACH, form, seed=5)] == records[form]
 
@@ -329,12 +329,12 @@ def test_a_scene_shows_itself_in_3d_and_is_small() -> None:
 
 
 def test_plotly_is_imported_when_somebody_looks() -> None:
-    code = "import sys\nfrom spar_kit.scenes.box_room import toy_scene\nscene = toy_scene(frames=1, width=32)\nrepr(scene); print('plotly' in sys.modules)\nscene._repr_mimebundle_(); print('plotly' in sys.modules)"
+    code = "import sys\nfrom spar_kit.scenes.box_room import box_room_scene\nscene = box_room_scene(frames=1, width=32)\nrepr(scene); print('plotly' in sys.modules)\nscene._repr_mimebundle_(); print('plotly' in sys.modules)"
     assert printed(code).split() == ["False", "True"]
 
 
 def test_an_empty_scene_shows_itself() -> None:
-    scene = toy_scene(frames=1, width=32)
+    scene = box_room_scene(frames=1, width=32)
     assert replace(scene, frames=(), instances=())._repr_mimebundle_()["text/plain"].startswith("Scene(")
 
 

@@ -5,11 +5,18 @@ import numpy as np
 import pytest
 from toys import busy_room
 
-from spar_kit.scenes.box_room import toy_scene, toy_solids
-from spar_kit.scenes.geometry.depth_fusion import box_owner, depth_mesh, fuse, label_by_boxes, links, thinned
-from spar_kit.scenes.geometry.rasterizer import render_ids
-from spar_kit.scenes.scene import Camera, Instance, OrientedBox, SceneError, Surface
-from spar_kit.scenes.visibility import VisibilityRule, see
+from spar_kit.scenes.box_room import box_room_scene, toy_solids
+from spar_kit.scenes.geometry.depth_fusion import (
+    box_owner,
+    connected_pixels,
+    depth_mesh,
+    fuse_depth,
+    label_by_boxes,
+    subsampled_camera,
+)
+from spar_kit.scenes.geometry.rasterizer import render_depth_and_ids
+from spar_kit.scenes.scene import Camera, Instance, Mesh, OrientedBox, SceneError
+from spar_kit.scenes.visibility import VisibilityThresholds, compute_visibility
 
 
 def held(frame):
@@ -20,7 +27,7 @@ def held(frame):
 
 @pytest.fixture(scope="module")
 def toy():
-    room = toy_scene(frames=6, width=160)
+    room = box_room_scene(frames=6, width=160)
     return room.with_frames([held(f) for f in room.frames])
 
 
@@ -32,7 +39,7 @@ def busy():
 
 @pytest.fixture(scope="module")
 def fused(busy):
-    return fuse(busy.frames, busy.instances)
+    return fuse_depth(busy.frames, busy.instances)
 
 
 def world(frame, points):
@@ -41,15 +48,15 @@ def world(frame, points):
 
 def agreement(surface, frames) -> float:
     """The smallest share of a frame's pixels that show the id that its instance image has."""
-    return min((render_ids(surface, f.depth, f.camera_to_world)[1] == f.read_instances()).mean() for f in frames)
+    return min((render_depth_and_ids(surface, f.depth, f.camera_to_world)[1] == f.read_instances()).mean() for f in frames)
 
 
 def test_one_image_is_repeated_to_the_pixel(busy):
     for frame in busy.frames[:4]:
         depth, ids = frame.read_depth(), frame.read_instances()
         points, triangles, pixel = depth_mesh(depth, frame.depth)
-        surface = Surface(world(frame, points).astype(np.float32), triangles, ids.reshape(-1)[pixel])
-        drawn, drawn_ids, _ = render_ids(surface, frame.depth, frame.camera_to_world)
+        surface = Mesh(world(frame, points).astype(np.float32), triangles, ids.reshape(-1)[pixel])
+        drawn, drawn_ids, _ = render_depth_and_ids(surface, frame.depth, frame.camera_to_world)
         assert np.array_equal(drawn_ids, ids) and np.array_equal(drawn > 0, depth > 0)
         assert np.median(np.abs(drawn - depth)) < 1e-5 and len(triangles) == 2 * (depth > 0).sum()
 
@@ -72,12 +79,12 @@ def test_a_plane_is_one_sheet_and_a_step_is_cut():
     floor = np.where(rays[..., 1] > .1, 1.5 / np.maximum(rays[..., 1], .1), 0)          # a floor 1.5 m below: rows far away are half a metre apart
     assert np.abs(np.diff(floor, axis=0)).max() > 1
     for depth in (floor, floor.T):
-        linked = links(depth, .05, .02)
+        linked = connected_pixels(depth, .05, .02)
         valid = (depth[:, 1:] > 0) & (depth[:, :-1] > 0)
         assert linked[valid].mean() > .97 and not linked[~valid].any()
     wall = np.full((30, 40), 3.0)
     wall[:, 20:] = 2.0
-    assert (links(wall, .05, .02).sum(1) == 38).all() and not links(wall, .05, .02)[:, 19].any()
+    assert (connected_pixels(wall, .05, .02).sum(1) == 38).all() and not connected_pixels(wall, .05, .02)[:, 19].any()
     points, triangles, _ = depth_mesh(wall, camera)
     assert len(points) == 31 * 21 * 2 and len(np.unique(np.round(points[:, 2], 9))) == 2       # two sheets that share no corner
     slanted = 2 / (1 - .3 * rays[..., 0] - .1 * rays[..., 1])                           # corners at the border lie half a pixel further on the same plane
@@ -89,24 +96,24 @@ def test_a_plane_is_one_sheet_and_a_step_is_cut():
 
 def test_thinned_cameras_look_through_the_picked_pixels():
     camera = Camera(1280, 721, np.array([[900, 0, 630.0], [0, 910, 350], [0, 0, 1]]))
-    small, s, k = thinned(camera, 320)
+    small, s, k = subsampled_camera(camera, 320)
     assert (small.width, small.height, s, k) == (320, 180, 2, 4)
     points = camera.back_project(np.full((721, 1280), 2.0))[s::k, s::k]
     assert np.allclose(points, small.back_project(np.full((180, 320), 2.0)))
-    assert thinned(camera, 5000)[0].width == 1280 and thinned(camera, 1)[0].width == 1
+    assert subsampled_camera(camera, 5000)[0].width == 1280 and subsampled_camera(camera, 1)[0].width == 1
 
 
 def test_frames_agree_and_add_only_what_is_new(busy, fused):
     surface = fused
     everything = 2 * sum(int((f.read_depth() > 0).sum()) for f in busy.frames)
     assert agreement(surface, busy.frames) > .97 and len(surface.triangles) < .6 * everything
-    again = fuse([*busy.frames, *busy.frames], busy.instances)
+    again = fuse_depth([*busy.frames, *busy.frames], busy.instances)
     assert len(again.triangles) < 1.02 * len(surface.triangles)
-    assert surface.vertex_color is not None and fuse(busy.frames[:1], color=False).vertex_color is None
+    assert surface.vertex_color is not None and fuse_depth(busy.frames[:1], color=False).vertex_color is None
 
 
 def test_colours_are_those_of_the_picture(toy):
-    surface = fuse(toy.frames, toy.instances)
+    surface = fuse_depth(toy.frames, toy.instances)
     rgb = {s.id: np.array(s.rgb) for s in toy_solids()}
     for id in (4, 7, 8, 9):
         mine = surface.vertex_color[surface.triangles[surface.triangle_instance == id]].reshape(-1, 3).astype(float)
@@ -120,14 +127,14 @@ def test_a_flipped_axis_tears_the_room(busy, fused):
     for axis in range(3):
         mirror = np.diag([-1.0 if k == axis else 1 for k in range(3)] + [1])
         for pose in (lambda p, m=mirror: p @ m, lambda p, m=mirror: m @ p):
-            wrong = fuse([replace(f, camera_to_world=pose(f.camera_to_world)) for f in frames], busy.instances, color=False)
+            wrong = fuse_depth([replace(f, camera_to_world=pose(f.camera_to_world)) for f in frames], busy.instances, color=False)
             assert agreement(wrong, frames) < .7, axis
 
 
 def test_the_same_objects_are_visible_but_for_the_share_of_unseen_sides(busy, fused):
     """Pixels and boxes decide alike; fractions are of what was seen, so they are larger."""
-    rule = VisibilityRule(share=0)
-    tables = see(busy, rule), see(replace(busy, surface=fused), rule)
+    rule = VisibilityThresholds(share=0)
+    tables = compute_visibility(busy, rule), compute_visibility(replace(busy, surface=fused), rule)
     sets = [{(int(f), int(i)) for f, i, ok in zip(t.frame, t.instance, t.visible) if ok} for t in tables]
     assert len(sets[0] ^ sets[1]) <= .05 * len(sets[0])
     share = [{(int(f), int(i)): s for f, i, s in zip(t.frame, t.instance, t.fraction)} for t in tables]
@@ -135,13 +142,13 @@ def test_the_same_objects_are_visible_but_for_the_share_of_unseen_sides(busy, fu
 
 
 def test_boxes_name_what_images_would(toy):
-    assert agreement(fuse(toy.frames, toy.instances, labels="boxes"), toy.frames) > .96
+    assert agreement(fuse_depth(toy.frames, toy.instances, labels="boxes"), toy.frames) > .96
 
 
 def test_ids_that_are_no_object_are_structure(toy):
-    surface = fuse(toy.frames, [i for i in toy.instances if i.id != 9])
+    surface = fuse_depth(toy.frames, [i for i in toy.instances if i.id != 9])
     assert set(np.unique(surface.triangle_instance)) == {0, 1, 2, 3, 4, 6, 7, 8}
-    assert set(np.unique(fuse(toy.frames).triangle_instance)) - {0} == {1, 2, 3, 4, 6, 7, 8, 9}
+    assert set(np.unique(fuse_depth(toy.frames).triangle_instance)) - {0} == {1, 2, 3, 4, 6, 7, 8, 9}
 
 
 def box(id: int, size: float, center=(0, 0, 1.0)) -> Instance:
@@ -155,7 +162,7 @@ def test_the_smallest_box_wins_and_the_floor_is_no_furniture():
     assert box_owner(points, things, margin=.5).tolist()[3:5] == [5, 5] and box_owner(points, []).tolist() == [0] * 9
     flat = Instance(1, "rug", OrientedBox(np.array([0, 0, .005]), np.array([2, 2, .01])))
     assert box_owner(np.array([[0, 0, .01], [0, 0, .001]]), [flat]).tolist() == [1, 0]        # of a rug, a quarter of its height
-    surface = Surface(points[:4].astype(np.float32), np.array([[0, 0, 0], [3, 3, 3]], np.int32), np.array([7, 7], np.int32))
+    surface = Mesh(points[:4].astype(np.float32), np.array([[0, 0, 0], [3, 3, 3]], np.int32), np.array([7, 7], np.int32))
     assert label_by_boxes(surface, things).triangle_instance.tolist() == [4, 5]
 
 
@@ -168,22 +175,22 @@ def test_bad_frames_are_named_or_put_aside(toy):
            replace(toy.frames[4], read_instances=lambda: np.ones((4, 5), np.int32)), replace(toy.frames[5], read_color=broken)]
     for frame, words in zip(bad, ("damaged PNG", "no instance image", "depth image is 5x4", "instance image is 5x4", "damaged PNG")):
         with pytest.raises(SceneError, match=words):
-            fuse([good, frame])
+            fuse_depth([good, frame])
     failed: list = []
-    assert np.array_equal(fuse([good, *bad], failed=failed).triangles, fuse([good]).triangles) and [f.index for f, _ in failed] == [1, 2, 3, 4, 5]
+    assert np.array_equal(fuse_depth([good, *bad], failed=failed).triangles, fuse_depth([good]).triangles) and [f.index for f, _ in failed] == [1, 2, 3, 4, 5]
 
 
 def test_depth_that_is_no_number_is_no_surface(toy):
     frame = toy.frames[0]
     depth = frame.read_depth().copy()
     depth[0, :4] = np.nan, np.inf, -1, 0
-    surface = fuse([replace(frame, read_depth=lambda: depth)])
+    surface = fuse_depth([replace(frame, read_depth=lambda: depth)])
     assert np.isfinite(surface.vertices).all() and len(surface.triangles) == 2 * ((depth > 0) & np.isfinite(depth)).sum()
-    empty = fuse([replace(frame, read_depth=lambda: np.zeros_like(depth))])
-    assert len(empty.triangles) == 0 and len(fuse([]).triangles) == 0
+    empty = fuse_depth([replace(frame, read_depth=lambda: np.zeros_like(depth))])
+    assert len(empty.triangles) == 0 and len(fuse_depth([]).triangles) == 0
 
 
 def test_memory_is_bounded(toy):
     with pytest.raises(SceneError, match="more than 1,000 triangles"):
-        fuse(toy.frames, limit=1000)
-    assert len(fuse(toy.frames, width=20).triangles) < 6 * 2 * 20 * 15
+        fuse_depth(toy.frames, limit=1000)
+    assert len(fuse_depth(toy.frames, width=20).triangles) < 6 * 2 * 20 * 15

@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from PIL import Image
 from test_scannet import SCAN, by_hand, files, ply_text, read_all
 
-from spar_kit.scenes.box_room import toy_scene
+from spar_kit.scenes.box_room import box_room_scene
 from spar_kit.scenes.formats.ply import read_ply, write_ply
 from spar_kit.scenes.readers.scannet.exported_frames import (
+    detect_layout,
     frames_of_tree,
-    look_for_tree,
     read_depth_file,
     read_encoded_file,
     read_matrix,
@@ -89,7 +89,7 @@ def test_ply(tmp_path, which, edits, cut):
 @pytest.fixture(scope="module")
 def scan(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("fuzz")
-    write_scannet(toy_scene(frames=2, width=32), root, alignment=np.eye(4))
+    write_scannet(box_room_scene(frames=2, width=32), root, alignment=np.eye(4))
     return root / "scans" / SCAN
 
 
@@ -168,7 +168,7 @@ def test_trees(tmp_path, names, contents):
         if not path.exists() and not path.parent.is_file():
             path.parent.mkdir(exist_ok=True)
             path.write_bytes(contents[k % len(contents)])
-    tree = look_for_tree(folder)
+    tree = detect_layout(folder)
     try:
         for frame in frames_of_tree(tree, np.eye(4), {})[0] if tree else ():
             frame.read_color(), frame.read_depth()

@@ -20,24 +20,24 @@ from test_bad_scenes import room
 from toys import Toys
 
 from spar_kit.core.environment import environment
-from spar_kit.core.parallel import Outcome, run_scenes
+from spar_kit.core.parallel import Outcome, map_scenes
 from spar_kit.data import generate as module
 from spar_kit.data.generate import generate
-from spar_kit.data.manifest import read_manifest, without_paths
+from spar_kit.data.manifest import read_manifest, redact_paths
 from spar_kit.data.records import (
     RecordError,
-    from_line,
-    image_path,
-    is_inside,
+    decode_record,
+    encode_record,
+    is_safe_relative_path,
+    list_shards,
     load_images,
     read_lines,
     read_records,
-    shards,
-    to_line,
+    safe_join,
 )
-from spar_kit.data.scene_job import plan_tasks
-from spar_kit.data.writer import WriteError, color_image, color_suffix, jpeg, matrix_text
-from spar_kit.scenes.box_room import toy_scene
+from spar_kit.data.scene_job import resolve_tasks
+from spar_kit.data.writer import WriteError, color_image, color_suffix, encode_jpeg, format_matrix
+from spar_kit.scenes.box_room import box_room_scene
 from spar_kit.scenes.scene import Scene, SceneError
 from spar_kit.tasks.registry import TASKS
 
@@ -48,7 +48,7 @@ TASK_NAMES = "depth_prediction_oc,obj_spatial_relation_oo,position_matching,view
 class Breaking(Toys):
     """Small rooms; some break on purpose."""
     names: tuple[str, ...] = ("toy0", "toy1", "toy2")
-    make: Callable[[str], Scene] = partial(toy_scene, 8, 120)
+    make: Callable[[str], Scene] = partial(box_room_scene, 8, 120)
     name: str = "toy"
     broken: tuple[str, ...] = ()
     deadly: tuple[str, ...] = ()             # loading one of these kills the process, unless the environment forbids it
@@ -93,7 +93,7 @@ def test_layout_manifest_and_records(whole):
     assert str(whole) not in (whole / "manifest.json").read_text() and "/work" not in (whole / "manifest.json").read_text()
     assert all(part["environment"] == environment() for part in (content, *content["splits"].values()))
     found = {}
-    for path, task, form, images in shards(whole, "train"):
+    for path, task, form, images in list_shards(whole, "train"):
         data = path.read_bytes()
         rows = list(read_lines(path))
         assert path.name == f"{form}_{len(rows)}.jsonl" and form in TASKS[task].formats
@@ -279,14 +279,14 @@ def test_a_full_disk_is_one_clear_error_and_leaves_nothing_half(whole, tmp_path,
 
 
 def test_a_disk_that_fills_up_while_merging(whole, tmp_path, monkeypatch):
-    folder, real = tmp_path / "data", module.whole_file
+    folder, real = tmp_path / "data", module.atomic_write
 
     def full(path):
         if Path(path).suffix == ".jsonl":
             raise OSError(errno.ENOSPC, "No space left on device")
         return real(path)
 
-    monkeypatch.setattr(module, "whole_file", full)
+    monkeypatch.setattr(module, "atomic_write", full)
     with pytest.raises(OSError, match="No space left"):
         make(folder)
     monkeypatch.undo()
@@ -296,13 +296,13 @@ def test_a_disk_that_fills_up_while_merging(whole, tmp_path, monkeypatch):
 
 
 def test_tasks_that_are_not_there_yet(tmp_path):
-    names, missing = plan_tasks("all")
+    names, missing = resolve_tasks("all")
     assert "depth_prediction_oc" in names and set(names) | set(missing) == set(TASKS)
     for name in missing:
         with pytest.raises(NotImplementedError, match=name):
-            plan_tasks(f"depth_prediction_oc,{name}")
+            resolve_tasks(f"depth_prediction_oc,{name}")
     with pytest.raises(ValueError, match="did you mean 'obj_count'"):
-        plan_tasks("obj_cuont")
+        resolve_tasks("obj_cuont")
     for bad in ({"per_task": 0}, {"split": "test"}, {"frames_per_scene": 0}):
         with pytest.raises(ValueError):
             make(tmp_path / "bad", **bad)
@@ -314,14 +314,14 @@ def test_errors_of_the_driver_pass_through():
         return Outcome(name, "ok")
 
     seen = []
-    run_scenes(job, ["a", "b"], 1, seen.append)
+    map_scenes(job, ["a", "b"], 1, seen.append)
     assert seen == [Outcome("a", "ok"), Outcome("b", "ok")]
 
     def stop(result):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_scenes(job, ["a"], 1, stop)
+        map_scenes(job, ["a"], 1, stop)
 
 
 def test_any_executor_will_do(whole, tmp_path):
@@ -335,8 +335,8 @@ def test_any_executor_will_do(whole, tmp_path):
 # --- one scene on disk ------------------------------------------------------------------------------------------------------------
 
 def test_the_owners_image_is_copied_and_a_damaged_one_is_refused():
-    frame = toy_scene(frames=1, width=64).frames[0]
-    own, out = jpeg(frame), BytesIO()
+    frame = box_room_scene(frames=1, width=64).frames[0]
+    own, out = encode_jpeg(frame), BytesIO()
     Image.fromarray(frame.read_color()).save(out, "PNG")
     png = out.getvalue()
     other = own[:2] + b"\xff\xfe\x00\x06mine" + own[2:]                                    # the same picture with a comment: other bytes
@@ -354,16 +354,16 @@ def test_the_owners_image_is_copied_and_a_damaged_one_is_refused():
 
 
 def test_matrices_are_plain_text():
-    assert matrix_text(np.array([[1, 0, -.0], [0, 2, 3.5], [0, 0, 1]])) == (
+    assert format_matrix(np.array([[1, 0, -.0], [0, 2, 3.5], [0, 0, 1]])) == (
         b"1.000000000 0.000000000 0.000000000 0.000000000\n0.000000000 2.000000000 3.500000000 0.000000000\n"
         b"0.000000000 0.000000000 1.000000000 0.000000000\n0.000000000 0.000000000 0.000000000 1.000000000\n")
     assert WriteError(errno.ENOSPC, "full").errno == errno.ENOSPC
 
 
 def test_messages_lose_the_machines_paths():
-    assert without_paths("/a/b/c/d.json: line 3: bad") == "c/d.json: line 3: bad"
+    assert redact_paths("/a/b/c/d.json: line 3: bad") == "c/d.json: line 3: bad"
     assert (
-        without_paths("KeyError: 'x/y' of /home/u/data/scene/file.ply, then 3/4")
+        redact_paths("KeyError: 'x/y' of /home/u/data/scene/file.ply, then 3/4")
         == "KeyError: 'x/y' of scene/file.ply, then 3/4"
     )
 
@@ -397,7 +397,7 @@ GOOD = {
 )
 def test_malformed_records_name_file_line_and_field(tmp_path, change, field):
     path = tmp_path / "fill_2.jsonl"
-    path.write_bytes(to_line(GOOD) + b"\n" + to_line({**GOOD, **change}) + to_line(GOOD))
+    path.write_bytes(encode_record(GOOD) + b"\n" + encode_record({**GOOD, **change}) + encode_record(GOOD))
     with pytest.raises(RecordError, match=rf"fill_2.jsonl: line 3: {field}: ") as error:
         list(read_lines(path))
     assert error.value.line == 3 and error.value.field == field and isinstance(error.value, ValueError)
@@ -408,15 +408,15 @@ def test_malformed_records_name_file_line_and_field(tmp_path, change, field):
 @pytest.mark.parametrize("line", [b"", b"[1]", b"3", b'{"id": "x"', b"\xff\xfe", b'{"id": NaN}', b"[" * 5000])
 def test_lines_that_are_no_record(line):
     with pytest.raises(RecordError):
-        from_line(line)
+        decode_record(line)
 
 
 def test_paths_stay_inside(tmp_path):
-    assert image_path(tmp_path, "a/b.jpg") == tmp_path / "a/b.jpg"
+    assert safe_join(tmp_path, "a/b.jpg") == tmp_path / "a/b.jpg"
     for bad in ("..", "a/..", "../a", "/a", "a//b", "C:\\a", "a\\b", "a\x00b", ""):
-        assert not is_inside(bad)
+        assert not is_safe_relative_path(bad)
         with pytest.raises(ValueError, match="leaves"):
-            image_path(tmp_path, bad)
+            safe_join(tmp_path, bad)
 
 
 def test_reading_a_folder_that_is_none(tmp_path):

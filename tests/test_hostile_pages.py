@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from spar_kit.bench.baselines.audit import Attack, Audit, Finding
-from spar_kit.core.display_text import caption_of, flat_label, solid_label, visible
+from spar_kit.bench.baselines.audit import Audit, BaselineScore, TaskAudit
+from spar_kit.core.display_text import caption_of, escape_controls, flat_label, solid_label
 from spar_kit.data.generate import generate
 from spar_kit.report.audit_report import page as audit_page
 from spar_kit.report.audit_report import write_audit
 from spar_kit.report.gallery import build_gallery
 from spar_kit.report.scene_report import write_scene_page
-from spar_kit.report.score_report import compare_files
-from spar_kit.scenes.box_room import toy_scene
+from spar_kit.report.score_report import write_score_report
+from spar_kit.scenes.box_room import box_room_scene
 from spar_kit.scenes.sources import open_source
-from spar_kit.scenes.viewer import plan, view
+from spar_kit.scenes.viewer import plot_floor_plan, plot_scene
 
 BROWSER = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
 ASKED = ("depth_prediction_oc", "obj_spatial_relation_oo", "obj_frame_locate")
@@ -53,14 +53,14 @@ def gallery_of(text: str, data: Path, home: Path) -> Path:
 
 
 def scene_of(text: str, data: Path, home: Path) -> Path:
-    scene = toy_scene()
+    scene = box_room_scene()
     things = tuple(replace(thing, label=f"{text}{k}") for k, thing in enumerate(scene.instances))
     return write_scene_page(replace(scene, instances=things, name=f"n{text}"[:60], room_type=text, skipped={f"frame: {text}": 2}), home / "scene.html", frames=2)
 
 
 def audit_of(text: str, data: Path, home: Path) -> Path:
-    attack = Attack(f"always {text}", .4, .35, .45)
-    return write_audit(Audit(text, (Finding(text, text, "letter", 100, 10, .25, .30, attack, (attack, attack), attack),), {text: text}), home / "audit")[1]
+    attack = BaselineScore(f"always {text}", .4, .35, .45)
+    return write_audit(Audit(text, (TaskAudit(text, text, "letter", 100, 10, .25, .30, attack, (attack, attack), attack),), {text: text}), home / "audit")[1]
 
 
 def compare_of(text: str, data: Path, home: Path) -> Path:
@@ -69,7 +69,7 @@ def compare_of(text: str, data: Path, home: Path) -> Path:
                      prediction=("A", "1.5")[k % 2] if k % 6 < right else text, source=f"s{k % 3}{text}", scene=f"room{k % 4}") for k in range(48)]
         stem = re.sub(r"[/\x00]", "", text)[:60] + name
         (home / f"{stem}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return compare_files(sorted(home.glob("*.jsonl")), home / "page.html", misses=20)[1]
+    return write_score_report(sorted(home.glob("*.jsonl")), home / "page.html", misses=20)[1]
 
 
 MADE = {"gallery": gallery_of, "scene": scene_of, "audit": audit_of, "compare": compare_of}
@@ -145,19 +145,19 @@ def test_pages_are_no_wider_than_the_window_and_run_nothing(pages: dict[tuple[st
 
 def test_names_in_figures_are_escaped_once_where_plotly_reads_entities_and_never_where_it_does_not() -> None:
     """The labels of a 3D scene are drawn by WebGL, which shows `&lt;` as it is."""
-    scene = toy_scene()
+    scene = box_room_scene()
     named = replace(scene, instances=tuple(replace(thing, label="<b>a</b> & b") for thing in scene.instances))
-    solid = view(named)
+    solid = plot_scene(named)
     beside = [text for trace in solid.data if trace.type == "scatter3d" and trace.text for text in trace.text if text]
     assert beside and not any("&lt;" in text or "<b>" in text for text in beside) and {text.replace("\u2060", "") for text in beside} == {"<b>a</b> & b"}
     mouse = [text for trace in solid.data if trace.type == "scatter3d" and trace.name == "names" for text in trace.hovertext]
     assert mouse and all(text.startswith("&lt;b&gt;a&lt;/b&gt; &amp; b (id ") for text in mouse)
-    flat = [text for trace in plan(named).data if trace.mode == "text" for text in trace.text if text]
+    flat = [text for trace in plot_floor_plan(named).data if trace.mode == "text" for text in trace.text if text]
     assert flat and set(flat) == {"&lt;b&gt;a&lt;/b&gt; &amp; b"}
 
 
 def test_what_cannot_be_seen_is_shown_and_what_is_long_is_cut() -> None:
-    assert visible("a\x00b\u202ec\x85") == "a⟨0⟩b⟨202E⟩c⟨85⟩" and visible("xy" * 300, 10) == "xyxyxyxyxy … (600 characters)"
+    assert escape_controls("a\x00b\u202ec\x85") == "a⟨0⟩b⟨202E⟩c⟨85⟩" and escape_controls("xy" * 300, 10) == "xyxyxyxyxy … (600 characters)"
     assert len(caption_of("w" * 2500)) == 34 and caption_of("a\n b\x07") == "a b" and caption_of("chair") == "chair"
     assert flat_label("a<b") == "a&lt;b" and solid_label("a<b").replace("\u2060", "") == "a<b"
 

@@ -16,12 +16,12 @@ from spar_kit.oracle.evidence.scene_files import Pose
 from spar_kit.oracle.verify import Report, verify
 from spar_kit.oracle.visibility.rays import Rays
 from spar_kit.scenes.box_room import box_mesh
-from spar_kit.scenes.scene import Camera, Frame, Instance, OrientedBox, Scene, Surface, look_at
-from spar_kit.scenes.visibility import VisibilityRule, see
+from spar_kit.scenes.scene import Camera, Frame, Instance, Mesh, OrientedBox, Scene, look_at
+from spar_kit.scenes.visibility import VisibilityThresholds, compute_visibility
 from spar_kit.tasks.markable import disc_radius
-from spar_kit.tasks.registry import TASKS, compute_facts, random_generator
-from spar_kit.tasks.scene_index import Observation, observe
-from spar_kit.tasks.thresholds import Rules
+from spar_kit.tasks.registry import TASKS, compute_facts, rng_for
+from spar_kit.tasks.scene_index import SceneIndex, index_scene
+from spar_kit.tasks.thresholds import Thresholds
 
 SCENE = "room0000_00"
 POINTS = [name for name, task in TASKS.items() if task.markers and "point" in task.markers[0]]
@@ -29,9 +29,9 @@ BOXES = [name for name, task in TASKS.items() if task.markers and "bbox" in task
 
 
 @cache
-def room() -> tuple[Scene, Observation]:
+def room() -> tuple[Scene, SceneIndex]:
     scene = busy_room(SCENE)
-    return scene, observe(scene, see(scene))
+    return scene, index_scene(scene, compute_visibility(scene))
 
 
 @cache
@@ -53,7 +53,7 @@ def silhouette(frame: int, id: int) -> tuple[float, float]:
 def marks(name: str, count: int = 60):
     """(frame, object, mark) of a task's questions in the toy room."""
     scene, observation = room()
-    facts = compute_facts(name, observation, random_generator(0, SCENE, name), count)
+    facts = compute_facts(name, observation, rng_for(0, SCENE, name), count)
     assert len(facts), name
     for row in range(len(facts)):
         for k, view in enumerate(facts.view[row]):
@@ -83,12 +83,12 @@ def test_boxes_hold_most_of_their_object(name: str) -> None:
 
 def test_discs_as_spar_draws_them_and_as_the_kit_does() -> None:
     sizes = np.array([[320, 240], [640, 480], [1296, 968], [1920, 1440]])
-    assert (disc_radius(sizes, Rules()) >= np.maximum(20, 20 * sizes[:, 0] / 1296) - 1e-9).all()
+    assert (disc_radius(sizes, Thresholds()) >= np.maximum(20, 20 * sizes[:, 0] / 1296) - 1e-9).all()
 
 
 def test_share_of_the_silhouette_is_that_of_rays() -> None:
     scene, observation = room()
-    seen, error = observation.seen, []
+    seen, error = observation.clear_sightings, []
     for row in range(0, len(seen.frame), 3):
         share, _ = silhouette(int(seen.frame[row]), int(observation.ids[seen.object[row]]))
         error.append(seen.share[row] - share)
@@ -98,7 +98,7 @@ def test_share_of_the_silhouette_is_that_of_rays() -> None:
 def camera_over(boxes: dict[int, OrientedBox], pose: np.ndarray) -> Scene:
     meshes = [box_mesh(box) for box in boxes.values()]
     starts = np.cumsum([0] + [len(v) for v, _ in meshes])
-    surface = Surface(np.concatenate([v for v, _ in meshes]), np.concatenate([t + s for (_, t), s in zip(meshes, starts)]).astype(np.int32),
+    surface = Mesh(np.concatenate([v for v, _ in meshes]), np.concatenate([t + s for (_, t), s in zip(meshes, starts)]).astype(np.int32),
                       np.repeat(list(boxes), [len(t) for _, t in meshes]).astype(np.int32))
     camera = Camera.from_fov(640, 480, 65)
     return Scene("made", "synthetic", (Frame(0, pose, camera, camera, lambda: None, lambda: None),),             # type: ignore[arg-type, return-value]
@@ -110,7 +110,7 @@ def test_a_table_that_fills_half_of_the_picture_is_visible_and_a_leg_at_the_bord
     same share, in few pixels, is no sight of a cupboard."""
     table, cupboard = OrientedBox(np.array([.9, 0, .7]), np.array([3.0, 2, .1])), OrientedBox(np.array([4.5, 3.1, .8]), np.array([.4, .7, 1.0]))
     scene = camera_over({1: table, 2: cupboard}, look_at(np.array([0, 0, 1.3]), np.array([2.0, 0, .9])))
-    seen = see(scene)
+    seen = compute_visibility(scene)
     rows = {int(i): k for k, i in enumerate(seen.instance)}
     assert seen.pixels[rows[1]] * 4 > .2 * 640 * 480 and seen.share[rows[1]] < .5 and seen.visible[rows[1]]
     assert seen.pixels[rows[2]] * 4 > 400 and seen.share[rows[2]] < .25 and not seen.visible[rows[2]]
@@ -118,8 +118,8 @@ def test_a_table_that_fills_half_of_the_picture_is_visible_and_a_leg_at_the_bord
 
 def test_lists_of_frames_leave_nothing_out() -> None:
     scene, observation = room()
-    facts = compute_facts("obj_frame_locate", observation, random_generator(0, SCENE, "obj_frame_locate"), 60)
-    table, n = see(scene), 0
+    facts = compute_facts("obj_frame_locate", observation, rng_for(0, SCENE, "obj_frame_locate"), 60)
+    table, n = compute_visibility(scene), 0
     pixels = {(f, i): p * (640 * 480 / np.prod(table.raster)) for f, i, p in zip(table.frame.tolist(), table.instance.tolist(), table.pixels.tolist())}
     for row in range(len(facts)):
         for frame, said in zip(facts.frames[row].tolist(), facts.numbers["visible"][row]):
@@ -132,9 +132,9 @@ def test_lists_of_frames_leave_nothing_out() -> None:
 def test_answer_boxes_are_measured_in_the_image_s_own_pixels() -> None:
     """Decided at 60 pixels of width, boxes of answers are still those of the 240 pixels of the image."""
     scene = room()[0]
-    coarse, exact = see(scene, width=60), see(scene, width=240)
+    coarse, exact = compute_visibility(scene, width=60), compute_visibility(scene, width=240)
     true = {(f, i): box for f, i, box in zip(exact.frame.tolist(), exact.instance.tolist(), exact.box)}
-    facts = compute_facts("position_matching", observe(scene, coarse), random_generator(0, SCENE, "position_matching"), 40)
+    facts = compute_facts("position_matching", index_scene(scene, coarse), rng_for(0, SCENE, "position_matching"), 40)
     assert len(facts)
     for frame, id, box in zip(facts.frames[:, 1].tolist(), facts.objects[:, 0].tolist(), facts.numbers["target_box"]):
         assert np.abs(box - true[frame, id]).max() <= .5
@@ -154,16 +154,16 @@ def divided(door: bool) -> Scene:
 
 @pytest.mark.parametrize("task", ["camera_motion_infer", "view_change_infer"])
 def test_no_question_of_cameras_through_a_wall(task: str) -> None:
-    rules = replace(Rules(), overlap=(0.0, 1.0), rounding=0.0)
-    asked = [len(compute_facts(task, observe(scene, see(scene), rules), np.random.default_rng(0), 10)) for scene in (divided(True), divided(False))]
+    rules = replace(Thresholds(), overlap=(0.0, 1.0), rounding=0.0)
+    asked = [len(compute_facts(task, index_scene(scene, compute_visibility(scene), rules), np.random.default_rng(0), 10)) for scene in (divided(True), divided(False))]
     assert asked[0] > 0 and asked[1] == 0
 
 
 def test_cameras_that_are_far_apart_or_share_a_wall_alone_are_not_asked_about() -> None:
     scene = divided(True)
-    table = see(scene)
-    for rules, seen in ((replace(Rules(), max_motion=2.9), table), (Rules(), replace(table, visible=np.zeros(len(table), bool), overlap=np.full((2, 2), .2, np.float32)))):
-        observation = observe(scene, seen, replace(rules, overlap=(0.0, 1.0), rounding=0.0, min_objects=0))
+    table = compute_visibility(scene)
+    for rules, seen in ((replace(Thresholds(), max_motion=2.9), table), (Thresholds(), replace(table, visible=np.zeros(len(table), bool), overlap=np.full((2, 2), .2, np.float32)))):
+        observation = index_scene(scene, seen, replace(rules, overlap=(0.0, 1.0), rounding=0.0, min_objects=0))
         for task in ("camera_motion_infer", "view_change_infer"):
             assert not len(compute_facts(task, observation, np.random.default_rng(0), 10))
 
@@ -172,11 +172,11 @@ def test_cameras_that_are_far_apart_or_share_a_wall_alone_are_not_asked_about() 
 
 def made_with(folder: Path, tasks: str, width: int = 240, **thresholds: object) -> Path:
     """A data set made with other thresholds, whose manifest claims the usual ones."""
-    usual, rule = Rules(), VisibilityRule(share=float(thresholds.get("mark_share", VisibilityRule().share)))        # type: ignore[arg-type]
+    usual, rule = Thresholds(), VisibilityThresholds(share=float(thresholds.get("mark_share", VisibilityThresholds().share)))        # type: ignore[arg-type]
     generate(Toys((SCENE,), busy_room), folder, tasks=tasks, per_task=100 if "mark_share" in thresholds else 12, width=width, progress=False,
              rules=replace(usual, **thresholds), visibility=rule)                                                  # type: ignore[arg-type]
     manifest = json.loads((folder / "manifest.json").read_text())
-    manifest["parameters"]["rules"] |= json.loads(json.dumps({key: getattr(usual, key) for key in thresholds} | {"share": VisibilityRule().share}))
+    manifest["parameters"]["rules"] |= json.loads(json.dumps({key: getattr(usual, key) for key in thresholds} | {"share": VisibilityThresholds().share}))
     (folder / "manifest.json").write_text(json.dumps(manifest))
     return folder
 
@@ -268,14 +268,14 @@ def test_the_oracle_notices_boxes_of_coarse_pictures(pairs: Path, tmp_path: Path
 def test_the_oracle_notices_what_is_above_in_metres_and_below_in_the_picture() -> None:
     from spar_kit.oracle.answers.relations import Slot
     from spar_kit.oracle.derive.single_view import check_by_eye
-    from spar_kit.oracle.evidence.record import Rules as Theirs
-    from spar_kit.oracle.evidence.scene_files import Wrong
+    from spar_kit.oracle.evidence.record import Thresholds as Theirs
+    from spar_kit.oracle.evidence.scene_files import MismatchError
 
     class Asked:
         rules = Theirs()
 
     slots = Slot("side", 0.0, .15), Slot("height", .3, .15), Slot("range", 0.0, .2)               # 0.3 m below ...
-    with pytest.raises(Wrong, match="other side"):
+    with pytest.raises(MismatchError, match="other side"):
         check_by_eye(Asked(), slots, (0, .6, 4.0), (0, .3, 1.0))                                 # type: ignore[arg-type]  # ... and seen above
     check_by_eye(Asked(), slots, (0, .6, 1.5), (0, .3, 1.5))                                     # type: ignore[arg-type]
 
@@ -288,12 +288,12 @@ def test_a_sliver_thinner_than_a_pixel_is_no_part_of_a_box_that_is_asked_for() -
         """x1 of the object in the coarse image, in the image's own pixels, and of the answer."""
         parts = [box_mesh(OrientedBox(np.array(at), np.array(size), 0.0)) for at, size in (((2.0, 0, 0), (.01, .5, .5)), ((2.0, .8075, 0), (.01, leg, .3)))]
         first = len(parts[0][0])
-        surface = Surface(np.concatenate([parts[0][0], parts[1][0]]), np.concatenate([parts[0][1], parts[1][1] + first]), np.full(24, 7, np.int32))
+        surface = Mesh(np.concatenate([parts[0][0], parts[1][0]]), np.concatenate([parts[0][1], parts[1][1] + first]), np.full(24, 7, np.int32))
         scene = busy_room(SCENE)
         frame = replace(scene.frames[0], color=Camera.from_fov(640, 480, 60), camera_to_world=look_at(np.zeros(3), np.array([1.0, 0, 0])))
         table = Instance(7, "table", OrientedBox(np.array([2.0, .4, 0]), np.array([.1, 1.4, .6]), 0.0))
         alone = replace(scene, surface=surface, frames=(frame,), instances=(table,))
-        coarse, fine = see(alone, VisibilityRule(share=0), 160).box[0], FineBoxes(alone, 160)
+        coarse, fine = compute_visibility(alone, VisibilityThresholds(share=0), 160).box[0], FineBoxes(alone, 160)
         answer = fine(np.zeros(1, int), np.array([7]), coarse[None])[0]
         return [coarse[0], fine.found[0, 7][0], answer[0]]
 

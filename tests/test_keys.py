@@ -98,13 +98,13 @@ def look() -> None:
     """In a copy of the project: the steps whose keys each edit changes, as JSON."""
     from spar_kit.runs import cache_keys as keys
     from spar_kit.runs.plan import load_plan
-    from spar_kit.runs.sweep import expand
+    from spar_kit.runs.sweep import expand_grid
 
     assert Path(keys.__file__).is_relative_to(Path.cwd())
 
     def names(plan: str, *settings: str) -> dict[str, str]:
         keys._data_files.cache_clear()
-        return {run.step: run.key for run in expand(load_plan(Path("params/studies", plan), settings), Path("params/studies"), Path("store"))}
+        return {run.step: run.key for run in expand_grid(load_plan(Path("params/studies", plan), settings), Path("params/studies"), Path("store"))}
 
     def changed(plan: str, before: dict[str, str]) -> str:
         return " ".join(step for step, key in names(plan).items() if before[step] != key)

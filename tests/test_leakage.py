@@ -10,23 +10,23 @@ import pytest
 from toys import Toys
 
 from spar_kit.data.generate import generate
-from spar_kit.data.leakage import LISTS, benchmark_scenes, find_lists, read_list, space
+from spar_kit.data.leakage import HELD_OUT_LISTS, find_lists, held_out_scenes, read_list, space_id
 from spar_kit.data.manifest import read_manifest
 from spar_kit.data.records import read_records
-from spar_kit.scenes.box_room import toy_scene
+from spar_kit.scenes.box_room import box_room_scene
 from spar_kit.scenes.procedural.source import Synthetic
 from spar_kit.scenes.scene import Scene, SceneError, look_at
-from spar_kit.scenes.visibility import see
-from spar_kit.tasks.frame_sets import rotations_between, same_views
-from spar_kit.tasks.registry import TASKS, compute_facts, random_generator
-from spar_kit.tasks.scene_index import observe
-from spar_kit.tasks.thresholds import Rules
+from spar_kit.scenes.visibility import compute_visibility
+from spar_kit.tasks.frame_sets import group_similar_frames, rotations_between
+from spar_kit.tasks.registry import TASKS, compute_facts, rng_for
+from spar_kit.tasks.scene_index import index_scene
+from spar_kit.tasks.thresholds import Thresholds
 
 NAMES = ("scene0000_00", "scene0011_00", "scene0011_01", "scene0015_00")
 
 
 def scan(name: str) -> Scene:
-    return replace(toy_scene(frames=6, width=64, name=name), source="scannet")
+    return replace(box_room_scene(frames=6, width=64, name=name), source="scannet")
 
 
 @dataclass(frozen=True)
@@ -54,11 +54,11 @@ def scans(tmp_path: Path) -> Path:
 
 def test_lists_are_found_beside_the_scans_and_rooms_count_whole(scans):
     lists = find_lists(Scans(root=scans))
-    assert [path.name for path in lists] == ["scannetv2_val.txt", "scannetv2_test.txt"] and set(LISTS) == {"scannet", "scannetpp"}
-    assert benchmark_scenes("scannet", NAMES, lists) == {"scene0011_00": "scannetv2_val.txt", "scene0011_01": "scannetv2_val.txt"}
-    assert space("scene0011_01") == "scene0011" and space("0a5c013435") == "0a5c013435"
-    assert find_lists(Synthetic()) == [] and benchmark_scenes("synthetic", ["train0000", "scene_03000"]) == {}
-    assert list(benchmark_scenes("structured3d", [f"scene_0{n}" for n in (2999, 3000, 3249, 3250, 3499, 3500)])) == [
+    assert [path.name for path in lists] == ["scannetv2_val.txt", "scannetv2_test.txt"] and set(HELD_OUT_LISTS) == {"scannet", "scannetpp"}
+    assert held_out_scenes("scannet", NAMES, lists) == {"scene0011_00": "scannetv2_val.txt", "scene0011_01": "scannetv2_val.txt"}
+    assert space_id("scene0011_01") == "scene0011" and space_id("0a5c013435") == "0a5c013435"
+    assert find_lists(Synthetic()) == [] and held_out_scenes("synthetic", ["train0000", "scene_03000"]) == {}
+    assert list(held_out_scenes("structured3d", [f"scene_0{n}" for n in (2999, 3000, 3249, 3250, 3499, 3500)])) == [
         f"scene_0{n}" for n in (3000, 3249, 3250, 3499)]
 
 
@@ -108,14 +108,14 @@ def test_frames_that_show_nearly_the_same_are_one_view():
     eye = np.array([0, 0, 1.5])
     poses = np.stack([look_at(eye + [dx, 0, 0], eye + [np.cos(a) + dx, np.sin(a), 0])
                       for dx, a in ((0, 0), (.19, 0), (.21, 0), (0, np.radians(9)), (0, np.radians(11)), (0, np.pi), (.05, .05))])
-    assert same_views(poses, Rules()).tolist() == [0, 0, 1, 0, 2, 3, 0]
-    assert same_views(poses, Rules(baseline=0, rotation=0)).tolist() == list(range(7)) and len(same_views(poses[:0], Rules())) == 0
+    assert group_similar_frames(poses, Thresholds()).tolist() == [0, 0, 1, 0, 2, 3, 0]
+    assert group_similar_frames(poses, Thresholds(baseline=0, rotation=0)).tolist() == list(range(7)) and len(group_similar_frames(poses[:0], Thresholds())) == 0
 
 
 @pytest.fixture(scope="module")
 def observed():
     scene = Synthetic(frames=40, width=320, height=240).load("train0001")
-    return scene, see(scene, width=160)
+    return scene, compute_visibility(scene, width=160)
 
 
 def asked_twice(observation, facts) -> int:
@@ -130,16 +130,16 @@ SEVERAL = ["depth_prediction_oc", "distance_prediction_oo", "spatial_volume_infe
 
 def test_nothing_is_asked_twice_in_nearly_the_same_view(observed):
     scene, table = observed
-    plain = observe(scene, table)
-    strict, loose = (observe(scene, table, Rules(baseline=1.5, rotation=80, per_view=n, step_share=1, state_share=1)) for n in (1, 100))
+    plain = index_scene(scene, table)
+    strict, loose = (index_scene(scene, table, Thresholds(baseline=1.5, rotation=80, per_view=n, step_share=1, state_share=1)) for n in (1, 100))
     poses, view, teeth = plain.poses, plain.view, 0
     assert all(np.linalg.norm(poses[a, :3, 3] - poses[b, :3, 3]) < 2 * 0.2 and rotations_between(poses[[a, b]])[0, 1] < 2 * 10
                for a in range(len(poses)) for b in range(a) if view[a] == view[b])
     for task in SEVERAL:
-        facts = compute_facts(task, plain, random_generator(0, task), 100)
+        facts = compute_facts(task, plain, rng_for(0, task), 100)
         assert len(facts) > 20 and asked_twice(plain, facts) == 0
-        assert asked_twice(strict, compute_facts(task, strict, random_generator(0, task), 400)) == 0
-        teeth += asked_twice(loose, compute_facts(task, loose, random_generator(0, task), 400)) if TASKS[task].views == "single" else 0
+        assert asked_twice(strict, compute_facts(task, strict, rng_for(0, task), 400)) == 0
+        teeth += asked_twice(loose, compute_facts(task, loose, rng_for(0, task), 400)) if TASKS[task].views == "single" else 0
     assert teeth > 50                                         # without the rule, there are such questions
 
 
@@ -152,7 +152,7 @@ def test_quotas_hold_for_every_scene_and_counts_are_exact(tmp_path):
         counts[task, form] += 1
         scenes[scene, task, form] += 1
         images[scene, task, form, tuple(sorted(record["image"]))] += len(record["image"]) < 20
-    assert max(scenes.values()) == 7 and max(images.values()) <= Rules().per_frames
+    assert max(scenes.values()) == 7 and max(images.values()) <= Thresholds().per_frames
     assert counts == {(task, form): n for task, forms in manifest.counts.items() for form, n in forms.items() if n}
     assert sum(counts.values()) == manifest.records == sum(scene["records"] for scene in manifest.content["scenes"].values())
     assert all(entry["frames_seen"] == 34 for entry in manifest.content["scenes"].values())

@@ -44,7 +44,7 @@ def test_the_name_that_a_package_took_over_still_gives_the_functions() -> None:
 
 
 def test_forms_of_import_and_where_the_warning_points() -> None:
-    for code in ("import spar_kit.scenes.toy", "from spar_kit.scenes import toy", "from spar_kit.scenes.toy import toy_scene"):
+    for code in ("import spar_kit.scenes.toy", "from spar_kit.scenes import toy", "from spar_kit.scenes.toy import box_room_scene"):
         code = f"{code}\nimport sys; assert sys.modules['spar_kit.scenes.toy'] is sys.modules['spar_kit.scenes.box_room']"
         returned, error = said("-W", "always", "-c", code)
         assert returned == 0 and error.count("DeprecationWarning") == 1 and "<string>:1:" in error, error
@@ -58,7 +58,7 @@ def test_what_never_was_is_not_found() -> None:
             warnings.simplefilter("ignore")
             with pytest.raises(ModuleNotFoundError):
                 importlib.import_module(name)
-    assert new_name("spar_kit.scenes.toy.toy_scene") == "spar_kit.scenes.box_room.toy_scene"
+    assert new_name("spar_kit.scenes.toy.box_room_scene") == "spar_kit.scenes.box_room.box_room_scene"
     assert new_name("spar_kit.scenes.scene") == "spar_kit.scenes.scene" and new_name("numpy.random") == "numpy.random"
 
 

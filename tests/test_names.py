@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from spar_kit.scenes.procedural.source import Synthetic
-from spar_kit.scenes.visibility import see
+from spar_kit.scenes.visibility import compute_visibility
 from spar_kit.tasks.families import depth_distance_size as perception
-from spar_kit.tasks.registry import compute_facts, random_generator
+from spar_kit.tasks.registry import compute_facts, rng_for
 from spar_kit.tasks.sampling.name_debiasing import even_names
-from spar_kit.tasks.scene_index import observe
+from spar_kit.tasks.scene_index import index_scene
 
 ROOMS = 12
 
@@ -17,14 +17,14 @@ ROOMS = 12
 def observed():
     source = Synthetic(count=ROOMS, seed=77, width=320, height=240)
     scenes = [source.load(name) for name in source.scenes("train")]
-    return {scene.name: observe(scene, see(scene)) for scene in scenes}
+    return {scene.name: index_scene(scene, compute_visibility(scene)) for scene in scenes}
 
 
 def gain_of_names(observed, task):
     """The correlation of answers in each room with the mean answer about the same name in the other rooms (both as logarithms), and the answers."""
     rooms, names, values = [], [], []
     for room, observation in observed.items():
-        facts = compute_facts(task, observation, random_generator(77, room, task), 100)
+        facts = compute_facts(task, observation, rng_for(77, room, task), 100)
         rooms += [room] * len(facts)
         names += [observation.names[objects[-1]] for objects in facts.objects.tolist()]
         values += np.log(facts.numbers["answer"]).tolist()

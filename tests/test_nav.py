@@ -14,13 +14,13 @@ from spar_kit.data.generate import generate
 from spar_kit.data.question import Question
 from spar_kit.data.records import load_images, read_records
 from spar_kit.language.builders.route import route_text, turn_words
-from spar_kit.language.templates import load_words
+from spar_kit.language.templates import load_templates
 from spar_kit.oracle.derive.navigation import Step, read_steps
 from spar_kit.oracle.verify import Report, verify
 from spar_kit.scenes.box_room import solid
 from spar_kit.scenes.scene import Camera, Scene, look_at
 from spar_kit.tasks.markers import marks_of
-from spar_kit.tasks.thresholds import Rules
+from spar_kit.tasks.thresholds import Thresholds
 from spar_kit.train.collate import messages, samples_from_records
 
 SCENE = "hall0000_00"
@@ -40,7 +40,7 @@ def hall(name: str) -> Scene:
 @pytest.fixture(scope="module")
 def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("nav") / "clean"
-    generate(Toys((SCENE,), hall), folder, tasks="nav_video", per_task=40, rules=Rules(route_overlap=1.0), progress=False)      # many that are alike
+    generate(Toys((SCENE,), hall), folder, tasks="nav_video", per_task=40, rules=Thresholds(route_overlap=1.0), progress=False)      # many that are alike
     return folder
 
 
@@ -194,7 +194,7 @@ def test_a_mutated_ground_truth_is_caught(clean: Path, tmp_path: Path, mutation:
 
 
 def test_words_of_a_route() -> None:
-    said = load_words().tasks["nav_video"]
+    said = load_templates().tasks["nav_video"]
     for draw in np.linspace(0, .99, 7):                          # whatever the template, what was put in is read out again
         for first in (0.0, 2.4, -40.0, 165.0):
             text = route_text([first, 95.0, -2.0], [1.26, 3.0], ["top right lamp", ""], said, [draw] * 3)

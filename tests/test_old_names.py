@@ -116,10 +116,10 @@ def test_a_file_of_the_other_command(monkeypatch, capsys, words, says):
 
 def test_what_lies_beside_a_model_of_before_is_read(tmp_path):
     pytest.importorskip("torch")
-    from spar_kit.train.models import model_card
+    from spar_kit.train.models import read_metadata
     from spar_kit.train.trainer import read_log
 
     (tmp_path / "spar_kit.json").write_text(json.dumps({"base": "../base", "quantize": "nf4", "towers": ["text"], "picture": 128, "marker_scale": 2.5}))
-    assert model_card(tmp_path) == {"base": "../base", "quantize": "nf4", "quantized_modules": ["text"], "image_size": 128, "marker_scale": 2.5}
+    assert read_metadata(tmp_path) == {"base": "../base", "quantize": "nf4", "quantized_modules": ["text"], "image_size": 128, "marker_scale": 2.5}
     (tmp_path / "log.jsonl").write_text("".join(json.dumps({"stage": stage, "step": 1}) + "\n" for stage in ("eyes", "grounding", "spar")))
     assert [row["stage"] for row in read_log(tmp_path / "log.jsonl")] == ["vision_warmup", "grounding", "finetune"]

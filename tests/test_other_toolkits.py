@@ -18,7 +18,7 @@ from PIL import Image
 from spar_kit.bench.benchmarks import Benchmark
 from spar_kit.bench.interop import lmms_eval as le
 from spar_kit.bench.interop import vlmeval as ve
-from spar_kit.bench.interop.prediction_files import guard, read_file, unguard
+from spar_kit.bench.interop.prediction_files import escape_cell, read_file, unescape_cell
 from spar_kit.bench.prompts import BOX_PROMPT, official_prompt
 from spar_kit.bench.scorers.strict import score_item
 from spar_kit.cli.main import main
@@ -227,7 +227,7 @@ def test_it_is_run_and_its_logs_are_scored(tool, tmp_path, capsys):
     assert (row["id"], row["task"], row["prediction"], row["source"]) == ("4", "depth_prediction_oc", "2.0", "scannet")
     assert (tmp_path / "run/predictions_sparbench_tiny.items.jsonl").exists()
     with pytest.raises(ValueError, match="wrote no results"):            # exit code 0 after an error: yesterday's logs are not today's
-        le.evaluate_elsewhere("org/model", "silent", tmp_path / "run")
+        le.run_lmms_eval("org/model", "silent", tmp_path / "run")
 
 
 @pytest.mark.parametrize("words, says", [
@@ -245,7 +245,7 @@ def test_mistakes_are_one_line(tool, tmp_path, capfd, words, says):
 def test_without_lmms_eval_it_says_what_to_type(tmp_path, monkeypatch):
     monkeypatch.delenv("PYTHONPATH", raising=False)
     with pytest.raises(ValueError, match="pip install lmms_eval 'filelock<4'"):
-        le.evaluate_elsewhere("org/model", "vsibench", tmp_path)
+        le.run_lmms_eval("org/model", "vsibench", tmp_path)
 
 
 def test_a_model_behind_a_server_is_asked_there_and_its_key_is_in_no_command(tool, tmp_path, monkeypatch, capsys):
@@ -256,11 +256,11 @@ def test_a_model_behind_a_server_is_asked_there_and_its_key_is_in_no_command(too
     assert leaving.value.code == 0 and "--model openai --model_args model=served,base_url=http://127.0.0.1:9/v1,num_concurrent=2 --tasks vsibench" in printed
     assert "sk-secret" not in printed
     said = []
-    le.evaluate_elsewhere("gpt-x", "vsibench", tmp_path / "run", url="openai", dry_run=True, say=said.append)
+    le.run_lmms_eval("gpt-x", "vsibench", tmp_path / "run", url="openai", dry_run=True, say=said.append)
     assert "--model_args model=gpt-x --tasks" in said[0]
     for options, says in (({"adapter": tmp_path}, "leave --adapter out"), ({"url": "http://x/v1,y=1"}, "is no address")):
         with pytest.raises(ValueError, match=says):
-            le.evaluate_elsewhere("m", "vsibench", tmp_path, **{"url": "http://x/v1", **options}, dry_run=True)
+            le.run_lmms_eval("m", "vsibench", tmp_path, **{"url": "http://x/v1", **options}, dry_run=True)
 
 
 def test_a_class_that_cannot_run_is_refused_before_the_model_is_loaded(tool, tmp_path):
@@ -268,22 +268,22 @@ def test_a_class_that_cannot_run_is_refused_before_the_model_is_loaded(tool, tmp
     general.parent.mkdir(parents=True)
     general.write_text('            kwargs = {"images": images, "videos": videos, "audios": audios}\n')
     with pytest.raises(ValueError, match="cannot run with transformers 5.*--api URL"):
-        le.evaluate_elsewhere("org/model", "sparbench_tiny", tmp_path / "run")
+        le.run_lmms_eval("org/model", "sparbench_tiny", tmp_path / "run")
     adapter = tmp_path / "adapter"
     adapter.mkdir()
     (adapter / "adapter_config.json").write_text('{"base_model_name_or_path": "somewhere/base"}')
     (adapter / "spar_kit.json").write_text('{"base": "../base"}')
     with pytest.raises(ValueError, match="cannot run with transformers 5"):
-        le.evaluate_elsewhere(str(adapter), "sparbench_tiny", tmp_path / "run")
+        le.run_lmms_eval(str(adapter), "sparbench_tiny", tmp_path / "run")
     assert not (tmp_path / "run").exists()
     (tmp_path / "base").mkdir()
     (tmp_path / "base/config.json").write_text('{"model_type": "qwen2_5_vl"}')           # an adapter is run by its base's class
     said = []
-    le.evaluate_elsewhere(str(adapter), "sparbench_tiny", tmp_path / "run", dry_run=True, say=said.append)
+    le.run_lmms_eval(str(adapter), "sparbench_tiny", tmp_path / "run", dry_run=True, say=said.append)
     assert f"--model qwen2_5_vl --model_args pretrained={tmp_path}/run/merged " in said[0]
-    assert le.evaluate_elsewhere("Qwen/Qwen2.5-VL-7B-Instruct", "sparbench_tiny", tmp_path / "run").rows          # has a class of its own
+    assert le.run_lmms_eval("Qwen/Qwen2.5-VL-7B-Instruct", "sparbench_tiny", tmp_path / "run").rows          # has a class of its own
     general.write_text("fixed")
-    assert le.evaluate_elsewhere("org/model", "sparbench_tiny", tmp_path / "again").rows
+    assert le.run_lmms_eval("org/model", "sparbench_tiny", tmp_path / "again").rows
 
 
 def test_an_adapter_is_merged_once_and_only_with_its_own_base(tmp_path, monkeypatch):
@@ -292,17 +292,17 @@ def test_an_adapter_is_merged_once_and_only_with_its_own_base(tmp_path, monkeypa
     adapter.mkdir()
     (adapter / "adapter_config.json").write_text('{"base_model_name_or_path": "org/base"}')
     with pytest.raises(ValueError, match="was trained on org/base, not on org/other"):
-        le.whole_model("org/other", adapter, tmp_path / "out")
+        le.merged_checkpoint("org/other", adapter, tmp_path / "out")
     with pytest.raises(ValueError, match="not an adapter of `spar train`"):
-        le.whole_model(str(adapter), None, tmp_path / "out")
+        le.merged_checkpoint(str(adapter), None, tmp_path / "out")
     with pytest.raises(ValueError, match="has no adapter_config.json"):
-        le.whole_model("org/base", tmp_path / "out", tmp_path / "out")
+        le.merged_checkpoint("org/base", tmp_path / "out", tmp_path / "out")
     (adapter / "spar_kit.json").write_text('{"base": "org/base"}')
-    monkeypatch.setattr("spar_kit.train.models.model_card", lambda folder: {"base": "org/base"})
+    monkeypatch.setattr("spar_kit.train.models.read_metadata", lambda folder: {"base": "org/base"})
     monkeypatch.setattr(qlora, "merge_adapter", lambda folder, out: (merged.append(folder), out.mkdir(parents=True, exist_ok=True)))
     for model, given in ((str(adapter), None), ("org/base", adapter)):
-        assert le.whole_model(model, given, tmp_path / "out") == str(tmp_path / "out/merged")
-    assert merged == [adapter] and le.whole_model("org/plain", None, tmp_path / "out") == "org/plain"
+        assert le.merged_checkpoint(model, given, tmp_path / "out") == str(tmp_path / "out/merged")
+    assert merged == [adapter] and le.merged_checkpoint("org/plain", None, tmp_path / "out") == "org/plain"
 
 
 # ---------------------------------------------------------------- VLMEvalKit
@@ -368,7 +368,7 @@ def test_no_cell_of_ours_is_a_formula(tables):
 def test_guarding_loses_nothing():
     alphabet = ["=", "+", "-", "@", " ", "\t", "1", "a", ".", ""]
     texts = {"".join(parts) for a in alphabet for b in alphabet for c in alphabet for d in alphabet for parts in [(a, b, c, d)]}
-    assert all(unguard(guard(text)) == text for text in texts) and len({guard(text) for text in texts}) == len(texts)
+    assert all(unescape_cell(escape_cell(text)) == text for text in texts) and len({escape_cell(text) for text in texts}) == len(texts)
 
 
 @pytest.mark.parametrize("question, answer", [(f"Where?{OPTIONS}", "E"), (f"Where?{OPTIONS}", ""), ("Where?\nA. left", "A"), ("Where?\nB. left\nA. right", "A"), ("Where?\nA. \nB. right", "B")])

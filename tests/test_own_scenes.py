@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import helper
 from spar_kit.scenes.summary import Summary
-from spar_kit.scenes.box_room import toy_scene
+from spar_kit.scenes.box_room import box_room_scene
 
 @dataclass(frozen=True)
 class Rooms:
@@ -31,7 +31,7 @@ class Rooms:
     def load(self, scene):
         if self.wrong == "load": return [1, 2][scene]
         if self.wrong == "kind": return {"frames": 3}
-        return toy_scene(helper.FRAMES, width=96, name=scene)
+        return box_room_scene(helper.FRAMES, width=96, name=scene)
     def describe(self):
         return {"kind": "toys"}
 
@@ -83,7 +83,7 @@ def test_a_module_by_its_dotted_name(file: Path, monkeypatch: pytest.MonkeyPatch
 def test_another_process_opens_it_from_its_name(file: Path) -> None:
     """What travels is the name alone: a process that has never seen the file can load the scene."""
     data = pickle.dumps(open_source(f"python:{file}:Rooms", frames=2))
-    assert b"toy_scene" not in data
+    assert b"box_room_scene" not in data
     import_source.cache_clear()
     for name in [name for name in sys.modules if name.startswith("rooms_")]:
         del sys.modules[name]
@@ -130,17 +130,17 @@ def test_questions_are_made_of_it_and_verified(file: Path, tmp_path: Path) -> No
 
 def test_a_mesh_with_cameras_alone_is_enough(tmp_path: Path) -> None:
     """The notebook's second way, with the room's boxes known: drawn depth and ids lead back to them."""
-    from spar_kit.scenes.box_room import toy_scene
-    from spar_kit.scenes.geometry.rasterizer import render_ids
+    from spar_kit.scenes.box_room import box_room_scene
+    from spar_kit.scenes.geometry.rasterizer import render_depth_and_ids
     from spar_kit.scenes.scene import Camera, OrientedBox
 
-    toy, camera = toy_scene(5), Camera.from_fov(160, 120, 70)
+    toy, camera = box_room_scene(5), Camera.from_fov(160, 120, 70)
     for thing in toy.instances:
         points = toy.surface.vertices[toy.surface.triangles[toy.surface.triangle_instance == thing.id]].reshape(-1, 3)
-        assert np.linalg.norm(OrientedBox.around(points).center - thing.box.center) < 1e-3
+        assert np.linalg.norm(OrientedBox.fit(points).center - thing.box.center) < 1e-3
     table, seen = toy.instance(4), 0
     for frame in toy.frames:
-        depth, ids, _ = render_ids(toy.surface, camera, frame.camera_to_world)
+        depth, ids, _ = render_depth_and_ids(toy.surface, camera, frame.camera_to_world)
         points = (camera.back_project(depth) @ frame.camera_to_world[:3, :3].T + frame.camera_to_world[:3, 3])[ids == 4]
         assert table.box.contains(points, .002).all()
         seen += len(points)

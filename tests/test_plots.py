@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 from spar_kit.bench.analysis.factors import item_factors
-from spar_kit.bench.analysis.published import benchmark_tasks, ranking
-from spar_kit.bench.analysis.statistics import intervals, overall_intervals, paired
-from spar_kit.bench.baselines.blind import gap_over_blind
+from spar_kit.bench.analysis.published import benchmark_tasks, leaderboard
+from spar_kit.bench.analysis.statistics import intervals, overall_intervals, paired_difference
+from spar_kit.bench.baselines.blind import blind_gap
 from spar_kit.bench.scorers.table import score_file, score_rows
 from spar_kit.report.charts import (
     COLORS,
@@ -30,16 +30,16 @@ from spar_kit.report.charts import (
 )
 from spar_kit.report.error_charts import (
     errors_by_distance,
+    escape_controls,
     losses_by,
     plot_confusion,
     relations,
     relative_errors,
-    visible,
     worst_misses,
 )
 from spar_kit.report.page import page, table
 from spar_kit.report.run_set import CONSTANT, headline, load_runs, run_titles, standing, verdict
-from spar_kit.report.score_report import compare_files, parts
+from spar_kit.report.score_report import parts, write_score_report
 from spar_kit.report.score_sections import cards
 
 EVIL = ["<script>document.title='owned'</script>", "</script><img src=x onerror=\"document.title='owned'\">", "<svg/onload=document.title='owned'>", "\x00\x1b[31mred\u202e\ud83d", "9" * 100_000, "",
@@ -98,14 +98,14 @@ def test_twenty_tasks_and_six_runs_have_room():
 def test_a_run_keeps_its_colour_and_shape_across_pictures():
     runs = {name: scored(.3 + .1 * k, k, tasks=FOUR) for k, name in enumerate("abc")}
     levels = {trace.name: trace for trace in plot_levels(runs).data}
-    apart = plot_differences({name: paired(runs[name], runs["a"]) for name in "bc"}, runs=list(runs))
+    apart = plot_differences({name: paired_difference(runs[name], runs["a"]) for name in "bc"}, runs=list(runs))
     for trace in apart.data:
         assert trace.marker.line.color == levels[trace.name].marker.line.color and trace.marker.symbol == levels[trace.name].marker.symbol
 
 
 def test_differences_are_filled_where_zero_is_left_out():
     a, b = scored(.8, 0, tasks=FOUR), scored(.3, 1, tasks=FOUR)
-    found = paired(a, b)
+    found = paired_difference(a, b)
     figure = plot_differences(found)
     full = [color != "white" for color in figure.data[0].marker.color]
     assert full == list((found.low > 0) | (found.high < 0)) and any(full) and np.allclose(figure.data[0].x, 100 * found.difference)
@@ -113,9 +113,9 @@ def test_differences_are_filled_where_zero_is_left_out():
 
 def test_the_run_stands_in_its_place_among_the_published():
     mine = overall_intervals(scored(.6, 0, count=5))
-    figure = plot_published(ranking("tiny"), {"<i>mine</i>": mine})
+    figure = plot_published(leaderboard("tiny"), {"<i>mine</i>": mine})
     order = list(figure.layout.yaxis.categoryarray)
-    scores = {**dict(zip(ranking("tiny").model, ranking("tiny").score)), "&lt;i&gt;mine&lt;/i&gt;": mine.score.iloc[-1]}
+    scores = {**dict(zip(leaderboard("tiny").model, leaderboard("tiny").score)), "&lt;i&gt;mine&lt;/i&gt;": mine.score.iloc[-1]}
     assert "&lt;i&gt;mine&lt;/i&gt;" in order and [scores[name] for name in order] == sorted((scores[name] for name in order), reverse=True)
     assert {note.text for note in figure.layout.annotations} == {"Human"}, "people are a line; chance is published for the full set"
 
@@ -167,13 +167,13 @@ def test_the_worst_come_first_each_task_in_turn():
 
 
 def test_visible():
-    assert visible("a\x1bb\u202e") == "a⟨1B⟩b⟨202E⟩" and visible("\ud83d") == "⟨D83D⟩" and visible("x" * 500, 10) == "xxxxxxxxxx … (500 characters)" and visible("a\nb\tc") == "a\nb\tc"
+    assert escape_controls("a\x1bb\u202e") == "a⟨1B⟩b⟨202E⟩" and escape_controls("\ud83d") == "⟨D83D⟩" and escape_controls("x" * 500, 10) == "xxxxxxxxxx … (500 characters)" and escape_controls("a\nb\tc") == "a\nb\tc"
 
 
 # ---- the page
 def test_one_run_and_a_blind_one(tmp_path):
     files = [write(tmp_path / f"{name}.jsonl", rows_of(skill, seed)) for name, skill, seed in (("model", .6, 0), ("predictions_none", .3, 2))]
-    said, out = compare_files(files, tmp_path / "new" / "report.html")
+    said, out = write_score_report(files, tmp_path / "new" / "report.html")
     text = out.read_text()
     assert said.startswith("model: ") and "1,000 questions" in said and "without looking" in said
     assert re.findall(r'<h2 id="([\w-]+)"', text) == ["overall", "three-scorers", "task-by-task", "blind-baselines", "chance-adjusted-scores", "factors", "errors", "published-results",
@@ -192,7 +192,7 @@ def test_every_comparison_shows_the_lead_over_not_looking():
     rows = [dict(id=f"r{k // 5}_{k}", task="position_matching", answer="AABC"[k % 4], prediction="AABC"[k % 4] if k % 10 else "D") for k in range(200)]
     runs = load_runs({"a": rows, "b": [{**row, "prediction": "C"} for row in rows]})
     assert list(runs.blind) == [CONSTANT] and set(runs.scores[CONSTANT].prediction) == {"A"} and runs.main == "a"
-    assert runs.leads["a"].difference["all"] == pytest.approx(.9 - .5) and runs.leads["b"].difference["all"] == pytest.approx(.25 - .5)
+    assert runs.gains["a"].difference["all"] == pytest.approx(.9 - .5) and runs.gains["b"].difference["all"] == pytest.approx(.25 - .5)
     made = parts(runs)
     assert "+40.0 (" in made["Overall"][0].html and "−25.0 (" in made["Overall"][0].html and "not looking" not in headline(runs) and "without looking: +40.0" in headline(runs)
     mine = load_runs({"a": rows, "blind: images none": [{**row, "prediction": "B"} for row in rows]})
@@ -249,10 +249,10 @@ def test_pictures_come_from_the_benchmark(tmp_path):
               "conversations": [{"from": "human", "value": "Where?\nA. here\nB. there"}, {"from": "gpt", "value": "B"}]}
     (folder / "select_0.jsonl").write_bytes(orjson.dumps(record))
     answers = write(tmp_path / "a.jsonl", [dict(id="r_0", task="position_matching", format="select", answer="B", prediction="A", question="Where?\nA. here\nB. there")])
-    _, out = compare_files([answers], tmp_path / "r.html", benchmark=str(tmp_path))
+    _, out = write_score_report([answers], tmp_path / "r.html", benchmark=str(tmp_path))
     assert out.read_text().count("data:image/jpeg;base64") == 2
     with pytest.raises(ValueError, match="none of its questions"):
-        compare_files([write(tmp_path / "b.jsonl", rows_of(.5, 0, 3))], tmp_path / "r.html", benchmark=str(tmp_path))
+        write_score_report([write(tmp_path / "b.jsonl", rows_of(.5, 0, 3))], tmp_path / "r.html", benchmark=str(tmp_path))
 
 
 def test_spar_compare_as_typed(tmp_path):
@@ -271,7 +271,7 @@ def test_spar_compare_where_a_task_has_no_scorable_question(tmp_path):
                           capture_output=True, text=True, timeout=300)
     assert done.returncode == 0 and done.stdout.splitlines()[-1] == str(tmp_path / "r.html"), done.stderr
     given, *blind = map(score_file, files)
-    table = gap_over_blind(given, dict(zip(("constant", "text"), blind)))
+    table = blind_gap(given, dict(zip(("constant", "text"), blind)))
     assert list(table.task) == ["position_matching"] and table.gap.notna().all()
 
 
@@ -285,7 +285,7 @@ def test_the_best_of_runs_that_are_worse_than_blind_is_not_called_best():
     said = standing(six(.05, .06, .07, .05, .1, .12))
     assert said.startswith("None of 6 runs scores above the best answer without looking. The highest is run ") and "Best of" not in said and "points against" in said
     found = six(.05, .05, .05, .05, .05, .4)
-    gap = found.leads["run 5"].loc["all"]
+    gap = found.gains["run 5"].loc["all"]
     assert gap.low <= 0 < gap.difference and standing(found).startswith("Highest of 6 runs: run 5, +") and standing(found).endswith("that it looks is not shown.")
     assert standing(six(.05, .05, .05, .05, .05, .95)).startswith("Best of 6 runs: run 5, +")
     assert standing(load_runs({"a": [dict(row, prediction=None, failed="x") for row in rooms]})) == "No answer of these runs could be scored."
@@ -301,7 +301,7 @@ def hostile(tmp_path_factory):
     rows[1] |= {"question": EVIL[0] + "How deep?", "id": EVIL[1], "prediction": "900", "source": EVIL[2]}
     write(folder / "<img src=x onerror=alert(1)>.jsonl", rows)
     write(folder / "%{x} <b>bold.jsonl", rows_of(.1, 3, 60, FOUR))
-    return compare_files(sorted(folder.glob("*.jsonl")), folder / "report.html", misses=40)[1]
+    return write_score_report(sorted(folder.glob("*.jsonl")), folder / "report.html", misses=40)[1]
 
 
 def test_hostile_answers_are_text(hostile):

@@ -71,7 +71,7 @@ def test_compare_reads_once_and_scores_once(tmp_path, counted, capsys):
 def test_lines_decide_what_is_blind_not_names(tmp_path, recwarn):
     files = {"blind_looking": written(tmp_path / "blind_none.jsonl", rows_of(image_mode="original")), "sees": written(tmp_path / "sees.jsonl", rows_of(right=5, image_mode="swapped"))}
     runs = load_runs(files)
-    assert (list(runs.seeing), list(runs.blind)) == (["run blind_looking"], ["blind: sees"]) and not recwarn
+    assert (list(runs.with_images), list(runs.blind)) == (["run blind_looking"], ["blind: sees"]) and not recwarn
     with pytest.raises(ValueError, match="shown in several ways: gray, none"):
         load_runs({"a": written(tmp_path / "x.jsonl", rows_of(image_mode="none")[:3] + rows_of(image_mode="grey")[3:])})
     with pytest.warns(UserWarning, match="by its name it is taken for a blind run"):

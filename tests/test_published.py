@@ -6,10 +6,10 @@ import pytest
 from spar_kit.bench.analysis.published import (
     COUNTS,
     benchmark_tasks,
-    beside,
+    compare_with_published,
     inconsistencies,
+    leaderboard,
     published,
-    ranking,
     sources,
     split_of,
 )
@@ -62,10 +62,10 @@ def test_contradictions_are_those_that_can_be_worked_out_by_hand():
 
 
 def test_ranking_says_what_was_worked_out():
-    table = ranking("full").set_index("model")
+    table = leaderboard("full").set_index("model")
     assert table.computed["Qwen2.5-VL-7B (zero-shot, by SpaceR)"] and not table.computed["SpaceR"] and table.contradicts["InternVL2.5-8B + SPAR-mix"]
     assert table.score["Qwen2.5-VL-7B (zero-shot, by SpaceR)"] == pytest.approx(0.3382, abs=1e-4)
-    assert ranking("full", "high").model[0] == "VG-LLM-based 4B" and "InternVL2-2B" in set(ranking("full", "low").model) and "VG-LLM-4B" not in set(ranking("full", "low").model)
+    assert leaderboard("full", "high").model[0] == "VG-LLM-based 4B" and "InternVL2-2B" in set(leaderboard("full", "low").model) and "VG-LLM-4B" not in set(leaderboard("full", "low").model)
 
 
 def test_a_set_of_answers_is_the_benchmark_only_with_its_counts():
@@ -76,12 +76,12 @@ def test_a_set_of_answers_is_the_benchmark_only_with_its_counts():
 
 def test_beside():
     tiny = run(dict.fromkeys(benchmark_tasks(), 50), 0.4)
-    table = beside(tiny, ["Human", "GPT-4o"]).set_index(["level", "task"])
+    table = compare_with_published(tiny, ["Human", "GPT-4o"]).set_index(["level", "task"])
     assert len(table) == 24 and table.Human["medium", "position_matching"] == 0.92 and table["GPT-4o"]["all", ""] == 0.3639
     assert table["this run"]["all", ""] == pytest.approx(tiny.score.mean()) and (table.low < table.high).all()
-    assert list(beside(tiny).columns[5:7]) == ["Human", "Qwen2.5-VL-72B"]
+    assert list(compare_with_published(tiny).columns[5:7]) == ["Human", "Qwen2.5-VL-72B"]
     with pytest.raises(ValueError, match="no published numbers of 'GPT-5'"):
-        beside(tiny, ["GPT-5"])
+        compare_with_published(tiny, ["GPT-5"])
     with pytest.raises(ValueError, match="not SPAR-Bench's questions"):
-        beside(run({"position_matching": 50}))
-    assert beside(run({"position_matching": 50}), split="full")["this run"].notna().sum() == 3
+        compare_with_published(run({"position_matching": 50}))
+    assert compare_with_published(run({"position_matching": 50}), split="full")["this run"].notna().sum() == 3

@@ -22,7 +22,7 @@ from PIL import Image
 from toys import Toys, busy_room
 
 from spar_kit.data.generate import generate
-from spar_kit.tasks.markers import draw
+from spar_kit.tasks.markers import draw_markers
 from spar_kit.tasks.registry import TASKS
 
 MIX = {"sentence": 1.0, "select": 0.1, "fill": 0.1, "judge": 0.1}
@@ -199,7 +199,7 @@ def test_the_released_marker_script_draws_every_row_as_we_do(spar: Path, release
                 images.append(image.convert("RGB"))
         theirs = [image.copy() for image in images]
         functions[row["type"]](theirs[0] if row["type"] in SINGLE else theirs, row)
-        ours = draw(row, images, released=True)
+        ours = draw_markers(row, images, released=True)
         assert len(ours) == len(theirs)
         for before, mine, other in zip(images, ours, theirs):
             assert (np.asarray(mine) == np.asarray(other)).all(), f"{row['id']} ({row['type']})"

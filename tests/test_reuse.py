@@ -10,10 +10,10 @@ import nbformat
 import pytest
 
 from spar_kit.cli.main import main
-from spar_kit.report.notebook_report import build, write_summary
+from spar_kit.report.notebook_report import build_report, write_summary
 from spar_kit.runs import sweep as sweep_module
 from spar_kit.runs.plan import ParamsError, load_plan, read_yaml
-from spar_kit.runs.sweep import expand, standing, sweep
+from spar_kit.runs.sweep import expand_grid, standing, sweep
 
 COUNTS = "from pathlib import Path\nPath(out).mkdir(parents=True, exist_ok=True)\n"
 MAKE = COUNTS + """
@@ -56,7 +56,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def runs_of(*settings, steps=("make",)):
-    return [run for run in expand(load_plan("toy.yaml", settings), Path(), Path("runs")) if run.step in steps]
+    return [run for run in expand_grid(load_plan("toy.yaml", settings), Path(), Path("runs")) if run.step in steps]
 
 
 def quiet(text):
@@ -173,7 +173,7 @@ def test_one_failed_point_leaves_the_comparison_of_the_others(folder, monkeypatc
     assert outcomes[4].error == "without learn rate=0.2, which failed" and len(outcomes[4].run.params["runs"]) == 2
     assert outcomes[5].run.params["data"] == str(Path(outcomes[4].run.folder) / "out"), "what stands on it takes what there is"
     write_summary(load_plan("toy.yaml"), outcomes, folder / "report", Path("toy.yaml"))
-    index = build(folder / "report").read_text()
+    index = build_report(folder / "report").read_text()
     assert "Comparison (" in index and "without learn rate=0.2, which failed): 2 runs." in index and "too fast" in index
     again = sweep(runs_of("learn.fails=0.2", steps=steps), say=quiet)
     assert [outcome.status for outcome in again] == ["cached", "cached", "failed", "cached", "cached", "cached"]
@@ -186,7 +186,7 @@ def test_where_all_failed_nothing_is_compared_and_the_headline_says_of_which(fol
     assert [outcome.status for outcome in outcomes] == ["done", "failed", "skipped", "skipped"]
     outcomes = sweep(runs_of(steps=("make", "learn")), say=quiet)
     write_summary(load_plan("toy.yaml"), outcomes, folder / "report", Path("toy.yaml"))
-    assert "Learning (rate=0.3): It has 0.3." in build(folder / "report").read_text()
+    assert "Learning (rate=0.3): It has 0.3." in build_report(folder / "report").read_text()
 
 
 def spar(*arguments):
@@ -268,11 +268,11 @@ def test_bare_notebooks_and_names_with_dots_and_braces_run(folder):
              {"cell_type": "markdown", "source": "end"}]
     (folder / "bare {x}.ipynb").write_text(json.dumps({"cells": cells}), encoding="utf-8-sig")
     (folder / "toy.yaml").write_bytes("name: toy\r\nsteps:\r\n  a.b-c: {notebook: 'bare {x}.ipynb', grid: {n: [1, 2]}}\r\n  d.e: {notebook: all.ipynb, collects: {runs: a.b-c}}\r\n".encode("utf-16"))
-    runs = expand(load_plan("toy.yaml", ["a.b-c.n=5"]), Path(), Path("runs {y}"))
+    runs = expand_grid(load_plan("toy.yaml", ["a.b-c.n=5"]), Path(), Path("runs {y}"))
     outcomes = sweep(runs, say=quiet)
     assert [outcome.status for outcome in outcomes] == ["done", "done"], [outcome.error for outcome in outcomes]
     assert runs[0].label == "" and runs[0].params["n"] == 5
-    labels = [run.label for run in expand(load_plan("toy.yaml"), Path(), Path("runs"))]
+    labels = [run.label for run in expand_grid(load_plan("toy.yaml"), Path(), Path("runs"))]
     assert labels == ["n=1", "n=2", ""]
 
 

@@ -5,24 +5,24 @@ import orjson
 import pytest
 
 from spar_kit.data.generate import generate
-from spar_kit.data.records import shards
-from spar_kit.language.templates import load_words
-from spar_kit.oracle.text.roles import expected, found, given, mentions
+from spar_kit.data.records import list_shards
+from spar_kit.language.templates import load_templates
+from spar_kit.oracle.text.roles import expected_roles, object_with_depth, objects_with_role, tag_mentions
 from spar_kit.oracle.verify import verify
 from spar_kit.scenes.procedural.source import Synthetic
 from spar_kit.tasks.registry import TASKS
 
 COLOURS = ("red", "blue", "green", "yellow")
 CLAIMS = ("to the left of", "to the right of", "above", "below", "closer to the observer than", "farther from the observer than")
-TASKS_WITH_ROLES = [name for name in TASKS if expected(name)]
+TASKS_WITH_ROLES = [name for name in TASKS if expected_roles(name)]
 
 
 def said(task: str, template: str, paint: dict[str, str], claim: str, nearer: str) -> dict[str, set[str]]:
-    """What the words of a template give each role, its colours exchanged by `paint`."""
+    """What the words of a template give each role, its colours exchanged by `render_color`."""
     objects = {c: f"object ({paint.get(c, c)} point)" for c in COLOURS}
     text = template.format_map({**objects, "first": objects["green"], "second": objects["blue"], "depth": "2.3", "claim": claim, "nearer": nearer})
-    text = mentions(text, ["chair"])
-    return {role: given(text) if role == "given" else found(role, text) for role in expected(task)}
+    text = tag_mentions(text, ["chair"])
+    return {role: object_with_depth(text) if role == "given" else objects_with_role(role, text) for role in expected_roles(task)}
 
 
 def same_question(task: str, pair: set[str]) -> bool:
@@ -32,29 +32,29 @@ def same_question(task: str, pair: set[str]) -> bool:
 
 @pytest.mark.parametrize("task", TASKS_WITH_ROLES)
 def test_every_wording_says_who_is_who(task: str) -> None:
-    words = load_words().tasks[task]
+    words = load_templates().tasks[task]
     for template in (*words.question, *words.judge):
         for claim in CLAIMS if "{claim}" in template else CLAIMS[:1]:
             for nearer in ("closer to", "farther from"):
-                assert said(task, template, {}, claim, nearer) == {role: {colour} for role, colour in expected(task).items()}, template
+                assert said(task, template, {}, claim, nearer) == {role: {colour} for role, colour in expected_roles(task).items()}, template
                 used = [c for c in COLOURS if "{" + c + "}" in template or "{first}" in template and c in ("green", "blue")]
                 for i, a in enumerate(used):
                     for b in used[:i]:
                         if not same_question(task, {a, b}):
                             now = said(task, template, {a: b, b: a}, claim, nearer)
-                            assert any(now[role] - {colour} for role, colour in expected(task).items()), (template, a, b)
+                            assert any(now[role] - {colour} for role, colour in expected_roles(task).items()), (template, a, b)
 
 
 @pytest.mark.parametrize("text, role", [("how deep is the §blue§ if the depth of the §red§ is 2.3 meters?", "red"), ("it is 2.3 meters.", None),
                                         ("the §red§ is 2.3 or 2.4 meters deep", None), ("with 2.3 meters for the §red§, what of the §blue§?", "red")])
 def test_a_given_depth(text: str, role: str | None) -> None:
-    assert given(text) == ({role} if role else set())
+    assert object_with_depth(text) == ({role} if role else set())
 
 
 @pytest.mark.parametrize("name", ["chair", "<b>", r"\n", "lamp?", "0 %s", "A. table", "椅子", "كرسي", "x (y"])
 def test_names_need_no_letters_at_their_ends(name: str) -> None:
-    text = mentions(f"With 2.3 meters for the {name} (red point), what of the {name} (in Frame-3, Object1) (blue point)?", [name])
-    assert text == "with 2.3 meters for the §red§, what of the §blue§?" and given(text) == {"red"}
+    text = tag_mentions(f"With 2.3 meters for the {name} (red point), what of the {name} (in Frame-3, Object1) (blue point)?", [name])
+    assert text == "with 2.3 meters for the §red§, what of the §blue§?" and object_with_depth(text) == {"red"}
 
 
 NAMELESS = ("depth_prediction_oc", "obj_spatial_relation_oo", "spatial_imagination_oo", "obj_spatial_relation_oo_mv", "spatial_imagination_oc_mv")
@@ -67,7 +67,7 @@ def test_swapped_colours_of_nameless_questions_are_caught(tmp_path: Path) -> Non
     generate(source, tmp_path, tasks=",".join(NAMELESS), per_task=16, width=160, progress=False)
     assert not any(task.mismatched for task in verify(tmp_path).tasks.values())
     swapped = dict.fromkeys(NAMELESS, 0)
-    for path, task, _, _ in shards(tmp_path):
+    for path, task, _, _ in list_shards(tmp_path):
         lines = []
         for line in path.read_bytes().splitlines():
             record = orjson.loads(line)
@@ -87,7 +87,7 @@ def test_a_wording_without_a_cue_is_not_checkable(tmp_path: Path) -> None:
     """The answer agrees, but whose it is, nobody can tell; where the answer is wrong as well, that comes first."""
     generate(Synthetic(count=1, frames=36, width=320, height=240), tmp_path, tasks="obj_spatial_relation_oo", per_task=8, width=160, progress=False)
     wrong = 0
-    for path, _, form, _ in shards(tmp_path):
+    for path, _, form, _ in list_shards(tmp_path):
         records = [orjson.loads(line) for line in path.read_bytes().splitlines()]
         for n, record in enumerate(records):
             if form != "judge":

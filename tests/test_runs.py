@@ -14,10 +14,10 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from spar_kit.report.notebook_report import build, render, write_summary
+from spar_kit.report.notebook_report import build_report, render, write_summary
 from spar_kit.runs.cache_keys import reached
-from spar_kit.runs.plan import ParamsError, load_plan, notebook_parameters, parse_setting, read_yaml
-from spar_kit.runs.sweep import clock, execute, expand, sweep
+from spar_kit.runs.plan import ParamsError, load_plan, notebook_parameters, parse_override, read_yaml
+from spar_kit.runs.sweep import execute, expand_grid, format_duration, sweep
 
 MAKE = "seed: int = 0  # of everything\nout: str = ''  # folder"
 LEARN = "data: str = ''  # what to read\nrate: float = 0.1  # speed\nkind: str = 'ok'  # how it ends\nout: str = ''  # folder"
@@ -59,7 +59,7 @@ json.dump({'headline': f'{data} at {rate}', 'compare': {'score': 100 * rate}}, o
 
 
 def runs_of(folder, *settings):
-    return expand(load_plan(folder / "toy.yaml", settings), folder, folder / "store")
+    return expand_grid(load_plan(folder / "toy.yaml", settings), folder, folder / "store")
 
 
 @pytest.mark.parametrize(("old", "new", "line", "field", "says"), [
@@ -103,7 +103,7 @@ def test_a_broken_file_is_one_line(tmp_path, text):
 
 
 def test_settings_from_the_command_line(folder):
-    assert parse_setting("generate.source=scannet:../a b") == ("generate", "source", "scannet:../a b")
+    assert parse_override("generate.source=scannet:../a b") == ("generate", "source", "scannet:../a b")
     assert load_plan(folder / "toy.yaml", ["learn.rate=1e-3"]).steps["learn"].grid == {}
     with pytest.raises(ValueError, match="no step"):
         load_plan(folder / "toy.yaml", ["lean.rate=1"])
@@ -172,7 +172,7 @@ def test_runs_are_executed_reused_and_reported(folder):
     assert [outcome.status for outcome in outcomes] == ["cached"] * 3 and lines[-4].startswith("3 runs, 3 of them done before")
     assert not list((folder / "store").rglob("*.part*")) and not list((folder / "store").rglob("progress.txt"))
     write_summary(load_plan(folder / "toy.yaml"), outcomes, folder / "report", folder / "toy.yaml")
-    index = build(folder / "report").read_text()
+    index = build_report(folder / "report").read_text()
     assert "A &lt;toy&gt;" in index and index.count('class="step"') == 3 and ">10.0<" in index and ">1.0<" in index and "3 at 0.01" in index
     for page in [index, *(path.read_text() for path in (folder / "report").glob("learn-*.html"))]:
         for link in re.findall(r"href=\"?([^\"> ]+)", page):
@@ -189,7 +189,7 @@ def test_a_failed_run_is_named_and_tried_again(folder, kind, says):
     home = Path(runs[1].folder)
     assert not runs[1].done and (home / "notebook.failed.ipynb").is_file() and not (home / "notebook.ipynb").exists()
     write_summary(load_plan(folder / "toy.yaml"), outcomes, folder / "report", folder / "toy.yaml")
-    assert says in build(folder / "report").read_text().replace("&#39;", "'")
+    assert says in build_report(folder / "report").read_text().replace("&#39;", "'")
 
 
 def test_what_is_being_written_is_waited_for(folder):
@@ -258,4 +258,4 @@ def test_a_page_has_everything_and_fetches_nothing(tmp_path):
 
 
 def test_clock():
-    assert [clock(s) for s in (0, 59.6, 75.2, 3675)] == ["0:00", "1:00", "1:15", "1:01:15"]
+    assert [format_duration(s) for s in (0, 59.6, 75.2, 3675)] == ["0:00", "1:00", "1:15", "1:01:15"]

@@ -18,10 +18,10 @@ from toys import complaint
 
 from spar_kit.data.generate import generate
 from spar_kit.oracle.verify import verify
-from spar_kit.scenes.box_room import toy_scene, toy_solids
+from spar_kit.scenes.box_room import box_room_scene, toy_solids
 from spar_kit.scenes.formats.ply import read_ply, write_ply
-from spar_kit.scenes.frame_selection import FrameChoice, choose_frames, sharpness
-from spar_kit.scenes.geometry.rasterizer import render_ids
+from spar_kit.scenes.frame_selection import FrameSelection, select_frames, sharpness
+from spar_kit.scenes.geometry.rasterizer import render_depth_and_ids
 from spar_kit.scenes.readers.scannet.reader import ScanNet
 from spar_kit.scenes.readers.scannet.sens import IMU, SensFrame, open_sens, write_sens
 from spar_kit.scenes.readers.scannet.writer import write_scannet
@@ -424,7 +424,7 @@ def test_ply_cut_anywhere_is_an_error(tmp_path):
 
 @pytest.fixture(scope="module")
 def toy():
-    return toy_scene(frames=4, width=96)
+    return box_room_scene(frames=4, width=96)
 
 
 @pytest.fixture(scope="module")
@@ -493,7 +493,7 @@ def test_toy_room_comes_back(dataset, toy):
 def test_rasterised_mesh_agrees_with_the_toy_rooms_own_rays(dataset, toy):
     scene = ScanNet(dataset).load(SCAN)
     for frame, made in zip(scene.frames, toy.frames[1:], strict=True):
-        depth, ids, _ = render_ids(scene.surface, frame.depth, frame.camera_to_world)
+        depth, ids, _ = render_depth_and_ids(scene.surface, frame.depth, frame.camera_to_world)
         assert (ids == made.read_instances()).mean() > 0.99
         assert np.median(np.abs(depth - frame.read_depth())) < 1e-3
 
@@ -806,25 +806,25 @@ def test_a_source_and_its_frames_travel_to_another_process(dataset):
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 5, 7, 11])
 def test_chosen_frames_are_spread(limit):
-    scene = toy_scene(frames=11, width=32)
-    rows = [f.index for f in choose_frames(scene, limit).frames]
+    scene = box_room_scene(frames=11, width=32)
+    rows = [f.index for f in select_frames(scene, limit).frames]
     gaps = np.diff(rows)
     assert len(rows) == limit and (limit == 1 or (gaps.min() >= 11 // limit and gaps.max() <= -(-11 // limit) + 1))
     assert abs(rows[0] - (10 - rows[-1])) <= 1
 
 
 def test_frame_choice_faults_and_blur():
-    scene = toy_scene(frames=4, width=64)
-    assert choose_frames(scene, None) is scene and choose_frames(scene, 9) is scene
+    scene = box_room_scene(frames=4, width=64)
+    assert select_frames(scene, None) is scene and select_frames(scene, 9) is scene
     for limit, candidates in ((0, 1), (2, 0)):
         with pytest.raises(ValueError):
-            FrameChoice(limit, candidates=candidates)
+            FrameSelection(limit, candidates=candidates)
     with pytest.raises(ValueError):
-        choose_frames(scene, 0)
+        select_frames(scene, 0)
     flat = [
         replace(f, read_color=lambda: np.zeros((48, 64, 3), np.uint8)) if i in (0, 3) else f for i, f in enumerate(scene.frames)
     ]
-    assert [f.index for f in choose_frames(scene.with_frames(flat), FrameChoice(2, candidates=2)).frames] == [1, 2]
+    assert [f.index for f in select_frames(scene.with_frames(flat), FrameSelection(2, candidates=2)).frames] == [1, 2]
     assert sharpness(scene.frames[0].read_color()) > 0
 
 
@@ -885,10 +885,10 @@ def test_small_house_numbers(house):
 
 @pytest.mark.parametrize("name", ["scene9000_00", "scene9001_00", "scene9002_00", "scene9003_00"])
 def test_small_house_depth_and_colour_lie_on_the_mesh(house, name):
-    scene = choose_frames(house.load(name), 6)
+    scene = select_frames(house.load(name), 6)
     for frame in scene.frames:
         sensor = frame.read_depth()
-        depth, ids, _ = render_ids(scene.surface, frame.depth, frame.camera_to_world)
+        depth, ids, _ = render_depth_and_ids(scene.surface, frame.depth, frame.camera_to_world)
         both = (sensor > 0) & (depth > 0)
         assert both.mean() > 0.75 and np.median(np.abs(sensor - depth)[both]) < 0.001
         points = frame.depth.back_project(sensor) @ frame.camera_to_world[:3, :3].T + frame.camera_to_world[:3, 3]
@@ -900,7 +900,7 @@ def test_small_house_depth_and_colour_lie_on_the_mesh(house, name):
         picture = (
             np.asarray(Image.fromarray(frame.read_color()).resize((162, 121), Image.Resampling.BOX)).astype(float).mean(-1)
         )
-        _, _, triangle = render_ids(scene.surface, color, frame.camera_to_world)
+        _, _, triangle = render_depth_and_ids(scene.surface, color, frame.camera_to_world)
         seen = triangle >= 0
         expected = np.zeros(triangle.shape)
         expected[seen] = scene.surface.vertex_color[scene.surface.triangles[triangle[seen]]].mean((1, 2))

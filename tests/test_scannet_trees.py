@@ -22,17 +22,17 @@ from PIL import Image
 from toys import Toys, busy_room, complaint
 
 from spar_kit.data.generate import generate
-from spar_kit.data.records import from_line, load_images, read_records
-from spar_kit.data.scene_job import Plan, build_lines
+from spar_kit.data.records import decode_record, load_images, read_records
+from spar_kit.data.scene_job import GenerationConfig, build_records
 from spar_kit.oracle.verify import verify
 from spar_kit.report.scene_report import scene_page
-from spar_kit.scenes.box_room import Solid, cast
-from spar_kit.scenes.frame_selection import FrameChoice
+from spar_kit.scenes.box_room import BoxObject, raycast_boxes
+from spar_kit.scenes.frame_selection import FrameSelection
 from spar_kit.scenes.readers.scannet.labels import list_archive
 from spar_kit.scenes.readers.scannet.reader import ScanNet, find_frames
 from spar_kit.scenes.readers.scannet.sens import open_sens
 from spar_kit.scenes.scene import Scene, SceneError
-from spar_kit.scenes.visibility import Visibility, see
+from spar_kit.scenes.visibility import Visibility, compute_visibility
 
 NAME = "scene0042_01"
 TURN = np.radians(35)
@@ -56,10 +56,10 @@ def still(array):
 
 def known(scene: Scene) -> Known:
     """The same scene with its images drawn once: the colour of each pixel is a shade of its object's number."""
-    solids, frames, masks = [Solid(i.id, i.label, i.box, (250 - 9 * i.id, 9 * i.id, 90)) for i in scene.instances], [], []
+    solids, frames, masks = [BoxObject(i.id, i.label, i.box, (250 - 9 * i.id, 9 * i.id, 90)) for i in scene.instances], [], []
     for f in scene.frames:
-        _, mask, color = cast(solids, f.color, f.camera_to_world)
-        depth, ids, _ = cast(solids, f.depth, f.camera_to_world)
+        _, mask, color = raycast_boxes(solids, f.color, f.camera_to_world)
+        depth, ids, _ = raycast_boxes(solids, f.depth, f.camera_to_world)
         frames.append(replace(f, read_color=partial(still, color), read_depth=partial(still, depth), read_instances=partial(still, ids)))
         masks.append(mask)
     return Known(**{f.name: getattr(scene, f.name) for f in fields(Scene) if f.name != "frames"}, frames=tuple(frames), masks=tuple(masks))
@@ -96,7 +96,7 @@ def to_surface(points: np.ndarray, room: Scene) -> np.ndarray:
 
 
 def differences(scene: Scene, room: Known, every: int = 4, truth: Visibility | None = None) -> list[str]:
-    """In what a scene that was read differs from the room that was written; `every` frame is opened. `truth`: the room's own visibility table."""
+    """In what a scene that was read differs from the room that was written; `all_of` frame is opened. `truth`: the room's own visibility table."""
     found = []
     if [(i.id, i.label) for i in scene.instances] != [(i.id, i.label) for i in room.instances]:
         return ["other objects"]
@@ -104,7 +104,7 @@ def differences(scene: Scene, room: Known, every: int = 4, truth: Visibility | N
         return ["other frames"]
     if max(np.abs(a.box.center - b.box.center).max() for a, b in zip(scene.instances, room.instances)) > 1e-3:
         found.append("centres")
-    table, truth = see(scene, width=120), truth or see(room, width=120)
+    table, truth = compute_visibility(scene, width=120), truth or compute_visibility(room, width=120)
     if [(int(f), int(i)) for f, i, v in zip(table.frame, table.instance, table.visible) if v] != [
             (int(f), int(i)) for f, i, v in zip(truth.frame, truth.instance, truth.visible) if v]:
         found.append("visible sets")
@@ -136,8 +136,8 @@ def test_every_form_comes_back(datasets, room, form):
 
 
 def test_every_form_gives_the_same_questions_and_answers(datasets, room):
-    plan = Plan(source=Toys(), split="train", tasks=TASKS, per_task=3, width=160)
-    said = lambda scene: [from_line(line)["conversations"] for line in build_lines(plan, scene)[1]]     # noqa: E731
+    plan = GenerationConfig(source=Toys(), split="train", tasks=TASKS, per_task=3, width=160)
+    said = lambda scene: [decode_record(line)["conversations"] for line in build_records(plan, scene)[1]]     # noqa: E731
     due = said(room)
     assert len(due) > 40
     for form in FORMS:
@@ -173,7 +173,7 @@ def mutants(scene: Scene) -> dict[str, Scene]:
 
 def test_no_broken_convention_passes(datasets, room):
     few = first(room, 6)
-    truth = see(few, width=120)
+    truth = compute_visibility(few, width=120)
     scene = ScanNet(datasets["posed_images"]).load(NAME)
     scene = scene.with_frames(scene.frames[:6])
     assert differences(scene, few, 3, truth) == []
@@ -375,14 +375,14 @@ def test_damaged_payloads_of_a_stream_cost_their_frames(tmp_path, small):
 def test_the_choice_of_frames_and_kept_visibility_are_recorded_or_decide_nothing(tree, tmp_path):
     root, _, _ = tree("posed_images")
     options = {"tasks": "depth_prediction_oc", "per_task": 6, "progress": False, "width": 160}
-    made = [generate(ScanNet(root), tmp_path / name, frames_per_scene=FrameChoice(3, stride=16, blur=0.1), cache=tmp_path / "kept", **options) for name in "ab"]
+    made = [generate(ScanNet(root), tmp_path / name, frames_per_scene=FrameSelection(3, stride=16, blur=0.1), cache=tmp_path / "kept", **options) for name in "ab"]
     assert (tmp_path / "kept" / "scannet" / f"{NAME}.npz").is_file()
     assert (tmp_path / "a" / "manifest.json").read_bytes() == (tmp_path / "b" / "manifest.json").read_bytes() and str(tmp_path) not in (tmp_path / "a/manifest.json").read_text()
     parameters, entry = made[0].content["parameters"], made[0].content["scenes"][NAME]
     assert (parameters["frames_per_scene"], parameters["frame_choice"], parameters["images"]) == (3, {"stride": 16, "blur": 0.1}, "copy")
     assert entry["frames_found"] == 5 and entry["frames_seen"] == 3
     with pytest.raises(ValueError, match="frame_choice"):
-        generate(ScanNet(root), tmp_path / "a", frames_per_scene=FrameChoice(3), **options)
+        generate(ScanNet(root), tmp_path / "a", frames_per_scene=FrameSelection(3), **options)
 
 
 def test_a_summary_reads_no_mesh_pose_or_image(trees, tmp_path, small):

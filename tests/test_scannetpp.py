@@ -36,23 +36,23 @@ from toys import box_scene, busy_room, complaint
 
 from spar_kit.data.generate import generate
 from spar_kit.oracle.verify import verify
-from spar_kit.scenes.box_room import cast, toy_solids
+from spar_kit.scenes.box_room import raycast_boxes, toy_solids
 from spar_kit.scenes.formats import colmap
 from spar_kit.scenes.formats.colmap import read_cameras, read_images, read_transforms
 from spar_kit.scenes.formats.video import open_video
 from spar_kit.scenes.geometry import undistort as lens
-from spar_kit.scenes.geometry.undistort import Lens, rectified
+from spar_kit.scenes.geometry.undistort import CameraModel, undistorted_camera
 from spar_kit.scenes.readers.scannetpp import cameras as scannetpp_frames
 from spar_kit.scenes.readers.scannetpp.annotations import read_surface
 from spar_kit.scenes.readers.scannetpp.iphone_depth import open_depth_bin
 from spar_kit.scenes.readers.scannetpp.reader import ScanNetPP
 from spar_kit.scenes.scene import Scene, SceneError, look_at
 from spar_kit.scenes.sources import open_source
-from spar_kit.scenes.summary import summarise
-from spar_kit.scenes.visibility import Visibility, see
-from spar_kit.tasks.registry import TASKS, compute_facts, random_generator
-from spar_kit.tasks.scene_index import observe
-from spar_kit.tasks.validation import faults
+from spar_kit.scenes.summary import summarize
+from spar_kit.scenes.visibility import Visibility, compute_visibility
+from spar_kit.tasks.registry import TASKS, compute_facts, rng_for
+from spar_kit.tasks.scene_index import index_scene
+from spar_kit.tasks.validation import data_errors
 
 FUZZ = settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 
@@ -115,12 +115,12 @@ def residual(scene: Scene, how: Callable = np.median) -> float:
 
 def unlike(scene: Scene) -> float:
     """Mean difference of the colour images to what their cameras should see, 0 to 255; depth rendered from the mesh could not tell."""
-    return float(np.mean([np.abs(f.read_color().astype(int) - cast(toy_solids(), f.color, f.camera_to_world)[2]).mean() for f in scene.frames[::2]]))
+    return float(np.mean([np.abs(f.read_color().astype(int) - raycast_boxes(toy_solids(), f.color, f.camera_to_world)[2]).mean() for f in scene.frames[::2]]))
 
 
 def answers(scene: Scene, table: Visibility) -> dict[str, dict[str, np.ndarray]]:
-    seen = observe(scene, table)
-    return {task: compute_facts(task, seen, random_generator(0, task), 20).numbers
+    seen = index_scene(scene, table)
+    return {task: compute_facts(task, seen, rng_for(0, task), 20).numbers
             for task in ("depth_prediction_oc", "distance_prediction_oo", "spatial_volume_infer", "camera_motion_infer", "view_change_infer", "position_matching")}
 
 
@@ -131,7 +131,7 @@ def test_the_room_comes_back(written, shape):
     scene = source.load(SCENE)
     made = truth(scene, poses)
     assert scene.source == "scannetpp" and [f.index for f in scene.frames] == list(poses)
-    assert scene.skipped == {"expected: object labelled remove": 1, "expected: object labelled split": 1} and faults(scene.skipped) == {}
+    assert scene.skipped == {"expected: object labelled remove": 1, "expected: object labelled split": 1} and data_errors(scene.skipped) == {}
     for a, b in zip(scene.instances, made.instances, strict=True):
         assert (a.id, a.label) == (b.id, b.label)
         assert np.abs(a.box.center - b.box.center).max() < 1e-3 and np.abs(a.box.size - b.box.size).max() < 1e-3
@@ -143,7 +143,7 @@ def test_the_room_comes_back(written, shape):
         d, e = a.read_depth(), b.read_depth()
         assert d.shape == e.shape == (a.depth.height, a.depth.width) and d.dtype == np.float32
         assert np.median(np.abs(d - e)) < 0.006 and (np.abs(d - e) < 0.05).mean() > 0.97
-    ours, theirs = see(scene), see(made)
+    ours, theirs = compute_visibility(scene), compute_visibility(made)
     assert np.array_equal(ours.frame, theirs.frame) and np.array_equal(ours.instance, theirs.instance) and np.array_equal(ours.visible, theirs.visible)
     assert ours.visible.sum() > 20 and np.abs(ours.box - theirs.box).max() < 0.01
     found, right = answers(scene, ours), answers(made, theirs)
@@ -213,8 +213,8 @@ def test_the_reader_with_one_sign_wrong_fails(written, shape, monkeypatch):
             assert wrong > 12, (name, value)
     if "undistorted" not in shape:
         with monkeypatch.context() as patch:
-            project = Lens.project
-            patch.setattr(Lens, "project", lambda lens, x, y: project(replace(lens, distortion=(0.0, 0.0, 0.0, 0.0)), x, y))
+            project = CameraModel.project
+            patch.setattr(CameraModel, "project", lambda lens, x, y: project(replace(lens, distortion=(0.0, 0.0, 0.0, 0.0)), x, y))
             forget()
             assert unlike(source.load(SCENE)) > 1.3 * right
         forget()
@@ -223,7 +223,7 @@ def test_the_reader_with_one_sign_wrong_fails(written, shape, monkeypatch):
 def forget() -> None:
     """What was remembered of lenses."""
     lens._lookup.cache_clear()
-    scannetpp_frames.straightened.cache_clear()
+    scannetpp_frames.undistorted.cache_clear()
 
 
 def test_bad_and_lost_frames_are_counted(tmp_path):
@@ -368,7 +368,7 @@ def test_a_list_of_scenes_reads_poses_only(tmp_path):
     assert (told.frames, told.valid, told.instances, told.error) == (3, 1, None, "")
     assert told.warnings == ("1 x frame that its owner marks as bad", "1 x frame: pose is not finite")
     write_scans(export, tmp_path)
-    assert [getattr(summarise(ScanNetPP(tmp_path), SCENE, full=True), key) for key in ("frames", "valid")] == [told.frames, told.valid]      # loaded whole: the same counts
+    assert [getattr(summarize(ScanNetPP(tmp_path), SCENE, full=True), key) for key in ("frames", "valid")] == [told.frames, told.valid]      # loaded whole: the same counts
     told = ScanNetPP(tmp_path, "iphone").summary(SCENE)
     assert (told.frames, told.valid, told.warnings) == (3, 2, ("1 x frame: pose is not finite",))
     (folder / "scans" / "segments.json").unlink()
@@ -897,7 +897,7 @@ def test_fuzz_colmap(tmp_path, small, data):
         for view in read_images(tmp_path / "images.txt", read_cameras(tmp_path / "cameras.txt")):
             assert view.camera_to_world.shape == (4, 4) and "/" not in view.name
             try:
-                assert rectified(view.lens).straight
+                assert undistorted_camera(view.lens).is_pinhole
             except ValueError:
                 pass
     except SceneError as error:

@@ -6,9 +6,9 @@ import numpy as np
 import orjson
 import pytest
 
-from spar_kit.bench.analysis.statistics import best_of, interval, intervals, paired
+from spar_kit.bench.analysis.statistics import best_run_per_task, interval, intervals, paired_difference
 from spar_kit.bench.baselines.blind import blind_predictions
-from spar_kit.bench.baselines.text_forest import best_number, constant_answers, read_question, text_answers
+from spar_kit.bench.baselines.text_forest import mra_optimal_constant, parse_question, predict_constant, predict_with_forest
 from spar_kit.bench.scorers import table as s
 
 
@@ -32,14 +32,14 @@ def test_mean_relative_accuracy_is_the_published_one():
     ("Option (B) fits", "B"), ("<answer>B</answer> or C", "B"), ("<think>A? C?</think> B", "B"), ("", None), ("A chair stands there", None),
     ("After all, the lamp", None), ("Based on the image", None), ("A and B", None), ("yes", None)])
 def test_letters(text, letter):
-    assert s.read_letter(text) == letter
+    assert s.parse_letter(text) == letter
 
 
 @pytest.mark.parametrize("text, number", [
     ("1.5", 1.5), ("1.5 meters", 1.5), ("150 cm", 1.5), ("about 1,200 m", 1200), ("-0.5", -0.5), (".5", .5), ("", None), ("far", None),
     ("The chair is 1.2 m away, the answer is 2.4 m", 2.4), ("4 m^2", 4), ("<answer>3</answer>", 3), ("12mm", .012)])
 def test_numbers(text, number):
-    found = s.read_number(text)
+    found = s.parse_number(text)
     assert found == number if number is None else math.isclose(found, number)
 
 
@@ -119,17 +119,17 @@ def made(answers, task="obj_spatial_relation_oo", gold="A"):
 
 def test_paired_difference_and_best_of():
     a, b, c = made("A" * 40), made("AB" * 20), made("B" * 40)
-    table = paired(a, best_of({"b": b, "c": c}))
+    table = paired_difference(a, best_run_per_task({"b": b, "c": c}))
     assert table.b.tolist() == [0.5] and table.better.tolist() == [True] and table["items"].tolist() == [40] and table.scenes.tolist() == [8]
-    assert not paired(a, a).better[0] and paired(c, a).difference[0] == -1
+    assert not paired_difference(a, a).better[0] and paired_difference(c, a).difference[0] == -1
     assert 0.8 < intervals(a).low[0] < 1.0, "40 right answers in 8 scenes leave room for a true score below 1"
     with pytest.raises(ValueError, match="share no scored question"):
-        paired(a, made("A" * 4, task="position_matching"))
+        paired_difference(a, made("A" * 4, task="position_matching"))
 
 
 def test_best_constant_beats_every_other_constant():
     values = np.random.default_rng(1).lognormal(0.3, .6, 300).round(1).clip(.1)
-    best = best_number(values)
+    best = mra_optimal_constant(values)
     scores = [np.mean([official_mra(c, v) for v in values]) for c in np.unique(values)]
     assert np.isclose(np.mean([official_mra(best, v) for v in values]), max(scores))
 
@@ -142,12 +142,12 @@ def test_blind_model_finds_a_leak_in_the_options():
         for _ in range(n):
             values = rng.permutation([1.0, 2.0, 3.0, 4.0]) + rng.uniform(0, .4)
             text = "How far?\n" + "\n".join(f"{letter}. {v:.1f}" for letter, v in zip("ABCD", values)) + "\nAnswer."
-            out.append(read_question(text, "ABCD"[int(values.argmax())]))
+            out.append(parse_question(text, "ABCD"[int(values.argmax())]))
         return out
     train, test = questions(200), questions(100)
     right = [q.answer for q in test]
-    assert np.mean([a == b for a, b in zip(text_answers(train, test), right)]) == 1
-    assert np.mean([a == b for a, b in zip(constant_answers(train, test), right)]) < .5
+    assert np.mean([a == b for a, b in zip(predict_with_forest(train, test), right)]) == 1
+    assert np.mean([a == b for a, b in zip(predict_constant(train, test), right)]) < .5
 
 
 def test_blind_predictions_of_a_folder_without_training_questions(tmp_path):

@@ -7,7 +7,7 @@ import pandas as pd
 import peer_scorers
 import pytest
 
-from spar_kit.bench.scorers.easi import LONGEST_LIST, easi_means, easi_score, read_easi_letter, read_easi_number
+from spar_kit.bench.scorers.easi import LONGEST_LIST, easi_means, easi_score, parse_easi_letter, parse_easi_number
 from spar_kit.bench.scorers.official import BENCH_TASKS
 
 MOVE = "move_right:0.5,rotate_right:30"
@@ -34,7 +34,7 @@ def test_golden_probes(task, answer, prediction, score):
 def test_other_tasks_have_no_score_and_long_lists_are_not_read():
     with pytest.raises(ValueError, match="'room_size' is not a task of SPAR-Bench"):
         easi_score("room_size", "1", "1")
-    assert read_easi_number("[" + "1," * 100 + "]") == 1 and read_easi_number("[" + "1," * LONGEST_LIST + "]") is None
+    assert parse_easi_number("[" + "1," * 100 + "]") == 1 and parse_easi_number("[" + "1," * LONGEST_LIST + "]") is None
 
 
 def test_the_view_change_counts_in_its_level():
@@ -47,7 +47,7 @@ def test_the_view_change_counts_in_its_level():
 def test_long_texts_of_anything_are_read(piece):
     # VLMEvalKit's own patterns need hours for some of these
     text = piece * (200_000 // len(piece)) + "x"
-    assert read_easi_letter(text) in (None, "A") and read_easi_number(text) is not False
+    assert parse_easi_letter(text) in (None, "A") and parse_easi_number(text) is not False
 
 
 def test_bit_equal_to_what_the_released_files_gave():

@@ -16,7 +16,7 @@ from spar_kit.bench.scorers import parse_numbers as q
 from spar_kit.bench.scorers.comparison import count_reasons, full_report, item_lines, score_flavours, side_by_side
 from spar_kit.bench.scorers.disagreements import FLAVOURS, disagreements, row_score
 from spar_kit.bench.scorers.official import BENCH_TASKS
-from spar_kit.bench.scorers.table import overall, report, score_file, score_item, score_rows, summarise
+from spar_kit.bench.scorers.table import overall, report, score_file, score_item, score_rows, summarize_scores
 from spar_kit.tasks.registry import TASKS
 
 
@@ -29,7 +29,7 @@ from spar_kit.tasks.registry import TASKS
     ("A\nB", None), ("B\n\nQuestion: which one?\nAnswer: C", "B"), ("Let me see.\nA is far.\nC is near.\n\nB", "B"), ("Either C or D", None), ("The answer is A or B", None), ("not A but B", "B"), ("It cannot be A.", None),
     ("<think>I believe the answer is B", "B"), ("<think>A, maybe", None), ("<think>B</think>", None), ("<answer></answer>", None), ("none of them", None), ("E", "E"), ("vitamin C3, 3D", None), ("e.g. the lamp", None), ("", None)])
 def test_letters(text, letter):
-    assert r.read_letter(text) == letter
+    assert r.parse_letter(text) == letter
 
 
 @pytest.mark.parametrize("text, number", [
@@ -41,7 +41,7 @@ def test_letters(text, letter):
     ("between 1 and 2 meters, I say 1.5", 1.5), ("<answer>1.5</answer> or 2", 1.5), (r"$\boxed{1.5 \text{ m}}$", 1.5), (r"\(1.5\)", 1.5), ('{"answer": 1.5}', 1.5), ('{"depth": 1.5, "unit": "m", "confidence": 0.8}', 1.5), ('{"answer": 150, "unit": "cm"}', 1.5),
     ("<think>2.0</think>1.5", 1.5), ("<think>2.0", None), ("１．５", 1.5), ("**1.5**", 1.5), ("1.5\n\nQuestion: 2 chairs?", 1.5), ("9" * 5000, None), ("nan", None), ("inf", None), ("", None)])
 def test_numbers(text, number):
-    found = q.read_number(text)
+    found = q.parse_number(text)
     assert found is None if number is None else found == pytest.approx(number)
 
 
@@ -55,7 +55,7 @@ LINE = (.6, -.2, -.4, -30, -10)
     ('{"move_right": 0.6, "move_down": 0.2, "move_backward": 0.4, "rotate_down": 10, "rotate_left": 30}', LINE), ("move_left:9 no, move_right:0.6", (.6, 0, 0, 0, 0)), ("make camera rotate down 5 degrees and rotate left 15 degrees.", (0, 0, 0, -15, -5)),
     ('{"move_right": 0.6}', (.6, 0, 0, 0, 0)), ("move_right:0.0", (0, 0, 0, 0, 0)), ("move_<right_or_left>:0.6", None), ("I cannot tell", None), ("1,2,3,4,5", None), ("", None)])
 def test_movements(text, movement):
-    assert q.read_movement(text) == (None if movement is None else pytest.approx(movement))
+    assert q.parse_movement(text) == (None if movement is None else pytest.approx(movement))
 
 
 @pytest.mark.parametrize("task, answer, prediction, score", [
@@ -144,7 +144,7 @@ def test_three_flavours_side_by_side():
 
 def test_summaries_count_what_failed():
     scores = score_rows(ROWS)
-    assert summarise(scores).set_index("task").loc["view_change_infer", ["items", "scored", "failed"]].tolist() == [2, 1, 1]
+    assert summarize_scores(scores).set_index("task").loc["view_change_infer", ["items", "scored", "failed"]].tolist() == [2, 1, 1]
     assert (report(scores)["failed"], report(scores)["left_out"], report(score_rows(ROWS, "easi"), "easi")["left_out"]) == (2, 0, 2)
 
 

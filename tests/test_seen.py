@@ -14,15 +14,15 @@ from typer.testing import CliRunner
 
 from spar_kit.cli.main import app
 from spar_kit.data.generate import generate
-from spar_kit.oracle.evidence.record import FORMS
+from spar_kit.oracle.evidence.record import TASK_SPECS
 from spar_kit.oracle.evidence.scene_files import Pose
 from spar_kit.oracle.verify import Report, verify
-from spar_kit.oracle.visibility.checks import NO_OBJECT, Looking
+from spar_kit.oracle.visibility.checks import NO_OBJECT, RayCheckConfig
 from spar_kit.oracle.visibility.rays import Rays
-from spar_kit.scenes.scene import Surface
+from spar_kit.scenes.scene import Mesh
 
 CAMERAS = {"camera_motion_infer", "view_change_infer"}     # ask about no object; see test_in_picture.py
-MARKED = [name for name, form in FORMS.items() if form.marks]
+MARKED = [name for name, form in TASK_SPECS.items() if form.marks]
 
 
 @pytest.fixture(scope="session")
@@ -34,7 +34,7 @@ def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @cache
-def room() -> Surface:
+def room() -> Mesh:
     return busy_room(SCENE).surface
 
 
@@ -66,7 +66,7 @@ def no_surface(scene: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def look(folder: Path, surface: Callable = as_it_is, frames: int | None = None, **options: int) -> Report:
-    return verify(folder, looking=Looking(surface, frames), **options)
+    return verify(folder, looking=RayCheckConfig(surface, frames), **options)
 
 
 # ---------------------------------------------------------------------------------------------------------------- clean
@@ -115,7 +115,7 @@ def swapped(clean: Path, tmp_path_factory: pytest.TempPathFactory) -> Report:
     return look(folder)
 
 
-@pytest.mark.parametrize("task", sorted(set(FORMS) - NO_OBJECT - CAMERAS - {"nav_video"}))
+@pytest.mark.parametrize("task", sorted(set(TASK_SPECS) - NO_OBJECT - CAMERAS - {"nav_video"}))
 def test_catches_hidden_objects_and_wrong_ids(hidden: Report, renamed: Report, task: str) -> None:
     for report in (hidden, renamed):
         assert report.tasks[task].checked == report.tasks[task].mismatched > 0
@@ -143,7 +143,7 @@ def shifted(clean: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict
         mark[:] = max(corners, key=lambda c: np.hypot(columns * 1000 / w - c[0], rows * 1000 / h - c[1]).min())
 
     def change(record: Record, task: str, format: str) -> bool:
-        facts, marks = record["facts"], FORMS[task].marks
+        facts, marks = record["facts"], TASK_SPECS[task].marks
         drawn = [] if not marks else record[marks[0]][0] if marks[0].endswith("_list") else [record[mark][0] for mark in marks]
         for k, mark in enumerate(drawn):
             move(mark, record["image"][facts["view"][k]], facts["objects"][k])

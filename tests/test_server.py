@@ -221,7 +221,7 @@ def test_huge_texts(tmp_path, monkeypatch):
     with Host(lambda k, n: "huge" if k == 0 else "fine") as host:
         rows = asked(host, chairs(3), tmp_path / "o.jsonl")
         assert len(rows[0]["prediction"]) == 1_000_000 and rows[1]["prediction"] == "1.5"
-        monkeypatch.setattr(c, "LARGEST", 100_000)
+        monkeypatch.setattr(c, "MAX_REPLY_BYTES", 100_000)
         rows = asked(host, chairs(3), tmp_path / "p.jsonl")
     assert "longer than" in rows[0]["failed"] and rows[2]["prediction"] == "2.5"
 

@@ -16,9 +16,9 @@ from toys import Toys, busy_room
 
 from spar_kit.data.generate import generate
 from spar_kit.data.records import load_images, read_records
-from spar_kit.data.released import overview, read_released, stated_facts
+from spar_kit.data.released import facts_from_text, parse_coverage, read_released
 from spar_kit.oracle.verify import Report, verify
-from spar_kit.scenes.box_room import toy_scene
+from spar_kit.scenes.box_room import box_room_scene
 from spar_kit.scenes.readers.spar7m import Spar7M
 from spar_kit.scenes.scene import Scene, SceneError
 from spar_kit.scenes.sources import open_source
@@ -88,7 +88,7 @@ def changed(clean: Path, to: Path, tasks: set[str], change: Callable[[dict, str]
 # ------------------------------------------------------------------------------------------------------------------ read, drawn, trained on
 
 def test_every_row_of_every_task_is_understood(clean: Path) -> None:
-    seen = overview(clean)
+    seen = parse_coverage(clean)
     assert {task for task, _ in seen} == set(TASKS) and all(entry.read == entry.rows > 0 for entry in seen.values())
     problems: list[str] = []
     found = list(read_released(clean, "train", problems=problems))
@@ -101,13 +101,13 @@ def test_rows_that_public_sources_quote_say_what_a_person_reads_in_them() -> Non
     assert {row["task"] for row in quoted} == set(TASKS)
     for row in quoted:
         record = {"id": "x", "type": TASKS[row["task"]].type, "conversations": [{"from": "human", "value": row["question"]}, {"from": "gpt", "value": row["answer"]}]}
-        facts = stated_facts(record, row["task"], row["format"])
+        facts = facts_from_text(record, row["task"], row["format"])
         assert {name: value for name, value in facts.items() if name not in ("task", "format", "options")} == row["says"], row
 
 
 def test_stated_facts_are_those_of_the_text(clean: Path) -> None:
     for _, task, form, record in rows(clean):
-        facts, answer = stated_facts(record, task, form), record["conversations"][1]["value"]
+        facts, answer = facts_from_text(record, task, form), record["conversations"][1]["value"]
         if form == "select":
             assert facts["gold"] == ord(answer) - 65 and len(facts["options"]) == (2 if task in ("distance_infer_center_oo", "distance_infer_center_oo_mv") else 4)
         if form == "fill" and task.startswith(("depth", "distance_pred")):
@@ -134,11 +134,11 @@ def test_released_rows_are_drawn_as_spar_draws_them(clean: Path) -> None:
 
 def test_released_rows_are_trained_on(clean: Path) -> None:
     pytest.importorskip("torch")
-    from spar_kit.train.collate import Pictures, messages, samples_from_records
+    from spar_kit.train.collate import ImageLoader, messages, samples_from_records
 
     samples = list(samples_from_records(clean, "train"))
     assert len(samples) == len(list(rows(clean))) and {sample.task for sample in samples} == set(TASKS)
-    pictures = Pictures(32)
+    pictures = ImageLoader(32)
     for sample in samples[::11]:
         chat = messages(sample, pictures.show(sample))
         assert sum(part["type"] == "image" for part in chat[0]["content"]) == len(sample.images) and chat[1]["content"][0]["text"] == sample.turns[0][1]
@@ -148,9 +148,9 @@ def test_released_rows_are_mixed_with_generated_ones(clean: Path, tmp_path: Path
     """Links in one folder make one dataset of several; each format gets its weight, and objects come from the generated part alone."""
     pytest.importorskip("torch")
     from spar_kit.train.collate import plan_batches, samples_from_records
-    from spar_kit.train.warmup.grounding import GroundingQuestions, read_seen
+    from spar_kit.train.warmup.grounding import GroundingQuestions, load_visible_objects
 
-    generate(Toys(make=lambda name: toy_scene(12, width=160, name=name)), tmp_path / "own", tasks="depth_prediction_oc,obj_spatial_relation_oo", per_task=4, width=160, progress=False)
+    generate(Toys(make=lambda name: box_room_scene(12, width=160, name=name)), tmp_path / "own", tasks="depth_prediction_oc,obj_spatial_relation_oo", per_task=4, width=160, progress=False)
     (tmp_path / "mix/spar").mkdir(parents=True)
     for source, name in ((clean / "spar/scannet", "scannet"), (clean / "spar/rxr", "rxr"), (tmp_path / "own/spar/synthetic", "own")):
         (tmp_path / "mix/spar" / name).symlink_to(source)
@@ -163,10 +163,10 @@ def test_released_rows_are_mixed_with_generated_ones(clean: Path, tmp_path: Path
     few, often = ((sum(count[form] for form in weight if weight[form] < 1), count["sentence"]) for count in (shown, there))
     assert .07 < (few[0] / often[0]) / (few[1] / often[1]) < .13
     images = [path for sample in samples for path in sample.images]
-    pages = GroundingQuestions(read_seen(images), seed=0)
+    pages = GroundingQuestions(load_visible_objects(images), seed=0)
     assert pages.seen and all("/own/" in str(seen.path) for seen in pages.seen)
     with pytest.raises(ValueError, match="SPAR-7M's own rows tell of none.*`model`"):
-        GroundingQuestions(read_seen(path for path in images if "/own/" not in str(path)))
+        GroundingQuestions(load_visible_objects(path for path in images if "/own/" not in str(path)))
 
 
 # ------------------------------------------------------------------------------------------------------------------ verified
@@ -376,9 +376,9 @@ def test_frames_are_those_of_the_room(clean: Path, room: Scene) -> None:
     summary = source.summary(SCENE)
     assert (summary.frames, summary.valid, summary.instances, summary.error) == (32, None, 0, "")          # by names alone
     # back-projected depth lies on the room's own surface
-    from spar_kit.scenes.geometry.rasterizer import render_ids
+    from spar_kit.scenes.geometry.rasterizer import render_depth_and_ids
     for read in scene.frames[::9]:
-        drawn = render_ids(room.surface, read.depth, read.camera_to_world)[0]
+        drawn = render_depth_and_ids(room.surface, read.depth, read.camera_to_world)[0]
         both = (drawn > 0) & (read.read_depth() > 0)
         assert both.mean() > .5 and np.median(np.abs(drawn - read.read_depth())[both]) < .01
 

@@ -10,19 +10,19 @@ from sklearn.linear_model import LinearRegression
 
 from spar_kit.bench.analysis.factors import dataset_facts, factor_effects, factor_table, first_label, item_factors
 from spar_kit.bench.analysis.statistics import (
-    best_of,
-    group_means,
+    best_run_per_task,
+    bootstrap_means,
+    expanded_alpha,
     holm,
     interval,
     intervals,
-    items_needed,
     overall_intervals,
     overall_paired,
-    paired,
-    sign_flip,
-    tail,
+    paired_difference,
+    required_sample_size,
+    sign_flip_test,
 )
-from spar_kit.bench.baselines.chance import adjust, baselines, option_count
+from spar_kit.bench.baselines.chance import baselines, chance_adjusted, option_count
 from spar_kit.bench.scorers.table import overall, score_rows
 from spar_kit.tasks.registry import TASKS
 
@@ -100,7 +100,7 @@ def test_tables_of_few_scenes_have_honest_intervals(scenes):
     four = table[table.task == "position_matching"].head(4)
     gap = overall_paired(four, four.assign(score=0.0)).set_index("level").loc["all"]
     assert gap.difference == 1 and gap.low <= 0 and not gap.better and gap.p > 0.05
-    same = paired(table, table)
+    same = paired_difference(table, table)
     assert ((same.low < 0) & (same.high > 0)).all() and not same.better.any()
 
 
@@ -118,7 +118,7 @@ def test_many_tasks_of_one_or_two_questions_are_few():
 
 def test_a_task_of_one_scene_among_many_is_judged_by_its_questions():
     table = pd.concat([run({"position_matching": 0.5}, 0, each=200), run({"camera_motion_infer": 0.5}, 1, each=10)])
-    found = paired(table.assign(score=1.0), table).set_index("task")
+    found = paired_difference(table.assign(score=1.0), table).set_index("task")
     assert found.scenes["position_matching"] == 1 and found.better["position_matching"] and found.p["position_matching"] < 0.01
 
 
@@ -127,7 +127,7 @@ def test_the_interval_of_independent_items_is_the_textbook_one():
     mean, low, high = interval(values, np.arange(400), samples=10_000)
     half = 1.96 * values.std(ddof=1) / 20
     assert mean == values.mean() and np.allclose([low, high], [mean - half, mean + half], atol=0.0015)
-    assert np.isclose(tail(16), norm.cdf(-np.sqrt(16 / 15) * t.ppf(0.975, 15))) and np.isclose(tail(10 ** 6), 0.025, atol=1e-5)
+    assert np.isclose(expanded_alpha(16), norm.cdf(-np.sqrt(16 / 15) * t.ppf(0.975, 15))) and np.isclose(expanded_alpha(10 ** 6), 0.025, atol=1e-5)
 
 
 def test_groups_share_the_draws_of_scenes():
@@ -161,20 +161,20 @@ def test_tables_agree_with_the_plain_means():
 def test_replicates_of_grouped_values_are_those_of_single_items():
     """Drawing how often each value occurs is drawing the items: mean and spread are those of a plain bootstrap."""
     values = np.random.default_rng(0).choice([0.0, 0.3, 1.0], 250)
-    means = group_means(values, np.zeros(250, int), np.arange(250), 1, 20_000)[:, 0]
+    means = bootstrap_means(values, np.zeros(250, int), np.arange(250), 1, 20_000)[:, 0]
     assert np.isclose(means.mean(), values.mean(), atol=0.002) and np.isclose(means.std(), values.std() / np.sqrt(250), rtol=0.03)
 
 
 def test_sign_flips_against_closed_forms():
     rng = np.random.default_rng(0)
-    assert sign_flip(np.ones((10, 1)))[0] == 2 / 2 ** 10
+    assert sign_flip_test(np.ones((10, 1)))[0] == 2 / 2 ** 10
     ups = np.where(np.arange(50) < 34, 1.0, -1.0)[:, None]
-    assert np.isclose(sign_flip(ups)[0], 2 * binom.sf(33, 50, 0.5), atol=0.004)
+    assert np.isclose(sign_flip_test(ups)[0], 2 * binom.sf(33, 50, 0.5), atol=0.004)
     normal = rng.normal(0.25, 1, (80, 1))
     z = normal.sum() / np.sqrt((normal ** 2).sum())
-    assert np.isclose(sign_flip(normal)[0], 2 * norm.sf(abs(z)), atol=0.012)
-    assert sign_flip(np.zeros((30, 2))).tolist() == [1, 1]
-    assert np.mean(sign_flip(rng.normal(0, 1, (25, 600)), 999) < 0.05) == pytest.approx(0.05, abs=0.025)
+    assert np.isclose(sign_flip_test(normal)[0], 2 * norm.sf(abs(z)), atol=0.012)
+    assert sign_flip_test(np.zeros((30, 2))).tolist() == [1, 1]
+    assert np.mean(sign_flip_test(rng.normal(0, 1, (25, 600)), 999) < 0.05) == pytest.approx(0.05, abs=0.025)
 
 
 def test_holm_by_hand():
@@ -182,10 +182,10 @@ def test_holm_by_hand():
 
 
 def test_the_needed_number_finds_its_effect_four_times_in_five():
-    """Differences with mean 2 points and the spread of a study of 300: as many as `items_needed` says give p < 0.05 in 80 % of trials."""
+    """Differences with mean 2 points and the spread of a study of 300: as many as `required_sample_size` says give p < 0.05 in 80 % of trials."""
     rng = np.random.default_rng(0)
     spread = rng.choice([-1.0, 0.0, 1.0], 300, p=[0.05, 0.9, 0.05])
-    count = int(items_needed(spread.std() / np.sqrt(300), 300))
+    count = int(required_sample_size(spread.std() / np.sqrt(300), 300))
     assert count == int(np.ceil(spread.var() * (norm.ppf(0.975) + norm.ppf(0.8)) ** 2 / 0.02 ** 2))
     trials = 0.02 + rng.normal(0, spread.std(), (2000, count))
     assert np.mean(np.abs(trials.mean(1) / (trials.std(1) / np.sqrt(count))) > 1.96) == pytest.approx(0.8, abs=0.03)
@@ -196,13 +196,13 @@ def test_paired_tables_judge_by_scene():
     a = run({"position_matching": 0.5, "camera_motion_infer": 0.5}, 0)
     b = a.assign(score=np.where(rng.random(len(a)) < 0.15, 1 - a.score, a.score))
     lead = a.assign(score=np.where(a.task == "position_matching", 1.0, a.score))
-    found = paired(lead, b).set_index("task")
+    found = paired_difference(lead, b).set_index("task")
     assert found.better.to_dict() == {"position_matching": True, "camera_motion_infer": False}
     assert found.p["position_matching"] < 0.001 < 0.05 < found.p["camera_motion_infer"] and (found.p_holm >= found.p).all()
     whole = overall_paired(lead, b).set_index("level").loc["all"]
     assert np.isclose(whole.difference, found.difference.mean()) and whole["items"] == 400 and whole.scenes == 20
-    assert paired(a, a).needed.isna().all() and paired(a, a).p.tolist() == [1, 1]
-    assert best_of({"a": a, "lead": lead}).groupby("task").run.first()["position_matching"] == "lead"
+    assert paired_difference(a, a).needed.isna().all() and paired_difference(a, a).p.tolist() == [1, 1]
+    assert best_run_per_task({"a": a, "lead": lead}).groupby("task").run.first()["position_matching"] == "lead"
 
 
 # ---- against slow and plain ways of doing the same
@@ -229,7 +229,7 @@ def test_the_bootstrap_of_scenes_is_the_plain_one():
     rows = {name: np.flatnonzero(table.scene == name) for name in names}
     values, tasks, gaps = table.score.to_numpy(), table.task.to_numpy(), (table.score - other.score).to_numpy()
     draws = [np.concatenate([rows[name] for name in rng.choice(names, len(names))]) for _ in range(2000)]
-    cut = tail(len(names))
+    cut = expanded_alpha(len(names))
     for found, what in ((overall_intervals(table, 8000), values), (overall_paired(table, other, 8000), gaps)):
         means = [plain_mean(what[drawn], tasks[drawn]) for drawn in draws]
         whole = found.set_index("level").loc["all"]
@@ -251,7 +251,7 @@ def test_the_permutation_of_scenes_is_the_plain_one():
     task = tasks == "camera_motion_infer"
     totals = [np.bincount(place[task], weights=scores[task], minlength=len(names)) for scores in (a.score.to_numpy(), b.score.to_numpy())]
     theirs = permutation_test(totals, lambda x, y, axis: (x - y).sum(axis), permutation_type="samples", n_resamples=np.inf, vectorized=True).pvalue
-    assert np.isclose(paired(a, b).set_index("task").p["camera_motion_infer"], theirs)
+    assert np.isclose(paired_difference(a, b).set_index("task").p["camera_motion_infer"], theirs)
 
 
 def test_the_share_of_a_factor_is_the_r_squared_of_a_regression():
@@ -282,7 +282,7 @@ def test_chance_adjusted_accuracy_by_hand():
     rows += [dict(id=f"q_{k}", task="distance_infer_center_oo", answer="AB"[k % 2], prediction="A") for k in range(50)]
     table = baselines(rows).set_index("task")
     assert table.chance.to_dict() == {"position_matching": 0.25, "distance_infer_center_oo": 0.5} and table.constant_score["position_matching"] == 1
-    found = intervals(adjust(score_rows(rows), baselines(rows))).set_index("task").score
+    found = intervals(chance_adjusted(score_rows(rows), baselines(rows))).set_index("task").score
     assert np.isclose(found["position_matching"], (70 - 25) / (100 - 25)) and np.isclose(found["distance_infer_center_oo"], 0)
 
 
@@ -292,8 +292,8 @@ def test_the_best_constant_is_worth_nothing_and_no_motion_something():
     rows = [dict(id=f"r_{k}", task="depth_prediction_oc", answer=f"{v:.1f}", prediction="") for k, v in enumerate(true)]
     best = baselines(rows).constant[0]
     said = [dict(row, prediction=best) for row in rows]
-    assert np.isclose(adjust(score_rows(said), baselines(rows)).score.mean(), 0, atol=1e-9)
-    assert adjust(score_rows([dict(row, prediction=row["answer"]) for row in rows]), baselines(rows)).score.mean() == 1
+    assert np.isclose(chance_adjusted(score_rows(said), baselines(rows)).score.mean(), 0, atol=1e-9)
+    assert chance_adjusted(score_rows([dict(row, prediction=row["answer"]) for row in rows]), baselines(rows)).score.mean() == 1
     still = [dict(id=f"v_{k}", task="view_change_infer", answer=f"move_{'left' if k % 2 else 'right'}:{k % 7 + 1}", prediction="") for k in range(60)]
     found = baselines(still)
     assert np.isclose(found.no_motion[0], 0.8) and 0.8 < found.baseline[0] < 0.9, "four of five axes are zero"
@@ -340,10 +340,10 @@ def test_the_best_of_runs_where_a_task_has_no_score_in_any():
     unscored = run({"depth_prediction_oc": 1.0}, 3).assign(score=np.nan)
     a = pd.concat([run({"position_matching": .2}, 1), unscored.head(5)], ignore_index=True)
     b = pd.concat([run({"position_matching": .7}, 2), unscored], ignore_index=True)
-    best = best_of({"only a question": run({"spatial_imagination_oo": .5}, 4).head(1), "a": a, "b": b})
+    best = best_run_per_task({"only a question": run({"spatial_imagination_oo": .5}, 4).head(1), "a": a, "b": b})
     assert best.groupby("task").run.first().to_dict() == {"position_matching": "b", "depth_prediction_oc": "a", "spatial_imagination_oo": "only a question"}
     assert best.groupby("task").size()["depth_prediction_oc"] == 5 and best[best.task == "depth_prediction_oc"].score.isna().all()
-    gap = paired(b, best)
+    gap = paired_difference(b, best)
     assert list(gap.task) == ["position_matching"] and gap.difference[0] == 0
 
 

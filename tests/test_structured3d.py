@@ -19,16 +19,16 @@ from toys import box_scene, complaint, walk_round
 
 from spar_kit.data.generate import generate
 from spar_kit.oracle.verify import verify
-from spar_kit.scenes.formats.archives import Place
-from spar_kit.scenes.geometry.rasterizer import render_ids
+from spar_kit.scenes.formats.archives import FileRef
+from spar_kit.scenes.geometry.rasterizer import render_depth_and_ids
 from spar_kit.scenes.readers.structured3d.annotations import perspective_camera, read_boxes, read_perspective, read_plan
-from spar_kit.scenes.readers.structured3d.reader import Structured3D, vote
+from spar_kit.scenes.readers.structured3d.reader import Structured3D, majority_label
 from spar_kit.scenes.scene import Camera, SceneError
 from spar_kit.scenes.sources import open_source
-from spar_kit.scenes.visibility import VisibilityRule, see
+from spar_kit.scenes.visibility import VisibilityThresholds, compute_visibility
 from spar_kit.tasks.registry import TASKS as FACTS
-from spar_kit.tasks.registry import compute_facts, random_generator
-from spar_kit.tasks.scene_index import observe
+from spar_kit.tasks.registry import compute_facts, rng_for
+from spar_kit.tasks.scene_index import index_scene
 
 ROOM, HOUSE = "scene_00012_485142", "scene_00012"
 W, H = 160, 90
@@ -105,7 +105,7 @@ def residuals(scene, truth) -> dict[int, float]:
     """By frame: the median distance [m] between its depth and the room's own mesh, along the optical axis."""
     found = {}
     for frame in scene.frames:
-        drawn, depth = render_ids(truth.surface, frame.depth, frame.camera_to_world)[0], frame.read_depth()
+        drawn, depth = render_depth_and_ids(truth.surface, frame.depth, frame.camera_to_world)[0], frame.read_depth()
         both = (drawn > 0) & (depth > 0)
         found[frame.index] = float(np.median(np.abs(drawn - depth)[both])) if both.sum() > .05 * both.size else np.inf
     return found
@@ -115,7 +115,7 @@ def test_depth_and_ids_lie_on_the_rooms_mesh(loaded, truth):
     scene = back(loaded)
     assert max(residuals(scene, truth).values()) < .001
     for frame in scene.frames:
-        due, got = render_ids(truth.surface, frame.depth, frame.camera_to_world)[1], frame.read_instances()
+        due, got = render_depth_and_ids(truth.surface, frame.depth, frame.camera_to_world)[1], frame.read_instances()
         assert (got == np.where(due > 2, due, 0)).mean() > (.999 if frame.index < 1000 else .96), frame.index
 
 
@@ -141,7 +141,7 @@ def test_a_pose_known_by_hand(tmp_path):
     """Looks along +x and down, from (1, 2, 3) m: a point to the left has a larger y, and the official right-handed cross product is not mirrored."""
     path = tmp_path / "camera_pose.txt"
     path.write_text("1000 2000 3000 0.8 0 -0.6 0.6 0 0.8 0.6 0.4 1\n")
-    pose, x, y = read_perspective(Place(path))
+    pose, x, y = read_perspective(FileRef(path))
     assert np.allclose(pose, [[0, -.6, .8, 1], [-1, 0, 0, 2], [0, -.8, -.6, 3], [0, 0, 0, 1]]) and (x, y) == (.6, .4)
     camera = perspective_camera(1280, 720, x, y)
     for point, place in (((1.8, 2, 2.4), (639.5, 359.5)), ((1.8, 2 + np.tan(.6), 2.4), (-.5, 359.5)), ((1.8 + .6 * np.tan(.4), 2, 2.4 + .8 * np.tan(.4)), (639.5, -.5))):
@@ -153,25 +153,25 @@ def test_the_same_objects_are_visible_and_the_answers_are_the_same(dataset, trut
     """The format has no mesh: the shares of unseen surface, and with them the overlap of frames, are what it cannot carry. All else agrees."""
     scene = back(Structured3D(dataset, views="perspective").load(ROOM))
     room = truth.with_frames(truth.frames)
-    rule = VisibilityRule(share=0)
-    due, got = see(replace(room, instances=room.instances[2:]), rule), see(scene, rule)
+    rule = VisibilityThresholds(share=0)
+    due, got = compute_visibility(replace(room, instances=room.instances[2:]), rule), compute_visibility(scene, rule)
     assert np.array_equal(due.frame, got.frame) and np.array_equal(due.instance, got.instance) and np.array_equal(due.visible, got.visible)
     large, pixel = due.pixels >= 100, 1000 / H
     assert np.abs(np.log(got.pixels / due.pixels))[large].max() < .1 and np.abs(due.box - got.box)[due.visible].max() < 2.5 * pixel
     assert np.abs(due.center - got.center).max() < 1e-6
-    views = [observe(replace(room, instances=room.instances[2:], floor=scene.floor), due), observe(scene, replace(got, overlap=due.overlap, fraction=due.fraction, share=due.share, inside=due.inside))]
+    views = [index_scene(replace(room, instances=room.instances[2:], floor=scene.floor), due), index_scene(scene, replace(got, overlap=due.overlap, fraction=due.fraction, share=due.share, inside=due.inside))]
     asked = 0
     for task in FACTS:
         # which four boxes matching takes first hangs on their edges: there it gets the same ones
-        pair = views if task != "position_matching" else [views[0], observe(scene, replace(got, overlap=due.overlap, fraction=due.fraction, share=due.share, inside=due.inside, box=due.box))]
-        a, b = (compute_facts(task, view, random_generator(0, task), 25) for view in pair)
+        pair = views if task != "position_matching" else [views[0], index_scene(scene, replace(got, overlap=due.overlap, fraction=due.fraction, share=due.share, inside=due.inside, box=due.box))]
+        a, b = (compute_facts(task, view, rng_for(0, task), 25) for view in pair)
         assert np.array_equal(a.objects, b.objects) and np.array_equal(a.frames, b.frames), task
         for key in a.numbers:
             if a.numbers[key].dtype != object and a.numbers[key].size:
                 assert np.abs(a.numbers[key].astype(float) - b.numbers[key].astype(float)).max() < (2.5 * pixel if key.endswith("_box") else 1e-3), (task, key)
         asked += len(a.frames) > 0
     assert asked >= 18
-    seen, known = ({(int(f), int(i)) for f, i, ok in zip(t.frame, t.instance, t.visible) if ok} for t in (see(scene), see(replace(room, instances=room.instances[2:]))))
+    seen, known = ({(int(f), int(i)) for f, i, ok in zip(t.frame, t.instance, t.visible) if ok} for t in (compute_visibility(scene), compute_visibility(replace(room, instances=room.instances[2:]))))
     assert known <= seen                                         # with fractions: nothing is lost, and a few are gained
 
 
@@ -329,7 +329,7 @@ EYE3 = np.eye(3).tolist()
 def test_bad_boxes_are_counted(tmp_path, entry, words):
     good = {"ID": 1, "basis": EYE3, "coeffs": [100, 200, 300], "centroid": [1000, 0, 300]}
     (tmp_path / "bbox_3d.json").write_text(json.dumps([good, entry]))
-    boxes, skipped = read_boxes(Place(tmp_path / "bbox_3d.json"))
+    boxes, skipped = read_boxes(FileRef(tmp_path / "bbox_3d.json"))
     assert list(boxes) == [1] and np.allclose(boxes[1].center, [1, 0, .3]) and sum(skipped.values()) == 1 and words in next(iter(skipped))
 
 
@@ -347,7 +347,7 @@ def change(path: Path, edit) -> None:
 def test_bad_floor_plans_are_named_and_the_room_is_read(copy, edit, words):
     path = copy / "Structured3D" / HOUSE / "annotation_3d.json"
     change(path, lambda content: edit(content) and None)
-    assert words in complaint(read_plan, Place(path))
+    assert words in complaint(read_plan, FileRef(path))
     scene = Structured3D(copy).load(ROOM)
     assert scene.floor == () and any(why.startswith("floor: ") and n == 1 for why, n in scene.skipped.items())
 
@@ -393,9 +393,9 @@ def test_unseen_mixed_nameless_and_foreign_objects_are_told_apart(copy, solids):
 
 def test_the_vote():
     ids, classes = np.array([[1] * 10 + [2] * 10 + [0] * 5]), np.array([[5] * 7 + [7] * 3 + [6] * 6 + [35] * 4 + [1] * 5])
-    assert vote([(ids, classes)]) == {1: ("chair", .7), 2: ("sofa", .6)}
-    assert vote([(ids, classes), (np.full((1, 10), 2), np.full((1, 10), 35))]) == {1: ("chair", .7), 2: ("lamp", .7)}
-    assert vote([]) == {} and vote([(np.array([[3]]), np.array([[200]]))]) == {3: ("", 1.0)}
+    assert majority_label([(ids, classes)]) == {1: ("chair", .7), 2: ("sofa", .6)}
+    assert majority_label([(ids, classes), (np.full((1, 10), 2), np.full((1, 10), 35))]) == {1: ("chair", .7), 2: ("lamp", .7)}
+    assert majority_label([]) == {} and majority_label([(np.array([[3]]), np.array([[200]]))]) == {3: ("", 1.0)}
 
 
 # ---------------------------------------------------------------------------------------------- archives and links
@@ -460,9 +460,9 @@ def test_members_that_climb_are_not_there_and_bombs_stay_small(tmp_path, small, 
         archive.writestr("a.json", b" " * 5_000_000)
     data = lie.read_bytes()
     lie.write_bytes(data.replace(struct.pack("<I", 5_000_000), struct.pack("<I", 50)))
-    assert "cannot be read from the archive" in complaint(Place(lie, "a.json").read, 1000)
+    assert "cannot be read from the archive" in complaint(FileRef(lie, "a.json").read, 1000)
     with pytest.raises(SceneError, match="too many"):
-        Place(packed[0], zipfile.ZipFile(packed[0]).namelist()[0]).read(3)
+        FileRef(packed[0], zipfile.ZipFile(packed[0]).namelist()[0]).read(3)
 
 
 def test_links_are_followed_but_not_for_ever(tmp_path, small):
@@ -508,13 +508,13 @@ def test_fuzz_of_the_text_files(tmp_path_factory, small, data):
             text = text[:at] + data.draw(st.binary(max_size=4)) + text[at + data.draw(st.integers(0, 4)):]
         (folder / name).write_bytes(text)
         try:
-            read(Place(folder / name))
+            read(FileRef(folder / name))
         except SceneError as error:
             assert name in str(error)
     numbers = st.one_of(st.floats(), st.integers(-10 ** 6, 10 ** 6), st.sampled_from(["x", "1e999", "", "0x1"]))
     (folder / "camera_pose.txt").write_text(" ".join(map(str, data.draw(st.lists(numbers, min_size=10, max_size=13)))))
     try:
-        pose, x, y = read_perspective(Place(folder / "camera_pose.txt"))
+        pose, x, y = read_perspective(FileRef(folder / "camera_pose.txt"))
         assert np.isfinite(pose).all() and abs(np.linalg.det(pose[:3, :3]) - 1) < 1e-6 and 0 < x < 1.6 and 0 < y < 1.6
     except SceneError as error:
         assert "camera_pose.txt" in str(error)

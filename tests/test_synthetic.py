@@ -8,9 +8,9 @@ import numpy as np
 import open3d as o3d
 import pytest
 
-from spar_kit.scenes.procedural.catalog import CATALOGUE, make
-from spar_kit.scenes.procedural.layout import KINDS, build_house
-from spar_kit.scenes.procedural.placement import STRUCTURE, House, Placed
+from spar_kit.scenes.procedural.catalog import CATALOGUE, build_object
+from spar_kit.scenes.procedural.layout import ROOM_TYPES, build_house
+from spar_kit.scenes.procedural.placement import STRUCTURE, Layout, PlacedObject
 from spar_kit.scenes.procedural.source import Synthetic
 from spar_kit.scenes.scene import Scene, SceneError
 
@@ -19,8 +19,8 @@ NAMES = ["train0000", "train0001", "train0002", "val0000", "val0003"]
 
 
 @pytest.fixture(scope="module")
-def houses() -> list[House]:
-    return [build_house(np.random.default_rng(7), [kind]) for kind in KINDS] + [SOURCE.house(name) for name in NAMES[:3]]
+def houses() -> list[Layout]:
+    return [build_house(np.random.default_rng(7), [kind]) for kind in ROOM_TYPES] + [SOURCE.house(name) for name in NAMES[:3]]
 
 
 @pytest.fixture(scope="module", params=NAMES[1:4])
@@ -28,7 +28,7 @@ def scene(request) -> Scene:
     return SOURCE.load(request.param)
 
 
-def world_vertices(p: Placed, part) -> np.ndarray:
+def world_vertices(p: PlacedObject, part) -> np.ndarray:
     c, s = np.cos(p.yaw), np.sin(p.yaw)
     return part.vertices @ np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]]).T + p.position
 
@@ -40,7 +40,7 @@ def footprints_apart(a, b) -> float:
     return float(np.maximum(q.min(0) - p.max(0), p.min(0) - q.max(0)).max())
 
 
-def ancestors(house: House, k: int) -> set[int]:
+def ancestors(house: Layout, k: int) -> set[int]:
     above = set()
     while house.placed[k].parent >= 0:
         k = house.placed[k].parent
@@ -108,7 +108,7 @@ def test_walls_carry_what_hangs(houses):
 def test_furniture_is_varied_and_made_of_parts():
     assert len(CATALOGUE) >= 60
     for label in CATALOGUE:
-        pieces = [make(label, np.random.default_rng(k)) for k in range(4)]
+        pieces = [build_object(label, np.random.default_rng(k)) for k in range(4)]
         assert len(pieces[0].parts) >= 2 and len({tuple(p.size) for p in pieces}) == 4
         assert all(np.isfinite(part.normals).all() and np.allclose(np.linalg.norm(part.normals, axis=-1),
                                                                    1) for part in pieces[0].parts)

@@ -7,24 +7,24 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from spar_kit.scenes.scene import Camera, Frame, Instance, OrientedBox, Scene, Surface, look_at
+from spar_kit.scenes.scene import Camera, Frame, Instance, Mesh, OrientedBox, Scene, look_at
 from spar_kit.scenes.visibility import Visibility
 from spar_kit.tasks.families.nearest_object import _look
 from spar_kit.tasks.frame_sets import yaw_pitch_roll
-from spar_kit.tasks.registry import TASKS, compute_facts, random_generator
+from spar_kit.tasks.registry import TASKS, compute_facts, rng_for
 from spar_kit.tasks.registry import TASKS as FACTS
-from spar_kit.tasks.relations import from_new_place, to_observer
-from spar_kit.tasks.sampling.candidates import video_frames, view_sets
-from spar_kit.tasks.sampling.debiasing import chances, odds
-from spar_kit.tasks.sampling.stratified import choose, occurrence
-from spar_kit.tasks.scene_index import observe
-from spar_kit.tasks.thresholds import Rules
+from spar_kit.tasks.relations import object_observer_relation, to_observer_frame
+from spar_kit.tasks.sampling.candidates import sample_frame_triples, video_frames
+from spar_kit.tasks.sampling.debiasing import choice_probabilities, fit_conditional_logit
+from spar_kit.tasks.sampling.stratified import cumcount, stratified_sample
+from spar_kit.tasks.scene_index import index_scene
+from spar_kit.tasks.thresholds import Thresholds
 
 CAMERA = Camera.from_fov(640, 480, 70)
 FEW = ("obj_count", "room_size", "appearance_order", "nav_video")      # what a scene holds of them is soon said
 DONE = [name for name in TASKS if name in FACTS]
-FREE = Rules(min_objects=1, per_frames=1000, per_objects=1000, route_overlap=1.0)      # ask everything there is to ask
-EMPTY = Surface(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.int32), np.zeros(0, np.int32))
+FREE = Thresholds(min_objects=1, per_frames=1000, per_objects=1000, route_overlap=1.0)      # ask everything there is to ask
+EMPTY = Mesh(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.int32), np.zeros(0, np.int32))
 
 
 def make_scene(objects, poses, floor=((0.0, 0.0), (6, 0), (6, 5), (0, 5))):
@@ -41,10 +41,10 @@ def all_seen(scene, overlap=0.5):
         for instance in scene.instances:
             center = (frame.world_to_camera @ [*instance.box.center, 1])[:3]
             corners = (frame.world_to_camera @ np.c_[instance.box.corners, np.ones(8)].T).T[:, :3]
-            point = frame.color.to_mille(frame.color.project(center)[0])
+            point = frame.color.to_permille(frame.color.project(center)[0])
             if center[2] <= .1 or (corners[:, 2] <= .05).any() or not ((point >= 0) & (point <= 1000)).all():
                 continue
-            uv = np.clip(frame.color.to_mille(frame.color.project(corners)[0]), 0, 1000)
+            uv = np.clip(frame.color.to_permille(frame.color.project(corners)[0]), 0, 1000)
             rows.append((f, instance.id, point, np.r_[uv.min(0), uv.max(0)], center))
     share = np.full((len(scene.frames),) * 2, overlap, np.float32)
     np.fill_diagonal(share, 1)
@@ -59,15 +59,15 @@ def all_seen(scene, overlap=0.5):
                       truncated=np.zeros(n, bool), overlap=share, in_sight=np.ones(share.shape, bool), raster=(640, 480), visible=np.ones(n, bool))
 
 
-RULES = Rules()
+RULES = Thresholds()
 
 
 def observation_of(scene, rules=RULES, **kw):
-    return observe(scene, all_seen(scene, **kw), rules)
+    return index_scene(scene, all_seen(scene, **kw), rules)
 
 
 def ask(name, observation, count=100, seed=0):
-    return compute_facts(name, observation, random_generator(seed, observation.scene, name), count)
+    return compute_facts(name, observation, rng_for(seed, observation.scene, name), count)
 
 
 def crowd(seed=0, frames=40, objects=24):
@@ -204,7 +204,7 @@ def test_views_must_share_enough_and_not_too_much(overlap):
 
 def test_position_matching_boxes(room):
     facts = ask("position_matching", room)
-    table = {(f, o): b for f, o, b in zip(room.seen.frame.tolist(), room.ids[room.seen.object].tolist(), room.seen.box.tolist())}
+    table = {(f, o): b for f, o, b in zip(room.clear_sightings.frame.tolist(), room.ids[room.clear_sightings.object].tolist(), room.clear_sightings.box.tolist())}
     assert len(facts) == 100 and (facts.frames[:, 0] != facts.frames[:, 1]).all()
     for i in range(len(facts)):
         (first, second), thing = facts.frames[i].tolist(), int(facts.objects[i, 0])
@@ -227,7 +227,7 @@ def test_nearest_of_all(room):
     assert {False, True} == set(facts.numbers["farthest"].tolist())
     for i in range(len(facts)):
         frame, eye = facts.frames[i, 0], room.poses[facts.frames[i, 0], :3, 3]
-        there = room.glimpsed.object[room.glimpsed.frame == frame]
+        there = room.all_sightings.object[room.all_sightings.frame == frame]
         distance = np.linalg.norm(room.centers[there] - eye, axis=-1)
         best = there[distance.argmax() if facts.numbers["farthest"][i] else distance.argmin()]
         assert facts.objects[i, 0] == room.ids[best] and len(set(facts.objects[i].tolist())) == 4
@@ -236,13 +236,13 @@ def test_nearest_of_all(room):
 
 def test_only_fair_sets_become_options(room):
     """A reader who has learned from other questions how the right box looks finds it among three others, but not among those asked as select."""
-    facts = [compute_facts("distance_infer_center_oc_mv", room, random_generator(seed, "fair"), 100) for seed in range(16)]
+    facts = [compute_facts("distance_infer_center_oc_mv", room, rng_for(seed, "fair"), 100) for seed in range(16)]
     box, view, fair, far = (np.concatenate([f.numbers[key] for f in facts]) for key in ("option_box", "option_view", "fair", "farthest"))
     learned, right = np.arange(len(fair)) % 2 == 0, np.zeros(len(fair), bool)
     for polarity in (False, True):
         mine = far == polarity
         columns = _look(box[mine], view[mine])
-        right[mine] = chances(columns, odds(columns[learned[mine]])).argmax(1) == 0
+        right[mine] = choice_probabilities(columns, fit_conditional_logit(columns[learned[mine]])).argmax(1) == 0
     assert 40 < fair.sum() < len(fair)
     assert right[~fair & ~learned].mean() > .45 and right[fair].mean() < .36
 
@@ -265,8 +265,8 @@ def test_imagination_by_hand():
 
 def test_worked_example_of_spar():
     red, blue, green = np.array([[.31, -.27, 1.3], [.02, .26, .84], [-.34, -.08, 1.19]])[:, None] * [1, -1, -1]
-    moved = from_new_place(green, blue, red)
-    assert to_observer(moved, np.linalg.norm(red - green, axis=-1), Rules()).relation.tolist() == [[-1, 0, -1]]
+    moved = to_observer_frame(green, blue, red)
+    assert object_observer_relation(moved, np.linalg.norm(red - green, axis=-1), Thresholds()).relation.tolist() == [[-1, 0, -1]]
 
 
 def test_behind_the_first_camera():
@@ -345,7 +345,7 @@ def test_room_size_and_frames_of_an_object():
     assert ask("room_size", observation).numbers["answer"].tolist() == [30]
     facts = ask("obj_frame_locate", observation)
     for i in range(len(facts)):
-        seen = set(observation.seen.frame[observation.ids[observation.seen.object] == facts.objects[i, 0]].tolist())
+        seen = set(observation.clear_sightings.frame[observation.ids[observation.clear_sightings.object] == facts.objects[i, 0]].tolist())
         assert facts.numbers["visible"][i].tolist() == [f in seen for f in facts.frames[i].tolist()]
         assert facts.numbers["visible"][i, facts.view[i, 0]]
 
@@ -393,7 +393,7 @@ def test_shapes_and_marks(name, room):
         # a mark is where its object is seen in its image
         width = facts.marks.shape[-1]
         marks = {(f, o): (p if width == 2 else b) for f, o, p, b in zip(
-            room.seen.frame.tolist(), room.ids[room.seen.object].tolist(), room.seen.point.tolist(), room.seen.box.tolist())}
+            room.clear_sightings.frame.tolist(), room.ids[room.clear_sightings.object].tolist(), room.clear_sightings.point.tolist(), room.clear_sightings.box.tolist())}
         for i, k in np.argwhere(drawn):
             assert facts.marks[i, k].tolist() == marks[int(facts.frames[i, facts.view[i, k]]), int(facts.objects[i, k])]
         assert all(len(set(o)) == len(o) for o in ([x for x in row if x] for row in facts.objects.tolist()))
@@ -482,7 +482,7 @@ def degenerate(kind):
         scene = replace(scene, instances=tuple(replace(i, box=replace(i.box, size=i.box.size * [1, 1, 0])) if i.id != 4 else i for i in things))
     elif kind == "huge":
         scene = replace(scene, instances=tuple(replace(i, box=replace(i.box, size=i.box.size * 100)) for i in things))
-    return observe(scene, table)
+    return index_scene(scene, table)
 
 
 @pytest.mark.parametrize("kind", ["no frame", "one frame", "no object", "one object", "one label", "nothing visible", "nan", "flat", "huge"])
@@ -513,18 +513,18 @@ def test_unknown_tasks():
 def test_choose_is_even_and_keeps_its_caps():
     rng = np.random.default_rng(0)
     strata, group = np.minimum(rng.geometric(.4, 3000), 5), rng.integers(200, size=3000)
-    rows = choose(rng, 100, strata, (group, 3))
+    rows = stratified_sample(rng, 100, strata, (group, 3))
     assert np.bincount(strata[rows])[1:].tolist() == [20] * 5 and np.bincount(group[rows]).max() <= 3 and len(set(rows.tolist())) == 100
-    assert len(choose(rng, 10, np.zeros(0, np.int64))) == 0
+    assert len(stratified_sample(rng, 10, np.zeros(0, np.int64))) == 0
 
 
 def test_occurrence():
     values = np.random.default_rng(1).integers(0, 9, 200)
-    assert occurrence(values).tolist() == [(values[:i] == v).sum() for i, v in enumerate(values)]
+    assert cumcount(values).tolist() == [(values[:i] == v).sum() for i, v in enumerate(values)]
 
 
 def test_view_sets_are_chains(room):
-    sets = view_sets(room, np.random.default_rng(0), 200)
+    sets = sample_frame_triples(room, np.random.default_rng(0), 200)
     together = np.zeros((len(room.frame_index),) * 2, bool)
     together[tuple(room.pairs.T)] = True
     assert len(sets) > 50 and len(np.unique(sets, axis=0)) == len(sets)

@@ -12,15 +12,15 @@ from toys import Toys
 from spar_kit.core.files import read_json
 from spar_kit.core.text_files import decode_text, forms_of, match_names, read_key_values, read_names
 from spar_kit.data.generate import generate
-from spar_kit.data.leakage import benchmark_scenes, excluded_scenes, find_lists, read_list
-from spar_kit.scenes.box_room import toy_scene
+from spar_kit.data.leakage import excluded_scenes, find_lists, held_out_scenes, read_list
+from spar_kit.scenes.box_room import box_room_scene
 from spar_kit.scenes.formats.colmap import read_cameras, read_images
 from spar_kit.scenes.readers.scannet.exported_frames import read_matrix
 from spar_kit.scenes.readers.scannet.labels import read_labels
 from spar_kit.scenes.readers.scannet.reader import ScanNet, read_info
 from spar_kit.scenes.readers.scannet.writer import write_scannet
 from spar_kit.scenes.scene import SceneError
-from spar_kit.scenes.splits import names_of_split
+from spar_kit.scenes.splits import split_scenes
 
 ENCODINGS = ("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be", "cp1252", "gb18030", "shift-jis")
 NAMES = [f"scene{k:04d}_00" for k in range(4)]
@@ -55,8 +55,8 @@ def test_a_held_out_scene_is_held_out_however_its_list_was_saved(tmp_path: Path)
     path = tmp_path / "scannetv2_val.txt"
     for data in saved(f"{NAMES[0]}\n{NAMES[2]}\n"):
         path.write_bytes(data)
-        assert names_of_split(NAMES, "train", [tmp_path], "scannetv2_{}.txt") == [NAMES[1], NAMES[3]], data
-        assert list(benchmark_scenes("scannet", NAMES, [path])) == [NAMES[0], NAMES[2]], data
+        assert split_scenes(NAMES, "train", [tmp_path], "scannetv2_{}.txt") == [NAMES[1], NAMES[3]], data
+        assert list(held_out_scenes("scannet", NAMES, [path])) == [NAMES[0], NAMES[2]], data
         assert read_list(path) == [NAMES[0], NAMES[2]], data
         assert list(excluded_scenes(path, NAMES, NAMES)[0]) == [NAMES[0], NAMES[2]], data
 
@@ -70,8 +70,8 @@ def test_entries_mean_the_scene_they_name(tmp_path: Path, entry: str) -> None:
     path = tmp_path / "scannetv2_val.txt"
     path.write_text(entry + "\n", encoding="utf-8")
     assert list(excluded_scenes(path, NAMES, NAMES)[0]) == [NAMES[0]]
-    assert names_of_split(NAMES, "train", [tmp_path], "scannetv2_{}.txt") == NAMES[1:]
-    assert list(benchmark_scenes("scannet", NAMES, [path])) == [NAMES[0]]
+    assert split_scenes(NAMES, "train", [tmp_path], "scannetv2_{}.txt") == NAMES[1:]
+    assert list(held_out_scenes("scannet", NAMES, [path])) == [NAMES[0]]
 
 
 @pytest.mark.parametrize("data", [b"", b"\xef\xbb\xbf", b"\xff\xfe", b"\n\n# none\n", b"two names\n", b"\xff\xfes\0c", b"scene0000_00\nscene\xe9\n", bytes(range(256)) * 4,
@@ -79,7 +79,7 @@ def test_entries_mean_the_scene_they_name(tmp_path: Path, entry: str) -> None:
 def test_a_list_of_which_no_name_can_be_meant_is_refused(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "scannetv2_val.txt"
     path.write_bytes(data)
-    for reader in (lambda: names_of_split(NAMES, "train", [tmp_path], "scannetv2_{}.txt"), lambda: excluded_scenes(path, NAMES, NAMES)):
+    for reader in (lambda: split_scenes(NAMES, "train", [tmp_path], "scannetv2_{}.txt"), lambda: excluded_scenes(path, NAMES, NAMES)):
         with pytest.raises((SceneError, ValueError), match=re.escape(str(path))) as caught:
             reader()
         assert "\n" not in str(caught.value)
@@ -87,17 +87,17 @@ def test_a_list_of_which_no_name_can_be_meant_is_refused(tmp_path: Path, data: b
 
 def test_lists_that_name_other_scenes_of_the_same_dataset_are_no_fault(tmp_path: Path) -> None:
     (tmp_path / "scannetv2_val.txt").write_text("scene0568_00\nscene0568_01\n")
-    assert names_of_split(NAMES, "train", [tmp_path], "scannetv2_{}.txt") == NAMES and names_of_split(NAMES, "val", [tmp_path], "scannetv2_{}.txt") == []
+    assert split_scenes(NAMES, "train", [tmp_path], "scannetv2_{}.txt") == NAMES and split_scenes(NAMES, "val", [tmp_path], "scannetv2_{}.txt") == []
     (tmp_path / "scannetv2_train.txt").write_text(f"{NAMES[1]}.sens\n")
     (tmp_path / "scannetv2_val.txt").write_text("Scene0001_00\n")
     with pytest.raises(SceneError, match="(?i)Scene0001_00 is in the training list as well"):
-        names_of_split(NAMES, "train", [tmp_path], "scannetv2_{}.txt")
+        split_scenes(NAMES, "train", [tmp_path], "scannetv2_{}.txt")
 
 
 @pytest.mark.parametrize("name", ["ScanNetV2_VAL.txt", "scannetv2_val.txt.txt", "SCANNETV2_VAL.TXT"])
 def test_a_list_is_found_under_the_names_that_windows_gives_it(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("scene0000_00\n")
-    assert names_of_split(NAMES, "train", [tmp_path], "scannetv2_{}.txt") == NAMES[1:]
+    assert split_scenes(NAMES, "train", [tmp_path], "scannetv2_{}.txt") == NAMES[1:]
     assert [path.name for path in find_lists(ScanNet(tmp_path))] == [name]
 
 
@@ -108,7 +108,7 @@ def test_names_match_as_written_first_then_in_any_case_then_without_suffixes() -
 
 
 def test_entries_of_an_exclude_list_that_are_no_scene_are_counted_and_said(tmp_path: Path) -> None:
-    source, mine = Toys(("toy0000_00", "toy0001_00", "toy0002_00"), lambda name: toy_scene(frames=4, width=96, name=name)), tmp_path / "mine.txt"
+    source, mine = Toys(("toy0000_00", "toy0001_00", "toy0002_00"), lambda name: box_room_scene(frames=4, width=96, name=name)), tmp_path / "mine.txt"
     mine.write_text("toy0001_00\ntoy0007_00\nscene_id\n")
     made = generate(source, tmp_path / "out", tasks="depth_prediction_oc", per_task=2, width=64, progress=False, exclude=mine)
     assert made.held_out == {"toy0001_00": "excluded by name"} and made.not_scenes == {"mine.txt": ["toy0007_00", "scene_id"]}
@@ -121,7 +121,7 @@ def test_entries_of_an_exclude_list_that_are_no_scene_are_counted_and_said(tmp_p
 
 def test_an_exclude_list_may_name_scenes_of_the_other_split_and_beyond_the_number_asked_for(tmp_path: Path) -> None:
     for name in NAMES:
-        write_scannet(toy_scene(frames=4, width=96, name=name), tmp_path / "data", split="val" if name == NAMES[3] else "train")
+        write_scannet(box_room_scene(frames=4, width=96, name=name), tmp_path / "data", split="val" if name == NAMES[3] else "train")
     mine = tmp_path / "mine.txt"
     mine.write_text("\n".join((NAMES[3], NAMES[2])))
     made = generate(ScanNet(tmp_path / "data", count=2), tmp_path / "out", tasks="depth_prediction_oc", per_task=2, width=64, progress=False, exclude=mine)

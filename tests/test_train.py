@@ -15,7 +15,7 @@ from spar_kit.train import pipeline as stages
 from spar_kit.train import trainer
 from spar_kit.train.collate import (
     Collator,
-    Pictures,
+    ImageLoader,
     messages,
     plan_batches,
     samples_from_records,
@@ -34,19 +34,19 @@ from spar_kit.train.models import (
     train_tokenizer,
 )
 from spar_kit.train.trainer import answer_loss
-from spar_kit.train.warmup.grounding import GroundingQuestions, ScatteredMarkers, read_seen
+from spar_kit.train.warmup.grounding import GroundingQuestions, RandomMarkers, load_visible_objects
 from spar_kit.train.warmup.optim import Muon, parameter_groups
 from spar_kit.train.warmup.vision import (
-    LEVELS,
+    NUM_BINS,
     PAIR,
     PAIRS,
     SINGLE,
-    TOPICS,
-    Readers,
+    TOKEN_TARGETS,
+    ProbeHeads,
     marker_targets,
     pair_targets,
     patch_targets,
-    told,
+    soft_bins,
 )
 
 TINY = SmallVLMConfig(vision_config=VisionConfig(image_size=48, patch_size=12, hidden_size=32, num_hidden_layers=1, num_attention_heads=2), text_config=TextConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, vocab_size=420))
@@ -101,7 +101,7 @@ def changed(params=PARAMS, **values):
 @pytest.fixture(scope="module")
 def trained(data, tmp_path_factory):
     torch.set_num_threads(1)
-    return stages.run(PARAMS, data, tmp_path_factory.mktemp("run"), progress=False)
+    return stages.train(PARAMS, data, tmp_path_factory.mktemp("run"), progress=False)
 
 
 def weights(folder):
@@ -151,7 +151,7 @@ def test_the_label_is_the_answer_and_its_end_whatever_token_pads(tmp_path, pad):
     samples = [asked("a", "How deep is it?", "1.5", tmp_path / "a.jpg"), asked("b", "How deep is it from here to there?", "the answer is 2.5 m", tmp_path / "a.jpg")]
     processor = plain_processor(pad)
     for batch in (samples, samples[::-1]):
-        labels = supervised_text(Collator(processor, Pictures(48))(batch), processor)
+        labels = supervised_text(Collator(processor, ImageLoader(48))(batch), processor)
         assert labels == [f"{sample.turns[0][1]}<|im_end|>" for sample in batch]
 
 
@@ -160,14 +160,14 @@ def test_text_that_the_model_would_not_read_as_text_is_named_before_training(dat
     Image.new("RGB", (64, 48)).save(tmp_path / "a.jpg")
     bad, good = asked("row-17", question, answer, tmp_path / "a.jpg"), asked("row-18", "How deep is it?", "1.5", tmp_path / "a.jpg")
     with pytest.raises(ValueError, match="row-17"):
-        Collator(plain_processor("<|endoftext|>"), Pictures(48))([good, bad])
+        Collator(plain_processor("<|endoftext|>"), ImageLoader(48))([good, bad])
     shutil.copytree(data, tmp_path / "data")
     file = next((tmp_path / "data").rglob("fill_*.jsonl"))
     rows = [json.loads(line) for line in file.read_text().splitlines()]
     rows[5]["conversations"] = [{"from": "human", "value": question}, {"from": "gpt", "value": answer}]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     with pytest.raises(ValueError, match=rf"sample {rows[5]['id']} "):
-        stages.run(PARAMS, tmp_path / "data", tmp_path / "run", progress=False)
+        stages.train(PARAMS, tmp_path / "data", tmp_path / "run", progress=False)
     assert not (tmp_path / "run/log.jsonl").exists(), "no step was taken"
 
 
@@ -202,7 +202,7 @@ def test_loss_is_on_the_answers_alone(data):
     sample = Question.from_record(record, data / "spar/synthetic/images", format="fill")
     two = conversation("two", sample.images, ("how far?", "2.5 m"), ("and now?", "left, above"))
     processor = build_processor(TINY, train_tokenizer([sample.turns[0][0]] * 3, TINY.text_config.vocab_size))
-    collator = Collator(processor, Pictures(48, 2.0))
+    collator = Collator(processor, ImageLoader(48, 2.0))
     batch = collator([sample, two])
     assert supervised_text(batch, processor) == ["3.5<|im_end|>", "2.5 m<|im_end|>left, above<|im_end|>"]
     # by the tensor, not by the text: a label is either ignored or the token at its place
@@ -220,7 +220,7 @@ def test_loss_is_on_the_answers_alone(data):
 def test_prompts_end_where_the_answer_begins(data):
     processor = build_processor(TINY, train_tokenizer(["left"], TINY.text_config.vocab_size))
     samples = [conversation(str(k), (data / "spar/synthetic/images/room0/image_color/0.jpg",) * (k + 1), ("why" * (k + 1), "secret")) for k in range(2)]
-    batch = Collator(processor, Pictures(48), answers=False)(samples)
+    batch = Collator(processor, ImageLoader(48), answers=False)(samples)
     texts = processor.tokenizer.batch_decode(batch["input_ids"])
     assert all(text.endswith("<|im_start|>assistant\n") and "secret" not in text for text in texts) and "labels" not in batch
     assert batch["attention_mask"][0, 0] == 0 and batch["attention_mask"][1, 0] == 1            # padded on the left
@@ -235,7 +235,7 @@ def test_frames_of_a_video_are_numbered_from_zero():
 
 def test_a_missing_image_and_a_broken_record_are_named(tmp_path):
     with pytest.raises(ValueError, match=r"nowhere\.jpg"):
-        Pictures(48).read(tmp_path / "nowhere.jpg")
+        ImageLoader(48).read(tmp_path / "nowhere.jpg")
     with pytest.raises(ValueError, match="conversations: expected at least one question"):
         Question.from_record({"id": "r_1", "type": "x", "conversations": []}, tmp_path)
 
@@ -251,7 +251,7 @@ def test_plan_follows_weights_and_seed():
 
 
 def test_grounding_answers_fit_what_is_marked(data):
-    seen = read_seen(sorted((data / "spar/synthetic/images").glob("*/image_color/*.jpg")))
+    seen = load_visible_objects(sorted((data / "spar/synthetic/images").glob("*/image_color/*.jpg")))
     assert len(seen) == 4 and np.allclose(seen[0].boxes[0], [62.5, 500, 375, 916.67], atol=.01)
     assert np.allclose(seen[0].centers, [[-1, 1, 3], [1, -.5, 4]]) and np.allclose(seen[0].sizes[0], [.6, .5, 1])
     pages, kinds = GroundingQuestions(seen, seed=0), set()
@@ -285,13 +285,13 @@ def test_grounding_answers_fit_what_is_marked(data):
     pose.write_text("1 2 nothing")
     try:
         with pytest.raises(ValueError, match="0.txt: cannot be read"):
-            read_seen([data / "spar/synthetic/images/room0/image_color/0.jpg"])
+            load_visible_objects([data / "spar/synthetic/images/room0/image_color/0.jpg"])
     finally:
         pose.write_text(kept)
 
 
 def test_eyes_are_told_where_markers_are(data):
-    pages = ScatteredMarkers(read_seen(sorted((data / "spar/synthetic/images").glob("*/image_color/*.jpg"))), seed=3)
+    pages = RandomMarkers(load_visible_objects(sorted((data / "spar/synthetic/images").glob("*/image_color/*.jpg"))), seed=3)
     log_depth = np.log(np.linspace(1, 4, 16, dtype=np.float32))[:, None].repeat(16, 1)
     names, known = list(SINGLE), 0
     for k in range(20):
@@ -319,7 +319,7 @@ def test_eyes_are_told_where_markers_are(data):
 
 
 def test_every_image_token_has_a_topic():
-    readers = Readers(16, 8, 8)
+    readers = ProbeHeads(16, 8, 8)
     single, pair = torch.full((2, 4, 13), torch.nan), torch.full((2, 6, 5), torch.nan)
     single[..., 0] = 0
     single[:, 1] = torch.tensor([1, .5, -.5, .1, .1, 1, 0, 0, 3, 0, 0, 0, 3])
@@ -329,10 +329,10 @@ def test_every_image_token_has_a_topic():
     assert torch.isfinite(loss) and set(errors) == {*SINGLE, "distance"}
     numbers, _ = readers._tell(0, tokens[:, readers.single], single[:, readers.topics[readers.single]][..., 1:])
     moved = torch.autograd.grad(numbers, tokens)[0].abs().sum((0, 2)) > 0
-    assert moved.tolist() == [TOPICS[t % 10] == (1,) for t in range(16)]         # only the tokens of the one colour that is there
-    levels = told(torch.tensor([[-1.0], [1.0], [0.5]]), torch.tensor([[-1.0, 1.0]]))
-    assert levels.shape == (3, 1, LEVELS) and levels.argmax(-1).flatten().tolist() == [0, LEVELS - 1, 14] and torch.allclose(levels.sum(-1), torch.ones(3, 1))
-    assert torch.isfinite(Readers(4, 8, 8)(torch.randn(2, 4, 8), single, pair)[0])                       # so few tokens that none is left for a pair
+    assert moved.tolist() == [TOKEN_TARGETS[t % 10] == (1,) for t in range(16)]         # only the tokens of the one colour that is there
+    levels = soft_bins(torch.tensor([[-1.0], [1.0], [0.5]]), torch.tensor([[-1.0, 1.0]]))
+    assert levels.shape == (3, 1, NUM_BINS) and levels.argmax(-1).flatten().tolist() == [0, NUM_BINS - 1, 14] and torch.allclose(levels.sum(-1), torch.ones(3, 1))
+    assert torch.isfinite(ProbeHeads(4, 8, 8)(torch.randn(2, 4, 8), single, pair)[0])                       # so few tokens that none is left for a pair
 
 
 def test_muon_moves_matrices_along_orthogonal_ways():
@@ -352,7 +352,7 @@ def test_muon_moves_matrices_along_orthogonal_ways():
 def test_answer_loss_equals_the_models_own(data):
     processor = build_processor(TINY, train_tokenizer(["left"], TINY.text_config.vocab_size))
     image = data / "spar/synthetic/images/room0/image_color/0.jpg"
-    batch = Collator(processor, Pictures(48))([conversation("a", (image,), ("q", "yes"), ("r", "1.25")), conversation("b", (image, image), ("qq", "no"))])
+    batch = Collator(processor, ImageLoader(48))([conversation("a", (image,), ("q", "yes"), ("r", "1.25")), conversation("b", (image, image), ("qq", "no"))])
     model = build_model(TINY, processor)
     loss, own = answer_loss(model, batch), model(**batch).loss
     assert torch.isclose(loss, own, rtol=1e-5)
@@ -379,7 +379,7 @@ def test_gradients_reach_every_adapted_tower_also_after_an_evaluation(trained, d
     model, processor = load_model(trained.base, quantize="nf4")
     model = attach_lora(model, LoraParams(r=2, target_modules=("text", "vision")), gradient_checkpointing=gradient_checkpointing)
     assert any(getattr(module, "gradient_checkpointing", False) for module in model.modules()) == gradient_checkpointing
-    batch = Collator(processor, Pictures(48))([conversation("a", (data / "spar/synthetic/images/room0/image_color/0.jpg",), ("q", "yes"))])
+    batch = Collator(processor, ImageLoader(48))([conversation("a", (data / "spar/synthetic/images/room0/image_color/0.jpg",), ("q", "yes"))])
 
     def norms():
         model.train()
@@ -408,7 +408,7 @@ def test_run_leaves_base_adapter_log_and_summary(trained):
 def test_second_run_takes_what_is_there(trained, data, monkeypatch):
     monkeypatch.setattr(stages, "train_stage", lambda *a, **k: pytest.fail("trained again"))
     before = trained.adapter.stat().st_mtime_ns
-    assert stages.run(PARAMS, data, trained.base.parent, progress=False) == trained
+    assert stages.train(PARAMS, data, trained.base.parent, progress=False) == trained
     assert trained.adapter.stat().st_mtime_ns == before
 
 
@@ -426,10 +426,10 @@ def test_a_killed_run_ends_at_the_same_weights(trained, data, tmp_path, monkeypa
     with monkeypatch.context() as patch:
         patch.setattr(trainer._Log, "on_step_end", dies)
         with pytest.raises(Killed):
-            stages.run(PARAMS, data, tmp_path, progress=False)
+            stages.train(PARAMS, data, tmp_path, progress=False)
     broken = tmp_path / f"stages/{stage}/checkpoint-99"      # a checkpoint that was being written: no mark, not used
     broken.mkdir()
-    result = stages.run(PARAMS, data, tmp_path, progress=False)
+    result = stages.train(PARAMS, data, tmp_path, progress=False)
     for name in ("base", "adapter"):
         one, other = weights(tmp_path / name), weights(trained.base.parent / name)
         assert one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
@@ -441,7 +441,7 @@ def test_a_killed_run_ends_at_the_same_weights(trained, data, tmp_path, monkeypa
 def test_other_parameters_train_anew_but_keep_the_base(trained, data, tmp_path):
     shutil.copytree(trained.base.parent, tmp_path / "run")
     base = (tmp_path / "run/base/spar_kit.json").stat().st_mtime_ns
-    stages.run(changed(finetune=changed(PARAMS.finetune, max_steps=2, save_steps=0)), data, tmp_path / "run", progress=False)
+    stages.train(changed(finetune=changed(PARAMS.finetune, max_steps=2, save_steps=0)), data, tmp_path / "run", progress=False)
     assert (tmp_path / "run/base/spar_kit.json").stat().st_mtime_ns == base
     assert [row["step"] for row in trainer.read_log(tmp_path / "run/log.jsonl") if row["stage"] == "finetune"] == [2]
 
@@ -453,7 +453,7 @@ def test_parameters_are_checked(data, tmp_path):
         with pytest.raises(ValueError, match=where.replace("[", r"\[")):
             TrainParams.from_dict(wrong)
     with pytest.raises(ValueError, match="no train questions of tasks room_size"):
-        stages.run(changed(tasks="room_size"), data, tmp_path, progress=False)
+        stages.train(changed(tasks="room_size"), data, tmp_path, progress=False)
 
 
 def test_the_first_stage_ends_with_spar_in_every_second_batch(data):

@@ -15,8 +15,8 @@ from toys import Toys, busy_room
 
 from spar_kit.data.generate import generate
 from spar_kit.oracle import verify as verify_module
-from spar_kit.oracle.evidence.record import FORMS, Rules
-from spar_kit.oracle.evidence.scene_files import Folder, Unusable, Wrong
+from spar_kit.oracle.evidence.record import TASK_SPECS, Thresholds
+from spar_kit.oracle.evidence.scene_files import MismatchError, NotCheckableError, SceneFolder
 from spar_kit.oracle.verify import Report, check_record, print_report, verify
 
 SCENE = "room0000_00"
@@ -87,7 +87,7 @@ def caught(report: Report, task: str) -> int:
 def test_agrees_with_a_clean_data_set(clean: Path) -> None:
     report = verify(clean)
     assert report.ok and report.checked == sum(1 for _ in records(clean)) and not report.not_checkable
-    assert set(report.tasks) >= set(FORMS) - {"nav_video"}
+    assert set(report.tasks) >= set(TASK_SPECS) - {"nav_video"}
     assert all(task.checked >= 3 for name, task in report.tasks.items() if name != "nav_video")
 
 
@@ -330,10 +330,10 @@ def other_unit(record: Record, task: str, format: str) -> bool:
 def other_name(record: Record, task: str, format: str) -> bool:
     """The question calls the first marked object something else."""
     question = record["conversations"][0]
-    if not FORMS[task].marks or FORMS[task].marks[0].endswith("_list"):
+    if not TASK_SPECS[task].marks or TASK_SPECS[task].marks[0].endswith("_list"):
         return False
     label = {t["id"]: t["label"] for t in THINGS}[record["facts"]["objects"][0]]
-    colour = FORMS[task].marks[0].partition("_")[0]
+    colour = TASK_SPECS[task].marks[0].partition("_")[0]
     before = question["value"]
     question["value"] = re.sub(rf"{label}((?: \(in Frame[^)]*\))? \({colour})", r"piano\1", before)
     assert question["value"] != before or NAMELESS.search(before)
@@ -343,7 +343,7 @@ def other_name(record: Record, task: str, format: str) -> bool:
 def other_colours(record: Record, task: str, format: str) -> bool:
     """The question exchanges the colours of two objects."""
     question = record["conversations"][0]
-    marks = [m for m in FORMS[task].marks if not m.endswith("_list")]
+    marks = [m for m in TASK_SPECS[task].marks if not m.endswith("_list")]
     ids = record["facts"]["objects"]
     labels = {t["id"]: t["label"] for t in THINGS}
     if len(marks) < 2 or labels[ids[0]] == labels[ids[1]] or NAMELESS.search(question["value"]):
@@ -354,7 +354,7 @@ def other_colours(record: Record, task: str, format: str) -> bool:
 
 
 def moved_marker(record: Record, task: str, format: str) -> bool:
-    marks = FORMS[task].marks
+    marks = TASK_SPECS[task].marks
     if not marks or marks[0].endswith("_list"):
         return False
     mark = record[marks[-1]][0]
@@ -363,7 +363,7 @@ def moved_marker(record: Record, task: str, format: str) -> bool:
 
 
 def lost_marker(record: Record, task: str, format: str) -> bool:
-    marks = FORMS[task].marks
+    marks = TASK_SPECS[task].marks
     return bool(marks) and record.pop(marks[0]) is not None
 
 
@@ -396,7 +396,7 @@ def other_frame(record: Record, task: str, format: str) -> bool:
 
 def swapped_images(record: Record, task: str, format: str) -> bool:
     """The two images change places, consistently in all lists; the answer stays."""
-    if FORMS[task].images != 2:
+    if TASK_SPECS[task].images != 2:
         return False
     for key in ("image", "depth", "pose"):
         record[key].reverse()
@@ -551,16 +551,16 @@ def damage(record: Record, rng: random.Random) -> Record:
 
 
 def test_whatever_a_record_holds_the_oracle_has_a_verdict(clean: Path) -> None:
-    rng, rules = random.Random(0), Rules.of(json.loads((clean / "manifest.json").read_text())["parameters"])
-    folder, whole = Folder(clean / "spar/synthetic/images", SCENE), list(records(clean))
+    rng, rules = random.Random(0), Thresholds.of(json.loads((clean / "manifest.json").read_text())["parameters"])
+    folder, whole = SceneFolder(clean / "spar/synthetic/images", SCENE), list(records(clean))
     verdicts = dict.fromkeys(("sound", "wrong", "unusable"), 0)
     for path, _, record in [rng.choice(whole) for _ in range(6000)]:
         broken, (task, form) = damage(record, rng), path.parts[-3:-1]
         try:
             check_record(broken, task, form, folder, rules)
             verdicts["sound"] += 1
-        except Wrong:
+        except MismatchError:
             verdicts["wrong"] += 1
-        except Unusable:
+        except NotCheckableError:
             verdicts["unusable"] += 1
     assert min(verdicts.values()) > 100, verdicts

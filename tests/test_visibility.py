@@ -6,8 +6,16 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from spar_kit.scenes.scene import Camera, Frame, Instance, OrientedBox, Scene, SceneError, Surface, look_at
-from spar_kit.scenes.visibility import VisibilityRule, load, raster_camera, render_ids, sample_surface, save, see
+from spar_kit.scenes.scene import Camera, Frame, Instance, Mesh, OrientedBox, Scene, SceneError, look_at
+from spar_kit.scenes.visibility import (
+    VisibilityThresholds,
+    compute_visibility,
+    load,
+    raster_camera,
+    render_depth_and_ids,
+    sample_surface,
+    save,
+)
 
 o3d = pytest.importorskip("open3d", exc_type=ImportError)
 NEAR = 0.05
@@ -19,7 +27,7 @@ def no_image():
     raise NotImplementedError
 
 
-def box_surface(boxes: list[tuple[int, OrientedBox]], cuts: int = 1) -> Surface:
+def box_surface(boxes: list[tuple[int, OrientedBox]], cuts: int = 1) -> Mesh:
     """Boxes whose faces are cut into 2 cuts^2 triangles each."""
     s, t = (g.ravel() for g in np.meshgrid(np.linspace(-.5, .5, cuts + 1), np.linspace(-.5, .5, cuts + 1), indexing="ij"))
     q = (np.arange(cuts)[:, None] * (cuts + 1) + np.arange(cuts)).ravel()
@@ -33,7 +41,7 @@ def box_surface(boxes: list[tuple[int, OrientedBox]], cuts: int = 1) -> Surface:
                 triangles.append(faces + sum(map(len, vertices)))
                 vertices.append(box.center + (local * box.size) @ box.axes.T)
                 ids.append(np.full(len(faces), id))
-    return Surface(np.concatenate(vertices).astype(np.float32), np.concatenate(triangles).astype(np.int32), np.concatenate(ids).astype(np.int32))
+    return Mesh(np.concatenate(vertices).astype(np.float32), np.concatenate(triangles).astype(np.int32), np.concatenate(ids).astype(np.int32))
 
 
 def make_scene(seed: int = 0, objects: int = 12, frames: int = 10) -> Scene:
@@ -63,10 +71,10 @@ def scene() -> Scene:
 
 @pytest.fixture(scope="module")
 def table(scene: Scene):
-    return see(scene)
+    return compute_visibility(scene)
 
 
-def caster(surface: Surface):
+def caster(surface: Mesh):
     mesh = o3d.t.geometry.RaycastingScene()
     mesh.add_triangles(o3d.core.Tensor(surface.vertices), o3d.core.Tensor(surface.triangles.astype(np.uint32)))
 
@@ -85,10 +93,10 @@ def pixel_rays(camera: Camera) -> np.ndarray:
     return np.stack([u, v, np.ones_like(u)], -1) @ np.linalg.inv(camera.intrinsics).T
 
 
-def soup(count: int, size: float, seed: int) -> Surface:
+def soup(count: int, size: float, seed: int) -> Mesh:
     rng = np.random.default_rng(seed)
     corners = rng.uniform([-3, -3, 0], [3, 3, 3], (count, 1, 3)) + rng.normal(size=(count, 3, 3)) * size
-    return Surface(corners.reshape(-1, 3).astype(np.float32), np.arange(3 * count, dtype=np.int32).reshape(-1, 3),
+    return Mesh(corners.reshape(-1, 3).astype(np.float32), np.arange(3 * count, dtype=np.int32).reshape(-1, 3),
                    rng.integers(0, 30, count).astype(np.int32))
 
 
@@ -99,7 +107,7 @@ def test_triangle_soup_agrees_with_ray_casting(count: int, size: float) -> None:
     cast, rays = caster(surface), pixel_rays(CAMERA)
     for k in range(4):
         pose = look_at(np.array([.3, .2, 1.5]), np.array([np.cos(k * 1.7), np.sin(k * 1.7), 1.3]))
-        depth, ids, triangle = render_ids(surface, CAMERA, pose)
+        depth, ids, triangle = render_depth_and_ids(surface, CAMERA, pose)
         z, expected = cast(pose, rays)
         assert ((triangle >= 0) == (expected >= 0)).mean() >= .999
         same = ids == np.maximum(expected, 0)
@@ -113,7 +121,7 @@ def test_triangle_soup_agrees_with_ray_casting(count: int, size: float) -> None:
 def test_room_agrees_with_ray_casting_and_has_no_holes(scene: Scene) -> None:
     cast, rays = caster(scene.surface), pixel_rays(CAMERA)
     for frame in scene.frames:
-        depth, ids, triangle = render_ids(scene.surface, CAMERA, frame.camera_to_world)
+        depth, ids, triangle = render_depth_and_ids(scene.surface, CAMERA, frame.camera_to_world)
         z, expected = cast(frame.camera_to_world, rays)
         assert (triangle >= 0).all()
         assert (ids == expected).mean() >= .999
@@ -124,14 +132,14 @@ def test_axis_aligned_view_of_a_tiled_wall_has_no_holes() -> None:
     """Shared edges run exactly through pixel centres here, where a careless fill rule leaves holes."""
     camera = Camera(129, 97, np.array([[64.0, 0, 64], [0, 64, 48], [0, 0, 1]]))
     wall = box_surface([(1, OrientedBox(np.array([2.5, 0, 0]), np.array([1.0, 8, 8])))], 16)
-    depth, ids, _ = render_ids(wall, camera, look_at(np.zeros(3), np.array([1.0, 0, 0])))
+    depth, ids, _ = render_depth_and_ids(wall, camera, look_at(np.zeros(3), np.array([1.0, 0, 0])))
     assert (ids == 1).all() and np.allclose(depth, 2, atol=1e-6)
 
 
 def test_same_bytes_every_time(scene: Scene) -> None:
-    first, again = (render_ids(scene.surface, CAMERA, scene.frames[1].camera_to_world) for _ in range(2))
+    first, again = (render_depth_and_ids(scene.surface, CAMERA, scene.frames[1].camera_to_world) for _ in range(2))
     assert all(a.tobytes() == b.tobytes() for a, b in zip(first, again))
-    a, b = see(scene, width=160), see(scene, width=160)
+    a, b = compute_visibility(scene, width=160), compute_visibility(scene, width=160)
     assert all(np.array_equal(getattr(a, f.name), getattr(b, f.name)) for f in fields(a))
 
 
@@ -139,7 +147,7 @@ def test_directions() -> None:
     """From the origin along +X: what lies at +Y is on the left, what lies at +Z above; nearer hides farther."""
     spots = {1: [3, 1, 0], 2: [3, -1, 0], 3: [3, 0, .8], 4: [3, 0, -.8], 5: [2, 0, 0], 6: [4, 0, 0], 7: [-3, 0, 0]}
     surface = box_surface([(id, OrientedBox(np.array(c, float), np.full(3, .4))) for id, c in spots.items()])
-    _, ids, _ = render_ids(surface, CAMERA, look_at(np.zeros(3), np.array([1.0, 0, 0])))
+    _, ids, _ = render_depth_and_ids(surface, CAMERA, look_at(np.zeros(3), np.array([1.0, 0, 0])))
     u, v = {}, {}
     for id in spots:
         if (ids == id).any():
@@ -182,7 +190,7 @@ def test_points_lie_on_their_objects(scene: Scene, table) -> None:
         R, t = frame.camera_to_world[:3, :3], frame.camera_to_world[:3, 3]
         center = np.linalg.solve(R, scene.instance(table.instance[r]).box.center - t)
         assert np.allclose(table.center[r], center, atol=1e-9)
-        mask = render_ids(scene.surface, CAMERA, frame.camera_to_world)[1] == table.instance[r]
+        mask = render_depth_and_ids(scene.surface, CAMERA, frame.camera_to_world)[1] == table.instance[r]
         u, v = table.point[r] * [.32, .24] - .5
         x, y = int(np.floor(u + .5)), int(np.floor(v + .5))
         assert mask[y, x]
@@ -240,7 +248,7 @@ def test_fraction_and_overlap_agree_with_rays_to_random_points(scene: Scene, tab
 
 def test_rule(scene: Scene) -> None:
     for width in (320, 160):
-        table = see(scene, VisibilityRule(share=.6, pixels=900, plenty=6000, side=60), width)
+        table = compute_visibility(scene, VisibilityThresholds(share=.6, pixels=900, plenty=6000, side=60), width)
         pixels = table.pixels * (640 * 480 / np.prod(table.raster))
         enough = (table.share * np.maximum(pixels / 6000, 1) >= .6) & (pixels >= 900)
         sides = np.minimum(table.box[:, 2] - table.box[:, 0], table.box[:, 3] - table.box[:, 1])
@@ -260,8 +268,8 @@ def test_a_speck_does_not_widen_a_box() -> None:
     boxes = {}
     for name, extra in (("alone", []), ("sliver", sliver), ("pair", pair), ("near", near)):
         faces = np.concatenate([whole, whole + 4] if extra else [whole])
-        surface = Surface(np.array([*cupboard, *extra], np.float32), faces, np.full(len(faces), 4, np.int32))
-        table = see(Scene("speck", "synthetic", (Frame(0, pose, CAMERA, CAMERA, no_image, no_image),), thing, surface))
+        surface = Mesh(np.array([*cupboard, *extra], np.float32), faces, np.full(len(faces), 4, np.int32))
+        table = compute_visibility(Scene("speck", "synthetic", (Frame(0, pose, CAMERA, CAMERA, no_image, no_image),), thing, surface))
         boxes[name] = table.pixels.tolist(), (table.box[0] * [.32, .24, .32, .24]).round(3).tolist()
     assert boxes == {"alone": ([41 * 41], [100, 80, 141, 121]), "sliver": ([41 * 41 + 1], [100, 80, 141, 121]),
                      "pair": ([41 * 41 + 2], [100, 50, 252, 121]), "near": ([41 * 41 + 1], [100, 80, 145, 121])}
@@ -276,21 +284,21 @@ def test_frames_of_different_size(scene: Scene) -> None:
     """A portrait and a landscape image in one scene: boxes and thresholds follow each frame's own raster."""
     tall = Camera(240, 320, np.array([[290.0, 0, 99], [0, 310, 141], [0, 0, 1]]))
     frames = (scene.frames[0], replace(scene.frames[0], color=tall))
-    table = see(scene.with_frames(frames))
-    mask = render_ids(scene.surface, tall, frames[1].camera_to_world)[1]
+    table = compute_visibility(scene.with_frames(frames))
+    mask = render_depth_and_ids(scene.surface, tall, frames[1].camera_to_world)[1]
     for r in range(len(table))[table.rows(1)]:
         y, x = np.nonzero(without_specks(mask == table.instance[r]))
         assert np.allclose(table.box[r], np.array([x.min() / 240, y.min() / 320, (x.max() + 1) / 240, (y.max() + 1) / 320]) * 1000, atol=.01)
 
 
 def test_nothing_to_see(scene: Scene) -> None:
-    empty = Surface(np.empty((0, 3), np.float32), np.empty((0, 3), np.int32), np.empty(0, np.int32))
-    no_frames, no_objects, no_mesh = see(replace(scene, frames=())), see(replace(scene, instances=())), see(replace(scene, surface=empty))
+    empty = Mesh(np.empty((0, 3), np.float32), np.empty((0, 3), np.int32), np.empty(0, np.int32))
+    no_frames, no_objects, no_mesh = compute_visibility(replace(scene, frames=())), compute_visibility(replace(scene, instances=())), compute_visibility(replace(scene, surface=empty))
     for table, F in ((no_frames, 0), (no_objects, 10), (no_mesh, 10)):
         assert len(table) == 0 and table.overlap.shape == (F, F)
         assert table.box.shape == (0, 4) and table.point.shape == (0, 2) and table.center.shape == (0, 3) and table.visible.dtype == bool
     assert (no_mesh.overlap == 0).all() and (np.diag(no_objects.overlap) == 1).all()
-    away = see(scene.with_frames([replace(scene.frames[0], camera_to_world=look_at(np.array([50.0, 0, 1]), np.array([60.0, 0, 1])))]))
+    away = compute_visibility(scene.with_frames([replace(scene.frames[0], camera_to_world=look_at(np.array([50.0, 0, 1]), np.array([60.0, 0, 1])))]))
     assert len(away) == 0 and away.overlap.tolist() == [[0]]
 
 
@@ -299,26 +307,26 @@ def test_bad_meshes(scene: Scene, table) -> None:
     v, t, i = scene.surface.vertices, scene.surface.triangles, scene.surface.triangle_instance
     n = len(v)
     extra = np.array([[np.nan, 0, 1], [np.inf, 0, 1], [3e38, 3e38, 3e38], [0, 0, 1]], np.float32)
-    bad = Surface(np.append(v, extra, 0), np.append(t, [[0, 1, n], [0, 1, n + 1], [n + 3] * 3, [0, 0, 1]], 0).astype(np.int32),
+    bad = Mesh(np.append(v, extra, 0), np.append(t, [[0, 1, n], [0, 1, n + 1], [n + 3] * 3, [0, 0, 1]], 0).astype(np.int32),
                   np.append(i, [3, 4, 5, 6]).astype(np.int32))
     ghost = Instance(1000, "ghost", OrientedBox(np.zeros(3), np.zeros(3)))
-    got = see(replace(scene, surface=bad, instances=(*scene.instances, ghost)))
+    got = compute_visibility(replace(scene, surface=bad, instances=(*scene.instances, ghost)))
     assert all(np.array_equal(getattr(got, f.name), getattr(table, f.name)) for f in fields(table))
     nan_box = Instance(3, "nan", OrientedBox(np.full(3, np.nan), np.ones(3)))
-    odd = see(replace(scene, instances=(nan_box, *scene.instances[1:])))
+    odd = compute_visibility(replace(scene, instances=(nan_box, *scene.instances[1:])))
     assert np.isfinite(odd.point).all()
-    far = Surface(np.append(v, extra, 0), np.append(t, [[0, 1, n + 2]], 0).astype(np.int32), np.append(i, [0]).astype(np.int32))
-    assert np.isfinite(render_ids(far, CAMERA, scene.frames[0].camera_to_world)[0]).all()
+    far = Mesh(np.append(v, extra, 0), np.append(t, [[0, 1, n + 2]], 0).astype(np.int32), np.append(i, [0]).astype(np.int32))
+    assert np.isfinite(render_depth_and_ids(far, CAMERA, scene.frames[0].camera_to_world)[0]).all()
     for wrong in (replace(scene.surface, triangles=t + n), replace(scene.surface, triangles=t - 1), replace(scene.surface, triangle_instance=i[:-1])):
         with pytest.raises(ValueError):
-            see(replace(scene, surface=wrong))
+            compute_visibility(replace(scene, surface=wrong))
 
 
 def test_camera_inside_an_object() -> None:
     box = OrientedBox(np.array([0, 0, 1.0]), np.array([1.0, 1, 1]))
     scene = Scene("inside", "synthetic", (Frame(0, look_at(box.center, np.array([3.0, 1, 1])), CAMERA, CAMERA, no_image, no_image),),
                   (Instance(7, "box", box),), box_surface([(7, box)]))
-    table = see(scene)
+    table = compute_visibility(scene)
     assert table.pixels.tolist() == [320 * 240] and table.box.tolist() == [[0, 0, 1000, 1000]] and table.truncated.all()
     assert np.isfinite(table.point).all()          # the centre lies in the camera
 
@@ -335,9 +343,9 @@ def test_samples_follow_area() -> None:
 
 def test_kept_tables(scene: Scene, tmp_path) -> None:
     path = tmp_path / "deep" / "table.npz"
-    first = see(scene, cache=path)
+    first = compute_visibility(scene, cache=path)
     stamp = path.stat().st_mtime_ns
-    again = see(scene, cache=path)
+    again = compute_visibility(scene, cache=path)
     assert path.stat().st_mtime_ns == stamp and again.rule == first.rule and again.raster == first.raster
     for f in fields(first):
         a, b = getattr(first, f.name), getattr(again, f.name)
@@ -346,17 +354,17 @@ def test_kept_tables(scene: Scene, tmp_path) -> None:
     moved = replace(scene.frames[0], camera_to_world=scene.frames[1].camera_to_world)
     shifted = replace(scene.surface, vertices=scene.surface.vertices + np.float32(.01))
     for other in (replace(scene, frames=(moved, *scene.frames[1:])), replace(scene, surface=shifted), replace(scene, instances=scene.instances[1:])):
-        see(scene, cache=path)
-        got, fresh = see(other, cache=path), see(other)
+        compute_visibility(scene, cache=path)
+        got, fresh = compute_visibility(other, cache=path), compute_visibility(other)
         assert np.array_equal(got.pixels, fresh.pixels) and np.array_equal(got.instance, fresh.instance)
-    assert see(scene, VisibilityRule(share=.5), cache=path).rule.share == .5
-    # damaged: made anew by `see`, refused by `load`
+    assert compute_visibility(scene, VisibilityThresholds(share=.5), cache=path).rule.share == .5
+    # damaged: made anew by `compute_visibility`, refused by `load`
     data = path.read_bytes()
     for broken in (data[: len(data) // 2], b"", b"PK\x03\x04 not a zip", data[:200] + b"\0" * 64 + data[264:]):
         path.write_bytes(broken)
         with pytest.raises(SceneError, match="table.npz"):
             load(path)
-        assert np.array_equal(see(scene, cache=path).pixels, first.pixels)
+        assert np.array_equal(compute_visibility(scene, cache=path).pixels, first.pixels)
     with pytest.raises(SceneError, match="missing"):
         load(tmp_path / "missing.npz")
     save(first, path, "mine")
@@ -367,7 +375,7 @@ def test_kept_tables(scene: Scene, tmp_path) -> None:
     np.savez_compressed(path, **older)
     with pytest.raises(SceneError, match="ground"):
         load(path, "mine")
-    again = see(scene, cache=path)
+    again = compute_visibility(scene, cache=path)
     assert np.array_equal(again.ground, first.ground) and load(path).grid == again.grid == first.grid
     assert [p.name for p in path.parent.iterdir()] == ["table.npz"]
 
@@ -378,5 +386,5 @@ def test_a_million_triangles() -> None:
     vertices = np.stack([np.full(u.shape, 3.0), 2 - u * 4 / columns, 2 - v * 4 / rows], -1).reshape(-1, 3).astype(np.float32)
     q = (np.arange(rows)[:, None] * (columns + 1) + np.arange(columns)).ravel()
     triangles = np.concatenate([np.stack([q, q + 1, q + columns + 2], -1), np.stack([q, q + columns + 2, q + columns + 1], -1)]).astype(np.int32)
-    depth, ids, _ = render_ids(Surface(vertices, triangles, np.full(len(triangles), 4, np.int32)), CAMERA, look_at(np.zeros(3), np.array([1.0, 0, 0])))
+    depth, ids, _ = render_depth_and_ids(Mesh(vertices, triangles, np.full(len(triangles), 4, np.int32)), CAMERA, look_at(np.zeros(3), np.array([1.0, 0, 0])))
     assert len(triangles) > 1_000_000 and (ids == 4).all() and np.allclose(depth, 3, atol=1e-5)

@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from spar_kit.scenes.box_room import Solid, cast, solid, toy_scene, toy_surface
+from spar_kit.scenes.box_room import BoxObject, box_room_scene, raycast_boxes, solid, toy_surface
 from spar_kit.scenes.scene import Camera, Frame, Instance, OrientedBox, Scene, SceneError, look_at
 
 
@@ -19,23 +19,23 @@ def complaint(call: Callable, *args: object) -> str:
     return message
 
 
-def draw(solids: Sequence[Solid], camera: Camera, pose: np.ndarray, which: int) -> np.ndarray:
+def draw(solids: Sequence[BoxObject], camera: Camera, pose: np.ndarray, which: int) -> np.ndarray:
     """What the camera sees of the boxes, ray by ray: 0 depth (h, w) in metres, 1 ids (h, w), 2 colour (h, w, 3)."""
-    return cast(solids, camera, pose)[which]
+    return raycast_boxes(solids, camera, pose)[which]
 
 
-def box_scene(name: str, solids: Sequence[Solid], poses: Iterable[np.ndarray], cameras: tuple[Camera, Camera], room: str, sides: tuple[float, float],
+def box_scene(name: str, solids: Sequence[BoxObject], poses: Iterable[np.ndarray], cameras: tuple[Camera, Camera], room: str, sides: tuple[float, float],
               ids: bool = False) -> Scene:
     """A room of `sides` metres with these boxes; `cameras` are the colour and the depth camera; with `ids` the frames bring instance images."""
     color, depth = cameras
     frames = [Frame(i, pose, color, depth, partial(draw, solids, color, pose, 2), partial(draw, solids, depth, pose, 0),
                     read_instances=partial(draw, solids, depth, pose, 1) if ids else None) for i, pose in enumerate(poses)]
-    instances = tuple(Instance(s.id, s.label, OrientedBox.around(s.box.corners)) for s in solids)
+    instances = tuple(Instance(s.id, s.label, OrientedBox.fit(s.box.corners)) for s in solids)
     x, y = sides
     return Scene(name, "synthetic", tuple(frames), instances, toy_surface(solids), room, (np.array([[0.0, 0], [x, 0], [x, y], [0, y]]),))
 
 
-def floor_and_wall() -> list[Solid]:
+def floor_and_wall() -> list[BoxObject]:
     """Of a room of 6 m x 5 m: ids 1 and 2."""
     return [solid(1, "floor", (3, 2.5, -.05), (6, 5, .1), 0, (170, 150, 130)), solid(2, "wall", (3, 5.05, 1.3), (6, .1, 2.6), 0, (225, 220, 205))]
 
@@ -69,7 +69,7 @@ def busy_room(name: str, frames: int = 40) -> Scene:
 class Toys:
     """A source of made-up scenes: `make` builds the one of a name."""
     names: tuple[str, ...] = ("room0000_00",)
-    make: Callable[[str], Scene] = toy_scene
+    make: Callable[[str], Scene] = box_room_scene
     name: str = "synthetic"
 
     def scenes(self, split: str | None = None) -> list[str]:

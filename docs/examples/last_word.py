@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from spar_kit.bench.interop.prediction_files import read_predictions
-from spar_kit.bench.scorers.table import overall, score_rows, summarise
+from spar_kit.bench.scorers.table import overall, score_rows, summarize_scores
 
 
 def last_word_score(row: Mapping[str, Any]) -> float:
@@ -31,5 +31,5 @@ def score_last_word(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
 
 if __name__ == "__main__":
     scores = score_last_word(read_predictions(sys.argv[1]))
-    print(summarise(scores).to_string(index=False))
+    print(summarize_scores(scores).to_string(index=False))
     print(overall(scores))

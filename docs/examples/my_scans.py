@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from spar_kit.scenes.geometry.depth_fusion import fuse
+from spar_kit.scenes.geometry.depth_fusion import fuse_depth
 from spar_kit.scenes.scene import Camera, Frame, Instance, OrientedBox, Scene, SceneError, is_valid_pose
 
 
@@ -57,7 +57,7 @@ class MyScans:
         numbers = sorted(int(path.stem) for path in folder.glob("*.jpg"))
         frames = tuple(read_frame(folder, number, color, depth) for number in numbers)
         instances = tuple(read_box(id, box) for id, box in enumerate(about["boxes"], 1))
-        return Scene(scene, self.name, frames, instances, fuse(frames, instances, labels="boxes"))
+        return Scene(scene, self.name, frames, instances, fuse_depth(frames, instances, labels="boxes"))
 
     def describe(self) -> dict[str, Any]:
         return {"kind": "my scans"}

@@ -22,11 +22,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from .prompts import Prompt, apply_image_mode, spread
+from .prompts import Prompt, apply_image_mode, sample_evenly
 from .rows import ImageMode
 from ..core.errors import InputError, missing_extra
 from ..data.question import Geometry, Question
-from ..data.records import image_path, load_matrix, read_lines, shards
+from ..data.records import safe_join, load_matrix, read_lines, list_shards
 from ..scenes.formats.images import open_numbers, open_picture
 from ..tasks.registry import TASKS, select_tasks
 
@@ -71,7 +71,7 @@ class Benchmark:
 
     def select_items(self, limit: int | None = None, images: ImageMode = "original", seed: int = 0) -> list[Question]:
         """The items to ask: at most `limit` of each task and format, shown as `spar_kit.bench.prompts.apply_image_mode` says."""
-        return apply_image_mode(spread(self.items, limit), images, self.items, seed)
+        return apply_image_mode(sample_evenly(self.items, limit), images, self.items, seed)
 
     def describe(self) -> pd.DataFrame:
         """One row per task and format: items, images per item, sources, scenes (0: not known), items with depth and poses."""
@@ -139,7 +139,7 @@ class _Row:
     def _decode(self, value: Any, field: str, read: Callable[..., Any]) -> Any:
         data, name = (value.get("bytes"), value.get("path")) if isinstance(value, dict) else (value, None)
         try:
-            source = data or (image_path(self.path.parent, name) if name else None)
+            source = data or (safe_join(self.path.parent, name) if name else None)
             if source is None:
                 raise BenchmarkError("holds neither bytes nor a path", self.path, self.row, field)
             return read(source, "bytes")
@@ -363,7 +363,7 @@ def _rows(file: Path) -> int:
 
 # %% ../../nbs/bench/10_benchmarks.ipynb #38791bf2
 def _folder_geometry(record: Mapping[str, Any], root: Path) -> Geometry:
-    depth = tuple(open_numbers(image_path(root, relative)) for relative in record["depth"])
+    depth = tuple(open_numbers(safe_join(root, relative)) for relative in record["depth"])
     pose = np.stack([load_matrix(root, relative) for relative in record["pose"]])
     color = np.stack([load_matrix(root, relative) for relative in record["intrinsic"]])
     second = np.stack([load_matrix(root, relative.replace("intrinsic_color", "intrinsic_depth")) for relative in record["intrinsic"]])
@@ -380,7 +380,7 @@ def _from_folder(folder: Path, split: str, tasks: str, formats: Sequence[str], s
     problems: list[str] = []
     notes: list[str] = []
     order, items, seen = [task.name for task in select_tasks(tasks)], [], set()
-    for path, task, form, root in sorted(shards(folder, split, order, formats, notes), key=lambda shard: (order.index(shard[1]), list(formats).index(shard[2]))):
+    for path, task, form, root in sorted(list_shards(folder, split, order, formats, notes), key=lambda shard: (order.index(shard[1]), list(formats).index(shard[2]))):
         for record in read_lines(path, None if strict else problems):
             try:
                 item = _folder_question(record, task, form, root, path)

@@ -62,9 +62,9 @@ def _plain_warnings() -> Iterator[None]:
 
 
 def _write(path: Path, text: str) -> None:
-    from spar_kit.core.files import whole_file
+    from spar_kit.core.files import atomic_write
 
-    with whole_file(path) as part:
+    with atomic_write(path) as part:
         part.write_text(text, encoding="utf-8")
 
 # %% ../../nbs/cli/20_evaluate.ipynb #3fa9a106
@@ -102,7 +102,7 @@ def _print_scores(rows: Sequence[Mapping[str, Any]], file: Path, flavour: Flavou
     """The scores of predictions that were read from a file, printed and written; returns the table of the main scorer."""
     from spar_kit.bench.scorers.disagreements import FLAVOURS, disagreements
     from spar_kit.bench.scorers.table import by_scorer, name_unscored, score_table
-    from spar_kit.bench.scorers.comparison import count_reasons, full_report, in_words, item_lines, side_by_side, without_rule
+    from spar_kit.bench.scorers.comparison import count_reasons, full_report, format_table, item_lines, side_by_side, without_rule
 
     scored = score_table(rows, [name for name in FLAVOURS if flavour in (name, Flavours.all)])
     tables = by_scorer(scored)
@@ -114,7 +114,7 @@ def _print_scores(rows: Sequence[Mapping[str, Any]], file: Path, flavour: Flavou
         import orjson
 
         _write(json, orjson.dumps(full_report(tables, whole, found), option=orjson.OPT_INDENT_2).decode() + "\n")
-    _print_table(in_words(whole), f"{len(rows):,} answers in {file}; percent, in brackets the 95 % interval")
+    _print_table(format_table(whole), f"{len(rows):,} answers in {file}; percent, in brackets the 95 % interval")
     main = "strict" if "strict" in tables else next(iter(tables))
     for line in name_unscored(tables[main], main):
         print(f"left out of the mean: {line}")
@@ -148,7 +148,7 @@ def compare(
 
     Example: spar compare before.jsonl after.jsonl --out report.html
     """
-    from spar_kit.report.score_report import compare_files
+    from spar_kit.report.score_report import write_score_report
 
     not_negative("seed", seed)
     positive("misses", misses)
@@ -156,7 +156,7 @@ def compare(
         raise InputError(f"--out {out}: the name of an HTML file is needed, for example report.html")
     scorer = "strict" if flavour == Flavours.all else flavour.value
     with _plain_warnings():
-        said, path = compare_files(files, out, flavour=scorer, benchmark=benchmark, split=published.value if published else None, misses=misses, seed=seed)
+        said, path = write_score_report(files, out, flavour=scorer, benchmark=benchmark, split=published.value if published else None, misses=misses, seed=seed)
     print(said)
     print(path)
 
@@ -253,9 +253,9 @@ def evaluate(
 # %% ../../nbs/cli/20_evaluate.ipynb #f38dfa4d
 def _evaluate_elsewhere(model: str, tasks: str, out: Path, adapter: Path | None, url: str | None, settings: Sequence[str], limit: int | None, dry_run: bool) -> None:
     """`spar evaluate --lmms-eval`: lmms-eval's numbers, and for SPAR's tasks our scores of the same answers."""
-    from spar_kit.bench.interop.lmms_eval import evaluate_elsewhere, write_rows
+    from spar_kit.bench.interop.lmms_eval import run_lmms_eval, write_rows
 
-    logs = evaluate_elsewhere(model, tasks, out, adapter=adapter, url=url, settings=settings, limit=limit, dry_run=dry_run, say=lambda line: print(line, flush=True))
+    logs = run_lmms_eval(model, tasks, out, adapter=adapter, url=url, settings=settings, limit=limit, dry_run=dry_run, say=lambda line: print(line, flush=True))
     if logs is not None:
         _print_table(logs.results.assign(value=logs.results.value.map("{:.4g}".format), stderr=[f"{value:.3g}" if value == value else "" for value in logs.results.stderr]), f"lmms-eval's own numbers, from {out / 'lmms_eval'}")
         _print_problems(logs.notes)
@@ -269,10 +269,10 @@ def _evaluate_elsewhere(model: str, tasks: str, out: Path, adapter: Path | None,
 
 def _print_answers(files: Mapping[str, Path], out: Path, blind: Callable[[], Mapping[str, Path]]) -> None:
     """Scores with intervals of answers files, {how images were shown: file}: of the first one in full; then the gap over the blind ones and over `blind()`, answers of no model."""
-    from spar_kit.bench.baselines.blind import gap_over_blind
+    from spar_kit.bench.baselines.blind import blind_gap
     from spar_kit.bench.interop.prediction_files import read_file
     from spar_kit.bench.scorers.table import score_rows
-    from spar_kit.bench.analysis.statistics import best_of, overall_paired
+    from spar_kit.bench.analysis.statistics import best_run_per_task, overall_paired
 
     read = {mode: read_file(path) for mode, path in files.items()}
     first = next(iter(read))
@@ -282,10 +282,10 @@ def _print_answers(files: Mapping[str, Path], out: Path, blind: Callable[[], Map
     if first == "original" and main.score.notna().any():
         asked = {**read, **{name: read_file(path) for name, path in blind().items()}}
         others = {name: score_rows(file.rows) for name, file in asked.items() if name != first}
-        gaps = gap_over_blind(main, others)
+        gaps = blind_gap(main, others)
         spans = [f"{100 * gap:+.1f} [{100 * low:+.0f}, {100 * high:+.0f}]" for gap, low, high in gaps[["gap", "low", "high"]].itertuples(index=False)]
         _print_table(gaps.assign(gap=spans).drop(columns=["low", "high"]), "what looking is worth: the score with the images, without, and the gap over the best blind answers of each task with its 95 % interval")
-        whole = overall_paired(main, best_of(others)).iloc[-1]
+        whole = overall_paired(main, best_run_per_task(others)).iloc[-1]
         print(f"over all tasks: {100 * whole.difference:+.1f} points [{100 * whole.low:+.1f}, {100 * whole.high:+.1f}]; constant: always the best answer, text: a small model that reads question and options only")
     incomplete = False
     for file in read.values():

@@ -41,10 +41,10 @@ def train(
     settings = TrainParams.from_dict(values, params, lines)
     if not data.is_dir():
         raise ParamsError(f"{data} is not a folder", params, lines.get(("data",)), "data")
-    from spar_kit.train.pipeline import run        # torch takes seconds: a mistake in the file is said before
+    from spar_kit.train.pipeline import train        # torch takes seconds: a mistake in the file is said before
 
     print(estimate(settings))
-    print(run(settings, data, out).adapter)
+    print(train(settings, data, out).adapter)
 
 # %% ../../nbs/cli/50_main.ipynb #ea8af8de
 def sweep(
@@ -61,8 +61,8 @@ def sweep(
     All parameters are checked before anything starts. What was done before is reused where all that it depends on is the same (code, packages, parameters, the content of files) and all that it left is still there.
     """
     from spar_kit.runs.plan import load_plan
-    from spar_kit.report.notebook_report import build, write_summary
-    from spar_kit.runs.sweep import expand
+    from spar_kit.report.notebook_report import build_report, write_summary
+    from spar_kit.runs.sweep import expand_grid
     from spar_kit.runs.sweep import sweep as run
     from spar_kit.core.files import usable_folder
 
@@ -70,11 +70,11 @@ def sweep(
     plan = load_plan(params, settings or (), name)
     usable_folder(store, "--store")
     usable_folder(reports / plan.name, "--reports")
-    runs = expand(plan, params.parent, store, print)
+    runs = expand_grid(plan, params.parent, store, print)
     print(f"{plan.title or plan.name}: {' -> '.join(plan.steps)}")
     outcomes = run(runs, workers=workers, address=cluster, force=force)
     write_summary(plan, outcomes, reports / plan.name, params, settings or (), name)
-    index = build(reports / plan.name)
+    index = build_report(reports / plan.name)
     bad = [outcome for outcome in outcomes if outcome.status == "failed"]
     for outcome in bad:
         print(f"failed: {outcome.run.folder}/notebook.failed.ipynb: {outcome.error}", file=sys.stderr)
@@ -85,9 +85,9 @@ def sweep(
 
 def report(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A report's folder, for example reports/demo.")]) -> None:
     """Make the pages of a report again, without running anything."""
-    from spar_kit.report.notebook_report import build
+    from spar_kit.report.notebook_report import build_report
 
-    print(build(folder))
+    print(build_report(folder))
 
 
 def doctor() -> None:
@@ -96,15 +96,15 @@ def doctor() -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from spar_kit.cli.doctor import examine
+    from spar_kit.cli.doctor import run_checks
 
-    findings = examine()
+    findings = run_checks()
     table = Table(box=None, show_header=False, padding=(0, 1))
     for finding in findings:
         mark = Text("ok", "green") if finding.ok else Text("!!", "bold red") if finding.ok is False else Text("--", "yellow")
         text = Text(finding.found)
-        if finding.remedy:
-            text.append(f"\ntype: {finding.remedy}", "bold")
+        if finding.fix:
+            text.append(f"\ntype: {finding.fix}", "bold")
         table.add_row(mark, finding.name, text)
     Console().print(table)
     if any(finding.ok is False for finding in findings):

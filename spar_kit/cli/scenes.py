@@ -17,7 +17,7 @@ from ..core.errors import InputError, suggest
 from .data import positive
 
 if TYPE_CHECKING:
-    from spar_kit.scenes.scene import Source
+    from spar_kit.scenes.scene import SceneSource
     from spar_kit.scenes.summary import Summary
 
 # %% ../../nbs/cli/10_scenes.ipynb #84932df0
@@ -27,19 +27,19 @@ FEW = 20                     # scenes that are loaded whole without being asked 
 SOURCE = "Where scenes come from, as for **generate**: synthetic, scannet:PATH, spar7m:PATH, python:FILE.py:NAME, ..."
 
 
-def summaries(source: "Source", names: Sequence[str], full: bool = False, progress: bool = True) -> "list[Summary]":
+def summaries(source: "SceneSource", names: Sequence[str], full: bool = False, progress: bool = True) -> "list[Summary]":
     """The summaries of these scenes, in their order, with a bar on the terminal's error stream."""
     from concurrent.futures import ThreadPoolExecutor
 
     from tqdm import tqdm
 
-    from spar_kit.scenes.summary import summarise
+    from spar_kit.scenes.summary import summarize
 
     quick = hasattr(source, "summary") and not full
     bar = tqdm(total=len(names), unit="scene", desc="scenes", disable=not progress, leave=False, file=sys.stderr)
     told: list[Summary] = []
     with bar, ThreadPoolExecutor(8 if quick else 1) as pool:
-        for summary in pool.map(lambda name: summarise(source, name, full), names):
+        for summary in pool.map(lambda name: summarize(source, name, full), names):
             told.append(summary)
             bar.update()
     return told

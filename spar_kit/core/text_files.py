@@ -13,7 +13,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
-from .files import is_plain_name, read_bytes
+from .files import is_safe_name, read_bytes
 from .errors import SceneError
 import numpy as np
 from numpy.typing import NDArray
@@ -101,7 +101,7 @@ def name_in(entry: str) -> str | None:
     """The name that an entry of a list means: no quotes, brackets or bullet around it, and of a path its last part. "" for a blank entry, None where it is none."""
     entry = re.sub(r"^\s*[-*]\s+", "", entry).strip().strip("\"'`[](){}<>").strip()
     *folders, name = entry.replace("\\", "/").rstrip("/").split("/")
-    return name if not name and not folders or is_plain_name(name) else None
+    return name if not name and not folders or is_safe_name(name) else None
 
 
 def read_names(path: Path | str, limit: int = 1 << 24, empty: bool = False) -> list[str]:

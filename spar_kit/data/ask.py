@@ -12,18 +12,18 @@ from weakref import ref
 
 from PIL import Image
 
-from .writer import SceneFiles, color_image
-from .scene_job import Plan, available_tasks, task_lines
+from .writer import RecordFields, color_image
+from .scene_job import GenerationConfig, available_tasks, encode_task
 from .question import Question, Questions
-from .records import from_line
-from ..tasks.validation import usable
-from ..scenes.frame_selection import choose_frames
+from .records import decode_record
+from ..tasks.validation import validate_scene
+from ..scenes.frame_selection import select_frames
 from ..scenes.formats.images import open_picture
 from ..scenes.scene import Scene
 from ..core.errors import SceneError
-from ..scenes.visibility import see
+from ..scenes.visibility import compute_visibility
 from ..tasks.sampling.stratified import counting_drops
-from ..tasks.scene_index import Observation, observe
+from ..tasks.scene_index import SceneIndex, index_scene
 from ..tasks.registry import TASKS, select_formats, select_tasks
 
 # %% ../../nbs/data/70_ask.ipynb #893c22b5
@@ -42,19 +42,19 @@ def _checked(task: str, format: str | None) -> tuple[str, str]:
     return task, format
 
 # %% ../../nbs/data/70_ask.ipynb #e885d9bf
-_last: tuple[ref[Scene], Scene, Observation] | None = None
+_last: tuple[ref[Scene], Scene, SceneIndex] | None = None
 
 
-def _observed(scene: Scene) -> tuple[Scene, Observation]:
+def _observed(scene: Scene) -> tuple[Scene, SceneIndex]:
     """The scene with its usable frames, at most a hundred, and what is seen in them: as `generate` has both by default."""
     global _last
     last = _last
     if last is not None and last[0]() is scene:
         return last[1:]
-    chosen = choose_frames(usable(scene, Plan.rules.limits), Plan.frames)
+    chosen = select_frames(validate_scene(scene, GenerationConfig.rules.limits), GenerationConfig.frames)
     if not chosen.frames:
         raise SceneError(f"{scene.source}/{scene.name}: no usable frame" + "".join(f"; {why}: {n}" for why, n in chosen.skipped.items()))
-    observation = observe(chosen, see(chosen, Plan.visibility, Plan.width), Plan.rules)
+    observation = index_scene(chosen, compute_visibility(chosen, GenerationConfig.visibility, GenerationConfig.width), GenerationConfig.rules)
     _last = ref(scene), chosen, observation
     return chosen, observation
 
@@ -97,7 +97,7 @@ def ask(scene: Scene, task: str, n: int = 3, format: str | None = None, seed: in
         raise ValueError(f"n must be at least 1, not {n}")
     chosen, observation = _observed(scene)
     with counting_drops() as dropped:
-        made = task_lines(chosen, observation, SceneFiles(chosen), task, n, seed)
+        made = encode_task(chosen, observation, RecordFields(chosen), task, n, seed)
     lines = next((lines for form, lines, _ in made if form == format), [])
     counts = {form: len(of_form) for form, of_form, _ in made}
     note = "" if len(lines) == n else _why_fewer(observation, task, format, counts, n, dropped)
@@ -110,14 +110,14 @@ def _with_images(scene: Scene, lines: list[bytes]) -> list[Question]:
     """The questions of a scene's lines, their images and the names of their objects taken from the scene."""
     shots, names = _Shots(scene), {thing.id: thing.label for thing in scene.instances}
     questions = []
-    for record in map(from_line, lines):
+    for record in map(decode_record, lines):
         facts = record["facts"]
         images = [partial(shots.image, index) for index in facts["frames"]]
         questions.append(Question.from_record(record, "", source=scene.source, images=images, labels=[names.get(id, "") for id in facts["objects"]]))
     return questions
 
 
-def _why_fewer(observation: Observation, task: str, format: str, counts: dict[str, int], wanted: int, dropped: Counter[str]) -> str:
+def _why_fewer(observation: SceneIndex, task: str, format: str, counts: dict[str, int], wanted: int, dropped: Counter[str]) -> str:
     """How many questions there are of those wanted, and the most frequent reasons why there are not more."""
     others = ", ".join(f"{count} {form}" for form, count in counts.items() if form != format)
     reasons = "; ".join(f"{count:,} x {reason}" for reason, count in dropped.most_common(4))

@@ -18,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from .records import MARKS, RecordError, check_record, image_path, read_image
+from .records import MARKS, RecordError, check_record, safe_join, read_image
 from ..scenes.formats.images import data_url
-from ..core.display_text import visible
-from ..tasks.markers import Mark, draw, marks_of
+from ..core.display_text import escape_controls
+from ..tasks.markers import Marker, draw_markers, marks_of
 from ..tasks.registry import TASKS
 
 # %% ../../nbs/data/10_question.ipynb #bd6c2a7d
@@ -106,7 +106,7 @@ class Question:
         return {"type": _type_of(self.task), "image": [""] * len(self.images), **self.markers}
 
     @property
-    def marks(self) -> list[Mark]:
+    def marks(self) -> list[Marker]:
         """What is drawn on the images. Raises ValueError naming a marker field that does not fit."""
         return marks_of(self.drawable)
 
@@ -116,7 +116,7 @@ class Question:
         return facts_in_words(self.facts, self.labels)
 
     def load(self, *, marked: bool = True, scale: float = 1.0) -> list[Image.Image]:
-        """The images in RGB, with the markers drawn unless `marked` is False. Raises ValueError or OSError naming what cannot be read."""
+        """The images in RGB, with the markers drawn unless `marked_objects` is False. Raises ValueError or OSError naming what cannot be read."""
         return pictures_of(self, range(len(self.images)), marked=marked, scale=scale)
 
     @classmethod
@@ -158,7 +158,7 @@ class Question:
 
 # %% ../../nbs/data/10_question.ipynb #844441de
 def _one_line(text: str, most: int) -> str:
-    line = " ".join(visible(text, 4000).split())
+    line = " ".join(escape_controls(text, 4000).split())
     return line if len(line) <= most else f"{line[:most - 1]}…"
 
 
@@ -184,7 +184,7 @@ def _read(record: Mapping[str, Any], folder: Path, images: Sequence[Picture] | N
     if len(values) % 2:
         raise RecordError("the last question has no answer", field="conversations")
     try:
-        found = tuple(image_path(folder, path) for path in record["image"]) if images is None else tuple(images)
+        found = tuple(safe_join(folder, path) for path in record["image"]) if images is None else tuple(images)
     except ValueError as error:
         raise RecordError(str(error), field="image") from None
     task = _NAMES.get(record["type"], record["type"])
@@ -218,7 +218,7 @@ def pictures_of(question: Question, which: Collection[int], *, marked: bool = Tr
     wanted = set(which) | {mark.image for mark in marks}
     images: list[Any] = [open_image(picture) if k in wanted else None for k, picture in enumerate(question.images)]
     try:
-        drawn = draw(question.drawable, images, scale=scale) if marked else images
+        drawn = draw_markers(question.drawable, images, scale=scale) if marked else images
     except _UNFIT as error:
         raise _unfit(question, error) from error
     return [drawn[k] for k in which]
@@ -269,7 +269,7 @@ _ANSWER = "padding:.25em .6em;border-radius:5px;background:#e6f4ec;color:#14532d
 def _asked(question: Question) -> str:
     """The question's text as HTML, the right option in bold."""
     lines = []
-    for line in visible(question.text, 4000).split("\n"):
+    for line in escape_controls(question.text, 4000).split("\n"):
         option = OPTION_LINE.match(line)
         right = option is not None and option[1] == question.answer
         lines.append(f"<b>{html.escape(line)}</b>" if right else html.escape(line))
@@ -278,12 +278,12 @@ def _asked(question: Question) -> str:
 
 def _words(question: Question) -> str:
     """All of a card but its pictures."""
-    head = html.escape(visible(f"{question.task} · {question.format} · {question.id}", 160))
-    why = "".join(f"<li>{html.escape(visible(line, 300))}</li>" for line in question.why[:12])
+    head = html.escape(escape_controls(f"{question.task} · {question.format} · {question.id}", 160))
+    why = "".join(f"<li>{html.escape(escape_controls(line, 300))}</li>" for line in question.why[:12])
     facts = (f'<details open style="font-size:.82em;color:#5b6776"><summary>why (metres, degrees; places in an image from 0 to 1000)</summary>'
              f'<ul style="margin:.2em 0 0;padding-left:1.3em">{why}</ul></details>') if why else ""
     return (f'<div style="flex:1 1 300px;min-width:0;padding:.7em .9em .9em;display:flex;flex-direction:column;gap:.45em"><div style="font-size:.8em;color:#5b6776">{head}</div>'
-            f'<div style="{_TEXT}">{_asked(question)}</div><div style="{_ANSWER}">answer <b>{html.escape(visible(question.answer, 2000))}</b></div>{facts}</div>')
+            f'<div style="{_TEXT}">{_asked(question)}</div><div style="{_ANSWER}">answer <b>{html.escape(escape_controls(question.answer, 2000))}</b></div>{facts}</div>')
 
 # %% ../../nbs/data/10_question.ipynb #c576bfb8
 def _strip(question: Question, room: int) -> str:
@@ -293,7 +293,7 @@ def _strip(question: Question, room: int) -> str:
         which = few_of(len(question.images), marked)
         pictures = pictures_of(question, which)
     except Exception as error:                  # a notebook shows a traceback in place of a card, whatever is wrong with one image
-        return f'<div style="padding:.6em .9em;color:#b3372f">its images cannot be shown: {html.escape(visible(str(error), 400))}</div>'
+        return f'<div style="padding:.6em .9em;color:#b3372f">its images cannot be shown: {html.escape(escape_controls(str(error), 400))}</div>'
     for width, quality in _SIZES:
         urls = [data_url(picture, width, quality) for picture in pictures]
         if sum(map(len, urls)) <= room:
@@ -325,5 +325,5 @@ class Questions(list[Question]):
     def _repr_html_(self, most: int = 6) -> str:
         shown, size = self[:most], min(CARD_BYTES, 3 * CARD_BYTES // max(len(self[:most]), 1))
         more = [f"and {len(self) - most} more"] if len(self) > most else []
-        notes = "".join(f'<p style="color:#5b6776">{html.escape(visible(line, 600))}</p>' for line in [*more, *([self.note] if self.note else [])])
+        notes = "".join(f'<p style="color:#5b6776">{html.escape(escape_controls(line, 600))}</p>' for line in [*more, *([self.note] if self.note else [])])
         return "".join(card(question, size) for question in shown) + notes

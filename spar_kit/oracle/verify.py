@@ -24,14 +24,14 @@ import orjson
 
 from ..core.processes import worker_pool
 from .answers.values import check_answer
-from .evidence.scene_files import CannotVerify, Folder, Unusable, Wrong
-from .evidence.record import FORMS, Form, Item, Rules, open_item
+from .evidence.scene_files import CannotVerify, SceneFolder, NotCheckableError, MismatchError
+from .evidence.record import TASK_SPECS, TaskSpec, Item, Thresholds, open_item
 from .released.check import check_released
-from .evidence.rgbd_views import Release
+from .evidence.rgbd_views import ReleasedScene
 from .evidence.markers import check_evidence, check_frames_named, check_markers, check_names
 from .text.roles import check_roles
 from .derive.navigation import DERIVE as ROUTE
-from .visibility.checks import SEEN, Looking, Witness, check_seen
+from .visibility.checks import SEEN, RayCheckConfig, SceneRays, check_seen
 from .derive.single_view import DERIVE as ONE_VIEW, check_labels
 from .derive.video import DERIVE as VIDEO
 from .derive.other_viewpoints import DERIVE as VIEWS
@@ -130,7 +130,7 @@ class Report:
 DERIVE = {**ONE_VIEW, **VIEWS, **VIDEO, **ROUTE}
 
 
-def register(task: str, form: Form, derive: Callable[[Item], Any], seen: Callable[[Witness, Item], int] | None = None) -> None:
+def register(task: str, form: TaskSpec, derive: Callable[[Item], Any], seen: Callable[[SceneRays, Item], int] | None = None) -> None:
     """Add the derivation of a task that is not SPAR's.
 
     Args:
@@ -141,9 +141,9 @@ def register(task: str, form: Form, derive: Callable[[Item], Any], seen: Callabl
 
     Raises ValueError for a name that another task has.
     """
-    if task in FORMS:
+    if task in TASK_SPECS:
         raise ValueError(f"there is a task {task!r} already")
-    FORMS[task], DERIVE[task] = form, derive
+    TASK_SPECS[task], DERIVE[task] = form, derive
     if seen is not None:
         SEEN[task] = seen
 
@@ -152,7 +152,7 @@ for _point in sorted(entry_points(group="spar_kit.oracle"), key=lambda point: po
     _point.load()(register)
 
 
-def check_record(record: Any, task: str, format: str, folder: Folder, rules: Rules) -> None:
+def check_record(record: Any, task: str, format: str, folder: SceneFolder, rules: Thresholds) -> None:
     """Derive one record's answer again.
 
     Raises:
@@ -160,7 +160,7 @@ def check_record(record: Any, task: str, format: str, folder: Folder, rules: Rul
         Unusable: the files do not allow a verdict.
     """
     if task not in DERIVE:
-        raise Unusable("no derivation for this task yet")
+        raise NotCheckableError("no derivation for this task yet")
     item = open_item(record, task, format, folder, rules)
     check_evidence(item)
     check_labels(item)
@@ -171,13 +171,13 @@ def check_record(record: Any, task: str, format: str, folder: Folder, rules: Rul
     check_whole(item)
     check_answer(item, DERIVE[task](item))
     if untold:
-        raise Unusable(f"the question's wording is not known: which object is the {untold}?")
+        raise NotCheckableError(f"the question's wording is not known: which object is the {untold}?")
 
 
 Row = tuple[str, int, int, int]      # file, line number from 1, offset and length of the line in bytes
 
 
-def check_scene(images: Path, scene: str, rows: list[Row], root: Path, rules: Rules | None, limit: int, looking: Looking | None = None
+def check_scene(images: Path, scene: str, rows: list[Row], root: Path, rules: Thresholds | None, limit: int, looking: RayCheckConfig | None = None
                 ) -> dict[str, TaskReport]:
     """Check the records of one scene.
 
@@ -190,8 +190,8 @@ def check_scene(images: Path, scene: str, rows: list[Row], root: Path, rules: Ru
         limit: at most this many mismatches are listed per task.
         looking: ask rays what is to be seen, instead of deriving answers.
     """
-    folder = Folder(images, scene) if rules is not None else Release(images, scene)
-    look = Witness(folder, looking) if looking is not None else None
+    folder = SceneFolder(images, scene) if rules is not None else ReleasedScene(images, scene)
+    look = SceneRays(folder, looking) if looking is not None else None
     depths: list[tuple[float, float]] = []
     found: dict[str, TaskReport] = {}
     open_file: str = ""
@@ -211,12 +211,12 @@ def check_scene(images: Path, scene: str, rows: list[Row], root: Path, rules: Ru
                     check_seen(look, open_item(record, task, format, folder, rules))
                 elif rules is not None:
                     check_record(record, task, format, folder, rules)
-                elif isinstance(folder, Release):
+                elif isinstance(folder, ReleasedScene):
                     check_released(record, task, format, folder, depths)
                 report.checked += 1
-            except Unusable as missing:
+            except NotCheckableError as missing:
                 report.not_checkable[str(missing)] += 1
-            except Wrong as wrong:
+            except MismatchError as wrong:
                 _count(report, Mismatch(file, number, str(record.get("id")), str(wrong)), limit)
             except Exception as error:          # a record's faults are all Wrong: whatever else is raised is a fault of this code
                 _count_failure(report, Failure(file, number, str(record.get("id")), _where(error)), limit)
@@ -253,7 +253,7 @@ def _where(error: Exception) -> str:
 
 # %% ../../nbs/oracle/00_verify.ipynb #6eb47081
 def verify(folder: Path | str, *, workers: int = 1, sample: int | None = None, limit: int = 20,
-           progress: Callable[[int, int], None] | None = None, looking: Looking | None = None) -> Report:
+           progress: Callable[[int, int], None] | None = None, looking: RayCheckConfig | None = None) -> Report:
     """Derive every answer of a data set again from the files in its folder; or, with `looking`, ask rays whether its objects are visible.
 
     Args:
@@ -275,7 +275,7 @@ def verify(folder: Path | str, *, workers: int = 1, sample: int | None = None, l
         rules, report = None, Report(root, problems=list(_count_problems(root)), released=True)
     else:
         manifest = _manifest(root)
-        rules, report = Rules.of(manifest.get("parameters", {})), Report(root, rays=looking is not None)
+        rules, report = Thresholds.of(manifest.get("parameters", {})), Report(root, rays=looking is not None)
         if looking is None:
             report.problems += _shard_problems(root, manifest)
     report.problems += _odd_files(root)
@@ -301,7 +301,7 @@ def verify(folder: Path | str, *, workers: int = 1, sample: int | None = None, l
     for task in report.tasks.values():
         task.mismatches = sorted(task.mismatches, key=lambda m: (m.file, m.line))[:limit]
         task.failures = sorted(task.failures, key=lambda m: (m.file, m.line))[:limit]
-    order = (*FORMS, *sorted(report.tasks.keys() - FORMS.keys()))
+    order = (*TASK_SPECS, *sorted(report.tasks.keys() - TASK_SPECS.keys()))
     report.tasks = {name: report.tasks[name] for name in order if name in report.tasks}
     report.seconds = time.perf_counter() - started
     return report
@@ -384,9 +384,9 @@ def _by_scene(root: Path, report: Report, sample: int | None, limit: int) -> dic
             offset = 0
             for number, line in enumerate(lines):
                 if kept is None or number in kept:
-                    scene = _scene_of(line) if task in FORMS else None
+                    scene = _scene_of(line) if task in TASK_SPECS else None
                     if scene is None:
-                        reason = "not a record of JSON with an image" if task in FORMS else f"unknown task {task!r}"
+                        reason = "not a record of JSON with an image" if task in TASK_SPECS else f"unknown task {task!r}"
                         _count(entry, Mismatch(file, number + 1, "", reason), limit)
                     else:
                         scenes.setdefault((source, scene), []).append((file, number + 1, offset, len(line)))

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import orjson
 
-from ..core.files import whole_file
-from ..bench.baselines.audit import MARKED, VERDICTS, Attack, Audit, Finding, Verdict
-from ..core.display_text import visible
+from ..core.files import atomic_write
+from ..bench.baselines.audit import MARKED, VERDICTS, BaselineScore, Audit, TaskAudit, Verdict
+from ..core.display_text import escape_controls
 from .html.security import content_policy, nonce_for
 
 # %% ../../nbs/report/50_audit_report.ipynb #66c8d240
@@ -52,14 +52,14 @@ _COLORS: dict[Verdict, str] = {"FAIL": "bad", "unclear": "open", "pass": "good"}
 
 
 def _escaped(text: str, most: int = 200) -> str:
-    return html.escape(visible(text, most))
+    return html.escape(escape_controls(text, most))
 
 
 def _percent(value: float | None) -> str:
     return "" if value is None else f"{100 * value:.1f}"
 
 
-def _bar(finding: Finding) -> str:
+def _bar(finding: TaskAudit) -> str:
     """A line from 0 to 100: the interval, the score as a dot, the limit as an upright stroke."""
     best, at = finding.best, lambda value: f"{1.4 * 100 * value:.1f}"
     return (f'<svg width=140 height=14 role=img aria-label="{_percent(best.score)} of limit {_percent(finding.limit)}"><line x1=0 x2=140 y1=7 y2=7 stroke="var(--line)"/>'
@@ -68,12 +68,12 @@ def _bar(finding: Finding) -> str:
             f'<line x1={at(finding.limit)} x2={at(finding.limit)} y1=0 y2=14 stroke="var(--ink)" stroke-width=1.5 /></svg>')
 
 
-def _rank(finding: Finding) -> float:
+def _rank(finding: TaskAudit) -> float:
     """For sorting, worst first: the verdict, then how far the score is above its limit, or least below it."""
     return VERDICTS.index(finding.verdict) * 2 + finding.limit - finding.best.score
 
 
-def _row(finding: Finding) -> str:
+def _row(finding: TaskAudit) -> str:
     best = finding.best
     cells: list[tuple[str, object, str]] = [
         (f"<span class={finding.verdict}>{SIGNS[finding.verdict]} {finding.verdict}</span>", _rank(finding), ""),
@@ -86,15 +86,15 @@ def _row(finding: Finding) -> str:
         f'<td{f" class={kind}" if kind else ""} data-v="{_escaped(str(value))}">{text}</td>' for text, value, kind in cells) + "</tr>"
 
 
-def _details(finding: Finding) -> str:
-    def line(attack: Attack) -> str:
+def _details(finding: TaskAudit) -> str:
+    def line(attack: BaselineScore) -> str:
         return f"<li>{_escaped(attack.predictor)}: {_percent(attack.score)} ({_percent(attack.low)} to {_percent(attack.high)})</li>"
 
     return (f"<details><summary>{_escaped(finding.task)} / {_escaped(finding.format)}</summary><ul>" + "".join(line(attack) for attack in finding.attacks)
             + "</ul></details>")
 
 
-def worst_first(result: Audit) -> list[Finding]:
+def worst_first(result: Audit) -> list[TaskAudit]:
     """Failures first, then what is unclear; within a verdict by how far the best blind score is above its limit, or least below it."""
     return sorted(result.findings, key=lambda f: (_rank(f), f.task, f.format))
 
@@ -138,6 +138,6 @@ def write_audit(result: Audit, out: Path | str) -> tuple[Path, Path]:
     """Write `audit.json` and `audit.html` into the folder `out`, which is made if need be; returns both paths."""
     out = Path(out)
     for name, content in (("audit.json", as_json(result)), ("audit.html", page(result).encode())):
-        with whole_file(out / name) as part:
+        with atomic_write(out / name) as part:
             part.write_bytes(content)
     return out / "audit.json", out / "audit.html"

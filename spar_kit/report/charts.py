@@ -110,7 +110,7 @@ def plot_levels(runs: Mapping[str, pd.DataFrame], title: str = "Score by level",
 # %% ../../nbs/report/00_charts.ipynb #c9b8a199
 def plot_differences(tables: pd.DataFrame | Mapping[str, pd.DataFrame], by: str = "task", title: str = "Lead over the best blind baseline",
                      runs: Sequence[str] = ()) -> go.Figure:
-    """One table of `spar_kit.bench.analysis.statistics.paired`, or several by name, as dots with intervals, in points (percent).
+    """One table of `spar_kit.bench.analysis.statistics.paired_difference`, or several by name, as dots with intervals, in points (percent).
 
     Args:
         runs: all runs of a page in order, so that each keeps its colour and shape.
@@ -127,7 +127,7 @@ def plot_differences(tables: pd.DataFrame | Mapping[str, pd.DataFrame], by: str 
 
 # %% ../../nbs/report/00_charts.ipynb #3bd6f45f
 def plot_published(published: pd.DataFrame, runs: Mapping[str, pd.DataFrame], level: str = "all", title: str = "Among published models") -> go.Figure:
-    """Runs (tables of `overall_intervals` by name) among the rows of `spar_kit.bench.analysis.published.ranking`, best on top."""
+    """Runs (tables of `overall_intervals` by name) among the rows of `spar_kit.bench.analysis.published.leaderboard`, best on top."""
     colors = run_colors(list(runs))
     models = published[published.kind == "model"]
     own = pd.DataFrame([{"label": name, **table.set_index("level").loc[level, ["score", "low", "high"]].to_dict()} for name, table in runs.items() if level in set(table.level)])

@@ -20,9 +20,9 @@ from ..bench.analysis.factors import metre_bin
 from .charts import SHAPES, plain, run_colors, style
 from ..bench.scorers.strict import answer_kind
 from ..bench.analysis.statistics import KEY, intervals
-from ..bench.baselines.text_forest import read_question
+from ..bench.baselines.text_forest import parse_question
 from ..core.errors import InputError
-from ..core.display_text import visible
+from ..core.display_text import escape_controls
 from ..tasks.registry import TASKS
 
 # %% ../../nbs/report/05_error_charts.ipynb #76086939
@@ -101,7 +101,7 @@ def relations(rows: Sequence[Mapping[str, Any]], scores: pd.DataFrame) -> pd.Dat
             continue
         answer, kind = str(row["answer"]), answer_kind(str(row["answer"]))
         if kind == "letter":
-            options = dict(zip("ABCDEF", (_slots(option) for option in read_question(row["question"], answer).options)))
+            options = dict(zip("ABCDEF", (_slots(option) for option in parse_question(row["question"], answer).options)))
             said = options.get(str(parsed))
             table += [(pair, word, said.get(pair, "neither") if said is not None else "not read") for pair, word in options.get(answer.upper(), {}).items()]
         elif kind == "judge":

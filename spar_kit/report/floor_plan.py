@@ -22,7 +22,7 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy.spatial import ConvexHull, QhullError
 
 from ..scenes.scene import OrientedBox
-from ..core.display_text import caption_of, visible
+from ..core.display_text import caption_of, escape_controls
 
 # %% ../../nbs/report/30_floor_plan.ipynb #c6cb83ad
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class Drawing:
         def part(at: Callable[[ArrayLike], NDArray]) -> str:
             shown = " ".join(f"{x:.1f},{y:.1f}" for x, y in at(points))
             return (f'<polygon points="{shown}" fill="{fill}" fill-opacity=".75" stroke="{color}" stroke-width="{width}">'
-                    + (f"<title>{html.escape(visible(hint, 200))}</title>" if hint else "") + "</polygon>")
+                    + (f"<title>{html.escape(escape_controls(hint, 200))}</title>" if hint else "") + "</polygon>")
         self.parts.append((np.asarray(points, float), part))
         self.fit += [np.asarray(points, float)] * fit
         if width > 2:
@@ -152,7 +152,7 @@ class Drawing:
         tips = "".join(f'<marker id="tip{c[1:]}" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="9" markerHeight="9" markerUnits="userSpaceOnUse" orient="auto"><path d="M0 0L8 4L0 8z" fill="{c}"/></marker>'
                        for c in (*COLORS.values(), INK, GREY) if f"#tip{c[1:]}" in body)
         return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {tall + 22:.0f}" role="img" font-family="system-ui,sans-serif" style="overflow:hidden;width:100%;max-width:{width}px;height:auto">'
-                f"<title>{html.escape(visible(self.title, 200))}</title><defs>{tips}</defs>{body}{bar}</svg>")
+                f"<title>{html.escape(escape_controls(self.title, 200))}</title><defs>{tips}</defs>{body}{bar}</svg>")
 
 # %% ../../nbs/report/30_floor_plan.ipynb #39c30447
 def svg_image(svg: str) -> str:
@@ -174,7 +174,7 @@ def as_seen(pose: NDArray) -> Callable[[NDArray], NDArray]:
 
 
 def draw_room(room: Room, marked: Mapping[int, tuple[str, str]], plane: Callable[[NDArray], NDArray] = from_above, title: str = "", whole: bool = True) -> Drawing:
-    """Floor and boxes; `marked` ones in (colour, caption), the others grey. Where not `whole`, only these must be in the frame."""
+    """Floor and boxes; `marked_objects` ones in (colour, caption), the others grey. Where not `whole`, only these must be in the frame."""
     drawing = Drawing(title)
     if plane is from_above:
         for polygon in room.floor:

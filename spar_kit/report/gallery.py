@@ -18,18 +18,18 @@ from PIL import Image, ImageDraw
 
 from ..data.generate import generate
 from ..data.question import Question
-from ..data.records import RecordError, numbered_lines, shards
+from ..data.records import RecordError, numbered_lines, list_shards
 from .floor_plan import contact_sheet, svg_image
-from .explanations import Exhibit, Why, explain
-from ..core.files import whole_file
+from .explanations import ExampleRecord, Explanation, explain
+from ..core.files import atomic_write
 from ..scenes.formats.images import data_url, open_picture
-from ..core.display_text import visible
+from ..core.display_text import escape_controls
 from ..scenes.sources import open_source
 from .html.security import content_policy
-from ..tasks.registry import TASKS, random_generator, select_tasks
+from ..tasks.registry import TASKS, rng_for, select_tasks
 
 # %% ../../nbs/report/40_gallery.ipynb #2ec8e736
-def pictures(x: Exhibit, width: int = 420) -> list[tuple[str, Image.Image]]:
+def pictures(x: ExampleRecord, width: int = 420) -> list[tuple[str, Image.Image]]:
     """(caption, image) of everything to look at."""
     images = x.question.load()
     few = [image.resize((width, round(image.height * width / image.width)), Image.Resampling.LANCZOS) if image.width > width else image for image in images]
@@ -43,7 +43,7 @@ def pictures(x: Exhibit, width: int = 420) -> list[tuple[str, Image.Image]]:
     return [*zip(names, few), *((f"answer on image {view + 1}", _with_answer(few[view], at)) for view, at in answers)]
 
 
-def _answers_to_draw(x: Exhibit) -> list[tuple[int, Sequence[float]]]:
+def _answers_to_draw(x: ExampleRecord) -> list[tuple[int, Sequence[float]]]:
     if x.task == "position_matching":
         return [(1, x.facts["target_box"])]
     if x.task.startswith("distance_infer_center_oc"):
@@ -64,18 +64,18 @@ def _with_answer(image: Image.Image, at: Sequence[float]) -> Image.Image:
     return image
 
 # %% ../../nbs/report/40_gallery.ipynb #ce40a612
-def choose_exhibits(folder: Path | str, tasks: Sequence[str] = tuple(TASKS), each: int = 3, seed: int = 0, split: str | None = None) -> dict[str, list[Exhibit]]:
+def choose_exhibits(folder: Path | str, tasks: Sequence[str] = tuple(TASKS), each: int = 3, seed: int = 0, split: str | None = None) -> dict[str, list[ExampleRecord]]:
     """For each task up to `each` questions: its formats in turn, scenes by turns, the choice among them drawn."""
     out = {}
     for task in tasks:
-        rng = random_generator(seed, "gallery", task)
+        rng = rng_for(seed, "gallery", task)
         found: dict[str, list[tuple[dict[str, Any], Path, Path, int]]] = {}
-        for path, _, format, root in shards(folder, split, (task,)):
+        for path, _, format, root in list_shards(folder, split, (task,)):
             rows = list(numbered_lines(path))
             for line, record in rows:
                 _check_facts(record, path, line)
             found.setdefault(format, []).extend((rows[i][1], root, path, rows[i][0]) for i in rng.permutation(len(rows)))
-        picked: list[Exhibit] = []
+        picked: list[ExampleRecord] = []
         formats = [format for format in TASKS[task].formats if format in found]
         for turn in range(each if formats else 0):
             format = formats[turn % len(formats)]
@@ -86,7 +86,7 @@ def choose_exhibits(folder: Path | str, tasks: Sequence[str] = tuple(TASKS), eac
             if choice is not None:
                 record, root, path, line = choice
                 question = Question.from_record(record, root, format=format, file=path, line=line)
-                picked.append(Exhibit(replace(question, task=task), root))
+                picked.append(ExampleRecord(replace(question, task=task), root))
         out[task] = picked
     return out
 
@@ -114,7 +114,7 @@ def _unbroken(text: str) -> str:
     return re.sub(r"(?<=\d) (?=c?m\b)", "&nbsp;", text)
 
 
-def _drawn(x: Exhibit) -> tuple[list[tuple[str, Image.Image]], Why]:
+def _drawn(x: ExampleRecord) -> tuple[list[tuple[str, Image.Image]], Explanation]:
     """The pictures and why the answer is true. Raises RecordError where the record's facts do not fit its task, its images or its scene."""
     file, line = x.question.file, x.question.line
     try:
@@ -127,18 +127,18 @@ def _drawn(x: Exhibit) -> tuple[list[tuple[str, Image.Image]], Why]:
         raise RecordError(f"{x.question.id}: cannot be drawn: {error}", file, line) from error
 
 
-def card(x: Exhibit, picture_url: Callable[[str, Image.Image], str]) -> str:
+def card(x: ExampleRecord, picture_url: Callable[[str, Image.Image], str]) -> str:
     """One question as HTML; `picture_url` is given a name and an image and says where the image is to be found.
 
     Raises RecordError naming file and line of a record that cannot be drawn.
     """
-    question, answer = (visible(text, 4000) for text in (x.question.text, x.question.answer))
+    question, answer = (escape_controls(text, 4000) for text in (x.question.text, x.question.answer))
     looked_at, (drawings, lines) = _drawn(x)
     shown = "".join(f'<figure class="{"wide" if "frames" in caption else "one"}"><img src="{html.escape(picture_url(f"{k}", image))}" alt="{html.escape(caption)}" width="{image.width}" '
                     f'height="{image.height}" loading="lazy"><figcaption>{html.escape(caption)}</figcaption></figure>' for k, (caption, image) in enumerate(looked_at))
     why = "".join(f'<div class="plan">{drawing.svg()}</div>' for drawing in drawings)
-    said = "".join(f"<li>{_unbroken(html.escape(visible(line, 600)))}</li>" for line in lines)
-    return (f'<article class="card"><p class="id">{html.escape(x.task)} · {html.escape(x.question.format)} · {html.escape(visible(x.question.id, 120))}</p><div class="asked"><div class="pictures">{shown}</div>'
+    said = "".join(f"<li>{_unbroken(html.escape(escape_controls(line, 600)))}</li>" for line in lines)
+    return (f'<article class="card"><p class="id">{html.escape(x.task)} · {html.escape(x.question.format)} · {html.escape(escape_controls(x.question.id, 120))}</p><div class="asked"><div class="pictures">{shown}</div>'
             f'<p class="question">{html.escape(question)}</p><p class="answer">{html.escape(answer).replace(",move", ",<wbr>move").replace(",rotate", ",<wbr>rotate")}</p></div><div class="why">{why}<ul>{said}</ul></div></article>')
 
 # %% ../../nbs/report/40_gallery.ipynb #13a3aa05
@@ -162,7 +162,7 @@ h1{margin:.6em 0 .2em}h2{margin:1.8em 0 .5em;font-size:1.15em}nav{columns:4 15em
 """
 
 
-def write_page(exhibits: Mapping[str, Sequence[Exhibit]], out: Path | str, title: str) -> Path:
+def write_page(exhibits: Mapping[str, Sequence[ExampleRecord]], out: Path | str, title: str) -> Path:
     """`out`/index.html with its pictures in `out`/pictures; returns the page. The page needs no network and no script."""
     out = Path(out)
     (out / "pictures").mkdir(parents=True, exist_ok=True)
@@ -180,7 +180,7 @@ def write_page(exhibits: Mapping[str, Sequence[Exhibit]], out: Path | str, title
     text = (f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">{content_policy(pictures_beside=True)}<meta name="viewport" content="width=device-width,initial-scale=1"><title>{html.escape(title)}</title>'
             f'<style>{_PAGE}{STYLE}</style></head><body class="gallery"><h1>{html.escape(title)}</h1><p>Each question with the pictures a model gets, the answer, and a drawing of why it is true. '
             f'Lengths in metres.</p><nav>{links}</nav>{"".join(parts)}</body></html>')
-    with whole_file(out / "index.html") as part:
+    with atomic_write(out / "index.html") as part:
         part.write_text(text, encoding="utf-8")
     return out / "index.html"
 

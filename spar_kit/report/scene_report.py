@@ -19,17 +19,17 @@ from PIL import Image
 
 from ..core.errors import InputError, SceneError
 from .page import page
-from ..runs.components import Fragment, data_url, grid, tiles
-from ..core.files import whole_file
-from ..scenes.frame_selection import choose_frames
-from ..scenes.geometry.depth_fusion import thinned
-from ..scenes.geometry.rasterizer import render_ids
-from ..scenes.scene import Frame, Scene, Surface
+from ..runs.components import Html, data_url, grid, metric_tiles
+from ..core.files import atomic_write
+from ..scenes.frame_selection import select_frames
+from ..scenes.geometry.depth_fusion import subsampled_camera
+from ..scenes.geometry.rasterizer import render_depth_and_ids
+from ..scenes.scene import Frame, Scene, Mesh
 from ..scenes.geometry.floor import floor_area
-from ..core.display_text import visible
-from ..scenes.summary import EXPECTED, counted, lost_frames, lost_objects
-from ..scenes.viewer import plan, view
-from ..scenes.visibility import Visibility, see
+from ..core.display_text import escape_controls
+from ..scenes.summary import EXPECTED, format_counts, count_skipped_frames, lost_objects
+from ..scenes.viewer import plot_floor_plan, plot_scene
+from ..scenes.visibility import Visibility, compute_visibility
 
 # %% ../../nbs/report/45_scene_report.ipynb #af030f03
 LIMIT = 0.10       # metres; the median difference beyond which a frame's pose is not believed (spar.md 11.1)
@@ -58,14 +58,14 @@ class DepthCheck:
     fault: str = ""
 
 
-def check_depth(frame: Frame, surface: Surface, width: int = 320) -> DepthCheck:
+def check_depth(frame: Frame, surface: Mesh, width: int = 320) -> DepthCheck:
     """Compare one frame's depth image with the surface, at no more than `width` columns."""
-    camera, s, k = thinned(frame.depth, width)
+    camera, s, k = subsampled_camera(frame.depth, width)
     try:
         seen = frame.read_depth()[s::k, s::k].astype(np.float64)
     except SceneError as error:
         return DepthCheck(frame.index, fault=" ".join(str(error).split()))
-    drawn = render_ids(surface, camera, frame.camera_to_world)[0].astype(np.float64)
+    drawn = render_depth_and_ids(surface, camera, frame.camera_to_world)[0].astype(np.float64)
     known = np.isfinite(seen) & (seen > 0)
     both = known & (drawn > 0)
     if not both.any():
@@ -83,35 +83,35 @@ def check_depth(frame: Frame, surface: Surface, width: int = 320) -> DepthCheck:
 _CELL = 'style="padding:.15em .7em;border-bottom:1px solid #dfe4ea;text-align:{}"'
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[object]], marked: Sequence[int] = ()) -> Fragment:
-    """A table of escaped text; numbers are set to the right, rows of `marked` in red."""
+def table(head: Sequence[str], rows: Sequence[Sequence[object]], marked: Sequence[int] = ()) -> Html:
+    """A table of escaped text; numbers are set to the right, rows of `marked_objects` in red."""
     numeric = [all(isinstance(row[k], (int, float)) or re.fullmatch(r"[\d.,x% -]*", str(row[k])) for row in rows) for k in range(len(head))]
 
     def cell(tag: str, value: object, k: int) -> str:
-        shown = visible(str(value), 200)
+        shown = escape_controls(str(value), 200)
         look = ("right" if numeric[k] else "left") + (";white-space:normal;overflow-wrap:anywhere;min-width:16em" if len(shown) > 40 else "")
         return f"<{tag} {_CELL.format(look)}>{html.escape(shown)}</{tag}>"
 
     top = "".join(cell("th", name, k) for k, name in enumerate(head))
     body = "".join(f"<tr{' style=color:#b3372f' if n in marked else ''}>" + "".join(cell("td", value, k) for k, value in enumerate(row)) + "</tr>" for n, row in enumerate(rows))
-    return Fragment(f'<div style="overflow:auto;max-height:32em"><table style="border-collapse:collapse;font-size:.9em;white-space:nowrap"><thead><tr>{top}</tr></thead>'
+    return Html(f'<div style="overflow:auto;max-height:32em"><table style="border-collapse:collapse;font-size:.9em;white-space:nowrap"><thead><tr>{top}</tr></thead>'
                     f"<tbody>{body}</tbody></table></div>")
 
 
-def paragraph(text: str) -> Fragment:
-    return Fragment(f"<p>{html.escape(visible(text, 2000))}</p>")
+def paragraph(text: str) -> Html:
+    return Html(f"<p>{html.escape(escape_controls(text, 2000))}</p>")
 
 
-def thumbnail(frame: Frame, caption: str) -> Fragment:
+def thumbnail(frame: Frame, caption: str) -> Html:
     """A frame's colour image, small, or why there is none."""
     try:
         shown = f'<img src="{data_url(Image.fromarray(frame.read_color()), 260, 75)}" alt="Frame {frame.index}" style="width:100%;border-radius:4px;display:block">'
     except SceneError as error:
-        shown = f'<div style="color:#b3372f;font-size:.85em">{html.escape(visible(" ".join(str(error).split()), 300))}</div>'
-    return Fragment(f'<figure style="margin:0">{shown}<figcaption style="font-size:.8em;color:#5b6776">{html.escape(caption)}</figcaption></figure>')
+        shown = f'<div style="color:#b3372f;font-size:.85em">{html.escape(escape_controls(" ".join(str(error).split()), 300))}</div>'
+    return Html(f'<figure style="margin:0">{shown}<figcaption style="font-size:.8em;color:#5b6776">{html.escape(caption)}</figcaption></figure>')
 
 
-def instance_table(scene: Scene, table_of: Visibility | None) -> Fragment:
+def instance_table(scene: Scene, table_of: Visibility | None) -> Html:
     """Every object: id, label, size, centre, and in how many of the frames looked at it is visible."""
     seen = {} if table_of is None else dict(zip(*(a.tolist() for a in np.unique(table_of.instance[table_of.visible], return_counts=True))))
     rows, marked = [], []
@@ -131,21 +131,21 @@ def scene_page(scene: Scene, found: Scene | None = None, frames: int = 24) -> st
         scene: as it was loaded; it is seen through at most `frames` of its frames, evenly spread.
         found: another scene whose frames and skipped counts are told in its place, where `scene` is a choice of it.
     """
-    whole, chosen = found or scene, choose_frames(scene, frames)
+    whole, chosen = found or scene, select_frames(scene, frames)
     area = floor_area(whole)
     has_surface = bool(len(scene.surface.triangles))
     checks = [check_depth(frame, scene.surface) for frame in chosen.frames] if has_surface else []
-    seen = see(chosen) if has_surface and chosen.instances and chosen.frames else None
-    made: dict[str, list] = {"Overview": [tiles({
-        "frames with a pose": f"{len(whole.frames):,}", "frames left out": f"{lost_frames(whole.skipped):,}", "objects": len(scene.instances), "triangles": f"{len(scene.surface.triangles):,}",
+    seen = compute_visibility(chosen) if has_surface and chosen.instances and chosen.frames else None
+    made: dict[str, list] = {"Overview": [metric_tiles({
+        "frames with a pose": f"{len(whole.frames):,}", "frames left out": f"{count_skipped_frames(whole.skipped):,}", "objects": len(scene.instances), "triangles": f"{len(scene.surface.triangles):,}",
         "floor, m²": "unknown" if area is None else f"{area:.1f}"})]}
     missing = lost_objects(scene)
     if whole.skipped or missing:
         told = [(reason.removeprefix(EXPECTED), n) for reason, n in (*whole.skipped.items(), *missing.items())]
         made["Overview"].append(table(("left out, or worth knowing", "how many"), told))
     if has_surface or chosen.frames:
-        made["In 3D"] = [view(chosen, max_triangles=25_000, title="Drag to turn; the mouse tells name and size")]
-        made["From above"] = [plan(chosen, frames=range(0, len(chosen.frames), max(1, len(chosen.frames) // 8)), title="Floor, footprints and some cameras")]
+        made["In 3D"] = [plot_scene(chosen, max_triangles=25_000, title="Drag to turn; the mouse tells name and size")]
+        made["From above"] = [plot_floor_plan(chosen, frames=range(0, len(chosen.frames), max(1, len(chosen.frames) // 8)), title="Floor, footprints and some cameras")]
     shown = {} if seen is None else dict(zip(*(a.tolist() for a in np.unique(seen.frame[seen.visible], return_counts=True))))
     made["Frames"] = [paragraph(f"{len(chosen.frames)} of {len(whole.frames):,} frames, evenly spread."),
                       grid([thumbnail(frame, f"frame {frame.index}" + (f", {shown.get(k, 0)} objects" if seen is not None else "")) for k, frame in enumerate(chosen.frames)], 180)]
@@ -153,10 +153,10 @@ def scene_page(scene: Scene, found: Scene | None = None, frames: int = 24) -> st
         made["Depth check"] = _depth_part(checks, scene.surface.fused)
     if scene.instances:
         made["Objects"] = [paragraph("Visible: enough of it to ask about it. Red: in none of the frames above."), instance_table(scene, seen)]
-    return page(visible(f"{scene.source}/{scene.name}", 120), f"{visible(scene.room_type, 120)}: what was read of this scene." if scene.room_type else "What was read of this scene.", made, [f"{len(whole.frames):,} frames with a pose", f"{len(scene.instances)} objects", *counted(whole.skipped)[:3]])
+    return page(escape_controls(f"{scene.source}/{scene.name}", 120), f"{escape_controls(scene.room_type, 120)}: what was read of this scene." if scene.room_type else "What was read of this scene.", made, [f"{len(whole.frames):,} frames with a pose", f"{len(scene.instances)} objects", *format_counts(whole.skipped)[:3]])
 
 
-def _depth_part(checks: Sequence[DepthCheck], fused: bool) -> list[Fragment]:
+def _depth_part(checks: Sequence[DepthCheck], fused: bool) -> list[Html]:
     """In words, as a table, and the worst frames as pictures."""
     known = [c for c in checks if np.isfinite(c.median)]
     bad = [n for n, c in enumerate(checks) if c.fault or not c.median <= LIMIT]
@@ -180,10 +180,10 @@ def _depth_part(checks: Sequence[DepthCheck], fused: bool) -> list[Fragment]:
     return [paragraph(words), table(head, rows, bad), *_worst(known)]
 
 
-def _worst(known: Sequence[DepthCheck]) -> list[Fragment]:
+def _worst(known: Sequence[DepthCheck]) -> list[Html]:
     """The frames that differ most, as pictures."""
     worst = sorted(known, key=lambda c: -c.median)[:4]
-    pictures = [Fragment(f'<figure style="margin:0"><img src="{data_url(Image.fromarray(c.picture), 320)}" alt="Differences of frame {c.index}" style="width:100%;border-radius:4px;display:block">'
+    pictures = [Html(f'<figure style="margin:0"><img src="{data_url(Image.fromarray(c.picture), 320)}" alt="Differences of frame {c.index}" style="width:100%;border-radius:4px;display:block">'
                          f'<figcaption style="font-size:.8em;color:#5b6776">frame {c.index}: {1000 * c.median:.0f} mm</figcaption></figure>') for c in worst if c.picture is not None]
     return [paragraph("The frames that differ most. Red: the depth image is nearer than the surface; blue: farther; full colour from 0.3 m on."),
             grid(pictures, 130)]
@@ -194,6 +194,6 @@ def write_scene_page(scene: Scene, out: Path, frames: int = 24) -> Path:
     if out.is_dir():
         raise InputError(f"{out} is a folder; a file's name is wanted, e.g. {out / (scene.name + '.html')}")
     text = scene_page(scene, frames=frames)
-    with whole_file(out) as part:
+    with atomic_write(out) as part:
         part.write_text(text, encoding="utf-8")
     return out

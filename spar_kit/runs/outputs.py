@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from ..core.files import file_hash, json_hash, whole_file
+from ..core.files import file_hash, json_hash, atomic_write
 
 # %% ../../nbs/runs/30_outputs.ipynb #06b4d5db
 Record: TypeAlias = dict[str, list[Any]]          # by path below the run's folder: [size, time of content, time of entry, digest]
@@ -49,7 +49,7 @@ def record_outputs(folder: Path) -> str:
 
 
 def _write(folder: Path, record: Record) -> None:
-    with whole_file(folder / _LIST) as part:
+    with atomic_write(folder / _LIST) as part:
         part.write_text(json.dumps(record, indent=0) + "\n", encoding="utf-8")
 
 

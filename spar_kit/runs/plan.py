@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['STEP_NAME', 'Parameter', 'notebook_parameters', 'parameters_of', 'check_values', 'declared_checks', 'Step', 'Plan',
-           'parse_setting', 'load_plan']
+           'parse_override', 'load_plan']
 
 # %% ../../nbs/runs/10_plan.ipynb #9fe15c45
 import ast
@@ -139,7 +139,7 @@ class Plan(Params):
     steps: dict[str, Step] = Field(min_length=1)
 
 # %% ../../nbs/runs/10_plan.ipynb #5ca618c6
-def parse_setting(text: str) -> tuple[str, str, Any]:
+def parse_override(text: str) -> tuple[str, str, Any]:
     """`step.parameter=value` from the command line; the value is read as YAML. Raises ValueError."""
     left, equals, right = text.partition("=")
     step, dot, name = left.strip().rpartition(".")
@@ -215,7 +215,7 @@ def _rename_parameters(values: Mapping[str, Any], path: Path, lines: dict[tuple[
 def _apply(settings: Iterable[str], values: dict[str, Any], path: Path) -> None:
     """Puts settings of the command line into the values of a plan's file."""
     for text in settings:
-        step_name, parameter, value = parse_setting(text)
+        step_name, parameter, value = parse_override(text)
         steps = values.get("steps")
         step = steps.get(step_name) if isinstance(steps, dict) else None
         if not isinstance(step, dict):

@@ -9,7 +9,7 @@ __all__ = ['SLIVER', 'FineBoxes']
 import numpy as np
 from numpy.typing import NDArray
 
-from .geometry.rasterizer import draw_surface, projection
+from .geometry.rasterizer import rasterize_mesh, projection
 from .scene import Camera, Scene
 from .visibility import _measure, _number
 
@@ -63,7 +63,7 @@ class FineBoxes:
         if x0 >= x1 or y0 >= y1:
             return
         part = Camera(x1 - x0, y1 - y0, camera.intrinsics - np.array([[0, 0, x0], [0, 0, y0], [0, 0, 0.0]]))
-        image = draw_surface(surface, numbers, part, projection(part, pose), np.empty(surface.vertices.shape))[1]
+        image = rasterize_mesh(surface, numbers, part, projection(part, pose), np.empty(surface.vertices.shape))[1]
         pixels, bounds, points = np.empty(N, np.int32), np.empty((N, 4), np.int32), np.empty((N, 2))
         _measure(image, np.full((N, 2), np.nan), pixels, bounds, points, -(-camera.width // self.width))
         size = np.array([camera.width, camera.height] * 2)

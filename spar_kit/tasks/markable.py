@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .markers import RADIUS, WIDTH
-from .thresholds import Rules
+from .thresholds import Thresholds
 
 # %% ../../nbs/tasks/50_markable.ipynb #cbf738ad
-def disc_radius(size: NDArray, rules: Rules) -> NDArray[np.float64]:
+def disc_radius(size: NDArray, rules: Thresholds) -> NDArray[np.float64]:
     """(n,) pixels that a point must keep from the border of images of `size` (n, 2), width and height."""
     width = size[:, 0].astype(np.float64)
     return np.minimum(np.maximum(rules.disc, RADIUS * width / WIDTH), rules.disc_most * size.min(1))
@@ -25,7 +25,7 @@ def is_within(place: NDArray, size: NDArray, margin: NDArray) -> NDArray[np.bool
         return ((place >= margin[:, None]) & (place <= size - margin[:, None])).all(1)
 
 # %% ../../nbs/tasks/50_markable.ipynb #14879145
-def point_fits(center: NDArray, point: NDArray, share: NDArray, intrinsics: NDArray, size: NDArray, rules: Rules) -> NDArray[np.bool_]:
+def point_fits(center: NDArray, point: NDArray, share: NDArray, intrinsics: NDArray, size: NDArray, rules: Thresholds) -> NDArray[np.bool_]:
     """(n,) whether sightings may carry a point.
 
     Args:
@@ -39,6 +39,6 @@ def point_fits(center: NDArray, point: NDArray, share: NDArray, intrinsics: NDAr
     return np.asarray((share >= rules.mark_share) & is_within(middle, size, margin) & is_within(drawn, size, margin + 1))      # drawn on whole pixels
 
 
-def box_fits(share: NDArray, inside: NDArray, rules: Rules) -> NDArray[np.bool_]:
+def box_fits(share: NDArray, inside: NDArray, rules: Thresholds) -> NDArray[np.bool_]:
     """(n,) whether sightings may carry a box, by the visible share of the silhouette and the share of it inside the image."""
     return np.asarray((share >= rules.mark_share) & (inside >= rules.box_inside))

@@ -13,9 +13,9 @@ from typing import get_args
 import numpy as np
 
 from ..core.errors import InputError, suggest
-from .facts import IMAGES as IMAGES, Facts as Facts, Format as Format, Level as Level, Task as Task, Views as Views, random_generator as random_generator
+from .facts import IMAGES_PER_VIEW as IMAGES_PER_VIEW, Facts as Facts, Format as Format, Level as Level, Task as Task, Views as Views, rng_for as rng_for
 from .families import cross_view, depth_distance_size, navigation, nearest_object, spatial_imagination, spatial_relation, video
-from .scene_index import Observation
+from .scene_index import SceneIndex
 
 # %% ../../nbs/tasks/00_registry.ipynb #9cf8b05d
 def _tasks() -> dict[str, Task]:
@@ -137,7 +137,7 @@ def select_formats(names: str) -> tuple[Format, ...]:
     return tuple(form for form in known if form in asked)
 
 # %% ../../nbs/tasks/00_registry.ipynb #regist02
-def compute_facts(task_name: str, observation: Observation, rng: np.random.Generator, count: int) -> Facts:
+def compute_facts(task_name: str, observation: SceneIndex, rng: np.random.Generator, count: int) -> Facts:
     """At most `count` questions of one task about one scene.
 
     Raises KeyError for a name that is no task, NotImplementedError naming a task that has no function yet.

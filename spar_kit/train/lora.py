@@ -13,7 +13,7 @@ import torch
 
 from ..core.errors import InputError
 from .config import LoraParams, Quantize
-from .models import load_model, load_processor, model_card, save_model, tower_of
+from .models import load_model, load_processor, read_metadata, save_model, tower_of
 
 # %% ../../nbs/train/20_lora.ipynb #b5a3e9e2
 def adapted_layers(model: torch.nn.Module, params: LoraParams) -> list[str]:
@@ -74,7 +74,7 @@ def merge_adapter(adapter: Path, out: Path, base: str = "nf4") -> Path:
 
     if base not in ("nf4", "original"):
         raise InputError(f"base {base!r} is neither 'nf4' nor 'original'")
-    card = model_card(adapter)
+    card = read_metadata(adapter)
     stem = card["base"] if Path(card["base"]).is_absolute() or not (adapter / card["base"]).is_dir() else adapter / card["base"]
     quantize: Quantize = card.get("quantize", "none") if base == "nf4" else "none"
     model, _ = load_model(stem, quantize=quantize, quantized_modules=card.get("quantized_modules"))

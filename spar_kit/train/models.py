@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['SPECIAL_TOKENS', 'CHAT_TEMPLATE', 'NAME', 'MARK', 'VISION', 'CONNECTOR', 'RESIDUAL', 'train_tokenizer', 'tower_of',
-           'linear_counts', 'build_processor', 'place_waves', 'build_model', 'count_parameters', 'image_only',
-           'load_processor', 'model_card', 'adapter_base', 'save_model', 'default_dtype', 'nf4_config', 'load_model',
-           'open_model']
+           'linear_counts', 'build_processor', 'sincos_position_embedding', 'build_model', 'count_parameters',
+           'image_only', 'load_processor', 'read_metadata', 'adapter_base', 'save_model', 'default_dtype', 'nf4_config',
+           'load_model', 'open_model']
 
 # %% ../../nbs/train/00_models.ipynb #8e2805ec
 import json
@@ -90,7 +90,7 @@ def build_processor(spec: SmallVLMConfig, tokenizer: PreTrainedTokenizerFast) ->
     return transformers.Idefics3Processor(images, tokenizer, image_seq_len=spec.image_tokens, chat_template=CHAT_TEMPLATE)
 
 # %% ../../nbs/train/00_models.ipynb #7a2dbefd
-def place_waves(side: int, width: int) -> torch.Tensor:
+def sincos_position_embedding(side: int, width: int) -> torch.Tensor:
     """(side * side, width) sines and cosines of a patch's column and row, from half a wave over the picture to six."""
     at = torch.linspace(-1, 1, side)
     rows, columns = (grid.reshape(-1, 1) for grid in torch.meshgrid(at, at, indexing="ij"))
@@ -135,7 +135,7 @@ def build_model(spec: SmallVLMConfig, processor: Any, seed: int = 0) -> torch.nn
                 module.weight.normal_(std=module.weight[0].numel() ** -0.5 * RESIDUAL.get(name.split(".")[-1], 1.0))
         model.get_input_embeddings().weight.normal_(std=0.1)
         places = model.model.vision_model.embeddings.position_embedding.weight
-        places.copy_(0.7 * place_waves(spec.image_size // spec.vision_config.patch_size, spec.vision_config.hidden_size))
+        places.copy_(0.7 * sincos_position_embedding(spec.image_size // spec.vision_config.patch_size, spec.vision_config.hidden_size))
     return model
 
 # %% ../../nbs/train/00_models.ipynb #a1e86442
@@ -176,7 +176,7 @@ def load_processor(name: str | Path, trust_remote_code: bool = False) -> Any:
         return image_only(cls).from_pretrained(str(name))  # type: ignore[attr-defined]
 
 # %% ../../nbs/train/00_models.ipynb #80ab322a
-def model_card(folder: Path) -> dict[str, Any]:
+def read_metadata(folder: Path) -> dict[str, Any]:
     """What the kit noted beside a model it trained: `image_size`, `marker_scale`, and for an adapter `base`, `quantize`, `quantized_modules`."""
     path = folder / "spar_kit.json"
     card = json.loads(path.read_text()) if path.exists() else {}
@@ -194,7 +194,7 @@ def adapter_base(folder: Path) -> str:
     except ValueError as error:
         raise InputError(f"{file}: not JSON ({error})") from None
     named = config.get("base_model_name_or_path") if isinstance(config, dict) else None
-    base = model_card(folder).get("base") or named
+    base = read_metadata(folder).get("base") or named
     if not isinstance(base, str) or not base.strip():
         raise InputError(f"{file}: base_model_name_or_path does not say which model this adapter belongs to; write its folder or hub name there")
     inside = folder / base
@@ -286,7 +286,7 @@ def load_model(name: str | Path, *, quantize: Quantize | None = None, quantized_
 def _load_adapter(folder: Path, quantize: Quantize | None, quantized_modules: Iterable[str] | None, trusted: bool, **how: Any) -> tuple[Any, Any]:
     from peft import PeftModel
 
-    card = model_card(folder)
+    card = read_metadata(folder)
     base = adapter_base(folder)
     model, processor = load_model(base, quantize=quantize or card.get("quantize", "none"), quantized_modules=quantized_modules or card.get("quantized_modules"), **how)
     # other trainers save no processor with an adapter

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
-from ..core.files import json_lines, whole_file
+from ..core.files import json_lines, atomic_write
 from ..core.parameters import OLD_NAMES
 from .collate import Collator
 from .warmup.optim import Muon, parameter_groups
@@ -70,7 +70,7 @@ def read_log(log: Path) -> list[dict[str, Any]]:
 def trim_log(log: Path, stage: str, step: int) -> float:
     """Drops a stage's rows behind `step`, which the continued run writes once more. Returns the seconds that the stage had taken by then."""
     rows = [row for row in read_log(log) if row["stage"] != stage or row["step"] <= step]
-    with whole_file(log) as part:
+    with atomic_write(log) as part:
         part.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return max((row["seconds"] for row in rows if row["stage"] == stage), default=0.0)
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from spar_kit.tasks.markers import draw
+from spar_kit.tasks.markers import draw_markers
 
 FILL = """depth_prediction_oc depth_prediction_oo distance_prediction_oc distance_prediction_oo view_change_infer depth_prediction_oc_mv depth_prediction_oo_mv
     distance_prediction_oo_mv distance_prediction_oc_mv""".split()
@@ -58,7 +58,7 @@ def rows_of(folder: Path, each: int, rgbd: bool) -> list[dict]:
             root = path.parents[4] / "images"
             for line in path.read_text().splitlines()[:each]:
                 record = json.loads(line)
-                images = draw(record, [Image.open(root / name).convert("RGB") for name in record["image"]])
+                images = draw_markers(record, [Image.open(root / name).convert("RGB") for name in record["image"]])
                 row = {"id": len(rows), "img_type": "single_view" if len(images) == 1 else "multi_view", "format_type": form, "task": task,
                        "source": root.parent.name, "question": record["conversations"][0]["value"], "answer": record["conversations"][1]["value"],
                        "image": [encoded(image, f"{k}.png") for k, image in enumerate(images)]}

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
-from spar_kit.scenes.box_room import Solid, box_mesh, cast
+from spar_kit.scenes.box_room import BoxObject, box_mesh, raycast_boxes
 
 SCENE = "0a1b2c3d4e"
 
@@ -69,7 +69,7 @@ class Export:
     "colmap" or "arkit". `bad` numbers are marked is_bad, those in `lost` have a pose of NaN.
     """
 
-    solids: Sequence[Solid]
+    solids: Sequence[BoxObject]
     poses: dict[int, np.ndarray]
     name: str = SCENE
     version: int = 2
@@ -89,7 +89,7 @@ class Export:
         return pose * (np.nan if number in self.lost else 1)
 
     def look(self, glass: Glass, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        return cast(list(self.solids), glass, self.poses[number])
+        return raycast_boxes(list(self.solids), glass, self.poses[number])
 
 
 def write_json(path: Path, content: object) -> None:
@@ -105,7 +105,7 @@ def save_jpeg(path: Path, image: np.ndarray) -> None:
 # ---------------------------------------------------------------------------------------------- scans/
 
 
-def fine_mesh(solid: Solid, spacing: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def fine_mesh(solid: BoxObject, spacing: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Vertices (V, 3), triangles (T, 3) and the side (V,) of each vertex, of a box whose sides are grids."""
     corners, two_each = box_mesh(solid.box)
     if np.isinf(spacing):

@@ -139,7 +139,7 @@ NAMES = {"stool": "nightstand", "plant": "dresser", "shelf": "shelves", "monitor
 
 def solids_of(scene) -> list:
     """The objects of a scene of boxes as solids with colours of their own, and names that this dataset has."""
-    from spar_kit.scenes.box_room import Solid
+    from spar_kit.scenes.box_room import BoxObject
 
     generator = np.random.default_rng(1)
-    return [Solid(i.id, NAMES.get(i.label, i.label), i.box, tuple(int(v) for v in generator.integers(60, 250, 3))) for i in scene.instances]
+    return [BoxObject(i.id, NAMES.get(i.label, i.label), i.box, tuple(int(v) for v in generator.integers(60, 250, 3))) for i in scene.instances]

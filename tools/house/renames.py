@@ -13,7 +13,7 @@ NAMES = {
     "data.generate": "SEEING>DEFAULT_VISIBILITY RULES>DEFAULT_THRESHOLDS merge>merge_shards",
     "data.manifest": "split_content>split_entry join_splits>merge_splits without_paths>redact_paths",
     "data.leakage": "space>space_id LISTS>HELD_OUT_LISTS benchmark_scenes>held_out_scenes",
-    "data.validation": "usable>validate_scene frame_fault>frame_problem object_fault>instance_problem HARMLESS>EXPECTED_REASONS "
+    "tasks.validation": "usable>validate_scene frame_fault>frame_problem object_fault>instance_problem HARMLESS>EXPECTED_REASONS "
                        "faults>data_errors RULES>DEFAULT_THRESHOLDS",
     "data.released": "stated_facts>facts_from_text Understood>ParseStats overview>parse_coverage",
     # scenes
@@ -60,10 +60,10 @@ NAMES = {
     "scenes.procedural.textures": "shade>texture_color",
     "scenes.procedural.trajectory": "walk>plan_waypoints gaze>look_directions sway_jitter>handheld_jitter",
     # tasks
-    "tasks.registry": "random_generator>rng_for IMAGES>IMAGES_PER_VIEW",
+    "tasks.facts": "random_generator>rng_for IMAGES>IMAGES_PER_VIEW",
     "tasks.markers": "Mark>Marker bake>write_marked_images draw>draw_markers",
     "tasks.thresholds": "Rules>Thresholds",
-    "tasks.scene_index": "Observation>SceneIndex observe>index_scene Sightings>SightingTable room_sides>scene_extent",
+    "tasks.scene_index": "Observation>SceneIndex observe>index_scene Sightings>SightingTable",
     "tasks.relations": "side>threshold_sign firm_rounding>is_rounding_stable firm_order>is_order_clear between>object_object_relation "
                        "to_observer>object_observer_relation same_by_eye>agrees_in_image five>five_slot_relation from_new_place>to_observer_frame",
     "tasks.frame_sets": "same_views>group_similar_frames pair_frames>overlapping_pairs chain>overlapping_triples wrapped>wrap_degrees",
@@ -147,7 +147,8 @@ NAMES = {
     "report.score_report": "open_pictures>load_question_images compare_files>write_score_report",
     "report.explanations": "Exhibit>ExampleRecord WHY>EXPLANATIONS Why>Explanation",
     "report.notebook_report": "directives>cell_options build>build_report _took>_format_duration",
-    "runs.plan": "explain>to_config_error parse_setting>parse_override",
+    "core.parameters": "explain>to_config_error",
+    "runs.plan": "parse_setting>parse_override",
     "runs.cache_keys": "fingerprint>content_hash",
     "runs.sweep": "tidy_streams>clean_streams clock>format_duration Outcome>RunResult expand>expand_grid",
     "cli.doctor": "Finding>Check examine>run_checks",

@@ -15,13 +15,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ..scorers.parse_numbers import read_number
+from ..scorers.parse_numbers import parse_number
 from .statistics import KEY, holm, interval
 from ..scorers.strict import answer_kind, format_of
-from ..baselines.text_forest import option_values, read_question
-from ...data.records import image_path, read_records
+from ..baselines.text_forest import option_values, parse_question
+from ...data.records import safe_join, read_records
 from ...scenes.formats.images import open_numbers
-from ...tasks.registry import random_generator
+from ...tasks.registry import rng_for
 
 # %% ../../../nbs/bench/analysis/10_factors.ipynb #d40fcdd1
 _NAMED = re.compile(r"([\w'/-]+(?: [\w'/-]+)?) \((?:(?:red|green|blue|yellow|orange) )?(?:point|bbox)\)")
@@ -47,7 +47,7 @@ def metre_bin(distance: float) -> str:
 
 def _place(question: str, answer: str) -> str | None:
     """Where the right option's first number stands among those of all options; None where it has no number of its own."""
-    options = read_question(question, answer).options
+    options = parse_question(question, answer).options
     right = ord(answer.strip().upper()[:1] or " ") - 65
     values = [option_values(option)[0] for option in options if re.search(r"\d", option)]
     if len(values) != len(options) or not 0 <= right < len(values) or len(set(values)) < 3:
@@ -72,7 +72,7 @@ def item_factors(rows: Sequence[Mapping[str, Any]], facts: pd.DataFrame | None =
         table.append({"task": row["task"], "format": format_of(row), "id": str(row["id"]), "source": row.get("source") or None, "object asked about": first_label(question),
                       "right answer": answer.strip().capitalize() if kind in ("letter", "judge") else None,
                       "right option's rank": _place(question, answer) if kind == "letter" else None,
-                      "_value": read_number(answer) if kind == "number" else np.nan})
+                      "_value": parse_number(answer) if kind == "number" else np.nan})
     out = pd.DataFrame(table)
     rank = out.groupby(["task", "format"])["_value"].rank(pct=True)      # equal values share a quarter
     out["size of the answer"] = [QUARTERS[min(int(4 * (share - 1e-9)), 3)] if share == share else None for share in rank]
@@ -108,7 +108,7 @@ def dataset_facts(data: Path | str, split: str = "val", tasks: Collection[str] |
         key = (str(facts.get("task", record["type"])), str(facts.get("format", "")), record["id"])
         if wanted is not None and key not in wanted:
             continue
-        path = image_path(images, record["image"][0].replace("/image_color/", "/image_instance/")).with_suffix(".png")
+        path = safe_join(images, record["image"][0].replace("/image_color/", "/image_instance/")).with_suffix(".png")
         if path not in seen:
             seen[path] = _objects_in(path)
         rows.append((*key, _distance(key[0], facts), seen[path]))
@@ -201,7 +201,7 @@ def factor_table(scores: pd.DataFrame, factors: pd.DataFrame, shuffles: int = 99
         least, most: levels with fewer items than `least`, and those after the `most` commonest, are put together as `OTHER`.
     """
     both, rest, strata, scenes = _prepared(scores, factors)
-    known, generator = 1 < scenes.max(initial=0) + 1 < len(scenes), random_generator(seed, "factors")
+    known, generator = 1 < scenes.max(initial=0) + 1 < len(scenes), rng_for(seed, "factors")
     coded: dict[str, tuple[NDArray[np.int64], list[str]]] = {}
     for name in (name for name in factors.columns if name not in KEY):
         codes, names = _levels(both[name], strata, least, most)

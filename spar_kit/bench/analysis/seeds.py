@@ -92,7 +92,7 @@ def run_figures(model: Path | str, data: Path | str, gains: pd.DataFrame, means:
     Args:
         model: folder that the training study wrote; its `train.json` tells seed and threads, None where there is none.
         data: the generated folder.
-        gains: of `spar_kit.bench.analysis.statistics.paired`, the model minus the best blind baseline.
+        gains: of `spar_kit.bench.analysis.statistics.paired_difference`, the model minus the best blind baseline.
         means: mean of tasks by name, in points: "before" (absent for a hub model), "after", "best blind".
     """
     summary = Path(model) / "train.json"

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['CLASSES', 'SERVED', 'task_code', 'task_yaml', 'task_name', 'export_lmms_eval', 'model_class', 'build_command',
-           'check_class', 'run_command', 'base_of', 'whole_model', 'Logs', 'read_logs', 'write_rows',
-           'evaluate_elsewhere']
+           'check_class', 'run_command', 'base_of', 'merged_checkpoint', 'Logs', 'read_logs', 'write_rows',
+           'run_lmms_eval']
 
 # %% ../../../nbs/bench/interop/30_lmms_eval.ipynb #adffa3e7
 import json
@@ -26,14 +26,14 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 import spar_kit
-from ..predictions import Prediction, fingerprint, write_lines
+from ..predictions import Prediction, content_hash, write_lines
 from ..benchmarks import Benchmark
 from ..models.client import image_bytes
 from .prediction_files import read_file
 from ..prompts import MAX_NEW_TOKENS, official_prompt, with_images
 from ...data.question import Question
 from ..rows import decode, parse_json, read_bytes
-from .source_bundle import standalone
+from .source_bundle import bundle_source
 from ..scorers.strict import score_item
 from ...core.errors import InputError
 
@@ -115,7 +115,7 @@ metadata:
 
 def task_code(version: str) -> str:
     """The text of utils.py."""
-    return _UTILS.format(version=version, scorer=standalone(score_item), video=["nav_video"])
+    return _UTILS.format(version=version, scorer=bundle_source(score_item), video=["nav_video"])
 
 
 def task_yaml(name: str, title: str, items: Sequence[Question], version: str) -> str:
@@ -288,18 +288,18 @@ def base_of(model: str, adapter: Path | None = None) -> str | None:
     return base
 
 
-def whole_model(model: str, adapter: Path | None, out: Path) -> str:
+def merged_checkpoint(model: str, adapter: Path | None, out: Path) -> str:
     """A model that lmms-eval can load: `model`, or where it is an adapter or an adapter is given, OUT/merged, into which base and adapter are merged once."""
     if base_of(model, adapter) is None:
         return model
     folder = adapter or Path(model)
     merged, note = out / "merged", out / "merged.adapter"
-    mark = fingerprint(str(folder.resolve()), sorted((p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in folder.iterdir() if p.is_file()))
+    mark = content_hash(str(folder.resolve()), sorted((p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in folder.iterdir() if p.is_file()))
     if not (note.is_file() and note.read_text() == mark):
-        from spar_kit.train.models import model_card
+        from spar_kit.train.models import read_metadata
         from spar_kit.train.lora import merge_adapter
 
-        if "base" not in model_card(folder):
+        if "base" not in read_metadata(folder):
             raise InputError(f"{folder} is not an adapter of `spar train`; merge it with the tool that trained it and give the whole model")
         merge_adapter(folder, merged)
         note.write_text(mark)
@@ -371,7 +371,7 @@ def write_rows(logs: Logs, out: Path | str) -> list[Path]:
     return [write_lines(Path(out) / f"predictions_{task_name(task)}.jsonl", rows) for task, rows in logs.rows.items()]
 
 # %% ../../../nbs/bench/interop/30_lmms_eval.ipynb #89b3c028
-def evaluate_elsewhere(model: str, tasks: str, out: Path | str, *, adapter: Path | None = None, url: str | None = None, settings: Sequence[str] = (),
+def run_lmms_eval(model: str, tasks: str, out: Path | str, *, adapter: Path | None = None, url: str | None = None, settings: Sequence[str] = (),
                        limit: int | None = None, dry_run: bool = False, say: Callable[[str], None] = print) -> Logs | None:
     """Evaluate a model on tasks of lmms-eval: its command is printed and run, its logs in OUT/lmms_eval are read.
 
@@ -399,7 +399,7 @@ def evaluate_elsewhere(model: str, tasks: str, out: Path | str, *, adapter: Path
     values["kind"] = values["kind"] or model_class(base or model)
     if not dry_run:
         check_class(values["kind"], values["python"])
-    whole = model if base is None else str(out / "merged") if dry_run else whole_model(model, adapter, out)
+    whole = model if base is None else str(out / "merged") if dry_run else merged_checkpoint(model, adapter, out)
     command = build_command(whole, tasks, out / "lmms_eval", limit=limit, **values)
     say(shlex.join(command))
     if dry_run:

@@ -17,7 +17,7 @@ from PIL import Image
 
 from ..benchmarks import Benchmark
 from ..models.client import image_bytes
-from .prediction_files import guard
+from .prediction_files import escape_cell
 from ..prompts import BOX_PROMPT, official_prompt, with_images
 from .lmms_eval import task_name
 from ...core.errors import InputError
@@ -66,7 +66,7 @@ def _rows(items: Sequence[tuple[Question, tuple[str, list[str]] | None]], header
         if choice:
             boxes = item.task in ("position_matching", "camera_motion_infer")
             cells |= {"question": choice[0], "answer": item.answer.strip(), "hint": BOX_PROMPT if boxes else "", **dict(zip(LETTERS, choice[1]))}
-        yield [cells.get(name, "") if name == "image" else guard(cells.get(name, "")) for name in header]
+        yield [cells.get(name, "") if name == "image" else escape_cell(cells.get(name, "")) for name in header]
 
 
 def export_vlmeval(benchmark: Benchmark, out: Path | str, name: str = "", *, items: Sequence[Question] | None = None, image_format: Literal["jpeg", "png"] = "jpeg",

@@ -14,11 +14,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from .answer_span import final_part
+from .answer_span import final_answer_span
 from .metrics import box_iou, mean_relative_accuracy, relative_accuracy
-from .parse_numbers import NUMBER, read_box, read_camera, read_movement, read_number, read_size
-from .parse_choice import choose_by_comparison, decide, find_words, options_of, read_judge, read_letter, read_name, read_object, read_option
-from .parse_statements import order_names, read_frames, read_map, read_order, read_relation, read_route, relation_roles, relation_score
+from .parse_numbers import NUMBER, parse_box, parse_camera, parse_movement, parse_number, parse_size
+from .parse_choice import choose_by_comparison, decide, find_words, options_of, parse_judge, parse_letter, parse_name, parse_object, parse_option
+from .parse_statements import order_names, parse_frames, parse_map, parse_order, parse_relation, parse_route, relation_roles, relation_score
 from ...tasks.registry import TASKS
 
 # %% ../../../nbs/bench/scorers/40_strict.ipynb #c43bb996
@@ -91,7 +91,7 @@ _ORDINALS = ("first", "second", "third", "fourth", "fifth")
 
 def _image_of(text: str) -> int | None:
     """Which image a text names: the last of "the third image", "image 3"; None where it names none."""
-    found = re.findall(rf"\b(?:({'|'.join(_ORDINALS)}|[1-5](?:st|nd|rd|th)) (?:image|view|picture)|image(?:[ _]?(?:index|id|no|number))?[\"' _#:=.-]{{0,4}}([1-5]))\b", _CJK_IMAGE.sub(lambda f: f" image {'一二三四五'.find(f[1]) + 1 or f[1]} ", final_part(text).lower()))
+    found = re.findall(rf"\b(?:({'|'.join(_ORDINALS)}|[1-5](?:st|nd|rd|th)) (?:image|view|picture)|image(?:[ _]?(?:index|id|no|number))?[\"' _#:=.-]{{0,4}}([1-5]))\b", _CJK_IMAGE.sub(lambda f: f" image {'一二三四五'.find(f[1]) + 1 or f[1]} ", final_answer_span(text).lower()))
     if not found:
         return None
     word, digit = found[-1]
@@ -159,7 +159,7 @@ def _words_of_label(name: str) -> set[str]:
 
 def _other_name(text: str, answer: str, mark: str) -> bool:
     """Whether a text gives the object with this mark a name that shares no word with its true one, or another frame: "sofa (green point)" is no "plant (green point)"."""
-    text = final_part(text)
+    text = final_answer_span(text)
     said, true = ([_words_of_label(name) for name, color, number in _MARKED_NAME.findall(part) if (color or number).lower() == mark] for part in (text, answer))
     said = [words for words in said if words]
     frames, own = (re.findall(rf"\(in frame-(\d+), (?:object|point) ?{re.escape(mark)}\)", part, re.I) for part in (text, answer))
@@ -171,7 +171,7 @@ def _by_label(text: str, answer: str, question: str) -> str | None:
     marked = [(_label(name), (color or number).lower()) for name, color, number in _MARKED_NAME.findall(question or answer)]
     marked = [(name, mark) for name, mark in dict.fromkeys(marked) if mark != "red"]
     names = {name: mark for name, mark in marked if [other for other, _ in marked].count(name) == 1}
-    return decide(final_part(text), find_words(names)) if names else None
+    return decide(final_answer_span(text), find_words(names)) if names else None
 
 
 def _with_colors(text: str, question: str) -> str:
@@ -187,10 +187,10 @@ def _with_colors(text: str, question: str) -> str:
 def _read_named(kind: Kind, text: str, answer: str, question: str) -> str | None:
     farther = _asks_farther(question)
     if kind == "name" and question:
-        text = _with_colors(final_part(text), question)
+        text = _with_colors(final_answer_span(text), question)
         if farther is not None and _THAN.search(text) and (compared := choose_by_comparison(text, farther)):
             return compared
-    found = read_name(text) if kind == "name" else read_object(text)
+    found = parse_name(text) if kind == "name" else parse_object(text)
     if found in ("red", "green", "blue", "yellow") or (found and found.isdigit() and kind == "object"):
         return found
     if kind == "name" and (compared := choose_by_comparison(text, farther)):
@@ -202,7 +202,7 @@ def _by_number(text: str, options: Mapping[str, str]) -> str | None:
     """The letter of the option with the number that a text states."""
     if not options or not all(re.fullmatch(NUMBER, option.strip()) for option in options.values()):
         return None
-    value = read_number(text)
+    value = parse_number(text)
     found = [letter for letter, option in options.items() if value is not None and abs(float(option.replace(",", "")) - value) < 1e-6]
     return found[0] if len(found) == 1 else None
 
@@ -212,16 +212,16 @@ def _by_relation(text: str, options: Mapping[str, str]) -> str | None:
     words = {letter: set(re.findall(r"left|right|above|below|closer|farther|front|behind", option)) for letter, option in options.items()}
     if not options or any(re.sub(r"left|right|above|below|closer|farther|front|behind|[,\s]", "", option) or option.count(",") != 2 for option in options.values()):
         return None
-    said = set(re.findall(r"\b(left|right|above|below|closer|farther|front|behind)\b", final_part(text).lower()))
+    said = set(re.findall(r"\b(left|right|above|below|closer|farther|front|behind)\b", final_answer_span(text).lower()))
     found = [letter for letter, own in words.items() if said and said <= own]
     return found[0] if len(found) == 1 and words[found[0]] == said else None
 
 
 def _read_letter(text: str, question: str) -> str | None:
-    if (found := read_letter(text)) or not question:
+    if (found := parse_letter(text)) or not question:
         return found
     options = options_of(question)
-    found = read_option(text, question) or _by_number(text, options) or _by_relation(text, options)
+    found = parse_option(text, question) or _by_number(text, options) or _by_relation(text, options)
     marked = _MARKED_NAME.search(options[found]) if found in options else None
     return None if marked and _other_name(text, marked[0], (marked[2] or marked[3]).lower()) else found
 
@@ -230,16 +230,16 @@ def _read(kind: Kind, task: str, text: str, answer: str, question: str) -> Any:
     """What a text states, of the kind that the true answer is."""
     if kind == "number":
         last = TASKS[task].views != "single" if task in TASKS else False
-        return read_number(text, last, _ASKED.get(task, "length" if task in TASKS else "any"), [float(v) for v in re.findall(r"\d+\.\d+", question)])
+        return parse_number(text, last, _ASKED.get(task, "length" if task in TASKS else "any"), [float(v) for v in re.findall(r"\d+\.\d+", question)])
     if kind == "letter":
         return _read_letter(text, question)
     if kind in ("name", "object"):
         return _read_named(kind, text, answer, question)
     if kind == "order":
-        return read_order(text, order_names(answer))
+        return parse_order(text, order_names(answer))
     if kind == "relation":
-        return read_relation(text, relation_roles(answer), "_oo" in task)
-    simple = {"judge": read_judge, "box": read_box, "camera": read_camera, "size": read_size, "movement": read_movement, "frames": read_frames, "map": read_map, "route": read_route}
+        return parse_relation(text, relation_roles(answer), "_oo" in task)
+    simple = {"judge": parse_judge, "box": parse_box, "camera": parse_camera, "size": parse_size, "movement": parse_movement, "frames": parse_frames, "map": parse_map, "route": parse_route}
     return simple[kind](text)
 
 

@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ..answer_text import metres
+from ..answer_text import format_meters
 from ...tasks.registry import Facts
-from ..templates import Wording, load_words
+from ..templates import TaskTemplates, load_templates
 
 # %% ../../../nbs/language/builders/10_route.ipynb #2bdde72c
 def turn_words(degrees: float) -> dict[str, str]:
@@ -21,7 +21,7 @@ def turn_words(degrees: float) -> dict[str, str]:
     return {"turn": str(5 * steps), "side": "right" if degrees > 0 else "left"} if steps else {}
 
 
-def route_text(turns: Sequence[float], walks: Sequence[float], names: Sequence[str], said: Wording, draws: Sequence[float]) -> str:
+def route_text(turns: Sequence[float], walks: Sequence[float], names: Sequence[str], said: TaskTemplates, draws: Sequence[float]) -> str:
     """Directions for one route.
 
     Args:
@@ -37,7 +37,7 @@ def route_text(turns: Sequence[float], walks: Sequence[float], names: Sequence[s
         if k == len(walks):
             case = "end" if fields else "stop"
         else:
-            fields |= {"walk": metres(walks[k])}
+            fields |= {"walk": format_meters(walks[k])}
             case = "next" if k else "first" if "turn" in fields else "ahead"
             if names[k]:
                 case, fields["name"] = case + "_to", names[k]
@@ -48,7 +48,7 @@ def route_text(turns: Sequence[float], walks: Sequence[float], names: Sequence[s
 # %% ../../../nbs/language/builders/10_route.ipynb #5b813721
 def route_texts(facts: Facts, labels: Mapping[int, str], rng: np.random.Generator) -> list[str]:
     """The answers to `nav_video`, one per row; `labels` fit for a line of text."""
-    said, numbers = load_words().tasks[facts.task], facts.numbers
+    said, numbers = load_templates().tasks[facts.task], facts.numbers
     draws = rng.random((len(facts), numbers["turn"].shape[1] + 1)).tolist() if len(facts) else []
     out = []
     for n, turn, last, walk, ids, draw in zip(numbers["legs"].tolist(), numbers["turn"].tolist(), numbers["last_turn"].tolist(),

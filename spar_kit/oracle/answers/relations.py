@@ -10,10 +10,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .values import SLACK
-from ..evidence.scene_files import Wrong
+from .values import ROUNDING_TOLERANCE
+from ..evidence.scene_files import MismatchError
 from ..evidence.record import Item
-from ..text.parse import PAIRS, counts, numbers, read_relation, relation_words, squeeze, units, without_names
+from ..text.parse import PAIRS, counts, numbers, read_relation, relation_words, normalize_text, units, without_names
 
 # %% ../../../nbs/oracle/answers/10_relations.ipynb #c37ddf2f
 @dataclass(frozen=True)
@@ -61,17 +61,17 @@ class Relation:
         """Raises Wrong where a slot is within its ambiguity margin or all are empty."""
         for slot in self.slots:
             if slot.near_edge(band):
-                raise Wrong(f"{slot.pair}: {slot.value:+.3f} m is within {band:.0%} of the edge {slot.edge:.3f} m of its zone")
+                raise MismatchError(f"{slot.pair}: {slot.value:+.3f} m is within {band:.0%} of the edge {slot.edge:.3f} m of its zone")
         if not any(self.signs):
-            raise Wrong("all slots are empty: nothing can be told apart")
+            raise MismatchError("all slots are empty: nothing can be told apart")
 
-    def reads(self, text: str) -> tuple[int, ...] | None:
+    def parse(self, text: str) -> tuple[int, ...] | None:
         return read_relation(text, tuple(slot.pair for slot in self.slots))
 
-    def right(self, value: tuple[int, ...]) -> bool:
+    def is_correct(self, value: tuple[int, ...]) -> bool:
         return value == self.signs
 
-    def apart(self, a: tuple[int, ...], b: tuple[int, ...], item: Item) -> bool:
+    def are_distinct(self, a: tuple[int, ...], b: tuple[int, ...], item: Item) -> bool:
         """Different, and neither is the true one with a slot emptied: an option that only leaves out what is true is not wrong.
         """
         for one, other in ((a, b), (b, a)):
@@ -85,7 +85,7 @@ class Relation:
             return None
         return set(words) <= {slot.word for slot in self.slots if ":" not in slot.pair}
 
-    def told(self, item: Item) -> str:
+    def check_sentence(self, item: Item) -> str:
         text = item.numbered_answer
         if self.before is None:
             return self.says(item, text)
@@ -140,20 +140,20 @@ class Choice:
     def __str__(self) -> str:
         return f"the {self.colours[self.chosen]} {self.names[self.chosen]} of {', '.join(f'{v:.3f}' for v in self.values)} m"
 
-    def reads(self, text: str) -> int | None:
+    def parse(self, text: str) -> int | None:
         """The candidate that a text names: its label, and its colour."""
-        text = squeeze(text)
-        found = [k for k in self.among if text.startswith(squeeze(self.names[k]))
-                 and self.colours[k] in text[len(squeeze(self.names[k])):]]
+        text = normalize_text(text)
+        found = [k for k in self.among if text.startswith(normalize_text(self.names[k]))
+                 and self.colours[k] in text[len(normalize_text(self.names[k])):]]
         return found[0] if len(found) == 1 else None
 
-    def right(self, value: int) -> bool:
+    def is_correct(self, value: int) -> bool:
         return value == self.chosen
 
-    def apart(self, a: int, b: int, item: Item) -> bool:
+    def are_distinct(self, a: int, b: int, item: Item) -> bool:
         return a != b
 
-    def told(self, item: Item) -> str:
+    def check_sentence(self, item: Item) -> str:
         """Which one a sentence means: the only one it names, or the first, unless it opens with a comparison or ends on *the
         latter*.
         """
@@ -170,7 +170,7 @@ class Choice:
             return f"it means the {self.colours[meant]} one"
         order = sorted(self.among, key=lambda k: k != named[0])
         far = [self.values[self.among.index(k)] for k in order]
-        if len(found) > len(far) or any(abs(n - v) > .05 + SLACK for n, v in zip(found, far)):
+        if len(found) > len(far) or any(abs(n - v) > .05 + ROUNDING_TOLERANCE for n, v in zip(found, far)):
             return f"{found} are not its distances"
         return "no unit" if found and "m" not in units(text) else ""
 
@@ -183,11 +183,11 @@ class Places:
     def __str__(self) -> str:
         return " ".join(f"Object{k} ({x:.3f}, {y:.3f})" for k, (x, y) in enumerate(self.places))
 
-    def told(self, item: Item) -> str:
+    def check_sentence(self, item: Item) -> str:
         found = re.findall(r"Object(\d+) :\((-?\d+\.\d),(-?\d+\.\d)\)", item.answer)
         if [int(k) for k, _, _ in found] != list(range(len(self.places))):
             return "the objects are not those of the question, each once and in order"
-        near = .05 + SLACK
+        near = .05 + ROUNDING_TOLERANCE
         wrong = [k for (k, x, y), (right, ahead) in zip(found, self.places)
                  if max(abs(float(x) - right), abs(float(y) - ahead)) > near]
         return f"Object{wrong[0]} lies elsewhere" if wrong else ""
@@ -201,7 +201,7 @@ class Frames:
     def __str__(self) -> str:
         return str(list(self.frames))
 
-    def told(self, item: Item) -> str:
+    def check_sentence(self, item: Item) -> str:
         lists = re.findall(r"\[([\d, ]*)\]", item.answer)
         said = [text.replace(" ", "") for text in lists]
         return "" if said == [",".join(map(str, self.frames))] else "the list is another one"
@@ -216,22 +216,22 @@ class Order:
     def __str__(self) -> str:
         return ", ".join(f"{name} ({frame})" for name, frame in zip(self.names, self.frames))
 
-    def reads(self, text: str) -> tuple[str, ...] | None:
-        return tuple(squeeze(part) for part in text.split(",")) if text.strip() else None
+    def parse(self, text: str) -> tuple[str, ...] | None:
+        return tuple(normalize_text(part) for part in text.split(",")) if text.strip() else None
 
-    def right(self, value: tuple[str, ...]) -> bool:
-        return ", ".join(value) == ", ".join(squeeze(name) for name in self.names)          # a name may hold a comma itself
+    def is_correct(self, value: tuple[str, ...]) -> bool:
+        return ", ".join(value) == ", ".join(normalize_text(name) for name in self.names)          # a name may hold a comma itself
 
-    def told(self, item: Item) -> str:
-        text = squeeze(item.answer)
+    def check_sentence(self, item: Item) -> str:
+        text = normalize_text(item.answer)
         at = dict[str, int]()
-        for name in sorted((squeeze(name) for name in self.names), key=len, reverse=True):      # "office chair" before "chair"
+        for name in sorted((normalize_text(name) for name in self.names), key=len, reverse=True):      # "office chair" before "chair"
             *_, found = None, *re.finditer(rf"(?<!\w){re.escape(name)}(?!\w)", text)             # the list stands last: "come into view in the order ..."
             if not found:
                 return f"{name!r} is not named"
             at[name] = found.start()
             text = text[:found.start()] + "\u00a7" * len(name) + text[found.end():]
-        if sorted(at, key=lambda name: at[name]) != [squeeze(name) for name in self.names]:
+        if sorted(at, key=lambda name: at[name]) != [normalize_text(name) for name in self.names]:
             return "the names come in another order"
         cited = [int(v) for v in re.findall(r"\d+", text)]
         return "" if not cited or cited == list(self.frames) else f"it cites the frames {cited}"
@@ -246,13 +246,13 @@ class Count:
     def __str__(self) -> str:
         return f"{self.value} of {self.name!r}"
 
-    def reads(self, text: str) -> int | None:
+    def parse(self, text: str) -> int | None:
         return int(text) if re.fullmatch(r"\d+", text) else None
 
-    def right(self, value: int) -> bool:
+    def is_correct(self, value: int) -> bool:
         return value == self.value
 
-    def told(self, item: Item) -> str:
+    def check_sentence(self, item: Item) -> str:
         found = counts(without_names(item.answer, [self.name]))
         return "" if found and set(found) - {1} <= {self.value} and self.value in found else f"it says {found}"
 
@@ -277,29 +277,29 @@ class Pick:
     def __str__(self) -> str:
         return f"object{self.chosen} ({self.names[self.chosen]}) of {', '.join(f'{v:.3f}' for v in self.values)} m"
 
-    def reads(self, text: str) -> int | None:
+    def parse(self, text: str) -> int | None:
         """The candidate's number, where exactly one is named; its label and its frame must be its own."""
-        text, found = squeeze(text), list[int]()
+        text, found = normalize_text(text), list[int]()
         for m in re.finditer(r"\(in frame-(\d+), (?:object|point)(\d)\)", text):
             k = int(m[2])
             if k >= len(self.names) or int(m[1]) != self.views[k]:
                 return None
-            if not text[:m.start()].rstrip().endswith(squeeze(self.names[k])):
+            if not text[:m.start()].rstrip().endswith(normalize_text(self.names[k])):
                 return None
             found.append(k)
         return found[0] if len(set(found)) == 1 else None
 
-    def right(self, value: int) -> bool:
+    def is_correct(self, value: int) -> bool:
         return value == self.chosen
 
-    def apart(self, a: int, b: int, item: Item) -> bool:
+    def are_distinct(self, a: int, b: int, item: Item) -> bool:
         return a != b
 
-    def told(self, item: Item) -> str:
-        if self.reads(item.answer) != self.chosen:
+    def check_sentence(self, item: Item) -> str:
+        if self.parse(item.answer) != self.chosen:
             return "it means another object"
         text = item.bare_answer
-        wrong = [n for n in numbers(text) if abs(n - self.values[self.chosen]) > .05 + SLACK]
+        wrong = [n for n in numbers(text) if abs(n - self.values[self.chosen]) > .05 + ROUNDING_TOLERANCE]
         words = set(relation_words(text)) & {"closer", "farther"}
         if wrong:
             return f"{wrong[0]} is not its distance"

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['Spot', 'TUBE', 'ARRIVAL', 'FACING', 'SHIN', 'SHOULDER', 'NO_OBSTACLES', 'FRAMES', 'LOOSE', 'DERIVE', 'Step',
-           'read_steps', 'spot', 'compass', 'swing', 'away_from', 'blocked', 'Route', 'check_apart', 'nav_video']
+           'read_steps', 'position_at', 'compass', 'format_turn', 'detour', 'blocked', 'Route', 'check_apart',
+           'nav_video']
 
 # %% ../../../nbs/oracle/derive/30_navigation.ipynb #d36bd4d0
 import math
@@ -13,11 +14,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..answers.values import SLACK, check_units
-from ..evidence.scene_files import Pose, Thing, Wrong
+from ..answers.values import ROUNDING_TOLERANCE, check_units
+from ..evidence.scene_files import Pose, ObjectBox, MismatchError
 from ..evidence.record import Item
-from .single_view import stated
-from ..text.parse import squeeze
+from .single_view import check_stated
+from ..text.parse import normalize_text
 
 # %% ../../../nbs/oracle/derive/30_navigation.ipynb #c9865737
 @dataclass(frozen=True)
@@ -33,14 +34,14 @@ _TURN, _SIDE, _WALK = re.compile(r"\b(\d+) degrees\b"), re.compile(r"\b(left|rig
 
 def read_steps(text: str, labels: Sequence[str]) -> list[Step] | None:
     """The sentences of an answer in order, None where one cannot be read. `labels` are all names that could stand in it."""
-    known = sorted({squeeze(label) for label in labels if label.strip()}, key=len, reverse=True)
+    known = sorted({normalize_text(label) for label in labels if label.strip()}, key=len, reverse=True)
     names: list[str] = []
 
     def put_aside(match: re.Match[str]) -> str:
         names.append(match[1])
         return f"\u00a7{len(names) - 1}\u00a7"
 
-    text = re.sub(r"(?<=towards the )(" + "|".join(map(re.escape, known)) + r")(?!\w)", put_aside, squeeze(text)) if known else squeeze(text)
+    text = re.sub(r"(?<=towards the )(" + "|".join(map(re.escape, known)) + r")(?!\w)", put_aside, normalize_text(text)) if known else normalize_text(text)
     steps = []
     for sentence in re.split(r"(?<=[a-z\u00a7])[.](?:\s|$)", text):
         turns, sides, walks = _TURN.findall(sentence), _SIDE.findall(sentence), _WALK.findall(sentence)
@@ -62,7 +63,7 @@ NO_OBSTACLES = frozenset("wall floor ceiling remove split reflection structure l
                          "otherprop person".split())
 
 
-def spot(pose: Pose) -> Spot:
+def position_at(pose: Pose) -> Spot:
     return pose.position[0], pose.position[1]
 
 
@@ -71,12 +72,12 @@ def compass(x: float, y: float) -> float:
     return math.degrees(math.atan2(x, y))
 
 
-def swing(degrees: float) -> float:
+def format_turn(degrees: float) -> float:
     """The same turn in (-180, 180]."""
     return degrees - 360 * math.ceil((degrees - 180) / 360)
 
 
-def away_from(point: Spot, a: Spot, b: Spot) -> float:
+def detour(point: Spot, a: Spot, b: Spot) -> float:
     """Distance of a point from the straight line between two others, metres."""
     x, y = b[0] - a[0], b[1] - a[1]
     share = ((point[0] - a[0]) * x + (point[1] - a[1]) * y) / max(x * x + y * y, 1e-12)
@@ -84,7 +85,7 @@ def away_from(point: Spot, a: Spot, b: Spot) -> float:
     return math.dist(point, (a[0] + share * x, a[1] + share * y))
 
 
-def blocked(a: Spot, b: Spot, thing: Thing) -> bool:
+def blocked(a: Spot, b: Spot, thing: ObjectBox) -> bool:
     """Whether the straight way between two places goes through a box, 1 cm inside its sides at least; looked at every 2 cm."""
     low, high = thing.center[2] - thing.size[2] / 2, thing.center[2] + thing.size[2] / 2
     if low >= SHOULDER or high <= SHIN or math.dist(a, b) + math.hypot(*thing.size[:2]) < math.dist(a, thing.center[:2]):
@@ -109,12 +110,12 @@ class Route:
         legs = ", ".join(f"{turn:+.1f} degrees, {walk:.2f} m" for turn, walk in zip(self.turns, self.walks))
         return f"{legs}, {self.turns[-1]:+.1f} degrees"
 
-    def reads(self, text: str) -> Any:
+    def parse(self, text: str) -> Any:
         return None                          # there are no bare answers and no options
 
-    right = apart = reads
+    is_correct = are_distinct = parse
 
-    def told(self, item: Item) -> str:
+    def check_sentence(self, item: Item) -> str:
         steps = read_steps(item.answer, [thing.label for thing in item.folder.things.values()])
         if steps is None:
             return "the directions cannot be read"
@@ -122,10 +123,10 @@ class Route:
         if len(legs) != len(self.walks) or last.walk or last.name or not all(step.walk for step in legs):
             return f"{len(legs)} stretches, there are {len(self.walks)}"
         for k, (step, turn) in enumerate(zip(steps, self.turns)):
-            if step.turn % 5 or abs(swing(step.turn - turn)) > 2.5 + .01:
+            if step.turn % 5 or abs(format_turn(step.turn - turn)) > 2.5 + .01:
                 return f"turn {k + 1} is {turn:+.1f} degrees"
         for k, (step, walk) in enumerate(zip(legs, self.walks)):
-            if abs(step.walk - walk) > .05 + SLACK:
+            if abs(step.walk - walk) > .05 + ROUNDING_TOLERANCE:
                 return f"stretch {k + 1} is {walk:.2f} m long"
         return self._walked(steps, item) or next((fault for k, step in enumerate(legs) if (fault := self._named(k, step.name, item))), "")
 
@@ -137,7 +138,7 @@ class Route:
         off, end = math.dist((x, y), self.corners[-1]), item.pose(len(item.images) - 1)
         if off > ARRIVAL + .01:
             return f"it ends {off:.2f} m from the last camera"
-        turn = swing(course - compass(end.forward[0], end.forward[1]))
+        turn = format_turn(course - compass(end.forward[0], end.forward[1]))
         return f"it ends {turn:+.0f} degrees off the last camera's heading" if abs(turn) > FACING * len(steps) + .1 else ""
 
     def _named(self, k: int, name: str, item: Item) -> str:
@@ -145,11 +146,11 @@ class Route:
         listed = item.facts["objects"][k]
         if not name:
             return "" if not listed else f"stretch {k + 1} names nothing, facts.objects says {listed}"
-        bearers = [thing for thing in item.folder.things.values() if squeeze(thing.label) == name]
+        bearers = [thing for thing in item.folder.things.values() if normalize_text(thing.label) == name]
         if len(bearers) != 1 or bearers[0].id != listed:
             return f"stretch {k + 1} leads to {name!r}: {len(bearers)} objects are called that, facts.objects says {listed}"
         (ax, ay), (bx, by), (cx, cy) = self.corners[k], self.corners[k + 1], bearers[0].center[:2]
-        off = abs(swing(compass(cx - ax, cy - ay) - compass(bx - ax, by - ay)))
+        off = abs(format_turn(compass(cx - ax, cy - ay) - compass(bx - ax, by - ay)))
         if off > 12.1 or math.dist((cx, cy), (bx, by)) > 2.6 or math.dist((cx, cy), (ax, ay)) < math.dist((bx, by), (ax, ay)):
             return f"{name!r} lies {off:.0f} degrees off stretch {k + 1}, {math.dist((cx, cy), (bx, by)):.1f} m from its end"
         seen = any(item.folder.sight(image).pixels.get(listed, 0) >= 20 for image in item.images)
@@ -162,12 +163,12 @@ FRAMES, LOOSE = (16, 32), 1.25           # images of a route; frames that were l
 def check_apart(item: Item) -> None:
     """The stretch of the scan that a record shows shares little with those of the scene's records before it. Raises Wrong."""
     if not FRAMES[0] <= len(item.images) <= FRAMES[1]:
-        raise Wrong(f"image: {len(item.images)}, a route is shown by {FRAMES[0]} to {FRAMES[1]}")
+        raise MismatchError(f"image: {len(item.images)}, a route is shown by {FRAMES[0]} to {FRAMES[1]}")
     first, last, before = item.facts["frames"][0], item.facts["frames"][-1], item.folder.notes.setdefault(("routes",), {})
     for id, (a, b) in before.items():
         shared = min(b, last) - max(a, first)
         if id != item.record.get("id") and shared > LOOSE * item.rules.route_overlap * min(b - a, last - first) + 1:
-            raise Wrong(f"frames {first} to {last} share {shared} with the route of {id}, frames {a} to {b}")
+            raise MismatchError(f"frames {first} to {last} share {shared} with the route of {id}, frames {a} to {b}")
     before[item.record.get("id")] = (first, last)
 
 
@@ -175,38 +176,38 @@ def nav_video(item: Item) -> Any:
     count, place = item.facts.get("legs"), item.facts.get("place") or []
     poses = [item.pose(view) for view in range(len(item.images))]
     if type(count) is not int or not 1 <= count < len(place):
-        raise Wrong(f"facts.legs: {count}")
+        raise MismatchError(f"facts.legs: {count}")
     if len(item.facts["objects"]) < count:
-        raise Wrong(f"facts.objects: {len(item.facts['objects'])} for {count} stretches")
+        raise MismatchError(f"facts.objects: {len(item.facts['objects'])} for {count} stretches")
     if item.facts["frames"] != sorted(item.facts["frames"]):
-        raise Wrong("facts.frames: not in the order of the scan")
+        raise MismatchError("facts.frames: not in the order of the scan")
     check_apart(item)
     corners = tuple((float(x), float(y)) for x, y in place[:count + 1])
     for name, corner, pose in (("first", corners[0], poses[0]), ("last", corners[-1], poses[-1])):
-        if math.dist(corner, spot(pose)) > .001:
-            raise Wrong(f"facts.place: the {name} corner is {math.dist(corner, spot(pose)):.2f} m from the {name} camera")
+        if math.dist(corner, position_at(pose)) > .001:
+            raise MismatchError(f"facts.place: the {name} corner is {math.dist(corner, position_at(pose)):.2f} m from the {name} camera")
     legs = list(zip(corners, corners[1:]))
     for view, pose in enumerate(poses):
-        off = min(away_from(spot(pose), a, b) for a, b in legs)
+        off = min(detour(position_at(pose), a, b) for a, b in legs)
         if off > TUBE + .001:
-            raise Wrong(f"frame {view} was taken {off:.2f} m beside the route")
+            raise MismatchError(f"frame {view} was taken {off:.2f} m beside the route")
     for k, corner in enumerate(corners):
-        off = min(away_from(corner, spot(a), spot(b)) for a, b in zip(poses, poses[1:]))
+        off = min(detour(corner, position_at(a), position_at(b)) for a, b in zip(poses, poses[1:]))
         if off > TUBE + .001:
-            raise Wrong(f"facts.place: corner {k} is {off:.2f} m beside the camera's path")
+            raise MismatchError(f"facts.place: corner {k} is {off:.2f} m beside the camera's path")
     headings = [compass(poses[0].forward[0], poses[0].forward[1]), *(compass(b[0] - a[0], b[1] - a[1]) for a, b in legs),
                 compass(poses[-1].forward[0], poses[-1].forward[1])]
-    route = Route(corners, tuple(swing(b - a) for a, b in zip(headings, headings[1:])), tuple(math.dist(a, b) for a, b in legs), headings[0])
-    stated(item, "last_turn", route.turns[-1], .01)
+    route = Route(corners, tuple(format_turn(b - a) for a, b in zip(headings, headings[1:])), tuple(math.dist(a, b) for a, b in legs), headings[0])
+    check_stated(item, "last_turn", route.turns[-1], .01)
     for key, found, slack in (("turn", route.turns[:-1], .01), ("walk", route.walks, .001)):
         said = item.facts.get(key)
         if not isinstance(said, list) or len(said) < count or any(abs(a - b) > slack for a, b in zip(said, found)):
-            raise Wrong(f"facts.{key}: {said}, derived {[round(v, 3) for v in found]}")
+            raise MismatchError(f"facts.{key}: {said}, derived {[round(v, 3) for v in found]}")
     for thing in item.folder.things.values():
         name = "".join(thing.label.lower().replace("_", " ").split())
         solid = name and name not in NO_OBSTACLES and all(item.rules.min_side <= side <= item.rules.max_side for side in thing.size)
         if solid and any(blocked(a, b, thing) for a, b in legs):
-            raise Wrong(f"the route goes through {thing.label!r} {thing.id}")
+            raise MismatchError(f"the route goes through {thing.label!r} {thing.id}")
     check_units(item, "m deg")
     return route
 

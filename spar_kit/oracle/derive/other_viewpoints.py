@@ -11,13 +11,13 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from ..answers.values import SLACK, Answer, Region, check_units
-from ..evidence.scene_files import Vec, Wrong, dot
+from ..answers.values import ROUNDING_TOLERANCE, Answer, Region, check_units
+from ..evidence.scene_files import Vec, MismatchError, dot
 from ..evidence.record import Item
 from ..evidence.markers import same_fine_box
 from ..visibility.frame_pairs import stands
 from ..answers.relations import Places, Relation, Slot
-from .single_view import check_by_eye, check_plumb, length, minus, pair_slots, relation, self_slots, stated, wants_farthest
+from .single_view import check_by_eye, check_plumb, length, minus, pair_slots, relation, self_slots, check_stated, wants_farthest
 from .video import EVIDENT, clear, shows
 
 # %% ../../../nbs/oracle/derive/20_other_viewpoints.ipynb #e599735c
@@ -25,33 +25,33 @@ def distance_infer_center_oc(item: Item) -> Answer:
     farthest = wants_farthest(item)
     gold = item.objects[0]
     things = item.folder.things
-    far = {id: length(item.pose(0).see(thing.center)) for id, thing in things.items() if id == gold or stands(item, id)}
+    far = {id: length(item.pose(0).to_camera(thing.center)) for id, thing in things.items() if id == gold or stands(item, id)}
     if gold not in far:
-        raise Wrong(f"object {gold} is not in instances.json")
+        raise MismatchError(f"object {gold} is not in instances.json")
     shown = {id for id in far for view in range(len(item.images)) if clear(item, id, view, EVIDENT) or shows(item, id, view, item.rules.rival)}
-    stated(item, "distance", [far.get(id, -1.0) for id in item.objects])
-    stated(item, "farthest", farthest)
+    check_stated(item, "distance", [far.get(id, -1.0) for id in item.objects])
+    check_stated(item, "farthest", farthest)
     rivals = sorted((far[id] for id in shown - {gold}), reverse=farthest)
     margin = max(item.rules.nearer, item.rules.nearer_share * max([far[gold], *rivals[:1]]))
-    if rivals and (far[gold] - rivals[0]) * (1 if farthest else -1) < margin - SLACK:
-        raise Wrong(f"object {gold} is {far[gold]:.3f} m away, another in view {rivals[0]:.3f} m")
+    if rivals and (far[gold] - rivals[0]) * (1 if farthest else -1) < margin - ROUNDING_TOLERANCE:
+        raise MismatchError(f"object {gold} is {far[gold]:.3f} m away, another in view {rivals[0]:.3f} m")
     boxes, views = item.facts.get("option_box"), item.facts.get("option_view")
     if not (isinstance(boxes, list) and isinstance(views, list) and len(boxes) == len(views) == len(item.objects) == 4):
-        raise Wrong("facts: option_box and option_view do not belong to four objects")
+        raise MismatchError("facts: option_box and option_view do not belong to four objects")
     for k, (box, view) in enumerate(zip(boxes, views)):
         if not 0 <= view < len(item.images) or not same_fine_box(item, k, view, box):
-            raise Wrong(f"facts.option_box: {box} is not the box of object {item.objects[k]} in image {view}")
+            raise MismatchError(f"facts.option_box: {box} is not the box of object {item.objects[k]} in image {view}")
         reason = item.folder.shown(*item.frame_files(view), item.objects[k], item.rules.pixels, item.rules.side)
         if reason:
-            raise Wrong(f"object {item.objects[k]} in image {view}: {reason}")
+            raise MismatchError(f"object {item.objects[k]} in image {view}: {reason}")
     check_units(item, "m")
     return Region(tuple(boxes[0]), views[0] if len(item.images) > 1 else None)
 
 # %% ../../../nbs/oracle/derive/20_other_viewpoints.ipynb #f31cb8ea
 def state(item: Item, slots: tuple[Slot, ...], key: str = "relation", offset: str = "offset") -> Relation:
     """The relation of these slots, compared with the record's facts and checked for its margins."""
-    stated(item, offset, [slot.value for slot in slots])
-    stated(item, key, [slot.sign for slot in slots], 0)
+    check_stated(item, offset, [slot.value for slot in slots])
+    check_stated(item, key, [slot.sign for slot in slots], 0)
     return relation(item, slots)
 
 
@@ -80,8 +80,8 @@ def from_there(item: Item, k: int) -> Vec:
     here, there = item.thing(0).center, item.thing(1).center
     x, y = there[0] - here[0], there[1] - here[1]
     flat = math.hypot(x, y)
-    if flat < item.rules.heading - SLACK:
-        raise Wrong(f"green and blue are {flat:.3f} m apart in the plane: no heading")
+    if flat < item.rules.heading - ROUNDING_TOLERANCE:
+        raise MismatchError(f"green and blue are {flat:.3f} m apart in the plane: no heading")
     d = minus(item.thing(k).center, here)
     return (d[0] * y - d[1] * x) / flat, -d[2], (d[0] * x + d[1] * y) / flat
 
@@ -107,12 +107,12 @@ def spatial_imagination(item: Item) -> Answer:
     if "before" not in item.facts:
         return after
     before = imagination(item, from_here, pair, five)
-    stated(item, "before_offset", [slot.value for slot in before])
-    stated(item, "before", [slot.sign for slot in before], 0)
+    check_stated(item, "before_offset", [slot.value for slot in before])
+    check_stated(item, "before", [slot.sign for slot in before], 0)
     found = Relation(before)
     for slot in before:
         if slot.near_edge(item.rules.band):
-            raise Wrong(f"before the move, {slot.pair}: {slot.value:+.3f} m is near the edge {slot.edge:.3f} m of its zone")
+            raise MismatchError(f"before the move, {slot.pair}: {slot.value:+.3f} m is near the edge {slot.edge:.3f} m of its zone")
     return Relation(after.slots, found)
 
 # %% ../../../nbs/oracle/derive/20_other_viewpoints.ipynb #8ff13058
@@ -121,18 +121,18 @@ def spatial_imagination_map_mv(item: Item) -> Answer:
     x, y, _ = pose.forward
     flat = math.hypot(x, y)
     if not item.rules.map_objects[0] <= n <= item.rules.map_objects[1] or flat < .02:
-        raise Wrong(f"{n} objects, heading of length {flat:.2f}")
+        raise MismatchError(f"{n} objects, heading of length {flat:.2f}")
     places = []
     for k in range(n):
         d = minus(item.thing(k).center, pose.position)
         places.append(((d[0] * y - d[1] * x) / flat, (d[0] * x + d[1] * y) / flat))
-    stated(item, "number", n, 0)
+    check_stated(item, "number", n, 0)
     if isinstance(item.facts.get("position"), list):
-        stated(item, "position", [list(p) for p in places] + item.facts["position"][n:])
+        check_stated(item, "position", [list(p) for p in places] + item.facts["position"][n:])
     for a in range(n):
         for b in range(a):
-            if math.hypot(places[a][0] - places[b][0], places[a][1] - places[b][1]) < item.rules.map_gap - SLACK:
-                raise Wrong(f"objects {a} and {b} lie closer than {item.rules.map_gap} m on the map")
+            if math.hypot(places[a][0] - places[b][0], places[a][1] - places[b][1]) < item.rules.map_gap - ROUNDING_TOLERANCE:
+                raise MismatchError(f"objects {a} and {b} lie closer than {item.rules.map_gap} m on the map")
     check_units(item, "m")
     return Places(tuple(places))  # type: ignore[return-value]  # never an option
 

@@ -13,26 +13,26 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from ..answers.values import SLACK, Answer, Quantity, check_units
-from ..evidence.scene_files import Folder, Unusable, Wrong
+from ..answers.values import ROUNDING_TOLERANCE, Answer, Quantity, check_units
+from ..evidence.scene_files import SceneFolder, NotCheckableError, MismatchError
 from ..evidence.record import Item
 from ..answers.relations import Count, Frames, Order, Pick
 from ..evidence.floor import check_border
-from .single_view import between, stated, wants_farthest
-from ..text.parse import squeeze
+from .single_view import signs_between, check_stated, wants_farthest
+from ..text.parse import normalize_text
 
 # %% ../../../nbs/oracle/derive/10_video.ipynb #50c5d168
 def distance_infer_center_oo_video(item: Item) -> Answer:
     if len(item.objects) != 5:
-        raise Wrong(f"facts.objects: {len(item.objects)}, a reference and four candidates are needed")
-    far = [between(item, 0, k) for k in range(1, 5)]
+        raise MismatchError(f"facts.objects: {len(item.objects)}, a reference and four candidates are needed")
+    far = [signs_between(item, 0, k) for k in range(1, 5)]
     farthest = wants_farthest(item)
-    stated(item, "distance", far)
-    stated(item, "farthest", farthest)
+    check_stated(item, "distance", far)
+    check_stated(item, "farthest", farthest)
     order = sorted(range(4), key=lambda k: far[k], reverse=farthest)
     best, second = far[order[0]], far[order[1]]
-    if abs(best - second) < max(item.rules.nearer, item.rules.nearer_share * max(best, second)) - SLACK:
-        raise Wrong(f"distances {best:.3f} and {second:.3f} m are within the margin")
+    if abs(best - second) < max(item.rules.nearer, item.rules.nearer_share * max(best, second)) - ROUNDING_TOLERANCE:
+        raise MismatchError(f"distances {best:.3f} and {second:.3f} m are within the margin")
     check_units(item, "m")
     return Pick(order[0], tuple(item.thing(k).label for k in range(1, 5)), tuple(far), item.views[1:], farthest)
 
@@ -63,15 +63,15 @@ def clear(item: Item, id: int, view: int, shadow: float = 0.0) -> bool:
 def obj_frame_locate(item: Item) -> Answer:
     id, said = item.objects[0], item.facts.get("visible")
     if not isinstance(said, list) or len(said) != len(item.images):
-        raise Wrong("facts.visible: not one entry for each frame")
+        raise MismatchError("facts.visible: not one entry for each frame")
     for view, visible in enumerate(said):
         if visible and not shows(item, id, view, item.rules.listed):
-            raise Wrong(f"frame {view} shows too little of object {id}")
+            raise MismatchError(f"frame {view} shows too little of object {id}")
         if not visible and shows(item, id, view, item.rules.rival):
             pixels = item.folder.sight(item.images[view]).pixels[id]
-            raise Wrong(f"frame {view} shows {pixels} pixels of object {id} and is not in the list")
+            raise MismatchError(f"frame {view} shows {pixels} pixels of object {id} and is not in the list")
     if not any(said):
-        raise Wrong("the object appears in no frame")
+        raise MismatchError("the object appears in no frame")
     return Frames(tuple(view for view, visible in enumerate(said) if visible))  # type: ignore[return-value]  # never an option
 
 # %% ../../../nbs/oracle/derive/10_video.ipynb #3c2a07c2
@@ -79,35 +79,35 @@ def appearance_order(item: Item) -> Answer:
     labels = [item.thing(k).label for k in range(len(item.objects))]
     first = item.facts.get("first")
     if len(set(labels)) != 4 or not isinstance(first, list) or len(first) != 4:
-        raise Wrong(f"facts: {len(set(labels))} names, first frames {first}")
+        raise MismatchError(f"facts: {len(set(labels))} names, first frames {first}")
     order = sorted(range(4), key=lambda k: first[k])
     for i, k in enumerate(order):
         bearers = [id for id, thing in item.folder.things.items() if thing.label == labels[k]]
         if not any(clear(item, id, first[k]) for id in bearers):
-            raise Wrong(f"frame {first[k]} does not show {labels[k]!r} clearly")
+            raise MismatchError(f"frame {first[k]} does not show {labels[k]!r} clearly")
         glimpse = next((v for v in range(first[k]) if any(clear(item, id, v, EVIDENT) or shows(item, id, v, item.rules.rival) for id in bearers)), 99)
         if any(clear(item, id, v, SURE) for v in range(first[k]) for id in bearers):
-            raise Wrong(f"{labels[k]!r} shows before frame {first[k]}")
+            raise MismatchError(f"{labels[k]!r} shows before frame {first[k]}")
         if i and (glimpse <= first[order[i - 1]] or first[k] < first[order[i - 1]] + item.rules.order_gap):
             before = first[order[i - 1]]
-            raise Wrong(f"{labels[k]!r} shows in frame {min(glimpse, first[k])}, the name before it comes in frame {before}")
-    text = squeeze(item.stem)
-    if any(squeeze(label) not in text for label in labels):
-        raise Wrong("question: a name is missing")
+            raise MismatchError(f"{labels[k]!r} shows in frame {min(glimpse, first[k])}, the name before it comes in frame {before}")
+    text = normalize_text(item.stem)
+    if any(normalize_text(label) not in text for label in labels):
+        raise MismatchError("question: a name is missing")
     return Order(tuple(labels[k] for k in order), tuple(first[k] for k in order))  # type: ignore[return-value]  # never an option
 
 # %% ../../../nbs/oracle/derive/10_video.ipynb #36877fc1
 def obj_count(item: Item) -> Answer:
     label = item.thing(0).label
     bearers = [id for id, thing in item.folder.things.items() if thing.label == label]
-    if squeeze(label) not in squeeze(item.stem):
-        raise Wrong(f"question: {label!r} is not named")
+    if normalize_text(label) not in normalize_text(item.stem):
+        raise MismatchError(f"question: {label!r} is not named")
     for id in bearers:
         if not any(clear(item, id, view) for view in range(len(item.images))):
-            raise Wrong(f"{label} {id} is clear in no frame")
+            raise MismatchError(f"{label} {id} is clear in no frame")
     if not item.rules.count[0] <= len(bearers) <= item.rules.count[1]:
-        raise Wrong(f"{len(bearers)} are counted")
-    stated(item, "answer", len(bearers), 0)
+        raise MismatchError(f"{len(bearers)} are counted")
+    check_stated(item, "answer", len(bearers), 0)
     return Count(len(bearers), label)  # type: ignore[return-value]  # never an option
 
 # %% ../../../nbs/oracle/derive/10_video.ipynb #90e8341b
@@ -126,9 +126,9 @@ def seen_area(item: Item) -> float:
         points = seen_points(item)
         flat = np.floor(points[(points[:, 2] > -.3) & (points[:, 2] < 2.0), :2] / .1).astype(int)
         if len(flat) < 1000:
-            raise Unusable("too little depth to measure the room")
+            raise NotCheckableError("too little depth to measure the room")
         if np.ptp(flat, axis=0).max() > 4000:
-            raise Wrong("the depth images of a room reach over 400 m")
+            raise MismatchError("the depth images of a room reach over 400 m")
         flat += 5 - flat.min(0)
         size = flat.max(0) + 6
         counts = np.bincount(np.ravel_multi_index((flat[:, 0], flat[:, 1]), size), minlength=size.prod())
@@ -143,7 +143,7 @@ def seen_points(item: Item) -> np.ndarray:
 
 
 def _all_points(item: Item, view: int) -> np.ndarray:
-    folder: Folder = item.folder
+    folder: SceneFolder = item.folder
     z = folder.depth(item.record["depth"][view])
     step = max(1, z.shape[1] // 160)
     z = z[::step, ::step]
@@ -159,13 +159,13 @@ def room_size(item: Item) -> Answer:
     polygons = item.folder.head.get("floor") or []
     check_units(item, "m2")
     if not polygons:
-        raise Unusable("instances.json states no floor")
+        raise NotCheckableError("instances.json states no floor")
     area, shown = sum(map(polygon_area, polygons)) - sum(map(polygon_area, item.folder.head.get("floor_holes") or [])), seen_area(item)
-    stated(item, "answer", area, .01)
+    check_stated(item, "answer", area, .01)
     if not item.rules.floor_share * .85 <= shown / area <= 1.3:                         # other pixels than the generator looked at
-        raise Wrong(f"a floor of {area:.1f} m2, the depth images show {shown:.1f} m2")
+        raise MismatchError(f"a floor of {area:.1f} m2, the depth images show {shown:.1f} m2")
     if not item.rules.room[0] <= area <= item.rules.room[1]:
-        raise Wrong(f"a floor of {area:.1f} m2 is not asked for")
+        raise MismatchError(f"a floor of {area:.1f} m2 is not asked for")
     if not item.folder.head.get("floor_stated", True):                                  # worked out: held against the walls that are seen
         check_border(seen_points(item), polygons, area, item.rules.enclosed * .85)
     return Quantity(area, 0, "m2", gap=2, share=item.rules.option_share, slack=.01)

@@ -11,38 +11,38 @@ from typing import Any
 
 from .claims import (judge_camera, judge_depths, judge_distances, judge_map, judge_movement, judge_nearest_box, judge_nearest_listed,
                                           judge_nearest_point, judge_relation)
-from ..evidence.scene_files import Unusable, Wrong
+from ..evidence.scene_files import NotCheckableError, MismatchError
 from .correspondence import judge_area, judge_frames, judge_matching, judge_size
 from .verdicts import Evidence, Judge
-from ..evidence.record import FORMS
+from ..evidence.record import TASK_SPECS
 from ..text.statements import read_statement
-from ..evidence.rgbd_views import Release
+from ..evidence.rgbd_views import ReleasedScene
 
 # %% ../../../nbs/oracle/released/30_check.ipynb #9b42ca01
 def judge_unnamed(e: Evidence) -> Judge:
-    raise Unusable("no marks: no file says which object is which")
+    raise NotCheckableError("no marks: no file says which object is which")
 
 
 def judge_route(e: Evidence) -> Judge:
-    raise Unusable("the text of a walk is not compared with it")
+    raise NotCheckableError("the text of a walk is not compared with it")
 
 
 def _kinds() -> dict[str, Callable[[Evidence], Judge]]:
     kinds: dict[Callable[[Evidence], Judge], tuple[str, ...]] = {
-        judge_depths: tuple(t for t in FORMS if t.startswith("depth_prediction")), judge_distances: tuple(t for t in FORMS if t.startswith("distance_prediction")),
+        judge_depths: tuple(t for t in TASK_SPECS if t.startswith("depth_prediction")), judge_distances: tuple(t for t in TASK_SPECS if t.startswith("distance_prediction")),
         judge_size: ("spatial_volume_infer",), judge_matching: ("position_matching",), judge_camera: ("camera_motion_infer",), judge_movement: ("view_change_infer",),
         judge_frames: ("obj_frame_locate",), judge_nearest_box: ("distance_infer_center_oc", "distance_infer_center_oc_mv"),
         judge_nearest_point: ("distance_infer_center_oo", "distance_infer_center_oo_mv"), judge_nearest_listed: ("distance_infer_center_oo_video",),
-        judge_relation: tuple(t for t in FORMS if t.startswith(("obj_spatial_relation", "spatial_imagination")) and "judge_map" not in t), judge_map: ("spatial_imagination_map_mv",),
+        judge_relation: tuple(t for t in TASK_SPECS if t.startswith(("obj_spatial_relation", "spatial_imagination")) and "judge_map" not in t), judge_map: ("spatial_imagination_map_mv",),
         judge_unnamed: ("appearance_order", "obj_count"), judge_area: ("room_size",), judge_route: ("nav_video",)}
     return {task: kind for kind, tasks in kinds.items() for task in tasks}
 
 
 KINDS = _kinds()
-assert set(KINDS) == set(FORMS)
+assert set(KINDS) == set(TASK_SPECS)
 
 # %% ../../../nbs/oracle/released/30_check.ipynb #17e97e0a
-def check_released(record: Mapping[str, Any], task: str, form: str, folder: Release, depths: list[tuple[float, float]] | None = None) -> None:
+def check_released(record: Mapping[str, Any], task: str, form: str, folder: ReleasedScene, depths: list[tuple[float, float]] | None = None) -> None:
     """Compare a released row with its files.
 
     Args:
@@ -53,27 +53,27 @@ def check_released(record: Mapping[str, Any], task: str, form: str, folder: Rele
         Wrong: the files, or the row itself, contradict it.
         Unusable: it can be neither confirmed nor contradicted, and why.
     """
-    if form not in FORMS[task].formats:
-        raise Wrong(f"format: SPAR has no {form} for {task}")
+    if form not in TASK_SPECS[task].formats:
+        raise MismatchError(f"format: SPAR has no {form} for {task}")
     for key in ("image", "depth", "pose", "intrinsic"):
         paths = record.get(key)
         if isinstance(paths, list) and not all(isinstance(path, str) or (path is None and key in ("depth", "pose")) for path in paths):
-            raise Wrong(f"{key}: not a list of paths")
+            raise MismatchError(f"{key}: not a list of paths")
     for path in record["image"]:
         if not folder.exists(path):
-            raise Unusable("missing file: image")
+            raise NotCheckableError("missing file: image")
         folder.whole(path)
-    images = FORMS[task].images
+    images = TASK_SPECS[task].images
     if (images == 1) != (len(record["image"]) == 1) or len(set(record["image"])) < len(record["image"]):
-        raise Wrong(f"image: {len(record['image'])} images for {task}, or one twice")
+        raise MismatchError(f"image: {len(record['image'])} images for {task}, or one twice")
     statement = read_statement(record, task, form)
     evidence = Evidence(record, statement, folder)
     judge = KINDS[task](evidence)
-    verdict = judge(statement.says)
+    verdict = judge(statement.claims)
     if depths is not None:
         depths += evidence.numbers
     if verdict.sign < 0:
-        raise Wrong(verdict.reason)
+        raise MismatchError(verdict.reason)
     only = bool(statement.others) and all(judge(other).sign < 0 for other in statement.others)
     if verdict.sign == 0 and not only:
-        raise Unusable(verdict.reason)
+        raise NotCheckableError(verdict.reason)

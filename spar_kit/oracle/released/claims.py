@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..evidence.scene_files import Unusable, Wrong
+from ..evidence.scene_files import NotCheckableError, MismatchError
 from .verdicts import CONFIRMED, OPEN, Evidence, Judge, Verdict, all_of, number_verdict, sign_verdict
 from ..text.statements import slots_of
-from ..evidence.rgbd_views import Cloud, Look, cloud_of, combine
+from ..evidence.rgbd_views import PointRange, RgbdView, cloud_of, combine
 
 # %% ../../../nbs/oracle/released/10_claims.ipynb #b2cac540
 def apart(p: NDArray, q: NDArray) -> NDArray:
@@ -25,12 +25,12 @@ def apart(p: NDArray, q: NDArray) -> NDArray:
     return np.asarray(np.linalg.norm(p - q, axis=-1))
 
 
-def _depth_of(e: Evidence, name: str) -> tuple[Cloud, Look]:
+def _depth_of(e: Evidence, name: str) -> tuple[PointRange, RgbdView]:
     view = e.marks()[name][0] if name in e.marks() else 0
     return e.cloud(name), e.look(view)
 
 
-def _forward(points: NDArray, look: Look) -> NDArray:
+def _forward(points: NDArray, look: RgbdView) -> NDArray:
     return (points - look.pose[:3, 3]) @ look.pose[:3, 2]
 
 
@@ -81,7 +81,7 @@ def judge_movement(e: Evidence) -> Judge:
     angles = [(np.degrees(np.arctan2(p[1, 2], p[0, 2])), np.degrees(np.arcsin(np.clip(p[2, 2], -1, 1)))) for p in (a, b)]
     turn = np.array([(angles[0][0] - angles[1][0] + 180) % 360 - 180, angles[1][1] - angles[0][1]])
     if max(abs(p) for _, p in angles) > 80:
-        raise Unusable("a camera looks straight up or down: its direction is not defined")
+        raise NotCheckableError("a camera looks straight up or down: its direction is not defined")
 
     def judge(says: Mapping[str, Any]) -> Verdict:
         shift = np.abs(move - says["translation"]).max()
@@ -115,7 +115,7 @@ def judge_nearest_listed(e: Evidence) -> Judge:
     def judge(says: Mapping[str, Any]) -> Verdict:
         k = says["nearest"] + 1
         if not 1 <= k < count:
-            raise Wrong(f"answer: point {says['nearest']} of {count - 1}")
+            raise MismatchError(f"answer: point {says['nearest']} of {count - 1}")
         sign = 1 if says["farthest"] else -1
         parts = [sign_verdict(sign, *combine([clouds[0], clouds[k], clouds[o]], lambda r, p, q: apart(r, p) - apart(r, q)), what="the nearest or farthest one")
                  for o in range(1, count) if o != k]
@@ -128,10 +128,10 @@ def judge_nearest_listed(e: Evidence) -> Judge:
 
 def judge_nearest_box(e: Evidence) -> Judge:
     if e.form != "select":
-        raise Unusable("the other candidates are not stated")
+        raise NotCheckableError("the other candidates are not stated")
     eye = e.look(0).pose[:3, 3]
     spreads = {(said["view"], *said["box"]): combine([cloud_of(e.look(said["view"]), "bbox", said["box"])], lambda p: apart(p, eye))
-               for said in (e.statement.says, *e.statement.others)}
+               for said in (e.statement.claims, *e.statement.others)}
 
     def judge(says: Mapping[str, Any]) -> Verdict:
         mine, sign = spreads[says["view"], *says["box"]], -1 if says["farthest"] else 1
@@ -154,11 +154,11 @@ def _slot_values(first: NDArray, second: NDArray | None) -> dict[str, NDArray]:
 def judge_relation(e: Evidence) -> Judge:
     task, slots, marks = e.task, slots_of(e.task), e.marks()
     if task.endswith("_hard"):
-        raise Unusable("no marks: no file says which object is which")
+        raise NotCheckableError("no marks: no file says which object is which")
     moved = task.startswith("spatial_imagination")
     names = (["green", "blue", "red"] + ["yellow"] * ("_oo" in task)) if moved else list(marks)
     if not moved and len(names) != (1 if "_oc" in task else 2):
-        raise Wrong(f"{len(names)} marks")
+        raise MismatchError(f"{len(names)} marks")
     clouds, pose = [e.cloud(name) for name in names], e.look(0).pose
 
     def here(p: NDArray) -> NDArray:
@@ -204,7 +204,7 @@ def judge_map(e: Evidence) -> Judge:
 
     def judge(says: Mapping[str, Any]) -> Verdict:
         if len(says["position"]) != len(spots):
-            raise Wrong(f"answer: {len(says['position'])} places for {len(spots)} marked objects")
+            raise MismatchError(f"answer: {len(says['position'])} places for {len(spots)} marked objects")
         return all_of([number_verdict(v, *spread, half_step=.1, what=f"object{k} on the map:") for k, (place, pair) in enumerate(zip(says["position"], spots))
                        for v, spread in zip(place, pair)])
 

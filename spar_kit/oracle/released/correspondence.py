@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ..evidence.scene_files import Unusable, Wrong
+from ..evidence.scene_files import NotCheckableError, MismatchError
 from .verdicts import CONFIRMED, Evidence, Judge, Verdict
-from ..evidence.rgbd_views import Look, cloud_of
+from ..evidence.rgbd_views import RgbdView, cloud_of
 
 # %% ../../../nbs/oracle/released/20_correspondence.ipynb #feeeed24
 def _carried(e: Evidence, view: int, box: Sequence[float], whole: bool = False) -> NDArray[np.float64]:
@@ -28,13 +28,13 @@ def _carried(e: Evidence, view: int, box: Sequence[float], whole: bool = False) 
     if whole:
         return look.world(grid[z > 0], z[z > 0])
     if (z > 0).sum() < 30:
-        raise Unusable("no depth at a mark")
+        raise NotCheckableError("no depth at a mark")
     median = np.median(z[z > 0])
     kept = (z > 0) & (np.abs(z - median) <= max(.3, .15 * median))
     return look.world(grid[kept], z[kept])
 
 
-def _sight(look: Look, points: NDArray) -> tuple[NDArray, NDArray[np.bool_], NDArray[np.bool_]]:
+def _sight(look: RgbdView, points: NDArray) -> tuple[NDArray, NDArray[np.bool_], NDArray[np.bool_]]:
     """World points (N, 3) in an image: places (N, 2), which lie inside it, and which of them are in sight within max(0.1 m, 5 %)."""
     at, z = look.places(points)
     with np.errstate(invalid="ignore"):
@@ -46,10 +46,10 @@ def _sight(look: Look, points: NDArray) -> tuple[NDArray, NDArray[np.bool_], NDA
 def judge_matching(e: Evidence) -> Judge:
     _, _, box = e.marks()["red"] if "red" in e.marks() else (0, "", [])
     if not box:
-        raise Wrong("no red mark")
+        raise MismatchError("no red mark")
     at, _, seen = _sight(e.look(1), _carried(e, 0, box))
     if seen.sum() < 15:
-        raise Unusable("the side of the object that the first image shows is not in sight in the second")
+        raise NotCheckableError("the side of the object that the first image shows is not in sight in the second")
     at = at[seen]
     every, _, seen = _sight(e.look(1), _carried(e, 0, box, whole=True))         # something else may stand in front of its middle
     every = every[seen]
@@ -68,7 +68,7 @@ def judge_matching(e: Evidence) -> Judge:
 # %% ../../../nbs/oracle/released/20_correspondence.ipynb #85ae8564
 def judge_frames(e: Evidence) -> Judge:
     if "red" not in e.marks():
-        raise Wrong("no red mark")
+        raise MismatchError("no red mark")
     view, _, box = e.marks()["red"]
     points = _carried(e, view, box)
     firm: dict[int, bool] = {}
@@ -94,7 +94,7 @@ def judge_frames(e: Evidence) -> Judge:
 def judge_size(e: Evidence) -> Judge:
     view, _, box = e.marks()["red"] if "red" in e.marks() else (0, "", [])
     if not box:
-        raise Wrong("no red mark")
+        raise MismatchError("no red mark")
     look = e.look(view)
     z = cloud_of(look, "bbox", box).surface
     reach = float(np.linalg.norm((np.array(box[2:]) - box[:2]) / 1000 * look.size / look.color[:2] * z))

@@ -12,21 +12,21 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..evidence.scene_files import Wrong
-from ..evidence.record import FORMS
+from ..evidence.scene_files import MismatchError
+from ..evidence.record import TASK_SPECS
 from ..text.statements import Statement
-from ..evidence.rgbd_views import Cloud, Look, Release, cloud_of
+from ..evidence.rgbd_views import PointRange, RgbdView, ReleasedScene, cloud_of
 
 # %% ../../../nbs/oracle/released/00_verdicts.ipynb #6ddad218
 class Evidence:
     """A released row with its scene's files; everything is read when it is asked for."""
 
-    def __init__(self, record: Mapping[str, Any], statement: Statement, folder: Release):
+    def __init__(self, record: Mapping[str, Any], statement: Statement, folder: ReleasedScene):
         self.record, self.statement, self.folder = record, statement, folder
         self.task, self.form = statement.task, statement.format
         self.numbers: list[tuple[float, float]] = []           # (stated depth, depth of the surface), for the scale of a data set
 
-    def look(self, k: int = 0) -> Look:
+    def look(self, k: int = 0) -> RgbdView:
         return self.folder.view(self.record, k)
 
     def marks(self) -> dict[str, tuple[int, str, list[float]]]:
@@ -35,12 +35,12 @@ class Evidence:
         for kind, n in (("point", 2), ("bbox", 4)):
             for i, (name, at) in enumerate(self._places(kind)):
                 if not isinstance(at, list) or len(at) != n or not all(type(v) in (int, float) and -1 <= v <= 1000 for v in at):
-                    raise Wrong(f"{name}_{kind}: {at!r} is no {kind} of an image"[:100])
+                    raise MismatchError(f"{name}_{kind}: {at!r} is no {kind} of an image"[:100])
                 if n == 4 and not (at[0] < at[2] and at[1] < at[3]):
-                    raise Wrong(f"{name}_{kind}: {at!r} is empty")
+                    raise MismatchError(f"{name}_{kind}: {at!r} is empty")
                 view = self._view(kind, i)
                 if type(view) is not int or not 0 <= view < len(self.record["image"]):
-                    raise Wrong(f"{kind}_img_idx: no image for the {name} mark")
+                    raise MismatchError(f"{kind}_img_idx: no image for the {name} mark")
                 found[name] = view, kind, [float(v) for v in at]
         return found
 
@@ -48,7 +48,7 @@ class Evidence:
         """Names and places of all marks of a kind, in the order in which an index list counts them."""
         if (listed := self._inner(f"{kind}_list")) is not None:
             return [(str(i), at) for i, at in enumerate(listed)]
-        colors = ["red", "blue", "green"] if self.task.startswith("obj") else [mark.partition("_")[0] for mark in FORMS[self.task].marks]
+        colors = ["red", "blue", "green"] if self.task.startswith("obj") else [mark.partition("_")[0] for mark in TASK_SPECS[self.task].marks]
         return [(c, self._inner(f"{c}_{kind}")) for c in colors if self.record.get(f"{c}_{kind}") is not None]
 
     def _view(self, kind: str, i: int) -> Any:
@@ -64,14 +64,14 @@ class Evidence:
         if value is None:
             return None
         if not (isinstance(value, list) and len(value) == 1 and isinstance(value[0], list)):
-            raise Wrong(f"{name}: not a list in a list")
+            raise MismatchError(f"{name}: not a list in a list")
         return value[0]
 
-    def cloud(self, name: str) -> Cloud:
+    def cloud(self, name: str) -> PointRange:
         """The cloud of a marked object. Raises Wrong where it has no mark."""
         marks = self.marks()
         if name not in marks:
-            raise Wrong(f"no {name} mark")
+            raise MismatchError(f"no {name} mark")
         view, kind, at = marks[name]
         return cloud_of(self.look(view), kind, at)
 

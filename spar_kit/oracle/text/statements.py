@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..evidence.scene_files import Unusable, Wrong
-from ..evidence.record import FORMS, read_turns
-from .parse import PAIRS, boxes, camera_points, movement, ordinals, read_options, read_relation, relation_words, squeeze, told_movement
+from ..evidence.scene_files import NotCheckableError, MismatchError
+from ..evidence.record import TASK_SPECS, read_turns
+from .parse import PAIRS, boxes, camera_points, movement, ordinals, read_options, read_relation, relation_words, normalize_text, told_movement
 
 # %% ../../../nbs/oracle/text/20_statements.ipynb #cfe7ca7b
 _INLINE = re.compile(r"(?:^|(?<=\s))([A-D])\. (?=\S|$)")
@@ -41,13 +41,13 @@ def chosen(task: str, options: Mapping[str, str], answer: str) -> str:
     """The text of the option that the answer names. Raises Wrong where the options or the letter cannot be right."""
     wanted = 2 if task in ("distance_infer_center_oo", "distance_infer_center_oo_mv") else 4
     if len(options) != wanted:
-        raise Wrong(f"options: {len(options)} of them, not {wanted}")
-    texts = [squeeze(text) for text in options.values()]
+        raise MismatchError(f"options: {len(options)} of them, not {wanted}")
+    texts = [normalize_text(text) for text in options.values()]
     if len(set(texts)) < len(texts):
-        raise Wrong("options: two say the same")
+        raise MismatchError("options: two say the same")
     letter = answer.strip().rstrip(".")
     if letter not in options:
-        raise Wrong(f"answer: {answer!r} is the letter of no option"[:80])
+        raise MismatchError(f"answer: {answer!r} is the letter of no option"[:80])
     return options[letter]
 
 # %% ../../../nbs/oracle/text/20_statements.ipynb #90554862
@@ -67,10 +67,10 @@ def stated_numbers(text: str) -> list[float]:
 
 def asks_farthest(question: str) -> bool:
     """Whether a question asks for the farther one. Raises Unusable where it asks for neither or both."""
-    text = squeeze(question)
+    text = normalize_text(question)
     far, near = bool(_FAR.search(text)), bool(_NEAR.search(text))
     if far == near:
-        raise Unusable("the question's wording is not known: closer or farther")
+        raise NotCheckableError("the question's wording is not known: closer or farther")
     return far
 
 
@@ -91,11 +91,11 @@ def told_relation(text: str, slots: tuple[str, ...]) -> list[int]:
     def put(slot: str, sign: int) -> None:
         if slot in signs:
             if signs[slot] == -sign:
-                raise Wrong("answer: states both " + " and ".join(PAIRS[slot.partition(":")[0]]))
+                raise MismatchError("answer: states both " + " and ".join(PAIRS[slot.partition(":")[0]]))
             signs[slot] = sign
 
     where = {word: (slot, 2 * k - 1) for slot, pair in PAIRS.items() for k, word in enumerate(pair)}
-    for sentence in re.split(r"(?<=[.!?])\s+", squeeze(text)):
+    for sentence in re.split(r"(?<=[.!?])\s+", normalize_text(text)):
         for word in relation_words(sentence):
             slot, sign = where[word]
             if slot != "depth" or "depth" in signs:
@@ -112,7 +112,7 @@ def _only(found: list[float], given: float | None = None) -> float:
     """The number that an answer states; the one that repeats the question's does not count where there is another."""
     rest = [v for v in found if v != given] or found
     if not rest:
-        raise Unusable("the answer's wording is not known: no number")
+        raise NotCheckableError("the answer's wording is not known: no number")
     return rest[-1]
 
 
@@ -121,7 +121,7 @@ def _number(stem: str, text: str, task: str, form: str) -> dict[str, Any]:
     if task.startswith("depth"):
         given = stated_numbers(stem.partition("Calculate or judge")[0])
         if not given:
-            raise Unusable("the question's wording is not known: no given depth")
+            raise NotCheckableError("the question's wording is not known: no given depth")
         return {"given": given[0], "answer": _only(found, given[0])}
     return {"answer": _only(found)}
 
@@ -129,33 +129,33 @@ def _number(stem: str, text: str, task: str, form: str) -> dict[str, Any]:
 def _size(stem: str, text: str, task: str, form: str) -> dict[str, Any]:
     found = {side: re.search(rf"\b{side}(?: is)?(?: about)?[ :]+(\d+(?:\.\d+)?)", text.lower()) for side in ("length", "width", "height")}
     if any(m is None for m in found.values()):
-        raise Unusable("the answer's wording is not known: no length, width and height")
+        raise NotCheckableError("the answer's wording is not known: no length, width and height")
     return {"size": [float(m[1]) / 100 for m in found.values() if m]}
 
 
 def _count(stem: str, text: str, task: str, form: str) -> dict[str, Any]:
     found = [int(v) for v in re.findall(r"(?<![\w.-])\d+(?![\w.]*\d|\w)", _SAID.sub(" ", text))]
     if not found:
-        raise Unusable("the answer's wording is not known: no number")
+        raise NotCheckableError("the answer's wording is not known: no number")
     if found[0] < 1:
-        raise Wrong("answer: counts none")
+        raise MismatchError("answer: counts none")
     return {"answer": found[0]}
 
 
 def _area(stem: str, text: str, task: str, form: str) -> dict[str, Any]:
     says = {"answer": _only(stated_numbers(text))}
     if not 1 <= says["answer"] <= 1000:
-        raise Wrong(f"answer: {says['answer']:g} m2 is no size of a room")
+        raise MismatchError(f"answer: {says['answer']:g} m2 is no size of a room")
     return says
 
 # %% ../../../nbs/oracle/text/20_statements.ipynb #f83d4d7e
 def _box(text: str) -> list[int]:
     found = boxes(text)
     if not found:
-        raise Unusable("the answer's wording is not known: no box")
+        raise NotCheckableError("the answer's wording is not known: no box")
     x1, y1, x2, y2 = found[-1]
     if not (-1 <= x1 < x2 <= 1000 and -1 <= y1 < y2 <= 1000):         # a -1 is known from the benchmark
-        raise Wrong(f"answer: {list(found[-1])} is no box of an image")
+        raise MismatchError(f"answer: {list(found[-1])} is no box of an image")
     return [x1, y1, x2, y2]
 
 
@@ -166,10 +166,10 @@ def _target(stem: str, text: str, task: str, form: str) -> dict[str, Any]:
 def _camera(stem: str, text: str, task: str, form: str) -> dict[str, Any]:
     found = camera_points(text)
     if not found:
-        raise Unusable("the answer's wording is not known: no image coordinates and depth")
+        raise NotCheckableError("the answer's wording is not known: no image coordinates and depth")
     x, y, z = found[-1]
     if not (0 <= x <= 1000 and 0 <= y <= 1000 and z >= 0):
-        raise Wrong(f"answer: ({x}, {y}) at {z} m lies outside of the image")
+        raise MismatchError(f"answer: ({x}, {y}) at {z} m lies outside of the image")
     return {"image": [x, y], "depth": z}
 
 
@@ -184,11 +184,11 @@ def _movement(stem: str, text: str, task: str, form: str) -> dict[str, Any]:
     if form == "fill":
         axes = movement(text.strip())
         if axes is None:
-            raise Wrong("answer: not a movement of five parts")
+            raise MismatchError("answer: not a movement of five parts")
         return _moved({axis: number * sign for axis, (number, sign, _) in enumerate(axes)})
     told = told_movement(text)
     if told is None or not told:
-        raise Unusable("the answer's wording is not known: no movement")
+        raise NotCheckableError("the answer's wording is not known: no movement")
     return _moved({axis: number * sign for axis, (number, sign) in told.items()})
 
 
@@ -196,24 +196,24 @@ def _frames(stem: str, text: str, task: str, form: str) -> dict[str, Any]:
     listed = re.search(r"\[([\d,\s]*)\]", text)
     found = [int(v) for v in (listed[1] if listed else text).replace(",", " ").split() if v.isdecimal()] if listed else [int(v) for v in re.findall(r"(?i)frame-?\s?(\d+)", text)]
     if not found:
-        raise Unusable("the answer's wording is not known: no frames")
+        raise NotCheckableError("the answer's wording is not known: no frames")
     if any(v > 31 for v in found) or len(set(found)) < len(found):
-        raise Wrong("answer: a frame that the video does not have, or one twice")
+        raise MismatchError("answer: a frame that the video does not have, or one twice")
     return {"visible": found}
 
 # %% ../../../nbs/oracle/text/20_statements.ipynb #df130577
 def _nearest_box(stem: str, text: str, task: str, form: str) -> dict[str, Any]:
     view = (ordinals(text) or [0])[-1]
-    if view >= FORMS[task].images:
-        raise Wrong(f"answer: names image {view + 1} of {FORMS[task].images}")
+    if view >= TASK_SPECS[task].images:
+        raise MismatchError(f"answer: names image {view + 1} of {TASK_SPECS[task].images}")
     return {"box": _box(text), "view": view, "farthest": asks_farthest(stem.partition("Calculate or judge")[0])}
 
 
 def _nearest_point(stem: str, text: str, task: str, form: str) -> dict[str, Any]:
-    colors = [a or b for a, b in _COLOUR.findall(squeeze(text))]
+    colors = [a or b for a, b in _COLOUR.findall(normalize_text(text))]
     pair = [c for c in colors if c in ("green", "blue")]
     if not pair:
-        raise Unusable("the answer's wording is not known: neither green nor blue")
+        raise NotCheckableError("the answer's wording is not known: neither green nor blue")
     says: dict[str, Any] = {"nearest": pair[-1], "farthest": asks_farthest(stem.partition("Calculate or judge")[0])}
     if form == "sentence":
         numbers = stated_numbers(text)
@@ -225,7 +225,7 @@ def _nearest_point(stem: str, text: str, task: str, form: str) -> dict[str, Any]
 def _nearest_listed(stem: str, text: str, task: str, form: str) -> dict[str, Any]:
     found = re.findall(r"(?i)\b(?:point|object) ?(\d+)\b", text)
     if not found:
-        raise Unusable("the answer's wording is not known: no point of the list")
+        raise NotCheckableError("the answer's wording is not known: no point of the list")
     says: dict[str, Any] = {"nearest": int(found[-1]), "farthest": asks_farthest(stem.partition("Calculate or judge")[0])}
     if form == "sentence" and len(numbers := stated_numbers(text)) == 1:
         says["distance"] = numbers[0]
@@ -238,19 +238,19 @@ def _relation(stem: str, text: str, task: str, form: str) -> dict[str, Any]:
         words = relation_words(stem.partition("Calculate or judge")[0].partition("Only answer")[0].replace("left-right", " "))
         said = [(k, 2 * PAIRS[s].index(w) - 1) for w in words for k, s in enumerate(slots[:3]) if w in PAIRS[s]]
         if len(said) != 1:
-            raise Unusable("the question's wording is not known: no claim of one relation")
-        if squeeze(text).rstrip(".") not in ("yes", "no"):
-            raise Wrong("answer: not Yes or No")
-        return {"claim": list(said[0]), "holds": squeeze(text).startswith("yes")}
+            raise NotCheckableError("the question's wording is not known: no claim of one relation")
+        if normalize_text(text).rstrip(".") not in ("yes", "no"):
+            raise MismatchError("answer: not Yes or No")
+        return {"claim": list(said[0]), "holds": normalize_text(text).startswith("yes")}
     if form == "select":
         signs = read_relation(text, slots)
         if signs is None:
-            raise Wrong(f"answer: the option {text!r} states no relation"[:100])
+            raise MismatchError(f"answer: the option {text!r} states no relation"[:100])
         return {"relation": list(signs)}
     parts = re.split(r"(?i)\b(?:after|once|having) (?:the )?(?:mov|they mov|it mov)\w*", text, maxsplit=1)
     says = {"relation": told_relation(parts[-1], slots)}
     if not any(says["relation"]):
-        raise Unusable("the answer's wording is not known: no relation")
+        raise NotCheckableError("the answer's wording is not known: no relation")
     if len(parts) == 2 and any(before := told_relation(parts[0], slots)):
         says["before"] = before
     return says
@@ -259,9 +259,9 @@ def _relation(stem: str, text: str, task: str, form: str) -> dict[str, Any]:
 def _map(stem: str, text: str, task: str, form: str) -> dict[str, Any]:
     found = re.findall(r"(?i)object ?(\d+) ?:? ?\(\s*(-?\d+(?:\.\d+)?)\s*,\s*(-?\d+(?:\.\d+)?)\s*\)", text)
     if not found:
-        raise Unusable("the answer's wording is not known: no places on a map")
+        raise NotCheckableError("the answer's wording is not known: no places on a map")
     if [int(k) for k, _, _ in found] != list(range(len(found))):
-        raise Wrong("answer: the objects of the map are not numbered from 0 on")
+        raise MismatchError("answer: the objects of the map are not numbered from 0 on")
     return {"position": [[float(x), float(y)] for _, x, y in found]}
 
 
@@ -269,12 +269,12 @@ def _order(stem: str, text: str, task: str, form: str) -> dict[str, Any]:
     """The names asked for, where the question lists them behind a colon, and in which order the answer has them."""
     listed = re.search(r":\s*([^:?]+)\?", stem) or re.search(r":\s*([^:.]+)\.", stem)
     if not listed:
-        raise Unusable("the question's wording is not known: no list of names")
-    asked = [name for name in re.split(r",\s*(?:and\s+)?|\s+and\s+", squeeze(listed[1])) if name]
-    answer = squeeze(text)
+        raise NotCheckableError("the question's wording is not known: no list of names")
+    asked = [name for name in re.split(r",\s*(?:and\s+)?|\s+and\s+", normalize_text(listed[1])) if name]
+    answer = normalize_text(text)
     spots = {name: m.start() for name in asked if (m := re.search(rf"(?<!\w){re.escape(name)}(?!\w)", answer))}
     if len(set(asked)) < len(asked) or len(spots) < len(asked):
-        raise Wrong("answer: does not order the names that the question asks for")
+        raise MismatchError("answer: does not order the names that the question asks for")
     return {"asked": asked, "order": sorted(asked, key=lambda name: spots[name])}
 
 
@@ -297,7 +297,7 @@ class Statement:
     """
     task: str
     format: str
-    says: Mapping[str, Any]
+    claims: Mapping[str, Any]
     others: tuple[Mapping[str, Any], ...] = ()
     options: Mapping[str, str] = field(default_factory=dict)
     letter: str = ""
@@ -305,17 +305,17 @@ class Statement:
 # %% ../../../nbs/oracle/text/20_statements.ipynb #409135d9
 def _readers() -> dict[str, Callable[[str, str, str, str], dict[str, Any]]]:
     kinds: dict[Callable[[str, str, str, str], dict[str, Any]], tuple[str, ...]] = {
-        _number: tuple(t for t in FORMS if t.startswith(("depth_prediction", "distance_prediction"))),
+        _number: tuple(t for t in TASK_SPECS if t.startswith(("depth_prediction", "distance_prediction"))),
         _size: ("spatial_volume_infer",), _target: ("position_matching",), _camera: ("camera_motion_infer",), _movement: ("view_change_infer",),
         _frames: ("obj_frame_locate",), _nearest_box: ("distance_infer_center_oc", "distance_infer_center_oc_mv"),
         _nearest_point: ("distance_infer_center_oo", "distance_infer_center_oo_mv"), _nearest_listed: ("distance_infer_center_oo_video",),
-        _relation: tuple(t for t in FORMS if t.startswith(("obj_spatial_relation", "spatial_imagination")) and "_map" not in t),
+        _relation: tuple(t for t in TASK_SPECS if t.startswith(("obj_spatial_relation", "spatial_imagination")) and "_map" not in t),
         _map: ("spatial_imagination_map_mv",), _order: ("appearance_order",), _count: ("obj_count",), _area: ("room_size",), _nothing: ("nav_video",)}
     return {task: read for read, tasks in kinds.items() for task in tasks}
 
 
 READ = _readers()
-assert set(READ) == set(FORMS)
+assert set(READ) == set(TASK_SPECS)
 
 
 def read_statement(record: Mapping[str, Any], task: str, form: str) -> Statement:
@@ -325,14 +325,14 @@ def read_statement(record: Mapping[str, Any], task: str, form: str) -> Statement
         Wrong: the text contradicts itself: options that say the same, a letter without an option, a movement of four parts.
         Unusable: it is worded in a way that is not known.
     """
-    if task not in FORMS:
-        raise Wrong(f"unknown task {task!r}"[:60])
+    if task not in TASK_SPECS:
+        raise MismatchError(f"unknown task {task!r}"[:60])
     if record.get("type") != ("nav" if task == "nav_video" else task):
-        raise Wrong(f"type: {record.get('type')!r} in the folder of {task}"[:100])
+        raise MismatchError(f"type: {record.get('type')!r} in the folder of {task}"[:100])
     question, answer = read_turns(record)
     answer = answer.strip()
     if not question.strip() or not answer:
-        raise Wrong("conversations: empty text")
+        raise MismatchError("conversations: empty text")
     stem, options = options_of(question) if form == "select" else (question, {})
     text = chosen(task, options, answer) if form == "select" else answer
     letter = answer.rstrip(".") if options else ""

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from ..evidence.scene_files import Folder, Thing, Unusable, Wrong
+from ..evidence.scene_files import SceneFolder, ObjectBox, NotCheckableError, MismatchError
 from ..evidence.record import Item
 
 # %% ../../../nbs/oracle/visibility/20_completeness.ipynb #514645a6
@@ -26,7 +26,7 @@ BORDER = 5.0                  # thousandths of the image: nearer, pixels touch i
 REACHED, UNSEEN = 0.5, 0.98   # shares of a side's places that some picture reaches, and of those beyond it that none does
 
 
-def frames_on_disk(folder: Folder) -> list[tuple[str, str, str]]:
+def frames_on_disk(folder: SceneFolder) -> list[tuple[str, str, str]]:
     """Image, pose and intrinsics of every frame of a scene that was written, as paths of the records' kind."""
     root, scene = folder.images / folder.scene, folder.scene
     names = sorted(os.listdir(root / "image_color")) if (root / "image_color").is_dir() else []
@@ -41,12 +41,12 @@ def frames_on_disk(folder: Folder) -> list[tuple[str, str, str]]:
                 for read, file in ((folder.image_size, frame[0]), (folder.sight, frame[0]), (folder.pose, frame[1])):
                     read(file)
                 found.append(frame)
-        except (Wrong, Unusable):                            # the fault of the records that show it, not of all others
+        except (MismatchError, NotCheckableError):                            # the fault of the records that show it, not of all others
             folder.notes["damaged frame",] = name
     return found
 
 
-def projected(folder: Folder, points: NDArray, image: str, pose: str, intrinsic: str) -> NDArray[np.float64]:
+def projected(folder: SceneFolder, points: NDArray, image: str, pose: str, intrinsic: str) -> NDArray[np.float64]:
     """(N, 2) places of world points (N, 3) in an image, 0 to 1000; NaN behind the camera."""
     view, (fx, fy, cx, cy), (width, height) = folder.pose(pose), folder.intrinsics(intrinsic), folder.image_size(image)
     local = (points - np.array(view.position)) @ np.array([view.right, view.down, view.forward]).T
@@ -54,14 +54,14 @@ def projected(folder: Folder, points: NDArray, image: str, pose: str, intrinsic:
     return np.stack([(fx * local[:, 0] / z + cx + .5) * 1000 / width, (fy * local[:, 1] / z + cy + .5) * 1000 / height], 1)
 
 
-def world(thing: Thing, local: NDArray) -> NDArray[np.float64]:
+def world(thing: ObjectBox, local: NDArray) -> NDArray[np.float64]:
     """World places (N, 3) of places in a box's own axes, in metres from its centre."""
     c, s = np.cos(thing.yaw), np.sin(thing.yaw)
     x, y, z = local.T
     return np.array(thing.center) + np.stack([c * x - s * y, s * x + c * y, z], 1)
 
 
-def sides(thing: Thing, out: float, n: int = 7) -> Iterator[tuple[str, NDArray[np.float64]]]:
+def sides(thing: ObjectBox, out: float, n: int = 7) -> Iterator[tuple[str, NDArray[np.float64]]]:
     """The six sides of a box, each with places (n * n, 3) on it, moved outwards by `out` metres."""
     half, line = np.array(thing.size) / 2, np.linspace(-.9, .9, n)
     u, v = (grid.ravel() for grid in np.meshgrid(line, line))
@@ -73,7 +73,7 @@ def sides(thing: Thing, out: float, n: int = 7) -> Iterator[tuple[str, NDArray[n
             yield name, world(thing, local)
 
 # %% ../../../nbs/oracle/visibility/20_completeness.ipynb #15639926
-def shown_share(folder: Folder, thing: Thing) -> float:
+def shown_share(folder: SceneFolder, thing: ObjectBox) -> float:
     """The largest share of its projected box, in width and in height, that an object's pixels fill in a frame on disk."""
     signs = np.array([[i, j, k] for i in (-1, 1) for j in (-1, 1) for k in (-1, 1)])
     corners, best = world(thing, signs * np.array(thing.size) / 2), 0.0
@@ -88,13 +88,13 @@ def shown_share(folder: Folder, thing: Thing) -> float:
     return best
 
 
-def _in_picture(folder: Folder, places: NDArray, image: str, pose: str, intrinsic: str) -> NDArray[np.bool_]:
+def _in_picture(folder: SceneFolder, places: NDArray, image: str, pose: str, intrinsic: str) -> NDArray[np.bool_]:
     at = projected(folder, places, image, pose, intrinsic)
     with np.errstate(invalid="ignore"):
         return np.asarray(((at >= 0) & (at <= 1000)).all(1))
 
 
-def end_of_sight(folder: Folder, thing: Thing) -> str:
+def end_of_sight(folder: SceneFolder, thing: ObjectBox) -> str:
     """The first side of an object's box that pictures reach and do not reach beyond, while the object touches the border of each that does; "" where
     there is none."""
     files = frames_on_disk(folder)
@@ -112,7 +112,7 @@ def end_of_sight(folder: Folder, thing: Thing) -> str:
     return ""
 
 
-def why_partial(folder: Folder, thing: Thing, whole: float) -> str:
+def why_partial(folder: SceneFolder, thing: ObjectBox, whole: float) -> str:
     """Why an object cannot be measured, "" where it can."""
     key = ("whole", thing.id)
     if key not in folder.notes:
@@ -130,5 +130,5 @@ def check_whole(item: Item) -> None:
     for k, id in enumerate(item.objects):
         if reason := why_partial(item.folder, item.thing(k), item.rules.whole):
             if damaged := item.folder.notes.get(("damaged frame",)):
-                raise Unusable(f"whether objects are there whole: the frame {damaged} cannot be read")
-            raise Wrong(f"object {id} ({item.thing(k).label}) is not there whole: {reason}")
+                raise NotCheckableError(f"whether objects are there whole: the frame {damaged} cannot be read")
+            raise MismatchError(f"object {id} ({item.thing(k).label}) is not there whole: {reason}")

@@ -9,7 +9,7 @@ __all__ = ['HALF', 'askable', 'stands', 'in_both', 'Depths', 'surface_in_common'
 import numpy as np
 from numpy.typing import NDArray
 
-from ..evidence.scene_files import Wrong
+from ..evidence.scene_files import MismatchError
 from ..evidence.record import Item
 
 # %% ../../../nbs/oracle/visibility/10_frame_pairs.ipynb #dad5fdb8
@@ -92,16 +92,16 @@ def check_pair(item: Item) -> None:
     """Images 0 and 1 show a thing in common or much of the same surface, and the cameras are not farther apart than the rules allow. Raises Wrong."""
     apart = float(np.linalg.norm(np.subtract(item.pose(0).position, item.pose(1).position)))
     if apart > item.rules.max_motion + 1e-3:
-        raise Wrong(f"the cameras are {apart:.2f} m apart, more than {item.rules.max_motion} m")
+        raise MismatchError(f"the cameras are {apart:.2f} m apart, more than {item.rules.max_motion} m")
     key = ("common", *item.images)
     if key not in item.folder.notes:
         item.folder.notes[key] = 1.0 if in_both(item) else surface_in_common(item)
     if item.folder.notes[key] < item.rules.common_surface * HALF:
-        raise Wrong(f"the images show no object in common and {item.folder.notes[key]:.0%} of the same surface")
+        raise MismatchError(f"the images show no object in common and {item.folder.notes[key]:.0%} of the same surface")
 
 
 def check_in_sight(item: Item) -> None:
     """Nothing in the depth image of view 0 is before the camera of view 1. Raises Wrong."""
     z, seen = Depths(item, 0).before(np.array([item.pose(1).position]))
     if seen[0] < z[0] - max(.1, .05 * z[0]):
-        raise Wrong(f"camera 2 is {z[0]:.2f} m ahead and hidden by what is {seen[0]:.2f} m ahead")
+        raise MismatchError(f"camera 2 is {z[0]:.2f} m ahead and hidden by what is {seen[0]:.2f} m ahead")

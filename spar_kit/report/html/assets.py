@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ...core.errors import InputError
-from ...core.files import whole_file
+from ...core.files import atomic_write
 from .security import content_policy
 
 # %% ../../../nbs/report/html/10_assets.ipynb #a627ac07
@@ -56,7 +56,7 @@ def page_resources(nonce: str, **values: Any) -> dict[str, Any]:
 # %% ../../../nbs/report/html/10_assets.ipynb #f3894426
 def write_page(path: Path, text: str) -> None:
     """Writes a file whole or not at all, never through a link."""
-    with whole_file(path) as part, open(part, "x", encoding="utf-8", errors="replace") as file:
+    with atomic_write(path) as part, open(part, "x", encoding="utf-8", errors="replace") as file:
         file.write(text)
 
 
@@ -67,6 +67,6 @@ def install_plotly(folder: Path) -> Path:
     if target.parent.is_symlink():
         raise InputError(f"{target.parent} is a link: pages are not written through one")
     if target.is_symlink() or not target.is_file() or target.stat().st_size != source.stat().st_size:
-        with whole_file(target) as part:
+        with atomic_write(target) as part:
             shutil.copyfile(source, part)
     return target

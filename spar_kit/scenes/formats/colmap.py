@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core.files import open_file, read_bytes, read_json
-from ..geometry.undistort import MODELS, Lens
+from ..geometry.undistort import MODELS, CameraModel
 from ..scene import invert_pose
 from ...core.errors import SceneError
 from ...core.text_files import encoding_of_text, read_text
@@ -38,7 +38,7 @@ class View:
     """
     name: str
     camera_to_world: NDArray[np.float64]
-    lens: Lens
+    lens: CameraModel
     bad: bool = False
     mask: str = ""
 
@@ -68,16 +68,16 @@ def lines_of(path: Path) -> Iterator[tuple[int, bytes]]:
             yield number, (line.replace(codecs.BOM_UTF8, b"") if number == 1 else line).strip()
 
 
-def read_cameras(path: Path) -> dict[int, Lens]:
+def read_cameras(path: Path) -> dict[int, CameraModel]:
     """The lenses of `cameras.txt` by camera id. Raises SceneError with the line at fault."""
-    lenses = dict[int, Lens]()
+    lenses = dict[int, CameraModel]()
     for number, line in lines_of(path):
         if not line or line.startswith(b"#"):
             continue
         words = line.decode("utf-8", "replace").split()
         try:
             id, model, width, height, *numbers = words
-            lens = int(id), Lens.of(model, int(width), int(height), [float(x) for x in numbers])
+            lens = int(id), CameraModel.of(model, int(width), int(height), [float(x) for x in numbers])
         except (ValueError, OverflowError) as error:
             fault = f"expected ID MODEL WIDTH HEIGHT PARAMETERS, found {' '.join(words)[:60]!r}"
             known = len(words) > 1 and str(error).startswith(("camera model", "absurd", "an absurd", *MODELS))
@@ -98,7 +98,7 @@ def rotation(q: NDArray) -> NDArray[np.float64]:
                      [2 * (x * z - w * y), 2 * (y * z + w * x), w * w - x * x - y * y + z * z]])
 
 
-def read_images(path: Path, lenses: Mapping[int, Lens]) -> list[View]:
+def read_images(path: Path, lenses: Mapping[int, CameraModel]) -> list[View]:
     """The posed pictures of `images.txt`, in its order. Raises SceneError with the line at fault."""
     views, points = list[View](), False
     for number, line in lines_of(path):
@@ -154,7 +154,7 @@ def matrix(value: Any, path: Path, where: str, shapes: tuple[tuple[int, int], ..
     return numbers
 
 
-def lens_of(entry: Mapping[str, Any], path: Path, where: str | None = None) -> Lens:
+def lens_of(entry: Mapping[str, Any], path: Path, where: str | None = None) -> CameraModel:
     """The lens that a file or a frame states. Raises SceneError naming the key."""
     keys = {"fx": "fl_x", "fy": "fl_y"}
     model = entry.get("camera_model", "OPENCV_FISHEYE" if entry.get("k3") or entry.get("k4") else "OPENCV")
@@ -169,7 +169,7 @@ def lens_of(entry: Mapping[str, Any], path: Path, where: str | None = None) -> L
                              path, key if where is None else f"{where}.{key}")
         values[name] = value
     try:
-        return Lens.of(model, int(values.pop("w")), int(values.pop("h")), list(values.values()))
+        return CameraModel.of(model, int(values.pop("w")), int(values.pop("h")), list(values.values()))
     except (ValueError, OverflowError) as error:
         raise SceneError(str(error), path, where) from None
 

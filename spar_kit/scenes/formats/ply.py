@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ...core.files import read_bytes, whole_file
+from ...core.files import read_bytes, atomic_write
 from ...core.errors import SceneError
 
 # %% ../../../nbs/scenes/formats/10_ply.ipynb #735a6e73
@@ -279,5 +279,5 @@ def write_ply(path: Path | str, vertices: NDArray, triangles: NDArray, vertex_co
     lines = ["ply", "format binary_little_endian 1.0", f"element vertex {len(v)}", *(f"property float {c}" for c in "xyz"),
              *(f"property uchar {c}" for c in ("red", "green", "blue", "alpha")), f"element face {len(f)}",
              "property list uchar int vertex_indices", "end_header", ""]
-    with whole_file(path) as part, open(part, "wb") as file:
+    with atomic_write(path) as part, open(part, "wb") as file:
         file.writelines(["\n".join(lines).encode(), v.tobytes(), f.tobytes()])

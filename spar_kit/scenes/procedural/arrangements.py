@@ -12,18 +12,18 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from .catalog import CATALOGUE, draw_size, make
-from .placement import Plan
+from .catalog import CATALOGUE, sample_size, build_object
+from .placement import RoomLayout
 
 # %% ../../../nbs/scenes/procedural/30_arrangements.ipynb #19591d37
 def _facing(direction: NDArray) -> float:
     return float(np.arctan2(direction[1], direction[0]) - np.pi / 2)
 
 
-def dining_group(plan: Plan) -> None:
+def dining_group(plan: RoomLayout) -> None:
     """A table clear of the walls and chairs around it that look at it, some pushed back or turned a little."""
     rng, r = plan.rng, plan.room
-    piece, chair_seed = make("dining table", rng), int(rng.integers(2 ** 31))
+    piece, chair_seed = build_object("dining table", rng), int(rng.integers(2 ** 31))
     for _ in range(20):
         yaw = float(rng.integers(2)) * np.pi / 2
         found = plan.add(piece, (rng.uniform(r.x0 + 1.1, r.x1 - 1.1), rng.uniform(r.y0 + 1.1, r.y1 - 1.1)), yaw)
@@ -38,19 +38,19 @@ def dining_group(plan: Plan) -> None:
         seats.append((side * w / 2, 0, side, 0))
     for x, y, nx, ny in seats:
         if rng.random() < (.9 if nx == 0 else .55):
-            chair = make("chair", np.random.default_rng(chair_seed))       # one set: same shape and colour
+            chair = build_object("chair", np.random.default_rng(chair_seed))       # one set: same shape and colour
             away = chair.size[1] / 2 + .04 + float(rng.exponential(.05))
             xy = plan.spot(found, x + nx * away, y + ny * away)
             plan.add(chair, xy, _facing(plan.spot(found, x, y) - xy) + float(rng.normal(0, .12)))
 
 
-def sofa_group(plan: Plan) -> None:
+def sofa_group(plan: RoomLayout) -> None:
     """TV stand with a TV at a wall, a sofa that looks at it from 2 to 3 m, a coffee table and a rug between, armchairs at the
     side.
     """
     rng, r = plan.rng, plan.room
-    stand, sofa, low, rug = make("tv stand", rng), make("sofa", rng), make("coffee table", rng), make("rug", rng)
-    tv = make("tv", rng, np.minimum(draw_size(CATALOGUE["tv"], rng), [stand.size[0] - .08, stand.size[1] - .08, 2]))
+    stand, sofa, low, rug = build_object("tv stand", rng), build_object("sofa", rng), build_object("coffee table", rng), build_object("rug", rng)
+    tv = build_object("tv", rng, np.minimum(sample_size(CATALOGUE["tv"], rng), [stand.size[0] - .08, stand.size[1] - .08, 2]))
     seat = base = None
     for k in [*rng.permutation(4), *rng.permutation(4)]:
         length = r.wall(int(k))[2]
@@ -77,56 +77,56 @@ def sofa_group(plan: Plan) -> None:
     plan.add(low, plan.spot(seat, float(rng.normal(0, .08)), sofa.size[1] / 2 + .42 + low.size[1] / 2), plan.placed[seat].yaw)
     for side in (-1, 1):
         if rng.random() < .55:
-            chair = make("armchair", rng)
+            chair = build_object("armchair", rng)
             xy = plan.spot(seat, side * (sofa.size[0] / 2 + chair.size[0] * .35 + .1), sofa.size[1] / 2 + chair.size[1] * .75)
             plan.add(chair, xy, _facing(plan.spot(seat, 0, sofa.size[1] / 2 + 1.0) - xy))
 
 
-def desk_group(plan: Plan) -> None:
+def desk_group(plan: RoomLayout) -> None:
     """A desk at a wall, screens at its back, keyboard and mouse before them, a chair drawn up, a computer beside."""
     rng = plan.rng
-    desk = make("desk", rng)
+    desk = build_object("desk", rng)
     base = plan.at_edge(desk, corner=bool(rng.random() < .5))
     if base is None:
         return
-    d, seat = desk.size[1], make("office chair" if rng.random() < .75 else "chair", rng)
+    d, seat = desk.size[1], build_object("office chair" if rng.random() < .75 else "chair", rng)
     xy = plan.spot(base, float(rng.normal(0, .08)), d / 2 + seat.size[1] / 2 + .05 + float(rng.exponential(.08)))
     plan.add(seat, xy, plan.placed[base].yaw + np.pi + float(rng.normal(0, .3)))
     if rng.random() < .8:
         two = desk.size[0] > 1.35 and rng.random() < .4
         model = int(rng.integers(2 ** 31))
         for x in ((-.32, .32) if two else (float(rng.normal(0, .06)),)):
-            plan.on_top(base, make("monitor", np.random.default_rng(model)), x, -d / 2 + .18, turn=-x * .45, tries=1)
-        plan.on_top(base, make("keyboard", rng), 0.0, d / 2 - .17, turn=float(rng.normal(0, .05)), tries=1)
-        plan.on_top(base, make("computer mouse", rng), .32, d / 2 - .17, turn=float(rng.normal(0, .2)), tries=1)
-        tower = make("computer tower", rng)
+            plan.on_top(base, build_object("monitor", np.random.default_rng(model)), x, -d / 2 + .18, turn=-x * .45, tries=1)
+        plan.on_top(base, build_object("keyboard", rng), 0.0, d / 2 - .17, turn=float(rng.normal(0, .05)), tries=1)
+        plan.on_top(base, build_object("computer mouse", rng), .32, d / 2 - .17, turn=float(rng.normal(0, .2)), tries=1)
+        tower = build_object("computer tower", rng)
         plan.add(tower, plan.spot(base, float(rng.choice([-1, 1])) * (desk.size[0] / 2 + .16), -.05), plan.placed[base].yaw)
     else:
-        plan.on_top(base, make("laptop", rng), 0.0, .02, turn=0.0, tries=1)
+        plan.on_top(base, build_object("laptop", rng), 0.0, .02, turn=0.0, tries=1)
 
 
-def bed_group(plan: Plan) -> None:
+def bed_group(plan: RoomLayout) -> None:
     """A bed with its head at a wall, pillows, nightstands beside the head."""
     rng = plan.rng
-    bed = make("bed", rng)
+    bed = build_object("bed", rng)
     base = plan.at_edge(bed, corner=bool(rng.random() < .35))
     if base is None:
         return
     w, d = bed.size[:2]
     model = int(rng.integers(2 ** 31))
     for x in ((-.24 * w, .24 * w) if w > 1.2 else (0.0,)):
-        plan.on_top(base, make("pillow", np.random.default_rng(model)), x, -d / 2 + .3, top=0, turn=float(rng.normal(0, .06)),
+        plan.on_top(base, build_object("pillow", np.random.default_rng(model)), x, -d / 2 + .3, top=0, turn=float(rng.normal(0, .06)),
                     tries=1)
     if rng.random() < .4:
-        plan.on_top(base, make("pillow", rng), float(rng.normal(0, .2)), None, top=0)
+        plan.on_top(base, build_object("pillow", rng), float(rng.normal(0, .2)), None, top=0)
     model = int(rng.integers(2 ** 31))
     for side in (-1, 1):
-        stand = make("nightstand", np.random.default_rng(model))
+        stand = build_object("nightstand", np.random.default_rng(model))
         plan.add(stand, plan.spot(base, side * (w / 2 + stand.size[0] / 2 + .05), -d / 2 + stand.size[1] / 2),
                  plan.placed[base].yaw)
 
 
-def kitchen_run(plan: Plan) -> None:
+def kitchen_run(plan: RoomLayout) -> None:
     """Units side by side along the longest free wall: refrigerator, counter, sink, stove, dishwasher."""
     rng = plan.rng
     order = ["refrigerator", "kitchen counter", "sink", "dishwasher", "kitchen counter", "stove", "washing machine",
@@ -134,7 +134,7 @@ def kitchen_run(plan: Plan) -> None:
     if rng.random() < .5:
         order = ["refrigerator", "stove", "kitchen counter", "sink", "dishwasher", "kitchen counter"]
     look = int(rng.integers(2 ** 31))
-    units = [make(k, np.random.default_rng(look)) if k in ("kitchen counter", "sink") else make(k, rng) for k in order]
+    units = [build_object(k, np.random.default_rng(look)) if k in ("kitchen counter", "sink") else build_object(k, rng) for k in order]
     for k in sorted(range(4), key=lambda k: -plan.room.wall(k)[2] + float(rng.normal(0, .3))):
         length, u = plan.room.wall(k)[2], .05
         while units and u < length - .5:
@@ -149,16 +149,16 @@ def kitchen_run(plan: Plan) -> None:
             return
 
 
-def sink_group(plan: Plan) -> None:
+def sink_group(plan: RoomLayout) -> None:
     """A sink at a wall and a mirror above it."""
-    piece = make("sink", plan.rng)
+    piece = build_object("sink", plan.rng)
     base = plan.at_edge(piece)
     if base is not None:
-        mirror = make("mirror", plan.rng)
+        mirror = build_object("mirror", plan.rng)
         plan.add(mirror, plan.spot(base, 0, -piece.size[1] / 2 + mirror.size[1] / 2 - .005), plan.placed[base].yaw,
                  1.5 - mirror.size[2] / 2 + .15, -2)
 
 
-GROUPS: Mapping[str, Callable[[Plan], None]] = MappingProxyType({"dining group": dining_group, "sofa group": sofa_group,
+GROUPS: Mapping[str, Callable[[RoomLayout], None]] = MappingProxyType({"dining group": dining_group, "sofa group": sofa_group,
                                                                  "desk group": desk_group,
                            "bed group": bed_group, "kitchen run": kitchen_run, "sink group": sink_group})

@@ -11,22 +11,22 @@ from dataclasses import replace
 
 import numpy as np
 
-from .furniture import DARK, GLASS, METAL, WHITE, Form, Look, Top, cabinet, legs, muted, slab, whole
-from .primitives import Material, box, cushion, lathe, rod, rotation, stretched, tilted, transformed
+from .furniture import DARK, GLASS, METAL, WHITE, ObjectGeometry, Appearance, SupportSurface, cabinet, legs, sample_muted_color, slab, full_top
+from .primitives import Material, box, superellipsoid, lathe, cylinder, rotation, scale, rotate, transform
 
 # %% ../../../nbs/scenes/procedural/10_fixtures.ipynb #0d6126fd
-def fridge(w: float, d: float, h: float, look: Look) -> Form:
+def fridge(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """A body with two doors and bar handles."""
     m, split, feet = look.main, h * float(look.rng.choice([.35, .62, .68])), legs(DARK, w, d, .03, .05, .02)
     body = [box(look.tinted(.93), (-w / 2, -d / 2, .02), (w / 2, d / 2 - .09, h))]
     for z0, z1 in ((.05, split - .005), (split + .005, h)):
-        body.append(cushion(m, (-w / 2, d / 2 - .10, z0), (w / 2, d / 2 - .035, z1), 16))
+        body.append(superellipsoid(m, (-w / 2, d / 2 - .10, z0), (w / 2, d / 2 - .035, z1), 16))
     for z0, z1 in ((max(.1, split - .45), split - .06), (split + .06, min(h - .08, split + .45))):
-        body.append(rod(METAL, (-w / 2 + .05, d / 2 - .012, z0), (-w / 2 + .05, d / 2 - .012, z1), .012, segments=8))
-    return Form(feet + body, [whole(w, d - .1, h, clear=2.4 - h)])
+        body.append(cylinder(METAL, (-w / 2 + .05, d / 2 - .012, z0), (-w / 2 + .05, d / 2 - .012, z1), .012, segments=8))
+    return ObjectGeometry(feet + body, [full_top(w, d - .1, h, clear=2.4 - h)])
 
 
-def stove(w: float, d: float, h: float, look: Look) -> Form:
+def stove(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """Body, oven door with a window and a handle, knobs, four burners, a low back panel."""
     m, cook = look.main, h - .06
     parts = [slab(m, w, d - .06, .03, cook - .02), box(DARK, (-w / 2 + .02, -d / 2, 0), (w / 2 - .02, d / 2 - .08, .04)),
@@ -34,56 +34,56 @@ def stove(w: float, d: float, h: float, look: Look) -> Form:
                      (w / 2, -d / 2 + .05, h)),
              box(look.tinted(.95), (-w / 2 + .02, d / 2 - .035, .14), (w / 2 - .02, d / 2 - .02, cook - .15)),
              box(GLASS, (-w / 2 + .09, d / 2 - .03, .25), (w / 2 - .09, d / 2 - .017, cook - .24)),
-             rod(METAL, (-w / 2 + .06, d / 2 - .008, cook - .17), (w / 2 - .06, d / 2 - .008, cook - .17), .01, segments=8)]
-    parts += [rod(DARK, (x, d / 2 - .04, cook - .08), (x, d / 2 - .005, cook - .08), .02) for x in np.linspace(-w / 2 + .08,
+             cylinder(METAL, (-w / 2 + .06, d / 2 - .008, cook - .17), (w / 2 - .06, d / 2 - .008, cook - .17), .01, segments=8)]
+    parts += [cylinder(DARK, (x, d / 2 - .04, cook - .08), (x, d / 2 - .005, cook - .08), .02) for x in np.linspace(-w / 2 + .08,
             w / 2 - .08, 5)]
     parts += [lathe(METAL, [(0, cook), (.09 - .02 * k, cook), (.09 - .02 * k, cook + .008), (0, cook + .008)],
                     (sx * w / 4, sy * d / 4 - .01, 0), 14)
               for k, (sx, sy) in enumerate([(-1, -1), (1, -1), (-1, 1), (1, 1)])]
-    return Form(parts, [Top(-w / 2 + .05, w / 2 - .05, -d / 2 + .08, d / 2 - .08, cook + .008)])
+    return ObjectGeometry(parts, [SupportSurface(-w / 2 + .05, w / 2 - .05, -d / 2 + .08, d / 2 - .08, cook + .008)])
 
 
-def appliance(w: float, d: float, h: float, look: Look, porthole: bool = False) -> Form:
+def appliance(w: float, d: float, h: float, look: Appearance, porthole: bool = False) -> ObjectGeometry:
     """A washing machine (round door) or a dishwasher (flat door): body, panel with knob and display, plinth."""
     m = look.main
     parts = [slab(m, w, d - .05, .03, h), box(DARK, (-w / 2 + .02, -d / 2, 0), (w / 2 - .02, d / 2 - .06, .04)),
              box(look.tinted(.9), (-w / 2 + .01, d / 2 - .05, h - .14), (w / 2 - .01, d / 2 - .02, h - .01)),
-             box(GLASS, (.05, d / 2 - .03, h - .10), (.2, d / 2 - .015, h - .05)), rod(METAL, (-.12, d / 2 - .03, h - .075),
+             box(GLASS, (.05, d / 2 - .03, h - .10), (.2, d / 2 - .015, h - .05)), cylinder(METAL, (-.12, d / 2 - .03, h - .075),
                      (-.12, d / 2, h - .075), .03)]
     if porthole:
         up = rotation(0, -90)
         ring = lathe(METAL, [(0, 0), (.18, 0), (.18, .03), (.13, .045), (.13, .02), (0, .02)], segments=24)
         glass = lathe(GLASS, [(0, 0), (.13, 0), (.12, .02), (.07, .035), (0, .04)], segments=20)
-        parts += [transformed(p, up, (0, d / 2 - .05, .45 * h)) for p in (ring, glass)]
+        parts += [transform(p, up, (0, d / 2 - .05, .45 * h)) for p in (ring, glass)]
     else:
         parts += [box(m, (-w / 2 + .008, d / 2 - .05, .08), (w / 2 - .008, d / 2 - .025, h - .15)),
-                  rod(METAL, (-w / 3, d / 2 - .012, h - .2), (w / 3, d / 2 - .012, h - .2), .01, segments=8)]
-    return Form(parts, [whole(w, d - .06, h)])
+                  cylinder(METAL, (-w / 3, d / 2 - .012, h - .2), (w / 3, d / 2 - .012, h - .2), .01, segments=8)]
+    return ObjectGeometry(parts, [full_top(w, d - .06, h)])
 
 
-def microwave(w: float, d: float, h: float, look: Look) -> Form:
+def microwave(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """Body, dark door, button panel, handle, feet."""
     m, split = look.main, w / 2 - .26 * w
     parts = [*legs(DARK, w, d - .03, .015, .03, .01), box(m, (-w / 2, -d / 2, .012), (w / 2, d / 2 - .03, h)),
              box(GLASS, (-w / 2 + .02, d / 2 - .03, .04), (split - .02, d / 2 - .02, h - .03)), box(DARK,
                      (split, d / 2 - .03, .03), (w / 2 - .01, d / 2 - .02, h - .02)),
-             rod(METAL, (split - .015, d / 2 - .01, .06), (split - .015, d / 2 - .01, h - .05), .008, segments=6)]
+             cylinder(METAL, (split - .015, d / 2 - .01, .06), (split - .015, d / 2 - .01, h - .05), .008, segments=6)]
     parts += [box(METAL, (x, d / 2 - .021, z), (x + .025, d / 2 - .016, z + .015)) for x in (split + .02,
             split + .06) for z in np.linspace(.05, h - .1, 3)]
-    return Form(parts, [whole(w, d, h, 1.0)])
+    return ObjectGeometry(parts, [full_top(w, d, h, 1.0)])
 
 
-def counter(w: float, d: float, h: float, look: Look) -> Form:
+def counter(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """A row of base cabinets under a worktop with a low upstand."""
     fronts = replace(look, second=look.tinted(1.08))
     base = cabinet(w, d - .02, h - .09, fronts, columns=max(1, round(w / .55)), rows=1, doors=True, feet=.02, top=.01)
     slab = box(look.second, (-w / 2, -d / 2, h - .09), (w / 2, d / 2, h - .05), 0)
-    return Form([*(transformed(p, shift=(0, -.01, 0)) for p in base.parts), slab,
+    return ObjectGeometry([*(transform(p, shift=(0, -.01, 0)) for p in base.parts), slab,
                  box(look.second, (-w / 2, -d / 2, h - .05), (w / 2, -d / 2 + .015, h))],
-                [Top(-w / 2 + .03, w / 2 - .03, -d / 2 + .03, d / 2 - .04, h - .05, 1.0)])
+                [SupportSurface(-w / 2 + .03, w / 2 - .03, -d / 2 + .03, d / 2 - .04, h - .05, 1.0)])
 
 
-def sink(w: float, d: float, h: float, look: Look) -> Form:
+def sink(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """A base cabinet with a sunken basin and a tap."""
     top, basin = h - .16, .14
     base = cabinet(w, d, top - basin - .02, look, columns=max(1, round(w / .5)), rows=1, doors=True, feet=.02, top=.01)
@@ -93,30 +93,30 @@ def sink(w: float, d: float, h: float, look: Look) -> Form:
              box(m, (bx, -d / 2, z0), (w / 2, d / 2, top)),
              box(m, (-bx, -d / 2, z0), (bx, -by, top)), box(m, (-bx, by, z0), (bx, d / 2, top)), lathe(METAL,
                      [(0, 0), (.03, 0), (.03, .006), (0, .006)], (0, 0, z0 + .02), 12),
-             rod(METAL, (0, -by - .04, top), (0, -by - .04, h - .01), .014), rod(METAL, (0, -by - .04, h - .015),
+             cylinder(METAL, (0, -by - .04, top), (0, -by - .04, h - .01), .014), cylinder(METAL, (0, -by - .04, h - .015),
                      (0, -.02, h - .015), .013),
-             rod(METAL, (0, -.02, h - .01), (0, -.02, h - .06), .011), rod(METAL, (.05, -by - .04, top),
+             cylinder(METAL, (0, -.02, h - .01), (0, -.02, h - .06), .011), cylinder(METAL, (.05, -by - .04, top),
                                                                            (.05, -by - .04, top + .06), .018, .012)]
-    return Form(parts)
+    return ObjectGeometry(parts)
 
 # %% ../../../nbs/scenes/procedural/10_fixtures.ipynb #cf9fb1e6
-def toilet(w: float, d: float, h: float, look: Look) -> Form:
+def toilet(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """Foot, bowl, seat, lid leaning on the cistern, cistern with a button."""
     m, rim, tank = look.main, .40, .19
     basin = [(0, .05), (.30, .05), (.34, .18), (.48, rim - .03), (.5, rim), (.34, rim), (.24, rim - .16), (0, rim - .19)]
     lip = [(.36, rim), (.5, rim), (.5, rim + .02), (.36, rim + .02), (.36, rim)]
-    bowl, ring = (transformed(stretched(lathe(k, p, segments=20), (w, d - tank, 1)), shift=(0, tank / 2, 0))
+    bowl, ring = (transform(scale(lathe(k, p, segments=20), (w, d - tank, 1)), shift=(0, tank / 2, 0))
                   for k, p in ((m, basin), (look.tinted(.95), lip)))
-    parts = [bowl, ring, cushion(m, (-.3 * w, -d / 2 + .05, 0), (.3 * w, d / 2 - .16, .3), 6),
-             cushion(m, (-w / 2, -d / 2, rim - .02), (w / 2, -d / 2 + tank, h - .03), 9),
-             box(look.tinted(.97), (-w / 2, -d / 2, h - .035), (w / 2, -d / 2 + tank, h - .008)), rod(METAL,
+    parts = [bowl, ring, superellipsoid(m, (-.3 * w, -d / 2 + .05, 0), (.3 * w, d / 2 - .16, .3), 6),
+             superellipsoid(m, (-w / 2, -d / 2, rim - .02), (w / 2, -d / 2 + tank, h - .03), 9),
+             box(look.tinted(.97), (-w / 2, -d / 2, h - .035), (w / 2, -d / 2 + tank, h - .008)), cylinder(METAL,
                      (0, -d / 2 + tank / 2, h - .01), (0, -d / 2 + tank / 2, h), .022),
-             tilted(cushion(look.tinted(.96), (-w / 2 + .03, -d / 2 + tank, rim + .02),
+             rotate(superellipsoid(look.tinted(.96), (-w / 2 + .03, -d / 2 + tank, rim + .02),
                             (w / 2 - .03, -d / 2 + tank + .025, min(h - .04, rim + .36)), 8), 0, -6, (0, -d / 2 + tank, rim))]
-    return Form(parts, [Top(-w / 2 + .03, w / 2 - .03, -d / 2 + .02, -d / 2 + tank - .02, h - .008)])
+    return ObjectGeometry(parts, [SupportSurface(-w / 2 + .03, w / 2 - .03, -d / 2 + .02, -d / 2 + tank - .02, h - .008)])
 
 
-def bathtub(w: float, d: float, h: float, look: Look) -> Form:
+def bathtub(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """A hollow tub: four walls with a rim, a floor, a skirt, a tap."""
     m, t = look.main, .08
     parts = [slab(m, w, d, 0, .14), box(m, (-w / 2, -d / 2, .1), (w / 2, -d / 2 + t, h - .1)),
@@ -124,53 +124,53 @@ def bathtub(w: float, d: float, h: float, look: Look) -> Form:
              box(m, (-w / 2, -d / 2 + t, .1), (-w / 2 + 1.6 * t, d / 2 - t, h - .1)), box(m, (w / 2 - t, -d / 2 + t, .1),
                      (w / 2, d / 2 - t, h - .1))]
     x = w / 2 - t / 2
-    parts += [rod(METAL, (x, 0, h - .1), (x, 0, h), .018), rod(METAL, (x, 0, h - .02), (x - .14, 0, h - .02), .016),
-              rod(METAL, (x, .09, h - .1), (x, .09, h - .04), .02, .015),
-              rod(METAL, (x, -.09, h - .1), (x, -.09, h - .04), .02, .015)]
-    return Form(parts)
+    parts += [cylinder(METAL, (x, 0, h - .1), (x, 0, h), .018), cylinder(METAL, (x, 0, h - .02), (x - .14, 0, h - .02), .016),
+              cylinder(METAL, (x, .09, h - .1), (x, .09, h - .04), .02, .015),
+              cylinder(METAL, (x, -.09, h - .1), (x, -.09, h - .04), .02, .015)]
+    return ObjectGeometry(parts)
 
 
-def towel(w: float, d: float, h: float, look: Look) -> Form:
+def towel(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """A cloth folded over a rail on two brackets."""
     y = d / 2 - .03
-    parts = [rod(METAL, (-w / 2, y, h - .02), (w / 2, y, h - .02), .009),
+    parts = [cylinder(METAL, (-w / 2, y, h - .02), (w / 2, y, h - .02), .009),
              *(box(METAL, (s * (w / 2 - .01) - .01, -d / 2, h - .03), (s * (w / 2 - .01) + .01, y, h - .01)) for s in (-1, 1)),
-             cushion(look.main, (-w / 2 + .03, y + .005, 0), (w / 2 - .03, d / 2, h), 10), cushion(look.main,
+             superellipsoid(look.main, (-w / 2 + .03, y + .005, 0), (w / 2 - .03, d / 2, h), 10), superellipsoid(look.main,
                      (-w / 2 + .035, y - .025, .25 * h), (w / 2 - .035, y - .003, h - .002), 10),
              box(look.second, (-w / 2 + .03, d / 2 - .004, .1 * h), (w / 2 - .03, d / 2, .16 * h))]
-    return Form(parts)
+    return ObjectGeometry(parts)
 
 
-def radiator(w: float, d: float, h: float, look: Look) -> Form:
+def radiator(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """Columns between two pipes, a valve, brackets to the wall."""
     n = max(5, round(w / .1))
     xs = np.linspace(-w / 2 + .04, w / 2 - .04, n)
-    parts = [cushion(look.main, (x - .033, -d / 2 + .02, .06), (x + .033, d / 2, h), 7, 2) for x in xs]
-    parts += [rod(look.main, (-w / 2, 0, z), (w / 2, 0, z), .02) for z in (.13, h - .07)]
-    return Form([*parts, rod(METAL, (w / 2 - .03, 0, 0), (w / 2 - .03, 0, .13), .012),
-                 rod(WHITE, (-w / 2 + .03, 0, 0), (-w / 2 + .03, 0, .13), .012),
+    parts = [superellipsoid(look.main, (x - .033, -d / 2 + .02, .06), (x + .033, d / 2, h), 7, 2) for x in xs]
+    parts += [cylinder(look.main, (-w / 2, 0, z), (w / 2, 0, z), .02) for z in (.13, h - .07)]
+    return ObjectGeometry([*parts, cylinder(METAL, (w / 2 - .03, 0, 0), (w / 2 - .03, 0, .13), .012),
+                 cylinder(WHITE, (-w / 2 + .03, 0, 0), (-w / 2 + .03, 0, .13), .012),
                  box(METAL, (-.02, -d / 2, h / 2), (.02, 0, h / 2 + .03))])
 
 
-def fireplace(w: float, d: float, h: float, look: Look) -> Form:
+def fireplace(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """Pillars and mantel around a dark opening with logs."""
     m = look.main
-    return Form([box(m, (-w / 2 + .05, -d / 2, 0), (-w / 4, d / 2 - .08, h - .12)),
+    return ObjectGeometry([box(m, (-w / 2 + .05, -d / 2, 0), (-w / 4, d / 2 - .08, h - .12)),
                  box(m, (w / 4, -d / 2, 0), (w / 2 - .05, d / 2 - .08, h - .12)),
                  box(m, (-w / 4, -d / 2, .6 * h), (w / 4, d / 2 - .08, h - .12)), box(DARK, (-w / 4, -d / 2, 0),
                          (w / 4, -d / 2 + .06, .6 * h)), slab(m, w - .05, d - .02, h - .12, h - .06),
                  slab(look.second, w, d, h - .06, h), slab(DARK, w / 2, d - .1, 0, .04),
-                 *(rod(Material("wood", (.35, .22, .12), (.2, .12, .06), .02), (-.2, -.05 + .1 * k, .09 + .04 * k),
+                 *(cylinder(Material("wood", (.35, .22, .12), (.2, .12, .06), .02), (-.2, -.05 + .1 * k, .09 + .04 * k),
                        (.2, -.02 + .06 * k, .09 + .04 * k), .045) for k in range(3))],
-                [Top(-w / 2 + .05, w / 2 - .05, -d / 2 + .03, d / 2 - .04, h)])
+                [SupportSurface(-w / 2 + .05, w / 2 - .05, -d / 2 + .03, d / 2 - .04, h)])
 
 # %% ../../../nbs/scenes/procedural/10_fixtures.ipynb #215adeec
-def framed(w: float, d: float, h: float, look: Look, kind: str = "picture") -> Form:
+def framed(w: float, d: float, h: float, look: Appearance, kind: str = "picture") -> ObjectGeometry:
     """A panel in a frame that hangs on the wall: "picture", "mirror" or "whiteboard" (with a pen tray)."""
     b = .02 if kind == "whiteboard" else min(.05, .07 * w)
     rng = look.rng
     if kind == "picture":
-        face = Material("art", muted(rng, .3, .95), muted(rng, .1, .8), .5 * min(w, h))
+        face = Material("art", sample_muted_color(rng, .3, .95), sample_muted_color(rng, .1, .8), .5 * min(w, h))
     else:
         face = Material("plain", (.95, .95, .96), gloss=.6) if kind == "whiteboard" else Material("sky", (.70, .76, .80),
                 (.50, .56, .60), h, gloss=1.0)
@@ -182,29 +182,29 @@ def framed(w: float, d: float, h: float, look: Look, kind: str = "picture") -> F
         parts += [box(METAL, (-.3 * w, y1 - .01, 0), (.3 * w, y1 + .03, .015)),
                   *(box(Material("plain", c), (x, y1 + .008, .015), (x + .12, y1 + .022, .028)) for x,
                     c in ((-.2, (.8, .1, .1)), (0., (.1, .2, .7))))]
-    return Form(parts)
+    return ObjectGeometry(parts)
 
 
-def clock(w: float, d: float, h: float, look: Look, wall: bool = True) -> Form:
+def clock(w: float, d: float, h: float, look: Appearance, wall: bool = True) -> ObjectGeometry:
     """A dial with two hands: a disc for the wall, or an alarm clock on feet."""
     r = min(w, h) / 2
     up, mid = rotation(0, -90), np.array([0, -d / 2, r if wall else h - r])
     depth = d - .006
-    parts = [transformed(lathe(look.main, [(0, 0), (r, 0), (r, depth), (.9 * r, depth), (.9 * r, .8 * depth), (0, .8 * depth)],
-                               segments=24), up, mid), transformed(lathe(WHITE,
+    parts = [transform(lathe(look.main, [(0, 0), (r, 0), (r, depth), (.9 * r, depth), (.9 * r, .8 * depth), (0, .8 * depth)],
+                               segments=24), up, mid), transform(lathe(WHITE,
                                                                          [(0, .7 * depth), (.9 * r, .7 * depth),
                                                                           (.9 * r, .85 * depth), (0,
                                                                                   .85 * depth)], segments=20), up, mid)]
     for long, angle in ((.5, float(look.rng.uniform(0, 360))), (.75, float(look.rng.uniform(0, 360)))):
         hand = box(DARK, (-.012 * (1 + r), .85 * depth, -.02), (.012 * (1 + r), .9 * depth, long * r))
-        parts.append(transformed(transformed(hand, rotation(1, angle)), shift=mid))
+        parts.append(transform(transform(hand, rotation(1, angle)), shift=mid))
     if not wall:
         parts += [box(look.main, (s * .6 * r - .012, -d / 2, 0), (s * .6 * r + .012, d / 2 - .01, h - 1.6 * r)) for s in (-1,
                 1)]
-    return Form(parts)
+    return ObjectGeometry(parts)
 
 
-def door(w: float, d: float, h: float, look: Look) -> Form:
+def door(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """A leaf with panels in a frame, and a handle."""
     f, m = .07, look.main
     leaf_w = w / 2 - f
@@ -213,25 +213,25 @@ def door(w: float, d: float, h: float, look: Look) -> Form:
                      (w / 2, d / 2 - .04, h)),
              box(m, (-leaf_w - .005, -d / 2 + .001, .01), (leaf_w + .005, d / 2 - .06, h - f + .005), 2),
              box(look.second, (-leaf_w, -d / 2, 0), (leaf_w, d / 2 - .03, .012))]
-    rows = [(.12, .42), (.48, .92)] if look.coin() else [(.08, .3), (.36, .58), (.64, .94)]
-    columns = [(-.85, .85)] if look.coin() else [(-.85, -.08), (.08, .85)]
+    rows = [(.12, .42), (.48, .92)] if look.chance() else [(.08, .3), (.36, .58), (.64, .94)]
+    columns = [(-.85, .85)] if look.chance() else [(-.85, -.08), (.08, .85)]
     parts += [box(look.tinted(.88), (a * leaf_w, d / 2 - .062, z0 * (h - f)), (b * leaf_w, d / 2 - .052, z1 * (h - f)),
                   2) for z0, z1 in rows for a, b in columns]
     x = leaf_w - .07
-    return Form([*parts, rod(METAL, (x, d / 2 - .06, 1.02), (x, d / 2 - .012, 1.02), .012, segments=8),
-                 rod(METAL, (x + .01, d / 2 - .012, 1.02), (x - .12, d / 2 - .012, 1.02), .01, segments=8), box(METAL,
+    return ObjectGeometry([*parts, cylinder(METAL, (x, d / 2 - .06, 1.02), (x, d / 2 - .012, 1.02), .012, segments=8),
+                 cylinder(METAL, (x + .01, d / 2 - .012, 1.02), (x - .12, d / 2 - .012, 1.02), .01, segments=8), box(METAL,
                          (x - .02, d / 2 - .064, .93), (x + .02, d / 2 - .054, 1.1))])
 
 
-def doorframe(w: float, d: float, h: float, look: Look) -> Form:
+def doorframe(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """The three boards around a passage."""
     f = .06
-    return Form([box(look.main, (-w / 2, -d / 2, 0), (-w / 2 + f, d / 2, h)),
+    return ObjectGeometry([box(look.main, (-w / 2, -d / 2, 0), (-w / 2 + f, d / 2, h)),
                  box(look.main, (w / 2 - f, -d / 2, 0), (w / 2, d / 2, h)), box(look.main, (-w / 2 + f, -d / 2, h - f),
                                                                                 (w / 2 - f, d / 2, h))])
 
 
-def window(w: float, d: float, h: float, look: Look) -> Form:
+def window(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """Panes of daylight between bars, a frame, a sill."""
     f, y = .06, d / 2 - .06
     sky = Material("sky", (.72, .84, .97), (.55, .66, .50), h, glow=.95)
@@ -244,23 +244,23 @@ def window(w: float, d: float, h: float, look: Look) -> Form:
                                                                                                  h - f)) for s in (-1, 1)),
              *(box(look.main, (x - .025, -d / 2, f), (x + .025, y - .01, h - f)) for x in np.linspace(-w / 2 + f, w / 2 - f,
                      n + 1)[1:-1]), box(look.tinted(.95), (-w / 2, -d / 2, 0), (w / 2, d / 2, .03))]
-    if look.coin():
+    if look.chance():
         parts.append(box(look.main, (-w / 2 + f, -d / 2, .62 * h), (w / 2 - f, y - .012, .62 * h + .04)))
-    return Form(parts)
+    return ObjectGeometry(parts)
 
 
-def curtain(w: float, d: float, h: float, look: Look) -> Form:
+def curtain(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """Folds hanging from a rail with rings."""
     n = max(4, round(w / .09))
     xs, end = np.linspace(-w / 2 + .05, w / 2 - .05, n + 1), w / 2 - .02
-    folds = [cushion(look.main, (a - .006, -d / 2 + (.03 if k % 2 else 0), 0),
+    folds = [superellipsoid(look.main, (a - .006, -d / 2 + (.03 if k % 2 else 0), 0),
                      (b + .006, d / 2 - (0 if k % 2 else .03), h - .03), 3.5) for k, (a, b) in enumerate(zip(xs[:-1], xs[1:]))]
-    return Form([*folds, rod(METAL, (-end, 0, h - .02), (end, 0, h - .02), .012),
-                 *(cushion(METAL, (s * end - .02, -.02, h - .04), (s * end + .02, .02, h), 2, 2) for s in (-1, 1))])
+    return ObjectGeometry([*folds, cylinder(METAL, (-end, 0, h - .02), (end, 0, h - .02), .012),
+                 *(superellipsoid(METAL, (s * end - .02, -.02, h - .04), (s * end + .02, .02, h), 2, 2) for s in (-1, 1))])
 
 
-def rug(w: float, d: float, h: float, look: Look) -> Form:
+def rug(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """A field, a border and an inner band."""
-    return Form([box(look.second, (-w / 2, -d / 2, 0), (w / 2, d / 2, .7 * h)),
+    return ObjectGeometry([box(look.second, (-w / 2, -d / 2, 0), (w / 2, d / 2, .7 * h)),
                  box(look.main, (-w / 2 + .09, -d / 2 + .09, .7 * h), (w / 2 - .09, d / 2 - .09, .9 * h)), box(look.second,
                          (-.27 * w, -.27 * d, .9 * h), (.27 * w, .27 * d, h))])

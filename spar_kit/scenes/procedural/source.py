@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from ...core.errors import InputError, SceneError
 from .trajectory import camera_path
-from .placement import House
-from .renderer import Stage, build_stage, build_surface, paint
+from .placement import Layout
+from .renderer import RenderScene, build_stage, build_surface, render_color
 from .layout import build_house
 from ..scene import Camera, Frame, Instance, Scene
 from ..splits import check_split
@@ -32,19 +32,19 @@ def generator(seed: int, *names: str) -> np.random.Generator:
 class _Film:
     """Renders frames on demand and keeps the last one, so that colour, depth and ids of a frame cost one rendering."""
 
-    def __init__(self, house: House, camera: Camera, poses: NDArray, seed: int, scene: str):
+    def __init__(self, house: Layout, camera: Camera, poses: NDArray, seed: int, scene: str):
         self.house, self.camera, self.poses, self.seed, self.scene = house, camera, poses, seed, scene
         self.last: tuple[int, tuple[NDArray, NDArray, NDArray]] | None = None
 
     @cached_property
-    def stage(self) -> Stage:
+    def stage(self) -> RenderScene:
         return build_stage(self.house, generator(self.seed, self.scene, "light"))
 
     def frame(self, k: int) -> tuple[NDArray, NDArray, NDArray]:
         last = self.last
         if last is None or last[0] != k:
             noise = int(generator(self.seed, self.scene, "noise", str(k)).integers(2 ** 20))
-            last = self.last = (k, paint(self.stage, self.camera, self.poses[k], noise))
+            last = self.last = (k, render_color(self.stage, self.camera, self.poses[k], noise))
         return last[1]
 
     def color(self, k: int) -> NDArray[np.uint8]:
@@ -62,7 +62,7 @@ SIDES = 32, 4096          # pixels: below, nothing can be told apart; above, a f
 
 @dataclass(frozen=True)
 class Synthetic:
-    """Procedural rooms as a `Source`.
+    """Procedural rooms as a `SceneSource`.
 
     Args:
         count: scenes of each split; "train0000" ... and "val0000" ... .
@@ -92,7 +92,7 @@ class Synthetic:
         check_split(split)
         return [f"{s}{k:04d}" for s in ("train", "val") if split in (None, s) for k in range(self.count)]
 
-    def house(self, scene: str) -> House:
+    def house(self, scene: str) -> Layout:
         """The house behind a scene name, before any camera. Raises SceneError for a name that is not "train" or "val" and a
         number.
         """

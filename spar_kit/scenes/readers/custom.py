@@ -17,10 +17,10 @@ from types import ModuleType
 from typing import Any
 
 from ...core.errors import InputError, SceneError
-from ...core.files import is_plain_name
-from ..frame_selection import choose_frames
-from ..scene import Scene, Source
-from ..summary import Summary, summarise
+from ...core.files import is_safe_name
+from ..frame_selection import select_frames
+from ..scene import Scene, SceneSource
+from ..summary import Summary, summarize
 
 # %% ../../../nbs/scenes/readers/20_custom.ipynb #de1c8822
 FORM = "python:FILE.py:NAME or python:package.module:NAME"
@@ -58,10 +58,10 @@ def _module(where: str) -> ModuleType:
 
 
 @lru_cache(None)
-def import_source(spec: str) -> Source:
+def import_source(spec: str) -> SceneSource:
     """The source that "FILE.py:NAME" or "package.module:NAME" names: an object, or a class or function that gives one when called without arguments.
 
-    Raises ValueError for a spec of another form, or for something that is no `Source`; SceneError where the module cannot be imported.
+    Raises ValueError for a spec of another form, or for something that is no `SceneSource`; SceneError where the module cannot be imported.
     """
     where, _, name = spec.rpartition(":")
     if not where or not name.isidentifier():
@@ -79,14 +79,14 @@ def import_source(spec: str) -> Source:
     missing = [part for part in ("scenes", "load", "describe") if not callable(getattr(source, part, None))]
     if missing or not isinstance(getattr(source, "name", None), str):
         raise InputError(f"{where}:{name} gives a {type(source).__name__}, which is no Source: it has no {', '.join([*missing, 'name'][:3])}")
-    if not is_plain_name(source.name):
+    if not is_safe_name(source.name):
         raise InputError(f"{where}:{name}: its name {source.name!r} cannot be a folder's; letters, digits, _ - . only")
     return source
 
 
 @dataclass(frozen=True)
 class PythonSource:
-    """The source that `spec` names, a `Source` that any process can open again from the name alone.
+    """The source that `spec` names, a `SceneSource` that any process can open again from the name alone.
 
     Args:
         spec: see `import_source`.
@@ -98,7 +98,7 @@ class PythonSource:
     frames: int | None = None
 
     @property
-    def source(self) -> Source:
+    def source(self) -> SceneSource:
         return import_source(self.spec)
 
     @property
@@ -113,7 +113,7 @@ class PythonSource:
             raise
         except Exception as error:
             raise SceneError(f"scenes() failed: {_fault(error)}", self.spec) from error
-        bad = [name for name in names if not isinstance(name, str) or not is_plain_name(name)]
+        bad = [name for name in names if not isinstance(name, str) or not is_safe_name(name)]
         if bad or len(set(names)) < len(names):
             raise SceneError(f"scenes() gives {str(bad[0])[:60]!r}, which cannot be a folder's name" if bad else "scenes() gives a name twice", self.spec)
         return names[: self.count]
@@ -128,11 +128,11 @@ class PythonSource:
             raise SceneError(f"load({scene!r}) failed: {_fault(error)}", self.spec) from error
         if not isinstance(loaded, Scene):
             raise SceneError(f"load({scene!r}) gives a {type(loaded).__name__}, not a Scene", self.spec)
-        return choose_frames(loaded, self.frames)
+        return select_frames(loaded, self.frames)
 
     def summary(self, scene: str) -> Summary:
         """Its own summary where it has one, else that of the loaded scene."""
-        return summarise(self.source if hasattr(self.source, "summary") else _Loaded(self), scene)
+        return summarize(self.source if hasattr(self.source, "summary") else _Loaded(self), scene)
 
     def describe(self) -> dict[str, Any]:
         """What it says of itself, with the name it was called by; no folder."""

@@ -9,15 +9,15 @@ __all__ = ['LEGS', 'SHORTEST', 'TOLERANCE', 'FEWEST_FRAMES', 'SHIN', 'SHOULDER',
 import numpy as np
 from numpy.typing import NDArray
 
-from ...scenes.geometry.rasterizer import compiled
-from ..sampling.stratified import choose, passing
-from ..scene_index import Observation
-from ..relations import firm_rounding
-from ..frame_sets import wrapped, yaw_pitch_roll
-from ..facts import IMAGES, Facts
+from ...scenes.geometry.rasterizer import jit
+from ..sampling.stratified import stratified_sample, passing
+from ..scene_index import SceneIndex
+from ..relations import is_rounding_stable
+from ..frame_sets import wrap_degrees, yaw_pitch_roll
+from ..facts import IMAGES_PER_VIEW, Facts
 
 # %% ../../../nbs/tasks/families/60_navigation.ipynb #101b1a7a
-@compiled
+@jit
 def _corners(path, tolerance, most):                                                     # type: ignore[no-untyped-def]
     """The rows of a path (N, 2) that remain as corners, the first and the last among them; no point is farther than `tolerance` from the legs
     between them. None remain where there were more than `most` legs."""
@@ -37,7 +37,7 @@ def _corners(path, tolerance, most):                                            
     return corners[:found + 1]
 
 
-@compiled
+@jit
 def _farthest(path, low, high):                                                          # type: ignore[no-untyped-def]
     """How far the rows between low and high of a path (N, 2) lie from the leg between these two: the largest distance and its row."""
     x, y, best, row = path[high, 0] - path[low, 0], path[high, 1] - path[low, 1], 0.0, -1
@@ -56,7 +56,7 @@ FEWEST_FRAMES = 16           # of a stretch; longer ones are shown by 32 of thei
 SHIN, SHOULDER = 0.2, 1.6                                                                # metres
 
 
-@compiled
+@jit
 def _crosses(centers, sizes, yaws, start, end):                                          # type: ignore[no-untyped-def]
     """Whether a straight leg between two places (2,) passes through the footprint of a box that reaches between SHIN and SHOULDER."""
     for n in range(len(centers)):
@@ -73,7 +73,7 @@ def _crosses(centers, sizes, yaws, start, end):                                 
     return False
 
 
-@compiled
+@jit
 def _walks(places, first, last, centers, sizes, yaws):                                   # type: ignore[no-untyped-def]
     """(S, LEGS + 1) the corners, as rows of places (F, 2), of the walks from rows `first` to rows `last` (S,); -1 after the last one, and
     throughout where the path takes more legs, one of them is short or leads through a box, or all are less than 1.5 m together. And which of
@@ -100,18 +100,18 @@ def _walks(places, first, last, centers, sizes, yaws):                          
 REASONS = (f"the walk has more than {LEGS} legs", f"a leg below {SHORTEST} m", "a leg leads through the box of a thing", "less than 1.5 m to walk")
 
 # %% ../../../nbs/tasks/families/60_navigation.ipynb #9aa3d68b
-def landmark(observation: Observation, start: NDArray, end: NDArray, shown: NDArray, angle: float = 12.0, reach: float = 2.5) -> int:
+def landmark(observation: SceneIndex, start: NDArray, end: NDArray, shown: NDArray, angle: float = 12.0, reach: float = 2.5) -> int:
     """The object that one walks towards on a leg: the nearest of `shown` (n,) bool straight ahead (degrees) and at most `reach` metres past its
     end; -1 where there is none. Only objects whose name stands for them alone."""
     ahead = (end - start) / max(float(np.linalg.norm(end - start)), 1e-9)
     away = observation.centers[:, :2] - start
     along, across = away @ ahead, away @ np.array([-ahead[1], ahead[0]])
     past = along - np.linalg.norm(end - start)
-    fit = shown & observation.nameable & observation.lone & (past > .2) & (past <= reach) & (np.abs(across) <= np.tan(np.radians(angle)) * along)
+    fit = shown & observation.nameable & observation.has_unique_label & (past > .2) & (past <= reach) & (np.abs(across) <= np.tan(np.radians(angle)) * along)
     return int(np.where(fit, past, np.inf).argmin()) if fit.any() else -1
 
 # %% ../../../nbs/tasks/families/60_navigation.ipynb #aab8a2ac
-def nav_video(observation: Observation, rng: np.random.Generator, count: int) -> Facts:
+def nav_video(observation: SceneIndex, rng: np.random.Generator, count: int) -> Facts:
     """A stretch of the scan and directions for its walk, from the place and heading of the first image to those of the last.
 
     frames (n, 32), evenly spaced over the stretch; all of it, and -1 after that, where it has `FEWEST_FRAMES` or more but not 32. legs (n,) how
@@ -120,7 +120,7 @@ def nav_video(observation: Observation, rng: np.random.Generator, count: int) ->
     to, 0 for none (view -1, nothing is drawn). Rows hold `legs` entries (place one more), the rest is 0. Straight legs, at least 0.5 m, within
     0.25 m of the camera's path, through no object's box; every turn between legs at least 15 degrees; followed with turns rounded to 5 degrees
     and 0.1 m, they end within 0.3 m of the last camera. Of any two stretches of a scan, at most half of the shorter is shared
-    (`Rules.route_overlap`).
+    (`Thresholds.route_overlap`).
     """
     stretches, rows = _stretches(observation, rng, max(4 * count, 200)), list[tuple]()
     if len(stretches):
@@ -129,7 +129,7 @@ def nav_video(observation: Observation, rng: np.random.Generator, count: int) ->
         for number, reason in enumerate(REASONS):
             passing(reason, why != number)
         seen = np.zeros((len(places), len(observation.ids)), bool)
-        seen[observation.seen.frame, observation.seen.object] = True
+        seen[observation.clear_sightings.frame, observation.clear_sightings.object] = True
         for (a, b), walk in zip(stretches[why < 0], walks[why < 0]):
             corners = places[walk[walk >= 0]]
             found = _directions(observation, corners, float(heading[a]), float(heading[b]))
@@ -139,20 +139,20 @@ def nav_video(observation: Observation, rng: np.random.Generator, count: int) ->
                 towards = [int(observation.ids[m]) if m >= 0 else 0 for m in marks]
                 rows.append((frames, np.array(towards + [0] * (LEGS - len(towards))), *found))
     if not rows:
-        return Facts("nav_video", np.zeros((0, IMAGES["video"]), np.int32), np.zeros((0, LEGS), np.int32), np.zeros((0, LEGS), np.int8), None,
+        return Facts("nav_video", np.zeros((0, IMAGES_PER_VIEW["video"]), np.int32), np.zeros((0, LEGS), np.int32), np.zeros((0, LEGS), np.int8), None,
                      {"legs": np.zeros(0, np.int64), "turn": np.zeros((0, LEGS)), "walk": np.zeros((0, LEGS)), "place": np.zeros((0, LEGS + 1, 2)),
                       "last_turn": np.zeros(0)})
     frames, objects, legs, turn, walk, place, last = (np.array(column) for column in zip(*rows))
     start, end = frames[:, 0], frames.max(1)
     order = _apart(start, end, observation.rules.route_overlap, rng)
-    keep = order[choose(rng, count, [legs[order], np.sign(turn[order, 0]).astype(np.int64)])]
+    keep = order[stratified_sample(rng, count, [legs[order], np.sign(turn[order, 0]).astype(np.int64)])]
     return Facts("nav_video", frames[keep], objects[keep].astype(np.int32), np.full((len(keep), LEGS), -1, np.int8), None,
                  {"legs": legs[keep], "turn": turn[keep], "walk": walk[keep], "place": place[keep], "last_turn": last[keep]})
 
 
-def _stretches(observation: Observation, rng: np.random.Generator, tries: int) -> NDArray[np.int64]:
+def _stretches(observation: SceneIndex, rng: np.random.Generator, tries: int) -> NDArray[np.int64]:
     """(S, 2) first and last frames of stretches of a scan, all different."""
-    F, V = len(observation.frame_index), IMAGES["video"]
+    F, V = len(observation.frame_index), IMAGES_PER_VIEW["video"]
     if F < FEWEST_FRAMES or not len(observation.ids):
         passing(f"fewer than {FEWEST_FRAMES} frames, or no thing", np.zeros(1, bool))
         return np.zeros((0, 2), np.int64)
@@ -163,7 +163,7 @@ def _stretches(observation: Observation, rng: np.random.Generator, tries: int) -
 
 def _shown(first: int, last: int) -> NDArray[np.int32]:
     """(32,) the frames that show a stretch; -1 after the last one of a shorter stretch."""
-    V = IMAGES["video"]
+    V = IMAGES_PER_VIEW["video"]
     if last - first + 1 >= V:
         return np.linspace(first, last, V).astype(np.int32)
     frames = np.full(V, -1, np.int32)
@@ -187,17 +187,17 @@ def _apart(first: NDArray, last: NDArray, most: float, rng: np.random.Generator,
     return np.array(best, np.int64)
 
 
-def _directions(observation: Observation, corners: NDArray, start: float, end: float) -> tuple:
+def _directions(observation: SceneIndex, corners: NDArray, start: float, end: float) -> tuple:
     """(legs, turn, walk, place, last_turn) for corners (k + 1, 2) and the headings before and after, degrees; nothing where they are unfit."""
     legs = np.diff(corners, axis=0)
     walk = np.linalg.norm(legs, axis=1)
     course = -np.degrees(np.arctan2(legs[:, 1], legs[:, 0]))            # clockwise, like yaw
-    turn = wrapped(np.diff(np.concatenate([[start], course, [end]])))
+    turn = wrap_degrees(np.diff(np.concatenate([[start], course, [end]])))
     if not passing("a turn above 170 or, between legs, below 15 degrees", np.array([np.abs(turn).max() <= 170 and not (np.abs(turn[1:-1]) < 15).any()])).all():
         return ()
-    if not firm_rounding(turn, 5, observation.rules.rounding).all():
+    if not is_rounding_stable(turn, 5, observation.rules.rounding).all():
         return ()
-    if not firm_rounding(walk, .1, observation.rules.rounding).all():
+    if not is_rounding_stable(walk, .1, observation.rules.rounding).all():
         return ()
     told = np.radians(start + np.cumsum(np.rint(turn[:-1] / 5) * 5))
     reached = corners[0] + (np.rint(walk / .1)[:, None] * .1 * np.stack([np.cos(told), -np.sin(told)], 1)).sum(0)

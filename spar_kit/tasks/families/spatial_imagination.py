@@ -11,12 +11,12 @@ __all__ = ['as_seen', 'two_objects', 'spatial_imagination_oc', 'spatial_imaginat
 import numpy as np
 from numpy.typing import NDArray
 
-from ..sampling.stratified import choose, codes, every, shares, within
-from ..scene_index import Observation
-from ..relations import Relation, firm_rounding, five, from_new_place, to_observer
-from ..thresholds import Rules
+from ..sampling.stratified import stratified_sample, row_hash, all_of, share_caps, in_range
+from ..scene_index import SceneIndex
+from ..relations import Relation, is_rounding_stable, five_slot_relation, to_observer_frame, object_observer_relation
+from ..thresholds import Thresholds
 from ..frame_sets import in_camera
-from ..sampling.candidates import among_marked, candidates, caps, distinct, draw, in_one_view, make_facts, video, view_sets
+from ..sampling.candidates import among_marked, candidates, repetition_caps, markers_are_distinct, sample_tuples, same_view_cap, make_facts, video_candidates, sample_frame_triples
 from ..facts import Facts, task_named
 
 # %% ../../../nbs/tasks/families/40_spatial_imagination.ipynb #5961fa21
@@ -27,24 +27,24 @@ def as_seen(poses: NDArray, points: NDArray) -> NDArray[np.float64]:
     return seen
 
 
-def two_objects(first: NDArray, second: NDArray, slots: int, rules: Rules) -> Relation:
-    """Two objects for an observer in 3 or 5 slots; the three are the first three of `five`, which also says when a relation is firm."""
-    found = five(first, second, rules)
-    return found if slots == 5 else Relation(found.relation[:, :3], found.offset[:, :3], found.firm)
+def two_objects(first: NDArray, second: NDArray, slots: int, rules: Thresholds) -> Relation:
+    """Two objects for an observer in 3 or 5 slots; the three are the first three of `five_slot_relation`, which also says when a relation is firm."""
+    found = five_slot_relation(first, second, rules)
+    return found if slots == 5 else Relation(found.relation[:, :3], found.offset[:, :3], found.unambiguous)
 
 
-def _imagine(name: str, observation: Observation, rng: np.random.Generator, count: int) -> Facts:
+def _imagine(name: str, observation: SceneIndex, rng: np.random.Generator, count: int) -> Facts:
     rules, task = observation.rules, task_named(name)
     views, hard, pairwise = task.views, task.named_only, task.pairwise
     if hard:
-        picks = video(observation, rng, len(task.roles), count)
-        picks = picks.take(every((observation.nameable & observation.lone)[observation.seen.object[picks.rows]]))
+        picks = video_candidates(observation, rng, len(task.roles), count)
+        picks = picks.take(all_of((observation.nameable & observation.has_unique_label)[observation.clear_sightings.object[picks.rows]]))
     else:
         picks = candidates(name, observation, rng, count)
-    centers = observation.centers[observation.seen.object[picks.rows]]
+    centers = observation.centers[observation.clear_sightings.object[picks.rows]]
     green, blue, *asked = centers.swapaxes(0, 1)
     keep = np.asarray(np.linalg.norm((blue - green)[:, :2], axis=-1) >= rules.heading)
-    moved = [from_new_place(green, blue, one) for one in asked]
+    moved = [to_observer_frame(green, blue, one) for one in asked]
     before = [as_seen(observation.poses[picks.frames[:, 0]], one) for one in asked]
     states = []
     for places in (moved, before) if views in ("single", "multi") else (moved,):
@@ -52,86 +52,86 @@ def _imagine(name: str, observation: Observation, rng: np.random.Generator, coun
             found = two_objects(places[0], places[1], 3 if views == "single" else 5, rules)
         else:
             distance = np.linalg.norm(places[0], axis=-1)
-            found = to_observer(places[0], distance, rules)
-            keep &= within(distance, rules.distance)
-        keep &= found.firm
+            found = object_observer_relation(places[0], distance, rules)
+            keep &= in_range(distance, rules.distance)
+        keep &= found.unambiguous
         states.append(found)
     picks, after = picks.take(keep), states[0].relation[keep]
-    rows = choose(rng, count, [after[:, 3:], after], *caps(observation, picks), *shares(after, rules.state_share, count))
+    rows = stratified_sample(rng, count, [after[:, 3:], after], *repetition_caps(observation, picks), *share_caps(after, rules.state_share, count))
     numbers = {"relation": states[0].relation[keep][rows], "offset": states[0].offset[keep][rows]}
     if len(states) == 2:
         numbers |= {"before": states[1].relation[keep][rows], "before_offset": states[1].offset[keep][rows]}
     picks = picks.take(rows)
     if not hard:
         return make_facts(name, observation, picks, numbers)
-    objects = observation.ids[observation.seen.object[picks.rows]].astype(np.int32)
+    objects = observation.ids[observation.clear_sightings.object[picks.rows]].astype(np.int32)
     return Facts(name, picks.frames.astype(np.int32), objects, np.full(objects.shape, -1, np.int8), None, numbers)
 
 # %% ../../../nbs/tasks/families/40_spatial_imagination.ipynb #bca10b1e
-def spatial_imagination_oc(observation: Observation, rng: np.random.Generator, count: int) -> Facts:
+def spatial_imagination_oc(observation: SceneIndex, rng: np.random.Generator, count: int) -> Facts:
     """Objects green, blue, red (boxes) in one image; relation (n, 3) of red to the observer after the move: left -1 / right +1, above -1 /
     below +1 (world), front -1 / behind +1, 0 empty; offset (n, 3) right, down, backward, metres; before, before_offset (n, 3): the same
     for the camera."""
     return _imagine("spatial_imagination_oc", observation, rng, count)
 
 
-def spatial_imagination_oc_mv(observation: Observation, rng: np.random.Generator, count: int) -> Facts:
+def spatial_imagination_oc_mv(observation: SceneIndex, rng: np.random.Generator, count: int) -> Facts:
     """As `spatial_imagination_oc`, over three images; before the move the observer is the first camera."""
     return _imagine("spatial_imagination_oc_mv", observation, rng, count)
 
 
-def spatial_imagination_oc_video(observation: Observation, rng: np.random.Generator, count: int) -> Facts:
+def spatial_imagination_oc_video(observation: SceneIndex, rng: np.random.Generator, count: int) -> Facts:
     """As `spatial_imagination_oc`, on frames (`view`) of a video of 32; only after the move: relation, offset."""
     return _imagine("spatial_imagination_oc_video", observation, rng, count)
 
 
-def spatial_imagination_oc_video_hard(observation: Observation, rng: np.random.Generator, count: int) -> Facts:
+def spatial_imagination_oc_video_hard(observation: SceneIndex, rng: np.random.Generator, count: int) -> Facts:
     """As `spatial_imagination_oc_video`, nothing drawn: objects green, blue, red are named, and each name is borne once in the scene."""
     return _imagine("spatial_imagination_oc_video_hard", observation, rng, count)
 
 # %% ../../../nbs/tasks/families/40_spatial_imagination.ipynb #951707ba
-def spatial_imagination_oo(observation: Observation, rng: np.random.Generator, count: int) -> Facts:
+def spatial_imagination_oo(observation: SceneIndex, rng: np.random.Generator, count: int) -> Facts:
     """Objects green, blue, red, yellow (boxes) in one image; relation (n, 3) of red to yellow after the move: left -1 / right +1,
     above -1 / below +1 (world), closer -1 / farther +1 from the new place, 0 empty; offset (n, 3) red minus yellow: right, down,
     distance, metres; before, before_offset (n, 3): the same for the camera."""
     return _imagine("spatial_imagination_oo", observation, rng, count)
 
 
-def spatial_imagination_oo_mv(observation: Observation, rng: np.random.Generator, count: int) -> Facts:
+def spatial_imagination_oo_mv(observation: SceneIndex, rng: np.random.Generator, count: int) -> Facts:
     """As `spatial_imagination_oo`, over three images, with two more slots: relation, offset, before, before_offset (n, 5), where slots 3 and 4
     are front -1 / behind +1 of red and of yellow (offset: backward, metres); before the move the observer is the first camera."""
     return _imagine("spatial_imagination_oo_mv", observation, rng, count)
 
 
-def spatial_imagination_oo_video(observation: Observation, rng: np.random.Generator, count: int) -> Facts:
+def spatial_imagination_oo_video(observation: SceneIndex, rng: np.random.Generator, count: int) -> Facts:
     """As `spatial_imagination_oo_mv`, on frames (`view`) of a video of 32; only after the move: relation, offset (n, 5)."""
     return _imagine("spatial_imagination_oo_video", observation, rng, count)
 
 
-def spatial_imagination_oo_video_hard(observation: Observation, rng: np.random.Generator, count: int) -> Facts:
+def spatial_imagination_oo_video_hard(observation: SceneIndex, rng: np.random.Generator, count: int) -> Facts:
     """As `spatial_imagination_oo_video`, nothing drawn: objects are named, and each name is borne once in the scene."""
     return _imagine("spatial_imagination_oo_video_hard", observation, rng, count)
 
 # %% ../../../nbs/tasks/families/40_spatial_imagination.ipynb #132a8a4b
-def spatial_imagination_map_mv(observation: Observation, rng: np.random.Generator, count: int) -> Facts:
+def spatial_imagination_map_mv(observation: SceneIndex, rng: np.random.Generator, count: int) -> Facts:
     """Three images with the boxes of 3 to 7 objects; number (n,) how many; objects, view (n, 7), marks (n, 7, 4) and position (n, 7, 2) right,
     forward of the first camera in the horizontal plane, metres: the first `number` of each row, the rest is 0 (view -1)."""
-    name, rules, seen = "spatial_imagination_map_mv", observation.rules, observation.seen
+    name, rules, seen = "spatial_imagination_map_mv", observation.rules, observation.clear_sightings
     low, high = rules.map_objects
-    sets = view_sets(observation, rng, max(200, 4 * count))
+    sets = sample_frame_triples(observation, rng, max(200, 4 * count))
     parts = []
     for k in range(low, high + 1):
         size = max(rules.candidates // 8, 2 * (k - low + 1) * count)                                  # the more objects, the fewer pass
-        picks = among_marked(observation, True, lambda marked, k=k, size=size: draw(marked.seen, marked.measurable, sets, k, size, rng))     # type: ignore[misc]
+        picks = among_marked(observation, True, lambda marked, k=k, size=size: sample_tuples(marked.clear_sightings, marked.measurable, sets, k, size, rng))     # type: ignore[misc]
         position = on_map(observation.poses[picks.frames[:, 0]], observation.centers[seen.object[picks.rows]])
         i, j = np.triu_indices(k, 1)
-        keep = every(np.ptp(picks.view, axis=1) > 0, firm_rounding(position, .1, rules.rounding), np.linalg.norm(position, axis=-1) <= rules.distance[1],
-                     np.linalg.norm(position[:, i] - position[:, j], axis=-1) >= rules.map_gap, distinct(observation, picks, True, labels=False))
+        keep = all_of(np.ptp(picks.view, axis=1) > 0, is_rounding_stable(position, .1, rules.rounding), np.linalg.norm(position, axis=-1) <= rules.distance[1],
+                     np.linalg.norm(position[:, i] - position[:, j], axis=-1) >= rules.map_gap, markers_are_distinct(observation, picks, True, labels=False))
         parts.append((picks.frames[keep], *(_widened(column[keep], high) for column in (picks.rows, picks.view, position)), np.full(keep.sum(), k)))
     frames, sightings, view, position, number = (np.concatenate(column) for column in zip(*parts))
     there = np.arange(high) < number[:, None]
     same = np.sort(np.where(there, seen.object[sightings], -1), 1)
-    rows = choose(rng, count, number, (codes(same), rules.per_objects), (codes(np.sort(frames, 1)), rules.per_frames), in_one_view(observation, frames, same))
+    rows = stratified_sample(rng, count, number, (row_hash(same), rules.per_objects), (row_hash(np.sort(frames, 1)), rules.per_frames), same_view_cap(observation, frames, same))
     sightings, there = sightings[rows], there[rows]
     return Facts(name, frames[rows].astype(np.int32), np.where(there, observation.ids[seen.object[sightings]], 0),
                  np.where(there, view[rows], -1).astype(np.int8), np.where(there[..., None], seen.box[sightings], 0).astype(np.int16),

@@ -16,6 +16,6 @@ TASK = Task("object_height", "low", "single", ("fill", "sentence"), ("red_bbox",
 
 def add_to_oracle(register):
     from spar_kit.oracle.derive.single_view import quantity
-    from spar_kit.oracle.evidence.record import Form
+    from spar_kit.oracle.evidence.record import TaskSpec
 
-    register("object_height", Form(1, ("red_bbox",), ("fill", "sentence")), lambda item: quantity(item, item.thing(0).size[2]))
+    register("object_height", TaskSpec(1, ("red_bbox",), ("fill", "sentence")), lambda item: quantity(item, item.thing(0).size[2]))

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['LABEL_TABLES', 'LABEL_COLUMNS', 'ARCHIVES', 'FOLDERS', 'MAX_MEMBER_BYTES', 'normal_label', 'read_labels', 'rename',
-           'InstanceImages', 'read_ids', 'at_depth', 'list_archive', 'find_instance_images', 'with_instance_images']
+           'InstanceImages', 'read_ids', 'resize_ids_to_depth', 'list_archive', 'find_instance_images',
+           'with_instance_images']
 
 # %% ../../../../nbs/scenes/readers/scannet/20_labels.ipynb #3309461d
 import re
@@ -18,10 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .exported_frames import numbered
-from ...formats.images import open_image, pixels
+from ...formats.images import open_image, decode_image
 from ...scene import Camera, Frame, Instance
 from ....core.errors import SceneError
-from ...formats.archives import Place, open_archive
+from ...formats.archives import FileRef, open_archive
 from ....core.text_files import read_text
 
 # %% ../../../../nbs/scenes/readers/scannet/20_labels.ipynb #640c7237
@@ -72,21 +73,21 @@ class InstanceImages:
         places: frame number to file, or to member of an archive.
         refused: files or members that are too large, encrypted, of another name, or of a number that is taken.
     """
-    places: Mapping[int, Place]
+    places: Mapping[int, FileRef]
     refused: int = 0
 
 
-def read_ids(place: Place, color: Camera, depth: Camera) -> NDArray[np.int32]:
+def read_ids(place: FileRef, color: Camera, depth: Camera) -> NDArray[np.int32]:
     """The ids in an instance image at the depth camera's pixels, (height, width) int32, 0 for none. Raises SceneError."""
     path, where = place.path, place.member or None
     image = open_image(place.read(MAX_MEMBER_BYTES), ("PNG",), [(color.width, color.height), (depth.width, depth.height)], path, where)
-    ids = pixels(image, "numbers", path, where).astype(np.int32)
+    ids = decode_image(image, "numbers", path, where).astype(np.int32)
     if image.mode != "L" and image.mode != "P" and ids.max() >= 1000:
         raise SceneError("numbers objects by class and frame (class * 1000 + count), not by the mesh's objects", path, where)
-    return at_depth(ids, color, depth)
+    return resize_ids_to_depth(ids, color, depth)
 
 
-def at_depth(ids: NDArray[np.int32], color: Camera, depth: Camera) -> NDArray[np.int32]:
+def resize_ids_to_depth(ids: NDArray[np.int32], color: Camera, depth: Camera) -> NDArray[np.int32]:
     """An image of the colour camera (or, of the depth camera's size, of that) as the depth camera's pixels see it: nearest pixel, 0 outside.
 
     Both cameras share the pose, so a ray's pixel in one is that in the other times K_color K_depth^-1, at any depth.
@@ -106,7 +107,7 @@ def at_depth(ids: NDArray[np.int32], color: Camera, depth: Camera) -> NDArray[np
 # %% ../../../../nbs/scenes/readers/scannet/20_labels.ipynb #117508fe
 def list_archive(path: Path) -> InstanceImages:
     """List an archive of instance images. Raises SceneError where it is no zip file, or has absurdly many members."""
-    places, refused = dict[int, Place](), 0
+    places, refused = dict[int, FileRef](), 0
     for info in sorted(open_archive(path).filelist, key=lambda info: info.filename):
         name = re.fullmatch(r"(?:[\w.-]+/){0,2}([0-9]{1,9})\.png", info.filename)
         if name is None or ".." in info.filename:            # folders, and what others have put there
@@ -114,7 +115,7 @@ def list_archive(path: Path) -> InstanceImages:
         elif info.file_size > MAX_MEMBER_BYTES or info.flag_bits & 1 or int(name[1]) in places:
             refused += 1
         else:
-            places[int(name[1])] = Place(path, info.filename)
+            places[int(name[1])] = FileRef(path, info.filename)
     return InstanceImages(places, refused)
 
 
@@ -130,7 +131,7 @@ def find_instance_images(folders: Sequence[Path], scan: str) -> InstanceImages |
         for name in FOLDERS:
             files, doubled = numbered(folder / name, (".png",))
             if files:
-                return InstanceImages({number: Place(file) for number, file in files.items()}, doubled)
+                return InstanceImages({number: FileRef(file) for number, file in files.items()}, doubled)
     return None
 
 

@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ....core.files import exactly, open_file, whole_file
-from ...formats.images import MAX_PIXELS, MAX_SIDE, open_image, pixels
+from ....core.files import read_exact, open_file, atomic_write
+from ...formats.images import MAX_PIXELS, MAX_SIDE, open_image, decode_image
 from ...scene import Camera
 from ....core.errors import SceneError
 from ...geometry.poses import pose_faults
@@ -99,7 +99,7 @@ class Sens:
             if len(data) != np.prod(shape):
                 raise SceneError(f"{len(data)} bytes for {shape[1]}x{shape[0]} RGB", self.path, f"frame {i} colour")
             return np.frombuffer(data, np.uint8).reshape(shape).copy()
-        return pixels(self._open_image(data, i), "RGB", self.path, f"frame {i} colour")
+        return decode_image(self._open_image(data, i), "RGB", self.path, f"frame {i} colour")
 
     def read_units(self, i: int) -> NDArray[np.uint16]:
         """The depth image of frame i as stored, (height, width) uint16 in units of 1 / depth_shift metres, 0 = no value."""
@@ -126,7 +126,7 @@ class Sens:
         """The inertial records, a structured array of type `IMU`."""
         with open_file(self.path) as file:
             file.seek(self.imu_offset)
-            return np.frombuffer(exactly(file, self.imu * IMU.itemsize, self.path, "imu"), IMU)
+            return np.frombuffer(read_exact(file, self.imu * IMU.itemsize, self.path, "imu"), IMU)
 
     def _read(self, i: int, part: str) -> bytes:
         if not 0 <= i < len(self):
@@ -134,7 +134,7 @@ class Sens:
         offset, color, depth = (int(n) for n in self.payload[i])
         with open_file(self.path) as file:
             file.seek(offset if part == "color" else offset + color)
-            return exactly(file, color if part == "color" else depth, self.path, f"frame {i} {part}")
+            return read_exact(file, color if part == "color" else depth, self.path, f"frame {i} {part}")
 
     def _open_image(self, data: bytes, i: int) -> Image.Image:
         """A lazy image whose header has been checked: the declared format and size, so that decoding stays bounded."""
@@ -150,7 +150,7 @@ def open_sens(path: Path | str) -> Sens:
     path = Path(path)
     with open_file(path) as file:
         def take(format: str, field: str) -> tuple:
-            return struct.unpack("<" + format, exactly(file, struct.calcsize("<" + format), path, field))
+            return struct.unpack("<" + format, read_exact(file, struct.calcsize("<" + format), path, field))
 
         def bad(message: str, back: int) -> SceneError:
             return SceneError(message, path, f"byte {file.tell() - back}")
@@ -161,7 +161,7 @@ def open_sens(path: Path | str) -> Sens:
         length = take("Q", "length of the sensor's name")[0]
         if length > 4096:
             raise bad(f"length of the sensor's name: {length:,} is absurd", 8)
-        sensor = exactly(file, length, path, "sensor's name").decode("utf-8", "replace")
+        sensor = read_exact(file, length, path, "sensor's name").decode("utf-8", "replace")
         matrices = {}
         for field in ("intrinsic_color", "extrinsic_color", "intrinsic_depth", "extrinsic_depth"):
             matrices[field] = np.array(take("16f", field), np.float64).reshape(4, 4)
@@ -201,7 +201,7 @@ def read_index(file: BinaryIO, frames: int, path: Path) -> tuple[NDArray, NDArra
                          path, f"byte {at - 8}")
     headers, payload = np.zeros(frames, FRAME), np.zeros((frames, 3), np.int64)
     for i in range(frames):
-        headers[i] = np.frombuffer(exactly(file, FRAME.itemsize, path, f"header of frame {i}"), FRAME)[0]
+        headers[i] = np.frombuffer(read_exact(file, FRAME.itemsize, path, f"header of frame {i}"), FRAME)[0]
         at += FRAME.itemsize
         lengths = int(headers[i]["color_bytes"]), int(headers[i]["depth_bytes"])
         for back, field, need in ((16, "color", lengths[0]), (8, "depth", sum(lengths))):
@@ -218,11 +218,11 @@ def count_frames(path: Path | str) -> int:
     """How many frames a `.sens` file announces. Raises SceneError where its header is cut short or of another version; nothing else is checked."""
     path = Path(path)
     with open_file(path) as file:
-        version, length = struct.unpack("<IQ", exactly(file, 12, path, "version and length of the sensor's name"))
+        version, length = struct.unpack("<IQ", read_exact(file, 12, path, "version and length of the sensor's name"))
         if version not in (3, 4) or length > 4096:
             raise SceneError("not a .sens file of version 3 or 4", path, "byte 0")
         file.seek(length + 4 * 64 + 2 * 4 + 4 * 4 + 4, os.SEEK_CUR)          # name, four matrices, two codes, four sizes, the depth's unit
-        return int(struct.unpack("<Q", exactly(file, 8, path, "num_frames"))[0])
+        return int(struct.unpack("<Q", read_exact(file, 8, path, "num_frames"))[0])
 
 # %% ../../../../nbs/scenes/readers/scannet/00_sens.ipynb #135fd0ec
 @dataclass(frozen=True)
@@ -263,7 +263,7 @@ def write_sens(path: Path | str, color: Camera, depth: Camera, frames: Iterable[
     if color_code is None or depth_code is None or version not in (3, 4):
         raise ValueError(f"cannot write version {version}, {color_compression!r} colour, {depth_compression!r} depth")
     count, name = 0, sensor.encode()
-    with whole_file(path) as part, open(part, "wb") as file:
+    with atomic_write(path) as part, open(part, "wb") as file:
         file.write(struct.pack("<IQ", version, len(name)) + name)
         for camera in (color, depth):
             K = np.eye(4)

@@ -15,15 +15,15 @@ import orjson
 from numpy.typing import NDArray
 
 from ....core.errors import InputError
-from ....core.files import is_plain_name, whole_file
+from ....core.files import is_safe_name, atomic_write
 from ...formats.ply import write_ply
-from ...scene import Camera, Scene, Surface, invert_pose
+from ...scene import Camera, Scene, Mesh, invert_pose
 from .sens import SensFrame, encode_color, write_sens
 from ...splits import check_split
 from ....core.text_files import read_names
 
 # %% ../../../../nbs/scenes/readers/scannet/40_writer.ipynb #259b8e95
-def split_vertices(surface: Surface) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int32]]:
+def split_vertices(surface: Mesh) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int32]]:
     """Give each pair (vertex, instance) that occurs a vertex of its own.
 
     Returns the old number of each new vertex (V,), its instance id (V,), and the triangles (T, 3) in new numbers.
@@ -113,7 +113,7 @@ def write_annotation(scene: Scene, folder: Path, to_scan: NDArray) -> None:
                 f"{name}.aggregation.json": {"sceneId": f"scannet.{name}", "appId": "Aggregator.v2", "segGroups": groups,
                                              "segmentsFile": f"scannet.{segments_file}"}}
     for file, content in contents.items():
-        with whole_file(folder / file) as part:
+        with atomic_write(folder / file) as part:
             part.write_bytes(orjson.dumps(content))
 
 # %% ../../../../nbs/scenes/readers/scannet/40_writer.ipynb #609972bb
@@ -135,18 +135,18 @@ def write_scannet(scene: Scene, root: Path | str, *, alignment: NDArray | None =
     a name that is no folder name.
     """
     check_split(split)
-    if not is_plain_name(scene.name):
+    if not is_safe_name(scene.name):
         raise InputError(f"{scene.name!r} cannot be a folder name")
     root, to_scan = Path(root), np.eye(4) if alignment is None else invert_pose(np.asarray(alignment, np.float64))
     color, depth = common_cameras(scene)
     folder = root / "scans" / scene.name
     frames = write_sens(folder / f"{scene.name}.sens", color, depth, sens_frames(scene, to_scan, quality))
     write_annotation(scene, folder, to_scan)
-    with whole_file(folder / f"{scene.name}.txt") as part:
+    with atomic_write(folder / f"{scene.name}.txt") as part:
         part.write_text("\n".join(info_lines(scene, alignment, frames)) + "\n")
     if split is not None:
         list_file = root / f"scannetv2_{split}.txt"
         names = read_names(list_file) if list_file.exists() else []
-        with whole_file(list_file) as part:
+        with atomic_write(list_file) as part:
             part.write_text("\n".join(sorted({*names, scene.name})) + "\n")
     return folder
