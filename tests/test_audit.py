@@ -106,9 +106,9 @@ def test_few_questions_are_unclear_and_told_what_to_type(tmp_path):
     assert "✓" not in text and "✗" not in text and "? unclear</span>" in text and result.conclusion().replace("&", "&amp;") in text
 
 
-def attacked(score, low, chance=.25, limit=.30, high=None, scenes=10, predictor="constant"):
+def attacked(score, low, chance=.25, *, limit=.30, high=None, scenes=10, predictor="constant"):
     attack = BaselineScore(predictor, score, low, min(2 * score - low, 1.0) if high is None else high)
-    return TaskAudit("depth_prediction_oc", "select", "letter", 100, scenes, chance, limit, attack, (attack,), None)
+    return TaskAudit(task="depth_prediction_oc", format="select", kind="letter", items=100, scenes=scenes, chance=chance, limit=limit, best=attack, attacks=(attack,), with_marks=None)
 
 
 def test_the_three_verdicts():
@@ -117,11 +117,11 @@ def test_the_three_verdicts():
              (.32, .301, .34): "FAIL", (1.0, .98, 1.0): "FAIL"}
     assert {numbers: attacked(numbers[0], numbers[1], high=numbers[2]).verdict for numbers in cases} == cases
     for chance, limit in ((None, .45), (.5, .55)):
-        assert attacked(.46, .10, chance, limit).verdict == "unclear" and attacked(limit, limit - .1, chance, limit).verdict == "pass"
-        assert attacked(limit + .05, limit + .01, chance, limit).verdict == "FAIL"
+        assert attacked(.46, .10, chance, limit=limit).verdict == "unclear" and attacked(limit, limit - .1, chance, limit=limit).verdict == "pass"
+        assert attacked(limit + .05, limit + .01, chance, limit=limit).verdict == "FAIL"
     good, open_, bad = attacked(.30, .28), attacked(.31, .25), attacked(.35, .31)
-    assert Audit("x", (good, open_, bad)).verdict == "FAIL" and Audit("x", (good, open_)).verdict == "unclear" and Audit("x", (good,)).verdict == "pass"
-    assert "Type" not in Audit("x", (good, bad)).conclusion() and Audit("x", (good,)).conclusion() == "1 pass, 0 unclear, 0 FAIL."
+    assert Audit(folder="x", findings=(good, open_, bad)).verdict == "FAIL" and Audit(folder="x", findings=(good, open_)).verdict == "unclear" and Audit(folder="x", findings=(good,)).verdict == "pass"
+    assert "Type" not in Audit(folder="x", findings=(good, bad)).conclusion() and Audit(folder="x", findings=(good,)).conclusion() == "1 pass, 0 unclear, 0 FAIL."
 
 
 def test_one_room_that_is_known_already_convicts_nobody():
@@ -144,29 +144,29 @@ def test_one_room_that_is_known_already_convicts_nobody():
     assert fair == ["unclear", "pass"]
 
 
-def rate(wanted, truth, scenes, each, chance=.25, spread=.02, studies=300):
+def rate(wanted, truth, scenes, *, each, chance=.25, spread=.02, studies=300):
     """How often an attack that scores `truth` on average, a little unlike from scene to scene, gets a verdict."""
     rng, place, found = np.random.default_rng(1), np.repeat(np.arange(scenes), each), 0
     for _ in range(studies):
         skill = rng.beta(truth / spread - truth, (1 - truth) / spread - 1 + truth, scenes)
         attack = BaselineScore("constant", *interval((rng.random(len(place)) < skill[place]).astype(float), place, samples=200))
-        found += TaskAudit("t", "select", "letter", len(place), scenes, chance, chance + .05, attack, (attack,), None).verdict == wanted
+        found += TaskAudit(task="t", format="select", kind="letter", items=len(place), scenes=scenes, chance=chance, limit=chance + .05, best=attack, attacks=(attack,), with_marks=None).verdict == wanted
     return found / studies
 
 
 def test_few_rooms_convict_nobody_and_fifty_keep_their_power():
     """At chance nobody is convicted, whatever the number of scenes and questions; with fifty rooms a shortcut worth six points above the limit is found, and fair sets pass."""
     for scenes, each in ((2, 16), (3, 20), (4, 8), (4, 60), (8, 10), (50, 8)):
-        assert rate("FAIL", .25, scenes, each, studies=150) <= .01
-        assert rate("FAIL", .30, scenes, each, studies=150) <= .06, "nor is who is at the limit"
-    assert rate("FAIL", .36, 50, 40) > .95 and rate("FAIL", .40, 50, 8) > .9
-    assert rate("pass", .25, 50, 40) > .99 and rate("pass", .25, 50, 8) > .9
-    assert rate("FAIL", .60, 4, 60) > .6 and rate("unclear", .25, 4, 8) > .95 and rate("pass", .25, 4, 60) > .4
+        assert rate("FAIL", .25, scenes, each=each, studies=150) <= .01
+        assert rate("FAIL", .30, scenes, each=each, studies=150) <= .06, "nor is who is at the limit"
+    assert rate("FAIL", .36, 50, each=40) > .95 and rate("FAIL", .40, 50, each=8) > .9
+    assert rate("pass", .25, 50, each=40) > .99 and rate("pass", .25, 50, each=8) > .9
+    assert rate("FAIL", .60, 4, each=60) > .6 and rate("unclear", .25, 4, each=8) > .95 and rate("pass", .25, 4, each=60) > .4
 
 
 @pytest.mark.parametrize("finding, code", [(attacked(.31, .25), 3), (attacked(.35, .31), 1), (attacked(.30, .28), 0)], ids=["unclear", "FAIL", "pass"])
 def test_exit_codes_tell_too_little_data_from_a_shortcut(monkeypatch, tmp_path, capsys, finding, code):
-    monkeypatch.setattr("spar_kit.bench.baselines.audit.audit", lambda *_, **__: Audit("x", (finding,)))
+    monkeypatch.setattr("spar_kit.bench.baselines.audit.audit", lambda *_, **__: Audit(folder="x", findings=(finding,)))
     with pytest.raises(SystemExit) as left:
         main(["audit", str(tmp_path)])
     assert left.value.code == code

@@ -33,7 +33,7 @@ def solids_of(labels: list[str]) -> list[BoxObject]:
         center = np.array([draws.uniform(0.8, 5.2), draws.uniform(0.8, 4.2), size[2] / 2 + draws.choice([0, 0, 0.6])])
         if all(np.abs(center - s.box.center).max() > 0.7 for s in made[2:]):
             rgb = tuple(draws.integers(60, 250, 3).tolist())
-            made.append(solid(len(made) + 1, labels[len(made) - 2], tuple(center), tuple(size), draws.uniform(0, 180), rgb))
+            made.append(solid(len(made) + 1, labels[len(made) - 2], tuple(center), size=tuple(size), yaw_degrees=draws.uniform(0, 180), rgb=rgb))
     return made
 
 
@@ -48,7 +48,7 @@ def room(name: str, labels: list[str] = LABELS, frames: int = 36) -> Scene:
     made = [Frame(i, pose, camera, camera, partial(np.zeros, (120, 160, 3), np.uint8), partial(measure, surface, camera, pose))
             for i, pose in enumerate(walk_round(frames))]
     instances = tuple(Instance(s.id, s.label, OrientedBox.fit(s.box.corners)) for s in solids)
-    return Scene(name, "synthetic", tuple(made), instances, toy_surface(solids), "room", (np.array([[0.0, 0], [6, 0], [6, 5], [0, 5]]),))
+    return Scene(name=name, source="synthetic", frames=tuple(made), instances=instances, surface=toy_surface(solids), room_type="room", floor=(np.array([[0.0, 0], [6, 0], [6, 5], [0, 5]]),))
 
 
 def with_instance(scene: Scene, id: int, **change: object) -> Scene:

@@ -458,7 +458,7 @@ def leak(count: int = 240) -> Benchmark:
         gold = int(values.argmax()) if k % 2 else int(rng.integers(4))
         question = "How deep?" + "".join(f"\n{letter}. {value:.1f}" for letter, value in zip("ABCD", values))
         items.append(Question(id=str(k), task=TWENTY[k % 2], format="select", source="scannet", scene="", text=question, answer="ABCD"[gold]))
-    return Benchmark("leaky", tuple(items), True)
+    return Benchmark(name="leaky", items=tuple(items), official=True)
 
 
 def test_text_baselines_of_a_benchmark_without_training_questions(tmp_path: Path) -> None:

@@ -98,7 +98,7 @@ def test_summaries_keep_the_order_and_tell_the_faults() -> None:
     assert told[0].warnings == ("2 x frame: pose is not finite", "1 x object: has no label") and told[1].error == "cellar/mesh.ply: the mesh is missing"
     lines = lines_of(told)
     assert len(lines) == 5 and "cannot be used: cellar/mesh.ply" in lines[2] and lines[4] == "2 of 3 scenes can be used: 14 frames, 16 objects"
-    assert lines_of([Summary("a", 5, warnings=("x\x1b[2Jy",))])[1].split() == ["a", "5", "-", "-", "-", "x", "[2Jy"]
+    assert lines_of([Summary(scene="a", frames=5, warnings=("x\x1b[2Jy",))])[1].split() == ["a", "5", "-", "-", "-", "x", "[2Jy"]
 
 
 def test_no_usable_scene_is_exit_code_1(spar: Run, tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_no_usable_scene_is_exit_code_1(spar: Run, tmp_path: Path) -> None:
 def test_a_quick_summary_is_not_loaded_unless_asked() -> None:
     class Quick(Mixed):
         def summary(self, scene: str) -> Summary:
-            return Summary(scene, 99)
+            return Summary(scene=scene, frames=99)
 
     source = Quick(("attic",))
     assert summarize(source, "attic").frames == 99 and summarize(source, "attic", full=True).frames == 6

@@ -140,7 +140,7 @@ def test_the_oracle_refuses_what_ends_where_the_pictures_end() -> None:
     camera = Camera.from_fov(160, 120, 60)
     top = 1 + 3 * 60 / float(camera.intrinsics[1, 1])                   # where the picture's upper border meets the board's plane
     for height, cut_off in ((top - .02, True), (top - .4, False)):
-        board = ObjectBox(7, "board", (0.0, 0.01, height / 2 + .3), (1.0, .02, height - .6), 0.0)
+        board = ObjectBox(id=7, label="board", center=(0.0, 0.01, height / 2 + .3), size=(1.0, .02, height - .6), yaw=0.0)
         ids = np.zeros((120, 160), int)
         corners = np.array([[x, 0, z] for x in (-.5, .5) for z in (.6, height)])
         at = camera.project(corners @ invert_pose(pose)[:3, :3].T + invert_pose(pose)[:3, 3])[0]

@@ -23,7 +23,7 @@ def pgm(values: np.ndarray, most: int = 65535, comment: str = "") -> bytes:
     return f"P5\n{comment}{values.shape[1]} {values.shape[0]}\n{most}\n".encode() + values.astype(">u2").tobytes()
 
 
-def exported(root: Path, depth: str = "png", color: str = "jpg", info: str = "{} = {}\n", shift: float = 1000, encoding: str = "utf-8", form: str = "frame-{:06d}.{}.{}") -> Path:
+def exported(root: Path, depth: str = "png", color: str = "jpg", *, info: str = "{} = {}\n", shift: float = 1000, encoding: str = "utf-8", form: str = "frame-{:06d}.{}.{}") -> Path:
     """The toy room's stream taken apart as `sens` of ScanNet's SensReader/c++ does."""
     write_scannet(box_room_scene(frames=4, width=96, name=NAME), root)
     file = next(root.rglob("*.sens"))
@@ -48,14 +48,14 @@ def exported(root: Path, depth: str = "png", color: str = "jpg", info: str = "{}
 
 @pytest.mark.parametrize("how", [{}, {"depth": "pgm"}, {"color": "png"}, {"shift": 5000}, {"info": "{}={}\r\n", "encoding": "utf-16"}, {"info": "{}\t{}\n"}, {"form": "frame-{}.{}.{}"}])
 def test_frames_of_the_sensreader_in_c(tmp_path: Path, how: dict) -> None:
-    made, scene = box_room_scene(frames=4, width=96, name=NAME), ScanNet(exported(tmp_path, **how)).load(NAME)
+    made, scene = box_room_scene(frames=4, width=96, name=NAME), ScanNet(root=exported(tmp_path, **how)).load(NAME)
     assert len(scene.frames) == 4 and not scene.skipped
     for frame, wanted in zip(scene.frames, made.frames):
         assert np.abs(frame.camera_to_world - wanted.camera_to_world).max() < 1e-4 and np.abs(frame.read_depth() - wanted.read_depth()).max() < .0011
         assert np.abs(frame.color.intrinsics - wanted.color.intrinsics).max() < 1e-3 and np.abs(frame.depth.intrinsics - wanted.depth.intrinsics).max() < 1e-3
         assert np.abs(frame.read_color().astype(float) - wanted.read_color()).mean() < 6
-    assert ScanNet(tmp_path).summary(NAME).frames == 4
-    records = generate(ScanNet(tmp_path), tmp_path / "out", tasks="depth_prediction_oc", per_task=2, width=96, progress=False)
+    assert ScanNet(root=tmp_path).summary(NAME).frames == 4
+    records = generate(ScanNet(root=tmp_path), tmp_path / "out", tasks="depth_prediction_oc", per_task=2, width=96, progress=False)
     assert records.records > 0
     for record, root in read_records(tmp_path / "out"):
         with Image.open(root / record["depth"][0]) as image:
@@ -67,15 +67,15 @@ def test_what_exported_frames_lack_is_counted_or_said(tmp_path: Path) -> None:
     folder = next(exported(tmp_path, depth="pgm").rglob("_info.txt")).parent
     (folder / "frame-000001.pose.txt").write_text("-1.#INF " * 16)
     (folder / "frame-000002.depth.pgm").unlink()
-    scene = ScanNet(tmp_path).load(NAME)
+    scene = ScanNet(root=tmp_path).load(NAME)
     assert [frame.index for frame in scene.frames] == [0, 3] and sum(scene.skipped.values()) == 2
     text = (folder / "_info.txt").read_text()
     (folder / "_info.txt").write_text(text.replace("m_depthShift = 1000", "m_depthShift = 0"))
     with pytest.raises(SceneError, match="_info.txt: m_depthShift"):
-        ScanNet(tmp_path).load(NAME)
+        ScanNet(root=tmp_path).load(NAME)
     (folder / "_info.txt").write_text(text.replace("m_calibrationColorIntrinsic = ", "m_calibrationColorIntrinsic = 1 2 "))
     with pytest.raises(SceneError, match="m_calibrationColorIntrinsic: 18 numbers"):
-        ScanNet(tmp_path).load(NAME)
+        ScanNet(root=tmp_path).load(NAME)
 
 
 def test_a_pgm_is_read_as_stored_or_refused(tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_depth_of_8_bit_or_in_color_is_never_copied_as_depth(tmp_path: Path, kin
                 path.write_bytes(png_rgb16(small.astype(np.uint16) * 257))
             else:
                 Image.fromarray(small).convert(kind).save(path)
-    made = generate(ScanNet(root), tmp_path / "out", tasks="depth_prediction_oc,obj_frame_locate", per_task=4, width=96, images=images, progress=False)
+    made = generate(ScanNet(root=root), tmp_path / "out", tasks="depth_prediction_oc,obj_frame_locate", per_task=4, width=96, images=images, progress=False)
     assert made.part["skipped"]["frame: its image cannot be read"] == 2 and "one channel of 16 bit" in str(made)
     kept = list((tmp_path / "out").rglob("image_depth/*.png"))
     assert kept and all(Image.open(path).mode.startswith("I") for path in kept)

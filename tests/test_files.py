@@ -24,7 +24,7 @@ def item(id, answer="1.5", task="depth_prediction_oc", format="fill", question="
 
 
 ITEMS = [item("0"), item("1", "B", "obj_spatial_relation_oo", "select", MULTILINE), item("2", "move_right:0.5,rotate_left:30", "view_change_infer"), item("3", "2.0")]
-BENCH = Benchmark("toy", tuple(ITEMS), True)
+BENCH = Benchmark(name="toy", items=tuple(ITEMS), official=True)
 
 
 def rows_of(items, said):
@@ -106,7 +106,7 @@ def test_a_request_that_lmms_eval_lost_is_a_failure_and_not_its_reason_scored(tm
 
 def test_samples_without_their_document_are_joined_by_place_if_the_target_agrees(tmp_path):
     bare = [{"doc_id": k, "target": i.answer, "filtered_resps": s} for k, (i, s) in enumerate(zip(ITEMS, SAID))]
-    renamed = Benchmark("b", tuple(item(f"x{i.id}", i.answer, i.task, i.format, i.text) for i in ITEMS), True)
+    renamed = Benchmark(name="b", items=tuple(item(f"x{i.id}", i.answer, i.task, i.format, i.text) for i in ITEMS), official=True)
     rows = f.read_predictions(lines(tmp_path / "s.jsonl", bare), renamed)
     assert [(row["id"], row["prediction"]) for row in rows] == [(f"x{k}", s) for k, s in enumerate(SAID)]
     bare[1]["target"] = "C"
@@ -128,7 +128,7 @@ def test_duplicates_missing_and_unknown_are_counted_and_said(tmp_path):
 
 
 def test_an_id_that_two_formats_share_must_name_its_format(tmp_path):
-    twins = Benchmark("t", (item("0"), item("0", "B", format="select")), False)
+    twins = Benchmark(name="t", items=(item("0"), item("0", "B", format="select")), official=False)
     with pytest.raises(ValueError, match="2 times in the benchmark"):
         f.read_predictions(lines(tmp_path / "a", [{"id": "0", "prediction": "1"}]), twins)
     rows = f.read_predictions(lines(tmp_path / "a", [{"id": "0", "task": "depth_prediction_oc", "format": "select", "prediction": "B"}]), twins)

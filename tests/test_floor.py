@@ -52,7 +52,7 @@ def test_a_synthetic_house_has_the_floor_of_its_plan(name: str) -> None:
 @pytest.mark.skipif(not HOUSE.is_dir(), reason="the small house is not here")
 def test_the_small_house_has_the_floor_of_its_model() -> None:
     """The model's floor is one layer of triangles, cut at the border of the room."""
-    source = ScanNet(HOUSE)
+    source = ScanNet(root=HOUSE)
     for name in source.scenes():
         scene = source.load(name)
         ids = [i.id for i in scene.instances if i.label == "floor"]

@@ -100,7 +100,7 @@ def test_text_files_of_a_scan(scan, kind, edits, cut):
     whole = path.read_bytes()
     path.write_bytes(damaged(whole, edits, cut))
     try:
-        scene = ScanNet(scan.parent).load(SCAN)
+        scene = ScanNet(root=scan.parent).load(SCAN)
         assert len(scene.instances) >= 1 and np.isfinite([i.box.center for i in scene.instances]).all()
     except SceneError as error:
         assert SCAN in str(error)

@@ -54,7 +54,7 @@ TASKS = (("depth_prediction_oc", "fill", "1.5"), ("obj_spatial_relation_oo", "ju
 ROWS = [{"id": str(k), "task": task, "format": form, "answer": answer, "prediction": f"it is {answer}", "question": "Which?\nA. left\nB. right", "source": "scannet", "scene": "s", "failed": None}
         for k, (task, form, answer) in enumerate(TASKS)]
 LMMS = [{"doc_id": k, "target": row["answer"], "filtered_resps": [row["prediction"]], "sparbench_score": {**row, "MRA:.5:.95:.05": 0}} for k, row in enumerate(ROWS)]
-BENCH = Benchmark("toy", tuple(Question(id=str(k), task=task, format=form, scene="", text="q", answer=answer, images=(Path("0.jpg"),)) for k, (task, form, answer) in enumerate(TASKS)), True)
+BENCH = Benchmark(name="toy", items=tuple(Question(id=str(k), task=task, format=form, scene="", text="q", answer=answer, images=(Path("0.jpg"),)) for k, (task, form, answer) in enumerate(TASKS)), official=True)
 
 
 def as_lines(rows: list) -> bytes:

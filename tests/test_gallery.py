@@ -73,7 +73,7 @@ def test_page(data: Path, tmp_path: Path) -> None:
 
 def test_a_drawing_leaves_out_what_lies_outside_its_frame() -> None:
     square = np.array([[-1.0, -1], [1, -1], [1, 1], [-1, 1]])
-    drawing = Drawing("a room")
+    drawing = Drawing(title="a room")
     drawing.polygon(.2 * square, "#000", hint="inside")
     drawing.polygon(50 * square, "#000", hint="around", fit=False)
     drawing.polygon(square + [30, 0], "#000", hint="far away", fit=False)
@@ -144,7 +144,7 @@ def test_a_source_without_a_task_says_so(data: Path, tmp_path: Path) -> None:
 
 
 def test_drawing_scales_and_keeps_text_apart() -> None:
-    drawing = Drawing("a & b")
+    drawing = Drawing(title="a & b")
     drawing.line([0, 0], [4, 0], caption="4.00 m", arrow=True)
     drawing.line([0, 3], [4, 3], caption="other")
     for k in range(3):
@@ -173,7 +173,7 @@ def test_texts_keep_off_lines_and_inside() -> None:
 
 def test_the_bar_fits_what_is_drawn() -> None:
     """A cup is no metre wide: its bar says so."""
-    small, large = Drawing("cup"), Drawing("hall")
+    small, large = Drawing(title="cup"), Drawing(title="hall")
     small.line([0, 0], [.1, .05])
     large.line([0, 0], [9, 5])
     for drawing, said, metres in ((small, "10 cm", .1), (large, "1 m", 1)):

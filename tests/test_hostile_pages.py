@@ -60,7 +60,7 @@ def scene_of(text: str, data: Path, home: Path) -> Path:
 
 def audit_of(text: str, data: Path, home: Path) -> Path:
     attack = BaselineScore(f"always {text}", .4, .35, .45)
-    return write_audit(Audit(text, (TaskAudit(text, text, "letter", 100, 10, .25, .30, attack, (attack, attack), attack),), {text: text}), home / "audit")[1]
+    return write_audit(Audit(folder=text, findings=(TaskAudit(task=text, format=text, kind="letter", items=100, scenes=10, chance=.25, limit=.30, best=attack, attacks=(attack, attack), with_marks=attack),), left_out={text: text}), home / "audit")[1]
 
 
 def compare_of(text: str, data: Path, home: Path) -> Path:
@@ -163,4 +163,4 @@ def test_what_cannot_be_seen_is_shown_and_what_is_long_is_cut() -> None:
 
 
 def test_an_audit_without_findings_is_a_page() -> None:
-    assert "Too little data" in audit_page(Audit("x", (), {"a/select": "one question only"}))
+    assert "Too little data" in audit_page(Audit(folder="x", findings=(), left_out={"a/select": "one question only"}))

@@ -101,8 +101,8 @@ def camera_over(boxes: dict[int, OrientedBox], pose: np.ndarray) -> Scene:
     surface = Mesh(np.concatenate([v for v, _ in meshes]), np.concatenate([t + s for (_, t), s in zip(meshes, starts)]).astype(np.int32),
                       np.repeat(list(boxes), [len(t) for _, t in meshes]).astype(np.int32))
     camera = Camera.from_fov(640, 480, 65)
-    return Scene("made", "synthetic", (Frame(0, pose, camera, camera, lambda: None, lambda: None),),             # type: ignore[arg-type, return-value]
-                 tuple(Instance(id, f"box {id}", box) for id, box in boxes.items()), surface)
+    return Scene(name="made", source="synthetic", frames=(Frame(0, pose, camera, camera, lambda: None, lambda: None),),             # type: ignore[arg-type, return-value]
+                 instances=tuple(Instance(id, f"box {id}", box) for id, box in boxes.items()), surface=surface)
 
 
 def test_a_table_that_fills_half_of_the_picture_is_visible_and_a_leg_at_the_border_is_not() -> None:

@@ -29,9 +29,9 @@ LABELS = {"sofa": (6.6, 1.4, .4), "tv": (5.0, 5.6, .5), "shelf": (1.0, 3.2, .6),
 
 def hall(name: str) -> Scene:
     """A hall of 7 m x 6 m. The camera walks east towards a sofa, then north towards a tv, and looks where it goes, a little to the left."""
-    solids = [solid(1, "floor", (3.5, 3, -.05), (7, 6, .1), 0, (170, 150, 130))]
+    solids = [solid(1, "floor", (3.5, 3, -.05), size=(7, 6, .1), yaw_degrees=0, rgb=(170, 150, 130))]
     for k, (label, center) in enumerate(LABELS.items()):
-        solids.append(solid(k + 2, label, center, (.5, .6, 2 * center[2]), 20 * k, (40 * k + 30, 200 - 30 * k, 120)))
+        solids.append(solid(k + 2, label, center, size=(.5, .6, 2 * center[2]), yaw_degrees=20 * k, rgb=(40 * k + 30, 200 - 30 * k, 120)))
     spots = [(x, 1.4, 1.0, .3) for x in np.linspace(.6, 4.9, 26)] + [(5.0, y, -.3, 1.0) for y in np.linspace(1.6, 4.4, 18)]
     poses = [look_at(np.array([x, y, 1.5]), np.array([x + dx, y + dy, 1.2])) for x, y, dx, dy in spots]
     return box_scene(name, solids, poses, (Camera.from_fov(160, 120, 80), Camera.from_fov(120, 90, 80)), "hall", (7, 6))

@@ -41,7 +41,7 @@ def item(id, task="depth_prediction_oc", format="fill", question="How deep is th
 ITEMS = [item("r_0"), item("r_1", question=HOSTILE), item("r_0", "obj_spatial_relation_oo", "select", f"Where is it?{OPTIONS}", "B"),
          item("r_2", "position_matching", "select", f"=Find it.{BOXES}", "A", 2), item("r_3", "view_change_infer", answer="move_right:0.5,rotate_left:30", count=2),
          item("r_4", "obj_spatial_relation_oo", "judge", "Is it left?", "Yes"), item("r_5", "distance_prediction_oo_mv", answer="2.0", count=3)]
-BENCH = Benchmark("my rooms", tuple(ITEMS), False)
+BENCH = Benchmark(name="my rooms", items=tuple(ITEMS), official=False)
 SAID = ["1.4 meters", "", "The answer is (B).", "[1, 2, 30, 40]", "move_right:0.6, rotate_left:30", "yes", "first 3.0, then 2.1"]
 
 
@@ -121,7 +121,7 @@ def test_an_unreadable_image_leaves_what_was_there(tmp_path):
     le.export_lmms_eval(BENCH, tmp_path, "t")
     ve.export_vlmeval(BENCH, tmp_path, "t")
     before = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
-    bad = Benchmark("b", (ITEMS[0], Question(id="9", task="depth_prediction_oc", format="fill", scene="", text="How deep?", answer="1", images=(broken,))), False)
+    bad = Benchmark(name="b", items=(ITEMS[0], Question(id="9", task="depth_prediction_oc", format="fill", scene="", text="How deep?", answer="1", images=(broken,))), official=False)
     for export in (le.export_lmms_eval, ve.export_vlmeval):
         with pytest.raises(OSError, match="room/3.jpg"):
             export(bad, tmp_path, "t")
@@ -132,7 +132,7 @@ def test_an_unreadable_image_leaves_what_was_there(tmp_path):
     assert {path: path.read_bytes() for path in tmp_path.rglob("*.*")} == before
 
 
-def written_by_lmms_eval(folder, task, docs, said, when, utils):
+def written_by_lmms_eval(folder, task, docs, *, said, when, utils):
     """The lines that lmms-eval 0.7.3 writes for these answers (its evaluation tracker leaves `doc` and equal `resps` out)."""
     lines = []
     for k, (doc, text) in enumerate(zip(docs, said)):
@@ -151,8 +151,8 @@ def load_utils(task):
 
 def test_what_lmms_eval_logs_comes_back_as_the_same_rows(task, tmp_path):
     docs, utils = pq.read_table(task / "data/test.parquet").to_pylist(), load_utils(task)
-    written_by_lmms_eval(tmp_path / "m", task.name, docs, ["old"] * 7, "20260101_000000", utils)
-    written_by_lmms_eval(tmp_path / "m", task.name, docs, SAID, "20261122_210000", utils)
+    written_by_lmms_eval(tmp_path / "m", task.name, docs, said=["old"] * 7, when="20260101_000000", utils=utils)
+    written_by_lmms_eval(tmp_path / "m", task.name, docs, said=SAID, when="20261122_210000", utils=utils)
     numbers = {"alias": "x", "spar_score,none": 0.5, "spar_score_stderr,none": "N/A", "depth_prediction_oc,none": 0.4, "depth_prediction_oc_stderr,none": 0.1,
                "depth_prediction_oc_stderr_clt,none": 0.2}
     (tmp_path / "m/20261122_210000_results.json").write_text(json.dumps({"results": {task.name: numbers, "cv_bench": {"acc,none": 0.6, "empty,none": float("nan")}}}))

@@ -214,7 +214,7 @@ def test_a_turned_photograph_is_written_as_its_camera_saw_it(tmp_path: Path) -> 
     for path in root.rglob("*.color.jpg"):
         Image.open(path).save(path, exif=exif, quality=95)
     for images in ("copy", "link"):
-        made = generate(ScanNet(root), tmp_path / images, tasks="depth_prediction_oc", per_task=2, width=96, images=images, progress=False)
+        made = generate(ScanNet(root=root), tmp_path / images, tasks="depth_prediction_oc", per_task=2, width=96, images=images, progress=False)
         assert "colour converted" in str(made)
         for path in (tmp_path / images).rglob("image_color/*.jpg"):
             with Image.open(path) as image:

@@ -16,7 +16,7 @@ SIDES = [[0, 1, 2], [0, 2, 3]]
 FORMATS = ("ascii", "binary_little_endian", "binary_big_endian")
 
 
-def written(format: str, faces: list, after: str = "", columns: str = "property list uchar float texcoord", colors: list | None = None, color: str = "float") -> bytes:
+def written(format: str, faces: list, after: str = "", *, columns: str = "property list uchar float texcoord", colors: list | None = None, color: str = "float") -> bytes:
     """A mesh of two triangles; a face is (numbers before, corners, texture coordinates or None, numbers behind)."""
     head = ["ply", f"format {format} 1.0", "comment VCGLIB generated", f"element vertex {len(POINTS)}", *(f"property float {c}" for c in "xyz"),
             *(f"property {color} {c}" for c in ("red", "green", "blue") if colors is not None), f"element face {len(faces)}", "property list uchar int vertex_indices",

@@ -211,7 +211,7 @@ class Weak:
 def run(tmp_path, model, count=40, batch=16, images=1):
     items = [Question(id=str(k), task="depth_prediction_oc", format="fill", scene="", text="How deep?", answer="1.5", images=(Path("0.jpg"),) * (images if k % 2 else 1)) for k in range(count)]
     with PredictionWriter(tmp_path / "a.jsonl", items, "") as writer:
-        p.run_predictions(model, writer, "plain", batch)
+        p.run_predictions(model, writer, "plain", batch=batch)
     return {row["id"]: row for row in read(tmp_path / "a.jsonl")}
 
 

@@ -172,7 +172,7 @@ def test_one_failed_point_leaves_the_comparison_of_the_others(folder, monkeypatc
     assert [outcome.status for outcome in outcomes] == ["done", "done", "failed", "done", "done", "done"]
     assert outcomes[4].error == "without learn rate=0.2, which failed" and len(outcomes[4].run.params["runs"]) == 2
     assert outcomes[5].run.params["data"] == str(Path(outcomes[4].run.folder) / "out"), "what stands on it takes what there is"
-    write_summary(load_plan("toy.yaml"), outcomes, folder / "report", Path("toy.yaml"))
+    write_summary(load_plan("toy.yaml"), outcomes, folder / "report", params=Path("toy.yaml"))
     index = build_report(folder / "report").read_text()
     assert "Comparison (" in index and "without learn rate=0.2, which failed): 2 runs." in index and "too fast" in index
     again = sweep(runs_of("learn.fails=0.2", steps=steps), say=quiet)
@@ -185,7 +185,7 @@ def test_where_all_failed_nothing_is_compared_and_the_headline_says_of_which(fol
     outcomes = sweep(runs_of("learn.rate=0.2", "learn.fails=0.2", steps=("make", "learn", "all", "after")), say=quiet)
     assert [outcome.status for outcome in outcomes] == ["done", "failed", "skipped", "skipped"]
     outcomes = sweep(runs_of(steps=("make", "learn")), say=quiet)
-    write_summary(load_plan("toy.yaml"), outcomes, folder / "report", Path("toy.yaml"))
+    write_summary(load_plan("toy.yaml"), outcomes, folder / "report", params=Path("toy.yaml"))
     assert "Learning (rate=0.3): It has 0.3." in build_report(folder / "report").read_text()
 
 

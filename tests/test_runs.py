@@ -171,7 +171,7 @@ def test_runs_are_executed_reused_and_reported(folder):
     outcomes = sweep(runs_of(folder), say=lines.append)
     assert [outcome.status for outcome in outcomes] == ["cached"] * 3 and lines[-4].startswith("3 runs, 3 of them done before")
     assert not list((folder / "store").rglob("*.part*")) and not list((folder / "store").rglob("progress.txt"))
-    write_summary(load_plan(folder / "toy.yaml"), outcomes, folder / "report", folder / "toy.yaml")
+    write_summary(load_plan(folder / "toy.yaml"), outcomes, folder / "report", params=folder / "toy.yaml")
     index = build_report(folder / "report").read_text()
     assert "A &lt;toy&gt;" in index and index.count('class="step"') == 3 and ">10.0<" in index and ">1.0<" in index and "3 at 0.01" in index
     for page in [index, *(path.read_text() for path in (folder / "report").glob("learn-*.html"))]:
@@ -188,7 +188,7 @@ def test_a_failed_run_is_named_and_tried_again(folder, kind, says):
     assert [outcome.status for outcome in outcomes] == ["done", "failed", "skipped"] and says in outcomes[1].error
     home = Path(runs[1].folder)
     assert not runs[1].done and (home / "notebook.failed.ipynb").is_file() and not (home / "notebook.ipynb").exists()
-    write_summary(load_plan(folder / "toy.yaml"), outcomes, folder / "report", folder / "toy.yaml")
+    write_summary(load_plan(folder / "toy.yaml"), outcomes, folder / "report", params=folder / "toy.yaml")
     assert says in build_report(folder / "report").read_text().replace("&#39;", "'")
 
 

@@ -45,7 +45,7 @@ DEPTH_K = [[6, 0, 2.25, 0], [0, 6.5, 1.75, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
 POSE = np.array([[0, 0, 1, 1.5], [-1, 0, 0, 2.5], [0, -1, 0, 3.5], [0, 0, 0, 1]])  # a rotation about no coordinate axis
 
 
-def by_hand(version=4, frames=2, imu=1, color=None, depth=None, replaced=None) -> list[tuple[str, bytes]]:
+def by_hand(version=4, frames=2, imu=1, *, color=None, depth=None, replaced=None) -> list[tuple[str, bytes]]:
     """A .sens file as (field, bytes), put together from the description of the format alone: 8 x 6 PNG colour, 5 x 4 zlib depth."""
     if color is None:
         out = io.BytesIO()
@@ -471,7 +471,7 @@ def residual(scene) -> float:
 
 
 def test_toy_room_comes_back(dataset, toy):
-    scene = ScanNet(dataset).load(SCAN)
+    scene = ScanNet(root=dataset).load(SCAN)
     assert scene.skipped == {"frame: pose is not finite": 1} and scene.room_type == "toy room" and scene.source == "scannet"
     assert [f.index for f in scene.frames] == [1, 2, 3] and [i.id for i in scene.instances] == [1, 2, 3, 4, 6, 7, 8, 9]
     for a, b in zip(scene.instances, toy.instances, strict=True):
@@ -491,7 +491,7 @@ def test_toy_room_comes_back(dataset, toy):
 
 
 def test_rasterised_mesh_agrees_with_the_toy_rooms_own_rays(dataset, toy):
-    scene = ScanNet(dataset).load(SCAN)
+    scene = ScanNet(root=dataset).load(SCAN)
     for frame, made in zip(scene.frames, toy.frames[1:], strict=True):
         depth, ids, _ = render_depth_and_ids(scene.surface, frame.depth, frame.camera_to_world)
         assert (ids == made.read_instances()).mean() > 0.99
@@ -500,7 +500,7 @@ def test_rasterised_mesh_agrees_with_the_toy_rooms_own_rays(dataset, toy):
 
 def test_no_flipped_axis_passes(dataset):
     """The same check with one convention broken must fail: each camera axis mirrored, the pose inverted or transposed, the colour camera used for depth."""
-    scene = ScanNet(dataset).load(SCAN)
+    scene = ScanNet(root=dataset).load(SCAN)
     right = residual(scene)
     for axis in range(3):
         mirror = np.eye(4)
@@ -523,13 +523,13 @@ def test_no_flipped_axis_passes(dataset):
 def test_without_axis_alignment_the_scans_own_frame_is_the_world(tmp_path, toy):
     write_scannet(toy, tmp_path)
     assert "axisAlignment" not in (tmp_path / "scans" / SCAN / f"{SCAN}.txt").read_text()
-    scene = ScanNet(tmp_path).load(SCAN)
+    scene = ScanNet(root=tmp_path).load(SCAN)
     assert np.allclose(scene.frames[0].camera_to_world, toy.frames[0].camera_to_world, atol=1e-6) and scene.skipped == {}
 
 
 @pytest.mark.parametrize("kind", ["txt", "sens", "ply", "segs", "aggregation"])
 def test_each_missing_or_empty_file_is_named(scan, kind):
-    path, source = files(scan)[kind], ScanNet(scan.parent)
+    path, source = files(scan)[kind], ScanNet(root=scan.parent)
     whole = path.read_bytes()
     path.unlink()
     message = complaint(source.load, SCAN)
@@ -556,7 +556,7 @@ def test_each_missing_or_empty_file_is_named(scan, kind):
 )
 def test_bad_alignment_is_named_with_its_line(scan, line, words):
     files(scan)["txt"].write_text(f"colorWidth = 96\n{line}\n")
-    assert words in complaint(ScanNet(scan.parent).load, SCAN)
+    assert words in complaint(ScanNet(root=scan.parent).load, SCAN)
 
 
 @pytest.mark.parametrize(
@@ -584,12 +584,12 @@ def test_bad_alignment_is_named_with_its_line(scan, line, words):
 )
 def test_aggregation_faults_are_named(scan, edit, words):
     change(files(scan)["aggregation"], edit)
-    message = complaint(ScanNet(scan.parent).load, SCAN)
+    message = complaint(ScanNet(root=scan.parent).load, SCAN)
     assert any(word in message for word in words.split("|")) and f"{SCAN}.aggregation.json" in message, message
 
 
 def test_segment_faults_are_named(scan):
-    path, source = files(scan)["segs"], ScanNet(scan.parent)
+    path, source = files(scan)["segs"], ScanNet(root=scan.parent)
     change(path, lambda s: s["segIndices"].pop())
     assert "191 entries for the 192 vertices" in complaint(source.load, SCAN)
     for content, words in (
@@ -606,7 +606,7 @@ def test_segment_faults_are_named(scan):
 
 
 def test_doubled_empty_unknown_and_nameless_objects_are_counted_and_the_rest_is_read(scan, dataset):
-    good = ScanNet(dataset).load(SCAN)
+    good = ScanNet(root=dataset).load(SCAN)
 
     def edit(aggregation):
         groups = aggregation["segGroups"]
@@ -621,7 +621,7 @@ def test_doubled_empty_unknown_and_nameless_objects_are_counted_and_the_rest_is_
         groups[4]["segments"].append(987654321)
 
     change(files(scan)["aggregation"], edit)
-    scene = ScanNet(scan.parent).load(SCAN)
+    scene = ScanNet(root=scan.parent).load(SCAN)
     assert [(i.id, i.label) for i in scene.instances] == [(i.id, i.label) for i in good.instances]
     assert np.array_equal(scene.surface.triangle_instance, good.surface.triangle_instance)
     assert scene.skipped == {
@@ -637,7 +637,7 @@ def test_doubled_empty_unknown_and_nameless_objects_are_counted_and_the_rest_is_
 
 def test_segments_without_an_object_are_structure(scan):
     change(files(scan)["aggregation"], lambda a: a["segGroups"].pop(3))  # the table
-    scene = ScanNet(scan.parent).load(SCAN)
+    scene = ScanNet(root=scan.parent).load(SCAN)
     assert 4 not in [i.id for i in scene.instances] and (scene.surface.triangle_instance == 0).sum() == 12
 
 
@@ -646,7 +646,7 @@ def test_vertices_that_are_not_finite_go_with_their_triangles(scan):
     vertices = mesh.vertices.copy()
     vertices[[5, 60]], vertices[100, 2] = np.nan, 1e30
     write_ply(files(scan)["ply"], vertices, mesh.triangles)
-    scene = ScanNet(scan.parent).load(SCAN)
+    scene = ScanNet(root=scan.parent).load(SCAN)
     bad = np.isin(mesh.triangles, [5, 60, 100]).any(1)
     assert (
         scene.skipped["vertex: not finite"] == 2
@@ -657,17 +657,17 @@ def test_vertices_that_are_not_finite_go_with_their_triangles(scan):
     assert len(scene.surface.triangles) == (~bad).sum() and len(scene.instances) == 8
     assert np.isfinite([i.box.center for i in scene.instances]).all()
     write_ply(files(scan)["ply"], np.full_like(vertices, np.nan), mesh.triangles)
-    assert "no triangle has three finite vertices" in complaint(ScanNet(scan.parent).load, SCAN)
+    assert "no triangle has three finite vertices" in complaint(ScanNet(root=scan.parent).load, SCAN)
 
 
 def test_a_thing_in_space_is_told_apart_from_one_that_is_not_finite(scan):
     """A book whose vertices lie 343 km above the room: each number is finite, and the reason says where they are."""
-    mesh, scene = read_ply(files(scan)["ply"]), ScanNet(scan.parent).load(SCAN)
+    mesh, scene = read_ply(files(scan)["ply"]), ScanNet(root=scan.parent).load(SCAN)
     book = scene.instances[-1]
     vertices = mesh.vertices.copy()
     vertices[np.unique(mesh.triangles[scene.surface.triangle_instance == book.id]), 2] = 343_000.0
     write_ply(files(scan)["ply"], vertices, mesh.triangles)
-    left = ScanNet(scan.parent).load(SCAN)
+    left = ScanNet(root=scan.parent).load(SCAN)
     assert book.id not in [i.id for i in left.instances] and "vertex: not finite" not in left.skipped
     assert left.skipped["vertex: 10 km away or more"] == 24 and left.skipped["object: none of its vertices is finite and less than 10 km away"] == 1
 
@@ -675,7 +675,7 @@ def test_a_thing_in_space_is_told_apart_from_one_that_is_not_finite(scan):
 def test_mesh_without_faces_and_scan_without_poses(scan, toy):
     mesh = read_ply(files(scan)["ply"])
     write_ply(files(scan)["ply"], mesh.vertices, mesh.triangles[:0])
-    assert "the mesh has no faces" in complaint(ScanNet(scan.parent).load, SCAN)
+    assert "the mesh has no faces" in complaint(ScanNet(root=scan.parent).load, SCAN)
     write_ply(files(scan)["ply"], mesh.vertices, mesh.triangles)
     color, depth = toy.frames[0].color, toy.frames[0].depth
     lost = SensFrame(
@@ -685,7 +685,7 @@ def test_mesh_without_faces_and_scan_without_poses(scan, toy):
     )
     for poses in ([], [lost.camera_to_world] * 3):
         write_sens(files(scan)["sens"], color, depth, [replace(lost, camera_to_world=pose) for pose in poses])
-        assert f"none of {len(poses)} frames has a valid pose" in complaint(ScanNet(scan.parent).load, SCAN)
+        assert f"none of {len(poses)} frames has a valid pose" in complaint(ScanNet(root=scan.parent).load, SCAN)
     write_sens(
         files(scan)["sens"],
         color,
@@ -695,7 +695,7 @@ def test_mesh_without_faces_and_scan_without_poses(scan, toy):
             for pose in (np.diag([1.0, 1, -1, 1]), np.zeros((4, 4)), np.eye(4), np.full((4, 4), np.nan))
         ],
     )
-    scene = ScanNet(scan.parent).load(SCAN)
+    scene = ScanNet(root=scan.parent).load(SCAN)
     assert [f.index for f in scene.frames] == [2] and scene.skipped == {
         "frame: pose is not finite": 1,
         "frame: pose is not rigid": 2,
@@ -714,31 +714,31 @@ def bare(folder: Path, names) -> Path:
 
 def test_the_root_may_be_the_dataset_its_scans_or_one_scan(dataset, monkeypatch):
     for root in (dataset, dataset / "scans", dataset / "scans" / SCAN, str(dataset)):
-        source = ScanNet(root)
+        source = ScanNet(root=root)
         assert source.scenes() == [SCAN] and source.load(SCAN).name == SCAN
     monkeypatch.chdir(dataset / "scans" / SCAN)
-    assert ScanNet(Path(".")).load(SCAN).frames and ScanNet(Path("..")).scenes() == [SCAN]
+    assert ScanNet(root=Path(".")).load(SCAN).frames and ScanNet(root=Path("..")).scenes() == [SCAN]
 
 
 def test_what_is_said_of_folders_without_scans(tmp_path):
-    assert "no such folder" in complaint(ScanNet(tmp_path / "none").scenes)
-    assert "the folder is empty" in complaint(ScanNet(tmp_path).scenes)
+    assert "no such folder" in complaint(ScanNet(root=tmp_path / "none").scenes)
+    assert "the folder is empty" in complaint(ScanNet(root=tmp_path).scenes)
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "a.jpg").write_bytes(b"x")
-    assert "no ScanNet scan here" in complaint(ScanNet(tmp_path).scenes, "train") and "no ScanNet scan here" in complaint(
-        ScanNet(tmp_path).describe
+    assert "no ScanNet scan here" in complaint(ScanNet(root=tmp_path).scenes, "train") and "no ScanNet scan here" in complaint(
+        ScanNet(root=tmp_path).describe
     )
-    assert "not a folder" in complaint(ScanNet(tmp_path / "photos" / "a.jpg").scenes)
+    assert "not a folder" in complaint(ScanNet(root=tmp_path / "photos" / "a.jpg").scenes)
     (tmp_path / "scans").mkdir()
-    assert "scans: the folder is empty" in complaint(ScanNet(tmp_path).scenes)
-    assert "no scan scene0000_00" in complaint(ScanNet(tmp_path).load, "scene0000_00")
+    assert "scans: the folder is empty" in complaint(ScanNet(root=tmp_path).scenes)
+    assert "no scan scene0000_00" in complaint(ScanNet(root=tmp_path).load, "scene0000_00")
 
 
 def test_names_from_files_never_leave_the_root(tmp_path, dataset):
     shutil.copytree(dataset, tmp_path / "data")
     shutil.copytree(dataset / "scans" / SCAN, tmp_path / "outside" / SCAN)
     (tmp_path / "data" / "scannetv2_train.txt").write_text(f"../outside/{SCAN}\n{SCAN}\n/etc\n\n..\n")
-    source = ScanNet(tmp_path / "data")
+    source = ScanNet(root=tmp_path / "data")
     assert "scannetv2_train.txt: line 5: expected one scene name, found '..'" in complaint(source.scenes, "train")
     (tmp_path / "data" / "scannetv2_train.txt").write_text(f"../outside/{SCAN}\n{SCAN}\n/etc\n\n")
     assert source.scenes("train") == [SCAN] and source.scenes("val") == []
@@ -750,7 +750,7 @@ def test_names_from_files_never_leave_the_root(tmp_path, dataset):
     assert source.load(SCAN).name == SCAN
     (tmp_path / "data" / "scans" / "linked").symlink_to(tmp_path / "outside")  # the user's own links are followed
     (tmp_path / "linked_root").symlink_to(tmp_path / "data")
-    assert ScanNet(tmp_path / "linked_root").load(SCAN).name == SCAN
+    assert ScanNet(root=tmp_path / "linked_root").load(SCAN).name == SCAN
 
 
 def test_sens_in_a_sibling_folder(tmp_path, dataset):
@@ -759,14 +759,14 @@ def test_sens_in_a_sibling_folder(tmp_path, dataset):
     for place in (tmp_path / "data" / "scans_v1" / SCAN, tmp_path / "data" / "streams", tmp_path / "data" / "scans"):
         place.mkdir(parents=True, exist_ok=True)
         (scan / f"{SCAN}.sens").rename(place / f"{SCAN}.sens")
-        assert len(ScanNet(tmp_path / "data").load(SCAN).frames) == 3
+        assert len(ScanNet(root=tmp_path / "data").load(SCAN).frames) == 3
         (place / f"{SCAN}.sens").rename(scan / f"{SCAN}.sens")
 
 
 def test_splits(tmp_path):
     names = [f"scene{i:04d}_00" for i in range(12)]
     bare(tmp_path / "scans", names)
-    source = ScanNet(tmp_path)
+    source = ScanNet(root=tmp_path)
     assert (
         source.scenes("val") == [names[4], names[9]]
         and sorted(source.scenes("train") + source.scenes("val")) == source.scenes() == names
@@ -775,11 +775,11 @@ def test_splits(tmp_path):
     (tmp_path / "scannetv2_val.txt").write_text("scene0001_00\nscene0001_00\nscene9999_00\n")
     assert source.scenes("val") == [names[1]] and len(source.scenes("train")) == 11
     (tmp_path / "scannetv2_train.txt").write_text("scene0003_00\r\nscene0002_00\r\n")
-    assert source.scenes("train") == [names[2], names[3]] and ScanNet(tmp_path / "scans").scenes("val") == [names[1]]
+    assert source.scenes("train") == [names[2], names[3]] and ScanNet(root=tmp_path / "scans").scenes("val") == [names[1]]
     assert source.describe()["split"] == "scannetv2_train.txt and scannetv2_val.txt" and str(tmp_path) not in str(
         source.describe()
     )
-    assert ScanNet(tmp_path, count=1).scenes("train") == [names[2]]
+    assert ScanNet(root=tmp_path, count=1).scenes("train") == [names[2]]
     (tmp_path / "scannetv2_train.txt").write_text("scene0001_00\n")
     assert "scene0001_00 is in the training list as well" in complaint(source.scenes, "val")
     with pytest.raises(ValueError, match="train or val"):
@@ -794,7 +794,7 @@ def test_split_by_name_keeps_a_space_together():
 
 
 def test_a_source_and_its_frames_travel_to_another_process(dataset):
-    source = pickle.loads(pickle.dumps(ScanNet(dataset, frames=2)))
+    source = pickle.loads(pickle.dumps(ScanNet(root=dataset, frames=2)))
     scene = source.load(SCAN)
     assert len(scene.frames) == 2
     frame = pickle.loads(pickle.dumps(scene.frames[0]))
@@ -818,13 +818,13 @@ def test_frame_choice_faults_and_blur():
     assert select_frames(scene, None) is scene and select_frames(scene, 9) is scene
     for limit, candidates in ((0, 1), (2, 0)):
         with pytest.raises(ValueError):
-            FrameSelection(limit, candidates=candidates)
+            FrameSelection(limit=limit, candidates=candidates)
     with pytest.raises(ValueError):
         select_frames(scene, 0)
     flat = [
         replace(f, read_color=lambda: np.zeros((48, 64, 3), np.uint8)) if i in (0, 3) else f for i, f in enumerate(scene.frames)
     ]
-    assert [f.index for f in select_frames(scene.with_frames(flat), FrameSelection(2, candidates=2)).frames] == [1, 2]
+    assert [f.index for f in select_frames(scene.with_frames(flat), FrameSelection(limit=2, candidates=2)).frames] == [1, 2]
     assert sharpness(scene.frames[0].read_color()) > 0
 
 
@@ -842,16 +842,16 @@ def test_export_refuses_what_the_format_cannot_hold(tmp_path, toy):
 
 
 def test_export_passes_jpeg_on_and_repeats_itself(tmp_path, dataset):
-    scene = ScanNet(dataset).load(SCAN)
+    scene = ScanNet(root=dataset).load(SCAN)
     write_scannet(scene, tmp_path / "a", alignment=ALIGNMENT, split="train")
     write_scannet(scene, tmp_path / "b", alignment=ALIGNMENT, split="train")
     for path in sorted((tmp_path / "a").rglob("*.*")):
         if path.is_file():
             assert path.read_bytes() == (tmp_path / "b" / path.relative_to(tmp_path / "a")).read_bytes()
-    again = ScanNet(tmp_path / "a").load(SCAN)
+    again = ScanNet(root=tmp_path / "a").load(SCAN)
     for a, b in zip(scene.frames, again.frames, strict=True):
         assert a.index == b.index and a.read_encoded() == b.read_encoded() and np.array_equal(a.read_depth(), b.read_depth())
-    assert ScanNet(tmp_path / "a").scenes("train") == [SCAN]
+    assert ScanNet(root=tmp_path / "a").scenes("train") == [SCAN]
 
 
 # ---------------------------------------------------------------------------------------------- the small house
@@ -861,7 +861,7 @@ def test_export_passes_jpeg_on_and_repeats_itself(tmp_path, dataset):
 def house():
     if not HOUSE.is_dir():
         pytest.skip("the small house is not here")
-    return ScanNet(HOUSE)
+    return ScanNet(root=HOUSE)
 
 
 def test_small_house_numbers(house):

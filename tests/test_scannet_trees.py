@@ -124,7 +124,7 @@ def differences(scene: Scene, room: Known, every: int = 4, truth: Visibility | N
 
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_comes_back(datasets, room, form):
-    scene = ScanNet(datasets[form]).load(NAME)
+    scene = ScanNet(root=datasets[form]).load(NAME)
     assert differences(scene, room) == [] and scene.skipped == {} and scene.room_type == "Bedroom / Hotel"
     for frame, made in zip(scene.frames, room.frames, strict=True):
         assert frame.index == made.index and np.allclose(frame.camera_to_world, made.camera_to_world, atol=3e-6)
@@ -141,7 +141,7 @@ def test_every_form_gives_the_same_questions_and_answers(datasets, room):
     due = said(room)
     assert len(due) > 40
     for form in FORMS:
-        assert said(ScanNet(datasets[form]).load(NAME)) == due, form
+        assert said(ScanNet(root=datasets[form]).load(NAME)) == due, form
 
 
 MIRRORS = {f"{side} {axis}": (side, np.diag([-1.0 if k == n else 1.0 for k in range(4)])) for n, axis in enumerate("xyz") for side in ("camera", "world")}
@@ -174,7 +174,7 @@ def mutants(scene: Scene) -> dict[str, Scene]:
 def test_no_broken_convention_passes(datasets, room):
     few = first(room, 6)
     truth = compute_visibility(few, width=120)
-    scene = ScanNet(datasets["posed_images"]).load(NAME)
+    scene = ScanNet(root=datasets["posed_images"]).load(NAME)
     scene = scene.with_frames(scene.frames[:6])
     assert differences(scene, few, 3, truth) == []
     for name, mutant in mutants(scene).items():
@@ -195,7 +195,7 @@ def test_a_stream_with_extrinsics_says_that_they_are_not_applied(tmp_path, small
     E = np.eye(4)
     E[0, 3] = 0.05
     write_stream(tmp_path / "scans" / NAME / f"{NAME}.sens", small, {f.index: f.camera_to_world for f in small.frames}, extrinsic=E)
-    scene = ScanNet(tmp_path).load(NAME)
+    scene = ScanNet(root=tmp_path).load(NAME)
     assert scene.skipped == {"expected: extrinsics of the recording, not applied": 1, "frame: pose is not finite": 28}
     assert differences(replace(scene, skipped={}), small, 1) == []
 
@@ -210,15 +210,15 @@ def test_resized_images_keep_their_depth_and_boxes(tmp_path, small, form):
     matrix = np.eye(4)
     matrix[:3, :3] = native[0].intrinsics
     (tmp_path / place.format(NAME)).write_text(text(matrix))
-    scene = ScanNet(tmp_path).load(NAME)
+    scene = ScanNet(root=tmp_path).load(NAME)
     assert np.allclose(scene.frames[0].color.intrinsics, small.frames[0].color.intrinsics, atol=1e-4) and differences(scene, small, 1) == []
     (tmp_path / place.format(NAME)).unlink()                                    # the scan's text file has the numbers too
-    assert differences(ScanNet(tmp_path).load(NAME), small, 1) == []
+    assert differences(ScanNet(root=tmp_path).load(NAME), small, 1) == []
     (tmp_path / "scans" / NAME / f"{NAME}.txt").write_text("sceneType = Office\n")
-    message = complaint(ScanNet(tmp_path).load, NAME)
+    message = complaint(ScanNet(root=tmp_path).load, NAME)
     assert "intrinsic" in message and "missing" in message
     (tmp_path / place.format(NAME)).write_text(text(matrix))
-    assert "does not belong to images of 240x180" in complaint(ScanNet(tmp_path).load, NAME)
+    assert "does not belong to images of 240x180" in complaint(ScanNet(root=tmp_path).load, NAME)
 
 
 def test_the_stream_wins_and_then_the_tree_with_most_poses(tmp_path, small):
@@ -237,20 +237,20 @@ def test_the_stream_wins_and_then_the_tree_with_most_poses(tmp_path, small):
 def test_label_table(tmp_path, small):
     write_room(tmp_path, small, "sensreader")
     for labels in ("category", "nyu40"):
-        assert "scannetv2-labels.combined.tsv" in complaint(ScanNet(tmp_path, labels=labels).load, NAME)
+        assert "scannetv2-labels.combined.tsv" in complaint(ScanNet(root=tmp_path, labels=labels).load, NAME)
     write_label_table(tmp_path, [("chair", "seat", 5, "chair"), ("Lamp", "lamp", 35, "lamp"), ("sofa", "couch", 6, "sofa"), ("chair", "twice", 1, "wall"),
                                  ("monitor", "monitor", 40, "otherprop")])
-    raw, category, nyu = (ScanNet(tmp_path, labels=labels).load(NAME) for labels in ("raw", "category", "nyu40"))
+    raw, category, nyu = (ScanNet(root=tmp_path, labels=labels).load(NAME) for labels in ("raw", "category", "nyu40"))
     was = {i.id: i.label for i in raw.instances}
     assert raw.skipped == {} and {was[i.id]: i.label for i in category.instances} == {label: {"chair": "seat", "sofa": "couch"}.get(label, label) for label in was.values()}
     assert {was[i.id]: i.label for i in nyu.instances}["monitor"] == "otherprop"
     unknown = sum(label not in ("chair", "lamp", "sofa", "monitor") for label in was.values())
     assert nyu.skipped == category.skipped == {"expected: label is not in the table": unknown}
     with pytest.raises(ValueError, match="raw, category, nyu40"):
-        ScanNet(tmp_path, labels="nyu")
+        ScanNet(root=tmp_path, labels="nyu")
     (tmp_path / "scannetv2-labels.combined.tsv").write_text("id\traw_category\n1\tchair\n")
-    assert "line 1: no column category" in complaint(ScanNet(tmp_path, labels="category").load, NAME)
-    assert ScanNet(tmp_path, labels="nyu40").describe()["labels"] == "nyu40"
+    assert "line 1: no column category" in complaint(ScanNet(root=tmp_path, labels="category").load, NAME)
+    assert ScanNet(root=tmp_path, labels="nyu40").describe()["labels"] == "nyu40"
 
 
 # ---------------------------------------------------------------------------------------------- faults of trees
@@ -281,7 +281,7 @@ def tree(tmp_path, trees):
 @pytest.mark.parametrize("form", ["sensreader", "posed_images", "frames_25k"])
 def test_each_missing_or_damaged_file_of_a_tree_is_counted_or_named(tree, form):
     root, home, path = tree(form)
-    source = ScanNet(root)
+    source = ScanNet(root=root)
     for part, k in (("color", 0), ("depth", 8), ("pose", 16)):
         path(part, k).unlink()
     scene = source.load(NAME)
@@ -311,16 +311,16 @@ def test_matrices_of_a_tree_that_are_no_cameras_are_named(tree, form):
         for content, words in (("", "0 numbers"), ("1 2", "2 numbers"), ("nan " * 16, "no camera matrix"), ("0 " * 16, "no camera matrix"), (whole.replace(" ", " x", 1), "not a number"),
                                (text(np.diag([-100.0, 100, 1, 1])), "no camera matrix"), (text(np.diag([100.0, 100, 1, 1])), "principal point")):
             file.write_text(content)
-            message = complaint(ScanNet(root).load, NAME)
+            message = complaint(ScanNet(root=root).load, NAME)
             assert words in message and str(file) in message, message
         file.write_text(whole)
-    assert ScanNet(root).load(NAME).skipped == {}
+    assert ScanNet(root=root).load(NAME).skipped == {}
 
 
 @pytest.mark.parametrize("form", ["sensreader", "posed_images"])
 def test_damaged_images_of_a_tree_are_named_when_read_and_cost_their_frame(tree, form, tmp_path):
     root, home, path = tree(form)
-    scene = ScanNet(root).load(NAME)
+    scene = ScanNet(root=root).load(NAME)
     frame = scene.frames[1]
     color, depth = path("color", 8), path("depth", 8)
     whole = color.read_bytes(), depth.read_bytes()
@@ -342,15 +342,15 @@ def test_damaged_images_of_a_tree_are_named_when_read_and_cost_their_frame(tree,
     depth.rmdir()
     color.write_bytes(whole[0][:2000])
     depth.write_bytes(whole[1])
-    made = generate(ScanNet(root), tmp_path / "data", tasks="depth_prediction_oc,obj_spatial_relation_oo", per_task=6, progress=False, width=160)
+    made = generate(ScanNet(root=root), tmp_path / "data", tasks="depth_prediction_oc,obj_spatial_relation_oo", per_task=6, progress=False, width=160)
     entry = made.content["scenes"][NAME]
     assert faults_of(entry) == {"frame: its image cannot be read": 1} and entry["frames_seen"] == 4 and made.records > 10
     assert len(entry["unreadable"]) == 1 and "frame 8 colour" in entry["unreadable"][0] and "cannot be read" in str(made)
     assert not list((tmp_path / "data").rglob("8.jpg")) and not list((tmp_path / "data").rglob("image_depth/8.png"))
     with pytest.raises(SceneError, match="frame: its image cannot be read.*frame 8 colour"):
-        generate(ScanNet(root), tmp_path / "strict", tasks="depth_prediction_oc,obj_spatial_relation_oo", per_task=6, progress=False, width=160, strict=True)
+        generate(ScanNet(root=root), tmp_path / "strict", tasks="depth_prediction_oc,obj_spatial_relation_oo", per_task=6, progress=False, width=160, strict=True)
     with pytest.raises(SceneError, match="1 x frame: its image cannot be read"):                  # a finished folder is not silently accepted either
-        generate(ScanNet(root), tmp_path / "data", tasks="depth_prediction_oc,obj_spatial_relation_oo", per_task=6, progress=False, width=160, strict=True)
+        generate(ScanNet(root=root), tmp_path / "data", tasks="depth_prediction_oc,obj_spatial_relation_oo", per_task=6, progress=False, width=160, strict=True)
 
 
 def test_damaged_payloads_of_a_stream_cost_their_frames(tmp_path, small):
@@ -363,47 +363,47 @@ def test_damaged_payloads_of_a_stream_cost_their_frames(tmp_path, small):
     data[at + color:at + color + depth] = b"\x78\x9c" + bytes(depth - 2)                              # the depth of frame 24 is no zlib stream
     path.write_bytes(bytes(data))
     options = {"tasks": "depth_prediction_oc,distance_prediction_oo", "per_task": 12, "progress": False, "width": 160}
-    made = generate(ScanNet(tmp_path), tmp_path / "data", **options)
+    made = generate(ScanNet(root=tmp_path), tmp_path / "data", **options)
     entry = made.content["scenes"][NAME]
     assert faults_of(entry) == {"frame: its image cannot be read": 2, "frame: pose is not finite": 28} and made.records > 10
     assert sorted(why.split(": ")[0] for why in entry["unreadable"]) == ["frame 8 colour", f"{NAME}/{NAME}.sens"]
     assert verify(tmp_path / "data").ok
     with pytest.raises(SceneError, match=NAME):
-        generate(ScanNet(tmp_path), tmp_path / "strict", strict=True, **options)
+        generate(ScanNet(root=tmp_path), tmp_path / "strict", strict=True, **options)
 
 
 def test_the_choice_of_frames_and_kept_visibility_are_recorded_or_decide_nothing(tree, tmp_path):
     root, _, _ = tree("posed_images")
     options = {"tasks": "depth_prediction_oc", "per_task": 6, "progress": False, "width": 160}
-    made = [generate(ScanNet(root), tmp_path / name, frames_per_scene=FrameSelection(3, stride=16, blur=0.1), cache=tmp_path / "kept", **options) for name in "ab"]
+    made = [generate(ScanNet(root=root), tmp_path / name, frames_per_scene=FrameSelection(limit=3, stride=16, blur=0.1), cache=tmp_path / "kept", **options) for name in "ab"]
     assert (tmp_path / "kept" / "scannet" / f"{NAME}.npz").is_file()
     assert (tmp_path / "a" / "manifest.json").read_bytes() == (tmp_path / "b" / "manifest.json").read_bytes() and str(tmp_path) not in (tmp_path / "a/manifest.json").read_text()
     parameters, entry = made[0].content["parameters"], made[0].content["scenes"][NAME]
     assert (parameters["frames_per_scene"], parameters["frame_choice"], parameters["images"]) == (3, {"stride": 16, "blur": 0.1}, "copy")
     assert entry["frames_found"] == 5 and entry["frames_seen"] == 3
     with pytest.raises(ValueError, match="frame_choice"):
-        generate(ScanNet(root), tmp_path / "a", frames_per_scene=FrameSelection(3), **options)
+        generate(ScanNet(root=root), tmp_path / "a", frames_per_scene=FrameSelection(limit=3), **options)
 
 
 def test_a_summary_reads_no_mesh_pose_or_image(trees, tmp_path, small):
     for form in ("sensreader", "posed_images", "frames_25k"):
-        told = ScanNet(trees / form).summary(NAME)
+        told = ScanNet(root=trees / form).summary(NAME)
         assert (told.frames, told.instances, told.warnings, told.error) == (5, len(small.instances), (), "")
     root = Path(shutil.copytree(trees / "sensreader", tmp_path / "data"))
     home = root / "scans" / NAME
     for file in home.rglob("*.*"):
         if file.name != f"{NAME}.aggregation.json":
             file.write_bytes(b"")                                               # empty, but there: nothing is opened
-    assert (ScanNet(root).summary(NAME).frames, ScanNet(root).summary(NAME).warnings) == (5, ())
+    assert (ScanNet(root=root).summary(NAME).frames, ScanNet(root=root).summary(NAME).warnings) == (5, ())
     (home / f"{NAME}_vh_clean_2.ply").unlink()
     shutil.rmtree(home / "pose")
-    told = ScanNet(root).summary(NAME)
+    told = ScanNet(root=root).summary(NAME)
     assert told.frames is None and told.warnings[0] == f"{NAME}_vh_clean_2.ply is missing" and "exported frames" in told.warnings[1]
 
 
 def test_links_copies_and_conversions(tree, tmp_path):
     root, home, path = tree("sensreader")
-    made = {images: generate(ScanNet(root), tmp_path / images, tasks="depth_prediction_oc", per_task=6, progress=False, width=160, images=images) for images in ("copy", "link", "convert")}
+    made = {images: generate(ScanNet(root=root), tmp_path / images, tasks="depth_prediction_oc", per_task=6, progress=False, width=160, images=images) for images in ("copy", "link", "convert")}
     for images, manifest in made.items():
         used = sorted((tmp_path / images / "spar" / "scannet" / "images" / NAME / "image_color").iterdir())
         assert manifest.content["parameters"]["images"] == images and used
@@ -415,12 +415,12 @@ def test_links_copies_and_conversions(tree, tmp_path):
             depth = file.parent.parent / "image_depth" / f"{file.stem}.png"
             assert np.array_equal(np.asarray(Image.open(depth)), np.asarray(Image.open(path("depth", int(file.stem)))))
     with pytest.raises(ValueError, match="copy, link, convert"):
-        generate(ScanNet(root), tmp_path / "no", images="move")
+        generate(ScanNet(root=root), tmp_path / "no", images="move")
 
 
 def test_a_recording_in_png_stays_png_and_its_questions_are_true(tmp_path, small):
     write_room(tmp_path, small, "stream png")
-    made = generate(ScanNet(tmp_path), tmp_path / "data", tasks="depth_prediction_oc,position_matching", per_task=6, progress=False, width=160)
+    made = generate(ScanNet(root=tmp_path), tmp_path / "data", tasks="depth_prediction_oc,position_matching", per_task=6, progress=False, width=160)
     assert list(made.content["scenes"][NAME]["images"])[0] == "colour copied" and "colour copied" in str(made)
     record, images = next(read_records(tmp_path / "data"))
     path = images / record["image"][0]
@@ -440,19 +440,19 @@ def test_odd_names_numbers_and_links(tree, tmp_path):
     outside.mkdir()
     shutil.move(path("depth", 16), outside / "16.png")
     path("depth", 16).symlink_to(outside / "16.png")                               # the user's own link to another disk is followed
-    scene = ScanNet(root).load(NAME)
+    scene = ScanNet(root=root).load(NAME)
     assert [f.index for f in scene.frames] == [0, 8, 16, 24, 32] and scene.skipped == {"frame: its number occurs twice": 1}
     assert scene.frames[2].read_depth().shape == (120, 160)
     (root / "scans" / NAME / f"{NAME}.txt").unlink()
     (root / "scans" / NAME / f"{NAME}.txt").symlink_to("/dev/zero")                # would never end
-    assert f"{NAME}.txt" in complaint(ScanNet(root).load, NAME)
+    assert f"{NAME}.txt" in complaint(ScanNet(root=root).load, NAME)
 
 
 def test_frames_without_any_depth_are_used_and_shown_as_such(tmp_path, small):
     """Zero is "no value", in a file and in a stream: nothing is invented there, and the page says what is missing."""
     blind = replace(small, frames=tuple(replace(f, read_depth=partial(still, np.zeros((120, 160), np.float32))) for f in small.frames))
     for form in ("posed_images", "stream"):
-        scene = ScanNet(write_room(tmp_path / form, blind, form)).load(NAME)
+        scene = ScanNet(root=write_room(tmp_path / form, blind, form)).load(NAME)
         assert len(scene.frames) == 5 and not any(f.read_depth().any() for f in scene.frames)
         assert "No frame has a depth image that shows the surface." in scene_page(scene, frames=2)
 
@@ -468,7 +468,7 @@ def test_instance_images_from_either_archive_or_unpacked(tmp_path, small, kind):
         write_room(tmp_path / "x", small, "posed_images", ALIGNMENT, "filt")
         with zipfile.ZipFile(tmp_path / "x" / "scans" / NAME / f"{NAME}_2d-instance-filt.zip") as archive:
             archive.extractall(home)
-    scene = ScanNet(tmp_path).load(NAME)
+    scene = ScanNet(root=tmp_path).load(NAME)
     assert differences(scene, small, 1) == [] and all(f.read_instances is not None for f in scene.frames)
     assert scene.frames[0].read_instances().dtype == np.int32 and scene.frames[0].read_instances().shape == (120, 160)
 
@@ -487,7 +487,7 @@ def test_archives_that_bite(tmp_path, small):
         file.write(huge, "instance-filt/24.png")
         file.writestr("instance-filt/32.png", (tmp_path / "posed_images" / NAME / "00032.png").read_bytes())
         file.writestr("instance-filt/032.png", b"twice")
-    scene = ScanNet(tmp_path).load(NAME)
+    scene = ScanNet(root=tmp_path).load(NAME)
     assert scene.skipped == {"instance image: name, size or number is refused": 7} and len(scene.frames) == 5
     frames = {f.index: f for f in scene.frames}
     assert frames[0].read_instances is None and frames[8].read_instances is None
@@ -497,10 +497,10 @@ def test_archives_that_bite(tmp_path, small):
     at = liar.rfind(b"instance-filt/24.png") - 46 + 24
     liar[at:at + 4] = (100).to_bytes(4, "little")
     archive.write_bytes(bytes(liar))
-    assert "instance-filt/24.png" in complaint(ScanNet(tmp_path).load(NAME).frames[3].read_instances)
+    assert "instance-filt/24.png" in complaint(ScanNet(root=tmp_path).load(NAME).frames[3].read_instances)
     for data in (b"", b"PK\x05\x06", archive.read_bytes()[:2000]):
         archive.write_bytes(data)
-        broken = ScanNet(tmp_path).load(NAME)
+        broken = ScanNet(root=tmp_path).load(NAME)
         assert broken.skipped == {"instance images: the archive is damaged": 1} and broken.frames[0].read_instances is None
 
 
@@ -508,4 +508,4 @@ def test_instance_images_that_number_by_class_are_refused(tmp_path, small):
     write_room(tmp_path, small, "frames_25k")
     file = tmp_path / "scannet_frames_25k" / NAME / "instance" / "000008.png"
     Image.fromarray(np.full((180, 240), 5002, np.uint16)).save(file)
-    assert "by class and frame" in complaint(ScanNet(tmp_path).load(NAME).frames[1].read_instances)
+    assert "by class and frame" in complaint(ScanNet(root=tmp_path).load(NAME).frames[1].read_instances)

@@ -88,7 +88,7 @@ def written(tmp_path_factory) -> dict[str, ScanNetPP]:
         export = Export(toy_solids(), tilted(4), version=version)
         write_scans(export, root)
         write(export, root)
-        sources[shape] = ScanNetPP(root, stream)
+        sources[shape] = ScanNetPP(root=root, stream=stream)
     return sources
 
 
@@ -231,13 +231,13 @@ def test_bad_and_lost_frames_are_counted(tmp_path):
     write_scans(export, tmp_path)
     write_dslr(export, tmp_path)
     write_iphone(export, tmp_path, color="rgb", posed_by="arkit")
-    scene = ScanNetPP(tmp_path).load(SCENE)
+    scene = ScanNetPP(root=tmp_path).load(SCENE)
     assert [f.index for f in scene.frames] == [1, 5, 9, 11]
     assert scene.skipped["expected: frame that its owner marks as bad"] == 1 and scene.skipped["frame: pose is not finite"] == 1
-    scene = ScanNetPP(tmp_path, "iphone").load(SCENE)                   # ARKit's file marks nothing as bad
+    scene = ScanNetPP(root=tmp_path, stream="iphone").load(SCENE)                   # ARKit's file marks nothing as bad
     assert [f.index for f in scene.frames] == [1, 3, 5, 9, 11] and scene.skipped["frame: pose is not finite"] == 1
     change(export.folder(tmp_path) / "dslr" / "nerfstudio" / "transforms_undistorted.json", lambda t: [f.update(is_bad=True) for f in t["frames"] + t["test_frames"]])
-    assert "no usable frame; 6 x frame that its owner marks as bad" in complaint(ScanNetPP(tmp_path).load, SCENE)
+    assert "no usable frame; 6 x frame that its owner marks as bad" in complaint(ScanNetPP(root=tmp_path).load, SCENE)
 
 
 def test_anonymised_pixels_have_no_depth(tmp_path):
@@ -255,7 +255,7 @@ def test_anonymised_pixels_have_no_depth(tmp_path):
                 (export.folder(tmp_path / name) / "iphone" / "rgb_masks").mkdir(exist_ok=True)
                 Image.fromarray(mask).save(export.folder(tmp_path / name) / "iphone" / "rgb_masks" / f"frame_{i:06d}.png")
     for stream, bent in (("dslr", False), ("dslr", True), ("iphone", False)):
-        plain, masked = (ScanNetPP(tmp_path / name, stream).load(SCENE) for name in ("plain", "masked"))
+        plain, masked = (ScanNetPP(root=tmp_path / name, stream=stream).load(SCENE) for name in ("plain", "masked"))
         assert (plain.frames[0].read_encoded is None) == bent
         for a, b in zip(plain.frames, masked.frames, strict=True):
             before, after = a.read_depth(), b.read_depth()
@@ -270,7 +270,7 @@ def test_anonymised_pixels_have_no_depth(tmp_path):
             for name in ("plain", "masked"):
                 (tmp_path / name / "data" / SCENE / "dslr" / "nerfstudio" / "transforms_undistorted.json").unlink()
     (tmp_path / "masked" / "data" / SCENE / "dslr" / "resized_anon_masks" / "DSC00001.png").unlink()
-    assert ScanNetPP(tmp_path / "masked").load(SCENE).skipped["mask: the file is missing"] == 1
+    assert ScanNetPP(root=tmp_path / "masked").load(SCENE).skipped["mask: the file is missing"] == 1
 
 
 def test_overlapping_objects(tmp_path):
@@ -279,13 +279,13 @@ def test_overlapping_objects(tmp_path):
     export = Export(solids, tilted(3), shares={4: (6,)})
     write_scans(export, tmp_path)
     write_dslr(export, tmp_path)
-    scene = ScanNetPP(tmp_path).load(SCENE)
+    scene = ScanNetPP(root=tmp_path).load(SCENE)
     table, lamp = scene.instance(4).box, scene.instance(6).box
     assert np.allclose(lamp.size, [0.2, 0.2, 0.46], atol=1e-4) and np.isclose(table.size[2], 1.18, atol=1e-4)
     assert table.contains(lamp.corners, 1e-3).all()
     assert scene.skipped["expected: vertices of several objects, the smallest has them"] == 24
     assert (scene.surface.triangle_instance == 4).sum() == (scene.surface.triangle_instance == 6).sum() == 12
-    annotated = replace(ScanNetPP(tmp_path), boxes="annotation").load(SCENE)            # the annotators' boxes are the solids' own
+    annotated = replace(ScanNetPP(root=tmp_path), boxes="annotation").load(SCENE)            # the annotators' boxes are the solids' own
     for s in solids:
         assert np.allclose(annotated.instance(s.id).box.center, s.box.center) and np.isclose(annotated.instance(s.id).box.size.prod(), s.box.size.prod())
         assert annotated.instance(s.id).box.contains(s.box.corners, 1e-6).all()
@@ -297,7 +297,7 @@ def test_a_scan_above_the_ground_is_brought_down(tmp_path):
     write_dslr(export, tmp_path)
     write_iphone(export, tmp_path, "lz4", "rgb")
     for stream in ("dslr", "iphone"):
-        scene = ScanNetPP(tmp_path, stream).load(SCENE)
+        scene = ScanNetPP(root=tmp_path, stream=stream).load(SCENE)
         assert scene.skipped["expected: the floor moved to z = 0"] == 1
         floor = scene.instance(1).box
         assert abs(floor.center[2]) < 0.051 and unlike_moved(scene) < 4
@@ -323,7 +323,7 @@ def test_splits_lists_types_and_choices(tmp_path):
     (tmp_path / "data" / names[5] / "scans" / "segments_anno.json").unlink()         # as in sem_test
     (tmp_path / "data" / "README.txt").write_text("")
     (tmp_path / "data" / "not a scene").mkdir()
-    source = ScanNetPP(tmp_path)
+    source = ScanNetPP(root=tmp_path)
     assert source.scenes() == names[:5] + names[6:] and source.scenes("val") == [names[4]]
     write_lists(tmp_path, [names[2], names[0], "ffffffffff"], [names[6]], {names[2]: "office"})
     assert source.scenes("train") == [names[0], names[2]] and source.scenes("val") == [names[6]]
@@ -335,8 +335,8 @@ def test_splits_lists_types_and_choices(tmp_path):
     assert source.load(names[2]).room_type == "office"
     assert [f.index for f in replace(source, images="test").load(names[2]).frames] == [7]
     assert [f.index for f in replace(source, images="train", frames=2).load(names[2]).frames] == [1, 5]
-    assert ScanNetPP(tmp_path / "data").scenes() == source.scenes() and ScanNetPP(tmp_path / "data" / names[2]).scenes() == [names[2]]
-    assert ScanNetPP(tmp_path / "data" / names[2]).load(names[2]).room_type == "office" and pickle.loads(pickle.dumps(source)) == source
+    assert ScanNetPP(root=tmp_path / "data").scenes() == source.scenes() and ScanNetPP(root=tmp_path / "data" / names[2]).scenes() == [names[2]]
+    assert ScanNetPP(root=tmp_path / "data" / names[2]).load(names[2]).room_type == "office" and pickle.loads(pickle.dumps(source)) == source
     (tmp_path / "metadata" / "scene_types.json").write_text("{")
     assert source.load(names[2]).skipped["room type: metadata/scene_types.json is damaged"] == 1
     (tmp_path / "few.txt").write_text("../../etc\n")
@@ -352,7 +352,7 @@ def test_splits_lists_types_and_choices(tmp_path):
     for name in ("../" + names[0], "/etc", "", "x" * 300):
         assert "cannot be a scene's name" in complaint(source.load, name)
     assert "no scene nowhere" in complaint(source.load, "nowhere")
-    assert f"no scene {names[0]}" in complaint(ScanNetPP(tmp_path / "data" / names[2]).load, names[0])
+    assert f"no scene {names[0]}" in complaint(ScanNetPP(root=tmp_path / "data" / names[2]).load, names[0])
 
 
 def test_a_list_of_scenes_reads_poses_only(tmp_path):
@@ -364,17 +364,17 @@ def test_a_list_of_scenes_reads_poses_only(tmp_path):
     folder = export.folder(tmp_path)
     for path in [*folder.rglob("*.JPG"), *folder.rglob("*.jpg"), *(folder / "scans").iterdir(), folder / "iphone" / "depth.bin"]:
         path.write_bytes(b"")
-    told = ScanNetPP(tmp_path).summary(SCENE)
+    told = ScanNetPP(root=tmp_path).summary(SCENE)
     assert (told.frames, told.valid, told.instances, told.error) == (3, 1, None, "")
     assert told.warnings == ("1 x frame that its owner marks as bad", "1 x frame: pose is not finite")
     write_scans(export, tmp_path)
-    assert [getattr(summarize(ScanNetPP(tmp_path), SCENE, full=True), key) for key in ("frames", "valid")] == [told.frames, told.valid]      # loaded whole: the same counts
-    told = ScanNetPP(tmp_path, "iphone").summary(SCENE)
+    assert [getattr(summarize(ScanNetPP(root=tmp_path), SCENE, full=True), key) for key in ("frames", "valid")] == [told.frames, told.valid]      # loaded whole: the same counts
+    told = ScanNetPP(root=tmp_path, stream="iphone").summary(SCENE)
     assert (told.frames, told.valid, told.warnings) == (3, 2, ("1 x frame: pose is not finite",))
     (folder / "scans" / "segments.json").unlink()
-    assert ScanNetPP(tmp_path).summary(SCENE).error == "scans/segments.json is missing"
+    assert ScanNetPP(root=tmp_path).summary(SCENE).error == "scans/segments.json is missing"
     (folder / "dslr" / "nerfstudio" / "transforms_undistorted.json").write_text("{")
-    assert "transforms_undistorted.json: line 1" in ScanNetPP(tmp_path).summary(SCENE).error
+    assert "transforms_undistorted.json: line 1" in ScanNetPP(root=tmp_path).summary(SCENE).error
 
 
 def test_nothing_is_opened_before_it_is_asked_for(tmp_path):
@@ -387,12 +387,12 @@ def test_nothing_is_opened_before_it_is_asked_for(tmp_path):
     write_nerfstudio(folder / "nerfstudio" / "transforms_undistorted.json", PINHOLE, {f"DSC{n:05d}.JPG": many.pose(n) for n in many.poses})
     for n in range(1000):
         (folder / "resized_undistorted_images" / f"DSC{n:05d}.JPG").write_bytes(b"")
-    scene = ScanNetPP(tmp_path).load(SCENE)
+    scene = ScanNetPP(root=tmp_path).load(SCENE)
     assert len(scene.frames) == 1000 and "DSC00500.JPG" in complaint(scene.frames[500].read_color)
     assert scene.frames[500].read_depth().max() > 0
     tracemalloc.start()
-    pickle.dumps(ScanNetPP(tmp_path))
-    ScanNetPP(tmp_path).load(SCENE)
+    pickle.dumps(ScanNetPP(root=tmp_path))
+    ScanNetPP(root=tmp_path).load(SCENE)
     assert tracemalloc.get_traced_memory()[1] < 30e6
     tracemalloc.stop()
 
@@ -422,7 +422,7 @@ def damaged(tmp_path, both) -> Path:
 
 
 def load(folder: Path, stream: str = "dslr") -> Scene:
-    return ScanNetPP(folder, stream).load(SCENE)
+    return ScanNetPP(root=folder, stream=stream).load(SCENE)
 
 
 FILES = {
@@ -650,7 +650,7 @@ def test_depth_bin_cut_at_and_inside_every_frame(tmp_path, kind):
     write_scans(export, tmp_path)
     write_iphone(export, tmp_path, kind, "rgb")
     path = export.folder(tmp_path) / "iphone" / "depth.bin"
-    whole, source = path.read_bytes(), ScanNetPP(tmp_path, "iphone")
+    whole, source = path.read_bytes(), ScanNetPP(root=tmp_path, stream="iphone")
     right = [source.load(SCENE).frames[i].read_depth() for i in range(3)]
     if kind == "whole":
         path.write_bytes(whole[:-20])
@@ -790,7 +790,7 @@ def cut(path: Path) -> None:
 ])
 def test_the_default_goes_on_and_says_so_and_strict_stops(damaged, tmp_path, stream, damage, reason, names):
     """A frame at fault costs the frame, a scene at fault the scene; what the owner leaves out on purpose stops nobody."""
-    source = ScanNetPP(damaged.parents[1], stream)
+    source = ScanNetPP(root=damaged.parents[1], stream=stream)
     other = shutil.copytree(damaged, damaged.parent / "00000000ff")               # a sound one beside it
     run = lambda out, strict: generate(source, tmp_path / out, tasks=["camera_motion_infer", "depth_prediction_oc"], per_task=9, progress=False, width=160, strict=strict)      # noqa: E731
     write_lists(damaged.parents[1], [SCENE, other.name])
@@ -814,7 +814,7 @@ def test_masks_of_another_size_or_kind_cost_their_frame(tmp_path):
     masks = export.folder(tmp_path) / "dslr" / "resized_undistorted_masks"
     Image.new("L", (90, 60)).save(masks / "DSC00001.png")
     Image.new("1", (20_000, 20_000)).save(masks / "DSC00003.png")
-    scene = ScanNetPP(tmp_path).load(SCENE)
+    scene = ScanNetPP(root=tmp_path).load(SCENE)
     assert "DSC00001.png: an image of 90x60 where 180x120" in complaint(scene.frames[0].read_depth) and re.search(r"DSC00003.png: an image of .*an absurd size", complaint(scene.frames[1].read_depth))
     (masks / "DSC00001.png").write_bytes(b"")
     assert "DSC00001.png: not a PNG" in complaint(scene.frames[0].read_depth)

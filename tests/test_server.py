@@ -437,7 +437,7 @@ def test_a_run_without_all_answers_is_incomplete(tmp_path, capfd, moods, lost):
 def test_a_dead_port_does_not_end_with_0(tmp_path, capfd):
     from spar_kit.cli.main import main
     out = tmp_path / "run"
-    items = Benchmark("toy", tuple(chairs(2)), False)
+    items = Benchmark(name="toy", items=tuple(chairs(2)), official=False)
     assert s.request_image_modes(s.Server("m", "http://127.0.0.1:9/v1", tries=1), items, out, ["original"], progress=False) and json.loads((out / "run.json").read_text())["complete"] is False
     with pytest.raises(SystemExit) as leaving:
         main(["evaluate", "m", "--api", "http://127.0.0.1:9/v1", "--data", str(tmp_path / "none"), "--out", str(out)])

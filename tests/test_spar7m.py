@@ -158,7 +158,7 @@ def test_released_rows_are_mixed_with_generated_ones(clean: Path, tmp_path: Path
     parts = Counter(path.parts[path.parts.index("spar", path.parts.index("mix")) + 1] for sample in samples for path in sample.images[:1])
     assert parts["scannet"] == len(list(rows(clean))) - 2 and parts["rxr"] == 2 and parts["own"] >= 15
     weight = {"sentence": 1.0, "select": .1, "fill": .1, "judge": .1}                                # as SPAR mixes
-    shown = Counter(samples[k].format for batch in plan_batches(np.full(len(samples), 10), np.array([weight[s.format] for s in samples]), 200, 8, seed=0) for k in batch)
+    shown = Counter(samples[k].format for batch in plan_batches(np.full(len(samples), 10), np.array([weight[s.format] for s in samples]), 200, batch=8, seed=0) for k in batch)
     there = Counter(sample.format for sample in samples)
     few, often = ((sum(count[form] for form in weight if weight[form] < 1), count["sentence"]) for count in (shown, there))
     assert .07 < (few[0] / often[0]) / (few[1] / often[1]) < .13
@@ -355,7 +355,7 @@ def test_forms_of_the_release(room: Scene, tmp_path: Path, options: dict) -> Non
     write_release(tmp_path, few, count=2, tasks=tasks, **options)
     found = verify(tmp_path)
     assert not found.mismatched and found.checked >= 8 and "missing" not in str([t.not_checkable for t in found.tasks.values()])
-    scene = Spar7M(tmp_path, surface=False).load(SCENE)
+    scene = Spar7M(root=tmp_path, surface=False).load(SCENE)
     assert len(scene.frames) == len(few.frames) and not scene.skipped
     for read, true in zip(scene.frames, few.frames):
         assert np.allclose(read.camera_to_world, true.camera_to_world, atol=1e-8) and np.allclose(read.color.intrinsics, true.color.intrinsics, atol=1e-6)
@@ -425,12 +425,12 @@ FRAME_FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
 def test_a_bad_frame_is_left_out_and_named(copy: Path, name: str) -> None:
     damage, reason = FRAME_FAULTS[name]
     damage(copy / "images" / SCENE)
-    scene = Spar7M(copy, surface=False).load(SCENE)
+    scene = Spar7M(root=copy, surface=False).load(SCENE)
     assert len(scene.frames) == 31 and 30 not in {f.index for f in scene.frames}
     ((told, n),) = scene.skipped.items()
     assert n == 1 and reason in told and str(copy) not in told
     with pytest.raises(SceneError, match=reason):
-        Spar7M(copy, surface=False, strict=True).load(SCENE)
+        Spar7M(root=copy, surface=False, strict=True).load(SCENE)
 
 
 def lose(*names: str) -> Callable[[Path], None]:
@@ -462,7 +462,7 @@ def test_a_scene_without_frames_says_why(copy: Path, name: str) -> None:
     damage, reason = SCENE_FAULTS[name]
     damage(copy / "images" / SCENE)
     with pytest.raises(SceneError, match=reason):
-        Spar7M(copy, surface=False).load(SCENE)
+        Spar7M(root=copy, surface=False).load(SCENE)
 
 
 def test_pixels_that_cannot_be_read_are_named_when_they_are(copy: Path) -> None:
@@ -471,16 +471,16 @@ def test_pixels_that_cannot_be_read_are_named_when_they_are(copy: Path) -> None:
     truncate(folder / "image_depth/40.png", 400)
     Image.fromarray(np.full((60, 80), 2000, np.uint16)).save(folder / "image_depth/50.png")
     Image.fromarray(np.full((120, 160), 90, np.uint8)).save(folder / "image_depth/60.png")
-    scene = Spar7M(copy, surface=False).load(SCENE)
+    scene = Spar7M(root=copy, surface=False).load(SCENE)
     frames = {frame.index: frame for frame in scene.frames}
     for index, read, reason in ((30, frames[30].read_color, "30.jpg"), (40, frames[40].read_depth, "40.png"), (60, frames[60].read_depth, "60.png")):
         with pytest.raises(SceneError, match=reason):
             read()
         assert index in frames
-    fused = Spar7M(copy).load(SCENE)                                     # with a surface all depth is read: such frames are left out and counted
+    fused = Spar7M(root=copy).load(SCENE)                                     # with a surface all depth is read: such frames are left out and counted
     assert {40, 60}.isdisjoint(frame.index for frame in fused.frames) and sum(fused.skipped.values()) >= 2
     with pytest.raises(SceneError):
-        Spar7M(copy, strict=True).load(SCENE)
+        Spar7M(root=copy, strict=True).load(SCENE)
 
 
 def test_images_of_another_size_do_not_share_intrinsics(copy: Path) -> None:
@@ -491,11 +491,11 @@ def test_images_of_another_size_do_not_share_intrinsics(copy: Path) -> None:
     bomb[16:24] = (60000).to_bytes(4, "big") * 2
     (folder / "image_depth/80.png").unlink()
     (folder / "image_depth/80.png").write_bytes(bomb)
-    scene = Spar7M(copy, surface=False).load(SCENE)
+    scene = Spar7M(root=copy, surface=False).load(SCENE)
     assert {0, 60, 80}.isdisjoint(frame.index for frame in scene.frames) and len(scene.frames) == 29
     assert scene.skipped["frame: image_depth: 80x60 where others have 160x120"] == 1 and scene.skipped["frame: image_color: 64x48 where others have 240x180"] == 1
     with pytest.raises(SceneError, match=r"image_depth/0\.png: image_depth: 80x60|80\.png"):
-        Spar7M(copy, surface=False, strict=True).load(SCENE)
+        Spar7M(root=copy, surface=False, strict=True).load(SCENE)
 
 
 def test_names_do_not_climb(copy: Path, tmp_path: Path) -> None:
@@ -503,8 +503,8 @@ def test_names_do_not_climb(copy: Path, tmp_path: Path) -> None:
     (copy / "images/linked").symlink_to(tmp_path / "outside")
     for name in ("../..", "/etc", "linked", "nothing", ""):
         with pytest.raises(SceneError):
-            Spar7M(copy).load(name)
+            Spar7M(root=copy).load(name)
     shutil.move(copy / "images" / SCENE / "image_depth", tmp_path / "outside/image_depth")
     (copy / "images" / SCENE / "image_depth").symlink_to(tmp_path / "outside/image_depth")
     with pytest.raises(SceneError, match="out of the dataset"):
-        Spar7M(copy, surface=False).load(SCENE)
+        Spar7M(root=copy, surface=False).load(SCENE)

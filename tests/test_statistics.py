@@ -161,7 +161,7 @@ def test_tables_agree_with_the_plain_means():
 def test_replicates_of_grouped_values_are_those_of_single_items():
     """Drawing how often each value occurs is drawing the items: mean and spread are those of a plain bootstrap."""
     values = np.random.default_rng(0).choice([0.0, 0.3, 1.0], 250)
-    means = bootstrap_means(values, np.zeros(250, int), np.arange(250), 1, 20_000)[:, 0]
+    means = bootstrap_means(values, np.zeros(250, int), np.arange(250), count=1, samples=20_000)[:, 0]
     assert np.isclose(means.mean(), values.mean(), atol=0.002) and np.isclose(means.std(), values.std() / np.sqrt(250), rtol=0.03)
 
 

@@ -56,7 +56,7 @@ def dataset(tmp_path_factory, solids, poses):
 
 @pytest.fixture(scope="module")
 def loaded(dataset):
-    return Structured3D(dataset).load(ROOM)
+    return Structured3D(root=dataset).load(ROOM)
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +151,7 @@ def test_a_pose_known_by_hand(tmp_path):
 
 def test_the_same_objects_are_visible_and_the_answers_are_the_same(dataset, truth):
     """The format has no mesh: the shares of unseen surface, and with them the overlap of frames, are what it cannot carry. All else agrees."""
-    scene = back(Structured3D(dataset, views="perspective").load(ROOM))
+    scene = back(Structured3D(root=dataset, views="perspective").load(ROOM))
     room = truth.with_frames(truth.frames)
     rule = VisibilityThresholds(share=0)
     due, got = compute_visibility(replace(room, instances=room.instances[2:]), rule), compute_visibility(scene, rule)
@@ -181,7 +181,7 @@ def test_the_same_objects_are_visible_and_the_answers_are_the_same(dataset, trut
 @pytest.mark.parametrize(("ahead", "instances"), [((0, -1.0, 0), True), ((0, 1.0, 0), False)])
 def test_panoramas_say_themselves_which_way_they_look(tmp_path, solids, truth, ahead, instances):
     write_room(tmp_path, solids, [], W, H, HALF, OUTLINE, eye=EYE, ahead=ahead, panorama_instances=instances)
-    scene = Structured3D(tmp_path).load(ROOM)
+    scene = Structured3D(root=tmp_path).load(ROOM)
     assert [f.index for f in scene.frames] == list(range(1000, 1006)) and max(residuals(back(scene), truth).values()) < .002
     assert {i.label for i in scene.instances} <= {i.label for i in truth.instances} and len(scene.instances) >= 12
     assert np.allclose(scene.frames[0].camera_to_world[:3, 2] * [1, 1, 0], [0, -np.cos(np.radians(12)), 0]) and scene.frames[1].camera_to_world[0, 2] > .8
@@ -192,7 +192,7 @@ def test_a_mirrored_panorama_is_left_out(tmp_path, solids):
     for name in ("rgb_rawlight", "depth", "semantic"):
         image = Image.open(folder / f"{name}.png")
         image.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(folder / f"{name}.png")
-    assert "6 x frame: the panorama fits the boxes in no direction" in complaint(Structured3D(tmp_path).load, ROOM)
+    assert "6 x frame: the panorama fits the boxes in no direction" in complaint(Structured3D(root=tmp_path).load, ROOM)
 
 
 # ---------------------------------------------------------------------------------------------- zips, lists, splits
@@ -202,17 +202,17 @@ def test_zips_are_the_unpacked_twin(tmp_path, dataset, loaded):
     shutil.copytree(dataset, tmp_path / "a")
     packed = pack(tmp_path / "a")
     assert len(packed) == 4 and not (tmp_path / "a" / "Structured3D").exists()
-    twin = Structured3D(tmp_path / "a").load(ROOM)
-    assert Structured3D(tmp_path / "a").scenes() == [ROOM] and twin.skipped == {} and len(twin.frames) == 14 and twin.frames[0].depth_file is None
+    twin = Structured3D(root=tmp_path / "a").load(ROOM)
+    assert Structured3D(root=tmp_path / "a").scenes() == [ROOM] and twin.skipped == {} and len(twin.frames) == 14 and twin.frames[0].depth_file is None
     assert np.array_equal(twin.surface.vertices, loaded.surface.vertices) and np.array_equal(twin.surface.triangle_instance, loaded.surface.triangle_instance)
     assert all(np.array_equal(a.read_color(), b.read_color()) for a, b in zip(twin.frames[::5], loaded.frames[::5]))
     for root in (dataset / "Structured3D", dataset / "Structured3D" / HOUSE):
-        assert Structured3D(root).scenes() == [ROOM]
-    scene = pickle.loads(pickle.dumps(Structured3D(dataset / "Structured3D" / HOUSE, frames=2, views="perspective"))).load(ROOM)
+        assert Structured3D(root=root).scenes() == [ROOM]
+    scene = pickle.loads(pickle.dumps(Structured3D(root=dataset / "Structured3D" / HOUSE, frames=2, views="perspective"))).load(ROOM)
     frame = pickle.loads(pickle.dumps(scene.frames[0]))
     assert len(scene.frames) == 2 and np.array_equal(frame.read_depth(), scene.frames[0].read_depth())
     only = next(path for path in packed if "perspective" in path.name)
-    assert Structured3D(only).scenes() == [ROOM] and "bbox_3d.json: the file is missing" in complaint(Structured3D(only).load, ROOM)
+    assert Structured3D(root=only).scenes() == [ROOM] and "bbox_3d.json: the file is missing" in complaint(Structured3D(root=only).load, ROOM)
 
 
 def test_splits_errata_and_many_rooms(tmp_path):
@@ -221,12 +221,12 @@ def test_splits_errata_and_many_rooms(tmp_path):
             for room in (9, 10, 485142):
                 archive.writestr(f"Structured3D/scene_{house:05d}/2D_rendering/{room}/perspective/full/0/camera_pose.txt", "")
     (tmp_path / "Structured3D" / "scene_00007" / "2D_rendering" / "11").mkdir(parents=True)
-    source = Structured3D(tmp_path)
+    source = Structured3D(root=tmp_path)
     assert len(source.scenes()) == 6 * 3 + 1 and source.scenes()[:3] == ["scene_00000_9", "scene_00000_10", "scene_00000_485142"]
     assert source.scenes("val") == [f"scene_{h}_{r}" for h in ("03000", "03249") for r in (9, 10, 485142)] and len(source.scenes("train")) == 10
     (tmp_path / "errata.txt").write_text("# self-intersection layout\nscene_00000_room_10\nscene_03000\n")
     assert "scene_00000_10" not in source.scenes() and len(source.scenes()) == 15 and "errata" in complaint(source.load, "scene_00000_10")
-    assert Structured3D(tmp_path, count=2).scenes("val") == ["scene_03249_9", "scene_03249_10"] and source.describe()["rooms"] == 15
+    assert Structured3D(root=tmp_path, count=2).scenes("val") == ["scene_03249_9", "scene_03249_10"] and source.describe()["rooms"] == 15
     assert str(tmp_path) not in str(source.describe())
     with pytest.raises(ValueError, match="train or val"):
         source.scenes("test")
@@ -235,19 +235,19 @@ def test_splits_errata_and_many_rooms(tmp_path):
 def test_a_summary_looks_at_no_image(copy):
     for path in copy.rglob("*.png"):
         path.write_bytes(b"")
-    told = Structured3D(copy).summary(ROOM)
+    told = Structured3D(root=copy).summary(ROOM)
     assert (told.frames, told.valid, told.instances, round(told.area, 6), told.warnings) == (2, 2, 20, 30, ())
     (copy / POSITION / "camera_pose.txt").write_text("x")
-    told = Structured3D(copy).summary(ROOM)
+    told = Structured3D(root=copy).summary(ROOM)
     assert (told.frames, told.valid) == (2, 1) and told.warnings == ("1 x frame: camera_pose.txt: something that is not a number",)
 
 
 def test_what_is_said_of_folders_without_rooms(tmp_path):
-    assert "no Structured3D room here" in complaint(Structured3D(tmp_path).scenes)
-    assert "no such folder" in complaint(Structured3D(tmp_path / "x").scenes)
+    assert "no Structured3D room here" in complaint(Structured3D(root=tmp_path).scenes)
+    assert "no such folder" in complaint(Structured3D(root=tmp_path / "x").scenes)
     (tmp_path / "part.zip").write_bytes(b"PK\x03\x04 cut off")
-    assert "part.zip: not a zip file" in complaint(Structured3D(tmp_path).scenes)
-    assert open_source(f"structured3d:{tmp_path}", scenes=3, frames=4) == Structured3D(tmp_path, 3, 4)
+    assert "part.zip: not a zip file" in complaint(Structured3D(root=tmp_path).scenes)
+    assert open_source(f"structured3d:{tmp_path}", scenes=3, frames=4) == Structured3D(root=tmp_path, count=3, frames=4)
 
 
 # ---------------------------------------------------------------------------------------------- faults
@@ -260,18 +260,18 @@ def test_each_missing_file_is_named(copy):
     for name in ("camera_pose.txt", "depth.png", "instance.png", "semantic.png", "rgb_rawlight.png"):
         data = (copy / POSITION / name).read_bytes()
         (copy / POSITION / name).unlink()
-        scene = Structured3D(copy).load(ROOM)
+        scene = Structured3D(root=copy).load(ROOM)
         assert scene.skipped[f"frame: {name} is missing"] == 1 and [f.index for f in scene.frames] == [1]
         (copy / POSITION / name).write_bytes(data)
     house = copy / "Structured3D" / HOUSE
     (house / "annotation_3d.json").unlink()
-    scene = Structured3D(copy).load(ROOM)
+    scene = Structured3D(root=copy).load(ROOM)
     assert scene.skipped["floor: annotation_3d.json is missing"] == 1 and scene.floor == () and scene.room_type == ""
     (house / "bbox_3d.json").unlink()
-    assert f"{HOUSE}/bbox_3d.json: the file is missing" in complaint(Structured3D(copy).load, ROOM)
+    assert f"{HOUSE}/bbox_3d.json: the file is missing" in complaint(Structured3D(root=copy).load, ROOM)
     shutil.rmtree(house / "2D_rendering" / "485142")
     (house / "2D_rendering" / "485142").mkdir()
-    assert "no room" in complaint(Structured3D(copy).load, ROOM) and "cannot be a room's name" in complaint(Structured3D(copy).load, "../x")
+    assert "no room" in complaint(Structured3D(root=copy).load, ROOM) and "cannot be a room's name" in complaint(Structured3D(root=copy).load, "../x")
 
 
 def test_each_file_cut_anywhere_is_named(copy):
@@ -279,15 +279,15 @@ def test_each_file_cut_anywhere_is_named(copy):
         data = (copy / POSITION / name).read_bytes()
         for keep in (0, 10, 30, len(data) // 2):
             (copy / POSITION / name).write_bytes(data[: min(keep, len(data) - 20)])
-            scene = Structured3D(copy).load(ROOM)
+            scene = Structured3D(root=copy).load(ROOM)
             (reason, count), = ((why, n) for why, n in scene.skipped.items() if not why.startswith("expected"))
             assert reason.startswith(f"frame: {name}: ") and count == 1 and [f.index for f in scene.frames] == [1], reason
         (copy / POSITION / name).write_bytes(data)
     house = copy / "Structured3D" / HOUSE
     (house / "annotation_3d.json").write_bytes((house / "annotation_3d.json").read_bytes()[:-9])
-    assert any(why.startswith("floor: annotation_3d.json: not JSON") for why in Structured3D(copy).load(ROOM).skipped)
+    assert any(why.startswith("floor: annotation_3d.json: not JSON") for why in Structured3D(root=copy).load(ROOM).skipped)
     (house / "bbox_3d.json").write_bytes((house / "bbox_3d.json").read_bytes()[:-9])
-    assert "bbox_3d.json" in complaint(Structured3D(copy).load, ROOM) and "line 1 column" in complaint(Structured3D(copy).load, ROOM)
+    assert "bbox_3d.json" in complaint(Structured3D(root=copy).load, ROOM) and "line 1 column" in complaint(Structured3D(root=copy).load, ROOM)
 
 
 @pytest.mark.parametrize(("text", "words"), [
@@ -297,7 +297,7 @@ def test_each_file_cut_anywhere_is_named(copy):
 ])
 def test_bad_poses_are_left_out(copy, text, words):
     (copy / POSITION / "camera_pose.txt").write_text(text)
-    scene = Structured3D(copy).load(ROOM)
+    scene = Structured3D(root=copy).load(ROOM)
     assert [f.index for f in scene.frames] == [1] and any(words in why and n == 1 for why, n in scene.skipped.items()), scene.skipped
 
 
@@ -307,12 +307,12 @@ def test_images_of_another_size_or_kind(copy):
                                ("depth.png", np.zeros((36, 64), np.uint16), "no depth at all"), ("instance.png", np.zeros((36, 64, 3), np.uint8), "mode RGB")):
         data = (copy / POSITION / name).read_bytes()
         (copy / POSITION / name).write_bytes(png(image))
-        scene = Structured3D(copy).load(ROOM)
+        scene = Structured3D(root=copy).load(ROOM)
         assert [f.index for f in scene.frames] == [1] and any(words in why for why in scene.skipped), (name, scene.skipped)
         (copy / POSITION / name).write_bytes(data)
     head = png(np.zeros((2, 2), np.uint16))
     (copy / POSITION / "depth.png").write_bytes(head[:16] + struct.pack(">II", 60000, 60000) + head[24:])
-    assert "frame: depth.png: an image of 60000x60000 is absurd" in Structured3D(copy).load(ROOM).skipped
+    assert "frame: depth.png: an image of 60000x60000 is absurd" in Structured3D(root=copy).load(ROOM).skipped
 
 
 EYE3 = np.eye(3).tolist()
@@ -348,17 +348,17 @@ def test_bad_floor_plans_are_named_and_the_room_is_read(copy, edit, words):
     path = copy / "Structured3D" / HOUSE / "annotation_3d.json"
     change(path, lambda content: edit(content) and None)
     assert words in complaint(read_plan, FileRef(path))
-    scene = Structured3D(copy).load(ROOM)
+    scene = Structured3D(root=copy).load(ROOM)
     assert scene.floor == () and any(why.startswith("floor: ") and n == 1 for why, n in scene.skipped.items())
 
 
 def test_an_open_or_crossed_floor_is_no_floor(copy):
     path = copy / "Structured3D" / HOUSE / "annotation_3d.json"
     change(path, lambda c: c["planeLineMatrix"][0].__setitem__(c["planeLineMatrix"][0].index(1), 0))
-    scene = Structured3D(copy).load(ROOM)
+    scene = Structured3D(root=copy).load(ROOM)
     assert scene.floor == () and scene.skipped["floor: its outline is not closed"] == 1 and scene.room_type == "living room"
     change(path, lambda c: c.update(semantics=[]))
-    assert Structured3D(copy).load(ROOM).floor == ()
+    assert Structured3D(root=copy).load(ROOM).floor == ()
 
 
 # ---------------------------------------------------------------------------------------------- names
@@ -366,7 +366,7 @@ def test_an_open_or_crossed_floor_is_no_floor(copy):
 
 def test_unseen_mixed_nameless_and_foreign_objects_are_told_apart(copy, solids):
     house = copy / "Structured3D" / HOUSE
-    scene = Structured3D(copy).load(ROOM)
+    scene = Structured3D(root=copy).load(ROOM)
     before = {i.id for i in scene.instances}
     hidden = {"ID": 999, "basis": EYE3, "coeffs": [100, 100, 100], "centroid": [5000, -5000, 500]}
     change(house / "bbox_3d.json", lambda boxes: [*boxes, hidden])
@@ -380,15 +380,15 @@ def test_unseen_mixed_nameless_and_foreign_objects_are_told_apart(copy, solids):
         classes[mixed & (np.cumsum(mixed).reshape(mixed.shape) % 5 < 2)] = 6
         (folder / "semantic.png").write_bytes(png(classes))
     change(house / "bbox_3d.json", lambda boxes: [b | {"centroid": [b["centroid"][0] + 20000, *b["centroid"][1:]]} if b["ID"] == largest[2] - 1 else b for b in boxes])
-    scene = Structured3D(copy).load(ROOM)
+    scene = Structured3D(root=copy).load(ROOM)
     assert {i.id for i in scene.instances} == before - set(largest)
     for reason in ("it is in another room", "its pixels bear no name", "its pixels bear several names", "no image shows it"):
         assert scene.skipped[f"expected: object is left out, {reason}"] >= 1
     assert not set(largest) & set(np.unique(scene.surface.triangle_instance))
     change(house / "bbox_3d.json", lambda boxes: boxes[:3])
-    assert Structured3D(copy).load(ROOM).skipped["object: an image shows it, but it has no box"] > 0
+    assert Structured3D(root=copy).load(ROOM).skipped["object: an image shows it, but it has no box"] > 0
     (house / "bbox_3d.json").write_text("[]")
-    assert "no object has a name" in complaint(Structured3D(copy).load, ROOM)
+    assert "no object has a name" in complaint(Structured3D(root=copy).load, ROOM)
 
 
 def test_the_vote():
@@ -416,29 +416,29 @@ def test_an_archive_cut_anywhere_is_named_and_the_rest_is_read(tmp_path, small):
             if HOUSE in info.filename:
                 half.writestr(info.filename, archive.read(info))
     only.unlink()
-    assert len(Structured3D(root).scenes()) == 2
+    assert len(Structured3D(root=root).scenes()) == 2
     data = torn.read_bytes()
     end = data.rindex(b"PK\5\6")
     start = struct.unpack("<I", data[end + 16 : end + 20])[0]
     for cut in (0, 3, 4, 29, 40, 500, start - 1, start, start + 46, end, end + 4, len(data) - 1):
         torn.write_bytes(data[:cut])
-        source = Structured3D(root)
+        source = Structured3D(root=root)
         assert source.scenes() == [ROOM] and source.load(ROOM).skipped["archive: torn.zip cannot be opened"] == 1, cut
         assert source.summary(ROOM).warnings == ("1 x archive: torn.zip cannot be opened",)
         assert "no room scene_00013_485142; archive: torn.zip cannot be opened" in complaint(source.load, "scene_00013_485142")
     with pytest.raises(SceneError, match="torn.zip cannot be opened"):
-        generate(Structured3D(root), tmp_path / "strict", tasks="camera_motion_infer", per_task=1, strict=True, progress=False)
-    report = generate(Structured3D(root), tmp_path / "out", tasks="camera_motion_infer", per_task=1, progress=False)
+        generate(Structured3D(root=root), tmp_path / "strict", tasks="camera_motion_infer", per_task=1, strict=True, progress=False)
+    report = generate(Structured3D(root=root), tmp_path / "out", tasks="camera_motion_infer", per_task=1, progress=False)
     assert "1 x archive: torn.zip cannot be opened" in str(report)
     flipped = bytearray(data)
     flipped[data.index(b"depth.png") + 60] ^= 255
     torn.write_bytes(bytes(flipped))
-    assert "frame: depth.png: cannot be read from the archive" in str(Structured3D(root).load("scene_00013_485142").skipped)
+    assert "frame: depth.png: cannot be read from the archive" in str(Structured3D(root=root).load("scene_00013_485142").skipped)
 
 
 def test_a_position_named_twice_is_read_once(copy):
     shutil.copytree(copy / POSITION, copy / POSITION[:-1] / "00")
-    scene = Structured3D(copy).load(ROOM)
+    scene = Structured3D(root=copy).load(ROOM)
     assert [f.index for f in scene.frames] == [0, 1] and scene.skipped["frame: its number occurs twice"] == 1
 
 
@@ -452,8 +452,8 @@ def test_members_that_climb_are_not_there_and_bombs_stay_small(tmp_path, small, 
         archive.writestr(f"Structured3D/{HOUSE}/2D_rendering/485142/perspective/full/9/depth.png", bytes(70_000_000))
         for name in ("camera_pose.txt", "semantic.png", "instance.png", "rgb_rawlight.png"):
             archive.writestr(f"Structured3D/{HOUSE}/2D_rendering/485142/perspective/full/9/{name}", "0 0 0 0 1 0 0 0 1 .7 .5 1")
-    assert Structured3D(root).scenes() == [ROOM]
-    scene = Structured3D(root).load(ROOM)
+    assert Structured3D(root=root).scenes() == [ROOM]
+    scene = Structured3D(root=root).load(ROOM)
     assert [f.index for f in scene.frames] == [0, 1] and any("70,000,000 bytes are too many" in why for why in scene.skipped)
     lie = tmp_path / "lie.zip"
     with zipfile.ZipFile(lie, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -470,11 +470,11 @@ def test_links_are_followed_but_not_for_ever(tmp_path, small):
     root.mkdir()
     (root / "Structured3D").mkdir()
     os.symlink(small / "Structured3D" / HOUSE, root / "Structured3D" / HOUSE)
-    assert Structured3D(root).load(ROOM).skipped == Structured3D(small).load(ROOM).skipped
+    assert Structured3D(root=root).load(ROOM).skipped == Structured3D(root=small).load(ROOM).skipped
     other = Path(shutil.copytree(small, tmp_path / "b"))
     os.symlink("..", other / "Structured3D" / HOUSE / "2D_rendering" / "485142" / "up")
     os.symlink("nowhere", other / POSITION / "albedo.png")
-    assert len(Structured3D(other).load(ROOM).frames) == 2
+    assert len(Structured3D(root=other).load(ROOM).frames) == 2
 
 
 # ---------------------------------------------------------------------------------------------- fuzz

@@ -31,7 +31,7 @@ def make_scene(objects, poses, floor=((0.0, 0.0), (6, 0), (6, 5), (0, 5))):
     """objects: (label, centre, size) each; every frame has the same camera."""
     frames = tuple(Frame(10 * i, np.asarray(p, float), CAMERA, CAMERA, lambda: None, lambda: None) for i, p in enumerate(poses))
     instances = tuple(Instance(i + 1, label, OrientedBox(np.asarray(c, float), np.asarray(s, float), 0.3)) for i, (label, c, s) in enumerate(objects))
-    return Scene("hand", "synthetic", frames, instances, EMPTY, floor=(np.array(floor),) if len(floor) else ())
+    return Scene(name="hand", source="synthetic", frames=frames, instances=instances, surface=EMPTY, floor=(np.array(floor),) if len(floor) else ())
 
 
 def all_seen(scene, overlap=0.5):

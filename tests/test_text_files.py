@@ -98,7 +98,7 @@ def test_lists_that_name_other_scenes_of_the_same_dataset_are_no_fault(tmp_path:
 def test_a_list_is_found_under_the_names_that_windows_gives_it(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("scene0000_00\n")
     assert split_scenes(NAMES, "train", [tmp_path], "scannetv2_{}.txt") == NAMES[1:]
-    assert [path.name for path in find_lists(ScanNet(tmp_path))] == [name]
+    assert [path.name for path in find_lists(ScanNet(root=tmp_path))] == [name]
 
 
 def test_names_match_as_written_first_then_in_any_case_then_without_suffixes() -> None:
@@ -124,7 +124,7 @@ def test_an_exclude_list_may_name_scenes_of_the_other_split_and_beyond_the_numbe
         write_scannet(box_room_scene(frames=4, width=96, name=name), tmp_path / "data", split="val" if name == NAMES[3] else "train")
     mine = tmp_path / "mine.txt"
     mine.write_text("\n".join((NAMES[3], NAMES[2])))
-    made = generate(ScanNet(tmp_path / "data", count=2), tmp_path / "out", tasks="depth_prediction_oc", per_task=2, width=64, progress=False, exclude=mine)
+    made = generate(ScanNet(root=tmp_path / "data", count=2), tmp_path / "out", tasks="depth_prediction_oc", per_task=2, width=64, progress=False, exclude=mine)
     assert made.held_out == {} == made.not_scenes and set(made.content["scenes"]) == set(NAMES[:2])
 
 

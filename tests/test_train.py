@@ -242,12 +242,12 @@ def test_a_missing_image_and_a_broken_record_are_named(tmp_path):
 
 def test_plan_follows_weights_and_seed():
     lengths, weights_ = np.arange(1, 41), np.r_[np.full(20, 3.0), np.zeros(10), np.full(10, 0.5)]
-    plan = plan_batches(lengths, weights_, 60, 8, seed=1)
+    plan = plan_batches(lengths, weights_, 60, batch=8, seed=1)
     shown = np.bincount(np.concatenate(plan), minlength=40)
     assert shown[20:30].sum() == 0 and 4 < shown[:20].mean() / shown[30:].mean() < 9
-    assert plan != plan_batches(lengths, weights_, 60, 8, seed=2)
+    assert plan != plan_batches(lengths, weights_, 60, batch=8, seed=2)
     with pytest.raises(ValueError, match="no samples"):
-        plan_batches(lengths, np.zeros(40), 5, 4, seed=0)
+        plan_batches(lengths, np.zeros(40), 5, batch=4, seed=0)
 
 
 def test_grounding_answers_fit_what_is_marked(data):

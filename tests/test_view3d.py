@@ -80,5 +80,5 @@ def test_plan_puts_things_where_they_are() -> None:
 
 def test_empty_scene() -> None:
     nothing = Mesh(np.empty((0, 3), np.float32), np.empty((0, 3), np.int32), np.empty(0, np.int32))
-    scene = Scene("empty", "synthetic", (), (), nothing)
+    scene = Scene(name="empty", source="synthetic", frames=(), instances=(), surface=nothing)
     assert plot_scene(scene).layout.title.text and plot_floor_plan(scene).layout.title.text

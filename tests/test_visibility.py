@@ -60,8 +60,8 @@ def make_scene(seed: int = 0, objects: int = 12, frames: int = 10) -> Scene:
         roll = rng.uniform(-.4, .4) * (k % 2)
         pose[:3, :3] = pose[:3, :3] @ np.array([[np.cos(roll), -np.sin(roll), 0], [np.sin(roll), np.cos(roll), 0], [0, 0, 1]])
         poses.append(pose)
-    return Scene(f"boxes{seed}", "synthetic", tuple(Frame(3 * k, pose, CAMERA, CAMERA, no_image, no_image) for k, pose in enumerate(poses)),
-                 tuple(Instance(id, f"box {id}", box) for id, box in boxes if id != 99), box_surface([room, *boxes], 3))
+    return Scene(name=f"boxes{seed}", source="synthetic", frames=tuple(Frame(3 * k, pose, CAMERA, CAMERA, no_image, no_image) for k, pose in enumerate(poses)),
+                 instances=tuple(Instance(id, f"box {id}", box) for id, box in boxes if id != 99), surface=box_surface([room, *boxes], 3))
 
 
 @pytest.fixture(scope="module")
@@ -269,7 +269,7 @@ def test_a_speck_does_not_widen_a_box() -> None:
     for name, extra in (("alone", []), ("sliver", sliver), ("pair", pair), ("near", near)):
         faces = np.concatenate([whole, whole + 4] if extra else [whole])
         surface = Mesh(np.array([*cupboard, *extra], np.float32), faces, np.full(len(faces), 4, np.int32))
-        table = compute_visibility(Scene("speck", "synthetic", (Frame(0, pose, CAMERA, CAMERA, no_image, no_image),), thing, surface))
+        table = compute_visibility(Scene(name="speck", source="synthetic", frames=(Frame(0, pose, CAMERA, CAMERA, no_image, no_image),), instances=thing, surface=surface))
         boxes[name] = table.pixels.tolist(), (table.box[0] * [.32, .24, .32, .24]).round(3).tolist()
     assert boxes == {"alone": ([41 * 41], [100, 80, 141, 121]), "sliver": ([41 * 41 + 1], [100, 80, 141, 121]),
                      "pair": ([41 * 41 + 2], [100, 50, 252, 121]), "near": ([41 * 41 + 1], [100, 80, 145, 121])}
@@ -324,8 +324,8 @@ def test_bad_meshes(scene: Scene, table) -> None:
 
 def test_camera_inside_an_object() -> None:
     box = OrientedBox(np.array([0, 0, 1.0]), np.array([1.0, 1, 1]))
-    scene = Scene("inside", "synthetic", (Frame(0, look_at(box.center, np.array([3.0, 1, 1])), CAMERA, CAMERA, no_image, no_image),),
-                  (Instance(7, "box", box),), box_surface([(7, box)]))
+    scene = Scene(name="inside", source="synthetic", frames=(Frame(0, look_at(box.center, np.array([3.0, 1, 1])), CAMERA, CAMERA, no_image, no_image),),
+                  instances=(Instance(7, "box", box),), surface=box_surface([(7, box)]))
     table = compute_visibility(scene)
     assert table.pixels.tolist() == [320 * 240] and table.box.tolist() == [[0, 0, 1000, 1000]] and table.truncated.all()
     assert np.isfinite(table.point).all()          # the centre lies in the camera

@@ -24,7 +24,7 @@ def draw(solids: Sequence[BoxObject], camera: Camera, pose: np.ndarray, which: i
     return raycast_boxes(solids, camera, pose)[which]
 
 
-def box_scene(name: str, solids: Sequence[BoxObject], poses: Iterable[np.ndarray], cameras: tuple[Camera, Camera], room: str, sides: tuple[float, float],
+def box_scene(name: str, solids: Sequence[BoxObject], poses: Iterable[np.ndarray], *, cameras: tuple[Camera, Camera], room: str, sides: tuple[float, float],
               ids: bool = False) -> Scene:
     """A room of `sides` metres with these boxes; `cameras` are the colour and the depth camera; with `ids` the frames bring instance images."""
     color, depth = cameras
@@ -32,12 +32,12 @@ def box_scene(name: str, solids: Sequence[BoxObject], poses: Iterable[np.ndarray
                     read_instances=partial(draw, solids, depth, pose, 1) if ids else None) for i, pose in enumerate(poses)]
     instances = tuple(Instance(s.id, s.label, OrientedBox.fit(s.box.corners)) for s in solids)
     x, y = sides
-    return Scene(name, "synthetic", tuple(frames), instances, toy_surface(solids), room, (np.array([[0.0, 0], [x, 0], [x, y], [0, y]]),))
+    return Scene(name=name, source="synthetic", frames=tuple(frames), instances=instances, surface=toy_surface(solids), room_type=room, floor=(np.array([[0.0, 0], [x, 0], [x, y], [0, y]]),))
 
 
 def floor_and_wall() -> list[BoxObject]:
     """Of a room of 6 m x 5 m: ids 1 and 2."""
-    return [solid(1, "floor", (3, 2.5, -.05), (6, 5, .1), 0, (170, 150, 130)), solid(2, "wall", (3, 5.05, 1.3), (6, .1, 2.6), 0, (225, 220, 205))]
+    return [solid(1, "floor", (3, 2.5, -.05), size=(6, 5, .1), yaw_degrees=0, rgb=(170, 150, 130)), solid(2, "wall", (3, 5.05, 1.3), size=(6, .1, 2.6), yaw_degrees=0, rgb=(225, 220, 205))]
 
 
 def walk_round(count: int) -> Iterator[np.ndarray]:
@@ -60,9 +60,9 @@ def busy_room(name: str, frames: int = 40) -> Scene:
         center = np.array([x, y, size[2] / 2 + lift])
         if all(np.abs(center - s.box.center).max() > .62 for s in solids[2:]):
             turn, rgb = generator.uniform(0, 180), tuple(generator.integers(60, 250, 3))
-            solids.append(solid(len(solids) + 2, labels.pop(), tuple(center), tuple(size), turn, rgb))
+            solids.append(solid(len(solids) + 2, labels.pop(), tuple(center), size=tuple(size), yaw_degrees=turn, rgb=rgb))
     cameras = Camera.from_fov(240, 180, 75), Camera(160, 120, np.array([[104.0, 0, 76], [0, 105, 62], [0, 0, 1]]))
-    return box_scene(name, solids, walk_round(frames), cameras, "room", (6, 5), ids=True)
+    return box_scene(name, solids, walk_round(frames), cameras=cameras, room="room", sides=(6, 5), ids=True)
 
 
 @dataclass(frozen=True)

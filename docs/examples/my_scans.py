@@ -57,7 +57,7 @@ class MyScans:
         numbers = sorted(int(path.stem) for path in folder.glob("*.jpg"))
         frames = tuple(read_frame(folder, number, color, depth) for number in numbers)
         instances = tuple(read_box(id, box) for id, box in enumerate(about["boxes"], 1))
-        return Scene(scene, self.name, frames, instances, fuse_depth(frames, instances, labels="boxes"))
+        return Scene(name=scene, source=self.name, frames=frames, instances=instances, surface=fuse_depth(frames, instances, labels="boxes"))
 
     def describe(self) -> dict[str, Any]:
         return {"kind": "my scans"}

@@ -41,7 +41,7 @@ class BenchmarkError(InputError):
         super().__init__(": ".join([*where, *([field] if field else []), message]))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Benchmark:
     """Questions to ask.
 
@@ -115,7 +115,7 @@ class _Groups:
             return self._kept[key][row].as_py()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Row:
     """Where a row's images are: file, row group, row in the group, row in the file."""
     groups: _Groups
@@ -268,7 +268,7 @@ def read_parquet(path: Path, problems: list[str] | None = None, groups: Any = No
                 raise full from None
             problems.append(str(full))
             continue
-        row = _Row(groups, path, group, place, number)
+        row = _Row(groups=groups, path=path, group=group, place=place, row=number)
         pictures = tuple(partial(row.picture, k) for k in range(count or TASKS[values["task"]].images))
         yield Question(id=str(values["id"]), task=values["task"], format=values["format_type"], source=values.get("source") or "", scene=values.get("scene") or "",
                        text=values["question"], answer=values["answer"], images=pictures, geometry=row.geometry if rgbd else None)
@@ -318,7 +318,7 @@ def missing_shards(files: Sequence[Path]) -> list[str]:
     return [name for stem, count in sorted(sets) for k in range(min(count, 10_000)) if (name := f"{stem}-{k:05}-of-{count:05}.parquet") not in there]
 
 
-def _from_parquet(name: str, path: Path, tasks: str, formats: Sequence[str], strict: bool, expected: int | None, revision: str) -> Benchmark:
+def _from_parquet(name: str, path: Path, tasks: str, *, formats: Sequence[str], strict: bool, expected: int | None, revision: str) -> Benchmark:
     files = parquet_files(path)
     if not files:
         raise InputError(f"{path}: no Parquet file inside" if path.is_dir() else f"{path}: no such file or folder")
@@ -352,7 +352,7 @@ def _from_parquet(name: str, path: Path, tasks: str, formats: Sequence[str], str
         skipped += len(wrong)
     if expected is not None and len(seen) + skipped != expected:
         problems.append(f"{name}: {expected:,} rows expected, {len(seen) + skipped:,} found; is the download complete, or is this another revision?")
-    return Benchmark(name, tuple(kept), True, tuple(problems), skipped, revision, files_left_out=lost)
+    return Benchmark(name=name, items=tuple(kept), official=True, problems=tuple(problems), skipped=skipped, revision=revision, files_left_out=lost)
 
 
 def _rows(file: Path) -> int:
@@ -394,7 +394,7 @@ def _from_folder(folder: Path, split: str, tasks: str, formats: Sequence[str], s
                 continue
             seen.add(item.key)
             items.append(item)
-    return Benchmark(folder.resolve().name, tuple(items), False, (*notes, *problems), len(problems))
+    return Benchmark(name=folder.resolve().name, items=tuple(items), official=False, problems=(*notes, *problems), skipped=len(problems))
 
 
 def open_benchmark(spec: str | Path, *, split: str = "val", tasks: str = "all", formats: Sequence[str] | str = ("fill", "select", "judge"),
@@ -416,9 +416,9 @@ def open_benchmark(spec: str | Path, *, split: str = "val", tasks: str = "all", 
     if name in HUB:
         repository, rows = HUB[name]
         folder, commit = fetch(repository, revision or None)
-        benchmark = _from_parquet(repository.split("/")[1], folder, tasks, formats, strict, rows, commit)
+        benchmark = _from_parquet(repository.split("/")[1], folder, tasks, formats=formats, strict=strict, expected=rows, revision=commit)
     elif str(spec).startswith("parquet:") or path.suffix == ".parquet" or (path.is_dir() and not (path / "spar").is_dir() and parquet_files(path)):
-        benchmark = _from_parquet(path.resolve().name, path, tasks, formats, strict, None, "")
+        benchmark = _from_parquet(path.resolve().name, path, tasks, formats=formats, strict=strict, expected=None, revision="")
     elif path.is_dir():
         benchmark = _from_folder(path, split, tasks, formats, strict)
     else:

@@ -102,7 +102,7 @@ def generate(
     if cache is not None:
         check_folder(cache, "--cache")
     manifest = run(open_source(source, scenes=scenes, seed=seed, labels=labels, width=width, height=height), out, split=split.value, tasks=tasks, per_task=per_task, seed=seed, workers=workers,
-                   frames_per_scene=FrameSelection(frames_per_scene, stride, novelty_metres, novelty_degrees, blur, candidates), images=images.value,
+                   frames_per_scene=FrameSelection(limit=frames_per_scene, stride=stride, novelty_metres=novelty_metres, novelty_degrees=novelty_degrees, blur=blur, candidates=candidates), images=images.value,
                    exclude=exclude_scenes, leakage=leakage.value, strict=strict, cache=cache)
     print(manifest)
 

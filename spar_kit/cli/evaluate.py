@@ -215,7 +215,7 @@ def evaluate(
     if lmms_eval is not None:
         if data or benchmark:
             raise InputError("--lmms-eval takes the place of --data and --benchmark; `spar export` makes a task of lmms-eval out of a benchmark")
-        return _evaluate_elsewhere(model, lmms_eval, out, adapter, api, settings or [], limit, dry_run)
+        return _evaluate_elsewhere(model, lmms_eval, out, adapter=adapter, url=api, settings=settings or [], limit=limit, dry_run=dry_run)
     from spar_kit.bench.benchmarks import open_benchmark
     from spar_kit.bench.prompts import image_modes
 
@@ -251,7 +251,7 @@ def evaluate(
     _print_answers({str(mode): path for mode, path in files.items()}, out, blind)
 
 # %% ../../nbs/cli/20_evaluate.ipynb #f38dfa4d
-def _evaluate_elsewhere(model: str, tasks: str, out: Path, adapter: Path | None, url: str | None, settings: Sequence[str], limit: int | None, dry_run: bool) -> None:
+def _evaluate_elsewhere(model: str, tasks: str, out: Path, *, adapter: Path | None, url: str | None, settings: Sequence[str], limit: int | None, dry_run: bool) -> None:
     """`spar evaluate --lmms-eval`: lmms-eval's numbers, and for SPAR's tasks our scores of the same answers."""
     from spar_kit.bench.interop.lmms_eval import run_lmms_eval, write_rows
 

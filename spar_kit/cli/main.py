@@ -73,7 +73,7 @@ def sweep(
     runs = expand_grid(plan, params.parent, store, print)
     print(f"{plan.title or plan.name}: {' -> '.join(plan.steps)}")
     outcomes = run(runs, workers=workers, address=cluster, force=force)
-    write_summary(plan, outcomes, reports / plan.name, params, settings or (), name)
+    write_summary(plan, outcomes, reports / plan.name, params=params, settings=settings or (), name=name)
     index = build_report(reports / plan.name)
     bad = [outcome for outcome in outcomes if outcome.status == "failed"]
     for outcome in bad:

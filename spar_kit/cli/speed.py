@@ -75,8 +75,8 @@ def bench_scene(triangles: int = 100_000, objects: int = 30, frames: int = 300) 
     camera = Camera.from_fov(640, 480, 60)
     path = [look_at(np.array([2.2 * np.cos(w), 1.8 * np.sin(w), 1.5 + .1 * np.sin(7 * w)]), np.array([.5 * np.cos(3 * w), .5 * np.sin(3 * w), .8]))
             for w in np.linspace(0, 2 * np.pi, frames, endpoint=False)]
-    return Scene("bench", "synthetic", tuple(Frame(k, pose, camera, camera, _no_image, _no_image) for k, pose in enumerate(path)),
-                 tuple(instances), surface)
+    return Scene(name="bench", source="synthetic", frames=tuple(Frame(k, pose, camera, camera, _no_image, _no_image) for k, pose in enumerate(path)),
+                 instances=tuple(instances), surface=surface)
 
 # %% ../../nbs/cli/40_speed.ipynb #4f681374
 @contextmanager
@@ -130,7 +130,7 @@ def record_times(scene: Scene, table: Visibility, per_task: int = 100, rounds: i
     observation, files = index_scene(scene, table), RecordFields(scene)
     work: dict[str, Callable[[], int]] = {"what tasks share": lambda: 0 * len(index_scene(scene, table).ids)}
     for task in available_tasks():
-        work[task] = lambda task=task: sum(len(lines) for _, lines, _ in encode_task(scene, observation, files, task, per_task))     # type: ignore[misc]
+        work[task] = lambda task=task: sum(len(lines) for _, lines, _ in encode_task(scene, observation, files, task=task, per_task=per_task))     # type: ignore[misc]
     made, best = dict.fromkeys(work, 0), dict.fromkeys(work, float("inf"))
     for _ in range(rounds):
         for name, one in work.items():
@@ -147,7 +147,7 @@ def whole_scene(triangles: int = 100_000, objects: int = 30, frames: int = 300, 
     start = time.process_time()
     observation, files, made = index_scene(scene, compute_visibility(scene, width=width)), RecordFields(scene), 0
     for task in available_tasks():
-        made += sum(len(lines) for _, lines, _ in encode_task(scene, observation, files, task, per_task))
+        made += sum(len(lines) for _, lines, _ in encode_task(scene, observation, files, task=task, per_task=per_task))
     return made, time.process_time() - start
 
 
@@ -202,7 +202,7 @@ def scan_times(triangles: int = 250_000, frames: int = 60, per_task: int = 100) 
         stream = Path(folder, "scans", "bench0000_00", "bench0000_00.sens")
         times = {"open the stream": fastest_of(lambda: open_sens(stream), 2)}
         for what in ("generate", "with visibility kept"):
-            times[what] = fastest_of(lambda: generate(ScanNet(Path(folder)), Path(folder) / "data", per_task=per_task, frames_per_scene=None, progress=False,
+            times[what] = fastest_of(lambda: generate(ScanNet(root=Path(folder)), Path(folder) / "data", per_task=per_task, frames_per_scene=None, progress=False,
                                                    overwrite=True, cache=Path(folder) / "kept"), 1)
     return times
 

@@ -97,10 +97,10 @@ def ask(scene: Scene, task: str, n: int = 3, format: str | None = None, seed: in
         raise ValueError(f"n must be at least 1, not {n}")
     chosen, observation = _observed(scene)
     with counting_drops() as dropped:
-        made = encode_task(chosen, observation, RecordFields(chosen), task, n, seed)
+        made = encode_task(chosen, observation, RecordFields(chosen), task=task, per_task=n, seed=seed)
     lines = next((lines for form, lines, _ in made if form == format), [])
     counts = {form: len(of_form) for form, of_form, _ in made}
-    note = "" if len(lines) == n else _why_fewer(observation, task, format, counts, n, dropped)
+    note = "" if len(lines) == n else _why_fewer(observation, task, format, counts=counts, wanted=n, dropped=dropped)
     if not lines:
         raise SceneError(f"{scene.source}/{scene.name}: {note}")
     return Questions(_with_images(chosen, lines), note)
@@ -117,7 +117,7 @@ def _with_images(scene: Scene, lines: list[bytes]) -> list[Question]:
     return questions
 
 
-def _why_fewer(observation: SceneIndex, task: str, format: str, counts: dict[str, int], wanted: int, dropped: Counter[str]) -> str:
+def _why_fewer(observation: SceneIndex, task: str, format: str, *, counts: dict[str, int], wanted: int, dropped: Counter[str]) -> str:
     """How many questions there are of those wanted, and the most frequent reasons why there are not more."""
     others = ", ".join(f"{count} {form}" for form, count in counts.items() if form != format)
     reasons = "; ".join(f"{count:,} x {reason}" for reason, count in dropped.most_common(4))

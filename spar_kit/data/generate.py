@@ -158,7 +158,7 @@ def _stopped(root: Path, error: WriteError | str) -> OSError:
 
 # %% ../../nbs/data/80_generate.ipynb #6719abb3
 def _all_scenes(
-    plan: GenerationConfig, names: Sequence[str], root: Path, workers: int, progress: bool, executor: Executor | None
+    plan: GenerationConfig, names: Sequence[str], root: Path, *, workers: int, progress: bool, executor: Executor | None
 ) -> dict[str, str]:
     """Work on every scene that is not there yet. Returns those that failed and why. Raises OSError for a full disk."""
     left = [name for name in names if not (root / ".scenes" / f"{name}.lines").exists()]
@@ -290,7 +290,7 @@ def generate(
     if per_task < 1 or width < 16 or images not in IMAGE_COPY_MODES:
         raise InputError(f"per_task is at least 1, width at least 16, images one of {', '.join(IMAGE_COPY_MODES)}")
     source = open_source(source) if isinstance(source, str) else source
-    choice = frames_per_scene if isinstance(frames_per_scene, FrameSelection) else FrameSelection(frames_per_scene)
+    choice = frames_per_scene if isinstance(frames_per_scene, FrameSelection) else FrameSelection(limit=frames_per_scene)
     names_of_tasks, missing = resolve_tasks(tasks)
     plan = GenerationConfig(source=source, split=split, tasks=names_of_tasks, per_task=per_task, seed=seed, frames=choice, images=images, width=width, rules=rules,
                 visibility=visibility, strict=strict, cache=Path(cache) if cache is not None else None)
@@ -301,12 +301,12 @@ def generate(
         raise InputError(f"{root} is not a folder")
     try:
         with alone(root):
-            return _generate(plan, names, root, parameters, overwrite, workers, progress, executor, missing)
+            return _generate(plan, names, root, parameters=parameters, overwrite=overwrite, workers=workers, progress=progress, executor=executor, missing=missing)
     except WriteError as error:
         raise _stopped(root, error) from None
 
 
-def _generate(plan: GenerationConfig, names: list[str], root: Path, parameters: dict[str, Any], overwrite: bool, workers: int, progress: bool, executor: Executor | None,
+def _generate(plan: GenerationConfig, names: list[str], root: Path, *, parameters: dict[str, Any], overwrite: bool, workers: int, progress: bool, executor: Executor | None,
               missing: dict[str, str]) -> Manifest:
     """`generate` in a folder that is held."""
     strict, split = plan.strict, plan.split
@@ -314,7 +314,7 @@ def _generate(plan: GenerationConfig, names: list[str], root: Path, parameters: 
         if strict:
             _refuse_faults(complete.failed, complete.part["scenes"])
         return complete
-    failed = _all_scenes(plan, names, root, workers, progress, executor)
+    failed = _all_scenes(plan, names, root, workers=workers, progress=progress, executor=executor)
     heads = _heads(root, [name for name in names if name not in failed])
     if strict:                                          # scenes that an earlier run without it has left
         _refuse_faults(failed, {name: head for name, (head, _) in heads.items()})
@@ -327,7 +327,7 @@ def _generate(plan: GenerationConfig, names: list[str], root: Path, parameters: 
             {
                 **done,
                 split: split_entry(
-                    parameters, missing, {name: head for name, (head, _) in heads.items()}, failed, written, counts
+                    parameters, missing, {name: head for name, (head, _) in heads.items()}, failed=failed, written=written, counts=counts
                 ),
             }
         )

@@ -135,7 +135,7 @@ def split_entry(
     parameters: dict[str, Any],
     missing: Mapping[str, str],
     heads: Mapping[str, Mapping[str, Any]],
-    failed: Mapping[str, str],
+    *, failed: Mapping[str, str],
     written: Mapping[str, Any],
     counts: Mapping[str, Any],
 ) -> dict[str, Any]:

@@ -60,7 +60,7 @@ class GenerationConfig:
     tasks: tuple[str, ...]
     per_task: int = 100
     seed: int = 0
-    frames: FrameSelection = FrameSelection(100)
+    frames: FrameSelection = FrameSelection(limit=100)
     images: ImageCopyMode = "copy"
     width: int = 320
     rules: Thresholds = Thresholds()
@@ -116,7 +116,7 @@ def gc_paused() -> Iterator[None]:
             gc.enable()
 
 
-def encode_task(scene: Scene, observation: SceneIndex, files: RecordFields, task: str, per_task: int = 100, seed: int = 0, first: int = 0
+def encode_task(scene: Scene, observation: SceneIndex, files: RecordFields, *, task: str, per_task: int = 100, seed: int = 0, first: int = 0
                ) -> list[tuple[str, list[bytes], list[int]]]:
     """The lines about a scene of each format of a task, numbered from `first`, and the rows of the frames that prove them: those that they show, and for
     each object that the scan has whole one that shows it whole."""
@@ -126,7 +126,7 @@ def encode_task(scene: Scene, observation: SceneIndex, files: RecordFields, task
         for form in TASKS[task].formats:
             phrased = write_questions(facts, form, observation.names, rng_for(seed, scene.name, task, form))
             if phrased:
-                lines = encode_records(scene, facts, form, phrased, first, files)
+                lines = encode_records(scene, facts, form, phrased=phrased, first=first, files=files)
                 rows = [p.row for p in phrased]
                 asked = observation.whole & np.isin(observation.ids, facts.objects[rows])
                 proof = np.union1d(facts.frames[rows], observation.best_frame[asked])
@@ -157,7 +157,7 @@ def build_records(plan: GenerationConfig, scene: Scene, drawn: dict[int, bytes] 
     dropped: dict[str, dict[str, int]] = {}
     for task in plan.tasks:
         with counting_drops() as reasons:
-            made = encode_task(scene, observation, files, task, plan.per_task, plan.seed, len(body))
+            made = encode_task(scene, observation, files, task=task, per_task=plan.per_task, seed=plan.seed, first=len(body))
         dropped[task] = dict(sorted(reasons.items(), key=lambda item: (-item[1], item[0]))[:KEPT_REASONS])
         for form, lines, rows in made:
             used.update(rows)
@@ -188,7 +188,7 @@ def generate_scene(plan: GenerationConfig, name: str, folder: Path) -> dict[str,
         head, body, used = build_records(plan, scene, drawn)
         if not body:
             break
-        ways, unreadable = write_images(scene, used, folder / "images", plan.width, plan.images, drawn)
+        ways, unreadable = write_images(scene, used, folder / "images", width=plan.width, images=plan.images, drawn=drawn)
         if not unreadable:
             break
         named += unreadable.values()

@@ -220,7 +220,7 @@ def owned_ids(scene: Scene) -> NDArray[np.uint16]:
     return owned
 
 # %% ../../nbs/data/40_writer.ipynb #f165bbf4
-def write_images(scene: Scene, rows: Sequence[int], folder: Path, width: int, images: str = "copy", drawn: Mapping[int, bytes] | None = None
+def write_images(scene: Scene, rows: Sequence[int], folder: Path, *, width: int, images: str = "copy", drawn: Mapping[int, bytes] | None = None
                  ) -> tuple[Counter[str], dict[int, str]]:
     """Write the frames `rows` of a scene and its `instances.json` into `folder`, which is created.
 
@@ -321,7 +321,7 @@ def _marks(markers: Sequence[str], views: str, marks: Sequence[Any], view: Seque
 
 # %% ../../nbs/data/40_writer.ipynb #c36cb947
 def encode_records(
-    scene: Scene, facts: Facts, format: str, phrased: Sequence[QuestionText], first: int, files: RecordFields | None = None
+    scene: Scene, facts: Facts, format: str, *, phrased: Sequence[QuestionText], first: int, files: RecordFields | None = None
 ) -> list[bytes]:
     """The lines of one task and format; ids are `<scene>_<n>` with n counting from `first`.
 

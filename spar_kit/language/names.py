@@ -20,7 +20,7 @@ from ..tasks.registry import TASKS, Facts
 Fields = Mapping[str, str]
 
 
-@dataclass
+@dataclass(kw_only=True)
 class QuestionFields:
     """Columns of one task in one format, an entry per row kept.
 

@@ -19,7 +19,7 @@ import yaml
 from ..tasks.registry import TASKS, Format
 
 # %% ../../nbs/language/20_templates.ipynb #83775f04
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TaskTemplates:
     """How one task speaks.
 
@@ -102,7 +102,7 @@ def template_faults(template: str, allowed: Sequence[str], required: Sequence[st
     return faults
 
 # %% ../../nbs/language/20_templates.ipynb #e24ad4de
-def _list_faults(name: str, templates: Sequence[str], allowed: Sequence[str], required: Sequence[str] = (), least: int = MIN_TEMPLATES,
+def _list_faults(name: str, templates: Sequence[str], allowed: Sequence[str], *, required: Sequence[str] = (), least: int = MIN_TEMPLATES,
                  clause: bool = False) -> list[str]:
     faults = [
         f"{name}[{i}]: {fault}: {t!r}"
@@ -173,7 +173,7 @@ def _cases(said: Mapping[str, Any]) -> Mapping[str, Sequence[str]]:
 
 
 def _word_faults(at: str, name: str, said: Mapping[str, Any]) -> list[str]:
-    faults = _list_faults(f"{at}.question", said["question"], said["fields"], said["fields"])
+    faults = _list_faults(f"{at}.question", said["question"], said["fields"], required=said["fields"])
     for case, templates in _cases(said).items():
         faults += _list_faults(
             f"{at}.sentence{'.' * bool(case)}{case}",
@@ -184,7 +184,7 @@ def _word_faults(at: str, name: str, said: Mapping[str, Any]) -> list[str]:
         )
     judge = said.get("judge", [])
     if judge or "judge" in TASKS[name].formats:
-        faults += _list_faults(f"{at}.judge", judge, said.get("claim_fields", []), said.get("claim_fields", []))
+        faults += _list_faults(f"{at}.judge", judge, said.get("claim_fields", []), required=said.get("claim_fields", []))
     return faults + [f"{at}.places: {{{field}}} is unknown" for t in said.get("places", {}).values() for field in template_fields(t)
                      if field not in ("first", "second", "where", "other")]
 
@@ -193,13 +193,13 @@ def _wording(name: str, said: Mapping[str, Any]) -> TaskTemplates:
     more: dict[str, Any] = {key: tuple(said[key]) for key in ("notes", "select_notes") if key in said}
     more |= {key: said[key] for key in ("builder", "answer", "spoken", "legend", "tail", "named_share") if key in said}
     return TaskTemplates(
-        name,
-        tuple(said["fields"]),
-        tuple(said["question"]),
-        {k: tuple(v) for k, v in _cases(said).items()},
-        tuple(said.get("judge", [])),
-        {k: tuple(v) for k, v in said.get("openings", {}).items()},
-        said.get("places", {}),
+        task=name,
+        fields=tuple(said["fields"]),
+        question=tuple(said["question"]),
+        sentence={k: tuple(v) for k, v in _cases(said).items()},
+        judge=tuple(said.get("judge", [])),
+        openings={k: tuple(v) for k, v in said.get("openings", {}).items()},
+        places=said.get("places", {}),
         **more,
     )
 

@@ -55,7 +55,7 @@ class Failure(Mismatch):
     the oracle, never of the record."""
 
 
-@dataclass
+@dataclass(kw_only=True)
 class TaskReport:
     """What became of one task's records, as the files have them or by rays.
 
@@ -77,7 +77,7 @@ class TaskReport:
     problems: list[str] = field(default_factory=list)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Report:
     """The oracle's verdict on a data set.
 
@@ -272,10 +272,10 @@ def verify(folder: Path | str, *, workers: int = 1, sample: int | None = None, l
     if _is_released(root):
         if looking is not None:
             raise CannotVerify(f"{root}: released rows do not say which objects they are about, so rays cannot look for them")
-        rules, report = None, Report(root, problems=list(_count_problems(root)), released=True)
+        rules, report = None, Report(folder=root, problems=list(_count_problems(root)), released=True)
     else:
         manifest = _manifest(root)
-        rules, report = Thresholds.of(manifest.get("parameters", {})), Report(root, rays=looking is not None)
+        rules, report = Thresholds.of(manifest.get("parameters", {})), Report(folder=root, rays=looking is not None)
         if looking is None:
             report.problems += _shard_problems(root, manifest)
     report.problems += _odd_files(root)

@@ -83,7 +83,7 @@ def plot_tasks(runs: Mapping[str, pd.DataFrame], by: str = "task", title: str = 
     return style(figure, title, len(order) * (12 + (13 if len(runs) > 2 else 18) * max(1, len(runs))), list(runs))
 
 
-def _dots(figure: go.Figure, tables: Mapping[str, pd.DataFrame], labels: Sequence[str], value: str, runs: Sequence[str], hover: str) -> None:
+def _dots(figure: go.Figure, tables: Mapping[str, pd.DataFrame], labels: Sequence[str], *, value: str, runs: Sequence[str], hover: str) -> None:
     """Adds a dot with its interval for each row of each table (label, `value`, low, high), the tables side by side within a label's row; colour and shape by the place in `runs`."""
     count, place, colors = len(tables), {label: k for k, label in enumerate(labels)}, run_colors(runs)
     for k, (name, table) in enumerate(tables.items()):
@@ -103,7 +103,7 @@ def plot_levels(runs: Mapping[str, pd.DataFrame], title: str = "Score by level",
     tables = {name: overall_intervals(scores, samples, seed, flavour).rename(columns={"level": "label"}) for name, scores in runs.items()}
     labels = [level for level in LEVELS if any(level in set(table.label) for table in tables.values())]
     figure = go.Figure()
-    _dots(figure, tables, labels, "score", list(runs), "%{x:.1%} [%{customdata[0]:.1%}, %{customdata[1]:.1%}]<br>%{customdata[2]} questions")
+    _dots(figure, tables, labels, value="score", runs=list(runs), hover="%{x:.1%} [%{customdata[0]:.1%}, %{customdata[1]:.1%}]<br>%{customdata[2]} questions")
     figure.update_xaxes(tickformat=".0%", title="mean of the tasks' scores, with 95 % interval", rangemode="tozero")
     return style(figure, title, len(labels) * (22 + 17 * len(runs)), list(runs))
 
@@ -121,7 +121,7 @@ def plot_differences(tables: pd.DataFrame | Mapping[str, pd.DataFrame], by: str 
     labels = list(dict.fromkeys(label for table in shown.values() for label in table.label))
     figure = go.Figure()
     figure.add_vline(x=0, line=dict(color="#888", dash="dot"))
-    _dots(figure, shown, labels, "difference", list(runs) if set(shown) <= set(runs) else list(shown), "%{x:+.1f} [%{customdata[0]:+.1f}, %{customdata[1]:+.1f}]<br>%{customdata[2]} questions")
+    _dots(figure, shown, labels, value="difference", runs=list(runs) if set(shown) <= set(runs) else list(shown), hover="%{x:+.1f} [%{customdata[0]:+.1f}, %{customdata[1]:+.1f}]<br>%{customdata[2]} questions")
     figure.update_xaxes(title="paired difference in points, with 95 % interval", tickformat="+.3~g", zeroline=False)
     return style(figure, title, len(labels) * (18 + 15 * len(shown)), list(shown))
 

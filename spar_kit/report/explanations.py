@@ -87,7 +87,7 @@ class ExampleRecord:
         drawing = draw_room(self.room, marked, whole=whole, title=title) if plane is None else draw_room(self.room, marked, plane, title, False)
         for view in views if plane is None else ():
             name = "camera" if len(self.question.images) == 1 else f"camera {view + 1}" if len(self.question.images) <= 3 else f"Frame-{view}"
-            draw_camera(drawing, self.pose(view), self.horizontal_fov(view), name)
+            draw_camera(drawing, self.pose(view), self.horizontal_fov(view), caption=name)
         return drawing
 
 # %% ../../nbs/report/35_explanations.ipynb #27b9f0b1

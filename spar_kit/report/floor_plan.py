@@ -77,7 +77,7 @@ INK, GREY = "#1d2530", "#98a2ae"
 COLORS: Mapping[str, str] = {"red": "#d3302a", "blue": "#1f5fd6", "green": "#17863b", "yellow": "#b98900", "plain": "#7b3fa0"}
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Drawing:
     """Shapes in a plane, x to the right and y up, metres.
 
@@ -92,7 +92,7 @@ class Drawing:
     fit: list[NDArray] = field(default_factory=list)
     ink: list[NDArray] = field(default_factory=list)
 
-    def polygon(self, points: NDArray, color: str, fill: str = "none", width: float = 1.0, hint: str = "", fit: bool = True) -> None:
+    def polygon(self, points: NDArray, color: str, fill: str = "none", *, width: float = 1.0, hint: str = "", fit: bool = True) -> None:
         def part(at: Callable[[ArrayLike], NDArray]) -> str:
             shown = " ".join(f"{x:.1f},{y:.1f}" for x, y in at(points))
             return (f'<polygon points="{shown}" fill="{fill}" fill-opacity=".75" stroke="{color}" stroke-width="{width}">'
@@ -175,10 +175,10 @@ def as_seen(pose: NDArray) -> Callable[[NDArray], NDArray]:
 
 def draw_room(room: Room, marked: Mapping[int, tuple[str, str]], plane: Callable[[NDArray], NDArray] = from_above, title: str = "", whole: bool = True) -> Drawing:
     """Floor and boxes; `marked_objects` ones in (colour, caption), the others grey. Where not `whole`, only these must be in the frame."""
-    drawing = Drawing(title)
+    drawing = Drawing(title=title)
     if plane is from_above:
         for polygon in room.floor:
-            drawing.polygon(polygon, "#8c8577", "#f4f1ea", 1.5, fit=whole)
+            drawing.polygon(polygon, "#8c8577", "#f4f1ea", width=1.5, fit=whole)
     order = sorted(room.boxes, key=lambda id: (id in marked, room.boxes[id].center[2]))
     for id in order:
         flat = plane(room.boxes[id].corners)
@@ -189,7 +189,7 @@ def draw_room(room: Room, marked: Mapping[int, tuple[str, str]], plane: Callable
         except (QhullError, ValueError):
             continue
         color, caption = marked.get(id, (GREY, ""))
-        drawing.polygon(hull, color, color + "33" if id in marked else "none", 2.2 if id in marked else .7, room.labels[id], fit=id in marked)
+        drawing.polygon(hull, color, color + "33" if id in marked else "none", width=2.2 if id in marked else .7, hint=room.labels[id], fit=id in marked)
         if id in marked:
             center = plane(room.boxes[id].center)
             drawing.dot(center, color, 2.5)
@@ -197,11 +197,11 @@ def draw_room(room: Room, marked: Mapping[int, tuple[str, str]], plane: Callable
     return drawing
 
 
-def draw_camera(drawing: Drawing, pose: NDArray, fan: float, caption: str, reach: float = 1.2, color: str = INK) -> None:
+def draw_camera(drawing: Drawing, pose: NDArray, fan: float, *, caption: str, reach: float = 1.2, color: str = INK) -> None:
     """A camera on the plan: its place, its heading, and the fan of `fan` degrees that it sees."""
     eye, bearing = pose[:2, 3], np.arctan2(pose[1, 2], pose[0, 2])
     arc = bearing + np.radians(np.linspace(-fan / 2, fan / 2, 9))
-    drawing.polygon(np.concatenate([[eye], eye + reach * np.stack([np.cos(arc), np.sin(arc)], -1)]), color, color + "18", .8)
+    drawing.polygon(np.concatenate([[eye], eye + reach * np.stack([np.cos(arc), np.sin(arc)], -1)]), color, color + "18", width=.8)
     drawing.line(eye, eye + reach * np.array([np.cos(bearing), np.sin(bearing)]), color, arrow=True, width=1)
     drawing.dot(eye, color)
     if caption:

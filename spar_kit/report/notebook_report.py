@@ -244,7 +244,7 @@ def read_file(path: Path, kind: type[_M]) -> _M:
         raise to_config_error(error, path, {}) from None
 
 # %% ../../nbs/report/55_notebook_report.ipynb #222d6993
-def write_summary(plan: Plan, outcomes: Iterable[RunResult], folder: Path, params: Path, settings: Sequence[str] = (), name: str | None = None) -> None:
+def write_summary(plan: Plan, outcomes: Iterable[RunResult], folder: Path, *, params: Path, settings: Sequence[str] = (), name: str | None = None) -> None:
     """Writes `folder`/sweep.json, from which `build_report` makes the pages.
 
     Args:

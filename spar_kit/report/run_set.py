@@ -32,7 +32,7 @@ from ..core.errors import InputError
 CONSTANT = "blind: constant"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RunSet:
     """Answers of one or several runs to the same questions, scored.
 
@@ -148,7 +148,7 @@ def check_same_questions(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> Non
         known |= {key: (name, row) for row in own if (key := (row["task"], format_of(row), str(row["id"]))) not in known}
 
 
-def load_runs(answers: Mapping[str, Path | str | Sequence[Mapping[str, Any]]], flavour: Scorer = "strict", reference: str = "", main: str = "", seed: int = 0,
+def load_runs(answers: Mapping[str, Path | str | Sequence[Mapping[str, Any]]], flavour: Scorer = "strict", reference: str = "", *, main: str = "", seed: int = 0,
               benchmark: Benchmark | None = None) -> RunSet:
     """Reads and scores answers: files or rows by the run's name. Each file is read once and each prediction scored once by each scorer. Where no run is blind, the best
     constant answers become one, named `CONSTANT`.
@@ -174,7 +174,7 @@ def load_runs(answers: Mapping[str, Path | str | Sequence[Mapping[str, Any]]], f
     table = pd.concat([score_table(own, FLAVOURS if name in seeing else [flavour]).assign(run=name) for name, own in rows.items()])
     own = table[table.scorer == flavour]
     best = max(seeing, key=lambda name: own[own.run == name].groupby("task").score.mean().mean())
-    return RunSet(rows, table, flavour, names.get(reference, reference) or seeing[0], names.get(main, main) or best, seed, {names[name]: file for name, file in read.items()})
+    return RunSet(rows=rows, table=table, flavour=flavour, reference=names.get(reference, reference) or seeing[0], main=names.get(main, main) or best, seed=seed, files={names[name]: file for name, file in read.items()})
 
 # %% ../../nbs/report/15_run_set.ipynb #4e763d69
 def format_score(score: float, low: float, high: float, sign: Literal["", "+"] = "") -> str:

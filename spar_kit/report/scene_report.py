@@ -36,7 +36,7 @@ LIMIT = 0.10       # metres; the median difference beyond which a frame's pose i
 MADE = 1e-5        # metres; no sensor is so near to a mesh: ScanNet++'s DSLR measures no depth, it is rendered
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DepthCheck:
     """A frame's depth image against the surface.
 
@@ -64,20 +64,20 @@ def check_depth(frame: Frame, surface: Mesh, width: int = 320) -> DepthCheck:
     try:
         seen = frame.read_depth()[s::k, s::k].astype(np.float64)
     except SceneError as error:
-        return DepthCheck(frame.index, fault=" ".join(str(error).split()))
+        return DepthCheck(index=frame.index, fault=" ".join(str(error).split()))
     drawn = render_depth_and_ids(surface, camera, frame.camera_to_world)[0].astype(np.float64)
     known = np.isfinite(seen) & (seen > 0)
     both = known & (drawn > 0)
     if not both.any():
-        return DepthCheck(frame.index, float(known.mean()))
+        return DepthCheck(index=frame.index, known=float(known.mean()))
     difference = np.where(both, seen - drawn, 0)
     share = np.clip(np.abs(difference) / .3, 0, 1)[..., None]
     shade = (np.clip(1.1 - np.where(both, drawn, 0) / 8, .35, 1) * 230)[..., None]
     color = np.where((difference > 0)[..., None], np.array([40, 90, 220.0]), np.array([210, 50, 40.0]))
     picture = np.where(both[..., None], shade * (1 - share) + color * share, 0).astype(np.uint8)
     off = np.abs(difference[both])
-    return DepthCheck(frame.index, float(known.mean()), float(both.mean()), float(np.median(off)),
-                      float((off <= np.maximum(.05, .02 * drawn[both])).mean()), float(np.median(seen[both] / drawn[both])), picture)
+    return DepthCheck(index=frame.index, known=float(known.mean()), both=float(both.mean()), median=float(np.median(off)),
+                      within=float((off <= np.maximum(.05, .02 * drawn[both])).mean()), ratio=float(np.median(seen[both] / drawn[both])), picture=picture)
 
 # %% ../../nbs/report/45_scene_report.ipynb #ef3ac856
 _CELL = 'style="padding:.15em .7em;border-bottom:1px solid #dfe4ea;text-align:{}"'

@@ -37,7 +37,7 @@ from ..core.files import atomic_write
 from ..core.processes import stopped_by_signals
 
 # %% ../../nbs/runs/50_sweep.ipynb #f4e12b55
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Run:
     """One execution of one notebook.
 
@@ -149,9 +149,9 @@ def expand_grid(plan: Plan, base: Path, store: Path, say: Callable[[str], None] 
                 key = key_of(depends)
                 upstream = [*needed, *(run for group in collected.values() for run in group)]
                 label = ", ".join(f"{axis.rpartition('.')[2]}={format_value(value)}" for axis, value in choices)
-                run = Run(name, label, str(base / step.notebook), own, choices, tuple(run.name for run in upstream), key, str(store / f"{name}-{key}"), step.timeout, step.expect,
-                          tuple((parameter, run.name) for parameter, run in zip(step.needs, needed)),
-                          tuple((parameter, tuple(run.name for run in group)) for parameter, group in collected.items()), depends)
+                run = Run(step=name, label=label, notebook=str(base / step.notebook), params=own, choices=choices, upstream=tuple(run.name for run in upstream), key=key, folder=str(store / f"{name}-{key}"), timeout=step.timeout, expect=step.expect,
+                          needed=tuple((parameter, run.name) for parameter, run in zip(step.needs, needed)),
+                          collected=tuple((parameter, tuple(run.name for run in group)) for parameter, group in collected.items()), depends=depends)
                 runs[name].append(replace(run, params=own | _folders(run)))
     digests.close()
     return [run for group in runs.values() for run in group]

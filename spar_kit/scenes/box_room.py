@@ -24,21 +24,21 @@ class BoxObject:
     rgb: tuple[int, int, int]
 
 
-def solid(id: int, label: str, center: tuple, size: tuple, yaw_degrees: float, rgb: tuple[int, int, int]) -> BoxObject:
+def solid(id: int, label: str, center: tuple, *, size: tuple, yaw_degrees: float, rgb: tuple[int, int, int]) -> BoxObject:
     """A box from its centre (x, y, z), its size along its own axes (metres) and its yaw."""
     return BoxObject(id, label, OrientedBox(np.array(center, float), np.array(size, float), np.radians(yaw_degrees)), rgb)
 
 
 def toy_solids() -> list[BoxObject]:
     """A room of 5 m x 4 m x 2.6 m with two walls left out, and what stands in it. Ids have a gap: 5 is missing."""
-    return [solid(1, "floor", (2.5, 2, -.05), (5, 4, .1), 0, (170, 150, 130)),
-            solid(2, "wall", (2.5, 4.05, 1.3), (5, .1, 2.6), 0, (225, 220, 205)),
-            solid(3, "wall", (-.05, 2, 1.3), (.1, 4, 2.6), 0, (205, 215, 225)),
-            solid(4, "table", (2.9, 2.6, .36), (1.4, .8, .72), 25, (150, 95, 50)),
-            solid(6, "lamp", (3.2, 2.7, .95), (.2, .2, .46), 0, (240, 200, 60)),
-            solid(7, "cabinet", (.35, 3.0, .75), (.5, 1.1, 1.5), 0, (80, 120, 170)),
-            solid(8, "trash can", (1.5, 1.5, .2), (.35, .3, .4), 60, (90, 160, 90)),
-            solid(9, "chair", (3.3, 1.7, .45), (.5, .5, .9), -15, (190, 70, 70))]
+    return [solid(1, "floor", (2.5, 2, -.05), size=(5, 4, .1), yaw_degrees=0, rgb=(170, 150, 130)),
+            solid(2, "wall", (2.5, 4.05, 1.3), size=(5, .1, 2.6), yaw_degrees=0, rgb=(225, 220, 205)),
+            solid(3, "wall", (-.05, 2, 1.3), size=(.1, 4, 2.6), yaw_degrees=0, rgb=(205, 215, 225)),
+            solid(4, "table", (2.9, 2.6, .36), size=(1.4, .8, .72), yaw_degrees=25, rgb=(150, 95, 50)),
+            solid(6, "lamp", (3.2, 2.7, .95), size=(.2, .2, .46), yaw_degrees=0, rgb=(240, 200, 60)),
+            solid(7, "cabinet", (.35, 3.0, .75), size=(.5, 1.1, 1.5), yaw_degrees=0, rgb=(80, 120, 170)),
+            solid(8, "trash can", (1.5, 1.5, .2), size=(.35, .3, .4), yaw_degrees=60, rgb=(90, 160, 90)),
+            solid(9, "chair", (3.3, 1.7, .45), size=(.5, .5, .9), yaw_degrees=-15, rgb=(190, 70, 70))]
 
 # %% ../../nbs/scenes/05_box_room.ipynb #aa1e9023
 def raycast_boxes(solids: list[BoxObject], camera: Camera, camera_to_world: NDArray
@@ -119,5 +119,5 @@ def box_room_scene(frames: int = 6, width: int = 128, name: str = "toy0000_00") 
         made.append(Frame(i, pose, color, depth, partial(_color, solids, color, pose), partial(_depth, solids, depth, pose),
                           read_instances=partial(_ids, solids, depth, pose)))
     instances = tuple(Instance(s.id, s.label, OrientedBox.fit(s.box.corners)) for s in solids)
-    return Scene(name, "synthetic", tuple(made), instances, toy_surface(solids), "toy room",
-                 (np.array([[0.0, 0], [5, 0], [5, 4], [0, 4]]),))
+    return Scene(name=name, source="synthetic", frames=tuple(made), instances=instances, surface=toy_surface(solids), room_type="toy room",
+                 floor=(np.array([[0.0, 0], [5, 0], [5, 4], [0, 4]]),))

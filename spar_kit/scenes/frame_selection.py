@@ -26,7 +26,7 @@ def sharpness(image: NDArray[np.uint8]) -> float:
     return float((grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:] - 4 * middle).var())
 
 # %% ../../nbs/scenes/20_frame_selection.ipynb #0313667a
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FrameSelection:
     """Which frames of a scan are looked at. The steps are taken in this order, each on what the one before has left.
 
@@ -88,7 +88,7 @@ def select_frames(scene: Scene, choice: FrameSelection | int | None) -> Scene:
 
     Raises ValueError for a limit below 1.
     """
-    choice = choice if isinstance(choice, FrameSelection) else FrameSelection(choice)
+    choice = choice if isinstance(choice, FrameSelection) else FrameSelection(limit=choice)
     frames, broken = list(scene.frames), set[int]()
     if choice.stride > 1:
         first = {frame.index // choice.stride: frame for frame in reversed(frames)}

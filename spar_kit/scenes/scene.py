@@ -215,7 +215,7 @@ class Mesh:
     fused: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Scene:
     """A scene with 3D ground truth. World: metres, right-handed, +Z up, floor near z = 0.
 

@@ -70,19 +70,19 @@ def open_source(spec: str, *, scenes: int | None = None, seed: int = 0, frames: 
         from spar_kit.scenes.readers.spar7m import Spar7M, find_part
 
         find_part(Path(path).expanduser())
-        return Spar7M(Path(path).expanduser(), scenes, frames)
+        return Spar7M(root=Path(path).expanduser(), count=scenes, frames=frames)
     if kind in ("scannetpp", "scannetpp-iphone"):
         from spar_kit.scenes.readers.scannetpp.reader import ScanNetPP
 
-        return ScanNetPP(Path(path).expanduser(), "iphone" if kind == "scannetpp-iphone" else "dslr", count=scenes, frames=frames)
+        return ScanNetPP(root=Path(path).expanduser(), stream="iphone" if kind == "scannetpp-iphone" else "dslr", count=scenes, frames=frames)
     if kind == "structured3d":
         from spar_kit.scenes.readers.structured3d.reader import Structured3D
 
-        return Structured3D(Path(path).expanduser(), scenes, frames)
+        return Structured3D(root=Path(path).expanduser(), count=scenes, frames=frames)
     if kind == "arkitscenes":
         from spar_kit.scenes.readers.arkitscenes import ARKitScenes
 
         return ARKitScenes(Path(path).expanduser(), scenes, frames)
     from spar_kit.scenes.readers.scannet.reader import ScanNet
 
-    return ScanNet(Path(path).expanduser(), count=scenes, frames=frames, labels=labels)
+    return ScanNet(root=Path(path).expanduser(), count=scenes, frames=frames, labels=labels)

@@ -20,7 +20,7 @@ from ..core.errors import SceneError
 from .visibility import compute_visibility
 
 # %% ../../nbs/scenes/50_summary.ipynb #ed02eff4
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Summary:
     """What a list of scenes says of one.
 
@@ -89,7 +89,7 @@ def summarize(source: SceneSource, scene: str, full: bool = False) -> Summary:
             return told
         loaded = source.load(scene)
     except SceneError as error:
-        return Summary(scene, error=" ".join(str(error).split()))
+        return Summary(scene=scene, error=" ".join(str(error).split()))
     missing = lost_objects(loaded)
-    return Summary(scene, len(loaded.frames) + count_skipped_frames(loaded.skipped), len(loaded.frames), len(loaded.instances), floor_area(loaded),
-                   (*format_counts(loaded.skipped), *format_counts(missing)), incomplete=sum(missing.values()))
+    return Summary(scene=scene, frames=len(loaded.frames) + count_skipped_frames(loaded.skipped), valid=len(loaded.frames), instances=len(loaded.instances), area=floor_area(loaded),
+                   warnings=(*format_counts(loaded.skipped), *format_counts(missing)), incomplete=sum(missing.values()))

@@ -25,7 +25,7 @@ from ..core.errors import SceneError
 from .geometry.silhouette import parts_of, silhouettes
 
 # %% ../../nbs/scenes/25_visibility.ipynb #6bb715be
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class VisibilityThresholds:
     """When an object counts as visible in a frame, and how finely that is looked at.
 
@@ -48,7 +48,7 @@ class VisibilityThresholds:
     overlap_samples: int = 4096
 
 # %% ../../nbs/scenes/25_visibility.ipynb #22680106
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Visibility:
     """How a scene's objects are seen: one row per frame and instance with at least one visible pixel, by ascending (frame, instance).
 
@@ -433,7 +433,7 @@ def load(path: Path | str, key: str | None = None) -> Visibility:
                 raise SceneError("made from another scene, or with other parameters", path, "key")
             columns = {f.name: file[f.name] for f in fields(Visibility) if f.name not in ("rule", "raster", "grid")}
             a, b, c, d, e, f, samples, overlap_samples = file["rule"].tolist()
-            rule = VisibilityThresholds(a, b, c, d, e, f, int(samples), int(overlap_samples))
+            rule = VisibilityThresholds(share=a, pixels=b, plenty=c, side=d, tolerance=e, relative_tolerance=f, samples=int(samples), overlap_samples=int(overlap_samples))
             return Visibility(**columns, raster=(int(file["raster"][0]), int(file["raster"][1])), rule=rule,
                               grid=tuple(file["grid"].tolist()))
     except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 # %% ../../nbs/tasks/05_facts.ipynb #0fab26db
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Facts:
     """Columns of what is asked and what is true, for one task in one scene; row i of every column belongs to question i.
 
@@ -40,8 +40,8 @@ class Facts:
 
     def take(self, rows: NDArray) -> "Facts":
         """The same facts for a choice of rows."""
-        return Facts(self.task, self.frames[rows], self.objects[rows], self.view[rows],
-                     None if self.marks is None else self.marks[rows], {k: v[rows] for k, v in self.numbers.items()})
+        return Facts(task=self.task, frames=self.frames[rows], objects=self.objects[rows], view=self.view[rows],
+                     marks=None if self.marks is None else self.marks[rows], numbers={k: v[rows] for k, v in self.numbers.items()})
 
 # %% ../../nbs/tasks/05_facts.ipynb #2880e07c
 Level = Literal["low", "medium", "high"]
@@ -58,7 +58,7 @@ IMAGES_PER_VIEW: Mapping[Views, int] = {"single": 1, "pair": 2, "multi": 3, "vid
 Compute = Callable[[Any, np.random.Generator, int], Facts]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Task:
     """One task folder of SPAR-7M.
 

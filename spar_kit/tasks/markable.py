@@ -25,7 +25,7 @@ def is_within(place: NDArray, size: NDArray, margin: NDArray) -> NDArray[np.bool
         return ((place >= margin[:, None]) & (place <= size - margin[:, None])).all(1)
 
 # %% ../../nbs/tasks/50_markable.ipynb #14879145
-def point_fits(center: NDArray, point: NDArray, share: NDArray, intrinsics: NDArray, size: NDArray, rules: Thresholds) -> NDArray[np.bool_]:
+def point_fits(center: NDArray, point: NDArray, share: NDArray, *, intrinsics: NDArray, size: NDArray, rules: Thresholds) -> NDArray[np.bool_]:
     """(n,) whether sightings may carry a point.
 
     Args:

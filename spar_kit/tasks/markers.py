@@ -114,7 +114,7 @@ def draw_markers(
     for index, labels in named.items():                     # after all shapes, so that none is drawn over a label
         taken: list[Around] = []
         for mark, around, size in labels:
-            taken.append(_write(out[index], ImageDraw.Draw(out[index]), mark.label, around, mark.kind == "point", size, taken))
+            taken.append(_write(out[index], ImageDraw.Draw(out[index]), mark.label, around=around, beside=mark.kind == "point", scale=size, taken=taken))
     return out
 
 
@@ -140,7 +140,7 @@ def _draw(image: Image.Image, mark: Marker, scale: float) -> Around:
     return around
 
 
-def _write(image: Image.Image, pen: ImageDraw.ImageDraw, text: str, around: Around, beside: bool, scale: float, taken: Sequence[Around] = ()) -> Around:
+def _write(image: Image.Image, pen: ImageDraw.ImageDraw, text: str, *, around: Around, beside: bool, scale: float, taken: Sequence[Around] = ()) -> Around:
     """White letters on a dark ground, `beside` the mark `around` (x1, y1, x2, y2) or above it, moved inside the image and off the places `taken`
     by other labels. Returns its own place."""
     font = ImageFont.load_default(max(9, 2.4 * STROKE * scale))
@@ -214,7 +214,7 @@ def _like_cv(image: Image.Image, mark: Marker, at: Sequence[int], color: tuple[i
     else:
         pen.rounded_rectangle([at[0] - 30, at[1] - 30, at[2] + 30, at[3] + 30], 11, outline=color, width=21)
     corner = at[-2] + 20, at[-1] + 20
-    _write(image, pen, mark.label, (*corner, *corner), True, 1.0)
+    _write(image, pen, mark.label, around=(*corner, *corner), beside=True, scale=1.0)
     return image
 
 # %% ../../nbs/tasks/40_markers.ipynb #b78a12da

@@ -63,7 +63,7 @@ class SightingTable(NamedTuple):
         return SightingTable(**columns, start=np.searchsorted(columns["frame"], np.arange(len(self.start))))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SceneIndex:
     """All that a task reads of a scene; F frames, n askable objects.
 
@@ -140,7 +140,7 @@ class SceneIndex:
         return dict(zip(self.ids.tolist(), self.labels))
 
 # %% ../../nbs/tasks/60_scene_index.ipynb #e1829810
-def _sightings(visibility: Visibility, rows: NDArray, objects: NDArray, centers: NDArray, scene: Scene, rules: Thresholds) -> SightingTable:
+def _sightings(visibility: Visibility, rows: NDArray, objects: NDArray, *, centers: NDArray, scene: Scene, rules: Thresholds) -> SightingTable:
     frame, share = np.asarray(visibility.frame[rows], np.int32), np.asarray(visibility.share[rows], np.float32)
     cameras = [f.color for f in scene.frames]
     K = np.array([camera.intrinsics for camera in cameras], np.float64).reshape(-1, 3, 3)[frame]
@@ -150,7 +150,7 @@ def _sightings(visibility: Visibility, rows: NDArray, objects: NDArray, centers:
     clear = np.asarray(visibility.visible[rows], bool) & (box[:, 2:] > box[:, :2]).all(-1)              # a clear box must also be a box after rounding
     return SightingTable(frame, objects, centers, point, box, np.asarray(visibility.fraction[rows], np.float32), clear,
                      np.searchsorted(frame, np.arange(len(cameras) + 1)), visibility.pixels[rows] * (640 * 480 / max(float(np.prod(visibility.raster)), 1)),
-                     share, clear & point_fits(centers, point, share, K, size, rules), clear & box_fits(share, visibility.inside[rows], rules))
+                     share, clear & point_fits(centers, point, share, intrinsics=K, size=size, rules=rules), clear & box_fits(share, visibility.inside[rows], rules))
 
 # %% ../../nbs/tasks/60_scene_index.ipynb #15497397
 def index_scene(scene: Scene, visibility: Visibility, rules: Thresholds = Thresholds(), exclude_labels: Collection[str] = EXCLUDED_LABELS) -> SceneIndex:
@@ -179,7 +179,7 @@ def index_scene(scene: Scene, visibility: Visibility, rules: Thresholds = Thresh
     rows = rows[np.lexsort((at[rows], visibility.frame[rows]))]
     objects = at[rows].astype(np.int32)
     center = in_camera(poses[visibility.frame[rows]], centers[objects])
-    glimpsed = _sightings(visibility, rows, objects, center, scene, rules)
+    glimpsed = _sightings(visibility, rows, objects, centers=center, scene=scene, rules=rules)
     enough = np.bincount(glimpsed.frame[glimpsed.clear], minlength=F) >= rules.min_objects
     seen = glimpsed.only(np.flatnonzero(glimpsed.clear & enough[glimpsed.frame]))
     paired = np.flatnonzero(np.diff(seen.start)) if scene.instances else np.arange(F)          # no objects at all: SPAR-7M's frames, for the camera tasks
@@ -193,12 +193,12 @@ def index_scene(scene: Scene, visibility: Visibility, rules: Thresholds = Thresh
         there[visibility.frame[visibility.instance == instance.id], k] = True
     bystanders = Bystanders(np.array([i.box.center for i in placed], np.float64).reshape(-1, 3), there)
     return SceneIndex(
-        scene.name, scene.source, ids, labels, np.unique(["", *kinds], return_inverse=True)[1][1:].astype(np.int32),
-        np.array([kind in sole for kind in kinds], bool), np.array([bearers[kind] == 1 for kind in kinds], bool), centers, column((i.box.size for i in askable), (3,)), column((i.box.yaw for i in askable), ()), ~np.isin(ids, list(missing)),
-        np.array([best[id].frame if id in best else -1 for id in ids.tolist()], np.int32), np.isin(ids, [id for id, why in missing.items() if why == CUT_OFF]),
-        np.array([f.index for f in scene.frames], np.int64), poses, stack((f.color.intrinsics for f in scene.frames), (3, 3)),
-        np.array([(f.color.width, f.color.height) for f in scene.frames], np.int64).reshape(F, 2), np.asarray(visibility.overlap), np.asarray(visibility.in_sight),
-        pairs, overlapping_triples(pairs, poses, visibility.overlap, rules), seen, glimpsed, spoiled, bystanders, group_similar_frames(poses, rules), rules,
-        partial(floor_outline, scene), partial(floor_coverage, visibility, np.linspace(0, F - 1, IMAGES_PER_VIEW["video"]).astype(int).tolist()),
-        FineBoxes(scene, visibility.raster[0]),
+        scene=scene.name, source=scene.source, ids=ids, labels=labels, label_id=np.unique(["", *kinds], return_inverse=True)[1][1:].astype(np.int32),
+        nameable=np.array([kind in sole for kind in kinds], bool), has_unique_label=np.array([bearers[kind] == 1 for kind in kinds], bool), centers=centers, sizes=column((i.box.size for i in askable), (3,)), yaws=column((i.box.yaw for i in askable), ()), whole=~np.isin(ids, list(missing)),
+        best_frame=np.array([best[id].frame if id in best else -1 for id in ids.tolist()], np.int32), cut_off=np.isin(ids, [id for id, why in missing.items() if why == CUT_OFF]),
+        frame_index=np.array([f.index for f in scene.frames], np.int64), poses=poses, intrinsics=stack((f.color.intrinsics for f in scene.frames), (3, 3)),
+        image_size=np.array([(f.color.width, f.color.height) for f in scene.frames], np.int64).reshape(F, 2), overlap=np.asarray(visibility.overlap), in_sight=np.asarray(visibility.in_sight),
+        pairs=pairs, frame_triples=overlapping_triples(pairs, poses, visibility.overlap, rules), clear_sightings=seen, all_sightings=glimpsed, shows_unaskable=spoiled, bystanders=bystanders, view=group_similar_frames(poses, rules), rules=rules,
+        outline=partial(floor_outline, scene), floor_coverage=partial(floor_coverage, visibility, np.linspace(0, F - 1, IMAGES_PER_VIEW["video"]).astype(int).tolist()),
+        fine_boxes=FineBoxes(scene, visibility.raster[0]),
         incomplete=counts(missing), enclosed=(lambda polygons: 1.0) if scene.floor else partial(enclosed, scene))

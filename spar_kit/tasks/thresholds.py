@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from .validation import ObjectLimits
 
 # %% ../../nbs/tasks/10_thresholds.ipynb #aa8095be
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Thresholds:
     """Every threshold between a scene and its questions. Lengths in metres, angles in degrees, image lengths in 1/1000."""
     # which frames and objects take part

@@ -218,7 +218,7 @@ def token_lengths(samples: Sequence[Question], processor: Any, image_tokens: int
     return np.array([n + 8 * len(s.turns) + image_tokens * len(s.images) for n, s in zip(lengths, samples)], np.int64)
 
 # %% ../../nbs/train/10_collate.ipynb #d7acb515
-def plan_batches(lengths: NDArray[np.int64], weights: NDArray[np.float64], steps: int, batch: int, seed: int,
+def plan_batches(lengths: NDArray[np.int64], weights: NDArray[np.float64], steps: int, *, batch: int, seed: int,
                  window: int = 16) -> list[list[int]]:
     """Which samples each of `steps` batches holds.
 

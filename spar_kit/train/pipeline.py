@@ -90,13 +90,13 @@ def _plan_first(params: TrainParams, samples: Sequence[Question], processor: Any
     late = [step for step in range(total) if step >= round((1 - params.spar_share) * total) and step % 2]
     if late:
         lengths = token_lengths(samples, processor, params.vlm_config.image_tokens)
-        records = plan_batches(lengths, _weights(params, samples), len(late), 2 * stage.batch_size, params.seed + 1)
+        records = plan_batches(lengths, _weights(params, samples), len(late), batch=2 * stage.batch_size, seed=params.seed + 1)
         for step, batch in zip(late, records):
             pages[step] = batch
     return pages
 
 # %% ../../nbs/train/50_pipeline.ipynb #287f731d
-def _vision_warmup(params: TrainParams, model: Any, pages: RandomMarkers, picture: int, checkpoint: Path, log: Path,
+def _vision_warmup(params: TrainParams, model: Any, pages: RandomMarkers, *, picture: int, checkpoint: Path, log: Path,
           progress: bool) -> None:
     """Warm up the vision tower; log lines as the stages write them. A run that has begun the second stage skips this: its checkpoint has it."""
     if last_checkpoint(checkpoint.parent.parent / "grounding"):
@@ -134,7 +134,7 @@ def _first_texts(params: TrainParams, samples: Sequence[Question], pages: Ground
     return [f"{part}\n" for sample in read for turn in sample.turns for part in turn]
 
 # %% ../../nbs/train/50_pipeline.ipynb #505c5143
-def _first_stage(params: TrainParams, samples: Sequence[Question], fingerprint: str, out: Path, log: Path, progress: bool) -> None:
+def _first_stage(params: TrainParams, samples: Sequence[Question], fingerprint: str, *, out: Path, log: Path, progress: bool) -> None:
     if _is_done(out / "base", fingerprint):
         return
     stage, picture = params.grounding, params.image_size or params.vlm_config.image_size
@@ -146,15 +146,15 @@ def _first_stage(params: TrainParams, samples: Sequence[Question], fingerprint: 
     model: Any = build_model(params.vlm_config, processor, params.seed)
     if params.vision_warmup.max_steps:
         _prepare(out / "stages/vision_warmup", fingerprint)
-        _vision_warmup(params, model, RandomMarkers(pages.seen, params.seed), picture, out / "stages/vision_warmup/tower.pt", log, progress)
+        _vision_warmup(params, model, RandomMarkers(pages.seen, params.seed), picture=picture, checkpoint=out / "stages/vision_warmup/tower.pt", log=log, progress=progress)
     if stage.max_steps:
         _prepare(out / "stages/grounding", fingerprint)
         collator = Collator(processor, ImageLoader(picture, params.marker_scale), min(params.max_length, params.vlm_config.text_config.max_position_embeddings))
         if params.vision_warmup.max_steps:      # the first answers are noise, which would undo what the tower has learned
             for tower in (model.model.vision_model, model.model.connector):
                 tower.requires_grad_(False)
-        train_stage("grounding", model, _Both(samples, pages), _plan_first(params, samples, processor), collator, stage,
-                    out / "stages/grounding", log, optim="muon", dataloader_num_workers=params.dataloader_num_workers, seed=params.seed, progress=progress)
+        train_stage("grounding", model, _Both(samples, pages), plan=_plan_first(params, samples, processor), collator=collator, stage=stage,
+                    folder=out / "stages/grounding", log=log, optim="muon", dataloader_num_workers=params.dataloader_num_workers, seed=params.seed, progress=progress)
     save_model(model, processor, out / "base", image_size=picture, marker_scale=params.marker_scale, fingerprint=fingerprint)
 
 # %% ../../nbs/train/50_pipeline.ipynb #fbed7079
@@ -166,7 +166,7 @@ def _check_answers(collator: Collator, samples: Sequence[Question], processor: A
 
 
 # %% ../../nbs/train/50_pipeline.ipynb #1c61edea
-def _second_stage(params: TrainParams, name: str, samples: Sequence[Question], fingerprint: str, out: Path, log: Path,
+def _second_stage(params: TrainParams, name: str, samples: Sequence[Question], *, fingerprint: str, out: Path, log: Path,
                   progress: bool) -> dict[str, Any]:
     stage, lora = params.finetune, params.lora
     base, processor = open_model(name, quantize=lora.quantize, quantized_modules=lora.quantized_modules, trust_remote_code=params.trust_remote_code)
@@ -179,9 +179,9 @@ def _second_stage(params: TrainParams, name: str, samples: Sequence[Question], f
     tokens = params.vlm_config.image_tokens if not params.model else 256
     if stage.max_steps:
         lengths = token_lengths(samples, processor, tokens)
-        plan = plan_batches(lengths, _weights(params, samples), stage.max_steps * stage.gradient_accumulation_steps, stage.batch_size, params.seed)
+        plan = plan_batches(lengths, _weights(params, samples), stage.max_steps * stage.gradient_accumulation_steps, batch=stage.batch_size, seed=params.seed)
         _prepare(out / "stages/finetune", fingerprint)
-        train_stage("finetune", model, samples, plan, collator, stage, out / "stages/finetune", log, optim=params.optim,
+        train_stage("finetune", model, samples, plan=plan, collator=collator, stage=stage, folder=out / "stages/finetune", log=log, optim=params.optim,
                     dataloader_num_workers=params.dataloader_num_workers, seed=params.seed, progress=progress)
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     save_model(model, processor, out / "adapter", base="../base" if not params.model else name, quantize=lora.quantize,
@@ -231,10 +231,10 @@ def train(params: TrainParams, data: Path | str, out: Path | str, *, split: str 
     if not params.model:
         name = str(base)
         first = {key: value for key, value in params.model_dump().items() if key in STAGE1_FIELDS}
-        _first_stage(params, samples, json_hash(hashed, first), out, log, progress)
+        _first_stage(params, samples, json_hash(hashed, first), out=out, log=log, progress=progress)
     adapter, stages = out / "adapter", json_hash(hashed, params.model_dump())
     if not _is_done(adapter, stages):
-        facts = _second_stage(params, name, samples, stages, out, log, progress)
+        facts = _second_stage(params, name, samples, fingerprint=stages, out=out, log=log, progress=progress)
         _write_summary(out / "train.json", params, begun, samples=len(samples), **facts)
     shutil.rmtree(out / "stages", ignore_errors=True)
     return TrainResult(base if not params.model else params.model, adapter, log, out / "train.json")

@@ -144,8 +144,7 @@ class _StopAfter(TrainerCallback):
         control.should_training_stop = state.global_step >= self.steps
 
 # %% ../../nbs/train/40_trainer.ipynb #b1e0c2ec
-def train_stage(name: str, model: Any, dataset: Any, plan: list[list[int]], collator: Collator, stage: StageParams, folder: Path, log: Path, *,
-                optim: str = "adamw_torch", dataloader_num_workers: int = 0, seed: int = 0, progress: bool = True, stop_after: int | None = None) -> Any:
+def train_stage(name: str, model: Any, dataset: Any, *, plan: list[list[int]], collator: Collator, stage: StageParams, folder: Path, log: Path, optim: str = "adamw_torch", dataloader_num_workers: int = 0, seed: int = 0, progress: bool = True, stop_after: int | None = None) -> Any:
     """Train `model` in place over the planned batches, from the last whole checkpoint in `folder` if there is one.
 
     Args:

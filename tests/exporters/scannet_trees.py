@@ -45,7 +45,7 @@ def text(matrix):
     return "\n".join(" ".join(f"{value:f}" for value in row) for row in matrix) + "\n"
 
 
-def write_room(root, room, form, alignment=None, instance_zip=None, lost=()):
+def write_room(root, room, form, *, alignment=None, instance_zip=None, lost=()):
     """Everything about one room below `root`; poses and mesh are stored in the scan's own frame, which `alignment` (4, 4) turns into the room's.
 
     Frames whose index is in `lost` are written with a pose of -inf. `instance_zip`: "filt" or "raw" adds the archive of instance images.
@@ -64,11 +64,11 @@ def write_room(root, room, form, alignment=None, instance_zip=None, lost=()):
     elif form == "stream png":
         write_stream(home / f"{room.name}.sens", room, poses, color=1, imu=3)
     elif form in ("sensreader", "image folder"):
-        write_folders(home / "image" if form == "image folder" else home, room, poses, "{}", inside="intrinsic/")
+        write_folders(home / "image" if form == "image folder" else home, room, poses, name="{}", inside="intrinsic/")
     elif form == "posed_images":
         write_flat(root / "posed_images" / room.name, room, poses)
     elif form == "frames_25k":
-        write_folders(root / "scannet_frames_25k" / room.name, room, poses, "{:06d}", plural=True)
+        write_folders(root / "scannet_frames_25k" / room.name, room, poses, name="{:06d}", plural=True)
     else:
         raise ValueError(form)
     if instance_zip:
@@ -109,7 +109,7 @@ def write_text(path, room, alignment, native=None):
     path.write_text("\n".join([*lines, "colorToDepthExtrinsics = " + "0.5 " * 16, f"numColorFrames = {len(room.frames)}", "sceneType = Bedroom / Hotel"]) + "\n")
 
 
-def write_stream(path, room, poses, version=4, color=2, depth=1, imu=0, extrinsic=None):
+def write_stream(path, room, poses, *, version=4, color=2, depth=1, imu=0, extrinsic=None):
     """`.sens`: colour 0 raw, 1 png, 2 jpeg; depth 0 raw, 1 zlib. Numbers that the room leaves out become lost frames."""
     first = room.frames[0]
     eye = np.eye(4) if extrinsic is None else extrinsic
@@ -130,7 +130,7 @@ def write_stream(path, room, poses, version=4, color=2, depth=1, imu=0, extrinsi
             out.write(struct.pack("<Q", imu) + b"".join(struct.pack("<15dQ", *range(15), k) for k in range(imu)))
 
 
-def write_folders(folder, room, poses, name, inside="", plural=False):
+def write_folders(folder, room, poses, *, name, inside="", plural=False):
     """color/ depth/ pose/, and the four matrices where SensReader has them, or two with the 25k frames' names, whose instance images have 16 bit."""
     for part in ("color", "depth", "pose", *(["intrinsic"] if inside else []), *(["instance"] if plural else [])):
         (folder / part).mkdir(parents=True, exist_ok=True)

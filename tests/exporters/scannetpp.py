@@ -61,7 +61,7 @@ PHONE = Glass("PINHOLE", 160, 120, (121.0, 122.5, 83.0, 57.5))
 BENT_PHONE = Glass("OPENCV", 160, 120, (121.0, 122.5, 83.0, 57.5, -0.15, 0.05, 0.002, -0.003))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Export:
     """What to write. `poses` are (4, 4) camera-to-world, OpenCV axes, by frame number.
 
@@ -197,7 +197,7 @@ def nerfstudio_pose(pose: np.ndarray) -> np.ndarray:
     return c2w
 
 
-def write_nerfstudio(path: Path, glass: Glass, poses: dict[str, np.ndarray], bad: Sequence[str] = (), tests: int = 1, masks: bool = False) -> None:
+def write_nerfstudio(path: Path, glass: Glass, poses: dict[str, np.ndarray], *, bad: Sequence[str] = (), tests: int = 1, masks: bool = False) -> None:
     fx, fy, cx, cy, *k = glass.params
     names = ("k1", "k2", "k3", "k4") if glass.model == "OPENCV_FISHEYE" else ("k1", "k2", "p1", "p2")
     data = {"fl_x": fx, "fl_y": fy, "cx": cx, "cy": cy, "w": glass.width, "h": glass.height, "camera_model": glass.model}
@@ -231,7 +231,7 @@ def write_dslr(export: Export, root: Path, kind: str = "undistorted", posed_by: 
             Image.fromarray(mask).save(folder / masks / f"DSC{number:05d}.png")
     name = "transforms_undistorted.json" if kind == "undistorted" else "transforms.json"
     if posed_by == "nerfstudio":
-        write_nerfstudio(folder / "nerfstudio" / name, glass, poses, bad, masks=bool(masked))
+        write_nerfstudio(folder / "nerfstudio" / name, glass, poses, bad=bad, masks=bool(masked))
     else:
         write_colmap(folder / "colmap", FISHEYE, poses)
     names = list(poses)
@@ -272,7 +272,7 @@ def write_video(path: Path, images: Sequence[np.ndarray]) -> None:
         container.mux(stream.encode())
 
 
-def write_iphone(export: Export, root: Path, depth: str = "lz4", color: str = "mkv", posed_by: str = "colmap", glass: Glass = PHONE) -> None:
+def write_iphone(export: Export, root: Path, depth: str = "lz4", *, color: str = "mkv", posed_by: str = "colmap", glass: Glass = PHONE) -> None:
     """A recording of frames 0 to the last one posed; those between the posed ones look like the one before."""
     folder, count = export.folder(root) / "iphone", max(export.poses) + 1
     folder.mkdir(parents=True, exist_ok=True)
@@ -298,4 +298,4 @@ def write_iphone(export: Export, root: Path, depth: str = "lz4", color: str = "m
         write_colmap(folder / "colmap", glass, {f"iphone/frame_{n:06d}.jpg": export.pose(n) for n in export.poses})
     elif posed_by == "nerfstudio":
         bad = [f"frame_{n:06d}.jpg" for n in export.bad]
-        write_nerfstudio(folder / "nerfstudio" / "transforms.json", glass, {f"frame_{n:06d}.jpg": export.pose(n) for n in export.poses}, bad, tests=0)
+        write_nerfstudio(folder / "nerfstudio" / "transforms.json", glass, {f"frame_{n:06d}.jpg": export.pose(n) for n in export.poses}, bad=bad, tests=0)

@@ -156,7 +156,7 @@ class Room:
         tail, gold = self.letter(text, [o for o in others if o != text])
         return f"{question} {tail}", gold
 
-    def triple(self, form: str, question: str, words: list[str], legend: str, sentence: str, note: str = "") -> tuple[str, str] | None:
+    def triple(self, form: str, question: str, words: list[str], *, legend: str, sentence: str, note: str = "") -> tuple[str, str] | None:
         if not any(words[:3]):
             return None
         if form == "sentence":
@@ -439,7 +439,7 @@ def relation_pair(room: Room, task: str, form: str) -> dict | None:
         question = f"Describe the position of the {a} concerning the {b} in the two images, from the observer's viewpoint. {CENTER} {room.rng.choice(FIRST)}"
     else:
         question = f"What is the spatial orientation of the {a} compared to the {b} in the image, relative to the observer's view? {CENTER}"
-    text = room.triple(form, question, words, OO_MV if multi else OO, sentence_pair(a, b, words))
+    text = room.triple(form, question, words, legend=OO_MV if multi else OO, sentence=sentence_pair(a, b, words))
     return text and room.record(task, rows, text, **marks)
 
 
@@ -452,7 +452,7 @@ def relation_observer(room: Room, task: str, form: str) -> dict | None:
     words, name = room.to_observer(room.seen(id, rows[0])), f"{room.label(id)} (bbox)"
     question = f"From the primary viewpoint, what is the position of object {name}? {CENTER} {room.rng.choice(FIRST)}"
     said = f"Relative to the observer's position, the {name} appears to the {place(words)}" + (f", and also seems to the {words[2]}." if words[2] else ".")
-    text = room.triple(form, question, words, OC, said)
+    text = room.triple(form, question, words, legend=OC, sentence=said)
     return text and room.record(task, rows, text, red_bbox=room.shots[rows[at]].boxes[id], bbox_img_idx=[at])
 
 
@@ -506,7 +506,7 @@ def imagination(room: Room, task: str, form: str) -> dict | None:
                 f"orienting toward {names[1]}, {names[2]} is described as to the {place(words)}." + (f" It appears to the {words[2]}." if words[2] else ""))
     question += f" {BEFORE}" if multi else ""
     question += f" {WORLD_UP}" if not (multi and not two) else ""
-    text = room.triple(form, question, words, (OO_MV if len(words) == 5 else OO) if two else OC, said, AFTER)
+    text = room.triple(form, question, words, legend=(OO_MV if len(words) == 5 else OO) if two else OC, sentence=said, note=AFTER)
     if text is None:
         return None
     marks = {} if hard else {f"{c}_bbox": room.shots[rows[k]].boxes[id] for c, id, k in zip(colors, ids, at)}
@@ -583,7 +583,7 @@ def matrix(values: np.ndarray, side: int = 4) -> str:
     return "\n".join(" ".join(f"{v:.9f}" for v in row) for row in full) + "\n"
 
 
-def write_frames(folder: Path, room: Room, names: Sequence[str], per_frame: bool, side: int, video: bool) -> None:
+def write_frames(folder: Path, room: Room, names: Sequence[str], *, per_frame: bool, side: int, video: bool) -> None:
     """The scene's images, poses and intrinsics; `names` are the stems of its frames."""
     for sub in ("image_color", "image_depth", "pose", "intrinsic", *(("video_color", "video_depth", "video_pose") if video else ())):
         (folder / sub).mkdir(parents=True, exist_ok=True)
@@ -608,7 +608,7 @@ def write_frames(folder: Path, room: Room, names: Sequence[str], per_frame: bool
         (folder / "intrinsic/intrinsic_depth.txt").write_text(matrix(room.frames[0].depth.intrinsics, side))
 
 
-def lines_of(record: dict, scene: str, number: int, names: Sequence[str], rgbd: bool, per_frame: bool) -> dict:
+def lines_of(record: dict, scene: str, number: int, *, names: Sequence[str], rgbd: bool, per_frame: bool) -> dict:
     stems = [f"frame{i}_{names[row]}" for i, row in enumerate(record["rows"])] if record["video"] else [names[row] for row in record["rows"]]
     kind = "video" if record["video"] else "image"
     line = {"id": f"{scene}_{number}", "conversations": [{"from": "human", "value": record["question"]}, {"from": "gpt", "value": record["answer"]}],
@@ -642,7 +642,7 @@ def write_release(root: Path, scene, *, source: str = "scannet", split: str = "t
     if rooms:
         room.video = []
     home = root / "spar" / source
-    write_frames(home / "images" / scene.name, room, names, per_frame, side, bool(room.video))
+    write_frames(home / "images" / scene.name, room, names, per_frame=per_frame, side=side, video=bool(room.video))
     written, number = {}, 0
     for task in tasks or MAKERS:
         if not room.video and (task.endswith(("_video", "_hard")) or task in ("obj_frame_locate", "appearance_order", "obj_count", "room_size")):
@@ -650,7 +650,7 @@ def write_release(root: Path, scene, *, source: str = "scannet", split: str = "t
         for form in (FORMATS[f] for f in MAKERS[task][1]):
             rows = []
             for record in questions(room, task, form, count):
-                rows.append(lines_of(record, scene.name, number, names, rgbd, per_frame))
+                rows.append(lines_of(record, scene.name, number, names=names, rgbd=rgbd, per_frame=per_frame))
                 number += 1
             if rows:
                 path = home / "qa_jsonl" / split / task / form / f"{form}_{len(rows)}.jsonl"

@@ -54,7 +54,7 @@ def images(solids: Sequence, eye: np.ndarray, rays: np.ndarray, instances: bool 
     return made | ({"instance.png": png(numbers)} if instances else {})
 
 
-def perspective(solids: Sequence, pose: np.ndarray, width: int, height: int, half: tuple[float, float], shift: np.ndarray) -> dict[str, bytes]:
+def perspective(solids: Sequence, pose: np.ndarray, width: int, *, height: int, half: tuple[float, float], shift: np.ndarray) -> dict[str, bytes]:
     """The files of a position; `pose` has columns right, down, forward, eye (x, y, z up, metres); `shift` moves the house."""
     right, down, forward, eye = pose[:3].T
     u = (2 * (np.arange(width) + .5) / width - 1) * np.tan(half[0])           # the edges of the image are at plus and minus tan(half)
@@ -64,7 +64,7 @@ def perspective(solids: Sequence, pose: np.ndarray, width: int, height: int, hal
     return images(solids, eye, rays) | {"camera_pose.txt": " ".join(f"{n:.9f}" for n in numbers).encode() + b"\n", "layout.json": b"{}"}
 
 
-def panorama(solids: Sequence, eye: np.ndarray, width: int, ahead: np.ndarray, shift: np.ndarray, instances: bool) -> dict[str, bytes]:
+def panorama(solids: Sequence, eye: np.ndarray, width: int, *, ahead: np.ndarray, shift: np.ndarray, instances: bool) -> dict[str, bytes]:
     """The files of a panorama whose middle column looks along `ahead`; columns to the right turn to the right, seen from above clockwise."""
     turn = 2 * np.pi * (np.arange(width) + .5) / width - np.pi
     rise = np.pi / 2 - np.pi * (np.arange(width // 2) + .5) / (width // 2)
@@ -96,8 +96,7 @@ def plan(outline: Sequence[tuple[float, float]], height: float, room: int, kind:
             "lineJunctionMatrix": [[int(j in pair) for j in range(2 * n)] for pair in ends], "cuboids": [], "manhattan": []}
 
 
-def write_room(root: Path, solids: Sequence, poses: Sequence[np.ndarray], width: int, height: int, half: tuple[float, float], outline: Sequence[tuple[float, float]], *,
-               house: str = "scene_00012", room: int = 485142, kind: str = "living room", shift: Sequence[float] = (3.2, -7.1, .25), eye: Sequence[float] | None = None,
+def write_room(root: Path, solids: Sequence, poses: Sequence[np.ndarray], *, width: int, height: int, half: tuple[float, float], outline: Sequence[tuple[float, float]], house: str = "scene_00012", room: int = 485142, kind: str = "living room", shift: Sequence[float] = (3.2, -7.1, .25), eye: Sequence[float] | None = None,
                panorama_width: int = 512, ahead: Sequence[float] = (0, -1.0, 0), panorama_instances: bool = False) -> Path:
     """Write root/Structured3D/<house>/ and return that folder. `eye`: where a panorama is taken, if at all."""
     moved = np.array(shift)
@@ -105,10 +104,10 @@ def write_room(root: Path, solids: Sequence, poses: Sequence[np.ndarray], width:
     files = {"bbox_3d.json": json.dumps([box_entry(s, moved) for s in solids if s.label not in STRUCTURE]).encode(),
              "annotation_3d.json": json.dumps(plan(outline, 2.6, room, kind, moved)).encode()}
     for position, pose in enumerate(poses):
-        for name, data in perspective(solids, pose, width, height, half, moved).items():
+        for name, data in perspective(solids, pose, width, height=height, half=half, shift=moved).items():
             files[f"2D_rendering/{room}/perspective/full/{position}/{name}"] = data
     if eye is not None:
-        for name, data in panorama(solids, np.array(eye), panorama_width, np.array(ahead), moved, panorama_instances).items():
+        for name, data in panorama(solids, np.array(eye), panorama_width, ahead=np.array(ahead), shift=moved, instances=panorama_instances).items():
             files[f"2D_rendering/{room}/panorama/{name}"] = data
     for name, data in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)

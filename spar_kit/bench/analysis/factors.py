@@ -189,7 +189,7 @@ def _explained(columns: Sequence[NDArray[np.int64]], values: NDArray[np.float64]
     return 1 - (float(((values - fitted) ** 2).sum()) / max(len(values) - rank, 1)) / (total / max(len(values) - int(strata.max()) - 1, 1)) if total else 0.0
 
 
-def factor_table(scores: pd.DataFrame, factors: pd.DataFrame, shuffles: int = 999, seed: int = 0, least: int = 15, most: int = 20) -> pd.DataFrame:
+def factor_table(scores: pd.DataFrame, factors: pd.DataFrame, shuffles: int = 999, *, seed: int = 0, least: int = 15, most: int = 20) -> pd.DataFrame:
     """Each factor's hold on the score within tasks, strongest first.
 
     Columns factor, levels, items, share (of the variance, less what luck gives), beyond (the same beyond all other factors), low_level and
@@ -234,7 +234,7 @@ def factor_table(scores: pd.DataFrame, factors: pd.DataFrame, shuffles: int = 99
     return table.assign(p_holm=holm(table.p)).sort_values("share", ascending=False, kind="stable", ignore_index=True)
 
 # %% ../../../nbs/bench/analysis/10_factors.ipynb #3085e604
-def factor_effects(scores: pd.DataFrame, factors: pd.DataFrame, factor: str, samples: int = 2000, seed: int = 0, least: int = 15, most: int = 20) -> pd.DataFrame:
+def factor_effects(scores: pd.DataFrame, factors: pd.DataFrame, factor: str, *, samples: int = 2000, seed: int = 0, least: int = 15, most: int = 20) -> pd.DataFrame:
     """How far the score at each level of a factor lies from the mean of its task and format: columns level, effect, low, high (95 % over scenes), items, scenes.
 
     Arguments as for `factor_table`. The means of task and format count as known.
@@ -244,5 +244,5 @@ def factor_effects(scores: pd.DataFrame, factors: pd.DataFrame, factor: str, sam
     rows = []
     for k, name in enumerate(names):
         own = codes == k
-        rows.append((name, *interval(rest[own], scenes[own], samples, seed, (-1.0, 1.0)), int(own.sum()), len(np.unique(scenes[own]))))
+        rows.append((name, *interval(rest[own], scenes[own], samples, seed=seed, bounds=(-1.0, 1.0)), int(own.sum()), len(np.unique(scenes[own]))))
     return pd.DataFrame(rows, columns=["level", "effect", "low", "high", "items", "scenes"])

@@ -37,7 +37,7 @@ def _count_pairs(a: NDArray[np.int64], b: NDArray[np.int64], size: int) -> NDArr
     return np.bincount(pairs // (int(b.max(initial=0)) + 1), minlength=size)
 
 
-def bootstrap_means(values: NDArray[np.float64], groups: NDArray[np.int64], scenes: NDArray[np.int64], count: int, samples: int = 2000,
+def bootstrap_means(values: NDArray[np.float64], groups: NDArray[np.int64], scenes: NDArray[np.int64], *, count: int, samples: int = 2000,
                 seed: int = 0) -> NDArray[np.float64]:
     """Bootstrap replicates (samples, count) of the mean of `values` (n,) in each of `count` groups; NaN where a draw has no item of a group.
 
@@ -174,7 +174,7 @@ def _ends(means: NDArray[np.float64], columns: Sequence[_Column], bounds: Bounds
     return ends
 
 
-def interval(values: NDArray[np.float64], scenes: Sequence[Any] | NDArray, samples: int = 2000, seed: int = 0,
+def interval(values: NDArray[np.float64], scenes: Sequence[Any] | NDArray, samples: int = 2000, *, seed: int = 0,
              bounds: Bounds = (0.0, 1.0), alike: float = 0.0) -> tuple[float, float, float]:
     """The mean of `values` (n,) and the ends of its 95 % interval, drawing scenes (n names); NaN where there is no value.
 
@@ -190,7 +190,7 @@ def interval(values: NDArray[np.float64], scenes: Sequence[Any] | NDArray, sampl
         return float("nan"), float("nan"), float("nan")
     if alike > 0:
         return float(values.mean()), *few_interval(_column(values, place, _are_known(place)), bounds, alike=alike)
-    draws = bootstrap_means(values, np.zeros(len(values), np.int64), place, 1, samples, seed)
+    draws = bootstrap_means(values, np.zeros(len(values), np.int64), place, count=1, samples=samples, seed=seed)
     low, high = _ends(draws, [_column(values, place, _are_known(place))], bounds)[0]
     return float(values.mean()), float(low), float(high)
 
@@ -216,7 +216,7 @@ def intervals(scores: pd.DataFrame, by: Sequence[str] = ("task",), samples: int 
     scenes, values, count = _numbered(scored.scene), scored.score.to_numpy(float), len(keys)
     items, of_scenes = np.bincount(groups, minlength=count), _count_pairs(groups, scenes, count)
     left = scores.groupby(list(by), sort=False, observed=True).size().to_numpy() - items
-    means = bootstrap_means(values, groups, scenes, count, samples, seed)
+    means = bootstrap_means(values, groups, scenes, count=count, samples=samples, seed=seed)
     ends = _ends(means, _columns(values, groups, scenes, count))
     with np.errstate(invalid="ignore"):
         middle = np.bincount(groups, values, count) / items
@@ -249,7 +249,7 @@ def _by_level(scored: pd.DataFrame, values: NDArray[np.float64], samples: int, s
     groups = scored.task.map({name: k for k, name in enumerate(tasks.task)}).to_numpy(np.int64)
     scenes = _numbered(scored.scene)
     shares = _shares(tasks.task.tolist(), tasks.level.tolist(), flavour)
-    draws = bootstrap_means(values, groups, scenes, len(tasks), samples, seed)
+    draws = bootstrap_means(values, groups, scenes, count=len(tasks), samples=samples, seed=seed)
     there = ~np.isnan(draws)
     with np.errstate(invalid="ignore"):         # a draw without any item of a task averages the others
         draws = (np.where(there, draws, 0) @ shares) / (there @ shares)
@@ -356,7 +356,7 @@ def paired_difference(a: pd.DataFrame, b: pd.DataFrame, by: Sequence[str] = ("ta
                         difference=np.bincount(groups, values, count) / items, items=items, scenes=_count_pairs(groups, scenes, count))
     units = scenes if _are_known(scenes) else np.arange(len(both))
     totals = np.bincount(units * count + groups, values, (int(units.max()) + 1) * count).reshape(-1, count)
-    table = _judge(table, bootstrap_means(values, groups, scenes, count, samples, seed), _columns(values, groups, scenes, count), totals, seed)
+    table = _judge(table, bootstrap_means(values, groups, scenes, count=count, samples=samples, seed=seed), _columns(values, groups, scenes, count), totals, seed)
     return _ordered(table[[*by, "a", "b", "difference", "low", "high", "p", "p_holm", "needed", "items", "scenes", "better"]])
 
 

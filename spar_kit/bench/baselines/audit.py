@@ -132,7 +132,7 @@ class BaselineScore:
     high: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TaskAudit:
     """The audit of one task and format.
 
@@ -192,7 +192,7 @@ def cross_validated_best(scores: NDArray[np.float64], fold: NDArray[np.int64]) -
 MARKED = "with marks"
 
 
-def _said(questions: Sequence[ParsedQuestion], marks: NDArray[np.float32], fold: NDArray, kind: str, trees: int, seed: int) -> dict[str, list[str]]:
+def _said(questions: Sequence[ParsedQuestion], marks: NDArray[np.float32], fold: NDArray, *, kind: str, trees: int, seed: int) -> dict[str, list[str]]:
     """What each predictor answers to each question; those that learn, learn on the other folds."""
     said: dict[str, list[str]] = {}
     for k in np.unique(fold):
@@ -238,7 +238,7 @@ def audit_items(
         return None
     alone = len(set(scenes)) < 2
     questions, fold = [row.question for row in rows], folds_of([""] * len(rows) if alone else scenes.tolist(), folds, seed)
-    said = _said(questions, np.array([row.marks for row in rows], np.float32), fold, kind, trees, seed)
+    said = _said(questions, np.array([row.marks for row in rows], np.float32), fold, kind=kind, trees=trees, seed=seed)
     names = list(said)
     scores = np.array([[score_item(task, q.answer, text, form).value or 0.0 for q, text in zip(questions, said[name])] for name in names])
     attacks = {name: BaselineScore(name, *interval(row, scenes, seed=seed)) for name, row in zip(names, scores)}
@@ -255,7 +255,7 @@ def audit_items(
         by_rule = best_of(rules, ALIKE)
         best = by_rule if by_rule.low > limit or best.predictor not in LEARNING else best
     ordered = tuple(sorted((attacks[name] for name in blind), key=lambda a: -a.score))
-    return TaskAudit(task, form, kind, len(rows), len(set(scenes)), chance, limit, best, ordered, attacks.get(MARKED))
+    return TaskAudit(task=task, format=form, kind=kind, items=len(rows), scenes=len(set(scenes)), chance=chance, limit=limit, best=best, attacks=ordered, with_marks=attacks.get(MARKED))
 
 
 def _say(question: ParsedQuestion, option: int, kind: str) -> str:
@@ -273,7 +273,7 @@ def _chance(kind: str, questions: Sequence[ParsedQuestion]) -> float | None:
 TOO_FEW = "one question only"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Audit:
     """The audit of a dataset: one finding per task and format that has scorable answers; `grown`: more of it can be generated; `problems`: what could not be read, a line each."""
     folder: str
@@ -330,7 +330,7 @@ def audit(folder: Path | str | Benchmark, *, split: str | None = None, tasks: Se
     Raises FileNotFoundError where there are no question files, ValueError naming file and line of a broken record.
     """
     findings, left_out, problems = [], {}, list[str]()
-    for task, form, rows in _kinds(folder, split, tasks, formats, items, problems):
+    for task, form, rows in _kinds(folder, split, tasks, formats=formats, most=items, problems=problems):
         finding = audit_items(task, form, rows, folds=folds, margin=margin, mra=mra, trees=trees, seed=seed)
         if finding is None:
             few = any(answer_kind(row.question.answer) != "sentence" for row in rows)
@@ -340,10 +340,10 @@ def audit(folder: Path | str | Benchmark, *, split: str | None = None, tasks: Se
         if report:
             report(f"{task}/{form}: {finding.verdict}, {finding.best.predictor} {100 * finding.best.score:.1f} (limit {100 * finding.limit:.1f})")
     grown = not isinstance(folder, Benchmark) and (Path(folder) / "manifest.json").is_file()
-    return Audit(folder.name if isinstance(folder, Benchmark) else str(Path(folder).name), tuple(findings), left_out, grown, tuple(problems))
+    return Audit(folder=folder.name if isinstance(folder, Benchmark) else str(Path(folder).name), findings=tuple(findings), left_out=left_out, is_generated=grown, problems=tuple(problems))
 
 
-def _kinds(data: Path | str | Benchmark, split: str | None, tasks: Sequence[str] | None, formats: Sequence[str],
+def _kinds(data: Path | str | Benchmark, split: str | None, tasks: Sequence[str] | None, *, formats: Sequence[str],
            most: int, problems: list[str]) -> Iterator[tuple[str, str, list[Asked]]]:
     """Task, format and questions, those of all files of a kind together: what is asked of few scenes is little enough. `problems` takes what
     could not be read."""

@@ -190,17 +190,17 @@ def predict_with_forest(train: Sequence[ParsedQuestion], test: Sequence[ParsedQu
     if extra is None:
         extra = np.zeros((len(train), 0), np.float32), np.zeros((len(test), 0), np.float32)
     if kind in ("letter", "name") and all(len(q.options) > 1 for q in train):
-        return _choose(train, test, words, seed, extra, trees)
+        return _choose(train, test, words, seed=seed, extra=extra, trees=trees)
     x, y = (np.hstack([_text_columns(questions, words), columns]) for questions, columns in zip((train, test), extra))
     if kind in _READ:
         values = np.array([_READ[kind](q.answer) for q in train], float)
-        guesses = [_regress(x, values[:, k], y, _by_mra(kind, k), seed, trees) for k in range(values.shape[1])]
+        guesses = [_regress(x, values[:, k], y, by_mra=_by_mra(kind, k), seed=seed, trees=trees) for k in range(values.shape[1])]
         return [write_answer(kind, row) for row in zip(*guesses)]
     forest = _fitted(_forest("classes", seed, trees), x, [q.answer for q in train])
     return [str(answer) for answer in forest.predict(y)]
 
 
-def _regress(x: NDArray, values: NDArray, y: NDArray, by_mra: bool, seed: int, trees: int) -> NDArray[np.float64]:
+def _regress(x: NDArray, values: NDArray, y: NDArray, *, by_mra: bool, seed: int, trees: int) -> NDArray[np.float64]:
     forest = _forest("numbers", seed, trees).fit(x, np.log(np.maximum(values, 0.02)) if by_mra and (values >= 0).all() else values)
     if not by_mra:
         return forest.predict(y)
@@ -215,7 +215,7 @@ def _regress(x: NDArray, values: NDArray, y: NDArray, by_mra: bool, seed: int, t
     return guesses[(mass @ _mra_table(guesses, found).T).argmax(1)]
 
 
-def _choose(train: Sequence[ParsedQuestion], test: Sequence[ParsedQuestion], words: _Words, seed: int, extra: Extra, trees: int) -> list[str]:
+def _choose(train: Sequence[ParsedQuestion], test: Sequence[ParsedQuestion], words: _Words, *, seed: int, extra: Extra, trees: int) -> list[str]:
     def table(questions: Sequence[ParsedQuestion], columns: NDArray[np.float32]) -> NDArray[np.float32]:
         text = np.hstack([_text_columns(questions, words), columns])
         counts = [len(q.options) for q in questions]

@@ -181,7 +181,7 @@ class _OwnNumbers:
                 "scorer needs; trust the scores here, not those in its log")
 
 # %% ../../../nbs/bench/interop/10_prediction_files.ipynb #f3b2bca7
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PredictionFile:
     """A file's rows and what there is to know about them.
 
@@ -284,7 +284,7 @@ def _read(content: bytes, path: Path, benchmark: Benchmark | None) -> Prediction
         raise RowError(f"{path}: no rows" + (f" of {benchmark.name}; {unknown} of other items" if benchmark and unknown else ""))
     lost = [item for item in index.items if item.key not in rows] if index else []
     found = [*rows.values(), *(Prediction(check_row(_joined({"prediction": None, "answer": None, "failed": f"not in {path.name}"}, item, ""), str(path))) for item in lost)]
-    return PredictionFile(path, kind, found, duplicates, contradictions, len(lost), unknown, counts, str(own), hashlib.sha256(content).hexdigest())
+    return PredictionFile(path=path, kind=kind, rows=found, duplicates=duplicates, contradictions=contradictions, missing=len(lost), unknown=unknown, read=counts, note=str(own), sha256=hashlib.sha256(content).hexdigest())
 
 
 def read_predictions(path: Path | str, benchmark: Benchmark | None = None, say: Callable[[str], None] | None = None) -> list[Prediction]:

@@ -41,7 +41,7 @@ def _check_address(url: str) -> None:
         raise InputError(f"{url!r} is no address of a server: http://HOST:PORT/v1, or openai")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Server:
     """A model behind an OpenAI-compatible server. Decoding is greedy, as the official protocol has it.
 
@@ -111,7 +111,7 @@ def server_from(model: str, url: str, settings: Sequence[str] = ()) -> Server:
         if not isinstance(value, wanted) or isinstance(value, bool):
             raise InputError(f"{word!r}: expected {'an object' if wanted is dict else 'jpeg or png' if wanted is str else 'a number'}")
         values[name] = value
-    return Server(model, None if url == "openai" else url, **values)
+    return Server(model=model, url=None if url == "openai" else url, **values)
 
 # %% ../../../nbs/bench/models/10_client.ipynb #67490fcf
 def image_bytes(image: Image.Image, format: Literal["jpeg", "png"] = "jpeg", side: int | None = None) -> bytes:

@@ -110,7 +110,7 @@ def generate_answers(model: Any, collator: Collator, samples: Sequence[Question]
 MAX_INITIAL_FAILURES = 8          # items that fail before anything has been answered
 
 
-def run_predictions(model: Any, writer: PredictionWriter, prompt: Prompt, batch: int, max_new_tokens: int = MAX_NEW_TOKENS, bar: Any = None) -> None:
+def run_predictions(model: Any, writer: PredictionWriter, prompt: Prompt, *, batch: int, max_new_tokens: int = MAX_NEW_TOKENS, bar: Any = None) -> None:
     """Ask a model what is left of a run.
 
     Args:
@@ -208,7 +208,7 @@ def _predict(local: LocalModel, benchmark: Benchmark, out: Path, *, limit: int |
             done = len(writer.items) - len(writer.left)
             title = "answers" if images == "original" else f"answers, images {images}"
             with tqdm(total=len(writer.items), initial=done, desc=title, unit="q", disable=not progress, mininterval=1.0) as bar:
-                run_predictions(local, writer, words, batch, max_new_tokens, bar)
+                run_predictions(local, writer, words, batch=batch, max_new_tokens=max_new_tokens, bar=bar)
     return writer.in_order
 
 

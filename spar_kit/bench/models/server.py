@@ -55,7 +55,7 @@ class RateLimiter:
 REPLY_SECONDS = 2.0          # assumed until replies have been timed
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Estimate:
     """What asking so many items takes: tokens, seconds, and dollars where prices are known. `counted`: the server has counted tokens. `timed`: replies have been timed."""
     items: int
@@ -97,20 +97,20 @@ def estimate(items: Sequence[Question], server: Server, prompt: Prompt = "offici
             continue
         shrink = [min(1.0, server.image_side / max(size)) if server.image_side else 1.0 for size in sizes]
         tokens.append(len(prompt_of(item, prompt)) // 4 + sum(image_tokens(round(w * s), round(h * s)) for (w, h), s in zip(sizes, shrink)))
-    return _estimate(len(items), sum(tokens) / max(len(tokens), 1), server.body.get("max_completion_tokens") or server.max_new_tokens, server)
+    return _estimate(len(items), sum(tokens) / max(len(tokens), 1), server.body.get("max_completion_tokens") or server.max_new_tokens, server=server)
 
 
-def _estimate(items: int, tokens_in: float, tokens_out: float, server: Server, seconds: float | None = None, counted: bool = False) -> Estimate:
+def _estimate(items: int, tokens_in: float, tokens_out: float, *, server: Server, seconds: float | None = None, counted: bool = False) -> Estimate:
     """For so many items with tokens each; `seconds` is what all of them take, None before any has been timed."""
     a, b = round(items * tokens_in), round(items * tokens_out)
     priced = server.input_price is not None and server.output_price is not None
     cost = (a * (server.input_price or 0) + b * (server.output_price or 0)) / 1e6 if priced else None
     at_most = 60 * items / server.per_minute if server.per_minute else 0.0
     assumed = REPLY_SECONDS * -(-items // server.concurrency)
-    return Estimate(items, a, b, max(assumed if seconds is None else seconds, at_most), cost, counted, seconds is not None)
+    return Estimate(items=items, tokens_in=a, tokens_out=b, seconds=max(assumed if seconds is None else seconds, at_most), cost=cost, counted=counted, timed=seconds is not None)
 
 # %% ../../../nbs/bench/models/20_server.ipynb #4365b710
-@dataclass
+@dataclass(kw_only=True)
 class _Run:
     """What the threads of a run share."""
     client: Any
@@ -150,7 +150,7 @@ def request_predictions(items: Sequence[Question], out: Path | str, server: Serv
         if len(writer.left) < len(items):
             say(f"{len(items) - len(writer.left):,} of {len(items):,} questions are answered already")
         if writer.left:
-            run = _Run(client, server, prompt, writer, RateLimiter(server.per_minute))
+            run = _Run(client=client, server=server, prompt=prompt, writer=writer, pace=RateLimiter(server.per_minute))
             before = estimate(writer.left, server, prompt)
             say(f"asking {server.model} at {_shown(server.url) or _shown(str(client.base_url))}")
             say(str(before))
@@ -273,7 +273,7 @@ def _measured(run: _Run, left: int, asked: int, seconds: float, before: Estimate
         tokens_in, tokens_out = (sum(used[k] for used in counted) / len(counted) for k in range(2))
     else:
         tokens_in, tokens_out = before.tokens_in / before.items, before.tokens_out / before.items
-    return _estimate(left, tokens_in, tokens_out, run.server, seconds * left / asked, bool(counted))
+    return _estimate(left, tokens_in, tokens_out, server=run.server, seconds=seconds * left / asked, counted=bool(counted))
 
 
 def _check_cost(found: Estimate, server: Server) -> None:

@@ -37,7 +37,7 @@ _QUANTITY = re.compile(_FREE + _UNIT, re.I)
 _UNIT_ELSEWHERE = re.compile(rf"(?:[(\[]\s?(?:in )?|\bin |_(?:in_)?|(?<=[A-Za-z])/|#\s?|以|^(?=[a-z]{{1,12}}\s?[:=])|\b(?:units?|measured)\W{{1,4}}(?:is |in |of )?|单位\W{{0,3}}为?)(?P<square>{_SQUARE})?(?P<unit>{'|'.join(name for name in sorted(_METRES, key=len, reverse=True) if name.isalpha())})s?(?P<exponent>\^?[23]|\ssquared)?(?![a-z\d_])", re.I)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Quantity:
     """A number of a text.
 
@@ -86,7 +86,7 @@ def _quantity(match: re.Match[str]) -> Quantity | None:
     if name in ('"', "'", "''") and _quoted(match.string, match.start(), name[0]):
         name, end = "", match.start("unit")                # a number in quotes, not inches
     unit, factor = _factor(name, bool(part["square"] or part["exponent"]))
-    return Quantity(value, factor, unit, match.start(), end) if np.isfinite(value * factor) else None
+    return Quantity(number=value, factor=factor, unit=unit, start=match.start(), end=end) if np.isfinite(value * factor) else None
 
 # %% ../../../nbs/bench/scorers/30_parse_numbers.ipynb #34b0d98e
 _LABELLED = re.compile(r"\b(?:images?|frames?|objects?|points?|views?|figure|option|step|camera|bbox|box|picture|photo|question|example|pixels?|id|index|level|version|confidence|conf|prob|probability|certainty|ratio|scale|focal length|fov|row|column)\b(?: of| is|:|=)?[ #-]?"
@@ -103,9 +103,9 @@ def _joined(kept: Quantity, found: Quantity, between: str) -> Quantity | None:
     if kept.unit != "m" or not kept.number.is_integer() or not mark or (mark[1] and not (kept.factor == 0.3048 and found.factor == 0.0254)):
         return None
     if found.unit == "m" and found.factor < kept.factor:
-        return Quantity(kept.value + found.value, 1.0, "m", kept.start, found.end)
+        return Quantity(number=kept.value + found.value, factor=1.0, unit="m", start=kept.start, end=found.end)
     if found.unit == "" and found.number.is_integer() and ((kept.factor == 0.3048 and 0 <= found.number < 12) or (kept.factor == 1 and 10 <= found.number < 100 and not between.strip())):
-        return Quantity(kept.value + found.number * (0.0254 if kept.factor == 0.3048 else 0.01), 1.0, "m", kept.start, found.end)
+        return Quantity(number=kept.value + found.number * (0.0254 if kept.factor == 0.3048 else 0.01), factor=1.0, unit="m", start=kept.start, end=found.end)
     return None
 
 
@@ -204,7 +204,7 @@ def _with_units(text: str, found: list[Quantity]) -> list[Quantity]:
     if len(free) != 1:
         return found
     unit, factor = free.pop()
-    return [Quantity(q.number, factor, unit, q.start, q.end) if not q.unit else q for q in found]
+    return [Quantity(number=q.number, factor=factor, unit=unit, start=q.start, end=q.end) if not q.unit else q for q in found]
 
 
 _COORDINATE_NAME = re.compile(r"\b[xyuv][0-9]?(?: is)?\s?[=:]\s?$", re.I)

@@ -30,19 +30,19 @@ def _numbers(facts: Facts, form: Format, names: Names, labels: Mapping[int, str]
     answers = [format_meters(v) for v in exact.tolist()]
     fields = columns_to_rows(columns, len(exact))
     if form != "select":
-        return QuestionFields(range(len(exact)), fields, answers, [{**f, "answer": a} for f, a in zip(fields, answers)])
+        return QuestionFields(rows=range(len(exact)), fields=fields, answers=answers, sentence_fields=[{**f, "answer": a} for f, a in zip(fields, answers)])
     task = TASKS[facts.task]
     lowest = 0.0 if task.answer == "depth" and task.pairwise else 0.3  # a difference of depths can be nothing at all
     rows, values, gold = numeric_options(
         exact, rng, hint=given, limits=(lowest, 8.0 if task.answer == "depth" else 10.0)
     )
     kinds = np.array([[labels[i] for i in row] for row in facts.objects[rows].tolist()]).reshape(len(rows), facts.objects.shape[1])
-    keep = debias_number_options(values, gold, exact[rows], kinds, rng, None if given is None else given[rows])
+    keep = debias_number_options(values, gold, exact[rows], kinds=kinds, rng=rng, hint=None if given is None else given[rows])
     rows, values, gold = rows[keep], values[keep], gold[keep]
     texts = [[format_meters(v) for v in row] for row in values.tolist()]
     return QuestionFields(
-        rows.tolist(),
-        [fields[i] for i in rows.tolist()],
+        rows=rows.tolist(),
+        fields=[fields[i] for i in rows.tolist()],
         options=texts,
         gold=gold.tolist(),
         values=[[float(t) for t in row] for row in texts],
@@ -56,21 +56,21 @@ def _area(facts: Facts, form: Format, names: Names, labels: Mapping[int, str], r
         rows, values, gold = numeric_options(np.floor(exact + 0.5) / 10, rng, limits=(0.3, 100.0))
         whole = np.rint(values * 10).astype(int).tolist()
         return QuestionFields(
-            rows.tolist(),
-            [fields[i] for i in rows.tolist()],
+            rows=rows.tolist(),
+            fields=[fields[i] for i in rows.tolist()],
             options=[[str(v) for v in row] for row in whole],
             gold=gold.tolist(),
             values=whole,
         )
     answers = [str(int(v + 0.5)) for v in exact.tolist()]
-    return QuestionFields(range(len(exact)), fields, answers, [{"answer": a} for a in answers])
+    return QuestionFields(rows=range(len(exact)), fields=fields, answers=answers, sentence_fields=[{"answer": a} for a in answers])
 
 
 def _count(facts: Facts, form: Format, names: Names, labels: Mapping[int, str], rng: np.random.Generator) -> QuestionFields:
     clean, answers = clean_labels(labels), [str(int(v)) for v in facts.numbers["answer"].tolist()]
     fields = [{"name": clean[id]} for id in facts.objects[:, 0].tolist()]
     spoken = [{**f, "number": "1 object" if a == "1" else f"{a} objects", "are": "is" if a == "1" else "are"} for f, a in zip(fields, answers)]
-    return QuestionFields(range(len(answers)), fields, answers, spoken)
+    return QuestionFields(rows=range(len(answers)), fields=fields, answers=answers, sentence_fields=spoken)
 
 
 def _volume(facts: Facts, form: Format, names: Names, labels: Mapping[int, str], rng: np.random.Generator) -> QuestionFields:
@@ -78,8 +78,8 @@ def _volume(facts: Facts, form: Format, names: Names, labels: Mapping[int, str],
     if form == "select":
         rows, values, gold = size_options(exact, rng)
         return QuestionFields(
-            rows.tolist(),
-            [fields[i] for i in rows.tolist()],
+            rows=rows.tolist(),
+            fields=[fields[i] for i in rows.tolist()],
             options=[[size_text(*o) for o in row] for row in values.tolist()],
             gold=gold.tolist(),
             values=values.tolist(),
@@ -89,7 +89,7 @@ def _volume(facts: Facts, form: Format, names: Names, labels: Mapping[int, str],
         {**f, "answer": f"length is {l} cm, the width is {w} cm, and the height is {h} cm."}
         for f, (l, w, h) in zip(fields, sizes)
     ]
-    return QuestionFields(range(len(sizes)), fields, [size_text(*size) for size in sizes], spoken)
+    return QuestionFields(rows=range(len(sizes)), fields=fields, answers=[size_text(*size) for size in sizes], sentence_fields=spoken)
 
 # %% ../../../nbs/language/builders/20_content.ipynb #a8c02a08
 def _nearer_of_two(facts: Facts, form: Format, names: Names, labels: Mapping[int, str], rng: np.random.Generator) -> QuestionFields:
@@ -107,12 +107,12 @@ def _nearer_of_two(facts: Facts, form: Format, names: Names, labels: Mapping[int
                        "gold_distance": format_meters(d[blue]), "other_distance": format_meters(d[not blue])})
         answers.append(gold)
     if form != "select":
-        return QuestionFields(range(n), fields, answers, spoken)
+        return QuestionFields(rows=range(n), fields=fields, answers=answers, sentence_fields=spoken)
     place = balanced_positions(n, 2, rng, np.stack([blue_right, swapped], 1)).tolist()
     options = [[a, s["other"]] if not p else [s["other"], a] for a, s, p in zip(answers, spoken, place)]
     return QuestionFields(
-        range(n),
-        fields,
+        rows=range(n),
+        fields=fields,
         options=options,
         gold=place,
         values=[
@@ -140,13 +140,13 @@ def _nearest_in_video(facts: Facts, form: Format, names: Names, labels: Mapping[
         said.append(others)
     n = len(answers)
     if form != "select":
-        return QuestionFields(range(n), fields, answers, spoken)
+        return QuestionFields(rows=range(n), fields=fields, answers=answers, sentence_fields=spoken)
     place = balanced_positions(n, 4, rng, right)
     order = np.argsort(np.arange(4)[None] == right[:, None], 1, kind="stable")[:, [3, 0, 1, 2]]          # the right one first
     order = insert_answer(order, place, rng).tolist()
     return QuestionFields(
-        range(n),
-        fields,
+        rows=range(n),
+        fields=fields,
         options=[[texts[k] for k in row] for texts, row in zip(said, order)],
         gold=place.tolist(),
         values=order,
@@ -164,14 +164,14 @@ def _matching(facts: Facts, form: Format, names: Names, labels: Mapping[int, str
             np.concatenate([target[:, None], np.asarray(facts.numbers["distractor_box"], np.int64)], 1), gold, rng
         ).tolist()
         return QuestionFields(
-            range(len(fields)),
-            fields,
+            rows=range(len(fields)),
+            fields=fields,
             options=[[box_text(o) for o in row] for row in values],
             gold=gold.tolist(),
             values=values,
         )
     answers = [box_text(box) for box in target.tolist()]
-    return QuestionFields(range(len(fields)), fields, answers, [{**f, "answer": a} for f, a in zip(fields, answers)])
+    return QuestionFields(rows=range(len(fields)), fields=fields, answers=answers, sentence_fields=[{**f, "answer": a} for f, a in zip(fields, answers)])
 
 
 def _nearest_box(facts: Facts, form: Format, names: Names, labels: Mapping[int, str], rng: np.random.Generator) -> QuestionFields:
@@ -186,18 +186,18 @@ def _nearest_box(facts: Facts, form: Format, names: Names, labels: Mapping[int, 
         gold = balanced_positions(len(rows), 4, rng, facts.numbers["farthest"][rows])
         values = insert_answer(np.concatenate([boxes, views[..., None]], 2)[rows], gold, rng).tolist()
         return QuestionFields(
-            rows.tolist(),
-            [fields[i] for i in rows.tolist()],
+            rows=rows.tolist(),
+            fields=[fields[i] for i in rows.tolist()],
             options=[[text(o[:4], o[4]) for o in row] for row in values],
             gold=gold.tolist(),
             values=values,
         )
     answers = [text(box, view) for box, view in zip(boxes[:, 0].tolist(), views[:, 0].tolist())]
     return QuestionFields(
-        range(len(fields)),
-        fields,
-        answers,
-        [{**f, "answer": a if single else a.replace(" image, ", " image at ")} for f, a in zip(fields, answers)],
+        rows=range(len(fields)),
+        fields=fields,
+        answers=answers,
+        sentence_fields=[{**f, "answer": a if single else a.replace(" image, ", " image at ")} for f, a in zip(fields, answers)],
     )
 
 
@@ -209,38 +209,38 @@ def _camera(facts: Facts, form: Format, names: Names, labels: Mapping[int, str],
         kept, points, depths, gold = camera_options(point, depth, rng)
         values = [[[x, y, float(format_meters(z))] for (x, y), z in zip(p, d)] for p, d in zip(points.tolist(), depths.tolist())]
         return QuestionFields(
-            kept.tolist(),
-            fields[: len(kept)],
+            rows=kept.tolist(),
+            fields=fields[: len(kept)],
             options=[[camera_text(*o) for o in row] for row in values],
             gold=gold.tolist(),
             values=values,
         )
     answers = [camera_text(x, y, z) for (x, y), z in zip(point.tolist(), depth.tolist())]
-    return QuestionFields(range(len(answers)), fields, answers, [{"answer": a} for a in answers])
+    return QuestionFields(rows=range(len(answers)), fields=fields, answers=answers, sentence_fields=[{"answer": a} for a in answers])
 
 
 def _movement(facts: Facts, form: Format, names: Names, labels: Mapping[int, str], rng: np.random.Generator) -> QuestionFields:
     pairs = list(zip(np.asarray(facts.numbers["translation"]).tolist(), np.asarray(facts.numbers["rotation"]).tolist()))
     return QuestionFields(
-        range(len(pairs)),
-        [{} for _ in pairs],
-        [movement_text(t, r) for t, r in pairs],
-        [{"answer": movement_words(t, r)} for t, r in pairs],
+        rows=range(len(pairs)),
+        fields=[{} for _ in pairs],
+        answers=[movement_text(t, r) for t, r in pairs],
+        sentence_fields=[{"answer": movement_words(t, r)} for t, r in pairs],
     )
 
 
 def _frames(facts: Facts, form: Format, names: Names, labels: Mapping[int, str], rng: np.random.Generator) -> QuestionFields:
     fields = columns_to_rows(names, len(facts))
     lists = [str(np.flatnonzero(row).tolist()) for row in np.asarray(facts.numbers["visible"], bool)]
-    return QuestionFields(range(len(fields)), fields, lists, [{**f, "answer": a} for f, a in zip(fields, lists)])
+    return QuestionFields(rows=range(len(fields)), fields=fields, answers=lists, sentence_fields=[{**f, "answer": a} for f, a in zip(fields, lists)])
 
 
 def _order(facts: Facts, form: Format, names: Names, labels: Mapping[int, str], rng: np.random.Generator) -> QuestionFields:
     clean, first = clean_labels(labels), np.asarray(facts.numbers["first"])
     asked = [[clean[id] for id in ids] for ids in facts.objects.tolist()]
     sorted_names = [[row[k] for k in order] for row, order in zip(asked, first.argsort(1, kind="stable").tolist())]
-    return QuestionFields(range(len(asked)), [{"names": join_with_and(row)} for row in asked], [", ".join(row) for row in sorted_names],
-                   [{"answer": ", ".join(row)} for row in sorted_names])
+    return QuestionFields(rows=range(len(asked)), fields=[{"names": join_with_and(row)} for row in asked], answers=[", ".join(row) for row in sorted_names],
+                   sentence_fields=[{"answer": ", ".join(row)} for row in sorted_names])
 
 
 def _map(facts: Facts, form: Format, names: Names, labels: Mapping[int, str], rng: np.random.Generator) -> QuestionFields:
@@ -250,12 +250,12 @@ def _map(facts: Facts, form: Format, names: Names, labels: Mapping[int, str], rn
         for ids, n in zip(facts.objects.tolist(), number)
     ]
     answers = [map_text(places[:n]) for places, n in zip(facts.numbers["position"].tolist(), number)]
-    return QuestionFields(range(len(fields)), fields, answers, [{"answer": a} for a in answers])
+    return QuestionFields(rows=range(len(fields)), fields=fields, answers=answers, sentence_fields=[{"answer": a} for a in answers])
 
 
 def _route(facts: Facts, form: Format, names: Names, labels: Mapping[int, str], rng: np.random.Generator) -> QuestionFields:
     texts = route_texts(facts, clean_labels(labels), rng)
-    return QuestionFields(range(len(texts)), [{} for _ in texts], texts, [{"answer": text} for text in texts])
+    return QuestionFields(rows=range(len(texts)), fields=[{} for _ in texts], answers=texts, sentence_fields=[{"answer": text} for text in texts])
 
 
 Builder = Callable[[Facts, Format, Names, Mapping[int, str], np.random.Generator], QuestionFields]

@@ -50,7 +50,7 @@ def _claims(relation: NDArray, fields: Sequence[Fields], rng: np.random.Generato
     true = balanced_positions(n, 2, rng, np.stack([slot, sign], 1)) == 0     # Yes and No by turns for each slot and each true word
     claimed = np.where(true, sign, -sign)
     claims = [CLAIMS[2 * s + (c > 0)] for s, c in zip(slot.tolist(), claimed.tolist())]
-    return QuestionFields(range(n), [{**f, "claim": c} for f, c in zip(fields, claims)], ["Yes" if t else "No" for t in true.tolist()],
+    return QuestionFields(rows=range(n), fields=[{**f, "claim": c} for f, c in zip(fields, claims)], answers=["Yes" if t else "No" for t in true.tolist()],
                    extra=[{"claim": [s, c]} for s, c in zip(slot.tolist(), claimed.tolist())])
 
 # %% ../../../nbs/language/builders/00_relations.ipynb #ef35b9c1
@@ -63,7 +63,7 @@ def two_objects(facts: Facts, form: Format, names: Names, labels: Mapping[int, s
         rows, values, gold = (relation_options if slots == 3 else mirrored_options)(relation, rng)
         texts = [[relation_text(tuple(option), SLOT_VOCABULARY) for option in row] for row in values.tolist()]
         kept = rows.tolist()
-        return QuestionFields(kept, [fields[i] for i in kept], options=texts, gold=gold.tolist(), values=values.tolist())
+        return QuestionFields(rows=kept, fields=[fields[i] for i in kept], options=texts, gold=gold.tolist(), values=values.tolist())
     if form == "judge":
         return _claims(relation, fields, rng)
     pair = ("red", "blue") if "yellow" not in names else ("red", "yellow")
@@ -77,7 +77,7 @@ def two_objects(facts: Facts, form: Format, names: Names, labels: Mapping[int, s
         spoken.append([{**f, "first": first, "second": second, **words} for words, _ in clauses])
         cases.append([case for _, case in clauses])
         facing.append([_facing(s, first, second) for s in signs])
-    return QuestionFields(range(n), fields, sentence_fields=spoken, case=cases, facing=facing)
+    return QuestionFields(rows=range(n), fields=fields, sentence_fields=spoken, case=cases, facing=facing)
 
 # %% ../../../nbs/language/builders/00_relations.ipynb #630d9176
 def to_observer(facts: Facts, form: Format, names: Names, labels: Mapping[int, str], rng: np.random.Generator) -> QuestionFields:
@@ -88,9 +88,9 @@ def to_observer(facts: Facts, form: Format, names: Names, labels: Mapping[int, s
         rows, values, gold = mirrored_options(relation, rng)
         texts = [[relation_text(tuple(option), (0, 1, 3)) for option in row] for row in values.tolist()]
         return QuestionFields(
-            rows.tolist(), [fields[i] for i in rows.tolist()], options=texts, gold=gold.tolist(), values=values.tolist()
+            rows=rows.tolist(), fields=[fields[i] for i in rows.tolist()], options=texts, gold=gold.tolist(), values=values.tolist()
         )
     spoken = [{**f, "place": place_words(*r)} for f, r in zip(fields, relation.tolist())]
     if "before" in facts.numbers:
         spoken = [{**s, "before": place_words(*b)} for s, b in zip(spoken, facts.numbers["before"].tolist())]
-    return QuestionFields(range(len(fields)), fields, sentence_fields=spoken)
+    return QuestionFields(rows=range(len(fields)), fields=fields, sentence_fields=spoken)

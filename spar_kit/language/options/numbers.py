@@ -84,14 +84,14 @@ def numeric_options(
         fits = ((tenths + 10 * SCALE) / widest - 10 * SCALE >= 10 * limits[0]) & (
             (tenths + 10 * SCALE) * widest - 10 * SCALE <= 10 * limits[1])
         rest = rest[fits[rest]]
-    rows, more, place = _free_sets(tenths, rest, hint, limits, rng)
+    rows, more, place = _free_sets(tenths, rest, hint, limits=limits, rng=rng)
     rows, values, rank = np.concatenate([shared, rows]), np.concatenate([values, more]), np.concatenate([rank, place])
     order = np.argsort(rows, kind="stable")
     return shuffled(rows[order], values[order] / 10, rank[order], rng)
 
 
 def _free_sets(
-    tenths: NDArray, rows: NDArray, hint: NDArray | None, limits: tuple[float, float], rng: np.random.Generator, tries: int = 32
+    tenths: NDArray, rows: NDArray, hint: NDArray | None, *, limits: tuple[float, float], rng: np.random.Generator, tries: int = 32
 ) -> tuple[NDArray, NDArray, NDArray]:
     """Sets around single answers, from a pattern and a rank: those rows that have one, ascending values (tenths), ranks."""
     n = len(rows)
@@ -134,7 +134,7 @@ def mean_by_label(values: NDArray, kinds: NDArray) -> NDArray[np.float64]:
 MIN_SAMPLES = 8
 
 
-def debias_number_options(values: NDArray, place: NDArray, exact: NDArray, kinds: NDArray, rng: np.random.Generator, hint: NDArray | None = None
+def debias_number_options(values: NDArray, place: NDArray, exact: NDArray, *, kinds: NDArray, rng: np.random.Generator, hint: NDArray | None = None
                  ) -> NDArray[np.bool_]:
     """(m,) which sets of `numeric_options` leave the choice open to a reader who knows how far things of a kind use to be; see `debias_by_rejection`.
 

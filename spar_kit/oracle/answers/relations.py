@@ -119,7 +119,7 @@ _AT_START = re.compile(r" at the start and ")
 _AFTER = re.compile(r"(?<=[.;] )(?:after|from|once|in the end)")
 
 # %% ../../../nbs/oracle/answers/10_relations.ipynb #cde572db
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Choice:
     """One of several objects, told apart by name and colour.
 
@@ -257,7 +257,7 @@ class Count:
         return "" if found and set(found) - {1} <= {self.value} and self.value in found else f"it says {found}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Pick:
     """One of several numbered candidates (`object0`, `point2`) in a video.
 

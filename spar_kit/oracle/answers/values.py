@@ -103,7 +103,7 @@ def check_units(item: Item, unit: str) -> None:
         raise MismatchError(f"question: does not say that the unit is {unit}")
 
 # %% ../../../nbs/oracle/answers/00_values.ipynb #67173b4c
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Quantity:
     """A number, exact, and how it is to be printed.
 

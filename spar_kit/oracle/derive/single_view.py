@@ -78,7 +78,7 @@ def given_depth(item: Item) -> float:
 def quantity(item: Item, value: float, *others: float) -> Quantity:
     check_stated(item, "answer", value)
     check_units(item, "m")
-    return Quantity(value, others=others, gap=item.rules.option_gap, share=item.rules.option_share)
+    return Quantity(value=value, others=others, gap=item.rules.option_gap, share=item.rules.option_share)
 
 
 def depth_prediction_oc(item: Item) -> Answer:
@@ -184,7 +184,7 @@ def distance_infer_center_oo(item: Item) -> Answer:
     check_stated(item, "farthest", farthest)
     check_units(item, "m")
     chosen = 1 if (green > blue) == farthest else 2
-    return Choice(chosen, (1, 2), (green, blue), tuple(item.names), ("red", "green", "blue"), farthest)
+    return Choice(chosen=chosen, among=(1, 2), values=(green, blue), names=tuple(item.names), colours=("red", "green", "blue"), farthest=farthest)
 
 # %% ../../../nbs/oracle/derive/00_single_view.ipynb #d89e1a6b
 def dead_zone(item: Item, distance: float) -> float:

@@ -34,7 +34,7 @@ def distance_infer_center_oo_video(item: Item) -> Answer:
     if abs(best - second) < max(item.rules.nearer, item.rules.nearer_share * max(best, second)) - ROUNDING_TOLERANCE:
         raise MismatchError(f"distances {best:.3f} and {second:.3f} m are within the margin")
     check_units(item, "m")
-    return Pick(order[0], tuple(item.thing(k).label for k in range(1, 5)), tuple(far), item.views[1:], farthest)
+    return Pick(chosen=order[0], names=tuple(item.thing(k).label for k in range(1, 5)), values=tuple(far), views=item.views[1:], farthest=farthest)
 
 # %% ../../../nbs/oracle/derive/10_video.ipynb #3d278ec2
 EVIDENT, SURE = .3, .8      # shares of a box's mean shadow: beyond doubt more than 2 % of the surface, more than 10 %
@@ -168,7 +168,7 @@ def room_size(item: Item) -> Answer:
         raise MismatchError(f"a floor of {area:.1f} m2 is not asked for")
     if not item.folder.head.get("floor_stated", True):                                  # worked out: held against the walls that are seen
         check_border(seen_points(item), polygons, area, item.rules.enclosed * .85)
-    return Quantity(area, 0, "m2", gap=2, share=item.rules.option_share, slack=.01)
+    return Quantity(value=area, decimals=0, unit="m2", gap=2, share=item.rules.option_share, slack=.01)
 
 # %% ../../../nbs/oracle/derive/10_video.ipynb #901dcb56
 DERIVE: dict[str, Callable[[Item], Any]] = {f.__name__: f for f in (

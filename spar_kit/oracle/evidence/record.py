@@ -26,7 +26,7 @@ def _numbers(value: Any, depth: int) -> bool:
     return isinstance(value, (int, float)) and abs(value) < ABSURD
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Thresholds:
     """The thresholds in force, by the names of a manifest's `parameters.rules`; here their defaults (SPAR states none). Metres,
     degrees, shares.
@@ -148,7 +148,7 @@ def _forms() -> dict[str, TaskSpec]:
 TASK_SPECS: dict[str, TaskSpec] = _forms()
 
 # %% ../../../nbs/oracle/evidence/10_record.ipynb #d813f2f0
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Item:
     """One record with the evidence it points to.
 
@@ -325,7 +325,7 @@ def open_item(record: Any, task: str, format: str, folder: SceneFolder, rules: T
     ids, shown = tuple(objects[k] for k in kept), tuple(views[k] for k in kept)
     if len(ids) < _least_objects(task):
         raise MismatchError(f"facts.objects: {len(ids)} objects, {task} is about {_least_objects(task)}")
-    return Item(task, format, record, question, answer, stem, options, ids, shown, folder, rules)
+    return Item(task=task, format=format, record=record, question=question, answer=answer, stem=stem, options=options, objects=ids, views=shown, folder=folder, rules=rules)
 
 
 _PATHS = ("image", "depth", "pose", "intrinsic")

@@ -43,7 +43,7 @@ def loose_matrix(path: Path) -> NDArray[np.float64]:
     return full
 
 # %% ../../../nbs/oracle/evidence/30_rgbd_views.ipynb #648524bb
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RgbdView:
     """One image of a row, with all that is known of it.
 
@@ -110,7 +110,7 @@ class ReleasedScene(SceneFolder):
         else:                                        # one camera for both: its matrix scaled to the depth image
             s = np.array([z.shape[1] / width, z.shape[0] / height])
             far = np.concatenate([K[:2] * s, (K[2:] + .5) * s - .5])
-        return RgbdView(c2w, K, (width, height), far, z)
+        return RgbdView(pose=c2w, color=K, size=(width, height), far=far, depth=z)
 
     def _pinhole(self, relative: str) -> NDArray[np.float64]:
         m = loose_matrix(self._file(relative))

@@ -92,7 +92,7 @@ def read_pose(path: Path) -> Pose:
     return Pose(t, x, y, z)
 
 # %% ../../../nbs/oracle/evidence/00_scene_files.ipynb #112736a5
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ObjectBox:
     """One object as `instances.json` states it: metres, +Z up, yaw in radians about the vertical from the world's x to the
     box's x.
@@ -130,7 +130,7 @@ def read_things(path: Path) -> tuple[dict[str, Any], dict[int, ObjectBox]]:
             center, size = (tuple(float(v) for v in row[key]) for key in ("center", "size"))
             if len(center) != 3 or len(size) != 3:
                 raise ValueError("center and size have three numbers")
-            thing = ObjectBox(int(row["id"]), str(row["label"]), center, size, float(row["yaw"]))
+            thing = ObjectBox(id=int(row["id"]), label=str(row["label"]), center=center, size=size, yaw=float(row["yaw"]))
             if not all(abs(v) < ABSURD for v in (*center, *size, thing.yaw)):
                 raise ValueError(f"object {thing.id}: an absurd number")
             things[thing.id] = thing
@@ -362,7 +362,7 @@ class SceneFolder:
         return float(np.hypot(rows + top - row, columns + left - column).min(initial=np.inf))
 
 # %% ../../../nbs/oracle/evidence/00_scene_files.ipynb #ee7ad2e5
-def world_points(folder: SceneFolder, image: str, depth: str, pose: str, intrinsic: str, step: int = 1
+def world_points(folder: SceneFolder, image: str, depth: str, *, pose: str, intrinsic: str, step: int = 1
                  ) -> tuple[NDArray, NDArray, NDArray]:
     """The pixels of one frame's instance image that carry an id and a depth, in the world; of large objects only every
     `step`-th of a row.
@@ -408,7 +408,7 @@ def placements(folder: SceneFolder, image: str, depth: str, pose: str, intrinsic
     """How the pixels of each object in one frame lie in space: {id: (pixels looked at, the share of them within max(0.05 m, 3 %
     of z) of the
     object's box, their median depth in metres)}."""
-    ids, points, z = world_points(folder, image, depth, pose, intrinsic, 11)
+    ids, points, z = world_points(folder, image, depth, pose=pose, intrinsic=intrinsic, step=11)
     order = np.argsort(ids, kind="stable")
     values, starts = np.unique(ids[order], return_index=True)
     found: dict[int, tuple[int, float, float]] = {}

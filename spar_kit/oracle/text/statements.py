@@ -282,7 +282,7 @@ def _nothing(stem: str, text: str, task: str, form: str) -> dict[str, Any]:
     return {}
 
 # %% ../../../nbs/oracle/text/20_statements.ipynb #c9fa02df
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Statement:
     """What a row says.
 
@@ -337,4 +337,4 @@ def read_statement(record: Mapping[str, Any], task: str, form: str) -> Statement
     text = chosen(task, options, answer) if form == "select" else answer
     letter = answer.rstrip(".") if options else ""
     others = tuple(READ[task](stem, other, task, form) for key, other in options.items() if key != letter)
-    return Statement(task, form, READ[task](stem, text, task, form), others, options, letter)
+    return Statement(task=task, format=form, claims=READ[task](stem, text, task, form), others=others, options=options, letter=letter)

@@ -25,7 +25,7 @@ from ...core.errors import SceneError
 from ...core.text_files import encoding_of_text, read_text
 
 # %% ../../../nbs/scenes/formats/40_colmap.ipynb #52e96bee
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class View:
     """One posed picture.
 
@@ -118,7 +118,7 @@ def read_images(path: Path, lenses: Mapping[int, CameraModel]) -> list[View]:
             pose = np.eye(4)
             with np.errstate(over="ignore", invalid="ignore"):
                 pose[:3, :3], pose[:3, 3] = rotation(numbers[:4]), numbers[4:]
-                views.append(View(base_name(name), invert_pose(pose), lenses[camera]))
+                views.append(View(name=base_name(name), camera_to_world=invert_pose(pose), lens=lenses[camera]))
             points = True
     return views
 
@@ -202,6 +202,6 @@ def read_transforms(path: Path) -> list[View]:
         for i, (entry, pose) in enumerate(zip(entries, poses)):
             lens = shared if shared is not None and "fl_x" not in entry else lens_of({**data, **entry}, path, f"{key}[{i}]")
             mask = entry.get("mask_path")
-            views.append(View(base_name(entry["file_path"]), pose, lens, bool(entry.get("is_bad", False)),
-                              base_name(mask) if isinstance(mask, str) else ""))
+            views.append(View(name=base_name(entry["file_path"]), camera_to_world=pose, lens=lens, bad=bool(entry.get("is_bad", False)),
+                              mask=base_name(mask) if isinstance(mask, str) else ""))
     return views

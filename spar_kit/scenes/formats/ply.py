@@ -210,7 +210,7 @@ def read_rows(data: bytes, format: str, elements: list[Element], start: int, pat
     return tables
 
 # %% ../../../nbs/scenes/formats/10_ply.ipynb #d8e8f884
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Mesh:
     """A triangle mesh as its file has it.
 
@@ -265,7 +265,7 @@ def read_ply(path: Path | str, limit: int = 1 << 32) -> Mesh:
     color = next((as_bytes([vertex[c] for c in parts]) for parts in COLORS if set(parts) <= set(names)), None)
     with np.errstate(over="ignore", invalid="ignore"):
         vertices = np.stack([vertex[axis] for axis in "xyz"], -1).astype(np.float32)
-    return Mesh(vertices, triangles.astype(np.int32), color, vertex, face)
+    return Mesh(vertices=vertices, triangles=triangles.astype(np.int32), vertex_color=color, vertex=vertex, face=face)
 
 # %% ../../../nbs/scenes/formats/10_ply.ipynb #9dec08c8
 def write_ply(path: Path | str, vertices: NDArray, triangles: NDArray, vertex_color: NDArray | None = None) -> None:

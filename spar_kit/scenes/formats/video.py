@@ -20,7 +20,7 @@ from ...core.errors import missing_extra, SceneError
 from .images import MAX_SIDE
 
 # %% ../../../nbs/scenes/formats/30_video.ipynb #31764dca
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Video:
     """A video file of constant frame rate.
 
@@ -82,7 +82,7 @@ def open_video(path: Path | str) -> Video:
         raise SceneError(f"not a readable video ({error.strerror or type(error).__name__})", path) from None
     if last < 0:
         raise SceneError("the video has no frame", path)
-    return Video(path, width, height, float(rate), last + 1)
+    return Video(path=path, width=width, height=height, rate=float(rate), frames=last + 1)
 
 
 def number(pts: int, stream: Any) -> int:

@@ -155,7 +155,7 @@ def _images(frame: Frame, labels: str) -> tuple[NDArray[np.float32], NDArray[np.
     return np.where(np.isfinite(depth) & (depth > 0), depth, 0).astype(np.float32), ids
 
 
-def _new_squares(frame: Frame, ids: NDArray, depth: NDArray, camera: Camera, total: Mesh, tolerance: float, relative: float, color: bool
+def _new_squares(frame: Frame, ids: NDArray, depth: NDArray, *, camera: Camera, total: Mesh, tolerance: float, relative: float, color: bool
                  ) -> Mesh:
     """What a depth image (h, w) with ids adds to the mesh so far."""
     shown = render_depth_and_ids(total, camera, frame.camera_to_world)[0]
@@ -189,7 +189,7 @@ def fuse_depth(frames: Iterable[Frame], instances: Sequence[Instance] = (), *, l
         camera, s, k = subsampled_camera(frame.depth, width)
         try:
             depth, ids = (image[s::k, s::k] for image in _images(frame, labels))
-            part = _new_squares(frame, ids, depth, camera, total, tolerance, relative, color)
+            part = _new_squares(frame, ids, depth, camera=camera, total=total, tolerance=tolerance, relative=relative, color=color)
         except SceneError as error:
             if failed is None:
                 raise

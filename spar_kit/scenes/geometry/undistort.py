@@ -24,7 +24,7 @@ MODELS = {"SIMPLE_PINHOLE": "f cx cy", "PINHOLE": "fx fy cx cy", "SIMPLE_RADIAL"
 """The parameters of each camera model that is read, in COLMAP's order."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CameraModel:
     """A camera with distortion: x right, y down, z forward; the centre of a pixel has integer coordinates.
 
@@ -59,7 +59,7 @@ class CameraModel:
             raise InputError(f"absurd parameters {' '.join(map(str, numbers))[:120]}")
         bend = ("k1", "k2", "k3", "k4") if model == "OPENCV_FISHEYE" else ("k1", "k2", "p1", "p2")
         k1, k2, k3, k4 = (value[name] for name in bend)
-        return cls(width, height, fx, fy, value["cx"] - .5, value["cy"] - .5, (k1, k2, k3, k4), model == "OPENCV_FISHEYE")
+        return cls(width=width, height=height, fx=fx, fy=fy, cx=value["cx"] - .5, cy=value["cy"] - .5, distortion=(k1, k2, k3, k4), fisheye=model == "OPENCV_FISHEYE")
 
     @property
     def is_pinhole(self) -> bool:
@@ -118,7 +118,7 @@ def undistorted_camera(lens: CameraModel) -> CameraModel:
     while high - low > 1e-6:
         middle = (low + high) / 2
         low, high = (low, middle) if covered(middle) else (middle, high)
-    return CameraModel(w, h, lens.fx * high, lens.fy * high, (w - 1) / 2, (h - 1) / 2)
+    return CameraModel(width=w, height=h, fx=lens.fx * high, fy=lens.fy * high, cx=(w - 1) / 2, cy=(h - 1) / 2)
 
 # %% ../../../nbs/scenes/geometry/30_undistort.ipynb #b6dc1cd4
 @lru_cache(maxsize=2)

@@ -67,7 +67,7 @@ def sofa_group(plan: RoomLayout) -> None:
         xy, yaw = plan.wall_spot(int(k), u, reach)
         seat = plan.add(sofa, xy, yaw + np.pi)
         if seat is not None and base is not None:
-            plan.on_top(base, tv, 0.0, -.02, turn=0.0)
+            plan.on_top(base, tv, 0.0, y=-.02, turn=0.0)
             break
         del plan.placed[start:], plan.rows[start:]                     # not here: take them away again
     if seat is None or base is None:
@@ -96,13 +96,13 @@ def desk_group(plan: RoomLayout) -> None:
         two = desk.size[0] > 1.35 and rng.random() < .4
         model = int(rng.integers(2 ** 31))
         for x in ((-.32, .32) if two else (float(rng.normal(0, .06)),)):
-            plan.on_top(base, build_object("monitor", np.random.default_rng(model)), x, -d / 2 + .18, turn=-x * .45, tries=1)
-        plan.on_top(base, build_object("keyboard", rng), 0.0, d / 2 - .17, turn=float(rng.normal(0, .05)), tries=1)
-        plan.on_top(base, build_object("computer mouse", rng), .32, d / 2 - .17, turn=float(rng.normal(0, .2)), tries=1)
+            plan.on_top(base, build_object("monitor", np.random.default_rng(model)), x, y=-d / 2 + .18, turn=-x * .45, tries=1)
+        plan.on_top(base, build_object("keyboard", rng), 0.0, y=d / 2 - .17, turn=float(rng.normal(0, .05)), tries=1)
+        plan.on_top(base, build_object("computer mouse", rng), .32, y=d / 2 - .17, turn=float(rng.normal(0, .2)), tries=1)
         tower = build_object("computer tower", rng)
         plan.add(tower, plan.spot(base, float(rng.choice([-1, 1])) * (desk.size[0] / 2 + .16), -.05), plan.placed[base].yaw)
     else:
-        plan.on_top(base, build_object("laptop", rng), 0.0, .02, turn=0.0, tries=1)
+        plan.on_top(base, build_object("laptop", rng), 0.0, y=.02, turn=0.0, tries=1)
 
 
 def bed_group(plan: RoomLayout) -> None:
@@ -115,10 +115,10 @@ def bed_group(plan: RoomLayout) -> None:
     w, d = bed.size[:2]
     model = int(rng.integers(2 ** 31))
     for x in ((-.24 * w, .24 * w) if w > 1.2 else (0.0,)):
-        plan.on_top(base, build_object("pillow", np.random.default_rng(model)), x, -d / 2 + .3, top=0, turn=float(rng.normal(0, .06)),
+        plan.on_top(base, build_object("pillow", np.random.default_rng(model)), x, y=-d / 2 + .3, top=0, turn=float(rng.normal(0, .06)),
                     tries=1)
     if rng.random() < .4:
-        plan.on_top(base, build_object("pillow", rng), float(rng.normal(0, .2)), None, top=0)
+        plan.on_top(base, build_object("pillow", rng), float(rng.normal(0, .2)), y=None, top=0)
     model = int(rng.integers(2 ** 31))
     for side in (-1, 1):
         stand = build_object("nightstand", np.random.default_rng(model))

@@ -57,7 +57,7 @@ def sample_material(name: str, rng: np.random.Generator) -> Material:
     if pattern in ("plaid", "stripes"):
         partner = np.clip(np.array(colors[int(rng.integers(len(colors)))]) * rng.uniform(.6, 1.1), .02, .97)
     first, second = (tuple(round(float(c), 4) for c in k) for k in (color, partner))
-    return Material(pattern, first, second, scale * float(rng.uniform(.8, 1.3)), gloss)   # type: ignore[arg-type]
+    return Material(pattern=pattern, color=first, second=second, scale=scale * float(rng.uniform(.8, 1.3)), gloss=gloss)   # type: ignore[arg-type]
 
 # %% ../../../nbs/scenes/procedural/20_catalog.ipynb #8157ace9
 @dataclass(frozen=True)
@@ -229,5 +229,5 @@ def build_object(label: str, rng: np.random.Generator, size: np.ndarray | None =
     low = np.min([p.bounds[0] for p in form.parts], 0)
     high = np.max([p.bounds[1] for p in form.parts], 0)
     dx, dy, dz = shift = -np.array([(low[0] + high[0]) / 2, (low[1] + high[1]) / 2, low[2]])
-    tops = tuple(SupportSurface(t.x0 + dx, t.x1 + dx, t.y0 + dy, t.y1 + dy, t.z + dz, t.clear) for t in form.tops)
+    tops = tuple(SupportSurface(x0=t.x0 + dx, x1=t.x1 + dx, y0=t.y0 + dy, y1=t.y1 + dy, z=t.z + dz, clear=t.clear) for t in form.tops)
     return ObjectModel(label, tuple(transform(p, shift=shift) for p in form.parts), high - low, tops)

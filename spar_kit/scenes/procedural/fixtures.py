@@ -17,12 +17,12 @@ from .primitives import Material, box, superellipsoid, lathe, cylinder, rotation
 # %% ../../../nbs/scenes/procedural/10_fixtures.ipynb #0d6126fd
 def fridge(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """A body with two doors and bar handles."""
-    m, split, feet = look.main, h * float(look.rng.choice([.35, .62, .68])), legs(DARK, w, d, .03, .05, .02)
+    m, split, feet = look.main, h * float(look.rng.choice([.35, .62, .68])), legs(DARK, w, d, h=.03, thick=.05, inset=.02)
     body = [box(look.tinted(.93), (-w / 2, -d / 2, .02), (w / 2, d / 2 - .09, h))]
     for z0, z1 in ((.05, split - .005), (split + .005, h)):
         body.append(superellipsoid(m, (-w / 2, d / 2 - .10, z0), (w / 2, d / 2 - .035, z1), 16))
     for z0, z1 in ((max(.1, split - .45), split - .06), (split + .06, min(h - .08, split + .45))):
-        body.append(cylinder(METAL, (-w / 2 + .05, d / 2 - .012, z0), (-w / 2 + .05, d / 2 - .012, z1), .012, segments=8))
+        body.append(cylinder(METAL, (-w / 2 + .05, d / 2 - .012, z0), (-w / 2 + .05, d / 2 - .012, z1), radius=.012, segments=8))
     return ObjectGeometry(feet + body, [full_top(w, d - .1, h, clear=2.4 - h)])
 
 
@@ -34,13 +34,13 @@ def stove(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
                      (w / 2, -d / 2 + .05, h)),
              box(look.tinted(.95), (-w / 2 + .02, d / 2 - .035, .14), (w / 2 - .02, d / 2 - .02, cook - .15)),
              box(GLASS, (-w / 2 + .09, d / 2 - .03, .25), (w / 2 - .09, d / 2 - .017, cook - .24)),
-             cylinder(METAL, (-w / 2 + .06, d / 2 - .008, cook - .17), (w / 2 - .06, d / 2 - .008, cook - .17), .01, segments=8)]
-    parts += [cylinder(DARK, (x, d / 2 - .04, cook - .08), (x, d / 2 - .005, cook - .08), .02) for x in np.linspace(-w / 2 + .08,
+             cylinder(METAL, (-w / 2 + .06, d / 2 - .008, cook - .17), (w / 2 - .06, d / 2 - .008, cook - .17), radius=.01, segments=8)]
+    parts += [cylinder(DARK, (x, d / 2 - .04, cook - .08), (x, d / 2 - .005, cook - .08), radius=.02) for x in np.linspace(-w / 2 + .08,
             w / 2 - .08, 5)]
     parts += [lathe(METAL, [(0, cook), (.09 - .02 * k, cook), (.09 - .02 * k, cook + .008), (0, cook + .008)],
                     (sx * w / 4, sy * d / 4 - .01, 0), 14)
               for k, (sx, sy) in enumerate([(-1, -1), (1, -1), (-1, 1), (1, 1)])]
-    return ObjectGeometry(parts, [SupportSurface(-w / 2 + .05, w / 2 - .05, -d / 2 + .08, d / 2 - .08, cook + .008)])
+    return ObjectGeometry(parts, [SupportSurface(x0=-w / 2 + .05, x1=w / 2 - .05, y0=-d / 2 + .08, y1=d / 2 - .08, z=cook + .008)])
 
 
 def appliance(w: float, d: float, h: float, look: Appearance, porthole: bool = False) -> ObjectGeometry:
@@ -49,7 +49,7 @@ def appliance(w: float, d: float, h: float, look: Appearance, porthole: bool = F
     parts = [slab(m, w, d - .05, .03, h), box(DARK, (-w / 2 + .02, -d / 2, 0), (w / 2 - .02, d / 2 - .06, .04)),
              box(look.tinted(.9), (-w / 2 + .01, d / 2 - .05, h - .14), (w / 2 - .01, d / 2 - .02, h - .01)),
              box(GLASS, (.05, d / 2 - .03, h - .10), (.2, d / 2 - .015, h - .05)), cylinder(METAL, (-.12, d / 2 - .03, h - .075),
-                     (-.12, d / 2, h - .075), .03)]
+                     (-.12, d / 2, h - .075), radius=.03)]
     if porthole:
         up = rotation(0, -90)
         ring = lathe(METAL, [(0, 0), (.18, 0), (.18, .03), (.13, .045), (.13, .02), (0, .02)], segments=24)
@@ -57,17 +57,17 @@ def appliance(w: float, d: float, h: float, look: Appearance, porthole: bool = F
         parts += [transform(p, up, (0, d / 2 - .05, .45 * h)) for p in (ring, glass)]
     else:
         parts += [box(m, (-w / 2 + .008, d / 2 - .05, .08), (w / 2 - .008, d / 2 - .025, h - .15)),
-                  cylinder(METAL, (-w / 3, d / 2 - .012, h - .2), (w / 3, d / 2 - .012, h - .2), .01, segments=8)]
+                  cylinder(METAL, (-w / 3, d / 2 - .012, h - .2), (w / 3, d / 2 - .012, h - .2), radius=.01, segments=8)]
     return ObjectGeometry(parts, [full_top(w, d - .06, h)])
 
 
 def microwave(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """Body, dark door, button panel, handle, feet."""
     m, split = look.main, w / 2 - .26 * w
-    parts = [*legs(DARK, w, d - .03, .015, .03, .01), box(m, (-w / 2, -d / 2, .012), (w / 2, d / 2 - .03, h)),
+    parts = [*legs(DARK, w, d - .03, h=.015, thick=.03, inset=.01), box(m, (-w / 2, -d / 2, .012), (w / 2, d / 2 - .03, h)),
              box(GLASS, (-w / 2 + .02, d / 2 - .03, .04), (split - .02, d / 2 - .02, h - .03)), box(DARK,
                      (split, d / 2 - .03, .03), (w / 2 - .01, d / 2 - .02, h - .02)),
-             cylinder(METAL, (split - .015, d / 2 - .01, .06), (split - .015, d / 2 - .01, h - .05), .008, segments=6)]
+             cylinder(METAL, (split - .015, d / 2 - .01, .06), (split - .015, d / 2 - .01, h - .05), radius=.008, segments=6)]
     parts += [box(METAL, (x, d / 2 - .021, z), (x + .025, d / 2 - .016, z + .015)) for x in (split + .02,
             split + .06) for z in np.linspace(.05, h - .1, 3)]
     return ObjectGeometry(parts, [full_top(w, d, h, 1.0)])
@@ -80,7 +80,7 @@ def counter(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     slab = box(look.second, (-w / 2, -d / 2, h - .09), (w / 2, d / 2, h - .05), 0)
     return ObjectGeometry([*(transform(p, shift=(0, -.01, 0)) for p in base.parts), slab,
                  box(look.second, (-w / 2, -d / 2, h - .05), (w / 2, -d / 2 + .015, h))],
-                [SupportSurface(-w / 2 + .03, w / 2 - .03, -d / 2 + .03, d / 2 - .04, h - .05, 1.0)])
+                [SupportSurface(x0=-w / 2 + .03, x1=w / 2 - .03, y0=-d / 2 + .03, y1=d / 2 - .04, z=h - .05, clear=1.0)])
 
 
 def sink(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
@@ -93,10 +93,10 @@ def sink(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
              box(m, (bx, -d / 2, z0), (w / 2, d / 2, top)),
              box(m, (-bx, -d / 2, z0), (bx, -by, top)), box(m, (-bx, by, z0), (bx, d / 2, top)), lathe(METAL,
                      [(0, 0), (.03, 0), (.03, .006), (0, .006)], (0, 0, z0 + .02), 12),
-             cylinder(METAL, (0, -by - .04, top), (0, -by - .04, h - .01), .014), cylinder(METAL, (0, -by - .04, h - .015),
-                     (0, -.02, h - .015), .013),
-             cylinder(METAL, (0, -.02, h - .01), (0, -.02, h - .06), .011), cylinder(METAL, (.05, -by - .04, top),
-                                                                           (.05, -by - .04, top + .06), .018, .012)]
+             cylinder(METAL, (0, -by - .04, top), (0, -by - .04, h - .01), radius=.014), cylinder(METAL, (0, -by - .04, h - .015),
+                     (0, -.02, h - .015), radius=.013),
+             cylinder(METAL, (0, -.02, h - .01), (0, -.02, h - .06), radius=.011), cylinder(METAL, (.05, -by - .04, top),
+                                                                           (.05, -by - .04, top + .06), radius=.018, end_radius=.012)]
     return ObjectGeometry(parts)
 
 # %% ../../../nbs/scenes/procedural/10_fixtures.ipynb #cf9fb1e6
@@ -110,10 +110,10 @@ def toilet(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     parts = [bowl, ring, superellipsoid(m, (-.3 * w, -d / 2 + .05, 0), (.3 * w, d / 2 - .16, .3), 6),
              superellipsoid(m, (-w / 2, -d / 2, rim - .02), (w / 2, -d / 2 + tank, h - .03), 9),
              box(look.tinted(.97), (-w / 2, -d / 2, h - .035), (w / 2, -d / 2 + tank, h - .008)), cylinder(METAL,
-                     (0, -d / 2 + tank / 2, h - .01), (0, -d / 2 + tank / 2, h), .022),
+                     (0, -d / 2 + tank / 2, h - .01), (0, -d / 2 + tank / 2, h), radius=.022),
              rotate(superellipsoid(look.tinted(.96), (-w / 2 + .03, -d / 2 + tank, rim + .02),
                             (w / 2 - .03, -d / 2 + tank + .025, min(h - .04, rim + .36)), 8), 0, -6, (0, -d / 2 + tank, rim))]
-    return ObjectGeometry(parts, [SupportSurface(-w / 2 + .03, w / 2 - .03, -d / 2 + .02, -d / 2 + tank - .02, h - .008)])
+    return ObjectGeometry(parts, [SupportSurface(x0=-w / 2 + .03, x1=w / 2 - .03, y0=-d / 2 + .02, y1=-d / 2 + tank - .02, z=h - .008)])
 
 
 def bathtub(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
@@ -124,16 +124,16 @@ def bathtub(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
              box(m, (-w / 2, -d / 2 + t, .1), (-w / 2 + 1.6 * t, d / 2 - t, h - .1)), box(m, (w / 2 - t, -d / 2 + t, .1),
                      (w / 2, d / 2 - t, h - .1))]
     x = w / 2 - t / 2
-    parts += [cylinder(METAL, (x, 0, h - .1), (x, 0, h), .018), cylinder(METAL, (x, 0, h - .02), (x - .14, 0, h - .02), .016),
-              cylinder(METAL, (x, .09, h - .1), (x, .09, h - .04), .02, .015),
-              cylinder(METAL, (x, -.09, h - .1), (x, -.09, h - .04), .02, .015)]
+    parts += [cylinder(METAL, (x, 0, h - .1), (x, 0, h), radius=.018), cylinder(METAL, (x, 0, h - .02), (x - .14, 0, h - .02), radius=.016),
+              cylinder(METAL, (x, .09, h - .1), (x, .09, h - .04), radius=.02, end_radius=.015),
+              cylinder(METAL, (x, -.09, h - .1), (x, -.09, h - .04), radius=.02, end_radius=.015)]
     return ObjectGeometry(parts)
 
 
 def towel(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """A cloth folded over a rail on two brackets."""
     y = d / 2 - .03
-    parts = [cylinder(METAL, (-w / 2, y, h - .02), (w / 2, y, h - .02), .009),
+    parts = [cylinder(METAL, (-w / 2, y, h - .02), (w / 2, y, h - .02), radius=.009),
              *(box(METAL, (s * (w / 2 - .01) - .01, -d / 2, h - .03), (s * (w / 2 - .01) + .01, y, h - .01)) for s in (-1, 1)),
              superellipsoid(look.main, (-w / 2 + .03, y + .005, 0), (w / 2 - .03, d / 2, h), 10), superellipsoid(look.main,
                      (-w / 2 + .035, y - .025, .25 * h), (w / 2 - .035, y - .003, h - .002), 10),
@@ -146,9 +146,9 @@ def radiator(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     n = max(5, round(w / .1))
     xs = np.linspace(-w / 2 + .04, w / 2 - .04, n)
     parts = [superellipsoid(look.main, (x - .033, -d / 2 + .02, .06), (x + .033, d / 2, h), 7, 2) for x in xs]
-    parts += [cylinder(look.main, (-w / 2, 0, z), (w / 2, 0, z), .02) for z in (.13, h - .07)]
-    return ObjectGeometry([*parts, cylinder(METAL, (w / 2 - .03, 0, 0), (w / 2 - .03, 0, .13), .012),
-                 cylinder(WHITE, (-w / 2 + .03, 0, 0), (-w / 2 + .03, 0, .13), .012),
+    parts += [cylinder(look.main, (-w / 2, 0, z), (w / 2, 0, z), radius=.02) for z in (.13, h - .07)]
+    return ObjectGeometry([*parts, cylinder(METAL, (w / 2 - .03, 0, 0), (w / 2 - .03, 0, .13), radius=.012),
+                 cylinder(WHITE, (-w / 2 + .03, 0, 0), (-w / 2 + .03, 0, .13), radius=.012),
                  box(METAL, (-.02, -d / 2, h / 2), (.02, 0, h / 2 + .03))])
 
 
@@ -160,9 +160,9 @@ def fireplace(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
                  box(m, (-w / 4, -d / 2, .6 * h), (w / 4, d / 2 - .08, h - .12)), box(DARK, (-w / 4, -d / 2, 0),
                          (w / 4, -d / 2 + .06, .6 * h)), slab(m, w - .05, d - .02, h - .12, h - .06),
                  slab(look.second, w, d, h - .06, h), slab(DARK, w / 2, d - .1, 0, .04),
-                 *(cylinder(Material("wood", (.35, .22, .12), (.2, .12, .06), .02), (-.2, -.05 + .1 * k, .09 + .04 * k),
-                       (.2, -.02 + .06 * k, .09 + .04 * k), .045) for k in range(3))],
-                [SupportSurface(-w / 2 + .05, w / 2 - .05, -d / 2 + .03, d / 2 - .04, h)])
+                 *(cylinder(Material(pattern="wood", color=(.35, .22, .12), second=(.2, .12, .06), scale=.02), (-.2, -.05 + .1 * k, .09 + .04 * k),
+                       (.2, -.02 + .06 * k, .09 + .04 * k), radius=.045) for k in range(3))],
+                [SupportSurface(x0=-w / 2 + .05, x1=w / 2 - .05, y0=-d / 2 + .03, y1=d / 2 - .04, z=h)])
 
 # %% ../../../nbs/scenes/procedural/10_fixtures.ipynb #215adeec
 def framed(w: float, d: float, h: float, look: Appearance, kind: str = "picture") -> ObjectGeometry:
@@ -170,17 +170,17 @@ def framed(w: float, d: float, h: float, look: Appearance, kind: str = "picture"
     b = .02 if kind == "whiteboard" else min(.05, .07 * w)
     rng = look.rng
     if kind == "picture":
-        face = Material("art", sample_muted_color(rng, .3, .95), sample_muted_color(rng, .1, .8), .5 * min(w, h))
+        face = Material(pattern="art", color=sample_muted_color(rng, .3, .95), second=sample_muted_color(rng, .1, .8), scale=.5 * min(w, h))
     else:
-        face = Material("plain", (.95, .95, .96), gloss=.6) if kind == "whiteboard" else Material("sky", (.70, .76, .80),
-                (.50, .56, .60), h, gloss=1.0)
+        face = Material(pattern="plain", color=(.95, .95, .96), gloss=.6) if kind == "whiteboard" else Material(pattern="sky", color=(.70, .76, .80),
+                second=(.50, .56, .60), scale=h, gloss=1.0)
     y0, y1 = -d / 2, d / 2
     parts = [box(face, (-w / 2 + b, y0, b), (w / 2 - b, y1 - .008, h - b)), box(look.main, (-w / 2, y0, 0), (w / 2, y1, b)),
              box(look.main, (-w / 2, y0, h - b), (w / 2, y1, h)),
              *(box(look.main, (s * (w / 2 - b / 2) - b / 2, y0, b), (s * (w / 2 - b / 2) + b / 2, y1, h - b)) for s in (-1, 1))]
     if kind == "whiteboard":
         parts += [box(METAL, (-.3 * w, y1 - .01, 0), (.3 * w, y1 + .03, .015)),
-                  *(box(Material("plain", c), (x, y1 + .008, .015), (x + .12, y1 + .022, .028)) for x,
+                  *(box(Material(pattern="plain", color=c), (x, y1 + .008, .015), (x + .12, y1 + .022, .028)) for x,
                     c in ((-.2, (.8, .1, .1)), (0., (.1, .2, .7))))]
     return ObjectGeometry(parts)
 
@@ -218,8 +218,8 @@ def door(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     parts += [box(look.tinted(.88), (a * leaf_w, d / 2 - .062, z0 * (h - f)), (b * leaf_w, d / 2 - .052, z1 * (h - f)),
                   2) for z0, z1 in rows for a, b in columns]
     x = leaf_w - .07
-    return ObjectGeometry([*parts, cylinder(METAL, (x, d / 2 - .06, 1.02), (x, d / 2 - .012, 1.02), .012, segments=8),
-                 cylinder(METAL, (x + .01, d / 2 - .012, 1.02), (x - .12, d / 2 - .012, 1.02), .01, segments=8), box(METAL,
+    return ObjectGeometry([*parts, cylinder(METAL, (x, d / 2 - .06, 1.02), (x, d / 2 - .012, 1.02), radius=.012, segments=8),
+                 cylinder(METAL, (x + .01, d / 2 - .012, 1.02), (x - .12, d / 2 - .012, 1.02), radius=.01, segments=8), box(METAL,
                          (x - .02, d / 2 - .064, .93), (x + .02, d / 2 - .054, 1.1))])
 
 
@@ -234,7 +234,7 @@ def doorframe(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
 def window(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """Panes of daylight between bars, a frame, a sill."""
     f, y = .06, d / 2 - .06
-    sky = Material("sky", (.72, .84, .97), (.55, .66, .50), h, glow=.95)
+    sky = Material(pattern="sky", color=(.72, .84, .97), second=(.55, .66, .50), scale=h, glow=.95)
     n = max(1, round(w / .7))
     parts = [box(sky, (-w / 2 + f - .005, -d / 2 + .001, f - .005), (w / 2 - f + .005, -d / 2 + .02, h - f + .005)),
              box(look.main, (-w / 2, -d / 2, h - f), (w / 2, y, h)), box(look.main, (-w / 2, -d / 2, 0),
@@ -255,7 +255,7 @@ def curtain(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     xs, end = np.linspace(-w / 2 + .05, w / 2 - .05, n + 1), w / 2 - .02
     folds = [superellipsoid(look.main, (a - .006, -d / 2 + (.03 if k % 2 else 0), 0),
                      (b + .006, d / 2 - (0 if k % 2 else .03), h - .03), 3.5) for k, (a, b) in enumerate(zip(xs[:-1], xs[1:]))]
-    return ObjectGeometry([*folds, cylinder(METAL, (-end, 0, h - .02), (end, 0, h - .02), .012),
+    return ObjectGeometry([*folds, cylinder(METAL, (-end, 0, h - .02), (end, 0, h - .02), radius=.012),
                  *(superellipsoid(METAL, (s * end - .02, -.02, h - .04), (s * end + .02, .02, h), 2, 2) for s in (-1, 1))])
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from .primitives import Material, Part, box, superellipsoid, lathe, cylinder, scale
 
 # %% ../../../nbs/scenes/procedural/05_furniture.ipynb #7017e4ca
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SupportSurface:
     """A level rectangle that can carry things: x0, x1, y0, y1 and height z in the object's frame, `clear` metres of air
     above.
@@ -58,19 +58,19 @@ def sample_muted_color(rng: np.random.Generator, low: float = .12, high: float =
     return float(r), float(g), float(b)
 
 
-METAL = Material("plain", (.72, .73, .75), gloss=.8)
-DARK = Material("plain", (.10, .10, .11), gloss=.4)
-STEEL = Material("speckle", (.62, .63, .65), (.55, .56, .58), .02, gloss=.7)
-WHITE = Material("plain", (.93, .93, .91), gloss=.5)
-GLASS = Material("plain", (.16, .19, .22), gloss=1.0)
-PAPER = Material("stripes", (.92, .90, .84), (.80, .78, .72), .004)
+METAL = Material(pattern="plain", color=(.72, .73, .75), gloss=.8)
+DARK = Material(pattern="plain", color=(.10, .10, .11), gloss=.4)
+STEEL = Material(pattern="speckle", color=(.62, .63, .65), second=(.55, .56, .58), scale=.02, gloss=.7)
+WHITE = Material(pattern="plain", color=(.93, .93, .91), gloss=.5)
+GLASS = Material(pattern="plain", color=(.16, .19, .22), gloss=1.0)
+PAPER = Material(pattern="stripes", color=(.92, .90, .84), second=(.80, .78, .72), scale=.004)
 
 # %% ../../../nbs/scenes/procedural/05_furniture.ipynb #67eec321
-def legs(m: Material, w: float, d: float, h: float, thick: float = .04, inset: float = .01, round_: bool = False) -> list[Part]:
+def legs(m: Material, w: float, d: float, *, h: float, thick: float = .04, inset: float = .01, round_: bool = False) -> list[Part]:
     """Four legs under a rectangle of w x d metres, `inset` from its edges; square, or round and tapered."""
     x, y = w / 2 - thick / 2 - inset, d / 2 - thick / 2 - inset
     if round_:
-        return [cylinder(m, (sx * x, sy * y, 0), (sx * x * .93, sy * y * .93, h), thick * .36, thick * .5, 8) for sx in (-1,
+        return [cylinder(m, (sx * x, sy * y, 0), (sx * x * .93, sy * y * .93, h), radius=thick * .36, end_radius=thick * .5, segments=8) for sx in (-1,
                 1) for sy in (-1, 1)]
     return [box(m, (sx * x - thick / 2, sy * y - thick / 2, 0), (sx * x + thick / 2, sy * y + thick / 2, h)) for sx in (-1,
             1) for sy in (-1, 1)]
@@ -83,14 +83,14 @@ def slab(m: Material, w: float, d: float, z0: float, z1: float, grain: int | Non
 
 def full_top(w: float, d: float, z: float, clear: float = 2.0, margin: float = .02) -> SupportSurface:
     """The whole of a w x d top at height z, but for a margin, as a place for things."""
-    return SupportSurface(-w / 2 + margin, w / 2 - margin, -d / 2 + margin, d / 2 - margin, z, clear)
+    return SupportSurface(x0=-w / 2 + margin, x1=w / 2 - margin, y0=-d / 2 + margin, y1=d / 2 - margin, z=z, clear=clear)
 
 # %% ../../../nbs/scenes/procedural/05_furniture.ipynb #de6a18b0
 def chair(w: float, d: float, h: float, look: Appearance, soft: bool = False) -> ObjectGeometry:
     """Four legs, a seat at about half the height, a back of slats or a panel; `soft` adds cushions."""
     seat, m = float(np.clip(.5 * h, .40, .50)), look.main
     soft = soft or look.chance(.4)
-    parts = legs(m, w, d, seat - .03, .038, .015, round_=look.chance())
+    parts = legs(m, w, d, h=seat - .03, thick=.038, inset=.015, round_=look.chance())
     parts.append(superellipsoid(look.second, (-w / 2, -d / 2, seat - .04), (w / 2, d / 2, seat + .03), 7) if soft else slab(m, w, d,
             seat - .03, seat))
     top = seat + (.03 if soft else 0)
@@ -105,17 +105,17 @@ def chair(w: float, d: float, h: float, look: Appearance, soft: bool = False) ->
         posts += [box(m, (x - .015, -d / 2 + .008, seat), (x + .015, -d / 2 + .025, h - .05)) for x in np.linspace(-w / 2 + .09,
                 w / 2 - .09, 4)]
         posts.append(box(m, (-w / 2 + .02, -d / 2, h - .06), (w / 2 - .02, -d / 2 + .035, h)))
-    return ObjectGeometry(parts + posts, [SupportSurface(-w / 2 + .06, w / 2 - .06, -d / 2 + .09, d / 2 - .04, top, h - top)])
+    return ObjectGeometry(parts + posts, [SupportSurface(x0=-w / 2 + .06, x1=w / 2 - .06, y0=-d / 2 + .09, y1=d / 2 - .04, z=top, clear=h - top)])
 
 
 def office_chair(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """An office chair: five-arm base on castors, column, padded seat and back, arm rests."""
     r, seat = min(w, d) / 2 - .03, .48
     turn = np.radians(90 + 72 * np.arange(5))
-    parts = [cylinder(DARK, (0, 0, .09), (r * np.cos(t), r * np.sin(t), .06), .022, .016, 6) for t in turn]
+    parts = [cylinder(DARK, (0, 0, .09), (r * np.cos(t), r * np.sin(t), .06), radius=.022, end_radius=.016, segments=6) for t in turn]
     parts += [superellipsoid(DARK, (r * np.cos(t) - .028, r * np.sin(t) - .028, 0), (r * np.cos(t) + .028, r * np.sin(t) + .028, .056),
                       2, 2) for t in turn]
-    parts += [cylinder(METAL, (0, 0, .08), (0, 0, seat - .05), .028), superellipsoid(look.main, (-w / 2 + .04, -d / 2 + .06, seat - .06),
+    parts += [cylinder(METAL, (0, 0, .08), (0, 0, seat - .05), radius=.028), superellipsoid(look.main, (-w / 2 + .04, -d / 2 + .06, seat - .06),
                                                                          (w / 2 - .04, d / 2, seat + .03), 6),
               box(DARK, (-.03, -d / 2 + .02, seat - .04), (.03, -d / 2 + .05, seat + .2)), superellipsoid(look.main,
                       (-w / 2 + .06, -d / 2, seat + .12), (w / 2 - .06, -d / 2 + .08, h), 5)]
@@ -123,7 +123,7 @@ def office_chair(w: float, d: float, h: float, look: Appearance) -> ObjectGeomet
         x = s * (w / 2 - .03)
         parts += [box(DARK, (x - .015, -.04, seat - .03), (x + .015, .02, .66)),
                   superellipsoid(DARK, (x - .03, -.14, .65), (x + .03, .12, .69), 6)]
-    return ObjectGeometry(parts, [SupportSurface(-w / 2 + .1, w / 2 - .1, -d / 2 + .12, d / 2 - .05, seat + .03, h - seat)])
+    return ObjectGeometry(parts, [SupportSurface(x0=-w / 2 + .1, x1=w / 2 - .1, y0=-d / 2 + .12, y1=d / 2 - .05, z=seat + .03, clear=h - seat)])
 
 
 def sofa(w: float, d: float, h: float, look: Appearance, seats: int = 0) -> ObjectGeometry:
@@ -131,7 +131,7 @@ def sofa(w: float, d: float, h: float, look: Appearance, seats: int = 0) -> Obje
     n, m = seats or max(2, round(w / .75)), look.main
     seat, arm = float(np.clip(.48 * h, .38, .46)), float(np.clip(.09 * w, .09, .2))
     c = look.second if look.chance(.4) else look.tinted(1.12)
-    parts = legs(DARK, w, d, .08, .05, .04) + [slab(m, w, d, .07, seat - .12)]
+    parts = legs(DARK, w, d, h=.08, thick=.05, inset=.04) + [slab(m, w, d, .07, seat - .12)]
     parts += [superellipsoid(m, (s * w / 2 - (arm if s > 0 else 0), -d / 2, .07),
                       (s * w / 2 + (arm if s < 0 else 0), d / 2, seat + .18), 9) for s in (-1, 1)]
     parts.append(superellipsoid(m, (-w / 2, -d / 2, .07), (w / 2, -d / 2 + .22, h), 10))
@@ -139,14 +139,14 @@ def sofa(w: float, d: float, h: float, look: Appearance, seats: int = 0) -> Obje
     for a, b in zip(edges[:-1], edges[1:]):
         parts.append(superellipsoid(c, (a + .004, back, seat - .13), (b - .004, d / 2, seat), 8))
         parts.append(superellipsoid(c, (a + .01, back - .06, seat - .01), (b - .01, back + .13, h - .03), 5))
-    return ObjectGeometry(parts, [SupportSurface(-w / 2 + arm + .02, w / 2 - arm - .02, back + .14, d / 2 - .03, seat, h - seat)])
+    return ObjectGeometry(parts, [SupportSurface(x0=-w / 2 + arm + .02, x1=w / 2 - arm - .02, y0=back + .14, y1=d / 2 - .03, z=seat, clear=h - seat)])
 
 
 def bed(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """Frame on feet, headboard at the back, mattress, a blanket over the lower two thirds."""
     top = float(np.clip(.55 * h, .42, .6))
-    sheet, m = Material("fabric", (.90, .89, .86), (.84, .83, .80), .02), look.main
-    parts = legs(m, w, d, .16, .07, 0) + [slab(m, w, d, .14, top - .2, 1),
+    sheet, m = Material(pattern="fabric", color=(.90, .89, .86), second=(.84, .83, .80), scale=.02), look.main
+    parts = legs(m, w, d, h=.16, thick=.07, inset=0) + [slab(m, w, d, .14, top - .2, 1),
                                           box(m, (-w / 2, -d / 2, 0), (w / 2, -d / 2 + .06, h))]
     if look.chance():
         parts += [superellipsoid(look.second, (x - w / 8 + .01, -d / 2 + .05, top), (x + w / 8 - .01, -d / 2 + .10, h - .05),
@@ -158,14 +158,14 @@ def bed(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
               superellipsoid(look.second, (-w / 2 + .005, fold, top - .19), (w / 2 - .005, d / 2 - .052, top + .03), 16),
               superellipsoid(replace(look.second, pattern="fabric"), (-w / 2 + .005, fold - .08, top - .15),
                       (w / 2 - .005, fold + .12, top + .04), 12)]
-    return ObjectGeometry(parts, [SupportSurface(-w / 2 + .08, w / 2 - .08, -d / 2 + .12, fold - .1, top, 1.5),
-                        SupportSurface(-w / 2 + .15, w / 2 - .15, fold + .2, d / 2 - .15, top + .03, 2)])
+    return ObjectGeometry(parts, [SupportSurface(x0=-w / 2 + .08, x1=w / 2 - .08, y0=-d / 2 + .12, y1=fold - .1, z=top, clear=1.5),
+                        SupportSurface(x0=-w / 2 + .15, x1=w / 2 - .15, y0=fold + .2, y1=d / 2 - .15, z=top + .03, clear=2)])
 
 
 def stool(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """A round or padded seat on four legs with rungs."""
-    feet = legs(look.main, w, d, h - .03, .035, .02, round_=True)
-    rung = [cylinder(look.main, (s * (w / 2 - .04), -d / 2 + .04, .35 * h), (s * (w / 2 - .04), d / 2 - .04, .35 * h), .01,
+    feet = legs(look.main, w, d, h=h - .03, thick=.035, inset=.02, round_=True)
+    rung = [cylinder(look.main, (s * (w / 2 - .04), -d / 2 + .04, .35 * h), (s * (w / 2 - .04), d / 2 - .04, .35 * h), radius=.01,
                 segments=6) for s in (-1, 1)]
     seat = superellipsoid(look.second, (-w / 2, -d / 2, h - .06), (w / 2, d / 2, h), 5) if look.chance() else slab(look.main, w, d,
             h - .035, h)
@@ -174,7 +174,7 @@ def stool(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
 
 def ottoman(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """A padded block with a seam and short feet."""
-    return ObjectGeometry(legs(DARK, w, d, .07, .045, .03) + [superellipsoid(look.main, (-w / 2 + .005, -d / 2 + .005, .06),
+    return ObjectGeometry(legs(DARK, w, d, h=.07, thick=.045, inset=.03) + [superellipsoid(look.main, (-w / 2 + .005, -d / 2 + .005, .06),
                                                             (w / 2 - .005, d / 2 - .005, h - .10), 10),
                 superellipsoid(look.tinted(.9), (-w / 2, -d / 2, h - .13), (w / 2, d / 2, h), 7)], [full_top(w, d, h, margin=.09)])
 
@@ -200,7 +200,7 @@ def table(w: float, d: float, h: float, look: Appearance, style: str = "legs", s
                  scale(lathe(m, [(0, h - t), (1, h - t), (1, h), (0, h)], segments=28, grain=0), (w / 2, d / 2, 1)),
                  lathe(leg, [(0, 0), (.55 * r, 0), (.5 * r, .025), (.08, .05), (0, .05)], segments=20),
                  lathe(leg, [(0, .05), (.07, .05), (.05, .12), (.045, h - .12), (.12, h - t), (0, h - t)], segments=12)]
-        return ObjectGeometry(parts, [SupportSurface(-.62 * w / 2, .62 * w / 2, -.62 * d / 2, .62 * d / 2, h)])
+        return ObjectGeometry(parts, [SupportSurface(x0=-.62 * w / 2, x1=.62 * w / 2, y0=-.62 * d / 2, y1=.62 * d / 2, z=h)])
     parts = [slab(m, w, d, h - t, h)]
     if style == "panels":
         parts += [box(m, (s * (w / 2 - .03) - .015, -d / 2 + .02, 0), (s * (w / 2 - .03) + .015, d / 2 - .02,
@@ -210,9 +210,9 @@ def table(w: float, d: float, h: float, look: Appearance, style: str = "legs", s
         for k in range(3 if look.chance(.7) else 0):
             x, z = side * (w / 2 - .05 - wide / 2), h - t - .2 * (k + 1)
             parts += [box(look.tinted(.94), (x - wide / 2, -d / 2 + .05, z + .01), (x + wide / 2, d / 2 - .04, z + .19)),
-                      cylinder(METAL, (x - .06, d / 2 - .03, z + .1), (x + .06, d / 2 - .03, z + .1), .007, segments=6)]
+                      cylinder(METAL, (x - .06, d / 2 - .03, z + .1), (x + .06, d / 2 - .03, z + .1), radius=.007, segments=6)]
     else:
-        parts += legs(leg, w, d, h - t, .055, .02, round_=look.chance(.4))
+        parts += legs(leg, w, d, h=h - t, thick=.055, inset=.02, round_=look.chance(.4))
         parts += [box(leg, (-w / 2 + .07, y - .012, h - .11), (w / 2 - .07, y + .012, h - t)) for y in (-d / 2 + .045,
                 d / 2 - .045)]
         if shelf:
@@ -227,7 +227,7 @@ def cabinet(w: float, d: float, h: float, look: Appearance, columns: int = 2, ro
     """
     m, front = look.main, look.second if look.chance(.3) else look.tinted(1.06)
     columns = columns or max(1, round(w / .5))
-    parts = legs(m, w, d, feet, .05, .01) if feet > .05 else [box(DARK, (-w / 2 + .02, -d / 2, 0),
+    parts = legs(m, w, d, h=feet, thick=.05, inset=.01) if feet > .05 else [box(DARK, (-w / 2 + .02, -d / 2, 0),
                                                                   (w / 2 - .02, d / 2 - .05, max(feet, .02)))]
     parts += [box(m, (-w / 2, -d / 2, max(feet, .02)), (w / 2, d / 2 - .045, h - top), 2 if doors else 0),
               box(m, (-w / 2, -d / 2, h - top), (w / 2, d / 2, h), 0)]
@@ -242,7 +242,7 @@ def cabinet(w: float, d: float, h: float, look: Appearance, columns: int = 2, ro
             long = min(.09, (high[2] - low[2]) / 3) if doors else min(.09, (high[0] - low[0]) / 4)
             end = np.array([0, 0, long]) if doors else np.array([long, 0, 0])
             mid = np.array([x, d / 2 - .012, z])
-            parts.append(cylinder(METAL, mid - end, mid + end, .008, segments=6) if handle == "bar" else superellipsoid(METAL, mid - .013,
+            parts.append(cylinder(METAL, mid - end, mid + end, radius=.008, segments=6) if handle == "bar" else superellipsoid(METAL, mid - .013,
                     mid + [.013, .012, .013], 2, 2))
     return ObjectGeometry(parts, [full_top(w, d - .03, h, clear=2.4 - h)])
 
@@ -255,7 +255,7 @@ def shelves(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     parts = [box(m, (s * w / 2 - (t if s > 0 else 0), -d / 2, 0), (s * w / 2 + (t if s < 0 else 0), d / 2, h)) for s in (-1, 1)]
     parts += [box(look.tinted(.8), (-w / 2 + t, -d / 2, .02), (w / 2 - t, -d / 2 + .012, h - t))]
     parts += [box(m, (-w / 2 + t, -d / 2 + .012, z), (w / 2 - t, d / 2 - .004, z + t), 0) for z in zs]
-    tops = [SupportSurface(-w / 2 + .03, w / 2 - .03, -d / 2 + .02, d / 2 - .02, h, 2.4 - h)]
+    tops = [SupportSurface(x0=-w / 2 + .03, x1=w / 2 - .03, y0=-d / 2 + .02, y1=d / 2 - .02, z=h, clear=2.4 - h)]
     for z, above in zip(zs[:-1], zs[1:]):
         gap, left = above - z - t, -w / 2 + t + .004
         if look.chance(.55):
@@ -265,11 +265,11 @@ def shelves(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
                 right = min(left + wide, -w / 2 + t + run)
                 tall = gap * float(look.rng.uniform(.62, .93))
                 colors = [sample_muted_color(look.rng) for _ in range(2)]
-                parts.append(box(Material("books", colors[0], colors[1], .033), (left, -d / 2 + .02, z + t),
+                parts.append(box(Material(pattern="books", color=colors[0], second=colors[1], scale=.033), (left, -d / 2 + .02, z + t),
                                  (right, d / 2 - .05, z + t + tall), 0))
                 left = right + .003
         if w / 2 - t - left > .18:
-            tops.append(SupportSurface(left + .02, w / 2 - t - .02, -d / 2 + .03, d / 2 - .02, z + t, gap))
+            tops.append(SupportSurface(x0=left + .02, x1=w / 2 - t - .02, y0=-d / 2 + .03, y1=d / 2 - .02, z=z + t, clear=gap))
     return ObjectGeometry(parts, tops)
 
 
@@ -278,10 +278,10 @@ def piano(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     m = look.main
     parts = [box(m, (-w / 2, -d / 2, .08), (w / 2, -d / 2 + .55 * d, h)),
              box(m, (-w / 2, -d / 2 + .5 * d, .58), (w / 2, d / 2, .66)),
-             box(Material("keys", (.95, .95, .92), (.08, .08, .08), .024), (-w / 2 + .08, d / 2 - .2, .66),
+             box(Material(pattern="keys", color=(.95, .95, .92), second=(.08, .08, .08), scale=.024), (-w / 2 + .08, d / 2 - .2, .66),
                  (w / 2 - .08, d / 2 - .02, .68), 0),
              box(DARK, (-w / 4, -d / 2 + .55 * d, h - .3), (w / 4, -d / 2 + .6 * d, h - .08)), box(m, (-w / 2, -d / 2, 0),
                      (w / 2, -d / 2 + .5 * d, .09))]
     parts += [box(m, (s * (w / 2 - .04) - .03, d / 2 - .1, 0), (s * (w / 2 - .04) + .03, d / 2 - .03, .58)) for s in (-1, 1)]
-    parts += [cylinder(METAL, (x, 0, .05), (x, .16, .04), .015, segments=6) for x in (-.1, 0, .1)]
-    return ObjectGeometry(parts, [SupportSurface(-w / 2 + .03, w / 2 - .03, -d / 2 + .02, -d / 2 + .53 * d, h)])
+    parts += [cylinder(METAL, (x, 0, .05), (x, .16, .04), radius=.015, segments=6) for x in (-.1, 0, .1)]
+    return ObjectGeometry(parts, [SupportSurface(x0=-w / 2 + .03, x1=w / 2 - .03, y0=-d / 2 + .02, y1=-d / 2 + .53 * d, z=h)])

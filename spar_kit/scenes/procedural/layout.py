@@ -20,7 +20,7 @@ from .placement import (CELL, TRIM_M, WALL_OVERLAP_M, STRUCTURE, WALL, WallOpeni
 from .primitives import Material
 
 # %% ../../../nbs/scenes/procedural/35_layout.ipynb #94e8bd51
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RoomType:
     """A kind of room: how common it is, floor area [m2] from-to, groups and single pieces with counts, finishes of floor and
     walls.
@@ -33,34 +33,34 @@ class RoomType:
 
 
 ROOM_TYPES: Mapping[str, RoomType] = MappingProxyType({
-    "living room": RoomType(3, (16, 32), (("sofa group", 1, 1), ("dining group", 0, 1), ("bookshelf", 0, 2), ("fireplace", 0, 1),
+    "living room": RoomType(share=3, area=(16, 32), recipe=(("sofa group", 1, 1), ("dining group", 0, 1), ("bookshelf", 0, 2), ("fireplace", 0, 1),
                                       ("piano", 0, 1), ("cabinet", 0, 2), ("floor lamp", 1, 2), ("plant", 1, 3),
                                    ("armchair", 0, 1), ("ottoman", 0, 1), ("stool", 0, 1), ("basket", 0, 2), ("box", 0,
-                                           1), ("picture", 1, 4), ("clock", 0, 1), ("mirror", 0, 1)), ("planks", "carpet")),
-    "bedroom": RoomType(3, (12, 24), (("bed group", 1, 2), ("wardrobe", 1, 2), ("dresser", 0, 2), ("desk group", 0, 1),
+                                           1), ("picture", 1, 4), ("clock", 0, 1), ("mirror", 0, 1)), floor=("planks", "carpet")),
+    "bedroom": RoomType(share=3, area=(12, 24), recipe=(("bed group", 1, 2), ("wardrobe", 1, 2), ("dresser", 0, 2), ("desk group", 0, 1),
                                   ("bookshelf", 0, 1), ("armchair", 0, 1), ("chair", 0, 2), ("mirror", 0, 1), ("picture", 1,
                                           3), ("plant", 0, 2),
                                ("floor lamp", 0, 1), ("laundry hamper", 0, 1), ("suitcase", 0, 2), ("backpack", 0, 1), ("shoes",
-                                       0, 3), ("box", 0, 2), ("trash can", 0, 1), ("ottoman", 0, 1)), ("planks", "carpet")),
-    "kitchen": RoomType(2.5, (10, 20), (("kitchen run", 1, 1), ("dining group", 1, 1), ("cabinet", 0, 1), ("trash can", 1, 2),
+                                       0, 3), ("box", 0, 2), ("trash can", 0, 1), ("ottoman", 0, 1)), floor=("planks", "carpet")),
+    "kitchen": RoomType(share=2.5, area=(10, 20), recipe=(("kitchen run", 1, 1), ("dining group", 1, 1), ("cabinet", 0, 1), ("trash can", 1, 2),
                                     ("stool", 0, 3), ("plant", 0, 1), ("clock", 0, 1), ("picture", 0, 2), ("basket", 0,
-                                            1), ("box", 0, 2)), ("tiles", "planks")),
-    "bathroom": RoomType(1.2, (6, 11), (("bathtub", 1, 1), ("toilet", 1, 1), ("sink group", 1, 2), ("washing machine", 0, 1),
+                                            1), ("box", 0, 2)), floor=("tiles", "planks")),
+    "bathroom": RoomType(share=1.2, area=(6, 11), recipe=(("bathtub", 1, 1), ("toilet", 1, 1), ("sink group", 1, 2), ("washing machine", 0, 1),
                                     ("laundry hamper", 0, 1), ("trash can", 1, 1), ("towel", 2, 3), ("cabinet", 1, 1), ("stool",
-                                            0, 1), ("plant", 0, 2), ("basket", 0, 1), ("picture", 0, 1)), ("tiles",), True),
-    "office": RoomType(2.5, (13, 28), (("desk group", 2, 4), ("filing cabinet", 1, 3), ("bookshelf", 1, 3), ("whiteboard", 1, 1),
+                                            0, 1), ("plant", 0, 2), ("basket", 0, 1), ("picture", 0, 1)), floor=("tiles",), tiled_walls=True),
+    "office": RoomType(share=2.5, area=(13, 28), recipe=(("desk group", 2, 4), ("filing cabinet", 1, 3), ("bookshelf", 1, 3), ("whiteboard", 1, 1),
                                    ("cabinet", 0, 2), ("trash can", 1, 3), ("plant", 0, 2), ("backpack", 0, 2), ("box", 0,
                                            3), ("chair", 0, 2), ("clock", 0, 1),
-                              ("picture", 0, 2), ("floor lamp", 0, 1)), ("carpet", "planks")),
-    "dining room": RoomType(1.5, (13, 24), (("dining group", 1, 1), ("cabinet", 1, 2), ("dresser", 0, 1), ("bookshelf", 0, 1),
+                              ("picture", 0, 2), ("floor lamp", 0, 1)), floor=("carpet", "planks")),
+    "dining room": RoomType(share=1.5, area=(13, 24), recipe=(("dining group", 1, 1), ("cabinet", 1, 2), ("dresser", 0, 1), ("bookshelf", 0, 1),
                                         ("piano", 0, 1), ("plant", 1, 3), ("floor lamp", 0, 2), ("picture", 1, 4), ("mirror", 0,
-                                                1), ("clock", 0, 1), ("bench", 0, 1), ("basket", 0, 1)), ("planks", "tiles")),
-    "hallway": RoomType(0.5, (8, 13), (("bench", 1, 1), ("cabinet", 1, 2), ("shoes", 1, 4), ("mirror", 1, 1), ("wardrobe", 0, 1),
+                                                1), ("clock", 0, 1), ("bench", 0, 1), ("basket", 0, 1)), floor=("planks", "tiles")),
+    "hallway": RoomType(share=0.5, area=(8, 13), recipe=(("bench", 1, 1), ("cabinet", 1, 2), ("shoes", 1, 4), ("mirror", 1, 1), ("wardrobe", 0, 1),
                                    ("backpack", 0, 2), ("suitcase", 0, 2), ("picture", 0, 2), ("plant", 0, 1), ("box", 0,
-                                           2), ("basket", 0, 1)), ("tiles", "planks")),
-    "lounge": RoomType(1.5, (15, 28), (("sofa group", 1, 1), ("desk group", 0, 1), ("bookshelf", 1, 3), ("armchair", 1, 2),
+                                           2), ("basket", 0, 1)), floor=("tiles", "planks")),
+    "lounge": RoomType(share=1.5, area=(15, 28), recipe=(("sofa group", 1, 1), ("desk group", 0, 1), ("bookshelf", 1, 3), ("armchair", 1, 2),
                                    ("floor lamp", 1, 2), ("plant", 1, 3), ("stool", 0, 2), ("cabinet", 0, 1), ("whiteboard", 0,
-                                           1), ("picture", 1, 3), ("trash can", 0, 1), ("box", 0, 1)), ("carpet", "planks")),
+                                           1), ("picture", 1, 3), ("trash can", 0, 1), ("box", 0, 1)), floor=("carpet", "planks")),
 })
 _CORNER = {"floor lamp", "plant", "basket", "box", "suitcase", "laundry hamper"}
 _LOOSE = {"stool", "ottoman", "backpack", "shoes", "box"}
@@ -101,7 +101,7 @@ def add_openings(plan: RoomLayout, gates: Sequence[WallOpening], main_door: bool
     outer = [k for k in range(4) if k not in {g.k for g in gates}]
     for _ in range(12 if main_door else 0):
         k = int(rng.choice(outer))
-        hole = cut_opening(plan, "door", k, float(rng.uniform(.6, room.wall(k)[2] - .6)), build_object("door", rng), 0.0)
+        hole = cut_opening(plan, "door", k, u=float(rng.uniform(.6, room.wall(k)[2] - .6)), piece=build_object("door", rng), sill=0.0)
         if hole:
             holes.append(hole)
             break
@@ -109,8 +109,8 @@ def add_openings(plan: RoomLayout, gates: Sequence[WallOpening], main_door: bool
     for _ in range(int(rng.integers(1, 3))):
         k, sill = int(rng.choice(outer)), float(rng.uniform(.85, 1.05))
         pane = build_object("window", np.random.default_rng(model))
-        hole = cut_opening(plan, "window", k, float(rng.uniform(.8, max(.9, room.wall(k)[2] - .8))), pane,
-                           min(sill, room.height - pane.size[2] - .2))
+        hole = cut_opening(plan, "window", k, u=float(rng.uniform(.8, max(.9, room.wall(k)[2] - .8))), piece=pane,
+                           sill=min(sill, room.height - pane.size[2] - .2))
         if hole is None:
             continue
         holes.append(hole)
@@ -141,7 +141,7 @@ def walkable(plan: RoomLayout, gates: Sequence[WallOpening]) -> bool:
     return bool(walk.sum() * CELL ** 2 > max(.9, .09 * plan.room.area))
 
 
-def furnish(room: Room, gates: Sequence[WallOpening], rng: np.random.Generator, main_door: bool, density: float = 1.0,
+def furnish(room: Room, gates: Sequence[WallOpening], rng: np.random.Generator, *, main_door: bool, density: float = 1.0,
             bias: float = 0.0) -> tuple[RoomLayout, list[WallOpening]]:
     """Fill one room by its recipe; `density` thins out what is optional, `bias` is added to the chances of things on things.
 
@@ -191,15 +191,15 @@ def _looks(kind: RoomType, rng: np.random.Generator) -> tuple[tuple[Material, ..
 
     pattern, scale, gloss, colors = _FLOORS[kind.floor[int(rng.integers(len(kind.floor)))]]
     c = varied(colors)
-    floor = Material(pattern, c, (c[0] * .72, c[1] * .72, c[2] * .72), scale * float(rng.uniform(.8, 1.25)), gloss)
+    floor = Material(pattern=pattern, color=c, second=(c[0] * .72, c[1] * .72, c[2] * .72), scale=scale * float(rng.uniform(.8, 1.25)), gloss=gloss)
     skirting = (.90, .89, .86) if rng.random() < .6 else (c[0] * .7, c[1] * .7, c[2] * .7)
     paint, accent, odd = varied(_PAINTS), varied(_ACCENTS), int(rng.integers(12))
     if kind.tiled_walls:
-        return (Material("tiles", paint, (paint[0] * .8, paint[1] * .8, paint[2] * .8), .2, .4),) * 4, floor, Material("plain",
-                (.95, .95, .93))
+        return (Material(pattern="tiles", color=paint, second=(paint[0] * .8, paint[1] * .8, paint[2] * .8), scale=.2, gloss=.4),) * 4, floor, Material(pattern="plain",
+                color=(.95, .95, .93))
     style, repeat = ("plaster", .1) if rng.random() < .7 else ("paper", float(rng.uniform(.1, .22)))
-    walls = tuple(Material("plaster" if k == odd else style, accent if k == odd else paint, skirting, repeat) for k in range(4))
-    return walls, floor, Material("plain", (.95, .95, .93))
+    walls = tuple(Material(pattern="plaster" if k == odd else style, color=accent if k == odd else paint, second=skirting, scale=repeat) for k in range(4))
+    return walls, floor, Material(pattern="plain", color=(.95, .95, .93))
 
 
 def build_house(rng: np.random.Generator, kinds: Sequence[str] | None = None) -> Layout:
@@ -218,7 +218,7 @@ def build_house(rng: np.random.Generator, kinds: Sequence[str] | None = None) ->
         area, ratio = rng.uniform(*ROOM_TYPES[kind].area), float(rng.uniform(.75, 1.35))
         w, d = float(np.sqrt(area * ratio)), float(np.sqrt(area / ratio))
         y = float(rng.uniform(-.5, .5)) if rooms else 0.0
-        rooms.append(Room(kind, x, x + w, y, y + d, height))
+        rooms.append(Room(kind=kind, x0=x, x1=x + w, y0=y, y1=y + d, height=height))
         x += w + 2 * WALL
     gates: list[list[WallOpening]] = [[] for _ in rooms]
     floors: list[list[tuple[float, float, float, float]]] = [[] for _ in rooms]
@@ -227,13 +227,13 @@ def build_house(rng: np.random.Generator, kinds: Sequence[str] | None = None) ->
         frame = build_object("doorframe", rng, np.array([float(rng.uniform(.95, 1.15)), 2 * WALL + .02, 2.1]))
         w, _, h = frame.size
         y = float(rng.uniform(max(a.y0, c.y0) + .8, min(a.y1, c.y1) - .8))
-        gates[i].append(WallOpening(1, y - w / 2 - a.y0 + TRIM_M, y + w / 2 - a.y0 - TRIM_M, -WALL_OVERLAP_M, h - TRIM_M))
-        gates[i + 1].append(WallOpening(3, c.y1 - y - w / 2 + TRIM_M, c.y1 - y + w / 2 - TRIM_M, -WALL_OVERLAP_M, h - TRIM_M))
+        gates[i].append(WallOpening(k=1, u0=y - w / 2 - a.y0 + TRIM_M, u1=y + w / 2 - a.y0 - TRIM_M, z0=-WALL_OVERLAP_M, z1=h - TRIM_M))
+        gates[i + 1].append(WallOpening(k=3, u0=c.y1 - y - w / 2 + TRIM_M, u1=c.y1 - y + w / 2 - TRIM_M, z0=-WALL_OVERLAP_M, z1=h - TRIM_M))
         floors[i].append((a.x1, c.x0, y - w / 2, y + w / 2))
         frames.append(PlacedObject(frame, np.array([a.x1 + WALL, y, 0]), np.pi / 2, -2))
     entrance, placed, things, bias = int(rng.integers(len(rooms))), [], [], float(rng.uniform(-.08, .15))
     for i, room in enumerate(rooms):
-        plan, holes = furnish(room, gates[i], rng, i == entrance, 1.15 - .15 * len(rooms), bias - .1 * (len(rooms) - 1))
+        plan, holes = furnish(room, gates[i], rng, main_door=i == entrance, density=1.15 - .15 * len(rooms), bias=bias - .1 * (len(rooms) - 1))
         placed += room_shell(room, holes, floors[i], _looks(ROOM_TYPES[room.kind], rng))
         things.append(plan.placed)
     placed += frames

@@ -54,7 +54,7 @@ class PlacedObject:
         return OrientedBox(self.position + [0, 0, size[2] / 2], size, float(yaw % np.pi))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Room:
     """A rectangular room: kind, x0, x1, y0, y1 of its floor and its height, metres."""
     kind: str
@@ -189,7 +189,7 @@ class RoomLayout:
         c, s = np.cos(p.yaw), np.sin(p.yaw)
         return p.position[:2] + np.array([c * x - s * y, s * x + c * y])
 
-    def on_top(self, base: int, piece: ObjectModel, x: float | None = None, y: float | None = None, top: int | None = None,
+    def on_top(self, base: int, piece: ObjectModel, x: float | None = None, *, y: float | None = None, top: int | None = None,
                turn: float | None = None, tries: int = 8) -> int | None:
         """Stand a piece on a top of piece `base`, at (x, y) of its frame or anywhere that is free."""
         holder = self.placed[base]
@@ -209,7 +209,7 @@ class RoomLayout:
         return None
 
 # %% ../../../nbs/scenes/procedural/25_placement.ipynb #81338d00
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class WallOpening:
     """An opening of wall k: u0, u1 along the wall from its left end, z0, z1 above the floor, metres."""
     k: int
@@ -250,11 +250,11 @@ def room_shell(room: Room, holes: Sequence[WallOpening], passage_floor: Sequence
 def _fixed(label: str, parts: list[Part]) -> PlacedObject:
     low, high = np.min([p.bounds[0] for p in parts], 0), np.max([p.bounds[1] for p in parts], 0)
     foot = np.array([*(low + high)[:2] / 2, low[2]])
-    moved = tuple(Part(p.vertices - foot, p.triangles, p.normals, p.material, p.grain) for p in parts)
+    moved = tuple(Part(vertices=p.vertices - foot, triangles=p.triangles, normals=p.normals, material=p.material, grain=p.grain) for p in parts)
     return PlacedObject(ObjectModel(label, moved, high - low, ()), foot, 0.0, -2)
 
 
-def cut_opening(plan: RoomLayout, label: str, k: int, u: float, piece: ObjectModel, sill: float) -> WallOpening | None:
+def cut_opening(plan: RoomLayout, label: str, k: int, *, u: float, piece: ObjectModel, sill: float) -> WallOpening | None:
     """Set a door or window into wall k around `u` and keep the air before it free."""
     w, d, h = piece.size
     if not (.15 + w / 2 < u < plan.room.wall(k)[2] - .15 - w / 2):
@@ -267,7 +267,7 @@ def cut_opening(plan: RoomLayout, label: str, k: int, u: float, piece: ObjectMod
     plan.keep.append(row)
     plan.placed.append(PlacedObject(piece, np.array([*xy, sill]), yaw, -2))
     plan.rows.append(np.array([*xy, w / 2, d / 2, yaw, sill, sill + h]))
-    return WallOpening(k, u - w / 2 + TRIM_M, u + w / 2 - TRIM_M, sill + TRIM_M if sill else -WALL_OVERLAP_M, sill + h - TRIM_M)
+    return WallOpening(k=k, u0=u - w / 2 + TRIM_M, u1=u + w / 2 - TRIM_M, z0=sill + TRIM_M if sill else -WALL_OVERLAP_M, z1=sill + h - TRIM_M)
 
 
 def mount_on_wall(plan: RoomLayout, piece: ObjectModel, tries: int = 14) -> int | None:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 # %% ../../../nbs/scenes/procedural/00_primitives.ipynb #6fd28eea
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Material:
     """What a part looks like.
 
@@ -39,7 +39,7 @@ PATTERNS = ("plain", "wood", "fabric", "tiles", "stripes", "books", "speckle", "
             "plaster", "paper")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Part:
     """A closed mesh of one material with outward, counter-clockwise triangles.
 
@@ -108,7 +108,7 @@ def box(material: Material, low: ArrayLike, high: ArrayLike, grain: int | None =
     """An axis-aligned box between two corners (3,). The grain runs along its longest side unless told otherwise."""
     ends = np.array([low, high], np.float64)
     longest = int((ends[1] - ends[0]).argmax())
-    return Part(ends[_BITS, [0, 1, 2]], _BOX, _BOX_NORMALS, material, longest if grain is None else grain)
+    return Part(vertices=ends[_BITS, [0, 1, 2]], triangles=_BOX, normals=_BOX_NORMALS, material=material, grain=longest if grain is None else grain)
 
 
 @lru_cache
@@ -147,11 +147,11 @@ def lathe(material: Material, profile: Sequence[tuple[float, float]], at: ArrayL
     nxt = np.roll(n, -1, 2)
     corners = np.stack([np.stack([n[0], nxt[0], nxt[1]], -2), np.stack([n[0], nxt[1], n[1]], -2)], 1)
     real = np.stack([p[:-1, 0] > 0, p[1:, 0] > 0], 1)                 # on the axis a quad is only one triangle
-    return Part(v.reshape(-1, 3) + np.asarray(at, np.float64), _rings(len(p), segments)[real].reshape(-1, 3),
-                corners[real].reshape(-1, 3, 3), material, grain)
+    return Part(vertices=v.reshape(-1, 3) + np.asarray(at, np.float64), triangles=_rings(len(p), segments)[real].reshape(-1, 3),
+                normals=corners[real].reshape(-1, 3, 3), material=material, grain=grain)
 
 
-def cylinder(material: Material, start: ArrayLike, end: ArrayLike, radius: float, end_radius: float | None = None,
+def cylinder(material: Material, start: ArrayLike, end: ArrayLike, *, radius: float, end_radius: float | None = None,
         segments: int = 10) -> Part:
     """A round bar (or cone, where the radii differ) between two points (3,)."""
     start, end = np.asarray(start, np.float64), np.asarray(end, np.float64)
@@ -196,7 +196,7 @@ def superellipsoid(material: Material, low: ArrayLike, high: ArrayLike, power: f
     d, triangles, n = _ball(power, cells)
     n = n / (high - low)
     n /= np.linalg.norm(n, axis=-1, keepdims=True)
-    return Part(d * (high - low) / 2 + (low + high) / 2, triangles, n[triangles], material, int((high - low).argmax()))
+    return Part(vertices=d * (high - low) / 2 + (low + high) / 2, triangles=triangles, normals=n[triangles], material=material, grain=int((high - low).argmax()))
 
 
 def prism(material: Material, outline: Sequence[tuple[float, float]], axis: int, start: float, end: float) -> Part:
@@ -214,4 +214,4 @@ def prism(material: Material, outline: Sequence[tuple[float, float]], axis: int,
                         np.stack([np.zeros_like(fan), fan + 1, fan], -1), np.stack([np.zeros_like(fan) + n, fan + n,
                                 fan + n + 1], -1)])
     t = t.astype(np.int32)
-    return Part(v, t, np.repeat(face_normals(v, t)[:, None], 3, 1), material, axis)
+    return Part(vertices=v, triangles=t, normals=np.repeat(face_normals(v, t)[:, None], 3, 1), material=material, grain=axis)

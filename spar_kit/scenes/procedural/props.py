@@ -18,7 +18,7 @@ from .primitives import Material, Part, box, superellipsoid, lathe, prism, cylin
 # %% ../../../nbs/scenes/procedural/15_props.ipynb #18981a4c
 def screen(w: float, d: float, h: float, look: Appearance, stand: bool = True) -> ObjectGeometry:
     """A flat panel with a bezel and a picture; a foot and a neck, or flat on the wall."""
-    picture = Material("screen", sample_muted_color(look.rng, .1, .7), sample_muted_color(look.rng, .4, .95), max(w, h),
+    picture = Material(pattern="screen", color=sample_muted_color(look.rng, .1, .7), second=sample_muted_color(look.rng, .4, .95), scale=max(w, h),
                        glow=.75) if look.chance(.65) else GLASS
     low = .1 * h if stand else 0.0
     y = 0.0 if stand else d / 2
@@ -38,10 +38,10 @@ def laptop(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     hinge = -d / 2 + .07
     lean = float(np.degrees(np.arcsin(.07 / np.hypot(h, .07))))
     lid = [box(look.main, (-w / 2, hinge - .008, .015), (w / 2, hinge, h)),
-           box(Material("screen", (.12, .25, .5), (.8, .85, .9), w, glow=.8), (-w / 2 + .012, hinge - .002, .03),
+           box(Material(pattern="screen", color=(.12, .25, .5), second=(.8, .85, .9), scale=w, glow=.8), (-w / 2 + .012, hinge - .002, .03),
                (w / 2 - .012, hinge + .001, h - .012))]
     return ObjectGeometry([box(look.main, (-w / 2, hinge, 0), (w / 2, d / 2, .018)),
-                 box(Material("keys", (.12, .12, .13), (.3, .3, .32), .019), (-w / 2 + .02, hinge + .02, .018),
+                 box(Material(pattern="keys", color=(.12, .12, .13), second=(.3, .3, .32), scale=.019), (-w / 2 + .02, hinge + .02, .018),
                      (w / 2 - .02, d / 2 - .09, .021), 0),
                  box(METAL, (-.05, d / 2 - .075, .018), (.05, d / 2 - .015, .02)), *(rotate(p, 0, lean,
                          (0, hinge, .015)) for p in lid)])
@@ -49,7 +49,7 @@ def laptop(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
 
 def keyboard(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """A wedge with blocks of keys."""
-    keys = Material("keys", look.main.color, look.tinted(2.4).color, .019)
+    keys = Material(pattern="keys", color=look.main.color, second=look.tinted(2.4).color, scale=.019)
     slope = .4 * h
     parts = [prism(look.main, [(-d / 2, 0), (d / 2, 0), (d / 2, h - slope - .006), (-d / 2, h - .006)], 0, -w / 2, w / 2)]
     for a, b in ((.01, .66), (.68, .8), (.82, .99)):
@@ -71,11 +71,11 @@ def desktop_pc(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry
     return ObjectGeometry([box(m, (-w / 2, -d / 2, .012), (w / 2, d / 2 - .015, h)),
                  box(look.tinted(1.3), (-w / 2 + .004, d / 2 - .02, .02), (w / 2 - .004, d / 2, h - .006)),
                  *(box(DARK, (-w / 2 + .02, d / 2 - .003, z), (w / 2 - .02, d / 2 + .001, z + .035)) for z in (h - .07,
-                         h - .12)), cylinder(METAL, (0, d / 2 - .01, h - .17), (0, d / 2 + .003, h - .17), .012),
-                 box(Material("stripes", (.1, .1, .1), (.3, .3, .32), .012), (-w / 2 + .02, d / 2 - .003, .05),
+                         h - .12)), cylinder(METAL, (0, d / 2 - .01, h - .17), (0, d / 2 + .003, h - .17), radius=.012),
+                 box(Material(pattern="stripes", color=(.1, .1, .1), second=(.3, .3, .32), scale=.012), (-w / 2 + .02, d / 2 - .003, .05),
                      (w / 2 - .02, d / 2 + .001, .2 * h + .05), 0),
                  *(box(DARK, (-w / 2 + .01, y, 0), (w / 2 - .01, y + .03, .013)) for y in (-d / 2 + .03,
-                         d / 2 - .08))], [SupportSurface(-w / 2, w / 2, -d / 2, d / 2, h)])
+                         d / 2 - .08))], [SupportSurface(x0=-w / 2, x1=w / 2, y0=-d / 2, y1=d / 2, z=h)])
 
 
 def printer(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
@@ -88,15 +88,15 @@ def printer(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
                  box(WHITE, (-w / 2 + .1, -d / 2 + body - .05, .2 * h), (w / 2 - .1, d / 2 - .02, .22 * h)), box(GLASS,
                          (.1 * w, -d / 2 + body - .005, .48 * h), (.4 * w, -d / 2 + body + .006, .58 * h)),
                  rotate(box(PAPER, (-w / 2 + .1, -d / 2 + .03, .7 * h), (w / 2 - .1, -d / 2 + .035, h - .005)), 0, 8,
-                        (0, -d / 2 + .03, .7 * h))], [SupportSurface(-w / 2 + .03, w / 2 - .03, -d / 2 + .08, -d / 2 + body - .04,
-                                                          .84 * h)])
+                        (0, -d / 2 + .03, .7 * h))], [SupportSurface(x0=-w / 2 + .03, x1=w / 2 - .03, y0=-d / 2 + .08, y1=-d / 2 + body - .04,
+                                                          z=.84 * h)])
 
 
 def phone(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """A desk telephone: wedge, keypad, handset with two ends."""
     m = look.main
     return ObjectGeometry([prism(m, [(-d / 2, 0), (d / 2, 0), (d / 2, .25 * h), (-d / 2, .6 * h)], 0, -w / 2, w / 2),
-                 rotate(box(Material("keys", (.85, .85, .83), (.3, .3, .3), .018), (.0, -d / 2 + .04, .6 * h),
+                 rotate(box(Material(pattern="keys", color=(.85, .85, .83), second=(.3, .3, .3), scale=.018), (.0, -d / 2 + .04, .6 * h),
                             (w / 2 - .02, d / 2 - .03, .6 * h + .005), 0), 0, -float(np.degrees(np.arctan(.35 * h / d))), (0,
                                     -d / 2, .6 * h)),
                  superellipsoid(m, (-w / 2 + .01, -d / 2 + .01, .72 * h), (-w / 2 + .07, d / 2 - .005, h), 4), superellipsoid(m,
@@ -122,8 +122,8 @@ def cardboard_box(w: float, d: float, h: float, look: Appearance) -> ObjectGeome
                          (.004, -d / 2, h - .004), (w / 2, d / 2, h)),
                  box(look.second, (-.025, -d / 2 - .001, .6 * h), (.025, d / 2 + .001, h + .001)), box(WHITE,
                          (.1 * w, d / 2 - .002, .2 * h), (.4 * w, d / 2 + .001,
-                                                          .45 * h))], [SupportSurface(-w / 2 + .02, w / 2 - .02, -d / 2 + .02, d / 2 - .02,
-                                                                           h + .001)])
+                                                          .45 * h))], [SupportSurface(x0=-w / 2 + .02, x1=w / 2 - .02, y0=-d / 2 + .02, y1=d / 2 - .02,
+                                                                           z=h + .001)])
 
 # %% ../../../nbs/scenes/procedural/15_props.ipynb #57c492a2
 def vessel(w: float, d: float, h: float, look: Appearance, kind: str = "bowl") -> ObjectGeometry:
@@ -142,10 +142,10 @@ def vessel(w: float, d: float, h: float, look: Appearance, kind: str = "bowl") -
     if kind == "cup":
         r = .36 * w
         x, parts = -.14 * w, [lathe(m, [(0, 0), (.8 * r, 0), (r, .1 * h), (r, h), (r - .005, h), (r - .005, .12 * h),
-                                        (0, .1 * h)], (-.14 * w, 0, 0), 16), lathe(Material("plain", (.22, .12, .06)),
+                                        (0, .1 * h)], (-.14 * w, 0, 0), 16), lathe(Material(pattern="plain", color=(.22, .12, .06)),
                                                 [(0, .7 * h), (r - .005, .7 * h), (0, .71 * h)], (-.14 * w, 0, 0), 14)]
         a = [(x + r - .004, 0, .3 * h), (w / 2 - .006, 0, .4 * h), (w / 2 - .006, 0, .7 * h), (x + r - .004, 0, .8 * h)]
-        return ObjectGeometry(parts + [cylinder(m, p, q, .006, segments=6) for p, q in zip(a[:-1], a[1:])])
+        return ObjectGeometry(parts + [cylinder(m, p, q, radius=.006, segments=6) for p, q in zip(a[:-1], a[1:])])
     if kind == "bottle":
         return ObjectGeometry([lathe(m, [(0, 0), (.95 * r, 0), (r, .03 * h), (r, .55 * h), (.8 * r, .66 * h), (.35 * r, .78 * h),
                                (.35 * r, .92 * h), (0, .92 * h)], segments=14), lathe(look.second,
@@ -158,10 +158,10 @@ def vessel(w: float, d: float, h: float, look: Appearance, kind: str = "bowl") -
                      lathe(m, [(0, .06 * h), (r, .06 * h), (r, .15 * h), (.72 * r, .85 * h), (0, .9 * h)], (-.05 * w, 0, 0),
                            18),
                      lathe(DARK, [(0, .88 * h), (.2 * r, .9 * h), (.2 * r, h), (0, h)], (-.05 * w, 0, 0), 10), cylinder(m,
-                             (-.05 * w - .6 * r, 0, .6 * h), (-w / 2, 0, .85 * h), .022, .012), cylinder(DARK,
-                                     (-.05 * w + .7 * r, 0, .8 * h), (w / 2 - .012, 0, .78 * h), .011),
-                     cylinder(DARK, (w / 2 - .012, 0, .78 * h), (w / 2 - .02, 0, .2 * h), .012), cylinder(DARK, (w / 2 - .02, 0, .22 * h),
-                             (-.05 * w + .9 * r, 0, .18 * h), .011)])
+                             (-.05 * w - .6 * r, 0, .6 * h), (-w / 2, 0, .85 * h), radius=.022, end_radius=.012), cylinder(DARK,
+                                     (-.05 * w + .7 * r, 0, .8 * h), (w / 2 - .012, 0, .78 * h), radius=.011),
+                     cylinder(DARK, (w / 2 - .012, 0, .78 * h), (w / 2 - .02, 0, .2 * h), radius=.012), cylinder(DARK, (w / 2 - .02, 0, .22 * h),
+                             (-.05 * w + .9 * r, 0, .18 * h), radius=.011)])
     if kind == "vase":
         belly, neck = float(look.rng.uniform(.65, 1)), float(look.rng.uniform(.3, .6))
         body = h * (.55 if look.chance(.6) else 1)
@@ -173,7 +173,7 @@ def vessel(w: float, d: float, h: float, look: Appearance, kind: str = "bowl") -
             for k in range(6):
                 turn, tall = 2 * np.pi * k / 6, h - float(look.rng.uniform(0, .12)) * h
                 tip = np.array([.75 * r * np.cos(turn), .75 * r * np.sin(turn), tall - .03])
-                parts += [cylinder(Material("plain", (.2, .4, .15)), (0, 0, .8 * body), tip, .004, segments=5),
+                parts += [cylinder(Material(pattern="plain", color=(.2, .4, .15)), (0, 0, .8 * body), tip, radius=.004, segments=5),
                           superellipsoid(look.second, tip - [.25 * r, .25 * r, .03], tip + [.25 * r, .25 * r, .03], 2, 2)]
         return ObjectGeometry(parts)
     if kind == "basket":
@@ -204,18 +204,18 @@ def lamp(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     shade = replace(look.second, glow=.55)
     stem = h - .6 * tall
     return ObjectGeometry([lathe(look.main, [(0, 0), (.65 * r, 0), (.62 * r, .02), (.15 * r, .035), (.12 * r, .05), (0, .05)],
-                       segments=18), cylinder(look.main, (0, 0, .03), (0, 0, stem), .012, segments=8),
+                       segments=18), cylinder(look.main, (0, 0, .03), (0, 0, stem), radius=.012, segments=8),
                  lathe(shade, [(r, h - tall), (.62 * r, h), (.6 * r, h), (.97 * r, h - tall), (r, h - tall)],
-                       segments=20), superellipsoid(Material("plain", (1., .96, .85), glow=1.), (-.04, -.04, stem - .02),
+                       segments=20), superellipsoid(Material(pattern="plain", color=(1., .96, .85), glow=1.), (-.04, -.04, stem - .02),
                                              (.04, .04, stem + .06), 2, 2)])
 
 
 def ceiling_light(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """A canopy under the ceiling, a short stem, a glowing bowl."""
-    glow = Material("plain", (1., .97, .9), glow=.95)
+    glow = Material(pattern="plain", color=(1., .97, .9), glow=.95)
     bowl = scale(lathe(glow, [(0, 0), (.25, .03), (.45, .3 * h), (.5, .5 * h), (0, .5 * h)], segments=22), (w, d, 1))
     return ObjectGeometry([bowl, scale(lathe(look.main, [(0, .5 * h), (.5, .5 * h), (.5, .6 * h), (0, .6 * h)], segments=22),
-                                 (w, d, 1)), cylinder(look.main, (0, 0, .6 * h), (0, 0, h - .02), .015), lathe(look.main,
+                                 (w, d, 1)), cylinder(look.main, (0, 0, .6 * h), (0, 0, h - .02), radius=.015), lathe(look.main,
                                          [(0, h - .03), (.07, h - .03), (.07, h), (0, h)])])
 
 
@@ -225,7 +225,7 @@ def plant(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     pr = min(.62 * r, .8 * pot)
     parts: list[Part] = [lathe(look.second, [(0, 0), (.75 * pr, 0), (pr, .85 * pot), (1.08 * pr, .85 * pot), (1.08 * pr, pot),
                                              (.92 * pr, pot), (.9 * pr, .88 * pot), (0, .88 * pot)], segments=16),
-                         lathe(Material("speckle", (.22, .15, .1), (.12, .08, .05), .02),
+                         lathe(Material(pattern="speckle", color=(.22, .15, .1), second=(.12, .08, .05), scale=.02),
                                [(0, .86 * pot), (.9 * pr, .86 * pot), (0, .9 * pot)], segments=12)]
     n = 13
     for k in range(n):
@@ -237,7 +237,7 @@ def plant(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
         at = np.array([(reach - size) * np.cos(turn), (reach - size) * np.sin(turn), z])
         parts.append(transform(leaf, rotation(2, np.degrees(turn)) @ rotation(1, 25 - 75 * up), at))
         if k % 2:
-            parts.append(cylinder(Material("plain", (.3, .38, .18)), (0, 0, .85 * pot), at, .006, .003, 5))
+            parts.append(cylinder(Material(pattern="plain", color=(.3, .38, .18)), (0, 0, .85 * pot), at, radius=.006, end_radius=.003, segments=5))
     return ObjectGeometry(parts)
 
 # %% ../../../nbs/scenes/procedural/15_props.ipynb #1c6425a8
@@ -257,7 +257,7 @@ def backpack(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
                  *(superellipsoid(look.tinted(.7), (s * .22 * w - .03, -d / 2, .1 * h), (s * .22 * w + .03, -d / 2 + .05, .9 * h),
                            5) for s in (-1, 1)), *(superellipsoid(look.second, (s * (w / 2 - .04) - .04, -.05, .02),
                                                            (s * (w / 2 - .04) + .04, .05, .35 * h), 4) for s in (-1, 1)),
-                 cylinder(DARK, (-.05, -d / 2 + .06, h - .02), (.05, -d / 2 + .06, h - .02), .012)])
+                 cylinder(DARK, (-.05, -d / 2 + .06, h - .02), (.05, -d / 2 + .06, h - .02), radius=.012)])
 
 
 def suitcase(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
@@ -268,9 +268,9 @@ def suitcase(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
                          .34 * w, 4)),
                  *(superellipsoid(DARK, (sx * .36 * w - .025, sy * .3 * d - .025, 0), (sx * .36 * w + .025, sy * .3 * d + .025, .05),
                            2, 2) for sx in (-1, 1) for sy in (-1, 1)), *(cylinder(METAL, (s * .2 * w, -.3 * d, body - .05),
-                                                                             (s * .2 * w, -.3 * d, h - .01), .008) for s in (-1,
+                                                                             (s * .2 * w, -.3 * d, h - .01), radius=.008) for s in (-1,
                                                                                      1)),
-                 cylinder(DARK, (-.22 * w, -.3 * d, h - .012), (.22 * w, -.3 * d, h - .012), .012)])
+                 cylinder(DARK, (-.22 * w, -.3 * d, h - .012), (.22 * w, -.3 * d, h - .012), radius=.012)])
 
 
 def shoes(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
@@ -321,7 +321,7 @@ def coffee_machine(w: float, d: float, h: float, look: Appearance) -> ObjectGeom
                          (w / 2, d / 2, .08 * h)),
                  lathe(GLASS, [(0, .08 * h), (.2 * w, .08 * h), (.27 * w, .25 * h), (.2 * w, .5 * h), (0, .5 * h)],
                        (0, .2 * d, 0), 14), cylinder(DARK, (0, .2 * d, .62 * h), (0, .2 * d, .7 * h),
-                                                .03), *(box(METAL, (x, d / 2 - .003, .84 * h),
+                                                radius=.03), *(box(METAL, (x, d / 2 - .003, .84 * h),
                                                             (x + .03, d / 2 + .002, .9 * h)) for x in (-.08, -.015, .05))])
 
 
@@ -329,7 +329,7 @@ def tray(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """A board with a raised rim and two grips."""
     rim = [box(look.main, (-w / 2, s * (d / 2 - .006) - .006, 0), (w / 2, s * (d / 2 - .006) + .006, h)) for s in (-1, 1)]
     rim += [box(look.main, (s * (w / 2 - .006) - .006, -d / 2, 0), (s * (w / 2 - .006) + .006, d / 2, .7 * h)) for s in (-1, 1)]
-    grips = [cylinder(METAL, (s * (w / 2 - .012), -.06, h - .006), (s * (w / 2 - .012), .06, h - .006), .005,
+    grips = [cylinder(METAL, (s * (w / 2 - .012), -.06, h - .006), (s * (w / 2 - .012), .06, h - .006), radius=.005,
                  segments=6) for s in (-1, 1)]
     return ObjectGeometry([box(look.second, (-w / 2, -d / 2, 0), (w / 2, d / 2, .008)), *rim, *grips])
 
@@ -338,5 +338,5 @@ def paper_roll(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry
     """A roll with its tube, standing."""
     r = min(w, d) / 2
     return ObjectGeometry([lathe(look.main, [(.3 * r, 0), (r, 0), (r, h), (.3 * r, h), (.3 * r, 0)], segments=18),
-                 lathe(Material("plain", (.6, .5, .38)), [(.28 * r, .001), (.32 * r, .001), (.32 * r, h), (.28 * r, h),
+                 lathe(Material(pattern="plain", color=(.6, .5, .38)), [(.28 * r, .001), (.32 * r, .001), (.32 * r, h), (.28 * r, h),
                                                           (.28 * r, .001)], segments=14)])

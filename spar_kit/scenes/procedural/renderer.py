@@ -20,7 +20,7 @@ from ..scene import Camera, Mesh, look_at
 from .primitives import PATTERNS, Material, box
 
 # %% ../../../nbs/scenes/procedural/45_renderer.ipynb #e1166cc3
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RenderScene:
     """What the shader reads.
 
@@ -121,7 +121,7 @@ def build_stage(house: Layout, rng: np.random.Generator, shadow_size: int = 256)
     surface, rest = build_surface(house)
     frames = np.array([[0, 0, 0, 1, 0], *([*p.position, np.cos(p.yaw), np.sin(p.yaw)] for p in house.placed)], np.float64)
     lamps = place_lights(house, rng)
-    return RenderScene(surface, frames=frames, lamps=lamps, shadows=shadow_maps(surface, lamps, shadow_size), **rest)
+    return RenderScene(surface=surface, frames=frames, lamps=lamps, shadows=shadow_maps(surface, lamps, shadow_size), **rest)
 
 # %% ../../../nbs/scenes/procedural/45_renderer.ipynb #00012df3
 REACH = 64.0       # square metres: no lamp lights farther than 8 m
@@ -321,7 +321,7 @@ def render_color(stage: RenderScene, camera: Camera, camera_to_world: NDArray, s
 # %% ../../../nbs/scenes/procedural/45_renderer.ipynb #0402e164
 def render_object(piece: ObjectModel, width: int = 120, height: int = 100) -> NDArray[np.uint8]:
     """A picture (height, width, 3) of one piece on a plain floor, seen from its front left, from a little above."""
-    floor = Material("plain", (.86, .86, .84))
+    floor = Material(pattern="plain", color=(.86, .86, .84))
     ground = ObjectModel("floor", (box(floor, (-60, -9, -.02), (60, 60, 0)), box(floor, (-60, -9.02, 0), (60, -9, 60))),
                    np.array([18, 18, 9.0]), ())
     house = Layout((), (PlacedObject(ground, np.zeros(3), 0.0, -2), PlacedObject(piece, np.zeros(3), 0.0, 0)))
@@ -329,6 +329,6 @@ def render_object(piece: ObjectModel, width: int = 120, height: int = 100) -> ND
     surface, rest = build_surface(house)
     frames = np.array([[0, 0, 0, 1, 0]] * 3, np.float64)
     lamps = np.array([[.5 * reach, 1.0 * reach, 1.25 * reach, *(1.4 + 1.3 * reach ** 2 * np.ones(3)), 0, 0, 0]])
-    stage = RenderScene(surface, frames=frames, lamps=lamps, shadows=shadow_maps(surface, lamps), **rest)
+    stage = RenderScene(surface=surface, frames=frames, lamps=lamps, shadows=shadow_maps(surface, lamps), **rest)
     middle = np.array([0, 0, .48 * piece.size[2]])
     return render_color(stage, Camera.from_fov(width, height, 34), look_at(middle + reach * np.array([-.9, 1.75, .85]), middle))[0]

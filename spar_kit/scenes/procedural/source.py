@@ -60,7 +60,7 @@ class _Film:
 SIDES = 32, 4096          # pixels: below, nothing can be told apart; above, a frame takes gigabytes while it is drawn
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Synthetic:
     """Procedural rooms as a `SceneSource`.
 
@@ -110,8 +110,8 @@ class Synthetic:
                              read_instances=partial(film.ids, k)) for k in range(self.frames))
         instances = tuple(Instance(k + 1, p.piece.label, p.box) for k, p in enumerate(house.placed))
         floor = tuple(np.array([[r.x0, r.y0], [r.x1, r.y0], [r.x1, r.y1], [r.x0, r.y1]]) for r in house.rooms)
-        return Scene(scene, self.name, frames, instances, build_surface(house)[0], " / ".join(r.kind for r in house.rooms),
-                     floor)
+        return Scene(name=scene, source=self.name, frames=frames, instances=instances, surface=build_surface(house)[0], room_type=" / ".join(r.kind for r in house.rooms),
+                     floor=floor)
 
     def describe(self) -> dict[str, Any]:
         """Kind, seed and parameters, for the manifest."""

@@ -148,7 +148,7 @@ def turned_depth(path: Path, camera: Camera, turns: int) -> NDArray[np.float32]:
     return turn_image(read_depth_file(path, camera), turns)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FrameFiles:
     """An image with all that it needs: its number among the scan's images, colour, depth and `.pincam` files, pose camera to world (4, 4)."""
     number: int
@@ -177,7 +177,7 @@ def match_files(folder: Path, scan: str) -> tuple[list[FrameFiles], Counter[str]
         elif range_image is None or intrinsics is None:
             skipped[f"frame: its {'depth image' if range_image is None else '.pincam'} is missing"] += 1
         else:
-            whole.append(FrameFiles(number, color[time], range_image, intrinsics, poses[at]))
+            whole.append(FrameFiles(number=number, color=color[time], depth=range_image, pincam=intrinsics, pose=poses[at]))
     if not whole:
         raise SceneError("no image has depth, a camera and a pose" + "".join(f"; {n} x {why}" for why, n in skipped.items()), folder)
     return whole, +skipped
@@ -338,7 +338,7 @@ class ARKitScenes:
         objects, skipped = read_objects(folder / f"{scene}_3dod_annotation.json")
         shots, lost = match_files(folder / f"{scene}_frames", scene)
         frames = len(shots) + sum(n for why, n in lost.items() if why.startswith(("frame", "expected")))
-        return Summary(scene, frames, len(shots), len(objects), warnings=format_counts(dict(sorted((skipped + lost).items()))))
+        return Summary(scene=scene, frames=frames, valid=len(shots), instances=len(objects), warnings=format_counts(dict(sorted((skipped + lost).items()))))
 
     def load(self, scene: str) -> Scene:
         """Read one scan; of its images only three headers. Raises SceneError naming the file and field at fault."""
@@ -368,7 +368,7 @@ class ARKitScenes:
         skipped += lost + damaged
         if (sky := sky_direction(folder, scene)) and sky != SKY[turns]:
             skipped[f"metadata.csv: sky_direction is {sky if sky in SKY else 'unknown'}, the poses say {SKY[turns]}"] += 1
-        return Scene(scene, self.name, frames, instances, surface, "", (), dict(sorted(skipped.items())))
+        return Scene(name=scene, source=self.name, frames=frames, instances=instances, surface=surface, room_type="", floor=(), skipped=dict(sorted(skipped.items())))
 
     def describe(self) -> dict[str, Any]:
         """The kind and how many scans there are; no machine paths."""

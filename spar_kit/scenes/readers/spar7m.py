@@ -78,7 +78,7 @@ def frame_number(stem: str) -> int | None:
     return int(stem) if _NUMBER.fullmatch(stem) else None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FrameFiles:
     """The files of one frame, or the reason why it cannot be used."""
     number: int
@@ -135,7 +135,7 @@ def find_shots(folder: Path) -> list[FrameFiles]:
                 fault = f"frame: its {missing[0]} is missing"
             elif outside or any(link and not _inside(path, root) for link, path in zip(linked, files)):
                 fault = "frame: a link leads out of the dataset"
-            shots[number] = FrameFiles(number, files[0], files[1], files[2], files[3], far, fault)
+            shots[number] = FrameFiles(number=number, color=files[0], depth=files[1], pose=files[2], intrinsic=files[3], far=far, fault=fault)
     return [shots[number] for number in sorted(shots)]
 
 
@@ -216,7 +216,7 @@ def split_names(part: Path, split: str) -> set[str] | None:
     return found
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Spar7M:
     """One part of SPAR-7M-RGBD, a `SceneSource` of frames without objects.
 
@@ -266,18 +266,18 @@ class Spar7M:
             reasons = "; ".join(f"{n} x {why}" for why, n in skipped.items())
             raise SceneError(f"no frame can be used{': ' + reasons if reasons else ', there are no images'}", folder)
         broken = list[tuple[Frame, SceneError]]()
-        whole = Scene(scene, self.name, tuple(frames), (), fuse_depth(()), "", (), {})
+        whole = Scene(name=scene, source=self.name, frames=tuple(frames), instances=(), surface=fuse_depth(()), room_type="", floor=(), skipped={})
         chosen = select_frames(whole, self.frames)
         surface = fuse_depth(chosen.frames, labels="boxes", width=160, failed=None if self.strict else broken) if self.surface else whole.surface
         skipped.update(f"frame: {error.args[0].removeprefix(str(error.path) + ': ')[:80]}" for _, error in broken)
         bad = {frame.index for frame, _ in broken}
-        return Scene(scene, self.name, tuple(frame for frame in chosen.frames if frame.index not in bad), (), surface, "", (), dict(sorted(skipped.items())))
+        return Scene(name=scene, source=self.name, frames=tuple(frame for frame in chosen.frames if frame.index not in bad), instances=(), surface=surface, room_type="", floor=(), skipped=dict(sorted(skipped.items())))
 
     def summary(self, scene: str) -> Summary:
         """What a list of scenes says of this one, from names alone: 1,500 scenes have some hundred thousand poses."""
         shots = find_shots(self.folder(scene))
         reasons = Counter(shot.fault for shot in shots if shot.fault)
-        return Summary(scene, len(shots), None, 0, warnings=format_counts(reasons), error="" if len(shots) > reasons.total() else "no frame can be used")
+        return Summary(scene=scene, frames=len(shots), valid=None, instances=0, warnings=format_counts(reasons), error="" if len(shots) > reasons.total() else "no frame can be used")
 
     def describe(self) -> dict[str, Any]:
         """The kind and the part, no machine paths."""

@@ -146,7 +146,7 @@ def camera_motion_infer(observation: SceneIndex, rng: np.random.Generator, count
 
 def without_objects(name: str, frames: NDArray, numbers: dict[str, NDArray]) -> Facts:
     """Facts of a task that draws and names nothing."""
-    return Facts(name, frames.astype(np.int32), np.zeros((len(frames), 0), np.int32), np.zeros((len(frames), 0), np.int8), None, numbers)
+    return Facts(task=name, frames=frames.astype(np.int32), objects=np.zeros((len(frames), 0), np.int32), view=np.zeros((len(frames), 0), np.int8), marks=None, numbers=numbers)
 
 # %% ../../../nbs/tasks/families/10_cross_view.ipynb #c94eacd3
 TRANSLATION_STEP, ROTATION_STEP = 0.2, 5.0

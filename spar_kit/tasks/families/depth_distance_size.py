@@ -20,7 +20,7 @@ from ..sampling.candidates import CandidateTuples, candidates, repetition_caps, 
 from ..facts import Facts, task_named
 
 # %% ../../../nbs/tasks/families/00_depth_distance_size.ipynb #6e44df0f
-def _even(name: str, observation: SceneIndex, rng: np.random.Generator, count: int, picks: CandidateTuples, answer: NDArray, told: NDArray) -> NDArray[np.int64]:
+def _even(name: str, observation: SceneIndex, rng: np.random.Generator, *, count: int, picks: CandidateTuples, answer: NDArray, told: NDArray) -> NDArray[np.int64]:
     """Rows of candidates whose answers (n,) lie evenly on the ladder of steps, and of which `told` (n, k), the names and what is stated, tells little."""
     rules = observation.rules
     step = log_bin(answer, rules.step)
@@ -36,7 +36,7 @@ def _depth_oc(name: str, observation: SceneIndex, rng: np.random.Generator, coun
     picks = picks.take(keep := all_of(in_range(z, rules.depth), is_rounding_stable(z, .1, rules.rounding)))
     given, answer = z[keep].T
     told = np.concatenate([observation.label_id[seen.object[picks.rows]], log_bin(given, rules.step)[:, None]], 1)
-    rows = _even(name, observation, rng, count, picks, answer, told)
+    rows = _even(name, observation, rng, count=count, picks=picks, answer=answer, told=told)
     return make_facts(name, observation, picks.take(rows), {"given": given[rows], "answer": answer[rows]})
 
 
@@ -81,7 +81,7 @@ def _distance(name: str, observation: SceneIndex, rng: np.random.Generator, coun
     answer = np.linalg.norm(centers[:, -1] - start, axis=-1)
     keep = all_of(in_range(answer, rules.distance), is_rounding_stable(answer, .1, rules.rounding))
     picks, answer = picks.take(keep), answer[keep]
-    rows = _even(name, observation, rng, count, picks, answer, observation.label_id[seen.object[picks.rows]])
+    rows = _even(name, observation, rng, count=count, picks=picks, answer=answer, told=observation.label_id[seen.object[picks.rows]])
     return make_facts(name, observation, picks.take(rows), {"answer": answer[rows]})
 
 

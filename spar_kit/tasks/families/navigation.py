@@ -139,15 +139,15 @@ def nav_video(observation: SceneIndex, rng: np.random.Generator, count: int) -> 
                 towards = [int(observation.ids[m]) if m >= 0 else 0 for m in marks]
                 rows.append((frames, np.array(towards + [0] * (LEGS - len(towards))), *found))
     if not rows:
-        return Facts("nav_video", np.zeros((0, IMAGES_PER_VIEW["video"]), np.int32), np.zeros((0, LEGS), np.int32), np.zeros((0, LEGS), np.int8), None,
-                     {"legs": np.zeros(0, np.int64), "turn": np.zeros((0, LEGS)), "walk": np.zeros((0, LEGS)), "place": np.zeros((0, LEGS + 1, 2)),
+        return Facts(task="nav_video", frames=np.zeros((0, IMAGES_PER_VIEW["video"]), np.int32), objects=np.zeros((0, LEGS), np.int32), view=np.zeros((0, LEGS), np.int8), marks=None,
+                     numbers={"legs": np.zeros(0, np.int64), "turn": np.zeros((0, LEGS)), "walk": np.zeros((0, LEGS)), "place": np.zeros((0, LEGS + 1, 2)),
                       "last_turn": np.zeros(0)})
     frames, objects, legs, turn, walk, place, last = (np.array(column) for column in zip(*rows))
     start, end = frames[:, 0], frames.max(1)
     order = _apart(start, end, observation.rules.route_overlap, rng)
     keep = order[stratified_sample(rng, count, [legs[order], np.sign(turn[order, 0]).astype(np.int64)])]
-    return Facts("nav_video", frames[keep], objects[keep].astype(np.int32), np.full((len(keep), LEGS), -1, np.int8), None,
-                 {"legs": legs[keep], "turn": turn[keep], "walk": walk[keep], "place": place[keep], "last_turn": last[keep]})
+    return Facts(task="nav_video", frames=frames[keep], objects=objects[keep].astype(np.int32), view=np.full((len(keep), LEGS), -1, np.int8), marks=None,
+                 numbers={"legs": legs[keep], "turn": turn[keep], "walk": walk[keep], "place": place[keep], "last_turn": last[keep]})
 
 
 def _stretches(observation: SceneIndex, rng: np.random.Generator, tries: int) -> NDArray[np.int64]:

@@ -162,8 +162,8 @@ def _infer_oc(name: str, observation: SceneIndex, rng: np.random.Generator, coun
     distance = np.linalg.norm(observation.centers[objects] - observation.poses[sets[:, 0], None, :3, 3], axis=-1)
     shown_in = np.take_along_axis(sets, drafts.view[pick], 1)
     boxes = observation.fine_boxes(shown_in.ravel(), observation.ids[objects].ravel(), observation.clear_sightings.box[drafts.rows[pick]].reshape(-1, 4))
-    return Facts(name, sets, observation.ids[objects], np.full(objects.shape, -1, np.int8), None,
-                 {"option_box": boxes.reshape(-1, 4, 4), "option_view": drafts.view[pick].astype(np.int8), "distance": distance,
+    return Facts(task=name, frames=sets, objects=observation.ids[objects], view=np.full(objects.shape, -1, np.int8), marks=None,
+                 numbers={"option_box": boxes.reshape(-1, 4, 4), "option_view": drafts.view[pick].astype(np.int8), "distance": distance,
                   "farthest": farthest[rows], "fair": fair[pick]})
 
 

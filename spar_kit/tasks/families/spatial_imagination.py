@@ -65,7 +65,7 @@ def _imagine(name: str, observation: SceneIndex, rng: np.random.Generator, count
     if not hard:
         return make_facts(name, observation, picks, numbers)
     objects = observation.ids[observation.clear_sightings.object[picks.rows]].astype(np.int32)
-    return Facts(name, picks.frames.astype(np.int32), objects, np.full(objects.shape, -1, np.int8), None, numbers)
+    return Facts(task=name, frames=picks.frames.astype(np.int32), objects=objects, view=np.full(objects.shape, -1, np.int8), marks=None, numbers=numbers)
 
 # %% ../../../nbs/tasks/families/40_spatial_imagination.ipynb #bca10b1e
 def spatial_imagination_oc(observation: SceneIndex, rng: np.random.Generator, count: int) -> Facts:
@@ -122,7 +122,7 @@ def spatial_imagination_map_mv(observation: SceneIndex, rng: np.random.Generator
     parts = []
     for k in range(low, high + 1):
         size = max(rules.candidates // 8, 2 * (k - low + 1) * count)                                  # the more objects, the fewer pass
-        picks = among_marked(observation, True, lambda marked, k=k, size=size: sample_tuples(marked.clear_sightings, marked.measurable, sets, k, size, rng))     # type: ignore[misc]
+        picks = among_marked(observation, True, lambda marked, k=k, size=size: sample_tuples(marked.clear_sightings, marked.measurable, sets, k=k, size=size, rng=rng))     # type: ignore[misc]
         position = on_map(observation.poses[picks.frames[:, 0]], observation.centers[seen.object[picks.rows]])
         i, j = np.triu_indices(k, 1)
         keep = all_of(np.ptp(picks.view, axis=1) > 0, is_rounding_stable(position, .1, rules.rounding), np.linalg.norm(position, axis=-1) <= rules.distance[1],
@@ -133,9 +133,9 @@ def spatial_imagination_map_mv(observation: SceneIndex, rng: np.random.Generator
     same = np.sort(np.where(there, seen.object[sightings], -1), 1)
     rows = stratified_sample(rng, count, number, (row_hash(same), rules.per_objects), (row_hash(np.sort(frames, 1)), rules.per_frames), same_view_cap(observation, frames, same))
     sightings, there = sightings[rows], there[rows]
-    return Facts(name, frames[rows].astype(np.int32), np.where(there, observation.ids[seen.object[sightings]], 0),
-                 np.where(there, view[rows], -1).astype(np.int8), np.where(there[..., None], seen.box[sightings], 0).astype(np.int16),
-                 {"number": number[rows], "position": position[rows]})
+    return Facts(task=name, frames=frames[rows].astype(np.int32), objects=np.where(there, observation.ids[seen.object[sightings]], 0),
+                 view=np.where(there, view[rows], -1).astype(np.int8), marks=np.where(there[..., None], seen.box[sightings], 0).astype(np.int16),
+                 numbers={"number": number[rows], "position": position[rows]})
 
 
 def _widened(values: NDArray, width: int) -> NDArray:

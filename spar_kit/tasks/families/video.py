@@ -125,7 +125,7 @@ def appearance_order(observation: SceneIndex, rng: np.random.Generator, count: i
 
 def _unmarked(name: str, observation: SceneIndex, objects: NDArray, numbers: dict[str, NDArray]) -> Facts:
     frames = video_frames(observation)
-    return Facts(name, frames.repeat(len(objects), 0) if len(frames) else frames, objects.astype(np.int32), np.full(objects.shape, -1, np.int8), None, numbers)
+    return Facts(task=name, frames=frames.repeat(len(objects), 0) if len(frames) else frames, objects=objects.astype(np.int32), view=np.full(objects.shape, -1, np.int8), marks=None, numbers=numbers)
 
 # %% ../../../nbs/tasks/families/50_video.ipynb #b9eb398b
 def obj_count(observation: SceneIndex, rng: np.random.Generator, count: int) -> Facts:

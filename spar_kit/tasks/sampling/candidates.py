@@ -43,7 +43,7 @@ def _differ(ordered: NDArray) -> NDArray[np.bool_]:
     return fair
 
 
-def sample_tuples(seen: SightingTable, only: NDArray, sets: NDArray, k: int, size: int, rng: np.random.Generator) -> CandidateTuples:
+def sample_tuples(seen: SightingTable, only: NDArray, sets: NDArray, *, k: int, size: int, rng: np.random.Generator) -> CandidateTuples:
     """`size` random tuples of k sightings of distinct objects, each tuple within one of `sets` (S, V); fewer where draws repeat. Of the rows of
     `seen` it takes `only` (M,), ascending."""
     start = np.searchsorted(only, seen.start)
@@ -90,7 +90,7 @@ def single_candidates(observation: SceneIndex, rng: np.random.Generator, k: int,
     number = np.diff(start)
     total = int((number.astype(np.int64) ** k).sum())
     if total > size:
-        return sample_tuples(seen, only, np.flatnonzero(number)[:, None], k, size, rng)
+        return sample_tuples(seen, only, np.flatnonzero(number)[:, None], k=k, size=size, rng=rng)
     each = number.astype(np.int64) ** k
     frame = np.repeat(np.arange(len(number)), each)
     rest = np.arange(total) - np.repeat(np.cumsum(each) - each, each)
@@ -128,7 +128,7 @@ def sample_frame_triples(observation: SceneIndex, rng: np.random.Generator, coun
 def multi_candidates(observation: SceneIndex, rng: np.random.Generator, k: int, count: int, turning: bool = False) -> CandidateTuples:
     """Tuples of k distinct objects over three views; with two or more objects, on at least two different images."""
     sets = sample_frame_triples(observation, rng, max(200, 4 * count), turning)
-    picks = sample_tuples(observation.clear_sightings, observation.measurable, sets, k, max(observation.rules.candidates, 30 * count), rng)
+    picks = sample_tuples(observation.clear_sightings, observation.measurable, sets, k=k, size=max(observation.rules.candidates, 30 * count), rng=rng)
     return picks if k == 1 else picks.take(np.ptp(picks.view, axis=1) > 0)
 
 
@@ -143,7 +143,7 @@ def video_frames(observation: SceneIndex) -> NDArray[np.int32]:
 
 def video_candidates(observation: SceneIndex, rng: np.random.Generator, k: int, count: int) -> CandidateTuples:
     """Tuples of k distinct objects over the 32 frames of the scene's video."""
-    return sample_tuples(observation.clear_sightings, observation.measurable, video_frames(observation), k, max(observation.rules.candidates, 30 * count), rng)
+    return sample_tuples(observation.clear_sightings, observation.measurable, video_frames(observation), k=k, size=max(observation.rules.candidates, 30 * count), rng=rng)
 
 
 CANDIDATES = {"single": single_candidates, "multi": multi_candidates, "video": video_candidates}
@@ -226,8 +226,8 @@ def same_view_cap(observation: SceneIndex, frames: NDArray, question: NDArray) -
 def make_facts(name: str, observation: SceneIndex, picks: CandidateTuples, numbers: dict[str, NDArray]) -> Facts:
     """The facts of chosen picks, with their points or boxes as the task's markers ask."""
     seen = observation.clear_sightings
-    return Facts(name, picks.frames.astype(np.int32), observation.ids[seen.object[picks.rows]].astype(np.int32), picks.view.astype(np.int8),
-                 (seen.box if task_named(name).boxes else seen.point)[picks.rows].astype(np.int16), numbers)
+    return Facts(task=name, frames=picks.frames.astype(np.int32), objects=observation.ids[seen.object[picks.rows]].astype(np.int32), view=picks.view.astype(np.int8),
+                 marks=(seen.box if task_named(name).boxes else seen.point)[picks.rows].astype(np.int16), numbers=numbers)
 
 
 def among_marked(observation: SceneIndex, boxes: bool, sample: Callable[[SceneIndex], CandidateTuples]) -> CandidateTuples:

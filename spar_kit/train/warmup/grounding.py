@@ -23,7 +23,7 @@ from ...tasks.registry import rng_for
 from ...data.question import Question
 
 # %% ../../../nbs/train/warmup/10_grounding.ipynb #2e5c5480
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class VisibleObjects:
     """The objects one image shows.
 
@@ -74,8 +74,8 @@ def seen_objects(path: Path, instances: Mapping[int, Mapping[str, Any]], smalles
             a, b, c = instances[id]["size"]
             centers.append(center)
             sizes.append((max(a, b), min(a, b), c))
-    return VisibleObjects(path, tuple(names), np.array(points).reshape(-1, 2), np.array(boxes).reshape(-1, 4), np.array(centers).reshape(-1, 3),
-                np.array(sizes).reshape(-1, 3))
+    return VisibleObjects(path=path, labels=tuple(names), points=np.array(points).reshape(-1, 2), boxes=np.array(boxes).reshape(-1, 4), centers=np.array(centers).reshape(-1, 3),
+                sizes=np.array(sizes).reshape(-1, 3))
 
 # %% ../../../nbs/train/warmup/10_grounding.ipynb #52a98328
 def load_visible_objects(paths: Iterable[Path]) -> list[VisibleObjects]:

@@ -11,7 +11,7 @@ def object_height(observation, rng, count):
     return replace(facts, task="object_height", numbers={"answer": facts.numbers["size"][:, 2]})
 
 
-TASK = Task("object_height", "low", "single", ("fill", "sentence"), ("red_bbox",), family="height", compute=object_height, package="object_height")
+TASK = Task(name="object_height", level="low", views="single", formats=("fill", "sentence"), markers=("red_bbox",), family="height", compute=object_height, package="object_height")
 
 
 def add_to_oracle(register):

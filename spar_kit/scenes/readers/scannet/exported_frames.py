@@ -38,7 +38,7 @@ INTRINSICS = {
 """Where each camera's matrix may be, relative to the folder of the tree: SensReader's names, those of the 25k frames, mmdetection3d's."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ExportedFrames:
     """The files of an exported recording, by frame number.
 
@@ -100,7 +100,7 @@ def detect_layout(folder: Path) -> ExportedFrames | None:
     if not parts["color"][0] or not parts["pose"][0]:
         return None
     color, depth, pose, instance = (parts[part][0] for part in ("color", "depth", "pose", "instance"))
-    return ExportedFrames(folder, kind, color, depth, pose, instance, sum(n for _, n in parts.values()))
+    return ExportedFrames(folder=folder, kind=kind, color=color, depth=depth, pose=pose, instance=instance, duplicate_frames=sum(n for _, n in parts.values()))
 
 # %% ../../../../nbs/scenes/readers/scannet/10_exported_frames.ipynb #b1c6b101
 def is_centred(K: NDArray, width: float, height: float) -> bool:

@@ -257,7 +257,7 @@ def split_folders(folder: Path) -> Iterator[Path]:
     return (place / part for place in (folder, folder.parent) for part in ("", "splits", "meta_data"))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ScanNet:
     """ScanNet scans in their owners' layout, a `SceneSource`.
 
@@ -291,7 +291,7 @@ class ScanNet:
             instances, unknown = rename(instances, read_labels(find_label_table([parent, parent.parent]), LABEL_COLUMNS[self.labels]))
             skipped += Counter({"expected: label is not in the table": unknown})
         frames, lost, _ = read_frames(folder, scene, info)
-        loaded = Scene(scene, self.name, frames, instances, surface, info.room_type, (), dict(sorted((skipped + lost).items())))
+        loaded = Scene(name=scene, source=self.name, frames=frames, instances=instances, surface=surface, room_type=info.room_type, floor=(), skipped=dict(sorted((skipped + lost).items())))
         return select_frames(loaded, self.frames)
 
     def summary(self, scene: str) -> Summary:
@@ -307,7 +307,7 @@ class ScanNet:
         except SceneError as error:
             if not any(warning.startswith(Path(str(error.path)).name) for warning in absent):
                 absent.append(" ".join(str(error).split()))
-        return Summary(scene, frames, None, groups, warnings=tuple(absent))
+        return Summary(scene=scene, frames=frames, valid=None, instances=groups, warnings=tuple(absent))
 
     def describe(self) -> dict[str, Any]:
         """The kind, how many scans there are, and where the split comes from; no machine paths."""

@@ -41,7 +41,7 @@ IMU = np.dtype([("rotation_rate", "<f8", (3,)), ("acceleration", "<f8", (3,)), (
 assert FRAME.itemsize == 96 and IMU.itemsize == 128
 
 # %% ../../../../nbs/scenes/readers/scannet/00_sens.ipynb #cf6a9790
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Sens:
     """The index of a `.sens` file of N frames. Pixels are read on demand; nothing is cached.
 
@@ -188,9 +188,9 @@ def open_sens(path: Path | str) -> Sens:
         if records * IMU.itemsize > left:
             raise bad(f"num_imu_frames: {records:,} records need {records * IMU.itemsize:,} bytes, {left:,} are left", 8)
     poses = headers["camera_to_world"].astype(np.float64)
-    return Sens(path, version, sensor, cameras[0], cameras[1], COLOR_CODES[codes[0]], DEPTH_CODES[codes[1]], float(depth_shift),
-                matrices["extrinsic_color"], matrices["extrinsic_depth"], poses, tuple(pose_faults(poses)),
-                np.stack([headers["time_color"], headers["time_depth"]], -1), payload, records, imu_offset)
+    return Sens(path=path, version=version, sensor=sensor, color=cameras[0], depth=cameras[1], color_compression=COLOR_CODES[codes[0]], depth_compression=DEPTH_CODES[codes[1]], depth_shift=float(depth_shift),
+                color_extrinsics=matrices["extrinsic_color"], depth_extrinsics=matrices["extrinsic_depth"], camera_to_world=poses, faults=tuple(pose_faults(poses)),
+                timestamps=np.stack([headers["time_color"], headers["time_depth"]], -1), payload=payload, imu=records, imu_offset=imu_offset)
 
 # %% ../../../../nbs/scenes/readers/scannet/00_sens.ipynb #240dc4f2
 def read_index(file: BinaryIO, frames: int, path: Path) -> tuple[NDArray, NDArray[np.int64]]:
@@ -274,7 +274,7 @@ def write_sens(path: Path | str, color: Camera, depth: Camera, frames: Iterable[
         count_at = file.tell()
         file.write(struct.pack("<Q", 0))
         for count, frame in enumerate(frames, 1):
-            file.write(frame_block(frame, color, depth, color_compression, depth_compression, quality, count - 1))
+            file.write(frame_block(frame, color, depth, color_compression=color_compression, depth_compression=depth_compression, quality=quality, number=count - 1))
         if version == 4:
             records = np.zeros(0, IMU) if imu is None else np.asarray(imu, IMU)
             file.write(struct.pack("<Q", len(records)) + records.tobytes())
@@ -283,7 +283,7 @@ def write_sens(path: Path | str, color: Camera, depth: Camera, frames: Iterable[
     return count
 
 # %% ../../../../nbs/scenes/readers/scannet/00_sens.ipynb #acadeb68
-def frame_block(frame: SensFrame, color: Camera, depth: Camera, color_compression: str, depth_compression: str, quality: int,
+def frame_block(frame: SensFrame, color: Camera, depth: Camera, *, color_compression: str, depth_compression: str, quality: int,
                 number: int = 0) -> bytes:
     """The bytes of one frame: header and both payloads. Raises ValueError where an image does not have its camera's size."""
     payloads = []

@@ -41,7 +41,7 @@ def undistorted(lens: CameraModel) -> CameraModel:
     return undistorted_camera(lens)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FrameFiles:
     """The images of one frame.
 
@@ -181,7 +181,7 @@ def dslr_frames(folder: Path, surface: Mesh, lift: float, only: frozenset[str] |
         depth, mask = raster_camera(camera, DEPTH_WIDTH), mask_files.get(number)
         if mask is None and view.mask and mask_files:
             skipped["mask: the file is missing"] += 1
-        shot = FrameFiles(lens, partial(read_color_file, file, lens.camera), partial(render_depth, surface, depth, pose), depth, None, mask)
+        shot = FrameFiles(lens=lens, stored_color=partial(read_color_file, file, lens.camera), stored_depth=partial(render_depth, surface, depth, pose), depth_camera=depth, depth_lens=None, mask=mask)
         encoded = partial(read_encoded_file, file, lens.camera) if lens.is_pinhole else None
         frames.append(Frame(number, pose, camera, depth, shot.read_color, shot.read_depth, encoded, encoding=encoding_of(file),
                             color_file=file if lens.is_pinhole else None))
@@ -208,7 +208,7 @@ def read_arkit(path: Path, width: int, height: int) -> tuple[list[View], Counter
             lens = CameraModel.of("PINHOLE", width, height, [K[0, 0], K[1, 1], K[0, 2], K[1, 2]])
         except ValueError as error:
             raise SceneError(str(error), path, f"{name[:60]}.intrinsic") from None
-        views.append(View(name, pose, lens))
+        views.append(View(name=name, camera_to_world=pose, lens=lens))
     return views, skipped
 
 
@@ -249,7 +249,7 @@ def iphone_frames(folder: Path, lift: float) -> tuple[tuple[Frame, ...], Counter
         depth = partial(read_depth_file, deep[number], sensor) if stream is None else partial(stream.read_depth, number)
         depth_lens = lens.resized(WIDTH, HEIGHT)
         camera, depth_camera = undistorted(lens).camera, undistorted(depth_lens).camera
-        shot = FrameFiles(lens, color, depth, depth_camera, depth_lens, masks.get(number))
+        shot = FrameFiles(lens=lens, stored_color=color, stored_depth=depth, depth_camera=depth_camera, depth_lens=depth_lens, mask=masks.get(number))
         own = file if lens.is_pinhole else None
         frames.append(Frame(number, shift_up(view.camera_to_world, lift), camera, depth_camera, shot.read_color, shot.read_depth,
                             partial(read_encoded_file, own, camera) if own else None, encoding=encoding_of(own or Path()), color_file=own,

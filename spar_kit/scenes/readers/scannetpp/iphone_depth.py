@@ -61,7 +61,7 @@ def to_meters(data: bytes, kind: str) -> NDArray[np.float32]:
         return np.where((depth > 0) & (depth < MAX_DEPTH_M), depth, np.float32(0)).reshape(HEIGHT, WIDTH)
 
 # %% ../../../../nbs/scenes/readers/scannetpp/00_iphone_depth.ipynb #66cabe46
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DepthBin:
     """An open `depth.bin`. It holds no file handle; frames are read on demand.
 
@@ -122,13 +122,13 @@ def open_depth_bin(path: Path | str) -> DepthBin:
     faults = []
     for kind in ("lz4", "deflate") if len(payload) else ():
         try:
-            DepthBin(path, kind, 1, payload[:1]).read_depth(0)
-            return DepthBin(path, kind, len(payload), payload, torn)
+            DepthBin(path=path, kind=kind, frames=1, payload=payload[:1]).read_depth(0)
+            return DepthBin(path=path, kind=kind, frames=len(payload), payload=payload, truncated=torn)
         except SceneError as error:
             faults.append(error)
             if kind == "lz4" and "pip install" in str(error):
                 try:
-                    DepthBin(path, "deflate", 1, payload[:1]).read_depth(0)
+                    DepthBin(path=path, kind="deflate", frames=1, payload=payload[:1]).read_depth(0)
                 except SceneError:
                     raise error from None
     try:
@@ -138,7 +138,7 @@ def open_depth_bin(path: Path | str) -> DepthBin:
             raise SceneError(torn.partition(": ")[2], path, "byte 0") from None
         fault = "" if not faults else f"; as frames with lengths: {str(faults[-1]).partition(': ')[2]}"
         raise SceneError(f"none of the three encodings: {str(error).partition(': ')[2]}{fault}", path) from None
-    return DepthBin(path, "whole", None, np.zeros((0, 2), np.int64))
+    return DepthBin(path=path, kind="whole", frames=None, payload=np.zeros((0, 2), np.int64))
 
 # %% ../../../../nbs/scenes/readers/scannetpp/00_iphone_depth.ipynb #d609cea0
 STEP = 64                                    # frames between two kept states

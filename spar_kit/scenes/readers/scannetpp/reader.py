@@ -86,7 +86,7 @@ def room_type(folder: Path) -> tuple[str, Counter[str]]:
     return (word, Counter()) if isinstance(word, str) else ("", Counter({"room type: not a text": 1}))
 
 # %% ../../../../nbs/scenes/readers/scannetpp/30_reader.ipynb #1769e4d7
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ScanNetPP:
     """ScanNet++ scenes in their owners' layout, a `SceneSource`.
 
@@ -146,7 +146,7 @@ class ScanNetPP:
         skipped += lost + fault + Counter({"expected: the floor moved to z = 0": int(lift != 0)})
         if not frames:
             raise SceneError("; ".join(("no usable frame", *format_counts(dict(sorted(lost.items()))))), folder / self.stream)
-        loaded = Scene(scene, self.name, frames, instances, surface, kind, (), dict(sorted((+skipped).items())))
+        loaded = Scene(name=scene, source=self.name, frames=frames, instances=instances, surface=surface, room_type=kind, floor=(), skipped=dict(sorted((+skipped).items())))
         return select_frames(loaded, self.frames)
 
     def summary(self, scene: str) -> Summary:
@@ -156,8 +156,8 @@ class ScanNetPP:
         try:
             frames, valid, skipped = count_views(folder / self.stream, self.stream)
         except SceneError as error:
-            return Summary(scene, warnings=tuple(absent), error=" ".join(str(error).split()))
-        return Summary(scene, frames, valid, warnings=(*absent, *format_counts(skipped)), error="" if valid and not absent else absent[0] if absent else "no frame can be used")
+            return Summary(scene=scene, warnings=tuple(absent), error=" ".join(str(error).split()))
+        return Summary(scene=scene, frames=frames, valid=valid, warnings=(*absent, *format_counts(skipped)), error="" if valid and not absent else absent[0] if absent else "no frame can be used")
 
     def folder(self, scene: str) -> Path:
         """Where a scene lies. Raises SceneError where there is no such scene, or its name could lead elsewhere."""
@@ -182,6 +182,6 @@ class ScanNetPP:
         """The kind, the choices, how many scenes there are, and where the split comes from; no machine paths."""
         names, others = self.present()
         split = split_origin(split_folders(find_folder(self.root)[0]), SPLIT_LIST_NAME)
-        choice = self.frames if isinstance(self.frames, FrameSelection) else FrameSelection(self.frames)
+        choice = self.frames if isinstance(self.frames, FrameSelection) else FrameSelection(limit=self.frames)
         return {"kind": self.name, "stream": self.stream, "scenes": len(names), "without mesh, annotation or stream": others, "count": self.count,
                 "frames": choice.limit, **choice.describe(), "images": self.images, "boxes": self.boxes, "split": split}

@@ -262,7 +262,7 @@ def read_errata(root: Path) -> frozenset[str]:
     return INVALID | {match[1] + (f"_{match[2]}" if match[2] else "") for match in found if match}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Structured3D:
     """Rooms of Structured3D in their owners' layout, a `SceneSource`.
 
@@ -328,7 +328,7 @@ class Structured3D:
         outline = plan.floor if plan else np.zeros((0, 2))
         x, y = outline.T
         inside = len(near_boxes(boxes, plan)) if len(outline) else None
-        return Summary(scene, len(views) + sum(lost.values()) + cut, len(views) + cut, inside, abs(float(x @ np.roll(y, 1) - np.roll(x, 1) @ y)) / 2 if len(outline) else None,
+        return Summary(scene=scene, frames=len(views) + sum(lost.values()) + cut, valid=len(views) + cut, instances=inside, area=abs(float(x @ np.roll(y, 1) - np.roll(x, 1) @ y)) / 2 if len(outline) else None,
                        warnings=format_counts(dict(sorted((skipped + lost).items()))))
 
     def load(self, scene: str) -> Scene:
@@ -356,7 +356,7 @@ class Structured3D:
         bad = {frame.index for frame, _ in failed}
         frames = tuple(view.frame for view in good if view.frame.index not in bad)
         floor = (plan.floor,) if plan and len(plan.floor) else ()
-        loaded = Scene(scene, self.name, frames, instances, surface, plan.kind if plan else "", floor, dict(sorted(skipped.items())))
+        loaded = Scene(name=scene, source=self.name, frames=frames, instances=instances, surface=surface, room_type=plan.kind if plan else "", floor=floor, skipped=dict(sorted(skipped.items())))
         return select_frames(loaded, self.frames)
 
     def describe(self) -> dict[str, Any]:
