@@ -88,7 +88,8 @@ def markdown_faults(path: Path) -> list[str]:
     text = FENCE.sub(lambda found: "\n" * found[0].count("\n"), whole)
     faults = []
     for found in LINK.finditer(text):
-        link, line = found[1], text.count("\n", 0, found.start()) + 1
+        link = found[1]
+        line = text.count("\n", 0, found.start()) + 1
         if is_outside(link):
             continue
         parts = urlsplit(link)

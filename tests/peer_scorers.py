@@ -122,7 +122,8 @@ def digest(scores):
 
 def rows(kinds, count, seed=0):
     """`count` (task, answer, prediction), all tasks of `kinds` {task: kind} in turn."""
-    draw, tasks = random.Random(seed), list(kinds)
+    draw = random.Random(seed)
+    tasks = list(kinds)
     for k in range(count):
         task = tasks[k % len(tasks)]
         true = answer(draw, kinds[task])

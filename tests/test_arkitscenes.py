@@ -92,7 +92,8 @@ def residuals(scene, truth) -> np.ndarray:
     """For each frame the median distance [m] between its depth and the room's own mesh, along the optical axis."""
     found = []
     for frame in scene.frames:
-        drawn, depth = render_depth_and_ids(truth.surface, frame.depth, frame.camera_to_world)[0], frame.read_depth()
+        drawn = render_depth_and_ids(truth.surface, frame.depth, frame.camera_to_world)[0]
+        depth = frame.read_depth()
         both = (drawn > 0) & (depth > 0)
         found.append(np.median(np.abs(drawn - depth)[both]) if both.sum() > .05 * both.size else np.inf)
     return np.array(found)
@@ -111,7 +112,8 @@ def test_depth_lies_on_the_mesh_and_ids_on_their_things(loaded, truth):
 def test_images_come_upright_however_the_tablet_was_held(tmp_path, solids, poses, sky):
     write_scan(tmp_path, solids[:9], poses[:3], sky=sky, **LENS)
     scene = ARKitScenes(tmp_path).load(SCAN)
-    frame, pose = back(scene).frames[1], poses[1]
+    frame = back(scene).frames[1]
+    pose = poses[1]
     assert not any("sky_direction" in why for why in scene.skipped) and np.abs(frame.camera_to_world - pose).max() < 1e-6
     truth = box_scene(SCAN, solids[:9], poses[:3], (frame.color, frame.depth), "", (6, 5))
     assert residuals(back(scene), truth).max() < .001 and np.mean(np.abs(frame.read_color().astype(int) - truth.frames[1].read_color())) < 25
@@ -149,11 +151,13 @@ def test_a_pose_known_by_hand(tmp_path):
 
 def test_the_same_objects_are_visible_and_the_answers_are_the_same(loaded, truth, dataset):
     """Undersides have no label, and the boxes that overlap in this crowded room share their triangles: fractions and the overlap of frames may differ a little."""
-    scene, rule = back(loaded), VisibilityThresholds(share=0)
+    scene = back(loaded)
+    rule = VisibilityThresholds(share=0)
     number = {j.id: i.id for i, j in zip(loaded.instances, truth.instances[2:])}
     room = replace(truth, instances=tuple(replace(i, id=number[i.id]) for i in truth.instances[2:]),
                    surface=replace(truth.surface, triangle_instance=np.array([number.get(i, 0) for i in truth.surface.triangle_instance], np.int32)))
-    due, got = compute_visibility(room, rule), compute_visibility(scene, rule)
+    due = compute_visibility(room, rule)
+    got = compute_visibility(scene, rule)
     seen = [{(int(f), int(i)) for f, i, ok in zip(t.frame, t.instance, t.visible) if ok} for t in (due, got)]
     assert seen[0] == seen[1] and len(seen[0]) > 30
     views = [index_scene(replace(room, floor=()), due), index_scene(scene, got)]
@@ -356,7 +360,8 @@ def test_vertices_that_are_not_finite_go_with_their_triangles(copy, loaded):
 @FUZZ
 @given(data=st.data())
 def test_fuzz_of_the_text_files(tmp_path_factory, dataset, data):
-    folder, scan = tmp_path_factory.mktemp("fuzz"), dataset / "3dod" / "Validation" / SCAN
+    folder = tmp_path_factory.mktemp("fuzz")
+    scan = dataset / "3dod" / "Validation" / SCAN
     sources = {"a.json": (scan / f"{SCAN}_3dod_annotation.json", read_objects), "a.traj": (scan / f"{SCAN}_frames" / "lowres_wide.traj", read_trajectory),
                "a.pincam": (next((scan / f"{SCAN}_frames" / "lowres_wide_intrinsics").iterdir()), read_pincam)}
     for name, (path, read) in sources.items():

@@ -119,7 +119,9 @@ def test_the_three_verdicts():
     for chance, limit in ((None, .45), (.5, .55)):
         assert attacked(.46, .10, chance, limit=limit).verdict == "unclear" and attacked(limit, limit - .1, chance, limit=limit).verdict == "pass"
         assert attacked(limit + .05, limit + .01, chance, limit=limit).verdict == "FAIL"
-    good, open_, bad = attacked(.30, .28), attacked(.31, .25), attacked(.35, .31)
+    good = attacked(.30, .28)
+    open_ = attacked(.31, .25)
+    bad = attacked(.35, .31)
     assert Audit(folder="x", findings=(good, open_, bad)).verdict == "FAIL" and Audit(folder="x", findings=(good, open_)).verdict == "unclear" and Audit(folder="x", findings=(good,)).verdict == "pass"
     assert "Type" not in Audit(folder="x", findings=(good, bad)).conclusion() and Audit(folder="x", findings=(good,)).conclusion() == "1 pass, 0 unclear, 0 FAIL."
 
@@ -146,7 +148,9 @@ def test_one_room_that_is_known_already_convicts_nobody():
 
 def rate(wanted, truth, scenes, *, each, chance=.25, spread=.02, studies=300):
     """How often an attack that scores `truth` on average, a little unlike from scene to scene, gets a verdict."""
-    rng, place, found = np.random.default_rng(1), np.repeat(np.arange(scenes), each), 0
+    rng = np.random.default_rng(1)
+    place = np.repeat(np.arange(scenes), each)
+    found = 0
     for _ in range(studies):
         skill = rng.beta(truth / spread - truth, (1 - truth) / spread - 1 + truth, scenes)
         attack = BaselineScore("constant", *interval((rng.random(len(place)) < skill[place]).astype(float), place, samples=200))
@@ -203,7 +207,8 @@ def test_page_is_well_formed(leaky, tmp_path):
     class Tags(html.parser.HTMLParser):
         def __init__(self):
             super().__init__()
-            self.open, self.seen = [], set()
+            self.open = []
+            self.seen = set()
 
         def handle_startendtag(self, tag, attributes):
             self.seen.add(tag)
@@ -230,7 +235,8 @@ def test_luck_does_not_convict():
     coins = np.random.default_rng(0).random((100, 20, 400)) < .5
     assert np.mean([c.mean(1).max() for c in coins]) > .53
     assert abs(np.mean([cross_validated_best(c.astype(float), np.arange(400) % 5)[0].mean() for c in coins]) - .5) < .01
-    rng, verdicts = np.random.default_rng(5), []
+    rng = np.random.default_rng(5)
+    verdicts = []
     for _ in range(12):
         rows = [Asked(str(n), f"room{n % 4}", ParsedQuestion("How far?", tuple(f"{v:.1f}" for v in rng.permutation(9)[:4] / 2 + 1), "ABCD"[rng.integers(4)]), (-1.0,) * 28)
                 for n in range(16)]
@@ -246,7 +252,8 @@ def test_the_best_attack_is_never_taken_from_its_own_fold():
 
 def test_interval_grows_with_what_scenes_share():
     values = np.repeat(np.random.default_rng(0).random(10) < .5, 40).astype(float)
-    by_scene, by_item = interval(values, np.repeat(np.arange(10), 40)), interval(values, np.arange(400))
+    by_scene = interval(values, np.repeat(np.arange(10), 40))
+    by_item = interval(values, np.arange(400))
     assert by_scene[2] - by_scene[1] > 3 * (by_item[2] - by_item[1])
 
 
@@ -261,7 +268,8 @@ def test_names_tell_what_hangs_above():
             gold = f"{rng.choice(['left', 'right'])}, {'above' if height[a] > height[b] else 'below'}, "
             yield ParsedQuestion(f"Where is the {a} (red bbox) compared to the {b} (blue bbox)?", options, "ABCD"[options.index(gold)])
 
-    train, test = list(made_up(400)), list(made_up(300))
+    train = list(made_up(400))
+    test = list(made_up(300))
     told = predict_with_names(train, test)
     assert np.mean([a == q.answer for a, q in zip(told, test)]) > .40 and told == predict_with_names(train, test)
     nameless = [[ParsedQuestion(q.text.replace(q.text.split()[3], "object").replace(q.text.split()[9], "object"), q.options, q.answer) for q in part] for part in (train, test)]

@@ -44,7 +44,8 @@ def measure(surface: Mesh, camera: Camera, pose: np.ndarray) -> np.ndarray:
 def room(name: str, labels: list[str] = LABELS, frames: int = 36) -> Scene:
     """A room of 6 m x 5 m in which every task finds something, seen by a camera that walks round it."""
     solids = solids_of(labels)
-    camera, surface = Camera.from_fov(160, 120, 75), toy_surface(solids)
+    camera = Camera.from_fov(160, 120, 75)
+    surface = toy_surface(solids)
     made = [Frame(i, pose, camera, camera, partial(np.zeros, (120, 160, 3), np.uint8), partial(measure, surface, camera, pose))
             for i, pose in enumerate(walk_round(frames))]
     instances = tuple(Instance(s.id, s.label, OrientedBox.fit(s.box.corners)) for s in solids)
@@ -212,7 +213,8 @@ def test_broken_objects_are_in_no_question(made: tuple[Path, Manifest]) -> None:
 def test_names_stay_on_their_line_and_apart(made: tuple[Path, Manifest]) -> None:
     counted = set()
     for record, _ in read_records(made[0]):
-        scene, text = record["image"][0].split("/")[0], record["conversations"][0]["value"]
+        scene = record["image"][0].split("/")[0]
+        text = record["conversations"][0]["value"]
         if scene == "labels":
             assert all(c.isprintable() or c == "\n" for c in text) and "\n& " not in text and "\u202e" not in text
         if scene == "same_name" and record["type"] == "obj_count":

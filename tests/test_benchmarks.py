@@ -75,7 +75,8 @@ def test_the_same_question_shows_the_same_pixels_from_the_folder_and_from_parque
     own = {(i.task, i.format, i.text): i for i in open_benchmark(toy).items}
     marked = 0
     for item in open_benchmark(str(bench)).items:
-        twin, images = own[item.task, item.format, item.text], item.load()
+        twin = own[item.task, item.format, item.text]
+        images = item.load()
         assert twin.answer == item.answer and len(images) == len(item.images) == len(twin.images)
         for a, b, path in zip(images, twin.load(), twin.paths):
             assert a.mode == b.mode == "RGB" and np.array_equal(np.asarray(a), np.asarray(b))
@@ -88,7 +89,8 @@ def test_depth_poses_and_cameras_of_the_rgbd_form_are_those_of_the_folder(toy: P
     own = {(i.task, i.format, i.text): i for i in open_benchmark(toy).items}
     items = open_benchmark(f"parquet:{rgbd}", strict=True).items
     for item in items[::5]:
-        a, b = item.geometry(), own[item.task, item.format, item.text].geometry()
+        a = item.geometry()
+        b = own[item.task, item.format, item.text].geometry()
         assert len(a.depth) == len(item.images) and a.depth[0].dtype == np.uint16 and 500 < np.median(a.depth[0]) < 8000
         assert all(np.array_equal(x, y) for x, y in zip(a.depth, b.depth))
         for name in ("pose", "color", "depth_camera"):
@@ -307,7 +309,9 @@ def test_a_task_folder_within_another_is_read_once(toy: Path, tmp_path: Path, ou
 
 class FakeHub(http.server.BaseHTTPRequestHandler):
     """The requests of the hub that a snapshot needs: the commit of a revision, its files, a file."""
-    sha, files, asked = "0123456789abcdef0123456789abcdef01234567", {}, []
+    sha = "0123456789abcdef0123456789abcdef01234567"
+    files = {}
+    asked = []
 
     def log_message(self, *_: object) -> None:
         pass
@@ -401,7 +405,8 @@ def test_swapped_images_come_from_another_scene_and_do_not_depend_on_a_limit() -
     def item(k: int, scene: str) -> Question:
         return Question(id=str(k), task="depth_prediction_oc", format="fill", scene=scene, text="", answer="", images=(lambda: Image.new("RGB", (k + 1, 1)),))
     items = [item(k, "abc"[k % 3]) for k in range(30)]
-    whole, few = it.apply_image_mode(items, "swapped", seed=3), it.apply_image_mode(items[:4], "swapped", items, seed=3)
+    whole = it.apply_image_mode(items, "swapped", seed=3)
+    few = it.apply_image_mode(items[:4], "swapped", items, seed=3)
     partner = [other.load()[0].width - 1 for other in whole]
     assert all(k % 3 != p % 3 for k, p in enumerate(partner)) and len(set(partner)) > 10
     assert [other.load()[0].width - 1 for other in few] == partner[:4]
@@ -417,7 +422,8 @@ def test_swapped_images_come_from_another_scene_and_do_not_depend_on_a_limit() -
 
 def test_a_failure_is_asked_again_and_a_success_never(tmp_path: Path) -> None:
     items = [Question(id=str(k), task="depth_prediction_oc", format="fill", scene="", text="?", answer="1") for k in range(40)]
-    out, asked = tmp_path / "a.jsonl", []
+    out = tmp_path / "a.jsonl"
+    asked = []
     for _ in range(4):
         with PredictionWriter(out, items, "m") as answers, ThreadPoolExecutor(8) as pool:
             def one(item: Question) -> None:
@@ -452,7 +458,8 @@ def test_answers_of_another_model_are_put_aside_not_lost(tmp_path: Path) -> None
 
 def leak(count: int = 240) -> Benchmark:
     """A kind of question whose largest option is right, and a fair one; no scenes."""
-    rng, items = np.random.default_rng(0), []
+    rng = np.random.default_rng(0)
+    items = []
     for k in range(count):
         values = rng.permutation(np.sort(rng.uniform(.5, 4, 4)).round(1) + np.arange(4) * .3)
         gold = int(values.argmax()) if k % 2 else int(rng.integers(4))

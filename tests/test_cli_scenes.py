@@ -180,7 +180,8 @@ def test_the_page_in_a_browser_without_network(page: Path) -> None:
     with playwright.sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=BROWSER, args=["--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"])
         tab = browser.new_page(viewport={"width": 1200, "height": 900})
-        asked, complaints = [], []
+        asked = []
+        complaints = []
 
         def route(request: object) -> None:
             if request.request.url.startswith(("file:", "data:", "blob:")):

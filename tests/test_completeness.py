@@ -31,7 +31,8 @@ MEASURED = [name for name in TASKS if name.startswith(("depth", "distance", "spa
 def finer(surface: Mesh, times: int = 3) -> Mesh:
     """The same surface in triangles of half the size, so many times."""
     for _ in range(times):
-        t, v = surface.triangles, surface.vertices
+        t = surface.triangles
+        v = surface.vertices
         middle = [(v[t[:, k]] + v[t[:, (k + 1) % 3]]) / 2 for k in range(3)]
         new = [len(v) + k * len(t) + np.arange(len(t)) for k in range(3)]
         parts = [(t[:, 0], new[0], new[2]), (new[0], t[:, 1], new[1]), (new[2], new[1], t[:, 2]), (new[0], new[1], new[2])]
@@ -42,7 +43,8 @@ def finer(surface: Mesh, times: int = 3) -> Mesh:
 def cut(scene: Scene, id: int, keeps: Callable[[NDArray], NDArray], annotation: bool = False) -> Scene:
     """The scene without that part of an object, whose box is fitted anew: out of the mesh, or only out of the annotation. `keeps` is told the middles
     of triangles in the box's own axes, as shares of its half sides."""
-    surface, box = finer(scene.surface), scene.instance(id).box
+    surface = finer(scene.surface)
+    box = scene.instance(id).box
     middle = (surface.vertices[surface.triangles].mean(1) - box.center) @ box.axes / (box.size / 2)
     gone = (surface.triangle_instance == id) & ~keeps(middle)
     owner = np.where(gone, 0, surface.triangle_instance)
@@ -159,7 +161,9 @@ class OneFrame(SceneFolder):
         self.pose = lambda path: Pose(tuple(pose[:3, 3].tolist()), x, y, z)
         self.intrinsics = lambda path: (K[0, 0], K[1, 1], K[0, 2], K[1, 2])
         self.image_size = lambda image: (camera.width, camera.height)
-        self.images, self.scene, self.notes = Path("."), "one", {}
+        self.images = Path(".")
+        self.scene = "one"
+        self.notes = {}
 
 
 @pytest.fixture(autouse=True)
@@ -174,7 +178,8 @@ def test_a_flat_rug_spoils_no_frame_and_is_still_in_the_way(room: Scene) -> None
     """A rug without height under the camera is nearer than all else; far away it is no rival; a broken box spoils the frames that show it."""
     flat = Instance(90, "rug", OrientedBox(np.array([3, 2.5, 0.0]), np.array([1.2, .8, 0.0])))
     broken = replace(flat, box=OrientedBox(np.array([3, 2.5, 0.0]), np.array([1.2, np.nan, 0.0])))
-    mesh, corners = room.surface, flat.box.corners[[0, 2, 6, 4]].astype(np.float32) + [0, 0, .01]
+    mesh = room.surface
+    corners = flat.box.corners[[0, 2, 6, 4]].astype(np.float32) + [0, 0, .01]
     surface = Mesh(np.concatenate([mesh.vertices, corners.astype(np.float32)]),
                       np.concatenate([mesh.triangles, len(mesh.vertices) + np.array([[0, 1, 2], [0, 2, 3]], np.int32)]),
                       np.concatenate([mesh.triangle_instance, np.array([90, 90], np.int32)]))
@@ -186,7 +191,8 @@ def test_a_flat_rug_spoils_no_frame_and_is_still_in_the_way(room: Scene) -> None
     facts = asked[0]
     rug = np.linalg.norm(flat.box.center - found[0].poses[facts.frames[:, 0], :3, 3], axis=1)
     shown = found[0].bystanders.there[facts.frames].any(1)[:, 0]
-    gold, farthest = facts.numbers["distance"][:, 0], facts.numbers["farthest"]
+    gold = facts.numbers["distance"][:, 0]
+    farthest = facts.numbers["farthest"]
     assert np.where(farthest, gold > rug, gold < rug)[shown].all() and shown.any()
 
 

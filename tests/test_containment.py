@@ -152,7 +152,8 @@ def test_a_browser_runs_and_fetches_nothing_of_it(tmp_path):
             (folder / "leaky.html").write_text(whole.replace('<main id="main">', f'<main id="main">{HOSTILE}<script src="http://127.0.0.1:9/x.js"></script>'))
             for name in (page.name, "leaky.html"):
                 tab = browser.new_page()
-                answered, said = [], []
+                answered = []
+                said = []
                 tab.on("requestfinished", lambda request, seen=answered: seen.append(request.url))
                 tab.on("console", lambda message, seen=said: seen.append(message.text) if message.type == "error" else None)
                 tab.goto((folder / name).as_uri(), timeout=180_000)

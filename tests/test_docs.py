@@ -106,7 +106,8 @@ def scans(tmp_path, monkeypatch):
     """A dataset in the form of examples/my_scans.py, made of a room of the kit, and that room."""
     import json
 
-    room, folder = box_room_scene(9, width=240), tmp_path / "scans" / "kitchen"
+    room = box_room_scene(9, width=240)
+    folder = tmp_path / "scans" / "kitchen"
     folder.mkdir(parents=True)
     cameras = {name: {"size": [camera.width, camera.height], "K": camera.intrinsics.tolist()} for name, camera in (("color", room.frames[0].color), ("depth", room.frames[0].depth))}
     boxes = [{"label": i.label, "center": i.box.center.tolist(), "size": i.box.size.tolist(), "yaw": float(i.box.yaw)} for i in room.instances]

@@ -27,7 +27,8 @@ def exported(root: Path, depth: str = "png", color: str = "jpg", *, info: str = 
     """The toy room's stream taken apart as `sens` of ScanNet's SensReader/c++ does."""
     write_scannet(box_room_scene(frames=4, width=96, name=NAME), root)
     file = next(root.rglob("*.sens"))
-    sens, out = open_sens(file), file.parent
+    sens = open_sens(file)
+    out = file.parent
     for i in range(len(sens)):
         Image.fromarray(sens.read_color(i)).save(out / form.format(i, "color", color), quality=95)
         units = (sens.read_units(i) * (shift / 1000)).astype(np.uint16)
@@ -48,7 +49,8 @@ def exported(root: Path, depth: str = "png", color: str = "jpg", *, info: str = 
 
 @pytest.mark.parametrize("how", [{}, {"depth": "pgm"}, {"color": "png"}, {"shift": 5000}, {"info": "{}={}\r\n", "encoding": "utf-16"}, {"info": "{}\t{}\n"}, {"form": "frame-{}.{}.{}"}])
 def test_frames_of_the_sensreader_in_c(tmp_path: Path, how: dict) -> None:
-    made, scene = box_room_scene(frames=4, width=96, name=NAME), ScanNet(root=exported(tmp_path, **how)).load(NAME)
+    made = box_room_scene(frames=4, width=96, name=NAME)
+    scene = ScanNet(root=exported(tmp_path, **how)).load(NAME)
     assert len(scene.frames) == 4 and not scene.skipped
     for frame, wanted in zip(scene.frames, made.frames):
         assert np.abs(frame.camera_to_world - wanted.camera_to_world).max() < 1e-4 and np.abs(frame.read_depth() - wanted.read_depth()).max() < .0011
@@ -79,7 +81,9 @@ def test_what_exported_frames_lack_is_counted_or_said(tmp_path: Path) -> None:
 
 
 def test_a_pgm_is_read_as_stored_or_refused(tmp_path: Path) -> None:
-    camera, values, path = Camera(4, 3, np.eye(3)), np.arange(12, dtype=np.uint16).reshape(3, 4) * 300, tmp_path / "d.pgm"
+    camera = Camera(4, 3, np.eye(3))
+    values = np.arange(12, dtype=np.uint16).reshape(3, 4) * 300
+    path = tmp_path / "d.pgm"
     for data in (pgm(values), pgm(values, most=4095), pgm(values, comment="# depth\n")):
         path.write_bytes(data)
         assert np.array_equal(read_depth_file(path, camera), (values / 1000).astype(np.float32))

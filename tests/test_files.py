@@ -240,7 +240,8 @@ def test_numbers_and_halves_of_characters_that_json_cannot_hold(tmp_path):
         assert "nested too deeply" in str(error)
 
 
-JUDGED, CHOSEN = ("obj_spatial_relation_oo", "judge"), ("obj_spatial_relation_oc_mv", "select")
+JUDGED = ("obj_spatial_relation_oo", "judge")
+CHOSEN = ("obj_spatial_relation_oc_mv", "select")
 
 
 @pytest.mark.parametrize("kind, truth, right, wrong", [

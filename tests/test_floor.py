@@ -63,7 +63,8 @@ def test_the_small_house_has_the_floor_of_its_model() -> None:
 
 def test_order_of_corners_furniture_and_strays_do_not_matter() -> None:
     scene = measured(Synthetic(frames=4).load("train0001"))
-    area, surface = floor_area(scene), scene.surface
+    area = floor_area(scene)
+    surface = scene.surface
     turned = replace(scene, surface=replace(surface, triangles=surface.triangles[:, ::-1].copy()))
     assert floor_area(turned) == pytest.approx(area, rel=1e-6)
     corners = surface.vertices[surface.triangles]
@@ -127,7 +128,8 @@ def test_the_oracle_refuses_a_floor_that_is_too_large(scans: Path, tmp_path: Pat
     shutil.copytree(scans, tmp_path / "data")
     path = tmp_path / "data/spar/synthetic/images/train0001/instances.json"
     document = json.loads(path.read_text())
-    low, high = np.array(document["floor"][0]).min(0) - grow, np.array(document["floor"][0]).max(0) + grow
+    low = np.array(document["floor"][0]).min(0) - grow
+    high = np.array(document["floor"][0]).max(0) + grow
     document["floor"] = [[[low[0], low[1]], [high[0], low[1]], [high[0], high[1]], [low[0], high[1]]]]
     path.write_text(json.dumps(document))
     area = float(np.prod(high - low))

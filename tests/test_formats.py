@@ -202,7 +202,8 @@ def test_numeric_options_give_nothing_away():
     rng = np.random.default_rng(1)
     exact = np.exp(rng.normal(.7, .4, 6000)).clip(.4, 7.5)
     rows, values, place = numeric_options(exact, rng)
-    right, ordered = values[np.arange(len(rows)), place], np.sort(values, 1)
+    right = values[np.arange(len(rows)), place]
+    ordered = np.sort(values, 1)
     rank = (ordered < right[:, None]).sum(1)
     assert np.abs(np.bincount(rank) / len(rows) - .25).max() < .03
     for guess in (
@@ -269,7 +270,8 @@ def test_answers_near_nothing_are_not_always_the_smallest():
     """Differences crowd at zero; in a set the smallest is right no more often than the others."""
     rng = np.random.default_rng(8)
     exact = np.abs(rng.normal(0, 1, 4000))
-    rank, kept = [], 0
+    rank = []
+    kept = 0
     for part in np.array_split(exact, 50):
         rows, values, place = numeric_options(part, rng, limits=(0.0, 8.0))
         kept += len(rows)
@@ -301,11 +303,13 @@ def test_size_and_camera_options():
     rows, values, place = size_options(sizes, rng)
     assert len(rows) > 1500 and (values[np.arange(len(rows)), place] == np.floor(sizes[rows] + .5)).all()
     assert (values > 0).all() and (values[..., 0] >= values[..., 1]).all()
-    a, b = values[:, :, None], values[:, None]
+    a = values[:, :, None]
+    b = values[:, None]
     apart = (np.abs(a - b) >= np.maximum(2, .1 * np.minimum(a, b))).any(-1) | np.eye(4, dtype=bool)
     assert apart.all()
     for n in (1, 3, 300):
-        points, depths = rng.integers(0, 1001, (n, 2)), rng.uniform(.1, 6, n)
+        points = rng.integers(0, 1001, (n, 2))
+        depths = rng.uniform(.1, 6, n)
         rows, shown, z, place = camera_options(points, depths, rng)
         assert (
             len(rows) >= (n if n < 4 else .95 * n)
@@ -414,8 +418,11 @@ def test_answers_are_the_facts():
 
 def test_two_candidates_have_equal_chances():
     facts = make_facts("distance_infer_center_oo", 4000)
-    d, far = facts.numbers["distance"], facts.numbers["farthest"]
-    named_first, letter_a, green = [], [], []
+    d = facts.numbers["distance"]
+    far = facts.numbers["farthest"]
+    named_first = []
+    letter_a = []
+    green = []
     for row, question, answer, _ in write_questions(facts, "select", LABELS, rng_for(0)):
         right = "green" if (d[row, 0] < d[row, 1]) != far[row] else "blue"
         shown = options_of(question)
@@ -429,7 +436,9 @@ def test_two_candidates_have_equal_chances():
 
 def test_judge_is_balanced_for_each_claim_and_true():
     facts = make_facts("obj_spatial_relation_oo", 4000)
-    relation, seen, answers = facts.numbers["relation"], {}, Counter()
+    relation = facts.numbers["relation"]
+    seen = {}
+    answers = Counter()
     for row, _, answer, extra in write_questions(facts, "judge", LABELS, rng_for(0)):
         slot, sign = extra["claim"]
         assert relation[row, slot] != 0 and (relation[row, slot] == sign) == (answer == "Yes")
@@ -447,7 +456,8 @@ def test_judge_is_balanced_for_each_claim_and_true():
 def test_judge_is_balanced_in_every_call(task, n):
     """However few rows a call has: for each slot and true sign by one at the most; where both signs are as frequent, for each claim too."""
     facts = make_facts(task, n, n)
-    relation, answers = facts.numbers["relation"], Counter()
+    relation = facts.numbers["relation"]
+    answers = Counter()
     for row, _, answer, extra in write_questions(facts, "judge", LABELS, rng_for(n)):
         slot, _ = extra["claim"]
         answers[slot, int(relation[row, slot]), answer] += 1

@@ -152,7 +152,8 @@ def equal(a: Image.Image, b: Image.Image) -> bool:
 
 @pytest.mark.parametrize(("task", "form"), ASKED.items(), ids=list(ASKED))
 def test_ask_makes_what_generate_writes(room: Scene, written: Written, task: str, form: str) -> None:
-    asked, rows = sk.ask(room, task=task, n=EACH, format=form, seed=5), written[task, form]
+    asked = sk.ask(room, task=task, n=EACH, format=form, seed=5)
+    rows = written[task, form]
     assert len(asked) == len(rows) > 0
     for question, (record, root) in zip(asked, rows):
         made = {**question.to_record(), "id": record["id"]}         # a record's number counts those of the tasks before it

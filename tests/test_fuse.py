@@ -21,7 +21,9 @@ from spar_kit.scenes.visibility import VisibilityThresholds, compute_visibility
 
 def held(frame):
     """The frame with its images drawn once."""
-    color, depth, ids = frame.read_color(), frame.read_depth(), frame.read_instances()
+    color = frame.read_color()
+    depth = frame.read_depth()
+    ids = frame.read_instances()
     return replace(frame, read_color=lambda: color, read_depth=lambda: depth, read_instances=lambda: ids)
 
 
@@ -53,7 +55,8 @@ def agreement(surface, frames) -> float:
 
 def test_one_image_is_repeated_to_the_pixel(busy):
     for frame in busy.frames[:4]:
-        depth, ids = frame.read_depth(), frame.read_instances()
+        depth = frame.read_depth()
+        ids = frame.read_instances()
         points, triangles, pixel = depth_mesh(depth, frame.depth)
         surface = Mesh(world(frame, points).astype(np.float32), triangles, ids.reshape(-1)[pixel])
         drawn, drawn_ids, _ = render_depth_and_ids(surface, frame.depth, frame.camera_to_world)

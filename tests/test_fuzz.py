@@ -148,7 +148,8 @@ def test_instance_archive(tmp_path, edits, cut):
 @FUZZ
 @given(edits=EDITS, cut=CUT, deep=st.booleans())
 def test_images(tmp_path, edits, cut, deep):
-    camera, out = Camera.from_fov(16, 12, 60), io.BytesIO()
+    camera = Camera.from_fov(16, 12, 60)
+    out = io.BytesIO()
     Image.fromarray(np.arange(576, dtype=np.uint32).astype(np.uint8).reshape(12, 16, 3)).save(out, "JPEG")
     whole = png(np.arange(192, dtype=np.uint16).reshape(12, 16)) if deep else out.getvalue()
     survives(tmp_path / "fuzz.png", damaged(whole, edits, cut), lambda path: (read_depth_file if deep else read_encoded_file)(path, camera))

@@ -124,7 +124,8 @@ def picture() -> bytes:
 
 
 def parquet() -> bytes:
-    out, picture_type = io.BytesIO(), pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    out = io.BytesIO()
+    picture_type = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
     schema = pa.schema([("id", pa.int64()), *((name, pa.string()) for name in ("format_type", "task", "source", "question", "answer")), ("image", pa.list_(picture_type))])
     rows = [dict(id=k, format_type=form, task=task, source="scannet", question="q", answer=answer, image=[{"bytes": picture(), "path": "a.png"}]) for k, (task, form, answer) in enumerate(TASKS)]
     pq.write_table(pa.Table.from_pylist(rows, schema), out)

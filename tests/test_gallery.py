@@ -173,13 +173,15 @@ def test_texts_keep_off_lines_and_inside() -> None:
 
 def test_the_bar_fits_what_is_drawn() -> None:
     """A cup is no metre wide: its bar says so."""
-    small, large = Drawing(title="cup"), Drawing(title="hall")
+    small = Drawing(title="cup")
+    large = Drawing(title="hall")
     small.line([0, 0], [.1, .05])
     large.line([0, 0], [9, 5])
     for drawing, said, metres in ((small, "10 cm", .1), (large, "1 m", 1)):
         svg = drawing.svg(440)
         x1, y1, x2, y2 = map(float, re.search(r'<line x1="([\d.]+)" y1="([\d.]+)" x2="([\d.]+)" y2="([\d.]+)"', svg).groups())
-        bar, length = float(re.search(r"M10 \d+h([\d.]+)", svg)[1]), np.hypot(.1, .05) if said == "10 cm" else np.hypot(9, 5)
+        bar = float(re.search(r"M10 \d+h([\d.]+)", svg)[1])
+        length = np.hypot(.1, .05) if said == "10 cm" else np.hypot(9, 5)
         assert f">{said}</text>" in svg and bar < 440 and np.hypot(x2 - x1, y2 - y1) / bar == pytest.approx(length / metres, rel=.01)
 
 

@@ -110,7 +110,8 @@ def test_layout_manifest_and_records(whole):
     assert len(ids) == len(set(ids)) == manifest.records
     record, root = next(read_records(whole, tasks=["obj_spatial_relation_oo"]))
     assert list(record)[:7] == ["id", "conversations", "image", "type", "depth", "pose", "intrinsic"]
-    plain, marked = load_images(record, root, marked=False), load_images(record, root)
+    plain = load_images(record, root, marked=False)
+    marked = load_images(record, root)
     assert plain[0].size == marked[0].size == (120, 90) and (np.asarray(plain[0]) != np.asarray(marked[0])).any()
     scene = root / record["image"][0].split("/")[0]
     stated = orjson.loads((scene / "instances.json").read_bytes())
@@ -256,7 +257,9 @@ def test_a_scene_name_never_leaves_the_folder(tmp_path):
 
 
 def test_a_full_disk_is_one_clear_error_and_leaves_nothing_half(whole, tmp_path, monkeypatch):
-    folder, real, left = tmp_path / "data", Path.write_bytes, [30]
+    folder = tmp_path / "data"
+    real = Path.write_bytes
+    left = [30]
 
     def full(path: Path, data: bytes) -> int:
         left[0] -= 1
@@ -279,7 +282,8 @@ def test_a_full_disk_is_one_clear_error_and_leaves_nothing_half(whole, tmp_path,
 
 
 def test_a_disk_that_fills_up_while_merging(whole, tmp_path, monkeypatch):
-    folder, real = tmp_path / "data", module.atomic_write
+    folder = tmp_path / "data"
+    real = module.atomic_write
 
     def full(path):
         if Path(path).suffix == ".jsonl":
@@ -336,7 +340,8 @@ def test_any_executor_will_do(whole, tmp_path):
 
 def test_the_owners_image_is_copied_and_a_damaged_one_is_refused():
     frame = box_room_scene(frames=1, width=64).frames[0]
-    own, out = encode_jpeg(frame), BytesIO()
+    own = encode_jpeg(frame)
+    out = BytesIO()
     Image.fromarray(frame.read_color()).save(out, "PNG")
     png = out.getvalue()
     other = own[:2] + b"\xff\xfe\x00\x06mine" + own[2:]                                    # the same picture with a comment: other bytes

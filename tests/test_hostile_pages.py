@@ -129,7 +129,8 @@ def test_pages_are_no_wider_than_the_window_and_run_nothing(pages: dict[tuple[st
             if text == "chair":
                 continue
             tab = browser.new_page(viewport={"width": 1280, "height": 800})
-            said, asked = [], []
+            said = []
+            asked = []
             tab.on("dialog", lambda dialog, said=said: (said.append(dialog.message), dialog.dismiss()))
             tab.on("pageerror", lambda error, said=said: said.append(str(error)))
             tab.on("request", lambda request, asked=asked: asked.append(request.url) if not request.url.startswith(("file:", "data:", "blob:")) else None)

@@ -44,7 +44,8 @@ def silhouette(frame: int, id: int) -> tuple[float, float]:
     """Visible share of an object's whole silhouette in a frame, and the share of it inside the image, by rays."""
     f = room()[0].frames[frame]
     right, down, forward, eye = (tuple(f.camera_to_world[:3, k].tolist()) for k in range(4))
-    K, size = f.color.intrinsics, (f.color.width, f.color.height)
+    K = f.color.intrinsics
+    size = (f.color.width, f.color.height)
     camera = Pose(eye, right, down, forward), (K[0, 0], K[1, 1], K[0, 2], K[1, 2]), size
     full, inside = witness().whole(id, *camera)
     return witness().shot(id, *camera).mask.sum() / max(full, 1), inside
@@ -88,7 +89,8 @@ def test_discs_as_spar_draws_them_and_as_the_kit_does() -> None:
 
 def test_share_of_the_silhouette_is_that_of_rays() -> None:
     scene, observation = room()
-    seen, error = observation.clear_sightings, []
+    seen = observation.clear_sightings
+    error = []
     for row in range(0, len(seen.frame), 3):
         share, _ = silhouette(int(seen.frame[row]), int(observation.ids[seen.object[row]]))
         error.append(seen.share[row] - share)
@@ -108,7 +110,8 @@ def camera_over(boxes: dict[int, OrientedBox], pose: np.ndarray) -> Scene:
 def test_a_table_that_fills_half_of_the_picture_is_visible_and_a_leg_at_the_border_is_not() -> None:
     """A table of 3 m under the camera's nose shows less than a quarter of its silhouette, and is not to be overlooked; of a cupboard beside the camera the
     same share, in few pixels, is no sight of a cupboard."""
-    table, cupboard = OrientedBox(np.array([.9, 0, .7]), np.array([3.0, 2, .1])), OrientedBox(np.array([4.5, 3.1, .8]), np.array([.4, .7, 1.0]))
+    table = OrientedBox(np.array([.9, 0, .7]), np.array([3.0, 2, .1]))
+    cupboard = OrientedBox(np.array([4.5, 3.1, .8]), np.array([.4, .7, 1.0]))
     scene = camera_over({1: table, 2: cupboard}, look_at(np.array([0, 0, 1.3]), np.array([2.0, 0, .9])))
     seen = compute_visibility(scene)
     rows = {int(i): k for k, i in enumerate(seen.instance)}
@@ -119,7 +122,8 @@ def test_a_table_that_fills_half_of_the_picture_is_visible_and_a_leg_at_the_bord
 def test_lists_of_frames_leave_nothing_out() -> None:
     scene, observation = room()
     facts = compute_facts("obj_frame_locate", observation, rng_for(0, SCENE, "obj_frame_locate"), 60)
-    table, n = compute_visibility(scene), 0
+    table = compute_visibility(scene)
+    n = 0
     pixels = {(f, i): p * (640 * 480 / np.prod(table.raster)) for f, i, p in zip(table.frame.tolist(), table.instance.tolist(), table.pixels.tolist())}
     for row in range(len(facts)):
         for frame, said in zip(facts.frames[row].tolist(), facts.numbers["visible"][row]):
@@ -132,7 +136,8 @@ def test_lists_of_frames_leave_nothing_out() -> None:
 def test_answer_boxes_are_measured_in_the_image_s_own_pixels() -> None:
     """Decided at 60 pixels of width, boxes of answers are still those of the 240 pixels of the image."""
     scene = room()[0]
-    coarse, exact = compute_visibility(scene, width=60), compute_visibility(scene, width=240)
+    coarse = compute_visibility(scene, width=60)
+    exact = compute_visibility(scene, width=240)
     true = {(f, i): box for f, i, box in zip(exact.frame.tolist(), exact.instance.tolist(), exact.box)}
     facts = compute_facts("position_matching", index_scene(scene, coarse), rng_for(0, SCENE, "position_matching"), 40)
     assert len(facts)
@@ -172,7 +177,8 @@ def test_cameras_that_are_far_apart_or_share_a_wall_alone_are_not_asked_about() 
 
 def made_with(folder: Path, tasks: str, width: int = 240, **thresholds: object) -> Path:
     """A data set made with other thresholds, whose manifest claims the usual ones."""
-    usual, rule = Thresholds(), VisibilityThresholds(share=float(thresholds.get("mark_share", VisibilityThresholds().share)))        # type: ignore[arg-type]
+    usual = Thresholds()
+    rule = VisibilityThresholds(share=float(thresholds.get("mark_share", VisibilityThresholds().share)))        # type: ignore[arg-type]
     generate(Toys((SCENE,), busy_room), folder, tasks=tasks, per_task=100 if "mark_share" in thresholds else 12, width=width, progress=False,
              rules=replace(usual, **thresholds), visibility=rule)                                                  # type: ignore[arg-type]
     manifest = json.loads((folder / "manifest.json").read_text())
@@ -218,11 +224,13 @@ def test_the_oracle_notices_a_wall_between_two_cameras(pairs: Path, tmp_path: Pa
     folder = copy(pairs, tmp_path)
     for path in (images(folder) / "image_depth").iterdir():
         Image.fromarray(np.full_like(np.asarray(Image.open(path)), 100)).save(path)
-    report, n = verify(folder, limit=1000), sum(record["type"] == "camera_motion_infer" for _, _, record in records(folder))
+    report = verify(folder, limit=1000)
+    n = sum(record["type"] == "camera_motion_infer" for _, _, record in records(folder))
     assert report.tasks["camera_motion_infer"].mismatched == n > 0
     record = next(record for _, _, record in records(pairs) if record["type"] == "camera_motion_infer")
     here, there = (np.loadtxt(images(pairs) / f"pose/{frame}.txt")[:3] for frame in record["facts"]["frames"])
-    center, way = (here[:, 3] + there[:, 3]) / 2, there[:, 3] - here[:, 3]
+    center = (here[:, 3] + there[:, 3]) / 2
+    way = there[:, 3] - here[:, 3]
     across = np.cross(way / np.linalg.norm(way), [0, 0, 1.0])
     panel = center + .05 * (np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) @ np.stack([across, [0, 0, 1.0]]))
 
@@ -293,7 +301,8 @@ def test_a_sliver_thinner_than_a_pixel_is_no_part_of_a_box_that_is_asked_for() -
         frame = replace(scene.frames[0], color=Camera.from_fov(640, 480, 60), camera_to_world=look_at(np.zeros(3), np.array([1.0, 0, 0])))
         table = Instance(7, "table", OrientedBox(np.array([2.0, .4, 0]), np.array([.1, 1.4, .6]), 0.0))
         alone = replace(scene, surface=surface, frames=(frame,), instances=(table,))
-        coarse, fine = compute_visibility(alone, VisibilityThresholds(share=0), 160).box[0], FineBoxes(alone, 160)
+        coarse = compute_visibility(alone, VisibilityThresholds(share=0), 160).box[0]
+        fine = FineBoxes(alone, 160)
         answer = fine(np.zeros(1, int), np.array([7]), coarse[None])[0]
         return [coarse[0], fine.found[0, 7][0], answer[0]]
 

@@ -12,7 +12,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-ALL, FROM_TRAIN, FROM_EVALUATE, COMPARE, NONE = ("generate train evaluate compare", "train evaluate compare", "evaluate compare", "compare", "")
+ALL = "generate train evaluate compare"
+FROM_TRAIN = "train evaluate compare"
+FROM_EVALUATE = "evaluate compare"
+COMPARE = "compare"
+NONE = ""
 STUDY = "nbs/studies/"
 
 # name: (file, old, new, what runs again) of the demo's plan, in a copy of the project
@@ -109,7 +113,9 @@ def look() -> None:
     def changed(plan: str, before: dict[str, str]) -> str:
         return " ".join(step for step, key in names(plan).items() if before[step] != key)
 
-    found, demo, own = {}, names("demo.yaml"), names("own.yaml")
+    found = {}
+    demo = names("demo.yaml")
+    own = names("own.yaml")
     for name, (file, old, new, _) in FILES.items():
         with edited(Path(file), old, new):
             found[name] = changed("demo.yaml", demo)
@@ -120,7 +126,8 @@ def look() -> None:
     found["a date"] = changed("own.yaml", own)
     shutil.copytree("scans", "moved")
     found["a copy elsewhere, by its name"] = " ".join(step for step, key in names("own.yaml", "own.source=scannet:moved").items() if key != own[step])
-    real, installed = keys.version, keys.environment
+    real = keys.version
+    installed = keys.environment
     versions: dict[str, Callable[[str], str]] = {name: lambda asked, name=name: "999" if asked.lower() == name else real(asked) for name in ("torch", "numpy", "bitsandbytes", "ruff", "markupsafe")}
     for name, version in versions.items():
         keys.version = version

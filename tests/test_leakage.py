@@ -132,7 +132,9 @@ def test_nothing_is_asked_twice_in_nearly_the_same_view(observed):
     scene, table = observed
     plain = index_scene(scene, table)
     strict, loose = (index_scene(scene, table, Thresholds(baseline=1.5, rotation=80, per_view=n, step_share=1, state_share=1)) for n in (1, 100))
-    poses, view, teeth = plain.poses, plain.view, 0
+    poses = plain.poses
+    view = plain.view
+    teeth = 0
     assert all(np.linalg.norm(poses[a, :3, 3] - poses[b, :3, 3]) < 2 * 0.2 and rotations_between(poses[[a, b]])[0, 1] < 2 * 10
                for a in range(len(poses)) for b in range(a) if view[a] == view[b])
     for task in SEVERAL:
@@ -146,9 +148,13 @@ def test_nothing_is_asked_twice_in_nearly_the_same_view(observed):
 def test_quotas_hold_for_every_scene_and_counts_are_exact(tmp_path):
     source = Synthetic(count=2, frames=34, width=320, height=240)
     manifest = generate(source, tmp_path / "data", per_task=7, width=160, progress=False)
-    counts, scenes, images = Counter(), Counter(), Counter()
+    counts = Counter()
+    scenes = Counter()
+    images = Counter()
     for record, _ in read_records(tmp_path / "data"):
-        task, form, scene = record["facts"]["task"], record["facts"]["format"], record["image"][0].split("/")[0]
+        task = record["facts"]["task"]
+        form = record["facts"]["format"]
+        scene = record["image"][0].split("/")[0]
         counts[task, form] += 1
         scenes[scene, task, form] += 1
         images[scene, task, form, tuple(sorted(record["image"]))] += len(record["image"]) < 20

@@ -8,7 +8,10 @@ from PIL import Image
 
 from spar_kit.tasks.markers import draw_markers, marks_of, place_label, write_marked_images
 
-RED, GREEN, BLUE, YELLOW = (255, 0, 0), (0, 128, 0), (0, 0, 255), (255, 255, 0)
+RED = (255, 0, 0)
+GREEN = (0, 128, 0)
+BLUE = (0, 0, 255)
+YELLOW = (255, 255, 0)
 RGB = {"red": RED, "green": GREEN, "blue": BLUE, "yellow": YELLOW}
 BOX = {c: [[100 + 20 * i, 100, 300, 300 + 20 * i]] for i, c in enumerate(("red", "blue", "green", "yellow"))}
 POINT = {c: [[200 + 150 * i, 400]] for i, c in enumerate(("red", "blue", "green"))}
@@ -119,7 +122,8 @@ def test_a_name_hides_no_box(box):
 @pytest.mark.parametrize("size", [(320, 240), (640, 480), (1296, 968)])
 def test_labels_lie_apart(size):
     """Seven objects on a heap, in one image: each name can be read; the first stands where it would stand alone."""
-    generator, label = np.random.default_rng(5), (max(9, 60 * size[0] // 1296) * 4, max(9, 60 * size[0] // 1296))
+    generator = np.random.default_rng(5)
+    label = (max(9, 60 * size[0] // 1296) * 4, max(9, 60 * size[0] // 1296))
     for _ in range(60):
         middle = generator.uniform(.2, .8, 2) * size
         low = middle + generator.normal(0, .06, (7, 2)) * size
@@ -149,7 +153,8 @@ def test_released_pixels_are_those_of_the_description():
         image = draw_markers(record, images(1, size), released=True)[0]
         for rgb, (x, y) in ((RED, (553, 397)), (BLUE, (641, 838))):
             rows, columns = np.nonzero(colored(image, rgb))
-            cx, cy = int(x / 1000 * size[0]), int(y / 1000 * size[1])
+            cx = int(x / 1000 * size[0])
+            cy = int(y / 1000 * size[1])
             assert (columns.min(), columns.max(), rows.min(), rows.max()) == (cx - 20, cx + 20, cy - 20, cy + 20)
             assert abs(len(rows) - np.pi * 20.5 ** 2) < 60
         box = [120, 200, 700, 810]

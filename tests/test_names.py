@@ -22,13 +22,17 @@ def observed():
 
 def gain_of_names(observed, task):
     """The correlation of answers in each room with the mean answer about the same name in the other rooms (both as logarithms), and the answers."""
-    rooms, names, values = [], [], []
+    rooms = []
+    names = []
+    values = []
     for room, observation in observed.items():
         facts = compute_facts(task, observation, rng_for(77, room, task), 100)
         rooms += [room] * len(facts)
         names += [observation.names[objects[-1]] for objects in facts.objects.tolist()]
         values += np.log(facts.numbers["answer"]).tolist()
-    rooms, names, values = np.array(rooms), np.array(names), np.array(values)
+    rooms = np.array(rooms)
+    names = np.array(names)
+    values = np.array(values)
     known = np.full(len(values), values.mean())
     for i in range(len(values)):
         others = values[(names == names[i]) & (rooms != rooms[i])]

@@ -66,7 +66,8 @@ def altered(clean: Path, to: Path, change: Callable[[dict], bool]) -> tuple[Repo
 # ------------------------------------------------------------------------------------------------------------------ our own rows
 
 def test_routes_are_generated_and_verified(clean: Path) -> None:
-    report, found = verify(clean), records(clean)
+    report = verify(clean)
+    found = records(clean)
     assert report.ok and report.checked == len(found) >= 4 and not report.not_checkable
     for record in found:
         assert record["type"] == "nav" and 16 <= len(record["image"]) <= 32 and not marks_of(record)
@@ -81,7 +82,8 @@ def test_the_text_is_the_walk(clean: Path) -> None:
     for record in records(clean):
         steps = read_steps(record["conversations"][1]["value"], list(LABELS))
         poses = [np.loadtxt(clean / "spar/synthetic/images" / path) for path in (record["pose"][0], record["pose"][-1])]
-        heading, at = np.arctan2(poses[0][1, 2], poses[0][0, 2]), poses[0][:2, 3].copy()
+        heading = np.arctan2(poses[0][1, 2], poses[0][0, 2])
+        at = poses[0][:2, 3].copy()
         for step in steps:
             heading -= np.radians(step.turn)
             at += step.walk * np.array([np.cos(heading), np.sin(heading)])
@@ -171,7 +173,8 @@ def move_cameras(folder: Path) -> None:
 
 
 def turn_cameras(folder: Path) -> None:
-    c, s = np.cos(.4), np.sin(.4)
+    c = np.cos(.4)
+    s = np.sin(.4)
     for path in (folder / "pose").iterdir():
         pose = np.loadtxt(path)
         pose[:2, :3] = np.array([[c, -s], [s, c]]) @ pose[:2, :3]
@@ -209,7 +212,8 @@ def test_words_of_a_route() -> None:
 @pytest.fixture
 def released(tmp_path: Path) -> Path:
     """Two rows as SPAR-7M has them for RxR: type "nav", frames of a Matterport scan, no marker fields, no facts."""
-    images, rows = tmp_path / "spar/rxr/images", []
+    images = tmp_path / "spar/rxr/images"
+    rows = []
     for n, count in enumerate((5, 14)):
         names = [f"scan{n}/video_color/frame{i}_{7 * i}.jpg" for i in range(count)]
         for i, name in enumerate(names):

@@ -80,7 +80,8 @@ def test_the_exported_scorer_is_the_strict_one_without_the_kit(task):
 
 
 def test_the_exported_scorer_leaves_out_what_a_server_did_not_answer(task):
-    utils, doc = load_utils(task), pq.read_table(task / "data/test.parquet").to_pylist()[0]
+    utils = load_utils(task)
+    doc = pq.read_table(task / "data/test.parquet").to_pylist()[0]
     found = utils["process_results"](doc, ["[LMMS_EVAL_REQUEST_FAILED after 2 retries] Connection error."])
     assert found.keys() == {"spar_score"} and "score" not in found["spar_score"]
     right = utils["process_results"](doc, [doc["answer"]])
@@ -150,7 +151,8 @@ def load_utils(task):
 
 
 def test_what_lmms_eval_logs_comes_back_as_the_same_rows(task, tmp_path):
-    docs, utils = pq.read_table(task / "data/test.parquet").to_pylist(), load_utils(task)
+    docs = pq.read_table(task / "data/test.parquet").to_pylist()
+    utils = load_utils(task)
     written_by_lmms_eval(tmp_path / "m", task.name, docs, said=["old"] * 7, when="20260101_000000", utils=utils)
     written_by_lmms_eval(tmp_path / "m", task.name, docs, said=SAID, when="20261122_210000", utils=utils)
     numbers = {"alias": "x", "spar_score,none": 0.5, "spar_score_stderr,none": "N/A", "depth_prediction_oc,none": 0.4, "depth_prediction_oc_stderr,none": 0.1,
@@ -288,7 +290,8 @@ def test_a_class_that_cannot_run_is_refused_before_the_model_is_loaded(tool, tmp
 
 def test_an_adapter_is_merged_once_and_only_with_its_own_base(tmp_path, monkeypatch):
     from spar_kit.train import lora as qlora
-    adapter, merged = tmp_path / "adapter", []
+    adapter = tmp_path / "adapter"
+    merged = []
     adapter.mkdir()
     (adapter / "adapter_config.json").write_text('{"base_model_name_or_path": "org/base"}')
     with pytest.raises(ValueError, match="was trained on org/base, not on org/other"):
@@ -340,7 +343,8 @@ def test_a_sheet_of_the_kit_comes_back_as_the_same_rows(tables, tmp_path, kind):
     for name in tables.counts:
         frame = pd.read_csv(tables.folder / f"{name}.tsv", sep="\t")
         said = [SAID[next(k for k, i in enumerate(ITEMS) if (i.id, i.task) == pair)] for pair in zip(frame.id, frame.task)]
-        frame, path = frame.drop(columns="image").assign(prediction=said), tmp_path / f"m_{name}.{kind}"
+        frame = frame.drop(columns="image").assign(prediction=said)
+        path = tmp_path / f"m_{name}.{kind}"
         if kind == "xlsx":
             frame.to_excel(path, index=False)
         elif kind == "json":

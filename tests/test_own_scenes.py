@@ -91,7 +91,8 @@ def test_another_process_opens_it_from_its_name(file: Path) -> None:
 
 
 def test_its_summary_is_asked_where_it_has_one(file: Path) -> None:
-    quick, slow = PythonSource(f"{file}:Quick").summary("a"), PythonSource(f"{file}:Rooms").summary("a")
+    quick = PythonSource(f"{file}:Quick").summary("a")
+    slow = PythonSource(f"{file}:Rooms").summary("a")
     assert (quick.frames, quick.valid, quick.instances) == (7, 5, 3)
     assert (slow.frames, slow.valid, slow.instances, slow.area) == (9, 9, 8, 20)
 
@@ -134,11 +135,13 @@ def test_a_mesh_with_cameras_alone_is_enough(tmp_path: Path) -> None:
     from spar_kit.scenes.geometry.rasterizer import render_depth_and_ids
     from spar_kit.scenes.scene import Camera, OrientedBox
 
-    toy, camera = box_room_scene(5), Camera.from_fov(160, 120, 70)
+    toy = box_room_scene(5)
+    camera = Camera.from_fov(160, 120, 70)
     for thing in toy.instances:
         points = toy.surface.vertices[toy.surface.triangles[toy.surface.triangle_instance == thing.id]].reshape(-1, 3)
         assert np.linalg.norm(OrientedBox.fit(points).center - thing.box.center) < 1e-3
-    table, seen = toy.instance(4), 0
+    table = toy.instance(4)
+    seen = 0
     for frame in toy.frames:
         depth, ids, _ = render_depth_and_ids(toy.surface, camera, frame.camera_to_world)
         points = (camera.back_project(depth) @ frame.camera_to_world[:3, :3].T + frame.camera_to_world[:3, 3])[ids == 4]

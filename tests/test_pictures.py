@@ -245,7 +245,9 @@ def test_folders_that_can_be_made(tmp_path: Path) -> None:
 
 
 def test_a_second_one_waits_for_the_folder_with_a_word(tmp_path: Path) -> None:
-    order, said, inside = list[str](), list[str](), threading.Event()
+    order = list[str]()
+    said = list[str]()
+    inside = threading.Event()
 
     def first() -> None:
         with alone(tmp_path / "out"):

@@ -51,16 +51,22 @@ FOUR = ("depth_prediction_oc", "position_matching", "view_change_infer", "obj_sp
 
 def rows_of(skill, seed, count=50, tasks=None):
     """SPAR-Bench-Tiny's counts: a run that is right with a probability, and numbers that spread."""
-    rng, truth, out = np.random.default_rng(seed), np.random.default_rng(99), []       # the questions are the same, whoever answers
+    rng = np.random.default_rng(seed)
+    truth = np.random.default_rng(99)
+    out = []       # the questions are the same, whoever answers
     for task in tasks or benchmark_tasks():
         for k in range(count):
             if task.startswith(("depth", "distance_pred")):
-                answer, asked = f"{truth.uniform(.3, 7):.1f}", "How far is the lamp (red point) from the <b>chair</b> (blue point)?"
+                answer = f"{truth.uniform(.3, 7):.1f}"
+                asked = "How far is the lamp (red point) from the <b>chair</b> (blue point)?"
                 said = f"{float(answer) * np.exp(rng.normal(0, 1 - skill)):.1f}"
             elif task == "view_change_infer":
-                answer, asked, said = "move_right:0.5,rotate_left:30", "What moved?", "move_right:0.5,rotate_left:30" if rng.random() < skill else "move_up:1"
+                answer = "move_right:0.5,rotate_left:30"
+                asked = "What moved?"
+                said = "move_right:0.5,rotate_left:30" if rng.random() < skill else "move_up:1"
             else:
-                answer, asked = "ABCD"[k % 4], "Where is the sofa (red bbox)?\nA. left, , closer\nB. right, above, closer\nC. left, below, farther\nD. , above, "
+                answer = "ABCD"[k % 4]
+                asked = "Where is the sofa (red bbox)?\nA. left, , closer\nB. right, above, closer\nC. left, below, farther\nD. , above, "
                 said = answer if rng.random() < skill else "A"
             out.append(dict(id=f"{task}-{k}", task=task, question=asked, answer=answer, prediction=said))
     return out
@@ -104,7 +110,8 @@ def test_a_run_keeps_its_colour_and_shape_across_pictures():
 
 
 def test_differences_are_filled_where_zero_is_left_out():
-    a, b = scored(.8, 0, tasks=FOUR), scored(.3, 1, tasks=FOUR)
+    a = scored(.8, 0, tasks=FOUR)
+    b = scored(.3, 1, tasks=FOUR)
     found = paired_difference(a, b)
     figure = plot_differences(found)
     full = [color != "white" for color in figure.data[0].marker.color]
@@ -295,7 +302,8 @@ def test_the_best_of_runs_that_are_worse_than_blind_is_not_called_best():
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory):
     """A report in which a quarter of the answers, a question, an id, a source, a reason and a file's name try to be code."""
-    folder, rows = tmp_path_factory.mktemp("hostile"), rows_of(.9, 0, 60, FOUR)
+    folder = tmp_path_factory.mktemp("hostile")
+    rows = rows_of(.9, 0, 60, FOUR)
     for k in range(0, len(rows), 4):
         rows[k]["prediction"] = EVIL[(k // 4) % len(EVIL)]
     rows[1] |= {"question": EVIL[0] + "How deep?", "id": EVIL[1], "prediction": "900", "source": EVIL[2]}
@@ -322,7 +330,8 @@ def test_hostile_answers_in_a_browser(hostile):
     with playwright.sync_playwright() as driver:
         window = driver.chromium.launch(executable_path=browser, args=["--no-sandbox"])
         tab = window.new_page(viewport={"width": 1200, "height": 900})
-        complaints, asked = [], []
+        complaints = []
+        asked = []
         tab.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
         tab.on("pageerror", lambda error: complaints.append(str(error)))
         tab.on("dialog", lambda dialog: (complaints.append(dialog.message), dialog.dismiss()))

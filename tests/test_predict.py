@@ -72,7 +72,9 @@ def test_every_question_has_one_line_with_the_raw_answer(home, whole):
 def test_a_cut_file_is_completed_and_only_what_is_missing_is_asked(home, whole, tmp_path, monkeypatch):
     out = p.predict(home / "model", home / "data", tmp_path / "o.jsonl", **OPTIONS)
     out.write_bytes(whole[: len(whole) * 2 // 3])
-    kept, asked, real = whole[: len(whole) * 2 // 3].count(b"\n"), [], p.generate_answers
+    kept = whole[: len(whole) * 2 // 3].count(b"\n")
+    asked = []
+    real = p.generate_answers
 
     def counting(model, collator, samples, tokens):
         asked.extend(sample.id for sample in samples)
@@ -86,7 +88,8 @@ def test_a_cut_file_is_completed_and_only_what_is_missing_is_asked(home, whole, 
 
 @pytest.mark.parametrize("change", [dict(marker_scale=1.0), dict(prompt="official"), dict(images="gray"), dict(dtype="bf16"), dict(quantize="nf4")])
 def test_other_options_do_not_inherit_answers(home, whole, tmp_path, change, monkeypatch):
-    out, asked = tmp_path / "o.jsonl", []
+    out = tmp_path / "o.jsonl"
+    asked = []
     out.write_bytes(whole)
     (tmp_path / "o.jsonl.model").write_text((home / "whole.jsonl.model").read_text())
     monkeypatch.setattr(p.LocalModel, "load", lambda self: None)
@@ -159,7 +162,8 @@ def test_blind_views_reach_the_processor(home, monkeypatch):
 
 
 def test_all_views_load_the_model_once(home, tmp_path, monkeypatch):
-    loads, real = [], p.open_model
+    loads = []
+    real = p.open_model
     monkeypatch.setattr(p, "open_model", lambda *a, **k: loads.append(1) or real(*a, **k))
     files = p.predict_image_modes(p.LocalModel(home / "model"), open_benchmark(f"parquet:{home}/bench.parquet"), tmp_path, **OPTIONS)
     assert {mode: path.name for mode, path in files.items()} == {"original": "predictions.jsonl", "none": "predictions_none.jsonl", "gray": "predictions_gray.jsonl",
@@ -193,7 +197,10 @@ class Weak:
     """Takes `room` images at once; fails on ids in `bad`, on those in `shaky` the first time they are asked alone."""
 
     def __init__(self, room=99, bad=(), shaky=()):
-        self.room, self.bad, self.shaky, self.asked = room, set(bad), set(shaky), []
+        self.room = room
+        self.bad = set(bad)
+        self.shaky = set(shaky)
+        self.asked = []
 
     def answer(self, items, prompt, max_new_tokens):
         self.asked.append(len(items))
@@ -228,7 +235,8 @@ def test_what_cannot_be_answered_is_recorded_and_the_rest_goes_on(tmp_path):
     rows = run(tmp_path, weak)
     assert {key for key, row in rows.items() if row.get("failed")} == {"3", "17"} and rows["3"]["prediction"] is None and rows["3"]["failed"] == "OSError: cut off"
     assert rows["8"]["prediction"] == "8 m" and len(rows) == 40
-    weak.bad, weak.asked = set(), []
+    weak.bad = set()
+    weak.asked = []
     rows = run(tmp_path, weak)
     assert sum(weak.asked) == 2 and not any(row.get("failed") for row in rows.values())
 
@@ -295,8 +303,10 @@ def test_bf16_nf4_and_an_adapter_of_somebody_else(home, tmp_path):
 
 
 def test_an_adapter_on_top_changes_what_is_said(home, tmp_path):
-    items, adapter = list(open_benchmark(home / "data").items), adapter_of(home, tmp_path / "adapter")
-    bare, tuned = p.LocalModel(home / "model"), p.LocalModel(home / "model", adapter=adapter)
+    items = list(open_benchmark(home / "data").items)
+    adapter = adapter_of(home, tmp_path / "adapter")
+    bare = p.LocalModel(home / "model")
+    tuned = p.LocalModel(home / "model", adapter=adapter)
     bare.load()
     tuned.load()
     batch = bare._collator(items[:2])

@@ -29,7 +29,9 @@ def written(path: Path, rows: list[dict]) -> Path:
 @pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch) -> tuple[Counter, Counter]:
     """How often each file was read, and each prediction scored, by name of the scorer."""
-    reads, scored, read = Counter(), Counter(), Path.read_bytes
+    reads = Counter()
+    scored = Counter()
+    read = Path.read_bytes
 
     def reading(path: Path) -> bytes:
         reads[path.name] += 1

@@ -100,7 +100,8 @@ def test_readme_is_in_step_and_its_links_lead_somewhere():
 def test_pre_commit_calls_what_exists():
     """Local hooks only: nothing is fetched, and the checks are those of `make style`."""
     values, _ = read_yaml(ROOT / ".pre-commit-config.yaml")
-    makefile, project = (ROOT / "Makefile").read_text(), (ROOT / "pyproject.toml").read_text()
+    makefile = (ROOT / "Makefile").read_text()
+    project = (ROOT / "pyproject.toml").read_text()
     hooks = [hook for repository in values["repos"] for hook in repository["hooks"]]
     assert {repository["repo"] for repository in values["repos"]} == {"local"} and {hook["language"] for hook in hooks} == {"system"}
     for hook in hooks:

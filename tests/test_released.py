@@ -224,7 +224,8 @@ def test_the_released_loader_reads_every_row(spar: Path, released: Any) -> None:
     wanted = index_of(spar, "synthetic")
     Path("index.json").write_text(json.dumps(wanted))
     loader = released("toy_dataset", "cv2", "torch", "torchvision", "matplotlib", "pandas", "tqdm")
-    items, rows = loader.build_datasets(json_dir="index.json"), [row for row, _ in rows_of(spar)]
+    items = loader.build_datasets(json_dir="index.json")
+    rows = [row for row, _ in rows_of(spar)]
     assert len(items) == len(rows) == sum(entry["length"] for entry in wanted.values())
     for item, row in zip(items, rows):
         assert item["index"] == row["id"] and item["answer"] == row["conversations"][1]["value"]

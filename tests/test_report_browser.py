@@ -26,7 +26,8 @@ def page(tmp_path_factory):
     with playwright.sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=BROWSER, args=["--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"])
         tab = browser.new_page(viewport={"width": 1200, "height": 900})
-        tab.requested, tab.complaints = [], []
+        tab.requested = []
+        tab.complaints = []
 
         def route(request):
             if request.request.url.startswith(("file:", "data:", "blob:")):

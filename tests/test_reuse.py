@@ -79,7 +79,8 @@ def test_damaged_outputs_are_not_reused(folder, damage):
     run = runs_of()[0]
     assert statuses([run]) == ["done"]
     home = Path(run.folder)
-    file, before = home / "out/made.txt", os.stat(home / "out/made.txt")
+    file = home / "out/made.txt"
+    before = os.stat(home / "out/made.txt")
     if damage == "deleted":
         shutil.rmtree(home / "out")
     elif damage == "a file less":

@@ -198,7 +198,8 @@ def test_what_is_being_written_is_waited_for(folder):
 
     run = runs_of(folder)[0]
     Path(run.folder).mkdir(parents=True)
-    said, lock = [], open(Path(run.folder) / "lock", "w")
+    said = []
+    lock = open(Path(run.folder) / "lock", "w")
     fcntl.flock(lock, fcntl.LOCK_EX)
 
     def release(text):

@@ -129,7 +129,8 @@ def test_sens_reads_a_file_put_together_by_hand(tmp_path, version, imu):
 
 def test_sens_cut_anywhere_is_an_error_at_opening(tmp_path):
     parts = by_hand()
-    whole, path = b"".join(data for _, data in parts), tmp_path / "cut.sens"
+    whole = b"".join(data for _, data in parts)
+    path = tmp_path / "cut.sens"
     for length in {*range(0, len(whole), 3), *np.cumsum([len(data) for _, data in parts])[:-1], len(whole) - 1}:
         path.write_bytes(whole[:length])
         message = complaint(open_sens, path)
@@ -139,9 +140,8 @@ def test_sens_cut_anywhere_is_an_error_at_opening(tmp_path):
 
 
 def test_sens_cut_at_each_field_names_the_field(tmp_path):
-    parts, expected = (
-        by_hand(),
-        {
+    parts = by_hand()
+    expected = {
             "name length": "length of the sensor's name",
             "name": "sensor's name",
             "color size": "color width",
@@ -150,8 +150,7 @@ def test_sens_cut_at_each_field_names_the_field(tmp_path):
             "imu": "num_imu_frames: 1 records need 128 bytes, 0 are left",
             "color 1": "frame 1 color_bytes",
             "depth 1": "frame 1 depth_bytes",
-        },
-    )
+        }
     for field in ("pose", "times", "color_bytes", "depth_bytes", "color", "depth"):
         expected.setdefault(f"{field} 0", "num_frames: 2 frames")  # what is left cannot hold two headers
         expected.setdefault(f"{field} 1", "header of frame 1")
@@ -255,7 +254,8 @@ def test_sens_of_three_gigabytes_is_indexed_in_little_memory_and_read_at_its_end
     parts = dict(by_hand(frames=1))
     head = b"".join(data for name, data in by_hand(frames=0, version=3) if name != "num_frames") + struct.pack("<Q", 2000)
     path = tmp_path / "huge.sens"
-    color, depth = parts["color 0"], parts["depth 0"]
+    color = parts["color 0"]
+    depth = parts["depth 0"]
     with open(path, "wb") as file:
         file.write(head)
         for i in range(2000):
@@ -282,10 +282,8 @@ def test_sens_of_three_gigabytes_is_indexed_in_little_memory_and_read_at_its_end
 @pytest.mark.parametrize("how", ["raw", "png", "jpeg"])
 def test_sens_round_trip(tmp_path, how, deep, version):
     rng = np.random.default_rng(1)
-    color, depth = (
-        Camera(16, 12, np.array([[20, 0, 7.5], [0, 21, 5.25], [0, 0, 1.0]])),
-        Camera(10, 8, np.array([[12, 0, 4.5], [0, 13, 3.25], [0, 0, 1.0]])),
-    )
+    color = Camera(16, 12, np.array([[20, 0, 7.5], [0, 21, 5.25], [0, 0, 1.0]]))
+    depth = Camera(10, 8, np.array([[12, 0, 4.5], [0, 13, 3.25], [0, 0, 1.0]]))
     made = [
         SensFrame(
             POSE if i else np.full((4, 4), np.nan),
@@ -355,7 +353,8 @@ def ply_text(vertices, faces, extra="") -> bytes:
 
 
 def test_ply_reads_all_three_encodings(tmp_path):
-    vertices, faces = [[0.5, 1, 2], [3, -4.25, 5], [6, 7, 8e-3], [1, 1, 1]], [[0, 1, 2], [3, 2, 1]]
+    vertices = [[0.5, 1, 2], [3, -4.25, 5], [6, 7, 8e-3], [1, 1, 1]]
+    faces = [[0, 1, 2], [3, 2, 1]]
     (tmp_path / "t.ply").write_bytes(ply_text(vertices, faces))
     big = (
         b"ply\r\nformat binary_big_endian 1.0\r\ncomment x\r\nelement vertex 4\r\nproperty float x\r\nproperty float y\r\nproperty float z\r\n"
@@ -529,7 +528,8 @@ def test_without_axis_alignment_the_scans_own_frame_is_the_world(tmp_path, toy):
 
 @pytest.mark.parametrize("kind", ["txt", "sens", "ply", "segs", "aggregation"])
 def test_each_missing_or_empty_file_is_named(scan, kind):
-    path, source = files(scan)[kind], ScanNet(root=scan.parent)
+    path = files(scan)[kind]
+    source = ScanNet(root=scan.parent)
     whole = path.read_bytes()
     path.unlink()
     message = complaint(source.load, SCAN)
@@ -589,7 +589,8 @@ def test_aggregation_faults_are_named(scan, edit, words):
 
 
 def test_segment_faults_are_named(scan):
-    path, source = files(scan)["segs"], ScanNet(root=scan.parent)
+    path = files(scan)["segs"]
+    source = ScanNet(root=scan.parent)
     change(path, lambda s: s["segIndices"].pop())
     assert "191 entries for the 192 vertices" in complaint(source.load, SCAN)
     for content, words in (
@@ -662,7 +663,8 @@ def test_vertices_that_are_not_finite_go_with_their_triangles(scan):
 
 def test_a_thing_in_space_is_told_apart_from_one_that_is_not_finite(scan):
     """A book whose vertices lie 343 km above the room: each number is finite, and the reason says where they are."""
-    mesh, scene = read_ply(files(scan)["ply"]), ScanNet(root=scan.parent).load(SCAN)
+    mesh = read_ply(files(scan)["ply"])
+    scene = ScanNet(root=scan.parent).load(SCAN)
     book = scene.instances[-1]
     vertices = mesh.vertices.copy()
     vertices[np.unique(mesh.triangles[scene.surface.triangle_instance == book.id]), 2] = 343_000.0
@@ -677,7 +679,8 @@ def test_mesh_without_faces_and_scan_without_poses(scan, toy):
     write_ply(files(scan)["ply"], mesh.vertices, mesh.triangles[:0])
     assert "the mesh has no faces" in complaint(ScanNet(root=scan.parent).load, SCAN)
     write_ply(files(scan)["ply"], mesh.vertices, mesh.triangles)
-    color, depth = toy.frames[0].color, toy.frames[0].depth
+    color = toy.frames[0].color
+    depth = toy.frames[0].depth
     lost = SensFrame(
         np.full((4, 4), -np.inf),
         np.zeros((color.height, color.width, 3), np.uint8),

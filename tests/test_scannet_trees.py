@@ -56,7 +56,9 @@ def still(array):
 
 def known(scene: Scene) -> Known:
     """The same scene with its images drawn once: the colour of each pixel is a shade of its object's number."""
-    solids, frames, masks = [BoxObject(i.id, i.label, i.box, (250 - 9 * i.id, 9 * i.id, 90)) for i in scene.instances], [], []
+    solids = [BoxObject(i.id, i.label, i.box, (250 - 9 * i.id, 9 * i.id, 90)) for i in scene.instances]
+    frames = []
+    masks = []
     for f in scene.frames:
         _, mask, color = raycast_boxes(solids, f.color, f.camera_to_world)
         depth, ids, _ = raycast_boxes(solids, f.depth, f.camera_to_world)
@@ -104,7 +106,8 @@ def differences(scene: Scene, room: Known, every: int = 4, truth: Visibility | N
         return ["other frames"]
     if max(np.abs(a.box.center - b.box.center).max() for a, b in zip(scene.instances, room.instances)) > 1e-3:
         found.append("centres")
-    table, truth = compute_visibility(scene, width=120), truth or compute_visibility(room, width=120)
+    table = compute_visibility(scene, width=120)
+    truth = truth or compute_visibility(room, width=120)
     if [(int(f), int(i)) for f, i, v in zip(table.frame, table.instance, table.visible) if v] != [
             (int(f), int(i)) for f, i, v in zip(truth.frame, truth.instance, truth.visible) if v]:
         found.append("visible sets")
@@ -116,7 +119,8 @@ def differences(scene: Scene, room: Known, every: int = 4, truth: Visibility | N
         if np.abs(frame.read_color().astype(int) - made.read_color()).mean() > 6:
             found.append("colour")
         if frame.read_instances is not None:
-            ids, due = frame.read_instances(), made.read_instances()
+            ids = frame.read_instances()
+            due = made.read_instances()
             if (ids != due)[ids > 0].mean() > 0.03 or (ids > 0).sum() < 0.8 * (due > 0).sum():      # edges; the depth camera sees a little more
                 found.append("instances")
     return sorted(set(found))
@@ -322,7 +326,8 @@ def test_damaged_images_of_a_tree_are_named_when_read_and_cost_their_frame(tree,
     root, home, path = tree(form)
     scene = ScanNet(root=root).load(NAME)
     frame = scene.frames[1]
-    color, depth = path("color", 8), path("depth", 8)
+    color = path("color", 8)
+    depth = path("depth", 8)
     whole = color.read_bytes(), depth.read_bytes()
 
     def put(file, image, kind):
@@ -356,7 +361,8 @@ def test_damaged_images_of_a_tree_are_named_when_read_and_cost_their_frame(tree,
 def test_damaged_payloads_of_a_stream_cost_their_frames(tmp_path, small):
     write_room(tmp_path, small, "stream")
     path = tmp_path / "scans" / NAME / f"{NAME}.sens"
-    data, payload = bytearray(path.read_bytes()), open_sens(path).payload
+    data = bytearray(path.read_bytes())
+    payload = open_sens(path).payload
     at, color, depth = (int(n) for n in payload[8])
     data[at + color // 2:at + color] = bytes(color - color // 2)                                       # the picture of frame 8 ends early
     at, color, depth = (int(n) for n in payload[24])
@@ -378,7 +384,8 @@ def test_the_choice_of_frames_and_kept_visibility_are_recorded_or_decide_nothing
     made = [generate(ScanNet(root=root), tmp_path / name, frames_per_scene=FrameSelection(limit=3, stride=16, blur=0.1), cache=tmp_path / "kept", **options) for name in "ab"]
     assert (tmp_path / "kept" / "scannet" / f"{NAME}.npz").is_file()
     assert (tmp_path / "a" / "manifest.json").read_bytes() == (tmp_path / "b" / "manifest.json").read_bytes() and str(tmp_path) not in (tmp_path / "a/manifest.json").read_text()
-    parameters, entry = made[0].content["parameters"], made[0].content["scenes"][NAME]
+    parameters = made[0].content["parameters"]
+    entry = made[0].content["scenes"][NAME]
     assert (parameters["frames_per_scene"], parameters["frame_choice"], parameters["images"]) == (3, {"stride": 16, "blur": 0.1}, "copy")
     assert entry["frames_found"] == 5 and entry["frames_seen"] == 3
     with pytest.raises(ValueError, match="frame_choice"):

@@ -94,7 +94,8 @@ def written(tmp_path_factory) -> dict[str, ScanNetPP]:
 
 def truth(scene: Scene, poses: dict[int, np.ndarray], solids=None) -> Scene:
     """The room as it was made, seen by the cameras that were read."""
-    frame, solids = scene.frames[0], solids or toy_solids()
+    frame = scene.frames[0]
+    solids = solids or toy_solids()
     made = box_scene(scene.name, solids, poses.values(), (frame.color, frame.depth), "", (5, 4))
     return made.with_frames([replace(f, index=n) for f, n in zip(made.frames, poses)])
 
@@ -126,7 +127,8 @@ def answers(scene: Scene, table: Visibility) -> dict[str, dict[str, np.ndarray]]
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_room_comes_back(written, shape):
-    source, poses = written[shape], tilted(4)
+    source = written[shape]
+    poses = tilted(4)
     assert source.scenes() == [SCENE]
     scene = source.load(SCENE)
     made = truth(scene, poses)
@@ -140,13 +142,16 @@ def test_the_room_comes_back(written, shape):
     # drawn by a video codec or JPEG, or looked up between pixels: edges differ, surfaces do not
     assert unlike(scene) < 4 and residual(scene) < 0.005
     for a, b in zip(scene.frames, made.frames, strict=True):
-        d, e = a.read_depth(), b.read_depth()
+        d = a.read_depth()
+        e = b.read_depth()
         assert d.shape == e.shape == (a.depth.height, a.depth.width) and d.dtype == np.float32
         assert np.median(np.abs(d - e)) < 0.006 and (np.abs(d - e) < 0.05).mean() > 0.97
-    ours, theirs = compute_visibility(scene), compute_visibility(made)
+    ours = compute_visibility(scene)
+    theirs = compute_visibility(made)
     assert np.array_equal(ours.frame, theirs.frame) and np.array_equal(ours.instance, theirs.instance) and np.array_equal(ours.visible, theirs.visible)
     assert ours.visible.sum() > 20 and np.abs(ours.box - theirs.box).max() < 0.01
-    found, right = answers(scene, ours), answers(made, theirs)
+    found = answers(scene, ours)
+    right = answers(made, theirs)
     for task in found:
         for key in found[task]:
             assert np.allclose(found[task][key], right[task][key], atol=1e-3), (task, key)
@@ -180,7 +185,8 @@ def test_no_flipped_axis_passes(written, shape):
     """The same checks with one convention broken must fail: axes mirrored or exchanged in the camera or the world, the pose inverted."""
     scene = written[shape].load(SCENE)
     scene = scene.with_frames(scene.frames[2:3])
-    right, apart = unlike(scene), residual(scene, np.mean)
+    right = unlike(scene)
+    apart = residual(scene, np.mean)
     broken = [lambda pose, m=m: pose @ m for m in MIRRORS + SWAPS] + [lambda pose, m=m: m @ pose for m in MIRRORS + SWAPS] + [np.linalg.inv]
     for change in broken:
         wrong = scene.with_frames([replace(f, camera_to_world=change(f.camera_to_world)) for f in scene.frames])
@@ -258,7 +264,8 @@ def test_anonymised_pixels_have_no_depth(tmp_path):
         plain, masked = (ScanNetPP(root=tmp_path / name, stream=stream).load(SCENE) for name in ("plain", "masked"))
         assert (plain.frames[0].read_encoded is None) == bent
         for a, b in zip(plain.frames, masked.frames, strict=True):
-            before, after = a.read_depth(), b.read_depth()
+            before = a.read_depth()
+            after = b.read_depth()
             assert (before > 0).mean() > 0.5 and np.array_equal(a.read_color(), b.read_color())
             if b.index != 3:
                 assert np.array_equal(before, after)
@@ -280,7 +287,8 @@ def test_overlapping_objects(tmp_path):
     write_scans(export, tmp_path)
     write_dslr(export, tmp_path)
     scene = ScanNetPP(root=tmp_path).load(SCENE)
-    table, lamp = scene.instance(4).box, scene.instance(6).box
+    table = scene.instance(4).box
+    lamp = scene.instance(6).box
     assert np.allclose(lamp.size, [0.2, 0.2, 0.46], atol=1e-4) and np.isclose(table.size[2], 1.18, atol=1e-4)
     assert table.contains(lamp.corners, 1e-3).all()
     assert scene.skipped["expected: vertices of several objects, the smallest has them"] == 24
@@ -379,7 +387,8 @@ def test_a_list_of_scenes_reads_poses_only(tmp_path):
 
 def test_nothing_is_opened_before_it_is_asked_for(tmp_path):
     """A thousand frames whose image files hold nothing: the scene opens, and only then does a frame complain."""
-    pose, export = tilted(1)[1], Export(toy_solids(), {})
+    pose = tilted(1)[1]
+    export = Export(toy_solids(), {})
     write_scans(export, tmp_path)
     many = replace(export, poses={n: pose for n in range(1000)})
     folder = export.folder(tmp_path) / "dslr"
@@ -434,7 +443,8 @@ FILES = {
 
 @pytest.mark.parametrize("name", FILES)
 def test_each_needed_file_is_named_when_missing_empty_cut_or_a_folder(damaged, name):
-    path, stream = damaged / name, FILES[name]
+    path = damaged / name
+    stream = FILES[name]
     if "transforms" in name:
         shutil.rmtree(damaged / "dslr" / "resized_images")
     whole = path.read_bytes()
@@ -469,7 +479,8 @@ def test_what_is_optional_goes_on(damaged, name, stream):
 
 def test_poses_come_from_what_is_there(damaged):
     """Each source of poses takes over when the one before is gone; without all of them the first is named."""
-    dslr, iphone = damaged / "dslr", damaged / "iphone"
+    dslr = damaged / "dslr"
+    iphone = damaged / "iphone"
     (dslr / "nerfstudio" / "transforms_undistorted.json").unlink()
     assert load(damaged).frames[0].read_encoded is None                   # now the fisheye's
     before = load(damaged).frames[0]
@@ -624,7 +635,8 @@ def test_a_line_without_an_end_stays_bounded(tmp_path):
 
 def test_arkit_faults_are_named(damaged):
     shutil.rmtree(damaged / "iphone" / "colmap")
-    path, folder = damaged / "iphone" / "pose_intrinsic_imu.json", damaged / "iphone" / "rgb"
+    path = damaged / "iphone" / "pose_intrinsic_imu.json"
+    folder = damaged / "iphone" / "rgb"
     folder.mkdir()
     whole = path.read_bytes()
     for edit, words in ((lambda p: p.update(frame_000001=3), "frame_000001: expected an object"), (lambda p: p["frame_000003"].update(aligned_pose=[1]), "frame_000003.aligned_pose"),
@@ -650,7 +662,8 @@ def test_depth_bin_cut_at_and_inside_every_frame(tmp_path, kind):
     write_scans(export, tmp_path)
     write_iphone(export, tmp_path, kind, "rgb")
     path = export.folder(tmp_path) / "iphone" / "depth.bin"
-    whole, source = path.read_bytes(), ScanNetPP(root=tmp_path, stream="iphone")
+    whole = path.read_bytes()
+    source = ScanNetPP(root=tmp_path, stream="iphone")
     right = [source.load(SCENE).frames[i].read_depth() for i in range(3)]
     if kind == "whole":
         path.write_bytes(whole[:-20])
@@ -737,7 +750,8 @@ def test_video_frames_in_any_order_are_the_right_ones(tmp_path):
     """Frame 17 is frame 17, whether reached by decoding on or by jumping, also across key frames and two open videos."""
     for name in "ab":
         write_video(tmp_path / f"{name}.mkv", [np.full((48, 64, 3), (3 * i if name == "a" else 250 - 3 * i), np.uint8) for i in range(80)])
-    a, b = open_video(tmp_path / "a.mkv"), open_video(tmp_path / "b.mkv")
+    a = open_video(tmp_path / "a.mkv")
+    b = open_video(tmp_path / "b.mkv")
     assert a.frames == b.frames == 80 and a.rate == 60
     for i in (0, 17, 18, 79, 3, 4, 50, 49, 0):
         assert abs(a.read_color(i).mean() - 3 * i) < 1.4 and abs(b.read_color(i).mean() - 250 + 3 * i) < 1.4
@@ -750,7 +764,8 @@ def test_a_missing_library_is_said_with_what_to_type(damaged, monkeypatch):
     monkeypatch.setitem(sys.modules, "lz4", None)
     monkeypatch.setitem(sys.modules, "lz4.block", None)
     assert 'depth.bin: depth in LZ4 needs the lz4 package; type: pip install "spar_kit[scannetpp]"' in complaint(load, damaged, "iphone")
-    path, depth = damaged / "iphone" / "depth.bin", np.full((192, 256), 2.0)
+    path = damaged / "iphone" / "depth.bin"
+    depth = np.full((192, 256), 2.0)
     for kind in ("deflate", "whole"):                                     # these need no library
         path.write_bytes(pack_depth([depth] * 6, kind))
         assert load(damaged, "iphone").frames[2].read_depth().max() == 2

@@ -107,7 +107,8 @@ def test_files(tmp_path):
 
 def test_bootstrap_is_over_scenes():
     # two scenes, all right and all wrong: whatever the number of questions, two scenes say next to nothing about others
-    values, scenes = np.repeat([0.0, 1.0], 500), ["a"] * 500 + ["b"] * 500
+    values = np.repeat([0.0, 1.0], 500)
+    scenes = ["a"] * 500 + ["b"] * 500
     mean, low, high = interval(values, scenes)
     assert mean == 0.5 and low < 0.01 and high > 0.99
     assert interval(values, scenes, seed=3) == interval(values, scenes, seed=3)
@@ -118,7 +119,9 @@ def made(answers, task="obj_spatial_relation_oo", gold="A"):
 
 
 def test_paired_difference_and_best_of():
-    a, b, c = made("A" * 40), made("AB" * 20), made("B" * 40)
+    a = made("A" * 40)
+    b = made("AB" * 20)
+    c = made("B" * 40)
     table = paired_difference(a, best_run_per_task({"b": b, "c": c}))
     assert table.b.tolist() == [0.5] and table.better.tolist() == [True] and table["items"].tolist() == [40] and table.scenes.tolist() == [8]
     assert not paired_difference(a, a).better[0] and paired_difference(c, a).difference[0] == -1
@@ -144,7 +147,8 @@ def test_blind_model_finds_a_leak_in_the_options():
             text = "How far?\n" + "\n".join(f"{letter}. {v:.1f}" for letter, v in zip("ABCD", values)) + "\nAnswer."
             out.append(parse_question(text, "ABCD"[int(values.argmax())]))
         return out
-    train, test = questions(200), questions(100)
+    train = questions(200)
+    test = questions(100)
     right = [q.answer for q in test]
     assert np.mean([a == b for a, b in zip(predict_with_forest(train, test), right)]) == 1
     assert np.mean([a == b for a, b in zip(predict_constant(train, test), right)]) < .5

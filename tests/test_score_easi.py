@@ -11,7 +11,10 @@ from spar_kit.bench.scorers.easi import LONGEST_LIST, easi_means, easi_score, pa
 from spar_kit.bench.scorers.official import BENCH_TASKS
 
 MOVE = "move_right:0.5,rotate_right:30"
-CHOICE, NUMBER, LAST, VIEW = "obj_spatial_relation_oo", "depth_prediction_oc", "depth_prediction_oc_mv", "view_change_infer"
+CHOICE = "obj_spatial_relation_oo"
+NUMBER = "depth_prediction_oc"
+LAST = "depth_prediction_oc_mv"
+VIEW = "view_change_infer"
 PROBES = [
     # all rows of reference/peers.md 4a
     (CHOICE, "C", "", 0), (CHOICE, "C", "(C)", 1), (CHOICE, "C", "Answer: C", 1), (CHOICE, "A", "Answer: C", 0), (CHOICE, "B", "Because it is on the left, C", 0), (CHOICE, "C", "Cannot determine", 0),

@@ -12,7 +12,10 @@ from spar_kit.bench.scorers.metrics import THRESHOLDS, relative_accuracy
 from spar_kit.bench.scorers.official import BENCH_TASKS, LEVEL_TASKS, official_means, official_score
 
 MOVE = "move_right:0.5,rotate_right:30"
-CHOICE, NUMBER, LAST, VIEW = "obj_spatial_relation_oo", "depth_prediction_oc", "depth_prediction_oc_mv", "view_change_infer"
+CHOICE = "obj_spatial_relation_oo"
+NUMBER = "depth_prediction_oc"
+LAST = "depth_prediction_oc_mv"
+VIEW = "view_change_infer"
 PROBES = [
     # from the released file, lmms-eval 0.7.2 (the twelve choices and eight numbers of reference/peers.md 4a are among them)
     (CHOICE, "C", "", 1), (CHOICE, "C", "C", 1), (CHOICE, "C", "c", 1), (CHOICE, "C", "(C)", 0), (CHOICE, "C", "Answer: C", 0), (CHOICE, "A", "Answer: C", 1),

@@ -42,7 +42,8 @@ def test_the_figures_were_measured_on_the_questions_of_today(two_rooms):
 def test_changed_questions_are_noticed(two_rooms, tmp_path):
     data = MEASURED["data"]
     shard = next((two_rooms / "spar").rglob("val/*/fill/*.jsonl"))
-    before, scene = shard.read_text(), next(iter(data["keys"]["val"]))
+    before = shard.read_text()
+    scene = next(iter(data["keys"]["val"]))
     keys = data["keys"]["val"][scene]
     try:
         shard.write_text(before.replace("How ", "How very "))

@@ -80,7 +80,8 @@ def test_agrees_with_a_clean_data_set(clean: Path) -> None:
 
 
 def test_a_sample_of_frames_is_the_same_with_workers(clean: Path) -> None:
-    some, again = look(clean, frames=4), look(clean, frames=4, workers=2)
+    some = look(clean, frames=4)
+    again = look(clean, frames=4, workers=2)
     assert 0 < some.checked < sum(1 for _ in records(clean)) - 100 and some.ok
     assert {name: task.not_checkable for name, task in some.tasks.items()} == {name: task.not_checkable for name, task in again.tasks.items()}
     assert some.tasks["depth_prediction_oc"].not_checkable["claims nothing in the frames that are looked at"] > 0
@@ -143,7 +144,8 @@ def shifted(clean: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict
         mark[:] = max(corners, key=lambda c: np.hypot(columns * 1000 / w - c[0], rows * 1000 / h - c[1]).min())
 
     def change(record: Record, task: str, format: str) -> bool:
-        facts, marks = record["facts"], TASK_SPECS[task].marks
+        facts = record["facts"]
+        marks = TASK_SPECS[task].marks
         drawn = [] if not marks else record[marks[0]][0] if marks[0].endswith("_list") else [record[mark][0] for mark in marks]
         for k, mark in enumerate(drawn):
             move(mark, record["image"][facts["view"][k]], facts["objects"][k])
@@ -188,14 +190,16 @@ def test_catches_lies(clean: Path, tmp_path: Path, task: str) -> None:
 
 def test_catches_one_hidden_object_only_where_it_is_named(clean: Path) -> None:
     """A panel in front of the first camera's best object: what names it there is contradicted, the rest of the records are not touched."""
-    task, wanted = "spatial_volume_infer", {}
+    task = "spatial_volume_infer"
+    wanted = {}
     for _, _, record in records(clean):
         if record["type"] == task:
             wanted.setdefault((record["facts"]["frames"][0], record["facts"]["objects"][0]), []).append(record["id"])
     frame, id = sorted(wanted)[0]
     pose = np.loadtxt(images(clean) / f"pose/{frame}.txt")
     away = next(i.box.center for i in busy_room(SCENE).instances if i.id == id) - pose[:3, 3]
-    center, side = pose[:3, 3] + .3 * away / np.linalg.norm(away), .12
+    center = pose[:3, 3] + .3 * away / np.linalg.norm(away)
+    side = .12
     panel = center + side * (np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) @ pose[:3, :2].T)
 
     def with_panel(scene: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -244,7 +248,8 @@ rooms = Toys(("room0000_00",), busy_room)
 
 def test_command_line(clean: Path, tmp_path: Path) -> None:
     (tmp_path / "rooms.py").write_text(SOURCE.format(tests=str(Path(__file__).parent)))
-    spec, run = f"python:{tmp_path / 'rooms.py'}:rooms", partial(CliRunner().invoke, app)
+    spec = f"python:{tmp_path / 'rooms.py'}:rooms"
+    run = partial(CliRunner().invoke, app)
     result = run(["verify", str(clean), "--source", spec, "--frames", "2"])
     assert result.exit_code == 0 and "by rays" in result.output and "0 contradicted" in result.output, result.output
     folder = copy(clean, tmp_path)

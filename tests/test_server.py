@@ -46,7 +46,12 @@ class Host:
     """A server on this machine. `plan(k, n)` says how it takes the n-th request for chair k; it counts what it was asked and what it answered in full."""
 
     def __init__(self, plan):
-        self.asked, self.answered, self.times, self.bodies, self.most, self.now = Counter(), Counter(), [], [], 0, 0
+        self.asked = Counter()
+        self.answered = Counter()
+        self.times = []
+        self.bodies = []
+        self.most = 0
+        self.now = 0
         self.lock, self.over, host = threading.Lock(), threading.Event(), self
 
         class Handler(BaseHTTPRequestHandler):
@@ -59,7 +64,8 @@ class Host:
                 pass
 
         class Quiet(ThreadingHTTPServer):
-            daemon_threads, request_queue_size = True, 64
+            daemon_threads = True
+            request_queue_size = 64
 
             def handle_error(self, request, address):
                 pass            # the client hung up first, as it should after a timeout
@@ -73,7 +79,8 @@ class Host:
         k = int(re.search(r"chair (\d+)", body["messages"][0]["content"][-1]["text"])[1])
         with self.lock:
             self.asked[k] += 1
-            n, self.now = self.asked[k], self.now + 1
+            n = self.asked[k]
+            self.now = self.now + 1
             self.most = max(self.most, self.now)
             self.times.append((k, time.monotonic()))
             self.bodies.append((body, {name.lower(): value for name, value in handler.headers.items()}))
@@ -85,7 +92,8 @@ class Host:
 
     def reply(self, handler, mood, k):
         full = completion(f"{k}.5")
-        status, headers = 200, {}
+        status = 200
+        headers = {}
         if isinstance(mood, tuple):
             status, headers, full = mood
             mood = "as told"
@@ -141,7 +149,8 @@ MOODS = ["fine", (429, {"Retry-After": "0"}, b'{"error": {"message": "busy"}}'),
 
 
 def test_whatever_it_does_every_item_ends_answered_or_failed_and_none_is_answered_twice(tmp_path):
-    items, out = chairs(2 * len(MOODS)), tmp_path / "o.jsonl"
+    items = chairs(2 * len(MOODS))
+    out = tmp_path / "o.jsonl"
     with Host(lambda k, n: MOODS[k % len(MOODS)] if n <= 2 + 3 * (k >= len(MOODS)) else "fine") as host:
         rows = asked(host, items, out)
         assert [row["id"] for row in rows] == [item.id for item in items]
@@ -157,7 +166,8 @@ def test_whatever_it_does_every_item_ends_answered_or_failed_and_none_is_answere
 
 
 def test_a_cut_file_is_completed_and_only_what_is_missing_is_asked(tmp_path):
-    items, out = chairs(12), tmp_path / "o.jsonl"
+    items = chairs(12)
+    out = tmp_path / "o.jsonl"
     with Host(lambda k, n: "fine") as host:
         whole = out.read_bytes() if asked(host, items, out) else b""
         out.write_bytes(whole[: len(whole) // 2])
@@ -168,7 +178,8 @@ def test_a_cut_file_is_completed_and_only_what_is_missing_is_asked(tmp_path):
 
 
 def test_a_killed_run_goes_on_and_asks_again_only_what_was_under_way(tmp_path):
-    out, count = tmp_path / "o.jsonl", 60
+    out = tmp_path / "o.jsonl"
+    count = 60
     code = ("import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1]); import test_server as t\n"
             f"t.s.request_predictions(t.chairs({count}), sys.argv[3], t.s.Server('a-model', sys.argv[2], concurrency=4), progress=False)")
 
@@ -182,7 +193,8 @@ def test_a_killed_run_goes_on_and_asks_again_only_what_was_under_way(tmp_path):
             time.sleep(0.01)
         running.kill()
         assert running.wait() == -9
-        before, first = read_lines(out), Counter(host.asked)
+        before = read_lines(out)
+        first = Counter(host.asked)
         assert 8 <= len(before) < count
         rows = asked(host, chairs(count), out)
     assert [(row["id"], row["prediction"]) for row in rows] == [(str(k), f"{k}.5") for k in range(count)]
@@ -286,7 +298,9 @@ def test_no_key_is_said_before_anything_is_sent(monkeypatch):
 
 
 def test_credit_that_ends_in_the_middle_stops_the_run_and_keeps_what_was_paid_for(tmp_path):
-    out, items, empty = tmp_path / "o.jsonl", chairs(24), [True]
+    out = tmp_path / "o.jsonl"
+    items = chairs(24)
+    empty = [True]
     spent = (429, {}, b'{"error": {"message": "You exceeded your current quota", "code": "insufficient_quota"}}')
     with Host(lambda k, n: spent if empty and sum(host.answered.values()) >= 10 else "fine") as host:
         with pytest.raises(s.ServerError, match="no credit"):
@@ -298,7 +312,9 @@ def test_credit_that_ends_in_the_middle_stops_the_run_and_keeps_what_was_paid_fo
 
 
 def test_a_server_that_dies_has_the_rest_recorded_and_a_rerun_asks_it(tmp_path):
-    out, items, dead = tmp_path / "o.jsonl", chairs(80), [True]
+    out = tmp_path / "o.jsonl"
+    items = chairs(80)
+    dead = [True]
     with Host(lambda k, n: (500, {}, b"") if dead and k % 20 else "fine") as host:
         rows = asked(host, items, out, tries=2, concurrency=2)
         late = [row for row in rows if "not asked" in row.get("failed", "")]

@@ -78,7 +78,8 @@ def test_what_pandas_takes_for_missing_is_scored_as_vlmevalkit_scores_it(tmp_pat
 
 
 def book(rows, patch=None):
-    made, out = Workbook(), io.BytesIO()
+    made = Workbook()
+    out = io.BytesIO()
     for row in rows:
         made.active.append(row)
     made.save(out)

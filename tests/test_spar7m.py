@@ -67,7 +67,8 @@ FORMS = frozenset({"fill", "select", "sentence", "judge"})
 def part(clean: Path, to: Path, tasks: set[str], change: Callable[[dict, str], bool] = lambda record, form: True, forms: set[str] = FORMS) -> int:
     """Write a copy with only the rows of some tasks and formats, those that `change` has altered and not refused; how many there are. Images are links: replace, never overwrite."""
     shutil.copytree(clean / "spar/scannet/images", to / "spar/scannet/images", copy_function=os.link)
-    n, kept = 0, {}
+    n = 0
+    kept = {}
     for path, _, form, record in rows(clean, tasks):
         if form in forms and change(record, form):
             kept.setdefault(to / path.relative_to(clean), []).append(record)
@@ -107,7 +108,8 @@ def test_rows_that_public_sources_quote_say_what_a_person_reads_in_them() -> Non
 
 def test_stated_facts_are_those_of_the_text(clean: Path) -> None:
     for _, task, form, record in rows(clean):
-        facts, answer = facts_from_text(record, task, form), record["conversations"][1]["value"]
+        facts = facts_from_text(record, task, form)
+        answer = record["conversations"][1]["value"]
         if form == "select":
             assert facts["gold"] == ord(answer) - 65 and len(facts["options"]) == (2 if task in ("distance_infer_center_oo", "distance_infer_center_oo_mv") else 4)
         if form == "fill" and task.startswith(("depth", "distance_pred")):
@@ -125,7 +127,8 @@ def test_released_rows_are_drawn_as_spar_draws_them(clean: Path) -> None:
     for record, root in read_records(clean, "train"):
         if record["id"][-1] not in ("0" if len(record["image"]) > 3 else "0369"):                     # some, and few of the videos
             continue
-        plain, marked = load_images(record, root, marked=False), load_images(record, root, released=True)
+        plain = load_images(record, root, marked=False)
+        marked = load_images(record, root, released=True)
         touched = {k for k, (a, b) in enumerate(zip(plain, marked)) if a.tobytes() != b.tobytes()}
         assert touched == {mark.image for mark in marks_of(record)}, record["id"]
         drawn[record["type"]] += 1
@@ -202,7 +205,8 @@ def backwards(record: dict, form: str) -> bool:
 
 
 def mirrored(record: dict, form: str) -> bool:
-    turn, swap = record["conversations"][1], {"left": "right", "right": "left", "above": "below", "below": "above", "closer": "farther", "farther": "closer", "front": "behind",
+    turn = record["conversations"][1]
+    swap = {"left": "right", "right": "left", "above": "below", "below": "above", "closer": "farther", "farther": "closer", "front": "behind",
                                               "behind": "front", "Yes.": "No.", "Yes": "No", "No": "Yes"}
     if form == "select":
         return False
@@ -228,7 +232,8 @@ def hall(record: dict, form: str) -> bool:
 
 
 def no_frames(record: dict, form: str) -> bool:
-    turn, marked = record["conversations"][1], record["bbox_img_idx"][0][0]
+    turn = record["conversations"][1]
+    marked = record["bbox_img_idx"][0][0]
     found = json.loads(turn["value"][turn["value"].index("["):turn["value"].index("]") + 1])
     turn["value"] = f"It appears in frames {sorted({marked} | (set(range(32)) - set(found)))}."
     return True
@@ -327,7 +332,8 @@ def test_damaged_rows_are_contradicted_or_counted(clean: Path, tmp_path: Path) -
     def asked(question: str, answer: str) -> list[dict]:
         return [{"from": "human", "value": question}, {"from": "gpt", "value": answer}]
 
-    stem, letters = says[0]["value"], says[0]["value"].splitlines()
+    stem = says[0]["value"]
+    letters = says[0]["value"].splitlines()
     same = stem.replace(letters[2], "B. " + letters[1][3:])
     bad = {"not JSON": "{", "climbs": good | {"image": [f"../{good['image'][0]}"]}, "another type": good | {"type": "obj_count"}, "no such letter": good | {"conversations": asked(stem, "E")},
            "two say the same": good | {"conversations": asked(same, "A")}, "three options": good | {"conversations": asked(stem.replace(letters[3] + "\n", ""), "A")},

@@ -37,7 +37,8 @@ def run(skill, seed, each=10, count=200):
 @pytest.mark.parametrize(("scenes", "each"), [(8, 20), (30, 10)])
 def test_95_percent_intervals_hold_the_truth_95_times_in_100(scenes, each):
     """Three hundred studies with right and wrong answers that agree within a scene; 95 +- 3 is what their number allows."""
-    rng, place = np.random.default_rng(7), np.repeat(np.arange(scenes), each)
+    rng = np.random.default_rng(7)
+    place = np.repeat(np.arange(scenes), each)
     held = forgotten = 0
     for _ in range(300):
         values = (rng.random(scenes * each) < rng.beta(6, 4, scenes)[place]).astype(float)
@@ -53,12 +54,15 @@ def test_95_percent_intervals_hold_the_truth_95_times_in_100(scenes, each):
 @pytest.mark.parametrize("sizes", [(20, 20), (20, 20, 20), (40, 15, 5, 5), (30,) * 6, (140, *[7] * 8)], ids=["2", "3", "4 unlike", "6", "one large"])
 def test_few_scenes_hold_the_truth_as_often(sizes, spread):
     """Scenes that agree within themselves not at all, a little, much (intraclass correlation): never under 95 - 3 of 100."""
-    rng, place = np.random.default_rng(7), np.repeat(np.arange(len(sizes)), sizes)
-    held, widths = 0, []
+    rng = np.random.default_rng(7)
+    place = np.repeat(np.arange(len(sizes)), sizes)
+    held = 0
+    widths = []
     for _ in range(250):
         skill = rng.beta(0.6 / spread - 0.6, 0.4 / spread - 0.4, len(sizes)) if spread else np.full(len(sizes), 0.6)
         _, low, high = interval((rng.random(len(place)) < skill[place]).astype(float), place, samples=10)
-        held, widths = held + (low <= 0.6 <= high), [*widths, high - low]
+        held = held + (low <= 0.6 <= high)
+        widths = [*widths, high - low]
     assert held / 250 >= 0.92
     assert np.mean(widths) < 0.95 or len(sizes) < 4, "wide, but from four scenes on not empty"
 
@@ -106,7 +110,8 @@ def test_tables_of_few_scenes_have_honest_intervals(scenes):
 
 def test_many_tasks_of_one_or_two_questions_are_few():
     """Twenty tasks, one or two questions each, all wrong but three: a draw of a task's only question is always that question."""
-    rng, held = np.random.default_rng(0), 0
+    rng = np.random.default_rng(0)
+    held = 0
     for _ in range(60):
         rows = [dict(id=f"{task}{k}", task=task, answer="A", prediction="A" if rng.random() < .3 else "B") for n, task in enumerate(list(TASKS)[:20]) for k in range(1 + n % 2)
                 if not task.startswith(("depth", "distance_pred", "view_change"))]
@@ -134,7 +139,8 @@ def test_groups_share_the_draws_of_scenes():
     """Two tasks with the same scores: their mean varies as much as each of them, which it would not if each had draws of its own."""
     table = run({"position_matching": 0.5}, 0)
     both = pd.concat([table, table.assign(task="camera_motion_infer")])
-    one, two = overall_intervals(table).set_index("level").loc["all"], overall_intervals(both).set_index("level").loc["all"]
+    one = overall_intervals(table).set_index("level").loc["all"]
+    two = overall_intervals(both).set_index("level").loc["all"]
     assert (one.low, one.high) == (two.low, two.high)
 
 
@@ -208,7 +214,8 @@ def test_paired_tables_judge_by_scene():
 # ---- against slow and plain ways of doing the same
 def two_runs(scenes=9, seed=3):
     """Tasks of three levels with unlike numbers of questions in scenes of unlike size, answers that agree within a scene; the second run is a changed copy."""
-    rng, rows = np.random.default_rng(seed), []
+    rng = np.random.default_rng(seed)
+    rows = []
     for task, count in (("depth_prediction_oc", 60), ("position_matching", 35), ("camera_motion_infer", 80), ("distance_infer_center_oo", 50)):
         for k in range(count):
             scene = int(rng.integers(scenes) * rng.random() ** 0.5)
@@ -225,9 +232,12 @@ def plain_mean(values, tasks):
 def test_the_bootstrap_of_scenes_is_the_plain_one():
     """Scenes drawn in a loop, their rows put together, the tasks' means averaged: the same interval but for the luck of the draws."""
     table, other = two_runs(25)              # of fewer the interval is not from draws
-    rng, names = np.random.default_rng(0), table.scene.unique()
+    rng = np.random.default_rng(0)
+    names = table.scene.unique()
     rows = {name: np.flatnonzero(table.scene == name) for name in names}
-    values, tasks, gaps = table.score.to_numpy(), table.task.to_numpy(), (table.score - other.score).to_numpy()
+    values = table.score.to_numpy()
+    tasks = table.task.to_numpy()
+    gaps = (table.score - other.score).to_numpy()
     draws = [np.concatenate([rows[name] for name in rng.choice(names, len(names))]) for _ in range(2000)]
     cut = expanded_alpha(len(names))
     for found, what in ((overall_intervals(table, 8000), values), (overall_paired(table, other, 8000), gaps)):
@@ -242,8 +252,10 @@ def test_the_bootstrap_of_scenes_is_the_plain_one():
 def test_the_permutation_of_scenes_is_the_plain_one():
     """All 2^9 ways to swap the two runs within scenes, the mean of task means each time; and by task against scipy."""
     a, b = two_runs()
-    names, tasks = a.scene.unique(), a.task.to_numpy()
-    gaps, place = (a.score - b.score).to_numpy(), a.scene.map({name: k for k, name in enumerate(names)}).to_numpy()
+    names = a.scene.unique()
+    tasks = a.task.to_numpy()
+    gaps = (a.score - b.score).to_numpy()
+    place = a.scene.map({name: k for k, name in enumerate(names)}).to_numpy()
     signs = np.array(list(product((1, -1), repeat=len(names))))
     means = np.array([plain_mean(gaps * sign[place], tasks) for sign in signs])
     p = np.mean(np.abs(means) >= abs(plain_mean(gaps, tasks)) - 1e-12)
@@ -256,13 +268,15 @@ def test_the_permutation_of_scenes_is_the_plain_one():
 
 def test_the_share_of_a_factor_is_the_r_squared_of_a_regression():
     rows = planted()
-    scores, factors = score_rows(rows), item_factors(rows)
+    scores = score_rows(rows)
+    factors = item_factors(rows)
     found = factor_table(scores, factors, 199).set_index("factor")
     dummies = {name: pd.get_dummies(factors[name]).to_numpy(float) for name in found.index}
 
     def adjusted(names):
         model = LinearRegression().fit(np.hstack([dummies[name] for name in names]), scores.score)
-        r2, freedom = model.score(np.hstack([dummies[name] for name in names]), scores.score), sum(dummies[name].shape[1] - 1 for name in names)
+        r2 = model.score(np.hstack([dummies[name] for name in names]), scores.score)
+        freedom = sum(dummies[name].shape[1] - 1 for name in names)
         return 1 - (1 - r2) * (len(scores) - 1) / (len(scores) - 1 - freedom)
     for name in found.index:                # shuffling takes off what the adjustment takes off: the luck of as many levels
         others = [other for other in found.index if other != name]
@@ -302,9 +316,11 @@ def test_the_best_constant_is_worth_nothing_and_no_motion_something():
 # ---- factors
 def planted(count=1500):
     """Better at near things; the letter A is given too often; the second source is harder, and it is the same for a whole scene."""
-    rng, rows = np.random.default_rng(1), []
+    rng = np.random.default_rng(1)
+    rows = []
     for k in range(count):
-        scene, letter = k // 25, "ABCD"[rng.integers(4)]
+        scene = k // 25
+        letter = "ABCD"[rng.integers(4)]
         source = "scannet" if scene % 2 else "scannetpp"
         good = rng.random() < 0.3 + 0.4 * (letter == "A") + 0.2 * (source == "scannet")
         rows.append(dict(id=f"s{scene}_{k}", task="position_matching", source=source, answer=letter, prediction=letter if good else "E",
@@ -314,7 +330,8 @@ def planted(count=1500):
 
 def test_planted_factors_are_found_and_others_are_not():
     rows = planted()
-    scores, factors = score_rows(rows), item_factors(rows)
+    scores = score_rows(rows)
+    factors = item_factors(rows)
     table = factor_table(scores, factors, 499).set_index("factor")
     assert set(table.index) == {"source", "object asked about", "right answer"}
     assert table.p_holm["right answer"] < 0.02 and table.p_holm["source"] < 0.02 and table.p_holm["object asked about"] > 0.05
@@ -355,7 +372,8 @@ def test_a_factor_that_says_the_same_as_another_adds_nothing():
 
 
 def test_a_factor_cannot_be_strong_because_a_task_is_easy():
-    rng, rows = np.random.default_rng(0), []
+    rng = np.random.default_rng(0)
+    rows = []
     for k in range(600):
         easy = k % 2
         rows.append(dict(id=f"s{k // 20}_{k}", task="position_matching" if easy else "camera_motion_infer", source="ab"[int(rng.random() < (0.9 if easy else 0.1))], answer="A",

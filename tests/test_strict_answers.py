@@ -64,7 +64,8 @@ def test_every_record_scores_1_against_itself(records):
 
 
 def test_another_truth_scores_less(records):
-    compared, wrong = 0, []
+    compared = 0
+    wrong = []
     for (task, form), rows in records.items():
         truths = [_truth(task, said) for said, _ in rows]
         for k, (said, asked) in enumerate(rows):

@@ -30,8 +30,10 @@ from spar_kit.tasks.registry import TASKS as FACTS
 from spar_kit.tasks.registry import compute_facts, rng_for
 from spar_kit.tasks.scene_index import index_scene
 
-ROOM, HOUSE = "scene_00012_485142", "scene_00012"
-W, H = 160, 90
+ROOM = "scene_00012_485142"
+HOUSE = "scene_00012"
+W = 160
+H = 90
 HALF = (.72, float(np.arctan(np.tan(.72) * H / W)))
 SHIFT = np.array([3.2, -7.1, 0])                     # the exporter's house stands elsewhere; its floor, 25 cm up, comes down to 0
 OUTLINE = [(0, 0), (6, 0), (6, 5), (0, 5)]
@@ -105,7 +107,8 @@ def residuals(scene, truth) -> dict[int, float]:
     """By frame: the median distance [m] between its depth and the room's own mesh, along the optical axis."""
     found = {}
     for frame in scene.frames:
-        drawn, depth = render_depth_and_ids(truth.surface, frame.depth, frame.camera_to_world)[0], frame.read_depth()
+        drawn = render_depth_and_ids(truth.surface, frame.depth, frame.camera_to_world)[0]
+        depth = frame.read_depth()
         both = (drawn > 0) & (depth > 0)
         found[frame.index] = float(np.median(np.abs(drawn - depth)[both])) if both.sum() > .05 * both.size else np.inf
     return found
@@ -115,7 +118,8 @@ def test_depth_and_ids_lie_on_the_rooms_mesh(loaded, truth):
     scene = back(loaded)
     assert max(residuals(scene, truth).values()) < .001
     for frame in scene.frames:
-        due, got = render_depth_and_ids(truth.surface, frame.depth, frame.camera_to_world)[1], frame.read_instances()
+        due = render_depth_and_ids(truth.surface, frame.depth, frame.camera_to_world)[1]
+        got = frame.read_instances()
         assert (got == np.where(due > 2, due, 0)).mean() > (.999 if frame.index < 1000 else .96), frame.index
 
 
@@ -154,9 +158,11 @@ def test_the_same_objects_are_visible_and_the_answers_are_the_same(dataset, trut
     scene = back(Structured3D(root=dataset, views="perspective").load(ROOM))
     room = truth.with_frames(truth.frames)
     rule = VisibilityThresholds(share=0)
-    due, got = compute_visibility(replace(room, instances=room.instances[2:]), rule), compute_visibility(scene, rule)
+    due = compute_visibility(replace(room, instances=room.instances[2:]), rule)
+    got = compute_visibility(scene, rule)
     assert np.array_equal(due.frame, got.frame) and np.array_equal(due.instance, got.instance) and np.array_equal(due.visible, got.visible)
-    large, pixel = due.pixels >= 100, 1000 / H
+    large = due.pixels >= 100
+    pixel = 1000 / H
     assert np.abs(np.log(got.pixels / due.pixels))[large].max() < .1 and np.abs(due.box - got.box)[due.visible].max() < 2.5 * pixel
     assert np.abs(due.center - got.center).max() < 1e-6
     views = [index_scene(replace(room, instances=room.instances[2:], floor=scene.floor), due), index_scene(scene, replace(got, overlap=due.overlap, fraction=due.fraction, share=due.share, inside=due.inside))]
@@ -374,7 +380,8 @@ def test_unseen_mixed_nameless_and_foreign_objects_are_told_apart(copy, solids):
     largest = sorted(size, key=size.get)[-3:]
     for position in (0, 1):
         folder = copy / POSITION[:-1] / str(position)
-        ids, classes = np.array(Image.open(folder / "instance.png")), np.array(Image.open(folder / "semantic.png"))
+        ids = np.array(Image.open(folder / "instance.png"))
+        classes = np.array(Image.open(folder / "semantic.png"))
         classes[ids == largest[0] - 1] = 0
         mixed = ids == largest[1] - 1
         classes[mixed & (np.cumsum(mixed).reshape(mixed.shape) % 5 < 2)] = 6
@@ -392,7 +399,8 @@ def test_unseen_mixed_nameless_and_foreign_objects_are_told_apart(copy, solids):
 
 
 def test_the_vote():
-    ids, classes = np.array([[1] * 10 + [2] * 10 + [0] * 5]), np.array([[5] * 7 + [7] * 3 + [6] * 6 + [35] * 4 + [1] * 5])
+    ids = np.array([[1] * 10 + [2] * 10 + [0] * 5])
+    classes = np.array([[5] * 7 + [7] * 3 + [6] * 6 + [35] * 4 + [1] * 5])
     assert majority_label([(ids, classes)]) == {1: ("chair", .7), 2: ("sofa", .6)}
     assert majority_label([(ids, classes), (np.full((1, 10), 2), np.full((1, 10), 35))]) == {1: ("chair", .7), 2: ("lamp", .7)}
     assert majority_label([]) == {} and majority_label([(np.array([[3]]), np.array([[200]]))]) == {3: ("", 1.0)}
@@ -405,7 +413,8 @@ def test_an_archive_cut_anywhere_is_named_and_the_rest_is_read(tmp_path, small):
     """At each boundary of its structure: local header, name, data, directory, end record. Rooms that other archives hold are read, and what is missing is said."""
     root = Path(shutil.copytree(small, tmp_path / "a"))
     shutil.copytree(root / "Structured3D" / HOUSE, root / "Structured3D" / "scene_00013")
-    torn, whole = root / "torn.zip", pack(root)
+    torn = root / "torn.zip"
+    whole = pack(root)
     only = next(path for path in whole if "perspective" in path.name)
     with zipfile.ZipFile(only) as archive, zipfile.ZipFile(torn, "w") as half:
         for info in archive.infolist():

@@ -29,14 +29,16 @@ def scene(request) -> Scene:
 
 
 def world_vertices(p: PlacedObject, part) -> np.ndarray:
-    c, s = np.cos(p.yaw), np.sin(p.yaw)
+    c = np.cos(p.yaw)
+    s = np.sin(p.yaw)
     return part.vertices @ np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]]).T + p.position
 
 
 def footprints_apart(a, b) -> float:
     """Metres between two footprints (corners (4, 2), axes (2, 2)) along their best separating axis; negative where they overlap."""
     axes = np.concatenate([a[1], b[1]], 1)
-    p, q = a[0] @ axes, b[0] @ axes
+    p = a[0] @ axes
+    q = b[0] @ axes
     return float(np.maximum(q.min(0) - p.max(0), p.min(0) - q.max(0)).max())
 
 
@@ -80,7 +82,8 @@ def test_everything_rests_on_its_support(houses):
             if p.parent == -1:
                 assert 0 <= p.position[2] <= .0101, p.piece.label
             elif p.parent >= 0:
-                below, rays = house.placed[p.parent], o3d.t.geometry.RaycastingScene()
+                below = house.placed[p.parent]
+                rays = o3d.t.geometry.RaycastingScene()
                 for part in below.piece.parts:
                     rays.add_triangles(world_vertices(below, part).astype(np.float32), part.triangles.astype(np.uint32))
                 u = np.linspace(-.48, .48, 9)
@@ -153,8 +156,10 @@ def test_depth_and_ids_are_those_of_open3d(scene):
         K = frame.depth.intrinsics.copy()
         K[:2, 2] += .5                                                     # Open3D's pixel centres lie at half numbers
         cast = rays.cast_rays(rays.create_rays_pinhole(K, frame.world_to_camera, frame.depth.width, frame.depth.height))
-        depth, ids = frame.read_depth(), frame.read_instances()
-        theirs, hit = cast["t_hit"].numpy(), cast["primitive_ids"].numpy()
+        depth = frame.read_depth()
+        ids = frame.read_instances()
+        theirs = cast["t_hit"].numpy()
+        hit = cast["primitive_ids"].numpy()
         assert (depth > 0).mean() > .9999
         same = ids == scene.surface.triangle_instance[np.minimum(hit, len(scene.surface.triangles) - 1)]
         assert same.mean() > .999
@@ -168,7 +173,8 @@ def test_pictures_are_lit_and_differ(scene):
 
 
 def digest(name: str) -> str:
-    scene, mark = SOURCE.load(name), hashlib.sha256()
+    scene = SOURCE.load(name)
+    mark = hashlib.sha256()
     for frame in scene.frames[::3]:
         for array in (frame.camera_to_world, frame.read_depth(), frame.read_color(), frame.read_instances()):
             mark.update(np.ascontiguousarray(array).tobytes())
@@ -188,7 +194,8 @@ def test_same_seed_same_bytes_in_another_process():
 
 
 def test_frames_do_not_depend_on_the_order_of_reading():
-    first, second = SOURCE.load("train0003"), SOURCE.load("train0003")
+    first = SOURCE.load("train0003")
+    second = SOURCE.load("train0003")
     forward = [f.read_color() for f in first.frames]
     backward = [f.read_color() for f in second.frames[::-1]][::-1]
     assert all(np.array_equal(a, b) for a, b in zip(forward, backward))

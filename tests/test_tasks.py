@@ -123,7 +123,8 @@ def test_depth_difference(level):
 
 
 def test_distances(level):
-    oo, oc = ask("distance_prediction_oo", level), ask("distance_prediction_oc", level)
+    oo = ask("distance_prediction_oo", level)
+    oc = ask("distance_prediction_oc", level)
     assert oo.numbers["answer"][rows_of(oo)[1, 2]] == pytest.approx(np.sqrt(1.8**2 + 1 + 1.4**2))
     assert oc.numbers["answer"][rows_of(oc)[3,]] == pytest.approx(np.sqrt(.5**2 + 4.2**2 + .6**2))
 
@@ -217,7 +218,8 @@ def test_position_matching_boxes(room):
 
 
 def _iou(a, b):
-    w, h = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
+    w = min(a[2], b[2]) - max(a[0], b[0])
+    h = min(a[3], b[3]) - max(a[1], b[1])
     shared = max(w, 0) * max(h, 0)
     return shared / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - shared)
 
@@ -226,7 +228,8 @@ def test_nearest_of_all(room):
     facts = ask("distance_infer_center_oc", room)
     assert {False, True} == set(facts.numbers["farthest"].tolist())
     for i in range(len(facts)):
-        frame, eye = facts.frames[i, 0], room.poses[facts.frames[i, 0], :3, 3]
+        frame = facts.frames[i, 0]
+        eye = room.poses[facts.frames[i, 0], :3, 3]
         there = room.all_sightings.object[room.all_sightings.frame == frame]
         distance = np.linalg.norm(room.centers[there] - eye, axis=-1)
         best = there[distance.argmax() if facts.numbers["farthest"][i] else distance.argmin()]
@@ -238,7 +241,8 @@ def test_only_fair_sets_become_options(room):
     """A reader who has learned from other questions how the right box looks finds it among three others, but not among those asked as select."""
     facts = [compute_facts("distance_infer_center_oc_mv", room, rng_for(seed, "fair"), 100) for seed in range(16)]
     box, view, fair, far = (np.concatenate([f.numbers[key] for f in facts]) for key in ("option_box", "option_view", "fair", "farthest"))
-    learned, right = np.arange(len(fair)) % 2 == 0, np.zeros(len(fair), bool)
+    learned = np.arange(len(fair)) % 2 == 0
+    right = np.zeros(len(fair), bool)
     for polarity in (False, True):
         mine = far == polarity
         columns = _look(box[mine], view[mine])
@@ -359,9 +363,12 @@ def test_directions_lead_to_the_last_camera():
     facts = ask("nav_video", observation)
     assert len(facts) > 0 and facts.frames.shape[1] == 32
     for i in range(len(facts)):
-        numbers, legs = {k: v[i] for k, v in facts.numbers.items()}, int(facts.numbers["legs"][i])
-        first, last = facts.frames[i, 0], facts.frames[i].max()
-        heading, at = np.arctan2(*observation.poses[first, [1, 0], 2]), observation.poses[first, :2, 3].copy()
+        numbers = {k: v[i] for k, v in facts.numbers.items()}
+        legs = int(facts.numbers["legs"][i])
+        first = facts.frames[i, 0]
+        last = facts.frames[i].max()
+        heading = np.arctan2(*observation.poses[first, [1, 0], 2])
+        at = observation.poses[first, :2, 3].copy()
         for turn, walk in zip(numbers["turn"][:legs], numbers["walk"][:legs]):
             heading -= np.radians(turn)
             at += walk * np.array([np.cos(heading), np.sin(heading)])
@@ -381,8 +388,10 @@ def test_directions_lead_to_the_last_camera():
 
 @pytest.mark.parametrize("name", DONE)
 def test_shapes_and_marks(name, room):
-    facts, task = ask(name, room), TASKS[name]
-    n, drawn = len(facts), facts.view >= 0
+    facts = ask(name, room)
+    task = TASKS[name]
+    n = len(facts)
+    drawn = facts.view >= 0
     assert facts.task == name and facts.frames.shape == (n, task.images) and facts.objects.shape == facts.view.shape
     assert all(len(column) == n for column in facts.numbers.values())
     assert all(np.isfinite(column).all() for column in facts.numbers.values())
@@ -408,7 +417,9 @@ def test_the_room_yields(name, room):
 
 @pytest.mark.parametrize("name", DONE)
 def test_same_seed_same_facts(name, room):
-    first, second, other = ask(name, room), ask(name, room), ask(name, room, seed=1)
+    first = ask(name, room)
+    second = ask(name, room)
+    other = ask(name, room, seed=1)
     for column in ("frames", "objects", "view"):
         assert np.array_equal(getattr(first, column), getattr(second, column))
     assert all(np.array_equal(first.numbers[k], second.numbers[k]) for k in first.numbers)
@@ -418,7 +429,8 @@ def test_same_seed_same_facts(name, room):
 
 @pytest.mark.parametrize("name", DONE)
 def test_no_question_twice_and_no_group_too_often(name, room):
-    facts, rules = ask(name, room), room.rules
+    facts = ask(name, room)
+    rules = room.rules
     keys = [(*f, *o) for f, o in zip(facts.frames.tolist(), facts.objects.tolist())]
     if name not in ("distance_infer_center_oc", "distance_infer_center_oc_mv", "obj_frame_locate"):
         assert len(set(keys)) == len(keys)
@@ -488,7 +500,8 @@ def degenerate(kind):
 @pytest.mark.parametrize("kind", ["no frame", "one frame", "no object", "one object", "one label", "nothing visible", "nan", "flat", "huge"])
 def test_degenerate_scenes(kind):
     for name in DONE:
-        facts, task = ask(name, degenerate(kind), 20), TASKS[name]
+        facts = ask(name, degenerate(kind), 20)
+        task = TASKS[name]
         n = len(facts)
         assert facts.frames.shape == (n, task.images) and all(len(column) == n for column in facts.numbers.values()), name
         assert all(np.isfinite(column).all() for column in facts.numbers.values()), name
@@ -512,7 +525,8 @@ def test_unknown_tasks():
 
 def test_choose_is_even_and_keeps_its_caps():
     rng = np.random.default_rng(0)
-    strata, group = np.minimum(rng.geometric(.4, 3000), 5), rng.integers(200, size=3000)
+    strata = np.minimum(rng.geometric(.4, 3000), 5)
+    group = rng.integers(200, size=3000)
     rows = stratified_sample(rng, 100, strata, (group, 3))
     assert np.bincount(strata[rows])[1:].tolist() == [20] * 5 and np.bincount(group[rows]).max() <= 3 and len(set(rows.tolist())) == 100
     assert len(stratified_sample(rng, 10, np.zeros(0, np.int64))) == 0

@@ -108,7 +108,8 @@ def test_names_match_as_written_first_then_in_any_case_then_without_suffixes() -
 
 
 def test_entries_of_an_exclude_list_that_are_no_scene_are_counted_and_said(tmp_path: Path) -> None:
-    source, mine = Toys(("toy0000_00", "toy0001_00", "toy0002_00"), lambda name: box_room_scene(frames=4, width=96, name=name)), tmp_path / "mine.txt"
+    source = Toys(("toy0000_00", "toy0001_00", "toy0002_00"), lambda name: box_room_scene(frames=4, width=96, name=name))
+    mine = tmp_path / "mine.txt"
     mine.write_text("toy0001_00\ntoy0007_00\nscene_id\n")
     made = generate(source, tmp_path / "out", tasks="depth_prediction_oc", per_task=2, width=64, progress=False, exclude=mine)
     assert made.held_out == {"toy0001_00": "excluded by name"} and made.not_scenes == {"mine.txt": ["toy0007_00", "scene_id"]}

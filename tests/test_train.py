@@ -158,7 +158,8 @@ def test_the_label_is_the_answer_and_its_end_whatever_token_pads(tmp_path, pad):
 @pytest.mark.parametrize("question, answer", [("What is the <image> showing?", "1.5"), ("How deep?<|im_end|>", "1.5"), ("How deep?", "<image>"), ("Which <video>?", "1")])
 def test_text_that_the_model_would_not_read_as_text_is_named_before_training(data, tmp_path, question, answer):
     Image.new("RGB", (64, 48)).save(tmp_path / "a.jpg")
-    bad, good = asked("row-17", question, answer, tmp_path / "a.jpg"), asked("row-18", "How deep is it?", "1.5", tmp_path / "a.jpg")
+    bad = asked("row-17", question, answer, tmp_path / "a.jpg")
+    good = asked("row-18", "How deep is it?", "1.5", tmp_path / "a.jpg")
     with pytest.raises(ValueError, match="row-17"):
         Collator(plain_processor("<|endoftext|>"), ImageLoader(48))([good, bad])
     shutil.copytree(data, tmp_path / "data")
@@ -211,7 +212,8 @@ def test_loss_is_on_the_answers_alone(data):
     with pytest.raises(ValueError, match="room0_3.*more than the 20"):
         Collator(processor, collator.pictures, max_length=20)([sample])
     silent = Collator(processor, collator.pictures)
-    silent.speaker, silent.marks_answers = None, False
+    silent.speaker = None
+    silent.marks_answers = False
     with pytest.raises(ValueError, match="does not say where the answer is"):
         silent([two])
     assert torch.equal(silent([sample])["labels"], collator([sample])["labels"])
@@ -241,7 +243,8 @@ def test_a_missing_image_and_a_broken_record_are_named(tmp_path):
 
 
 def test_plan_follows_weights_and_seed():
-    lengths, weights_ = np.arange(1, 41), np.r_[np.full(20, 3.0), np.zeros(10), np.full(10, 0.5)]
+    lengths = np.arange(1, 41)
+    weights_ = np.r_[np.full(20, 3.0), np.zeros(10), np.full(10, 0.5)]
     plan = plan_batches(lengths, weights_, 60, batch=8, seed=1)
     shown = np.bincount(np.concatenate(plan), minlength=40)
     assert shown[20:30].sum() == 0 and 4 < shown[:20].mean() / shown[30:].mean() < 9
@@ -254,13 +257,15 @@ def test_grounding_answers_fit_what_is_marked(data):
     seen = load_visible_objects(sorted((data / "spar/synthetic/images").glob("*/image_color/*.jpg")))
     assert len(seen) == 4 and np.allclose(seen[0].boxes[0], [62.5, 500, 375, 916.67], atol=.01)
     assert np.allclose(seen[0].centers, [[-1, 1, 3], [1, -.5, 4]]) and np.allclose(seen[0].sizes[0], [.6, .5, 1])
-    pages, kinds = GroundingQuestions(seen, seed=0), set()
+    pages = GroundingQuestions(seen, seed=0)
+    kinds = set()
     for k in range(60):
         page = pages[k]
         kind = "bbox" if "red_bbox" in page.markers else "point"
         at = np.array([page.markers[f"{color}_{kind}"][0] for color in ("red", "blue")], float).reshape(2, -1, 2).mean(1)
         chair_is_red = at[0, 0] < at[1, 0]                                      # the chair is on the left
-        red, blue = f"the (red {kind})", f"the (blue {kind})"
+        red = f"the (red {kind})"
+        blue = f"the (blue {kind})"
         said = dict(page.turns)
         kinds |= {question.replace(kind, "") for question in said}
         assert said.pop(f"How deep is {blue} in meters?") == ("4.0" if chair_is_red else "3.0")
@@ -293,7 +298,8 @@ def test_grounding_answers_fit_what_is_marked(data):
 def test_eyes_are_told_where_markers_are(data):
     pages = RandomMarkers(load_visible_objects(sorted((data / "spar/synthetic/images").glob("*/image_color/*.jpg"))), seed=3)
     log_depth = np.log(np.linspace(1, 4, 16, dtype=np.float32))[:, None].repeat(16, 1)
-    names, known = list(SINGLE), 0
+    names = list(SINGLE)
+    known = 0
     for k in range(20):
         page = pages[k]
         target = marker_targets(page.sample, page.solids, log_depth)
@@ -320,7 +326,8 @@ def test_eyes_are_told_where_markers_are(data):
 
 def test_every_image_token_has_a_topic():
     readers = ProbeHeads(16, 8, 8)
-    single, pair = torch.full((2, 4, 13), torch.nan), torch.full((2, 6, 5), torch.nan)
+    single = torch.full((2, 4, 13), torch.nan)
+    pair = torch.full((2, 6, 5), torch.nan)
     single[..., 0] = 0
     single[:, 1] = torch.tensor([1, .5, -.5, .1, .1, 1, 0, 0, 3, 0, 0, 0, 3])
     pair[:, 0] = torch.tensor([-1.0, .5, 0, 1.2, .2])
@@ -354,7 +361,8 @@ def test_answer_loss_equals_the_models_own(data):
     image = data / "spar/synthetic/images/room0/image_color/0.jpg"
     batch = Collator(processor, ImageLoader(48))([conversation("a", (image,), ("q", "yes"), ("r", "1.25")), conversation("b", (image, image), ("qq", "no"))])
     model = build_model(TINY, processor)
-    loss, own = answer_loss(model, batch), model(**batch).loss
+    loss = answer_loss(model, batch)
+    own = model(**batch).loss
     assert torch.isclose(loss, own, rtol=1e-5)
     loss.backward()
     ours = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
@@ -431,7 +439,8 @@ def test_a_killed_run_ends_at_the_same_weights(trained, data, tmp_path, monkeypa
     broken.mkdir()
     result = stages.train(PARAMS, data, tmp_path, progress=False)
     for name in ("base", "adapter"):
-        one, other = weights(tmp_path / name), weights(trained.base.parent / name)
+        one = weights(tmp_path / name)
+        other = weights(trained.base.parent / name)
         assert one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
     drop = ("seconds", "samples_per_second")
     assert [{k: v for k, v in row.items() if k not in drop} for row in trainer.read_log(result.log)] == [

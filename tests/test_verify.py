@@ -92,7 +92,8 @@ def test_agrees_with_a_clean_data_set(clean: Path) -> None:
 
 
 def test_workers_and_sample(clean: Path) -> None:
-    one, some = verify(clean), verify(clean, sample=3)
+    one = verify(clean)
+    some = verify(clean, sample=3)
     assert {k: v.checked for k, v in one.tasks.items()} == {k: v.checked for k, v in verify(clean, workers=2).tasks.items()}
     assert 0 < some.checked < one.checked and some.ok
 
@@ -226,8 +227,10 @@ def test_catches_one_shifted_box_where_it_matters_and_only_there(clean: Path, tm
 
 def test_catches_two_swapped_frames(clean: Path, tmp_path: Path) -> None:
     folder = copy(clean, tmp_path)
-    one, two = images(folder) / "pose/5.txt", images(folder) / "pose/30.txt"
-    first, second = one.read_text(), two.read_text()
+    one = images(folder) / "pose/5.txt"
+    two = images(folder) / "pose/30.txt"
+    first = one.read_text()
+    second = two.read_text()
     one.write_text(second)
     two.write_text(first)
     report = verify(folder, limit=10 ** 6)
@@ -286,8 +289,10 @@ def other_colour(record: Record, task: str, format: str) -> bool:
     if not task.startswith("distance_infer_center_oo") or format == "select" or task.endswith("video"):
         return False
     question = record["conversations"][0]["value"]
-    ids, labels = record["facts"]["objects"], {t["id"]: t["label"] for t in THINGS}
-    green, blue = f"{labels[ids[1]]} (green point)", f"{labels[ids[2]]} (blue point)"
+    ids = record["facts"]["objects"]
+    labels = {t["id"]: t["label"] for t in THINGS}
+    green = f"{labels[ids[1]]} (green point)"
+    blue = f"{labels[ids[2]]} (blue point)"
     assert green in question and blue in question
     turn["value"] = turn["value"].replace(green, "#").replace(blue, green).replace("#", blue)
     return True
@@ -301,7 +306,8 @@ def yes_for_no(record: Record, task: str, format: str) -> bool:
 
 def gold_twice(record: Record, task: str, format: str) -> bool:
     """A second option becomes the right one."""
-    question, letter = record["conversations"][0], record["conversations"][1]["value"]
+    question = record["conversations"][0]
+    letter = record["conversations"][1]["value"]
     if format != "select":
         return False
     gold = re.search(rf"^{letter}\. (.*)$", question["value"], re.M)[1]
@@ -537,7 +543,8 @@ def damage(record: Record, rng: random.Random) -> Record:
     holder = record
     for key in before:
         holder = holder[key]
-    value, how = holder[last], rng.random()
+    value = holder[last]
+    how = rng.random()
     if how < .2:
         del holder[last]
     elif isinstance(value, list) and how < .4:
@@ -551,8 +558,10 @@ def damage(record: Record, rng: random.Random) -> Record:
 
 
 def test_whatever_a_record_holds_the_oracle_has_a_verdict(clean: Path) -> None:
-    rng, rules = random.Random(0), Thresholds.of(json.loads((clean / "manifest.json").read_text())["parameters"])
-    folder, whole = SceneFolder(clean / "spar/synthetic/images", SCENE), list(records(clean))
+    rng = random.Random(0)
+    rules = Thresholds.of(json.loads((clean / "manifest.json").read_text())["parameters"])
+    folder = SceneFolder(clean / "spar/synthetic/images", SCENE)
+    whole = list(records(clean))
     verdicts = dict.fromkeys(("sound", "wrong", "unusable"), 0)
     for path, _, record in [rng.choice(whole) for _ in range(6000)]:
         broken, (task, form) = damage(record, rng), path.parts[-3:-1]

@@ -37,7 +37,8 @@ def test_decimate_leaves_small_meshes_alone() -> None:
 
 def test_view_of_a_big_scene_is_small_and_without_ceiling() -> None:
     scene = box_room_scene()
-    big, n = dense(1, 60_000), len(scene.surface.vertices)
+    big = dense(1, 60_000)
+    n = len(scene.surface.vertices)
     lid = np.array([[0, 0, 2.6], [5, 0, 2.6], [5, 4, 2.6], [0, 4, 2.6]], np.float32)
     surface = Mesh(np.concatenate([scene.surface.vertices, lid, big.vertices]),
                       np.concatenate([scene.surface.triangles, np.array([[0, 1, 2], [0, 2, 3]], np.int32) + n, big.triangles + n + 4]),

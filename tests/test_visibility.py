@@ -32,7 +32,9 @@ def box_surface(boxes: list[tuple[int, OrientedBox]], cuts: int = 1) -> Mesh:
     s, t = (g.ravel() for g in np.meshgrid(np.linspace(-.5, .5, cuts + 1), np.linspace(-.5, .5, cuts + 1), indexing="ij"))
     q = (np.arange(cuts)[:, None] * (cuts + 1) + np.arange(cuts)).ravel()
     faces = np.concatenate([np.stack([q, q + 1, q + cuts + 2], -1), np.stack([q, q + cuts + 2, q + cuts + 1], -1)])
-    vertices, triangles, ids = [], [], []
+    vertices = []
+    triangles = []
+    ids = []
     for id, box in boxes:
         for axis in range(3):
             for side in (-.5, .5):
@@ -82,7 +84,8 @@ def caster(surface: Mesh):
         """Depth and instance along camera-frame directions (..., 3) with z = 1, from z = NEAR on."""
         rays = directions @ pose[:3, :3].T
         hit = mesh.cast_rays(o3d.core.Tensor(np.concatenate([pose[:3, 3] + NEAR * rays, rays], -1).astype(np.float32)))
-        z, triangle = hit["t_hit"].numpy() + NEAR, hit["primitive_ids"].numpy().astype(np.int64)
+        z = hit["t_hit"].numpy() + NEAR
+        triangle = hit["primitive_ids"].numpy().astype(np.int64)
         return z, np.where(np.isfinite(z), surface.triangle_instance[np.where(np.isfinite(z), triangle, 0)], -1)
 
     return cast
@@ -104,7 +107,8 @@ def soup(count: int, size: float, seed: int) -> Mesh:
 def test_triangle_soup_agrees_with_ray_casting(count: int, size: float) -> None:
     """Triangles everywhere: around, behind and through the camera."""
     surface = soup(count, size, count)
-    cast, rays = caster(surface), pixel_rays(CAMERA)
+    cast = caster(surface)
+    rays = pixel_rays(CAMERA)
     for k in range(4):
         pose = look_at(np.array([.3, .2, 1.5]), np.array([np.cos(k * 1.7), np.sin(k * 1.7), 1.3]))
         depth, ids, triangle = render_depth_and_ids(surface, CAMERA, pose)
@@ -119,7 +123,8 @@ def test_triangle_soup_agrees_with_ray_casting(count: int, size: float) -> None:
 
 
 def test_room_agrees_with_ray_casting_and_has_no_holes(scene: Scene) -> None:
-    cast, rays = caster(scene.surface), pixel_rays(CAMERA)
+    cast = caster(scene.surface)
+    rays = pixel_rays(CAMERA)
     for frame in scene.frames:
         depth, ids, triangle = render_depth_and_ids(scene.surface, CAMERA, frame.camera_to_world)
         z, expected = cast(frame.camera_to_world, rays)
@@ -139,7 +144,8 @@ def test_axis_aligned_view_of_a_tiled_wall_has_no_holes() -> None:
 def test_same_bytes_every_time(scene: Scene) -> None:
     first, again = (render_depth_and_ids(scene.surface, CAMERA, scene.frames[1].camera_to_world) for _ in range(2))
     assert all(a.tobytes() == b.tobytes() for a, b in zip(first, again))
-    a, b = compute_visibility(scene, width=160), compute_visibility(scene, width=160)
+    a = compute_visibility(scene, width=160)
+    b = compute_visibility(scene, width=160)
     assert all(np.array_equal(getattr(a, f.name), getattr(b, f.name)) for f in fields(a))
 
 
@@ -148,7 +154,8 @@ def test_directions() -> None:
     spots = {1: [3, 1, 0], 2: [3, -1, 0], 3: [3, 0, .8], 4: [3, 0, -.8], 5: [2, 0, 0], 6: [4, 0, 0], 7: [-3, 0, 0]}
     surface = box_surface([(id, OrientedBox(np.array(c, float), np.full(3, .4))) for id, c in spots.items()])
     _, ids, _ = render_depth_and_ids(surface, CAMERA, look_at(np.zeros(3), np.array([1.0, 0, 0])))
-    u, v = {}, {}
+    u = {}
+    v = {}
     for id in spots:
         if (ids == id).any():
             v[id], u[id] = np.argwhere(ids == id).mean(0)
@@ -165,7 +172,8 @@ def without_specks(mask: np.ndarray) -> np.ndarray:
 
 def test_visible_sets_are_those_of_ray_casting(scene: Scene, table) -> None:
     """Precision = recall = 1: the rows are exactly the (frame, instance) pairs that a ray meets, with as many pixels, box and border."""
-    cast, rays = caster(scene.surface), pixel_rays(CAMERA)
+    cast = caster(scene.surface)
+    rays = pixel_rays(CAMERA)
     known = [instance.id for instance in scene.instances]
     for f, frame in enumerate(scene.frames):
         _, expected = cast(frame.camera_to_world, rays)
@@ -184,15 +192,18 @@ def test_visible_sets_are_those_of_ray_casting(scene: Scene, table) -> None:
 
 def test_points_lie_on_their_objects(scene: Scene, table) -> None:
     """By hand: K R^T (c - t), and where that is not on the object, the nearest pixel of its box that is."""
-    K, on_center = CAMERA.intrinsics, 0
+    K = CAMERA.intrinsics
+    on_center = 0
     for r in range(len(table)):
         frame = scene.frames[table.frame[r]]
-        R, t = frame.camera_to_world[:3, :3], frame.camera_to_world[:3, 3]
+        R = frame.camera_to_world[:3, :3]
+        t = frame.camera_to_world[:3, 3]
         center = np.linalg.solve(R, scene.instance(table.instance[r]).box.center - t)
         assert np.allclose(table.center[r], center, atol=1e-9)
         mask = render_depth_and_ids(scene.surface, CAMERA, frame.camera_to_world)[1] == table.instance[r]
         u, v = table.point[r] * [.32, .24] - .5
-        x, y = int(np.floor(u + .5)), int(np.floor(v + .5))
+        x = int(np.floor(u + .5))
+        y = int(np.floor(v + .5))
         assert mask[y, x]
         if center[2] > 0:
             projected = (K @ center / center[2])[:2]
@@ -202,17 +213,20 @@ def test_points_lie_on_their_objects(scene: Scene, table) -> None:
                 on_center += 1
             else:
                 yy, xx = np.nonzero(without_specks(mask))
-                low, high = (xx.min(), yy.min()), (xx.max(), yy.max())
+                low = (xx.min(), yy.min())
+                high = (xx.max(), yy.max())
                 yy, xx = np.nonzero(mask)
                 boxed = (xx >= low[0]) & (xx <= high[0]) & (yy >= low[1]) & (yy <= high[1])
-                yy, xx = yy[boxed], xx[boxed]
+                yy = yy[boxed]
+                xx = xx[boxed]
                 assert np.isclose(np.hypot(xx - projected[0], yy - projected[1]).min(), np.hypot(*([u, v] - projected)), atol=1e-3)
     assert .2 * len(table) < on_center < len(table)
 
 
 def test_fraction_and_overlap_agree_with_rays_to_random_points(scene: Scene, table) -> None:
     """Other points (random, ten times as many) and the ray's own depth instead of a pixel's."""
-    cast, rng = caster(scene.surface), np.random.default_rng(5)
+    cast = caster(scene.surface)
+    rng = np.random.default_rng(5)
     corners = scene.surface.vertices.astype(float)[scene.surface.triangles]
     area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
 
@@ -264,7 +278,8 @@ def test_a_speck_does_not_widen_a_box() -> None:
                                                               [(249.8, 49.8), (250.2, 49.8), (250.2, 50.2), (249.8, 50.2)],
                                                               [(249.8, 49.8), (251.2, 49.8), (251.2, 50.2), (249.8, 50.2)]))
     near = [[x - (250 - 144) * 2 / 290, y, z - (100 - 50) * 2 / 310] for x, y, z in sliver]                 # at (144, 100), four pixels beside it
-    whole, thing = np.array([[0, 1, 2], [0, 2, 3]], np.int32), (Instance(4, "cupboard", OrientedBox(np.array([0, 2.0, 0]), np.ones(3))),)
+    whole = np.array([[0, 1, 2], [0, 2, 3]], np.int32)
+    thing = (Instance(4, "cupboard", OrientedBox(np.array([0, 2.0, 0]), np.ones(3))),)
     boxes = {}
     for name, extra in (("alone", []), ("sliver", sliver), ("pair", pair), ("near", near)):
         faces = np.concatenate([whole, whole + 4] if extra else [whole])
@@ -293,7 +308,9 @@ def test_frames_of_different_size(scene: Scene) -> None:
 
 def test_nothing_to_see(scene: Scene) -> None:
     empty = Mesh(np.empty((0, 3), np.float32), np.empty((0, 3), np.int32), np.empty(0, np.int32))
-    no_frames, no_objects, no_mesh = compute_visibility(replace(scene, frames=())), compute_visibility(replace(scene, instances=())), compute_visibility(replace(scene, surface=empty))
+    no_frames = compute_visibility(replace(scene, frames=()))
+    no_objects = compute_visibility(replace(scene, instances=()))
+    no_mesh = compute_visibility(replace(scene, surface=empty))
     for table, F in ((no_frames, 0), (no_objects, 10), (no_mesh, 10)):
         assert len(table) == 0 and table.overlap.shape == (F, F)
         assert table.box.shape == (0, 4) and table.point.shape == (0, 2) and table.center.shape == (0, 3) and table.visible.dtype == bool
@@ -304,7 +321,9 @@ def test_nothing_to_see(scene: Scene) -> None:
 
 def test_bad_meshes(scene: Scene, table) -> None:
     """Vertices that are not numbers or are absurdly far, triangles without area, instances that the mesh does not know: served."""
-    v, t, i = scene.surface.vertices, scene.surface.triangles, scene.surface.triangle_instance
+    v = scene.surface.vertices
+    t = scene.surface.triangles
+    i = scene.surface.triangle_instance
     n = len(v)
     extra = np.array([[np.nan, 0, 1], [np.inf, 0, 1], [3e38, 3e38, 3e38], [0, 0, 1]], np.float32)
     bad = Mesh(np.append(v, extra, 0), np.append(t, [[0, 1, n], [0, 1, n + 1], [n + 3] * 3, [0, 0, 1]], 0).astype(np.int32),
@@ -348,14 +367,16 @@ def test_kept_tables(scene: Scene, tmp_path) -> None:
     again = compute_visibility(scene, cache=path)
     assert path.stat().st_mtime_ns == stamp and again.rule == first.rule and again.raster == first.raster
     for f in fields(first):
-        a, b = getattr(first, f.name), getattr(again, f.name)
+        a = getattr(first, f.name)
+        b = getattr(again, f.name)
         assert np.array_equal(a, b) and getattr(a, "dtype", None) == getattr(b, "dtype", None)
     # stale: another rule, another pose, another box, another mesh
     moved = replace(scene.frames[0], camera_to_world=scene.frames[1].camera_to_world)
     shifted = replace(scene.surface, vertices=scene.surface.vertices + np.float32(.01))
     for other in (replace(scene, frames=(moved, *scene.frames[1:])), replace(scene, surface=shifted), replace(scene, instances=scene.instances[1:])):
         compute_visibility(scene, cache=path)
-        got, fresh = compute_visibility(other, cache=path), compute_visibility(other)
+        got = compute_visibility(other, cache=path)
+        fresh = compute_visibility(other)
         assert np.array_equal(got.pixels, fresh.pixels) and np.array_equal(got.instance, fresh.instance)
     assert compute_visibility(scene, VisibilityThresholds(share=.5), cache=path).rule.share == .5
     # damaged: made anew by `compute_visibility`, refused by `load`
@@ -381,7 +402,8 @@ def test_kept_tables(scene: Scene, tmp_path) -> None:
 
 
 def test_a_million_triangles() -> None:
-    rows, columns = 708, 708
+    rows = 708
+    columns = 708
     v, u = np.mgrid[: rows + 1, : columns + 1]
     vertices = np.stack([np.full(u.shape, 3.0), 2 - u * 4 / columns, 2 - v * 4 / rows], -1).reshape(-1, 3).astype(np.float32)
     q = (np.arange(rows)[:, None] * (columns + 1) + np.arange(columns)).ravel()

@@ -56,10 +56,13 @@ def busy_room(name: str, frames: int = 40) -> Scene:
         clock""".split()
     while labels:
         size = np.exp(generator.uniform(np.log(.25), np.log(.9), 3))
-        x, y, lift = generator.uniform(.8, 5.2), generator.uniform(.8, 4.2), generator.choice([0, 0, .5, 1.0])
+        x = generator.uniform(.8, 5.2)
+        y = generator.uniform(.8, 4.2)
+        lift = generator.choice([0, 0, .5, 1.0])
         center = np.array([x, y, size[2] / 2 + lift])
         if all(np.abs(center - s.box.center).max() > .62 for s in solids[2:]):
-            turn, rgb = generator.uniform(0, 180), tuple(generator.integers(60, 250, 3))
+            turn = generator.uniform(0, 180)
+            rgb = tuple(generator.integers(60, 250, 3))
             solids.append(solid(len(solids) + 2, labels.pop(), tuple(center), size=tuple(size), yaw_degrees=turn, rgb=rgb))
     cameras = Camera.from_fov(240, 180, 75), Camera(160, 120, np.array([[104.0, 0, 76], [0, 105, 62], [0, 0, 1]]))
     return box_scene(name, solids, walk_round(frames), cameras=cameras, room="room", sides=(6, 5), ids=True)

@@ -35,7 +35,9 @@ class BenchmarkError(InputError):
     """A row that cannot be asked; the message names the file, the row (from 0) and the field."""
 
     def __init__(self, message: str, path: Path | str | None = None, row: int | None = None, field: str | None = None):
-        self.path, self.row, self.field = path, row, field
+        self.path = path
+        self.row = row
+        self.field = field
         where = [str(path)] if path is not None else []
         where += [f"row {row}"] if row is not None else []
         super().__init__(": ".join([*where, *([field] if field else []), message]))
@@ -326,7 +328,11 @@ def _from_parquet(name: str, path: Path, tasks: str, *, formats: Sequence[str], 
     if absent and strict:
         raise BenchmarkError("the file is missing", files[0].parent / absent[0])
     problems = [f"{files[0].parent / file}: the file is missing; its rows are left out" for file in absent]
-    kept, seen, groups, skipped, lost = [], set(), _Groups(), 0, len(absent)
+    kept = []
+    seen = set()
+    groups = _Groups()
+    skipped = 0
+    lost = len(absent)
     wanted = {task.name for task in select_tasks(tasks)}
     for file in files:
         wrong: list[str] = []
@@ -337,7 +343,8 @@ def _from_parquet(name: str, path: Path, tasks: str, *, formats: Sequence[str], 
                 raise
             problems.append(f"{error}; the file's rows are left out")
             rows = _rows(file)
-            skipped, lost = skipped + rows, lost + (not rows)
+            skipped = skipped + rows
+            lost = lost + (not rows)
             continue
         for item in items:
             if item.key in seen:
@@ -379,7 +386,9 @@ def _folder_question(record: Mapping[str, Any], task: str, format: str, root: Pa
 def _from_folder(folder: Path, split: str, tasks: str, formats: Sequence[str], strict: bool) -> Benchmark:
     problems: list[str] = []
     notes: list[str] = []
-    order, items, seen = [task.name for task in select_tasks(tasks)], [], set()
+    order = [task.name for task in select_tasks(tasks)]
+    items = []
+    seen = set()
     for path, task, form, root in sorted(list_shards(folder, split, order, formats, notes), key=lambda shard: (order.index(shard[1]), list(formats).index(shard[2]))):
         for record in read_lines(path, None if strict else problems):
             try:

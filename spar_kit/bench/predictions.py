@@ -180,7 +180,11 @@ class PredictionWriter:
     """
 
     def __init__(self, out: Path | str, items: Sequence[Question], mark: str, usable: Callable[[Prediction], bool] = lambda row: True, *, image_mode: ImageMode = "original"):
-        self.out, self.items, self.mark, self._usable, self.image_mode = Path(out), list(items), mark, usable, image_mode
+        self.out = Path(out)
+        self.items = list(items)
+        self.mark = mark
+        self._usable = usable
+        self.image_mode = image_mode
         keys = [item.key for item in self.items]
         if len(set(keys)) < len(keys):
             twice = next(key for k, key in enumerate(keys) if key in keys[:k])
@@ -191,7 +195,8 @@ class PredictionWriter:
         self.left = [item for item in self.items if item.key not in self.rows]
 
     def _resume(self) -> None:
-        note, found = self.out.with_name(self.out.name + ".model"), read_lines(self.out)
+        note = self.out.with_name(self.out.name + ".model")
+        found = read_lines(self.out)
         same = note.exists() and note.read_text() == self.mark
         wanted = {item.key: (item.text, item.answer) for item in self.items}
         for row in found if same else ():

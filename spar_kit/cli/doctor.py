@@ -48,7 +48,8 @@ def packages() -> list[Check]:
     """The installed versions, layer by layer."""
     out = []
     for layer, names in LAYERS.items():
-        found, missing = [], []
+        found = []
+        missing = []
         for name in names:
             try:
                 found.append(f"{name} {version(name)}")
@@ -62,7 +63,8 @@ def packages() -> list[Check]:
 
 def lock() -> Check:
     """Whether this environment is what the lock names. Another one is no fault, but its figures may be others."""
-    copy, committed = installed_lock(), committed_lock()
+    copy = installed_lock()
+    committed = committed_lock()
     pins = read_lock(copy.read_text(encoding="utf-8", errors="replace")) if copy.is_file() else {}
     if not pins:
         return Check("lock", "not installed from a lock: other versions may give other figures", None, "make setup" if committed.is_file() else "")
@@ -126,7 +128,8 @@ def machine() -> list[Check]:
     import psutil
 
     supported = (3, 11) <= sys.version_info[:2] <= (3, 13)
-    memory, disk = psutil.virtual_memory(), shutil.disk_usage(Path.cwd())
+    memory = psutil.virtual_memory()
+    disk = shutil.disk_usage(Path.cwd())
     return [Check("spar_kit", f"{spar_kit.__version__} in {Path(spar_kit.__file__).parent}"),
             Check("Python", platform.python_version(), supported, "" if supported else "use Python 3.11 or 3.12"),
             Check("cores", str(os.cpu_count())),

@@ -37,7 +37,8 @@ def train(
             raise ParamsError(f"{'is no text' if key in values else 'is missing'}: a folder's path is wanted", params, lines.get((key,)), key)
     from spar_kit.train.config import TrainParams, estimate
 
-    data, out = Path(values.pop("data")), Path(values.pop("out"))
+    data = Path(values.pop("data"))
+    out = Path(values.pop("out"))
     settings = TrainParams.from_dict(values, params, lines)
     if not data.is_dir():
         raise ParamsError(f"{data} is not a folder", params, lines.get(("data",)), "data")

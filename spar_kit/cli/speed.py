@@ -52,11 +52,14 @@ LABELS = ("chair", "table", "cabinet", "lamp", "plant", "pillow", "monitor", "st
 def bench_scene(triangles: int = 100_000, objects: int = 30, frames: int = 300) -> Scene:
     """A room of about so many triangles; always the same one."""
     rng = np.random.default_rng(0)
-    n, m = int((triangles * .7 / objects / 2) ** .5), int((triangles * .3 / 12) ** .5)
+    n = int((triangles * .7 / objects / 2) ** .5)
+    m = int((triangles * .3 / 12) ** .5)
     a, b = np.meshgrid(np.linspace(0, 2 * np.pi, n + 1), np.linspace(0, np.pi, n + 1))
     ball = np.stack([np.cos(a) * np.sin(b), np.sin(a) * np.sin(b), np.cos(b)], -1)
     s, t = np.meshgrid(np.linspace(-1, 1, m + 1), np.linspace(-1, 1, m + 1))
-    parts, ids, instances = [], [], []
+    parts = []
+    ids = []
+    instances = []
     for id in range(1, objects + 1):
         size = rng.uniform(.15, .6, 3)
         center = np.array([*rng.uniform(-1, 1, 2) * [2.6, 2.1], size[2] if rng.random() < .7 else rng.uniform(size[2], 2)])
@@ -127,11 +130,13 @@ def visibility_times(scene: Scene, widths: tuple[int, ...] = (160, 320), repeats
 def record_times(scene: Scene, table: Visibility, per_task: int = 100, rounds: int = 5) -> dict[str, tuple[int, float]]:
     """Records and seconds of each task that there is, `per_task` questions in each of its formats; first, what is done once for all of them. The
     best of some rounds through all tasks, so that a slow moment of the machine does not fall on every try of one task."""
-    observation, files = index_scene(scene, table), RecordFields(scene)
+    observation = index_scene(scene, table)
+    files = RecordFields(scene)
     work: dict[str, Callable[[], int]] = {"what tasks share": lambda: 0 * len(index_scene(scene, table).ids)}
     for task in available_tasks():
         work[task] = lambda task=task: sum(len(lines) for _, lines, _ in encode_task(scene, observation, files, task=task, per_task=per_task))     # type: ignore[misc]
-    made, best = dict.fromkeys(work, 0), dict.fromkeys(work, float("inf"))
+    made = dict.fromkeys(work, 0)
+    best = dict.fromkeys(work, float("inf"))
     for _ in range(rounds):
         for name, one in work.items():
             start = time.process_time()
@@ -145,7 +150,9 @@ def whole_scene(triangles: int = 100_000, objects: int = 30, frames: int = 300, 
     scene = bench_scene(triangles, objects, frames)
     compute_visibility(scene.with_frames(scene.frames[:1]), width=width)            # compiled code is loaded off the clock
     start = time.process_time()
-    observation, files, made = index_scene(scene, compute_visibility(scene, width=width)), RecordFields(scene), 0
+    observation = index_scene(scene, compute_visibility(scene, width=width))
+    files = RecordFields(scene)
+    made = 0
     for task in available_tasks():
         made += sum(len(lines) for _, lines, _ in encode_task(scene, observation, files, task=task, per_task=per_task))
     return made, time.process_time() - start
@@ -216,7 +223,8 @@ def main() -> None:
     with one_core():
         for (width, height), seconds in visibility_times(scene).items():
             print(f"visibility {f'{width}x{height}':30}{seconds:7.2f} s {F / seconds:9,.0f} frames/s {1e3 * seconds / F:8.1f} ms a frame")
-        table, before = compute_visibility(scene, width=160), reference_time()
+        table = compute_visibility(scene, width=160)
+        before = reference_time()
         times = record_times(scene, table)
         measure = (before + reference_time()) / 2
         whole, seconds, memory = scene_time_in_subprocess()

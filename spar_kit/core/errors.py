@@ -27,7 +27,8 @@ class SceneError(KitError):
     """Input that cannot be read. The message names the file, and the line or byte and the field where there is one."""
 
     def __init__(self, message: str, path: Path | str | None = None, where: str | None = None):
-        self.path, self.where = (None if path is None else Path(path)), where
+        self.path = (None if path is None else Path(path))
+        self.where = where
         super().__init__(": ".join(str(part) for part in (path, where, message) if part is not None))
 
 # %% ../../nbs/core/00_errors.ipynb #9fbb09c5

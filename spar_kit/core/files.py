@@ -208,7 +208,8 @@ def _real(folder: str) -> str:
 
 def leaves(path: Path, root: Path) -> bool:
     """Whether a path below `root` leads out of it by a symbolic link, its own or a folder's on the way. `root` may be one itself."""
-    home, real = _real(str(root)), os.path.join(_real(str(path.parent)), path.name)
+    home = _real(str(root))
+    real = os.path.join(_real(str(path.parent)), path.name)
     real = os.path.realpath(real) if os.path.islink(real) else real
     return real != home and not real.startswith(home.rstrip(os.sep) + os.sep)
 

@@ -63,7 +63,8 @@ def to_config_error(error: ValidationError, path: Path | str, lines: Mapping[tup
     first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")     # a misspelt name explains a missing one
     more = error.error_count() - 1
     loc = (*at, *(str(part) for part in first["loc"]))
-    message, value = first["msg"].removeprefix("Value error, "), first.get("input")
+    message = first["msg"].removeprefix("Value error, ")
+    value = first.get("input")
     message = message[:1].lower() + message[1:]
     if first["type"] == "extra_forbidden":
         hint = suggest(loc[-1], known) or (f"known are {', '.join(sorted(known))}" if known else "")
@@ -134,13 +135,15 @@ def move_lines(lines: dict[tuple[str, ...], int], old: tuple[str, ...], new: tup
 def rename(model: type[BaseModel], values: Mapping[str, Any], path: Path | str = "", lines: Mapping[tuple[str, ...], int] | None = None,
            at: tuple[str, ...] = ()) -> tuple[dict[str, Any], dict[tuple[str, ...], int]]:
     """Values and lines with today's names; each old name is warned about. Arguments as of `validate`."""
-    out, places = {}, dict(lines or {})
+    out = {}
+    places = dict(lines or {})
     table = OLD_NAMES.get(getattr(model, "old_names", ""), {}) if isinstance(values, Mapping) else {}
     if not isinstance(values, Mapping):
         return values, places
     out = {key: value for key, value in values.items() if key in model.model_fields or key not in table}
     for old in [key for key in values if key not in out]:
-        line, new = places.get((*at, old)), table[old]
+        line = places.get((*at, old))
+        new = table[old]
         if not _put(out, new.split("."), values[old]):
             raise ParamsError(f"is the old name of {new}, which is given too", path, line, ".".join((*at, old)))
         warn_renamed(".".join((*at, old)), ".".join((*at, new)), path, line)

@@ -133,10 +133,12 @@ def forms_of(name: str) -> Iterator[str]:
 
 def match_names(listed: Iterable[str], known: Collection[str]) -> tuple[dict[str, str], list[str]]:
     """Those of `known` that a list names, with the entry that does, in the order of `known`; and the entries that name none."""
-    exact, folded = set(known), dict[str, list[str]]()
+    exact = set(known)
+    folded = dict[str, list[str]]()
     for name in known:
         folded.setdefault(name.casefold(), []).append(name)
-    found, unknown = dict[str, str](), list[str]()
+    found = dict[str, str]()
+    unknown = list[str]()
     for entry in dict.fromkeys(listed):
         meant = [entry] if entry in exact else next((folded[form] for form in forms_of(entry) if form in folded), [])
         for name in meant:

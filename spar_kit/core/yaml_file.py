@@ -20,13 +20,17 @@ class ParamsError(InputError):
     """A parameter file that cannot be used. The message is one line and names the file, the line and the field."""
 
     def __init__(self, message: str, path: Path | str = "", line: int | None = None, field: str = ""):
-        self.path, self.line, self.field = Path(path), line, field
+        self.path = Path(path)
+        self.line = line
+        self.field = field
         where = ":".join(str(part) for part in (path, line) if part)
         text = ": ".join(part for part in (where, field[:200], message) if part)
         super().__init__(" ".join(text.split()))            # a name or a value in it may have several lines
 
 # %% ../../nbs/core/30_yaml_file.ipynb #639fe1a9
-MOST_BYTES, MOST_VALUES, MOST_DEEP = 1 << 19, 20_000, 20
+MOST_BYTES = 1 << 19
+MOST_VALUES = 20_000
+MOST_DEEP = 20
 _KINDS = {f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "float", "str", "map", "seq")}
 
 
@@ -47,7 +51,9 @@ class _Builder:
     """Turns nodes into values. An alias is built anew wherever it stands, so the number of values is counted."""
 
     def __init__(self, loader: _Loader, path: Path | str):
-        self.loader, self.path, self.left = loader, path, MOST_VALUES
+        self.loader = loader
+        self.path = path
+        self.left = MOST_VALUES
         self.lines: dict[tuple[str, ...], int] = {}
 
     def stop(self, message: str, node: yaml.Node, at: tuple[str, ...]) -> ParamsError:

@@ -108,7 +108,8 @@ def ask(scene: Scene, task: str, n: int = 3, format: str | None = None, seed: in
 # %% ../../nbs/data/70_ask.ipynb #657a3113
 def _with_images(scene: Scene, lines: list[bytes]) -> list[Question]:
     """The questions of a scene's lines, their images and the names of their objects taken from the scene."""
-    shots, names = _Shots(scene), {thing.id: thing.label for thing in scene.instances}
+    shots = _Shots(scene)
+    names = {thing.id: thing.label for thing in scene.instances}
     questions = []
     for record in map(decode_record, lines):
         facts = record["facts"]

@@ -75,7 +75,8 @@ def _all_names(source: SceneSource) -> list[str]:
 # %% ../../nbs/data/80_generate.ipynb #a94363f3
 def _claim(root: Path, parameters: dict[str, Any], overwrite: bool) -> Manifest | None:
     """Make the folder this run's, or return its manifest where it is complete. Raises ValueError where it is another's."""
-    begun, done = root / ".generate.json", root / "manifest.json"
+    begun = root / ".generate.json"
+    done = root / "manifest.json"
     if root.exists() and not root.is_dir():
         raise InputError(f"{root} is not a folder")
     split = parameters["split"]
@@ -234,7 +235,8 @@ def _join(root: Path, path: Path, pieces: Sequence[tuple[str, int, int, int]]) -
     return digest.hexdigest()
 
 # %% ../../nbs/data/80_generate.ipynb #55a0548e
-DEFAULT_THRESHOLDS, DEFAULT_VISIBILITY = Thresholds(), VisibilityThresholds()
+DEFAULT_THRESHOLDS = Thresholds()
+DEFAULT_VISIBILITY = VisibilityThresholds()
 
 
 def generate(
@@ -309,7 +311,8 @@ def generate(
 def _generate(plan: GenerationConfig, names: list[str], root: Path, *, parameters: dict[str, Any], overwrite: bool, workers: int, progress: bool, executor: Executor | None,
               missing: dict[str, str]) -> Manifest:
     """`generate` in a folder that is held."""
-    strict, split = plan.strict, plan.split
+    strict = plan.strict
+    split = plan.split
     if (complete := _claim(root, parameters, overwrite)) is not None:
         if strict:
             _refuse_faults(complete.failed, complete.part["scenes"])

@@ -67,7 +67,8 @@ def held_out_scenes(source_name: str, scenes: Iterable[str], lists: Sequence[Pat
 
     Raises ValueError for a list that cannot be read, or whose names are of another form than all of the scenes.
     """
-    scenes, held = list(scenes), dict[str, str]()
+    scenes = list(scenes)
+    held = dict[str, str]()
     for path in lists:
         listed = read_list(path, empty=True)
         try:

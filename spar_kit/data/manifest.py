@@ -69,7 +69,8 @@ class Manifest:
     @property
     def few(self) -> Mapping[str, str]:
         """Tasks with fewer than two questions a scene (one, where a scene has but one), and the reason that has dropped most of their candidates."""
-        scenes, told = len(self.part["scenes"]), dict[str, str]()
+        scenes = len(self.part["scenes"])
+        told = dict[str, str]()
         for task, forms in self.counts.items():
             least = 1 if task == "room_size" else min(2, int(self.part["parameters"].get("per_task", 2)))
             if max(forms.values(), default=0) < least * scenes:

@@ -150,7 +150,8 @@ class Question:
 
     def __repr__(self) -> str:
         id, asked, answer = (_one_line(text, most) for text, most in ((self.id, 60), (self.text, 72), (self.answer, 60)))
-        kind, images = _one_line(f"{self.task} {self.format}", 60), f"{len(self.images)} image{'s' * (len(self.images) != 1)}"
+        kind = _one_line(f"{self.task} {self.format}", 60)
+        images = f"{len(self.images)} image{'s' * (len(self.images) != 1)}"
         return f"Question({id}, {kind}, {images}: {asked!r} -> {answer!r})"
 
     def _repr_html_(self) -> str:
@@ -323,7 +324,8 @@ class Questions(list[Question]):
         return "\n".join([*map(repr, self), *([self.note] if self.note else [])]) or "no questions"
 
     def _repr_html_(self, most: int = 6) -> str:
-        shown, size = self[:most], min(CARD_BYTES, 3 * CARD_BYTES // max(len(self[:most]), 1))
+        shown = self[:most]
+        size = min(CARD_BYTES, 3 * CARD_BYTES // max(len(self[:most]), 1))
         more = [f"and {len(self) - most} more"] if len(self) > most else []
         notes = "".join(f'<p style="color:#5b6776">{html.escape(escape_controls(line, 600))}</p>' for line in [*more, *([self.note] if self.note else [])])
         return "".join(card(question, size) for question in shown) + notes

@@ -28,7 +28,9 @@ class RecordError(InputError):
     """A record that cannot be used; the message names the file, the line and the field."""
 
     def __init__(self, message: str, path: Path | str | None = None, line: int | None = None, field: str | None = None):
-        self.path, self.line, self.field = path, line, field
+        self.path = path
+        self.line = line
+        self.field = field
         where = [str(path)] if path is not None else []
         where += [f"line {line}"] if line is not None else []
         super().__init__(": ".join([*where, *([field] if field else []), message]))
@@ -142,7 +144,8 @@ def _too_deep(source: Path, split: str | None, known: Collection[tuple[str, ...]
     folders: dict[Path, list[Path]] = {}
     for path in sorted(source.glob(f"qa_jsonl/{split or '*'}/*/*/*/*.jsonl")):
         folders.setdefault(path.parent.parent, []).append(path)
-    taken, found = set(known), []
+    taken = set(known)
+    found = []
     # a task's own folder before copies of it elsewhere
     for folder in sorted(folders, key=lambda folder: (folder.name != folder.parent.name, folder)):
         key = (folder.parent.parent.name, folder.name)

@@ -178,7 +178,8 @@ def generate_scene(plan: GenerationConfig, name: str, folder: Path) -> dict[str,
     scene = plan.source.load(name)
     found = len(scene.frames)
     scene = select_frames(validate_scene(scene, plan.rules.limits), plan.frames)
-    ways, named = Counter[str](), list[str]()
+    ways = Counter[str]()
+    named = list[str]()
     while True:
         if not scene.frames:
             raise SceneError("no usable frame" + "".join(f"; {why}: {n}" for why, n in scene.skipped.items()) + "".join(f"; {why}" for why in named[:1]))

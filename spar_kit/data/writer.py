@@ -114,7 +114,8 @@ def color_image(frame: Frame, images: str = "copy") -> tuple[bytes, str]:
     if frame.read_encoded is None:
         return encode_jpeg(frame), "encoded"
     data, _ = frame.read_encoded()
-    kind, wanted = check_image(data, frame.color, ("JPEG", "PNG"), f"frame {frame.index} colour"), {".jpg": "JPEG", ".png": "PNG"}[color_suffix(frame, images)]
+    kind = check_image(data, frame.color, ("JPEG", "PNG"), f"frame {frame.index} colour")
+    wanted = {".jpg": "JPEG", ".png": "PNG"}[color_suffix(frame, images)]
     turned = orientation_of(open_image_header(data, ("JPEG", "PNG"), Path(f"frame {frame.index} colour"))) != 1
     if kind == wanted and not turned:
         return data, "copied"
@@ -127,7 +128,8 @@ def depth_image(frame: Frame, images: str = "copy") -> tuple[bytes, str]:
     Raises SceneError where the image is damaged or has another size than its camera.
     """
     if frame.depth_file is not None and images != "convert":
-        data, where = read_bytes(frame.depth_file, 1 << 28), f"frame {frame.index} depth"
+        data = read_bytes(frame.depth_file, 1 << 28)
+        where = f"frame {frame.index} depth"
         check_image(data, frame.depth, ("PNG",), where, depth=True)
         return data, "copied"
     return encode_depth_png(np.clip(np.rint(frame.read_depth() * 1000.0), 0, 65535)), "encoded"
@@ -233,17 +235,20 @@ def write_images(scene: Scene, rows: Sequence[int], folder: Path, *, width: int,
     Returns how many images came by which way ("colour copied", "depth encoded", ...), and the rows whose images could not be read, each with
     what is wrong. Raises WriteError where the folder cannot be written, SceneError for an id above 65535.
     """
-    owned, drawn = owned_ids(scene), drawn or {}
+    owned = owned_ids(scene)
+    drawn = drawn or {}
     with wrap_write_errors(folder):
         for name in ("image_color", "image_depth", "pose", "intrinsic", "image_instance"):
             (folder / name).mkdir(parents=True, exist_ok=True)
     write_bytes(folder / "instances.json", orjson.dumps(describe_instances(scene)) + b"\n")
-    color, depth = _intrinsics(scene.frames, "color"), _intrinsics(scene.frames, "depth")
+    color = _intrinsics(scene.frames, "color")
+    depth = _intrinsics(scene.frames, "depth")
 
     def write(row: int) -> tuple[str, str] | SceneError:
         frame = scene.frames[row]
         try:
-            picture, range_image = color_image(frame, images), depth_image(frame, images)
+            picture = color_image(frame, images)
+            range_image = depth_image(frame, images)
         except SceneError as error:
             return error
         instances = drawn.get(row) or encode_depth_png(owned[render_depth_and_ids(scene.surface, raster_camera(frame.color, width), frame.camera_to_world)[1]])
@@ -252,7 +257,8 @@ def write_images(scene: Scene, rows: Sequence[int], folder: Path, *, width: int,
         return (write_or_link_image(folder / f"image_color/{frame.index}{color_suffix(frame, images)}", picture, frame.color_file, images),
                 write_or_link_image(folder / f"image_depth/{frame.index}.png", range_image, frame.depth_file, images))
 
-    ways, unreadable = Counter[str](), dict[int, str]()
+    ways = Counter[str]()
+    unreadable = dict[int, str]()
     with ThreadPoolExecutor(2) as threads:
         for row, done in zip(rows, threads.map(write, rows)):
             if isinstance(done, SceneError):
@@ -275,14 +281,17 @@ class RecordFields:
     """
 
     def __init__(self, scene: Scene, images: str = "copy"):
-        self.scene, self.images, self.intrinsics = scene, images, intrinsic_files(scene)
+        self.scene = scene
+        self.images = images
+        self.intrinsics = intrinsic_files(scene)
         self._known: dict[tuple[int, ...], tuple[orjson.Fragment, ...]] = {}
         self._last: tuple[Facts | None, list[Any]] = (None, [])
 
     def of(self, frames: tuple[int, ...]) -> tuple[orjson.Fragment, ...]:
         known = self._known.get(frames)
         if known is None:
-            name, index = self.scene.name, [self.scene.frames[row].index for row in frames]
+            name = self.scene.name
+            index = [self.scene.frames[row].index for row in frames]
             columns = (
                 [f"{name}/image_color/{i}{color_suffix(self.scene.frames[row], self.images)}" for i, row in zip(index, frames)],
                 [f"{name}/image_depth/{i}.png" for i in index],
@@ -299,7 +308,9 @@ class RecordFields:
             numbers = {name: np.asarray(values) for name, values in facts.numbers.items()}
             exact = [(np.round(v.astype(np.float64), 6) if v.dtype.kind == "f" else v).tolist() for v in numbers.values()]
             names = ("objects", "frames", "view", *numbers)
-            frames, objects, view = [[f for f in row if f >= 0] for row in facts.frames.tolist()], facts.objects.tolist(), facts.view.tolist()
+            frames = [[f for f in row if f >= 0] for row in facts.frames.tolist()]
+            objects = facts.objects.tolist()
+            view = facts.view.tolist()
             marks = facts.marks.tolist() if facts.marks is not None and task.markers else None
             drawn = _marks(task.markers, task.views, marks, view) if marks is not None else [{}] * len(view)
             index = [self.of(tuple(row))[-1] for row in frames]
@@ -328,8 +339,10 @@ def encode_records(
     Args:
         files: `RecordFields(scene, images)`, for who calls this many times on one scene.
     """
-    task, files = TASKS[facts.task], files or RecordFields(scene)
-    rows, lines = files.rows(facts), []
+    task = TASKS[facts.task]
+    files = files or RecordFields(scene)
+    rows = files.rows(facts)
+    lines = []
     for n, (row, question, answer, extra) in enumerate(phrased, first):
         frames, drawn, stated = rows[row]
         image, depth, pose, intrinsic, _ = files.of(frames)

@@ -67,7 +67,8 @@ def object_names(facts: Facts, labels: Mapping[int, str], named: NDArray | None 
     Args:
         named: (n,) bool, which questions say what the objects are; the others say "object (red point)". None for all.
     """
-    task, clean = TASKS[facts.task], clean_labels(labels)
+    task = TASKS[facts.task]
+    clean = clean_labels(labels)
     columns = facts.objects.T.tolist(), facts.view.T.tolist()
     if named is not None and not task.named_only:
         hidden = -1                                             # no instance has this id

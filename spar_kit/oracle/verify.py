@@ -201,7 +201,8 @@ def check_scene(images: Path, scene: str, rows: list[Row], root: Path, rules: Th
             if file != open_file:
                 if lines is not None:
                     lines.close()
-                open_file, lines = file, open(root / file, "rb")
+                open_file = file
+                lines = open(root / file, "rb")
                 task, format = file.split("/")[-3:-1]
             lines.seek(offset)
             record = orjson.loads(lines.read(size))
@@ -268,19 +269,23 @@ def verify(folder: Path | str, *, workers: int = 1, sample: int | None = None, l
         CannotVerify: the folder is no data set: no manifest and no released rows, or none that can be read; or it has released rows, which name no
             objects that rays could look for.
     """
-    started, root = time.perf_counter(), Path(folder)
+    started = time.perf_counter()
+    root = Path(folder)
     if _is_released(root):
         if looking is not None:
             raise CannotVerify(f"{root}: released rows do not say which objects they are about, so rays cannot look for them")
-        rules, report = None, Report(folder=root, problems=list(_count_problems(root)), released=True)
+        rules = None
+        report = Report(folder=root, problems=list(_count_problems(root)), released=True)
     else:
         manifest = _manifest(root)
-        rules, report = Thresholds.of(manifest.get("parameters", {})), Report(folder=root, rays=looking is not None)
+        rules = Thresholds.of(manifest.get("parameters", {}))
+        report = Report(folder=root, rays=looking is not None)
         if looking is None:
             report.problems += _shard_problems(root, manifest)
     report.problems += _odd_files(root)
     scenes = _by_scene(root, report, sample, limit)
-    total, done = sum(map(len, scenes.values())), 0
+    total = sum(map(len, scenes.values()))
+    done = 0
     jobs = [(root / "spar" / source / "images", scene, rows, root, rules, limit, looking) for (source, scene), rows in scenes.items()]
 
     def add(found: dict[str, TaskReport], n: int) -> None:
@@ -374,7 +379,8 @@ def _by_scene(root: Path, report: Report, sample: int | None, limit: int) -> dic
     """Where each scene's records lie; lines that are no record are counted in the report at once."""
     scenes: dict[tuple[str, str], list[Row]] = {}
     for path in _question_files(root):
-        file, source = path.relative_to(root).as_posix(), path.relative_to(root).parts[1]
+        file = path.relative_to(root).as_posix()
+        source = path.relative_to(root).parts[1]
         task, format = path.parts[-3:-1]
         entry = report.tasks.setdefault(task, TaskReport())
         with open(path, "rb") as lines:                                    # a released file of a video task has half a gigabyte

@@ -61,7 +61,8 @@ def _percent(value: float | None) -> str:
 
 def _bar(finding: TaskAudit) -> str:
     """A line from 0 to 100: the interval, the score as a dot, the limit as an upright stroke."""
-    best, at = finding.best, lambda value: f"{1.4 * 100 * value:.1f}"
+    best = finding.best
+    at = lambda value: f"{1.4 * 100 * value:.1f}"
     return (f'<svg width=140 height=14 role=img aria-label="{_percent(best.score)} of limit {_percent(finding.limit)}"><line x1=0 x2=140 y1=7 y2=7 stroke="var(--line)"/>'
             f'<line x1={at(best.low)} x2={at(best.high)} y1=7 y2=7 stroke="var(--bar)" stroke-width=3 />'
             f'<circle cx={at(best.score)} cy=7 r=3.5 fill="var(--{_COLORS[finding.verdict]})"/>'
@@ -102,7 +103,8 @@ def worst_first(result: Audit) -> list[TaskAudit]:
 def page(result: Audit) -> str:
     """The audit as one HTML page."""
     findings = worst_first(result)
-    name, nonce = _escaped(result.folder), nonce_for(result.folder, str(findings))
+    name = _escaped(result.folder)
+    nonce = nonce_for(result.folder, str(findings))
     head = "".join(f'<th{f" class={kind}" if kind else ""}><button>{text}</button></th>' for text, kind in _HEAD)
     attacks = "".join(f"<dt>{html.escape(key)}</dt><dd>{html.escape(text)}</dd>" for key, text in ATTACKS.items())
     left_out = "".join(f"<li>{_escaped(key)}: {_escaped(why)}</li>" for key, why in result.left_out.items())

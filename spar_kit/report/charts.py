@@ -67,7 +67,8 @@ def plot_tasks(runs: Mapping[str, pd.DataFrame], by: str = "task", title: str = 
     """Horizontal bars with 95 % intervals: one group per task (or format), one bar per run. `runs` are score tables by name.
 
     A score is SPAR-Bench's: accuracy of letters and words, mean relative accuracy of numbers."""
-    figure, colors = go.Figure(), run_colors(list(runs))
+    figure = go.Figure()
+    colors = run_colors(list(runs))
     tables = {name: table[table["items"] > 0] for name, scores in runs.items() for table in [intervals(scores, (by,), samples, seed)]}
     order = list(dict.fromkeys(label for table in tables.values() for label in table[by]))
     for k, (name, table) in enumerate(tables.items()):
@@ -85,7 +86,9 @@ def plot_tasks(runs: Mapping[str, pd.DataFrame], by: str = "task", title: str = 
 
 def _dots(figure: go.Figure, tables: Mapping[str, pd.DataFrame], labels: Sequence[str], *, value: str, runs: Sequence[str], hover: str) -> None:
     """Adds a dot with its interval for each row of each table (label, `value`, low, high), the tables side by side within a label's row; colour and shape by the place in `runs`."""
-    count, place, colors = len(tables), {label: k for k, label in enumerate(labels)}, run_colors(runs)
+    count = len(tables)
+    place = {label: k for k, label in enumerate(labels)}
+    colors = run_colors(runs)
     for k, (name, table) in enumerate(tables.items()):
         at = table.label.map(place) + (k - (count - 1) / 2) * 0.72 / max(count, 1)
         filled = table["filled"] if "filled" in table else pd.Series(True, table.index)

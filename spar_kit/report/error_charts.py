@@ -58,7 +58,8 @@ def losses_by(scores: pd.DataFrame, factors: pd.DataFrame, factor: str, samples:
 
 def plot_errors(tables: Mapping[str, pd.DataFrame], title: str, across: str, up: str) -> go.Figure:
     """Lines with 95 % intervals, a line a run: tables of `errors_by_distance` or `losses_by` by name. `across` and `up` name the axes."""
-    figure, colors = go.Figure(), run_colors(list(tables))
+    figure = go.Figure()
+    colors = run_colors(list(tables))
     levels = list(dict.fromkeys(level for table in tables.values() for level in table.level))
     for k, (name, table) in enumerate(tables.items()):
         place = table.level.map({level: i for i, level in enumerate(levels)}) + (k - (len(tables) - 1) / 2) * 0.07
@@ -99,7 +100,8 @@ def relations(rows: Sequence[Mapping[str, Any]], scores: pd.DataFrame) -> pd.Dat
     for row, parsed in zip(rows, scores.parsed, strict=True):
         if not re.search("relation|imagination", row["task"]) or not row.get("question"):
             continue
-        answer, kind = str(row["answer"]), answer_kind(str(row["answer"]))
+        answer = str(row["answer"])
+        kind = answer_kind(str(row["answer"]))
         if kind == "letter":
             options = dict(zip("ABCDEF", (_slots(option) for option in parse_question(row["question"], answer).options)))
             said = options.get(str(parsed))
@@ -120,7 +122,8 @@ def plot_confusion(table: pd.DataFrame, title: str = "Relations: truth and answe
     if table.empty:
         raise InputError("no relation question with its text")
     pairs = sorted(table.pair.unique())
-    columns, lines = min(2, len(pairs)), -(-len(pairs) // 2)            # three in a line leave no room for the words on a narrow screen
+    columns = min(2, len(pairs))
+    lines = -(-len(pairs) // 2)            # three in a line leave no room for the words on a narrow screen
     figure = make_subplots(rows=lines, cols=columns, horizontal_spacing=0.16, vertical_spacing=0.28 / lines)
     for n, k in enumerate(pairs):
         at = {"row": n // 2 + 1, "col": n % 2 + 1}

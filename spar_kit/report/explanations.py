@@ -101,7 +101,8 @@ def _m(value: float | np.floating[Any]) -> str:
 
 
 def _depths(x: ExampleRecord) -> Explanation:
-    drawings, lines = [], []
+    drawings = []
+    lines = []
     for view in sorted(set(x.facts["view"])):
         here = [k for k in range(len(x.ids)) if x.facts["view"][k] == view]
         drawing = x.plan(here, plane=as_seen(x.pose(view)))
@@ -121,8 +122,11 @@ def _depths(x: ExampleRecord) -> Explanation:
 
 
 def _distance_to_camera(x: ExampleRecord) -> Explanation:
-    drawing, eye, center = x.plan(views=range(len(x.question.images))), x.pose()[:3, 3], x.center(0)
-    flat, high = np.linalg.norm((center - eye)[:2]), center[2] - eye[2]
+    drawing = x.plan(views=range(len(x.question.images)))
+    eye = x.pose()[:3, 3]
+    center = x.center(0)
+    flat = np.linalg.norm((center - eye)[:2])
+    high = center[2] - eye[2]
     drawing.line(eye, center, x.colors[0], f"{_m(flat)} on the plan")
     return [drawing], [f"{_m(flat)} on the plan, {_m(abs(high))} {'up' if high > 0 else 'down'}: {_m(np.linalg.norm(center - eye))} in space"]
 
@@ -130,7 +134,8 @@ def _distance_to_camera(x: ExampleRecord) -> Explanation:
 def _distances(x: ExampleRecord) -> Explanation:
     """From the first object to each other one."""
     views = sorted({v for v in x.facts["view"] if v >= 0})
-    drawing, lines = x.plan(views=views if len(x.question.images) > 1 else (0,)), []
+    drawing = x.plan(views=views if len(x.question.images) > 1 else (0,))
+    lines = []
     for k in range(1, len(x.ids)):
         apart = x.center(k) - x.center(0)
         drawing.line(x.center(0), x.center(k), x.colors[k] if len(x.ids) < 5 else INK, _m(np.linalg.norm(apart)))
@@ -139,7 +144,8 @@ def _distances(x: ExampleRecord) -> Explanation:
 
 # %% ../../nbs/report/35_explanations.ipynb #a0e833db
 def _size(x: ExampleRecord) -> Explanation:
-    drawing, box = x.plan(views=()), x.room.boxes[x.ids[0]]
+    drawing = x.plan(views=())
+    box = x.room.boxes[x.ids[0]]
     corners = np.asarray(box.corners)
     ring = corners[np.argsort(corners[:, 2], kind="stable")][:4]
     ring = ring[np.argsort(np.arctan2(*(ring - box.center)[:, :2].T))]
@@ -165,7 +171,8 @@ def _camera_motion(x: ExampleRecord) -> Explanation:
 def _view_change(x: ExampleRecord) -> Explanation:
     drawings, lines = _camera_motion(x)
     first, second = (yaw_pitch_roll(x.pose(view)) for view in (0, 1))
-    yaw, pitch = (second[0] - first[0] + 180) % 360 - 180, second[1] - first[1]
+    yaw = (second[0] - first[0] + 180) % 360 - 180
+    pitch = second[1] - first[1]
     return drawings, [*lines, f"heading: {abs(yaw):.1f} degrees to the {'right' if yaw > 0 else 'left'}; pitch: {abs(pitch):.1f} degrees {'up' if pitch > 0 else 'down'}",
                       "the answer gives these in steps of 0.2 m and 5 degrees"]
 
@@ -180,7 +187,8 @@ def _frames(x: ExampleRecord) -> Explanation:
 
 
 def _nearest_box(x: ExampleRecord) -> Explanation:
-    drawing, eye = x.plan(views=range(len(x.question.images))), x.pose()[:3, 3]
+    drawing = x.plan(views=range(len(x.question.images)))
+    eye = x.pose()[:3, 3]
     lines = []
     for k in range(len(x.ids)):
         drawing.line(eye, x.center(k), COLORS["plain"] if not k else GREY, _m(np.linalg.norm(x.center(k) - eye)), dashed=bool(k))
@@ -208,7 +216,8 @@ def _relation(x: ExampleRecord) -> Explanation:
 
 def _imagination(x: ExampleRecord) -> Explanation:
     drawing = x.plan(views=(0,) if len(x.question.images) <= 3 else ())
-    stand, face = x.center(0), x.center(1)
+    stand = x.center(0)
+    face = x.center(1)
     ahead = (face - stand)[:2] / max(float(np.linalg.norm((face - stand)[:2])), 1e-9)
     reach = min(1.2, .8 * float(np.linalg.norm((face - stand)[:2])))
     drawing.line(stand, stand[:2] + reach * ahead, COLORS["green"], "looks this way", arrow=True, width=2.5)
@@ -223,7 +232,8 @@ def _imagination(x: ExampleRecord) -> Explanation:
 
 # %% ../../nbs/report/35_explanations.ipynb #069aedd7
 def _map(x: ExampleRecord) -> Explanation:
-    drawing, pose = x.plan(views=range(3)), x.pose()
+    drawing = x.plan(views=range(3))
+    pose = x.pose()
     drawing.texts = [text for text in drawing.texts if text[1].startswith("camera")]        # objects get their coordinates too
     lines = []
     for k in range(len(x.ids)):
@@ -259,7 +269,8 @@ def _area(x: ExampleRecord) -> Explanation:
 
 
 def _route(x: ExampleRecord) -> Explanation:
-    legs, place = x.facts["legs"], np.array(x.facts["place"])
+    legs = x.facts["legs"]
+    place = np.array(x.facts["place"])
     drawing = x.plan(views=(0, len(x.question.images) - 1))
     path = np.array([x.pose(view)[:2, 3] for view in range(len(x.question.images))])
     for point in path:

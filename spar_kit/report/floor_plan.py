@@ -54,7 +54,8 @@ def place_texts(places: Sequence[NDArray], texts: Sequence[str], ink: Sequence[N
         places: where each text belongs (2,); ink: polylines (N, 2) that no text should cover; size: of the drawing, which no text leaves.
     """
     covered = np.concatenate([_along(line) for line in ink] or [np.zeros((0, 2))])
-    taken, out = np.zeros((0, 4)), []                               # boxes of texts: x1, y1, x2, y2
+    taken = np.zeros((0, 4))
+    out = []                               # boxes of texts: x1, y1, x2, y2
     for place, text in zip(places, texts):
         half = np.array([3.1 * len(text) + 2, 7])
         beside = np.sign(_AROUND) * [half[0] - 7, 0] * (np.abs(_AROUND[:, :1]) > 4)
@@ -73,7 +74,8 @@ def _along(line: NDArray, step: float = 3.0) -> NDArray[np.float64]:
     return np.concatenate([np.linspace(a, b, max(int(np.hypot(*(b - a)) / step), 1) + 1) for a, b in zip(line, line[1:])])
 
 # %% ../../nbs/report/30_floor_plan.ipynb #b2446f92
-INK, GREY = "#1d2530", "#98a2ae"
+INK = "#1d2530"
+GREY = "#98a2ae"
 COLORS: Mapping[str, str] = {"red": "#d3302a", "blue": "#1f5fd6", "green": "#17863b", "yellow": "#b98900", "plain": "#7b3fa0"}
 
 
@@ -131,9 +133,11 @@ class Drawing:
     def svg(self, width: int = 440, most: int = 420) -> str:
         """The whole drawing, `width` pixels wide and at most `most` high, with a bar of 1 m, or less where that is too long."""
         points = np.concatenate(self.fit) if self.fit else np.zeros((1, 2))
-        low, high = points.min(0), points.max(0)
+        low = points.min(0)
+        high = points.max(0)
         grow = min(max(0.4, .06 * float((high - low).max())), max(float((high - low).max()), 0.1))
-        low, high = low - grow, high + grow
+        low = low - grow
+        high = high + grow
         scale = min(width / (high - low)[0], most / (high - low)[1])
         tall = float((high - low)[1] * scale)
         shift = (width - (high - low)[0] * scale) / 2
@@ -157,7 +161,8 @@ class Drawing:
 # %% ../../nbs/report/30_floor_plan.ipynb #39c30447
 def svg_image(svg: str) -> str:
     """A drawing's SVG as an HTML image: a notebook that is not yet trusted strips bare SVG of all but its words, and keeps this."""
-    title, width = re.search(r"<title>(.*?)</title>", svg, re.S), re.search(r"max-width:(\d+)px", svg)
+    title = re.search(r"<title>(.*?)</title>", svg, re.S)
+    width = re.search(r"max-width:(\d+)px", svg)
     data = base64.b64encode(svg.encode()).decode()
     return (f'<img src="data:image/svg+xml;base64,{data}" alt="{title[1] if title else "Drawing"}" '
             f'style="width:100%;max-width:{width[1] if width else 440}px;height:auto">')
@@ -199,7 +204,8 @@ def draw_room(room: Room, marked: Mapping[int, tuple[str, str]], plane: Callable
 
 def draw_camera(drawing: Drawing, pose: NDArray, fan: float, *, caption: str, reach: float = 1.2, color: str = INK) -> None:
     """A camera on the plan: its place, its heading, and the fan of `fan` degrees that it sees."""
-    eye, bearing = pose[:2, 3], np.arctan2(pose[1, 2], pose[0, 2])
+    eye = pose[:2, 3]
+    bearing = np.arctan2(pose[1, 2], pose[0, 2])
     arc = bearing + np.radians(np.linspace(-fan / 2, fan / 2, 9))
     drawing.polygon(np.concatenate([[eye], eye + reach * np.stack([np.cos(arc), np.sin(arc)], -1)]), color, color + "18", width=.8)
     drawing.line(eye, eye + reach * np.array([np.cos(bearing), np.sin(bearing)]), color, arrow=True, width=1)

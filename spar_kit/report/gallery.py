@@ -53,7 +53,8 @@ def _answers_to_draw(x: ExampleRecord) -> list[tuple[int, Sequence[float]]]:
 
 def _with_answer(image: Image.Image, at: Sequence[float]) -> Image.Image:
     image = image.copy()
-    pen, place = ImageDraw.Draw(image), [v / 1000 * side for v, side in zip(at, 2 * image.size)]
+    pen = ImageDraw.Draw(image)
+    place = [v / 1000 * side for v, side in zip(at, 2 * image.size)]
     for color, stroke in (("black", 5), ("white", 3)):
         if len(place) == 4:
             pen.rectangle(place, outline=color, width=stroke)
@@ -79,7 +80,8 @@ def choose_exhibits(folder: Path | str, tasks: Sequence[str] = tuple(TASKS), eac
         formats = [format for format in TASKS[task].formats if format in found]
         for turn in range(each if formats else 0):
             format = formats[turn % len(formats)]
-            used, told = {x.question.scene for x in picked}, {(x.question.scene, *x.facts["objects"], *x.facts["frames"]) for x in picked}
+            used = {x.question.scene for x in picked}
+            told = {(x.question.scene, *x.facts["objects"], *x.facts["frames"]) for x in picked}
             rest = [row for row in found[format] if row[0]["id"] not in {x.question.id for x in picked}]
             fresh = [row for row in rest if _subject(row[0]) not in told]
             choice = next((row for row in fresh if _scene(row[0]) not in used), next(iter(fresh or rest), None))
@@ -116,7 +118,8 @@ def _unbroken(text: str) -> str:
 
 def _drawn(x: ExampleRecord) -> tuple[list[tuple[str, Image.Image]], Explanation]:
     """The pictures and why the answer is true. Raises RecordError where the record's facts do not fit its task, its images or its scene."""
-    file, line = x.question.file, x.question.line
+    file = x.question.file
+    line = x.question.line
     try:
         return pictures(x), explain(x)
     except (LookupError, TypeError, AttributeError, ArithmeticError) as error:

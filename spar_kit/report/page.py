@@ -78,8 +78,11 @@ def page(title: str, lead: str, made: Mapping[str, Sequence[Block]], meta: Seque
     """
     import jinja2
 
-    title, lead, meta = escape_controls(title, 300), escape_controls(lead, 4000), [escape_controls(fact, 300) for fact in meta]
-    body, toc = [], []
+    title = escape_controls(title, 300)
+    lead = escape_controls(lead, 4000)
+    meta = [escape_controls(fact, 300) for fact in meta]
+    body = []
+    toc = []
     for heading, pieces in made.items():
         anchor = re.sub(r"\W+", "-", heading.lower()).strip("-")
         toc.append({"text": heading, "id": anchor})

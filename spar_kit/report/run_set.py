@@ -130,7 +130,8 @@ def _words(question: Any) -> str:
 
 def _is_same(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
     """Whether two rows are about one question: equal true answers and, where both texts are known, one within the other (tools frame a question)."""
-    first, second = _words(a.get("question")), _words(b.get("question"))
+    first = _words(a.get("question"))
+    second = _words(b.get("question"))
     return same_answer(a["answer"], b["answer"], a["task"], format_of(a)) and (first in second or second in first)
 
 
@@ -208,8 +209,10 @@ def standing(runs: RunSet) -> str:
     """Which of several runs is highest, and what that is worth: the best of runs that do not beat an answer without looking is not called good."""
     if runs.main not in runs.gains:
         return "No answer of these runs could be scored."
-    gaps, count = {name: lead.loc["all"] for name, lead in runs.gains.items()}, len(runs.with_images)
-    gap, name = gaps[runs.main], shorten(runs.main, 80)
+    gaps = {name: lead.loc["all"] for name, lead in runs.gains.items()}
+    count = len(runs.with_images)
+    gap = gaps[runs.main]
+    name = shorten(runs.main, 80)
     said = f"{format_score(gap.difference, gap.low, gap.high, '+')} points against the best answer without looking"
     if all(each.difference <= 0 for each in gaps.values()):
         return f"None of {count} runs scores above the best answer without looking. The highest is {name}: {said}."
@@ -220,11 +223,14 @@ def standing(runs: RunSet) -> str:
 
 def headline(runs: RunSet) -> str:
     """A few sentences: the score and what it leaves out, the differences that matter, the lead over not looking."""
-    main, reference = shorten(runs.main, 80), shorten(runs.reference, 80)
+    main = shorten(runs.main, 80)
+    reference = shorten(runs.reference, 80)
     if "all" not in runs.means[runs.main].index:
         return f"{main}: the {runs.flavour} scorer has no rule for any of these questions, or all of them failed."
-    rows, own = runs.means[runs.main], runs.scores[runs.main]
-    scored, tasks = int(own.score.notna().sum()), own[own.score.notna()].task.nunique()
+    rows = runs.means[runs.main]
+    own = runs.scores[runs.main]
+    scored = int(own.score.notna().sum())
+    tasks = own[own.score.notna()].task.nunique()
     said = [f"{main}: {format_score(*rows.loc['all', ['score', 'low', 'high']])} of 100 by the {runs.flavour} scorer, the mean of {tasks} task{'s' * (tasks != 1)}, {scored:,} questions."]
     said += [left] if (left := _left_out(runs)) else []
     for name in [name for name in runs.with_images if name != runs.reference][:3]:

@@ -114,7 +114,8 @@ def thumbnail(frame: Frame, caption: str) -> Html:
 def instance_table(scene: Scene, table_of: Visibility | None) -> Html:
     """Every object: id, label, size, centre, and in how many of the frames looked at it is visible."""
     seen = {} if table_of is None else dict(zip(*(a.tolist() for a in np.unique(table_of.instance[table_of.visible], return_counts=True))))
-    rows, marked = [], []
+    rows = []
+    marked = []
     for n, thing in enumerate(scene.instances):
         x, y, z = np.asarray(thing.box.size, float)
         if thing.id not in seen:
@@ -131,7 +132,8 @@ def scene_page(scene: Scene, found: Scene | None = None, frames: int = 24) -> st
         scene: as it was loaded; it is seen through at most `frames` of its frames, evenly spread.
         found: another scene whose frames and skipped counts are told in its place, where `scene` is a choice of it.
     """
-    whole, chosen = found or scene, select_frames(scene, frames)
+    whole = found or scene
+    chosen = select_frames(scene, frames)
     area = floor_area(whole)
     has_surface = bool(len(scene.surface.triangles))
     checks = [check_depth(frame, scene.surface) for frame in chosen.frames] if has_surface else []
@@ -162,7 +164,8 @@ def _depth_part(checks: Sequence[DepthCheck], fused: bool) -> list[Html]:
     bad = [n for n, c in enumerate(checks) if c.fault or not c.median <= LIMIT]
     if not known:
         return [paragraph("No frame has a depth image that shows the surface.")]
-    median, ratio = float(np.median([c.median for c in known])), float(np.median([c.ratio for c in known]))
+    median = float(np.median([c.median for c in known]))
+    ratio = float(np.median([c.ratio for c in known]))
     words = f"Depth images against the surface: median difference {1000 * median:.0f} mm over {len(known)} frames."
     words += f" {len(bad)} frames differ by more than {LIMIT:.2f} m or cannot be read." if bad else " No frame differs by more than 0.10 m."
     if fused:

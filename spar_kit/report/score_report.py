@@ -70,7 +70,8 @@ def write_score_report(paths: Sequence[Path | str], out: Path | str, *, flavour:
 
     Raises ValueError for a file that cannot be read and an unknown flavour.
     """
-    started, out = time.time(), Path(out)
+    started = time.time()
+    out = Path(out)
     if flavour not in FLAVOURS:
         raise InputError(f"unknown flavour {flavour!r}: {', '.join(FLAVOURS)}")
     answers = dict(zip(run_titles([Path(path) for path in paths]), paths, strict=True))

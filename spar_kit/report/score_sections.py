@@ -139,7 +139,8 @@ def compared_part(runs: RunSet) -> list[Block]:
 def lead_table(runs: RunSet) -> pd.DataFrame:
     """By task: what was asked, each seeing run, the best blind one, and the main run's lead over it with its interval; "yes" where the whole interval lies above zero."""
     found = {name: intervals(scores, seed=runs.seed).set_index("task") for name, scores in (*runs.with_images.items(), ("best blind", runs.best_blind))}
-    gain, own = paired_difference(runs.scores[runs.main], runs.best_blind, seed=runs.seed), found.pop(runs.main)
+    gain = paired_difference(runs.scores[runs.main], runs.best_blind, seed=runs.seed)
+    own = found.pop(runs.main)
     others = {name: [round(100 * table.score[task], 1) for task in gain.task] for name, table in found.items()}
     return pd.DataFrame({"task": gain.task, "asked": [int(own["items"][task]) for task in gain.task], **others,
                          runs.main: [format_score(*own.loc[task, ["score", "low", "high"]]) for task in gain.task],
@@ -286,7 +287,8 @@ def examples_part(runs: RunSet, load: Load | None = None, count: int = 6) -> lis
 
 def misses_part(runs: RunSet, load: Load | None = None, count: int = 20) -> list[Block]:
     """The largest errors of the main run as cards; with images where `load` finds them by (task, format, id)."""
-    worst, unread = worst_misses(runs.scores[runs.main], count), _unread(runs.scores[runs.main])
+    worst = worst_misses(runs.scores[runs.main], count)
+    unread = _unread(runs.scores[runs.main])
     if worst.empty:
         return [text("No miss: every score is above one half."), *unread]
     notes = {(row.task, row.format, row.id): row.why for row in worst.itertuples()}

@@ -111,7 +111,9 @@ def _files_of(name: str, folders: tuple[str, ...]) -> list[tuple[str, Path]]:
         return []
     if root.is_file():
         return [(top, root)]
-    found, at, dotted = [(top, root / "__init__.py")], root, top
+    found = [(top, root / "__init__.py")]
+    at = root
+    dotted = top
     for part in rest:
         dotted = f"{dotted}.{part}"
         file = next((path for path in (at / part / "__init__.py", at / f"{part}.py") if path.is_file()), None)
@@ -147,7 +149,8 @@ def _module(path: str, size: int, changed: int) -> _Module:
         tree = ast.parse(content)
     except (SyntaxError, ValueError):
         return _Module(_digest(content), frozenset(), frozenset())
-    imports, texts = _imports(tree), _texts(tree)
+    imports = _imports(tree)
+    texts = _texts(tree)
     return _Module(_digest(content) if b"__doc__" in content else _digest(without_prose(tree)), imports, texts)
 
 
@@ -197,7 +200,9 @@ class _Tracer:
     """Follows code from module to module."""
 
     def __init__(self, folders: Iterable[str]):
-        self.folders, self.reach, self.todo = tuple(folders), Reach(), list[tuple[str, Path]]()
+        self.folders = tuple(folders)
+        self.reach = Reach()
+        self.todo = list[tuple[str, Path]]()
 
     def code(self, imports: Iterable[tuple[int, str, tuple[str, ...]]], texts: Iterable[str], package: str = "") -> None:
         """Follows what a piece of code in `package` imports and names."""
@@ -280,7 +285,8 @@ def _required(name: str) -> frozenset[str]:
 
 def package_versions(tops: Iterable[str]) -> dict[str, str]:
     """The versions of the packages that hold these top-level modules, and of all that they require, by name."""
-    todo, found = [name for top in tops for name in _distributions().get(top, ())], dict[str, str]()
+    todo = [name for top in tops for name in _distributions().get(top, ())]
+    found = dict[str, str]()
     while todo:
         name = re.sub(r"[-_.]+", "-", todo.pop()).lower()
         if name in found or name == _PACKAGE.replace("_", "-"):
@@ -302,7 +308,9 @@ class Digests:
     """
 
     def __init__(self, path: Path | None = None, say: Callable[[str], None] | None = None):
-        self.say, self.read, self.db = say, 0, None
+        self.say = say
+        self.read = 0
+        self.db = None
         self.known: dict[str, str] = {}
         if path is not None:
             try:
@@ -327,7 +335,8 @@ class Digests:
 
     def of(self, path: Path) -> str:
         """The SHA-256 of a regular file."""
-        found, name = path.stat(), os.path.realpath(path)
+        found = path.stat()
+        name = os.path.realpath(path)
         seen = f"{found.st_size} {found.st_mtime_ns} {found.st_ctime_ns} {found.st_ino}"
         known = self._ask("select digest from digests where path = ? and seen = ?", (name, seen))
         if known:
@@ -428,7 +437,9 @@ def code_key(book: NotebookCode, cwd: Path | str = "") -> dict[str, Any]:
 
     The parameters cell is left out: its values count, see `values_key`. `cwd`: the folder it runs in, this one where it is empty.
     """
-    parameters, trees, cells = book.parameters, list[ast.AST](), list[str]()
+    parameters = book.parameters
+    trees = list[ast.AST]()
+    cells = list[str]()
     for cell in book.cells:
         if "skip-execution" in cell.tags or cell is parameters:
             continue
@@ -437,7 +448,8 @@ def code_key(book: NotebookCode, cwd: Path | str = "") -> dict[str, Any]:
             continue
         trees += [cell.tree, *inner_code(cell.tree)]
         cells.append(without_prose(ast.parse(ast.unparse(cell.tree)), of_module=False))
-    found, here = reached(trees, [str(cwd or os.getcwd())]), environment()
+    found = reached(trees, [str(cwd or os.getcwd())])
+    here = environment()
     return {"cells": [_digest(cell) for cell in cells if cell != "Module(body=[], type_ignores=[])"], "modules": found.modules, "packages": package_versions(found.outside), "python": here["python"], "lock": here["lock"]}
 
 
@@ -468,10 +480,12 @@ def key_of(depends: Any) -> str:
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], most: int = 3) -> str:
     """What changed between what two runs of a step depend on, the first few in one line; "" where nothing is known."""
     def changed(kind: str) -> list[str]:
-        before, after = old.get(kind) or {}, new.get(kind) or {}
+        before = old.get(kind) or {}
+        after = new.get(kind) or {}
         return [name for name in {**before, **after} if before.get(name) != after.get(name)]
 
-    before, after = old.get("packages") or {}, new.get("packages") or {}
+    before = old.get("packages") or {}
+    after = new.get("packages") or {}
     found = ["code of the notebook"] if old.get("cells") != new.get("cells") else []
     found += [*changed("values"), *(f"files of {name}" for name in changed("inputs")), *(f"what {name} comes from" for name in changed("upstream")), *changed("modules")]
     found += [f"{name} {before.get(name, 'absent')} -> {after.get(name, 'absent')}" for name in changed("packages")]

@@ -51,7 +51,9 @@ def grid(fragments: Iterable[Html], minimum: int = 300) -> Html:
                     + "".join(fragment.html for fragment in fragments) + "</div>")
 
 # %% ../../nbs/runs/40_components.ipynb #f8626e2d
-_GOOD, _BAD, _PLAIN = ("#1a7f4b", "#e6f4ec"), ("#b3372f", "#fbeae8"), ("#1d2530", "#f5f7f9")
+_GOOD = ("#1a7f4b", "#e6f4ec")
+_BAD = ("#b3372f", "#fbeae8")
+_PLAIN = ("#1d2530", "#f5f7f9")
 
 
 def escape_breakable(text: str) -> str:
@@ -85,7 +87,8 @@ def question(images: Sequence[Image.Image], text: str, answer: str, *, title: st
 # %% ../../nbs/runs/40_components.ipynb #37b06042
 def highlight_supervised(pieces: Iterable[tuple[str, bool]], shorten: str = "", title: str = "") -> Html:
     """A decoded sample: pieces (text, whether the loss sees it). Runs of the token `shorten` (an image's places) become one with a count."""
-    out, repeats = [], 0
+    out = []
+    repeats = 0
 
     def flush() -> None:
         nonlocal repeats
@@ -95,7 +98,8 @@ def highlight_supervised(pieces: Iterable[tuple[str, bool]], shorten: str = "", 
 
     for text, supervised in pieces:
         while shorten and not supervised and text.startswith(shorten):
-            repeats, text = repeats + 1, text[len(shorten):]
+            repeats = repeats + 1
+            text = text[len(shorten):]
         if text:
             flush()
             style = "background:#d6eedd;color:#14532d;border-radius:3px;padding:.05em .15em;font-weight:600" if supervised else "color:#5b6776"

@@ -66,8 +66,10 @@ def notebook_parameters(notebook: Path | str) -> dict[str, tuple[Parameter, Any]
 
 def parameters_of(book: NotebookCode) -> dict[str, tuple[Parameter, Any]]:
     """The same of a notebook that was read."""
-    notebook, cell = book.path, book.parameters
-    source, found = cell.source.split("\n"), {}
+    notebook = book.path
+    cell = book.parameters
+    source = cell.source.split("\n")
+    found = {}
     for node in cell.tree.body if cell.tree else ():
         if not (isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value is not None):
             raise ParamsError(f"line {node.lineno} of the parameters cell is not 'name: type = default'", notebook)
@@ -204,7 +206,8 @@ def _rename_parameters(values: Mapping[str, Any], path: Path, lines: dict[tuple[
         groups = {kind: step[kind] for kind in ("params", "grid", "needs", "collects") if table and isinstance(step.get(kind), dict)}
         for kind, group in groups.items():
             for old in [old for old in group if old in table]:
-                at, new = ("steps", name, kind), table[old]
+                at = ("steps", name, kind)
+                new = table[old]
                 if any(new in other for other in groups.values()):
                     raise ParamsError(f"is the old name of {new}, which is given too", path, lines.get((*at, old)), ".".join((*at, old)))
                 warn_renamed(".".join((*at, old)), new, path, lines.get((*at, old)))

@@ -161,7 +161,8 @@ class _Tail:
     """A file-like object that keeps the last line of a kernel's output on disk, where the driver of any executor can read it."""
 
     def __init__(self, path: Path):
-        self.path, self.last = path, 0.0
+        self.path = path
+        self.last = 0.0
         path.write_text("", encoding="utf-8")
 
     def write(self, text: str) -> int:
@@ -212,7 +213,8 @@ def _write_source(run: Run, cwd: Path, path: Path) -> None:
     for cell in book.cells:
         cell.setdefault("metadata", nbformat.from_dict({}))
         if cell.cell_type == "code":
-            cell.outputs, cell.execution_count = [], None
+            cell.outputs = []
+            cell.execution_count = None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")                     # it says that it adds ids
         _, book = normalize(book)
@@ -329,7 +331,8 @@ def execute(run: Run, force: bool = False, cwd: str = "") -> tuple[str, float]:
             return "cached", 0.0
         if changed := _changed(run, base):
             raise RuntimeError(f"this is not what the sweep began with: {changed}; start it again")
-        started, old = time.time(), folder / "out.before"
+        started = time.time()
+        old = folder / "out.before"
         again = (folder / "run.json").exists() or final.exists()
         for path in (folder / "run.json", final, failed):
             path.unlink(missing_ok=True)
@@ -440,7 +443,10 @@ class _Cluster:
     """Whether a cluster is still there, asked now and then; and how many notebooks it runs at a time."""
 
     def __init__(self, pool: Executor, address: str):
-        self.client, self.address, self.seen, self.asked = getattr(pool, "_client", None), address, time.monotonic(), 0.0
+        self.client = getattr(pool, "_client", None)
+        self.address = address
+        self.seen = time.monotonic()
+        self.asked = 0.0
         self.threads = 1
 
     def check(self) -> None:
@@ -453,7 +459,8 @@ class _Cluster:
             raise ConnectionError(_gone(self.address))
         threads = sum(worker["nthreads"] for worker in self.client.scheduler_info(n_workers=-1)["workers"].values())
         if threads:
-            self.seen, self.threads = now, threads
+            self.seen = now
+            self.threads = threads
         elif now - self.seen > WAIT_FOR_WORKERS:
             raise ConnectionError(f"the scheduler at {self.address} has had no worker for {WAIT_FOR_WORKERS:.0f} s; what is finished is kept")
 
@@ -507,7 +514,9 @@ class _Status:
 
     def __init__(self, runs: list[Run], say: Callable[[str], None]):
         self.left = {run.name: run.expect for run in runs}
-        self.say, self.start, self.last = say, time.monotonic(), time.monotonic()
+        self.say = say
+        self.start = time.monotonic()
+        self.last = time.monotonic()
         self.spent = self.planned = 0.0
         self.terminal = sys.stderr.isatty()
         self.begun: dict[str, float] = {}
@@ -590,7 +599,11 @@ class _Sweep:
     """The state of one call of `sweep`."""
 
     def __init__(self, runs: list[Run], workers: int, address: str | None, force: bool, say: Callable[[str], None]):
-        self.runs, self.workers, self.address, self.force, self.say = runs, workers, address, force, say
+        self.runs = runs
+        self.workers = workers
+        self.address = address
+        self.force = force
+        self.say = say
         self.outcomes: dict[str, RunResult] = {}
         self.notes: dict[str, str] = {}
         self.told: set[str] = set()
@@ -605,7 +618,8 @@ class _Sweep:
     def finish(self, planned: Run, outcome: RunResult) -> None:
         self.outcomes[planned.name] = outcome
         self.status.finish(planned.name, outcome)
-        run, note = outcome.run, f"  {outcome.error}" if outcome.error else ""
+        run = outcome.run
+        note = f"  {outcome.error}" if outcome.error else ""
         took = format_duration(outcome.seconds) if outcome.status in ("done", "failed") else ""
         self.say(f"  {run.step:{self.width}}  {outcome.status:7} {took:>7}  {run.label or run.key}{note}")
 

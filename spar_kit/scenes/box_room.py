@@ -48,18 +48,26 @@ def raycast_boxes(solids: list[BoxObject], camera: Camera, camera_to_world: NDAr
     The camera must stand outside all boxes.
     """
     rays = (camera.back_project(np.ones((camera.height, camera.width))) @ camera_to_world[:3, :3].T).reshape(-1, 3)
-    eye, length = camera_to_world[:3, 3], (rays ** 2).sum(-1)
-    depth, ids = np.full(len(rays), np.inf), np.zeros(len(rays), np.int32)
+    eye = camera_to_world[:3, 3]
+    length = (rays ** 2).sum(-1)
+    depth = np.full(len(rays), np.inf)
+    ids = np.zeros(len(rays), np.int32)
     image = np.full(rays.shape, 20.0)
     for s in solids:
         to = s.box.center - eye
         rows = np.flatnonzero(to @ to - (rays @ to) ** 2 / length <= s.box.size @ s.box.size / 4 + 1e-6)   # within the sphere around the box
-        o, d = -to @ s.box.axes, rays[rows] @ s.box.axes
+        o = -to @ s.box.axes
+        d = rays[rows] @ s.box.axes
         with np.errstate(divide="ignore", invalid="ignore"):
-            near, far = (-np.sign(d) * s.box.size / 2 - o) / d, (np.sign(d) * s.box.size / 2 - o) / d
-        t, side = near.max(-1), near.argmax(-1)
+            near = (-np.sign(d) * s.box.size / 2 - o) / d
+            far = (np.sign(d) * s.box.size / 2 - o) / d
+        t = near.max(-1)
+        side = near.argmax(-1)
         hit = (t < far.min(-1)) & (t > 1e-6) & (t < depth[rows])
-        t, side, d, rows = t[hit], side[hit], d[hit], rows[hit]
+        t = t[hit]
+        side = side[hit]
+        d = d[hit]
+        rows = rows[hit]
         depth[rows], ids[rows] = t, s.id
         checks = np.floor((o + d * t[:, None] + s.box.size / 2) / 0.25 + 1e-6).astype(int).sum(-1) % 2
         image[rows] = np.array(s.rgb) * np.array([.72, .86, 1])[side, None] * np.where(checks, 1, .88)[:, None]
@@ -70,9 +78,11 @@ def raycast_boxes(solids: list[BoxObject], camera: Camera, camera_to_world: NDAr
 # %% ../../nbs/scenes/05_box_room.ipynb #df933835
 def box_mesh(box: OrientedBox) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
     """(24, 3) corners and (12, 3) triangles of a box, counter-clockwise seen from outside; each side has corners of its own."""
-    corners, triangles = list[NDArray](), list[NDArray]()
+    corners = list[NDArray]()
+    triangles = list[NDArray]()
     for axis in range(3):
-        u, v = (axis + 1) % 3, (axis + 2) % 3
+        u = (axis + 1) % 3
+        v = (axis + 2) % 3
         for sign in (-1, 1):
             square = np.zeros((4, 3))
             square[:, axis] = sign
@@ -110,7 +120,8 @@ def box_room_scene(frames: int = 6, width: int = 128, name: str = "toy0000_00") 
     """
     solids = toy_solids()
     color = Camera.from_fov(width, width * 3 // 4, 70)
-    w, h = width * 5 // 8, width * 15 // 32
+    w = width * 5 // 8
+    h = width * 15 // 32
     depth = Camera(w, h, np.array([[.68 * w, 0, .47 * w], [0, .69 * w, .53 * h], [0, 0, 1]]))
     made = []
     for i, s in enumerate(np.linspace(0, 1, frames)):

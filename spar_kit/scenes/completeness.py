@@ -25,7 +25,8 @@ SUPPORT = 64                  # directions, spread evenly over the sphere (Fibon
 def support_points(points: NDArray, box: OrientedBox) -> NDArray[np.float64]:
     """Those of points (N, 3) that lie farthest in one of `SUPPORT` directions or along an axis of the box: (M, 3), M at most SUPPORT + 6."""
     k = np.arange(SUPPORT) + .5
-    z, turn = 1 - 2 * k / SUPPORT, np.pi * (1 + 5**.5) * k
+    z = 1 - 2 * k / SUPPORT
+    turn = np.pi * (1 + 5**.5) * k
     r = np.sqrt(1 - z**2)
     directions = np.concatenate([np.stack([r * np.cos(turn), r * np.sin(turn), z], 1), box.axes.T, -box.axes.T])
     points = np.asarray(points, np.float64)
@@ -46,7 +47,9 @@ def best_frames(scene: Scene, visibility: Visibility) -> dict[int, Best]:
     owner = surface.triangle_instance[order]
     rows = np.argsort(visibility.instance, kind="stable")
     rows = rows[(visibility.frame[rows] >= 0) & (visibility.frame[rows] < len(scene.frames))]
-    seen, best, eyes = visibility.instance[rows], dict[int, Best](), _eyes(scene.frames)
+    seen = visibility.instance[rows]
+    best = dict[int, Best]()
+    eyes = _eyes(scene.frames)
     for instance in (i for i in scene.instances if np.isfinite(i.box.corners).all()):
         low, high = np.searchsorted(owner, [instance.id, instance.id + 1])
         first, last = np.searchsorted(seen, [instance.id, instance.id + 1])
@@ -77,10 +80,13 @@ def _best(eyes: _Eyes, frame: NDArray, box: NDArray, points: NDArray) -> Best:
     ahead = (local[..., 2] > .05).all(1)
     if not len(points) or not ahead.any():
         return Best(0.0, -1)
-    frame, box, local = frame[ahead], box[ahead], local[ahead]
+    frame = frame[ahead]
+    box = box[ahead]
+    local = local[ahead]
     pixels = (local / local[..., 2:]) @ np.swapaxes(eyes.intrinsics[frame][:, :2], 1, 2)
     mille = (pixels + .5) * 1000 / eyes.size[frame][:, None]
-    low, high = mille.min(1), mille.max(1)
+    low = mille.min(1)
+    high = mille.max(1)
     share = ((np.minimum(high, box[:, 2:]) - np.maximum(low, box[:, :2])) / np.maximum(high - low, 1)).min(1)
     row = int(share.argmax())
     return Best(float(share[row]), int(frame[row]))
@@ -103,11 +109,13 @@ def border_edges(surface: Mesh, ids: Collection[int], grain: float = 2e-4) -> tu
     """
     mine = np.flatnonzero(np.isin(surface.triangle_instance, np.array(sorted(ids), np.int64)))
     used, corners = np.unique(surface.triangles[mine], return_inverse=True)
-    vertices, corners = np.asarray(surface.vertices, np.float64)[used], corners.reshape(-1, 3)
+    vertices = np.asarray(surface.vertices, np.float64)[used]
+    corners = corners.reshape(-1, 3)
     finite = np.asarray(np.isfinite(vertices).all(-1))
     cells = np.rint(np.where(finite[:, None], vertices, 0) / grain)
     number = np.unique(_mixed(*cells.T), return_inverse=True)[1]
-    triangles, owner = number[corners], surface.triangle_instance[mine]
+    triangles = number[corners]
+    owner = surface.triangle_instance[mine]
     a, b, c = np.sort(triangles, 1).T
     once = np.unique(_mixed(a, b, c, owner), return_index=True)[1]              # a sheet with both sides drawn is one sheet
     proper = np.asarray((a != b) & (b != c) & finite[corners].all(1))
@@ -125,7 +133,8 @@ FACES = ("-x", "+x", "-y", "+y", "bottom", "top")       # of a box, along its ow
 FIRM = 0.3                   # of a border's points must be seen to be an end
 OUTWARD = 0.05               # metres beyond the border: a step that a depth image tells from noise
 MAX_THICKNESS_M = 0.15                  # metres; what is no thicker can end on the surface that it lies on
-SPACING, MAX_BORDERS = 0.03, 80     # of points on a border, metres; at most so many for a side
+SPACING = 0.03
+MAX_BORDERS = 80     # of points on a border, metres; at most so many for a side
 
 
 class Border(NamedTuple):
@@ -149,12 +158,14 @@ def _borders(instance: Instance, edges: NDArray, triangles: NDArray) -> Iterator
     edge = np.repeat(np.arange(len(edges)), number)
     along = (np.arange(len(edge)) - np.repeat(np.cumsum(number) - number, number) + .5) / number[edge]
     points = edges[edge, 0] + (edges[edge, 1] - edges[edge, 0]) * along[:, None]
-    local, corners = (points - box.center) @ box.axes, (triangles - box.center) @ box.axes
+    local = (points - box.center) @ box.axes
+    corners = (triangles - box.center) @ box.axes
     normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     area = np.linalg.norm(normal, axis=1)
     facing = np.abs(normal) > .7 * np.maximum(area, 1e-15)[:, None]
     for face in range(6):
-        axis, sign = face // 2, face % 2 * 2 - 1
+        axis = face // 2
+        sign = face % 2 * 2 - 1
         length = float(box.size[axis])
         inner = length / 2 - min(max(.03, .04 * length), .25 * length)
         near = np.flatnonzero(sign * local[:, axis] >= inner)
@@ -168,7 +179,8 @@ def _samples(triangles: NDArray, low: NDArray, high: NDArray, step: float = 0.02
     """Points on triangles (T, 3, 3) inside an upright box low, high (3,), at most `step` metres apart, and the triangle of each."""
     sides = np.linalg.norm(triangles - np.roll(triangles, 1, 1), axis=-1).max(1)
     number = np.clip(np.ceil(sides / step), 1, 400).astype(int)
-    points, source = [np.zeros((0, 3))], [np.zeros(0, np.int64)]
+    points = [np.zeros((0, 3))]
+    source = [np.zeros(0, np.int64)]
     for n in np.unique(number):
         i, j = np.nonzero(np.add.outer(np.arange(n + 1), np.arange(n + 1)) <= n)
         weights = np.stack([i, j, n - i - j], 1) / n
@@ -234,18 +246,22 @@ def scan_ends(scene: Scene, ids: Collection[int], firm: float = FIRM) -> dict[in
     Args:
         firm: least share of the points of a border that are seen to be an end.
     """
-    surface, known = scene.surface, np.array(sorted(i.id for i in scene.instances), np.int64)
+    surface = scene.surface
+    known = np.array(sorted(i.id for i in scene.instances), np.int64)
     if surface.fused:
         return {}
     edges, owner = border_edges(surface, ids)
     corners = surface.vertices[surface.triangles]
-    low, high = corners.min(1), corners.max(1)
-    borders, firmly = list[Border](), list[NDArray]()
+    low = corners.min(1)
+    high = corners.max(1)
+    borders = list[Border]()
+    firmly = list[NDArray]()
     for instance in scene.instances:
         mine = edges[owner == instance.id]
         if not len(mine):
             continue
-        own, box = surface.triangle_instance == instance.id, instance.box.corners
+        own = surface.triangle_instance == instance.id
+        box = instance.box.corners
         around = np.flatnonzero(~own & (low <= box.max(0) + .3).all(1) & (high >= box.min(0) - .3).all(1))
         for border in _borders(instance, mine, corners[own].astype(np.float64)):
             borders.append(border)

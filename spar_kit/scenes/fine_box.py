@@ -26,7 +26,8 @@ class FineBoxes:
     """
 
     def __init__(self, scene: Scene, width: int):
-        self.scene, self.width = scene, width
+        self.scene = scene
+        self.width = width
         self.found: dict[tuple[int, int], NDArray[np.float64]] = {}
 
     def __call__(self, frames: NDArray, instances: NDArray, boxes: NDArray) -> NDArray[np.int16]:
@@ -57,14 +58,19 @@ class FineBoxes:
         return np.where(out > pixel + SLIVER * side, box, np.clip(np.rint(fine), 0, 1000))
 
     def _measure(self, frame: int, ids: NDArray) -> None:
-        surface, camera, pose = self.scene.surface, self.scene.frames[frame].color, self.scene.frames[frame].camera_to_world
-        numbers, N = _number(ids, surface.triangle_instance), len(ids)
+        surface = self.scene.surface
+        camera = self.scene.frames[frame].color
+        pose = self.scene.frames[frame].camera_to_world
+        numbers = _number(ids, surface.triangle_instance)
+        N = len(ids)
         x0, y0, x1, y1 = self._part(surface.vertices, surface.triangles[numbers > 0], camera, pose)
         if x0 >= x1 or y0 >= y1:
             return
         part = Camera(x1 - x0, y1 - y0, camera.intrinsics - np.array([[0, 0, x0], [0, 0, y0], [0, 0, 0.0]]))
         image = rasterize_mesh(surface, numbers, part, projection(part, pose), np.empty(surface.vertices.shape))[1]
-        pixels, bounds, points = np.empty(N, np.int32), np.empty((N, 4), np.int32), np.empty((N, 2))
+        pixels = np.empty(N, np.int32)
+        bounds = np.empty((N, 4), np.int32)
+        points = np.empty((N, 2))
         _measure(image, np.full((N, 2), np.nan), pixels, bounds, points, -(-camera.width // self.width))
         size = np.array([camera.width, camera.height] * 2)
         for n in np.flatnonzero(pixels):

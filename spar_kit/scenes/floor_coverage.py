@@ -32,13 +32,16 @@ def floor_coverage(visibility: Visibility, rows: Sequence[int], polygons: Sequen
     if not visibility.grid or not any(map(len, polygons)):
         return 1.0
     x, y, cell, *_ = visibility.grid
-    seen, origin, corners = visibility.ground_seen(rows), np.array([x, y]), np.concatenate(list(polygons))
+    seen = visibility.ground_seen(rows)
+    origin = np.array([x, y])
+    corners = np.concatenate(list(polygons))
     low = np.floor((corners.min(0) - origin) / cell).astype(np.int64) - 5                     # the grid's own cells, as far as the floor reaches
     shape = np.ceil((corners.max(0) - origin) / cell).astype(np.int64) + 5 - low
     centers = (np.moveaxis(np.indices(shape), 0, -1) + low + .5) * cell + origin
     floor = points_in_polygons(centers.reshape(-1, 2), polygons).reshape(shape)
     shown = np.zeros(shape, bool)
-    first, last = np.maximum(low, 0), np.minimum(low + shape, seen.shape)
+    first = np.maximum(low, 0)
+    last = np.minimum(low + shape, seen.shape)
     if (first < last).all():
         (a, b), (c, d) = first, last
         shown[a - low[0]:c - low[0], b - low[1]:d - low[1]] = seen[a:c, b:d]

@@ -71,7 +71,8 @@ def drop_near_duplicates(frames: Sequence[Frame], metres: float, degrees: float)
     kept: list[Frame] = []
     for frame in frames:
         if kept:
-            before, now = kept[-1].camera_to_world, frame.camera_to_world
+            before = kept[-1].camera_to_world
+            now = frame.camera_to_world
             moved = np.linalg.norm(now[:3, 3] - before[:3, 3])
             turned = np.degrees(np.arccos(np.clip((np.sum(before[:3, :3] * now[:3, :3]) - 1) / 2, -1, 1)))
             if not (metres and moved >= metres) and not (degrees and turned >= degrees):
@@ -89,7 +90,8 @@ def select_frames(scene: Scene, choice: FrameSelection | int | None) -> Scene:
     Raises ValueError for a limit below 1.
     """
     choice = choice if isinstance(choice, FrameSelection) else FrameSelection(limit=choice)
-    frames, broken = list(scene.frames), set[int]()
+    frames = list(scene.frames)
+    broken = set[int]()
     if choice.stride > 1:
         first = {frame.index // choice.stride: frame for frame in reversed(frames)}
         frames = [first[group] for group in sorted(first)]
@@ -114,7 +116,8 @@ def select_frames(scene: Scene, choice: FrameSelection | int | None) -> Scene:
     if choice.limit is not None and n > choice.limit:
         chosen = []
         for k in range(choice.limit):
-            start, stop = k * n // choice.limit, (k + 1) * n // choice.limit
+            start = k * n // choice.limit
+            stop = (k + 1) * n // choice.limit
             rows = sorted({start + (2 * c + 1) * (stop - start) // (2 * choice.candidates) for c in range(choice.candidates)})
             chosen.append(frames[rows[0]] if len(rows) == 1 else max((frames[row] for row in rows), key=value))
         frames = [frame for frame in chosen if frame.index not in broken]

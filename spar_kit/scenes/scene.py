@@ -97,7 +97,8 @@ class Frame:
 # %% ../../nbs/scenes/00_scene.ipynb #3b6767a7
 def invert_pose(pose: NDArray) -> NDArray:
     """The inverse of rigid poses (..., 4, 4), without a general matrix inverse."""
-    R, t = pose[..., :3, :3], pose[..., :3, 3:]
+    R = pose[..., :3, :3]
+    t = pose[..., :3, 3:]
     out = np.zeros_like(pose)
     out[..., :3, :3] = np.swapaxes(R, -1, -2)
     out[..., :3, 3:] = -np.swapaxes(R, -1, -2) @ t
@@ -138,7 +139,8 @@ class OrientedBox:
     @property
     def axes(self) -> NDArray[np.float64]:
         """(3, 3) rotation, box axes in columns."""
-        c, s = np.cos(self.yaw), np.sin(self.yaw)
+        c = np.cos(self.yaw)
+        s = np.sin(self.yaw)
         return np.array([[c, -s, 0], [s, c, 0], [0, 0, 1.0]])
 
     @property
@@ -169,14 +171,20 @@ class OrientedBox:
         angles = np.unique(np.round(np.arctan2(edges[:, 1], edges[:, 0]) % (np.pi / 2), 9))
         u = np.stack([np.cos(angles), np.sin(angles)], -1)
         v = np.stack([-u[:, 1], u[:, 0]], -1)
-        a, b = hull @ u.T, hull @ v.T
-        low, high = np.stack([a.min(0), b.min(0)], -1), np.stack([a.max(0), b.max(0)], -1)
+        a = hull @ u.T
+        b = hull @ v.T
+        low = np.stack([a.min(0), b.min(0)], -1)
+        high = np.stack([a.max(0), b.max(0)], -1)
         k = int((high - low).prod(-1).argmin())
-        size, middle, yaw = high[k] - low[k], (high[k] + low[k]) / 2, float(angles[k])
-        z0, z1 = points[:, 2].min(), points[:, 2].max()
+        size = high[k] - low[k]
+        middle = (high[k] + low[k]) / 2
+        yaw = float(angles[k])
+        z0 = points[:, 2].min()
+        z1 = points[:, 2].max()
         center = np.array([*(middle[0] * u[k] + middle[1] * v[k]), (z0 + z1) / 2])
         if size[1] > size[0]:
-            size, yaw = size[::-1], yaw + np.pi / 2
+            size = size[::-1]
+            yaw = yaw + np.pi / 2
         return cls(center, np.array([size[0], size[1], z1 - z0]), float(yaw % np.pi))
 
     @classmethod

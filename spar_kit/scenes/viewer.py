@@ -31,13 +31,17 @@ def decimate(surface: Mesh, rows: NDArray, max_triangles: int) -> tuple[NDArray[
     vertices = np.asarray(surface.vertices, np.float64)
     rows = rows[np.isfinite(vertices[surface.triangles[rows]]).all((1, 2))]
     used, flat = np.unique(surface.triangles[rows], return_inverse=True)
-    points, triangles = vertices[used], flat.reshape(-1, 3)
+    points = vertices[used]
+    triangles = flat.reshape(-1, 3)
     if len(rows) > max_triangles:
         owner = np.zeros(len(used), np.int64)
         owner[triangles] = np.unique(surface.triangle_instance[rows], return_inverse=True)[1][:, None]
-        edges, extent = points[triangles[:, 1:]] - points[triangles[:, :1]], float(np.ptp(points, 0).max())
+        edges = points[triangles[:, 1:]] - points[triangles[:, :1]]
+        extent = float(np.ptp(points, 0).max())
         cell = np.sqrt(np.linalg.norm(np.cross(edges[:, 0], edges[:, 1]), axis=1).sum() / max(max_triangles, 1)) / 3
-        cell, fine, bits = max(cell, extent / 65_000, 1e-9), triangles, np.array([1, 1 << 16, 1 << 32, 1 << 48])
+        cell = max(cell, extent / 65_000, 1e-9)
+        fine = triangles
+        bits = np.array([1, 1 << 16, 1 << 32, 1 << 48])
         while True:
             corner = np.floor((points - points.min(0)) / cell).astype(np.int64)
             _, joined, members = np.unique(np.c_[corner, owner] @ bits, return_inverse=True, return_counts=True)
@@ -49,7 +53,8 @@ def decimate(surface: Mesh, rows: NDArray, max_triangles: int) -> tuple[NDArray[
             if len(kept) <= max_triangles:
                 break
             cell *= 1.3
-        rows, triangles = rows[kept], triangles[kept]
+        rows = rows[kept]
+        triangles = triangles[kept]
         points = np.stack([np.bincount(joined, points[:, axis]) for axis in range(3)], -1) / members[:, None]
     return points.astype(np.float32), triangles.astype(np.int32), rows
 
@@ -105,7 +110,8 @@ def _box_lines(box: OrientedBox) -> NDArray[np.float64]:
 
 def _frustum_lines(frame: Frame, depth: float) -> NDArray[np.float64]:
     """One stroke along the edges of what a camera sees up to `depth` metres, with a mark on its upper side."""
-    w, h = frame.color.width - .5, frame.color.height - .5
+    w = frame.color.width - .5
+    h = frame.color.height - .5
     pixels = np.array([[-.5, -.5, 1], [w, -.5, 1], [w, h, 1], [-.5, h, 1], [(w - .5) / 2, -.5 - h / 4, 1]])
     a, b, c, d, top = (pixels @ np.linalg.inv(frame.color.intrinsics).T * depth) @ frame.camera_to_world[:3, :3].T + frame.camera_to_world[:3, 3]
     eye = frame.camera_to_world[:3, 3]
@@ -212,9 +218,12 @@ def plot_floor_plan(scene: Scene, *, frames: Sequence[int] = (), highlight: Mapp
         figure.add_scatter(x=x, y=y, mode="text", text=_named(things, marked, flat_label), textfont=dict(size=11), hoverinfo="skip")
     for f in frames:
         frame = scene.frames[f]
-        eye, R, K = frame.camera_to_world[:3, 3], frame.camera_to_world[:3, :3], frame.color.intrinsics
+        eye = frame.camera_to_world[:3, 3]
+        R = frame.camera_to_world[:3, :3]
+        K = frame.color.intrinsics
         bearing = np.arctan2(R[1, 2], R[0, 2])
-        left, right = np.arctan((-.5 - K[0, 2]) / K[0, 0]), np.arctan((frame.color.width - .5 - K[0, 2]) / K[0, 0])
+        left = np.arctan((-.5 - K[0, 2]) / K[0, 0])
+        right = np.arctan((frame.color.width - .5 - K[0, 2]) / K[0, 0])
         arc = bearing - np.linspace(left, right, 16)
         x, y = np.concatenate([[eye[:2]], eye[:2] + reach * np.stack([np.cos(arc), np.sin(arc)], -1), [eye[:2]]]).T
         figure.add_scatter(x=x, y=y, mode="lines", fill="toself", fillcolor="rgba(123,63,160,.12)", line=dict(color="#7b3fa0", width=1),

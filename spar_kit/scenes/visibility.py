@@ -133,10 +133,12 @@ def sample_surface(surface: Mesh, groups: NDArray, count: int, samples: int
         area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1) / 2
     rows = np.flatnonzero(np.isfinite(area) & (area > 0) & (groups >= 0))
     rows = rows[np.argsort(groups[rows], kind="stable")]
-    points, source = np.full((count, samples, 3), np.nan), np.full((count, samples), -1)
+    points = np.full((count, samples, 3), np.nan)
+    source = np.full((count, samples), -1)
     k = np.arange(samples)
     first = np.searchsorted(groups[rows], np.arange(count + 1))
-    a, b = (0.5 + k / 1.3247179572447460) % 1, (0.5 + k / 1.3247179572447460 ** 2) % 1
+    a = (0.5 + k / 1.3247179572447460) % 1
+    b = (0.5 + k / 1.3247179572447460 ** 2) % 1
     a, b = np.where(a + b > 1, 1 - a, a)[:, None], np.where(a + b > 1, 1 - b, b)[:, None]
     for group in range(count):
         mine = rows[first[group]:first[group + 1]]
@@ -152,14 +154,22 @@ def sample_surface(surface: Mesh, groups: NDArray, count: int, samples: int
 @jit
 def _plane_depth(a, b, c, eye, point, z, P):                                             # type: ignore[no-untyped-def]
     """Depth at which the ray from `eye` through `point` (at depth z) meets the plane of triangle abc, kept within its corners' depths."""
-    ux, uy, uz = np.float64(b[0]) - a[0], np.float64(b[1]) - a[1], np.float64(b[2]) - a[2]
-    vx, vy, vz = np.float64(c[0]) - a[0], np.float64(c[1]) - a[1], np.float64(c[2]) - a[2]
-    nx, ny, nz = uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx
+    ux = np.float64(b[0]) - a[0]
+    uy = np.float64(b[1]) - a[1]
+    uz = np.float64(b[2]) - a[2]
+    vx = np.float64(c[0]) - a[0]
+    vy = np.float64(c[1]) - a[1]
+    vz = np.float64(c[2]) - a[2]
+    nx = uy * vz - uz * vy
+    ny = uz * vx - ux * vz
+    nz = ux * vy - uy * vx
     to_plane = nx * (a[0] - eye[0]) + ny * (a[1] - eye[1]) + nz * (a[2] - eye[2])
     to_point = nx * (point[0] - eye[0]) + ny * (point[1] - eye[1]) + nz * (point[2] - eye[2])
     za = P[2, 0] * a[0] + P[2, 1] * a[1] + P[2, 2] * a[2] + P[2, 3]
-    zu, zv = P[2, 0] * ux + P[2, 1] * uy + P[2, 2] * uz, P[2, 0] * vx + P[2, 1] * vy + P[2, 2] * vz
-    low, high = za + min(0.0, zu, zv), za + max(0.0, zu, zv)
+    zu = P[2, 0] * ux + P[2, 1] * uy + P[2, 2] * uz
+    zv = P[2, 0] * vx + P[2, 1] * vy + P[2, 2] * vz
+    low = za + min(0.0, zu, zv)
+    high = za + max(0.0, zu, zv)
     return min(max(z * to_plane / to_point, low), high) if to_point != 0 else low
 
 
@@ -172,7 +182,9 @@ def _find(points, group, P, eye, triangle, numbers, vertices, triangles, limits,
     height, width = triangle.shape
     near, tolerance, relative = limits
     for n in range(len(points)):
-        x, y, z = points[n, 0], points[n, 1], points[n, 2]
+        x = points[n, 0]
+        y = points[n, 1]
+        z = points[n, 2]
         w = P[2, 0] * x + P[2, 1] * y + P[2, 2] * z + P[2, 3]
         found[n] = False
         if w >= near:                                                                    # false for NaN too
@@ -183,7 +195,9 @@ def _find(points, group, P, eye, triangle, numbers, vertices, triangles, limits,
                 if t < 0:
                     found[n] = True
                     continue
-                i, j, k = triangles[t, 0], triangles[t, 1], triangles[t, 2]
+                i = triangles[t, 0]
+                j = triangles[t, 1]
+                k = triangles[t, 2]
                 d = _plane_depth(vertices[i], vertices[j], vertices[k], eye, points[n], w, P)
                 found[n] = w <= d + (max(tolerance, relative * w) if numbers[t] == group[n] else 1e-6)
 
@@ -193,7 +207,8 @@ SPECKLE_RADIUS_PX = 4                       # pixels: how near another pixel of 
 
 @jit
 def _is_speck(ids, x, y, scale):                                                         # type: ignore[no-untyped-def]
-    reach, left = SPECKLE_RADIUS_PX * scale, scale * scale
+    reach = SPECKLE_RADIUS_PX * scale
+    left = scale * scale
     for v in range(max(y - reach, 0), min(y + reach + 1, ids.shape[0])):
         for u in range(max(x - reach, 0), min(x + reach + 1, ids.shape[1])):
             if ids[v, u] == ids[y, x]:
@@ -233,9 +248,11 @@ def _measure(ids, centers, pixels, bounds, points, scale=1):                    
             continue
         if bounds[n, 1] < 0:
             bounds[n] = specks[n]
-        u, v = centers[n, 0], centers[n, 1]
+        u = centers[n, 0]
+        v = centers[n, 1]
         if not (np.isfinite(u) and np.isfinite(v)):                                      # behind the camera: the mask's own middle
-            u, v = points[n, 0] / pixels[n], points[n, 1] / pixels[n]
+            u = points[n, 0] / pixels[n]
+            v = points[n, 1] / pixels[n]
         elif -0.5 <= u < width - 0.5 and -0.5 <= v < height - 0.5 and ids[int(np.floor(v + 0.5)), int(np.floor(u + 0.5))] == n + 1:
             points[n, 0], points[n, 1] = u, v
             continue
@@ -285,7 +302,9 @@ def _watch(depth, P, eyes, tolerance, seen):                                    
     """Which points (N, 3) of the world are in a depth image, and nothing hides them there by more than `tolerance` metres: fills `seen` (N,)."""
     height, width = depth.shape
     for n in range(len(eyes)):
-        x, y, z = eyes[n, 0], eyes[n, 1], eyes[n, 2]
+        x = eyes[n, 0]
+        y = eyes[n, 1]
+        z = eyes[n, 2]
         w = P[2, 0] * x + P[2, 1] * y + P[2, 2] * z + P[2, 3]
         seen[n] = False
         if w >= NEAR_PLANE_M:
@@ -321,25 +340,37 @@ def _see(scene: Scene, rule: VisibilityThresholds, width: int, look: Callable[[i
     objects = sorted(scene.instances, key=lambda instance: instance.id)
     ids = np.array([instance.id for instance in objects], np.int32)
     middle = np.array([instance.box.center for instance in objects], np.float64).reshape(-1, 3)
-    numbers, N, named = _number(ids, scene.surface.triangle_instance), len(ids), np.append(np.int32(0), ids)
+    numbers = _number(ids, scene.surface.triangle_instance)
+    N = len(ids)
+    named = np.append(np.int32(0), ids)
     own = sample_surface(scene.surface, numbers - 1, N, rule.samples)[0].reshape(-1, 3)
     own_number = np.repeat(np.arange(1, N + 1, dtype=np.int32), rule.samples)
     whole, source = (a[0] for a in sample_surface(scene.surface, np.zeros_like(numbers), 1, rule.overlap_samples))
     whole_number = numbers[source] if len(numbers) else np.zeros(len(source), np.int32)
 
     limits = (NEAR_PLANE_M, rule.tolerance, rule.relative_tolerance)
-    vertices, triangles = np.ascontiguousarray(scene.surface.vertices, np.float32), np.ascontiguousarray(scene.surface.triangles, np.int32)
-    pixels, bounds, points = np.empty(N, np.int32), np.empty((N, 4), np.int32), np.empty((N, 2))
-    found, shared = np.empty(len(own), np.bool_), np.empty((len(scene.frames), len(whole)), np.bool_)
+    vertices = np.ascontiguousarray(scene.surface.vertices, np.float32)
+    triangles = np.ascontiguousarray(scene.surface.triangles, np.int32)
+    pixels = np.empty(N, np.int32)
+    bounds = np.empty((N, 4), np.int32)
+    points = np.empty((N, 2))
+    found = np.empty(len(own), np.bool_)
+    shared = np.empty((len(scene.frames), len(whole)), np.bool_)
     size = np.ones((len(scene.frames), 2), np.int32)
     parts: list[tuple[NDArray, ...]] = [(np.empty(0, np.int32), np.empty(0, np.int32), pixels[:0], np.empty(0), bounds[:0], points[:0], middle[:0], np.empty(0), np.empty(0))]
-    room, grid = np.empty((len(vertices), 3)), _grid(whole)
-    objects_alone, full, inside = parts_of(vertices, triangles, numbers, N), np.empty(N), np.empty(N)
+    room = np.empty((len(vertices), 3))
+    grid = _grid(whole)
+    objects_alone = parts_of(vertices, triangles, numbers, N)
+    full = np.empty(N)
+    inside = np.empty(N)
     marks = np.zeros((int(grid[3]), int(grid[4])) if grid else (0, 0), np.uint8)
     ground = np.zeros((len(scene.frames), (marks.size + 7) // 8), np.uint8)
-    eyes, in_sight = np.array([f.camera_to_world[:3, 3] for f in scene.frames], np.float64).reshape(-1, 3), np.zeros((len(scene.frames),) * 2, np.bool_)
+    eyes = np.array([f.camera_to_world[:3, 3] for f in scene.frames], np.float64).reshape(-1, 3)
+    in_sight = np.zeros((len(scene.frames),) * 2, np.bool_)
     for number, frame in enumerate(scene.frames):
-        camera, world_to_camera, eye = raster_camera(frame.color, width), frame.world_to_camera, np.array(frame.camera_to_world[:3, 3], np.float64)
+        camera = raster_camera(frame.color, width)
+        world_to_camera = frame.world_to_camera
+        eye = np.array(frame.camera_to_world[:3, 3], np.float64)
         P = projection(camera, frame.camera_to_world)
         depth, image, triangle = rasterize_mesh(scene.surface, numbers, camera, P, room)   # a dataset without a mesh: its own instance image here
         center = middle @ world_to_camera[:3, :3].T + world_to_camera[:3, 3]
@@ -363,7 +394,8 @@ def _see(scene: Scene, rule: VisibilityThresholds, width: int, look: Callable[[i
     wide, high = size[f].T
     box = np.stack([edges[:, 0] / wide, edges[:, 2] / high, (edges[:, 1] + 1) / wide, (edges[:, 3] + 1) / high], -1) * 1000
     sides = np.minimum(box[:, 2] - box[:, 0], box[:, 3] - box[:, 1])
-    share, of_640x480 = (count / np.maximum(alone, count)).astype(np.float32), wide * high / (640 * 480)    # what is thinner than the lattice is whole
+    share = (count / np.maximum(alone, count)).astype(np.float32)
+    of_640x480 = wide * high / (640 * 480)    # what is thinner than the lattice is whole
     return Visibility(
         frame=f, instance=ids[n], pixels=count, fraction=fraction.astype(np.float32), share=share,
         inside=np.where(alone > 0, within / np.maximum(alone, 1), 1).astype(np.float32), box=box.astype(np.float32),

@@ -71,11 +71,15 @@ def group_similar_frames(poses: NDArray, rules: Thresholds) -> NDArray[np.int32]
 
 @jit
 def _join_views(poses, baseline, turned, view):                                          # type: ignore[no-untyped-def]
-    first, count = np.zeros(len(poses), np.int64), 0
+    first = np.zeros(len(poses), np.int64)
+    count = 0
     for f in range(len(poses)):
         view[f] = count
         for number in range(count):
-            a, b, trace, away = poses[first[number]], poses[f], 0.0, 0.0
+            a = poses[first[number]]
+            b = poses[f]
+            trace = 0.0
+            away = 0.0
             for i in range(3):
                 away += (a[i, 3] - b[i, 3]) ** 2
                 for j in range(3):

@@ -33,7 +33,8 @@ def point_fits(center: NDArray, point: NDArray, share: NDArray, *, intrinsics: N
         share: (n,) visible share of the whole silhouette.
         intrinsics: (n, 3, 3) pixels; size: (n, 2) width and height of the image.
     """
-    margin, z = disc_radius(size, rules), np.where(center[:, 2] > 0, center[:, 2], np.nan)
+    margin = disc_radius(size, rules)
+    z = np.where(center[:, 2] > 0, center[:, 2], np.nan)
     middle = np.einsum("nij,nj->ni", intrinsics, center)[:, :2] / z[:, None] + .5
     drawn = point * size / 1000
     return np.asarray((share >= rules.mark_share) & is_within(middle, size, margin) & is_within(drawn, size, margin + 1))      # drawn on whole pixels

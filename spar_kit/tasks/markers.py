@@ -18,7 +18,8 @@ from .facts import known_task
 
 # %% ../../nbs/tasks/40_markers.ipynb #caeb5122
 WIDTH = 1296                 # pixels; ScanNet's colour images, for which SPAR chose its sizes
-RADIUS, STROKE = 20, 20      # pixels at that width
+RADIUS = 20
+STROKE = 20      # pixels at that width
 
 
 class Marker(NamedTuple):
@@ -40,7 +41,8 @@ def marks_of(record: Mapping[str, Any]) -> list[Marker]:
     Raises ValueError naming the field that does not fit the record's type or its number of images.
     """
     kind: Literal["point", "bbox"]
-    task, marks = str(record["type"]), []
+    task = str(record["type"])
+    marks = []
     row = known_task(task)
     labelled = row is not None and row.numbered
     for kind in ("point", "bbox"):
@@ -127,9 +129,12 @@ def _pixels(image: Image.Image, at: Sequence[float]) -> list[float]:
 
 def _draw(image: Image.Image, mark: Marker, scale: float) -> Around:
     """Draw the shape of a mark; what it reaches around."""
-    pen, at = ImageDraw.Draw(image), _pixels(image, mark.at)
+    pen = ImageDraw.Draw(image)
+    at = _pixels(image, mark.at)
     if mark.kind == "point":
-        x, y, r = int(at[0]), int(at[1]), max(1, round(RADIUS * scale))
+        x = int(at[0])
+        y = int(at[1])
+        r = max(1, round(RADIUS * scale))
         pen.ellipse([x - r, y - r, x + r, y + r], fill=mark.color)
         around = (x - r, y - r, x + r, y + r)
     else:
@@ -145,7 +150,8 @@ def _write(image: Image.Image, pen: ImageDraw.ImageDraw, text: str, *, around: A
     by other labels. Returns its own place."""
     font = ImageFont.load_default(max(9, 2.4 * STROKE * scale))
     x1, y1, x2, y2 = (int(v) for v in pen.textbbox((0, 0), text, font=font))
-    wide, high = x2 - x1 + 2, y2 - y1 + 2
+    wide = x2 - x1 + 2
+    high = y2 - y1 + 2
     x, y = place_label(around, (wide, high), image.size, beside, taken)
     pen.rectangle([x, y, x + wide - 1, y + high - 1], fill=(0, 0, 0))
     pen.text((x + 1 - x1, y + 1 - y1), text, fill=(255, 255, 255), font=font)
@@ -189,14 +195,16 @@ def _draw_cv(image: Image.Image, mark: Marker, task: str) -> Image.Image:
         import cv2
     except ImportError:
         return _like_cv(image, mark, at, color)
-    canvas, font = np.array(image), cv2.FONT_HERSHEY_SIMPLEX
+    canvas = np.array(image)
+    font = cv2.FONT_HERSHEY_SIMPLEX
     (wide, high), _ = cv2.getTextSize(mark.label, font, 2.0, 10)
     if mark.kind == "point":
         cv2.circle(canvas, at, 20, color, -1)
         cv2.putText(canvas, mark.label, (at[0] + 20, at[1] + 20), font, 2.0, (0, 255, 0), 10)
         return Image.fromarray(canvas)
     cv2.rectangle(canvas, (at[0] - 20, at[1] - 20), (at[2] + 20, at[3] + 20), color, 20)
-    x, y = at[2] - wide, at[3] + high
+    x = at[2] - wide
+    y = at[3] + high
     if listed:
         cv2.putText(canvas, mark.label, (x, y if y <= image.height else at[3] - high), font, 2.0, (0, 255, 0), 10)
     else:

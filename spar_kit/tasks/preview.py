@@ -25,12 +25,14 @@ def preview_facts(scene: Scene, facts: Facts, row: int, height: int = 150, extra
     """
     names = TASKS[facts.task].markers
     shown = list(range(facts.frames.shape[1])) if facts.frames.shape[1] <= 3 else sorted({int(v) for v in facts.view[row] if v >= 0})[:4]
-    tiles, plain = [], []
+    tiles = []
+    plain = []
     for view in shown:
         image = Image.fromarray(scene.frames[facts.frames[row, view]].read_color())
         image = image.resize((round(height * image.width / image.height), height))
         plain.append(np.array(image))
-        pen, size = ImageDraw.Draw(image), np.tile(image.size, 2) / 1000
+        pen = ImageDraw.Draw(image)
+        size = np.tile(image.size, 2) / 1000
         for k, mark in enumerate([] if facts.marks is None else facts.marks[row]):
             if facts.view[row, k] != view:
                 continue

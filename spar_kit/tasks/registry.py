@@ -22,8 +22,10 @@ def _tasks() -> dict[str, Task]:
     colors4 = ("green", "blue", "red", "yellow")
     colors3 = colors4[:3]
     fss: tuple[Format, ...] = ("fill", "select", "sentence")
-    two, three = ("red_point", "blue_point"), ("red_point", "blue_point", "green_point")
-    move3, move4 = ("green_bbox", "blue_bbox", "red_bbox"), ("green_bbox", "blue_bbox", "red_bbox", "yellow_bbox")
+    two = ("red_point", "blue_point")
+    three = ("red_point", "blue_point", "green_point")
+    move3 = ("green_bbox", "blue_bbox", "red_bbox")
+    move4 = ("green_bbox", "blue_bbox", "red_bbox", "yellow_bbox")
     rows = [
         # perception
         # `step_share`: One image shows most things at the same few depths, and a blind reader knows that. Chosen by `spar audit` of 50 rooms: depths

@@ -18,7 +18,8 @@ from .thresholds import Thresholds
 # %% ../../nbs/tasks/20_relations.ipynb #751a3ec0
 def threshold_sign(value: NDArray, threshold: ArrayLike, band: float) -> tuple[NDArray[np.int8], NDArray[np.bool_]]:
     """The sign of `value`, 0 where |value| < threshold, and whether it is firm: not within `band` (a share) of the threshold."""
-    size, threshold = np.abs(value), np.asarray(threshold)
+    size = np.abs(value)
+    threshold = np.asarray(threshold)
     code = np.where(size < threshold, 0, np.sign(value)).astype(np.int8)
     return code, np.abs(size - threshold) >= band * threshold
 
@@ -86,7 +87,8 @@ def agrees_in_image(found: Relation, first: NDArray, second: NDArray, rules: Thr
         code = found.relation[..., axis]
         return np.where(code == 0, np.abs(angle) <= rules.bearing, angle * code >= rules.eye)
 
-    depth, code = first[..., 2] - second[..., 2], found.relation[..., 2]
+    depth = first[..., 2] - second[..., 2]
+    code = found.relation[..., 2]
     limit = np.maximum(rules.nearer, rules.nearer_share * np.maximum(first[..., 2], second[..., 2]))
     frontal = np.where(code == 0, np.abs(depth) <= limit, depth * code > 0)
     return seen(0) & frontal & (seen(1) if rows else True)
@@ -100,7 +102,8 @@ def same_by_plumb(code: NDArray, offset: NDArray, down: NDArray, distance: NDArr
         down: (n, 3) the world's down in the camera's frame.
         distance: (n,) to the observer, of two the shorter, metres.
     """
-    lower, zone = (offset * down).sum(-1), _lateral(distance, rules)[..., 0]
+    lower = (offset * down).sum(-1)
+    zone = _lateral(distance, rules)[..., 0]
     return np.where(code == 0, np.abs(lower) <= rules.plumb[1] * zone, lower * code >= rules.plumb[0] * zone)
 
 # %% ../../nbs/tasks/20_relations.ipynb #3e4de81b
@@ -110,7 +113,8 @@ def five_slot_relation(first: NDArray, second: NDArray, rules: Thresholds, down:
     Args:
         down: (n, 3) the world's down in the observer's frame; None where the observer's down is the world's by definition.
     """
-    near, far = np.linalg.norm(first, axis=-1), np.linalg.norm(second, axis=-1)
+    near = np.linalg.norm(first, axis=-1)
+    far = np.linalg.norm(second, axis=-1)
     found = object_object_relation(first, second, near, far, rules)
     behind = -np.stack([first[..., 2], second[..., 2]], -1)
     code, firm = threshold_sign(behind, rules.frontal, rules.band)

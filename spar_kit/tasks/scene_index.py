@@ -141,12 +141,14 @@ class SceneIndex:
 
 # %% ../../nbs/tasks/60_scene_index.ipynb #e1829810
 def _sightings(visibility: Visibility, rows: NDArray, objects: NDArray, *, centers: NDArray, scene: Scene, rules: Thresholds) -> SightingTable:
-    frame, share = np.asarray(visibility.frame[rows], np.int32), np.asarray(visibility.share[rows], np.float32)
+    frame = np.asarray(visibility.frame[rows], np.int32)
+    share = np.asarray(visibility.share[rows], np.float32)
     cameras = [f.color for f in scene.frames]
     K = np.array([camera.intrinsics for camera in cameras], np.float64).reshape(-1, 3, 3)[frame]
     size = np.array([(camera.width, camera.height) for camera in cameras], np.int64).reshape(-1, 2)[frame]
     mille = lambda values: np.clip(np.rint(values[rows]), 0, 1000).astype(np.int16)           # noqa: E731
-    point, box = mille(visibility.point), mille(visibility.box)
+    point = mille(visibility.point)
+    box = mille(visibility.box)
     clear = np.asarray(visibility.visible[rows], bool) & (box[:, 2:] > box[:, :2]).all(-1)              # a clear box must also be a box after rounding
     return SightingTable(frame, objects, centers, point, box, np.asarray(visibility.fraction[rows], np.float32), clear,
                      np.searchsorted(frame, np.arange(len(cameras) + 1)), visibility.pixels[rows] * (640 * 480 / max(float(np.prod(visibility.raster)), 1)),

@@ -68,7 +68,8 @@ class Judgement(NamedTuple):
 
 def judge(instance: Instance, extent: tuple[float, float] = (np.inf, np.inf), limits: ObjectLimits = LIMITS) -> Judgement:
     """Walls and the like are no fault. `extent`: see `scene_extent`; a box that does not fit is broken."""
-    box, size = instance.box, np.asarray(instance.box.size)
+    box = instance.box
+    size = np.asarray(instance.box.size)
     if not (np.isfinite(box.center).all() and np.isfinite(size).all() and np.isfinite(box.yaw)):
         return Judgement("object: box is not finite", False)
     checks = (                                          # what may be wrong, whether it is, whether the place is known all the same

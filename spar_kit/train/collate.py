@@ -46,7 +46,9 @@ class ImageLoader:
     """
 
     def __init__(self, image_size: int | None = None, marker_scale: float = 1.0, keep: int = 1 << 30):
-        self.image_size, self.marker_scale, self.keep = image_size, marker_scale, keep
+        self.image_size = image_size
+        self.marker_scale = marker_scale
+        self.keep = keep
         self._kept: dict[Path, NDArray[np.uint8]] = {}
         self._bytes = 0
 
@@ -140,7 +142,10 @@ class Collator:
     """
 
     def __init__(self, processor: Any, pictures: ImageLoader, max_length: int = 8192, answers: bool = True):
-        self.processor, self.pictures, self.max_length, self.answers = processor, pictures, max_length, answers
+        self.processor = processor
+        self.pictures = pictures
+        self.max_length = max_length
+        self.answers = answers
         self.marks_answers = "generation %}" in (processor.chat_template or "")
         if processor.tokenizer.pad_token is None:
             processor.tokenizer.pad_token = processor.tokenizer.eos_token
@@ -178,7 +183,8 @@ class Collator:
         return self._behind_prompt(samples, chats, batch["input_ids"], batch["attention_mask"])
 
     def _behind_prompt(self, samples: Sequence[Question], chats: list[list[dict[str, Any]]], ids: torch.Tensor, attended: torch.Tensor) -> torch.Tensor:
-        mask, tokenizer = torch.zeros_like(ids, dtype=torch.bool), self.processor.tokenizer
+        mask = torch.zeros_like(ids, dtype=torch.bool)
+        tokenizer = self.processor.tokenizer
         for i, (sample, chat) in enumerate(zip(samples, chats)):
             full = self.processor.apply_chat_template([chat], tokenize=False)[0]
             prompt = self.processor.apply_chat_template([chat[:-1]], tokenize=False, add_generation_prompt=True)[0]
@@ -231,7 +237,8 @@ def plan_batches(lengths: NDArray[np.int64], weights: NDArray[np.float64], steps
     """
     if not len(lengths) or weights.sum() <= 0:
         raise InputError("no samples to train on")
-    rng, order = rng_for(seed, "batches"), np.empty(0, np.int64)
+    rng = rng_for(seed, "batches")
+    order = np.empty(0, np.int64)
     while len(order) < steps * batch:
         times = np.floor(weights + rng.random(len(weights))).astype(np.int64)
         order = np.concatenate([order, rng.permutation(np.repeat(np.arange(len(lengths)), times))])

@@ -85,7 +85,8 @@ class SmallVLMConfig(Params):
 
     @model_validator(mode="after")
     def _fits(self) -> "SmallVLMConfig":
-        image, patch = self.vision_config.image_size, self.vision_config.patch_size
+        image = self.vision_config.image_size
+        patch = self.vision_config.patch_size
         if image % (patch * self.scale_factor):
             raise InputError(f"image_size {image} is not a multiple of patch_size x scale_factor {patch} x {self.scale_factor}")
         return self
@@ -250,7 +251,9 @@ def check_learning_rate(learning_rate: float) -> None:
 # %% ../../nbs/train/30_config.ipynb #342b8399
 def estimate(params: TrainParams) -> str:
     """One line on what a training will do."""
-    warmup, grounding, finetune = params.vision_warmup, params.grounding, params.finetune
+    warmup = params.vision_warmup
+    grounding = params.grounding
+    finetune = params.finetune
     first = "" if params.model else (f"{warmup.max_steps:,} steps of {warmup.batch_size} images for the vision tower, "
                                      f"{grounding.max_steps:,} steps of {grounding.batch_size} grounding samples for the language model, then ")
     batch = finetune.batch_size * finetune.gradient_accumulation_steps

@@ -39,7 +39,8 @@ CHAT_TEMPLATE = (
     "<|im_end|>{% endif %}{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}")
 
 # %% ../../nbs/train/00_models.ipynb #74236906
-NAME, MARK = r"(?<=[Tt]he )[^()\n.,:?]*?(?= \()", r" ?\([^()\n]*\)|[.,:?\[\]\n]"          # no phrase reaches across these
+NAME = r"(?<=[Tt]he )[^()\n.,:?]*?(?= \()"
+MARK = r" ?\([^()\n]*\)|[.,:?\[\]\n]"          # no phrase reaches across these
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int = 4096, phrases: bool = False) -> PreTrainedTokenizerFast:
@@ -264,7 +265,8 @@ def load_model(name: str | Path, *, quantize: Quantize | None = None, quantized_
 
     Raises ValueError with one clear line where something is missing or became 4-bit against what was asked.
     """
-    folder, dtype = Path(name), dtype or default_dtype()
+    folder = Path(name)
+    dtype = dtype or default_dtype()
     trusted = bool(trust_remote_code) and trust_remote_code == str(name)
     if (folder / "adapter_config.json").exists():
         how = dict(dtype=dtype, device=device, attention=attention, trust_remote_code=trust_remote_code)

@@ -67,7 +67,8 @@ class _Both:
     """Records, then pages, as one sequence."""
 
     def __init__(self, samples: Sequence[Question], pages: GroundingQuestions):
-        self.samples, self.pages = samples, pages
+        self.samples = samples
+        self.pages = pages
 
     def __len__(self) -> int:
         return len(self.samples) + len(self.pages)
@@ -101,7 +102,8 @@ def _vision_warmup(params: TrainParams, model: Any, pages: RandomMarkers, *, pic
     """Warm up the vision tower; log lines as the stages write them. A run that has begun the second stage skips this: its checkpoint has it."""
     if last_checkpoint(checkpoint.parent.parent / "grounding"):
         return
-    stage, begun = params.vision_warmup, time.time()
+    stage = params.vision_warmup
+    begun = time.time()
     losses: list[float] = []
     bar = tqdm(total=stage.max_steps, desc="vision_warmup", unit="step", disable=not progress, mininterval=1.0)
 
@@ -137,7 +139,8 @@ def _first_texts(params: TrainParams, samples: Sequence[Question], pages: Ground
 def _first_stage(params: TrainParams, samples: Sequence[Question], fingerprint: str, *, out: Path, log: Path, progress: bool) -> None:
     if _is_done(out / "base", fingerprint):
         return
-    stage, picture = params.grounding, params.image_size or params.vlm_config.image_size
+    stage = params.grounding
+    picture = params.image_size or params.vlm_config.image_size
     basics = int(params.localization_share * stage.max_steps) * stage.batch_size * stage.gradient_accumulation_steps
     pages = GroundingQuestions(load_visible_objects(path for sample in samples for path in sample.paths), params.seed, basics)
     texts = _first_texts(params, samples, pages, basics)
@@ -168,7 +171,8 @@ def _check_answers(collator: Collator, samples: Sequence[Question], processor: A
 # %% ../../nbs/train/50_pipeline.ipynb #1c61edea
 def _second_stage(params: TrainParams, name: str, samples: Sequence[Question], *, fingerprint: str, out: Path, log: Path,
                   progress: bool) -> dict[str, Any]:
-    stage, lora = params.finetune, params.lora
+    stage = params.finetune
+    lora = params.lora
     base, processor = open_model(name, quantize=lora.quantize, quantized_modules=lora.quantized_modules, trust_remote_code=params.trust_remote_code)
     check_texts(samples, reserved_tokens(processor))
     layers = linear_counts(base)
@@ -217,22 +221,26 @@ def train(params: TrainParams, data: Path | str, out: Path | str, *, split: str 
     Stages that are done are reused, a killed one goes on from its last checkpoint to the weights of an uninterrupted run.
     Raises ValueError with one clear line where the data has nothing to train on.
     """
-    data, out = Path(data), Path(out)
+    data = Path(data)
+    out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     if params.threads:
         torch.set_num_threads(params.threads)
-    begun, log = time.time(), out / "log.jsonl"
+    begun = time.time()
+    log = out / "log.jsonl"
     samples = list(samples_from_records(data, split, params.tasks, tuple(params.formats)))
     if not samples:
         raise InputError(f"{data}: no {split} questions of tasks {params.tasks} in formats {', '.join(params.formats)}")
     hashed = _texts_hash(samples)
-    name, base = params.model, out / "base"
+    name = params.model
+    base = out / "base"
     if not params.model:
         name = str(base)
         first = {key: value for key, value in params.model_dump().items() if key in STAGE1_FIELDS}
         _first_stage(params, samples, json_hash(hashed, first), out=out, log=log, progress=progress)
-    adapter, stages = out / "adapter", json_hash(hashed, params.model_dump())
+    adapter = out / "adapter"
+    stages = json_hash(hashed, params.model_dump())
     if not _is_done(adapter, stages):
         facts = _second_stage(params, name, samples, fingerprint=stages, out=out, log=log, progress=progress)
         _write_summary(out / "train.json", params, begun, samples=len(samples), **facts)

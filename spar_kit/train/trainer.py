@@ -79,10 +79,14 @@ class _Log(TrainerCallback):
     """Appends to the log, moves the bar, marks whole checkpoints, and looks once whether gradients arrive."""
 
     def __init__(self, stage: str, shown: Sequence[int], log: Path, progress: bool):
-        self.stage, self.steps, self.log, self.progress = stage, len(shown) - 1, log, progress
+        self.stage = stage
+        self.steps = len(shown) - 1
+        self.log = log
+        self.progress = progress
         self.shown = shown                        # samples seen after each step, 0 first
         self.bar: Any = None
-        self.mark, self.seconds = (0, 0.0), 0.0
+        self.mark = (0, 0.0)
+        self.seconds = 0.0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.seconds = trim_log(self.log, self.stage, state.global_step)
@@ -103,7 +107,8 @@ class _Log(TrainerCallback):
         if not logs or "loss" not in logs:
             return
         now, (step, then) = time.time(), self.mark
-        spent, self.mark = now - then, (state.global_step, now)
+        spent = now - then
+        self.mark = (state.global_step, now)
         self.seconds += spent
         shown = self.shown[state.global_step] - self.shown[step]
         row = {"stage": self.stage, "step": state.global_step, "steps": self.steps, "loss": round(float(logs["loss"]), 5),

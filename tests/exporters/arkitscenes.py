@@ -20,7 +20,9 @@ HELD = {"Up": ((1, 0), (0, 1)), "Left": ((0, 1), (-1, 0)), "Down": ((-1, 0), (0,
 
 def box_mesh(s, cell: float = .1) -> tuple[np.ndarray, np.ndarray]:
     """Vertices and triangles of a box, each side cut into cells as small as a scan's, counter-clockwise from outside."""
-    points, triangles, turn = [], [], np.array([[np.cos(s.box.yaw), -np.sin(s.box.yaw), 0], [np.sin(s.box.yaw), np.cos(s.box.yaw), 0], [0, 0, 1]])
+    points = []
+    triangles = []
+    turn = np.array([[np.cos(s.box.yaw), -np.sin(s.box.yaw), 0], [np.sin(s.box.yaw), np.cos(s.box.yaw), 0], [0, 0, 1]])
     for axis in range(3):
         for sign in (-1, 1):
             u, v = ((axis + 1) % 3, (axis + 2) % 3) if sign > 0 else ((axis + 2) % 3, (axis + 1) % 3)
@@ -56,8 +58,10 @@ def write_scan(root: Path, solids: Sequence, poses: Sequence[np.ndarray], *, sca
 
     `size`, `focal` and `center` are those of the stored images, x before y. `unposed` images lie between two poses.
     """
-    c, n = np.cos(np.radians(yaw)), np.sin(np.radians(yaw))
-    turn, moved = np.array([[c, -n, 0], [n, c, 0], [0, 0, 1]]), np.array(shift)
+    c = np.cos(np.radians(yaw))
+    n = np.sin(np.radians(yaw))
+    turn = np.array([[c, -n, 0], [n, c, 0], [0, 0, 1]])
+    moved = np.array(shift)
     folder = root / "3dod" / fold / scan
     frames = folder / f"{scan}_frames"
     for name in names[:3]:
@@ -66,8 +70,10 @@ def write_scan(root: Path, solids: Sequence, poses: Sequence[np.ndarray], *, sca
     for k, pose in enumerate([*poses, *poses[:unposed]]):
         right, down, forward, eye = (np.asarray(column, float) for column in pose[:3].T)
         (ax, ay), (bx, by) = HELD[sky]
-        x, y = ax * right + ay * down, bx * right + by * down
-        u, v = (np.arange(size[0]) - center[0]) / focal[0], (np.arange(size[1]) - center[1]) / focal[1]
+        x = ax * right + ay * down
+        y = bx * right + by * down
+        u = (np.arange(size[0]) - center[0]) / focal[0]
+        v = (np.arange(size[1]) - center[1]) / focal[1]
         rays = u[None, :, None] * x + v[:, None, None] * y + forward
         depth, which = (array.reshape(size[1], size[0]) for array in hits(solids, eye, rays.reshape(-1, 3)))
         rgb = np.array([(20, 20, 20), *(s.rgb for s in solids)], np.uint8)[which + 1]
@@ -82,12 +88,17 @@ def write_scan(root: Path, solids: Sequence, poses: Sequence[np.ndarray], *, sca
     (frames / names[3]).write_text("\n".join(lines) + "\n")
     data = []
     for k, s in enumerate(s for s in solids if s.label not in ("floor", "wall")):
-        cs, sn = np.cos(s.box.yaw), np.sin(s.box.yaw)
+        cs = np.cos(s.box.yaw)
+        sn = np.sin(s.box.yaw)
         axes = np.array([[cs, sn, 0], [-sn, cs, 0], [0, 0, 1]]) @ turn.T     # one axis a row
         data.append({"uid": f"{k:08x}-made", "label": WORDS.get(s.label, s.label), "modelId": "", "attributes": {}, "segments": {"obb": {}, "obbAligned": {
             "centroid": (turn @ s.box.center + moved).tolist(), "axesLengths": s.box.size.tolist(), "normalizedAxes": axes.reshape(-1).tolist()}}})
     (folder / f"{scan}_3dod_annotation.json").write_text(json.dumps({"data": data, "skipped": False, "stats": {}}))
-    meshes, start, vertices, triangles, colors = [box_mesh(s) for s in solids], 0, [], [], []
+    meshes = [box_mesh(s) for s in solids]
+    start = 0
+    vertices = []
+    triangles = []
+    colors = []
     for s, (points, sides) in zip(solids, meshes):
         vertices.append(points @ turn.T + moved)
         triangles.append(sides + start)

@@ -121,8 +121,10 @@ def write_stream(path, room, poses, *, version=4, color=2, depth=1, imu=0, extri
         out.write(struct.pack("<2i4If", color, depth, first.color.width, first.color.height, first.depth.width, first.depth.height, 1000.0))
         out.write(struct.pack("<Q", max(frames) + 1))
         for k in range(max(frames) + 1):
-            frame, pose = frames.get(k, first), poses.get(k, np.full((4, 4), -np.inf))
-            image, units = frame.read_color(), millimetres(frame).tobytes()
+            frame = frames.get(k, first)
+            pose = poses.get(k, np.full((4, 4), -np.inf))
+            image = frame.read_color()
+            units = millimetres(frame).tobytes()
             picture = (image.tobytes(), png(image), jpeg(image))[color] if color != 2 else jpeg(image)
             units = zlib.compress(units) if depth else units
             out.write(struct.pack("<16f4Q", *np.asarray(pose).ravel(), 33_000 * k, 33_000 * k + 5, len(picture), len(units)) + picture + units)

@@ -29,20 +29,24 @@ class Glass:
     params: tuple[float, ...]
 
     def scaled(self, width: int, height: int) -> "Glass":
-        x, y, p = width / self.width, height / self.height, self.params
+        x = width / self.width
+        y = height / self.height
+        p = self.params
         return Glass(self.model, width, height, (p[0] * x, p[1] * y, p[2] * x, p[3] * y, *p[4:]))
 
     def rays(self) -> np.ndarray:
         """(h, w, 3) directions with z = 1 of the pixels' centres, found by undoing the lens step by step."""
         fx, fy, cx, cy, *k = self.params
         a, b = np.meshgrid((np.arange(self.width) + 0.5 - cx) / fx, (np.arange(self.height) + 0.5 - cy) / fy)
-        x, y = a.copy(), b.copy()
+        x = a.copy()
+        y = b.copy()
         if self.model == "OPENCV_FISHEYE":
             angles = np.linspace(0, 1.5, 200_001)
             bent = angles * (1 + k[0] * angles**2 + k[1] * angles**4 + k[2] * angles**6 + k[3] * angles**8)
             r = np.hypot(a, b)
             scale = np.where(r > 0, np.tan(np.interp(r, bent, angles)) / np.where(r > 0, r, 1), 1)
-            x, y = a * scale, b * scale
+            x = a * scale
+            y = b * scale
         elif self.model == "OPENCV":
             for _ in range(60):
                 s = x * x + y * y
@@ -110,7 +114,9 @@ def fine_mesh(solid: BoxObject, spacing: float) -> tuple[np.ndarray, np.ndarray,
     corners, two_each = box_mesh(solid.box)
     if np.isinf(spacing):
         return corners, two_each, np.arange(24) // 4
-    vertices, triangles, sides = [], [], []
+    vertices = []
+    triangles = []
+    sides = []
     for side, (a, b, _, d) in enumerate(corners.reshape(6, 4, 3)):
         n, m = (max(int(np.ceil(np.linalg.norm(e) / spacing)), 1) for e in (b - a, d - a))
         s, t = np.meshgrid(np.linspace(0, 1, n + 1), np.linspace(0, 1, m + 1), indexing="ij")
@@ -126,7 +132,11 @@ def write_scans(export: Export, root: Path) -> None:
     """Mesh, segments, annotation; a vertex is a segment in version 1, each side of a box is one in version 2, with names far apart."""
     folder = export.folder(root) / "scans"
     folder.mkdir(parents=True, exist_ok=True)
-    vertices, faces, claims, colors, names = [], [], {}, [], []
+    vertices = []
+    faces = []
+    claims = {}
+    colors = []
+    names = []
     for k, s in enumerate(export.solids):
         v, t, side = fine_mesh(s, export.spacing)
         first = sum(map(len, vertices))
@@ -135,7 +145,9 @@ def write_scans(export: Export, root: Path) -> None:
         vertices.append(v + [0, 0, export.raised])
         colors.append(np.repeat([s.rgb], len(v), 0))
         names.append((6 * k + side) * 37 + 5)
-    v, t, c = np.concatenate(vertices), np.concatenate(faces), np.concatenate(colors)
+    v = np.concatenate(vertices)
+    t = np.concatenate(faces)
+    c = np.concatenate(colors)
     rows = np.zeros(len(v), [("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("red", "u1"), ("green", "u1"), ("blue", "u1")])
     for i, (axis, color) in enumerate(zip("xyz", ("red", "green", "blue"))):
         rows[axis], rows[color] = v[:, i], c[:, i]
@@ -274,11 +286,13 @@ def write_video(path: Path, images: Sequence[np.ndarray]) -> None:
 
 def write_iphone(export: Export, root: Path, depth: str = "lz4", *, color: str = "mkv", posed_by: str = "colmap", glass: Glass = PHONE) -> None:
     """A recording of frames 0 to the last one posed; those between the posed ones look like the one before."""
-    folder, count = export.folder(root) / "iphone", max(export.poses) + 1
+    folder = export.folder(root) / "iphone"
+    count = max(export.poses) + 1
     folder.mkdir(parents=True, exist_ok=True)
     near = [max((n for n in export.poses if n <= i), default=min(export.poses)) for i in range(count)]
     seen = {n: (export.look(glass, n)[2], export.look(glass.scaled(256, 192), n)[0]) for n in set(near)}
-    images, depths = [seen[n][0] for n in near], [seen[n][1] for n in near]
+    images = [seen[n][0] for n in near]
+    depths = [seen[n][1] for n in near]
     if color == "mkv":
         write_video(folder / "rgb.mkv", images)
     else:

@@ -33,7 +33,8 @@ OO_MV = ("The options describe the spatial relationship between two objects in t
          "(above, below, or empty if indistinguishable), closer-farther (closer, farther, or empty if indistinguishable), the first object is in front of or behind "
          "the observer (front, behind, or empty if indistinguishable), the second object is in front of or behind the observer (front, behind, or empty if "
          "indistinguishable).")
-FOUR, TWO = "Your answer can only include one of options A, B, C or D.", "Your answer can only include one of options A, B."
+FOUR = "Your answer can only include one of options A, B, C or D."
+TWO = "Your answer can only include one of options A, B."
 FOUR_BOXES = "Your answer can only include one of the options A, B, C, or D."
 MOVE = ("Provide the camera movement and rotation in the following format:\nmove_<right_or_left>:<meters>,move_<down_or_up>:<meters>,move_<forward_or_back>:"
         "<meters>,rotate_<down_or_up>:<degrees>,rotate_<right_or_left>:<degrees>\n- The first three values are in meters.\n- The last two values are in "
@@ -52,9 +53,14 @@ class Shot:
 
 def shot_of(frame, centers) -> Shot:
     """Objects with at least 40 pixels in the instance image, seen through the depth camera and moved to the colour image by both intrinsics."""
-    ids, K, C = frame.read_instances(), frame.depth.intrinsics, frame.color.intrinsics
-    wide, high = frame.color.width, frame.color.height
-    boxes, points, share = {}, {}, {}
+    ids = frame.read_instances()
+    K = frame.depth.intrinsics
+    C = frame.color.intrinsics
+    wide = frame.color.width
+    high = frame.color.height
+    boxes = {}
+    points = {}
+    share = {}
     for id in np.unique(ids):
         rows, columns = np.nonzero(ids == id)
         if id not in centers or len(rows) < 40:
@@ -67,7 +73,8 @@ def shot_of(frame, centers) -> Shot:
             continue
         boxes[int(id)] = tuple(int(v) for v in np.rint(box))
         p = (centers[int(id)] - frame.camera_to_world[:3, 3]) @ frame.camera_to_world[:3, :3]
-        u, v = C[0, 0] * p[0] / p[2] + C[0, 2], C[1, 1] * p[1] / p[2] + C[1, 2]
+        u = C[0, 0] * p[0] / p[2] + C[0, 2]
+        v = C[1, 1] * p[1] / p[2] + C[1, 2]
         at = np.array([(u + .5) / wide, (v + .5) / high]) * 1000
         k = np.hypot(x - at[0], y - at[1]).argmin()
         if p[2] < .3 or np.hypot(x[k] - at[0], y[k] - at[1]) > 5:         # the centre is hidden: the nearest pixel well inside of what is visible
@@ -85,7 +92,9 @@ class Room:
     """One scene and all the questions that can be asked of it in a released dataset."""
 
     def __init__(self, scene, seed: int = 0, step: int = 10):
-        self.scene, self.rng, self.step = scene, np.random.default_rng(seed), step
+        self.scene = scene
+        self.rng = np.random.default_rng(seed)
+        self.step = step
         self.things = {i.id: i for i in scene.instances if i.label not in ("floor", "wall", "ceiling")}
         self.center = {id: np.asarray(i.box.center) for id, i in self.things.items()}
         self.frames = scene.frames
@@ -129,7 +138,8 @@ class Room:
 
     def spread(self, n: int, rows: Sequence[int], distinct: bool = True) -> tuple[list[int], list[int]] | None:
         """n different objects over the views: ids and which view marks each."""
-        ids, places = [], []
+        ids = []
+        places = []
         for k in self.rng.permutation(np.arange(n) % len(rows)):
             free = [id for id in sorted(self.shots[rows[k]].boxes) if id not in ids]
             if not free:
@@ -180,7 +190,8 @@ def place(words: Sequence[str]) -> str:
 
 # ---------------------------------------------------------------------------------------------------------------------- one maker per task
 def depth(room: Room, task: str, form: str) -> dict | None:
-    multi, three = task.endswith("_mv"), "_oo" in task
+    multi = task.endswith("_mv")
+    three = "_oo" in task
     rows = room.views() if multi else [int(room.rng.integers(len(room.frames)))]
     chosen = room.spread(2 + three, rows)
     if chosen is None:
@@ -199,7 +210,8 @@ def depth(room: Room, task: str, form: str) -> dict | None:
     else:
         question = f"With the {names[0]} (red point) having a depth of {z[0]:.1f} meters, determine the depth of {names[1]} (blue point) in the same frame.  {CENTER}"
         question += "" if multi else " The unit is meter."
-        value, said = z[1], f"{names[1]}'s central depth is estimated to be about {{}} meters."
+        value = z[1]
+        said = f"{names[1]}'s central depth is estimated to be about {{}} meters."
     marks = {f"{c}_point": room.shots[rows[k]].points[id] for c, id, k in zip(("red", "blue", "green"), ids, at)}
     return room.record(task, rows, room.number(form, question, value, said), **marks, point_img_idx=at if multi else None)
 
@@ -218,7 +230,8 @@ def distance_observer(room: Room, task: str, form: str) -> dict | None:
 
 
 def distance_pair(room: Room, task: str, form: str) -> dict | None:
-    video, multi = task.endswith("_video"), task.endswith("_mv")
+    video = task.endswith("_video")
+    multi = task.endswith("_mv")
     rows = room.video if video else room.views() if multi else [int(room.rng.integers(len(room.frames)))]
     chosen = room.spread(2, rows)
     if chosen is None:
@@ -259,7 +272,8 @@ def matching(room: Room, task: str, form: str) -> dict | None:
         return None
     id = int(room.rng.choice(both))
     text = lambda box: str(list(box))                                                                         # noqa: E731
-    gold, name = text(room.shots[b].boxes[id]), room.label(id)
+    gold = text(room.shots[b].boxes[id])
+    name = room.label(id)
     question = f"Using the red bbox of {name} in the first image, identify and provide its bounding box in the second image."
     if form == "select":
         tail, letter = room.letter(gold, [text(box) for other, box in sorted(room.shots[b].boxes.items()) if other != id], FOUR_BOXES)
@@ -276,7 +290,8 @@ def camera_text(x: float, y: float, z: float) -> str:
 def camera_motion(room: Room, task: str, form: str) -> dict | None:
     for _ in range(400):
         a, b = (int(v) for v in room.rng.choice(len(room.frames), 2, replace=False))
-        first, K = room.frames[a], room.frames[a].color.intrinsics
+        first = room.frames[a]
+        K = room.frames[a].color.intrinsics
         p = (room.frames[b].camera_to_world[:3, 3] - first.camera_to_world[:3, 3]) @ first.camera_to_world[:3, :3]
         if p[2] < .1:
             continue
@@ -297,11 +312,13 @@ def camera_motion(room: Room, task: str, form: str) -> dict | None:
 
 def view_change(room: Room, task: str, form: str) -> dict | None:
     a, b = (int(v) for v in room.rng.choice(len(room.frames), 2, replace=False))
-    A, B = room.frames[a].camera_to_world, room.frames[b].camera_to_world
+    A = room.frames[a].camera_to_world
+    B = room.frames[b].camera_to_world
     move = (B[:3, 3] - A[:3, 3]) @ A[:3, :3]
     heading = lambda P: (math.degrees(math.atan2(P[1, 2], P[0, 2])), math.degrees(math.asin(P[2, 2])))        # noqa: E731
     (yaw1, pitch1), (yaw2, pitch2) = heading(A), heading(B)
-    right, up = (yaw1 - yaw2 + 180) % 360 - 180, pitch2 - pitch1
+    right = (yaw1 - yaw2 + 180) % 360 - 180
+    up = pitch2 - pitch1
     steps = [round(v / .2) * .2 for v in move]
     turns = [5 * round(up / 5), 5 * round(right / 5)]
     if form == "fill":
@@ -386,7 +403,8 @@ def nearest_video(room: Room, task: str, form: str) -> dict | None:
     if abs(away[order[0]] - away[order[1]]) < .3:
         return None
     names = [f"{room.label(id)} (in Frame-{k}, point{i})" for i, (id, k) in enumerate(zip(ids[1:], at[1:]))]
-    reach, gold = "farthest" if far else "closest", int(order[0])
+    reach = "farthest" if far else "closest"
+    gold = int(order[0])
     question = f"Which item in {', '.join(names)}, has the {reach} distance to {room.label(ids[0])} (in Frame-{at[0]}, objectA)? {CENTER}"
     points = [list(room.shots[room.video[k]].points[id]) for id, k in zip(ids, at)]
     if form == "select":
@@ -424,7 +442,8 @@ def relation_pair(room: Room, task: str, form: str) -> dict | None:
         words += [room.to_observer(v)[2] for v in (p, q)]
         if not all(words[3:]):
             return None
-    a, b = f"{room.label(ids[0])} (red bbox)", f"{room.label(ids[1])} (blue bbox)"
+    a = f"{room.label(ids[0])} (red bbox)"
+    b = f"{room.label(ids[1])} (blue bbox)"
     marks = {"red_bbox": room.shots[rows[at[0]]].boxes[ids[0]], "blue_bbox": room.shots[rows[at[1]]].boxes[ids[1]], "bbox_img_idx": at if multi else None}
     if form == "judge":
         said = [w for w in words[:3] if w in ("left", "right", "above", "below")]
@@ -449,7 +468,8 @@ def relation_observer(room: Room, task: str, form: str) -> dict | None:
     if chosen is None:
         return None
     (id,), (at,) = chosen
-    words, name = room.to_observer(room.seen(id, rows[0])), f"{room.label(id)} (bbox)"
+    words = room.to_observer(room.seen(id, rows[0]))
+    name = f"{room.label(id)} (bbox)"
     question = f"From the primary viewpoint, what is the position of object {name}? {CENTER} {room.rng.choice(FIRST)}"
     said = f"Relative to the observer's position, the {name} appears to the {place(words)}" + (f", and also seems to the {words[2]}." if words[2] else ".")
     text = room.triple(form, question, words, legend=OC, sentence=said)
@@ -457,7 +477,10 @@ def relation_observer(room: Room, task: str, form: str) -> dict | None:
 
 
 def imagination(room: Room, task: str, form: str) -> dict | None:
-    two, multi, video, hard = "_oo" in task, task.endswith("_mv"), "_video" in task, task.endswith("_hard")
+    two = "_oo" in task
+    multi = task.endswith("_mv")
+    video = "_video" in task
+    hard = task.endswith("_hard")
     rows = room.video if video else room.views() if multi else [int(room.rng.integers(len(room.frames)))]
     if video:
         at = [int(v) for v in room.rng.choice(32, 3 + two, replace=False)]
@@ -520,7 +543,8 @@ def bird_map(room: Room, task: str, form: str) -> dict | None:
         return None
     ids, at = chosen
     pose = room.frames[rows[0]].camera_to_world
-    right, ahead = pose[:2, 0] / np.linalg.norm(pose[:2, 0]), pose[:2, 2] / np.linalg.norm(pose[:2, 2])
+    right = pose[:2, 0] / np.linalg.norm(pose[:2, 0])
+    ahead = pose[:2, 2] / np.linalg.norm(pose[:2, 2])
     spots = [((room.center[id] - pose[:3, 3])[:2] @ right, (room.center[id] - pose[:3, 3])[:2] @ ahead) for id in ids]
     names = ", ".join(f"{room.label(id)} (object{k})" for k, id in enumerate(ids))
     question = f"Build a bird's-eye view map of {names} with the first image as the main viewpoint. {CENTER}"
@@ -643,7 +667,8 @@ def write_release(root: Path, scene, *, source: str = "scannet", split: str = "t
         room.video = []
     home = root / "spar" / source
     write_frames(home / "images" / scene.name, room, names, per_frame=per_frame, side=side, video=bool(room.video))
-    written, number = {}, 0
+    written = {}
+    number = 0
     for task in tasks or MAKERS:
         if not room.video and (task.endswith(("_video", "_hard")) or task in ("obj_frame_locate", "appearance_order", "obj_count", "room_size")):
             continue
@@ -662,7 +687,8 @@ def write_release(root: Path, scene, *, source: str = "scannet", split: str = "t
 
 def write_walks(root: Path, scene, count: int = 2) -> None:
     """Rows of the RxR part: type "nav", frames of a walk, no marks, neither depth nor poses."""
-    folder, rows = root / "spar/rxr/images" / scene.name / "video_color", []
+    folder = root / "spar/rxr/images" / scene.name / "video_color"
+    rows = []
     folder.mkdir(parents=True)
     for n in range(count):
         names = []

@@ -19,16 +19,21 @@ STRUCTURE = ("floor", "wall", "ceiling")
 
 def hits(solids: Sequence, eye: np.ndarray, rays: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """For each ray (N, 3) from eye: how many lengths of the ray to the first box, inf for none, and which box, -1 for none."""
-    best, which = np.full(len(rays), np.inf), np.full(len(rays), -1)
+    best = np.full(len(rays), np.inf)
+    which = np.full(len(rays), -1)
     for number, s in enumerate(solids):
-        c, n = np.cos(s.box.yaw), np.sin(s.box.yaw)
+        c = np.cos(s.box.yaw)
+        n = np.sin(s.box.yaw)
         turn = np.array([[c, n, 0], [-n, c, 0], [0, 0, 1]])
         to = s.box.center - eye
         rows = np.flatnonzero(to @ to - (rays @ to) ** 2 / (rays ** 2).sum(1) <= s.box.size @ s.box.size / 4)     # those that pass the sphere about it
-        o, d = turn @ -to, rays[rows] @ turn.T
+        o = turn @ -to
+        d = rays[rows] @ turn.T
         with np.errstate(divide="ignore", invalid="ignore"):
-            a, b = (-s.box.size / 2 - o) / d, (s.box.size / 2 - o) / d
-            enter, leave = np.fmin(a, b).max(1), np.fmax(a, b).min(1)
+            a = (-s.box.size / 2 - o) / d
+            b = (s.box.size / 2 - o) / d
+            enter = np.fmin(a, b).max(1)
+            leave = np.fmax(a, b).min(1)
         nearer = (enter > 0) & (enter < leave) & (enter < best[rows])
         best[rows[nearer]], which[rows[nearer]] = enter[nearer], number
     return best, which
@@ -76,7 +81,8 @@ def panorama(solids: Sequence, eye: np.ndarray, width: int, *, ahead: np.ndarray
 
 
 def box_entry(s, shift: np.ndarray) -> dict:
-    c, n = float(np.cos(s.box.yaw)), float(np.sin(s.box.yaw))
+    c = float(np.cos(s.box.yaw))
+    n = float(np.sin(s.box.yaw))
     return {"ID": s.id - 1, "basis": [[c, n, 0], [-n, c, 0], [0, 0, 1]], "coeffs": (s.box.size * 500).tolist(), "centroid": ((s.box.center + shift) * 1000).tolist()}
 
 

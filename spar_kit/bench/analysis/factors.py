@@ -67,7 +67,8 @@ def item_factors(rows: Sequence[Mapping[str, Any]], facts: pd.DataFrame | None =
     """
     table: list[dict[str, Any]] = []
     for row in rows:
-        answer, question = str(row["answer"]), str(row.get("question") or "")
+        answer = str(row["answer"])
+        question = str(row.get("question") or "")
         kind = answer_kind(answer)
         table.append({"task": row["task"], "format": format_of(row), "id": str(row["id"]), "source": row.get("source") or None, "object asked about": first_label(question),
                       "right answer": answer.strip().capitalize() if kind in ("letter", "judge") else None,
@@ -185,7 +186,8 @@ def _explained(columns: Sequence[NDArray[np.int64]], values: NDArray[np.float64]
     parts = [np.eye(int(codes.max()) + 2)[codes][:, 1:-1] for codes in (strata, *columns)]      # the first level of each is the base
     design = np.hstack([np.ones((len(values), 1)), *parts])
     fitted = design @ np.linalg.lstsq(design, values, rcond=None)[0]
-    rank, total = np.linalg.matrix_rank(design.T @ design), float(values @ values)
+    rank = np.linalg.matrix_rank(design.T @ design)
+    total = float(values @ values)
     return 1 - (float(((values - fitted) ** 2).sum()) / max(len(values) - rank, 1)) / (total / max(len(values) - int(strata.max()) - 1, 1)) if total else 0.0
 
 
@@ -201,7 +203,8 @@ def factor_table(scores: pd.DataFrame, factors: pd.DataFrame, shuffles: int = 99
         least, most: levels with fewer items than `least`, and those after the `most` commonest, are put together as `OTHER`.
     """
     both, rest, strata, scenes = _prepared(scores, factors)
-    known, generator = 1 < scenes.max(initial=0) + 1 < len(scenes), rng_for(seed, "factors")
+    known = 1 < scenes.max(initial=0) + 1 < len(scenes)
+    generator = rng_for(seed, "factors")
     coded: dict[str, tuple[NDArray[np.int64], list[str]]] = {}
     for name in (name for name in factors.columns if name not in KEY):
         codes, names = _levels(both[name], strata, least, most)
@@ -212,7 +215,9 @@ def factor_table(scores: pd.DataFrame, factors: pd.DataFrame, shuffles: int = 99
     rows: list[dict[str, Any]] = []
     for name, (codes, names) in coded.items():
         inside = codes >= 0
-        own, values, count = codes[inside], rest[inside], len(names)
+        own = codes[inside]
+        values = rest[inside]
+        count = len(names)
         total = float(values @ values) or 1.0
         found = _between(own, values, count) / total
         if known and all(len(np.unique(part)) == 1 for part in np.split(own[np.argsort(scenes[inside], kind="stable")],
@@ -224,7 +229,8 @@ def factor_table(scores: pd.DataFrame, factors: pd.DataFrame, shuffles: int = 99
             luck = np.array([_between(own, rest[order][inside], count) for order in orders]) / total
         effects = np.bincount(own, values, count) / np.maximum(np.bincount(own, minlength=count), 1)
         ranked = [k for k in np.argsort(effects, kind="stable") if names[k] != OTHER]
-        others, place = [other[inside] for key, (other, _) in coded.items() if key != name], np.unique(strata[inside], return_inverse=True)[1]
+        others = [other[inside] for key, (other, _) in coded.items() if key != name]
+        place = np.unique(strata[inside], return_inverse=True)[1]
         rows.append({"factor": name, "levels": count, "items": int(inside.sum()), "share": max(0.0, (found - luck.mean()) / (1 - luck.mean())),
                      "beyond": max(0.0, _explained([*others, own], values, place) - _explained(others, values, place)),
                      "low_level": names[ranked[0]], "low_effect": effects[ranked[0]], "high_level": names[ranked[-1]], "high_effect": effects[ranked[-1]],

@@ -38,7 +38,9 @@ def _published() -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     for entry in _file()["results"]:
         name = {key: entry[key] for key in ("model", "kind", "split", "flavour")}
-        levels, tasks, note = entry.get("levels", {}), entry.get("tasks", {}), entry.get("note", "")
+        levels = entry.get("levels", {})
+        tasks = entry.get("tasks", {})
+        note = entry.get("note", "")
         rows += [{**name, "level": level, "task": "", "score": levels[level] / 100, "source": levels["source"], "note": note}
                  for level in LEVELS if level in levels]
         rows += [{**name, "level": level, "task": task, "score": value / 100, "source": tasks["source"], "note": note}
@@ -69,7 +71,8 @@ def _half_unit(values: Sequence[float]) -> float:
 @lru_cache
 def _inconsistencies() -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
-    table, counts = _published(), {level: len(tasks) for level, tasks in _file()["order"].items()}
+    table = _published()
+    counts = {level: len(tasks) for level, tasks in _file()["order"].items()}
     for (model, split), own in table.groupby(["model", "split"], sort=False):
         means = own[own.task == ""].set_index("level").score
         parts = {level: own[(own.task != "") & (own.level == level)].score.tolist() for level in counts}
@@ -97,7 +100,8 @@ def inconsistencies() -> pd.DataFrame:
 # %% ../../../nbs/bench/analysis/20_published.ipynb #7dc9da4a
 @lru_cache
 def _ranking(split: Split, level: str) -> pd.DataFrame:
-    table, odd = _published(), _inconsistencies()
+    table = _published()
+    odd = _inconsistencies()
     table = table[table.split == split]
     counts = {**{name: len(tasks) for name, tasks in _file()["order"].items()}, "all": 20}
     rows = []

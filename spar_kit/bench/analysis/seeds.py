@@ -115,7 +115,8 @@ def collect_seeds(folders: Sequence[Path | str], data: Path | str, parameters: M
     Raises ValueError where a run was measured on other questions.
     """
     runs = [json.loads((Path(folder) / "row.json").read_text(encoding="utf-8"))["figures_of_run"] for folder in folders]
-    own, tasks = data_hash(data), tuple(runs[0]["gains"])
+    own = data_hash(data)
+    tasks = tuple(runs[0]["gains"])
     for folder, run in zip(folders, runs):
         if run.pop("data") != own:
             raise InputError(f"{folder}: measured on other questions than those in {data}")
@@ -149,7 +150,8 @@ def seeds_table(runs: Sequence[Mapping[str, Any]]) -> str:
 
 def seeds_text(measured: Mapping[str, Any]) -> str:
     """The README's paragraph on the demo's result, in Markdown: scores, what is claimed, what is open, the table, and the data hash."""
-    runs, data = measured["runs"], measured["data"]
+    runs = measured["runs"]
+    data = measured["data"]
     if not runs:
         return "The figures of the demo have not been measured on the present questions: `make seeds` does it."
     claimed = claimed_tasks(runs)
@@ -170,7 +172,8 @@ def seeds_text(measured: Mapping[str, Any]) -> str:
 
 def plot_seeds(runs: Sequence[Mapping[str, Any]]) -> go.Figure:
     """The gain of each run by task, in points, with 95 % intervals; runs side by side."""
-    figure, table = go.Figure(), gain_table(runs)
+    figure = go.Figure()
+    table = gain_table(runs)
     for number, ((seed, threads), rows) in enumerate(table.groupby(["seed", "threads"], sort=False)):
         error = {"type": "data", "symmetric": False, "array": rows.high - rows.gain, "arrayminus": rows.gain - rows.low, "thickness": 1, "width": 0}
         figure.add_scatter(x=rows.task, y=rows.gain, error_y=error, mode="markers", name=f"seed {seed}, {threads} thread{'s' * (threads != 1)}",

@@ -78,7 +78,8 @@ def expanded_alpha(clusters: int, confidence: float = 0.95) -> float:
     return float(ndtr(-np.sqrt(clusters / (clusters - 1)) * stdtrit(clusters - 1, 0.5 + confidence / 2)))
 
 
-FEW_SCENES, FEW_ITEMS = 10, 30          # below either, draws cannot show the spread: see `few_interval`
+FEW_SCENES = 10
+FEW_ITEMS = 30          # below either, draws cannot show the spread: see `few_interval`
 Bounds = tuple[float, float]
 
 
@@ -117,11 +118,15 @@ def _column(values: NDArray[np.float64], scenes: NDArray[np.int64], known: bool,
 def _leave_one_out(column: _Column) -> tuple[float, float]:
     """The variance of the mean by the jackknife of units, and that of independent questions within strata; a question that is alone in its
     stratum is held against the mean of all."""
-    count, place = int(column.strata.max()) + 1, np.unique(column.units, return_inverse=True)[1]
-    size, cell, shares = int(place.max()) + 1, place * count + column.strata, np.bincount(column.strata, column.weights)
+    count = int(column.strata.max()) + 1
+    place = np.unique(column.units, return_inverse=True)[1]
+    size = int(place.max()) + 1
+    cell = place * count + column.strata
+    shares = np.bincount(column.strata, column.weights)
     sums = np.bincount(cell, column.values, size * count).reshape(size, count)
     counts = np.bincount(cell, minlength=size * count).reshape(size, count)
-    rest, left = sums.sum(0) - sums, counts.sum(0) - counts
+    rest = sums.sum(0) - sums
+    left = counts.sum(0) - counts
     there = left > 0
     weight = there @ shares
     means = np.divide(rest, left, out=np.zeros_like(rest), where=there) @ shares
@@ -146,15 +151,19 @@ def few_interval(column: _Column, bounds: Bounds = (0.0, 1.0), confidence: float
         alike: the intraclass correlation that the units are taken to have (Kish's design effect 1 + (n - 1) alike), for what is asked of one
             scene and is to hold for others.
     """
-    low, high = min(bounds[0], float(column.values.min())), max(bounds[1], float(column.values.max()))
-    span, mean = high - low, (float(column.weights @ column.values) - low) / (high - low)
+    low = min(bounds[0], float(column.values.min()))
+    high = max(bounds[1], float(column.values.max()))
+    span = high - low
+    mean = (float(column.weights @ column.values) - low) / (high - low)
     between, inside = (square / span ** 2 for square in _leave_one_out(column))
     size = 1 / float((column.weights ** 2).sum())
-    effect, shared = max(1.0, between / inside if inside > 1e-18 else 1.0), 1 + (size - 1) * alike
+    effect = max(1.0, between / inside if inside > 1e-18 else 1.0)
+    shared = 1 + (size - 1) * alike
     freedom = ((column.count + column.effective) / 2 - 1) / shared
     size, variance = size / (effect * shared), size * inside
     z2 = float(stdtrit(max(1.0, freedom), 0.5 + confidence / 2)) ** 2
-    middle, half = (size * mean + z2 / 2) / (size + z2), np.sqrt(z2 * (size * variance + z2 / 4)) / (size + z2)
+    middle = (size * mean + z2 / 2) / (size + z2)
+    half = np.sqrt(z2 * (size * variance + z2 / 4)) / (size + z2)
     ends = np.round([min(mean, middle - half), max(mean, middle + half)], 12)              # all right ends at 1, not a rounding error below
     return low + span * max(0.0, float(ends[0])), low + span * min(1.0, float(ends[1]))
 
@@ -185,7 +194,8 @@ def interval(values: NDArray[np.float64], scenes: Sequence[Any] | NDArray, sampl
         bounds: between which a value can lie.
         alike: for values of one scene that are to hold for others, see `few_interval`.
     """
-    values, place = np.asarray(values, float), _numbered(scenes)
+    values = np.asarray(values, float)
+    place = _numbered(scenes)
     if not len(values):
         return float("nan"), float("nan"), float("nan")
     if alike > 0:
@@ -213,8 +223,11 @@ def intervals(scores: pd.DataFrame, by: Sequence[str] = ("task",), samples: int 
     Items that cannot be scored (NaN) are left out and counted.
     """
     scored, keys, groups = _grouped(scores, by)
-    scenes, values, count = _numbered(scored.scene), scored.score.to_numpy(float), len(keys)
-    items, of_scenes = np.bincount(groups, minlength=count), _count_pairs(groups, scenes, count)
+    scenes = _numbered(scored.scene)
+    values = scored.score.to_numpy(float)
+    count = len(keys)
+    items = np.bincount(groups, minlength=count)
+    of_scenes = _count_pairs(groups, scenes, count)
     left = scores.groupby(list(by), sort=False, observed=True).size().to_numpy() - items
     means = bootstrap_means(values, groups, scenes, count=count, samples=samples, seed=seed)
     ends = _ends(means, _columns(values, groups, scenes, count))
@@ -283,11 +296,13 @@ def sign_flip_test(totals: NDArray[np.float64], samples: int = 10_000, seed: int
     (2010), which is never 0.
     """
     totals = totals[np.any(totals != 0, 1)]
-    found, size = np.abs(totals.sum(0)) * (1 - 1e-9), len(totals)
+    found = np.abs(totals.sum(0)) * (1 - 1e-9)
+    size = len(totals)
     if size <= 13:
         signs = 1 - 2 * ((np.arange(2 ** size)[:, None] >> np.arange(size)) & 1)
         return np.asarray((np.abs(signs @ totals) >= found).mean(0))
-    generator, hits = rng_for(seed, "signs"), np.zeros(totals.shape[1])
+    generator = rng_for(seed, "signs")
+    hits = np.zeros(totals.shape[1])
     alike = [np.unique(np.abs(column).round(12), return_counts=True) for column in totals.T]
     for k, (sizes, counts) in enumerate(alike):             # n differences of one size with random signs add up to 2 Binomial(n, 1/2) - n of them
         if len(sizes) < size / 4:
@@ -334,7 +349,8 @@ def _pair(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
 def _judge(table: pd.DataFrame, draws: NDArray, columns: Sequence[_Column], totals: NDArray, seed: int) -> pd.DataFrame:
     """Adds low, high, p, p_holm, needed and better to a table with difference, items and scenes."""
     clusters = np.array([column.count for column in columns], float)
-    ends, p = _ends(draws, columns, (-1.0, 1.0)), sign_flip_test(totals, seed=seed)
+    ends = _ends(draws, columns, (-1.0, 1.0))
+    p = sign_flip_test(totals, seed=seed)
     for k in np.flatnonzero((table.scenes < 2) & (table["items"] > 1)).tolist():       # of one scene: its questions, as for the interval
         p[k] = sign_flip_test((columns[k].weights * columns[k].values)[:, None], seed=seed)[0]
     errors = np.nanstd(draws, axis=0) * np.sqrt(clusters / np.maximum(clusters - 1, 1))
@@ -350,7 +366,9 @@ def paired_difference(a: pd.DataFrame, b: pd.DataFrame, by: Sequence[str] = ("ta
     """
     both = _pair(a, b)
     _, keys, groups = _grouped(both, by)
-    scenes, values, count = _numbered(both.scene), both.difference.to_numpy(float), len(keys)
+    scenes = _numbered(both.scene)
+    values = both.difference.to_numpy(float)
+    count = len(keys)
     items = np.bincount(groups, minlength=count)
     table = keys.assign(a=np.bincount(groups, both.score, count) / items, b=np.bincount(groups, both.score_b, count) / items,
                         difference=np.bincount(groups, values, count) / items, items=items, scenes=_count_pairs(groups, scenes, count))
@@ -366,7 +384,8 @@ def overall_paired(a: pd.DataFrame, b: pd.DataFrame, samples: int = 2000, seed: 
     `p_holm` corrects for the rows of this table.
     """
     both = _pair(a, b)
-    values, scenes = both.difference.to_numpy(float), _numbered(both.scene)
+    values = both.difference.to_numpy(float)
+    scenes = _numbered(both.scene)
     means, draws, weights, columns, table = _by_level(both, values, samples, seed, flavour)
     units = scenes if _are_known(scenes) else np.arange(len(both))
     totals = np.stack([np.bincount(units, values * column) for column in weights.T], 1)

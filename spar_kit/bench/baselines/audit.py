@@ -78,7 +78,8 @@ def _from_all_scenes(rows: Sequence[Asked], most: int) -> list[Asked]:
         by_scene.setdefault(row.scene, []).append(row)
     if len(by_scene) > most:
         by_scene = {name: by_scene[name] for k, name in enumerate(by_scene) if k * most // len(by_scene) != (k + 1) * most // len(by_scene)}
-    share, kept = most, list(by_scene.values())
+    share = most
+    kept = list(by_scene.values())
     while sum(min(len(rows), share) for rows in kept) > most:
         share -= 1
     # spread over a scene's records: they stand in the order in which they were found
@@ -174,7 +175,8 @@ class TaskAudit:
         if self.scenes < 2:
             return FEW_SCENES
         wide = float(stdtrit(self.scenes - 1, 0.975)) if self.scenes < FEW_SCENES else 1.96
-        half, wanted = (self.best.high - self.best.low) / 2 * 1.96 / wide, LIMIT_TOLERANCE if self.chance is None else self.limit - self.chance
+        half = (self.best.high - self.best.low) / 2 * 1.96 / wide
+        wanted = LIMIT_TOLERANCE if self.chance is None else self.limit - self.chance
         return max(self.scenes + 1, ceil(self.scenes * (half / wanted) ** 2) if wanted > 0 else 0)
 
 
@@ -196,8 +198,10 @@ def _said(questions: Sequence[ParsedQuestion], marks: NDArray[np.float32], fold:
     """What each predictor answers to each question; those that learn, learn on the other folds."""
     said: dict[str, list[str]] = {}
     for k in np.unique(fold):
-        inside, outside = np.flatnonzero(fold == k), np.flatnonzero(fold != k)
-        train, test = [questions[int(i)] for i in outside], [questions[int(i)] for i in inside]
+        inside = np.flatnonzero(fold == k)
+        outside = np.flatnonzero(fold != k)
+        train = [questions[int(i)] for i in outside]
+        test = [questions[int(i)] for i in inside]
         answers = {
             "constant": predict_constant(train, test),
             "trees on the text": predict_with_forest(train, test, seed, trees=trees),
@@ -237,7 +241,8 @@ def audit_items(
     if kind == "sentence" or len(rows) < 2:
         return None
     alone = len(set(scenes)) < 2
-    questions, fold = [row.question for row in rows], folds_of([""] * len(rows) if alone else scenes.tolist(), folds, seed)
+    questions = [row.question for row in rows]
+    fold = folds_of([""] * len(rows) if alone else scenes.tolist(), folds, seed)
     said = _said(questions, np.array([row.marks for row in rows], np.float32), fold, kind=kind, trees=trees, seed=seed)
     names = list(said)
     scores = np.array([[score_item(task, q.answer, text, form).value or 0.0 for q, text in zip(questions, said[name])] for name in names])
@@ -250,7 +255,8 @@ def audit_items(
         picked, chosen = cross_validated_best(scores[[names.index(name) for name in among]], fold)
         return BaselineScore(among[int(np.bincount(chosen).argmax())], *interval(picked, scenes, seed=seed, alike=alike))
 
-    best, rules = best_of(blind), [name for name in blind if name not in LEARNING]
+    best = best_of(blind)
+    rules = [name for name in blind if name not in LEARNING]
     if alone and rules and best.low > limit:
         by_rule = best_of(rules, ALIKE)
         best = by_rule if by_rule.low > limit or best.predictor not in LEARNING else best
@@ -299,7 +305,8 @@ class Audit:
         said = [", ".join(f"{len(self.having(verdict))} {verdict}" for verdict in reversed(VERDICTS)) + "."]
         said += [f"{verdict}: {', '.join(f'{f.task}/{f.format}' for f in found)}." for verdict in VERDICTS[:2] if (found := self.having(verdict))]
         if unclear := self.having("unclear"):
-            tasks, scenes = ",".join(dict.fromkeys(f.task for f in unclear)), max(f.scenes_needed for f in unclear)
+            tasks = ",".join(dict.fromkeys(f.task for f in unclear))
+            scenes = max(f.scenes_needed for f in unclear)
             said.append("Unclear: the interval reaches both sides of the limit, or too far above it: " + (
                 f"more scenes are needed. Type spar generate SOURCE --out MORE --scenes {scenes} --tasks {tasks} && spar audit MORE"
                 if self.is_generated else "there are too few questions to tell."))
@@ -329,7 +336,9 @@ def audit(folder: Path | str | Benchmark, *, split: str | None = None, tasks: Se
 
     Raises FileNotFoundError where there are no question files, ValueError naming file and line of a broken record.
     """
-    findings, left_out, problems = [], {}, list[str]()
+    findings = []
+    left_out = {}
+    problems = list[str]()
     for task, form, rows in _kinds(folder, split, tasks, formats=formats, most=items, problems=problems):
         finding = audit_items(task, form, rows, folds=folds, margin=margin, mra=mra, trees=trees, seed=seed)
         if finding is None:

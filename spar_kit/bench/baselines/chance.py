@@ -50,7 +50,8 @@ def baselines(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     table: list[dict[str, Any]] = []
     for (task, form), own in _groups(rows).items():
         kind, questions = _asked(own)
-        answers, said = [q.answer for q in questions], predict_constant(questions, questions)
+        answers = [q.answer for q in questions]
+        said = predict_constant(questions, questions)
         score = _mean(task, form, answers, said)
         shares = [1 / count for row in own if (count := option_count(row))]
         chance = float(np.mean(shares)) if shares else np.nan

@@ -127,7 +127,9 @@ def _numbers_of(train: Sequence[ParsedQuestion], test: Sequence[ParsedQuestion])
     from sklearn.model_selection import cross_val_predict
 
     values = np.array([max(parse_number(q.answer) or 0.0, 0.02) for q in train])
-    x, y, model = _matrix([_text_columns(q) for q in train]), np.log(values), Ridge(10.0, solver="sparse_cg")
+    x = _matrix([_text_columns(q) for q in train])
+    y = np.log(values)
+    model = Ridge(10.0, solver="sparse_cg")
     # the best constant factor on what the model says of questions it was not fitted on
     factor = mra_optimal_constant(values / np.exp(cross_val_predict(model, x, y, cv=4))) if len(train) >= 10 else 1.0
     guesses = factor * np.exp(model.fit(x, y).predict(_matrix([_text_columns(q) for q in test])))

@@ -157,7 +157,8 @@ def option_columns(options: tuple[str, ...], text: str) -> NDArray[np.float32]:
     mean = values.mean(0)
     given = _numbers(text, 1)[0]
     place = np.arange(len(options))[:, None]
-    width, height = values[:, 2:3] - values[:, 0:1], values[:, 3:4] - values[:, 1:2]
+    width = values[:, 2:3] - values[:, 0:1]
+    height = values[:, 3:4] - values[:, 1:2]
     return np.hstack([values, rank, shared, values / np.where(mean == 0, 1, mean), values[:, :1] / (given if given > 0 else 1), place,
                       width * height, (values == 0).sum(1, keepdims=True)]).astype(np.float32)
 
@@ -207,7 +208,8 @@ def _regress(x: NDArray, values: NDArray, y: NDArray, *, by_mra: bool, seed: int
     found, place = np.unique(values, return_inverse=True)
     mass = np.zeros((len(y), len(found)))                    # for each test question: the training answers that share its leaves
     for tree in forest.estimators_:
-        leaves, asked = tree.apply(x.astype(np.float32)), tree.apply(y.astype(np.float32))
+        leaves = tree.apply(x.astype(np.float32))
+        asked = tree.apply(y.astype(np.float32))
         share = np.zeros((leaves.max() + 1, len(found)))
         np.add.at(share, (leaves, place), 1.0)
         mass += (share / np.maximum(share.sum(1, keepdims=True), 1))[asked]
@@ -228,7 +230,8 @@ def _choose(train: Sequence[ParsedQuestion], test: Sequence[ParsedQuestion], wor
         return [_color(option) == _color(question.answer) for option in question.options]
 
     forest = _fitted(_forest("classes", seed, trees), table(train, extra[0]), [flag for q in train for flag in right(q)])
-    answers, letter = [], answer_kind(train[0].answer) == "letter"
+    answers = []
+    letter = answer_kind(train[0].answer) == "letter"
     kept = [k for k, q in enumerate(test) if len(q.options) > 1]
     able = [test[k] for k in kept]
     chance = forest.predict_proba(table(able, extra[1][kept]))[:, list(forest.classes_).index(True)] if able and True in forest.classes_ else np.zeros(0)

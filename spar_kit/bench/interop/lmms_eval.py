@@ -141,7 +141,8 @@ def task_name(name: str) -> str:
 
 
 def _columns(shown: Sequence[tuple[Question, list[Image.Image]]], format: Literal["jpeg", "png"]) -> dict[str, list[Any]]:
-    suffix, items = {"jpeg": "jpg", "png": "png"}[format], [item for item, _ in shown]
+    suffix = {"jpeg": "jpg", "png": "png"}[format]
+    items = [item for item, _ in shown]
     images = [[{"bytes": image_bytes(image, format), "path": f"{k}.{suffix}"} for k, image in enumerate(pictures)] for _, pictures in shown]
     texts = {name: [item.text if name == "question" else getattr(item, name) for item in items] for name in _FEATURES if name != "prompt"}
     return {**texts, "prompt": [official_prompt(item) for item in items], "images": images}
@@ -168,7 +169,8 @@ def export_lmms_eval(benchmark: Benchmark, out: Path | str, name: str = "", *, i
     partial = folder / "data/test.parquet.partial"
     try:
         with pq.ParquetWriter(partial, _SCHEMA, compression="NONE") as file:      # JPEG does not shrink further
-            readable, left = list[Question](), with_images(chosen, problems)
+            readable = list[Question]()
+            left = with_images(chosen, problems)
             while shown := list(islice(left, 64)):
                 readable += [item for item, _ in shown]
                 file.write_table(pa.table(_columns(shown, image_format), _SCHEMA))
@@ -293,7 +295,8 @@ def merged_checkpoint(model: str, adapter: Path | None, out: Path) -> str:
     if base_of(model, adapter) is None:
         return model
     folder = adapter or Path(model)
-    merged, note = out / "merged", out / "merged.adapter"
+    merged = out / "merged"
+    note = out / "merged.adapter"
     mark = content_hash(str(folder.resolve()), sorted((p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in folder.iterdir() if p.is_file()))
     if not (note.is_file() and note.read_text() == mark):
         from spar_kit.train.models import read_metadata
@@ -347,7 +350,8 @@ def _numbers(path: Path) -> Iterator[tuple[str, str, float, float]]:
 
 def read_logs(folder: Path | str, benchmark: Benchmark | None = None) -> Logs:
     """The newest samples and results under a folder that lmms-eval wrote. Raises ValueError where there are none."""
-    folder, notes = Path(folder), []
+    folder = Path(folder)
+    notes = []
     rows: dict[str, list[Prediction]] = {}
     for task, path in sorted(_newest(folder.rglob("*_samples_*.jsonl")).items()):
         try:

@@ -61,7 +61,8 @@ def _check_names(names: Sequence[str], where: str) -> None:
 
 # %% ../../../nbs/bench/interop/00_sheets.ipynb #41d851ab
 _BREAK = re.compile("\r\n|\n|\r")
-_DECIMAL_COMMA, _DECIMAL_POINT = re.compile(r"\s*[-+]?\d+,\d+\s*"), re.compile(r"\s*[-+]?\d*\.\d+\s*")
+_DECIMAL_COMMA = re.compile(r"\s*[-+]?\d+,\d+\s*")
+_DECIMAL_POINT = re.compile(r"\s*[-+]?\d*\.\d+\s*")
 
 
 def _split(text: str, separator: str) -> list[list[str]]:
@@ -88,7 +89,8 @@ class _Lines:
     """Tells a line that is a row by itself from one inside a cell."""
 
     def __init__(self, names: Sequence[str], separator: str):
-        self.size, self.separator = len(names), separator
+        self.size = len(names)
+        self.separator = separator
         self.task = next((names.index(name) for name in ("task", "category") if name in names), None)
         self.id = next((names.index(name) for name in ("id", "index") if name in names), 0)
 
@@ -114,7 +116,8 @@ def _table_rows(text: str, path: Path) -> tuple[list[str], list[list[str]], str]
         raise RowError(f"{path}: neither JSON nor a table with a column 'prediction'; its first line begins {head[:60]!r}")
     names = [_name(cell) for cell in _cells_of(head, separator, head.count(separator) + 1)]
     _check_names(names, str(path))
-    known, lines = _Lines(names, separator), [line for line in _BREAK.split(text) if line.strip()][1:]
+    known = _Lines(names, separator)
+    lines = [line for line in _BREAK.split(text) if line.strip()][1:]
     plain = all(len(_cells_of(line, separator, known.size)) == known.size for line in lines)
     try:
         rows = _split(text, separator)[1:]
@@ -177,7 +180,9 @@ def _weigh(raw: bytes) -> int:
         for part in parts:
             if not part.filename.endswith((".xml", ".rels")):
                 continue
-            rows, tail, sheet = 0, b"", "worksheets/" in part.filename
+            rows = 0
+            tail = b""
+            sheet = "worksheets/" in part.filename
             with archive.open(part) as file:
                 while piece := file.read(1 << 20):
                     piece = tail + piece

@@ -84,7 +84,8 @@ def export_vlmeval(benchmark: Benchmark, out: Path | str, name: str = "", *, ite
     chosen = [(item, split_options(item)) for item in (benchmark.items if items is None else items)]
     if not chosen:
         raise InputError(f"{benchmark.name}: no questions to export")
-    name, folder = task_name(name or f"spar_kit_{Path(benchmark.name).name}"), Path(out)
+    name = task_name(name or f"spar_kit_{Path(benchmark.name).name}")
+    folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     counts = {}
     for table, closed in ((f"{name}_MCQ", True), (f"{name}_VQA", False)):
@@ -92,7 +93,8 @@ def export_vlmeval(benchmark: Benchmark, out: Path | str, name: str = "", *, ite
         if pairs:
             most = max(len(choice[1]) if choice else 0 for _, choice in pairs)
             header = ["index", "image", "question", *LETTERS[:most], *(["hint"] if most else []), "answer", "category", "l2-category", "split", *OURS]
-            path, partial = folder / f"{table}.tsv", folder / f"{table}.tsv.partial"
+            path = folder / f"{table}.tsv"
+            partial = folder / f"{table}.tsv.partial"
             before = len(problems or ())
             try:
                 with open(partial, "w", encoding="utf-8", newline="") as file:

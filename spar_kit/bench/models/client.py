@@ -152,7 +152,8 @@ class RetryableError(Exception):
 
     def __init__(self, reason: str, after: float = 0.0, answered: bool = False):
         super().__init__(reason)
-        self.after, self.answered = after, answered
+        self.after = after
+        self.answered = answered
 
 
 class RequestRejected(Exception):
@@ -235,7 +236,8 @@ def send_request(client: Any, body: Mapping[str, Any], timeout: float) -> Reply:
     """Ask once. Raises AskAgain, Refused or ServerError."""
     import openai
 
-    end, raw = time.monotonic() + timeout, bytearray()
+    end = time.monotonic() + timeout
+    raw = bytearray()
     try:
         with client.chat.completions.with_streaming_response.create(**_split(body)) as response:
             for piece in response.iter_bytes():
@@ -271,7 +273,8 @@ def _said(error: Any) -> str:
 
 
 def _status_error(error: Any) -> Exception:
-    status, said = error.status_code, _said(error)
+    status = error.status_code
+    said = _said(error)
     if status == 429 and "insufficient_quota" in said or status in FATAL:
         return ServerError(f"status {status}: {FATAL.get(status, 'no credit is left')} ({said})")
     if status in AGAIN or status >= 500:

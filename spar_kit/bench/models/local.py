@@ -50,8 +50,13 @@ class LocalModel:
                  marker_scale: float | None = None, threads: int = 0, trust_remote_code: str = ""):
         if dtype != "auto" and dtype not in DTYPES:
             raise InputError(f"dtype {dtype!r} is none of auto, {', '.join(DTYPES)}")
-        self.name, self.adapter, self.dtype, self.quantize, self.device = str(name), adapter, dtype, quantize, device
-        self.threads, self.trust_remote_code = threads, trust_remote_code
+        self.name = str(name)
+        self.adapter = adapter
+        self.dtype = dtype
+        self.quantize = quantize
+        self.device = device
+        self.threads = threads
+        self.trust_remote_code = trust_remote_code
         self.card = read_metadata(Path(adapter)) if adapter else {}
         self.card = self.card or read_metadata(Path(name))
         self.scale: float = marker_scale if marker_scale is not None else self.card.get("marker_scale", 1.0)
@@ -120,7 +125,9 @@ def run_predictions(model: Any, writer: PredictionWriter, prompt: Prompt, *, bat
 
     Raises ValueError where nothing at all can be answered.
     """
-    work, caps, tried = deque(_batches(writer.left, batch)), {0: batch}, set()
+    work = deque(_batches(writer.left, batch))
+    caps = {0: batch}
+    tried = set()
     while work:
         group = work.popleft()
         cap = min(size for images, size in caps.items() if images <= len(group[0].images))

@@ -36,7 +36,9 @@ class RateLimiter:
 
     def __init__(self, per_minute: float = 0.0):
         self.gap = 60.0 / per_minute if per_minute else 0.0
-        self._next, self._quiet, self._lock = 0.0, 0.0, threading.Lock()
+        self._next = 0.0
+        self._quiet = 0.0
+        self._lock = threading.Lock()
 
     def acquire(self) -> float:
         """Take the next turn; the seconds until it."""
@@ -102,7 +104,8 @@ def estimate(items: Sequence[Question], server: Server, prompt: Prompt = "offici
 
 def _estimate(items: int, tokens_in: float, tokens_out: float, *, server: Server, seconds: float | None = None, counted: bool = False) -> Estimate:
     """For so many items with tokens each; `seconds` is what all of them take, None before any has been timed."""
-    a, b = round(items * tokens_in), round(items * tokens_out)
+    a = round(items * tokens_in)
+    b = round(items * tokens_out)
     priced = server.input_price is not None and server.output_price is not None
     cost = (a * (server.input_price or 0) + b * (server.output_price or 0)) / 1e6 if priced else None
     at_most = 60 * items / server.per_minute if server.per_minute else 0.0
@@ -217,7 +220,8 @@ def _ask_item(run: _Run, item: Question) -> None:
         body = request_body(item, run.server, run.prompt)
     except (ValueError, OSError) as error:
         return run.writer.fail(item, f"the images cannot be read: {error}")
-    rng, reason = rng_for(0, "wait", *item.key), ""
+    rng = rng_for(0, "wait", *item.key)
+    reason = ""
     for k in range(run.server.tries):
         if run.stop.wait(run.pace.acquire()):
             return
@@ -272,7 +276,8 @@ def _measured(run: _Run, left: int, asked: int, seconds: float, before: Estimate
     if counted:
         tokens_in, tokens_out = (sum(used[k] for used in counted) / len(counted) for k in range(2))
     else:
-        tokens_in, tokens_out = before.tokens_in / before.items, before.tokens_out / before.items
+        tokens_in = before.tokens_in / before.items
+        tokens_out = before.tokens_out / before.items
     return _estimate(left, tokens_in, tokens_out, server=run.server, seconds=seconds * left / asked, counted=bool(counted))
 
 

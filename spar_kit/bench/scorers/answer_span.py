@@ -103,7 +103,8 @@ def _boxed(text: str) -> tuple[int, int, int] | None:
     begin = text.rfind("\\boxed{")
     if begin < 0:
         return None
-    depth, start = 1, begin + len("\\boxed{")
+    depth = 1
+    start = begin + len("\\boxed{")
     for brace in re.finditer(r"[{}]", text[start:]):
         depth += 1 if brace[0] == "{" else -1
         if not depth:
@@ -132,7 +133,8 @@ def _literal(text: str) -> Any:
 
 def _field(text: str) -> str | None:
     """The answer within a JSON object: its key with "answer", or the only key that is no aside. None where there is no such object."""
-    start, end = text.find("{"), text.rfind("}")
+    start = text.find("{")
+    end = text.rfind("}")
     if start < 0 or end < start:
         return None
     try:
@@ -176,7 +178,8 @@ def final_parts(text: str) -> tuple[str, ...]:
         return (plain(content[inner[1]:inner[2]] if inner else _field(content) or _with_unit(content, behind)),)
     if box := _boxed(text):
         begin, start, end = box
-        content, behind = plain(_with_unit(text[start:end], text[end + 1:])), text[end + 1:]
+        content = plain(_with_unit(text[start:end], text[end + 1:]))
+        behind = text[end + 1:]
         after = [match.start() for match in STATED.finditer(behind)]
         if not after and (alone := _ALONE_AT_END.search(behind)):
             after = [alone.start()]

@@ -117,7 +117,8 @@ def explain_difference(row: Mapping[str, Any], scores: Mapping[Scorer, float], s
         scores: by flavour.
         strict: what the strict scorer read, as text; "" for nothing.
     """
-    task, prediction = row["task"], str(row["prediction"])
+    task = row["task"]
+    prediction = str(row["prediction"])
     kind = BENCH_TASKS[task]
     return [_choice_rule(flavour, prediction, scores[flavour], strict) if kind == "choice" else
             _number_rule(flavour, task, prediction, strict) if kind == "number" else _movement_rule(flavour, prediction, strict)
@@ -145,7 +146,8 @@ def disagreements(rows: Iterable[Mapping[str, Any]], table: pd.DataFrame | None 
     Args:
         table: of `spar_kit.bench.scorers.table.score_table` for these rows and all scorers, where they are scored already.
     """
-    found, places = [], []
+    found = []
+    places = []
     scored = {} if table is None else {flavour: table.score[table.scorer == flavour].tolist() for flavour in FLAVOURS}
     parsed = [] if table is None else table.parsed[table.scorer == "strict"].tolist()
     for k, row in enumerate(rows):

@@ -46,7 +46,8 @@ def _after_thinking(text: str) -> str:
     return text
 
 # %% ../../../nbs/bench/scorers/10_easi.ipynb #d3a56a5f
-_OPEN, _SHUT = r"[(\[{（【]", r"[)\]}）】]"
+_OPEN = r"[(\[{（【]"
+_SHUT = r"[)\]}）】]"
 _TAG_LETTER = re.compile(r"\s*([A-Ja-j])", re.I)
 _BEFORE_TAG = tuple(re.compile(rf"(?<![A-Za-z])([A-F])\s*+{_SHUT}?+\s*+</\s*{tag}\s*>", re.I) for tag in ("answer", "think"))
 _OPTION_LINE = re.compile(r"[*_>\-\s]*+(?:option|选项)\s+[A-J]\s*[:：]", re.I)
@@ -153,7 +154,8 @@ def easi_score(task: str, answer: str, prediction: str) -> float:
     if BENCH_TASKS[task] == "choice":
         return float(parse_easi_letter(prediction) == _gold_letter(answer.strip()))
     if BENCH_TASKS[task] == "movement":
-        said, true = parse_easi_movement(prediction), parse_easi_movement(answer)
+        said = parse_easi_movement(prediction)
+        true = parse_easi_movement(answer)
         return mean_of_axes([mean_relative_accuracy(a, b) for a, b in zip(said, true)])
     value = parse_easi_number(prediction)
     try:

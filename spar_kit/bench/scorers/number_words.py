@@ -25,12 +25,14 @@ _AN_UNIT = re.compile(rf"\b(?:an?|one) (?={_UNIT_WORD})", re.I)
 
 def _run(words: list[str]) -> float:
     """The value of number words in a row: "two hundred and five" is 205."""
-    total, part = 0.0, 0.0
+    total = 0.0
+    part = 0.0
     for word in words:
         if word in _SCALES:
             part = max(part, 1) * _SCALES[word]
             if word == "thousand":
-                total, part = total + part, 0.0
+                total = total + part
+                part = 0.0
         else:
             part += _ONES.get(word, 0) + _TENS.get(word, 0)
     return total + part
@@ -60,10 +62,12 @@ _CJK_HALF = (re.compile(r"半(?=米|公尺)"), "0.5"), (re.compile(r"(\d+)(米|�
 
 
 def _cjk_value(numerals: str) -> int:
-    total, part = 0, 0
+    total = 0
+    part = 0
     for numeral in numerals:
         if numeral in "十百千":
-            total, part = total + max(part, 1) * {"十": 10, "百": 100, "千": 1000}[numeral], 0
+            total = total + max(part, 1) * {"十": 10, "百": 100, "千": 1000}[numeral]
+            part = 0
         else:
             part = _NUMERALS[numeral]
     return total + part

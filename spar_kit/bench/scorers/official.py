@@ -30,7 +30,8 @@ BENCH_TASKS: Mapping[str, BenchKind] = {**dict.fromkeys(_DEPTHS, "number"), **di
 # %% ../../../nbs/bench/scorers/05_official.ipynb #fab68431
 def choice_score(answer: str, prediction: str) -> float:
     """1 or 0. An empty prediction scores 1: the empty text occurs in every answer."""
-    said, true = prediction.lower(), answer.lower()
+    said = prediction.lower()
+    true = answer.lower()
     return float(said in true or said[0] == true)
 
 # %% ../../../nbs/bench/scorers/05_official.ipynb #cd65ad65
@@ -79,7 +80,8 @@ def mean_of_axes(scores: Sequence[float]) -> float:
 def movement_score(answer: str, prediction: str) -> float:
     """Mean over the five axes of the relative accuracy of the *answer* against the prediction."""
     try:
-        said, true = parse_official_movement(prediction), parse_official_movement(answer)
+        said = parse_official_movement(prediction)
+        true = parse_official_movement(answer)
     except ValueError:
         return 0.0
     return mean_of_axes([mean_relative_accuracy(b, a) for a, b in zip(said, true)])

@@ -46,10 +46,13 @@ class _Place:
 
 def _clauses(text: str) -> list[tuple[str, str, str]]:
     """The clauses of a text: what each begins with ("but", "so", ...), its words, the mark at its end."""
-    out, start, lead = [], 0, ""
+    out = []
+    start = 0
+    lead = ""
     for found in _BREAK.finditer(text):
         out.append((lead, text[start:found.start()], found[0].strip()))
-        start, lead = found.end(), found[0].strip(" ,\n")
+        start = found.end()
+        lead = found[0].strip(" ,\n")
     return [*out, (lead, text[start:], "")]
 
 
@@ -143,7 +146,8 @@ _ALONE = re.compile(r"[\W_]*+([A-Fa-f])[\W_]*+")
 _NOT_A_NOUN = r"(?:or|and|is|because|since|as|seems|looks|was|would|appears|fits|matches|it|the|describes|can|could|cannot|might|may|does|doesn't|isn't|nor|but|has|must|should|are|on|rather|instead|over|with|wins)\b"
 _LETTERS = re.compile(rf"(?<![A-Za-z0-9_°])(?<![A-Za-z]')(?<!\d-)(?:([B-F])|(A)(?! (?!{_NOT_A_NOUN})[a-z]))(?![A-Za-z0-9_]|'[A-Za-z]|-[A-Za-z])")
 _SMALL_LETTER = re.compile(r"((?:answer|option|choice)\b\W{0,4}(?:is|:|=)?[\s\"'(\[]{0,6}|\()([a-f])(?=\s?[.)\]}\"',;]|\s*$)(?!\.\w)|^([a-f])(?=[.):](?!\w))", re.M | re.I)
-_TICK, _CROSS = re.compile(r"[✓✔✅☑]\ufe0f?|\[[xX]\](?=\s)"), re.compile(r"[✗✘❌❎☐]\ufe0f?|\[ ?\](?=\s)")
+_TICK = re.compile(r"[✓✔✅☑]\ufe0f?|\[[xX]\](?=\s)")
+_CROSS = re.compile(r"[✗✘❌❎☐]\ufe0f?|\[ ?\](?=\s)")
 _LABELS = re.compile(r"^[\W_]{0,6}([A-F])[.):](?=\s|$)", re.M)
 
 

@@ -82,9 +82,11 @@ def _quantity(match: re.Match[str]) -> Quantity | None:
         value = float(part["comma"].replace(",", "."))
     else:
         value = float(part["plain"].replace(",", "") + (part["power"] or ""))
-    name, end = part["unit"] or "", match.end()
+    name = part["unit"] or ""
+    end = match.end()
     if name in ('"', "'", "''") and _quoted(match.string, match.start(), name[0]):
-        name, end = "", match.start("unit")                # a number in quotes, not inches
+        name = ""
+        end = match.start("unit")                # a number in quotes, not inches
     unit, factor = _factor(name, bool(part["square"] or part["exponent"]))
     return Quantity(number=value, factor=factor, unit=unit, start=match.start(), end=end) if np.isfinite(value * factor) else None
 
@@ -115,7 +117,8 @@ def parse_quantities(text: str) -> list[Quantity]:
     text = _GLUED.sub(lambda found: found[0].rstrip("-") + " ", text) if not text.isascii() or re.search(r"\d\s?(?:-?f|'|m)", text, re.I) else text
     numbering = {match.start() for match in _NUMBERING.finditer(text)}
     for match in _QUANTITY.finditer(text):
-        found, before = _quantity(match), text[max(0, match.start() - 40):match.start()]
+        found = _quantity(match)
+        before = text[max(0, match.start() - 40):match.start()]
         if found is None or match.start() in numbering or _RULED_OUT.search(before) or (not found.unit and match[0].strip()[:1].isdigit() and _LABELLED.search(before)):
             continue
         if kept and (both := _joined(kept[-1], found, text[kept[-1].end:found.start])):
@@ -305,7 +308,9 @@ def parse_movement(text: str) -> tuple[float, ...] | None:
             verb = match["verb"]
             continue
         side, value, unit, value_first, unit_first, side_after = match.groups()[1:]
-        side, amount, unit = side or side_after, float((value or value_first).replace(",", "")), unit or unit_first or ""
+        side = side or side_after
+        amount = float((value or value_first).replace(",", ""))
+        unit = unit or unit_first or ""
         kind, factor = _factor(unit.removesuffix("s"), False)
         turns = kind == "deg" or (not unit and verb in _TURNING)
         if not verb and not unit or not np.isfinite(amount):

@@ -28,7 +28,8 @@ def parse_frames(text: str) -> frozenset[int] | None:
     body = lists[-1] if lists else " , ".join(runs) if runs else text if not re.search(r"[A-Za-z]{3}", text) else ""
     found: set[int] = set()
     for first, last in _FRAME_RANGE.findall(re.sub(r"\bframes?[ _-]?", "", body, flags=re.I)):
-        low, high = int(first), int(last or first)
+        low = int(first)
+        high = int(last or first)
         found.update(range(low, high + 1) if 0 <= high - low < 1000 else (low, high))
     return frozenset(found) or None
 
@@ -74,7 +75,8 @@ def _turned(sentence: str) -> bool:
 
 def _depths(sentence: str, relation: Relation) -> None:
     """Puts who is in front of the observer and who behind, from the marks before each word."""
-    start, last = 0, ""
+    start = 0
+    last = ""
     for found in re.finditer(r"\b(?:in front|ahead|front)\b|\bbehind\b", sentence):
         before = sentence[start:found.start()]
         if re.match(r"(?: of)? (?:that of )?«", sentence[found.end():]):
@@ -82,7 +84,8 @@ def _depths(sentence: str, relation: Relation) -> None:
         who = re.findall(r"«([12])»", before) or (["1", "2"] if re.search(r"\bboth\b", before) else [last] if last else [""])
         for role in who:
             relation["depth" + role] = 1 if found[0] != "behind" else -1
-        start, last = found.end(), who[-1]
+        start = found.end()
+        last = who[-1]
 
 
 def _told(sentences: Sequence[str], pair: bool) -> Relation:
@@ -152,14 +155,18 @@ def parse_map(text: str) -> dict[int, tuple[float, float]] | None:
 def parse_route(text: str) -> tuple[float, ...] | None:
     """Turn, distance, turn, distance, ..., turn at the end: degrees and metres; a turn or a distance that is not told is 0. None where there are none."""
     steps: list[float] = []
-    angle, side = 0.0, 0
+    angle = 0.0
+    side = 0
     pending = False
     for found in _ROUTE_STEP.finditer(to_digits(final_answer_span(text)).lower()):
         if found["side"]:
             side = 1 if found["side"] == "right" else -1
         elif found["number"] and found["unit"].startswith(("deg", "°")):
-            angle, pending = float(found["number"]), True
+            angle = float(found["number"])
+            pending = True
         elif found["number"]:
             steps += [angle * (side or 1) if pending else 0.0, float(found["number"]) * (0.01 if found["unit"].startswith("c") else 1.0)]
-            angle, side, pending = 0.0, 0, False
+            angle = 0.0
+            side = 0
+            pending = False
     return (*steps, angle * (side or 1) if pending else 0.0) if steps or pending else None

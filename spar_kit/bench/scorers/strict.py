@@ -138,14 +138,16 @@ def _compare(kind: Kind, found: Any, true: Any) -> float:
 # %% ../../../nbs/bench/scorers/40_strict.ipynb #e1000002
 _ASKED: Mapping[str, Literal["length", "area", "count"]] = {"room_size": "area", "obj_count": "count"}
 _MARKED_NAME = re.compile(r"(?:\bthe |\ban? )?([A-Za-z][\w' -]{0,40}?) ?\((?:(red|green|blue|yellow) (?:point|bbox)|(?:in Frame-\d+, )?(?:object|point) ?(\d))\)", re.I)
-_FAR, _NEAR = re.compile(r"\b(?:farther|further|farthest|furthest)\b", re.I), re.compile(r"\b(?:closer|nearer|closest|nearest)\b", re.I)
+_FAR = re.compile(r"\b(?:farther|further|farthest|furthest)\b", re.I)
+_NEAR = re.compile(r"\b(?:closer|nearer|closest|nearest)\b", re.I)
 
 
 _THAN = re.compile(r"\b(?:farther|further|closer|nearer)\b[^.;]{0,60}\bthan\b", re.I)
 
 
 def _asks_farther(question: str) -> bool | None:
-    far, near = bool(_FAR.search(question)), bool(_NEAR.search(question))
+    far = bool(_FAR.search(question))
+    near = bool(_NEAR.search(question))
     return None if far == near else far
 
 
@@ -268,7 +270,9 @@ def score_item(task: str, answer: str, prediction: str, format: str | None = Non
         format: "fill", "select", "sentence", "judge" where it is known; the true answer tells as much.
         question: the whole question, where it is known: a prediction that repeats an option's words then chooses it, and numbers that the question tells are not taken for the answer.
     """
-    prediction, answer, question = str(prediction), str(answer), str(question or "")
+    prediction = str(prediction)
+    answer = str(answer)
+    question = str(question or "")
     known = _truth(task, answer)
     if known is None:
         return Score(None, "", "")

@@ -36,13 +36,16 @@ def score_table(rows: Iterable[Mapping[str, Any]], scorers: Iterable[Scorer] = F
     compared, and shown, in the form of `spar_kit.bench.rows.canonical_answer`. `metric` and `parsed` are those of the strict reading for every scorer. Raises ValueError for
     an unknown scorer.
     """
-    rows, scorers = list(rows), list(scorers)
+    rows = list(rows)
+    scorers = list(scorers)
     for scorer in scorers:
         if scorer not in FLAVOURS:
             raise InputError(f"unknown flavour {scorer!r}: official, easi or strict")
-    shared, strict = [], []
+    shared = []
+    strict = []
     for row in rows:
-        failed, prediction = failure_reason(row), plain_text("" if row.get("prediction") is None else row["prediction"])
+        failed = failure_reason(row)
+        prediction = plain_text("" if row.get("prediction") is None else row["prediction"])
         answer = canonical_answer(plain_text(row["answer"]), row["task"], row.get("format"))
         scored = Score(None, "failed", failed) if failed else score_item(row["task"], answer, prediction, row.get("format"), row.get("question"))
         id = plain_text(row["id"])
@@ -117,7 +120,8 @@ def name_unscored(scores: pd.DataFrame, flavour: Scorer = "strict", most: int = 
 def report(scores: pd.DataFrame, flavour: Scorer = "strict") -> dict[str, Any]:
     """Everything as plain values, for JSON: overall, levels, and per task items, scored, failed, score; `items`, how many of them were `scored`, `failed` and `left_out` (see `unscored`; by task and
     format in `left_out_of`), and whether the run is `complete`, that is without failures."""
-    means, failed = overall(scores, flavour), int(scores.metric.eq("failed").sum())
+    means = overall(scores, flavour)
+    failed = int(scores.metric.eq("failed").sum())
     tasks = {row.task: {"items": int(row.items), "scored": int(row.scored), "failed": int(row.failed), "score": None if np.isnan(row.score) else round(float(row.score), 6)}
              for row in summarize_scores(scores).itertuples(index=False)}
     return {"flavour": flavour, "score": means.get("all"), "levels": {k: v for k, v in means.items() if k != "all"}, "tasks": tasks,

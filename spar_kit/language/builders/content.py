@@ -38,7 +38,9 @@ def _numbers(facts: Facts, form: Format, names: Names, labels: Mapping[int, str]
     )
     kinds = np.array([[labels[i] for i in row] for row in facts.objects[rows].tolist()]).reshape(len(rows), facts.objects.shape[1])
     keep = debias_number_options(values, gold, exact[rows], kinds=kinds, rng=rng, hint=None if given is None else given[rows])
-    rows, values, gold = rows[keep], values[keep], gold[keep]
+    rows = rows[keep]
+    values = values[keep]
+    gold = gold[keep]
     texts = [[format_meters(v) for v in row] for row in values.tolist()]
     return QuestionFields(
         rows=rows.tolist(),
@@ -67,14 +69,16 @@ def _area(facts: Facts, form: Format, names: Names, labels: Mapping[int, str], r
 
 
 def _count(facts: Facts, form: Format, names: Names, labels: Mapping[int, str], rng: np.random.Generator) -> QuestionFields:
-    clean, answers = clean_labels(labels), [str(int(v)) for v in facts.numbers["answer"].tolist()]
+    clean = clean_labels(labels)
+    answers = [str(int(v)) for v in facts.numbers["answer"].tolist()]
     fields = [{"name": clean[id]} for id in facts.objects[:, 0].tolist()]
     spoken = [{**f, "number": "1 object" if a == "1" else f"{a} objects", "are": "is" if a == "1" else "are"} for f, a in zip(fields, answers)]
     return QuestionFields(rows=range(len(answers)), fields=fields, answers=answers, sentence_fields=spoken)
 
 
 def _volume(facts: Facts, form: Format, names: Names, labels: Mapping[int, str], rng: np.random.Generator) -> QuestionFields:
-    fields, exact = columns_to_rows(names, len(facts)), np.asarray(facts.numbers["size"]) * 100
+    fields = columns_to_rows(names, len(facts))
+    exact = np.asarray(facts.numbers["size"]) * 100
     if form == "select":
         rows, values, gold = size_options(exact, rng)
         return QuestionFields(
@@ -93,11 +97,14 @@ def _volume(facts: Facts, form: Format, names: Names, labels: Mapping[int, str],
 
 # %% ../../../nbs/language/builders/20_content.ipynb #a8c02a08
 def _nearer_of_two(facts: Facts, form: Format, names: Names, labels: Mapping[int, str], rng: np.random.Generator) -> QuestionFields:
-    distance, farthest = facts.numbers["distance"], np.asarray(facts.numbers["farthest"], bool)
+    distance = facts.numbers["distance"]
+    farthest = np.asarray(facts.numbers["farthest"], bool)
     n = len(farthest)
     blue_right = (distance[:, 1] < distance[:, 0]) ^ farthest
     swapped = balanced_positions(n, 2, rng, blue_right) == 1               # blue is named first
-    fields, spoken, answers = [], [], []
+    fields = []
+    spoken = []
+    answers = []
     for i, (blue, swap, far, d) in enumerate(zip(blue_right.tolist(), swapped.tolist(), farthest.tolist(), distance.tolist())):
         pair = names["green"][i], names["blue"][i]
         nearer = "farther from" if far else "closer to"
@@ -123,10 +130,14 @@ def _nearer_of_two(facts: Facts, form: Format, names: Names, labels: Mapping[int
 
 
 def _nearest_in_video(facts: Facts, form: Format, names: Names, labels: Mapping[int, str], rng: np.random.Generator) -> QuestionFields:
-    clean, distance = clean_labels(labels), np.asarray(facts.numbers["distance"])
+    clean = clean_labels(labels)
+    distance = np.asarray(facts.numbers["distance"])
     farthest = np.asarray(facts.numbers["farthest"], bool)
     right = np.where(farthest[:, None], -distance, distance).argmin(1)
-    fields, spoken, answers, said = [], [], [], []
+    fields = []
+    spoken = []
+    answers = []
+    said = []
     for ids, views, k, far, d in zip(
         facts.objects.tolist(), facts.view.tolist(), right.tolist(), farthest.tolist(), distance.tolist()
     ):
@@ -157,7 +168,8 @@ ORDINALS = ("first", "second", "third")
 
 
 def _matching(facts: Facts, form: Format, names: Names, labels: Mapping[int, str], rng: np.random.Generator) -> QuestionFields:
-    fields, target = columns_to_rows(names, len(facts)), np.asarray(facts.numbers["target_box"], np.int64)
+    fields = columns_to_rows(names, len(facts))
+    target = np.asarray(facts.numbers["target_box"], np.int64)
     if form == "select":
         gold = balanced_positions(len(fields), 4, rng)
         values = insert_answer(
@@ -177,7 +189,8 @@ def _matching(facts: Facts, form: Format, names: Names, labels: Mapping[int, str
 def _nearest_box(facts: Facts, form: Format, names: Names, labels: Mapping[int, str], rng: np.random.Generator) -> QuestionFields:
     """The nearest object to the observer, shown by its box; over several images, the image is named."""
     farthest = np.asarray(facts.numbers["farthest"], bool).tolist()
-    boxes, views = np.asarray(facts.numbers["option_box"], np.int64), np.asarray(facts.numbers["option_view"], np.int64)
+    boxes = np.asarray(facts.numbers["option_box"], np.int64)
+    views = np.asarray(facts.numbers["option_view"], np.int64)
     fields = [{"nearest": "farthest from" if far else "closest to"} for far in farthest]
     single = facts.frames.shape[1] == 1
     text = lambda box, view: box_text(box) if single else f"the {ORDINALS[view]} image, {box_text(box)}"  # noqa: E731
@@ -236,7 +249,8 @@ def _frames(facts: Facts, form: Format, names: Names, labels: Mapping[int, str],
 
 
 def _order(facts: Facts, form: Format, names: Names, labels: Mapping[int, str], rng: np.random.Generator) -> QuestionFields:
-    clean, first = clean_labels(labels), np.asarray(facts.numbers["first"])
+    clean = clean_labels(labels)
+    first = np.asarray(facts.numbers["first"])
     asked = [[clean[id] for id in ids] for ids in facts.objects.tolist()]
     sorted_names = [[row[k] for k in order] for row, order in zip(asked, first.argsort(1, kind="stable").tolist())]
     return QuestionFields(rows=range(len(asked)), fields=[{"names": join_with_and(row)} for row in asked], answers=[", ".join(row) for row in sorted_names],
@@ -244,7 +258,8 @@ def _order(facts: Facts, form: Format, names: Names, labels: Mapping[int, str], 
 
 
 def _map(facts: Facts, form: Format, names: Names, labels: Mapping[int, str], rng: np.random.Generator) -> QuestionFields:
-    clean, number = clean_labels(labels), facts.numbers["number"].tolist()
+    clean = clean_labels(labels)
+    number = facts.numbers["number"].tolist()
     fields = [
         {"objects": join_with_and([f"the {clean[id]} (object{k})" for k, id in enumerate(ids[:n])])}
         for ids, n in zip(facts.objects.tolist(), number)

@@ -48,7 +48,8 @@ def route_text(turns: Sequence[float], walks: Sequence[float], names: Sequence[s
 # %% ../../../nbs/language/builders/10_route.ipynb #5b813721
 def route_texts(facts: Facts, labels: Mapping[int, str], rng: np.random.Generator) -> list[str]:
     """The answers to `nav_video`, one per row; `labels` fit for a line of text."""
-    said, numbers = load_templates().tasks[facts.task], facts.numbers
+    said = load_templates().tasks[facts.task]
+    numbers = facts.numbers
     draws = rng.random((len(facts), numbers["turn"].shape[1] + 1)).tolist() if len(facts) else []
     out = []
     for n, turn, last, walk, ids, draw in zip(numbers["legs"].tolist(), numbers["turn"].tolist(), numbers["last_turn"].tolist(),

@@ -18,7 +18,8 @@ from .placement import shuffled
 # %% ../../../nbs/language/options/10_numbers.ipynb #8ef00549
 SCALE = 0.8                  # metres; t = log(x + SCALE) is nearly additive below and multiplicative above
 GAP = (0.16, 0.25)           # of t between neighbours: a factor of 1.17 to 1.28 for large values
-MIN_DIFFERENCE, MIN_RELATIVE_DIFFERENCE = 2, 0.15       # two options differ by 0.2 m (in tenths) and by this share of the smaller one
+MIN_DIFFERENCE = 2
+MIN_RELATIVE_DIFFERENCE = 0.15       # two options differ by 0.2 m (in tenths) and by this share of the smaller one
 
 
 def _expected(t: NDArray, hint: NDArray | None) -> tuple[NDArray, float]:
@@ -38,7 +39,8 @@ def _shared_sets(tenths: NDArray, hint: NDArray | None, rng: np.random.Generator
 
     Where a hint is stated, groups are made among questions with a similar hint.
     """
-    n, groups = len(tenths), []
+    n = len(tenths)
+    groups = []
     order = np.argsort(rng.random(n) if hint is None else np.asarray(hint), kind="stable")
     value = tenths.tolist()                                                 # ascending in `left`: what is apart is its tail
     for part in np.array_split(order, max(1, n // (60 if hint is None else 16))):
@@ -85,7 +87,9 @@ def numeric_options(
             (tenths + 10 * SCALE) * widest - 10 * SCALE <= 10 * limits[1])
         rest = rest[fits[rest]]
     rows, more, place = _free_sets(tenths, rest, hint, limits=limits, rng=rng)
-    rows, values, rank = np.concatenate([shared, rows]), np.concatenate([values, more]), np.concatenate([rank, place])
+    rows = np.concatenate([shared, rows])
+    values = np.concatenate([values, more])
+    rank = np.concatenate([rank, place])
     order = np.argsort(rows, kind="stable")
     return shuffled(rows[order], values[order] / 10, rank[order], rng)
 
@@ -98,7 +102,9 @@ def _free_sets(
     if not n:
         return rows, np.zeros((0, 4), np.int64), np.zeros(0, np.int64)
     expected, scatter = _expected(np.log(tenths / 10 + SCALE), hint)
-    t, mean, own = np.log(tenths[rows] / 10 + SCALE), expected[rows], tenths[rows]
+    t = np.log(tenths[rows] / 10 + SCALE)
+    mean = expected[rows]
+    own = tenths[rows]
     gaps = rng.uniform(*GAP, (n, tries, 3))
     pattern = np.concatenate([np.zeros((n, tries, 1)), np.cumsum(gaps, -1)], -1)
     pattern -= pattern.mean(-1, keepdims=True)                          # (n, tries, 4) around the middle of the set
@@ -110,7 +116,8 @@ def _free_sets(
     at = np.take_along_axis(middle, rank[..., None], -1) + pattern
     values = np.rint((np.exp(at) - SCALE) * 10).astype(np.int64)
     np.put_along_axis(values, rank[..., None], np.broadcast_to(own[:, None, None], (n, tries, 1)), -1)
-    low, high = np.minimum(round(limits[0] * 10), own), np.maximum(round(limits[1] * 10), own)
+    low = np.minimum(round(limits[0] * 10), own)
+    high = np.maximum(round(limits[1] * 10), own)
     good = (np.diff(values, axis=-1) >= np.maximum(MIN_DIFFERENCE, np.ceil(MIN_RELATIVE_DIFFERENCE * values[..., :-1]))).all(-1)
     good &= (values[..., 0] >= low[:, None]) & (values[..., 3] <= high[:, None])
     found = np.flatnonzero(good.any(1))

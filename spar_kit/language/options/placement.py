@@ -111,7 +111,8 @@ def _size_sets(true: NDArray, rng: np.random.Generator, open_at_once: int = 6) -
 def _few_sizes(true: NDArray, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     factors = np.exp(rng.uniform(np.log(1.25), np.log(1.7), (len(true), 2)) * rng.choice([-1, 1], (len(true), 2)))
     turned = rng.random(len(true)) < 0.3
-    rows, sets = [], []
+    rows = []
+    sets = []
     for row, (size, (f, g), lay) in enumerate(zip(map(tuple, true.tolist()), factors.tolist(), turned.tolist())):
         length, width, height = size
         flat, tall = ((0, 1) if width >= MIN_EDITED_SIDE_CM else (0,), (2,)) if height >= MIN_EDITED_SIDE_CM else ((0,), (1,))

@@ -103,11 +103,13 @@ def mirrored_options(
         x, *kind = relation[row].tolist()
         if x and any(kind):
             left.setdefault(tuple(kind), []).append(row)
-    kinds, signs = list(left), np.array(list(left), np.int64).reshape(len(left), relation.shape[1] - 1)
+    kinds = list(left)
+    signs = np.array(list(left), np.int64).reshape(len(left), relation.shape[1] - 1)
     contrary = np.any(signs[:, None] * signs < 0, axis=-1)
     partners = {kind: [kinds[k] for k in np.flatnonzero(row).tolist()] for kind, row in zip(kinds, contrary)}
     sides = relation[:, 0].tolist()
-    rows, sets = [], []
+    rows = []
+    sets = []
     while True:
         # the kind with most to place goes first, and takes a partner with a chance that grows with what that one has to place
         first = max(left, key=lambda kind: (len(left[kind]), kind), default=())

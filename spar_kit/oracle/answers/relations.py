@@ -92,14 +92,17 @@ class Relation:
         cut = _AT_START.search(text) or _AFTER.search(text)
         if not cut:
             return "before and after cannot be told apart"
-        first, then = self.before.says(item, text[:cut.start()]), self.says(item, text[cut.end():])
+        first = self.before.says(item, text[:cut.start()])
+        then = self.says(item, text[cut.end():])
         return f"before the move {first}" if first else f"after it {then}" if then else ""
 
     def says(self, item: Item, text: str) -> str:
         """What is wrong with a statement of this relation, "" if nothing. Sentences on front and behind of two objects are read
         object by object.
         """
-        five, words, places = any(":" in slot.pair for slot in self.slots), list[str](), dict[str, str]()
+        five = any(":" in slot.pair for slot in self.slots)
+        words = list[str]()
+        places = dict[str, str]()
         for sentence in re.split(r"(?<=[.;]) ", text):
             if five and re.search(r"\bin front of\b|\bbehind\b", sentence):
                 for clause in sentence.split(", while "):
@@ -165,7 +168,8 @@ class Choice:
         if not named:
             return "it names none of the objects"
         last = len(named) > 1 and (text.startswith(("compared ", "in contrast to", "unlike")) or "the latter" in text)
-        meant, found = named[1] if last else named[0], numbers(text)
+        meant = named[1] if last else named[0]
+        found = numbers(text)
         if meant != self.chosen:
             return f"it means the {self.colours[meant]} one"
         order = sorted(self.among, key=lambda k: k != named[0])
@@ -279,7 +283,8 @@ class Pick:
 
     def parse(self, text: str) -> int | None:
         """The candidate's number, where exactly one is named; its label and its frame must be its own."""
-        text, found = normalize_text(text), list[int]()
+        text = normalize_text(text)
+        found = list[int]()
         for m in re.finditer(r"\(in frame-(\d+), (?:object|point)(\d)\)", text):
             k = int(m[2])
             if k >= len(self.names) or int(m[1]) != self.views[k]:

@@ -203,7 +203,8 @@ class Region:
         return f"{[round(v) for v in self.box]}" + ("" if self.view is None else f" in image {self.view}")
 
     def parse(self, text: str) -> tuple[Any, ...] | None:
-        found, images = boxes(text), ordinals(text)
+        found = boxes(text)
+        images = ordinals(text)
         if len(found) != 1 or (self.view is not None) != (len(images) == 1):
             return None
         return (*found[0], images[0] if images else None)
@@ -215,7 +216,8 @@ class Region:
         return a[4] != b[4] or overlap(a, b) <= item.rules.option_iou + .02
 
     def check_sentence(self, item: Item) -> str:
-        found, images = boxes(item.answer), ordinals(item.answer)
+        found = boxes(item.answer)
+        images = ordinals(item.answer)
         if len(found) != 1 or not all(abs(a - b) <= 1.01 for a, b in zip(found[0], self.box)):
             return "the box is another one"
         return "" if self.view is None or images == [self.view] else "the image is another one"
@@ -223,7 +225,8 @@ class Region:
 
 def overlap(a: Sequence[float], b: Sequence[float]) -> float:
     """Intersection over union of two boxes x1, y1, x2, y2."""
-    w, h = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
+    w = min(a[2], b[2]) - max(a[0], b[0])
+    h = min(a[3], b[3]) - max(a[1], b[1])
     shared = max(w, 0) * max(h, 0)
     union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - shared
     return shared / union if union > 0 else 1.0
@@ -283,7 +286,9 @@ class Movement:
 
     def _part(self, k: int, value: float, sign: int) -> bool:
         """The step nearest to the exact value, on its side; a zero keeps the side of what it was rounded from."""
-        exact, step, slack = self.parts[k], self.steps[k], self.slack[k]
+        exact = self.parts[k]
+        step = self.steps[k]
+        slack = self.slack[k]
         if abs(value / step - round(value / step)) > 1e-6:
             return False
         if value == 0:

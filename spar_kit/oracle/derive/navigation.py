@@ -29,7 +29,9 @@ class Step:
     name: str
 
 
-_TURN, _SIDE, _WALK = re.compile(r"\b(\d+) degrees\b"), re.compile(r"\b(left|right)\b"), re.compile(r"\b(\d+\.\d) meters\b")
+_TURN = re.compile(r"\b(\d+) degrees\b")
+_SIDE = re.compile(r"\b(left|right)\b")
+_WALK = re.compile(r"\b(\d+\.\d) meters\b")
 
 
 def read_steps(text: str, labels: Sequence[str]) -> list[Step] | None:
@@ -44,7 +46,9 @@ def read_steps(text: str, labels: Sequence[str]) -> list[Step] | None:
     text = re.sub(r"(?<=towards the )(" + "|".join(map(re.escape, known)) + r")(?!\w)", put_aside, normalize_text(text)) if known else normalize_text(text)
     steps = []
     for sentence in re.split(r"(?<=[a-z\u00a7])[.](?:\s|$)", text):
-        turns, sides, walks = _TURN.findall(sentence), _SIDE.findall(sentence), _WALK.findall(sentence)
+        turns = _TURN.findall(sentence)
+        sides = _SIDE.findall(sentence)
+        walks = _WALK.findall(sentence)
         seen = re.findall(r"\u00a7(\d+)\u00a7", sentence)
         if max(map(len, (turns, sides, walks, seen))) > 1 or len(turns) != len(sides) or ("towards" in sentence) != bool(seen):
             return None
@@ -57,8 +61,11 @@ def read_steps(text: str, labels: Sequence[str]) -> list[Step] | None:
 
 # %% ../../../nbs/oracle/derive/30_navigation.ipynb #bcfeda30
 Spot = tuple[float, float]
-TUBE, ARRIVAL, FACING = 0.25, 0.3, 2.5        # the rules of the task: metres, metres, degrees
-SHIN, SHOULDER = 0.2, 1.6                     # what lies between these heights is in the way, metres
+TUBE = 0.25
+ARRIVAL = 0.3
+FACING = 2.5        # the rules of the task: metres, metres, degrees
+SHIN = 0.2
+SHOULDER = 1.6                     # what lies between these heights is in the way, metres
 NO_OBSTACLES = frozenset("wall floor ceiling remove split reflection structure lan object unknown unlabelled unlabeled otherstructure otherfurniture "
                          "otherprop person".split())
 
@@ -79,7 +86,8 @@ def format_turn(degrees: float) -> float:
 
 def detour(point: Spot, a: Spot, b: Spot) -> float:
     """Distance of a point from the straight line between two others, metres."""
-    x, y = b[0] - a[0], b[1] - a[1]
+    x = b[0] - a[0]
+    y = b[1] - a[1]
     share = ((point[0] - a[0]) * x + (point[1] - a[1]) * y) / max(x * x + y * y, 1e-12)
     share = min(max(share, 0.0), 1.0)
     return math.dist(point, (a[0] + share * x, a[1] + share * y))
@@ -87,10 +95,13 @@ def detour(point: Spot, a: Spot, b: Spot) -> float:
 
 def blocked(a: Spot, b: Spot, thing: ObjectBox) -> bool:
     """Whether the straight way between two places goes through a box, 1 cm inside its sides at least; looked at every 2 cm."""
-    low, high = thing.center[2] - thing.size[2] / 2, thing.center[2] + thing.size[2] / 2
+    low = thing.center[2] - thing.size[2] / 2
+    high = thing.center[2] + thing.size[2] / 2
     if low >= SHOULDER or high <= SHIN or math.dist(a, b) + math.hypot(*thing.size[:2]) < math.dist(a, thing.center[:2]):
         return False
-    c, s, n = math.cos(thing.yaw), math.sin(thing.yaw), int(math.dist(a, b) / .02) + 1
+    c = math.cos(thing.yaw)
+    s = math.sin(thing.yaw)
+    n = int(math.dist(a, b) / .02) + 1
     for i in range(n + 1):
         x, y = (a[k] + (b[k] - a[k]) * i / n - thing.center[k] for k in (0, 1))
         if abs(c * x + s * y) < thing.size[0] / 2 - .01 and abs(c * y - s * x) < thing.size[1] / 2 - .01:
@@ -134,8 +145,10 @@ class Route:
         (x, y), course = self.corners[0], self.start
         for step in steps:
             course += step.turn
-            x, y = x + step.walk * math.sin(math.radians(course)), y + step.walk * math.cos(math.radians(course))
-        off, end = math.dist((x, y), self.corners[-1]), item.pose(len(item.images) - 1)
+            x = x + step.walk * math.sin(math.radians(course))
+            y = y + step.walk * math.cos(math.radians(course))
+        off = math.dist((x, y), self.corners[-1])
+        end = item.pose(len(item.images) - 1)
         if off > ARRIVAL + .01:
             return f"it ends {off:.2f} m from the last camera"
         turn = format_turn(course - compass(end.forward[0], end.forward[1]))
@@ -157,14 +170,17 @@ class Route:
         return "" if seen else f"{name!r} is in no frame"
 
 # %% ../../../nbs/oracle/derive/30_navigation.ipynb #2d3dfae3
-FRAMES, LOOSE = (16, 32), 1.25           # images of a route; frames that were left out make a stretch look longer by this factor at most
+FRAMES = (16, 32)
+LOOSE = 1.25           # images of a route; frames that were left out make a stretch look longer by this factor at most
 
 
 def check_apart(item: Item) -> None:
     """The stretch of the scan that a record shows shares little with those of the scene's records before it. Raises Wrong."""
     if not FRAMES[0] <= len(item.images) <= FRAMES[1]:
         raise MismatchError(f"image: {len(item.images)}, a route is shown by {FRAMES[0]} to {FRAMES[1]}")
-    first, last, before = item.facts["frames"][0], item.facts["frames"][-1], item.folder.notes.setdefault(("routes",), {})
+    first = item.facts["frames"][0]
+    last = item.facts["frames"][-1]
+    before = item.folder.notes.setdefault(("routes",), {})
     for id, (a, b) in before.items():
         shared = min(b, last) - max(a, first)
         if id != item.record.get("id") and shared > LOOSE * item.rules.route_overlap * min(b - a, last - first) + 1:
@@ -173,7 +189,8 @@ def check_apart(item: Item) -> None:
 
 
 def nav_video(item: Item) -> Any:
-    count, place = item.facts.get("legs"), item.facts.get("place") or []
+    count = item.facts.get("legs")
+    place = item.facts.get("place") or []
     poses = [item.pose(view) for view in range(len(item.images))]
     if type(count) is not int or not 1 <= count < len(place):
         raise MismatchError(f"facts.legs: {count}")

@@ -35,7 +35,8 @@ def distance_infer_center_oc(item: Item) -> Answer:
     margin = max(item.rules.nearer, item.rules.nearer_share * max([far[gold], *rivals[:1]]))
     if rivals and (far[gold] - rivals[0]) * (1 if farthest else -1) < margin - ROUNDING_TOLERANCE:
         raise MismatchError(f"object {gold} is {far[gold]:.3f} m away, another in view {rivals[0]:.3f} m")
-    boxes, views = item.facts.get("option_box"), item.facts.get("option_view")
+    boxes = item.facts.get("option_box")
+    views = item.facts.get("option_view")
     if not (isinstance(boxes, list) and isinstance(views, list) and len(boxes) == len(views) == len(item.objects) == 4):
         raise MismatchError("facts: option_box and option_view do not belong to four objects")
     for k, (box, view) in enumerate(zip(boxes, views)):
@@ -67,7 +68,8 @@ def obj_spatial_relation_oc_mv(item: Item) -> Answer:
 
 
 def obj_spatial_relation_oo_mv(item: Item) -> Answer:
-    red, blue = item.seen(0), item.seen(1)
+    red = item.seen(0)
+    blue = item.seen(1)
     slots = pair_slots(item, red, blue)
     if min(red[2], blue[2]) > 0:
         check_by_eye(item, slots, red, blue)
@@ -77,8 +79,10 @@ def obj_spatial_relation_oo_mv(item: Item) -> Answer:
 # %% ../../../nbs/oracle/derive/20_other_viewpoints.ipynb #3b4b091b
 def from_there(item: Item, k: int) -> Vec:
     """Object k as right, down, forward of an observer at object 0 who faces object 1, metres."""
-    here, there = item.thing(0).center, item.thing(1).center
-    x, y = there[0] - here[0], there[1] - here[1]
+    here = item.thing(0).center
+    there = item.thing(1).center
+    x = there[0] - here[0]
+    y = there[1] - here[1]
     flat = math.hypot(x, y)
     if flat < item.rules.heading - ROUNDING_TOLERANCE:
         raise MismatchError(f"green and blue are {flat:.3f} m apart in the plane: no heading")
@@ -88,7 +92,8 @@ def from_there(item: Item, k: int) -> Vec:
 
 def from_here(item: Item, k: int) -> Vec:
     """Object k before the move: right and forward of the first camera, down of the world, metres."""
-    pose, center = item.pose(0), item.thing(k).center
+    pose = item.pose(0)
+    center = item.thing(k).center
     d = minus(center, pose.position)
     return dot(d, pose.right), -d[2], dot(d, pose.forward)
 
@@ -97,12 +102,14 @@ def imagination(item: Item, see: Callable[[Item, int], Vec], pair: bool, five: b
     """The slots of red (2) for the observer, or of red against yellow (3), with both objects' front or behind where asked."""
     if not pair:
         return self_slots(item, see(item, 2))
-    red, yellow = see(item, 2), see(item, 3)
+    red = see(item, 2)
+    yellow = see(item, 3)
     return (*pair_slots(item, red, yellow), *((front(item, red, 0), front(item, yellow, 1)) if five else ()))
 
 
 def spatial_imagination(item: Item) -> Answer:
-    pair, five = "_oo" in item.task, "_oo_" in item.task
+    pair = "_oo" in item.task
+    five = "_oo_" in item.task
     after = state(item, imagination(item, from_there, pair, five))
     if "before" not in item.facts:
         return after
@@ -117,7 +124,8 @@ def spatial_imagination(item: Item) -> Answer:
 
 # %% ../../../nbs/oracle/derive/20_other_viewpoints.ipynb #8ff13058
 def spatial_imagination_map_mv(item: Item) -> Answer:
-    pose, n = item.pose(0), len(item.objects)
+    pose = item.pose(0)
+    n = len(item.objects)
     x, y, _ = pose.forward
     flat = math.hypot(x, y)
     if not item.rules.map_objects[0] <= n <= item.rules.map_objects[1] or flat < .02:

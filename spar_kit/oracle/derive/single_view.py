@@ -87,7 +87,9 @@ def depth_prediction_oc(item: Item) -> Answer:
 
 
 def depth_prediction_oo(item: Item) -> Answer:
-    given, blue, green = given_depth(item), depth_of(item, 1), depth_of(item, 2)
+    given = given_depth(item)
+    blue = depth_of(item, 1)
+    green = depth_of(item, 2)
     return quantity(item, abs(green - blue), given, green, blue)
 
 
@@ -124,7 +126,8 @@ def camera_motion_infer(item: Item) -> Answer:
         raise MismatchError(f"camera 2 is not in front of camera 1: z = {z:.3f} m")
     width, height = item.folder.image_size(item.images[0])
     fx, fy, cx, cy = item.folder.intrinsics(item.record["intrinsic"][0])
-    u, v = (fx * x / z + cx + .5) * 1000 / width, (fy * y / z + cy + .5) * 1000 / height
+    u = (fx * x / z + cx + .5) * 1000 / width
+    v = (fy * y / z + cy + .5) * 1000 / height
     if not (-.05 <= u <= 1000.05 and -.05 <= v <= 1000.05):
         raise MismatchError(f"camera 2 is outside the image: ({u:.0f}, {v:.0f})")
     check_in_sight(item)
@@ -145,13 +148,15 @@ def rotation_change(first: Pose, second: Pose) -> tuple[float, float, float]:
         level = (y / flat, -x / flat, 0.0)                                       # what is right of the heading
         return math.atan2(z, flat), math.atan2(x, y), math.atan2(pose.right[2], dot(pose.right, level))
 
-    one, two = angles(first), angles(second)
+    one = angles(first)
+    two = angles(second)
     pitch, yaw, roll = (math.degrees(b - a) for a, b in zip(one, two))
     return pitch, (yaw + 180) % 360 - 180, (roll + 180) % 360 - 180
 
 
 def view_change_infer(item: Item) -> Answer:
-    first, second = item.pose(0), item.pose(1)
+    first = item.pose(0)
+    second = item.pose(1)
     is_correct, down, forward = first.to_camera(second.position)
     pitch, yaw, roll = rotation_change(first, second)
     check_stated(item, "translation", (is_correct, down, forward))
@@ -176,7 +181,8 @@ def wants_farthest(item: Item) -> bool:
 
 
 def distance_infer_center_oo(item: Item) -> Answer:
-    green, blue = signs_between(item, 0, 1), signs_between(item, 0, 2)
+    green = signs_between(item, 0, 1)
+    blue = signs_between(item, 0, 2)
     check_stated(item, "distance", (green, blue))
     if abs(green - blue) < max(item.rules.nearer, item.rules.nearer_share * max(green, blue)) - ROUNDING_TOLERANCE:
         raise MismatchError(f"distances {green:.3f} and {blue:.3f} m are within the margin")
@@ -196,7 +202,8 @@ def dead_zone(item: Item, distance: float) -> float:
 
 def pair_slots(item: Item, first: Vec, second: Vec) -> tuple[Slot, Slot, Slot]:
     """Side, height and range of the first relative to the second, both in the observer's right, down, forward."""
-    near, far = length(first), length(second)
+    near = length(first)
+    far = length(second)
     zone = dead_zone(item, min(near, far))
     return (Slot("side", first[0] - second[0], zone), Slot("height", first[1] - second[1], zone),
             Slot("range", near - far, max(item.rules.nearer, item.rules.nearer_share * max(near, far))))
@@ -233,7 +240,8 @@ def check_plumb(item: Item, sign: int, offset: Vec, zone: float) -> None:
 
 
 def obj_spatial_relation_oo(item: Item) -> Answer:
-    red, blue = item.seen(0), item.seen(1)
+    red = item.seen(0)
+    blue = item.seen(1)
     slots = pair_slots(item, red, blue)
     check_stated(item, "offset", [slot.value for slot in slots])
     check_stated(item, "relation", [slot.sign for slot in slots], 0)

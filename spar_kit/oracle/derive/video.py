@@ -30,14 +30,16 @@ def distance_infer_center_oo_video(item: Item) -> Answer:
     check_stated(item, "distance", far)
     check_stated(item, "farthest", farthest)
     order = sorted(range(4), key=lambda k: far[k], reverse=farthest)
-    best, second = far[order[0]], far[order[1]]
+    best = far[order[0]]
+    second = far[order[1]]
     if abs(best - second) < max(item.rules.nearer, item.rules.nearer_share * max(best, second)) - ROUNDING_TOLERANCE:
         raise MismatchError(f"distances {best:.3f} and {second:.3f} m are within the margin")
     check_units(item, "m")
     return Pick(chosen=order[0], names=tuple(item.thing(k).label for k in range(1, 5)), values=tuple(far), views=item.views[1:], farthest=farthest)
 
 # %% ../../../nbs/oracle/derive/10_video.ipynb #3d278ec2
-EVIDENT, SURE = .3, .8      # shares of a box's mean shadow: beyond doubt more than 2 % of the surface, more than 10 %
+EVIDENT = .3
+SURE = .8      # shares of a box's mean shadow: beyond doubt more than 2 % of the surface, more than 10 %
 
 
 def shows(item: Item, id: int, view: int, pixels: float) -> bool:
@@ -61,7 +63,8 @@ def clear(item: Item, id: int, view: int, shadow: float = 0.0) -> bool:
 
 # %% ../../../nbs/oracle/derive/10_video.ipynb #9207b74c
 def obj_frame_locate(item: Item) -> Answer:
-    id, said = item.objects[0], item.facts.get("visible")
+    id = item.objects[0]
+    said = item.facts.get("visible")
     if not isinstance(said, list) or len(said) != len(item.images):
         raise MismatchError("facts.visible: not one entry for each frame")
     for view, visible in enumerate(said):
@@ -150,7 +153,9 @@ def _all_points(item: Item, view: int) -> np.ndarray:
     fx, fy, cx, cy = folder.intrinsics(item.record["intrinsic"][view].replace("intrinsic_color", "intrinsic_depth"))
     v, u = np.mgrid[:z.shape[0], :z.shape[1]] * step
     kept = (z > 0) & (z < 10)
-    x, y, z = ((u - cx) / fx * z)[kept], ((v - cy) / fy * z)[kept], z[kept]
+    x = ((u - cx) / fx * z)[kept]
+    y = ((v - cy) / fy * z)[kept]
+    z = z[kept]
     pose = item.pose(view)
     return np.stack([x, y, z], -1) @ np.array([pose.right, pose.down, pose.forward]) + np.array(pose.position)
 
@@ -160,7 +165,8 @@ def room_size(item: Item) -> Answer:
     check_units(item, "m2")
     if not polygons:
         raise NotCheckableError("instances.json states no floor")
-    area, shown = sum(map(polygon_area, polygons)) - sum(map(polygon_area, item.folder.head.get("floor_holes") or [])), seen_area(item)
+    area = sum(map(polygon_area, polygons)) - sum(map(polygon_area, item.folder.head.get("floor_holes") or []))
+    shown = seen_area(item)
     check_stated(item, "answer", area, .01)
     if not item.rules.floor_share * .85 <= shown / area <= 1.3:                         # other pixels than the generator looked at
         raise MismatchError(f"a floor of {area:.1f} m2, the depth images show {shown:.1f} m2")

@@ -15,7 +15,8 @@ from scipy.spatial import cKDTree
 from .scene_files import MismatchError
 
 # %% ../../../nbs/oracle/evidence/40_floor.ipynb #a4689b7a
-COLUMN, HEIGHTS = 0.03, (.3, .9, 1.5, 2.1)       # metres: side of a column, limits of the layers above the floor; frames show little of what is higher
+COLUMN = 0.03
+HEIGHTS = (.3, .9, 1.5, 2.1)       # metres: side of a column, limits of the layers above the floor; frames show little of what is higher
 WALL_DISTANCE_M = 0.35                                      # metres from the border in which its wall is looked for
 OFF = 0.03                                       # share of the area by which a border may be off, beside a column's width
 
@@ -36,7 +37,8 @@ def walls(points: NDArray) -> NDArray[np.float64]:
 
 def border_of(polygons: Sequence[NDArray], step: float = 0.1) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Places (N, 2) on the sides of polygons, each `step` metres one, and the unit normals (N, 2) that point outwards."""
-    places, normals = [np.zeros((0, 2))], [np.zeros((0, 2))]
+    places = [np.zeros((0, 2))]
+    normals = [np.zeros((0, 2))]
     for polygon in polygons:
         ring = np.asarray(polygon, float)
         x, y = ring.T

@@ -46,7 +46,9 @@ def check_names(item: Item) -> None:
     for k in range(len(TASK_SPECS[item.task].marks)):
         if TASK_SPECS[item.task].marks[k].endswith("_list"):
             continue
-        label, colour, kind = squeeze_name(item.thing(k).label), item.colour(k), TASK_SPECS[item.task].marks[k].partition("_")[2]
+        label = squeeze_name(item.thing(k).label)
+        colour = item.colour(k)
+        kind = TASK_SPECS[item.task].marks[k].partition("_")[2]
         if re.search(rf"\b{GENERIC_NAME} (\(in frame-\d+[^)]*\) )?\({colour} ({kind}|box)\)", text):
             label = GENERIC_NAME
         if label not in text:
@@ -77,7 +79,8 @@ def check_frames_named(item: Item) -> None:
         if what == "question" and len(found) < len(item.objects):
             raise MismatchError(f"question: {len(found)} of {len(item.objects)} objects are named with their frame")
         for m in found:
-            tag, colour = m[2], m[3]
+            tag = m[2]
+            colour = m[3]
             fits = [k for k in range(len(item.objects)) if (tag is None or tag == ("a" if first and not k else str(k - first)))
                     and (colour is None or colour == item.colour(k))]
             label = squeeze_name(item.thing(fits[0]).label) if len(fits) == 1 else None
@@ -86,8 +89,10 @@ def check_frames_named(item: Item) -> None:
                 raise MismatchError(f"{what}: {text[max(0, m.start() - 20):m.end()]!r} is no object of the record, or in another frame")
 
 # %% ../../../nbs/oracle/evidence/20_markers.ipynb #2c14bb32
-SPAR_WIDTH, SPAR_RADIUS = 1296, 20          # the pictures that SPAR chose its discs for, pixels
-HULL_INSIDE, HULL_FILLED = .1, .1           # of what the rules ask of the silhouette: a body fills a part of its box, maybe at one end
+SPAR_WIDTH = 1296
+SPAR_RADIUS = 20          # the pictures that SPAR chose its discs for, pixels
+HULL_INSIDE = .1
+HULL_FILLED = .1           # of what the rules ask of the silhouette: a body fills a part of its box, maybe at one end
 
 
 def disc_room(item: Item, view: int) -> float:
@@ -120,7 +125,8 @@ def hull_of(item: Item, id: int, view: int) -> tuple[float, float]:
 
 def _hull(item: Item, id: int, view: int) -> tuple[float, float]:
     thing, (fx, fy, cx, cy) = item.folder.things[id], item.folder.intrinsics(item.record["intrinsic"][view])
-    plan, half = thing.footprint().tolist(), thing.size[2] / 2
+    plan = thing.footprint().tolist()
+    half = thing.size[2] / 2
     corners = [item.pose(view).to_camera((x, y, thing.center[2] + up)) for x, y in plan for up in (-half, half)]
     if min(z for _, _, z in corners) <= .05:
         return 0.0, 1.0
@@ -129,7 +135,8 @@ def _hull(item: Item, id: int, view: int) -> tuple[float, float]:
         hull = ConvexHull(places)
     except QhullError:                                                     # seen edge-on
         return 0.0, 1.0
-    low, high = places.min(0), places.max(0)
+    low = places.min(0)
+    high = places.max(0)
     spots = low + (np.stack(np.meshgrid(*2 * [(np.arange(40) + .5) / 40]), -1).reshape(-1, 2)) * (high - low)
     spots = spots[(spots @ hull.equations[:, :2].T + hull.equations[:, 2] <= 0).all(1)]
     inside = ((spots > 0) & (spots < item.folder.image_size(item.images[view]))).all(1)
@@ -154,10 +161,13 @@ _FIELDS = (*(f"{colour}_{kind}" for colour in ("red", "blue", "green", "yellow")
 
 def check_markers(item: Item) -> None:
     """The marker fields of the record: present exactly where SPAR has them, on the right image, on the object."""
-    record, marks, views = item.record, TASK_SPECS[item.task].marks, item.views
+    record = item.record
+    marks = TASK_SPECS[item.task].marks
+    views = item.views
     present = {key for key in _FIELDS if record.get(key) is not None}
     if marks and marks[0] in ("point_list", "bbox_list"):
-        kind, drawn = marks[0].partition("_")[0], _inner(record, marks[0])
+        kind = marks[0].partition("_")[0]
+        drawn = _inner(record, marks[0])
         wanted = {marks[0], f"{kind}_img_idx"}
         if len(drawn) != len(item.objects):
             raise MismatchError(f"{marks[0]}: {len(drawn)} markers for {len(item.objects)} objects")
@@ -208,7 +218,8 @@ def check_point(item: Item, k: int, view: int, point: list[Any]) -> None:
     h, w = sight.ids.shape
     width, height = item.folder.image_size(item.images[view])
     fx, fy, cx, cy = item.folder.intrinsics(item.record["intrinsic"][view])
-    column, row = (fx * x / z + cx + .5) * w / width - .5, (fy * y / z + cy + .5) * h / height - .5     # pixels of the id image
+    column = (fx * x / z + cx + .5) * w / width - .5
+    row = (fy * y / z + cy + .5) * h / height - .5     # pixels of the id image
     offset = math.hypot(point[0] * w / 1000 - .5 - column, point[1] * h / 1000 - .5 - row)
     if offset > 1.5 and offset > item.folder.nearest(item.images[view], id, round(column, 3), round(row, 3)) * 1.02 + 1.5:
         raise MismatchError(f"point {point} of object {id} is {offset:.1f} pixels from the projected centre, its pixels reach nearer")
@@ -237,7 +248,8 @@ SPECKS = .01        # of an object's pixels may lie outside
 def same_fine_box(item: Item, k: int, view: int, box: Any) -> bool:
     """Whether `box`, measured in the image's own pixels, can be that of object k in image `view`, of which the instance image shows fewer: hardly one
     of these lies outside by more than its own size, and on no side is there room for more than a thin part."""
-    sight, id = item.folder.sight(item.images[view]), item.objects[k]
+    sight = item.folder.sight(item.images[view])
+    id = item.objects[k]
     found, (height, width) = sight.boxes.get(id), sight.ids.shape
     if found is None or len(box) != 4:
         return False
@@ -251,7 +263,8 @@ def same_fine_box(item: Item, k: int, view: int, box: Any) -> bool:
         out = (said - shown) * (1 if side >= 2 else -1)
         if out > step[side % 2] + 1.01 + MAX_OVERHANG_SHARE * (found[side % 2 + 2] - found[side % 2]):
             return False
-    x, y = (columns + .5) * step[0], (rows + .5) * step[1]
+    x = (columns + .5) * step[0]
+    y = (rows + .5) * step[1]
     inside = (x > box[0] - step[0]) & (x < box[2] + step[0]) & (y > box[1] - step[1]) & (y < box[3] + step[1])
     return bool((~inside).mean() <= SPECKS)
 

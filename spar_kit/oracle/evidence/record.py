@@ -248,7 +248,8 @@ def read_turns(record: Mapping[str, Any]) -> tuple[str, str]:
     turns = record.get("conversations")
     if not isinstance(turns, list) or len(turns) < 2 or not all(isinstance(turn, dict) for turn in turns):
         raise MismatchError("conversations: not one question and one answer")
-    question, answer = turns[0].get("value"), turns[1].get("value")
+    question = turns[0].get("value")
+    answer = turns[1].get("value")
     if not isinstance(question, str) or not isinstance(answer, str):
         raise MismatchError("conversations: not one question and one answer")
     if re.search(r"\d{16}", question + " " + answer):
@@ -313,7 +314,8 @@ def open_item(record: Any, task: str, format: str, folder: SceneFolder, rules: T
         raise MismatchError("facts: objects or view missing")
     n = _check_files(record, facts, folder, form)
     _check_fields(record, facts, n)
-    objects, views = facts["objects"], facts["view"]
+    objects = facts["objects"]
+    views = facts["view"]
     if any(type(v) is not int for v in (*objects, *views)) or len(objects) != len(views):
         raise MismatchError("facts: objects and view are not lists of whole numbers of one length")
     kept = [k for k, id in enumerate(objects) if id > 0]
@@ -322,7 +324,8 @@ def open_item(record: Any, task: str, format: str, folder: SceneFolder, rules: T
     stem, options = read_options(question)
     if (format == "select") != bool(options):
         raise MismatchError(f"options: {len(options)} found in a {format} question")
-    ids, shown = tuple(objects[k] for k in kept), tuple(views[k] for k in kept)
+    ids = tuple(objects[k] for k in kept)
+    shown = tuple(views[k] for k in kept)
     if len(ids) < _least_objects(task):
         raise MismatchError(f"facts.objects: {len(ids)} objects, {task} is about {_least_objects(task)}")
     return Item(task=task, format=format, record=record, question=question, answer=answer, stem=stem, options=options, objects=ids, views=shown, folder=folder, rules=rules)

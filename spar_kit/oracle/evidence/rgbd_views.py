@@ -133,7 +133,8 @@ class ReleasedScene(SceneFolder):
 
         Raises Wrong where they are not of one frame, Unusable where they are not there.
         """
-        image, stem = record["image"][k], _stem(record["image"][k])
+        image = record["image"][k]
+        stem = _stem(record["image"][k])
         folder, _, kind = image.rpartition("/")[0].rpartition("/")
         known = {key: record[key][k] for key in ("depth", "pose", "intrinsic") if isinstance(record.get(key), list) and len(record[key]) == len(record["image"])}
         video = kind.startswith("video")
@@ -158,7 +159,8 @@ class ReleasedScene(SceneFolder):
         return self.look(*self.files(record, k))
 
 # %% ../../../nbs/oracle/evidence/30_rgbd_views.ipynb #607480d2
-USUAL, POSSIBLE = (-.2, 0.0, .15, .3, .5), (-1.0, -.5, 0.0, .6, 1.2)      # metres by which a centre lies behind the surface at its mark
+USUAL = (-.2, 0.0, .15, .3, .5)
+POSSIBLE = (-1.0, -.5, 0.0, .6, 1.2)      # metres by which a centre lies behind the surface at its mark
 ASIDE = {"point": (0.0, .2), "bbox": (.08, .35)}                           # usual and possible sideways: metres for a point, shares of the box for a box
 BORDER = 30.0                                                              # a box this near to the image's border (0-1000) goes on beyond it, for all we know
 COMBINATIONS = 384
@@ -179,15 +181,19 @@ def cloud_of(look: RgbdView, kind: str, at: Sequence[float]) -> PointRange:
     place = np.array(at, np.float64)
     if kind == "point":
         reach = np.array([1000 / look.size[0], 1000 / look.size[1]]) * max(2.0, look.size[0] / 320)
-        around, middle = np.stack(np.meshgrid([-1, 0, 1], [-1, 0, 1]), -1).reshape(-1, 2) * reach + place, place
+        around = np.stack(np.meshgrid([-1, 0, 1], [-1, 0, 1]), -1).reshape(-1, 2) * reach + place
+        middle = place
     else:
-        middle, half = (place[:2] + place[2:]) / 2, (place[2:] - place[:2]) / 2
+        middle = (place[:2] + place[2:]) / 2
+        half = (place[2:] - place[:2]) / 2
         around = np.stack(np.meshgrid(np.linspace(-.5, .5, 9), np.linspace(-.5, .5, 9)), -1).reshape(-1, 2) * half + middle
     depths = look.depth_at(around)
     depths = depths[depths > 0]
     if len(depths) < max(2, len(around) // 10):
         raise NotCheckableError("no depth at a mark")
-    z, low, high = float(np.median(depths)), float(np.quantile(depths, .1)), float(np.quantile(depths, .9))
+    z = float(np.median(depths))
+    low = float(np.quantile(depths, .1))
+    high = float(np.quantile(depths, .9))
     clouds = []
     for behind, aside in zip((USUAL, POSSIBLE), ASIDE[kind]):
         if behind is POSSIBLE and kind == "bbox" and (place.min() < BORDER or place.max() > 1000 - BORDER):

@@ -107,14 +107,16 @@ class ObjectBox:
         """How far world points (N, 3) lie outside the box: (N,) the largest excess over its three half sides, metres; negative
         inside.
         """
-        c, s = np.cos(self.yaw), np.sin(self.yaw)
+        c = np.cos(self.yaw)
+        s = np.sin(self.yaw)
         x, y, z = (points - np.array(self.center)).T
         local = np.stack([c * x + s * y, c * y - s * x, z], -1)
         return (np.abs(local) - np.array(self.size) / 2).max(-1)
 
     def footprint(self) -> NDArray[np.float64]:
         """(4, 2) corners of the box on the plan, metres."""
-        c, s = np.cos(self.yaw), np.sin(self.yaw)
+        c = np.cos(self.yaw)
+        s = np.sin(self.yaw)
         half = np.array([[-1, -1], [-1, 1], [1, 1], [1, -1]]) * np.array(self.size[:2]) / 2
         return np.array(self.center[:2]) + half @ np.array([[c, s], [-s, c]])
 
@@ -172,7 +174,8 @@ class InstanceImage:
     def around(self, x: float, y: float, reach: int = 1) -> NDArray:
         """The ids of the pixel at (x, y), 0 to 1000, and of its neighbours within `reach` pixels."""
         h, w = self.ids.shape
-        column, row = min(int(x * w / 1000), w - 1), min(int(y * h / 1000), h - 1)
+        column = min(int(x * w / 1000), w - 1)
+        row = min(int(y * h / 1000), h - 1)
         return self.ids[max(row - reach, 0):row + reach + 1, max(column - reach, 0):column + reach + 1]
 
 # %% ../../../nbs/oracle/evidence/00_scene_files.ipynb #39c6f67a
@@ -217,7 +220,8 @@ class SceneFolder:
     """
 
     def __init__(self, images: Path, scene: str, kept: int = 400):
-        self.images, self.scene = images, scene
+        self.images = images
+        self.scene = scene
         self.root = os.path.realpath(images)
         self.pose = lru_cache(None)(self._pose)
         self.intrinsics = lru_cache(None)(self._intrinsics)
@@ -357,7 +361,10 @@ class SceneFolder:
         """
         sight = self.sight(image)
         (h, w), (x1, y1, x2, y2) = sight.ids.shape, sight.boxes.get(id, (0, 0, 0, 0))
-        left, top, right, bottom = round(x1 * w / 1000), round(y1 * h / 1000), round(x2 * w / 1000), round(y2 * h / 1000)
+        left = round(x1 * w / 1000)
+        top = round(y1 * h / 1000)
+        right = round(x2 * w / 1000)
+        bottom = round(y2 * h / 1000)
         rows, columns = np.nonzero(sight.ids[top:bottom, left:right] == id)
         return float(np.hypot(rows + top - row, columns + left - column).min(initial=np.inf))
 
@@ -375,7 +382,8 @@ def world_points(folder: SceneFolder, image: str, depth: str, *, pose: str, intr
     Returns:
         ids (N,), world points (N, 3) and depths (N,), metres.
     """
-    sight, view = folder.sight(image), folder.pose(pose)
+    sight = folder.sight(image)
+    view = folder.pose(pose)
     ids = sight.ids
     edge = np.zeros(ids.shape, bool)
     for axis in (0, 1):
@@ -394,12 +402,15 @@ def world_points(folder: SceneFolder, image: str, depth: str, *, pose: str, intr
     y = ((rows + .5) * height / h - .5 - cy) / fy
     z_map = folder.depth(depth)
     fx, fy, cx, cy = folder.intrinsics(intrinsic.replace("intrinsic_color", "intrinsic_depth"))
-    u, v = np.rint(x * fx + cx).astype(int), np.rint(y * fy + cy).astype(int)
+    u = np.rint(x * fx + cx).astype(int)
+    v = np.rint(y * fy + cy).astype(int)
     seen = (u >= 0) & (v >= 0) & (u < z_map.shape[1]) & (v < z_map.shape[0])
     z = np.zeros(len(u))
     z[seen] = z_map[v[seen], u[seen]]
     seen = z > 0
-    x, y, z = x[seen], y[seen], z[seen]
+    x = x[seen]
+    y = y[seen]
+    z = z[seen]
     axes = np.array([view.right, view.down, view.forward])
     return ids[rows[seen], columns[seen]], np.stack([x * z, y * z, z], -1) @ axes + np.array(view.position), z
 

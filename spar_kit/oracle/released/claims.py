@@ -52,7 +52,8 @@ def judge_depths(e: Evidence) -> Judge:
 
 def judge_distances(e: Evidence) -> Judge:
     if "_oc" in e.task:
-        eye, red = e.look(0).pose[:3, 3], e.cloud("red")
+        eye = e.look(0).pose[:3, 3]
+        red = e.cloud("red")
         spread = combine([red], lambda p: apart(p, eye))
     else:
         spread = combine([e.cloud("red"), e.cloud("blue")], apart)
@@ -60,13 +61,15 @@ def judge_distances(e: Evidence) -> Judge:
 
 # %% ../../../nbs/oracle/released/10_claims.ipynb #354bfc34
 def judge_camera(e: Evidence) -> Judge:
-    first, second = e.look(0), e.look(1)
+    first = e.look(0)
+    second = e.look(1)
     at, z = first.places(second.pose[None, :3, 3])
 
     def judge(says: Mapping[str, Any]) -> Verdict:
         if z[0] <= .01:
             return Verdict(-1, "the second camera stands behind the first")
-        off, far = np.abs(at[0] - says["image"]).max(), abs(z[0] - says["depth"])
+        off = np.abs(at[0] - says["image"]).max()
+        far = abs(z[0] - says["depth"])
         if off <= 5 and far <= .06:
             return CONFIRMED
         return Verdict(0, f"{OPEN}: near the rounding") if off <= 15 and far <= .15 else Verdict(
@@ -76,7 +79,8 @@ def judge_camera(e: Evidence) -> Judge:
 
 # %% ../../../nbs/oracle/released/10_claims.ipynb #695ef6c9
 def judge_movement(e: Evidence) -> Judge:
-    a, b = e.look(0).pose, e.look(1).pose
+    a = e.look(0).pose
+    b = e.look(1).pose
     move = (b[:3, 3] - a[:3, 3]) @ a[:3, :3]
     angles = [(np.degrees(np.arctan2(p[1, 2], p[0, 2])), np.degrees(np.arcsin(np.clip(p[2, 2], -1, 1)))) for p in (a, b)]
     turn = np.array([(angles[0][0] - angles[1][0] + 180) % 360 - 180, angles[1][1] - angles[0][1]])
@@ -134,7 +138,8 @@ def judge_nearest_box(e: Evidence) -> Judge:
                for said in (e.statement.claims, *e.statement.others)}
 
     def judge(says: Mapping[str, Any]) -> Verdict:
-        mine, sign = spreads[says["view"], *says["box"]], -1 if says["farthest"] else 1
+        mine = spreads[says["view"], *says["box"]]
+        sign = -1 if says["farthest"] else 1
         others = [s for s in spreads.values() if s is not mine]
         if any((sign * s[1]).max() < (sign * mine[1]).min() for s in others):
             return Verdict(-1, "another option's object is nearer (or farther, as asked) wherever the centres are")
@@ -152,14 +157,17 @@ def _slot_values(first: NDArray, second: NDArray | None) -> dict[str, NDArray]:
 
 
 def judge_relation(e: Evidence) -> Judge:
-    task, slots, marks = e.task, slots_of(e.task), e.marks()
+    task = e.task
+    slots = slots_of(e.task)
+    marks = e.marks()
     if task.endswith("_hard"):
         raise NotCheckableError("no marks: no file says which object is which")
     moved = task.startswith("spatial_imagination")
     names = (["green", "blue", "red"] + ["yellow"] * ("_oo" in task)) if moved else list(marks)
     if not moved and len(names) != (1 if "_oc" in task else 2):
         raise MismatchError(f"{len(names)} marks")
-    clouds, pose = [e.cloud(name) for name in names], e.look(0).pose
+    clouds = [e.cloud(name) for name in names]
+    pose = e.look(0).pose
 
     def here(p: NDArray) -> NDArray:
         return np.moveaxis((p - pose[:3, 3]) @ pose[:3, :3], -1, 0)
@@ -198,7 +206,8 @@ def judge_relation(e: Evidence) -> Judge:
 
 # %% ../../../nbs/oracle/released/10_claims.ipynb #59bf7e61
 def judge_map(e: Evidence) -> Judge:
-    pose, marks = e.look(0).pose, e.marks()
+    pose = e.look(0).pose
+    marks = e.marks()
     right, ahead = (v / max(float(np.linalg.norm(v)), 1e-9) for v in (pose[:2, 0], pose[:2, 2]))
     spots = [[combine([e.cloud(name)], lambda p, axis=axis: (p - pose[:3, 3])[:, :2] @ axis) for axis in (right, ahead)] for name in marks]
 

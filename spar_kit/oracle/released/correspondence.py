@@ -20,8 +20,10 @@ from ..evidence.rgbd_views import RgbdView, cloud_of
 # %% ../../../nbs/oracle/released/20_correspondence.ipynb #feeeed24
 def _carried(e: Evidence, view: int, box: Sequence[float], whole: bool = False) -> NDArray[np.float64]:
     """World points (N, 3) of the object in a box: pixels of its inner half that are within 0.3 m, or 15 %, of their median depth; or all of the box."""
-    look, at = e.look(view), np.array(box)
-    middle, half = (at[:2] + at[2:]) / 2, (at[2:] - at[:2]) / 2
+    look = e.look(view)
+    at = np.array(box)
+    middle = (at[:2] + at[2:]) / 2
+    half = (at[2:] - at[:2]) / 2
     reach = np.linspace(-.98, .98, 33) if whole else np.linspace(-.5, .5, 17)
     grid = np.stack(np.meshgrid(reach, reach), -1).reshape(-1, 2) * half + middle
     z = look.depth_at(grid)

@@ -22,8 +22,11 @@ class Evidence:
     """A released row with its scene's files; everything is read when it is asked for."""
 
     def __init__(self, record: Mapping[str, Any], statement: Statement, folder: ReleasedScene):
-        self.record, self.statement, self.folder = record, statement, folder
-        self.task, self.form = statement.task, statement.format
+        self.record = record
+        self.statement = statement
+        self.folder = folder
+        self.task = statement.task
+        self.form = statement.format
         self.numbers: list[tuple[float, float]] = []           # (stated depth, depth of the surface), for the scale of a data set
 
     def look(self, k: int = 0) -> RgbdView:
@@ -97,7 +100,8 @@ def number_verdict(value: float, usual: NDArray, possible: NDArray, half_step: f
     slack = half_step + 1e-6
     if usual.min() - slack <= value <= usual.max() + slack:
         return CONFIRMED
-    low, high = possible.min() - .1, possible.max() + .1                       # combinations are sampled
+    low = possible.min() - .1
+    high = possible.max() + .1                       # combinations are sampled
     if low - slack <= value <= high + slack:
         return Verdict(0)
     return Verdict(-1, f"{what or 'the number'} {value:g} is stated, the files allow {max(low, 0):.1f} to {high:.1f}")

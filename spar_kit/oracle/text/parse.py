@@ -150,7 +150,8 @@ def told_movement(text: str) -> dict[int, tuple[float, int]] | None:
     Each amount takes the nearest direction word in the stretch between its neighbours; an axis may be told only once.
     """
     text = normalize_text(text)
-    amounts, words = list(_AMOUNT.finditer(text)), list(_DIRECTION.finditer(text))
+    amounts = list(_AMOUNT.finditer(text))
+    words = list(_DIRECTION.finditer(text))
     if len(amounts) != len(words):
         return None
     told: dict[int, tuple[float, int]] = {}

@@ -79,7 +79,8 @@ def check_roles(item: Item) -> str:
 
     Returns the first role that no known words give to any object, "" where all are told: no verdict on such a record can be complete.
     """
-    roles, untold = expected_roles(item.task), ""
+    roles = expected_roles(item.task)
+    untold = ""
     text = tag_mentions(item.stem, item.names) if roles else ""
     for role, colour in roles.items():
         said = object_with_depth(text) if role == "given" else objects_with_role(role, text)

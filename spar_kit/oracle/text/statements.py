@@ -26,7 +26,8 @@ def options_of(question: str) -> tuple[str, dict[str, str]]:
     stem, options = read_options(question)
     if options:
         return stem, options
-    found, expected = [], "A"
+    found = []
+    expected = "A"
     for m in _INLINE.finditer(question):
         if m[1] == expected:
             found.append(m)
@@ -56,7 +57,8 @@ _WHOLE = re.compile(r"(?<![\w.:-])\d+(?![\w.]*\d|\w)")
 _SAID = re.compile(r"\b(?:frame|point|image|view)[- ]?\d+\b|\bobject[- ]?\d+\b", re.I)
 _COLOUR = re.compile(r"\((red|blue|green|yellow) (?:points?|bbox)\)|\b(red|blue|green|yellow) points?\b")
 _MARKED = re.compile(r"\((red|blue|green|yellow) bbox\)|\(in frame-\d+, object(\d)\)|\(object ?(\d)\)|\bobject ?(\d+)\b", re.I)
-_FAR, _NEAR = re.compile(r"\b(?:farther|farthest|further|furthest)\b"), re.compile(r"\b(?:closer|closest|nearer|nearest)\b")
+_FAR = re.compile(r"\b(?:farther|farthest|further|furthest)\b")
+_NEAR = re.compile(r"\b(?:closer|closest|nearer|nearest)\b")
 
 
 def stated_numbers(text: str) -> list[float]:
@@ -68,7 +70,8 @@ def stated_numbers(text: str) -> list[float]:
 def asks_farthest(question: str) -> bool:
     """Whether a question asks for the farther one. Raises Unusable where it asks for neither or both."""
     text = normalize_text(question)
-    far, near = bool(_FAR.search(text)), bool(_NEAR.search(text))
+    far = bool(_FAR.search(text))
+    near = bool(_NEAR.search(text))
     if far == near:
         raise NotCheckableError("the question's wording is not known: closer or farther")
     return far

@@ -44,7 +44,8 @@ class SceneRays:
     """One scene to be looked at."""
 
     def __init__(self, folder: SceneFolder, looking: RayCheckConfig):
-        self.folder, self.fault = folder, ""
+        self.folder = folder
+        self.fault = ""
         try:
             self.rays = Rays(*looking.surface(folder.scene))
         except Exception as error:                                             # whatever a reader raises
@@ -92,9 +93,11 @@ class SceneRays:
         return [view for view, image in enumerate(item.images) if image in self.frames]
 
 # %% ../../../nbs/oracle/visibility/30_checks.ipynb #ed23b77d
-PIXELS, SHARE = .85, .8     # of what the rule asks for
+PIXELS = .85
+SHARE = .8     # of what the rule asks for
 DOUBLE = 2.0                # times the pixels of what could be counted either way: 25 pixels of the generator's images are no measure
-HIDDEN, COMMON = .1, .6     # metres before a camera that hide it; of the surface in common that the rule asks for
+HIDDEN = .1
+COMMON = .6     # metres before a camera that hide it; of the surface in common that the rule asks for
 GLIMPSE_TOLERANCE = .03               # of the surface, above the share below which an object counts as unseen: three standard errors of 256 places
 BOX_TOLERANCE = .01                  # of an object's pixels may stick out of its box: legs and wires that fall between the generator's pixels
 
@@ -114,7 +117,8 @@ def visibility_problem(look: SceneRays, item: Item, id: int, view: int, sure: bo
         return f"{shot.pixels:.0f} pixels of it are to be seen, the rule asks for {rules.pixels:.0f}"
     if x2 - x1 < rules.side - 2 * way * x or y2 - y1 < rules.side - 2 * way * y:
         return f"what is to be seen of it measures {x2 - x1:.0f} x {y2 - y1:.0f}, the rule asks for {rules.side:.0f}"
-    share, asked = look.whole(item, id, view)[0], rules.share * min(1.0, rules.plenty / max(shot.pixels, 1.0))
+    share = look.whole(item, id, view)[0]
+    asked = rules.share * min(1.0, rules.plenty / max(shot.pixels, 1.0))
     if share < asked * SHARE ** way:
         return f"{share:.1%} of its silhouette are to be seen, the rule asks for {asked:.1%}"
     return ""
@@ -169,7 +173,8 @@ def check_point(look: SceneRays, item: Item, id: int, view: int, point: Any) -> 
 
 def marked_objects(look: SceneRays, item: Item) -> int:
     """The marks of a record in the images that are looked at; how many."""
-    marks, n = TASK_SPECS[item.task].marks, 0
+    marks = TASK_SPECS[item.task].marks
+    n = 0
     listed = bool(marks) and marks[0].endswith("_list")
     missing = [mark for mark in marks if not item.record.get(mark)]
     if missing:
@@ -194,7 +199,10 @@ def position_matching(look: SceneRays, item: Item) -> int:
 
 # %% ../../../nbs/oracle/visibility/30_checks.ipynb #e43ba3ae
 def distance_infer_center_oc(look: SceneRays, item: Item) -> int:
-    n, views, things, rules = 0, look.views(item), item.folder.things, item.rules
+    n = 0
+    views = look.views(item)
+    things = item.folder.things
+    rules = item.rules
     for id, box, view in zip(item.objects, item.fact("option_box"), item.fact("option_view")):
         if view in views:
             check_box(look, item, id, view, box, answer=True)
@@ -239,7 +247,9 @@ def obj_count(look: SceneRays, item: Item) -> int:
 
 
 def obj_frame_locate(look: SceneRays, item: Item) -> int:
-    n, id, views = marked_objects(look, item), item.objects[0], look.views(item)
+    n = marked_objects(look, item)
+    id = item.objects[0]
+    views = look.views(item)
     for view in views:
         pixels = look.shot(item, id, view).pixels
         if item.fact("visible")[view] and pixels < item.rules.listed * PIXELS:
@@ -250,7 +260,9 @@ def obj_frame_locate(look: SceneRays, item: Item) -> int:
 
 
 def appearance_order(look: SceneRays, item: Item) -> int:
-    first, views, before = item.fact("first"), look.views(item), -1
+    first = item.fact("first")
+    views = look.views(item)
+    before = -1
     for k in sorted(range(len(first)), key=lambda k: first[k]):
         label = item.thing(k).label
         all_of_it = objects_with_label(item, label)
@@ -268,8 +280,10 @@ def appearance_order(look: SceneRays, item: Item) -> int:
 def camera_motion_infer(look: SceneRays, item: Item) -> int:
     if 0 not in look.views(item):
         return 0
-    here, there = item.pose(0).position, item.pose(1).position
-    far, free = math.dist(here, there), look.rays.between(here, there)
+    here = item.pose(0).position
+    there = item.pose(1).position
+    far = math.dist(here, there)
+    free = look.rays.between(here, there)
     if far * (1 - free) > HIDDEN:
         raise MismatchError(f"camera 2 is {far:.2f} m away, and {far * free:.2f} m away something is in between")
     return 1 + view_change_infer(look, item)

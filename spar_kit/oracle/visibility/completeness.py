@@ -19,16 +19,19 @@ from ..evidence.record import Item
 # %% ../../../nbs/oracle/visibility/20_completeness.ipynb #514645a6
 MEASURED = ("depth_prediction", "distance_prediction", "distance_infer", "spatial_volume", "spatial_imagination", "obj_spatial_relation")
 FILLS = 0.5                   # of the share in force: the picture of a box is larger than that of what is in it, of a ball by 1.7
-INSIDE, OUTSIDE = 0.02, 0.06  # metres within and beyond a side of a box
+INSIDE = 0.02
+OUTSIDE = 0.06  # metres within and beyond a side of a box
 FULL = 0.93                   # a box that one picture holds so well ends where that picture ends, or the object does
 OFTEN = 3                     # pictures, so that it is no accident
 BORDER = 5.0                  # thousandths of the image: nearer, pixels touch its border
-REACHED, UNSEEN = 0.5, 0.98   # shares of a side's places that some picture reaches, and of those beyond it that none does
+REACHED = 0.5
+UNSEEN = 0.98   # shares of a side's places that some picture reaches, and of those beyond it that none does
 
 
 def frames_on_disk(folder: SceneFolder) -> list[tuple[str, str, str]]:
     """Image, pose and intrinsics of every frame of a scene that was written, as paths of the records' kind."""
-    root, scene = folder.images / folder.scene, folder.scene
+    root = folder.images / folder.scene
+    scene = folder.scene
     names = sorted(os.listdir(root / "image_color")) if (root / "image_color").is_dir() else []
     matrices = set(os.listdir(root / "intrinsic")) if (root / "intrinsic").is_dir() else set()
     found = list[tuple[str, str, str]]()
@@ -56,14 +59,16 @@ def projected(folder: SceneFolder, points: NDArray, image: str, pose: str, intri
 
 def world(thing: ObjectBox, local: NDArray) -> NDArray[np.float64]:
     """World places (N, 3) of places in a box's own axes, in metres from its centre."""
-    c, s = np.cos(thing.yaw), np.sin(thing.yaw)
+    c = np.cos(thing.yaw)
+    s = np.sin(thing.yaw)
     x, y, z = local.T
     return np.array(thing.center) + np.stack([c * x - s * y, s * x + c * y, z], 1)
 
 
 def sides(thing: ObjectBox, out: float, n: int = 7) -> Iterator[tuple[str, NDArray[np.float64]]]:
     """The six sides of a box, each with places (n * n, 3) on it, moved outwards by `out` metres."""
-    half, line = np.array(thing.size) / 2, np.linspace(-.9, .9, n)
+    half = np.array(thing.size) / 2
+    line = np.linspace(-.9, .9, n)
     u, v = (grid.ravel() for grid in np.meshgrid(line, line))
     for axis, names in enumerate((("-x", "+x"), ("-y", "+y"), ("lower", "upper"))):
         for way, name in zip((-1, 1), names):
@@ -76,14 +81,16 @@ def sides(thing: ObjectBox, out: float, n: int = 7) -> Iterator[tuple[str, NDArr
 def shown_share(folder: SceneFolder, thing: ObjectBox) -> float:
     """The largest share of its projected box, in width and in height, that an object's pixels fill in a frame on disk."""
     signs = np.array([[i, j, k] for i in (-1, 1) for j in (-1, 1) for k in (-1, 1)])
-    corners, best = world(thing, signs * np.array(thing.size) / 2), 0.0
+    corners = world(thing, signs * np.array(thing.size) / 2)
+    best = 0.0
     for image, pose, intrinsic in frames_on_disk(folder):
         box = folder.sight(image).boxes.get(thing.id)
         if box is None:
             continue
         at = projected(folder, corners, image, pose, intrinsic)
         if np.isfinite(at).all():
-            low, high = at.min(0), at.max(0)
+            low = at.min(0)
+            high = at.max(0)
             best = max(best, float(((np.minimum(box[2:], high) - np.maximum(box[:2], low)) / np.maximum(high - low, 1)).min()))
     return best
 
@@ -99,14 +106,19 @@ def end_of_sight(folder: SceneFolder, thing: ObjectBox) -> str:
     there is none."""
     files = frames_on_disk(folder)
     for (name, inner), (_, outer) in zip(sides(thing, -min(INSIDE, min(thing.size) / 4)), sides(thing, OUTSIDE)):
-        reached, beyond, apart, touches = np.zeros(len(inner), bool), np.zeros(len(outer), bool), False, 0
+        reached = np.zeros(len(inner), bool)
+        beyond = np.zeros(len(outer), bool)
+        apart = False
+        touches = 0
         for image, pose, intrinsic in files:
-            box, here = folder.sight(image).boxes.get(thing.id), _in_picture(folder, inner, image, pose, intrinsic)
+            box = folder.sight(image).boxes.get(thing.id)
+            here = _in_picture(folder, inner, image, pose, intrinsic)
             reached |= here
             beyond |= _in_picture(folder, outer, image, pose, intrinsic)
             if box is not None and here.mean() >= REACHED:
                 at_border = min(*box[:2], *(1000 - v for v in box[2:])) <= BORDER
-                apart, touches = apart or not at_border, touches + at_border
+                apart = apart or not at_border
+                touches = touches + at_border
         if reached.mean() >= REACHED and (~beyond).mean() >= UNSEEN and not apart and touches >= OFTEN:
             return name
     return ""

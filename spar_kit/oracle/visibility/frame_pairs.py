@@ -47,7 +47,9 @@ class Depths:
     def __init__(self, item: Item, view: int):
         _, depth, _, intrinsic = item.frame_files(view)
         pose = item.pose(view)
-        self.z, self.axes, self.eye = item.folder.depth(depth), np.array([pose.right, pose.down, pose.forward]), np.array(pose.position)
+        self.z = item.folder.depth(depth)
+        self.axes = np.array([pose.right, pose.down, pose.forward])
+        self.eye = np.array(pose.position)
         self.camera = item.folder.intrinsics(intrinsic.replace("intrinsic_color", "intrinsic_depth"))
 
     def points(self) -> NDArray[np.float64]:
@@ -55,7 +57,9 @@ class Depths:
         (h, w), (fx, fy, cx, cy) = self.z.shape, self.camera
         v, u = (grid.ravel() for grid in np.mgrid[h // 60:h:max(1, h // 30), w // 80:w:max(1, w // 40)])
         z = self.z[v, u]
-        u, v, z = u[z > 0], v[z > 0], z[z > 0].astype(np.float64)
+        u = u[z > 0]
+        v = v[z > 0]
+        z = z[z > 0].astype(np.float64)
         return np.stack([(u - cx) / fx * z, (v - cy) / fy * z, z], -1) @ self.axes + self.eye
 
     def before(self, points: NDArray) -> tuple[NDArray, NDArray]:
@@ -63,7 +67,8 @@ class Depths:
         x, y, z = ((points - self.eye) @ self.axes.T).T
         (h, w), (fx, fy, cx, cy) = self.z.shape, self.camera
         with np.errstate(divide="ignore", invalid="ignore"):
-            u, v = np.rint(x * fx / z + cx), np.rint(y * fy / z + cy)
+            u = np.rint(x * fx / z + cx)
+            v = np.rint(y * fy / z + cy)
         there = (z > .05) & (u >= 0) & (v >= 0) & (u < w) & (v < h)
         seen = np.full(len(z), np.nan)
         for k in np.flatnonzero(there):
@@ -75,7 +80,8 @@ class Depths:
 
 def surface_in_common(item: Item) -> float:
     """Which share of what one of images 0 and 1 shows is to be seen in the other, the larger of the two shares."""
-    first, second = Depths(item, 0), Depths(item, 1)
+    first = Depths(item, 0)
+    second = Depths(item, 1)
     shares = [0.0]
     for here, there in ((first, second), (second, first)):
         points = here.points()

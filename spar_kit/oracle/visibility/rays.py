@@ -35,7 +35,8 @@ class RayMask:
     @classmethod
     def of(cls, mask: NDArray, corner: tuple[int, int], size: tuple[int, int], share: float) -> "RayMask":
         """The same for a window with room to spare."""
-        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+        rows = np.flatnonzero(mask.any(1))
+        columns = np.flatnonzero(mask.any(0))
         if not len(rows):
             return cls(np.zeros((0, 0), bool), (0, 0), size, share)
         tight = mask[rows[0]:rows[-1] + 1, columns[0]:columns[-1] + 1].copy()
@@ -60,7 +61,8 @@ class RayMask:
     def away(self, x: float, y: float) -> float:
         """Distance of a place, 0 to 1000, from the middle of its nearest pixel, in thousandths of the image's width; infinite where it fills none."""
         rows, columns = np.nonzero(self.mask)
-        dx, dy = columns + self.corner[0] + .5 - x * self.size[0] / 1000, rows + self.corner[1] + .5 - y * self.size[1] / 1000
+        dx = columns + self.corner[0] + .5 - x * self.size[0] / 1000
+        dy = rows + self.corner[1] + .5 - y * self.size[1] / 1000
         return float(np.hypot(dx, dy).min(initial=np.inf)) * 1000 / self.size[0]
 
 # %% ../../../nbs/oracle/visibility/00_rays.ipynb #261982a5
@@ -113,7 +115,8 @@ class Rays:
         self.corners = np.asarray(vertices, np.float64)[triangles[kept]]
         self.ids = np.append(np.asarray(ids, np.int64)[kept], 0)                  # the last one: no triangle
         library: Any = o3d
-        self.tensor, self.scene = library.core.Tensor, library.t.geometry.RaycastingScene(nthreads=1)
+        self.tensor = library.core.Tensor
+        self.scene = library.t.geometry.RaycastingScene(nthreads=1)
         if kept.any():
             self.scene.add_triangles(self.tensor(np.ascontiguousarray(vertices, np.float32)), self.tensor(triangles[kept].astype(np.uint32)))
         self.places = lru_cache(None)(self._places)
@@ -160,7 +163,8 @@ class Rays:
         eye, axes, (fx, fy, cx, cy) = np.array(pose.position), np.array([pose.right, pose.down, pose.forward]), intrinsics
         ahead = points[(points - eye) @ axes[2] > NEAR_PLANE_M]
         x, y, z = ((ahead - eye) @ axes.T).T
-        u, v = x * fx / z + cx + .5, y * fy / z + cy + .5
+        u = x * fx / z + cx + .5
+        v = y * fy / z + cy + .5
         inside = ahead[(u >= 0) & (v >= 0) & (u < size[0]) & (v < size[1])]
         far = np.linalg.norm(inside - eye, axis=-1)
         t = self.cast(eye, inside - eye)[0]
@@ -168,7 +172,8 @@ class Rays:
 
     def _alone(self, id: int) -> Any:
         """The surface of object `id` and nothing else."""
-        corners, scene = self.corners[self.ids[:-1] == id].reshape(-1, 3), type(self.scene)(nthreads=1)
+        corners = self.corners[self.ids[:-1] == id].reshape(-1, 3)
+        scene = type(self.scene)(nthreads=1)
         if len(corners):
             scene.add_triangles(self.tensor(corners.astype(np.float32)), self.tensor(np.arange(len(corners), dtype=np.uint32).reshape(-1, 3)))
         return scene
@@ -195,7 +200,8 @@ class Rays:
         z = (places - eye) @ axes[2]
         ahead = places[z > NEAR_PLANE_M]
         x, y, z = ((ahead - eye) @ axes.T).T
-        u, v = x * fx / z + cx + .5, y * fy / z + cy + .5
+        u = x * fx / z + cx + .5
+        v = y * fy / z + cy + .5
         inside = (u >= 0) & (v >= 0) & (u < size[0]) & (v < size[1])
         ways = (ahead[inside] - eye) / z[inside, None]                             # of depth 1
         t, met = self.cast(eye + NEAR_PLANE_M * ways, ways)

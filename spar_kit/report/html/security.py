@@ -34,7 +34,8 @@ def content_policy(nonce: str = "", *, pictures_beside: bool = False) -> str:
 # %% ../../../nbs/report/html/00_security.ipynb #40f3a7b9
 _TEXT = ("a abbr b blockquote br caption cite code col colgroup dd del details dfn div dl dt em figcaption figure h1 h2 h3 h4 h5 h6 hr i img ins kbd li mark ol p pre q s samp "
          "section article small span strong sub summary sup table tbody td tfoot th thead time tr u ul var wbr")
-_ALLOWED, _VOID = frozenset(_TEXT.split()), frozenset(["br", "col", "hr", "img", "wbr"])
+_ALLOWED = frozenset(_TEXT.split())
+_VOID = frozenset(["br", "col", "hr", "img", "wbr"])
 _DROPPED = frozenset("script style iframe object embed template noscript svg math textarea select title xmp noembed noframes plaintext applet frameset audio video canvas".split())
 _ANYWHERE = frozenset(["class", "id", "title", "lang", "dir", "role", "style"])
 _OF: Mapping[str, frozenset[str]] = {

@@ -133,7 +133,8 @@ def _matches(archive: str, stamp: tuple[int, int], pattern: str) -> frozenset[st
 
 @lru_cache(maxsize=8)
 def _by_group(archive: str, stamp: tuple[int, int], pattern: str) -> dict[str, list[tuple[str, str]]]:
-    found, index = re.compile(pattern), dict[str, list[tuple[str, str]]]()
+    found = re.compile(pattern)
+    index = dict[str, list[tuple[str, str]]]()
     for name in member_names(Path(archive)):
         if match := found.fullmatch(name):
             index.setdefault(match[1], []).append((match[2], name))

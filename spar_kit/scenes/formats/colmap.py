@@ -100,7 +100,8 @@ def rotation(q: NDArray) -> NDArray[np.float64]:
 
 def read_images(path: Path, lenses: Mapping[int, CameraModel]) -> list[View]:
     """The posed pictures of `images.txt`, in its order. Raises SceneError with the line at fault."""
-    views, points = list[View](), False
+    views = list[View]()
+    points = False
     for number, line in lines_of(path):
         if points:
             if line and (line.count(b" ") + 1) % 3 and len(line.split()) % 3:       # x, y, id of each point; counting blanks is the quick way
@@ -109,7 +110,9 @@ def read_images(path: Path, lenses: Mapping[int, CameraModel]) -> list[View]:
         elif line and not line.startswith(b"#"):
             words = line.decode("utf-8", "replace").split(maxsplit=9)
             try:
-                numbers, camera, name = np.array(words[1:8], np.float64), int(words[8]), words[9]
+                numbers = np.array(words[1:8], np.float64)
+                camera = int(words[8])
+                name = words[9]
             except (ValueError, IndexError):
                 raise SceneError("expected ID QW QX QY QZ TX TY TZ CAMERA NAME, found "
                                  f"{' '.join(words)[:60]!r}", path, f"line {number}") from None

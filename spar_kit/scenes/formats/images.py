@@ -27,7 +27,8 @@ from ..scene import Camera
 from ...core.errors import SceneError
 
 # %% ../../../nbs/scenes/formats/00_images.ipynb #ba97e14c
-MAX_SIDE, MAX_PIXELS = 16_384, 1 << 26         # ScanNet's largest image has 1296 x 968 pixels, ScanNet++'s 7008 x 4672
+MAX_SIDE = 16_384
+MAX_PIXELS = 1 << 26         # ScanNet's largest image has 1296 x 968 pixels, ScanNet++'s 7008 x 4672
 MAX_BYTES = 1 << 28
 PICTURES = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")     # no EPS among them: Pillow hands it to Ghostscript. A JPEG may be an MPO
 
@@ -125,7 +126,8 @@ def open_picture(source: Path | bytes, name: Path | str = "", where: str | None 
 
 def open_numbers(source: Path | bytes, name: Path | str = "", where: str | None = None) -> NDArray:
     """The numbers (h, w) of an image of one channel that we did not write, as stored: depth, or ids of instances. Raises ImageError."""
-    image, path = lazy_picture(source, name, where), name if isinstance(source, bytes) else source
+    image = lazy_picture(source, name, where)
+    path = name if isinstance(source, bytes) else source
     if image.mode not in ("L", "F") and not image.mode.startswith("I"):
         raise ImageError(f"an image of mode {image.mode}, one channel of numbers is due", path, where)
     with decoding(path, where):
@@ -200,7 +202,8 @@ def common_size(paths: Sequence[Path], formats: tuple[str, ...]) -> tuple[int, i
 
     Raises SceneError, that of the first image, where none can be opened or the size is absurd.
     """
-    sizes, first = Counter[tuple[int, int]](), SceneError("no image")
+    sizes = Counter[tuple[int, int]]()
+    first = SceneError("no image")
     spread = dict.fromkeys(paths[k] for k in (0, len(paths) // 2, -1) if paths)
     for path in [*spread, *(path for path in paths if path not in spread)]:
         if sizes and path not in spread:

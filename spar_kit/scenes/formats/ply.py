@@ -47,7 +47,8 @@ def read_header(data: bytes, path: Path | str) -> tuple[str, list[Element], int]
     end = re.search(rb"end_header[ \t]*\r?\n", data[: 1 << 16])
     if not data.startswith(b"ply") or end is None:
         raise SceneError("not a PLY mesh" if not data.startswith(b"ply") else "the header has no end", path, "line 1")
-    format, elements = "", list[Element]()
+    format = ""
+    elements = list[Element]()
     for number, line in enumerate(data[: end.start()].decode("ascii", "replace").splitlines(), 1):
         match line.split():
             case ["format", ("ascii" | "binary_little_endian" | "binary_big_endian") as format, "1.0"]:
@@ -85,8 +86,12 @@ class _Rows:
     """Where the values of an element stand, in bytes of a binary file or in the numbers of an ascii one."""
 
     def __init__(self, data: bytes, format: str, start: int, path: Path | str):
-        self.ascii, self.path, self.data, self.at = format == "ascii", path, data, start
-        self.order, self.numbers = ">" if format == "binary_big_endian" else "<", np.zeros(0)
+        self.ascii = format == "ascii"
+        self.path = path
+        self.data = data
+        self.at = start
+        self.order = ">" if format == "binary_big_endian" else "<"
+        self.numbers = np.zeros(0)
         if self.ascii:
             with warnings.catch_warnings():          # NumPy warns, and stops, at the first thing that is not a number
                 warnings.simplefilter("ignore", DeprecationWarning)
@@ -122,7 +127,8 @@ class _Rows:
 
 def _first_lengths(rows: _Rows, element: Element) -> dict[str, int]:
     """How long the lists of an element's first row are."""
-    at, lengths = rows.at, dict[str, int]()
+    at = rows.at
+    lengths = dict[str, int]()
     for p in element.properties if element.rows else ():
         if p.count:
             try:
@@ -144,7 +150,9 @@ def _even_rows(rows: _Rows, element: Element, dtype: np.dtype) -> NDArray:
         raise SceneError(f"{element.rows:,} rows announced, {have:,} present", rows.path, f"element {element.name}")
     if not rows.ascii:
         return np.frombuffer(rows.data, dtype, element.rows, rows.at)
-    flat, table, at = rows.numbers[rows.at: rows.at + element.rows * width].reshape(element.rows, width), np.zeros(element.rows, dtype), 0
+    flat = rows.numbers[rows.at: rows.at + element.rows * width].reshape(element.rows, width)
+    table = np.zeros(element.rows, dtype)
+    at = 0
     with np.errstate(invalid="ignore", over="ignore"):
         for name, n in columns.items():
             table[name] = flat[:, at: at + n].reshape(table[name].shape)
@@ -155,7 +163,8 @@ def _even_rows(rows: _Rows, element: Element, dtype: np.dtype) -> NDArray:
 def _uneven_rows(rows: _Rows, element: Element) -> tuple[NDArray, int]:
     """A table whose lists have lengths of their own, and where the next one begins: scalars and corners; other lists are passed over. Raises SceneError."""
     kept = [p for p in element.properties if not p.count or p.name in CORNERS]
-    places, at = {p.name: np.zeros(element.rows, np.int64) for p in kept}, rows.at
+    places = {p.name: np.zeros(element.rows, np.int64) for p in kept}
+    at = rows.at
     for row in range(element.rows):
         for p in element.properties:
             try:
@@ -185,7 +194,8 @@ def read_rows(data: bytes, format: str, elements: list[Element], start: int, pat
 
     Lists of other things, as texture coordinates, may have any length; where it changes from row to row they are left out of the table.
     """
-    tables, rows = dict[str, NDArray](), _Rows(data, format, start, path)
+    tables = dict[str, NDArray]()
+    rows = _Rows(data, format, start, path)
     for element in elements:
         if not element.properties:
             raise SceneError("no properties", path, f"element {element.name}")
@@ -236,7 +246,8 @@ def as_bytes(parts: Sequence[NDArray]) -> NDArray[np.uint8]:
     values = np.stack([np.asarray(part) for part in parts], -1)
     if values.dtype == np.uint8:
         return values
-    real, values = values.dtype.kind == "f", np.nan_to_num(values.astype(np.float64), posinf=0, neginf=0)
+    real = values.dtype.kind == "f"
+    values = np.nan_to_num(values.astype(np.float64), posinf=0, neginf=0)
     most = values.max(initial=0)
     scale = 255.0 if real and most <= 1 else 1 / 257 if most > 255 else 1.0
     return np.clip(np.rint(values * scale), 0, 255).astype(np.uint8)
@@ -250,7 +261,8 @@ def read_ply(path: Path | str, limit: int = 1 << 32) -> Mesh:
     """
     data = read_bytes(path, limit)
     tables = read_rows(data, *read_header(data, path), path)
-    vertex, face = tables.get("vertex", np.zeros(0)), tables.get("face", np.zeros(0))
+    vertex = tables.get("vertex", np.zeros(0))
+    face = tables.get("face", np.zeros(0))
     names = vertex.dtype.names or ()
     if not {"x", "y", "z"} <= set(names):
         raise SceneError("no coordinates x, y, z", path, "element vertex")

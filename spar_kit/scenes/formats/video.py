@@ -67,7 +67,9 @@ def open_video(path: Path | str) -> Video:
             if not container.streams.video:
                 raise SceneError("holds no video", path)
             stream = container.streams.video[0]
-            rate, width, height = stream.average_rate or stream.guessed_rate, stream.width, stream.height
+            rate = stream.average_rate or stream.guessed_rate
+            width = stream.width
+            height = stream.height
             if not rate or not 0 < rate <= 1000 or not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE):
                 raise SceneError(f"absurd video of {width} x {height} at {rate} frames a second", path)
             last = -1
@@ -103,7 +105,8 @@ class _Decoder:
 
 def decode(video: Video, i: int) -> NDArray[np.uint8]:
     """Frame i of a video. Raises SceneError where it does not decode, or its time lies between two frames."""
-    av, where = require_pyav(), f"frame {i}"
+    av = require_pyav()
+    where = f"frame {i}"
     status = video.path.stat() if video.path.exists() else None
     key = os.getpid(), str(video.path), status and (status.st_mtime_ns, status.st_size)
     decoder = _decoders.pop(key, None)       # out of the list while in use, so no other thread moves it

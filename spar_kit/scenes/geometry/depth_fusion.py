@@ -26,8 +26,11 @@ def connected_pixels(depth: NDArray, tolerance: float, relative: float) -> NDArr
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         w = np.where(depth > 0, 1 / depth.astype(np.float64), np.nan)
-        a, b, step = depth[:, :-1], depth[:, 1:], np.diff(w, axis=1)
-        before, after = np.full_like(step, np.nan), np.full_like(step, np.nan)
+        a = depth[:, :-1]
+        b = depth[:, 1:]
+        step = np.diff(w, axis=1)
+        before = np.full_like(step, np.nan)
+        after = np.full_like(step, np.nan)
         before[:, 1:], after[:, :-1] = step[:, :-1], step[:, 1:]
         limit = np.maximum(tolerance, relative * np.minimum(a, b))
         near = [np.abs(a - b), np.abs(1 / (w[:, :-1] + before) - b), np.abs(1 / (w[:, 1:] - after) - a)]
@@ -41,8 +44,10 @@ def corner_owners(right: NDArray[np.bool_], down: NDArray[np.bool_]) -> NDArray[
         right: (h, w - 1) links of a pixel with its right neighbour.
         down: (h - 1, w) links of a pixel with the one below.
     """
-    h, w = right.shape[0], down.shape[1]
-    across, along = np.zeros((h + 2, w + 1), bool), np.zeros((h + 1, w + 2), bool)
+    h = right.shape[0]
+    w = down.shape[1]
+    across = np.zeros((h + 2, w + 1), bool)
+    along = np.zeros((h + 1, w + 2), bool)
     across[1:-1, 1:-1], along[1:-1, 1:-1] = right, down
     owner = np.broadcast_to(np.arange(4, dtype=np.int8), (h + 1, w + 1, 4)).copy()
     for _ in range(3):                                            # a chain of four needs three rounds
@@ -63,21 +68,25 @@ def depth_mesh(depth: NDArray, camera: Camera, keep: NDArray[np.bool_] | None = 
         tolerance, relative: see `connected_pixels`.
     """
     h, w = depth.shape
-    right, down = connected_pixels(depth, tolerance, relative), connected_pixels(depth.T, tolerance, relative).T
+    right = connected_pixels(depth, tolerance, relative)
+    down = connected_pixels(depth.T, tolerance, relative).T
     with np.errstate(divide="ignore", invalid="ignore"):
         inverse = np.where(depth > 0, 1 / depth.astype(np.float64), 0)
         limit = np.clip(np.maximum(tolerance, relative * depth), 0, depth / 2)
-        low, high = np.where(depth > 0, 1 / (depth + limit), 0), np.where(depth > 0, 1 / (depth - limit), 0)
+        low = np.where(depth > 0, 1 / (depth + limit), 0)
+        high = np.where(depth > 0, 1 / (depth - limit), 0)
     slope = []                                                    # of the inverse depth, from the linked neighbours
     for axis, linked in ((1, right), (0, down)):
         step = np.where(linked, np.diff(inverse, axis=axis), 0)
         pad = [(0, 0), (0, 0)]
         pad[axis] = (1, 1)
-        steps, count = np.pad(step, pad), np.pad(linked.astype(np.int8), pad)
+        steps = np.pad(step, pad)
+        count = np.pad(linked.astype(np.int8), pad)
         first, last = (slice(None, -1), slice(1, None)) if axis == 0 else ((slice(None), slice(None, -1)), (slice(None), slice(1, None)))
         slope.append((steps[first] + steps[last]) / np.maximum(count[first] + count[last], 1))
     owner = corner_owners(right, down).reshape(-1, 4).astype(np.int64)
-    total, count = np.zeros((h + 1) * (w + 1) * 4), np.zeros((h + 1) * (w + 1) * 4)
+    total = np.zeros((h + 1) * (w + 1) * 4)
+    count = np.zeros((h + 1) * (w + 1) * 4)
     place = np.empty((h, w, 4), np.int64)                         # the vertex of a pixel's upper left, upper right, lower left, lower right corner
     for k, (dy, dx) in enumerate(((0, 0), (0, 1), (1, 0), (1, 1))):
         corner = (np.arange(h)[:, None] + dy) * (w + 1) + np.arange(w) + dx
@@ -122,7 +131,8 @@ def subsampled_camera(camera: Camera, width: int) -> tuple[Camera, int, int]:
     Depth must not be averaged across an edge, so pixels are picked, and the camera is that of the picked ones exactly.
     """
     k = -(-camera.width // max(1, width))
-    s, K = k // 2, camera.intrinsics.copy()
+    s = k // 2
+    K = camera.intrinsics.copy()
     K[:2, 2] -= s
     K[:2] /= k
     return Camera(len(range(s, camera.width, k)), len(range(s, camera.height, k)), K), s, k

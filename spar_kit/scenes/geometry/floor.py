@@ -34,7 +34,8 @@ def floor_triangles(scene: Scene, slack: float = 0.1) -> tuple[NDArray[np.int64]
     corners = np.asarray(surface.vertices, np.float64)[surface.triangles]
     with np.errstate(invalid="ignore", over="ignore"):
         normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]) / 2
-    area, height = np.linalg.norm(normal, axis=1), corners[..., 2].mean(1)
+    area = np.linalg.norm(normal, axis=1)
+    height = corners[..., 2].mean(1)
     other = [i.id for i in scene.instances if i.label.lower() in ("wall", "ceiling")]
     flat = np.flatnonzero(np.isfinite(area) & (np.abs(normal[:, 2]) > .7 * area) & (area > 0) & ~np.isin(surface.triangle_instance, other))
     if not len(flat):
@@ -56,7 +57,12 @@ def floor_triangles(scene: Scene, slack: float = 0.1) -> tuple[NDArray[np.int64]
 def _cover(corners, first, cell, full):                                                  # type: ignore[no-untyped-def]
     """Marks the cells of `full` (A, B), whose corner is `first` [m], with a middle inside one of the triangles corners (T, 3, 2)."""
     for t in range(len(corners)):
-        ax, ay, bx, by, cx, cy = corners[t, 0, 0], corners[t, 0, 1], corners[t, 1, 0], corners[t, 1, 1], corners[t, 2, 0], corners[t, 2, 1]
+        ax = corners[t, 0, 0]
+        ay = corners[t, 0, 1]
+        bx = corners[t, 1, 0]
+        by = corners[t, 1, 1]
+        cx = corners[t, 2, 0]
+        cy = corners[t, 2, 1]
         i0 = max(int(np.ceil((min(ax, bx, cx) - first[0]) / cell - .5)), 0)
         i1 = min(int(np.floor((max(ax, bx, cx) - first[0]) / cell - .5)), full.shape[0] - 1)
         j0 = max(int(np.ceil((min(ay, by, cy) - first[1]) / cell - .5)), 0)
@@ -95,12 +101,14 @@ def floor_cells(scene: Scene) -> tuple[NDArray[np.bool_], NDArray[np.float64], f
     rows = rows[(np.abs(corners[rows][..., :2] - middle) < REACH).all((1, 2))]
     if not len(rows):
         return np.zeros((0, 0), bool), np.zeros(2), CELL
-    low, high = corners[rows][..., :2].min((0, 1)), corners[rows][..., :2].max((0, 1))
+    low = corners[rows][..., :2].min((0, 1))
+    high = corners[rows][..., :2].max((0, 1))
     cell = max(CELL, float((high - low).max()) / 3000)
     margin = int(np.ceil(MAX_GAP_M / cell)) + 2
     first = (np.floor(low / cell) - margin) * cell
     floor = np.zeros(np.ceil((high - first) / cell).astype(np.int64) + margin, bool)
-    things, footing = floor.copy(), [i.id for i in scene.instances if hides_floor(i, level)]
+    things = floor.copy()
+    footing = [i.id for i in scene.instances if hides_floor(i, level)]
     _cover(np.ascontiguousarray(corners[rows][..., :2]), first, cell, floor)
     standing = corners[np.isin(surface.triangle_instance, footing)]
     standing = standing[(standing[..., 2].max(1) < level + LOOKED_AT) & np.isfinite(standing).all((1, 2))]
@@ -123,7 +131,8 @@ def trace(cells: NDArray[np.bool_]) -> tuple[list[NDArray[np.int64]], list[NDArr
     """The border of cells (A, B), in whole cells: closed polygons (M, 2) without their straight corners, first those around its parts, then those
     around its holes. Their areas, the holes' taken off, add up to the number of cells."""
     full = np.pad(cells, 1)
-    starts, ends = [], []
+    starts = []
+    ends = []
     for (i, j), (a, b) in (((0, -1), ((0, 0), (1, 0))), ((1, 0), ((1, 0), (1, 1))), ((0, 1), ((1, 1), (0, 1))), ((-1, 0), ((0, 1), (0, 0)))):
         at = np.argwhere(full & ~np.roll(full, (-i, -j), (0, 1))) - 1
         starts.append(at + a)
@@ -131,9 +140,11 @@ def trace(cells: NDArray[np.bool_]) -> tuple[list[NDArray[np.int64]], list[NDArr
     after: dict[tuple[int, int], list[tuple[int, int]]] = {}
     for start, end in zip(map(tuple, np.concatenate(starts).tolist()), map(tuple, np.concatenate(ends).tolist())):
         after.setdefault(start, []).append(end)
-    parts, holes = list[NDArray](), list[NDArray]()
+    parts = list[NDArray]()
+    holes = list[NDArray]()
     while after:
-        walk, place = [next(iter(after))], {}
+        walk = [next(iter(after))]
+        place = {}
         while walk[-1] not in place:                            # where two loops touch, each is one polygon
             place[walk[-1]] = len(walk) - 1
             following = after[walk[-1]].pop()
@@ -189,7 +200,8 @@ ENCLOSED = 0.85                                  # of the border
 def _mark(corners, low, high, first, cell, full):                                        # type: ignore[no-untyped-def]
     """Marks the cells of `full` (A, B) in which triangles corners (T, 3, 3) have a point between the heights low and high."""
     for t in range(len(corners)):
-        top, bottom = max(corners[t, 0, 2], corners[t, 1, 2], corners[t, 2, 2]), min(corners[t, 0, 2], corners[t, 1, 2], corners[t, 2, 2])
+        top = max(corners[t, 0, 2], corners[t, 1, 2], corners[t, 2, 2])
+        bottom = min(corners[t, 0, 2], corners[t, 1, 2], corners[t, 2, 2])
         if not (top > low and bottom < high):                                            # neither where it is not finite
             continue
         longest = 0.0
@@ -199,7 +211,9 @@ def _mark(corners, low, high, first, cell, full):                               
         n = min(int(np.ceil(longest / cell)), 1000) + 1
         for i in range(n + 1):
             for j in range(n + 1 - i):
-                a, b, c = i / n, j / n, (n - i - j) / n
+                a = i / n
+                b = j / n
+                c = (n - i - j) / n
                 z = a * corners[t, 0, 2] + b * corners[t, 1, 2] + c * corners[t, 2, 2]
                 if low <= z < high:
                     x = np.floor((a * corners[t, 0, 0] + b * corners[t, 1, 0] + c * corners[t, 2, 0] - first[0]) / cell)

@@ -24,7 +24,8 @@ def jit(function: Callable) -> Any:
     """`numba.njit` without the GIL and with numpy's division, cached outside of the source tree."""
     dispatcher = numba.njit(nogil=True, error_model="numpy")(function)
     config: Any = numba.config
-    asked, base = config.CACHE_DIR, os.environ.get("XDG_CACHE_HOME")
+    asked = config.CACHE_DIR
+    base = os.environ.get("XDG_CACHE_HOME")
     file = Path(function.__code__.co_filename)
     if not file.is_file() or "ipykernel" in str(file):
         return dispatcher
@@ -51,7 +52,9 @@ def projection(camera: Camera, camera_to_world: NDArray) -> NDArray[np.float64]:
 def _to_pixels(vertices, P, near, out):                                                  # type: ignore[no-untyped-def]
     """World points (V, 3) to (u, v, z); where z < near to (u z, v z, z). A vertex that is not finite gets z = NaN."""
     for i in range(len(vertices)):
-        x, y, z = np.float64(vertices[i, 0]), np.float64(vertices[i, 1]), np.float64(vertices[i, 2])
+        x = np.float64(vertices[i, 0])
+        y = np.float64(vertices[i, 1])
+        z = np.float64(vertices[i, 2])
         w = P[2, 0] * x + P[2, 1] * y + P[2, 2] * z + P[2, 3]
         s = 1 / w if w >= near else 1.0
         out[i, 0] = (P[0, 0] * x + P[0, 1] * y + P[0, 2] * z + P[0, 3]) * s
@@ -62,15 +65,26 @@ def _to_pixels(vertices, P, near, out):                                         
 @jit
 def _bounds(h, near):                                                                    # type: ignore[no-untyped-def]
     """(u low, u high, v low, v high) of the part with z >= near of a triangle of homogeneous pixels h (3, 3)."""
-    ulo, uhi, vlo, vhi = np.inf, -np.inf, np.inf, -np.inf
+    ulo = np.inf
+    uhi = -np.inf
+    vlo = np.inf
+    vhi = -np.inf
     for i in range(3):
-        p, q = h[i], h[(i + 1) % 3]
+        p = h[i]
+        q = h[(i + 1) % 3]
         if p[2] >= near:
-            ulo, uhi, vlo, vhi = min(ulo, p[0] / p[2]), max(uhi, p[0] / p[2]), min(vlo, p[1] / p[2]), max(vhi, p[1] / p[2])
+            ulo = min(ulo, p[0] / p[2])
+            uhi = max(uhi, p[0] / p[2])
+            vlo = min(vlo, p[1] / p[2])
+            vhi = max(vhi, p[1] / p[2])
         if (p[2] >= near) != (q[2] >= near):                # the side's point on the near plane bounds too
             s = (near - p[2]) / (q[2] - p[2])
-            u, v = (p[0] + s * (q[0] - p[0])) / near, (p[1] + s * (q[1] - p[1])) / near
-            ulo, uhi, vlo, vhi = min(ulo, u), max(uhi, u), min(vlo, v), max(vhi, v)
+            u = (p[0] + s * (q[0] - p[0])) / near
+            v = (p[1] + s * (q[1] - p[1])) / near
+            ulo = min(ulo, u)
+            uhi = max(uhi, u)
+            vlo = min(vlo, v)
+            vhi = max(vhi, v)
     return ulo, uhi, vlo, vhi
 
 # %% ../../../nbs/scenes/geometry/00_rasterizer.ipynb #69568d21
@@ -102,11 +116,21 @@ def _draw(h0x, h0y, h0z, h1x, h1y, h1z, h2x, h2y, h2z, number, near, x0, x1, y0,
     s = 1 / (h0x * a0 + h0y * b0 + h0z * c0)
     if not np.isfinite(s):                                           # seen edge-on, or without area
         return
-    a0, b0, a1, b1, a2, b2 = a0 * s, b0 * s, a1 * s, b1 * s, a2 * s, b2 * s
-    c0, c1, c2 = c0 * s + EDGE_TOLERANCE_PX * (abs(a0) + abs(b0)), c1 * s + EDGE_TOLERANCE_PX * (abs(a1) + abs(b1)), c2 * s + EDGE_TOLERANCE_PX * (abs(a2) + abs(b2))
-    wx, wy, w1 = a0 + a1 + a2, b0 + b1 + b2, c0 + c1 + c2
+    a0 = a0 * s
+    b0 = b0 * s
+    a1 = a1 * s
+    b1 = b1 * s
+    a2 = a2 * s
+    b2 = b2 * s
+    c0 = c0 * s + EDGE_TOLERANCE_PX * (abs(a0) + abs(b0))
+    c1 = c1 * s + EDGE_TOLERANCE_PX * (abs(a1) + abs(b1))
+    c2 = c2 * s + EDGE_TOLERANCE_PX * (abs(a2) + abs(b2))
+    wx = a0 + a1 + a2
+    wy = b0 + b1 + b2
+    w1 = c0 + c1 + c2
     zmin = min(h0z, h1z, h2z)
-    wmin, wmax = 1 / max(h0z, h1z, h2z), 1 / max(zmin, near)
+    wmin = 1 / max(h0z, h1z, h2z)
+    wmax = 1 / max(zmin, near)
     for y in range(y1 - y0 + 1):
         low, high = _span(a0, b0, c0, y, 0.0, np.float64(x1 - x0))
         low, high = _span(a1, b1, c1, y, low, high)
@@ -128,26 +152,44 @@ def _draw(h0x, h0y, h0z, h1x, h1y, h1z, h2x, h2y, h2z, number, near, x0, x1, y0,
 @jit
 def _rasterize(pixels, triangles, near, inverse, triangle):                              # type: ignore[no-untyped-def]
     """Draw every triangle whose three vertices are finite; `pixels` (V, 3) is what `_to_pixels` left."""
-    right, bottom = inverse.shape[1] - 1.0, inverse.shape[0] - 1.0
+    right = inverse.shape[1] - 1.0
+    bottom = inverse.shape[0] - 1.0
     h = np.empty((3, 3))
     for t in range(len(triangles)):
-        i, j, k = triangles[t, 0], triangles[t, 1], triangles[t, 2]
-        z0, z1, z2 = pixels[i, 2], pixels[j, 2], pixels[k, 2]
-        u0, u1, u2 = pixels[i, 0], pixels[j, 0], pixels[k, 0]
-        v0, v1, v2 = pixels[i, 1], pixels[j, 1], pixels[k, 1]
+        i = triangles[t, 0]
+        j = triangles[t, 1]
+        k = triangles[t, 2]
+        z0 = pixels[i, 2]
+        z1 = pixels[j, 2]
+        z2 = pixels[k, 2]
+        u0 = pixels[i, 0]
+        u1 = pixels[j, 0]
+        u2 = pixels[k, 0]
+        v0 = pixels[i, 1]
+        v1 = pixels[j, 1]
+        v2 = pixels[k, 1]
         if z0 >= near and z1 >= near and z2 >= near:
-            ulo, uhi, vlo, vhi = min(u0, u1, u2), max(u0, u1, u2), min(v0, v1, v2), max(v0, v1, v2)
-            s0, s1, s2 = z0, z1, z2
+            ulo = min(u0, u1, u2)
+            uhi = max(u0, u1, u2)
+            vlo = min(v0, v1, v2)
+            vhi = max(v0, v1, v2)
+            s0 = z0
+            s1 = z1
+            s2 = z2
         elif (z0 >= near or z1 >= near or z2 >= near) and np.isfinite(z0 + z1 + z2):
-            s0, s1, s2 = (z0 if z0 >= near else 1.0), (z1 if z1 >= near else 1.0), (z2 if z2 >= near else 1.0)
+            s0 = (z0 if z0 >= near else 1.0)
+            s1 = (z1 if z1 >= near else 1.0)
+            s2 = (z2 if z2 >= near else 1.0)
             h[0, 0], h[0, 1], h[0, 2] = u0 * s0, v0 * s0, z0
             h[1, 0], h[1, 1], h[1, 2] = u1 * s1, v1 * s1, z1
             h[2, 0], h[2, 1], h[2, 2] = u2 * s2, v2 * s2, z2
             ulo, uhi, vlo, vhi = _bounds(h, near)
         else:
             continue
-        x0, x1 = max(np.ceil(ulo - EDGE_TOLERANCE_PX), 0.0), min(np.floor(uhi + EDGE_TOLERANCE_PX), right)
-        y0, y1 = max(np.ceil(vlo - EDGE_TOLERANCE_PX), 0.0), min(np.floor(vhi + EDGE_TOLERANCE_PX), bottom)
+        x0 = max(np.ceil(ulo - EDGE_TOLERANCE_PX), 0.0)
+        x1 = min(np.floor(uhi + EDGE_TOLERANCE_PX), right)
+        y0 = max(np.ceil(vlo - EDGE_TOLERANCE_PX), 0.0)
+        y1 = min(np.floor(vhi + EDGE_TOLERANCE_PX), bottom)
         if not (x0 <= x1 and y0 <= y1):
             continue
         if x0 == x1 and y0 == y1 and inverse[int(y0), int(x0)] * min(z0, z1, z2) >= 1:
@@ -158,7 +200,9 @@ def _rasterize(pixels, triangles, near, inverse, triangle):                     
 # %% ../../../nbs/scenes/geometry/00_rasterizer.ipynb #d2dcae66
 def check_surface(surface: Mesh) -> None:
     """Raises ValueError where the arrays of a surface do not fit together; compiled code would read beyond their ends."""
-    v, t, i = surface.vertices, surface.triangles, surface.triangle_instance
+    v = surface.vertices
+    t = surface.triangles
+    i = surface.triangle_instance
     if v.ndim != 2 or v.shape[1] != 3 or t.ndim != 2 or t.shape[1] != 3 or i.shape != t.shape[:1]:
         raise InputError(f"a surface of vertices {v.shape}, triangles {t.shape} and triangle instances {i.shape}")
     if len(t) and not 0 <= t.min() <= t.max() < len(v):
@@ -195,8 +239,10 @@ def rasterize_mesh(surface: Mesh, instance: NDArray, camera: Camera, P: NDArray,
                  ) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.int32]]:
     """`render_depth_and_ids` for many frames of a checked surface: `instance` (T,) replaces the ids, `pixels` (V, 3) float64 is room to work in."""
     shape = camera.height, camera.width
-    inverse, triangle = np.zeros(shape), np.full(shape, -1, np.int32)
-    depth, ids = np.empty(shape, np.float32), np.empty(shape, np.int32)
+    inverse = np.zeros(shape)
+    triangle = np.full(shape, -1, np.int32)
+    depth = np.empty(shape, np.float32)
+    ids = np.empty(shape, np.int32)
     _to_pixels(np.ascontiguousarray(surface.vertices, np.float32), P, NEAR_PLANE_M, pixels)
     _rasterize(pixels, np.ascontiguousarray(surface.triangles, np.int32), NEAR_PLANE_M, inverse, triangle)
     _finish(inverse, triangle, np.ascontiguousarray(instance, np.int32), depth, ids)

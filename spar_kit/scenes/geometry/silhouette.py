@@ -33,7 +33,8 @@ def parts_of(vertices: NDArray, triangles: NDArray, numbers: NDArray, count: int
     with np.errstate(invalid="ignore", over="ignore"):
         area = np.linalg.norm(np.cross(b - a, c - a), axis=1)
     solid = np.isfinite(area) & (area > 0)
-    triangles, numbers = triangles[solid], numbers[solid]
+    triangles = triangles[solid]
+    numbers = numbers[solid]
     mine = triangles[np.argsort(numbers, kind="stable")].astype(np.int32)
     ends = np.searchsorted(np.sort(numbers), np.arange(1, count + 2))
     corners = [np.unique(mine[low:high]) for low, high in zip(ends, ends[1:])]
@@ -43,25 +44,39 @@ def parts_of(vertices: NDArray, triangles: NDArray, numbers: NDArray, count: int
 @jit
 def _reach(pixels, corners, triangles):                                                  # type: ignore[no-untyped-def]
     """(u low, u high, v low, v high) of what an object has beyond the near plane, infinite the wrong way round where it has nothing there."""
-    x0, x1, y0, y1, front = np.inf, -np.inf, np.inf, -np.inf, True
+    x0 = np.inf
+    x1 = -np.inf
+    y0 = np.inf
+    y1 = -np.inf
+    front = True
     for i in corners:
-        u, v, z = pixels[i, 0], pixels[i, 1], pixels[i, 2]
+        u = pixels[i, 0]
+        v = pixels[i, 1]
+        z = pixels[i, 2]
         if not z >= NEAR_PLANE_M:
             front = False
             continue
-        x0, x1, y0, y1 = min(x0, u), max(x1, u), min(y0, v), max(y1, v)
+        x0 = min(x0, u)
+        x1 = max(x1, u)
+        y0 = min(y0, v)
+        y1 = max(y1, v)
     if front:
         return x0, x1, y0, y1
     h = np.empty((3, 3))
     for t in range(len(triangles)):
-        z0, z1, z2 = pixels[triangles[t, 0], 2], pixels[triangles[t, 1], 2], pixels[triangles[t, 2], 2]
+        z0 = pixels[triangles[t, 0], 2]
+        z1 = pixels[triangles[t, 1], 2]
+        z2 = pixels[triangles[t, 2], 2]
         if (z0 >= NEAR_PLANE_M or z1 >= NEAR_PLANE_M or z2 >= NEAR_PLANE_M) and not (z0 >= NEAR_PLANE_M and z1 >= NEAR_PLANE_M and z2 >= NEAR_PLANE_M) and np.isfinite(z0 + z1 + z2):
             for k in range(3):
                 u, v, z = pixels[triangles[t, k]]
                 s = z if z >= NEAR_PLANE_M else 1.0
                 h[k, 0], h[k, 1], h[k, 2] = u * s, v * s, z
             ulo, uhi, vlo, vhi = _bounds(h, NEAR_PLANE_M)
-            x0, x1, y0, y1 = min(x0, ulo), max(x1, uhi), min(y0, vlo), max(y1, vhi)
+            x0 = min(x0, ulo)
+            x1 = max(x1, uhi)
+            y0 = min(y0, vlo)
+            y1 = max(y1, vhi)
     return x0, x1, y0, y1
 
 
@@ -69,32 +84,51 @@ def _reach(pixels, corners, triangles):                                         
 def _cover(pixels, triangles, step, left, right, top, bottom, inverse, which):           # type: ignore[no-untyped-def]
     """Draw an object into `inverse`, 0 where it is not, on a lattice with a point at the middle of every `step` x `step` pixels: columns `left`
     to `right` and rows `top` to `bottom`, counted in steps."""
-    h, per = np.empty((3, 3)), 1 / step
+    h = np.empty((3, 3))
+    per = 1 / step
     half = .5 * per - .5
     for t in range(len(triangles)):
-        i, j, k = triangles[t, 0], triangles[t, 1], triangles[t, 2]
-        z0, z1, z2 = pixels[i, 2], pixels[j, 2], pixels[k, 2]
-        u0, u1, u2 = pixels[i, 0] * per, pixels[j, 0] * per, pixels[k, 0] * per
-        v0, v1, v2 = pixels[i, 1] * per, pixels[j, 1] * per, pixels[k, 1] * per
-        s0, s1, s2 = z0, z1, z2
+        i = triangles[t, 0]
+        j = triangles[t, 1]
+        k = triangles[t, 2]
+        z0 = pixels[i, 2]
+        z1 = pixels[j, 2]
+        z2 = pixels[k, 2]
+        u0 = pixels[i, 0] * per
+        u1 = pixels[j, 0] * per
+        u2 = pixels[k, 0] * per
+        v0 = pixels[i, 1] * per
+        v1 = pixels[j, 1] * per
+        v2 = pixels[k, 1] * per
+        s0 = z0
+        s1 = z1
+        s2 = z2
         if z0 >= NEAR_PLANE_M and z1 >= NEAR_PLANE_M and z2 >= NEAR_PLANE_M:
-            ulo, uhi, vlo, vhi = min(u0, u1, u2), max(u0, u1, u2), min(v0, v1, v2), max(v0, v1, v2)
+            ulo = min(u0, u1, u2)
+            uhi = max(u0, u1, u2)
+            vlo = min(v0, v1, v2)
+            vhi = max(v0, v1, v2)
         elif (z0 >= NEAR_PLANE_M or z1 >= NEAR_PLANE_M or z2 >= NEAR_PLANE_M) and np.isfinite(z0 + z1 + z2):
-            s0, s1, s2 = (z0 if z0 >= NEAR_PLANE_M else 1.0), (z1 if z1 >= NEAR_PLANE_M else 1.0), (z2 if z2 >= NEAR_PLANE_M else 1.0)
+            s0 = (z0 if z0 >= NEAR_PLANE_M else 1.0)
+            s1 = (z1 if z1 >= NEAR_PLANE_M else 1.0)
+            s2 = (z2 if z2 >= NEAR_PLANE_M else 1.0)
             h[0, 0], h[0, 1], h[0, 2] = u0 * s0, v0 * s0, z0
             h[1, 0], h[1, 1], h[1, 2] = u1 * s1, v1 * s1, z1
             h[2, 0], h[2, 1], h[2, 2] = u2 * s2, v2 * s2, z2
             ulo, uhi, vlo, vhi = _bounds(h, NEAR_PLANE_M)
         else:
             continue
-        a, b = max(np.ceil(ulo + half - EDGE_TOLERANCE_PX), left), min(np.floor(uhi + half + EDGE_TOLERANCE_PX), right)
-        c, d = max(np.ceil(vlo + half - EDGE_TOLERANCE_PX), top), min(np.floor(vhi + half + EDGE_TOLERANCE_PX), bottom)
+        a = max(np.ceil(ulo + half - EDGE_TOLERANCE_PX), left)
+        b = min(np.floor(uhi + half + EDGE_TOLERANCE_PX), right)
+        c = max(np.ceil(vlo + half - EDGE_TOLERANCE_PX), top)
+        d = min(np.floor(vhi + half + EDGE_TOLERANCE_PX), bottom)
         if not (a <= b and c <= d):
             continue
         if b - a <= 1 and d - c <= 1 and inverse[int(c - top), int(a - left)] > 0 and inverse[int(d - top), int(b - left)] > 0 \
                 and inverse[int(c - top), int(b - left)] > 0 and inverse[int(d - top), int(a - left)] > 0:
             continue
-        x, y = a - half, c - half                                                        # the lattice's point (a, c)
+        x = a - half
+        y = c - half                                                        # the lattice's point (a, c)
         _draw(u0 * s0 - x * z0, v0 * s0 - y * z0, z0, u1 * s1 - x * z1, v1 * s1 - y * z1, z1, u2 * s2 - x * z2, v2 * s2 - y * z2, z2, 0, NEAR_PLANE_M,
               int(a - left), int(b - left), int(c - top), int(d - top), inverse, which)
 
@@ -105,26 +139,32 @@ def silhouettes(pixels, corners, triangles, spans, seen, width, height, full, in
 
     pixels: (V, 3) what `_to_pixels` left. corners, triangles, spans: `Parts`. seen: (N,) visible pixels; objects without any get zeros.
     """
-    inverse, which = np.empty((MAX_LATTICE_POINTS + 2, MAX_LATTICE_POINTS + 2)), np.empty((MAX_LATTICE_POINTS + 2, MAX_LATTICE_POINTS + 2), np.int32)
+    inverse = np.empty((MAX_LATTICE_POINTS + 2, MAX_LATTICE_POINTS + 2))
+    which = np.empty((MAX_LATTICE_POINTS + 2, MAX_LATTICE_POINTS + 2), np.int32)
     for n in range(len(seen)):
         full[n], inside[n] = 0.0, 0.0
         if seen[n] == 0:
             continue
         mine = triangles[spans[n, 1]:spans[n + 1, 1]]
         x0, x1, y0, y1 = _reach(pixels, corners[spans[n, 0]:spans[n + 1, 0]], mine)
-        x0, x1 = max(x0, -BEYOND * width - .5), min(x1, (1 + BEYOND) * width - .5)
-        y0, y1 = max(y0, -BEYOND * height - .5), min(y1, (1 + BEYOND) * height - .5)
+        x0 = max(x0, -BEYOND * width - .5)
+        x1 = min(x1, (1 + BEYOND) * width - .5)
+        y0 = max(y0, -BEYOND * height - .5)
+        y1 = min(y1, (1 + BEYOND) * height - .5)
         if not (x0 <= x1 and y0 <= y1):
             continue
         step = max(1.0, np.ceil(max(x1 - x0, y1 - y0) / MAX_LATTICE_POINTS))
-        left, right = np.ceil((x0 + .5) / step - .5 - EDGE_TOLERANCE_PX), np.floor((x1 + .5) / step - .5 + EDGE_TOLERANCE_PX)
-        top, bottom = np.ceil((y0 + .5) / step - .5 - EDGE_TOLERANCE_PX), np.floor((y1 + .5) / step - .5 + EDGE_TOLERANCE_PX)
+        left = np.ceil((x0 + .5) / step - .5 - EDGE_TOLERANCE_PX)
+        right = np.floor((x1 + .5) / step - .5 + EDGE_TOLERANCE_PX)
+        top = np.ceil((y0 + .5) / step - .5 - EDGE_TOLERANCE_PX)
+        bottom = np.floor((y1 + .5) / step - .5 + EDGE_TOLERANCE_PX)
         inverse[:] = 0
         _cover(pixels, mine, step, left, right, top, bottom, inverse, which)
         for y in range(int(bottom - top) + 1):
             for x in range(int(right - left) + 1):
                 if inverse[y, x] > 0:
                     full[n] += step * step
-                    u, v = (left + x + .5) * step, (top + y + .5) * step                 # 0 to the image's width and height, pixel edges
+                    u = (left + x + .5) * step
+                    v = (top + y + .5) * step                 # 0 to the image's width and height, pixel edges
                     if 0 < u < width and 0 < v < height:
                         inside[n] += step * step

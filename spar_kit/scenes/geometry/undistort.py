@@ -54,7 +54,8 @@ class CameraModel:
         if not (2 <= width <= MAX_SIDE and 2 <= height <= MAX_SIDE):
             raise InputError(f"an absurd image size of {width} x {height}")
         value = dict.fromkeys(["k1", "k2", "k3", "k4", "p1", "p2"], 0.0) | dict(zip(names, map(float, numbers)))
-        fx, fy = value.get("fx", value.get("f", 0)), value.get("fy", value.get("f", 0))
+        fx = value.get("fx", value.get("f", 0))
+        fy = value.get("fy", value.get("f", 0))
         if not (np.isfinite(list(value.values())).all() and 1e-3 < min(fx, fy) and max(fx, fy, abs(value["cx"]), abs(value["cy"])) < 1e6):
             raise InputError(f"absurd parameters {' '.join(map(str, numbers))[:120]}")
         bend = ("k1", "k2", "k3", "k4") if model == "OPENCV_FISHEYE" else ("k1", "k2", "p1", "p2")
@@ -100,19 +101,22 @@ def undistorted_camera(lens: CameraModel) -> CameraModel:
     """
     if lens.is_pinhole:
         return lens
-    w, h = lens.width, lens.height
+    w = lens.width
+    h = lens.height
     u, v = np.concatenate([np.stack([np.arange(w), np.full(w, y)]) for y in (0, h - 1)]
                           + [np.stack([np.full(h, x), np.arange(h)]) for x in (0, w - 1)], 1) - np.array([[(w - 1) / 2], [(h - 1) / 2]])
     steps = np.linspace(0, 1, 65)
 
     def covered(zoom: float) -> bool:
-        x, y = u / (lens.fx * zoom), v / (lens.fy * zoom)
+        x = u / (lens.fx * zoom)
+        y = v / (lens.fy * zoom)
         a, b = lens.project(x, y)
         far = int(np.argmax(np.hypot(x, y)))
         along = np.hypot(*(p - q for p, q in zip(lens.project(x[far] * steps, y[far] * steps), (lens.cx, lens.cy))))
         return bool((a >= 0).all() and (a <= w - 1).all() and (b >= 0).all() and (b <= h - 1).all() and (np.diff(along) > 0).all())
 
-    low, high = 0.02, 8.0
+    low = 0.02
+    high = 8.0
     if not covered(high):
         raise InputError("this lens shows no part of the world as a pinhole would")
     while high - low > 1e-6:
@@ -132,15 +136,20 @@ def _lookup(lens: CameraModel, target: CameraModel) -> tuple[NDArray[np.float32]
 @jit
 def _bilinear(image, u, v, out):                                                         # type: ignore[no-untyped-def]
     """Fill `out` (h, w, 3) from `image` (H, W, 3) at (u, v); black outside of the image, to half a pixel."""
-    high, wide = image.shape[0], image.shape[1]
+    high = image.shape[0]
+    wide = image.shape[1]
     for y in range(out.shape[0]):
         for x in range(out.shape[1]):
-            a, b = u[y, x], v[y, x]
+            a = u[y, x]
+            b = v[y, x]
             if not (a >= -.5 and b >= -.5 and a <= wide - .5 and b <= high - .5):
                 continue
-            a, b = min(max(a, 0.0), wide - 1.0), min(max(b, 0.0), high - 1.0)
-            i, j = min(int(a), wide - 2), min(int(b), high - 2)
-            s, t = a - i, b - j
+            a = min(max(a, 0.0), wide - 1.0)
+            b = min(max(b, 0.0), high - 1.0)
+            i = min(int(a), wide - 2)
+            j = min(int(b), high - 2)
+            s = a - i
+            t = b - j
             for c in range(3):
                 top = image[j, i, c] * (1 - s) + image[j, i + 1, c] * s
                 low = image[j + 1, i, c] * (1 - s) + image[j + 1, i + 1, c] * s

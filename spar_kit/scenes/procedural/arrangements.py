@@ -22,8 +22,10 @@ def _facing(direction: NDArray) -> float:
 
 def dining_group(plan: RoomLayout) -> None:
     """A table clear of the walls and chairs around it that look at it, some pushed back or turned a little."""
-    rng, r = plan.rng, plan.room
-    piece, chair_seed = build_object("dining table", rng), int(rng.integers(2 ** 31))
+    rng = plan.rng
+    r = plan.room
+    piece = build_object("dining table", rng)
+    chair_seed = int(rng.integers(2 ** 31))
     for _ in range(20):
         yaw = float(rng.integers(2)) * np.pi / 2
         found = plan.add(piece, (rng.uniform(r.x0 + 1.1, r.x1 - 1.1), rng.uniform(r.y0 + 1.1, r.y1 - 1.1)), yaw)
@@ -32,7 +34,8 @@ def dining_group(plan: RoomLayout) -> None:
     else:
         return
     w, d = piece.size[:2]
-    long, seats = max(1, int(w / .62)), []
+    long = max(1, int(w / .62))
+    seats = []
     for side in (-1, 1):
         seats += [((i + .5) / long * w - w / 2, side * d / 2, 0, side) for i in range(long)]
         seats.append((side * w / 2, 0, side, 0))
@@ -48,14 +51,19 @@ def sofa_group(plan: RoomLayout) -> None:
     """TV stand with a TV at a wall, a sofa that looks at it from 2 to 3 m, a coffee table and a rug between, armchairs at the
     side.
     """
-    rng, r = plan.rng, plan.room
-    stand, sofa, low, rug = build_object("tv stand", rng), build_object("sofa", rng), build_object("coffee table", rng), build_object("rug", rng)
+    rng = plan.rng
+    r = plan.room
+    stand = build_object("tv stand", rng)
+    sofa = build_object("sofa", rng)
+    low = build_object("coffee table", rng)
+    rug = build_object("rug", rng)
     tv = build_object("tv", rng, np.minimum(sample_size(CATALOGUE["tv"], rng), [stand.size[0] - .08, stand.size[1] - .08, 2]))
     seat = base = None
     for k in [*rng.permutation(4), *rng.permutation(4)]:
         length = r.wall(int(k))[2]
         deep = (r.y1 - r.y0) if k % 2 == 0 else (r.x1 - r.x0)
-        u, start = float(rng.uniform(.35, .65)) * length, len(plan.placed)
+        u = float(rng.uniform(.35, .65)) * length
+        start = len(plan.placed)
         reach = min(deep - sofa.size[1] / 2 - .06, stand.size[1] + float(rng.uniform(2.0, 2.9)) + sofa.size[1] / 2)
         if deep - reach - sofa.size[1] / 2 < .75:                      # too narrow to walk behind: push it to the wall
             reach = deep - sofa.size[1] / 2 - .04
@@ -89,7 +97,8 @@ def desk_group(plan: RoomLayout) -> None:
     base = plan.at_edge(desk, corner=bool(rng.random() < .5))
     if base is None:
         return
-    d, seat = desk.size[1], build_object("office chair" if rng.random() < .75 else "chair", rng)
+    d = desk.size[1]
+    seat = build_object("office chair" if rng.random() < .75 else "chair", rng)
     xy = plan.spot(base, float(rng.normal(0, .08)), d / 2 + seat.size[1] / 2 + .05 + float(rng.exponential(.08)))
     plan.add(seat, xy, plan.placed[base].yaw + np.pi + float(rng.normal(0, .3)))
     if rng.random() < .8:
@@ -136,7 +145,8 @@ def kitchen_run(plan: RoomLayout) -> None:
     look = int(rng.integers(2 ** 31))
     units = [build_object(k, np.random.default_rng(look)) if k in ("kitchen counter", "sink") else build_object(k, rng) for k in order]
     for k in sorted(range(4), key=lambda k: -plan.room.wall(k)[2] + float(rng.normal(0, .3))):
-        length, u = plan.room.wall(k)[2], .05
+        length = plan.room.wall(k)[2]
+        u = .05
         while units and u < length - .5:
             piece = units[0]
             xy, yaw = plan.wall_spot(k, u + piece.size[0] / 2, piece.size[1] / 2 + .02)

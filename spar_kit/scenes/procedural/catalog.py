@@ -212,7 +212,8 @@ def sample_size(category: Category, rng: np.random.Generator) -> np.ndarray:
     Half of the variance is common to the three (a large chair is large all round); where the table gives width and depth one
     row of numbers the thing is round and they are drawn equal.
     """
-    common, own = rng.normal(0, 1), rng.normal(0, 1, 3)
+    common = rng.normal(0, 1)
+    own = rng.normal(0, 1, 3)
     if category.mean[0] == category.mean[1] and category.spread[0] == category.spread[1]:
         own[1] = own[0]
     return np.array(category.mean) + np.clip(.7 * common + .71 * own, -1.6, 1.6) * np.array(category.spread)

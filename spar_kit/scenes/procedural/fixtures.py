@@ -17,7 +17,9 @@ from .primitives import Material, box, superellipsoid, lathe, cylinder, rotation
 # %% ../../../nbs/scenes/procedural/10_fixtures.ipynb #0d6126fd
 def fridge(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """A body with two doors and bar handles."""
-    m, split, feet = look.main, h * float(look.rng.choice([.35, .62, .68])), legs(DARK, w, d, h=.03, thick=.05, inset=.02)
+    m = look.main
+    split = h * float(look.rng.choice([.35, .62, .68]))
+    feet = legs(DARK, w, d, h=.03, thick=.05, inset=.02)
     body = [box(look.tinted(.93), (-w / 2, -d / 2, .02), (w / 2, d / 2 - .09, h))]
     for z0, z1 in ((.05, split - .005), (split + .005, h)):
         body.append(superellipsoid(m, (-w / 2, d / 2 - .10, z0), (w / 2, d / 2 - .035, z1), 16))
@@ -28,7 +30,8 @@ def fridge(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
 
 def stove(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """Body, oven door with a window and a handle, knobs, four burners, a low back panel."""
-    m, cook = look.main, h - .06
+    m = look.main
+    cook = h - .06
     parts = [slab(m, w, d - .06, .03, cook - .02), box(DARK, (-w / 2 + .02, -d / 2, 0), (w / 2 - .02, d / 2 - .08, .04)),
              box(DARK, (-w / 2, -d / 2, cook - .02), (w / 2, d / 2 - .03, cook)), box(m, (-w / 2, -d / 2, cook),
                      (w / 2, -d / 2 + .05, h)),
@@ -63,7 +66,8 @@ def appliance(w: float, d: float, h: float, look: Appearance, porthole: bool = F
 
 def microwave(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """Body, dark door, button panel, handle, feet."""
-    m, split = look.main, w / 2 - .26 * w
+    m = look.main
+    split = w / 2 - .26 * w
     parts = [*legs(DARK, w, d - .03, h=.015, thick=.03, inset=.01), box(m, (-w / 2, -d / 2, .012), (w / 2, d / 2 - .03, h)),
              box(GLASS, (-w / 2 + .02, d / 2 - .03, .04), (split - .02, d / 2 - .02, h - .03)), box(DARK,
                      (split, d / 2 - .03, .03), (w / 2 - .01, d / 2 - .02, h - .02)),
@@ -85,9 +89,12 @@ def counter(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
 
 def sink(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """A base cabinet with a sunken basin and a tap."""
-    top, basin = h - .16, .14
+    top = h - .16
+    basin = .14
     base = cabinet(w, d, top - basin - .02, look, columns=max(1, round(w / .5)), rows=1, doors=True, feet=.02, top=.01)
-    m, bx, by = look.second, w / 2 - .09, d / 2 - .09
+    m = look.second
+    bx = w / 2 - .09
+    by = d / 2 - .09
     z0 = top - basin - .02
     parts = [*base.parts, slab(m, w, d, z0, z0 + .02), box(m, (-w / 2, -d / 2, z0), (-bx, d / 2, top)),
              box(m, (bx, -d / 2, z0), (w / 2, d / 2, top)),
@@ -102,7 +109,9 @@ def sink(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
 # %% ../../../nbs/scenes/procedural/10_fixtures.ipynb #cf9fb1e6
 def toilet(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """Foot, bowl, seat, lid leaning on the cistern, cistern with a button."""
-    m, rim, tank = look.main, .40, .19
+    m = look.main
+    rim = .40
+    tank = .19
     basin = [(0, .05), (.30, .05), (.34, .18), (.48, rim - .03), (.5, rim), (.34, rim), (.24, rim - .16), (0, rim - .19)]
     lip = [(.36, rim), (.5, rim), (.5, rim + .02), (.36, rim + .02), (.36, rim)]
     bowl, ring = (transform(scale(lathe(k, p, segments=20), (w, d - tank, 1)), shift=(0, tank / 2, 0))
@@ -118,7 +127,8 @@ def toilet(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
 
 def bathtub(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """A hollow tub: four walls with a rim, a floor, a skirt, a tap."""
-    m, t = look.main, .08
+    m = look.main
+    t = .08
     parts = [slab(m, w, d, 0, .14), box(m, (-w / 2, -d / 2, .1), (w / 2, -d / 2 + t, h - .1)),
              box(m, (-w / 2, d / 2 - t, .1), (w / 2, d / 2, h - .1)),
              box(m, (-w / 2, -d / 2 + t, .1), (-w / 2 + 1.6 * t, d / 2 - t, h - .1)), box(m, (w / 2 - t, -d / 2 + t, .1),
@@ -174,7 +184,8 @@ def framed(w: float, d: float, h: float, look: Appearance, kind: str = "picture"
     else:
         face = Material(pattern="plain", color=(.95, .95, .96), gloss=.6) if kind == "whiteboard" else Material(pattern="sky", color=(.70, .76, .80),
                 second=(.50, .56, .60), scale=h, gloss=1.0)
-    y0, y1 = -d / 2, d / 2
+    y0 = -d / 2
+    y1 = d / 2
     parts = [box(face, (-w / 2 + b, y0, b), (w / 2 - b, y1 - .008, h - b)), box(look.main, (-w / 2, y0, 0), (w / 2, y1, b)),
              box(look.main, (-w / 2, y0, h - b), (w / 2, y1, h)),
              *(box(look.main, (s * (w / 2 - b / 2) - b / 2, y0, b), (s * (w / 2 - b / 2) + b / 2, y1, h - b)) for s in (-1, 1))]
@@ -188,7 +199,8 @@ def framed(w: float, d: float, h: float, look: Appearance, kind: str = "picture"
 def clock(w: float, d: float, h: float, look: Appearance, wall: bool = True) -> ObjectGeometry:
     """A dial with two hands: a disc for the wall, or an alarm clock on feet."""
     r = min(w, h) / 2
-    up, mid = rotation(0, -90), np.array([0, -d / 2, r if wall else h - r])
+    up = rotation(0, -90)
+    mid = np.array([0, -d / 2, r if wall else h - r])
     depth = d - .006
     parts = [transform(lathe(look.main, [(0, 0), (r, 0), (r, depth), (.9 * r, depth), (.9 * r, .8 * depth), (0, .8 * depth)],
                                segments=24), up, mid), transform(lathe(WHITE,
@@ -206,7 +218,8 @@ def clock(w: float, d: float, h: float, look: Appearance, wall: bool = True) -> 
 
 def door(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """A leaf with panels in a frame, and a handle."""
-    f, m = .07, look.main
+    f = .07
+    m = look.main
     leaf_w = w / 2 - f
     parts = [box(look.second, (-w / 2, -d / 2, 0), (-w / 2 + f, d / 2 - .04, h)),
              box(look.second, (w / 2 - f, -d / 2, 0), (w / 2, d / 2 - .04, h)), box(look.second, (-w / 2, -d / 2, h - f),
@@ -233,7 +246,8 @@ def doorframe(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
 
 def window(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """Panes of daylight between bars, a frame, a sill."""
-    f, y = .06, d / 2 - .06
+    f = .06
+    y = d / 2 - .06
     sky = Material(pattern="sky", color=(.72, .84, .97), second=(.55, .66, .50), scale=h, glow=.95)
     n = max(1, round(w / .7))
     parts = [box(sky, (-w / 2 + f - .005, -d / 2 + .001, f - .005), (w / 2 - f + .005, -d / 2 + .02, h - f + .005)),
@@ -252,7 +266,8 @@ def window(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
 def curtain(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """Folds hanging from a rail with rings."""
     n = max(4, round(w / .09))
-    xs, end = np.linspace(-w / 2 + .05, w / 2 - .05, n + 1), w / 2 - .02
+    xs = np.linspace(-w / 2 + .05, w / 2 - .05, n + 1)
+    end = w / 2 - .02
     folds = [superellipsoid(look.main, (a - .006, -d / 2 + (.03 if k % 2 else 0), 0),
                      (b + .006, d / 2 - (0 if k % 2 else .03), h - .03), 3.5) for k, (a, b) in enumerate(zip(xs[:-1], xs[1:]))]
     return ObjectGeometry([*folds, cylinder(METAL, (-end, 0, h - .02), (end, 0, h - .02), radius=.012),

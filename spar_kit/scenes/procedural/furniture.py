@@ -68,7 +68,8 @@ PAPER = Material(pattern="stripes", color=(.92, .90, .84), second=(.80, .78, .72
 # %% ../../../nbs/scenes/procedural/05_furniture.ipynb #67eec321
 def legs(m: Material, w: float, d: float, *, h: float, thick: float = .04, inset: float = .01, round_: bool = False) -> list[Part]:
     """Four legs under a rectangle of w x d metres, `inset` from its edges; square, or round and tapered."""
-    x, y = w / 2 - thick / 2 - inset, d / 2 - thick / 2 - inset
+    x = w / 2 - thick / 2 - inset
+    y = d / 2 - thick / 2 - inset
     if round_:
         return [cylinder(m, (sx * x, sy * y, 0), (sx * x * .93, sy * y * .93, h), radius=thick * .36, end_radius=thick * .5, segments=8) for sx in (-1,
                 1) for sy in (-1, 1)]
@@ -88,7 +89,8 @@ def full_top(w: float, d: float, z: float, clear: float = 2.0, margin: float = .
 # %% ../../../nbs/scenes/procedural/05_furniture.ipynb #de6a18b0
 def chair(w: float, d: float, h: float, look: Appearance, soft: bool = False) -> ObjectGeometry:
     """Four legs, a seat at about half the height, a back of slats or a panel; `soft` adds cushions."""
-    seat, m = float(np.clip(.5 * h, .40, .50)), look.main
+    seat = float(np.clip(.5 * h, .40, .50))
+    m = look.main
     soft = soft or look.chance(.4)
     parts = legs(m, w, d, h=seat - .03, thick=.038, inset=.015, round_=look.chance())
     parts.append(superellipsoid(look.second, (-w / 2, -d / 2, seat - .04), (w / 2, d / 2, seat + .03), 7) if soft else slab(m, w, d,
@@ -110,7 +112,8 @@ def chair(w: float, d: float, h: float, look: Appearance, soft: bool = False) ->
 
 def office_chair(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """An office chair: five-arm base on castors, column, padded seat and back, arm rests."""
-    r, seat = min(w, d) / 2 - .03, .48
+    r = min(w, d) / 2 - .03
+    seat = .48
     turn = np.radians(90 + 72 * np.arange(5))
     parts = [cylinder(DARK, (0, 0, .09), (r * np.cos(t), r * np.sin(t), .06), radius=.022, end_radius=.016, segments=6) for t in turn]
     parts += [superellipsoid(DARK, (r * np.cos(t) - .028, r * np.sin(t) - .028, 0), (r * np.cos(t) + .028, r * np.sin(t) + .028, .056),
@@ -128,14 +131,17 @@ def office_chair(w: float, d: float, h: float, look: Appearance) -> ObjectGeomet
 
 def sofa(w: float, d: float, h: float, look: Appearance, seats: int = 0) -> ObjectGeometry:
     """Base on feet, arms, a row of seat and back cushions (one for each 0.7 m unless given)."""
-    n, m = seats or max(2, round(w / .75)), look.main
-    seat, arm = float(np.clip(.48 * h, .38, .46)), float(np.clip(.09 * w, .09, .2))
+    n = seats or max(2, round(w / .75))
+    m = look.main
+    seat = float(np.clip(.48 * h, .38, .46))
+    arm = float(np.clip(.09 * w, .09, .2))
     c = look.second if look.chance(.4) else look.tinted(1.12)
     parts = legs(DARK, w, d, h=.08, thick=.05, inset=.04) + [slab(m, w, d, .07, seat - .12)]
     parts += [superellipsoid(m, (s * w / 2 - (arm if s > 0 else 0), -d / 2, .07),
                       (s * w / 2 + (arm if s < 0 else 0), d / 2, seat + .18), 9) for s in (-1, 1)]
     parts.append(superellipsoid(m, (-w / 2, -d / 2, .07), (w / 2, -d / 2 + .22, h), 10))
-    edges, back = np.linspace(-w / 2 + arm, w / 2 - arm, n + 1), -d / 2 + .2
+    edges = np.linspace(-w / 2 + arm, w / 2 - arm, n + 1)
+    back = -d / 2 + .2
     for a, b in zip(edges[:-1], edges[1:]):
         parts.append(superellipsoid(c, (a + .004, back, seat - .13), (b - .004, d / 2, seat), 8))
         parts.append(superellipsoid(c, (a + .01, back - .06, seat - .01), (b - .01, back + .13, h - .03), 5))
@@ -145,7 +151,8 @@ def sofa(w: float, d: float, h: float, look: Appearance, seats: int = 0) -> Obje
 def bed(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """Frame on feet, headboard at the back, mattress, a blanket over the lower two thirds."""
     top = float(np.clip(.55 * h, .42, .6))
-    sheet, m = Material(pattern="fabric", color=(.90, .89, .86), second=(.84, .83, .80), scale=.02), look.main
+    sheet = Material(pattern="fabric", color=(.90, .89, .86), second=(.84, .83, .80), scale=.02)
+    m = look.main
     parts = legs(m, w, d, h=.16, thick=.07, inset=0) + [slab(m, w, d, .14, top - .2, 1),
                                           box(m, (-w / 2, -d / 2, 0), (w / 2, -d / 2 + .06, h))]
     if look.chance():
@@ -192,7 +199,8 @@ def bench(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
 # %% ../../../nbs/scenes/procedural/05_furniture.ipynb #49a6f0d4
 def table(w: float, d: float, h: float, look: Appearance, style: str = "legs", shelf: bool = False) -> ObjectGeometry:
     """A top on legs, on side panels ("panels", with a back and drawers: a desk) or on a pedestal ("round")."""
-    m, t = look.main, .035
+    m = look.main
+    t = .035
     leg = look.second if look.chance(.5) else m
     if style == "round" or (style == "any" and look.chance(.35)):
         r = min(w, d) / 2
@@ -206,9 +214,11 @@ def table(w: float, d: float, h: float, look: Appearance, style: str = "legs", s
         parts += [box(m, (s * (w / 2 - .03) - .015, -d / 2 + .02, 0), (s * (w / 2 - .03) + .015, d / 2 - .02,
                                                                        h - t)) for s in (-1, 1)]
         parts.append(box(m, (-w / 2 + .04, -d / 2 + .03, h - .35), (w / 2 - .04, -d / 2 + .05, h - t)))
-        side, wide = (-1 if look.chance() else 1), min(.42, .34 * w)
+        side = (-1 if look.chance() else 1)
+        wide = min(.42, .34 * w)
         for k in range(3 if look.chance(.7) else 0):
-            x, z = side * (w / 2 - .05 - wide / 2), h - t - .2 * (k + 1)
+            x = side * (w / 2 - .05 - wide / 2)
+            z = h - t - .2 * (k + 1)
             parts += [box(look.tinted(.94), (x - wide / 2, -d / 2 + .05, z + .01), (x + wide / 2, d / 2 - .04, z + .19)),
                       cylinder(METAL, (x - .06, d / 2 - .03, z + .1), (x + .06, d / 2 - .03, z + .1), radius=.007, segments=6)]
     else:
@@ -225,20 +235,25 @@ def cabinet(w: float, d: float, h: float, look: Appearance, columns: int = 2, ro
     """A body with a grid of drawers or doors (a column for each 0.5 m where `columns` is 0), each with a handle; feet, top
     board.
     """
-    m, front = look.main, look.second if look.chance(.3) else look.tinted(1.06)
+    m = look.main
+    front = look.second if look.chance(.3) else look.tinted(1.06)
     columns = columns or max(1, round(w / .5))
     parts = legs(m, w, d, h=feet, thick=.05, inset=.01) if feet > .05 else [box(DARK, (-w / 2 + .02, -d / 2, 0),
                                                                   (w / 2 - .02, d / 2 - .05, max(feet, .02)))]
     parts += [box(m, (-w / 2, -d / 2, max(feet, .02)), (w / 2, d / 2 - .045, h - top), 2 if doors else 0),
               box(m, (-w / 2, -d / 2, h - top), (w / 2, d / 2, h), 0)]
-    xs, zs = np.linspace(-w / 2, w / 2, columns + 1), np.linspace(max(feet, .02), h - top, rows + 1)
+    xs = np.linspace(-w / 2, w / 2, columns + 1)
+    zs = np.linspace(max(feet, .02), h - top, rows + 1)
     for i in range(columns):
         for k in range(rows):
-            low, high = (xs[i] + .005, d / 2 - .045, zs[k] + .005), (xs[i + 1] - .005, d / 2 - .022, zs[k + 1] - .005)
+            low = (xs[i] + .005, d / 2 - .045, zs[k] + .005)
+            high = (xs[i + 1] - .005, d / 2 - .022, zs[k + 1] - .005)
             parts.append(box(front, low, high, 2 if doors else 0))
-            x, z = (low[0] + high[0]) / 2, (low[2] + high[2]) / 2
+            x = (low[0] + high[0]) / 2
+            z = (low[2] + high[2]) / 2
             if doors:
-                x, z = (high[0] - .04 if i % 2 == 0 else low[0] + .04), z if h > 1 else high[2] - .12
+                x = (high[0] - .04 if i % 2 == 0 else low[0] + .04)
+                z = z if h > 1 else high[2] - .12
             long = min(.09, (high[2] - low[2]) / 3) if doors else min(.09, (high[0] - low[0]) / 4)
             end = np.array([0, 0, long]) if doors else np.array([long, 0, 0])
             mid = np.array([x, d / 2 - .012, z])
@@ -249,7 +264,8 @@ def cabinet(w: float, d: float, h: float, look: Appearance, columns: int = 2, ro
 
 def shelves(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """An open case of boards, some of them filled with a row of books."""
-    m, t = look.main, .022
+    m = look.main
+    t = .022
     n = max(2, round(h / .36))
     zs = np.linspace(.05, h - t, n + 1)
     parts = [box(m, (s * w / 2 - (t if s > 0 else 0), -d / 2, 0), (s * w / 2 + (t if s < 0 else 0), d / 2, h)) for s in (-1, 1)]
@@ -257,7 +273,8 @@ def shelves(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     parts += [box(m, (-w / 2 + t, -d / 2 + .012, z), (w / 2 - t, d / 2 - .004, z + t), 0) for z in zs]
     tops = [SupportSurface(x0=-w / 2 + .03, x1=w / 2 - .03, y0=-d / 2 + .02, y1=d / 2 - .02, z=h, clear=2.4 - h)]
     for z, above in zip(zs[:-1], zs[1:]):
-        gap, left = above - z - t, -w / 2 + t + .004
+        gap = above - z - t
+        left = -w / 2 + t + .004
         if look.chance(.55):
             run = float(look.rng.uniform(.35, .95)) * (w - 2 * t)
             while left < -w / 2 + t + run - .05:

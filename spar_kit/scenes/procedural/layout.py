@@ -94,7 +94,9 @@ def add_openings(plan: RoomLayout, gates: Sequence[WallOpening], main_door: bool
     """Keep the passages free, set a door and one or two windows into the outer walls, hang curtains, put radiators under
     windows.
     """
-    rng, room, holes = plan.rng, plan.room, list(gates)
+    rng = plan.rng
+    room = plan.room
+    holes = list(gates)
     for g in gates:
         air, yaw = plan.wall_spot(g.k, (g.u0 + g.u1) / 2, .45)
         plan.keep.append(np.array([*air, (g.u1 - g.u0) / 2 + .05, .45, yaw, .0, 2.3]))
@@ -107,7 +109,8 @@ def add_openings(plan: RoomLayout, gates: Sequence[WallOpening], main_door: bool
             break
     model = int(rng.integers(2 ** 31))                     # windows, curtains and radiators of a room are of one make
     for _ in range(int(rng.integers(1, 3))):
-        k, sill = int(rng.choice(outer)), float(rng.uniform(.85, 1.05))
+        k = int(rng.choice(outer))
+        sill = float(rng.uniform(.85, 1.05))
         pane = build_object("window", np.random.default_rng(model))
         hole = cut_opening(plan, "window", k, u=float(rng.uniform(.8, max(.9, room.wall(k)[2] - .8))), piece=pane,
                            sill=min(sill, room.height - pane.size[2] - .2))
@@ -193,7 +196,9 @@ def _looks(kind: RoomType, rng: np.random.Generator) -> tuple[tuple[Material, ..
     c = varied(colors)
     floor = Material(pattern=pattern, color=c, second=(c[0] * .72, c[1] * .72, c[2] * .72), scale=scale * float(rng.uniform(.8, 1.25)), gloss=gloss)
     skirting = (.90, .89, .86) if rng.random() < .6 else (c[0] * .7, c[1] * .7, c[2] * .7)
-    paint, accent, odd = varied(_PAINTS), varied(_ACCENTS), int(rng.integers(12))
+    paint = varied(_PAINTS)
+    accent = varied(_ACCENTS)
+    odd = int(rng.integers(12))
     if kind.tiled_walls:
         return (Material(pattern="tiles", color=paint, second=(paint[0] * .8, paint[1] * .8, paint[2] * .8), scale=.2, gloss=.4),) * 4, floor, Material(pattern="plain",
                 color=(.95, .95, .93))
@@ -212,11 +217,14 @@ def build_house(rng: np.random.Generator, kinds: Sequence[str] | None = None) ->
         share = np.array([k.share for k in ROOM_TYPES.values()])
         kinds = [str(k) for k in rng.choice(list(ROOM_TYPES), int(rng.choice([1, 2, 3], p=[.55, .35, .1])), replace=False,
                                             p=share / share.sum())]
-    height, x = float(rng.uniform(2.5, 2.95)), 0.0
+    height = float(rng.uniform(2.5, 2.95))
+    x = 0.0
     rooms: list[Room] = []
     for kind in kinds:
-        area, ratio = rng.uniform(*ROOM_TYPES[kind].area), float(rng.uniform(.75, 1.35))
-        w, d = float(np.sqrt(area * ratio)), float(np.sqrt(area / ratio))
+        area = rng.uniform(*ROOM_TYPES[kind].area)
+        ratio = float(rng.uniform(.75, 1.35))
+        w = float(np.sqrt(area * ratio))
+        d = float(np.sqrt(area / ratio))
         y = float(rng.uniform(-.5, .5)) if rooms else 0.0
         rooms.append(Room(kind=kind, x0=x, x1=x + w, y0=y, y1=y + d, height=height))
         x += w + 2 * WALL
@@ -231,7 +239,10 @@ def build_house(rng: np.random.Generator, kinds: Sequence[str] | None = None) ->
         gates[i + 1].append(WallOpening(k=3, u0=c.y1 - y - w / 2 + TRIM_M, u1=c.y1 - y + w / 2 - TRIM_M, z0=-WALL_OVERLAP_M, z1=h - TRIM_M))
         floors[i].append((a.x1, c.x0, y - w / 2, y + w / 2))
         frames.append(PlacedObject(frame, np.array([a.x1 + WALL, y, 0]), np.pi / 2, -2))
-    entrance, placed, things, bias = int(rng.integers(len(rooms))), [], [], float(rng.uniform(-.08, .15))
+    entrance = int(rng.integers(len(rooms)))
+    placed = []
+    things = []
+    bias = float(rng.uniform(-.08, .15))
     for i, room in enumerate(rooms):
         plan, holes = furnish(room, gates[i], rng, main_door=i == entrance, density=1.15 - .15 * len(rooms), bias=bias - .1 * (len(rooms) - 1))
         placed += room_shell(room, holes, floors[i], _looks(ROOM_TYPES[room.kind], rng))

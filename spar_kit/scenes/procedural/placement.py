@@ -48,9 +48,11 @@ class PlacedObject:
     @property
     def box(self) -> OrientedBox:
         """The tight oriented box in the world; its x side is the longer one and 0 <= yaw < pi."""
-        size, yaw = self.piece.size, self.yaw
+        size = self.piece.size
+        yaw = self.yaw
         if size[1] > size[0]:
-            size, yaw = size[[1, 0, 2]], yaw + np.pi / 2
+            size = size[[1, 0, 2]]
+            yaw = yaw + np.pi / 2
         return OrientedBox(self.position + [0, 0, size[2] / 2], size, float(yaw % np.pi))
 
 
@@ -67,7 +69,8 @@ class Room:
     def wall(self, k: int) -> tuple[NDArray, NDArray, float]:
         """Wall k (0 south, 1 east, 2 north, 3 west): its left end seen from inside, the direction along it (2,), its length."""
         ends = [(self.x0, self.y0), (self.x1, self.y0), (self.x1, self.y1), (self.x0, self.y1)]
-        a, c = np.array(ends[k]), np.array(ends[(k + 1) % 4])
+        a = np.array(ends[k])
+        c = np.array(ends[(k + 1) % 4])
         length = float(np.linalg.norm(c - a))
         return a, (c - a) / length, length
 
@@ -86,13 +89,16 @@ class Layout:
 def overlapping(rows: NDArray, row: NDArray, gap: float = 0.0) -> NDArray[np.bool_]:
     """Which boxes of `rows` (N, 7) come nearer to `row` (7,) than `gap` metres sideways and overlap it in height."""
     rows = np.asarray(rows, np.float64).reshape(-1, 7)
-    dx, dy = rows[:, 0] - row[0], rows[:, 1] - row[1]
+    dx = rows[:, 0] - row[0]
+    dy = rows[:, 1] - row[1]
     turn = rows[:, 4] - row[4]
-    c, s = np.abs(np.cos(turn)), np.abs(np.sin(turn))
+    c = np.abs(np.cos(turn))
+    s = np.abs(np.sin(turn))
     near = (rows[:, 5] < row[6] - 1e-9) & (rows[:, 6] > row[5] + 1e-9)
     for yaw, half, other in ((row[4], (row[2], row[3]), (rows[:, 2], rows[:, 3])),
                              (rows[:, 4], (rows[:, 2], rows[:, 3]), (row[2], row[3]))):
-        along, across = np.abs(dx * np.cos(yaw) + dy * np.sin(yaw)), np.abs(-dx * np.sin(yaw) + dy * np.cos(yaw))
+        along = np.abs(dx * np.cos(yaw) + dy * np.sin(yaw))
+        across = np.abs(-dx * np.sin(yaw) + dy * np.cos(yaw))
         near &= along < half[0] + c * other[0] + s * other[1] + gap
         near &= across < half[1] + s * other[0] + c * other[1] + gap
     return near
@@ -112,14 +118,17 @@ class RoomLayout:
     """A room being furnished: the pieces so far, and the boxes that must stay empty (in front of doors and windows)."""
 
     def __init__(self, room: Room, rng: np.random.Generator):
-        self.room, self.rng = room, rng
+        self.room = room
+        self.rng = rng
         self.placed: list[PlacedObject] = []
         self.rows: list[NDArray] = []
         self.keep: list[NDArray] = []
 
     def inside(self, row: NDArray) -> bool:
-        c, s = abs(np.cos(row[4])), abs(np.sin(row[4]))
-        ex, ey = c * row[2] + s * row[3], s * row[2] + c * row[3]
+        c = abs(np.cos(row[4]))
+        s = abs(np.sin(row[4]))
+        ex = c * row[2] + s * row[3]
+        ey = s * row[2] + c * row[3]
         r = self.room
         slack = min(row[0] - ex - r.x0, r.x1 - row[0] - ex, row[1] - ey - r.y0, r.y1 - row[1] - ey)
         return bool(slack > .004)
@@ -128,7 +137,8 @@ class RoomLayout:
             parent: int = -1) -> int | None:
         """Place a piece if it fits; returns its number. On the floor it rests on the rug below it, where there is one."""
         row = np.array([xy[0], xy[1], piece.size[0] / 2, piece.size[1] / 2, yaw, 0 if z is None else z, 0])
-        family, above = {parent}, parent
+        family = {parent}
+        above = parent
         while above >= 0:
             above = self.placed[above].parent
             family.add(above)
@@ -160,7 +170,8 @@ class RoomLayout:
         """Back to a wall (in a corner of it if asked): the first free place of `tries`."""
         for _ in range(tries):
             k = int(self.rng.choice(walls))
-            length, half = self.room.wall(k)[2], piece.size[0] / 2
+            length = self.room.wall(k)[2]
+            half = piece.size[0] / 2
             if length < piece.size[0] + .1:
                 continue
             u = self.rng.uniform(half + .05, length - half - .05)
@@ -186,7 +197,8 @@ class RoomLayout:
     def spot(self, base: int, x: float, y: float) -> NDArray:
         """A point of piece `base`'s own frame, in the world (2,)."""
         p = self.placed[base]
-        c, s = np.cos(p.yaw), np.sin(p.yaw)
+        c = np.cos(p.yaw)
+        s = np.sin(p.yaw)
         return p.position[:2] + np.array([c * x - s * y, s * x + c * y])
 
     def on_top(self, base: int, piece: ObjectModel, x: float | None = None, *, y: float | None = None, top: int | None = None,
@@ -236,7 +248,8 @@ def room_shell(room: Room, holes: Sequence[WallOpening], passage_floor: Sequence
         out = np.array([direction[1], -direction[0]]) * WALL
         for u0, u1 in zip(us[:-1], us[1:]):
             for z0, z1 in zip(zs[:-1], zs[1:]):
-                u, z = (u0 + u1) / 2, (z0 + z1) / 2
+                u = (u0 + u1) / 2
+                z = (z0 + z1) / 2
                 if not any(h.u0 <= u <= h.u1 and h.z0 <= z <= h.z1 for h in mine) and min(u1 - u0, z1 - z0) > 1e-6:
                     ends = np.array([a + direction * u0, a + direction * u1 + out])
                     parts.append(box(wall_look[k], (*ends.min(0), z0), (*ends.max(0), z1), 2))
@@ -248,7 +261,8 @@ def room_shell(room: Room, holes: Sequence[WallOpening], passage_floor: Sequence
 
 
 def _fixed(label: str, parts: list[Part]) -> PlacedObject:
-    low, high = np.min([p.bounds[0] for p in parts], 0), np.max([p.bounds[1] for p in parts], 0)
+    low = np.min([p.bounds[0] for p in parts], 0)
+    high = np.max([p.bounds[1] for p in parts], 0)
     foot = np.array([*(low + high)[:2] / 2, low[2]])
     moved = tuple(Part(vertices=p.vertices - foot, triangles=p.triangles, normals=p.normals, material=p.material, grain=p.grain) for p in parts)
     return PlacedObject(ObjectModel(label, moved, high - low, ()), foot, 0.0, -2)
@@ -303,11 +317,14 @@ def floor_grid(house: Layout) -> tuple[NDArray[np.float64], NDArray[np.float64]]
     low = np.array([min(r.x0 for r in house.rooms), min(r.y0 for r in house.rooms)]) - .2
     high = np.array([max(r.x1 for r in house.rooms), max(r.y1 for r in house.rooms)]) + .2
     nx, ny = (int(v) for v in np.ceil((high - low) / CELL))
-    x, y = low[0] + (np.arange(nx) + .5) * CELL, (low[1] + (np.arange(ny) + .5) * CELL)[:, None]
+    x = low[0] + (np.arange(nx) + .5) * CELL
+    y = (low[1] + (np.arange(ny) + .5) * CELL)[:, None]
 
     def covered(p: PlacedObject, wider: float, deeper: float) -> NDArray[np.bool_]:
-        c, s = np.cos(p.yaw), np.sin(p.yaw)
-        a, b = c * (x - p.position[0]) + s * (y - p.position[1]), -s * (x - p.position[0]) + c * (y - p.position[1])
+        c = np.cos(p.yaw)
+        s = np.sin(p.yaw)
+        a = c * (x - p.position[0]) + s * (y - p.position[1])
+        b = -s * (x - p.position[0]) + c * (y - p.position[1])
         return (np.abs(a) <= p.piece.size[0] / 2 + wider) & (np.abs(b) <= p.piece.size[1] / 2 + deeper)
 
     free = np.zeros((ny, nx), bool)

@@ -85,8 +85,10 @@ def scale(part: Part, factors: ArrayLike) -> Part:
 
 def rotation(axis: int, angle: float) -> NDArray[np.float64]:
     """The rotation (3, 3) by `angle` degrees about a coordinate axis, counter-clockwise seen from its tip."""
-    c, s = np.cos(np.radians(angle)), np.sin(np.radians(angle))
-    i, j = (axis + 1) % 3, (axis + 2) % 3
+    c = np.cos(np.radians(angle))
+    s = np.sin(np.radians(angle))
+    i = (axis + 1) % 3
+    j = (axis + 2) % 3
     R = np.eye(3)
     R[i, i], R[i, j], R[j, i], R[j, j] = c, -s, s, c
     return R
@@ -94,7 +96,8 @@ def rotation(axis: int, angle: float) -> NDArray[np.float64]:
 
 def rotate(part: Part, axis: int, angle: float, pivot: ArrayLike = (0, 0, 0)) -> Part:
     """The part turned by `angle` degrees about a line through `pivot` along a coordinate axis."""
-    R, pivot = rotation(axis, angle), np.asarray(pivot, np.float64)
+    R = rotation(axis, angle)
+    pivot = np.asarray(pivot, np.float64)
     return transform(part, R, pivot - R @ pivot)
 
 # %% ../../../nbs/scenes/procedural/00_primitives.ipynb #8e41dc0f
@@ -120,8 +123,10 @@ def _ring(segments: int) -> NDArray[np.float64]:
 @lru_cache
 def _rings(rows: int, segments: int) -> NDArray[np.int32]:
     """The two triangles of every quad between neighbouring rings: (rows - 1, 2, segments, 3)."""
-    k, j = np.arange(rows - 1)[:, None] * segments, np.arange(segments)
-    a, b = k + j, k + (j + 1) % segments
+    k = np.arange(rows - 1)[:, None] * segments
+    j = np.arange(segments)
+    a = k + j
+    b = k + (j + 1) % segments
     return np.stack([np.stack([a, b, b + segments], -1), np.stack([a, b + segments, a + segments], -1)], 1).astype(np.int32)
 
 
@@ -132,7 +137,8 @@ def lathe(material: Material, profile: Sequence[tuple[float, float]], at: ArrayL
     The profile runs with the outside on its right: from the axis at the bottom up the outer wall, and back to the axis.
     Neighbouring faces that meet at less than 40 degrees are shaded as one curve.
     """
-    p, ring = np.asarray(profile, np.float64), _ring(segments)
+    p = np.asarray(profile, np.float64)
+    ring = _ring(segments)
     v = np.empty((len(p), segments, 3))
     v[..., :2], v[..., 2] = p[:, None, :1] * ring, p[:, 1:]
     step = np.diff(p, axis=0)
@@ -154,7 +160,8 @@ def lathe(material: Material, profile: Sequence[tuple[float, float]], at: ArrayL
 def cylinder(material: Material, start: ArrayLike, end: ArrayLike, *, radius: float, end_radius: float | None = None,
         segments: int = 10) -> Part:
     """A round bar (or cone, where the radii differ) between two points (3,)."""
-    start, end = np.asarray(start, np.float64), np.asarray(end, np.float64)
+    start = np.asarray(start, np.float64)
+    end = np.asarray(end, np.float64)
     length = float(np.linalg.norm(end - start))
     z = (end - start) / length
     side = np.array([1.0, 0, 0]) if abs(z[0]) < 0.9 else np.array([0, 1.0, 0])
@@ -192,7 +199,8 @@ def superellipsoid(material: Material, low: ArrayLike, high: ArrayLike, power: f
     """A rounded box between two corners: the superellipsoid |x|^p + |y|^p + |z|^p = 1. power 2 is an ellipsoid, 8 nearly a
     box.
     """
-    low, high = np.asarray(low, np.float64), np.asarray(high, np.float64)
+    low = np.asarray(low, np.float64)
+    high = np.asarray(high, np.float64)
     d, triangles, n = _ball(power, cells)
     n = n / (high - low)
     n /= np.linalg.norm(n, axis=-1, keepdims=True)
@@ -204,7 +212,9 @@ def prism(material: Material, outline: Sequence[tuple[float, float]], axis: int,
     along `axis`.
     """
     o = np.asarray(outline, np.float64)
-    n, i, j = len(o), (axis + 1) % 3, (axis + 2) % 3
+    n = len(o)
+    i = (axis + 1) % 3
+    j = (axis + 2) % 3
     v = np.empty((2 * n, 3))
     v[:, i], v[:, j], v[:, axis] = np.tile(o[:, 0], 2), np.tile(o[:, 1], 2), np.repeat([start, end], n)
     k = np.arange(n)

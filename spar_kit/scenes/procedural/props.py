@@ -80,7 +80,8 @@ def desktop_pc(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry
 
 def printer(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """Body, lid, panel, paper tray in front and sheets behind."""
-    m, body = look.main, d - .12
+    m = look.main
+    body = d - .12
     return ObjectGeometry([box(m, (-w / 2, -d / 2, 0), (w / 2, -d / 2 + body, .62 * h)),
                  box(look.tinted(.9), (-w / 2 + .01, -d / 2, .62 * h), (w / 2 - .01, -d / 2 + body - .02, .84 * h)),
                  box(DARK, (-w / 2 + .06, -d / 2 + body - .02, .2 * h), (w / 2 - .06, -d / 2 + body + .002, .42 * h)), box(DARK,
@@ -106,7 +107,8 @@ def phone(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
 
 def book(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """Two covers, a spine and the pages."""
-    m, t = look.main, min(.003, .2 * h)
+    m = look.main
+    t = min(.003, .2 * h)
     return ObjectGeometry([box(m, (-w / 2, -d / 2, 0), (w / 2, d / 2, t)), box(PAPER, (-w / 2 + .003, -d / 2 + .004, t),
                                                                      (w / 2 - .004, d / 2 - .004, h - t), 0), box(m,
                                                                              (-w / 2, -d / 2, h - t), (w / 2, d / 2, h)),
@@ -130,7 +132,9 @@ def vessel(w: float, d: float, h: float, look: Appearance, kind: str = "bowl") -
     """A turned hollow: "cup" and "kettle" have a handle, "bottle" a neck and a cap, "vase" flowers at times, "bin" a lid,
     "basket" grips.
     """
-    r, m, t = min(w, d) / 2, look.main, .006
+    r = min(w, d) / 2
+    m = look.main
+    t = .006
     if kind == "plate":
         return ObjectGeometry([lathe(m, [(0, 0), (.55 * r, 0), (r, .8 * h), (r, h), (.6 * r, .45 * h), (0, .4 * h)], segments=24),
                      lathe(look.second, [(.9 * r, .86 * h), (.97 * r, .97 * h), (.97 * r, h), (.9 * r, .92 * h),
@@ -141,7 +145,8 @@ def vessel(w: float, d: float, h: float, look: Appearance, kind: str = "bowl") -
                      lathe(look.second, [(0, .2 * h), (.6 * r, .32 * h), (0, .34 * h)], segments=16)])
     if kind == "cup":
         r = .36 * w
-        x, parts = -.14 * w, [lathe(m, [(0, 0), (.8 * r, 0), (r, .1 * h), (r, h), (r - .005, h), (r - .005, .12 * h),
+        x = -.14 * w
+        parts = [lathe(m, [(0, 0), (.8 * r, 0), (r, .1 * h), (r, h), (r - .005, h), (r - .005, .12 * h),
                                         (0, .1 * h)], (-.14 * w, 0, 0), 16), lathe(Material(pattern="plain", color=(.22, .12, .06)),
                                                 [(0, .7 * h), (r - .005, .7 * h), (0, .71 * h)], (-.14 * w, 0, 0), 14)]
         a = [(x + r - .004, 0, .3 * h), (w / 2 - .006, 0, .4 * h), (w / 2 - .006, 0, .7 * h), (x + r - .004, 0, .8 * h)]
@@ -163,7 +168,8 @@ def vessel(w: float, d: float, h: float, look: Appearance, kind: str = "bowl") -
                      cylinder(DARK, (w / 2 - .012, 0, .78 * h), (w / 2 - .02, 0, .2 * h), radius=.012), cylinder(DARK, (w / 2 - .02, 0, .22 * h),
                              (-.05 * w + .9 * r, 0, .18 * h), radius=.011)])
     if kind == "vase":
-        belly, neck = float(look.rng.uniform(.65, 1)), float(look.rng.uniform(.3, .6))
+        belly = float(look.rng.uniform(.65, 1))
+        neck = float(look.rng.uniform(.3, .6))
         body = h * (.55 if look.chance(.6) else 1)
         parts = [lathe(m, [(0, 0), (.5 * r, 0), (belly * r * .8, .12 * body), (belly * r, .35 * body), (.75 * r, .6 * body),
                            (neck * r, .85 * body), (neck * r * 1.25, body), (neck * r * 1.25 - t, body), (neck * r - t,
@@ -171,7 +177,8 @@ def vessel(w: float, d: float, h: float, look: Appearance, kind: str = "bowl") -
         parts.append(lathe(look.second, [(0, 0), (.56 * r, 0), (.56 * r, .02 * h), (0, .02 * h)], segments=18))
         if body < h:
             for k in range(6):
-                turn, tall = 2 * np.pi * k / 6, h - float(look.rng.uniform(0, .12)) * h
+                turn = 2 * np.pi * k / 6
+                tall = h - float(look.rng.uniform(0, .12)) * h
                 tip = np.array([.75 * r * np.cos(turn), .75 * r * np.sin(turn), tall - .03])
                 parts += [cylinder(Material(pattern="plain", color=(.2, .4, .15)), (0, 0, .8 * body), tip, radius=.004, segments=5),
                           superellipsoid(look.second, tip - [.25 * r, .25 * r, .03], tip + [.25 * r, .25 * r, .03], 2, 2)]
@@ -200,7 +207,8 @@ def vessel(w: float, d: float, h: float, look: Appearance, kind: str = "bowl") -
 
 def lamp(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """Foot, stem, and a shade that glows."""
-    r, tall = min(w, d) / 2, float(np.clip(.35 * h, .12, .32))
+    r = min(w, d) / 2
+    tall = float(np.clip(.35 * h, .12, .32))
     shade = replace(look.second, glow=.55)
     stem = h - .6 * tall
     return ObjectGeometry([lathe(look.main, [(0, 0), (.65 * r, 0), (.62 * r, .02), (.15 * r, .035), (.12 * r, .05), (0, .05)],
@@ -221,7 +229,8 @@ def ceiling_light(w: float, d: float, h: float, look: Appearance) -> ObjectGeome
 
 def plant(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """A pot with earth and a crown of leaves on stems."""
-    r, pot = min(w, d) / 2, float(np.clip(.32 * h, .1, .4))
+    r = min(w, d) / 2
+    pot = float(np.clip(.32 * h, .1, .4))
     pr = min(.62 * r, .8 * pot)
     parts: list[Part] = [lathe(look.second, [(0, 0), (.75 * pr, 0), (pr, .85 * pot), (1.08 * pr, .85 * pot), (1.08 * pr, pot),
                                              (.92 * pr, pot), (.9 * pr, .88 * pot), (0, .88 * pot)], segments=16),
@@ -229,8 +238,10 @@ def plant(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
                                [(0, .86 * pot), (.9 * pr, .86 * pot), (0, .9 * pot)], segments=12)]
     n = 13
     for k in range(n):
-        turn, up = 2.4 * k, (k + .7) / n
-        reach, z = r * (.95 - .5 * up ** 2), pot + (h - pot) * (.15 + .8 * up)
+        turn = 2.4 * k
+        up = (k + .7) / n
+        reach = r * (.95 - .5 * up ** 2)
+        z = pot + (h - pot) * (.15 + .8 * up)
         size = r * .42
         leaf = superellipsoid(look.main if k % 3 else look.tinted(1.25), (-size, -.45 * size, -.06 * size),
                        (size, .45 * size, .06 * size), 2, 4)
@@ -277,7 +288,8 @@ def shoes(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """A pair: soles, shells and openings."""
     parts: list[Part] = []
     for s in (-1, 1):
-        x, half = s * w / 4, .21 * w
+        x = s * w / 4
+        half = .21 * w
         parts += [superellipsoid(WHITE, (x - half, -d / 2, 0), (x + half, d / 2, .025), 5),
                   superellipsoid(look.main, (x - .9 * half, -d / 2 + .005, .015), (x + .9 * half, d / 2 - .01, .55 * h),
                           3.5), superellipsoid(look.main, (x - .75 * half, -d / 2 + .008, .03), (x + .75 * half, -.05 * d, h), 4),
@@ -287,7 +299,8 @@ def shoes(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
 
 def stuffed_animal(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """A stuffed animal: body, head, snout, ears, arms, legs, eyes."""
-    m, b = look.main, look.second
+    m = look.main
+    b = look.second
     balls = [(0, 0, .32, .34, .36, .3), (0, .02, .72, .28, .34, .22), (0, .3, .68, .12, .14, .09), (-.3, 0, .93, .1, .1, .07),
              (.3, 0, .93, .1, .1, .07), (-.38, .12, .42, .12, .22, .13), (.38, .12, .42, .12, .22, .13), (-.25, .3, .12, .15,
                      .2, .12), (.25, .3, .12, .15, .2, .12)]

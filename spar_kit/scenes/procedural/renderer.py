@@ -50,11 +50,18 @@ def _linear(color: tuple[float, float, float]) -> NDArray[np.float64]:
 
 def build_surface(house: Layout) -> tuple[Mesh, dict[str, NDArray]]:
     """The mesh of a house and the per-triangle arrays of `RenderScene`; vertex colours are the materials' mean, for 3D views."""
-    vertices, triangles, ids, normals, rows, grains, colors = [], [], [], [], [], [], []
+    vertices = []
+    triangles = []
+    ids = []
+    normals = []
+    rows = []
+    grains = []
+    colors = []
     count = 0
     table: dict[Material, int] = {}
     for number, placed in enumerate(house.placed):
-        c, s = np.cos(placed.yaw), np.sin(placed.yaw)
+        c = np.cos(placed.yaw)
+        s = np.sin(placed.yaw)
         R = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1.0]])
         for part in placed.piece.parts:
             vertices.append(part.vertices @ R.T + placed.position)
@@ -63,7 +70,8 @@ def build_surface(house: Layout) -> tuple[Mesh, dict[str, NDArray]]:
             n = len(part.triangles)
             ids.append(np.full(n, number + 1)); grains.append(np.full(n, part.grain))
             rows.append(np.full(n, table.setdefault(part.material, len(table))))
-            first, second = part.material.color, part.material.second
+            first = part.material.color
+            second = part.material.second
             mean = .7 * np.array(first) + .3 * np.array(second if any(second) else first)
             colors.append(np.broadcast_to(mean * 255, part.vertices.shape))
             count += len(part.vertices)
@@ -85,8 +93,10 @@ def place_lights(house: Layout, rng: np.random.Generator) -> NDArray[np.float64]
     """A lamp under every ceiling light and inside every window, and their strengths: (L, 9) position, emission RGB,
     direction.
     """
-    day, warm = float(rng.uniform(.5, 1.3)), float(rng.uniform(.7, 1.2))
-    tint, sky = np.array([1.0, .90, .76]) * warm, np.array([.86, .95, 1.08]) * day
+    day = float(rng.uniform(.5, 1.3))
+    warm = float(rng.uniform(.7, 1.2))
+    tint = np.array([1.0, .90, .76]) * warm
+    sky = np.array([.86, .95, 1.08]) * day
     rows = []
     for p in house.placed:
         if p.piece.label == "ceiling light":
@@ -108,7 +118,8 @@ def shadow_maps(surface: Mesh, lamps: NDArray, size: int = 256) -> NDArray[np.fl
     maps = np.zeros((len(lamps), 6, size, size), np.float32)
     for k, lamp in enumerate(lamps):
         for face in range(6):
-            a, sign = face % 3, 1.0 if face < 3 else -1.0
+            a = face % 3
+            sign = 1.0 if face < 3 else -1.0
             pose = np.eye(4)
             pose[:3, :3] = 0
             pose[(a + 1) % 3, 0], pose[(a + 2) % 3, 1], pose[a, 2], pose[:3, 3] = 1, sign, sign, lamp[:3]
@@ -133,19 +144,34 @@ EXPOSURE = 1.35
 def _lit(shadows, k, dx, dy, dz):                                                          # type: ignore[no-untyped-def]
     """Share of lamp k that reaches the point at (dx, dy, dz) from it: four comparisons in its depth map, blended."""
     n = shadows.shape[2]
-    ax, ay, az = abs(dx), abs(dy), abs(dz)
+    ax = abs(dx)
+    ay = abs(dy)
+    az = abs(dz)
     if ax >= ay and ax >= az:
-        face, z, b, c = 0, dx, dy, dz
+        face = 0
+        z = dx
+        b = dy
+        c = dz
     elif ay >= az:
-        face, z, b, c = 1, dy, dz, dx
+        face = 1
+        z = dy
+        b = dz
+        c = dx
     else:
-        face, z, b, c = 2, dz, dx, dy
+        face = 2
+        z = dz
+        b = dx
+        c = dy
     sign = 1.0 if z > 0 else -1.0
     if z < 0:
-        face, z = face + 3, -z
-    u, v = b / z * n / 2 + (n - 1) / 2, sign * c / z * n / 2 + (n - 1) / 2
-    i, j = int(np.floor(u)), int(np.floor(v))
-    fu, fv = u - i, v - j
+        face = face + 3
+        z = -z
+    u = b / z * n / 2 + (n - 1) / 2
+    v = sign * c / z * n / 2 + (n - 1) / 2
+    i = int(np.floor(u))
+    j = int(np.floor(v))
+    fu = u - i
+    fv = v - j
     total = 0.0
     for dj in range(2):
         for di in range(2):
@@ -179,12 +205,20 @@ def _row(array, k):                                                             
 @jit
 def _normal(p, t, vertices, triangles, normals):                                           # type: ignore[no-untyped-def]
     """Unit normal at point p of triangle t: the barycentric blend of its corners' normals."""
-    n0, n1, n2 = _row(normals[t], 0), _row(normals[t], 1), _row(normals[t], 2)
+    n0 = _row(normals[t], 0)
+    n1 = _row(normals[t], 1)
+    n2 = _row(normals[t], 2)
     if n0 == n1 and n0 == n2:
         return n0
     a = _row(vertices, triangles[t, 0])
-    e1, e2, r = _minus(_row(vertices, triangles[t, 1]), a), _minus(_row(vertices, triangles[t, 2]), a), _minus(p, a)
-    d11, d12, d22, r1, r2 = _dot(e1, e1), _dot(e1, e2), _dot(e2, e2), _dot(r, e1), _dot(r, e2)
+    e1 = _minus(_row(vertices, triangles[t, 1]), a)
+    e2 = _minus(_row(vertices, triangles[t, 2]), a)
+    r = _minus(p, a)
+    d11 = _dot(e1, e1)
+    d12 = _dot(e1, e2)
+    d22 = _dot(e2, e2)
+    r1 = _dot(r, e1)
+    r2 = _dot(r, e2)
     det = max(1e-18, d11 * d22 - d12 * d12)
     b = min(1.0, max(0.0, (d22 * r1 - d12 * r2) / det))
     c = min(1.0, max(0.0, (d11 * r2 - d12 * r1) / det))
@@ -195,12 +229,18 @@ def _normal(p, t, vertices, triangles, normals):                                
 @jit
 def _texture(p, n, i, m, g, materials, frames, px):                                        # type: ignore[no-untyped-def]
     """Evaluate material m at point p in the frame of instance i, on the coordinate plane that the face is most parallel to."""
-    w, c, s = _minus(p, _row(frames, i)), frames[i, 3], frames[i, 4]
-    x, y, z = c * w[0] + s * w[1], -s * w[0] + c * w[1], w[2]
-    mx, my = abs(c * n[0] + s * n[1]), abs(-s * n[0] + c * n[1])
+    w = _minus(p, _row(frames, i))
+    c = frames[i, 3]
+    s = frames[i, 4]
+    x = c * w[0] + s * w[1]
+    y = -s * w[0] + c * w[1]
+    z = w[2]
+    mx = abs(c * n[0] + s * n[1])
+    my = abs(-s * n[0] + c * n[1])
     pattern = int(materials[m, 0])
     if pattern == SCREEN or pattern == SKY or pattern == ART:
-        u, v = (y if mx > my else x), z
+        u = (y if mx > my else x)
+        v = z
     elif mx >= my and mx >= abs(n[2]):
         u, v = (z, y) if g == 2 else (y, z)
     elif my >= abs(n[2]):
@@ -253,14 +293,17 @@ def _pixel(x, y, z, t, i, inverse_k, pose, mesh, look, lamps, shadows):         
     """Display colour, 0..1, of triangle t of instance i, met at depth z by the ray through image point (x, y)."""
     vertices, triangles, normals = mesh
     material, grain, materials, frames = look
-    cx, cy = (inverse_k[0, 0] * x + inverse_k[0, 1] * y + inverse_k[0, 2]) * z, (inverse_k[1, 1] * y + inverse_k[1, 2]) * z
+    cx = (inverse_k[0, 0] * x + inverse_k[0, 1] * y + inverse_k[0, 2]) * z
+    cy = (inverse_k[1, 1] * y + inverse_k[1, 2]) * z
     ray = (pose[0, 0] * cx + pose[0, 1] * cy + pose[0, 2] * z, pose[1, 0] * cx + pose[1, 1] * cy + pose[1, 2] * z,
            pose[2, 0] * cx + pose[2, 1] * cy + pose[2, 2] * z)
-    p, view = (pose[0, 3] + ray[0], pose[1, 3] + ray[1], pose[2, 3] + ray[2]), _unit((-ray[0], -ray[1], -ray[2]))
+    p = (pose[0, 3] + ray[0], pose[1, 3] + ray[1], pose[2, 3] + ray[2])
+    view = _unit((-ray[0], -ray[1], -ray[2]))
     n = _normal(p, t, vertices, triangles, normals)
     m = material[t]
     share, tone = _texture(p, n, i, m, grain[t], materials, frames, z * inverse_k[0, 0] / max(.15, abs(_dot(n, view))))
-    share, glow = min(1.0, max(0.0, share)), materials[m, 9]
+    share = min(1.0, max(0.0, share))
+    glow = materials[m, 9]
     red, green, blue, shine = _light(p, n, view, materials[m, 8], lamps, shadows)
     red = (materials[m, 1] * (1 - share) + materials[m, 4] * share) * tone * (red * (1 - glow) + glow * 1.15) + shine
     green = (materials[m, 2] * (1 - share) + materials[m, 5] * share) * tone * (green * (1 - glow) + glow * 1.15) + shine
@@ -274,11 +317,16 @@ def _paint(depth, ids, triangle, fine_depth, fine_ids, fine, inverse_k, pose,   
     """Fill image (h, w, 3) uint8. Where the four rays of the double raster meet other materials or faces, their mean is
     taken.
     """
-    material, normals = look[0], mesh[2]
+    material = look[0]
+    normals = mesh[2]
     for y in range(depth.shape[0]):
         for x in range(depth.shape[1]):
-            t, i = triangle[y, x], ids[y, x]
-            red, green, blue, mixed = 0.0, 0.0, 0.0, False
+            t = triangle[y, x]
+            i = ids[y, x]
+            red = 0.0
+            green = 0.0
+            blue = 0.0
+            mixed = False
             for s in range(4):
                 f = fine[2 * y + s // 2, 2 * x + s % 2]
                 if f != t and f >= 0 and t >= 0 and not mixed:
@@ -286,7 +334,8 @@ def _paint(depth, ids, triangle, fine_depth, fine_ids, fine, inverse_k, pose,   
                     mixed = other or _dot(_row(normals[f], 0), _row(normals[t], 0)) < .8
             if mixed:
                 for s in range(4):
-                    b, a = 2 * y + s // 2, 2 * x + s % 2
+                    b = 2 * y + s // 2
+                    a = 2 * x + s % 2
                     if fine[b, a] >= 0:
                         c = _pixel((a - .5) / 2, (b - .5) / 2, np.float64(fine_depth[b, a]), fine[b, a], fine_ids[b, a],
                                    inverse_k, pose, mesh, look,

@@ -33,7 +33,11 @@ class _Film:
     """Renders frames on demand and keeps the last one, so that colour, depth and ids of a frame cost one rendering."""
 
     def __init__(self, house: Layout, camera: Camera, poses: NDArray, seed: int, scene: str):
-        self.house, self.camera, self.poses, self.seed, self.scene = house, camera, poses, seed, scene
+        self.house = house
+        self.camera = camera
+        self.poses = poses
+        self.seed = seed
+        self.scene = scene
         self.last: tuple[int, tuple[NDArray, NDArray, NDArray]] | None = None
 
     @cached_property

@@ -24,11 +24,16 @@ def hashed(i, j, k):                                                            
 @jit
 def noise(x, y, seed):                                                                    # type: ignore[no-untyped-def]
     """Value noise in the plane, 0..1, features of about 1 unit."""
-    i, j = int(np.floor(x)), int(np.floor(y))
-    fx, fy = x - i, y - j
-    fx, fy = fx * fx * (3 - 2 * fx), fy * fy * (3 - 2 * fy)
-    a, b = hashed(i, j, seed), hashed(i + 1, j, seed)
-    c, d = hashed(i, j + 1, seed), hashed(i + 1, j + 1, seed)
+    i = int(np.floor(x))
+    j = int(np.floor(y))
+    fx = x - i
+    fy = y - j
+    fx = fx * fx * (3 - 2 * fx)
+    fy = fy * fy * (3 - 2 * fy)
+    a = hashed(i, j, seed)
+    b = hashed(i + 1, j, seed)
+    c = hashed(i, j + 1, seed)
+    d = hashed(i + 1, j + 1, seed)
     return (a + (b - a) * fx) * (1 - fy) + (c + (d - c) * fx) * fy
 
 # %% ../../../nbs/scenes/procedural/40_textures.ipynb #66ccd0c8
@@ -50,9 +55,12 @@ def texture_color(pattern, u, v, s, seed, px):                                  
     there.
     """
     fade = min(1.0, max(0.0, s / (2.5 * px) - .25))
-    a, b = u / s, v / s
-    i, j = int(np.floor(a)), int(np.floor(b))
-    a, b = a - i, b - j
+    a = u / s
+    b = v / s
+    i = int(np.floor(a))
+    j = int(np.floor(b))
+    a = a - i
+    b = b - j
     if pattern == _WOOD:
         return .15 + .75 * (_wood(u, v, s, seed) - .3) * fade + .25 * fade, 1.0
     if pattern == _FABRIC:
@@ -75,7 +83,8 @@ def texture_color(pattern, u, v, s, seed, px):                                  
         grains = hashed(int(np.floor(u / s * 3)), int(np.floor(v / s * 3)), seed) - .4
         return .35 + .9 * grains * fade, 1 + .05 * (noise(u * 7, v * 7, seed) - .5)
     if pattern == SCREEN:                                       # a few blocks on a gradient
-        a, b = u / s + .5, v / s
+        a = u / s + .5
+        b = v / s
         return (1.0 if hashed(int(np.floor(a * 5)), int(np.floor(b * 6)), seed) > .72 else .25 * b), .75 + .5 * b
     if pattern == SKY:                                          # sky above, trees below
         hill = .38 + .16 * noise(u * 2.2, 3.0, seed) + .05 * noise(u * 11, 5.0, seed)

@@ -25,7 +25,9 @@ def _graph(distance: NDArray, clearance: float) -> tuple[coo_array, NDArray[np.i
     region = groups == int(np.bincount(groups.ravel())[1:].argmax()) + 1
     number = np.full(region.shape, -1)
     number[region] = np.arange(region.sum())
-    rows, cols, cost = [], [], []
+    rows = []
+    cols = []
+    cost = []
     for dj, di in ((0, 1), (1, 0), (1, 1), (1, -1)):
         a = number[:number.shape[0] - dj, max(0, -di):number.shape[1] - max(0, di)]
         b = number[dj:, max(0, di):number.shape[1] - max(0, -di)]
@@ -47,7 +49,8 @@ def plan_waypoints(house: Layout, rng: np.random.Generator, stops: int = 6) -> N
         reach = np.minimum(reach, dijkstra(graph, directed=False, indices=goal[-1]))
         goal.append(int(np.where(np.isfinite(reach), reach, -1).argmax()))
     goal = goal[1:]
-    order, left = [goal[0]], set(goal[1:])
+    order = [goal[0]]
+    left = set(goal[1:])
     path: list[int] = []
     while left:                                       # then the nearest stop next
         length, back = dijkstra(graph, directed=False, indices=order[-1], return_predecessors=True)
@@ -107,7 +110,8 @@ def _smoothest(score: NDArray, max_turn: float) -> NDArray[np.float64]:
     """
     step = np.abs((HEADINGS[:, None] - HEADINGS + np.pi) % (2 * np.pi) - np.pi)
     cost = np.where(step <= np.radians(max_turn) + 1e-9, .3 * step, np.inf)
-    best, back = score[0], []
+    best = score[0]
+    back = []
     for row in score[1:]:
         total = best[:, None] - cost
         back.append(total.argmax(0))
@@ -148,9 +152,12 @@ def camera_path(house: Layout, rng: np.random.Generator, frames: int = 40) -> ND
     poses = []
     for k in range(frames):
         eye = np.array([*xy[k], height[k]])
-        yaw, p, r = heading[k] + np.radians(handheld_jitter(rng)), np.radians(pitch[k]), np.radians(roll[k])
+        yaw = heading[k] + np.radians(handheld_jitter(rng))
+        p = np.radians(pitch[k])
+        r = np.radians(roll[k])
         pose = look_at(eye, eye + [np.cos(p) * np.cos(yaw), np.cos(p) * np.sin(yaw), np.sin(p)])
-        c, s = np.cos(r), np.sin(r)
+        c = np.cos(r)
+        s = np.sin(r)
         pose[:3, :3] = pose[:3, :3] @ np.array([[c, -s, 0], [s, c, 0], [0, 0, 1.0]])
         poses.append(pose)
     return np.array(poses)

@@ -44,7 +44,8 @@ def read_trajectory(path: Path) -> tuple[NDArray[np.float64], NDArray[np.float64
 
     Raises SceneError where the file is missing or has no line that is a pose.
     """
-    rows, skipped = list[list[float]](), Counter[str]()
+    rows = list[list[float]]()
+    skipped = Counter[str]()
     for line in read_text(path, 1 << 28).split("\n"):
         try:
             row = [float(word) for word in line.split()]
@@ -94,7 +95,8 @@ SKY = ("Up", "Left", "Down", "Right")
 
 def upright_rotation(poses: NDArray) -> int:
     """How many quarter turns clockwise bring up to the top in most images, from poses camera to world (N, 4, 4)."""
-    x, y = poses[:, 2, 0], poses[:, 2, 1]                        # the world's up, seen in the camera, is the last row of the rotation
+    x = poses[:, 2, 0]
+    y = poses[:, 2, 1]                        # the world's up, seen in the camera, is the last row of the rotation
     turns = np.where(np.abs(y) >= np.abs(x), np.where(y <= 0, 0, 2), np.where(x < 0, 1, 3))
     return int(np.bincount(turns, minlength=4).argmax())
 
@@ -117,7 +119,9 @@ def turn_pose(pose: NDArray, turns: int) -> NDArray[np.float64]:
     return pose @ np.linalg.matrix_power(np.array([[0, 1, 0, 0], [-1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]]), turns)
 
 # %% ../../../nbs/scenes/readers/00_arkitscenes.ipynb #e2558ffa
-COLOR, DEPTH, PINCAM = ("lowres_wide", "wide"), ("lowres_depth", "depth_densified"), ("lowres_wide_intrinsics", "wide_intrinsics")
+COLOR = ("lowres_wide", "wide")
+DEPTH = ("lowres_depth", "depth_densified")
+PINCAM = ("lowres_wide_intrinsics", "wide_intrinsics")
 TRAJECTORY = ("lowres_wide.traj", "color.traj")
 MAX_TIME_GAP_MS = 5                                     # milliseconds between an image and its pose
 
@@ -171,7 +175,8 @@ def match_files(folder: Path, scan: str) -> tuple[list[FrameFiles], Counter[str]
     whole = []
     for number, time in enumerate(sorted(color)):
         at = int(np.abs(times - time / 1000).argmin())
-        range_image, intrinsics = nearest_in_time(depth, time), nearest_in_time(pincam, time)
+        range_image = nearest_in_time(depth, time)
+        intrinsics = nearest_in_time(pincam, time)
         if abs(times[at] * 1000 - time) > MAX_TIME_GAP_MS + 1e-6:
             skipped["expected: frame has no pose within 5 ms"] += 1
         elif range_image is None or intrinsics is None:
@@ -188,7 +193,9 @@ def read_frames(shots: Sequence[FrameFiles], lift: NDArray) -> tuple[tuple[Frame
 
     Raises SceneError where no camera can be read.
     """
-    turns, frames, skipped = upright_rotation(np.stack([shot.pose for shot in shots])), list[Frame](), Counter[str]()
+    turns = upright_rotation(np.stack([shot.pose for shot in shots]))
+    frames = list[Frame]()
+    skipped = Counter[str]()
     size = common_size([shot.depth for shot in shots], ("PNG",))
     for shot in shots:
         try:
@@ -216,10 +223,14 @@ def read_objects(path: Path) -> tuple[tuple[Instance, ...], Counter[str]]:
         raise SceneError("the annotators skipped this scan", path, "skipped")
     if not isinstance(content.get("data"), list):
         raise SceneError("expected a list", path, "data")
-    objects, skipped, seen = list[Instance](), Counter[str](), set[str]()
+    objects = list[Instance]()
+    skipped = Counter[str]()
+    seen = set[str]()
     for number, entry in enumerate(content["data"][:65535], 1):
         entry = entry if isinstance(entry, dict) else {}
-        label, uid, segments = entry.get("label"), entry.get("uid"), entry.get("segments")
+        label = entry.get("label")
+        uid = entry.get("uid")
+        segments = entry.get("segments")
         box = segments.get("obbAligned") if isinstance(segments, dict) else None
         box = box if isinstance(box, dict) else {}
         center, size, axes = (json_array(box.get(key), shape) for key, shape in (("centroid", (3,)), ("axesLengths", (3,)), ("normalizedAxes", (9,))))
@@ -247,7 +258,8 @@ def floor_height(surface: Mesh) -> float:
     The mean height, by area, within 5 cm of that step. Without level triangles, the lowest vertex.
     """
     a, b, c = (np.asarray(surface.vertices, np.float64)[surface.triangles[:, k]] for k in range(3))
-    normal, z = np.cross(b - a, c - a) / 2, (a + b + c)[:, 2] / 3
+    normal = np.cross(b - a, c - a) / 2
+    z = (a + b + c)[:, 2] / 3
     area = np.linalg.norm(normal, axis=1)
     found = [_lowest_level(z[level], area[level]) for level in (normal[:, 2] > .95 * area, np.abs(normal[:, 2]) > .95 * area) if area[level].sum() > 0]
     if not found:

@@ -28,9 +28,11 @@ FORM = "python:FILE.py:NAME or python:package.module:NAME"
 
 def _fault(error: BaseException) -> str:
     """One line: what kind of error, what it says, and the line of the file where it happened."""
-    trace, line = error.__traceback__, 0
+    trace = error.__traceback__
+    line = 0
     while trace is not None:
-        line, trace = trace.tb_lineno, trace.tb_next
+        line = trace.tb_lineno
+        trace = trace.tb_next
     return f"{type(error).__name__}: {error}" + (f" (line {line})" if line else "")
 
 

@@ -66,7 +66,9 @@ def check_scale(frames: list[Frame], folder: Path) -> None:
                          folder, "image_depth")
 
 # %% ../../../nbs/scenes/readers/10_spar7m.ipynb #16255b76
-_NUMBER, _VIDEO, _ROOM = re.compile(r"\d{1,9}"), re.compile(r"frame(\d{1,4})_(\d{1,9})"), re.compile(r"(\d{1,6})_(\d{1,3})")
+_NUMBER = re.compile(r"\d{1,9}")
+_VIDEO = re.compile(r"frame(\d{1,4})_(\d{1,9})")
+_ROOM = re.compile(r"(\d{1,6})_(\d{1,3})")
 
 
 def frame_number(stem: str) -> int | None:
@@ -115,7 +117,8 @@ def _inside(path: Path, root: str) -> bool:
 
 def find_shots(folder: Path) -> list[FrameFiles]:
     """The frames of a scene's folder by number, with their faults; of a frame that is also in the video, the image of `image_color`."""
-    root, shots = os.path.realpath(folder.parent), dict[int, FrameFiles]()
+    root = os.path.realpath(folder.parent)
+    shots = dict[int, FrameFiles]()
     matrices = _listing(folder / "intrinsic")
     K = matrices.names
     far = next((folder / "intrinsic" / K[name] for name in ("intrinsic_depth", "depth_intrinsic") if name in K), None)
@@ -144,7 +147,8 @@ def load_frames(folder: Path, strict: bool = False) -> tuple[list[Frame], Counte
 
     Raises SceneError with `strict` for the first fault; without, only for depth that is not in millimetres.
     """
-    found, skipped = list[tuple[FrameFiles, NDArray[np.float64], tuple[int, int], tuple[int, int]]](), Counter[str]()
+    found = list[tuple[FrameFiles, NDArray[np.float64], tuple[int, int], tuple[int, int]]]()
+    skipped = Counter[str]()
     sizes: dict[Path | None, Counter[tuple[int, int]]] = defaultdict(Counter)       # of the images that share a matrix
 
     def leave_out(error: SceneError) -> None:
@@ -165,7 +169,8 @@ def load_frames(folder: Path, strict: bool = False) -> tuple[list[Frame], Counte
         except SceneError as error:
             leave_out(error)
     usual = {matrix: counts.most_common(1)[0][0] for matrix, counts in sizes.items()}
-    frames, read = list[Frame](), lru_cache(None)(read_pinhole)
+    frames = list[Frame]()
+    read = lru_cache(None)(read_pinhole)
     for shot, pose, near, far in found:
         try:
             for image, matrix, size in ((shot.color, shot.intrinsic, near), (shot.depth, shot.far, far)):

@@ -38,7 +38,8 @@ def similar_boxes(boxes: NDArray, rows: NDArray, limit: float, rng: np.random.Ge
 
     Returns their places in rows, (N, 4), and whether there are four, (N,).
     """
-    places, found = np.zeros((len(rows), 4), np.int64), np.zeros(len(rows), bool)
+    places = np.zeros((len(rows), 4), np.int64)
+    found = np.zeros(len(rows), bool)
     if rows.size:
         _alike(boxes.astype(np.float64), rows, limit, np.where(rows >= 0, rng.random(rows.shape), -1).argmax(1), places, found)
     return places, found
@@ -56,12 +57,14 @@ def _alike(boxes, rows, limit, first, places, found):                           
             sides[j] = np.log(max(x2 - x1, 1.0)), np.log(max(y2 - y1, 1.0))
         place, places[i, 0], number = first[i], first[i], 1
         while number < 4:
-            off, nearest = np.inf, -1
+            off = np.inf
+            nearest = -1
             for j in range(len(there)):
                 there[j] &= j != place and iou_of_two(boxes[rows[i, j]], boxes[rows[i, place]]) <= limit
                 unlike = abs(sides[j, 0] - sides[first[i], 0]) + abs(sides[j, 1] - sides[first[i], 1])
                 if there[j] and unlike < off:
-                    off, nearest = unlike, j
+                    off = unlike
+                    nearest = j
             if nearest < 0:
                 break
             place, places[i, number], number = nearest, nearest, number + 1
@@ -71,7 +74,8 @@ def _alike(boxes, rows, limit, first, places, found):                           
 def label_leakage(observation: SceneIndex, rows: NDArray) -> NDArray[np.float64]:
     """(N,) how much names tell of which of the boxes `rows` (N, k) of `seen` is whose, 0 for nothing: the covariances, within the k, of log width,
     log height, top and bottom with what they usually are in this scene for things of that name, added up without their signs."""
-    box, kind = observation.clear_sightings.box.astype(np.float64), observation.label_id[observation.clear_sightings.object]
+    box = observation.clear_sightings.box.astype(np.float64)
+    kind = observation.label_id[observation.clear_sightings.object]
     look = np.concatenate([np.log(np.maximum(box[:, 2:] - box[:, :2], 1)), box[:, 1::2] / 300], 1)
     usual = np.stack([np.bincount(kind, column) / np.maximum(np.bincount(kind), 1) for column in look.T], 1)[kind]
     told = np.zeros(len(rows))
@@ -84,7 +88,9 @@ def _covariances(now, usual, rows, told):                                       
     k = rows.shape[1]
     for i in range(len(rows)):
         for column in range(now.shape[1]):
-            a, b, both = 0.0, 0.0, 0.0
+            a = 0.0
+            b = 0.0
+            both = 0.0
             for row in rows[i]:
                 a += now[row, column]
                 b += usual[row, column]
@@ -94,16 +100,21 @@ def _covariances(now, usual, rows, told):                                       
 # %% ../../../nbs/tasks/families/10_cross_view.ipynb #913bbaa7
 def position_matching(observation: SceneIndex, rng: np.random.Generator, count: int) -> Facts:
     """Object red (a box) in view 0 of two; target_box (n, 4) the same object in view 1; distractor_box (n, 3, 4); integers 0 to 1000."""
-    rules, seen = observation.rules, observation.clear_sightings
-    pairs, table = view_pairs(observation, rng, max(2000, 20 * count)), sighting_matrix(observation, boxed=True)
+    rules = observation.rules
+    seen = observation.clear_sightings
+    pairs = view_pairs(observation, rng, max(2000, 20 * count))
+    table = sighting_matrix(observation, boxed=True)
     group, found = similar_boxes(seen.box, np.where(table[pairs[:, 0]] >= 0, table[pairs[:, 1]], -1), rules.option_iou, rng)
-    pairs, group = pairs[found], group[found]
+    pairs = pairs[found]
+    group = group[found]
     first = np.argsort(label_leakage(observation, table[pairs[:, 1:], group]), kind="stable")
-    pairs, group = pairs[first], group[first]
+    pairs = pairs[first]
+    group = group[first]
     picks = CandidateTuples(pairs.repeat(4, 0), table[pairs[:, :1], group].reshape(-1, 1), np.zeros((4 * len(pairs), 1), np.int8))
     options = row_hash(observation.view[pairs[:, 1]], np.sort(group, 1)).repeat(4)        # the same four, in nearly the same image 2: once
     chosen = sample_groups(4, count, (options, 4), *repetition_caps(observation, picks))
-    frames, things = np.broadcast_to(pairs[:, 1:], group.shape)[chosen // 4], group[chosen // 4]
+    frames = np.broadcast_to(pairs[:, 1:], group.shape)[chosen // 4]
+    things = group[chosen // 4]
     target = observation.fine_boxes(frames.ravel(), observation.ids[things].ravel(), seen.box[table[frames, things]].reshape(-1, 4)).reshape(-1, 4, 4)
     wrong = target[np.arange(len(chosen))[:, None], OTHERS[chosen % 4]]
     return make_facts("position_matching", observation, picks.take(chosen),
@@ -115,7 +126,8 @@ OTHERS = np.array([[1, 2, 3], [0, 2, 3], [0, 1, 3], [0, 1, 2]])
 # %% ../../../nbs/tasks/families/10_cross_view.ipynb #484b78e9
 def told_apart_by(observation: SceneIndex, pairs: NDArray) -> NDArray[np.bool_]:
     """(M,) whether each pair of frames (M, 2) has enough in common, and the two cameras are near enough, to tell how one moves to the other."""
-    rules, shown = observation.rules, sighting_matrix(observation) >= 0
+    rules = observation.rules
+    shown = sighting_matrix(observation) >= 0
     first, second = pairs.T
     shared = np.array([(shown[a] & shown[b]).any() for a, b in pairs.tolist()], bool)
     apart = np.linalg.norm(observation.poses[first, :3, 3] - observation.poses[second, :3, 3], axis=-1)
@@ -133,12 +145,17 @@ def camera_motion_infer(observation: SceneIndex, rng: np.random.Generator, count
     position = in_camera(observation.poses[first], observation.poses[second][:, :3, 3])
     z = position[:, 2]
     front = z >= rules.min_motion_depth
-    pairs, first, position, z = pairs[front], first[front], position[front], z[front]
+    pairs = pairs[front]
+    first = first[front]
+    position = position[front]
+    z = z[front]
     pixel = np.einsum("nij,nj->ni", observation.intrinsics[first], position)[:, :2] / z[:, None]
     image = (pixel + .5) * 1000 / observation.image_size[first]
     keep = all_of(in_range(image, (0, 1000)), is_rounding_stable(image, 1, 10 * rules.rounding), is_rounding_stable(z, .1, rules.rounding),
                  np.linalg.norm(position, axis=1) >= rules.baseline)
-    pairs, position, image = pairs[keep], position[keep], image[keep]
+    pairs = pairs[keep]
+    position = position[keep]
+    image = image[keep]
     strata = [np.minimum(image // 333.4, 2).astype(np.int64), log_bin(position[:, 2], 1.5)]
     rows = stratified_sample(rng, count, strata, (pairs[:, 0], rules.per_frames), (pairs[:, 1], rules.per_frames), same_view_cap(observation, pairs, pairs[:, :0]))
     return without_objects("camera_motion_infer", pairs[rows], {"position": position[rows], "image": image[rows]})
@@ -149,7 +166,8 @@ def without_objects(name: str, frames: NDArray, numbers: dict[str, NDArray]) -> 
     return Facts(task=name, frames=frames.astype(np.int32), objects=np.zeros((len(frames), 0), np.int32), view=np.zeros((len(frames), 0), np.int8), marks=None, numbers=numbers)
 
 # %% ../../../nbs/tasks/families/10_cross_view.ipynb #c94eacd3
-TRANSLATION_STEP, ROTATION_STEP = 0.2, 5.0
+TRANSLATION_STEP = 0.2
+ROTATION_STEP = 5.0
 
 
 def view_change_infer(observation: SceneIndex, rng: np.random.Generator, count: int) -> Facts:
@@ -158,7 +176,8 @@ def view_change_infer(observation: SceneIndex, rng: np.random.Generator, count: 
     rules = observation.rules
     pairs = view_pairs(observation, rng, max(rules.candidates, 30 * count))
     pairs = pairs[told_apart_by(observation, pairs)]
-    first, second = observation.poses[pairs[:, 0]], observation.poses[pairs[:, 1]]
+    first = observation.poses[pairs[:, 0]]
+    second = observation.poses[pairs[:, 1]]
     translation = in_camera(first, second[:, :3, 3])
     angles = yaw_pitch_roll(observation.poses)
     turn = wrap_degrees(angles[pairs[:, 1]] - angles[pairs[:, 0]])
@@ -168,7 +187,10 @@ def view_change_infer(observation: SceneIndex, rng: np.random.Generator, count: 
         keep &= all_of(is_rounding_stable(values, step, rules.rounding), (values == 0) | (np.abs(values) > 1e-3))
     rounded = np.rint(np.concatenate([translation / TRANSLATION_STEP, rotation / ROTATION_STEP], 1)).astype(np.int64)
     keep &= (rounded != 0).any(1)
-    pairs, translation, rotation, rounded = pairs[keep], translation[keep], rotation[keep], rounded[keep]
+    pairs = pairs[keep]
+    translation = translation[keep]
+    rotation = rotation[keep]
+    rounded = rounded[keep]
     strata = [rounded[:, 3] // 6, np.sign(rounded[:, [0, 2]]), np.sign(rounded[:, [1, 4]])]          # yaw by 30 degrees first
     rows = stratified_sample(rng, count, strata, (pairs[:, 0], rules.per_frames), (pairs[:, 1], rules.per_frames), same_view_cap(observation, pairs, pairs[:, :0]))
     return without_objects("view_change_infer", pairs[rows], {"translation": translation[rows], "rotation": rotation[rows]})
@@ -179,7 +201,8 @@ def obj_frame_locate(observation: SceneIndex, rng: np.random.Generator, count: i
     False where these are too small a part of it to be clear. Objects with many such frames are not asked, nor those with a frame that
     shows fewer pixels, yet as many as `Thresholds.rival`: one could count it either way."""
     rules = observation.rules
-    glimpsed, frames = observation.all_sightings, video_frames(observation)
+    glimpsed = observation.all_sightings
+    frames = video_frames(observation)
     if not len(frames):
         return make_facts("obj_frame_locate", observation, CandidateTuples(np.zeros((0, 32), np.int32), np.zeros((0, 1), np.int64), np.zeros((0, 1), np.int8)),
                      {"visible": np.zeros((0, 32), bool), "firm": np.zeros((0, 32), bool)})

@@ -30,7 +30,8 @@ def _even(name: str, observation: SceneIndex, rng: np.random.Generator, *, count
 
 
 def _depth_oc(name: str, observation: SceneIndex, rng: np.random.Generator, count: int) -> Facts:
-    rules, seen = observation.rules, observation.clear_sightings
+    rules = observation.rules
+    seen = observation.clear_sightings
     picks = candidates(name, observation, rng, count)
     z = seen.center[picks.rows, 2]
     picks = picks.take(keep := all_of(in_range(z, rules.depth), is_rounding_stable(z, .1, rules.rounding)))
@@ -51,12 +52,15 @@ def depth_prediction_oc_mv(observation: SceneIndex, rng: np.random.Generator, co
 
 # %% ../../../nbs/tasks/families/00_depth_distance_size.ipynb #ddf38f3d
 def _depth_oo(name: str, observation: SceneIndex, rng: np.random.Generator, count: int) -> Facts:
-    rules, seen = observation.rules, observation.clear_sightings
+    rules = observation.rules
+    seen = observation.clear_sightings
     picks = candidates(name, observation, rng, count)
     z = seen.center[picks.rows, 2]
     answer = np.abs(z[:, 2] - z[:, 1])
     keep = all_of(in_range(z, rules.depth), is_rounding_stable(z[:, 0], .1, rules.rounding), is_rounding_stable(answer, .1, rules.rounding))
-    picks, z, answer = picks.take(keep), z[keep], answer[keep]
+    picks = picks.take(keep)
+    z = z[keep]
+    answer = answer[keep]
     strata = [log_bin(answer + .2, rules.step), log_bin(z[:, 0], rules.step)]
     rows = stratified_sample(rng, count, strata, *repetition_caps(observation, picks))
     return make_facts(name, observation, picks.take(rows), {"given": z[rows, 0], "depth": z[rows, 1:], "answer": answer[rows]})
@@ -74,13 +78,16 @@ def depth_prediction_oo_mv(observation: SceneIndex, rng: np.random.Generator, co
 # %% ../../../nbs/tasks/families/00_depth_distance_size.ipynb #e6989130
 def _distance(name: str, observation: SceneIndex, rng: np.random.Generator, count: int) -> Facts:
     """From red to blue; where there is red alone, from the first camera."""
-    rules, seen = observation.rules, observation.clear_sightings
+    rules = observation.rules
+    seen = observation.clear_sightings
     picks = candidates(name, observation, rng, count)
-    centers, alone = observation.centers[seen.object[picks.rows]], picks.rows.shape[1] == 1
+    centers = observation.centers[seen.object[picks.rows]]
+    alone = picks.rows.shape[1] == 1
     start = observation.poses[picks.frames[:, 0], :3, 3] if alone else centers[:, 0]
     answer = np.linalg.norm(centers[:, -1] - start, axis=-1)
     keep = all_of(in_range(answer, rules.distance), is_rounding_stable(answer, .1, rules.rounding))
-    picks, answer = picks.take(keep), answer[keep]
+    picks = picks.take(keep)
+    answer = answer[keep]
     rows = _even(name, observation, rng, count=count, picks=picks, answer=answer, told=observation.label_id[seen.object[picks.rows]])
     return make_facts(name, observation, picks.take(rows), {"answer": answer[rows]})
 
@@ -112,13 +119,16 @@ def distance_prediction_oo_video(observation: SceneIndex, rng: np.random.Generat
 # %% ../../../nbs/tasks/families/00_depth_distance_size.ipynb #04fd079f
 def spatial_volume_infer(observation: SceneIndex, rng: np.random.Generator, count: int) -> Facts:
     """Object red (a box) in one image; size (n, 3) length, width, height, metres; length >= width."""
-    name, rules, seen = "spatial_volume_infer", observation.rules, observation.clear_sightings
+    name = "spatial_volume_infer"
+    rules = observation.rules
+    seen = observation.clear_sightings
     picks = candidates(name, observation, rng, count)
     picks = picks.take(seen.share[picks.rows[:, 0]] >= rules.volume_share)
     size = observation.sizes[seen.object[picks.rows[:, 0]]]
     size = np.concatenate([np.sort(size[:, :2], 1)[:, ::-1], size[:, 2:]], 1)
     keep = all_of(is_rounding_stable(size, .01, rules.rounding))
-    picks, size = picks.take(keep), size[keep]
+    picks = picks.take(keep)
+    size = size[keep]
     limits = repetition_caps(observation, picks)
     rows = stratified_sample(rng, count, log_bin(np.prod(size, 1) ** (1 / 3), rules.step), *limits, (limits[1][0], rules.per_objects))
     return make_facts(name, observation, picks.take(rows), {"size": size[rows]})

@@ -21,13 +21,16 @@ from ..facts import IMAGES_PER_VIEW, Facts
 def _corners(path, tolerance, most):                                                     # type: ignore[no-untyped-def]
     """The rows of a path (N, 2) that remain as corners, the first and the last among them; no point is farther than `tolerance` from the legs
     between them. None remain where there were more than `most` legs."""
-    corners, ends = np.zeros(most + 1, np.int64), np.empty(most, np.int64)               # found from the front; where legs still to be cut end
-    found, left = 0, 1
+    corners = np.zeros(most + 1, np.int64)
+    ends = np.empty(most, np.int64)               # found from the front; where legs still to be cut end
+    found = 0
+    left = 1
     ends[0] = len(path) - 1
     while left:
         off, middle = _farthest(path, corners[found], ends[left - 1])
         if off <= tolerance:
-            found, left = found + 1, left - 1
+            found = found + 1
+            left = left - 1
             corners[found] = ends[left]
         elif found + left == most:
             return corners[:0]
@@ -40,20 +43,28 @@ def _corners(path, tolerance, most):                                            
 @jit
 def _farthest(path, low, high):                                                          # type: ignore[no-untyped-def]
     """How far the rows between low and high of a path (N, 2) lie from the leg between these two: the largest distance and its row."""
-    x, y, best, row = path[high, 0] - path[low, 0], path[high, 1] - path[low, 1], 0.0, -1
+    x = path[high, 0] - path[low, 0]
+    y = path[high, 1] - path[low, 1]
+    best = 0.0
+    row = -1
     length = x * x + y * y
     for i in range(low + 1, high):
-        u, v = path[i, 0] - path[low, 0], path[i, 1] - path[low, 1]
+        u = path[i, 0] - path[low, 0]
+        v = path[i, 1] - path[low, 1]
         along = min(max((u * x + v * y) / length, 0.0), 1.0) if length > 0 else 0.0
         off = np.sqrt((u - along * x) ** 2 + (v - along * y) ** 2)
         if off > best:
-            best, row = off, i
+            best = off
+            row = i
     return best, row
 
 # %% ../../../nbs/tasks/families/60_navigation.ipynb #2156c0e6
-LEGS, SHORTEST, TOLERANCE = 8, 0.5, 0.25
+LEGS = 8
+SHORTEST = 0.5
+TOLERANCE = 0.25
 FEWEST_FRAMES = 16           # of a stretch; longer ones are shown by 32 of theirs, shorter ones by all
-SHIN, SHOULDER = 0.2, 1.6                                                                # metres
+SHIN = 0.2
+SHOULDER = 1.6                                                                # metres
 
 
 @jit
@@ -62,12 +73,20 @@ def _crosses(centers, sizes, yaws, start, end):                                 
     for n in range(len(centers)):
         if centers[n, 2] - sizes[n, 2] / 2 >= SHOULDER or centers[n, 2] + sizes[n, 2] / 2 <= SHIN:
             continue
-        c, s, enter, leave = np.cos(yaws[n]), np.sin(yaws[n]), 0.0, 1.0                  # the part of the leg inside, as shares of it
-        x, y, u, v = start[0] - centers[n, 0], start[1] - centers[n, 1], end[0] - start[0], end[1] - start[1]
+        c = np.cos(yaws[n])
+        s = np.sin(yaws[n])
+        enter = 0.0
+        leave = 1.0                  # the part of the leg inside, as shares of it
+        x = start[0] - centers[n, 0]
+        y = start[1] - centers[n, 1]
+        u = end[0] - start[0]
+        v = end[1] - start[1]
         for at, way, reach in ((x * c + y * s, u * c + v * s, sizes[n, 0] / 2), (y * c - x * s, v * c - u * s, sizes[n, 1] / 2)):
             way = 1e-9 if abs(way) < 1e-9 else way
-            a, b = (-reach - at) / way, (reach - at) / way
-            enter, leave = max(enter, min(a, b)), min(leave, max(a, b))
+            a = (-reach - at) / way
+            b = (reach - at) / way
+            enter = max(enter, min(a, b))
+            leave = min(leave, max(a, b))
         if enter <= leave:
             return True
     return False
@@ -78,9 +97,11 @@ def _walks(places, first, last, centers, sizes, yaws):                          
     """(S, LEGS + 1) the corners, as rows of places (F, 2), of the walks from rows `first` to rows `last` (S,); -1 after the last one, and
     throughout where the path takes more legs, one of them is short or leads through a box, or all are less than 1.5 m together. And which of
     these reasons it is, by its place in `REASONS`, (S,); -1 for none."""
-    corners, why = np.full((len(first), LEGS + 1), -1), np.full(len(first), 3)
+    corners = np.full((len(first), LEGS + 1), -1)
+    why = np.full(len(first), 3)
     for s in range(len(first)):
-        rows, walk = first[s] + _corners(places[first[s]:last[s] + 1], TOLERANCE, LEGS), 0.0
+        rows = first[s] + _corners(places[first[s]:last[s] + 1], TOLERANCE, LEGS)
+        walk = 0.0
         if not len(rows):
             why[s] = 0
         for start, end in zip(rows[:-1], rows[1:]):
@@ -105,7 +126,8 @@ def landmark(observation: SceneIndex, start: NDArray, end: NDArray, shown: NDArr
     end; -1 where there is none. Only objects whose name stands for them alone."""
     ahead = (end - start) / max(float(np.linalg.norm(end - start)), 1e-9)
     away = observation.centers[:, :2] - start
-    along, across = away @ ahead, away @ np.array([-ahead[1], ahead[0]])
+    along = away @ ahead
+    across = away @ np.array([-ahead[1], ahead[0]])
     past = along - np.linalg.norm(end - start)
     fit = shown & observation.nameable & observation.has_unique_label & (past > .2) & (past <= reach) & (np.abs(across) <= np.tan(np.radians(angle)) * along)
     return int(np.where(fit, past, np.inf).argmin()) if fit.any() else -1
@@ -122,9 +144,11 @@ def nav_video(observation: SceneIndex, rng: np.random.Generator, count: int) -> 
     and 0.1 m, they end within 0.3 m of the last camera. Of any two stretches of a scan, at most half of the shorter is shared
     (`Thresholds.route_overlap`).
     """
-    stretches, rows = _stretches(observation, rng, max(4 * count, 200)), list[tuple]()
+    stretches = _stretches(observation, rng, max(4 * count, 200))
+    rows = list[tuple]()
     if len(stretches):
-        places, heading = np.ascontiguousarray(observation.poses[:, :2, 3], np.float64), yaw_pitch_roll(observation.poses)[:, 0]
+        places = np.ascontiguousarray(observation.poses[:, :2, 3], np.float64)
+        heading = yaw_pitch_roll(observation.poses)[:, 0]
         walks, why = _walks(places, *stretches.T, observation.centers, observation.sizes, observation.yaws)
         for number, reason in enumerate(REASONS):
             passing(reason, why != number)
@@ -143,7 +167,8 @@ def nav_video(observation: SceneIndex, rng: np.random.Generator, count: int) -> 
                      numbers={"legs": np.zeros(0, np.int64), "turn": np.zeros((0, LEGS)), "walk": np.zeros((0, LEGS)), "place": np.zeros((0, LEGS + 1, 2)),
                       "last_turn": np.zeros(0)})
     frames, objects, legs, turn, walk, place, last = (np.array(column) for column in zip(*rows))
-    start, end = frames[:, 0], frames.max(1)
+    start = frames[:, 0]
+    end = frames.max(1)
     order = _apart(start, end, observation.rules.route_overlap, rng)
     keep = order[stratified_sample(rng, count, [legs[order], np.sign(turn[order, 0]).astype(np.int64)])]
     return Facts(task="nav_video", frames=frames[keep], objects=objects[keep].astype(np.int32), view=np.full((len(keep), LEGS), -1, np.int8), marks=None,
@@ -152,7 +177,8 @@ def nav_video(observation: SceneIndex, rng: np.random.Generator, count: int) -> 
 
 def _stretches(observation: SceneIndex, rng: np.random.Generator, tries: int) -> NDArray[np.int64]:
     """(S, 2) first and last frames of stretches of a scan, all different."""
-    F, V = len(observation.frame_index), IMAGES_PER_VIEW["video"]
+    F = len(observation.frame_index)
+    V = IMAGES_PER_VIEW["video"]
     if F < FEWEST_FRAMES or not len(observation.ids):
         passing(f"fewer than {FEWEST_FRAMES} frames, or no thing", np.zeros(1, bool))
         return np.zeros((0, 2), np.int64)

@@ -25,7 +25,8 @@ from ..facts import Facts, task_named
 def best_and_runner_up(among: NDArray, value: NDArray, largest: NDArray) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """In each row of values (N, n) the place of the smallest, or in rows with `largest` (N,) of the largest, of those `among` (N, n); and the value
     next to it in that order, 1e9 where there is none."""
-    place, second = np.zeros(len(value), np.int64), np.full(len(value), 1e9)
+    place = np.zeros(len(value), np.int64)
+    second = np.full(len(value), 1e9)
     _two_best(among, value, largest, place, second)
     return place, second
 
@@ -34,7 +35,8 @@ def best_and_runner_up(among: NDArray, value: NDArray, largest: NDArray) -> tupl
 def _two_best(among, value, largest, place, second):                                      # type: ignore[no-untyped-def]
     for i in range(len(value)):
         sign = -1.0 if largest[i] else 1.0
-        first, then = np.inf, np.inf
+        first = np.inf
+        then = np.inf
         for j in range(value.shape[1]):
             if among[i, j]:
                 if sign * value[i, j] < first:
@@ -64,7 +66,8 @@ class Candidates(NamedTuple):
 def nearest_of_all(observation: SceneIndex, sets: NDArray) -> Candidates:
     """Both questions for each of the sets of frames (M, V) that shows four objects. With a single image the answer is the nearest by depth too, as
     that is how one may read it."""
-    rules, glimpsed = observation.rules, observation.all_sightings
+    rules = observation.rules
+    glimpsed = observation.all_sightings
     table = sighting_matrix(observation) >= 0
     barely = np.zeros_like(table)
     barely[glimpsed.frame, glimpsed.object] = glimpsed.clear | (glimpsed.fraction >= rules.barely) | (glimpsed.pixels >= rules.rival)
@@ -73,7 +76,8 @@ def nearest_of_all(observation: SceneIndex, sets: NDArray) -> Candidates:
     away = (observation.centers - observation.poses[:, None, :3, 3]) @ observation.poses[:, :3, :3]          # (F, n, 3) in each frame's camera
     # the centre of what the scan cuts off lies somewhere: it counts as half a diagonal nearer, or farther where the farthest is asked for
     unsure = np.where(observation.cut_off, np.linalg.norm(observation.sizes, axis=1) / 2, 0) * np.where(farthest, 1, -1)[:, None]
-    distance, depth = np.sqrt((away**2).sum(-1))[sets[:, 0]] + unsure, away[sets[:, 0], :, 2] + unsure
+    distance = np.sqrt((away**2).sum(-1))[sets[:, 0]] + unsure
+    depth = away[sets[:, 0], :, 2] + unsure
     aside = (observation.bystanders.centers - observation.poses[:, None, :3, 3]) @ observation.poses[:, :3, :3]
     shown, there = (np.concatenate([grid, more], 1) for grid, more in ((shown, np.zeros((len(sets), aside.shape[1]), bool)), (there, np.logical_or.reduce(
         [observation.bystanders.there[view] for view in sets.T]))))
@@ -146,8 +150,10 @@ def _infer_oc(name: str, observation: SceneIndex, rng: np.random.Generator, coun
         sets = sets[:0]
     asked = nearest_of_all(observation, sets)
     drafts = sample_option_sets(observation, asked, rng)
-    first, farthest = cumcount(drafts.question) == 0, asked.farthest[drafts.question]
-    good, fair = np.flatnonzero(first & asked.sure[drafts.question]), np.zeros(len(first), bool)
+    first = cumcount(drafts.question) == 0
+    farthest = asked.farthest[drafts.question]
+    good = np.flatnonzero(first & asked.sure[drafts.question])
+    fair = np.zeros(len(first), bool)
     look = _look(observation.clear_sightings.box[drafts.rows], drafts.view)
     for kind in (~farthest, farthest):
         mine = good[kind[good]]
@@ -157,7 +163,8 @@ def _infer_oc(name: str, observation: SceneIndex, rng: np.random.Generator, coun
     rows = stratified_sample(rng, count, [~fair[good], farthest], (row_hash(np.sort(sets, 1), farthest), 1), (best, 2 * observation.rules.per_object))
     again, most = same_view_cap(observation, sets[rows], np.stack([best[rows], farthest[rows]], 1))
     rows = rows[cumcount(again) < most]
-    sets, pick = sets[rows], good[rows]
+    sets = sets[rows]
+    pick = good[rows]
     objects = drafts.objects[pick]
     distance = np.linalg.norm(observation.centers[objects] - observation.poses[sets[:, 0], None, :3, 3], axis=-1)
     shown_in = np.take_along_axis(sets, drafts.view[pick], 1)

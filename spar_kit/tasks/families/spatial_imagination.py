@@ -34,8 +34,11 @@ def two_objects(first: NDArray, second: NDArray, slots: int, rules: Thresholds) 
 
 
 def _imagine(name: str, observation: SceneIndex, rng: np.random.Generator, count: int) -> Facts:
-    rules, task = observation.rules, task_named(name)
-    views, hard, pairwise = task.views, task.named_only, task.pairwise
+    rules = observation.rules
+    task = task_named(name)
+    views = task.views
+    hard = task.named_only
+    pairwise = task.pairwise
     if hard:
         picks = video_candidates(observation, rng, len(task.roles), count)
         picks = picks.take(all_of((observation.nameable & observation.has_unique_label)[observation.clear_sightings.object[picks.rows]]))
@@ -56,7 +59,8 @@ def _imagine(name: str, observation: SceneIndex, rng: np.random.Generator, count
             keep &= in_range(distance, rules.distance)
         keep &= found.unambiguous
         states.append(found)
-    picks, after = picks.take(keep), states[0].relation[keep]
+    picks = picks.take(keep)
+    after = states[0].relation[keep]
     rows = stratified_sample(rng, count, [after[:, 3:], after], *repetition_caps(observation, picks), *share_caps(after, rules.state_share, count))
     numbers = {"relation": states[0].relation[keep][rows], "offset": states[0].offset[keep][rows]}
     if len(states) == 2:
@@ -116,7 +120,9 @@ def spatial_imagination_oo_video_hard(observation: SceneIndex, rng: np.random.Ge
 def spatial_imagination_map_mv(observation: SceneIndex, rng: np.random.Generator, count: int) -> Facts:
     """Three images with the boxes of 3 to 7 objects; number (n,) how many; objects, view (n, 7), marks (n, 7, 4) and position (n, 7, 2) right,
     forward of the first camera in the horizontal plane, metres: the first `number` of each row, the rest is 0 (view -1)."""
-    name, rules, seen = "spatial_imagination_map_mv", observation.rules, observation.clear_sightings
+    name = "spatial_imagination_map_mv"
+    rules = observation.rules
+    seen = observation.clear_sightings
     low, high = rules.map_objects
     sets = sample_frame_triples(observation, rng, max(200, 4 * count))
     parts = []
@@ -132,7 +138,8 @@ def spatial_imagination_map_mv(observation: SceneIndex, rng: np.random.Generator
     there = np.arange(high) < number[:, None]
     same = np.sort(np.where(there, seen.object[sightings], -1), 1)
     rows = stratified_sample(rng, count, number, (row_hash(same), rules.per_objects), (row_hash(np.sort(frames, 1)), rules.per_frames), same_view_cap(observation, frames, same))
-    sightings, there = sightings[rows], there[rows]
+    sightings = sightings[rows]
+    there = there[rows]
     return Facts(task=name, frames=frames[rows].astype(np.int32), objects=np.where(there, observation.ids[seen.object[sightings]], 0),
                  view=np.where(there, view[rows], -1).astype(np.int8), marks=np.where(there[..., None], seen.box[sightings], 0).astype(np.int16),
                  numbers={"number": number[rows], "position": position[rows]})

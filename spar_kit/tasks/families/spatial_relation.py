@@ -18,17 +18,22 @@ from ..frame_sets import in_camera
 
 # %% ../../../nbs/tasks/families/20_spatial_relation.ipynb #448bc6de
 def _infer_oo(name: str, observation: SceneIndex, rng: np.random.Generator, count: int) -> Facts:
-    rules, seen = observation.rules, observation.clear_sightings
+    rules = observation.rules
+    seen = observation.clear_sightings
     picks = candidates(name, observation, rng, count)
     objects = seen.object[picks.rows]
     red, green, blue = observation.centers[objects].swapaxes(0, 1)
     distance = np.stack([np.linalg.norm(red - green, axis=-1), np.linalg.norm(red - blue, axis=-1)], 1)
     keep = all_of(in_range(distance, rules.distance), is_order_clear(distance[:, 0], distance[:, 1], rules))
-    picks, distance, labels = picks.take(keep), distance[keep], observation.label_id[objects[keep, 1:]]
+    picks = picks.take(keep)
+    distance = distance[keep]
+    labels = observation.label_id[objects[keep, 1:]]
     nearer = np.take_along_axis(labels, distance.argsort(1), 1)
     rows = stratified_sample(rng, count, row_hash(nearer), *repetition_caps(observation, picks, alike=2))
-    picks, distance = picks.take(rows), distance[rows]
-    farthest, green_right = balanced_bools(rng, len(rows)), balanced_bools(rng, len(rows))
+    picks = picks.take(rows)
+    distance = distance[rows]
+    farthest = balanced_bools(rng, len(rows))
+    green_right = balanced_bools(rng, len(rows))
     swap = ((distance[:, 0] > distance[:, 1]) == farthest) != green_right
     order = np.where(swap[:, None], [0, 2, 1], [0, 1, 2])
     picks = picks._replace(rows=np.take_along_axis(picks.rows, order, 1), view=np.take_along_axis(picks.view, order, 1))
@@ -48,7 +53,9 @@ def distance_infer_center_oo_mv(observation: SceneIndex, rng: np.random.Generato
 def obj_spatial_relation_oo(observation: SceneIndex, rng: np.random.Generator, count: int) -> Facts:
     """Objects red, blue (boxes) in one image; relation (n, 3) int8: left -1 / right +1, above -1 / below +1, closer -1 / farther +1, 0 empty;
     offset (n, 3) red minus blue: right, down, distance to the camera, metres."""
-    name, rules, seen = "obj_spatial_relation_oo", observation.rules, observation.clear_sightings
+    name = "obj_spatial_relation_oo"
+    rules = observation.rules
+    seen = observation.clear_sightings
     picks = candidates(name, observation, rng, count)
     red, blue = seen.center[picks.rows].swapaxes(0, 1)
     far = np.linalg.norm(seen.center[picks.rows], axis=-1)
@@ -58,7 +65,9 @@ def obj_spatial_relation_oo(observation: SceneIndex, rng: np.random.Generator, c
     down = -observation.poses[picks.frames[:, 0], 2, :3]
     keep = all_of(found.unambiguous, agrees_in_image(found, red, blue, rules), in_range(seen.center[picks.rows, 2], rules.depth),
                  (drawn > 0) | (found.relation[:, :2] == 0), same_by_plumb(found.relation[:, 1], red - blue, down, far.min(1), rules))
-    picks, relation, offset = picks.take(keep), found.relation[keep], found.offset[keep]
+    picks = picks.take(keep)
+    relation = found.relation[keep]
+    offset = found.offset[keep]
     rows = stratified_sample(rng, count, row_hash(relation), *repetition_caps(observation, picks), *share_caps(relation, rules.state_share, count))
     return make_facts(name, observation, picks.take(rows), {"relation": relation[rows], "offset": offset[rows]})
 
@@ -66,14 +75,17 @@ def obj_spatial_relation_oo(observation: SceneIndex, rng: np.random.Generator, c
 def obj_spatial_relation_oc_mv(observation: SceneIndex, rng: np.random.Generator, count: int) -> Facts:
     """Object red (a box) on any of three images, seen from the first camera; relation (n, 3) int8: left -1 / right +1, above -1 / below +1,
     front -1 / behind +1, 0 empty; offset (n, 3) right, down, backward, metres."""
-    name, rules = "obj_spatial_relation_oc_mv", observation.rules
+    name = "obj_spatial_relation_oc_mv"
+    rules = observation.rules
     picks = candidates(name, observation, rng, count)
     position = in_camera(observation.poses[picks.frames[:, 0]], observation.centers[observation.clear_sightings.object[picks.rows[:, 0]]])
     distance = np.linalg.norm(position, axis=-1)
     found = object_observer_relation(position, distance, rules)
     down = -observation.poses[picks.frames[:, 0], 2, :3]
     keep = found.unambiguous & in_range(distance, rules.distance) & same_by_plumb(found.relation[:, 1], position, down, distance, rules)
-    picks, relation, offset = picks.take(keep), found.relation[keep], found.offset[keep]
+    picks = picks.take(keep)
+    relation = found.relation[keep]
+    offset = found.offset[keep]
     rows = stratified_sample(rng, count, [relation[:, 2:], relation[:, 1:], relation], *repetition_caps(observation, picks), *share_caps(relation, rules.state_share, count))
     return make_facts(name, observation, picks.take(rows), {"relation": relation[rows], "offset": offset[rows]})
 
@@ -81,11 +93,14 @@ def obj_spatial_relation_oc_mv(observation: SceneIndex, rng: np.random.Generator
 def obj_spatial_relation_oo_mv(observation: SceneIndex, rng: np.random.Generator, count: int) -> Facts:
     """Objects red, blue (boxes) on two of three images, seen from the first camera; relation (n, 5) int8: left/right, above/below,
     closer/farther of red against blue as in `obj_spatial_relation_oo`, then front -1 / behind +1 of red and of blue; offset (n, 5) metres."""
-    name, rules = "obj_spatial_relation_oo_mv", observation.rules
+    name = "obj_spatial_relation_oo_mv"
+    rules = observation.rules
     picks = candidates(name, observation, rng, count)
     centers = observation.centers[observation.clear_sightings.object[picks.rows]]
     red, blue = in_camera(observation.poses[picks.frames[:, :1]], centers).swapaxes(0, 1)
     relation, offset, keep = five_slot_relation(red, blue, rules, -observation.poses[picks.frames[:, 0], 2, :3])
-    picks, relation, offset = picks.take(keep), relation[keep], offset[keep]
+    picks = picks.take(keep)
+    relation = relation[keep]
+    offset = offset[keep]
     rows = stratified_sample(rng, count, [relation[:, 3:], relation], *repetition_caps(observation, picks), *share_caps(relation, rules.state_share, count))
     return make_facts(name, observation, picks.take(rows), {"relation": relation[rows], "offset": offset[rows]})

@@ -23,21 +23,27 @@ def text_leakage(observation: SceneIndex, picks: CandidateTuples, distance: NDAr
     """(N, k, 9) what a question about a reference and k candidates, `picks` (N, 1 + k), tells of each candidate's `distance` (N, k): how far apart
     the frames of the two are and how late in the video it is, how far from others things of that name usually are in this scene, whether the
     name is the reference's own."""
-    view, kind = picks.view.astype(np.float64) / IMAGES_PER_VIEW["video"], observation.label_id[observation.clear_sightings.object[picks.rows]]
-    apart, far, late = np.abs(view[:, 1:] - view[:, :1]), np.log(distance), view[:, 1:]
+    view = picks.view.astype(np.float64) / IMAGES_PER_VIEW["video"]
+    kind = observation.label_id[observation.clear_sightings.object[picks.rows]]
+    apart = np.abs(view[:, 1:] - view[:, :1])
+    far = np.log(distance)
+    late = view[:, 1:]
     number = np.maximum(np.bincount(kind[:, 1:].ravel()), 1)
     usual = (np.bincount(kind[:, 1:].ravel(), far.ravel()) / number)[kind[:, 1:]] - far.sum() / max(far.size, 1)
     return np.stack([apart, apart**2, usual, usual**2, kind[:, 1:] == kind[:, :1], late, late**2,
                      late == late.max(1, keepdims=True), late == late.min(1, keepdims=True)], -1)
 
 
-MAX_SAMPLES_PER_QUESTION, MIN_SAMPLES = 12, 8        # so many times the questions asked for are learned from; fewer than 8 of a kind show nothing of what is usual
+MAX_SAMPLES_PER_QUESTION = 12
+MIN_SAMPLES = 8        # so many times the questions asked for are learned from; fewer than 8 of a kind show nothing of what is usual
 
 
 def distance_infer_center_oo_video(observation: SceneIndex, rng: np.random.Generator, count: int) -> Facts:
     """Five points on frames (`view`) of a video of 32: the reference, then four candidates; distance (n, 4) candidate to reference, metres;
     farthest (n,) bool, the polarity asked. The best leads the runner-up by the margin."""
-    name, rules, seen = "distance_infer_center_oo_video", observation.rules, observation.clear_sightings
+    name = "distance_infer_center_oo_video"
+    rules = observation.rules
+    seen = observation.clear_sightings
     picks = among_marked(observation, False, lambda marked: video_candidates(marked, rng, 5, count))
     centers = observation.centers[seen.object[picks.rows]]
     distance = np.linalg.norm(centers[:, 1:] - centers[:, :1], axis=-1)
@@ -45,16 +51,25 @@ def distance_infer_center_oo_video(observation: SceneIndex, rng: np.random.Gener
     ranked = np.sort(np.where(farthest[:, None], -distance, distance), 1)
     keep = all_of(markers_are_distinct(observation, picks, False), in_range(distance, rules.distance), is_order_clear(np.abs(ranked[:, 0]), np.abs(ranked[:, 1]), rules))
     looked_at = np.flatnonzero(keep)[:MAX_SAMPLES_PER_QUESTION * count]
-    picks, distance, farthest = picks.take(looked_at), distance[looked_at], farthest[looked_at]
+    picks = picks.take(looked_at)
+    distance = distance[looked_at]
+    farthest = farthest[looked_at]
     gold = np.where(farthest[:, None], -distance, distance).argmin(1)
     right_first = (np.arange(4) != gold[:, None]).argsort(1, kind="stable")
-    fair, told = np.ones(len(gold), bool), np.take_along_axis(text_leakage(observation, picks, distance), right_first[..., None], 1)
+    fair = np.ones(len(gold), bool)
+    told = np.take_along_axis(text_leakage(observation, picks, distance), right_first[..., None], 1)
     for kind in (farthest, ~farthest):
         if kind.sum() >= MIN_SAMPLES:
             fair[kind] = debias_by_rejection(told[kind], rng)
-    picks, distance, farthest, gold = picks.take(fair), distance[fair], farthest[fair], gold[fair]
+    picks = picks.take(fair)
+    distance = distance[fair]
+    farthest = farthest[fair]
+    gold = gold[fair]
     rows = stratified_sample(rng, count, farthest.astype(np.int64), *repetition_caps(observation, picks, alike=4))
-    picks, distance, farthest, gold = picks.take(rows), distance[rows], farthest[rows], gold[rows]
+    picks = picks.take(rows)
+    distance = distance[rows]
+    farthest = farthest[rows]
+    gold = gold[rows]
     # the gold goes to a place drawn for it
     place = rng.permutation(np.arange(len(rows)) % 4)
     order = np.tile(np.arange(4), (len(rows), 1))
@@ -67,13 +82,15 @@ def distance_infer_center_oo_video(observation: SceneIndex, rng: np.random.Gener
 def first_appearances(observation: SceneIndex) -> tuple[NDArray, NDArray, NDArray, NDArray]:
     """Of each nameable label seen in the video: the number of an object that bears it and is the first to be clear (m,), the frame 0..31 of that
     (m,), the first frame with 2 % of one (m,), and the label (m,)."""
-    frames, glimpsed = video_frames(observation), observation.all_sightings
+    frames = video_frames(observation)
+    glimpsed = observation.all_sightings
     empty = (np.zeros(0, np.int64),) * 4
     if not len(frames):
         return empty
     place = np.full(len(observation.frame_index), -1)
     place[frames[0][::-1]] = np.arange(32)[::-1]
-    when, label = place[glimpsed.frame], observation.label_id[glimpsed.object]
+    when = place[glimpsed.frame]
+    label = observation.label_id[glimpsed.object]
     rows = np.flatnonzero((when >= 0) & observation.nameable[glimpsed.object])
     clear = rows[glimpsed.clear[rows]]
     if not len(clear):
@@ -131,7 +148,9 @@ def _unmarked(name: str, observation: SceneIndex, objects: NDArray, numbers: dic
 def obj_count(observation: SceneIndex, rng: np.random.Generator, count: int) -> Facts:
     """A video of 32, nothing drawn; objects (n, 1) one bearer of the label to be counted; answer (n,) how many there are, each of them clearly
     visible in some frame."""
-    rules, frames, glimpsed = observation.rules, video_frames(observation), observation.all_sightings
+    rules = observation.rules
+    frames = video_frames(observation)
+    glimpsed = observation.all_sightings
     shown = np.zeros(len(observation.ids), bool)
     if len(frames):
         shown[glimpsed.object[glimpsed.clear & np.isin(glimpsed.frame, frames[0])]] = True

@@ -54,7 +54,10 @@ def sample_tuples(seen: SightingTable, only: NDArray, sets: NDArray, *, k: int, 
         return CandidateTuples(np.zeros((0, sets.shape[1]), np.int32), np.zeros((0, k), np.int64), np.zeros((0, k), np.int8))
     chosen = rich[rng.integers(len(rich), size=size)]
     share = rng.random((size, k))
-    rows, view, keep, again = np.empty((size, k), np.int64), np.empty((size, k), np.int8), np.empty(size, np.bool_), np.empty(size, np.int64)
+    rows = np.empty((size, k), np.int64)
+    view = np.empty((size, k), np.int8)
+    keep = np.empty(size, np.bool_)
+    again = np.empty(size, np.int64)
     _draw(chosen, share, ends, start[sets], seen.object[only], rows, view, keep)
     rows = only[rows]
     np.add(row_hash(rows), np.multiply(chosen, 0x5851F42D4C957F2D, dtype=np.int64), out=again)
@@ -74,7 +77,8 @@ def _draw(chosen, share, ends, start, objects, rows, view, keep):               
     for i in range(len(chosen)):
         end, keep[i] = ends[chosen[i]], True
         for j in range(share.shape[1]):
-            pick, v = int(share[i, j] * end[last]), 0
+            pick = int(share[i, j] * end[last])
+            v = 0
             while v < last and pick >= end[v]:
                 v += 1
             rows[i, j], view[i, j] = start[chosen[i], v] + pick - (end[v - 1] if v else 0), v
@@ -84,7 +88,9 @@ def _draw(chosen, share, ends, start, objects, rows, view, keep):               
 # %% ../../../nbs/tasks/sampling/10_candidates.ipynb #d7c1788f
 def single_candidates(observation: SceneIndex, rng: np.random.Generator, k: int, count: int) -> CandidateTuples:
     """Ordered tuples of k distinct objects in one frame, which the scan has whole: all of them where they are few, random ones otherwise."""
-    seen, only, rules = observation.clear_sightings, observation.measurable, observation.rules
+    seen = observation.clear_sightings
+    only = observation.measurable
+    rules = observation.rules
     size = max(rules.candidates, 30 * count)
     start = np.searchsorted(only, seen.start)
     number = np.diff(start)
@@ -108,7 +114,8 @@ def view_pairs(observation: SceneIndex, rng: np.random.Generator, most: int) -> 
     return pairs[rng.choice(len(pairs), min(len(pairs), most), replace=False)]
 
 # %% ../../../nbs/tasks/sampling/10_candidates.ipynb #670704d9
-TURN_EDGES, TURN_SHARES = np.array([10.0, 30, 60, 90, 120]), np.array([.05, .26, .33, .18, .09, .09])
+TURN_EDGES = np.array([10.0, 30, 60, 90, 120])
+TURN_SHARES = np.array([.05, .26, .33, .18, .09, .09])
 
 
 def sample_frame_triples(observation: SceneIndex, rng: np.random.Generator, count: int, turning: bool = False) -> NDArray[np.int32]:
@@ -151,7 +158,8 @@ CANDIDATES = {"single": single_candidates, "multi": multi_candidates, "video": v
 # %% ../../../nbs/tasks/sampling/10_candidates.ipynb #1b783996
 def iou(first: NDArray, second: NDArray) -> NDArray[np.float64]:
     """Intersection over union of boxes (..., 4)."""
-    first, second = np.asarray(first, np.float64), np.asarray(second, np.float64)
+    first = np.asarray(first, np.float64)
+    second = np.asarray(second, np.float64)
     sides = np.maximum(np.minimum(first[..., 2:], second[..., 2:]) - np.maximum(first[..., :2], second[..., :2]), 0)
     area = lambda b: (b[..., 2] - b[..., 0]) * (b[..., 3] - b[..., 1])                # noqa: E731
     shared = sides[..., 0] * sides[..., 1]
@@ -161,7 +169,8 @@ def iou(first: NDArray, second: NDArray) -> NDArray[np.float64]:
 @jit
 def iou_of_two(a, b):                                                                    # type: ignore[no-untyped-def]
     """`iou` of two boxes (4,), for compiled loops."""
-    wide, high = min(np.float64(a[2]), b[2]) - max(a[0], b[0]), min(np.float64(a[3]), b[3]) - max(a[1], b[1])
+    wide = min(np.float64(a[2]), b[2]) - max(a[0], b[0])
+    high = min(np.float64(a[3]), b[3]) - max(a[1], b[1])
     shared = max(wide, 0.0) * max(high, 0.0)
     area = (np.float64(a[2]) - a[0]) * (np.float64(a[3]) - a[1]) + (np.float64(b[2]) - b[0]) * (np.float64(b[3]) - b[1])
     return shared / max(area - shared, 1e-9)
@@ -169,7 +178,8 @@ def iou_of_two(a, b):                                                           
 
 def markers_are_distinct(observation: SceneIndex, picks: CandidateTuples, boxes: bool, labels: bool = True) -> NDArray[np.bool_]:
     """(N,) whether the marks of a tuple lie apart wherever two share an image, and (with `labels`) no name is borne by more than two objects."""
-    seen, rules = observation.clear_sightings, observation.rules
+    seen = observation.clear_sightings
+    rules = observation.rules
     fair = np.empty(len(picks.rows), np.bool_)
     label = observation.label_id[seen.object]
     marks, limit = (seen.box, rules.box_overlap) if boxes else (seen.point, rules.point_gap**2)
@@ -184,7 +194,8 @@ def _apart(rows, view, marks, label, limit, most, fair):                        
     for n in range(len(rows)):
         fair[n] = True
         for i in range(k):
-            same, a = 1, marks[rows[n, i]]
+            same = 1
+            a = marks[rows[n, i]]
             for j in range(i):
                 same += label[rows[n, i]] == label[rows[n, j]]
                 if view[n, i] != view[n, j]:

@@ -36,12 +36,17 @@ def even_names(lengths: NDArray[np.float64], groups: NDArray[np.integer], around
 @jit
 def _tilt(x, number, size, ridge, sweeps):                                               # type: ignore[no-untyped-def]
     n, columns = number.shape
-    tilt, weight = np.zeros(n), np.zeros((columns, size))
+    tilt = np.zeros(n)
+    weight = np.zeros((columns, size))
     for _ in range(sweeps):
         for column in range(columns):
-            count, mass, first, second = np.zeros(size), np.full(size, 1e-9), np.zeros(size), np.zeros(size)
+            count = np.zeros(size)
+            mass = np.full(size, 1e-9)
+            first = np.zeros(size)
+            second = np.zeros(size)
             for i in range(n):
-                group, w = number[i, column], np.exp(-tilt[i] * x[i])
+                group = number[i, column]
+                w = np.exp(-tilt[i] * x[i])
                 count[group] += 1
                 mass[group] += w
                 first[group] += w * x[i]

@@ -86,7 +86,8 @@ def _enumerate(codes, out):                                                     
     size = 2
     while size < 2 * len(codes):
         size *= 2
-    table, count = np.full(size, -1), 0                                         # the first row with a code
+    table = np.full(size, -1)
+    count = 0                                         # the first row with a code
     for i in range(len(codes)):
         at = np.int64((np.uint64(codes[i]) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(20)) & (size - 1)
         while table[at] >= 0 and codes[table[at]] != codes[i]:
@@ -143,7 +144,9 @@ def stratified_sample(rng: np.random.Generator, count: int, strata: NDArray | Se
 
 @jit
 def _in_turn(order, number):                                                             # type: ignore[no-untyped-def]
-    count, place, out = np.zeros(len(number), np.int64), np.zeros(len(order) + 1, np.int64), np.empty_like(order)
+    count = np.zeros(len(number), np.int64)
+    place = np.zeros(len(order) + 1, np.int64)
+    out = np.empty_like(order)
     turn = np.empty_like(order)
     for i, row in enumerate(order):
         turn[i] = count[number[row]]
@@ -158,7 +161,8 @@ def _in_turn(order, number):                                                    
 
 @jit
 def _deal(order, nested, caps, most, roomy):                                             # type: ignore[no-untyped-def]
-    number, limit = np.empty_like(nested), np.empty_like(caps)
+    number = np.empty_like(nested)
+    limit = np.empty_like(caps)
     for level in range(len(nested)):
         _enumerate(nested[level], number[level])
     for cap in range(len(caps)):
@@ -168,7 +172,8 @@ def _deal(order, nested, caps, most, roomy):                                    
     for level in range(len(nested)):
         order = _in_turn(order, number[level])
     for cap in range(len(caps)):
-        count, left = np.zeros(caps.shape[1], np.int64), 0
+        count = np.zeros(caps.shape[1], np.int64)
+        left = 0
         for row in order:
             if count[limit[cap, row]] < most[cap]:
                 order[left] = row
@@ -205,7 +210,8 @@ def sample_groups(size: int, count: int, *caps: tuple[NDArray, int]) -> NDArray[
 
 @jit
 def _whole(caps, most, size, count):                                                     # type: ignore[no-untyped-def]
-    number, used = np.zeros(count, np.int64), np.zeros((len(caps), caps.shape[1]), np.int64)
+    number = np.zeros(count, np.int64)
+    used = np.zeros((len(caps), caps.shape[1]), np.int64)
     found = 0
     for group in range(caps.shape[1] // size):
         if found == count:

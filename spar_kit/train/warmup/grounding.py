@@ -62,7 +62,11 @@ def seen_objects(path: Path, instances: Mapping[int, Mapping[str, Any]], smalles
         raise InputError(f"{file}: cannot be read ({str(error).removeprefix(f'{file}: ')})") from None
     height, width = ids.shape
     found, counts = np.unique(ids, return_counts=True)
-    names, points, boxes, centers, sizes = [], [], [], [], []
+    names = []
+    points = []
+    boxes = []
+    centers = []
+    sizes = []
     for id in found[counts >= smallest * ids.size].tolist():
         center = (np.array(instances[id]["center"]) - pose[:3, 3]) @ pose[:3, :3] if id in instances else np.zeros(3)
         if center[2] > 0:
@@ -123,9 +127,11 @@ def localization_turns(m: Marked) -> list[tuple[str, str]]:
 def short_answer_turns(m: Marked, boxes: bool, rng: np.random.Generator) -> list[tuple[str, str]]:
     """What can be asked about the red marker beside the others, each in a few words and answered as SPAR answers."""
     (red, blue, *rest), away = m.names, np.linalg.norm(m.centers, axis=1)
-    gap, far = m.centers[0] - m.centers[1:], np.linalg.norm(m.centers[0] - m.centers[1:], axis=1)
+    gap = m.centers[0] - m.centers[1:]
+    far = np.linalg.norm(m.centers[0] - m.centers[1:], axis=1)
     offset = np.array([*gap[0, :2], away[0] - away[1]])
-    words, clear = [pair[int(d > 0)] for pair, d in zip(OPPOSITES, offset)], np.abs(offset) > MARGINS
+    words = [pair[int(d > 0)] for pair, d in zip(OPPOSITES, offset)]
+    clear = np.abs(offset) > MARGINS
     asked = [(f"How deep is the {blue} in meters?", f"{m.centers[1, 2]:.1f}"),
              (f"Where is the {red} from the {blue}?", ", ".join(word if said else "" for word, said in zip(words, clear)))]
     asked += [(f"How far is the {red} from the {name} in meters?", f"{d:.1f}") for name, d in zip(m.names[1:], far)]
@@ -163,7 +169,9 @@ class GroundingQuestions:
 
     def __init__(self, seen: Iterable[VisibleObjects], seed: int = 0, basics: int = 0, count: int = 1 << 30):
         self.seen = [picture for picture in seen if len(picture.labels) >= 2]
-        self.seed, self.basics, self.count = seed, basics, count
+        self.seed = seed
+        self.basics = basics
+        self.count = count
         if not self.seen:
             raise InputError("no training image shows two objects, as the grounding stage's questions need (SPAR-7M's own rows tell of none): "
                              "add generated questions, or give `model` a folder or hub name that needs no grounding stage")
@@ -197,7 +205,8 @@ class RandomMarkers:
     Arguments as for `GroundingQuestions`."""
 
     def __init__(self, seen: Iterable[VisibleObjects], seed: int = 0):
-        self.seen, self.seed = [picture for picture in seen if len(picture.labels)], seed
+        self.seen = [picture for picture in seen if len(picture.labels)]
+        self.seed = seed
         if not self.seen:
             raise InputError("no training image shows an object")
 
@@ -205,13 +214,19 @@ class RandomMarkers:
         rng = rng_for(self.seed, "scattered", str(index))
         picture = self.seen[int(rng.integers(len(self.seen)))]
         if rng.random() < 0.4:
-            low, size = rng.uniform(0, 700, (len(COLORS), 2)), rng.uniform(60, 300, (len(COLORS), 2))
-            kind, at, objects = "bbox", np.concatenate([low, low + size], 1), picture.boxes
+            low = rng.uniform(0, 700, (len(COLORS), 2))
+            size = rng.uniform(60, 300, (len(COLORS), 2))
+            kind = "bbox"
+            at = np.concatenate([low, low + size], 1)
+            objects = picture.boxes
         else:
-            kind, at, objects = "point", rng.uniform(30, 970, (len(COLORS), 2)), picture.points
+            kind = "point"
+            at = rng.uniform(30, 970, (len(COLORS), 2))
+            objects = picture.points
         which = rng.permutation(len(objects))[:len(COLORS)]
         if rng.random() < 0.25:                                        # some markers on nothing
             which = which[:int(rng.integers(0, len(which) + 1))]
-        colors, solids = rng.permutation(len(COLORS))[:len(which)], np.full((len(COLORS), 6), np.nan)
+        colors = rng.permutation(len(COLORS))[:len(which)]
+        solids = np.full((len(COLORS), 6), np.nan)
         at[colors], solids[colors] = objects[which], np.concatenate([picture.centers[which], picture.sizes[which]], 1)
         return Scattered(_about(f"scattered_{index}", picture, (("", ""),), kind, at), solids)

@@ -71,7 +71,8 @@ def marker_targets(sample: Question, solids: NDArray[np.float64], log_depth: NDA
     for row, color, solid in zip(target, COLORS, solids):
         mark = (sample.markers.get(f"{color}_point") or sample.markers.get(f"{color}_bbox") or [None])[0]
         if mark is not None:
-            low, high = np.array(mark[:2]) / 1000, np.array(mark[-2:]) / 1000
+            low = np.array(mark[:2]) / 1000
+            high = np.array(mark[-2:]) / 1000
             x, y = middle = np.clip((low + high) / 2, 0, 0.999)
             row[:] = (1, *(2 * middle - 1), *(high - low), log_depth[int(y * GRID), int(x * GRID)], *solid[:3],
                       *np.log(np.maximum(solid[3:], 0.02)), np.linalg.norm(solid[:3]))
@@ -81,7 +82,8 @@ def marker_targets(sample: Question, solids: NDArray[np.float64], log_depth: NDA
 def pair_targets(target: NDArray[np.float32]) -> NDArray[np.float32]:
     """The numbers of `PAIR` for each of `PAIRS`, (6, 5): first minus second, NaN where one lies on no object; from `marker_targets`."""
     names = list(SINGLE)
-    place, away = target[:, 1 + names.index("right"):][:, :3], target[:, 1 + names.index("away")]
+    place = target[:, 1 + names.index("right"):][:, :3]
+    away = target[:, 1 + names.index("away")]
     first, second = np.array(PAIRS).T
     gap = place[first] - place[second]
     far = np.linalg.norm(gap, axis=1)
@@ -97,7 +99,8 @@ def patch_targets(target: NDArray[np.float32], log_depth: NDArray[np.float32], s
 
     Returns which marker's middle lies in it (n,), 0 for none, else 1 + colour; and (n, 6): five numbers of that marker, and the log depth of the patch.
     """
-    names, numbers = np.zeros(side * side, np.int64), np.zeros((side * side, 6), np.float32)
+    names = np.zeros(side * side, np.int64)
+    numbers = np.zeros((side * side, 6), np.float32)
     rows = (np.arange(side) + .5) * GRID / side
     numbers[:, 5] = log_depth[np.ix_(rows.astype(int), rows.astype(int))].ravel()
     for k in np.flatnonzero(target[:, 0]):
@@ -128,7 +131,8 @@ NUM_BINS = 20
 
 def soft_bins(values: torch.Tensor, ranges: torch.Tensor) -> torch.Tensor:
     """Numbers (..., k) as shares of LEVELS levels (..., k, LEVELS) that are spaced evenly over `ranges` (k, 2): a bell, seven tenths of a step wide."""
-    low, high = ranges[:, :1], ranges[:, 1:]
+    low = ranges[:, :1]
+    high = ranges[:, 1:]
     step = (values[..., None] - low) / (high - low) * (NUM_BINS - 1) - torch.arange(NUM_BINS)
     return torch.softmax(-(step / 0.7) ** 2 / 2, -1)
 
@@ -147,14 +151,18 @@ class ProbeHeads(torch.nn.Module):
         self.topics = torch.tensor(topics)
         self.single = torch.tensor([t for t, topic in enumerate(topics) if topic < len(COLORS)])
         self.pair = torch.tensor([t for t, topic in enumerate(topics) if topic >= len(COLORS)], dtype=torch.long)
-        self.topic, self.there, self.sides = torch.nn.Linear(width, len(TOKEN_TARGETS)), torch.nn.Linear(width, 1), torch.nn.Linear(width, 3)
+        self.topic = torch.nn.Linear(width, len(TOKEN_TARGETS))
+        self.there = torch.nn.Linear(width, 1)
+        self.sides = torch.nn.Linear(width, 3)
         self.numbers = torch.nn.ModuleList([torch.nn.Linear(width, len(kind) * (1 + NUM_BINS)) for kind in (SINGLE, PAIR)])
         self.ranges = [torch.tensor(list(kind.values())) for kind in (SINGLE, PAIR)]
         self.patch = torch.nn.Linear(vision_width, 1 + len(COLORS) + 6)
 
     def _tell(self, kind: int, tokens: torch.Tensor, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         known = torch.isfinite(values)
-        values, ranges, count = torch.nan_to_num(values), self.ranges[kind], known.sum((0, 1)).clamp(min=1)
+        values = torch.nan_to_num(values)
+        ranges = self.ranges[kind]
+        count = known.sum((0, 1)).clamp(min=1)
         read = self.numbers[kind](tokens).view(*values.shape, 1 + NUM_BINS)
         errors = ((read[..., 0] - values).abs() * known).sum((0, 1)) / count
         levels = -(soft_bins(values, ranges) * torch.log_softmax(read[..., 1:], -1)).sum(-1)
@@ -175,9 +183,11 @@ class ProbeHeads(torch.nn.Module):
         loss = loss + F.cross_entropy(self.topic(tokens).flatten(0, 1), self.topics.repeat(len(tokens)))
         named = dict(zip(SINGLE, errors.tolist()))
         if len(self.pair):
-            mine, values = tokens[:, self.pair], pair[:, self.topics[self.pair] - len(COLORS)]
+            mine = tokens[:, self.pair]
+            values = pair[:, self.topics[self.pair] - len(COLORS)]
             more, errors = self._tell(1, mine, values)
-            sides, clear = values[..., :3], torch.isfinite(values[..., :3]) & (values[..., :3].abs() > 0.1)       # which side, where one can tell
+            sides = values[..., :3]
+            clear = torch.isfinite(values[..., :3]) & (values[..., :3].abs() > 0.1)       # which side, where one can tell
             wrong = F.binary_cross_entropy_with_logits(self.sides(mine), (sides > 0).float(), reduction="none") * clear
             loss, named["distance"] = loss + more + 1.5 * wrong.sum() / clear.sum().clamp(min=1), float(errors[3])
         return loss, named

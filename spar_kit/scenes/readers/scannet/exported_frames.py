@@ -27,7 +27,8 @@ from ...summary import format_counts
 from ....core.text_files import numbers_in, read_key_values, read_matrix
 
 # %% ../../../../nbs/scenes/readers/scannet/10_exported_frames.ipynb #7b6fefb1
-COLOR, DEPTH = ("color", "image_color"), ("depth", "image_depth")
+COLOR = ("color", "image_color")
+DEPTH = ("depth", "image_depth")
 EXPORTED = r"frame-([0-9]{1,9})\.(color|depth|pose)"
 """The files of ScanNet's C++ SensReader and of 3RScan, before their suffix: all kinds in one folder, and `_info.txt` beside them."""
 SUFFIXES = {"color": (".jpg", ".jpeg", ".png"), "depth": (".png", ".pgm"), "pose": (".txt",), "instance": (".png",)}
@@ -74,7 +75,8 @@ def numbered(folder: Path, suffixes: Sequence[str], pattern: str = "([0-9]{1,9})
         return {}, 0
     except OSError as error:
         raise SceneError(f"cannot be listed: {error.strerror}", folder) from None
-    found, doubled = dict[int, Path](), 0
+    found = dict[int, Path]()
+    doubled = 0
     for name in names:
         stem, suffix = os.path.splitext(name)
         match = re.fullmatch(pattern, stem) if suffix.lower() in suffixes else None
@@ -89,7 +91,8 @@ def detect_layout(folder: Path) -> ExportedFrames | None:
     names = {kind: next((name for name in options if (folder / name).is_dir()), kind)
              for kind, options in (("color", COLOR), ("depth", DEPTH), ("pose", ("pose",)), ("instance", ("instance",)))}
     if (folder / names["color"]).is_dir() and (folder / "pose").is_dir():
-        kind, parts = "folders", {part: numbered(folder / name, SUFFIXES[part]) for part, name in names.items()}
+        kind = "folders"
+        parts = {part: numbered(folder / name, SUFFIXES[part]) for part, name in names.items()}
     else:
         kind = "flat"
         parts = {part: numbered(folder, SUFFIXES[part]) for part in ("depth", "pose")}
@@ -179,7 +182,8 @@ def depth_units(tree: ExportedFrames) -> float:
 
 def read_poses(tree: ExportedFrames, numbers: Sequence[int]) -> tuple[dict[int, NDArray[np.float64]], Counter[str]]:
     """The rigid poses of these frames, as stored, and how many others there are, by reason."""
-    good, skipped = dict[int, NDArray[np.float64]](), Counter[str]()
+    good = dict[int, NDArray[np.float64]]()
+    skipped = Counter[str]()
     for number in numbers:
         try:
             pose = read_matrix(tree.pose[number])
@@ -212,8 +216,10 @@ def frames_of_tree(tree: ExportedFrames, alignment: NDArray[np.float64], info: M
     if not whole:
         raise SceneError("; ".join(("no frame has colour, depth and pose", *format_counts(skipped))), tree.folder)
     poses, lost = read_poses(tree, whole)
-    color_size, depth_size = common_size([tree.color[n] for n in whole], ("JPEG", "PNG")), common_size([tree.depth[n] for n in whole], ("PNG", "PPM"))
-    color, depth = read_camera(tree, "color", color_size, info), read_camera(tree, "depth", depth_size, info)
+    color_size = common_size([tree.color[n] for n in whole], ("JPEG", "PNG"))
+    depth_size = common_size([tree.depth[n] for n in whole], ("PNG", "PPM"))
+    color = read_camera(tree, "color", color_size, info)
+    depth = read_camera(tree, "depth", depth_size, info)
     units = depth_units(tree)
     frames = tuple(Frame(
         n, alignment @ pose, color, depth, partial(read_color_file, tree.color[n], color), partial(read_depth_file, tree.depth[n], depth, units),

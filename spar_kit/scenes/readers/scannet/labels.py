@@ -46,7 +46,9 @@ def read_labels(path: Path, column: str) -> dict[str, str]:
     for head in ("raw_category", column):
         if head not in heads:
             raise SceneError(f"no column {head}", path, "line 1")
-    key, value, found = heads.index("raw_category"), heads.index(column), dict[str, str]()
+    key = heads.index("raw_category")
+    value = heads.index(column)
+    found = dict[str, str]()
     for line in lines[1:]:
         cells = [cell.strip().strip('"') for cell in line.split("\t")]
         if len(cells) > max(key, value) and cells[key] and cells[value]:
@@ -79,7 +81,8 @@ class InstanceImages:
 
 def read_ids(place: FileRef, color: Camera, depth: Camera) -> NDArray[np.int32]:
     """The ids in an instance image at the depth camera's pixels, (height, width) int32, 0 for none. Raises SceneError."""
-    path, where = place.path, place.member or None
+    path = place.path
+    where = place.member or None
     image = open_image(place.read(MAX_MEMBER_BYTES), ("PNG",), [(color.width, color.height), (depth.width, depth.height)], path, where)
     ids = decode_image(image, "numbers", path, where).astype(np.int32)
     if image.mode != "L" and image.mode != "P" and ids.max() >= 1000:
@@ -98,7 +101,8 @@ def resize_ids_to_depth(ids: NDArray[np.int32], color: Camera, depth: Camera) ->
     H = color.resized(width, height).intrinsics @ np.linalg.inv(depth.intrinsics)
     v, u = np.mgrid[: depth.height, : depth.width]
     x, y, w = H @ np.stack([u.ravel(), v.ravel(), np.ones(u.size)])
-    x, y = np.floor(x / w + .5).astype(int), np.floor(y / w + .5).astype(int)
+    x = np.floor(x / w + .5).astype(int)
+    y = np.floor(y / w + .5).astype(int)
     inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
     out = np.zeros(u.size, np.int32)
     out[inside] = ids[y[inside], x[inside]]
@@ -107,7 +111,8 @@ def resize_ids_to_depth(ids: NDArray[np.int32], color: Camera, depth: Camera) ->
 # %% ../../../../nbs/scenes/readers/scannet/20_labels.ipynb #117508fe
 def list_archive(path: Path) -> InstanceImages:
     """List an archive of instance images. Raises SceneError where it is no zip file, or has absurdly many members."""
-    places, refused = dict[int, FileRef](), 0
+    places = dict[int, FileRef]()
+    refused = 0
     for info in sorted(open_archive(path).filelist, key=lambda info: info.filename):
         name = re.fullmatch(r"(?:[\w.-]+/){0,2}([0-9]{1,9})\.png", info.filename)
         if name is None or ".." in info.filename:            # folders, and what others have put there

@@ -57,7 +57,9 @@ KEYS = {key.casefold(): key for key in ("sceneType", "axisAlignment", *(f"{part}
 
 def read_info(path: Path) -> ScanInfo:
     """Read `<scan>.txt`. Raises SceneError naming the line where `axisAlignment` is not a rigid motion of 16 numbers."""
-    alignment, room_type, numbers = np.eye(4), "", dict[str, float]()
+    alignment = np.eye(4)
+    room_type = ""
+    numbers = dict[str, float]()
     for number, written, value in read_key_values(path):
         key = KEYS.get(written.casefold(), written)
         try:
@@ -96,7 +98,8 @@ def read_groups(path: Path) -> list[ObjectGroup]:
         where = f"segGroups[{i}]"
         if not isinstance(entry, dict):
             raise SceneError("expected an object {...}", path, where)
-        number, label = entry.get("objectId", entry.get("id")), entry.get("label", "")
+        number = entry.get("objectId", entry.get("id"))
+        label = entry.get("label", "")
         if type(number) is not int or not 0 <= number < 65535:      # id images hold 16 bits
             raise SceneError(f"{str(number)[:40]} is not an object's number (0 to 65534)", path, f"{where}.objectId")
         if not isinstance(label, str):
@@ -113,7 +116,9 @@ def assign_instances(segments: NDArray[np.int64], groups: Sequence[ObjectGroup]
         segments: (V,) the segment of each vertex.
     """
     names, where = np.unique(segments, return_inverse=True)
-    owner, labels, skipped = np.zeros(len(names) + 1, np.int32), dict[int, str](), Counter[str]()
+    owner = np.zeros(len(names) + 1, np.int32)
+    labels = dict[int, str]()
+    skipped = Counter[str]()
     for group in groups:
         at = np.searchsorted(names, group.segments)
         known = at < len(names)
@@ -148,7 +153,8 @@ def read_surface(folder: Path, alignment: NDArray[np.float64]) -> tuple[Mesh, tu
     if not len(triangles):
         raise SceneError(f"no triangle has three finite vertices less than {MAX_COORDINATE_M / 1000:g} km away", path, "element vertex")
     skipped += vertex_faults(mesh.vertices)
-    vertices, ids = mesh.vertices[good].astype(np.float64) @ alignment[:3, :3].T + alignment[:3, 3], ids[good]
+    vertices = mesh.vertices[good].astype(np.float64) @ alignment[:3, :3].T + alignment[:3, 3]
+    ids = ids[good]
     order = np.argsort(ids, kind="stable")
     instances = []
     for id in sorted(labels):
@@ -215,7 +221,8 @@ def read_frames(folder: Path, scan: str, info: ScanInfo) -> tuple[tuple[Frame, .
     try:
         images = find_instance_images(places, scan)
     except SceneError:
-        images, skipped = None, skipped + Counter({"instance images: the archive is damaged": 1})
+        images = None
+        skipped = skipped + Counter({"instance images: the archive is damaged": 1})
     if images is None and not isinstance(found, Path) and found.instance:
         images = InstanceImages({number: FileRef(file) for number, file in found.instance.items()})
     frames, refused = with_instance_images(frames, images)

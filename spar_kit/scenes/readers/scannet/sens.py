@@ -80,7 +80,8 @@ class Sens:
         return len(self.payload)
 
     def __repr__(self) -> str:
-        c, d = self.color, self.depth
+        c = self.color
+        d = self.depth
         return (f"Sens({self.path.name}: {len(self)} frames, {sum(map(bool, self.faults))} without a pose, "
                 f"colour {c.width}x{c.height} {self.color_compression}, depth {d.width}x{d.height} {self.depth_compression})")
 
@@ -94,7 +95,8 @@ class Sens:
 
     def read_color(self, i: int) -> NDArray[np.uint8]:
         """The colour image of frame i, (height, width, 3) uint8 RGB. Raises SceneError where it does not decode."""
-        data, shape = self._read(i, "color"), (self.color.height, self.color.width, 3)
+        data = self._read(i, "color")
+        shape = (self.color.height, self.color.width, 3)
         if self.color_compression == "raw":
             if len(data) != np.prod(shape):
                 raise SceneError(f"{len(data)} bytes for {shape[1]}x{shape[0]} RGB", self.path, f"frame {i} colour")
@@ -103,8 +105,10 @@ class Sens:
 
     def read_units(self, i: int) -> NDArray[np.uint16]:
         """The depth image of frame i as stored, (height, width) uint16 in units of 1 / depth_shift metres, 0 = no value."""
-        data, shape = self._read(i, "depth"), (self.depth.height, self.depth.width)
-        where, size = f"frame {i} depth", 2 * shape[0] * shape[1]
+        data = self._read(i, "depth")
+        shape = (self.depth.height, self.depth.width)
+        where = f"frame {i} depth"
+        size = 2 * shape[0] * shape[1]
         if self.depth_compression == "zlib":
             stream = zlib.decompressobj()
             try:
@@ -184,7 +188,8 @@ def open_sens(path: Path | str) -> Sens:
             raise bad(f"depth_shift {depth_shift} is not positive", 4)
         headers, payload = read_index(file, take("Q", "num_frames")[0], path)
         records = take("Q", "num_imu_frames")[0] if version == 4 else 0
-        imu_offset, left = file.tell(), os.fstat(file.fileno()).st_size - file.tell()
+        imu_offset = file.tell()
+        left = os.fstat(file.fileno()).st_size - file.tell()
         if records * IMU.itemsize > left:
             raise bad(f"num_imu_frames: {records:,} records need {records * IMU.itemsize:,} bytes, {left:,} are left", 8)
     poses = headers["camera_to_world"].astype(np.float64)
@@ -195,11 +200,13 @@ def open_sens(path: Path | str) -> Sens:
 # %% ../../../../nbs/scenes/readers/scannet/00_sens.ipynb #240dc4f2
 def read_index(file: BinaryIO, frames: int, path: Path) -> tuple[NDArray, NDArray[np.int64]]:
     """Walk over `frames` blocks from where `file` stands: their headers (N,) of type `FRAME`, and `Sens.payload`."""
-    size, at = os.fstat(file.fileno()).st_size, file.tell()
+    size = os.fstat(file.fileno()).st_size
+    at = file.tell()
     if (need := frames * FRAME.itemsize) > size - at:
         raise SceneError(f"num_frames: {frames:,} frames need at least {need:,} bytes, {size - at:,} are left",
                          path, f"byte {at - 8}")
-    headers, payload = np.zeros(frames, FRAME), np.zeros((frames, 3), np.int64)
+    headers = np.zeros(frames, FRAME)
+    payload = np.zeros((frames, 3), np.int64)
     for i in range(frames):
         headers[i] = np.frombuffer(read_exact(file, FRAME.itemsize, path, f"header of frame {i}"), FRAME)[0]
         at += FRAME.itemsize
@@ -262,7 +269,8 @@ def write_sens(path: Path | str, color: Camera, depth: Camera, frames: Iterable[
     depth_code = {name: code for code, name in DEPTH_CODES.items()}.get(depth_compression)
     if color_code is None or depth_code is None or version not in (3, 4):
         raise ValueError(f"cannot write version {version}, {color_compression!r} colour, {depth_compression!r} depth")
-    count, name = 0, sensor.encode()
+    count = 0
+    name = sensor.encode()
     with atomic_write(path) as part, open(part, "wb") as file:
         file.write(struct.pack("<IQ", version, len(name)) + name)
         for camera in (color, depth):

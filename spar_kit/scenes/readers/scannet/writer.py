@@ -39,7 +39,8 @@ def connected_segments(vertices: int, triangles: NDArray) -> NDArray[np.int32]:
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
 
-    a, b = triangles[:, [0, 1]].reshape(-1), triangles[:, [1, 2]].reshape(-1)
+    a = triangles[:, [0, 1]].reshape(-1)
+    b = triangles[:, [1, 2]].reshape(-1)
     graph = coo_matrix((np.ones(len(a), np.uint8), (a, b)), (vertices, vertices))
     _, component = connected_components(graph, directed=False)
     return np.unique(component, return_index=True)[1][component].astype(np.int32)
@@ -99,7 +100,8 @@ def info_lines(scene: Scene, alignment: NDArray | None, frames: int) -> list[str
 
 def write_annotation(scene: Scene, folder: Path, to_scan: NDArray) -> None:
     """Mesh, segments and aggregation of a scene, moved by `to_scan` (4, 4), into the scan's folder."""
-    name, surface = scene.name, scene.surface
+    name = scene.name
+    surface = scene.surface
     old, owner, triangles = split_vertices(surface)
     segments = connected_segments(len(old), triangles)
     vertices = surface.vertices[old].astype(np.float64) @ to_scan[:3, :3].T + to_scan[:3, 3]
@@ -137,7 +139,8 @@ def write_scannet(scene: Scene, root: Path | str, *, alignment: NDArray | None =
     check_split(split)
     if not is_safe_name(scene.name):
         raise InputError(f"{scene.name!r} cannot be a folder name")
-    root, to_scan = Path(root), np.eye(4) if alignment is None else invert_pose(np.asarray(alignment, np.float64))
+    root = Path(root)
+    to_scan = np.eye(4) if alignment is None else invert_pose(np.asarray(alignment, np.float64))
     color, depth = common_cameras(scene)
     folder = root / "scans" / scene.name
     frames = write_sens(folder / f"{scene.name}.sens", color, depth, sens_frames(scene, to_scan, quality))

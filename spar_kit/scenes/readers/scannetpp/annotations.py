@@ -34,7 +34,9 @@ def upright_box(obb: Any, path: Path, where: str, tilt: float = 5.0) -> Oriented
         if numbers.shape != (count,) or not (np.abs(numbers) < MAX_COORDINATE_M).all():
             raise SceneError(f"expected {count} numbers", path, f"{where}.{key}")
         parts.append(numbers)
-    center, size, axes = parts[0], np.abs(parts[1]), parts[2].reshape(3, 3)
+    center = parts[0]
+    size = np.abs(parts[1])
+    axes = parts[2].reshape(3, 3)
     if np.abs(axes @ axes.T - np.eye(3)).max() > 1e-2:
         raise SceneError("the axes do not stand at right angles", path, f"{where}.normalizedAxes")
     up = int(np.abs(axes[:, 2]).argmax())
@@ -64,12 +66,15 @@ def read_groups(path: Path) -> tuple[list[ObjectGroup], Counter[str]]:
     entries = read_json(path, 1 << 30).get("segGroups")
     if not isinstance(entries, list):
         raise SceneError("expected a list of objects", path, "segGroups")
-    groups, skipped, taken = list[ObjectGroup](), Counter[str](), set[int]()
+    groups = list[ObjectGroup]()
+    skipped = Counter[str]()
+    taken = set[int]()
     for i, entry in enumerate(entries):
         where = f"segGroups[{i}]"
         if not isinstance(entry, dict):
             raise SceneError("expected an object {...}", path, where)
-        number, label = entry.get("objectId", entry.get("id")), entry.get("label", "")
+        number = entry.get("objectId", entry.get("id"))
+        label = entry.get("label", "")
         if type(number) is not int:
             raise SceneError(f"{str(number)[:40]} is not a number", path, f"{where}.objectId")
         if not isinstance(label, str):
@@ -100,7 +105,9 @@ def members(segments: NDArray[np.int64], groups: Sequence[ObjectGroup], usable: 
     """
     order = np.argsort(segments, kind="stable")
     names, first = np.unique(segments[order], return_index=True)
-    ends, found, unknown = np.append(first[1:], len(order)), list[NDArray[np.int64]](), 0
+    ends = np.append(first[1:], len(order))
+    found = list[NDArray[np.int64]]()
+    unknown = 0
     for group in groups:
         wanted = np.unique(group.segments)
         at = np.minimum(np.searchsorted(names, wanted), max(len(names) - 1, 0))
@@ -116,7 +123,8 @@ def members(segments: NDArray[np.int64], groups: Sequence[ObjectGroup], usable: 
 
 def vertex_owners(vertices: int, groups: Sequence[ObjectGroup], found: Sequence[NDArray[np.int64]]) -> tuple[NDArray[np.int32], int]:
     """(V,) the id of the smallest group that has each vertex, 0 where none, and how many vertices several groups have."""
-    ids, claims = np.zeros(vertices, np.int32), np.zeros(vertices, np.int32)
+    ids = np.zeros(vertices, np.int32)
+    claims = np.zeros(vertices, np.int32)
     for k in sorted(range(len(groups)), key=lambda k: (-len(found[k]), -k)):        # the smallest, and of equals the first, comes last and stays
         ids[found[k]] = groups[k].id
         claims[found[k]] += 1

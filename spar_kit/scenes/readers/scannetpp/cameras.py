@@ -67,7 +67,8 @@ class FrameFiles:
 
     def read_depth(self) -> NDArray[np.float32]:
         """(h, w) float32 metres as the frame's depth camera sees it, 0 where there is none or the picture is anonymised."""
-        depth, raster = self.stored_depth(), self.depth_camera
+        depth = self.stored_depth()
+        raster = self.depth_camera
         if self.depth_lens is not None and not self.depth_lens.is_pinhole:
             depth = undistort_labels(depth, self.depth_lens, undistorted(self.depth_lens))
         if self.mask is None:
@@ -107,13 +108,16 @@ def numbered_files(folder: Path, *suffixes: str) -> dict[int, Path]:
 # %% ../../../../nbs/scenes/readers/scannetpp/20_cameras.ipynb #31cb9456
 def sort_views(views: Iterable[View]) -> tuple[dict[int, View], Counter[str]]:
     """Usable views by frame number, ascending, and how many others there are, by reason."""
-    views, good, skipped = list(views), dict[int, View](), Counter[str]()
+    views = list(views)
+    good = dict[int, View]()
+    skipped = Counter[str]()
     poses = np.array([view.camera_to_world for view in views]).reshape(-1, 4, 4)
     R = poses[:, :3, :3]
     with np.errstate(over="ignore", invalid="ignore"):       # most are rigid, which is seen at once; `pose_faults` says of the others why not
         rigid = (np.abs(R.swapaxes(1, 2) @ R - np.eye(3)).max((1, 2)) < 5e-4) & (np.linalg.det(R) > 0) & (poses[:, 3] == [0, 0, 0, 1]).all(1)
     for view, whole in zip(views, rigid):
-        number, position = frame_number(view.name), view.camera_to_world[:3, 3]
+        number = frame_number(view.name)
+        position = view.camera_to_world[:3, 3]
         fault = "" if whole and (np.abs(position) < MAX_COORDINATE_M).all() else pose_faults(view.camera_to_world[None])[0]
         reason = ("frame: its name has no number" if number is None else "expected: frame that its owner marks as bad" if view.bad
                   else f"frame: {fault}" if fault else "frame: its number is taken" if number in good else "")
@@ -170,15 +174,19 @@ def dslr_frames(folder: Path, surface: Mesh, lift: float, only: frozenset[str] |
     views, path = read_poses(folder, poses)
     good, skipped = sort_views(view for view in views if only is None or view.name in only)
     pinholes(good, path)
-    color_files, mask_files = numbered_files(folder / images, ".jpg", ".jpeg", ".png"), numbered_files(folder / masks, ".png")
+    color_files = numbered_files(folder / images, ".jpg", ".jpeg", ".png")
+    mask_files = numbered_files(folder / masks, ".png")
     frames = []
     for number, view in good.items():
-        file, lens = color_files.get(number), view.lens
+        file = color_files.get(number)
+        lens = view.lens
         if file is None:
             skipped["frame: its image is missing"] += 1
             continue
-        camera, pose = undistorted(lens).camera, shift_up(view.camera_to_world, lift)
-        depth, mask = raster_camera(camera, DEPTH_WIDTH), mask_files.get(number)
+        camera = undistorted(lens).camera
+        pose = shift_up(view.camera_to_world, lift)
+        depth = raster_camera(camera, DEPTH_WIDTH)
+        mask = mask_files.get(number)
         if mask is None and view.mask and mask_files:
             skipped["mask: the file is missing"] += 1
         shot = FrameFiles(lens=lens, stored_color=partial(read_color_file, file, lens.camera), stored_depth=partial(render_depth, surface, depth, pose), depth_camera=depth, depth_lens=None, mask=mask)
@@ -195,7 +203,8 @@ def shift_up(pose: NDArray[np.float64], lift: float) -> NDArray[np.float64]:
 # %% ../../../../nbs/scenes/readers/scannetpp/20_cameras.ipynb #6cef8146
 def read_arkit(path: Path, width: int, height: int) -> tuple[list[View], Counter[str]]:
     """The views of `pose_intrinsic_imu.json` for images of this size, and how many entries have no aligned pose. Raises SceneError."""
-    views, skipped = list[View](), Counter[str]()
+    views = list[View]()
+    skipped = Counter[str]()
     for name, entry in read_loose_json(path).items():
         if not isinstance(entry, dict):
             raise SceneError("expected an object {...}", path, name[:60])
@@ -233,9 +242,12 @@ def iphone_frames(folder: Path, lift: float) -> tuple[tuple[Frame, ...], Counter
     good, more = sort_views(views)
     skipped += more
     pinholes(good, path)
-    masks, sensor, frames = numbered_files(folder / "rgb_masks", ".png"), Camera(WIDTH, HEIGHT, np.eye(3)), []
+    masks = numbered_files(folder / "rgb_masks", ".png")
+    sensor = Camera(WIDTH, HEIGHT, np.eye(3))
+    frames = []
     for number, view in good.items():
-        lens, file = view.lens, rgb.get(number)
+        lens = view.lens
+        file = rgb.get(number)
         if video is not None and (video.width, video.height) != (lens.width, lens.height):
             raise SceneError(f"a video of {video.width}x{video.height}, the camera of {path.name} has {lens.width}x{lens.height}", video.path)
         reason = ("frame: its image is missing" if video is None and file is None
@@ -248,7 +260,8 @@ def iphone_frames(folder: Path, lift: float) -> tuple[tuple[Frame, ...], Counter
         color = partial(read_color_file, file, lens.camera) if file is not None else partial(video.read_color, number)        # type: ignore[union-attr]
         depth = partial(read_depth_file, deep[number], sensor) if stream is None else partial(stream.read_depth, number)
         depth_lens = lens.resized(WIDTH, HEIGHT)
-        camera, depth_camera = undistorted(lens).camera, undistorted(depth_lens).camera
+        camera = undistorted(lens).camera
+        depth_camera = undistorted(depth_lens).camera
         shot = FrameFiles(lens=lens, stored_color=color, stored_depth=depth, depth_camera=depth_camera, depth_lens=depth_lens, mask=masks.get(number))
         own = file if lens.is_pinhole else None
         frames.append(Frame(number, shift_up(view.camera_to_world, lift), camera, depth_camera, shot.read_color, shot.read_depth,

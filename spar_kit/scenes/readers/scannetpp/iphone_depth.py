@@ -21,7 +21,8 @@ from ....core.errors import missing_extra, SceneError
 from ....core.files import read_exact, open_file
 
 # %% ../../../../nbs/scenes/readers/scannetpp/00_iphone_depth.ipynb #ad455ad8
-WIDTH, HEIGHT = 256, 192           # pixels; the same in all recordings
+WIDTH = 256
+HEIGHT = 192           # pixels; the same in all recordings
 MAX_DEPTH_M = 100.0                        # metres; the sensor reaches five
 LONGEST = 4 * WIDTH * HEIGHT + 1024     # bytes; no frame is longer than its values and the codecs' overhead
 
@@ -98,9 +99,12 @@ class DepthBin:
 
 def walk(path: Path) -> tuple[NDArray[np.int64], str]:
     """Offset and length (N, 2) of all frames, each after its length, as far as that makes sense; and where and why it stopped, "" at the end."""
-    rows, at, torn = list[tuple[int, int]](), 0, ""
+    rows = list[tuple[int, int]]()
+    at = 0
+    torn = ""
     with open_file(path) as file:
-        size, number = os.fstat(file.fileno()).st_size, file.fileno()
+        size = os.fstat(file.fileno()).st_size
+        number = file.fileno()
         while at < size:
             head = os.pread(number, 4, at)
             length = struct.unpack("<I", head)[0] if len(head) == 4 else 0
@@ -167,7 +171,8 @@ _kept: OrderedDict[tuple, _Kept] = OrderedDict()
 
 def read_whole(path: Path, i: int) -> bytes:
     """The bytes of frame i of a file that is one DEFLATE stream. Raises SceneError where the stream ends before it or is damaged."""
-    size, where = 4 * WIDTH * HEIGHT, f"frame {i}"
+    size = 4 * WIDTH * HEIGHT
+    where = f"frame {i}"
     with open_file(path) as file:
         status = os.fstat(file.fileno())
         key = str(path), status.st_mtime_ns, status.st_size
@@ -180,7 +185,8 @@ def read_whole(path: Path, i: int) -> bytes:
         while True:
             if state.frame % STEP == 0 and state.frame not in kept.states:
                 kept.states[state.frame] = state.copy()
-            parts, left = [], size
+            parts = []
+            left = size
             while left:
                 if not state.tail:
                     state.tail = os.pread(file.fileno(), 1 << 16, state.at)

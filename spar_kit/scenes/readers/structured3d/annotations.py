@@ -53,7 +53,8 @@ def read_perspective(place: FileRef) -> tuple[NDArray[np.float64], float, float]
         raise place.error("pose is no pose: its direction, up or eye is absurd")
     if not (0.01 < x < 1.55 and 0.01 < y < 1.55):
         raise place.error(f"half fields of view of {x:g} and {y:g} radians")
-    forward, right = forward / np.linalg.norm(forward), right / np.linalg.norm(right)
+    forward = forward / np.linalg.norm(forward)
+    right = right / np.linalg.norm(right)
     pose = np.eye(4)
     pose[:3, :3], pose[:3, 3] = np.column_stack([right, np.cross(forward, right), forward]), eye
     return pose, float(x), float(y)
@@ -61,7 +62,8 @@ def read_perspective(place: FileRef) -> tuple[NDArray[np.float64], float, float]
 
 def perspective_camera(width: int, height: int, x: float, y: float) -> Camera:
     """The camera of an image, from half its fields of view [radians]."""
-    fx, fy = width / 2 / np.tan(x), height / 2 / np.tan(y)
+    fx = width / 2 / np.tan(x)
+    fy = height / 2 / np.tan(y)
     return Camera(width, height, np.array([[fx, 0, (width - 1) / 2], [0, fy, (height - 1) / 2], [0, 0, 1.0]]))
 
 # %% ../../../../nbs/scenes/readers/structured3d/00_annotations.ipynb #955ec3ba
@@ -75,7 +77,8 @@ def read_boxes(place: FileRef) -> tuple[dict[int, OrientedBox], Counter[str]]:
 
     Raises SceneError where the file is missing or no list.
     """
-    boxes, skipped = dict[int, OrientedBox](), Counter[str]()
+    boxes = dict[int, OrientedBox]()
+    skipped = Counter[str]()
     for entry in place.json(1 << 27, list):
         entry = entry if isinstance(entry, dict) else {}
         number = _integer(entry.get("ID"), 65534)
@@ -137,7 +140,8 @@ def read_plan(place: FileRef) -> tuple[dict[int, Room], Counter[str]]:
     ends = [_ones(place, "lineJunctionMatrix", row, len(points)) for row in lists["lineJunctionMatrix"]]
     if len(ends) != len(lists["lines"]) or len(lists["planeLineMatrix"]) != len(lists["planes"]):
         raise place.error("the matrices do not have a row for each line and plane", "planeLineMatrix, lineJunctionMatrix")
-    rooms, skipped = dict[int, Room](), Counter[str]()
+    rooms = dict[int, Room]()
+    skipped = Counter[str]()
     for entry in lists["semantics"]:
         kind, number = (entry.get("type"), _integer(entry.get("ID"), 10 ** 9)) if isinstance(entry, dict) else (None, None)
         planes = entry.get("planeID") if isinstance(entry, dict) else None
@@ -164,7 +168,8 @@ def _ones(place: FileRef, key: str, row: Any, count: int) -> list[int]:
 # %% ../../../../nbs/scenes/readers/structured3d/00_annotations.ipynb #7b08176c
 def in_room(points: NDArray, outline: NDArray, margin: float = 0.15) -> NDArray[np.bool_]:
     """Which points (N, 2) lie inside a polygon (K, 2) or within `margin` metres of its side: curtains hang before the wall, windows are in it."""
-    a, b = outline, np.roll(outline, -1, 0)
+    a = outline
+    b = np.roll(outline, -1, 0)
     p = np.asarray(points)[:, None]
     with np.errstate(divide="ignore", invalid="ignore"):
         crosses = ((a[:, 1] > p[..., 1]) != (b[:, 1] > p[..., 1])) & (
@@ -180,14 +185,16 @@ HEADINGS = {"-y": np.array([[0, -1.0, 0], [-1, 0, 0], [0, 0, 1]]), "+y": np.arra
 
 def panorama_rays(width: int, height: int, heading: NDArray) -> NDArray[np.float64]:
     """(height, width, 3) world directions of length 1 of a panorama's pixels."""
-    longitude, latitude = ((np.arange(width) + .5) / width * 2 - 1) * np.pi, (.5 - (np.arange(height) + .5) / height) * np.pi
+    longitude = ((np.arange(width) + .5) / width * 2 - 1) * np.pi
+    latitude = (.5 - (np.arange(height) + .5) / height) * np.pi
     a, b = np.meshgrid(longitude, latitude)
     return np.stack([np.cos(b) * np.cos(a), np.cos(b) * np.sin(a), np.sin(b)], -1) @ heading
 
 
 def view_poses(eye: NDArray, count: int, pitch: float = -12.0) -> list[NDArray[np.float64]]:
     """Poses (4, 4) of `count` views around an eye, every 360 / count degrees, tilted up by `pitch` degrees; the first looks along -Y."""
-    turns, tilt = np.arange(count) * 2 * np.pi / count - np.pi / 2, np.tan(np.radians(pitch))
+    turns = np.arange(count) * 2 * np.pi / count - np.pi / 2
+    tilt = np.tan(np.radians(pitch))
     return [look_at(eye, eye + [np.cos(a), np.sin(a), tilt]) for a in turns]
 
 
@@ -209,8 +216,10 @@ def cut_numbers(panorama: NDArray, camera: Camera, pose: NDArray, heading: NDArr
 def _bilinear(panorama: NDArray, column: NDArray, row: NDArray) -> tuple[list[NDArray], list[NDArray]]:
     """The four pixels about each place, and their weights."""
     H, W = panorama.shape[:2]
-    x, y = np.floor(column).astype(int), np.floor(row).astype(int)
-    u, v = column - x, row - y
+    x = np.floor(column).astype(int)
+    y = np.floor(row).astype(int)
+    u = column - x
+    v = row - y
     near = [panorama[(y + dy).clip(0, H - 1), (x + dx) % W] for dy in (0, 1) for dx in (0, 1)]
     return near, [(1 - u) * (1 - v), u * (1 - v), (1 - u) * v, u * v]
 

@@ -44,7 +44,8 @@ def image_size(place: FileRef) -> tuple[int, int]:
     head = place.read(IMAGE_BYTES)[:24]
     if len(head) < 24 or head[:8] != b"\x89PNG\r\n\x1a\n" or head[12:16] != b"IHDR":
         raise place.error("not a PNG image")
-    width, height = int.from_bytes(head[16:20], "big"), int.from_bytes(head[20:24], "big")
+    width = int.from_bytes(head[16:20], "big")
+    height = int.from_bytes(head[20:24], "big")
     if not 0 < width * height <= IMAGE_PIXELS:
         raise place.error(f"an image of {width}x{height} is absurd")
     return width, height
@@ -96,7 +97,9 @@ def perspective_views(files: Mapping[str, FileRef], room: str, lift: NDArray, si
 
     Without `sizes` no image is touched, and the cameras are those of 1280 x 720.
     """
-    views, skipped, prefix = list[View](), Counter[str](), f"2D_rendering/{room}/perspective/full/"
+    views = list[View]()
+    skipped = Counter[str]()
+    prefix = f"2D_rendering/{room}/perspective/full/"
     positions = sorted({match[1] for name in files if (match := re.fullmatch(re.escape(prefix) + r"(\d{1,3})/[^/]+", name))}, key=lambda name: (int(name), len(name)))
     for k, position in enumerate(positions):
         if k and int(position) == int(positions[k - 1]):
@@ -113,7 +116,9 @@ def perspective_views(files: Mapping[str, FileRef], room: str, lift: NDArray, si
         except SceneError as error:
             skipped["frame: pose is not finite" if "pose is not finite" in str(error) else why(error)] += 1
             continue
-        camera, rgb, depth = perspective_camera(*size, x, y), at["rgb_rawlight.png"], at["depth.png"]
+        camera = perspective_camera(*size, x, y)
+        rgb = at["rgb_rawlight.png"]
+        depth = at["depth.png"]
         frame = Frame(int(position), lift @ pose, camera, camera, partial(read_png, rgb, size, "RGB"), partial(read_depth, depth, size),
                       partial(read_encoded, rgb, size), partial(read_ids, at["instance.png"], size), encoding=".png",
                       color_file=None if rgb.member else rgb.path, depth_file=None if depth.member else depth.path)
@@ -121,7 +126,8 @@ def perspective_views(files: Mapping[str, FileRef], room: str, lift: NDArray, si
     return views, skipped
 
 # %% ../../../../nbs/scenes/readers/structured3d/10_reader.ipynb #66f5a727
-VIEWS, FIRST = 6, 1000
+VIEWS = 6
+FIRST = 1000
 STRUCTURE = (0, 1, 2, 22)
 FURNITURE = (3, 4, 5, 6, 7, 10, 14, 15, 17, 24, 25, 32, 33, 34, 36)
 
@@ -187,7 +193,8 @@ def majority_label(images: Iterable[tuple[NDArray, NDArray]]) -> dict[int, tuple
     for ids, classes in images:
         pairs, counts = np.unique(ids.astype(np.int64) * 64 + np.where(classes < len(NYU40), classes, 0), return_counts=True)
         votes.update({(int(pair) // 64, int(pair) % 64): int(n) for pair, n in zip(pairs, counts) if pair >= 64})
-    total, best = Counter[int](), dict[int, tuple[int, int]]()
+    total = Counter[int]()
+    best = dict[int, tuple[int, int]]()
     for (id, kind), n in sorted(votes.items()):
         total[id] += n
         best[id] = max(best.get(id, (0, 0)), (n, kind))
@@ -205,12 +212,15 @@ def name_objects(views: Sequence[View], boxes: Sequence[Instance], near: Sequenc
     Args:
         boxes: of the house; near: those of the room.
     """
-    skipped, good, images = Counter[str](), list[View](), list[tuple[NDArray, NDArray]]()
+    skipped = Counter[str]()
+    good = list[View]()
+    images = list[tuple[NDArray, NDArray]]()
     for view in views:
         step = max(1, view.frame.depth.width // 640)
         try:
             assert view.frame.read_instances is not None
-            ids, classes = view.frame.read_instances()[::step, ::step], view.read_classes()[::step, ::step]
+            ids = view.frame.read_instances()[::step, ::step]
+            classes = view.read_classes()[::step, ::step]
             if not (view.frame.read_depth() > 0).any():
                 raise SceneError("no depth at all")
         except SceneError as error:
@@ -218,7 +228,8 @@ def name_objects(views: Sequence[View], boxes: Sequence[Instance], near: Sequenc
             continue
         good.append(view)
         images.append((ids, classes))
-    names, named = majority_label(images), list[Instance]()
+    names = majority_label(images)
+    named = list[Instance]()
     inside = {b.id for b in near}
     skipped["object: an image shows it, but it has no box"] += len(names.keys() - {b.id for b in boxes})
     for instance in boxes:
@@ -232,7 +243,8 @@ def name_objects(views: Sequence[View], boxes: Sequence[Instance], near: Sequenc
     return tuple(named), good, +skipped
 
 # %% ../../../../nbs/scenes/readers/structured3d/10_reader.ipynb #cd3f1727
-SCENE, ROOM = r"scene_\d{5}", r"\d{1,9}"
+SCENE = r"scene_\d{5}"
+ROOM = r"\d{1,9}"
 INVALID = frozenset(f"scene_{n:05d}" for n in (1155, 1192, 1714, 1816, 1852, 3398))
 """Houses that the owners call invalid."""
 
@@ -302,14 +314,16 @@ class Structured3D:
         if {house, scene} & read_errata(Path(self.root)):
             raise SceneError(f"{scene} is in the owners' list of errata", self.root)
         store, _ = find_store(self.root)
-        files, damaged = store.files(house), Counter(f"archive: {error.path and error.path.name} cannot be opened" for error in store.damaged())
+        files = store.files(house)
+        damaged = Counter(f"archive: {error.path and error.path.name} cannot be opened" for error in store.damaged())
         if not any(name.startswith(f"2D_rendering/{room}/") for name in files):
             raise SceneError("; ".join([f"no room {scene}", *damaged]), self.root)
         if "bbox_3d.json" not in files:
             raise SceneError("; ".join(["the file is missing", *damaged]), store.folder / house / "bbox_3d.json")
         raw, skipped = read_boxes(files["bbox_3d.json"])
         skipped += damaged
-        plan, lift = None, np.eye(4)
+        plan = None
+        lift = np.eye(4)
         try:
             rooms, unclosed = read_plan(files["annotation_3d.json"]) if "annotation_3d.json" in files else ({}, Counter({"floor: annotation_3d.json is missing": 1}))
             plan = rooms.get(int(room))
@@ -337,7 +351,8 @@ class Structured3D:
         Raises SceneError naming the file and field at fault.
         """
         files, room, boxes, plan, lift, skipped = self._open(scene)
-        near, views = near_boxes(boxes, plan), list[View]()
+        near = near_boxes(boxes, plan)
+        views = list[View]()
         for kind, found in (("perspective", partial(perspective_views, files, room, lift)), ("panorama", partial(panorama_views, files, room, lift, near))):
             if self.views in ("all", kind):
                 more, lost = found()
