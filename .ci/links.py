@@ -1,8 +1,11 @@
-"""Whether links lead somewhere: `python .ci/links.py _site README.md docs`. Folders of HTML are read as a built site, Markdown files and folders of them as they
-stand in the repository. Checks files and anchors, asks no server, and refuses scripts, styles, fonts and images that a page would fetch from one.
+"""Whether links lead somewhere: `python .ci/links.py _site README.md docs`. Folders of HTML are
+read as a built site, Markdown files and folders of them as they stand in the repository. Checks
+files and anchors, asks no server, and refuses scripts, styles, fonts and images that a page would
+fetch from one.
 
 Prints each broken link with its place; the exit code is 1 where there is one.
 """
+
 import re
 import sys
 from html.parser import HTMLParser
@@ -10,7 +13,14 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 # what a browser fetches by itself, by tag
-FETCHED = {"script": "src", "img": "src", "iframe": "src", "source": "src", "video": "src", "link": "href"}
+FETCHED = {
+    "script": "src",
+    "img": "src",
+    "iframe": "src",
+    "source": "src",
+    "video": "src",
+    "link": "href",
+}
 FENCE = re.compile(r"^(`{3,})[^\n]*\n.*?^\1\s*?$|`[^`\n]+`", re.M | re.S)
 LINK = re.compile(r"!?\[[^\]]*\]\(<?([^)\s>]+)>?(?:\s+\"[^\"]*\")?\)")
 
@@ -61,7 +71,8 @@ def site_faults(site: Path) -> list[str]:
             if urlsplit(link).netloc:
                 faults.append(f"{path}:{line}: fetched from a server: {link}")
         for line, link in page.links + page.fetched:
-            if is_outside(link) or path.name == "404.html":            # that page is served at any depth
+            # that page is served at any depth
+            if is_outside(link) or path.name == "404.html":
                 continue
             fault = broken(path, link, pages)
             if fault:
@@ -78,7 +89,12 @@ def broken(path: Path, link: str, pages: dict[Path, Page]) -> str:
     if not target.is_file():
         return "no such file"
     # JavaScript makes anchors that begin with "__"
-    if parts.fragment and target in pages and unquote(parts.fragment) not in pages[target].anchors and not parts.fragment.startswith("__"):
+    if (
+        parts.fragment
+        and target in pages
+        and unquote(parts.fragment) not in pages[target].anchors
+        and not parts.fragment.startswith("__")
+    ):
         return "no such anchor"
     return ""
 
@@ -96,7 +112,11 @@ def markdown_faults(path: Path) -> list[str]:
         target = path if not parts.path else path.parent / unquote(parts.path)
         if not target.exists():
             faults.append(f"{path}:{line}: no such file: {link}")
-        elif parts.fragment and target.suffix == ".md" and parts.fragment not in markdown_anchors(target.read_text(encoding="utf-8")):
+        elif (
+            parts.fragment
+            and target.suffix == ".md"
+            and parts.fragment not in markdown_anchors(target.read_text(encoding="utf-8"))
+        ):
             faults.append(f"{path}:{line}: no such anchor: {link}")
     return faults
 
@@ -112,6 +132,8 @@ def faults_of(path: Path) -> list[str]:
 
 if __name__ == "__main__":
     missing = [name for name in sys.argv[1:] if not Path(name).exists()]
-    found = [f"{name}: not there" for name in missing] + [fault for name in sys.argv[1:] if name not in missing for fault in faults_of(Path(name))]
+    found = [f"{name}: not there" for name in missing] + [
+        fault for name in sys.argv[1:] if name not in missing for fault in faults_of(Path(name))
+    ]
     print("\n".join(found) if found else f"== links of {', '.join(sys.argv[1:])} lead somewhere")
     sys.exit(bool(found))

@@ -1,4 +1,5 @@
 """Fixtures of several test files."""
+
 import pytest
 from exporters.structured3d import solids_of
 from toys import busy_room, walk_round

@@ -44,20 +44,25 @@ def make_facts(task: str, n: int = 40, seed: int = 0) -> Facts:
     k = (
         5
         if task in ("distance_infer_center_oo_video", "nav_video")
-        else 7
-        if task.endswith("map_mv")
-        else 4
-        if task in ("appearance_order", "distance_infer_center_oc", "distance_infer_center_oc_mv")
-        else 1
-        if task == "obj_count"
-        else len(t.markers)
+        else (
+            7
+            if task.endswith("map_mv")
+            else (
+                4
+                if task
+                in ("appearance_order", "distance_infer_center_oc", "distance_infer_center_oc_mv")
+                else 1
+                if task == "obj_count"
+                else len(t.markers)
+            )
+        )
     )
     if task.endswith("hard"):
         k = 4 if "_oo_" in task else 3
-    signs = rng.choice([-1, 0, 1], (n, 5), p=[.4, .2, .4])
+    signs = rng.choice([-1, 0, 1], (n, 5), p=[0.4, 0.2, 0.4])
     signs[(signs[:, :3] == 0).all(1), 0] = 1
     slots = 5 if "_oo_" in task else 3
-    distance = rng.uniform(.5, 5, (n, 4 if k in (4, 5) else 2))
+    distance = rng.uniform(0.5, 5, (n, 4 if k in (4, 5) else 2))
     numbers = {
         "given": rng.uniform(0.5, 4, n),
         "answer": rng.uniform(0.3, 5, n),
@@ -78,9 +83,11 @@ def make_facts(task: str, n: int = 40, seed: int = 0) -> Facts:
         "option_view": rng.integers(0, t.images, (n, 4)),
         "first": rng.permuted(np.tile(np.arange(4) * 3, (n, 1)), axis=1),
     }
-    keep = {"obj_count": ["answer"], "room_size": ["answer"], "camera_motion_infer": ["position", "image"]}.get(
-        task, list(numbers)
-    )
+    keep = {
+        "obj_count": ["answer"],
+        "room_size": ["answer"],
+        "camera_motion_infer": ["position", "image"],
+    }.get(task, list(numbers))
     if not task.startswith("depth"):
         keep = [name for name in keep if name != "given"]
     if "imagination" not in task or "video" in task:
@@ -93,7 +100,12 @@ def make_facts(task: str, n: int = 40, seed: int = 0) -> Facts:
     if task.endswith("map_mv"):
         numbers = {"number": rng.integers(3, 8, n), "position": rng.normal(0, 2, (n, 7, 2))}
     if task == "nav_video":
-        numbers = {"legs": rng.integers(1, 6, n), "turn": rng.choice([-1, 1], (n, 5)) * rng.uniform(15, 170, (n, 5)), "walk": rng.uniform(.5, 4, (n, 5)), "last_turn": rng.uniform(-90, 90, n)}
+        numbers = {
+            "legs": rng.integers(1, 6, n),
+            "turn": rng.choice([-1, 1], (n, 5)) * rng.uniform(15, 170, (n, 5)),
+            "walk": rng.uniform(0.5, 4, (n, 5)),
+            "last_turn": rng.uniform(-90, 90, n),
+        }
     objects = rng.permuted(np.tile(np.arange(1, 9), (n, 1)), axis=1)[:, :k]
     return Facts(
         task,
@@ -109,14 +121,23 @@ def options_of(question: str) -> list[str]:
     return [line[3:] for line in question.split("\n") if re.match(r"[A-D]\. ", line)]
 
 
-# --- wordings ---------------------------------------------------------------------------------------------------------------------
+# --- wordings
+# ---------------------------------------------------------------------------------------------------------------------  # noqa: E501
+
 
 def test_there_are_words_for_every_task_and_prompt():
     words = load_templates()
     assert set(words.tasks) == set(TASKS)
     assert all(len(set(w.question)) >= 20 for w in words.tasks.values())
-    assert all(len(set(pool)) >= 20 for pool in words.prompts.values()) and len(set(words.notes["observer"])) >= 20
-    assert all(len(words.tasks[name].judge) >= 20 for name, task in TASKS.items() if "judge" in task.formats)
+    assert (
+        all(len(set(pool)) >= 20 for pool in words.prompts.values())
+        and len(set(words.notes["observer"])) >= 20
+    )
+    assert all(
+        len(words.tasks[name].judge) >= 20
+        for name, task in TASKS.items()
+        if "judge" in task.formats
+    )
     units = {
         "depth": "meters",
         "distance_prediction": "meters",
@@ -126,7 +147,9 @@ def test_there_are_words_for_every_task_and_prompt():
     }
     for name, wording in words.tasks.items():
         for begin, unit in units.items():
-            assert not name.startswith(begin) or all(unit in text for text in wording.question), name
+            assert not name.startswith(begin) or all(unit in text for text in wording.question), (
+                name
+            )
 
 
 OBJECT = r"\{(?:red|blue|green|yellow|first|second|gold|other)\}"
@@ -138,24 +161,42 @@ INVERTED = re.compile(rf"\b(where|how|side|when|object) (is|was|does|has) the {O
 
 
 def test_no_template_depends_on_a_singular_label():
-    """"the books is" must not occur, so an object is never the subject of a verb that shows its number."""
+    """ "the books is" must not occur, so an object is never the subject of a verb that shows its
+    number."""
     for name, wording in load_templates().tasks.items():
-        for template in (*wording.question, *wording.judge, *(t for pool in wording.sentence.values() for t in pool)):
-            assert not SUBJECT.search(template.replace("{nearer} the {red}", "{nearer}")), (name, template)
+        for template in (
+            *wording.question,
+            *wording.judge,
+            *(t for pool in wording.sentence.values() for t in pool),
+        ):
+            assert not SUBJECT.search(template.replace("{nearer} the {red}", "{nearer}")), (
+                name,
+                template,
+            )
             assert not INVERTED.search(template), (name, template)
             assert not re.search(rf"\b[Aa]n? {OBJECT}", template), (name, template)
-            assert not re.search(rf"{OBJECT} that (is|was|has)\b", template), (name, template)      # "the shoes that is"
+            # "the shoes that is"
+            assert not re.search(rf"{OBJECT} that (is|was|has)\b", template), (name, template)
 
 
 def test_lists_of_objects_read_as_english():
-    """Marked objects carry "the"; bare names stand after a colon; and what is "the second image at [box]" is "in" it."""
+    """Marked objects carry "the"; bare names stand after a colon; and what is "the second image at
+    [box]" is "in" it."""
     words = load_templates()
     assert all(": {names}" in template for template in words.tasks["appearance_order"].question)
-    assert all("in {answer}" in template for template in words.tasks["distance_infer_center_oc_mv"].sentence[""])
+    assert all(
+        "in {answer}" in template
+        for template in words.tasks["distance_infer_center_oc_mv"].sentence[""]
+    )
     for task in ("spatial_imagination_map_mv", "distance_infer_center_oo_video"):
-        for item in write_questions(make_facts(task, 20), "sentence", LABELS, np.random.default_rng(0)):
+        for item in write_questions(
+            make_facts(task, 20), "sentence", LABELS, np.random.default_rng(0)
+        ):
             marked = sum(item.question.count(f"object{k})") for k in "A0123456")
-            with_article = sum(item.question.count(f"the {label} (") for label in set(clean_labels(LABELS).values()))
+            with_article = sum(
+                item.question.count(f"the {label} (")
+                for label in set(clean_labels(LABELS).values())
+            )
             assert with_article == marked >= 3, item.question
 
 
@@ -181,7 +222,9 @@ def test_a_bad_file_of_words_is_refused_with_every_fault():
     assert "appears twice" in str(error.value)
 
 
-# --- options ----------------------------------------------------------------------------------------------------------------------
+# --- options
+# ----------------------------------------------------------------------------------------------------------------------  # noqa: E501
+
 
 @pytest.mark.parametrize("low, high", [(0.3, 1.0), (0.3, 8.0), (1.5, 2.0), (4.0, 9.9)])
 def test_numeric_options_over_thousands(low, high):
@@ -192,34 +235,38 @@ def test_numeric_options_over_thousands(low, high):
     right = values[np.arange(len(rows)), place]
     assert [format_meters(v) for v in right] == [format_meters(v) for v in exact[rows]]
     ordered = np.sort(values, 1)
-    assert (np.diff(ordered) >= np.maximum(.2, .15 * ordered[:, :-1]) - 1e-9).all() and (ordered >= .3 - 1e-9).all()
+    assert (np.diff(ordered) >= np.maximum(0.2, 0.15 * ordered[:, :-1]) - 1e-9).all() and (
+        ordered >= 0.3 - 1e-9
+    ).all()
     assert np.ptp(np.bincount(place, minlength=4)) <= 1
-    assert not (np.diff(values) > 0).all(1).mean() > .15                            # not sorted
+    assert not (np.diff(values) > 0).all(1).mean() > 0.15  # not sorted
 
 
 def test_numeric_options_give_nothing_away():
-    """The rank is uniform, and neither the middle nor the most usual value is right more often than chance allows."""
+    """The rank is uniform, and neither the middle nor the most usual value is right more often than
+    chance allows."""
     rng = np.random.default_rng(1)
-    exact = np.exp(rng.normal(.7, .4, 6000)).clip(.4, 7.5)
+    exact = np.exp(rng.normal(0.7, 0.4, 6000)).clip(0.4, 7.5)
     rows, values, place = numeric_options(exact, rng)
     right = values[np.arange(len(rows)), place]
     ordered = np.sort(values, 1)
     rank = (ordered < right[:, None]).sum(1)
-    assert np.abs(np.bincount(rank) / len(rows) - .25).max() < .03
+    assert np.abs(np.bincount(rank) / len(rows) - 0.25).max() < 0.03
     for guess in (
         np.abs(ordered - ordered.mean(1, keepdims=True)).argmin(1),
         np.abs(ordered - np.median(exact)).argmin(1),
         (ordered * 10 % 5 == 0).argmax(1),
     ):
-        assert (guess == rank).mean() < .30
+        assert (guess == rank).mean() < 0.30
 
 
 def test_a_stated_number_does_not_help():
     rng = np.random.default_rng(2)
-    given = np.exp(rng.normal(.7, .4, 6000)).clip(.4, 6)
-    exact = (given * np.exp(rng.uniform(-.9, .9, 6000))).clip(.4, 7)             # as the task spreads them
+    given = np.exp(rng.normal(0.7, 0.4, 6000)).clip(0.4, 6)
+    # as the task spreads them
+    exact = (given * np.exp(rng.uniform(-0.9, 0.9, 6000))).clip(0.4, 7)
     rows, values, place = numeric_options(exact, rng, hint=given)
-    assert (np.abs(values - given[rows, None]).argmin(1) == place).mean() < .30
+    assert (np.abs(values - given[rows, None]).argmin(1) == place).mean() < 0.30
 
 
 def less_or_equal(a, b):
@@ -230,40 +277,49 @@ def less_or_equal(a, b):
 @pytest.mark.parametrize("make, width", [(relation_options, 3), (mirrored_options, 3)])
 def test_relation_options_over_thousands(make, width):
     rng = np.random.default_rng(3)
-    true = rng.choice([-1, 0, 1], (4000, width), p=[.35, .2, .45])
-    true[rng.random(4000) < .4, 2] = 1
+    true = rng.choice([-1, 0, 1], (4000, width), p=[0.35, 0.2, 0.45])
+    true[rng.random(4000) < 0.4, 2] = 1
     true = true[(true != 0).any(1)]
-    if make is relation_options:  # either object may be named first: a relation is as frequent as its opposite
+    # either object may be named first: a relation is as frequent as its opposite
+    if make is relation_options:
         true *= rng.choice([-1, 1], (len(true), 1))
     rows, values, place = make(true, rng)
     right = values[np.arange(len(rows)), place]
-    assert len(rows) > .5 * len(true) and (right == true[rows]).all() and len(set(rows.tolist())) == len(rows)
+    assert (
+        len(rows) > 0.5 * len(true)
+        and (right == true[rows]).all()
+        and len(set(rows.tolist())) == len(rows)
+    )
     for i in range(4):
         for j in range(4):
             assert i == j or not less_or_equal(values[:, i], values[:, j]).any()
-    assert ((values[:, :, None] == values[:, None]).sum(2) >= 2).all()                # each word stands in a second option
+    # each word stands in a second option
+    assert ((values[:, :, None] == values[:, None]).sum(2) >= 2).all()
     assert np.ptp(np.bincount(place, minlength=4)) <= 1 and (values != 0).any(-1).all()
     # a table of how often each combination was right, learned on other questions, gains little
     code = ((values + 1) * [9, 3, 1]).sum(-1)
-    half = rng.random(len(rows)) < .5
+    half = rng.random(len(rows)) < 0.5
     table = np.bincount(code[half, place[half]], minlength=27)
-    best = (table[code] + rng.random(code.shape) * .5).argmax(1)
-    assert (best == place)[~half].mean() < .30
+    best = (table[code] + rng.random(code.shape) * 0.5).argmax(1)
+    assert (best == place)[~half].mean() < 0.30
 
 
 def test_five_slots_give_nothing_away():
     rng = np.random.default_rng(4)
-    true = np.c_[rng.choice([-1, 1], (6000, 3)), rng.choice([-1, 0, 1], (6000, 2), p=[.6, .1, .3])]
-    true[true[:, 3] > true[:, 4], 2] = -1                                # what is behind is the nearer one
+    true = np.c_[
+        rng.choice([-1, 1], (6000, 3)), rng.choice([-1, 0, 1], (6000, 2), p=[0.6, 0.1, 0.3])
+    ]
+    # what is behind is the nearer one
+    true[true[:, 3] > true[:, 4], 2] = -1
     rows, values, place = mirrored_options(true, rng)
-    assert len(rows) > .6 * len(true) and (values[np.arange(len(rows)), place] == true[rows]).all()
+    assert len(rows) > 0.6 * len(true) and (values[np.arange(len(rows)), place] == true[rows]).all()
     for i in range(4):
         for j in range(4):
             assert i == j or not less_or_equal(values[:, i], values[:, j]).any()
     code = ((values + 1) * 3 ** np.arange(5)).sum(-1)
-    half = rng.random(len(rows)) < .5
+    half = rng.random(len(rows)) < 0.5
     table = np.bincount(code[half, place[half]], minlength=243)
-    assert ((table[code] + rng.random(code.shape) * .5).argmax(1) == place)[~half].mean() < .30
+    assert ((table[code] + rng.random(code.shape) * 0.5).argmax(1) == place)[~half].mean() < 0.30
 
 
 def test_answers_near_nothing_are_not_always_the_smallest():
@@ -277,7 +333,7 @@ def test_answers_near_nothing_are_not_always_the_smallest():
         kept += len(rows)
         rank += (np.sort(values, 1) < values[np.arange(len(rows)), place][:, None]).sum(1).tolist()
     share = np.bincount(rank, minlength=4) / len(rank)
-    assert share.max() < .29 and kept > .5 * len(exact)
+    assert share.max() < 0.29 and kept > 0.5 * len(exact)
 
 
 def test_few_relations_get_options_too():
@@ -289,7 +345,9 @@ def test_few_relations_get_options_too():
 
 
 @pytest.mark.parametrize("make", [relation_options, mirrored_options])
-@pytest.mark.parametrize("relation", [np.zeros((0, 3)), np.array([[0, 1, 1], [0, 0, -1]]), np.array([[1, 0, 0]])])
+@pytest.mark.parametrize(
+    "relation", [np.zeros((0, 3)), np.array([[0, 1, 1], [0, 0, -1]]), np.array([[1, 0, 0]])]
+)
 def test_no_relation_that_can_be_asked_gives_no_sets(make, relation):
     rows, values, place = make(relation, np.random.default_rng(0))
     if make is mirrored_options or not len(relation):
@@ -299,31 +357,37 @@ def test_no_relation_that_can_be_asked_gives_no_sets(make, relation):
 
 def test_size_and_camera_options():
     rng = np.random.default_rng(5)
-    sizes = np.sort(np.exp(rng.normal(3.7, .9, (2000, 3))).clip(2, 400))[:, [2, 1, 0]]
+    sizes = np.sort(np.exp(rng.normal(3.7, 0.9, (2000, 3))).clip(2, 400))[:, [2, 1, 0]]
     rows, values, place = size_options(sizes, rng)
-    assert len(rows) > 1500 and (values[np.arange(len(rows)), place] == np.floor(sizes[rows] + .5)).all()
+    assert (
+        len(rows) > 1500
+        and (values[np.arange(len(rows)), place] == np.floor(sizes[rows] + 0.5)).all()
+    )
     assert (values > 0).all() and (values[..., 0] >= values[..., 1]).all()
     a = values[:, :, None]
     b = values[:, None]
-    apart = (np.abs(a - b) >= np.maximum(2, .1 * np.minimum(a, b))).any(-1) | np.eye(4, dtype=bool)
+    apart = (np.abs(a - b) >= np.maximum(2, 0.1 * np.minimum(a, b))).any(-1) | np.eye(4, dtype=bool)
     assert apart.all()
     for n in (1, 3, 300):
         points = rng.integers(0, 1001, (n, 2))
-        depths = rng.uniform(.1, 6, n)
+        depths = rng.uniform(0.1, 6, n)
         rows, shown, z, place = camera_options(points, depths, rng)
         assert (
-            len(rows) >= (n if n < 4 else .95 * n)
+            len(rows) >= (n if n < 4 else 0.95 * n)
             and (shown[np.arange(len(rows)), place] == points[rows]).all()
             and (shown >= 0).all()
             and (shown <= 1000).all()
             and (z > 0).all()
         )
-        away = np.linalg.norm((shown[:, :, None] - shown[:, None]).astype(float), axis=-1) + 1000 * np.eye(4)
+        away = np.linalg.norm(
+            (shown[:, :, None] - shown[:, None]).astype(float), axis=-1
+        ) + 1000 * np.eye(4)
         assert (away >= 100).all()
     sets = {}
     for row, at in zip(np.concatenate([shown, 10 * z[..., None]], -1).round(), place):
         sets.setdefault(tuple(sorted(map(tuple, row.tolist()))), []).append(tuple(row[at]))
-    assert all(sorted(right) == list(options) for options, right in sets.items())       # each member of a set is right once
+    # each member of a set is right once
+    assert all(sorted(right) == list(options) for options, right in sets.items())
 
 
 def test_letters_are_balanced_within_strata():
@@ -335,7 +399,9 @@ def test_letters_are_balanced_within_strata():
     assert len(balanced_positions(0, 4, np.random.default_rng(0))) == 0
 
 
-# --- fixed forms ------------------------------------------------------------------------------------------------------------------
+# --- fixed forms
+# ------------------------------------------------------------------------------------------------------------------  # noqa: E501
+
 
 def test_fixed_forms():
     assert (
@@ -346,7 +412,9 @@ def test_fixed_forms():
         movement_text((-0.6, 1.04, -1.0), (-134, 35.2))
         == "move_left:0.6,move_down:1.0,move_backward:1.0,rotate_up:35,rotate_left:135"
     )
-    assert movement_words((0, 0, 0), (-16, -4)) == "tilt down by 5 degrees and turn left by 15 degrees"
+    assert (
+        movement_words((0, 0, 0), (-16, -4)) == "tilt down by 5 degrees and turn left by 15 degrees"
+    )
     assert (
         relation_text((0, -1, 1)) == ", above, farther"
         and relation_text((1, 0, -1, -1, 1), (0, 1, 2, 3, 3)) == "right, , closer, front, behind"
@@ -356,10 +424,11 @@ def test_fixed_forms():
         and place_words(0, 0, 1) == "behind"
         and place_words(-1, 1, -1) == "to the left, below and in front"
     )
-    assert map_text([(0, -.04)]) == "Object0 :(0.0,0.0)."
+    assert map_text([(0, -0.04)]) == "Object0 :(0.0,0.0)."
 
 
-# --- questions --------------------------------------------------------------------------------------------------------------------
+# --- questions
+# --------------------------------------------------------------------------------------------------------------------  # noqa: E501
 
 EVERY = [(name, form) for name in load_templates().tasks for form in TASKS[name].formats]
 
@@ -370,8 +439,18 @@ def test_every_task_speaks_in_every_format(task, form):
     items = write_questions(facts, form, LABELS, rng_for(0, task, form))
     assert len(items) >= (10 if form == "select" else 40)
     for _, question, answer, extra in items:
-        assert "  " not in question.split("\nA. ")[0] and question == question.strip() and answer == answer.strip() and answer
-        assert "{red}" not in question and "{answer}" not in answer and "\x00" not in question and "\t" not in question
+        assert (
+            "  " not in question.split("\nA. ")[0]
+            and question == question.strip()
+            and answer == answer.strip()
+            and answer
+        )
+        assert (
+            "{red}" not in question
+            and "{answer}" not in answer
+            and "\x00" not in question
+            and "\t" not in question
+        )
         assert extra["wording"] < 25
         if form == "select":
             shown = options_of(question)
@@ -380,8 +459,12 @@ def test_every_task_speaks_in_every_format(task, form):
                 == len(set(shown))
                 == (2 if task in ("distance_infer_center_oo", "distance_infer_center_oo_mv") else 4)
             )
-            assert answer in string.ascii_uppercase[:len(shown)] and len(extra["options"]) == len(shown)
-            assert re.search(r"Your answer can only include one of (the )?options A, B(, C,? or D)?\.$", question)
+            assert answer in string.ascii_uppercase[: len(shown)] and len(extra["options"]) == len(
+                shown
+            )
+            assert re.search(
+                r"Your answer can only include one of (the )?options A, B(, C,? or D)?\.$", question
+            )
         elif form == "sentence" and not task.endswith("map_mv"):
             assert (
                 answer[0].isupper()
@@ -399,19 +482,26 @@ def test_every_task_speaks_in_every_format(task, form):
 def test_answers_are_the_facts():
     facts = make_facts("depth_prediction_oc")
     for row, question, answer, _ in write_questions(facts, "fill", LABELS, rng_for(0)):
-        assert answer == f"{facts.numbers['answer'][row]:.1f}" and f"{facts.numbers['given'][row]:.1f} meters" in question
+        assert (
+            answer == f"{facts.numbers['answer'][row]:.1f}"
+            and f"{facts.numbers['given'][row]:.1f} meters" in question
+        )
     for row, question, answer, extra in write_questions(facts, "select", LABELS, rng_for(0)):
-        assert options_of(question)["ABCD".index(answer)] == f"{facts.numbers['answer'][row]:.1f}" and options_of(question) == [
+        assert options_of(question)[
+            "ABCD".index(answer)
+        ] == f"{facts.numbers['answer'][row]:.1f}" and options_of(question) == [
             f"{v:.1f}" for v in extra["options"]
         ]
     facts = make_facts("position_matching")
     for row, question, answer, extra in write_questions(facts, "select", LABELS, rng_for(0)):
         gold = facts.numbers["target_box"][row].tolist()
-        assert options_of(question)["ABCD".index(answer)] == str(gold) and sorted(extra["options"]) == sorted(
-            [gold, *facts.numbers["distractor_box"][row].tolist()]
-        )
+        assert options_of(question)["ABCD".index(answer)] == str(gold) and sorted(
+            extra["options"]
+        ) == sorted([gold, *facts.numbers["distractor_box"][row].tolist()])
     facts = make_facts("appearance_order")
-    for row, _, answer, _ in write_questions(facts, "fill", {i: f"thing {i}" for i in range(9)}, rng_for(0)):
+    for row, _, answer, _ in write_questions(
+        facts, "fill", {i: f"thing {i}" for i in range(9)}, rng_for(0)
+    ):
         order = facts.numbers["first"][row].argsort()
         assert answer == ", ".join(f"thing {facts.objects[row, k]}" for k in order)
 
@@ -428,10 +518,16 @@ def test_two_candidates_have_equal_chances():
         shown = options_of(question)
         assert f"({right} point)" in shown["AB".index(answer)]
         stem = question.split("\n")[0]
-        named_first.append((stem.find("(green point)") < stem.find("(blue point)")) == (right == "green"))
+        named_first.append(
+            (stem.find("(green point)") < stem.find("(blue point)")) == (right == "green")
+        )
         letter_a.append(answer == "A")
         green.append((answer == "A") == (stem.find("(green point)") < stem.find("(blue point)")))
-    assert abs(np.mean(letter_a) - .5) < .01 and abs(np.mean(named_first) - .5) < .01 and abs(np.mean(green) - .5) < .03
+    assert (
+        abs(np.mean(letter_a) - 0.5) < 0.01
+        and abs(np.mean(named_first) - 0.5) < 0.01
+        and abs(np.mean(green) - 0.5) < 0.03
+    )
 
 
 def test_judge_is_balanced_for_each_claim_and_true():
@@ -446,15 +542,20 @@ def test_judge_is_balanced_for_each_claim_and_true():
         answers[slot, int(relation[row, slot]), answer] += 1
     # the guarantee of one call: whatever is true in a slot, Yes and No differ by one at the most
     for slot, true in product(range(3), (-1, 1)):
-        assert abs(answers[slot, true, "Yes"] - answers[slot, true, "No"]) <= 1 and answers[slot, true, "Yes"] > 300
-    # a claim is then right as often as its word is true among these made-up facts: near a half, no guarantee
-    assert len(seen) == 6 and all(abs(np.mean(v) - .5) < .05 for v in seen.values())
+        assert (
+            abs(answers[slot, true, "Yes"] - answers[slot, true, "No"]) <= 1
+            and answers[slot, true, "Yes"] > 300
+        )
+    # a claim is then right as often as its word is true among these made-up facts: near a half, no
+    # guarantee
+    assert len(seen) == 6 and all(abs(np.mean(v) - 0.5) < 0.05 for v in seen.values())
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 7, 40, 401])
 @pytest.mark.parametrize("task", ["obj_spatial_relation_oo", "obj_spatial_relation_oo_mv"])
 def test_judge_is_balanced_in_every_call(task, n):
-    """However few rows a call has: for each slot and true sign by one at the most; where both signs are as frequent, for each claim too."""
+    """However few rows a call has: for each slot and true sign by one at the most; where both signs
+    are as frequent, for each claim too."""
     facts = make_facts(task, n, n)
     relation = facts.numbers["relation"]
     answers = Counter()
@@ -462,17 +563,28 @@ def test_judge_is_balanced_in_every_call(task, n):
         slot, _ = extra["claim"]
         answers[slot, int(relation[row, slot]), answer] += 1
     assert sum(answers.values()) == n
-    assert all(abs(answers[slot, true, "Yes"] - answers[slot, true, "No"]) <= 1 for slot, true in product(range(3), (-1, 1)))
-    for slot in range(3):                                    # n rows of each sign, all other slots empty
+    assert all(
+        abs(answers[slot, true, "Yes"] - answers[slot, true, "No"]) <= 1
+        for slot, true in product(range(3), (-1, 1))
+    )
+    # n rows of each sign, all other slots empty
+    for slot in range(3):
         facts = make_facts(task, 2 * n, n)
         facts.numbers["relation"][:] = 0
         facts.numbers["relation"][:, slot] = [-1, 1] * n
-        claims = Counter((extra["claim"][1], answer) for _, _, answer, extra in write_questions(facts, "judge", LABELS, rng_for(n)))
-        assert sum(claims.values()) == 2 * n and all(abs(claims[sign, "Yes"] - claims[sign, "No"]) <= 1 for sign in (-1, 1))
+        claims = Counter(
+            (extra["claim"][1], answer)
+            for _, _, answer, extra in write_questions(facts, "judge", LABELS, rng_for(n))
+        )
+        assert sum(claims.values()) == 2 * n and all(
+            abs(claims[sign, "Yes"] - claims[sign, "No"]) <= 1 for sign in (-1, 1)
+        )
 
 
 def test_empty_slots_leave_no_trace():
-    relations = np.array([[x, y, z] for x in (-1, 0, 1) for y in (-1, 0, 1) for z in (-1, 0, 1) if x or y or z])
+    relations = np.array(
+        [[x, y, z] for x in (-1, 0, 1) for y in (-1, 0, 1) for z in (-1, 0, 1) if x or y or z]
+    )
     n = len(relations)
     facts = Facts(
         "obj_spatial_relation_oo",
@@ -494,7 +606,9 @@ def test_empty_slots_leave_no_trace():
                 (z > 0, "farther"),
             ):
                 assert there == (word in answer), answer
-            assert not re.search(r"\b(is|and) (and|than|it)\b|(and|,) ?[.,]|  |\b(\w+) \3\b|\bit\b", answer), answer
+            assert not re.search(
+                r"\b(is|and) (and|than|it)\b|(and|,) ?[.,]|  |\b(\w+) \3\b|\bit\b", answer
+            ), answer
 
 
 def test_labels_cannot_break_a_question():

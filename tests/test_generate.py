@@ -47,11 +47,13 @@ TASK_NAMES = "depth_prediction_oc,obj_spatial_relation_oo,position_matching,view
 @dataclass(frozen=True)
 class Breaking(Toys):
     """Small rooms; some break on purpose."""
+
     names: tuple[str, ...] = ("toy0", "toy1", "toy2")
     make: Callable[[str], Scene] = partial(box_room_scene, 8, 120)
     name: str = "toy"
     broken: tuple[str, ...] = ()
-    deadly: tuple[str, ...] = ()             # loading one of these kills the process, unless the environment forbids it
+    # loading one of these kills the process, unless the environment forbids it
+    deadly: tuple[str, ...] = ()
 
     def scenes(self, split: str | None = None) -> list[str]:
         return [f"{split}_{name}" if "/" not in name else name for name in self.names]
@@ -65,7 +67,11 @@ class Breaking(Toys):
 
 
 def make(out: Path, source: Breaking | None = None, **options):
-    return generate(source or Breaking(), out, **{"tasks": TASK_NAMES, "per_task": 6, "progress": False, "width": 120, **options})
+    return generate(
+        source or Breaking(),
+        out,
+        **{"tasks": TASK_NAMES, "per_task": 6, "progress": False, "width": 120, **options},
+    )
 
 
 def tree(folder: Path, part: str = "spar") -> dict[str, str]:
@@ -87,32 +93,57 @@ def test_layout_manifest_and_records(whole):
     manifest = read_manifest(whole)
     content = manifest.content
     assert (
-        manifest.records > 100 and set(content["scenes"]) == {"train_toy0", "train_toy1", "train_toy2"} and not manifest.failed
+        manifest.records > 100
+        and set(content["scenes"]) == {"train_toy0", "train_toy1", "train_toy2"}
+        and not manifest.failed
     )
     assert sorted(p.name for p in whole.iterdir()) == ["manifest.json", "spar"]
-    assert str(whole) not in (whole / "manifest.json").read_text() and "/work" not in (whole / "manifest.json").read_text()
-    assert all(part["environment"] == environment() for part in (content, *content["splits"].values()))
+    assert (
+        str(whole) not in (whole / "manifest.json").read_text()
+        and "/work" not in (whole / "manifest.json").read_text()
+    )
+    assert all(
+        part["environment"] == environment() for part in (content, *content["splits"].values())
+    )
     found = {}
     for path, task, form, images in list_shards(whole, "train"):
         data = path.read_bytes()
         rows = list(read_lines(path))
         assert path.name == f"{form}_{len(rows)}.jsonl" and form in TASKS[task].formats
-        assert content["shards"][path.relative_to(whole).as_posix()]["sha256"] == hashlib.sha256(data).hexdigest()
+        assert (
+            content["shards"][path.relative_to(whole).as_posix()]["sha256"]
+            == hashlib.sha256(data).hexdigest()
+        )
         found.setdefault(task, {})[form] = len(rows)
         for row in rows:
             for key in ("image", "depth", "pose", "intrinsic"):
-                assert len(row[key]) == TASKS[task].images and all((images / p).exists() for p in row[key])
+                assert len(row[key]) == TASKS[task].images and all(
+                    (images / p).exists() for p in row[key]
+                )
             assert row["facts"]["format"] == form and row["type"] == task
     assert {
-        task: {f: n for f, n in forms.items() if n} for task, forms in content["counts"].items() if any(forms.values())
+        task: {f: n for f, n in forms.items() if n}
+        for task, forms in content["counts"].items()
+        if any(forms.values())
     } == found
     ids = [record["id"] for record, _ in read_records(whole)]
     assert len(ids) == len(set(ids)) == manifest.records
     record, root = next(read_records(whole, tasks=["obj_spatial_relation_oo"]))
-    assert list(record)[:7] == ["id", "conversations", "image", "type", "depth", "pose", "intrinsic"]
+    assert list(record)[:7] == [
+        "id",
+        "conversations",
+        "image",
+        "type",
+        "depth",
+        "pose",
+        "intrinsic",
+    ]
     plain = load_images(record, root, marked=False)
     marked = load_images(record, root)
-    assert plain[0].size == marked[0].size == (120, 90) and (np.asarray(plain[0]) != np.asarray(marked[0])).any()
+    assert (
+        plain[0].size == marked[0].size == (120, 90)
+        and (np.asarray(plain[0]) != np.asarray(marked[0])).any()
+    )
     scene = root / record["image"][0].split("/")[0]
     stated = orjson.loads((scene / "instances.json").read_bytes())
     assert (
@@ -151,10 +182,12 @@ def test_other_parameters_are_refused_and_overwritten_on_demand(tmp_path):
     make(folder, one)
     with pytest.raises(ValueError, match="per_task: 6, now 5"):
         make(folder, one, per_task=5)
-    make(folder, one, split="val")                                                  # another split may move in
+    # another split may move in
+    make(folder, one, split="val")
     assert set(read_manifest(folder).content["splits"]) == {"train", "val"}
     val = {name: digest for name, digest in tree(folder).items() if "val" in name}
-    make(folder, one, per_task=5, overwrite=True)                                   # and stays when the first is made anew
+    # and stays when the first is made anew
+    make(folder, one, per_task=5, overwrite=True)
     assert read_manifest(folder).content["splits"]["train"]["parameters"]["per_task"] == 5
     assert {name: digest for name, digest in tree(folder).items() if "val" in name} == val
     make(tmp_path / "fresh", one, per_task=5)
@@ -193,20 +226,29 @@ make(Path(sys.argv[1]), Breaking(deadly=("toy1",) if sys.argv[3] == "scene" else
 @pytest.mark.parametrize("when", ["scene", "merge"])
 def test_killed_and_started_again_writes_the_same_bytes(whole, tmp_path, when):
     folder = tmp_path / "data"
-    child = subprocess.run([sys.executable, "-c", KILLED, str(folder), str(Path(__file__).parent), when], capture_output=True)
+    child = subprocess.run(
+        [sys.executable, "-c", KILLED, str(folder), str(Path(__file__).parent), when],
+        capture_output=True,
+    )
     assert child.returncode == -signal.SIGKILL
     assert not (folder / "manifest.json").exists()
     if when == "scene":
-        assert (folder / ".scenes/train_toy0.lines").exists() and not list(folder.glob("spar/*/qa_jsonl"))
+        assert (folder / ".scenes/train_toy0.lines").exists() and not list(
+            folder.glob("spar/*/qa_jsonl")
+        )
     with pytest.raises(ValueError, match="unfinished run with other parameters"):
         make(folder, seed=5)
     make(folder)
-    assert tree(folder) == tree(whole) and sorted(p.name for p in folder.iterdir()) == ["manifest.json", "spar"]
+    assert tree(folder) == tree(whole) and sorted(p.name for p in folder.iterdir()) == [
+        "manifest.json",
+        "spar",
+    ]
 
 
 @dataclass(frozen=True)
 class Rooms(Breaking):
     """Rooms in which every task finds something."""
+
     make: Callable[[str], Scene] = room
 
 
@@ -223,11 +265,19 @@ def test_every_task_gives_the_same_bytes_killed_or_not_and_with_four_workers(tmp
     one = make(tmp_path / "one", Rooms(), tasks="all", per_task=3)
     silent = {task for task, forms in one.counts.items() if not any(forms.values())}
     assert len(one.counts) == 35 and len(silent) <= 2, silent
-    child = subprocess.run([sys.executable, "-c", KILLED_ROOMS, str(tmp_path / "four"), str(Path(__file__).parent)], capture_output=True)
-    assert child.returncode == -signal.SIGKILL and (tmp_path / "four/.scenes/train_toy0.lines").exists()
+    child = subprocess.run(
+        [sys.executable, "-c", KILLED_ROOMS, str(tmp_path / "four"), str(Path(__file__).parent)],
+        capture_output=True,
+    )
+    assert (
+        child.returncode == -signal.SIGKILL
+        and (tmp_path / "four/.scenes/train_toy0.lines").exists()
+    )
     make(tmp_path / "four", Rooms(), tasks="all", per_task=3, workers=4)
     assert tree(tmp_path / "four") == tree(tmp_path / "one")
-    assert (tmp_path / "four/manifest.json").read_bytes() == (tmp_path / "one/manifest.json").read_bytes()
+    assert (tmp_path / "four/manifest.json").read_bytes() == (
+        tmp_path / "one/manifest.json"
+    ).read_bytes()
 
 
 def test_a_worker_that_dies_costs_its_scene_only(whole, tmp_path):
@@ -235,13 +285,18 @@ def test_a_worker_that_dies_costs_its_scene_only(whole, tmp_path):
     assert list(manifest.failed) == ["train_toy1"] and "died" in manifest.failed["train_toy1"]
     assert set(manifest.content["scenes"]) == {"train_toy0", "train_toy2"}
     kept = tree(tmp_path / "data", "spar/toy/images")
-    assert kept == {name: digest for name, digest in tree(whole, "spar/toy/images").items() if "toy1" not in name}
+    assert kept == {
+        name: digest
+        for name, digest in tree(whole, "spar/toy/images").items()
+        if "toy1" not in name
+    }
 
 
 def test_a_scene_that_raises_is_counted_and_the_others_go_on(tmp_path, capsys):
     manifest = make(tmp_path / "data", Breaking(broken=("toy0",)))
     assert (
-        manifest.failed == {"train_toy0": "SceneError: toy/toy.sens: byte 12: cut off"} and len(manifest.content["scenes"]) == 2
+        manifest.failed == {"train_toy0": "SceneError: toy/toy.sens: byte 12: cut off"}
+        and len(manifest.content["scenes"]) == 2
     )
     assert "cut off" in str(manifest)
     with pytest.raises(SceneError, match="none of 3 scenes could be used.*cut off"):
@@ -264,7 +319,7 @@ def test_a_full_disk_is_one_clear_error_and_leaves_nothing_half(whole, tmp_path,
     def full(path: Path, data: bytes) -> int:
         left[0] -= 1
         if left[0] < 0 and folder in path.parents:
-            real(path, data[:len(data) // 2])                              # what a full disk does
+            real(path, data[: len(data) // 2])  # what a full disk does
             raise OSError(errno.ENOSPC, "No space left on device", str(path))
         return real(path, data)
 
@@ -276,7 +331,7 @@ def test_a_full_disk_is_one_clear_error_and_leaves_nothing_half(whole, tmp_path,
         and not list(folder.glob("spar/*/qa_jsonl/**/*.jsonl"))
         and not list(folder.glob(".parts/*"))
     )
-    left[0] = 10 ** 9
+    left[0] = 10**9
     make(folder)
     assert tree(folder) == tree(whole)
 
@@ -336,7 +391,9 @@ def test_any_executor_will_do(whole, tmp_path):
     assert tree(tmp_path / "data") == tree(whole)
 
 
-# --- one scene on disk ------------------------------------------------------------------------------------------------------------
+# --- one scene on disk
+# ------------------------------------------------------------------------------------------------------------  # noqa: E501
+
 
 def test_the_owners_image_is_copied_and_a_damaged_one_is_refused():
     frame = box_room_scene(frames=1, width=64).frames[0]
@@ -344,24 +401,40 @@ def test_the_owners_image_is_copied_and_a_damaged_one_is_refused():
     out = BytesIO()
     Image.fromarray(frame.read_color()).save(out, "PNG")
     png = out.getvalue()
-    other = own[:2] + b"\xff\xfe\x00\x06mine" + own[2:]                                    # the same picture with a comment: other bytes
+    # the same picture with a comment: other bytes
+    other = own[:2] + b"\xff\xfe\x00\x06mine" + own[2:]
     assert color_image(frame) == (own, "encoded")
     assert color_image(replace(frame, read_encoded=lambda: (other, ".jpg"))) == (other, "copied")
     kept = replace(frame, encoding=".png", read_encoded=lambda: (png, ".png"))
-    assert color_image(kept) == color_image(kept, "link") == (png, "copied") and color_image(kept, "convert") == (own, "converted")
-    assert (color_suffix(kept), color_suffix(kept, "convert"), color_suffix(frame)) == (".png", ".jpg", ".jpg")
-    assert color_image(replace(kept, encoding=".jpg")) == (own, "converted")                   # a PNG that says it is a JPEG: the name is kept true
+    assert color_image(kept) == color_image(kept, "link") == (png, "copied") and color_image(
+        kept, "convert"
+    ) == (own, "converted")
+    assert (color_suffix(kept), color_suffix(kept, "convert"), color_suffix(frame)) == (
+        ".png",
+        ".jpg",
+        ".jpg",
+    )
+    # a PNG that says it is a JPEG: the name is kept true
+    assert color_image(replace(kept, encoding=".jpg")) == (own, "converted")
     small = BytesIO()
     Image.new("RGB", (32, 24)).save(small, "JPEG")
-    for bad, words in ((own[:400], "damaged image"), (b"not a jpeg", "damaged image"), (png[:-200], "damaged image"), (small.getvalue(), "32x24 where 64x48")):
+    for bad, words in (
+        (own[:400], "damaged image"),
+        (b"not a jpeg", "damaged image"),
+        (png[:-200], "damaged image"),
+        (small.getvalue(), "32x24 where 64x48"),
+    ):
         with pytest.raises(SceneError, match=f"frame 0 colour: .*{words}"):
             color_image(replace(frame, read_encoded=lambda bad=bad: (bad, ".jpg")))
 
 
 def test_matrices_are_plain_text():
-    assert format_matrix(np.array([[1, 0, -.0], [0, 2, 3.5], [0, 0, 1]])) == (
-        b"1.000000000 0.000000000 0.000000000 0.000000000\n0.000000000 2.000000000 3.500000000 0.000000000\n"
-        b"0.000000000 0.000000000 1.000000000 0.000000000\n0.000000000 0.000000000 0.000000000 1.000000000\n")
+    assert (
+        format_matrix(np.array([[1, 0, -0.0], [0, 2, 3.5], [0, 0, 1]]))
+        == b"1.000000000 0.000000000 0.000000000 0.000000000\n0.000000000 2.000000000 3.500000000"
+        b" 0.000000000\n0.000000000 0.000000000 1.000000000 0.000000000\n0.000000000 0.000000000"
+        b" 0.000000000 1.000000000\n"
+    )
     assert WriteError(errno.ENOSPC, "full").errno == errno.ENOSPC
 
 
@@ -373,7 +446,8 @@ def test_messages_lose_the_machines_paths():
     )
 
 
-# --- records ----------------------------------------------------------------------------------------------------------------------
+# --- records
+# ----------------------------------------------------------------------------------------------------------------------  # noqa: E501
 
 GOOD = {
     "id": "a_0",
@@ -391,7 +465,10 @@ GOOD = {
         ({"type": 3}, "type"),
         ({"conversations": "q"}, "conversations"),
         ({"conversations": [{"from": "human"}]}, "conversations"),
-        ({"conversations": [{"from": "gpt", "value": "q"}, {"from": "human", "value": "a"}]}, "conversations"),
+        (
+            {"conversations": [{"from": "gpt", "value": "q"}, {"from": "human", "value": "a"}]},
+            "conversations",
+        ),
         ({"image": []}, "image"),
         ({"image": "a.jpg"}, "image"),
         ({"image": ["../a.jpg"]}, "image"),
@@ -402,15 +479,25 @@ GOOD = {
 )
 def test_malformed_records_name_file_line_and_field(tmp_path, change, field):
     path = tmp_path / "fill_2.jsonl"
-    path.write_bytes(encode_record(GOOD) + b"\n" + encode_record({**GOOD, **change}) + encode_record(GOOD))
+    path.write_bytes(
+        encode_record(GOOD) + b"\n" + encode_record({**GOOD, **change}) + encode_record(GOOD)
+    )
     with pytest.raises(RecordError, match=rf"fill_2.jsonl: line 3: {field}: ") as error:
         list(read_lines(path))
-    assert error.value.line == 3 and error.value.field == field and isinstance(error.value, ValueError)
+    assert (
+        error.value.line == 3 and error.value.field == field and isinstance(error.value, ValueError)
+    )
     problems: list[str] = []
-    assert len(list(read_lines(path, problems))) == 2 and len(problems) == 1 and "line 3" in problems[0]
+    assert (
+        len(list(read_lines(path, problems))) == 2
+        and len(problems) == 1
+        and "line 3" in problems[0]
+    )
 
 
-@pytest.mark.parametrize("line", [b"", b"[1]", b"3", b'{"id": "x"', b"\xff\xfe", b'{"id": NaN}', b"[" * 5000])
+@pytest.mark.parametrize(
+    "line", [b"", b"[1]", b"3", b'{"id": "x"', b"\xff\xfe", b'{"id": NaN}', b"[" * 5000]
+)
 def test_lines_that_are_no_record(line):
     with pytest.raises(RecordError):
         decode_record(line)

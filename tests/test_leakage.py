@@ -32,6 +32,7 @@ def scan(name: str) -> Scene:
 @dataclass(frozen=True)
 class Scans(Toys):
     """Toy rooms under ScanNet's names, with a folder in which its lists may lie."""
+
     names: tuple[str, ...] = NAMES
     make: Callable[[str], Scene] = scan
     name: str = "scannet"
@@ -39,8 +40,17 @@ class Scans(Toys):
 
 
 def make(root: Path, **options):
-    return generate(Scans(root=root), root / "out", **{"tasks": "depth_prediction_oc,obj_spatial_relation_oo", "per_task": 3, "width": 64, "progress": False,
-                                                  **options})
+    return generate(
+        Scans(root=root),
+        root / "out",
+        **{
+            "tasks": "depth_prediction_oc,obj_spatial_relation_oo",
+            "per_task": 3,
+            "width": 64,
+            "progress": False,
+            **options,
+        },
+    )
 
 
 @pytest.fixture
@@ -48,37 +58,65 @@ def scans(tmp_path: Path) -> Path:
     (tmp_path / "scans").mkdir()
     (tmp_path / "scannetv2_val.txt").write_text("scene0011_00\nscene0568_00\n")
     (tmp_path / "scans" / "splits").mkdir()
-    (tmp_path / "scans" / "splits" / "scannetv2_test.txt").write_text("# held out\n\nscene0707_00\n")
+    (tmp_path / "scans" / "splits" / "scannetv2_test.txt").write_text(
+        "# held out\n\nscene0707_00\n"
+    )
     return tmp_path / "scans"
 
 
 def test_lists_are_found_beside_the_scans_and_rooms_count_whole(scans):
     lists = find_lists(Scans(root=scans))
-    assert [path.name for path in lists] == ["scannetv2_val.txt", "scannetv2_test.txt"] and set(HELD_OUT_LISTS) == {"scannet", "scannetpp"}
-    assert held_out_scenes("scannet", NAMES, lists) == {"scene0011_00": "scannetv2_val.txt", "scene0011_01": "scannetv2_val.txt"}
+    assert [path.name for path in lists] == ["scannetv2_val.txt", "scannetv2_test.txt"] and set(
+        HELD_OUT_LISTS
+    ) == {"scannet", "scannetpp"}
+    assert held_out_scenes("scannet", NAMES, lists) == {
+        "scene0011_00": "scannetv2_val.txt",
+        "scene0011_01": "scannetv2_val.txt",
+    }
     assert space_id("scene0011_01") == "scene0011" and space_id("0a5c013435") == "0a5c013435"
-    assert find_lists(Synthetic()) == [] and held_out_scenes("synthetic", ["train0000", "scene_03000"]) == {}
-    assert list(held_out_scenes("structured3d", [f"scene_0{n}" for n in (2999, 3000, 3249, 3250, 3499, 3500)])) == [
-        f"scene_0{n}" for n in (3000, 3249, 3250, 3499)]
+    assert (
+        find_lists(Synthetic()) == []
+        and held_out_scenes("synthetic", ["train0000", "scene_03000"]) == {}
+    )
+    assert list(
+        held_out_scenes(
+            "structured3d", [f"scene_0{n}" for n in (2999, 3000, 3249, 3250, 3499, 3500)]
+        )
+    ) == [f"scene_0{n}" for n in (3000, 3249, 3250, 3499)]
 
 
 def test_training_on_benchmark_scenes_is_refused(scans):
-    with pytest.raises(ValueError, match="2 of 4 training scenes are held out for benchmarks, scene0011_00 by scannetv2_val.txt.*drop.*allow"):
+    with pytest.raises(
+        ValueError,
+        match=(
+            "2 of 4 training scenes are held out for benchmarks, scene0011_00 by"
+            " scannetv2_val.txt.*drop.*allow"
+        ),
+    ):
         make(scans)
     assert not (scans / "out").exists()
-    assert make(scans, split="val").records > 0                                   # that is what they are for
+    # that is what they are for
+    assert make(scans, split="val").records > 0
 
 
 def test_held_out_scenes_are_dropped_or_allowed_and_counted(scans):
     manifest = make(scans, leakage="drop")
     held = read_manifest(scans / "out").content["parameters"]["held_out"]
-    assert set(manifest.content["scenes"]) == {"scene0000_00", "scene0015_00"} and set(manifest.held_out) == {"scene0011_00", "scene0011_01"}
-    assert held["lists"] == ["scannetv2_val.txt", "scannetv2_test.txt"] and held["used"] == {} and "2 scenes held out" in str(manifest)
+    assert set(manifest.content["scenes"]) == {"scene0000_00", "scene0015_00"} and set(
+        manifest.held_out
+    ) == {"scene0011_00", "scene0011_01"}
+    assert (
+        held["lists"] == ["scannetv2_val.txt", "scannetv2_test.txt"]
+        and held["used"] == {}
+        and "2 scenes held out" in str(manifest)
+    )
     assert make(scans, leakage="drop").reused
     with pytest.raises(ValueError, match="held_out"):
         make(scans, leakage="allow")
     allowed = make(scans, leakage="allow", overwrite=True)
-    assert len(allowed.content["scenes"]) == 4 and set(allowed.content["parameters"]["held_out"]["used"]) == {"scene0011_00", "scene0011_01"}
+    assert len(allowed.content["scenes"]) == 4 and set(
+        allowed.content["parameters"]["held_out"]["used"]
+    ) == {"scene0011_00", "scene0011_01"}
     with pytest.raises(ValueError, match="leakage is refuse, drop or allow"):
         make(scans, leakage="ignore")
 
@@ -87,7 +125,11 @@ def test_scenes_are_excluded_by_name(scans, tmp_path):
     mine = tmp_path / "mine.txt"
     mine.write_text("scene0011_00\nscene0011_01 # the same room\nscene9999_00\n")
     manifest = make(scans, exclude=mine)
-    assert manifest.held_out == {"scene0011_00": "excluded by name", "scene0011_01": "excluded by name"} and len(manifest.content["scenes"]) == 2
+    assert (
+        manifest.held_out
+        == {"scene0011_00": "excluded by name", "scene0011_01": "excluded by name"}
+        and len(manifest.content["scenes"]) == 2
+    )
     mine.write_text("\n".join(NAMES))
     with pytest.raises(SceneError, match="all 4 scenes of the split train are left out"):
         make(scans, exclude=mine, overwrite=True)
@@ -102,14 +144,31 @@ def test_scenes_are_excluded_by_name(scans, tmp_path):
         read_list(mine)
 
 
-# --- near-duplicates and caps -------------------------------------------------------------------------------------------------------
+# --- near-duplicates and caps
+# -------------------------------------------------------------------------------------------------------  # noqa: E501
+
 
 def test_frames_that_show_nearly_the_same_are_one_view():
     eye = np.array([0, 0, 1.5])
-    poses = np.stack([look_at(eye + [dx, 0, 0], eye + [np.cos(a) + dx, np.sin(a), 0])
-                      for dx, a in ((0, 0), (.19, 0), (.21, 0), (0, np.radians(9)), (0, np.radians(11)), (0, np.pi), (.05, .05))])
+    poses = np.stack(
+        [
+            look_at(eye + [dx, 0, 0], eye + [np.cos(a) + dx, np.sin(a), 0])
+            for dx, a in (
+                (0, 0),
+                (0.19, 0),
+                (0.21, 0),
+                (0, np.radians(9)),
+                (0, np.radians(11)),
+                (0, np.pi),
+                (0.05, 0.05),
+            )
+        ]
+    )
     assert group_similar_frames(poses, Thresholds()).tolist() == [0, 0, 1, 0, 2, 3, 0]
-    assert group_similar_frames(poses, Thresholds(baseline=0, rotation=0)).tolist() == list(range(7)) and len(group_similar_frames(poses[:0], Thresholds())) == 0
+    assert (
+        group_similar_frames(poses, Thresholds(baseline=0, rotation=0)).tolist() == list(range(7))
+        and len(group_similar_frames(poses[:0], Thresholds())) == 0
+    )
 
 
 @pytest.fixture(scope="module")
@@ -119,30 +178,57 @@ def observed():
 
 
 def asked_twice(observation, facts) -> int:
-    """How many questions are about the same objects, in the same roles and in nearly the same view, as an earlier one, by comparing each with each."""
-    asked = [(objects, observation.view[frames[0]], sorted(observation.view[frames])) for objects, frames in zip(facts.objects.tolist(), facts.frames)]
+    """How many questions are about the same objects, in the same roles and in nearly the same view,
+    as an earlier one, by comparing each with each."""
+    asked = [
+        (objects, observation.view[frames[0]], sorted(observation.view[frames]))
+        for objects, frames in zip(facts.objects.tolist(), facts.frames)
+    ]
     return sum(question in asked[:i] for i, question in enumerate(asked))
 
 
-SEVERAL = ["depth_prediction_oc", "distance_prediction_oo", "spatial_volume_infer", "obj_spatial_relation_oo", "depth_prediction_oo_mv",
-           "spatial_imagination_oc_mv"]
+SEVERAL = [
+    "depth_prediction_oc",
+    "distance_prediction_oo",
+    "spatial_volume_infer",
+    "obj_spatial_relation_oo",
+    "depth_prediction_oo_mv",
+    "spatial_imagination_oc_mv",
+]
 
 
 def test_nothing_is_asked_twice_in_nearly_the_same_view(observed):
     scene, table = observed
     plain = index_scene(scene, table)
-    strict, loose = (index_scene(scene, table, Thresholds(baseline=1.5, rotation=80, per_view=n, step_share=1, state_share=1)) for n in (1, 100))
+    strict, loose = (
+        index_scene(
+            scene,
+            table,
+            Thresholds(baseline=1.5, rotation=80, per_view=n, step_share=1, state_share=1),
+        )
+        for n in (1, 100)
+    )
     poses = plain.poses
     view = plain.view
     teeth = 0
-    assert all(np.linalg.norm(poses[a, :3, 3] - poses[b, :3, 3]) < 2 * 0.2 and rotations_between(poses[[a, b]])[0, 1] < 2 * 10
-               for a in range(len(poses)) for b in range(a) if view[a] == view[b])
+    assert all(
+        np.linalg.norm(poses[a, :3, 3] - poses[b, :3, 3]) < 2 * 0.2
+        and rotations_between(poses[[a, b]])[0, 1] < 2 * 10
+        for a in range(len(poses))
+        for b in range(a)
+        if view[a] == view[b]
+    )
     for task in SEVERAL:
         facts = compute_facts(task, plain, rng_for(0, task), 100)
         assert len(facts) > 20 and asked_twice(plain, facts) == 0
         assert asked_twice(strict, compute_facts(task, strict, rng_for(0, task), 400)) == 0
-        teeth += asked_twice(loose, compute_facts(task, loose, rng_for(0, task), 400)) if TASKS[task].views == "single" else 0
-    assert teeth > 50                                         # without the rule, there are such questions
+        teeth += (
+            asked_twice(loose, compute_facts(task, loose, rng_for(0, task), 400))
+            if TASKS[task].views == "single"
+            else 0
+        )
+    # without the rule, there are such questions
+    assert teeth > 50
 
 
 def test_quotas_hold_for_every_scene_and_counts_are_exact(tmp_path):
@@ -159,9 +245,27 @@ def test_quotas_hold_for_every_scene_and_counts_are_exact(tmp_path):
         scenes[scene, task, form] += 1
         images[scene, task, form, tuple(sorted(record["image"]))] += len(record["image"]) < 20
     assert max(scenes.values()) == 7 and max(images.values()) <= Thresholds().per_frames
-    assert counts == {(task, form): n for task, forms in manifest.counts.items() for form, n in forms.items() if n}
-    assert sum(counts.values()) == manifest.records == sum(scene["records"] for scene in manifest.content["scenes"].values())
+    assert counts == {
+        (task, form): n for task, forms in manifest.counts.items() for form, n in forms.items() if n
+    }
+    assert (
+        sum(counts.values())
+        == manifest.records
+        == sum(scene["records"] for scene in manifest.content["scenes"].values())
+    )
     assert all(entry["frames_seen"] == 34 for entry in manifest.content["scenes"].values())
-    few = generate(source, tmp_path / "few", per_task=7, width=160, progress=False, frames_per_scene=5, tasks="depth_prediction_oc,obj_count")
-    assert all(entry["frames_found"] == 34 and entry["frames_seen"] == 5 for entry in few.content["scenes"].values())
-    assert few.counts["obj_count"] == {"fill": 0, "sentence": 0}                 # a video has 32 frames
+    few = generate(
+        source,
+        tmp_path / "few",
+        per_task=7,
+        width=160,
+        progress=False,
+        frames_per_scene=5,
+        tasks="depth_prediction_oc,obj_count",
+    )
+    assert all(
+        entry["frames_found"] == 34 and entry["frames_seen"] == 5
+        for entry in few.content["scenes"].values()
+    )
+    # a video has 32 frames
+    assert few.counts["obj_count"] == {"fill": 0, "sentence": 0}

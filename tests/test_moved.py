@@ -1,4 +1,6 @@
-"""Modules that moved: the old path gives the same module as the new one, with one warning; nothing else is different."""
+"""Modules that moved: the old path gives the same module as the new one, with one warning; nothing
+else is different."""
+
 import importlib
 import multiprocessing
 import subprocess
@@ -10,7 +12,7 @@ import pytest
 from spar_kit.core.moved import new_name, old_paths
 
 PATHS = old_paths()
-FORWARDED = {"spar_kit.tasks.sampling"}                       # a package has this name now
+FORWARDED = {"spar_kit.tasks.sampling"}  # a package has this name now
 
 
 def said(*words: str) -> tuple[int, str]:
@@ -44,10 +46,19 @@ def test_the_name_that_a_package_took_over_still_gives_the_functions() -> None:
 
 
 def test_forms_of_import_and_where_the_warning_points() -> None:
-    for code in ("import spar_kit.scenes.toy", "from spar_kit.scenes import toy", "from spar_kit.scenes.toy import box_room_scene"):
-        code = f"{code}\nimport sys; assert sys.modules['spar_kit.scenes.toy'] is sys.modules['spar_kit.scenes.box_room']"
+    for code in (
+        "import spar_kit.scenes.toy",
+        "from spar_kit.scenes import toy",
+        "from spar_kit.scenes.toy import box_room_scene",
+    ):
+        code = (
+            f"{code}\nimport sys; assert sys.modules['spar_kit.scenes.toy'] is"
+            " sys.modules['spar_kit.scenes.box_room']"
+        )
         returned, error = said("-W", "always", "-c", code)
-        assert returned == 0 and error.count("DeprecationWarning") == 1 and "<string>:1:" in error, error
+        assert (
+            returned == 0 and error.count("DeprecationWarning") == 1 and "<string>:1:" in error
+        ), error
     returned, error = said("-W", "always", "-m", "spar_kit.scenes.toy")
     assert returned == 0 and "spar_kit.scenes.box_room" in error, error
 
@@ -58,8 +69,13 @@ def test_what_never_was_is_not_found() -> None:
             warnings.simplefilter("ignore")
             with pytest.raises(ModuleNotFoundError):
                 importlib.import_module(name)
-    assert new_name("spar_kit.scenes.toy.box_room_scene") == "spar_kit.scenes.box_room.box_room_scene"
-    assert new_name("spar_kit.scenes.scene") == "spar_kit.scenes.scene" and new_name("numpy.random") == "numpy.random"
+    assert (
+        new_name("spar_kit.scenes.toy.box_room_scene") == "spar_kit.scenes.box_room.box_room_scene"
+    )
+    assert (
+        new_name("spar_kit.scenes.scene") == "spar_kit.scenes.scene"
+        and new_name("numpy.random") == "numpy.random"
+    )
 
 
 def test_a_spawned_process_finds_what_was_imported_by_an_old_path() -> None:
@@ -71,5 +87,8 @@ def test_a_spawned_process_finds_what_was_imported_by_an_old_path() -> None:
 
 
 def test_importing_the_kit_loads_nothing_else() -> None:
-    code = "import sys, spar_kit\nprint(sorted(name for name in sys.modules if name.split('.')[0] in ('numpy', 'pandas', 'torch', 'spar_kit')), file=sys.stderr)"
+    code = (
+        "import sys, spar_kit\nprint(sorted(name for name in sys.modules if name.split('.')[0] in"
+        " ('numpy', 'pandas', 'torch', 'spar_kit')), file=sys.stderr)"
+    )
     assert said("-c", code) == (0, "['spar_kit']\n")

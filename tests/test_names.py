@@ -1,4 +1,5 @@
-"""Names tell little of depths and distances: what a reader who knows only the names can learn from some rooms does not help him in others."""
+"""Names tell little of depths and distances: what a reader who knows only the names can learn from
+some rooms does not help him in others."""
 
 import numpy as np
 import pytest
@@ -21,7 +22,8 @@ def observed():
 
 
 def gain_of_names(observed, task):
-    """The correlation of answers in each room with the mean answer about the same name in the other rooms (both as logarithms), and the answers."""
+    """The correlation of answers in each room with the mean answer about the same name in the other
+    rooms (both as logarithms), and the answers."""
     rooms = []
     names = []
     values = []
@@ -36,35 +38,48 @@ def gain_of_names(observed, task):
     known = np.full(len(values), values.mean())
     for i in range(len(values)):
         others = values[(names == names[i]) & (rooms != rooms[i])]
-        known[i] = (others.sum() + 3 * values.mean()) / (len(others) + 3)          # shrunk: few others say little
+        # shrunk: few others say little
+        known[i] = (others.sum() + 3 * values.mean()) / (len(others) + 3)
     return float(np.corrcoef(known, values)[0, 1]), values
 
 
-@pytest.mark.parametrize(("task", "drop"), [("depth_prediction_oc", .1), ("depth_prediction_oc_mv", 0), ("distance_prediction_oc", 0)])
+@pytest.mark.parametrize(
+    ("task", "drop"),
+    [("depth_prediction_oc", 0.1), ("depth_prediction_oc_mv", 0), ("distance_prediction_oc", 0)],
+)
 def test_names_tell_little_of_the_answer(observed, task, drop, monkeypatch):
-    """A lone object leaves little to choose from: of distances the weights take less away than of depths."""
+    """A lone object leaves little to choose from: of distances the weights take less away than of
+    depths."""
     gain, values = gain_of_names(observed, task)
     monkeypatch.setattr(perception, "even_names", lambda lengths, *_: np.zeros(len(lengths)))
     before, _ = gain_of_names(observed, task)
     assert gain < before - drop, "the weights make no difference"
-    assert gain < .35
-    assert values.std() > .4, "the answers are still spread over a factor of about five"
+    assert gain < 0.35
+    assert values.std() > 0.4, "the answers are still spread over a factor of about five"
 
 
 def test_groups_get_the_mean_that_is_asked_for_and_none_is_lost():
     rng = np.random.default_rng(0)
     groups = rng.integers(5, size=(4000, 2))
-    lengths = np.exp(.3 * groups[:, 0] - .2 * groups[:, 1] + .5 * rng.normal(size=4000))
+    lengths = np.exp(0.3 * groups[:, 0] - 0.2 * groups[:, 1] + 0.5 * rng.normal(size=4000))
     logs = even_names(lengths, groups, around=2.0)
     weights = np.exp(logs)
     assert np.isfinite(logs).all()
     for column in range(2):
         for group in range(5):
             own = groups[:, column] == group
-            assert np.average(np.log(lengths[own]), weights=weights[own]) == pytest.approx(np.log(2), abs=.03)
-    assert np.allclose(logs, even_names(lengths, groups * 7 - 100, around=2.0)), "the numbers of the groups are only names"
+            assert np.average(np.log(lengths[own]), weights=weights[own]) == pytest.approx(
+                np.log(2), abs=0.03
+            )
+    assert np.allclose(logs, even_names(lengths, groups * 7 - 100, around=2.0)), (
+        "the numbers of the groups are only names"
+    )
 
 
 def test_a_mean_that_cannot_be_reached_gives_finite_weights():
-    logs = even_names(np.r_[np.full(30, .5), np.geomspace(1, 5, 30)], np.r_[np.zeros(30, int), np.ones(30, int)][:, None], around=2.3)
+    logs = even_names(
+        np.r_[np.full(30, 0.5), np.geomspace(1, 5, 30)],
+        np.r_[np.zeros(30, int), np.ones(30, int)][:, None],
+        around=2.3,
+    )
     assert np.isfinite(logs).all() and np.ptp(logs[:30]) == 0

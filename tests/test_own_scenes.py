@@ -1,4 +1,6 @@
-"""A source of one's own, named on the command line: found, limited, handed to other processes, and told in one line where it is wrong."""
+"""A source of one's own, named on the command line: found, limited, handed to other processes, and
+told in one line where it is wrong."""
+
 import pickle
 import sys
 from pathlib import Path
@@ -12,7 +14,7 @@ from spar_kit.scenes.readers.custom import PythonSource, import_source
 from spar_kit.scenes.scene import SceneError
 from spar_kit.scenes.sources import open_source
 
-ROOMS = '''
+ROOMS = """
 from dataclasses import dataclass
 
 import helper
@@ -49,7 +51,7 @@ def fails(): return 1 / 0
 ready = Rooms("ready")
 number = 3
 for wrong in ("scenes", "names", "twice", "load", "kind"): globals()[f"wrong_{wrong}"] = Rooms(wrong=wrong)
-'''
+"""  # noqa: E501
 
 
 @pytest.fixture
@@ -61,13 +63,22 @@ def file(tmp_path: Path) -> Path:
     import_source.cache_clear()
 
 
-@pytest.mark.parametrize(("what", "name"), [("Rooms", "rooms"), ("make", "made"), ("ready", "ready")], ids=["class", "function", "object"])
+@pytest.mark.parametrize(
+    ("what", "name"),
+    [("Rooms", "rooms"), ("make", "made"), ("ready", "ready")],
+    ids=["class", "function", "object"],
+)
 def test_a_name_gives_a_source(file: Path, what: str, name: str) -> None:
     source = open_source(f"python:{file}:{what}", scenes=1, frames=4)
     assert source.name == name and source.scenes("train") == ["a"] and source.scenes("val") == ["c"]
     scene = source.load("a")
     assert scene.name == "a" and len(scene.frames) == 4
-    assert source.describe() == {"python": f"rooms.py:{what}", "count": 1, "frames": 4, "kind": "toys"} and str(file.parent) not in str(source.describe())
+    assert source.describe() == {
+        "python": f"rooms.py:{what}",
+        "count": 1,
+        "frames": 4,
+        "kind": "toys",
+    } and str(file.parent) not in str(source.describe())
 
 
 def test_a_module_by_its_dotted_name(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,9 +109,18 @@ def test_its_summary_is_asked_where_it_has_one(file: Path) -> None:
 
 
 FAULTS = {
-    "gone.py:Rooms": "gone.py: no such file", "rooms.py:Room": "has no Room; it has Rooms", "rooms.py:Nameless": "is no Source: it has no name", "rooms.py:number": "int, which is no Source",
-    "rooms.py:slash": "cannot be a folder's", "rooms.py:needs": r"needs\(\) failed: TypeError", "rooms.py:fails": r"fails\(\) failed: ZeroDivisionError.*line", "rooms.py": "is not understood; write python:FILE.py:NAME",
-    "rooms.py:": "is not understood", "rooms.py:a b": "is not understood", "broken.py:x": r"cannot be imported: SyntaxError", "late.py:x": r"cannot be imported: NameError.*line 3",
+    "gone.py:Rooms": "gone.py: no such file",
+    "rooms.py:Room": "has no Room; it has Rooms",
+    "rooms.py:Nameless": "is no Source: it has no name",
+    "rooms.py:number": "int, which is no Source",
+    "rooms.py:slash": "cannot be a folder's",
+    "rooms.py:needs": r"needs\(\) failed: TypeError",
+    "rooms.py:fails": r"fails\(\) failed: ZeroDivisionError.*line",
+    "rooms.py": "is not understood; write python:FILE.py:NAME",
+    "rooms.py:": "is not understood",
+    "rooms.py:a b": "is not understood",
+    "broken.py:x": r"cannot be imported: SyntaxError",
+    "late.py:x": r"cannot be imported: NameError.*line 3",
 }
 
 
@@ -113,8 +133,16 @@ def test_what_is_wrong_with_a_name_is_said_in_one_line(file: Path, spec: str) ->
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(("what", "reason"), [("scenes", "scenes.. failed: KeyError"), ("names", "cannot be a folder's name"), ("twice", "a name twice"), ("load", r"load\('a'\) failed: TypeError"),
-                                              ("kind", r"load\('a'\) gives a dict, not a Scene")])
+@pytest.mark.parametrize(
+    ("what", "reason"),
+    [
+        ("scenes", "scenes.. failed: KeyError"),
+        ("names", "cannot be a folder's name"),
+        ("twice", "a name twice"),
+        ("load", r"load\('a'\) failed: TypeError"),
+        ("kind", r"load\('a'\) gives a dict, not a Scene"),
+    ],
+)
 def test_what_it_does_wrong_later_is_a_scene_error(file: Path, what: str, reason: str) -> None:
     source = open_source(f"python:{file}:wrong_{what}")
     with pytest.raises(SceneError, match=reason):
@@ -123,14 +151,24 @@ def test_what_it_does_wrong_later_is_a_scene_error(file: Path, what: str, reason
 
 
 def test_questions_are_made_of_it_and_verified(file: Path, tmp_path: Path) -> None:
-    manifest = generate(open_source(f"python:{file}:Rooms", scenes=1), tmp_path / "out", tasks="distance_prediction_oc,obj_spatial_relation_oo", per_task=5, width=96, progress=False)
+    manifest = generate(
+        open_source(f"python:{file}:Rooms", scenes=1),
+        tmp_path / "out",
+        tasks="distance_prediction_oc,obj_spatial_relation_oo",
+        per_task=5,
+        width=96,
+        progress=False,
+    )
     report = verify(tmp_path / "out")
     assert report.ok and report.checked == manifest.records >= 10
-    assert (tmp_path / "out/spar/rooms/images/a").is_dir() and str(file.parent) not in (tmp_path / "out/manifest.json").read_text()
+    assert (tmp_path / "out/spar/rooms/images/a").is_dir() and str(file.parent) not in (
+        tmp_path / "out/manifest.json"
+    ).read_text()
 
 
 def test_a_mesh_with_cameras_alone_is_enough(tmp_path: Path) -> None:
-    """The notebook's second way, with the room's boxes known: drawn depth and ids lead back to them."""
+    """The notebook's second way, with the room's boxes known: drawn depth and ids lead back to
+    them."""
     from spar_kit.scenes.box_room import box_room_scene
     from spar_kit.scenes.geometry.rasterizer import render_depth_and_ids
     from spar_kit.scenes.scene import Camera, OrientedBox
@@ -138,13 +176,18 @@ def test_a_mesh_with_cameras_alone_is_enough(tmp_path: Path) -> None:
     toy = box_room_scene(5)
     camera = Camera.from_fov(160, 120, 70)
     for thing in toy.instances:
-        points = toy.surface.vertices[toy.surface.triangles[toy.surface.triangle_instance == thing.id]].reshape(-1, 3)
+        points = toy.surface.vertices[
+            toy.surface.triangles[toy.surface.triangle_instance == thing.id]
+        ].reshape(-1, 3)
         assert np.linalg.norm(OrientedBox.fit(points).center - thing.box.center) < 1e-3
     table = toy.instance(4)
     seen = 0
     for frame in toy.frames:
         depth, ids, _ = render_depth_and_ids(toy.surface, camera, frame.camera_to_world)
-        points = (camera.back_project(depth) @ frame.camera_to_world[:3, :3].T + frame.camera_to_world[:3, 3])[ids == 4]
-        assert table.box.contains(points, .002).all()
+        points = (
+            camera.back_project(depth) @ frame.camera_to_world[:3, :3].T
+            + frame.camera_to_world[:3, 3]
+        )[ids == 4]
+        assert table.box.contains(points, 0.002).all()
         seen += len(points)
     assert seen > 500

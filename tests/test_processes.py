@@ -1,4 +1,6 @@
-"""No process outlives the one that started it, and none holds its pipe, however that one ends: tried with real signals."""
+"""No process outlives the one that started it, and none holds its pipe, however that one ends:
+tried with real signals."""
+
 import os
 import signal
 import subprocess
@@ -31,7 +33,7 @@ steps:
 def is_alive(pid):
     try:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:                            # it may end between two looks
+    except psutil.NoSuchProcess:  # it may end between two looks
         return False
 
 
@@ -47,7 +49,14 @@ def gone(pids, seconds=30.0):
 
 def start(folder, command):
     """A process whose output is read to its end, as `| tee` does."""
-    return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+    return subprocess.Popen(
+        command,
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
@@ -62,15 +71,33 @@ def test_workers_end_with_their_parent(tmp_path, number, work):
     assert len(children) >= 2
     os.kill(process.pid, number)
     assert gone([process.pid, *children]), f"{number.name}: workers are left"
-    process.communicate(timeout=10)                       # nobody holds the pipe
+    process.communicate(timeout=10)  # nobody holds the pipe
 
 
 def test_workers_of_generate_end_with_it(tmp_path):
     """The command itself, killed in the middle of its work."""
     code = "from spar_kit.cli.main import main; main()"
-    process = start(tmp_path, [sys.executable, "-c", code, "generate", "synthetic", "--scenes", "8", "--workers", "2", "--out", "out"])
+    process = start(
+        tmp_path,
+        [
+            sys.executable,
+            "-c",
+            code,
+            "generate",
+            "synthetic",
+            "--scenes",
+            "8",
+            "--workers",
+            "2",
+            "--out",
+            "out",
+        ],
+    )
     until = time.monotonic() + 120
-    while time.monotonic() < until and len(psutil.Process(process.pid).children(recursive=True)) < 3:       # two workers and multiprocessing's tracker
+    # two workers and multiprocessing's tracker
+    while (
+        time.monotonic() < until and len(psutil.Process(process.pid).children(recursive=True)) < 3
+    ):
         time.sleep(0.2)
     children = [child.pid for child in psutil.Process(process.pid).children(recursive=True)]
     assert len(children) >= 2
@@ -81,13 +108,23 @@ def test_workers_of_generate_end_with_it(tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
 def test_kernels_of_a_sweep_end_with_it(tmp_path, number):
-    cells = [nbformat.v4.new_code_cell("out: str = ''", metadata={"tags": ["parameters"]}),
-             nbformat.v4.new_code_cell("import subprocess\nfrom pathlib import Path\nchild = subprocess.Popen(['sleep', '300'])\nPath('child').write_text(str(child.pid))\nchild.wait()")]
+    cells = [
+        nbformat.v4.new_code_cell("out: str = ''", metadata={"tags": ["parameters"]}),
+        nbformat.v4.new_code_cell(
+            "import subprocess\nfrom pathlib import Path\nchild = subprocess.Popen(['sleep',"
+            " '300'])\nPath('child').write_text(str(child.pid))\nchild.wait()"
+        ),
+    ]
     nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "sleeps.ipynb")
     (tmp_path / "toy.yaml").write_text(SWEEP)
-    process = start(tmp_path, [sys.executable, "-c", "from spar_kit.cli.main import main; main()", "sweep", "toy.yaml"])
+    process = start(
+        tmp_path,
+        [sys.executable, "-c", "from spar_kit.cli.main import main; main()", "sweep", "toy.yaml"],
+    )
     until = time.monotonic() + 120
-    while time.monotonic() < until and not ((tmp_path / "child").is_file() and (tmp_path / "child").read_text()):
+    while time.monotonic() < until and not (
+        (tmp_path / "child").is_file() and (tmp_path / "child").read_text()
+    ):
         time.sleep(0.2)
     time.sleep(0.5)
     family = [child.pid for child in psutil.Process(process.pid).children(recursive=True)]

@@ -1,4 +1,6 @@
-"""When a result is reused, when it is made again, and what a report says of it: with real kernels on toy notebooks."""
+"""When a result is reused, when it is made again, and what a report says of it: with real kernels
+on toy notebooks."""
+
 import json
 import os
 import re
@@ -16,19 +18,28 @@ from spar_kit.runs.plan import ParamsError, load_plan, read_yaml
 from spar_kit.runs.sweep import expand_grid, standing, sweep
 
 COUNTS = "from pathlib import Path\nPath(out).mkdir(parents=True, exist_ok=True)\n"
-MAKE = COUNTS + """
+MAKE = (
+    COUNTS
+    + """
 if not Path(out, 'made.txt').exists():          # a study that finds its work done does nothing
     Path(out, 'made.txt').write_text(str(seed))
     with open('made.log', 'a') as log:
         log.write('x')
 """
-LEARN = COUNTS + """
+)
+LEARN = (
+    COUNTS
+    + """
 if rate == fails: raise ValueError('too fast')
 Path(out, 'row.json').write_text(__import__('json').dumps({'title': 'Learning', 'headline': f'It has {rate}.', 'compare': {'score': rate}, 'figures': [{'figure': {'data': []}}]}))
-"""
-ALL = COUNTS + """
+"""  # noqa: E501
+)
+ALL = (
+    COUNTS
+    + """
 Path(out, 'row.json').write_text(__import__('json').dumps({'title': 'Comparison', 'headline': f'{len(runs)} runs.', 'figures': [{'figure': {'data': []}}]}))
-"""
+"""  # noqa: E501
+)
 PLAN = """
 name: toy
 steps:
@@ -40,7 +51,11 @@ steps:
 
 
 def notebook(path, parameters, *cells, prose="# A toy", **metadata):
-    made = [nbformat.v4.new_markdown_cell(prose), nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]}), *(nbformat.v4.new_code_cell(cell) for cell in cells)]
+    made = [
+        nbformat.v4.new_markdown_cell(prose),
+        nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]}),
+        *(nbformat.v4.new_code_cell(cell) for cell in cells),
+    ]
     nbformat.write(nbformat.v4.new_notebook(cells=made, metadata=metadata), path)
 
 
@@ -48,7 +63,11 @@ def notebook(path, parameters, *cells, prose="# A toy", **metadata):
 def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     notebook(tmp_path / "make.ipynb", "seed: int = 0\nout: str = ''", MAKE)
-    notebook(tmp_path / "learn.ipynb", "data: str = ''\nrate: float = 0.0\nfails: float = 0.0\nout: str = ''", LEARN)
+    notebook(
+        tmp_path / "learn.ipynb",
+        "data: str = ''\nrate: float = 0.0\nfails: float = 0.0\nout: str = ''",
+        LEARN,
+    )
     notebook(tmp_path / "all.ipynb", "runs: list[str] = []\nout: str = ''", ALL)
     notebook(tmp_path / "after.ipynb", "data: str = ''\nout: str = ''", "print('after', data)")
     (tmp_path / "toy.yaml").write_text(PLAN)
@@ -56,7 +75,11 @@ def folder(tmp_path, monkeypatch):
 
 
 def runs_of(*settings, steps=("make",)):
-    return [run for run in expand_grid(load_plan("toy.yaml", settings), Path(), Path("runs")) if run.step in steps]
+    return [
+        run
+        for run in expand_grid(load_plan("toy.yaml", settings), Path(), Path("runs"))
+        if run.step in steps
+    ]
 
 
 def quiet(text):
@@ -74,7 +97,20 @@ def test_force_runs_again_from_nothing(folder):
     assert not list(folder.glob("runs/*/out.before")) and not list(folder.glob("runs/*/*.part*"))
 
 
-@pytest.mark.parametrize("damage", ["deleted", "a file less", "other content", "other content, same size and date", "shorter", "no list", "another list", "no notebook", "card"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "deleted",
+        "a file less",
+        "other content",
+        "other content, same size and date",
+        "shorter",
+        "no list",
+        "another list",
+        "no notebook",
+        "card",
+    ],
+)
 def test_damaged_outputs_are_not_reused(folder, damage):
     run = runs_of()[0]
     assert statuses([run]) == ["done"]
@@ -94,7 +130,9 @@ def test_damaged_outputs_are_not_reused(folder, damage):
     elif damage == "no list":
         (home / "outputs.json").unlink()
     elif damage == "another list":
-        (home / "outputs.json").write_text((home / "outputs.json").read_text().replace("out/made.txt", "out/mode.txt"))
+        (home / "outputs.json").write_text(
+            (home / "outputs.json").read_text().replace("out/made.txt", "out/mode.txt")
+        )
     elif damage == "no notebook":
         (home / "notebook.ipynb").unlink()
     elif damage == "card":
@@ -102,7 +140,9 @@ def test_damaged_outputs_are_not_reused(folder, damage):
     said = []
     assert not standing(run)[0] and statuses([run], say=said.append) == ["done"]
     assert any("runs again: " in line and str(home) in line for line in said), said
-    assert file.read_text() == "3" and (folder / "made.log").read_text() == "xx", "from nothing, or it finds its work done"
+    assert file.read_text() == "3" and (folder / "made.log").read_text() == "xx", (
+        "from nothing, or it finds its work done"
+    )
     assert statuses([run]) == ["cached"]
 
 
@@ -136,29 +176,54 @@ def test_other_results_upstream_reach_what_builds_on_them(folder):
     assert statuses(runs) == ["done", "cached"]
     (made / "out/made.txt").write_text("5")
     card = json.loads((Path(runs[1].folder) / "run.json").read_text())
-    (Path(runs[1].folder) / "run.json").write_text(json.dumps({**card, "inputs": {runs[0].name: "f" * 64}}))
+    (Path(runs[1].folder) / "run.json").write_text(
+        json.dumps({**card, "inputs": {runs[0].name: "f" * 64}})
+    )
     assert statuses(runs) == ["done", "done"]
 
 
 def test_prose_is_refreshed_without_running(folder):
     run = runs_of()[0]
     assert statuses([run]) == ["done"]
-    notebook(folder / "make.ipynb", "seed: int = 0  # of it all\nout: str = ''", MAKE + "# nothing more", prose="# Another title\n\nMore words.")
+    notebook(
+        folder / "make.ipynb",
+        "seed: int = 0  # of it all\nout: str = ''",
+        MAKE + "# nothing more",
+        prose="# Another title\n\nMore words.",
+    )
     again = runs_of()[0]
-    assert again.key == run.key and statuses([again]) == ["cached"] and (folder / "made.log").read_text() == "x"
+    assert (
+        again.key == run.key
+        and statuses([again]) == ["cached"]
+        and (folder / "made.log").read_text() == "x"
+    )
     shown = (Path(run.folder) / "notebook.ipynb").read_text()
-    assert "Another title" in shown and "# nothing more" in shown and "A toy" not in shown and "injected-parameters" in shown
+    assert (
+        "Another title" in shown
+        and "# nothing more" in shown
+        and "A toy" not in shown
+        and "injected-parameters" in shown
+    )
     assert statuses(runs_of()) == ["cached"]
 
 
 def test_code_that_changes_while_a_sweep_runs(folder):
-    """A run is not begun with other code than its key says; where code changes in the middle, the result is shown with a word and made again."""
+    """A run is not begun with other code than its key says; where code changes in the middle, the
+    result is shown with a word and made again."""
     (folder / "mine.py").write_text("X = 1\n")
-    notebook(folder / "make.ipynb", "seed: int = 0\nedit: bool = False\nout: str = ''", "import mine\nfrom pathlib import Path\nif edit: Path('mine.py').write_text('X = 2')", MAKE)
+    notebook(
+        folder / "make.ipynb",
+        "seed: int = 0\nedit: bool = False\nout: str = ''",
+        "import mine\nfrom pathlib import Path\nif edit: Path('mine.py').write_text('X = 2')",
+        MAKE,
+    )
     run = runs_of("make.edit=true")[0]
     (folder / "mine.py").write_text("X = 3\n")
     outcome = sweep([run], say=quiet)[0]
-    assert outcome.status == "failed" and "not what the sweep began with: mine; start it again" in outcome.error
+    assert (
+        outcome.status == "failed"
+        and "not what the sweep began with: mine; start it again" in outcome.error
+    )
     (folder / "mine.py").write_text("X = 1\n")
     outcome = sweep([run], say=quiet)[0]
     assert (outcome.status, outcome.error) == ("done", "mine changed while it ran")
@@ -167,23 +232,54 @@ def test_code_that_changes_while_a_sweep_runs(folder):
 
 
 def test_one_failed_point_leaves_the_comparison_of_the_others(folder, monkeypatch):
-    monkeypatch.setattr(sweep_module._Status, "EVERY", (0.0, 0.0))           # the line about what is running, as often as possible
+    # the line about what is running, as often as possible
+    monkeypatch.setattr(sweep_module._Status, "EVERY", (0.0, 0.0))
     steps = ("make", "learn", "all", "after")
     outcomes = sweep(runs_of("learn.fails=0.2", steps=steps), say=quiet)
-    assert [outcome.status for outcome in outcomes] == ["done", "done", "failed", "done", "done", "done"]
-    assert outcomes[4].error == "without learn rate=0.2, which failed" and len(outcomes[4].run.params["runs"]) == 2
-    assert outcomes[5].run.params["data"] == str(Path(outcomes[4].run.folder) / "out"), "what stands on it takes what there is"
+    assert [outcome.status for outcome in outcomes] == [
+        "done",
+        "done",
+        "failed",
+        "done",
+        "done",
+        "done",
+    ]
+    assert (
+        outcomes[4].error == "without learn rate=0.2, which failed"
+        and len(outcomes[4].run.params["runs"]) == 2
+    )
+    assert outcomes[5].run.params["data"] == str(Path(outcomes[4].run.folder) / "out"), (
+        "what stands on it takes what there is"
+    )
     write_summary(load_plan("toy.yaml"), outcomes, folder / "report", params=Path("toy.yaml"))
     index = build_report(folder / "report").read_text()
-    assert "Comparison (" in index and "without learn rate=0.2, which failed): 2 runs." in index and "too fast" in index
+    assert (
+        "Comparison (" in index
+        and "without learn rate=0.2, which failed): 2 runs." in index
+        and "too fast" in index
+    )
     again = sweep(runs_of("learn.fails=0.2", steps=steps), say=quiet)
-    assert [outcome.status for outcome in again] == ["cached", "cached", "failed", "cached", "cached", "cached"]
+    assert [outcome.status for outcome in again] == [
+        "cached",
+        "cached",
+        "failed",
+        "cached",
+        "cached",
+        "cached",
+    ]
     whole = sweep(runs_of(steps=steps), say=quiet)
-    assert [outcome.status for outcome in whole][3:] == ["done", "done", "done"] and len(whole[4].run.params["runs"]) == 3 and whole[4].error == ""
+    assert (
+        [outcome.status for outcome in whole][3:] == ["done", "done", "done"]
+        and len(whole[4].run.params["runs"]) == 3
+        and whole[4].error == ""
+    )
 
 
 def test_where_all_failed_nothing_is_compared_and_the_headline_says_of_which(folder):
-    outcomes = sweep(runs_of("learn.rate=0.2", "learn.fails=0.2", steps=("make", "learn", "all", "after")), say=quiet)
+    outcomes = sweep(
+        runs_of("learn.rate=0.2", "learn.fails=0.2", steps=("make", "learn", "all", "after")),
+        say=quiet,
+    )
     assert [outcome.status for outcome in outcomes] == ["done", "failed", "skipped", "skipped"]
     outcomes = sweep(runs_of(steps=("make", "learn")), say=quiet)
     write_summary(load_plan("toy.yaml"), outcomes, folder / "report", params=Path("toy.yaml"))
@@ -197,18 +293,46 @@ def spar(*arguments):
 
 
 def test_the_report_says_what_was_typed(folder, capsys):
-    assert spar("sweep", "toy.yaml", "--set", "make.seed=7", "--set", "learn.rate=0.1", "--name", "other") == 0
+    assert (
+        spar(
+            "sweep",
+            "toy.yaml",
+            "--set",
+            "make.seed=7",
+            "--set",
+            "learn.rate=0.1",
+            "--name",
+            "other",
+        )
+        == 0
+    )
     page = Path(capsys.readouterr().out.splitlines()[-1])
     text = page.read_text()
-    assert "<code>spar sweep toy.yaml --set make.seed=7 --set learn.rate=0.1 --name other</code>" in text
-    assert "What was installed" in text and "numpy" in text and page == Path("reports/other/index.html")
+    assert (
+        "<code>spar sweep toy.yaml --set make.seed=7 --set learn.rate=0.1 --name other</code>"
+        in text
+    )
+    assert (
+        "What was installed" in text
+        and "numpy" in text
+        and page == Path("reports/other/index.html")
+    )
     command = re.search(r"<code>spar (sweep [^<]*)</code>", text)[1].split()
     assert spar(*command) == 0 and capsys.readouterr().out.count("cached") == 4
 
 
-@pytest.mark.parametrize(("given", "says"), [
-    (["--reports", "a_file"], "--reports a_file/toy"), (["--store", "a_file"], "--store a_file"), (["--reports", "locked/reports"], "--reports locked/reports/toy: cannot be written to"),
-    (["--store", "/dev/null/x"], "--store /dev/null/x"), (["--reports", "/proc/nowhere"], "--reports /proc/nowhere/toy: cannot be written to"), (["--set", "make.seed=x"], "integer"), (["--set", "make.seed={a: &a [*a]}"], "make.seed")])
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (["--reports", "a_file"], "--reports a_file/toy"),
+        (["--store", "a_file"], "--store a_file"),
+        (["--reports", "locked/reports"], "--reports locked/reports/toy: cannot be written to"),
+        (["--store", "/dev/null/x"], "--store /dev/null/x"),
+        (["--reports", "/proc/nowhere"], "--reports /proc/nowhere/toy: cannot be written to"),
+        (["--set", "make.seed=x"], "integer"),
+        (["--set", "make.seed={a: &a [*a]}"], "make.seed"),
+    ],
+)
 def test_mistakes_are_found_before_the_work(folder, capsys, given, says):
     (folder / "a_file").write_text("")
     (folder / "locked").mkdir()
@@ -222,17 +346,40 @@ def test_mistakes_are_found_before_the_work(folder, capsys, given, says):
 
 def test_a_study_names_a_misspelt_task_before_the_work(tmp_path):
     root = Path(__file__).parents[1]
-    for setting, says in (("evaluate.tasks=depth_prediction_c", "did you mean 'depth_prediction_oc'"), ("generate.tasks=all,", "unknown task 'all'"), ("train.tasks=x", "unknown task"),
-                          ("evaluate.formats=fill,juge", "did you mean 'judge'"), ("generate.source=scannet:nowhere", "nowhere")):
+    for setting, says in (
+        ("evaluate.tasks=depth_prediction_c", "did you mean 'depth_prediction_oc'"),
+        ("generate.tasks=all,", "unknown task 'all'"),
+        ("train.tasks=x", "unknown task"),
+        ("evaluate.formats=fill,juge", "did you mean 'judge'"),
+        ("generate.source=scannet:nowhere", "nowhere"),
+    ):
         with pytest.raises(ParamsError, match=says) as refused:
             load_plan(root / "params/studies/demo.yaml", [setting])
         assert setting.partition("=")[0].replace(".", ".params.") in str(refused.value)
 
 
-CELLS = {"line magic": "%precision 3", "shell": "!echo hi", "assigned shell": "files = !ls\nprint(files[0])", "assigned magic": "here = %pwd", "help": "len?", "help of a method": "str.join??",
-         "indented": "if True:\n    !echo hi\n    %pwd", "bash": "%%bash\nfor x in a b; do echo $x; done", "html": "%%html\n<b>bold</b>", "time": "%%time\nimport json\nprint(1)", "capture": "%%capture said\nprint(1)",
-         "comment before": "\n\n%%bash\necho hi", "await": "import asyncio\nawait asyncio.sleep(0)", "percent in text": "x = '%s' % 3\ny = 7 %2", "question in text": "x = 'why?'  # why?", "unicode": "größe = 3",
-         "a magic's name in text": '"""\n%pwd\n!ls\n"""', "continued": "x = (1 +\n     2)", "empty": "", "only a comment": "# nothing"}
+CELLS = {
+    "line magic": "%precision 3",
+    "shell": "!echo hi",
+    "assigned shell": "files = !ls\nprint(files[0])",
+    "assigned magic": "here = %pwd",
+    "help": "len?",
+    "help of a method": "str.join??",
+    "indented": "if True:\n    !echo hi\n    %pwd",
+    "bash": "%%bash\nfor x in a b; do echo $x; done",
+    "html": "%%html\n<b>bold</b>",
+    "time": "%%time\nimport json\nprint(1)",
+    "capture": "%%capture said\nprint(1)",
+    "comment before": "\n\n%%bash\necho hi",
+    "await": "import asyncio\nawait asyncio.sleep(0)",
+    "percent in text": "x = '%s' % 3\ny = 7 %2",
+    "question in text": "x = 'why?'  # why?",
+    "unicode": "größe = 3",
+    "a magic's name in text": '"""\n%pwd\n!ls\n"""',
+    "continued": "x = (1 +\n     2)",
+    "empty": "",
+    "only a comment": "# nothing",
+}
 
 
 def test_what_runs_in_jupyter_runs_here(folder):
@@ -241,18 +388,51 @@ def test_what_runs_in_jupyter_runs_here(folder):
     assert outcomes[0].status == "done", outcomes[0].error
 
 
-@pytest.mark.parametrize(("source", "says"), [("y = (1,", "cell 3, line 1: is not Python"), ("x = 1\nif x:\nprint()", "cell 3, line 3"), ("print 1", "cell 3"), ("x = $y", "cell 3"), ("x = '\0'", "cell 3")])
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        ("y = (1,", "cell 3, line 1: is not Python"),
+        ("x = 1\nif x:\nprint()", "cell 3, line 3"),
+        ("print 1", "cell 3"),
+        ("x = $y", "cell 3"),
+        ("x = '\0'", "cell 3"),
+    ],
+)
 def test_a_cell_that_is_no_python_is_named_before_the_work(folder, capsys, source, says):
     notebook(folder / "after.ipynb", "data: str = ''\nout: str = ''", source)
     assert spar("sweep", "toy.yaml") == 2
     error = capsys.readouterr().err
-    assert says in error and "after.ipynb" in error and error.count("\n") == 1 and not (folder / "made.log").exists()
+    assert (
+        says in error
+        and "after.ipynb" in error
+        and error.count("\n") == 1
+        and not (folder / "made.log").exists()
+    )
 
 
-@pytest.mark.parametrize(("change", "says"), [
-    (lambda book: book["metadata"].update(kernelspec={"name": "ir", "language": "R", "display_name": "R"}), "is written in R"), (lambda book: book.pop("cells"), "not a notebook"),
-    (lambda book: book.update(cells={}), "not a notebook"), (lambda book: book["cells"].append(3), "not a notebook"), (lambda book: book["cells"][1].update(source=7), "not a notebook"),
-    (lambda book: book["cells"][1].update(source="seed: int = (\nout: str = ''"), "cell 2, line 1"), (lambda book: book["cells"][1].update(source="%pwd\nout: str = ''"), "line 1 of the parameters cell")])
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (
+            lambda book: book["metadata"].update(
+                kernelspec={"name": "ir", "language": "R", "display_name": "R"}
+            ),
+            "is written in R",
+        ),
+        (lambda book: book.pop("cells"), "not a notebook"),
+        (lambda book: book.update(cells={}), "not a notebook"),
+        (lambda book: book["cells"].append(3), "not a notebook"),
+        (lambda book: book["cells"][1].update(source=7), "not a notebook"),
+        (
+            lambda book: book["cells"][1].update(source="seed: int = (\nout: str = ''"),
+            "cell 2, line 1",
+        ),
+        (
+            lambda book: book["cells"][1].update(source="%pwd\nout: str = ''"),
+            "line 1 of the parameters cell",
+        ),
+    ],
+)
 def test_an_odd_notebook_is_refused_in_one_line(folder, capsys, change, says):
     book = json.loads((folder / "make.ipynb").read_text())
     change(book)
@@ -263,29 +443,72 @@ def test_an_odd_notebook_is_refused_in_one_line(folder, capsys, change, says):
 
 
 def test_bare_notebooks_and_names_with_dots_and_braces_run(folder):
-    """No kernel, no language, no ids, no outputs, as a script writes them; saved by Windows; a tagged cell that may fail; a path with braces."""
-    cells = [{"cell_type": "code", "source": "n: int = 1\nout: str = ''", "metadata": {"tags": ["parameters"]}}, {"cell_type": "code", "source": ["print(n)\n", "1 / 0"], "metadata": {"tags": ["raises-exception"]}},
-             {"cell_type": "code", "source": "never(", "metadata": {"tags": ["raises-exception"]}}, {"cell_type": "code", "source": "1 / 0", "metadata": {"tags": ["skip-execution"]}},
-             {"cell_type": "markdown", "source": "end"}]
+    """No kernel, no language, no ids, no outputs, as a script writes them; saved by Windows; a
+    tagged cell that may fail; a path with braces."""
+    cells = [
+        {
+            "cell_type": "code",
+            "source": "n: int = 1\nout: str = ''",
+            "metadata": {"tags": ["parameters"]},
+        },
+        {
+            "cell_type": "code",
+            "source": ["print(n)\n", "1 / 0"],
+            "metadata": {"tags": ["raises-exception"]},
+        },
+        {"cell_type": "code", "source": "never(", "metadata": {"tags": ["raises-exception"]}},
+        {"cell_type": "code", "source": "1 / 0", "metadata": {"tags": ["skip-execution"]}},
+        {"cell_type": "markdown", "source": "end"},
+    ]
     (folder / "bare {x}.ipynb").write_text(json.dumps({"cells": cells}), encoding="utf-8-sig")
-    (folder / "toy.yaml").write_bytes("name: toy\r\nsteps:\r\n  a.b-c: {notebook: 'bare {x}.ipynb', grid: {n: [1, 2]}}\r\n  d.e: {notebook: all.ipynb, collects: {runs: a.b-c}}\r\n".encode("utf-16"))
+    (folder / "toy.yaml").write_bytes(
+        "name: toy\r\nsteps:\r\n  a.b-c: {notebook: 'bare {x}.ipynb', grid: {n: [1, 2]}}\r\n  d.e:"
+        " {notebook: all.ipynb, collects: {runs: a.b-c}}\r\n".encode("utf-16")
+    )
     runs = expand_grid(load_plan("toy.yaml", ["a.b-c.n=5"]), Path(), Path("runs {y}"))
     outcomes = sweep(runs, say=quiet)
-    assert [outcome.status for outcome in outcomes] == ["done", "done"], [outcome.error for outcome in outcomes]
+    assert [outcome.status for outcome in outcomes] == ["done", "done"], [
+        outcome.error for outcome in outcomes
+    ]
     assert runs[0].label == "" and runs[0].params["n"] == 5
     labels = [run.label for run in expand_grid(load_plan("toy.yaml"), Path(), Path("runs"))]
     assert labels == ["n=1", "n=2", ""]
 
 
-BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(f"{b}: &{b} [{', '.join(['*' + a] * 9)}]\n" for a, b in zip("abcdefgh", "bcdefghi"))
+BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{b}: &{b} [{', '.join(['*' + a] * 9)}]\n" for a, b in zip("abcdefgh", "bcdefghi")
+)
 
 
-@pytest.mark.parametrize(("text", "says"), [
-    (BOMB, "more than 20,000 values"), ("? !!binary aGk=\n: 1\n", "not plain data (binary)"), ("x: !!binary aGk=\n", "not plain data (binary)"), ("x: !!set {a, b}\n", "not plain data (set)"),
-    ("? [a, b]\n: 1\n", "a key is a word"), ("? {a: b}\n: 1\n", "a key is a word"), ("x: 1\nx: 2\n", "x: is given twice"), ("x: {y: {z: 1, z: 2}}\n", "x.y.z: is given twice"), ("1: a\n'1': b\n", "given twice"),
-    ("x: &a [*a]\n", "nested more than"), ("x: &a {y: *a}\n", "nested more than"), ("[" * 5000, "nested more than"), ("x: " + "{a: " * 300 + "1" + "}" * 300, "nested more than"),
-    ("x: !!python/name:os.system\n", "not plain data"), ("x: !own 1\n", "not plain data"), ("x: !!int abc\n", "x: "), ("x: " + "9" * 5000, "x: "), ("x" * (1 << 20), "too many"),
-    ("x: 1\n---\ny: 2\n", "not YAML"), ("\tx: 1\n", "not YAML"), ("x: *nothing\n", "not YAML"), ("x: 2020-01-01 00:00:00\n", None), ("%YAML 9.9\n---\nx: 1\n", "not YAML"), ("x: \x07\n", "not YAML")])
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (BOMB, "more than 20,000 values"),
+        ("? !!binary aGk=\n: 1\n", "not plain data (binary)"),
+        ("x: !!binary aGk=\n", "not plain data (binary)"),
+        ("x: !!set {a, b}\n", "not plain data (set)"),
+        ("? [a, b]\n: 1\n", "a key is a word"),
+        ("? {a: b}\n: 1\n", "a key is a word"),
+        ("x: 1\nx: 2\n", "x: is given twice"),
+        ("x: {y: {z: 1, z: 2}}\n", "x.y.z: is given twice"),
+        ("1: a\n'1': b\n", "given twice"),
+        ("x: &a [*a]\n", "nested more than"),
+        ("x: &a {y: *a}\n", "nested more than"),
+        ("[" * 5000, "nested more than"),
+        ("x: " + "{a: " * 300 + "1" + "}" * 300, "nested more than"),
+        ("x: !!python/name:os.system\n", "not plain data"),
+        ("x: !own 1\n", "not plain data"),
+        ("x: !!int abc\n", "x: "),
+        ("x: " + "9" * 5000, "x: "),
+        ("x" * (1 << 20), "too many"),
+        ("x: 1\n---\ny: 2\n", "not YAML"),
+        ("\tx: 1\n", "not YAML"),
+        ("x: *nothing\n", "not YAML"),
+        ("x: 2020-01-01 00:00:00\n", None),
+        ("%YAML 9.9\n---\nx: 1\n", "not YAML"),
+        ("x: \x07\n", "not YAML"),
+    ],
+)
 def test_yaml_is_bounded_and_plain(tmp_path, text, says):
     (tmp_path / "a.yaml").write_text(text)
     if says is None:
@@ -293,7 +516,12 @@ def test_yaml_is_bounded_and_plain(tmp_path, text, says):
         return
     with pytest.raises(ParamsError) as refused:
         read_yaml(tmp_path / "a.yaml")
-    assert says in str(refused.value) and "\n" not in str(refused.value) and "a.yaml" in str(refused.value) and len(str(refused.value)) < 600
+    assert (
+        says in str(refused.value)
+        and "\n" not in str(refused.value)
+        and "a.yaml" in str(refused.value)
+        and len(str(refused.value)) < 600
+    )
 
 
 def test_a_pipe_in_place_of_a_plan_does_not_hang(tmp_path, capsys):
@@ -302,7 +530,15 @@ def test_a_pipe_in_place_of_a_plan_does_not_hang(tmp_path, capsys):
         assert spar(*command) == 2 and "not a file" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("word", ["input_price=" + "&a [*a]", "body=!!python/name:os.system", "body=" + "{a: " * 200 + "1" + "}" * 200, "per_minute=[" + "[" * 3000])
+@pytest.mark.parametrize(
+    "word",
+    [
+        "input_price=" + "&a [*a]",
+        "body=!!python/name:os.system",
+        "body=" + "{a: " * 200 + "1" + "}" * 200,
+        "per_minute=[" + "[" * 3000,
+    ],
+)
 def test_settings_of_a_server_are_read_by_the_same_reader(word):
     from spar_kit.bench.models.client import server_from
 

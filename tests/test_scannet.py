@@ -33,26 +33,42 @@ HOUSE = Path(__file__).parents[2] / "shared" / "data" / "small_house"
 SCAN = "toy0000_00"
 TURN = np.radians(35)
 ALIGNMENT = np.array(
-    [[np.cos(TURN), -np.sin(TURN), 0, 1.5], [np.sin(TURN), np.cos(TURN), 0, -2], [0, 0, 1, -0.3], [0, 0, 0, 1]]
+    [
+        [np.cos(TURN), -np.sin(TURN), 0, 1.5],
+        [np.sin(TURN), np.cos(TURN), 0, -2],
+        [0, 0, 1, -0.3],
+        [0, 0, 0, 1],
+    ]
 )
 
 
-# ---------------------------------------------------------------------------------------------- .sens, written by hand
+# ----------------------------------------------------------------------------------------------
+# .sens, written by hand
 
 
 COLOR_K = [[9, 0, 3.25, 0], [0, 9.5, 2.5, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
 DEPTH_K = [[6, 0, 2.25, 0], [0, 6.5, 1.75, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
-POSE = np.array([[0, 0, 1, 1.5], [-1, 0, 0, 2.5], [0, -1, 0, 3.5], [0, 0, 0, 1]])  # a rotation about no coordinate axis
+# a rotation about no coordinate axis
+POSE = np.array([[0, 0, 1, 1.5], [-1, 0, 0, 2.5], [0, -1, 0, 3.5], [0, 0, 0, 1]])
 
 
-def by_hand(version=4, frames=2, imu=1, *, color=None, depth=None, replaced=None) -> list[tuple[str, bytes]]:
-    """A .sens file as (field, bytes), put together from the description of the format alone: 8 x 6 PNG colour, 5 x 4 zlib depth."""
+def by_hand(
+    version=4, frames=2, imu=1, *, color=None, depth=None, replaced=None
+) -> list[tuple[str, bytes]]:
+    """A .sens file as (field, bytes), put together from the description of the format alone: 8 x 6
+    PNG colour, 5 x 4 zlib depth."""
     if color is None:
         out = io.BytesIO()
-        Image.fromarray((np.arange(8 * 6 * 3) % 251).astype(np.uint8).reshape(6, 8, 3)).save(out, "PNG")
+        Image.fromarray((np.arange(8 * 6 * 3) % 251).astype(np.uint8).reshape(6, 8, 3)).save(
+            out, "PNG"
+        )
         color = out.getvalue()
     depth = zlib.compress(np.arange(1000, 1020, dtype="<u2").tobytes()) if depth is None else depth
-    parts = [("version", struct.pack("<I", version)), ("name length", struct.pack("<Q", 5)), ("name", b"hands")]
+    parts = [
+        ("version", struct.pack("<I", version)),
+        ("name length", struct.pack("<Q", 5)),
+        ("name", b"hands"),
+    ]
     for name, K in (
         ("intrinsic_color", COLOR_K),
         ("extrinsic_color", np.eye(4)),
@@ -103,11 +119,19 @@ def read_all(path: Path) -> None:
 def test_sens_reads_a_file_put_together_by_hand(tmp_path, version, imu):
     sens = open_sens(put(tmp_path / "a.sens", by_hand(version=version, imu=imu)))
     assert (sens.version, sens.sensor, len(sens), sens.depth_shift) == (version, "hands", 2, 1000)
-    assert (sens.color.width, sens.color.height, sens.depth.width, sens.depth.height) == (8, 6, 5, 4)
+    assert (sens.color.width, sens.color.height, sens.depth.width, sens.depth.height) == (
+        8,
+        6,
+        5,
+        4,
+    )
     assert np.array_equal(sens.color.intrinsics, np.array(COLOR_K)[:3, :3]) and np.array_equal(
         sens.depth.intrinsics, np.array(DEPTH_K)[:3, :3]
     )
-    assert np.array_equal(sens.camera_to_world[0], POSE) and sens.faults == ("", "pose is not finite")
+    assert np.array_equal(sens.camera_to_world[0], POSE) and sens.faults == (
+        "",
+        "pose is not finite",
+    )
     assert sens.timestamps.tolist() == [[0, 1], [10, 11]]
     assert sens.read_color(1).reshape(-1).tolist() == [i % 251 for i in range(144)]
     assert sens.read_units(1).reshape(-1).tolist() == list(range(1000, 1020))
@@ -131,7 +155,11 @@ def test_sens_cut_anywhere_is_an_error_at_opening(tmp_path):
     parts = by_hand()
     whole = b"".join(data for _, data in parts)
     path = tmp_path / "cut.sens"
-    for length in {*range(0, len(whole), 3), *np.cumsum([len(data) for _, data in parts])[:-1], len(whole) - 1}:
+    for length in {
+        *range(0, len(whole), 3),
+        *np.cumsum([len(data) for _, data in parts])[:-1],
+        len(whole) - 1,
+    }:
         path.write_bytes(whole[:length])
         message = complaint(open_sens, path)
         assert message.startswith(f"{path}: byte ")
@@ -142,17 +170,18 @@ def test_sens_cut_anywhere_is_an_error_at_opening(tmp_path):
 def test_sens_cut_at_each_field_names_the_field(tmp_path):
     parts = by_hand()
     expected = {
-            "name length": "length of the sensor's name",
-            "name": "sensor's name",
-            "color size": "color width",
-            "depth size": "depth width",
-            "num_imu": "num_imu_frames",
-            "imu": "num_imu_frames: 1 records need 128 bytes, 0 are left",
-            "color 1": "frame 1 color_bytes",
-            "depth 1": "frame 1 depth_bytes",
-        }
+        "name length": "length of the sensor's name",
+        "name": "sensor's name",
+        "color size": "color width",
+        "depth size": "depth width",
+        "num_imu": "num_imu_frames",
+        "imu": "num_imu_frames: 1 records need 128 bytes, 0 are left",
+        "color 1": "frame 1 color_bytes",
+        "depth 1": "frame 1 depth_bytes",
+    }
     for field in ("pose", "times", "color_bytes", "depth_bytes", "color", "depth"):
-        expected.setdefault(f"{field} 0", "num_frames: 2 frames")  # what is left cannot hold two headers
+        # what is left cannot hold two headers
+        expected.setdefault(f"{field} 0", "num_frames: 2 frames")
         expected.setdefault(f"{field} 1", "header of frame 1")
     for k, (name, _) in enumerate(parts):
         message = complaint(open_sens, put(tmp_path / "cut.sens", parts[:k]))
@@ -196,7 +225,12 @@ def test_sens_field_faults_are_named(tmp_path, field, data, words):
 
 
 @pytest.mark.parametrize(
-    "color, words", [(b"", "not a PNG"), (b"not an image", "not a PNG image"), (dict(by_hand())["color 0"][:50], "frame 0 colour")]
+    "color, words",
+    [
+        (b"", "not a PNG"),
+        (b"not an image", "not a PNG image"),
+        (dict(by_hand())["color 0"][:50], "frame 0 colour"),
+    ],
 )
 def test_sens_damaged_colour_is_named(tmp_path, color, words):
     assert words in complaint(read_all, put(tmp_path / "bad.sens", by_hand(color=color)))
@@ -214,7 +248,9 @@ def test_sens_image_of_another_size_or_kind_is_refused_before_decoding(tmp_path)
     assert "8x6" in complaint(open_sens(path).read_encoded, 0)
     out = io.BytesIO()
     Image.new("RGB", (8, 6)).save(out, "JPEG")
-    assert "not a PNG image" in complaint(open_sens(put(path, by_hand(color=out.getvalue()))).read_color, 0)
+    assert "not a PNG image" in complaint(
+        open_sens(put(path, by_hand(color=out.getvalue()))).read_color, 0
+    )
 
 
 def test_sens_depth_faults_are_named_and_a_zlib_bomb_stays_small(tmp_path):
@@ -226,9 +262,13 @@ def test_sens_depth_faults_are_named_and_a_zlib_bomb_stays_small(tmp_path):
         (zlib.compress(right)[:-2], "ends early"),
         (b"\xff" * 30, "damaged zlib data"),
     ):
-        message = complaint(open_sens(put(tmp_path / "bad.sens", by_hand(depth=data))).read_depth, 1)
+        message = complaint(
+            open_sens(put(tmp_path / "bad.sens", by_hand(depth=data))).read_depth, 1
+        )
         assert words in message and "frame 1 depth" in message
-    bomb = open_sens(put(tmp_path / "bomb.sens", by_hand(depth=zlib.compress(bytes(50_000_000), 9))))
+    bomb = open_sens(
+        put(tmp_path / "bomb.sens", by_hand(depth=zlib.compress(bytes(50_000_000), 9)))
+    )
     tracemalloc.start()
     message = complaint(bomb.read_depth, 0)
     peak = tracemalloc.get_traced_memory()[1]
@@ -238,21 +278,33 @@ def test_sens_depth_faults_are_named_and_a_zlib_bomb_stays_small(tmp_path):
 
 def test_sens_raw_images_must_have_the_headers_size(tmp_path):
     parts = by_hand(
-        color=bytes(144), depth=bytes(40), replaced=dict.fromkeys(["color_compression", "depth_compression"], bytes(4))
+        color=bytes(144),
+        depth=bytes(40),
+        replaced=dict.fromkeys(["color_compression", "depth_compression"], bytes(4)),
     )
     sens = open_sens(put(tmp_path / "raw.sens", parts))
-    assert sens.read_color(0).shape == (6, 8, 3) and sens.read_depth(0).sum() == 0 and "raw" in complaint(sens.read_encoded, 0)
+    assert (
+        sens.read_color(0).shape == (6, 8, 3)
+        and sens.read_depth(0).sum() == 0
+        and "raw" in complaint(sens.read_encoded, 0)
+    )
     parts = by_hand(
-        color=bytes(143), depth=bytes(42), replaced=dict.fromkeys(["color_compression", "depth_compression"], bytes(4))
+        color=bytes(143),
+        depth=bytes(42),
+        replaced=dict.fromkeys(["color_compression", "depth_compression"], bytes(4)),
     )
     sens = open_sens(put(tmp_path / "raw.sens", parts))
-    assert "143 bytes for 8x6 RGB" in complaint(sens.read_color, 0) and "more than 40 bytes" in complaint(sens.read_depth, 0)
+    assert "143 bytes for 8x6 RGB" in complaint(
+        sens.read_color, 0
+    ) and "more than 40 bytes" in complaint(sens.read_depth, 0)
 
 
 def test_sens_of_three_gigabytes_is_indexed_in_little_memory_and_read_at_its_end(tmp_path):
     """2,000 frames; the payloads are holes of a sparse file, except for the last frame."""
     parts = dict(by_hand(frames=1))
-    head = b"".join(data for name, data in by_hand(frames=0, version=3) if name != "num_frames") + struct.pack("<Q", 2000)
+    head = b"".join(
+        data for name, data in by_hand(frames=0, version=3) if name != "num_frames"
+    ) + struct.pack("<Q", 2000)
     path = tmp_path / "huge.sens"
     color = parts["color 0"]
     depth = parts["depth 0"]
@@ -270,11 +322,17 @@ def test_sens_of_three_gigabytes_is_indexed_in_little_memory_and_read_at_its_end
     last = sens.read_depth(1999)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert len(sens) == 2000 and last[0, 0] == 1 and peak < 10e6 and int(sens.timestamps[1500, 0]) == 1500
+    assert (
+        len(sens) == 2000
+        and last[0, 0] == 1
+        and peak < 10e6
+        and int(sens.timestamps[1500, 0]) == 1500
+    )
     path.unlink()
 
 
-# ---------------------------------------------------------------------------------------------- .sens, written by us
+# ----------------------------------------------------------------------------------------------
+# .sens, written by us
 
 
 @pytest.mark.parametrize("version", [3, 4])
@@ -309,11 +367,19 @@ def test_sens_round_trip(tmp_path, how, deep, version):
         == 3
     )
     sens = open_sens(tmp_path / "a.sens")
-    assert len(sens) == 3 and sens.faults == ("pose is not finite", "", "") and sens.timestamps[1].tolist() == [2**63 + 1, 1]
-    assert np.array_equal(sens.color.intrinsics, color.intrinsics) and np.array_equal(sens.depth.intrinsics, depth.intrinsics)
+    assert (
+        len(sens) == 3
+        and sens.faults == ("pose is not finite", "", "")
+        and sens.timestamps[1].tolist() == [2**63 + 1, 1]
+    )
+    assert np.array_equal(sens.color.intrinsics, color.intrinsics) and np.array_equal(
+        sens.depth.intrinsics, depth.intrinsics
+    )
     for i, frame in enumerate(made):
         assert np.array_equal(sens.read_units(i), frame.depth)
-        assert np.array_equal(sens.read_color(i), frame.color) == (how != "jpeg") and sens.read_color(i).shape == (12, 16, 3)
+        assert np.array_equal(sens.read_color(i), frame.color) == (
+            how != "jpeg"
+        ) and sens.read_color(i).shape == (12, 16, 3)
     assert np.array_equal(sens.read_imu(), records[: 2 if version == 4 else 0])
     again = tmp_path / "b.sens"  # encoded images are passed on byte by byte
     if how != "raw":
@@ -334,7 +400,12 @@ def test_sens_writer_leaves_nothing_half_written(tmp_path):
     color = depth = Camera.from_fov(4, 3, 60)
     good = SensFrame(np.eye(4), np.zeros((3, 4, 3), np.uint8), np.zeros((3, 4), np.uint16))
     with pytest.raises(ValueError, match="frame 1: an image"):
-        write_sens(tmp_path / "a.sens", color, depth, [good, replace(good, depth=np.zeros((4, 3), np.uint16))])
+        write_sens(
+            tmp_path / "a.sens",
+            color,
+            depth,
+            [good, replace(good, depth=np.zeros((4, 3), np.uint16))],
+        )
     with pytest.raises(ValueError, match="'gif'"):
         write_sens(tmp_path / "a.sens", color, depth, [good], color_compression="gif")
     assert list(tmp_path.iterdir()) == []
@@ -345,8 +416,9 @@ def test_sens_writer_leaves_nothing_half_written(tmp_path):
 
 def ply_text(vertices, faces, extra="") -> bytes:
     return (
-        f"ply\nformat ascii 1.0\nelement vertex {len(vertices)}\nproperty double x\nproperty double y\nproperty double z\n{extra}element face {len(faces)}\n"
-        "property list uchar int vertex_indices\nend_header\n"
+        f"ply\nformat ascii 1.0\nelement vertex {len(vertices)}\nproperty double x\nproperty double"
+        f" y\nproperty double z\n{extra}element face {len(faces)}\nproperty list uchar int"
+        " vertex_indices\nend_header\n"
         + "".join(" ".join(map(str, v)) + "\n" for v in vertices)
         + "".join("3 " + " ".join(map(str, f)) + "\n" for f in faces)
     ).encode()
@@ -357,8 +429,9 @@ def test_ply_reads_all_three_encodings(tmp_path):
     faces = [[0, 1, 2], [3, 2, 1]]
     (tmp_path / "t.ply").write_bytes(ply_text(vertices, faces))
     big = (
-        b"ply\r\nformat binary_big_endian 1.0\r\ncomment x\r\nelement vertex 4\r\nproperty float x\r\nproperty float y\r\nproperty float z\r\n"
-        b"property ushort label\r\nelement face 2\r\nproperty list uint8 uint32 vertex_index\r\nproperty uchar flag\r\nend_header\r\n"
+        b"ply\r\nformat binary_big_endian 1.0\r\ncomment x\r\nelement vertex 4\r\nproperty float"
+        b" x\r\nproperty float y\r\nproperty float z\r\nproperty ushort label\r\nelement face"
+        b" 2\r\nproperty list uint8 uint32 vertex_index\r\nproperty uchar flag\r\nend_header\r\n"
         + b"".join(struct.pack(">fffH", *v, 300 + i) for i, v in enumerate(vertices))
         + b"".join(struct.pack(">BIIIB", 3, *f, 9) for f in faces)
     )
@@ -366,10 +439,16 @@ def test_ply_reads_all_three_encodings(tmp_path):
     write_ply(tmp_path / "l.ply", np.array(vertices), np.array(faces), np.arange(12).reshape(4, 3))
     for name in "tbl":
         mesh = read_ply(tmp_path / f"{name}.ply")
-        assert np.array_equal(mesh.vertices, np.array(vertices, np.float32)) and mesh.triangles.tolist() == faces
-    assert read_ply(tmp_path / "b.ply").vertex["label"].tolist() == [300, 301, 302, 303] and read_ply(tmp_path / "b.ply").face[
-        "flag"
-    ].tolist() == [9, 9]
+        assert (
+            np.array_equal(mesh.vertices, np.array(vertices, np.float32))
+            and mesh.triangles.tolist() == faces
+        )
+    assert read_ply(tmp_path / "b.ply").vertex["label"].tolist() == [
+        300,
+        301,
+        302,
+        303,
+    ] and read_ply(tmp_path / "b.ply").face["flag"].tolist() == [9, 9]
     assert (
         read_ply(tmp_path / "l.ply").vertex_color.tolist() == np.arange(12).reshape(4, 3).tolist()
         and read_ply(tmp_path / "t.ply").vertex_color is None
@@ -418,7 +497,8 @@ def test_ply_cut_anywhere_is_an_error(tmp_path):
         assert "cut.ply" in complaint(read_ply, tmp_path / "cut.ply")
 
 
-# ---------------------------------------------------------------------------------------------- the scan folder
+# ---------------------------------------------------------------------------------------------- the
+# scan folder
 
 
 @pytest.fixture(scope="module")
@@ -456,33 +536,60 @@ def change(path: Path, edit) -> None:
 
 
 def residual(scene) -> float:
-    """Median distance of the back-projected depth to the nearest face of its object's box, by the toy room's own formula."""
+    """Median distance of the back-projected depth to the nearest face of its object's box, by the
+    toy room's own formula."""
     distances = []
     for frame in scene.frames:
         z = frame.read_depth()
-        points = (frame.depth.back_project(z) @ frame.camera_to_world[:3, :3].T + frame.camera_to_world[:3, 3])[z > 0]
+        points = (
+            frame.depth.back_project(z) @ frame.camera_to_world[:3, :3].T
+            + frame.camera_to_world[:3, 3]
+        )[z > 0]
         best = np.full(len(points), np.inf)
         for s in toy_solids():
             q = np.abs((points - s.box.center) @ s.box.axes) - s.box.size / 2
-            best = np.minimum(best, np.abs(np.linalg.norm(np.maximum(q, 0), axis=1) + np.minimum(q.max(1), 0)))
+            best = np.minimum(
+                best, np.abs(np.linalg.norm(np.maximum(q, 0), axis=1) + np.minimum(q.max(1), 0))
+            )
         distances.append(best)
     return float(np.median(np.concatenate(distances)))
 
 
 def test_toy_room_comes_back(dataset, toy):
     scene = ScanNet(root=dataset).load(SCAN)
-    assert scene.skipped == {"frame: pose is not finite": 1} and scene.room_type == "toy room" and scene.source == "scannet"
-    assert [f.index for f in scene.frames] == [1, 2, 3] and [i.id for i in scene.instances] == [1, 2, 3, 4, 6, 7, 8, 9]
+    assert (
+        scene.skipped == {"frame: pose is not finite": 1}
+        and scene.room_type == "toy room"
+        and scene.source == "scannet"
+    )
+    assert [f.index for f in scene.frames] == [1, 2, 3] and [i.id for i in scene.instances] == [
+        1,
+        2,
+        3,
+        4,
+        6,
+        7,
+        8,
+        9,
+    ]
     for a, b in zip(scene.instances, toy.instances, strict=True):
         assert a.label == b.label
-        assert np.abs(a.box.center - b.box.center).max() < 1e-4 and np.abs(a.box.size - b.box.size).max() < 1e-4
+        assert (
+            np.abs(a.box.center - b.box.center).max() < 1e-4
+            and np.abs(a.box.size - b.box.size).max() < 1e-4
+        )
         assert a.box.contains(b.box.corners, 1e-4).all()
     for a, b in zip(scene.frames, toy.frames[1:], strict=True):
         assert np.allclose(a.camera_to_world, b.camera_to_world, atol=1e-5)
-        assert np.abs(a.read_depth() - b.read_depth()).max() < 0.00051 and a.read_depth().dtype == np.float32
+        assert (
+            np.abs(a.read_depth() - b.read_depth()).max() < 0.00051
+            and a.read_depth().dtype == np.float32
+        )
         assert np.abs(a.read_color().astype(int) - b.read_color()).mean() < 5
         data, suffix = a.read_encoded()
-        assert suffix == ".jpg" and np.array_equal(np.asarray(Image.open(io.BytesIO(data))), a.read_color())
+        assert suffix == ".jpg" and np.array_equal(
+            np.asarray(Image.open(io.BytesIO(data))), a.read_color()
+        )
     corners = scene.surface.vertices[scene.surface.triangles]
     assert np.allclose(corners, toy.surface.vertices[toy.surface.triangles], atol=1e-5)
     assert np.array_equal(scene.surface.triangle_instance, toy.surface.triangle_instance)
@@ -498,24 +605,43 @@ def test_rasterised_mesh_agrees_with_the_toy_rooms_own_rays(dataset, toy):
 
 
 def test_no_flipped_axis_passes(dataset):
-    """The same check with one convention broken must fail: each camera axis mirrored, the pose inverted or transposed, the colour camera used for depth."""
+    """The same check with one convention broken must fail: each camera axis mirrored, the pose
+    inverted or transposed, the colour camera used for depth."""
     scene = ScanNet(root=dataset).load(SCAN)
     right = residual(scene)
     for axis in range(3):
         mirror = np.eye(4)
         mirror[axis, axis] = -1
         assert (
-            residual(scene.with_frames([replace(f, camera_to_world=f.camera_to_world @ mirror) for f in scene.frames]))
+            residual(
+                scene.with_frames(
+                    [replace(f, camera_to_world=f.camera_to_world @ mirror) for f in scene.frames]
+                )
+            )
             > 20 * right
         )
         assert (
-            residual(scene.with_frames([replace(f, camera_to_world=mirror @ f.camera_to_world) for f in scene.frames]))
+            residual(
+                scene.with_frames(
+                    [replace(f, camera_to_world=mirror @ f.camera_to_world) for f in scene.frames]
+                )
+            )
             > 20 * right
         )
-    assert residual(scene.with_frames([replace(f, camera_to_world=f.world_to_camera) for f in scene.frames])) > 20 * right
-    swapped = [replace(f, depth=f.color.resized(f.depth.width, f.depth.height)) for f in scene.frames]
+    assert (
+        residual(
+            scene.with_frames([replace(f, camera_to_world=f.world_to_camera) for f in scene.frames])
+        )
+        > 20 * right
+    )
+    swapped = [
+        replace(f, depth=f.color.resized(f.depth.width, f.depth.height)) for f in scene.frames
+    ]
     assert residual(scene.with_frames(swapped)) > 5 * right
-    unaligned = [replace(f, camera_to_world=np.linalg.inv(ALIGNMENT) @ f.camera_to_world) for f in scene.frames]
+    unaligned = [
+        replace(f, camera_to_world=np.linalg.inv(ALIGNMENT) @ f.camera_to_world)
+        for f in scene.frames
+    ]
     assert residual(scene.with_frames(unaligned)) > 20 * right
 
 
@@ -523,7 +649,10 @@ def test_without_axis_alignment_the_scans_own_frame_is_the_world(tmp_path, toy):
     write_scannet(toy, tmp_path)
     assert "axisAlignment" not in (tmp_path / "scans" / SCAN / f"{SCAN}.txt").read_text()
     scene = ScanNet(root=tmp_path).load(SCAN)
-    assert np.allclose(scene.frames[0].camera_to_world, toy.frames[0].camera_to_world, atol=1e-6) and scene.skipped == {}
+    assert (
+        np.allclose(scene.frames[0].camera_to_world, toy.frames[0].camera_to_world, atol=1e-6)
+        and scene.skipped == {}
+    )
 
 
 @pytest.mark.parametrize("kind", ["txt", "sens", "ply", "segs", "aggregation"])
@@ -547,7 +676,10 @@ def test_each_missing_or_empty_file_is_named(scan, kind):
 @pytest.mark.parametrize(
     "line, words",
     [
-        ("axisAlignment = 1 0 0", "line 2: axisAlignment must be a rigid motion of 16 numbers: 3 numbers"),
+        (
+            "axisAlignment = 1 0 0",
+            "line 2: axisAlignment must be a rigid motion of 16 numbers: 3 numbers",
+        ),
         ("axisAlignment = " + "x " * 16, "line 2"),
         ("axisAlignment = " + "nan " * 16, "not finite"),
         ("axisAlignment = " + "2 " * 16, "not rigid"),
@@ -575,7 +707,10 @@ def test_bad_alignment_is_named_with_its_line(scan, line, words):
         (lambda a: a["segGroups"][0].update(segments=[1.5]), "segGroups[0].segments"),
         (lambda a: a["segGroups"][0].update(segments=[[1]]), "segGroups[0].segments"),
         (lambda a: a["segGroups"][0].update(segments=[1, "2"]), "segGroups[0].segments"),
-        (lambda a: a["segGroups"][0].update(segments=[10**30]), "segGroups[0].segments|aggregation.json"),
+        (
+            lambda a: a["segGroups"][0].update(segments=[10**30]),
+            "segGroups[0].segments|aggregation.json",
+        ),
         (
             lambda a: [g.update(segments=[10**6]) for g in a["segGroups"]],
             "no annotated object; 8 x segment: not in the mesh; 8 x object",
@@ -585,7 +720,9 @@ def test_bad_alignment_is_named_with_its_line(scan, line, words):
 def test_aggregation_faults_are_named(scan, edit, words):
     change(files(scan)["aggregation"], edit)
     message = complaint(ScanNet(root=scan.parent).load, SCAN)
-    assert any(word in message for word in words.split("|")) and f"{SCAN}.aggregation.json" in message, message
+    assert (
+        any(word in message for word in words.split("|")) and f"{SCAN}.aggregation.json" in message
+    ), message
 
 
 def test_segment_faults_are_named(scan):
@@ -611,7 +748,8 @@ def test_doubled_empty_unknown_and_nameless_objects_are_counted_and_the_rest_is_
 
     def edit(aggregation):
         groups = aggregation["segGroups"]
-        again = [{**g, "id": g["id"] + 100, "objectId": g["objectId"] + 100} for g in groups]  # as in scene0217_00
+        # as in scene0217_00
+        again = [{**g, "id": g["id"] + 100, "objectId": g["objectId"] + 100} for g in groups]
         groups += [
             *again,
             {**groups[0], "label": "another floor"},
@@ -639,7 +777,10 @@ def test_doubled_empty_unknown_and_nameless_objects_are_counted_and_the_rest_is_
 def test_segments_without_an_object_are_structure(scan):
     change(files(scan)["aggregation"], lambda a: a["segGroups"].pop(3))  # the table
     scene = ScanNet(root=scan.parent).load(SCAN)
-    assert 4 not in [i.id for i in scene.instances] and (scene.surface.triangle_instance == 0).sum() == 12
+    assert (
+        4 not in [i.id for i in scene.instances]
+        and (scene.surface.triangle_instance == 0).sum() == 12
+    )
 
 
 def test_vertices_that_are_not_finite_go_with_their_triangles(scan):
@@ -658,11 +799,14 @@ def test_vertices_that_are_not_finite_go_with_their_triangles(scan):
     assert len(scene.surface.triangles) == (~bad).sum() and len(scene.instances) == 8
     assert np.isfinite([i.box.center for i in scene.instances]).all()
     write_ply(files(scan)["ply"], np.full_like(vertices, np.nan), mesh.triangles)
-    assert "no triangle has three finite vertices" in complaint(ScanNet(root=scan.parent).load, SCAN)
+    assert "no triangle has three finite vertices" in complaint(
+        ScanNet(root=scan.parent).load, SCAN
+    )
 
 
 def test_a_thing_in_space_is_told_apart_from_one_that_is_not_finite(scan):
-    """A book whose vertices lie 343 km above the room: each number is finite, and the reason says where they are."""
+    """A book whose vertices lie 343 km above the room: each number is finite, and the reason says
+    where they are."""
     mesh = read_ply(files(scan)["ply"])
     scene = ScanNet(root=scan.parent).load(SCAN)
     book = scene.instances[-1]
@@ -670,8 +814,13 @@ def test_a_thing_in_space_is_told_apart_from_one_that_is_not_finite(scan):
     vertices[np.unique(mesh.triangles[scene.surface.triangle_instance == book.id]), 2] = 343_000.0
     write_ply(files(scan)["ply"], vertices, mesh.triangles)
     left = ScanNet(root=scan.parent).load(SCAN)
-    assert book.id not in [i.id for i in left.instances] and "vertex: not finite" not in left.skipped
-    assert left.skipped["vertex: 10 km away or more"] == 24 and left.skipped["object: none of its vertices is finite and less than 10 km away"] == 1
+    assert (
+        book.id not in [i.id for i in left.instances] and "vertex: not finite" not in left.skipped
+    )
+    assert (
+        left.skipped["vertex: 10 km away or more"] == 24
+        and left.skipped["object: none of its vertices is finite and less than 10 km away"] == 1
+    )
 
 
 def test_mesh_without_faces_and_scan_without_poses(scan, toy):
@@ -687,15 +836,27 @@ def test_mesh_without_faces_and_scan_without_poses(scan, toy):
         np.zeros((depth.height, depth.width), np.uint16),
     )
     for poses in ([], [lost.camera_to_world] * 3):
-        write_sens(files(scan)["sens"], color, depth, [replace(lost, camera_to_world=pose) for pose in poses])
-        assert f"none of {len(poses)} frames has a valid pose" in complaint(ScanNet(root=scan.parent).load, SCAN)
+        write_sens(
+            files(scan)["sens"],
+            color,
+            depth,
+            [replace(lost, camera_to_world=pose) for pose in poses],
+        )
+        assert f"none of {len(poses)} frames has a valid pose" in complaint(
+            ScanNet(root=scan.parent).load, SCAN
+        )
     write_sens(
         files(scan)["sens"],
         color,
         depth,
         [
             replace(lost, camera_to_world=pose)
-            for pose in (np.diag([1.0, 1, -1, 1]), np.zeros((4, 4)), np.eye(4), np.full((4, 4), np.nan))
+            for pose in (
+                np.diag([1.0, 1, -1, 1]),
+                np.zeros((4, 4)),
+                np.eye(4),
+                np.full((4, 4), np.nan),
+            )
         ],
     )
     scene = ScanNet(root=scan.parent).load(SCAN)
@@ -705,7 +866,8 @@ def test_mesh_without_faces_and_scan_without_poses(scan, toy):
     }
 
 
-# ---------------------------------------------------------------------------------------------- finding scans
+# ----------------------------------------------------------------------------------------------
+# finding scans
 
 
 def bare(folder: Path, names) -> Path:
@@ -728,9 +890,9 @@ def test_what_is_said_of_folders_without_scans(tmp_path):
     assert "the folder is empty" in complaint(ScanNet(root=tmp_path).scenes)
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "a.jpg").write_bytes(b"x")
-    assert "no ScanNet scan here" in complaint(ScanNet(root=tmp_path).scenes, "train") and "no ScanNet scan here" in complaint(
-        ScanNet(root=tmp_path).describe
-    )
+    assert "no ScanNet scan here" in complaint(
+        ScanNet(root=tmp_path).scenes, "train"
+    ) and "no ScanNet scan here" in complaint(ScanNet(root=tmp_path).describe)
     assert "not a folder" in complaint(ScanNet(root=tmp_path / "photos" / "a.jpg").scenes)
     (tmp_path / "scans").mkdir()
     assert "scans: the folder is empty" in complaint(ScanNet(root=tmp_path).scenes)
@@ -740,18 +902,32 @@ def test_what_is_said_of_folders_without_scans(tmp_path):
 def test_names_from_files_never_leave_the_root(tmp_path, dataset):
     shutil.copytree(dataset, tmp_path / "data")
     shutil.copytree(dataset / "scans" / SCAN, tmp_path / "outside" / SCAN)
-    (tmp_path / "data" / "scannetv2_train.txt").write_text(f"../outside/{SCAN}\n{SCAN}\n/etc\n\n..\n")
+    (tmp_path / "data" / "scannetv2_train.txt").write_text(
+        f"../outside/{SCAN}\n{SCAN}\n/etc\n\n..\n"
+    )
     source = ScanNet(root=tmp_path / "data")
-    assert "scannetv2_train.txt: line 5: expected one scene name, found '..'" in complaint(source.scenes, "train")
+    assert "scannetv2_train.txt: line 5: expected one scene name, found '..'" in complaint(
+        source.scenes, "train"
+    )
     (tmp_path / "data" / "scannetv2_train.txt").write_text(f"../outside/{SCAN}\n{SCAN}\n/etc\n\n")
     assert source.scenes("train") == [SCAN] and source.scenes("val") == []
-    for name in (f"../../outside/{SCAN}", str(tmp_path / "outside" / SCAN), "..", ".", "", f"{SCAN}/../{SCAN}", "a\0b"):
+    for name in (
+        f"../../outside/{SCAN}",
+        str(tmp_path / "outside" / SCAN),
+        "..",
+        ".",
+        "",
+        f"{SCAN}/../{SCAN}",
+        "a\0b",
+    ):
         complaint(source.load, name)
     change(
-        files(tmp_path / "data" / "scans" / SCAN)["aggregation"], lambda a: a.update(segmentsFile="../../../outside/x.json")
+        files(tmp_path / "data" / "scans" / SCAN)["aggregation"],
+        lambda a: a.update(segmentsFile="../../../outside/x.json"),
     )  # never followed
     assert source.load(SCAN).name == SCAN
-    (tmp_path / "data" / "scans" / "linked").symlink_to(tmp_path / "outside")  # the user's own links are followed
+    # the user's own links are followed
+    (tmp_path / "data" / "scans" / "linked").symlink_to(tmp_path / "outside")
     (tmp_path / "linked_root").symlink_to(tmp_path / "data")
     assert ScanNet(root=tmp_path / "linked_root").load(SCAN).name == SCAN
 
@@ -759,7 +935,11 @@ def test_names_from_files_never_leave_the_root(tmp_path, dataset):
 def test_sens_in_a_sibling_folder(tmp_path, dataset):
     shutil.copytree(dataset, tmp_path / "data")
     scan = tmp_path / "data" / "scans" / SCAN
-    for place in (tmp_path / "data" / "scans_v1" / SCAN, tmp_path / "data" / "streams", tmp_path / "data" / "scans"):
+    for place in (
+        tmp_path / "data" / "scans_v1" / SCAN,
+        tmp_path / "data" / "streams",
+        tmp_path / "data" / "scans",
+    ):
         place.mkdir(parents=True, exist_ok=True)
         (scan / f"{SCAN}.sens").rename(place / f"{SCAN}.sens")
         assert len(ScanNet(root=tmp_path / "data").load(SCAN).frames) == 3
@@ -778,10 +958,12 @@ def test_splits(tmp_path):
     (tmp_path / "scannetv2_val.txt").write_text("scene0001_00\nscene0001_00\nscene9999_00\n")
     assert source.scenes("val") == [names[1]] and len(source.scenes("train")) == 11
     (tmp_path / "scannetv2_train.txt").write_text("scene0003_00\r\nscene0002_00\r\n")
-    assert source.scenes("train") == [names[2], names[3]] and ScanNet(root=tmp_path / "scans").scenes("val") == [names[1]]
-    assert source.describe()["split"] == "scannetv2_train.txt and scannetv2_val.txt" and str(tmp_path) not in str(
-        source.describe()
-    )
+    assert source.scenes("train") == [names[2], names[3]] and ScanNet(
+        root=tmp_path / "scans"
+    ).scenes("val") == [names[1]]
+    assert source.describe()["split"] == "scannetv2_train.txt and scannetv2_val.txt" and str(
+        tmp_path
+    ) not in str(source.describe())
     assert ScanNet(root=tmp_path, count=1).scenes("train") == [names[2]]
     (tmp_path / "scannetv2_train.txt").write_text("scene0001_00\n")
     assert "scene0001_00 is in the training list as well" in complaint(source.scenes, "val")
@@ -792,8 +974,13 @@ def test_splits(tmp_path):
 def test_split_by_name_keeps_a_space_together():
     names = [f"scene{i:04d}_{j:02d}" for i in range(20) for j in range(3)]
     parts = split_by_name(names)
-    assert {n[:9] for n in parts["train"]}.isdisjoint({n[:9] for n in parts["val"]}) and len(parts["val"]) == 12
-    assert split_by_name(["a_00", "b_00"]) == {"train": ["a_00"], "val": ["b_00"]} and split_by_name(["a_00"])["val"] == []
+    assert {n[:9] for n in parts["train"]}.isdisjoint({n[:9] for n in parts["val"]}) and len(
+        parts["val"]
+    ) == 12
+    assert (
+        split_by_name(["a_00", "b_00"]) == {"train": ["a_00"], "val": ["b_00"]}
+        and split_by_name(["a_00"])["val"] == []
+    )
 
 
 def test_a_source_and_its_frames_travel_to_another_process(dataset):
@@ -804,7 +991,8 @@ def test_a_source_and_its_frames_travel_to_another_process(dataset):
     assert np.array_equal(frame.read_depth(), scene.frames[0].read_depth())
 
 
-# ---------------------------------------------------------------------------------------------- frames, export
+# ----------------------------------------------------------------------------------------------
+# frames, export
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 5, 7, 11])
@@ -812,7 +1000,9 @@ def test_chosen_frames_are_spread(limit):
     scene = box_room_scene(frames=11, width=32)
     rows = [f.index for f in select_frames(scene, limit).frames]
     gaps = np.diff(rows)
-    assert len(rows) == limit and (limit == 1 or (gaps.min() >= 11 // limit and gaps.max() <= -(-11 // limit) + 1))
+    assert len(rows) == limit and (
+        limit == 1 or (gaps.min() >= 11 // limit and gaps.max() <= -(-11 // limit) + 1)
+    )
     assert abs(rows[0] - (10 - rows[-1])) <= 1
 
 
@@ -825,9 +1015,15 @@ def test_frame_choice_faults_and_blur():
     with pytest.raises(ValueError):
         select_frames(scene, 0)
     flat = [
-        replace(f, read_color=lambda: np.zeros((48, 64, 3), np.uint8)) if i in (0, 3) else f for i, f in enumerate(scene.frames)
+        replace(f, read_color=lambda: np.zeros((48, 64, 3), np.uint8)) if i in (0, 3) else f
+        for i, f in enumerate(scene.frames)
     ]
-    assert [f.index for f in select_frames(scene.with_frames(flat), FrameSelection(limit=2, candidates=2)).frames] == [1, 2]
+    assert [
+        f.index
+        for f in select_frames(
+            scene.with_frames(flat), FrameSelection(limit=2, candidates=2)
+        ).frames
+    ] == [1, 2]
     assert sharpness(scene.frames[0].read_color()) > 0
 
 
@@ -850,14 +1046,22 @@ def test_export_passes_jpeg_on_and_repeats_itself(tmp_path, dataset):
     write_scannet(scene, tmp_path / "b", alignment=ALIGNMENT, split="train")
     for path in sorted((tmp_path / "a").rglob("*.*")):
         if path.is_file():
-            assert path.read_bytes() == (tmp_path / "b" / path.relative_to(tmp_path / "a")).read_bytes()
+            assert (
+                path.read_bytes()
+                == (tmp_path / "b" / path.relative_to(tmp_path / "a")).read_bytes()
+            )
     again = ScanNet(root=tmp_path / "a").load(SCAN)
     for a, b in zip(scene.frames, again.frames, strict=True):
-        assert a.index == b.index and a.read_encoded() == b.read_encoded() and np.array_equal(a.read_depth(), b.read_depth())
+        assert (
+            a.index == b.index
+            and a.read_encoded() == b.read_encoded()
+            and np.array_equal(a.read_depth(), b.read_depth())
+        )
     assert ScanNet(root=tmp_path / "a").scenes("train") == [SCAN]
 
 
-# ---------------------------------------------------------------------------------------------- the small house
+# ---------------------------------------------------------------------------------------------- the
+# small house
 
 
 @pytest.fixture(scope="module")
@@ -868,18 +1072,31 @@ def house():
 
 
 def test_small_house_numbers(house):
-    assert house.scenes("train") == ["scene9000_00", "scene9001_00", "scene9002_00"] and house.scenes("val") == ["scene9003_00"]
+    assert house.scenes("train") == [
+        "scene9000_00",
+        "scene9001_00",
+        "scene9002_00",
+    ] and house.scenes("val") == ["scene9003_00"]
     for name, instances in zip(house.scenes(), (33, 25, 27, 20), strict=True):
         scene = house.load(name)
         assert (
-            len(scene.frames) == 59 and scene.skipped == {"frame: pose is not finite": 1} and len(scene.instances) == instances
+            len(scene.frames) == 59
+            and scene.skipped == {"frame: pose is not finite": 1}
+            and len(scene.instances) == instances
         )
         frame = scene.frames[0]
-        assert (frame.color.width, frame.color.height, frame.depth.width, frame.depth.height) == (648, 484, 320, 242)
-        assert frame.color.intrinsics[0, 0] / 648 != pytest.approx(frame.depth.intrinsics[0, 0] / 320, rel=1e-4)
-        assert (scene.surface.triangle_instance > 0).all() and {i.id for i in scene.instances} == set(
-            scene.surface.triangle_instance.tolist()
+        assert (frame.color.width, frame.color.height, frame.depth.width, frame.depth.height) == (
+            648,
+            484,
+            320,
+            242,
         )
+        assert frame.color.intrinsics[0, 0] / 648 != pytest.approx(
+            frame.depth.intrinsics[0, 0] / 320, rel=1e-4
+        )
+        assert (scene.surface.triangle_instance > 0).all() and {
+            i.id for i in scene.instances
+        } == set(scene.surface.triangle_instance.tolist())
         floor = next(i for i in scene.instances if i.label == "floor")
         assert abs(floor.box.center[2] + floor.box.size[2] / 2) < 0.02 and all(
             f.camera_to_world[2, 3] > 0.5 for f in scene.frames
@@ -894,29 +1111,52 @@ def test_small_house_depth_and_colour_lie_on_the_mesh(house, name):
         depth, ids, _ = render_depth_and_ids(scene.surface, frame.depth, frame.camera_to_world)
         both = (sensor > 0) & (depth > 0)
         assert both.mean() > 0.75 and np.median(np.abs(sensor - depth)[both]) < 0.001
-        points = frame.depth.back_project(sensor) @ frame.camera_to_world[:3, :3].T + frame.camera_to_world[:3, 3]
-        for instance in scene.instances:  # what is measured where an object should be lies in that object's box
+        points = (
+            frame.depth.back_project(sensor) @ frame.camera_to_world[:3, :3].T
+            + frame.camera_to_world[:3, 3]
+        )
+        # what is measured where an object should be lies in that object's box
+        for instance in scene.instances:
             mine = both & (ids == instance.id)
             if mine.sum() >= 50:
-                assert instance.box.contains(points[mine], 0.02).mean() > 0.9, (frame.index, instance.label)
+                assert instance.box.contains(points[mine], 0.02).mean() > 0.9, (
+                    frame.index,
+                    instance.label,
+                )
         color = frame.color.resized(162, 121)
         picture = (
-            np.asarray(Image.fromarray(frame.read_color()).resize((162, 121), Image.Resampling.BOX)).astype(float).mean(-1)
+            np.asarray(Image.fromarray(frame.read_color()).resize((162, 121), Image.Resampling.BOX))
+            .astype(float)
+            .mean(-1)
         )
         _, _, triangle = render_depth_and_ids(scene.surface, color, frame.camera_to_world)
         seen = triangle >= 0
         expected = np.zeros(triangle.shape)
-        expected[seen] = scene.surface.vertex_color[scene.surface.triangles[triangle[seen]]].mean((1, 2))
+        expected[seen] = scene.surface.vertex_color[scene.surface.triangles[triangle[seen]]].mean(
+            (1, 2)
+        )
 
         def match(image, expected=expected, seen=seen):
             return np.corrcoef(image[seen], expected[seen])[0, 1]
 
-        assert match(picture) > max(match(picture[:, ::-1]), match(picture[::-1]), match(picture[::-1, ::-1]), 0.3), frame.index
+        assert match(picture) > max(
+            match(picture[:, ::-1]), match(picture[::-1]), match(picture[::-1, ::-1]), 0.3
+        ), frame.index
 
 
 def test_small_house_answers_every_task(house, tmp_path):
     for split in ("train", "val"):
-        made = generate(house, tmp_path, split=split, tasks=list(TASKS), per_task=1, frames_per_scene=32, width=120, leakage="allow", progress=False)
+        made = generate(
+            house,
+            tmp_path,
+            split=split,
+            tasks=list(TASKS),
+            per_task=1,
+            frames_per_scene=32,
+            width=120,
+            leakage="allow",
+            progress=False,
+        )
         assert not made.failed
     report = verify(tmp_path)
     assert report.mismatched == 0 and report.problems == [] and report.checked > 200

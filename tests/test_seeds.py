@@ -1,4 +1,5 @@
-"""The demo's measured figures: made from the plan that `make study` runs, on the questions that the generator asks today, and said so in the README."""
+"""The demo's measured figures: made from the plan that `make study` runs, on the questions that the
+generator asks today, and said so in the README."""
 
 import copy
 from pathlib import Path
@@ -28,15 +29,28 @@ def two_rooms(tmp_path_factory):
     """The first training room and the first held-out room of the demo, asked with today's code."""
     folder = tmp_path_factory.mktemp("rooms")
     for split, told in MEASURED["data"]["parameters"].items():
-        made = {key: value for key, value in told["source_parameters"].items() if key not in ("kind", "scenes", "seed", "fov")}
+        made = {
+            key: value
+            for key, value in told["source_parameters"].items()
+            if key not in ("kind", "scenes", "seed", "fov")
+        }
         source = open_source("synthetic", scenes=1, seed=told["source_parameters"]["seed"], **made)
-        generate(source, folder, split=split, tasks=",".join(MEASURED["data"]["tasks"]), per_task=told["per_task"], seed=told["seed"],
-                 frames_per_scene=told["frames_per_scene"])
+        generate(
+            source,
+            folder,
+            split=split,
+            tasks=",".join(MEASURED["data"]["tasks"]),
+            per_task=told["per_task"],
+            seed=told["seed"],
+            frames_per_scene=told["frames_per_scene"],
+        )
     return folder
 
 
 def test_the_figures_were_measured_on_the_questions_of_today(two_rooms):
-    assert is_measured_on(two_rooms, MEASURED), "the generator asks other questions now: `make seeds` measures the demo anew"
+    assert is_measured_on(two_rooms, MEASURED), (
+        "the generator asks other questions now: `make seeds` measures the demo anew"
+    )
 
 
 def test_changed_questions_are_noticed(two_rooms, tmp_path):
@@ -48,7 +62,9 @@ def test_changed_questions_are_noticed(two_rooms, tmp_path):
     try:
         shard.write_text(before.replace("How ", "How very "))
         now = question_keys(two_rooms, "val", scene, data["tasks"], data["formats"])
-        assert shared_keys(keys, now) < 1 and len(now) == len(question_keys(two_rooms, "val", scene, data["tasks"], data["formats"]))
+        assert shared_keys(keys, now) < 1 and len(now) == len(
+            question_keys(two_rooms, "val", scene, data["tasks"], data["formats"])
+        )
     finally:
         shard.write_text(before)
     assert not is_measured_on(tmp_path, MEASURED), "an empty folder"
@@ -64,7 +80,9 @@ def test_readme_carries_the_measured_figures_and_their_data_hash():
 
 def test_five_seeds_were_measured_and_the_readme_says_on_how_many_threads():
     runs = MEASURED["runs"]
-    assert len({run["seed"] for run in runs}) >= 5 and len({(run["seed"], run["threads"]) for run in runs}) == len(runs)
+    assert len({run["seed"] for run in runs}) >= 5 and len(
+        {(run["seed"], run["threads"]) for run in runs}
+    ) == len(runs)
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     for threads in {run["threads"] for run in runs}:
         seeds = sorted(run["seed"] for run in runs if run["threads"] == threads)
@@ -72,20 +90,38 @@ def test_five_seeds_were_measured_and_the_readme_says_on_how_many_threads():
 
 
 def test_the_seeds_are_trained_as_the_demo_is():
-    demo, seeds = (load_plan(ROOT / "params/studies" / name) for name in ("demo.yaml", "demo_seeds.yaml"))
-    assert demo.steps["generate"] == seeds.steps["generate"] and demo.steps["evaluate"] == seeds.steps["evaluate"]
+    demo, seeds = (
+        load_plan(ROOT / "params/studies" / name) for name in ("demo.yaml", "demo_seeds.yaml")
+    )
+    assert (
+        demo.steps["generate"] == seeds.steps["generate"]
+        and demo.steps["evaluate"] == seeds.steps["evaluate"]
+    )
     varied = set(seeds.steps["train"].grid)
     assert varied == {"seed", "threads"}
-    assert {key: value for key, value in demo.steps["train"].params.items() if key not in varied} == seeds.steps["train"].params
+    assert {
+        key: value for key, value in demo.steps["train"].params.items() if key not in varied
+    } == seeds.steps["train"].params
 
 
 def test_runs_on_other_questions_are_not_mixed(two_rooms, tmp_path):
     import json
 
-    run = {"seed": 0, "threads": 1, "before": 1.0, "after": 2.0, "blind": 1.0, "questions": 3, "gains": {"depth_prediction_oc": [1, 0, 2]}, "data": data_hash(two_rooms)}
+    run = {
+        "seed": 0,
+        "threads": 1,
+        "before": 1.0,
+        "after": 2.0,
+        "blind": 1.0,
+        "questions": 3,
+        "gains": {"depth_prediction_oc": [1, 0, 2]},
+        "data": data_hash(two_rooms),
+    }
     for name, told in (("a", run), ("b", {**run, "data": "0" * 12})):
         (tmp_path / name).mkdir()
-        (tmp_path / name / "row.json").write_text(json.dumps({"figures_of_run": copy.deepcopy(told)}))
+        (tmp_path / name / "row.json").write_text(
+            json.dumps({"figures_of_run": copy.deepcopy(told)})
+        )
     kept = collect_seeds([tmp_path / "a"], two_rooms, {}, {"val": ["val0000"]})
     assert kept["data"]["hash"] == data_hash(two_rooms) and is_measured_on(two_rooms, kept)
     with pytest.raises(ValueError, match="b: measured on other questions"):

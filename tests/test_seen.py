@@ -1,5 +1,6 @@
-"""Rays through the surface agree with a clean data set at full resolution, and catch hidden objects, wrong ids, moved boxes and points, swapped
-frames, and false lists, orders and counts."""
+"""Rays through the surface agree with a clean data set at full resolution, and catch hidden
+objects, wrong ids, moved boxes and points, swapped frames, and false lists, orders and counts."""
+
 import json
 from collections.abc import Callable
 from functools import cache, partial
@@ -21,7 +22,8 @@ from spar_kit.oracle.visibility.checks import NO_OBJECT, RayCheckConfig
 from spar_kit.oracle.visibility.rays import Rays
 from spar_kit.scenes.scene import Mesh
 
-CAMERAS = {"camera_motion_infer", "view_change_infer"}     # ask about no object; see test_in_picture.py
+# ask about no object; see test_in_picture.py
+CAMERAS = {"camera_motion_infer", "view_change_infer"}
 MARKED = [name for name, form in TASK_SPECS.items() if form.marks]
 
 
@@ -47,53 +49,102 @@ def in_crates(scene: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     vertices, triangles, ids = as_it_is(scene)
     crates = []
     for instance in busy_room(scene).instances[2:]:
-        corners = instance.box.center + (instance.box.corners - instance.box.center) * (1 + .06 / instance.box.size.min())
+        corners = instance.box.center + (instance.box.corners - instance.box.center) * (
+            1 + 0.06 / instance.box.size.min()
+        )
         crates.append(corners)
-    faces = np.array([[0, 1, 3], [0, 3, 2], [4, 6, 7], [4, 7, 5], [0, 4, 5], [0, 5, 1], [2, 3, 7], [2, 7, 6], [0, 2, 6], [0, 6, 4], [1, 5, 7], [1, 7, 3]])
+    faces = np.array(
+        [
+            [0, 1, 3],
+            [0, 3, 2],
+            [4, 6, 7],
+            [4, 7, 5],
+            [0, 4, 5],
+            [0, 5, 1],
+            [2, 3, 7],
+            [2, 7, 6],
+            [0, 2, 6],
+            [0, 6, 4],
+            [1, 5, 7],
+            [1, 7, 3],
+        ]
+    )
     more = np.concatenate([faces + len(vertices) + 8 * k for k in range(len(crates))])
-    return np.concatenate([vertices, *crates]), np.concatenate([triangles, more]), np.concatenate([ids, np.zeros(len(more), ids.dtype)])
+    return (
+        np.concatenate([vertices, *crates]),
+        np.concatenate([triangles, more]),
+        np.concatenate([ids, np.zeros(len(more), ids.dtype)]),
+    )
 
 
 def ids_shifted(scene: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Every object's surface carries the next object's id."""
     vertices, triangles, ids = as_it_is(scene)
     order = np.unique(ids[ids > 2])
-    return vertices, triangles, np.where(ids > 2, np.roll(order, 1)[np.searchsorted(order, ids).clip(0, len(order) - 1)], ids)
+    return (
+        vertices,
+        triangles,
+        np.where(
+            ids > 2, np.roll(order, 1)[np.searchsorted(order, ids).clip(0, len(order) - 1)], ids
+        ),
+    )
 
 
 def no_surface(scene: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     raise OSError("the disk is gone")
 
 
-def look(folder: Path, surface: Callable = as_it_is, frames: int | None = None, **options: int) -> Report:
+def look(
+    folder: Path, surface: Callable = as_it_is, frames: int | None = None, **options: int
+) -> Report:
     return verify(folder, looking=RayCheckConfig(surface, frames), **options)
 
 
-# ---------------------------------------------------------------------------------------------------------------- clean
+# ----------------------------------------------------------------------------------------------------------------  # noqa: E501
+# clean
+
 
 def test_agrees_with_a_clean_data_set(clean: Path) -> None:
     report = look(clean)
     assert report.ok and not report.problems
-    assert {name for name, task in report.tasks.items() if not task.checked} <= NO_OBJECT | {"nav_video"}
+    assert {name for name, task in report.tasks.items() if not task.checked} <= NO_OBJECT | {
+        "nav_video"
+    }
     assert report.checked + report.not_checkable == sum(1 for _ in records(clean))
-    assert set().union(*(task.not_checkable for task in report.tasks.values())) <= {"no object is claimed to be seen", "no object is named"}
+    assert set().union(*(task.not_checkable for task in report.tasks.values())) <= {
+        "no object is claimed to be seen",
+        "no object is named",
+    }
 
 
 def test_a_sample_of_frames_is_the_same_with_workers(clean: Path) -> None:
     some = look(clean, frames=4)
     again = look(clean, frames=4, workers=2)
     assert 0 < some.checked < sum(1 for _ in records(clean)) - 100 and some.ok
-    assert {name: task.not_checkable for name, task in some.tasks.items()} == {name: task.not_checkable for name, task in again.tasks.items()}
-    assert some.tasks["depth_prediction_oc"].not_checkable["claims nothing in the frames that are looked at"] > 0
+    assert {name: task.not_checkable for name, task in some.tasks.items()} == {
+        name: task.not_checkable for name, task in again.tasks.items()
+    }
+    assert (
+        some.tasks["depth_prediction_oc"].not_checkable[
+            "claims nothing in the frames that are looked at"
+        ]
+        > 0
+    )
 
 
 def test_without_a_surface_nothing_is_checked(clean: Path) -> None:
     report = look(clean, no_surface)
     assert not report.checked and not report.ok
-    assert report.tasks["obj_count"].not_checkable == {"the surface cannot be opened: OSError: the disk is gone": report.tasks["obj_count"].not_checkable.total()}
+    assert report.tasks["obj_count"].not_checkable == {
+        "the surface cannot be opened: OSError: the disk is gone": (
+            report.tasks["obj_count"].not_checkable.total()
+        )
+    }
 
 
-# ------------------------------------------------------------------------------------------------------------ mutations
+# ------------------------------------------------------------------------------------------------------------  # noqa: E501
+# mutations
+
 
 @pytest.fixture(scope="session")
 def hidden(clean: Path) -> Report:
@@ -111,7 +162,7 @@ def swapped(clean: Path, tmp_path_factory: pytest.TempPathFactory) -> Report:
     folder = copy(clean, tmp_path_factory.mktemp("swapped"))
     poses = sorted((images(folder) / "pose").iterdir())
     texts = [path.read_bytes() for path in poses]
-    for path, text in zip(poses, texts[len(texts) // 2:] + texts[:len(texts) // 2]):
+    for path, text in zip(poses, texts[len(texts) // 2 :] + texts[: len(texts) // 2]):
         path.write_bytes(text)
     return look(folder)
 
@@ -122,10 +173,12 @@ def test_catches_hidden_objects_and_wrong_ids(hidden: Report, renamed: Report, t
         assert report.tasks[task].checked == report.tasks[task].mismatched > 0
 
 
-@pytest.mark.parametrize("task", sorted({*MARKED, "distance_infer_center_oc", "distance_infer_center_oc_mv"}))
+@pytest.mark.parametrize(
+    "task", sorted({*MARKED, "distance_infer_center_oc", "distance_infer_center_oc_mv"})
+)
 def test_catches_swapped_frames(swapped: Report, task: str) -> None:
     found = swapped.tasks[task]
-    assert found.mismatched > .9 * found.checked > 0
+    assert found.mismatched > 0.9 * found.checked > 0
 
 
 @pytest.fixture(scope="session")
@@ -137,16 +190,32 @@ def shifted(clean: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict
         if len(mark) == 4:
             mark[0::2] = [v + (30 if mark[2] <= 970 else -30) for v in mark[0::2]]
             return
-        ids = np.asarray(Image.open(folder / "spar/synthetic/images" / image.replace("image_color", "image_instance").replace(".jpg", ".png")))
+        ids = np.asarray(
+            Image.open(
+                folder
+                / "spar/synthetic/images"
+                / image.replace("image_color", "image_instance").replace(".jpg", ".png")
+            )
+        )
         rows, columns = np.nonzero(ids == id)
         h, w = ids.shape
         corners = [(5, 5), (995, 5), (5, 995), (995, 995)]
-        mark[:] = max(corners, key=lambda c: np.hypot(columns * 1000 / w - c[0], rows * 1000 / h - c[1]).min())
+        mark[:] = max(
+            corners, key=lambda c: np.hypot(columns * 1000 / w - c[0], rows * 1000 / h - c[1]).min()
+        )
 
     def change(record: Record, task: str, format: str) -> bool:
         facts = record["facts"]
         marks = TASK_SPECS[task].marks
-        drawn = [] if not marks else record[marks[0]][0] if marks[0].endswith("_list") else [record[mark][0] for mark in marks]
+        drawn = (
+            []
+            if not marks
+            else (
+                record[marks[0]][0]
+                if marks[0].endswith("_list")
+                else [record[mark][0] for mark in marks]
+            )
+        )
         for k, mark in enumerate(drawn):
             move(mark, record["image"][facts["view"][k]], facts["objects"][k])
         return bool(drawn)
@@ -167,21 +236,32 @@ def lie(record: Record, task: str) -> bool:
         facts["visible"] = [not said for said in facts["visible"]]
     elif task == "appearance_order":
         order = np.argsort(facts["first"])
-        facts["first"] = [facts["first"][order[3 - list(order).index(k)]] for k in range(4)]      # the last comes first
+        # the last comes first
+        facts["first"] = [facts["first"][order[3 - list(order).index(k)]] for k in range(4)]
     elif task == "obj_count":
         facts["answer"] += 1
     elif task == "position_matching":
         facts["target_box"] = facts["distractor_box"][0]
     elif task.startswith("distance_infer_center_oc"):
         for key in ("objects", "option_box", "option_view", "distance"):
-            facts[key] = facts[key][::-1]                                                       # the gold is another object
+            # the gold is another object
+            facts[key] = facts[key][::-1]
     else:
         return False
     return True
 
 
-@pytest.mark.parametrize("task", ["obj_frame_locate", "appearance_order", "obj_count", "position_matching", "distance_infer_center_oc",
-                                  "distance_infer_center_oc_mv"])
+@pytest.mark.parametrize(
+    "task",
+    [
+        "obj_frame_locate",
+        "appearance_order",
+        "obj_count",
+        "position_matching",
+        "distance_infer_center_oc",
+        "distance_infer_center_oc_mv",
+    ],
+)
 def test_catches_lies(clean: Path, tmp_path: Path, task: str) -> None:
     folder = copy(clean, tmp_path)
     changed = edit(folder, lambda record, name, format: name == task and lie(record, name))
@@ -189,53 +269,77 @@ def test_catches_lies(clean: Path, tmp_path: Path, task: str) -> None:
 
 
 def test_catches_one_hidden_object_only_where_it_is_named(clean: Path) -> None:
-    """A panel in front of the first camera's best object: what names it there is contradicted, the rest of the records are not touched."""
+    """A panel in front of the first camera's best object: what names it there is contradicted, the
+    rest of the records are not touched."""
     task = "spatial_volume_infer"
     wanted = {}
     for _, _, record in records(clean):
         if record["type"] == task:
-            wanted.setdefault((record["facts"]["frames"][0], record["facts"]["objects"][0]), []).append(record["id"])
+            wanted.setdefault(
+                (record["facts"]["frames"][0], record["facts"]["objects"][0]), []
+            ).append(record["id"])
     frame, id = sorted(wanted)[0]
     pose = np.loadtxt(images(clean) / f"pose/{frame}.txt")
     away = next(i.box.center for i in busy_room(SCENE).instances if i.id == id) - pose[:3, 3]
-    center = pose[:3, 3] + .3 * away / np.linalg.norm(away)
-    side = .12
+    center = pose[:3, 3] + 0.3 * away / np.linalg.norm(away)
+    side = 0.12
     panel = center + side * (np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) @ pose[:3, :2].T)
 
     def with_panel(scene: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         vertices, triangles, ids = as_it_is(scene)
-        return (np.concatenate([vertices, panel]), np.concatenate([triangles, np.array([[0, 1, 2], [0, 2, 3]]) + len(vertices)]), np.append(ids, [0, 0]))
+        return (
+            np.concatenate([vertices, panel]),
+            np.concatenate([triangles, np.array([[0, 1, 2], [0, 2, 3]]) + len(vertices)]),
+            np.append(ids, [0, 0]),
+        )
 
     report = look(clean, with_panel, limit=1000).tasks[task]
-    assert set(wanted[frame, id]) <= {m.id for m in report.mismatches} and report.mismatched < report.checked
+    assert (
+        set(wanted[frame, id]) <= {m.id for m in report.mismatches}
+        and report.mismatched < report.checked
+    )
     assert all("to be seen" in m.reason or "outside" in m.reason for m in report.mismatches)
 
 
-# ---------------------------------------------------------------------------------------------------------- rays alone
+# ----------------------------------------------------------------------------------------------------------  # noqa: E501
+# rays alone
+
 
 def test_rays_count_what_geometry_says() -> None:
-    """A square of 1 m, 2 m ahead, beside a camera of 600x400: its pixels, its box and its share, to the pixel; from behind the same."""
-    corners = np.array([[-.5, 2, .5], [.5, 2, .5], [.5, 2, 1.5], [-.5, 2, 1.5]])
+    """A square of 1 m, 2 m ahead, beside a camera of 600x400: its pixels, its box and its share, to
+    the pixel; from behind the same."""
+    corners = np.array([[-0.5, 2, 0.5], [0.5, 2, 0.5], [0.5, 2, 1.5], [-0.5, 2, 1.5]])
     rays = Rays(corners, np.array([[0, 1, 2], [0, 2, 3]]), np.array([4, 4]))
     for y, way in ((0.0, 1.0), (4.0, -1.0)):
         pose = Pose((0.0, y, 1.0), (way, 0.0, 0.0), (0.0, 0.0, -1.0), (0.0, way, 0.0))
         shot = rays.shot(4, pose, (300.0, 300.0, 299.5, 199.5), (600, 400))
-        assert shot.mask.shape == (150, 150) and shot.mask.all() and shot.corner == (225, 125) and shot.share == 1.0
+        assert (
+            shot.mask.shape == (150, 150)
+            and shot.mask.all()
+            and shot.corner == (225, 125)
+            and shot.share == 1.0
+        )
         assert shot.box == (375.0, 312.5, 625.0, 687.5) and shot.away(500, 500) < 1.2
-        half = rays.shot(4, pose, (300.0, 300.0, -.5, 199.5), (600, 400))              # its middle on the left edge of the image
-        assert half.mask.shape == (150, 75) and abs(half.share - .5) < .02
+        # its middle on the left edge of the image
+        half = rays.shot(4, pose, (300.0, 300.0, -0.5, 199.5), (600, 400))
+        assert half.mask.shape == (150, 75) and abs(half.share - 0.5) < 0.02
 
 
 def test_rays_and_broken_triangles() -> None:
-    corners = np.array([[-.5, 2, .5], [.5, 2, .5], [.5, 2, 1.5], [np.nan, 2, 1.5]])
+    corners = np.array([[-0.5, 2, 0.5], [0.5, 2, 0.5], [0.5, 2, 1.5], [np.nan, 2, 1.5]])
     pose = Pose((0.0, 0.0, 1.0), (1.0, 0.0, 0.0), (0.0, 0.0, -1.0), (0.0, 1.0, 0.0))
-    shot = Rays(corners, np.array([[0, 1, 2], [0, 2, 3]]), np.array([4, 4])).shot(4, pose, (300.0, 300.0, 299.5, 199.5), (600, 400))
-    assert .45 < shot.mask.sum() / 150 ** 2 < .55
-    empty = Rays(np.zeros((0, 3)), np.zeros((0, 3), int), np.zeros(0, int)).shot(4, pose, (300.0, 300.0, 299.5, 199.5), (600, 400))
+    shot = Rays(corners, np.array([[0, 1, 2], [0, 2, 3]]), np.array([4, 4])).shot(
+        4, pose, (300.0, 300.0, 299.5, 199.5), (600, 400)
+    )
+    assert 0.45 < shot.mask.sum() / 150**2 < 0.55
+    empty = Rays(np.zeros((0, 3)), np.zeros((0, 3), int), np.zeros(0, int)).shot(
+        4, pose, (300.0, 300.0, 299.5, 199.5), (600, 400)
+    )
     assert empty.pixels == empty.share == 0
 
 
-# ---------------------------------------------------------------------------------------------------- the command line
+# ----------------------------------------------------------------------------------------------------  # noqa: E501
+# the command line
 
 SOURCE = """
 from functools import partial
@@ -251,7 +355,9 @@ def test_command_line(clean: Path, tmp_path: Path) -> None:
     spec = f"python:{tmp_path / 'rooms.py'}:rooms"
     run = partial(CliRunner().invoke, app)
     result = run(["verify", str(clean), "--source", spec, "--frames", "2"])
-    assert result.exit_code == 0 and "by rays" in result.output and "0 contradicted" in result.output, result.output
+    assert (
+        result.exit_code == 0 and "by rays" in result.output and "0 contradicted" in result.output
+    ), result.output
     folder = copy(clean, tmp_path)
     edit(folder, lambda record, name, format: name == "appearance_order" and lie(record, name))
     assert run(["verify", str(folder), "--source", spec, "--frames", "2"]).exit_code == 1
@@ -261,5 +367,9 @@ def test_command_line_refuses_another_source(clean: Path, tmp_path: Path) -> Non
     (tmp_path / "scans").mkdir()
     manifest = json.loads((clean / "manifest.json").read_text())
     assert manifest["parameters"]["source"] == "synthetic"
-    result = CliRunner().invoke(app, ["verify", str(clean), "--source", f"scannet:{tmp_path / 'scans'}"])
-    assert isinstance(result.exception, ValueError) and str(result.exception).endswith(f"was made from synthetic, scannet:{tmp_path / 'scans'} holds scannet")
+    result = CliRunner().invoke(
+        app, ["verify", str(clean), "--source", f"scannet:{tmp_path / 'scans'}"]
+    )
+    assert isinstance(result.exception, ValueError) and str(result.exception).endswith(
+        f"was made from synthetic, scannet:{tmp_path / 'scans'} holds scannet"
+    )

@@ -1,4 +1,5 @@
 """Synthetic rooms: what stands where, what the camera sees, and that a seed fixes every byte."""
+
 import hashlib
 import itertools
 import subprocess
@@ -20,7 +21,9 @@ NAMES = ["train0000", "train0001", "train0002", "val0000", "val0003"]
 
 @pytest.fixture(scope="module")
 def houses() -> list[Layout]:
-    return [build_house(np.random.default_rng(7), [kind]) for kind in ROOM_TYPES] + [SOURCE.house(name) for name in NAMES[:3]]
+    return [build_house(np.random.default_rng(7), [kind]) for kind in ROOM_TYPES] + [
+        SOURCE.house(name) for name in NAMES[:3]
+    ]
 
 
 @pytest.fixture(scope="module", params=NAMES[1:4])
@@ -35,7 +38,8 @@ def world_vertices(p: PlacedObject, part) -> np.ndarray:
 
 
 def footprints_apart(a, b) -> float:
-    """Metres between two footprints (corners (4, 2), axes (2, 2)) along their best separating axis; negative where they overlap."""
+    """Metres between two footprints (corners (4, 2), axes (2, 2)) along their best separating axis;
+    negative where they overlap."""
     axes = np.concatenate([a[1], b[1]], 1)
     p = a[0] @ axes
     q = b[0] @ axes
@@ -55,13 +59,18 @@ def test_nothing_interpenetrates(houses):
     for house in houses:
         boxes = {k: p.box for k, p in enumerate(house.placed) if p.piece.label not in STRUCTURE}
         flat = {k: (x.corners[::2, :2], x.axes[:2, :2]) for k, x in boxes.items()}
-        span = {k: (x.center[2] - x.size[2] / 2, x.center[2] + x.size[2] / 2) for k, x in boxes.items()}
+        span = {
+            k: (x.center[2] - x.size[2] / 2, x.center[2] + x.size[2] / 2) for k, x in boxes.items()
+        }
         for a, b in itertools.combinations(boxes, 2):
             if a in ancestors(house, b) or b in ancestors(house, a):
                 continue
             pairs += 1
             if min(span[a][1], span[b][1]) - max(span[a][0], span[b][0]) > 1e-6:
-                assert footprints_apart(flat[a], flat[b]) > 1e-3, (house.placed[a].piece.label, house.placed[b].piece.label)
+                assert footprints_apart(flat[a], flat[b]) > 1e-3, (
+                    house.placed[a].piece.label,
+                    house.placed[b].piece.label,
+                )
     assert pairs > 2000
 
 
@@ -70,8 +79,15 @@ def test_what_stands_on_something_does_not_cut_into_it(houses):
         for p in house.placed:
             for above in [house.placed[p.parent]] if p.parent >= 0 else []:
                 box = p.box
-                inside = [((np.abs((world_vertices(above, part) - box.center) @ box.axes) < box.size / 2 - .01).all(-1)).any()
-                          for part in above.piece.parts]
+                inside = [
+                    (
+                        (
+                            np.abs((world_vertices(above, part) - box.center) @ box.axes)
+                            < box.size / 2 - 0.01
+                        ).all(-1)
+                    ).any()
+                    for part in above.piece.parts
+                ]
                 assert not any(inside), (p.piece.label, above.piece.label)
 
 
@@ -80,19 +96,30 @@ def test_everything_rests_on_its_support(houses):
     for house in houses:
         for p in house.placed:
             if p.parent == -1:
-                assert 0 <= p.position[2] <= .0101, p.piece.label
+                assert 0 <= p.position[2] <= 0.0101, p.piece.label
             elif p.parent >= 0:
                 below = house.placed[p.parent]
                 rays = o3d.t.geometry.RaycastingScene()
                 for part in below.piece.parts:
-                    rays.add_triangles(world_vertices(below, part).astype(np.float32), part.triangles.astype(np.uint32))
-                u = np.linspace(-.48, .48, 9)
-                feet = p.box.center + (np.stack([*np.meshgrid(u, u), np.zeros((9, 9))], -1).reshape(-1,
-                        3) * p.box.size) @ p.box.axes.T
-                feet[:, 2] = p.position[2] + .03
-                down = np.concatenate([feet, np.broadcast_to([0, 0, -1], feet.shape)], 1).astype(np.float32)
-                gap = rays.cast_rays(o3d.core.Tensor(down))["t_hit"].numpy() - .03
-                assert -.011 < gap.min() < .01, (p.piece.label, below.piece.label, gap.min())
+                    rays.add_triangles(
+                        world_vertices(below, part).astype(np.float32),
+                        part.triangles.astype(np.uint32),
+                    )
+                u = np.linspace(-0.48, 0.48, 9)
+                feet = (
+                    p.box.center
+                    + (
+                        np.stack([*np.meshgrid(u, u), np.zeros((9, 9))], -1).reshape(-1, 3)
+                        * p.box.size
+                    )
+                    @ p.box.axes.T
+                )
+                feet[:, 2] = p.position[2] + 0.03
+                down = np.concatenate([feet, np.broadcast_to([0, 0, -1], feet.shape)], 1).astype(
+                    np.float32
+                )
+                gap = rays.cast_rays(o3d.core.Tensor(down))["t_hit"].numpy() - 0.03
+                assert -0.011 < gap.min() < 0.01, (p.piece.label, below.piece.label, gap.min())
                 rested += 1
     assert rested > 50
 
@@ -100,12 +127,30 @@ def test_everything_rests_on_its_support(houses):
 def test_walls_carry_what_hangs(houses):
     for house in houses:
         for p in house.placed:
-            if p.parent == -2 and p.piece.label in ("picture", "mirror", "whiteboard", "clock", "towel"):
-                back = p.position[:2] - np.array([-np.sin(p.yaw), np.cos(p.yaw)]) * p.piece.size[1] / 2
-                assert min(min(abs(back[0] - r.x0), abs(back[0] - r.x1), abs(back[1] - r.y0),
-                               abs(back[1] - r.y1)) for r in house.rooms) < .04
+            if p.parent == -2 and p.piece.label in (
+                "picture",
+                "mirror",
+                "whiteboard",
+                "clock",
+                "towel",
+            ):
+                back = (
+                    p.position[:2] - np.array([-np.sin(p.yaw), np.cos(p.yaw)]) * p.piece.size[1] / 2
+                )
+                assert (
+                    min(
+                        min(
+                            abs(back[0] - r.x0),
+                            abs(back[0] - r.x1),
+                            abs(back[1] - r.y0),
+                            abs(back[1] - r.y1),
+                        )
+                        for r in house.rooms
+                    )
+                    < 0.04
+                )
             if p.piece.label == "ceiling light":
-                assert abs(p.position[2] + p.piece.size[2] - house.rooms[0].height) < .01
+                assert abs(p.position[2] + p.piece.size[2] - house.rooms[0].height) < 0.01
 
 
 def test_furniture_is_varied_and_made_of_parts():
@@ -113,26 +158,39 @@ def test_furniture_is_varied_and_made_of_parts():
     for label in CATALOGUE:
         pieces = [build_object(label, np.random.default_rng(k)) for k in range(4)]
         assert len(pieces[0].parts) >= 2 and len({tuple(p.size) for p in pieces}) == 4
-        assert all(np.isfinite(part.normals).all() and np.allclose(np.linalg.norm(part.normals, axis=-1),
-                                                                   1) for part in pieces[0].parts)
-        for part in pieces[0].parts:                                       # closed: every edge is run through once each way
-            at = np.unique(part.vertices.round(6), axis=0, return_inverse=True)[1].reshape(-1)[part.triangles]
+        assert all(
+            np.isfinite(part.normals).all()
+            and np.allclose(np.linalg.norm(part.normals, axis=-1), 1)
+            for part in pieces[0].parts
+        )
+        # closed: every edge is run through once each way
+        for part in pieces[0].parts:
+            at = np.unique(part.vertices.round(6), axis=0, return_inverse=True)[1].reshape(-1)[
+                part.triangles
+            ]
             edges = np.concatenate([at[:, [0, 1]], at[:, [1, 2]], at[:, [2, 0]]])
             edges = edges[edges[:, 0] != edges[:, 1]]
             assert sorted(map(tuple, edges)) == sorted(map(tuple, edges[:, ::-1])), label
 
 
 def test_scenes_have_many_things_twice_and_some_houses_have_several_rooms():
-    labels = [[i.label for i in SOURCE.load(f"train{k:04d}").instances if i.label not in STRUCTURE] for k in range(8)]
+    labels = [
+        [i.label for i in SOURCE.load(f"train{k:04d}").instances if i.label not in STRUCTURE]
+        for k in range(8)
+    ]
     assert all(8 <= len(words) <= 60 for words in labels)
-    assert np.mean([len(words) > len(set(words)) + 2 for words in labels]) > .8
+    assert np.mean([len(words) > len(set(words)) + 2 for words in labels]) > 0.8
     assert len({len(Synthetic().house(f"train{k:04d}").rooms) for k in range(12)}) > 1
 
 
 def test_boxes_hold_their_vertices_tightly(scene):
     surface = scene.surface
     for instance in scene.instances:
-        points = surface.vertices[surface.triangles[surface.triangle_instance == instance.id]].reshape(-1, 3).astype(np.float64)
+        points = (
+            surface.vertices[surface.triangles[surface.triangle_instance == instance.id]]
+            .reshape(-1, 3)
+            .astype(np.float64)
+        )
         assert instance.box.contains(points, 1e-4).all(), instance.label
         own = (points - instance.box.center) @ instance.box.axes
         assert np.allclose(np.ptp(own, axis=0), instance.box.size, atol=1e-4), instance.label
@@ -145,7 +203,7 @@ def test_camera_keeps_clear_of_everything(scene):
     rays = o3d.t.geometry.RaycastingScene()
     rays.add_triangles(scene.surface.vertices, scene.surface.triangles.astype(np.uint32))
     eyes = np.array([f.camera_to_world[:3, 3] for f in scene.frames], np.float32)
-    assert rays.compute_distance(o3d.core.Tensor(eyes)).numpy().min() >= .3
+    assert rays.compute_distance(o3d.core.Tensor(eyes)).numpy().min() >= 0.3
     assert (eyes[:, 2] >= 1.2).all() and (eyes[:, 2] <= 1.7).all()
 
 
@@ -154,21 +212,32 @@ def test_depth_and_ids_are_those_of_open3d(scene):
     rays.add_triangles(scene.surface.vertices, scene.surface.triangles.astype(np.uint32))
     for frame in scene.frames[::3]:
         K = frame.depth.intrinsics.copy()
-        K[:2, 2] += .5                                                     # Open3D's pixel centres lie at half numbers
-        cast = rays.cast_rays(rays.create_rays_pinhole(K, frame.world_to_camera, frame.depth.width, frame.depth.height))
+        # Open3D's pixel centres lie at half numbers
+        K[:2, 2] += 0.5
+        cast = rays.cast_rays(
+            rays.create_rays_pinhole(
+                K, frame.world_to_camera, frame.depth.width, frame.depth.height
+            )
+        )
         depth = frame.read_depth()
         ids = frame.read_instances()
         theirs = cast["t_hit"].numpy()
         hit = cast["primitive_ids"].numpy()
-        assert (depth > 0).mean() > .9999
-        same = ids == scene.surface.triangle_instance[np.minimum(hit, len(scene.surface.triangles) - 1)]
-        assert same.mean() > .999
+        assert (depth > 0).mean() > 0.9999
+        same = (
+            ids
+            == scene.surface.triangle_instance[np.minimum(hit, len(scene.surface.triangles) - 1)]
+        )
+        assert same.mean() > 0.999
         assert np.abs(depth - theirs)[same].max() < 1e-3
 
 
 def test_pictures_are_lit_and_differ(scene):
     colors = [f.read_color() for f in scene.frames]
-    assert all(c.dtype == np.uint8 and c.shape == (120, 160, 3) and 35 < c.mean() < 225 and c.std() > 8 for c in colors)
+    assert all(
+        c.dtype == np.uint8 and c.shape == (120, 160, 3) and 35 < c.mean() < 225 and c.std() > 8
+        for c in colors
+    )
     assert len({c.tobytes() for c in colors}) == len(colors)
 
 
@@ -176,19 +245,31 @@ def digest(name: str) -> str:
     scene = SOURCE.load(name)
     mark = hashlib.sha256()
     for frame in scene.frames[::3]:
-        for array in (frame.camera_to_world, frame.read_depth(), frame.read_color(), frame.read_instances()):
+        for array in (
+            frame.camera_to_world,
+            frame.read_depth(),
+            frame.read_color(),
+            frame.read_instances(),
+        ):
             mark.update(np.ascontiguousarray(array).tobytes())
     for instance in scene.instances:
-        mark.update(f"{instance.id} {instance.label}".encode() + np.array([*instance.box.center, *instance.box.size,
-                                                                           instance.box.yaw]).tobytes())
+        mark.update(
+            f"{instance.id} {instance.label}".encode()
+            + np.array([*instance.box.center, *instance.box.size, instance.box.yaw]).tobytes()
+        )
     mark.update(scene.surface.vertices.tobytes() + scene.surface.triangles.tobytes())
     return mark.hexdigest()
 
 
 def test_same_seed_same_bytes_in_another_process():
-    code = "import sys; sys.path.insert(0, 'tests'); import test_synthetic; print(test_synthetic.digest('train0001'))"
+    code = (
+        "import sys; sys.path.insert(0, 'tests'); import test_synthetic;"
+        " print(test_synthetic.digest('train0001'))"
+    )
     root = __file__.rsplit("/tests/", 1)[0]
-    other = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    other = subprocess.run(
+        [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True
+    )
     assert other.stdout.split()[-1] == digest("train0001") == digest("train0001")
     assert digest("train0002") != digest("train0001")
 
@@ -208,6 +289,9 @@ def test_unknown_scene_names_are_refused(name):
 
 
 def test_splits():
-    assert SOURCE.scenes() == SOURCE.scenes("train") + SOURCE.scenes("val") and len(set(SOURCE.scenes())) == 8
+    assert (
+        SOURCE.scenes() == SOURCE.scenes("train") + SOURCE.scenes("val")
+        and len(set(SOURCE.scenes())) == 8
+    )
     with pytest.raises(ValueError, match="split"):
         SOURCE.scenes("test")

@@ -1,4 +1,6 @@
-"""The oracle agrees with a clean data set, and catches every mutation of its ground truth, its answers and its form."""
+"""The oracle agrees with a clean data set, and catches every mutation of its ground truth, its
+answers and its form."""
+
 import ast
 import json
 import random
@@ -41,7 +43,8 @@ def tasks_of(folder: Path) -> list[str]:
 
 
 def edit(folder: Path, change: Callable[[Record, str, str], object]) -> dict[str, int]:
-    """Rewrite every record that `change(record, task, format)` says it changed; how many, by task."""
+    """Rewrite every record that `change(record, task, format)` says it changed; how many, by
+    task."""
     changed: dict[str, int] = {}
     for path in sorted(folder.glob("spar/*/qa_jsonl/*/*/*/*.jsonl")):
         lines = []
@@ -52,7 +55,8 @@ def edit(folder: Path, change: Callable[[Record, str, str], object]) -> dict[str
                 lines.append(json.dumps(record))
         path.write_text("".join(line + "\n" for line in lines))
     manifest = json.loads((folder / "manifest.json").read_text())
-    (folder / "manifest.json").write_text(json.dumps(manifest | {"shards": {}}))    # the bytes have changed; not the point
+    # the bytes have changed; not the point
+    (folder / "manifest.json").write_text(json.dumps(manifest | {"shards": {}}))
     return changed
 
 
@@ -82,11 +86,15 @@ def caught(report: Report, task: str) -> int:
     return report.tasks[task].mismatched
 
 
-# ---------------------------------------------------------------------------------------------------------------- clean
+# ----------------------------------------------------------------------------------------------------------------  # noqa: E501
+# clean
+
 
 def test_agrees_with_a_clean_data_set(clean: Path) -> None:
     report = verify(clean)
-    assert report.ok and report.checked == sum(1 for _ in records(clean)) and not report.not_checkable
+    assert (
+        report.ok and report.checked == sum(1 for _ in records(clean)) and not report.not_checkable
+    )
     assert set(report.tasks) >= set(TASK_SPECS) - {"nav_video"}
     assert all(task.checked >= 3 for name, task in report.tasks.items() if name != "nav_video")
 
@@ -94,7 +102,9 @@ def test_agrees_with_a_clean_data_set(clean: Path) -> None:
 def test_workers_and_sample(clean: Path) -> None:
     one = verify(clean)
     some = verify(clean, sample=3)
-    assert {k: v.checked for k, v in one.tasks.items()} == {k: v.checked for k, v in verify(clean, workers=2).tasks.items()}
+    assert {k: v.checked for k, v in one.tasks.items()} == {
+        k: v.checked for k, v in verify(clean, workers=2).tasks.items()
+    }
     assert 0 < some.checked < one.checked and some.ok
 
 
@@ -105,20 +115,34 @@ def test_shares_no_code_with_the_generator() -> None:
     assert len(modules) >= 7
     for path in modules:
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.ImportFrom) and node.level:     # nbdev writes our own relative
+            if isinstance(node, ast.ImportFrom) and node.level:  # nbdev writes our own relative
                 # processes that end with their parent know nothing of scenes or questions
                 parts = path.relative_to(folder.parents[1]).parts
-                origin = ".".join([*parts[:len(parts) - node.level], *filter(None, [node.module])])
-                assert origin.startswith("spar_kit.oracle.") or (path.name, origin) == ("verify.py", "spar_kit.core.processes"), f"{path.name}: {ast.unparse(node)}"
+                origin = ".".join([*parts[: len(parts) - node.level], *filter(None, [node.module])])
+                assert origin.startswith("spar_kit.oracle.") or (path.name, origin) == (
+                    "verify.py",
+                    "spar_kit.core.processes",
+                ), f"{path.name}: {ast.unparse(node)}"
             elif isinstance(node, (ast.Import, ast.ImportFrom)):
-                for name in [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module or ""]:
+                for name in (
+                    [a.name for a in node.names]
+                    if isinstance(node, ast.Import)
+                    else [node.module or ""]
+                ):
                     top = name.partition(".")[0]
-                    assert top in allowed or top in sys.stdlib_module_names or (path.name, top) == ("rays.py", "open3d"), f"{path.name}: {name}"
-                    assert top != "importlib"
+                    assert (
+                        top in allowed
+                        or top in sys.stdlib_module_names
+                        or (path.name, top) == ("rays.py", "open3d")
+                    ), f"{path.name}: {name}"
+                    # the entry points of tasks from outside the kit
+                    assert top != "importlib" or name == "importlib.metadata"
             assert not (isinstance(node, ast.Name) and node.id in ("__import__", "exec", "eval"))
 
 
-# ------------------------------------------------------------------------------------------- mutations of the ground truth
+# -------------------------------------------------------------------------------------------
+# mutations of the ground truth
+
 
 def shift_boxes(folder: Path) -> None:
     generator = np.random.default_rng(0)
@@ -126,6 +150,7 @@ def shift_boxes(folder: Path) -> None:
     def change(thing: dict) -> None:
         step = generator.normal(size=3)
         thing["center"] = (np.array(thing["center"]) + 1.2 * step / np.linalg.norm(step)).tolist()
+
     edit_things(folder, change)
 
 
@@ -141,6 +166,7 @@ def negate_a_shift(folder: Path) -> None:
     def change(pose: np.ndarray) -> np.ndarray:
         pose[0, 3] *= -1
         return pose
+
     edit_poses(folder, change)
 
 
@@ -149,11 +175,21 @@ def camera_for_world(folder: Path) -> None:
 
 
 def swap_world_axes(folder: Path) -> None:
-    edit_things(folder, lambda thing: thing.update({key: [thing[key][k] for k in (0, 2, 1)] for key in ("center", "size")}))
+    edit_things(
+        folder,
+        lambda thing: thing.update(
+            {key: [thing[key][k] for k in (0, 2, 1)] for key in ("center", "size")}
+        ),
+    )
 
 
 def boxes_in_centimetres(folder: Path) -> None:
-    edit_things(folder, lambda thing: thing.update({key: [100 * v for v in thing[key]] for key in ("center", "size")}))
+    edit_things(
+        folder,
+        lambda thing: thing.update(
+            {key: [100 * v for v in thing[key]] for key in ("center", "size")}
+        ),
+    )
 
 
 def sizes_in_centimetres(folder: Path) -> None:
@@ -162,13 +198,16 @@ def sizes_in_centimetres(folder: Path) -> None:
 
 def depth_times_ten(folder: Path) -> None:
     for path in (images(folder) / "image_depth").iterdir():
-        Image.fromarray((np.asarray(Image.open(path)).astype(np.int64) * 10).clip(0, 65535).astype(np.uint16)).save(path)
+        Image.fromarray(
+            (np.asarray(Image.open(path)).astype(np.int64) * 10).clip(0, 65535).astype(np.uint16)
+        ).save(path)
 
 
 def poses_in_millimetres(folder: Path) -> None:
     def change(pose: np.ndarray) -> np.ndarray:
         pose[:3, 3] *= 1000
         return pose
+
     edit_poses(folder, change)
 
 
@@ -190,16 +229,33 @@ def permute_ids(folder: Path) -> None:
     path.write_text(json.dumps(document))
 
 
-GROUND_TRUTH = [shift_boxes, negate_axis, negate_two_axes, negate_a_shift, camera_for_world, swap_world_axes,
-                boxes_in_centimetres, depth_times_ten, poses_in_millimetres, reverse_poses, permute_ids]
+GROUND_TRUTH = [
+    shift_boxes,
+    negate_axis,
+    negate_two_axes,
+    negate_a_shift,
+    camera_for_world,
+    swap_world_axes,
+    boxes_in_centimetres,
+    depth_times_ten,
+    poses_in_millimetres,
+    reverse_poses,
+    permute_ids,
+]
 
 
 @pytest.mark.parametrize("mutation", GROUND_TRUTH, ids=lambda f: f.__name__)
-def test_catches_a_mutated_ground_truth_in_every_record(clean: Path, tmp_path: Path, mutation: Callable[[Path], None]) -> None:
+def test_catches_a_mutated_ground_truth_in_every_record(
+    clean: Path, tmp_path: Path, mutation: Callable[[Path], None]
+) -> None:
     folder = copy(clean, tmp_path)
     mutation(folder)
     report = verify(folder)
-    missed = {name: task.checked - task.mismatched for name, task in report.tasks.items() if task.mismatched < task.checked}
+    missed = {
+        name: task.checked - task.mismatched
+        for name, task in report.tasks.items()
+        if task.mismatched < task.checked
+    }
     assert set(report.tasks) == set(tasks_of(clean)) and missed == {} and not report.not_checkable
 
 
@@ -212,17 +268,33 @@ def test_catches_sizes_in_another_unit(clean: Path, tmp_path: Path) -> None:
             assert caught(report, path.parts[-3]) == report.tasks[path.parts[-3]].checked
 
 
-def test_catches_one_shifted_box_where_it_matters_and_only_there(clean: Path, tmp_path: Path) -> None:
+def test_catches_one_shifted_box_where_it_matters_and_only_there(
+    clean: Path, tmp_path: Path
+) -> None:
     folder = copy(clean, tmp_path)
     ids = [id for _, _, r in records(folder) for id in r["facts"]["objects"] if id > 0]
     moved = max(set(ids), key=ids.count)
-    edit_things(folder, lambda thing: thing["id"] == moved and thing["center"].__setitem__(1, thing["center"][1] - .4))
-    report = verify(folder, limit=10 ** 6)
+    edit_things(
+        folder,
+        lambda thing: (
+            thing["id"] == moved and thing["center"].__setitem__(1, thing["center"][1] - 0.4)
+        ),
+    )
+    report = verify(folder, limit=10**6)
     found = {(m.file, m.line) for task in report.tasks.values() for m in task.mismatches}
-    named = {(path.relative_to(folder).as_posix(), n) for path, n, r in records(folder)
-             if moved in r["facts"]["objects"] and path.parts[-3] not in ("obj_count", "appearance_order", "obj_frame_locate")}  # need no box
+    named = {
+        (path.relative_to(folder).as_posix(), n)
+        for path, n, r in records(folder)
+        # need no box
+        if moved in r["facts"]["objects"]
+        and path.parts[-3] not in ("obj_count", "appearance_order", "obj_frame_locate")
+    }
     assert named and found >= named
-    assert {key for key in found - named if not Path(key[0]).parts[-3].startswith("distance_infer_center_oc")} == set()
+    assert {
+        key
+        for key in found - named
+        if not Path(key[0]).parts[-3].startswith("distance_infer_center_oc")
+    } == set()
 
 
 def test_catches_two_swapped_frames(clean: Path, tmp_path: Path) -> None:
@@ -233,17 +305,27 @@ def test_catches_two_swapped_frames(clean: Path, tmp_path: Path) -> None:
     second = two.read_text()
     one.write_text(second)
     two.write_text(first)
-    report = verify(folder, limit=10 ** 6)
+    report = verify(folder, limit=10**6)
     found = {(m.file, m.line) for task in report.tasks.values() for m in task.mismatches}
-    touched = {(path.relative_to(folder).as_posix(), n) for path, n, r in records(folder)
-               if {5, 30} & set(r["facts"]["frames"])}
+    touched = {
+        (path.relative_to(folder).as_posix(), n)
+        for path, n, r in records(folder)
+        if {5, 30} & set(r["facts"]["frames"])
+    }
     assert touched and found == touched
 
 
-# --------------------------------------------------------------------------------------------------- mutations of the answers
+# ---------------------------------------------------------------------------------------------------  # noqa: E501
+# mutations of the answers
 
-PAIRS = (("left", "right"), ("above", "below"), ("closer", "farther"), ("front", "behind"), ("up", "down"),
-         ("forward", "backward"))
+PAIRS = (
+    ("left", "right"),
+    ("above", "below"),
+    ("closer", "farther"),
+    ("front", "behind"),
+    ("up", "down"),
+    ("forward", "backward"),
+)
 OPPOSITE = {a: b for pair in PAIRS for a, b in (pair, pair[::-1])}
 
 
@@ -268,7 +350,9 @@ def other_digit(record: Record, task: str, format: str) -> bool:
     if not found:
         return False
     at = found.end() - 1
-    turn["value"] = turn["value"][:at] + str((int(turn["value"][at]) + 5) % 10) + turn["value"][at + 1:]
+    turn["value"] = (
+        turn["value"][:at] + str((int(turn["value"][at]) + 5) % 10) + turn["value"][at + 1 :]
+    )
     return True
 
 
@@ -276,17 +360,24 @@ def other_word(record: Record, task: str, format: str) -> bool:
     """The first relation or direction word of the answer becomes its opposite."""
     turn = record["conversations"][1]
     apart = turn["value"].replace("_", " _ ")
-    changed = re.sub(r"\b(" + "|".join(OPPOSITE) + r")\b", lambda m: OPPOSITE[m[0]], apart, count=1).replace(" _ ", "_")
+    changed = re.sub(
+        r"\b(" + "|".join(OPPOSITE) + r")\b", lambda m: OPPOSITE[m[0]], apart, count=1
+    ).replace(" _ ", "_")
     if changed == turn["value"] or format == "select":
         return False
-    turn["value"] = changed                                      # a zero keeps its side, and that is checked too
+    # a zero keeps its side, and that is checked too
+    turn["value"] = changed
     return True
 
 
 def other_colour(record: Record, task: str, format: str) -> bool:
     """The answer names the other object."""
     turn = record["conversations"][1]
-    if not task.startswith("distance_infer_center_oo") or format == "select" or task.endswith("video"):
+    if (
+        not task.startswith("distance_infer_center_oo")
+        or format == "select"
+        or task.endswith("video")
+    ):
         return False
     question = record["conversations"][0]["value"]
     ids = record["facts"]["objects"]
@@ -312,7 +403,9 @@ def gold_twice(record: Record, task: str, format: str) -> bool:
         return False
     gold = re.search(rf"^{letter}\. (.*)$", question["value"], re.M)[1]
     other = "B" if letter == "A" else "A"
-    question["value"] = re.sub(rf"^{other}\. .*$", lambda m: f"{other}. {gold}", question["value"], flags=re.M)
+    question["value"] = re.sub(
+        rf"^{other}\. .*$", lambda m: f"{other}. {gold}", question["value"], flags=re.M
+    )
     return True
 
 
@@ -321,7 +414,9 @@ def other_given(record: Record, task: str, format: str) -> bool:
     question = record["conversations"][0]
     if not task.startswith("depth_prediction"):
         return False
-    question["value"] = re.sub(r"(\d+\.\d)", lambda m: f"{float(m[1]) + .3:.1f}", question["value"], count=1)
+    question["value"] = re.sub(
+        r"(\d+\.\d)", lambda m: f"{float(m[1]) + 0.3:.1f}", question["value"], count=1
+    )
     return True
 
 
@@ -329,7 +424,11 @@ def other_unit(record: Record, task: str, format: str) -> bool:
     question = record["conversations"][0]
     before = question["value"]
     small = "centimeter" in before
-    question["value"] = before.replace("centimeters", "meters") if small else re.sub(r"\bmeters\b", "centimeters", before)
+    question["value"] = (
+        before.replace("centimeters", "meters")
+        if small
+        else re.sub(r"\bmeters\b", "centimeters", before)
+    )
     return question["value"] != before and (task != "spatial_volume_infer" or format == "fill")
 
 
@@ -353,9 +452,15 @@ def other_colours(record: Record, task: str, format: str) -> bool:
     ids = record["facts"]["objects"]
     labels = {t["id"]: t["label"] for t in THINGS}
     if len(marks) < 2 or labels[ids[0]] == labels[ids[1]] or NAMELESS.search(question["value"]):
-        return False                                             # without names the colours are the objects
+        # without names the colours are the objects
+        return False
     a, b = (m.partition("_")[0] for m in marks[:2])
-    question["value"] = question["value"].replace(f"({a} ", "(#").replace(f"({b} ", f"({a} ").replace("(#", f"({b} ")
+    question["value"] = (
+        question["value"]
+        .replace(f"({a} ", "(#")
+        .replace(f"({b} ", f"({a} ")
+        .replace("(#", f"({b} ")
+    )
     return True
 
 
@@ -379,12 +484,18 @@ def other_object(record: Record, task: str, format: str) -> bool:
     if not objects:
         return False
     label = {t["id"]: t["label"] for t in THINGS}[objects[0]]
-    objects[0] = next(t["id"] for t in THINGS if t["id"] not in objects and t["label"] not in ("floor", "wall", label))
+    objects[0] = next(
+        t["id"]
+        for t in THINGS
+        if t["id"] not in objects and t["label"] not in ("floor", "wall", label)
+    )
     return True
 
 
 def other_type(record: Record, task: str, format: str) -> bool:
-    record["type"] = "depth_prediction_oo" if task != "depth_prediction_oo" else "depth_prediction_oc"
+    record["type"] = (
+        "depth_prediction_oo" if task != "depth_prediction_oo" else "depth_prediction_oc"
+    )
     return True
 
 
@@ -395,7 +506,11 @@ def lost_image(record: Record, task: str, format: str) -> bool:
 
 def other_frame(record: Record, task: str, format: str) -> bool:
     """One image is exchanged for another frame's, its pose is not."""
-    frame = next(k for k in range(40) if k not in record["facts"]["frames"] and (images_of / f"image_color/{k}.jpg").exists())
+    frame = next(
+        k
+        for k in range(40)
+        if k not in record["facts"]["frames"] and (images_of / f"image_color/{k}.jpg").exists()
+    )
     record["image"][0] = f"{SCENE}/image_color/{frame}.jpg"
     return True
 
@@ -415,23 +530,44 @@ def climbing_path(record: Record, task: str, format: str) -> bool:
     return True
 
 
-ANSWERS = [other_letter, other_digit, other_word, other_colour, yes_for_no, gold_twice, other_given, other_unit, other_name,
-           other_colours, moved_marker, lost_marker, other_object,
-           other_type, lost_image, other_frame, swapped_images, climbing_path]
+ANSWERS = [
+    other_letter,
+    other_digit,
+    other_word,
+    other_colour,
+    yes_for_no,
+    gold_twice,
+    other_given,
+    other_unit,
+    other_name,
+    other_colours,
+    moved_marker,
+    lost_marker,
+    other_object,
+    other_type,
+    lost_image,
+    other_frame,
+    swapped_images,
+    climbing_path,
+]
 NAMELESS = re.compile(r"\bobject (?:\(in Frame[^)]*\) )?\((?:red|blue|green|yellow) ")
 THINGS: list[dict] = []
 images_of = Path()
 
 
 @pytest.mark.parametrize("mutation", ANSWERS, ids=lambda f: f.__name__)
-def test_catches_every_altered_record(clean: Path, tmp_path: Path, mutation: Callable[[Record, str, str], bool]) -> None:
+def test_catches_every_altered_record(
+    clean: Path, tmp_path: Path, mutation: Callable[[Record, str, str], bool]
+) -> None:
     global images_of
     images_of = images(clean)
     THINGS[:] = json.loads((images_of / "instances.json").read_text())["instances"]
     folder = copy(clean, tmp_path)
     changed = edit(folder, mutation)
-    report = verify(folder, limit=10 ** 6)
-    missed = {task: n - caught(report, task) for task, n in changed.items() if caught(report, task) != n}
+    report = verify(folder, limit=10**6)
+    missed = {
+        task: n - caught(report, task) for task, n in changed.items() if caught(report, task) != n
+    }
     if missed:
         found = {(m.file, m.line) for task in report.tasks.values() for m in task.mismatches}
         for path, n, r in records(folder):
@@ -440,7 +576,9 @@ def test_catches_every_altered_record(clean: Path, tmp_path: Path, mutation: Cal
     assert changed and missed == {} and report.mismatched == sum(changed.values())
 
 
-# ------------------------------------------------------------------------------------------------------------- broken folders
+# -------------------------------------------------------------------------------------------------------------  # noqa: E501
+# broken folders
+
 
 def test_refuses_what_is_no_data_set(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"no manifest\.json"):
@@ -449,7 +587,8 @@ def test_refuses_what_is_no_data_set(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"manifest\.json.*cannot be read"):
         verify(tmp_path)
     (tmp_path / "manifest.json").write_text("{}")
-    assert not verify(tmp_path).ok                                                          # nothing to check is no success
+    # nothing to check is no success
+    assert not verify(tmp_path).ok
 
 
 def test_a_changed_or_lost_shard_is_a_problem(clean: Path, tmp_path: Path) -> None:
@@ -458,24 +597,51 @@ def test_a_changed_or_lost_shard_is_a_problem(clean: Path, tmp_path: Path) -> No
     paths[0].write_bytes(paths[0].read_bytes()[:-1] + b" \n")
     paths[1].unlink()
     report = verify(folder)
-    assert not report.ok and len(report.problems) == 2 and "sha256" in report.problems[0] and "missing" in report.problems[1]
+    assert (
+        not report.ok
+        and len(report.problems) == 2
+        and "sha256" in report.problems[0]
+        and "missing" in report.problems[1]
+    )
 
 
 def test_broken_lines_are_counted(clean: Path, tmp_path: Path) -> None:
     folder = copy(clean, tmp_path)
     path = next(iter(sorted(folder.glob("spar/*/qa_jsonl/*/depth_prediction_oc/fill/*.jsonl"))))
     lines = path.read_text().splitlines()
-    lines[0], lines[1], lines[2], lines[3] = lines[0][:40], "[]", '{"image": ["x"]}', lines[3].replace('"facts"', '"fact"')
+    lines[0], lines[1], lines[2], lines[3] = (
+        lines[0][:40],
+        "[]",
+        '{"image": ["x"]}',
+        lines[3].replace('"facts"', '"fact"'),
+    )
     path.write_text("\n".join(lines) + "\n")
     report = verify(folder).tasks["depth_prediction_oc"]
-    assert [m.line for m in report.mismatches] == [1, 2, 3, 4] and report.checked + report.not_checkable.total() == sum(
-        1 for p, _, _ in records(clean) if p.parts[-3] == "depth_prediction_oc")
+    assert [m.line for m in report.mismatches] == [
+        1,
+        2,
+        3,
+        4,
+    ] and report.checked + report.not_checkable.total() == sum(
+        1 for p, _, _ in records(clean) if p.parts[-3] == "depth_prediction_oc"
+    )
 
 
-@pytest.mark.parametrize("name", ["instances.json", "pose/5.txt", "image_instance/5.png", "image_depth/5.png",
-                                  "image_color/5.jpg", "intrinsic/intrinsic_depth.txt"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "instances.json",
+        "pose/5.txt",
+        "image_instance/5.png",
+        "image_depth/5.png",
+        "image_color/5.jpg",
+        "intrinsic/intrinsic_depth.txt",
+    ],
+)
 @pytest.mark.parametrize("how", ["lost", "broken"])
-def test_missing_evidence_is_not_checkable(clean: Path, tmp_path: Path, name: str, how: str) -> None:
+def test_missing_evidence_is_not_checkable(
+    clean: Path, tmp_path: Path, name: str, how: str
+) -> None:
     folder = copy(clean, tmp_path)
     path = images(folder) / name
     if how == "lost":
@@ -484,59 +650,141 @@ def test_missing_evidence_is_not_checkable(clean: Path, tmp_path: Path, name: st
         path.write_bytes(path.read_bytes()[:20])
     report = verify(folder)
     every = report.checked + report.not_checkable
-    touched = sum(5 in r["facts"]["frames"] for _, _, r in records(clean)) if path.stem == "5" else every
+    touched = (
+        sum(5 in r["facts"]["frames"] for _, _, r in records(clean)) if path.stem == "5" else every
+    )
     if how == "broken" and name.startswith("image_"):
-        # a picture that is there and cannot be decoded is a damaged data set, not a part of one; a depth or instance image is looked at only where it is needed
-        assert report.mismatched and not report.ok and report.mismatched + report.not_checkable <= touched
+        # a picture that is there and cannot be decoded is a damaged data set, not a part of one; a
+        # depth or instance image is looked at only where it is needed
+        assert (
+            report.mismatched
+            and not report.ok
+            and report.mismatched + report.not_checkable <= touched
+        )
         assert name != "image_color/5.jpg" or report.mismatched == touched
     else:
         assert not report.mismatched and report.not_checkable == touched
 
 
-# ------------------------------------------------------------------------------------------ the oracle's own faults are its own
+# ------------------------------------------------------------------------------------------ the
+# oracle's own faults are its own
 
-@pytest.mark.parametrize("error", [ZeroDivisionError("division by zero"), KeyError("red"), IndexError("list index out of range"), ValueError("Points cannot contain NaN")], ids=lambda error: type(error).__name__)
-def test_an_exception_of_the_oracle_is_no_mismatch(clean: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, error: Exception) -> None:
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ZeroDivisionError("division by zero"),
+        KeyError("red"),
+        IndexError("list index out of range"),
+        ValueError("Points cannot contain NaN"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_an_exception_of_the_oracle_is_no_mismatch(
+    clean: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, error: Exception
+) -> None:
     task = "depth_prediction_oc"
 
     def fails(item: object) -> None:
         raise error
+
     monkeypatch.setitem(verify_module.DERIVE, task, fails)
     report = verify(clean, limit=2)
     whole = sum(path.parts[-3] == task for path, _, _ in records(clean))
     mine = report.tasks[task]
     assert whole and (mine.failed, mine.checked, mine.mismatched) == (whole, 0, 0), mine
     assert report.failed == whole and not report.mismatched and not report.ok, str(report)
-    assert len(mine.failures) == 2 and mine.failures[0].id and type(error).__name__ in mine.failures[0].reason, mine.failures
+    assert (
+        len(mine.failures) == 2
+        and mine.failures[0].id
+        and type(error).__name__ in mine.failures[0].reason
+    ), mine.failures
     assert mine.failures[0].file.endswith(".jsonl") and mine.failures[0].line == 1
     assert f"{whole:,} on which the oracle failed" in str(report)
     print_report(report)
     shown = capsys.readouterr().out
-    assert f"oracle failed {mine.failures[0]}" in shown and "a bug of spar_kit, not of the data" in shown and "mismatch " not in shown, shown
+    assert (
+        f"oracle failed {mine.failures[0]}" in shown
+        and "a bug of spar_kit, not of the data" in shown
+        and "mismatch " not in shown
+    ), shown
 
 
-def test_the_command_leaves_with_1_where_the_oracle_failed(clean: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+def test_the_command_leaves_with_1_where_the_oracle_failed(
+    clean: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
     from spar_kit.cli.main import main
 
     monkeypatch.setattr(verify_module, "check_answer", lambda *_: 1 / 0)
     with pytest.raises(SystemExit) as left:
         main(["verify", str(clean), "--sample", "1"])
     shown = capsys.readouterr()
-    assert left.value.code == 1 and "oracle failed" in shown.out and "ZeroDivisionError" in shown.out and "Traceback" not in shown.err, shown
+    assert (
+        left.value.code == 1
+        and "oracle failed" in shown.out
+        and "ZeroDivisionError" in shown.out
+        and "Traceback" not in shown.err
+    ), shown
 
 
-ODD = [None, True, 0, -1, 7, 1.5, 1e300, -2 ** 60, "", "x", "\u00b2", "9" * 40, [], [[]], [[[]]], {}, {"a": 1}, [1], [None], ["a"], [[1, 2]], [[1, 2, 3, 4]], [[0.5, "a"]], [[None, None]], [[{}]]]
-WORDS = ["\u00b2", "9" * 400, "1e99", "[", "(", "object9", "Frame-99", "-", "\n", "\u0661\u0662", "A.", " 0 "]
+ODD = [
+    None,
+    True,
+    0,
+    -1,
+    7,
+    1.5,
+    1e300,
+    -(2**60),
+    "",
+    "x",
+    "\u00b2",
+    "9" * 40,
+    [],
+    [[]],
+    [[[]]],
+    {},
+    {"a": 1},
+    [1],
+    [None],
+    ["a"],
+    [[1, 2]],
+    [[1, 2, 3, 4]],
+    [[0.5, "a"]],
+    [[None, None]],
+    [[{}]],
+]
+WORDS = [
+    "\u00b2",
+    "9" * 400,
+    "1e99",
+    "[",
+    "(",
+    "object9",
+    "Frame-99",
+    "-",
+    "\n",
+    "\u0661\u0662",
+    "A.",
+    " 0 ",
+]
 
 
 def places_in(value: object, at: tuple = ()) -> Iterator[tuple]:
     yield at
-    for key, inner in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+    for key, inner in (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
+    ):
         yield from places_in(inner, (*at, key))
 
 
 def damage(record: Record, rng: random.Random) -> Record:
-    """The record with one value, at any depth, that is lost, doubled, replaced, or a text with something odd in it."""
+    """The record with one value, at any depth, that is lost, doubled, replaced, or a text with
+    something odd in it."""
     record = json.loads(json.dumps(record))
     deep = rng.choice([1, 2, 2, 3, 4])
     *before, last = rng.choice([place for place in places_in(record) if 0 < len(place) <= deep])
@@ -545,13 +793,13 @@ def damage(record: Record, rng: random.Random) -> Record:
         holder = holder[key]
     value = holder[last]
     how = rng.random()
-    if how < .2:
+    if how < 0.2:
         del holder[last]
-    elif isinstance(value, list) and how < .4:
-        holder[last] = value + value[:1] if how < .3 else value[:-1]
-    elif isinstance(value, str) and how < .7:
+    elif isinstance(value, list) and how < 0.4:
+        holder[last] = value + value[:1] if how < 0.3 else value[:-1]
+    elif isinstance(value, str) and how < 0.7:
         at = rng.randrange(len(value) + 1)
-        holder[last] = value[:at] + rng.choice(WORDS) + value[at + rng.randrange(4):]
+        holder[last] = value[:at] + rng.choice(WORDS) + value[at + rng.randrange(4) :]
     else:
         holder[last] = rng.choice(ODD)
     return record

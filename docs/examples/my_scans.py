@@ -1,10 +1,12 @@
-"""A reader of a dataset of one's own: a folder a scan, with pictures, depth images, poses and boxes.
+"""A reader of a dataset of one's own: a folder a scan, with pictures, depth images, poses and
+boxes.
 
-    SCANS/kitchen/scene.json       cameras and boxes
-    SCANS/kitchen/0.jpg 0.png 0.txt    picture, depth in millimeters, camera-to-world pose of frame 0
+    SCANS/kitchen/scene.json cameras and boxes SCANS/kitchen/0.jpg 0.png 0.txt picture, depth in
+    millimeters, camera-to-world pose of frame 0
 
     SCANS=SCANS spar generate python:docs/examples/my_scans.py:MyScans --out data
 """
+
 import json
 import os
 from dataclasses import dataclass, field
@@ -17,7 +19,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from spar_kit.scenes.geometry.depth_fusion import fuse_depth
-from spar_kit.scenes.scene import Camera, Frame, Instance, OrientedBox, Scene, SceneError, is_valid_pose
+from spar_kit.scenes.scene import (
+    Camera,
+    Frame,
+    Instance,
+    OrientedBox,
+    Scene,
+    SceneError,
+    is_valid_pose,
+)
 
 
 def read_color(path: Path) -> NDArray[np.uint8]:
@@ -35,11 +45,20 @@ def read_frame(folder: Path, number: int, color: Camera, depth: Camera) -> Frame
     pose = np.loadtxt(file)
     if pose.shape != (4, 4) or not is_valid_pose(pose):
         raise SceneError("expected 4 x 4 numbers of a rotation and a place", file)
-    return Frame(number, pose, color, depth, partial(read_color, folder / f"{number}.jpg"), partial(read_depth, folder / f"{number}.png"))
+    return Frame(
+        number,
+        pose,
+        color,
+        depth,
+        partial(read_color, folder / f"{number}.jpg"),
+        partial(read_depth, folder / f"{number}.png"),
+    )
 
 
 def read_box(id: int, box: dict[str, Any]) -> Instance:
-    return Instance(id, box["label"], OrientedBox(np.array(box["center"]), np.array(box["size"]), box["yaw"]))
+    return Instance(
+        id, box["label"], OrientedBox(np.array(box["center"]), np.array(box["size"]), box["yaw"])
+    )
 
 
 @dataclass(frozen=True)
@@ -53,11 +72,20 @@ class MyScans:
     def load(self, scene: str) -> Scene:
         folder = self.root / scene
         about = json.loads((folder / "scene.json").read_text(encoding="utf-8"))
-        color, depth = (Camera(*about["cameras"][name]["size"], np.array(about["cameras"][name]["K"])) for name in ("color", "depth"))
+        color, depth = (
+            Camera(*about["cameras"][name]["size"], np.array(about["cameras"][name]["K"]))
+            for name in ("color", "depth")
+        )
         numbers = sorted(int(path.stem) for path in folder.glob("*.jpg"))
         frames = tuple(read_frame(folder, number, color, depth) for number in numbers)
         instances = tuple(read_box(id, box) for id, box in enumerate(about["boxes"], 1))
-        return Scene(name=scene, source=self.name, frames=frames, instances=instances, surface=fuse_depth(frames, instances, labels="boxes"))
+        return Scene(
+            name=scene,
+            source=self.name,
+            frames=frames,
+            instances=instances,
+            surface=fuse_depth(frames, instances, labels="boxes"),
+        )
 
     def describe(self) -> dict[str, Any]:
         return {"kind": "my scans"}

@@ -34,7 +34,13 @@ from ..tasks.registry import TASKS, select_tasks
 class BenchmarkError(InputError):
     """A row that cannot be asked; the message names the file, the row (from 0) and the field."""
 
-    def __init__(self, message: str, path: Path | str | None = None, row: int | None = None, field: str | None = None):
+    def __init__(
+        self,
+        message: str,
+        path: Path | str | None = None,
+        row: int | None = None,
+        field: str | None = None,
+    ):
         self.path = path
         self.row = row
         self.field = field
@@ -50,13 +56,15 @@ class Benchmark:
     Args:
         name: of the hub repository, the folder or the file.
         items: in the order of the file, or of the registry for generated sets.
-        official: whether the rows are SPAR-Bench's, which are asked with its official prompt unless another one is wanted.
+        official: whether the rows are SPAR-Bench's, which are asked with its official prompt unless
+            another one is wanted.
         problems: one line for each row or file that was left out, or other things to know.
         skipped: how many rows were left out, as far as they could be counted.
         files_left_out: how many files could not be read or are not there, their rows uncounted.
         revision: the commit on the hub; "" for what lies on disk.
         spec: what was typed to open it.
     """
+
     name: str
     items: tuple[Question, ...]
     official: bool
@@ -71,28 +79,50 @@ class Benchmark:
         """The prompt its items are asked with unless another one is wanted."""
         return "official" if self.official else "plain"
 
-    def select_items(self, limit: int | None = None, images: ImageMode = "original", seed: int = 0) -> list[Question]:
-        """The items to ask: at most `limit` of each task and format, shown as `spar_kit.bench.prompts.apply_image_mode` says."""
+    def select_items(
+        self, limit: int | None = None, images: ImageMode = "original", seed: int = 0
+    ) -> list[Question]:
+        """The items to ask: at most `limit` of each task and format, shown as
+        `spar_kit.bench.prompts.apply_image_mode` says."""
         return apply_image_mode(sample_evenly(self.items, limit), images, self.items, seed)
 
     def describe(self) -> pd.DataFrame:
-        """One row per task and format: items, images per item, sources, scenes (0: not known), items with depth and poses."""
+        """One row per task and format: items, images per item, sources, scenes (0: not known),
+        items with depth and poses."""
         groups: dict[tuple[str, str], list[Question]] = {}
         for item in self.items:
             groups.setdefault(item.key[:2], []).append(item)
-        rows = [dict(task=task, format=format, level=TASKS[task].level, items=len(group), images=" or ".join(map(str, sorted({len(i.images) for i in group}))),
-                     sources=", ".join(sorted({i.source for i in group} - {""})), scenes=len({i.scene for i in group} - {""}),
-                     rgbd=sum(i.geometry is not None for i in group)) for (task, format), group in groups.items()]
+        rows = [
+            dict(
+                task=task,
+                format=format,
+                level=TASKS[task].level,
+                items=len(group),
+                images=" or ".join(map(str, sorted({len(i.images) for i in group}))),
+                sources=", ".join(sorted({i.source for i in group} - {""})),
+                scenes=len({i.scene for i in group} - {""}),
+                rgbd=sum(i.geometry is not None for i in group),
+            )
+            for (task, format), group in groups.items()
+        ]
         return pd.DataFrame(rows)
 
     def __str__(self) -> str:
         at = f" at {self.revision[:12]}" if self.revision else ""
         left = f", {self.skipped:,} rows left out" if self.skipped else ""
-        left += f", {self.files_left_out:,} file{'s' * (self.files_left_out != 1)} missing or not readable" if self.files_left_out else ""
-        return f"{self.name}{at}: {len(self.items):,} questions of {len({item.task for item in self.items})} tasks{left}"
+        left += (
+            f", {self.files_left_out:,} file{'s' * (self.files_left_out != 1)} missing or not"
+            " readable"
+            if self.files_left_out
+            else ""
+        )
+        return (
+            f"{self.name}{at}: {len(self.items):,} questions of"
+            f" {len({item.task for item in self.items})} tasks{left}"
+        )
 
 # %% ../../nbs/bench/10_benchmarks.ipynb #25e3e3d4
-KEEP = 256 << 20          # bytes of row groups kept in memory
+KEEP = 256 << 20  # bytes of row groups kept in memory
 
 
 class _Groups:
@@ -111,7 +141,10 @@ class _Groups:
             if key not in self._kept:
                 file = self._files.setdefault(path, pq.ParquetFile(path))
                 self._kept[key] = file.read_row_group(group, columns=[column]).column(0)
-                while len(self._kept) > 1 and sum(kept.nbytes for kept in self._kept.values()) > self.keep:
+                while (
+                    len(self._kept) > 1
+                    and sum(kept.nbytes for kept in self._kept.values()) > self.keep
+                ):
                     self._kept.popitem(last=False)
             self._kept.move_to_end(key)
             return self._kept[key][row].as_py()
@@ -120,26 +153,36 @@ class _Groups:
 @dataclass(frozen=True, kw_only=True)
 class _Row:
     """Where a row's images are: file, row group, row in the group, row in the file."""
+
     groups: _Groups
     path: Path
     group: int
     place: int
     row: int
 
-    def cells(self, column: str, read: Callable[..., Any], place: int | None = None, **options: Any) -> list[Any]:
-        """What `read` makes of each image of a column, or of the one at `place`: bytes, or a file beside this one. Raises BenchmarkError."""
+    def cells(
+        self, column: str, read: Callable[..., Any], place: int | None = None, **options: Any
+    ) -> list[Any]:
+        """What `read` makes of each image of a column, or of the one at `place`: bytes, or a file
+        beside this one. Raises BenchmarkError."""
         try:
             cell = self.groups.cell(self.path, self.group, self.place, column)
         except (OSError, ValueError, MemoryError, OverflowError, pa.ArrowException) as error:
-            raise BenchmarkError(f"cannot be read ({_first_line(error)})", self.path, self.row, column) from None
+            raise BenchmarkError(
+                f"cannot be read ({_first_line(error)})", self.path, self.row, column
+            ) from None
         cells = cell if isinstance(cell, list) else [cell]
         if place is not None and place >= len(cells):
-            raise BenchmarkError(f"holds {len(cells)} images, {place + 1} are needed", self.path, self.row, column)
+            raise BenchmarkError(
+                f"holds {len(cells)} images, {place + 1} are needed", self.path, self.row, column
+            )
         wanted = range(len(cells)) if place is None else [place]
         return [self._decode(cells[k], f"{column}[{k}]", partial(read, **options)) for k in wanted]
 
     def _decode(self, value: Any, field: str, read: Callable[..., Any]) -> Any:
-        data, name = (value.get("bytes"), value.get("path")) if isinstance(value, dict) else (value, None)
+        data, name = (
+            (value.get("bytes"), value.get("path")) if isinstance(value, dict) else (value, None)
+        )
         try:
             source = data or (safe_join(self.path.parent, name) if name else None)
             if source is None:
@@ -148,24 +191,42 @@ class _Row:
         except BenchmarkError:
             raise
         except (OSError, ValueError, TypeError) as error:
-            raise BenchmarkError(f"not a readable image ({_first_line(error).removeprefix('bytes: ')})", self.path, self.row, field) from None
+            raise BenchmarkError(
+                f"not a readable image ({_first_line(error).removeprefix('bytes: ')})",
+                self.path,
+                self.row,
+                field,
+            ) from None
 
     def picture(self, place: int) -> Image.Image:
-        """One of the row's pictures in RGB, turned as `datasets` of Hugging Face turns it. Raises BenchmarkError."""
+        """One of the row's pictures in RGB, turned as `datasets` of Hugging Face turns it. Raises
+        BenchmarkError."""
         return self.cells("image", open_picture, place, upright=True)[0]
 
     def geometry(self) -> Geometry:
-        """Depth, poses and intrinsics of the RGBD forms. Raises BenchmarkError where a matrix does not have 16 numbers."""
+        """Depth, poses and intrinsics of the RGBD forms. Raises BenchmarkError where a matrix does
+        not have 16 numbers."""
         depth = tuple(self.cells("depth", open_numbers))
-        pose, color, second = (self._matrices(name, len(depth)) for name in ("pose", "intrinsic_color", "intrinsic_depth"))
+        pose, color, second = (
+            self._matrices(name, len(depth))
+            for name in ("pose", "intrinsic_color", "intrinsic_depth")
+        )
         return Geometry(depth, pose, color, second)
 
     def _matrices(self, column: str, count: int) -> np.ndarray:
         try:
-            values = np.array(self.groups.cell(self.path, self.group, self.place, column), float).reshape(-1, 4, 4)
-            return np.broadcast_to(values, (count, 4, 4)) if len(values) == 1 else values.reshape(count, 4, 4)
+            values = np.array(
+                self.groups.cell(self.path, self.group, self.place, column), float
+            ).reshape(-1, 4, 4)
+            return (
+                np.broadcast_to(values, (count, 4, 4))
+                if len(values) == 1
+                else values.reshape(count, 4, 4)
+            )
         except (TypeError, ValueError, OSError, MemoryError, OverflowError, pa.ArrowException):
-            raise BenchmarkError(f"expected {count} matrices of 16 numbers", self.path, self.row, column) from None
+            raise BenchmarkError(
+                f"expected {count} matrices of 16 numbers", self.path, self.row, column
+            ) from None
 
 
 def _first_line(error: BaseException) -> str:
@@ -183,18 +244,28 @@ _BYTES = ("is_binary", "is_large_binary", "is_binary_view", "is_fixed_size_binar
 
 
 def _is(kind: pa.DataType, names: Sequence[str]) -> bool:
-    """Whether a type is one of these; a column without any value has the type null and is every one of them."""
-    return pa.types.is_null(kind) or any(getattr(pa.types, name, lambda _: False)(kind) for name in names)       # views came with pyarrow 16 to 18
+    """Whether a type is one of these; a column without any value has the type null and is every one
+    of them."""
+    # views came with pyarrow 16 to 18
+    return pa.types.is_null(kind) or any(
+        getattr(pa.types, name, lambda _: False)(kind) for name in names
+    )
 
 
 def _is_image(kind: pa.DataType) -> bool:
-    return _is(kind, _BYTES) or pa.types.is_struct(kind) and bool({"bytes", "path"} & {field.name for field in kind})
+    return (
+        _is(kind, _BYTES)
+        or pa.types.is_struct(kind)
+        and bool({"bytes", "path"} & {field.name for field in kind})
+    )
 
 
 def _check_columns(schema: pa.Schema, path: Path) -> None:
     for name in REQUIRED:
         if name not in schema.names:
-            raise BenchmarkError(f"the column is missing; there are {', '.join(schema.names)}", path, field=name)
+            raise BenchmarkError(
+                f"the column is missing; there are {', '.join(schema.names)}", path, field=name
+            )
     for name in set(_TEXTS) & set(schema.names):
         kind = schema.field(name).type
         kind = kind.value_type if pa.types.is_dictionary(kind) else kind
@@ -208,7 +279,11 @@ def _check_columns(schema: pa.Schema, path: Path) -> None:
     if _is(kind, _LISTS) and not pa.types.is_null(kind):
         kind = kind.value_type
     if not _is_image(kind):
-        raise BenchmarkError(f"expected images, a struct of bytes and path or a list of these, found {kind}", path, field="image")
+        raise BenchmarkError(
+            f"expected images, a struct of bytes and path or a list of these, found {kind}",
+            path,
+            field="image",
+        )
 
 
 def _why_unreadable(path: Path, error: BaseException) -> str:
@@ -217,11 +292,16 @@ def _why_unreadable(path: Path, error: BaseException) -> str:
             pointer = file.read(40).startswith(b"version https://git-lfs")
     except OSError as failed:
         return f"cannot be read: {failed.strerror or failed}"
-    return "a pointer of Git LFS, not the file itself; type: git lfs pull" if pointer else f"not a readable Parquet file ({_first_line(error)})"
+    return (
+        "a pointer of Git LFS, not the file itself; type: git lfs pull"
+        if pointer
+        else f"not a readable Parquet file ({_first_line(error)})"
+    )
 
 
 def _image_counts(file: pq.ParquetFile) -> list[int | None]:
-    """How many images each row has, from the file names alone, without reading an image; None where that is not to be had."""
+    """How many images each row has, from the file names alone, without reading an image; None where
+    that is not to be had."""
     leaves = [file.metadata.schema.column(k).path for k in range(len(file.metadata.schema))]
     names = [leaf for leaf in leaves if leaf.startswith("image.") and leaf.endswith(".path")]
     if not names:
@@ -239,13 +319,19 @@ def _check_row(values: Mapping[str, Any], images: int | None) -> None:
     if values["task"] not in TASKS:
         raise BenchmarkError(f"unknown task {values['task']!r}", field="task")
     if values["format_type"] not in TASKS[values["task"]].formats:
-        raise BenchmarkError(f"{values['format_type']!r} is none of {', '.join(TASKS[values['task']].formats)}", field="format_type")
+        raise BenchmarkError(
+            f"{values['format_type']!r} is none of {', '.join(TASKS[values['task']].formats)}",
+            field="format_type",
+        )
     if images == 0:
         raise BenchmarkError("there is no image", field="image")
 
 
-def read_parquet(path: Path, problems: list[str] | None = None, groups: Any = None) -> Iterator[Question]:
-    """The items of one Parquet file. Raises BenchmarkError; where `problems` is a list, what is wrong with a row goes there instead."""
+def read_parquet(
+    path: Path, problems: list[str] | None = None, groups: Any = None
+) -> Iterator[Question]:
+    """The items of one Parquet file. Raises BenchmarkError; where `problems` is a list, what is
+    wrong with a row goes there instead."""
     groups = groups or _Groups()
     try:
         file = pq.ParquetFile(path)
@@ -255,28 +341,49 @@ def read_parquet(path: Path, problems: list[str] | None = None, groups: Any = No
     with file:
         _check_columns(schema, path)
         try:
-            texts = file.read(columns=[name for name in ("id", *_TEXTS) if name in schema.names]).to_pylist()
+            texts = file.read(
+                columns=[name for name in ("id", *_TEXTS) if name in schema.names]
+            ).to_pylist()
             counts = _image_counts(file)
         except (OSError, ValueError, MemoryError, OverflowError, pa.ArrowException) as error:
-            raise BenchmarkError(f"not a readable Parquet file ({_first_line(error)})", path) from None
-        places = [(g, k) for g in range(file.num_row_groups) for k in range(file.metadata.row_group(g).num_rows)]
+            raise BenchmarkError(
+                f"not a readable Parquet file ({_first_line(error)})", path
+            ) from None
+        places = [
+            (g, k)
+            for g in range(file.num_row_groups)
+            for k in range(file.metadata.row_group(g).num_rows)
+        ]
     rgbd = set(_RGBD) <= set(schema.names)
     for number, (values, count, (group, place)) in enumerate(zip(texts, counts, places)):
         try:
             _check_row(values, count)
         except BenchmarkError as error:
-            full = BenchmarkError(str(error).removeprefix(f"{error.field}: "), path, number, error.field)
+            full = BenchmarkError(
+                str(error).removeprefix(f"{error.field}: "), path, number, error.field
+            )
             if problems is None:
                 raise full from None
             problems.append(str(full))
             continue
         row = _Row(groups=groups, path=path, group=group, place=place, row=number)
-        pictures = tuple(partial(row.picture, k) for k in range(count or TASKS[values["task"]].images))
-        yield Question(id=str(values["id"]), task=values["task"], format=values["format_type"], source=values.get("source") or "", scene=values.get("scene") or "",
-                       text=values["question"], answer=values["answer"], images=pictures, geometry=row.geometry if rgbd else None)
+        pictures = tuple(
+            partial(row.picture, k) for k in range(count or TASKS[values["task"]].images)
+        )
+        yield Question(
+            id=str(values["id"]),
+            task=values["task"],
+            format=values["format_type"],
+            source=values.get("source") or "",
+            scene=values.get("scene") or "",
+            text=values["question"],
+            answer=values["answer"],
+            images=pictures,
+            geometry=row.geometry if rgbd else None,
+        )
 
 # %% ../../nbs/bench/10_benchmarks.ipynb #2d290874
-HUB: Mapping[str, tuple[str, int]] = {          # repository of the authors, rows of its test split
+HUB: Mapping[str, tuple[str, int]] = {  # repository of the authors, rows of its test split
     "spar-bench": ("jasonzhango/SPAR-Bench", 7211),
     "spar-bench-tiny": ("jasonzhango/SPAR-Bench-Tiny", 1000),
     "spar-bench-rgbd": ("jasonzhango/SPAR-Bench-RGBD", 7211),
@@ -285,7 +392,8 @@ HUB: Mapping[str, tuple[str, int]] = {          # repository of the authors, row
 
 
 def fetch(repository: str, revision: str | None = None) -> tuple[Path, str]:
-    """The test split of a dataset on the hub, as a folder of Parquet files in the hub's own cache, and the commit it is of.
+    """The test split of a dataset on the hub, as a folder of Parquet files in the hub's own cache,
+    and the commit it is of.
 
     Raises ValueError with one clear line where it cannot be had.
     """
@@ -294,16 +402,29 @@ def fetch(repository: str, revision: str | None = None) -> tuple[Path, str]:
     except ImportError:
         raise missing_extra("benchmarks from the hub need huggingface_hub", "hub") from None
     try:
-        folder = Path(snapshot_download(repository, repo_type="dataset", revision=revision, allow_patterns=["data/test-*.parquet"]))
-    except Exception as error:          # of the network, of files, of the hub: each library below has kinds of its own
-        reason = " ".join(str(error).split()).split(" An error happened")[0].removeprefix("Got: ")[:200]
-        raise InputError(f"{repository}{f'@{revision}' if revision else ''}: cannot be fetched from the hub ({reason}); with its Parquet files on disk, "
-                         "type parquet:FOLDER instead") from error
+        folder = Path(
+            snapshot_download(
+                repository,
+                repo_type="dataset",
+                revision=revision,
+                allow_patterns=["data/test-*.parquet"],
+            )
+        )
+    # of the network, of files, of the hub: each library below has kinds of its own
+    except Exception as error:
+        reason = (
+            " ".join(str(error).split()).split(" An error happened")[0].removeprefix("Got: ")[:200]
+        )
+        raise InputError(
+            f"{repository}{f'@{revision}' if revision else ''}: cannot be fetched from the hub"
+            f" ({reason}); with its Parquet files on disk, type parquet:FOLDER instead"
+        ) from error
     return folder, folder.name
 
 
 def parquet_files(path: Path) -> list[Path]:
-    """The Parquet files of a folder (its own, or those in its `data/`), sorted; those of the test split alone where there are any. A file is itself."""
+    """The Parquet files of a folder (its own, or those in its `data/`), sorted; those of the test
+    split alone where there are any. A file is itself."""
     if path.is_file():
         return [path]
     found = sorted(path.glob("*.parquet")) or sorted(path.glob("data/*.parquet"))
@@ -314,20 +435,41 @@ _SHARD = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.parquet")
 
 
 def missing_shards(files: Sequence[Path]) -> list[str]:
-    """The names of files that are not there, by the names of those that are: NAME-00000-of-00002.parquet asks for a second one."""
+    """The names of files that are not there, by the names of those that are:
+    NAME-00000-of-00002.parquet asks for a second one."""
     there = {file.name for file in files}
     sets = {(found[1], int(found[3])) for file in files if (found := _SHARD.fullmatch(file.name))}
-    return [name for stem, count in sorted(sets) for k in range(min(count, 10_000)) if (name := f"{stem}-{k:05}-of-{count:05}.parquet") not in there]
+    return [
+        name
+        for stem, count in sorted(sets)
+        for k in range(min(count, 10_000))
+        if (name := f"{stem}-{k:05}-of-{count:05}.parquet") not in there
+    ]
 
 
-def _from_parquet(name: str, path: Path, tasks: str, *, formats: Sequence[str], strict: bool, expected: int | None, revision: str) -> Benchmark:
+def _from_parquet(
+    name: str,
+    path: Path,
+    tasks: str,
+    *,
+    formats: Sequence[str],
+    strict: bool,
+    expected: int | None,
+    revision: str,
+) -> Benchmark:
     files = parquet_files(path)
     if not files:
-        raise InputError(f"{path}: no Parquet file inside" if path.is_dir() else f"{path}: no such file or folder")
+        raise InputError(
+            f"{path}: no Parquet file inside"
+            if path.is_dir()
+            else f"{path}: no such file or folder"
+        )
     absent = missing_shards(files) if path.is_dir() else []
     if absent and strict:
         raise BenchmarkError("the file is missing", files[0].parent / absent[0])
-    problems = [f"{files[0].parent / file}: the file is missing; its rows are left out" for file in absent]
+    problems = [
+        f"{files[0].parent / file}: the file is missing; its rows are left out" for file in absent
+    ]
     kept = []
     seen = set()
     groups = _Groups()
@@ -348,7 +490,10 @@ def _from_parquet(name: str, path: Path, tasks: str, *, formats: Sequence[str], 
             continue
         for item in items:
             if item.key in seen:
-                wrong.append(f"{file}: id: {item.id} of {item.task} is there twice; the second one is left out")
+                wrong.append(
+                    f"{file}: id: {item.id} of {item.task} is there twice; the second one is"
+                    " left out"
+                )
                 if strict:
                     raise BenchmarkError(wrong[-1])
                 continue
@@ -358,8 +503,19 @@ def _from_parquet(name: str, path: Path, tasks: str, *, formats: Sequence[str], 
         problems += wrong
         skipped += len(wrong)
     if expected is not None and len(seen) + skipped != expected:
-        problems.append(f"{name}: {expected:,} rows expected, {len(seen) + skipped:,} found; is the download complete, or is this another revision?")
-    return Benchmark(name=name, items=tuple(kept), official=True, problems=tuple(problems), skipped=skipped, revision=revision, files_left_out=lost)
+        problems.append(
+            f"{name}: {expected:,} rows expected, {len(seen) + skipped:,} found; is the download"
+            " complete, or is this another revision?"
+        )
+    return Benchmark(
+        name=name,
+        items=tuple(kept),
+        official=True,
+        problems=tuple(problems),
+        skipped=skipped,
+        revision=revision,
+        files_left_out=lost,
+    )
 
 
 def _rows(file: Path) -> int:
@@ -373,66 +529,126 @@ def _folder_geometry(record: Mapping[str, Any], root: Path) -> Geometry:
     depth = tuple(open_numbers(safe_join(root, relative)) for relative in record["depth"])
     pose = np.stack([load_matrix(root, relative) for relative in record["pose"]])
     color = np.stack([load_matrix(root, relative) for relative in record["intrinsic"]])
-    second = np.stack([load_matrix(root, relative.replace("intrinsic_color", "intrinsic_depth")) for relative in record["intrinsic"]])
+    second = np.stack(
+        [
+            load_matrix(root, relative.replace("intrinsic_color", "intrinsic_depth"))
+            for relative in record["intrinsic"]
+        ]
+    )
     return Geometry(depth, pose, color, second)
 
 
-def _folder_question(record: Mapping[str, Any], task: str, format: str, root: Path, path: Path) -> Question:
-    rgbd = all(len(record.get(name, ())) == len(record["image"]) for name in ("depth", "pose", "intrinsic"))
+def _folder_question(
+    record: Mapping[str, Any], task: str, format: str, root: Path, path: Path
+) -> Question:
+    rgbd = all(
+        len(record.get(name, ())) == len(record["image"]) for name in ("depth", "pose", "intrinsic")
+    )
     question = Question.from_record(record, root, format=format, source=root.parent.name)
-    return replace(question, task=task, file=path, geometry=partial(_folder_geometry, record, root) if rgbd else None)
+    return replace(
+        question,
+        task=task,
+        file=path,
+        geometry=partial(_folder_geometry, record, root) if rgbd else None,
+    )
 
 
-def _from_folder(folder: Path, split: str, tasks: str, formats: Sequence[str], strict: bool) -> Benchmark:
+def _from_folder(
+    folder: Path, split: str, tasks: str, formats: Sequence[str], strict: bool
+) -> Benchmark:
     problems: list[str] = []
     notes: list[str] = []
     order = [task.name for task in select_tasks(tasks)]
     items = []
     seen = set()
-    for path, task, form, root in sorted(list_shards(folder, split, order, formats, notes), key=lambda shard: (order.index(shard[1]), list(formats).index(shard[2]))):
+    for path, task, form, root in sorted(
+        list_shards(folder, split, order, formats, notes),
+        key=lambda shard: (order.index(shard[1]), list(formats).index(shard[2])),
+    ):
         for record in read_lines(path, None if strict else problems):
             try:
                 item = _folder_question(record, task, form, root, path)
-            except ValueError as error:     # a link that leaves the folder
+            except ValueError as error:  # a link that leaves the folder
                 if strict:
                     raise
                 problems.append(f"{path}: {record['id']}: {error}")
                 continue
-            if item.key in seen:            # two sources with a scene of the same name
+            if item.key in seen:  # two sources with a scene of the same name
                 problems.append(f"{path}: id: {item.id} is there twice; the second one is left out")
                 continue
             seen.add(item.key)
             items.append(item)
-    return Benchmark(name=folder.resolve().name, items=tuple(items), official=False, problems=(*notes, *problems), skipped=len(problems))
+    return Benchmark(
+        name=folder.resolve().name,
+        items=tuple(items),
+        official=False,
+        problems=(*notes, *problems),
+        skipped=len(problems),
+    )
 
 
-def open_benchmark(spec: str | Path, *, split: str = "val", tasks: str = "all", formats: Sequence[str] | str = ("fill", "select", "judge"),
-                   strict: bool = False) -> Benchmark:
+def open_benchmark(
+    spec: str | Path,
+    *,
+    split: str = "val",
+    tasks: str = "all",
+    formats: Sequence[str] | str = ("fill", "select", "judge"),
+    strict: bool = False,
+) -> Benchmark:
     """Open a benchmark; no image is read yet.
 
     Args:
-        spec: "spar-bench", "spar-bench-tiny", "spar-bench-rgbd", "spar-bench-tiny-rgbd" (from the hub; "spar-bench@REVISION" pins a branch, tag or commit),
-            "parquet:PATH" (a file, or a folder of files in the hub's schema), or a folder of `spar generate` or of Parquet files.
+        spec: "spar-bench", "spar-bench-tiny", "spar-bench-rgbd", "spar-bench-tiny-rgbd" (from the
+            hub; "spar-bench@REVISION" pins a branch, tag or commit), "parquet:PATH" (a file, or a
+            folder of files in the hub's schema), or a folder of `spar generate` or of Parquet
+            files.
         split: of generated folders; the hub's sets have only "test", which is what is read.
         tasks: task names with commas, or "all". formats: the answer formats to keep.
         strict: stop at the first bad row instead of leaving it out and counting it.
 
     Raises ValueError with one clear line where there is nothing to ask.
     """
-    formats = tuple(name.strip() for name in formats.split(",")) if isinstance(formats, str) else tuple(formats)
+    formats = (
+        tuple(name.strip() for name in formats.split(","))
+        if isinstance(formats, str)
+        else tuple(formats)
+    )
     name, _, revision = str(spec).partition("@")
     path = Path(str(spec).removeprefix("parquet:"))
     if name in HUB:
         repository, rows = HUB[name]
         folder, commit = fetch(repository, revision or None)
-        benchmark = _from_parquet(repository.split("/")[1], folder, tasks, formats=formats, strict=strict, expected=rows, revision=commit)
-    elif str(spec).startswith("parquet:") or path.suffix == ".parquet" or (path.is_dir() and not (path / "spar").is_dir() and parquet_files(path)):
-        benchmark = _from_parquet(path.resolve().name, path, tasks, formats=formats, strict=strict, expected=None, revision="")
+        benchmark = _from_parquet(
+            repository.split("/")[1],
+            folder,
+            tasks,
+            formats=formats,
+            strict=strict,
+            expected=rows,
+            revision=commit,
+        )
+    elif (
+        str(spec).startswith("parquet:")
+        or path.suffix == ".parquet"
+        or (path.is_dir() and not (path / "spar").is_dir() and parquet_files(path))
+    ):
+        benchmark = _from_parquet(
+            path.resolve().name,
+            path,
+            tasks,
+            formats=formats,
+            strict=strict,
+            expected=None,
+            revision="",
+        )
     elif path.is_dir():
         benchmark = _from_folder(path, split, tasks, formats, strict)
     else:
         raise InputError(f"{spec}: neither a folder nor one of {', '.join(HUB)}, parquet:PATH")
     if not benchmark.items:
         why = f"; {benchmark.problems[0]}" if benchmark.problems else ""
-        raise InputError(f"{spec}: no {'test' if benchmark.official else split} questions of tasks {tasks} in formats {','.join(formats)}{why}")
+        raise InputError(
+            f"{spec}: no {'test' if benchmark.official else split} questions of tasks {tasks} in"
+            f" formats {','.join(formats)}{why}"
+        )
     return replace(benchmark, spec=str(spec))

@@ -29,27 +29,48 @@ Key = tuple[str, str, str]
 
 
 class Prediction(dict[str, Any]):
-    """What was said to one question: the fields of its JSON line, whoever wrote it, with names for those that every reader needs.
+    """What was said to one question: the fields of its JSON line, whoever wrote it, with names for
+    those that every reader needs.
 
-    A line of `spar evaluate` holds id, task, format, source, scene, question, answer, prediction, image_mode; where there is no answer `prediction` is null and
-    `failed` says why. Whatever else a line holds is kept: `tokens`, `tries`, ...
+    A line of `spar evaluate` holds id, task, format, source, scene, question, answer, prediction,
+    image_mode; where there is no answer `prediction` is null and `failed` says why. Whatever else a
+    line holds is kept: `tokens`, `tries`, ...
     """
 
     @classmethod
-    def of(cls, item: Question, text: str | None, image_mode: ImageMode, **more: Any) -> "Prediction":
+    def of(
+        cls, item: Question, text: str | None, image_mode: ImageMode, **more: Any
+    ) -> "Prediction":
         """The prediction for a question; a `text` that no JSON could hold is mended."""
-        said = None if text is None else text.encode("utf-8", "replace").decode()       # half a surrogate pair
-        return cls(id=item.id, task=item.task, format=item.format, source=item.source, scene=item.scene, question=item.text, answer=item.answer,
-                   prediction=said, image_mode=image_mode, **more)
+        # half a surrogate pair
+        said = None if text is None else text.encode("utf-8", "replace").decode()
+        return cls(
+            id=item.id,
+            task=item.task,
+            format=item.format,
+            source=item.source,
+            scene=item.scene,
+            question=item.text,
+            answer=item.answer,
+            prediction=said,
+            image_mode=image_mode,
+            **more,
+        )
 
     @classmethod
     def from_line(cls, line: bytes) -> "Prediction | None":
-        """The prediction of a line that `encode_record` wrote; None for a line that a kill cut off, or anything else that is none."""
+        """The prediction of a line that `encode_record` wrote; None for a line that a kill cut off,
+        or anything else that is none."""
         try:
             row = orjson.loads(line)
         except orjson.JSONDecodeError:
             return None
-        return cls(row) if isinstance(row, dict) and all(isinstance(row.get(name), str) for name in ("id", "task", "format")) else None
+        return (
+            cls(row)
+            if isinstance(row, dict)
+            and all(isinstance(row.get(name), str) for name in ("id", "task", "format"))
+            else None
+        )
 
     def to_line(self) -> bytes:
         return orjson.dumps(self) + b"\n"
@@ -72,18 +93,21 @@ class Prediction(dict[str, Any]):
 
     @property
     def image_mode(self) -> str:
-        """How the images were shown, "" where the line does not say: older versions and other tools do not."""
+        """How the images were shown, "" where the line does not say: older versions and other tools
+        do not."""
         said = str(self.get("image_mode") or "")
         return OLD_MODES.get(said, said)
 
 # %% ../../nbs/bench/20_predictions.ipynb #9c1f0a13
 def content_hash(*parts: Any) -> str:
-    """A hash of whatever changes answers: model, prompt, decoding, how images are shown. Parts are anything JSON can write, or their `str`."""
+    """A hash of whatever changes answers: model, prompt, decoding, how images are shown. Parts are
+    anything JSON can write, or their `str`."""
     return json_hash(*parts)
 
 
 def mode_in_mark(image_mode: ImageMode) -> str:
-    """The word for a mode in a `content_hash`: that of older versions, so that their files are continued."""
+    """The word for a mode in a `content_hash`: that of older versions, so that their files are
+    continued."""
     return next((old for old, new in OLD_MODES.items() if new == image_mode), image_mode)
 
 
@@ -95,13 +119,15 @@ def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> Path:
 
 
 def read_lines(path: Path) -> list[Prediction]:
-    """The predictions of a file that is still being written; what `Prediction.from_line` does not take is left out. [] where there is no file."""
+    """The predictions of a file that is still being written; what `Prediction.from_line` does not
+    take is left out. [] where there is no file."""
     lines = path.read_bytes().splitlines() if path.exists() else []
     return [row for line in lines if (row := Prediction.from_line(line)) is not None]
 
 # %% ../../nbs/bench/20_predictions.ipynb #9c1f0a14
 def prediction_file(folder: Path, image_mode: ImageMode) -> Path:
-    """The file of a mode in a run's folder. A file that an older version began under the mode's older word is renamed, so that it is continued."""
+    """The file of a mode in a run's folder. A file that an older version began under the mode's
+    older word is renamed, so that it is continued."""
     name = "predictions.jsonl" if image_mode == "original" else f"predictions_{image_mode}.jsonl"
     older = folder / f"predictions_{mode_in_mark(image_mode)}.jsonl"
     if older.name != name and older.exists() and not (folder / name).exists():
@@ -112,9 +138,14 @@ def prediction_file(folder: Path, image_mode: ImageMode) -> Path:
 
 
 def note_outcome(note: Path, rows: Mapping[ImageMode, Sequence[Prediction]]) -> None:
-    """Write into a run's run.json how many questions are answered in each mode, and whether that is all: {"complete": ..., "answered": {mode: n}, "failed": {mode: n}}."""
+    """Write into a run's run.json how many questions are answered in each mode, and whether that is
+    all: {"complete": ..., "answered": {mode: n}, "failed": {mode: n}}."""
     failed = {mode: sum(bool(row.failed) for row in found) for mode, found in rows.items()}
-    outcome = {"complete": not any(failed.values()), "answered": {mode: len(found) - failed[mode] for mode, found in rows.items()}, "failed": failed}
+    outcome = {
+        "complete": not any(failed.values()),
+        "answered": {mode: len(found) - failed[mode] for mode, found in rows.items()},
+        "failed": failed,
+    }
     whole_note = {**(json.loads(note.read_text()) if note.exists() else {}), **outcome}
     note.write_text(json.dumps(whole_note, indent=1) + "\n")
 
@@ -123,18 +154,23 @@ _BLIND_NAME = re.compile(r"(?<![a-z])(blind|none|gr[ae]y|swapped)(?![a-z])", re.
 
 
 def stated_mode(rows: Iterable[Mapping[str, Any]], where: str = "these rows") -> str:
-    """The image mode that all predictions of a run state, "" where none does. Raises ValueError, beginning with `where`, for several."""
+    """The image mode that all predictions of a run state, "" where none does. Raises ValueError,
+    beginning with `where`, for several."""
     said = {str(row.get("image_mode") or "") for row in rows} - {""}
     modes = {OLD_MODES.get(mode, mode) for mode in said}
     if len(modes) > 1:
-        raise InputError(f"{where}: answers to images shown in several ways: {', '.join(sorted(modes))}")
+        raise InputError(
+            f"{where}: answers to images shown in several ways: {', '.join(sorted(modes))}"
+        )
     return modes.pop() if modes else ""
 
 
 def find_image_mode(path: Path, rows: Iterable[Mapping[str, Any]]) -> str:
-    """How the images of a file's questions were shown: one of `IMAGE_MODES`, "" where nothing says it.
+    """How the images of a file's questions were shown: one of `IMAGE_MODES`, "" where nothing says
+    it.
 
-    Its lines say it; else run.json beside it; else the file's name, with a warning. Raises ValueError where its lines say several.
+    Its lines say it; else run.json beside it; else the file's name, with a warning. Raises
+    ValueError where its lines say several.
     """
     return stated_mode(rows, str(path)) or _noted_mode(path) or _named_mode(path)
 
@@ -145,10 +181,18 @@ def _noted_mode(path: Path) -> str:
         noted = json.loads((path.parent / "run.json").read_bytes())["images"]
     except (OSError, ValueError, KeyError, TypeError):
         return ""
-    modes = [OLD_MODES.get(str(mode), str(mode)) for mode in noted] if isinstance(noted, list) else []
-    word = path.name.removeprefix("predictions").removesuffix(".jsonl").removeprefix("_") or "original"
+    modes = (
+        [OLD_MODES.get(str(mode), str(mode)) for mode in noted] if isinstance(noted, list) else []
+    )
+    word = (
+        path.name.removeprefix("predictions").removesuffix(".jsonl").removeprefix("_") or "original"
+    )
     mode = OLD_MODES.get(word, word)
-    return mode if path.name.startswith("predictions") and mode in modes and mode in IMAGE_MODES else ""
+    return (
+        mode
+        if path.name.startswith("predictions") and mode in modes and mode in IMAGE_MODES
+        else ""
+    )
 
 
 def _named_mode(path: Path) -> str:
@@ -157,15 +201,22 @@ def _named_mode(path: Path) -> str:
         return ""
     word = found[1].lower()
     mode = "none" if word == "blind" else OLD_MODES.get(word, word)
-    warnings.warn(f"{path}: its lines do not say how images were shown; by its name it is taken for a blind run ({mode}). A line says it as \"image_mode\": \"{mode}\"", stacklevel=3)
+    warnings.warn(
+        f"{path}: its lines do not say how images were shown; by its name it is taken for a blind"
+        f' run ({mode}). A line says it as "image_mode": "{mode}"',
+        stacklevel=3,
+    )
     return mode
 
 # %% ../../nbs/bench/20_predictions.ipynb #862b1c3a
 class PredictionWriter:
     """The predictions of one run, on disk as they come.
 
-    Use it as a context manager: ``with PredictionWriter(out, items, mark) as writer``; then ask `writer.left`, and call `add` or `fail` for each. `add` and
-    `fail` may be called from several threads. When the block ends without an error, the lines are put into the order of the items.
+    Use it as a context manager:
+        ``with PredictionWriter(out, items, mark) as writer``; then ask `writer.left`, and call `add` or `fail` for each. `add`
+        and
+    `fail` may be called from several threads. When the block ends without an error, the lines are
+    put into the order of the items.
 
     Args:
         out: the JSONL file.
@@ -176,10 +227,19 @@ class PredictionWriter:
 
     Attributes:
         rows: the prediction of each item that has one, by its key.
-        left: the items still to be asked when the run begins: those without a line and those that failed.
-    """
+        left: the items still to be asked when the run begins: those without a line and those that
+            failed.
+    """  # noqa: E501
 
-    def __init__(self, out: Path | str, items: Sequence[Question], mark: str, usable: Callable[[Prediction], bool] = lambda row: True, *, image_mode: ImageMode = "original"):
+    def __init__(
+        self,
+        out: Path | str,
+        items: Sequence[Question],
+        mark: str,
+        usable: Callable[[Prediction], bool] = lambda row: True,
+        *,
+        image_mode: ImageMode = "original",
+    ):
         self.out = Path(out)
         self.items = list(items)
         self.mark = mark
@@ -188,7 +248,10 @@ class PredictionWriter:
         keys = [item.key for item in self.items]
         if len(set(keys)) < len(keys):
             twice = next(key for k, key in enumerate(keys) if key in keys[:k])
-            raise InputError(f"{'/'.join(twice[:2])}: id {twice[2]} is there twice; answers are filed under task, format and id")
+            raise InputError(
+                f"{'/'.join(twice[:2])}: id {twice[2]} is there twice; answers are filed under"
+                " task, format and id"
+            )
         self.rows: dict[Key, Prediction] = {}
         self._lock = threading.Lock()
         self._resume()
@@ -200,8 +263,13 @@ class PredictionWriter:
         same = note.exists() and note.read_text() == self.mark
         wanted = {item.key: (item.text, item.answer) for item in self.items}
         for row in found if same else ():
-            if not row.failed and self._usable(row) and wanted.get(row.key) == (row.get("question"), row.get("answer")):
-                row.setdefault("image_mode", self.image_mode)          # a line of an older version; the fingerprint holds its mode
+            if (
+                not row.failed
+                and self._usable(row)
+                and wanted.get(row.key) == (row.get("question"), row.get("answer"))
+            ):
+                # a line of an older version; the fingerprint holds its mode
+                row.setdefault("image_mode", self.image_mode)
                 self.rows[row.key] = row
         if sum(not row.failed and self._usable(row) for row in found) > len(self.rows):
             os.replace(self.out, self.out.with_name(self.out.name + ".previous"))
@@ -212,7 +280,12 @@ class PredictionWriter:
         self._file = open(self.out, "ab")
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._file.close()
         if kind is None:
             write_lines(self.out, self.in_order)
@@ -228,7 +301,15 @@ class PredictionWriter:
 
     def fail(self, item: Question, reason: str, **more: Any) -> None:
         """Record that no answer could be had, and why, in one line."""
-        self._keep(Prediction.of(item, None, self.image_mode, failed=" ".join(str(reason).split())[:500] or "no reason given", **more))
+        self._keep(
+            Prediction.of(
+                item,
+                None,
+                self.image_mode,
+                failed=" ".join(str(reason).split())[:500] or "no reason given",
+                **more,
+            )
+        )
 
     @property
     def failed(self) -> dict[Key, str]:

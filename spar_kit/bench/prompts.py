@@ -21,15 +21,21 @@ from ..data.question import Picture, Question, open_image
 from ..tasks.registry import rng_for
 
 # %% ../../nbs/bench/00_prompts.ipynb #1a4c1313
-def with_images(items: Iterable[Question], problems: list[str] | None = None) -> Iterator[tuple[Question, list[Image.Image]]]:
-    """Items with their images. One whose image cannot be read is told of in `problems` and left out; without such a list its ValueError or OSError is raised."""
+def with_images(
+    items: Iterable[Question], problems: list[str] | None = None
+) -> Iterator[tuple[Question, list[Image.Image]]]:
+    """Items with their images. One whose image cannot be read is told of in `problems` and left
+    out; without such a list its ValueError or OSError is raised."""
     for item in items:
         try:
             images = item.load()
         except (ValueError, OSError) as error:
             if problems is None:
                 raise
-            problems.append(f"{item.task}/{item.format} {item.id}: {(str(error).strip().splitlines() or [type(error).__name__])[0]}")
+            problems.append(
+                f"{item.task}/{item.format} {item.id}:"
+                f" {(str(error).strip().splitlines() or [type(error).__name__])[0]}"
+            )
             continue
         yield item, images
 
@@ -58,8 +64,11 @@ def _spread(items: Sequence[Question], limit: int | None) -> list[Question]:
 Prompt = Literal["plain", "official"]
 NUMBER_PROMPT = "Please answer the question using a single word or phrase."
 LETTER_PROMPT = "Answer with the option's letter from the given choices directly."
-BOX_PROMPT = "The values represent the bounding box coordinates normalized to a 0-1000 scale, with the top-left corner as the origin of the image."
-MAX_NEW_TOKENS = 100          # with greedy decoding: the rest of the official protocol
+BOX_PROMPT = (
+    "The values represent the bounding box coordinates normalized to a 0-1000 scale, with the"
+    " top-left corner as the origin of the image."
+)
+MAX_NEW_TOKENS = 100  # with greedy decoding: the rest of the official protocol
 
 
 def official_prompt(item: Question) -> str:
@@ -75,7 +84,8 @@ def official_prompt(item: Question) -> str:
 
 
 def prompt_of(item: Question, prompt: Prompt) -> str:
-    """The text that goes with the images: the question as stored ("plain"), or in the authors' frame ("official")."""
+    """The text that goes with the images: the question as stored ("plain"), or in the authors'
+    frame ("official")."""
     return official_prompt(item) if prompt == "official" else item.text
 
 # %% ../../nbs/bench/00_prompts.ipynb #573ea2e0
@@ -83,24 +93,37 @@ GREY = (128, 128, 128)
 
 
 def image_modes(names: str) -> tuple[ImageMode, ...]:
-    """Names with commas, or "all", as ways of showing the images; "original" first. Raises ValueError for an unknown one; an older word is taken with a warning."""
+    """Names with commas, or "all", as ways of showing the images; "original" first. Raises
+    ValueError for an unknown one; an older word is taken with a warning."""
     wanted = [name.strip() for name in names.split(",")] if names != "all" else list(IMAGE_MODES)
     for name in wanted:
         if name in OLD_MODES:
-            warnings.warn(f"images {name!r} is now {OLD_MODES[name]!r}; the older word goes with the next version", FutureWarning, stacklevel=2)
+            warnings.warn(
+                f"images {name!r} is now {OLD_MODES[name]!r}; the older word goes with the next"
+                " version",
+                FutureWarning,
+                stacklevel=2,
+            )
         elif name not in IMAGE_MODES:
             raise InputError(f"images {name!r} is none of {', '.join(IMAGE_MODES)}, all")
     wanted = [OLD_MODES.get(name, name) for name in wanted]
     return tuple(name for name in IMAGE_MODES if name in wanted)
 
 
-def apply_image_mode(items: Iterable[Question], images: ImageMode, pool: Sequence[Question] | None = None, seed: int = 0) -> list[Question]:
+def apply_image_mode(
+    items: Iterable[Question],
+    images: ImageMode,
+    pool: Sequence[Question] | None = None,
+    seed: int = 0,
+) -> list[Question]:
     """The items as a blind run shows them.
 
     Args:
-        images: "original" leaves them; "none" shows no image; "gray" shows gray ones of the same sizes, without markers; "swapped" those of another item of
-            the same task and format, with as many images, of another scene where scenes are known.
-        pool: whom to swap with (default the items themselves). With all items of the benchmark here, an item's partner does not depend on a limit.
+        images: "original" leaves them; "none" shows no image; "gray" shows gray ones of the same
+            sizes, without markers; "swapped" those of another item of the same task and format,
+            with as many images, of another scene where scenes are known.
+        pool: whom to swap with (default the items themselves). With all items of the benchmark
+            here, an item's partner does not depend on a limit.
 
     Raises ValueError where an item has nobody to swap with.
     """
@@ -110,19 +133,27 @@ def apply_image_mode(items: Iterable[Question], images: ImageMode, pool: Sequenc
     if images == "none":
         return [_with_images_of(item) for item in items]
     if images == "gray":
-        return [_with_images_of(item, tuple(partial(_gray, picture) for picture in item.images)) for item in items]
+        return [
+            _with_images_of(item, tuple(partial(_gray, picture) for picture in item.images))
+            for item in items
+        ]
     groups: dict[tuple[str, str, int], list[Question]] = {}
     for item in pool if pool is not None else items:
         groups.setdefault((item.task, item.format, len(item.images)), []).append(item)
     shown = []
     for item in items:
         other = _partner(item, groups.get((item.task, item.format, len(item.images)), []), seed)
-        shown.append(replace(item, images=other.images, markers=other.markers, geometry=other.geometry, rest={}))
+        shown.append(
+            replace(
+                item, images=other.images, markers=other.markers, geometry=other.geometry, rest={}
+            )
+        )
     return shown
 
 
 def _with_images_of(item: Question, images: tuple[Picture, ...] = ()) -> Question:
-    """A question with other images, without markers; nothing of the record's is left that belongs to its own images."""
+    """A question with other images, without markers; nothing of the record's is left that belongs
+    to its own images."""
     return replace(item, images=images, markers={}, geometry=None, rest={})
 
 
@@ -132,8 +163,16 @@ def _gray(picture: Picture) -> Image.Image:
 
 def _partner(item: Question, group: Sequence[Question], seed: int) -> Question:
     start = int(rng_for(seed, "swapped", *item.key).integers(max(len(group), 1)))
-    others = [other for k in range(len(group)) if (other := group[(start + k) % len(group)]).id != item.id]
-    found = next((other for other in others if other.scene != item.scene or not item.scene), others[0] if others else None)
+    others = [
+        other for k in range(len(group)) if (other := group[(start + k) % len(group)]).id != item.id
+    ]
+    found = next(
+        (other for other in others if other.scene != item.scene or not item.scene),
+        others[0] if others else None,
+    )
     if found is None:
-        raise InputError(f"{item.task}/{item.format} {item.id}: no other question of its kind with {len(item.images)} images to swap with")
+        raise InputError(
+            f"{item.task}/{item.format} {item.id}: no other question of its kind with"
+            f" {len(item.images)} images to swap with"
+        )
     return found

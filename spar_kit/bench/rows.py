@@ -17,18 +17,28 @@ from ..core.errors import InputError
 from ..tasks.registry import TASKS
 
 # %% ../../nbs/bench/30_rows.ipynb #be2d3b24
-MAX_FILE_BYTES = 1 << 30            # bytes of a file of answers; SPAR-Bench's 7,211 answers are a few MB
+# bytes of a file of answers; SPAR-Bench's 7,211 answers are a few MB
+MAX_FILE_BYTES = 1 << 30
 
 
 class RowError(InputError):
-    """A file of answers, or a row of it, that cannot be used; the message names the file, the line or row, and the field."""
+    """A file of answers, or a row of it, that cannot be used; the message names the file, the line
+    or row, and the field."""
 
 
 def read_bytes(path: Path) -> bytes:
-    """The bytes of a file of answers. Raises RowError for what is no regular file, cannot be read, or is larger than `MAX_FILE_BYTES`."""
+    """The bytes of a file of answers. Raises RowError for what is no regular file, cannot be read,
+    or is larger than `MAX_FILE_BYTES`."""
     try:
-        if not path.is_file():          # a named pipe would be waited for
-            raise RowError(f"{path}: " + ("is not a file" if path.exists() else "cannot be read: No such file or directory"))
+        if not path.is_file():  # a named pipe would be waited for
+            raise RowError(
+                f"{path}: "
+                + (
+                    "is not a file"
+                    if path.exists()
+                    else "cannot be read: No such file or directory"
+                )
+            )
         if path.stat().st_size > MAX_FILE_BYTES:
             raise RowError(f"{path}: larger than {MAX_FILE_BYTES >> 20:,} MiB")
         return path.read_bytes()
@@ -46,7 +56,8 @@ def decode(raw: bytes, path: Path, what: str = "not UTF-8 text") -> str:
 
 
 def parse_json(text: str, where: str) -> Any:
-    """The value of a JSON text, with null for NaN and "?" for half a surrogate pair. Raises RowError beginning with `where`."""
+    """The value of a JSON text, with null for NaN and "?" for half a surrogate pair. Raises
+    RowError beginning with `where`."""
     try:
         value = json.loads(text)
         return _plain(value) if "NaN" in text or "\\u" in text else value
@@ -72,14 +83,22 @@ def brief(error: BaseException) -> str:
 
 
 def json_rows(text: str, path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The objects of JSON lines or of one JSON array, each with its place, FILE:LINE or "FILE: row K". Blank lines are skipped.
+    """The objects of JSON lines or of one JSON array, each with its place, FILE:LINE or "FILE: row
+    K". Blank lines are skipped.
 
     Raises RowError for what is no JSON and no object.
     """
     if text.lstrip()[:1] == "[":
-        found: Iterator[tuple[str, Any]] = ((f"{path}: row {k}", value) for k, value in enumerate(parse_json(text, str(path)), 1))
-    else:                                                           # not splitlines: a text may hold other line breaks
-        found = ((f"{path}:{number}", parse_json(line, f"{path}:{number}")) for number, line in enumerate(text.split("\n"), 1) if line.strip())
+        found: Iterator[tuple[str, Any]] = (
+            (f"{path}: row {k}", value) for k, value in enumerate(parse_json(text, str(path)), 1)
+        )
+    # not splitlines: a text may hold other line breaks
+    else:
+        found = (
+            (f"{path}:{number}", parse_json(line, f"{path}:{number}"))
+            for number, line in enumerate(text.split("\n"), 1)
+            if line.strip()
+        )
     for where, value in found:
         if not isinstance(value, dict):
             raise RowError(f"{where}: expected an object, found a {type(value).__name__}")
@@ -87,18 +106,26 @@ def json_rows(text: str, path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 # %% ../../nbs/bench/30_rows.ipynb #b88b0e46
 _JUDGE = {"yes": "Yes", "true": "Yes", "no": "No", "false": "No"}
-_BARE_LETTER = re.compile(r"[\s*_`\"'(\[{]*(?:(?:option|answer|choice)\b\s*:?\s*)?[\s*_`\"'(\[{]*([A-F])[\s*_`\"')\]}.:,;]*", re.I)
+_BARE_LETTER = re.compile(
+    r"[\s*_`\"'(\[{]*(?:(?:option|answer|choice)\b\s*:?\s*)?[\s*_`\"'(\[{]*([A-F])[\s*_`\"')\]}.:,;]*",
+    re.I,
+)
 _LETTER_AND_TEXT = re.compile(r"\s*\(?([A-F])[.):]+\s+\S.*", re.S)
 
 
 def canonical_answer(answer: str, task: str, format: str | None = None) -> str:
-    """The true answer in SPAR's own form: "Yes" or "No" for a judgement, the letter alone for a choice; any other answer as it is."""
+    """The true answer in SPAR's own form: "Yes" or "No" for a judgement, the letter alone for a
+    choice; any other answer as it is."""
     if format == "sentence":
         return answer
     word = re.sub(r"[\W_]+", " ", answer).strip().lower()
     if word in _JUDGE and format != "select":
         return answer.strip() if answer.strip() in ("Yes", "No") else _JUDGE[word]
-    if format == "select" or not format and "select" in (TASKS[task].formats if task in TASKS else ()):
+    if (
+        format == "select"
+        or not format
+        and "select" in (TASKS[task].formats if task in TASKS else ())
+    ):
         found = _BARE_LETTER.fullmatch(answer) or _LETTER_AND_TEXT.fullmatch(answer)
         return found[1].upper() if found else answer
     return answer
@@ -106,7 +133,8 @@ def canonical_answer(answer: str, task: str, format: str | None = None) -> str:
 # %% ../../nbs/bench/30_rows.ipynb #6b720768
 ImageMode = Literal["original", "none", "gray", "swapped"]
 IMAGE_MODES: tuple[ImageMode, ...] = ("original", "none", "gray", "swapped")
-OLD_MODES: Mapping[str, ImageMode] = {"given": "original", "grey": "gray"}          # their words in files and commands of older versions
+# their words in files and commands of older versions
+OLD_MODES: Mapping[str, ImageMode] = {"given": "original", "grey": "gray"}
 NEEDED = ("id", "task", "answer", "prediction")
 OPTIONAL = ("format", "source", "scene", "question")
 FORMATS = ("fill", "select", "judge", "sentence")
@@ -114,7 +142,8 @@ KNOWN_MODES = frozenset((*IMAGE_MODES, *OLD_MODES))
 
 
 def line_row(raw: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """A line {id, task, answer, prediction, failed?, ...} with `failed` set where there is no prediction. Raises RowError where neither is there."""
+    """A line {id, task, answer, prediction, failed?, ...} with `failed` set where there is no
+    prediction. Raises RowError where neither is there."""
     if "prediction" not in raw and not raw.get("failed"):
         raise RowError(f"{where}: field 'prediction' is missing")
     row = {name: raw.get(name) for name in (*NEEDED, *OPTIONAL, "failed")}
@@ -128,7 +157,9 @@ def line_row(raw: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 
 def check_row(row: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """The row with texts where texts belong, its answer in `canonical_answer`'s form; where that is another one, `answer_as_written` is the one it had. Fields that are null are left out, but for the prediction.
+    """The row with texts where texts belong, its answer in `canonical_answer`'s form; where that is
+    another one, `answer_as_written` is the one it had. Fields that are null are left out, but for
+    the prediction.
 
     Raises RowError naming the field.
     """
@@ -138,7 +169,14 @@ def check_row(row: Mapping[str, Any], where: str) -> dict[str, Any]:
         if value is None and name == "prediction":
             continue
         if value is None or value == "" and name != "prediction":
-            raise RowError(f"{where}: field {name!r} is missing" + ("; name the benchmark that the row belongs to" if name in ("task", "answer") else ""))
+            raise RowError(
+                f"{where}: field {name!r} is missing"
+                + (
+                    "; name the benchmark that the row belongs to"
+                    if name in ("task", "answer")
+                    else ""
+                )
+            )
         out[name] = _text(value, name, where)
     for name in OPTIONAL:
         if name in out:
@@ -146,16 +184,26 @@ def check_row(row: Mapping[str, Any], where: str) -> dict[str, Any]:
     if out["task"] not in TASKS:
         raise RowError(f"{where}: unknown task {out['task'][:60]!r}")
     if out.get("format", "") not in (*FORMATS, ""):
-        raise RowError(f"{where}: field 'format': {out['format'][:60]!r} is none of {', '.join(FORMATS)}")
+        raise RowError(
+            f"{where}: field 'format': {out['format'][:60]!r} is none of {', '.join(FORMATS)}"
+        )
     plain = canonical_answer(out["answer"], out["task"], out.get("format"))
-    return out if plain == out["answer"] else {**out, "answer": plain, "answer_as_written": out["answer"]}
+    return (
+        out
+        if plain == out["answer"]
+        else {**out, "answer": plain, "answer_as_written": out["answer"]}
+    )
 
 
 def _text(value: Any, name: str, where: str) -> str:
-    number = isinstance(value, (int, float)) and name != "question" and (name in ("answer", "prediction") or not isinstance(value, bool))
+    number = (
+        isinstance(value, (int, float))
+        and name != "question"
+        and (name in ("answer", "prediction") or not isinstance(value, bool))
+    )
     if not isinstance(value, str) and not number:
         raise RowError(f"{where}: field {name!r} holds a {type(value).__name__}, not a text")
     try:
         return str(value)
-    except ValueError:                   # Python writes no integer of more than 4,300 digits
+    except ValueError:  # Python writes no integer of more than 4,300 digits
         raise RowError(f"{where}: field {name!r} holds a number of too many digits") from None

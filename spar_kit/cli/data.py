@@ -27,12 +27,14 @@ class Split(StrEnum):
     val = "val"
 
 
-MAX_COUNT = 10 ** 7                       # of scenes, frames, questions, workers: above it is a slip of the finger
-LARGEST_SEED = 2 ** 63 - 1           # what JSON, NumPy and torch all take
+# of scenes, frames, questions, workers: above it is a slip of the finger
+MAX_COUNT = 10**7
+LARGEST_SEED = 2**63 - 1  # what JSON, NumPy and torch all take
 
 
 def positive(name: str, value: int | None) -> None:
-    """Raises ValueError naming the option --`name` where a value is given and is below 1 or above `MAX_COUNT`."""
+    """Raises ValueError naming the option --`name` where a value is given and is below 1 or above
+    `MAX_COUNT`."""
     if value is not None and value < 1:
         raise InputError(f"--{name} {value} is not a positive number")
     if value is not None and value > MAX_COUNT:
@@ -40,7 +42,8 @@ def positive(name: str, value: int | None) -> None:
 
 
 def not_negative(name: str, value: int) -> None:
-    """Raises ValueError naming the option --`name` where the value is below 0 or above `LARGEST_SEED`."""
+    """Raises ValueError naming the option --`name` where the value is below 0 or above
+    `LARGEST_SEED`."""
     if value < 0:
         raise InputError(f"--{name} {value} is negative")
     if value > LARGEST_SEED:
@@ -64,28 +67,159 @@ class ImageCopyOption(StrEnum):
 
 
 def generate(
-        source: Annotated[str, typer.Argument(metavar="SOURCE", help="Where scenes come from: **synthetic** (furnished rooms made from a seed), or a dataset as its owners ship it: **scannet:PATH**, **scannetpp:PATH** (its DSLR), **scannetpp-iphone:PATH**, **structured3d:PATH**, **arkitscenes:PATH**, **spar7m:PATH**; or your own: **python:FILE.py:NAME**.")],
-        out: Annotated[Path, typer.Option(metavar="DIR", help="Folder to write: pictures, depth, poses, questions and a manifest. An interrupted run goes on where it stopped.")],
-        scenes: Annotated[int | None, typer.Option(metavar="N", help="How many scenes. All that the source has where this is left out (synthetic: 8).")] = None,
-        width: Annotated[int | None, typer.Option(metavar="W", help=WIDTH + " SPAR's own scripts draw discs of 20 pixels: on 320 x 240 they hide much of every second object.", show_default=False)] = None,
-        height: Annotated[int | None, typer.Option(metavar="H", help=HEIGHT, show_default=False)] = None,
-        seed: Annotated[int, typer.Option(metavar="S", help="Of everything random. The same seed gives the same bytes, whatever the number of workers.")] = 0,
-        split: Annotated[Split, typer.Option(help="Which scenes, and which folder of questions they fill.")] = Split.train,
-        tasks: Annotated[str, typer.Option(metavar="A,B", help="Task folders of SPAR-7M, comma-separated, or **all** that are built.")] = "all",
-        per_task: Annotated[int, typer.Option(metavar="K", help="Questions per scene, task and format.")] = 100,
-        workers: Annotated[int, typer.Option(metavar="W", help="Scenes worked on at the same time.")] = 1,
-        frames_per_scene: Annotated[int, typer.Option(metavar="F", help="At most so many frames of a scene, evenly spaced; 32 are SPAR's video.")] = 100,
-        stride: Annotated[int, typer.Option(metavar="N", help="Before that: of N consecutive frames the first one.")] = 1,
-        novelty_metres: Annotated[float, typer.Option(metavar="M", help="Before that: only frames whose camera moved M metres since the last one kept...")] = 0.0,
-        novelty_degrees: Annotated[float, typer.Option(metavar="D", help="...or turned D degrees.")] = 0.0,
-        blur: Annotated[float, typer.Option(metavar="SHARE", help="Before that: leave out this share of the frames, the least sharp (0.2: a fifth). Opens every image.")] = 0.0,
-        candidates: Annotated[int, typer.Option(metavar="C", help="Take the sharpest of C frames for each of the F.")] = 1,
-        images: Annotated[ImageCopyOption, typer.Option(help="The owner's pictures: copy their bytes, hard-link the files where that is possible, or convert what is no JPEG to one.")] = ImageCopyOption.copy,
-        labels: Annotated[str, typer.Option(metavar="NAMES", help="ScanNet's names of objects: **raw** (the annotators' words), or **category** or **nyu40** of its label table.")] = "raw",
-        strict: Annotated[bool, typer.Option("--strict", help="Stop at the first scene, frame or object at fault, instead of leaving it out and saying so at the end.")] = False,
-        cache: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Keep visibility tables there: another run on the same frames is several times faster.")] = None,
-        exclude_scenes: Annotated[Path | None, typer.Option(metavar="FILE", help="Scenes to leave out, one name a line.")] = None,
-        leakage: Annotated[Leakage, typer.Option(help="Training scenes that benchmarks are made from (validation and test lists beside the scans): refuse to begin, drop them, or allow them.")] = Leakage.refuse) -> None:
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help=(
+                "Where scenes come from: **synthetic** (furnished rooms made from a seed), or a"
+                " dataset as its owners ship it: **scannet:PATH**, **scannetpp:PATH** (its DSLR),"
+                " **scannetpp-iphone:PATH**, **structured3d:PATH**, **arkitscenes:PATH**,"
+                " **spar7m:PATH**; or your own: **python:FILE.py:NAME**."
+            ),
+        ),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(
+            metavar="DIR",
+            help=(
+                "Folder to write: pictures, depth, poses, questions and a manifest. An interrupted"
+                " run goes on where it stopped."
+            ),
+        ),
+    ],
+    scenes: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="How many scenes. All that the source has where this is left out (synthetic: 8).",
+        ),
+    ] = None,
+    width: Annotated[
+        int | None,
+        typer.Option(
+            metavar="W",
+            help=WIDTH
+            + " SPAR's own scripts draw discs of 20 pixels: on 320 x 240 they hide much of every"
+            " second object.",
+            show_default=False,
+        ),
+    ] = None,
+    height: Annotated[
+        int | None, typer.Option(metavar="H", help=HEIGHT, show_default=False)
+    ] = None,
+    seed: Annotated[
+        int,
+        typer.Option(
+            metavar="S",
+            help=(
+                "Of everything random. The same seed gives the same bytes, whatever the number of"
+                " workers."
+            ),
+        ),
+    ] = 0,
+    split: Annotated[
+        Split, typer.Option(help="Which scenes, and which folder of questions they fill.")
+    ] = Split.train,
+    tasks: Annotated[
+        str,
+        typer.Option(
+            metavar="A,B",
+            help="Task folders of SPAR-7M, comma-separated, or **all** that are built.",
+        ),
+    ] = "all",
+    per_task: Annotated[
+        int, typer.Option(metavar="K", help="Questions per scene, task and format.")
+    ] = 100,
+    workers: Annotated[
+        int, typer.Option(metavar="W", help="Scenes worked on at the same time.")
+    ] = 1,
+    frames_per_scene: Annotated[
+        int,
+        typer.Option(
+            metavar="F",
+            help="At most so many frames of a scene, evenly spaced; 32 are SPAR's video.",
+        ),
+    ] = 100,
+    stride: Annotated[
+        int, typer.Option(metavar="N", help="Before that: of N consecutive frames the first one.")
+    ] = 1,
+    novelty_metres: Annotated[
+        float,
+        typer.Option(
+            metavar="M",
+            help="Before that: only frames whose camera moved M metres since the last one kept...",
+        ),
+    ] = 0.0,
+    novelty_degrees: Annotated[
+        float, typer.Option(metavar="D", help="...or turned D degrees.")
+    ] = 0.0,
+    blur: Annotated[
+        float,
+        typer.Option(
+            metavar="SHARE",
+            help=(
+                "Before that: leave out this share of the frames, the least sharp (0.2: a fifth)."
+                " Opens every image."
+            ),
+        ),
+    ] = 0.0,
+    candidates: Annotated[
+        int, typer.Option(metavar="C", help="Take the sharpest of C frames for each of the F.")
+    ] = 1,
+    images: Annotated[
+        ImageCopyOption,
+        typer.Option(
+            help=(
+                "The owner's pictures: copy their bytes, hard-link the files where that is"
+                " possible, or convert what is no JPEG to one."
+            )
+        ),
+    ] = ImageCopyOption.copy,
+    labels: Annotated[
+        str,
+        typer.Option(
+            metavar="NAMES",
+            help=(
+                "ScanNet's names of objects: **raw** (the annotators' words), or **category** or"
+                " **nyu40** of its label table."
+            ),
+        ),
+    ] = "raw",
+    strict: Annotated[
+        bool,
+        typer.Option(
+            "--strict",
+            help=(
+                "Stop at the first scene, frame or object at fault, instead of leaving it out and"
+                " saying so at the end."
+            ),
+        ),
+    ] = False,
+    cache: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help=(
+                "Keep visibility tables there: another run on the same frames is several times"
+                " faster."
+            ),
+        ),
+    ] = None,
+    exclude_scenes: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Scenes to leave out, one name a line.")
+    ] = None,
+    leakage: Annotated[
+        Leakage,
+        typer.Option(
+            help=(
+                "Training scenes that benchmarks are made from (validation and test lists beside"
+                " the scans): refuse to begin, drop them, or allow them."
+            )
+        ),
+    ] = Leakage.refuse,
+) -> None:
     """Make questions and answers from 3D scenes, in SPAR-7M's own layout.
 
     Example: spar generate synthetic --out data --scenes 10
@@ -95,20 +229,45 @@ def generate(
     from spar_kit.scenes.frame_selection import FrameSelection
     from spar_kit.scenes.sources import open_source
 
-    for name, value in (("scenes", scenes), ("per-task", per_task), ("workers", workers), ("frames-per-scene", frames_per_scene)):
+    for name, value in (
+        ("scenes", scenes),
+        ("per-task", per_task),
+        ("workers", workers),
+        ("frames-per-scene", frames_per_scene),
+    ):
         positive(name, value)
     not_negative("seed", seed)
     check_folder(out)
     if cache is not None:
         check_folder(cache, "--cache")
-    manifest = run(open_source(source, scenes=scenes, seed=seed, labels=labels, width=width, height=height), out, split=split.value, tasks=tasks, per_task=per_task, seed=seed, workers=workers,
-                   frames_per_scene=FrameSelection(limit=frames_per_scene, stride=stride, novelty_metres=novelty_metres, novelty_degrees=novelty_degrees, blur=blur, candidates=candidates), images=images.value,
-                   exclude=exclude_scenes, leakage=leakage.value, strict=strict, cache=cache)
+    manifest = run(
+        open_source(source, scenes=scenes, seed=seed, labels=labels, width=width, height=height),
+        out,
+        split=split.value,
+        tasks=tasks,
+        per_task=per_task,
+        seed=seed,
+        workers=workers,
+        frames_per_scene=FrameSelection(
+            limit=frames_per_scene,
+            stride=stride,
+            novelty_metres=novelty_metres,
+            novelty_degrees=novelty_degrees,
+            blur=blur,
+            candidates=candidates,
+        ),
+        images=images.value,
+        exclude=exclude_scenes,
+        leakage=leakage.value,
+        strict=strict,
+        cache=cache,
+    )
     print(manifest)
 
 # %% ../../nbs/cli/00_data.ipynb #ce1f6a1e
 def _surface(spec: str, seed: int, scene: str) -> "tuple[NDArray, NDArray, NDArray]":
-    """Vertices, triangles and their instances of one scene of a source, for `verify`; a plain function crosses processes."""
+    """Vertices, triangles and their instances of one scene of a source, for `verify`; a plain
+    function crosses processes."""
     from spar_kit.scenes.sources import open_source
 
     surface = open_source(spec, seed=seed).load(scene).surface
@@ -116,13 +275,15 @@ def _surface(spec: str, seed: int, scene: str) -> "tuple[NDArray, NDArray, NDArr
 
 
 def _looking(folder: Path, spec: str, frames: int) -> "RayCheckConfig":
-    """The surfaces behind a folder of questions. Raises ValueError where they were made from another source."""
+    """The surfaces behind a folder of questions. Raises ValueError where they were made from
+    another source."""
     from spar_kit.data.manifest import read_manifest
     from spar_kit.scenes.sources import open_source
     from spar_kit.oracle.visibility.checks import RayCheckConfig
 
     made = read_manifest(folder).content["parameters"]
-    seed = made["source_parameters"].get("seed", 0)                   # a source that makes its scenes makes the same ones again
+    # a source that makes its scenes makes the same ones again
+    seed = made["source_parameters"].get("seed", 0)
     name = open_source(spec, seed=seed).name
     if name != made["source"]:
         raise InputError(f"{folder} was made from {made['source']}, {spec} holds {name}")
@@ -130,19 +291,50 @@ def _looking(folder: Path, spec: str, frames: int) -> "RayCheckConfig":
 
 
 def verify(
-        folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that `spar generate` wrote, or the parent of SPAR-7M's folder **spar** as it was released.")],
-        workers: Annotated[int, typer.Option(metavar="W", help="Scenes checked at the same time.")] = 1,
-        sample: Annotated[int | None, typer.Option(metavar="N", help="At most N records of each file, always the same ones.")] = None,
-        source: Annotated[str | None, typer.Option(metavar="SOURCE", help="Where the scenes came from, as for **generate**: opens their surfaces and casts a ray through every pixel, to see whether what records call visible is.")] = None,
-        frames: Annotated[int, typer.Option(metavar="F", help="With --source: in so many frames of each scene, always the same ones.")] = 8) -> None:
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DIR",
+            help=(
+                "A folder that `spar generate` wrote, or the parent of SPAR-7M's folder **spar** as"
+                " it was released."
+            ),
+        ),
+    ],
+    workers: Annotated[int, typer.Option(metavar="W", help="Scenes checked at the same time.")] = 1,
+    sample: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="At most N records of each file, always the same ones."),
+    ] = None,
+    source: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SOURCE",
+            help=(
+                "Where the scenes came from, as for **generate**: opens their surfaces and casts a"
+                " ray through every pixel, to see whether what records call visible is."
+            ),
+        ),
+    ] = None,
+    frames: Annotated[
+        int,
+        typer.Option(
+            metavar="F",
+            help="With --source: in so many frames of each scene, always the same ones.",
+        ),
+    ] = 8,
+) -> None:
     """Derive every answer again from what is on disk, by another route than the generator's.
 
-    The files hold no surface, only images of it. With --source the scenes are opened again, and rays through every pixel of a sample of
-    frames say whether marked, listed and counted objects are visible, and where.
+    The files hold no surface, only images of it. With --source the scenes are opened again, and
+    rays through every pixel of a sample of frames say whether marked, listed and counted objects
+    are visible, and where.
 
-    SPAR's own rows state no facts: what depth, poses and intrinsics can bear out is confirmed or contradicted, the rest is counted with the reason.
+    SPAR's own rows state no facts: what depth, poses and intrinsics can bear out is confirmed or
+    contradicted, the rest is counted with the reason.
 
-    Prints what was checked per task. Exit code 1 and a list of the records where any answer does not agree, or on which the check itself failed.
+    Prints what was checked per task. Exit code 1 and a list of the records where any answer does
+    not agree, or on which the check itself failed.
     """
     from spar_kit.oracle.verify import print_report
     from spar_kit.oracle.verify import verify as run
@@ -158,26 +350,50 @@ def verify(
     try:
         for look in (None, looking) if looking is not None else (None,):
             reports.append(run(folder, workers=workers, sample=sample, looking=look))
-            if not (reports[0].checked or reports[0].not_checkable or reports[0].failed or reports[0].problems):
+            if not (
+                reports[0].checked
+                or reports[0].not_checkable
+                or reports[0].failed
+                or reports[0].problems
+            ):
                 raise InputError(f"{folder}: no records to check")
             print_report(reports[-1])
-    except CannotVerify as error:                # the oracle shares no code with the rest, not even this
+    # the oracle shares no code with the rest, not even this
+    except CannotVerify as error:
         raise InputError(str(error)) from None
     if not all(report.ok for report in reports):
         raise typer.Exit(1)
 
 # %% ../../nbs/cli/00_data.ipynb #054ff534
 def gallery(
-        source: Annotated[str, typer.Argument(metavar="SOURCE", help="As for **generate**; or a folder that `spar generate` wrote.")],
-        out: Annotated[Path, typer.Option(metavar="DIR", help="Folder to write: index.html and its pictures.")],
-        scenes: Annotated[int, typer.Option(metavar="N", help="How many scenes are made.")] = 6,
-        seed: Annotated[int, typer.Option(metavar="S", help="Of scenes, questions and the choice among them.")] = 0,
-        tasks: Annotated[str, typer.Option(metavar="A,B", help="Task folders of SPAR-7M, comma-separated, or **all**.")] = "all",
-        each: Annotated[int, typer.Option(metavar="K", help="Questions per task.")] = 3,
-        workers: Annotated[int, typer.Option(metavar="W", help="Scenes worked on at the same time.")] = 1,
-        width: Annotated[int | None, typer.Option(metavar="W", help=WIDTH, show_default=False)] = None,
-        height: Annotated[int | None, typer.Option(metavar="H", help=HEIGHT, show_default=False)] = None) -> None:
-    """Show a few questions of each task on a page: marked pictures, the answer, and a drawing of why it is true.
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE", help="As for **generate**; or a folder that `spar generate` wrote."
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="Folder to write: index.html and its pictures.")
+    ],
+    scenes: Annotated[int, typer.Option(metavar="N", help="How many scenes are made.")] = 6,
+    seed: Annotated[
+        int, typer.Option(metavar="S", help="Of scenes, questions and the choice among them.")
+    ] = 0,
+    tasks: Annotated[
+        str,
+        typer.Option(metavar="A,B", help="Task folders of SPAR-7M, comma-separated, or **all**."),
+    ] = "all",
+    each: Annotated[int, typer.Option(metavar="K", help="Questions per task.")] = 3,
+    workers: Annotated[
+        int, typer.Option(metavar="W", help="Scenes worked on at the same time.")
+    ] = 1,
+    width: Annotated[int | None, typer.Option(metavar="W", help=WIDTH, show_default=False)] = None,
+    height: Annotated[
+        int | None, typer.Option(metavar="H", help=HEIGHT, show_default=False)
+    ] = None,
+) -> None:
+    """Show a few questions of each task on a page: marked pictures, the answer, and a drawing of
+    why it is true.
 
     Example: spar gallery synthetic --out reports/gallery
     """
@@ -188,8 +404,21 @@ def gallery(
         positive(name, value)
     not_negative("seed", seed)
     check_folder(out)
-    page, counts = build_gallery(source, out, scenes=scenes, seed=seed, tasks=tasks, each=each, workers=workers, width=width, height=height)
+    page, counts = build_gallery(
+        source,
+        out,
+        scenes=scenes,
+        seed=seed,
+        tasks=tasks,
+        each=each,
+        workers=workers,
+        width=width,
+        height=height,
+    )
     missing = [task for task, n in counts.items() if not n]
     if len(missing) == len(counts):
         raise InputError(f"{source}: no question of {'any task' if tasks == 'all' else tasks}")
-    print(f"{sum(counts.values())} questions of {len(counts) - len(missing)} tasks: {page}" + (f"; no question of {', '.join(missing)}" if missing else ""))
+    print(
+        f"{sum(counts.values())} questions of {len(counts) - len(missing)} tasks: {page}"
+        + (f"; no question of {', '.join(missing)}" if missing else "")
+    )

@@ -19,7 +19,13 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import spar_kit
-from ..core.environment import committed_lock, installed_lock, lock_differences, lock_hash, read_lock
+from spar_kit.core.environment import (
+    committed_lock,
+    installed_lock,
+    lock_differences,
+    lock_hash,
+    read_lock,
+)
 
 # %% ../../nbs/cli/30_doctor.ipynb #8ebe7c92
 @dataclass(frozen=True)
@@ -31,17 +37,32 @@ class Check:
         ok: True; False where something needed is missing; None where something is merely optional.
         remedy: what to type, or "".
     """
+
     name: str
     found: str
     ok: bool | None = True
     fix: str = ""
 
 # %% ../../nbs/cli/30_doctor.ipynb #5d3a12d6
-LAYERS = {"core": ("numpy", "pandas", "pyarrow", "pillow", "scipy", "scikit-learn", "numba", "plotly", "pydantic", "papermill",
-                   "nbconvert", "jupyterlab"),
-          "train": ("torch", "transformers", "peft", "accelerate", "bitsandbytes"),
-          "cluster": ("distributed",),
-          "dev": ("nbdev", "pytest", "ruff", "mypy", "import-linter", "playwright")}
+LAYERS = {
+    "core": (
+        "numpy",
+        "pandas",
+        "pyarrow",
+        "pillow",
+        "scipy",
+        "scikit-learn",
+        "numba",
+        "plotly",
+        "pydantic",
+        "papermill",
+        "nbconvert",
+        "jupyterlab",
+    ),
+    "train": ("torch", "transformers", "peft", "accelerate", "bitsandbytes"),
+    "cluster": ("distributed",),
+    "dev": ("nbdev", "pytest", "ruff", "mypy", "import-linter", "playwright"),
+}
 
 
 def packages() -> list[Check]:
@@ -55,29 +76,67 @@ def packages() -> list[Check]:
                 found.append(f"{name} {version(name)}")
             except PackageNotFoundError:
                 missing.append(name)
-        remedy = "" if not missing else f'pip install "spar_kit[{layer}]"' if layer != "core" else "pip install spar_kit"
-        text = ", ".join(found) + (f"{'; ' if found else ''}missing: {', '.join(missing)}" if missing else "")
-        out.append(Check(f"packages ({layer})", text, True if not missing else False if layer == "core" else None, remedy))
+        remedy = (
+            ""
+            if not missing
+            else f'pip install "spar_kit[{layer}]"'
+            if layer != "core"
+            else "pip install spar_kit"
+        )
+        text = ", ".join(found) + (
+            f"{'; ' if found else ''}missing: {', '.join(missing)}" if missing else ""
+        )
+        out.append(
+            Check(
+                f"packages ({layer})",
+                text,
+                True if not missing else False if layer == "core" else None,
+                remedy,
+            )
+        )
     return out
 
 
 def lock() -> Check:
-    """Whether this environment is what the lock names. Another one is no fault, but its figures may be others."""
+    """Whether this environment is what the lock names. Another one is no fault, but its figures may
+    be others."""
     copy = installed_lock()
     committed = committed_lock()
     pins = read_lock(copy.read_text(encoding="utf-8", errors="replace")) if copy.is_file() else {}
     if not pins:
-        return Check("lock", "not installed from a lock: other versions may give other figures", None, "make setup" if committed.is_file() else "")
+        return Check(
+            "lock",
+            "not installed from a lock: other versions may give other figures",
+            None,
+            "make setup" if committed.is_file() else "",
+        )
     differences = lock_differences(pins)
     if differences:
         more = f" and {len(differences) - 3} more" if len(differences) > 3 else ""
-        return Check("lock", f"left: {', '.join(differences[:3])}{more}", None, f"pip install --no-deps --require-hashes -r {copy}")
+        return Check(
+            "lock",
+            f"left: {', '.join(differences[:3])}{more}",
+            None,
+            f"pip install --no-deps --require-hashes -r {copy}",
+        )
     if committed.is_file() and committed.read_bytes() != copy.read_bytes():
-        return Check("lock", f"equals an older lock, {lock_hash()[:12]}; the checkout has another one", None, "make setup")
+        return Check(
+            "lock",
+            f"equals an older lock, {lock_hash()[:12]}; the checkout has another one",
+            None,
+            "make setup",
+        )
     return Check("lock", f"equals it, {lock_hash()[:12]}")
 
 # %% ../../nbs/cli/30_doctor.ipynb #7132cc25
-_LIBRARIES = {"usb-1.0": "libusb-1.0-0", "GL": "libgl1", "EGL": "libegl1", "X11": "libx11-6", "udev": "libudev1", "gomp": "libgomp1"}
+_LIBRARIES = {
+    "usb-1.0": "libusb-1.0-0",
+    "GL": "libgl1",
+    "EGL": "libegl1",
+    "X11": "libx11-6",
+    "udev": "libudev1",
+    "gomp": "libgomp1",
+}
 
 
 def version_of_module(name: str) -> str:
@@ -90,9 +149,22 @@ def open3d() -> Check:
     try:
         return Check("Open3D", version_of_module("open3d"))
     except (ImportError, OSError) as error:
-        missing = [package for library, package in _LIBRARIES.items() if not ctypes.util.find_library(library)] if platform.system() == "Linux" else []
+        missing = (
+            [
+                package
+                for library, package in _LIBRARIES.items()
+                if not ctypes.util.find_library(library)
+            ]
+            if platform.system() == "Linux"
+            else []
+        )
         if missing:
-            return Check("Open3D", f"cannot load: {error}", False, f"sudo apt-get install -y --no-install-recommends {' '.join(missing)}")
+            return Check(
+                "Open3D",
+                f"cannot load: {error}",
+                False,
+                f"sudo apt-get install -y --no-install-recommends {' '.join(missing)}",
+            )
         return Check("Open3D", f"cannot be imported: {error}", False, "pip install spar_kit")
 
 # %% ../../nbs/cli/30_doctor.ipynb #d52f5ca5
@@ -100,11 +172,21 @@ def gpu() -> list[Check]:
     """The NVIDIA GPUs that the driver shows, and whether this torch can use them."""
     out = []
     if shutil.which("nvidia-smi"):
-        asked = subprocess.run(["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"], capture_output=True, text=True,
-                               timeout=60)
+        asked = subprocess.run(
+            ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"],
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
         out += [Check("GPU", line.strip()) for line in asked.stdout.splitlines() if line.strip()]
     if not out:
-        out.append(Check("GPU", "none: the embedded model trains on the CPU; tuning a model of billions needs one", None))
+        out.append(
+            Check(
+                "GPU",
+                "none: the embedded model trains on the CPU; tuning a model of billions needs one",
+                None,
+            )
+        )
     try:
         torch = importlib.import_module("torch")
     except ImportError:
@@ -114,12 +196,25 @@ def gpu() -> list[Check]:
         free, total = torch.cuda.mem_get_info()
         bf16 = torch.cuda.is_bf16_supported()
         room = f"{free / 2**30:.0f} of {total / 2**30:.0f} GiB free"
-        out.append(Check("torch", f"{torch.__version__} uses it: {room}, bfloat16 {'yes' if bf16 else 'no'}"))
+        out.append(
+            Check(
+                "torch", f"{torch.__version__} uses it: {room}, bfloat16 {'yes' if bf16 else 'no'}"
+            )
+        )
     elif out[0].ok:
-        out.append(Check("torch", f"{torch.__version__} does not see the GPU", False,
-                           "pip uninstall -y torch; pip install torch   (this one is a CPU build, or the driver is too old for it)"))
+        out.append(
+            Check(
+                "torch",
+                f"{torch.__version__} does not see the GPU",
+                False,
+                "pip uninstall -y torch; pip install torch   (this one is a CPU build, or the"
+                " driver is too old for it)",
+            )
+        )
     else:
-        out.append(Check("torch", f"{torch.__version__} on the CPU, {torch.get_num_threads()} threads"))
+        out.append(
+            Check("torch", f"{torch.__version__} on the CPU, {torch.get_num_threads()} threads")
+        )
     return out
 
 # %% ../../nbs/cli/30_doctor.ipynb #5a312f91
@@ -130,17 +225,50 @@ def machine() -> list[Check]:
     supported = (3, 11) <= sys.version_info[:2] <= (3, 13)
     memory = psutil.virtual_memory()
     disk = shutil.disk_usage(Path.cwd())
-    return [Check("spar_kit", f"{spar_kit.__version__} in {Path(spar_kit.__file__).parent}"),
-            Check("Python", platform.python_version(), supported, "" if supported else "use Python 3.11 or 3.12"),
-            Check("cores", str(os.cpu_count())),
-            Check("memory", f"{memory.available / 2**30:.1f} of {memory.total / 2**30:.1f} GiB free", memory.available > 4 * 2**30 or None,
-                    "" if memory.available > 4 * 2**30 else "the demo needs up to 6 GiB"),
-            Check("disk here", f"{disk.free / 2**30:.1f} GiB free", disk.free > 2 * 2**30, "" if disk.free > 2 * 2**30 else "a run of the demo writes up to 1 GiB")]
+    return [
+        Check("spar_kit", f"{spar_kit.__version__} in {Path(spar_kit.__file__).parent}"),
+        Check(
+            "Python",
+            platform.python_version(),
+            supported,
+            "" if supported else "use Python 3.11 or 3.12",
+        ),
+        Check("cores", str(os.cpu_count())),
+        Check(
+            "memory",
+            f"{memory.available / 2**30:.1f} of {memory.total / 2**30:.1f} GiB free",
+            memory.available > 4 * 2**30 or None,
+            "" if memory.available > 4 * 2**30 else "the demo needs up to 6 GiB",
+        ),
+        Check(
+            "disk here",
+            f"{disk.free / 2**30:.1f} GiB free",
+            disk.free > 2 * 2**30,
+            "" if disk.free > 2 * 2**30 else "a run of the demo writes up to 1 GiB",
+        ),
+    ]
 
 # %% ../../nbs/cli/30_doctor.ipynb #4d9f50a4
 def run_checks() -> list[Check]:
     """Everything, in the order in which it is printed."""
-    browser = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
-    return [*machine(), *packages(), lock(), open3d(), *gpu(),
-            Check("browser for the report test", browser or "missing: that test is skipped", True if browser else None,
-                    "" if browser else "sudo apt-get install -y chromium")]
+    browser = next(
+        (
+            path
+            for name in ("chromium", "chromium-browser", "google-chrome")
+            if (path := shutil.which(name))
+        ),
+        None,
+    )
+    return [
+        *machine(),
+        *packages(),
+        lock(),
+        open3d(),
+        *gpu(),
+        Check(
+            "browser for the report test",
+            browser or "missing: that test is skipped",
+            True if browser else None,
+            "" if browser else "sudo apt-get install -y chromium",
+        ),
+    ]

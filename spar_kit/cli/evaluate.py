@@ -37,10 +37,13 @@ def _print_table(frame: Any, title: str) -> None:
     for name in frame.columns:
         table.add_column(str(name), justify="right" if frame[name].dtype.kind in "fiu" else "left")
     for row in frame.itertuples(index=False):
-        table.add_row(*(f"{100 * value:.1f}" if isinstance(value, float) else str(value) for value in row))
+        table.add_row(
+            *(f"{100 * value:.1f}" if isinstance(value, float) else str(value) for value in row)
+        )
     console = Console()
     if not console.is_terminal:
-        console = Console(width=160)                        # a file or a pipe has room for whole names
+        # a file or a pipe has room for whole names
+        console = Console(width=160)
     console.print(table)
 
 
@@ -49,11 +52,19 @@ def _plain_warnings() -> Iterator[None]:
     """Prints warnings of the kit as one line each; those of other libraries as ever."""
     before = warnings.showwarning
 
-    def show(message: Warning | str, category: type[Warning], filename: str, lineno: int, file: Any = None, line: str | None = None) -> None:
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: Any = None,
+        line: str | None = None,
+    ) -> None:
         if "spar_kit" in Path(filename).parts:
             print(f"spar: {message}", file=sys.stderr)
         else:
             before(message, category, filename, lineno, file, line)
+
     warnings.showwarning = show
     try:
         yield
@@ -79,30 +90,100 @@ def _print_rules(wanted: bool) -> None:
     if wanted:
         from spar_kit.bench.scorers.comparison import scorer_rules
 
-        _print_table(scorer_rules(), "the measure of each scorer for each task and format, - where it has no rule")
+        _print_table(
+            scorer_rules(),
+            "the measure of each scorer for each task and format, - where it has no rule",
+        )
         raise typer.Exit
 
 
 def score(
-        file: Annotated[Path, typer.Argument(metavar="FILE.jsonl", help="One JSON object per line with the keys id, task, answer, prediction; or lmms-eval's samples, or a sheet of VLMEvalKit or EASI.")],
-        flavour: Annotated[Flavours, typer.Option("--scorer", "--flavour", help="Whose rules: **official** (SPAR-Bench's authors, mistakes included), **easi** (VLMEvalKit), **strict** (what a careful person would accept), or **all** side by side.")] = Flavours.all,
-        items: Annotated[Path | None, typer.Option(metavar="OUT.jsonl", help="Write each line's score here; for **all** `score` is the strict one, with `official`, `easi`, `strict` beside it, and where they differ `why` and what each `read`.")] = None,
-        json: Annotated[Path | None, typer.Option(metavar="OUT.json", help="Write the scores per task and level here, with their intervals.")] = None,
-        rules: Annotated[bool, typer.Option("--rules", is_eager=True, callback=_print_rules, help="Print which scorer has a rule for which task and format, and stop.")] = False) -> None:
-    """Score answers of any model to SPAR's questions: accuracy for choices, mean relative accuracy for numbers.
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE.jsonl",
+            help=(
+                "One JSON object per line with the keys id, task, answer, prediction; or"
+                " lmms-eval's samples, or a sheet of VLMEvalKit or EASI."
+            ),
+        ),
+    ],
+    flavour: Annotated[
+        Flavours,
+        typer.Option(
+            "--scorer",
+            "--flavour",
+            help=(
+                "Whose rules: **official** (SPAR-Bench's authors, mistakes included), **easi**"
+                " (VLMEvalKit), **strict** (what a careful person would accept), or **all** side by"
+                " side."
+            ),
+        ),
+    ] = Flavours.all,
+    items: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="OUT.jsonl",
+            help=(
+                "Write each line's score here; for **all** `score` is the strict one, with"
+                " `official`, `easi`, `strict` beside it, and where they differ `why` and what each"
+                " `read`."
+            ),
+        ),
+    ] = None,
+    json: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="OUT.json",
+            help="Write the scores per task and level here, with their intervals.",
+        ),
+    ] = None,
+    rules: Annotated[
+        bool,
+        typer.Option(
+            "--rules",
+            is_eager=True,
+            callback=_print_rules,
+            help="Print which scorer has a rule for which task and format, and stop.",
+        ),
+    ] = False,
+) -> None:
+    """Score answers of any model to SPAR's questions: accuracy for choices, mean relative accuracy
+    for numbers.
 
-    Three scorers by default, because they differ by many points on the same answers. Needs neither torch nor the pictures.
+    Three scorers by default, because they differ by many points on the same answers. Needs neither
+    torch nor the pictures.
     """
     from spar_kit.bench.interop.prediction_files import read_predictions
 
-    _print_scores(read_predictions(file, say=lambda line: print(line, file=sys.stderr)), file, flavour, items, json)
+    _print_scores(
+        read_predictions(file, say=lambda line: print(line, file=sys.stderr)),
+        file,
+        flavour,
+        items,
+        json,
+    )
 
 
-def _print_scores(rows: Sequence[Mapping[str, Any]], file: Path, flavour: Flavours, items: Path | None, json: Path | None) -> Any:
-    """The scores of predictions that were read from a file, printed and written; returns the table of the main scorer."""
+def _print_scores(
+    rows: Sequence[Mapping[str, Any]],
+    file: Path,
+    flavour: Flavours,
+    items: Path | None,
+    json: Path | None,
+) -> Any:
+    """The scores of predictions that were read from a file, printed and written; returns the table
+    of the main scorer."""
     from spar_kit.bench.scorers.disagreements import FLAVOURS, disagreements
     from spar_kit.bench.scorers.table import by_scorer, name_unscored, score_table
-    from spar_kit.bench.scorers.comparison import count_reasons, full_report, format_table, item_lines, side_by_side, without_rule
+    from spar_kit.bench.scorers.comparison import (
+        count_reasons,
+        full_report,
+        format_table,
+        item_lines,
+        side_by_side,
+        without_rule,
+    )
 
     scored = score_table(rows, [name for name in FLAVOURS if flavour in (name, Flavours.all)])
     tables = by_scorer(scored)
@@ -113,20 +194,32 @@ def _print_scores(rows: Sequence[Mapping[str, Any]], file: Path, flavour: Flavou
     if json is not None:
         import orjson
 
-        _write(json, orjson.dumps(full_report(tables, whole, found), option=orjson.OPT_INDENT_2).decode() + "\n")
-    _print_table(format_table(whole), f"{len(rows):,} answers in {file}; percent, in brackets the 95 % interval")
+        _write(
+            json,
+            orjson.dumps(full_report(tables, whole, found), option=orjson.OPT_INDENT_2).decode()
+            + "\n",
+        )
+    _print_table(
+        format_table(whole),
+        f"{len(rows):,} answers in {file}; percent, in brackets the 95 % interval",
+    )
     main = "strict" if "strict" in tables else next(iter(tables))
     for line in name_unscored(tables[main], main):
         print(f"left out of the mean: {line}")
     for line in without_rule(tables):
         print(f"left out of their means: {line}")
     if "official" in tables and (whole.name == "view_change_infer").any():
-        print("the medium level of official leaves view_change_infer out, as the released code does")
+        print(
+            "the medium level of official leaves view_change_infer out, as the released code does"
+        )
     if found is not None and len(found):
         print(f"the scorers differ on {len(found):,} of {len(rows):,} answers, most often because:")
         for reason, count in count_reasons(found).head(5).items():
             print(f"{count:>7,}  {reason}")
-    print(f"as a page, with what it is worth to look: spar compare {shlex.quote(str(file))} --out report.html")
+    print(
+        f"as a page, with what it is worth to look: spar compare {shlex.quote(str(file))} --out"
+        " report.html"
+    )
     return tables[main]
 
 # %% ../../nbs/cli/20_evaluate.ipynb #efc598c7
@@ -136,15 +229,62 @@ class Published(StrEnum):
 
 
 def compare(
-        files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Answers of one run each to the same questions: JSON lines with id, task, answer, prediction (question, source and scene make the report richer), or files of lmms-eval, VLMEvalKit or EASI. "
-                                                    "The first one is what others are compared with. Lines say whether a run was blind (image_mode).")],
-        out: Annotated[Path, typer.Option(metavar="REPORT.html", help="The page to write: one file that opens anywhere, offline.")],
-        flavour: Annotated[Flavours, typer.Option("--scorer", "--flavour", help="The scorer of the page; **all** is strict: the three always stand side by side in one table.")] = Flavours.strict,
-        benchmark: Annotated[str, typer.Option(metavar="SPEC", help="Where the questions are, for pictures of the worst misses: a folder of `spar generate`, spar-bench, parquet:PATH, ...")] = "",
-        published: Annotated[Published | None, typer.Option(help="Lay the published numbers of this split beside the runs, also where the questions are not all of SPAR-Bench's.")] = None,
-        misses: Annotated[int, typer.Option(metavar="N", help="At most so many of the worst misses.")] = 20,
-        seed: Annotated[int, typer.Option(metavar="S", help="Of bootstrap and permutations.")] = 0) -> None:
-    """Make a report of one run's answers, or compare several: intervals, tests, three scorers, blind runs, chance, errors, pictures.
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FILE...",
+            help=(
+                "Answers of one run each to the same questions: JSON lines with id, task, answer,"
+                " prediction (question, source and scene make the report richer), or files of"
+                " lmms-eval, VLMEvalKit or EASI. "
+                "The first one is what others are compared with. Lines say whether a run was blind"
+                " (image_mode)."
+            ),
+        ),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(
+            metavar="REPORT.html", help="The page to write: one file that opens anywhere, offline."
+        ),
+    ],
+    flavour: Annotated[
+        Flavours,
+        typer.Option(
+            "--scorer",
+            "--flavour",
+            help=(
+                "The scorer of the page; **all** is strict: the three always stand side by side in"
+                " one table."
+            ),
+        ),
+    ] = Flavours.strict,
+    benchmark: Annotated[
+        str,
+        typer.Option(
+            metavar="SPEC",
+            help=(
+                "Where the questions are, for pictures of the worst misses: a folder of `spar"
+                " generate`, spar-bench, parquet:PATH, ..."
+            ),
+        ),
+    ] = "",
+    published: Annotated[
+        Published | None,
+        typer.Option(
+            help=(
+                "Lay the published numbers of this split beside the runs, also where the questions"
+                " are not all of SPAR-Bench's."
+            )
+        ),
+    ] = None,
+    misses: Annotated[
+        int, typer.Option(metavar="N", help="At most so many of the worst misses.")
+    ] = 20,
+    seed: Annotated[int, typer.Option(metavar="S", help="Of bootstrap and permutations.")] = 0,
+) -> None:
+    """Make a report of one run's answers, or compare several: intervals, tests, three scorers,
+    blind runs, chance, errors, pictures.
 
     Example: spar compare before.jsonl after.jsonl --out report.html
     """
@@ -153,10 +293,20 @@ def compare(
     not_negative("seed", seed)
     positive("misses", misses)
     if out.is_dir() or out.suffix.lower() not in (".html", ".htm"):
-        raise InputError(f"--out {out}: the name of an HTML file is needed, for example report.html")
+        raise InputError(
+            f"--out {out}: the name of an HTML file is needed, for example report.html"
+        )
     scorer = "strict" if flavour == Flavours.all else flavour.value
     with _plain_warnings():
-        said, path = write_score_report(files, out, flavour=scorer, benchmark=benchmark, split=published.value if published else None, misses=misses, seed=seed)
+        said, path = write_score_report(
+            files,
+            out,
+            flavour=scorer,
+            benchmark=benchmark,
+            split=published.value if published else None,
+            misses=misses,
+            seed=seed,
+        )
     print(said)
     print(path)
 
@@ -180,32 +330,145 @@ class Quantize(StrEnum):
 
 
 def evaluate(
-        model: Annotated[str, typer.Argument(metavar="MODEL", help="A model or adapter folder, for example OUT/adapter of `spar train`, or a name on the hub.")],
-        out: Annotated[Path, typer.Option(metavar="DIR", help="Where predictions and scores go.")],
-        data: Annotated[Path | None, typer.Option(metavar="DIR", help="A folder of `spar generate` with held-out questions (split val).")] = None,
-        benchmark: Annotated[str | None, typer.Option(metavar="SPEC", help="Instead of --data: **spar-bench**, **spar-bench-tiny**, **spar-bench-rgbd**, **spar-bench-tiny-rgbd** from the hub (**@REVISION** behind it pins one), or **parquet:PATH**, files in the hub's schema.")] = None,
-        split: Annotated[Split, typer.Option(help="Which questions of --data are asked.")] = Split.val,
-        tasks: Annotated[str, typer.Option(metavar="A,B", help="Tasks to ask, or **all**.")] = "all",
-        limit: Annotated[int | None, typer.Option(metavar="N", help="At most so many questions per task and format, spread over the scenes. With --lmms-eval: the first N of each of its tasks.")] = None,
-        batch: Annotated[int, typer.Option(metavar="B", help="Questions answered at the same time; halved by itself where memory is short.")] = 64,
-        images: Annotated[str, typer.Option(metavar="A,B", help="**original**, or blind runs: **none** (no image), **gray** (gray ones), **swapped** (another question's); **all** for all four and the gap between them.")] = "original",
-        prompt: Annotated[Prompt, typer.Option(help="SPAR-Bench's official instruction around the question, or the question alone. auto: official for a benchmark, plain for --data.")] = Prompt.auto,
-        adapter: Annotated[Path | None, typer.Option(metavar="DIR", help="A LoRA adapter to put on MODEL. (MODEL may be an adapter itself.)")] = None,
-        dtype: Annotated[Dtype, typer.Option(help="Of the weights. auto: bf16 on a GPU, float32 on a CPU.")] = Dtype.auto,
-        quantize: Annotated[Quantize | None, typer.Option(help="nf4 loads the text tower in 4 bits. Left out: as an adapter was trained.")] = None,
-        trust_remote_code: Annotated[str, typer.Option(metavar="MODEL", help="Run code that comes with the model: name the repository once more.")] = "",
-        seed: Annotated[int, typer.Option(metavar="S", help="Of the swaps of --images swapped.")] = 0,
-        strict: Annotated[bool, typer.Option("--strict", help="Stop at a bad row instead of leaving it out.")] = False,
-        api: Annotated[str | None, typer.Option(metavar="URL", help="Ask MODEL at an OpenAI-compatible server (vLLM, LMDeploy, llama.cpp, ...): its address up to /v1, or **openai**. The key comes from OPENAI_API_KEY.")] = None,
-        lmms_eval: Annotated[str | None, typer.Option(metavar="A,B", help="Instead of --data: other benchmarks (vsibench, cv_bench, blink, ...), by lmms-eval, which is run and its logs read. With --api it asks that server.")] = None,
-        settings: Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Of --api: concurrency, per_minute, timeout, tries, max_new_tokens, image_side, input_price, output_price, most_cost, ...; of --lmms-eval: python, kind, arguments, batch, include. May be given several times.")] = None,
-        dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what --api would cost, or the command of --lmms-eval.")] = False) -> None:
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help=(
+                "A model or adapter folder, for example OUT/adapter of `spar train`, or a name on"
+                " the hub."
+            ),
+        ),
+    ],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where predictions and scores go.")],
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="A folder of `spar generate` with held-out questions (split val)."
+        ),
+    ] = None,
+    benchmark: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SPEC",
+            help=(
+                "Instead of --data: **spar-bench**, **spar-bench-tiny**, **spar-bench-rgbd**,"
+                " **spar-bench-tiny-rgbd** from the hub (**@REVISION** behind it pins one), or"
+                " **parquet:PATH**, files in the hub's schema."
+            ),
+        ),
+    ] = None,
+    split: Annotated[Split, typer.Option(help="Which questions of --data are asked.")] = Split.val,
+    tasks: Annotated[str, typer.Option(metavar="A,B", help="Tasks to ask, or **all**.")] = "all",
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help=(
+                "At most so many questions per task and format, spread over the scenes. With"
+                " --lmms-eval: the first N of each of its tasks."
+            ),
+        ),
+    ] = None,
+    batch: Annotated[
+        int,
+        typer.Option(
+            metavar="B",
+            help="Questions answered at the same time; halved by itself where memory is short.",
+        ),
+    ] = 64,
+    images: Annotated[
+        str,
+        typer.Option(
+            metavar="A,B",
+            help=(
+                "**original**, or blind runs: **none** (no image), **gray** (gray ones),"
+                " **swapped** (another question's); **all** for all four and the gap between them."
+            ),
+        ),
+    ] = "original",
+    prompt: Annotated[
+        Prompt,
+        typer.Option(
+            help=(
+                "SPAR-Bench's official instruction around the question, or the question alone."
+                " auto: official for a benchmark, plain for --data."
+            )
+        ),
+    ] = Prompt.auto,
+    adapter: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="A LoRA adapter to put on MODEL. (MODEL may be an adapter itself.)"
+        ),
+    ] = None,
+    dtype: Annotated[
+        Dtype, typer.Option(help="Of the weights. auto: bf16 on a GPU, float32 on a CPU.")
+    ] = Dtype.auto,
+    quantize: Annotated[
+        Quantize | None,
+        typer.Option(
+            help="nf4 loads the text tower in 4 bits. Left out: as an adapter was trained."
+        ),
+    ] = None,
+    trust_remote_code: Annotated[
+        str,
+        typer.Option(
+            metavar="MODEL",
+            help="Run code that comes with the model: name the repository once more.",
+        ),
+    ] = "",
+    seed: Annotated[int, typer.Option(metavar="S", help="Of the swaps of --images swapped.")] = 0,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Stop at a bad row instead of leaving it out.")
+    ] = False,
+    api: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help=(
+                "Ask MODEL at an OpenAI-compatible server (vLLM, LMDeploy, llama.cpp, ...): its"
+                " address up to /v1, or **openai**. The key comes from OPENAI_API_KEY."
+            ),
+        ),
+    ] = None,
+    lmms_eval: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B",
+            help=(
+                "Instead of --data: other benchmarks (vsibench, cv_bench, blink, ...), by"
+                " lmms-eval, which is run and its logs read. With --api it asks that server."
+            ),
+        ),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help=(
+                "Of --api: concurrency, per_minute, timeout, tries, max_new_tokens, image_side,"
+                " input_price, output_price, most_cost, ...; of --lmms-eval: python, kind,"
+                " arguments, batch, include. May be given several times."
+            ),
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Only say what --api would cost, or the command of --lmms-eval."
+        ),
+    ] = False,
+) -> None:
     """Ask a model held-out questions and score its answers as SPAR-Bench does.
 
-    Answers that are there already are not asked again, so an interrupted run goes on; questions that failed are asked again. Exit code 3 where some have
+    Answers that are there already are not asked again, so an interrupted run goes on; questions
+    that failed are asked again. Exit code 3 where some have
     no answer: the scores are of the rest.
 
-    Example: spar evaluate Qwen/Qwen2.5-VL-7B-Instruct --benchmark spar-bench-tiny --out tiny --images all
+    Example: spar evaluate Qwen/Qwen2.5-VL-7B-Instruct --benchmark spar-bench-tiny --out tiny
+        --images all
     """
     from spar_kit.core.files import check_folder
 
@@ -214,8 +477,20 @@ def evaluate(
         raise InputError("--set and --dry-run go with --api or --lmms-eval")
     if lmms_eval is not None:
         if data or benchmark:
-            raise InputError("--lmms-eval takes the place of --data and --benchmark; `spar export` makes a task of lmms-eval out of a benchmark")
-        return _evaluate_elsewhere(model, lmms_eval, out, adapter=adapter, url=api, settings=settings or [], limit=limit, dry_run=dry_run)
+            raise InputError(
+                "--lmms-eval takes the place of --data and --benchmark; `spar export` makes a task"
+                " of lmms-eval out of a benchmark"
+            )
+        return _evaluate_elsewhere(
+            model,
+            lmms_eval,
+            out,
+            adapter=adapter,
+            url=api,
+            settings=settings or [],
+            limit=limit,
+            dry_run=dry_run,
+        )
     from spar_kit.bench.benchmarks import open_benchmark
     from spar_kit.bench.prompts import image_modes
 
@@ -236,39 +511,99 @@ def evaluate(
     def blind() -> Mapping[str, Path]:
         from spar_kit.bench.baselines.blind import blind_predictions
 
-        return blind_predictions(asked, out, train=data if split == Split.val else None, limit=limit, seed=seed)
+        return blind_predictions(
+            asked, out, train=data if split == Split.val else None, limit=limit, seed=seed
+        )
 
     if api is not None:
         from spar_kit.bench.models.client import server_from
         from spar_kit.bench.models.server import request_image_modes
 
-        said = request_image_modes(server_from(model, api, settings or []), asked, out, modes, limit=limit, prompt=words, seed=seed, dry_run=dry_run)
-        return None if dry_run else _print_answers({str(mode): path for mode, path in said.items()}, out, blind)
-    from spar_kit.bench.models.local import LocalModel, predict_image_modes          # torch takes seconds: a mistake is said before
+        said = request_image_modes(
+            server_from(model, api, settings or []),
+            asked,
+            out,
+            modes,
+            limit=limit,
+            prompt=words,
+            seed=seed,
+            dry_run=dry_run,
+        )
+        return (
+            None
+            if dry_run
+            else _print_answers({str(mode): path for mode, path in said.items()}, out, blind)
+        )
+    # torch takes seconds: a mistake is said before
+    from spar_kit.bench.models.local import LocalModel, predict_image_modes
 
-    local = LocalModel(model, adapter=adapter, dtype=dtype.value, quantize=quantize.value if quantize else None, trust_remote_code=trust_remote_code)
-    files = predict_image_modes(local, asked, out, modes, limit=limit, batch=batch, prompt=words, seed=seed)
+    local = LocalModel(
+        model,
+        adapter=adapter,
+        dtype=dtype.value,
+        quantize=quantize.value if quantize else None,
+        trust_remote_code=trust_remote_code,
+    )
+    files = predict_image_modes(
+        local, asked, out, modes, limit=limit, batch=batch, prompt=words, seed=seed
+    )
     _print_answers({str(mode): path for mode, path in files.items()}, out, blind)
 
 # %% ../../nbs/cli/20_evaluate.ipynb #f38dfa4d
-def _evaluate_elsewhere(model: str, tasks: str, out: Path, *, adapter: Path | None, url: str | None, settings: Sequence[str], limit: int | None, dry_run: bool) -> None:
-    """`spar evaluate --lmms-eval`: lmms-eval's numbers, and for SPAR's tasks our scores of the same answers."""
+def _evaluate_elsewhere(
+    model: str,
+    tasks: str,
+    out: Path,
+    *,
+    adapter: Path | None,
+    url: str | None,
+    settings: Sequence[str],
+    limit: int | None,
+    dry_run: bool,
+) -> None:
+    """`spar evaluate --lmms-eval`: lmms-eval's numbers, and for SPAR's tasks our scores of the same
+    answers."""
     from spar_kit.bench.interop.lmms_eval import run_lmms_eval, write_rows
 
-    logs = run_lmms_eval(model, tasks, out, adapter=adapter, url=url, settings=settings, limit=limit, dry_run=dry_run, say=lambda line: print(line, flush=True))
+    logs = run_lmms_eval(
+        model,
+        tasks,
+        out,
+        adapter=adapter,
+        url=url,
+        settings=settings,
+        limit=limit,
+        dry_run=dry_run,
+        say=lambda line: print(line, flush=True),
+    )
     if logs is not None:
-        _print_table(logs.results.assign(value=logs.results.value.map("{:.4g}".format), stderr=[f"{value:.3g}" if value == value else "" for value in logs.results.stderr]), f"lmms-eval's own numbers, from {out / 'lmms_eval'}")
+        _print_table(
+            logs.results.assign(
+                value=logs.results.value.map("{:.4g}".format),
+                stderr=[f"{value:.3g}" if value == value else "" for value in logs.results.stderr],
+            ),
+            f"lmms-eval's own numbers, from {out / 'lmms_eval'}",
+        )
         _print_problems(logs.notes)
         for path in write_rows(logs, out):
-            score(path, items=path.with_suffix(".items.jsonl"), json=path.with_suffix(".scores.json"))
+            score(
+                path, items=path.with_suffix(".items.jsonl"), json=path.with_suffix(".scores.json")
+            )
         failed = sum(bool(row.get("failed")) for rows in logs.rows.values() for row in rows)
         if failed:
-            print(f"{failed:,} questions have no answer, the scores are of the rest: the run is incomplete", file=sys.stderr)
+            print(
+                f"{failed:,} questions have no answer, the scores are of the rest: the run is"
+                " incomplete",
+                file=sys.stderr,
+            )
             raise typer.Exit(3)
 
 
-def _print_answers(files: Mapping[str, Path], out: Path, blind: Callable[[], Mapping[str, Path]]) -> None:
-    """Scores with intervals of answers files, {how images were shown: file}: of the first one in full; then the gap over the blind ones and over `blind()`, answers of no model."""
+def _print_answers(
+    files: Mapping[str, Path], out: Path, blind: Callable[[], Mapping[str, Path]]
+) -> None:
+    """Scores with intervals of answers files, {how images were shown: file}: of the first one in
+    full; then the gap over the blind ones and over `blind()`, answers of no model."""
     from spar_kit.bench.baselines.blind import blind_gap
     from spar_kit.bench.interop.prediction_files import read_file
     from spar_kit.bench.scorers.table import score_rows
@@ -278,21 +613,39 @@ def _print_answers(files: Mapping[str, Path], out: Path, blind: Callable[[], Map
     first = next(iter(read))
     if not read[first].plain:
         print(read[first], file=sys.stderr)
-    main = _print_scores(read[first].rows, files[first], Flavours.all, out / "items.jsonl", out / "scores.json")
+    main = _print_scores(
+        read[first].rows, files[first], Flavours.all, out / "items.jsonl", out / "scores.json"
+    )
     if first == "original" and main.score.notna().any():
         asked = {**read, **{name: read_file(path) for name, path in blind().items()}}
         others = {name: score_rows(file.rows) for name, file in asked.items() if name != first}
         gaps = blind_gap(main, others)
-        spans = [f"{100 * gap:+.1f} [{100 * low:+.0f}, {100 * high:+.0f}]" for gap, low, high in gaps[["gap", "low", "high"]].itertuples(index=False)]
-        _print_table(gaps.assign(gap=spans).drop(columns=["low", "high"]), "what looking is worth: the score with the images, without, and the gap over the best blind answers of each task with its 95 % interval")
+        spans = [
+            f"{100 * gap:+.1f} [{100 * low:+.0f}, {100 * high:+.0f}]"
+            for gap, low, high in gaps[["gap", "low", "high"]].itertuples(index=False)
+        ]
+        _print_table(
+            gaps.assign(gap=spans).drop(columns=["low", "high"]),
+            "what looking is worth: the score with the images, without, and the gap over the best"
+            " blind answers of each task with its 95 % interval",
+        )
         whole = overall_paired(main, best_run_per_task(others)).iloc[-1]
-        print(f"over all tasks: {100 * whole.difference:+.1f} points [{100 * whole.low:+.1f}, {100 * whole.high:+.1f}]; constant: always the best answer, text: a small model that reads question and options only")
+        print(
+            f"over all tasks: {100 * whole.difference:+.1f} points [{100 * whole.low:+.1f},"
+            f" {100 * whole.high:+.1f}]; constant: always the best answer, text: a small model that"
+            " reads question and options only"
+        )
     incomplete = False
     for file in read.values():
         failed = [row.failed for row in file.rows if row.failed]
         if failed:
             incomplete = True
-            print(f"{file.path}: {len(failed):,} of {len(file.rows):,} questions have no answer, the scores are of the rest: the run is incomplete. The same command asks them again. The first: {failed[0]}", file=sys.stderr)
+            print(
+                f"{file.path}: {len(failed):,} of {len(file.rows):,} questions have no answer, the"
+                " scores are of the rest: the run is incomplete. The same command asks them again."
+                f" The first: {failed[0]}",
+                file=sys.stderr,
+            )
     if incomplete:
         raise typer.Exit(3)
 
@@ -303,15 +656,45 @@ class Toolkit(StrEnum):
 
 
 def export(
-        source: Annotated[str, typer.Argument(metavar="SOURCE", help="A folder of `spar generate`, or a benchmark's SPEC as for **evaluate**.")],
-        to: Annotated[Toolkit, typer.Option(help="A task folder of lmms-eval, or tables of VLMEvalKit (and EASI).")],
-        out: Annotated[Path, typer.Option(metavar="DIR", help="Folder to write into.")],
-        name: Annotated[str, typer.Option(metavar="NAME", help="Of the task or the tables; made from SOURCE where this is left out.")] = "",
-        split: Annotated[Split, typer.Option(help="Which questions of a generated folder.")] = Split.val,
-        tasks: Annotated[str, typer.Option(metavar="A,B", help="Tasks to export, or **all**.")] = "all",
-        limit: Annotated[int | None, typer.Option(metavar="N", help="At most so many questions per task and format, spread over the scenes.")] = None,
-        png: Annotated[bool, typer.Option("--png", help="Lossless images, several times as large as the JPEGs of quality 95.")] = False) -> None:
-    """Write held-out questions for another evaluation toolkit, images with their markers drawn, prompts as SPAR-Bench has them.
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="A folder of `spar generate`, or a benchmark's SPEC as for **evaluate**.",
+        ),
+    ],
+    to: Annotated[
+        Toolkit,
+        typer.Option(help="A task folder of lmms-eval, or tables of VLMEvalKit (and EASI)."),
+    ],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder to write into.")],
+    name: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="Of the task or the tables; made from SOURCE where this is left out.",
+        ),
+    ] = "",
+    split: Annotated[
+        Split, typer.Option(help="Which questions of a generated folder.")
+    ] = Split.val,
+    tasks: Annotated[str, typer.Option(metavar="A,B", help="Tasks to export, or **all**.")] = "all",
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="At most so many questions per task and format, spread over the scenes.",
+        ),
+    ] = None,
+    png: Annotated[
+        bool,
+        typer.Option(
+            "--png", help="Lossless images, several times as large as the JPEGs of quality 95."
+        ),
+    ] = False,
+) -> None:
+    """Write held-out questions for another evaluation toolkit, images with their markers drawn,
+    prompts as SPAR-Bench has them.
 
     Example: spar export data --to lmms-eval --out tasks
     """
@@ -328,32 +711,86 @@ def export(
     items = benchmark.select_items(limit)
     unreadable: list[str] = []
     if to == Toolkit.vlmeval:
-        print(export_vlmeval(benchmark, out, name, items=items, image_format="png" if png else "jpeg", problems=unreadable))
+        print(
+            export_vlmeval(
+                benchmark,
+                out,
+                name,
+                items=items,
+                image_format="png" if png else "jpeg",
+                problems=unreadable,
+            )
+        )
     else:
-        folder = export_lmms_eval(benchmark, out, name, items=items, image_format="png" if png else "jpeg", problems=unreadable)
+        folder = export_lmms_eval(
+            benchmark,
+            out,
+            name,
+            items=items,
+            image_format="png" if png else "jpeg",
+            problems=unreadable,
+        )
         print(f"{len(items) - len(unreadable):,} questions: {folder}")
-        print(f"spar evaluate MODEL --lmms-eval {folder.name} --set include={folder.parent} --out SCORES")
-        print(f"or: python -m lmms_eval --include_path {folder.parent} --tasks {folder.name} --log_samples --output_path LOGS --model ... --model_args ...")
+        print(
+            f"spar evaluate MODEL --lmms-eval {folder.name} --set include={folder.parent} --out"
+            " SCORES"
+        )
+        print(
+            f"or: python -m lmms_eval --include_path {folder.parent} --tasks {folder.name}"
+            " --log_samples --output_path LOGS --model ... --model_args ..."
+        )
     if unreadable:
-        print(f"{len(unreadable):,} of {len(items):,} questions are left out, their pictures cannot be read", file=sys.stderr)
+        print(
+            f"{len(unreadable):,} of {len(items):,} questions are left out, their pictures cannot"
+            " be read",
+            file=sys.stderr,
+        )
         _print_problems(unreadable)
 
 # %% ../../nbs/cli/20_evaluate.ipynb #f38b60b7
 def audit(
-        data: Annotated[str, typer.Argument(metavar="DIR", help="A folder that `spar generate` wrote, SPAR-7M itself, or a benchmark as for **evaluate**: **spar-bench-tiny**, **parquet:PATH** ...")],
-        split: Annotated[Split | None, typer.Option(help="Only this split; both where this is left out.")] = None,
-        tasks: Annotated[str, typer.Option(metavar="A,B", help="Task folders, comma-separated, or **all**.")] = "all",
-        out: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Write audit.html and audit.json there.")] = None,
-        json: Annotated[bool, typer.Option("--json", help="Print the JSON instead of the table.")] = False,
-        items: Annotated[int, typer.Option(metavar="N", help="At most so many questions per task and format, from all scenes alike.")] = 2000) -> None:
+    data: Annotated[
+        str,
+        typer.Argument(
+            metavar="DIR",
+            help=(
+                "A folder that `spar generate` wrote, SPAR-7M itself, or a benchmark as for"
+                " **evaluate**: **spar-bench-tiny**, **parquet:PATH** ..."
+            ),
+        ),
+    ],
+    split: Annotated[
+        Split | None, typer.Option(help="Only this split; both where this is left out.")
+    ] = None,
+    tasks: Annotated[
+        str, typer.Option(metavar="A,B", help="Task folders, comma-separated, or **all**.")
+    ] = "all",
+    out: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Write audit.html and audit.json there.")
+    ] = None,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print the JSON instead of the table.")
+    ] = False,
+    items: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            help="At most so many questions per task and format, from all scenes alike.",
+        ),
+    ] = 2000,
+) -> None:
     """Answer the questions without looking: what do words, names and options give away?
 
-    One line per task and format: chance, the best blind attack, its score with a 95 % interval over scenes. The limit is 5 points above
-    chance for a select or judge task, 45 for a fill task. **FAIL**: the whole interval lies above the limit. **pass**: the score does not lie
-    above it, and the interval ends less than 10 points above it. **unclear**: neither, so more scenes are needed; where they can be generated,
-    the closing line says what to type. Where scenes are not known, as in SPAR-Bench, or there is one only, intervals and folds are over questions.
+    One line per task and format: chance, the best blind attack, its score with a 95 % interval over
+        scenes. The limit is 5 points above
+    chance for a select or judge task, 45 for a fill task. **FAIL**: the whole interval lies above
+    the limit. **pass**: the score does not lie above it, and the interval ends less than 10 points
+    above it. **unclear**: neither, so more scenes are needed; where they can be generated, the
+    closing line says what to type. Where scenes are not known, as in SPAR-Bench, or there is one
+    only, intervals and folds are over questions.
 
-    Exit codes: 0 all pass; 1 a shortcut (some FAIL); 2 bad input; 3 too little data (some unclear, none fails).
+    Exit codes: 0 all pass; 1 a shortcut (some FAIL); 2 bad input; 3 too little data (some unclear,
+        none fails).
 
     Example: spar audit data --out audit
     """
@@ -367,18 +804,33 @@ def audit(
     if out is not None:
         check_folder(out)
     names = None if tasks == "all" else [task.name for task in select_tasks(tasks)]
-    result = run(data, split=split.value if split else None, tasks=names, items=items, report=lambda line: print(line, file=sys.stderr, flush=True))
+    result = run(
+        data,
+        split=split.value if split else None,
+        tasks=names,
+        items=items,
+        report=lambda line: print(line, file=sys.stderr, flush=True),
+    )
     _print_problems(result.problems)
     if not result.findings and TOO_FEW not in result.left_out.values():
-        raise InputError(f"{data}: no questions that can be answered without looking: questions with options, numbers or a yes or no are needed")
+        raise InputError(
+            f"{data}: no questions that can be answered without looking: questions with options,"
+            " numbers or a yes or no are needed"
+        )
     if json:
         print(as_json(result).decode(), end="")
     else:
-        print(f"{'task':31}{'format':8}{'chance':>7}{'best blind':>12}{'95 % interval':>16}{'limit':>7}  {'attack':20}verdict")
+        print(
+            f"{'task':31}{'format':8}{'chance':>7}{'best blind':>12}{'95 % interval':>16}{'limit':>7}"  # noqa: E501
+            f"  {'attack':20}verdict"
+        )
         for f in worst_first(result):
             chance = "" if f.chance is None else f"{100 * f.chance:.0f}"
             interval = f"{100 * f.best.low:.1f} to {100 * f.best.high:.1f}"
-            print(f"{f.task:31}{f.format:8}{chance:>7}{100 * f.best.score:12.1f}{interval:>16}{100 * f.limit:7.1f}  {f.best.predictor:20}{f.verdict}")
+            print(
+                f"{f.task:31}{f.format:8}{chance:>7}{100 * f.best.score:12.1f}{interval:>16}{100 * f.limit:7.1f}"  # noqa: E501
+                f"  {f.best.predictor:20}{f.verdict}"
+            )
     if out is not None:
         print(*write_audit(result, out), sep="\n", file=sys.stderr if json else sys.stdout)
     if not json:

@@ -24,17 +24,33 @@ from .scenes import app as scenes_app
 
 # %% ../../nbs/cli/50_main.ipynb #9b1116e6
 def train(
-        params: Annotated[Path, typer.Argument(metavar="PARAMS.yaml", help="Settings of a training run, with the two keys **data** (a folder of `spar generate`) and **out** (where the model goes).")]) -> None:
+    params: Annotated[
+        Path,
+        typer.Argument(
+            metavar="PARAMS.yaml",
+            help=(
+                "Settings of a training run, with the two keys **data** (a folder of `spar"
+                " generate`) and **out** (where the model goes)."
+            ),
+        ),
+    ],
+) -> None:
     """Train a model on generated questions: vision warm-up, grounding, QLoRA.
 
-    A killed run resumes at its last checkpoint. See params/training/train.yaml for every setting and what it means.
+    A killed run resumes at its last checkpoint. See params/training/train.yaml for every setting
+    and what it means.
     """
     from spar_kit.core.parameters import ParamsError, read_params
 
     values, lines = read_params(params, "training")
     for key in ("data", "out"):
         if not isinstance(values.get(key), str):
-            raise ParamsError(f"{'is no text' if key in values else 'is missing'}: a folder's path is wanted", params, lines.get((key,)), key)
+            raise ParamsError(
+                f"{'is no text' if key in values else 'is missing'}: a folder's path is wanted",
+                params,
+                lines.get((key,)),
+                key,
+            )
     from spar_kit.train.config import TrainParams, estimate
 
     data = Path(values.pop("data"))
@@ -42,24 +58,59 @@ def train(
     settings = TrainParams.from_dict(values, params, lines)
     if not data.is_dir():
         raise ParamsError(f"{data} is not a folder", params, lines.get(("data",)), "data")
-    from spar_kit.train.pipeline import train        # torch takes seconds: a mistake in the file is said before
+    # torch takes seconds: a mistake in the file is said before
+    from spar_kit.train.pipeline import train
 
     print(estimate(settings))
     print(train(settings, data, out).adapter)
 
 # %% ../../nbs/cli/50_main.ipynb #ea8af8de
 def sweep(
-        params: Annotated[Path, typer.Argument(metavar="PARAMS.yaml", help="A plan from params/studies/: steps, their parameters, a grid.")],
-        settings: Annotated[list[str] | None, typer.Option("--set", metavar="STEP.NAME=VALUE", help="Change one parameter; may be given several times.")] = None,
-        name: Annotated[str | None, typer.Option(metavar="NAME", help="Another name for the report's folder.")] = None,
-        reports: Annotated[Path, typer.Option(metavar="DIR", help="Where the report goes, in a folder of its own.")] = Path("reports"),
-        store: Annotated[Path, typer.Option(metavar="DIR", help="Where runs keep data, models and executed notebooks. What is there is reused.")] = Path("runs"),
-        workers: Annotated[int, typer.Option(metavar="W", help="Notebooks run at the same time.")] = 1,
-        cluster: Annotated[str | None, typer.Option(metavar="ADDRESS", help="A Dask scheduler, e.g. tcp://host:8786, instead of this machine.")] = None,
-        force: Annotated[bool, typer.Option("--force", help="Run again what is done, from nothing.")] = False) -> None:
+    params: Annotated[
+        Path,
+        typer.Argument(
+            metavar="PARAMS.yaml",
+            help="A plan from params/studies/: steps, their parameters, a grid.",
+        ),
+    ],
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="STEP.NAME=VALUE",
+            help="Change one parameter; may be given several times.",
+        ),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Another name for the report's folder.")
+    ] = None,
+    reports: Annotated[
+        Path, typer.Option(metavar="DIR", help="Where the report goes, in a folder of its own.")
+    ] = Path("reports"),
+    store: Annotated[
+        Path,
+        typer.Option(
+            metavar="DIR",
+            help="Where runs keep data, models and executed notebooks. What is there is reused.",
+        ),
+    ] = Path("runs"),
+    workers: Annotated[int, typer.Option(metavar="W", help="Notebooks run at the same time.")] = 1,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="A Dask scheduler, e.g. tcp://host:8786, instead of this machine.",
+        ),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Run again what is done, from nothing.")
+    ] = False,
+) -> None:
     """Run a plan of notebooks and make its report; the last line printed is the report's path.
 
-    All parameters are checked before anything starts. What was done before is reused where all that it depends on is the same (code, packages, parameters, the content of files) and all that it left is still there.
+    All parameters are checked before anything starts. What was done before is reused where all that
+    it depends on is the same (code, packages, parameters, the content of files) and all that it
+    left is still there.
     """
     from spar_kit.runs.plan import load_plan
     from spar_kit.report.notebook_report import build_report, write_summary
@@ -74,17 +125,25 @@ def sweep(
     runs = expand_grid(plan, params.parent, store, print)
     print(f"{plan.title or plan.name}: {' -> '.join(plan.steps)}")
     outcomes = run(runs, workers=workers, address=cluster, force=force)
-    write_summary(plan, outcomes, reports / plan.name, params=params, settings=settings or (), name=name)
+    write_summary(
+        plan, outcomes, reports / plan.name, params=params, settings=settings or (), name=name
+    )
     index = build_report(reports / plan.name)
     bad = [outcome for outcome in outcomes if outcome.status == "failed"]
     for outcome in bad:
-        print(f"failed: {outcome.run.folder}/notebook.failed.ipynb: {outcome.error}", file=sys.stderr)
+        print(
+            f"failed: {outcome.run.folder}/notebook.failed.ipynb: {outcome.error}", file=sys.stderr
+        )
     print(index)
     if bad:
         raise typer.Exit(1)
 
 
-def report(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A report's folder, for example reports/demo.")]) -> None:
+def report(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="A report's folder, for example reports/demo.")
+    ],
+) -> None:
     """Make the pages of a report again, without running anything."""
     from spar_kit.report.notebook_report import build_report
 
@@ -92,7 +151,8 @@ def report(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A report'
 
 
 def doctor() -> None:
-    """Say what this machine has, what is missing, and what to type. Exit code 1 where something needed is missing."""
+    """Say what this machine has, what is missing, and what to type. Exit code 1 where something
+    needed is missing."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -102,7 +162,13 @@ def doctor() -> None:
     findings = run_checks()
     table = Table(box=None, show_header=False, padding=(0, 1))
     for finding in findings:
-        mark = Text("ok", "green") if finding.ok else Text("!!", "bold red") if finding.ok is False else Text("--", "yellow")
+        mark = (
+            Text("ok", "green")
+            if finding.ok
+            else Text("!!", "bold red")
+            if finding.ok is False
+            else Text("--", "yellow")
+        )
         text = Text(finding.found)
         if finding.fix:
             text.append(f"\ntype: {finding.fix}", "bold")
@@ -112,8 +178,17 @@ def doctor() -> None:
         raise typer.Exit(1)
 
 # %% ../../nbs/cli/50_main.ipynb #a7038b75
-app = typer.Typer(name="spar", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown",
-                  help="From 3D scenes to spatial questions, a tuned vision-language model and a report. Each command explains itself: **spar COMMAND --help**.")
+app = typer.Typer(
+    name="spar",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    help=(
+        "From 3D scenes to spatial questions, a tuned vision-language model and a report. Each"
+        " command explains itself: **spar COMMAND --help**."
+    ),
+)
 
 
 def _say_version(wanted: bool) -> None:
@@ -125,33 +200,77 @@ def _say_version(wanted: bool) -> None:
 
 
 @app.callback()
-def _root(version: Annotated[bool, typer.Option("--version", help="Print the version and stop.", callback=_say_version, is_eager=True)] = False) -> None:
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version and stop.", callback=_say_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
     pass
 
 
-for command in (generate, verify, audit, gallery, train, evaluate, export, score, compare, sweep, report, doctor):
+for command in (
+    generate,
+    verify,
+    audit,
+    gallery,
+    train,
+    evaluate,
+    export,
+    score,
+    compare,
+    sweep,
+    report,
+    doctor,
+):
     app.command()(command)
 app.add_typer(scenes_app, name="scenes")
 
 # %% ../../nbs/cli/50_main.ipynb #f83c5b63
-EXTRAS = {**dict.fromkeys(("torch", "transformers", "tokenizers", "peft", "accelerate", "bitsandbytes"), "train"), "openai": "serve", "distributed": "cluster"}
+EXTRAS = {
+    **dict.fromkeys(
+        ("torch", "transformers", "tokenizers", "peft", "accelerate", "bitsandbytes"), "train"
+    ),
+    "openai": "serve",
+    "distributed": "cluster",
+}
 
 
 # what is wrong with a path that was given, not with the disk it lies on
-_PATHS = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL, errno.ENXIO}
+_PATHS = {
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.EEXIST,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENAMETOOLONG,
+    errno.ELOOP,
+    errno.EINVAL,
+    errno.ENXIO,
+}
 _MAY_BE_EMPTY = ("--benchmark", "--name")
 
 
 def _told(error: Exception) -> str:
     """An error as text: a system's own as "PATH: what is wrong"."""
     if isinstance(error, OSError) and error.errno is not None and error.strerror:
-        path = error.filename2 or error.filename             # of a move the place that was asked for
-        return f"{os.fsdecode(path)}: {error.strerror}" if isinstance(path, str | bytes | os.PathLike) else error.strerror
+        # of a move the place that was asked for
+        path = error.filename2 or error.filename
+        return (
+            f"{os.fsdecode(path)}: {error.strerror}"
+            if isinstance(path, str | bytes | os.PathLike)
+            else error.strerror
+        )
     return str(error) or type(error).__name__
 
 
 def _one_line(error: Exception) -> tuple[int, str] | None:
-    """Exit code and line for what a person can mend; None for everything else, which is a bug of ours."""
+    """Exit code and line for what a person can mend; None for everything else, which is a bug of
+    ours."""
     if isinstance(error, OSError) and (error.errno is not None or not isinstance(error, KitError)):
         kinds = FileNotFoundError | NotADirectoryError | IsADirectoryError
         return 2 if isinstance(error, kinds) or error.errno in _PATHS else 1, _told(error)
@@ -163,34 +282,52 @@ def _one_line(error: Exception) -> tuple[int, str] | None:
             return 2, str(missing_extra(f"this needs {name}", EXTRAS[name]))
         # a library that lacks another one and says what to type
         return (2, str(error)) if "pip install" in str(error) else None
-    if hasattr(error, "format_message"):                     # Typer's own complaints: a missing option, an unknown command
+    # Typer's own complaints: a missing option, an unknown command
+    if hasattr(error, "format_message"):
         context = getattr(error, "ctx", None)
-        return 2, f"{error.format_message().rstrip('.')}; see {context.command_path if context else 'spar'} --help"
+        return (
+            2,
+            (
+                f"{error.format_message().rstrip('.')}; see"
+                f" {context.command_path if context else 'spar'} --help"
+            ),
+        )
     return None
 
 
 def report_bug(words: Sequence[str]) -> None:
-    """Print the traceback of the exception being handled, and what a report of it should hold, to the error stream."""
+    """Print the traceback of the exception being handled, and what a report of it should hold, to
+    the error stream."""
     import platform
     import traceback
 
     from spar_kit import __version__
 
     traceback.print_exc()
-    facts = f"spar_kit {__version__}, Python {platform.python_version()}, {platform.platform()}, command: {shlex.join(['spar', *words])}"
-    print(f"spar: this is a bug of spar_kit, not a mistake of yours; please report all of the above and this line to whoever gave you spar_kit: {facts}", file=sys.stderr)
+    facts = (
+        f"spar_kit {__version__}, Python {platform.python_version()}, {platform.platform()},"
+        f" command: {shlex.join(['spar', *words])}"
+    )
+    print(
+        "spar: this is a bug of spar_kit, not a mistake of yours; please report all of the above"
+        f" and this line to whoever gave you spar_kit: {facts}",
+        file=sys.stderr,
+    )
 
 
 def _refuse_empty(words: Sequence[str]) -> None:
     """An empty word is an unset variable of a shell; as a path it would be the current folder."""
     for before, word in zip(("spar", *words), words):
         if word == "" and before not in _MAY_BE_EMPTY:
-            raise InputError(f"nothing stands after {before}: an empty text is no path, name or number")
+            raise InputError(
+                f"nothing stands after {before}: an empty text is no path, name or number"
+            )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The entry point `spar`. Always leaves by SystemExit: 0 fine, 1 found something wrong or a bug of ours, 2 bad input, 3 incomplete
-    or too little data, 130 interrupted, 129 and 143 stopped by SIGHUP and SIGTERM."""
+    """The entry point `spar`. Always leaves by SystemExit: 0 fine, 1 found something wrong or a bug
+    of ours, 2 bad input, 3 incomplete or too little data, 130 interrupted, 129 and 143 stopped by
+    SIGHUP and SIGTERM."""
     from spar_kit.core.processes import Stopped
 
     words = sys.argv[1:] if arguments is None else arguments
@@ -202,7 +339,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise SystemExit(code) from None
 
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(line_buffering=True)         # who writes to a file, or through tee, wants to follow it
+        # who writes to a file, or through tee, wants to follow it
+        sys.stdout.reconfigure(line_buffering=True)
     try:
         _refuse_empty(words)
         result = app(args=arguments, prog_name="spar", standalone_mode=False)
@@ -211,13 +349,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except Stopped as stopped:
         result = stopped.code
     except Exception as error:
-        if type(error).__name__ == "NoArgsIsHelpError":       # its help is printed already
+        if type(error).__name__ == "NoArgsIsHelpError":  # its help is printed already
             raise SystemExit(0) from None
         answer = _one_line(error)
         if answer is None:
             report_bug(words)
             raise SystemExit(1) from None
         leave(*answer)
-    if result in (129, 130, 143):           # a closed terminal, Ctrl-C (which Typer turns into this exit code), SIGTERM
+    # a closed terminal, Ctrl-C (which Typer turns into this exit code), SIGTERM
+    if result in (129, 130, 143):
         print("spar: interrupted; rerun the same command to resume", file=sys.stderr)
     raise SystemExit(result if isinstance(result, int) else 0)

@@ -21,13 +21,23 @@ if TYPE_CHECKING:
     from spar_kit.scenes.summary import Summary
 
 # %% ../../nbs/cli/10_scenes.ipynb #84932df0
-app = typer.Typer(name="scenes", no_args_is_help=True, rich_markup_mode="markdown", help="Look at the scenes of a source before questions are made of them.")
+app = typer.Typer(
+    name="scenes",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    help="Look at the scenes of a source before questions are made of them.",
+)
 
-FEW = 20                     # scenes that are loaded whole without being asked to: seconds
-SOURCE = "Where scenes come from, as for **generate**: synthetic, scannet:PATH, spar7m:PATH, python:FILE.py:NAME, ..."
+FEW = 20  # scenes that are loaded whole without being asked to: seconds
+SOURCE = (
+    "Where scenes come from, as for **generate**: synthetic, scannet:PATH, spar7m:PATH,"
+    " python:FILE.py:NAME, ..."
+)
 
 
-def summaries(source: "SceneSource", names: Sequence[str], full: bool = False, progress: bool = True) -> "list[Summary]":
+def summaries(
+    source: "SceneSource", names: Sequence[str], full: bool = False, progress: bool = True
+) -> "list[Summary]":
     """The summaries of these scenes, in their order, with a bar on the terminal's error stream."""
     from concurrent.futures import ThreadPoolExecutor
 
@@ -36,7 +46,14 @@ def summaries(source: "SceneSource", names: Sequence[str], full: bool = False, p
     from spar_kit.scenes.summary import summarize
 
     quick = hasattr(source, "summary") and not full
-    bar = tqdm(total=len(names), unit="scene", desc="scenes", disable=not progress, leave=False, file=sys.stderr)
+    bar = tqdm(
+        total=len(names),
+        unit="scene",
+        desc="scenes",
+        disable=not progress,
+        leave=False,
+        file=sys.stderr,
+    )
     told: list[Summary] = []
     with bar, ThreadPoolExecutor(8 if quick else 1) as pool:
         for summary in pool.map(lambda name: summarize(source, name, full), names):
@@ -47,28 +64,49 @@ def summaries(source: "SceneSource", names: Sequence[str], full: bool = False, p
 
 def lines_of(told: "Sequence[Summary]") -> list[str]:
     """A table as text: a head, a line for each scene, the sums."""
-    cell = lambda value, form="{:,}": "-" if value is None else form.format(value)                              # noqa: E731
+    cell = lambda value, form="{:,}": "-" if value is None else form.format(value)  # noqa: E731
     wide = max([8, *(len(s.scene) for s in told)])
     lines = [f"{'scene':{wide}}{'frames':>8}{'poses':>8}{'objects':>9}{'floor m2':>10}  warnings"]
     for s in told:
         said = "cannot be used: " + s.error if s.error else "; ".join(s.warnings)
         said = "".join(c if c.isprintable() else " " for c in said)
-        lines.append(f"{s.scene:{wide}}{cell(s.frames):>8}{cell(s.valid):>8}{cell(s.instances):>9}{cell(s.area, '{:.1f}'):>10}  {said}".rstrip())
+        lines.append(
+            f"{s.scene:{wide}}{cell(s.frames):>8}{cell(s.valid):>8}{cell(s.instances):>9}{cell(s.area, '{:.1f}'):>10}"  # noqa: E501
+            f"  {said}".rstrip()
+        )
     usable = [s for s in told if not s.error]
-    total = lambda values: f"{sum(values):,}" if None not in values else "an unknown number of"                  # noqa: E731
-    lines.append(f"{len(usable):,} of {len(told):,} scenes can be used: {total([s.frames for s in usable])} frames, {total([s.instances for s in usable])} objects")
+    total = lambda values: f"{sum(values):,}" if None not in values else "an unknown number of"  # noqa: E731
+    lines.append(
+        f"{len(usable):,} of {len(told):,} scenes can be used: {total([s.frames for s in usable])}"
+        f" frames, {total([s.instances for s in usable])} objects"
+    )
     return lines
 
 
 @app.command("list")
 def list_scenes(
-        source: Annotated[str, typer.Argument(metavar="SOURCE", help=SOURCE)],
-        json: Annotated[bool, typer.Option("--json", help="Print a JSON list instead of the table.")] = False,
-        split: Annotated[str | None, typer.Option(metavar="train|val", help="Only this split.")] = None,
-        scenes: Annotated[int | None, typer.Option(metavar="N", help="At most so many scenes, the first by name.")] = None,
-        full: Annotated[bool | None, typer.Option("--full/--quick", help=f"Load every scene: slower, with all counts and the floor's area. Done for up to {FEW} scenes where neither is said.",
-                                                  show_default=False)] = None) -> None:
-    """One line a scene: frames, valid poses, objects, floor area, warnings. A dash: not known without reading the mesh, see --full.
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help=SOURCE)],
+    json: Annotated[
+        bool, typer.Option("--json", help="Print a JSON list instead of the table.")
+    ] = False,
+    split: Annotated[str | None, typer.Option(metavar="train|val", help="Only this split.")] = None,
+    scenes: Annotated[
+        int | None, typer.Option(metavar="N", help="At most so many scenes, the first by name.")
+    ] = None,
+    full: Annotated[
+        bool | None,
+        typer.Option(
+            "--full/--quick",
+            help=(
+                "Load every scene: slower, with all counts and the floor's area. Done for up to"
+                f" {FEW} scenes where neither is said."
+            ),
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """One line a scene: frames, valid poses, objects, floor area, warnings. A dash: not known
+    without reading the mesh, see --full.
 
     Exit code 1 where no scene can be used.
     """
@@ -92,13 +130,42 @@ def list_scenes(
 # %% ../../nbs/cli/10_scenes.ipynb #3ab602b7
 @app.command("show")
 def show_scene(
-        source: Annotated[str, typer.Argument(metavar="SOURCE", help=SOURCE)],
-        scene: Annotated[str, typer.Argument(metavar="SCENE", help="A name of **spar scenes list**.")],
-        out: Annotated[Path, typer.Option(metavar="FILE.html", help="The page to write: one file, to be opened offline.")],
-        frames: Annotated[int, typer.Option(metavar="F", help="At most so many frames are shown and checked, evenly spread.")] = 24,
-        width: Annotated[int | None, typer.Option(metavar="W", help="Of the pictures of synthetic rooms, in pixels (640 x 480 where neither side is given).", show_default=False)] = None,
-        height: Annotated[int | None, typer.Option(metavar="H", help="Of the same. Where one side alone is given, the other follows, as 4 to 3.", show_default=False)] = None) -> None:
-    """A page of one scene: 3D view with boxes and cameras, floor plan, thumbnails, table of objects, depth images against the mesh.
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help=SOURCE)],
+    scene: Annotated[str, typer.Argument(metavar="SCENE", help="A name of **spar scenes list**.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            metavar="FILE.html", help="The page to write: one file, to be opened offline."
+        ),
+    ],
+    frames: Annotated[
+        int,
+        typer.Option(
+            metavar="F", help="At most so many frames are shown and checked, evenly spread."
+        ),
+    ] = 24,
+    width: Annotated[
+        int | None,
+        typer.Option(
+            metavar="W",
+            help=(
+                "Of the pictures of synthetic rooms, in pixels (640 x 480 where neither side is"
+                " given)."
+            ),
+            show_default=False,
+        ),
+    ] = None,
+    height: Annotated[
+        int | None,
+        typer.Option(
+            metavar="H",
+            help="Of the same. Where one side alone is given, the other follows, as 4 to 3.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """A page of one scene: 3D view with boxes and cameras, floor plan, thumbnails, table of
+    objects, depth images against the mesh.
 
     Example: spar scenes show scannet:/data/scannet scene0000_00 --out scene.html
     """

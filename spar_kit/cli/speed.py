@@ -38,22 +38,42 @@ from ..tasks.scene_index import index_scene
 def _sheet(points: NDArray, n: int) -> tuple[NDArray, NDArray]:
     """A grid of (n + 1)^2 points and its 2 n^2 triangles."""
     q = (np.arange(n)[:, None] * (n + 1) + np.arange(n)).ravel()
-    return points.reshape(-1, 3), np.concatenate([np.stack([q, q + 1, q + n + 2], -1), np.stack([q, q + n + 2, q + n + 1], -1)])
+    return points.reshape(-1, 3), np.concatenate(
+        [np.stack([q, q + 1, q + n + 2], -1), np.stack([q, q + n + 2, q + n + 1], -1)]
+    )
 
 
 def _no_image() -> NDArray:
     raise NotImplementedError("the benchmark's frames have no images")
 
 
-LABELS = ("chair", "table", "cabinet", "lamp", "plant", "pillow", "monitor", "stool", "sofa", "box", "vase", "basket", "desk", "shelf", "bed",
-          "backpack", "printer", "kettle")
+LABELS = (
+    "chair",
+    "table",
+    "cabinet",
+    "lamp",
+    "plant",
+    "pillow",
+    "monitor",
+    "stool",
+    "sofa",
+    "box",
+    "vase",
+    "basket",
+    "desk",
+    "shelf",
+    "bed",
+    "backpack",
+    "printer",
+    "kettle",
+)
 
 
 def bench_scene(triangles: int = 100_000, objects: int = 30, frames: int = 300) -> Scene:
     """A room of about so many triangles; always the same one."""
     rng = np.random.default_rng(0)
-    n = int((triangles * .7 / objects / 2) ** .5)
-    m = int((triangles * .3 / 12) ** .5)
+    n = int((triangles * 0.7 / objects / 2) ** 0.5)
+    m = int((triangles * 0.3 / 12) ** 0.5)
     a, b = np.meshgrid(np.linspace(0, 2 * np.pi, n + 1), np.linspace(0, np.pi, n + 1))
     ball = np.stack([np.cos(a) * np.sin(b), np.sin(a) * np.sin(b), np.cos(b)], -1)
     s, t = np.meshgrid(np.linspace(-1, 1, m + 1), np.linspace(-1, 1, m + 1))
@@ -61,8 +81,13 @@ def bench_scene(triangles: int = 100_000, objects: int = 30, frames: int = 300) 
     ids = []
     instances = []
     for id in range(1, objects + 1):
-        size = rng.uniform(.15, .6, 3)
-        center = np.array([*rng.uniform(-1, 1, 2) * [2.6, 2.1], size[2] if rng.random() < .7 else rng.uniform(size[2], 2)])
+        size = rng.uniform(0.15, 0.6, 3)
+        center = np.array(
+            [
+                *rng.uniform(-1, 1, 2) * [2.6, 2.1],
+                size[2] if rng.random() < 0.7 else rng.uniform(size[2], 2),
+            ]
+        )
         parts.append(_sheet(ball * size + center, n))
         ids.append(id)
         instances.append(Instance(id, LABELS[id % len(LABELS)], OrientedBox(center, 2 * size)))
@@ -72,14 +97,28 @@ def bench_scene(triangles: int = 100_000, objects: int = 30, frames: int = 300) 
             parts.append(_sheet(wall * [3, 2.5, 1.3] + [0, 0, 1.3], m))
             ids.append(0)
     starts = np.cumsum([0] + [len(v) for v, _ in parts])
-    surface = Mesh(np.concatenate([v for v, _ in parts]).astype(np.float32),
-                      np.concatenate([t + start for (_, t), start in zip(parts, starts)]).astype(np.int32),
-                      np.repeat(ids, [len(t) for _, t in parts]).astype(np.int32))
+    surface = Mesh(
+        np.concatenate([v for v, _ in parts]).astype(np.float32),
+        np.concatenate([t + start for (_, t), start in zip(parts, starts)]).astype(np.int32),
+        np.repeat(ids, [len(t) for _, t in parts]).astype(np.int32),
+    )
     camera = Camera.from_fov(640, 480, 60)
-    path = [look_at(np.array([2.2 * np.cos(w), 1.8 * np.sin(w), 1.5 + .1 * np.sin(7 * w)]), np.array([.5 * np.cos(3 * w), .5 * np.sin(3 * w), .8]))
-            for w in np.linspace(0, 2 * np.pi, frames, endpoint=False)]
-    return Scene(name="bench", source="synthetic", frames=tuple(Frame(k, pose, camera, camera, _no_image, _no_image) for k, pose in enumerate(path)),
-                 instances=tuple(instances), surface=surface)
+    path = [
+        look_at(
+            np.array([2.2 * np.cos(w), 1.8 * np.sin(w), 1.5 + 0.1 * np.sin(7 * w)]),
+            np.array([0.5 * np.cos(3 * w), 0.5 * np.sin(3 * w), 0.8]),
+        )
+        for w in np.linspace(0, 2 * np.pi, frames, endpoint=False)
+    ]
+    return Scene(
+        name="bench",
+        source="synthetic",
+        frames=tuple(
+            Frame(k, pose, camera, camera, _no_image, _no_image) for k, pose in enumerate(path)
+        ),
+        instances=tuple(instances),
+        surface=surface,
+    )
 
 # %% ../../nbs/cli/40_speed.ipynb #4f681374
 @contextmanager
@@ -107,34 +146,54 @@ def fastest_of(work: Callable[[], object], repeats: int = 5) -> float:
 
 # %% ../../nbs/cli/40_speed.ipynb #aed41ce7
 def reference_time() -> float:
-    """Processor seconds of a fixed piece of work of the kinds that tasks do: small arrays, dictionaries, text, JSON."""
+    """Processor seconds of a fixed piece of work of the kinds that tasks do: small arrays,
+    dictionaries, text, JSON."""
     numbers = np.random.default_rng(0).random((400, 500))
 
     def work() -> None:
         for row in numbers:
             top = np.argsort(row, kind="stable")[:50]
-            json.dumps([{"place": place, "text": f"{value:.2f} meters", "box": [place, place + 1]} for place, value in zip(top.tolist(), row[top].tolist())])
+            json.dumps(
+                [
+                    {"place": place, "text": f"{value:.2f} meters", "box": [place, place + 1]}
+                    for place, value in zip(top.tolist(), row[top].tolist())
+                ]
+            )
+
     return fastest_of(work)
 
 # %% ../../nbs/cli/40_speed.ipynb #14ddec7f
-def visibility_times(scene: Scene, widths: tuple[int, ...] = (160, 320), repeats: int = 3) -> dict[tuple[int, int], float]:
+def visibility_times(
+    scene: Scene, widths: tuple[int, ...] = (160, 320), repeats: int = 3
+) -> dict[tuple[int, int], float]:
     """Seconds for the whole visibility table of a scene, by raster size."""
-    compute_visibility(scene.with_frames(scene.frames[:1]))                           # compile, or load what was compiled, off the clock
+    # compile, or load what was compiled, off the clock
+    compute_visibility(scene.with_frames(scene.frames[:1]))
     times = {}
     for width in widths:
         camera = raster_camera(scene.frames[0].color, width)
-        times[camera.width, camera.height] = fastest_of(lambda w=width: compute_visibility(scene, width=w), repeats)    # type: ignore[misc]
+        times[camera.width, camera.height] = fastest_of(
+            partial(compute_visibility, scene, width=width), repeats
+        )
     return times
 
 # %% ../../nbs/cli/40_speed.ipynb #3e7dbc96
-def record_times(scene: Scene, table: Visibility, per_task: int = 100, rounds: int = 5) -> dict[str, tuple[int, float]]:
-    """Records and seconds of each task that there is, `per_task` questions in each of its formats; first, what is done once for all of them. The
-    best of some rounds through all tasks, so that a slow moment of the machine does not fall on every try of one task."""
+def record_times(
+    scene: Scene, table: Visibility, per_task: int = 100, rounds: int = 5
+) -> dict[str, tuple[int, float]]:
+    """Records and seconds of each task that there is, `per_task` questions in each of its formats;
+    first, what is done once for all of them. The best of some rounds through all tasks, so that a
+    slow moment of the machine does not fall on every try of one task."""
     observation = index_scene(scene, table)
     files = RecordFields(scene)
-    work: dict[str, Callable[[], int]] = {"what tasks share": lambda: 0 * len(index_scene(scene, table).ids)}
+    work: dict[str, Callable[[], int]] = {
+        "what tasks share": lambda: 0 * len(index_scene(scene, table).ids)
+    }
     for task in available_tasks():
-        work[task] = lambda task=task: sum(len(lines) for _, lines, _ in encode_task(scene, observation, files, task=task, per_task=per_task))     # type: ignore[misc]
+        work[task] = lambda task=task: sum(
+            len(lines)
+            for _, lines, _ in encode_task(scene, observation, files, task=task, per_task=per_task)
+        )  # type: ignore[misc]
     made = dict.fromkeys(work, 0)
     best = dict.fromkeys(work, float("inf"))
     for _ in range(rounds):
@@ -145,24 +204,40 @@ def record_times(scene: Scene, table: Visibility, per_task: int = 100, rounds: i
     return {name: (made[name], best[name]) for name in work}
 
 # %% ../../nbs/cli/40_speed.ipynb #d7deb1d0
-def whole_scene(triangles: int = 100_000, objects: int = 30, frames: int = 300, per_task: int = 100, width: int = 320) -> tuple[int, float]:
-    """Records and processor seconds of `bench_scene` with all tasks; images are neither read nor written."""
+def whole_scene(
+    triangles: int = 100_000,
+    objects: int = 30,
+    frames: int = 300,
+    per_task: int = 100,
+    width: int = 320,
+) -> tuple[int, float]:
+    """Records and processor seconds of `bench_scene` with all tasks; images are neither read nor
+    written."""
     scene = bench_scene(triangles, objects, frames)
-    compute_visibility(scene.with_frames(scene.frames[:1]), width=width)            # compiled code is loaded off the clock
+    # compiled code is loaded off the clock
+    compute_visibility(scene.with_frames(scene.frames[:1]), width=width)
     start = time.process_time()
     observation = index_scene(scene, compute_visibility(scene, width=width))
     files = RecordFields(scene)
     made = 0
     for task in available_tasks():
-        made += sum(len(lines) for _, lines, _ in encode_task(scene, observation, files, task=task, per_task=per_task))
+        made += sum(
+            len(lines)
+            for _, lines, _ in encode_task(scene, observation, files, task=task, per_task=per_task)
+        )
     return made, time.process_time() - start
 
 
 def scene_time_in_subprocess(**sizes: int) -> tuple[int, float, float]:
-    """`whole_scene` in a fresh process: records, seconds, and the most memory it held, MiB (NaN where the system does not tell)."""
-    code = ("import json, sys\nfrom spar_kit.cli.speed import peak_memory, whole_scene\n"
-            "print(json.dumps([*whole_scene(**json.loads(sys.argv[1])), peak_memory()]))")
-    done = subprocess.run([sys.executable, "-c", code, json.dumps(sizes)], capture_output=True, text=True, check=True)
+    """`whole_scene` in a fresh process: records, seconds, and the most memory it held, MiB (NaN
+    where the system does not tell)."""
+    code = (
+        "import json, sys\nfrom spar_kit.cli.speed import peak_memory, whole_scene\n"
+        "print(json.dumps([*whole_scene(**json.loads(sys.argv[1])), peak_memory()]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, json.dumps(sizes)], capture_output=True, text=True, check=True
+    )
     records, seconds, memory = json.loads(done.stdout)
     return records, seconds, memory
 
@@ -171,25 +246,32 @@ def peak_memory() -> float:
     """The most memory this process has held so far, MiB; NaN where the system does not tell."""
     try:
         import resource
-    except ImportError:                                              # Windows
+    except ImportError:  # Windows
         return float("nan")
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
+        2**20 if sys.platform == "darwin" else 2**10
+    )
 
 # %% ../../nbs/cli/40_speed.ipynb #8baf5208
 @cache
 def _noise() -> tuple[NDArray, NDArray]:
     rng = np.random.default_rng(0)
-    return rng.normal(0, .004, (480, 640)), rng.random((480, 640)) < .05
+    return rng.normal(0, 0.004, (480, 640)), rng.random((480, 640)) < 0.05
 
 
 def _depth(scene: Scene, camera: Camera, row: int) -> NDArray[np.float32]:
-    depth = render_depth_and_ids(scene.surface, camera, scene.frames[row].camera_to_world)[0] + _noise()[0]
+    depth = (
+        render_depth_and_ids(scene.surface, camera, scene.frames[row].camera_to_world)[0]
+        + _noise()[0]
+    )
     return np.where(_noise()[1], 0, depth).astype(np.float32)
 
 
 def _color(row: int) -> NDArray[np.uint8]:
     x, y = np.meshgrid(np.arange(1296), np.arange(968))
-    return np.stack([(x // 9 + row) * 7 % 256, (y // 7) * 5 % 256, (x * y // 999 + row) % 256], -1).astype(np.uint8)
+    return np.stack(
+        [(x // 9 + row) * 7 % 256, (y // 7) * 5 % 256, (x * y // 999 + row) % 256], -1
+    ).astype(np.uint8)
 
 
 def write_bench_scan(root: Path, triangles: int = 250_000, frames: int = 60) -> None:
@@ -197,20 +279,41 @@ def write_bench_scan(root: Path, triangles: int = 250_000, frames: int = 60) -> 
     scene = bench_scene(triangles, frames=frames)
     color = Camera(1296, 968, np.array([[1170.2, 0, 647.75], [0, 1170.2, 483.75], [0, 0, 1]]))
     depth = Camera(640, 480, np.array([[571.6, 0, 319.5], [0, 571.6, 239.5], [0, 0, 1]]))
-    made = [replace(f, color=color, depth=depth, read_color=partial(_color, row), read_depth=partial(_depth, scene, depth, row))
-            for row, f in enumerate(scene.frames)]
-    write_scannet(replace(scene, name="bench0000_00", frames=tuple(made)), root, split="train", quality=85)
+    made = [
+        replace(
+            f,
+            color=color,
+            depth=depth,
+            read_color=partial(_color, row),
+            read_depth=partial(_depth, scene, depth, row),
+        )
+        for row, f in enumerate(scene.frames)
+    ]
+    write_scannet(
+        replace(scene, name="bench0000_00", frames=tuple(made)), root, split="train", quality=85
+    )
 
 
 def scan_times(triangles: int = 250_000, frames: int = 60, per_task: int = 100) -> dict[str, float]:
-    """Processor seconds for `write_bench_scan`'s scan: to open the stream, to generate all tasks, and to do so again with visibility kept."""
+    """Processor seconds for `write_bench_scan`'s scan: to open the stream, to generate all tasks,
+    and to do so again with visibility kept."""
     with tempfile.TemporaryDirectory() as folder:
         write_bench_scan(Path(folder), triangles, frames)
         stream = Path(folder, "scans", "bench0000_00", "bench0000_00.sens")
         times = {"open the stream": fastest_of(lambda: open_sens(stream), 2)}
         for what in ("generate", "with visibility kept"):
-            times[what] = fastest_of(lambda: generate(ScanNet(root=Path(folder)), Path(folder) / "data", per_task=per_task, frames_per_scene=None, progress=False,
-                                                   overwrite=True, cache=Path(folder) / "kept"), 1)
+            times[what] = fastest_of(
+                lambda: generate(
+                    ScanNet(root=Path(folder)),
+                    Path(folder) / "data",
+                    per_task=per_task,
+                    frames_per_scene=None,
+                    progress=False,
+                    overwrite=True,
+                    cache=Path(folder) / "kept",
+                ),
+                1,
+            )
     return times
 
 # %% ../../nbs/cli/40_speed.ipynb #c7f7b756
@@ -218,11 +321,20 @@ def main() -> None:
     """Print the benchmark: `make bench`."""
     scene = bench_scene()
     F = len(scene.frames)
-    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}; processor time on one core")
-    print(f"scene: {len(scene.surface.triangles):,} triangles, {len(scene.instances)} objects, {F} frames")
+    print(
+        f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()};"
+        " processor time on one core"
+    )
+    print(
+        f"scene: {len(scene.surface.triangles):,} triangles, {len(scene.instances)} objects, {F}"
+        " frames"
+    )
     with one_core():
         for (width, height), seconds in visibility_times(scene).items():
-            print(f"visibility {f'{width}x{height}':30}{seconds:7.2f} s {F / seconds:9,.0f} frames/s {1e3 * seconds / F:8.1f} ms a frame")
+            print(
+                f"visibility {f'{width}x{height}':30}{seconds:7.2f} s {F / seconds:9,.0f} frames/s"
+                f" {1e3 * seconds / F:8.1f} ms a frame"
+            )
         table = compute_visibility(scene, width=160)
         before = reference_time()
         times = record_times(scene, table)
@@ -230,10 +342,24 @@ def main() -> None:
         whole, seconds, memory = scene_time_in_subprocess()
         scan = scan_times()
     for task, (records, taken) in times.items():
-        print(f"{task:36}{records:5} records {1e3 * taken:8.1f} ms {records / taken:10,.0f} records/s")
+        print(
+            f"{task:36}{records:5} records {1e3 * taken:8.1f} ms {records / taken:10,.0f} records/s"
+        )
     records, taken = (sum(column) for column in zip(*times.values()))
-    print(f"{'all tasks, table to JSONL':36}{records:5} records {1e3 * taken:8.1f} ms {records / taken:10,.0f} records/s")
-    print(f"{'in the time of the yardstick':36}{records / taken * measure:5,.0f} records {1e3 * measure:8.1f} ms")
-    print(f"{'the whole scene, visibility included':36}{whole:5} records {seconds:8.2f} s  {memory:10,.0f} MiB at most")
+    print(
+        f"{'all tasks, table to JSONL':36}{records:5} records {1e3 * taken:8.1f} ms"
+        f" {records / taken:10,.0f} records/s"
+    )
+    print(
+        f"{'in the time of the yardstick':36}{records / taken * measure:5,.0f} records"
+        f" {1e3 * measure:8.1f} ms"
+    )
+    print(
+        f"{'the whole scene, visibility included':36}{whole:5} records {seconds:8.2f} s "
+        f" {memory:10,.0f} MiB at most"
+    )
     for what, seconds in scan.items():
-        print(f"{f'a scan of 60 frames: {what}':50}{seconds:8.2f} s {1e3 * seconds / 60:8.1f} ms a frame")
+        print(
+            f"{f'a scan of 60 frames: {what}':50}{seconds:8.2f} s {1e3 * seconds / 60:8.1f} ms a"
+            " frame"
+        )

@@ -10,20 +10,23 @@ import html
 import re
 
 # %% ../../nbs/core/70_display_text.ipynb #d25e7f38
-UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff\ufffe\uffff]")
+UNSEEN = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff\ufffe\uffff]"
+)
 
 
 def escape_controls(text: str, most: int = 400) -> str:
-    """A text that can be shown: control characters and marks that turn the direction of writing become their numbers, what is longer than
-    `most` is cut and counted. Not escaped."""
+    """A text that can be shown: control characters and marks that turn the direction of writing
+    become their numbers, what is longer than `most` is cut and counted. Not escaped."""
     shown = UNSEEN.sub(lambda match: f"⟨{ord(match[0]):X}⟩", text[:most])
     return shown if len(text) <= most else f"{shown} … ({len(text):,} characters)"
 
 
 def caption_of(text: str, most: int = 34) -> str:
-    """A label on one line, as short as a drawing needs it; its middle left out where it is longer than `most`. Not escaped."""
+    """A label on one line, as short as a drawing needs it; its middle left out where it is longer
+    than `most`. Not escaped."""
     text = " ".join(UNSEEN.sub(" ", text).split())
-    return text if len(text) <= most else f"{text[:most - 9]}…{text[-8:]}"
+    return text if len(text) <= most else f"{text[: most - 9]}…{text[-8:]}"
 
 # %% ../../nbs/core/70_display_text.ipynb #83fa41b7
 def flat_label(text: str, most: int = 60) -> str:

@@ -20,13 +20,39 @@ from typing import Any
 import spar_kit
 
 # %% ../../nbs/core/60_environment.ipynb #35acbda7
-PACKAGES = ("numpy", "scipy", "pandas", "pyarrow", "pillow", "orjson", "scikit-learn", "numba", "open3d-cpu", "open3d", "plotly", "pydantic",
-            "pyyaml", "av", "lz4", "openpyxl", "openai", "papermill", "nbconvert", "torch", "transformers", "tokenizers", "peft", "accelerate",
-            "bitsandbytes", "safetensors")
+PACKAGES = (
+    "numpy",
+    "scipy",
+    "pandas",
+    "pyarrow",
+    "pillow",
+    "orjson",
+    "scikit-learn",
+    "numba",
+    "open3d-cpu",
+    "open3d",
+    "plotly",
+    "pydantic",
+    "pyyaml",
+    "av",
+    "lz4",
+    "openpyxl",
+    "openai",
+    "papermill",
+    "nbconvert",
+    "torch",
+    "transformers",
+    "tokenizers",
+    "peft",
+    "accelerate",
+    "bitsandbytes",
+    "safetensors",
+)
 
 
 def installed_versions(names: Iterable[str] = PACKAGES) -> dict[str, str]:
-    """The version of each package that is installed, in the order asked for; what is absent is left out. Imports none of them."""
+    """The version of each package that is installed, in the order asked for; what is absent is left
+    out. Imports none of them."""
     found = {}
     for name in names:
         try:
@@ -36,26 +62,40 @@ def installed_versions(names: Iterable[str] = PACKAGES) -> dict[str, str]:
     return found
 
 # %% ../../nbs/core/60_environment.ipynb #480d6575
-LOCK = "spar_kit_lock.txt"      # in the environment's own folder; written by .ci/setup
+LOCK = "spar_kit_lock.txt"  # in the environment's own folder; written by .ci/setup
 
 
 def read_lock(text: str) -> dict[str, str]:
-    """Package and version of each line `name==version ; marker` whose marker holds here. Hashes and comments are skipped."""
+    """Package and version of each line `name==version ; marker` whose marker holds here. Hashes and
+    comments are skipped."""
     from packaging.markers import Marker
     from packaging.utils import canonicalize_name
 
-    lines = re.findall(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==([^\s;\\]+)(?:[ \t]*;[ \t]*([^\\\n#]+))?", text, re.MULTILINE)
-    return {canonicalize_name(name): pin for name, pin, marker in lines if not marker.strip() or Marker(marker.strip()).evaluate()}
+    lines = re.findall(
+        r"^([A-Za-z0-9][A-Za-z0-9._-]*)==([^\s;\\]+)(?:[ \t]*;[ \t]*([^\\\n#]+))?",
+        text,
+        re.MULTILINE,
+    )
+    return {
+        canonicalize_name(name): pin
+        for name, pin, marker in lines
+        if not marker.strip() or Marker(marker.strip()).evaluate()
+    }
 
 
 def lock_differences(pinned: Mapping[str, str]) -> list[str]:
     """Where this environment is not what `pinned` (name: version) says, one entry per package."""
     found = installed_versions(pinned)
-    return [f"{name} {found.get(name, 'is missing')} instead of {pin}" for name, pin in pinned.items() if found.get(name) != pin]
+    return [
+        f"{name} {found.get(name, 'is missing')} instead of {pin}"
+        for name, pin in pinned.items()
+        if found.get(name) != pin
+    ]
 
 
 def installed_lock() -> Path:
-    """Where `make setup` leaves the lock that it installed from; absent where something else was installed."""
+    """Where `make setup` leaves the lock that it installed from; absent where something else was
+    installed."""
     return Path(sys.prefix) / LOCK
 
 
@@ -74,7 +114,14 @@ def lock_hash() -> str:
     return hashlib.sha256(content).hexdigest() if pins and not lock_differences(pins) else ""
 
 # %% ../../nbs/core/60_environment.ipynb #0d2913db
-_VECTORS = {"avx2": "AVX2", "avx512f": "AVX512", "avx512_bf16": "AVX512-BF16", "amx_bf16": "AMX-BF16", "asimd": "NEON", "sve": "SVE"}
+_VECTORS = {
+    "avx2": "AVX2",
+    "avx512f": "AVX512",
+    "avx512_bf16": "AVX512-BF16",
+    "amx_bf16": "AMX-BF16",
+    "asimd": "NEON",
+    "sve": "SVE",
+}
 
 
 def _processor(cpuinfo: str) -> str:
@@ -82,20 +129,24 @@ def _processor(cpuinfo: str) -> str:
     flags = re.search(r"^(?:flags|Features)\s*:\s*(.+)$", cpuinfo, re.MULTILINE)
     there = set(flags[1].split()) if flags else set()
     vectors = ", ".join(name for flag, name in _VECTORS.items() if flag in there)
-    return (model[1].strip() if model else platform.processor() or platform.machine()) + (f" ({vectors})" if vectors else "")
+    return (model[1].strip() if model else platform.processor() or platform.machine()) + (
+        f" ({vectors})" if vectors else ""
+    )
 
 
 @cache
 def environment() -> dict[str, Any]:
-    """What this process runs on, as plain values for JSON: "python", "platform" (Linux, Darwin), "machine" (x86_64, aarch64),
-    "processor" with its vector instructions, "packages" (name: version, this kit first) and "lock", the SHA-256 of the lock file that this
-    environment equals, or "".
+    """What this process runs on, as plain values for JSON: "python", "platform" (Linux, Darwin),
+    "machine" (x86_64, aarch64), "processor" with its vector instructions, "packages" (name:
+    version, this kit first) and "lock", the SHA-256 of the lock file that this environment equals,
+    or "".
 
-    Torch is not part of a lock, since its files differ by machine: its version is among the packages.
+    Torch is not part of a lock, since its files differ by machine: its version is among the
+    packages.
     """
     try:
         cpuinfo = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:                                             # not Linux
+    except OSError:  # not Linux
         cpuinfo = ""
     return {
         "python": platform.python_version(),

@@ -12,7 +12,8 @@ from pathlib import Path
 
 # %% ../../nbs/core/00_errors.ipynb #e889d333
 class KitError(Exception):
-    """Something that whoever calls can mend. The message is one line: what is wrong, where (file, line, field), and what to do instead."""
+    """Something that whoever calls can mend. The message is one line: what is wrong, where (file,
+    line, field), and what to do instead."""
 
 
 class InputError(KitError, ValueError):
@@ -20,16 +21,20 @@ class InputError(KitError, ValueError):
 
 
 class MissingExtra(KitError, ImportError):
-    """A package that belongs to an optional part of this one is not installed. The message says what to type."""
+    """A package that belongs to an optional part of this one is not installed. The message says
+    what to type."""
 
 
 class SceneError(KitError):
-    """Input that cannot be read. The message names the file, and the line or byte and the field where there is one."""
+    """Input that cannot be read. The message names the file, and the line or byte and the field
+    where there is one."""
 
     def __init__(self, message: str, path: Path | str | None = None, where: str | None = None):
-        self.path = (None if path is None else Path(path))
+        self.path = None if path is None else Path(path)
         self.where = where
-        super().__init__(": ".join(str(part) for part in (path, where, message) if part is not None))
+        super().__init__(
+            ": ".join(str(part) for part in (path, where, message) if part is not None)
+        )
 
 # %% ../../nbs/core/00_errors.ipynb #9fbb09c5
 def missing_extra(what: str, extra: str) -> MissingExtra:
@@ -43,13 +48,14 @@ def missing_extra(what: str, extra: str) -> MissingExtra:
 
 # %% ../../nbs/core/00_errors.ipynb #7bc728ff
 def nearest(name: object, known: Iterable[str]) -> str:
-    """The known name that looks most like `name`, also where only capitals differ; "" where none does."""
+    """The known name that looks most like `name`, also where only capitals differ; "" where none
+    does."""
     names = list(known)
     near = get_close_matches(str(name), names, 1) or get_close_matches(str(name).lower(), names, 1)
     return near[0] if near else ""
 
 
 def suggest(name: object, known: Iterable[str]) -> str:
-    """"did you mean 'NEAREST'?", or "" where no known name looks like `name`."""
+    """ "did you mean 'NEAREST'?", or "" where no known name looks like `name`."""
     near = nearest(name, known)
     return f"did you mean {near!r}?" if near else ""

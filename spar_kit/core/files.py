@@ -31,9 +31,11 @@ from .errors import InputError, SceneError
 # %% ../../nbs/core/10_files.ipynb #61427a42
 @contextmanager
 def atomic_write(path: Path | str) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; move it onto `path` at the end, remove it after an error.
+    """Yield a temporary path beside `path`; move it onto `path` at the end, remove it after an
+    error.
 
-    The folder is created. The move is atomic on one file system (`os.replace`). The temporary name cannot be guessed, so that nobody can have put a link there.
+    The folder is created. The move is atomic on one file system (`os.replace`). The temporary name
+    cannot be guessed, so that nobody can have put a link there.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -46,20 +48,28 @@ def atomic_write(path: Path | str) -> Iterator[Path]:
 
 # %% ../../nbs/core/10_files.ipynb #d32b1ae8
 def check_folder(path: Path | str, option: str = "--out") -> None:
-    """Raise ValueError where a folder cannot be made at `path` or written into: said before the work of which the results go there."""
+    """Raise ValueError where a folder cannot be made at `path` or written into: said before the
+    work of which the results go there."""
     path = Path(path)
     for place in (path, *path.absolute().parents):
         if place.exists() or place.is_symlink():
             break
     if not place.is_dir():
-        raise InputError(f"{option} {path}: a folder is wanted, {place if place != path else 'this'} is a file")
+        raise InputError(
+            f"{option} {path}: a folder is wanted, {place if place != path else 'this'} is a file"
+        )
     if not os.access(place, os.W_OK | os.X_OK):
-        raise InputError(f"{option} {path}: {place if place != path else 'the folder'} cannot be written")
+        raise InputError(
+            f"{option} {path}: {place if place != path else 'the folder'} cannot be written"
+        )
 
 
 @contextmanager
-def alone(folder: Path, say: Callable[[str], None] = lambda text: print(text, file=sys.stderr, flush=True)) -> Iterator[None]:
-    """Hold a folder, which is made if need be: another process that wants it waits until this one is done, and `say`s so. A killed process lets go.
+def alone(
+    folder: Path, say: Callable[[str], None] = lambda text: print(text, file=sys.stderr, flush=True)
+) -> Iterator[None]:
+    """Hold a folder, which is made if need be: another process that wants it waits until this one
+    is done, and `say`s so. A killed process lets go.
 
     Where the system or the disk knows no locks, nobody waits.
     """
@@ -68,19 +78,25 @@ def alone(folder: Path, say: Callable[[str], None] = lambda text: print(text, fi
     try:
         import fcntl
 
-        file = _lock(path, lambda file, wait: fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB)),
-                     lambda: say(f"{folder}: another process works on it; waiting until it is done"))
+        file = _lock(
+            path,
+            lambda file, wait: fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB)),
+            lambda: say(f"{folder}: another process works on it; waiting until it is done"),
+        )
     except (ImportError, OSError):
         yield
         return
     try:
         yield
     finally:
-        path.unlink(missing_ok=True)                   # held still: whoever waits for it sees that it is gone, and takes a new one
+        # held still: whoever waits for it sees that it is gone, and takes a new one
+        path.unlink(missing_ok=True)
         file.close()
 
 
-def _lock(path: Path, lock: Callable[[IO[str], bool], None], waiting: Callable[[], None]) -> IO[str]:
+def _lock(
+    path: Path, lock: Callable[[IO[str], bool], None], waiting: Callable[[], None]
+) -> IO[str]:
     said = False
     while True:
         file = open(path, "w")
@@ -97,15 +113,17 @@ def _lock(path: Path, lock: Callable[[IO[str], bool], None], waiting: Callable[[
 
 
 def read_bytes(path: Path | str, limit: int = 1 << 30) -> bytes:
-    """The bytes of a file. Raises SceneError where it is missing, unreadable, no regular file (a link to a device has no end), or larger than
-    `limit` bytes."""
+    """The bytes of a file. Raises SceneError where it is missing, unreadable, no regular file (a
+    link to a device has no end), or larger than `limit` bytes."""
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise SceneError("not a file", path)
         with open(path, "rb") as file:
             size = os.fstat(file.fileno()).st_size
             if size > limit:
-                raise SceneError(f"{size:,} bytes are too many for a file of this kind (at most {limit:,})", path)
+                raise SceneError(
+                    f"{size:,} bytes are too many for a file of this kind (at most {limit:,})", path
+                )
             return file.read()
     except FileNotFoundError:
         raise SceneError("the file is missing", path) from None
@@ -114,7 +132,8 @@ def read_bytes(path: Path | str, limit: int = 1 << 30) -> bytes:
 
 
 def read_json(path: Path | str, limit: int = 1 << 28) -> dict[str, Any]:
-    """The object in a JSON file. Raises SceneError with line and column where it is not JSON, or not an object."""
+    """The object in a JSON file. Raises SceneError with line and column where it is not JSON, or
+    not an object."""
     try:
         value = orjson.loads(read_bytes(path, limit).removeprefix(codecs.BOM_UTF8))
     except orjson.JSONDecodeError as error:
@@ -126,7 +145,8 @@ def read_json(path: Path | str, limit: int = 1 << 28) -> dict[str, Any]:
 
 
 def json_lines(path: Path | str, nan: bool = False) -> Iterator[dict[str, Any]]:
-    """The objects in a JSONL file that a kill may have cut: a line that is none is left out. None where there is no file.
+    """The objects in a JSONL file that a kill may have cut: a line that is none is left out. None
+    where there is no file.
 
     Args:
         nan: read NaN and Infinity too, which Python writes and JSON does not know.
@@ -147,12 +167,14 @@ def file_hash(path: Path | str) -> str:
 
 
 def json_hash(*parts: Any) -> str:
-    """SHA-256 of anything that JSON can write, in hexadecimal digits; of what it cannot write, its `str` is taken."""
+    """SHA-256 of anything that JSON can write, in hexadecimal digits; of what it cannot write, its
+    `str` is taken."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
 # %% ../../nbs/core/10_files.ipynb #11d125d1
 def usable_folder(path: Path | str, option: str = "--out") -> Path:
-    """A folder that files can be written to; it is created. Raises ValueError in one line where that fails.
+    """A folder that files can be written to; it is created. Raises ValueError in one line where
+    that fails.
 
     Rights do not tell all: a disk may be full, or mounted for reading only.
     """
@@ -163,11 +185,14 @@ def usable_folder(path: Path | str, option: str = "--out") -> Path:
         with tempfile.TemporaryFile(dir=path):
             return path
     except OSError as error:
-        raise InputError(f"{option} {path}: cannot be written to: {error.strerror or error}") from None
+        raise InputError(
+            f"{option} {path}: cannot be written to: {error.strerror or error}"
+        ) from None
 
 # %% ../../nbs/core/10_files.ipynb #973e73ae
 def open_file(path: Path) -> BinaryIO:
-    """Open for reading without a buffer: an index of 2,000 frames then costs 2,000 reads of 96 bytes, not of 8 KiB."""
+    """Open for reading without a buffer: an index of 2,000 frames then costs 2,000 reads of 96
+    bytes, not of 8 KiB."""
     try:
         return open(path, "rb", buffering=0)
     except FileNotFoundError:
@@ -181,9 +206,12 @@ def read_exact(file: BinaryIO, count: int, path: Path, field: str) -> bytes:
     start = file.tell()
     left = os.fstat(file.fileno()).st_size - start
     if count > left:
-        raise SceneError(f"{field} needs {count:,} bytes, {max(left, 0):,} are left", path, f"byte {start}")
+        raise SceneError(
+            f"{field} needs {count:,} bytes, {max(left, 0):,} are left", path, f"byte {start}"
+        )
     data = file.read(count)
-    while len(data) < count and (more := file.read(count - len(data))):     # an unbuffered read may return less than asked
+    # an unbuffered read may return less than asked
+    while len(data) < count and (more := file.read(count - len(data))):
         data += more
     if len(data) < count:
         raise SceneError(f"{field} ends early", path, f"byte {start + len(data)}")
@@ -207,7 +235,8 @@ def _real(folder: str) -> str:
 
 
 def leaves(path: Path, root: Path) -> bool:
-    """Whether a path below `root` leads out of it by a symbolic link, its own or a folder's on the way. `root` may be one itself."""
+    """Whether a path below `root` leads out of it by a symbolic link, its own or a folder's on the
+    way. `root` may be one itself."""
     home = _real(str(root))
     real = os.path.join(_real(str(path.parent)), path.name)
     real = os.path.realpath(real) if os.path.islink(real) else real
@@ -215,5 +244,6 @@ def leaves(path: Path, root: Path) -> bool:
 
 
 def is_safe_name(name: str) -> bool:
-    """Letters, digits, `_`, `-` and `.` only, at most 128 of them, and not hidden: such a name is one path component."""
+    """Letters, digits, `_`, `-` and `.` only, at most 128 of them, and not hidden: such a name is
+    one path component."""
     return re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,127}", name) is not None

@@ -70,7 +70,7 @@ report: bench.plots>charts bench.plots_errors>error_charts runs.single_page>page
      runs.score_parts>score_sections runs.score_page>score_report runs.drawing>floor_plan runs.exhibit>explanations
      runs.gallery runs.scene_page>scene_report bench.audit_page>audit_report runs.report>notebook_report
 cli: runs.cli_data>data runs.cli_scenes>scenes runs.cli_bench>evaluate runs.doctor runs.benchmark>speed runs.cli>main
-"""
+"""  # noqa: E501
 
 # %% ../../nbs/core/80_moved.ipynb #moved006
 _KIT = "spar_kit"
@@ -95,7 +95,8 @@ def new_name(name: str) -> str:
     parts = name.split(".")
     old = ".".join(parts[:3])
     new = old_paths().get(old) if parts[0] == _KIT else None
-    if new is None or len(parts) > 3 and new.startswith(f"{old}."):          # a package has that name now
+    # a package has that name now
+    if new is None or len(parts) > 3 and new.startswith(f"{old}."):
         return name
     return ".".join([new, *parts[3:]])
 
@@ -108,32 +109,53 @@ class _Moved(Loader):
         self.spec: ModuleSpec | None = None
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
-        warn(f"{spec.name} is now {self.new}; the old path goes with the next version", DeprecationWarning, stacklevel=2)
+        warn(
+            f"{spec.name} is now {self.new}; the old path goes with the next version",
+            DeprecationWarning,
+            stacklevel=2,
+        )
         module = import_module(self.new)
         self.spec = module.__spec__
         return module
 
     def exec_module(self, module: ModuleType) -> None:
-        module.__spec__ = self.spec          # the import system has written the old name into it
+        module.__spec__ = self.spec  # the import system has written the old name into it
 
     def get_code(self, name: str) -> CodeType:
         """For `python -m OLD`."""
-        warn(f"{name} is now {self.new}; the old path goes with the next version", DeprecationWarning, stacklevel=2)
-        return compile(f"import runpy; runpy.run_module({self.new!r}, run_name='__main__', alter_sys=True)", name, "exec")
+        warn(
+            f"{name} is now {self.new}; the old path goes with the next version",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return compile(
+            f"import runpy; runpy.run_module({self.new!r}, run_name='__main__', alter_sys=True)",
+            name,
+            "exec",
+        )
 
 
 def find_old(name: str) -> ModuleSpec | None:
-    """For `sys.meta_path`, by way of spar_kit/__init__.py: where a module of an old path is found; None for any other name."""
+    """For `sys.meta_path`, by way of spar_kit/__init__.py: where a module of an old path is found;
+    None for any other name."""
     new = old_paths().get(name)
     return None if new is None else ModuleSpec(name, _Moved(new))
 
 # %% ../../nbs/core/80_moved.ipynb #moved010
 def forward(package: str, module: str) -> Callable[[str], Any]:
-    """A `__getattr__` for a package that has the old name of one of its modules: other names than those of its modules are looked up there."""
+    """A `__getattr__` for a package that has the old name of one of its modules: other names than
+    those of its modules are looked up there."""
+
     def get(name: str) -> Any:
         if name.startswith("__") or find_spec(f"{package}.{name}") is not None:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         value = getattr(import_module(f"{package}.{module}"), name)
-        warn(f"{package}.{name} is now {package}.{module}.{name}; the old path goes with the next version", DeprecationWarning, stacklevel=2)
+        warn(
+            f"{package}.{name} is now {package}.{module}.{name}; the old path goes with the next"
+            " version",
+            DeprecationWarning,
+            stacklevel=2,
+        )
         return value
+
     return get

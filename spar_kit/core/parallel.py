@@ -18,7 +18,8 @@ from .processes import worker_pool
 # %% ../../nbs/core/50_parallel.ipynb #2cb94801
 @contextmanager
 def _quiet_threads() -> Iterator[None]:
-    """Workers started inside use one thread each for linear algebra: they share the cores already."""
+    """Workers started inside use one thread each for linear algebra: they share the cores
+    already."""
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
     before = {name: os.environ.get(name) for name in names}
     os.environ.update({name: "1" for name in names})
@@ -31,6 +32,7 @@ def _quiet_threads() -> Iterator[None]:
 
 class Outcome(NamedTuple):
     """What became of a scene. "stop" means that no other scene has a chance either."""
+
     scene: str
     status: Literal["ok", "failed", "stop"]
     message: str = ""
@@ -47,7 +49,7 @@ def _run_on(executor: Executor, job: Job, names: Sequence[str], done: OnResult) 
     try:
         for name in names:
             futures[executor.submit(job, name)] = name
-    except BrokenProcessPool:              # a worker died before all scenes were handed out
+    except BrokenProcessPool:  # a worker died before all scenes were handed out
         pass
     try:
         for future in as_completed(futures):
@@ -64,13 +66,16 @@ def _run_on(executor: Executor, job: Job, names: Sequence[str], done: OnResult) 
     return [name for name in names if name in lost]
 
 
-def map_scenes(job: Job, names: Sequence[str], workers: int, done: OnResult, executor: Executor | None = None) -> None:
+def map_scenes(
+    job: Job, names: Sequence[str], workers: int, done: OnResult, executor: Executor | None = None
+) -> None:
     """Call `job(name)` for each scene and `done` with each result, in the order of completion.
 
     Args:
         job: a module-level function, or a `functools.partial` of one: it is pickled.
         workers: processes; 1 works in this one.
-        executor: run on this one instead, e.g. a Dask cluster's (`client.get_executor(pure=False)`).
+        executor: run on this one instead, e.g. a Dask cluster's
+            (`client.get_executor(pure=False)`).
     """
     if executor is not None:
         for name in _run_on(executor, job, names, done):

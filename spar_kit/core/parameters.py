@@ -21,21 +21,58 @@ from .yaml_file import ParamsError, read_yaml
 # %% ../../nbs/core/35_parameters.ipynb #835875be
 OLD_NAMES: dict[str, dict[str, str]] = {
     # fields of spar_kit.train.config, by model
-    "train": {"vlm": "vlm_config", "picture": "image_size", "eyes": "vision_warmup", "spar": "finetune", "basics": "localization_share",
-              "spoken": "spar_share", "optimizer": "optim", "checkpointing": "gradient_checkpointing", "workers": "dataloader_num_workers",
-              "max_tokens": "max_length"},
-    "stage": {"steps": "max_steps", "batch": "batch_size", "accumulate": "gradient_accumulation_steps", "warmup": "warmup_ratio",
-              "save_every": "save_steps", "log_every": "logging_steps"},
-    "lora": {"rank": "r", "alpha": "lora_alpha", "dropout": "lora_dropout", "towers": "target_modules", "quantized": "quantized_modules",
-             "embeddings": "train_embeddings"},
-    "vlm": {"image_size": "vision_config.image_size", "patch_size": "vision_config.patch_size", "shuffle": "scale_factor",
-            "vision_width": "vision_config.hidden_size", "vision_layers": "vision_config.num_hidden_layers",
-            "vision_heads": "vision_config.num_attention_heads", "text_width": "text_config.hidden_size",
-            "text_layers": "text_config.num_hidden_layers", "text_heads": "text_config.num_attention_heads",
-            "vocabulary": "text_config.vocab_size", "positions": "text_config.max_position_embeddings"},
+    "train": {
+        "vlm": "vlm_config",
+        "picture": "image_size",
+        "eyes": "vision_warmup",
+        "spar": "finetune",
+        "basics": "localization_share",
+        "spoken": "spar_share",
+        "optimizer": "optim",
+        "checkpointing": "gradient_checkpointing",
+        "workers": "dataloader_num_workers",
+        "max_tokens": "max_length",
+    },
+    "stage": {
+        "steps": "max_steps",
+        "batch": "batch_size",
+        "accumulate": "gradient_accumulation_steps",
+        "warmup": "warmup_ratio",
+        "save_every": "save_steps",
+        "log_every": "logging_steps",
+    },
+    "lora": {
+        "rank": "r",
+        "alpha": "lora_alpha",
+        "dropout": "lora_dropout",
+        "towers": "target_modules",
+        "quantized": "quantized_modules",
+        "embeddings": "train_embeddings",
+    },
+    "vlm": {
+        "image_size": "vision_config.image_size",
+        "patch_size": "vision_config.patch_size",
+        "shuffle": "scale_factor",
+        "vision_width": "vision_config.hidden_size",
+        "vision_layers": "vision_config.num_hidden_layers",
+        "vision_heads": "vision_config.num_attention_heads",
+        "text_width": "text_config.hidden_size",
+        "text_layers": "text_config.num_hidden_layers",
+        "text_heads": "text_config.num_attention_heads",
+        "vocabulary": "text_config.vocab_size",
+        "positions": "text_config.max_position_embeddings",
+    },
     # parameters of study notebooks; used where a notebook has the new name and not the old one
-    "study": {"eyes_steps": "vision_warmup_max_steps", "grounding_steps": "grounding_max_steps", "grounding_batch": "grounding_batch_size",
-              "steps": "max_steps", "batch": "batch_size", "rank": "r", "alpha": "lora_alpha", "workers": "dataloader_num_workers"},
+    "study": {
+        "eyes_steps": "vision_warmup_max_steps",
+        "grounding_steps": "grounding_max_steps",
+        "grounding_batch": "grounding_batch_size",
+        "steps": "max_steps",
+        "batch": "batch_size",
+        "rank": "r",
+        "alpha": "lora_alpha",
+        "workers": "dataloader_num_workers",
+    },
     # spar_kit.json beside a trained model
     "metadata": {"picture": "image_size", "towers": "quantized_modules"},
     # stages in the log of a training
@@ -50,17 +87,25 @@ def warn_renamed(old: str, new: str, path: Path | str = "", line: int | None = N
 
 # %% ../../nbs/core/35_parameters.ipynb #aa8b2e01
 def accept_old_parameters(scope: dict[str, Any]) -> None:
-    """Move values that were passed under old names of a study's parameters; `scope` is the notebook's `globals()`."""
+    """Move values that were passed under old names of a study's parameters; `scope` is the
+    notebook's `globals()`."""
     for old, new in OLD_NAMES["study"].items():
         if old in scope and new in scope:
             warn_renamed(old, new)
             scope[new] = scope.pop(old)
 
 # %% ../../nbs/core/35_parameters.ipynb #1990b062
-def to_config_error(error: ValidationError, path: Path | str, lines: Mapping[tuple[str, ...], int], at: tuple[str, ...] = (),
-            known: Iterable[str] = ()) -> ParamsError:
-    """Pydantic's findings as one `ParamsError` about the first of them; `at` is where the checked mapping stands in the file."""
-    first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")     # a misspelt name explains a missing one
+def to_config_error(
+    error: ValidationError,
+    path: Path | str,
+    lines: Mapping[tuple[str, ...], int],
+    at: tuple[str, ...] = (),
+    known: Iterable[str] = (),
+) -> ParamsError:
+    """Pydantic's findings as one `ParamsError` about the first of them; `at` is where the checked
+    mapping stands in the file."""
+    # a misspelt name explains a missing one
+    first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
     more = error.error_count() - 1
     loc = (*at, *(str(part) for part in first["loc"]))
     message = first["msg"].removeprefix("Value error, ")
@@ -71,7 +116,9 @@ def to_config_error(error: ValidationError, path: Path | str, lines: Mapping[tup
         message = "is unknown" + (hint and f"; {hint}")
     elif first["type"] == "missing":
         message = "is missing"
-    elif first["type"] != "value_error" and (isinstance(value, (str, int, float, bool)) or value is None):
+    elif first["type"] != "value_error" and (
+        isinstance(value, (str, int, float, bool)) or value is None
+    ):
         message += f", not {json.dumps(value)}"
     line = next((lines[loc[:n]] for n in range(len(loc), 0, -1) if loc[:n] in lines), None)
     return ParamsError(message + (f" (and {more} more)" if more else ""), path, line, ".".join(loc))
@@ -79,15 +126,17 @@ def to_config_error(error: ValidationError, path: Path | str, lines: Mapping[tup
 # %% ../../nbs/core/35_parameters.ipynb #793311d5
 class Params(BaseModel):
     """Base of all models of parameters: frozen, strict, no other fields than the declared ones."""
+
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-    old_names: ClassVar[str] = ""                       # row of OLD_NAMES
+    old_names: ClassVar[str] = ""  # row of OLD_NAMES
 
 
 P = TypeVar("P", bound=BaseModel)
 
 
 def _kind_at(kind: Any, loc: Iterable[int | str]) -> Any:
-    """The annotation of the value at `loc` inside a model, as far as models, mappings and lists go."""
+    """The annotation of the value at `loc` inside a model, as far as models, mappings and lists
+    go."""
     for part in loc:
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             field = kind.model_fields.get(str(part))
@@ -97,14 +146,21 @@ def _kind_at(kind: Any, loc: Iterable[int | str]) -> Any:
     return kind
 
 
-def validate(model: type[P], values: Mapping[str, Any], path: Path | str = "", lines: Mapping[tuple[str, ...], int] | None = None,
-             at: tuple[str, ...] = ()) -> P:
+def validate(
+    model: type[P],
+    values: Mapping[str, Any],
+    path: Path | str = "",
+    lines: Mapping[tuple[str, ...], int] | None = None,
+    at: tuple[str, ...] = (),
+) -> P:
     """`model(**values)`, old names included.
 
     Args:
-        path, lines, at: where the values stand: the file, the lines of its fields, the way to these values.
+        path, lines, at: where the values stand: the file, the lines of its fields, the way to these
+            values.
 
-    Raises ParamsError: one line with file, line and field, and the nearest known name for a misspelt one.
+    Raises ParamsError: one line with file, line and field, and the nearest known name for a
+        misspelt one.
     """
     current, places = rename(model, values, path, lines or {}, at)
     try:
@@ -112,7 +168,11 @@ def validate(model: type[P], values: Mapping[str, Any], path: Path | str = "", l
     except ValidationError as error:
         first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
         inside = _kind_at(model, first["loc"][:-1])
-        known = inside.model_fields if isinstance(inside, type) and issubclass(inside, BaseModel) else ()
+        known = (
+            inside.model_fields
+            if isinstance(inside, type) and issubclass(inside, BaseModel)
+            else ()
+        )
         raise to_config_error(error, path, places, at, known) from None
 
 # %% ../../nbs/core/35_parameters.ipynb #7af718ac
@@ -126,31 +186,49 @@ def _put(values: dict[str, Any], way: list[str], value: Any) -> bool:
     return values.setdefault(way[-1], value) is value
 
 
-def move_lines(lines: dict[tuple[str, ...], int], old: tuple[str, ...], new: tuple[str, ...]) -> None:
+def move_lines(
+    lines: dict[tuple[str, ...], int], old: tuple[str, ...], new: tuple[str, ...]
+) -> None:
     """Give the lines of a field, and of all inside it, to another place."""
-    for place in [place for place in lines if place[:len(old)] == old]:
-        lines[(*new, *place[len(old):])] = lines.pop(place)
+    for place in [place for place in lines if place[: len(old)] == old]:
+        lines[(*new, *place[len(old) :])] = lines.pop(place)
 
 
-def rename(model: type[BaseModel], values: Mapping[str, Any], path: Path | str = "", lines: Mapping[tuple[str, ...], int] | None = None,
-           at: tuple[str, ...] = ()) -> tuple[dict[str, Any], dict[tuple[str, ...], int]]:
-    """Values and lines with today's names; each old name is warned about. Arguments as of `validate`."""
+def rename(
+    model: type[BaseModel],
+    values: Mapping[str, Any],
+    path: Path | str = "",
+    lines: Mapping[tuple[str, ...], int] | None = None,
+    at: tuple[str, ...] = (),
+) -> tuple[dict[str, Any], dict[tuple[str, ...], int]]:
+    """Values and lines with today's names; each old name is warned about. Arguments as of
+    `validate`."""
     out = {}
     places = dict(lines or {})
-    table = OLD_NAMES.get(getattr(model, "old_names", ""), {}) if isinstance(values, Mapping) else {}
+    table = (
+        OLD_NAMES.get(getattr(model, "old_names", ""), {}) if isinstance(values, Mapping) else {}
+    )
     if not isinstance(values, Mapping):
         return values, places
-    out = {key: value for key, value in values.items() if key in model.model_fields or key not in table}
+    out = {
+        key: value for key, value in values.items() if key in model.model_fields or key not in table
+    }
     for old in [key for key in values if key not in out]:
         line = places.get((*at, old))
         new = table[old]
         if not _put(out, new.split("."), values[old]):
-            raise ParamsError(f"is the old name of {new}, which is given too", path, line, ".".join((*at, old)))
+            raise ParamsError(
+                f"is the old name of {new}, which is given too", path, line, ".".join((*at, old))
+            )
         warn_renamed(".".join((*at, old)), ".".join((*at, new)), path, line)
         move_lines(places, (*at, old), (*at, *new.split(".")))
     for name, field in model.model_fields.items():
         kind = field.annotation
-        if isinstance(out.get(name), Mapping) and isinstance(kind, type) and issubclass(kind, BaseModel):
+        if (
+            isinstance(out.get(name), Mapping)
+            and isinstance(kind, type)
+            and issubclass(kind, BaseModel)
+        ):
             out[name], places = rename(kind, out[name], path, places, (*at, name))
     return out, places
 
@@ -161,15 +239,23 @@ FOLDERS: dict[str, str] = {"study": "studies", "training": "training"}
 
 
 def read_params(path: Path | str, kind: Kind) -> tuple[dict[str, Any], dict[tuple[str, ...], int]]:
-    """`read_yaml` of a file that is to be a study or a training. Raises ParamsError that says which command to type where it is the other kind."""
+    """`read_yaml` of a file that is to be a study or a training. Raises ParamsError that says which
+    command to type where it is the other kind."""
     path = Path(path)
     if not path.exists():
         for other, folder in FOLDERS.items():
             if (path.parent / folder / path.name).is_file():
-                raise ParamsError(f"has moved; type: {COMMANDS[other]} {path.parent / folder / path.name}", path)
+                raise ParamsError(
+                    f"has moved; type: {COMMANDS[other]} {path.parent / folder / path.name}", path
+                )
     values, lines = read_yaml(path)
     if kind == "training" and "steps" in values:
-        raise ParamsError(f"is a study, not a training; type: {COMMANDS['study']} {path}", path, lines.get(("steps",)), "steps")
+        raise ParamsError(
+            f"is a study, not a training; type: {COMMANDS['study']} {path}",
+            path,
+            lines.get(("steps",)),
+            "steps",
+        )
     if kind == "study" and "steps" not in values and {"data", "out"} <= values.keys():
         raise ParamsError(f"is a training, not a study; type: {COMMANDS['training']} {path}", path)
     return values, lines

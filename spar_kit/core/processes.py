@@ -22,27 +22,33 @@ from typing import Any
 def _wait_for_parent() -> None:
     parent = parent_process()
     if parent is not None:
-        # the other end of this pipe is open in the parent only: the kernel closes it, whatever the parent died of
+        # the other end of this pipe is open in the parent only: the kernel closes it, whatever the
+        # parent died of
         wait([parent.sentinel])
         os._exit(1)
 
 
 def end_with_parent() -> None:
-    """Ends this worker at once when its parent is gone. For the initializer of a pool of processes that were spawned."""
+    """Ends this worker at once when its parent is gone. For the initializer of a pool of processes
+    that were spawned."""
     threading.Thread(target=_wait_for_parent, name="parent watch", daemon=True).start()
 
 
 def worker_pool(workers: int) -> ProcessPoolExecutor:
     """A pool of fresh processes, none of which outlives this one."""
-    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=end_with_parent)
+    return ProcessPoolExecutor(
+        workers, mp_context=get_context("spawn"), initializer=end_with_parent
+    )
 
 # %% ../../nbs/core/40_processes.ipynb #6741b7df
 def end_with(parent: int, every: float = 0.5) -> None:
-    """Ends this process, and its group where it leads one, as soon as `parent` (a process id) is no longer its parent.
+    """Ends this process, and its group where it leads one, as soon as `parent` (a process id) is no
+    longer its parent.
 
     Args:
         every: seconds between looks.
     """
+
     def watch() -> None:
         while os.getppid() == parent:
             time.sleep(every)
@@ -54,7 +60,8 @@ def end_with(parent: int, every: float = 0.5) -> None:
 
 # %% ../../nbs/core/40_processes.ipynb #fe324f81
 class Stopped(BaseException):
-    """A signal asked this process to end. `code` is the exit code that says so: 128 and the signal's number."""
+    """A signal asked this process to end. `code` is the exit code that says so: 128 and the
+    signal's number."""
 
     def __init__(self, number: int):
         self.code = 128 + number
@@ -63,7 +70,8 @@ class Stopped(BaseException):
 
 @contextmanager
 def stopped_by_signals() -> Iterator[None]:
-    """SIGTERM and SIGHUP raise `Stopped` inside, where this is the main thread; once, for who is impatient sends a second one."""
+    """SIGTERM and SIGHUP raise `Stopped` inside, where this is the main thread; once, for who is
+    impatient sends a second one."""
     before: dict[int, Any] = {}
 
     def stop(number: int, frame: FrameType | None) -> None:
@@ -72,7 +80,11 @@ def stopped_by_signals() -> Iterator[None]:
         raise Stopped(number)
 
     if threading.current_thread() is threading.main_thread():
-        before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is signal.SIG_DFL}
+        before = {
+            number: signal.getsignal(number)
+            for number in (signal.SIGTERM, signal.SIGHUP)
+            if signal.getsignal(number) is signal.SIG_DFL
+        }
         for number in before:
             signal.signal(number, stop)
     try:

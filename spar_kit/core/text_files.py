@@ -19,9 +19,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 # %% ../../nbs/core/20_text_files.ipynb #a1c07e05
-MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF32_LE, "utf-32-le"), (codecs.BOM_UTF32_BE, "utf-32-be"),      # UTF-32 first: its mark begins with
-         (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))                                 # that of UTF-16
-WORDS = {"utf-16-le": "UTF-16", "utf-16-be": "UTF-16", "utf-32-le": "UTF-32", "utf-32-be": "UTF-32", "utf-8": "UTF-8"}
+# UTF-32 first: its mark begins with
+MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    # that of UTF-16
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+WORDS = {
+    "utf-16-le": "UTF-16",
+    "utf-16-be": "UTF-16",
+    "utf-32-le": "UTF-32",
+    "utf-32-be": "UTF-32",
+    "utf-8": "UTF-8",
+}
 
 
 def encoding_of_text(data: bytes) -> tuple[str, int]:
@@ -31,16 +44,22 @@ def encoding_of_text(data: bytes) -> tuple[str, int]:
             return name, len(mark)
     head = data[: 1 << 16]
     zeros = [head[k::4].count(0) for k in range(4)]
-    if not .25 <= sum(zeros) / max(len(head), 1) <= .8:   # letters, digits and signs: one in two in UTF-16, three in four in UTF-32; else it is damage
+    # letters, digits and signs: one in two in UTF-16, three in four in UTF-32; else it is damage
+    if not 0.25 <= sum(zeros) / max(len(head), 1) <= 0.8:
         return "utf-8", 0
     quarter = max(len(head) // 4, 1)
-    if zeros[1] > .8 * quarter and zeros[2] > .8 * quarter and max(zeros[0], zeros[3]) > .8 * quarter:
+    if (
+        zeros[1] > 0.8 * quarter
+        and zeros[2] > 0.8 * quarter
+        and max(zeros[0], zeros[3]) > 0.8 * quarter
+    ):
         return ("utf-32-le" if zeros[3] >= zeros[0] else "utf-32-be"), 0
     return ("utf-16-le" if zeros[1] + zeros[3] >= zeros[0] + zeros[2] else "utf-16-be"), 0
 
 
 def decode_text(data: bytes, path: Path | str) -> str:
-    """A text's bytes as a string: lines end in a line feed, there is no byte order mark, and blanks that cannot be seen are blanks or gone.
+    """A text's bytes as a string: lines end in a line feed, there is no byte order mark, and blanks
+    that cannot be seen are blanks or gone.
 
     Raises SceneError where the bytes are no text.
     """
@@ -49,7 +68,11 @@ def decode_text(data: bytes, path: Path | str) -> str:
         text = data[start:].decode(encoding)
     except UnicodeDecodeError as error:
         if encoding != "utf-8" or start:
-            raise SceneError(f"not a text: it begins as {WORDS[encoding]} and does not go on so at byte {start + error.start:,}", path) from None
+            raise SceneError(
+                f"not a text: it begins as {WORDS[encoding]} and does not go on so at byte"
+                f" {start + error.start:,}",
+                path,
+            ) from None
         text = data.decode("latin-1")
     text = re.sub("[\ufeff\u200b-\u200f\u2060]", "", text).replace("\xa0", " ")
     return re.sub("\r\n?", "\n", text)
@@ -61,15 +84,18 @@ def read_text(path: Path | str, limit: int = 1 << 24) -> str:
 
 # %% ../../nbs/core/20_text_files.ipynb #a1c07e08
 def numbers_in(text: str) -> list[float]:
-    """The numbers of a text, apart by blanks, commas, semicolons or brackets. ValueError where something is no number.
+    """The numbers of a text, apart by blanks, commas, semicolons or brackets. ValueError where
+    something is no number.
 
-    A decimal comma makes two numbers of one, so whoever wants a certain count sees that something is wrong.
+    A decimal comma makes two numbers of one, so whoever wants a certain count sees that something
+    is wrong.
     """
     return [float(word) for word in re.sub(r"[,;\[\](){}]", " ", text).split()]
 
 # %% ../../nbs/core/20_text_files.ipynb #2e10d61e
 def read_matrix(path: Path) -> NDArray[np.float64]:
-    """A (4, 4) matrix from a text file of 16 numbers, or of 9 for its upper left part. Not necessarily finite. Raises SceneError."""
+    """A (4, 4) matrix from a text file of 16 numbers, or of 9 for its upper left part. Not
+    necessarily finite. Raises SceneError."""
     text = re.sub(r"[-+]?1\.#(INF|IND|QNAN)[0-9]*", "nan", read_text(path, 1 << 16))
     try:
         numbers = np.array(numbers_in(text))
@@ -85,54 +111,66 @@ def read_matrix(path: Path) -> NDArray[np.float64]:
 
 # %% ../../nbs/core/20_text_files.ipynb #a1c07e11
 def read_key_values(path: Path | str, limit: int = 1 << 20) -> list[tuple[int, str, str]]:
-    """(line number, key, value) of each line of a file of `key = value`, `key=value`, `key: value` or `key value`, blanks and tabs alike.
+    """(line number, key, value) of each line of a file of `key = value`, `key=value`, `key: value`
+    or `key value`, blanks and tabs alike.
 
-    Quotes around key and value and a comma at the end are left out; blank lines and those that begin with # too. Raises SceneError.
+    Quotes around key and value and a comma at the end are left out; blank lines and those that
+    begin with # too. Raises SceneError.
     """
     found = []
     for number, line in enumerate(read_text(path, limit).split("\n"), 1):
         match = re.fullmatch(r"""\s*["']?([^\s=:"']+)["']?(?:\s*[=:]\s*|\s+|$)(.*)""", line)
         if match and not match[1].startswith("#"):
-            found.append((number, match[1], match[2].strip().rstrip(",;").strip().strip("\"'").strip()))
+            found.append(
+                (number, match[1], match[2].strip().rstrip(",;").strip().strip("\"'").strip())
+            )
     return found
 
 # %% ../../nbs/core/20_text_files.ipynb #a1c07e14
 def name_in(entry: str) -> str | None:
-    """The name that an entry of a list means: no quotes, brackets or bullet around it, and of a path its last part. "" for a blank entry, None where it is none."""
+    """The name that an entry of a list means: no quotes, brackets or bullet around it, and of a
+    path its last part. "" for a blank entry, None where it is none."""
     entry = re.sub(r"^\s*[-*]\s+", "", entry).strip().strip("\"'`[](){}<>").strip()
     *folders, name = entry.replace("\\", "/").rstrip("/").split("/")
     return name if not name and not folders or is_safe_name(name) else None
 
 
 def read_names(path: Path | str, limit: int = 1 << 24, empty: bool = False) -> list[str]:
-    """The names in a text file, in its order; what follows a # is left out. Raises SceneError naming the line that is no name, or where there is no name at all
-    and it may not be `empty`."""
+    """The names in a text file, in its order; what follows a # is left out. Raises SceneError
+    naming the line that is no name, or where there is no name at all and it may not be `empty`."""
     names = list[str]()
     for number, line in enumerate(read_text(path, limit).splitlines(), 1):
         for entry in re.split("[,;|\t]", line.partition("#")[0]):
             name = name_in(entry)
             if name is None:
-                raise SceneError(f"expected one scene name, found {entry.strip()[:60]!r}", path, f"line {number}")
+                raise SceneError(
+                    f"expected one scene name, found {entry.strip()[:60]!r}", path, f"line {number}"
+                )
             names += [name] if name else []
     if not names and not empty:
         raise SceneError("the list names nothing", path)
     return names
 
 # %% ../../nbs/core/20_text_files.ipynb #a1c07e17
-TAILS = re.compile(r"(?:_vh_clean|_2d-|_intrinsics|_pose$|_colou?r$|_depth$)[\w-]*$", re.I)     # of files that carry their scan's name
+# of files that carry their scan's name
+TAILS = re.compile(r"(?:_vh_clean|_2d-|_intrinsics|_pose$|_colou?r$|_depth$)[\w-]*$", re.I)
 
 
 def forms_of(name: str) -> Iterator[str]:
-    """What a listed name may stand for in lower case, most exact first: itself, then without each suffix of a file name."""
+    """What a listed name may stand for in lower case, most exact first: itself, then without each
+    suffix of a file name."""
     yield (form := name.casefold())
-    while re.search(r"\.[a-z][\w-]{0,15}$", form) or (form != name.casefold() and re.search(r"\.\d+$", form)):
+    while re.search(r"\.[a-z][\w-]{0,15}$", form) or (
+        form != name.casefold() and re.search(r"\.\d+$", form)
+    ):
         yield (form := form.rpartition(".")[0])
     if (bare := TAILS.sub("", form)) not in ("", form):
         yield bare
 
 
 def match_names(listed: Iterable[str], known: Collection[str]) -> tuple[dict[str, str], list[str]]:
-    """Those of `known` that a list names, with the entry that does, in the order of `known`; and the entries that name none."""
+    """Those of `known` that a list names, with the entry that does, in the order of `known`; and
+    the entries that name none."""
     exact = set(known)
     folded = dict[str, list[str]]()
     for name in known:
@@ -140,7 +178,11 @@ def match_names(listed: Iterable[str], known: Collection[str]) -> tuple[dict[str
     found = dict[str, str]()
     unknown = list[str]()
     for entry in dict.fromkeys(listed):
-        meant = [entry] if entry in exact else next((folded[form] for form in forms_of(entry) if form in folded), [])
+        meant = (
+            [entry]
+            if entry in exact
+            else next((folded[form] for form in forms_of(entry) if form in folded), [])
+        )
         for name in meant:
             found.setdefault(name, entry)
         unknown += [] if meant else [entry]
@@ -148,28 +190,46 @@ def match_names(listed: Iterable[str], known: Collection[str]) -> tuple[dict[str
 
 
 def shape_of(name: str) -> str:
-    """A name's form: each run of digits and letters a to f, which identifiers in hexadecimal have too, becomes one 0."""
+    """A name's form: each run of digits and letters a to f, which identifiers in hexadecimal have
+    too, becomes one 0."""
     return re.sub("[0-9a-f]+", "0", name.casefold())
 
 
 def foreign_names(listed: Iterable[str], known: Collection[str]) -> list[str]:
     """Entries of a list that name none of `known` and do not look like any of them."""
     shapes = {shape_of(name) for name in known}
-    return [entry for entry in match_names(listed, known)[1] if not any(shape_of(form) in shapes for form in forms_of(entry))]
+    return [
+        entry
+        for entry in match_names(listed, known)[1]
+        if not any(shape_of(form) in shapes for form in forms_of(entry))
+    ]
 
 
 def check_list(path: Path | str, listed: Collection[str], known: Collection[str]) -> None:
-    """Raise SceneError where a list names none of `known` and no entry looks like one: it was saved by something else, or is of something else."""
+    """Raise SceneError where a list names none of `known` and no entry looks like one: it was saved
+    by something else, or is of something else."""
     if known and listed and len(foreign_names(listed, known)) == len(set(listed)):
-        raise SceneError(f"none of its {len(set(listed)):,} names is a scene's, such as {min(known)!r}; the first is {next(iter(listed))!r}", path)
+        raise SceneError(
+            f"none of its {len(set(listed)):,} names is a scene's, such as {min(known)!r}; the"
+            f" first is {next(iter(listed))!r}",
+            path,
+        )
 
 
 def find_list(folder: Path, name: str) -> Path | None:
-    """The list of this name in a folder, None where there is none; in another case, or with Windows' second `.txt`, it is the list too."""
+    """The list of this name in a folder, None where there is none; in another case, or with
+    Windows' second `.txt`, it is the list too."""
     if (folder / name).is_file():
         return folder / name
     wanted = (name.casefold(), name.casefold() + ".txt")
     try:
-        return next((path for path in sorted(folder.iterdir()) if path.name.casefold() in wanted and path.is_file()), None)
+        return next(
+            (
+                path
+                for path in sorted(folder.iterdir())
+                if path.name.casefold() in wanted and path.is_file()
+            ),
+            None,
+        )
     except OSError:
         return None

@@ -17,38 +17,54 @@ from .files import read_bytes
 
 # %% ../../nbs/core/30_yaml_file.ipynb #442139a2
 class ParamsError(InputError):
-    """A parameter file that cannot be used. The message is one line and names the file, the line and the field."""
+    """A parameter file that cannot be used. The message is one line and names the file, the line
+    and the field."""
 
-    def __init__(self, message: str, path: Path | str = "", line: int | None = None, field: str = ""):
+    def __init__(
+        self, message: str, path: Path | str = "", line: int | None = None, field: str = ""
+    ):
         self.path = Path(path)
         self.line = line
         self.field = field
         where = ":".join(str(part) for part in (path, line) if part)
         text = ": ".join(part for part in (where, field[:200], message) if part)
-        super().__init__(" ".join(text.split()))            # a name or a value in it may have several lines
+        # a name or a value in it may have several lines
+        super().__init__(" ".join(text.split()))
 
 # %% ../../nbs/core/30_yaml_file.ipynb #639fe1a9
 MOST_BYTES = 1 << 19
 MOST_VALUES = 20_000
 MOST_DEEP = 20
-_KINDS = {f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "float", "str", "map", "seq")}
+_KINDS = {
+    f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "float", "str", "map", "seq")
+}
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader with the scalars of YAML 1.2's core schema: true and false only, no octals, 1e-3 is a number."""
+    """SafeLoader with the scalars of YAML 1.2's core schema: true and false only, no octals, 1e-3
+    is a number."""
 
     yaml_implicit_resolvers: dict[str, Any] = {}
 
 
 for _tag, _pattern, _first in (
-        ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]), ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
-        ("int", r"[-+]?(0|[1-9][0-9]*)", list("-+0123456789")),
-        ("float", r"[-+]?((\.[0-9]+|[0-9]+\.[0-9]*)([eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+|\.(inf|Inf|INF))|\.(nan|NaN|NAN)", list("-+.0123456789"))):
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^({_pattern})$"), _first)
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
+    ("int", r"[-+]?(0|[1-9][0-9]*)", list("-+0123456789")),
+    (
+        "float",
+        r"[-+]?((\.[0-9]+|[0-9]+\.[0-9]*)([eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+|\.(inf|Inf|INF))|\.(nan|NaN|NAN)",
+        list("-+.0123456789"),
+    ),
+):
+    _Loader.add_implicit_resolver(
+        f"tag:yaml.org,2002:{_tag}", re.compile(f"^({_pattern})$"), _first
+    )
 
 
 class _Builder:
-    """Turns nodes into values. An alias is built anew wherever it stands, so the number of values is counted."""
+    """Turns nodes into values. An alias is built anew wherever it stands, so the number of values
+    is counted."""
 
     def __init__(self, loader: _Loader, path: Path | str):
         self.loader = loader
@@ -57,7 +73,9 @@ class _Builder:
         self.lines: dict[tuple[str, ...], int] = {}
 
     def stop(self, message: str, node: yaml.Node, at: tuple[str, ...]) -> ParamsError:
-        return ParamsError(message, self.path, node.start_mark.line + 1 if self.path else None, ".".join(at[:6]))
+        return ParamsError(
+            message, self.path, node.start_mark.line + 1 if self.path else None, ".".join(at[:6])
+        )
 
     def build(self, node: yaml.Node, at: tuple[str, ...]) -> Any:
         self.left -= 1
@@ -66,7 +84,12 @@ class _Builder:
         if len(at) > MOST_DEEP:
             raise self.stop(f"is nested more than {MOST_DEEP} deep", node, at[:3])
         if node.tag not in _KINDS:
-            raise self.stop(f"is of a kind that is not plain data ({node.tag.removeprefix('tag:yaml.org,2002:')})", node, at)
+            raise self.stop(
+                "is of a kind that is not plain data"
+                f" ({node.tag.removeprefix('tag:yaml.org,2002:')})",
+                node,
+                at,
+            )
         if isinstance(node, yaml.MappingNode):
             return self.mapping(node, at)
         if isinstance(node, yaml.SequenceNode):
@@ -92,7 +115,9 @@ class _Builder:
 def _decoded(content: bytes, path: Path | str) -> str:
     """Text as editors save it: UTF-8 with or without a byte order mark, or UTF-16 with one."""
     try:
-        return content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+        return content.decode(
+            "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+        )
     except UnicodeDecodeError:
         raise ParamsError("is not UTF-8 text", path) from None
 
@@ -104,19 +129,28 @@ def parse_yaml(text: str, path: Path | str = "") -> tuple[Any, dict[tuple[str, .
         path: the file's name, for errors; "" for a word of the command line.
 
     Returns:
-        The value (None for an empty document), and {("steps", "train", "params"): 12, ...}: the line on which a field's key stands, counted from 1.
+        The value (None for an empty document), and {("steps", "train", "params"): 12, ...}: the
+        line on which a field's key stands, counted from 1.
 
     Raises:
         ParamsError: the text is not YAML, not plain data, too large, or gives a key twice.
     """
     if len(text) > MOST_BYTES:
-        raise ParamsError(f"{len(text):,} characters are too many for a file of parameters (at most {MOST_BYTES:,})", path)
+        raise ParamsError(
+            f"{len(text):,} characters are too many for a file of parameters (at most"
+            f" {MOST_BYTES:,})",
+            path,
+        )
     try:
         loader = _Loader(text)
         root = loader.get_single_node()
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        raise ParamsError(f"is not YAML: {getattr(error, 'problem', None) or error}", path, mark.line + 1 if mark and path else None) from None
+        raise ParamsError(
+            f"is not YAML: {getattr(error, 'problem', None) or error}",
+            path,
+            mark.line + 1 if mark and path else None,
+        ) from None
     except RecursionError:
         raise ParamsError(f"is nested more than {MOST_DEEP} deep", path) from None
     builder = _Builder(loader, path)
@@ -127,7 +161,8 @@ def read_yaml(path: Path | str) -> tuple[dict[str, Any], dict[tuple[str, ...], i
     """A YAML file that holds a mapping, and the line of each of its fields, see `parse_yaml`.
 
     Raises:
-        ParamsError: the file is missing, is not YAML, is not a mapping, is too large, or gives a key twice.
+        ParamsError: the file is missing, is not YAML, is not a mapping, is too large, or gives a
+            key twice.
     """
     try:
         content = read_bytes(path, MOST_BYTES)
@@ -140,7 +175,8 @@ def read_yaml(path: Path | str) -> tuple[dict[str, Any], dict[tuple[str, ...], i
 
 # %% ../../nbs/core/30_yaml_file.ipynb #292d9c16
 def parse_word(text: str) -> Any:
-    """The value that a word of the command line writes. Raises ParamsError for what is YAML but no plain data."""
+    """The value that a word of the command line writes. Raises ParamsError for what is YAML but no
+    plain data."""
     try:
         _Loader(text).get_single_node()
     except yaml.YAMLError:

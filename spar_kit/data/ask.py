@@ -28,7 +28,8 @@ from ..tasks.registry import TASKS, select_formats, select_tasks
 
 # %% ../../nbs/data/70_ask.ipynb #893c22b5
 def _checked(task: str, format: str | None) -> tuple[str, str]:
-    """The task and one of its formats, the first unless one is named. Raises ValueError with the nearest known name, NotImplementedError."""
+    """The task and one of its formats, the first unless one is named. Raises ValueError with the
+    nearest known name, NotImplementedError."""
     named = select_tasks(task)
     if len(named) != 1:
         raise ValueError(f"one task at a time, not {task!r}; spar_kit.TASKS has them all")
@@ -46,21 +47,32 @@ _last: tuple[ref[Scene], Scene, SceneIndex] | None = None
 
 
 def _observed(scene: Scene) -> tuple[Scene, SceneIndex]:
-    """The scene with its usable frames, at most a hundred, and what is seen in them: as `generate` has both by default."""
+    """The scene with its usable frames, at most a hundred, and what is seen in them: as `generate`
+    has both by default."""
     global _last
     last = _last
     if last is not None and last[0]() is scene:
         return last[1:]
-    chosen = select_frames(validate_scene(scene, GenerationConfig.rules.limits), GenerationConfig.frames)
+    chosen = select_frames(
+        validate_scene(scene, GenerationConfig.rules.limits), GenerationConfig.frames
+    )
     if not chosen.frames:
-        raise SceneError(f"{scene.source}/{scene.name}: no usable frame" + "".join(f"; {why}: {n}" for why, n in chosen.skipped.items()))
-    observation = index_scene(chosen, compute_visibility(chosen, GenerationConfig.visibility, GenerationConfig.width), GenerationConfig.rules)
+        raise SceneError(
+            f"{scene.source}/{scene.name}: no usable frame"
+            + "".join(f"; {why}: {n}" for why, n in chosen.skipped.items())
+        )
+    observation = index_scene(
+        chosen,
+        compute_visibility(chosen, GenerationConfig.visibility, GenerationConfig.width),
+        GenerationConfig.rules,
+    )
     _last = ref(scene), chosen, observation
     return chosen, observation
 
 # %% ../../nbs/data/70_ask.ipynb #743ebb5f
 class _Shots:
-    """The colour images of a scene as `generate` writes them, each encoded when it is first wanted."""
+    """The colour images of a scene as `generate` writes them, each encoded when it is first
+    wanted."""
 
     def __init__(self, scene: Scene):
         self.scene = scene
@@ -68,14 +80,16 @@ class _Shots:
         self._kept: dict[int, bytes] = {}
 
     def image(self, index: int) -> Image.Image:
-        """The image of the frame with this number in its source. Raises SceneError where it is damaged."""
+        """The image of the frame with this number in its source. Raises SceneError where it is
+        damaged."""
         if index not in self._kept:
             self._kept[index] = color_image(self.scene.frames[self.row[index]])[0]
         return open_picture(self._kept[index], f"{self.scene.name}, frame {index}")
 
 # %% ../../nbs/data/70_ask.ipynb #1237b498
 def ask(scene: Scene, task: str, n: int = 3, format: str | None = None, seed: int = 0) -> Questions:
-    """Questions about one scene, the same that `generate` writes of it with `tasks=task, per_task=n` and this seed. Nothing is written.
+    """Questions about one scene, the same that `generate` writes of it with
+    `tasks=task, per_task=n` and this seed. Nothing is written.
 
     Args:
         scene: e.g. `open_source("synthetic").load("train0000")`.
@@ -84,43 +98,79 @@ def ask(scene: Scene, task: str, n: int = 3, format: str | None = None, seed: in
         format: one of the task's formats; by default its first, which is "fill" where there is one.
         seed: of everything random.
 
-    Images are read when they are looked at: a damaged one, which `generate` would take out beforehand, is reported then.
+    Images are read when they are looked at: a damaged one, which `generate` would take out
+        beforehand, is reported then.
 
     Raises:
         ValueError: an unknown task or format, with the nearest known name, or n < 1.
-        SceneError: the scene has no usable frame, or nothing of this task can be asked; the message says why.
+        SceneError: the scene has no usable frame, or nothing of this task can be asked; the message
+            says why.
     """
     if not isinstance(scene, Scene):
-        raise TypeError(f'expected a Scene, e.g. open_source("synthetic").load("train0000"), found a {type(scene).__name__}')
+        raise TypeError(
+            'expected a Scene, e.g. open_source("synthetic").load("train0000"), found a'
+            f" {type(scene).__name__}"
+        )
     task, format = _checked(task, format)
     if n < 1:
         raise ValueError(f"n must be at least 1, not {n}")
     chosen, observation = _observed(scene)
     with counting_drops() as dropped:
-        made = encode_task(chosen, observation, RecordFields(chosen), task=task, per_task=n, seed=seed)
+        made = encode_task(
+            chosen, observation, RecordFields(chosen), task=task, per_task=n, seed=seed
+        )
     lines = next((lines for form, lines, _ in made if form == format), [])
     counts = {form: len(of_form) for form, of_form, _ in made}
-    note = "" if len(lines) == n else _why_fewer(observation, task, format, counts=counts, wanted=n, dropped=dropped)
+    note = (
+        ""
+        if len(lines) == n
+        else _why_fewer(observation, task, format, counts=counts, wanted=n, dropped=dropped)
+    )
     if not lines:
         raise SceneError(f"{scene.source}/{scene.name}: {note}")
     return Questions(_with_images(chosen, lines), note)
 
 # %% ../../nbs/data/70_ask.ipynb #657a3113
 def _with_images(scene: Scene, lines: list[bytes]) -> list[Question]:
-    """The questions of a scene's lines, their images and the names of their objects taken from the scene."""
+    """The questions of a scene's lines, their images and the names of their objects taken from the
+    scene."""
     shots = _Shots(scene)
     names = {thing.id: thing.label for thing in scene.instances}
     questions = []
     for record in map(decode_record, lines):
         facts = record["facts"]
         images = [partial(shots.image, index) for index in facts["frames"]]
-        questions.append(Question.from_record(record, "", source=scene.source, images=images, labels=[names.get(id, "") for id in facts["objects"]]))
+        questions.append(
+            Question.from_record(
+                record,
+                "",
+                source=scene.source,
+                images=images,
+                labels=[names.get(id, "") for id in facts["objects"]],
+            )
+        )
     return questions
 
 
-def _why_fewer(observation: SceneIndex, task: str, format: str, *, counts: dict[str, int], wanted: int, dropped: Counter[str]) -> str:
-    """How many questions there are of those wanted, and the most frequent reasons why there are not more."""
+def _why_fewer(
+    observation: SceneIndex,
+    task: str,
+    format: str,
+    *,
+    counts: dict[str, int],
+    wanted: int,
+    dropped: Counter[str],
+) -> str:
+    """How many questions there are of those wanted, and the most frequent reasons why there are not
+    more."""
     others = ", ".join(f"{count} {form}" for form, count in counts.items() if form != format)
     reasons = "; ".join(f"{count:,} x {reason}" for reason, count in dropped.most_common(4))
-    seen = f"{len(observation.ids)} objects in {len(observation.frame_index)} frames, {int(observation.whole.sum())} seen whole"
-    return f"{counts.get(format, 0)} of {wanted} questions {task} ({format}){f', but {others}' if others else ''}: {seen}; left out by checks: {reasons or 'none, nothing in it fits the task'}"
+    seen = (
+        f"{len(observation.ids)} objects in {len(observation.frame_index)} frames,"
+        f" {int(observation.whole.sum())} seen whole"
+    )
+    return (
+        f"{counts.get(format, 0)} of {wanted} questions {task}"
+        f" ({format}){f', but {others}' if others else ''}: {seen}; left out by checks:"
+        f" {reasons or 'none, nothing in it fits the task'}"
+    )

@@ -39,42 +39,56 @@ from ..tasks.registry import TASKS
 def _choose_scenes(
     source: SceneSource, split: str, exclude: Path | str | None, leakage: str
 ) -> tuple[list[str], dict[str, Any]]:
-    """The scenes to use, and what the manifest says of those held out: the lists looked at, scenes left out and scenes used in spite of it."""
+    """The scenes to use, and what the manifest says of those held out: the lists looked at, scenes
+    left out and scenes used in spite of it."""
     if leakage not in ("refuse", "drop", "allow"):
         raise InputError(f"leakage is refuse, drop or allow, not {leakage!r}")
     names = source.scenes(split)
     if not names:
         raise SceneError(f"the source {source.name} has no scene in its split {split}")
-    excluded, unknown = excluded_scenes(exclude, names, _all_names(source)) if exclude is not None else ({}, [])
+    excluded, unknown = (
+        excluded_scenes(exclude, names, _all_names(source)) if exclude is not None else ({}, [])
+    )
     lists = find_lists(source)
     strange = strange_names(names, lists) if split == "train" else {}
     if exclude is not None and unknown:
         strange[Path(exclude).name] = unknown
-    known = held_out_scenes(source.name, (name for name in names if name not in excluded), lists) if split == "train" else {}
+    known = (
+        held_out_scenes(source.name, (name for name in names if name not in excluded), lists)
+        if split == "train"
+        else {}
+    )
     if known and leakage == "refuse":
         name, why = next(iter(known.items()))
         raise InputError(
-            f"{len(known)} of {len(names)} training scenes are held out for benchmarks, {name} by {why}; "
-            'leave them out (leakage "drop") or take them all the same ("allow")'
+            f"{len(known)} of {len(names)} training scenes are held out for benchmarks, {name} by"
+            f' {why}; leave them out (leakage "drop") or take them all the same ("allow")'
         )
     dropped = {**excluded, **(known if leakage == "drop" else {})}
     kept = [name for name in names if name not in dropped]
     if not kept:
         raise SceneError(f"all {len(names)} scenes of the split {split} are left out")
-    held = {"lists": [path.name for path in lists], "left_out": dropped, "used": known if leakage == "allow" else {}}
+    held = {
+        "lists": [path.name for path in lists],
+        "left_out": dropped,
+        "used": known if leakage == "allow" else {},
+    }
     return kept, held | ({"not_scenes": strange} if strange else {})
 
 
 def _all_names(source: SceneSource) -> list[str]:
-    """All scenes of a source in both splits, also those beyond the number asked for where it has only so many."""
+    """All scenes of a source in both splits, also those beyond the number asked for where it has
+    only so many."""
     try:
-        return replace(source, count=None).scenes(None)                    # type: ignore[type-var]
-    except (TypeError, ValueError, SceneError):                            # no such field, or scenes without end
+        return replace(source, count=None).scenes(None)  # type: ignore[type-var]
+    # no such field, or scenes without end
+    except (TypeError, ValueError, SceneError):
         return source.scenes(None)
 
 # %% ../../nbs/data/80_generate.ipynb #a94363f3
 def _claim(root: Path, parameters: dict[str, Any], overwrite: bool) -> Manifest | None:
-    """Make the folder this run's, or return its manifest where it is complete. Raises ValueError where it is another's."""
+    """Make the folder this run's, or return its manifest where it is complete. Raises ValueError
+    where it is another's."""
     begun = root / ".generate.json"
     done = root / "manifest.json"
     if root.exists() and not root.is_dir():
@@ -85,13 +99,15 @@ def _claim(root: Path, parameters: dict[str, Any], overwrite: bool) -> Manifest 
     if split in splits and not overwrite:
         if splits[split]["parameters"] != parameters:
             raise InputError(
-                f"{root} holds questions made with other parameters ({_difference(splits[split]['parameters'], parameters)}); "
-                "take another folder, or overwrite it"
+                f"{root} holds questions made with other parameters"
+                f" ({_difference(splits[split]['parameters'], parameters)}); take another folder,"
+                " or overwrite it"
             )
         for name in (".scenes", ".parts"):
             shutil.rmtree(root / name, ignore_errors=True)
         return Manifest(root, read_manifest(root).content, split, reused=True)
-    for name, entry in others.items():  # one folder may hold both splits if they were made alike, from different scenes
+    # one folder may hold both splits if they were made alike, from different scenes
+    for name, entry in others.items():
         before = entry["parameters"]
         same = (
             {key: before[key] for key in ("source", "width", "rules")},
@@ -99,17 +115,25 @@ def _claim(root: Path, parameters: dict[str, Any], overwrite: bool) -> Manifest 
         )
         if same[0] != same[1]:
             raise InputError(
-                f"{root} holds the split {name} made with other parameters ({_difference(*same)}); take another folder"
+                f"{root} holds the split {name} made with other parameters ({_difference(*same)});"
+                " take another folder"
             )
         if shared := sorted(set(before["scenes"]) & set(parameters["scenes"])):
-            raise InputError(f"{root} holds the scene {shared[0]} in its split {name} already; a scene is for one split only")
+            raise InputError(
+                f"{root} holds the scene {shared[0]} in its split {name} already; a scene is for"
+                " one split only"
+            )
     if begun.exists() and not overwrite:
         unfinished = orjson.loads(begun.read_bytes())
         if unfinished != parameters:
-            raise InputError(f"{root} holds an unfinished run with other parameters ({_difference(unfinished, parameters)}); "
-                             "take another folder, or overwrite it")
+            raise InputError(
+                f"{root} holds an unfinished run with other parameters"
+                f" ({_difference(unfinished, parameters)}); take another folder, or overwrite it"
+            )
     elif (root / "spar").exists() and not splits and not begun.exists():
-        raise InputError(f"{root} holds a folder spar/ that this command did not write; take another folder")
+        raise InputError(
+            f"{root} holds a folder spar/ that this command did not write; take another folder"
+        )
     try:
         with wrap_write_errors(root):
             if overwrite:
@@ -127,14 +151,19 @@ def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     short = lambda value: text if len(text := str(value)) <= 60 else text[:57] + "..."  # noqa: E731
     return (
         "; ".join(
-            f"{key}: {short(before.get(key))}, now {short(now.get(key))}" for key in now if before.get(key) != now.get(key)
+            f"{key}: {short(before.get(key))}, now {short(now.get(key))}"
+            for key in now
+            if before.get(key) != now.get(key)
         )
         or "other keys"
     )
 
 # %% ../../nbs/data/80_generate.ipynb #fbaa81e7
-def _remove(root: Path, parameters: dict[str, Any], splits: Mapping[str, Any], others: Mapping[str, Any]) -> None:
-    """Take this split out of a folder, finished or not; all that this command wrote where there is no other one."""
+def _remove(
+    root: Path, parameters: dict[str, Any], splits: Mapping[str, Any], others: Mapping[str, Any]
+) -> None:
+    """Take this split out of a folder, finished or not; all that this command wrote where there is
+    no other one."""
     shutil.rmtree(root / ".scenes", ignore_errors=True)
     if not others:
         (root / "manifest.json").unlink(missing_ok=True)
@@ -150,21 +179,45 @@ def _remove(root: Path, parameters: dict[str, Any], splits: Mapping[str, Any], o
 
 
 def _stopped(root: Path, error: WriteError | str) -> OSError:
-    if isinstance(error, WriteError) and error.errno not in (None, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
-        return OSError(error.errno, f"cannot be written: {os.strerror(error.errno or 0)}", str(root))       # another path is needed, not room
+    if isinstance(error, WriteError) and error.errno not in (
+        None,
+        errno.ENOSPC,
+        errno.EDQUOT,
+        errno.EFBIG,
+        errno.EIO,
+    ):
+        # another path is needed, not room
+        return OSError(
+            error.errno, f"cannot be written: {os.strerror(error.errno or 0)}", str(root)
+        )
     full = any(word in str(error) for word in ("No space left", "quota exceeded"))
     return OSError(
-        f"{root} cannot be written: {error}. What was finished is kept; {'make room' if full else 'put that right'} and run the same command again to go on"
+        f"{root} cannot be written: {error}. What was finished is kept;"
+        f" {'make room' if full else 'put that right'} and run the same command again to go on"
     )
 
 # %% ../../nbs/data/80_generate.ipynb #6719abb3
 def _all_scenes(
-    plan: GenerationConfig, names: Sequence[str], root: Path, *, workers: int, progress: bool, executor: Executor | None
+    plan: GenerationConfig,
+    names: Sequence[str],
+    root: Path,
+    *,
+    workers: int,
+    progress: bool,
+    executor: Executor | None,
 ) -> dict[str, str]:
-    """Work on every scene that is not there yet. Returns those that failed and why. Raises OSError for a full disk."""
+    """Work on every scene that is not there yet. Returns those that failed and why. Raises OSError
+    for a full disk."""
     left = [name for name in names if not (root / ".scenes" / f"{name}.lines").exists()]
     failed: dict[str, str] = {}
-    with tqdm(total=len(names), initial=len(names) - len(left), unit="scene", desc="generate", disable=not progress) as bar:
+    with tqdm(
+        total=len(names),
+        initial=len(names) - len(left),
+        unit="scene",
+        desc="generate",
+        disable=not progress,
+    ) as bar:
+
         def done(result: Outcome) -> None:
             name, status, message = result
             if status == "stop":
@@ -175,12 +228,14 @@ def _all_scenes(
                     raise SceneError(f"{name}: {message.removeprefix('SceneError: ')}")
                 bar.write(f"{name}: {message}")
             bar.update()
+
         map_scenes(partial(run_scene_job, plan=plan, out=str(root)), left, workers, done, executor)
     return {name: failed[name] for name in names if name in failed}
 
 
 def _refuse_faults(failed: Mapping[str, str], scenes: Mapping[str, Mapping[str, Any]]) -> None:
-    """Raise SceneError for the first failed scene, or the first with a frame or an object at fault."""
+    """Raise SceneError for the first failed scene, or the first with a frame or an object at
+    fault."""
     for name, why in failed.items():
         raise SceneError(f"{name}: {why}")
     for name, head in scenes.items():
@@ -201,7 +256,8 @@ def _heads(root: Path, names: Sequence[str]) -> dict[str, tuple[dict[str, Any], 
 def merge_shards(
     root: Path, plan: GenerationConfig, heads: Mapping[str, tuple[dict[str, Any], int]]
 ) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, int]]]:
-    """Write the question files. Returns them with their sha256, and the counts per task and format."""
+    """Write the question files. Returns them with their sha256, and the counts per task and
+    format."""
     where: dict[tuple[str, str], list[tuple[str, int, int, int]]] = {}
     for name, (head, begin) in heads.items():
         for task, form, n, size in head["parts"]:
@@ -219,7 +275,10 @@ def merge_shards(
                 counts.setdefault(task, {})[form] = total
                 if total:
                     path = folder / task / form / f"{form}_{total}.jsonl"
-                    written[path.relative_to(root).as_posix()] = {"records": total, "sha256": _join(root, path, pieces)}
+                    written[path.relative_to(root).as_posix()] = {
+                        "records": total,
+                        "sha256": _join(root, path, pieces),
+                    }
     return written, counts
 
 
@@ -261,55 +320,107 @@ def generate(
     strict: bool = False,
     cache: Path | str | None = None,
 ) -> Manifest:
-    """Make questions from all scenes of a source's split, in SPAR-7M-RGBD's layout, in the folder `out`.
+    """Make questions from all scenes of a source's split, in SPAR-7M-RGBD's layout, in the folder
+    `out`.
 
-    The same parameters give the same bytes, whatever the number of workers and however often the run was interrupted.
-    A complete folder with the same parameters is left as it is.
+    The same parameters give the same bytes, whatever the number of workers and however often the
+    run was interrupted. A complete folder with the same parameters is left as it is.
 
     Args:
-        source, split, tasks, per_task, seed, images, width, rules, visibility: see `GenerationConfig`; `tasks` is "all" or names. A source may be
+        source, split, tasks, per_task, seed, images, width, rules, visibility: see
+        `GenerationConfig`; `tasks` is "all" or names. A source may be
             named as on the command line, e.g. "synthetic" or "scannet:/data/scans".
-        frames_per_scene: at most so many frames of a scene, evenly spaced; None for all; or a whole `FrameSelection`.
+        frames_per_scene: at most so many frames of a scene, evenly spaced; None for all; or a whole
+            `FrameSelection`.
         workers: processes; a script that asks for more than one needs `if __name__ == "__main__":`.
-        overwrite: make this split anew; what another run with other parameters left of it in `out` is removed.
+        overwrite: make this split anew; what another run with other parameters left of it in `out`
+            is removed.
         progress: show a bar with an estimate.
-        executor: a `concurrent.futures.Executor` to run on, e.g. of a cluster that shares the file system.
-        exclude: a file with names of scenes, one a line, that are left out and counted, of any split.
-        leakage: what becomes of scenes of the split "train" that benchmarks are made from, see `data.leakage`: "refuse" raises,
-            "drop" leaves them out, "allow" takes them; the manifest counts them.
-        strict: stop at the first scene that cannot be used, or that has a frame or an object at fault (`tasks.validation.faults`). Without it the run
-            goes on without them, and the manifest counts them by reason.
-        cache: a folder in which visibility tables are kept, so that a run with other questions about the same frames need not see again.
+        executor: a `concurrent.futures.Executor` to run on, e.g. of a cluster that shares the file
+            system.
+        exclude: a file with names of scenes, one a line, that are left out and counted, of any
+            split.
+        leakage: what becomes of scenes of the split "train" that benchmarks are made from, see
+            `data.leakage`: "refuse" raises, "drop" leaves them out, "allow" takes them; the
+            manifest counts them.
+        strict: stop at the first scene that cannot be used, or that has a frame or an object at
+            fault (`tasks.validation.faults`). Without it the run goes on without them, and the
+            manifest counts them by reason.
+        cache: a folder in which visibility tables are kept, so that a run with other questions
+            about the same frames need not see again.
 
     Raises:
         NotImplementedError: a task asked for by name has no generator yet.
         ValueError: bad parameters, or `out` holds something else.
-        SceneError: no scene could be used; the message holds the first reason. With `strict`, the first fault.
-        OSError: `out` cannot be written, e.g. the disk is full. Finished scenes are kept, and a second run goes on.
+        SceneError: no scene could be used; the message holds the first reason. With `strict`, the
+            first fault.
+        OSError: `out` cannot be written, e.g. the disk is full. Finished scenes are kept, and a
+            second run goes on.
     """
     if split not in ("train", "val"):
         raise InputError(f"split is train or val, not {split!r}")
     if per_task < 1 or width < 16 or images not in IMAGE_COPY_MODES:
-        raise InputError(f"per_task is at least 1, width at least 16, images one of {', '.join(IMAGE_COPY_MODES)}")
+        raise InputError(
+            "per_task is at least 1, width at least 16, images one of"
+            f" {', '.join(IMAGE_COPY_MODES)}"
+        )
     source = open_source(source) if isinstance(source, str) else source
-    choice = frames_per_scene if isinstance(frames_per_scene, FrameSelection) else FrameSelection(limit=frames_per_scene)
+    choice = (
+        frames_per_scene
+        if isinstance(frames_per_scene, FrameSelection)
+        else FrameSelection(limit=frames_per_scene)
+    )
     names_of_tasks, missing = resolve_tasks(tasks)
-    plan = GenerationConfig(source=source, split=split, tasks=names_of_tasks, per_task=per_task, seed=seed, frames=choice, images=images, width=width, rules=rules,
-                visibility=visibility, strict=strict, cache=Path(cache) if cache is not None else None)
+    plan = GenerationConfig(
+        source=source,
+        split=split,
+        tasks=names_of_tasks,
+        per_task=per_task,
+        seed=seed,
+        frames=choice,
+        images=images,
+        width=width,
+        rules=rules,
+        visibility=visibility,
+        strict=strict,
+        cache=Path(cache) if cache is not None else None,
+    )
     names, held = _choose_scenes(source, split, exclude, leakage)
     root = Path(out)
-    parameters = orjson.loads(orjson.dumps({**plan.describe(names), "held_out": held}, option=orjson.OPT_SERIALIZE_NUMPY))
+    parameters = orjson.loads(
+        orjson.dumps({**plan.describe(names), "held_out": held}, option=orjson.OPT_SERIALIZE_NUMPY)
+    )
     if root.exists() and not root.is_dir():
         raise InputError(f"{root} is not a folder")
     try:
         with alone(root):
-            return _generate(plan, names, root, parameters=parameters, overwrite=overwrite, workers=workers, progress=progress, executor=executor, missing=missing)
+            return _generate(
+                plan,
+                names,
+                root,
+                parameters=parameters,
+                overwrite=overwrite,
+                workers=workers,
+                progress=progress,
+                executor=executor,
+                missing=missing,
+            )
     except WriteError as error:
         raise _stopped(root, error) from None
 
 
-def _generate(plan: GenerationConfig, names: list[str], root: Path, *, parameters: dict[str, Any], overwrite: bool, workers: int, progress: bool, executor: Executor | None,
-              missing: dict[str, str]) -> Manifest:
+def _generate(
+    plan: GenerationConfig,
+    names: list[str],
+    root: Path,
+    *,
+    parameters: dict[str, Any],
+    overwrite: bool,
+    workers: int,
+    progress: bool,
+    executor: Executor | None,
+    missing: dict[str, str],
+) -> Manifest:
     """`generate` in a folder that is held."""
     strict = plan.strict
     split = plan.split
@@ -319,10 +430,13 @@ def _generate(plan: GenerationConfig, names: list[str], root: Path, *, parameter
         return complete
     failed = _all_scenes(plan, names, root, workers=workers, progress=progress, executor=executor)
     heads = _heads(root, [name for name in names if name not in failed])
-    if strict:                                          # scenes that an earlier run without it has left
+    # scenes that an earlier run without it has left
+    if strict:
         _refuse_faults(failed, {name: head for name, (head, _) in heads.items()})
     if not heads:
-        raise SceneError(f"none of {len(names)} scenes could be used; {names[0]}: {failed[names[0]]}")
+        raise SceneError(
+            f"none of {len(names)} scenes could be used; {names[0]}: {failed[names[0]]}"
+        )
     try:
         written, counts = merge_shards(root, plan, heads)
         done = read_manifest(root).content["splits"] if (root / "manifest.json").exists() else {}
@@ -330,7 +444,12 @@ def _generate(plan: GenerationConfig, names: list[str], root: Path, *, parameter
             {
                 **done,
                 split: split_entry(
-                    parameters, missing, {name: head for name, (head, _) in heads.items()}, failed=failed, written=written, counts=counts
+                    parameters,
+                    missing,
+                    {name: head for name, (head, _) in heads.items()},
+                    failed=failed,
+                    written=written,
+                    counts=counts,
                 ),
             }
         )

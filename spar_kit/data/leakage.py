@@ -13,59 +13,98 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import InputError, SceneError
-from ..core.text_files import check_list, find_list, foreign_names, forms_of, match_names, read_names
+from spar_kit.core.text_files import (
+    check_list,
+    find_list,
+    foreign_names,
+    forms_of,
+    match_names,
+    read_names,
+)
 
 # %% ../../nbs/data/20_leakage.ipynb #9377428f
 HELD_OUT_LISTS: Mapping[str, tuple[str, ...]] = {
     "scannet": ("scannetv2_val.txt", "scannetv2_test.txt"),
-    "scannetpp": ("nvs_sem_val.txt", "nvs_test.txt", "nvs_test_small.txt", "nvs_test_iphone.txt", "sem_test.txt"),
+    "scannetpp": (
+        "nvs_sem_val.txt",
+        "nvs_test.txt",
+        "nvs_test_small.txt",
+        "nvs_test_iphone.txt",
+        "sem_test.txt",
+    ),
 }
-STRUCTURED3D = {"val": range(3000, 3250), "test": range(3250, 3500)}        # the dataset's own split by id
+# the dataset's own split by id
+STRUCTURED3D = {"val": range(3000, 3250), "test": range(3250, 3500)}
 
 
 def read_list(path: Path | str, empty: bool = False) -> list[str]:
     """Scene names of a text file as `core.text_files.read_names` reads them.
 
-    Raises ValueError naming the file, and the line that is no name, and for a list without any that may not be `empty`.
+    Raises ValueError naming the file, and the line that is no name, and for a list without any that
+    may not be `empty`.
     """
     try:
         return read_names(path, empty=empty)
     except SceneError as error:
         if error.where is not None:
             raise InputError(str(error)) from None
-        raise InputError(f"{path}: cannot be read as a list of scenes ({str(error).removeprefix(f'{path}: ')})") from None
+        raise InputError(
+            f"{path}: cannot be read as a list of scenes ({str(error).removeprefix(f'{path}: ')})"
+        ) from None
 
 
-def excluded_scenes(path: Path | str, names: Sequence[str], known: Sequence[str]) -> tuple[dict[str, str], list[str]]:
-    """Those of `names` that a list leaves out, with the reason, and its entries that are none of `known`, a source's scenes of both splits.
+def excluded_scenes(
+    path: Path | str, names: Sequence[str], known: Sequence[str]
+) -> tuple[dict[str, str], list[str]]:
+    """Those of `names` that a list leaves out, with the reason, and its entries that are none of
+    `known`, a source's scenes of both splits.
 
-    Raises ValueError where no entry is one: the list would hold nothing back, and whoever wrote it believes otherwise.
+    Raises ValueError where no entry is one: the list would hold nothing back, and whoever wrote it
+        believes otherwise.
     """
     listed = read_list(path)
     found, unknown = match_names(listed, [*dict.fromkeys([*names, *known])])
     if not found:
-        raise InputError(f"{path}: none of its {len(set(listed)):,} names is a scene of this source, such as {min(known or names)!r}; the first is {listed[0]!r}")
+        raise InputError(
+            f"{path}: none of its {len(set(listed)):,} names is a scene of this source, such as"
+            f" {min(known or names)!r}; the first is {listed[0]!r}"
+        )
     return {name: "excluded by name" for name in names if name in found}, unknown
 
 
 def find_lists(source: Any) -> list[Path]:
-    """The lists of held-out scenes that lie with a source's files: in its folder, beside it, or in a folder `splits` or `meta_data` of either."""
+    """The lists of held-out scenes that lie with a source's files: in its folder, beside it, or in
+    a folder `splits` or `meta_data` of either."""
     place = getattr(source, "root", None)
     if place is None:
         return []
-    folders = [folder for base in (Path(place), Path(place).parent) for folder in (base, base / "splits", base / "meta_data")]
-    return [path for name in HELD_OUT_LISTS.get(source.name, ()) for folder in folders if (path := find_list(folder, name)) is not None]
+    folders = [
+        folder
+        for base in (Path(place), Path(place).parent)
+        for folder in (base, base / "splits", base / "meta_data")
+    ]
+    return [
+        path
+        for name in HELD_OUT_LISTS.get(source.name, ())
+        for folder in folders
+        if (path := find_list(folder, name)) is not None
+    ]
 
 
 def space_id(scene: str) -> str:
-    """The place that a scan shows: `scene0012_00` and `scene0012_01` of ScanNet are one room scanned twice."""
+    """The place that a scan shows: `scene0012_00` and `scene0012_01` of ScanNet are one room
+    scanned twice."""
     return re.sub(r"^(scene\d{4})_\d\d$", r"\1", scene)
 
 # %% ../../nbs/data/20_leakage.ipynb #271371a9
-def held_out_scenes(source_name: str, scenes: Iterable[str], lists: Sequence[Path | str] = ()) -> dict[str, str]:
-    """Those of a source's scenes that stand on a list of held-out scenes, and on which one. A second scan of a listed room counts too.
+def held_out_scenes(
+    source_name: str, scenes: Iterable[str], lists: Sequence[Path | str] = ()
+) -> dict[str, str]:
+    """Those of a source's scenes that stand on a list of held-out scenes, and on which one. A
+    second scan of a listed room counts too.
 
-    Raises ValueError for a list that cannot be read, or whose names are of another form than all of the scenes.
+    Raises ValueError for a list that cannot be read, or whose names are of another form than all of
+    the scenes.
     """
     scenes = list(scenes)
     held = dict[str, str]()
@@ -80,7 +119,7 @@ def held_out_scenes(source_name: str, scenes: Iterable[str], lists: Sequence[Pat
     for scene in scenes:
         number = re.fullmatch(r"scene_(\d{5})", scene)
         for split, ids in STRUCTURED3D.items() if source_name == "structured3d" and number else ():
-            if int(number[1]) in ids:                                    # type: ignore[index]
+            if int(number[1]) in ids:  # type: ignore[index]
                 found[scene] = f"Structured3D's {split} split"
         if space_id(scene.casefold()) in held:
             found[scene] = held[space_id(scene.casefold())]
@@ -88,7 +127,11 @@ def held_out_scenes(source_name: str, scenes: Iterable[str], lists: Sequence[Pat
 
 
 def strange_names(scenes: Sequence[str], lists: Sequence[Path | str]) -> dict[str, list[str]]:
-    """Of lists of held-out scenes, the entries that do not look like any of the scenes: a column's head, a word misspelt. A list without entries is there, with none."""
+    """Of lists of held-out scenes, the entries that do not look like any of the scenes: a column's
+    head, a word misspelt. A list without entries is there, with none."""
     listed = {Path(path).name: read_list(path, empty=True) for path in lists}
-    strange = {name: foreign_names(entries, [*scenes, *map(space_id, scenes)]) for name, entries in listed.items()}
+    strange = {
+        name: foreign_names(entries, [*scenes, *map(space_id, scenes)])
+        for name, entries in listed.items()
+    }
     return {name: entries for name, entries in strange.items() if entries or not listed[name]}

@@ -30,6 +30,7 @@ class Manifest:
         split: what the properties speak of; "" for both splits together.
         reused: the folder was complete before, nothing was done.
     """
+
     folder: Path
     content: Mapping[str, Any] = field(repr=False)
     split: str = ""
@@ -58,21 +59,37 @@ class Manifest:
     def held_out(self) -> Mapping[str, str]:
         """Scenes left out because benchmarks are made from them, or by name, and why."""
         parts = [self.part] if self.split else list(self.content["splits"].values())
-        return {name: why for part in parts for name, why in part["parameters"].get("held_out", {}).get("left_out", {}).items()}
+        return {
+            name: why
+            for part in parts
+            for name, why in part["parameters"].get("held_out", {}).get("left_out", {}).items()
+        }
 
     @property
     def not_scenes(self) -> Mapping[str, list[str]]:
-        """Of the lists of scenes to hold out, the entries that are no scene of the source, by the list's name."""
+        """Of the lists of scenes to hold out, the entries that are no scene of the source, by the
+        list's name."""
         parts = [self.part] if self.split else list(self.content["splits"].values())
-        return {file: entries for part in parts for file, entries in part["parameters"].get("held_out", {}).get("not_scenes", {}).items()}
+        return {
+            file: entries
+            for part in parts
+            for file, entries in (
+                part["parameters"].get("held_out", {}).get("not_scenes", {}).items()
+            )
+        }
 
     @property
     def few(self) -> Mapping[str, str]:
-        """Tasks with fewer than two questions a scene (one, where a scene has but one), and the reason that has dropped most of their candidates."""
+        """Tasks with fewer than two questions a scene (one, where a scene has but one), and the
+        reason that has dropped most of their candidates."""
         scenes = len(self.part["scenes"])
         told = dict[str, str]()
         for task, forms in self.counts.items():
-            least = 1 if task == "room_size" else min(2, int(self.part["parameters"].get("per_task", 2)))
+            least = (
+                1
+                if task == "room_size"
+                else min(2, int(self.part["parameters"].get("per_task", 2)))
+            )
             if max(forms.values(), default=0) < least * scenes:
                 reasons = self.part.get("dropped", {}).get(task, {})
                 why, n = next(iter(reasons.items()), ("no scene has what it asks about", 0))
@@ -80,32 +97,60 @@ class Manifest:
         return told
 
     def __str__(self) -> str:
-        from spar_kit.scenes.summary import format_counts            # numba comes with it: for who prints only
+        # numba comes with it: for who prints only
+        from spar_kit.scenes.summary import format_counts
 
         scenes = len(self.part["scenes"])
         lines = [
-            f"{self.records:,} questions from {scenes:,} scene{'s' * (scenes != 1)} in {self.folder}"
-            + (" (complete before, nothing to do)" if self.reused else "")
+            f"{self.records:,} questions from {scenes:,} scene{'s' * (scenes != 1)} in"
+            f" {self.folder}" + (" (complete before, nothing to do)" if self.reused else "")
         ]
         lines += [
-            f"  {task}: " + ", ".join(f"{form} {n:,}" for form, n in forms.items()) for task, forms in self.counts.items()
+            f"  {task}: " + ", ".join(f"{form} {n:,}" for form, n in forms.items())
+            for task, forms in self.counts.items()
         ]
         lines += [f"  few of {task}: {why}" for task, why in self.few.items()]
         lines += [f"  {len(self.failed)} scenes failed:"] * bool(self.failed) + [
             f"    {name}: {why}" for name, why in self.failed.items()
         ]
         lines += [f"  {len(self.held_out)} scenes held out"] * bool(self.held_out)
-        lines += [f"  {file}: {len(entries):,} of its entries {'are no scenes' if len(entries) > 1 else 'is no scene'} of this source, such as {entries[0]!r}" if entries
-                  else f"  {file}: the list names nothing" for file, entries in self.not_scenes.items()]
-        bare = [(name, entry) for name, entry in self.part["scenes"].items() if not entry["records"]]
-        lines += [f"  {len(bare):,} scene{'s' * (len(bare) != 1)} without any question, such as {name} with {entry['frames_seen']} frames and {entry['objects']} objects: only frames that clearly show "
-                  f"{self.part['parameters']['rules']['min_objects']} or more are asked about" for name, entry in bare[:1]]
-        ways = sum((Counter(entry.get("images", {})) for entry in self.part["scenes"].values()), Counter[str]())
-        lines += ["  images: " + ", ".join(f"{n:,} {way}" for way, n in sorted(ways.items()))] * bool(ways)
+        lines += [
+            (
+                f"  {file}: {len(entries):,} of its entries"
+                f" {'are no scenes' if len(entries) > 1 else 'is no scene'} of this source, such as"
+                f" {entries[0]!r}"
+                if entries
+                else f"  {file}: the list names nothing"
+            )
+            for file, entries in self.not_scenes.items()
+        ]
+        bare = [
+            (name, entry) for name, entry in self.part["scenes"].items() if not entry["records"]
+        ]
+        lines += [
+            f"  {len(bare):,} scene{'s' * (len(bare) != 1)} without any question, such as {name}"
+            f" with {entry['frames_seen']} frames and {entry['objects']} objects: only frames that"
+            f" clearly show {self.part['parameters']['rules']['min_objects']} or more are asked"
+            " about"
+            for name, entry in bare[:1]
+        ]
+        ways = sum(
+            (Counter(entry.get("images", {})) for entry in self.part["scenes"].values()),
+            Counter[str](),
+        )
+        lines += [
+            "  images: " + ", ".join(f"{n:,} {way}" for way, n in sorted(ways.items()))
+        ] * bool(ways)
         if self.part["skipped"]:
             lines.append("  left out: " + ", ".join(format_counts(self.part["skipped"])))
-        lines += [f"    {name}: {why}" for name, entry in self.part["scenes"].items() for why in entry.get("unreadable", ())][:10]
-        lines += [f"  not available: {', '.join(self.part['not_available'])}"] * bool(self.part["not_available"])
+        lines += [
+            f"    {name}: {why}"
+            for name, entry in self.part["scenes"].items()
+            for why in entry.get("unreadable", ())
+        ][:10]
+        lines += [f"  not available: {', '.join(self.part['not_available'])}"] * bool(
+            self.part["not_available"]
+        )
         return "\n".join(lines)
 
 # %% ../../nbs/data/50_manifest.ipynb #912e7b4a
@@ -114,17 +159,28 @@ def read_manifest(folder: Path | str) -> Manifest:
     path = Path(folder) / "manifest.json"
     try:
         content = orjson.loads(path.read_bytes())
-        for name in ("records", "counts", "failed", "scenes", "parameters", "not_available", "splits"):
+        for name in (
+            "records",
+            "counts",
+            "failed",
+            "scenes",
+            "parameters",
+            "not_available",
+            "splits",
+        ):
             content[name]
     except FileNotFoundError:
-        raise InputError(f"{path}: missing; the folder is not complete or was not written by `spar generate`") from None
+        raise InputError(
+            f"{path}: missing; the folder is not complete or was not written by `spar generate`"
+        ) from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: not a manifest ({error})") from None
     return Manifest(Path(folder), content)
 
 # %% ../../nbs/data/50_manifest.ipynb #9f91c78f
 def redact_paths(message: str) -> str:
-    """A message in which absolute paths keep only their last two parts: manifests speak of no machine."""
+    """A message in which absolute paths keep only their last two parts: manifests speak of no
+    machine."""
     return re.sub(
         r"(?<![\w.])(?:/[^\s/:'\"]+)*?((?:/[^\s/:'\"]+){1,2})(?=$|[\s:'\",;)\]])",
         lambda m: m[1].lstrip("/") if m[0].count("/") > 2 else m[0],
@@ -136,11 +192,13 @@ def split_entry(
     parameters: dict[str, Any],
     missing: Mapping[str, str],
     heads: Mapping[str, Mapping[str, Any]],
-    *, failed: Mapping[str, str],
+    *,
+    failed: Mapping[str, str],
     written: Mapping[str, Any],
     counts: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """What the manifest says of one split: parameters, scenes with their counts, failures, files."""
+    """What the manifest says of one split: parameters, scenes with their counts, failures,
+    files."""
     skipped: Counter = Counter()
     dropped: dict[str, Counter] = {}
     for head in heads.values():
@@ -155,7 +213,22 @@ def split_entry(
         "counts": counts,
         "not_available": dict(missing),
         "scenes": {
-            name: {key: head[key] for key in head if key in ("records", "frames_found", "frames_seen", "frames_used", "objects", "objects_whole", "skipped", "images", "unreadable")}
+            name: {
+                key: head[key]
+                for key in head
+                if key
+                in (
+                    "records",
+                    "frames_found",
+                    "frames_seen",
+                    "frames_used",
+                    "objects",
+                    "objects_whole",
+                    "skipped",
+                    "images",
+                    "unreadable",
+                )
+            }
             for name, head in heads.items()
         },
         "skipped": dict(sorted(skipped.items())),
@@ -166,7 +239,8 @@ def split_entry(
 
 # %% ../../nbs/data/50_manifest.ipynb #1a715f4d
 def merge_splits(splits: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """The manifest of a folder with one or both splits: sums and unions first, then each split's own entry."""
+    """The manifest of a folder with one or both splits: sums and unions first, then each split's
+    own entry."""
     splits = {name: splits[name] for name in ("train", "val") if name in splits}
     first = next(iter(splits.values()))
     counts: dict[str, Counter] = {}

@@ -25,14 +25,17 @@ from ..tasks.markers import Marker, draw_markers, marks_of
 from ..tasks.registry import TASKS
 
 # %% ../../nbs/data/10_question.ipynb #bd6c2a7d
-Picture = Path | Image.Image | Callable[[], Image.Image]       # a file, an image, or what makes one when it is wanted
+# a file, an image, or what makes one when it is wanted
+Picture = Path | Image.Image | Callable[[], Image.Image]
 OPTION_LINE = re.compile(r"^([A-F])\. ?(.*)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """What n images may have beside their colors: depth as stored (h, w), in millimetres where it is uint16; pose (n, 4, 4) camera to world, metres;
-    intrinsics of the color and of the depth camera (n, 4, 4), pixels."""
+    """What n images may have beside their colors: depth as stored (h, w), in millimetres where it
+    is uint16; pose (n, 4, 4) camera to world, metres; intrinsics of the color and of the depth
+    camera (n, 4, 4), pixels."""
+
     depth: tuple[NDArray, ...]
     pose: NDArray[np.float64]
     color: NDArray[np.float64]
@@ -45,18 +48,23 @@ class Question:
 
     Args:
         id: unique within its task and format.
-        task, format: as the registry names them; the format is "" where neither the record nor its file tells it.
-        scene: what the images show; source: the dataset that the scene is from, "" where that is not known.
+        task, format: as the registry names them; the format is "" where neither the record nor its
+            file tells it.
+        scene: what the images show; source: the dataset that the scene is from, "" where that is
+            not known.
         images: in the order in which they are shown; markers are not drawn in them.
-        markers: the record's marker fields, e.g. {"red_point": [[412, 530]]}, 0 to 1000 over width and height.
+        markers: the record's marker fields, e.g. {"red_point": [[412, 530]]}, 0 to 1000 over width
+            and height.
         text: the question as a model reads it, options included; answer: as stored.
-        facts: the ids, frames and exact numbers behind the answer, metres and degrees; empty where they are not known.
+        facts: the ids, frames and exact numbers behind the answer, metres and degrees; empty where
+            they are not known.
         labels: the names of the objects in `facts["objects"]`, where the scene is known.
         later: more pairs of question and answer about the same images.
         rest: what else the record says, e.g. its paths of images, depth and poses.
         geometry: reads depth, poses and cameras, where a benchmark has any.
         file, line: where it was read, for messages.
     """
+
     id: str
     task: str
     format: str
@@ -86,7 +94,7 @@ class Question:
 
     @property
     def level(self) -> str:
-        """"low", "medium" or "high", as the registry has it."""
+        """ "low", "medium" or "high", as the registry has it."""
         return TASKS[self.task].level
 
     @property
@@ -102,12 +110,14 @@ class Question:
 
     @property
     def drawable(self) -> dict[str, Any]:
-        """The record as `spar_kit.tasks.markers` reads it: type, markers, and as many images as there are."""
+        """The record as `spar_kit.tasks.markers` reads it: type, markers, and as many images as
+        there are."""
         return {"type": _type_of(self.task), "image": [""] * len(self.images), **self.markers}
 
     @property
     def marks(self) -> list[Marker]:
-        """What is drawn on the images. Raises ValueError naming a marker field that does not fit."""
+        """What is drawn on the images. Raises ValueError naming a marker field that does not
+        fit."""
         return marks_of(self.drawable)
 
     @property
@@ -116,12 +126,23 @@ class Question:
         return facts_in_words(self.facts, self.labels)
 
     def load(self, *, marked: bool = True, scale: float = 1.0) -> list[Image.Image]:
-        """The images in RGB, with the markers drawn unless `marked_objects` is False. Raises ValueError or OSError naming what cannot be read."""
+        """The images in RGB, with the markers drawn unless `marked_objects` is False. Raises
+        ValueError or OSError naming what cannot be read."""
         return pictures_of(self, range(len(self.images)), marked=marked, scale=scale)
 
     @classmethod
-    def from_record(cls, record: Mapping[str, Any], folder: Path | str, *, format: str = "", source: str = "",
-                    images: Sequence[Picture] | None = None, labels: Sequence[str] = (), file: Path | None = None, line: int | None = None) -> "Question":
+    def from_record(
+        cls,
+        record: Mapping[str, Any],
+        folder: Path | str,
+        *,
+        format: str = "",
+        source: str = "",
+        images: Sequence[Picture] | None = None,
+        labels: Sequence[str] = (),
+        file: Path | None = None,
+        line: int | None = None,
+    ) -> "Question":
         """The question of a record; its image paths are relative to `folder`.
 
         Args:
@@ -137,19 +158,39 @@ class Question:
             full = RecordError(str(error), file, line)
             full.field = error.field
             raise full from None
-        return cls(**said, format=format or _stated(said["facts"], "format"), source=source, labels=tuple(labels), file=file, line=line)
+        return cls(
+            **said,
+            format=format or _stated(said["facts"], "format"),
+            source=source,
+            labels=tuple(labels),
+            file=file,
+            line=line,
+        )
 
     def to_record(self) -> dict[str, Any]:
-        """The record again, keys in the order in which `spar generate` writes them. Raises ValueError where the images have no paths."""
+        """The record again, keys in the order in which `spar generate` writes them. Raises
+        ValueError where the images have no paths."""
         if "image" not in self.rest:
             raise ValueError(f"{self.id}: its images have no paths, so it is no record")
-        turns = [{"from": who, "value": value} for pair in ((self.text, self.answer), *self.later) for who, value in zip(("human", "gpt"), pair)]
-        head = {"id": self.id, "conversations": turns, "image": self.rest["image"], "type": _type_of(self.task)}
+        turns = [
+            {"from": who, "value": value}
+            for pair in ((self.text, self.answer), *self.later)
+            for who, value in zip(("human", "gpt"), pair)
+        ]
+        head = {
+            "id": self.id,
+            "conversations": turns,
+            "image": self.rest["image"],
+            "type": _type_of(self.task),
+        }
         facts = {"facts": dict(self.facts)} if self.facts else {}
         return {**head, **self.rest, **self.markers, **facts}
 
     def __repr__(self) -> str:
-        id, asked, answer = (_one_line(text, most) for text, most in ((self.id, 60), (self.text, 72), (self.answer, 60)))
+        id, asked, answer = (
+            _one_line(text, most)
+            for text, most in ((self.id, 60), (self.text, 72), (self.answer, 60))
+        )
         kind = _one_line(f"{self.task} {self.format}", 60)
         images = f"{len(self.images)} image{'s' * (len(self.images) != 1)}"
         return f"Question({id}, {kind}, {images}: {asked!r} -> {answer!r})"
@@ -160,7 +201,7 @@ class Question:
 # %% ../../nbs/data/10_question.ipynb #844441de
 def _one_line(text: str, most: int) -> str:
     line = " ".join(escape_controls(text, 4000).split())
-    return line if len(line) <= most else f"{line[:most - 1]}…"
+    return line if len(line) <= most else f"{line[: most - 1]}…"
 
 
 _NAMES = {task.type: task.name for task in TASKS.values()}
@@ -175,7 +216,9 @@ def _stated(facts: Mapping[str, Any], name: str) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _read(record: Mapping[str, Any], folder: Path, images: Sequence[Picture] | None) -> dict[str, Any]:
+def _read(
+    record: Mapping[str, Any], folder: Path, images: Sequence[Picture] | None
+) -> dict[str, Any]:
     """The fields of a `Question` that a record gives. Raises RecordError."""
     check_record(record)
     facts = record.get("facts") or {}
@@ -185,14 +228,31 @@ def _read(record: Mapping[str, Any], folder: Path, images: Sequence[Picture] | N
     if len(values) % 2:
         raise RecordError("the last question has no answer", field="conversations")
     try:
-        found = tuple(safe_join(folder, path) for path in record["image"]) if images is None else tuple(images)
+        found = (
+            tuple(safe_join(folder, path) for path in record["image"])
+            if images is None
+            else tuple(images)
+        )
     except ValueError as error:
         raise RecordError(str(error), field="image") from None
     task = _NAMES.get(record["type"], record["type"])
-    rest = {key: value for key, value in record.items() if key not in MARKS | {"id", "conversations", "type", "facts"}}
-    return {"id": record["id"], "task": task, "scene": record["image"][0].split("/")[0], "images": found, "text": values[0], "answer": values[1],
-            "markers": {key: value for key, value in record.items() if key in MARKS}, "facts": facts,
-            "later": tuple(zip(values[2::2], values[3::2])), "rest": rest}
+    rest = {
+        key: value
+        for key, value in record.items()
+        if key not in MARKS | {"id", "conversations", "type", "facts"}
+    }
+    return {
+        "id": record["id"],
+        "task": task,
+        "scene": record["image"][0].split("/")[0],
+        "images": found,
+        "text": values[0],
+        "answer": values[1],
+        "markers": {key: value for key, value in record.items() if key in MARKS},
+        "facts": facts,
+        "later": tuple(zip(values[2::2], values[3::2])),
+        "rest": rest,
+    }
 
 # %% ../../nbs/data/10_question.ipynb #f0db73d4
 def open_image(picture: Picture) -> Image.Image:
@@ -202,22 +262,32 @@ def open_image(picture: Picture) -> Image.Image:
     return (picture if isinstance(picture, Image.Image) else picture()).convert("RGB")
 
 
-_UNFIT = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, MemoryError)          # what numbers of any kind may do as markers
+# what numbers of any kind may do as markers
+_UNFIT = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, MemoryError)
 
 
 def _unfit(question: Question, error: BaseException) -> RecordError:
     said = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return RecordError(f"{question.id[:60]!r}: its markers cannot be drawn ({said[:160]})", question.file, question.line)
+    return RecordError(
+        f"{question.id[:60]!r}: its markers cannot be drawn ({said[:160]})",
+        question.file,
+        question.line,
+    )
 
 
-def pictures_of(question: Question, which: Collection[int], *, marked: bool = True, scale: float = 1.0) -> list[Image.Image]:
-    """Some of a question's images, in the order given. Images that are neither asked for nor marked are not read."""
+def pictures_of(
+    question: Question, which: Collection[int], *, marked: bool = True, scale: float = 1.0
+) -> list[Image.Image]:
+    """Some of a question's images, in the order given. Images that are neither asked for nor marked
+    are not read."""
     try:
         marks = question.marks if marked else []
     except _UNFIT as error:
         raise _unfit(question, error) from error
     wanted = set(which) | {mark.image for mark in marks}
-    images: list[Any] = [open_image(picture) if k in wanted else None for k, picture in enumerate(question.images)]
+    images: list[Any] = [
+        open_image(picture) if k in wanted else None for k, picture in enumerate(question.images)
+    ]
     try:
         drawn = draw_markers(question.drawable, images, scale=scale) if marked else images
     except _UNFIT as error:
@@ -226,10 +296,11 @@ def pictures_of(question: Question, which: Collection[int], *, marked: bool = Tr
 
 # %% ../../nbs/data/10_question.ipynb #b8b21856
 def few_of(count: int, marked: Collection[int], most: int = 4) -> list[int]:
-    """Which of `count` images a card shows: all of at most three; of a video the marked ones and others evenly spread, `most` in all."""
+    """Which of `count` images a card shows: all of at most three; of a video the marked ones and
+    others evenly spread, `most` in all."""
     if count <= 3:
         return list(range(count))
-    chosen = sorted(marked)[:most + 2]
+    chosen = sorted(marked)[: most + 2]
     for k in np.linspace(0, count - 1, most).round().astype(int).tolist():
         if len(chosen) < most and k not in chosen:
             chosen.append(k)
@@ -237,7 +308,10 @@ def few_of(count: int, marked: Collection[int], most: int = 4) -> list[int]:
 
 # %% ../../nbs/data/10_question.ipynb #97605abf
 # names of facts that say how the question was made, not why its answer is true
-_HOW = frozenset("task format frames view wording options claim fair relation before visible option_view option_box".split())
+_HOW = frozenset(
+    "task format frames view wording options claim fair relation before visible option_view"
+    " option_box".split()
+)
 
 
 def _number(value: Any) -> str:
@@ -247,24 +321,44 @@ def _number(value: Any) -> str:
 
 
 def facts_in_words(facts: Mapping[str, Any], labels: Sequence[str] = ()) -> tuple[str, ...]:
-    """Facts as lines: the objects, with their names where they are known, then each number by its name."""
+    """Facts as lines: the objects, with their names where they are known, then each number by its
+    name."""
     lines = []
     objects = facts.get("objects")
     if isinstance(objects, list) and any(objects):
         named = [*labels, *[""] * len(objects)]
-        lines.append("objects: " + ", ".join(f"{name} (id {id})" if name else f"id {id}" for id, name in zip(objects, named) if id))
+        lines.append(
+            "objects: "
+            + ", ".join(
+                f"{name} (id {id})" if name else f"id {id}"
+                for id, name in zip(objects, named)
+                if id
+            )
+        )
     for name, value in facts.items():
         if name not in _HOW and name != "objects":
             values = value if isinstance(value, list) else [value]
-            lines.append(f"{name.replace('_', ' ')}: " + ", ".join(map(_number, values[:8])) + (", …" if len(values) > 8 else ""))
+            lines.append(
+                f"{name.replace('_', ' ')}: "
+                + ", ".join(map(_number, values[:8]))
+                + (", …" if len(values) > 8 else "")
+            )
     return tuple(lines)
 
 # %% ../../nbs/data/10_question.ipynb #8f1f53e8
 CARD_BYTES = 120_000
-_SIZES = ((480, 80), (400, 72), (300, 65), (220, 55), (140, 40))        # width of a picture and quality of its JPEG, the best that fits
-_CARD = "border:1px solid #dfe4ea;border-radius:8px;overflow:hidden;background:#fff;color:#1d2530;max-width:960px;margin:0 0 .8em;display:flex;flex-wrap:wrap"
+# width of a picture and quality of its JPEG, the best that fits
+_SIZES = ((480, 80), (400, 72), (300, 65), (220, 55), (140, 40))
+_CARD = (
+    "border:1px solid"
+    " #dfe4ea;border-radius:8px;overflow:hidden;background:#fff;color:#1d2530;max-width:960px;margin:0"  # noqa: E501
+    " 0 .8em;display:flex;flex-wrap:wrap"
+)
 _TEXT = "font-size:.92em;line-height:1.45;white-space:pre-line;overflow-wrap:anywhere"
-_ANSWER = "padding:.25em .6em;border-radius:5px;background:#e6f4ec;color:#14532d;font-size:.92em;overflow-wrap:anywhere"
+_ANSWER = (
+    "padding:.25em"
+    " .6em;border-radius:5px;background:#e6f4ec;color:#14532d;font-size:.92em;overflow-wrap:anywhere"  # noqa: E501
+)
 
 
 def _asked(question: Question) -> str:
@@ -280,37 +374,70 @@ def _asked(question: Question) -> str:
 def _words(question: Question) -> str:
     """All of a card but its pictures."""
     head = html.escape(escape_controls(f"{question.task} · {question.format} · {question.id}", 160))
-    why = "".join(f"<li>{html.escape(escape_controls(line, 300))}</li>" for line in question.why[:12])
-    facts = (f'<details open style="font-size:.82em;color:#5b6776"><summary>why (metres, degrees; places in an image from 0 to 1000)</summary>'
-             f'<ul style="margin:.2em 0 0;padding-left:1.3em">{why}</ul></details>') if why else ""
-    return (f'<div style="flex:1 1 300px;min-width:0;padding:.7em .9em .9em;display:flex;flex-direction:column;gap:.45em"><div style="font-size:.8em;color:#5b6776">{head}</div>'
-            f'<div style="{_TEXT}">{_asked(question)}</div><div style="{_ANSWER}">answer <b>{html.escape(escape_controls(question.answer, 2000))}</b></div>{facts}</div>')
+    why = "".join(
+        f"<li>{html.escape(escape_controls(line, 300))}</li>" for line in question.why[:12]
+    )
+    facts = (
+        '<details open style="font-size:.82em;color:#5b6776"><summary>why (metres, degrees; places'
+        ' in an image from 0 to 1000)</summary><ul style="margin:.2em 0'
+        f' 0;padding-left:1.3em">{why}</ul></details>'
+        if why
+        else ""
+    )
+    return (
+        '<div style="flex:1 1 300px;min-width:0;padding:.7em .9em'
+        ' .9em;display:flex;flex-direction:column;gap:.45em"><div'
+        f' style="font-size:.8em;color:#5b6776">{head}</div><div'
+        f' style="{_TEXT}">{_asked(question)}</div><div style="{_ANSWER}">answer'
+        f" <b>{html.escape(escape_controls(question.answer, 2000))}</b></div>{facts}</div>"
+    )
 
 # %% ../../nbs/data/10_question.ipynb #c576bfb8
 def _strip(question: Question, room: int) -> str:
-    """The pictures side by side, in at most `room` bytes; a line that says why where they cannot be shown."""
+    """The pictures side by side, in at most `room` bytes; a line that says why where they cannot be
+    shown."""
     try:
         marked = {mark.image for mark in question.marks}
         which = few_of(len(question.images), marked)
         pictures = pictures_of(question, which)
-    except Exception as error:                  # a notebook shows a traceback in place of a card, whatever is wrong with one image
-        return f'<div style="padding:.6em .9em;color:#b3372f">its images cannot be shown: {html.escape(escape_controls(str(error), 400))}</div>'
+    # a notebook shows a traceback in place of a card, whatever is wrong with one image
+    except Exception as error:
+        return (
+            '<div style="padding:.6em .9em;color:#b3372f">its images cannot be shown:'
+            f" {html.escape(escape_controls(str(error), 400))}</div>"
+        )
     for width, quality in _SIZES:
         urls = [data_url(picture, width, quality) for picture in pictures]
         if sum(map(len, urls)) <= room:
             break
     what = "Frame-" if len(question.images) > 3 else "image "
-    names = [f"{what}{k if len(question.images) > 3 else k + 1}" if len(question.images) > 1 else "" for k in which]
-    figures = "".join(f'<figure style="margin:0;flex:1 1 0;min-width:0;max-width:480px"><img src="{url}" alt="{name or "the image"}" style="width:100%;display:block">'
-                      f'<figcaption style="font-size:.75em;line-height:1.5;color:#5b6776;padding:0 .4em">{name}</figcaption></figure>' for url, name in zip(urls, names))
-    share = "1 1 100%" if len(which) > 1 else "0 1 420px"                   # one picture stands beside the words, several above them
-    return f'<div style="flex:{share};display:flex;gap:2px;align-items:flex-start;background:#f5f7f9">{figures}</div>'
+    names = [
+        f"{what}{k if len(question.images) > 3 else k + 1}" if len(question.images) > 1 else ""
+        for k in which
+    ]
+    figures = "".join(
+        f'<figure style="margin:0;flex:1 1 0;min-width:0;max-width:480px"><img src="{url}"'
+        f' alt="{name or "the image"}" style="width:100%;display:block"><figcaption'
+        ' style="font-size:.75em;line-height:1.5;color:#5b6776;padding:0'
+        f' .4em">{name}</figcaption></figure>'
+        for url, name in zip(urls, names)
+    )
+    # one picture stands beside the words, several above them
+    share = "1 1 100%" if len(which) > 1 else "0 1 420px"
+    return (
+        "<div"
+        f' style="flex:{share};display:flex;gap:2px;align-items:flex-start;background:#f5f7f9">{figures}</div>'  # noqa: E501
+    )
 
 
 def card(question: Question, size: int = CARD_BYTES) -> str:
-    """A question as HTML of about `size` bytes at most: marked images, question, answer, and the facts behind it."""
+    """A question as HTML of about `size` bytes at most: marked images, question, answer, and the
+    facts behind it."""
     words = _words(question)
-    return f'<div class="question" style="{_CARD}">{_strip(question, size - len(words.encode()) - 2000)}{words}</div>'
+    return (
+        '<div class="question"'
+        f' style="{_CARD}">{_strip(question, size - len(words.encode()) - 2000)}{words}</div>'
+    )
 
 # %% ../../nbs/data/10_question.ipynb #ad89e641
 class Questions(list[Question]):
@@ -327,5 +454,8 @@ class Questions(list[Question]):
         shown = self[:most]
         size = min(CARD_BYTES, 3 * CARD_BYTES // max(len(self[:most]), 1))
         more = [f"and {len(self) - most} more"] if len(self) > most else []
-        notes = "".join(f'<p style="color:#5b6776">{html.escape(escape_controls(line, 600))}</p>' for line in [*more, *([self.note] if self.note else [])])
+        notes = "".join(
+            f'<p style="color:#5b6776">{html.escape(escape_controls(line, 600))}</p>'
+            for line in [*more, *([self.note] if self.note else [])]
+        )
         return "".join(card(question, size) for question in shown) + notes

@@ -27,7 +27,13 @@ from ..tasks.markers import draw_markers
 class RecordError(InputError):
     """A record that cannot be used; the message names the file, the line and the field."""
 
-    def __init__(self, message: str, path: Path | str | None = None, line: int | None = None, field: str | None = None):
+    def __init__(
+        self,
+        message: str,
+        path: Path | str | None = None,
+        line: int | None = None,
+        field: str | None = None,
+    ):
         self.path = path
         self.line = line
         self.field = field
@@ -39,11 +45,18 @@ class RecordError(InputError):
 def is_safe_relative_path(path: str) -> bool:
     """Whether a relative POSIX path cannot leave the folder it is joined to."""
     parts = path.split("/")
-    return bool(path) and not {"", ".."} & set(parts) and "\\" not in path and ":" not in parts[0] and path.isprintable()
+    return (
+        bool(path)
+        and not {"", ".."} & set(parts)
+        and "\\" not in path
+        and ":" not in parts[0]
+        and path.isprintable()
+    )
 
 
 def safe_join(root: Path, relative: str) -> Path:
-    """`relative` inside `root`. Raises ValueError for a path that would leave it, by its words or by a symbolic link; `root` itself may be one."""
+    """`relative` inside `root`. Raises ValueError for a path that would leave it, by its words or
+    by a symbolic link; `root` itself may be one."""
     if not is_safe_relative_path(relative):
         raise InputError(f"{relative!r} leaves {root}")
     path = root / PurePosixPath(relative)
@@ -63,8 +76,9 @@ def load_matrix(root: Path, relative: str) -> NDArray[np.float64]:
         raise InputError(f"{path}: not 4 x 4 numbers") from None
 
 # %% ../../nbs/data/00_records.ipynb #de892f78
-MARKS = {f"{color}_{kind}" for color in ("red", "blue", "green", "yellow") for kind in ("point", "bbox")} | {
-    f"{kind}_{what}" for kind in ("point", "bbox") for what in ("list", "img_idx")}
+MARKS = {
+    f"{color}_{kind}" for color in ("red", "blue", "green", "yellow") for kind in ("point", "bbox")
+} | {f"{kind}_{what}" for kind in ("point", "bbox") for what in ("list", "img_idx")}
 
 
 def is_numbers(value: Any) -> bool:
@@ -75,27 +89,38 @@ def is_numbers(value: Any) -> bool:
 
 
 def check_record(record: Any) -> None:
-    """Raise RecordError unless `record` has what every reader needs: id, type, question and answer, relative paths, numbers as marks."""
+    """Raise RecordError unless `record` has what every reader needs: id, type, question and answer,
+    relative paths, numbers as marks."""
     if not isinstance(record, dict):
         raise RecordError(f"expected an object, found a {type(record).__name__}")
     for name in ("id", "type"):
         if not isinstance(record.get(name), str) or not record[name]:
             raise RecordError(f"expected a string, found {record.get(name)!r}", field=name)
     turns = record.get("conversations")
-    if not isinstance(turns, list) or len(turns) < 2 or not all(isinstance(t, dict) and isinstance(t.get("value"), str) for t in turns):
+    if (
+        not isinstance(turns, list)
+        or len(turns) < 2
+        or not all(isinstance(t, dict) and isinstance(t.get("value"), str) for t in turns)
+    ):
         raise RecordError("expected at least one question and one answer", field="conversations")
     if [turns[0].get("from"), turns[1].get("from")] != ["human", "gpt"]:
         raise RecordError('expected turns from "human" and "gpt"', field="conversations")
     for name in ("image", "depth", "pose", "intrinsic"):
         paths = record.get(name, [] if name != "image" else None)
-        if not isinstance(paths, list) or not all(isinstance(path, str) for path in paths) or (name == "image" and not paths):
+        if (
+            not isinstance(paths, list)
+            or not all(isinstance(path, str) for path in paths)
+            or (name == "image" and not paths)
+        ):
             raise RecordError("expected a list of paths", field=name)
         for path in paths:
             if not is_safe_relative_path(path):
                 raise RecordError(f"{path!r} leaves the folder of the images", field=name)
     for name in MARKS & record.keys():
         if not is_numbers(record[name]):
-            raise RecordError(f"expected lists of numbers, found {str(record[name])[:60]!r}", field=name)
+            raise RecordError(
+                f"expected lists of numbers, found {str(record[name])[:60]!r}", field=name
+            )
 
 # %% ../../nbs/data/00_records.ipynb #c89269f7
 def encode_record(record: Mapping[str, Any]) -> bytes:
@@ -108,17 +133,25 @@ def decode_record(line: bytes | str) -> dict[str, Any]:
     try:
         record = orjson.loads(line)
     except orjson.JSONDecodeError as error:
-        raise RecordError(f"not JSON: {error.msg.split(': line')[0]} (column {error.colno})") from None
+        raise RecordError(
+            f"not JSON: {error.msg.split(': line')[0]} (column {error.colno})"
+        ) from None
     check_record(record)
     return record
 
 # %% ../../nbs/data/00_records.ipynb #1ea12caa
-def list_shards(folder: Path | str, split: str | None = None, tasks: Collection[str] | None = None,
-           formats: Collection[str] | None = None, notes: list[str] | None = None) -> list[tuple[Path, str, str, Path]]:
+def list_shards(
+    folder: Path | str,
+    split: str | None = None,
+    tasks: Collection[str] | None = None,
+    formats: Collection[str] | None = None,
+    notes: list[str] | None = None,
+) -> list[tuple[Path, str, str, Path]]:
     """The question files of a data folder: (file, task, format, folder of the images), sorted.
 
-    SPAR-7M-RGBD has one task's files a folder deeper, in TASK/TASK/FORMAT, beside copies of other tasks
-    (LogosRoboticsGroup/SPAR issue 11). The former are read; of the latter those whose task has no files in its place.
+    SPAR-7M-RGBD has one task's files a folder deeper, in TASK/TASK/FORMAT, beside copies of other
+    tasks (LogosRoboticsGroup/SPAR issue 11). The former are read; of the latter those whose task
+    has no files in its place.
 
     Args:
         notes: takes a line for each folder that lies too deep, whether it is read or passed over.
@@ -128,19 +161,27 @@ def list_shards(folder: Path | str, split: str | None = None, tasks: Collection[
     folder = Path(folder)
     sources = sorted(path.parent for path in folder.glob("spar/*/qa_jsonl"))
     if not sources:
-        raise FileNotFoundError(f"{folder}: no spar/<source>/qa_jsonl inside; was it written by `spar generate`?")
+        raise FileNotFoundError(
+            f"{folder}: no spar/<source>/qa_jsonl inside; was it written by `spar generate`?"
+        )
     found = []
     for source in sources:
         paths = sorted(source.glob(f"qa_jsonl/{split or '*'}/*/*/*.jsonl"))
-        for path in [*paths, *_too_deep(source, split, {path.parts[-4:-2] for path in paths}, notes)]:
+        for path in [
+            *paths,
+            *_too_deep(source, split, {path.parts[-4:-2] for path in paths}, notes),
+        ]:
             task, form = path.parts[-3:-1]
             if (tasks is None or task in tasks) and (formats is None or form in formats):
                 found.append((path, task, form, source / "images"))
     return sorted(found)
 
 
-def _too_deep(source: Path, split: str | None, known: Collection[tuple[str, ...]], notes: list[str] | None) -> list[Path]:
-    """The question files one folder deeper than they belong that are to be read; `known` are the pairs (split, task) in their places."""
+def _too_deep(
+    source: Path, split: str | None, known: Collection[tuple[str, ...]], notes: list[str] | None
+) -> list[Path]:
+    """The question files one folder deeper than they belong that are to be read; `known` are the
+    pairs (split, task) in their places."""
     folders: dict[Path, list[Path]] = {}
     for path in sorted(source.glob(f"qa_jsonl/{split or '*'}/*/*/*/*.jsonl")):
         folders.setdefault(path.parent.parent, []).append(path)
@@ -152,7 +193,14 @@ def _too_deep(source: Path, split: str | None, known: Collection[tuple[str, ...]
         if key not in taken:
             found += folders[folder]
         if notes is not None:
-            notes.append(f"{folder}: lies a folder too deep; " + ("left out, its task has files elsewhere" if key in taken else "read all the same"))
+            notes.append(
+                f"{folder}: lies a folder too deep; "
+                + (
+                    "left out, its task has files elsewhere"
+                    if key in taken
+                    else "read all the same"
+                )
+            )
         taken.add(key)
     return found
 
@@ -160,15 +208,19 @@ def _too_deep(source: Path, split: str | None, known: Collection[tuple[str, ...]
 def read_lines(path: Path | str, problems: list[str] | None = None) -> Iterator[dict[str, Any]]:
     """The records of one file, one at a time; blank lines are skipped.
 
-    A line that is no record raises RecordError with file, line and field; where `problems` is a list, the message is
-    appended to it and reading goes on.
+    A line that is no record raises RecordError with file, line and field; where `problems` is a
+    list, the message is appended to it and reading goes on.
     """
     return (record for _, record in numbered_lines(path, problems))
 
 
-def numbered_lines(path: Path | str, problems: list[str] | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The same with the number of each record's line, from 1: for who finds later what is wrong with it."""
-    if Path(path).exists() and not Path(path).is_file():                        # a named pipe would be waited for
+def numbered_lines(
+    path: Path | str, problems: list[str] | None = None
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The same with the number of each record's line, from 1: for who finds later what is wrong
+    with it."""
+    # a named pipe would be waited for
+    if Path(path).exists() and not Path(path).is_file():
         fault = RecordError("not a file", path)
         if problems is None:
             raise fault
@@ -220,11 +272,18 @@ def read_image(path: Path) -> Image.Image:
 
 
 def load_images(
-    record: Mapping[str, Any], root: Path, *, marked: bool = True, scale: float = 1.0, released: bool = False
+    record: Mapping[str, Any],
+    root: Path,
+    *,
+    marked: bool = True,
+    scale: float = 1.0,
+    released: bool = False,
 ) -> list[Image.Image]:
-    """A record's colour images as RGB, with its marks drawn unless `marked_objects` is False (see `tasks.markers.draw` for the rest).
+    """A record's colour images as RGB, with its marks drawn unless `marked_objects` is False (see
+    `tasks.markers.draw` for the rest).
 
-    Raises ValueError for a path that leaves `root`, FileNotFoundError or OSError naming a missing or broken image.
+    Raises ValueError for a path that leaves `root`, FileNotFoundError or OSError naming a missing
+    or broken image.
     """
     images = [read_image(safe_join(root, relative)) for relative in record["image"]]
     return draw_markers(record, images, scale=scale, released=released) if marked else images

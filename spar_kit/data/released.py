@@ -20,10 +20,12 @@ from ..oracle.text.statements import read_statement
 
 # %% ../../nbs/data/90_released.ipynb #85c22dea
 def facts_from_text(record: Mapping[str, Any], task: str, format: str) -> dict[str, Any]:
-    """What a released row's text states: "task", "format", the claim's own names (`oracle.text.statements.Statement.says`), and for a choice "options", texts in the
-    order shown, and "gold", the place of the right one.
+    """What a released row's text states: "task", "format", the claim's own names
+    (`oracle.text.statements.Statement.says`), and for a choice "options", texts in the order shown,
+    and "gold", the place of the right one.
 
-    Raises ValueError for a row that contradicts itself, LookupError for a wording that is not known.
+    Raises ValueError for a row that contradicts itself, LookupError for a wording that is not
+    known.
     """
     try:
         statement = read_statement(record, task, format)
@@ -33,16 +35,25 @@ def facts_from_text(record: Mapping[str, Any], task: str, format: str) -> dict[s
         raise LookupError(f"{record.get('id')}: {error}") from None
     facts: dict[str, Any] = {"task": task, "format": format, **statement.claims}
     if statement.options:
-        facts |= {"options": list(statement.options.values()), "gold": list(statement.options).index(statement.letter)}
+        facts |= {
+            "options": list(statement.options.values()),
+            "gold": list(statement.options).index(statement.letter),
+        }
     return facts
 
 
-def read_released(folder: Path | str, split: str | None = None, tasks: Collection[str] | None = None, formats: Collection[str] | None = None,
-                  problems: list[str] | None = None) -> Iterator[tuple[dict[str, Any], Path]]:
+def read_released(
+    folder: Path | str,
+    split: str | None = None,
+    tasks: Collection[str] | None = None,
+    formats: Collection[str] | None = None,
+    problems: list[str] | None = None,
+) -> Iterator[tuple[dict[str, Any], Path]]:
     """All rows of a released folder with their facts and the folder of their images.
 
-    A row that is none, contradicts itself or is worded in an unknown way is told of in `problems`, with file and line; without such a list it raises ValueError. The
-    last kind is given all the same, with the facts "task" and "format" alone.
+    A row that is none, contradicts itself or is worded in an unknown way is told of in `problems`,
+    with file and line; without such a list it raises ValueError. The last kind is given all the
+    same, with the facts "task" and "format" alone.
     """
     for path, task, form, images in list_shards(folder, split, tasks, formats):
         for record in read_lines(path, problems):
@@ -61,15 +72,23 @@ def read_released(folder: Path | str, split: str | None = None, tasks: Collectio
 # %% ../../nbs/data/90_released.ipynb #bce7b750
 @dataclass
 class ParseStats:
-    """Of one task and format: rows, those whose facts were read, those that contradict themselves, and why the others were not read."""
+    """Of one task and format: rows, those whose facts were read, those that contradict themselves,
+    and why the others were not read."""
+
     rows: int = 0
     read: int = 0
     wrong: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
 
 
-def parse_coverage(folder: Path | str, split: str | None = None, tasks: Collection[str] | None = None, most: int | None = 2000) -> dict[tuple[str, str], ParseStats]:
-    """By task and format, in the registry's order, how far the rows of a released folder are understood.
+def parse_coverage(
+    folder: Path | str,
+    split: str | None = None,
+    tasks: Collection[str] | None = None,
+    most: int | None = 2000,
+) -> dict[tuple[str, str], ParseStats]:
+    """By task and format, in the registry's order, how far the rows of a released folder are
+    understood.
 
     Args:
         most: look at the first so many rows of each file; None for all.
@@ -90,6 +109,8 @@ def parse_coverage(folder: Path | str, split: str | None = None, tasks: Collecti
                 entry.reasons[str(error).partition(": ")[2]] += 1
         entry.rows += len(broken)
         entry.wrong += len(broken)
-        entry.reasons.update(message.partition("jsonl: ")[2].partition(": ")[2] or message for message in broken)
+        entry.reasons.update(
+            message.partition("jsonl: ")[2].partition(": ")[2] or message for message in broken
+        )
     order = {name: k for k, name in enumerate(TASKS)}
     return dict(sorted(found.items(), key=lambda item: (order.get(item[0][0], 99), item[0])))

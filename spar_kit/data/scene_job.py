@@ -21,7 +21,17 @@ import numpy as np
 import orjson
 
 from ..core.errors import InputError, SceneError
-from .writer import ImageCopyMode, RecordFields, WriteError, owned_ids, encode_depth_png, encode_records, write_bytes, write_images, wrap_write_errors
+from spar_kit.data.writer import (
+    ImageCopyMode,
+    RecordFields,
+    WriteError,
+    owned_ids,
+    encode_depth_png,
+    encode_records,
+    write_bytes,
+    write_images,
+    wrap_write_errors,
+)
 from .manifest import redact_paths
 from ..tasks.validation import data_errors, validate_scene
 from ..core.files import is_safe_name
@@ -55,6 +65,7 @@ class GenerationConfig:
         strict: a scene with a fault is a failed scene; decides no byte of the others.
         cache: a folder that keeps visibility tables; decides no byte.
     """
+
     source: SceneSource
     split: str
     tasks: tuple[str, ...]
@@ -95,18 +106,22 @@ def available_tasks() -> tuple[str, ...]:
 def resolve_tasks(tasks: str | Sequence[str] = "all") -> tuple[tuple[str, ...], dict[str, str]]:
     """The tasks to generate, and of "all" those that cannot be generated yet with the reason.
 
-    Raises NotImplementedError naming a task asked for by name that is not there yet, ValueError for an unknown name.
+    Raises NotImplementedError naming a task asked for by name that is not there yet, ValueError for
+    an unknown name.
     """
     asked = select_tasks(tasks if isinstance(tasks, str) else ",".join(tasks))
     missing = [task.name for task in asked if task.name not in available_tasks()]
     if missing and tasks != "all":
         raise InputError(f"not implemented yet: {', '.join(missing)}")
-    return tuple(task.name for task in asked if task.name not in missing), {name: "not implemented yet" for name in missing}
+    return tuple(task.name for task in asked if task.name not in missing), {
+        name: "not implemented yet" for name in missing
+    }
 
 # %% ../../nbs/data/60_scene_job.ipynb #1b2736e6
 @contextmanager
 def gc_paused() -> Iterator[None]:
-    """Without the cyclic garbage collector: records are many small dictionaries and no cycle, and it would look at them all again and again."""
+    """Without the cyclic garbage collector: records are many small dictionaries and no cycle, and
+    it would look at them all again and again."""
     was_on = gc.isenabled()
     gc.disable()
     try:
@@ -116,17 +131,30 @@ def gc_paused() -> Iterator[None]:
             gc.enable()
 
 
-def encode_task(scene: Scene, observation: SceneIndex, files: RecordFields, *, task: str, per_task: int = 100, seed: int = 0, first: int = 0
-               ) -> list[tuple[str, list[bytes], list[int]]]:
-    """The lines about a scene of each format of a task, numbered from `first`, and the rows of the frames that prove them: those that they show, and for
-    each object that the scan has whole one that shows it whole."""
+def encode_task(
+    scene: Scene,
+    observation: SceneIndex,
+    files: RecordFields,
+    *,
+    task: str,
+    per_task: int = 100,
+    seed: int = 0,
+    first: int = 0,
+) -> list[tuple[str, list[bytes], list[int]]]:
+    """The lines about a scene of each format of a task, numbered from `first`, and the rows of the
+    frames that prove them: those that they show, and for each object that the scan has whole one
+    that shows it whole."""
     made: list[tuple[str, list[bytes], list[int]]] = []
     with gc_paused():
         facts = compute_facts(task, observation, rng_for(seed, scene.name, task), per_task)
         for form in TASKS[task].formats:
-            phrased = write_questions(facts, form, observation.names, rng_for(seed, scene.name, task, form))
+            phrased = write_questions(
+                facts, form, observation.names, rng_for(seed, scene.name, task, form)
+            )
             if phrased:
-                lines = encode_records(scene, facts, form, phrased=phrased, first=first, files=files)
+                lines = encode_records(
+                    scene, facts, form, phrased=phrased, first=first, files=files
+                )
                 rows = [p.row for p in phrased]
                 asked = observation.whole & np.isin(observation.ids, facts.objects[rows])
                 proof = np.union1d(facts.frames[rows], observation.best_frame[asked])
@@ -135,21 +163,27 @@ def encode_task(scene: Scene, observation: SceneIndex, files: RecordFields, *, t
     return made
 
 
-KEPT_REASONS = 5         # for each task and scene
+KEPT_REASONS = 5  # for each task and scene
 
 
-def build_records(plan: GenerationConfig, scene: Scene, drawn: dict[int, bytes] | None = None) -> tuple[dict[str, Any], list[bytes], list[int]]:
-    """The questions about a scene: the head of its lines file, the lines, and the rows of the frames that prove them.
+def build_records(
+    plan: GenerationConfig, scene: Scene, drawn: dict[int, bytes] | None = None
+) -> tuple[dict[str, Any], list[bytes], list[int]]:
+    """The questions about a scene: the head of its lines file, the lines, and the rows of the
+    frames that prove them.
 
     Args:
-        drawn: filled with the instance images that were drawn on the way, by row: as PNG, which takes a fiftieth of the room.
+        drawn: filled with the instance images that were drawn on the way, by row: as PNG, which
+            takes a fiftieth of the room.
     """
     look = None
     if drawn is not None:
         owned = owned_ids(scene)
-        look = lambda row, ids: drawn.__setitem__(row, encode_depth_png(owned[ids]))      # noqa: E731
+        look = lambda row, ids: drawn.__setitem__(row, encode_depth_png(owned[ids]))  # noqa: E731
     kept = plan.cache / plan.source.name / f"{scene.name}.npz" if plan.cache is not None else None
-    observation = index_scene(scene, compute_visibility(scene, plan.visibility, plan.width, kept, look), plan.rules)
+    observation = index_scene(
+        scene, compute_visibility(scene, plan.visibility, plan.width, kept, look), plan.rules
+    )
     files = RecordFields(scene, plan.images)
     body: list[bytes] = []
     parts: list[list[Any]] = []
@@ -157,21 +191,42 @@ def build_records(plan: GenerationConfig, scene: Scene, drawn: dict[int, bytes] 
     dropped: dict[str, dict[str, int]] = {}
     for task in plan.tasks:
         with counting_drops() as reasons:
-            made = encode_task(scene, observation, files, task=task, per_task=plan.per_task, seed=plan.seed, first=len(body))
-        dropped[task] = dict(sorted(reasons.items(), key=lambda item: (-item[1], item[0]))[:KEPT_REASONS])
+            made = encode_task(
+                scene,
+                observation,
+                files,
+                task=task,
+                per_task=plan.per_task,
+                seed=plan.seed,
+                first=len(body),
+            )
+        dropped[task] = dict(
+            sorted(reasons.items(), key=lambda item: (-item[1], item[0]))[:KEPT_REASONS]
+        )
         for form, lines, rows in made:
             used.update(rows)
             body += lines
             parts.append([task, form, len(lines), sum(map(len, lines))])
-    head = {"scene": scene.name, "parts": parts, "records": len(body), "frames_seen": len(scene.frames), "frames_used": len(used),
-            "objects": len(observation.ids), "objects_whole": int(observation.whole.sum()), "incomplete": dict(observation.incomplete), "dropped": dropped}
+    head = {
+        "scene": scene.name,
+        "parts": parts,
+        "records": len(body),
+        "frames_seen": len(scene.frames),
+        "frames_used": len(used),
+        "objects": len(observation.ids),
+        "objects_whole": int(observation.whole.sum()),
+        "incomplete": dict(observation.incomplete),
+        "dropped": dropped,
+    }
     return head, body, sorted(used)
 
 # %% ../../nbs/data/60_scene_job.ipynb #beefaa5d
 def generate_scene(plan: GenerationConfig, name: str, folder: Path) -> dict[str, Any]:
-    """Make everything about one scene in `folder`: `images/` and `lines`. Returns the head of the lines file.
+    """Make everything about one scene in `folder`: `images/` and `lines`. Returns the head of the
+    lines file.
 
-    Raises SceneError for a scene that cannot be used, and with `plan.strict` for one with a fault; WriteError where `folder` cannot be written.
+    Raises SceneError for a scene that cannot be used, and with `plan.strict` for one with a fault;
+    WriteError where `folder` cannot be written.
     """
     if not is_safe_name(name):
         raise SceneError(f"{name!r} cannot be the name of a folder")
@@ -182,24 +237,42 @@ def generate_scene(plan: GenerationConfig, name: str, folder: Path) -> dict[str,
     named = list[str]()
     while True:
         if not scene.frames:
-            raise SceneError("no usable frame" + "".join(f"; {why}: {n}" for why, n in scene.skipped.items()) + "".join(f"; {why}" for why in named[:1]))
+            raise SceneError(
+                "no usable frame"
+                + "".join(f"; {why}: {n}" for why, n in scene.skipped.items())
+                + "".join(f"; {why}" for why in named[:1])
+            )
         if plan.strict and (wrong := data_errors(scene.skipped)):
             raise SceneError("; ".join([*(f"{n} x {why}" for why, n in wrong.items()), *named[:1]]))
         drawn = dict[int, bytes]()
         head, body, used = build_records(plan, scene, drawn)
         if not body:
             break
-        ways, unreadable = write_images(scene, used, folder / "images", width=plan.width, images=plan.images, drawn=drawn)
+        ways, unreadable = write_images(
+            scene, used, folder / "images", width=plan.width, images=plan.images, drawn=drawn
+        )
         if not unreadable:
             break
         named += unreadable.values()
-        counts = Counter(scene.skipped) + Counter({"frame: its image cannot be read": len(unreadable)})
-        scene = replace(scene, frames=tuple(f for row, f in enumerate(scene.frames) if row not in unreadable), skipped=dict(counts))
+        counts = Counter(scene.skipped) + Counter(
+            {"frame: its image cannot be read": len(unreadable)}
+        )
+        scene = replace(
+            scene,
+            frames=tuple(f for row, f in enumerate(scene.frames) if row not in unreadable),
+            skipped=dict(counts),
+        )
         with wrap_write_errors(folder):
             shutil.rmtree(folder / "images")
-    skipped = Counter(scene.skipped) + Counter({EXPECTED + why: n for why, n in head["incomplete"].items()})
-    head |= {"frames_found": found, "skipped": dict(sorted(skipped.items())), "images": dict(sorted(ways.items())),
-             "unreadable": [redact_paths(why) for why in named[:20]]}
+    skipped = Counter(scene.skipped) + Counter(
+        {EXPECTED + why: n for why, n in head["incomplete"].items()}
+    )
+    head |= {
+        "frames_found": found,
+        "skipped": dict(sorted(skipped.items())),
+        "images": dict(sorted(ways.items())),
+        "unreadable": [redact_paths(why) for why in named[:20]],
+    }
     write_bytes(folder / "lines", orjson.dumps(head) + b"\n" + b"".join(body))
     return head
 
@@ -207,8 +280,8 @@ def generate_scene(plan: GenerationConfig, name: str, folder: Path) -> dict[str,
 def run_scene_job(name: str, plan: GenerationConfig, out: str) -> Outcome:
     """One scene from its source into the folder `out`.
 
-    Nothing is raised, so the result crosses processes. A "stop" means that the folder cannot be written,
-    so no other scene has a chance.
+    Nothing is raised, so the result crosses processes. A "stop" means that the folder cannot be
+    written, so no other scene has a chance.
     """
     root = Path(out)
     part = root / ".parts" / f"{name}.{os.getpid()}"
@@ -228,7 +301,8 @@ def run_scene_job(name: str, plan: GenerationConfig, out: str) -> Outcome:
         return Outcome(name, "ok")
     except WriteError as error:
         return Outcome(name, "stop", str(error))
-    except Exception as error:                          # whatever one scene holds must not end the others
+    # whatever one scene holds must not end the others
+    except Exception as error:
         return Outcome(name, "failed", f"{type(error).__name__}: {error}")
     finally:
         shutil.rmtree(part, ignore_errors=True)

@@ -49,7 +49,9 @@ def wrap_write_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise WriteError(error.errno, f"{error.strerror or error} while writing", str(path)) from error
+        raise WriteError(
+            error.errno, f"{error.strerror or error} while writing", str(path)
+        ) from error
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -82,15 +84,20 @@ def png(frame: Frame) -> bytes:
     return out.getvalue()
 
 # %% ../../nbs/data/40_writer.ipynb #edb1975f
-def check_image(data: bytes, camera: Camera, kinds: tuple[str, ...], where: str, depth: bool = False) -> str:
-    """The kind ("JPEG", "PNG") of an encoded image that decodes to its end and has its camera's size. Raises SceneError, naming `where`, and for one of `depth`
-    that is no single channel of 16 bits.
+def check_image(
+    data: bytes, camera: Camera, kinds: tuple[str, ...], where: str, depth: bool = False
+) -> str:
+    """The kind ("JPEG", "PNG") of an encoded image that decodes to its end and has its camera's
+    size. Raises SceneError, naming `where`, and for one of `depth` that is no single channel of 16
+    bits.
 
-    A JPEG is decoded at an eighth of its size, which reads all of its data and costs a third; sizes are compared before anything is decoded.
+    A JPEG is decoded at an eighth of its size, which reads all of its data and costs a third; sizes
+    are compared before anything is decoded.
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")                  # about huge images, which are refused below
+            # about huge images, which are refused below
+            warnings.simplefilter("ignore")
             image = Image.open(BytesIO(data), formats=kinds)
         if image.size == (camera.width, camera.height):
             if depth:
@@ -100,14 +107,19 @@ def check_image(data: bytes, camera: Camera, kinds: tuple[str, ...], where: str,
             return str(image.format)
     except SceneError:
         raise
-    except Exception as error:                               # Pillow's decoders raise many kinds; all mean the same here
+    # Pillow's decoders raise many kinds; all mean the same here
+    except Exception as error:
         raise SceneError(f"damaged image ({error})", where=where) from None
-    raise SceneError(f"an image of {image.size[0]}x{image.size[1]} where {camera.width}x{camera.height} is due", where=where)
+    raise SceneError(
+        f"an image of {image.size[0]}x{image.size[1]} where {camera.width}x{camera.height} is due",
+        where=where,
+    )
 
 # %% ../../nbs/data/40_writer.ipynb #a652643a
 def color_image(frame: Frame, images: str = "copy") -> tuple[bytes, str]:
-    """The colour image as it is written, and its way: "copied" (the owner's bytes), "converted" (to JPEG, or where its EXIF data would turn it: marks and
-    cameras belong to the pixels as they are stored) or "encoded" (there was only an array).
+    """The colour image as it is written, and its way: "copied" (the owner's bytes), "converted" (to
+    JPEG, or where its EXIF data would turn it: marks and cameras belong to the pixels as they are
+    stored) or "encoded" (there was only an array).
 
     Raises SceneError where the image is damaged or has another size than its camera.
     """
@@ -116,14 +128,20 @@ def color_image(frame: Frame, images: str = "copy") -> tuple[bytes, str]:
     data, _ = frame.read_encoded()
     kind = check_image(data, frame.color, ("JPEG", "PNG"), f"frame {frame.index} colour")
     wanted = {".jpg": "JPEG", ".png": "PNG"}[color_suffix(frame, images)]
-    turned = orientation_of(open_image_header(data, ("JPEG", "PNG"), Path(f"frame {frame.index} colour"))) != 1
+    turned = (
+        orientation_of(
+            open_image_header(data, ("JPEG", "PNG"), Path(f"frame {frame.index} colour"))
+        )
+        != 1
+    )
     if kind == wanted and not turned:
         return data, "copied"
     return (png(frame) if wanted == "PNG" else encode_jpeg(frame)), "converted"
 
 # %% ../../nbs/data/40_writer.ipynb #6839a0e8
 def depth_image(frame: Frame, images: str = "copy") -> tuple[bytes, str]:
-    """The depth image as a 16 bit PNG in millimetres, and its way: "copied" (the owner's file) or "encoded" (from an array, without a loss).
+    """The depth image as a 16 bit PNG in millimetres, and its way: "copied" (the owner's file) or
+    "encoded" (from an array, without a loss).
 
     Raises SceneError where the image is damaged or has another size than its camera.
     """
@@ -136,12 +154,14 @@ def depth_image(frame: Frame, images: str = "copy") -> tuple[bytes, str]:
 
 # %% ../../nbs/data/40_writer.ipynb #51647776
 def write_or_link_image(path: Path, made: tuple[bytes, str], file: Path | None, images: str) -> str:
-    """Write an image, or link the owner's `file` to `path` where that is asked for and can be. Returns its way. Raises WriteError."""
+    """Write an image, or link the owner's `file` to `path` where that is asked for and can be.
+    Returns its way. Raises WriteError."""
     if images == "link" and file is not None and made[1] == "copied":
         try:
             os.link(os.path.realpath(file), path)
             return "linked"
-        except OSError:                                      # another disk, or one that knows no links
+        # another disk, or one that knows no links
+        except OSError:
             pass
     write_bytes(path, made[0])
     return made[1]
@@ -150,32 +170,48 @@ def write_or_link_image(path: Path, made: tuple[bytes, str], file: Path | None, 
 def encode_depth_png(values: NDArray) -> bytes:
     """A 16 bit grey PNG of (height, width) whole numbers 0 to 65535.
 
-    Each row as differences of neighbours (the filter "Sub"), packed by zlib at its fastest: noisy depth takes a third of the time of Pillow's search
-    among all filters, and 2 % more room. Layout: PNG specification, third edition, 5.2 and 9.2.
+    Each row as differences of neighbours (the filter "Sub"), packed by zlib at its fastest: noisy
+    depth takes a third of the time of Pillow's search among all filters, and 2 % more room. Layout:
+    PNG specification, third edition, 5.2 and 9.2.
     """
     height, width = values.shape
-    bytes_of = np.ascontiguousarray(values, np.uint16).astype(">u2").view(np.uint8).reshape(height, 2 * width)
-    rows = np.ones((height, 1 + 2 * width), np.uint8)                    # 1 stands for "Sub"
+    bytes_of = (
+        np.ascontiguousarray(values, np.uint16)
+        .astype(">u2")
+        .view(np.uint8)
+        .reshape(height, 2 * width)
+    )
+    rows = np.ones((height, 1 + 2 * width), np.uint8)  # 1 stands for "Sub"
     rows[:, 1:3] = bytes_of[:, :2]
     np.subtract(bytes_of[:, 2:], bytes_of[:, :-2], out=rows[:, 3:])
-    parts = (b"IHDR", struct.pack(">2I5B", width, height, 16, 0, 0, 0, 0)), (b"IDAT", zlib.compress(rows.tobytes(), 1)), (b"IEND", b"")
+    parts = (
+        (b"IHDR", struct.pack(">2I5B", width, height, 16, 0, 0, 0, 0)),
+        (b"IDAT", zlib.compress(rows.tobytes(), 1)),
+        (b"IEND", b""),
+    )
     return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in parts)
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in parts
+    )
 
 # %% ../../nbs/data/40_writer.ipynb #1f76715d
 def format_matrix(matrix: NDArray) -> bytes:
     """(3, 3) or (4, 4) as four lines of four numbers, nine decimals."""
     full = np.eye(4)
-    full[:len(matrix), :len(matrix)] = matrix
+    full[: len(matrix), : len(matrix)] = matrix
     return "".join(" ".join(f"{v:.9f}" for v in row) + "\n" for row in full + 0.0).encode()
 
 
 def _intrinsics(frames: Sequence[Frame], name: str) -> tuple[str, ...]:
     """The file of each frame's intrinsics: one for all where they agree, as in ScanNet."""
     first: Camera = getattr(frames[0], name)
-    cameras = {id(camera): camera for camera in (getattr(f, name) for f in frames)}.values()          # most frames share one object
+    # most frames share one object
+    cameras = {id(camera): camera for camera in (getattr(f, name) for f in frames)}.values()
     same = all(np.array_equal(camera.intrinsics, first.intrinsics) for camera in cameras)
-    return tuple(f"intrinsic/intrinsic_{name}.txt" if same else f"intrinsic/intrinsic_{name}_{f.index}.txt" for f in frames)
+    return tuple(
+        f"intrinsic/intrinsic_{name}.txt" if same else f"intrinsic/intrinsic_{name}_{f.index}.txt"
+        for f in frames
+    )
 
 
 def intrinsic_files(scene: Scene) -> tuple[str, ...]:
@@ -184,17 +220,19 @@ def intrinsic_files(scene: Scene) -> tuple[str, ...]:
 
 # %% ../../nbs/data/40_writer.ipynb #cdb551f9
 def is_exportable(instance: Instance) -> bool:
-    """Whether an object has a name and a box that can be written down; others are surface that nothing owns."""
+    """Whether an object has a name and a box that can be written down; others are surface that
+    nothing owns."""
     box = instance.box
     finite = all(bool(np.isfinite(v).all()) for v in (box.center, box.size, box.yaw))
     return finite and bool((np.asarray(box.size) > 0).all()) and is_valid_label(instance.label)
 
 
 def describe_instances(scene: Scene) -> dict[str, Any]:
-    """What `instances.json` says: names, floor, and each object's label and upright box; metres, +Z up, radians. A floor
-    that the scene does not state is what lies inside the walls, see `scenes.geometry.floor`; `floor_stated` tells which it is."""
+    """What `instances.json` says: names, floor, and each object's label and upright box; metres, +Z
+    up, radians. A floor that the scene does not state is what lies inside the walls, see
+    `scenes.geometry.floor`; `floor_stated` tells which it is."""
     parts, holes = floor_outline(scene)
-    numbers = lambda values: [round(float(v), 9) for v in values]                                       # noqa: E731
+    numbers = lambda values: [round(float(v), 9) for v in values]  # noqa: E731
     return {
         "scene": scene.name,
         "source": scene.source,
@@ -205,25 +243,43 @@ def describe_instances(scene: Scene) -> dict[str, Any]:
         "floor_holes": [[numbers(point) for point in polygon] for polygon in holes],
         "floor_stated": bool(scene.floor),
         "instances": [
-            {"id": int(i.id), "label": i.label, "center": numbers(i.box.center), "size": numbers(i.box.size),
-             "yaw": round(float(i.box.yaw), 9)} for i in scene.instances if is_exportable(i)
+            {
+                "id": int(i.id),
+                "label": i.label,
+                "center": numbers(i.box.center),
+                "size": numbers(i.box.size),
+                "yaw": round(float(i.box.yaw), 9),
+            }
+            for i in scene.instances
+            if is_exportable(i)
         ],
     }
 
 # %% ../../nbs/data/40_writer.ipynb #aa4a59a7
 def owned_ids(scene: Scene) -> NDArray[np.uint16]:
-    """The value in an instance image for each id: the id itself, 0 for what is not stated. Raises SceneError for an id above 65535."""
+    """The value in an instance image for each id: the id itself, 0 for what is not stated. Raises
+    SceneError for an id above 65535."""
     known = np.array(sorted(i.id for i in scene.instances), np.int64)
     if known.size and (known[-1] > 65535 or known[0] < 1):
         raise SceneError(f"instance ids {known[0]} to {known[-1]} do not fit into 16 bit")
-    owned = np.zeros(max(int(known.max(initial=0)), int(scene.surface.triangle_instance.max(initial=0))) + 1, np.uint16)
+    owned = np.zeros(
+        max(int(known.max(initial=0)), int(scene.surface.triangle_instance.max(initial=0))) + 1,
+        np.uint16,
+    )
     for i in filter(is_exportable, scene.instances):
         owned[i.id] = i.id
     return owned
 
 # %% ../../nbs/data/40_writer.ipynb #f165bbf4
-def write_images(scene: Scene, rows: Sequence[int], folder: Path, *, width: int, images: str = "copy", drawn: Mapping[int, bytes] | None = None
-                 ) -> tuple[Counter[str], dict[int, str]]:
+def write_images(
+    scene: Scene,
+    rows: Sequence[int],
+    folder: Path,
+    *,
+    width: int,
+    images: str = "copy",
+    drawn: Mapping[int, bytes] | None = None,
+) -> tuple[Counter[str], dict[int, str]]:
     """Write the frames `rows` of a scene and its `instances.json` into `folder`, which is created.
 
     Args:
@@ -232,8 +288,9 @@ def write_images(scene: Scene, rows: Sequence[int], folder: Path, *, width: int,
         images: one of `IMAGE_COPY_MODES`.
         drawn: by row, instance images that are there already as PNG; the others are drawn.
 
-    Returns how many images came by which way ("colour copied", "depth encoded", ...), and the rows whose images could not be read, each with
-    what is wrong. Raises WriteError where the folder cannot be written, SceneError for an id above 65535.
+    Returns how many images came by which way ("colour copied", "depth encoded", ...), and the rows
+    whose images could not be read, each with what is wrong. Raises WriteError where the folder
+    cannot be written, SceneError for an id above 65535.
     """
     owned = owned_ids(scene)
     drawn = drawn or {}
@@ -251,11 +308,26 @@ def write_images(scene: Scene, rows: Sequence[int], folder: Path, *, width: int,
             range_image = depth_image(frame, images)
         except SceneError as error:
             return error
-        instances = drawn.get(row) or encode_depth_png(owned[render_depth_and_ids(scene.surface, raster_camera(frame.color, width), frame.camera_to_world)[1]])
+        instances = drawn.get(row) or encode_depth_png(
+            owned[
+                render_depth_and_ids(
+                    scene.surface, raster_camera(frame.color, width), frame.camera_to_world
+                )[1]
+            ]
+        )
         write_bytes(folder / f"image_instance/{frame.index}.png", instances)
         write_bytes(folder / f"pose/{frame.index}.txt", format_matrix(frame.camera_to_world))
-        return (write_or_link_image(folder / f"image_color/{frame.index}{color_suffix(frame, images)}", picture, frame.color_file, images),
-                write_or_link_image(folder / f"image_depth/{frame.index}.png", range_image, frame.depth_file, images))
+        return (
+            write_or_link_image(
+                folder / f"image_color/{frame.index}{color_suffix(frame, images)}",
+                picture,
+                frame.color_file,
+                images,
+            ),
+            write_or_link_image(
+                folder / f"image_depth/{frame.index}.png", range_image, frame.depth_file, images
+            ),
+        )
 
     ways = Counter[str]()
     unreadable = dict[int, str]()
@@ -265,18 +337,24 @@ def write_images(scene: Scene, rows: Sequence[int], folder: Path, *, width: int,
                 unreadable[row] = str(done)
             else:
                 ways.update((f"colour {done[0]}", f"depth {done[1]}"))
-    matrices = {name[row]: getattr(scene.frames[row], kind).intrinsics for name, kind in ((color, "color"), (depth, "depth")) for row in rows
-                if row not in unreadable}
+    matrices = {
+        name[row]: getattr(scene.frames[row], kind).intrinsics
+        for name, kind in ((color, "color"), (depth, "depth"))
+        for row in rows
+        if row not in unreadable
+    }
     for path, K in matrices.items():
         write_bytes(folder / path, format_matrix(K))
     return ways, unreadable
 
 # %% ../../nbs/data/40_writer.ipynb #f3388692
 class RecordFields:
-    """What the records of a scene share: many show the same images, and one fact is spoken in several formats.
+    """What the records of a scene share: many show the same images, and one fact is spoken in
+    several formats.
 
-    `of(frames)` gives five JSON lists for a tuple of row numbers into `scene.frames`: colour, depth, pose and colour intrinsics relative to the
-    folder of the images, and the frames' numbers in their source. `rows(facts)` gives for each fact its frames, the fields of its marks, and what
+    `of(frames)` gives five JSON lists for a tuple of row numbers into `scene.frames`: colour,
+    depth, pose and colour intrinsics relative to the folder of the images, and the frames' numbers
+    in their source. `rows(facts)` gives for each fact its frames, the fields of its marks, and what
     a record states of it.
     """
 
@@ -293,46 +371,73 @@ class RecordFields:
             name = self.scene.name
             index = [self.scene.frames[row].index for row in frames]
             columns = (
-                [f"{name}/image_color/{i}{color_suffix(self.scene.frames[row], self.images)}" for i, row in zip(index, frames)],
+                [
+                    f"{name}/image_color/{i}{color_suffix(self.scene.frames[row], self.images)}"
+                    for i, row in zip(index, frames)
+                ],
                 [f"{name}/image_depth/{i}.png" for i in index],
                 [f"{name}/pose/{i}.txt" for i in index],
                 [f"{name}/{self.intrinsics[row]}" for row in frames],
                 index,
             )
-            known = self._known[frames] = tuple(orjson.Fragment(orjson.dumps(column)) for column in columns)
+            known = self._known[frames] = tuple(
+                orjson.Fragment(orjson.dumps(column)) for column in columns
+            )
         return known
 
     def rows(self, facts: Facts) -> list[tuple[tuple[int, ...], dict[str, Any], dict[str, Any]]]:
         if self._last[0] is not facts:
             task = TASKS[facts.task]
             numbers = {name: np.asarray(values) for name, values in facts.numbers.items()}
-            exact = [(np.round(v.astype(np.float64), 6) if v.dtype.kind == "f" else v).tolist() for v in numbers.values()]
+            exact = [
+                (np.round(v.astype(np.float64), 6) if v.dtype.kind == "f" else v).tolist()
+                for v in numbers.values()
+            ]
             names = ("objects", "frames", "view", *numbers)
             frames = [[f for f in row if f >= 0] for row in facts.frames.tolist()]
             objects = facts.objects.tolist()
             view = facts.view.tolist()
             marks = facts.marks.tolist() if facts.marks is not None and task.markers else None
-            drawn = _marks(task.markers, task.views, marks, view) if marks is not None else [{}] * len(view)
+            drawn = (
+                _marks(task.markers, task.views, marks, view)
+                if marks is not None
+                else [{}] * len(view)
+            )
             index = [self.of(tuple(row))[-1] for row in frames]
             stated = [dict(zip(names, row)) for row in zip(objects, index, view, *exact)]
             self._last = facts, [*zip(map(tuple, frames), drawn, stated)]
         return self._last[1]
 
 # %% ../../nbs/data/40_writer.ipynb #1d8e0fda
-def _marks(markers: Sequence[str], views: str, marks: Sequence[Any], view: Sequence[Sequence[int]]) -> list[dict[str, Any]]:
+def _marks(
+    markers: Sequence[str], views: str, marks: Sequence[Any], view: Sequence[Sequence[int]]
+) -> list[dict[str, Any]]:
     """The fields of each row's marks."""
     first, kind = markers[0].split("_")
     if kind == "list":
-        number = [sum(at >= 0 for at in row) for row in view]                    # the places drawn come first
-        return [{markers[0]: [at[:n]], f"{first}_img_idx": [row[:n]]} for at, row, n in zip(marks, view, number)]
+        # the places drawn come first
+        number = [sum(at >= 0 for at in row) for row in view]
+        return [
+            {markers[0]: [at[:n]], f"{first}_img_idx": [row[:n]]}
+            for at, row, n in zip(marks, view, number)
+        ]
     if views not in ("multi", "video"):
         return [dict(zip(markers, ([mark] for mark in row))) for row in marks]
     names = (*markers, f"{kind}_img_idx")
-    return [dict(zip(names, [*([mark] for mark in row), [at[:len(markers)]]])) for row, at in zip(marks, view)]
+    return [
+        dict(zip(names, [*([mark] for mark in row), [at[: len(markers)]]]))
+        for row, at in zip(marks, view)
+    ]
 
 # %% ../../nbs/data/40_writer.ipynb #c36cb947
 def encode_records(
-    scene: Scene, facts: Facts, format: str, *, phrased: Sequence[QuestionText], first: int, files: RecordFields | None = None
+    scene: Scene,
+    facts: Facts,
+    format: str,
+    *,
+    phrased: Sequence[QuestionText],
+    first: int,
+    files: RecordFields | None = None,
 ) -> list[bytes]:
     """The lines of one task and format; ids are `<scene>_<n>` with n counting from `first`.
 
@@ -346,9 +451,22 @@ def encode_records(
     for n, (row, question, answer, extra) in enumerate(phrased, first):
         frames, drawn, stated = rows[row]
         image, depth, pose, intrinsic, _ = files.of(frames)
-        lines.append(encode_record({
-            "id": f"{scene.name}_{n}",
-            "conversations": [{"from": "human", "value": question}, {"from": "gpt", "value": answer}],
-            "image": image, "type": task.type, "depth": depth, "pose": pose, "intrinsic": intrinsic, **drawn,
-            "facts": {"task": task.name, "format": format, **stated, **extra}}))
+        lines.append(
+            encode_record(
+                {
+                    "id": f"{scene.name}_{n}",
+                    "conversations": [
+                        {"from": "human", "value": question},
+                        {"from": "gpt", "value": answer},
+                    ],
+                    "image": image,
+                    "type": task.type,
+                    "depth": depth,
+                    "pose": pose,
+                    "intrinsic": intrinsic,
+                    **drawn,
+                    "facts": {"task": task.name, "format": format, **stated, **extra},
+                }
+            )
+        )
     return lines

@@ -34,12 +34,18 @@ def size_text(length: int, width: int, height: int) -> str:
 
 def map_text(places: Sequence[Sequence[float]]) -> str:
     """Objects on a map, right and forward in metres: Object0 :(-0.3,1.4). Object1 :(-1.1,2.0)."""
-    return " ".join(f"Object{k} :({format_meters(x)},{format_meters(y)})." for k, (x, y) in enumerate(places))
+    return " ".join(
+        f"Object{k} :({format_meters(x)},{format_meters(y)})." for k, (x, y) in enumerate(places)
+    )
 
 
 def join_with_and(parts: Sequence[str]) -> str:
     """An English list: a; a and b; a, b and c."""
-    return " and ".join([*([", ".join(parts[:-1])] if len(parts) > 1 else []), parts[-1]]) if parts else ""
+    return (
+        " and ".join([*([", ".join(parts[:-1])] if len(parts) > 1 else []), parts[-1]])
+        if parts
+        else ""
+    )
 
 # %% ../../nbs/language/00_answer_text.ipynb #192aa2b7
 SLOTS: tuple[Mapping[int, str], ...] = (
@@ -48,7 +54,10 @@ SLOTS: tuple[Mapping[int, str], ...] = (
     {-1: "closer", 0: "", 1: "farther"},
     {-1: "front", 0: "", 1: "behind"},
 )
-_SIDES: tuple[Mapping[int, str], ...] = ({-1: "to the left of", 1: "to the right of"}, {-1: "above", 1: "below"})
+_SIDES: tuple[Mapping[int, str], ...] = (
+    {-1: "to the left of", 1: "to the right of"},
+    {-1: "above", 1: "below"},
+)
 RANGE: Mapping[int, str] = {-1: "closer to the observer than", 1: "farther from the observer than"}
 FACING: Mapping[int, str] = {-1: "in front of", 1: "behind"}
 _PLACE: tuple[Mapping[int, str], ...] = (
@@ -60,18 +69,22 @@ _PLACE: tuple[Mapping[int, str], ...] = (
 
 @cache
 def relation_text(relation: tuple[int, ...], slots: tuple[int, ...] = (0, 1, 2)) -> str:
-    """SPAR's option text: the words of all slots joined by ", ", empty ones kept: "left, , closer"."""
+    """SPAR's option text: the words of all slots joined by ", ", empty ones kept: "left, ,
+    closer"."""
     return ", ".join(SLOTS[slot][sign] for slot, sign in zip(slots, relation))
 
 
 def plane_words(side: int, height: int) -> str:
-    """How one object lies to another in the picture, before its name: "to the left of and above"; "" where both are empty."""
+    """How one object lies to another in the picture, before its name: "to the left of and above";
+    "" where both are empty."""
     return " and ".join(words[sign] for words, sign in zip(_SIDES, (side, height)) if sign)
 
 
 def place_words(side: int, height: int, depth: int) -> str:
     """How an object lies to its observer: "to the left, above and in front"."""
-    return join_with_and([words[sign] for words, sign in zip(_PLACE, (side, height, depth)) if sign])
+    return join_with_and(
+        [words[sign] for words, sign in zip(_PLACE, (side, height, depth)) if sign]
+    )
 
 # %% ../../nbs/language/00_answer_text.ipynb #42d4718d
 def _steps(value: float, step: float) -> int:
@@ -92,7 +105,7 @@ def movement_text(translation: Sequence[float], rotation: Sequence[float]) -> st
     """
     (right, down, forward), (yaw, pitch) = translation, rotation
     return (
-        f"move_{'right' if right >= 0 else 'left'}:{_move(right)},move_{'down' if down >= 0 else 'up'}:{_move(down)},"
+        f"move_{'right' if right >= 0 else 'left'}:{_move(right)},move_{'down' if down >= 0 else 'up'}:{_move(down)},"  # noqa: E501
         f"move_{'forward' if forward >= 0 else 'backward'}:{_move(forward)},"
         f"rotate_{'up' if pitch >= 0 else 'down'}:{_steps(pitch, 5) * 5},"
         f"rotate_{'right' if yaw >= 0 else 'left'}:{_steps(yaw, 5) * 5}"
@@ -100,14 +113,27 @@ def movement_text(translation: Sequence[float], rotation: Sequence[float]) -> st
 
 
 def movement_words(translation: Sequence[float], rotation: Sequence[float]) -> str:
-    """The same in words, without what rounds to zero: "move 0.6 meters to the right and then turn left by 30 degrees"."""
+    """The same in words, without what rounds to zero: "move 0.6 meters to the right and then turn
+    left by 30 degrees"."""
     (right, down, forward), (yaw, pitch) = translation, rotation
-    moves = [f"{_move(value)} meters {positive if value > 0 else negative}" for value, positive, negative in (
-        (right, "to the right", "to the left"), (down, "down", "up"), (forward, "forward", "backward")) if _steps(value, 0.2)]
+    moves = [
+        f"{_move(value)} meters {positive if value > 0 else negative}"
+        for value, positive, negative in (
+            (right, "to the right", "to the left"),
+            (down, "down", "up"),
+            (forward, "forward", "backward"),
+        )
+        if _steps(value, 0.2)
+    ]
     turns = [
         f"{verb} {positive if value > 0 else negative} by {_steps(value, 5) * 5} degrees"
-        for verb, value, positive, negative in (("tilt", pitch, "up", "down"), ("turn", yaw, "right", "left"))
+        for verb, value, positive, negative in (
+            ("tilt", pitch, "up", "down"),
+            ("turn", yaw, "right", "left"),
+        )
         if _steps(value, 5)
     ]
-    parts = [("move the camera " if not turns else "move ") + join_with_and(moves)] * bool(moves) + [join_with_and(turns)] * bool(turns)
+    parts = [("move the camera " if not turns else "move ") + join_with_and(moves)] * bool(
+        moves
+    ) + [join_with_and(turns)] * bool(turns)
     return " and then ".join(parts) if parts else "keep the camera as it is"

@@ -28,12 +28,17 @@ class QuestionFields:
         rows: row numbers of the facts; a row without a fair set of options is left out.
         fields: for the question's template.
         answers: the bare answer; for select empty.
-        spoken: fields of the sentence; two entries per row, before and after, where the task has `openings`.
-        case: which list of templates speaks the sentence, where the task has several; as many as `spoken`.
-        facing: who is in front of and who behind the observer, to be added to a sentence; as many as `spoken`.
-        options: texts in the order shown; `gold` is the right one's place, `values` the same in numbers, kept with the record.
+        spoken: fields of the sentence; two entries per row, before and after, where the task has
+            `openings`.
+        case: which list of templates speaks the sentence, where the task has several; as many as
+            `spoken`.
+        facing: who is in front of and who behind the observer, to be added to a sentence; as many
+            as `spoken`.
+        options: texts in the order shown; `gold` is the right one's place, `values` the same in
+            numbers, kept with the record.
         extra: what else is kept with the record.
     """
+
     rows: Sequence[int]
     fields: Sequence[Fields]
     answers: Sequence[str] = ()
@@ -46,8 +51,9 @@ class QuestionFields:
     extra: Sequence[dict[str, Any]] = ()
 
 # %% ../../nbs/language/10_names.ipynb #0134297a
-Names = Mapping[str, list[str]]         # for each colour, one name a question
-GENERIC_NAME = "object"             # what a marked thing is called where its name would give the answer away
+Names = Mapping[str, list[str]]  # for each colour, one name a question
+# what a marked thing is called where its name would give the answer away
+GENERIC_NAME = "object"
 MOVE_COLORS = ("green", "blue", "red", "yellow")
 
 
@@ -61,21 +67,30 @@ def _line(label: str) -> str:
     return " ".join("".join(c if c.isprintable() else " " for c in label).split()) or "object"
 
 
-def object_names(facts: Facts, labels: Mapping[int, str], named: NDArray | None = None) -> dict[str, list[str]]:
+def object_names(
+    facts: Facts, labels: Mapping[int, str], named: NDArray | None = None
+) -> dict[str, list[str]]:
     """For each colour of the task, the name of its object in every question.
 
     Args:
-        named: (n,) bool, which questions say what the objects are; the others say "object (red point)". None for all.
+        named: (n,) bool, which questions say what the objects are; the others say "object (red
+            point)". None for all.
     """
     task = TASKS[facts.task]
     clean = clean_labels(labels)
     columns = facts.objects.T.tolist(), facts.view.T.tolist()
     if named is not None and not task.named_only:
-        hidden = -1                                             # no instance has this id
+        hidden = -1  # no instance has this id
         clean = {**clean, hidden: GENERIC_NAME}
-        columns = np.where(np.asarray(named, bool)[:, None], facts.objects, hidden).T.tolist(), columns[1]
+        columns = (
+            np.where(np.asarray(named, bool)[:, None], facts.objects, hidden).T.tolist(),
+            columns[1],
+        )
     if task.named_only:
-        return {color: [f"{clean[id]} (Object{k})" for id in ids] for k, (color, ids) in enumerate(zip(task.roles, columns[0]))}
+        return {
+            color: [f"{clean[id]} (Object{k})" for id in ids]
+            for k, (color, ids) in enumerate(zip(task.roles, columns[0]))
+        }
     names = {}
     for k, (marker, ids, views) in enumerate(zip(task.markers, *columns)):
         color, kind = marker.split("_")
@@ -84,13 +99,20 @@ def object_names(facts: Facts, labels: Mapping[int, str], named: NDArray | None 
         if task.views != "video":
             names[color] = [f"{clean[id]} ({color} {kind})" for id in ids]
         elif task.numbered:
-            names[color] = [f"{clean[id]} (in Frame-{view}, Object{k}) ({color} {kind})" for id, view in zip(ids, views)]
+            names[color] = [
+                f"{clean[id]} (in Frame-{view}, Object{k}) ({color} {kind})"
+                for id, view in zip(ids, views)
+            ]
         else:
-            names[color] = [f"{clean[id]} (in Frame-{view}) ({color} {kind})" for id, view in zip(ids, views)]
+            names[color] = [
+                f"{clean[id]} (in Frame-{view}) ({color} {kind})" for id, view in zip(ids, views)
+            ]
     return names
 
 
 def columns_to_rows(columns: Mapping[str, Sequence[str]], n: int) -> list[Fields]:
     """Columns of fields as one mapping per row."""
     keys = tuple(columns)
-    return [dict(zip(keys, row)) for row in zip(*columns.values())] if keys else [{} for _ in range(n)]
+    return (
+        [dict(zip(keys, row)) for row in zip(*columns.values())] if keys else [{} for _ in range(n)]
+    )

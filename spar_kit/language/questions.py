@@ -18,19 +18,28 @@ from .templates import TAILS, Templates, TaskTemplates, load_templates
 
 # %% ../../nbs/language/30_questions.ipynb #b1769bb1
 class QuestionText(NamedTuple):
-    """One question: `row` of the facts it came from, its text, its answer, and what it adds to the facts."""
+    """One question: `row` of the facts it came from, its text, its answer, and what it adds to the
+    facts."""
+
     row: int
     question: str
     answer: str
     extra: dict[str, Any]
 
 
-MOVE_FORM = ("\nmove_<right_or_left>:<meters>,move_<down_or_up>:<meters>,move_<forward_or_backward>:<meters>,"
-             "rotate_<down_or_up>:<degrees>,rotate_<right_or_left>:<degrees>")
+MOVE_FORM = (
+    "\nmove_<right_or_left>:<meters>,move_<down_or_up>:<meters>,move_<forward_or_backward>:<meters>,"
+    "rotate_<down_or_up>:<degrees>,rotate_<right_or_left>:<degrees>"
+)
 
 # %% ../../nbs/language/30_questions.ipynb #c646ee10
 def write_questions(
-    facts: Facts, format: Format, labels: Mapping[int, str], rng: np.random.Generator, *, words: Templates | None = None
+    facts: Facts,
+    format: Format,
+    labels: Mapping[int, str],
+    rng: np.random.Generator,
+    *,
+    words: Templates | None = None,
 ) -> list[QuestionText]:
     """Questions and answers of one format.
 
@@ -41,10 +50,11 @@ def write_questions(
         rng: draws wordings, options and their order.
         words: other words than the package's own.
 
-    Returns one entry per row that can be asked: a select question without a fair set of options is left out.
-    `extra` holds `wording` (number of the template), and where there are any, `options` (values in the order shown) or
-    `claim` ([slot, sign]).
-    Raises ValueError for a format the task does not have, NotImplementedError naming a task that cannot speak yet.
+    Returns one entry per row that can be asked: a select question without a fair set of options is
+        left out.
+    `extra` holds `wording` (number of the template), and where there are any, `options` (values in
+    the order shown) or `claim` ([slot, sign]). Raises ValueError for a format the task does not
+    have, NotImplementedError naming a task that cannot speak yet.
     """
     task = TASKS[facts.task]
     if format not in task.formats:
@@ -56,12 +66,22 @@ def write_questions(
     if not len(facts):
         return []
     named = rng.random(len(facts)) < said.named_share.get(format, 1.0)
-    content = builder_of(said.builder)(facts, format, object_names(facts, labels, named), labels, rng)
+    content = builder_of(said.builder)(
+        facts, format, object_names(facts, labels, named), labels, rng
+    )
     questions, picks = _questions(format, content, words, said, rng)
     answers = _answers(format, content, said, rng)
-    values = [{"options": v} for v in content.values] if content.options is not None else content.extra or [{}] * len(picks)
-    return [QuestionText(int(row), question, answer, {"wording": pick, **value})
-            for row, question, answer, pick, value in zip(content.rows, questions, answers, picks, values)]
+    values = (
+        [{"options": v} for v in content.values]
+        if content.options is not None
+        else content.extra or [{}] * len(picks)
+    )
+    return [
+        QuestionText(int(row), question, answer, {"wording": pick, **value})
+        for row, question, answer, pick, value in zip(
+            content.rows, questions, answers, picks, values
+        )
+    ]
 
 
 def _drawn(pool: Sequence[str], n: int, rng: np.random.Generator) -> tuple[list[str], list[int]]:
@@ -70,42 +90,70 @@ def _drawn(pool: Sequence[str], n: int, rng: np.random.Generator) -> tuple[list[
 
 
 def _questions(
-    format: Format, content: QuestionFields, words: Templates, said: TaskTemplates, rng: np.random.Generator
+    format: Format,
+    content: QuestionFields,
+    words: Templates,
+    said: TaskTemplates,
+    rng: np.random.Generator,
 ) -> tuple[list[str], list[int]]:
     n = len(content.rows)
     templates, picks = _drawn(said.judge if format == "judge" else said.question, n, rng)
-    after = [_drawn(words.notes[note], n, rng)[0] for note in said.notes + (said.select_notes if format == "select" else ())]
+    after = [
+        _drawn(words.notes[note], n, rng)[0]
+        for note in said.notes + (said.select_notes if format == "select" else ())
+    ]
     if format == "select" and said.legend:
         after.append([words.legends[said.legend]] * n)
     prompt = {"fill": said.answer, "sentence": said.spoken}.get(format, format)
     if prompt:
         after.append(_drawn(words.prompts[prompt], n, rng)[0])
     parts = zip(*after) if after else [()] * n
-    texts = [" ".join((template.format_map(fields), *rest)) for template, fields, rest in zip(templates, content.fields, parts)]
+    texts = [
+        " ".join((template.format_map(fields), *rest))
+        for template, fields, rest in zip(templates, content.fields, parts)
+    ]
     if content.options is not None:
-        texts = [text + "".join(f"\n{letter}. {option}" for letter, option in zip("ABCD", options)) + "\n" + TAILS[said.tail]
-                 for text, options in zip(texts, content.options)]
+        texts = [
+            text
+            + "".join(f"\n{letter}. {option}" for letter, option in zip("ABCD", options))
+            + "\n"
+            + TAILS[said.tail]
+            for text, options in zip(texts, content.options)
+        ]
     elif said.answer == "move" and format == "fill":
         texts = [text + MOVE_FORM for text in texts]
     return texts, picks
 
 
-def _answers(format: Format, content: QuestionFields, said: TaskTemplates, rng: np.random.Generator) -> Sequence[str]:
+def _answers(
+    format: Format, content: QuestionFields, said: TaskTemplates, rng: np.random.Generator
+) -> Sequence[str]:
     if format == "select":
         return ["ABCD"[place] for place in content.gold]
     if format != "sentence":
         return content.answers
     draws = rng.random((len(content.rows), 4)).tolist()
     if content.facing:
-        return [_moments(said, *row) for row in zip(content.sentence_fields, content.case, content.facing, draws)]  # type: ignore[arg-type]
+        return [
+            _moments(said, *row)  # type: ignore[arg-type]
+            for row in zip(content.sentence_fields, content.case, content.facing, draws)
+        ]
     pool = said.sentence[""]
-    return [pool[int(draw[0] * len(pool))].format_map(fields) for draw, fields in zip(draws, content.sentence_fields)]  # type: ignore[arg-type]
+    return [
+        pool[int(draw[0] * len(pool))].format_map(fields)  # type: ignore[arg-type]
+        for draw, fields in zip(draws, content.sentence_fields)
+    ]
 
 
 def _moments(
-    said: TaskTemplates, spoken: Sequence[Mapping[str, str]], cases: Sequence[str], facing: Sequence[Any], draws: Sequence[float]
+    said: TaskTemplates,
+    spoken: Sequence[Mapping[str, str]],
+    cases: Sequence[str],
+    facing: Sequence[Any],
+    draws: Sequence[float],
 ) -> str:
-    """Sentences about two objects: the state before a move where it is known, and the present one."""
+    """Sentences about two objects: the state before a move where it is known, and the present
+    one."""
     out = []
     for i, (fields, case, where) in enumerate(zip(spoken, cases, facing)):
         pool = said.sentence[case]
@@ -113,5 +161,7 @@ def _moments(
         if said.openings:
             begin = said.openings["before" if len(spoken) == 2 and not i else "after"]
             text = f"{begin[int(draws[2 + i] * len(begin))]} {text}"
-        out.append(text if where is None else f"{text} {said.places[where[0]].format_map(where[1])}")
+        out.append(
+            text if where is None else f"{text} {said.places[where[0]].format_map(where[1])}"
+        )
     return " ".join(out)

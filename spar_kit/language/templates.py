@@ -27,17 +27,21 @@ class TaskTemplates:
         task: the task's name.
         fields: what every question template names in braces, all of them and nothing else.
         question: the templates, at least 20.
-        sentence: templates of a spoken answer by case; a task whose answers have one shape has the single case "".
+        sentence: templates of a spoken answer by case; a task whose answers have one shape has the
+            single case "".
         judge: templates of a Yes/No question, where the task has that format.
-        openings: how a clause of the sentence begins, where one template speaks of two moments ("before", "after").
+        openings: how a clause of the sentence begins, where one template speaks of two moments
+            ("before", "after").
         places: where two objects are for the observer: "both" alike, "apart", or "one" of them.
         builder: makes the fields, the answer and the options, see `language.builders.content`.
         answer: the kind of prompt for a bare answer; spoken: for a sentence, "" for none.
         notes: what is said after every question; select_notes: after those with options.
         legend: explains the options.
         tail: the last line of a question with options, a key of `tails`.
-        named_share: by format, the share of the questions that name marked objects, 1 where none is given.
+        named_share: by format, the share of the questions that name marked objects, 1 where none is
+            given.
     """
+
     task: str
     fields: tuple[str, ...]
     question: tuple[str, ...]
@@ -60,28 +64,44 @@ class Templates:
     """The whole file.
 
     Args:
-        notes: sentences that stand after a question, by what they settle ("centers", "observer", ...).
+        notes: sentences that stand after a question, by what they settle ("centers", "observer",
+            ...).
         legends: what the columns of a relation option mean.
         prompts: how to answer, by the kind of answer ("number", "box", "select", ...).
         tasks: one `TaskTemplates` per task.
     """
+
     notes: Mapping[str, tuple[str, ...]]
     legends: Mapping[str, str]
     prompts: Mapping[str, tuple[str, ...]]
     tasks: Mapping[str, TaskTemplates]
 
 # %% ../../nbs/language/20_templates.ipynb #e74b8d63
-MIN_TEMPLATES = 20                                              # wordings per task and prompts per kind
-_NUMBERS_ALLOWED = ("3D", "0 to 1000", "[x1, y1, x2, y2]", "Frame-0", "Frame-31", "Object0", "Object1")
+# wordings per task and prompts per kind
+MIN_TEMPLATES = 20
+_NUMBERS_ALLOWED = (
+    "3D",
+    "0 to 1000",
+    "[x1, y1, x2, y2]",
+    "Frame-0",
+    "Frame-31",
+    "Object0",
+    "Object1",
+)
 
 
 def template_fields(template: str) -> tuple[str, ...]:
     """The names in braces, sorted. Raises ValueError for a template that does not parse."""
-    return tuple(sorted({name for _, name, _, _ in Formatter().parse(template) if name is not None}))
+    return tuple(
+        sorted({name for _, name, _, _ in Formatter().parse(template) if name is not None})
+    )
 
 
-def template_faults(template: str, allowed: Sequence[str], required: Sequence[str] = (), clause: bool = False) -> list[str]:
-    """What is wrong with a template, in words; an empty list for a good one. A clause may begin with a small letter."""
+def template_faults(
+    template: str, allowed: Sequence[str], required: Sequence[str] = (), clause: bool = False
+) -> list[str]:
+    """What is wrong with a template, in words; an empty list for a good one. A clause may begin
+    with a small letter."""
     try:
         fields = template_fields(template)
     except ValueError as error:
@@ -97,13 +117,22 @@ def template_faults(template: str, allowed: Sequence[str], required: Sequence[st
         bare = bare.replace(name, "")
     if any(c.isdigit() for c in bare):
         faults.append("contains a digit")
-    if (template[:1].islower() and not clause) or not template.endswith((".", "?", ":", '."', '?"', "}", ".)")):
+    if (template[:1].islower() and not clause) or not template.endswith(
+        (".", "?", ":", '."', '?"', "}", ".)")
+    ):
         faults.append("does not look like a sentence")
     return faults
 
 # %% ../../nbs/language/20_templates.ipynb #e24ad4de
-def _list_faults(name: str, templates: Sequence[str], allowed: Sequence[str], *, required: Sequence[str] = (), least: int = MIN_TEMPLATES,
-                 clause: bool = False) -> list[str]:
+def _list_faults(
+    name: str,
+    templates: Sequence[str],
+    allowed: Sequence[str],
+    *,
+    required: Sequence[str] = (),
+    least: int = MIN_TEMPLATES,
+    clause: bool = False,
+) -> list[str]:
     faults = [
         f"{name}[{i}]: {fault}: {t!r}"
         for i, t in enumerate(templates)
@@ -111,17 +140,41 @@ def _list_faults(name: str, templates: Sequence[str], allowed: Sequence[str], *,
     ]
     if len(templates) < least:
         faults.append(f"{name}: {len(templates)} wordings, at least {least} are needed")
-    return faults + [f"{name}: appears twice: {t!r}" for t in sorted({t for t in templates if templates.count(t) > 1})]
+    return faults + [
+        f"{name}: appears twice: {t!r}"
+        for t in sorted({t for t in templates if templates.count(t) > 1})
+    ]
 
 
-KEYS = ("like", "builder", "answer", "spoken", "notes", "select_notes", "legend", "tail", "named_share", "fields", "question", "answer_fields", "sentence",
-        "claim_fields", "judge", "openings", "places")
-TAILS = {"abcd": "Your answer can only include one of options A, B, C or D.", "ab": "Your answer can only include one of options A, B.",
-         "abcd_the": "Your answer can only include one of the options A, B, C, or D."}
+KEYS = (
+    "like",
+    "builder",
+    "answer",
+    "spoken",
+    "notes",
+    "select_notes",
+    "legend",
+    "tail",
+    "named_share",
+    "fields",
+    "question",
+    "answer_fields",
+    "sentence",
+    "claim_fields",
+    "judge",
+    "openings",
+    "places",
+)
+TAILS = {
+    "abcd": "Your answer can only include one of options A, B, C or D.",
+    "ab": "Your answer can only include one of options A, B.",
+    "abcd_the": "Your answer can only include one of the options A, B, C, or D.",
+}
 
 
 def parse_words(data: Mapping[str, Any], where: Mapping[str, str] | None = None) -> Templates:
-    """Check the parsed files and make `Templates` of them. A task's `like: other` takes what it does not say itself from another task.
+    """Check the parsed files and make `Templates` of them. A task's `like: other` takes what it
+    does not say itself from another task.
 
     Args:
         data: notes, legends, prompts and tasks.
@@ -134,7 +187,10 @@ def parse_words(data: Mapping[str, Any], where: Mapping[str, str] | None = None)
         faults += _list_faults(f"prompts.{kind}", prompts, ())
     for kind, notes in data["notes"].items():
         faults += _list_faults(
-            f"notes.{kind}", notes, (), least=20 if kind in ("centers", "observer", "observer_before") else 8
+            f"notes.{kind}",
+            notes,
+            (),
+            least=20 if kind in ("centers", "observer", "observer_before") else 8,
         )
     tasks = {}
     for name in data["tasks"]:
@@ -159,12 +215,27 @@ def _key_faults(said: Mapping[str, Any], data: Mapping[str, Any]) -> list[str]:
     """Keys that no task has, that are missing, or that name what is not there."""
     faults = [f"{key}: no such key; there are {', '.join(KEYS)}" for key in said if key not in KEYS]
     faults += [f"{key}: missing" for key in ("fields", "question") if key not in said]
-    for key, known in (("answer", data["prompts"]), ("spoken", data["prompts"]), ("legend", data["legends"]), ("tail", TAILS)):
+    for key, known in (
+        ("answer", data["prompts"]),
+        ("spoken", data["prompts"]),
+        ("legend", data["legends"]),
+        ("tail", TAILS),
+    ):
         if said.get(key) and said[key] not in known:
             faults.append(f"{key}: {said[key]!r} is none of {', '.join(known)}")
-    faults += [f"{key}: no note {note!r}" for key in ("notes", "select_notes") for note in said.get(key, ()) if note not in data["notes"]]
-    return faults + [f"named_share.{form}: {share!r} is no share of a format" for form, share in said.get("named_share", {}).items()
-                     if form not in get_args(Format) or not isinstance(share, (int, float)) or not 0 <= share <= 1]
+    faults += [
+        f"{key}: no note {note!r}"
+        for key in ("notes", "select_notes")
+        for note in said.get(key, ())
+        if note not in data["notes"]
+    ]
+    return faults + [
+        f"named_share.{form}: {share!r} is no share of a format"
+        for form, share in said.get("named_share", {}).items()
+        if form not in get_args(Format)
+        or not isinstance(share, (int, float))
+        or not 0 <= share <= 1
+    ]
 
 
 def _cases(said: Mapping[str, Any]) -> Mapping[str, Sequence[str]]:
@@ -173,7 +244,9 @@ def _cases(said: Mapping[str, Any]) -> Mapping[str, Sequence[str]]:
 
 
 def _word_faults(at: str, name: str, said: Mapping[str, Any]) -> list[str]:
-    faults = _list_faults(f"{at}.question", said["question"], said["fields"], required=said["fields"])
+    faults = _list_faults(
+        f"{at}.question", said["question"], said["fields"], required=said["fields"]
+    )
     for case, templates in _cases(said).items():
         faults += _list_faults(
             f"{at}.sentence{'.' * bool(case)}{case}",
@@ -184,14 +257,29 @@ def _word_faults(at: str, name: str, said: Mapping[str, Any]) -> list[str]:
         )
     judge = said.get("judge", [])
     if judge or "judge" in TASKS[name].formats:
-        faults += _list_faults(f"{at}.judge", judge, said.get("claim_fields", []), required=said.get("claim_fields", []))
-    return faults + [f"{at}.places: {{{field}}} is unknown" for t in said.get("places", {}).values() for field in template_fields(t)
-                     if field not in ("first", "second", "where", "other")]
+        faults += _list_faults(
+            f"{at}.judge",
+            judge,
+            said.get("claim_fields", []),
+            required=said.get("claim_fields", []),
+        )
+    return faults + [
+        f"{at}.places: {{{field}}} is unknown"
+        for t in said.get("places", {}).values()
+        for field in template_fields(t)
+        if field not in ("first", "second", "where", "other")
+    ]
 
 
 def _wording(name: str, said: Mapping[str, Any]) -> TaskTemplates:
-    more: dict[str, Any] = {key: tuple(said[key]) for key in ("notes", "select_notes") if key in said}
-    more |= {key: said[key] for key in ("builder", "answer", "spoken", "legend", "tail", "named_share") if key in said}
+    more: dict[str, Any] = {
+        key: tuple(said[key]) for key in ("notes", "select_notes") if key in said
+    }
+    more |= {
+        key: said[key]
+        for key in ("builder", "answer", "spoken", "legend", "tail", "named_share")
+        if key in said
+    }
     return TaskTemplates(
         task=name,
         fields=tuple(said["fields"]),
@@ -221,9 +309,18 @@ def load_templates() -> Templates:
     return parse_words(data, where)
 
 
-# the package's own files, by name: `runs.cache_keys` finds what a module reads by the names that stand in it
-SHIPPED = ("shared.yaml", "depth_distance_size.yaml", "cross_view.yaml", "nearest_object.yaml", "spatial_relation.yaml", "spatial_imagination.yaml",
-           "video.yaml", "navigation.yaml")
+# the package's own files, by name: `runs.cache_keys` finds what a module reads by the names that
+# stand in it
+SHIPPED = (
+    "shared.yaml",
+    "depth_distance_size.yaml",
+    "cross_view.yaml",
+    "nearest_object.yaml",
+    "spatial_relation.yaml",
+    "spatial_imagination.yaml",
+    "video.yaml",
+    "navigation.yaml",
+)
 
 
 def _read(package: str, name: str) -> dict[str, Any]:

@@ -24,11 +24,21 @@ import orjson
 
 from ..core.processes import worker_pool
 from .answers.values import check_answer
-from .evidence.scene_files import CannotVerify, SceneFolder, NotCheckableError, MismatchError
+from spar_kit.oracle.evidence.scene_files import (
+    CannotVerify,
+    SceneFolder,
+    NotCheckableError,
+    MismatchError,
+)
 from .evidence.record import TASK_SPECS, TaskSpec, Item, Thresholds, open_item
 from .released.check import check_released
 from .evidence.rgbd_views import ReleasedScene
-from .evidence.markers import check_evidence, check_frames_named, check_markers, check_names
+from spar_kit.oracle.evidence.markers import (
+    check_evidence,
+    check_frames_named,
+    check_markers,
+    check_names,
+)
 from .text.roles import check_roles
 from .derive.navigation import DERIVE as ROUTE
 from .visibility.checks import SEEN, RayCheckConfig, SceneRays, check_seen
@@ -41,6 +51,7 @@ from .visibility.completeness import check_whole
 @dataclass(frozen=True)
 class Mismatch:
     """One record whose answer, or anything else it states, disagrees with the files."""
+
     file: str
     line: int
     id: str
@@ -51,8 +62,8 @@ class Mismatch:
 
 
 class Failure(Mismatch):
-    """One record that the oracle itself could not deal with: `reason` is the exception, and where in its code it was raised. A fault of
-    the oracle, never of the record."""
+    """One record that the oracle itself could not deal with: `reason` is the exception, and where
+    in its code it was raised. A fault of the oracle, never of the record."""
 
 
 @dataclass(kw_only=True)
@@ -68,6 +79,7 @@ class TaskReport:
         failures: the first of them.
         problems: what is wrong with the scenes as a whole.
     """
+
     checked: int = 0
     mismatched: int = 0
     not_checkable: Counter[str] = field(default_factory=Counter)
@@ -84,11 +96,13 @@ class Report:
     Args:
         folder: the data set.
         tasks: by name.
-        problems: faults of the data set as a whole: shards that differ from the manifest, depth images of another scale than the text.
+        problems: faults of the data set as a whole: shards that differ from the manifest, depth
+            images of another scale than the text.
         seconds: how long it took.
         released: the rows are SPAR's own: checked ones are confirmed, or contradicted.
         rays: what was asked is whether rays see what records claim to be visible.
     """
+
     folder: Path
     tasks: dict[str, TaskReport] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
@@ -122,7 +136,10 @@ class Report:
         rest += f", {len(self.problems)} problems with the data set" if self.problems else ""
         rest = f"{self.not_checkable:,} not checkable{rest} ({self.seconds:.1f} s)"
         if self.released:
-            return f"{self.checked - self.mismatched:,} released rows confirmed, {self.mismatched:,} contradicted, {rest}"
+            return (
+                f"{self.checked - self.mismatched:,} released rows confirmed, {self.mismatched:,}"
+                f" contradicted, {rest}"
+            )
         way, word = (" by rays", "contradicted") if self.rays else ("", "mismatched")
         return f"{self.checked:,} records checked{way}, {self.mismatched:,} {word}, {rest}"
 
@@ -130,14 +147,21 @@ class Report:
 DERIVE = {**ONE_VIEW, **VIEWS, **VIDEO, **ROUTE}
 
 
-def register(task: str, form: TaskSpec, derive: Callable[[Item], Any], seen: Callable[[SceneRays, Item], int] | None = None) -> None:
+def register(
+    task: str,
+    form: TaskSpec,
+    derive: Callable[[Item], Any],
+    seen: Callable[[SceneRays, Item], int] | None = None,
+) -> None:
     """Add the derivation of a task that is not SPAR's.
 
     Args:
         task: its name.
         form: how many images, which markers, which answer formats its records have.
-        derive: from a record and its files to the true answer, one of `oracle.answers`. It must not use the code that made the record.
-        seen: checks by rays what a record claims to be visible, and returns how many claims; None: its markers claim it.
+        derive: from a record and its files to the true answer, one of `oracle.answers`. It must not
+            use the code that made the record.
+        seen: checks by rays what a record claims to be visible, and returns how many claims; None:
+            its markers claim it.
 
     Raises ValueError for a name that another task has.
     """
@@ -152,7 +176,9 @@ for _point in sorted(entry_points(group="spar_kit.oracle"), key=lambda point: po
     _point.load()(register)
 
 
-def check_record(record: Any, task: str, format: str, folder: SceneFolder, rules: Thresholds) -> None:
+def check_record(
+    record: Any, task: str, format: str, folder: SceneFolder, rules: Thresholds
+) -> None:
     """Derive one record's answer again.
 
     Raises:
@@ -171,14 +197,24 @@ def check_record(record: Any, task: str, format: str, folder: SceneFolder, rules
     check_whole(item)
     check_answer(item, DERIVE[task](item))
     if untold:
-        raise NotCheckableError(f"the question's wording is not known: which object is the {untold}?")
+        raise NotCheckableError(
+            f"the question's wording is not known: which object is the {untold}?"
+        )
 
 
-Row = tuple[str, int, int, int]      # file, line number from 1, offset and length of the line in bytes
+# file, line number from 1, offset and length of the line in bytes
+Row = tuple[str, int, int, int]
 
 
-def check_scene(images: Path, scene: str, rows: list[Row], root: Path, rules: Thresholds | None, limit: int, looking: RayCheckConfig | None = None
-                ) -> dict[str, TaskReport]:
+def check_scene(
+    images: Path,
+    scene: str,
+    rows: list[Row],
+    root: Path,
+    rules: Thresholds | None,
+    limit: int,
+    looking: RayCheckConfig | None = None,
+) -> dict[str, TaskReport]:
     """Check the records of one scene.
 
     Args:
@@ -219,18 +255,30 @@ def check_scene(images: Path, scene: str, rows: list[Row], root: Path, rules: Th
                 report.not_checkable[str(missing)] += 1
             except MismatchError as wrong:
                 _count(report, Mismatch(file, number, str(record.get("id")), str(wrong)), limit)
-            except Exception as error:          # a record's faults are all Wrong: whatever else is raised is a fault of this code
-                _count_failure(report, Failure(file, number, str(record.get("id")), _where(error)), limit)
+            # a record's faults are all Wrong: whatever else is raised is a fault of this code
+            except Exception as error:
+                _count_failure(
+                    report, Failure(file, number, str(record.get("id")), _where(error)), limit
+                )
     finally:
         if lines is not None:
             lines.close()
-    scale = statistics.median(stated / surface for stated, surface in depths) if len(depths) >= 20 else 1.0
+    scale = (
+        statistics.median(stated / surface for stated, surface in depths)
+        if len(depths) >= 20
+        else 1.0
+    )
     if not SCALE[0] <= scale <= SCALE[1]:
-        found[task].problems.append(f"{images.parent.name}/{scene}: stated depths are {scale:.2f} times those of its depth images (median of {len(depths)})")
+        found[task].problems.append(
+            f"{images.parent.name}/{scene}: stated depths are {scale:.2f} times those of its depth"
+            f" images (median of {len(depths)})"
+        )
     return found
 
 
-SCALE = 0.8, 1.4     # of depths that rows state to those of the surfaces in front of the centres; beyond, the depth images have another scale
+# of depths that rows state to those of the surfaces in front of the centres; beyond, the depth
+# images have another scale
+SCALE = 0.8, 1.4
 
 
 def _count(report: TaskReport, mismatch: Mismatch, limit: int) -> None:
@@ -248,32 +296,49 @@ def _count_failure(report: TaskReport, failure: Failure, limit: int) -> None:
 
 def _where(error: Exception) -> str:
     """An exception and the last of our lines that it came through, as one line."""
-    ours = [step for step in traceback.extract_tb(error.__traceback__) if Path(__file__).parent in Path(step.filename).parents]
+    ours = [
+        step
+        for step in traceback.extract_tb(error.__traceback__)
+        if Path(__file__).parent in Path(step.filename).parents
+    ]
     place = f" ({Path(ours[-1].filename).name}:{ours[-1].lineno})" if ours else ""
     return " ".join(f"{type(error).__name__}: {error}".split())[:200] + place
 
 # %% ../../nbs/oracle/00_verify.ipynb #6eb47081
-def verify(folder: Path | str, *, workers: int = 1, sample: int | None = None, limit: int = 20,
-           progress: Callable[[int, int], None] | None = None, looking: RayCheckConfig | None = None) -> Report:
-    """Derive every answer of a data set again from the files in its folder; or, with `looking`, ask rays whether its objects are visible.
+def verify(
+    folder: Path | str,
+    *,
+    workers: int = 1,
+    sample: int | None = None,
+    limit: int = 20,
+    progress: Callable[[int, int], None] | None = None,
+    looking: RayCheckConfig | None = None,
+) -> Report:
+    """Derive every answer of a data set again from the files in its folder; or, with `looking`, ask
+    rays whether its objects are visible.
 
     Args:
-        folder: what `spar generate --out` wrote, or the parent of SPAR-7M's folder `spar`, as it was released.
+        folder: what `spar generate --out` wrote, or the parent of SPAR-7M's folder `spar`, as it
+            was released.
         workers: processes.
         sample: check at most this many records of each file, drawn with a fixed seed; None for all.
         limit: at most this many mismatches are listed per task; all are counted.
         progress: called with (records done, records in all) after each scene.
-        looking: the scenes' surfaces, and how many frames of each rays are cast in. With several workers it must be picklable.
+        looking: the scenes' surfaces, and how many frames of each rays are cast in. With several
+            workers it must be picklable.
 
     Raises:
-        CannotVerify: the folder is no data set: no manifest and no released rows, or none that can be read; or it has released rows, which name no
-            objects that rays could look for.
+        CannotVerify: the folder is no data set: no manifest and no released rows, or none that can
+            be read; or it has released rows, which name no objects that rays could look for.
     """
     started = time.perf_counter()
     root = Path(folder)
     if _is_released(root):
         if looking is not None:
-            raise CannotVerify(f"{root}: released rows do not say which objects they are about, so rays cannot look for them")
+            raise CannotVerify(
+                f"{root}: released rows do not say which objects they are about, so rays cannot"
+                " look for them"
+            )
         rules = None
         report = Report(folder=root, problems=list(_count_problems(root)), released=True)
     else:
@@ -286,7 +351,10 @@ def verify(folder: Path | str, *, workers: int = 1, sample: int | None = None, l
     scenes = _by_scene(root, report, sample, limit)
     total = sum(map(len, scenes.values()))
     done = 0
-    jobs = [(root / "spar" / source / "images", scene, rows, root, rules, limit, looking) for (source, scene), rows in scenes.items()]
+    jobs = [
+        (root / "spar" / source / "images", scene, rows, root, rules, limit, looking)
+        for (source, scene), rows in scenes.items()
+    ]
 
     def add(found: dict[str, TaskReport], n: int) -> None:
         nonlocal done
@@ -353,7 +421,9 @@ def _manifest(root: Path) -> dict[str, Any]:
     try:
         manifest = orjson.loads((root / "manifest.json").read_bytes())
     except FileNotFoundError:
-        raise CannotVerify(f"{root}: no manifest.json here; verify wants a folder that `spar generate --out` wrote") from None
+        raise CannotVerify(
+            f"{root}: no manifest.json here; verify wants a folder that `spar generate --out` wrote"
+        ) from None
     except (OSError, ValueError) as error:
         raise CannotVerify(f"{root / 'manifest.json'}: cannot be read ({error})") from None
     if not isinstance(manifest, dict):
@@ -375,27 +445,41 @@ def _shard_problems(root: Path, manifest: dict[str, Any]) -> Iterator[str]:
             yield f"{name}: listed in the manifest, missing"
 
 
-def _by_scene(root: Path, report: Report, sample: int | None, limit: int) -> dict[tuple[str, str], list[Row]]:
-    """Where each scene's records lie; lines that are no record are counted in the report at once."""
+def _by_scene(
+    root: Path, report: Report, sample: int | None, limit: int
+) -> dict[tuple[str, str], list[Row]]:
+    """Where each scene's records lie; lines that are no record are counted in the report at
+    once."""
     scenes: dict[tuple[str, str], list[Row]] = {}
     for path in _question_files(root):
         file = path.relative_to(root).as_posix()
         source = path.relative_to(root).parts[1]
         task, format = path.parts[-3:-1]
         entry = report.tasks.setdefault(task, TaskReport())
-        with open(path, "rb") as lines:                                    # a released file of a video task has half a gigabyte
+        # a released file of a video task has half a gigabyte
+        with open(path, "rb") as lines:
             count = sum(1 for _ in lines) if sample is not None else 0
-            kept = None if sample is None or sample >= count else set(random.Random(file).sample(range(count), sample))
+            kept = (
+                None
+                if sample is None or sample >= count
+                else set(random.Random(file).sample(range(count), sample))
+            )
             lines.seek(0)
             offset = 0
             for number, line in enumerate(lines):
                 if kept is None or number in kept:
                     scene = _scene_of(line) if task in TASK_SPECS else None
                     if scene is None:
-                        reason = "not a record of JSON with an image" if task in TASK_SPECS else f"unknown task {task!r}"
+                        reason = (
+                            "not a record of JSON with an image"
+                            if task in TASK_SPECS
+                            else f"unknown task {task!r}"
+                        )
                         _count(entry, Mismatch(file, number + 1, "", reason), limit)
                     else:
-                        scenes.setdefault((source, scene), []).append((file, number + 1, offset, len(line)))
+                        scenes.setdefault((source, scene), []).append(
+                            (file, number + 1, offset, len(line))
+                        )
                 offset += len(line)
     return scenes
 
@@ -421,37 +505,60 @@ def _merge(report: Report, found: dict[str, TaskReport]) -> None:
 
 # %% ../../nbs/oracle/00_verify.ipynb #d8e37f84
 def print_report(report: Report, most: int = 20) -> None:
-    """The report as a table on the terminal: one line per task, then at most `most` mismatches, then the reasons why some could
-    not be checked.
+    """The report as a table on the terminal: one line per task, then at most `most` mismatches,
+    then the reasons why some could not be checked.
     """
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
     console = Console()
-    table = Table("task", title=f"verify {escape(str(report.folder))}{', by rays: is visible what records say' if report.rays else ''}")
+    table = Table(
+        "task",
+        title=(
+            "verify"
+            f" {escape(str(report.folder))}{', by rays: is visible what records say' if report.rays else ''}"  # noqa: E501
+        ),
+    )
     word = "contradicted" if report.released or report.rays else "mismatched"
     for column in ("confirmed" if report.released else "checked", word, "not checkable"):
         table.add_column(column, justify="right")
     for name, task in report.tasks.items():
         wrong = f"[red]{task.mismatched:,}[/]" if task.mismatched else "0"
-        table.add_row(escape(name), f"{task.checked - task.mismatched * report.released:,}", wrong, f"{task.not_checkable.total():,}")
+        table.add_row(
+            escape(name),
+            f"{task.checked - task.mismatched * report.released:,}",
+            wrong,
+            f"{task.not_checkable.total():,}",
+        )
     console.print(table)
     listed = [m for task in report.tasks.values() for m in task.mismatches]
     for mismatch in listed[:most]:
-        console.print(f"[red]{'mismatch' if word == 'mismatched' else word}[/] {escape(str(mismatch))}", soft_wrap=True, highlight=False)
+        console.print(
+            f"[red]{'mismatch' if word == 'mismatched' else word}[/] {escape(str(mismatch))}",
+            soft_wrap=True,
+            highlight=False,
+        )
     if report.mismatched > most:
         console.print(f"... and {report.mismatched - min(most, len(listed)):,} more")
     failures = [f for task in report.tasks.values() for f in task.failures]
     for failure in failures[:most]:
-        console.print(f"[red]oracle failed[/] {escape(str(failure))}", soft_wrap=True, highlight=False)
+        console.print(
+            f"[red]oracle failed[/] {escape(str(failure))}", soft_wrap=True, highlight=False
+        )
     if report.failed:
-        console.print(f"The oracle failed on {report.failed:,} records: a bug of spar_kit, not of the data; please report the lines above.", highlight=False)
+        console.print(
+            f"The oracle failed on {report.failed:,} records: a bug of spar_kit, not of the data;"
+            " please report the lines above.",
+            highlight=False,
+        )
     for problem in report.problems[:most]:
         console.print(f"[red]data set[/] {escape(problem)}", soft_wrap=True, highlight=False)
     reasons: Counter[str] = Counter()
     for task in report.tasks.values():
         reasons += task.not_checkable
     for reason, n in reasons.most_common(most):
-        console.print(f"[yellow]not checkable[/] {n:,}: {escape(reason)}", soft_wrap=True, highlight=False)
+        console.print(
+            f"[yellow]not checkable[/] {n:,}: {escape(reason)}", soft_wrap=True, highlight=False
+        )
     console.print(str(report), style="green" if report.ok else "red", highlight=False)

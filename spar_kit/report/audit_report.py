@@ -13,7 +13,14 @@ from pathlib import Path
 import orjson
 
 from ..core.files import atomic_write
-from ..bench.baselines.audit import MARKED, VERDICTS, BaselineScore, Audit, TaskAudit, Verdict
+from spar_kit.bench.baselines.audit import (
+    MARKED,
+    VERDICTS,
+    BaselineScore,
+    Audit,
+    TaskAudit,
+    Verdict,
+)
 from ..core.display_text import escape_controls
 from .html.security import content_policy, nonce_for
 
@@ -21,10 +28,16 @@ from .html.security import content_policy, nonce_for
 ATTACKS = {
     "constant": "the one answer that scores best on the other scenes",
     "always A": "the same letter every time (B, C, D alike)",
-    "trees on the text": "a forest of randomized trees on words, names, numbers, option values and their ranks",
-    "names and options": "a linear model with one weight for every name crossed with every property of an option",
+    "trees on the text": (
+        "a forest of randomized trees on words, names, numbers, option values and their ranks"
+    ),
+    "names and options": (
+        "a linear model with one weight for every name crossed with every property of an option"
+    ),
     "shortest option": "the option with the fewest letters; longest option: the most",
-    "smallest value": "by the first number of the options, the smallest; likewise second, third, largest",
+    "smallest value": (
+        "by the first number of the options, the smallest; likewise second, third, largest"
+    ),
     "nearest to the mean": "the option whose first number is nearest to the mean of all",
     "only round number": "the one option without decimals",
     "named first": "of the candidates, the one that the question names first",
@@ -39,13 +52,25 @@ h1{font-size:1.6rem;margin-bottom:.3rem}h2{font-size:1.15rem;margin-top:2.2rem}.
 .scroll{overflow-x:auto}table{border-collapse:collapse;width:100%}th,td{padding:.35rem .6rem;border-bottom:1px solid var(--line);text-align:left;white-space:nowrap}
 th{position:sticky;top:0;background:var(--page)}th button{all:unset;cursor:pointer;font-weight:600}th button:focus-visible{outline:2px solid var(--bar)}
 td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}tr.bad td{background:var(--badbg)}tr.open td{background:var(--openbg)}.FAIL{color:var(--bad);font-weight:700}.unclear{color:var(--open);font-weight:700}.pass{color:var(--good)}
-h1,h2,p,li,dd,dt,summary{overflow-wrap:anywhere}svg{display:block}dt{font-weight:600;float:left;clear:left;width:12rem}dd{margin-left:12.5rem}details{margin:.25rem 0}"""
+h1,h2,p,li,dd,dt,summary{overflow-wrap:anywhere}svg{display:block}dt{font-weight:600;float:left;clear:left;width:12rem}dd{margin-left:12.5rem}details{margin:.25rem 0}"""  # noqa: E501
 _SORT = """
 document.querySelectorAll('th button').forEach((b,_,all)=>b.onclick=()=>{const th=b.parentNode,k=th.cellIndex,up=th.getAttribute('aria-sort')!=='ascending',
 body=document.querySelector('tbody'),v=r=>r.cells[k].dataset.v;all.forEach(o=>o.parentNode.removeAttribute('aria-sort'));th.setAttribute('aria-sort',up?'ascending':'descending');
-[...body.rows].sort((a,b)=>{const x=v(a),y=v(b),d=isNaN(x)||isNaN(y)?x.localeCompare(y):x-y;return up?d:-d}).forEach(r=>body.append(r))})"""
-_HEAD = (("verdict", ""), ("task", ""), ("format", ""), ("best blind, %", "n"), ("95 % interval", "n"), ("0 to 100, limit marked", ""), ("limit", "n"), ("chance", "n"),
-         ("best attack", ""), ("with marks", "n"), ("questions", "n"), ("scenes", "n"))
+[...body.rows].sort((a,b)=>{const x=v(a),y=v(b),d=isNaN(x)||isNaN(y)?x.localeCompare(y):x-y;return up?d:-d}).forEach(r=>body.append(r))})"""  # noqa: E501
+_HEAD = (
+    ("verdict", ""),
+    ("task", ""),
+    ("format", ""),
+    ("best blind, %", "n"),
+    ("95 % interval", "n"),
+    ("0 to 100, limit marked", ""),
+    ("limit", "n"),
+    ("chance", "n"),
+    ("best attack", ""),
+    ("with marks", "n"),
+    ("questions", "n"),
+    ("scenes", "n"),
+)
 SIGNS: dict[Verdict, str] = {"FAIL": "✗", "unclear": "?", "pass": "✓"}
 _ROWS: dict[Verdict, str] = {"FAIL": " class=bad", "unclear": " class=open", "pass": ""}
 _COLORS: dict[Verdict, str] = {"FAIL": "bad", "unclear": "open", "pass": "good"}
@@ -62,41 +87,74 @@ def _percent(value: float | None) -> str:
 def _bar(finding: TaskAudit) -> str:
     """A line from 0 to 100: the interval, the score as a dot, the limit as an upright stroke."""
     best = finding.best
-    at = lambda value: f"{1.4 * 100 * value:.1f}"
-    return (f'<svg width=140 height=14 role=img aria-label="{_percent(best.score)} of limit {_percent(finding.limit)}"><line x1=0 x2=140 y1=7 y2=7 stroke="var(--line)"/>'
-            f'<line x1={at(best.low)} x2={at(best.high)} y1=7 y2=7 stroke="var(--bar)" stroke-width=3 />'
-            f'<circle cx={at(best.score)} cy=7 r=3.5 fill="var(--{_COLORS[finding.verdict]})"/>'
-            f'<line x1={at(finding.limit)} x2={at(finding.limit)} y1=0 y2=14 stroke="var(--ink)" stroke-width=1.5 /></svg>')
+    at = lambda value: f"{1.4 * 100 * value:.1f}"  # noqa: E731
+    return (
+        f'<svg width=140 height=14 role=img aria-label="{_percent(best.score)} of limit'
+        f' {_percent(finding.limit)}"><line x1=0 x2=140 y1=7 y2=7 stroke="var(--line)"/><line'
+        f' x1={at(best.low)} x2={at(best.high)} y1=7 y2=7 stroke="var(--bar)" stroke-width=3'
+        f' /><circle cx={at(best.score)} cy=7 r=3.5 fill="var(--{_COLORS[finding.verdict]})"/><line'
+        f' x1={at(finding.limit)} x2={at(finding.limit)} y1=0 y2=14 stroke="var(--ink)"'
+        " stroke-width=1.5 /></svg>"
+    )
 
 
 def _rank(finding: TaskAudit) -> float:
-    """For sorting, worst first: the verdict, then how far the score is above its limit, or least below it."""
+    """For sorting, worst first: the verdict, then how far the score is above its limit, or least
+    below it."""
     return VERDICTS.index(finding.verdict) * 2 + finding.limit - finding.best.score
 
 
 def _row(finding: TaskAudit) -> str:
     best = finding.best
     cells: list[tuple[str, object, str]] = [
-        (f"<span class={finding.verdict}>{SIGNS[finding.verdict]} {finding.verdict}</span>", _rank(finding), ""),
-        (_escaped(finding.task), finding.task, ""), (_escaped(finding.format), finding.format, ""), (_percent(best.score), best.score, "n"),
-        (f"{_percent(best.low)} to {_percent(best.high)}", best.low, "n"), (_bar(finding), best.score, ""), (_percent(finding.limit), finding.limit, "n"),
-        (_percent(finding.chance), finding.chance or 0, "n"), (_escaped(best.predictor), best.predictor, ""),
-        (_percent(finding.with_marks.score if finding.with_marks else None), finding.with_marks.score if finding.with_marks else 0, "n"),
-        (f"{finding.items:,}", finding.items, "n"), (str(finding.scenes), finding.scenes, "n")]
-    return f"<tr{_ROWS[finding.verdict]}>" + "".join(
-        f'<td{f" class={kind}" if kind else ""} data-v="{_escaped(str(value))}">{text}</td>' for text, value, kind in cells) + "</tr>"
+        (
+            f"<span class={finding.verdict}>{SIGNS[finding.verdict]} {finding.verdict}</span>",
+            _rank(finding),
+            "",
+        ),
+        (_escaped(finding.task), finding.task, ""),
+        (_escaped(finding.format), finding.format, ""),
+        (_percent(best.score), best.score, "n"),
+        (f"{_percent(best.low)} to {_percent(best.high)}", best.low, "n"),
+        (_bar(finding), best.score, ""),
+        (_percent(finding.limit), finding.limit, "n"),
+        (_percent(finding.chance), finding.chance or 0, "n"),
+        (_escaped(best.predictor), best.predictor, ""),
+        (
+            _percent(finding.with_marks.score if finding.with_marks else None),
+            finding.with_marks.score if finding.with_marks else 0,
+            "n",
+        ),
+        (f"{finding.items:,}", finding.items, "n"),
+        (str(finding.scenes), finding.scenes, "n"),
+    ]
+    return (
+        f"<tr{_ROWS[finding.verdict]}>"
+        + "".join(
+            f'<td{f" class={kind}" if kind else ""} data-v="{_escaped(str(value))}">{text}</td>'
+            for text, value, kind in cells
+        )
+        + "</tr>"
+    )
 
 
 def _details(finding: TaskAudit) -> str:
     def line(attack: BaselineScore) -> str:
-        return f"<li>{_escaped(attack.predictor)}: {_percent(attack.score)} ({_percent(attack.low)} to {_percent(attack.high)})</li>"
+        return (
+            f"<li>{_escaped(attack.predictor)}: {_percent(attack.score)} ({_percent(attack.low)} to"
+            f" {_percent(attack.high)})</li>"
+        )
 
-    return (f"<details><summary>{_escaped(finding.task)} / {_escaped(finding.format)}</summary><ul>" + "".join(line(attack) for attack in finding.attacks)
-            + "</ul></details>")
+    return (
+        f"<details><summary>{_escaped(finding.task)} / {_escaped(finding.format)}</summary><ul>"
+        + "".join(line(attack) for attack in finding.attacks)
+        + "</ul></details>"
+    )
 
 
 def worst_first(result: Audit) -> list[TaskAudit]:
-    """Failures first, then what is unclear; within a verdict by how far the best blind score is above its limit, or least below it."""
+    """Failures first, then what is unclear; within a verdict by how far the best blind score is
+    above its limit, or least below it."""
     return sorted(result.findings, key=lambda f: (_rank(f), f.task, f.format))
 
 
@@ -105,39 +163,95 @@ def page(result: Audit) -> str:
     findings = worst_first(result)
     name = _escaped(result.folder)
     nonce = nonce_for(result.folder, str(findings))
-    head = "".join(f'<th{f" class={kind}" if kind else ""}><button>{text}</button></th>' for text, kind in _HEAD)
-    attacks = "".join(f"<dt>{html.escape(key)}</dt><dd>{html.escape(text)}</dd>" for key, text in ATTACKS.items())
-    left_out = "".join(f"<li>{_escaped(key)}: {_escaped(why)}</li>" for key, why in result.left_out.items())
+    head = "".join(
+        f"<th{f' class={kind}' if kind else ''}><button>{text}</button></th>"
+        for text, kind in _HEAD
+    )
+    attacks = "".join(
+        f"<dt>{html.escape(key)}</dt><dd>{html.escape(text)}</dd>" for key, text in ATTACKS.items()
+    )
+    left_out = "".join(
+        f"<li>{_escaped(key)}: {_escaped(why)}</li>" for key, why in result.left_out.items()
+    )
     verdict = result.verdict
     headline = {
-        "FAIL": f"{len(result.having('FAIL'))} of {len(findings)} tasks and formats can be answered too well without looking.",
-        "unclear": "Too little data to tell." if not findings else f"{len(result.having('unclear'))} of {len(findings)} tasks and formats are unclear: too little data to tell. No other can be answered too well without looking.",
-        "pass": f"None of {len(findings)} tasks and formats can be answered too well without looking.",
+        "FAIL": (
+            f"{len(result.having('FAIL'))} of {len(findings)} tasks and formats can be answered too"
+            " well without looking."
+        ),
+        "unclear": (
+            "Too little data to tell."
+            if not findings
+            else (
+                f"{len(result.having('unclear'))} of {len(findings)} tasks and formats are unclear:"
+                " too little data to tell. No other can be answered too well without looking."
+            )
+        ),
+        "pass": (
+            f"None of {len(findings)} tasks and formats can be answered too well without looking."
+        ),
     }[verdict]
-    summary = f"<p class={verdict}>{SIGNS[verdict]} {headline}</p><p>{_escaped(result.conclusion(), 20_000)}</p>"
-    return (f"<!doctype html><html lang=en><meta charset=utf-8>{content_policy(nonce)}<meta name=viewport content='width=device-width'><title>Audit of {name}</title><style>{_STYLE}</style>"
-            f"<h1>Blind-baseline audit</h1><p class=soft>Dataset {name}</p>{summary}"
-            "<p>Each task and format is answered from its text alone, by attackers that have learned from other scenes. Scores in percent: accuracy where there are options "
-            "or a yes or no, mean relative accuracy where there are numbers. Click a heading to sort.</p>"
-            f"<div class=scroll><table><thead><tr>{head}</tr></thead><tbody>{''.join(map(_row, findings))}</tbody></table></div>"
-            "<h2>How it is judged</h2><p>Scenes are dealt into folds. Every attack is fitted on the scenes outside a fold; the one that does best there is taken, and its "
-            "score on the fold counts. So having many attacks does not flatter the best of them. The interval comes from resampling scenes; with few scenes or questions it is Wilson's, "
-            "with Student's t. <em>FAIL</em>: the whole interval lies above the limit. <em>Pass</em>: the score does not lie above the limit, and the interval ends less than 10 points above it. "
-            "<em>Unclear</em>: neither; more scenes would tell. With one scene the interval is over its questions, and attacks that learn know the room already: only rules can convict it, by a wider interval."
-            "</p><p>With marks: the trees also know where the markers are in the image. That needs pixels but no depth and no scene; it is shown and decides nothing.</p>"
-            f"<h2>The attacks</h2><dl>{attacks}</dl><h2>Every attack on all questions</h2><p class=soft>The first of each list is flattered by having been picked from many.</p>"
-            f"{''.join(map(_details, findings))}" + (f"<h2>Not attacked</h2><ul>{left_out}</ul>" if left_out else "") + f'<script nonce="{nonce}">{_SORT}</script></html>')
+    summary = (
+        f"<p class={verdict}>{SIGNS[verdict]}"
+        f" {headline}</p><p>{_escaped(result.conclusion(), 20_000)}</p>"
+    )
+    return (
+        f"<!doctype html><html lang=en><meta charset=utf-8>{content_policy(nonce)}<meta"
+        " name=viewport content='width=device-width'><title>Audit of"
+        f" {name}</title><style>{_STYLE}</style><h1>Blind-baseline audit</h1><p class=soft>Dataset"
+        f" {name}</p>{summary}<p>Each task and format is answered from its text alone, by attackers"
+        " that have learned from other scenes. Scores in percent: accuracy where there are options"
+        " or a yes or no, mean relative accuracy where there are numbers. Click a heading to"
+        " sort.</p><div"
+        f" class=scroll><table><thead><tr>{head}</tr></thead><tbody>{''.join(map(_row, findings))}</tbody></table></div><h2>How"  # noqa: E501
+        " it is judged</h2><p>Scenes are dealt into folds. Every attack is fitted on the scenes"
+        " outside a fold; the one that does best there is taken, and its score on the fold counts."
+        " So having many attacks does not flatter the best of them. The interval comes from"
+        " resampling scenes; with few scenes or questions it is Wilson's, with Student's t."
+        " <em>FAIL</em>: the whole interval lies above the limit. <em>Pass</em>: the score does"
+        " not lie above the limit, and the interval ends less than 10 points above it."
+        " <em>Unclear</em>: neither; more scenes would tell. With one scene the interval is over"
+        " its questions, and attacks that learn know the room already: only rules can convict it,"
+        " by a wider interval.</p><p>With marks: the trees also know where the markers are in the"
+        " image. That needs pixels but no depth and no scene; it is shown and decides"
+        f" nothing.</p><h2>The attacks</h2><dl>{attacks}</dl><h2>Every attack on all"
+        " questions</h2><p class=soft>The first of each list is flattered by having been picked"
+        f" from many.</p>{''.join(map(_details, findings))}"
+        + (f"<h2>Not attacked</h2><ul>{left_out}</ul>" if left_out else "")
+        + f'<script nonce="{nonce}">{_SORT}</script></html>'
+    )
 
 # %% ../../nbs/report/50_audit_report.ipynb #e7bfd8a9
 def as_json(result: Audit) -> bytes:
-    """The audit as JSON: per finding all attacks and its verdict; for the dataset the worst verdict and how often there is each."""
-    findings = [{**asdict(f), "verdict": f.verdict, "scenes_needed": f.scenes_needed} for f in worst_first(result)]
-    head = {"folder": result.folder, "verdict": result.verdict, "counts": {verdict: len(result.having(verdict)) for verdict in VERDICTS}, "conclusion": result.conclusion()}
-    return orjson.dumps({**head, "findings": findings, "left_out": dict(result.left_out), "problems": list(result.problems)}, option=orjson.OPT_INDENT_2) + b"\n"
+    """The audit as JSON: per finding all attacks and its verdict; for the dataset the worst verdict
+    and how often there is each."""
+    findings = [
+        {**asdict(f), "verdict": f.verdict, "scenes_needed": f.scenes_needed}
+        for f in worst_first(result)
+    ]
+    head = {
+        "folder": result.folder,
+        "verdict": result.verdict,
+        "counts": {verdict: len(result.having(verdict)) for verdict in VERDICTS},
+        "conclusion": result.conclusion(),
+    }
+    return (
+        orjson.dumps(
+            {
+                **head,
+                "findings": findings,
+                "left_out": dict(result.left_out),
+                "problems": list(result.problems),
+            },
+            option=orjson.OPT_INDENT_2,
+        )
+        + b"\n"
+    )
 
 
 def write_audit(result: Audit, out: Path | str) -> tuple[Path, Path]:
-    """Write `audit.json` and `audit.html` into the folder `out`, which is made if need be; returns both paths."""
+    """Write `audit.json` and `audit.html` into the folder `out`, which is made if need be; returns
+    both paths."""
     out = Path(out)
     for name, content in (("audit.json", as_json(result)), ("audit.html", page(result).encode())):
         with atomic_write(out / name) as part:

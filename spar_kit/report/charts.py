@@ -29,7 +29,8 @@ _PATTERNS = ("", "/", ".", "\\", "x", "-")
 
 
 def is_blind(name: str) -> bool:
-    """Whether a run's name begins with the word "blind", or "best blind": so `spar_kit.report.run_set.load_runs` names those that answered without (the right) images."""
+    """Whether a run's name begins with the word "blind", or "best blind": so
+    `spar_kit.report.run_set.load_runs` names those that answered without (the right) images."""
     return re.match(r"(best )?blind(?![^\W_])", name.lower()) is not None
 
 
@@ -37,14 +38,16 @@ def run_colors(names: Sequence[str]) -> dict[str, str]:
     """A colour for each run: greys for the blind ones."""
     blind = [name for name in names if is_blind(name)]
     seeing = [name for name in names if name not in blind]
-    return ({name: COLORS[k % len(COLORS)] for k, name in enumerate(seeing)}
-            | {name: GREYS[k % len(GREYS)] for k, name in enumerate(blind)})
+    return {name: COLORS[k % len(COLORS)] for k, name in enumerate(seeing)} | {
+        name: GREYS[k % len(GREYS)] for k, name in enumerate(blind)
+    }
 
 
 def shorten(text: str, most: int = 44) -> str:
-    """A name on one line, without control characters; its middle left out where it is longer than `most`."""
+    """A name on one line, without control characters; its middle left out where it is longer than
+    `most`."""
     text = UNSEEN.sub(" ", str(text)).replace("\n", " ").replace("\t", " ")
-    return text if len(text) <= most else f"{text[:most - 13]}…{text[-12:]}"
+    return text if len(text) <= most else f"{text[: most - 13]}…{text[-12:]}"
 
 
 def plain(text: str, most: int = 44) -> str:
@@ -53,39 +56,119 @@ def plain(text: str, most: int = 44) -> str:
 
 
 def style(figure: go.Figure, title: str, height: int, names: Sequence[str] = ()) -> go.Figure:
-    """Title on top, the legend of `names` in as many lines below it as 1,000 pixels need, then the plot of `height` pixels."""
-    lines = -(-sum(46 + 7.5 * min(len(name), 44) for name in names) // 1000) if len(names) > 1 else 0
+    """Title on top, the legend of `names` in as many lines below it as 1,000 pixels need, then the
+    plot of `height` pixels."""
+    lines = (
+        -(-sum(46 + 7.5 * min(len(name), 44) for name in names) // 1000) if len(names) > 1 else 0
+    )
     top = 48 + int(22 * lines) + (8 if lines else 0)
     total = height + top + 52
     return figure.update_layout(
-        template="plotly_white", height=total, margin=dict(l=10, r=24, t=top, b=52), font=dict(size=13), showlegend=lines > 0,
-        title=dict(text=title, x=0.01, xanchor="left", y=1 - 12 / total, yanchor="top", yref="container", font=dict(size=16)),
-        legend=dict(orientation="h", x=0.01, xanchor="left", y=1 - 42 / total, yanchor="top", yref="container", xref="container"))
+        template="plotly_white",
+        height=total,
+        margin=dict(l=10, r=24, t=top, b=52),
+        font=dict(size=13),
+        showlegend=lines > 0,
+        title=dict(
+            text=title,
+            x=0.01,
+            xanchor="left",
+            y=1 - 12 / total,
+            yanchor="top",
+            yref="container",
+            font=dict(size=16),
+        ),
+        legend=dict(
+            orientation="h",
+            x=0.01,
+            xanchor="left",
+            y=1 - 42 / total,
+            yanchor="top",
+            yref="container",
+            xref="container",
+        ),
+    )
 
 # %% ../../nbs/report/00_charts.ipynb #4a9fb7a3
-def plot_tasks(runs: Mapping[str, pd.DataFrame], by: str = "task", title: str = "Score by task", samples: int = 1000, seed: int = 0) -> go.Figure:
-    """Horizontal bars with 95 % intervals: one group per task (or format), one bar per run. `runs` are score tables by name.
+def plot_tasks(
+    runs: Mapping[str, pd.DataFrame],
+    by: str = "task",
+    title: str = "Score by task",
+    samples: int = 1000,
+    seed: int = 0,
+) -> go.Figure:
+    """Horizontal bars with 95 % intervals: one group per task (or format), one bar per run. `runs`
+    are score tables by name.
 
     A score is SPAR-Bench's: accuracy of letters and words, mean relative accuracy of numbers."""
     figure = go.Figure()
     colors = run_colors(list(runs))
-    tables = {name: table[table["items"] > 0] for name, scores in runs.items() for table in [intervals(scores, (by,), samples, seed)]}
+    tables = {
+        name: table[table["items"] > 0]
+        for name, scores in runs.items()
+        for table in [intervals(scores, (by,), samples, seed)]
+    }
     order = list(dict.fromkeys(label for table in tables.values() for label in table[by]))
     for k, (name, table) in enumerate(tables.items()):
         figure.add_bar(
-            y=table[by], x=table.score, orientation="h", name=plain(name), marker=dict(color=colors[name], pattern=dict(shape=_PATTERNS[k % 6], fillmode="overlay", solidity=0.15, fgcolor="white", fgopacity=0.7)),
-            error_x=dict(type="data", symmetric=False, array=table.high - table.score, arrayminus=table.score - table.low, thickness=1.2, width=3, color="#333"),
+            y=table[by],
+            x=table.score,
+            orientation="h",
+            name=plain(name),
+            marker=dict(
+                color=colors[name],
+                pattern=dict(
+                    shape=_PATTERNS[k % 6],
+                    fillmode="overlay",
+                    solidity=0.15,
+                    fgcolor="white",
+                    fgopacity=0.7,
+                ),
+            ),
+            error_x=dict(
+                type="data",
+                symmetric=False,
+                array=table.high - table.score,
+                arrayminus=table.score - table.low,
+                thickness=1.2,
+                width=3,
+                color="#333",
+            ),
             customdata=table[["low", "high", "items", "scenes"]],
-            hovertemplate="%{y}<br>" + plain(name) + " %{x:.1%} [%{customdata[0]:.1%}, %{customdata[1]:.1%}]<br>%{customdata[2]} questions, "
-                          "%{customdata[3]} scenes<extra></extra>")
+            hovertemplate="%{y}<br>"
+            + plain(name)
+            + " %{x:.1%} [%{customdata[0]:.1%}, %{customdata[1]:.1%}]<br>%{customdata[2]}"
+            " questions, "
+            "%{customdata[3]} scenes<extra></extra>",
+        )
     figure.update_layout(barmode="group", bargap=0.25, bargroupgap=0.05)
-    figure.update_yaxes(categoryorder="array", categoryarray=order, autorange="reversed", title=None, automargin=True)
+    figure.update_yaxes(
+        categoryorder="array",
+        categoryarray=order,
+        autorange="reversed",
+        title=None,
+        automargin=True,
+    )
     figure.update_xaxes(range=[0, 1], tickformat=".0%", title="score, with 95 % interval")
-    return style(figure, title, len(order) * (12 + (13 if len(runs) > 2 else 18) * max(1, len(runs))), list(runs))
+    return style(
+        figure,
+        title,
+        len(order) * (12 + (13 if len(runs) > 2 else 18) * max(1, len(runs))),
+        list(runs),
+    )
 
 
-def _dots(figure: go.Figure, tables: Mapping[str, pd.DataFrame], labels: Sequence[str], *, value: str, runs: Sequence[str], hover: str) -> None:
-    """Adds a dot with its interval for each row of each table (label, `value`, low, high), the tables side by side within a label's row; colour and shape by the place in `runs`."""
+def _dots(
+    figure: go.Figure,
+    tables: Mapping[str, pd.DataFrame],
+    labels: Sequence[str],
+    *,
+    value: str,
+    runs: Sequence[str],
+    hover: str,
+) -> None:
+    """Adds a dot with its interval for each row of each table (label, `value`, low, high), the
+    tables side by side within a label's row; colour and shape by the place in `runs`."""
     count = len(tables)
     place = {label: k for k, label in enumerate(labels)}
     colors = run_colors(runs)
@@ -93,70 +176,218 @@ def _dots(figure: go.Figure, tables: Mapping[str, pd.DataFrame], labels: Sequenc
         at = table.label.map(place) + (k - (count - 1) / 2) * 0.72 / max(count, 1)
         filled = table["filled"] if "filled" in table else pd.Series(True, table.index)
         figure.add_scatter(
-            x=table[value], y=at, mode="markers", name=plain(name), customdata=table[["low", "high", "items", "label"]],
-            marker=dict(size=10, symbol=SHAPES[list(runs).index(name) % len(SHAPES)], color=[colors[name] if full else "white" for full in filled], line=dict(color=colors[name], width=2)),
-            error_x=dict(type="data", symmetric=False, array=table.high - table[value], arrayminus=table[value] - table.low, color=colors[name], thickness=1.6, width=4),
-            hovertemplate=f"%{{customdata[3]}}<br>{plain(name)} {hover}<extra></extra>")
-    figure.update_yaxes(tickvals=list(range(len(labels))), ticktext=[plain(label) for label in labels], range=[len(labels) - 0.45, -0.55], title=None, automargin=True,
-                        zeroline=False)
+            x=table[value],
+            y=at,
+            mode="markers",
+            name=plain(name),
+            customdata=table[["low", "high", "items", "label"]],
+            marker=dict(
+                size=10,
+                symbol=SHAPES[list(runs).index(name) % len(SHAPES)],
+                color=[colors[name] if full else "white" for full in filled],
+                line=dict(color=colors[name], width=2),
+            ),
+            error_x=dict(
+                type="data",
+                symmetric=False,
+                array=table.high - table[value],
+                arrayminus=table[value] - table.low,
+                color=colors[name],
+                thickness=1.6,
+                width=4,
+            ),
+            hovertemplate=f"%{{customdata[3]}}<br>{plain(name)} {hover}<extra></extra>",
+        )
+    figure.update_yaxes(
+        tickvals=list(range(len(labels))),
+        ticktext=[plain(label) for label in labels],
+        range=[len(labels) - 0.45, -0.55],
+        title=None,
+        automargin=True,
+        zeroline=False,
+    )
 
 
-def plot_levels(runs: Mapping[str, pd.DataFrame], title: str = "Score by level", samples: int = 2000, seed: int = 0, flavour: str = "strict") -> go.Figure:
-    """Dots with 95 % intervals: the mean of task means of each level and of all tasks, a dot a run."""
-    tables = {name: overall_intervals(scores, samples, seed, flavour).rename(columns={"level": "label"}) for name, scores in runs.items()}
-    labels = [level for level in LEVELS if any(level in set(table.label) for table in tables.values())]
+def plot_levels(
+    runs: Mapping[str, pd.DataFrame],
+    title: str = "Score by level",
+    samples: int = 2000,
+    seed: int = 0,
+    flavour: str = "strict",
+) -> go.Figure:
+    """Dots with 95 % intervals: the mean of task means of each level and of all tasks, a dot a
+    run."""
+    tables = {
+        name: overall_intervals(scores, samples, seed, flavour).rename(columns={"level": "label"})
+        for name, scores in runs.items()
+    }
+    labels = [
+        level for level in LEVELS if any(level in set(table.label) for table in tables.values())
+    ]
     figure = go.Figure()
-    _dots(figure, tables, labels, value="score", runs=list(runs), hover="%{x:.1%} [%{customdata[0]:.1%}, %{customdata[1]:.1%}]<br>%{customdata[2]} questions")
-    figure.update_xaxes(tickformat=".0%", title="mean of the tasks' scores, with 95 % interval", rangemode="tozero")
+    _dots(
+        figure,
+        tables,
+        labels,
+        value="score",
+        runs=list(runs),
+        hover="%{x:.1%} [%{customdata[0]:.1%}, %{customdata[1]:.1%}]<br>%{customdata[2]} questions",
+    )
+    figure.update_xaxes(
+        tickformat=".0%", title="mean of the tasks' scores, with 95 % interval", rangemode="tozero"
+    )
     return style(figure, title, len(labels) * (22 + 17 * len(runs)), list(runs))
 
 # %% ../../nbs/report/00_charts.ipynb #c9b8a199
-def plot_differences(tables: pd.DataFrame | Mapping[str, pd.DataFrame], by: str = "task", title: str = "Lead over the best blind baseline",
-                     runs: Sequence[str] = ()) -> go.Figure:
-    """One table of `spar_kit.bench.analysis.statistics.paired_difference`, or several by name, as dots with intervals, in points (percent).
+def plot_differences(
+    tables: pd.DataFrame | Mapping[str, pd.DataFrame],
+    by: str = "task",
+    title: str = "Lead over the best blind baseline",
+    runs: Sequence[str] = (),
+) -> go.Figure:
+    """One table of `spar_kit.bench.analysis.statistics.paired_difference`, or several by name, as
+    dots with intervals, in points (percent).
 
     Args:
         runs: all runs of a page in order, so that each keeps its colour and shape.
     """
     several = {"": tables} if isinstance(tables, pd.DataFrame) else dict(tables)
-    shown = {name: pd.DataFrame({"label": table[by], "items": table["items"], "filled": (table.low > 0) | (table.high < 0),
-                                 **{column: 100 * table[column] for column in ("difference", "low", "high")}}) for name, table in several.items()}
+    shown = {
+        name: pd.DataFrame(
+            {
+                "label": table[by],
+                "items": table["items"],
+                "filled": (table.low > 0) | (table.high < 0),
+                **{column: 100 * table[column] for column in ("difference", "low", "high")},
+            }
+        )
+        for name, table in several.items()
+    }
     labels = list(dict.fromkeys(label for table in shown.values() for label in table.label))
     figure = go.Figure()
     figure.add_vline(x=0, line=dict(color="#888", dash="dot"))
-    _dots(figure, shown, labels, value="difference", runs=list(runs) if set(shown) <= set(runs) else list(shown), hover="%{x:+.1f} [%{customdata[0]:+.1f}, %{customdata[1]:+.1f}]<br>%{customdata[2]} questions")
-    figure.update_xaxes(title="paired difference in points, with 95 % interval", tickformat="+.3~g", zeroline=False)
+    _dots(
+        figure,
+        shown,
+        labels,
+        value="difference",
+        runs=list(runs) if set(shown) <= set(runs) else list(shown),
+        hover=(
+            "%{x:+.1f} [%{customdata[0]:+.1f}, %{customdata[1]:+.1f}]<br>%{customdata[2]} questions"
+        ),
+    )
+    figure.update_xaxes(
+        title="paired difference in points, with 95 % interval", tickformat="+.3~g", zeroline=False
+    )
     return style(figure, title, len(labels) * (18 + 15 * len(shown)), list(shown))
 
 # %% ../../nbs/report/00_charts.ipynb #3bd6f45f
-def plot_published(published: pd.DataFrame, runs: Mapping[str, pd.DataFrame], level: str = "all", title: str = "Among published models") -> go.Figure:
-    """Runs (tables of `overall_intervals` by name) among the rows of `spar_kit.bench.analysis.published.leaderboard`, best on top."""
+def plot_published(
+    published: pd.DataFrame,
+    runs: Mapping[str, pd.DataFrame],
+    level: str = "all",
+    title: str = "Among published models",
+) -> go.Figure:
+    """Runs (tables of `overall_intervals` by name) among the rows of
+    `spar_kit.bench.analysis.published.leaderboard`, best on top."""
     colors = run_colors(list(runs))
     models = published[published.kind == "model"]
-    own = pd.DataFrame([{"label": name, **table.set_index("level").loc[level, ["score", "low", "high"]].to_dict()} for name, table in runs.items() if level in set(table.level)])
-    order = pd.concat([models[["model", "score"]].rename(columns={"model": "label"}), own]).sort_values("score", ascending=False, kind="stable").label.tolist()
+    own = pd.DataFrame(
+        [
+            {
+                "label": name,
+                **table.set_index("level").loc[level, ["score", "low", "high"]].to_dict(),
+            }
+            for name, table in runs.items()
+            if level in set(table.level)
+        ]
+    )
+    order = (
+        pd.concat([models[["model", "score"]].rename(columns={"model": "label"}), own])
+        .sort_values("score", ascending=False, kind="stable")
+        .label.tolist()
+    )
     figure = go.Figure()
-    for marks, symbol, said in ((~models.computed & ~models.contradicts, "circle", "as printed"), (models.computed, "circle-open", "mean of the published tasks"),
-                                (models.contradicts, "x-thin-open", "printed, does not follow from its parts")):
+    for marks, symbol, said in (
+        (~models.computed & ~models.contradicts, "circle", "as printed"),
+        (models.computed, "circle-open", "mean of the published tasks"),
+        (models.contradicts, "x-thin-open", "printed, does not follow from its parts"),
+    ):
         part = models[marks]
         if len(part):
-            figure.add_scatter(x=part.score, y=[plain(name) for name in part.model], mode="markers", name=said, customdata=part[["flavour", "source"]],
-                               marker=dict(symbol=symbol, size=10, color="#6b7280", line=dict(width=2, color="#6b7280")),
-                               hovertemplate="%{y}<br>%{x:.2%}, scorer: %{customdata[0]}<br>%{customdata[1]}<extra></extra>")
+            figure.add_scatter(
+                x=part.score,
+                y=[plain(name) for name in part.model],
+                mode="markers",
+                name=said,
+                customdata=part[["flavour", "source"]],
+                marker=dict(
+                    symbol=symbol, size=10, color="#6b7280", line=dict(width=2, color="#6b7280")
+                ),
+                hovertemplate=(
+                    "%{y}<br>%{x:.2%}, scorer: %{customdata[0]}<br>%{customdata[1]}<extra></extra>"
+                ),
+            )
     for row in own.itertuples():
-        figure.add_scatter(x=[row.score], y=[plain(row.label)], mode="markers", name=plain(row.label), marker=dict(size=13, symbol="diamond", color=colors[row.label]),
-                           error_x=dict(type="data", symmetric=False, array=[row.high - row.score], arrayminus=[row.score - row.low], thickness=2, color=colors[row.label]),
-                           hovertemplate=f"%{{y}}<br>%{{x:.2%}} [{row.low:.2%}, {row.high:.2%}]<extra></extra>")
+        figure.add_scatter(
+            x=[row.score],
+            y=[plain(row.label)],
+            mode="markers",
+            name=plain(row.label),
+            marker=dict(size=13, symbol="diamond", color=colors[row.label]),
+            error_x=dict(
+                type="data",
+                symmetric=False,
+                array=[row.high - row.score],
+                arrayminus=[row.score - row.low],
+                thickness=2,
+                color=colors[row.label],
+            ),
+            hovertemplate=f"%{{y}}<br>%{{x:.2%}} [{row.low:.2%}, {row.high:.2%}]<extra></extra>",
+        )
     for row in published[published.kind != "model"].itertuples():
-        figure.add_vline(x=row.score, line=dict(color="#444", dash="dash" if row.kind == "human" else "dot"))
-        figure.add_annotation(x=row.score, y=0, yref="paper", yanchor="bottom", text=row.model, showarrow=False, textangle=-90, xanchor="right", font=dict(size=12, color="#444"))
-    figure.update_yaxes(categoryorder="array", categoryarray=[plain(name) for name in order], autorange="reversed", title=None, automargin=True)
-    figure.update_xaxes(tickformat=".0%", rangemode="tozero", title="mean of the tasks' scores" + ("" if level == "all" else f", level {level}"))
-    return style(figure, title, 23 * len(order) + 30, ["as printed", "mean of the published tasks", "printed, does not follow from its parts", *runs])
+        figure.add_vline(
+            x=row.score, line=dict(color="#444", dash="dash" if row.kind == "human" else "dot")
+        )
+        figure.add_annotation(
+            x=row.score,
+            y=0,
+            yref="paper",
+            yanchor="bottom",
+            text=row.model,
+            showarrow=False,
+            textangle=-90,
+            xanchor="right",
+            font=dict(size=12, color="#444"),
+        )
+    figure.update_yaxes(
+        categoryorder="array",
+        categoryarray=[plain(name) for name in order],
+        autorange="reversed",
+        title=None,
+        automargin=True,
+    )
+    figure.update_xaxes(
+        tickformat=".0%",
+        rangemode="tozero",
+        title="mean of the tasks' scores" + ("" if level == "all" else f", level {level}"),
+    )
+    return style(
+        figure,
+        title,
+        23 * len(order) + 30,
+        [
+            "as printed",
+            "mean of the published tasks",
+            "printed, does not follow from its parts",
+            *runs,
+        ],
+    )
 
 # %% ../../nbs/report/00_charts.ipynb #4fe7a192
 def plot_log(log: Path | str, title: str = "Training loss") -> go.Figure:
-    """The loss of each stage (each its own kind) over its steps, on a logarithmic axis, from a `log.jsonl` of `spar_kit.train.pipeline`. Raises ValueError for an empty log."""
+    """The loss of each stage (each its own kind) over its steps, on a logarithmic axis, from a
+    `log.jsonl` of `spar_kit.train.pipeline`. Raises ValueError for an empty log."""
     rows = list(json_lines(log, nan=True))
     if not rows:
         raise InputError(f"{log}: no line of a training log")
@@ -164,9 +395,20 @@ def plot_log(log: Path | str, title: str = "Training loss") -> go.Figure:
     table["stage"] = table["stage"].replace(OLD_NAMES["stages"])
     figure = go.Figure()
     for color, (stage, part) in zip(COLORS, table.groupby("stage", sort=False)):
-        figure.add_scatter(x=part.step, y=part.loss, mode="lines+markers", name=str(stage), line=dict(color=color, width=2), marker=dict(size=4),
-                           customdata=part[["samples_per_second", "seconds"]],
-                           hovertemplate=f"{stage} step %{{x}}: %{{y:.3f}}<br>%{{customdata[0]:.0f}} samples/s, after %{{customdata[1]:.0f}} s<extra></extra>")
+        figure.add_scatter(
+            x=part.step,
+            y=part.loss,
+            mode="lines+markers",
+            name=str(stage),
+            line=dict(color=color, width=2),
+            marker=dict(size=4),
+            customdata=part[["samples_per_second", "seconds"]],
+            hovertemplate=(
+                f"{stage} step %{{x}}: %{{y:.3f}}<br>%{{customdata[0]:.0f}} samples/s, after"
+                " %{customdata[1]:.0f} s<extra></extra>"
+            ),
+        )
     figure.update_xaxes(title="optimizer step")
-    figure.update_yaxes(title="loss", type="log", dtick="D2")        # stages differ by a factor of ten and more
+    # stages differ by a factor of ten and more
+    figure.update_yaxes(title="loss", type="log", dtick="D2")
     return style(figure, title, 300, [str(trace.name) for trace in figure.data])

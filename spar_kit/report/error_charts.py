@@ -27,7 +27,8 @@ from ..tasks.registry import TASKS
 
 # %% ../../nbs/report/05_error_charts.ipynb #76086939
 def relative_errors(scores: pd.DataFrame) -> pd.Series:
-    """|answer given - true| / true, at most 1, for items whose true answer is a positive number; 1 where no number was read; NaN for all other items."""
+    """|answer given - true| / true, at most 1, for items whose true answer is a positive number; 1
+    where no number was read; NaN for all other items."""
     true = pd.to_numeric(scores.answer, errors="coerce")
     said = pd.to_numeric(scores.parsed, errors="coerce")
     error = ((said - true).abs() / true).clip(upper=1).fillna(1.0)
@@ -35,40 +36,99 @@ def relative_errors(scores: pd.DataFrame) -> pd.Series:
 
 
 def errors_by_distance(scores: pd.DataFrame, samples: int = 2000, seed: int = 0) -> pd.DataFrame:
-    """Mean relative error of depths and distances by how large the true one is: columns level ("1 to 2 m"), error, low, high, items, scenes; empty without such items."""
+    """Mean relative error of depths and distances by how large the true one is: columns level ("1
+    to 2 m"), error, low, high, items, scenes; empty without such items."""
     metric = scores[scores.task.str.startswith(("depth_prediction", "distance_prediction"))]
-    table = metric.assign(score=relative_errors(metric), level=[metre_bin(value) if value > 0 else "0 m" for value in pd.to_numeric(metric.answer, errors="coerce").fillna(0)])
+    table = metric.assign(
+        score=relative_errors(metric),
+        level=[
+            metre_bin(value) if value > 0 else "0 m"
+            for value in pd.to_numeric(metric.answer, errors="coerce").fillna(0)
+        ],
+    )
     table = table[table.score.notna()]
     if table.empty:
         return pd.DataFrame(columns=["level", "error", "low", "high", "items", "scenes"])
-    order = {name: k for k, name in enumerate(dict.fromkeys(metre_bin(value) for value in (0.5, 1.5, 2.5, 3.5, 5, 7)))}
-    found = intervals(table, ("level",), samples, seed).rename(columns={"score": "error"}).drop(columns="left_out")
+    order = {
+        name: k
+        for k, name in enumerate(
+            dict.fromkeys(metre_bin(value) for value in (0.5, 1.5, 2.5, 3.5, 5, 7))
+        )
+    }
+    found = (
+        intervals(table, ("level",), samples, seed)
+        .rename(columns={"score": "error"})
+        .drop(columns="left_out")
+    )
     return found.sort_values("level", key=lambda names: names.map(order), ignore_index=True)
 
 
-def losses_by(scores: pd.DataFrame, factors: pd.DataFrame, factor: str, samples: int = 2000, seed: int = 0) -> pd.DataFrame:
-    """Mean of 1 - score by the levels of one of `spar_kit.bench.analysis.factors.item_factors`: columns level, error, low, high, items, scenes."""
-    both = scores.drop(columns=factor, errors="ignore").merge(factors[[*KEY, factor]].drop_duplicates(KEY), on=KEY)
-    both = both[both[factor].notna() & both.score.notna()].assign(score=lambda table: 1 - table.score)
+def losses_by(
+    scores: pd.DataFrame, factors: pd.DataFrame, factor: str, samples: int = 2000, seed: int = 0
+) -> pd.DataFrame:
+    """Mean of 1 - score by the levels of one of `spar_kit.bench.analysis.factors.item_factors`:
+    columns level, error, low, high, items, scenes."""
+    both = scores.drop(columns=factor, errors="ignore").merge(
+        factors[[*KEY, factor]].drop_duplicates(KEY), on=KEY
+    )
+    both = both[both[factor].notna() & both.score.notna()].assign(
+        score=lambda table: 1 - table.score
+    )
     if both.empty:
         return pd.DataFrame(columns=["level", "error", "low", "high", "items", "scenes"])
-    found = intervals(both.assign(level=both[factor]), ("level",), samples, seed).rename(columns={"score": "error"}).drop(columns="left_out")
-    return found.sort_values("level", key=lambda names: names.map(lambda name: (not name.startswith("under"), int((re.findall(r"\d+", name) or [0])[0]))), ignore_index=True)
+    found = (
+        intervals(both.assign(level=both[factor]), ("level",), samples, seed)
+        .rename(columns={"score": "error"})
+        .drop(columns="left_out")
+    )
+    return found.sort_values(
+        "level",
+        key=lambda names: names.map(
+            lambda name: (not name.startswith("under"), int((re.findall(r"\d+", name) or [0])[0]))
+        ),
+        ignore_index=True,
+    )
 
 
 def plot_errors(tables: Mapping[str, pd.DataFrame], title: str, across: str, up: str) -> go.Figure:
-    """Lines with 95 % intervals, a line a run: tables of `errors_by_distance` or `losses_by` by name. `across` and `up` name the axes."""
+    """Lines with 95 % intervals, a line a run: tables of `errors_by_distance` or `losses_by` by
+    name. `across` and `up` name the axes."""
     figure = go.Figure()
     colors = run_colors(list(tables))
     levels = list(dict.fromkeys(level for table in tables.values() for level in table.level))
     for k, (name, table) in enumerate(tables.items()):
-        place = table.level.map({level: i for i, level in enumerate(levels)}) + (k - (len(tables) - 1) / 2) * 0.07
+        place = (
+            table.level.map({level: i for i, level in enumerate(levels)})
+            + (k - (len(tables) - 1) / 2) * 0.07
+        )
         figure.add_scatter(
-            x=place, y=table.error, mode="lines+markers", name=plain(name), customdata=table[["level", "low", "high", "items"]],
-            line=dict(color=colors[name], width=2), marker=dict(size=9, symbol=SHAPES[k % len(SHAPES)]),
-            error_y=dict(type="data", symmetric=False, array=table.high - table.error, arrayminus=table.error - table.low, thickness=1.4, width=4),
-            hovertemplate=f"%{{customdata[0]}}<br>{plain(name)} %{{y:.1%}} [%{{customdata[1]:.1%}}, %{{customdata[2]:.1%}}]<br>%{{customdata[3]}} questions<extra></extra>")
-    figure.update_xaxes(tickvals=list(range(len(levels))), ticktext=[plain(level) for level in levels], title=across, range=[-0.5, len(levels) - 0.5], zeroline=False)
+            x=place,
+            y=table.error,
+            mode="lines+markers",
+            name=plain(name),
+            customdata=table[["level", "low", "high", "items"]],
+            line=dict(color=colors[name], width=2),
+            marker=dict(size=9, symbol=SHAPES[k % len(SHAPES)]),
+            error_y=dict(
+                type="data",
+                symmetric=False,
+                array=table.high - table.error,
+                arrayminus=table.error - table.low,
+                thickness=1.4,
+                width=4,
+            ),
+            hovertemplate=(
+                f"%{{customdata[0]}}<br>{plain(name)} %{{y:.1%}} [%{{customdata[1]:.1%}},"
+                " %{customdata[2]:.1%}]<br>%{customdata[3]} questions<extra></extra>"
+            ),
+        )
+    figure.update_xaxes(
+        tickvals=list(range(len(levels))),
+        ticktext=[plain(level) for level in levels],
+        title=across,
+        range=[-0.5, len(levels) - 0.5],
+        zeroline=False,
+    )
     figure.update_yaxes(tickformat=".0%", title=up, rangemode="tozero", automargin=True)
     return style(figure, title, 320, list(tables))
 
@@ -78,9 +138,12 @@ _ALIKE = {"nearer": "closer", "further": "farther", "over": "above", "under": "b
 
 
 def _slots(option: str) -> dict[int, str]:
-    """{pair: word or "neither"} of an option such as "left, , closer"; {} for any other text. A fifth place, the second object's front or behind, is left out."""
+    """{pair: word or "neither"} of an option such as "left, , closer"; {} for any other text. A
+    fifth place, the second object's front or behind, is left out."""
     words = [word.strip().lower() for word in option.split(",")]
-    if len(words) not in (3, 5) or not all(not word or any(word in pair for pair in PAIRS) for word in words):
+    if len(words) not in (3, 5) or not all(
+        not word or any(word in pair for pair in PAIRS) for word in words
+    ):
         return {}
     found = {}
     for k, word in enumerate(words[:4]):
@@ -90,10 +153,12 @@ def _slots(option: str) -> dict[int, str]:
 
 
 def relations(rows: Sequence[Mapping[str, Any]], scores: pd.DataFrame) -> pd.DataFrame:
-    """What was answered for what in relation tasks: columns pair (place in `PAIRS`), gold, said, items.
+    """What was answered for what in relation tasks: columns pair (place in `PAIRS`), gold, said,
+    items.
 
     Args:
-        rows: with question; those of tasks without "relation" or "imagination" in their name do not count.
+        rows: with question; those of tasks without "relation" or "imagination" in their name do not
+            count.
         scores: of the same rows, in the same order.
     """
     table: list[tuple[int, str, str]] = []
@@ -103,45 +168,86 @@ def relations(rows: Sequence[Mapping[str, Any]], scores: pd.DataFrame) -> pd.Dat
         answer = str(row["answer"])
         kind = answer_kind(str(row["answer"]))
         if kind == "letter":
-            options = dict(zip("ABCDEF", (_slots(option) for option in parse_question(row["question"], answer).options)))
+            options = dict(
+                zip(
+                    "ABCDEF",
+                    (_slots(option) for option in parse_question(row["question"], answer).options),
+                )
+            )
             said = options.get(str(parsed))
-            table += [(pair, word, said.get(pair, "neither") if said is not None else "not read") for pair, word in options.get(answer.upper(), {}).items()]
+            table += [
+                (pair, word, said.get(pair, "neither") if said is not None else "not read")
+                for pair, word in options.get(answer.upper(), {}).items()
+            ]
         elif kind == "judge":
-            words = {_ALIKE.get(word, word) for word in re.findall(r"[a-z]+", row["question"].lower())}
-            claims = [(k, word, pair[1 - i]) for k, pair in enumerate(PAIRS) for i, word in enumerate(pair) if word in words]
+            words = {
+                _ALIKE.get(word, word) for word in re.findall(r"[a-z]+", row["question"].lower())
+            }
+            claims = [
+                (k, word, pair[1 - i])
+                for k, pair in enumerate(PAIRS)
+                for i, word in enumerate(pair)
+                if word in words
+            ]
             if len(claims) == 1:
                 pair, word, opposite = claims[0]
                 told = {"yes": word, "no": opposite}
-                table.append((pair, told[answer.lower()], told.get(str(parsed).lower(), "not read")))
+                table.append(
+                    (pair, told[answer.lower()], told.get(str(parsed).lower(), "not read"))
+                )
     out = pd.DataFrame(table, columns=["pair", "gold", "said"])
     return out.groupby(["pair", "gold", "said"]).size().rename("items").reset_index()
 
 
 def plot_confusion(table: pd.DataFrame, title: str = "Relations: truth and answer") -> go.Figure:
-    """A table of `relations` as one square a pair of words; the colour is the share of its row. Raises ValueError for an empty one."""
+    """A table of `relations` as one square a pair of words; the colour is the share of its row.
+    Raises ValueError for an empty one."""
     if table.empty:
         raise InputError("no relation question with its text")
     pairs = sorted(table.pair.unique())
     columns = min(2, len(pairs))
-    lines = -(-len(pairs) // 2)            # three in a line leave no room for the words on a narrow screen
-    figure = make_subplots(rows=lines, cols=columns, horizontal_spacing=0.16, vertical_spacing=0.28 / lines)
+    # three in a line leave no room for the words on a narrow screen
+    lines = -(-len(pairs) // 2)
+    figure = make_subplots(
+        rows=lines, cols=columns, horizontal_spacing=0.16, vertical_spacing=0.28 / lines
+    )
     for n, k in enumerate(pairs):
         at = {"row": n // 2 + 1, "col": n % 2 + 1}
         own = table[table.pair == k]
         gold = [word for word in (*PAIRS[k], "neither") if word in set(own.gold)]
-        said = [word for word in (*PAIRS[k], "neither", "not read") if word in set(own.said) | set(gold)]
-        counts = own.pivot_table(index="gold", columns="said", values="items", aggfunc="sum", fill_value=0).reindex(index=gold, columns=said, fill_value=0)
+        said = [
+            word for word in (*PAIRS[k], "neither", "not read") if word in set(own.said) | set(gold)
+        ]
+        counts = own.pivot_table(
+            index="gold", columns="said", values="items", aggfunc="sum", fill_value=0
+        ).reindex(index=gold, columns=said, fill_value=0)
         shares = counts.div(counts.sum(axis=1), axis=0)
-        figure.add_heatmap(z=shares.to_numpy(), x=said, y=gold, zmin=0, zmax=1, colorscale="Blues", showscale=False, xgap=2, ygap=2, **at,
-                           text=[[f"{share:.0%}<br>{count}" for share, count in zip(*row)] for row in zip(shares.to_numpy(), counts.to_numpy())], texttemplate="%{text}",
-                           hovertemplate="true: %{y}, answered: %{x}<br>%{text}<extra></extra>")
+        figure.add_heatmap(
+            z=shares.to_numpy(),
+            x=said,
+            y=gold,
+            zmin=0,
+            zmax=1,
+            colorscale="Blues",
+            showscale=False,
+            xgap=2,
+            ygap=2,
+            **at,
+            text=[
+                [f"{share:.0%}<br>{count}" for share, count in zip(*row)]
+                for row in zip(shares.to_numpy(), counts.to_numpy())
+            ],
+            texttemplate="%{text}",
+            hovertemplate="true: %{y}, answered: %{x}<br>%{text}<extra></extra>",
+        )
         figure.update_yaxes(autorange="reversed", automargin=True, title="true", **at)
         figure.update_xaxes(title=dict(text="answered", standoff=4), tickangle=0, **at)
     return style(figure, title, 250 * lines)
 
 # %% ../../nbs/report/05_error_charts.ipynb #bebaf24a
 def worst_misses(scores: pd.DataFrame, count: int = 20, each: int = 2) -> pd.DataFrame:
-    """The rows of a score table that went most wrong, at most `each` per task and `count` in all, with columns `severity` and `why`; tasks in the registry's order.
+    """The rows of a score table that went most wrong, at most `each` per task and `count` in all,
+    with columns `severity` and `why`; tasks in the registry's order.
 
     Scores above 0.5 are no misses; items that could not be scored are left out.
     """
@@ -154,14 +260,46 @@ def worst_misses(scores: pd.DataFrame, count: int = 20, each: int = 2) -> pd.Dat
         factor = np.where(said > 0, np.maximum(said / true, true / said), 1000.0)
     means = missed.task.map(scores.groupby("task").score.mean())
     unread = missed.parsed == ""
-    # unread answers come last; numbers by the logarithm of their factor; the rest by what was lost and how good the task is otherwise
-    missed["severity"] = np.where(unread, -1.0, np.where(numbers, np.log(np.clip(factor, 1, 1000)), means + (1 - missed.score) / 10))
-    missed["why"] = ["no answer could be read" if no else f"off by a factor of {times:.1f}" if number and times < 1000 else "off by a factor over 1,000" if number
-                     else f"wrong, where the run scores {mean:.0%} on the whole" if metric == "accuracy" else f"{score:.0%} of the points"
-                     for no, number, times, mean, metric, score in zip(unread, numbers, factor, means, missed.metric, missed.score)]
+    # unread answers come last; numbers by the logarithm of their factor; the rest by what was lost
+    # and how good the task is otherwise
+    missed["severity"] = np.where(
+        unread,
+        -1.0,
+        np.where(numbers, np.log(np.clip(factor, 1, 1000)), means + (1 - missed.score) / 10),
+    )
+    missed["why"] = [
+        (
+            "no answer could be read"
+            if no
+            else (
+                f"off by a factor of {times:.1f}"
+                if number and times < 1000
+                else (
+                    "off by a factor over 1,000"
+                    if number
+                    else (
+                        f"wrong, where the run scores {mean:.0%} on the whole"
+                        if metric == "accuracy"
+                        else f"{score:.0%} of the points"
+                    )
+                )
+            )
+        )
+        for no, number, times, mean, metric, score in zip(
+            unread, numbers, factor, means, missed.metric, missed.score
+        )
+    ]
     missed = missed.sort_values("severity", ascending=False, kind="stable")
     missed = missed[missed.groupby("task").cumcount() < each]
     turn = missed.groupby("task").cumcount()
     order = missed.task.map({name: k for k, name in enumerate(TASKS)})
-    first = missed.assign(turn=turn, order=order).sort_values(["turn", "order"], kind="stable").head(count)
-    return first.sort_values(["order", "turn"], kind="stable").drop(columns=["turn", "order"]).reset_index(drop=True)
+    first = (
+        missed.assign(turn=turn, order=order)
+        .sort_values(["turn", "order"], kind="stable")
+        .head(count)
+    )
+    return (
+        first.sort_values(["order", "turn"], kind="stable")
+        .drop(columns=["turn", "order"])
+        .reset_index(drop=True)
+    )

@@ -17,7 +17,18 @@ from numpy.typing import NDArray
 
 from ..data.question import Question
 from ..data.records import safe_join, load_matrix
-from .floor_plan import COLORS, GREY, INK, Drawing, Room, as_seen, draw_camera, draw_room, fan_of, read_room
+from spar_kit.report.floor_plan import (
+    COLORS,
+    GREY,
+    INK,
+    Drawing,
+    Room,
+    as_seen,
+    draw_camera,
+    draw_room,
+    fan_of,
+    read_room,
+)
 from ..scenes.formats.images import lazy_picture
 from ..tasks.relations import to_observer_frame
 from ..tasks.facts import Answer
@@ -27,7 +38,9 @@ from ..tasks.frame_sets import yaw_pitch_roll
 # %% ../../nbs/report/35_explanations.ipynb #a5976eb9
 @dataclass(frozen=True)
 class ExampleRecord:
-    """A question of a generated folder with the folder of its images: what is needed to draw why its answer is true."""
+    """A question of a generated folder with the folder of its images: what is needed to draw why
+    its answer is true."""
+
     question: Question
     root: Path
 
@@ -53,14 +66,20 @@ class ExampleRecord:
         named = [mark.partition("_")[0] for mark in TASKS[self.task].markers]
         if self.task.endswith("_hard"):
             named = ["green", "blue", "red", "yellow"]
-        return [COLORS.get(named[k] if k < len(named) else "plain", COLORS["plain"]) for k in range(len(self.ids))]
+        return [
+            COLORS.get(named[k] if k < len(named) else "plain", COLORS["plain"])
+            for k in range(len(self.ids))
+        ]
 
     def pose(self, view: int = 0) -> NDArray[np.float64]:
         """Camera to world (4, 4) of one image."""
         return load_matrix(self.root, self.question.rest["pose"][view])
 
     def horizontal_fov(self, view: int = 0) -> float:
-        return fan_of(load_matrix(self.root, self.question.rest["intrinsic"][view]), lazy_picture(self.question.paths[view]).width)
+        return fan_of(
+            load_matrix(self.root, self.question.rest["intrinsic"][view]),
+            lazy_picture(self.question.paths[view]).width,
+        )
 
     def center(self, k: int) -> NDArray[np.float64]:
         return np.asarray(self.room.boxes[self.ids[k]].center)
@@ -70,23 +89,48 @@ class ExampleRecord:
 
     def name(self, k: int) -> str:
         """The label, and the colour of the marker where it has one: what tells two chairs apart."""
-        color = next((name for name, value in COLORS.items() if value == self.colors[k] and name != "plain"), "")
+        color = next(
+            (name for name, value in COLORS.items() if value == self.colors[k] and name != "plain"),
+            "",
+        )
         return f"{self.label(k)} ({color})" if color else self.label(k)
 
     def seen(self, k: int, view: int = 0, upright: bool = False) -> NDArray[np.float64]:
-        """Right, down, forward of object k in the camera of an image, metres; `upright`: down along the room's vertical."""
+        """Right, down, forward of object k in the camera of an image, metres; `upright`: down along
+        the room's vertical."""
         pose = self.pose(view)
         seen = np.asarray((self.center(k) - pose[:3, 3]) @ pose[:3, :3])
         return np.array([seen[0], pose[2, 3] - self.center(k)[2], seen[2]]) if upright else seen
 
-    def plan(self, which: Iterable[int] | None = None, views: Iterable[int] = (0,), plane: Callable[[NDArray], NDArray] | None = None, whole: bool = False) -> Drawing:
-        """Some of the objects marked (all by default), the cameras of some images, and the `whole` room or the part of it around them."""
+    def plan(
+        self,
+        which: Iterable[int] | None = None,
+        views: Iterable[int] = (0,),
+        plane: Callable[[NDArray], NDArray] | None = None,
+        whole: bool = False,
+    ) -> Drawing:
+        """Some of the objects marked (all by default), the cameras of some images, and the `whole`
+        room or the part of it around them."""
         chosen = range(len(self.ids)) if which is None else list(which)
         marked = {self.ids[k]: (self.colors[k], self.label(k)) for k in chosen}
-        title = f"{self.task}: the room from above" if plane is None else f"{self.task}: as the camera has it, from above"
-        drawing = draw_room(self.room, marked, whole=whole, title=title) if plane is None else draw_room(self.room, marked, plane, title, False)
+        title = (
+            f"{self.task}: the room from above"
+            if plane is None
+            else f"{self.task}: as the camera has it, from above"
+        )
+        drawing = (
+            draw_room(self.room, marked, whole=whole, title=title)
+            if plane is None
+            else draw_room(self.room, marked, plane, title, False)
+        )
         for view in views if plane is None else ():
-            name = "camera" if len(self.question.images) == 1 else f"camera {view + 1}" if len(self.question.images) <= 3 else f"Frame-{view}"
+            name = (
+                "camera"
+                if len(self.question.images) == 1
+                else f"camera {view + 1}"
+                if len(self.question.images) <= 3
+                else f"Frame-{view}"
+            )
             draw_camera(drawing, self.pose(view), self.horizontal_fov(view), caption=name)
         return drawing
 
@@ -107,17 +151,23 @@ def _depths(x: ExampleRecord) -> Explanation:
         here = [k for k in range(len(x.ids)) if x.facts["view"][k] == view]
         drawing = x.plan(here, plane=as_seen(x.pose(view)))
         drawing.title += f", image {view + 1}"
-        drawing.line([0, 0], [0, max(x.seen(k, view)[2] for k in here) + .3], INK, arrow=True)
+        drawing.line([0, 0], [0, max(x.seen(k, view)[2] for k in here) + 0.3], INK, arrow=True)
         drawing.dot([0, 0], INK)
         drawing.text([0, 0], f"camera {view + 1}" if len(x.question.images) > 1 else "camera")
         for k in here:
             right, _, depth = x.seen(k, view)
             drawing.line([0, depth], [right, depth], x.colors[k], dashed=True)
             drawing.text([0, depth], _m(depth), x.colors[k])
-            lines.append(f"{x.name(k)}: depth {_m(depth)}" + (f" in image {view + 1}" if len(x.question.images) > 1 else ""))
+            lines.append(
+                f"{x.name(k)}: depth {_m(depth)}"
+                + (f" in image {view + 1}" if len(x.question.images) > 1 else "")
+            )
         drawings.append(drawing)
     if len(x.ids) == 3:
-        lines.append(f"depths of {x.name(2)} and {x.name(1)}: they differ by {_m(abs(x.seen(2, x.facts['view'][2])[2] - x.seen(1, x.facts['view'][1])[2]))}")
+        lines.append(
+            f"depths of {x.name(2)} and {x.name(1)}: they differ by"
+            f" {_m(abs(x.seen(2, x.facts['view'][2])[2] - x.seen(1, x.facts['view'][1])[2]))}"
+        )
     return drawings, lines
 
 
@@ -128,7 +178,10 @@ def _distance_to_camera(x: ExampleRecord) -> Explanation:
     flat = np.linalg.norm((center - eye)[:2])
     high = center[2] - eye[2]
     drawing.line(eye, center, x.colors[0], f"{_m(flat)} on the plan")
-    return [drawing], [f"{_m(flat)} on the plan, {_m(abs(high))} {'up' if high > 0 else 'down'}: {_m(np.linalg.norm(center - eye))} in space"]
+    return [drawing], [
+        f"{_m(flat)} on the plan, {_m(abs(high))} {'up' if high > 0 else 'down'}:"
+        f" {_m(np.linalg.norm(center - eye))} in space"
+    ]
 
 
 def _distances(x: ExampleRecord) -> Explanation:
@@ -138,9 +191,24 @@ def _distances(x: ExampleRecord) -> Explanation:
     lines = []
     for k in range(1, len(x.ids)):
         apart = x.center(k) - x.center(0)
-        drawing.line(x.center(0), x.center(k), x.colors[k] if len(x.ids) < 5 else INK, _m(np.linalg.norm(apart)))
-        lines.append(f"{x.name(0)} to {x.name(k)}: {_m(np.linalg.norm(apart[:2]))} on the plan, {_m(abs(apart[2]))} in height, {_m(np.linalg.norm(apart))} in space")
-    return [drawing], lines + ([f"asked for: the one {'farther' if x.facts['farthest'] else 'closer'} than the {'other' if len(x.ids) == 3 else 'others'}"] if "farthest" in x.facts else [])
+        drawing.line(
+            x.center(0),
+            x.center(k),
+            x.colors[k] if len(x.ids) < 5 else INK,
+            _m(np.linalg.norm(apart)),
+        )
+        lines.append(
+            f"{x.name(0)} to {x.name(k)}: {_m(np.linalg.norm(apart[:2]))} on the plan,"
+            f" {_m(abs(apart[2]))} in height, {_m(np.linalg.norm(apart))} in space"
+        )
+    return [drawing], lines + (
+        [
+            f"asked for: the one {'farther' if x.facts['farthest'] else 'closer'} than the"
+            f" {'other' if len(x.ids) == 3 else 'others'}"
+        ]
+        if "farthest" in x.facts
+        else []
+    )
 
 # %% ../../nbs/report/35_explanations.ipynb #a0e833db
 def _size(x: ExampleRecord) -> Explanation:
@@ -151,21 +219,31 @@ def _size(x: ExampleRecord) -> Explanation:
     ring = ring[np.argsort(np.arctan2(*(ring - box.center)[:, :2].T))]
     for a, b in zip(ring[:2], ring[1:3]):
         drawing.line(a, b, COLORS["red"], f"{100 * np.linalg.norm(b - a):.1f} cm", width=3)
-    return [drawing], [f"length {100 * max(box.size[:2]):.1f} cm, width {100 * min(box.size[:2]):.1f} cm, height {100 * box.size[2]:.1f} cm"]
+    return [drawing], [
+        f"length {100 * max(box.size[:2]):.1f} cm, width {100 * min(box.size[:2]):.1f} cm, height"
+        f" {100 * box.size[2]:.1f} cm"
+    ]
 
 
 def _matching(x: ExampleRecord) -> Explanation:
     drawing = x.plan(views=(0, 1))
     for view in (0, 1):
         drawing.line(x.pose(view)[:3, 3], x.center(0), GREY, dashed=True)
-    return [drawing], [f"the same {x.label(0)} (object {x.ids[0]}) in both images; its box in the second: {x.facts['target_box']}"]
+    return [drawing], [
+        f"the same {x.label(0)} (object {x.ids[0]}) in both images; its box in the second:"
+        f" {x.facts['target_box']}"
+    ]
 
 
 def _camera_motion(x: ExampleRecord) -> Explanation:
     right, down, forward = (x.pose(1)[:3, 3] - x.pose()[:3, 3]) @ x.pose()[:3, :3]
     drawing = x.plan(views=(0, 1))
     drawing.line(x.pose()[:3, 3], x.pose(1)[:3, 3], COLORS["plain"], arrow=True)
-    return [drawing], [f"camera 2 in camera 1: {_m(abs(right))} {'right' if right > 0 else 'left'}, {_m(abs(down))} {'down' if down > 0 else 'up'}, {_m(abs(forward))} {'forward' if forward > 0 else 'backward'}"]
+    return [drawing], [
+        f"camera 2 in camera 1: {_m(abs(right))} {'right' if right > 0 else 'left'},"
+        f" {_m(abs(down))} {'down' if down > 0 else 'up'}, {_m(abs(forward))}"
+        f" {'forward' if forward > 0 else 'backward'}"
+    ]
 
 
 def _view_change(x: ExampleRecord) -> Explanation:
@@ -173,17 +251,25 @@ def _view_change(x: ExampleRecord) -> Explanation:
     first, second = (yaw_pitch_roll(x.pose(view)) for view in (0, 1))
     yaw = (second[0] - first[0] + 180) % 360 - 180
     pitch = second[1] - first[1]
-    return drawings, [*lines, f"heading: {abs(yaw):.1f} degrees to the {'right' if yaw > 0 else 'left'}; pitch: {abs(pitch):.1f} degrees {'up' if pitch > 0 else 'down'}",
-                      "the answer gives these in steps of 0.2 m and 5 degrees"]
+    return drawings, [
+        *lines,
+        (
+            f"heading: {abs(yaw):.1f} degrees to the {'right' if yaw > 0 else 'left'}; pitch:"
+            f" {abs(pitch):.1f} degrees {'up' if pitch > 0 else 'down'}"
+        ),
+        "the answer gives these in steps of 0.2 m and 5 degrees",
+    ]
 
 # %% ../../nbs/report/35_explanations.ipynb #b0417ba0
 def _frames(x: ExampleRecord) -> Explanation:
     shown = [view for view, visible in enumerate(x.facts["visible"]) if visible]
     drawing = x.plan(views=())
     for view in shown:
-        drawing.line(x.pose(view)[:3, 3], x.center(0), GREY, dashed=True, width=.8)
+        drawing.line(x.pose(view)[:3, 3], x.center(0), GREY, dashed=True, width=0.8)
         drawing.dot(x.pose(view)[:3, 3], INK, 3)
-    return [drawing], [f"framed in green: the frames that show at least a tenth of the surface of the {x.label(0)}"]
+    return [drawing], [
+        f"framed in green: the frames that show at least a tenth of the surface of the {x.label(0)}"
+    ]
 
 
 def _nearest_box(x: ExampleRecord) -> Explanation:
@@ -191,27 +277,54 @@ def _nearest_box(x: ExampleRecord) -> Explanation:
     eye = x.pose()[:3, 3]
     lines = []
     for k in range(len(x.ids)):
-        drawing.line(eye, x.center(k), COLORS["plain"] if not k else GREY, _m(np.linalg.norm(x.center(k) - eye)), dashed=bool(k))
-        lines.append(f"{x.label(k)} (object {x.ids[k]}): {_m(np.linalg.norm(x.center(k) - eye))} from {'the camera' if len(x.question.images) == 1 else 'camera 1'}" + (" (the answer)" if not k else ""))
-    return [drawing], [*lines, f"asked for: {'the farthest' if x.facts['farthest'] else 'the nearest'} of all objects in view"]
+        drawing.line(
+            eye,
+            x.center(k),
+            COLORS["plain"] if not k else GREY,
+            _m(np.linalg.norm(x.center(k) - eye)),
+            dashed=bool(k),
+        )
+        lines.append(
+            f"{x.label(k)} (object {x.ids[k]}): {_m(np.linalg.norm(x.center(k) - eye))} from"
+            f" {'the camera' if len(x.question.images) == 1 else 'camera 1'}"
+            + (" (the answer)" if not k else "")
+        )
+    return [drawing], [
+        *lines,
+        (
+            f"asked for: {'the farthest' if x.facts['farthest'] else 'the nearest'} of all objects"
+            " in view"
+        ),
+    ]
 
 # %% ../../nbs/report/35_explanations.ipynb #3069b9fb
-def _offsets(points: Sequence[NDArray], names: Sequence[str], distances: Sequence[float] = ()) -> list[str]:
-    """Where things are for an observer, in words; (right, down, forward) each. Distances where the three are not at right angles."""
-    return [f"{name}: {_m(abs(r))} {'right' if r > 0 else 'left'}, {_m(abs(d))} {'below' if d > 0 else 'above'}, {_m(abs(f))} {'in front' if f > 0 else 'behind'}, distance {_m(apart)}"
-            for name, (r, d, f), apart in zip(names, points, distances or [float(np.linalg.norm(point)) for point in points])]
+def _offsets(
+    points: Sequence[NDArray], names: Sequence[str], distances: Sequence[float] = ()
+) -> list[str]:
+    """Where things are for an observer, in words; (right, down, forward) each. Distances where the
+    three are not at right angles."""
+    return [
+        f"{name}: {_m(abs(r))} {'right' if r > 0 else 'left'}, {_m(abs(d))}"
+        f" {'below' if d > 0 else 'above'}, {_m(abs(f))} {'in front' if f > 0 else 'behind'},"
+        f" distance {_m(apart)}"
+        for name, (r, d, f), apart in zip(
+            names, points, distances or [float(np.linalg.norm(point)) for point in points]
+        )
+    ]
 
 
 def _relation(x: ExampleRecord) -> Explanation:
     """As the camera of the first image has them."""
     drawing = x.plan(plane=as_seen(x.pose()))
-    drawing.line([0, 0], [0, .8], INK, arrow=True)
+    drawing.line([0, 0], [0, 0.8], INK, arrow=True)
     drawing.dot([0, 0], INK)
     drawing.text([0, 0], "observer")
     for k in range(len(x.ids)):
         right, _, forward = x.seen(k)
         drawing.line([0, 0], [right, forward], x.colors[k], dashed=True)
-    return [drawing], _offsets([x.seen(k) for k in range(len(x.ids))], [x.name(k) for k in range(len(x.ids))])
+    return [drawing], _offsets(
+        [x.seen(k) for k in range(len(x.ids))], [x.name(k) for k in range(len(x.ids))]
+    )
 
 
 def _imagination(x: ExampleRecord) -> Explanation:
@@ -219,41 +332,68 @@ def _imagination(x: ExampleRecord) -> Explanation:
     stand = x.center(0)
     face = x.center(1)
     ahead = (face - stand)[:2] / max(float(np.linalg.norm((face - stand)[:2])), 1e-9)
-    reach = min(1.2, .8 * float(np.linalg.norm((face - stand)[:2])))
-    drawing.line(stand, stand[:2] + reach * ahead, COLORS["green"], "looks this way", arrow=True, width=2.5)
+    reach = min(1.2, 0.8 * float(np.linalg.norm((face - stand)[:2])))
+    drawing.line(
+        stand, stand[:2] + reach * ahead, COLORS["green"], "looks this way", arrow=True, width=2.5
+    )
     for k in range(2, len(x.ids)):
         drawing.line(stand, x.center(k), x.colors[k], dashed=True)
     rest = range(2, len(x.ids))
-    after = _offsets([to_observer_frame(stand[None], face[None], x.center(k)[None])[0] for k in rest], [f"from there, {x.name(k)}" for k in rest])
+    after = _offsets(
+        [to_observer_frame(stand[None], face[None], x.center(k)[None])[0] for k in rest],
+        [f"from there, {x.name(k)}" for k in rest],
+    )
     if "before" not in x.facts:
         return [drawing], after
-    names = [f"from the {'first ' * (len(x.question.images) > 1)}camera before, {x.name(k)}" for k in rest]
-    return [drawing], after + _offsets([x.seen(k, upright=True) for k in rest], names, [float(np.linalg.norm(x.seen(k))) for k in rest])
+    names = [
+        f"from the {'first ' * (len(x.question.images) > 1)}camera before, {x.name(k)}"
+        for k in rest
+    ]
+    return [drawing], after + _offsets(
+        [x.seen(k, upright=True) for k in rest],
+        names,
+        [float(np.linalg.norm(x.seen(k))) for k in rest],
+    )
 
 # %% ../../nbs/report/35_explanations.ipynb #069aedd7
 def _map(x: ExampleRecord) -> Explanation:
     drawing = x.plan(views=range(3))
     pose = x.pose()
-    drawing.texts = [text for text in drawing.texts if text[1].startswith("camera")]        # objects get their coordinates too
+    # objects get their coordinates too
+    drawing.texts = [text for text in drawing.texts if text[1].startswith("camera")]
     lines = []
     for k in range(len(x.ids)):
-        r, _, f = to_observer_frame(pose[None, :3, 3], pose[None, :3, 3] + pose[None, :3, 2], x.center(k)[None])[0]
+        r, _, f = to_observer_frame(
+            pose[None, :3, 3], pose[None, :3, 3] + pose[None, :3, 2], x.center(k)[None]
+        )[0]
         drawing.line(pose[:3, 3], x.center(k), GREY, dashed=True)
         drawing.text(x.center(k), f"object{k} ({r:.1f}, {f:.1f})", COLORS["plain"])
-        lines.append(f"object{k}, {x.label(k)}: {_m(abs(r))} {'right' if r > 0 else 'left'}, {_m(abs(f))} {'forward' if f > 0 else 'backward'} of camera 1")
+        lines.append(
+            f"object{k}, {x.label(k)}: {_m(abs(r))} {'right' if r > 0 else 'left'}, {_m(abs(f))}"
+            f" {'forward' if f > 0 else 'backward'} of camera 1"
+        )
     return [drawing], lines
 
 
 def _order(x: ExampleRecord) -> Explanation:
     first = x.facts["first"]
     drawing = x.plan(views=sorted(first))
-    return [drawing], [f"{x.label(k)}: first clearly seen in Frame-{first[k]}" for k in np.argsort(first)]
+    return [drawing], [
+        f"{x.label(k)}: first clearly seen in Frame-{first[k]}" for k in np.argsort(first)
+    ]
 
 
 def _count(x: ExampleRecord) -> Explanation:
     name = x.label(0)
     same = [id for id, label in x.room.labels.items() if label == name]
-    drawing = draw_room(x.room, {id: (COLORS["plain"], f"{name} {k + 1}" if len(same) > 1 else name) for k, id in enumerate(same)}, title="obj_count: the room from above")
+    drawing = draw_room(
+        x.room,
+        {
+            id: (COLORS["plain"], f"{name} {k + 1}" if len(same) > 1 else name)
+            for k, id in enumerate(same)
+        },
+        title="obj_count: the room from above",
+    )
     return [drawing], [f"objects called {name}: {len(same)}"]
 
 
@@ -265,7 +405,9 @@ def _area(x: ExampleRecord) -> Explanation:
                 drawing.line(a, b, INK, _m(np.linalg.norm(b - a)))
     for view in range(len(x.question.images)):
         drawing.dot(x.pose(view)[:3, 3], INK, 2.5)
-    return [drawing], [f"area of the outline: {x.facts['answer']:.2f} square meters; dots: the cameras"]
+    return [drawing], [
+        f"area of the outline: {x.facts['answer']:.2f} square meters; dots: the cameras"
+    ]
 
 
 def _route(x: ExampleRecord) -> Explanation:
@@ -276,20 +418,41 @@ def _route(x: ExampleRecord) -> Explanation:
     for point in path:
         drawing.dot(point, GREY, 2.5)
     for k in range(legs):
-        drawing.line(place[k], place[k + 1], COLORS["blue"], _m(x.facts["walk"][k]), arrow=True, width=2.2)
+        drawing.line(
+            place[k], place[k + 1], COLORS["blue"], _m(x.facts["walk"][k]), arrow=True, width=2.2
+        )
     turns = [*x.facts["turn"][:legs], x.facts["last_turn"]]
-    return [drawing], ["turns: " + ", ".join(f"{abs(t):.0f} degrees {'right' if t > 0 else 'left'}" for t in turns) + "; grey dots: the cameras"]
+    return [drawing], [
+        "turns: "
+        + ", ".join(f"{abs(t):.0f} degrees {'right' if t > 0 else 'left'}" for t in turns)
+        + "; grey dots: the cameras"
+    ]
 
 # %% ../../nbs/report/35_explanations.ipynb #3ea14ea2
 def _stated(x: ExampleRecord) -> Explanation:
     """For a task that is not SPAR's: the room, its objects, and what the record states."""
     known = ("task", "format", "objects", "frames", "view", "wording")
-    return [x.plan(views=())], ["; ".join(f"{key}: {value}" for key, value in x.facts.items() if key not in known)]
+    return [x.plan(views=())], [
+        "; ".join(f"{key}: {value}" for key, value in x.facts.items() if key not in known)
+    ]
 
 
 _BY_ANSWER: Mapping[Answer, Callable[[ExampleRecord], Explanation]] = {
-    "depth": _depths, "size": _size, "box": _matching, "camera": _camera_motion, "movement": _view_change, "frames": _frames, "nearest_box": _nearest_box,
-    "nearest_of_two": _distances, "nearest_of_four": _distances, "map": _map, "order": _order, "count": _count, "area": _area, "route": _route}
+    "depth": _depths,
+    "size": _size,
+    "box": _matching,
+    "camera": _camera_motion,
+    "movement": _view_change,
+    "frames": _frames,
+    "nearest_box": _nearest_box,
+    "nearest_of_two": _distances,
+    "nearest_of_four": _distances,
+    "map": _map,
+    "order": _order,
+    "count": _count,
+    "area": _area,
+    "route": _route,
+}
 
 
 def explain(x: ExampleRecord) -> Explanation:

@@ -27,7 +27,9 @@ from ..core.display_text import caption_of, escape_controls
 # %% ../../nbs/report/30_floor_plan.ipynb #c6cb83ad
 @dataclass(frozen=True)
 class Room:
-    """A scene as `instances.json` states it: polygons of floor and holes (N, 2), boxes and labels by id; metres."""
+    """A scene as `instances.json` states it: polygons of floor and holes (N, 2), boxes and labels
+    by id; metres."""
+
     floor: list[NDArray[np.float64]]
     boxes: Mapping[int, OrientedBox]
     labels: Mapping[int, str]
@@ -38,45 +40,82 @@ def read_room(path: Path) -> Room:
     """The room of one `instances.json`."""
     data = orjson.loads(path.read_bytes())
     rows = data["instances"]
-    boxes = {row["id"]: OrientedBox(np.array(row["center"], float), np.array(row["size"], float), float(row["yaw"])) for row in rows}
-    floor = [np.array(polygon, float) for polygon in data.get("floor", []) + data.get("floor_holes", [])]
+    boxes = {
+        row["id"]: OrientedBox(
+            np.array(row["center"], float), np.array(row["size"], float), float(row["yaw"])
+        )
+        for row in rows
+    }
+    floor = [
+        np.array(polygon, float) for polygon in data.get("floor", []) + data.get("floor_holes", [])
+    ]
     return Room(floor, boxes, {row["id"]: row["label"] for row in rows})
 
 # %% ../../nbs/report/30_floor_plan.ipynb #0611f17a
 # tried in turn, in pixels from its place: on it, then around it in growing rings
-_AROUND = np.array([[0, 0], *([r * np.cos(a), r * np.sin(a)] for r in (12, 20, 30, 42, 56, 72) for a in np.arange(-.5, 1.5, .125) * np.pi)]).round(6)
+_AROUND = np.array(
+    [
+        [0, 0],
+        *(
+            [r * np.cos(a), r * np.sin(a)]
+            for r in (12, 20, 30, 42, 56, 72)
+            for a in np.arange(-0.5, 1.5, 0.125) * np.pi
+        ),
+    ]
+).round(6)
 
 
-def place_texts(places: Sequence[NDArray], texts: Sequence[str], ink: Sequence[NDArray], size: tuple[float, float]) -> list[NDArray[np.float64]]:
+def place_texts(
+    places: Sequence[NDArray],
+    texts: Sequence[str],
+    ink: Sequence[NDArray],
+    size: tuple[float, float],
+) -> list[NDArray[np.float64]]:
     """The middle of each text, all in pixels.
 
     Args:
-        places: where each text belongs (2,); ink: polylines (N, 2) that no text should cover; size: of the drawing, which no text leaves.
+        places: where each text belongs (2,); ink: polylines (N, 2) that no text should cover; size:
+            of the drawing, which no text leaves.
     """
     covered = np.concatenate([_along(line) for line in ink] or [np.zeros((0, 2))])
     taken = np.zeros((0, 4))
-    out = []                               # boxes of texts: x1, y1, x2, y2
+    out = []  # boxes of texts: x1, y1, x2, y2
     for place, text in zip(places, texts):
         half = np.array([3.1 * len(text) + 2, 7])
         beside = np.sign(_AROUND) * [half[0] - 7, 0] * (np.abs(_AROUND[:, :1]) > 4)
         spots = np.clip(place + _AROUND + beside, half, np.maximum(np.array(size) - half, half))
         boxes = np.concatenate([spots - half, spots + half], 1)
         inside = ((covered > boxes[:, None, :2]) & (covered < boxes[:, None, 2:])).all(2).sum(1)
-        cut = ((boxes[:, None, :2] < taken[:, 2:]) & (boxes[:, None, 2:] > taken[:, :2])).all(2).sum(1)
+        cut = (
+            ((boxes[:, None, :2] < taken[:, 2:]) & (boxes[:, None, 2:] > taken[:, :2]))
+            .all(2)
+            .sum(1)
+        )
         best = int(np.argmin(1000 * cut + 3 * inside + np.linalg.norm(_AROUND, axis=1) / 2))
-        taken = np.concatenate([taken, boxes[best:best + 1]])
+        taken = np.concatenate([taken, boxes[best : best + 1]])
         out.append(spots[best])
     return out
 
 
 def _along(line: NDArray, step: float = 3.0) -> NDArray[np.float64]:
     """Points on a polyline (N, 2), at most `step` apart."""
-    return np.concatenate([np.linspace(a, b, max(int(np.hypot(*(b - a)) / step), 1) + 1) for a, b in zip(line, line[1:])])
+    return np.concatenate(
+        [
+            np.linspace(a, b, max(int(np.hypot(*(b - a)) / step), 1) + 1)
+            for a, b in zip(line, line[1:])
+        ]
+    )
 
 # %% ../../nbs/report/30_floor_plan.ipynb #b2446f92
 INK = "#1d2530"
 GREY = "#98a2ae"
-COLORS: Mapping[str, str] = {"red": "#d3302a", "blue": "#1f5fd6", "green": "#17863b", "yellow": "#b98900", "plain": "#7b3fa0"}
+COLORS: Mapping[str, str] = {
+    "red": "#d3302a",
+    "blue": "#1f5fd6",
+    "green": "#17863b",
+    "yellow": "#b98900",
+    "plain": "#7b3fa0",
+}
 
 
 @dataclass(kw_only=True)
@@ -85,44 +124,81 @@ class Drawing:
 
     Args:
         title: what is shown, read out to those who cannot see it.
-        parts: where each shape is (N, 2), and a function from (plane to pixels) to its SVG; texts: (place, text, colour); fit: points that must be inside the frame;
+        parts: where each shape is (N, 2), and a function from (plane to pixels) to its SVG; texts:
+            (place, text, colour); fit: points that must be inside the frame;
         ink: polylines that no text should cover.
     """
+
     title: str
-    parts: list[tuple[NDArray, Callable[[Callable[[ArrayLike], NDArray]], str]]] = field(default_factory=list)
+    parts: list[tuple[NDArray, Callable[[Callable[[ArrayLike], NDArray]], str]]] = field(
+        default_factory=list
+    )
     texts: list[tuple[NDArray, str, str]] = field(default_factory=list)
     fit: list[NDArray] = field(default_factory=list)
     ink: list[NDArray] = field(default_factory=list)
 
-    def polygon(self, points: NDArray, color: str, fill: str = "none", *, width: float = 1.0, hint: str = "", fit: bool = True) -> None:
+    def polygon(
+        self,
+        points: NDArray,
+        color: str,
+        fill: str = "none",
+        *,
+        width: float = 1.0,
+        hint: str = "",
+        fit: bool = True,
+    ) -> None:
         def part(at: Callable[[ArrayLike], NDArray]) -> str:
             shown = " ".join(f"{x:.1f},{y:.1f}" for x, y in at(points))
-            return (f'<polygon points="{shown}" fill="{fill}" fill-opacity=".75" stroke="{color}" stroke-width="{width}">'
-                    + (f"<title>{html.escape(escape_controls(hint, 200))}</title>" if hint else "") + "</polygon>")
+            return (
+                f'<polygon points="{shown}" fill="{fill}" fill-opacity=".75" stroke="{color}"'
+                f' stroke-width="{width}">'
+                + (f"<title>{html.escape(escape_controls(hint, 200))}</title>" if hint else "")
+                + "</polygon>"
+            )
+
         self.parts.append((np.asarray(points, float), part))
         self.fit += [np.asarray(points, float)] * fit
         if width > 2:
             self.ink.append(np.concatenate([points, points[:1]]))
 
-    def line(self, start: ArrayLike, end: ArrayLike, color: str = INK, caption: str = "", arrow: bool = False, dashed: bool = False, width: float = 1.6) -> None:
+    def line(
+        self,
+        start: ArrayLike,
+        end: ArrayLike,
+        color: str = INK,
+        caption: str = "",
+        arrow: bool = False,
+        dashed: bool = False,
+        width: float = 1.6,
+    ) -> None:
         ends = np.stack([np.asarray(start, float)[:2], np.asarray(end, float)[:2]])
 
         def part(at: Callable[[ArrayLike], NDArray]) -> str:
             (ax, ay), (bx, by) = at(ends)
-            more = ' stroke-dasharray="4 3"' * dashed + f' marker-end="url(#tip{color[1:]})"' * arrow
-            return f'<line x1="{ax:.1f}" y1="{ay:.1f}" x2="{bx:.1f}" y2="{by:.1f}" stroke="{color}" stroke-width="{width}"{more}/>'
+            more = (
+                ' stroke-dasharray="4 3"' * dashed + f' marker-end="url(#tip{color[1:]})"' * arrow
+            )
+            return (
+                f'<line x1="{ax:.1f}" y1="{ay:.1f}" x2="{bx:.1f}" y2="{by:.1f}" stroke="{color}"'
+                f' stroke-width="{width}"{more}/>'
+            )
+
         self.parts.append((ends, part))
         self.fit.append(ends)
         self.ink.append(ends)
         if caption:
-            self.text(.4 * ends[0] + .6 * ends[1], caption, color)
+            self.text(0.4 * ends[0] + 0.6 * ends[1], caption, color)
 
     def dot(self, place: ArrayLike, color: str, radius: float = 4.0) -> None:
         here = np.asarray(place, float)[:2]
 
         def part(at: Callable[[ArrayLike], NDArray]) -> str:
             x, y = at(here[None])[0]
-            return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius}" fill="{color}" stroke="#fff" stroke-width="1"/>'
+            return (
+                f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius}" fill="{color}" stroke="#fff"'
+                ' stroke-width="1"/>'
+            )
+
         self.parts.append((here[None], part))
         self.fit.append(here[None])
         self.ink.append(np.stack([here, here]))
@@ -131,11 +207,12 @@ class Drawing:
         self.texts.append((np.asarray(place, float)[:2], caption_of(text), color))
 
     def svg(self, width: int = 440, most: int = 420) -> str:
-        """The whole drawing, `width` pixels wide and at most `most` high, with a bar of 1 m, or less where that is too long."""
+        """The whole drawing, `width` pixels wide and at most `most` high, with a bar of 1 m, or
+        less where that is too long."""
         points = np.concatenate(self.fit) if self.fit else np.zeros((1, 2))
         low = points.min(0)
         high = points.max(0)
-        grow = min(max(0.4, .06 * float((high - low).max())), max(float((high - low).max()), 0.1))
+        grow = min(max(0.4, 0.06 * float((high - low).max())), max(float((high - low).max()), 0.1))
         low = low - grow
         high = high + grow
         scale = min(width / (high - low)[0], most / (high - low)[1])
@@ -145,27 +222,57 @@ class Drawing:
         def at(place: ArrayLike) -> NDArray:
             return (np.asarray(place, float) - [low[0], high[1]]) * [scale, -scale] + [shift, 0]
 
-        spots = place_texts([at(place) for place, _, _ in self.texts], [text for _, text, _ in self.texts], [at(line) for line in self.ink], (width, tall))
-        lettering = "".join(f'<text x="{x:.1f}" y="{y + 4:.1f}" font-size="11.5" text-anchor="middle" fill="{color}" stroke="#fff" stroke-width="3" paint-order="stroke">'
-                            f"{html.escape(text)}</text>" for (x, y), (_, text, color) in zip(spots, self.texts))
-        shown = [part for points, part in self.parts if (at(points).max(0) >= 0).all() and (at(points).min(0) <= (width, tall)).all()]     # bounds meet the frame
+        spots = place_texts(
+            [at(place) for place, _, _ in self.texts],
+            [text for _, text, _ in self.texts],
+            [at(line) for line in self.ink],
+            (width, tall),
+        )
+        lettering = "".join(
+            f'<text x="{x:.1f}" y="{y + 4:.1f}" font-size="11.5" text-anchor="middle"'
+            f' fill="{color}" stroke="#fff" stroke-width="3"'
+            f' paint-order="stroke">{html.escape(text)}</text>'
+            for (x, y), (_, text, color) in zip(spots, self.texts)
+        )
+        # bounds meet the frame
+        shown = [
+            part
+            for points, part in self.parts
+            if (at(points).max(0) >= 0).all() and (at(points).min(0) <= (width, tall)).all()
+        ]
         body = "".join(part(at) for part in shown) + lettering
-        length = next((m for m in (1.0, .5, .2, .1) if m * scale < .6 * width), .05)
-        bar = (f'<path d="M0 {tall:.0f}h{width}v22H0z" fill="#fff"/><path d="M10 {tall + 12:.0f}h{length * scale:.1f}" stroke="{INK}" stroke-width="2"/>'
-               f'<text x="{16 + length * scale:.0f}" y="{tall + 16:.0f}" font-size="11" fill="{INK}">{f"{length:.0f} m" if length == 1 else f"{100 * length:.0f} cm"}</text>')
-        tips = "".join(f'<marker id="tip{c[1:]}" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="9" markerHeight="9" markerUnits="userSpaceOnUse" orient="auto"><path d="M0 0L8 4L0 8z" fill="{c}"/></marker>'
-                       for c in (*COLORS.values(), INK, GREY) if f"#tip{c[1:]}" in body)
-        return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {tall + 22:.0f}" role="img" font-family="system-ui,sans-serif" style="overflow:hidden;width:100%;max-width:{width}px;height:auto">'
-                f"<title>{html.escape(escape_controls(self.title, 200))}</title><defs>{tips}</defs>{body}{bar}</svg>")
+        length = next((m for m in (1.0, 0.5, 0.2, 0.1) if m * scale < 0.6 * width), 0.05)
+        bar = (
+            f'<path d="M0 {tall:.0f}h{width}v22H0z" fill="#fff"/><path d="M10'
+            f' {tall + 12:.0f}h{length * scale:.1f}" stroke="{INK}" stroke-width="2"/><text'
+            f' x="{16 + length * scale:.0f}" y="{tall + 16:.0f}" font-size="11"'
+            f' fill="{INK}">{f"{length:.0f} m" if length == 1 else f"{100 * length:.0f} cm"}</text>'
+        )
+        tips = "".join(
+            f'<marker id="tip{c[1:]}" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="9"'
+            ' markerHeight="9" markerUnits="userSpaceOnUse" orient="auto"><path d="M0 0L8 4L0 8z"'
+            f' fill="{c}"/></marker>'
+            for c in (*COLORS.values(), INK, GREY)
+            if f"#tip{c[1:]}" in body
+        )
+        return (
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {tall + 22:.0f}"'
+            ' role="img" font-family="system-ui,sans-serif"'
+            f' style="overflow:hidden;width:100%;max-width:{width}px;height:auto">'
+            f"<title>{html.escape(escape_controls(self.title, 200))}</title><defs>{tips}</defs>{body}{bar}</svg>"  # noqa: E501
+        )
 
 # %% ../../nbs/report/30_floor_plan.ipynb #39c30447
 def svg_image(svg: str) -> str:
-    """A drawing's SVG as an HTML image: a notebook that is not yet trusted strips bare SVG of all but its words, and keeps this."""
+    """A drawing's SVG as an HTML image: a notebook that is not yet trusted strips bare SVG of all
+    but its words, and keeps this."""
     title = re.search(r"<title>(.*?)</title>", svg, re.S)
     width = re.search(r"max-width:(\d+)px", svg)
     data = base64.b64encode(svg.encode()).decode()
-    return (f'<img src="data:image/svg+xml;base64,{data}" alt="{title[1] if title else "Drawing"}" '
-            f'style="width:100%;max-width:{width[1] if width else 440}px;height:auto">')
+    return (
+        f'<img src="data:image/svg+xml;base64,{data}" alt="{title[1] if title else "Drawing"}" '
+        f'style="width:100%;max-width:{width[1] if width else 440}px;height:auto">'
+    )
 
 # %% ../../nbs/report/30_floor_plan.ipynb #2b24c227
 def from_above(points: NDArray) -> NDArray[np.float64]:
@@ -174,12 +281,20 @@ def from_above(points: NDArray) -> NDArray[np.float64]:
 
 
 def as_seen(pose: NDArray) -> Callable[[NDArray], NDArray]:
-    """World points (..., 3) as (right, forward) of a camera with this camera-to-world pose (4, 4)."""
+    """World points (..., 3) as (right, forward) of a camera with this camera-to-world pose (4,
+    4)."""
     return lambda points: ((np.asarray(points, float) - pose[:3, 3]) @ pose[:3, :3])[..., [0, 2]]
 
 
-def draw_room(room: Room, marked: Mapping[int, tuple[str, str]], plane: Callable[[NDArray], NDArray] = from_above, title: str = "", whole: bool = True) -> Drawing:
-    """Floor and boxes; `marked_objects` ones in (colour, caption), the others grey. Where not `whole`, only these must be in the frame."""
+def draw_room(
+    room: Room,
+    marked: Mapping[int, tuple[str, str]],
+    plane: Callable[[NDArray], NDArray] = from_above,
+    title: str = "",
+    whole: bool = True,
+) -> Drawing:
+    """Floor and boxes; `marked_objects` ones in (colour, caption), the others grey. Where not
+    `whole`, only these must be in the frame."""
     drawing = Drawing(title=title)
     if plane is from_above:
         for polygon in room.floor:
@@ -187,14 +302,24 @@ def draw_room(room: Room, marked: Mapping[int, tuple[str, str]], plane: Callable
     order = sorted(room.boxes, key=lambda id: (id in marked, room.boxes[id].center[2]))
     for id in order:
         flat = plane(room.boxes[id].corners)
-        if id not in marked and (room.labels[id].lower() in ("wall", "floor", "ceiling") or np.ptp(flat, axis=0).max() > 8):
+        if id not in marked and (
+            room.labels[id].lower() in ("wall", "floor", "ceiling")
+            or np.ptp(flat, axis=0).max() > 8
+        ):
             continue
         try:
             hull = flat[ConvexHull(flat).vertices]
         except (QhullError, ValueError):
             continue
         color, caption = marked.get(id, (GREY, ""))
-        drawing.polygon(hull, color, color + "33" if id in marked else "none", width=2.2 if id in marked else .7, hint=room.labels[id], fit=id in marked)
+        drawing.polygon(
+            hull,
+            color,
+            color + "33" if id in marked else "none",
+            width=2.2 if id in marked else 0.7,
+            hint=room.labels[id],
+            fit=id in marked,
+        )
         if id in marked:
             center = plane(room.boxes[id].center)
             drawing.dot(center, color, 2.5)
@@ -202,25 +327,53 @@ def draw_room(room: Room, marked: Mapping[int, tuple[str, str]], plane: Callable
     return drawing
 
 
-def draw_camera(drawing: Drawing, pose: NDArray, fan: float, *, caption: str, reach: float = 1.2, color: str = INK) -> None:
+def draw_camera(
+    drawing: Drawing,
+    pose: NDArray,
+    fan: float,
+    *,
+    caption: str,
+    reach: float = 1.2,
+    color: str = INK,
+) -> None:
     """A camera on the plan: its place, its heading, and the fan of `fan` degrees that it sees."""
     eye = pose[:2, 3]
     bearing = np.arctan2(pose[1, 2], pose[0, 2])
     arc = bearing + np.radians(np.linspace(-fan / 2, fan / 2, 9))
-    drawing.polygon(np.concatenate([[eye], eye + reach * np.stack([np.cos(arc), np.sin(arc)], -1)]), color, color + "18", width=.8)
-    drawing.line(eye, eye + reach * np.array([np.cos(bearing), np.sin(bearing)]), color, arrow=True, width=1)
+    drawing.polygon(
+        np.concatenate([[eye], eye + reach * np.stack([np.cos(arc), np.sin(arc)], -1)]),
+        color,
+        color + "18",
+        width=0.8,
+    )
+    drawing.line(
+        eye, eye + reach * np.array([np.cos(bearing), np.sin(bearing)]), color, arrow=True, width=1
+    )
     drawing.dot(eye, color)
     if caption:
         drawing.text(eye, caption, color)
 
 
 def fan_of(intrinsic: NDArray, width: int) -> float:
-    """The horizontal angle of view in degrees of a camera with `intrinsic` (3, 3) or (4, 4), `width` pixels wide."""
-    return float(np.degrees(np.arctan((width - .5 - intrinsic[0, 2]) / intrinsic[0, 0]) - np.arctan((-.5 - intrinsic[0, 2]) / intrinsic[0, 0])))
+    """The horizontal angle of view in degrees of a camera with `intrinsic` (3, 3) or (4, 4),
+    `width` pixels wide."""
+    return float(
+        np.degrees(
+            np.arctan((width - 0.5 - intrinsic[0, 2]) / intrinsic[0, 0])
+            - np.arctan((-0.5 - intrinsic[0, 2]) / intrinsic[0, 0])
+        )
+    )
 
 # %% ../../nbs/report/30_floor_plan.ipynb #2668baf7
-def contact_sheet(images: Sequence[Image.Image], framed: Mapping[int, str] | None = None, columns: int = 8, width: int = 150, names: str = "") -> Image.Image:
-    """Images side by side, `width` pixels each, numbered from 0 after `names`; `framed` ones with a border of that colour."""
+def contact_sheet(
+    images: Sequence[Image.Image],
+    framed: Mapping[int, str] | None = None,
+    columns: int = 8,
+    width: int = 150,
+    names: str = "",
+) -> Image.Image:
+    """Images side by side, `width` pixels each, numbered from 0 after `names`; `framed` ones with a
+    border of that colour."""
     if not images:
         return Image.new("RGB", (width, width), "white")
     high = round(width * images[0].height / images[0].width)

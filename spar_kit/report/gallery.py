@@ -32,15 +32,34 @@ from ..tasks.registry import TASKS, rng_for, select_tasks
 def pictures(x: ExampleRecord, width: int = 420) -> list[tuple[str, Image.Image]]:
     """(caption, image) of everything to look at."""
     images = x.question.load()
-    few = [image.resize((width, round(image.height * width / image.width)), Image.Resampling.LANCZOS) if image.width > width else image for image in images]
+    few = [
+        (
+            image.resize(
+                (width, round(image.height * width / image.width)), Image.Resampling.LANCZOS
+            )
+            if image.width > width
+            else image
+        )
+        for image in images
+    ]
     names = ["image"] if len(images) == 1 else [f"image {k + 1}" for k in range(len(images))]
     if len(images) > 3:
-        framed = {view: "#17a34a" for view, shown in enumerate(x.facts.get("visible", ())) if shown} | {view: "#d97706" for view in x.facts.get("first", ())}
+        framed = {
+            view: "#17a34a" for view, shown in enumerate(x.facts.get("visible", ())) if shown
+        } | {view: "#d97706" for view in x.facts.get("first", ())}
         marked = sorted({mark.image for mark in x.question.marks})
-        sheet = contact_sheet(few, framed | {view: "#d3302a" for view in marked if view not in framed})
-        return [("all frames, numbered from 0", sheet), *((f"Frame-{view}", few[view]) for view in marked)]
+        sheet = contact_sheet(
+            few, framed | {view: "#d3302a" for view in marked if view not in framed}
+        )
+        return [
+            ("all frames, numbered from 0", sheet),
+            *((f"Frame-{view}", few[view]) for view in marked),
+        ]
     answers = _answers_to_draw(x)
-    return [*zip(names, few), *((f"answer on image {view + 1}", _with_answer(few[view], at)) for view, at in answers)]
+    return [
+        *zip(names, few),
+        *((f"answer on image {view + 1}", _with_answer(few[view], at)) for view, at in answers),
+    ]
 
 
 def _answers_to_draw(x: ExampleRecord) -> list[tuple[int, Sequence[float]]]:
@@ -65,8 +84,15 @@ def _with_answer(image: Image.Image, at: Sequence[float]) -> Image.Image:
     return image
 
 # %% ../../nbs/report/40_gallery.ipynb #ce40a612
-def choose_exhibits(folder: Path | str, tasks: Sequence[str] = tuple(TASKS), each: int = 3, seed: int = 0, split: str | None = None) -> dict[str, list[ExampleRecord]]:
-    """For each task up to `each` questions: its formats in turn, scenes by turns, the choice among them drawn."""
+def choose_exhibits(
+    folder: Path | str,
+    tasks: Sequence[str] = tuple(TASKS),
+    each: int = 3,
+    seed: int = 0,
+    split: str | None = None,
+) -> dict[str, list[ExampleRecord]]:
+    """For each task up to `each` questions: its formats in turn, scenes by turns, the choice among
+    them drawn."""
     out = {}
     for task in tasks:
         rng = rng_for(seed, "gallery", task)
@@ -75,16 +101,23 @@ def choose_exhibits(folder: Path | str, tasks: Sequence[str] = tuple(TASKS), eac
             rows = list(numbered_lines(path))
             for line, record in rows:
                 _check_facts(record, path, line)
-            found.setdefault(format, []).extend((rows[i][1], root, path, rows[i][0]) for i in rng.permutation(len(rows)))
+            found.setdefault(format, []).extend(
+                (rows[i][1], root, path, rows[i][0]) for i in rng.permutation(len(rows))
+            )
         picked: list[ExampleRecord] = []
         formats = [format for format in TASKS[task].formats if format in found]
         for turn in range(each if formats else 0):
             format = formats[turn % len(formats)]
             used = {x.question.scene for x in picked}
             told = {(x.question.scene, *x.facts["objects"], *x.facts["frames"]) for x in picked}
-            rest = [row for row in found[format] if row[0]["id"] not in {x.question.id for x in picked}]
+            rest = [
+                row for row in found[format] if row[0]["id"] not in {x.question.id for x in picked}
+            ]
             fresh = [row for row in rest if _subject(row[0]) not in told]
-            choice = next((row for row in fresh if _scene(row[0]) not in used), next(iter(fresh or rest), None))
+            choice = next(
+                (row for row in fresh if _scene(row[0]) not in used),
+                next(iter(fresh or rest), None),
+            )
             if choice is not None:
                 record, root, path, line = choice
                 question = Question.from_record(record, root, format=format, file=path, line=line)
@@ -94,13 +127,26 @@ def choose_exhibits(folder: Path | str, tasks: Sequence[str] = tuple(TASKS), eac
 
 
 def _check_facts(record: Mapping[str, Any], path: Path, line: int) -> None:
-    """Raises RecordError where what the drawings begin with is not there: SPAR's own rows state no facts."""
+    """Raises RecordError where what the drawings begin with is not there: SPAR's own rows state no
+    facts."""
     facts = record.get("facts")
     if not isinstance(facts, Mapping):
-        raise RecordError(f"expected an object, as `spar generate` writes it, found {str(facts)[:60]!r}", path, line, "facts")
+        raise RecordError(
+            f"expected an object, as `spar generate` writes it, found {str(facts)[:60]!r}",
+            path,
+            line,
+            "facts",
+        )
     for name in ("objects", "frames"):
-        if not isinstance(facts.get(name), list) or not all(isinstance(value, int) for value in facts[name]):
-            raise RecordError(f"expected a list of whole numbers, found {str(facts.get(name))[:60]!r}", path, line, f"facts.{name}")
+        if not isinstance(facts.get(name), list) or not all(
+            isinstance(value, int) for value in facts[name]
+        ):
+            raise RecordError(
+                f"expected a list of whole numbers, found {str(facts.get(name))[:60]!r}",
+                path,
+                line,
+                f"facts.{name}",
+            )
 
 
 def _scene(record: Mapping[str, Any]) -> str:
@@ -117,32 +163,51 @@ def _unbroken(text: str) -> str:
 
 
 def _drawn(x: ExampleRecord) -> tuple[list[tuple[str, Image.Image]], Explanation]:
-    """The pictures and why the answer is true. Raises RecordError where the record's facts do not fit its task, its images or its scene."""
+    """The pictures and why the answer is true. Raises RecordError where the record's facts do not
+    fit its task, its images or its scene."""
     file = x.question.file
     line = x.question.line
     try:
         return pictures(x), explain(x)
     except (LookupError, TypeError, AttributeError, ArithmeticError) as error:
-        raise RecordError(f"do not fit the task or the scene: {type(error).__name__} {error}", file, line, "facts") from error
+        raise RecordError(
+            f"do not fit the task or the scene: {type(error).__name__} {error}", file, line, "facts"
+        ) from error
     except (ValueError, OSError) as error:
         if isinstance(error, RecordError) and error.path == file:
-            raise                                  # it names the place already
+            raise  # it names the place already
         raise RecordError(f"{x.question.id}: cannot be drawn: {error}", file, line) from error
 
 
 def card(x: ExampleRecord, picture_url: Callable[[str, Image.Image], str]) -> str:
-    """One question as HTML; `picture_url` is given a name and an image and says where the image is to be found.
+    """One question as HTML; `picture_url` is given a name and an image and says where the image is
+    to be found.
 
     Raises RecordError naming file and line of a record that cannot be drawn.
     """
-    question, answer = (escape_controls(text, 4000) for text in (x.question.text, x.question.answer))
+    question, answer = (
+        escape_controls(text, 4000) for text in (x.question.text, x.question.answer)
+    )
     looked_at, (drawings, lines) = _drawn(x)
-    shown = "".join(f'<figure class="{"wide" if "frames" in caption else "one"}"><img src="{html.escape(picture_url(f"{k}", image))}" alt="{html.escape(caption)}" width="{image.width}" '
-                    f'height="{image.height}" loading="lazy"><figcaption>{html.escape(caption)}</figcaption></figure>' for k, (caption, image) in enumerate(looked_at))
+    shown = "".join(
+        f'<figure class="{"wide" if "frames" in caption else "one"}"><img'
+        f' src="{html.escape(picture_url(f"{k}", image))}" alt="{html.escape(caption)}"'
+        f' width="{image.width}" height="{image.height}"'
+        f' loading="lazy"><figcaption>{html.escape(caption)}</figcaption></figure>'
+        for k, (caption, image) in enumerate(looked_at)
+    )
     why = "".join(f'<div class="plan">{drawing.svg()}</div>' for drawing in drawings)
-    said = "".join(f"<li>{_unbroken(html.escape(escape_controls(line, 600)))}</li>" for line in lines)
-    return (f'<article class="card"><p class="id">{html.escape(x.task)} · {html.escape(x.question.format)} · {html.escape(escape_controls(x.question.id, 120))}</p><div class="asked"><div class="pictures">{shown}</div>'
-            f'<p class="question">{html.escape(question)}</p><p class="answer">{html.escape(answer).replace(",move", ",<wbr>move").replace(",rotate", ",<wbr>rotate")}</p></div><div class="why">{why}<ul>{said}</ul></div></article>')
+    said = "".join(
+        f"<li>{_unbroken(html.escape(escape_controls(line, 600)))}</li>" for line in lines
+    )
+    return (
+        f'<article class="card"><p class="id">{html.escape(x.task)} ·'
+        f" {html.escape(x.question.format)} ·"
+        f' {html.escape(escape_controls(x.question.id, 120))}</p><div class="asked"><div'
+        f' class="pictures">{shown}</div><p class="question">{html.escape(question)}</p><p'
+        f' class="answer">{html.escape(answer).replace(",move", ",<wbr>move").replace(",rotate", ",<wbr>rotate")}</p></div><div'  # noqa: E501
+        f' class="why">{why}<ul>{said}</ul></div></article>'
+    )
 
 # %% ../../nbs/report/40_gallery.ipynb #13a3aa05
 STYLE = """
@@ -158,43 +223,74 @@ figcaption{font-size:.8em;color:#5b6776}
 .card{display:grid;grid-template-columns:minmax(0,1.25fr) minmax(0,1fr);gap:0 1.4em}.card .id{grid-column:1/-1}
 @media(max-width:900px){.card{grid-template-columns:minmax(0,1fr)}}
 .why ul{margin:.4em 0;padding-left:1.1em;font-size:.9em}
-"""
+"""  # noqa: E501
 _PAGE = """
 body{margin:0 auto;max-width:1320px;padding:1em 1.2em 4em;background:#f5f7f9}
 h1{margin:.6em 0 .2em}h2{margin:1.8em 0 .5em;font-size:1.15em}nav{columns:4 15em;font-size:.9em;margin:1em 0 2em}nav a{color:#0a6c8f;display:block}
-"""
+"""  # noqa: E501
 
 
-def write_page(exhibits: Mapping[str, Sequence[ExampleRecord]], out: Path | str, title: str) -> Path:
-    """`out`/index.html with its pictures in `out`/pictures; returns the page. The page needs no network and no script."""
+def write_page(
+    exhibits: Mapping[str, Sequence[ExampleRecord]], out: Path | str, title: str
+) -> Path:
+    """`out`/index.html with its pictures in `out`/pictures; returns the page. The page needs no
+    network and no script."""
     out = Path(out)
     (out / "pictures").mkdir(parents=True, exist_ok=True)
     parts = []
     for task, chosen in exhibits.items():
         cards = []
         for n, x in enumerate(chosen):
+
             def save(name: str, image: Image.Image, stem: str = f"{task}_{n}") -> str:
-                image.convert("RGB").save(out / "pictures" / f"{stem}_{name}.jpg", "JPEG", quality=85)
+                image.convert("RGB").save(
+                    out / "pictures" / f"{stem}_{name}.jpg", "JPEG", quality=85
+                )
                 return f"pictures/{stem}_{name}.jpg"
+
             cards.append(card(x, save))
         body = "".join(cards) or "<p>No scene of this source holds a question of this task.</p>"
-        parts.append(f'<section id="{html.escape(task)}"><h2>{html.escape(task)} <small>({TASKS[task].level})</small></h2>{body}</section>')
-    links = "".join(f'<a href="#{html.escape(task)}">{html.escape(task)} ({len(chosen)})</a>' for task, chosen in exhibits.items())
-    text = (f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">{content_policy(pictures_beside=True)}<meta name="viewport" content="width=device-width,initial-scale=1"><title>{html.escape(title)}</title>'
-            f'<style>{_PAGE}{STYLE}</style></head><body class="gallery"><h1>{html.escape(title)}</h1><p>Each question with the pictures a model gets, the answer, and a drawing of why it is true. '
-            f'Lengths in metres.</p><nav>{links}</nav>{"".join(parts)}</body></html>')
+        parts.append(
+            f'<section id="{html.escape(task)}"><h2>{html.escape(task)}'
+            f" <small>({TASKS[task].level})</small></h2>{body}</section>"
+        )
+    links = "".join(
+        f'<a href="#{html.escape(task)}">{html.escape(task)} ({len(chosen)})</a>'
+        for task, chosen in exhibits.items()
+    )
+    text = (
+        '<!DOCTYPE html><html lang="en"><head><meta'
+        f' charset="utf-8">{content_policy(pictures_beside=True)}<meta name="viewport"'
+        f' content="width=device-width,initial-scale=1"><title>{html.escape(title)}</title><style>{_PAGE}{STYLE}</style></head><body'  # noqa: E501
+        f' class="gallery"><h1>{html.escape(title)}</h1><p>Each question with the pictures a model'
+        " gets, the answer, and a drawing of why it is true. Lengths in"
+        f" metres.</p><nav>{links}</nav>{''.join(parts)}</body></html>"
+    )
     with atomic_write(out / "index.html") as part:
         part.write_text(text, encoding="utf-8")
     return out / "index.html"
 
 # %% ../../nbs/report/40_gallery.ipynb #f12458be
-def build_gallery(source: str, out: Path | str, *, scenes: int | None = None, seed: int = 0, tasks: str = "all", each: int = 3, split: str = "train",
-                  workers: int = 1, width: int | None = None, height: int | None = None) -> tuple[Path, dict[str, int]]:
+def build_gallery(
+    source: str,
+    out: Path | str,
+    *,
+    scenes: int | None = None,
+    seed: int = 0,
+    tasks: str = "all",
+    each: int = 3,
+    split: str = "train",
+    workers: int = 1,
+    width: int | None = None,
+    height: int | None = None,
+) -> tuple[Path, dict[str, int]]:
     """Make questions and lay them out as a page in `out`.
 
     Args:
-        source: as in `open_source`; or a folder of `spar generate`, whose questions are taken as they are.
-        scenes: how many are made, all where it is None; seed: of scenes, questions and the choice among them.
+        source: as in `open_source`; or a folder of `spar generate`, whose questions are taken as
+            they are.
+        scenes: how many are made, all where it is None; seed: of scenes, questions and the choice
+            among them.
         tasks: names separated by commas, or "all"; each: questions per task.
         width, height: of the pictures of synthetic rooms, as in `open_source`.
 
@@ -205,27 +301,45 @@ def build_gallery(source: str, out: Path | str, *, scenes: int | None = None, se
         folder = Path(source)
         if not (folder / "manifest.json").is_file():
             folder = Path(home)
-            generate(open_source(source, scenes=scenes, seed=seed, width=width, height=height), folder, split=split, tasks=tasks, per_task=max(6, 2 * each), seed=seed, workers=workers)
+            generate(
+                open_source(source, scenes=scenes, seed=seed, width=width, height=height),
+                folder,
+                split=split,
+                tasks=tasks,
+                per_task=max(6, 2 * each),
+                seed=seed,
+                workers=workers,
+            )
         exhibits = choose_exhibits(folder, names, each, seed)
         page = write_page(exhibits, out, f"Questions of {len(names)} tasks")
     return page, {task: len(chosen) for task, chosen in exhibits.items()}
 
 # %% ../../nbs/report/40_gallery.ipynb #23ad238f
 def inline(page: Path, each: int | None = None, width: int = 480) -> str:
-    """The body of a page that `write_page` wrote, with its pictures and style in it: to be shown inside another page.
+    """The body of a page that `write_page` wrote, with its pictures and style in it: to be shown
+    inside another page.
 
-    Drawings become images: a notebook that is not yet trusted would strip bare SVG of all but its words.
+    Drawings become images: a notebook that is not yet trusted would strip bare SVG of all but its
+        words.
 
     Args:
         each: only so many questions of a task.
-        width: pictures are shrunk to so many pixels, below 480 also with a lower quality. They are there at once, so none is loaded later.
+        width: pictures are shrunk to so many pixels, below 480 also with a lower quality. They are
+            there at once, so none is loaded later.
     """
     text = page.read_text(encoding="utf-8")
-    body = text[text.index("</nav>") + len("</nav>"):text.rindex("</body>")]
+    body = text[text.index("</nav>") + len("</nav>") : text.rindex("</body>")]
 
     def embedded(match: re.Match[str]) -> str:
-        return f'src="{data_url(open_picture(page.parent / html.unescape(match[1])), width, 75 if width >= 480 else 60)}"'
-    few = re.sub(r"(?s)(?:<article.*?</article>)+", lambda cards: "".join(re.findall(r"(?s)<article.*?</article>", cards[0])[:each]), body).replace(' loading="lazy"', "")
+        return f'src="{data_url(open_picture(page.parent / html.unescape(match[1])), width, 75 if width >= 480 else 60)}"'  # noqa: E501
+
+    few = re.sub(
+        r"(?s)(?:<article.*?</article>)+",
+        lambda cards: "".join(re.findall(r"(?s)<article.*?</article>", cards[0])[:each]),
+        body,
+    ).replace(' loading="lazy"', "")
     shown = re.sub(r'src="(pictures/[^"]+)"', embedded, few)
-    shown = re.sub(r"(?s)<svg .*?</svg>", lambda match: svg_image(match[0]), shown).replace('class="question"', 'class="question" style="white-space:pre-line"')
+    shown = re.sub(r"(?s)<svg .*?</svg>", lambda match: svg_image(match[0]), shown).replace(
+        'class="question"', 'class="question" style="white-space:pre-line"'
+    )
     return f'<style>{STYLE}</style><div class="gallery">{shown}</div>'

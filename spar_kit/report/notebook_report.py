@@ -22,7 +22,13 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..core.errors import InputError
-from .html.assets import install_plotly, page_resources, plot_html, templates, write_page
+from spar_kit.report.html.assets import (
+    install_plotly,
+    page_resources,
+    plot_html,
+    templates,
+    write_page,
+)
 from ..core.parameters import to_config_error
 from ..runs.plan import STEP_NAME, Plan
 from ..runs.components import format_value
@@ -37,7 +43,11 @@ _PLOTLY = "application/vnd.plotly.v1+json"
 def cell_options(source: str) -> tuple[str, dict[str, str]]:
     """Code without its `#| name: value` lines, and those lines."""
     lines = source.split("\n")
-    found = {m[1]: m[2].strip().strip("\"'") for line in lines if (m := re.match(r"#\|\s*([\w-]+):?\s*(.*)", line))}
+    found = {
+        m[1]: m[2].strip().strip("\"'")
+        for line in lines
+        if (m := re.match(r"#\|\s*([\w-]+):?\s*(.*)", line))
+    }
     return "\n".join(line for line in lines if not line.startswith("#|")), found
 
 # %% ../../nbs/report/55_notebook_report.ipynb #c2101973
@@ -45,12 +55,18 @@ def _tidy_table(made: str) -> str:
     """A table of pandas without what it has for notebooks only."""
     made = re.sub(r"<style scoped>.*?</style>", "", made, flags=re.S).replace('border="1" ', "")
     # pandas gives the index's name a row of its own
-    made = re.sub(r"<tr([^>]*)>\s*<th></th>(.*?)</tr>\s*<tr>\s*<th>([^<]+)</th>(?:\s*<th></th>)+\s*</tr>", r"<tr\1><th>\3</th>\2</tr>", made, flags=re.S)
+    made = re.sub(
+        r"<tr([^>]*)>\s*<th></th>(.*?)</tr>\s*<tr>\s*<th>([^<]+)</th>(?:\s*<th></th>)+\s*</tr>",
+        r"<tr\1><th>\3</th>\2</tr>",
+        made,
+        flags=re.S,
+    )
     return f'<div class="table">{safe_html(made)}</div>'
 
 
 def _output_html(output: dict[str, Any], marks: Mapping[str, str], heading: str) -> dict[str, Any]:
-    """One output with everything visible in it as HTML or text, and nothing in it that could run or load."""
+    """One output with everything visible in it as HTML or text, and nothing in it that could run or
+    load."""
     data = output.get("data", {})
     caption = marks.get("fig-cap", "")
     below = f"<figcaption>{html.escape(caption)}</figcaption>" if caption else ""
@@ -62,10 +78,11 @@ def _output_html(output: dict[str, Any], marks: Mapping[str, str], heading: str)
         made = _tidy_table(text) if "<table" in text else safe_html(text)
     elif "image/svg+xml" in data:
         import base64
+
         svg = base64.b64encode("".join(data["image/svg+xml"]).encode()).decode()
         made = f'<figure><img src="data:image/svg+xml;base64,{svg}" alt="{alt}">{below}</figure>'
     elif kind := next((kind for kind in ("image/jpeg", "image/png") if kind in data), None):
-        url = safe_image(f'data:{kind};base64,{"".join(data[kind]).strip()}')
+        url = safe_image(f"data:{kind};base64,{''.join(data[kind]).strip()}")
         made = f'<figure><img src="{url}" alt="{alt}">{below}</figure>'
     else:
         return output
@@ -74,26 +91,37 @@ def _output_html(output: dict[str, Any], marks: Mapping[str, str], heading: str)
 
 def parameter_table(cells: Sequence[Mapping[str, Any]]) -> str:
     """The tagged cell and what Papermill injected, as one table: name, value, meaning."""
+
     def assigned(source: str) -> dict[str, str]:
         out = {}
         try:
             body = ast.parse(source).body
-        except (SyntaxError, ValueError):                   # a report is also made of what failed
+        except (SyntaxError, ValueError):  # a report is also made of what failed
             body = []
         for node in body:
             if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
                 out[node.targets[0].id] = ast.unparse(node.value)
-            elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value is not None:
+            elif (
+                isinstance(node, ast.AnnAssign)
+                and isinstance(node.target, ast.Name)
+                and node.value is not None
+            ):
                 out[node.target.id] = ast.unparse(node.value)
         return out
 
     sources = ["".join(cell["source"]) for cell in cells]
     values = {name: value for source in sources for name, value in assigned(source).items()}
     notes = {m[1]: m[2] for m in re.finditer(r"(?m)^(\w+)\s*:[^#\n]*#\s*(.*)$", sources[0])}
-    rows = "".join(f"<tr><th scope=row><code>{html.escape(name)}</code></th><td><code>{html.escape(value)}</code></td><td>{html.escape(notes.get(name, ''))}</td></tr>"
-                   for name, value in values.items())
-    return (f'<details class="parameters"><summary>Parameters of this run ({len(values)})</summary><div class="table"><table><thead><tr><th>name<th>value<th>meaning</tr></thead>'
-            f"<tbody>{rows}</tbody></table></div></details>")
+    rows = "".join(
+        "<tr><th"
+        f" scope=row><code>{html.escape(name)}</code></th><td><code>{html.escape(value)}</code></td><td>{html.escape(notes.get(name, ''))}</td></tr>"  # noqa: E501
+        for name, value in values.items()
+    )
+    return (
+        f'<details class="parameters"><summary>Parameters of this run ({len(values)})</summary><div'
+        ' class="table"><table><thead><tr><th>name<th>value<th>meaning</tr></thead>'
+        f"<tbody>{rows}</tbody></table></div></details>"
+    )
 
 # %% ../../nbs/report/55_notebook_report.ipynb #b76bc787
 def _headings(source: str) -> list[tuple[str, str]]:
@@ -103,7 +131,8 @@ def _headings(source: str) -> list[tuple[str, str]]:
 
 
 def _prepared(book: Any, stem: str) -> tuple[list[Any], str, list[dict[str, str]]]:
-    """A notebook's cells as the template wants them, its title, and the entries of its table of contents."""
+    """A notebook's cells as the template wants them, its title, and the entries of its table of
+    contents."""
     import nbformat
 
     tags = {id(cell): set(cell.metadata.get("tags", [])) for cell in book.cells}
@@ -112,13 +141,16 @@ def _prepared(book: Any, stem: str) -> tuple[list[Any], str, list[dict[str, str]
     toc: list[dict[str, str]] = []
     heading = title = ""
     for cell in book.cells:
-        cell.metadata = nbformat.from_dict({})              # nothing that it says of itself reaches the template
+        # nothing that it says of itself reaches the template
+        cell.metadata = nbformat.from_dict({})
         if cell.cell_type == "markdown":
             for level, heading in _headings(cell.source):
                 if level == "#":
                     title = title or heading
                 else:
-                    toc.append({"text": heading, "id": re.sub(r"[^\w\- ]", "", heading).replace(" ", "-")})
+                    toc.append(
+                        {"text": heading, "id": re.sub(r"[^\w\- ]", "", heading).replace(" ", "-")}
+                    )
         if cell in tagged:
             if cell is tagged[0]:
                 cell.metadata["parameter_table"] = parameter_table(tagged)
@@ -126,9 +158,18 @@ def _prepared(book: Any, stem: str) -> tuple[list[Any], str, list[dict[str, str]
             continue
         if cell.cell_type == "code":
             cell.source, marks = cell_options(cell.source)
-            cell.outputs = [nbformat.from_dict(_output_html(output, marks, heading or title)) for output in cell.outputs]
-            if cells and cells[-1].cell_type == "code" and not cells[-1].outputs and cells[-1] not in tagged:
-                cell.source = cells.pop().source + "\n\n" + cell.source         # code that shows nothing: one fold with what follows
+            cell.outputs = [
+                nbformat.from_dict(_output_html(output, marks, heading or title))
+                for output in cell.outputs
+            ]
+            if (
+                cells
+                and cells[-1].cell_type == "code"
+                and not cells[-1].outputs
+                and cells[-1] not in tagged
+            ):
+                # code that shows nothing: one fold with what follows
+                cell.source = cells.pop().source + "\n\n" + cell.source
         cells.append(cell)
     return cells, title or stem, toc
 
@@ -137,9 +178,11 @@ def render(notebook: Path | str, target: Path, **resources: Any) -> Path:
     """One executed notebook as one page; plotly.js lies beside it in `_assets`.
 
     Args:
-        notebook: the .ipynb, with its outputs. It may come from elsewhere: what it displays is filtered by `safe_html`.
+        notebook: the .ipynb, with its outputs. It may come from elsewhere: what it displays is
+            filtered by `safe_html`.
         target: the .html to write.
-        resources: for the template: `report_title`, `links` [{"href", "text"}], `current`, `meta` (facts under the title), `footer`.
+        resources: for the template: `report_title`, `links` [{"href", "text"}], `current`, `meta`
+            (facts under the title), `footer`.
 
     Raises:
         ValueError: the notebook cannot be shown, in one line.
@@ -156,26 +199,45 @@ def render(notebook: Path | str, target: Path, **resources: Any) -> Path:
         exporter.exclude_anchor_links = True
         exporter.register_filter("safe_html", safe_html)
         values = page_resources(
-            nonce_for(text, str(target.name)), page_title=title, toc=toc if len(toc) > 2 else [], has_plots="data-plotly" in text,
-            has_code=any(cell.cell_type == "code" and cell.source.strip() and not cell.metadata for cell in book.cells), **resources)
-        values["style"] += HtmlFormatter(style="friendly").get_style_defs(".highlight").replace("background: #f0f0f0", "background: none")
+            nonce_for(text, str(target.name)),
+            page_title=title,
+            toc=toc if len(toc) > 2 else [],
+            has_plots="data-plotly" in text,
+            has_code=any(
+                cell.cell_type == "code" and cell.source.strip() and not cell.metadata
+                for cell in book.cells
+            ),
+            **resources,
+        )
+        values["style"] += (
+            HtmlFormatter(style="friendly")
+            .get_style_defs(".highlight")
+            .replace("background: #f0f0f0", "background: none")
+        )
         page, _ = exporter.from_notebook_node(book, resources=values)
     except OSError:
         raise
-    except Exception as error:                              # a foreign file can be odd in ways that neither nbformat nor nbconvert foresees
-        raise InputError(f"{notebook}: cannot be shown: {type(error).__name__}: {' '.join(str(error).split())[:200]}") from error
+    # a foreign file can be odd in ways that neither nbformat nor nbconvert foresees
+    except Exception as error:
+        raise InputError(
+            f"{notebook}: cannot be shown: {type(error).__name__}:"
+            f" {' '.join(str(error).split())[:200]}"
+        ) from error
     write_page(target, page)
     install_plotly(target.parent)
     return target
 
 # %% ../../nbs/report/55_notebook_report.ipynb #c2a12607
 class _File(BaseModel):
-    """What is read from a file that a run, or another person, wrote: the fields that pages need, in their types."""
+    """What is read from a file that a run, or another person, wrote: the fields that pages need, in
+    their types."""
+
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
 class Entry(_File):
     """A run in `sweep.json`."""
+
     step: str = Field(pattern=STEP_NAME)
     label: str
     key: str = Field(pattern=r"^[0-9a-f]{10}$")
@@ -193,6 +255,7 @@ class _Params(_File):
 
 class Summary(_File):
     """`sweep.json`: what a report is made from."""
+
     name: str
     title: str
     about: str
@@ -204,6 +267,7 @@ class Summary(_File):
 
 class Card(_File):
     """`run.json`: how a run went."""
+
     step: str
     params: dict[str, Any]
     upstream: list[str]
@@ -221,6 +285,7 @@ class _Figure(_File):
 
 class Row(_File):
     """`row.json`: what a study says of its result, all of it optional."""
+
     title: str = ""
     headline: str = ""
     thumbnail: str = ""
@@ -235,7 +300,8 @@ _M = TypeVar("_M", bound=_File)
 def read_file(path: Path, kind: type[_M]) -> _M:
     """A JSON file as `kind`. Raises ValueError in one line that names the file and the field."""
     try:
-        value = json.loads(read_bytes(path, 1 << 28), parse_constant=lambda name: None)         # Python writes NaN, which is no JSON
+        # Python writes NaN, which is no JSON
+        value = json.loads(read_bytes(path, 1 << 28), parse_constant=lambda name: None)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: is not JSON: {error}") from None
     try:
@@ -244,7 +310,15 @@ def read_file(path: Path, kind: type[_M]) -> _M:
         raise to_config_error(error, path, {}) from None
 
 # %% ../../nbs/report/55_notebook_report.ipynb #222d6993
-def write_summary(plan: Plan, outcomes: Iterable[RunResult], folder: Path, *, params: Path, settings: Sequence[str] = (), name: str | None = None) -> None:
+def write_summary(
+    plan: Plan,
+    outcomes: Iterable[RunResult],
+    folder: Path,
+    *,
+    params: Path,
+    settings: Sequence[str] = (),
+    name: str | None = None,
+) -> None:
     """Writes `folder`/sweep.json, from which `build_report` makes the pages.
 
     Args:
@@ -254,12 +328,37 @@ def write_summary(plan: Plan, outcomes: Iterable[RunResult], folder: Path, *, pa
     runs = []
     for outcome in outcomes:
         run = outcome.run
-        runs.append({"step": run.step, "label": run.label, "key": run.key, "folder": os.path.relpath(run.folder, folder), "choices": [list(choice) for choice in run.choices],
-                     "upstream": list(run.upstream), "status": outcome.status, "error": outcome.error})
-    command = ["spar", "sweep", str(params), *(word for setting in settings for word in ("--set", setting)), *(["--name", name] if name is not None else [])]
-    summary = {"name": plan.name, "title": plan.title or plan.name, "about": plan.about.strip(), "made": time.strftime("%Y-%m-%d %H:%M"), "command": command,
-               "params": {"file": params.name, "text": params.read_text(encoding="utf-8-sig")}, "runs": runs}
-    write_page(folder / "sweep.json", json.dumps(summary, indent=1, ensure_ascii=False, default=str) + "\n")
+        runs.append(
+            {
+                "step": run.step,
+                "label": run.label,
+                "key": run.key,
+                "folder": os.path.relpath(run.folder, folder),
+                "choices": [list(choice) for choice in run.choices],
+                "upstream": list(run.upstream),
+                "status": outcome.status,
+                "error": outcome.error,
+            }
+        )
+    command = [
+        "spar",
+        "sweep",
+        str(params),
+        *(word for setting in settings for word in ("--set", setting)),
+        *(["--name", name] if name is not None else []),
+    ]
+    summary = {
+        "name": plan.name,
+        "title": plan.title or plan.name,
+        "about": plan.about.strip(),
+        "made": time.strftime("%Y-%m-%d %H:%M"),
+        "command": command,
+        "params": {"file": params.name, "text": params.read_text(encoding="utf-8-sig")},
+        "runs": runs,
+    }
+    write_page(
+        folder / "sweep.json", json.dumps(summary, indent=1, ensure_ascii=False, default=str) + "\n"
+    )
 
 
 def _format_duration(seconds: float) -> str:
@@ -268,51 +367,112 @@ def _format_duration(seconds: float) -> str:
 
 # %% ../../nbs/report/55_notebook_report.ipynb #be56139f
 def comparison_table(runs: Sequence[Mapping[str, Any]]) -> str:
-    """Runs that left numbers, side by side: a row per run, the choices of the grid, then the numbers. "" where there is nothing to compare."""
+    """Runs that left numbers, side by side: a row per run, the choices of the grid, then the
+    numbers. "" where there is nothing to compare."""
     rows = [run for run in runs if run["row"].compare]
     if not rows:
         return ""
     axes = list(dict.fromkeys(axis for run in rows for axis, _ in run["choices"]))
     names = list(dict.fromkeys(name for run in rows for name in run["row"].compare))
-    head = "".join(f"<th>{html.escape(axis.rpartition('.')[2])}</th>" for axis in axes) + "".join(f'<th class="number">{html.escape(name)}</th>' for name in names)
+    head = "".join(f"<th>{html.escape(axis.rpartition('.')[2])}</th>" for axis in axes) + "".join(
+        f'<th class="number">{html.escape(name)}</th>' for name in names
+    )
     body = ""
     for run in rows:
         choices = {axis: value for axis, value in run["choices"]}
         linked = f'<a href="{html.escape(run["page"])}">{html.escape(run["title"])}</a>'
-        body += f"<tr><th scope=row>{linked}</th>" + "".join(f"<td>{html.escape(format_value(choices.get(axis, '')))}</td>" for axis in axes)
+        body += f"<tr><th scope=row>{linked}</th>" + "".join(
+            f"<td>{html.escape(format_value(choices.get(axis, '')))}</td>" for axis in axes
+        )
         for name in names:
             value = run["row"].compare.get(name)
-            body += f'<td class="number">{html.escape(f"{value:.1f}" if isinstance(value, float) else str("" if value is None else value))}</td>'
+            body += f'<td class="number">{html.escape(f"{value:.1f}" if isinstance(value, float) else str("" if value is None else value))}</td>'  # noqa: E501
         body += "</tr>"
-    return f'<div class="table"><table><thead><tr><th>run</th>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    return (
+        "<div"
+        f' class="table"><table><thead><tr><th>run</th>{head}</tr></thead><tbody>{body}</tbody></table></div>'  # noqa: E501
+    )
 
 # %% ../../nbs/report/55_notebook_report.ipynb #be9a3b6d
 def _run_facts(entry: Entry, folder: Path) -> dict[str, Any]:
     """All that the pages say of one run."""
     home = folder / entry.folder
     if home.name != f"{entry.step}-{entry.key}":
-        raise InputError(f"{folder / 'sweep.json'}: runs: the folder {entry.folder!r} is not that of the run {entry.step}-{entry.key}")
+        raise InputError(
+            f"{folder / 'sweep.json'}: runs: the folder {entry.folder!r} is not that of the run"
+            f" {entry.step}-{entry.key}"
+        )
     card = read_file(home / "run.json", Card) if (home / "run.json").is_file() else None
-    row = read_file(home / "out" / "row.json", Row) if (home / "out" / "row.json").is_file() else Row()
-    notebook = next((path for path in (home / "notebook.ipynb", home / "notebook.failed.ipynb") if path.is_file()), None)
+    row = (
+        read_file(home / "out" / "row.json", Row)
+        if (home / "out" / "row.json").is_file()
+        else Row()
+    )
+    notebook = next(
+        (
+            path
+            for path in (home / "notebook.ipynb", home / "notebook.failed.ipynb")
+            if path.is_file()
+        ),
+        None,
+    )
     ok = entry.status in ("done", "cached")
-    return {**entry.model_dump(), "row": row, "notebook": notebook, "page": f"{entry.step}-{entry.key}.html" if notebook and entry.status != "skipped" else "",
-            "title": row.title or entry.step.capitalize(), "headline": row.headline, "card": card, "badge": "done" if ok else entry.status,
-            "thumbnail": safe_image(row.thumbnail), "thumbnail_alt": row.thumbnail_alt, "foot": _format_duration(card.seconds) if card else ""}
+    return {
+        **entry.model_dump(),
+        "row": row,
+        "notebook": notebook,
+        "page": f"{entry.step}-{entry.key}.html" if notebook and entry.status != "skipped" else "",
+        "title": row.title or entry.step.capitalize(),
+        "headline": row.headline,
+        "card": card,
+        "badge": "done" if ok else entry.status,
+        "thumbnail": safe_image(row.thumbnail),
+        "thumbnail_alt": row.thumbnail_alt,
+        "foot": _format_duration(card.seconds) if card else "",
+    }
 
 
-def _write_run_pages(runs: Sequence[Mapping[str, Any]], folder: Path, title: str, links: Sequence[Mapping[str, str]]) -> None:
-    """The page of each run where it is older than its notebook, the template or the list of runs; pages of other runs go."""
-    newest = max(path.stat().st_mtime for path in (*(templates() / "spar").iterdir(), folder / "sweep.json"))
+def _write_run_pages(
+    runs: Sequence[Mapping[str, Any]], folder: Path, title: str, links: Sequence[Mapping[str, str]]
+) -> None:
+    """The page of each run where it is older than its notebook, the template or the list of runs;
+    pages of other runs go."""
+    newest = max(
+        path.stat().st_mtime for path in (*(templates() / "spar").iterdir(), folder / "sweep.json")
+    )
     for run in runs:
         target = folder / run["page"]
-        if run["page"] and not (target.is_file() and target.stat().st_mtime > max(newest, run["notebook"].stat().st_mtime)):
+        if run["page"] and not (
+            target.is_file()
+            and target.stat().st_mtime > max(newest, run["notebook"].stat().st_mtime)
+        ):
             card = run["card"]
-            meta = [part for part in (run["label"], card.started if card else "", run["foot"], card.machine if card else "", f"run {run['step']}-{run['key']}") if part]
-            render(run["notebook"], target, report_title=title, links=links, current=run["page"], meta=meta)
+            meta = [
+                part
+                for part in (
+                    run["label"],
+                    card.started if card else "",
+                    run["foot"],
+                    card.machine if card else "",
+                    f"run {run['step']}-{run['key']}",
+                )
+                if part
+            ]
+            render(
+                run["notebook"],
+                target,
+                report_title=title,
+                links=links,
+                current=run["page"],
+                meta=meta,
+            )
     # pages of earlier choices of parameters are no part of this report
     kept = {run["page"] for run in runs} | {"index.html"}
-    for stale in (path for path in folder.glob("*-*.html") if path.name not in kept and re.fullmatch(r".+-[0-9a-f]{10}\.html", path.name)):
+    for stale in (
+        path
+        for path in folder.glob("*-*.html")
+        if path.name not in kept and re.fullmatch(r".+-[0-9a-f]{10}\.html", path.name)
+    ):
         stale.unlink()
 
 
@@ -321,14 +481,25 @@ def _installed(runs: Sequence[Mapping[str, Any]]) -> str:
     known = [run["card"].environment for run in runs if run["card"] and run["card"].environment]
     if not known:
         return ""
-    facts = {**{name: value for name, value in known[-1].items() if isinstance(value, str)}, **known[-1].get("packages", {})}
+    facts = {
+        **{name: value for name, value in known[-1].items() if isinstance(value, str)},
+        **known[-1].get("packages", {}),
+    }
     facts["lock"] = facts.get("lock") or "none: not installed from the lock"
-    rows = "".join(f"<tr><th scope=row><code>{html.escape(str(name))}</code></th><td>{html.escape(str(value))}</td></tr>" for name, value in facts.items())
-    return f'<details class="parameters"><summary>What was installed</summary><div class="table"><table><tbody>{rows}</tbody></table></div></details>'
+    rows = "".join(
+        "<tr><th"
+        f" scope=row><code>{html.escape(str(name))}</code></th><td>{html.escape(str(value))}</td></tr>"  # noqa: E501
+        for name, value in facts.items()
+    )
+    return (
+        '<details class="parameters"><summary>What was installed</summary><div'
+        f' class="table"><table><tbody>{rows}</tbody></table></div></details>'
+    )
 
 
 def _headlines(runs: Sequence[Mapping[str, Any]], last: Mapping[str, Any] | None) -> list[str]:
-    """What the last run with figures found, said of that run where there are others of its step or some are missing."""
+    """What the last run with figures found, said of that run where there are others of its step or
+    some are missing."""
     if last is None or not last["headline"]:
         return []
     alone = sum(run["step"] == last["step"] for run in runs) == 1 and not last["error"]
@@ -337,46 +508,87 @@ def _headlines(runs: Sequence[Mapping[str, Any]], last: Mapping[str, Any] | None
 
 
 def build_report(folder: Path | str) -> Path:
-    """Makes the pages of a report folder from its `sweep.json` and the executed notebooks, and returns the path of `index.html`.
+    """Makes the pages of a report folder from its `sweep.json` and the executed notebooks, and
+    returns the path of `index.html`.
 
-    A page that is newer than its notebook, the template and the list of runs is left alone. The folder may come from elsewhere: names are checked,
-    texts escaped, what notebooks displayed is filtered, and nothing is written outside of it.
+    A page that is newer than its notebook, the template and the list of runs is left alone. The
+    folder may come from elsewhere: names are checked, texts escaped, what notebooks displayed is
+    filtered, and nothing is written outside of it.
 
     Raises:
-        ValueError: `folder` holds no `sweep.json`, or a file of it or of a run lacks something; one line that names file and field.
+        ValueError: `folder` holds no `sweep.json`, or a file of it or of a run lacks something; one
+            line that names file and field.
     """
     folder = Path(folder)
     if not (folder / "sweep.json").is_file():
-        raise InputError(f"{folder / 'sweep.json'} is missing: a report is made by `spar sweep PARAMS.yaml`")
+        raise InputError(
+            f"{folder / 'sweep.json'} is missing: a report is made by `spar sweep PARAMS.yaml`"
+        )
     summary = read_file(folder / "sweep.json", Summary)
     runs = [_run_facts(entry, folder) for entry in summary.runs]
-    several = {run["step"] for run in runs if sum(other["step"] == run["step"] for other in runs) > 1}
-    links = [{"href": run["page"], "text": run["title"]} for run in runs if run["page"] and run["step"] not in several]
+    several = {
+        run["step"] for run in runs if sum(other["step"] == run["step"] for other in runs) > 1
+    }
+    links = [
+        {"href": run["page"], "text": run["title"]}
+        for run in runs
+        if run["page"] and run["step"] not in several
+    ]
     _write_run_pages(runs, folder, summary.title, links)
     write_page(folder / "index.html", _index_page(summary, runs, links))
     install_plotly(folder)
     return folder / "index.html"
 
 
-def _index_page(summary: Summary, runs: Sequence[Mapping[str, Any]], links: Sequence[Mapping[str, str]]) -> str:
+def _index_page(
+    summary: Summary, runs: Sequence[Mapping[str, Any]], links: Sequence[Mapping[str, str]]
+) -> str:
     import jinja2
     from pygments import highlight
     from pygments.formatters import HtmlFormatter
     from pygments.lexers.data import YamlLexer
 
-    last = next((run for run in reversed(runs) if run["badge"] == "done" and run["row"].figures), None)
+    last = next(
+        (run for run in reversed(runs) if run["badge"] == "done" and run["row"].figures), None
+    )
     figures = [plot_html(item.figure, item.caption) for item in last["row"].figures] if last else []
     cards = [run["card"] for run in runs if run["card"]]
     failed = sum(run["status"] in ("failed", "skipped") for run in runs)
-    meta = [summary.made, f"{len(runs)} runs", f"{_format_duration(sum(card.seconds for card in cards))} of computing", *([f"{failed} failed or skipped"] if failed else []), *(card.machine for card in cards[:1])]
+    meta = [
+        summary.made,
+        f"{len(runs)} runs",
+        f"{_format_duration(sum(card.seconds for card in cards))} of computing",
+        *([f"{failed} failed or skipped"] if failed else []),
+        *(card.machine for card in cards[:1]),
+    ]
     formatter = HtmlFormatter(style="friendly")
     comparison = comparison_table([run for run in runs if run["badge"] == "done"])
     nonce = nonce_for(summary.model_dump_json(), *figures, comparison)
-    resources = page_resources(nonce, page_title=summary.title, report_title=summary.title, links=links, meta=meta, has_plots=bool(figures))
-    resources["style"] += formatter.get_style_defs(".highlight").replace("background: #f0f0f0", "background: var(--code)")
-    command = shlex.join(summary.command or ["spar", "sweep", f"params/studies/{summary.params.file}"])
+    resources = page_resources(
+        nonce,
+        page_title=summary.title,
+        report_title=summary.title,
+        links=links,
+        meta=meta,
+        has_plots=bool(figures),
+    )
+    resources["style"] += formatter.get_style_defs(".highlight").replace(
+        "background: #f0f0f0", "background: var(--code)"
+    )
+    command = shlex.join(
+        summary.command or ["spar", "sweep", f"params/studies/{summary.params.file}"]
+    )
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(str(templates() / "spar")))
     return environment.get_template("overview.html.j2").render(
-        resources=resources, title=summary.title, about=summary.about, headlines=_headlines(runs, last), figures=figures, comparison=comparison, runs=runs,
-        parameters=highlight(summary.params.text, YamlLexer(), formatter), parameters_name=summary.params.file, installed=_installed(runs),
-        again=f"<code>{html.escape(command)}</code> runs it again; what is done is reused.")
+        resources=resources,
+        title=summary.title,
+        about=summary.about,
+        headlines=_headlines(runs, last),
+        figures=figures,
+        comparison=comparison,
+        runs=runs,
+        parameters=highlight(summary.params.text, YamlLexer(), formatter),
+        parameters_name=summary.params.file,
+        installed=_installed(runs),
+        again=f"<code>{html.escape(command)}</code> runs it again; what is done is reused.",
+    )

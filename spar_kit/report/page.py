@@ -33,7 +33,9 @@ def text(*paragraphs: str) -> Html:
 
 def note(words: str) -> Html:
     """A caption under a figure or a table, our own HTML."""
-    return Html(f'<p style="color:#5b6776;font-size:.88em;line-height:1.45;margin-top:-.4em">{words}</p>')
+    return Html(
+        f'<p style="color:#5b6776;font-size:.88em;line-height:1.45;margin-top:-.4em">{words}</p>'
+    )
 
 
 def show(pieces: Sequence[Block]) -> None:
@@ -49,15 +51,34 @@ _NUMBER = re.compile(r"[-+−]?\.?\d|< ?\d|^$|^–$")
 
 def table(frame: pd.DataFrame, fold: str = "") -> Html:
     """A table whose cells are escaped; `fold`: a heading under which it is folded away."""
-    right = [all(_NUMBER.match("" if value != value else str(value)) for value in frame[name]) for name in frame.columns]
+    right = [
+        all(_NUMBER.match("" if value != value else str(value)) for value in frame[name])
+        for name in frame.columns
+    ]
     head = "".join(_cell(name, "th", side) for name, side in zip(frame.columns, right))
-    body = "".join("<tr>" + "".join(_cell(value, "td", side) for value, side in zip(row, right)) + "</tr>" for row in frame.itertuples(index=False))
-    made = f'<table style="font-size:.84em"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
-    return Html(f"<details><summary>{html.escape(fold)}</summary>{made}</details>" if fold else made)
+    body = "".join(
+        "<tr>" + "".join(_cell(value, "td", side) for value, side in zip(row, right)) + "</tr>"
+        for row in frame.itertuples(index=False)
+    )
+    made = (
+        "<table"
+        f' style="font-size:.84em"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+    )
+    return Html(
+        f"<details><summary>{html.escape(fold)}</summary>{made}</details>" if fold else made
+    )
 
 
 def _cell(value: Any, tag: str, right: bool) -> str:
-    shown = "" if value is None or value != value else f"{value:,}" if isinstance(value, (int, np.integer)) and not isinstance(value, bool) else str(value)
+    shown = (
+        ""
+        if value is None or value != value
+        else (
+            f"{value:,}"
+            if isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+            else str(value)
+        )
+    )
     look = "right" if right else "left"
     if tag == "th":
         look += ";vertical-align:bottom" + ";white-space:normal" * right
@@ -65,10 +86,15 @@ def _cell(value: Any, tag: str, right: bool) -> str:
         look += ";white-space:nowrap"
     elif len(shown) > 40:
         look += ";overflow-wrap:anywhere;min-width:16em"
-    return f'<{tag}{" class=number" if right else ""} style="text-align:{look}">{escape_breakable(escape_controls(shown, 200))}</{tag}>'
+    return (
+        f"<{tag}{' class=number' if right else ''}"
+        f' style="text-align:{look}">{escape_breakable(escape_controls(shown, 200))}</{tag}>'
+    )
 
 # %% ../../nbs/report/10_page.ipynb #0d66eefe
-def page(title: str, lead: str, made: Mapping[str, Sequence[Block]], meta: Sequence[str] = ()) -> str:
+def page(
+    title: str, lead: str, made: Mapping[str, Sequence[Block]], meta: Sequence[str] = ()
+) -> str:
     """One HTML file with everything in it, plotly.js included.
 
     Args:
@@ -89,11 +115,29 @@ def page(title: str, lead: str, made: Mapping[str, Sequence[Block]], meta: Seque
         body.append(f'<h2 id="{anchor}">{html.escape(heading)}</h2>')
         for piece in pieces:
             made_of = piece.html if isinstance(piece, Html) else plot_html(json_of(piece))
-            body.append(f'<div class="table">{made_of}</div>' if "<table" in made_of else made_of)      # as a report does with a notebook's tables: wide ones scroll
+            # as a report does with a notebook's tables: wide ones scroll
+            body.append(f'<div class="table">{made_of}</div>' if "<table" in made_of else made_of)
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(str(templates() / "spar")))
-    library = (files("plotly") / "package_data" / "plotly.min.js").read_text(encoding="utf-8").replace("</script", "<\\/script")
-    resources = page_resources(nonce_for(title, lead, *meta, *body), toc=toc, home="#main", report_title=title, page_title=title)
-    return environment.get_template("scores.html.j2").render(resources=resources, title=title, lead=lead, meta=meta, body="\n".join(body), library=library)
+    library = (
+        (files("plotly") / "package_data" / "plotly.min.js")
+        .read_text(encoding="utf-8")
+        .replace("</script", "<\\/script")
+    )
+    resources = page_resources(
+        nonce_for(title, lead, *meta, *body),
+        toc=toc,
+        home="#main",
+        report_title=title,
+        page_title=title,
+    )
+    return environment.get_template("scores.html.j2").render(
+        resources=resources,
+        title=title,
+        lead=lead,
+        meta=meta,
+        body="\n".join(body),
+        library=library,
+    )
 
 
 def json_of(figure: go.Figure) -> dict[str, Any]:

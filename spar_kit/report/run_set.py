@@ -37,14 +37,17 @@ class RunSet:
     """Answers of one or several runs to the same questions, scored.
 
     Args:
-        rows: by run, the predictions; the names of runs that did not see the right images begin with "blind".
-        table: all of them scored (`spar_kit.bench.scorers.table.score_table`), with the column `run`; every part of a page is a view of it.
+        rows: by run, the predictions; the names of runs that did not see the right images begin
+            with "blind".
+        table: all of them scored (`spar_kit.bench.scorers.table.score_table`), with the column
+            `run`; every part of a page is a view of it.
         flavour: of the scorer.
         reference: the run that others are compared with.
         main: the run that is looked at closely.
         files: what there was to know of the files that were read, by run.
         seed: of bootstrap and permutations.
     """
+
     rows: Mapping[str, Sequence[Mapping[str, Any]]]
     table: pd.DataFrame
     flavour: Scorer
@@ -55,7 +58,10 @@ class RunSet:
 
     @cached_property
     def _views(self) -> dict[tuple[str, str], pd.DataFrame]:
-        return {key: part[list(COLUMNS)] for key, part in self.table.groupby(["run", "scorer"], sort=False)}
+        return {
+            key: part[list(COLUMNS)]
+            for key, part in self.table.groupby(["run", "scorer"], sort=False)
+        }
 
     @cached_property
     def scores(self) -> dict[str, pd.DataFrame]:
@@ -78,30 +84,46 @@ class RunSet:
     @cached_property
     def means(self) -> dict[str, pd.DataFrame]:
         """By run, the means of levels and of all tasks with their intervals, by level."""
-        return {name: overall_intervals(scores, seed=self.seed, flavour=self.flavour).set_index("level") for name, scores in self.scores.items()}
+        return {
+            name: overall_intervals(scores, seed=self.seed, flavour=self.flavour).set_index("level")
+            for name, scores in self.scores.items()
+        }
 
     @cached_property
     def gains(self) -> dict[str, pd.DataFrame]:
-        """By seeing run, its levels minus those of the best blind answers (`overall_paired`), by level; runs that share no scored question with them are left out."""
-        return {name: self.against(name, self.best_blind) for name, scores in self.with_images.items() if scores.score.notna().any()}
+        """By seeing run, its levels minus those of the best blind answers (`overall_paired`), by
+        level; runs that share no scored question with them are left out."""
+        return {
+            name: self.against(name, self.best_blind)
+            for name, scores in self.with_images.items()
+            if scores.score.notna().any()
+        }
 
     def against(self, name: str, other: pd.DataFrame) -> pd.DataFrame:
-        """A run's levels minus those of another score table, question by question, by level. Raises ValueError where they share no scored question."""
-        return overall_paired(self.scores[name], other, seed=self.seed, flavour=self.flavour).set_index("level", drop=False)
+        """A run's levels minus those of another score table, question by question, by level. Raises
+        ValueError where they share no scored question."""
+        return overall_paired(
+            self.scores[name], other, seed=self.seed, flavour=self.flavour
+        ).set_index("level", drop=False)
 
     @cached_property
     def by_scorer(self) -> dict[str, dict[str, pd.DataFrame]]:
         """By flavour, the score tables of the seeing runs."""
-        return {flavour: {name: self._views[name, flavour] for name in self.with_images} for flavour in FLAVOURS}
+        return {
+            flavour: {name: self._views[name, flavour] for name in self.with_images}
+            for flavour in FLAVOURS
+        }
 
     @cached_property
     def differing(self) -> pd.DataFrame:
-        """The predictions of the main run on which the scorers differ (`spar_kit.bench.scorers.disagreements.disagreements`)."""
+        """The predictions of the main run on which the scorers differ
+        (`spar_kit.bench.scorers.disagreements.disagreements`)."""
         return disagreements(self.rows[self.main], self.table[self.table.run == self.main])
 
     @cached_property
     def resampling_unit(self) -> str:
-        """What the intervals resample: "scenes", or "questions" where no scene holds two of them."""
+        """What the intervals resample: "scenes", or "questions" where no scene holds two of
+        them."""
         scenes = self.scores[self.main].scene
         return "scenes" if 1 < scenes.nunique() < len(scenes) else "questions"
 
@@ -113,15 +135,23 @@ class RunSet:
 def run_titles(paths: Sequence[Path]) -> list[str]:
     """A name for each file: its stem, with its folder where stems are alike."""
     stems = [path.name.removesuffix(".jsonl") for path in paths]
-    names = [stem if stems.count(stem) == 1 else f"{path.resolve().parent.name}/{stem}" for stem, path in zip(stems, paths)]
+    names = [
+        stem if stems.count(stem) == 1 else f"{path.resolve().parent.name}/{stem}"
+        for stem, path in zip(stems, paths)
+    ]
     return [name if names.count(name) == 1 else f"{name} ({k + 1})" for k, name in enumerate(names)]
 
 
 def _shown(name: str, image_mode: str) -> str:
-    """A run's name on the page: it begins with "blind" if and only if the run did not see the right images. Where the mode is not known the name is left to say so."""
+    """A run's name on the page: it begins with "blind" if and only if the run did not see the right
+    images. Where the mode is not known the name is left to say so."""
     if image_mode in ("", "original"):
         return f"run {name}" if image_mode and is_blind(name) else name
-    return name if is_blind(name) and not name.startswith("blind_") else f"blind: {re.sub('^blind[ _:-]+', '', name)}"
+    return (
+        name
+        if is_blind(name) and not name.startswith("blind_")
+        else f"blind: {re.sub('^blind[ _:-]+', '', name)}"
+    )
 
 
 def _words(question: Any) -> str:
@@ -129,58 +159,118 @@ def _words(question: Any) -> str:
 
 
 def _is_same(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
-    """Whether two rows are about one question: equal true answers and, where both texts are known, one within the other (tools frame a question)."""
+    """Whether two rows are about one question: equal true answers and, where both texts are known,
+    one within the other (tools frame a question)."""
     first = _words(a.get("question"))
     second = _words(b.get("question"))
-    return same_answer(a["answer"], b["answer"], a["task"], format_of(a)) and (first in second or second in first)
+    return same_answer(a["answer"], b["answer"], a["task"], format_of(a)) and (
+        first in second or second in first
+    )
 
 
 def check_same_questions(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
-    """Raises ValueError where a run's rows are about other questions than those of the first run with the same task, format and id."""
+    """Raises ValueError where a run's rows are about other questions than those of the first run
+    with the same task, format and id."""
     known: dict[tuple[str, str, str], tuple[str, Mapping[str, Any]]] = {}
     for name, own in rows.items():
-        found = [(key, row, *known[key]) for row in own if (key := (row["task"], format_of(row), str(row["id"]))) in known]
-        other = [(key, row, run, first) for key, row, run, first in found if not _is_same(first, row)]
+        found = [
+            (key, row, *known[key])
+            for row in own
+            if (key := (row["task"], format_of(row), str(row["id"]))) in known
+        ]
+        other = [
+            (key, row, run, first) for key, row, run, first in found if not _is_same(first, row)
+        ]
         if other:
             (task, _, id), row, run, first = other[0]
             shown = [f"{str(part['answer'])[:40]!r}" for part in (first, row)]
-            what = f"true answers {shown[0]} and {shown[1]}" if shown[0] != shown[1] else f"{str(first['question'])[:60]!r} and {str(row['question'])[:60]!r}"
-            raise InputError(f"{name} and {run} were asked different questions under the same ids: {len(other):,} of {len(found):,} shared ones differ, the first is {task} {id[:40]}: {what}")
-        known |= {key: (name, row) for row in own if (key := (row["task"], format_of(row), str(row["id"]))) not in known}
+            what = (
+                f"true answers {shown[0]} and {shown[1]}"
+                if shown[0] != shown[1]
+                else f"{str(first['question'])[:60]!r} and {str(row['question'])[:60]!r}"
+            )
+            raise InputError(
+                f"{name} and {run} were asked different questions under the same ids:"
+                f" {len(other):,} of {len(found):,} shared ones differ, the first is {task}"
+                f" {id[:40]}: {what}"
+            )
+        known |= {
+            key: (name, row)
+            for row in own
+            if (key := (row["task"], format_of(row), str(row["id"]))) not in known
+        }
 
 
-def load_runs(answers: Mapping[str, Path | str | Sequence[Mapping[str, Any]]], flavour: Scorer = "strict", reference: str = "", *, main: str = "", seed: int = 0,
-              benchmark: Benchmark | None = None) -> RunSet:
-    """Reads and scores answers: files or rows by the run's name. Each file is read once and each prediction scored once by each scorer. Where no run is blind, the best
-    constant answers become one, named `CONSTANT`.
+def load_runs(
+    answers: Mapping[str, Path | str | Sequence[Mapping[str, Any]]],
+    flavour: Scorer = "strict",
+    reference: str = "",
+    *,
+    main: str = "",
+    seed: int = 0,
+    benchmark: Benchmark | None = None,
+) -> RunSet:
+    """Reads and scores answers: files or rows by the run's name. Each file is read once and each
+    prediction scored once by each scorer. Where no run is blind, the best constant answers become
+    one, named `CONSTANT`.
 
     Args:
         reference: "" for the first run that sees.
         main: "" for the seeing run with the highest mean of tasks.
         benchmark: gives rows that hold only `id` and `prediction` their questions and answers.
 
-    Whether a run is blind its rows say (`spar_kit.bench.predictions.find_image_mode`); the name of a blind one gets "blind: " before it. Raises ValueError for a file that cannot
-    be read, where no run sees, and where two runs were asked different questions under the same ids.
+    Whether a run is blind its rows say (`spar_kit.bench.predictions.find_image_mode`); the name of
+    a blind one gets "blind: " before it. Raises ValueError for a file that cannot be read, where no
+    run sees, and where two runs were asked different questions under the same ids.
     """
-    read = {name: read_file(found, benchmark, complete=False) for name, found in answers.items() if isinstance(found, Path | str)}
-    modes = {name: read[name].image_mode if name in read else stated_mode(found) for name, found in answers.items()}        # type: ignore[arg-type]
+    read = {
+        name: read_file(found, benchmark, complete=False)
+        for name, found in answers.items()
+        if isinstance(found, Path | str)
+    }
+    modes = {
+        name: read[name].image_mode if name in read else stated_mode(found)  # type: ignore[arg-type]
+        for name, found in answers.items()
+    }
     names = {name: _shown(name, mode) for name, mode in modes.items()}
-    rows: dict[str, Sequence[Mapping[str, Any]]] = {names[name]: read[name].rows if name in read else found for name, found in answers.items()}      # type: ignore[misc]
+    rows: dict[str, Sequence[Mapping[str, Any]]] = {
+        names[name]: read[name].rows if name in read else found  # type: ignore[misc]
+        for name, found in answers.items()
+    }
     check_same_questions(rows)
     seeing = [name for name in rows if not is_blind(name)]
     if not seeing:
         raise InputError("all files are blind runs; give at least one run with images")
     if len(seeing) == len(rows):
         rows[CONSTANT] = constant_rows(rows[seeing[0]])
-    table = pd.concat([score_table(own, FLAVOURS if name in seeing else [flavour]).assign(run=name) for name, own in rows.items()])
+    table = pd.concat(
+        [
+            score_table(own, FLAVOURS if name in seeing else [flavour]).assign(run=name)
+            for name, own in rows.items()
+        ]
+    )
     own = table[table.scorer == flavour]
     best = max(seeing, key=lambda name: own[own.run == name].groupby("task").score.mean().mean())
-    return RunSet(rows=rows, table=table, flavour=flavour, reference=names.get(reference, reference) or seeing[0], main=names.get(main, main) or best, seed=seed, files={names[name]: file for name, file in read.items()})
+    return RunSet(
+        rows=rows,
+        table=table,
+        flavour=flavour,
+        reference=names.get(reference, reference) or seeing[0],
+        main=names.get(main, main) or best,
+        seed=seed,
+        files={names[name]: file for name, file in read.items()},
+    )
 
 # %% ../../nbs/report/15_run_set.ipynb #4e763d69
 def format_score(score: float, low: float, high: float, sign: Literal["", "+"] = "") -> str:
     """0.523, 0.477, 0.569 -> "52.3 (47.7 to 56.9)"; a dash for NaN."""
-    return "–" if score != score else f"{100 * score:{sign}.1f} ({100 * low:{sign}.1f} to {100 * high:{sign}.1f})".replace("-", "−")
+    return (
+        "–"
+        if score != score
+        else f"{100 * score:{sign}.1f} ({100 * low:{sign}.1f} to {100 * high:{sign}.1f})".replace(
+            "-", "−"
+        )
+    )
 
 
 def format_p(value: float, equal: str = "") -> str:
@@ -189,8 +279,9 @@ def format_p(value: float, equal: str = "") -> str:
 
 
 def verdict(low: float, high: float, p: float) -> str:
-    """What a difference with its 95 % interval and its corrected p comes to, everywhere in the kit: "better", "worse", with "perhaps " where the interval leaves out zero but p is not below
-    0.05, or "cannot tell"."""
+    """What a difference with its 95 % interval and its corrected p comes to, everywhere in the kit:
+    "better", "worse", with "perhaps " where the interval leaves out zero but p is not below 0.05,
+    or "cannot tell"."""
     if low <= 0 <= high:
         return "cannot tell"
     return ("" if p < 0.05 else "perhaps ") + ("better" if low > 0 else "worse")
@@ -201,41 +292,67 @@ def _left_out(runs: RunSet) -> str:
     own = runs.scores[runs.main]
     failed = int((own.metric == "failed").sum())
     unknown = int(own.score.isna().sum()) - failed
-    parts = [f"{failed:,} have no answer: the run is incomplete"] * bool(failed) + [f"{unknown:,} have no rule or a true answer that is not recognised"] * bool(unknown)
+    parts = [f"{failed:,} have no answer: the run is incomplete"] * bool(failed) + [
+        f"{unknown:,} have no rule or a true answer that is not recognised"
+    ] * bool(unknown)
     return f"Not in this mean: of {len(own):,} questions {' and '.join(parts)}." if parts else ""
 
 
 def standing(runs: RunSet) -> str:
-    """Which of several runs is highest, and what that is worth: the best of runs that do not beat an answer without looking is not called good."""
+    """Which of several runs is highest, and what that is worth: the best of runs that do not beat
+    an answer without looking is not called good."""
     if runs.main not in runs.gains:
         return "No answer of these runs could be scored."
     gaps = {name: lead.loc["all"] for name, lead in runs.gains.items()}
     count = len(runs.with_images)
     gap = gaps[runs.main]
     name = shorten(runs.main, 80)
-    said = f"{format_score(gap.difference, gap.low, gap.high, '+')} points against the best answer without looking"
+    said = (
+        f"{format_score(gap.difference, gap.low, gap.high, '+')} points against the best answer"
+        " without looking"
+    )
     if all(each.difference <= 0 for each in gaps.values()):
-        return f"None of {count} runs scores above the best answer without looking. The highest is {name}: {said}."
+        return (
+            f"None of {count} runs scores above the best answer without looking. The highest is"
+            f" {name}: {said}."
+        )
     if gap.low <= 0:
         return f"Highest of {count} runs: {name}, {said}: that it looks is not shown."
     return f"Best of {count} runs: {name}, {said}."
 
 
 def headline(runs: RunSet) -> str:
-    """A few sentences: the score and what it leaves out, the differences that matter, the lead over not looking."""
+    """A few sentences: the score and what it leaves out, the differences that matter, the lead over
+    not looking."""
     main = shorten(runs.main, 80)
     reference = shorten(runs.reference, 80)
     if "all" not in runs.means[runs.main].index:
-        return f"{main}: the {runs.flavour} scorer has no rule for any of these questions, or all of them failed."
+        return (
+            f"{main}: the {runs.flavour} scorer has no rule for any of these questions, or all of"
+            " them failed."
+        )
     rows = runs.means[runs.main]
     own = runs.scores[runs.main]
     scored = int(own.score.notna().sum())
     tasks = own[own.score.notna()].task.nunique()
-    said = [f"{main}: {format_score(*rows.loc['all', ['score', 'low', 'high']])} of 100 by the {runs.flavour} scorer, the mean of {tasks} task{'s' * (tasks != 1)}, {scored:,} questions."]
+    said = [
+        f"{main}: {format_score(*rows.loc['all', ['score', 'low', 'high']])} of 100 by the"
+        f" {runs.flavour} scorer, the mean of {tasks} task{'s' * (tasks != 1)}, {scored:,}"
+        " questions."
+    ]
     said += [left] if (left := _left_out(runs)) else []
     for name in [name for name in runs.with_images if name != runs.reference][:3]:
         gap = runs.against(name, runs.scores[runs.reference]).loc["all"]
-        said.append(f"{shorten(name, 80)} against {reference}: {format_score(gap.difference, gap.low, gap.high, '+')} points, p {format_p(gap.p, '= ')}, corrected {format_p(gap.p_holm)}: {verdict(gap.low, gap.high, gap.p_holm)}.")
+        said.append(
+            f"{shorten(name, 80)} against {reference}:"
+            f" {format_score(gap.difference, gap.low, gap.high, '+')} points, p"
+            f" {format_p(gap.p, '= ')}, corrected {format_p(gap.p_holm)}:"
+            f" {verdict(gap.low, gap.high, gap.p_holm)}."
+        )
     gap = runs.gains[runs.main].loc["all"]
-    said.append(f"Lead of {main} over the best answer without looking: {format_score(gap.difference, gap.low, gap.high, '+')} points. In brackets 95 % intervals.")
+    said.append(
+        f"Lead of {main} over the best answer without looking:"
+        f" {format_score(gap.difference, gap.low, gap.high, '+')} points. In brackets 95 %"
+        " intervals."
+    )
     return " ".join(said)

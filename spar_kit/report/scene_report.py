@@ -32,8 +32,10 @@ from ..scenes.viewer import plot_floor_plan, plot_scene
 from ..scenes.visibility import Visibility, compute_visibility
 
 # %% ../../nbs/report/45_scene_report.ipynb #af030f03
-LIMIT = 0.10       # metres; the median difference beyond which a frame's pose is not believed (spar.md 11.1)
-MADE = 1e-5        # metres; no sensor is so near to a mesh: ScanNet++'s DSLR measures no depth, it is rendered
+# metres; the median difference beyond which a frame's pose is not believed (spar.md 11.1)
+LIMIT = 0.10
+# metres; no sensor is so near to a mesh: ScanNet++'s DSLR measures no depth, it is rendered
+MADE = 1e-5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,11 +45,14 @@ class DepthCheck:
     Args:
         index: of the frame.
         known: share of its pixels that have a depth; `both` share that also show the surface.
-        median: |difference| in metres over these, NaN where there are none; `within` the share of them within max(5 cm, 2 % of z).
+        median: |difference| in metres over these, NaN where there are none; `within` the share of
+            them within max(5 cm, 2 % of z).
         ratio: median of depth image over surface: 1 for the right scale.
-        picture: (h, w, 3) uint8: grey where they agree, red where the depth image is nearer, blue where it is farther, black where either is missing.
+        picture: (h, w, 3) uint8: grey where they agree, red where the depth image is nearer, blue
+            where it is farther, black where either is missing.
         fault: why the image cannot be read, "".
     """
+
     index: int
     known: float = 0.0
     both: float = 0.0
@@ -71,31 +76,58 @@ def check_depth(frame: Frame, surface: Mesh, width: int = 320) -> DepthCheck:
     if not both.any():
         return DepthCheck(index=frame.index, known=float(known.mean()))
     difference = np.where(both, seen - drawn, 0)
-    share = np.clip(np.abs(difference) / .3, 0, 1)[..., None]
-    shade = (np.clip(1.1 - np.where(both, drawn, 0) / 8, .35, 1) * 230)[..., None]
-    color = np.where((difference > 0)[..., None], np.array([40, 90, 220.0]), np.array([210, 50, 40.0]))
+    share = np.clip(np.abs(difference) / 0.3, 0, 1)[..., None]
+    shade = (np.clip(1.1 - np.where(both, drawn, 0) / 8, 0.35, 1) * 230)[..., None]
+    color = np.where(
+        (difference > 0)[..., None], np.array([40, 90, 220.0]), np.array([210, 50, 40.0])
+    )
     picture = np.where(both[..., None], shade * (1 - share) + color * share, 0).astype(np.uint8)
     off = np.abs(difference[both])
-    return DepthCheck(index=frame.index, known=float(known.mean()), both=float(both.mean()), median=float(np.median(off)),
-                      within=float((off <= np.maximum(.05, .02 * drawn[both])).mean()), ratio=float(np.median(seen[both] / drawn[both])), picture=picture)
+    return DepthCheck(
+        index=frame.index,
+        known=float(known.mean()),
+        both=float(both.mean()),
+        median=float(np.median(off)),
+        within=float((off <= np.maximum(0.05, 0.02 * drawn[both])).mean()),
+        ratio=float(np.median(seen[both] / drawn[both])),
+        picture=picture,
+    )
 
 # %% ../../nbs/report/45_scene_report.ipynb #ef3ac856
 _CELL = 'style="padding:.15em .7em;border-bottom:1px solid #dfe4ea;text-align:{}"'
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[object]], marked: Sequence[int] = ()) -> Html:
+def table(
+    head: Sequence[str], rows: Sequence[Sequence[object]], marked: Sequence[int] = ()
+) -> Html:
     """A table of escaped text; numbers are set to the right, rows of `marked_objects` in red."""
-    numeric = [all(isinstance(row[k], (int, float)) or re.fullmatch(r"[\d.,x% -]*", str(row[k])) for row in rows) for k in range(len(head))]
+    numeric = [
+        all(
+            isinstance(row[k], (int, float)) or re.fullmatch(r"[\d.,x% -]*", str(row[k]))
+            for row in rows
+        )
+        for k in range(len(head))
+    ]
 
     def cell(tag: str, value: object, k: int) -> str:
         shown = escape_controls(str(value), 200)
-        look = ("right" if numeric[k] else "left") + (";white-space:normal;overflow-wrap:anywhere;min-width:16em" if len(shown) > 40 else "")
+        look = ("right" if numeric[k] else "left") + (
+            ";white-space:normal;overflow-wrap:anywhere;min-width:16em" if len(shown) > 40 else ""
+        )
         return f"<{tag} {_CELL.format(look)}>{html.escape(shown)}</{tag}>"
 
     top = "".join(cell("th", name, k) for k, name in enumerate(head))
-    body = "".join(f"<tr{' style=color:#b3372f' if n in marked else ''}>" + "".join(cell("td", value, k) for k, value in enumerate(row)) + "</tr>" for n, row in enumerate(rows))
-    return Html(f'<div style="overflow:auto;max-height:32em"><table style="border-collapse:collapse;font-size:.9em;white-space:nowrap"><thead><tr>{top}</tr></thead>'
-                    f"<tbody>{body}</tbody></table></div>")
+    body = "".join(
+        f"<tr{' style=color:#b3372f' if n in marked else ''}>"
+        + "".join(cell("td", value, k) for k, value in enumerate(row))
+        + "</tr>"
+        for n, row in enumerate(rows)
+    )
+    return Html(
+        '<div style="overflow:auto;max-height:32em"><table'
+        f' style="border-collapse:collapse;font-size:.9em;white-space:nowrap"><thead><tr>{top}</tr></thead>'  # noqa: E501
+        f"<tbody>{body}</tbody></table></div>"
+    )
 
 
 def paragraph(text: str) -> Html:
@@ -105,24 +137,64 @@ def paragraph(text: str) -> Html:
 def thumbnail(frame: Frame, caption: str) -> Html:
     """A frame's colour image, small, or why there is none."""
     try:
-        shown = f'<img src="{data_url(Image.fromarray(frame.read_color()), 260, 75)}" alt="Frame {frame.index}" style="width:100%;border-radius:4px;display:block">'
+        shown = (
+            f'<img src="{data_url(Image.fromarray(frame.read_color()), 260, 75)}" alt="Frame'
+            f' {frame.index}" style="width:100%;border-radius:4px;display:block">'
+        )
     except SceneError as error:
-        shown = f'<div style="color:#b3372f;font-size:.85em">{html.escape(escape_controls(" ".join(str(error).split()), 300))}</div>'
-    return Html(f'<figure style="margin:0">{shown}<figcaption style="font-size:.8em;color:#5b6776">{html.escape(caption)}</figcaption></figure>')
+        shown = (
+            "<div"
+            f' style="color:#b3372f;font-size:.85em">{html.escape(escape_controls(" ".join(str(error).split()), 300))}</div>'  # noqa: E501
+        )
+    return Html(
+        f'<figure style="margin:0">{shown}<figcaption'
+        f' style="font-size:.8em;color:#5b6776">{html.escape(caption)}</figcaption></figure>'
+    )
 
 
 def instance_table(scene: Scene, table_of: Visibility | None) -> Html:
-    """Every object: id, label, size, centre, and in how many of the frames looked at it is visible."""
-    seen = {} if table_of is None else dict(zip(*(a.tolist() for a in np.unique(table_of.instance[table_of.visible], return_counts=True))))
+    """Every object: id, label, size, centre, and in how many of the frames looked at it is
+    visible."""
+    seen = (
+        {}
+        if table_of is None
+        else dict(
+            zip(
+                *(
+                    a.tolist()
+                    for a in np.unique(table_of.instance[table_of.visible], return_counts=True)
+                )
+            )
+        )
+    )
     rows = []
     marked = []
     for n, thing in enumerate(scene.instances):
         x, y, z = np.asarray(thing.box.size, float)
         if thing.id not in seen:
             marked.append(n)
-        rows.append((thing.id, thing.label, f"{max(x, y):.2f} x {min(x, y):.2f} x {z:.2f}", ", ".join(f"{v:.2f}" for v in thing.box.center), f"{np.degrees(thing.box.yaw):.0f}",
-                     seen.get(thing.id, 0)))
-    return table(("id", "label", "length x width x height, m", "centre x, y, z, m", "yaw, degrees", "visible in frames"), rows, marked)
+        rows.append(
+            (
+                thing.id,
+                thing.label,
+                f"{max(x, y):.2f} x {min(x, y):.2f} x {z:.2f}",
+                ", ".join(f"{v:.2f}" for v in thing.box.center),
+                f"{np.degrees(thing.box.yaw):.0f}",
+                seen.get(thing.id, 0),
+            )
+        )
+    return table(
+        (
+            "id",
+            "label",
+            "length x width x height, m",
+            "centre x, y, z, m",
+            "yaw, degrees",
+            "visible in frames",
+        ),
+        rows,
+        marked,
+    )
 
 # %% ../../nbs/report/45_scene_report.ipynb #04d89b3b
 def scene_page(scene: Scene, found: Scene | None = None, frames: int = 24) -> str:
@@ -130,32 +202,92 @@ def scene_page(scene: Scene, found: Scene | None = None, frames: int = 24) -> st
 
     Args:
         scene: as it was loaded; it is seen through at most `frames` of its frames, evenly spread.
-        found: another scene whose frames and skipped counts are told in its place, where `scene` is a choice of it.
+        found: another scene whose frames and skipped counts are told in its place, where `scene` is
+            a choice of it.
     """
     whole = found or scene
     chosen = select_frames(scene, frames)
     area = floor_area(whole)
     has_surface = bool(len(scene.surface.triangles))
     checks = [check_depth(frame, scene.surface) for frame in chosen.frames] if has_surface else []
-    seen = compute_visibility(chosen) if has_surface and chosen.instances and chosen.frames else None
-    made: dict[str, list] = {"Overview": [metric_tiles({
-        "frames with a pose": f"{len(whole.frames):,}", "frames left out": f"{count_skipped_frames(whole.skipped):,}", "objects": len(scene.instances), "triangles": f"{len(scene.surface.triangles):,}",
-        "floor, m²": "unknown" if area is None else f"{area:.1f}"})]}
+    seen = (
+        compute_visibility(chosen) if has_surface and chosen.instances and chosen.frames else None
+    )
+    made: dict[str, list] = {
+        "Overview": [
+            metric_tiles(
+                {
+                    "frames with a pose": f"{len(whole.frames):,}",
+                    "frames left out": f"{count_skipped_frames(whole.skipped):,}",
+                    "objects": len(scene.instances),
+                    "triangles": f"{len(scene.surface.triangles):,}",
+                    "floor, m²": "unknown" if area is None else f"{area:.1f}",
+                }
+            )
+        ]
+    }
     missing = lost_objects(scene)
     if whole.skipped or missing:
-        told = [(reason.removeprefix(EXPECTED), n) for reason, n in (*whole.skipped.items(), *missing.items())]
+        told = [
+            (reason.removeprefix(EXPECTED), n)
+            for reason, n in (*whole.skipped.items(), *missing.items())
+        ]
         made["Overview"].append(table(("left out, or worth knowing", "how many"), told))
     if has_surface or chosen.frames:
-        made["In 3D"] = [plot_scene(chosen, max_triangles=25_000, title="Drag to turn; the mouse tells name and size")]
-        made["From above"] = [plot_floor_plan(chosen, frames=range(0, len(chosen.frames), max(1, len(chosen.frames) // 8)), title="Floor, footprints and some cameras")]
-    shown = {} if seen is None else dict(zip(*(a.tolist() for a in np.unique(seen.frame[seen.visible], return_counts=True))))
-    made["Frames"] = [paragraph(f"{len(chosen.frames)} of {len(whole.frames):,} frames, evenly spread."),
-                      grid([thumbnail(frame, f"frame {frame.index}" + (f", {shown.get(k, 0)} objects" if seen is not None else "")) for k, frame in enumerate(chosen.frames)], 180)]
+        made["In 3D"] = [
+            plot_scene(
+                chosen, max_triangles=25_000, title="Drag to turn; the mouse tells name and size"
+            )
+        ]
+        made["From above"] = [
+            plot_floor_plan(
+                chosen,
+                frames=range(0, len(chosen.frames), max(1, len(chosen.frames) // 8)),
+                title="Floor, footprints and some cameras",
+            )
+        ]
+    shown = (
+        {}
+        if seen is None
+        else dict(
+            zip(*(a.tolist() for a in np.unique(seen.frame[seen.visible], return_counts=True)))
+        )
+    )
+    made["Frames"] = [
+        paragraph(f"{len(chosen.frames)} of {len(whole.frames):,} frames, evenly spread."),
+        grid(
+            [
+                thumbnail(
+                    frame,
+                    f"frame {frame.index}"
+                    + (f", {shown.get(k, 0)} objects" if seen is not None else ""),
+                )
+                for k, frame in enumerate(chosen.frames)
+            ],
+            180,
+        ),
+    ]
     if checks:
         made["Depth check"] = _depth_part(checks, scene.surface.fused)
     if scene.instances:
-        made["Objects"] = [paragraph("Visible: enough of it to ask about it. Red: in none of the frames above."), instance_table(scene, seen)]
-    return page(escape_controls(f"{scene.source}/{scene.name}", 120), f"{escape_controls(scene.room_type, 120)}: what was read of this scene." if scene.room_type else "What was read of this scene.", made, [f"{len(whole.frames):,} frames with a pose", f"{len(scene.instances)} objects", *format_counts(whole.skipped)[:3]])
+        made["Objects"] = [
+            paragraph("Visible: enough of it to ask about it. Red: in none of the frames above."),
+            instance_table(scene, seen),
+        ]
+    return page(
+        escape_controls(f"{scene.source}/{scene.name}", 120),
+        (
+            f"{escape_controls(scene.room_type, 120)}: what was read of this scene."
+            if scene.room_type
+            else "What was read of this scene."
+        ),
+        made,
+        [
+            f"{len(whole.frames):,} frames with a pose",
+            f"{len(scene.instances)} objects",
+            *format_counts(whole.skipped)[:3],
+        ],
+    )
 
 
 def _depth_part(checks: Sequence[DepthCheck], fused: bool) -> list[Html]:
@@ -166,18 +298,52 @@ def _depth_part(checks: Sequence[DepthCheck], fused: bool) -> list[Html]:
         return [paragraph("No frame has a depth image that shows the surface.")]
     median = float(np.median([c.median for c in known]))
     ratio = float(np.median([c.ratio for c in known]))
-    words = f"Depth images against the surface: median difference {1000 * median:.0f} mm over {len(known)} frames."
-    words += f" {len(bad)} frames differ by more than {LIMIT:.2f} m or cannot be read." if bad else " No frame differs by more than 0.10 m."
+    words = (
+        f"Depth images against the surface: median difference {1000 * median:.0f} mm over"
+        f" {len(known)} frames."
+    )
+    words += (
+        f" {len(bad)} frames differ by more than {LIMIT:.2f} m or cannot be read."
+        if bad
+        else " No frame differs by more than 0.10 m."
+    )
     if fused:
-        words += " The surface was put together from depth images such as these, so they agree with it even where poses are wrong: then things stand twice in the 3D view."
+        words += (
+            " The surface was put together from depth images such as these, so they agree with it"
+            " even where poses are wrong: then things stand twice in the 3D view."
+        )
     elif max(c.median for c in known) < MADE:
-        words += " They agree to the last digit, so they were made from this surface, and confirm neither poses nor units: compare the pictures above with the 3D view."
-    if abs(ratio - 1) > .05:
-        words += f" Depth is {ratio:.2f} times that of the surface: is the unit right, are colour and depth intrinsics mixed up?"
-    percent = lambda v: f"{v:.0%}"                                                                       # noqa: E731
-    rows = [(c.index, percent(c.known), percent(c.both), "" if np.isnan(c.median) else f"{1000 * c.median:.0f}", percent(c.within), "" if np.isnan(c.ratio) else f"{c.ratio:.3f}", c.fault)
-            for c in checks]
-    head = ["frame", "pixels with depth", "and surface", "median difference, mm", "within 5 cm or 2 %", "depth / surface", "fault"]
+        words += (
+            " They agree to the last digit, so they were made from this surface, and confirm"
+            " neither poses nor units: compare the pictures above with the 3D view."
+        )
+    if abs(ratio - 1) > 0.05:
+        words += (
+            f" Depth is {ratio:.2f} times that of the surface: is the unit right, are colour and"
+            " depth intrinsics mixed up?"
+        )
+    percent = lambda v: f"{v:.0%}"  # noqa: E731
+    rows = [
+        (
+            c.index,
+            percent(c.known),
+            percent(c.both),
+            "" if np.isnan(c.median) else f"{1000 * c.median:.0f}",
+            percent(c.within),
+            "" if np.isnan(c.ratio) else f"{c.ratio:.3f}",
+            c.fault,
+        )
+        for c in checks
+    ]
+    head = [
+        "frame",
+        "pixels with depth",
+        "and surface",
+        "median difference, mm",
+        "within 5 cm or 2 %",
+        "depth / surface",
+        "fault",
+    ]
     if not any(c.fault for c in checks):
         return [paragraph(words), table(head[:-1], [row[:-1] for row in rows], bad), *_worst(known)]
     return [paragraph(words), table(head, rows, bad), *_worst(known)]
@@ -186,16 +352,32 @@ def _depth_part(checks: Sequence[DepthCheck], fused: bool) -> list[Html]:
 def _worst(known: Sequence[DepthCheck]) -> list[Html]:
     """The frames that differ most, as pictures."""
     worst = sorted(known, key=lambda c: -c.median)[:4]
-    pictures = [Html(f'<figure style="margin:0"><img src="{data_url(Image.fromarray(c.picture), 320)}" alt="Differences of frame {c.index}" style="width:100%;border-radius:4px;display:block">'
-                         f'<figcaption style="font-size:.8em;color:#5b6776">frame {c.index}: {1000 * c.median:.0f} mm</figcaption></figure>') for c in worst if c.picture is not None]
-    return [paragraph("The frames that differ most. Red: the depth image is nearer than the surface; blue: farther; full colour from 0.3 m on."),
-            grid(pictures, 130)]
+    pictures = [
+        Html(
+            f'<figure style="margin:0"><img src="{data_url(Image.fromarray(c.picture), 320)}"'
+            f' alt="Differences of frame {c.index}"'
+            ' style="width:100%;border-radius:4px;display:block"><figcaption'
+            f' style="font-size:.8em;color:#5b6776">frame {c.index}: {1000 * c.median:.0f}'
+            " mm</figcaption></figure>"
+        )
+        for c in worst
+        if c.picture is not None
+    ]
+    return [
+        paragraph(
+            "The frames that differ most. Red: the depth image is nearer than the surface; blue:"
+            " farther; full colour from 0.3 m on."
+        ),
+        grid(pictures, 130),
+    ]
 
 
 def write_scene_page(scene: Scene, out: Path, frames: int = 24) -> Path:
     """`scene_page` into a file, whole or not at all."""
     if out.is_dir():
-        raise InputError(f"{out} is a folder; a file's name is wanted, e.g. {out / (scene.name + '.html')}")
+        raise InputError(
+            f"{out} is a folder; a file's name is wanted, e.g. {out / (scene.name + '.html')}"
+        )
     text = scene_page(scene, frames=frames)
     with atomic_write(out) as part:
         part.write_text(text, encoding="utf-8")

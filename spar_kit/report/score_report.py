@@ -38,16 +38,34 @@ from .run_set import RunSet, headline, load_runs, run_titles
 from .page import Block, page, table, text
 
 # %% ../../nbs/report/25_score_report.ipynb #0d8fc888
-def parts(runs: RunSet, facts: pd.DataFrame | None = None, load: Load | None = None, split: Split | None = None, misses: int = 20) -> dict[str, list[Block]]:
+def parts(
+    runs: RunSet,
+    facts: pd.DataFrame | None = None,
+    load: Load | None = None,
+    split: Split | None = None,
+    misses: int = 20,
+) -> dict[str, list[Block]]:
     """All parts of the page by their headings; those that have nothing to say are left out."""
-    made = {"Overall": overall_part(runs), "Three scorers": flavours_part(runs), "Task by task": tasks_part(runs), "Compared": compared_part(runs), "Blind baselines": blind_part(runs),
-            "Chance-adjusted scores": chance_part(runs), "Factors": factors_part(runs, facts), "Errors": errors_part(runs, facts), "Published results": published_part(runs, split),
-            "Largest errors": misses_part(runs, load, misses)}
+    made = {
+        "Overall": overall_part(runs),
+        "Three scorers": flavours_part(runs),
+        "Task by task": tasks_part(runs),
+        "Compared": compared_part(runs),
+        "Blind baselines": blind_part(runs),
+        "Chance-adjusted scores": chance_part(runs),
+        "Factors": factors_part(runs, facts),
+        "Errors": errors_part(runs, facts),
+        "Published results": published_part(runs, split),
+        "Largest errors": misses_part(runs, load, misses),
+    }
     return {heading: pieces for heading, pieces in made.items() if pieces}
 
 
-def load_question_images(benchmark: Benchmark, folder: Path | str, runs: RunSet) -> tuple[pd.DataFrame | None, Load]:
-    """What the questions of the main run show: the facts of a folder of `spar generate` (None for any other benchmark), and a loader of an item's images by its key.
+def load_question_images(
+    benchmark: Benchmark, folder: Path | str, runs: RunSet
+) -> tuple[pd.DataFrame | None, Load]:
+    """What the questions of the main run show: the facts of a folder of `spar generate` (None for
+    any other benchmark), and a loader of an item's images by its key.
 
     Raises ValueError where none of the benchmark's questions is among the answers.
     """
@@ -55,18 +73,40 @@ def load_question_images(benchmark: Benchmark, folder: Path | str, runs: RunSet)
     items = {item.key: item for item in benchmark.items if item.key in wanted}
     if not items:
         raise InputError(f"{benchmark.name}: none of its questions is among the answers")
-    facts = dataset_facts(folder, tasks={key[0] for key in wanted}, formats={key[1] for key in wanted}, wanted=wanted) if (Path(folder) / "spar").is_dir() else None
+    facts = (
+        dataset_facts(
+            folder,
+            tasks={key[0] for key in wanted},
+            formats={key[1] for key in wanted},
+            wanted=wanted,
+        )
+        if (Path(folder) / "spar").is_dir()
+        else None
+    )
     return facts, lambda key: items[key].load()
 
 # %% ../../nbs/report/25_score_report.ipynb #84dd94ba
-def write_score_report(paths: Sequence[Path | str], out: Path | str, *, flavour: str = "strict", benchmark: str = "", split: Split | None = None, misses: int = 20, seed: int = 0) -> tuple[str, Path]:
-    """From files of answers to a report: the first seeing file is the reference, the best is looked at closely. Returns the headline and `out`.
+def write_score_report(
+    paths: Sequence[Path | str],
+    out: Path | str,
+    *,
+    flavour: str = "strict",
+    benchmark: str = "",
+    split: Split | None = None,
+    misses: int = 20,
+    seed: int = 0,
+) -> tuple[str, Path]:
+    """From files of answers to a report: the first seeing file is the reference, the best is looked
+    at closely. Returns the headline and `out`.
 
     Args:
-        paths: files of one run each, answers to the same questions. Whether a run was blind its lines say (`image_mode`); see `spar_kit.bench.predictions.find_image_mode`.
-        benchmark: a folder of `spar generate` or another spec of `spar_kit.bench.benchmarks.open_benchmark`: the cards of misses get their images, and for a generated folder
-            distances and crowding become factors.
-        split: insist on laying the published numbers of this split beside answers whose counts are not SPAR-Bench's, e.g. of an unfinished run.
+        paths: files of one run each, answers to the same questions. Whether a run was blind its
+            lines say (`image_mode`); see `spar_kit.bench.predictions.find_image_mode`.
+        benchmark: a folder of `spar generate` or another spec of
+            `spar_kit.bench.benchmarks.open_benchmark`: the cards of misses get their images, and
+            for a generated folder distances and crowding become factors.
+        split: insist on laying the published numbers of this split beside answers whose counts are
+            not SPAR-Bench's, e.g. of an unfinished run.
 
     Raises ValueError for a file that cannot be read and an unknown flavour.
     """
@@ -81,10 +121,20 @@ def write_score_report(paths: Sequence[Path | str], out: Path | str, *, flavour:
     made = parts(runs, facts, load, split, misses)
     made["How this page was made"] = _making(runs)
     blind = sum(name in runs.blind for name in runs.files)
-    meta = [time.strftime("%Y-%m-%d %H:%M"), f"{len(runs.with_images)} run{'s' * (len(runs.with_images) != 1)}" + (f", {blind} blind" if blind else ""),
-            f"{len(runs.scores[runs.main]):,} questions", f"scorer: {flavour}", f"{time.time() - started:.0f} s"]
+    meta = [
+        time.strftime("%Y-%m-%d %H:%M"),
+        f"{len(runs.with_images)} run{'s' * (len(runs.with_images) != 1)}"
+        + (f", {blind} blind" if blind else ""),
+        f"{len(runs.scores[runs.main]):,} questions",
+        f"scorer: {flavour}",
+        f"{time.time() - started:.0f} s",
+    ]
     said = headline(runs)
-    title = "Scores of " + shorten(runs.main) if len(runs.with_images) == 1 else f"{len(runs.with_images)} runs compared"
+    title = (
+        "Scores of " + shorten(runs.main)
+        if len(runs.with_images) == 1
+        else f"{len(runs.with_images)} runs compared"
+    )
     with atomic_write(out) as part:
         part.write_text(page(title, said, made, meta), encoding="utf-8", errors="replace")
     return said, out
@@ -93,8 +143,23 @@ def write_score_report(paths: Sequence[Path | str], out: Path | str, *, flavour:
 def _making(runs: RunSet) -> list[Block]:
     from spar_kit import __version__
 
-    rows = [{"run": name, "file": str(file.path), "lines": len(file.rows), "sha256": file.sha256[:16]} for name, file in runs.files.items()]
-    return [table(pd.DataFrame(rows)), text(
-        f"spar_kit {html.escape(__version__)}, scorer {html.escape(runs.flavour)}, seed {runs.seed}: the same files give the same numbers. Intervals: bootstrap over {runs.resampling_unit}, 2,000 draws, percentile interval with the ends moved outwards for "
-        f"few {runs.resampling_unit} (Hesterberg 2015); of fewer than {FEW_SCENES} scenes or {FEW_ITEMS} questions, or of equal scores, Wilson's interval with Student's t and the design effect of scenes (Korn and Graubard 1998). Tests: sign-flip permutation, 10,000 draws. Factors: 999 shuffles.",
-        f"<b>How to read an interval</b>: if the whole study were repeated with other {runs.resampling_unit} of the same kind, 95 of 100 such intervals would hold the true score. It does not cover what repetition would not change: wrong true answers, another prompt, other decoding, training on the test questions.")]
+    rows = [
+        {"run": name, "file": str(file.path), "lines": len(file.rows), "sha256": file.sha256[:16]}
+        for name, file in runs.files.items()
+    ]
+    return [
+        table(pd.DataFrame(rows)),
+        text(
+            f"spar_kit {html.escape(__version__)}, scorer {html.escape(runs.flavour)}, seed"
+            f" {runs.seed}: the same files give the same numbers. Intervals: bootstrap over"
+            f" {runs.resampling_unit}, 2,000 draws, percentile interval with the ends moved"
+            f" outwards for few {runs.resampling_unit} (Hesterberg 2015); of fewer than"
+            f" {FEW_SCENES} scenes or {FEW_ITEMS} questions, or of equal scores, Wilson's interval"
+            " with Student's t and the design effect of scenes (Korn and Graubard 1998). Tests:"
+            " sign-flip permutation, 10,000 draws. Factors: 999 shuffles.",
+            "<b>How to read an interval</b>: if the whole study were repeated with other"
+            f" {runs.resampling_unit} of the same kind, 95 of 100 such intervals would hold the"
+            " true score. It does not cover what repetition would not change: wrong true answers,"
+            " another prompt, other decoding, training on the test questions.",
+        ),
+    ]

@@ -21,11 +21,39 @@ from ..bench.baselines.chance import chance_adjusted, baselines
 from ..bench.predictions import stated_mode
 from ..bench.scorers.disagreements import FLAVOURS
 from ..bench.analysis.factors import factor_effects, factor_table, item_factors
-from .charts import plain, plot_differences, plot_levels, plot_published, plot_tasks, shorten
-from .error_charts import errors_by_distance, losses_by, plot_confusion, plot_errors, relations, escape_controls, worst_misses
-from ..bench.analysis.published import Split, compare_with_published, inconsistencies, published, leaderboard, sources
+from spar_kit.report.charts import (
+    plain,
+    plot_differences,
+    plot_levels,
+    plot_published,
+    plot_tasks,
+    shorten,
+)
+from spar_kit.report.error_charts import (
+    errors_by_distance,
+    losses_by,
+    plot_confusion,
+    plot_errors,
+    relations,
+    escape_controls,
+    worst_misses,
+)
+from spar_kit.bench.analysis.published import (
+    Split,
+    compare_with_published,
+    inconsistencies,
+    published,
+    leaderboard,
+    sources,
+)
 from ..bench.scorers.table import name_unscored, unscored
-from ..bench.analysis.statistics import KEY, LEVELS, intervals, overall_intervals, paired_difference
+from spar_kit.bench.analysis.statistics import (
+    KEY,
+    LEVELS,
+    intervals,
+    overall_intervals,
+    paired_difference,
+)
 from .run_set import CONSTANT, RunSet, format_p, format_score, verdict
 from ..runs.components import Html, grid, question
 from .page import Block, note, table, text
@@ -33,94 +61,240 @@ from ..tasks.registry import TASKS
 
 # %% ../../nbs/report/20_score_sections.ipynb #87cf641a
 def _levels(means: pd.DataFrame) -> dict[str, str]:
-    """A run's level means as texts: all first, then low, medium, high; a dash where there is none."""
-    return {level: format_score(*means.loc[level, ["score", "low", "high"]]) if level in means.index else "–" for level in ("all", "low", "medium", "high")}
+    """A run's level means as texts: all first, then low, medium, high; a dash where there is
+    none."""
+    return {
+        level: (
+            format_score(*means.loc[level, ["score", "low", "high"]])
+            if level in means.index
+            else "–"
+        )
+        for level in ("all", "low", "medium", "high")
+    }
 
 
-_LEVELS = ("<i>low</i>: depths and distances; <i>medium</i>: position_matching, camera_motion_infer, view_change_infer; <i>high</i>: which is nearer or farther, relations, imagined views.")
-_LEFT_OUT = " The official scorer's medium level leaves <i>view_change_infer</i> out, as the released code does; its mean over all does not."
+_LEVELS = (
+    "<i>low</i>: depths and distances; <i>medium</i>: position_matching, camera_motion_infer,"
+    " view_change_infer; <i>high</i>: which is nearer or farther, relations, imagined views."
+)
+_LEFT_OUT = (
+    " The official scorer's medium level leaves <i>view_change_infer</i> out, as the released code"
+    " does; its mean over all does not."
+)
 
 
 def _unit_known(runs: RunSet) -> str:
     one = runs.scores[runs.main].scene.nunique() == 1
-    return "all are of one scene, so nothing is said about others" if one else "no scene is known to hold two of them"
+    return (
+        "all are of one scene, so nothing is said about others"
+        if one
+        else "no scene is known to hold two of them"
+    )
 
 
 def overall_part(runs: RunSet) -> list[Block]:
-    """The means of levels and of all tasks with their intervals, the lead over the best blind answers, and what could not be read."""
-    leads = {name: format_score(row.difference, row.low, row.high, "+") for name, lead in runs.gains.items() for row in [lead.loc["all"]]}
-    rows = [{"run": name, **_levels(runs.means[name]), "over the best blind": leads.get(name, "")} for name in runs.scores]
-    counts = [{"run": name, "asked": len(scores), "failed": int((scores.metric == "failed").sum()), "scored": int(scores.score.notna().sum()),
-               "not read": int((scores.score.notna() & (scores.parsed == "")).sum()), "no rule": len(unscored(scores))} for name, scores in runs.scores.items()]
-    unread = "they count as wrong" if runs.flavour == "strict" else f"what the {runs.flavour} scorer makes of them is its own matter"
+    """The means of levels and of all tasks with their intervals, the lead over the best blind
+    answers, and what could not be read."""
+    leads = {
+        name: format_score(row.difference, row.low, row.high, "+")
+        for name, lead in runs.gains.items()
+        for row in [lead.loc["all"]]
+    }
+    rows = [
+        {"run": name, **_levels(runs.means[name]), "over the best blind": leads.get(name, "")}
+        for name in runs.scores
+    ]
+    counts = [
+        {
+            "run": name,
+            "asked": len(scores),
+            "failed": int((scores.metric == "failed").sum()),
+            "scored": int(scores.score.notna().sum()),
+            "not read": int((scores.score.notna() & (scores.parsed == "")).sum()),
+            "no rule": len(unscored(scores)),
+        }
+        for name, scores in runs.scores.items()
+    ]
+    unread = (
+        "they count as wrong"
+        if runs.flavour == "strict"
+        else f"what the {runs.flavour} scorer makes of them is its own matter"
+    )
     return [
         table(pd.DataFrame(rows)),
-        note(f"Percent, in brackets 95 % intervals. Scorer: <b>{html.escape(runs.flavour)}</b>. Choices score 1 or 0; a number its mean relative accuracy: of ten tolerances from 50 % to 5 % the share within which it lies; "
-             f"a change of view the mean of this over its five axes. <i>All</i> is the mean of the tasks' means, as SPAR-Bench defines it, and a level that of its tasks, so every task counts the same however many questions "
-             f"it has. {_LEVELS}{_LEFT_OUT if runs.flavour == 'official' else ''} Intervals come from drawing {runs.resampling_unit} with replacement 2,000 times"
-             + (", whole scenes at a time, because questions about one room are not independent" if runs.resampling_unit == "scenes" else f" within each task: {_unit_known(runs)}")
-             + "; of few scenes or questions, or of equal scores, they are Wilson's, with Student's t. <i>Over the best blind</i>: the run minus the best answers given without looking."),
+        note(
+            f"Percent, in brackets 95 % intervals. Scorer: <b>{html.escape(runs.flavour)}</b>."
+            " Choices score 1 or 0; a number its mean relative accuracy: of ten tolerances from 50"
+            " % to 5 % the share within which it lies; a change of view the mean of this over its"
+            " five axes. <i>All</i> is the mean of the tasks' means, as SPAR-Bench defines it, and"
+            " a level that of its tasks, so every task counts the same however many questions it"
+            f" has. {_LEVELS}{_LEFT_OUT if runs.flavour == 'official' else ''} Intervals come from"
+            f" drawing {runs.resampling_unit} with replacement 2,000 times"
+            + (
+                ", whole scenes at a time, because questions about one room are not independent"
+                if runs.resampling_unit == "scenes"
+                else f" within each task: {_unit_known(runs)}"
+            )
+            + "; of few scenes or questions, or of equal scores, they are Wilson's, with Student's"
+            " t. <i>Over the best blind</i>: the run minus the best answers given without"
+            " looking."
+        ),
         table(pd.DataFrame(counts)),
-        *[text(html.escape(f"{name}: {line}")) for name, scores in runs.with_images.items() for line in name_unscored(scores, runs.flavour)],
-        note("<i>Failed</i>: no answer could be had; these are left out, the run is incomplete, and a mean over many failures is not to be trusted. <i>No rule</i>: this scorer does not know the task in this format, or does not "
-             "recognise the true answer; left out, too. <i>Scored</i>: the rest, which the means hold. "
-             f"<i>Not read</i>: scored answers in which a careful reader finds nothing of the kind asked for; {unread}."),
-        plot_levels(dict(runs.scores), seed=runs.seed, flavour=runs.flavour)]
+        *[
+            text(html.escape(f"{name}: {line}"))
+            for name, scores in runs.with_images.items()
+            for line in name_unscored(scores, runs.flavour)
+        ],
+        note(
+            "<i>Failed</i>: no answer could be had; these are left out, the run is incomplete, and"
+            " a mean over many failures is not to be trusted. <i>No rule</i>: this scorer does not"
+            " know the task in this format, or does not recognise the true answer; left out, too."
+            " <i>Scored</i>: the rest, which the means hold. <i>Not read</i>: scored answers in"
+            f" which a careful reader finds nothing of the kind asked for; {unread}."
+        ),
+        plot_levels(dict(runs.scores), seed=runs.seed, flavour=runs.flavour),
+    ]
 
 
 def flavours_part(runs: RunSet, examples: int = 8) -> list[Block]:
     """The same answers by three scorers, and the items of the main run on which they differ."""
-    known = {name: np.logical_and.reduce([runs.by_scorer[flavour][name].score.notna() for flavour in FLAVOURS]) for name in runs.with_images}
+    known = {
+        name: np.logical_and.reduce(
+            [runs.by_scorer[flavour][name].score.notna() for flavour in FLAVOURS]
+        )
+        for name in runs.with_images
+    }
     if not any(rows.any() for rows in known.values()):
-        return [text("None of these questions is of SPAR-Bench's tasks and formats, the only ones for which the official and the easi scorer have rules.")]
+        return [
+            text(
+                "None of these questions is of SPAR-Bench's tasks and formats, the only ones for"
+                " which the official and the easi scorer have rules."
+            )
+        ]
     rows = []
     for name in runs.with_images:
         for flavour in FLAVOURS:
             scores = runs.by_scorer[flavour][name][known[name]]
             means = overall_intervals(scores, seed=runs.seed, flavour=flavour).set_index("level")
-            rows.append({"run": name, "scorer": flavour, **_levels(means), "questions": len(scores)})
+            rows.append(
+                {"run": name, "scorer": flavour, **_levels(means), "questions": len(scores)}
+            )
     found = runs.differing
     left = len(runs.scores[runs.main]) - int(known[runs.main].sum())
-    some = f" {left:,} questions are left out of this table: they failed, or are of tasks and formats that SPAR-Bench does not have and only the strict scorer knows." if left else ""
+    some = (
+        f" {left:,} questions are left out of this table: they failed, or are of tasks and formats"
+        " that SPAR-Bench does not have and only the strict scorer knows."
+        if left
+        else ""
+    )
     pieces: list[Block] = [
         table(pd.DataFrame(rows)),
-        note("<b>official</b>: the released scorer of SPAR-Bench, as it is: an empty text is right on multiple choice, otherwise only its first letter counts, signs of numbers are dropped. "
-             "<b>easi</b>: that of VLMEvalKit, which looks for the letter in the text and takes the last number. <b>strict</b>: what a careful reader would accept; empty is wrong, and the true "
-             f"value is the denominator. Published numbers are official unless they say otherwise: compare with them in that row only.{_LEFT_OUT}{some}")]
+        note(
+            "<b>official</b>: the released scorer of SPAR-Bench, as it is: an empty text is right"
+            " on multiple choice, otherwise only its first letter counts, signs of numbers are"
+            " dropped. <b>easi</b>: that of VLMEvalKit, which looks for the letter in the text and"
+            " takes the last number. <b>strict</b>: what a careful reader would accept; empty is"
+            " wrong, and the true value is the denominator. Published numbers are official unless"
+            f" they say otherwise: compare with them in that row only.{_LEFT_OUT}{some}"
+        ),
+    ]
     if len(found):
         kinds = found.why.value_counts().rename_axis("why").reset_index(name="answers")
-        pieces += [text(f"On {len(found):,} of {len(runs.rows[runs.main]):,} answers of <b>{html.escape(escape_controls(runs.main, 80))}</b> the three differ:"), table(kinds.head(12)[["answers", "why"]])]
-        columns = [name for name in ("task", "id", "answer", "prediction", *FLAVOURS, "why") if name in found]
+        pieces += [
+            text(
+                f"On {len(found):,} of {len(runs.rows[runs.main]):,} answers of"
+                f" <b>{html.escape(escape_controls(runs.main, 80))}</b> the three differ:"
+            ),
+            table(kinds.head(12)[["answers", "why"]]),
+        ]
+        columns = [
+            name
+            for name in ("task", "id", "answer", "prediction", *FLAVOURS, "why")
+            if name in found
+        ]
         sample = found.groupby("why", sort=False).head(2).head(examples)[columns].round(3)
-        pieces += (table(sample.assign(prediction=[escape_controls(str(said), 120) for said in sample.prediction]) if "prediction" in sample else sample, fold=f"{len(sample)} of these answers, with their scores"), note("All of them, with the reason for each: <code>spar score FILE.jsonl --items OUT.jsonl</code>."))
+        pieces += (
+            table(
+                (
+                    sample.assign(
+                        prediction=[escape_controls(str(said), 120) for said in sample.prediction]
+                    )
+                    if "prediction" in sample
+                    else sample
+                ),
+                fold=f"{len(sample)} of these answers, with their scores",
+            ),
+            note(
+                "All of them, with the reason for each: <code>spar score FILE.jsonl --items"
+                " OUT.jsonl</code>."
+            ),
+        )
     else:
-        pieces.append(text(f"They agree on every answer of <b>{html.escape(shorten(runs.main))}</b> that all three know."))
+        pieces.append(
+            text(
+                f"They agree on every answer of <b>{html.escape(shorten(runs.main))}</b> that all"
+                " three know."
+            )
+        )
     return pieces
 
 
 def tasks_part(runs: RunSet) -> list[Block]:
-    """Scores by task: bars, and the numbers folded away, with how many of the questions asked a mean leaves out."""
+    """Scores by task: bars, and the numbers folded away, with how many of the questions asked a
+    mean leaves out."""
     rows: dict[str, dict[str, Any]] = {}
     for name, scores in runs.scores.items():
         for row in intervals(scores, seed=runs.seed).itertuples():
-            cells = rows.setdefault(row.task, {"task": row.task, "level": TASKS[row.task].level, "asked": row.items + row.left_out})
-            cells[name] = format_score(row.score, row.low, row.high) + (f"; {row.left_out:,} left out" if row.left_out else "")
-    return [plot_tasks(dict(runs.scores), seed=runs.seed), table(pd.DataFrame(list(rows.values())), fold="The same as numbers, percent")]
+            cells = rows.setdefault(
+                row.task,
+                {
+                    "task": row.task,
+                    "level": TASKS[row.task].level,
+                    "asked": row.items + row.left_out,
+                },
+            )
+            cells[name] = format_score(row.score, row.low, row.high) + (
+                f"; {row.left_out:,} left out" if row.left_out else ""
+            )
+    return [
+        plot_tasks(dict(runs.scores), seed=runs.seed),
+        table(pd.DataFrame(list(rows.values())), fold="The same as numbers, percent"),
+    ]
 
 # %% ../../nbs/report/20_score_sections.ipynb #0c7afdb6
 def _differences(tables: Mapping[str, pd.DataFrame], label: str) -> pd.DataFrame:
     several = len(tables) > 1
-    return pd.DataFrame([
-        {**({"run": name} if several else {}), label: getattr(row, label), "difference": format_score(row.difference, row.low, row.high, "+"), "p": format_p(row.p), "p, corrected": format_p(row.p_holm),
-         "verdict": verdict(row.low, row.high, row.p_holm), "questions": row.items,
-         "needed for 2 points": "–" if row.needed != row.needed else f"{int(row.needed):,}"} for name, found in tables.items() for row in found.itertuples()])
+    return pd.DataFrame(
+        [
+            {
+                **({"run": name} if several else {}),
+                label: getattr(row, label),
+                "difference": format_score(row.difference, row.low, row.high, "+"),
+                "p": format_p(row.p),
+                "p, corrected": format_p(row.p_holm),
+                "verdict": verdict(row.low, row.high, row.p_holm),
+                "questions": row.items,
+                "needed for 2 points": "–" if row.needed != row.needed else f"{int(row.needed):,}",
+            }
+            for name, found in tables.items()
+            for row in found.itertuples()
+        ]
+    )
 
 
-_PAIRED = ("The same questions were put to both, so the difference is taken question by question: what makes a question hard for both falls out. In brackets the 95 % interval from drawing {unit}; "
-           "where it holds zero the data <i>cannot tell</i>, and <i>perhaps</i> means that it leaves out zero but the corrected p is not below 0.05. <i>p</i>: if both runs were equally good, the sign of the difference in each of the {unit} would be a coin toss; p is the share of 10,000 "
-           "such tosses (or of all, where there are few) that make a mean difference at least as large. <i>Corrected</i>: by Holm's method for all rows of the table, because of 20 tasks that do not differ one falls below 0.05 by luck. "
-           "<i>Needed for 2 points</i>: how many questions of these kinds, in scenes like these, a true difference of 2 points needs to be found 4 times in 5 at p &lt; 0.05: "
-           "n = σ² (1.96 + 0.84)² / 0.02², with σ² from the spread seen here, scenes included.")
+_PAIRED = (
+    "The same questions were put to both, so the difference is taken question by question: what"
+    " makes a question hard for both falls out. In brackets the 95 % interval from drawing {unit};"
+    " where it holds zero the data <i>cannot tell</i>, and <i>perhaps</i> means that it leaves out"
+    " zero but the corrected p is not below 0.05. <i>p</i>: if both runs were equally good, the"
+    " sign of the difference in each of the {unit} would be a coin toss; p is the share of 10,000"
+    " such tosses (or of all, where there are few) that make a mean difference at least as large."
+    " <i>Corrected</i>: by Holm's method for all rows of the table, because of 20 tasks that do not"
+    " differ one falls below 0.05 by luck. <i>Needed for 2 points</i>: how many questions of these"
+    " kinds, in scenes like these, a true difference of 2 points needs to be found 4 times in 5 at"
+    " p &lt; 0.05: n = σ² (1.96 + 0.84)² / 0.02², with σ² from the spread seen here, scenes"
+    " included."
+)
 
 
 def compared_part(runs: RunSet) -> list[Block]:
@@ -129,51 +303,127 @@ def compared_part(runs: RunSet) -> list[Block]:
     if not others:
         return []
     levels = {name: runs.against(name, runs.scores[runs.reference]) for name in others}
-    tasks = {name: paired_difference(runs.scores[name], runs.scores[runs.reference], seed=runs.seed) for name in others}
-    title = f"{others[0]} minus {runs.reference}" if len(others) == 1 else f"Each run minus {runs.reference}"
-    return [text(f"In points (percent), each minus <b>{html.escape(escape_controls(runs.reference, 80))}</b>."), table(_differences(levels, "level")), note(_PAIRED.format(unit=runs.resampling_unit)),
-            plot_differences(levels, "level", plain(title, 120), list(runs.scores)), plot_differences(tasks, "task", plain(f"{title}, by task", 120), list(runs.scores)),
-            table(_differences(tasks, "task"), fold="The same by task, as numbers")]
+    tasks = {
+        name: paired_difference(runs.scores[name], runs.scores[runs.reference], seed=runs.seed)
+        for name in others
+    }
+    title = (
+        f"{others[0]} minus {runs.reference}"
+        if len(others) == 1
+        else f"Each run minus {runs.reference}"
+    )
+    return [
+        text(
+            "In points (percent), each minus"
+            f" <b>{html.escape(escape_controls(runs.reference, 80))}</b>."
+        ),
+        table(_differences(levels, "level")),
+        note(_PAIRED.format(unit=runs.resampling_unit)),
+        plot_differences(levels, "level", plain(title, 120), list(runs.scores)),
+        plot_differences(tasks, "task", plain(f"{title}, by task", 120), list(runs.scores)),
+        table(_differences(tasks, "task"), fold="The same by task, as numbers"),
+    ]
 
 
 def lead_table(runs: RunSet) -> pd.DataFrame:
-    """By task: what was asked, each seeing run, the best blind one, and the main run's lead over it with its interval; "yes" where the whole interval lies above zero."""
-    found = {name: intervals(scores, seed=runs.seed).set_index("task") for name, scores in (*runs.with_images.items(), ("best blind", runs.best_blind))}
+    """By task: what was asked, each seeing run, the best blind one, and the main run's lead over it
+    with its interval; "yes" where the whole interval lies above zero."""
+    found = {
+        name: intervals(scores, seed=runs.seed).set_index("task")
+        for name, scores in (*runs.with_images.items(), ("best blind", runs.best_blind))
+    }
     gain = paired_difference(runs.scores[runs.main], runs.best_blind, seed=runs.seed)
     own = found.pop(runs.main)
-    others = {name: [round(100 * table.score[task], 1) for task in gain.task] for name, table in found.items()}
-    return pd.DataFrame({"task": gain.task, "asked": [int(own["items"][task]) for task in gain.task], **others,
-                         runs.main: [format_score(*own.loc[task, ["score", "low", "high"]]) for task in gain.task],
-                         "lead": [format_score(row.difference, row.low, row.high, "+") for row in gain.itertuples()], "above blind": ["yes" if better else "no" for better in gain.better]})
+    others = {
+        name: [round(100 * table.score[task], 1) for task in gain.task]
+        for name, table in found.items()
+    }
+    return pd.DataFrame(
+        {
+            "task": gain.task,
+            "asked": [int(own["items"][task]) for task in gain.task],
+            **others,
+            runs.main: [
+                format_score(*own.loc[task, ["score", "low", "high"]]) for task in gain.task
+            ],
+            "lead": [
+                format_score(row.difference, row.low, row.high, "+") for row in gain.itertuples()
+            ],
+            "above blind": ["yes" if better else "no" for better in gain.better],
+        }
+    )
 
 
-_MODES = {"none": "no image at all", "gray": "a gray image", "swapped": "the images of another question", "constant": "for each task always the one answer that earns most on these very questions", "text": "a small model that reads question and options only"}
+_MODES = {
+    "none": "no image at all",
+    "gray": "a gray image",
+    "swapped": "the images of another question",
+    "constant": "for each task always the one answer that earns most on these very questions",
+    "text": "a small model that reads question and options only",
+}
 
 
 def _how_blind(runs: RunSet, name: str) -> str:
-    """What a blind run did in place of looking: of a baseline its name says it, of a model its predictions, or its name where they do not."""
+    """What a blind run did in place of looking: of a baseline its name says it, of a model its
+    predictions, or its name where they do not."""
     words = re.findall("[a-z]+", name.lower().replace("grey", "gray"))
-    told = [word for word in words if word in ("constant", "text")] or [stated_mode(runs.rows[name])] + words
+    told = [word for word in words if word in ("constant", "text")] or [
+        stated_mode(runs.rows[name])
+    ] + words
     return next((_MODES[word] for word in told if word in _MODES), "")
 
 
 def blind_part(runs: RunSet) -> list[Block]:
-    """What seeing adds: the main run minus each blind run, and minus the best of them task by task. [] where they share no scored question."""
+    """What seeing adds: the main run minus each blind run, and minus the best of them task by task.
+    [] where they share no scored question."""
     if runs.main not in runs.gains:
         return []
-    levels = {f"over {name}": runs.against(runs.main, scores) for name, scores in runs.blind.items()}
+    levels = {
+        f"over {name}": runs.against(runs.main, scores) for name, scores in runs.blind.items()
+    }
     levels |= {"over the best blind": runs.gains[runs.main]} if len(runs.blind) > 1 else {}
     tasks = paired_difference(runs.scores[runs.main], runs.best_blind, seed=runs.seed)
-    said = "; ".join(f"<i>{html.escape(escape_controls(name, 80))}</i>: {meaning}" for name in runs.blind if (meaning := _how_blind(runs, name)))
-    best = " <i>The best blind</i> takes for each task whichever of them is best on these very questions, which is harsh on the model." if len(runs.blind) > 1 else ""
-    more = (" The model's own answers without the images say more than a constant: <code>spar evaluate MODEL --images all</code> asks for them, and this page takes them as further files."
-            if list(runs.blind) == [CONSTANT] else "")
-    return [text(f"A score alone does not say that a model looks: question texts, habits of answers and options give something away. Here is <b>{html.escape(escape_controls(runs.main, 80))}</b> minus answers given without seeing. "
-                 f"{said}{'.' if said else ''}{best}{more}"),
-            table(_differences(levels, "level")), plot_differences({runs.main: tasks}, title=f"{plain(runs.main, 80)} minus the best answer without looking", runs=list(runs.scores)),
-            note(f"{int((tasks.low > 0).sum())} of {len(tasks)} tasks have their whole interval above zero (filled dots to the right)"
-                 + (". On the others nothing shows that the images were used." if (tasks.low <= 0).any() else ".")),
-            table(_differences({"": tasks}, "task"), fold="The same as numbers")]
+    said = "; ".join(
+        f"<i>{html.escape(escape_controls(name, 80))}</i>: {meaning}"
+        for name in runs.blind
+        if (meaning := _how_blind(runs, name))
+    )
+    best = (
+        " <i>The best blind</i> takes for each task whichever of them is best on these very"
+        " questions, which is harsh on the model."
+        if len(runs.blind) > 1
+        else ""
+    )
+    more = (
+        " The model's own answers without the images say more than a constant: <code>spar evaluate"
+        " MODEL --images all</code> asks for them, and this page takes them as further files."
+        if list(runs.blind) == [CONSTANT]
+        else ""
+    )
+    return [
+        text(
+            "A score alone does not say that a model looks: question texts, habits of answers and"
+            " options give something away. Here is"
+            f" <b>{html.escape(escape_controls(runs.main, 80))}</b> minus answers given without"
+            f" seeing. {said}{'.' if said else ''}{best}{more}"
+        ),
+        table(_differences(levels, "level")),
+        plot_differences(
+            {runs.main: tasks},
+            title=f"{plain(runs.main, 80)} minus the best answer without looking",
+            runs=list(runs.scores),
+        ),
+        note(
+            f"{int((tasks.low > 0).sum())} of {len(tasks)} tasks have their whole interval above"
+            " zero (filled dots to the right)"
+            + (
+                ". On the others nothing shows that the images were used."
+                if (tasks.low <= 0).any()
+                else "."
+            )
+        ),
+        table(_differences({"": tasks}, "task"), fold="The same as numbers"),
+    ]
 
 # %% ../../nbs/report/20_score_sections.ipynb #8bb0cac4
 def chance_part(runs: RunSet) -> list[Block]:
@@ -181,17 +431,48 @@ def chance_part(runs: RunSet) -> list[Block]:
     base = baselines(runs.rows[runs.main])
     rows = []
     for name, scores in runs.scores.items():
-        found = overall_intervals(chance_adjusted(scores, base), seed=runs.seed, flavour=runs.flavour).set_index("level")
-        rows.append({"run": name, "all, plain": f"{100 * runs.means[name].score.get('all', np.nan):.1f}", **_levels(found)})
-    guess = pd.DataFrame({"task": base.task, "format": base.format, "questions": base["items"], "options": [f"{value:.3g}" if value == value else "" for value in base.options],
-                          "guessing": [f"{100 * value:.1f}" if value == value else "" for value in base.chance], "best constant": base.constant,
-                          "it scores": [f"{100 * value:.1f}" for value in base.constant_score],
-                          **({"nothing moved": [f"{100 * value:.1f}" if value == value else "" for value in base.no_motion]} if base.no_motion.notna().any() else {})})
-    return [table(pd.DataFrame(rows)),
-            note("0 is what guessing earns, 100 all right; below 0 is worse than guessing. For choices: (right answers − Σ 1/options) / (questions − Σ 1/options), the chance-adjusted accuracy of SITE; for numbers: "
-                 "(score − c) / (100 − c), where c is the score of the one constant answer that earns most on these very questions. The constants are scored by the strict rules. <i>Plain</i>: as above. "
-                 "The baseline is taken as known; the intervals are those of the score."),
-            table(guess, fold="What guessing and the best constant earn, by task")]
+        found = overall_intervals(
+            chance_adjusted(scores, base), seed=runs.seed, flavour=runs.flavour
+        ).set_index("level")
+        rows.append(
+            {
+                "run": name,
+                "all, plain": f"{100 * runs.means[name].score.get('all', np.nan):.1f}",
+                **_levels(found),
+            }
+        )
+    guess = pd.DataFrame(
+        {
+            "task": base.task,
+            "format": base.format,
+            "questions": base["items"],
+            "options": [f"{value:.3g}" if value == value else "" for value in base.options],
+            "guessing": [f"{100 * value:.1f}" if value == value else "" for value in base.chance],
+            "best constant": base.constant,
+            "it scores": [f"{100 * value:.1f}" for value in base.constant_score],
+            **(
+                {
+                    "nothing moved": [
+                        f"{100 * value:.1f}" if value == value else "" for value in base.no_motion
+                    ]
+                }
+                if base.no_motion.notna().any()
+                else {}
+            ),
+        }
+    )
+    return [
+        table(pd.DataFrame(rows)),
+        note(
+            "0 is what guessing earns, 100 all right; below 0 is worse than guessing. For choices:"
+            " (right answers − Σ 1/options) / (questions − Σ 1/options), the chance-adjusted"
+            " accuracy of SITE; for numbers: (score − c) / (100 − c), where c is the score of the"
+            " one constant answer that earns most on these very questions. The constants are scored"
+            " by the strict rules. <i>Plain</i>: as above. The baseline is taken as known; the"
+            " intervals are those of the score."
+        ),
+        table(guess, fold="What guessing and the best constant earn, by task"),
+    ]
 
 
 def factors_part(runs: RunSet, facts: pd.DataFrame | None = None) -> list[Block]:
@@ -199,102 +480,276 @@ def factors_part(runs: RunSet, facts: pd.DataFrame | None = None) -> list[Block]
     factors = item_factors(runs.rows[runs.main], facts)
     found = factor_table(runs.scores[runs.main], factors, seed=runs.seed)
     if found.empty:
-        return [text("Nothing to compare: every question has the same source, object and kind of answer, or the rows do not say.")]
-    shown = pd.DataFrame({"factor": found.factor, "levels": found.levels, "questions": found["items"], "share": [f"{100 * value:.1f} %" for value in found.share],
-                          "beyond the others": [f"{100 * value:.1f} %" for value in found.beyond], "p": found.p.map(format_p), "p, corrected": found.p_holm.map(format_p),
-                          "lowest at": [f"{escape_controls(row.low_level, 40)} ({100 * row.low_effect:+.1f})".replace("-", "−") for row in found.itertuples()],
-                          "highest at": [f"{escape_controls(row.high_level, 40)} ({100 * row.high_effect:+.1f})".replace("-", "−") for row in found.itertuples()]})
+        return [
+            text(
+                "Nothing to compare: every question has the same source, object and kind of answer,"
+                " or the rows do not say."
+            )
+        ]
+    shown = pd.DataFrame(
+        {
+            "factor": found.factor,
+            "levels": found.levels,
+            "questions": found["items"],
+            "share": [f"{100 * value:.1f} %" for value in found.share],
+            "beyond the others": [f"{100 * value:.1f} %" for value in found.beyond],
+            "p": found.p.map(format_p),
+            "p, corrected": found.p_holm.map(format_p),
+            "lowest at": [
+                f"{escape_controls(row.low_level, 40)} ({100 * row.low_effect:+.1f})".replace(
+                    "-", "−"
+                )
+                for row in found.itertuples()
+            ],
+            "highest at": [
+                f"{escape_controls(row.high_level, 40)} ({100 * row.high_effect:+.1f})".replace(
+                    "-", "−"
+                )
+                for row in found.itertuples()
+            ],
+        }
+    )
     pieces: list[Block] = [
-        text(f"A score should depend on the skill that a task names. What else does that of <b>{html.escape(escape_controls(runs.main, 80))}</b> depend on?"), table(shown),
-        note("<i>Share</i>: how much of the variance of scores within tasks goes with the factor, less what as many levels would catch by luck. <i>Beyond the others</i>: what the factor adds to a linear model that has "
-             "all the other factors. <i>p</i>: how often scores shuffled among questions of the same task and scene (for a factor that is the same for a whole scene: among scenes) give a larger share; "
-             "<i>corrected</i> by Holm's method. In brackets: points above or below the mean of the same task. A shared cause can stand behind a factor: this table finds dependence, not its reason.")]
+        text(
+            "A score should depend on the skill that a task names. What else does that of"
+            f" <b>{html.escape(escape_controls(runs.main, 80))}</b> depend on?"
+        ),
+        table(shown),
+        note(
+            "<i>Share</i>: how much of the variance of scores within tasks goes with the factor,"
+            " less what as many levels would catch by luck. <i>Beyond the others</i>: what the"
+            " factor adds to a linear model that has all the other factors. <i>p</i>: how often"
+            " scores shuffled among questions of the same task and scene (for a factor that is the"
+            " same for a whole scene: among scenes) give a larger share; <i>corrected</i> by Holm's"
+            " method. In brackets: points above or below the mean of the same task. A shared cause"
+            " can stand behind a factor: this table finds dependence, not its reason."
+        ),
+    ]
     for row in found[found.p_holm < 0.05].head(3).itertuples():
         effects = factor_effects(runs.scores[runs.main], factors, row.factor, seed=runs.seed)
-        pieces.append(table(pd.DataFrame({row.factor: effects.level, "points against the task's mean": [format_score(row.effect, row.low, row.high, "+") for row in effects.itertuples()],
-                                          "questions": effects["items"]}), fold=f"{row.factor}, level by level"))
+        pieces.append(
+            table(
+                pd.DataFrame(
+                    {
+                        row.factor: effects.level,
+                        "points against the task's mean": [
+                            format_score(row.effect, row.low, row.high, "+")
+                            for row in effects.itertuples()
+                        ],
+                        "questions": effects["items"],
+                    }
+                ),
+                fold=f"{row.factor}, level by level",
+            )
+        )
     return pieces
 
 
 def errors_part(runs: RunSet, facts: pd.DataFrame | None = None) -> list[Block]:
     """Error by distance and by crowding, and which relations are confused."""
     pieces: list[Block] = []
-    far = {name: found for name, scores in runs.scores.items() if len(found := errors_by_distance(scores, seed=runs.seed))}
+    far = {
+        name: found
+        for name, scores in runs.scores.items()
+        if len(found := errors_by_distance(scores, seed=runs.seed))
+    }
     if far:
-        pieces += [plot_errors(far, "Error by distance", "true depth or distance", "mean relative error"),
-                   note("Questions that ask for a depth or a distance in metres: |answer − truth| / truth, cut at 100 %, which also stands for answers without a number. Vertical lines: 95 % intervals.")]
+        pieces += [
+            plot_errors(far, "Error by distance", "true depth or distance", "mean relative error"),
+            note(
+                "Questions that ask for a depth or a distance in metres: |answer − truth| / truth,"
+                " cut at 100 %, which also stands for answers without a number. Vertical lines: 95"
+                " % intervals."
+            ),
+        ]
     if facts is not None and facts.in_view.notna().any():
         factors = item_factors(runs.rows[runs.main], facts)
-        crowd = {name: losses_by(scores, factors, "objects in view", seed=runs.seed) for name, scores in runs.scores.items()}
-        pieces += [plot_errors({name: found for name, found in crowd.items() if len(found)}, "Error by the number of objects in view", "objects in the first image", "points lost (1 − score)"),
-                   note("All questions; the number of objects is counted in the instance image, walls and floors included.")]
+        crowd = {
+            name: losses_by(scores, factors, "objects in view", seed=runs.seed)
+            for name, scores in runs.scores.items()
+        }
+        pieces += [
+            plot_errors(
+                {name: found for name, found in crowd.items() if len(found)},
+                "Error by the number of objects in view",
+                "objects in the first image",
+                "points lost (1 − score)",
+            ),
+            note(
+                "All questions; the number of objects is counted in the instance image, walls and"
+                " floors included."
+            ),
+        ]
     confused = relations(runs.rows[runs.main], runs.scores[runs.main])
     if len(confused):
-        pieces += [plot_confusion(confused, f"Relations: truth and answer of {plain(runs.main, 60)}"),
-                   note("Each square is a pair of words; rows are the truth and add up to 100 %, the number of questions below. <i>neither</i>: SPAR leaves the place empty where there is no clear difference. "
-                        "<i>not read</i>: no answer of this kind was found in the text.")]
+        pieces += [
+            plot_confusion(confused, f"Relations: truth and answer of {plain(runs.main, 60)}"),
+            note(
+                "Each square is a pair of words; rows are the truth and add up to 100 %, the number"
+                " of questions below. <i>neither</i>: SPAR leaves the place empty where there is no"
+                " clear difference. <i>not read</i>: no answer of this kind was found in the text."
+            ),
+        ]
     return pieces or [text("No question of these tasks asks for a distance or a relation.")]
 
 # %% ../../nbs/report/20_score_sections.ipynb #dbec1820
 def published_part(runs: RunSet, split: Split | None = None) -> list[Block]:
-    """The runs among published models. [] where the questions are not SPAR-Bench's and `split` does not insist."""
+    """The runs among published models. [] where the questions are not SPAR-Bench's and `split` does
+    not insist."""
     split = split or runs.split
     if split is None:
         return []
     official = runs.by_scorer["official"]
-    means = {name: overall_intervals(scores, seed=runs.seed) for name, scores in official.items()}        # the published medium level has all three tasks
-    found = compare_with_published(official[runs.main], split=split, name=runs.main, flavour="official", seed=runs.seed)
+    # the published medium level has all three tasks
+    means = {name: overall_intervals(scores, seed=runs.seed) for name, scores in official.items()}
+    found = compare_with_published(
+        official[runs.main], split=split, name=runs.main, flavour="official", seed=runs.seed
+    )
     models = list(found.columns[5:])
-    shown = pd.DataFrame({"": [row.task or f"{row.level}: mean" for row in found.itertuples()], escape_controls(runs.main, 60): [format_score(*values) for values in zip(found[runs.main], found.low, found.high)],
-                          **{name: [f"{100 * value:.1f}" if value == value else "–" for value in found[name]] for name in models}})
-    human = published().query("model == 'Human' and task == '' and split == 'tiny'").set_index("level").score
-    people = "" if split == "tiny" else (" People were asked only the questions of SPAR-Bench-Tiny: they reached " + ", ".join(f"{100 * human[level]:.1f} ({level})" for level in LEVELS) + ".")
+    shown = pd.DataFrame(
+        {
+            "": [row.task or f"{row.level}: mean" for row in found.itertuples()],
+            escape_controls(runs.main, 60): [
+                format_score(*values) for values in zip(found[runs.main], found.low, found.high)
+            ],
+            **{
+                name: [f"{100 * value:.1f}" if value == value else "–" for value in found[name]]
+                for name in models
+            },
+        }
+    )
+    human = (
+        published()
+        .query("model == 'Human' and task == '' and split == 'tiny'")
+        .set_index("level")
+        .score
+    )
+    people = (
+        ""
+        if split == "tiny"
+        else (
+            " People were asked only the questions of SPAR-Bench-Tiny: they reached "
+            + ", ".join(f"{100 * human[level]:.1f} ({level})" for level in LEVELS)
+            + "."
+        )
+    )
     odd = inconsistencies().query("split == @split")
-    listed = "; ".join(f"{row.model}, {row.level}: printed {100 * row.published:.2f}, from its {row.from_} {100 * row.computed:.2f}" for row in odd.itertuples())
-    named = "".join(f"<li><b>{html.escape(key)}</b>: {html.escape(what)}</li>" for key, what in sources().items())
-    return [text(f"Published means on {'SPAR-Bench (7,211 questions)' if split == 'full' else 'SPAR-Bench-Tiny (50 questions a task)'}, nearly all made with the official scorer. "
-                 "<b>In this part the runs of this page are scored by it too</b>, whatever the rest of the page says, with the medium level over its three tasks, as published. Published numbers come without intervals; "
-                 f"one as large as this run's applies to each of them.{people}"),
-            plot_published(leaderboard(split), means, title=f"Among published models, {'SPAR-Bench' if split == 'full' else 'SPAR-Bench-Tiny'}"),
-            note(("Dashed: people" if split == "tiny" else "Dotted: the most frequent answer of each task") + ". A ring: no mean was printed, it is worked out from the tasks. A cross: the printed mean does not follow from its parts"
-                 + (f" ({html.escape(listed)})." if listed else ".")), table(shown, fold="Task by task"), Html(f"<details><summary>Sources</summary><ul>{named}</ul></details>")]
+    listed = "; ".join(
+        f"{row.model}, {row.level}: printed {100 * row.published:.2f}, from its {row.from_}"
+        f" {100 * row.computed:.2f}"
+        for row in odd.itertuples()
+    )
+    named = "".join(
+        f"<li><b>{html.escape(key)}</b>: {html.escape(what)}</li>"
+        for key, what in sources().items()
+    )
+    return [
+        text(
+            "Published means on"
+            f" {'SPAR-Bench (7,211 questions)' if split == 'full' else 'SPAR-Bench-Tiny (50 questions a task)'},"  # noqa: E501
+            " nearly all made with the official scorer. <b>In this part the runs of this page are"
+            " scored by it too</b>, whatever the rest of the page says, with the medium level over"
+            " its three tasks, as published. Published numbers come without intervals; one as"
+            f" large as this run's applies to each of them.{people}"
+        ),
+        plot_published(
+            leaderboard(split),
+            means,
+            title=(
+                f"Among published models, {'SPAR-Bench' if split == 'full' else 'SPAR-Bench-Tiny'}"
+            ),
+        ),
+        note(
+            (
+                "Dashed: people"
+                if split == "tiny"
+                else "Dotted: the most frequent answer of each task"
+            )
+            + ". A ring: no mean was printed, it is worked out from the tasks. A cross: the printed"
+            " mean does not follow from its parts"
+            + (f" ({html.escape(listed)})." if listed else ".")
+        ),
+        table(shown, fold="Task by task"),
+        Html(f"<details><summary>Sources</summary><ul>{named}</ul></details>"),
+    ]
 
 # %% ../../nbs/report/20_score_sections.ipynb #a637d0ae
 Load = Callable[[tuple[str, str, str]], list[Image.Image]]
 
 
-def cards(runs: RunSet, notes: Mapping[tuple[str, str, str], str], load: Load | None = None) -> Html:
-    """Questions by (task, format, id), each with its note, its images where `load` finds them, the answer and what every run said."""
-    asked = {(row["task"], form, str(row["id"])): (str(row.get("question") or ""), str(row["answer"]))
-             for row, form in zip(runs.rows[runs.main], runs.scores[runs.main].format)}
-    said = {name: scores.drop_duplicates(KEY).set_index(KEY)[["prediction", "score"]] for name, scores in runs.scores.items()}
+def cards(
+    runs: RunSet, notes: Mapping[tuple[str, str, str], str], load: Load | None = None
+) -> Html:
+    """Questions by (task, format, id), each with its note, its images where `load` finds them, the
+    answer and what every run said."""
+    asked = {
+        (row["task"], form, str(row["id"])): (str(row.get("question") or ""), str(row["answer"]))
+        for row, form in zip(runs.rows[runs.main], runs.scores[runs.main].format)
+    }
+    said = {
+        name: scores.drop_duplicates(KEY).set_index(KEY)[["prediction", "score"]]
+        for name, scores in runs.scores.items()
+    }
     made = []
     for key, why in notes.items():
         words, answer = asked[key]
-        others = {shorten(name): _said(frame.loc[key]) for name, frame in said.items() if key in frame.index}
-        made.append(question(_images(load, key), escape_controls(words.replace("<image>", "").strip(), 900) or "(the rows do not hold the question)", escape_controls(answer, 200),
-                             title=key[0], note=f"{key[1]}, {escape_controls(key[2], 60)}" + (f": {why}" if why else ""), predictions=others, width=420))
+        others = {
+            shorten(name): _said(frame.loc[key])
+            for name, frame in said.items()
+            if key in frame.index
+        }
+        made.append(
+            question(
+                _images(load, key),
+                escape_controls(words.replace("<image>", "").strip(), 900)
+                or "(the rows do not hold the question)",
+                escape_controls(answer, 200),
+                title=key[0],
+                note=f"{key[1]}, {escape_controls(key[2], 60)}" + (f": {why}" if why else ""),
+                predictions=others,
+                width=420,
+            )
+        )
     return grid(made, minimum=330)
 
 
 def examples_part(runs: RunSet, load: Load | None = None, count: int = 6) -> list[Block]:
     """Full hits and misses of the main run in turn, one of each a task."""
     own = runs.scores[runs.main]
-    groups = [own[chosen].drop_duplicates("task")[KEY].itertuples(index=False) for chosen in (own.score >= 0.9, own.score <= 0.3)]
+    groups = [
+        own[chosen].drop_duplicates("task")[KEY].itertuples(index=False)
+        for chosen in (own.score >= 0.9, own.score <= 0.3)
+    ]
     keys = [tuple(key) for pair in zip_longest(*groups) for key in pair if key][:count]
     return [cards(runs, dict.fromkeys(keys, ""), load)]
 
 
 def misses_part(runs: RunSet, load: Load | None = None, count: int = 20) -> list[Block]:
-    """The largest errors of the main run as cards; with images where `load` finds them by (task, format, id)."""
+    """The largest errors of the main run as cards; with images where `load` finds them by (task,
+    format, id)."""
     worst = worst_misses(runs.scores[runs.main], count)
     unread = _unread(runs.scores[runs.main])
     if worst.empty:
         return [text("No miss: every score is above one half."), *unread]
     notes = {(row.task, row.format, row.id): row.why for row in worst.itertuples()}
-    return [text(f"Where <b>{html.escape(escape_controls(runs.main, 80))}</b> went most wrong, at most two questions of each task: numbers by the factor they are off (a tenth is as bad as ten times), letters first in tasks that go well otherwise. "
-                 "Green is a full hit, red a miss; in between, for numbers, there is no colour."
-                 + ("" if load else " Their pictures appear where <code>--benchmark</code> says where the questions are.")), cards(runs, notes, load), *unread]
+    return [
+        text(
+            f"Where <b>{html.escape(escape_controls(runs.main, 80))}</b> went most wrong, at most"
+            " two questions of each task: numbers by the factor they are off (a tenth is as bad as"
+            " ten times), letters first in tasks that go well otherwise. Green is a full hit, red"
+            " a miss; in between, for numbers, there is no colour."
+            + (
+                ""
+                if load
+                else (
+                    " Their pictures appear where <code>--benchmark</code> says where the questions"
+                    " are."
+                )
+            )
+        ),
+        cards(runs, notes, load),
+        *unread,
+    ]
 
 
 def _unread(scores: pd.DataFrame, most: int = 12) -> list[Block]:
@@ -302,13 +757,39 @@ def _unread(scores: pd.DataFrame, most: int = 12) -> list[Block]:
     own = scores[scores.score.notna() & (scores.parsed == "")]
     if own.empty:
         return []
-    counts = own.groupby("prediction").agg(answers=("id", "size"), tasks=("task", "nunique")).sort_values("answers", ascending=False, kind="stable").head(most).reset_index()
-    shown = pd.DataFrame({"answers": counts.answers, "of tasks": counts.tasks, "text": [escape_controls(said, 160) or "(empty)" for said in counts.prediction]})
-    return [text(f"In {len(own):,} answers the scorer found nothing of the kind asked for; the commonest of them:"), table(shown)]
+    counts = (
+        own.groupby("prediction")
+        .agg(answers=("id", "size"), tasks=("task", "nunique"))
+        .sort_values("answers", ascending=False, kind="stable")
+        .head(most)
+        .reset_index()
+    )
+    shown = pd.DataFrame(
+        {
+            "answers": counts.answers,
+            "of tasks": counts.tasks,
+            "text": [escape_controls(said, 160) or "(empty)" for said in counts.prediction],
+        }
+    )
+    return [
+        text(
+            f"In {len(own):,} answers the scorer found nothing of the kind asked for; the commonest"
+            " of them:"
+        ),
+        table(shown),
+    ]
 
 
 def _said(row: pd.Series) -> tuple[str, bool | None]:
-    return escape_controls(str(row.prediction), 300) or "(empty)", None if row.score != row.score else True if row.score >= 0.9 else False if row.score <= 0.3 else None
+    return escape_controls(str(row.prediction), 300) or "(empty)", (
+        None
+        if row.score != row.score
+        else True
+        if row.score >= 0.9
+        else False
+        if row.score <= 0.3
+        else None
+    )
 
 
 def _images(load: Load | None, key: tuple[str, str, str]) -> list[Image.Image]:

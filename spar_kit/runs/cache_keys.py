@@ -38,23 +38,37 @@ _WITH_BODY = (ast.Module, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
 def _is_docstring(node: ast.AST) -> bool:
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    )
 
 
 def _texts(tree: ast.AST) -> frozenset[str]:
     """The texts in code that are short enough to be a name."""
-    found = (node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str))
+    found = (
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    )
     return frozenset(text for text in found if 0 < len(text) <= 200 and "\n" not in text)
 
 
 def without_prose(tree: ast.Module, of_module: bool = True) -> str:
-    """Python as text that is the same for code that does the same: no comments, docstrings, layout or positions. Changes `tree`.
+    """Python as text that is the same for code that does the same: no comments, docstrings, layout
+    or positions. Changes `tree`.
 
     Args:
         of_module: whether a text at the very beginning is a docstring; in a cell it is an output.
     """
     for node in ast.walk(tree):
-        if isinstance(node, _WITH_BODY) and node.body and _is_docstring(node.body[0]) and (of_module or not isinstance(node, ast.Module)):
+        if (
+            isinstance(node, _WITH_BODY)
+            and node.body
+            and _is_docstring(node.body[0])
+            and (of_module or not isinstance(node, ast.Module))
+        ):
             node.body = node.body[1:] or [ast.Pass()]
     return ast.dump(tree)
 
@@ -84,12 +98,17 @@ def _installed_folders() -> tuple[str, ...]:
 
 def _is_installed(path: str) -> bool:
     real = os.path.realpath(path)
-    return real.startswith(_installed_folders()) or "/site-packages/" in real or "/dist-packages/" in real
+    return (
+        real.startswith(_installed_folders())
+        or "/site-packages/" in real
+        or "/dist-packages/" in real
+    )
 
 
 @lru_cache(4096)
 def _root_of(top: str, folders: tuple[str, ...]) -> Path | None:
-    """The folder of a top-level package, or the file of a top-level module, of one's own; None where it is installed or not there."""
+    """The folder of a top-level package, or the file of a top-level module, of one's own; None
+    where it is installed or not there."""
     for folder in folders:
         for path in (Path(folder, top, "__init__.py"), Path(folder, f"{top}.py")):
             if path.is_file() and (top == _PACKAGE or not _is_installed(str(path))):
@@ -98,13 +117,20 @@ def _root_of(top: str, folders: tuple[str, ...]) -> Path | None:
         spec = importlib.util.find_spec(top)
     except (ImportError, ValueError, AttributeError):
         return None
-    if spec is None or not spec.origin or not spec.origin.endswith(".py") or top != _PACKAGE and _is_installed(spec.origin):
+    if (
+        spec is None
+        or not spec.origin
+        or not spec.origin.endswith(".py")
+        or top != _PACKAGE
+        and _is_installed(spec.origin)
+    ):
         return None
     return Path(spec.origin).parent if spec.submodule_search_locations else Path(spec.origin)
 
 
 def _files_of(name: str, folders: tuple[str, ...]) -> list[tuple[str, Path]]:
-    """The files that `import name` runs: the module's, and those of the packages around it, with their dotted names."""
+    """The files that `import name` runs: the module's, and those of the packages around it, with
+    their dotted names."""
     top, *rest = name.split(".")
     root = _root_of(top, folders)
     if root is None:
@@ -116,7 +142,10 @@ def _files_of(name: str, folders: tuple[str, ...]) -> list[tuple[str, Path]]:
     dotted = top
     for part in rest:
         dotted = f"{dotted}.{part}"
-        file = next((path for path in (at / part / "__init__.py", at / f"{part}.py") if path.is_file()), None)
+        file = next(
+            (path for path in (at / part / "__init__.py", at / f"{part}.py") if path.is_file()),
+            None,
+        )
         if file is None:
             break
         found.append((dotted, file))
@@ -126,7 +155,9 @@ def _files_of(name: str, folders: tuple[str, ...]) -> list[tuple[str, Path]]:
 # %% ../../nbs/runs/20_cache_keys.ipynb #feee0cc8
 @dataclass(frozen=True)
 class _Module:
-    """One file of code: the digest of what it does, the imports in it as (level, module, names), and its texts."""
+    """One file of code: the digest of what it does, the imports in it as (level, module, names),
+    and its texts."""
+
     digest: str
     imports: frozenset[tuple[int, str, tuple[str, ...]]]
     texts: frozenset[str]
@@ -151,7 +182,9 @@ def _module(path: str, size: int, changed: int) -> _Module:
         return _Module(_digest(content), frozenset(), frozenset())
     imports = _imports(tree)
     texts = _texts(tree)
-    return _Module(_digest(content) if b"__doc__" in content else _digest(without_prose(tree)), imports, texts)
+    return _Module(
+        _digest(content) if b"__doc__" in content else _digest(without_prose(tree)), imports, texts
+    )
 
 
 def _module_at(path: Path) -> _Module:
@@ -164,7 +197,11 @@ def _data_files(root: Path) -> dict[str, list[Path]]:
     """The files of a package that are no code, by name."""
     found: dict[str, list[Path]] = {}
     for path in sorted(root.rglob("*")):
-        if path.is_file() and path.suffix not in (".py", ".pyc") and "__pycache__" not in path.parts:
+        if (
+            path.is_file()
+            and path.suffix not in (".py", ".pyc")
+            and "__pycache__" not in path.parts
+        ):
             found.setdefault(path.name, []).append(path)
     return found
 
@@ -176,7 +213,9 @@ def _data_digest(path: str, size: int, changed: int) -> str:
     if path.endswith((".yaml", ".yml")):
         loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
         try:
-            return _digest(json.dumps(yaml.load(content, Loader=loader), sort_keys=True, default=str))
+            return _digest(
+                json.dumps(yaml.load(content, Loader=loader), sort_keys=True, default=str)
+            )
         except (yaml.YAMLError, ValueError, TypeError):
             pass
     return _digest(content)
@@ -187,10 +226,12 @@ class Reach:
     """All that code reaches.
 
     Args:
-        modules: digest of each file of code and data, by a name that does not depend on where the package lies.
+        modules: digest of each file of code and data, by a name that does not depend on where the
+            package lies.
         files: the same files.
         outside: top-level names of what is imported and was installed from elsewhere.
     """
+
     modules: dict[str, str] = field(default_factory=dict)
     files: set[Path] = field(default_factory=set)
     outside: set[str] = field(default_factory=set)
@@ -204,7 +245,12 @@ class _Tracer:
         self.reach = Reach()
         self.todo = list[tuple[str, Path]]()
 
-    def code(self, imports: Iterable[tuple[int, str, tuple[str, ...]]], texts: Iterable[str], package: str = "") -> None:
+    def code(
+        self,
+        imports: Iterable[tuple[int, str, tuple[str, ...]]],
+        texts: Iterable[str],
+        package: str = "",
+    ) -> None:
         """Follows what a piece of code in `package` imports and names."""
         for level, module, names in imports:
             base = module
@@ -218,7 +264,7 @@ class _Tracer:
                 self.name(text)
 
     def name(self, name: str) -> None:
-        name = new_name(name)                        # one's own code may still have an old path
+        name = new_name(name)  # one's own code may still have an old path
         top = name.partition(".")[0]
         if not top or top in sys.stdlib_module_names:
             return
@@ -231,13 +277,16 @@ class _Tracer:
                 self.todo.append((dotted, file))
 
     def data(self, texts: Iterable[str], root: Path) -> None:
-        """Counts the package's data files that these texts name. Styles and templates lay out pages, which are made again from results."""
+        """Counts the package's data files that these texts name. Styles and templates lay out
+        pages, which are made again from results."""
         known = _data_files(root)
         for text in texts:
             for path in known.get(text.rpartition("/")[2], ()):
                 if path not in self.reach.files and path.suffix not in (".css", ".j2"):
                     self.reach.files.add(path)
-                    self.reach.modules[path.relative_to(root.parent).as_posix()] = _data_digest(str(path), path.stat().st_size, path.stat().st_mtime_ns)
+                    self.reach.modules[path.relative_to(root.parent).as_posix()] = _data_digest(
+                        str(path), path.stat().st_size, path.stat().st_mtime_ns
+                    )
 
     def run(self) -> Reach:
         while self.todo:
@@ -249,7 +298,8 @@ class _Tracer:
             root = _root_of(_PACKAGE, self.folders)
             if dotted.startswith(f"{_PACKAGE}.") and root is not None:
                 self.data(module.texts, root)
-                # a package that only another one imports, as transformers does with bitsandbytes; not those whose version is only noted
+                # a package that only another one imports, as transformers does with bitsandbytes;
+                # not those whose version is only noted
                 if not any(name == "importlib.metadata" for _, name, _ in module.imports):
                     self.reach.outside |= module.texts & _distributions().keys()
         return self.reach
@@ -284,7 +334,8 @@ def _required(name: str) -> frozenset[str]:
 
 
 def package_versions(tops: Iterable[str]) -> dict[str, str]:
-    """The versions of the packages that hold these top-level modules, and of all that they require, by name."""
+    """The versions of the packages that hold these top-level modules, and of all that they require,
+    by name."""
     todo = [name for top in tops for name in _distributions().get(top, ())]
     found = dict[str, str]()
     while todo:
@@ -294,7 +345,7 @@ def package_versions(tops: Iterable[str]) -> dict[str, str]:
         try:
             found[name] = version(name)
             todo += _required(name)
-        except PackageNotFoundError:                        # an optional one
+        except PackageNotFoundError:  # an optional one
             continue
     return dict(sorted(found.items()))
 
@@ -316,7 +367,10 @@ class Digests:
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 self.db = sqlite3.connect(path, timeout=20, isolation_level=None)
-                self.db.execute("create table if not exists digests (path text primary key, seen text, digest text)")
+                self.db.execute(
+                    "create table if not exists digests (path text primary key, seen text, digest"
+                    " text)"
+                )
             except (OSError, sqlite3.Error):
                 self.db = None
 
@@ -326,7 +380,8 @@ class Digests:
             self.db = None
 
     def behind(self, value: Any) -> str:
-        """One digest for what stands behind a parameter's value, see `content_hash`; "" where nothing does. Looked at once, as all runs of a grid share it."""
+        """One digest for what stands behind a parameter's value, see `content_hash`; "" where
+        nothing does. Looked at once, as all runs of a grid share it."""
         name = json.dumps(value, sort_keys=True, default=str)
         if name not in self.known:
             found = content_hash(value, self)
@@ -365,7 +420,8 @@ _LITTER = frozenset([".DS_Store", "Thumbs.db", "__pycache__", ".ipynb_checkpoint
 
 
 def files_below(folder: Path) -> Iterator[Path]:
-    """The files in a folder and all below, links followed but none twice, in the order of their names. Pipes and devices are no files."""
+    """The files in a folder and all below, links followed but none twice, in the order of their
+    names. Pipes and devices are no files."""
     seen = set()
     for home, folders, names in os.walk(folder, followlinks=True):
         found = os.stat(home)
@@ -376,7 +432,11 @@ def files_below(folder: Path) -> Iterator[Path]:
         folders[:] = sorted(name for name in folders if name not in _LITTER)
         for name in sorted(names):
             path = Path(home, name)
-            if name not in _LITTER and (path.is_symlink() or path.exists()) and (not path.exists() or stat.S_ISREG(path.stat().st_mode)):
+            if (
+                name not in _LITTER
+                and (path.is_symlink() or path.exists())
+                and (not path.exists() or stat.S_ISREG(path.stat().st_mode))
+            ):
                 yield path
 
 
@@ -388,13 +448,14 @@ def _path_in(value: str) -> Path | None:
             path = Path(text).expanduser() if text.strip() else None
             if path is not None and path.exists():
                 return path
-        except (OSError, ValueError, RuntimeError):          # too long for a name, or a null byte
+        except (OSError, ValueError, RuntimeError):  # too long for a name, or a null byte
             continue
     return None
 
 
 def content_hash(value: Any, digests: Digests | None = None) -> Any:
-    """What stands behind a value that names files: their names and contents, for code what it does and reaches. None where it names none.
+    """What stands behind a value that names files: their names and contents, for code what it does
+    and reaches. None where it names none.
 
     Args:
         value: a parameter's value; in lists and mappings each item counts.
@@ -417,25 +478,41 @@ def content_hash(value: Any, digests: Digests | None = None) -> Any:
         return [(path.name, digests.of(path))]
     if not path.is_dir():
         return None
-    return [(file.relative_to(path).as_posix(), digests.of(file) if file.exists() else os.readlink(file)) for file in files_below(path)]
+    return [
+        (
+            file.relative_to(path).as_posix(),
+            digests.of(file) if file.exists() else os.readlink(file),
+        )
+        for file in files_below(path)
+    ]
 
 
 def _own_code(module: str, path: Path | None) -> dict[str, Any]:
-    """What a source of one's own, "python:FILE.py:NAME" or "python:package.module:NAME", does and reaches."""
+    """What a source of one's own, "python:FILE.py:NAME" or "python:package.module:NAME", does and
+    reaches."""
     if path is None:
-        found = reached([ast.parse(f"import {module}")] if re.fullmatch(r"[A-Za-z_][\w.]*", module) else [], [os.getcwd()])
+        found = reached(
+            [ast.parse(f"import {module}")] if re.fullmatch(r"[A-Za-z_][\w.]*", module) else [],
+            [os.getcwd()],
+        )
         return {"modules": found.modules, "packages": package_versions(found.outside)}
     own = _module_at(path)
     tracer = _Tracer([str(path.resolve().parent)])
     tracer.code(own.imports, own.texts)
     found = tracer.run()
-    return {"file": own.digest, "modules": found.modules, "packages": package_versions(found.outside)}
+    return {
+        "file": own.digest,
+        "modules": found.modules,
+        "packages": package_versions(found.outside),
+    }
 
 # %% ../../nbs/runs/20_cache_keys.ipynb #7edd8f15
 def code_key(book: NotebookCode, cwd: Path | str = "") -> dict[str, Any]:
-    """What a notebook does: its cells without prose, the modules and packages it reaches, Python, and the lock that is installed.
+    """What a notebook does: its cells without prose, the modules and packages it reaches, Python,
+    and the lock that is installed.
 
-    The parameters cell is left out: its values count, see `values_key`. `cwd`: the folder it runs in, this one where it is empty.
+    The parameters cell is left out: its values count, see `values_key`. `cwd`: the folder it runs
+        in, this one where it is empty.
     """
     parameters = book.parameters
     trees = list[ast.AST]()
@@ -450,22 +527,39 @@ def code_key(book: NotebookCode, cwd: Path | str = "") -> dict[str, Any]:
         cells.append(without_prose(ast.parse(ast.unparse(cell.tree)), of_module=False))
     found = reached(trees, [str(cwd or os.getcwd())])
     here = environment()
-    return {"cells": [_digest(cell) for cell in cells if cell != "Module(body=[], type_ignores=[])"], "modules": found.modules, "packages": package_versions(found.outside), "python": here["python"], "lock": here["lock"]}
+    return {
+        "cells": [_digest(cell) for cell in cells if cell != "Module(body=[], type_ignores=[])"],
+        "modules": found.modules,
+        "packages": package_versions(found.outside),
+        "python": here["python"],
+        "lock": here["lock"],
+    }
 
 
 def without_effect(book: NotebookCode) -> set[str]:
-    """The parameters that change no result, as lines `#| no-effect: NAME, NAME` of the parameters cell say."""
-    return {name.strip() for key, text in book.directives if key == "no-effect" for name in text.split(",")}
+    """The parameters that change no result, as lines `#| no-effect: NAME, NAME` of the parameters
+    cell say."""
+    return {
+        name.strip()
+        for key, text in book.directives
+        if key == "no-effect"
+        for name in text.split(",")
+    }
 
 
-def values_key(book: NotebookCode, given: Mapping[str, Any], passed: Iterable[str], digests: Digests) -> dict[str, Any]:
-    """The values a notebook works with, its own defaults included, and what stands behind those that name files.
+def values_key(
+    book: NotebookCode, given: Mapping[str, Any], passed: Iterable[str], digests: Digests
+) -> dict[str, Any]:
+    """The values a notebook works with, its own defaults included, and what stands behind those
+    that name files.
 
     Args:
         given: values of the plan.
         passed: parameters that hold folders of other runs; these count by their runs' keys.
     """
-    values = {name: parameter.default for name, (parameter, _) in parameters_of(book).items()} | dict(given)
+    values = {
+        name: parameter.default for name, (parameter, _) in parameters_of(book).items()
+    } | dict(given)
     apart = {"out", *passed, *without_effect(book)}
     counted = {name: value for name, value in values.items() if name not in apart}
     behind = {name: digests.behind(value) for name, value in counted.items()}
@@ -478,7 +572,9 @@ def key_of(depends: Any) -> str:
 
 # %% ../../nbs/runs/20_cache_keys.ipynb #2569012a
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], most: int = 3) -> str:
-    """What changed between what two runs of a step depend on, the first few in one line; "" where nothing is known."""
+    """What changed between what two runs of a step depend on, the first few in one line; "" where
+    nothing is known."""
+
     def changed(kind: str) -> list[str]:
         before = old.get(kind) or {}
         after = new.get(kind) or {}
@@ -487,9 +583,21 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], most: int = 3) -
     before = old.get("packages") or {}
     after = new.get("packages") or {}
     found = ["code of the notebook"] if old.get("cells") != new.get("cells") else []
-    found += [*changed("values"), *(f"files of {name}" for name in changed("inputs")), *(f"what {name} comes from" for name in changed("upstream")), *changed("modules")]
-    found += [f"{name} {before.get(name, 'absent')} -> {after.get(name, 'absent')}" for name in changed("packages")]
-    found += [f"Python {old.get('python')} -> {new.get('python')}"] if old.get("python") != new.get("python") else []
+    found += [
+        *changed("values"),
+        *(f"files of {name}" for name in changed("inputs")),
+        *(f"what {name} comes from" for name in changed("upstream")),
+        *changed("modules"),
+    ]
+    found += [
+        f"{name} {before.get(name, 'absent')} -> {after.get(name, 'absent')}"
+        for name in changed("packages")
+    ]
+    found += (
+        [f"Python {old.get('python')} -> {new.get('python')}"]
+        if old.get("python") != new.get("python")
+        else []
+    )
     if not found and old.get("lock") != new.get("lock"):
         found.append("the lock that is installed")
     return ", ".join(found[:most]) + (f" and {len(found) - most} more" if len(found) > most else "")

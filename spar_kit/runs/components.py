@@ -33,22 +33,36 @@ class Html:
 
 
 def image_html(image: Image.Image, caption: str, alt: str = "", width: int = 720) -> Html:
-    """An image with its caption; `alt` is read out to those who cannot see it, the caption where it is empty."""
-    return Html(f'<figure style="margin:1em 0"><img src="{data_url(image, width)}" alt="{html.escape(alt or caption)}" '
-                    f'style="max-width:100%;border-radius:6px"><figcaption style="color:#5b6776;font-size:.88em">{html.escape(caption)}</figcaption></figure>')
+    """An image with its caption; `alt` is read out to those who cannot see it, the caption where it
+    is empty."""
+    return Html(
+        f'<figure style="margin:1em 0"><img src="{data_url(image, width)}"'
+        f' alt="{html.escape(alt or caption)}" style="max-width:100%;border-radius:6px"><figcaption'
+        f' style="color:#5b6776;font-size:.88em">{html.escape(caption)}</figcaption></figure>'
+    )
 
 # %% ../../nbs/runs/40_components.ipynb #1914a665
 def metric_tiles(numbers: Mapping[str, Any]) -> Html:
     """Named numbers side by side, the number large."""
-    cells = "".join(f'<div style="min-width:7.5em"><div style="font-size:1.5em;font-weight:650;line-height:1.2">{html.escape(str(value))}</div>'
-                    f'<div style="color:#5b6776;font-size:.85em">{html.escape(name)}</div></div>' for name, value in numbers.items())
-    return Html(f'<div class="tiles" style="display:flex;flex-wrap:wrap;gap:1em 2.2em;margin:1em 0 1.4em">{cells}</div>')
+    cells = "".join(
+        '<div style="min-width:7.5em"><div'
+        f' style="font-size:1.5em;font-weight:650;line-height:1.2">{html.escape(str(value))}</div><div'  # noqa: E501
+        f' style="color:#5b6776;font-size:.85em">{html.escape(name)}</div></div>'
+        for name, value in numbers.items()
+    )
+    return Html(
+        '<div class="tiles" style="display:flex;flex-wrap:wrap;gap:1em 2.2em;margin:1em 0'
+        f' 1.4em">{cells}</div>'
+    )
 
 
 def grid(fragments: Iterable[Html], minimum: int = 300) -> Html:
     """Fragments side by side, as many as fit with at least `minimum` pixels each."""
-    return Html(f'<div class="grid" style="display:grid;grid-template-columns:repeat(auto-fill,minmax(min({minimum}px,100%),1fr));gap:1em;margin:1em 0 1.6em">'
-                    + "".join(fragment.html for fragment in fragments) + "</div>")
+    return Html(
+        '<div class="grid"'
+        f' style="display:grid;grid-template-columns:repeat(auto-fill,minmax(min({minimum}px,100%),1fr));gap:1em;margin:1em'  # noqa: E501
+        ' 0 1.6em">' + "".join(fragment.html for fragment in fragments) + "</div>"
+    )
 
 # %% ../../nbs/runs/40_components.ipynb #f8626e2d
 _GOOD = ("#1a7f4b", "#e6f4ec")
@@ -57,17 +71,30 @@ _PLAIN = ("#1d2530", "#f5f7f9")
 
 
 def escape_breakable(text: str) -> str:
-    """A text as HTML, escaped; a line may break behind the commas of "move_right:0.2,move_up:0.1"."""
+    """A text as HTML, escaped; a line may break behind the commas of
+    "move_right:0.2,move_up:0.1"."""
     return re.sub(r",(?=[a-z])", ",<wbr>", html.escape(text))
 
 
 def _answer(name: str, text: str, colors: tuple[str, str]) -> str:
-    return (f'<div style="display:flex;flex-wrap:wrap;gap:0 .6em;padding:.25em .6em;border-radius:5px;background:{colors[1]};color:{colors[0]};font-size:.88em;line-height:1.4">'
-            f'<span style="color:#5b6776">{html.escape(name)}</span><b style="font-weight:600;flex:1 1 55%;overflow-wrap:anywhere">{escape_breakable(text)}</b></div>')
+    return (
+        '<div style="display:flex;flex-wrap:wrap;gap:0 .6em;padding:.25em'
+        f' .6em;border-radius:5px;background:{colors[1]};color:{colors[0]};font-size:.88em;line-height:1.4"><span'  # noqa: E501
+        f' style="color:#5b6776">{html.escape(name)}</span><b style="font-weight:600;flex:1 1'
+        f' 55%;overflow-wrap:anywhere">{escape_breakable(text)}</b></div>'
+    )
 
 
-def question(images: Sequence[Image.Image], text: str, answer: str, *, title: str = "", note: str = "", predictions: Mapping[str, tuple[str, bool | None]] | None = None,
-             width: int = 480) -> Html:
+def question(
+    images: Sequence[Image.Image],
+    text: str,
+    answer: str,
+    *,
+    title: str = "",
+    note: str = "",
+    predictions: Mapping[str, tuple[str, bool | None]] | None = None,
+    width: int = 480,
+) -> Html:
     """A card: the marked images, the question, the answer.
 
     Args:
@@ -76,17 +103,36 @@ def question(images: Sequence[Image.Image], text: str, answer: str, *, title: st
         width: pixels that one image is shrunk to.
     """
     share = 100 / max(len(images), 1)
-    pictures = "".join(f'<img src="{data_url(image, width)}" alt="Image {i} of {len(images)} for the question: {html.escape(text[:160])}" style="width:{share:.3f}%;display:block">'
-                       for i, image in enumerate(images, 1))
-    body = "".join(_answer(who, said, _PLAIN if right is None else _GOOD if right else _BAD) for who, (said, right) in (predictions or {}).items())
-    head = f'<div style="font-size:.8em;color:#5b6776"><b style="color:#0a6c8f">{html.escape(title)}</b> {html.escape(note)}</div>' if title or note else ""
-    return Html('<div class="question" style="border:1px solid #dfe4ea;border-radius:8px;overflow:hidden;background:#fff;color:#1d2530;display:flex;flex-direction:column">'
-                    f'<div style="display:flex;gap:2px;background:#dfe4ea">{pictures}</div><div style="padding:.7em .9em .9em;display:flex;flex-direction:column;gap:.4em">{head}'
-                    f'<div style="font-size:.92em;line-height:1.45;white-space:pre-line;overflow-wrap:anywhere">{escape_breakable(text)}</div>{_answer("answer", answer, _PLAIN)}{body}</div></div>')
+    pictures = "".join(
+        f'<img src="{data_url(image, width)}" alt="Image {i} of {len(images)} for the question:'
+        f' {html.escape(text[:160])}" style="width:{share:.3f}%;display:block">'
+        for i, image in enumerate(images, 1)
+    )
+    body = "".join(
+        _answer(who, said, _PLAIN if right is None else _GOOD if right else _BAD)
+        for who, (said, right) in (predictions or {}).items()
+    )
+    head = (
+        '<div style="font-size:.8em;color:#5b6776"><b'
+        f' style="color:#0a6c8f">{html.escape(title)}</b> {html.escape(note)}</div>'
+        if title or note
+        else ""
+    )
+    return Html(
+        '<div class="question" style="border:1px solid'
+        ' #dfe4ea;border-radius:8px;overflow:hidden;background:#fff;color:#1d2530;display:flex;flex-direction:column">'  # noqa: E501
+        f'<div style="display:flex;gap:2px;background:#dfe4ea">{pictures}</div><div'
+        f' style="padding:.7em .9em .9em;display:flex;flex-direction:column;gap:.4em">{head}'
+        "<div"
+        f' style="font-size:.92em;line-height:1.45;white-space:pre-line;overflow-wrap:anywhere">{escape_breakable(text)}</div>{_answer("answer", answer, _PLAIN)}{body}</div></div>'  # noqa: E501
+    )
 
 # %% ../../nbs/runs/40_components.ipynb #37b06042
-def highlight_supervised(pieces: Iterable[tuple[str, bool]], shorten: str = "", title: str = "") -> Html:
-    """A decoded sample: pieces (text, whether the loss sees it). Runs of the token `shorten` (an image's places) become one with a count."""
+def highlight_supervised(
+    pieces: Iterable[tuple[str, bool]], shorten: str = "", title: str = ""
+) -> Html:
+    """A decoded sample: pieces (text, whether the loss sees it). Runs of the token `shorten` (an
+    image's places) become one with a count."""
     out = []
     repeats = 0
 
@@ -99,15 +145,28 @@ def highlight_supervised(pieces: Iterable[tuple[str, bool]], shorten: str = "", 
     for text, supervised in pieces:
         while shorten and not supervised and text.startswith(shorten):
             repeats = repeats + 1
-            text = text[len(shorten):]
+            text = text[len(shorten) :]
         if text:
             flush()
-            style = "background:#d6eedd;color:#14532d;border-radius:3px;padding:.05em .15em;font-weight:600" if supervised else "color:#5b6776"
+            style = (
+                "background:#d6eedd;color:#14532d;border-radius:3px;padding:.05em"
+                " .15em;font-weight:600"
+                if supervised
+                else "color:#5b6776"
+            )
             out.append(f'<span style="{style}">{html.escape(text)}</span>')
     flush()
-    head = f'<div style="font:600 .85em system-ui,sans-serif;color:#0a6c8f;margin-bottom:.3em">{html.escape(title)}</div>' if title else ""
-    return Html(f'<div style="background:#f5f7f9;border-radius:6px;padding:.7em .9em;margin:.6em 0">{head}<div style="font:.84em/1.6 ui-monospace,Menlo,Consolas,monospace;'
-                    f'white-space:pre-wrap;overflow-wrap:anywhere">{"".join(out)}</div></div>')
+    head = (
+        '<div style="font:600 .85em'
+        f' system-ui,sans-serif;color:#0a6c8f;margin-bottom:.3em">{html.escape(title)}</div>'
+        if title
+        else ""
+    )
+    return Html(
+        '<div style="background:#f5f7f9;border-radius:6px;padding:.7em .9em;margin:.6em'
+        f' 0">{head}<div style="font:.84em/1.6 ui-monospace,Menlo,Consolas,monospace;'
+        f'white-space:pre-wrap;overflow-wrap:anywhere">{"".join(out)}</div></div>'
+    )
 
 # %% ../../nbs/runs/40_components.ipynb #3964e493
 def format_value(value: Any) -> str:
@@ -120,26 +179,53 @@ def format_value(value: Any) -> str:
 
 # %% ../../nbs/runs/40_components.ipynb #fe3cb06c
 def _settings(folder: Path) -> dict[str, Any]:
-    """{"step.parameter": value} of a sweep's run and of all it builds on, without the folders that the sweep passes along."""
+    """{"step.parameter": value} of a sweep's run and of all it builds on, without the folders that
+    the sweep passes along."""
     try:
         card = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     stores = {str(Path(card["folder"]).parent / name / "out") for name in card["upstream"]}
-    own = {f"{card['step']}.{name}": value for name, value in card["params"].items() if name != "out" and str(value) not in stores}
-    return {key: value for name in card["upstream"] for key, value in _settings(folder.parent / name).items()} | own
+    own = {
+        f"{card['step']}.{name}": value
+        for name, value in card["params"].items()
+        if name != "out" and str(value) not in stores
+    }
+    return {
+        key: value
+        for name in card["upstream"]
+        for key, value in _settings(folder.parent / name).items()
+    } | own
 
 
 def run_names(folders: Sequence[Path], most: int = 3) -> list[str]:
-    """A name for each run: the parameters in which it differs from the others, at most so many; its folder's name where that does not tell.
+    """A name for each run: the parameters in which it differs from the others, at most so many; its
+    folder's name where that does not tell.
 
     Args:
-        folders: of runs of `spar_kit.runs.sweep`, each with its `run.json`, beside those of the runs they build on.
+        folders: of runs of `spar_kit.runs.sweep`, each with its `run.json`, beside those of the
+            runs they build on.
     """
     settings = [_settings(folder) for folder in folders]
-    keys = [key for key in dict.fromkeys(key for each in settings for key in each)
-            if len({json.dumps(each.get(key), sort_keys=True) for each in settings}) > 1]
-    keys.sort(key=lambda key: max(len(format_value(each.get(key, ""))) for each in settings) > 40)         # a list of twenty tasks makes no name
-    told = [[f"{key.partition('.')[2]}={format_value(each[key])}" for key in keys if key in each] for each in settings]
+    keys = [
+        key
+        for key in dict.fromkeys(key for each in settings for key in each)
+        if len({json.dumps(each.get(key), sort_keys=True) for each in settings}) > 1
+    ]
+    # a list of twenty tasks makes no name
+    keys.sort(key=lambda key: max(len(format_value(each.get(key, ""))) for each in settings) > 40)
+    told = [
+        [f"{key.partition('.')[2]}={format_value(each[key])}" for key in keys if key in each]
+        for each in settings
+    ]
     names = [", ".join(parts[:most]) + (", …" if len(parts) > most else "") for parts in told]
-    return [name if name and names.count(name) == 1 else f"{name} ({folder.name})" if name else folder.name for name, folder in zip(names, folders)]
+    return [
+        (
+            name
+            if name and names.count(name) == 1
+            else f"{name} ({folder.name})"
+            if name
+            else folder.name
+        )
+        for name, folder in zip(names, folders)
+    ]

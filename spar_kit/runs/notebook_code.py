@@ -28,8 +28,10 @@ class CodeCell:
         number: counted from 1 among all cells, as a person would.
         source: what is written in it.
         tags: of the cell, such as "parameters".
-        tree: its Python, magics as calls of `get_ipython()`; None where a cell that is tagged `raises-exception` is no Python.
+        tree: its Python, magics as calls of `get_ipython()`; None where a cell that is tagged
+            `raises-exception` is no Python.
     """
+
     number: int
     source: str
     tags: frozenset[str]
@@ -38,34 +40,50 @@ class CodeCell:
 
 @dataclass(frozen=True)
 class NotebookCode:
-    """A notebook as it stands on disk and its code cells. `content` is format 4, whatever the file is."""
+    """A notebook as it stands on disk and its code cells. `content` is format 4, whatever the file
+    is."""
+
     path: Path
     content: Mapping[str, Any]
     cells: tuple[CodeCell, ...]
 
     @property
     def parameters(self) -> CodeCell:
-        """The one cell tagged `parameters`. Raises ParamsError where there is none, or more than one."""
+        """The one cell tagged `parameters`. Raises ParamsError where there is none, or more than
+        one."""
         tagged = [cell for cell in self.cells if "parameters" in cell.tags]
         if len(tagged) != 1:
-            raise ParamsError(f"has {len(tagged)} cells tagged 'parameters' instead of one", self.path)
+            raise ParamsError(
+                f"has {len(tagged)} cells tagged 'parameters' instead of one", self.path
+            )
         return tagged[0]
 
     @property
     def directives(self) -> list[tuple[str, str]]:
         """The lines `#| name: value` of the parameters cell."""
-        return [(m[1], m[2].strip()) for m in re.finditer(r"(?m)^#\|\s*([\w-]+):\s*(.+)$", self.parameters.source)]
+        return [
+            (m[1], m[2].strip())
+            for m in re.finditer(r"(?m)^#\|\s*([\w-]+):\s*(.+)$", self.parameters.source)
+        ]
 
 # %% ../../nbs/runs/00_notebook_code.ipynb #be636866
 @lru_cache(4096)
 def _parsed(source: str) -> ast.Module:
-    """Python as IPython runs it, `await` outside of functions included. Raises SyntaxError, with the line in the cell."""
+    """Python as IPython runs it, `await` outside of functions included. Raises SyntaxError, with
+    the line in the cell."""
     from IPython.core.inputtransformer2 import TransformerManager
 
     try:
         text = TransformerManager().transform_cell(source)
-        return compile(text, "<cell>", "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
-    except (ValueError, RecursionError, MemoryError) as error:       # a null byte, or nested too deep
+        return compile(
+            text,
+            "<cell>",
+            "exec",
+            ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT,
+            dont_inherit=True,
+        )
+    # a null byte, or nested too deep
+    except (ValueError, RecursionError, MemoryError) as error:
         raise SyntaxError(str(error) or type(error).__name__) from None
 
 
@@ -73,9 +91,17 @@ def inner_code(tree: ast.AST) -> list[ast.Module]:
     """The Python that magics of a cell are given as text: what `%time` or `%%capture` runs."""
     found = []
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in ("run_cell_magic", "run_line_magic"):
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and node.func.attr in ("run_cell_magic", "run_line_magic")
+        ):
             for given in node.args[1:]:
-                if isinstance(given, ast.Constant) and isinstance(given.value, str) and given.value.strip():
+                if (
+                    isinstance(given, ast.Constant)
+                    and isinstance(given.value, str)
+                    and given.value.strip()
+                ):
                     try:
                         found.append(_parsed(given.value))
                     except SyntaxError:
@@ -91,14 +117,17 @@ def _cell(number: int, cell: Mapping[str, Any], path: Path) -> CodeCell:
     except SyntaxError as error:
         if "raises-exception" in tags:
             return CodeCell(number, source, tags, None)
-        raise ParamsError(f"cell {number}, line {error.lineno or 1}: is not Python: {error.msg}", path) from None
+        raise ParamsError(
+            f"cell {number}, line {error.lineno or 1}: is not Python: {error.msg}", path
+        ) from None
 
 # %% ../../nbs/runs/00_notebook_code.ipynb #dc30495a
 def read_notebook(path: Path | str) -> NotebookCode:
     """A notebook and its code, without running it.
 
     Raises:
-        ParamsError: it is missing, is not a notebook, is not written in Python, or a cell is not Python; in one line, with the cell's number.
+        ParamsError: it is missing, is not a notebook, is not written in Python, or a cell is not
+            Python; in one line, with the cell's number.
     """
     path = Path(path)
     try:
@@ -107,7 +136,7 @@ def read_notebook(path: Path | str) -> NotebookCode:
         raise ParamsError(str(error).removeprefix(f"{path}: "), path) from None
     except (ValueError, RecursionError):
         raise ParamsError("is not a notebook: it is not JSON", path) from None
-    if isinstance(content, dict) and "worksheets" in content:            # format 3, before 2015
+    if isinstance(content, dict) and "worksheets" in content:  # format 3, before 2015
         import nbformat
 
         try:
@@ -115,14 +144,33 @@ def read_notebook(path: Path | str) -> NotebookCode:
         except Exception:
             raise ParamsError("is not a notebook of a known format", path) from None
     cells = content.get("cells") if isinstance(content, dict) else None
-    if not isinstance(cells, list) or not all(isinstance(cell, dict) and isinstance(cell.get("cell_type"), str) and _is_text(cell.get("source")) for cell in cells):
+    if not isinstance(cells, list) or not all(
+        isinstance(cell, dict)
+        and isinstance(cell.get("cell_type"), str)
+        and _is_text(cell.get("source"))
+        for cell in cells
+    ):
         raise ParamsError("is not a notebook", path)
     meta = content.get("metadata") or {}
-    language = (meta.get("language_info") or {}).get("name") or (meta.get("kernelspec") or {}).get("language") or "python"
+    language = (
+        (meta.get("language_info") or {}).get("name")
+        or (meta.get("kernelspec") or {}).get("language")
+        or "python"
+    )
     if not str(language).lower().startswith(("python", "ipython")):
         raise ParamsError(f"is written in {language}; a step runs in Python", path)
-    return NotebookCode(path, content, tuple(_cell(n, cell, path) for n, cell in enumerate(cells, 1) if cell["cell_type"] == "code"))
+    return NotebookCode(
+        path,
+        content,
+        tuple(
+            _cell(n, cell, path) for n, cell in enumerate(cells, 1) if cell["cell_type"] == "code"
+        ),
+    )
 
 
 def _is_text(source: Any) -> bool:
-    return isinstance(source, str) or isinstance(source, list) and all(isinstance(line, str) for line in source)
+    return (
+        isinstance(source, str)
+        or isinstance(source, list)
+        and all(isinstance(line, str) for line in source)
+    )

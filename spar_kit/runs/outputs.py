@@ -15,7 +15,8 @@ from typing import Any, TypeAlias
 from ..core.files import file_hash, json_hash, atomic_write
 
 # %% ../../nbs/runs/30_outputs.ipynb #06b4d5db
-Record: TypeAlias = dict[str, list[Any]]          # by path below the run's folder: [size, time of content, time of entry, digest]
+# by path below the run's folder: [size, time of content, time of entry, digest]
+Record: TypeAlias = dict[str, list[Any]]
 _LIST = "outputs.json"
 
 
@@ -32,18 +33,28 @@ def _made(folder: Path) -> list[Path]:
     found = [folder / "notebook.ipynb"]
     for home, folders, names in os.walk(folder / "out"):
         linked = [name for name in folders if Path(home, name).is_symlink()]
-        found += [Path(home, name) for name in (*names, *linked) if Path(home, name).is_symlink() or Path(home, name).is_file()]
+        found += [
+            Path(home, name)
+            for name in (*names, *linked)
+            if Path(home, name).is_symlink() or Path(home, name).is_file()
+        ]
     return found
 
 
 def digest_of(record: Mapping[str, list[Any]]) -> str:
-    """One digest over the names and contents of what a run wrote to `out`: the same for the same result, whenever it was made."""
-    return json_hash(*sorted((name, entry[3]) for name, entry in record.items() if name.startswith("out/")))
+    """One digest over the names and contents of what a run wrote to `out`: the same for the same
+    result, whenever it was made."""
+    return json_hash(
+        *sorted((name, entry[3]) for name, entry in record.items() if name.startswith("out/"))
+    )
 
 
 def record_outputs(folder: Path) -> str:
-    """Writes `outputs.json` for all files in a run's `out` and its executed notebook, and returns the digest over `out`."""
-    record = {path.relative_to(folder).as_posix(): [*_seen(path), _digest(path)] for path in _made(folder)}
+    """Writes `outputs.json` for all files in a run's `out` and its executed notebook, and returns
+    the digest over `out`."""
+    record = {
+        path.relative_to(folder).as_posix(): [*_seen(path), _digest(path)] for path in _made(folder)
+    }
     _write(folder, record)
     return digest_of(record)
 
@@ -61,7 +72,8 @@ def record_again(folder: Path, name: str) -> None:
 
 
 def check_outputs(folder: Path, digest: str) -> str:
-    """"" where all that a run left is as it was, else one line that names the first file that is not.
+    """ "" where all that a run left is as it was, else one line that names the first file that is
+    not.
 
     Args:
         digest: over `out`, as `record_outputs` returned it.
@@ -84,6 +96,6 @@ def check_outputs(folder: Path, digest: str) -> str:
         if now[0] != seen[0] or _digest(path) != content:
             return f"{path} is not as the run left it"
         record[name], touched = [*now, content], True
-    if touched:                                             # copied or touched, the same content
+    if touched:  # copied or touched, the same content
         _write(folder, record)
     return ""

@@ -20,13 +20,21 @@ from pydantic import Field, PositiveFloat, PositiveInt, create_model
 
 from ..core.errors import InputError
 from .notebook_code import NotebookCode, read_notebook
-from ..core.parameters import OLD_NAMES, Params, move_lines, read_params, validate, warn_renamed
+from spar_kit.core.parameters import (
+    OLD_NAMES,
+    Params,
+    move_lines,
+    read_params,
+    validate,
+    warn_renamed,
+)
 from ..core.yaml_file import ParamsError, parse_word, read_yaml
 
 # %% ../../nbs/runs/10_plan.ipynb #bfe75891
 @dataclass(frozen=True)
 class Parameter:
     """One line of a notebook's `parameters` cell."""
+
     name: str
     annotation: str
     default: Any
@@ -37,7 +45,8 @@ _PLAIN = {"int": int, "float": float, "str": str, "bool": bool, "Any": Any, "Non
 
 
 def _type_of(node: ast.expr) -> Any:
-    """The type that an annotation names: int, float, str, bool, None, Any, list[..], dict[str, ..], Literal[..] and unions of them."""
+    """The type that an annotation names: int, float, str, bool, None, Any, list[..], dict[str, ..],
+    Literal[..] and unions of them."""
     if isinstance(node, ast.Name) and node.id in _PLAIN:
         return _PLAIN[node.id]
     if isinstance(node, ast.Constant) and node.value is None:
@@ -52,14 +61,19 @@ def _type_of(node: ast.expr) -> Any:
             return dict[_type_of(inner[0]), _type_of(inner[1])]  # type: ignore[misc]
         if node.value.id == "Literal":
             return Literal[tuple(ast.literal_eval(item) for item in inner)]
-    raise InputError(f"annotation {ast.unparse(node)!r} is not one of int, float, str, bool, list[...], dict[...], Literal[...]")
+    raise InputError(
+        f"annotation {ast.unparse(node)!r} is not one of int, float, str, bool, list[...],"
+        " dict[...], Literal[...]"
+    )
 
 # %% ../../nbs/runs/10_plan.ipynb #e02a9f80
 def notebook_parameters(notebook: Path | str) -> dict[str, tuple[Parameter, Any]]:
-    """The parameters of a notebook and their types, by name, read from its one cell tagged `parameters` without running it.
+    """The parameters of a notebook and their types, by name, read from its one cell tagged
+    `parameters` without running it.
 
     Raises:
-        ParamsError: the notebook is missing or broken, has not exactly one such cell, or a line of it is not `name: type = default`.
+        ParamsError: the notebook is missing or broken, has not exactly one such cell, or a line of
+            it is not `name: type = default`.
     """
     return parameters_of(read_notebook(notebook))
 
@@ -71,38 +85,65 @@ def parameters_of(book: NotebookCode) -> dict[str, tuple[Parameter, Any]]:
     source = cell.source.split("\n")
     found = {}
     for node in cell.tree.body if cell.tree else ():
-        if not (isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value is not None):
-            raise ParamsError(f"line {node.lineno} of the parameters cell is not 'name: type = default'", notebook)
-        _, _, comment = source[(node.end_lineno or 1) - 1][node.end_col_offset or 0:].partition("#")
+        if not (
+            isinstance(node, ast.AnnAssign)
+            and isinstance(node.target, ast.Name)
+            and node.value is not None
+        ):
+            raise ParamsError(
+                f"line {node.lineno} of the parameters cell is not 'name: type = default'", notebook
+            )
+        _, _, comment = source[(node.end_lineno or 1) - 1][node.end_col_offset or 0 :].partition(
+            "#"
+        )
         try:
-            parameter = Parameter(node.target.id, ast.unparse(node.annotation), ast.literal_eval(node.value), comment.strip())
+            parameter = Parameter(
+                node.target.id,
+                ast.unparse(node.annotation),
+                ast.literal_eval(node.value),
+                comment.strip(),
+            )
             found[parameter.name] = (parameter, _type_of(node.annotation))
         except (ValueError, TypeError, SyntaxError) as error:
             raise ParamsError(str(error), notebook, field=node.target.id) from None
     return found
 
 # %% ../../nbs/runs/10_plan.ipynb #f98981d7
-def check_values(values: Mapping[str, Any], notebook: Path, path: Path | str, lines: Mapping[tuple[str, ...], int], at: tuple[str, ...],
-                 *, declared: bool = True) -> None:
-    """Refuses names that `notebook` does not ask for, values of another type, and those that one of its own checks refuses.
+def check_values(
+    values: Mapping[str, Any],
+    notebook: Path,
+    path: Path | str,
+    lines: Mapping[tuple[str, ...], int],
+    at: tuple[str, ...],
+    *,
+    declared: bool = True,
+) -> None:
+    """Refuses names that `notebook` does not ask for, values of another type, and those that one of
+    its own checks refuses.
 
-    `path`, `lines` and `at` say where the values stand; `declared`: whether the notebook's own checks are made.
+    `path`, `lines` and `at` say where the values stand; `declared`: whether the notebook's own
+    checks are made.
     """
     book = read_notebook(notebook)
     known = parameters_of(book)
-    fields: dict[str, Any] = {name: (kind, parameter.default) for name, (parameter, kind) in known.items()}
+    fields: dict[str, Any] = {
+        name: (kind, parameter.default) for name, (parameter, kind) in known.items()
+    }
     validate(create_model("Parameters", __base__=Params, **fields), values, path, lines, at)
     for name, check in declared_checks(book).items() if declared else ():
         if name in values:
             try:
                 check(values[name])
-            except Exception as error:                      # whatever it says is about this value
+            except Exception as error:  # whatever it says is about this value
                 line = next((lines[found] for found in ((*at, name), at) if found in lines), None)
-                raise ParamsError(str(error) or type(error).__name__, path, line, ".".join((*at, name))) from None
+                raise ParamsError(
+                    str(error) or type(error).__name__, path, line, ".".join((*at, name))
+                ) from None
 
 
 def declared_checks(book: NotebookCode) -> dict[str, Callable[[Any], Any]]:
-    """What the lines `#| check: PARAMETER MODULE.FUNCTION` of the parameters cell name: functions of this package that raise for a value they cannot use.
+    """What the lines `#| check: PARAMETER MODULE.FUNCTION` of the parameters cell name: functions
+    of this package that raise for a value they cannot use.
 
     Raises ParamsError for a line of another form and a function that is not there.
     """
@@ -111,38 +152,57 @@ def declared_checks(book: NotebookCode) -> dict[str, Callable[[Any], Any]]:
         parameter, _, function = text.partition(" ")
         module, _, attribute = function.strip().rpartition(".")
         if not module.startswith("spar_kit."):
-            raise ParamsError(f"'#| check: {text}' is not '#| check: PARAMETER spar_kit.MODULE.FUNCTION'", book.path)
+            raise ParamsError(
+                f"'#| check: {text}' is not '#| check: PARAMETER spar_kit.MODULE.FUNCTION'",
+                book.path,
+            )
         try:
             found[parameter] = getattr(importlib.import_module(module), attribute)
         except (ImportError, AttributeError):
-            raise ParamsError(f"'#| check: {text}': there is no {function.strip()}", book.path) from None
+            raise ParamsError(
+                f"'#| check: {text}': there is no {function.strip()}", book.path
+            ) from None
     return found
 
 # %% ../../nbs/runs/10_plan.ipynb #22b0cdd5
-STEP_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"            # it becomes the name of a folder and of a page
+# it becomes the name of a folder and of a page
+STEP_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 
 
 class Step(Params):
     """One step of a plan: a notebook and what it is given."""
+
     notebook: str = Field(description="path of the notebook, relative to the parameter file")
     params: dict[str, Any] = Field({}, description="fixed parameters")
-    grid: dict[str, list[Any]] = Field({}, description="parameter: list of values; all combinations are run")
-    needs: dict[str, str] = Field({}, description="parameter: earlier step; receives the folder that step wrote")
-    collects: dict[str, str] = Field({}, description="parameter: earlier step; receives the folders of all its runs, as a list")
+    grid: dict[str, list[Any]] = Field(
+        {}, description="parameter: list of values; all combinations are run"
+    )
+    needs: dict[str, str] = Field(
+        {}, description="parameter: earlier step; receives the folder that step wrote"
+    )
+    collects: dict[str, str] = Field(
+        {}, description="parameter: earlier step; receives the folders of all its runs, as a list"
+    )
     timeout: PositiveInt = Field(7200, description="seconds that one cell may take")
-    expect: PositiveFloat = Field(60.0, description="seconds that it takes on 2 cores, for the estimate")
+    expect: PositiveFloat = Field(
+        60.0, description="seconds that it takes on 2 cores, for the estimate"
+    )
 
 
 class Plan(Params):
     """What one file of `params/studies/` says."""
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="the report's folder under reports/")
+
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="the report's folder under reports/"
+    )
     title: str = Field("", description="the report's heading")
     about: str = Field("", description="what is asked and why, in a sentence or two")
     steps: dict[str, Step] = Field(min_length=1)
 
 # %% ../../nbs/runs/10_plan.ipynb #5ca618c6
 def parse_override(text: str) -> tuple[str, str, Any]:
-    """`step.parameter=value` from the command line; the value is read as YAML. Raises ValueError."""
+    """`step.parameter=value` from the command line; the value is read as YAML. Raises
+    ValueError."""
     left, equals, right = text.partition("=")
     step, dot, name = left.strip().rpartition(".")
     if not (equals and dot and step and name):
@@ -153,8 +213,11 @@ def parse_override(text: str) -> tuple[str, str, Any]:
         raise InputError(f"--set {left.strip()}: {error}") from None
 
 # %% ../../nbs/runs/10_plan.ipynb #f87e320e
-def _check_step(step: Step, name: str, earlier: list[str], path: Path, lines: Mapping[tuple[str, ...], int]) -> None:
-    """Raises ParamsError for what is wrong with a step on its own, against its notebook, or against the steps before it."""
+def _check_step(
+    step: Step, name: str, earlier: list[str], path: Path, lines: Mapping[tuple[str, ...], int]
+) -> None:
+    """Raises ParamsError for what is wrong with a step on its own, against its notebook, or against
+    the steps before it."""
     at = ("steps", name)
 
     def stop(message: str, *where: str) -> ParamsError:
@@ -163,23 +226,36 @@ def _check_step(step: Step, name: str, earlier: list[str], path: Path, lines: Ma
         return ParamsError(message, path, line, ".".join(full))
 
     if not re.fullmatch(STEP_NAME, name):
-        raise stop("a step's name becomes a folder's and a page's: letters, digits, '.', '_' and '-', the first a letter or a digit, at most 64 of them")
+        raise stop(
+            "a step's name becomes a folder's and a page's: letters, digits, '.', '_' and '-', the"
+            " first a letter or a digit, at most 64 of them"
+        )
     notebook = path.parent / step.notebook
     if not notebook.is_file():
         raise stop(f"there is no notebook {notebook}", "notebook")
     for kind, links in (("needs", step.needs), ("collects", step.collects)):
         for parameter, other in links.items():
             if other not in earlier:
-                raise stop(f"{other!r} is not an earlier step; earlier are {', '.join(earlier) or 'none'}", kind, parameter)
+                raise stop(
+                    f"{other!r} is not an earlier step; earlier are {', '.join(earlier) or 'none'}",
+                    kind,
+                    parameter,
+                )
     given = [*step.params, *step.grid, *step.needs, *step.collects]
     for parameter in given:
         if given.count(parameter) > 1:
-            raise stop(f"{parameter!r} is given more than once among params, grid, needs and collects")
+            raise stop(
+                f"{parameter!r} is given more than once among params, grid, needs and collects"
+            )
     if "out" in given:
         raise stop("'out' is set by the sweep: the folder that the run may write to")
     check_values(step.params, notebook, path, lines, (*at, "params"))
-    check_values(dict.fromkeys(step.needs, ""), notebook, path, lines, (*at, "needs"), declared=False)
-    check_values({k: [] for k in step.collects}, notebook, path, lines, (*at, "collects"), declared=False)
+    check_values(
+        dict.fromkeys(step.needs, ""), notebook, path, lines, (*at, "needs"), declared=False
+    )
+    check_values(
+        {k: [] for k in step.collects}, notebook, path, lines, (*at, "collects"), declared=False
+    )
     for parameter, options in step.grid.items():
         if not options:
             raise stop("has no values", "grid", parameter)
@@ -190,28 +266,44 @@ def _check_step(step: Step, name: str, earlier: list[str], path: Path, lines: Ma
 
 # %% ../../nbs/runs/10_plan.ipynb #ec708c2b
 def _old_parameters(step: Mapping[str, Any], path: Path) -> dict[str, str]:
-    """Old names of a step's parameters, {old: new}: those whose new name its notebook has, and the old one not."""
+    """Old names of a step's parameters, {old: new}: those whose new name its notebook has, and the
+    old one not."""
     notebook = path.parent / str(step.get("notebook"))
     if not notebook.is_file():
-        return {}                                       # said later, with its line
+        return {}  # said later, with its line
     known = notebook_parameters(notebook)
-    return {old: new for old, new in OLD_NAMES["study"].items() if new in known and old not in known}
+    return {
+        old: new for old, new in OLD_NAMES["study"].items() if new in known and old not in known
+    }
 
 
-def _rename_parameters(values: Mapping[str, Any], path: Path, lines: dict[tuple[str, ...], int]) -> None:
+def _rename_parameters(
+    values: Mapping[str, Any], path: Path, lines: dict[tuple[str, ...], int]
+) -> None:
     """Put today's names into the steps of a plan's file; each old one is warned about."""
     steps = values.get("steps")
     for name, step in steps.items() if isinstance(steps, dict) else ():
         table = _old_parameters(step, path) if isinstance(step, dict) else {}
-        groups = {kind: step[kind] for kind in ("params", "grid", "needs", "collects") if table and isinstance(step.get(kind), dict)}
+        groups = {
+            kind: step[kind]
+            for kind in ("params", "grid", "needs", "collects")
+            if table and isinstance(step.get(kind), dict)
+        }
         for kind, group in groups.items():
             for old in [old for old in group if old in table]:
                 at = ("steps", name, kind)
                 new = table[old]
                 if any(new in other for other in groups.values()):
-                    raise ParamsError(f"is the old name of {new}, which is given too", path, lines.get((*at, old)), ".".join((*at, old)))
+                    raise ParamsError(
+                        f"is the old name of {new}, which is given too",
+                        path,
+                        lines.get((*at, old)),
+                        ".".join((*at, old)),
+                    )
                 warn_renamed(".".join((*at, old)), new, path, lines.get((*at, old)))
-                step[kind] = group = groups[kind] = {new if key == old else key: value for key, value in group.items()}
+                step[kind] = group = groups[kind] = {
+                    new if key == old else key: value for key, value in group.items()
+                }
                 move_lines(lines, (*at, old), (*at, new))
 
 
@@ -227,22 +319,26 @@ def _apply(settings: Iterable[str], values: dict[str, Any], path: Path) -> None:
         if new != parameter:
             warn_renamed(parameter, new, f"--set {text}")
             parameter = new
-        if isinstance(step.get("params") or {}, dict):                # else the plan itself is refused
+        # else the plan itself is refused
+        if isinstance(step.get("params") or {}, dict):
             step["params"] = {**(step.get("params") or {}), parameter: value}
         if isinstance(step.get("grid"), dict):
             step["grid"].pop(parameter, None)
 
 # %% ../../nbs/runs/10_plan.ipynb #8b1e6d7a
 def load_plan(path: Path | str, settings: Iterable[str] = (), name: str | None = None) -> Plan:
-    """Reads and checks a parameter file: its own fields, that steps build on earlier ones, and every parameter against its notebook.
+    """Reads and checks a parameter file: its own fields, that steps build on earlier ones, and
+    every parameter against its notebook.
 
     Args:
         path: the YAML file; notebooks are found relative to it.
-        settings: changes from the command line, `step.parameter=value`; one replaces a grid over the same parameter.
+        settings: changes from the command line, `step.parameter=value`; one replaces a grid over
+            the same parameter.
         name: another name for the report's folder.
 
     Raises:
-        ParamsError, ValueError: what is wrong and where, in one line. No kernel has been started then.
+        ParamsError, ValueError: what is wrong and where, in one line. No kernel has been started
+            then.
     """
     path = Path(path)
     values, lines = read_params(path, "study")

@@ -20,7 +20,14 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, ThreadPoolExecutor, wait
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    CancelledError,
+    Executor,
+    Future,
+    ThreadPoolExecutor,
+    wait,
+)
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -51,9 +58,11 @@ class Run:
         key: hash of everything that the result depends on.
         folder: where the executed notebook and its results go.
         timeout: seconds per cell.  expect: seconds in all, on 2 cores.
-        needed, collected: (parameter, run) and (parameter, runs) of the folders that are passed. What is collected may be incomplete.
+        needed, collected: (parameter, run) and (parameter, runs) of the folders that are passed.
+            What is collected may be incomplete.
         depends: what went into the key.
     """
+
     step: str
     label: str
     notebook: str
@@ -78,19 +87,25 @@ class Run:
 
 
 def _card(folder: Path) -> dict[str, Any] | None:
-    """A run's `run.json`; None where it is absent, {} where it is broken or lacks what is needed here."""
+    """A run's `run.json`; None where it is absent, {} where it is broken or lacks what is needed
+    here."""
     try:
         card = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except (OSError, ValueError):
         return {}
-    whole = isinstance(card, dict) and isinstance(card.get("outputs"), str) and isinstance(card.get("inputs"), dict)
+    whole = (
+        isinstance(card, dict)
+        and isinstance(card.get("outputs"), str)
+        and isinstance(card.get("inputs"), dict)
+    )
     return card if whole else {}
 
 
 def standing(run: Run) -> tuple[bool, str]:
-    """Whether a run's result can be used as it is, and if not, why; "" where it was never finished."""
+    """Whether a run's result can be used as it is, and if not, why; "" where it was never
+    finished."""
     folder = Path(run.folder)
     card = _card(folder)
     if card is None:
@@ -107,7 +122,8 @@ def standing(run: Run) -> tuple[bool, str]:
 
 # %% ../../nbs/runs/50_sweep.ipynb #ed05522d
 def _consistent(needed: Iterable[Run]) -> dict[str, Any] | None:
-    """The choices behind several runs; None where two of them come from different choices: data of one branch, model of another."""
+    """The choices behind several runs; None where two of them come from different choices: data of
+    one branch, model of another."""
     inherited: dict[str, Any] = {}
     for run in needed:
         for axis, value in run.choices:
@@ -119,11 +135,19 @@ def _consistent(needed: Iterable[Run]) -> dict[str, Any] | None:
 def _folders(run: Run) -> dict[str, Any]:
     """The parameters that pass folders: of the runs it builds on, and its own `out`."""
     store = Path(run.folder).parent
-    return {parameter: str(store / name / "out") for parameter, name in run.needed} \
-        | {parameter: [str(store / name / "out") for name in names] for parameter, names in run.collected} | {"out": str(Path(run.folder) / "out")}
+    return (
+        {parameter: str(store / name / "out") for parameter, name in run.needed}
+        | {
+            parameter: [str(store / name / "out") for name in names]
+            for parameter, names in run.collected
+        }
+        | {"out": str(Path(run.folder) / "out")}
+    )
 
 
-def expand_grid(plan: Plan, base: Path, store: Path, say: Callable[[str], None] | None = None) -> list[Run]:
+def expand_grid(
+    plan: Plan, base: Path, store: Path, say: Callable[[str], None] | None = None
+) -> list[Run]:
     """The runs of a plan, each after those it builds on.
 
     Args:
@@ -137,28 +161,56 @@ def expand_grid(plan: Plan, base: Path, store: Path, say: Callable[[str], None] 
         book = read_notebook(base / step.notebook)
         code = code_key(book)
         collected = {parameter: runs[other] for parameter, other in step.collects.items()}
-        axes = [[(f"{name}.{parameter}", value) for value in values] for parameter, values in step.grid.items()]
+        axes = [
+            [(f"{name}.{parameter}", value) for value in values]
+            for parameter, values in step.grid.items()
+        ]
         runs[name] = []
         for needed in itertools.product(*(runs[other] for other in step.needs.values())):
             inherited = _consistent(needed)
             for combination in itertools.product(*axes) if inherited is not None else ():
                 choices = (*(inherited or {}).items(), *combination)
-                own = {**step.params, **{axis.rpartition(".")[2]: value for axis, value in combination}}
-                behind = {parameter: run.key for parameter, run in zip(step.needs, needed)} | {k: [run.key for run in v] for k, v in collected.items()}
+                own = {
+                    **step.params,
+                    **{axis.rpartition(".")[2]: value for axis, value in combination},
+                }
+                behind = {parameter: run.key for parameter, run in zip(step.needs, needed)} | {
+                    k: [run.key for run in v] for k, v in collected.items()
+                }
                 depends = code | values_key(book, own, behind, digests) | {"upstream": behind}
                 key = key_of(depends)
                 upstream = [*needed, *(run for group in collected.values() for run in group)]
-                label = ", ".join(f"{axis.rpartition('.')[2]}={format_value(value)}" for axis, value in choices)
-                run = Run(step=name, label=label, notebook=str(base / step.notebook), params=own, choices=choices, upstream=tuple(run.name for run in upstream), key=key, folder=str(store / f"{name}-{key}"), timeout=step.timeout, expect=step.expect,
-                          needed=tuple((parameter, run.name) for parameter, run in zip(step.needs, needed)),
-                          collected=tuple((parameter, tuple(run.name for run in group)) for parameter, group in collected.items()), depends=depends)
+                label = ", ".join(
+                    f"{axis.rpartition('.')[2]}={format_value(value)}" for axis, value in choices
+                )
+                run = Run(
+                    step=name,
+                    label=label,
+                    notebook=str(base / step.notebook),
+                    params=own,
+                    choices=choices,
+                    upstream=tuple(run.name for run in upstream),
+                    key=key,
+                    folder=str(store / f"{name}-{key}"),
+                    timeout=step.timeout,
+                    expect=step.expect,
+                    needed=tuple(
+                        (parameter, run.name) for parameter, run in zip(step.needs, needed)
+                    ),
+                    collected=tuple(
+                        (parameter, tuple(run.name for run in group))
+                        for parameter, group in collected.items()
+                    ),
+                    depends=depends,
+                )
                 runs[name].append(replace(run, params=own | _folders(run)))
     digests.close()
     return [run for group in runs.values() for run in group]
 
 # %% ../../nbs/runs/50_sweep.ipynb #fcd3fbfe
 class _Tail:
-    """A file-like object that keeps the last line of a kernel's output on disk, where the driver of any executor can read it."""
+    """A file-like object that keeps the last line of a kernel's output on disk, where the driver of
+    any executor can read it."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -176,14 +228,15 @@ class _Tail:
         pass
 
 # %% ../../nbs/runs/50_sweep.ipynb #8c4ba0bc
-_halt = threading.Event()          # set when this process is told to stop
+_halt = threading.Event()  # set when this process is told to stop
 
 # a bar that is text reaches the terminal and survives in the report; a widget does neither
 _PLAIN_BARS = "import tqdm, tqdm.auto; tqdm.auto.tqdm = tqdm.tqdm; del tqdm"
 
 
 def clean_streams(notebook: dict[str, Any]) -> None:
-    """One stdout and one stderr per cell, and of each line what a terminal would show: the text after its last carriage return.
+    """One stdout and one stderr per cell, and of each line what a terminal would show: the text
+    after its last carriage return.
 
     A progress bar, hundreds of messages while it moved, becomes one line.
     """
@@ -196,12 +249,18 @@ def clean_streams(notebook: dict[str, Any]) -> None:
                     first["text"] = "".join(first["text"]) + "".join(output["text"])
                     cell["outputs"].remove(output)
         for output in streams.values():
-            lines = (line.rstrip("\r ").rpartition("\r")[2] for line in "".join(output["text"]).split("\n"))
-            output["text"] = "\n".join(line for line in lines if line.strip() or output["name"] == "stdout")
+            lines = (
+                line.rstrip("\r ").rpartition("\r")[2]
+                for line in "".join(output["text"]).split("\n")
+            )
+            output["text"] = "\n".join(
+                line for line in lines if line.strip() or output["name"] == "stdout"
+            )
 
 # %% ../../nbs/runs/50_sweep.ipynb #9eab67ac
 def _write_source(run: Run, cwd: Path, path: Path) -> None:
-    """The notebook as Papermill wants it: with a kernel and a language, which a script or a filter may have left out, and an id for each cell."""
+    """The notebook as Papermill wants it: with a kernel and a language, which a script or a filter
+    may have left out, and an id for each cell."""
     import nbformat
     from nbformat.validator import normalize
 
@@ -216,22 +275,33 @@ def _write_source(run: Run, cwd: Path, path: Path) -> None:
             cell.outputs = []
             cell.execution_count = None
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")                     # it says that it adds ids
+        warnings.simplefilter("ignore")  # it says that it adds ids
         _, book = normalize(book)
     path.write_text(json.dumps(book, indent=1, ensure_ascii=False), encoding="utf-8")
 
 
 def _kernel_arguments() -> list[str]:
     watch = f"from spar_kit.core.processes import end_with; end_with({os.getpid()}); del end_with"
-    return ["--IPKernelApp.log_level=ERROR", f"--IPKernelApp.exec_lines={[_PLAIN_BARS, watch]!r}", "--HistoryManager.hist_file=:memory:"]
+    return [
+        "--IPKernelApp.log_level=ERROR",
+        f"--IPKernelApp.exec_lines={[_PLAIN_BARS, watch]!r}",
+        "--HistoryManager.hist_file=:memory:",
+    ]
 
 
 def _errors_are_wanted(part: Path) -> bool:
-    """Whether all errors in an executed notebook are of cells tagged `raises-exception`, which Papermill does not know; its remarks are then removed."""
+    """Whether all errors in an executed notebook are of cells tagged `raises-exception`, which
+    Papermill does not know; its remarks are then removed."""
     made = json.loads(part.read_text(encoding="utf-8"))
-    made["cells"] = [cell for cell in made["cells"] if "papermill-error-cell-tag" not in cell["metadata"].get("tags", [])]
+    made["cells"] = [
+        cell
+        for cell in made["cells"]
+        if "papermill-error-cell-tag" not in cell["metadata"].get("tags", [])
+    ]
     for cell in made["cells"]:
-        failed = any(output["output_type"] == "error" for output in cell.get("outputs", [])) or cell["metadata"].get("papermill", {}).get("exception")
+        failed = any(
+            output["output_type"] == "error" for output in cell.get("outputs", [])
+        ) or cell["metadata"].get("papermill", {}).get("exception")
         if failed and "raises-exception" not in cell["metadata"].get("tags", []):
             return False
     part.write_text(json.dumps(made, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -244,8 +314,14 @@ def _run_kernel(run: Run, part: Path, tail: _Tail, cwd: Path) -> str:
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
 
     logging.getLogger("papermill").setLevel(logging.CRITICAL)
-    for name, value in (("PLOTLY_RENDERER", "plotly_mimetype"), ("JUPYTER_PLATFORM_DIRS", "1"), ("PYDEVD_DISABLE_FILE_VALIDATION", "1"),
-                        ("OMP_WAIT_POLICY", "passive")):      # threads that spin while they wait make torch 7 times slower on a busy machine
+    for name, value in (
+        ("PLOTLY_RENDERER", "plotly_mimetype"),
+        ("JUPYTER_PLATFORM_DIRS", "1"),
+        ("PYDEVD_DISABLE_FILE_VALIDATION", "1"),
+        # threads that spin while they wait make torch 7 times slower on a busy
+        # machine
+        ("OMP_WAIT_POLICY", "passive"),
+    ):
         os.environ.setdefault(name, value)
     source = part.with_name("notebook.source.ipynb")
     _write_source(run, cwd, source)
@@ -254,20 +330,38 @@ def _run_kernel(run: Run, part: Path, tail: _Tail, cwd: Path) -> str:
     try:
         for attempt in range(3):
             try:
-                # TCP is Papermill's default here and stays: parallel starts over IPC failed one time in eight
-                papermill.execute_notebook(*paths, parameters=run.params, kernel_name="python3", language="python", progress_bar=False, start_timeout=120,
-                                           execution_timeout=run.timeout, stdout_file=tail, stderr_file=tail, cwd=str(cwd), extra_arguments=_kernel_arguments())
+                # TCP is Papermill's default here and stays: parallel starts over IPC failed one
+                # time in eight
+                papermill.execute_notebook(
+                    *paths,
+                    parameters=run.params,
+                    kernel_name="python3",
+                    language="python",
+                    progress_bar=False,
+                    start_timeout=120,
+                    execution_timeout=run.timeout,
+                    stdout_file=tail,
+                    stderr_file=tail,
+                    cwd=str(cwd),
+                    extra_arguments=_kernel_arguments(),
+                )
             except papermill.PapermillExecutionError as error:
                 if _errors_are_wanted(part):
                     return ""
                 said = str(error.evalue).strip()
-                return f"cell [{error.exec_count}]: {error.ename}: {said.splitlines()[0] if said else ''}"
+                return (
+                    f"cell [{error.exec_count}]: {error.ename}:"
+                    f" {said.splitlines()[0] if said else ''}"
+                )
             except CellTimeoutError:
                 return f"a cell took longer than the timeout of {run.timeout} s"
             except DeadKernelError:
                 return "the kernel died (stopped, or out of memory)"
             except RuntimeError as error:
-                unborn = re.search("Kernel didn't respond|Kernel died before replying|Address already in use", str(error))
+                unborn = re.search(
+                    "Kernel didn't respond|Kernel died before replying|Address already in use",
+                    str(error),
+                )
                 if attempt == 2 or _halt.is_set() or not unborn:
                     return str(error).splitlines()[0]
             else:
@@ -305,14 +399,25 @@ def _locked(folder: Path) -> bool:
 
 
 def _problem_in(made: Mapping[str, Any]) -> str:
-    """"" where every cell of an executed notebook ran, else what is missing."""
-    code = [cell for cell in made["cells"] if cell["cell_type"] == "code" and "skip-execution" not in cell["metadata"].get("tags", [])]
-    unrun = [cell for cell in code if "".join(cell["source"]).strip() and not cell["execution_count"]]
-    return f"the notebook ended early: {len(unrun)} cells did not run" if unrun or not made["cells"] else ""
+    """ "" where every cell of an executed notebook ran, else what is missing."""
+    code = [
+        cell
+        for cell in made["cells"]
+        if cell["cell_type"] == "code" and "skip-execution" not in cell["metadata"].get("tags", [])
+    ]
+    unrun = [
+        cell for cell in code if "".join(cell["source"]).strip() and not cell["execution_count"]
+    ]
+    return (
+        f"the notebook ended early: {len(unrun)} cells did not run"
+        if unrun or not made["cells"]
+        else ""
+    )
 
 
 def execute(run: Run, force: bool = False, cwd: str = "") -> tuple[str, float]:
-    """Executes one run. A module-level function of plain values: it runs in a thread, a process or on a cluster.
+    """Executes one run. A module-level function of plain values: it runs in a thread, a process or
+    on a cluster.
 
     Args:
         force: run again what is there.
@@ -321,7 +426,8 @@ def execute(run: Run, force: bool = False, cwd: str = "") -> tuple[str, float]:
     Returns "done" and its seconds, or "cached" where another process made it meanwhile.
 
     Raises:
-        RuntimeError: one line that says which cell failed and how. The notebook then stays as `notebook.failed.ipynb`.
+        RuntimeError: one line that says which cell failed and how. The notebook then stays as
+            `notebook.failed.ipynb`.
     """
     base = Path(cwd or os.getcwd())
     folder = base / run.folder
@@ -344,7 +450,9 @@ def execute(run: Run, force: bool = False, cwd: str = "") -> tuple[str, float]:
         made = json.loads(part.read_text(encoding="utf-8")) if part.is_file() else {"cells": []}
         problem = problem or _problem_in(made)
         clean_streams(made)
-        made.get("metadata", {}).get("papermill", {}).update(input_path=run.notebook, output_path=str(Path(run.folder) / final.name))
+        made.get("metadata", {}).get("papermill", {}).update(
+            input_path=run.notebook, output_path=str(Path(run.folder) / final.name)
+        )
         part.write_text(json.dumps(made, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         if problem:
             os.replace(part, failed)
@@ -356,7 +464,8 @@ def execute(run: Run, force: bool = False, cwd: str = "") -> tuple[str, float]:
 
 
 def _changed(run: Run, base: Path) -> str:
-    """What of a run's code and packages is no longer as it was when its key was made, e.g. because somebody works on it; "" where nothing is."""
+    """What of a run's code and packages is no longer as it was when its key was made, e.g. because
+    somebody works on it; "" where nothing is."""
     if not run.depends:
         return ""
     now = code_key(read_notebook(base / run.notebook), base)
@@ -364,49 +473,76 @@ def _changed(run: Run, base: Path) -> str:
 
 
 def _write_card(run: Run, folder: Path, started: float, changed: str) -> None:
-    """`run.json`, by which a run is known to be finished. `changed`: what became other code while it ran; such a result is shown, and not reused."""
+    """`run.json`, by which a run is known to be finished. `changed`: what became other code while
+    it ran; such a result is shown, and not reused."""
     outputs = record_outputs(folder)
-    inputs = {name: (_card(folder.parent / name) or {}).get("outputs", "") for name in dict.fromkeys(run.upstream)}
-    card = asdict(run) | {"seconds": round(time.time() - started, 1), "started": time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(started)), "python": platform.python_version(),
-                          "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores", "environment": environment(), "outputs": outputs, "inputs": inputs,
-                          "changed": changed}
+    inputs = {
+        name: (_card(folder.parent / name) or {}).get("outputs", "")
+        for name in dict.fromkeys(run.upstream)
+    }
+    card = asdict(run) | {
+        "seconds": round(time.time() - started, 1),
+        "started": time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(started)),
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "environment": environment(),
+        "outputs": outputs,
+        "inputs": inputs,
+        "changed": changed,
+    }
     with atomic_write(folder / "run.json") as part_card:
         part_card.write_text(json.dumps(card, indent=1, default=str) + "\n", encoding="utf-8")
 
 # %% ../../nbs/runs/50_sweep.ipynb #5974619d
 def refresh_prose(run: Run) -> bool:
-    """Gives a finished run's notebook the prose and comments of its source. Returns whether anything was new."""
+    """Gives a finished run's notebook the prose and comments of its source. Returns whether
+    anything was new."""
     folder = Path(run.folder)
     source = read_notebook(run.notebook).content["cells"]
     book = json.loads((folder / "notebook.ipynb").read_text(encoding="utf-8"))
-    injected = [cell for cell in book["cells"] if "injected-parameters" in cell["metadata"].get("tags", [])]
-    executed = [cell for cell in book["cells"] if cell["cell_type"] == "code" and cell not in injected]
+    injected = [
+        cell for cell in book["cells"] if "injected-parameters" in cell["metadata"].get("tags", [])
+    ]
+    executed = [
+        cell for cell in book["cells"] if cell["cell_type"] == "code" and cell not in injected
+    ]
     if sum(cell["cell_type"] == "code" for cell in source) != len(executed):
-        return False                                        # an empty cell more or less
+        return False  # an empty cell more or less
     cells: list[dict[str, Any]] = []
     left = iter(executed)
     for cell in source:
-        made = next(left) if cell["cell_type"] == "code" else {"metadata": {}, "id": f"prose-{len(cells)}", **cell}
+        made = (
+            next(left)
+            if cell["cell_type"] == "code"
+            else {"metadata": {}, "id": f"prose-{len(cells)}", **cell}
+        )
         cells.append(made | {"source": "".join(cell["source"])})
         if "parameters" in made["metadata"].get("tags", []):
             cells += injected
-    if [(cell["cell_type"], "".join(cell["source"])) for cell in cells] == [(cell["cell_type"], "".join(cell["source"])) for cell in book["cells"]]:
+    if [(cell["cell_type"], "".join(cell["source"])) for cell in cells] == [
+        (cell["cell_type"], "".join(cell["source"])) for cell in book["cells"]
+    ]:
         return False
     with _alone(folder), atomic_write(folder / "notebook.ipynb") as part:
-        part.write_text(json.dumps(book | {"cells": cells}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        part.write_text(
+            json.dumps(book | {"cells": cells}, indent=1, ensure_ascii=False) + "\n",
+            encoding="utf-8",
+        )
     record_again(folder, "notebook.ipynb")
     return True
 
 # %% ../../nbs/runs/50_sweep.ipynb #357e1906
-WAIT_FOR_WORKERS = 60.0         # seconds that a cluster may have no worker at all
+WAIT_FOR_WORKERS = 60.0  # seconds that a cluster may have no worker at all
 
 
 @contextmanager
 def executor(workers: int = 1, address: str | None = None) -> Iterator[Executor]:
-    """`workers` notebooks at a time on this machine, or a Dask cluster at `address` (extra: cluster).
+    """`workers` notebooks at a time on this machine, or a Dask cluster at `address` (extra:
+    cluster).
 
     Raises:
-        MissingExtra: Dask is not installed.  InputError: the address is none.  ConnectionError: no scheduler answers there, or it has no worker.
+        MissingExtra: Dask is not installed. InputError: the address is none. ConnectionError: no
+            scheduler answers there, or it has no worker.
     """
     if not address:
         with ThreadPoolExecutor(workers) as pool:
@@ -416,8 +552,13 @@ def executor(workers: int = 1, address: str | None = None) -> Iterator[Executor]
         from distributed import Client
     except ImportError:
         raise missing_extra("a cluster needs Dask", "cluster") from None
-    for name in [name for name in logging.root.manager.loggerDict if name.partition(".")[0] in ("distributed", "asyncio", "tornado")]:
-        logging.getLogger(name).setLevel(logging.CRITICAL + 1)            # what they say is said here in one line
+    for name in [
+        name
+        for name in logging.root.manager.loggerDict
+        if name.partition(".")[0] in ("distributed", "asyncio", "tornado")
+    ]:
+        # what they say is said here in one line
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     try:
         client = Client(address, timeout=20)
     except (OSError, TimeoutError):
@@ -428,7 +569,9 @@ def executor(workers: int = 1, address: str | None = None) -> Iterator[Executor]
         try:
             client.wait_for_workers(1, timeout=WAIT_FOR_WORKERS)
         except (TimeoutError, OSError):
-            raise ConnectionError(f"the scheduler at {address} has no worker; start one with: dask worker {address}") from None
+            raise ConnectionError(
+                f"the scheduler at {address} has no worker; start one with: dask worker {address}"
+            ) from None
         # pure=False: otherwise equal calls would run once
         yield client.get_executor(pure=False)
     finally:
@@ -440,7 +583,8 @@ def _gone(address: str | None) -> str:
 
 
 class _Cluster:
-    """Whether a cluster is still there, asked now and then; and how many notebooks it runs at a time."""
+    """Whether a cluster is still there, asked now and then; and how many notebooks it runs at a
+    time."""
 
     def __init__(self, pool: Executor, address: str):
         self.client = getattr(pool, "_client", None)
@@ -450,27 +594,35 @@ class _Cluster:
         self.threads = 1
 
     def check(self) -> None:
-        """Raises ConnectionError where the scheduler is gone, or where there has been no worker for too long."""
+        """Raises ConnectionError where the scheduler is gone, or where there has been no worker for
+        too long."""
         now = time.monotonic()
         if self.client is None or now - self.asked < 2:
             return
         self.asked = now
         if self.client.status != "running":
             raise ConnectionError(_gone(self.address))
-        threads = sum(worker["nthreads"] for worker in self.client.scheduler_info(n_workers=-1)["workers"].values())
+        threads = sum(
+            worker["nthreads"]
+            for worker in self.client.scheduler_info(n_workers=-1)["workers"].values()
+        )
         if threads:
             self.seen = now
             self.threads = threads
         elif now - self.seen > WAIT_FOR_WORKERS:
-            raise ConnectionError(f"the scheduler at {self.address} has had no worker for {WAIT_FOR_WORKERS:.0f} s; what is finished is kept")
+            raise ConnectionError(
+                f"the scheduler at {self.address} has had no worker for {WAIT_FOR_WORKERS:.0f} s;"
+                " what is finished is kept"
+            )
 
 # %% ../../nbs/runs/50_sweep.ipynb #9121b218
 def _stop_kernels(running: Iterable[Future[tuple[str, float]]]) -> None:
-    """Ends the kernels that this process started, and their workers. Their files are whole: everything is renamed into place."""
+    """Ends the kernels that this process started, and their workers. Their files are whole:
+    everything is renamed into place."""
     import psutil
 
     _halt.set()
-    for _ in range(20):            # a kernel may be starting just now
+    for _ in range(20):  # a kernel may be starting just now
         for child in psutil.Process().children():
             _terminate(child)
         if not wait(running, timeout=0.5).not_done:
@@ -490,10 +642,13 @@ def _terminate(child: Any) -> None:
 # %% ../../nbs/runs/50_sweep.ipynb #e25eddf0
 @dataclass(frozen=True)
 class RunResult:
-    """How a run ended: "done", "cached", "failed" with `error`, or "skipped" because a run it needs failed.
+    """How a run ended: "done", "cached", "failed" with `error`, or "skipped" because a run it needs
+    failed.
 
-    A run that collects the results of others is also made where some of these failed; `error` then says which are missing.
+    A run that collects the results of others is also made where some of these failed; `error` then
+    says which are missing.
     """
+
     run: Run
     status: str
     seconds: float = 0.0
@@ -508,9 +663,10 @@ def format_duration(seconds: float) -> str:
 
 # %% ../../nbs/runs/50_sweep.ipynb #9e979545
 class _Status:
-    """The line under the finished runs: what is running, its own last words, and the time left. Overwritten in place on a terminal."""
+    """The line under the finished runs: what is running, its own last words, and the time left.
+    Overwritten in place on a terminal."""
 
-    EVERY = (0.5, 30.0)             # seconds from line to line, on a terminal and elsewhere
+    EVERY = (0.5, 30.0)  # seconds from line to line, on a terminal and elsewhere
 
     def __init__(self, runs: list[Run], say: Callable[[str], None]):
         self.left = {run.name: run.expect for run in runs}
@@ -540,13 +696,15 @@ class _Status:
         return self.begun.get(run.name, now)
 
     def show(self, handed: Mapping[str, Run], workers: int) -> None:
-        """Says what is running: runs as they are made, by the name under which they were planned."""
+        """Says what is running: runs as they are made, by the name under which they were
+        planned."""
         now = time.monotonic()
         running = [(run, self._since(run, now)) for run in handed.values()]
         if not running or now - self.last < self.EVERY[not self.terminal]:
             return
         self.last = now
-        # this machine against the plan's figures; never below 1, for a step that found half its work done says nothing of the next
+        # this machine against the plan's figures; never below 1, for a step that found half its
+        # work done says nothing of the next
         speed = max(1.0, self.spent / self.planned) if self.planned else 1.0
         left = sum(max(run.expect * speed - (now - since), 0) for run, since in running)
         left += sum(expect for name, expect in self.left.items() if name not in handed) * speed
@@ -557,8 +715,14 @@ class _Status:
             except OSError:
                 tail = ""
             at = format_duration(now - since) if run.name in self.begun else "waits"
-            words.append(f"{run.step}{f' ({run.label})' if run.label else ''} {at}{f'  {tail}' if tail else ''}")
-        text = f"  {format_duration(now - self.start)} elapsed, about {format_duration(left / max(workers, 1))} left | " + " | ".join(words)
+            words.append(
+                f"{run.step}{f' ({run.label})' if run.label else ''}"
+                f" {at}{f'  {tail}' if tail else ''}"
+            )
+        text = (
+            f"  {format_duration(now - self.start)} elapsed, about"
+            f" {format_duration(left / max(workers, 1))} left | " + " | ".join(words)
+        )
         if self.terminal:
             width = os.get_terminal_size(sys.stderr.fileno()).columns
             sys.stderr.write("\r\x1b[2K" + text[: width - 1])
@@ -568,29 +732,58 @@ class _Status:
 
 # %% ../../nbs/runs/50_sweep.ipynb #d40b5564
 def _with_what_there_is(run: Run, outcomes: Mapping[str, RunResult]) -> tuple[Run | None, str]:
-    """A run as it can be made after what it builds on has ended, and what it has to do without; None where it cannot be made."""
-    lost = [name for name in dict.fromkeys(run.upstream) if outcomes[name].status in ("failed", "skipped")]
-    others = {name: outcomes[name].run.name for name in run.upstream if outcomes[name].run.name != name}
+    """A run as it can be made after what it builds on has ended, and what it has to do without;
+    None where it cannot be made."""
+    lost = [
+        name
+        for name in dict.fromkeys(run.upstream)
+        if outcomes[name].status in ("failed", "skipped")
+    ]
+    others = {
+        name: outcomes[name].run.name for name in run.upstream if outcomes[name].run.name != name
+    }
     if not lost and not others:
         return run, ""
-    if any(name in lost for _, name in run.needed) or any(set(names) <= set(lost) for _, names in run.collected):
+    if any(name in lost for _, name in run.needed) or any(
+        set(names) <= set(lost) for _, names in run.collected
+    ):
         return None, ""
     needed = tuple((parameter, others.get(name, name)) for parameter, name in run.needed)
-    collected = tuple((parameter, tuple(others.get(name, name) for name in names if name not in lost)) for parameter, names in run.collected)
+    collected = tuple(
+        (parameter, tuple(others.get(name, name) for name in names if name not in lost))
+        for parameter, names in run.collected
+    )
     key = key_of([run.key, lost, others])
-    made = replace(run, key=key, folder=str(Path(run.folder).parent / f"{run.step}-{key}"), needed=needed, collected=collected,
-                   upstream=tuple(others.get(name, name) for name in run.upstream if name not in lost))
+    made = replace(
+        run,
+        key=key,
+        folder=str(Path(run.folder).parent / f"{run.step}-{key}"),
+        needed=needed,
+        collected=collected,
+        upstream=tuple(others.get(name, name) for name in run.upstream if name not in lost),
+    )
     said = [f"{outcomes[name].run.step} {outcomes[name].run.label}".strip() for name in lost]
-    return replace(made, params={**run.params, **_folders(made)}), f"without {'; '.join(said)}, which failed" if said else ""
+    return replace(made, params={**run.params, **_folders(made)}), (
+        f"without {'; '.join(said)}, which failed" if said else ""
+    )
 
 
 def _why(run: Run) -> str:
-    """What has changed since a run of the same step and choices, where there is one in the store; else ""."""
+    """What has changed since a run of the same step and choices, where there is one in the store;
+    else ""."""
     folder = Path(run.folder)
-    cards = [(path.stat().st_mtime, path.parent) for path in folder.parent.glob(f"{run.step}-*/run.json") if path.parent.name != folder.name]
+    cards = [
+        (path.stat().st_mtime, path.parent)
+        for path in folder.parent.glob(f"{run.step}-*/run.json")
+        if path.parent.name != folder.name
+    ]
     for _, other in sorted(cards, reverse=True)[:20]:
         card = _card(other) or {}
-        if card.get("step") == run.step and card.get("label") == run.label and isinstance(card.get("depends"), dict):
+        if (
+            card.get("step") == run.step
+            and card.get("label") == run.label
+            and isinstance(card.get("depends"), dict)
+        ):
             return differences(card["depends"], run.depends)
     return ""
 
@@ -598,7 +791,14 @@ def _why(run: Run) -> str:
 class _Sweep:
     """The state of one call of `sweep`."""
 
-    def __init__(self, runs: list[Run], workers: int, address: str | None, force: bool, say: Callable[[str], None]):
+    def __init__(
+        self,
+        runs: list[Run],
+        workers: int,
+        address: str | None,
+        force: bool,
+        say: Callable[[str], None],
+    ):
         self.runs = runs
         self.workers = workers
         self.address = address
@@ -608,12 +808,16 @@ class _Sweep:
         self.notes: dict[str, str] = {}
         self.told: set[str] = set()
         self.todo = list(runs)
-        self.running: dict[Future[tuple[str, float]], tuple[Run, Run, float]] = {}        # planned, as made, since when
+        # planned, as made, since when
+        self.running: dict[Future[tuple[str, float]], tuple[Run, Run, float]] = {}
         found = {run.name: standing(run) for run in runs}
         self.status = _Status([run for run in runs if force or not found[run.name][0]], say)
         self.width = max(len(run.step) for run in runs)
         expected = sum(self.status.left.values()) / workers
-        say(f"{len(runs)} runs, {len(runs) - len(self.status.left)} of them done before" + (f"; about {format_duration(expected)} on 2 cores" if self.status.left else ""))
+        say(
+            f"{len(runs)} runs, {len(runs) - len(self.status.left)} of them done before"
+            + (f"; about {format_duration(expected)} on 2 cores" if self.status.left else "")
+        )
 
     def finish(self, planned: Run, outcome: RunResult) -> None:
         self.outcomes[planned.name] = outcome
@@ -621,7 +825,9 @@ class _Sweep:
         run = outcome.run
         note = f"  {outcome.error}" if outcome.error else ""
         took = format_duration(outcome.seconds) if outcome.status in ("done", "failed") else ""
-        self.say(f"  {run.step:{self.width}}  {outcome.status:7} {took:>7}  {run.label or run.key}{note}")
+        self.say(
+            f"  {run.step:{self.width}}  {outcome.status:7} {took:>7}  {run.label or run.key}{note}"
+        )
 
     def tell(self, text: str) -> None:
         if text not in self.told:
@@ -634,7 +840,9 @@ class _Sweep:
         run, missing = _with_what_there_is(planned, self.outcomes)
         if run is None:
             self.todo.remove(planned)
-            return self.finish(planned, RunResult(planned, "skipped", error="a run that it needs failed"))
+            return self.finish(
+                planned, RunResult(planned, "skipped", error="a run that it needs failed")
+            )
         if _locked(Path(run.folder)):
             return self.tell(f"{run.step} waits: another process is writing {run.folder}")
         good, problem = standing(run)
@@ -646,29 +854,55 @@ class _Sweep:
             self.todo.remove(planned)
             changed = "" if self.force or problem else _why(run)
             if changed or problem and not self.force:
-                self.tell(f"{run.step:{self.width}}  runs again: {problem or f'changed: {changed}'}")
+                self.tell(
+                    f"{run.step:{self.width}}  runs again: {problem or f'changed: {changed}'}"
+                )
             self.notes[run.name] = missing
-            self.running[pool.submit(execute, run, self.force, os.getcwd())] = (planned, run, time.monotonic())
+            self.running[pool.submit(execute, run, self.force, os.getcwd())] = (
+                planned,
+                run,
+                time.monotonic(),
+            )
         return None
 
     def collect(self) -> None:
         """Takes what has ended."""
-        if not self.running:                                # another process has what is left
+        if not self.running:  # another process has what is left
             time.sleep(0.5)
-        for future in wait(self.running, timeout=0.5, return_when=FIRST_COMPLETED).done if self.running else ():
+        for future in (
+            wait(self.running, timeout=0.5, return_when=FIRST_COMPLETED).done
+            if self.running
+            else ()
+        ):
             planned, run, since = self.running.pop(future)
             try:
                 status, seconds = future.result()
                 changed = (_card(Path(run.folder)) or {}).get("changed")
                 if changed:
-                    self.notes[run.name] = "; ".join(part for part in (self.notes[run.name], f"{changed} changed while it ran") if part)
+                    self.notes[run.name] = "; ".join(
+                        part
+                        for part in (self.notes[run.name], f"{changed} changed while it ran")
+                        if part
+                    )
                 if self.address and not (Path(run.folder) / "run.json").exists():
-                    raise RuntimeError(f"the cluster's workers do not share {Path(run.folder).parent} with this machine")
+                    raise RuntimeError(
+                        f"the cluster's workers do not share {Path(run.folder).parent} with this"
+                        " machine"
+                    )
                 self.finish(planned, RunResult(run, status, seconds, self.notes[run.name]))
-            except CancelledError:                          # a future of this machine is cancelled by nobody but us
+            # a future of this machine is cancelled by nobody but us
+            except CancelledError:
                 raise ConnectionError(_gone(self.address)) from None
             except Exception as error:
-                self.finish(planned, RunResult(run, "failed", time.monotonic() - since, " ".join(str(error).split()) or type(error).__name__))
+                self.finish(
+                    planned,
+                    RunResult(
+                        run,
+                        "failed",
+                        time.monotonic() - since,
+                        " ".join(str(error).split()) or type(error).__name__,
+                    ),
+                )
 
     def loop(self, pool: Executor) -> None:
         cluster = _Cluster(pool, self.address) if self.address else None
@@ -680,11 +914,20 @@ class _Sweep:
                 if cluster:
                     cluster.check()
                 self.collect()
-            self.status.show({planned.name: run for planned, run, _ in self.running.values()}, cluster.threads if cluster else self.workers)
+            self.status.show(
+                {planned.name: run for planned, run, _ in self.running.values()},
+                cluster.threads if cluster else self.workers,
+            )
 
 
-def sweep(runs: list[Run], *, workers: int = 1, address: str | None = None, force: bool = False,
-          say: Callable[[str], None] = print) -> list[RunResult]:
+def sweep(
+    runs: list[Run],
+    *,
+    workers: int = 1,
+    address: str | None = None,
+    force: bool = False,
+    say: Callable[[str], None] = print,
+) -> list[RunResult]:
     """Executes what is not done yet, each run after those it builds on, and says one line per run.
 
     Args:
@@ -695,7 +938,8 @@ def sweep(runs: list[Run], *, workers: int = 1, address: str | None = None, forc
         say: where the lines go.
 
     Returns:
-        An outcome per run, in the order of `runs`. A failed run fails no other; those that need it are skipped, those that collect it do without.
+        An outcome per run, in the order of `runs`. A failed run fails no other; those that need it
+        are skipped, those that collect it do without.
 
     Raises:
         ConnectionError: the cluster is not there, or went.
@@ -705,7 +949,7 @@ def sweep(runs: list[Run], *, workers: int = 1, address: str | None = None, forc
     with stopped_by_signals(), executor(workers, address) as pool:
         try:
             state.loop(pool)
-        except BaseException:                       # Ctrl-C: no kernel may outlive us
+        except BaseException:  # Ctrl-C: no kernel may outlive us
             state.status.clear()
             for future in state.running:
                 future.cancel()

@@ -18,44 +18,83 @@ from .scene import Camera, Frame, Instance, OrientedBox, Scene, Mesh, look_at
 @dataclass(frozen=True)
 class BoxObject:
     """One box of the room: its object's id and label, and its colour (RGB, 0 to 255)."""
+
     id: int
     label: str
     box: OrientedBox
     rgb: tuple[int, int, int]
 
 
-def solid(id: int, label: str, center: tuple, *, size: tuple, yaw_degrees: float, rgb: tuple[int, int, int]) -> BoxObject:
+def solid(
+    id: int,
+    label: str,
+    center: tuple,
+    *,
+    size: tuple,
+    yaw_degrees: float,
+    rgb: tuple[int, int, int],
+) -> BoxObject:
     """A box from its centre (x, y, z), its size along its own axes (metres) and its yaw."""
-    return BoxObject(id, label, OrientedBox(np.array(center, float), np.array(size, float), np.radians(yaw_degrees)), rgb)
+    return BoxObject(
+        id,
+        label,
+        OrientedBox(np.array(center, float), np.array(size, float), np.radians(yaw_degrees)),
+        rgb,
+    )
 
 
 def toy_solids() -> list[BoxObject]:
-    """A room of 5 m x 4 m x 2.6 m with two walls left out, and what stands in it. Ids have a gap: 5 is missing."""
-    return [solid(1, "floor", (2.5, 2, -.05), size=(5, 4, .1), yaw_degrees=0, rgb=(170, 150, 130)),
-            solid(2, "wall", (2.5, 4.05, 1.3), size=(5, .1, 2.6), yaw_degrees=0, rgb=(225, 220, 205)),
-            solid(3, "wall", (-.05, 2, 1.3), size=(.1, 4, 2.6), yaw_degrees=0, rgb=(205, 215, 225)),
-            solid(4, "table", (2.9, 2.6, .36), size=(1.4, .8, .72), yaw_degrees=25, rgb=(150, 95, 50)),
-            solid(6, "lamp", (3.2, 2.7, .95), size=(.2, .2, .46), yaw_degrees=0, rgb=(240, 200, 60)),
-            solid(7, "cabinet", (.35, 3.0, .75), size=(.5, 1.1, 1.5), yaw_degrees=0, rgb=(80, 120, 170)),
-            solid(8, "trash can", (1.5, 1.5, .2), size=(.35, .3, .4), yaw_degrees=60, rgb=(90, 160, 90)),
-            solid(9, "chair", (3.3, 1.7, .45), size=(.5, .5, .9), yaw_degrees=-15, rgb=(190, 70, 70))]
+    """A room of 5 m x 4 m x 2.6 m with two walls left out, and what stands in it. Ids have a gap: 5
+    is missing."""
+    return [
+        solid(1, "floor", (2.5, 2, -0.05), size=(5, 4, 0.1), yaw_degrees=0, rgb=(170, 150, 130)),
+        solid(2, "wall", (2.5, 4.05, 1.3), size=(5, 0.1, 2.6), yaw_degrees=0, rgb=(225, 220, 205)),
+        solid(3, "wall", (-0.05, 2, 1.3), size=(0.1, 4, 2.6), yaw_degrees=0, rgb=(205, 215, 225)),
+        solid(
+            4, "table", (2.9, 2.6, 0.36), size=(1.4, 0.8, 0.72), yaw_degrees=25, rgb=(150, 95, 50)
+        ),
+        solid(
+            6, "lamp", (3.2, 2.7, 0.95), size=(0.2, 0.2, 0.46), yaw_degrees=0, rgb=(240, 200, 60)
+        ),
+        solid(
+            7, "cabinet", (0.35, 3.0, 0.75), size=(0.5, 1.1, 1.5), yaw_degrees=0, rgb=(80, 120, 170)
+        ),
+        solid(
+            8,
+            "trash can",
+            (1.5, 1.5, 0.2),
+            size=(0.35, 0.3, 0.4),
+            yaw_degrees=60,
+            rgb=(90, 160, 90),
+        ),
+        solid(
+            9, "chair", (3.3, 1.7, 0.45), size=(0.5, 0.5, 0.9), yaw_degrees=-15, rgb=(190, 70, 70)
+        ),
+    ]
 
 # %% ../../nbs/scenes/05_box_room.ipynb #aa1e9023
-def raycast_boxes(solids: list[BoxObject], camera: Camera, camera_to_world: NDArray
-         ) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.uint8]]:
-    """Depth (h, w) in metres along the optical axis (0 = nothing hit), instance ids (h, w), and a shaded picture (h, w, 3).
+def raycast_boxes(
+    solids: list[BoxObject], camera: Camera, camera_to_world: NDArray
+) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.uint8]]:
+    """Depth (h, w) in metres along the optical axis (0 = nothing hit), instance ids (h, w), and a
+    shaded picture (h, w, 3).
 
     The camera must stand outside all boxes.
     """
-    rays = (camera.back_project(np.ones((camera.height, camera.width))) @ camera_to_world[:3, :3].T).reshape(-1, 3)
+    rays = (
+        camera.back_project(np.ones((camera.height, camera.width))) @ camera_to_world[:3, :3].T
+    ).reshape(-1, 3)
     eye = camera_to_world[:3, 3]
-    length = (rays ** 2).sum(-1)
+    length = (rays**2).sum(-1)
     depth = np.full(len(rays), np.inf)
     ids = np.zeros(len(rays), np.int32)
     image = np.full(rays.shape, 20.0)
     for s in solids:
         to = s.box.center - eye
-        rows = np.flatnonzero(to @ to - (rays @ to) ** 2 / length <= s.box.size @ s.box.size / 4 + 1e-6)   # within the sphere around the box
+        # within the sphere around the box
+        rows = np.flatnonzero(
+            to @ to - (rays @ to) ** 2 / length <= s.box.size @ s.box.size / 4 + 1e-6
+        )
         o = -to @ s.box.axes
         d = rays[rows] @ s.box.axes
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -69,15 +108,22 @@ def raycast_boxes(solids: list[BoxObject], camera: Camera, camera_to_world: NDAr
         d = d[hit]
         rows = rows[hit]
         depth[rows], ids[rows] = t, s.id
-        checks = np.floor((o + d * t[:, None] + s.box.size / 2) / 0.25 + 1e-6).astype(int).sum(-1) % 2
-        image[rows] = np.array(s.rgb) * np.array([.72, .86, 1])[side, None] * np.where(checks, 1, .88)[:, None]
+        checks = (
+            np.floor((o + d * t[:, None] + s.box.size / 2) / 0.25 + 1e-6).astype(int).sum(-1) % 2
+        )
+        image[rows] = (
+            np.array(s.rgb)
+            * np.array([0.72, 0.86, 1])[side, None]
+            * np.where(checks, 1, 0.88)[:, None]
+        )
     shape = camera.height, camera.width
     depth = np.where(np.isfinite(depth), depth, 0).astype(np.float32)
     return depth.reshape(shape), ids.reshape(shape), image.astype(np.uint8).reshape(*shape, 3)
 
 # %% ../../nbs/scenes/05_box_room.ipynb #df933835
 def box_mesh(box: OrientedBox) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-    """(24, 3) corners and (12, 3) triangles of a box, counter-clockwise seen from outside; each side has corners of its own."""
+    """(24, 3) corners and (12, 3) triangles of a box, counter-clockwise seen from outside; each
+    side has corners of its own."""
     corners = list[NDArray]()
     triangles = list[NDArray]()
     for axis in range(3):
@@ -95,9 +141,12 @@ def box_mesh(box: OrientedBox) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
 def toy_surface(solids: list[BoxObject]) -> Mesh:
     """The mesh of all boxes, each triangle with its object's id."""
     meshes = [box_mesh(s.box) for s in solids]
-    return Mesh(np.concatenate([v for v, _ in meshes]), np.concatenate([t + 24 * i for i, (_, t) in enumerate(meshes)]),
-                   np.repeat(np.array([s.id for s in solids], np.int32), 12),
-                   np.repeat(np.array([s.rgb for s in solids], np.uint8), 24, 0))
+    return Mesh(
+        np.concatenate([v for v, _ in meshes]),
+        np.concatenate([t + 24 * i for i, (_, t) in enumerate(meshes)]),
+        np.repeat(np.array([s.id for s in solids], np.int32), 12),
+        np.repeat(np.array([s.rgb for s in solids], np.uint8), 24, 0),
+    )
 
 # %% ../../nbs/scenes/05_box_room.ipynb #df43ea99
 def _color(solids: list[BoxObject], camera: Camera, pose: NDArray) -> NDArray[np.uint8]:
@@ -115,20 +164,36 @@ def _ids(solids: list[BoxObject], camera: Camera, pose: NDArray) -> NDArray[np.i
 def box_room_scene(frames: int = 6, width: int = 128, name: str = "toy0000_00") -> Scene:
     """The toy room seen by a camera that walks along its open sides.
 
-    Colour is `width` x 3/4 `width` with a horizontal field of view of 70 degrees; depth has about 5/8 of it and another focal
-    length.
+    Colour is `width` x 3/4 `width` with a horizontal field of view of 70 degrees; depth has about
+    5/8 of it and another focal length.
     """
     solids = toy_solids()
     color = Camera.from_fov(width, width * 3 // 4, 70)
     w = width * 5 // 8
     h = width * 15 // 32
-    depth = Camera(w, h, np.array([[.68 * w, 0, .47 * w], [0, .69 * w, .53 * h], [0, 0, 1]]))
+    depth = Camera(w, h, np.array([[0.68 * w, 0, 0.47 * w], [0, 0.69 * w, 0.53 * h], [0, 0, 1]]))
     made = []
     for i, s in enumerate(np.linspace(0, 1, frames)):
-        eye = np.array([4.7 - 3.2 * s, .25 + .5 * np.sin(3 * s), 1.45 + .25 * np.cos(5 * s)])
-        pose = look_at(eye, np.array([2.2 - .5 * s, 2.7, .5 + .3 * s]))
-        made.append(Frame(i, pose, color, depth, partial(_color, solids, color, pose), partial(_depth, solids, depth, pose),
-                          read_instances=partial(_ids, solids, depth, pose)))
+        eye = np.array([4.7 - 3.2 * s, 0.25 + 0.5 * np.sin(3 * s), 1.45 + 0.25 * np.cos(5 * s)])
+        pose = look_at(eye, np.array([2.2 - 0.5 * s, 2.7, 0.5 + 0.3 * s]))
+        made.append(
+            Frame(
+                i,
+                pose,
+                color,
+                depth,
+                partial(_color, solids, color, pose),
+                partial(_depth, solids, depth, pose),
+                read_instances=partial(_ids, solids, depth, pose),
+            )
+        )
     instances = tuple(Instance(s.id, s.label, OrientedBox.fit(s.box.corners)) for s in solids)
-    return Scene(name=name, source="synthetic", frames=tuple(made), instances=instances, surface=toy_surface(solids), room_type="toy room",
-                 floor=(np.array([[0.0, 0], [5, 0], [5, 4], [0, 4]]),))
+    return Scene(
+        name=name,
+        source="synthetic",
+        frames=tuple(made),
+        instances=instances,
+        surface=toy_surface(solids),
+        room_type="toy room",
+        floor=(np.array([[0.0, 0], [5, 0], [5, 4], [0, 4]]),),
+    )

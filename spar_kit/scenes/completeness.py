@@ -19,23 +19,28 @@ from ..core.errors import SceneError
 from .visibility import Visibility
 
 # %% ../../nbs/scenes/35_completeness.ipynb #b5209b6d
-SUPPORT = 64                  # directions, spread evenly over the sphere (Fibonacci lattice)
+SUPPORT = 64  # directions, spread evenly over the sphere (Fibonacci lattice)
 
 
 def support_points(points: NDArray, box: OrientedBox) -> NDArray[np.float64]:
-    """Those of points (N, 3) that lie farthest in one of `SUPPORT` directions or along an axis of the box: (M, 3), M at most SUPPORT + 6."""
-    k = np.arange(SUPPORT) + .5
+    """Those of points (N, 3) that lie farthest in one of `SUPPORT` directions or along an axis of
+    the box: (M, 3), M at most SUPPORT + 6."""
+    k = np.arange(SUPPORT) + 0.5
     z = 1 - 2 * k / SUPPORT
-    turn = np.pi * (1 + 5**.5) * k
+    turn = np.pi * (1 + 5**0.5) * k
     r = np.sqrt(1 - z**2)
-    directions = np.concatenate([np.stack([r * np.cos(turn), r * np.sin(turn), z], 1), box.axes.T, -box.axes.T])
+    directions = np.concatenate(
+        [np.stack([r * np.cos(turn), r * np.sin(turn), z], 1), box.axes.T, -box.axes.T]
+    )
     points = np.asarray(points, np.float64)
     points = points[np.isfinite(points).all(-1)]
     return points[np.unique((points @ directions.T).argmax(0))] if len(points) else points
 
 
 class Best(NamedTuple):
-    """The frame that shows most of an object: `share` of its width and of its height, whichever is less, 0 to 1; `frame` row number, -1 for none."""
+    """The frame that shows most of an object: `share` of its width and of its height, whichever is
+    less, 0 to 1; `frame` row number, -1 for none."""
+
     share: float
     frame: int
 
@@ -54,14 +59,18 @@ def best_frames(scene: Scene, visibility: Visibility) -> dict[int, Best]:
         low, high = np.searchsorted(owner, [instance.id, instance.id + 1])
         first, last = np.searchsorted(seen, [instance.id, instance.id + 1])
         if low < high and first < last:
-            points = support_points(surface.vertices[np.unique(surface.triangles[order[low:high]])], instance.box)
+            points = support_points(
+                surface.vertices[np.unique(surface.triangles[order[low:high]])], instance.box
+            )
             mine = rows[first:last]
             best[instance.id] = _best(eyes, visibility.frame[mine], visibility.box[mine], points)
     return best
 
 
 class _Eyes(NamedTuple):
-    """The colour cameras of F frames: world to camera (F, 4, 4), intrinsics (F, 3, 3), width and height (F, 2)."""
+    """The colour cameras of F frames: world to camera (F, 4, 4), intrinsics (F, 3, 3), width and
+    height (F, 2)."""
+
     pose: NDArray[np.float64]
     intrinsics: NDArray[np.float64]
     size: NDArray[np.float64]
@@ -69,31 +78,43 @@ class _Eyes(NamedTuple):
 
 def _eyes(frames: Sequence[Frame]) -> _Eyes:
     pose = np.array([frame.camera_to_world for frame in frames], np.float64).reshape(-1, 4, 4)
-    intrinsics = np.array([frame.color.intrinsics for frame in frames], np.float64).reshape(-1, 3, 3)
-    return _Eyes(invert_pose(pose), intrinsics, np.array([(frame.color.width, frame.color.height) for frame in frames], np.float64).reshape(-1, 2))
+    intrinsics = np.array([frame.color.intrinsics for frame in frames], np.float64).reshape(
+        -1, 3, 3
+    )
+    return _Eyes(
+        invert_pose(pose),
+        intrinsics,
+        np.array([(frame.color.width, frame.color.height) for frame in frames], np.float64).reshape(
+            -1, 2
+        ),
+    )
 
 
 def _best(eyes: _Eyes, frame: NDArray, box: NDArray, points: NDArray) -> Best:
-    """Of the frames (R,), in which an object with these support points has visible boxes (R, 4), 0 to 1000, the one that shows most of it."""
+    """Of the frames (R,), in which an object with these support points has visible boxes (R, 4), 0
+    to 1000, the one that shows most of it."""
     pose = eyes.pose[frame]
     local = points @ np.swapaxes(pose[:, :3, :3], 1, 2) + pose[:, None, :3, 3]
-    ahead = (local[..., 2] > .05).all(1)
+    ahead = (local[..., 2] > 0.05).all(1)
     if not len(points) or not ahead.any():
         return Best(0.0, -1)
     frame = frame[ahead]
     box = box[ahead]
     local = local[ahead]
     pixels = (local / local[..., 2:]) @ np.swapaxes(eyes.intrinsics[frame][:, :2], 1, 2)
-    mille = (pixels + .5) * 1000 / eyes.size[frame][:, None]
+    mille = (pixels + 0.5) * 1000 / eyes.size[frame][:, None]
     low = mille.min(1)
     high = mille.max(1)
-    share = ((np.minimum(high, box[:, 2:]) - np.maximum(low, box[:, :2])) / np.maximum(high - low, 1)).min(1)
+    share = (
+        (np.minimum(high, box[:, 2:]) - np.maximum(low, box[:, :2])) / np.maximum(high - low, 1)
+    ).min(1)
     row = int(share.argmax())
     return Best(float(share[row]), int(frame[row]))
 
 # %% ../../nbs/scenes/35_completeness.ipynb #b33e59c8
 def _mixed(*columns: NDArray) -> NDArray[np.uint64]:
-    """(N,) one number for each row of whole numbers; equal rows have equal numbers, and others hardly ever do."""
+    """(N,) one number for each row of whole numbers; equal rows have equal numbers, and others
+    hardly ever do."""
     code = np.zeros(len(columns[0]), np.uint64)
     for column in columns:
         code = (code ^ np.asarray(column, np.int64).view(np.uint64)) * np.uint64(0x9E3779B97F4A7C15)
@@ -101,8 +122,11 @@ def _mixed(*columns: NDArray) -> NDArray[np.uint64]:
     return code
 
 
-def border_edges(surface: Mesh, ids: Collection[int], grain: float = 2e-4) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
-    """Edges (E, 2, 3), metres, of the objects `ids` that belong to one triangle of their object alone, and the objects (E,).
+def border_edges(
+    surface: Mesh, ids: Collection[int], grain: float = 2e-4
+) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
+    """Edges (E, 2, 3), metres, of the objects `ids` that belong to one triangle of their object
+    alone, and the objects (E,).
 
     Args:
         grain: vertices in one cell of a grid of so many metres are one.
@@ -117,7 +141,8 @@ def border_edges(surface: Mesh, ids: Collection[int], grain: float = 2e-4) -> tu
     triangles = number[corners]
     owner = surface.triangle_instance[mine]
     a, b, c = np.sort(triangles, 1).T
-    once = np.unique(_mixed(a, b, c, owner), return_index=True)[1]              # a sheet with both sides drawn is one sheet
+    # a sheet with both sides drawn is one sheet
+    once = np.unique(_mixed(a, b, c, owner), return_index=True)[1]
     proper = np.asarray((a != b) & (b != c) & finite[corners].all(1))
     once = once[proper[once]]
     pairs = [[0, 1], [1, 2], [2, 0]]
@@ -129,19 +154,23 @@ def border_edges(surface: Mesh, ids: Collection[int], grain: float = 2e-4) -> tu
     return vertices[places[alone]], owners[alone]
 
 # %% ../../nbs/scenes/35_completeness.ipynb #b0995761
-FACES = ("-x", "+x", "-y", "+y", "bottom", "top")       # of a box, along its own axes
-FIRM = 0.3                   # of a border's points must be seen to be an end
-OUTWARD = 0.05               # metres beyond the border: a step that a depth image tells from noise
-MAX_THICKNESS_M = 0.15                  # metres; what is no thicker can end on the surface that it lies on
+FACES = ("-x", "+x", "-y", "+y", "bottom", "top")  # of a box, along its own axes
+FIRM = 0.3  # of a border's points must be seen to be an end
+OUTWARD = 0.05  # metres beyond the border: a step that a depth image tells from noise
+# metres; what is no thicker can end on the surface that it lies on
+MAX_THICKNESS_M = 0.15
 SPACING = 0.03
-MAX_BORDERS = 80     # of points on a border, metres; at most so many for a side
+MAX_BORDERS = 80  # of points on a border, metres; at most so many for a side
 
 
 class Border(NamedTuple):
-    """The points (N, 3) of an object's border along one side of its box, number `face` of `FACES`; `outward` (3,) the side's normal.
+    """The points (N, 3) of an object's border along one side of its box, number `face` of `FACES`;
+    `outward` (3,) the side's normal.
 
-    reach: how far from there something else explains the end, metres; axes (3, 3) and size (3,) of the box.
+    reach: how far from there something else explains the end, metres; axes (3, 3) and size (3,) of
+        the box.
     """
+
     id: int
     face: int
     points: NDArray[np.float64]
@@ -152,31 +181,50 @@ class Border(NamedTuple):
 
 
 def _borders(instance: Instance, edges: NDArray, triangles: NDArray) -> Iterator[Border]:
-    """The sides of an object's box that are in doubt. edges (E, 2, 3) of its border; triangles (T, 3, 3) all of it."""
+    """The sides of an object's box that are in doubt. edges (E, 2, 3) of its border; triangles (T,
+    3, 3) all of it."""
     box = instance.box
-    number = np.minimum(np.ceil(np.linalg.norm(edges[:, 1] - edges[:, 0], axis=1) / SPACING), 200).astype(int) + 1
+    number = (
+        np.minimum(
+            np.ceil(np.linalg.norm(edges[:, 1] - edges[:, 0], axis=1) / SPACING), 200
+        ).astype(int)
+        + 1
+    )
     edge = np.repeat(np.arange(len(edges)), number)
-    along = (np.arange(len(edge)) - np.repeat(np.cumsum(number) - number, number) + .5) / number[edge]
+    along = (np.arange(len(edge)) - np.repeat(np.cumsum(number) - number, number) + 0.5) / number[
+        edge
+    ]
     points = edges[edge, 0] + (edges[edge, 1] - edges[edge, 0]) * along[:, None]
     local = (points - box.center) @ box.axes
     corners = (triangles - box.center) @ box.axes
     normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     area = np.linalg.norm(normal, axis=1)
-    facing = np.abs(normal) > .7 * np.maximum(area, 1e-15)[:, None]
+    facing = np.abs(normal) > 0.7 * np.maximum(area, 1e-15)[:, None]
     for face in range(6):
         axis = face // 2
         sign = face % 2 * 2 - 1
         length = float(box.size[axis])
-        inner = length / 2 - min(max(.03, .04 * length), .25 * length)
+        inner = length / 2 - min(max(0.03, 0.04 * length), 0.25 * length)
         near = np.flatnonzero(sign * local[:, axis] >= inner)
         side = (sign * corners[..., axis] >= inner).all(1)
-        if len(near) and not area[side & facing[:, axis]].sum() > .5 * area[side].sum():
+        if len(near) and not area[side & facing[:, axis]].sum() > 0.5 * area[side].sum():
             near = near[np.linspace(0, len(near) - 1, min(MAX_BORDERS, len(near))).astype(int)]
-            yield Border(instance.id, face, points[near], sign * box.axes[:, axis], min(max(.06, .1 * length), .2), box.axes, box.size)
+            yield Border(
+                instance.id,
+                face,
+                points[near],
+                sign * box.axes[:, axis],
+                min(max(0.06, 0.1 * length), 0.2),
+                box.axes,
+                box.size,
+            )
 
 # %% ../../nbs/scenes/35_completeness.ipynb #02a05afc
-def _samples(triangles: NDArray, low: NDArray, high: NDArray, step: float = 0.025) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Points on triangles (T, 3, 3) inside an upright box low, high (3,), at most `step` metres apart, and the triangle of each."""
+def _samples(
+    triangles: NDArray, low: NDArray, high: NDArray, step: float = 0.025
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Points on triangles (T, 3, 3) inside an upright box low, high (3,), at most `step` metres
+    apart, and the triangle of each."""
     sides = np.linalg.norm(triangles - np.roll(triangles, 1, 1), axis=-1).max(1)
     number = np.clip(np.ceil(sides / step), 1, 400).astype(int)
     points = [np.zeros((0, 3))]
@@ -193,55 +241,80 @@ def _samples(triangles: NDArray, low: NDArray, high: NDArray, step: float = 0.02
 
 
 def _touching(border: Border, surface: Mesh, rows: NDArray, known: NDArray) -> NDArray[np.bool_]:
-    """(N,) next to which points of a border something else is within its reach: a surface that stands across, or, for a thin thing such as a
-    picture or a rug, the annotated surface that it lies on.
+    """(N,) next to which points of a border something else is within its reach: a surface that
+    stands across, or, for a thin thing such as a picture or a rug, the annotated surface that it
+    lies on.
 
     Args:
         rows: triangles of others near by.
-        known: ascending ids of all annotated objects; what has none and goes straight on may be the rest of this very object.
+        known: ascending ids of all annotated objects; what has none and goes straight on may be the
+            rest of this very object.
     """
     span = np.concatenate([border.points, border.points + border.outward * border.reach])
     corners = np.asarray(surface.vertices, np.float64)[surface.triangles[rows]]
-    spots, source = _samples(corners, span.min(0) - .05, span.max(0) + .05)
+    spots, source = _samples(corners, span.min(0) - 0.05, span.max(0) + 0.05)
     normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-15)
-    across = np.abs(normal @ border.outward) > .7
-    beneath = np.isin(surface.triangle_instance[rows], known) & (np.abs(normal @ border.axes) @ border.size <= MAX_THICKNESS_M)
+    across = np.abs(normal @ border.outward) > 0.7
+    beneath = np.isin(surface.triangle_instance[rows], known) & (
+        np.abs(normal @ border.axes) @ border.size <= MAX_THICKNESS_M
+    )
     ends = (across | beneath)[source]
     near = np.zeros(len(border.points), bool)
     if ends.any():
         tree = cKDTree(spots[ends])
-        for step in np.arange(.01, border.reach, .03):
-            near |= tree.query(border.points + border.outward * step, distance_upper_bound=.035)[0] < 1
+        for step in np.arange(0.01, border.reach, 0.03):
+            near |= (
+                tree.query(border.points + border.outward * step, distance_upper_bound=0.035)[0] < 1
+            )
     if not ends.all():
-        near &= ~(cKDTree(spots[~ends]).query(border.points + border.outward * .02, distance_upper_bound=.02)[0] < 1)
+        near &= ~(
+            cKDTree(spots[~ends]).query(
+                border.points + border.outward * 0.02, distance_upper_bound=0.02
+            )[0]
+            < 1
+        )
     return near
 
 
 def _past(points: NDArray, frames: Sequence[Frame]) -> NDArray[np.bool_]:
-    """(N,) which world points some frame's depth image sees past, into empty air: by more than 4 cm and 1.5 % of their depth."""
+    """(N,) which world points some frame's depth image sees past, into empty air: by more than 4 cm
+    and 1.5 % of their depth."""
     free = np.zeros(len(points), bool)
     for frame in frames:
-        pixels, z = frame.depth.project(points @ frame.world_to_camera[:3, :3].T + frame.world_to_camera[:3, 3])
+        pixels, z = frame.depth.project(
+            points @ frame.world_to_camera[:3, :3].T + frame.world_to_camera[:3, 3]
+        )
         with np.errstate(invalid="ignore"):
-            inside = (z > .05) & (pixels >= 1).all(1) & (pixels <= [frame.depth.width - 2, frame.depth.height - 2]).all(1)
+            inside = (
+                (z > 0.05)
+                & (pixels >= 1).all(1)
+                & (pixels <= [frame.depth.width - 2, frame.depth.height - 2]).all(1)
+            )
         rows = np.flatnonzero(inside & ~free)
         if not len(rows):
             continue
         try:
             depth = frame.read_depth()
-        except SceneError:                                             # told of when the frame is written
+        # told of when the frame is written
+        except SceneError:
             continue
         x, y = np.floor(pixels[rows]).astype(int).T
-        # all four pixels around it: on a surface seen at a grazing angle at least one of them is nearer
-        behind = np.minimum(np.minimum(depth[y, x], depth[y, x + 1]), np.minimum(depth[y + 1, x], depth[y + 1, x + 1]))
-        free[rows] = behind > z[rows] + np.maximum(.04, .015 * z[rows])
+        # all four pixels around it: on a surface seen at a grazing angle at least one of them is
+        # nearer
+        behind = np.minimum(
+            np.minimum(depth[y, x], depth[y, x + 1]),
+            np.minimum(depth[y + 1, x], depth[y + 1, x + 1]),
+        )
+        free[rows] = behind > z[rows] + np.maximum(0.04, 0.015 * z[rows])
     return free
 
 # %% ../../nbs/scenes/35_completeness.ipynb #9a2f6899
 def scan_ends(scene: Scene, ids: Collection[int], firm: float = FIRM) -> dict[int, tuple[str, ...]]:
-    """The objects among `ids` whose box ends where the scan ends, each with those sides of its box (`FACES`). None where the surface was fused from
-    depth images: it has a gap at every silhouette, and boxes there are the annotation's, not the surface's.
+    """The objects among `ids` whose box ends where the scan ends, each with those sides of its box
+    (`FACES`). None where the surface was fused from
+    depth images: it has a gap at every silhouette, and boxes there are the annotation's, not the
+        surface's.
 
     Args:
         firm: least share of the points of a border that are seen to be an end.
@@ -262,14 +335,21 @@ def scan_ends(scene: Scene, ids: Collection[int], firm: float = FIRM) -> dict[in
             continue
         own = surface.triangle_instance == instance.id
         box = instance.box.corners
-        around = np.flatnonzero(~own & (low <= box.max(0) + .3).all(1) & (high >= box.min(0) - .3).all(1))
+        around = np.flatnonzero(
+            ~own & (low <= box.max(0) + 0.3).all(1) & (high >= box.min(0) - 0.3).all(1)
+        )
         for border in _borders(instance, mine, corners[own].astype(np.float64)):
             borders.append(border)
             firmly.append(_touching(border, surface, around, known))
     doubt = [k for k, touching in enumerate(firmly) if touching.mean() < firm]
     if doubt:
-        free = _past(np.concatenate([borders[k].points + borders[k].outward * OUTWARD for k in doubt]), scene.frames)
-        for k, part in zip(doubt, np.split(free, np.cumsum([len(borders[k].points) for k in doubt])[:-1])):
+        free = _past(
+            np.concatenate([borders[k].points + borders[k].outward * OUTWARD for k in doubt]),
+            scene.frames,
+        )
+        for k, part in zip(
+            doubt, np.split(free, np.cumsum([len(borders[k].points) for k in doubt])[:-1])
+        ):
             firmly[k] = firmly[k] | part
     ends: dict[int, tuple[str, ...]] = {}
     for border, end in zip(borders, firmly):
@@ -278,14 +358,22 @@ def scan_ends(scene: Scene, ids: Collection[int], firm: float = FIRM) -> dict[in
     return ends
 
 # %% ../../nbs/scenes/35_completeness.ipynb #9992c34c
-WHOLE = 0.8                  # of an object's width and height, in one frame: what is hidden of it is less than a fifth
+# of an object's width and height, in one frame: what is hidden of it is less than a fifth
+WHOLE = 0.8
 NOT_SHOWN = "object: no frame shows it whole, so neither its size nor its place is asked for"
 CUT_OFF = "object: its box ends where the scan ends, so neither its size nor its place is asked for"
 
 
-def incomplete(scene: Scene, best: Mapping[int, Best], ids: Collection[int], whole: float = WHOLE, firm: float = FIRM) -> dict[int, str]:
-    """Those of the objects `ids` whose size the scene does not hold, or shows to nobody, and why: `CUT_OFF` (also where it is both) or `NOT_SHOWN`,
-    whose boxes are right. Objects in no frame are left out.
+def incomplete(
+    scene: Scene,
+    best: Mapping[int, Best],
+    ids: Collection[int],
+    whole: float = WHOLE,
+    firm: float = FIRM,
+) -> dict[int, str]:
+    """Those of the objects `ids` whose size the scene does not hold, or shows to nobody, and why:
+    `CUT_OFF` (also where it is both) or `NOT_SHOWN`, whose boxes are right. Objects in no frame are
+    left out.
 
     Args:
         best: the frame that shows most of each object, see `best_frames`.
@@ -301,4 +389,8 @@ def incomplete(scene: Scene, best: Mapping[int, Best], ids: Collection[int], who
 
 def counts(why: Mapping[int, str]) -> dict[str, int]:
     """How many objects each reason of `incomplete` takes."""
-    return {reason: n for reason in (NOT_SHOWN, CUT_OFF) if (n := sum(r == reason for r in why.values()))}
+    return {
+        reason: n
+        for reason in (NOT_SHOWN, CUT_OFF)
+        if (n := sum(r == reason for r in why.values()))
+    }

@@ -14,15 +14,19 @@ from .scene import Camera, Scene
 from .visibility import _measure, _number
 
 # %% ../../nbs/scenes/30_fine_box.ipynb #f061e241
-SLIVER = .25                    # of a box's side: legs and wires stick out by less; chosen on 20 rooms, where a desk's leg lay half a side away
+# of a box's side: legs and wires stick out by less; chosen on 20 rooms, where a desk's leg lay half
+# a side away
+SLIVER = 0.25
 
 
 class FineBoxes:
-    """Boxes of a scene's objects in its images, to the image's own pixel. What was measured is kept.
+    """Boxes of a scene's objects in its images, to the image's own pixel. What was measured is
+    kept.
 
     Args:
         scene: whose surface is drawn.
-        width: pixels of the images that the boxes at hand were measured in; where an image is no wider, they are exact already.
+        width: pixels of the images that the boxes at hand were measured in; where an image is no
+            wider, they are exact already.
     """
 
     def __init__(self, scene: Scene, width: int):
@@ -31,8 +35,8 @@ class FineBoxes:
         self.found: dict[tuple[int, int], NDArray[np.float64]] = {}
 
     def __call__(self, frames: NDArray, instances: NDArray, boxes: NDArray) -> NDArray[np.int16]:
-        """Whole numbers 0 to 1000 (n, 4) of the boxes of `instances` (n,), ids, in `frames` (n,); `boxes` (n, 4) where an image is no wider than
-        `width`, or nothing is found."""
+        """Whole numbers 0 to 1000 (n, 4) of the boxes of `instances` (n,), ids, in `frames` (n,);
+        `boxes` (n, 4) where an image is no wider than `width`, or nothing is found."""
         wanted: dict[int, set[int]] = {}
         for frame, id in zip(frames.tolist(), instances.tolist()):
             if (frame, id) not in self.found and self.scene.frames[frame].color.width > self.width:
@@ -47,7 +51,8 @@ class FineBoxes:
         return out
 
     def _sober(self, fine: NDArray, box: NDArray, aspect: float) -> NDArray[np.float64]:
-        """`fine`, rounded, but the side of `box` where it lies much farther out: there is a sliver, thinner than a pixel of those `box` was measured in.
+        """`fine`, rounded, but the side of `box` where it lies much farther out: there is a sliver,
+        thinner than a pixel of those `box` was measured in.
 
         Args:
             aspect: the image's width over its height.
@@ -66,26 +71,45 @@ class FineBoxes:
         x0, y0, x1, y1 = self._part(surface.vertices, surface.triangles[numbers > 0], camera, pose)
         if x0 >= x1 or y0 >= y1:
             return
-        part = Camera(x1 - x0, y1 - y0, camera.intrinsics - np.array([[0, 0, x0], [0, 0, y0], [0, 0, 0.0]]))
-        image = rasterize_mesh(surface, numbers, part, projection(part, pose), np.empty(surface.vertices.shape))[1]
+        part = Camera(
+            x1 - x0, y1 - y0, camera.intrinsics - np.array([[0, 0, x0], [0, 0, y0], [0, 0, 0.0]])
+        )
+        image = rasterize_mesh(
+            surface, numbers, part, projection(part, pose), np.empty(surface.vertices.shape)
+        )[1]
         pixels = np.empty(N, np.int32)
         bounds = np.empty((N, 4), np.int32)
         points = np.empty((N, 2))
-        _measure(image, np.full((N, 2), np.nan), pixels, bounds, points, -(-camera.width // self.width))
+        _measure(
+            image, np.full((N, 2), np.nan), pixels, bounds, points, -(-camera.width // self.width)
+        )
         size = np.array([camera.width, camera.height] * 2)
         for n in np.flatnonzero(pixels):
             left, right, top, bottom = bounds[n]
-            self.found[frame, int(ids[n])] = np.array([left + x0, top + y0, right + x0 + 1, bottom + y0 + 1]) * 1000 / size
+            self.found[frame, int(ids[n])] = (
+                np.array([left + x0, top + y0, right + x0 + 1, bottom + y0 + 1]) * 1000 / size
+            )
 
-    def _part(self, vertices: NDArray, triangles: NDArray, camera: Camera, pose: NDArray) -> tuple[int, int, int, int]:
+    def _part(
+        self, vertices: NDArray, triangles: NDArray, camera: Camera, pose: NDArray
+    ) -> tuple[int, int, int, int]:
         """The pixels from x0 to x1 - 1 and y0 to y1 - 1 that some triangles can be in."""
         corners = np.unique(triangles).astype(np.int64)
         places = np.asarray(vertices, np.float64)[corners]
-        away = places[np.isfinite(places).all(1)] @ projection(camera, pose)[:, :3].T + projection(camera, pose)[:, 3]
+        away = (
+            places[np.isfinite(places).all(1)] @ projection(camera, pose)[:, :3].T
+            + projection(camera, pose)[:, 3]
+        )
         if not len(away):
             return 0, 0, 0, 0
-        if away[:, 2].min() <= .05:                                        # some of it beside or behind the camera: anywhere
+        # some of it beside or behind the camera: anywhere
+        if away[:, 2].min() <= 0.05:
             return 0, 0, camera.width, camera.height
         pixel = away[:, :2] / away[:, 2:]
         (x0, y0), (x1, y1) = np.floor(pixel.min(0)), np.ceil(pixel.max(0)) + 1
-        return max(int(x0), 0), max(int(y0), 0), min(int(x1), camera.width), min(int(y1), camera.height)
+        return (
+            max(int(x0), 0),
+            max(int(y0), 0),
+            min(int(x1), camera.width),
+            min(int(y1), camera.height),
+        )

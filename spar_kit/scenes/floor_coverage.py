@@ -26,24 +26,31 @@ def points_in_polygons(points: NDArray, polygons: Sequence[NDArray]) -> NDArray[
     return odd
 
 
-def floor_coverage(visibility: Visibility, rows: Sequence[int], polygons: Sequence[NDArray]) -> float:
-    """The share of the floor inside `polygons` (each (N, 2), metres) that the frames `rows` of a scene show together; 1 where there is no floor
-    or no surface to look at."""
+def floor_coverage(
+    visibility: Visibility, rows: Sequence[int], polygons: Sequence[NDArray]
+) -> float:
+    """The share of the floor inside `polygons` (each (N, 2), metres) that the frames `rows` of a
+    scene show together; 1 where there is no floor or no surface to look at."""
     if not visibility.grid or not any(map(len, polygons)):
         return 1.0
     x, y, cell, *_ = visibility.grid
     seen = visibility.ground_seen(rows)
     origin = np.array([x, y])
     corners = np.concatenate(list(polygons))
-    low = np.floor((corners.min(0) - origin) / cell).astype(np.int64) - 5                     # the grid's own cells, as far as the floor reaches
+    # the grid's own cells, as far as the floor reaches
+    low = np.floor((corners.min(0) - origin) / cell).astype(np.int64) - 5
     shape = np.ceil((corners.max(0) - origin) / cell).astype(np.int64) + 5 - low
-    centers = (np.moveaxis(np.indices(shape), 0, -1) + low + .5) * cell + origin
+    centers = (np.moveaxis(np.indices(shape), 0, -1) + low + 0.5) * cell + origin
     floor = points_in_polygons(centers.reshape(-1, 2), polygons).reshape(shape)
     shown = np.zeros(shape, bool)
     first = np.maximum(low, 0)
     last = np.minimum(low + shape, seen.shape)
     if (first < last).all():
         (a, b), (c, d) = first, last
-        shown[a - low[0]:c - low[0], b - low[1]:d - low[1]] = seen[a:c, b:d]
-    gap = max(1, round(.4 / cell))                                                          # the cells of a large scan are larger
-    return float((ndimage.binary_closing(shown, np.ones((gap, gap), bool)) & floor).sum() / max(floor.sum(), 1))
+        shown[a - low[0] : c - low[0], b - low[1] : d - low[1]] = seen[a:c, b:d]
+    # the cells of a large scan are larger
+    gap = max(1, round(0.4 / cell))
+    return float(
+        (ndimage.binary_closing(shown, np.ones((gap, gap), bool)) & floor).sum()
+        / max(floor.sum(), 1)
+    )

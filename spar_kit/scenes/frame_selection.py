@@ -19,27 +19,36 @@ from .scene import Frame, Scene
 
 # %% ../../nbs/scenes/20_frame_selection.ipynb #2cb71c45
 def sharpness(image: NDArray[np.uint8]) -> float:
-    """Variance of the 4-neighbour Laplacian of an RGB image (h, w, 3), on grey values 0 to 255 of about 320 columns."""
+    """Variance of the 4-neighbour Laplacian of an RGB image (h, w, 3), on grey values 0 to 255 of
+    about 320 columns."""
     step = max(image.shape[1] // 320, 1)
-    grey = image[::step, ::step].astype(np.float32) @ np.array([.299, .587, .114], np.float32)
+    grey = image[::step, ::step].astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
     middle = grey[1:-1, 1:-1]
-    return float((grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:] - 4 * middle).var())
+    return float(
+        (grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:] - 4 * middle).var()
+    )
 
 # %% ../../nbs/scenes/20_frame_selection.ipynb #0313667a
 @dataclass(frozen=True, kw_only=True)
 class FrameSelection:
-    """Which frames of a scan are looked at. The steps are taken in this order, each on what the one before has left.
+    """Which frames of a scan are looked at. The steps are taken in this order, each on what the one
+    before has left.
 
     Args:
-        limit: at most so many, one from each of `limit` equal stretches of the scan (the last step); None for no limit.
-        stride: of so many consecutive frame numbers of the source, the first frame with a pose; 1 keeps all.
-        novelty_metres, novelty_degrees: a frame is kept if the camera has moved or turned at least so far since the frame kept before it;
-            0 does not ask for that one, both 0 keep all.
-        blur: share of the frames that is dropped, the least sharp ones; spar.md 11.1 proposes 0.2. Reads all images that are left.
-        candidates: frames looked at in each stretch of `limit`, of which the sharpest is taken; 1 takes the middle one and reads no image.
+        limit: at most so many, one from each of `limit` equal stretches of the scan (the last
+            step); None for no limit.
+        stride: of so many consecutive frame numbers of the source, the first frame with a pose; 1
+            keeps all.
+        novelty_metres, novelty_degrees: a frame is kept if the camera has moved or turned at least
+            so far since the frame kept before it; 0 does not ask for that one, both 0 keep all.
+        blur: share of the frames that is dropped, the least sharp ones; spar.md 11.1 proposes 0.2.
+            Reads all images that are left.
+        candidates: frames looked at in each stretch of `limit`, of which the sharpest is taken; 1
+            takes the middle one and reads no image.
 
     Raises ValueError for numbers out of range.
     """
+
     limit: int | None = None
     stride: int = 1
     novelty_metres: float = 0.0
@@ -52,29 +61,38 @@ class FrameSelection:
             if (number := getattr(self, name)) is not None and number < 1:
                 raise InputError(f"{name} is at least 1, not {number}")
         if not (0 <= self.novelty_metres < np.inf and 0 <= self.novelty_degrees <= 180):
-            raise InputError(f"novelty is a distance and an angle up to 180 degrees, not {self.novelty_metres} m and {self.novelty_degrees} degrees")
+            raise InputError(
+                f"novelty is a distance and an angle up to 180 degrees, not {self.novelty_metres} m"
+                f" and {self.novelty_degrees} degrees"
+            )
         if not 0 <= self.blur < 1:
             raise InputError(f"blur is a share of the frames, 0 to below 1, not {self.blur}")
 
     def describe(self) -> dict[str, Any]:
         """The steps after which fewer frames are left, for a manifest; `limit` is stated apart."""
-        return {name: value for name, value in asdict(self).items() if name != "limit" and value != getattr(ALL_FRAMES, name)}
+        return {
+            name: value
+            for name, value in asdict(self).items()
+            if name != "limit" and value != getattr(ALL_FRAMES, name)
+        }
 
 
 ALL_FRAMES = FrameSelection()
-SPAR_VIDEO = FrameSelection(limit=32)          # SPAR's video: 32 frames spread evenly over the scan
+SPAR_VIDEO = FrameSelection(limit=32)  # SPAR's video: 32 frames spread evenly over the scan
 
 # %% ../../nbs/scenes/20_frame_selection.ipynb #46523a9d
 def drop_near_duplicates(frames: Sequence[Frame], metres: float, degrees: float) -> list[Frame]:
-    """The first frame, and each one whose camera stands at least `metres` from that of the last frame kept or is turned by at least `degrees`;
-    a 0 leaves that question out."""
+    """The first frame, and each one whose camera stands at least `metres` from that of the last
+    frame kept or is turned by at least `degrees`; a 0 leaves that question out."""
     kept: list[Frame] = []
     for frame in frames:
         if kept:
             before = kept[-1].camera_to_world
             now = frame.camera_to_world
             moved = np.linalg.norm(now[:3, 3] - before[:3, 3])
-            turned = np.degrees(np.arccos(np.clip((np.sum(before[:3, :3] * now[:3, :3]) - 1) / 2, -1, 1)))
+            turned = np.degrees(
+                np.arccos(np.clip((np.sum(before[:3, :3] * now[:3, :3]) - 1) / 2, -1, 1))
+            )
             if not (metres and moved >= metres) and not (degrees and turned >= degrees):
                 continue
         kept.append(frame)
@@ -110,7 +128,7 @@ def select_frames(scene: Scene, choice: FrameSelection | int | None) -> Scene:
 
     if choice.blur and frames:
         order = sorted(frames, key=value)
-        dull = {frame.index for frame in order[:int(choice.blur * len(order))]} | broken
+        dull = {frame.index for frame in order[: int(choice.blur * len(order))]} | broken
         frames = [frame for frame in frames if frame.index not in dull]
     n = len(frames)
     if choice.limit is not None and n > choice.limit:
@@ -118,8 +136,15 @@ def select_frames(scene: Scene, choice: FrameSelection | int | None) -> Scene:
         for k in range(choice.limit):
             start = k * n // choice.limit
             stop = (k + 1) * n // choice.limit
-            rows = sorted({start + (2 * c + 1) * (stop - start) // (2 * choice.candidates) for c in range(choice.candidates)})
-            chosen.append(frames[rows[0]] if len(rows) == 1 else max((frames[row] for row in rows), key=value))
+            rows = sorted(
+                {
+                    start + (2 * c + 1) * (stop - start) // (2 * choice.candidates)
+                    for c in range(choice.candidates)
+                }
+            )
+            chosen.append(
+                frames[rows[0]] if len(rows) == 1 else max((frames[row] for row in rows), key=value)
+            )
         frames = [frame for frame in chosen if frame.index not in broken]
     if len(frames) == len(scene.frames):
         return scene

@@ -12,14 +12,20 @@ from collections.abc import Collection
 from unicodedata import normalize
 
 # %% ../../nbs/scenes/10_labels.ipynb #8df00042
-LONGEST_LABEL = 100               # characters; more is no name
-RESERVED = re.compile(r"\b(frame[ -]?\d+|object ?(\d+|[a-e])|(red|green|blue|yellow) (point|bbox))\b")
+LONGEST_LABEL = 100  # characters; more is no name
+RESERVED = re.compile(
+    r"\b(frame[ -]?\d+|object ?(\d+|[a-e])|(red|green|blue|yellow) (point|bbox))\b"
+)
 
 
 def clean_label(label: str) -> str:
-    """A label fit for a line of text: single blanks, no invisible characters, no brackets (they enclose markers, image tokens and fields of
-    templates), one way of writing each letter."""
-    return " ".join("".join(c if c.isprintable() and c not in "()[]{}<>" else " " for c in normalize("NFKC", label)).split())
+    """A label fit for a line of text: single blanks, no invisible characters, no brackets (they
+    enclose markers, image tokens and fields of templates), one way of writing each letter."""
+    return " ".join(
+        "".join(
+            c if c.isprintable() and c not in "()[]{}<>" else " " for c in normalize("NFKC", label)
+        ).split()
+    )
 
 
 def normalize_label(label: str) -> str:
@@ -28,21 +34,52 @@ def normalize_label(label: str) -> str:
 
 
 def is_valid_label(label: str) -> bool:
-    """Whether a label can name a thing: it has letters, not too many, and does not read like a marker of a question ("Frame-3", "object0")."""
+    """Whether a label can name a thing: it has letters, not too many, and does not read like a
+    marker of a question ("Frame-3", "object0")."""
     name = normalize_label(label)
-    return 0 < len(name) <= LONGEST_LABEL and any(c.isalnum() for c in name) and not RESERVED.search(name)
+    return (
+        0 < len(name) <= LONGEST_LABEL
+        and any(c.isalnum() for c in name)
+        and not RESERVED.search(name)
+    )
 
 # %% ../../nbs/scenes/10_labels.ipynb #4d5c157b
-EXCLUDED_LABELS = frozenset(["wall", "floor", "ceiling", "remove", "split", "reflection", "structure", "lan", "object", "unknown", "unlabelled",
-                             "unlabeled", "otherstructure", "otherfurniture", "otherprop", "person"])
+EXCLUDED_LABELS = frozenset(
+    [
+        "wall",
+        "floor",
+        "ceiling",
+        "remove",
+        "split",
+        "reflection",
+        "structure",
+        "lan",
+        "object",
+        "unknown",
+        "unlabelled",
+        "unlabeled",
+        "otherstructure",
+        "otherfurniture",
+        "otherprop",
+        "person",
+    ]
+)
 
 
 def is_object_label(label: str, exclude_labels: Collection[str] = EXCLUDED_LABELS) -> bool:
-    """Whether a label stands for an object, known by name or not, rather than for a part of the building or for no object."""
+    """Whether a label stands for an object, known by name or not, rather than for a part of the
+    building or for no object."""
     return "".join(normalize_label(label).replace("_", " ").split()) not in exclude_labels
 
 # %% ../../nbs/scenes/10_labels.ipynb #5c0f7dd3
 def unambiguous_labels(labels: Collection[str]) -> set[str]:
-    """Those of the `normalize_label` labels that are not part of another one, nor contain one, word by word; a plural s does not count."""
-    words = {label: frozenset(word.rstrip("s") or word for word in label.split()) for label in labels}
-    return {label for label, mine in words.items() if not any(mine <= other or mine >= other for name, other in words.items() if name != label)}
+    """Those of the `normalize_label` labels that are not part of another one, nor contain one, word
+    by word; a plural s does not count."""
+    words = {
+        label: frozenset(word.rstrip("s") or word for word in label.split()) for label in labels
+    }
+    return {
+        label
+        for label, mine in words.items()
+        if not any(mine <= other or mine >= other for name, other in words.items() if name != label)
+    }

@@ -15,17 +15,20 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.errors import SceneError as SceneError        # whoever writes a reader expects it beside Scene
+# whoever writes a reader expects it beside Scene
+from ..core.errors import SceneError as SceneError
 
 # %% ../../nbs/scenes/00_scene.ipynb #a2b73e53
 @dataclass(frozen=True)
 class Camera:
-    """A pinhole camera: x right, y down, z forward (OpenCV); the centre of a pixel has integer coordinates.
+    """A pinhole camera: x right, y down, z forward (OpenCV); the centre of a pixel has integer
+    coordinates.
 
     Args:
         width, height: image size, pixels.
         intrinsics: (3, 3) matrix K in pixels.
     """
+
     width: int
     height: int
     intrinsics: NDArray[np.float64]
@@ -34,10 +37,15 @@ class Camera:
     def from_fov(cls, width: int, height: int, horizontal_fov: float) -> "Camera":
         """A centred pinhole with square pixels. `horizontal_fov` is the full angle in degrees."""
         f = width / 2 / np.tan(np.radians(horizontal_fov) / 2)
-        return cls(width, height, np.array([[f, 0, (width - 1) / 2], [0, f, (height - 1) / 2], [0, 0, 1.0]]))
+        return cls(
+            width,
+            height,
+            np.array([[f, 0, (width - 1) / 2], [0, f, (height - 1) / 2], [0, 0, 1.0]]),
+        )
 
     def resized(self, width: int, height: int) -> "Camera":
-        """The same camera with another pixel raster: f' = s f and c' = (c + 0.5) s - 0.5, per axis."""
+        """The same camera with another pixel raster: f' = s f and c' = (c + 0.5) s - 0.5, per
+        axis."""
         K = self.intrinsics.copy()
         for row, s in ((0, width / self.width), (1, height / self.height)):
             K[row, :2] *= s
@@ -45,20 +53,23 @@ class Camera:
         return Camera(width, height, K)
 
     def project(self, points: NDArray) -> tuple[NDArray, NDArray]:
-        """Camera-frame points (..., 3) in metres to pixels (..., 2) and depth z (...,). Pixels are NaN where z <= 0."""
+        """Camera-frame points (..., 3) in metres to pixels (..., 2) and depth z (...,). Pixels are
+        NaN where z <= 0."""
         z = points[..., 2]
         with np.errstate(divide="ignore", invalid="ignore"):
             uv = (points / np.where(z > 0, z, np.nan)[..., None]) @ self.intrinsics[:2].T
         return uv, z
 
     def back_project(self, depth: NDArray) -> NDArray:
-        """Depth image (height, width), metres along z, to camera-frame points (height, width, 3)."""
+        """Depth image (height, width), metres along z, to camera-frame points (height, width,
+        3)."""
         v, u = np.mgrid[: self.height, : self.width]
         rays = np.stack([u, v, np.ones_like(u)], -1) @ np.linalg.inv(self.intrinsics).T
         return rays * depth[..., None]
 
     def to_permille(self, uv: NDArray) -> NDArray:
-        """Pixels (..., 2) to SPAR's 0-1000 coordinates, unrounded: the left edge of the image is 0, the right edge 1000."""
+        """Pixels (..., 2) to SPAR's 0-1000 coordinates, unrounded: the left edge of the image is 0,
+        the right edge 1000."""
         return (uv + 0.5) * (1000.0 / np.array([self.width, self.height]))
 
 # %% ../../nbs/scenes/00_scene.ipynb #6a239e27
@@ -71,13 +82,19 @@ class Frame:
         camera_to_world: (4, 4) rigid pose, metres.
         color, depth: the cameras of the two images.
         read_color: returns (height, width, 3) uint8 RGB.
-        read_depth: returns (height, width) float32 metres along the optical axis, 0 where there is no value.
-        read_encoded: the colour image as its owner encoded it and the file suffix, e.g. (bytes, ".jpg"), or None; saves a second JPEG loss.
-        read_instances: the dataset's own instance ids at the depth camera's size, (height, width) int32, or None where they come from the mesh.
+        read_depth: returns (height, width) float32 metres along the optical axis, 0 where there is
+            no value.
+        read_encoded: the colour image as its owner encoded it and the file suffix, e.g. (bytes,
+            ".jpg"), or None; saves a second JPEG loss.
+        read_instances: the dataset's own instance ids at the depth camera's size, (height, width)
+            int32, or None where they come from the mesh.
         encoding: the suffix that `read_encoded` gives, known without reading: ".jpg" or ".png".
-        color_file: the file whose bytes `read_encoded` gives, where the image is a file of its own: it may be hard-linked.
-        depth_file: a 16 bit PNG of the depth camera's size in millimetres along the optical axis, 0 without a value, where there is one.
+        color_file: the file whose bytes `read_encoded` gives, where the image is a file of its own:
+            it may be hard-linked.
+        depth_file: a 16 bit PNG of the depth camera's size in millimetres along the optical axis, 0
+            without a value, where there is one.
     """
+
     index: int
     camera_to_world: NDArray[np.float64]
     color: Camera
@@ -107,12 +124,14 @@ def invert_pose(pose: NDArray) -> NDArray:
 
 
 def is_valid_pose(pose: NDArray, tolerance: float = 1e-3) -> bool:
-    """Finite, and |det R - 1| within `tolerance`. ScanNet writes a pose of -inf where tracking was lost."""
+    """Finite, and |det R - 1| within `tolerance`. ScanNet writes a pose of -inf where tracking was
+    lost."""
     return bool(np.isfinite(pose).all() and abs(np.linalg.det(pose[:3, :3]) - 1) <= tolerance)
 
 
 def look_at(eye: NDArray, target: NDArray) -> NDArray[np.float64]:
-    """Camera-to-world pose of a level (roll-free) camera at `eye` whose optical axis passes through `target`."""
+    """Camera-to-world pose of a level (roll-free) camera at `eye` whose optical axis passes through
+    `target`."""
     forward = np.asarray(target, float) - eye
     forward /= np.linalg.norm(forward)
     right = np.cross(forward, [0, 0, 1.0])
@@ -130,8 +149,10 @@ class OrientedBox:
     Args:
         center: (3,) world, metres.
         size: (3,) full lengths along the box's own x, its own y and the world's z, metres.
-        yaw: the angle from the world's x axis to the box's x axis, counter-clockwise seen from above, radians.
+        yaw: the angle from the world's x axis to the box's x axis, counter-clockwise seen from
+            above, radians.
     """
+
     center: NDArray[np.float64]
     size: NDArray[np.float64]
     yaw: float = 0.0
@@ -151,13 +172,17 @@ class OrientedBox:
 
     def contains(self, points: NDArray, margin: float = 0.0) -> NDArray[np.bool_]:
         """Which world points (..., 3) lie inside the box grown by `margin` metres."""
-        return np.asarray((np.abs((points - self.center) @ self.axes) <= self.size / 2 + margin).all(-1))
+        return np.asarray(
+            (np.abs((points - self.center) @ self.axes) <= self.size / 2 + margin).all(-1)
+        )
 
     @classmethod
     def fit(cls, points: NDArray) -> "OrientedBox":
-        """The upright box of the smallest footprint around points (N, 3); its x side is the longer one and 0 <= yaw < pi.
+        """The upright box of the smallest footprint around points (N, 3); its x side is the longer
+        one and 0 <= yaw < pi.
 
-        The smallest rectangle around a convex polygon has a side on one of the polygon's edges (Freeman and Shapira, 1975).
+        The smallest rectangle around a convex polygon has a side on one of the polygon's edges
+        (Freeman and Shapira, 1975).
         """
         from scipy.spatial import ConvexHull, QhullError
 
@@ -165,7 +190,7 @@ class OrientedBox:
         flat = points[:, :2]
         try:
             hull = flat[ConvexHull(flat).vertices]
-        except (QhullError, ValueError):           # fewer than three points, or all on one line
+        except (QhullError, ValueError):  # fewer than three points, or all on one line
             hull = flat[[flat.sum(1).argmin(), flat.sum(1).argmax()]]
         edges = np.roll(hull, -1, 0) - hull
         angles = np.unique(np.round(np.arctan2(edges[:, 1], edges[:, 0]) % (np.pi / 2), 9))
@@ -189,7 +214,8 @@ class OrientedBox:
 
     @classmethod
     def gravity_aligned(cls, center: NDArray, axes: NDArray, size: NDArray) -> "OrientedBox":
-        """The upright box around a box with these axes (3, 3), one a row, and full lengths along them: itself where an axis is vertical."""
+        """The upright box around a box with these axes (3, 3), one a row, and full lengths along
+        them: itself where an axis is vertical."""
         up = int(np.abs(axes[:, 2]).argmax())
         if abs(axes[up, 2]) < 1 - 1e-8:
             return cls.fit(cls(center, size).corners @ axes + center - center @ axes)
@@ -199,7 +225,9 @@ class OrientedBox:
 
 @dataclass(frozen=True)
 class Instance:
-    """One annotated object. `id` is positive and unique in its scene; 0 means "no instance" in every id image."""
+    """One annotated object. `id` is positive and unique in its scene; 0 means "no instance" in
+    every id image."""
+
     id: int
     label: str
     box: OrientedBox
@@ -216,6 +244,7 @@ class Mesh:
         vertex_color: (V, 3) uint8 RGB, for pictures.
         fused: made from the frames' own depth images, so these agree with it whatever their poses.
     """
+
     vertices: NDArray[np.float32]
     triangles: NDArray[np.int32]
     triangle_instance: NDArray[np.int32]
@@ -228,15 +257,19 @@ class Scene:
     """A scene with 3D ground truth. World: metres, right-handed, +Z up, floor near z = 0.
 
     Args:
-        name: unique within its source; becomes a folder name, so letters, digits, `_`, `-` and `.` only.
-        source: the dataset, as SPAR's folders call it: "scannet", "scannetpp", "structured3d", or "synthetic".
+        name: unique within its source; becomes a folder name, so letters, digits, `_`, `-` and `.`
+            only.
+        source: the dataset, as SPAR's folders call it: "scannet", "scannetpp", "structured3d", or
+            "synthetic".
         frames: those with a valid pose, by ascending index.
         instances: annotated objects, by ascending id.
         surface: the mesh that `instances` annotate.
         room_type: the dataset's own word, or "".
         floor: polygons (N, 2) of the rooms' floors where the dataset states them, metres.
-        skipped: why frames or objects of the source are missing here, and how many, e.g. {"frame: pose is not finite": 1}.
+        skipped: why frames or objects of the source are missing here, and how many, e.g. {"frame:
+            pose is not finite": 1}.
     """
+
     name: str
     source: str
     frames: tuple[Frame, ...]
@@ -247,11 +280,14 @@ class Scene:
     skipped: Mapping[str, int] = field(default_factory=dict)
 
     def __repr__(self) -> str:
-        return (f"Scene({self.source}/{self.name}: {len(self.frames)} frames, {len(self.instances)} instances, "
-                f"{len(self.surface.triangles):,} triangles)")
+        return (
+            f"Scene({self.source}/{self.name}: {len(self.frames)} frames, {len(self.instances)}"
+            f" instances, {len(self.surface.triangles):,} triangles)"
+        )
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        """What JupyterLab shows: the scene in 3D; elsewhere the line of `repr`. Plotly is imported here, when somebody looks."""
+        """What JupyterLab shows: the scene in 3D; elsewhere the line of `repr`. Plotly is imported
+        here, when somebody looks."""
         from spar_kit.scenes.viewer import bundle_of
 
         return {"text/plain": repr(self), **bundle_of(self)}
@@ -269,7 +305,8 @@ class Scene:
 
 # %% ../../nbs/scenes/00_scene.ipynb #4b84b784
 class SceneSource(Protocol):
-    """A place scenes come from. Implementations are small picklable dataclasses of paths and numbers."""
+    """A place scenes come from. Implementations are small picklable dataclasses of paths and
+    numbers."""
 
     @property
     def name(self) -> str:
@@ -285,5 +322,6 @@ class SceneSource(Protocol):
         ...
 
     def describe(self) -> dict[str, Any]:
-        """What the manifest records of this source: its kind, seed and parameters; no machine paths."""
+        """What the manifest records of this source: its kind, seed and parameters; no machine
+        paths."""
         ...

@@ -13,32 +13,57 @@ from ..core.errors import InputError, nearest, SceneError
 from .scene import SceneSource
 
 # %% ../../nbs/scenes/55_sources.ipynb #85080251
-SOURCES = {"synthetic": "procedural rooms, nothing to download", "scannet:PATH": "ScanNet scans, official folder layout",
-           "scannetpp:PATH": "ScanNet++ scenes, official folder layout: the DSLR's images", "scannetpp-iphone:PATH": "the same scenes: the iPhone's colour and depth",
-           "structured3d:PATH": "rooms of Structured3D, zip files or unpacked", "arkitscenes:PATH": "ARKitScenes scans, the 3dod download",
-           "spar7m:PATH": "a part of SPAR-7M-RGBD as released: frames without objects",
-           "python:FILE.py:NAME": "a source of your own: an object, class or function in a file or a module (python:package.module:NAME)"}
+SOURCES = {
+    "synthetic": "procedural rooms, nothing to download",
+    "scannet:PATH": "ScanNet scans, official folder layout",
+    "scannetpp:PATH": "ScanNet++ scenes, official folder layout: the DSLR's images",
+    "scannetpp-iphone:PATH": "the same scenes: the iPhone's colour and depth",
+    "structured3d:PATH": "rooms of Structured3D, zip files or unpacked",
+    "arkitscenes:PATH": "ARKitScenes scans, the 3dod download",
+    "spar7m:PATH": "a part of SPAR-7M-RGBD as released: frames without objects",
+    "python:FILE.py:NAME": (
+        "a source of your own: an object, class or function in a file or a module"
+        " (python:package.module:NAME)"
+    ),
+}
 
 
-def open_source(spec: str, *, scenes: int | None = None, seed: int = 0, frames: int | None = None, labels: str = "raw",
-                width: int | None = None, height: int | None = None) -> SceneSource:
+def open_source(
+    spec: str,
+    *,
+    scenes: int | None = None,
+    seed: int = 0,
+    frames: int | None = None,
+    labels: str = "raw",
+    width: int | None = None,
+    height: int | None = None,
+) -> SceneSource:
     """The source that `spec` names.
 
     Args:
-        spec: "synthetic", or KIND:PATH with a kind of `SOURCES`, e.g. "scannet:/data/scannet/scans".
+        spec: "synthetic", or KIND:PATH with a kind of `SOURCES`, e.g.
+            "scannet:/data/scannet/scans".
         scenes: how many scenes; by default all, or the source's own number where it makes them.
         seed: of sources that make their scenes.
-        frames: how many frames a scene, evenly chosen where the source has more; by default the source's own.
-        width, height: of the pictures of a source that draws them, in pixels; by default the source's own; of one alone follows the other, as 4 to 3.
-        labels: of ScanNet, whose names objects have: the annotators' ("raw"), or the label table's "category" or "nyu40".
+        frames: how many frames a scene, evenly chosen where the source has more; by default the
+            source's own.
+        width, height: of the pictures of a source that draws them, in pixels; by default the
+            source's own; of one alone follows the other, as 4 to 3.
+        labels: of ScanNet, whose names objects have: the annotators' ("raw"), or the label table's
+            "category" or "nyu40".
 
-    Raises ValueError for a spec that is not understood, SceneError for a path that is not there. Nothing is read yet.
+    Raises ValueError for a spec that is not understood, SceneError for a path that is not there.
+    Nothing is read yet.
     """
     kind, colon, path = spec.partition(":")
     kinds = [name.partition(":")[0] for name in SOURCES]
     if kind not in kinds:
         near = nearest(kind.lower(), kinds)
-        hint = f"did you mean {spec.replace(kind, near, 1)!r}?" if near else f"sources are {', '.join(SOURCES)}"
+        hint = (
+            f"did you mean {spec.replace(kind, near, 1)!r}?"
+            if near
+            else f"sources are {', '.join(SOURCES)}"
+        )
         if spec and Path(spec).exists():
             hint = f"for a folder of scans write {'scannet:' + spec!r}"
         raise InputError(f"unknown source {spec!r}; {hint}")
@@ -46,17 +71,34 @@ def open_source(spec: str, *, scenes: int | None = None, seed: int = 0, frames: 
         if number is not None and number < 1:
             raise InputError(f"{name} must be at least 1, not {number}")
     if labels != "raw" and kind != "scannet":
-        raise InputError(f"labels {labels!r}: only ScanNet has other names than its annotators' own")
+        raise InputError(
+            f"labels {labels!r}: only ScanNet has other names than its annotators' own"
+        )
     if (width is not None or height is not None) and kind != "synthetic":
-        raise InputError(f"width and height are for synthetic rooms, which are drawn; the pictures of {kind} have the size they were taken in")
+        raise InputError(
+            f"width and height are for synthetic rooms, which are drawn; the pictures of {kind}"
+            " have the size they were taken in"
+        )
     if kind == "synthetic":
         if colon:
             raise InputError(f"synthetic takes no path: write 'synthetic', not {spec!r}")
         from spar_kit.scenes.procedural.source import Synthetic
 
         rooms = Synthetic(seed=seed)
-        width = width if width is not None else round(height * 4 / 3) if height is not None else rooms.width
-        return replace(rooms, count=scenes or rooms.count, frames=frames or rooms.frames, width=width, height=height if height is not None else round(width * 3 / 4))
+        width = (
+            width
+            if width is not None
+            else round(height * 4 / 3)
+            if height is not None
+            else rooms.width
+        )
+        return replace(
+            rooms,
+            count=scenes or rooms.count,
+            frames=frames or rooms.frames,
+            width=width,
+            height=height if height is not None else round(width * 3 / 4),
+        )
     if kind == "python":
         from spar_kit.scenes.readers.custom import PythonSource, import_source
 
@@ -74,7 +116,12 @@ def open_source(spec: str, *, scenes: int | None = None, seed: int = 0, frames: 
     if kind in ("scannetpp", "scannetpp-iphone"):
         from spar_kit.scenes.readers.scannetpp.reader import ScanNetPP
 
-        return ScanNetPP(root=Path(path).expanduser(), stream="iphone" if kind == "scannetpp-iphone" else "dslr", count=scenes, frames=frames)
+        return ScanNetPP(
+            root=Path(path).expanduser(),
+            stream="iphone" if kind == "scannetpp-iphone" else "dslr",
+            count=scenes,
+            frames=frames,
+        )
     if kind == "structured3d":
         from spar_kit.scenes.readers.structured3d.reader import Structured3D
 

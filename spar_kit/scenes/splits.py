@@ -23,7 +23,8 @@ def check_split(split: str | None) -> None:
 
 # %% ../../nbs/scenes/15_splits.ipynb #aae3ddec
 def split_by_name(names: Sequence[str]) -> dict[str, list[str]]:
-    """Every fifth space (the name without its last `_` part) to "val", one at least of two or more; the others to "train"."""
+    """Every fifth space (the name without its last `_` part) to "val", one at least of two or more;
+    the others to "train"."""
     spaces = sorted({name.rpartition("_")[0] or name for name in names})
     held = set(spaces[4::5]) or set(spaces[1:][-1:])
     parts: dict[str, list[str]] = {"train": [], "val": []}
@@ -32,24 +33,39 @@ def split_by_name(names: Sequence[str]) -> dict[str, list[str]]:
     return parts
 
 # %% ../../nbs/scenes/15_splits.ipynb #4af3daf5
-def read_lists(places: Iterable[Path], file: str, known: Sequence[str] = ()) -> dict[str, list[str]]:
-    """The names in a split's lists as they stand there, of the first place that has either; {} where none has.
+def read_lists(
+    places: Iterable[Path], file: str, known: Sequence[str] = ()
+) -> dict[str, list[str]]:
+    """The names in a split's lists as they stand there, of the first place that has either; {}
+    where none has.
 
     Args:
         places: folders.
         file: the lists' name with {} for the split, "scannetv2_{}.txt".
         known: the scenes that there are. A list with no name of their form is none of theirs.
 
-    Raises SceneError where a name is in both lists, or one cannot be read, names nothing or is no list of these scenes.
+    Raises SceneError where a name is in both lists, or one cannot be read, names nothing or is no
+    list of these scenes.
     """
     for place in places:
-        files = {split: path for split in SPLITS if (path := find_list(place, file.format(split))) is not None}
+        files = {
+            split: path
+            for split in SPLITS
+            if (path := find_list(place, file.format(split))) is not None
+        }
         lists = {split: read_names(path, empty=True) for split, path in files.items()}
-        if lists and not any(lists.values()):                  # one of two may be empty; alone it would make a training scene of every scene
+        # one of two may be empty; alone it would make a training scene of every scene
+        if lists and not any(lists.values()):
             raise SceneError("the list names nothing", next(iter(files.values())))
         for split, listed in lists.items():
             check_list(files[split], listed, known)
-        train, val = ({name.casefold(): name for name in (*lists.get(split, ()), *match_names(lists.get(split, ()), known)[0])} for split in SPLITS)
+        train, val = (
+            {
+                name.casefold(): name
+                for name in (*lists.get(split, ()), *match_names(lists.get(split, ()), known)[0])
+            }
+            for split in SPLITS
+        )
         if both := train.keys() & val.keys():
             raise SceneError(f"{val[min(both)][:60]} is in the training list as well", files["val"])
         if lists:
@@ -57,11 +73,14 @@ def read_lists(places: Iterable[Path], file: str, known: Sequence[str] = ()) -> 
     return {}
 
 
-def split_scenes(names: Sequence[str], split: str | None, places: Iterable[Path], file: str) -> list[str]:
+def split_scenes(
+    names: Sequence[str], split: str | None, places: Iterable[Path], file: str
+) -> list[str]:
     """Those of `names` that belong to a split, in their order; all for None.
 
-    By the lists (`read_lists`) where these are found; with one list only, the other split is everything that it leaves out. Else `split_by_name`.
-    Raises ValueError for any other split, SceneError for damaged lists.
+    By the lists (`read_lists`) where these are found; with one list only, the other split is
+    everything that it leaves out. Else `split_by_name`. Raises ValueError for any other split,
+    SceneError for damaged lists.
     """
     check_split(split)
     if split is None:
@@ -76,4 +95,7 @@ def split_scenes(names: Sequence[str], split: str | None, places: Iterable[Path]
 
 def split_origin(places: Iterable[Path], file: str) -> str:
     """Where `split_scenes` has its answer from, in words, for a manifest."""
-    return " and ".join(file.format(split) for split in sorted(read_lists(places, file))) or "by name: every fifth space is val"
+    return (
+        " and ".join(file.format(split) for split in sorted(read_lists(places, file)))
+        or "by name: every fifth space is val"
+    )

@@ -26,13 +26,16 @@ class Summary:
 
     Args:
         scene: its name.
-        frames: images that the source has of it; `valid` those with a pose that can be used, None where that takes reading the images.
+        frames: images that the source has of it; `valid` those with a pose that can be used, None
+            where that takes reading the images.
         instances: annotated objects; None where that is not known without reading the mesh.
         area: of the floor, square metres; None where it is not known.
         warnings: what is missing, damaged or skipped, a short line each.
         error: why the scene cannot be used at all, "" where it can.
-        incomplete: objects that no frame shows whole, or that the scan cuts off (`scenes.completeness`); None where that is not known.
+        incomplete: objects that no frame shows whole, or that the scan cuts off
+            (`scenes.completeness`); None where that is not known.
     """
+
     scene: str
     frames: int | None = None
     valid: int | None = None
@@ -44,8 +47,16 @@ class Summary:
 
     def as_dict(self) -> dict[str, Any]:
         """The fields as JSON has them."""
-        return {"scene": self.scene, "frames": self.frames, "valid_poses": self.valid, "instances": self.instances,
-                "floor_m2": None if self.area is None else round(self.area, 1), "incomplete": self.incomplete, "warnings": list(self.warnings), "error": self.error}
+        return {
+            "scene": self.scene,
+            "frames": self.frames,
+            "valid_poses": self.valid,
+            "instances": self.instances,
+            "floor_m2": None if self.area is None else round(self.area, 1),
+            "incomplete": self.incomplete,
+            "warnings": list(self.warnings),
+            "error": self.error,
+        }
 
 # %% ../../nbs/scenes/50_summary.ipynb #b59be78b
 EXPECTED = "expected: "
@@ -58,22 +69,35 @@ def format_counts(skipped: Mapping[str, int]) -> tuple[str, ...]:
 
 def count_skipped_frames(skipped: Mapping[str, int]) -> int:
     """How many frames a loader skipped."""
-    return sum(n for reason, n in skipped.items() if reason.removeprefix(EXPECTED).startswith("frame"))
+    return sum(
+        n for reason, n in skipped.items() if reason.removeprefix(EXPECTED).startswith("frame")
+    )
 
 # %% ../../nbs/scenes/50_summary.ipynb #72eff3b0
-STRUCTURE = frozenset(("wall", "floor", "ceiling"))          # labels of the room itself: no frame shows it whole
+# labels of the room itself: no frame shows it whole
+STRUCTURE = frozenset(("wall", "floor", "ceiling"))
 
 
 def lost_objects(scene: Scene, frames: int = 100) -> dict[str, int]:
-    """Why objects of a scene have no size that can be asked for, and how many, judged by at most `frames` of its frames, evenly spread.
+    """Why objects of a scene have no size that can be asked for, and how many, judged by at most
+    `frames` of its frames, evenly spread.
 
     `spar generate` says the same for the frames that it looks at.
     """
-    chosen = select_frames(replace(scene, frames=tuple(f for f in scene.frames if is_valid_pose(f.camera_to_world))), frames)
-    ids = [i.id for i in scene.instances if i.label.lower() not in STRUCTURE and np.isfinite(i.box.corners).all()]
+    chosen = select_frames(
+        replace(scene, frames=tuple(f for f in scene.frames if is_valid_pose(f.camera_to_world))),
+        frames,
+    )
+    ids = [
+        i.id
+        for i in scene.instances
+        if i.label.lower() not in STRUCTURE and np.isfinite(i.box.corners).all()
+    ]
     if not ids or not chosen.frames or not len(scene.surface.triangles):
         return {}
-    return reasons(incomplete(chosen, best_frames(chosen, compute_visibility(chosen, width=160)), ids))
+    return reasons(
+        incomplete(chosen, best_frames(chosen, compute_visibility(chosen, width=160)), ids)
+    )
 
 
 def summarize(source: SceneSource, scene: str, full: bool = False) -> Summary:
@@ -91,5 +115,12 @@ def summarize(source: SceneSource, scene: str, full: bool = False) -> Summary:
     except SceneError as error:
         return Summary(scene=scene, error=" ".join(str(error).split()))
     missing = lost_objects(loaded)
-    return Summary(scene=scene, frames=len(loaded.frames) + count_skipped_frames(loaded.skipped), valid=len(loaded.frames), instances=len(loaded.instances), area=floor_area(loaded),
-                   warnings=(*format_counts(loaded.skipped), *format_counts(missing)), incomplete=sum(missing.values()))
+    return Summary(
+        scene=scene,
+        frames=len(loaded.frames) + count_skipped_frames(loaded.skipped),
+        valid=len(loaded.frames),
+        instances=len(loaded.instances),
+        area=floor_area(loaded),
+        warnings=(*format_counts(loaded.skipped), *format_counts(missing)),
+        incomplete=sum(missing.values()),
+    )

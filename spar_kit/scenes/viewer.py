@@ -19,14 +19,17 @@ from ..core.display_text import flat_label, solid_label
 
 # %% ../../nbs/scenes/45_viewer.ipynb #3b0afbef
 PALETTE = ("#4e79a7", "#f28e2b", "#59a14f", "#b07aa1", "#edc948", "#76b7b2", "#9c755f", "#ff9da7")
-STRUCTURE = ("wall", "floor", "ceiling")     # labels that are the room itself; their boxes would hide everything else
+# labels that are the room itself; their boxes would hide everything else
+STRUCTURE = ("wall", "floor", "ceiling")
 
 # %% ../../nbs/scenes/45_viewer.ipynb #95c16984
-def decimate(surface: Mesh, rows: NDArray, max_triangles: int) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.int64]]:
+def decimate(
+    surface: Mesh, rows: NDArray, max_triangles: int
+) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.int64]]:
     """At most `max_triangles` triangles that look like triangles `rows` of a surface.
 
-    Returns vertices (V, 3) in metres, triangles (T, 3), and for each of them the row of `surface` that it was. Triangles with a
-    vertex that is not finite are left out.
+    Returns vertices (V, 3) in metres, triangles (T, 3), and for each of them the row of `surface`
+    that it was. Triangles with a vertex that is not finite are left out.
     """
     vertices = np.asarray(surface.vertices, np.float64)
     rows = rows[np.isfinite(vertices[surface.triangles[rows]]).all((1, 2))]
@@ -35,16 +38,26 @@ def decimate(surface: Mesh, rows: NDArray, max_triangles: int) -> tuple[NDArray[
     triangles = flat.reshape(-1, 3)
     if len(rows) > max_triangles:
         owner = np.zeros(len(used), np.int64)
-        owner[triangles] = np.unique(surface.triangle_instance[rows], return_inverse=True)[1][:, None]
+        owner[triangles] = np.unique(surface.triangle_instance[rows], return_inverse=True)[1][
+            :, None
+        ]
         edges = points[triangles[:, 1:]] - points[triangles[:, :1]]
         extent = float(np.ptp(points, 0).max())
-        cell = np.sqrt(np.linalg.norm(np.cross(edges[:, 0], edges[:, 1]), axis=1).sum() / max(max_triangles, 1)) / 3
+        cell = (
+            np.sqrt(
+                np.linalg.norm(np.cross(edges[:, 0], edges[:, 1]), axis=1).sum()
+                / max(max_triangles, 1)
+            )
+            / 3
+        )
         cell = max(cell, extent / 65_000, 1e-9)
         fine = triangles
         bits = np.array([1, 1 << 16, 1 << 32, 1 << 48])
         while True:
             corner = np.floor((points - points.min(0)) / cell).astype(np.int64)
-            _, joined, members = np.unique(np.c_[corner, owner] @ bits, return_inverse=True, return_counts=True)
+            _, joined, members = np.unique(
+                np.c_[corner, owner] @ bits, return_inverse=True, return_counts=True
+            )
             triangles = joined[fine]
             a, b, c = np.sort(triangles, 1).T
             whole = np.flatnonzero((a != b) & (b != c))
@@ -55,18 +68,24 @@ def decimate(surface: Mesh, rows: NDArray, max_triangles: int) -> tuple[NDArray[
             cell *= 1.3
         rows = rows[kept]
         triangles = triangles[kept]
-        points = np.stack([np.bincount(joined, points[:, axis]) for axis in range(3)], -1) / members[:, None]
+        points = (
+            np.stack([np.bincount(joined, points[:, axis]) for axis in range(3)], -1)
+            / members[:, None]
+        )
     return points.astype(np.float32), triangles.astype(np.int32), rows
 
 # %% ../../nbs/scenes/45_viewer.ipynb #ef9fa055
 def _triangle_colors(surface: Mesh, rows: NDArray, structure: NDArray) -> NDArray[np.str_]:
-    """Colour of each triangle as #rrggbb: the mean of its corners, or one of `PALETTE` by its instance where there are no colours."""
+    """Colour of each triangle as #rrggbb: the mean of its corners, or one of `PALETTE` by its
+    instance where there are no colours."""
     if surface.vertex_color is None:
         ids = np.asarray(surface.triangle_instance)[rows]
         return np.where(structure, "#d9d5cc", np.array(PALETTE)[ids % len(PALETTE)])
     rgb = surface.vertex_color[surface.triangles[rows]].mean(1).round().astype(np.int64)
     codes, back = np.unique(rgb @ [65536, 256, 1], return_inverse=True)
-    return np.array([f"#{code:06x}" for code in codes], str)[back] if len(codes) else np.empty(0, str)
+    return (
+        np.array([f"#{code:06x}" for code in codes], str)[back] if len(codes) else np.empty(0, str)
+    )
 
 
 def _meshes(scene: Scene, max_triangles: int) -> list[go.Mesh3d]:
@@ -75,32 +94,61 @@ def _meshes(scene: Scene, max_triangles: int) -> list[go.Mesh3d]:
     with np.errstate(invalid="ignore"):
         corners = np.asarray(surface.vertices, np.float64)[surface.triangles]
         normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-        level = np.abs(normal[:, 2]) > .7 * np.linalg.norm(normal, axis=1)
+        level = np.abs(normal[:, 2]) > 0.7 * np.linalg.norm(normal, axis=1)
         height = corners[..., 2].mean(1)
-    objects = [instance.id for instance in scene.instances if instance.label.lower() not in STRUCTURE]
+    objects = [
+        instance.id for instance in scene.instances if instance.label.lower() not in STRUCTURE
+    ]
     structure = ~np.isin(surface.triangle_instance, objects)
     middle = np.nanmean(height) if len(height) else 0.0
-    ceiling = structure & (np.isin(surface.triangle_instance, [i.id for i in scene.instances if i.label.lower() == "ceiling"])
-                           | (level & (height > middle) & (height > np.nanmax(height, initial=-np.inf) - .4)))
+    ceiling = structure & (
+        np.isin(
+            surface.triangle_instance,
+            [i.id for i in scene.instances if i.label.lower() == "ceiling"],
+        )
+        | (level & (height > middle) & (height > np.nanmax(height, initial=-np.inf) - 0.4))
+    )
     wall = structure & ~level & ~ceiling
     traces = []
-    for name, part, opacity in (("objects and floor", ~wall & ~ceiling, 1.0), ("walls", wall, .18)):
+    for name, part, opacity in (
+        ("objects and floor", ~wall & ~ceiling, 1.0),
+        ("walls", wall, 0.18),
+    ):
         rows = np.flatnonzero(part)
         if not len(rows):
             continue
-        points, triangles, rows = decimate(surface, rows, max(12, int(max_triangles * (.8 if opacity == 1 else .2))))
+        points, triangles, rows = decimate(
+            surface, rows, max(12, int(max_triangles * (0.8 if opacity == 1 else 0.2)))
+        )
         x, y, z = points.T
         i, j, k = triangles.astype(np.uint16 if len(points) < 65536 else np.int32).T
-        traces.append(go.Mesh3d(x=x, y=y, z=z, i=i, j=j, k=k, facecolor=_triangle_colors(surface, rows, structure[rows]), opacity=opacity,
-                                name=name, showlegend=True, hoverinfo="skip", flatshading=True,
-                                lighting=dict(ambient=.75, diffuse=.45, specular=.03), lightposition=dict(x=200, y=-400, z=900)))
+        traces.append(
+            go.Mesh3d(
+                x=x,
+                y=y,
+                z=z,
+                i=i,
+                j=j,
+                k=k,
+                facecolor=_triangle_colors(surface, rows, structure[rows]),
+                opacity=opacity,
+                name=name,
+                showlegend=True,
+                hoverinfo="skip",
+                flatshading=True,
+                lighting=dict(ambient=0.75, diffuse=0.45, specular=0.03),
+                lightposition=dict(x=200, y=-400, z=900),
+            )
+        )
     return traces
 
 # %% ../../nbs/scenes/45_viewer.ipynb #9d76a6df
 def _strokes(lines: Sequence[NDArray]) -> NDArray[np.float32]:
     """Polylines (n, D) as one array with a row of NaN after each."""
     D = lines[0].shape[1] if len(lines) else 3
-    return np.concatenate([part for line in lines for part in (line, np.full((1, D), np.nan))] or [np.empty((0, D))]).astype(np.float32)
+    return np.concatenate(
+        [part for line in lines for part in (line, np.full((1, D), np.nan))] or [np.empty((0, D))]
+    ).astype(np.float32)
 
 
 def _box_lines(box: OrientedBox) -> NDArray[np.float64]:
@@ -109,11 +157,16 @@ def _box_lines(box: OrientedBox) -> NDArray[np.float64]:
 
 
 def _frustum_lines(frame: Frame, depth: float) -> NDArray[np.float64]:
-    """One stroke along the edges of what a camera sees up to `depth` metres, with a mark on its upper side."""
-    w = frame.color.width - .5
-    h = frame.color.height - .5
-    pixels = np.array([[-.5, -.5, 1], [w, -.5, 1], [w, h, 1], [-.5, h, 1], [(w - .5) / 2, -.5 - h / 4, 1]])
-    a, b, c, d, top = (pixels @ np.linalg.inv(frame.color.intrinsics).T * depth) @ frame.camera_to_world[:3, :3].T + frame.camera_to_world[:3, 3]
+    """One stroke along the edges of what a camera sees up to `depth` metres, with a mark on its
+    upper side."""
+    w = frame.color.width - 0.5
+    h = frame.color.height - 0.5
+    pixels = np.array(
+        [[-0.5, -0.5, 1], [w, -0.5, 1], [w, h, 1], [-0.5, h, 1], [(w - 0.5) / 2, -0.5 - h / 4, 1]]
+    )
+    a, b, c, d, top = (
+        pixels @ np.linalg.inv(frame.color.intrinsics).T * depth
+    ) @ frame.camera_to_world[:3, :3].T + frame.camera_to_world[:3, 3]
     eye = frame.camera_to_world[:3, 3]
     return np.stack([eye, a, b, eye, c, d, eye, a, d, c, b, top, a])
 
@@ -121,119 +174,293 @@ def _frustum_lines(frame: Frame, depth: float) -> NDArray[np.float64]:
 def _name(instance: Instance) -> str:
     """What the mouse shows of an object."""
     x, y, z = instance.box.size
-    return f"{flat_label(instance.label)} (id {instance.id})<br>{max(x, y):.2f} x {min(x, y):.2f} x {z:.2f} m"
+    return (
+        f"{flat_label(instance.label)} (id {instance.id})<br>{max(x, y):.2f} x {min(x, y):.2f} x"
+        f" {z:.2f} m"
+    )
 
-def _named(things: Sequence[Instance], marked: Mapping[int, str], written: Callable[[str], str], most: int = 25) -> list[str]:
-    """What is written beside each object: its label for the highlighted ones and the largest, "" for the rest; `written`: as it must be there."""
+
+def _named(
+    things: Sequence[Instance],
+    marked: Mapping[int, str],
+    written: Callable[[str], str],
+    most: int = 25,
+) -> list[str]:
+    """What is written beside each object: its label for the highlighted ones and the largest, ""
+    for the rest; `written`: as it must be there."""
     largest = sorted(things, key=lambda thing: -float(np.prod(np.sort(thing.box.size)[1:])))[:most]
     shown = {thing.id for thing in largest} | set(marked)
     return [written(thing.label) if thing.id in shown else "" for thing in things]
 
 # %% ../../nbs/scenes/45_viewer.ipynb #6dc47bcc
-def plot_scene(scene: Scene, *, frames: Sequence[int] | None = None, labels: bool = True, max_triangles: int = 12_000,
-         highlight: Mapping[int, str] | Sequence[int] = (), title: str | None = None) -> go.Figure:
-    """A scene in 3D: mesh without its ceiling, oriented boxes that tell name and size under the mouse, camera frusta and the camera's path.
+def plot_scene(
+    scene: Scene,
+    *,
+    frames: Sequence[int] | None = None,
+    labels: bool = True,
+    max_triangles: int = 12_000,
+    highlight: Mapping[int, str] | Sequence[int] = (),
+    title: str | None = None,
+) -> go.Figure:
+    """A scene in 3D: mesh without its ceiling, oriented boxes that tell name and size under the
+    mouse, camera frusta and the camera's path.
 
     Args:
-        frames: row numbers into `scene.frames` whose frusta are drawn; by default a dozen along the path.
-        labels: write names beside the highlighted and the largest boxes; under the mouse every box has its name.
+        frames: row numbers into `scene.frames` whose frusta are drawn; by default a dozen along the
+            path.
+        labels: write names beside the highlighted and the largest boxes; under the mouse every box
+            has its name.
         max_triangles: the mesh is decimated to this; 12,000 make a figure of about half a megabyte.
-        highlight: ids of objects whose boxes stand out, or colours by id, e.g. {4: "red", 6: "blue"}.
+        highlight: ids of objects whose boxes stand out, or colours by id, e.g. {4: "red", 6:
+            "blue"}.
         title: of the figure; by default the scene's name and size.
     """
-    marked = dict(highlight) if isinstance(highlight, Mapping) else {id: PALETTE[i % len(PALETTE)] for i, id in enumerate(highlight)}
-    things = [instance for instance in scene.instances if instance.label.lower() not in STRUCTURE or instance.id in marked]
+    marked = (
+        dict(highlight)
+        if isinstance(highlight, Mapping)
+        else {id: PALETTE[i % len(PALETTE)] for i, id in enumerate(highlight)}
+    )
+    things = [
+        instance
+        for instance in scene.instances
+        if instance.label.lower() not in STRUCTURE or instance.id in marked
+    ]
     figure = go.Figure(_meshes(scene, max_triangles))
 
     def lines(strokes: Sequence[NDArray], name: str, color: str, width: int) -> None:
         x, y, z = _strokes(strokes).T
-        figure.add_scatter3d(x=x, y=y, z=z, mode="lines", line=dict(color=color, width=width), name=name, hoverinfo="skip")
+        figure.add_scatter3d(
+            x=x,
+            y=y,
+            z=z,
+            mode="lines",
+            line=dict(color=color, width=width),
+            name=name,
+            hoverinfo="skip",
+        )
 
-    lines([_box_lines(thing.box) for thing in things if thing.id not in marked], "boxes", "#555555", 2)
+    lines(
+        [_box_lines(thing.box) for thing in things if thing.id not in marked], "boxes", "#555555", 2
+    )
     for id, color in marked.items():
-        lines([_box_lines(scene.instance(id).box)], f"{flat_label(scene.instance(id).label)} (id {id})", color, 7)
-    top = np.array([[*t.box.center[:2], t.box.center[2] + t.box.size[2] / 2] for t in things], np.float32).reshape(-1, 3)
-    figure.add_scatter3d(x=top[:, 0], y=top[:, 1], z=top[:, 2], mode="markers+text" if labels else "markers", name="names",
-                         text=_named(things, marked, solid_label), hovertext=[_name(t) for t in things], hoverinfo="text",
-                         textfont=dict(size=10), marker=dict(size=3, color=[marked.get(t.id, "#555555") for t in things]))
+        lines(
+            [_box_lines(scene.instance(id).box)],
+            f"{flat_label(scene.instance(id).label)} (id {id})",
+            color,
+            7,
+        )
+    top = np.array(
+        [[*t.box.center[:2], t.box.center[2] + t.box.size[2] / 2] for t in things], np.float32
+    ).reshape(-1, 3)
+    figure.add_scatter3d(
+        x=top[:, 0],
+        y=top[:, 1],
+        z=top[:, 2],
+        mode="markers+text" if labels else "markers",
+        name="names",
+        text=_named(things, marked, solid_label),
+        hovertext=[_name(t) for t in things],
+        hoverinfo="text",
+        textfont=dict(size=10),
+        marker=dict(size=3, color=[marked.get(t.id, "#555555") for t in things]),
+    )
     if scene.frames:
         eyes = np.array([frame.camera_to_world[:3, 3] for frame in scene.frames], np.float32)
-        chosen = np.unique(np.linspace(0, len(eyes) - 1, 12).round().astype(int)) if frames is None else np.array(frames, int)
-        figure.add_scatter3d(x=eyes[:, 0], y=eyes[:, 1], z=eyes[:, 2], mode="lines", line=dict(color="#7b3fa0", width=3), name="path", hoverinfo="skip")
-        lines([_frustum_lines(scene.frames[f], .3) for f in chosen], "cameras", "#7b3fa0", 3)
-        figure.add_scatter3d(x=eyes[chosen, 0], y=eyes[chosen, 1], z=eyes[chosen, 2], mode="markers", marker=dict(size=3, color="#7b3fa0"),
-                             hovertext=[f"frame {scene.frames[f].index}" for f in chosen], hoverinfo="text", showlegend=False)
+        chosen = (
+            np.unique(np.linspace(0, len(eyes) - 1, 12).round().astype(int))
+            if frames is None
+            else np.array(frames, int)
+        )
+        figure.add_scatter3d(
+            x=eyes[:, 0],
+            y=eyes[:, 1],
+            z=eyes[:, 2],
+            mode="lines",
+            line=dict(color="#7b3fa0", width=3),
+            name="path",
+            hoverinfo="skip",
+        )
+        lines([_frustum_lines(scene.frames[f], 0.3) for f in chosen], "cameras", "#7b3fa0", 3)
+        figure.add_scatter3d(
+            x=eyes[chosen, 0],
+            y=eyes[chosen, 1],
+            z=eyes[chosen, 2],
+            mode="markers",
+            marker=dict(size=3, color="#7b3fa0"),
+            hovertext=[f"frame {scene.frames[f].index}" for f in chosen],
+            hoverinfo="text",
+            showlegend=False,
+        )
     figure.update_layout(
-        title=title or f"{flat_label(f'{scene.source}/{scene.name}')}: {len(things)} objects, {len(scene.frames)} frames", height=560,
-        margin=dict(l=0, r=0, t=40, b=0), legend=dict(x=0, y=1, bgcolor="rgba(255,255,255,.6)"), uirevision="keep",
-        scene=dict(aspectmode="data", xaxis_title="x [m]", yaxis_title="y [m]", zaxis_title="z [m]",
-                   camera=dict(eye=dict(x=-.7, y=-1.3, z=1.3), center=dict(x=0, y=0, z=-.15))))
+        title=title
+        or f"{flat_label(f'{scene.source}/{scene.name}')}: {len(things)} objects, {len(scene.frames)} frames",  # noqa: E501
+        height=560,
+        margin=dict(l=0, r=0, t=40, b=0),
+        legend=dict(x=0, y=1, bgcolor="rgba(255,255,255,.6)"),
+        uirevision="keep",
+        scene=dict(
+            aspectmode="data",
+            xaxis_title="x [m]",
+            yaxis_title="y [m]",
+            zaxis_title="z [m]",
+            camera=dict(eye=dict(x=-0.7, y=-1.3, z=1.3), center=dict(x=0, y=0, z=-0.15)),
+        ),
+    )
     return figure
 
 # %% ../../nbs/scenes/45_viewer.ipynb #5b1f02ab
 def bundle_of(scene: Scene, max_triangles: int = 6_000) -> dict[str, Any]:
-    """The view of a scene by MIME type, as JupyterLab takes it; a furnished room is about 150 kB."""
+    """The view of a scene by MIME type, as JupyterLab takes it; a furnished room is about 150
+    kB."""
     figure = plot_scene(scene, max_triangles=max_triangles)
     return dict(pio.renderers["plotly_mimetype"].to_mimebundle(figure.to_dict()))
 
 # %% ../../nbs/scenes/45_viewer.ipynb #1ad03632
 def _outline(surface: Mesh) -> tuple[NDArray[np.float64], ...]:
-    """Where the dataset states no floor: the convex outline of what lies within 0.3 m above the mesh's low end, or nothing."""
+    """Where the dataset states no floor: the convex outline of what lies within 0.3 m above the
+    mesh's low end, or nothing."""
     from scipy.spatial import ConvexHull, QhullError
 
     points = np.asarray(surface.vertices, np.float64)
     points = points[np.isfinite(points).all(1)]
-    low = points[points[:, 2] < np.quantile(points[:, 2], .02) + .3, :2] if len(points) else points[:, :2]
+    low = (
+        points[points[:, 2] < np.quantile(points[:, 2], 0.02) + 0.3, :2]
+        if len(points)
+        else points[:, :2]
+    )
     try:
         return (low[ConvexHull(low).vertices],)
     except (QhullError, ValueError):
         return ()
 
 # %% ../../nbs/scenes/45_viewer.ipynb #d9483b4d
-def plot_floor_plan(scene: Scene, *, frames: Sequence[int] = (), highlight: Mapping[int, str] | Sequence[int] = (), labels: bool = True,
-         lines: Sequence[tuple[Sequence[float], Sequence[float], str]] = (), reach: float = 1.5, title: str | None = None) -> go.Figure:
+def plot_floor_plan(
+    scene: Scene,
+    *,
+    frames: Sequence[int] = (),
+    highlight: Mapping[int, str] | Sequence[int] = (),
+    labels: bool = True,
+    lines: Sequence[tuple[Sequence[float], Sequence[float], str]] = (),
+    reach: float = 1.5,
+    title: str | None = None,
+) -> go.Figure:
     """A scene from above: floor, footprints, cameras, and lines that explain an answer.
 
     Args:
-        frames: row numbers into `scene.frames` whose cameras are drawn, as the wedge that they see up to `reach` metres.
+        frames: row numbers into `scene.frames` whose cameras are drawn, as the wedge that they see
+            up to `reach` metres.
         highlight: as in `plot_scene`.
         labels: as in `plot_scene`.
         lines: (from, to, caption): arrows between world points (x, y) or (x, y, z), metres.
         title: of the figure; by default the scene's name.
     """
-    marked = dict(highlight) if isinstance(highlight, Mapping) else {id: PALETTE[i % len(PALETTE)] for i, id in enumerate(highlight)}
-    things = sorted((i for i in scene.instances if i.label.lower() not in STRUCTURE or i.id in marked),
-                    key=lambda i: (i.id in marked, i.box.center[2] + i.box.size[2] / 2))     # what is on top is drawn last
+    marked = (
+        dict(highlight)
+        if isinstance(highlight, Mapping)
+        else {id: PALETTE[i % len(PALETTE)] for i, id in enumerate(highlight)}
+    )
+    things = sorted(
+        (i for i in scene.instances if i.label.lower() not in STRUCTURE or i.id in marked),
+        # what is on top is drawn last
+        key=lambda i: (i.id in marked, i.box.center[2] + i.box.size[2] / 2),
+    )
     figure = go.Figure()
     for polygon in scene.floor or _outline(scene.surface):
         x, y = np.append(polygon, polygon[:1], 0).T
-        figure.add_scatter(x=x, y=y, mode="lines", fill="toself", fillcolor="#f4f1ea", line=dict(color="#8c8577", width=2), hoverinfo="skip")
+        figure.add_scatter(
+            x=x,
+            y=y,
+            mode="lines",
+            fill="toself",
+            fillcolor="#f4f1ea",
+            line=dict(color="#8c8577", width=2),
+            hoverinfo="skip",
+        )
     for thing in things:
         x, y = thing.box.corners[[0, 2, 6, 4, 0], :2].T
         color = marked.get(thing.id, "#9aa5b1")
-        figure.add_scatter(x=x, y=y, mode="lines", fill="toself", line=dict(color=color, width=3 if thing.id in marked else 1), opacity=.75,
-                           text=_name(thing), hoverinfo="text", hoveron="fills")
+        figure.add_scatter(
+            x=x,
+            y=y,
+            mode="lines",
+            fill="toself",
+            line=dict(color=color, width=3 if thing.id in marked else 1),
+            opacity=0.75,
+            text=_name(thing),
+            hoverinfo="text",
+            hoveron="fills",
+        )
     if labels and things:
         x, y = np.array([thing.box.center[:2] for thing in things]).T
-        figure.add_scatter(x=x, y=y, mode="text", text=_named(things, marked, flat_label), textfont=dict(size=11), hoverinfo="skip")
+        figure.add_scatter(
+            x=x,
+            y=y,
+            mode="text",
+            text=_named(things, marked, flat_label),
+            textfont=dict(size=11),
+            hoverinfo="skip",
+        )
     for f in frames:
         frame = scene.frames[f]
         eye = frame.camera_to_world[:3, 3]
         R = frame.camera_to_world[:3, :3]
         K = frame.color.intrinsics
         bearing = np.arctan2(R[1, 2], R[0, 2])
-        left = np.arctan((-.5 - K[0, 2]) / K[0, 0])
-        right = np.arctan((frame.color.width - .5 - K[0, 2]) / K[0, 0])
+        left = np.arctan((-0.5 - K[0, 2]) / K[0, 0])
+        right = np.arctan((frame.color.width - 0.5 - K[0, 2]) / K[0, 0])
         arc = bearing - np.linspace(left, right, 16)
-        x, y = np.concatenate([[eye[:2]], eye[:2] + reach * np.stack([np.cos(arc), np.sin(arc)], -1), [eye[:2]]]).T
-        figure.add_scatter(x=x, y=y, mode="lines", fill="toself", fillcolor="rgba(123,63,160,.12)", line=dict(color="#7b3fa0", width=1),
-                           text=f"frame {frame.index}", hoverinfo="text", hoveron="fills")
-        figure.add_annotation(x=eye[0], y=eye[1], text=f"frame {frame.index}", showarrow=False, yshift=-10, font=dict(size=10, color="#7b3fa0"))
+        x, y = np.concatenate(
+            [[eye[:2]], eye[:2] + reach * np.stack([np.cos(arc), np.sin(arc)], -1), [eye[:2]]]
+        ).T
+        figure.add_scatter(
+            x=x,
+            y=y,
+            mode="lines",
+            fill="toself",
+            fillcolor="rgba(123,63,160,.12)",
+            line=dict(color="#7b3fa0", width=1),
+            text=f"frame {frame.index}",
+            hoverinfo="text",
+            hoveron="fills",
+        )
+        figure.add_annotation(
+            x=eye[0],
+            y=eye[1],
+            text=f"frame {frame.index}",
+            showarrow=False,
+            yshift=-10,
+            font=dict(size=10, color="#7b3fa0"),
+        )
     for start, end, caption in lines:
-        figure.add_annotation(x=end[0], y=end[1], ax=start[0], ay=start[1], xref="x", yref="y", axref="x", ayref="y", showarrow=True,
-                              arrowhead=2, arrowwidth=2, arrowcolor="#222222", text="")
-        figure.add_annotation(x=(start[0] + end[0]) / 2, y=(start[1] + end[1]) / 2, text=flat_label(caption), showarrow=False, bgcolor="rgba(255,255,255,.8)")
-    figure.update_layout(title=title or f"{flat_label(f'{scene.source}/{scene.name}')} from above", showlegend=False, template="plotly_white", height=480,
-                         margin=dict(l=40, r=10, t=40, b=40), xaxis=dict(title="x [m]", zeroline=False),
-                         yaxis=dict(title="y [m]", zeroline=False, scaleanchor="x", scaleratio=1))
+        figure.add_annotation(
+            x=end[0],
+            y=end[1],
+            ax=start[0],
+            ay=start[1],
+            xref="x",
+            yref="y",
+            axref="x",
+            ayref="y",
+            showarrow=True,
+            arrowhead=2,
+            arrowwidth=2,
+            arrowcolor="#222222",
+            text="",
+        )
+        figure.add_annotation(
+            x=(start[0] + end[0]) / 2,
+            y=(start[1] + end[1]) / 2,
+            text=flat_label(caption),
+            showarrow=False,
+            bgcolor="rgba(255,255,255,.8)",
+        )
+    figure.update_layout(
+        title=title or f"{flat_label(f'{scene.source}/{scene.name}')} from above",
+        showlegend=False,
+        template="plotly_white",
+        height=480,
+        margin=dict(l=40, r=10, t=40, b=40),
+        xaxis=dict(title="x [m]", zeroline=False),
+        yaxis=dict(title="y [m]", zeroline=False, scaleanchor="x", scaleratio=1),
+    )
     return figure

@@ -19,7 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.files import atomic_write
-from .geometry.rasterizer import NEAR_PLANE_M, check_surface, jit, rasterize_mesh, projection, render_depth_and_ids
+from spar_kit.scenes.geometry.rasterizer import (
+    NEAR_PLANE_M,
+    check_surface,
+    jit,
+    rasterize_mesh,
+    projection,
+    render_depth_and_ids,
+)
 from .scene import Camera, Scene, Mesh
 from ..core.errors import SceneError
 from .geometry.silhouette import parts_of, silhouettes
@@ -30,14 +37,19 @@ class VisibilityThresholds:
     """When an object counts as visible in a frame, and how finely that is looked at.
 
     Args:
-        share: least visible share of the object's whole silhouette, which goes on behind what hides it and beyond the image.
-        pixels: least number of visible pixels, stated for a 640x480 image and scaled with the image's area.
-        plenty: of an object that shows more pixels than this (stated likewise: 1 % of the image) a smaller share is enough, in inverse proportion.
+        share: least visible share of the object's whole silhouette, which goes on behind what hides
+            it and beyond the image.
+        pixels: least number of visible pixels, stated for a 640x480 image and scaled with the
+            image's area.
+        plenty: of an object that shows more pixels than this (stated likewise: 1 % of the image) a
+            smaller share is enough, in inverse proportion.
         side: least width and height of the box of the visible pixels, in thousandths of the image.
-        tolerance, relative_tolerance: a sample is occluded by what is nearer by more than max(metres, share of its depth).
+        tolerance, relative_tolerance: a sample is occluded by what is nearer by more than
+            max(metres, share of its depth).
         samples: surface samples per instance.
         overlap_samples: surface samples of the whole scene, for the overlap of frames.
     """
+
     share: float = 0.25
     pixels: float = 400.0
     plenty: float = 3072.0
@@ -50,32 +62,43 @@ class VisibilityThresholds:
 # %% ../../nbs/scenes/25_visibility.ipynb #22680106
 @dataclass(frozen=True, kw_only=True)
 class Visibility:
-    """How a scene's objects are seen: one row per frame and instance with at least one visible pixel, by ascending (frame, instance).
+    """How a scene's objects are seen: one row per frame and instance with at least one visible
+    pixel, by ascending (frame, instance).
 
-    Image coordinates are thousandths of the colour image's width and height; 0 is its left or upper edge, 1000 the right or lower.
+    Image coordinates are thousandths of the colour image's width and height; 0 is its left or upper
+    edge, 1000 the right or lower.
 
     Args:
         frame: (R,) row number into `Scene.frames`.
         instance: (R,) instance id.
         pixels: (R,) visible pixels at `raster`.
-        fraction: (R,) share of the object's area-weighted surface samples that are visible. The far side of a body never is, so about
-            one half is as much as a closed body reaches.
-        share: (R,) visible pixels over those of the whole silhouette, see `silhouettes`. 1 for what nothing hides and no border cuts.
+        fraction: (R,) share of the object's area-weighted surface samples that are visible. The far
+            side of a body never is, so about one half is as much as a closed body reaches.
+        share: (R,) visible pixels over those of the whole silhouette, see `silhouettes`. 1 for what
+            nothing hides and no border cuts.
         inside: (R,) share of the whole silhouette that lies inside the image, hidden or not.
-        box: (R, 4) x1, y1, x2, y2 around the visible pixels, to the pixels' outer edges: an object as wide as the image is 0..1000. A pixel
-            with no other of its object within `SPECKLE_RADIUS_PX` pixels is left out, unless there are only such.
-        point: (R, 2) marker point: the projected centre of the 3D box where it lands on the object's visible pixels, else the visible
-            pixel nearest to it in `box`.
-        center: (R, 3) centre of the 3D box in the frame's camera, metres (x right, y down, z forward); z can be negative.
+        box: (R, 4) x1, y1, x2, y2 around the visible pixels, to the pixels' outer edges: an object
+            as wide as the image is 0..1000. A pixel with no other of its object within
+            `SPECKLE_RADIUS_PX` pixels is left out, unless there are only such.
+        point: (R, 2) marker point: the projected centre of the 3D box where it lands on the
+            object's visible pixels, else the visible pixel nearest to it in `box`.
+        center: (R, 3) centre of the 3D box in the frame's camera, metres (x right, y down, z
+            forward); z can be negative.
         truncated: (R,) the visible pixels touch the image border.
-        overlap: (F, F) shared visible surface of two frames over the smaller one's, 0 to 1, 0 for a frame that sees nothing.
-        in_sight: (F, F) the camera of the second frame is in the image of the first and nothing hides it there, by a margin of one pixel around.
-        raster: (width, height) of the images that were looked at, pixels; of the first frame where frames differ.
+        overlap: (F, F) shared visible surface of two frames over the smaller one's, 0 to 1, 0 for a
+            frame that sees nothing.
+        in_sight: (F, F) the camera of the second frame is in the image of the first and nothing
+            hides it there, by a margin of one pixel around.
+        raster: (width, height) of the images that were looked at, pixels; of the first frame where
+            frames differ.
         visible: (R,) the row passes `rule`.
         rule: the thresholds in use.
-        ground: (F, B) bits, 8 to a byte, row by row of a grid of cells seen from above: which hold a point below `FLOOR_BAND_M` that the frame sees.
-        grid: that grid: x and y of its corner, metres, side of a cell, metres, cells along x and along y; empty where there is no surface.
+        ground: (F, B) bits, 8 to a byte, row by row of a grid of cells seen from above: which hold
+            a point below `FLOOR_BAND_M` that the frame sees.
+        grid: that grid: x and y of its corner, metres, side of a cell, metres, cells along x and
+            along y; empty where there is no surface.
     """
+
     frame: NDArray[np.int32]
     instance: NDArray[np.int32]
     pixels: NDArray[np.int32]
@@ -103,20 +126,27 @@ class Visibility:
         return slice(int(low), int(high))
 
     def ground_seen(self, frames: Sequence[int]) -> NDArray[np.bool_]:
-        """(X, Y) the cells of `grid` that some of the frames see something in, below `FLOOR_BAND_M`."""
+        """(X, Y) the cells of `grid` that some of the frames see something in, below
+        `FLOOR_BAND_M`."""
         shape = (int(self.grid[3]), int(self.grid[4])) if self.grid else (0, 0)
-        bits = np.bitwise_or.reduce(self.ground[list(frames)], axis=0) if self.grid else np.zeros(0, np.uint8)
+        bits = (
+            np.bitwise_or.reduce(self.ground[list(frames)], axis=0)
+            if self.grid
+            else np.zeros(0, np.uint8)
+        )
         return np.unpackbits(bits, count=shape[0] * shape[1]).reshape(shape).astype(bool)
 
 # %% ../../nbs/scenes/25_visibility.ipynb #afb8e20b
 def raster_camera(camera: Camera, width: int = 320) -> Camera:
-    """The same camera at `width` pixels, its aspect ratio kept to the pixel; never larger than the image itself."""
+    """The same camera at `width` pixels, its aspect ratio kept to the pixel; never larger than the
+    image itself."""
     width = max(1, min(width, camera.width))
     return camera.resized(width, max(1, round(camera.height * width / camera.width)))
 
 # %% ../../nbs/scenes/25_visibility.ipynb #6413653e
-def sample_surface(surface: Mesh, groups: NDArray, count: int, samples: int
-                   ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+def sample_surface(
+    surface: Mesh, groups: NDArray, count: int, samples: int
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Points spread evenly over the surface of each group of triangles.
 
     Args:
@@ -125,12 +155,17 @@ def sample_surface(surface: Mesh, groups: NDArray, count: int, samples: int
         samples: points per group.
 
     Returns:
-        Points (count, samples, 3) in the world, metres, NaN for a group without area; and the row number (count, samples) of
-        each one's triangle, -1 where there is none.
+        Points (count, samples, 3) in the world, metres, NaN for a group without area; and the row
+        number (count, samples) of each one's triangle, -1 where there is none.
     """
     corners = np.asarray(surface.vertices, np.float64)[surface.triangles]
     with np.errstate(invalid="ignore", over="ignore"):
-        area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1) / 2
+        area = (
+            np.linalg.norm(
+                np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1
+            )
+            / 2
+        )
     rows = np.flatnonzero(np.isfinite(area) & (area > 0) & (groups >= 0))
     rows = rows[np.argsort(groups[rows], kind="stable")]
     points = np.full((count, samples, 3), np.nan)
@@ -138,13 +173,13 @@ def sample_surface(surface: Mesh, groups: NDArray, count: int, samples: int
     k = np.arange(samples)
     first = np.searchsorted(groups[rows], np.arange(count + 1))
     a = (0.5 + k / 1.3247179572447460) % 1
-    b = (0.5 + k / 1.3247179572447460 ** 2) % 1
+    b = (0.5 + k / 1.3247179572447460**2) % 1
     a, b = np.where(a + b > 1, 1 - a, a)[:, None], np.where(a + b > 1, 1 - b, b)[:, None]
     for group in range(count):
-        mine = rows[first[group]:first[group + 1]]
+        mine = rows[first[group] : first[group + 1]]
         if len(mine):
             ends = np.cumsum(area[mine])
-            at = np.searchsorted(ends, (k + .5) / samples * ends[-1], side="right")
+            at = np.searchsorted(ends, (k + 0.5) / samples * ends[-1], side="right")
             source[group] = mine[np.minimum(at, len(mine) - 1)]
             t = corners[source[group]]
             points[group] = t[:, 0] + a * (t[:, 1] - t[:, 0]) + b * (t[:, 2] - t[:, 0])
@@ -152,8 +187,9 @@ def sample_surface(surface: Mesh, groups: NDArray, count: int, samples: int
 
 # %% ../../nbs/scenes/25_visibility.ipynb #a8e71609
 @jit
-def _plane_depth(a, b, c, eye, point, z, P):                                             # type: ignore[no-untyped-def]
-    """Depth at which the ray from `eye` through `point` (at depth z) meets the plane of triangle abc, kept within its corners' depths."""
+def _plane_depth(a, b, c, eye, point, z, P):  # type: ignore[no-untyped-def]
+    """Depth at which the ray from `eye` through `point` (at depth z) meets the plane of triangle
+    abc, kept within its corners' depths."""
     ux = np.float64(b[0]) - a[0]
     uy = np.float64(b[1]) - a[1]
     uz = np.float64(b[2]) - a[2]
@@ -175,9 +211,11 @@ def _plane_depth(a, b, c, eye, point, z, P):                                    
 
 @jit
 def _find(points, group, P, eye, triangle, numbers, vertices, triangles, limits, found):  # type: ignore[no-untyped-def]
-    """Which points (N, 3), point n on an object of number group[n], are visible in an image of triangles: fills `found` (N,).
+    """Which points (N, 3), point n on an object of number group[n], are visible in an image of
+    triangles: fills `found` (N,).
 
-    limits: near plane [m], tolerance [m], tolerance as a share of depth. numbers: (T,) object of each triangle.
+    limits: near plane [m], tolerance [m], tolerance as a share of depth. numbers: (T,) object of
+        each triangle.
     """
     height, width = triangle.shape
     near, tolerance, relative = limits
@@ -187,7 +225,8 @@ def _find(points, group, P, eye, triangle, numbers, vertices, triangles, limits,
         z = points[n, 2]
         w = P[2, 0] * x + P[2, 1] * y + P[2, 2] * z + P[2, 3]
         found[n] = False
-        if w >= near:                                                                    # false for NaN too
+        # false for NaN too
+        if w >= near:
             u = np.floor((P[0, 0] * x + P[0, 1] * y + P[0, 2] * z + P[0, 3]) / w + 0.5)
             v = np.floor((P[1, 0] * x + P[1, 1] * y + P[1, 2] * z + P[1, 3]) / w + 0.5)
             if 0 <= u < width and 0 <= v < height:
@@ -199,14 +238,16 @@ def _find(points, group, P, eye, triangle, numbers, vertices, triangles, limits,
                 j = triangles[t, 1]
                 k = triangles[t, 2]
                 d = _plane_depth(vertices[i], vertices[j], vertices[k], eye, points[n], w, P)
-                found[n] = w <= d + (max(tolerance, relative * w) if numbers[t] == group[n] else 1e-6)
+                found[n] = w <= d + (
+                    max(tolerance, relative * w) if numbers[t] == group[n] else 1e-6
+                )
 
 # %% ../../nbs/scenes/25_visibility.ipynb #d2e93e62
-SPECKLE_RADIUS_PX = 4                       # pixels: how near another pixel of the object must be
+SPECKLE_RADIUS_PX = 4  # pixels: how near another pixel of the object must be
 
 
 @jit
-def _is_speck(ids, x, y, scale):                                                         # type: ignore[no-untyped-def]
+def _is_speck(ids, x, y, scale):  # type: ignore[no-untyped-def]
     reach = SPECKLE_RADIUS_PX * scale
     left = scale * scale
     for v in range(max(y - reach, 0), min(y + reach + 1, ids.shape[0])):
@@ -219,12 +260,14 @@ def _is_speck(ids, x, y, scale):                                                
 
 
 @jit
-def _measure(ids, centers, pixels, bounds, points, scale=1):                             # type: ignore[no-untyped-def]
-    """Pixel count, bounds (x low, x high, y low, y high) without specks, and marker pixel of each object in an image of object numbers.
+def _measure(ids, centers, pixels, bounds, points, scale=1):  # type: ignore[no-untyped-def]
+    """Pixel count, bounds (x low, x high, y low, y high) without specks, and marker pixel of each
+    object in an image of object numbers.
 
-    ids: (height, width), 1 to N, 0 for none. centers: (N, 2) projected centres, NaN behind the camera.
-    Fills pixels (N,), bounds (N, 4) and points (N, 2), in pixels; objects without a pixel keep a count of 0. `scale`: so many times finer
-    than the image in which specks are single pixels.
+    ids: (height, width), 1 to N, 0 for none. centers: (N, 2) projected centres, NaN behind the
+        camera.
+    Fills pixels (N,), bounds (N, 4) and points (N, 2), in pixels; objects without a pixel keep a
+    count of 0. `scale`: so many times finer than the image in which specks are single pixels.
     """
     height, width = ids.shape
     pixels[:] = 0
@@ -238,7 +281,11 @@ def _measure(ids, centers, pixels, bounds, points, scale=1):                    
             n = ids[y, x] - 1
             if n >= 0:
                 pixels[n] += 1
-                b = specks if (x == 0 or ids[y, x - 1] != n + 1) and _is_speck(ids, x, y, scale) else bounds
+                b = (
+                    specks
+                    if (x == 0 or ids[y, x - 1] != n + 1) and _is_speck(ids, x, y, scale)
+                    else bounds
+                )
                 b[n, 0], b[n, 1] = min(b[n, 0], x), max(b[n, 1], x)
                 b[n, 2], b[n, 3] = min(b[n, 2], y), max(b[n, 3], y)
                 points[n, 0] += x
@@ -250,10 +297,15 @@ def _measure(ids, centers, pixels, bounds, points, scale=1):                    
             bounds[n] = specks[n]
         u = centers[n, 0]
         v = centers[n, 1]
-        if not (np.isfinite(u) and np.isfinite(v)):                                      # behind the camera: the mask's own middle
+        # behind the camera: the mask's own middle
+        if not (np.isfinite(u) and np.isfinite(v)):
             u = points[n, 0] / pixels[n]
             v = points[n, 1] / pixels[n]
-        elif -0.5 <= u < width - 0.5 and -0.5 <= v < height - 0.5 and ids[int(np.floor(v + 0.5)), int(np.floor(u + 0.5))] == n + 1:
+        elif (
+            -0.5 <= u < width - 0.5
+            and -0.5 <= v < height - 0.5
+            and ids[int(np.floor(v + 0.5)), int(np.floor(u + 0.5))] == n + 1
+        ):
             points[n, 0], points[n, 1] = u, v
             continue
         best = np.inf
@@ -264,42 +316,50 @@ def _measure(ids, centers, pixels, bounds, points, scale=1):                    
                     points[n, 0], points[n, 1] = x, y
 
 # %% ../../nbs/scenes/25_visibility.ipynb #350ff818
-FLOOR_BAND_M = 2.0                       # metres; what is above tells nothing of the floor
-MOST_CELLS = 1 << 16            # 25 m x 25 m in cells of 0.1 m
+FLOOR_BAND_M = 2.0  # metres; what is above tells nothing of the floor
+MOST_CELLS = 1 << 16  # 25 m x 25 m in cells of 0.1 m
 
 
 def _grid(points: NDArray, cell: float = 0.1, margin: float = 0.5) -> tuple[float, ...]:
-    """(x, y, cell, X, Y) of a grid that covers samples (N, 3) of a surface seen from above and a margin around them, metres; where that is too
-    large, of larger cells. Empty without samples."""
+    """(x, y, cell, X, Y) of a grid that covers samples (N, 3) of a surface seen from above and a
+    margin around them, metres; where that is too large, of larger cells. Empty without samples."""
     points = points[np.isfinite(points).all(-1), :2]
     if not len(points):
         return ()
     (x, y), high = points.min(0) - margin, points.max(0) + margin
-    size = lambda: np.floor((high - (x, y)) / cell).clip(0, 1e9) + 1                                       # noqa: E731
+    size = lambda: np.floor((high - (x, y)) / cell).clip(0, 1e9) + 1  # noqa: E731
     while size().prod() > MOST_CELLS:
         cell *= 2
     return float(x), float(y), cell, *size().tolist()
 
 
 @jit
-def _mark_ground(depth, rays, eye, stride, low, grid, marks):                            # type: ignore[no-untyped-def]
+def _mark_ground(depth, rays, eye, stride, low, grid, marks):  # type: ignore[no-untyped-def]
     """Set to 1 the cells of `marks` (X, Y) that hold a point below `low` of a depth image.
 
-    rays: (3, 3) from pixels (u, v, 1) to world directions of depth 1; each `stride`-th pixel of each `stride`-th row is looked at.
+    rays: (3, 3) from pixels (u, v, 1) to world directions of depth 1; each `stride`-th pixel of
+        each `stride`-th row is looked at.
     """
     for v in range(stride // 2, depth.shape[0], stride):
         for u in range(stride // 2, depth.shape[1], stride):
             d = np.float64(depth[v, u])
             if d > 0 and eye[2] + d * (rays[2, 0] * u + rays[2, 1] * v + rays[2, 2]) < low:
-                x = np.floor((eye[0] + d * (rays[0, 0] * u + rays[0, 1] * v + rays[0, 2]) - grid[0]) / grid[2])
-                y = np.floor((eye[1] + d * (rays[1, 0] * u + rays[1, 1] * v + rays[1, 2]) - grid[1]) / grid[2])
+                x = np.floor(
+                    (eye[0] + d * (rays[0, 0] * u + rays[0, 1] * v + rays[0, 2]) - grid[0])
+                    / grid[2]
+                )
+                y = np.floor(
+                    (eye[1] + d * (rays[1, 0] * u + rays[1, 1] * v + rays[1, 2]) - grid[1])
+                    / grid[2]
+                )
                 if 0 <= x < marks.shape[0] and 0 <= y < marks.shape[1]:
                     marks[int(x), int(y)] = 1
 
 # %% ../../nbs/scenes/25_visibility.ipynb #408ebb06
 @jit
-def _watch(depth, P, eyes, tolerance, seen):                                             # type: ignore[no-untyped-def]
-    """Which points (N, 3) of the world are in a depth image, and nothing hides them there by more than `tolerance` metres: fills `seen` (N,)."""
+def _watch(depth, P, eyes, tolerance, seen):  # type: ignore[no-untyped-def]
+    """Which points (N, 3) of the world are in a depth image, and nothing hides them there by more
+    than `tolerance` metres: fills `seen` (N,)."""
     height, width = depth.shape
     for n in range(len(eyes)):
         x = eyes[n, 0]
@@ -319,7 +379,8 @@ def _watch(depth, P, eyes, tolerance, seen):                                    
 
 # %% ../../nbs/scenes/25_visibility.ipynb #cc2b3157
 def _number(ids: NDArray, triangle_instance: NDArray) -> NDArray[np.int32]:
-    """(T,) 1 + the place of each triangle's instance in the ascending `ids`, 0 for structure and for ids that are not listed."""
+    """(T,) 1 + the place of each triangle's instance in the ascending `ids`, 0 for structure and
+    for ids that are not listed."""
     if not len(ids):
         return np.zeros(len(triangle_instance), np.int32)
     at = np.minimum(np.searchsorted(ids, triangle_instance), len(ids) - 1)
@@ -327,16 +388,23 @@ def _number(ids: NDArray, triangle_instance: NDArray) -> NDArray[np.int32]:
 
 
 def _overlap(shared: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """(F, F) shared samples over those of the frame with fewer, from (F, N): which samples a frame finds.
+    """(F, F) shared samples over those of the frame with fewer, from (F, N): which samples a frame
+    finds.
 
-    Counts are whole numbers below 2^24: float32 products are exact and do not depend on the order in which a BLAS adds them.
+    Counts are whole numbers below 2^24: float32 products are exact and do not depend on the order
+    in which a BLAS adds them.
     """
     seen = shared.astype(np.float32)
     least = np.minimum.outer(seen.sum(1), seen.sum(1))
     return (seen @ seen.T) / np.maximum(least, 1)
 
 # %% ../../nbs/scenes/25_visibility.ipynb #ff24c981
-def _see(scene: Scene, rule: VisibilityThresholds, width: int, look: Callable[[int, NDArray[np.int32]], None] | None) -> Visibility:
+def _see(
+    scene: Scene,
+    rule: VisibilityThresholds,
+    width: int,
+    look: Callable[[int, NDArray[np.int32]], None] | None,
+) -> Visibility:
     objects = sorted(scene.instances, key=lambda instance: instance.id)
     ids = np.array([instance.id for instance in objects], np.int32)
     middle = np.array([instance.box.center for instance in objects], np.float64).reshape(-1, 3)
@@ -345,7 +413,9 @@ def _see(scene: Scene, rule: VisibilityThresholds, width: int, look: Callable[[i
     named = np.append(np.int32(0), ids)
     own = sample_surface(scene.surface, numbers - 1, N, rule.samples)[0].reshape(-1, 3)
     own_number = np.repeat(np.arange(1, N + 1, dtype=np.int32), rule.samples)
-    whole, source = (a[0] for a in sample_surface(scene.surface, np.zeros_like(numbers), 1, rule.overlap_samples))
+    whole, source = (
+        a[0] for a in sample_surface(scene.surface, np.zeros_like(numbers), 1, rule.overlap_samples)
+    )
     whole_number = numbers[source] if len(numbers) else np.zeros(len(source), np.int32)
 
     limits = (NEAR_PLANE_M, rule.tolerance, rule.relative_tolerance)
@@ -357,7 +427,19 @@ def _see(scene: Scene, rule: VisibilityThresholds, width: int, look: Callable[[i
     found = np.empty(len(own), np.bool_)
     shared = np.empty((len(scene.frames), len(whole)), np.bool_)
     size = np.ones((len(scene.frames), 2), np.int32)
-    parts: list[tuple[NDArray, ...]] = [(np.empty(0, np.int32), np.empty(0, np.int32), pixels[:0], np.empty(0), bounds[:0], points[:0], middle[:0], np.empty(0), np.empty(0))]
+    parts: list[tuple[NDArray, ...]] = [
+        (
+            np.empty(0, np.int32),
+            np.empty(0, np.int32),
+            pixels[:0],
+            np.empty(0),
+            bounds[:0],
+            points[:0],
+            middle[:0],
+            np.empty(0),
+            np.empty(0),
+        )
+    ]
     room = np.empty((len(vertices), 3))
     grid = _grid(whole)
     objects_alone = parts_of(vertices, triangles, numbers, N)
@@ -372,7 +454,8 @@ def _see(scene: Scene, rule: VisibilityThresholds, width: int, look: Callable[[i
         world_to_camera = frame.world_to_camera
         eye = np.array(frame.camera_to_world[:3, 3], np.float64)
         P = projection(camera, frame.camera_to_world)
-        depth, image, triangle = rasterize_mesh(scene.surface, numbers, camera, P, room)   # a dataset without a mesh: its own instance image here
+        # a dataset without a mesh: its own instance image here
+        depth, image, triangle = rasterize_mesh(scene.surface, numbers, camera, P, room)
         center = middle @ world_to_camera[:3, :3].T + world_to_camera[:3, 3]
         if look is not None:
             look(number, named[image])
@@ -380,43 +463,104 @@ def _see(scene: Scene, rule: VisibilityThresholds, width: int, look: Callable[[i
         _watch(depth, P, eyes, rule.tolerance, in_sight[number])
         silhouettes(room, *objects_alone, pixels, camera.width, camera.height, full, inside)
         _find(own, own_number, P, eye, triangle, numbers, vertices, triangles, limits, found)
-        _find(whole, whole_number, P, eye, triangle, numbers, vertices, triangles, limits, shared[number])
+        _find(
+            whole,
+            whole_number,
+            P,
+            eye,
+            triangle,
+            numbers,
+            vertices,
+            triangles,
+            limits,
+            shared[number],
+        )
         if grid:
             marks[:] = 0
-            rays = np.ascontiguousarray(frame.camera_to_world[:3, :3] @ np.linalg.inv(camera.intrinsics), np.float64)
+            rays = np.ascontiguousarray(
+                frame.camera_to_world[:3, :3] @ np.linalg.inv(camera.intrinsics), np.float64
+            )
             _mark_ground(depth, rays, eye, max(1, camera.width // 160), FLOOR_BAND_M, grid, marks)
             ground[number] = np.packbits(marks)
         size[number] = camera.width, camera.height
         n = np.flatnonzero(pixels).astype(np.int32)
         fraction = found.reshape(N, rule.samples)[n].mean(1)
-        parts.append((np.full(len(n), number, np.int32), n, pixels[n], fraction, bounds[n], points[n], center[n], full[n], inside[n]))
-    f, n, count, fraction, edges, spots, center, alone, within = (np.concatenate(column) for column in zip(*parts))
+        parts.append(
+            (
+                np.full(len(n), number, np.int32),
+                n,
+                pixels[n],
+                fraction,
+                bounds[n],
+                points[n],
+                center[n],
+                full[n],
+                inside[n],
+            )
+        )
+    f, n, count, fraction, edges, spots, center, alone, within = (
+        np.concatenate(column) for column in zip(*parts)
+    )
     wide, high = size[f].T
-    box = np.stack([edges[:, 0] / wide, edges[:, 2] / high, (edges[:, 1] + 1) / wide, (edges[:, 3] + 1) / high], -1) * 1000
+    box = (
+        np.stack(
+            [
+                edges[:, 0] / wide,
+                edges[:, 2] / high,
+                (edges[:, 1] + 1) / wide,
+                (edges[:, 3] + 1) / high,
+            ],
+            -1,
+        )
+        * 1000
+    )
     sides = np.minimum(box[:, 2] - box[:, 0], box[:, 3] - box[:, 1])
     share = (count / np.maximum(alone, count)).astype(np.float32)
-    of_640x480 = wide * high / (640 * 480)    # what is thinner than the lattice is whole
+    of_640x480 = wide * high / (640 * 480)  # what is thinner than the lattice is whole
     return Visibility(
-        frame=f, instance=ids[n], pixels=count, fraction=fraction.astype(np.float32), share=share,
-        inside=np.where(alone > 0, within / np.maximum(alone, 1), 1).astype(np.float32), box=box.astype(np.float32),
-        point=((spots + 0.5) / size[f] * 1000).astype(np.float32), center=center,
-        truncated=(edges[:, 0] == 0) | (edges[:, 2] == 0) | (edges[:, 1] == wide - 1) | (edges[:, 3] == high - 1),
-        overlap=_overlap(shared), in_sight=in_sight, raster=(int(size[0, 0]), int(size[0, 1])) if len(size) else (0, 0),
-        visible=(share * np.maximum(count / (rule.plenty * of_640x480), 1) >= rule.share) & (count >= rule.pixels * of_640x480) & (sides >= rule.side),
+        frame=f,
+        instance=ids[n],
+        pixels=count,
+        fraction=fraction.astype(np.float32),
+        share=share,
+        inside=np.where(alone > 0, within / np.maximum(alone, 1), 1).astype(np.float32),
+        box=box.astype(np.float32),
+        point=((spots + 0.5) / size[f] * 1000).astype(np.float32),
+        center=center,
+        truncated=(edges[:, 0] == 0)
+        | (edges[:, 2] == 0)
+        | (edges[:, 1] == wide - 1)
+        | (edges[:, 3] == high - 1),
+        overlap=_overlap(shared),
+        in_sight=in_sight,
+        raster=(int(size[0, 0]), int(size[0, 1])) if len(size) else (0, 0),
+        visible=(share * np.maximum(count / (rule.plenty * of_640x480), 1) >= rule.share)
+        & (count >= rule.pixels * of_640x480)
+        & (sides >= rule.side),
         rule=rule,
-        ground=ground, grid=grid)
+        ground=ground,
+        grid=grid,
+    )
 
 # %% ../../nbs/scenes/25_visibility.ipynb #1a1256d0
-def compute_visibility(scene: Scene, rule: VisibilityThresholds = VisibilityThresholds(), width: int = 320, cache: Path | str | None = None,
-        look: Callable[[int, NDArray[np.int32]], None] | None = None) -> Visibility:
+def compute_visibility(
+    scene: Scene,
+    rule: VisibilityThresholds = VisibilityThresholds(),
+    width: int = 320,
+    cache: Path | str | None = None,
+    look: Callable[[int, NDArray[np.int32]], None] | None = None,
+) -> Visibility:
     """The visibility table of a scene. The same scene gives the same table, bit for bit.
 
     Args:
         scene: triangles whose instance the scene does not list occlude, but have no rows.
         rule: thresholds and numbers of samples.
-        width: pixels of the images that are looked at; the height follows. Halving it saves about half the time and loses what is thin.
-        cache: a file to read the table from, if it was made from this very scene with these parameters, else to write it to.
-        look: called with each frame's row and its (height, width) image of instance ids, 0 for what the scene does not list; not for a table that was read.
+        width: pixels of the images that are looked at; the height follows. Halving it saves about
+            half the time and loses what is thin.
+        cache: a file to read the table from, if it was made from this very scene with these
+            parameters, else to write it to.
+        look: called with each frame's row and its (height, width) image of instance ids, 0 for what
+            the scene does not list; not for a table that was read.
 
     Raises ValueError for a surface whose arrays do not fit together.
     """
@@ -425,7 +569,8 @@ def compute_visibility(scene: Scene, rule: VisibilityThresholds = VisibilityThre
     if cache is not None and Path(cache).exists():
         try:
             return load(cache, key)
-        except SceneError:                                             # another scene's, or damaged: made anew below
+        # another scene's, or damaged: made anew below
+        except SceneError:
             pass
     table = _see(scene, rule, width, look)
     if cache is not None:
@@ -433,17 +578,26 @@ def compute_visibility(scene: Scene, rule: VisibilityThresholds = VisibilityThre
     return table
 
 # %% ../../nbs/scenes/25_visibility.ipynb #8f126e3e
-VERSION = 5     # of the file and of the rules above that the key cannot see; raise it when the same scene gives another table
+# of the file and of the rules above that the key cannot see; raise it when the same scene gives
+# another table
+VERSION = 5
 
 
 def content_hash(scene: Scene, rule: VisibilityThresholds, width: int) -> str:
-    """SHA-256 over all that a visibility table depends on: mesh, instances, poses, cameras, rule and width."""
+    """SHA-256 over all that a visibility table depends on: mesh, instances, poses, cameras, rule
+    and width."""
     digest = hashlib.sha256(repr((VERSION, astuple(rule), width)).encode())
     surface = scene.surface
     arrays: list[NDArray] = [surface.vertices, surface.triangles, surface.triangle_instance]
-    arrays += [np.array([instance.id, *instance.box.center], np.float64) for instance in scene.instances]
+    arrays += [
+        np.array([instance.id, *instance.box.center], np.float64) for instance in scene.instances
+    ]
     for frame in scene.frames:
-        arrays += [np.array([frame.color.width, frame.color.height]), frame.color.intrinsics, frame.camera_to_world]
+        arrays += [
+            np.array([frame.color.width, frame.color.height]),
+            frame.color.intrinsics,
+            frame.camera_to_world,
+        ]
     for array in arrays:
         digest.update(repr((array.shape, array.dtype.str)).encode())
         digest.update(np.ascontiguousarray(array).data)
@@ -452,21 +606,51 @@ def content_hash(scene: Scene, rule: VisibilityThresholds, width: int) -> str:
 
 def save(table: Visibility, path: Path | str, key: str = "") -> None:
     """Write a table as .npz, whole or not at all."""
-    columns: dict[str, Any] = {f.name: np.asarray(getattr(table, f.name)) for f in fields(table) if f.name != "rule"}
+    columns: dict[str, Any] = {
+        f.name: np.asarray(getattr(table, f.name)) for f in fields(table) if f.name != "rule"
+    }
     with atomic_write(path) as part, open(part, "wb") as file:
-        np.savez_compressed(file, key=np.array(key), rule=np.array(astuple(table.rule), np.float64), **columns)
+        np.savez_compressed(
+            file, key=np.array(key), rule=np.array(astuple(table.rule), np.float64), **columns
+        )
 
 
 def load(path: Path | str, key: str | None = None) -> Visibility:
-    """Read a table written by `save`. Raises SceneError where it is missing, damaged or of an older version, or made with another key than `key`."""
+    """Read a table written by `save`. Raises SceneError where it is missing, damaged or of an older
+    version, or made with another key than `key`."""
     try:
         with np.load(path, allow_pickle=False) as file:
             if key is not None and str(file["key"]) != key:
                 raise SceneError("made from another scene, or with other parameters", path, "key")
-            columns = {f.name: file[f.name] for f in fields(Visibility) if f.name not in ("rule", "raster", "grid")}
+            columns = {
+                f.name: file[f.name]
+                for f in fields(Visibility)
+                if f.name not in ("rule", "raster", "grid")
+            }
             a, b, c, d, e, f, samples, overlap_samples = file["rule"].tolist()
-            rule = VisibilityThresholds(share=a, pixels=b, plenty=c, side=d, tolerance=e, relative_tolerance=f, samples=int(samples), overlap_samples=int(overlap_samples))
-            return Visibility(**columns, raster=(int(file["raster"][0]), int(file["raster"][1])), rule=rule,
-                              grid=tuple(file["grid"].tolist()))
-    except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            rule = VisibilityThresholds(
+                share=a,
+                pixels=b,
+                plenty=c,
+                side=d,
+                tolerance=e,
+                relative_tolerance=f,
+                samples=int(samples),
+                overlap_samples=int(overlap_samples),
+            )
+            return Visibility(
+                **columns,
+                raster=(int(file["raster"][0]), int(file["raster"][1])),
+                rule=rule,
+                grid=tuple(file["grid"].tolist()),
+            )
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        KeyError,
+        EOFError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
         raise SceneError(f"not a visibility table: {error}", path) from None

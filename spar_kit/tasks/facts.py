@@ -17,17 +17,22 @@ from numpy.typing import NDArray
 # %% ../../nbs/tasks/05_facts.ipynb #0fab26db
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """Columns of what is asked and what is true, for one task in one scene; row i of every column belongs to question i.
+    """Columns of what is asked and what is true, for one task in one scene; row i of every column
+    belongs to question i.
 
     Args:
         task: the task's name.
-        frames: (n, V) int, row numbers into `Scene.frames`, in the order in which the images are shown; -1 behind the last one of fewer.
-        objects: (n, K) int, instance ids; column k is the object of `Task.markers[k]` where the task draws markers.
+        frames: (n, V) int, row numbers into `Scene.frames`, in the order in which the images are
+            shown; -1 behind the last one of fewer.
+        objects: (n, K) int, instance ids; column k is the object of `Task.markers[k]` where the
+            task draws markers.
         view: (n, K) int, which of the V images carries marker k, -1 where nothing is drawn.
-        marks: (n, K, 2) points or (n, K, 4) boxes as drawn: integers 0 to 1000 over width and height; None where nothing is drawn.
-        numbers: the exact values behind the answer, by name, each of length n: metres, degrees, ids, relation codes. The task's
-            function says which.
+        marks: (n, K, 2) points or (n, K, 4) boxes as drawn: integers 0 to 1000 over width and
+            height; None where nothing is drawn.
+        numbers: the exact values behind the answer, by name, each of length n: metres, degrees,
+            ids, relation codes. The task's function says which.
     """
+
     task: str
     frames: NDArray[np.int32]
     objects: NDArray[np.int32]
@@ -40,16 +45,38 @@ class Facts:
 
     def take(self, rows: NDArray) -> "Facts":
         """The same facts for a choice of rows."""
-        return Facts(task=self.task, frames=self.frames[rows], objects=self.objects[rows], view=self.view[rows],
-                     marks=None if self.marks is None else self.marks[rows], numbers={k: v[rows] for k, v in self.numbers.items()})
+        return Facts(
+            task=self.task,
+            frames=self.frames[rows],
+            objects=self.objects[rows],
+            view=self.view[rows],
+            marks=None if self.marks is None else self.marks[rows],
+            numbers={k: v[rows] for k, v in self.numbers.items()},
+        )
 
 # %% ../../nbs/tasks/05_facts.ipynb #2880e07c
 Level = Literal["low", "medium", "high"]
 Views = Literal["single", "pair", "multi", "video"]
 Format = Literal["fill", "select", "sentence", "judge"]
 
-Answer = Literal["depth", "distance", "area", "count", "size", "box", "nearest_box", "camera", "movement", "frames", "nearest_of_two", "nearest_of_four",
-                 "order", "relation", "map", "route"]
+Answer = Literal[
+    "depth",
+    "distance",
+    "area",
+    "count",
+    "size",
+    "box",
+    "nearest_box",
+    "camera",
+    "movement",
+    "frames",
+    "nearest_of_two",
+    "nearest_of_four",
+    "order",
+    "relation",
+    "map",
+    "route",
+]
 Observer = Literal["camera", "imagined"]
 
 IMAGES_PER_VIEW: Mapping[Views, int] = {"single": 1, "pair": 2, "multi": 3, "video": 32}
@@ -63,23 +90,31 @@ class Task:
     """One task folder of SPAR-7M.
 
     Args:
-        name: the folder's name; also the record's `type`, except for `nav_video`, whose records say "nav".
+        name: the folder's name; also the record's `type`, except for `nav_video`, whose records say
+            "nav".
         level: "low" perception, "medium" cross-view, "high" reasoning.
-        views: how many images a question shows: "single" 1, "pair" 2, "multi" 3, "video" 32 (`IMAGES_PER_VIEW`).
+        views: how many images a question shows: "single" 1, "pair" 2, "multi" 3, "video" 32
+            (`IMAGES_PER_VIEW`).
         formats: the answer formats that SPAR-7M holds for it.
-        markers: what is drawn, in the order of the record's `point_img_idx` / `bbox_img_idx`, e.g. ("red_point", "blue_point").
+        markers: what is drawn, in the order of the record's `point_img_idx` / `bbox_img_idx`, e.g.
+            ("red_point", "blue_point").
         quota: questions per scene and format in SPAR-7M.
-        family: the module of `tasks.families` that computes it; its words lie in `templates/FAMILY.yaml` of `package`.
+        family: the module of `tasks.families` that computes it; its words lie in
+            `templates/FAMILY.yaml` of `package`.
         answer: what the true answer states.
         compute: the family's function: (observation, rng, count) to at most `count` questions.
-        observer: who sees it so: the "camera" of the first image, somebody at another place ("imagined"), or None where it does not matter.
+        observer: who sees it so: the "camera" of the first image, somebody at another place
+            ("imagined"), or None where it does not matter.
         pairwise: two objects are held against each other.
-        roles: the colors by which facts and templates call the objects; those of the markers where it is left out.
-        image_order: the colors in the order of `point_img_idx` / `bbox_img_idx`, where that is not red, blue, green.
+        roles: the colors by which facts and templates call the objects; those of the markers where
+            it is left out.
+        image_order: the colors in the order of `point_img_idx` / `bbox_img_idx`, where that is not
+            red, blue, green.
         turning: chains of views that turn, see `sampling.candidates.multi`.
         step_share: of `Thresholds.step_share`, for this task.
         package: where its words lie.
     """
+
     name: str
     level: Level
     views: Views
@@ -113,7 +148,8 @@ class Task:
 
     @property
     def named_only(self) -> bool:
-        """Nothing is drawn although objects have roles: their names alone say which is meant, so none is hidden."""
+        """Nothing is drawn although objects have roles: their names alone say which is meant, so
+        none is hidden."""
         return bool(self.roles) and not self.markers
 
     @property
@@ -139,14 +175,18 @@ def task_named(name: str) -> Task:
 
 
 def known_task(name: str) -> Task | None:
-    """The row of the registry, None for a name that is no task. For markers, which the families import."""
+    """The row of the registry, None for a name that is no task. For markers, which the families
+    import."""
     from spar_kit.tasks.registry import TASKS
 
     return TASKS.get(name)
 
 # %% ../../nbs/tasks/05_facts.ipynb #9a024a4f
 def rng_for(seed: int, *names: str) -> np.random.Generator:
-    """The generator of everything random, seeded by (seed, names), e.g. (seed, scene, task): the order of work cannot change a draw."""
+    """The generator of everything random, seeded by (seed, names), e.g. (seed, scene, task): the
+    order of work cannot change a draw."""
     from zlib import crc32
 
-    return np.random.default_rng(np.random.SeedSequence([seed, *(crc32(name.encode()) for name in names)]))
+    return np.random.default_rng(
+        np.random.SeedSequence([seed, *(crc32(name.encode()) for name in names)])
+    )

@@ -15,12 +15,14 @@ from .thresholds import Thresholds
 
 # %% ../../nbs/tasks/30_frame_sets.ipynb #38c356a4
 def in_camera(poses: NDArray, points: NDArray) -> NDArray[np.float64]:
-    """World points (..., 3) in the cameras of `poses` (..., 4, 4), camera to world: x right, y down, z forward, metres."""
+    """World points (..., 3) in the cameras of `poses` (..., 4, 4), camera to world: x right, y
+    down, z forward, metres."""
     return np.einsum("...ji,...j->...i", poses[..., :3, :3], points - poses[..., :3, 3])
 
 # %% ../../nbs/tasks/30_frame_sets.ipynb #64db29a5
 def yaw_pitch_roll(poses: NDArray) -> NDArray[np.float64]:
-    """(..., 3) degrees of camera-to-world poses (..., 4, 4): yaw clockwise from above (right is +), pitch up +, roll."""
+    """(..., 3) degrees of camera-to-world poses (..., 4, 4): yaw clockwise from above (right is +),
+    pitch up +, roll."""
     R = poses[..., :3, :3]
     yaw = -np.degrees(np.arctan2(R[..., 1, 2], R[..., 0, 2]))
     pitch = np.degrees(np.arcsin(np.clip(R[..., 2, 2], -1, 1)))
@@ -34,43 +36,57 @@ def wrap_degrees(degrees: NDArray) -> NDArray[np.float64]:
 
 
 def rotations_between(poses: NDArray) -> NDArray[np.float64]:
-    """(F, F) the angle in degrees of the rotation that takes each of the poses (F, 4, 4) to each other."""
+    """(F, F) the angle in degrees of the rotation that takes each of the poses (F, 4, 4) to each
+    other."""
     angle = np.zeros((len(poses), len(poses)))
     _turns(np.ascontiguousarray(poses[:, :3, :3], np.float64).reshape(-1, 9), angle)
     return angle
 
 
 @jit
-def _turns(R, angle):                                                                    # type: ignore[no-untyped-def]
+def _turns(R, angle):  # type: ignore[no-untyped-def]
     for a in range(len(R)):
         for b in range(a):
-            trace = 0.0                                              # of one rotation, transposed, times the other
+            # of one rotation, transposed, times the other
+            trace = 0.0
             for k in range(9):
                 trace += R[a, k] * R[b, k]
             angle[a, b] = angle[b, a] = np.degrees(np.arccos(min(max((trace - 1) / 2, -1.0), 1.0)))
 
 # %% ../../nbs/tasks/30_frame_sets.ipynb #7c08d6ec
 def unique_rows(rows: NDArray) -> NDArray[np.int64]:
-    """The distinct rows of (n, k) integers in ascending order, as `np.unique(rows, axis=0)` has them, by way of one number for each row."""
+    """The distinct rows of (n, k) integers in ascending order, as `np.unique(rows, axis=0)` has
+    them, by way of one number for each row."""
     if not len(rows):
         return rows.astype(np.int64)
     low = rows.min(0).astype(np.int64)
     span = tuple(int(n) for n in rows.max(0) - low + 1)
     if np.prod(span, dtype=np.float64) > 1 << 62:
         return np.unique(rows, axis=0).astype(np.int64)
-    return np.stack(np.unravel_index(np.unique(np.ravel_multi_index(tuple((rows - low).T), span)), span), 1) + low
+    return (
+        np.stack(
+            np.unravel_index(np.unique(np.ravel_multi_index(tuple((rows - low).T), span)), span), 1
+        )
+        + low
+    )
 
 
 def group_similar_frames(poses: NDArray, rules: Thresholds) -> NDArray[np.int32]:
-    """(F,) equal numbers for frames that show nearly the same: each frame joins the first view whose first camera is nearer than `baseline`
-    and turned by less than `rotation`, or begins a view of its own."""
+    """(F,) equal numbers for frames that show nearly the same: each frame joins the first view
+    whose first camera is nearer than `baseline` and turned by less than `rotation`, or begins a
+    view of its own."""
     view = np.zeros(len(poses), np.int32)
-    _join_views(np.ascontiguousarray(poses, np.float64), rules.baseline, np.cos(np.radians(rules.rotation)), view)
+    _join_views(
+        np.ascontiguousarray(poses, np.float64),
+        rules.baseline,
+        np.cos(np.radians(rules.rotation)),
+        view,
+    )
     return view
 
 
 @jit
-def _join_views(poses, baseline, turned, view):                                          # type: ignore[no-untyped-def]
+def _join_views(poses, baseline, turned, view):  # type: ignore[no-untyped-def]
     first = np.zeros(len(poses), np.int64)
     count = 0
     for f in range(len(poses)):
@@ -92,12 +108,15 @@ def _join_views(poses, baseline, turned, view):                                 
             count += 1
 
 
-def overlapping_pairs(frames: NDArray, poses: NDArray, overlap: NDArray, rules: Thresholds, most: int = 400) -> NDArray[np.int32]:
+def overlapping_pairs(
+    frames: NDArray, poses: NDArray, overlap: NDArray, rules: Thresholds, most: int = 400
+) -> NDArray[np.int32]:
     """(M, 2) pairs of frames that belong together, ascending, in both orders.
 
     Args:
         frames: (m,) row numbers of those worth pairing; of more than `most`, so many evenly spread.
-        poses: (F, 4, 4) of all frames, camera to world; overlap: (F, F) shared visible surface over the smaller one's.
+        poses: (F, 4, 4) of all frames, camera to world; overlap: (F, F) shared visible surface over
+            the smaller one's.
     """
     frames = frames[np.abs(yaw_pitch_roll(poses[frames])[:, 1]) <= rules.max_pitch].astype(np.int32)
     if len(frames) > most:
@@ -105,22 +124,33 @@ def overlapping_pairs(frames: NDArray, poses: NDArray, overlap: NDArray, rules: 
     share = overlap[np.ix_(frames, frames)]
     squared = sum(np.subtract.outer(at, at) ** 2 for at in poses[frames, :3, 3].T)
     moved = (squared >= rules.baseline**2) | (rotations_between(poses[frames]) >= rules.rotation)
-    linked = (share >= rules.overlap[0]) & (share <= rules.overlap[1]) & moved & ~np.eye(len(frames), dtype=bool)
+    linked = (
+        (share >= rules.overlap[0])
+        & (share <= rules.overlap[1])
+        & moved
+        & ~np.eye(len(frames), dtype=bool)
+    )
     return np.stack([frames[at] for at in np.nonzero(linked)], 1)
 
 # %% ../../nbs/tasks/30_frame_sets.ipynb #601e40d3
-def overlapping_triples(pairs: NDArray, poses: NDArray, overlap: NDArray, rules: Thresholds) -> tuple[NDArray[np.int32], NDArray]:
-    """(M, 3) different chains of three frames, of which no two share more than the rule allows, and (M, 2) how far, in degrees, the second and
-    the third are turned from the first. The first is an end or the middle. A fixed random choice where there are many."""
+def overlapping_triples(
+    pairs: NDArray, poses: NDArray, overlap: NDArray, rules: Thresholds
+) -> tuple[NDArray[np.int32], NDArray]:
+    """(M, 3) different chains of three frames, of which no two share more than the rule allows, and
+    (M, 2) how far, in degrees, the second and the third are turned from the first. The first is an
+    end or the middle. A fixed random choice where there are many."""
     if not len(pairs):
         return np.zeros((0, 3), np.int32), np.zeros((0, 2))
     rng = np.random.default_rng(0)
     degree = np.bincount(pairs[:, 0], minlength=len(poses))
-    start = np.cumsum(degree) - degree                                         # the pairs of each frame stand together
+    # the pairs of each frame stand together
+    start = np.cumsum(degree) - degree
     a, b = pairs[rng.integers(len(pairs), size=2 * rules.candidates)].T
     c = pairs[start[b] + (rng.random(len(b)) * degree[b]).astype(np.int64), 1]
     sets = unique_rows(np.stack([a, b, c], 1)[(c != a) & (overlap[a, c] <= rules.overlap[1])])
-    order = np.array([[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0]])[rng.choice(4, len(sets), p=[1 / 3, 1 / 3, 1 / 6, 1 / 6])]
+    order = np.array([[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0]])[
+        rng.choice(4, len(sets), p=[1 / 3, 1 / 3, 1 / 6, 1 / 6])
+    ]
     sets = unique_rows(np.take_along_axis(sets, order, 1))
     R = poses[sets, :3, :3]
     trace = np.einsum("nij,nkij->nk", R[:, 0], R[:, 1:])

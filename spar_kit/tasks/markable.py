@@ -14,32 +14,49 @@ from .thresholds import Thresholds
 
 # %% ../../nbs/tasks/50_markable.ipynb #cbf738ad
 def disc_radius(size: NDArray, rules: Thresholds) -> NDArray[np.float64]:
-    """(n,) pixels that a point must keep from the border of images of `size` (n, 2), width and height."""
+    """(n,) pixels that a point must keep from the border of images of `size` (n, 2), width and
+    height."""
     width = size[:, 0].astype(np.float64)
     return np.minimum(np.maximum(rules.disc, RADIUS * width / WIDTH), rules.disc_most * size.min(1))
 
 
 def is_within(place: NDArray, size: NDArray, margin: NDArray) -> NDArray[np.bool_]:
-    """(n,) whether places (n, 2), pixels from the image's corner, keep `margin` (n,) pixels from the border; NaN does not."""
+    """(n,) whether places (n, 2), pixels from the image's corner, keep `margin` (n,) pixels from
+    the border; NaN does not."""
     with np.errstate(invalid="ignore"):
         return ((place >= margin[:, None]) & (place <= size - margin[:, None])).all(1)
 
 # %% ../../nbs/tasks/50_markable.ipynb #14879145
-def point_fits(center: NDArray, point: NDArray, share: NDArray, *, intrinsics: NDArray, size: NDArray, rules: Thresholds) -> NDArray[np.bool_]:
+def point_fits(
+    center: NDArray,
+    point: NDArray,
+    share: NDArray,
+    *,
+    intrinsics: NDArray,
+    size: NDArray,
+    rules: Thresholds,
+) -> NDArray[np.bool_]:
     """(n,) whether sightings may carry a point.
 
     Args:
-        center: (n, 3) of the object, camera frame, metres; point: (n, 2) where it is drawn, 0 to 1000.
+        center: (n, 3) of the object, camera frame, metres; point: (n, 2) where it is drawn, 0 to
+            1000.
         share: (n,) visible share of the whole silhouette.
         intrinsics: (n, 3, 3) pixels; size: (n, 2) width and height of the image.
     """
     margin = disc_radius(size, rules)
     z = np.where(center[:, 2] > 0, center[:, 2], np.nan)
-    middle = np.einsum("nij,nj->ni", intrinsics, center)[:, :2] / z[:, None] + .5
+    middle = np.einsum("nij,nj->ni", intrinsics, center)[:, :2] / z[:, None] + 0.5
     drawn = point * size / 1000
-    return np.asarray((share >= rules.mark_share) & is_within(middle, size, margin) & is_within(drawn, size, margin + 1))      # drawn on whole pixels
+    # drawn on whole pixels
+    return np.asarray(
+        (share >= rules.mark_share)
+        & is_within(middle, size, margin)
+        & is_within(drawn, size, margin + 1)
+    )
 
 
 def box_fits(share: NDArray, inside: NDArray, rules: Thresholds) -> NDArray[np.bool_]:
-    """(n,) whether sightings may carry a box, by the visible share of the silhouette and the share of it inside the image."""
+    """(n,) whether sightings may carry a box, by the visible share of the silhouette and the share
+    of it inside the image."""
     return np.asarray((share >= rules.mark_share) & (inside >= rules.box_inside))

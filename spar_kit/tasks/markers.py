@@ -17,13 +17,14 @@ from ..core.errors import InputError
 from .facts import known_task
 
 # %% ../../nbs/tasks/40_markers.ipynb #caeb5122
-WIDTH = 1296                 # pixels; ScanNet's colour images, for which SPAR chose its sizes
+WIDTH = 1296  # pixels; ScanNet's colour images, for which SPAR chose its sizes
 RADIUS = 20
-STROKE = 20      # pixels at that width
+STROKE = 20  # pixels at that width
 
 
 class Marker(NamedTuple):
-    """One thing to draw: on which image, "point" (x, y) or "bbox" (x1, y1, x2, y2) in 0 to 1000, colour, label or ""."""
+    """One thing to draw: on which image, "point" (x, y) or "bbox" (x1, y1, x2, y2) in 0 to 1000,
+    colour, label or ""."""
 
     image: int
     kind: Literal["point", "bbox"]
@@ -49,22 +50,43 @@ def marks_of(record: Mapping[str, Any]) -> list[Marker]:
         index = _inner(record, f"{kind}_img_idx")
         if (many := _inner(record, f"{kind}_list")) is not None:
             for i, at in enumerate(many):
-                label = f"object{i}" if kind == "bbox" else "objectA" if i == 0 else f"object{i - 1}"
+                label = (
+                    f"object{i}" if kind == "bbox" else "objectA" if i == 0 else f"object{i - 1}"
+                )
                 marks.append(Marker(_image(record, index, i), kind, tuple(at), "red", label))
             continue
-        present = [c for c in ("red", "blue", "green", "yellow") if record.get(f"{c}_{kind}") is not None]
+        present = [
+            c for c in ("red", "blue", "green", "yellow") if record.get(f"{c}_{kind}") is not None
+        ]
         order: Sequence[str] = (row and row.image_order) or present
         green_second = row is not None and row.views == "multi" and order is not present
-        for color in _MOVE if labelled else ("red", "green", "blue", "yellow") if green_second else present:
+        for color in (
+            _MOVE if labelled else ("red", "green", "blue", "yellow") if green_second else present
+        ):
             if color in present:
-                place = 0 if index is None or (row is not None and len(row.markers) == 1) else order.index(color)
+                place = (
+                    0
+                    if index is None or (row is not None and len(row.markers) == 1)
+                    else order.index(color)
+                )
                 label = f"object{order.index(color)}" if labelled else ""
                 marks.append(
-                    Marker(_image(record, index, place), kind, tuple(_inner(record, f"{color}_{kind}") or ()), color, label)
+                    Marker(
+                        _image(record, index, place),
+                        kind,
+                        tuple(_inner(record, f"{color}_{kind}") or ()),
+                        color,
+                        label,
+                    )
                 )
     for mark in marks:
-        if len(mark.at) != (2 if mark.kind == "point" else 4) or not all(isinstance(v, (int, float)) for v in mark.at):
-            raise InputError(f"{mark.color}_{mark.kind}: {list(mark.at)} are not the coordinates of one {mark.kind}")
+        if len(mark.at) != (2 if mark.kind == "point" else 4) or not all(
+            isinstance(v, (int, float)) for v in mark.at
+        ):
+            raise InputError(
+                f"{mark.color}_{mark.kind}: {list(mark.at)} are not the coordinates of one"
+                f" {mark.kind}"
+            )
     return marks
 
 
@@ -80,30 +102,42 @@ def _inner(record: Mapping[str, Any], name: str) -> Any:
 def _image(record: Mapping[str, Any], index: Sequence[int] | None, place: int) -> int:
     if index is None:
         return 0
-    if place >= len(index) or not isinstance(index[place], int) or not 0 <= index[place] < len(record["image"]):
+    if (
+        place >= len(index)
+        or not isinstance(index[place], int)
+        or not 0 <= index[place] < len(record["image"])
+    ):
         raise InputError(f"img_idx: {index!r} names no image for mark {place}")
     return index[place]
 
 # %% ../../nbs/tasks/40_markers.ipynb #b84b5291
 def draw_markers(
-    record: Mapping[str, Any], images: Sequence[Image.Image], *, scale: float = 1.0, released: bool = False
+    record: Mapping[str, Any],
+    images: Sequence[Image.Image],
+    *,
+    scale: float = 1.0,
+    released: bool = False,
 ) -> list[Image.Image]:
-    """The record's images with its marks; an image without marks is passed on as it is, no input is changed.
+    """The record's images with its marks; an image without marks is passed on as it is, no input is
+    changed.
 
     Args:
         record: `type` and marker fields as in SPAR-7M.
         images: all images of the record, in order.
         scale: of radius and stroke, 1 is SPAR's look.
-        released: reproduce SPAR's own drawing of released rows: sizes in absolute pixels whatever the image's width, and
-            where its script draws with OpenCV, that script's colours (blue lists, a cyan "yellow" box). For these the
-            lettering is only the same with `opencv-python-headless` installed (version 5 has other letters than 4).
+        released: reproduce SPAR's own drawing of released rows: sizes in absolute pixels whatever
+            the image's width, and where its script draws with OpenCV, that script's colours (blue
+            lists, a cyan "yellow" box). For these the lettering is only the same with
+            `opencv-python-headless` installed (version 5 has other letters than 4).
     """
     marks = marks_of(record)
     if len(images) < len(record["image"]):
         raise InputError(f"{len(images)} images for a record of {len(record['image'])}")
     out = list(images)
     for index in {mark.image for mark in marks}:
-        out[index] = images[index].convert("RGB") if images[index].mode != "RGB" else images[index].copy()
+        out[index] = (
+            images[index].convert("RGB") if images[index].mode != "RGB" else images[index].copy()
+        )
     named: dict[int, list[tuple[Marker, Around, float]]] = {}
     for mark in marks:
         if released and mark.label:
@@ -113,14 +147,25 @@ def draw_markers(
         around = _draw(out[mark.image], mark, size)
         if mark.label:
             named.setdefault(mark.image, []).append((mark, around, size))
-    for index, labels in named.items():                     # after all shapes, so that none is drawn over a label
+    # after all shapes, so that none is drawn over a label
+    for index, labels in named.items():
         taken: list[Around] = []
         for mark, around, size in labels:
-            taken.append(_write(out[index], ImageDraw.Draw(out[index]), mark.label, around=around, beside=mark.kind == "point", scale=size, taken=taken))
+            taken.append(
+                _write(
+                    out[index],
+                    ImageDraw.Draw(out[index]),
+                    mark.label,
+                    around=around,
+                    beside=mark.kind == "point",
+                    scale=size,
+                    taken=taken,
+                )
+            )
     return out
 
 
-Around = tuple[int, int, int, int]      # x1, y1, x2, y2 of a shape or a label, pixels
+Around = tuple[int, int, int, int]  # x1, y1, x2, y2 of a shape or a label, pixels
 
 
 def _pixels(image: Image.Image, at: Sequence[float]) -> list[float]:
@@ -145,9 +190,18 @@ def _draw(image: Image.Image, mark: Marker, scale: float) -> Around:
     return around
 
 
-def _write(image: Image.Image, pen: ImageDraw.ImageDraw, text: str, *, around: Around, beside: bool, scale: float, taken: Sequence[Around] = ()) -> Around:
-    """White letters on a dark ground, `beside` the mark `around` (x1, y1, x2, y2) or above it, moved inside the image and off the places `taken`
-    by other labels. Returns its own place."""
+def _write(
+    image: Image.Image,
+    pen: ImageDraw.ImageDraw,
+    text: str,
+    *,
+    around: Around,
+    beside: bool,
+    scale: float,
+    taken: Sequence[Around] = (),
+) -> Around:
+    """White letters on a dark ground, `beside` the mark `around` (x1, y1, x2, y2) or above it,
+    moved inside the image and off the places `taken` by other labels. Returns its own place."""
     font = ImageFont.load_default(max(9, 2.4 * STROKE * scale))
     x1, y1, x2, y2 = (int(v) for v in pen.textbbox((0, 0), text, font=font))
     wide = x2 - x1 + 2
@@ -158,9 +212,16 @@ def _write(image: Image.Image, pen: ImageDraw.ImageDraw, text: str, *, around: A
     return x, y, x + wide, y + high
 
 
-def place_label(around: Around, label: tuple[int, int], size: tuple[int, int], beside: bool, taken: Sequence[Around]) -> tuple[int, int]:
-    """The upper left corner of a label: of its usual place, the places around and within its mark, and those a little farther, the first that lies
-    inside the image and covers none of the `taken`; where there is none, the one that covers least.
+def place_label(
+    around: Around,
+    label: tuple[int, int],
+    size: tuple[int, int],
+    beside: bool,
+    taken: Sequence[Around],
+) -> tuple[int, int]:
+    """The upper left corner of a label: of its usual place, the places around and within its mark,
+    and those a little farther, the first that lies inside the image and covers none of the `taken`;
+    where there is none, the one that covers least.
 
     Args:
         around: the mark; label: width and height; size: of the image; all in pixels.
@@ -172,18 +233,38 @@ def place_label(around: Around, label: tuple[int, int], size: tuple[int, int], b
         usual = right + 1 if right + 1 <= last[0] else left - wide, top
     else:
         usual = left, next((v for v in (top - high, bottom + 1) if 0 <= v <= last[1]), top)
-    places = [usual, *((x, y) for y in (top - high, bottom + 1, top, bottom - high) for x in (left, right - wide, left - wide, right + 1, (left + right - wide) // 2))]
-    places += [(x, top + k * high) for k in range(-4, 5) for x in (left, right - wide, right + 1, left - wide)]
+    places = [
+        usual,
+        *(
+            (x, y)
+            for y in (top - high, bottom + 1, top, bottom - high)
+            for x in (left, right - wide, left - wide, right + 1, (left + right - wide) // 2)
+        ),
+    ]
+    places += [
+        (x, top + k * high)
+        for k in range(-4, 5)
+        for x in (left, right - wide, right + 1, left - wide)
+    ]
     inside = [(min(max(x, 0), last[0]), min(max(y, 0), last[1])) for x, y in places]
 
     def covered(place: tuple[int, int]) -> int:
         x, y = place
-        return sum(max(0, min(x + wide, t[2]) - max(x, t[0])) * max(0, min(y + high, t[3]) - max(y, t[1])) for t in taken)
+        return sum(
+            max(0, min(x + wide, t[2]) - max(x, t[0])) * max(0, min(y + high, t[3]) - max(y, t[1]))
+            for t in taken
+        )
 
-    return min(inside, key=covered)                          # the first of equals
+    return min(inside, key=covered)  # the first of equals
 
 # %% ../../nbs/tasks/40_markers.ipynb #c36a9d51
-_CV_COLORS = {"green": (0, 255, 0), "blue": (0, 0, 255), "red": (255, 0, 0), "yellow": (0, 225, 225)}  # RGB, as they appear
+# RGB, as they appear
+_CV_COLORS = {
+    "green": (0, 255, 0),
+    "blue": (0, 0, 255),
+    "red": (255, 0, 0),
+    "yellow": (0, 225, 225),
+}
 
 
 def _draw_cv(image: Image.Image, mark: Marker, task: str) -> Image.Image:
@@ -206,7 +287,15 @@ def _draw_cv(image: Image.Image, mark: Marker, task: str) -> Image.Image:
     x = at[2] - wide
     y = at[3] + high
     if listed:
-        cv2.putText(canvas, mark.label, (x, y if y <= image.height else at[3] - high), font, 2.0, (0, 255, 0), 10)
+        cv2.putText(
+            canvas,
+            mark.label,
+            (x, y if y <= image.height else at[3] - high),
+            font,
+            2.0,
+            (0, 255, 0),
+            10,
+        )
     else:
         y = y if y <= image.height else at[3] - 5
         cv2.rectangle(canvas, (x, y - high), (x + wide, y + 5), color, cv2.FILLED)
@@ -214,20 +303,28 @@ def _draw_cv(image: Image.Image, mark: Marker, task: str) -> Image.Image:
     return Image.fromarray(canvas)
 
 
-def _like_cv(image: Image.Image, mark: Marker, at: Sequence[int], color: tuple[int, int, int]) -> Image.Image:
-    """The same shapes without OpenCV: its line of "thickness 20" is 21 pixels wide and has round corners."""
+def _like_cv(
+    image: Image.Image, mark: Marker, at: Sequence[int], color: tuple[int, int, int]
+) -> Image.Image:
+    """The same shapes without OpenCV: its line of "thickness 20" is 21 pixels wide and has round
+    corners."""
     pen = ImageDraw.Draw(image)
     if mark.kind == "point":
         pen.ellipse([at[0] - 20, at[1] - 20, at[0] + 20, at[1] + 20], fill=color)
     else:
-        pen.rounded_rectangle([at[0] - 30, at[1] - 30, at[2] + 30, at[3] + 30], 11, outline=color, width=21)
+        pen.rounded_rectangle(
+            [at[0] - 30, at[1] - 30, at[2] + 30, at[3] + 30], 11, outline=color, width=21
+        )
     corner = at[-2] + 20, at[-1] + 20
     _write(image, pen, mark.label, around=(*corner, *corner), beside=True, scale=1.0)
     return image
 
 # %% ../../nbs/tasks/40_markers.ipynb #b78a12da
-def write_marked_images(record: Mapping[str, Any], images: Sequence[Image.Image], folder: Path, **options: Any) -> dict[str, Any]:
-    """Write the record's marked images as JPEG into `folder` and return the record pointing to them, without its marker fields.
+def write_marked_images(
+    record: Mapping[str, Any], images: Sequence[Image.Image], folder: Path, **options: Any
+) -> dict[str, Any]:
+    """Write the record's marked images as JPEG into `folder` and return the record pointing to
+    them, without its marker fields.
 
     File names are the record's id and the number of the image; `options` go to `draw_markers`.
     """
@@ -237,5 +334,9 @@ def write_marked_images(record: Mapping[str, Any], images: Sequence[Image.Image]
         names.append(f"{record['id']}_{i}.jpg")
         image.convert("RGB").save(folder / names[-1], quality=92, subsampling=0)
     gone = tuple(f"{c}_{k}" for c in ("red", "green", "blue", "yellow") for k in ("point", "bbox"))
-    kept = {key: value for key, value in record.items() if key not in gone and not key.endswith(("_list", "_img_idx"))}
+    kept = {
+        key: value
+        for key, value in record.items()
+        if key not in gone and not key.endswith(("_list", "_img_idx"))
+    }
     return {**kept, "image": names}

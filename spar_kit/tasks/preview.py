@@ -16,15 +16,25 @@ from .registry import TASKS, Facts
 COLORS = ("red", "blue", "green", "yellow")
 
 
-def preview_facts(scene: Scene, facts: Facts, row: int, height: int = 150, extra: tuple[tuple[int, tuple[int, ...], str], ...] = ()) -> Image.Image:
-    """The images of question `row` side by side, `height` pixels high, with its points and boxes; of a video, the frames that carry marks.
-    In 64 colours, for a notebook that is kept.
+def preview_facts(
+    scene: Scene,
+    facts: Facts,
+    row: int,
+    height: int = 150,
+    extra: tuple[tuple[int, tuple[int, ...], str], ...] = (),
+) -> Image.Image:
+    """The images of question `row` side by side, `height` pixels high, with its points and boxes;
+    of a video, the frames that carry marks. In 64 colours, for a notebook that is kept.
 
     Args:
         extra: further boxes to draw: (which image, x1 y1 x2 y2 in 0..1000, colour).
     """
     names = TASKS[facts.task].markers
-    shown = list(range(facts.frames.shape[1])) if facts.frames.shape[1] <= 3 else sorted({int(v) for v in facts.view[row] if v >= 0})[:4]
+    shown = (
+        list(range(facts.frames.shape[1]))
+        if facts.frames.shape[1] <= 3
+        else sorted({int(v) for v in facts.view[row] if v >= 0})[:4]
+    )
     tiles = []
     plain = []
     for view in shown:
@@ -38,16 +48,24 @@ def preview_facts(scene: Scene, facts: Facts, row: int, height: int = 150, extra
                 continue
             name = names[min(k, len(names) - 1)]
             color = next((color for color in COLORS if name.startswith(color)), "blue")
-            _draw(pen, mark * size[:len(mark)], color)
+            _draw(pen, mark * size[: len(mark)], color)
         for where, box, color in extra:
             if where == view:
                 _draw(pen, np.asarray(box) * size, color)
         tiles.append(np.asarray(image))
-    return _few_colors(*(np.concatenate([np.pad(t, ((0, 0), (0, 4), (0, 0)), constant_values=255) for t in row], 1) for row in (plain, tiles)))
+    return _few_colors(
+        *(
+            np.concatenate(
+                [np.pad(t, ((0, 0), (0, 4), (0, 0)), constant_values=255) for t in row], 1
+            )
+            for row in (plain, tiles)
+        )
+    )
 
 
 def _few_colors(plain: np.ndarray, drawn: np.ndarray) -> Image.Image:
-    """A drawn image (H, W, 3) in 64 colours, those of the marks among them: thin lines would be lost among the most frequent ones."""
+    """A drawn image (H, W, 3) in 64 colours, those of the marks among them: thin lines would be
+    lost among the most frequent ones."""
     marks = [ImageColor.getrgb(name) for name in (*COLORS, "white")]
     few = 64 - len(marks)
     picture = Image.fromarray(plain).quantize(few, dither=Image.Dither.NONE)
@@ -55,7 +73,12 @@ def _few_colors(plain: np.ndarray, drawn: np.ndarray) -> Image.Image:
     for number, color in enumerate(marks, few):
         index[(drawn == color).all(-1) & (drawn != plain).any(-1)] = number
     out = Image.fromarray(index)
-    out.putpalette([*[*(picture.getpalette() or []), *[0] * 3 * few][:3 * few], *(channel for color in marks for channel in color)])
+    out.putpalette(
+        [
+            *[*(picture.getpalette() or []), *[0] * 3 * few][: 3 * few],
+            *(channel for color in marks for channel in color),
+        ]
+    )
     return out
 
 

@@ -16,8 +16,11 @@ from .sampling.stratified import passing, in_range
 from .thresholds import Thresholds
 
 # %% ../../nbs/tasks/20_relations.ipynb #751a3ec0
-def threshold_sign(value: NDArray, threshold: ArrayLike, band: float) -> tuple[NDArray[np.int8], NDArray[np.bool_]]:
-    """The sign of `value`, 0 where |value| < threshold, and whether it is firm: not within `band` (a share) of the threshold."""
+def threshold_sign(
+    value: NDArray, threshold: ArrayLike, band: float
+) -> tuple[NDArray[np.int8], NDArray[np.bool_]]:
+    """The sign of `value`, 0 where |value| < threshold, and whether it is firm: not within `band`
+    (a share) of the threshold."""
     size = np.abs(value)
     threshold = np.asarray(threshold)
     code = np.where(size < threshold, 0, np.sign(value)).astype(np.int8)
@@ -25,20 +28,28 @@ def threshold_sign(value: NDArray, threshold: ArrayLike, band: float) -> tuple[N
 
 
 def is_rounding_stable(value: NDArray, step: float, margin: float) -> NDArray[np.bool_]:
-    """Whether a value is at least margin * step away from where rounding to multiples of `step` changes."""
+    """Whether a value is at least margin * step away from where rounding to multiples of `step`
+    changes."""
     steps = np.abs(value) / step
-    return passing("a value where rounding changes", np.asarray(np.abs(steps - np.floor(steps) - 0.5) > margin))
+    return passing(
+        "a value where rounding changes", np.asarray(np.abs(steps - np.floor(steps) - 0.5) > margin)
+    )
 
 
 def is_order_clear(first: NDArray, second: NDArray, rules: Thresholds) -> NDArray[np.bool_]:
-    """Whether two distances differ by enough to ask which is larger: above max(nearer, nearer_share x the larger) with its band."""
+    """Whether two distances differ by enough to ask which is larger: above max(nearer, nearer_share
+    x the larger) with its band."""
     larger = np.maximum(first, second)
-    far = np.abs(first - second) >= (1 + rules.band) * np.maximum(rules.nearer, rules.nearer_share * larger)
+    far = np.abs(first - second) >= (1 + rules.band) * np.maximum(
+        rules.nearer, rules.nearer_share * larger
+    )
     return passing("two distances too alike", np.asarray(far))
 
 # %% ../../nbs/tasks/20_relations.ipynb #cd5af4db
 class Relation(NamedTuple):
-    """relation (n, S) int8 slots; offset (n, S) exact metres of the same sign; firm (n,) no slot is near its threshold, not all are empty."""
+    """relation (n, S) int8 slots; offset (n, S) exact metres of the same sign; firm (n,) no slot is
+    near its threshold, not all are empty."""
+
     relation: NDArray[np.int8]
     offset: NDArray[np.float64]
     unambiguous: NDArray[np.bool_]
@@ -55,35 +66,67 @@ def object_observer_relation(position: NDArray, distance: NDArray, rules: Thresh
         position: (n, 3) right, down, forward of the observer, metres.
         distance: (n,) Euclidean, metres.
     """
-    offset = position * [1, 1, -1] + 0.0             # no negative zero
-    threshold = np.concatenate([_lateral(distance, rules).repeat(2, -1), np.full((*distance.shape, 1), rules.frontal)], -1)
+    offset = position * [1, 1, -1] + 0.0  # no negative zero
+    threshold = np.concatenate(
+        [_lateral(distance, rules).repeat(2, -1), np.full((*distance.shape, 1), rules.frontal)], -1
+    )
     code, firm = threshold_sign(offset, threshold, rules.band)
-    return Relation(code, offset, passing("a relation near its threshold, or none", firm.all(-1) & (code != 0).any(-1)))
+    return Relation(
+        code,
+        offset,
+        passing("a relation near its threshold, or none", firm.all(-1) & (code != 0).any(-1)),
+    )
 
 
-def object_object_relation(first: NDArray, second: NDArray, first_distance: NDArray, second_distance: NDArray, rules: Thresholds) -> Relation:
-    """The first object relative to the second as an observer sees them: left/right, above/below, closer/farther.
+def object_object_relation(
+    first: NDArray,
+    second: NDArray,
+    first_distance: NDArray,
+    second_distance: NDArray,
+    rules: Thresholds,
+) -> Relation:
+    """The first object relative to the second as an observer sees them: left/right, above/below,
+    closer/farther.
 
     Args:
         first, second: (n, 3) right, down, forward of the observer, metres.
         first_distance, second_distance: (n,) Euclidean distances to the observer, metres.
     """
-    offset = np.concatenate([(first - second)[..., :2], (first_distance - second_distance)[..., None]], -1)
-    nearer = np.maximum(rules.nearer, rules.nearer_share * np.maximum(first_distance, second_distance))[..., None]
-    threshold = np.concatenate([_lateral(np.minimum(first_distance, second_distance), rules).repeat(2, -1), nearer], -1)
+    offset = np.concatenate(
+        [(first - second)[..., :2], (first_distance - second_distance)[..., None]], -1
+    )
+    nearer = np.maximum(
+        rules.nearer, rules.nearer_share * np.maximum(first_distance, second_distance)
+    )[..., None]
+    threshold = np.concatenate(
+        [_lateral(np.minimum(first_distance, second_distance), rules).repeat(2, -1), nearer], -1
+    )
     code, firm = threshold_sign(offset, threshold, rules.band)
-    return Relation(code, offset, passing("a relation near its threshold, or none", firm.all(-1) & (code != 0).any(-1)))
+    return Relation(
+        code,
+        offset,
+        passing("a relation near its threshold, or none", firm.all(-1) & (code != 0).any(-1)),
+    )
 
 # %% ../../nbs/tasks/20_relations.ipynb #99281b8f
-def agrees_in_image(found: Relation, first: NDArray, second: NDArray, rules: Thresholds, rows: bool = True) -> NDArray[np.bool_]:
-    """Whether relations of objects in front of the camera also hold for directions (left/right, above/below) and for depth (closer/farther).
+def agrees_in_image(
+    found: Relation, first: NDArray, second: NDArray, rules: Thresholds, rows: bool = True
+) -> NDArray[np.bool_]:
+    """Whether relations of objects in front of the camera also hold for directions (left/right,
+    above/below) and for depth (closer/farther).
 
     Args:
-        found: what `object_object_relation` says; first, second: (n, 3) camera frame, metres, z > 0.
-        rows: hold above/below to the picture, too; not where down is the world's and not the camera's.
+        found: what `object_object_relation` says; first, second: (n, 3) camera frame, metres, z >
+            0.
+        rows: hold above/below to the picture, too; not where down is the world's and not the
+            camera's.
     """
+
     def seen(axis: int) -> NDArray[np.bool_]:
-        angle = np.degrees(np.arctan2(first[..., axis], first[..., 2]) - np.arctan2(second[..., axis], second[..., 2]))
+        angle = np.degrees(
+            np.arctan2(first[..., axis], first[..., 2])
+            - np.arctan2(second[..., axis], second[..., 2])
+        )
         code = found.relation[..., axis]
         return np.where(code == 0, np.abs(angle) <= rules.bearing, angle * code >= rules.eye)
 
@@ -94,24 +137,34 @@ def agrees_in_image(found: Relation, first: NDArray, second: NDArray, rules: Thr
     return seen(0) & frontal & (seen(1) if rows else True)
 
 
-def same_by_plumb(code: NDArray, offset: NDArray, down: NDArray, distance: NDArray, rules: Thresholds) -> NDArray[np.bool_]:
-    """Whether above -1 or below +1 in a camera's frame, `code` (n,), also holds for heights above the floor.
+def same_by_plumb(
+    code: NDArray, offset: NDArray, down: NDArray, distance: NDArray, rules: Thresholds
+) -> NDArray[np.bool_]:
+    """Whether above -1 or below +1 in a camera's frame, `code` (n,), also holds for heights above
+    the floor.
 
     Args:
-        offset: (n, 3) from the second to the first, or from the camera, in the camera's frame, metres.
+        offset: (n, 3) from the second to the first, or from the camera, in the camera's frame,
+            metres.
         down: (n, 3) the world's down in the camera's frame.
         distance: (n,) to the observer, of two the shorter, metres.
     """
     lower = (offset * down).sum(-1)
     zone = _lateral(distance, rules)[..., 0]
-    return np.where(code == 0, np.abs(lower) <= rules.plumb[1] * zone, lower * code >= rules.plumb[0] * zone)
+    return np.where(
+        code == 0, np.abs(lower) <= rules.plumb[1] * zone, lower * code >= rules.plumb[0] * zone
+    )
 
 # %% ../../nbs/tasks/20_relations.ipynb #3e4de81b
-def five_slot_relation(first: NDArray, second: NDArray, rules: Thresholds, down: NDArray | None = None) -> Relation:
-    """The five slots of two objects and an observer: `object_object_relation`, then front/behind of each; right, down, forward of the observer, metres.
+def five_slot_relation(
+    first: NDArray, second: NDArray, rules: Thresholds, down: NDArray | None = None
+) -> Relation:
+    """The five slots of two objects and an observer: `object_object_relation`, then front/behind of
+    each; right, down, forward of the observer, metres.
 
     Args:
-        down: (n, 3) the world's down in the observer's frame; None where the observer's down is the world's by definition.
+        down: (n, 3) the world's down in the observer's frame; None where the observer's down is the
+            world's by definition.
     """
     near = np.linalg.norm(first, axis=-1)
     far = np.linalg.norm(second, axis=-1)
@@ -119,15 +172,24 @@ def five_slot_relation(first: NDArray, second: NDArray, rules: Thresholds, down:
     behind = -np.stack([first[..., 2], second[..., 2]], -1)
     code, firm = threshold_sign(behind, rules.frontal, rules.band)
     in_front = (behind < 0).all(-1)
-    keep = found.unambiguous & firm.all(-1) & (~in_front | agrees_in_image(found, first, second, rules, down is not None))
+    keep = (
+        found.unambiguous
+        & firm.all(-1)
+        & (~in_front | agrees_in_image(found, first, second, rules, down is not None))
+    )
     if down is not None:
-        keep &= same_by_plumb(found.relation[..., 1], first - second, down, np.minimum(near, far), rules)
+        keep &= same_by_plumb(
+            found.relation[..., 1], first - second, down, np.minimum(near, far), rules
+        )
     keep &= in_range(near, rules.distance) & in_range(far, rules.distance)
-    return Relation(np.concatenate([found.relation, code], -1), np.concatenate([found.offset, behind], -1), keep)
+    return Relation(
+        np.concatenate([found.relation, code], -1), np.concatenate([found.offset, behind], -1), keep
+    )
 
 # %% ../../nbs/tasks/20_relations.ipynb #d456df23
 def to_observer_frame(standing: NDArray, facing: NDArray, points: NDArray) -> NDArray[np.float64]:
-    """World points (n, 3) as right, down, forward of an observer at `standing` (n, 3) whose horizontal heading goes to `facing` (n, 3)."""
+    """World points (n, 3) as right, down, forward of an observer at `standing` (n, 3) whose
+    horizontal heading goes to `facing` (n, 3)."""
     ahead = (facing - standing)[..., :2]
     ahead = ahead / np.maximum(np.linalg.norm(ahead, axis=-1, keepdims=True), 1e-9)
     away = points - standing

@@ -22,16 +22,27 @@ from ..scenes.scene import Scene
 from .validation import judge, scene_extent
 from ..scenes.visibility import Visibility
 from ..scenes.floor_coverage import floor_coverage
-from ..scenes.labels import EXCLUDED_LABELS, unambiguous_labels, is_object_label, normalize_label
+from spar_kit.scenes.labels import (
+    EXCLUDED_LABELS,
+    unambiguous_labels,
+    is_object_label,
+    normalize_label,
+)
 from .markable import box_fits, point_fits
 from .thresholds import Thresholds
 from .facts import IMAGES_PER_VIEW
-from .frame_sets import overlapping_triples, in_camera, overlapping_pairs, group_similar_frames
+from spar_kit.tasks.frame_sets import (
+    overlapping_triples,
+    in_camera,
+    overlapping_pairs,
+    group_similar_frames,
+)
 
 # %% ../../nbs/tasks/60_scene_index.ipynb #31820288
 class Bystanders(NamedTuple):
-    """m things that cannot be asked about and yet stand somewhere, such as a rug without height: centers (m, 3), world, metres; there (F, m) bool, the
-    frame shows a pixel of it."""
+    """m things that cannot be asked about and yet stand somewhere, such as a rug without height:
+    centers (m, 3), world, metres; there (F, m) bool, the frame shows a pixel of it."""
+
     centers: NDArray[np.float64]
     there: NDArray[np.bool_]
 
@@ -39,11 +50,14 @@ class Bystanders(NamedTuple):
 class SightingTable(NamedTuple):
     """Rows of the visibility table, sorted by frame, then object; R rows.
 
-    frame (R,) row number into the scene's frames; object (R,) index into `SceneIndex.ids`; center (R, 3) box centre in that frame's
-    camera, metres; point (R, 2) and box (R, 4) integers 0 to 1000; fraction (R,) visible share of the surface; clear (R,) passes the
-    visibility rule; start (F + 1,): the rows of frame f are start[f] to start[f + 1]; pixels (R,) visible, counted as of 640 x 480; share (R,)
-    visible share of the whole silhouette; pointed and boxed (R,): clear, and a point or a box may be drawn on it, see `markable`.
+    frame (R,) row number into the scene's frames; object (R,) index into `SceneIndex.ids`; center
+    (R, 3) box centre in that frame's camera, metres; point (R, 2) and box (R, 4) integers 0 to
+    1000; fraction (R,) visible share of the surface; clear (R,) passes the visibility rule; start
+    (F + 1,): the rows of frame f are start[f] to start[f + 1]; pixels (R,) visible, counted as of
+    640 x 480; share (R,) visible share of the whole silhouette; pointed and boxed (R,): clear, and
+    a point or a box may be drawn on it, see `markable`.
     """
+
     frame: NDArray[np.int32]
     object: NDArray[np.int32]
     center: NDArray[np.float64]
@@ -60,7 +74,9 @@ class SightingTable(NamedTuple):
     def only(self, rows: NDArray) -> "SightingTable":
         """Some of the rows, ascending."""
         columns = {name: column[rows] for name, column in self._asdict().items() if name != "start"}
-        return SightingTable(**columns, start=np.searchsorted(columns["frame"], np.arange(len(self.start))))
+        return SightingTable(
+            **columns, start=np.searchsorted(columns["frame"], np.arange(len(self.start)))
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,32 +86,42 @@ class SceneIndex:
     Args:
         scene, source: names.
         ids: (n,) instance ids, ascending; every `object` elsewhere is an index into them.
-        labels: their n names as the dataset writes them; `label`: (n,) the same as numbers, equal for equal names.
-        nameable: (n,) the name can stand without a marker: all its bearers are askable, and no other name of the scene contains it or is
-            part of it ("chair", "office chair").
+        labels: their n names as the dataset writes them; `label`: (n,) the same as numbers, equal
+            for equal names.
+        nameable: (n,) the name can stand without a marker: all its bearers are askable, and no
+            other name of the scene contains it or is part of it ("chair", "office chair").
         lone: (n,) no other instance of the scene has this name.
         centers, sizes: (n, 3) of the upright boxes, world, metres; yaws: (n,) radians.
-        whole: (n,) the scan has all of the object, so that size and place can be asked for, see `scenes.completeness`.
+        whole: (n,) the scan has all of the object, so that size and place can be asked for, see
+            `scenes.completeness`.
         best_frame: (n,) row of the frame that shows most of the object; -1 where there is none.
         cut_off: (n,) the scan ends within the object: nobody knows where its centre is.
         frame_index: (F,) the frames' numbers in their source.
-        poses: (F, 4, 4) camera to world; intrinsics: (F, 3, 3) pixels; image_size: (F, 2) width, height of the colour camera.
+        poses: (F, 4, 4) camera to world; intrinsics: (F, 3, 3) pixels; image_size: (F, 2) width,
+            height of the colour camera.
         overlap: (F, F) shared visible surface over the smaller one's.
-        in_sight: (F, F) the camera of the second frame is in the image of the first, and nothing hides it there.
+        in_sight: (F, F) the camera of the second frame is in the image of the first, and nothing
+            hides it there.
         pairs: frames that belong together (M, 2), see `overlapping_pairs`.
-        chains: sets of three frames (M, 3) and how far two of them are turned from the first (M, 2), see `overlapping_triples`.
+        chains: sets of three frames (M, 3) and how far two of them are turned from the first (M,
+            2), see `overlapping_triples`.
         seen: clear sightings in frames with enough objects.
         glimpsed: every sighting, to be sure of "never", "first" and "nearest".
-        outline: works out the polygons around the floor and around the holes in it, see `floor_outline`.
-        floor_shown: works out what share of the floor inside such polygons the scene's 32 frames show.
+        outline: works out the polygons around the floor and around the holes in it, see
+            `floor_outline`.
+        floor_shown: works out what share of the floor inside such polygons the scene's 32 frames
+            show.
         fine_boxes: measures boxes at the images' own size, see `FineBoxes`.
-        spoiled: (F,) the frame shows a thing of which nobody knows where it is, its box being broken: "the nearest object" has no answer there.
+        spoiled: (F,) the frame shows a thing of which nobody knows where it is, its box being
+            broken: "the nearest object" has no answer there.
         bystanders: things that may be nearer than any that can be asked about.
         view: (F,) equal for frames that show nearly the same, see `group_similar_frames`.
         rules: the thresholds.
         incomplete: why objects are not `whole`, and how many.
-        enclosed: works out which share of the border of such polygons walls enclose; 1 where the scene states its floor.
+        enclosed: works out which share of the border of such polygons walls enclose; 1 where the
+            scene states its floor.
     """
+
     scene: str
     source: str
     ids: NDArray[np.int32]
@@ -123,9 +149,14 @@ class SceneIndex:
     bystanders: Bystanders
     view: NDArray[np.int32]
     rules: Thresholds = Thresholds()
-    outline: Callable[[], tuple[list[NDArray[np.float64]], list[NDArray[np.float64]]]] = lambda: ([], [])
+    outline: Callable[[], tuple[list[NDArray[np.float64]], list[NDArray[np.float64]]]] = lambda: (
+        [],
+        [],
+    )
     floor_coverage: Callable[[Sequence[NDArray[np.float64]]], float] = lambda polygons: 1.0
-    fine_boxes: Callable[[NDArray, NDArray, NDArray], NDArray[np.int16]] = lambda frames, instances, boxes: boxes
+    fine_boxes: Callable[[NDArray, NDArray, NDArray], NDArray[np.int16]] = (
+        lambda frames, instances, boxes: boxes
+    )
     incomplete: Mapping[str, int] = field(default_factory=dict)
     enclosed: Callable[[Sequence[NDArray[np.float64]]], float] = lambda polygons: 1.0
 
@@ -140,29 +171,61 @@ class SceneIndex:
         return dict(zip(self.ids.tolist(), self.labels))
 
 # %% ../../nbs/tasks/60_scene_index.ipynb #e1829810
-def _sightings(visibility: Visibility, rows: NDArray, objects: NDArray, *, centers: NDArray, scene: Scene, rules: Thresholds) -> SightingTable:
+def _sightings(
+    visibility: Visibility,
+    rows: NDArray,
+    objects: NDArray,
+    *,
+    centers: NDArray,
+    scene: Scene,
+    rules: Thresholds,
+) -> SightingTable:
     frame = np.asarray(visibility.frame[rows], np.int32)
     share = np.asarray(visibility.share[rows], np.float32)
     cameras = [f.color for f in scene.frames]
     K = np.array([camera.intrinsics for camera in cameras], np.float64).reshape(-1, 3, 3)[frame]
-    size = np.array([(camera.width, camera.height) for camera in cameras], np.int64).reshape(-1, 2)[frame]
-    mille = lambda values: np.clip(np.rint(values[rows]), 0, 1000).astype(np.int16)           # noqa: E731
+    size = np.array([(camera.width, camera.height) for camera in cameras], np.int64).reshape(-1, 2)[
+        frame
+    ]
+    mille = lambda values: np.clip(np.rint(values[rows]), 0, 1000).astype(np.int16)  # noqa: E731
     point = mille(visibility.point)
     box = mille(visibility.box)
-    clear = np.asarray(visibility.visible[rows], bool) & (box[:, 2:] > box[:, :2]).all(-1)              # a clear box must also be a box after rounding
-    return SightingTable(frame, objects, centers, point, box, np.asarray(visibility.fraction[rows], np.float32), clear,
-                     np.searchsorted(frame, np.arange(len(cameras) + 1)), visibility.pixels[rows] * (640 * 480 / max(float(np.prod(visibility.raster)), 1)),
-                     share, clear & point_fits(centers, point, share, intrinsics=K, size=size, rules=rules), clear & box_fits(share, visibility.inside[rows], rules))
+    # a clear box must also be a box after rounding
+    clear = np.asarray(visibility.visible[rows], bool) & (box[:, 2:] > box[:, :2]).all(-1)
+    return SightingTable(
+        frame,
+        objects,
+        centers,
+        point,
+        box,
+        np.asarray(visibility.fraction[rows], np.float32),
+        clear,
+        np.searchsorted(frame, np.arange(len(cameras) + 1)),
+        visibility.pixels[rows] * (640 * 480 / max(float(np.prod(visibility.raster)), 1)),
+        share,
+        clear & point_fits(centers, point, share, intrinsics=K, size=size, rules=rules),
+        clear & box_fits(share, visibility.inside[rows], rules),
+    )
 
 # %% ../../nbs/tasks/60_scene_index.ipynb #15497397
-def index_scene(scene: Scene, visibility: Visibility, rules: Thresholds = Thresholds(), exclude_labels: Collection[str] = EXCLUDED_LABELS) -> SceneIndex:
-    """What tasks see of a scene. Objects that are not askable are left out, and so are sightings that are not finite."""
+def index_scene(
+    scene: Scene,
+    visibility: Visibility,
+    rules: Thresholds = Thresholds(),
+    exclude_labels: Collection[str] = EXCLUDED_LABELS,
+) -> SceneIndex:
+    """What tasks see of a scene. Objects that are not askable are left out, and so are sightings
+    that are not finite."""
     extent = scene_extent(scene.surface)
-    things = sorted((i for i in scene.instances if is_object_label(i.label, exclude_labels)), key=lambda i: i.id)
+    things = sorted(
+        (i for i in scene.instances if is_object_label(i.label, exclude_labels)), key=lambda i: i.id
+    )
     judged = {i.id: judge(i, extent, rules.limits) for i in things}
     askable = [i for i in things if i.id > 0 and not judged[i.id].fault]
     ids = np.array([i.id for i in askable], np.int32)
-    column = lambda values, width: np.array(list(values), np.float64).reshape((len(askable), *width))      # noqa: E731
+    column = lambda values, width: np.array(list(values), np.float64).reshape(  # noqa: E731
+        (len(askable), *width)
+    )
     centers = column((i.box.center for i in askable), (3,))
     labels = tuple(i.label for i in askable)
     kinds = [normalize_label(label) for label in labels]
@@ -170,13 +233,19 @@ def index_scene(scene: Scene, visibility: Visibility, rules: Thresholds = Thresh
     missing = incomplete(scene, best, ids.tolist(), rules.whole, rules.firm_end)
     every = {normalize_label(i.label) for i in scene.instances} - {""}
     bearers = Counter(normalize_label(i.label) for i in scene.instances)
-    sole = unambiguous_labels(every) & {kind for kind, n in Counter(kinds).items() if n == bearers[kind]}
+    sole = unambiguous_labels(every) & {
+        kind for kind, n in Counter(kinds).items() if n == bearers[kind]
+    }
     F = len(scene.frames)
-    stack = lambda values, shape: np.array(list(values), np.float64).reshape((F, *shape))                  # noqa: E731
+    stack = lambda values, shape: np.array(list(values), np.float64).reshape((F, *shape))  # noqa: E731
     poses = stack((f.camera_to_world for f in scene.frames), (4, 4))
 
     at = np.searchsorted(ids, visibility.instance)
-    known = np.isin(visibility.instance, ids) & np.isfinite(visibility.point).all(-1) & np.isfinite(visibility.box).all(-1)
+    known = (
+        np.isin(visibility.instance, ids)
+        & np.isfinite(visibility.point).all(-1)
+        & np.isfinite(visibility.box).all(-1)
+    )
     rows = np.flatnonzero(known & (visibility.frame >= 0) & (visibility.frame < F))
     rows = rows[np.lexsort((at[rows], visibility.frame[rows]))]
     objects = at[rows].astype(np.int32)
@@ -184,7 +253,8 @@ def index_scene(scene: Scene, visibility: Visibility, rules: Thresholds = Thresh
     glimpsed = _sightings(visibility, rows, objects, centers=center, scene=scene, rules=rules)
     enough = np.bincount(glimpsed.frame[glimpsed.clear], minlength=F) >= rules.min_objects
     seen = glimpsed.only(np.flatnonzero(glimpsed.clear & enough[glimpsed.frame]))
-    paired = np.flatnonzero(np.diff(seen.start)) if scene.instances else np.arange(F)          # no objects at all: SPAR-7M's frames, for the camera tasks
+    # no objects at all: SPAR-7M's frames, for the camera tasks
+    paired = np.flatnonzero(np.diff(seen.start)) if scene.instances else np.arange(F)
     pairs = overlapping_pairs(paired, poses, visibility.overlap, rules)
     broken = [id for id, judgement in judged.items() if not judgement.placed]
     spoiled = np.zeros(F, bool)
@@ -193,14 +263,48 @@ def index_scene(scene: Scene, visibility: Visibility, rules: Thresholds = Thresh
     there = np.zeros((F, len(placed)), bool)
     for k, instance in enumerate(placed):
         there[visibility.frame[visibility.instance == instance.id], k] = True
-    bystanders = Bystanders(np.array([i.box.center for i in placed], np.float64).reshape(-1, 3), there)
+    bystanders = Bystanders(
+        np.array([i.box.center for i in placed], np.float64).reshape(-1, 3), there
+    )
     return SceneIndex(
-        scene=scene.name, source=scene.source, ids=ids, labels=labels, label_id=np.unique(["", *kinds], return_inverse=True)[1][1:].astype(np.int32),
-        nameable=np.array([kind in sole for kind in kinds], bool), has_unique_label=np.array([bearers[kind] == 1 for kind in kinds], bool), centers=centers, sizes=column((i.box.size for i in askable), (3,)), yaws=column((i.box.yaw for i in askable), ()), whole=~np.isin(ids, list(missing)),
-        best_frame=np.array([best[id].frame if id in best else -1 for id in ids.tolist()], np.int32), cut_off=np.isin(ids, [id for id, why in missing.items() if why == CUT_OFF]),
-        frame_index=np.array([f.index for f in scene.frames], np.int64), poses=poses, intrinsics=stack((f.color.intrinsics for f in scene.frames), (3, 3)),
-        image_size=np.array([(f.color.width, f.color.height) for f in scene.frames], np.int64).reshape(F, 2), overlap=np.asarray(visibility.overlap), in_sight=np.asarray(visibility.in_sight),
-        pairs=pairs, frame_triples=overlapping_triples(pairs, poses, visibility.overlap, rules), clear_sightings=seen, all_sightings=glimpsed, shows_unaskable=spoiled, bystanders=bystanders, view=group_similar_frames(poses, rules), rules=rules,
-        outline=partial(floor_outline, scene), floor_coverage=partial(floor_coverage, visibility, np.linspace(0, F - 1, IMAGES_PER_VIEW["video"]).astype(int).tolist()),
+        scene=scene.name,
+        source=scene.source,
+        ids=ids,
+        labels=labels,
+        label_id=np.unique(["", *kinds], return_inverse=True)[1][1:].astype(np.int32),
+        nameable=np.array([kind in sole for kind in kinds], bool),
+        has_unique_label=np.array([bearers[kind] == 1 for kind in kinds], bool),
+        centers=centers,
+        sizes=column((i.box.size for i in askable), (3,)),
+        yaws=column((i.box.yaw for i in askable), ()),
+        whole=~np.isin(ids, list(missing)),
+        best_frame=np.array(
+            [best[id].frame if id in best else -1 for id in ids.tolist()], np.int32
+        ),
+        cut_off=np.isin(ids, [id for id, why in missing.items() if why == CUT_OFF]),
+        frame_index=np.array([f.index for f in scene.frames], np.int64),
+        poses=poses,
+        intrinsics=stack((f.color.intrinsics for f in scene.frames), (3, 3)),
+        image_size=np.array(
+            [(f.color.width, f.color.height) for f in scene.frames], np.int64
+        ).reshape(F, 2),
+        overlap=np.asarray(visibility.overlap),
+        in_sight=np.asarray(visibility.in_sight),
+        pairs=pairs,
+        frame_triples=overlapping_triples(pairs, poses, visibility.overlap, rules),
+        clear_sightings=seen,
+        all_sightings=glimpsed,
+        shows_unaskable=spoiled,
+        bystanders=bystanders,
+        view=group_similar_frames(poses, rules),
+        rules=rules,
+        outline=partial(floor_outline, scene),
+        floor_coverage=partial(
+            floor_coverage,
+            visibility,
+            np.linspace(0, F - 1, IMAGES_PER_VIEW["video"]).astype(int).tolist(),
+        ),
         fine_boxes=FineBoxes(scene, visibility.raster[0]),
-        incomplete=counts(missing), enclosed=(lambda polygons: 1.0) if scene.floor else partial(enclosed, scene))
+        incomplete=counts(missing),
+        enclosed=(lambda polygons: 1.0) if scene.floor else partial(enclosed, scene),
+    )

@@ -13,77 +13,124 @@ from .validation import ObjectLimits
 # %% ../../nbs/tasks/10_thresholds.ipynb #aa8095be
 @dataclass(frozen=True, kw_only=True)
 class Thresholds:
-    """Every threshold between a scene and its questions. Lengths in metres, angles in degrees, image lengths in 1/1000."""
+    """Every threshold between a scene and its questions. Lengths in metres, angles in degrees,
+    image lengths in 1/1000."""
+
     # which frames and objects take part
-    min_objects: int = 3              # a frame with fewer clear objects tells little of a room
-    min_side: float = 0.02            # thinner boxes are annotation noise, and 0 cm is no size
-    max_side: float = 10.0            # longer than a room: a broken annotation
-    barely: float = 0.02              # an object that is not clear, yet of which this share is visible, could be counted either way
-    rival: float = 100.0              # and so could one that shows so many pixels of 640 x 480: the corner of a large thing near by
-    whole: float = 0.8                # of an object's width and height, in one frame: else neither its size nor its place is asked for
-    firm_end: float = 0.3             # the same where fewer of the points at an end of its surface are seen to be its end
-    room: tuple[float, float] = (3.0, 100.0)      # square metres of a floor that is asked for; more is no room
-    enclosed: float = 0.85            # of the floor's border has a wall near, or the room's size is not asked
-    floor_share: float = 0.7          # the room's size is asked where the 32 frames show at least this share of its floor
+    min_objects: int = 3  # a frame with fewer clear objects tells little of a room
+    min_side: float = 0.02  # thinner boxes are annotation noise, and 0 cm is no size
+    max_side: float = 10.0  # longer than a room: a broken annotation
+    # an object that is not clear, yet of which this share is visible, could be counted either way
+    barely: float = 0.02
+    # and so could one that shows so many pixels of 640 x 480: the corner of a large thing near by
+    rival: float = 100.0
+    # of an object's width and height, in one frame: else neither its size nor its place is asked
+    # for
+    whole: float = 0.8
+    # the same where fewer of the points at an end of its surface are seen to be its end
+    firm_end: float = 0.3
+    # square metres of a floor that is asked for; more is no room
+    room: tuple[float, float] = (3.0, 100.0)
+    # of the floor's border has a wall near, or the room's size is not asked
+    enclosed: float = 0.85
+    # the room's size is asked where the 32 frames show at least this share of its floor
+    floor_share: float = 0.7
     # ranges
-    depth: tuple[float, float] = (0.3, 8.0)       # nearer, the camera touches it; farther than SPAR's largest depths
+    # nearer, the camera touches it; farther than SPAR's largest depths
+    depth: tuple[float, float] = (0.3, 8.0)
     distance: tuple[float, float] = (0.3, 10.0)
     # dead zones, inside which a slot of a relation is empty
-    lateral: float = 0.15             # left/right, above/below: SPAR calls 0.11 m empty in its one worked example
-    lateral_angle: float = 5.0        # and less than this angle seen from the observer is no side either
-    frontal: float = 0.10             # front/behind
-    nearer: float = 0.20              # closer/farther: the values rounded to 0.1 m still differ
-    nearer_share: float = 0.10        # or this share of the larger distance: people judge distance by ratio
-    band: float = 0.20                # nothing is asked within +-20 % of a threshold: golds must not hang on box noise
-    bearing: float = 15.0             # a left/right or above/below slot is empty only where the two are also seen this close to each other
-    eye: float = 1.0                  # and has a word only where they are seen at least this far apart, to the same side
-    plumb: tuple[float, float] = (0.5, 2.0)       # of the dead zone: what is above in the camera's frame lies at least so much higher in the
-                                      # world; where the slot is empty, at most so much higher or lower
-    rounding: float = 0.002           # distance to a rounding boundary, in steps: another route must not round otherwise
+    # left/right, above/below: SPAR calls 0.11 m empty in its one worked example
+    lateral: float = 0.15
+    # and less than this angle seen from the observer is no side either
+    lateral_angle: float = 5.0
+    frontal: float = 0.10  # front/behind
+    nearer: float = 0.20  # closer/farther: the values rounded to 0.1 m still differ
+    # or this share of the larger distance: people judge distance by ratio
+    nearer_share: float = 0.10
+    # nothing is asked within +-20 % of a threshold: golds must not hang on box noise
+    band: float = 0.20
+    # a left/right or above/below slot is empty only where the two are also seen this close to each
+    # other
+    bearing: float = 15.0
+    # and has a word only where they are seen at least this far apart, to the same side
+    eye: float = 1.0
+    # of the dead zone: what is above in the camera's frame lies at least so much higher in the
+    plumb: tuple[float, float] = (0.5, 2.0)
+    # world; where the slot is empty, at most so much higher or
+    # lower
+    # distance to a rounding boundary, in steps: another route must not round otherwise
+    rounding: float = 0.002
     # markers
-    disc: float = 20.0                # pixels from a point and from its object's centre to the border: SPAR's loader draws discs of this
-                                      # radius on pictures of any size, the kit's own are larger above 1296 pixels of width
-    disc_most: float = 0.125          # of the picture's shorter side: below 160 pixels such discs would leave no room
-    mark_share: float = 0.3           # visible share of the whole silhouette of an object that is marked; the quarter of "visible" and some room
-    box_inside: float = 0.5           # share of the silhouette inside the image, where a box is drawn around it
-    point_gap: float = 40.0           # two discs of radius 20 px in an image 968 px high do not overlap
-    box_overlap: float = 0.8          # two boxes drawn in one image differ by at least this intersection over union
-    same_label: int = 2               # the colour tells two chairs apart; four times "chair" is no question
+    # pixels from a point and from its object's centre to the border: SPAR's loader draws discs of
+    # this
+    disc: float = 20.0
+    # radius on pictures of any size, the kit's own are larger
+    # above 1296 pixels of width
+    # of the picture's shorter side: below 160 pixels such discs would leave no room
+    disc_most: float = 0.125
+    # visible share of the whole silhouette of an object that is marked; the quarter of "visible"
+    # and some room
+    mark_share: float = 0.3
+    # share of the silhouette inside the image, where a box is drawn around it
+    box_inside: float = 0.5
+    # two discs of radius 20 px in an image 968 px high do not overlap
+    point_gap: float = 40.0
+    # two boxes drawn in one image differ by at least this intersection over union
+    box_overlap: float = 0.8
+    # the colour tells two chairs apart; four times "chair" is no question
+    same_label: int = 2
     # pairs and triples of views
-    overlap: tuple[float, float] = (0.10, 0.80)   # less: nothing in common to answer from; more: nearly the same view
-    baseline: float = 0.2             # the views differ by this displacement ...
-    rotation: float = 10.0            # ... or by this rotation
-    max_roll: float = 15.0            # the answer to view_change has no place for a roll
-    max_pitch: float = 75.0           # looking straight up or down a camera has no heading
-    min_motion_depth: float = 0.1     # camera 2 stands this far in front of camera 1
-    max_motion: float = 6.0           # and the two this near to each other; the largest depth in SPAR-Bench is 5.4
-    common_surface: float = 0.3       # two cameras that see no object clearly in common share this much of their surface
+    # less: nothing in common to answer from; more: nearly the same view
+    overlap: tuple[float, float] = (0.10, 0.80)
+    baseline: float = 0.2  # the views differ by this displacement ...
+    rotation: float = 10.0  # ... or by this rotation
+    max_roll: float = 15.0  # the answer to view_change has no place for a roll
+    max_pitch: float = 75.0  # looking straight up or down a camera has no heading
+    min_motion_depth: float = 0.1  # camera 2 stands this far in front of camera 1
+    # and the two this near to each other; the largest depth in SPAR-Bench is 5.4
+    max_motion: float = 6.0
+    # two cameras that see no object clearly in common share this much of their surface
+    common_surface: float = 0.3
     # moving in the mind
-    heading: float = 0.3              # green to blue in the plane; shorter, the heading turns with box noise
-    map_gap: float = 0.3              # two objects of a map, nearer, round to nearly the same cell
-    map_objects: tuple[int, int] = (3, 7)         # the range seen in SPAR
+    # green to blue in the plane; shorter, the heading turns with box noise
+    heading: float = 0.3
+    map_gap: float = 0.3  # two objects of a map, nearer, round to nearly the same cell
+    map_objects: tuple[int, int] = (3, 7)  # the range seen in SPAR
     # the video
-    listed: float = 400.0             # a frame that shows so many pixels of 640 x 480 of an object is one in which it appears; it is not asked
-                                      # about an object that has a frame between this and `rival`
-    unsure: float = 0.2               # or of whose frames more than this share shows so many pixels, and yet it is not clear
-    order_gap: int = 2                # first appearances lie this many of the 32 frames apart, so that no tie decides
-    count: tuple[int, int] = (1, 20)  # from 1: among 2 to 6 alone, "3" is right to half by SPAR's measure, without a look
-    often: int = 3                    # nearly every room has so many of something, and more are rare: asked in half of the scenes
+    # a frame that shows so many pixels of 640 x 480 of an object is one in which it appears; it is
+    # not asked
+    listed: float = 400.0
+    # about an object that has a frame between this and `rival`
+    # or of whose frames more than this share shows so many pixels, and yet it is not clear
+    unsure: float = 0.2
+    # first appearances lie this many of the 32 frames apart, so that no tie decides
+    order_gap: int = 2
+    # from 1: among 2 to 6 alone, "3" is right to half by SPAR's measure, without a look
+    count: tuple[int, int] = (1, 20)
+    # nearly every room has so many of something, and more are rare: asked in half of the scenes
+    often: int = 3
     # options that are boxes
-    option_iou: float = 0.5           # two options may overlap this much
-    volume_share: float = 0.5         # visible share of the silhouette of what is asked for its size
+    option_iou: float = 0.5  # two options may overlap this much
+    # visible share of the silhouette of what is asked for its size
+    volume_share: float = 0.5
     # how many
-    per_objects: int = 5              # questions about the same objects in one scene
-    per_object: int = 10              # the same where a question is about one object
-    per_frames: int = 10              # questions on the same images
-    per_view: int = 1                 # questions about the same objects in nearly the same view: the camera has moved and turned less
-                                      # than `baseline` and `rotation`
-    route_overlap: float = 0.5        # of the shorter of two stretches of a scan, shared by both
-    step: float = 1.2                 # answers of one kind differ by less than this factor; all kinds are asked equally often
-    step_share: float = 0.12          # of a task's questions in a scene, at most this share has answers on one step
-    usual: float = 2.3                # metres; about this mean of depths and distances every name is asked, see `even_names`
-    state_share: float = 0.45         # and at most this share has the same word in a slot of a relation
-    candidates: int = 3000            # tuples looked at where there are too many to list
+    per_objects: int = 5  # questions about the same objects in one scene
+    per_object: int = 10  # the same where a question is about one object
+    per_frames: int = 10  # questions on the same images
+    # questions about the same objects in nearly the same view: the camera has moved and turned less
+    per_view: int = 1
+    # than `baseline` and `rotation`
+    route_overlap: float = 0.5  # of the shorter of two stretches of a scan, shared by both
+    # answers of one kind differ by less than this factor; all kinds are asked equally often
+    step: float = 1.2
+    # of a task's questions in a scene, at most this share has answers on one step
+    step_share: float = 0.12
+    # metres; about this mean of depths and distances every name is asked, see `even_names`
+    usual: float = 2.3
+    # and at most this share has the same word in a slot of a relation
+    state_share: float = 0.45
+    candidates: int = 3000  # tuples looked at where there are too many to list
 
     @property
     def limits(self) -> ObjectLimits:

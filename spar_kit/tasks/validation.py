@@ -20,10 +20,15 @@ from ..scenes.labels import clean_label, is_valid_label, normalize_label
 
 # %% ../../nbs/tasks/15_validation.ipynb #f28dcea2
 def is_valid_camera(camera: Camera) -> bool:
-    """Whether a camera has pixels and finite intrinsics of a pinhole: positive focal lengths, last row 0 0 1."""
+    """Whether a camera has pixels and finite intrinsics of a pinhole: positive focal lengths, last
+    row 0 0 1."""
     K = np.asarray(camera.intrinsics, np.float64)
-    return camera.width > 0 and camera.height > 0 and K.shape == (3, 3) and bool(
-        np.isfinite(K).all() and K[0, 0] > 0 and K[1, 1] > 0 and (K[2] == [0, 0, 1]).all())
+    return (
+        camera.width > 0
+        and camera.height > 0
+        and K.shape == (3, 3)
+        and bool(np.isfinite(K).all() and K[0, 0] > 0 and K[1, 1] > 0 and (K[2] == [0, 0, 1]).all())
+    )
 
 
 def frame_problem(frame: Frame) -> str:
@@ -39,7 +44,8 @@ def frame_problem(frame: Frame) -> str:
 
 # %% ../../nbs/tasks/15_validation.ipynb #04226746
 def scene_extent(surface: Mesh) -> tuple[float, float]:
-    """The longest line on the floor and the height of a scene, metres, with a little to spare; infinite where it has no finite vertex."""
+    """The longest line on the floor and the height of a scene, metres, with a little to spare;
+    infinite where it has no finite vertex."""
     vertices = np.asarray(surface.vertices)
     if not np.isfinite(vertices.sum(dtype=np.float64)):
         vertices = vertices[np.isfinite(vertices).all(-1)]
@@ -52,28 +58,41 @@ def scene_extent(surface: Mesh) -> tuple[float, float]:
 @dataclass(frozen=True)
 class ObjectLimits:
     """Shortest and longest side of a box that can be asked about, metres."""
+
     min_side: float = 0.02
     max_side: float = 10.0
 
 
 LIMITS = ObjectLimits()
-FARTHEST = 1e4               # metres; no room is ten kilometres from the origin of its scan
+FARTHEST = 1e4  # metres; no room is ten kilometres from the origin of its scan
 
 
 class Judgement(NamedTuple):
-    """Of an object: why no question may be about it, "" where one may; and whether it is known where it is: its box may be flat, and it may have no name."""
+    """Of an object: why no question may be about it, "" where one may; and whether it is known
+    where it is: its box may be flat, and it may have no name."""
+
     fault: str
     placed: bool
 
 
-def judge(instance: Instance, extent: tuple[float, float] = (np.inf, np.inf), limits: ObjectLimits = LIMITS) -> Judgement:
-    """Walls and the like are no fault. `extent`: see `scene_extent`; a box that does not fit is broken."""
+def judge(
+    instance: Instance,
+    extent: tuple[float, float] = (np.inf, np.inf),
+    limits: ObjectLimits = LIMITS,
+) -> Judgement:
+    """Walls and the like are no fault. `extent`: see `scene_extent`; a box that does not fit is
+    broken."""
     box = instance.box
     size = np.asarray(instance.box.size)
     if not (np.isfinite(box.center).all() and np.isfinite(size).all() and np.isfinite(box.yaw)):
         return Judgement("object: box is not finite", False)
-    checks = (                                          # what may be wrong, whether it is, whether the place is known all the same
-        (f"object: box is {FARTHEST / 1000:g} km away or more", np.abs(box.center).max() >= FARTHEST, False),
+    # what may be wrong, whether it is, whether the place is known all the same
+    checks = (
+        (
+            f"object: box is {FARTHEST / 1000:g} km away or more",
+            np.abs(box.center).max() >= FARTHEST,
+            False,
+        ),
         ("object: a side is negative", (size < 0).any(), False),
         (f"object: a side below {limits.min_side} m", (size < limits.min_side).any(), True),
         (f"object: a side above {limits.max_side} m", (size > limits.max_side).any(), False),
@@ -85,30 +104,48 @@ def judge(instance: Instance, extent: tuple[float, float] = (np.inf, np.inf), li
 
 # %% ../../nbs/tasks/15_validation.ipynb #adc5c6d6
 def validate_scene(scene: Scene, limits: ObjectLimits = LIMITS) -> Scene:
-    """The same scene without the frames that cannot be used and with clean labels; `skipped` counts these frames, faulty objects, and
-    vertices that are not finite.
+    """The same scene without the frames that cannot be used and with clean labels; `skipped` counts
+    these frames, faulty objects, and vertices that are not finite.
 
-    Raises SceneError where two objects or two frames share a number: no answer could tell them apart.
+    Raises SceneError where two objects or two frames share a number: no answer could tell them
+    apart.
     """
-    for kind, numbers in (("instance id", [i.id for i in scene.instances]), ("frame index", [f.index for f in scene.frames])):
+    for kind, numbers in (
+        ("instance id", [i.id for i in scene.instances]),
+        ("frame index", [f.index for f in scene.frames]),
+    ):
         if twice := sorted(n for n, times in Counter(numbers).items() if times > 1):
             raise SceneError(f"the {kind} {twice[0]} occurs twice")
     faults = [frame_problem(frame) for frame in scene.frames]
     extent = scene_extent(scene.surface)
     counts = Counter(scene.skipped)
     counts.update(filter(None, faults))
-    counts.update(filter(None, (judge(instance, extent, limits).fault for instance in scene.instances)))
+    counts.update(
+        filter(None, (judge(instance, extent, limits).fault for instance in scene.instances))
+    )
     if broken := int((~np.isfinite(scene.surface.vertices).all(-1)).sum()):
         counts["surface: vertex is not finite"] += broken
-    spelling: dict[str, str] = {}                       # names that differ in case only are one name: "Chair" is a chair
-    labels = [spelling.setdefault(normalize_label(i.label), clean_label(i.label)) for i in scene.instances]
-    things = tuple(i if label == i.label else replace(i, label=label) for i, label in zip(scene.instances, labels))
-    return replace(scene, frames=tuple(f for f, fault in zip(scene.frames, faults) if not fault), instances=things, skipped=dict(counts))
+    # names that differ in case only are one name: "Chair" is a chair
+    spelling: dict[str, str] = {}
+    labels = [
+        spelling.setdefault(normalize_label(i.label), clean_label(i.label)) for i in scene.instances
+    ]
+    things = tuple(
+        i if label == i.label else replace(i, label=label)
+        for i, label in zip(scene.instances, labels)
+    )
+    return replace(
+        scene,
+        frames=tuple(f for f, fault in zip(scene.frames, faults) if not fault),
+        instances=things,
+        skipped=dict(counts),
+    )
 
 # %% ../../nbs/tasks/15_validation.ipynb #ed094260
 EXPECTED_REASONS = ("frame: pose is not finite", "object: a side below", "expected: ")
 
 
 def data_errors(skipped: Mapping[str, int]) -> dict[str, int]:
-    """Those of `Scene.skipped` that say that the data are damaged; a dataset's own marks and objects too small to ask about are left out."""
+    """Those of `Scene.skipped` that say that the data are damaged; a dataset's own marks and
+    objects too small to ask about are left out."""
     return {why: n for why, n in skipped.items() if n and not why.startswith(EXPECTED_REASONS)}

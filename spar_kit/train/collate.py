@@ -25,13 +25,20 @@ from ..tasks.markers import draw_markers
 from ..tasks.registry import rng_for, select_tasks
 
 # %% ../../nbs/train/10_collate.ipynb #075d8879
-def samples_from_records(data: Path, split: str, tasks: str = "all", formats: Sequence[str] = ("fill", "select", "sentence", "judge"),
-                         ) -> Iterator[Question]:
-    """All questions of a generated dataset without their facts, in the order of the registry, then of `formats`, then of the file."""
+def samples_from_records(
+    data: Path,
+    split: str,
+    tasks: str = "all",
+    formats: Sequence[str] = ("fill", "select", "sentence", "judge"),
+) -> Iterator[Question]:
+    """All questions of a generated dataset without their facts, in the order of the registry, then
+    of `formats`, then of the file."""
     for task in select_tasks(tasks):
         for format in formats:
             if format in task.formats:
-                for record, root in read_records(data, split, tasks=(task.name,), formats=(format,)):
+                for record, root in read_records(
+                    data, split, tasks=(task.name,), formats=(format,)
+                ):
                     question = Question.from_record(record, root, format=format)
                     yield replace(question, facts={}, rest={"image": record["image"]})
 
@@ -45,7 +52,9 @@ class ImageLoader:
         keep: at most so many bytes of decoded pictures stay in memory (only with `image_size`).
     """
 
-    def __init__(self, image_size: int | None = None, marker_scale: float = 1.0, keep: int = 1 << 30):
+    def __init__(
+        self, image_size: int | None = None, marker_scale: float = 1.0, keep: int = 1 << 30
+    ):
         self.image_size = image_size
         self.marker_scale = marker_scale
         self.keep = keep
@@ -53,7 +62,8 @@ class ImageLoader:
         self._bytes = 0
 
     def read(self, path: Path) -> Image.Image:
-        """One image, RGB, without markers. Raises ValueError naming the file where it cannot be read."""
+        """One image, RGB, without markers. Raises ValueError naming the file where it cannot be
+        read."""
         if path in self._kept:
             return Image.fromarray(self._kept[path])
         try:
@@ -61,7 +71,8 @@ class ImageLoader:
                 return open_picture(path)
             image = lazy_picture(path)
             with decoding(path):
-                image.draft("RGB", (2 * self.image_size, 2 * self.image_size))     # JPEG decodes at 1/2, 1/4 or 1/8 for less
+                # JPEG decodes at 1/2, 1/4 or 1/8 for less
+                image.draft("RGB", (2 * self.image_size, 2 * self.image_size))
                 small = self._shrunk(as_rgb(image))
         except ImageError as error:
             raise InputError(str(error)) from None
@@ -71,20 +82,31 @@ class ImageLoader:
         return small
 
     def _shrunk(self, image: Image.Image) -> Image.Image:
-        return image.resize((self.image_size, self.image_size), Image.Resampling.BOX, reducing_gap=3.0)    # type: ignore[arg-type]
+        side = self.image_size
+        assert side is not None
+        return image.resize((side, side), Image.Resampling.BOX, reducing_gap=3.0)
 
     def show(self, sample: Question) -> list[Image.Image]:
         """The sample's images with its markers drawn."""
         paths = sample.paths
         if len(paths) < len(sample.images):
-            return [image if self.image_size is None else self._shrunk(image) for image in sample.load()]
+            return [
+                image if self.image_size is None else self._shrunk(image) for image in sample.load()
+            ]
         images = [self.read(path) for path in paths]
-        return draw_markers(sample.drawable, images, scale=self.marker_scale) if sample.markers else images
+        return (
+            draw_markers(sample.drawable, images, scale=self.marker_scale)
+            if sample.markers
+            else images
+        )
 
 # %% ../../nbs/train/10_collate.ipynb #fa169684
-def messages(sample: Question, images: Sequence[Image.Image | None], answers: bool = True) -> list[dict[str, Any]]:
-    """Chat messages of a sample. Without `answers` it ends at the last question, ready for an answer. More than ten images are numbered as
-    frames of a video, and so are those of a walk, however few, as SPAR's loader has it."""
+def messages(
+    sample: Question, images: Sequence[Image.Image | None], answers: bool = True
+) -> list[dict[str, Any]]:
+    """Chat messages of a sample. Without `answers` it ends at the last question, ready for an
+    answer. More than ten images are numbered as frames of a video, and so are those of a walk,
+    however few, as SPAR's loader has it."""
     video = len(images) > 10 or sample.task == "nav_video"
     shown: list[dict[str, Any]] = []
     for k, image in enumerate(images):
@@ -105,8 +127,8 @@ ASSISTANT = "<|im_start|>assistant\n"
 
 
 def _spoken(ids: torch.Tensor, speaker: int, end: int) -> torch.Tensor:
-    """Where the assistant speaks: behind the token `speaker`, up to and with the next `end`. transformers' own mask says the same; for a batch
-    of many turns it took 135 of 157 ms."""
+    """Where the assistant speaks: behind the token `speaker`, up to and with the next `end`.
+    transformers' own mask says the same; for a batch of many turns it took 135 of 157 ms."""
     at = torch.arange(ids.shape[1]).expand_as(ids)
     begun = torch.where(ids == speaker, at, -1).cummax(1).values
     ended = torch.where(ids == end, at, -1).cummax(1).values.roll(1, 1)
@@ -115,33 +137,47 @@ def _spoken(ids: torch.Tensor, speaker: int, end: int) -> torch.Tensor:
 
 # %% ../../nbs/train/10_collate.ipynb #c41a0002
 def reserved_tokens(processor: Any) -> tuple[str, ...]:
-    """Strings that a model reads as a control token or an image, not as text: its special tokens and its placeholders of images and videos."""
+    """Strings that a model reads as a control token or an image, not as text: its special tokens
+    and its placeholders of images and videos."""
     placeholders = [getattr(processor, name, None) for name in ("image_token", "video_token")]
     tokens = {*processor.tokenizer.all_special_tokens, *placeholders, "<image>", "<video>"}
     return tuple(sorted(token for token in tokens if isinstance(token, str) and token.strip()))
 
 
 def check_texts(samples: Iterable[Question], reserved: Sequence[str]) -> None:
-    """Raises ValueError naming the first sample whose question or answer holds one of `reserved_tokens`, and how many more there are."""
-    faults = [(sample, token) for sample in samples for token in reserved if any(token in text for turn in sample.turns for text in turn)]
+    """Raises ValueError naming the first sample whose question or answer holds one of
+    `reserved_tokens`, and how many more there are."""
+    faults = [
+        (sample, token)
+        for sample in samples
+        for token in reserved
+        if any(token in text for turn in sample.turns for text in turn)
+    ]
     if faults:
         sample, token = faults[0]
         others = len({id(sample) for sample, _ in faults}) - 1
         more = f" (and {others} more samples)" if others else ""
-        raise InputError(f"sample {sample.id} ({sample.task or 'no task'}): its text holds {token!r}, which this model does not read as text{more}; remove it")
+        raise InputError(
+            f"sample {sample.id} ({sample.task or 'no task'}): its text holds {token!r}, which this"
+            f" model does not read as text{more}; remove it"
+        )
 
 # %% ../../nbs/train/10_collate.ipynb #21ba9856
 class Collator:
-    """Samples to a batch for `transformers` models; labels are -100 everywhere but on the answers and their end token.
+    """Samples to a batch for `transformers` models; labels are -100 everywhere but on the answers
+    and their end token.
 
     Args:
         processor: of any image-text-to-text model with a chat template.
         pictures: reads and marks the images.
         max_length: the longest sequence the model can take.
-        answers: True for training; False for prediction: prompts only, padded on the left, no labels.
+        answers: True for training; False for prediction: prompts only, padded on the left, no
+            labels.
     """
 
-    def __init__(self, processor: Any, pictures: ImageLoader, max_length: int = 8192, answers: bool = True):
+    def __init__(
+        self, processor: Any, pictures: ImageLoader, max_length: int = 8192, answers: bool = True
+    ):
         self.processor = processor
         self.pictures = pictures
         self.max_length = max_length
@@ -151,49 +187,86 @@ class Collator:
             processor.tokenizer.pad_token = processor.tokenizer.eos_token
         self.reserved = reserved_tokens(processor)
         known = processor.tokenizer.get_vocab()
-        self.speaker = known.get(ASSISTANT) if self.marks_answers else None       # the small model's: a role's head is one token
+        # the small model's: a role's head is one token
+        self.speaker = known.get(ASSISTANT) if self.marks_answers else None
 
     def __call__(self, samples: Sequence[Question]) -> dict[str, torch.Tensor]:
-        """Raises ValueError naming the sample that is too long, holds a token of the model's, or whose answer cannot be found among its tokens."""
+        """Raises ValueError naming the sample that is too long, holds a token of the model's, or
+        whose answer cannot be found among its tokens."""
         check_texts(samples, self.reserved)
         shown = [self.pictures.show(sample) for sample in samples]
         chats = [messages(sample, images, self.answers) for sample, images in zip(samples, shown)]
         batch = self.processor.apply_chat_template(
-            chats, tokenize=True, return_dict=True, add_generation_prompt=not self.answers,
-            return_assistant_tokens_mask=self.answers and self.marks_answers and self.speaker is None,
-            processor_kwargs={"return_tensors": "pt", "padding": True, "padding_side": "right" if self.answers else "left"})
+            chats,
+            tokenize=True,
+            return_dict=True,
+            add_generation_prompt=not self.answers,
+            return_assistant_tokens_mask=self.answers
+            and self.marks_answers
+            and self.speaker is None,
+            processor_kwargs={
+                "return_tensors": "pt",
+                "padding": True,
+                "padding_side": "right" if self.answers else "left",
+            },
+        )
         lengths = batch["attention_mask"].sum(1)
         if int(lengths.max()) > self.max_length:
             worst = int(lengths.argmax())
-            raise InputError(f"sample {samples[worst].id} ({samples[worst].task}) has {int(lengths[worst])} tokens, more than the "
-                             f"{self.max_length} the model takes; fewer images or smaller pictures would help")
+            raise InputError(
+                f"sample {samples[worst].id} ({samples[worst].task}) has {int(lengths[worst])}"
+                f" tokens, more than the {self.max_length} the model takes; fewer images or smaller"
+                " pictures would help"
+            )
         if self.answers:
             mask = self._answer_mask(samples, chats, batch)
             for sample, row in zip(samples, mask):
                 if not row.any():
-                    raise InputError(f"sample {sample.id} ({sample.task}): no token of its answer {sample.turns[-1][1]!r} carries the loss")
+                    raise InputError(
+                        f"sample {sample.id} ({sample.task}): no token of its answer"
+                        f" {sample.turns[-1][1]!r} carries the loss"
+                    )
             batch["labels"] = batch["input_ids"].masked_fill(~mask, -100)
         return dict(batch)
 
-    def _answer_mask(self, samples: Sequence[Question], chats: list[list[dict[str, Any]]], batch: Any) -> torch.Tensor:
+    def _answer_mask(
+        self, samples: Sequence[Question], chats: list[list[dict[str, Any]]], batch: Any
+    ) -> torch.Tensor:
         if self.speaker is not None:
             return _spoken(batch["input_ids"], self.speaker, self.processor.tokenizer.eos_token_id)
         if self.marks_answers:
             return torch.as_tensor(batch.pop("assistant_masks")).bool()
         return self._behind_prompt(samples, chats, batch["input_ids"], batch["attention_mask"])
 
-    def _behind_prompt(self, samples: Sequence[Question], chats: list[list[dict[str, Any]]], ids: torch.Tensor, attended: torch.Tensor) -> torch.Tensor:
+    def _behind_prompt(
+        self,
+        samples: Sequence[Question],
+        chats: list[list[dict[str, Any]]],
+        ids: torch.Tensor,
+        attended: torch.Tensor,
+    ) -> torch.Tensor:
         mask = torch.zeros_like(ids, dtype=torch.bool)
         tokenizer = self.processor.tokenizer
         for i, (sample, chat) in enumerate(zip(samples, chats)):
             full = self.processor.apply_chat_template([chat], tokenize=False)[0]
-            prompt = self.processor.apply_chat_template([chat[:-1]], tokenize=False, add_generation_prompt=True)[0]
-            tail = tokenizer(full[len(prompt):], add_special_tokens=False)["input_ids"]
-            end = int(attended[i].nonzero().max()) + 1           # not the last token that is no padding: many models pad with their end token
-            if len(sample.turns) > 1 or not full.startswith(prompt) or ids[i, end - len(tail):end].tolist() != tail:
-                raise InputError(f"sample {sample.id}: this model's chat template does not say where the answer is")
-            spoken = len(tail) - (tokenizer.decode(tail[-1:]).strip() == "")      # a line break after the end token is not an answer
-            mask[i, end - len(tail):end - len(tail) + spoken] = True
+            prompt = self.processor.apply_chat_template(
+                [chat[:-1]], tokenize=False, add_generation_prompt=True
+            )[0]
+            tail = tokenizer(full[len(prompt) :], add_special_tokens=False)["input_ids"]
+            # not the last token that is no padding: many models pad with their end token
+            end = int(attended[i].nonzero().max()) + 1
+            if (
+                len(sample.turns) > 1
+                or not full.startswith(prompt)
+                or ids[i, end - len(tail) : end].tolist() != tail
+            ):
+                raise InputError(
+                    f"sample {sample.id}: this model's chat template does not say where the"
+                    " answer is"
+                )
+            # a line break after the end token is not an answer
+            spoken = len(tail) - (tokenizer.decode(tail[-1:]).strip() == "")
+            mask[i, end - len(tail) : end - len(tail) + spoken] = True
         return mask
 
 # %% ../../nbs/train/10_collate.ipynb #ef1a9e41
@@ -202,34 +275,59 @@ def supervised_text(batch: Mapping[str, torch.Tensor], processor: Any) -> list[s
     return [processor.tokenizer.decode(row[row != -100]) for row in batch["labels"]]
 
 
-def show_supervised(batch: Mapping[str, torch.Tensor], processor: Any) -> list[list[tuple[str, bool]]]:
-    """For each sample of a batch, runs of text and whether they carry the loss; image tokens are folded into one."""
+def show_supervised(
+    batch: Mapping[str, torch.Tensor], processor: Any
+) -> list[list[tuple[str, bool]]]:
+    """For each sample of a batch, runs of text and whether they carry the loss; image tokens are
+    folded into one."""
     shown = []
-    for ids, labels, attend in zip(batch["input_ids"].tolist(), batch["labels"].tolist(), batch["attention_mask"].tolist()):
+    for ids, labels, attend in zip(
+        batch["input_ids"].tolist(), batch["labels"].tolist(), batch["attention_mask"].tolist()
+    ):
         runs: list[tuple[list[int], bool]] = []
         for token, label, real in zip(ids, labels, attend):
             if real:
                 if not runs or runs[-1][1] != (label != -100):
                     runs.append(([], label != -100))
-                if not (runs[-1][0] and runs[-1][0][-1] == token and token == getattr(processor, "image_token_id", -1)):
+                if not (
+                    runs[-1][0]
+                    and runs[-1][0][-1] == token
+                    and token == getattr(processor, "image_token_id", -1)
+                ):
                     runs[-1][0].append(token)
         shown.append([(processor.tokenizer.decode(run), supervised) for run, supervised in runs])
     return shown
 
 # %% ../../nbs/train/10_collate.ipynb #53179fec
-def token_lengths(samples: Sequence[Question], processor: Any, image_tokens: int) -> NDArray[np.int64]:
+def token_lengths(
+    samples: Sequence[Question], processor: Any, image_tokens: int
+) -> NDArray[np.int64]:
     """About how many tokens each sample has (n,); `image_tokens` for each of its images."""
     texts = ["\n".join(part for turn in sample.turns for part in turn) for sample in samples]
-    lengths = [len(ids) for ids in processor.tokenizer(texts, add_special_tokens=False)["input_ids"]] if texts else []
-    return np.array([n + 8 * len(s.turns) + image_tokens * len(s.images) for n, s in zip(lengths, samples)], np.int64)
+    lengths = (
+        [len(ids) for ids in processor.tokenizer(texts, add_special_tokens=False)["input_ids"]]
+        if texts
+        else []
+    )
+    return np.array(
+        [n + 8 * len(s.turns) + image_tokens * len(s.images) for n, s in zip(lengths, samples)],
+        np.int64,
+    )
 
 # %% ../../nbs/train/10_collate.ipynb #d7acb515
-def plan_batches(lengths: NDArray[np.int64], weights: NDArray[np.float64], steps: int, *, batch: int, seed: int,
-                 window: int = 16) -> list[list[int]]:
+def plan_batches(
+    lengths: NDArray[np.int64],
+    weights: NDArray[np.float64],
+    steps: int,
+    *,
+    batch: int,
+    seed: int,
+    window: int = 16,
+) -> list[list[int]]:
     """Which samples each of `steps` batches holds.
 
-    Samples are drawn in rounds, each as often as its weight says (a fraction is a chance); `window` batches at a time are sorted by
-    length, cut into batches, and the batches shuffled.
+    Samples are drawn in rounds, each as often as its weight says (a fraction is a chance); `window`
+    batches at a time are sorted by length, cut into batches, and the batches shuffled.
 
     Args:
         lengths: (n,) tokens.
@@ -244,8 +342,8 @@ def plan_batches(lengths: NDArray[np.int64], weights: NDArray[np.float64], steps
         order = np.concatenate([order, rng.permutation(np.repeat(np.arange(len(lengths)), times))])
     plan: list[list[int]] = []
     for start in range(0, steps * batch, window * batch):
-        chunk = order[start:min(start + window * batch, steps * batch)]
+        chunk = order[start : min(start + window * batch, steps * batch)]
         chunk = chunk[np.argsort(lengths[chunk], kind="stable")]
-        cuts = [chunk[k:k + batch].tolist() for k in range(0, len(chunk), batch)]
+        cuts = [chunk[k : k + batch].tolist() for k in range(0, len(chunk), batch)]
         plan += [cuts[k] for k in rng.permutation(len(cuts))]
     return plan

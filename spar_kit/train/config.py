@@ -12,7 +12,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, FiniteFloat, NonNegativeInt, PositiveInt, field_validator, model_validator
+from pydantic import (
+    Field,
+    FiniteFloat,
+    NonNegativeInt,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
 
 from ..core.errors import InputError, suggest
 from ..core.parameters import Params, ParamsError, validate
@@ -30,10 +37,12 @@ class StageParams(Params):
     Args:
         max_steps: optimizer steps; 0 skips the stage.
         batch_size: samples at once; `gradient_accumulation_steps` such batches make a step.
-        learning_rate: the peak, reached after the share `warmup_ratio` of the steps, then a cosine to zero.
+        learning_rate: the peak, reached after the share `warmup_ratio` of the steps, then a cosine
+            to zero.
         save_steps: steps between checkpoints; 0 keeps none.
         logging_steps: steps between lines of the log.
     """
+
     old_names: ClassVar[str] = "stage"
     max_steps: NonNegativeInt = 1000
     batch_size: PositiveInt = 32
@@ -53,30 +62,38 @@ class _Tower(Params):
     @model_validator(mode="after")
     def _fits(self) -> "_Tower":
         if self.hidden_size % self.num_attention_heads or self.hidden_size % 4:
-            raise InputError(f"hidden_size {self.hidden_size} is not a multiple of 4 and of num_attention_heads {self.num_attention_heads}")
+            raise InputError(
+                f"hidden_size {self.hidden_size} is not a multiple of 4 and of num_attention_heads"
+                f" {self.num_attention_heads}"
+            )
         return self
 
 
 class VisionConfig(_Tower):
     """The vision tower: a square image of `image_size` pixels in patches of `patch_size`."""
+
     image_size: PositiveInt = 128
     patch_size: PositiveInt = 16
 
 
 class TextConfig(_Tower):
-    """The language model. `vocab_size` counts the special tokens and all 256 bytes; `max_position_embeddings` is the longest sequence, tokens."""
+    """The language model. `vocab_size` counts the special tokens and all 256 bytes;
+    `max_position_embeddings` is the longest sequence, tokens."""
+
     vocab_size: PositiveInt = 4096
     max_position_embeddings: PositiveInt = 4096
 
 
 class SmallVLMConfig(Params):
-    """The shape of the embedded model (Idefics3: a SigLIP-like tower, a pixel-shuffle connector, a Llama-like language model).
+    """The shape of the embedded model (Idefics3: a SigLIP-like tower, a pixel-shuffle connector, a
+    Llama-like language model).
 
     Args:
         vision_config, text_config: its two towers.
         scale_factor: this many patches squared become one image token.
         phrases: let a token span words, so that a much-used phrase is one token.
     """
+
     old_names: ClassVar[str] = "vlm"
     vision_config: VisionConfig = VisionConfig()
     text_config: TextConfig = TextConfig()
@@ -88,7 +105,10 @@ class SmallVLMConfig(Params):
         image = self.vision_config.image_size
         patch = self.vision_config.patch_size
         if image % (patch * self.scale_factor):
-            raise InputError(f"image_size {image} is not a multiple of patch_size x scale_factor {patch} x {self.scale_factor}")
+            raise InputError(
+                f"image_size {image} is not a multiple of patch_size x scale_factor {patch} x"
+                f" {self.scale_factor}"
+            )
         return self
 
     @property
@@ -104,7 +124,8 @@ class SmallVLMConfig(Params):
 # %% ../../nbs/train/30_config.ipynb #5d2f60ad
 Tower = Literal["text", "vision", "connector", "head"]
 Quantize = Literal["none", "nf4"]
-Towers = Annotated[tuple[Tower, ...], Field(strict=False)]           # a list of a YAML file is as good
+# a list of a YAML file is as good
+Towers = Annotated[tuple[Tower, ...], Field(strict=False)]
 
 
 class LoraParams(Params):
@@ -114,11 +135,13 @@ class LoraParams(Params):
         r: rank of the update B A of each layer.
         lora_alpha: the update is scaled by lora_alpha / r.
         lora_dropout: on the adapter's input.
-        target_modules: the parts of the model whose linear layers get one: "text", "vision", "connector".
+        target_modules: the parts of the model whose linear layers get one: "text", "vision",
+            "connector".
         quantize: "nf4" puts the `quantized_modules` of the base into 4 bits, "none" leaves them.
         quantized_modules: the parts that become 4-bit; "text" must be among them.
         train_embeddings: train the word embeddings too, in full.
     """
+
     old_names: ClassVar[str] = "lora"
     r: PositiveInt = 16
     lora_alpha: FiniteFloat = 32.0
@@ -133,27 +156,38 @@ class TrainParams(Params):
     """A whole training.
 
     Args:
-        model: "" for the embedded small model, trained from scratch in the first two stages; else a folder or hub name, which skips them.
+        model: "" for the embedded small model, trained from scratch in the first two stages; else a
+            folder or hub name, which skips them.
         vlm_config: the shape of the embedded model.
-        image_size: side of the square that images are resized to; 0 is the small model's own, or the images' full size for other models.
+        image_size: side of the square that images are resized to; 0 is the small model's own, or
+            the images' full size for other models.
         marker_scale: markers are drawn this many times larger than SPAR's share of the image width.
         tasks: "all" or names with commas.
-        formats: how often a round shows the records of each format; a format that is not named is left out.
+        formats: how often a round shows the records of each format; a format that is not named is
+            left out.
         task_weights: the same by task, multiplied; a task that is not named counts 1.
-        vision_warmup: the first stage, which warms up the vision tower of the embedded model (`train.warmup.vision`); images per step in `batch_size`.
-            This and the grounding stage are trained by `train.warmup.optim`, whose matrices learn five times as fast as the rate given here.
-        grounding, finetune: the second stage (the language model) and the third (QLoRA on SPAR's questions).
-        localization_share: the share of the second stage's steps, at its beginning, whose samples ask only where markers are and how deep.
-        spar_share: the share of the second stage's steps, at its end, in which every second batch is SPAR's training questions: the small
-            model hears their language before its weights are frozen, as the paper mixes SPAR with 2D data in its own first stage.
+        vision_warmup: the first stage, which warms up the vision tower of the embedded model
+            (`train.warmup.vision`); images per step in `batch_size`. This and the grounding stage
+            are trained by `train.warmup.optim`, whose matrices learn five times as fast as the rate
+            given here.
+        grounding, finetune: the second stage (the language model) and the third (QLoRA on SPAR's
+            questions).
+        localization_share: the share of the second stage's steps, at its beginning, whose samples
+            ask only where markers are and how deep.
+        spar_share: the share of the second stage's steps, at its end, in which every second batch
+            is SPAR's training questions: the small model hears their language before its weights
+            are frozen, as the paper mixes SPAR with 2D data in its own first stage.
         lora: the adapter of the third stage.
-        optim: of the third stage, "muon" (`train.warmup.optim`) or a name of `transformers.TrainingArguments.optim`.
-        gradient_checkpointing: recompute activations in the backward pass; slower, needs less memory.
+        optim: of the third stage, "muon" (`train.warmup.optim`) or a name of
+            `transformers.TrainingArguments.optim`.
+        gradient_checkpointing: recompute activations in the backward pass; slower, needs less
+            memory.
         threads: of torch on the CPU; 0 leaves it as it is.
         dataloader_num_workers: processes that prepare batches.
         max_length: a sample of more tokens is an error.
         trust_remote_code: the name of the hub repository whose own code may run.
     """
+
     old_names: ClassVar[str] = "train"
     model: str = ""
     vlm_config: SmallVLMConfig = SmallVLMConfig()
@@ -162,7 +196,9 @@ class TrainParams(Params):
     tasks: str = "all"
     formats: dict[str, Weight] = {"fill": 1.0, "select": 1.0, "sentence": 1.0, "judge": 1.0}
     task_weights: dict[str, Weight] = {}
-    vision_warmup: StageParams = StageParams(max_steps=1000, batch_size=16, learning_rate=4e-3, save_steps=250)
+    vision_warmup: StageParams = StageParams(
+        max_steps=1000, batch_size=16, learning_rate=4e-3, save_steps=250
+    )
     grounding: StageParams = StageParams(max_steps=1600, batch_size=8)
     localization_share: Share = 0.07
     spar_share: Share = 0.6
@@ -193,17 +229,26 @@ class TrainParams(Params):
     @field_validator("optim")
     @classmethod
     def _optim_exists(cls, optim: str) -> str:
-        if optim not in ("muon", "adamw_torch"):                     # the usual ones need no import of transformers
+        # the usual ones need no import of transformers
+        if optim not in ("muon", "adamw_torch"):
             from transformers.training_args import OptimizerNames
 
             known = ["muon", *(name.value for name in OptimizerNames)]
             if optim not in known:
-                raise InputError(f"unknown {optim!r}; {suggest(optim, known) or 'known are ' + ', '.join(known)}")
+                raise InputError(
+                    f"unknown {optim!r}; {suggest(optim, known) or 'known are ' + ', '.join(known)}"
+                )
         return optim
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any], path: Path | str = "", lines: Mapping[tuple[str, ...], int] | None = None) -> "TrainParams":
-        """From plain values, as YAML holds them; old names are accepted with a warning. Raises ParamsError naming file, line and field."""
+    def from_dict(
+        cls,
+        values: Mapping[str, Any],
+        path: Path | str = "",
+        lines: Mapping[tuple[str, ...], int] | None = None,
+    ) -> "TrainParams":
+        """From plain values, as YAML holds them; old names are accepted with a warning. Raises
+        ParamsError naming file, line and field."""
         return validate(cls, values, path, lines)
 
 # %% ../../nbs/train/30_config.ipynb #509f7ea3
@@ -213,7 +258,8 @@ def check_settings(settings: Mapping[str, Any]) -> None:
 
 
 def _check(field: str, value: Any, *way: str) -> None:
-    """Raises ParamsError where `TrainParams` refuses a value of the field `way[0].way[1]...field`; the message names no field."""
+    """Raises ParamsError where `TrainParams` refuses a value of the field `way[0].way[1]...field`;
+    the message names no field."""
     values = {field: value}
     for part in reversed(way):
         values = {part: values}
@@ -254,8 +300,18 @@ def estimate(params: TrainParams) -> str:
     warmup = params.vision_warmup
     grounding = params.grounding
     finetune = params.finetune
-    first = "" if params.model else (f"{warmup.max_steps:,} steps of {warmup.batch_size} images for the vision tower, "
-                                     f"{grounding.max_steps:,} steps of {grounding.batch_size} grounding samples for the language model, then ")
+    first = (
+        ""
+        if params.model
+        else (
+            f"{warmup.max_steps:,} steps of {warmup.batch_size} images for the vision tower,"
+            f" {grounding.max_steps:,} steps of {grounding.batch_size} grounding samples for the"
+            " language model, then "
+        )
+    )
     batch = finetune.batch_size * finetune.gradient_accumulation_steps
     base = "in 4 bits" if params.lora.quantize == "nf4" else "unquantized"
-    return f"{first}{finetune.max_steps:,} steps of {batch} SPAR questions with LoRA of rank {params.lora.r} on a base {base}"
+    return (
+        f"{first}{finetune.max_steps:,} steps of {batch} SPAR questions with LoRA of rank"
+        f" {params.lora.r} on a base {base}"
+    )

@@ -17,34 +17,50 @@ from .models import load_model, load_processor, read_metadata, save_model, tower
 
 # %% ../../nbs/train/20_lora.ipynb #b5a3e9e2
 def adapted_layers(model: torch.nn.Module, params: LoraParams) -> list[str]:
-    """The full names of the linear layers that get an adapter. Raises ValueError for a tower that has none."""
-    names = [name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear) and tower_of(name) in params.target_modules]
+    """The full names of the linear layers that get an adapter. Raises ValueError for a tower that
+    has none."""
+    names = [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear) and tower_of(name) in params.target_modules
+    ]
     missing = set(params.target_modules) - {tower_of(name) for name in names}
     if missing:
         raise InputError(f"the model has no linear layer in its {', '.join(sorted(missing))} tower")
     return names
 
 # %% ../../nbs/train/20_lora.ipynb #0d312fb1
-def attach_lora(model: Any, params: LoraParams, seed: int = 0, gradient_checkpointing: bool = False) -> Any:
+def attach_lora(
+    model: Any, params: LoraParams, seed: int = 0, gradient_checkpointing: bool = False
+) -> Any:
     """Freeze the model and put trainable adapters (float32) beside its layers.
 
-    `peft.prepare_model_for_kbit_training` is left out on purpose: it turns every weight that is not 4-bit to float32, the vision tower
-    included (3.5 GB on a 7B model).
+    `peft.prepare_model_for_kbit_training` is left out on purpose: it turns every weight that is not
+    4-bit to float32, the vision tower included (3.5 GB on a 7B model).
     """
     from peft import LoraConfig, get_peft_model
 
     model.requires_grad_(False)
     if gradient_checkpointing:
         options = {"use_reentrant": False}
-        if hasattr(model, "activation_checkpointing_enable"):      # its name since transformers 5.24; the older one goes with 6
+        # its name since transformers 5.24; the older one goes with 6
+        if hasattr(model, "activation_checkpointing_enable"):
             model.activation_checkpointing_enable(activation_checkpointing_kwargs=options)
         else:
             model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=options)
         model.enable_input_require_grads()
-    words = next(name for name, module in model.named_modules() if module is model.get_input_embeddings())
-    make: Any = LoraConfig                             # typed for whole numbers, takes any alpha
-    config = make(r=params.r, lora_alpha=params.lora_alpha, lora_dropout=params.lora_dropout, target_modules=adapted_layers(model, params),
-                  modules_to_save=[words] if params.train_embeddings else None, ensure_weight_tying=params.train_embeddings)
+    words = next(
+        name for name, module in model.named_modules() if module is model.get_input_embeddings()
+    )
+    make: Any = LoraConfig  # typed for whole numbers, takes any alpha
+    config = make(
+        r=params.r,
+        lora_alpha=params.lora_alpha,
+        lora_dropout=params.lora_dropout,
+        target_modules=adapted_layers(model, params),
+        modules_to_save=[words] if params.train_embeddings else None,
+        ensure_weight_tying=params.train_embeddings,
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return get_peft_model(model, config)
@@ -57,8 +73,8 @@ def gradient_norms(model: torch.nn.Module) -> dict[str, float]:
         if "lora_B" in name:
             tower = tower_of(name.split(".lora_")[0])
             norm = 0.0 if parameter.grad is None else float(parameter.grad.float().norm())
-            squares[tower] = squares.get(tower, 0.0) + norm ** 2
-    return {tower: square ** .5 for tower, square in squares.items()}
+            squares[tower] = squares.get(tower, 0.0) + norm**2
+    return {tower: square**0.5 for tower, square in squares.items()}
 
 # %% ../../nbs/train/20_lora.ipynb #f855b439
 def merge_adapter(adapter: Path, out: Path, base: str = "nf4") -> Path:
@@ -66,16 +82,22 @@ def merge_adapter(adapter: Path, out: Path, base: str = "nf4") -> Path:
 
     Args:
         adapter: a folder of `save_model` with an adapter.
-        base: "nf4" merges into the dequantised 4-bit base (exact), "original" into the weights before quantisation.
+        base: "nf4" merges into the dequantised 4-bit base (exact), "original" into the weights
+            before quantisation.
 
-    Raises ValueError where the merge changed no weight, e.g. because the adapter's names are those of another transformers release.
+    Raises ValueError where the merge changed no weight, e.g. because the adapter's names are those
+    of another transformers release.
     """
     from peft import PeftModel
 
     if base not in ("nf4", "original"):
         raise InputError(f"base {base!r} is neither 'nf4' nor 'original'")
     card = read_metadata(adapter)
-    stem = card["base"] if Path(card["base"]).is_absolute() or not (adapter / card["base"]).is_dir() else adapter / card["base"]
+    stem = (
+        card["base"]
+        if Path(card["base"]).is_absolute() or not (adapter / card["base"]).is_dir()
+        else adapter / card["base"]
+    )
     quantize: Quantize = card.get("quantize", "none") if base == "nf4" else "none"
     model, _ = load_model(stem, quantize=quantize, quantized_modules=card.get("quantized_modules"))
     if quantize == "nf4":
@@ -83,7 +105,14 @@ def merge_adapter(adapter: Path, out: Path, base: str = "nf4") -> Path:
         model.to(torch.get_default_dtype() if model.device.type == "cpu" else torch.bfloat16)
     plain = {name: value.clone() for name, value in model.state_dict().items()}
     merged = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
-    if all(torch.equal(value, plain[name]) for name, value in merged.state_dict().items() if name in plain):
-        raise InputError(f"{adapter}: merging changed no weight; was it trained with another version of transformers?")
+    if all(
+        torch.equal(value, plain[name])
+        for name, value in merged.state_dict().items()
+        if name in plain
+    ):
+        raise InputError(
+            f"{adapter}: merging changed no weight; was it trained with another version of"
+            " transformers?"
+        )
     kept = {key: value for key, value in card.items() if key in ("image_size", "marker_scale")}
     return save_model(merged, load_processor(adapter), out, **kept)

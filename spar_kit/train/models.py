@@ -29,34 +29,64 @@ from ..core.parameters import OLD_NAMES
 from .config import Quantize, SmallVLMConfig, Tower
 
 # %% ../../nbs/train/00_models.ipynb #5442e7d0
-SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>user\n", "<|im_start|>assistant\n", "<|im_end|>",
-                  "<fake_token_around_image>", "<image>", "<end_of_utterance>", "<global-img>")
+SPECIAL_TOKENS = (
+    "<|endoftext|>",
+    "<|im_start|>user\n",
+    "<|im_start|>assistant\n",
+    "<|im_end|>",
+    "<fake_token_around_image>",
+    "<image>",
+    "<end_of_utterance>",
+    "<global-img>",
+)
 
 CHAT_TEMPLATE = (
-    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n"
-    "{% if m['role'] == 'assistant' %}{% generation %}{% for c in m['content'] %}{{ c['text'] }}{% endfor %}<|im_end|>{% endgeneration %}"
-    "{% else %}{% for c in m['content'] %}{% if c['type'] == 'image' %}<image>{% else %}{{ c['text'] }}{% endif %}{% endfor %}"
-    "<|im_end|>{% endif %}{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}")
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{% if m['role'] == 'assistant' %}{%"
+    " generation %}{% for c in m['content'] %}{{ c['text'] }}{% endfor %}<|im_end|>{% endgeneration"
+    " %}{% else %}{% for c in m['content'] %}{% if c['type'] == 'image' %}<image>{% else %}{{"
+    " c['text'] }}{% endif %}{% endfor %}<|im_end|>{% endif %}{% endfor %}{% if"
+    " add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
 
 # %% ../../nbs/train/00_models.ipynb #74236906
 NAME = r"(?<=[Tt]he )[^()\n.,:?]*?(?= \()"
-MARK = r" ?\([^()\n]*\)|[.,:?\[\]\n]"          # no phrase reaches across these
+MARK = r" ?\([^()\n]*\)|[.,:?\[\]\n]"  # no phrase reaches across these
 
 
-def train_tokenizer(texts: Iterable[str], vocab_size: int = 4096, phrases: bool = False) -> PreTrainedTokenizerFast:
-    """A byte-level BPE tokenizer with single digits and the special tokens of `CHAT_TEMPLATE`; any text can be encoded.
+def train_tokenizer(
+    texts: Iterable[str], vocab_size: int = 4096, phrases: bool = False
+) -> PreTrainedTokenizerFast:
+    """A byte-level BPE tokenizer with single digits and the special tokens of `CHAT_TEMPLATE`; any
+    text can be encoded.
 
     Same texts in the same order, same tokenizer.
     """
     tokenizer = Tokenizer(BPE())
     cut = [pre_tokenizers.Split(Regex(part), "isolated") for part in (NAME, MARK) if phrases]
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([*cut, pre_tokenizers.Digits(individual_digits=True),
-                                                       pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=not phrases)])
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            *cut,
+            pre_tokenizers.Digits(individual_digits=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=not phrases),
+        ]
+    )
     tokenizer.decoder = decoders.ByteLevel()
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokenizer.train_from_iterator(texts, trainers.BpeTrainer(
-        vocab_size=vocab_size, special_tokens=list(SPECIAL_TOKENS), initial_alphabet=alphabet, show_progress=False))
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<|endoftext|>", padding_side="right")
+    tokenizer.train_from_iterator(
+        texts,
+        trainers.BpeTrainer(
+            vocab_size=vocab_size,
+            special_tokens=list(SPECIAL_TOKENS),
+            initial_alphabet=alphabet,
+            show_progress=False,
+        ),
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        eos_token="<|im_end|>",
+        pad_token="<|endoftext|>",
+        padding_side="right",
+    )
 
 # %% ../../nbs/train/00_models.ipynb #bbc5cbb3
 VISION = r"(?:visual|vision_model|vision_tower|vision_encoder)"
@@ -85,34 +115,59 @@ def linear_counts(model: torch.nn.Module) -> dict[str, dict[str, int]]:
 
 # %% ../../nbs/train/00_models.ipynb #2ea94b8c
 def build_processor(spec: SmallVLMConfig, tokenizer: PreTrainedTokenizerFast) -> Any:
-    """The processor of the embedded model: text by `tokenizer`, pictures squeezed to `spec.image_size` squared."""
+    """The processor of the embedded model: text by `tokenizer`, pictures squeezed to
+    `spec.image_size` squared."""
     side = {"longest_edge": spec.image_size}
-    images = transformers.Idefics3ImageProcessorPil(size=side, max_image_size=side, do_image_splitting=False)
-    return transformers.Idefics3Processor(images, tokenizer, image_seq_len=spec.image_tokens, chat_template=CHAT_TEMPLATE)
+    images = transformers.Idefics3ImageProcessorPil(
+        size=side, max_image_size=side, do_image_splitting=False
+    )
+    return transformers.Idefics3Processor(
+        images, tokenizer, image_seq_len=spec.image_tokens, chat_template=CHAT_TEMPLATE
+    )
 
 # %% ../../nbs/train/00_models.ipynb #7a2dbefd
 def sincos_position_embedding(side: int, width: int) -> torch.Tensor:
-    """(side * side, width) sines and cosines of a patch's column and row, from half a wave over the picture to six."""
+    """(side * side, width) sines and cosines of a patch's column and row, from half a wave over the
+    picture to six."""
     at = torch.linspace(-1, 1, side)
     rows, columns = (grid.reshape(-1, 1) for grid in torch.meshgrid(at, at, indexing="ij"))
     waves = torch.pi / 2 * torch.exp(torch.linspace(0, math.log(12), width // 4))
-    table = torch.cat([f(place * waves) for place in (columns, rows) for f in (torch.sin, torch.cos)], 1)
+    table = torch.cat(
+        [f(place * waves) for place in (columns, rows) for f in (torch.sin, torch.cos)], 1
+    )
     return F.pad(table, (0, width - table.shape[1]))
 
 # %% ../../nbs/train/00_models.ipynb #9ba9d701
 def _config(spec: SmallVLMConfig, tokenizer: PreTrainedTokenizerFast) -> Any:
-    make: Any = transformers.Idefics3Config            # its generated signature leaves out what its base class takes
+    # its generated signature leaves out what its base class takes
+    make: Any = transformers.Idefics3Config
     return make(
-        vision_config=dict(hidden_size=spec.vision_config.hidden_size, intermediate_size=3 * spec.vision_config.hidden_size,
-                           num_hidden_layers=spec.vision_config.num_hidden_layers, num_attention_heads=spec.vision_config.num_attention_heads,
-                           image_size=spec.image_size, patch_size=spec.vision_config.patch_size),
-        text_config=dict(model_type="llama", vocab_size=len(tokenizer), hidden_size=spec.text_config.hidden_size,
-                         intermediate_size=2 * spec.text_config.hidden_size, num_hidden_layers=spec.text_config.num_hidden_layers,
-                         num_attention_heads=spec.text_config.num_attention_heads, num_key_value_heads=spec.text_config.num_attention_heads,
-                         max_position_embeddings=spec.text_config.max_position_embeddings, eos_token_id=tokenizer.eos_token_id,
-                         pad_token_id=tokenizer.pad_token_id, bos_token_id=None),
-        image_token_id=tokenizer.convert_tokens_to_ids("<image>"), pad_token_id=tokenizer.pad_token_id,
-        scale_factor=spec.scale_factor, tie_word_embeddings=True)
+        vision_config=dict(
+            hidden_size=spec.vision_config.hidden_size,
+            intermediate_size=3 * spec.vision_config.hidden_size,
+            num_hidden_layers=spec.vision_config.num_hidden_layers,
+            num_attention_heads=spec.vision_config.num_attention_heads,
+            image_size=spec.image_size,
+            patch_size=spec.vision_config.patch_size,
+        ),
+        text_config=dict(
+            model_type="llama",
+            vocab_size=len(tokenizer),
+            hidden_size=spec.text_config.hidden_size,
+            intermediate_size=2 * spec.text_config.hidden_size,
+            num_hidden_layers=spec.text_config.num_hidden_layers,
+            num_attention_heads=spec.text_config.num_attention_heads,
+            num_key_value_heads=spec.text_config.num_attention_heads,
+            max_position_embeddings=spec.text_config.max_position_embeddings,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+            bos_token_id=None,
+        ),
+        image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
+        pad_token_id=tokenizer.pad_token_id,
+        scale_factor=spec.scale_factor,
+        tie_word_embeddings=True,
+    )
 
 # %% ../../nbs/train/00_models.ipynb #a9aceba4
 # last layers of a block, by name: of their usual deviation
@@ -122,21 +177,31 @@ RESIDUAL = {"out_proj": 0.0, "fc2": 0.0, "o_proj": 0.3, "down_proj": 0.3}
 def build_model(spec: SmallVLMConfig, processor: Any, seed: int = 0) -> torch.nn.Module:
     """The embedded model with random weights drawn from `seed`, in float32.
 
-    transformers draws all weights with deviation 0.02, made for widths of a thousand and more. In a model as narrow as this one attention then
-    looks everywhere alike, and a word is drowned by the first layer's output: it stays at what blindness scores for as long as a study has. So
-    a layer's weights are drawn with deviation 1 / sqrt(inputs) (LeCun et al., Efficient BackProp, 1998), word embeddings with 0.1, and
-    the layers that add to the residual stream begin small, in the vision tower at zero (as in Zhang et al., Fixup, arXiv 1901.09321). The vision tower's
-    position embedding starts as waves as strong as a patch's own embedding.
+    transformers draws all weights with deviation 0.02, made for widths of a thousand and more. In a
+    model as narrow as this one attention then looks everywhere alike, and a word is drowned by the
+    first layer's output: it stays at what blindness scores for as long as a study has. So a layer's
+    weights are drawn with deviation 1 / sqrt(inputs) (LeCun et al., Efficient BackProp, 1998), word
+    embeddings with 0.1, and the layers that add to the residual stream begin small, in the vision
+    tower at zero (as in Zhang et al., Fixup, arXiv 1901.09321). The vision tower's position
+    embedding starts as waves as strong as a patch's own embedding.
     """
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
         model = AutoModelForImageTextToText.from_config(_config(spec, processor.tokenizer))
         for name, module in model.named_modules():
-            if isinstance(module, (torch.nn.Linear, torch.nn.Conv2d)) and tower_of(name) != "head":  # the head is the token embedding
-                module.weight.normal_(std=module.weight[0].numel() ** -0.5 * RESIDUAL.get(name.split(".")[-1], 1.0))
+            # the head is the token embedding
+            if isinstance(module, (torch.nn.Linear, torch.nn.Conv2d)) and tower_of(name) != "head":
+                module.weight.normal_(
+                    std=module.weight[0].numel() ** -0.5 * RESIDUAL.get(name.split(".")[-1], 1.0)
+                )
         model.get_input_embeddings().weight.normal_(std=0.1)
         places = model.model.vision_model.embeddings.position_embedding.weight
-        places.copy_(0.7 * sincos_position_embedding(spec.image_size // spec.vision_config.patch_size, spec.vision_config.hidden_size))
+        places.copy_(
+            0.7
+            * sincos_position_embedding(
+                spec.image_size // spec.vision_config.patch_size, spec.vision_config.hidden_size
+            )
+        )
     return model
 
 # %% ../../nbs/train/00_models.ipynb #a1e86442
@@ -148,7 +213,10 @@ def count_parameters(model: torch.nn.Module) -> int:
 def image_only(cls: type) -> type:
     """The processor class without its video half, so that it loads where torchvision is absent."""
     attributes = [name for name in cls.get_attributes() if name != "video_processor"]  # type: ignore[attr-defined]
-    body: dict[str, Any] = {"get_attributes": classmethod(lambda c: list(attributes)), "__module__": cls.__module__}
+    body: dict[str, Any] = {
+        "get_attributes": classmethod(lambda c: list(attributes)),
+        "__module__": cls.__module__,
+    }
     return type(cls.__name__, (cls,), body)
 
 # %% ../../nbs/train/00_models.ipynb #0fa97d7d
@@ -156,7 +224,12 @@ def _processor_class(name: str) -> type | None:
     from transformers.utils import cached_file
 
     for file in ("processor_config.json", "preprocessor_config.json", "tokenizer_config.json"):
-        path = cached_file(name, file, _raise_exceptions_for_missing_entries=False, _raise_exceptions_for_connection_errors=False)
+        path = cached_file(
+            name,
+            file,
+            _raise_exceptions_for_missing_entries=False,
+            _raise_exceptions_for_connection_errors=False,
+        )
         found = json.loads(Path(path).read_text()).get("processor_class") if path else None
         if found:
             return getattr(transformers, found, None)
@@ -164,7 +237,8 @@ def _processor_class(name: str) -> type | None:
 
 # %% ../../nbs/train/00_models.ipynb #0a5fb417
 def load_processor(name: str | Path, trust_remote_code: bool = False) -> Any:
-    """The processor of a folder or hub repository; its image half alone where the video half needs a torchvision that is absent.
+    """The processor of a folder or hub repository; its image half alone where the video half needs
+    a torchvision that is absent.
 
     Raises ValueError with one clear line where neither loads.
     """
@@ -173,12 +247,15 @@ def load_processor(name: str | Path, trust_remote_code: bool = False) -> Any:
     except (ImportError, OSError, ValueError) as error:
         cls = _processor_class(str(name))
         if cls is None or "video_processor" not in cls.get_attributes():  # type: ignore[attr-defined]
-            raise InputError(f"{name}: no processor could be loaded: {str(error).strip().splitlines()[0]}") from error
+            raise InputError(
+                f"{name}: no processor could be loaded: {str(error).strip().splitlines()[0]}"
+            ) from error
         return image_only(cls).from_pretrained(str(name))  # type: ignore[attr-defined]
 
 # %% ../../nbs/train/00_models.ipynb #80ab322a
 def read_metadata(folder: Path) -> dict[str, Any]:
-    """What the kit noted beside a model it trained: `image_size`, `marker_scale`, and for an adapter `base`, `quantize`, `quantized_modules`."""
+    """What the kit noted beside a model it trained: `image_size`, `marker_scale`, and for an
+    adapter `base`, `quantize`, `quantized_modules`."""
     path = folder / "spar_kit.json"
     card = json.loads(path.read_text()) if path.exists() else {}
     return {OLD_NAMES["metadata"].get(name, name): value for name, value in card.items()}
@@ -197,7 +274,10 @@ def adapter_base(folder: Path) -> str:
     named = config.get("base_model_name_or_path") if isinstance(config, dict) else None
     base = read_metadata(folder).get("base") or named
     if not isinstance(base, str) or not base.strip():
-        raise InputError(f"{file}: base_model_name_or_path does not say which model this adapter belongs to; write its folder or hub name there")
+        raise InputError(
+            f"{file}: base_model_name_or_path does not say which model this adapter belongs to;"
+            " write its folder or hub name there"
+        )
     inside = folder / base
     if not Path(base).is_absolute() and inside.is_dir():
         base = str(inside)
@@ -207,7 +287,8 @@ def adapter_base(folder: Path) -> str:
 
 
 def save_model(model: Any, processor: Any, folder: Path, **card: Any) -> Path:
-    """Save model (or adapter), processor and card as one folder that appears complete or not at all."""
+    """Save model (or adapter), processor and card as one folder that appears complete or not at
+    all."""
     import os
     import shutil
 
@@ -224,11 +305,18 @@ def save_model(model: Any, processor: Any, folder: Path, **card: Any) -> Path:
 # %% ../../nbs/train/00_models.ipynb #f2e3e586
 def default_dtype() -> torch.dtype:
     """bfloat16 on a GPU that has it, float32 elsewhere."""
-    return torch.bfloat16 if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else torch.float32
+    return (
+        torch.bfloat16
+        if torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+        else torch.float32
+    )
 
 
-def nf4_config(quantized_modules: Iterable[str] = ("text",), dtype: torch.dtype | None = None) -> Any:
-    """bitsandbytes: NF4 with double quantisation (QLoRA, arXiv 2305.14314, section 3) for the named parts; the head never."""
+def nf4_config(
+    quantized_modules: Iterable[str] = ("text",), dtype: torch.dtype | None = None
+) -> Any:
+    """bitsandbytes: NF4 with double quantisation (QLoRA, arXiv 2305.14314, section 3) for the named
+    parts; the head never."""
     skip = ["lm_head"]
     if "vision" not in quantized_modules:
         skip.append(rf".*\b{VISION}\b")
@@ -236,8 +324,13 @@ def nf4_config(quantized_modules: Iterable[str] = ("text",), dtype: torch.dtype 
         skip.append(rf".*\b{CONNECTOR}\b")
     if "text" not in quantized_modules:
         raise ValueError(f"quantized_modules {tuple(quantized_modules)} do not hold 'text'")
-    return transformers.BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
-                                           bnb_4bit_compute_dtype=dtype or default_dtype(), llm_int8_skip_modules=skip)
+    return transformers.BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype or default_dtype(),
+        llm_int8_skip_modules=skip,
+    )
 
 # %% ../../nbs/train/00_models.ipynb #032e3dc7
 def _settle_4bit(model: Any, quantized_modules: Iterable[str]) -> None:
@@ -247,29 +340,45 @@ def _settle_4bit(model: Any, quantized_modules: Iterable[str]) -> None:
     for tower, count in linear_counts(model).items():
         expected = count["all"] if tower in quantized_modules else 0
         if count["4-bit"] != expected:
-            raise InputError(f"{count['4-bit']} of {count['all']} linear layers of the {tower} tower are 4-bit, expected {expected}")
+            raise InputError(
+                f"{count['4-bit']} of {count['all']} linear layers of the {tower} tower are 4-bit,"
+                f" expected {expected}"
+            )
 
 # %% ../../nbs/train/00_models.ipynb #6f41868e
-def load_model(name: str | Path, *, quantize: Quantize | None = None, quantized_modules: Iterable[str] | None = None, dtype: torch.dtype | None = None,
-               device: str | None = None, attention: str | None = None, trust_remote_code: str = "") -> tuple[Any, Any]:
-    """Load a folder, a hub repository or an adapter folder of ours. Returns (model, processor), the model in evaluation mode.
+def load_model(
+    name: str | Path,
+    *,
+    quantize: Quantize | None = None,
+    quantized_modules: Iterable[str] | None = None,
+    dtype: torch.dtype | None = None,
+    device: str | None = None,
+    attention: str | None = None,
+    trust_remote_code: str = "",
+) -> tuple[Any, Any]:
+    """Load a folder, a hub repository or an adapter folder of ours. Returns (model, processor), the
+    model in evaluation mode.
 
     Args:
         name: a model's folder or hub name, or a folder with an `adapter_config.json`.
-        quantize: "nf4" loads the `quantized_modules` in 4 bits, "none" does not, None does what the adapter was trained with.
+        quantize: "nf4" loads the `quantized_modules` in 4 bits, "none" does not, None does what the
+            adapter was trained with.
         quantized_modules: the parts that become 4-bit (default the language model, "text").
         dtype: of all weights that stay unquantised; default bfloat16 on a GPU, float32 on a CPU.
         device: "cuda", "cpu", "auto" (spread over devices) or None for the best there is.
         attention: transformers' `attn_implementation`, or None for its own choice.
         trust_remote_code: code from the hub runs only where the repository is named here once more.
 
-    Raises ValueError with one clear line where something is missing or became 4-bit against what was asked.
+    Raises ValueError with one clear line where something is missing or became 4-bit against what
+    was asked.
     """
     folder = Path(name)
     dtype = dtype or default_dtype()
     trusted = bool(trust_remote_code) and trust_remote_code == str(name)
     if (folder / "adapter_config.json").exists():
-        how = dict(dtype=dtype, device=device, attention=attention, trust_remote_code=trust_remote_code)
+        how = dict(
+            dtype=dtype, device=device, attention=attention, trust_remote_code=trust_remote_code
+        )
         return _load_adapter(folder, quantize, quantized_modules, trusted, **how)
     if "/" not in str(name) and not folder.is_dir():
         raise InputError(f"{name}: neither a folder nor a hub repository (owner/name)")
@@ -285,27 +394,47 @@ def load_model(name: str | Path, *, quantize: Quantize | None = None, quantized_
     return model.eval(), load_processor(name, trusted)
 
 
-def _load_adapter(folder: Path, quantize: Quantize | None, quantized_modules: Iterable[str] | None, trusted: bool, **how: Any) -> tuple[Any, Any]:
+def _load_adapter(
+    folder: Path,
+    quantize: Quantize | None,
+    quantized_modules: Iterable[str] | None,
+    trusted: bool,
+    **how: Any,
+) -> tuple[Any, Any]:
     from peft import PeftModel
 
     card = read_metadata(folder)
     base = adapter_base(folder)
-    model, processor = load_model(base, quantize=quantize or card.get("quantize", "none"), quantized_modules=quantized_modules or card.get("quantized_modules"), **how)
+    model, processor = load_model(
+        base,
+        quantize=quantize or card.get("quantize", "none"),
+        quantized_modules=quantized_modules or card.get("quantized_modules"),
+        **how,
+    )
     # other trainers save no processor with an adapter
-    own = any((folder / name).exists() for name in ("processor_config.json", "preprocessor_config.json"))
-    return PeftModel.from_pretrained(model, str(folder)).eval(), load_processor(folder, trusted) if own else processor
+    own = any(
+        (folder / name).exists() for name in ("processor_config.json", "preprocessor_config.json")
+    )
+    return PeftModel.from_pretrained(model, str(folder)).eval(), (
+        load_processor(folder, trusted) if own else processor
+    )
 
 # %% ../../nbs/train/00_models.ipynb #6b1f0c7e
 def open_model(name: str | Path, **how: Any) -> tuple[Any, Any]:
-    """`load_model`; what a folder or file that is no model makes of it becomes a ValueError of one line that names it."""
+    """`load_model`; what a folder or file that is no model makes of it becomes a ValueError of one
+    line that names it."""
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module=r"torch\._weights_only_unpickler")      # a stranger's pickle is refused below
+            # a stranger's pickle is refused below
+            warnings.filterwarnings("ignore", module=r"torch\._weights_only_unpickler")
             return load_model(name, **how)
     except (ImportError, MemoryError, torch.OutOfMemoryError):
         raise
-    except Exception as error:                              # of transformers, safetensors, pickle, json: each complains in its own way
+    # of transformers, safetensors, pickle, json: each complains in its own way
+    except Exception as error:
         said = " ".join(str(error).split())
         if isinstance(error, ValueError) and said.startswith(str(name)):
             raise
-        raise InputError(f"{name}: cannot be loaded as a model: {said[:240] or type(error).__name__}") from error
+        raise InputError(
+            f"{name}: cannot be loaded as a model: {said[:240] or type(error).__name__}"
+        ) from error

@@ -26,26 +26,57 @@ from ..core.errors import InputError
 from ..core.environment import environment, installed_versions
 from ..core.files import json_hash
 from ..data.question import Question
-from .collate import Collator, ImageLoader, check_texts, plan_batches, reserved_tokens, samples_from_records, supervised_text, token_lengths
+from spar_kit.train.collate import (
+    Collator,
+    ImageLoader,
+    check_texts,
+    plan_batches,
+    reserved_tokens,
+    samples_from_records,
+    supervised_text,
+    token_lengths,
+)
 from .warmup.vision import warm_up_vision_tower
 from .warmup.grounding import GroundingQuestions, RandomMarkers, load_visible_objects
-from .models import (build_model, build_processor, count_parameters, linear_counts, open_model,
-                                   save_model, train_tokenizer)
+from spar_kit.train.models import (
+    build_model,
+    build_processor,
+    count_parameters,
+    linear_counts,
+    open_model,
+    save_model,
+    train_tokenizer,
+)
 from .config import TrainParams
 from .lora import attach_lora
 from .trainer import last_checkpoint, train_stage, trim_log
 
 # %% ../../nbs/train/50_pipeline.ipynb #ff437130
 # what the first two stages depend on
-STAGE1_FIELDS = ("vlm_config", "image_size", "marker_scale", "formats", "task_weights", "vision_warmup", "grounding", "localization_share", "spar_share",
-         "seed")
+STAGE1_FIELDS = (
+    "vlm_config",
+    "image_size",
+    "marker_scale",
+    "formats",
+    "task_weights",
+    "vision_warmup",
+    "grounding",
+    "localization_share",
+    "spar_share",
+    "seed",
+)
 
 
 def _texts_hash(samples: Iterable[Question]) -> str:
     digest = hashlib.sha256()
     for sample in samples:
-        marks = {**sample.drawable, "image": sample.rest.get("image", []), **sample.markers}          # as a record has them: so were models marked that are there
-        digest.update(json.dumps([sample.task, sample.format, sample.id, sample.turns, marks], sort_keys=True).encode())
+        # as a record has them: so were models marked that are there
+        marks = {**sample.drawable, "image": sample.rest.get("image", []), **sample.markers}
+        digest.update(
+            json.dumps(
+                [sample.task, sample.format, sample.id, sample.turns, marks], sort_keys=True
+            ).encode()
+        )
     return digest.hexdigest()
 
 # %% ../../nbs/train/50_pipeline.ipynb #10174a45
@@ -74,38 +105,73 @@ class _Both:
         return len(self.samples) + len(self.pages)
 
     def __getitem__(self, index: int) -> Question:
-        return self.samples[index] if index < len(self.samples) else self.pages[index - len(self.samples)]
+        return (
+            self.samples[index]
+            if index < len(self.samples)
+            else self.pages[index - len(self.samples)]
+        )
 
 
 def _weights(params: TrainParams, samples: Sequence[Question]) -> NDArray[np.float64]:
-    return np.array([params.formats[s.format] * params.task_weights.get(s.task, 1.0) for s in samples], float)
+    return np.array(
+        [params.formats[s.format] * params.task_weights.get(s.task, 1.0) for s in samples], float
+    )
 
 # %% ../../nbs/train/50_pipeline.ipynb #e9242d3f
-def _plan_first(params: TrainParams, samples: Sequence[Question], processor: Any) -> list[list[int]]:
-    """Which of `_Both` each batch of the second stage holds. In the last `params.spar_share` of it, every second batch is SPAR's questions, twice as many
+def _plan_first(
+    params: TrainParams, samples: Sequence[Question], processor: Any
+) -> list[list[int]]:
+    """Which of `_Both` each batch of the second stage holds. In the last `params.spar_share` of it,
+    every second batch is SPAR's questions, twice as many
     as there are pages in the others: they are shorter."""
     stage = params.grounding
     total = stage.max_steps * stage.gradient_accumulation_steps
     first = len(samples)
-    pages = [list(range(first + step * stage.batch_size, first + (step + 1) * stage.batch_size)) for step in range(total)]
-    late = [step for step in range(total) if step >= round((1 - params.spar_share) * total) and step % 2]
+    pages = [
+        list(range(first + step * stage.batch_size, first + (step + 1) * stage.batch_size))
+        for step in range(total)
+    ]
+    late = [
+        step for step in range(total) if step >= round((1 - params.spar_share) * total) and step % 2
+    ]
     if late:
         lengths = token_lengths(samples, processor, params.vlm_config.image_tokens)
-        records = plan_batches(lengths, _weights(params, samples), len(late), batch=2 * stage.batch_size, seed=params.seed + 1)
+        records = plan_batches(
+            lengths,
+            _weights(params, samples),
+            len(late),
+            batch=2 * stage.batch_size,
+            seed=params.seed + 1,
+        )
         for step, batch in zip(late, records):
             pages[step] = batch
     return pages
 
 # %% ../../nbs/train/50_pipeline.ipynb #287f731d
-def _vision_warmup(params: TrainParams, model: Any, pages: RandomMarkers, *, picture: int, checkpoint: Path, log: Path,
-          progress: bool) -> None:
-    """Warm up the vision tower; log lines as the stages write them. A run that has begun the second stage skips this: its checkpoint has it."""
+def _vision_warmup(
+    params: TrainParams,
+    model: Any,
+    pages: RandomMarkers,
+    *,
+    picture: int,
+    checkpoint: Path,
+    log: Path,
+    progress: bool,
+) -> None:
+    """Warm up the vision tower; log lines as the stages write them. A run that has begun the second
+    stage skips this: its checkpoint has it."""
     if last_checkpoint(checkpoint.parent.parent / "grounding"):
         return
     stage = params.vision_warmup
     begun = time.time()
     losses: list[float] = []
-    bar = tqdm(total=stage.max_steps, desc="vision_warmup", unit="step", disable=not progress, mininterval=1.0)
+    bar = tqdm(
+        total=stage.max_steps,
+        desc="vision_warmup",
+        unit="step",
+        disable=not progress,
+        mininterval=1.0,
+    )
 
     def report(step: int, loss: float, errors: Mapping[str, float]) -> None:
         if not losses:
@@ -115,65 +181,156 @@ def _vision_warmup(params: TrainParams, model: Any, pages: RandomMarkers, *, pic
         bar.update(1)
         losses.append(loss)
         if step % stage.logging_steps == 0 or step == stage.max_steps:
-            recent = losses[1:][-stage.logging_steps:]
+            recent = losses[1:][-stage.logging_steps :]
             spent = losses[0] + time.time() - begun
             speed = (len(losses) - 1) * stage.batch_size / max(time.time() - begun, 1e-9)
-            row = {"stage": "vision_warmup", "step": step, "steps": stage.max_steps, "loss": round(float(np.mean(recent)), 5), "seconds": round(spent, 1),
-                   "samples_per_second": round(speed, 1), "errors": {name: round(error, 4) for name, error in errors.items()}}
+            row = {
+                "stage": "vision_warmup",
+                "step": step,
+                "steps": stage.max_steps,
+                "loss": round(float(np.mean(recent)), 5),
+                "seconds": round(spent, 1),
+                "samples_per_second": round(speed, 1),
+                "errors": {name: round(error, 4) for name, error in errors.items()},
+            }
             with open(log, "a") as file:
                 file.write(json.dumps(row) + "\n")
             bar.set_postfix(loss=row["loss"], refresh=False)
 
-    warm_up_vision_tower(model, pages, ImageLoader(picture, params.marker_scale), max_steps=stage.max_steps, batch_size=stage.batch_size, learning_rate=stage.learning_rate,
-              warmup_ratio=stage.warmup_ratio, checkpoint=checkpoint, save_steps=stage.save_steps, seed=params.seed, report=report)
+    warm_up_vision_tower(
+        model,
+        pages,
+        ImageLoader(picture, params.marker_scale),
+        max_steps=stage.max_steps,
+        batch_size=stage.batch_size,
+        learning_rate=stage.learning_rate,
+        warmup_ratio=stage.warmup_ratio,
+        checkpoint=checkpoint,
+        save_steps=stage.save_steps,
+        seed=params.seed,
+        report=report,
+    )
     bar.close()
 
 # %% ../../nbs/train/50_pipeline.ipynb #fe66c2db
-def _first_texts(params: TrainParams, samples: Sequence[Question], pages: GroundingQuestions, basics: int) -> list[str]:
-    """What the tokenizer is trained on: up to some 6000 to 12000 of SPAR's questions, and pages of both kinds."""
+def _first_texts(
+    params: TrainParams, samples: Sequence[Question], pages: GroundingQuestions, basics: int
+) -> list[str]:
+    """What the tokenizer is trained on: up to some 6000 to 12000 of SPAR's questions, and pages of
+    both kinds."""
     count = min(1000, 1 + params.grounding.max_steps * params.grounding.batch_size)
-    read = [*samples[:: max(1, len(samples) // 6000)], *(pages[k] for start in (0, basics) for k in range(start, start + count))]
+    read = [
+        *samples[:: max(1, len(samples) // 6000)],
+        *(pages[k] for start in (0, basics) for k in range(start, start + count)),
+    ]
     return [f"{part}\n" for sample in read for turn in sample.turns for part in turn]
 
 # %% ../../nbs/train/50_pipeline.ipynb #505c5143
-def _first_stage(params: TrainParams, samples: Sequence[Question], fingerprint: str, *, out: Path, log: Path, progress: bool) -> None:
+def _first_stage(
+    params: TrainParams,
+    samples: Sequence[Question],
+    fingerprint: str,
+    *,
+    out: Path,
+    log: Path,
+    progress: bool,
+) -> None:
     if _is_done(out / "base", fingerprint):
         return
     stage = params.grounding
     picture = params.image_size or params.vlm_config.image_size
-    basics = int(params.localization_share * stage.max_steps) * stage.batch_size * stage.gradient_accumulation_steps
-    pages = GroundingQuestions(load_visible_objects(path for sample in samples for path in sample.paths), params.seed, basics)
+    basics = (
+        int(params.localization_share * stage.max_steps)
+        * stage.batch_size
+        * stage.gradient_accumulation_steps
+    )
+    pages = GroundingQuestions(
+        load_visible_objects(path for sample in samples for path in sample.paths),
+        params.seed,
+        basics,
+    )
     texts = _first_texts(params, samples, pages, basics)
-    processor = build_processor(params.vlm_config, train_tokenizer(texts, params.vlm_config.text_config.vocab_size, params.vlm_config.phrases))
+    processor = build_processor(
+        params.vlm_config,
+        train_tokenizer(texts, params.vlm_config.text_config.vocab_size, params.vlm_config.phrases),
+    )
     check_texts(samples, reserved_tokens(processor))
     model: Any = build_model(params.vlm_config, processor, params.seed)
     if params.vision_warmup.max_steps:
         _prepare(out / "stages/vision_warmup", fingerprint)
-        _vision_warmup(params, model, RandomMarkers(pages.seen, params.seed), picture=picture, checkpoint=out / "stages/vision_warmup/tower.pt", log=log, progress=progress)
+        _vision_warmup(
+            params,
+            model,
+            RandomMarkers(pages.seen, params.seed),
+            picture=picture,
+            checkpoint=out / "stages/vision_warmup/tower.pt",
+            log=log,
+            progress=progress,
+        )
     if stage.max_steps:
         _prepare(out / "stages/grounding", fingerprint)
-        collator = Collator(processor, ImageLoader(picture, params.marker_scale), min(params.max_length, params.vlm_config.text_config.max_position_embeddings))
-        if params.vision_warmup.max_steps:      # the first answers are noise, which would undo what the tower has learned
+        collator = Collator(
+            processor,
+            ImageLoader(picture, params.marker_scale),
+            min(params.max_length, params.vlm_config.text_config.max_position_embeddings),
+        )
+        # the first answers are noise, which would undo what the tower has learned
+        if params.vision_warmup.max_steps:
             for tower in (model.model.vision_model, model.model.connector):
                 tower.requires_grad_(False)
-        train_stage("grounding", model, _Both(samples, pages), plan=_plan_first(params, samples, processor), collator=collator, stage=stage,
-                    folder=out / "stages/grounding", log=log, optim="muon", dataloader_num_workers=params.dataloader_num_workers, seed=params.seed, progress=progress)
-    save_model(model, processor, out / "base", image_size=picture, marker_scale=params.marker_scale, fingerprint=fingerprint)
+        train_stage(
+            "grounding",
+            model,
+            _Both(samples, pages),
+            plan=_plan_first(params, samples, processor),
+            collator=collator,
+            stage=stage,
+            folder=out / "stages/grounding",
+            log=log,
+            optim="muon",
+            dataloader_num_workers=params.dataloader_num_workers,
+            seed=params.seed,
+            progress=progress,
+        )
+    save_model(
+        model,
+        processor,
+        out / "base",
+        image_size=picture,
+        marker_scale=params.marker_scale,
+        fingerprint=fingerprint,
+    )
 
 # %% ../../nbs/train/50_pipeline.ipynb #fbed7079
 def _check_answers(collator: Collator, samples: Sequence[Question], processor: Any) -> None:
-    """Before hours are spent: the tokens that carry the loss spell the answers, and nothing else."""
+    """Before hours are spent: the tokens that carry the loss spell the answers, and nothing
+    else."""
     for sample, text in zip(samples, supervised_text(collator(samples), processor)):
         if not all(answer in text for _, answer in sample.turns) or sample.turns[0][0] in text:
-            raise InputError(f"sample {sample.id}: the loss would be on {text!r} instead of the answer {sample.turns[-1][1]!r}")
-
+            raise InputError(
+                f"sample {sample.id}: the loss would be on {text!r} instead of the answer"
+                f" {sample.turns[-1][1]!r}"
+            )
 
 # %% ../../nbs/train/50_pipeline.ipynb #1c61edea
-def _second_stage(params: TrainParams, name: str, samples: Sequence[Question], *, fingerprint: str, out: Path, log: Path,
-                  progress: bool) -> dict[str, Any]:
+def _second_stage(
+    params: TrainParams,
+    name: str,
+    samples: Sequence[Question],
+    *,
+    fingerprint: str,
+    out: Path,
+    log: Path,
+    progress: bool,
+) -> dict[str, Any]:
     stage = params.finetune
     lora = params.lora
-    base, processor = open_model(name, quantize=lora.quantize, quantized_modules=lora.quantized_modules, trust_remote_code=params.trust_remote_code)
+    base, processor = open_model(
+        name,
+        quantize=lora.quantize,
+        quantized_modules=lora.quantized_modules,
+        trust_remote_code=params.trust_remote_code,
+    )
     check_texts(samples, reserved_tokens(processor))
     layers = linear_counts(base)
     model = attach_lora(base, lora, params.seed, params.gradient_checkpointing)
@@ -183,21 +340,54 @@ def _second_stage(params: TrainParams, name: str, samples: Sequence[Question], *
     tokens = params.vlm_config.image_tokens if not params.model else 256
     if stage.max_steps:
         lengths = token_lengths(samples, processor, tokens)
-        plan = plan_batches(lengths, _weights(params, samples), stage.max_steps * stage.gradient_accumulation_steps, batch=stage.batch_size, seed=params.seed)
+        plan = plan_batches(
+            lengths,
+            _weights(params, samples),
+            stage.max_steps * stage.gradient_accumulation_steps,
+            batch=stage.batch_size,
+            seed=params.seed,
+        )
         _prepare(out / "stages/finetune", fingerprint)
-        train_stage("finetune", model, samples, plan=plan, collator=collator, stage=stage, folder=out / "stages/finetune", log=log, optim=params.optim,
-                    dataloader_num_workers=params.dataloader_num_workers, seed=params.seed, progress=progress)
+        train_stage(
+            "finetune",
+            model,
+            samples,
+            plan=plan,
+            collator=collator,
+            stage=stage,
+            folder=out / "stages/finetune",
+            log=log,
+            optim=params.optim,
+            dataloader_num_workers=params.dataloader_num_workers,
+            seed=params.seed,
+            progress=progress,
+        )
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    save_model(model, processor, out / "adapter", base="../base" if not params.model else name, quantize=lora.quantize,
-               quantized_modules=list(lora.quantized_modules), image_size=picture, marker_scale=params.marker_scale, fingerprint=fingerprint,
-               versions=installed_versions(("transformers", "peft", "bitsandbytes")))
-    return {"parameters": count_parameters(model) - trainable, "trainable": trainable, "linear_layers": layers,
-            "shown": stage.max_steps * stage.batch_size * stage.gradient_accumulation_steps}
+    save_model(
+        model,
+        processor,
+        out / "adapter",
+        base="../base" if not params.model else name,
+        quantize=lora.quantize,
+        quantized_modules=list(lora.quantized_modules),
+        image_size=picture,
+        marker_scale=params.marker_scale,
+        fingerprint=fingerprint,
+        versions=installed_versions(("transformers", "peft", "bitsandbytes")),
+    )
+    return {
+        "parameters": count_parameters(model) - trainable,
+        "trainable": trainable,
+        "linear_layers": layers,
+        "shown": stage.max_steps * stage.batch_size * stage.gradient_accumulation_steps,
+    }
 
 # %% ../../nbs/train/50_pipeline.ipynb #eab8cad3
 @dataclass(frozen=True)
 class TrainResult:
-    """Where a training left what: the model before SPAR, the adapter after it, the log, the summary."""
+    """Where a training left what: the model before SPAR, the adapter after it, the log, the
+    summary."""
+
     base: Path | str
     adapter: Path
     log: Path
@@ -207,19 +397,34 @@ class TrainResult:
 def _write_summary(file: Path, params: TrainParams, begun: float, **facts: Any) -> None:
     """`train.json`: the parameters, what was trained, what it took, and on what."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    summary = {"params": params.model_dump(), **facts, "seconds": round(time.time() - begun, 1), "peak_mb": round(peak),
-               "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu", "threads": torch.get_num_threads(),
-               "environment": environment()}
+    summary = {
+        "params": params.model_dump(),
+        **facts,
+        "seconds": round(time.time() - begun, 1),
+        "peak_mb": round(peak),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "threads": torch.get_num_threads(),
+        "environment": environment(),
+    }
     if torch.cuda.is_available():
-        summary["peak_gpu_mb"] = round(torch.cuda.max_memory_allocated() / 2 ** 20)
+        summary["peak_gpu_mb"] = round(torch.cuda.max_memory_allocated() / 2**20)
     file.write_text(json.dumps(summary, indent=1) + "\n")
 
 # %% ../../nbs/train/50_pipeline.ipynb #0495207d
-def train(params: TrainParams, data: Path | str, out: Path | str, *, split: str = "train", progress: bool = True) -> TrainResult:
-    """Train as `params` say on the questions in `data`; write OUT/base, OUT/adapter, OUT/log.jsonl, OUT/train.json.
+def train(
+    params: TrainParams,
+    data: Path | str,
+    out: Path | str,
+    *,
+    split: str = "train",
+    progress: bool = True,
+) -> TrainResult:
+    """Train as `params` say on the questions in `data`; write OUT/base, OUT/adapter, OUT/log.jsonl,
+    OUT/train.json.
 
-    Stages that are done are reused, a killed one goes on from its last checkpoint to the weights of an uninterrupted run.
-    Raises ValueError with one clear line where the data has nothing to train on.
+    Stages that are done are reused, a killed one goes on from its last checkpoint to the weights of
+    an uninterrupted run. Raises ValueError with one clear line where the data has nothing to train
+    on.
     """
     data = Path(data)
     out = Path(out)
@@ -231,7 +436,10 @@ def train(params: TrainParams, data: Path | str, out: Path | str, *, split: str 
     log = out / "log.jsonl"
     samples = list(samples_from_records(data, split, params.tasks, tuple(params.formats)))
     if not samples:
-        raise InputError(f"{data}: no {split} questions of tasks {params.tasks} in formats {', '.join(params.formats)}")
+        raise InputError(
+            f"{data}: no {split} questions of tasks {params.tasks} in formats"
+            f" {', '.join(params.formats)}"
+        )
     hashed = _texts_hash(samples)
     name = params.model
     base = out / "base"
@@ -242,7 +450,9 @@ def train(params: TrainParams, data: Path | str, out: Path | str, *, split: str 
     adapter = out / "adapter"
     stages = json_hash(hashed, params.model_dump())
     if not _is_done(adapter, stages):
-        facts = _second_stage(params, name, samples, fingerprint=stages, out=out, log=log, progress=progress)
+        facts = _second_stage(
+            params, name, samples, fingerprint=stages, out=out, log=log, progress=progress
+        )
         _write_summary(out / "train.json", params, begun, samples=len(samples), **facts)
     shutil.rmtree(out / "stages", ignore_errors=True)
     return TrainResult(base if not params.model else params.model, adapter, log, out / "train.json")

@@ -27,22 +27,32 @@ from .config import StageParams
 from .lora import gradient_norms
 
 # %% ../../nbs/train/40_trainer.ipynb #8c7e21c7
-def answer_loss(model: Any, batch: Mapping[str, torch.Tensor], items: torch.Tensor | int | None = None) -> torch.Tensor:
-    """Cross entropy of the supervised tokens, summed and divided by `items` (default: their number).
+def answer_loss(
+    model: Any, batch: Mapping[str, torch.Tensor], items: torch.Tensor | int | None = None
+) -> torch.Tensor:
+    """Cross entropy of the supervised tokens, summed and divided by `items` (default: their
+    number).
 
     Falls back to the model's own loss for families that do more to their logits than one matrix.
     """
     core = model.get_base_model() if hasattr(model, "get_base_model") else model
     batch = dict(batch)
     text = core.config.get_text_config()
-    special = any(getattr(text, name, None) for name in ("final_logit_softcapping", "logits_scaling", "logit_scale"))
-    if special or not (hasattr(core, "model") and isinstance(getattr(core, "lm_head", None), torch.nn.Linear)):
+    special = any(
+        getattr(text, name, None)
+        for name in ("final_logit_softcapping", "logits_scaling", "logit_scale")
+    )
+    if special or not (
+        hasattr(core, "model") and isinstance(getattr(core, "lm_head", None), torch.nn.Linear)
+    ):
         return model(**batch, **({} if items is None else {"num_items_in_batch": items})).loss
     labels = batch.pop("labels")[:, 1:]
     hidden = core.model(**batch, use_cache=False).last_hidden_state[:, :-1]
     keep = labels != -100
     logits = core.lm_head(hidden[keep].to(core.lm_head.weight.dtype)).float()
-    total = torch.nn.functional.cross_entropy(logits, labels[keep].to(logits.device), reduction="sum")
+    total = torch.nn.functional.cross_entropy(
+        logits, labels[keep].to(logits.device), reduction="sum"
+    )
     return total / (keep.sum() if items is None else items)
 
 # %% ../../nbs/train/40_trainer.ipynb #8a208af3
@@ -50,25 +60,41 @@ class _StageTrainer(Trainer):
     def __init__(self, plan: list[list[int]], *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
         self.plan = plan
-        self.model_accepts_loss_kwargs = True     # answer_loss divides by the items of all accumulated batches
+        # answer_loss divides by the items of all accumulated batches
+        self.model_accepts_loss_kwargs = True
 
     def get_train_dataloader(self) -> DataLoader:
-        loader = DataLoader(self.train_dataset, batch_sampler=self.plan, collate_fn=self.data_collator,  # type: ignore[arg-type]
-                            num_workers=self.args.dataloader_num_workers, pin_memory=torch.cuda.is_available())
+        loader = DataLoader(
+            self.train_dataset,  # type: ignore[arg-type]
+            batch_sampler=self.plan,
+            collate_fn=self.data_collator,
+            num_workers=self.args.dataloader_num_workers,
+            pin_memory=torch.cuda.is_available(),
+        )
         return self.accelerator.prepare(loader)
 
-    def compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False,
-                     num_items_in_batch: torch.Tensor | int | None = None) -> torch.Tensor:
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> torch.Tensor:
         return answer_loss(model, inputs, num_items_in_batch)
 
 # %% ../../nbs/train/40_trainer.ipynb #eb3c300e
 def read_log(log: Path) -> list[dict[str, Any]]:
     """The rows of a training log; a line that was cut off is left out."""
-    return [{**row, "stage": OLD_NAMES["stages"].get(row["stage"], row["stage"])} for row in json_lines(log, nan=True)]      # a loss may be NaN
+    # a loss may be NaN
+    return [
+        {**row, "stage": OLD_NAMES["stages"].get(row["stage"], row["stage"])}
+        for row in json_lines(log, nan=True)
+    ]
 
 
 def trim_log(log: Path, stage: str, step: int) -> float:
-    """Drops a stage's rows behind `step`, which the continued run writes once more. Returns the seconds that the stage had taken by then."""
+    """Drops a stage's rows behind `step`, which the continued run writes once more. Returns the
+    seconds that the stage had taken by then."""
     rows = [row for row in read_log(log) if row["stage"] != stage or row["step"] <= step]
     with atomic_write(log) as part:
         part.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -76,34 +102,52 @@ def trim_log(log: Path, stage: str, step: int) -> float:
 
 # %% ../../nbs/train/40_trainer.ipynb #5034b360
 class _Log(TrainerCallback):
-    """Appends to the log, moves the bar, marks whole checkpoints, and looks once whether gradients arrive."""
+    """Appends to the log, moves the bar, marks whole checkpoints, and looks once whether gradients
+    arrive."""
 
     def __init__(self, stage: str, shown: Sequence[int], log: Path, progress: bool):
         self.stage = stage
         self.steps = len(shown) - 1
         self.log = log
         self.progress = progress
-        self.shown = shown                        # samples seen after each step, 0 first
+        self.shown = shown  # samples seen after each step, 0 first
         self.bar: Any = None
         self.mark = (0, 0.0)
         self.seconds = 0.0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.seconds = trim_log(self.log, self.stage, state.global_step)
-        self.bar = tqdm(total=self.steps, initial=state.global_step, desc=self.stage, unit="step", disable=not self.progress,
-                        mininterval=1.0)
+        self.bar = tqdm(
+            total=self.steps,
+            initial=state.global_step,
+            desc=self.stage,
+            unit="step",
+            disable=not self.progress,
+            mininterval=1.0,
+        )
         self.mark = (state.global_step, time.time())
 
-    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
+    def on_pre_optimizer_step(
+        self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any
+    ) -> None:
         if state.global_step == 0:
             silent = [tower for tower, norm in gradient_norms(model).items() if norm == 0]
             if silent:
-                raise RuntimeError(f"no gradient reaches the adapters of the {', '.join(silent)} tower")
+                raise RuntimeError(
+                    f"no gradient reaches the adapters of the {', '.join(silent)} tower"
+                )
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.bar.update(1)
 
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
+    def on_log(
+        self,
+        args: Any,
+        state: Any,
+        control: Any,
+        logs: dict[str, float] | None = None,
+        **kwargs: Any,
+    ) -> None:
         if not logs or "loss" not in logs:
             return
         now, (step, then) = time.time(), self.mark
@@ -111,9 +155,15 @@ class _Log(TrainerCallback):
         self.mark = (state.global_step, now)
         self.seconds += spent
         shown = self.shown[state.global_step] - self.shown[step]
-        row = {"stage": self.stage, "step": state.global_step, "steps": self.steps, "loss": round(float(logs["loss"]), 5),
-               "learning_rate": float(logs.get("learning_rate", 0)), "samples_per_second": round(shown / max(spent, 1e-9), 1),
-               "seconds": round(self.seconds, 1)}
+        row = {
+            "stage": self.stage,
+            "step": state.global_step,
+            "steps": self.steps,
+            "loss": round(float(logs["loss"]), 5),
+            "learning_rate": float(logs.get("learning_rate", 0)),
+            "samples_per_second": round(shown / max(spent, 1e-9), 1),
+            "seconds": round(self.seconds, 1),
+        }
         with open(self.log, "a") as file:
             file.write(json.dumps(row) + "\n")
         self.bar.set_postfix(loss=row["loss"], refresh=False)
@@ -131,14 +181,34 @@ def last_checkpoint(folder: Path) -> Path | None:
     return max(whole, key=lambda path: int(path.name.split("-")[1]), default=None)
 
 # %% ../../nbs/train/40_trainer.ipynb #d4f39d68
-def _arguments(stage: StageParams, folder: Path, optim: str, dataloader_num_workers: int, seed: int) -> TrainingArguments:
+def _arguments(
+    stage: StageParams, folder: Path, optim: str, dataloader_num_workers: int, seed: int
+) -> TrainingArguments:
     return TrainingArguments(
-        output_dir=str(folder), max_steps=stage.max_steps, per_device_train_batch_size=stage.batch_size, gradient_accumulation_steps=stage.gradient_accumulation_steps,
-        learning_rate=stage.learning_rate, lr_scheduler_type="cosine", warmup_steps=int(stage.warmup_ratio * stage.max_steps), adam_beta2=0.98,
-        weight_decay=stage.weight_decay, max_grad_norm=1.0, optim="adamw_torch" if optim == "muon" else optim, logging_steps=stage.logging_steps,
-        save_strategy="steps" if stage.save_steps else "no", save_steps=stage.save_steps or 1, save_total_limit=2, remove_unused_columns=False,
-        label_names=["labels"], prediction_loss_only=True, dataloader_num_workers=dataloader_num_workers, report_to="none", disable_tqdm=True, seed=seed,
-        use_cpu=not torch.cuda.is_available())
+        output_dir=str(folder),
+        max_steps=stage.max_steps,
+        per_device_train_batch_size=stage.batch_size,
+        gradient_accumulation_steps=stage.gradient_accumulation_steps,
+        learning_rate=stage.learning_rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=int(stage.warmup_ratio * stage.max_steps),
+        adam_beta2=0.98,
+        weight_decay=stage.weight_decay,
+        max_grad_norm=1.0,
+        optim="adamw_torch" if optim == "muon" else optim,
+        logging_steps=stage.logging_steps,
+        save_strategy="steps" if stage.save_steps else "no",
+        save_steps=stage.save_steps or 1,
+        save_total_limit=2,
+        remove_unused_columns=False,
+        label_names=["labels"],
+        prediction_loss_only=True,
+        dataloader_num_workers=dataloader_num_workers,
+        report_to="none",
+        disable_tqdm=True,
+        seed=seed,
+        use_cpu=not torch.cuda.is_available(),
+    )
 
 
 class _StopAfter(TrainerCallback):
@@ -149,8 +219,24 @@ class _StopAfter(TrainerCallback):
         control.should_training_stop = state.global_step >= self.steps
 
 # %% ../../nbs/train/40_trainer.ipynb #b1e0c2ec
-def train_stage(name: str, model: Any, dataset: Any, *, plan: list[list[int]], collator: Collator, stage: StageParams, folder: Path, log: Path, optim: str = "adamw_torch", dataloader_num_workers: int = 0, seed: int = 0, progress: bool = True, stop_after: int | None = None) -> Any:
-    """Train `model` in place over the planned batches, from the last whole checkpoint in `folder` if there is one.
+def train_stage(
+    name: str,
+    model: Any,
+    dataset: Any,
+    *,
+    plan: list[list[int]],
+    collator: Collator,
+    stage: StageParams,
+    folder: Path,
+    log: Path,
+    optim: str = "adamw_torch",
+    dataloader_num_workers: int = 0,
+    seed: int = 0,
+    progress: bool = True,
+    stop_after: int | None = None,
+) -> Any:
+    """Train `model` in place over the planned batches, from the last whole checkpoint in `folder`
+    if there is one.
 
     Args:
         dataset: `dataset[i]` is a `Question`.
@@ -160,13 +246,24 @@ def train_stage(name: str, model: Any, dataset: Any, *, plan: list[list[int]], c
 
     Returns the model, in evaluation mode.
     """
-    shown = np.cumsum([0, *map(len, plan)])[::stage.gradient_accumulation_steps].tolist()
+    shown = np.cumsum([0, *map(len, plan)])[:: stage.gradient_accumulation_steps].tolist()
     callback = _Log(name, shown, log, progress)
     muon = None
     if optim == "muon":
-        muon = Muon(parameter_groups([model], stage.learning_rate), stage.learning_rate, weight_decay=stage.weight_decay)
-    trainer = _StageTrainer(plan, model, _arguments(stage, folder, optim, dataloader_num_workers, seed), data_collator=collator, train_dataset=dataset,
-                            callbacks=[callback], optimizers=(muon, None))
+        muon = Muon(
+            parameter_groups([model], stage.learning_rate),
+            stage.learning_rate,
+            weight_decay=stage.weight_decay,
+        )
+    trainer = _StageTrainer(
+        plan,
+        model,
+        _arguments(stage, folder, optim, dataloader_num_workers, seed),
+        data_collator=collator,
+        train_dataset=dataset,
+        callbacks=[callback],
+        optimizers=(muon, None),
+    )
     trainer.remove_callback(transformers.PrinterCallback)
     if stop_after is not None:
         trainer.add_callback(_StopAfter(stop_after))

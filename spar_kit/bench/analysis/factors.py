@@ -24,14 +24,20 @@ from ...scenes.formats.images import open_numbers
 from ...tasks.registry import rng_for
 
 # %% ../../../nbs/bench/analysis/10_factors.ipynb #d40fcdd1
-_NAMED = re.compile(r"([\w'/-]+(?: [\w'/-]+)?) \((?:(?:red|green|blue|yellow|orange) )?(?:point|bbox)\)")
-_STOP = frozenset("the a an of to is and between for from than with does or that are in on at by as object objects this".split())
+_NAMED = re.compile(
+    r"([\w'/-]+(?: [\w'/-]+)?) \((?:(?:red|green|blue|yellow|orange) )?(?:point|bbox)\)"
+)
+_STOP = frozenset(
+    "the a an of to is and between for from than with does or that are in on at by as object"
+    " objects this".split()
+)
 QUARTERS = ("smallest quarter", "second quarter", "third quarter", "largest quarter")
 _METRES = ((0, 1), (1, 2), (2, 3), (3, 4), (4, 6), (6, np.inf))
 
 
 def first_label(question: str) -> str | None:
-    """The object that a question names first before a marker ("the trash can (red bbox)": "trash can"); None where it names none."""
+    """The object that a question names first before a marker ("the trash can (red bbox)": "trash
+    can"); None where it names none."""
     for words in _NAMED.findall(question):
         label = " ".join(word for word in words.lower().split() if word not in _STOP)
         if label:
@@ -42,27 +48,46 @@ def first_label(question: str) -> str | None:
 def metre_bin(distance: float) -> str:
     """0.7 -> "under 1 m", 4.2 -> "4 to 6 m"."""
     low, high = next(pair for pair in _METRES if distance < pair[1])
-    return f"under {high:g} m" if not low else f"{low:g} to {high:g} m" if high < np.inf else f"over {low:g} m"
+    return (
+        f"under {high:g} m"
+        if not low
+        else f"{low:g} to {high:g} m"
+        if high < np.inf
+        else f"over {low:g} m"
+    )
 
 
 def _place(question: str, answer: str) -> str | None:
-    """Where the right option's first number stands among those of all options; None where it has no number of its own."""
+    """Where the right option's first number stands among those of all options; None where it has no
+    number of its own."""
     options = parse_question(question, answer).options
     right = ord(answer.strip().upper()[:1] or " ") - 65
     values = [option_values(option)[0] for option in options if re.search(r"\d", option)]
     if len(values) != len(options) or not 0 <= right < len(values) or len(set(values)) < 3:
         return None
-    return "smallest" if values[right] == min(values) else "largest" if values[right] == max(values) else "in between"
+    return (
+        "smallest"
+        if values[right] == min(values)
+        else "largest"
+        if values[right] == max(values)
+        else "in between"
+    )
 
 # %% ../../../nbs/bench/analysis/10_factors.ipynb #27707b30
-def item_factors(rows: Sequence[Mapping[str, Any]], facts: pd.DataFrame | None = None) -> pd.DataFrame:
-    """The factors of each row as names of levels (object columns, None where a factor does not apply), after the columns of `KEY`.
+def item_factors(
+    rows: Sequence[Mapping[str, Any]], facts: pd.DataFrame | None = None
+) -> pd.DataFrame:
+    """The factors of each row as names of levels (object columns, None where a factor does not
+    apply), after the columns of `KEY`.
 
-    Columns: source; "object asked about"; "size of the answer" (quarters of the numbers within task and format); "right answer" (its letter, or yes and no);
-    "right option's rank" (of its number among the options); and, where `facts` has them, "distance" and "objects in view".
+    Columns: source; "object asked about"; "size of the answer" (quarters of the numbers within task
+        and format); "right answer" (its letter, or yes and no);
+    "right option's rank" (of its number among the options); and, where `facts` has them, "distance"
+    and "objects in view".
 
     Args:
-        rows: with id, task, answer; format, question, source where known. `KEY` is as `spar_kit.bench.scorers.table.score_rows` makes it.
+        rows: with id, task, answer; format, question, source where known. `KEY` is as
+            `spar_kit.bench.scorers.table.score_rows` makes it.
         facts: of `dataset_facts`.
     """
     table: list[dict[str, Any]] = []
@@ -70,33 +95,69 @@ def item_factors(rows: Sequence[Mapping[str, Any]], facts: pd.DataFrame | None =
         answer = str(row["answer"])
         question = str(row.get("question") or "")
         kind = answer_kind(answer)
-        table.append({"task": row["task"], "format": format_of(row), "id": str(row["id"]), "source": row.get("source") or None, "object asked about": first_label(question),
-                      "right answer": answer.strip().capitalize() if kind in ("letter", "judge") else None,
-                      "right option's rank": _place(question, answer) if kind == "letter" else None,
-                      "_value": parse_number(answer) if kind == "number" else np.nan})
+        table.append(
+            {
+                "task": row["task"],
+                "format": format_of(row),
+                "id": str(row["id"]),
+                "source": row.get("source") or None,
+                "object asked about": first_label(question),
+                "right answer": (
+                    answer.strip().capitalize() if kind in ("letter", "judge") else None
+                ),
+                "right option's rank": _place(question, answer) if kind == "letter" else None,
+                "_value": parse_number(answer) if kind == "number" else np.nan,
+            }
+        )
     out = pd.DataFrame(table)
-    rank = out.groupby(["task", "format"])["_value"].rank(pct=True)      # equal values share a quarter
-    out["size of the answer"] = [QUARTERS[min(int(4 * (share - 1e-9)), 3)] if share == share else None for share in rank]
+    # equal values share a quarter
+    rank = out.groupby(["task", "format"])["_value"].rank(pct=True)
+    out["size of the answer"] = [
+        QUARTERS[min(int(4 * (share - 1e-9)), 3)] if share == share else None for share in rank
+    ]
     if facts is not None and len(facts):
         known = out[KEY].merge(facts.drop_duplicates(KEY), on=KEY, how="left")
         out["distance"] = [metre_bin(value) if value == value else None for value in known.distance]
-        out["objects in view"] = [_crowd(value) if value == value else None for value in known.in_view]
+        out["objects in view"] = [
+            _crowd(value) if value == value else None for value in known.in_view
+        ]
     return out.drop(columns="_value").astype(object)
 
 
 def _crowd(count: float) -> str:
-    return "under 5" if count < 5 else "5 to 9" if count < 10 else "10 to 14" if count < 15 else "15 and more"
+    return (
+        "under 5"
+        if count < 5
+        else "5 to 9"
+        if count < 10
+        else "10 to 14"
+        if count < 15
+        else "15 and more"
+    )
 
 # %% ../../../nbs/bench/analysis/10_factors.ipynb #194efacd
-_DISTANCE = {"depth_prediction": "answer", "distance_prediction": "answer", "distance_infer_center": "distance", "obj_spatial_relation": "offset",
-             "camera_motion": "position", "view_change": "translation"}
+_DISTANCE = {
+    "depth_prediction": "answer",
+    "distance_prediction": "answer",
+    "distance_infer_center": "distance",
+    "obj_spatial_relation": "offset",
+    "camera_motion": "position",
+    "view_change": "translation",
+}
 
 
-def dataset_facts(data: Path | str, split: str = "val", tasks: Collection[str] | None = None, formats: Collection[str] | None = None,
-                  wanted: Collection[tuple[str, str, str]] | None = None) -> pd.DataFrame:
-    """For the questions of a generated folder: `KEY`, distance in metres and in_view, the number of objects in the first image; NaN where unknown.
+def dataset_facts(
+    data: Path | str,
+    split: str = "val",
+    tasks: Collection[str] | None = None,
+    formats: Collection[str] | None = None,
+    wanted: Collection[tuple[str, str, str]] | None = None,
+) -> pd.DataFrame:
+    """For the questions of a generated folder: `KEY`, distance in metres and in_view, the number of
+    objects in the first image; NaN where unknown.
 
-    The distance is what the task is about: the depth or distance asked for, the nearer of two distances compared, how far apart two related objects
+    The distance is what the task is about: the depth or distance asked for, the nearer of two
+        distances compared, how far apart two related objects
     are, how far the camera moved.
 
     Args:
@@ -109,7 +170,9 @@ def dataset_facts(data: Path | str, split: str = "val", tasks: Collection[str] |
         key = (str(facts.get("task", record["type"])), str(facts.get("format", "")), record["id"])
         if wanted is not None and key not in wanted:
             continue
-        path = safe_join(images, record["image"][0].replace("/image_color/", "/image_instance/")).with_suffix(".png")
+        path = safe_join(
+            images, record["image"][0].replace("/image_color/", "/image_instance/")
+        ).with_suffix(".png")
         if path not in seen:
             seen[path] = _objects_in(path)
         rows.append((*key, _distance(key[0], facts), seen[path]))
@@ -117,12 +180,14 @@ def dataset_facts(data: Path | str, split: str = "val", tasks: Collection[str] |
 
 
 def _distance(task: str, facts: Mapping[str, Any]) -> float:
-    value = next((facts.get(name) for start, name in _DISTANCE.items() if task.startswith(start)), None)
+    value = next(
+        (facts.get(name) for start, name in _DISTANCE.items() if task.startswith(start)), None
+    )
     if value is None:
         return float("nan")
     try:
         values = np.abs(np.atleast_1d(np.asarray(value, float)))
-    except (TypeError, ValueError):              # facts of somebody else's data
+    except (TypeError, ValueError):  # facts of somebody else's data
         return float("nan")
     if not values.size:
         return float("nan")
@@ -139,15 +204,20 @@ def _objects_in(path: Path) -> float:
 OTHER = "other"
 
 
-def _levels(column: pd.Series, strata: NDArray[np.int64], least: int, most: int) -> tuple[NDArray[np.int64], list[str]]:
-    """Codes (n,) of a factor's levels and their names; -1 in strata that do not know the factor. Rare levels become one, `OTHER`."""
+def _levels(
+    column: pd.Series, strata: NDArray[np.int64], least: int, most: int
+) -> tuple[NDArray[np.int64], list[str]]:
+    """Codes (n,) of a factor's levels and their names; -1 in strata that do not know the factor.
+    Rare levels become one, `OTHER`."""
     known = column.notna().to_numpy()
     inside = np.bincount(strata, known)[strata] > 0
     names = column.where(known, "none named").astype(str)
     counts = names[inside].value_counts()
     kept = [str(name) for name in counts.index[(counts >= least).to_numpy()][:most]]
     names = names.where(names.isin(kept), OTHER)
-    order = sorted(kept, key=_by_size) + ([OTHER] if (inside & (names == OTHER).to_numpy()).any() else [])
+    order = sorted(kept, key=_by_size) + (
+        [OTHER] if (inside & (names == OTHER).to_numpy()).any() else []
+    )
     place = {name: k for k, name in enumerate(order)}
     return np.where(inside, names.map(place).fillna(-1).to_numpy(), -1).astype(np.int64), order
 
@@ -155,52 +225,90 @@ def _levels(column: pd.Series, strata: NDArray[np.int64], least: int, most: int)
 def _by_size(name: str) -> tuple[float, str]:
     """Levels in a natural order: quarters, metres and counts by size, the rest by name."""
     number = re.search(r"\d+", name)
-    return (float(QUARTERS.index(name)) if name in QUARTERS else float(number[0]) - name.startswith("under") / 2 if number else 0.0, name)
+    return (
+        (
+            float(QUARTERS.index(name))
+            if name in QUARTERS
+            else float(number[0]) - name.startswith("under") / 2
+            if number
+            else 0.0
+        ),
+        name,
+    )
 
 
-def _prepared(scores: pd.DataFrame, factors: pd.DataFrame) -> tuple[pd.DataFrame, NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
-    """The scored items with their factors; scores less the mean of task and format; strata; scenes."""
+def _prepared(
+    scores: pd.DataFrame, factors: pd.DataFrame
+) -> tuple[pd.DataFrame, NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
+    """The scored items with their factors; scores less the mean of task and format; strata;
+    scenes."""
     both = scores[[*KEY, "scene", "score"]].merge(factors.drop_duplicates(KEY), on=KEY)
     both = both[both.score.notna()].reset_index(drop=True)
     strata = both.groupby(["task", "format"]).ngroup().to_numpy()
     rest = both.score.to_numpy(float)
-    return both, rest - (np.bincount(strata, rest) / np.bincount(strata))[strata], strata, np.unique(both.scene.astype(str), return_inverse=True)[1]
+    return (
+        both,
+        rest - (np.bincount(strata, rest) / np.bincount(strata))[strata],
+        strata,
+        np.unique(both.scene.astype(str), return_inverse=True)[1],
+    )
 
 
 def _between(codes: NDArray[np.int64], values: NDArray[np.float64], count: int) -> float:
     """The sum of squares between levels."""
     sizes = np.bincount(codes, minlength=count)
     sums = np.bincount(codes, values, count)
-    return float((sums ** 2 / np.maximum(sizes, 1)).sum())
+    return float((sums**2 / np.maximum(sizes, 1)).sum())
 
 
 def _shuffled(cells: NDArray[np.int64], generator: np.random.Generator) -> NDArray[np.int64]:
-    """A random order (n,) that only moves items within their cell: position i gets an item of i's cell."""
+    """A random order (n,) that only moves items within their cell: position i gets an item of i's
+    cell."""
     order = np.empty(len(cells), np.int64)
     order[np.argsort(cells, kind="stable")] = np.argsort(cells + generator.random(len(cells)))
     return order
 
 
-def _explained(columns: Sequence[NDArray[np.int64]], values: NDArray[np.float64], strata: NDArray[np.int64]) -> float:
-    """Adjusted R^2 of a linear model of strata and the levels of all `columns` (codes, -1 for none)."""
-    parts = [np.eye(int(codes.max()) + 2)[codes][:, 1:-1] for codes in (strata, *columns)]      # the first level of each is the base
+def _explained(
+    columns: Sequence[NDArray[np.int64]], values: NDArray[np.float64], strata: NDArray[np.int64]
+) -> float:
+    """Adjusted R^2 of a linear model of strata and the levels of all `columns` (codes, -1 for
+    none)."""
+    # the first level of each is the base
+    parts = [np.eye(int(codes.max()) + 2)[codes][:, 1:-1] for codes in (strata, *columns)]
     design = np.hstack([np.ones((len(values), 1)), *parts])
     fitted = design @ np.linalg.lstsq(design, values, rcond=None)[0]
     rank = np.linalg.matrix_rank(design.T @ design)
     total = float(values @ values)
-    return 1 - (float(((values - fitted) ** 2).sum()) / max(len(values) - rank, 1)) / (total / max(len(values) - int(strata.max()) - 1, 1)) if total else 0.0
+    return (
+        1
+        - (float(((values - fitted) ** 2).sum()) / max(len(values) - rank, 1))
+        / (total / max(len(values) - int(strata.max()) - 1, 1))
+        if total
+        else 0.0
+    )
 
 
-def factor_table(scores: pd.DataFrame, factors: pd.DataFrame, shuffles: int = 999, *, seed: int = 0, least: int = 15, most: int = 20) -> pd.DataFrame:
+def factor_table(
+    scores: pd.DataFrame,
+    factors: pd.DataFrame,
+    shuffles: int = 999,
+    *,
+    seed: int = 0,
+    least: int = 15,
+    most: int = 20,
+) -> pd.DataFrame:
     """Each factor's hold on the score within tasks, strongest first.
 
-    Columns factor, levels, items, share (of the variance, less what luck gives), beyond (the same beyond all other factors), low_level and
-    high_level (where scores are lowest and highest) with low_effect and high_effect (against the mean of task and format), p, p_holm. Factors
-    with one level only are left out; an empty table where no factor remains.
+    Columns factor, levels, items, share (of the variance, less what luck gives), beyond (the same
+    beyond all other factors), low_level and high_level (where scores are lowest and highest) with
+    low_effect and high_effect (against the mean of task and format), p, p_holm. Factors with one
+    level only are left out; an empty table where no factor remains.
 
     Args:
         factors: of `item_factors`.
-        least, most: levels with fewer items than `least`, and those after the `most` commonest, are put together as `OTHER`.
+        least, most: levels with fewer items than `least`, and those after the `most` commonest, are
+            put together as `OTHER`.
     """
     both, rest, strata, scenes = _prepared(scores, factors)
     known = 1 < scenes.max(initial=0) + 1 < len(scenes)
@@ -220,28 +328,78 @@ def factor_table(scores: pd.DataFrame, factors: pd.DataFrame, shuffles: int = 99
         count = len(names)
         total = float(values @ values) or 1.0
         found = _between(own, values, count) / total
-        if known and all(len(np.unique(part)) == 1 for part in np.split(own[np.argsort(scenes[inside], kind="stable")],
-                                                                       np.flatnonzero(np.diff(np.sort(scenes[inside]))) + 1)):
+        if known and all(
+            len(np.unique(part)) == 1
+            for part in np.split(
+                own[np.argsort(scenes[inside], kind="stable")],
+                np.flatnonzero(np.diff(np.sort(scenes[inside]))) + 1,
+            )
+        ):
             by_scene = np.unique(scenes[inside], return_index=True, return_inverse=True)
             levels = own[by_scene[1]]
-            luck = np.array([_between(generator.permutation(levels)[by_scene[2]], values, count) for _ in range(shuffles)]) / total
+            luck = (
+                np.array(
+                    [
+                        _between(generator.permutation(levels)[by_scene[2]], values, count)
+                        for _ in range(shuffles)
+                    ]
+                )
+                / total
+            )
         else:
             luck = np.array([_between(own, rest[order][inside], count) for order in orders]) / total
         effects = np.bincount(own, values, count) / np.maximum(np.bincount(own, minlength=count), 1)
         ranked = [k for k in np.argsort(effects, kind="stable") if names[k] != OTHER]
         others = [other[inside] for key, (other, _) in coded.items() if key != name]
         place = np.unique(strata[inside], return_inverse=True)[1]
-        rows.append({"factor": name, "levels": count, "items": int(inside.sum()), "share": max(0.0, (found - luck.mean()) / (1 - luck.mean())),
-                     "beyond": max(0.0, _explained([*others, own], values, place) - _explained(others, values, place)),
-                     "low_level": names[ranked[0]], "low_effect": effects[ranked[0]], "high_level": names[ranked[-1]], "high_effect": effects[ranked[-1]],
-                     "p": (1 + int((luck >= found * (1 - 1e-9)).sum())) / (1 + shuffles)})
-    columns = ["factor", "levels", "items", "share", "beyond", "low_level", "low_effect", "high_level", "high_effect", "p", "p_holm"]
+        rows.append(
+            {
+                "factor": name,
+                "levels": count,
+                "items": int(inside.sum()),
+                "share": max(0.0, (found - luck.mean()) / (1 - luck.mean())),
+                "beyond": max(
+                    0.0,
+                    _explained([*others, own], values, place) - _explained(others, values, place),
+                ),
+                "low_level": names[ranked[0]],
+                "low_effect": effects[ranked[0]],
+                "high_level": names[ranked[-1]],
+                "high_effect": effects[ranked[-1]],
+                "p": (1 + int((luck >= found * (1 - 1e-9)).sum())) / (1 + shuffles),
+            }
+        )
+    columns = [
+        "factor",
+        "levels",
+        "items",
+        "share",
+        "beyond",
+        "low_level",
+        "low_effect",
+        "high_level",
+        "high_effect",
+        "p",
+        "p_holm",
+    ]
     table = pd.DataFrame(rows, columns=columns[:-1])
-    return table.assign(p_holm=holm(table.p)).sort_values("share", ascending=False, kind="stable", ignore_index=True)
+    return table.assign(p_holm=holm(table.p)).sort_values(
+        "share", ascending=False, kind="stable", ignore_index=True
+    )
 
 # %% ../../../nbs/bench/analysis/10_factors.ipynb #3085e604
-def factor_effects(scores: pd.DataFrame, factors: pd.DataFrame, factor: str, *, samples: int = 2000, seed: int = 0, least: int = 15, most: int = 20) -> pd.DataFrame:
-    """How far the score at each level of a factor lies from the mean of its task and format: columns level, effect, low, high (95 % over scenes), items, scenes.
+def factor_effects(
+    scores: pd.DataFrame,
+    factors: pd.DataFrame,
+    factor: str,
+    *,
+    samples: int = 2000,
+    seed: int = 0,
+    least: int = 15,
+    most: int = 20,
+) -> pd.DataFrame:
+    """How far the score at each level of a factor lies from the mean of its task and format:
+    columns level, effect, low, high (95 % over scenes), items, scenes.
 
     Arguments as for `factor_table`. The means of task and format count as known.
     """
@@ -250,5 +408,12 @@ def factor_effects(scores: pd.DataFrame, factors: pd.DataFrame, factor: str, *, 
     rows = []
     for k, name in enumerate(names):
         own = codes == k
-        rows.append((name, *interval(rest[own], scenes[own], samples, seed=seed, bounds=(-1.0, 1.0)), int(own.sum()), len(np.unique(scenes[own]))))
+        rows.append(
+            (
+                name,
+                *interval(rest[own], scenes[own], samples, seed=seed, bounds=(-1.0, 1.0)),
+                int(own.sum()),
+                len(np.unique(scenes[own])),
+            )
+        )
     return pd.DataFrame(rows, columns=["level", "effect", "low", "high", "items", "scenes"])

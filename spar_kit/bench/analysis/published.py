@@ -25,7 +25,9 @@ Split = Literal["full", "tiny"]
 
 @lru_cache
 def _file() -> dict[str, Any]:
-    return yaml.safe_load((files("spar_kit.bench.analysis") / "published.yaml").read_text(encoding="utf-8"))
+    return yaml.safe_load(
+        (files("spar_kit.bench.analysis") / "published.yaml").read_text(encoding="utf-8")
+    )
 
 
 def benchmark_tasks() -> dict[str, str]:
@@ -41,18 +43,42 @@ def _published() -> pd.DataFrame:
         levels = entry.get("levels", {})
         tasks = entry.get("tasks", {})
         note = entry.get("note", "")
-        rows += [{**name, "level": level, "task": "", "score": levels[level] / 100, "source": levels["source"], "note": note}
-                 for level in LEVELS if level in levels]
-        rows += [{**name, "level": level, "task": task, "score": value / 100, "source": tasks["source"], "note": note}
-                 for level, order in _file()["order"].items() for task, value in zip(order, tasks.get(level, [None] * len(order)), strict=True) if value is not None]
+        rows += [
+            {
+                **name,
+                "level": level,
+                "task": "",
+                "score": levels[level] / 100,
+                "source": levels["source"],
+                "note": note,
+            }
+            for level in LEVELS
+            if level in levels
+        ]
+        rows += [
+            {
+                **name,
+                "level": level,
+                "task": task,
+                "score": value / 100,
+                "source": tasks["source"],
+                "note": note,
+            }
+            for level, order in _file()["order"].items()
+            for task, value in zip(order, tasks.get(level, [None] * len(order)), strict=True)
+            if value is not None
+        ]
     return pd.DataFrame(rows)
 
 
 def published() -> pd.DataFrame:
-    """All published scores, one a row: model, kind, split, flavour, level, task, score, source, note.
+    """All published scores, one a row: model, kind, split, flavour, level, task, score, source,
+    note.
 
-    kind: "model", "human" or "chance". split: "full" (7,211 questions) or "tiny" (50 of each task). flavour: the scorer: "official",
-    "easi", "unknown", or "none" for people and chance. level: "low", "medium", "high", "all". task: "" where the row is a level's mean.
+    kind: "model", "human" or "chance". split: "full" (7,211 questions) or "tiny" (50 of each task).
+        flavour: the scorer: "official",
+    "easi", "unknown", or "none" for people and chance. level: "low", "medium", "high", "all". task:
+    "" where the row is a level's mean.
     score: 0 to 1. source: a key of `sources()`.
     """
     return _published().copy()
@@ -64,8 +90,11 @@ def sources() -> dict[str, str]:
 
 # %% ../../../nbs/bench/analysis/20_published.ipynb #b603464f
 def _half_unit(values: Sequence[float]) -> float:
-    """How far printed percentages can be from the true ones: half of the last digit that any of them shows."""
-    return 0.5 * 10.0 ** -max(len(f"{100 * value:.4f}".rstrip("0").partition(".")[2]) for value in values)
+    """How far printed percentages can be from the true ones: half of the last digit that any of
+    them shows."""
+    return 0.5 * 10.0 ** -max(
+        len(f"{100 * value:.4f}".rstrip("0").partition(".")[2]) for value in values
+    )
 
 
 @lru_cache
@@ -75,25 +104,59 @@ def _inconsistencies() -> pd.DataFrame:
     counts = {level: len(tasks) for level, tasks in _file()["order"].items()}
     for (model, split), own in table.groupby(["model", "split"], sort=False):
         means = own[own.task == ""].set_index("level").score
-        parts = {level: own[(own.task != "") & (own.level == level)].score.tolist() for level in counts}
+        parts = {
+            level: own[(own.task != "") & (own.level == level)].score.tolist() for level in counts
+        }
         parts = {level: values for level, values in parts.items() if len(values) == counts[level]}
         every = [value for values in parts.values() for value in values] if len(parts) == 3 else []
         checks: list[tuple[str, str, float, float]]
-        checks = [(level, "tasks", float(np.mean(values)), float(np.mean([_half_unit(group) for group in groups for _ in group])))
-                  for level, values, groups in [*((level, values, [values]) for level, values in parts.items()), ("all", every, list(parts.values()))] if values]
+        checks = [
+            (
+                level,
+                "tasks",
+                float(np.mean(values)),
+                float(np.mean([_half_unit(group) for group in groups for _ in group])),
+            )
+            for level, values, groups in [
+                *((level, values, [values]) for level, values in parts.items()),
+                ("all", every, list(parts.values())),
+            ]
+            if values
+        ]
         if all(level in means for level in counts):
-            checks.append(("all", "levels", sum(means[level] * n for level, n in counts.items()) / 20, _half_unit(means)))
+            checks.append(
+                (
+                    "all",
+                    "levels",
+                    sum(means[level] * n for level, n in counts.items()) / 20,
+                    _half_unit(means),
+                )
+            )
         for level, origin, value, slack in checks:
-            if level in means and 100 * abs(means[level] - value) > slack + _half_unit(means) + 1e-9:
-                rows.append({"model": model, "split": split, "level": level, "published": means[level], "computed": value,
-                             "difference": means[level] - value, "from_": origin})
+            if (
+                level in means
+                and 100 * abs(means[level] - value) > slack + _half_unit(means) + 1e-9
+            ):
+                rows.append(
+                    {
+                        "model": model,
+                        "split": split,
+                        "level": level,
+                        "published": means[level],
+                        "computed": value,
+                        "difference": means[level] - value,
+                        "from_": origin,
+                    }
+                )
     return pd.DataFrame(rows)
 
 
 def inconsistencies() -> pd.DataFrame:
-    """Published means that differ from what their parts give by more than rounding: model, split, level, published, computed, difference, from_.
+    """Published means that differ from what their parts give by more than rounding: model, split,
+    level, published, computed, difference, from_.
 
-    `from_`: "tasks" where the level's mean was computed from its tasks, "levels" where the mean of all was computed from the three levels.
+    `from_`: "tasks" where the level's mean was computed from its tasks, "levels" where the mean of
+    all was computed from the three levels.
     """
     return _inconsistencies().copy()
 
@@ -111,26 +174,52 @@ def _ranking(split: Split, level: str) -> pd.DataFrame:
         if printed.empty and len(tasks) != counts[level]:
             continue
         first = (tasks if printed.empty else printed).iloc[0]
-        rows.append({"model": model, "kind": first.kind, "flavour": first.flavour, "score": tasks.score.mean() if printed.empty else first.score,
-                     "computed": printed.empty, "contradicts": bool(((odd.model == model) & (odd.split == split) & (odd.level == level)).any()), "source": first.source})
-    return pd.DataFrame(rows).sort_values("score", ascending=False, kind="stable", ignore_index=True)
+        rows.append(
+            {
+                "model": model,
+                "kind": first.kind,
+                "flavour": first.flavour,
+                "score": tasks.score.mean() if printed.empty else first.score,
+                "computed": printed.empty,
+                "contradicts": bool(
+                    ((odd.model == model) & (odd.split == split) & (odd.level == level)).any()
+                ),
+                "source": first.source,
+            }
+        )
+    return pd.DataFrame(rows).sort_values(
+        "score", ascending=False, kind="stable", ignore_index=True
+    )
 
 
 def leaderboard(split: Split = "full", level: str = "all") -> pd.DataFrame:
-    """The published models of one split by their mean at a level, best first: model, kind, flavour, score, computed, contradicts, source.
+    """The published models of one split by their mean at a level, best first: model, kind, flavour,
+    score, computed, contradicts, source.
 
-    computed: the mean was not printed but worked out here from the tasks. contradicts: see `inconsistencies`.
+    computed: the mean was not printed but worked out here from the tasks. contradicts: see
+        `inconsistencies`.
     """
     return _ranking(split, level).copy()
 
 # %% ../../../nbs/bench/analysis/20_published.ipynb #03e2fbbb
-COUNTS = {"distance_infer_center_oo": 340, "obj_spatial_relation_oo": 364, "spatial_imagination_oc": 372, "spatial_imagination_oo": 302,
-          "position_matching": 393, "camera_motion_infer": 400, "view_change_infer": 400, "distance_infer_center_oo_mv": 336,
-          "obj_spatial_relation_oc_mv": 400, "obj_spatial_relation_oo_mv": 361, "spatial_imagination_oo_mv": 357}
+COUNTS = {
+    "distance_infer_center_oo": 340,
+    "obj_spatial_relation_oo": 364,
+    "spatial_imagination_oc": 372,
+    "spatial_imagination_oo": 302,
+    "position_matching": 393,
+    "camera_motion_infer": 400,
+    "view_change_infer": 400,
+    "distance_infer_center_oo_mv": 336,
+    "obj_spatial_relation_oc_mv": 400,
+    "obj_spatial_relation_oo_mv": 361,
+    "spatial_imagination_oo_mv": 357,
+}
 
 
 def split_of(scores: pd.DataFrame) -> Split | None:
-    """"full" or "tiny" where the number of items per task is SPAR-Bench's, else None: the published numbers are then of other questions."""
+    """ "full" or "tiny" where the number of items per task is SPAR-Bench's, else None: the
+    published numbers are then of other questions."""
     counts = scores.task.value_counts().to_dict()
     if set(counts) != set(benchmark_tasks()):
         return None
@@ -139,33 +228,71 @@ def split_of(scores: pd.DataFrame) -> Split | None:
     return "full" if all(counts[task] == count for task, count in COUNTS.items()) else None
 
 
-def compare_with_published(scores: pd.DataFrame, models: Sequence[str] | None = None, split: Split | None = None, *, name: str = "this run", flavour: str = "strict",
-           samples: int = 2000, seed: int = 0) -> pd.DataFrame:
-    """A run's levels and tasks with published ones beside them: columns level, task, `name`, low, high (95 % interval), then a column a model.
+def compare_with_published(
+    scores: pd.DataFrame,
+    models: Sequence[str] | None = None,
+    split: Split | None = None,
+    *,
+    name: str = "this run",
+    flavour: str = "strict",
+    samples: int = 2000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """A run's levels and tasks with published ones beside them: columns level, task, `name`, low,
+    high (95 % interval), then a column a model.
 
     Args:
-        models: names as in `published()`; None takes human, chance and the three best models that have task means.
+        models: names as in `published()`; None takes human, chance and the three best models that
+            have task means.
         split: which published numbers; None asks `split_of`.
-        flavour: of the scorer that made `scores`; the official one leaves view_change_infer out of the medium level, its published numbers do not.
+        flavour: of the scorer that made `scores`; the official one leaves view_change_infer out of
+            the medium level, its published numbers do not.
 
-    Raises ValueError for a model that has no numbers for this split, and where `split` is None and the items are not SPAR-Bench's.
+    Raises ValueError for a model that has no numbers for this split, and where `split` is None and
+    the items are not SPAR-Bench's.
     """
     split = split or split_of(scores)
     if split is None:
-        raise InputError("these are not SPAR-Bench's questions (its 20 tasks, 50 each or all 7,211): the published numbers say nothing about them; give split to insist")
+        raise InputError(
+            "these are not SPAR-Bench's questions (its 20 tasks, 50 each or all 7,211): the"
+            " published numbers say nothing about them; give split to insist"
+        )
     table = _published()
     table = table[table.split == split]
     if models is None:
         full = table[table.task != ""].groupby("model", sort=False).size() == 20
-        best = [model for model in leaderboard(split).query("kind == 'model'").model if full.get(model, False)][:3]
+        best = [
+            model
+            for model in leaderboard(split).query("kind == 'model'").model
+            if full.get(model, False)
+        ][:3]
         models = [*table[table.kind != "model"].model.unique(), *best]
     for model in models:
         if model not in set(table.model):
-            raise InputError(f"no published numbers of {model!r} on {split}; there are those of {', '.join(table.model.unique())}")
-    means = overall_intervals(scores, samples, seed, "easi" if flavour == "official" else flavour).assign(task="")
-    own = pd.concat([means, intervals(scores, ("level", "task"), samples, seed)])[["level", "task", "score", "low", "high"]]
-    rows = [(level, "") for level in ("all", "low", "medium", "high")] + [(level, task) for task, level in benchmark_tasks().items()]
-    out = pd.DataFrame(rows, columns=["level", "task"]).merge(own, on=["level", "task"], how="left").rename(columns={"score": name})
+            raise InputError(
+                f"no published numbers of {model!r} on {split}; there are those of"
+                f" {', '.join(table.model.unique())}"
+            )
+    means = overall_intervals(
+        scores, samples, seed, "easi" if flavour == "official" else flavour
+    ).assign(task="")
+    own = pd.concat([means, intervals(scores, ("level", "task"), samples, seed)])[
+        ["level", "task", "score", "low", "high"]
+    ]
+    rows = [(level, "") for level in ("all", "low", "medium", "high")] + [
+        (level, task) for task, level in benchmark_tasks().items()
+    ]
+    out = (
+        pd.DataFrame(rows, columns=["level", "task"])
+        .merge(own, on=["level", "task"], how="left")
+        .rename(columns={"score": name})
+    )
     for model in models:
-        out = out.merge(table[table.model == model][["level", "task", "score"]].rename(columns={"score": model}), on=["level", "task"], how="left")
+        out = out.merge(
+            table[table.model == model][["level", "task", "score"]].rename(
+                columns={"score": model}
+            ),
+            on=["level", "task"],
+            how="left",
+        )
     return out

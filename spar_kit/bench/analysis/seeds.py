@@ -24,13 +24,19 @@ from ...data.records import question_and_answer, read_records
 
 # %% ../../../nbs/bench/analysis/30_seeds.ipynb #4a16eb88
 def data_hash(folder: Path | str) -> str:
-    """Twelve hexadecimal digits for all question files of a generated folder, from the SHA-256 sums in its manifest."""
+    """Twelve hexadecimal digits for all question files of a generated folder, from the SHA-256 sums
+    in its manifest."""
     shards = read_manifest(folder).content["shards"]
-    return hashlib.sha256("".join(f"{path} {entry['sha256']}\n" for path, entry in sorted(shards.items())).encode()).hexdigest()[:12]
+    return hashlib.sha256(
+        "".join(f"{path} {entry['sha256']}\n" for path, entry in sorted(shards.items())).encode()
+    ).hexdigest()[:12]
 
 
-def question_keys(folder: Path | str, split: str, scene: str, tasks: Sequence[str], formats: Sequence[str]) -> list[str]:
-    """Eight hexadecimal digits for each question of one scene: of its task, text, answer and markers; sorted.
+def question_keys(
+    folder: Path | str, split: str, scene: str, tasks: Sequence[str], formats: Sequence[str]
+) -> list[str]:
+    """Eight hexadecimal digits for each question of one scene: of its task, text, answer and
+    markers; sorted.
 
     Ids are left out: they count the questions of a whole shard.
     """
@@ -38,7 +44,9 @@ def question_keys(folder: Path | str, split: str, scene: str, tasks: Sequence[st
     for record, _ in read_records(Path(folder), split, tasks=tuple(tasks), formats=tuple(formats)):
         if not all(image.split("/")[0] == scene for image in record["image"]):
             continue
-        markers = {name: value for name, value in record.items() if name.endswith(("_point", "_bbox"))}
+        markers = {
+            name: value for name, value in record.items() if name.endswith(("_point", "_bbox"))
+        }
         told = [record["facts"]["task"], *question_and_answer(record), markers, record["image"]]
         keys.append(json_hash(*told)[:8])
     return sorted(keys)
@@ -51,59 +59,110 @@ def shared_keys(measured: Sequence[str], present: Sequence[str]) -> float:
 
 # %% ../../../nbs/bench/analysis/30_seeds.ipynb #0c51ee58
 def measured_seeds() -> dict[str, Any]:
-    """The measured runs of `params/studies/demo_seeds.yaml`: `data` (hash, tasks, formats, parameters, keys by scene), `environment`, `runs`."""
-    return json.loads((files("spar_kit.bench.analysis") / "demo_seeds.json").read_text(encoding="utf-8"))
+    """The measured runs of `params/studies/demo_seeds.yaml`: `data` (hash, tasks, formats,
+    parameters, keys by scene), `environment`, `runs`."""
+    return json.loads(
+        (files("spar_kit.bench.analysis") / "demo_seeds.json").read_text(encoding="utf-8")
+    )
 
 
-def is_measured_on(folder: Path | str, measured: Mapping[str, Any] | None = None, least: float = 0.97) -> bool:
+def is_measured_on(
+    folder: Path | str, measured: Mapping[str, Any] | None = None, least: float = 0.97
+) -> bool:
     """Whether a folder holds the questions that the figures were measured on.
 
     Args:
-        least: share of the kept question keys that must be there; another processor may round a pixel otherwise.
+        least: share of the kept question keys that must be there; another processor may round a
+            pixel otherwise.
     """
     data = (measured or measured_seeds())["data"]
     try:
-        present = {(split, scene): question_keys(folder, split, scene, data["tasks"], data["formats"])
-                   for split, scenes in data["keys"].items() for scene in scenes}
+        present = {
+            (split, scene): question_keys(folder, split, scene, data["tasks"], data["formats"])
+            for split, scenes in data["keys"].items()
+            for scene in scenes
+        }
     except (OSError, ValueError):
         return False
-    return all(shared_keys(keys, present[split, scene]) >= least for split, scenes in data["keys"].items() for scene, keys in scenes.items())
+    return all(
+        shared_keys(keys, present[split, scene]) >= least
+        for split, scenes in data["keys"].items()
+        for scene, keys in scenes.items()
+    )
 
 # %% ../../../nbs/bench/analysis/30_seeds.ipynb #912bfc27
 def gain_table(runs: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     """One row a run and task: seed, threads, task, gain, low, high in points of 100."""
-    rows = [{"seed": run["seed"], "threads": run["threads"], "task": task, "gain": gain, "low": low, "high": high}
-            for run in runs for task, (gain, low, high) in run["gains"].items()]
+    rows = [
+        {
+            "seed": run["seed"],
+            "threads": run["threads"],
+            "task": task,
+            "gain": gain,
+            "low": low,
+            "high": high,
+        }
+        for run in runs
+        for task, (gain, low, high) in run["gains"].items()
+    ]
     return pd.DataFrame(rows)
 
 
 def gain_ranges(runs: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """By task: runs, how many of them have their whole interval above zero, and the range of the gain and of its interval's lower end, points of 100."""
+    """By task: runs, how many of them have their whole interval above zero, and the range of the
+    gain and of its interval's lower end, points of 100."""
     table = gain_table(runs)
     table["above"] = table.low > 0
-    found = table.groupby("task", sort=False).agg(runs=("gain", "size"), above=("above", "sum"), lowest=("gain", "min"), highest=("gain", "max"),
-                                                 least_low=("low", "min"), most_low=("low", "max"))
+    found = table.groupby("task", sort=False).agg(
+        runs=("gain", "size"),
+        above=("above", "sum"),
+        lowest=("gain", "min"),
+        highest=("gain", "max"),
+        least_low=("low", "min"),
+        most_low=("low", "max"),
+    )
     return found.reset_index()
 
 # %% ../../../nbs/bench/analysis/30_seeds.ipynb #c8191f6a
-def run_figures(model: Path | str, data: Path | str, gains: pd.DataFrame, means: Mapping[str, float]) -> dict[str, Any]:
-    """The figures of one training: seed, threads, mean scores, gains by task in points, and the data hash.
+def run_figures(
+    model: Path | str, data: Path | str, gains: pd.DataFrame, means: Mapping[str, float]
+) -> dict[str, Any]:
+    """The figures of one training: seed, threads, mean scores, gains by task in points, and the
+    data hash.
 
     Args:
-        model: folder that the training study wrote; its `train.json` tells seed and threads, None where there is none.
+        model: folder that the training study wrote; its `train.json` tells seed and threads, None
+            where there is none.
         data: the generated folder.
-        gains: of `spar_kit.bench.analysis.statistics.paired_difference`, the model minus the best blind baseline.
-        means: mean of tasks by name, in points: "before" (absent for a hub model), "after", "best blind".
+        gains: of `spar_kit.bench.analysis.statistics.paired_difference`, the model minus the best
+            blind baseline.
+        means: mean of tasks by name, in points: "before" (absent for a hub model), "after", "best
+            blind".
     """
     summary = Path(model) / "train.json"
     told = json.loads(summary.read_text(encoding="utf-8")) if summary.is_file() else {}
-    points = {row.task: [round(100 * value, 2) for value in (row.difference, row.low, row.high)] for row in gains.itertuples()}
-    return {"seed": told.get("params", {}).get("seed"), "threads": told.get("threads"), "before": round(means.get("before", float("nan")), 2),
-            "after": round(means["after"], 2), "blind": round(means["best blind"], 2), "questions": int(gains["items"].sum()), "gains": points,
-            "data": data_hash(data)}
+    points = {
+        row.task: [round(100 * value, 2) for value in (row.difference, row.low, row.high)]
+        for row in gains.itertuples()
+    }
+    return {
+        "seed": told.get("params", {}).get("seed"),
+        "threads": told.get("threads"),
+        "before": round(means.get("before", float("nan")), 2),
+        "after": round(means["after"], 2),
+        "blind": round(means["best blind"], 2),
+        "questions": int(gains["items"].sum()),
+        "gains": points,
+        "data": data_hash(data),
+    }
 
 
-def collect_seeds(folders: Sequence[Path | str], data: Path | str, parameters: Mapping[str, Any], scenes: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+def collect_seeds(
+    folders: Sequence[Path | str],
+    data: Path | str,
+    parameters: Mapping[str, Any],
+    scenes: Mapping[str, Sequence[str]],
+) -> dict[str, Any]:
     """What `measured_seeds` reads, from the `row.json` of several evaluations.
 
     Args:
@@ -114,16 +173,31 @@ def collect_seeds(folders: Sequence[Path | str], data: Path | str, parameters: M
 
     Raises ValueError where a run was measured on other questions.
     """
-    runs = [json.loads((Path(folder) / "row.json").read_text(encoding="utf-8"))["figures_of_run"] for folder in folders]
+    runs = [
+        json.loads((Path(folder) / "row.json").read_text(encoding="utf-8"))["figures_of_run"]
+        for folder in folders
+    ]
     own = data_hash(data)
     tasks = tuple(runs[0]["gains"])
     for folder, run in zip(folders, runs):
         if run.pop("data") != own:
             raise InputError(f"{folder}: measured on other questions than those in {data}")
     formats = ("fill", "judge")
-    keys = {split: {scene: question_keys(data, split, scene, tasks, formats) for scene in names} for split, names in scenes.items()}
-    return {"data": {"hash": own, "parameters": dict(parameters), "rooms": len(read_manifest(data).content["splits"]["val"]["scenes"]), "tasks": list(tasks), "formats": list(formats), "keys": keys},
-            "runs": sorted(runs, key=lambda run: (run["threads"], run["seed"]))}
+    keys = {
+        split: {scene: question_keys(data, split, scene, tasks, formats) for scene in names}
+        for split, names in scenes.items()
+    }
+    return {
+        "data": {
+            "hash": own,
+            "parameters": dict(parameters),
+            "rooms": len(read_manifest(data).content["splits"]["val"]["scenes"]),
+            "tasks": list(tasks),
+            "formats": list(formats),
+            "keys": keys,
+        },
+        "runs": sorted(runs, key=lambda run: (run["threads"], run["seed"])),
+    }
 
 # %% ../../../nbs/bench/analysis/30_seeds.ipynb #3afa5479
 def claimed_tasks(runs: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -140,8 +214,15 @@ def _span(values: Iterable[float], sign: str = "") -> str:
 
 
 def seeds_table(runs: Sequence[Mapping[str, Any]]) -> str:
-    """A Markdown table: by task the range of the gain, of its interval's lower end, and in how many runs the interval lies above zero."""
-    lines = ["| task | gain over the best blind baseline, points | lower end of its 95 % interval | above blind |", "|---|---|---|---|"]
+    """A Markdown table: by task the range of the gain, of its interval's lower end, and in how many
+    runs the interval lies above zero."""
+    lines = [
+        (
+            "| task | gain over the best blind baseline, points | lower end of its 95 % interval |"
+            " above blind |"
+        ),
+        "|---|---|---|---|",
+    ]
     for row in gain_ranges(runs).itertuples():
         ends = _span([row.lowest, row.highest], "+"), _span([row.least_low, row.most_low], "+")
         lines.append(f"| `{row.task}` | {ends[0]} | {ends[1]} | {row.above} of {row.runs} runs |")
@@ -149,34 +230,75 @@ def seeds_table(runs: Sequence[Mapping[str, Any]]) -> str:
 
 
 def seeds_text(measured: Mapping[str, Any]) -> str:
-    """The README's paragraph on the demo's result, in Markdown: scores, what is claimed, what is open, the table, and the data hash."""
+    """The README's paragraph on the demo's result, in Markdown: scores, what is claimed, what is
+    open, the table, and the data hash."""
     runs = measured["runs"]
     data = measured["data"]
     if not runs:
-        return "The figures of the demo have not been measured on the present questions: `make seeds` does it."
+        return (
+            "The figures of the demo have not been measured on the present questions: `make seeds`"
+            " does it."
+        )
     claimed = claimed_tasks(runs)
     still = [task for task in data["tasks"] if task not in claimed]
-    name = lambda tasks: ", ".join(f"`{task}`" for task in tasks) if tasks else "none"                        # noqa: E731
+    name = lambda tasks: ", ".join(f"`{task}`" for task in tasks) if tasks else "none"  # noqa: E731
     by_threads: dict[int, list[str]] = {}
     for run in sorted(runs, key=lambda run: (run["threads"], run["seed"])):
         by_threads.setdefault(run["threads"], []).append(str(run["seed"]))
-    trained = "; ".join(f"seed{'s' * (len(seeds) > 1)} {', '.join(seeds)} on {threads} thread{'s' * (threads > 1)}" for threads, seeds in by_threads.items())
+    trained = "; ".join(
+        f"seed{'s' * (len(seeds) > 1)} {', '.join(seeds)} on {threads} thread{'s' * (threads > 1)}"
+        for threads, seeds in by_threads.items()
+    )
     sizes = {run["questions"] for run in runs}
-    return "\n".join([
-        f"Measured with the plan of `make seeds`: {len(runs)} trainings ({trained}), on the same questions "
-        f"(data hash `{data['hash']}`), {max(sizes):,} held-out questions in {data['rooms']} rooms. "
-        f"Mean score {_span(run['after'] for run in runs)} after training, {_span(run['blind'] for run in runs)} for the best blind baseline. "
-        f"Before the QLoRA stage {_span(run['before'] for run in runs)}: QLoRA adds {_span((run['after'] - run['before'] for run in runs), '+')} points, the first two stages the rest.",
-        "", f"Above the best blind baseline in every run: {name(claimed)}. Open, because not in every run: {name(still)}.", "", seeds_table(runs)])
+    return "\n".join(
+        [
+            (
+                f"Measured with the plan of `make seeds`: {len(runs)} trainings ({trained}), on the"
+                f" same questions (data hash `{data['hash']}`), {max(sizes):,} held-out questions"
+                f" in {data['rooms']} rooms. Mean score {_span(run['after'] for run in runs)} after"
+                f" training, {_span(run['blind'] for run in runs)} for the best blind baseline."
+                f" Before the QLoRA stage {_span(run['before'] for run in runs)}: QLoRA adds"
+                f" {_span((run['after'] - run['before'] for run in runs), '+')} points, the first"
+                " two stages the rest."
+            ),
+            "",
+            (
+                f"Above the best blind baseline in every run: {name(claimed)}. Open, because not in"
+                f" every run: {name(still)}."
+            ),
+            "",
+            seeds_table(runs),
+        ]
+    )
 
 
 def plot_seeds(runs: Sequence[Mapping[str, Any]]) -> go.Figure:
     """The gain of each run by task, in points, with 95 % intervals; runs side by side."""
     figure = go.Figure()
     table = gain_table(runs)
-    for number, ((seed, threads), rows) in enumerate(table.groupby(["seed", "threads"], sort=False)):
-        error = {"type": "data", "symmetric": False, "array": rows.high - rows.gain, "arrayminus": rows.gain - rows.low, "thickness": 1, "width": 0}
-        figure.add_scatter(x=rows.task, y=rows.gain, error_y=error, mode="markers", name=f"seed {seed}, {threads} thread{'s' * (threads != 1)}",
-                           offsetgroup=str(number))
+    for number, ((seed, threads), rows) in enumerate(
+        table.groupby(["seed", "threads"], sort=False)
+    ):
+        error = {
+            "type": "data",
+            "symmetric": False,
+            "array": rows.high - rows.gain,
+            "arrayminus": rows.gain - rows.low,
+            "thickness": 1,
+            "width": 0,
+        }
+        figure.add_scatter(
+            x=rows.task,
+            y=rows.gain,
+            error_y=error,
+            mode="markers",
+            name=f"seed {seed}, {threads} thread{'s' * (threads != 1)}",
+            offsetgroup=str(number),
+        )
     figure.add_hline(y=0, line_width=1)
-    return figure.update_layout(scattermode="group", scattergap=0.5, yaxis_title="gain over the best blind baseline, points", height=380)
+    return figure.update_layout(
+        scattermode="group",
+        scattergap=0.5,
+        yaxis_title="gain over the best blind baseline, points",
+        height=380,
+    )

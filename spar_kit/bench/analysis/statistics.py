@@ -22,7 +22,8 @@ from ...tasks.registry import TASKS, rng_for
 
 # %% ../../../nbs/bench/analysis/00_statistics.ipynb #e879297e
 def _are_known(scenes: NDArray[np.int64]) -> bool:
-    """Whether scenes say anything: some scene has more than one question, and there is more than one scene."""
+    """Whether scenes say anything: some scene has more than one question, and there is more than
+    one scene."""
     return 1 < int(scenes.max(initial=0)) + 1 < len(scenes)
 
 
@@ -37,55 +38,82 @@ def _count_pairs(a: NDArray[np.int64], b: NDArray[np.int64], size: int) -> NDArr
     return np.bincount(pairs // (int(b.max(initial=0)) + 1), minlength=size)
 
 
-def bootstrap_means(values: NDArray[np.float64], groups: NDArray[np.int64], scenes: NDArray[np.int64], *, count: int, samples: int = 2000,
-                seed: int = 0) -> NDArray[np.float64]:
-    """Bootstrap replicates (samples, count) of the mean of `values` (n,) in each of `count` groups; NaN where a draw has no item of a group.
+def bootstrap_means(
+    values: NDArray[np.float64],
+    groups: NDArray[np.int64],
+    scenes: NDArray[np.int64],
+    *,
+    count: int,
+    samples: int = 2000,
+    seed: int = 0,
+) -> NDArray[np.float64]:
+    """Bootstrap replicates (samples, count) of the mean of `values` (n,) in each of `count` groups;
+    NaN where a draw has no item of a group.
 
     Args:
         groups: (n,) 0 to count - 1.
-        scenes: (n,) 0, 1, ...; all groups see the same draws of scenes, so replicates of different groups can be averaged.
+        scenes: (n,) 0, 1, ...; all groups see the same draws of scenes, so replicates of different
+            groups can be averaged.
 
-    Cluster bootstrap (Cameron, Gelbach and Miller, 2008). A group that lies in one scene only, and every group where each scene has one
-    question, draws its questions instead.
+    Cluster bootstrap (Cameron, Gelbach and Miller, 2008). A group that lies in one scene only, and
+    every group where each scene has one question, draws its questions instead.
     """
     means = np.full((samples, count), np.nan)
-    by_item = np.ones(count, bool) if not _are_known(scenes) else _count_pairs(groups, scenes, count) < 2
+    by_item = (
+        np.ones(count, bool) if not _are_known(scenes) else _count_pairs(groups, scenes, count) < 2
+    )
     if not by_item.all():
         size = int(scenes.max()) + 1
         cell = scenes * count + groups
-        sums, counts = (np.bincount(cell, weights, size * count).reshape(size, count)[:, ~by_item] for weights in (values, np.ones(len(values))))
+        sums, counts = (
+            np.bincount(cell, weights, size * count).reshape(size, count)[:, ~by_item]
+            for weights in (values, np.ones(len(values)))
+        )
         generator = rng_for(seed, "bootstrap")
-        for start in range(0, samples, 500):                # 500 draws of 5,000 scenes are 20 MB
-            draws = generator.multinomial(size, np.full(size, 1 / size), size=min(500, samples - start)).astype(float)
+        for start in range(0, samples, 500):  # 500 draws of 5,000 scenes are 20 MB
+            draws = generator.multinomial(
+                size, np.full(size, 1 / size), size=min(500, samples - start)
+            ).astype(float)
             with np.errstate(invalid="ignore"):
-                means[start:start + len(draws), ~by_item] = (draws @ sums) / (draws @ counts)
+                means[start : start + len(draws), ~by_item] = (draws @ sums) / (draws @ counts)
     for group in np.flatnonzero(by_item):
-        own, counts = np.unique(values[groups == group], return_counts=True)      # scores take few values: a draw is how often it has each
+        # scores take few values: a draw is how often it has each
+        own, counts = np.unique(values[groups == group], return_counts=True)
         if len(own):
             size = counts.sum()
-            means[:, group] = rng_for(seed, "items", str(group)).multinomial(size, counts / size, samples) @ own / size
+            means[:, group] = (
+                rng_for(seed, "items", str(group)).multinomial(size, counts / size, samples)
+                @ own
+                / size
+            )
     return means
 
 # %% ../../../nbs/bench/analysis/00_statistics.ipynb #c757c841
 def expanded_alpha(clusters: int, confidence: float = 0.95) -> float:
-    """The share of draws to cut off on each side of a percentile interval from `clusters` scenes (or questions).
+    """The share of draws to cut off on each side of a percentile interval from `clusters` scenes
+    (or questions).
 
-    Φ(-sqrt(k / (k - 1)) t), t the quantile of Student's t with k - 1 degrees of freedom (Hesterberg, What Teachers Should Know About the
-    Bootstrap, The American Statistician 69, 2015, section 4.4); 0.025 in the limit of many.
+    Φ(-sqrt(k / (k - 1)) t), t the quantile of Student's t with k - 1 degrees of freedom
+    (Hesterberg, What Teachers Should Know About the Bootstrap, The American Statistician 69, 2015,
+    section 4.4); 0.025 in the limit of many.
     """
     if clusters < 2:
         return 0.0
-    return float(ndtr(-np.sqrt(clusters / (clusters - 1)) * stdtrit(clusters - 1, 0.5 + confidence / 2)))
+    return float(
+        ndtr(-np.sqrt(clusters / (clusters - 1)) * stdtrit(clusters - 1, 0.5 + confidence / 2))
+    )
 
 
 FEW_SCENES = 10
-FEW_ITEMS = 30          # below either, draws cannot show the spread: see `few_interval`
+FEW_ITEMS = 30  # below either, draws cannot show the spread: see `few_interval`
 Bounds = tuple[float, float]
 
 
 @dataclass(frozen=True)
 class _Column:
-    """What one mean is made of: values (n,), weights (n,) that sum to 1, strata (n,) whose means are averaged (tasks), units (n,) that are drawn."""
+    """What one mean is made of: values (n,), weights (n,) that sum to 1, strata (n,) whose means
+    are averaged (tasks), units (n,) that are drawn."""
+
     values: NDArray[np.float64]
     weights: NDArray[np.float64]
     strata: NDArray[np.int64]
@@ -98,26 +126,50 @@ class _Column:
 
     @property
     def effective(self) -> float:
-        """How many units of equal weight would say as much (Kish, 1965): one scene with nearly all questions counts as little more than one."""
-        return float(1 / (np.bincount(np.unique(self.units, return_inverse=True)[1], self.weights) ** 2).sum())
+        """How many units of equal weight would say as much (Kish, 1965): one scene with nearly all
+        questions counts as little more than one."""
+        return float(
+            1
+            / (np.bincount(np.unique(self.units, return_inverse=True)[1], self.weights) ** 2).sum()
+        )
 
     @property
     def is_small(self) -> bool:
-        tasks = int(self.strata.max(initial=0)) + 1             # of a task with one question a draw is always that question
+        # of a task with one question a draw is always that question
+        tasks = int(self.strata.max(initial=0)) + 1
         return self.effective < FEW_SCENES - 1e-6 or len(self.values) < max(FEW_ITEMS, 10 * tasks)
 
 
-def _column(values: NDArray[np.float64], scenes: NDArray[np.int64], known: bool, weights: NDArray[np.float64] | None = None,
-            strata: NDArray[np.int64] | None = None) -> _Column:
-    """Units are the scenes where they are known and there are two of them at least, else the questions, as in `bootstrap_means`."""
+def _column(
+    values: NDArray[np.float64],
+    scenes: NDArray[np.int64],
+    known: bool,
+    weights: NDArray[np.float64] | None = None,
+    strata: NDArray[np.int64] | None = None,
+) -> _Column:
+    """Units are the scenes where they are known and there are two of them at least, else the
+    questions, as in `bootstrap_means`."""
     units = scenes if known and len(np.unique(scenes)) > 1 else np.arange(len(values))
-    weights = np.full(len(values), 1 / max(len(values), 1)) if weights is None else weights / weights.sum()
-    return _Column(values, weights, np.zeros(len(values), np.int64) if strata is None else np.unique(strata, return_inverse=True)[1], units)
+    weights = (
+        np.full(len(values), 1 / max(len(values), 1))
+        if weights is None
+        else weights / weights.sum()
+    )
+    return _Column(
+        values,
+        weights,
+        (
+            np.zeros(len(values), np.int64)
+            if strata is None
+            else np.unique(strata, return_inverse=True)[1]
+        ),
+        units,
+    )
 
 
 def _leave_one_out(column: _Column) -> tuple[float, float]:
-    """The variance of the mean by the jackknife of units, and that of independent questions within strata; a question that is alone in its
-    stratum is held against the mean of all."""
+    """The variance of the mean by the jackknife of units, and that of independent questions within
+    strata; a question that is alone in its stratum is held against the mean of all."""
     count = int(column.strata.max()) + 1
     place = np.unique(column.units, return_inverse=True)[1]
     size = int(place.max()) + 1
@@ -131,32 +183,44 @@ def _leave_one_out(column: _Column) -> tuple[float, float]:
     weight = there @ shares
     means = np.divide(rest, left, out=np.zeros_like(rest), where=there) @ shares
     whole = sums.sum(0) / counts.sum(0)
-    found = np.divide(means, weight, out=np.full(size, whole @ shares), where=weight > 0) - whole @ shares
+    found = (
+        np.divide(means, weight, out=np.full(size, whole @ shares), where=weight > 0)
+        - whole @ shares
+    )
     many = counts.sum(0)[column.strata]
-    off = np.where(many > 1, (column.values - whole[column.strata]) * np.sqrt(many / np.maximum(many - 1, 1)), column.values - whole @ shares)
+    off = np.where(
+        many > 1,
+        (column.values - whole[column.strata]) * np.sqrt(many / np.maximum(many - 1, 1)),
+        column.values - whole @ shares,
+    )
     inside = ((column.weights * off) ** 2).sum()
-    return float((size - 1) / size * (found ** 2).sum()), float(inside)
+    return float((size - 1) / size * (found**2).sum()), float(inside)
 
 
-def few_interval(column: _Column, bounds: Bounds = (0.0, 1.0), confidence: float = 0.95, alike: float = 0.0) -> tuple[float, float]:
-    """The ends of the interval of a mean of few scenes or few questions, or of values that are all equal, where drawing again shows no spread.
+def few_interval(
+    column: _Column, bounds: Bounds = (0.0, 1.0), confidence: float = 0.95, alike: float = 0.0
+) -> tuple[float, float]:
+    """The ends of the interval of a mean of few scenes or few questions, or of values that are all
+    equal, where drawing again shows no spread.
 
-    Wilson's score interval (1927) for values within `bounds`: z² made-up questions, half of them at each bound, so that it has a width
-    even where all answers earn the same (n right of n: from n / (n + z²)) and never leaves the bounds. z is the quantile of Student's t
-    with one degree less than there are scenes (halfway between their number and how many equal ones would say as much), and the number of
-    questions is divided by the design effect, the variance of the mean by the jackknife of scenes over that of independent questions, but
-    at least 1 (Korn and Graubard, Survey Methodology 24, 1998).
+    Wilson's score interval (1927) for values within `bounds`: z² made-up questions, half of them at
+    each bound, so that it has a width even where all answers earn the same (n right of n: from n /
+    (n + z²)) and never leaves the bounds. z is the quantile of Student's t with one degree less
+    than there are scenes (halfway between their number and how many equal ones would say as much),
+    and the number of questions is divided by the design effect, the variance of the mean by the
+    jackknife of scenes over that of independent questions, but at least 1 (Korn and Graubard,
+    Survey Methodology 24, 1998).
 
     Args:
-        alike: the intraclass correlation that the units are taken to have (Kish's design effect 1 + (n - 1) alike), for what is asked of one
-            scene and is to hold for others.
+        alike: the intraclass correlation that the units are taken to have (Kish's design effect 1 +
+            (n - 1) alike), for what is asked of one scene and is to hold for others.
     """
     low = min(bounds[0], float(column.values.min()))
     high = max(bounds[1], float(column.values.max()))
     span = high - low
     mean = (float(column.weights @ column.values) - low) / (high - low)
-    between, inside = (square / span ** 2 for square in _leave_one_out(column))
-    size = 1 / float((column.weights ** 2).sum())
+    between, inside = (square / span**2 for square in _leave_one_out(column))
+    size = 1 / float((column.weights**2).sum())
     effect = max(1.0, between / inside if inside > 1e-18 else 1.0)
     shared = 1 + (size - 1) * alike
     freedom = ((column.count + column.effective) / 2 - 1) / shared
@@ -164,12 +228,16 @@ def few_interval(column: _Column, bounds: Bounds = (0.0, 1.0), confidence: float
     z2 = float(stdtrit(max(1.0, freedom), 0.5 + confidence / 2)) ** 2
     middle = (size * mean + z2 / 2) / (size + z2)
     half = np.sqrt(z2 * (size * variance + z2 / 4)) / (size + z2)
-    ends = np.round([min(mean, middle - half), max(mean, middle + half)], 12)              # all right ends at 1, not a rounding error below
+    # all right ends at 1, not a rounding error below
+    ends = np.round([min(mean, middle - half), max(mean, middle + half)], 12)
     return low + span * max(0.0, float(ends[0])), low + span * min(1.0, float(ends[1]))
 
 
-def _ends(means: NDArray[np.float64], columns: Sequence[_Column], bounds: Bounds = (0.0, 1.0)) -> NDArray[np.float64]:
-    """(columns, 2) the interval's ends from replicates (samples, columns), or from the values themselves where these are few or all equal."""
+def _ends(
+    means: NDArray[np.float64], columns: Sequence[_Column], bounds: Bounds = (0.0, 1.0)
+) -> NDArray[np.float64]:
+    """(columns, 2) the interval's ends from replicates (samples, columns), or from the values
+    themselves where these are few or all equal."""
     ends = np.full((means.shape[1], 2), np.nan)
     for k, (draws, column) in enumerate(zip(means.T, columns)):
         draws = draws[~np.isnan(draws)]
@@ -183,12 +251,22 @@ def _ends(means: NDArray[np.float64], columns: Sequence[_Column], bounds: Bounds
     return ends
 
 
-def interval(values: NDArray[np.float64], scenes: Sequence[Any] | NDArray, samples: int = 2000, *, seed: int = 0,
-             bounds: Bounds = (0.0, 1.0), alike: float = 0.0) -> tuple[float, float, float]:
-    """The mean of `values` (n,) and the ends of its 95 % interval, drawing scenes (n names); NaN where there is no value.
+def interval(
+    values: NDArray[np.float64],
+    scenes: Sequence[Any] | NDArray,
+    samples: int = 2000,
+    *,
+    seed: int = 0,
+    bounds: Bounds = (0.0, 1.0),
+    alike: float = 0.0,
+) -> tuple[float, float, float]:
+    """The mean of `values` (n,) and the ends of its 95 % interval, drawing scenes (n names); NaN
+    where there is no value.
 
-    With fewer than `FEW_SCENES` scenes or `FEW_ITEMS` values, or where all are equal, the interval is that of `few_interval`. Values of
-    one scene only are taken as they are, question by question: their interval says nothing about other scenes.
+    With fewer than `FEW_SCENES` scenes or `FEW_ITEMS` values, or where all are equal, the interval
+    is that of `few_interval`. Values of
+    one scene only are taken as they are, question by question: their interval says nothing about
+        other scenes.
 
     Args:
         bounds: between which a value can lie.
@@ -199,26 +277,38 @@ def interval(values: NDArray[np.float64], scenes: Sequence[Any] | NDArray, sampl
     if not len(values):
         return float("nan"), float("nan"), float("nan")
     if alike > 0:
-        return float(values.mean()), *few_interval(_column(values, place, _are_known(place)), bounds, alike=alike)
-    draws = bootstrap_means(values, np.zeros(len(values), np.int64), place, count=1, samples=samples, seed=seed)
+        return float(values.mean()), *few_interval(
+            _column(values, place, _are_known(place)), bounds, alike=alike
+        )
+    draws = bootstrap_means(
+        values, np.zeros(len(values), np.int64), place, count=1, samples=samples, seed=seed
+    )
     low, high = _ends(draws, [_column(values, place, _are_known(place))], bounds)[0]
     return float(values.mean()), float(low), float(high)
 
 # %% ../../../nbs/bench/analysis/00_statistics.ipynb #f7f0ba6b
-def _grouped(scores: pd.DataFrame, by: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame, NDArray[np.int64]]:
-    """The scored rows; the distinct keys, one row each, in order of appearance in all rows; the key's number for each scored row."""
+def _grouped(
+    scores: pd.DataFrame, by: Sequence[str]
+) -> tuple[pd.DataFrame, pd.DataFrame, NDArray[np.int64]]:
+    """The scored rows; the distinct keys, one row each, in order of appearance in all rows; the
+    key's number for each scored row."""
     numbers = scores.groupby(list(by), sort=False, observed=True).ngroup().to_numpy()
     keys = scores[list(by)].iloc[np.unique(numbers, return_index=True)[1]].reset_index(drop=True)
     return scores[scores.score.notna()], keys, numbers[scores.score.notna().to_numpy()]
 
 
-def _columns(values: NDArray[np.float64], groups: NDArray[np.int64], scenes: NDArray[np.int64], count: int) -> list[_Column]:
+def _columns(
+    values: NDArray[np.float64], groups: NDArray[np.int64], scenes: NDArray[np.int64], count: int
+) -> list[_Column]:
     known = _are_known(scenes)
     return [_column(values[groups == k], scenes[groups == k], known) for k in range(count)]
 
 
-def intervals(scores: pd.DataFrame, by: Sequence[str] = ("task",), samples: int = 2000, seed: int = 0) -> pd.DataFrame:
-    """Mean score and 95 % interval per group of a score table: columns `by`, score, low, high, items, scenes, left_out.
+def intervals(
+    scores: pd.DataFrame, by: Sequence[str] = ("task",), samples: int = 2000, seed: int = 0
+) -> pd.DataFrame:
+    """Mean score and 95 % interval per group of a score table: columns `by`, score, low, high,
+    items, scenes, left_out.
 
     Items that cannot be scored (NaN) are left out and counted.
     """
@@ -233,90 +323,143 @@ def intervals(scores: pd.DataFrame, by: Sequence[str] = ("task",), samples: int 
     ends = _ends(means, _columns(values, groups, scenes, count))
     with np.errstate(invalid="ignore"):
         middle = np.bincount(groups, values, count) / items
-    return _ordered(keys.assign(score=middle, low=ends[:, 0], high=ends[:, 1], items=items, scenes=of_scenes, left_out=left))
+    return _ordered(
+        keys.assign(
+            score=middle,
+            low=ends[:, 0],
+            high=ends[:, 1],
+            items=items,
+            scenes=of_scenes,
+            left_out=left,
+        )
+    )
 
 
 def _ordered(table: pd.DataFrame) -> pd.DataFrame:
     if "task" not in table:
         return table
     order = {name: k for k, name in enumerate(TASKS)}
-    return table.sort_values("task", key=lambda names: names.map(order), kind="stable").reset_index(drop=True)
+    return table.sort_values("task", key=lambda names: names.map(order), kind="stable").reset_index(
+        drop=True
+    )
 
 # %% ../../../nbs/bench/analysis/00_statistics.ipynb #a3f2b1af
 LEVELS = ("low", "medium", "high", "all")
 
 
 def _shares(tasks: Sequence[str], levels: Sequence[str], flavour: str) -> NDArray[np.float64]:
-    """(tasks, 4) the weight of each task's mean in low, medium, high and all; columns sum to 1, or to 0 where there is no task."""
-    member = np.array([[level == name or name == "all" for name in LEVELS] for level in levels], float).reshape(len(tasks), 4)
-    if flavour == "official":       # its code looks for view_change_infer under another name and so leaves it out of the level, not of the whole
+    """(tasks, 4) the weight of each task's mean in low, medium, high and all; columns sum to 1, or
+    to 0 where there is no task."""
+    member = np.array(
+        [[level == name or name == "all" for name in LEVELS] for level in levels], float
+    ).reshape(len(tasks), 4)
+    # its code looks for view_change_infer under another name and so leaves it out of the level, not
+    # of the whole
+    if flavour == "official":
         member[[task == "view_change_infer" for task in tasks], 1] = 0
     return member / np.maximum(member.sum(0), 1)
 
 
-def _by_level(scored: pd.DataFrame, values: NDArray[np.float64], samples: int, seed: int,
-              flavour: str) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], list[_Column], pd.DataFrame]:
-    """Of the items' `values` (n,): means (4,), replicates (samples, 4), each item's weight in the means (n, 4), what each mean is made of, and
-    a table of items and scenes."""
+def _by_level(
+    scored: pd.DataFrame, values: NDArray[np.float64], samples: int, seed: int, flavour: str
+) -> tuple[
+    NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], list[_Column], pd.DataFrame
+]:
+    """Of the items' `values` (n,): means (4,), replicates (samples, 4), each item's weight in the
+    means (n, 4), what each mean is made of, and a table of items and scenes."""
     tasks = scored.drop_duplicates("task")
     groups = scored.task.map({name: k for k, name in enumerate(tasks.task)}).to_numpy(np.int64)
     scenes = _numbered(scored.scene)
     shares = _shares(tasks.task.tolist(), tasks.level.tolist(), flavour)
     draws = bootstrap_means(values, groups, scenes, count=len(tasks), samples=samples, seed=seed)
     there = ~np.isnan(draws)
-    with np.errstate(invalid="ignore"):         # a draw without any item of a task averages the others
+    # a draw without any item of a task averages the others
+    with np.errstate(invalid="ignore"):
         draws = (np.where(there, draws, 0) @ shares) / (there @ shares)
     weights = (shares / np.bincount(groups, minlength=len(tasks))[:, None])[groups]
     inside = weights > 0
-    table = pd.DataFrame({"level": LEVELS, "items": inside.sum(0), "scenes": [len(np.unique(scenes[column])) for column in inside.T],
-                          "tasks": (shares > 0).sum(0)})
+    table = pd.DataFrame(
+        {
+            "level": LEVELS,
+            "items": inside.sum(0),
+            "scenes": [len(np.unique(scenes[column])) for column in inside.T],
+            "tasks": (shares > 0).sum(0),
+        }
+    )
     known = _are_known(scenes)
-    columns = [_column(values[own], scenes[own], known, weight[own], groups[own]) for weight, own in zip(weights.T, inside.T)]
+    columns = [
+        _column(values[own], scenes[own], known, weight[own], groups[own])
+        for weight, own in zip(weights.T, inside.T)
+    ]
     return values @ weights, draws, weights, columns, table
 
 
-def overall_intervals(scores: pd.DataFrame, samples: int = 2000, seed: int = 0, flavour: str = "strict") -> pd.DataFrame:
-    """The mean of task means with its 95 % interval, for each level and for all tasks: columns level, score, low, high, items, scenes, tasks.
+def overall_intervals(
+    scores: pd.DataFrame, samples: int = 2000, seed: int = 0, flavour: str = "strict"
+) -> pd.DataFrame:
+    """The mean of task means with its 95 % interval, for each level and for all tasks: columns
+    level, score, low, high, items, scenes, tasks.
 
     Args:
-        flavour: "official" leaves view_change_infer out of the medium level, as the released code does.
+        flavour: "official" leaves view_change_infer out of the medium level, as the released code
+            does.
     """
     scored = scores[scores.score.notna()]
     if scored.empty:
-        return pd.DataFrame({name: [] for name in ("level", "score", "low", "high", "items", "scenes", "tasks")})
-    means, draws, _, columns, table = _by_level(scored, scored.score.to_numpy(float), samples, seed, flavour)
+        return pd.DataFrame(
+            {name: [] for name in ("level", "score", "low", "high", "items", "scenes", "tasks")}
+        )
+    means, draws, _, columns, table = _by_level(
+        scored, scored.score.to_numpy(float), samples, seed, flavour
+    )
     ends = _ends(draws, columns)
-    return table.assign(score=means, low=ends[:, 0], high=ends[:, 1])[table.tasks > 0][["level", "score", "low", "high", "items", "scenes", "tasks"]].reset_index(drop=True)
+    return table.assign(score=means, low=ends[:, 0], high=ends[:, 1])[table.tasks > 0][
+        ["level", "score", "low", "high", "items", "scenes", "tasks"]
+    ].reset_index(drop=True)
 
 # %% ../../../nbs/bench/analysis/00_statistics.ipynb #523ffc87
-def sign_flip_test(totals: NDArray[np.float64], samples: int = 10_000, seed: int = 0) -> NDArray[np.float64]:
-    """Two-sided p values (columns,) of the hypothesis that the rows of `totals` (scenes, columns) are as likely with the opposite sign.
+def sign_flip_test(
+    totals: NDArray[np.float64], samples: int = 10_000, seed: int = 0
+) -> NDArray[np.float64]:
+    """Two-sided p values (columns,) of the hypothesis that the rows of `totals` (scenes, columns)
+    are as likely with the opposite sign.
 
-    All 2^k signs where at most 13 scenes differ; else `samples` random ones and the estimate (1 + hits) / (1 + samples) of Phipson and Smyth
-    (2010), which is never 0.
+    All 2^k signs where at most 13 scenes differ; else `samples` random ones and the estimate (1 +
+    hits) / (1 + samples) of Phipson and Smyth (2010), which is never 0.
     """
     totals = totals[np.any(totals != 0, 1)]
     found = np.abs(totals.sum(0)) * (1 - 1e-9)
     size = len(totals)
     if size <= 13:
-        signs = 1 - 2 * ((np.arange(2 ** size)[:, None] >> np.arange(size)) & 1)
+        signs = 1 - 2 * ((np.arange(2**size)[:, None] >> np.arange(size)) & 1)
         return np.asarray((np.abs(signs @ totals) >= found).mean(0))
     generator = rng_for(seed, "signs")
     hits = np.zeros(totals.shape[1])
     alike = [np.unique(np.abs(column).round(12), return_counts=True) for column in totals.T]
-    for k, (sizes, counts) in enumerate(alike):             # n differences of one size with random signs add up to 2 Binomial(n, 1/2) - n of them
+    # n differences of one size with random signs add up to 2 Binomial(n, 1/2) - n of them
+    for k, (sizes, counts) in enumerate(alike):
         if len(sizes) < size / 4:
-            hits[k] = (np.abs((2.0 * generator.binomial(counts, 0.5, (samples, len(counts))) - counts) @ sizes) >= found[k]).sum()
+            hits[k] = (
+                np.abs(
+                    (2.0 * generator.binomial(counts, 0.5, (samples, len(counts))) - counts) @ sizes
+                )
+                >= found[k]
+            ).sum()
     many = [k for k, (sizes, _) in enumerate(alike) if len(sizes) >= size / 4]
     for start in range(0, samples if many else 0, 500):
         count = min(500, samples - start)
-        bits = np.unpackbits(np.frombuffer(generator.bytes(count * (-(-size // 8))), np.uint8).reshape(count, -1), axis=1, count=size)
+        bits = np.unpackbits(
+            np.frombuffer(generator.bytes(count * (-(-size // 8))), np.uint8).reshape(count, -1),
+            axis=1,
+            count=size,
+        )
         hits[many] += (np.abs((1.0 - 2.0 * bits) @ totals[:, many]) >= found[many]).sum(0)
     return (1 + hits) / (1 + samples)
 
 
 def holm(p: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:
-    """p values adjusted for having looked at all of them (Holm, 1979): calling those below 0.05 real errs on any of them at most 5 times in 100."""
+    """p values adjusted for having looked at all of them (Holm, 1979): calling those below 0.05
+    real errs on any of them at most 5 times in 100."""
     p = np.asarray(p, float)
     order = np.argsort(p, kind="stable")
     out = np.empty(len(p))
@@ -324,21 +467,31 @@ def holm(p: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:
     return out
 
 # %% ../../../nbs/bench/analysis/00_statistics.ipynb #93d7fc78
-def required_sample_size(error: float, items: int, effect: float = 0.02, power: float = 0.8, alpha: float = 0.05) -> float:
-    """How many items a paired comparison needs to see a true difference `effect` with probability `power` at a two-sided level `alpha`.
+def required_sample_size(
+    error: float, items: int, effect: float = 0.02, power: float = 0.8, alpha: float = 0.05
+) -> float:
+    """How many items a paired comparison needs to see a true difference `effect` with probability
+    `power` at a two-sided level `alpha`.
 
-    n = items * error^2 * (z_(1 - alpha/2) + z_power)^2 / effect^2, where `error` is the standard error of the mean difference over `items`
-    items. This is the usual n = sigma^2 (z + z)^2 / effect^2 (Miller, Adding Error Bars to Evals, arXiv 2411.00640, section 5; Cohen, 1988)
-    with sigma^2 = items * error^2, so that a standard error which knows about scenes brings their design effect along. NaN where error is 0.
+    n = items * error^2 * (z_(1 - alpha/2) + z_power)^2 / effect^2, where `error` is the standard
+    error of the mean difference over `items` items. This is the usual n = sigma^2 (z + z)^2 /
+    effect^2 (Miller, Adding Error Bars to Evals, arXiv 2411.00640, section 5; Cohen, 1988) with
+    sigma^2 = items * error^2, so that a standard error which knows about scenes brings their design
+    effect along. NaN where error is 0.
     """
-    return float(np.ceil(items * (error * (ndtri(1 - alpha / 2) + ndtri(power)) / effect) ** 2)) if error > 0 else float("nan")
+    return (
+        float(np.ceil(items * (error * (ndtri(1 - alpha / 2) + ndtri(power)) / effect) ** 2))
+        if error > 0
+        else float("nan")
+    )
 
 # %% ../../../nbs/bench/analysis/00_statistics.ipynb #dcc4cebf
 KEY = ["task", "format", "id"]
 
 
 def _pair(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
-    """The items that both runs have a score for, with a column `score_b`; `score` becomes the difference in `difference`."""
+    """The items that both runs have a score for, with a column `score_b`; `score` becomes the
+    difference in `difference`."""
     both = a.merge(b[[*KEY, "score"]].drop_duplicates(KEY), on=KEY, suffixes=("", "_b"))
     both = both[both.score.notna() & both.score_b.notna()].reset_index(drop=True)
     if both.empty:
@@ -346,23 +499,40 @@ def _pair(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
     return both.assign(difference=both.score - both.score_b)
 
 
-def _judge(table: pd.DataFrame, draws: NDArray, columns: Sequence[_Column], totals: NDArray, seed: int) -> pd.DataFrame:
+def _judge(
+    table: pd.DataFrame, draws: NDArray, columns: Sequence[_Column], totals: NDArray, seed: int
+) -> pd.DataFrame:
     """Adds low, high, p, p_holm, needed and better to a table with difference, items and scenes."""
     clusters = np.array([column.count for column in columns], float)
     ends = _ends(draws, columns, (-1.0, 1.0))
     p = sign_flip_test(totals, seed=seed)
-    for k in np.flatnonzero((table.scenes < 2) & (table["items"] > 1)).tolist():       # of one scene: its questions, as for the interval
+    # of one scene: its questions, as for the interval
+    for k in np.flatnonzero((table.scenes < 2) & (table["items"] > 1)).tolist():
         p[k] = sign_flip_test((columns[k].weights * columns[k].values)[:, None], seed=seed)[0]
     errors = np.nanstd(draws, axis=0) * np.sqrt(clusters / np.maximum(clusters - 1, 1))
-    return table.assign(low=ends[:, 0], high=ends[:, 1], p=p, p_holm=holm(p),
-                        needed=[required_sample_size(error, items) for error, items in zip(errors, table["items"])], better=ends[:, 0] > 0)
+    return table.assign(
+        low=ends[:, 0],
+        high=ends[:, 1],
+        p=p,
+        p_holm=holm(p),
+        needed=[required_sample_size(error, items) for error, items in zip(errors, table["items"])],
+        better=ends[:, 0] > 0,
+    )
 
 
-def paired_difference(a: pd.DataFrame, b: pd.DataFrame, by: Sequence[str] = ("task",), samples: int = 2000, seed: int = 0) -> pd.DataFrame:
-    """Mean of (a - b) over the questions both have, per group: columns `by`, a, b, difference, low, high, p, p_holm, needed, items, scenes, better.
+def paired_difference(
+    a: pd.DataFrame,
+    b: pd.DataFrame,
+    by: Sequence[str] = ("task",),
+    samples: int = 2000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Mean of (a - b) over the questions both have, per group: columns `by`, a, b, difference, low,
+    high, p, p_holm, needed, items, scenes, better.
 
-    `p` is from `sign_flip_test`, `needed` the items that a difference of two points needs (`required_sample_size`), `better` means low > 0.
-    Raises ValueError where the two tables share no question.
+    `p` is from `sign_flip_test`, `needed` the items that a difference of two points needs
+    (`required_sample_size`), `better` means low > 0. Raises ValueError where the two tables share
+    no question.
     """
     both = _pair(a, b)
     _, keys, groups = _grouped(both, by)
@@ -370,16 +540,49 @@ def paired_difference(a: pd.DataFrame, b: pd.DataFrame, by: Sequence[str] = ("ta
     values = both.difference.to_numpy(float)
     count = len(keys)
     items = np.bincount(groups, minlength=count)
-    table = keys.assign(a=np.bincount(groups, both.score, count) / items, b=np.bincount(groups, both.score_b, count) / items,
-                        difference=np.bincount(groups, values, count) / items, items=items, scenes=_count_pairs(groups, scenes, count))
+    table = keys.assign(
+        a=np.bincount(groups, both.score, count) / items,
+        b=np.bincount(groups, both.score_b, count) / items,
+        difference=np.bincount(groups, values, count) / items,
+        items=items,
+        scenes=_count_pairs(groups, scenes, count),
+    )
     units = scenes if _are_known(scenes) else np.arange(len(both))
-    totals = np.bincount(units * count + groups, values, (int(units.max()) + 1) * count).reshape(-1, count)
-    table = _judge(table, bootstrap_means(values, groups, scenes, count=count, samples=samples, seed=seed), _columns(values, groups, scenes, count), totals, seed)
-    return _ordered(table[[*by, "a", "b", "difference", "low", "high", "p", "p_holm", "needed", "items", "scenes", "better"]])
+    totals = np.bincount(units * count + groups, values, (int(units.max()) + 1) * count).reshape(
+        -1, count
+    )
+    table = _judge(
+        table,
+        bootstrap_means(values, groups, scenes, count=count, samples=samples, seed=seed),
+        _columns(values, groups, scenes, count),
+        totals,
+        seed,
+    )
+    return _ordered(
+        table[
+            [
+                *by,
+                "a",
+                "b",
+                "difference",
+                "low",
+                "high",
+                "p",
+                "p_holm",
+                "needed",
+                "items",
+                "scenes",
+                "better",
+            ]
+        ]
+    )
 
 
-def overall_paired(a: pd.DataFrame, b: pd.DataFrame, samples: int = 2000, seed: int = 0, flavour: str = "strict") -> pd.DataFrame:
-    """The same for the mean of task means of each level and of all tasks: columns level, then as in `paired_difference`.
+def overall_paired(
+    a: pd.DataFrame, b: pd.DataFrame, samples: int = 2000, seed: int = 0, flavour: str = "strict"
+) -> pd.DataFrame:
+    """The same for the mean of task means of each level and of all tasks: columns level, then as in
+    `paired_difference`.
 
     `p_holm` corrects for the rows of this table.
     """
@@ -390,23 +593,58 @@ def overall_paired(a: pd.DataFrame, b: pd.DataFrame, samples: int = 2000, seed: 
     units = scenes if _are_known(scenes) else np.arange(len(both))
     totals = np.stack([np.bincount(units, values * column) for column in weights.T], 1)
     there = table.tasks.to_numpy() > 0
-    table = table.assign(a=both.score.to_numpy(float) @ weights, b=both.score_b.to_numpy(float) @ weights, difference=means)[there].reset_index(drop=True)
-    return _judge(table, draws[:, there], [column for column, own in zip(columns, there) if own], totals[:, there], seed)[
-        ["level", "a", "b", "difference", "low", "high", "p", "p_holm", "needed", "items", "scenes", "better"]]
+    table = table.assign(
+        a=both.score.to_numpy(float) @ weights,
+        b=both.score_b.to_numpy(float) @ weights,
+        difference=means,
+    )[there].reset_index(drop=True)
+    return _judge(
+        table,
+        draws[:, there],
+        [column for column, own in zip(columns, there) if own],
+        totals[:, there],
+        seed,
+    )[
+        [
+            "level",
+            "a",
+            "b",
+            "difference",
+            "low",
+            "high",
+            "p",
+            "p_holm",
+            "needed",
+            "items",
+            "scenes",
+            "better",
+        ]
+    ]
 
 
-def best_run_per_task(runs: Mapping[str, pd.DataFrame], by: Sequence[str] = ("task",)) -> pd.DataFrame:
-    """For each group the rows of the run with the highest mean there, with a column `run` saying which.
+def best_run_per_task(
+    runs: Mapping[str, pd.DataFrame], by: Sequence[str] = ("task",)
+) -> pd.DataFrame:
+    """For each group the rows of the run with the highest mean there, with a column `run` saying
+    which.
 
-    Meant for blind baselines: taking the best of them *on the scored questions* favours them a little, which is the honest side to
-    err on. A group in which no run has a score keeps the rows of the first run that has the group: nothing vanishes.
+    Meant for blind baselines: taking the best of them *on the scored questions* favours them a
+        little, which is the honest side to
+    err on. A group in which no run has a score keeps the rows of the first run that has the group:
+    nothing vanishes.
     """
-    scored = {name: scores.groupby(list(by), observed=True)["score"].mean() for name, scores in runs.items()}
-    # scores lie in 0 to 1: without any comes behind all of them, without the group at all behind that
+    scored = {
+        name: scores.groupby(list(by), observed=True)["score"].mean()
+        for name, scores in runs.items()
+    }
+    # scores lie in 0 to 1: without any comes behind all of them, without the group at all behind
+    # that
     means = pd.DataFrame({name: mean.fillna(-1.0) for name, mean in scored.items()}).fillna(-2.0)
     winner = means.idxmax(axis=1)
     parts = []
     for name, scores in runs.items():
-        keys = pd.MultiIndex.from_frame(scores[list(by)]) if len(by) > 1 else pd.Index(scores[by[0]])
+        keys = (
+            pd.MultiIndex.from_frame(scores[list(by)]) if len(by) > 1 else pd.Index(scores[by[0]])
+        )
         parts.append(scores[winner.reindex(keys).to_numpy() == name].assign(run=name))
     return pd.concat(parts, ignore_index=True)

@@ -26,13 +26,21 @@ from ...data.question import Question
 from .name_linear import predict_with_names
 from ..scorers.table import answer_kind, score_item
 from ..analysis.statistics import FEW_SCENES, interval
-from .text_forest import ParsedQuestion, predict_constant, option_values, parse_question, predict_with_forest
+from spar_kit.bench.baselines.text_forest import (
+    ParsedQuestion,
+    predict_constant,
+    option_values,
+    parse_question,
+    predict_with_forest,
+)
 from ...data.records import RecordError, question_and_answer, read_lines, list_shards
 
 # %% ../../../nbs/bench/baselines/40_audit.ipynb #96666e1d
 @dataclass(frozen=True)
 class Asked:
-    """The text side of one record. `marks` are its marker coordinates (0 to 1000) and image numbers, by field name."""
+    """The text side of one record. `marks` are its marker coordinates (0 to 1000) and image
+    numbers, by field name."""
+
     id: str
     scene: str
     question: ParsedQuestion
@@ -43,7 +51,8 @@ _MARKS = ("red", "blue", "green", "yellow")
 
 
 def _coordinates(record: Mapping[str, Any]) -> tuple[float, ...]:
-    """24 + 4 numbers: a box (a point is a box of no size) for each colour, -1 where there is none; then the numbers of the marked images."""
+    """24 + 4 numbers: a box (a point is a box of no size) for each colour, -1 where there is none;
+    then the numbers of the marked images."""
     values: list[float] = []
     for color in _MARKS:
         mark = (record.get(f"{color}_bbox") or record.get(f"{color}_point") or [[]])[0]
@@ -55,21 +64,43 @@ def _coordinates(record: Mapping[str, Any]) -> tuple[float, ...]:
 
 
 def read_asked(paths: Path | Sequence[Path], most: int) -> list[Asked]:
-    """The records of one question file, or of several of one task and format, at most `most`, the same number from every scene as far as
-    there are."""
+    """The records of one question file, or of several of one task and format, at most `most`, the
+    same number from every scene as far as there are."""
     rows = []
-    for path, record in ((file, record) for file in ([paths] if isinstance(paths, Path) else paths) for record in read_lines(file)):
+    for path, record in (
+        (file, record)
+        for file in ([paths] if isinstance(paths, Path) else paths)
+        for record in read_lines(file)
+    ):
         try:
             marks = tuple(float(value) for value in _coordinates(record))
         except (TypeError, ValueError, IndexError, KeyError) as error:
-            raise RecordError(f"the markers of {record['id'][:60]!r} are not as SPAR writes them ({type(error).__name__})", path) from None
-        rows.append(Asked(record["id"], record["image"][0].split("/")[0], parse_question(*question_and_answer(record)), marks))
+            raise RecordError(
+                f"the markers of {record['id'][:60]!r} are not as SPAR writes them"
+                f" ({type(error).__name__})",
+                path,
+            ) from None
+        rows.append(
+            Asked(
+                record["id"],
+                record["image"][0].split("/")[0],
+                parse_question(*question_and_answer(record)),
+                marks,
+            )
+        )
     return _from_all_scenes(rows, most)
 
 
 def asked_of(items: Sequence[Question], most: int) -> list[Asked]:
-    """The text side of a benchmark's items, at most `most`. Where scenes are not known every item is a scene of its own; its markers are pixels already."""
-    return _from_all_scenes([Asked(i.id, i.scene or f"item {i.id}", parse_question(i.text, i.answer), ()) for i in items], most)
+    """The text side of a benchmark's items, at most `most`. Where scenes are not known every item
+    is a scene of its own; its markers are pixels already."""
+    return _from_all_scenes(
+        [
+            Asked(i.id, i.scene or f"item {i.id}", parse_question(i.text, i.answer), ())
+            for i in items
+        ],
+        most,
+    )
 
 
 def _from_all_scenes(rows: Sequence[Asked], most: int) -> list[Asked]:
@@ -77,13 +108,21 @@ def _from_all_scenes(rows: Sequence[Asked], most: int) -> list[Asked]:
     for row in rows:
         by_scene.setdefault(row.scene, []).append(row)
     if len(by_scene) > most:
-        by_scene = {name: by_scene[name] for k, name in enumerate(by_scene) if k * most // len(by_scene) != (k + 1) * most // len(by_scene)}
+        by_scene = {
+            name: by_scene[name]
+            for k, name in enumerate(by_scene)
+            if k * most // len(by_scene) != (k + 1) * most // len(by_scene)
+        }
     share = most
     kept = list(by_scene.values())
     while sum(min(len(rows), share) for rows in kept) > most:
         share -= 1
     # spread over a scene's records: they stand in the order in which they were found
-    return [group[k] for group in kept for k in np.unique(np.linspace(0, len(group) - 1, min(len(group), share)).astype(int))]
+    return [
+        group[k]
+        for group in kept
+        for k in np.unique(np.linspace(0, len(group) - 1, min(len(group), share)).astype(int))
+    ]
 
 # %% ../../../nbs/bench/baselines/40_audit.ipynb #e2812ca6
 def _first_value(options: Sequence[str]) -> NDArray[np.float64]:
@@ -98,7 +137,9 @@ def _named_first(question: ParsedQuestion) -> int:
 
 def _round_only(options: Sequence[str]) -> int:
     """The option that alone has a whole number; else the first."""
-    whole = [bool(re.search(r"\d", option)) and not re.search(r"\.[1-9]", option) for option in options]
+    whole = [
+        bool(re.search(r"\d", option)) and not re.search(r"\.[1-9]", option) for option in options
+    ]
     return whole.index(True) if sum(whole) == 1 else 0
 
 
@@ -106,27 +147,36 @@ HEURISTICS: Mapping[str, Callable[[ParsedQuestion], int]] = {
     "shortest option": lambda q: int(np.argmin([len(option) for option in q.options])),
     "longest option": lambda q: int(np.argmax([len(option) for option in q.options])),
     "smallest value": lambda q: int(_first_value(q.options).argmin()),
-    "second value": lambda q: int(np.argsort(_first_value(q.options), kind="stable")[min(1, len(q.options) - 1)]),
-    "third value": lambda q: int(np.argsort(_first_value(q.options), kind="stable")[min(2, len(q.options) - 1)]),
+    "second value": lambda q: int(
+        np.argsort(_first_value(q.options), kind="stable")[min(1, len(q.options) - 1)]
+    ),
+    "third value": lambda q: int(
+        np.argsort(_first_value(q.options), kind="stable")[min(2, len(q.options) - 1)]
+    ),
     "largest value": lambda q: int(_first_value(q.options).argmax()),
-    "nearest to the mean": lambda q: int(np.abs(_first_value(q.options) - _first_value(q.options).mean()).argmin()),
+    "nearest to the mean": lambda q: int(
+        np.abs(_first_value(q.options) - _first_value(q.options).mean()).argmin()
+    ),
     "only round number": lambda q: _round_only(q.options),
     "named first": _named_first,
 }
 
 # %% ../../../nbs/bench/baselines/40_audit.ipynb #782c1250
 Verdict = Literal["FAIL", "unclear", "pass"]
-VERDICTS: tuple[Verdict, ...] = ("FAIL", "unclear", "pass")     # worst first
-LIMIT_TOLERANCE = 0.10                                                    # a pass says, at 95 %, that no more than this above the limit can be had
+VERDICTS: tuple[Verdict, ...] = ("FAIL", "unclear", "pass")  # worst first
+# a pass says, at 95 %, that no more than this above the limit can be had
+LIMIT_TOLERANCE = 0.10
 LEARNING = ("constant", "trees on the text", "names and options")
-# The intraclass correlation that one room's questions are taken to have. Chosen: of 198 pairs of a rule and a task on 16 synthetic rooms none
-# had more than 0.012, but rooms with few objects ask about the same ones again and again.
+# The intraclass correlation that one room's questions are taken to have. Chosen: of 198 pairs of a
+# rule and a task on 16 synthetic rooms none had more than 0.012, but rooms with few objects ask
+# about the same ones again and again.
 ALIKE = 0.15
 
 
 @dataclass(frozen=True)
 class BaselineScore:
     """What one blind predictor scores: mean, and the bounds of its 95 % interval, 0 to 1."""
+
     predictor: str
     score: float
     low: float
@@ -138,17 +188,22 @@ class TaskAudit:
     """The audit of one task and format.
 
     Args:
-        kind: how answers are written: "letter", "judge", "number", ... (`bench.scorers.table.answer_kind`).
+        kind: how answers are written: "letter", "judge", "number", ...
+            (`bench.scorers.table.answer_kind`).
         chance: what guessing scores, for letters and judgements; None for numbers.
         limit: the best blind score that is accepted.
-        best: the attack chosen on the other folds, scored on each fold; its `predictor` is the one chosen most often.
-        attacks: every blind predictor on all items, best first; the first is flattered by having been picked from many.
+        best: the attack chosen on the other folds, scored on each fold; its `predictor` is the one
+            chosen most often.
+        attacks: every blind predictor on all items, best first; the first is flattered by having
+            been picked from many.
         with_marks: the trees that also know the markers' coordinates, no gate.
 
-    With one scene the attacks that learn have learned in the very room they are asked about. What they know of it is no shortcut, so
-    there only a rule that learns nothing can make a finding fail, and only by an interval that takes the room's questions to agree by
-    `ALIKE`. Otherwise the interval is over that room's questions.
+    With one scene the attacks that learn have learned in the very room they are asked about. What
+    they know of it is no shortcut, so there only a rule that learns nothing can make a finding
+    fail, and only by an interval that takes the room's questions to agree by `ALIKE`. Otherwise the
+    interval is over that room's questions.
     """
+
     task: str
     format: str
     kind: str
@@ -162,16 +217,22 @@ class TaskAudit:
 
     @property
     def verdict(self) -> Verdict:
-        """"FAIL": the whole interval lies above the limit. "pass": the score does not, and the interval ends less than `LIMIT_TOLERANCE` above it.
-        "unclear": too few scenes or questions for either."""
+        """ "FAIL": the whole interval lies above the limit. "pass": the score does not, and the
+        interval ends less than `LIMIT_TOLERANCE` above it. "unclear": too few scenes or questions
+        for either."""
         if self.best.low > self.limit and not (self.scenes < 2 and self.best.predictor in LEARNING):
             return "FAIL"
-        return "pass" if self.best.score <= self.limit and self.best.high <= self.limit + LIMIT_TOLERANCE else "unclear"
+        return (
+            "pass"
+            if self.best.score <= self.limit and self.best.high <= self.limit + LIMIT_TOLERANCE
+            else "unclear"
+        )
 
     @property
     def scenes_needed(self) -> int:
-        """How many scenes would do: the interval shrinks with the root of their number, until half of it is the way from chance to the
-        limit (numbers: `LIMIT_TOLERANCE`). Student's t, which widens that of few scenes, is taken out."""
+        """How many scenes would do: the interval shrinks with the root of their number, until half
+        of it is the way from chance to the limit (numbers: `LIMIT_TOLERANCE`). Student's t, which
+        widens that of few scenes, is taken out."""
         if self.scenes < 2:
             return FEW_SCENES
         wide = float(stdtrit(self.scenes - 1, 0.975)) if self.scenes < FEW_SCENES else 1.96
@@ -180,10 +241,14 @@ class TaskAudit:
         return max(self.scenes + 1, ceil(self.scenes * (half / wanted) ** 2) if wanted > 0 else 0)
 
 
-def cross_validated_best(scores: NDArray[np.float64], fold: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Of the scores (a, n) of a predictors: on each fold, those of the predictor that is best on all other folds.
+def cross_validated_best(
+    scores: NDArray[np.float64], fold: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Of the scores (a, n) of a predictors: on each fold, those of the predictor that is best on
+    all other folds.
 
-    Returns the scores (n,) and the number of the chosen predictor for each item (n,). Of equals the first.
+    Returns the scores (n,) and the number of the chosen predictor for each item (n,). Of equals the
+    first.
     """
     chosen = np.zeros(scores.shape[1], np.int64)
     for k in np.unique(fold):
@@ -194,7 +259,15 @@ def cross_validated_best(scores: NDArray[np.float64], fold: NDArray[np.int64]) -
 MARKED = "with marks"
 
 
-def _said(questions: Sequence[ParsedQuestion], marks: NDArray[np.float32], fold: NDArray, *, kind: str, trees: int, seed: int) -> dict[str, list[str]]:
+def _said(
+    questions: Sequence[ParsedQuestion],
+    marks: NDArray[np.float32],
+    fold: NDArray,
+    *,
+    kind: str,
+    trees: int,
+    seed: int,
+) -> dict[str, list[str]]:
     """What each predictor answers to each question; those that learn, learn on the other folds."""
     said: dict[str, list[str]] = {}
     for k in np.unique(fold):
@@ -208,7 +281,9 @@ def _said(questions: Sequence[ParsedQuestion], marks: NDArray[np.float32], fold:
             "names and options": predict_with_names(train, test),
         }
         if marks.size:
-            answers[MARKED] = predict_with_forest(train, test, seed, extra=(marks[outside], marks[inside]), trees=max(trees // 2, 1))
+            answers[MARKED] = predict_with_forest(
+                train, test, seed, extra=(marks[outside], marks[inside]), trees=max(trees // 2, 1)
+            )
         for name, texts in answers.items():
             into = said.setdefault(name, [""] * len(questions))
             for i, text in zip(inside, texts):
@@ -223,12 +298,21 @@ def _said(questions: Sequence[ParsedQuestion], marks: NDArray[np.float32], fold:
 
 
 def audit_items(
-    task: str, form: str, rows: Sequence[Asked], *, folds: int = 5, margin: float = 0.05, mra: float = 0.45, trees: int = 60, seed: int = 0
+    task: str,
+    form: str,
+    rows: Sequence[Asked],
+    *,
+    folds: int = 5,
+    margin: float = 0.05,
+    mra: float = 0.45,
+    trees: int = 60,
+    seed: int = 0,
 ) -> TaskAudit | None:
     """Attack the items of one task and format.
 
-    Returns None where no blind answer can be scored (free sentences) or there are fewer than two questions to be scored. The folds are of
-    scenes; where there is one scene only, of its questions.
+    Returns None where no blind answer can be scored (free sentences) or there are fewer than two
+    questions to be scored. The folds are of scenes; where there is one scene only, of its
+    questions.
 
     Args:
         margin: how far above chance the best blind predictor may score on letters and judgements.
@@ -243,17 +327,38 @@ def audit_items(
     alone = len(set(scenes)) < 2
     questions = [row.question for row in rows]
     fold = folds_of([""] * len(rows) if alone else scenes.tolist(), folds, seed)
-    said = _said(questions, np.array([row.marks for row in rows], np.float32), fold, kind=kind, trees=trees, seed=seed)
+    said = _said(
+        questions,
+        np.array([row.marks for row in rows], np.float32),
+        fold,
+        kind=kind,
+        trees=trees,
+        seed=seed,
+    )
     names = list(said)
-    scores = np.array([[score_item(task, q.answer, text, form).value or 0.0 for q, text in zip(questions, said[name])] for name in names])
-    attacks = {name: BaselineScore(name, *interval(row, scenes, seed=seed)) for name, row in zip(names, scores)}
+    scores = np.array(
+        [
+            [
+                score_item(task, q.answer, text, form).value or 0.0
+                for q, text in zip(questions, said[name])
+            ]
+            for name in names
+        ]
+    )
+    attacks = {
+        name: BaselineScore(name, *interval(row, scenes, seed=seed))
+        for name, row in zip(names, scores)
+    }
     blind = [name for name in names if name != MARKED]
     chance = _chance(kind, questions)
     limit = mra if chance is None else chance + margin
 
     def best_of(among: list[str], alike: float = 0.0) -> BaselineScore:
         picked, chosen = cross_validated_best(scores[[names.index(name) for name in among]], fold)
-        return BaselineScore(among[int(np.bincount(chosen).argmax())], *interval(picked, scenes, seed=seed, alike=alike))
+        return BaselineScore(
+            among[int(np.bincount(chosen).argmax())],
+            *interval(picked, scenes, seed=seed, alike=alike),
+        )
 
     best = best_of(blind)
     rules = [name for name in blind if name not in LEARNING]
@@ -261,7 +366,18 @@ def audit_items(
         by_rule = best_of(rules, ALIKE)
         best = by_rule if by_rule.low > limit or best.predictor not in LEARNING else best
     ordered = tuple(sorted((attacks[name] for name in blind), key=lambda a: -a.score))
-    return TaskAudit(task=task, format=form, kind=kind, items=len(rows), scenes=len(set(scenes)), chance=chance, limit=limit, best=best, attacks=ordered, with_marks=attacks.get(MARKED))
+    return TaskAudit(
+        task=task,
+        format=form,
+        kind=kind,
+        items=len(rows),
+        scenes=len(set(scenes)),
+        chance=chance,
+        limit=limit,
+        best=best,
+        attacks=ordered,
+        with_marks=attacks.get(MARKED),
+    )
 
 
 def _say(question: ParsedQuestion, option: int, kind: str) -> str:
@@ -281,7 +397,9 @@ TOO_FEW = "one question only"
 
 @dataclass(frozen=True, kw_only=True)
 class Audit:
-    """The audit of a dataset: one finding per task and format that has scorable answers; `grown`: more of it can be generated; `problems`: what could not be read, a line each."""
+    """The audit of a dataset: one finding per task and format that has scorable answers; `grown`:
+    more of it can be generated; `problems`: what could not be read, a line each."""
+
     folder: str
     findings: tuple[TaskAudit, ...]
     left_out: Mapping[str, str] = field(default_factory=dict)
@@ -298,64 +416,137 @@ class Audit:
         return next((verdict for verdict in VERDICTS if self.having(verdict)), "unclear")
 
     def conclusion(self) -> str:
-        """One paragraph: how many have which verdict, which fail, which are unclear, and what to type to settle those where more
-        can be generated."""
+        """One paragraph: how many have which verdict, which fail, which are unclear, and what to
+        type to settle those where more can be generated."""
         if not self.findings:
-            return "Too little data: " + "; ".join(f"{key}: {why}" for key, why in self.left_out.items()) + "."
-        said = [", ".join(f"{len(self.having(verdict))} {verdict}" for verdict in reversed(VERDICTS)) + "."]
-        said += [f"{verdict}: {', '.join(f'{f.task}/{f.format}' for f in found)}." for verdict in VERDICTS[:2] if (found := self.having(verdict))]
+            return (
+                "Too little data: "
+                + "; ".join(f"{key}: {why}" for key, why in self.left_out.items())
+                + "."
+            )
+        said = [
+            ", ".join(f"{len(self.having(verdict))} {verdict}" for verdict in reversed(VERDICTS))
+            + "."
+        ]
+        said += [
+            f"{verdict}: {', '.join(f'{f.task}/{f.format}' for f in found)}."
+            for verdict in VERDICTS[:2]
+            if (found := self.having(verdict))
+        ]
         if unclear := self.having("unclear"):
             tasks = ",".join(dict.fromkeys(f.task for f in unclear))
             scenes = max(f.scenes_needed for f in unclear)
-            said.append("Unclear: the interval reaches both sides of the limit, or too far above it: " + (
-                f"more scenes are needed. Type spar generate SOURCE --out MORE --scenes {scenes} --tasks {tasks} && spar audit MORE"
-                if self.is_generated else "there are too few questions to tell."))
+            said.append(
+                "Unclear: the interval reaches both sides of the limit, or too far above it: "
+                + (
+                    "more scenes are needed. Type spar generate SOURCE --out MORE --scenes"
+                    f" {scenes} --tasks {tasks} && spar audit MORE"
+                    if self.is_generated
+                    else "there are too few questions to tell."
+                )
+            )
             if all(f.scenes < 2 for f in unclear):
-                said.append("With one scene, attacks that learn know its room already: they cannot convict it.")
+                said.append(
+                    "With one scene, attacks that learn know its room already: they cannot"
+                    " convict it."
+                )
         if self.problems:
-            said.append(f"This is about what could be read; {len(self.problems)} file{'s' * (len(self.problems) != 1)} or rows were left out or stood in another place, the first: {self.problems[0]}.")
+            said.append(
+                f"This is about what could be read; {len(self.problems)}"
+                f" file{'s' * (len(self.problems) != 1)} or rows were left out or stood in another"
+                f" place, the first: {self.problems[0]}."
+            )
         return " ".join(said)
 
     def table(self) -> pd.DataFrame:
         """One row per task and format; scores in percent."""
-        rows = [dict(task=f.task, format=f.format, items=f.items, scenes=f.scenes, chance=None if f.chance is None else round(100 * f.chance, 1),
-                     best_blind=round(100 * f.best.score, 1), low=round(100 * f.best.low, 1), high=round(100 * f.best.high, 1), predictor=f.best.predictor, verdict=f.verdict,
-                     with_marks=round(100 * f.with_marks.score, 1) if f.with_marks else None, limit=round(100 * f.limit, 1)) for f in self.findings]
+        rows = [
+            dict(
+                task=f.task,
+                format=f.format,
+                items=f.items,
+                scenes=f.scenes,
+                chance=None if f.chance is None else round(100 * f.chance, 1),
+                best_blind=round(100 * f.best.score, 1),
+                low=round(100 * f.best.low, 1),
+                high=round(100 * f.best.high, 1),
+                predictor=f.best.predictor,
+                verdict=f.verdict,
+                with_marks=round(100 * f.with_marks.score, 1) if f.with_marks else None,
+                limit=round(100 * f.limit, 1),
+            )
+            for f in self.findings
+        ]
         return pd.DataFrame(rows)
 
 
-def audit(folder: Path | str | Benchmark, *, split: str | None = None, tasks: Sequence[str] | None = None, formats: Sequence[str] = ("fill", "select", "judge", "sentence"),
-          items: int = 2000, folds: int = 5, margin: float = 0.05, mra: float = 0.45, trees: int = 60, seed: int = 0,
-          report: Callable[[str], None] | None = None) -> Audit:
+def audit(
+    folder: Path | str | Benchmark,
+    *,
+    split: str | None = None,
+    tasks: Sequence[str] | None = None,
+    formats: Sequence[str] = ("fill", "select", "judge", "sentence"),
+    items: int = 2000,
+    folds: int = 5,
+    margin: float = 0.05,
+    mra: float = 0.45,
+    trees: int = 60,
+    seed: int = 0,
+    report: Callable[[str], None] | None = None,
+) -> Audit:
     """Attack every task and format of a dataset.
 
     Args:
-        folder: what `spar generate` wrote, SPAR-7M itself, or a benchmark (see `spar_kit.bench.benchmarks.open_benchmark`): an open one or its spec.
+        folder: what `spar generate` wrote, SPAR-7M itself, or a benchmark (see
+            `spar_kit.bench.benchmarks.open_benchmark`): an open one or its spec.
         items: at most so many per task and format, from all scenes alike.
         report: called with one line per finding as it is made.
 
-    Raises FileNotFoundError where there are no question files, ValueError naming file and line of a broken record.
+    Raises FileNotFoundError where there are no question files, ValueError naming file and line of a
+    broken record.
     """
     findings = []
     left_out = {}
     problems = list[str]()
-    for task, form, rows in _kinds(folder, split, tasks, formats=formats, most=items, problems=problems):
-        finding = audit_items(task, form, rows, folds=folds, margin=margin, mra=mra, trees=trees, seed=seed)
+    for task, form, rows in _kinds(
+        folder, split, tasks, formats=formats, most=items, problems=problems
+    ):
+        finding = audit_items(
+            task, form, rows, folds=folds, margin=margin, mra=mra, trees=trees, seed=seed
+        )
         if finding is None:
             few = any(answer_kind(row.question.answer) != "sentence" for row in rows)
-            left_out[f"{task}/{form}"] = TOO_FEW if few else "no answers that a blind predictor could be scored on"
+            left_out[f"{task}/{form}"] = (
+                TOO_FEW if few else "no answers that a blind predictor could be scored on"
+            )
             continue
         findings.append(finding)
         if report:
-            report(f"{task}/{form}: {finding.verdict}, {finding.best.predictor} {100 * finding.best.score:.1f} (limit {100 * finding.limit:.1f})")
+            report(
+                f"{task}/{form}: {finding.verdict}, {finding.best.predictor}"
+                f" {100 * finding.best.score:.1f} (limit {100 * finding.limit:.1f})"
+            )
     grown = not isinstance(folder, Benchmark) and (Path(folder) / "manifest.json").is_file()
-    return Audit(folder=folder.name if isinstance(folder, Benchmark) else str(Path(folder).name), findings=tuple(findings), left_out=left_out, is_generated=grown, problems=tuple(problems))
+    return Audit(
+        folder=folder.name if isinstance(folder, Benchmark) else str(Path(folder).name),
+        findings=tuple(findings),
+        left_out=left_out,
+        is_generated=grown,
+        problems=tuple(problems),
+    )
 
 
-def _kinds(data: Path | str | Benchmark, split: str | None, tasks: Sequence[str] | None, *, formats: Sequence[str],
-           most: int, problems: list[str]) -> Iterator[tuple[str, str, list[Asked]]]:
-    """Task, format and questions, those of all files of a kind together: what is asked of few scenes is little enough. `problems` takes what
-    could not be read."""
+def _kinds(
+    data: Path | str | Benchmark,
+    split: str | None,
+    tasks: Sequence[str] | None,
+    *,
+    formats: Sequence[str],
+    most: int,
+    problems: list[str],
+) -> Iterator[tuple[str, str, list[Asked]]]:
+    """Task, format and questions, those of all files of a kind together: what is asked of few
+    scenes is little enough. `problems` takes what could not be read."""
     if not isinstance(data, Benchmark) and (Path(data) / "spar").is_dir():
         files: dict[tuple[str, str], list[Path]] = {}
         for path, task, form, _ in list_shards(data, split, tasks, formats, problems):

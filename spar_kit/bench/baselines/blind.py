@@ -20,59 +20,103 @@ from ..benchmarks import Benchmark, open_benchmark
 from ...data.question import Question
 from ..scorers.table import answer_kind
 from ..analysis.statistics import best_run_per_task, paired_difference
-from .text_forest import ParsedQuestion, predict_constant, parse_question, predict_with_forest
+from spar_kit.bench.baselines.text_forest import (
+    ParsedQuestion,
+    predict_constant,
+    parse_question,
+    predict_with_forest,
+)
 from ...data.records import read_records
 
 # %% ../../../nbs/bench/baselines/30_blind.ipynb #a1b6ee42
 def folds_of(scenes: Sequence[str], folds: int = 5, seed: int = 0) -> NDArray[np.int64]:
-    """The fold (n,) of each item. Items of a scene share one; an item whose scene is "" is a scene of its own."""
-    names, place = np.unique([scene or f"item {k}" for k, scene in enumerate(scenes)], return_inverse=True)
-    return (np.random.default_rng(seed).permutation(len(names)) % max(min(folds, len(names)), 1))[place]
+    """The fold (n,) of each item. Items of a scene share one; an item whose scene is "" is a scene
+    of its own."""
+    names, place = np.unique(
+        [scene or f"item {k}" for k, scene in enumerate(scenes)], return_inverse=True
+    )
+    return (np.random.default_rng(seed).permutation(len(names)) % max(min(folds, len(names)), 1))[
+        place
+    ]
 
 
 def _training(data: Path, split: str, task: str, format: str, most: int) -> list[ParsedQuestion]:
-    texts = [tuple(turn["value"] for turn in record["conversations"][:2]) for record, _ in read_records(data, split, (task,), (format,))]
+    texts = [
+        tuple(turn["value"] for turn in record["conversations"][:2])
+        for record, _ in read_records(data, split, (task,), (format,))
+    ]
     return _of_one_kind([parse_question(*text) for text in texts], most)
 
 
 def _of_one_kind(questions: Sequence[ParsedQuestion], most: int) -> list[ParsedQuestion]:
     """At most `most` questions, evenly spread, with the commonest kind of answer."""
-    questions = questions[::max(1, -(-len(questions) // most))]
+    questions = questions[:: max(1, -(-len(questions) // most))]
     kinds = Counter(answer_kind(q.answer) for q in questions)
     return [q for q in questions if answer_kind(q.answer) == kinds.most_common(1)[0][0]]
 
 
-ANSWERERS = {"constant": lambda train, test, seed: predict_constant(train, test), "text": lambda train, test, seed: predict_with_forest(train, test, seed)}
+ANSWERERS = {
+    "constant": lambda train, test, seed: predict_constant(train, test),
+    "text": lambda train, test, seed: predict_with_forest(train, test, seed),
+}
 
 
-def _answers(known: list[ParsedQuestion], items: Sequence[Question], most: int, folds: int, seed: int) -> dict[str, list[str]]:
+def _answers(
+    known: list[ParsedQuestion], items: Sequence[Question], most: int, folds: int, seed: int
+) -> dict[str, list[str]]:
     """What each baseline says to the items of one task and format."""
     test = [parse_question(item.text, item.answer) for item in items]
-    fold = np.zeros(len(items), np.int64) if known else folds_of([item.scene for item in items], folds, seed)
+    fold = (
+        np.zeros(len(items), np.int64)
+        if known
+        else folds_of([item.scene for item in items], folds, seed)
+    )
     said = {name: [""] * len(items) for name in ANSWERERS}
     for k in np.unique(fold):
         inside = np.flatnonzero(fold == k)
         train = known or _of_one_kind([test[int(i)] for i in np.flatnonzero(fold != k)], most)
         for name, answerer in ANSWERERS.items():
-            texts = answerer(train, [test[int(i)] for i in inside], seed) if train else [""] * len(inside)
+            texts = (
+                answerer(train, [test[int(i)] for i in inside], seed)
+                if train
+                else [""] * len(inside)
+            )
             for i, text in zip(inside, texts):
                 said[name][i] = text
     return said
 
 # %% ../../../nbs/bench/baselines/30_blind.ipynb #e9421c95
-def blind_predictions(data: Path | str | Benchmark, out: Path | str, *, train: Path | str | None = None, train_split: str = "train", split: str = "val",
-                      tasks: str = "all", formats: str = "fill,select,judge", limit: int | None = None, most: int = 1500, folds: int = 5, seed: int = 0,
-                      progress: bool = False) -> dict[str, Path]:
-    """Answer the questions without looking; {"constant": OUT/blind_constant.jsonl, "text": OUT/blind_text.jsonl}.
+def blind_predictions(
+    data: Path | str | Benchmark,
+    out: Path | str,
+    *,
+    train: Path | str | None = None,
+    train_split: str = "train",
+    split: str = "val",
+    tasks: str = "all",
+    formats: str = "fill,select,judge",
+    limit: int | None = None,
+    most: int = 1500,
+    folds: int = 5,
+    seed: int = 0,
+    progress: bool = False,
+) -> dict[str, Path]:
+    """Answer the questions without looking; {"constant": OUT/blind_constant.jsonl, "text":
+    OUT/blind_text.jsonl}.
 
     Args:
         data: a folder of `spar generate`, a benchmark's spec, or a `Benchmark`.
-        train, train_split: a folder with the questions that the baselines are fitted on; the generated folder itself where it is not given. Where there are no training
-            questions, the baselines are fitted on the other folds of what is asked, see `folds_of`.
+        train, train_split: a folder with the questions that the baselines are fitted on; the
+            generated folder itself where it is not given. Where there are no training questions,
+            the baselines are fitted on the other folds of what is asked, see `folds_of`.
         limit: as in `spar_kit.bench.models.local.predict`, so that the same questions are answered.
         most: at most so many training questions per task and format, evenly spread.
     """
-    benchmark = data if isinstance(data, Benchmark) else open_benchmark(data, split=split, tasks=tasks, formats=formats)
+    benchmark = (
+        data
+        if isinstance(data, Benchmark)
+        else open_benchmark(data, split=split, tasks=tasks, formats=formats)
+    )
     if train is None and not isinstance(data, Benchmark) and not benchmark.official:
         train = data
     items = benchmark.select_items(limit)
@@ -80,16 +124,27 @@ def blind_predictions(data: Path | str | Benchmark, out: Path | str, *, train: P
     for item in items:
         groups.setdefault(item.key[:2], []).append(item)
     said: dict[str, dict[tuple[str, str, str], str]] = {name: {} for name in ANSWERERS}
-    for (task, format), held in tqdm(groups.items(), desc="blind", unit="kind", disable=not progress):
+    for (task, format), held in tqdm(
+        groups.items(), desc="blind", unit="kind", disable=not progress
+    ):
         known = _training(Path(train), train_split, task, format, most) if train is not None else []
         for name, texts in _answers(known, held, most, folds, seed).items():
             said[name] |= {item.key: text for item, text in zip(held, texts)}
-    return {name: write_lines(Path(out) / f"blind_{name}.jsonl", [Prediction.of(item, texts[item.key], "none") for item in items]) for name, texts in said.items()}
+    return {
+        name: write_lines(
+            Path(out) / f"blind_{name}.jsonl",
+            [Prediction.of(item, texts[item.key], "none") for item in items],
+        )
+        for name, texts in said.items()
+    }
 
 # %% ../../../nbs/bench/baselines/30_blind.ipynb #24cfb25d
-def blind_gap(original: pd.DataFrame, blind: Mapping[str, pd.DataFrame], seed: int = 0) -> pd.DataFrame:
-    """One row a task: score, each blind score, then gap, low, high: the score minus that of the blind run which is best on the task, on the questions both have,
-    with a 95 % interval. All from score tables (`spar_kit.bench.scorers.table`); scores 0 to 1."""
+def blind_gap(
+    original: pd.DataFrame, blind: Mapping[str, pd.DataFrame], seed: int = 0
+) -> pd.DataFrame:
+    """One row a task: score, each blind score, then gap, low, high: the score minus that of the
+    blind run which is best on the task, on the questions both have, with a 95 % interval. All from
+    score tables (`spar_kit.bench.scorers.table`); scores 0 to 1."""
     gap = paired_difference(original, best_run_per_task(dict(blind)), seed=seed)
     table = gap[["task", "a"]].rename(columns={"a": "original"})
     for name, scores in blind.items():

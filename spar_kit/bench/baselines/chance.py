@@ -23,7 +23,8 @@ def _question(row: Mapping[str, Any]) -> ParsedQuestion:
 
 
 def option_count(row: Mapping[str, Any]) -> int | None:
-    """How many answers a row's question leaves to choose from; None where a number or a sentence is asked.
+    """How many answers a row's question leaves to choose from; None where a number or a sentence is
+    asked.
 
     Args:
         row: task, answer and, where known, question.
@@ -34,18 +35,28 @@ def option_count(row: Mapping[str, Any]) -> int | None:
     if kind not in ("letter", "name"):
         return None
     options = len(_question(row).options)
-    return options if options > 1 else 2 if kind == "name" or row["task"].startswith("distance_infer_center") else 4
+    return (
+        options
+        if options > 1
+        else 2
+        if kind == "name" or row["task"].startswith("distance_infer_center")
+        else 4
+    )
 
 # %% ../../../nbs/bench/baselines/20_chance.ipynb #7fdecdf3
 NO_MOTION = "move_right:0,move_up:0,move_forward:0,rotate_right:0,rotate_up:0"
 
 
 def baselines(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """What guessing and the best constant score, for each task and format of `rows` (with task, answer; question where known).
+    """What guessing and the best constant score, for each task and format of `rows` (with task,
+    answer; question where known).
 
-    Columns task, format, level, items; options: the mean number of options, NaN for numbers; chance: the mean of 1 / options, NaN for numbers;
-    constant: the best constant answer; constant_score: its score by the strict rules (by the official ones an empty text would win on
-    choices); no_motion: what "nothing moved" scores where a change of view is asked, else NaN; baseline: chance for choices, constant_score else.
+    Columns task, format, level, items; options: the mean number of options, NaN for numbers;
+    chance: the mean of 1 / options, NaN for numbers;
+    constant: the best constant answer; constant_score: its score by the strict rules (by the
+        official ones an empty text would win on
+    choices); no_motion: what "nothing moved" scores where a change of view is asked, else NaN;
+    baseline: chance for choices, constant_score else.
     """
     table: list[dict[str, Any]] = []
     for (task, form), own in _groups(rows).items():
@@ -55,10 +66,30 @@ def baselines(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
         score = _mean(task, form, answers, said)
         shares = [1 / count for row in own if (count := option_count(row))]
         chance = float(np.mean(shares)) if shares else np.nan
-        table.append({"task": task, "format": form, "level": TASKS[task].level, "items": len(own), "options": 1 / chance, "chance": chance,
-                      "constant": said[0] if len(set(said)) == 1 else "the one named first or last", "constant_score": score,
-                      "no_motion": _mean(task, form, answers, [NO_MOTION] * len(answers)) if kind == "movement" else np.nan, "baseline": chance if shares else score})
-    return pd.DataFrame(table).sort_values("task", key=lambda names: names.map({name: k for k, name in enumerate(TASKS)}), kind="stable", ignore_index=True)
+        table.append(
+            {
+                "task": task,
+                "format": form,
+                "level": TASKS[task].level,
+                "items": len(own),
+                "options": 1 / chance,
+                "chance": chance,
+                "constant": said[0] if len(set(said)) == 1 else "the one named first or last",
+                "constant_score": score,
+                "no_motion": (
+                    _mean(task, form, answers, [NO_MOTION] * len(answers))
+                    if kind == "movement"
+                    else np.nan
+                ),
+                "baseline": chance if shares else score,
+            }
+        )
+    return pd.DataFrame(table).sort_values(
+        "task",
+        key=lambda names: names.map({name: k for k, name in enumerate(TASKS)}),
+        kind="stable",
+        ignore_index=True,
+    )
 
 
 def _groups(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], list[Mapping[str, Any]]]:
@@ -75,31 +106,47 @@ def _asked(rows: Sequence[Mapping[str, Any]]) -> tuple[Kind, list[ParsedQuestion
 
 
 def _mean(task: str, form: str, answers: Sequence[str], said: Sequence[str]) -> float:
-    counts = Counter(zip(answers, said))                      # many answers are alike
-    values = [(score_item(task, answer, text, form).value, count) for (answer, text), count in counts.items()]
+    counts = Counter(zip(answers, said))  # many answers are alike
+    values = [
+        (score_item(task, answer, text, form).value, count)
+        for (answer, text), count in counts.items()
+    ]
     weights = sum(count for value, count in values if value is not None)
-    return sum(value * count for value, count in values if value is not None) / weights if weights else np.nan
+    return (
+        sum(value * count for value, count in values if value is not None) / weights
+        if weights
+        else np.nan
+    )
 
 # %% ../../../nbs/bench/baselines/20_chance.ipynb #ffa0e2c4
 def constant_rows(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The rows with the best constant of their task and format as their predictions; none has failed."""
+    """The rows with the best constant of their task and format as their predictions; none has
+    failed."""
     said: dict[int, str] = {}
     for own in _groups(rows).values():
         answers = predict_constant(_asked(own)[1], [_question(row) for row in own])
         said |= {id(row): answer for row, answer in zip(own, answers)}
-    return [{**row, "prediction": said[id(row)], "failed": "", "image_mode": "none"} for row in rows]
+    return [
+        {**row, "prediction": said[id(row)], "failed": "", "image_mode": "none"} for row in rows
+    ]
 
 # %% ../../../nbs/bench/baselines/20_chance.ipynb #1a640a2a
 def chance_adjusted(scores: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
-    """A score table with `score` replaced by (score - b) / (1 - b), b the task's baseline: the mean over its questions of the baselines of their formats.
+    """A score table with `score` replaced by (score - b) / (1 - b), b the task's baseline: the mean
+    over its questions of the baselines of their formats.
 
     Args:
         table: of `baselines` for the same questions.
 
-    The mean of a task is then SITE's chance-adjusted accuracy for choices. NaN where the baseline is 1 (nothing can be won). The baseline counts
+    The mean of a task is then SITE's chance-adjusted accuracy for choices. NaN where the baseline
+    is 1 (nothing can be won). The baseline counts
     as known: intervals of adjusted scores do not include its own uncertainty.
     """
     known = table.set_index(["task", "format"]).baseline
     own = known.reindex(pd.MultiIndex.from_frame(scores[["task", "format"]])).to_numpy(float)
-    base = pd.Series(np.where(scores.score.notna(), own, np.nan), index=scores.index).groupby(scores.task).transform("mean")
+    base = (
+        pd.Series(np.where(scores.score.notna(), own, np.nan), index=scores.index)
+        .groupby(scores.task)
+        .transform("mean")
+    )
     return scores.assign(score=((scores.score - base) / (1 - base)).where(base < 1), baseline=base)

@@ -16,19 +16,38 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from ..scorers.table import answer_kind, parse_number
-from .text_forest import ParsedQuestion, mra_optimal_constant, predict_constant, option_values, parse_question, write_answer
+from spar_kit.bench.baselines.text_forest import (
+    ParsedQuestion,
+    mra_optimal_constant,
+    predict_constant,
+    option_values,
+    parse_question,
+    write_answer,
+)
 
 # %% ../../../nbs/bench/baselines/10_name_linear.ipynb #b0237a4f
-_MARKED = re.compile(r"((?:[\w'/-]+ )?[\w'/-]+) (?:\(in Frame-\d+(?:, \w+)?\) )?\((red|green|blue|yellow|Object\d+) ?(?:point|bbox)?\)")
+_MARKED = re.compile(
+    r"((?:[\w'/-]+ )?[\w'/-]+) (?:\(in Frame-\d+(?:, \w+)?\) )?\((red|green|blue|yellow|Object\d+)"
+    r" ?(?:point|bbox)?\)"
+)
 _IN_FRAME = re.compile(r"((?:[\w'/-]+ )?[\w'/-]+) \(in Frame-\d+, (object\w+)\)")
-_ASKED = re.compile(r"\b(left|right|above|below|higher|lower|closer|farther|nearer|nearest|closest|farthest|further|front|behind|beyond)\b")
+_ASKED = re.compile(
+    r"\b(left|right|above|below|higher|lower|closer|farther|nearer|nearest|closest|farthest|further|front|behind|beyond)\b"
+)
 
 
 @lru_cache(maxsize=1 << 16)
 def find_names(text: str) -> list[str]:
     """`red=table`, `red=side table` for what is marked; "" stands for the question as such."""
-    found = [(color, label) for pattern in (_MARKED, _IN_FRAME) for label, color in pattern.findall(text)]
-    return ["", *dict.fromkeys(f"{color}={part}" for color, label in found for part in (label.split()[-1], label))]
+    found = [
+        (color, label) for pattern in (_MARKED, _IN_FRAME) for label, color in pattern.findall(text)
+    ]
+    return [
+        "",
+        *dict.fromkeys(
+            f"{color}={part}" for color, label in found for part in (label.split()[-1], label)
+        ),
+    ]
 
 
 def _context(text: str) -> tuple[list[str], str]:
@@ -36,7 +55,8 @@ def _context(text: str) -> tuple[list[str], str]:
 
 
 def _option_marks(options: Sequence[str]) -> list[list[str]]:
-    """What can be said of each option: its place, its values and their ranks, its slots, its name."""
+    """What can be said of each option: its place, its values and their ranks, its slots, its
+    name."""
     values = np.array([option_values(option) for option in options])
     ranks = np.argsort(np.argsort(values, 0, kind="stable"), 0, kind="stable")
     out = []
@@ -45,16 +65,21 @@ def _option_marks(options: Sequence[str]) -> list[list[str]]:
         marks = [f"place {place}", "is " + option]
         if len(parts) in (3, 5) and not re.search(r"\d", option):
             marks += [f"{k}:{part}" for k, part in enumerate(parts)]
-            marks += [f"{k}:{a} {m}:{b}" for k, a in enumerate(parts) for m, b in enumerate(parts[:k])]
+            marks += [
+                f"{k}:{a} {m}:{b}" for k, a in enumerate(parts) for m, b in enumerate(parts[:k])
+            ]
         elif found := find_names(option)[1:]:
             marks += [found[0].split("=")[0], *(name.split("=")[1] for name in found)]
         else:
-            marks += [f"{k} rank {r}" for k, r in enumerate(rank)] + [f"{k} about {round(3 * np.log(abs(v) + .05))}" for k, v in enumerate(value)]
+            marks += [f"{k} rank {r}" for k, r in enumerate(rank)] + [
+                f"{k} about {round(3 * np.log(abs(v) + 0.05))}" for k, v in enumerate(value)
+            ]
         out.append(marks)
     return out
 
 # %% ../../../nbs/bench/baselines/10_name_linear.ipynb #de115440
-BUCKETS = 1 << 16                       # columns are hashed: of a few ten thousand pairs hardly two meet
+# columns are hashed: of a few ten thousand pairs hardly two meet
+BUCKETS = 1 << 16
 
 
 def _hash(text: str) -> int:
@@ -63,15 +88,24 @@ def _hash(text: str) -> int:
 
 @lru_cache(maxsize=1 << 15)
 def _option_columns(question: ParsedQuestion) -> tuple[NDArray[np.int64], ...]:
-    """The columns of each option: every name with every mark of the option, alone and together with what is asked."""
+    """The columns of each option: every name with every mark of the option, alone and together with
+    what is asked."""
     names, asked = _context(question.text)
-    lead = np.array([_hash(f"{a}|{name}") for a in dict.fromkeys(("", asked)) for name in names], np.int64)
-    return tuple(_pairs(lead, np.array([_hash(mark) for mark in marks], np.int64)) for marks in _option_marks(question.options))
+    lead = np.array(
+        [_hash(f"{a}|{name}") for a in dict.fromkeys(("", asked)) for name in names], np.int64
+    )
+    return tuple(
+        _pairs(lead, np.array([_hash(mark) for mark in marks], np.int64))
+        for marks in _option_marks(question.options)
+    )
 
 
 def _text_columns(question: ParsedQuestion) -> NDArray[np.int64]:
     names, asked = _context(question.text)
-    return np.array([_hash(f"{a}|{name}") % BUCKETS for a in dict.fromkeys(("", asked)) for name in names], np.int64)
+    return np.array(
+        [_hash(f"{a}|{name}") % BUCKETS for a in dict.fromkeys(("", asked)) for name in names],
+        np.int64,
+    )
 
 
 def _pairs(first: NDArray, second: NDArray) -> NDArray[np.int64]:
@@ -81,20 +115,29 @@ def _pairs(first: NDArray, second: NDArray) -> NDArray[np.int64]:
 
 def _matrix(rows: Sequence[NDArray]) -> csr_matrix:
     ends = np.cumsum([0, *map(len, rows)])
-    return csr_matrix((np.ones(ends[-1], np.float64), np.concatenate(rows), ends), (len(rows), BUCKETS))
+    return csr_matrix(
+        (np.ones(ends[-1], np.float64), np.concatenate(rows), ends), (len(rows), BUCKETS)
+    )
 
 
-def _odds(train: Sequence[NDArray], right: Sequence[bool], test: Sequence[NDArray], strength: float) -> NDArray[np.float64]:
+def _odds(
+    train: Sequence[NDArray], right: Sequence[bool], test: Sequence[NDArray], strength: float
+) -> NDArray[np.float64]:
     from sklearn.linear_model import LogisticRegression
 
     if len(set(right)) < 2:
         return np.zeros(len(test))
-    model = LogisticRegression(C=strength, max_iter=60, tol=1e-3).fit(_matrix(train), np.asarray(right, int))
+    model = LogisticRegression(C=strength, max_iter=60, tol=1e-3).fit(
+        _matrix(train), np.asarray(right, int)
+    )
     return np.asarray(model.decision_function(_matrix(test)))
 
 
-def predict_with_names(train: Sequence[ParsedQuestion], test: Sequence[ParsedQuestion], *, strength: float = 0.02) -> list[str]:
-    """Answers of a linear model on names crossed with options, fitted on the training questions of one task and format.
+def predict_with_names(
+    train: Sequence[ParsedQuestion], test: Sequence[ParsedQuestion], *, strength: float = 0.02
+) -> list[str]:
+    """Answers of a linear model on names crossed with options, fitted on the training questions of
+    one task and format.
 
     Letters, judgements, named candidates and single numbers; for other kinds the best constant.
 
@@ -104,12 +147,22 @@ def predict_with_names(train: Sequence[ParsedQuestion], test: Sequence[ParsedQue
     kind = answer_kind(train[0].answer)
     if kind in ("letter", "name") and all(len(q.options) > 1 for q in (*train, *test)):
         right = [_is_right(q, k, kind) for q in train for k in range(len(q.options))]
-        rows = [[columns for q in questions for columns in _option_columns(q)] for questions in (train, test)]
+        rows = [
+            [columns for q in questions for columns in _option_columns(q)]
+            for questions in (train, test)
+        ]
         odds = iter(_odds(rows[0], right, rows[1], strength))
         best = [int(np.argmax([next(odds) for _ in q.options])) for q in test]
         return ["ABCDEF"[k] if kind == "letter" else q.options[k] for q, k in zip(test, best)]
     if kind == "judge":
-        odds_of_yes = _odds(*([_text_columns(q) for q in train], [q.answer == "Yes" for q in train], [_text_columns(q) for q in test]), strength)
+        odds_of_yes = _odds(
+            *(
+                [_text_columns(q) for q in train],
+                [q.answer == "Yes" for q in train],
+                [_text_columns(q) for q in test],
+            ),
+            strength,
+        )
         return ["Yes" if odds > 0 else "No" for odds in odds_of_yes]
     if kind == "number":
         return _numbers_of(train, test)
@@ -119,7 +172,10 @@ def predict_with_names(train: Sequence[ParsedQuestion], test: Sequence[ParsedQue
 def _is_right(question: ParsedQuestion, place: int, kind: str) -> bool:
     if kind == "letter":
         return "ABCDEF"[place] == question.answer.upper()
-    return question.options[place] == question.answer or question.options[place].split("(")[-1] == question.answer.split("(")[-1]
+    return (
+        question.options[place] == question.answer
+        or question.options[place].split("(")[-1] == question.answer.split("(")[-1]
+    )
 
 
 def _numbers_of(train: Sequence[ParsedQuestion], test: Sequence[ParsedQuestion]) -> list[str]:
@@ -131,6 +187,10 @@ def _numbers_of(train: Sequence[ParsedQuestion], test: Sequence[ParsedQuestion])
     y = np.log(values)
     model = Ridge(10.0, solver="sparse_cg")
     # the best constant factor on what the model says of questions it was not fitted on
-    factor = mra_optimal_constant(values / np.exp(cross_val_predict(model, x, y, cv=4))) if len(train) >= 10 else 1.0
+    factor = (
+        mra_optimal_constant(values / np.exp(cross_val_predict(model, x, y, cv=4)))
+        if len(train) >= 10
+        else 1.0
+    )
     guesses = factor * np.exp(model.fit(x, y).predict(_matrix([_text_columns(q) for q in test])))
     return [write_answer("number", [guess]) for guess in guesses]

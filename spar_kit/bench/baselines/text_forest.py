@@ -18,13 +18,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..scorers.table import AXES, answer_kind, parse_box, parse_camera, parse_movement, parse_number, parse_size
+from spar_kit.bench.scorers.table import (
+    AXES,
+    answer_kind,
+    parse_box,
+    parse_camera,
+    parse_movement,
+    parse_number,
+    parse_size,
+)
 from ...data.question import OPTION_LINE
 
 # %% ../../../nbs/bench/baselines/00_text_forest.ipynb #81010e60
 @dataclass(frozen=True)
 class ParsedQuestion:
     """A question as text: what it says before the options, the options in order, the answer."""
+
     text: str
     options: tuple[str, ...]
     answer: str
@@ -37,20 +46,33 @@ def parse_question(question: str, answer: str) -> ParsedQuestion:
     """Split a question of SPAR into its text and its options."""
     options = tuple(match[2] for match in OPTION_LINE.finditer(question))
     first = OPTION_LINE.search(question)
-    text = question[:first.start()] if first else question
-    if not options and answer_kind(answer) == "name":       # the named candidates are the options of a fill question
-        options = tuple(dict.fromkeys(f"{label} ({color} point)" for label, color in _NAMED.findall(text) if color != "red"))
+    text = question[: first.start()] if first else question
+    # the named candidates are the options of a fill question
+    if not options and answer_kind(answer) == "name":
+        options = tuple(
+            dict.fromkeys(
+                f"{label} ({color} point)"
+                for label, color in _NAMED.findall(text)
+                if color != "red"
+            )
+        )
     return ParsedQuestion(text, options, answer)
 
 
 def words_of(text: str) -> list[str]:
-    """The words of a question's text, and `red=chair` for what a marker sits on (its last word, and its last two)."""
+    """The words of a question's text, and `red=chair` for what a marker sits on (its last word, and
+    its last two)."""
     return list(_words_of(text))
 
 
 @lru_cache(maxsize=1 << 16)
-def _words_of(text: str) -> tuple[str, ...]:                # the folds of an audit ask again and again
-    named = [f"{color}={part}" for label, color in _NAMED.findall(text) for part in dict.fromkeys((label, label.split()[-1]))]
+# the folds of an audit ask again and again
+def _words_of(text: str) -> tuple[str, ...]:
+    named = [
+        f"{color}={part}"
+        for label, color in _NAMED.findall(text)
+        for part in dict.fromkeys((label, label.split()[-1]))
+    ]
     return (*re.findall(r"[a-z]+", text.lower()), *named)
 
 
@@ -59,11 +81,22 @@ def _numbers(text: str, count: int) -> list[float]:
     return found + [-1.0] * (count - len(found))
 
 
-_SLOT = {"left": -1, "right": 1, "above": -1, "below": 1, "closer": -1, "farther": 1, "front": -1, "behind": 1, "": 0}
+_SLOT = {
+    "left": -1,
+    "right": 1,
+    "above": -1,
+    "below": 1,
+    "closer": -1,
+    "farther": 1,
+    "front": -1,
+    "behind": 1,
+    "": 0,
+}
 
 
 def option_values(option: str) -> list[float]:
-    """An option as up to four numbers: a relation by its slots, a name by its colour, anything else by its numbers."""
+    """An option as up to four numbers: a relation by its slots, a name by its colour, anything else
+    by its numbers."""
     slots = [part.strip() for part in option.split(",")]
     if len(slots) in (3, 5) and all(part in _SLOT for part in slots):
         return [float(_SLOT[part]) for part in slots[:4]] + [0.0] * (4 - len(slots[:4]))
@@ -71,8 +104,11 @@ def option_values(option: str) -> list[float]:
     return [float(named[2] == "green"), 0, 0, 0] if named else _numbers(option, 4)
 
 # %% ../../../nbs/bench/baselines/00_text_forest.ipynb #a0bccc90
-def mra_optimal_constant(values: NDArray[np.float64], weights: NDArray[np.float64] | None = None) -> float:
-    """The number with the highest (weighted) mean relative accuracy against `values` (n,); searched in the range of the values."""
+def mra_optimal_constant(
+    values: NDArray[np.float64], weights: NDArray[np.float64] | None = None
+) -> float:
+    """The number with the highest (weighted) mean relative accuracy against `values` (n,); searched
+    in the range of the values."""
     found, place = np.unique(values, return_inverse=True)
     mass = np.bincount(place, weights, len(found))
     return float(_candidates(found)[int((_mra_table(_candidates(found), found) @ mass).argmax())])
@@ -90,7 +126,11 @@ def _mra_table(guesses: NDArray[np.float64], true: NDArray[np.float64]) -> NDArr
 Vector = tuple[float, ...]
 _READ: Mapping[str, Callable[[str], Vector | None]] = {
     "number": lambda text: (v,) if (v := parse_number(text)) is not None else None,
-    "box": parse_box, "camera": parse_camera, "size": parse_size, "movement": parse_movement}
+    "box": parse_box,
+    "camera": parse_camera,
+    "size": parse_size,
+    "movement": parse_movement,
+}
 
 
 def write_answer(kind: str, values: Sequence[float]) -> str:
@@ -103,7 +143,9 @@ def write_answer(kind: str, values: Sequence[float]) -> str:
         return f"Image Coor:({values[0]:.0f}, {values[1]:.0f}), Depth:{values[2]:.2f} meters"
     if kind == "size":
         return "length is {:.0f} cm, width is {:.0f} cm, and height is {:.0f} cm.".format(*values)
-    return ",".join(f"{plus if v >= 0 else minus}:{abs(v):.2f}" for v, (plus, minus) in zip(values, AXES))
+    return ",".join(
+        f"{plus if v >= 0 else minus}:{abs(v):.2f}" for v, (plus, minus) in zip(values, AXES)
+    )
 
 
 def _by_mra(kind: str, column: int) -> bool:
@@ -111,14 +153,22 @@ def _by_mra(kind: str, column: int) -> bool:
 
 # %% ../../../nbs/bench/baselines/00_text_forest.ipynb #838277a3
 def predict_constant(train: Sequence[ParsedQuestion], test: Sequence[ParsedQuestion]) -> list[str]:
-    """The best single answer for all test questions, chosen on the training questions of one task and format."""
+    """The best single answer for all test questions, chosen on the training questions of one task
+    and format."""
     kind = answer_kind(train[0].answer)
     if kind in _READ:
         values = np.array([v for q in train if (v := _READ[kind](q.answer)) is not None], float)
-        best = [mra_optimal_constant(column) if _by_mra(kind, k) else float(np.median(column)) for k, column in enumerate(values.T)]
+        best = [
+            mra_optimal_constant(column) if _by_mra(kind, k) else float(np.median(column))
+            for k, column in enumerate(values.T)
+        ]
         return [write_answer(kind, best)] * len(test)
-    if kind == "name":                                       # always the one named first, or always the second
-        first = np.mean([bool(q.options) and _color(q.options[0]) == _color(q.answer) for q in train]) >= 0.5
+    # always the one named first, or always the second
+    if kind == "name":
+        first = (
+            np.mean([bool(q.options) and _color(q.options[0]) == _color(q.answer) for q in train])
+            >= 0.5
+        )
         return [(q.options[0] if first else q.options[-1]) if q.options else "" for q in test]
     return [Counter(q.answer for q in train).most_common(1)[0][0]] * len(test)
 
@@ -133,7 +183,11 @@ class _Words:
 
     def __init__(self, texts: Sequence[list[str]], least: int = 4, most: int = 300):
         counts = Counter(word for words in texts for word in set(words))
-        kept = [word for word, count in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])) if count >= least][:most]
+        kept = [
+            word
+            for word, count in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+            if count >= least
+        ][:most]
         self.place = {word: k for k, word in enumerate(kept)}
 
     def columns(self, texts: Sequence[list[str]]) -> NDArray[np.float32]:
@@ -144,13 +198,16 @@ class _Words:
 
 
 def _text_columns(questions: Sequence[ParsedQuestion], words: _Words) -> NDArray[np.float32]:
-    numbers = np.array([_numbers(q.text, 2) for q in questions], np.float32).reshape(len(questions), 2)
+    numbers = np.array([_numbers(q.text, 2) for q in questions], np.float32).reshape(
+        len(questions), 2
+    )
     return np.hstack([words.columns([words_of(q.text) for q in questions]), numbers])
 
 
 @lru_cache(maxsize=1 << 15)
 def option_columns(options: tuple[str, ...], text: str) -> NDArray[np.float32]:
-    """(k, 20) what each of k options looks like beside the others: values, ranks, ratios to their mean and to the question's number, shared values."""
+    """(k, 20) what each of k options looks like beside the others: values, ranks, ratios to their
+    mean and to the question's number, shared values."""
     values = np.array([option_values(option) for option in options], np.float64)
     rank = np.argsort(np.argsort(values, 0, kind="stable"), 0, kind="stable")
     shared = (values[:, None] == values[None]).sum(1) - 1
@@ -159,31 +216,60 @@ def option_columns(options: tuple[str, ...], text: str) -> NDArray[np.float32]:
     place = np.arange(len(options))[:, None]
     width = values[:, 2:3] - values[:, 0:1]
     height = values[:, 3:4] - values[:, 1:2]
-    return np.hstack([values, rank, shared, values / np.where(mean == 0, 1, mean), values[:, :1] / (given if given > 0 else 1), place,
-                      width * height, (values == 0).sum(1, keepdims=True)]).astype(np.float32)
+    return np.hstack(
+        [
+            values,
+            rank,
+            shared,
+            values / np.where(mean == 0, 1, mean),
+            values[:, :1] / (given if given > 0 else 1),
+            place,
+            width * height,
+            (values == 0).sum(1, keepdims=True),
+        ]
+    ).astype(np.float32)
 
 
 def _forest(kind: str, seed: int, trees: int) -> Any:
     from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
 
     forest = ExtraTreesClassifier if kind == "classes" else ExtraTreesRegressor
-    return forest(n_estimators=trees, min_samples_leaf=4, max_features="sqrt" if kind == "classes" else 0.3, n_jobs=1, random_state=seed)
+    return forest(
+        n_estimators=trees,
+        min_samples_leaf=4,
+        max_features="sqrt" if kind == "classes" else 0.3,
+        n_jobs=1,
+        random_state=seed,
+    )
 
 
 def _fitted(forest: Any, x: NDArray[np.float32], answers: Sequence[Any]) -> Any:
-    with warnings.catch_warnings():             # of few questions nearly every answer is another one: known, and no reason to treat names as numbers
-        warnings.filterwarnings("ignore", message="The number of unique classes is greater than 50%")
+    # of few questions nearly every answer is another one: known, and no reason to treat names as
+    # numbers
+    with warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", message="The number of unique classes is greater than 50%"
+        )
         return forest.fit(x, answers)
 
 
 Extra = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 
-def predict_with_forest(train: Sequence[ParsedQuestion], test: Sequence[ParsedQuestion], seed: int = 0, *, extra: Extra | None = None, trees: int = 150) -> list[str]:
-    """Answers of trees over text and options, fitted on the training questions of one task and format.
+def predict_with_forest(
+    train: Sequence[ParsedQuestion],
+    test: Sequence[ParsedQuestion],
+    seed: int = 0,
+    *,
+    extra: Extra | None = None,
+    trees: int = 150,
+) -> list[str]:
+    """Answers of trees over text and options, fitted on the training questions of one task and
+    format.
 
     Args:
-        extra: further columns (n, k) for the training and for the test questions, e.g. where the markers are.
+        extra: further columns (n, k) for the training and for the test questions, e.g. where the
+            markers are.
         trees: how many; fewer are faster and a little weaker.
     """
     kind = answer_kind(train[0].answer)
@@ -192,21 +278,32 @@ def predict_with_forest(train: Sequence[ParsedQuestion], test: Sequence[ParsedQu
         extra = np.zeros((len(train), 0), np.float32), np.zeros((len(test), 0), np.float32)
     if kind in ("letter", "name") and all(len(q.options) > 1 for q in train):
         return _choose(train, test, words, seed=seed, extra=extra, trees=trees)
-    x, y = (np.hstack([_text_columns(questions, words), columns]) for questions, columns in zip((train, test), extra))
+    x, y = (
+        np.hstack([_text_columns(questions, words), columns])
+        for questions, columns in zip((train, test), extra)
+    )
     if kind in _READ:
         values = np.array([_READ[kind](q.answer) for q in train], float)
-        guesses = [_regress(x, values[:, k], y, by_mra=_by_mra(kind, k), seed=seed, trees=trees) for k in range(values.shape[1])]
+        guesses = [
+            _regress(x, values[:, k], y, by_mra=_by_mra(kind, k), seed=seed, trees=trees)
+            for k in range(values.shape[1])
+        ]
         return [write_answer(kind, row) for row in zip(*guesses)]
     forest = _fitted(_forest("classes", seed, trees), x, [q.answer for q in train])
     return [str(answer) for answer in forest.predict(y)]
 
 
-def _regress(x: NDArray, values: NDArray, y: NDArray, *, by_mra: bool, seed: int, trees: int) -> NDArray[np.float64]:
-    forest = _forest("numbers", seed, trees).fit(x, np.log(np.maximum(values, 0.02)) if by_mra and (values >= 0).all() else values)
+def _regress(
+    x: NDArray, values: NDArray, y: NDArray, *, by_mra: bool, seed: int, trees: int
+) -> NDArray[np.float64]:
+    forest = _forest("numbers", seed, trees).fit(
+        x, np.log(np.maximum(values, 0.02)) if by_mra and (values >= 0).all() else values
+    )
     if not by_mra:
         return forest.predict(y)
     found, place = np.unique(values, return_inverse=True)
-    mass = np.zeros((len(y), len(found)))                    # for each test question: the training answers that share its leaves
+    # for each test question: the training answers that share its leaves
+    mass = np.zeros((len(y), len(found)))
     for tree in forest.estimators_:
         leaves = tree.apply(x.astype(np.float32))
         asked = tree.apply(y.astype(np.float32))
@@ -217,26 +314,62 @@ def _regress(x: NDArray, values: NDArray, y: NDArray, *, by_mra: bool, seed: int
     return guesses[(mass @ _mra_table(guesses, found).T).argmax(1)]
 
 
-def _choose(train: Sequence[ParsedQuestion], test: Sequence[ParsedQuestion], words: _Words, *, seed: int, extra: Extra, trees: int) -> list[str]:
-    def table(questions: Sequence[ParsedQuestion], columns: NDArray[np.float32]) -> NDArray[np.float32]:
+def _choose(
+    train: Sequence[ParsedQuestion],
+    test: Sequence[ParsedQuestion],
+    words: _Words,
+    *,
+    seed: int,
+    extra: Extra,
+    trees: int,
+) -> list[str]:
+    def table(
+        questions: Sequence[ParsedQuestion], columns: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
         text = np.hstack([_text_columns(questions, words), columns])
         counts = [len(q.options) for q in questions]
-        own = words.columns([words_of("the " + option) + words_of(option) for q in questions for option in q.options])
-        return np.hstack([np.repeat(text, counts, 0), own, np.vstack([option_columns(q.options, q.text) for q in questions])])
+        own = words.columns(
+            [
+                words_of("the " + option) + words_of(option)
+                for q in questions
+                for option in q.options
+            ]
+        )
+        return np.hstack(
+            [
+                np.repeat(text, counts, 0),
+                own,
+                np.vstack([option_columns(q.options, q.text) for q in questions]),
+            ]
+        )
 
     def right(question: ParsedQuestion) -> list[bool]:
         if answer_kind(question.answer) == "letter":
-            return [k == "ABCDEF".index(question.answer.upper()) for k in range(len(question.options))]
+            return [
+                k == "ABCDEF".index(question.answer.upper()) for k in range(len(question.options))
+            ]
         return [_color(option) == _color(question.answer) for option in question.options]
 
-    forest = _fitted(_forest("classes", seed, trees), table(train, extra[0]), [flag for q in train for flag in right(q)])
+    forest = _fitted(
+        _forest("classes", seed, trees),
+        table(train, extra[0]),
+        [flag for q in train for flag in right(q)],
+    )
     answers = []
     letter = answer_kind(train[0].answer) == "letter"
     kept = [k for k, q in enumerate(test) if len(q.options) > 1]
     able = [test[k] for k in kept]
-    chance = forest.predict_proba(table(able, extra[1][kept]))[:, list(forest.classes_).index(True)] if able and True in forest.classes_ else np.zeros(0)
-    cuts = iter(np.split(chance, np.cumsum([len(q.options) for q in able])[:-1]) if len(chance) else [])
+    chance = (
+        forest.predict_proba(table(able, extra[1][kept]))[:, list(forest.classes_).index(True)]
+        if able and True in forest.classes_
+        else np.zeros(0)
+    )
+    cuts = iter(
+        np.split(chance, np.cumsum([len(q.options) for q in able])[:-1]) if len(chance) else []
+    )
     for question in test:
         best = int(next(cuts, np.zeros(1)).argmax()) if len(question.options) > 1 else 0
-        answers.append("ABCDEF"[best] if letter else question.options[best] if question.options else "")
+        answers.append(
+            "ABCDEF"[best] if letter else question.options[best] if question.options else ""
+        )
     return answers

@@ -85,9 +85,9 @@ def mean_of_tasks(results):
         if "score" in entry:
             tasks.setdefault(entry["task"], []).append(entry["score"])
     return sum(sum(scores) / len(scores) for scores in tasks.values()) / len(tasks) if tasks else float("nan")
-'''
+'''  # noqa: E501
 
-_YAML = '''# Written by spar_kit {version}: {items:,} questions of {title}. The path of the data is relative to this file (lmms-eval 0.7 and later).
+_YAML = """# Written by spar_kit {version}: {items:,} questions of {title}. The path of the data is relative to this file (lmms-eval 0.7 and later).
 task: {name}
 dataset_path: parquet
 dataset_kwargs:
@@ -110,7 +110,7 @@ metric_list:
 {metrics}
 metadata:
   version: 1.0
-'''
+"""  # noqa: E501
 
 
 def task_code(version: str) -> str:
@@ -119,46 +119,106 @@ def task_code(version: str) -> str:
 
 
 def task_yaml(name: str, title: str, items: Sequence[Question], version: str) -> str:
-    """The text of the task's YAML: the official decoding, one metric per task, per level, and the mean of the tasks."""
-    levels = [f"spar_{level}" for level in ("low", "medium", "high") if any(item.level == level for item in items)]
-    means = {**dict.fromkeys(["spar_score", *levels], "!function utils.mean_of_tasks"), **dict.fromkeys(dict.fromkeys(item.task for item in items), "mean")}
-    metrics = "\n".join(f"  - metric: {metric}\n    aggregation: {how}\n    higher_is_better: true" for metric, how in means.items())
+    """The text of the task's YAML: the official decoding, one metric per task, per level, and the
+    mean of the tasks."""
+    levels = [
+        f"spar_{level}"
+        for level in ("low", "medium", "high")
+        if any(item.level == level for item in items)
+    ]
+    means = {
+        **dict.fromkeys(["spar_score", *levels], "!function utils.mean_of_tasks"),
+        **dict.fromkeys(dict.fromkeys(item.task for item in items), "mean"),
+    }
+    metrics = "\n".join(
+        f"  - metric: {metric}\n    aggregation: {how}\n    higher_is_better: true"
+        for metric, how in means.items()
+    )
     title = " ".join(title.split())
-    return _YAML.format(version=version, name=name, title=title, items=len(items), tokens=MAX_NEW_TOKENS, metrics=metrics)
+    return _YAML.format(
+        version=version,
+        name=name,
+        title=title,
+        items=len(items),
+        tokens=MAX_NEW_TOKENS,
+        metrics=metrics,
+    )
 
 # %% ../../../nbs/bench/interop/30_lmms_eval.ipynb #fae7de10
-_FEATURES = {name: {"dtype": "string", "_type": "Value"} for name in ("id", "task", "format", "level", "source", "scene", "question", "prompt", "answer")}
-_SCHEMA = pa.schema([*((name, pa.string()) for name in _FEATURES), ("images", pa.list_(pa.struct([("bytes", pa.binary()), ("path", pa.string())])))],
-                    {"huggingface": json.dumps({"info": {"features": {**_FEATURES, "images": {"feature": {"_type": "Image"}, "_type": "Sequence"}}}})})
+_FEATURES = {
+    name: {"dtype": "string", "_type": "Value"}
+    for name in ("id", "task", "format", "level", "source", "scene", "question", "prompt", "answer")
+}
+_SCHEMA = pa.schema(
+    [
+        *((name, pa.string()) for name in _FEATURES),
+        ("images", pa.list_(pa.struct([("bytes", pa.binary()), ("path", pa.string())]))),
+    ],
+    {
+        "huggingface": json.dumps(
+            {
+                "info": {
+                    "features": {
+                        **_FEATURES,
+                        "images": {"feature": {"_type": "Image"}, "_type": "Sequence"},
+                    }
+                }
+            }
+        )
+    },
+)
 
 
 def task_name(name: str) -> str:
-    """A name that lmms-eval and file systems take: lower-case letters, digits and `_`. Raises ValueError where nothing is left."""
+    """A name that lmms-eval and file systems take: lower-case letters, digits and `_`. Raises
+    ValueError where nothing is left."""
     plain = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")[:64]
     if not plain:
         raise InputError(f"{name!r} holds no letter or digit to name a task by")
     return plain
 
 
-def _columns(shown: Sequence[tuple[Question, list[Image.Image]]], format: Literal["jpeg", "png"]) -> dict[str, list[Any]]:
+def _columns(
+    shown: Sequence[tuple[Question, list[Image.Image]]], format: Literal["jpeg", "png"]
+) -> dict[str, list[Any]]:
     suffix = {"jpeg": "jpg", "png": "png"}[format]
     items = [item for item, _ in shown]
-    images = [[{"bytes": image_bytes(image, format), "path": f"{k}.{suffix}"} for k, image in enumerate(pictures)] for _, pictures in shown]
-    texts = {name: [item.text if name == "question" else getattr(item, name) for item in items] for name in _FEATURES if name != "prompt"}
+    images = [
+        [
+            {"bytes": image_bytes(image, format), "path": f"{k}.{suffix}"}
+            for k, image in enumerate(pictures)
+        ]
+        for _, pictures in shown
+    ]
+    texts = {
+        name: [item.text if name == "question" else getattr(item, name) for item in items]
+        for name in _FEATURES
+        if name != "prompt"
+    }
     return {**texts, "prompt": [official_prompt(item) for item in items], "images": images}
 
 
-def export_lmms_eval(benchmark: Benchmark, out: Path | str, name: str = "", *, items: Sequence[Question] | None = None, image_format: Literal["jpeg", "png"] = "jpeg",
-                     problems: list[str] | None = None) -> Path:
-    """Write a benchmark as a task of lmms-eval; returns OUT/NAME, whose parent goes to lmms-eval's `--include_path`.
+def export_lmms_eval(
+    benchmark: Benchmark,
+    out: Path | str,
+    name: str = "",
+    *,
+    items: Sequence[Question] | None = None,
+    image_format: Literal["jpeg", "png"] = "jpeg",
+    problems: list[str] | None = None,
+) -> Path:
+    """Write a benchmark as a task of lmms-eval; returns OUT/NAME, whose parent goes to lmms-eval's
+    `--include_path`.
 
     Args:
         name: the task's name; default `spar_kit_` and the benchmark's own.
         items: some of the benchmark's items instead of all.
         image_format: "jpeg" (quality 95) or "png" (lossless, several times as large).
-        problems: takes a line for each question whose image cannot be read, which is left out; None raises there.
+        problems: takes a line for each question whose image cannot be read, which is left out; None
+            raises there.
 
-    Raises ValueError where there is nothing to export, ValueError or OSError naming an image that cannot be read; then nothing of the old folder is changed.
+    Raises ValueError where there is nothing to export, ValueError or OSError naming an image that
+    cannot be read; then nothing of the old folder is changed.
     """
     chosen = list(benchmark.items if items is None else items)
     if not chosen:
@@ -168,20 +228,27 @@ def export_lmms_eval(benchmark: Benchmark, out: Path | str, name: str = "", *, i
     (folder / "data").mkdir(parents=True, exist_ok=True)
     partial = folder / "data/test.parquet.partial"
     try:
-        with pq.ParquetWriter(partial, _SCHEMA, compression="NONE") as file:      # JPEG does not shrink further
+        # JPEG does not shrink further
+        with pq.ParquetWriter(partial, _SCHEMA, compression="NONE") as file:
             readable = list[Question]()
             left = with_images(chosen, problems)
             while shown := list(islice(left, 64)):
                 readable += [item for item, _ in shown]
                 file.write_table(pa.table(_columns(shown, image_format), _SCHEMA))
         if not readable:
-            raise InputError(f"{benchmark.name}: no question to export, no picture can be read; {(problems or [''])[0]}")
+            raise InputError(
+                f"{benchmark.name}: no question to export, no picture can be read;"
+                f" {(problems or [''])[0]}"
+            )
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
     partial.replace(folder / "data/test.parquet")
     version = getattr(spar_kit, "__version__", "")
-    texts = {"utils.py": task_code(version), f"{name}.yaml": task_yaml(name, benchmark.name, readable, version)}
+    texts = {
+        "utils.py": task_code(version),
+        f"{name}.yaml": task_yaml(name, benchmark.name, readable, version),
+    }
     for file_name, text in texts.items():
         part = folder / f"{file_name}.partial"
         part.write_text(text, encoding="utf-8")
@@ -189,8 +256,16 @@ def export_lmms_eval(benchmark: Benchmark, out: Path | str, name: str = "", *, i
     return folder
 
 # %% ../../../nbs/bench/interop/30_lmms_eval.ipynb #eeab6315
-CLASSES = {"qwen2_vl": "qwen2_vl", "qwen2_5_vl": "qwen2_5_vl", "qwen3_vl": "qwen3_vl", "internvl": "internvl_hf", "llava_onevision": "llava_hf", "llava": "llava_hf"}
-SERVED = ("openai", "async_openai", "vllm", "sglang")          # classes that call the model `model`; the others call it `pretrained`
+CLASSES = {
+    "qwen2_vl": "qwen2_vl",
+    "qwen2_5_vl": "qwen2_5_vl",
+    "qwen3_vl": "qwen3_vl",
+    "internvl": "internvl_hf",
+    "llava_onevision": "llava_hf",
+    "llava": "llava_hf",
+}
+# classes that call the model `model`; the others call it `pretrained`
+SERVED = ("openai", "async_openai", "vllm", "sglang")
 
 
 def _settings(path: Path) -> dict[str, Any]:
@@ -202,18 +277,31 @@ def _settings(path: Path) -> dict[str, Any]:
 
 
 def model_class(model: str) -> str:
-    """The class of lmms-eval that runs a model: by `model_type` of a folder's config.json, by the name on the hub, else its general one."""
+    """The class of lmms-eval that runs a model: by `model_type` of a folder's config.json, by the
+    name on the hub, else its general one."""
     config = Path(model) / "config.json"
     if config.is_file():
         kind = str(_settings(config).get("model_type", ""))
     else:
         name = model.lower().replace("-", "_").replace(".", "_")
-        kind = next((known for known in ("qwen3_vl", "qwen2_5_vl", "qwen2_vl") if known in name), "")
+        kind = next(
+            (known for known in ("qwen3_vl", "qwen2_5_vl", "qwen2_vl") if known in name), ""
+        )
     return CLASSES.get(kind, "huggingface")
 
 
-def build_command(model: str, tasks: str | Sequence[str], out: Path | str, *, include: Path | str | None = None, kind: str = "", arguments: str = "", batch: int = 1,
-                  limit: int | None = None, python: str = sys.executable) -> list[str]:
+def build_command(
+    model: str,
+    tasks: str | Sequence[str],
+    out: Path | str,
+    *,
+    include: Path | str | None = None,
+    kind: str = "",
+    arguments: str = "",
+    batch: int = 1,
+    limit: int | None = None,
+    python: str = sys.executable,
+) -> list[str]:
     """The command that evaluates a model on tasks of lmms-eval and logs every sample.
 
     Args:
@@ -232,12 +320,33 @@ def build_command(model: str, tasks: str | Sequence[str], out: Path | str, *, in
         if not re.fullmatch(r"[A-Za-z0-9][\w.+-]*", name):
             raise InputError(f"{name!r} is no task of lmms-eval")
     if re.search(r"[,=\s]", model) or not model:
-        raise InputError(f"{model!r}: lmms-eval cannot take a model's path with a comma, an equals sign or a blank in it")
+        raise InputError(
+            f"{model!r}: lmms-eval cannot take a model's path with a comma, an equals sign or a"
+            " blank in it"
+        )
     kind = kind or model_class(model)
     named = f"{'model' if kind in SERVED else 'pretrained'}={model}"
-    command = [python, "-m", "lmms_eval", "--model", kind, "--model_args", ",".join(filter(None, [named, arguments])),
-               "--tasks", ",".join(names), "--batch_size", str(batch), "--log_samples", "--output_path", str(out)]
-    return [*command, *(["--include_path", str(include)] if include else []), *(["--limit", str(limit)] if limit else [])]
+    command = [
+        python,
+        "-m",
+        "lmms_eval",
+        "--model",
+        kind,
+        "--model_args",
+        ",".join(filter(None, [named, arguments])),
+        "--tasks",
+        ",".join(names),
+        "--batch_size",
+        str(batch),
+        "--log_samples",
+        "--output_path",
+        str(out),
+    ]
+    return [
+        *command,
+        *(["--include_path", str(include)] if include else []),
+        *(["--limit", str(limit)] if limit else []),
+    ]
 
 
 _PROBE = """
@@ -255,25 +364,35 @@ except importlib.metadata.PackageNotFoundError:
 
 
 def check_class(kind: str, python: str = sys.executable) -> None:
-    """Raises ValueError where the interpreter has no lmms-eval, or one whose class `kind` is known to fail."""
+    """Raises ValueError where the interpreter has no lmms-eval, or one whose class `kind` is known
+    to fail."""
     found = subprocess.run([python, "-c", _PROBE], check=False, capture_output=True, text=True)
     if found.returncode:
-        raise InputError(f"{python} has no lmms-eval; type: python -m venv lmms && lmms/bin/pip install lmms_eval 'filelock<4', and give --set python=lmms/bin/python")
+        raise InputError(
+            f"{python} has no lmms-eval; type: python -m venv lmms && lmms/bin/pip install"
+            " lmms_eval 'filelock<4', and give --set python=lmms/bin/python"
+        )
     if kind == "huggingface" and found.stdout.strip() == "audios 5":
-        raise InputError("lmms-eval's general class `huggingface` cannot run with transformers 5: it passes an argument `audios` that is refused. Serve the model "
-                         "(`transformers serve MODEL`, vLLM, ...) and give its address, --api URL, or name another class, --set kind=NAME")
+        raise InputError(
+            "lmms-eval's general class `huggingface` cannot run with transformers 5: it passes an"
+            " argument `audios` that is refused. Serve the model (`transformers serve MODEL`, vLLM,"
+            " ...) and give its address, --api URL, or name another class, --set kind=NAME"
+        )
 
 
 def run_command(command: Sequence[str]) -> None:
     """Run it; its output goes to the terminal. Raises ValueError where it did not end well."""
     # a server of one's own needs no key, but the client of lmms-eval wants one
-    ended = subprocess.run(command, check=False, env={"OPENAI_API_KEY": "none", **os.environ}).returncode
+    ended = subprocess.run(
+        command, check=False, env={"OPENAI_API_KEY": "none", **os.environ}
+    ).returncode
     if ended:
         raise InputError(f"lmms-eval ended with exit code {ended}; what it said is above")
 
 
 def base_of(model: str, adapter: Path | None = None) -> str | None:
-    """The model below `adapter`, or below `model` where that is an adapter; None where neither is one.
+    """The model below `adapter`, or below `model` where that is an adapter; None where neither is
+    one.
 
     Raises ValueError for an adapter that was trained on another base than `model`.
     """
@@ -291,19 +410,30 @@ def base_of(model: str, adapter: Path | None = None) -> str | None:
 
 
 def merged_checkpoint(model: str, adapter: Path | None, out: Path) -> str:
-    """A model that lmms-eval can load: `model`, or where it is an adapter or an adapter is given, OUT/merged, into which base and adapter are merged once."""
+    """A model that lmms-eval can load: `model`, or where it is an adapter or an adapter is given,
+    OUT/merged, into which base and adapter are merged once."""
     if base_of(model, adapter) is None:
         return model
     folder = adapter or Path(model)
     merged = out / "merged"
     note = out / "merged.adapter"
-    mark = content_hash(str(folder.resolve()), sorted((p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in folder.iterdir() if p.is_file()))
+    mark = content_hash(
+        str(folder.resolve()),
+        sorted(
+            (p.name, p.stat().st_size, p.stat().st_mtime_ns)
+            for p in folder.iterdir()
+            if p.is_file()
+        ),
+    )
     if not (note.is_file() and note.read_text() == mark):
         from spar_kit.train.models import read_metadata
         from spar_kit.train.lora import merge_adapter
 
         if "base" not in read_metadata(folder):
-            raise InputError(f"{folder} is not an adapter of `spar train`; merge it with the tool that trained it and give the whole model")
+            raise InputError(
+                f"{folder} is not an adapter of `spar train`; merge it with the tool that trained"
+                " it and give the whole model"
+            )
         merge_adapter(folder, merged)
         note.write_text(mark)
     return str(merged)
@@ -321,6 +451,7 @@ class Logs:
         results: one line per number: task, metric, value, stderr (NaN where there is none).
         notes: what was left out, and why.
     """
+
     rows: Mapping[str, list[Prediction]]
     results: pd.DataFrame
     notes: tuple[str, ...] = ()
@@ -337,19 +468,32 @@ def _newest(paths: Iterable[Path]) -> dict[str, Path]:
 
 def _numbers(path: Path) -> Iterator[tuple[str, str, float, float]]:
     try:
-        results = json.loads(decode(read_bytes(path), path))["results"]                # NaN stays one
+        # NaN stays one
+        results = json.loads(decode(read_bytes(path), path))["results"]
         for task, metrics in results.items():
             for name, value in metrics.items():
                 metric, _, flavour = name.partition(",")
-                if isinstance(value, (int, float)) and flavour and not metric.endswith(("_stderr", "_stderr_clt", "_stderr_clustered")):
+                if (
+                    isinstance(value, (int, float))
+                    and flavour
+                    and not metric.endswith(("_stderr", "_stderr_clt", "_stderr_clustered"))
+                ):
                     error = metrics.get(f"{metric}_stderr,{flavour}")
-                    yield task, metric, float(value), float(error) if isinstance(error, (int, float)) else float("nan")
+                    yield (
+                        task,
+                        metric,
+                        float(value),
+                        float(error) if isinstance(error, (int, float)) else float("nan"),
+                    )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise InputError(f"{path}: not a results file of lmms-eval ({type(error).__name__}: {error})") from None
+        raise InputError(
+            f"{path}: not a results file of lmms-eval ({type(error).__name__}: {error})"
+        ) from None
 
 
 def read_logs(folder: Path | str, benchmark: Benchmark | None = None) -> Logs:
-    """The newest samples and results under a folder that lmms-eval wrote. Raises ValueError where there are none."""
+    """The newest samples and results under a folder that lmms-eval wrote. Raises ValueError where
+    there are none."""
     folder = Path(folder)
     notes = []
     rows: dict[str, list[Prediction]] = {}
@@ -357,9 +501,11 @@ def read_logs(folder: Path | str, benchmark: Benchmark | None = None) -> Logs:
         try:
             found = read_file(path, benchmark)
         except ValueError as error:
-            if not re.search(r":1: (unknown task|field 'task' is missing)|: no rows of ", str(error)):
+            if not re.search(
+                r":1: (unknown task|field 'task' is missing)|: no rows of ", str(error)
+            ):
                 raise
-            continue                                  # another benchmark: lmms-eval has scored it
+            continue  # another benchmark: lmms-eval has scored it
         rows[task] = found.rows
         notes += [] if found.plain else [str(found)]
     results: dict[tuple[str, str], tuple[str, str, float, float]] = {}
@@ -367,43 +513,85 @@ def read_logs(folder: Path | str, benchmark: Benchmark | None = None) -> Logs:
         results |= {row[:2]: row for row in _numbers(path)}
     if not rows and not results:
         raise InputError(f"{folder}: no samples and no results of lmms-eval")
-    return Logs(rows, pd.DataFrame(list(results.values()), columns=["task", "metric", "value", "stderr"]), tuple(notes))
+    return Logs(
+        rows,
+        pd.DataFrame(list(results.values()), columns=["task", "metric", "value", "stderr"]),
+        tuple(notes),
+    )
 
 
 def write_rows(logs: Logs, out: Path | str) -> list[Path]:
     """The rows of each task as OUT/predictions_TASK.jsonl."""
-    return [write_lines(Path(out) / f"predictions_{task_name(task)}.jsonl", rows) for task, rows in logs.rows.items()]
+    return [
+        write_lines(Path(out) / f"predictions_{task_name(task)}.jsonl", rows)
+        for task, rows in logs.rows.items()
+    ]
 
 # %% ../../../nbs/bench/interop/30_lmms_eval.ipynb #89b3c028
-def run_lmms_eval(model: str, tasks: str, out: Path | str, *, adapter: Path | None = None, url: str | None = None, settings: Sequence[str] = (),
-                       limit: int | None = None, dry_run: bool = False, say: Callable[[str], None] = print) -> Logs | None:
-    """Evaluate a model on tasks of lmms-eval: its command is printed and run, its logs in OUT/lmms_eval are read.
+def run_lmms_eval(
+    model: str,
+    tasks: str,
+    out: Path | str,
+    *,
+    adapter: Path | None = None,
+    url: str | None = None,
+    settings: Sequence[str] = (),
+    limit: int | None = None,
+    dry_run: bool = False,
+    say: Callable[[str], None] = print,
+) -> Logs | None:
+    """Evaluate a model on tasks of lmms-eval: its command is printed and run, its logs in
+    OUT/lmms_eval are read.
 
     Args:
-        model: a whole model or an adapter of ours, which is merged first; adapter: one to put on `model`.
-        url: instead, the address of an OpenAI-compatible server that has `model`, up to `/v1`, or "openai".
-        settings: words NAME=VALUE: kind (lmms-eval's model class), arguments (further model arguments), batch, python (the interpreter with lmms-eval), include (a folder of tasks).
+        model: a whole model or an adapter of ours, which is merged first; adapter: one to put on
+            `model`.
+        url: instead, the address of an OpenAI-compatible server that has `model`, up to `/v1`, or
+            "openai".
+        settings: words NAME=VALUE: kind (lmms-eval's model class), arguments (further model
+            arguments), batch, python (the interpreter with lmms-eval), include (a folder of tasks).
         dry_run: print the command and stop; returns None.
     """
-    values: dict[str, Any] = {"include": None, "kind": "", "arguments": "", "batch": 1, "python": sys.executable}
+    values: dict[str, Any] = {
+        "include": None,
+        "kind": "",
+        "arguments": "",
+        "batch": 1,
+        "python": sys.executable,
+    }
     for word in settings:
         name, given, text = word.partition("=")
         if not given or name not in values:
-            raise InputError(f"{word!r} is no setting of lmms-eval; there are {', '.join(sorted(values))}")
+            raise InputError(
+                f"{word!r} is no setting of lmms-eval; there are {', '.join(sorted(values))}"
+            )
         if name == "batch" and not text.isdigit():
             raise InputError(f"{word!r}: expected a number")
         values[name] = int(text) if name == "batch" else text
     out = Path(out)
     if url is not None:
         if adapter or re.search(r"[,\s]", url):
-            raise InputError("a server has its adapters itself: leave --adapter out" if adapter else f"{url!r} is no address")
+            raise InputError(
+                "a server has its adapters itself: leave --adapter out"
+                if adapter
+                else f"{url!r} is no address"
+            )
         address = "" if url == "openai" else f"base_url={url}"
-        values |= {"kind": values["kind"] or "openai", "arguments": ",".join(filter(None, [address, values["arguments"]]))}
+        values |= {
+            "kind": values["kind"] or "openai",
+            "arguments": ",".join(filter(None, [address, values["arguments"]])),
+        }
     base = None if url is not None else base_of(model, adapter)
     values["kind"] = values["kind"] or model_class(base or model)
     if not dry_run:
         check_class(values["kind"], values["python"])
-    whole = model if base is None else str(out / "merged") if dry_run else merged_checkpoint(model, adapter, out)
+    whole = (
+        model
+        if base is None
+        else str(out / "merged")
+        if dry_run
+        else merged_checkpoint(model, adapter, out)
+    )
     command = build_command(whole, tasks, out / "lmms_eval", limit=limit, **values)
     say(shlex.join(command))
     if dry_run:
@@ -411,6 +599,7 @@ def run_lmms_eval(model: str, tasks: str, out: Path | str, *, adapter: Path | No
     logs = out / "lmms_eval"
     before = set(logs.rglob("*_results.json"))
     run_command(command)
-    if not set(logs.rglob("*_results.json")) - before:       # it ends with exit code 0 after an error, too
+    # it ends with exit code 0 after an error, too
+    if not set(logs.rglob("*_results.json")) - before:
         raise InputError(f"lmms-eval wrote no results into {logs}; what went wrong is above")
     return read_logs(logs)

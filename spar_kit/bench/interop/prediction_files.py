@@ -18,7 +18,16 @@ from ..benchmarks import Benchmark
 from ..predictions import Prediction, find_image_mode
 from ...data.question import Question
 from ..scorers.official import BENCH_TASKS, official_score
-from ..rows import FORMATS, RowError, canonical_answer, check_row, decode, json_rows, line_row, read_bytes
+from spar_kit.bench.rows import (
+    FORMATS,
+    RowError,
+    canonical_answer,
+    check_row,
+    decode,
+    json_rows,
+    line_row,
+    read_bytes,
+)
 from .sheets import Counts, read_table, read_workbook
 from ...tasks.registry import TASKS
 
@@ -31,7 +40,9 @@ def detect_format(path: Path | str) -> Kind:
     return _open(read_bytes(Path(path)), Path(path), Counts())[0]
 
 
-def _open(raw: bytes, path: Path, counts: Counts) -> tuple[Kind, Iterator[tuple[str, dict[str, Any]]]]:
+def _open(
+    raw: bytes, path: Path, counts: Counts
+) -> tuple[Kind, Iterator[tuple[str, dict[str, Any]]]]:
     """The kind of a file, and its rows as they are, each with the place that an error names."""
     if raw[:4] == b"PK\x03\x04":
         return "sheet", read_workbook(raw, path, counts)
@@ -45,8 +56,12 @@ def _open(raw: bytes, path: Path, counts: Counts) -> tuple[Kind, Iterator[tuple[
     names = rows[0][1].keys() if rows else ()
     if "doc_id" in names or "filtered_resps" in names:
         return "lmms-eval", iter(rows)
-    if "index" in names and ("id" not in names or "spar_question" in names):         # VLMEvalKit's sheets, should it be told to write JSON
-        return "sheet", ((where, {str(name).strip().lower(): cell for name, cell in row.items()}) for where, row in rows)
+    # VLMEvalKit's sheets, should it be told to write JSON
+    if "index" in names and ("id" not in names or "spar_question" in names):
+        return "sheet", (
+            (where, {str(name).strip().lower(): cell for name, cell in row.items()})
+            for where, row in rows
+        )
     return "lines", iter(rows)
 
 # %% ../../../nbs/bench/interop/10_prediction_files.ipynb #e39480ec
@@ -55,7 +70,8 @@ _PLAIN_NUMBER = re.compile(r"[-+]?\d*\.?\d+(e[-+]?\d+)?", re.I)
 
 
 def escape_cell(text: str) -> str:
-    """The text as a cell that no spreadsheet runs; numbers stay as they are. `unescape_cell` gives it back."""
+    """The text as a cell that no spreadsheet runs; numbers stay as they are. `unescape_cell` gives
+    it back."""
     return f" {text}" if _FORMULA.match(text) and not _PLAIN_NUMBER.fullmatch(text) else text
 
 
@@ -65,7 +81,8 @@ def unescape_cell(text: str) -> str:
 
 # %% ../../../nbs/bench/interop/10_prediction_files.ipynb #691fbc40
 _FAILED = re.compile(r"\s*Failed to obtain answer(?: via [\w ]*API| \w+ API)?\.?\s*")
-_LMMS_FAILED = re.compile(r"\s*\[LMMS_EVAL_(?:REQUEST_FAILED|BUDGET_EXCEEDED)\b")      # its classes for servers write this where an answer belongs
+# its classes for servers write this where an answer belongs
+_LMMS_FAILED = re.compile(r"\s*\[LMMS_EVAL_(?:REQUEST_FAILED|BUDGET_EXCEEDED)\b")
 _KEEP = ("format", "source", "scene", "question")
 
 
@@ -87,11 +104,20 @@ def _lmms_answer(raw: Mapping[str, Any], where: str) -> str | None:
 
 
 def _from_lmms(raw: Mapping[str, Any], where: str) -> dict[str, Any]:
-    carried = [value for value in (raw.get("doc"), *raw.values()) if isinstance(value, dict) and {"task", "answer"} <= value.keys()]
+    carried = [
+        value
+        for value in (raw.get("doc"), *raw.values())
+        if isinstance(value, dict) and {"task", "answer"} <= value.keys()
+    ]
     doc = carried[0] if carried else {}
     said = _lmms_answer(raw, where)
-    row = {"id": doc.get("id", raw.get("doc_id")), "task": doc.get("task"), "answer": doc.get("answer", raw.get("target")), "prediction": said,
-           "format": _known_format(doc.get("format") or doc.get("format_type"))}
+    row = {
+        "id": doc.get("id", raw.get("doc_id")),
+        "task": doc.get("task"),
+        "answer": doc.get("answer", raw.get("target")),
+        "prediction": said,
+        "format": _known_format(doc.get("format") or doc.get("format_type")),
+    }
     if said is None:
         row["failed"] = "lmms-eval's log has null where the answer belongs"
     elif _LMMS_FAILED.match(said):
@@ -100,13 +126,30 @@ def _from_lmms(raw: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 
 def _from_sheet(raw: Mapping[str, Any], where: str) -> dict[str, Any]:
-    if "spar_question" in raw:                                # a table of `spar_kit.bench.interop.vlmeval`
-        raw = {name: unescape_cell(cell) if isinstance(cell, str) and name != "prediction" else cell for name, cell in raw.items()}
-    task = next((raw[name] for name in ("task", "category", "question_type") if isinstance(raw.get(name), str) and raw[name] in TASKS), raw.get("task"))
+    # a table of `spar_kit.bench.interop.vlmeval`
+    if "spar_question" in raw:
+        raw = {
+            name: unescape_cell(cell) if isinstance(cell, str) and name != "prediction" else cell
+            for name, cell in raw.items()
+        }
+    task = next(
+        (
+            raw[name]
+            for name in ("task", "category", "question_type")
+            if isinstance(raw.get(name), str) and raw[name] in TASKS
+        ),
+        raw.get("task"),
+    )
     id = raw["id"] if raw.get("id") not in (None, "") else raw.get("index")
     said = raw.get("prediction", "")
-    row: dict[str, Any] = {"id": id, "task": task, "answer": raw.get("answer"), "prediction": said,
-                           "format": _known_format(raw.get("format") or raw.get("format_type")), "question": raw.get("spar_question") or raw.get("question") or None}
+    row: dict[str, Any] = {
+        "id": id,
+        "task": task,
+        "answer": raw.get("answer"),
+        "prediction": said,
+        "format": _known_format(raw.get("format") or raw.get("format_type")),
+        "question": raw.get("spar_question") or raw.get("question") or None,
+    }
     row |= {name: raw[name] for name in ("source", "scene") if raw.get(name)}
     if said is None:
         row["failed"] = "the sheet has no prediction here"
@@ -126,29 +169,54 @@ class _Index:
                 found.setdefault(key, []).append(item)
 
     def find(self, row: Mapping[str, Any], raw: Mapping[str, Any], where: str) -> Question | None:
-        """The item of a row, None where the benchmark has no such item. Raises ValueError where it may be several."""
+        """The item of a row, None where the benchmark has no such item. Raises ValueError where it
+        may be several."""
         id = str(row["id"]) if row["id"] is not None else ""
-        task, form = (value if isinstance(value, str) else None for value in (row["task"], row.get("format")))
+        task, form = (
+            value if isinstance(value, str) else None for value in (row["task"], row.get("format"))
+        )
         keys: tuple[tuple, ...] = ((task, form, id), (task, id), (id,))
         level = 0 if task and form else 1 if task else 2
         found = self.by[level].get(keys[level], [])
-        if not found and not row["task"] and isinstance(raw.get("doc_id"), int) and 0 <= raw["doc_id"] < len(self.items):
-            place = self.items[raw["doc_id"]]                # lmms-eval counts documents from 0
+        if (
+            not found
+            and not row["task"]
+            and isinstance(raw.get("doc_id"), int)
+            and 0 <= raw["doc_id"] < len(self.items)
+        ):
+            place = self.items[raw["doc_id"]]  # lmms-eval counts documents from 0
             found = [place] if str(raw.get("target")) == place.answer else []
         if len(found) > 1:
-            raise RowError(f"{where}: id {id[:60]!r} is there {len(found)} times in the benchmark; name task and format, too")
+            raise RowError(
+                f"{where}: id {id[:60]!r} is there {len(found)} times in the benchmark; name task"
+                " and format, too"
+            )
         return found[0] if found else None
 
 
 def _joined(row: dict[str, Any], item: Question, where: str) -> dict[str, Any]:
-    if row["answer"] is not None and not same_answer(row["answer"], item.answer, item.task, item.format):
-        raise RowError(f"{where}: field 'answer' is {str(row['answer'])[:60]!r}, the benchmark's is {item.answer[:60]!r}")
-    known = {"id": item.id, "task": item.task, "format": item.format, "source": item.source, "scene": item.scene, "question": item.text, "answer": item.answer}
+    if row["answer"] is not None and not same_answer(
+        row["answer"], item.answer, item.task, item.format
+    ):
+        raise RowError(
+            f"{where}: field 'answer' is {str(row['answer'])[:60]!r}, the benchmark's is"
+            f" {item.answer[:60]!r}"
+        )
+    known = {
+        "id": item.id,
+        "task": item.task,
+        "format": item.format,
+        "source": item.source,
+        "scene": item.scene,
+        "question": item.text,
+        "answer": item.answer,
+    }
     return {**row, **known}
 
 
 def same_answer(a: Any, b: Any, task: str, format: str | None = None) -> bool:
-    """Whether two true answers say the same: as `canonical_answer` has them, or as numbers (a workbook turns 1.50 into 1.5)."""
+    """Whether two true answers say the same: as `canonical_answer` has them, or as numbers (a
+    workbook turns 1.50 into 1.5)."""
     first, second = (canonical_answer(" ".join(str(text).split()), task, format) for text in (a, b))
     try:
         return first == second or float(first) == float(second)
@@ -160,7 +228,8 @@ _METRIC = "MRA:.5:.95:.05"
 
 
 class _OwnNumbers:
-    """Watches the scores that lmms-eval gave to numbers itself; as text, what is to be said of them."""
+    """Watches the scores that lmms-eval gave to numbers itself; as text, what is to be said of
+    them."""
 
     def __init__(self) -> None:
         self.seen = self.earned = self.right = 0
@@ -168,7 +237,14 @@ class _OwnNumbers:
     def see(self, raw: Mapping[str, Any], row: Mapping[str, Any]) -> None:
         if BENCH_TASKS.get(row["task"]) != "number" or row.get("failed"):
             return
-        value = next((part[_METRIC] for part in raw.values() if isinstance(part, dict) and isinstance(part.get(_METRIC), (int, float))), None)
+        value = next(
+            (
+                part[_METRIC]
+                for part in raw.values()
+                if isinstance(part, dict) and isinstance(part.get(_METRIC), (int, float))
+            ),
+            None,
+        )
         if value is not None:
             self.seen += 1
             self.earned += value > 0
@@ -177,8 +253,11 @@ class _OwnNumbers:
     def __str__(self) -> str:
         if self.earned or not self.right:
             return ""
-        return (f"lmms-eval's log gives 0 to all {self.seen:,} numbers although {self.right:,} of them earn something: its version 0.7.3 lost the line `from functools import partial`, which its "
-                "scorer needs; trust the scores here, not those in its log")
+        return (
+            f"lmms-eval's log gives 0 to all {self.seen:,} numbers although {self.right:,} of them"
+            " earn something: its version 0.7.3 lost the line `from functools import partial`,"
+            " which its scorer needs; trust the scores here, not those in its log"
+        )
 
 # %% ../../../nbs/bench/interop/10_prediction_files.ipynb #f3b2bca7
 @dataclass(frozen=True, kw_only=True)
@@ -186,15 +265,18 @@ class PredictionFile:
     """A file's rows and what there is to know about them.
 
     Args:
-        rows: {id, task, answer, prediction, format?, source?, scene?, question?, image_mode?, failed?}, one per item.
+        rows: {id, task, answer, prediction, format?, source?, scene?, question?, image_mode?,
+            failed?}, one per item.
         kind: what the file is.
-        duplicates: lines left out because a later line is about the same item; contradictions: how many of these said something else.
+        duplicates: lines left out because a later line is about the same item; contradictions: how
+            many of these said something else.
         missing: items of the benchmark without a line; each has a row marked as failed.
         unknown: lines left out because the benchmark has no such item.
         read: what of a sheet was read otherwise than it stands there.
         note: what else there is to know about the file, "" for nothing.
         sha256: of the file's bytes.
     """
+
     path: Path
     kind: Kind
     rows: list[Prediction]
@@ -219,12 +301,25 @@ class PredictionFile:
     @property
     def empty(self) -> int:
         """Rows whose prediction is an empty text."""
-        return sum(row["prediction"] is not None and not row["prediction"].strip() for row in self.rows)
+        return sum(
+            row["prediction"] is not None and not row["prediction"].strip() for row in self.rows
+        )
 
     def __str__(self) -> str:
-        counts = {"without a prediction": self.failed, "with an empty one": self.empty, "lines twice": self.duplicates,
-                  "of these with another prediction, the last one counts": self.contradictions, "not in the file": self.missing, "not in the benchmark": self.unknown}
-        said = [f"{self.path}: {len(self.rows):,} items ({self.kind})", *(f"{n:,} {name}" for name, n in counts.items() if n), str(self.read), self.note]
+        counts = {
+            "without a prediction": self.failed,
+            "with an empty one": self.empty,
+            "lines twice": self.duplicates,
+            "of these with another prediction, the last one counts": self.contradictions,
+            "not in the file": self.missing,
+            "not in the benchmark": self.unknown,
+        }
+        said = [
+            f"{self.path}: {len(self.rows):,} items ({self.kind})",
+            *(f"{n:,} {name}" for name, n in counts.items() if n),
+            str(self.read),
+            self.note,
+        ]
         return "; ".join(part for part in said if part)
 
     @property
@@ -233,14 +328,19 @@ class PredictionFile:
         return str(self).endswith(f"({self.kind})")
 
 
-def read_file(path: Path | str, benchmark: Benchmark | None = None, complete: bool = True) -> PredictionFile:
+def read_file(
+    path: Path | str, benchmark: Benchmark | None = None, complete: bool = True
+) -> PredictionFile:
     """The predictions in a file of lmms-eval, VLMEvalKit, EASI or of plain JSON lines.
 
     Args:
-        benchmark: where given, rows need only `id` and `prediction`, items without a row are added as failed, and rows of other items are left out and counted.
-        complete: False takes the benchmark only where the file cannot be used without it, for rows that hold little else than `id` and `prediction`.
+        benchmark: where given, rows need only `id` and `prediction`, items without a row are added
+            as failed, and rows of other items are left out and counted.
+        complete: False takes the benchmark only where the file cannot be used without it, for rows
+            that hold little else than `id` and `prediction`.
 
-    Raises RowError naming file, line and field of what cannot be used, also where one id stands for two questions; ImportError without openpyxl for a workbook.
+    Raises RowError naming file, line and field of what cannot be used, also where one id stands for
+    two questions; ImportError without openpyxl for a workbook.
     """
     path = Path(path)
     raw = read_bytes(path)
@@ -273,22 +373,59 @@ def _read(content: bytes, path: Path, benchmark: Benchmark | None) -> Prediction
             own.see(raw, said)
         key = said.key
         if key in rows:
-            if not same_answer(rows[key]["answer"], said["answer"], said["task"], said.get("format")):
-                raise RowError(f"{where}: id {said['id'][:60]!r} is there twice with two true answers, {rows[key]['answer'][:60]!r} and {said['answer'][:60]!r}")
+            if not same_answer(
+                rows[key]["answer"], said["answer"], said["task"], said.get("format")
+            ):
+                raise RowError(
+                    f"{where}: id {said['id'][:60]!r} is there twice with two true answers,"
+                    f" {rows[key]['answer'][:60]!r} and {said['answer'][:60]!r}"
+                )
             duplicates += 1
             contradictions += rows[key].text != said.text
             if said.failed and not rows[key].failed:
-                continue                                     # a failure does not replace an answer
+                continue  # a failure does not replace an answer
         rows[key] = said
     if not rows:
-        raise RowError(f"{path}: no rows" + (f" of {benchmark.name}; {unknown} of other items" if benchmark and unknown else ""))
+        raise RowError(
+            f"{path}: no rows"
+            + (f" of {benchmark.name}; {unknown} of other items" if benchmark and unknown else "")
+        )
     lost = [item for item in index.items if item.key not in rows] if index else []
-    found = [*rows.values(), *(Prediction(check_row(_joined({"prediction": None, "answer": None, "failed": f"not in {path.name}"}, item, ""), str(path))) for item in lost)]
-    return PredictionFile(path=path, kind=kind, rows=found, duplicates=duplicates, contradictions=contradictions, missing=len(lost), unknown=unknown, read=counts, note=str(own), sha256=hashlib.sha256(content).hexdigest())
+    found = [
+        *rows.values(),
+        *(
+            Prediction(
+                check_row(
+                    _joined(
+                        {"prediction": None, "answer": None, "failed": f"not in {path.name}"},
+                        item,
+                        "",
+                    ),
+                    str(path),
+                )
+            )
+            for item in lost
+        ),
+    ]
+    return PredictionFile(
+        path=path,
+        kind=kind,
+        rows=found,
+        duplicates=duplicates,
+        contradictions=contradictions,
+        missing=len(lost),
+        unknown=unknown,
+        read=counts,
+        note=str(own),
+        sha256=hashlib.sha256(content).hexdigest(),
+    )
 
 
-def read_predictions(path: Path | str, benchmark: Benchmark | None = None, say: Callable[[str], None] | None = None) -> list[Prediction]:
-    """The rows of `read_file`; `say` takes its line about duplicates, failures and what is missing, where there is any."""
+def read_predictions(
+    path: Path | str, benchmark: Benchmark | None = None, say: Callable[[str], None] | None = None
+) -> list[Prediction]:
+    """The rows of `read_file`; `say` takes its line about duplicates, failures and what is missing,
+    where there is any."""
     found = read_file(path, benchmark)
     if say and not found.plain:
         say(str(found))

@@ -22,20 +22,50 @@ from ...tasks.registry import TASKS
 # %% ../../../nbs/bench/interop/00_sheets.ipynb #b85cda9b
 MOST_ROWS = 200_000
 MOST_CELLS = 3_000_000
-UNPACKED = 1 << 30           # bytes of a workbook's parts together
-MISSING = frozenset(("#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"))      # pandas 2 and 3
+UNPACKED = 1 << 30  # bytes of a workbook's parts together
+# pandas 2 and 3
+MISSING = frozenset(
+    (
+        "#N/A",
+        "#N/A N/A",
+        "#NA",
+        "-1.#IND",
+        "-1.#QNAN",
+        "-NaN",
+        "-nan",
+        "1.#IND",
+        "1.#QNAN",
+        "<NA>",
+        "N/A",
+        "NA",
+        "NULL",
+        "NaN",
+        "None",
+        "n/a",
+        "nan",
+        "null",
+    )
+)
 
 
 @dataclass
 class Counts:
-    """What was read otherwise than it stands in the sheet: predictions that say N/A and the like, formulas (None: not known), rows that end before the prediction."""
+    """What was read otherwise than it stands in the sheet: predictions that say N/A and the like,
+    formulas (None: not known), rows that end before the prediction."""
+
     missing: int = 0
     formulas: int = 0
     short: int = 0
 
     def __str__(self) -> str:
-        found = ((self.missing, 'predictions such as "N/A" are missing values to VLMEvalKit and here, too: "nan"'), (self.formulas, "formulas are read as their stored values, as VLMEvalKit does"),
-                 (self.short, "rows end before the prediction"))
+        found = (
+            (
+                self.missing,
+                'predictions such as "N/A" are missing values to VLMEvalKit and here, too: "nan"',
+            ),
+            (self.formulas, "formulas are read as their stored values, as VLMEvalKit does"),
+            (self.short, "rows end before the prediction"),
+        )
         return "; ".join(f"{n:,} {what}" for n, what in found if n)
 
 
@@ -66,16 +96,22 @@ _DECIMAL_POINT = re.compile(r"\s*[-+]?\d*\.\d+\s*")
 
 
 def _split(text: str, separator: str) -> list[list[str]]:
-    """The rows of a table by RFC 4180. Raises csv.Error where a quotation mark is never closed or closes within a cell."""
-    limit = csv.field_size_limit(len(text) + 1)          # of the whole module: put back at once
+    """The rows of a table by RFC 4180. Raises csv.Error where a quotation mark is never closed or
+    closes within a cell."""
+    limit = csv.field_size_limit(len(text) + 1)  # of the whole module: put back at once
     try:
-        return [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True) if row]
+        return [
+            row
+            for row in csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+            if row
+        ]
     finally:
         csv.field_size_limit(limit)
 
 
 def _cells_of(line: str, separator: str, size: int) -> list[str]:
-    """The cells of one line: with its quotation marks read where that gives as many cells as the header has, else as they stand."""
+    """The cells of one line: with its quotation marks read where that gives as many cells as the
+    header has, else as they stand."""
     try:
         found = _split(line, separator)
         if len(found) == 1 and len(found[0]) == size:
@@ -91,29 +127,47 @@ class _Lines:
     def __init__(self, names: Sequence[str], separator: str):
         self.size = len(names)
         self.separator = separator
-        self.task = next((names.index(name) for name in ("task", "category") if name in names), None)
+        self.task = next(
+            (names.index(name) for name in ("task", "category") if name in names), None
+        )
         self.id = next((names.index(name) for name in ("id", "index") if name in names), 0)
 
     def is_row(self, line: str) -> bool:
         cells = line.split(self.separator)
         if len(cells) != self.size:
             return False
-        return cells[self.task].strip(' "') in TASKS if self.task is not None else bool(re.fullmatch(r'"?[\w./:-]+"?', cells[self.id].strip()))
+        return (
+            cells[self.task].strip(' "') in TASKS
+            if self.task is not None
+            else bool(re.fullmatch(r'"?[\w./:-]+"?', cells[self.id].strip()))
+        )
 
 
 def _separator(head: str) -> str | None:
-    return next((mark for mark in "\t;,|" if "prediction" in [_name(cell.strip('"')) for cell in head.split(mark)]), None)
+    return next(
+        (
+            mark
+            for mark in "\t;,|"
+            if "prediction" in [_name(cell.strip('"')) for cell in head.split(mark)]
+        ),
+        None,
+    )
 
 
 def _table_rows(text: str, path: Path) -> tuple[list[str], list[list[str]], str]:
     text = text.lstrip("\r\n")
     head = _BREAK.split(text, maxsplit=1)[0]
-    if re.fullmatch(r'"?sep=.', head.rstrip('"'), re.I):                       # Excel's own hint
-        text = text[len(head):].lstrip("\r\n")
+    if re.fullmatch(r'"?sep=.', head.rstrip('"'), re.I):  # Excel's own hint
+        text = text[len(head) :].lstrip("\r\n")
         head = _BREAK.split(text, maxsplit=1)[0]
-    separator = _separator(head) or ("," if head.strip().strip('"').lower() == "prediction" else None)
+    separator = _separator(head) or (
+        "," if head.strip().strip('"').lower() == "prediction" else None
+    )
     if separator is None:
-        raise RowError(f"{path}: neither JSON nor a table with a column 'prediction'; its first line begins {head[:60]!r}")
+        raise RowError(
+            f"{path}: neither JSON nor a table with a column 'prediction'; its first line begins"
+            f" {head[:60]!r}"
+        )
     names = [_name(cell) for cell in _cells_of(head, separator, head.count(separator) + 1)]
     _check_names(names, str(path))
     known = _Lines(names, separator)
@@ -123,20 +177,39 @@ def _table_rows(text: str, path: Path) -> tuple[list[str], list[list[str]], str]
         rows = _split(text, separator)[1:]
     except csv.Error as error:
         if not plain:
-            raise RowError(f"{path}: a quotation mark opens or closes in the wrong place ({brief(error)}); quote whole cells, or write JSON lines") from None
+            raise RowError(
+                f"{path}: a quotation mark opens or closes in the wrong place ({brief(error)});"
+                " quote whole cells, or write JSON lines"
+            ) from None
         return names, [_cells_of(line, separator, known.size) for line in lines], separator
-    swallowed = next((k for k, row in enumerate(rows, 1) for cell in row if any(known.is_row(line) for line in _BREAK.split(cell)[1:])), None)
+    swallowed = next(
+        (
+            k
+            for k, row in enumerate(rows, 1)
+            for cell in row
+            if any(known.is_row(line) for line in _BREAK.split(cell)[1:])
+        ),
+        None,
+    )
     if swallowed is None:
         return names, rows, separator
     if plain:
         return names, [_cells_of(line, separator, known.size) for line in lines], separator
-    raise RowError(f"{path}: row {swallowed}: a cell in quotation marks holds lines that look like rows; quote whole cells, or write JSON lines")
+    raise RowError(
+        f"{path}: row {swallowed}: a cell in quotation marks holds lines that look like rows; quote"
+        " whole cells, or write JSON lines"
+    )
 
 
-def read_table(text: str, path: Path, counts: Counts | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The rows of a table with tabs, commas or semicolons, each with its place "FILE: row K" (from 1, below the header); names in lower case, cells as text, `prediction` None where the row ends before it.
+def read_table(
+    text: str, path: Path, counts: Counts | None = None
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The rows of a table with tabs, commas or semicolons, each with its place "FILE: row K" (from
+    1, below the header); names in lower case, cells as text, `prediction` None where the row ends
+    before it.
 
-    Raises RowError for a table without a column `prediction`, with more than `MOST_ROWS` rows, or with a row of more cells than names.
+    Raises RowError for a table without a column `prediction`, with more than `MOST_ROWS` rows, or
+    with a row of more cells than names.
     """
     counts = counts if counts is not None else Counts()
     if text.count("\n") + text.count("\r") > 50 * MOST_ROWS:
@@ -144,11 +217,25 @@ def read_table(text: str, path: Path, counts: Counts | None = None) -> Iterator[
     names, rows, separator = _table_rows(text, path)
     if len(rows) > MOST_ROWS:
         raise RowError(f"{path}: {len(rows):,} rows; at most {MOST_ROWS:,} are read")
-    comma = separator == ";" and not any(_DECIMAL_POINT.fullmatch(cell) for row in rows for cell in row)
+    comma = separator == ";" and not any(
+        _DECIMAL_POINT.fullmatch(cell) for row in rows for cell in row
+    )
     for k, cells in enumerate(rows, 1):
         if len(cells) > len(names):
-            raise RowError(f"{path}: row {k}: {len(cells)} cells, but the header names {len(names)}")
-        yield f"{path}: row {k}", _row(names, [cell.replace(",", ".") if comma and _DECIMAL_COMMA.fullmatch(cell) else cell for cell in cells], counts)
+            raise RowError(
+                f"{path}: row {k}: {len(cells)} cells, but the header names {len(names)}"
+            )
+        yield (
+            f"{path}: row {k}",
+            _row(
+                names,
+                [
+                    cell.replace(",", ".") if comma and _DECIMAL_COMMA.fullmatch(cell) else cell
+                    for cell in cells
+                ],
+                counts,
+            ),
+        )
 
 # %% ../../../nbs/bench/interop/00_sheets.ipynb #c00d5af6
 _ESCAPED = re.compile("(?:_x[0-9A-Fa-f]{4}_)+")
@@ -158,6 +245,7 @@ def _unescape(text: str) -> str:
     def plain(found: re.Match[str]) -> str:
         units = [int(code, 16) for code in re.findall("_x([0-9A-Fa-f]{4})_", found[0])]
         return b"".join(unit.to_bytes(2, "little") for unit in units).decode("utf-16-le", "replace")
+
     return _ESCAPED.sub(plain, text) if "_x" in text else text
 
 
@@ -171,7 +259,8 @@ def _cell(value: Any) -> str | None:
 
 
 def _weigh(raw: bytes) -> int:
-    """Looks through a workbook's bytes before it is parsed; the number of its formulas. Raises RowError for what is too large, and whatever `zipfile` meets."""
+    """Looks through a workbook's bytes before it is parsed; the number of its formulas. Raises
+    RowError for what is too large, and whatever `zipfile` meets."""
     formulas = cells = 0
     with zipfile.ZipFile(io.BytesIO(raw)) as archive:
         parts = archive.infolist()
@@ -186,8 +275,11 @@ def _weigh(raw: bytes) -> int:
             with archive.open(part) as file:
                 while piece := file.read(1 << 20):
                     piece = tail + piece
-                    cut = max(piece.rfind(b"<"), 0)          # a tag that the piece ends in is counted with the next one
-                    whole, tail = (piece[:cut], piece[cut:]) if len(piece) - cut < 4096 else (piece, b"")
+                    # a tag that the piece ends in is counted with the next one
+                    cut = max(piece.rfind(b"<"), 0)
+                    whole, tail = (
+                        (piece[:cut], piece[cut:]) if len(piece) - cut < 4096 else (piece, b"")
+                    )
                     if b"<!DOCTYPE" in whole or b"<!ENTITY" in whole:
                         raise RowError("declares a document type")
                     rows += whole.count(b"<row")
@@ -202,14 +294,22 @@ def _sheets(raw: bytes) -> Iterator[Iterator[tuple[Any, ...]]]:
     from openpyxl import load_workbook
 
     for sheet in load_workbook(io.BytesIO(raw), read_only=True, data_only=True).worksheets:
-        sheet.reset_dimensions()                 # what the file says of its size may be wrong
-        yield (row for row in sheet.iter_rows(values_only=True) if any(cell is not None for cell in row))
+        sheet.reset_dimensions()  # what the file says of its size may be wrong
+        yield (
+            row
+            for row in sheet.iter_rows(values_only=True)
+            if any(cell is not None for cell in row)
+        )
 
 
-def read_workbook(raw: bytes, path: Path, counts: Counts | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The rows of the first sheet of a workbook (.xlsx) that has a column `prediction`, as `read_table` gives them; rows without any cell are passed over.
+def read_workbook(
+    raw: bytes, path: Path, counts: Counts | None = None
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The rows of the first sheet of a workbook (.xlsx) that has a column `prediction`, as
+    `read_table` gives them; rows without any cell are passed over.
 
-    Raises RowError where there is none, where it cannot be read or has more than `MOST_ROWS` rows, `MOST_CELLS` cells or `UNPACKED` bytes; ImportError without openpyxl.
+    Raises RowError where there is none, where it cannot be read or has more than `MOST_ROWS` rows,
+    `MOST_CELLS` cells or `UNPACKED` bytes; ImportError without openpyxl.
     """
     counts = counts if counts is not None else Counts()
     try:
@@ -222,11 +322,14 @@ def read_workbook(raw: bytes, path: Path, counts: Counts | None = None) -> Itera
         for sheet in _sheets(raw):
             names = [_name(cell) for cell in next(sheet, ())]
             if "prediction" in names:
-                found = [tuple(_cell(value) for value in cells) for _, cells in zip(range(MOST_ROWS + 1), sheet)]
+                found = [
+                    tuple(_cell(value) for value in cells)
+                    for _, cells in zip(range(MOST_ROWS + 1), sheet)
+                ]
                 break
     except RowError as error:
         raise RowError(f"{path}: a workbook that {error}") from None
-    except Exception as error:               # openpyxl raises whatever its parser met first
+    except Exception as error:  # openpyxl raises whatever its parser met first
         raise RowError(f"{path}: not a readable workbook ({brief(error)})") from None
     if found is None:
         raise RowError(f"{path}: no sheet has a column 'prediction'")

@@ -28,26 +28,40 @@ def _module(name: str) -> tuple[dict[str, ast.stmt], str]:
             defined |= {(alias.asname or alias.name).split(".")[0]: node for alias in node.names}
         elif isinstance(node, (ast.Assign, ast.AnnAssign)):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            defined |= {part.id: node for target in targets for part in ast.walk(target) if isinstance(part, ast.Name)}
+            defined |= {
+                part.id: node
+                for target in targets
+                for part in ast.walk(target)
+                if isinstance(part, ast.Name)
+            }
     return defined, source
 
 
 def _origin(node: ast.Import | ast.ImportFrom, module: str) -> str | None:
-    """The module that `from X import ...` names, written out where it is relative (nbdev makes it so); None for a plain import."""
+    """The module that `from X import ...` names, written out where it is relative (nbdev makes it
+    so); None for a plain import."""
     if isinstance(node, ast.Import):
         return None
-    return importlib.util.resolve_name("." * node.level + (node.module or ""), module.rpartition(".")[0])
+    return importlib.util.resolve_name(
+        "." * node.level + (node.module or ""), module.rpartition(".")[0]
+    )
 
 
 def _task_table() -> str:
-    rows = "\n".join(f'    "{task.name}": SimpleNamespace(name="{task.name}", level="{task.level}", views="{task.views}"),' for task in TASKS.values())
+    rows = "\n".join(
+        f'    "{task.name}": SimpleNamespace(name="{task.name}", level="{task.level}",'
+        f' views="{task.views}"),'
+        for task in TASKS.values()
+    )
     return f"TASKS = {{\n{rows}\n}}"
 
 
 def bundle_source(*functions: Callable[..., Any]) -> str:
-    """Python source that defines the functions and all of the kit that they use. It imports only what the kit's modules import from elsewhere.
+    """Python source that defines the functions and all of the kit that they use. It imports only
+    what the kit's modules import from elsewhere.
 
-    Raises ValueError where two of the kit's modules give one name two meanings, or a name is imported under another one.
+    Raises ValueError where two of the kit's modules give one name two meanings, or a name is
+    imported under another one.
     """
     imports: set[str] = set()
     parts: dict[str, str] = {}
@@ -57,33 +71,46 @@ def bundle_source(*functions: Callable[..., Any]) -> str:
         defined, source = _module(module)
         node = defined.get(name)
         if node is None:
-            return                                            # a local name, or a built-in
+            return  # a local name, or a built-in
         if isinstance(node, (ast.Import, ast.ImportFrom)):
             alias = next(a for a in node.names if (a.asname or a.name).split(".")[0] == name)
             origin = _origin(node, module)
             if origin is None or not origin.startswith("spar_kit."):
-                imports.add(ast.unparse(ast.Import([alias]) if origin is None else ast.ImportFrom(origin, [alias], 0)))
+                imports.add(
+                    ast.unparse(
+                        ast.Import([alias])
+                        if origin is None
+                        else ast.ImportFrom(origin, [alias], 0)
+                    )
+                )
             elif (origin, alias.name) == ("spar_kit.tasks.registry", "TASKS"):
                 imports.add("from types import SimpleNamespace")
                 parts["TASKS"] = _task_table()
             elif alias.asname:
-                raise ValueError(f"{module} imports {alias.name} as {alias.asname}; a copy needs one name for one thing")
+                raise ValueError(
+                    f"{module} imports {alias.name} as {alias.asname}; a copy needs one name for"
+                    " one thing"
+                )
             else:
                 take(origin, name)
             return
         if name in home:
             if home[name] != module:
-                raise ValueError(f"{name} is defined in {home[name]} and in {module}; a copy needs one name for one thing")
+                raise ValueError(
+                    f"{name} is defined in {home[name]} and in {module}; a copy needs one name for"
+                    " one thing"
+                )
             return
         home[name] = module
         for used in ast.walk(node):
             if isinstance(used, ast.Name) and used.id != name:
                 take(module, used.id)
         decorators = [d.lineno for d in getattr(node, "decorator_list", [])]
-        lines = source.splitlines()[min([node.lineno, *decorators]) - 1:node.end_lineno]
+        lines = source.splitlines()[min([node.lineno, *decorators]) - 1 : node.end_lineno]
         parts.setdefault(name, "\n".join(lines))
 
     for function in functions:
         take(function.__module__, function.__name__)
-    once = dict.fromkeys(parts.values())                      # `A, B = 1, 2` defines two names in one statement
+    # `A, B = 1, 2` defines two names in one statement
+    once = dict.fromkeys(parts.values())
     return "\n".join(sorted(imports)) + "\n\n" + "\n\n\n".join(once) + "\n"

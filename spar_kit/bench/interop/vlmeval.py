@@ -28,13 +28,20 @@ LETTERS = "ABCDEF"
 
 
 def split_options(item: Question) -> tuple[str, list[str]] | None:
-    """The question without its options, and the options in order; None where the item is not plainly multiple choice."""
+    """The question without its options, and the options in order; None where the item is not
+    plainly multiple choice."""
     found = list(OPTION_LINE.finditer(item.text))
     letters = "".join(match[1] for match in found)
-    if item.format != "select" or len(found) < 2 or letters != LETTERS[:len(found)] or item.answer.strip() not in letters or not item.answer.strip():
+    if (
+        item.format != "select"
+        or len(found) < 2
+        or letters != LETTERS[: len(found)]
+        or item.answer.strip() not in letters
+        or not item.answer.strip()
+    ):
         return None
     options = [match[2].strip() for match in found]
-    return (item.text[:found[0].start()].strip(), options) if all(options) else None
+    return (item.text[: found[0].start()].strip(), options) if all(options) else None
 
 # %% ../../../nbs/bench/interop/40_vlmeval.ipynb #33f10fdd
 OURS = ("id", "task", "format", "source", "scene", "spar_question")
@@ -43,13 +50,22 @@ OURS = ("id", "task", "format", "source", "scene", "spar_question")
 @dataclass(frozen=True)
 class Tables:
     """The tables of an export and how many questions each holds."""
+
     folder: Path
     counts: dict[str, int]
 
     def __str__(self) -> str:
-        lines = [f"{self.folder / name}.tsv: {count:,} questions" for name, count in self.counts.items()]
+        lines = [
+            f"{self.folder / name}.tsv: {count:,} questions" for name, count in self.counts.items()
+        ]
         names = " ".join(self.counts)
-        return "\n".join([*lines, f"LMUData={self.folder} python run.py --mode infer --model MODEL --data {names}", "then: spar score MODEL_NAME.xlsx, for each"])
+        return "\n".join(
+            [
+                *lines,
+                f"LMUData={self.folder} python run.py --mode infer --model MODEL --data {names}",
+                "then: spar score MODEL_NAME.xlsx, for each",
+            ]
+        )
 
 
 def _image_cell(pictures: Sequence[Image.Image], format: Literal["jpeg", "png"]) -> str:
@@ -57,29 +73,65 @@ def _image_cell(pictures: Sequence[Image.Image], format: Literal["jpeg", "png"])
     return images[0] if len(images) == 1 else str(images)
 
 
-def _rows(items: Sequence[tuple[Question, tuple[str, list[str]] | None]], header: Sequence[str], format: Literal["jpeg", "png"], problems: list[str] | None) -> Iterator[list[str]]:
+def _rows(
+    items: Sequence[tuple[Question, tuple[str, list[str]] | None]],
+    header: Sequence[str],
+    format: Literal["jpeg", "png"],
+    problems: list[str] | None,
+) -> Iterator[list[str]]:
     choices = {item.key: choice for item, choice in items}
     for k, (item, pictures) in enumerate(with_images((item for item, _ in items), problems)):
         choice = choices[item.key]
-        cells = {"index": str(k), "image": _image_cell(pictures, format), "question": official_prompt(item), "answer": item.answer, "category": item.task, "l2-category": item.level,
-                 "split": "test", "id": item.id, "task": item.task, "format": item.format, "source": item.source, "scene": item.scene, "spar_question": item.text}
+        cells = {
+            "index": str(k),
+            "image": _image_cell(pictures, format),
+            "question": official_prompt(item),
+            "answer": item.answer,
+            "category": item.task,
+            "l2-category": item.level,
+            "split": "test",
+            "id": item.id,
+            "task": item.task,
+            "format": item.format,
+            "source": item.source,
+            "scene": item.scene,
+            "spar_question": item.text,
+        }
         if choice:
             boxes = item.task in ("position_matching", "camera_motion_infer")
-            cells |= {"question": choice[0], "answer": item.answer.strip(), "hint": BOX_PROMPT if boxes else "", **dict(zip(LETTERS, choice[1]))}
-        yield [cells.get(name, "") if name == "image" else escape_cell(cells.get(name, "")) for name in header]
+            cells |= {
+                "question": choice[0],
+                "answer": item.answer.strip(),
+                "hint": BOX_PROMPT if boxes else "",
+                **dict(zip(LETTERS, choice[1])),
+            }
+        yield [
+            cells.get(name, "") if name == "image" else escape_cell(cells.get(name, ""))
+            for name in header
+        ]
 
 
-def export_vlmeval(benchmark: Benchmark, out: Path | str, name: str = "", *, items: Sequence[Question] | None = None, image_format: Literal["jpeg", "png"] = "jpeg",
-                   problems: list[str] | None = None) -> Tables:
-    """Write a benchmark as OUT/NAME_MCQ.tsv and OUT/NAME_VQA.tsv, OUT being VLMEvalKit's `LMUData`. A table without questions is not written.
+def export_vlmeval(
+    benchmark: Benchmark,
+    out: Path | str,
+    name: str = "",
+    *,
+    items: Sequence[Question] | None = None,
+    image_format: Literal["jpeg", "png"] = "jpeg",
+    problems: list[str] | None = None,
+) -> Tables:
+    """Write a benchmark as OUT/NAME_MCQ.tsv and OUT/NAME_VQA.tsv, OUT being VLMEvalKit's `LMUData`.
+    A table without questions is not written.
 
     Args:
         name: default `spar_kit_` and the benchmark's own.
         items: some of the benchmark's items instead of all.
         image_format: "jpeg" (quality 95) or "png" (lossless, several times as large).
-        problems: takes a line for each question whose image cannot be read, which is left out; None raises there.
+        problems: takes a line for each question whose image cannot be read, which is left out; None
+            raises there.
 
-    Raises ValueError where there is nothing to export, ValueError or OSError naming an image that cannot be read.
+    Raises ValueError where there is nothing to export, ValueError or OSError naming an image that
+    cannot be read.
     """
     chosen = [(item, split_options(item)) for item in (benchmark.items if items is None else items)]
     if not chosen:
@@ -92,13 +144,26 @@ def export_vlmeval(benchmark: Benchmark, out: Path | str, name: str = "", *, ite
         pairs = [(item, choice) for item, choice in chosen if (choice is not None) == closed]
         if pairs:
             most = max(len(choice[1]) if choice else 0 for _, choice in pairs)
-            header = ["index", "image", "question", *LETTERS[:most], *(["hint"] if most else []), "answer", "category", "l2-category", "split", *OURS]
+            header = [
+                "index",
+                "image",
+                "question",
+                *LETTERS[:most],
+                *(["hint"] if most else []),
+                "answer",
+                "category",
+                "l2-category",
+                "split",
+                *OURS,
+            ]
             path = folder / f"{table}.tsv"
             partial = folder / f"{table}.tsv.partial"
             before = len(problems or ())
             try:
                 with open(partial, "w", encoding="utf-8", newline="") as file:
-                    writer = csv.writer(file, delimiter="\t", quoting=csv.QUOTE_ALL, lineterminator="\n")
+                    writer = csv.writer(
+                        file, delimiter="\t", quoting=csv.QUOTE_ALL, lineterminator="\n"
+                    )
                     writer.writerow(header)
                     writer.writerows(_rows(pairs, header, image_format, problems))
             except BaseException:
@@ -111,5 +176,8 @@ def export_vlmeval(benchmark: Benchmark, out: Path | str, name: str = "", *, ite
             else:
                 partial.unlink()
     if not counts:
-        raise InputError(f"{benchmark.name}: no question to export, no picture can be read; {(problems or [''])[0]}")
+        raise InputError(
+            f"{benchmark.name}: no question to export, no picture can be read;"
+            f" {(problems or [''])[0]}"
+        )
     return Tables(folder, counts)

@@ -34,7 +34,11 @@ class ServerError(InputError):
 def _check_address(url: str) -> None:
     try:
         parts = urlsplit(url)
-        good = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+        good = (
+            parts.scheme in ("http", "https")
+            and bool(parts.hostname)
+            and (parts.port is None or parts.port > 0)
+        )
     except ValueError:
         good = False
     if not good:
@@ -43,7 +47,8 @@ def _check_address(url: str) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Server:
-    """A model behind an OpenAI-compatible server. Decoding is greedy, as the official protocol has it.
+    """A model behind an OpenAI-compatible server. Decoding is greedy, as the official protocol has
+    it.
 
     Args:
         model: as the server names it.
@@ -52,16 +57,21 @@ class Server:
         per_minute: at most so many requests a minute, retries included; 0: no limit.
         timeout: seconds that one attempt may take, from sending to the last byte.
         tries: attempts per item.
-        wait: seconds before the second attempt, twice as many before each further one, with jitter; what a server asks for in `Retry-After` counts if it is more.
-        longest_wait: no wait is longer; a server that asks for more has its item recorded as failed.
+        wait: seconds before the second attempt, twice as many before each further one, with jitter;
+            what a server asks for in `Retry-After` counts if it is more.
+        longest_wait: no wait is longer; a server that asks for more has its item recorded as
+            failed.
         max_new_tokens: SPAR-Bench's official number is 100. A model that reasons needs thousands.
-        image_format: "jpeg" (quality 95, full colour resolution) or "png" (lossless, five times the bytes).
-        image_side: pictures are made smaller to this longest side in pixels; None sends them as they are.
+        image_format: "jpeg" (quality 95, full colour resolution) or "png" (lossless, five times the
+            bytes).
+        image_side: pictures are made smaller to this longest side in pixels; None sends them as
+            they are.
         input_price, output_price: dollars per million tokens, for the estimate.
         most_cost: stop before spending more than about so many dollars.
         body: further fields of the request; None removes a field. OpenAI's reasoning models want
             {"max_tokens": None, "temperature": None, "max_completion_tokens": 4000}.
     """
+
     model: str
     url: str | None = None
     concurrency: int = 8
@@ -81,11 +91,23 @@ class Server:
     def __post_init__(self) -> None:
         if self.url is not None:
             _check_address(self.url)
-        for name in ("concurrency", "tries", "timeout", "wait", "longest_wait", "max_new_tokens", "image_side"):
+        for name in (
+            "concurrency",
+            "tries",
+            "timeout",
+            "wait",
+            "longest_wait",
+            "max_new_tokens",
+            "image_side",
+        ):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise InputError(f"{name} {value} is not a positive number")
-            if name in ("concurrency", "tries", "max_new_tokens", "image_side") and value is not None and value != int(value):
+            if (
+                name in ("concurrency", "tries", "max_new_tokens", "image_side")
+                and value is not None
+                and value != int(value)
+            ):
                 raise InputError(f"{name} {value} is not a whole number")
         if self.image_format not in ("jpeg", "png"):
             raise InputError(f"image_format {self.image_format} is neither jpeg nor png")
@@ -96,59 +118,88 @@ class Server:
 
 # %% ../../../nbs/bench/models/10_client.ipynb #612b3bff
 def server_from(model: str, url: str, settings: Sequence[str] = ()) -> Server:
-    """A server from its address ("openai" for OpenAI's own) and words NAME=VALUE, VALUE as YAML writes it. Raises ValueError naming the word."""
+    """A server from its address ("openai" for OpenAI's own) and words NAME=VALUE, VALUE as YAML
+    writes it. Raises ValueError naming the word."""
     values: dict[str, Any] = {}
     known = {field.name for field in fields(Server)} - {"model", "url"}
     for word in settings:
         name, given, text = word.partition("=")
         if not given or name not in known:
-            raise InputError(f"{word!r} is no setting of a server; there are {', '.join(sorted(known))}")
+            raise InputError(
+                f"{word!r} is no setting of a server; there are {', '.join(sorted(known))}"
+            )
         try:
             value = parse_word(text)
         except ParamsError as error:
             raise InputError(f"{word[:200]!r}: the value cannot be read: {error}") from None
         wanted = dict if name == "body" else str if name == "image_format" else (int, float)
         if not isinstance(value, wanted) or isinstance(value, bool):
-            raise InputError(f"{word!r}: expected {'an object' if wanted is dict else 'jpeg or png' if wanted is str else 'a number'}")
+            raise InputError(
+                f"{word!r}: expected"
+                f" {'an object' if wanted is dict else 'jpeg or png' if wanted is str else 'a number'}"  # noqa: E501
+            )
         values[name] = value
     return Server(model=model, url=None if url == "openai" else url, **values)
 
 # %% ../../../nbs/bench/models/10_client.ipynb #67490fcf
-def image_bytes(image: Image.Image, format: Literal["jpeg", "png"] = "jpeg", side: int | None = None) -> bytes:
+def image_bytes(
+    image: Image.Image, format: Literal["jpeg", "png"] = "jpeg", side: int | None = None
+) -> bytes:
     """An image as the bytes of a JPEG or PNG file; its longest side at most `side` pixels."""
     if side is not None and max(image.size) > side:
         image = image.copy()
         image.thumbnail((side, side), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     # markers are thin and coloured: halved colour resolution would smear them
-    image.convert("RGB").save(buffer, "JPEG", quality=95, subsampling=0) if format == "jpeg" else image.convert("RGB").save(buffer, "PNG")
+    (
+        image.convert("RGB").save(buffer, "JPEG", quality=95, subsampling=0)
+        if format == "jpeg"
+        else image.convert("RGB").save(buffer, "PNG")
+    )
     return buffer.getvalue()
 
 
-def data_url(image: Image.Image, format: Literal["jpeg", "png"] = "jpeg", side: int | None = None) -> str:
+def data_url(
+    image: Image.Image, format: Literal["jpeg", "png"] = "jpeg", side: int | None = None
+) -> str:
     """The same as a base64 data URL."""
-    return f"data:image/{format};base64,{base64.b64encode(image_bytes(image, format, side)).decode()}"
+    return (
+        f"data:image/{format};base64,{base64.b64encode(image_bytes(image, format, side)).decode()}"
+    )
 
 
 def request_body(item: Question, server: Server, prompt: Prompt = "official") -> dict[str, Any]:
-    """The body of one chat completion. Raises ValueError or OSError where an image cannot be read."""
+    """The body of one chat completion. Raises ValueError or OSError where an image cannot be
+    read."""
     content: list[dict[str, Any]] = []
     images = item.load()
     video = len(images) > 10 or item.task == "nav_video"
     for k, image in enumerate(images):
         if video:
             content.append({"type": "text", "text": f"Frame-{k}: "})
-        content.append({"type": "image_url", "image_url": {"url": data_url(image, server.image_format, server.image_side)}})
+        content.append(
+            {
+                "type": "image_url",
+                "image_url": {"url": data_url(image, server.image_format, server.image_side)},
+            }
+        )
     content.append({"type": "text", "text": prompt_of(item, prompt)})
-    body = {"model": server.model, "messages": [{"role": "user", "content": content}], "max_tokens": server.max_new_tokens, "temperature": 0.0, **server.body}
+    body = {
+        "model": server.model,
+        "messages": [{"role": "user", "content": content}],
+        "max_tokens": server.max_new_tokens,
+        "temperature": 0.0,
+        **server.body,
+    }
     return {name: value for name, value in body.items() if value is not None}
 
 # %% ../../../nbs/bench/models/10_client.ipynb #3b25e00b
-MAX_REPLY_BYTES = 16 << 20          # bytes of a reply; a hundred tokens are less than a kilobyte
+MAX_REPLY_BYTES = 16 << 20  # bytes of a reply; a hundred tokens are less than a kilobyte
 
 
 class RetryableError(Exception):
-    """This attempt brought nothing, another one may; `after` is how many seconds the server wants to be left alone."""
+    """This attempt brought nothing, another one may; `after` is how many seconds the server wants
+    to be left alone."""
 
     def __init__(self, reason: str, after: float = 0.0, answered: bool = False):
         super().__init__(reason)
@@ -163,6 +214,7 @@ class RequestRejected(Exception):
 @dataclass(frozen=True)
 class Reply:
     """A model's text; why it ended; the tokens that the server counted, 0 where it did not."""
+
     text: str
     finish: str = "stop"
     tokens_in: int = 0
@@ -174,7 +226,9 @@ def read_reply(raw: bytes) -> Reply:
     try:
         data = json.loads(raw)
     except (ValueError, RecursionError):
-        raise RetryableError(f"the reply is not JSON, or was cut off ({len(raw):,} bytes)", answered=True) from None
+        raise RetryableError(
+            f"the reply is not JSON, or was cut off ({len(raw):,} bytes)", answered=True
+        ) from None
     if not isinstance(data, dict):
         raise RetryableError("the reply is no object", answered=True)
     if data.get("error"):
@@ -186,41 +240,71 @@ def read_reply(raw: bytes) -> Reply:
         raise RetryableError("the reply has no choices", answered=True)
     finish = str(choice.get("finish_reason") or "stop")
     text = message.get("content")
-    if isinstance(text, list):          # some servers send parts
-        text = "".join(part if isinstance(part, str) else str(part.get("text") or "") for part in text if isinstance(part, (str, dict)))
+    if isinstance(text, list):  # some servers send parts
+        text = "".join(
+            part if isinstance(part, str) else str(part.get("text") or "")
+            for part in text
+            if isinstance(part, (str, dict))
+        )
     if not text and isinstance(message.get("refusal"), str):
         text = message["refusal"]
     if finish == "content_filter":
         raise RequestRejected("the server's content filter")
     empty = not isinstance(text, str) or not text.strip()
-    thought = next((message[name] for name in ("reasoning_content", "reasoning") if isinstance(message.get(name), str)), "")
+    thought = next(
+        (
+            message[name]
+            for name in ("reasoning_content", "reasoning")
+            if isinstance(message.get(name), str)
+        ),
+        "",
+    )
     if empty and finish == "length":
-        raise RequestRejected("no text within the tokens allowed (finish_reason length); allow more new tokens")
-    if empty or not isinstance(text, str):          # nobody knows whether the model said nothing or the server lost it: never an answer
-        raise RetryableError(f"the reply has no text (finish_reason {finish}" + (f"; {len(thought):,} characters of reasoning, but no answer)" if thought else ")"), answered=True)
+        raise RequestRejected(
+            "no text within the tokens allowed (finish_reason length); allow more new tokens"
+        )
+    # nobody knows whether the model said nothing or the server lost it: never an answer
+    if empty or not isinstance(text, str):
+        raise RetryableError(
+            f"the reply has no text (finish_reason {finish}"
+            + (f"; {len(thought):,} characters of reasoning, but no answer)" if thought else ")"),
+            answered=True,
+        )
     used = data.get("usage")
-    counts = [used.get(name) if isinstance(used, dict) else 0 for name in ("prompt_tokens", "completion_tokens")]
+    counts = [
+        used.get(name) if isinstance(used, dict) else 0
+        for name in ("prompt_tokens", "completion_tokens")
+    ]
     return Reply(text, finish, *(n if isinstance(n, int) else 0 for n in counts))
 
 
 def seconds_to_wait(headers: Mapping[str, str]) -> float:
-    """What a `Retry-After` header asks for: seconds, or a date (RFC 9110 10.2.3); `retry-after-ms` where there is one. 0 where there is nothing to read."""
+    """What a `Retry-After` header asks for: seconds, or a date (RFC 9110 10.2.3); `retry-after-ms`
+    where there is one. 0 where there is nothing to read."""
     for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         value = headers.get(name, "").strip()
         if re.fullmatch(r"\d{1,9}(\.\d{1,6})?", value):
             return float(value) * unit
     try:
-        return max(0.0, parsedate_to_datetime(headers.get("retry-after", "")).timestamp() - time.time())
+        return max(
+            0.0, parsedate_to_datetime(headers.get("retry-after", "")).timestamp() - time.time()
+        )
     except (TypeError, ValueError, OverflowError):
         return 0.0
 
 # %% ../../../nbs/bench/models/10_client.ipynb #4546ab7f
-FATAL = {401: "the key was not accepted; set OPENAI_API_KEY", 402: "no credit is left", 403: "access is not allowed", 404: "no such model or address"}
+FATAL = {
+    401: "the key was not accepted; set OPENAI_API_KEY",
+    402: "no credit is left",
+    403: "access is not allowed",
+    404: "no such model or address",
+}
 AGAIN = {408, 409, 425, 429}
 
 
 def connect(server: Server) -> Any:
-    """The `openai` client, its own retries off. Raises ImportError or ServerError with what to type."""
+    """The `openai` client, its own retries off. Raises ImportError or ServerError with what to
+    type."""
     try:
         import openai
     except ImportError:
@@ -229,7 +313,9 @@ def connect(server: Server) -> Any:
     local = server.url or os.environ.get("OPENAI_BASE_URL")
     if not key and not local:
         raise ServerError("OPENAI_API_KEY is not set; for a server of your own give its address")
-    return openai.OpenAI(api_key=key or "none", base_url=server.url, max_retries=0, timeout=server.timeout)
+    return openai.OpenAI(
+        api_key=key or "none", base_url=server.url, max_retries=0, timeout=server.timeout
+    )
 
 
 def send_request(client: Any, body: Mapping[str, Any], timeout: float) -> Reply:
@@ -254,21 +340,37 @@ def send_request(client: Any, body: Mapping[str, Any], timeout: float) -> Reply:
         raise RetryableError(f"no connection: {error.__cause__ or error}") from None
     except (RetryableError, RequestRejected):
         raise
-    except Exception as error:           # the line went dead while the body was read; the client passes its transport's own errors on
-        raise RetryableError(f"the reply broke off after {len(raw):,} bytes ({type(error).__name__})") from None
+    # the line went dead while the body was read; the client passes its transport's own errors on
+    except Exception as error:
+        raise RetryableError(
+            f"the reply broke off after {len(raw):,} bytes ({type(error).__name__})"
+        ) from None
     return read_reply(bytes(raw))
 
 
 def _split(body: Mapping[str, Any]) -> dict[str, Any]:
     """Fields that the client knows by name, and the others, which it takes as `extra_body`."""
-    known = {"model", "messages", "max_tokens", "temperature", "max_completion_tokens", "top_p", "seed"}
-    return {**{k: v for k, v in body.items() if k in known}, "extra_body": {k: v for k, v in body.items() if k not in known}}
+    known = {
+        "model",
+        "messages",
+        "max_tokens",
+        "temperature",
+        "max_completion_tokens",
+        "top_p",
+        "seed",
+    }
+    return {
+        **{k: v for k, v in body.items() if k in known},
+        "extra_body": {k: v for k, v in body.items() if k not in known},
+    }
 
 
 def _said(error: Any) -> str:
     """What a server says went wrong, in a line."""
     body = error.body if isinstance(error.body, dict) else {}
-    text = " ".join(str(part) for part in (body.get("code"), body.get("message")) if part) or str(error.message)
+    text = " ".join(str(part) for part in (body.get("code"), body.get("message")) if part) or str(
+        error.message
+    )
     return " ".join(text.split())[:300]
 
 

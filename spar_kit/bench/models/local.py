@@ -17,7 +17,14 @@ from typing import Any, Literal
 import torch
 from tqdm.auto import tqdm
 
-from ..predictions import Prediction, PredictionWriter, content_hash, mode_in_mark, note_outcome, prediction_file
+from spar_kit.bench.predictions import (
+    Prediction,
+    PredictionWriter,
+    content_hash,
+    mode_in_mark,
+    note_outcome,
+    prediction_file,
+)
 from ..benchmarks import Benchmark, open_benchmark
 from ..prompts import MAX_NEW_TOKENS, Prompt, prompt_of
 from ..rows import IMAGE_MODES, ImageMode
@@ -29,7 +36,11 @@ from ...train.models import Quantize, read_metadata, open_model
 
 # %% ../../../nbs/bench/models/00_local.ipynb #9938d322
 Dtype = Literal["auto", "bf16", "float16", "float32"]
-DTYPES: dict[str, torch.dtype] = {"bf16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
+DTYPES: dict[str, torch.dtype] = {
+    "bf16": torch.bfloat16,
+    "float16": torch.float16,
+    "float32": torch.float32,
+}
 
 
 class LocalModel:
@@ -38,16 +49,29 @@ class LocalModel:
     Args:
         name: a folder (a model or an adapter) or a hub name.
         adapter: a LoRA adapter of PEFT to put on top of it.
-        dtype: of the weights that stay unquantised; "auto" is bfloat16 on a GPU that has it, float32 on a CPU.
-        quantize: "nf4" puts the text tower into 4 bits, "none" does not, None does what an adapter was trained with.
-        device: as in `load_model`; None spreads the model over the GPUs there are, else takes the CPU.
+        dtype: of the weights that stay unquantised; "auto" is bfloat16 on a GPU that has it,
+            float32 on a CPU.
+        quantize: "nf4" puts the text tower into 4 bits, "none" does not, None does what an adapter
+            was trained with.
+        device: as in `load_model`; None spreads the model over the GPUs there are, else takes the
+            CPU.
         marker_scale: None draws markers as large as the model was trained with, or as SPAR does.
         threads: of torch; 0 leaves them.
         trust_remote_code: code from the hub runs only where the repository is named here once more.
     """
 
-    def __init__(self, name: Path | str, *, adapter: Path | str | None = None, dtype: Dtype = "auto", quantize: Quantize | None = None, device: str | None = None,
-                 marker_scale: float | None = None, threads: int = 0, trust_remote_code: str = ""):
+    def __init__(
+        self,
+        name: Path | str,
+        *,
+        adapter: Path | str | None = None,
+        dtype: Dtype = "auto",
+        quantize: Quantize | None = None,
+        device: str | None = None,
+        marker_scale: float | None = None,
+        threads: int = 0,
+        trust_remote_code: str = "",
+    ):
         if dtype != "auto" and dtype not in DTYPES:
             raise InputError(f"dtype {dtype!r} is none of auto, {', '.join(DTYPES)}")
         self.name = str(name)
@@ -59,14 +83,22 @@ class LocalModel:
         self.trust_remote_code = trust_remote_code
         self.card = read_metadata(Path(adapter)) if adapter else {}
         self.card = self.card or read_metadata(Path(name))
-        self.scale: float = marker_scale if marker_scale is not None else self.card.get("marker_scale", 1.0)
+        self.scale: float = (
+            marker_scale if marker_scale is not None else self.card.get("marker_scale", 1.0)
+        )
         self._model: Any = None
         self._collator: Any = None
 
     @property
     def identity(self) -> list[Any]:
         """What tells this model and its options from others, for `content_hash`."""
-        return [_folder_identity(self.name), _folder_identity(str(self.adapter)) if self.adapter else None, self.dtype, self.quantize, self.scale]
+        return [
+            _folder_identity(self.name),
+            _folder_identity(str(self.adapter)) if self.adapter else None,
+            self.dtype,
+            self.quantize,
+            self.scale,
+        ]
 
     def load(self) -> None:
         """Load it, unless that is done. Raises ValueError with one clear line."""
@@ -75,17 +107,38 @@ class LocalModel:
         if self.threads:
             torch.set_num_threads(self.threads)
         device = self.device or ("auto" if torch.cuda.is_available() else None)
-        model, processor = open_model(self.name, quantize=self.quantize, dtype=DTYPES.get(self.dtype), device=device, trust_remote_code=self.trust_remote_code)
+        model, processor = open_model(
+            self.name,
+            quantize=self.quantize,
+            dtype=DTYPES.get(self.dtype),
+            device=device,
+            trust_remote_code=self.trust_remote_code,
+        )
         if self.adapter:
             from peft import PeftModel
 
             model = PeftModel.from_pretrained(model, str(self.adapter)).eval()
         if processor.tokenizer.pad_token is None:
             processor.tokenizer.pad_token = processor.tokenizer.eos_token
-        longest = getattr(model.config.get_text_config(), "max_position_embeddings", None) or 1 << 30
-        self._model, self._collator = model, Collator(processor, ImageLoader(self.card.get("image_size"), self.scale), longest, answers=False)
+        longest = (
+            getattr(model.config.get_text_config(), "max_position_embeddings", None) or 1 << 30
+        )
+        self._model, self._collator = (
+            model,
+            Collator(
+                processor,
+                ImageLoader(self.card.get("image_size"), self.scale),
+                longest,
+                answers=False,
+            ),
+        )
 
-    def answer(self, items: Sequence[Question], prompt: Prompt = "plain", max_new_tokens: int = MAX_NEW_TOKENS) -> list[str]:
+    def answer(
+        self,
+        items: Sequence[Question],
+        prompt: Prompt = "plain",
+        max_new_tokens: int = MAX_NEW_TOKENS,
+    ) -> list[str]:
         """Its greedy answers to some items at once."""
         self.load()
         prompted = [replace(item, text=prompt_of(item, prompt)) for item in items]
@@ -96,26 +149,53 @@ def _folder_identity(name: str) -> Any:
     folder = Path(name)
     card = read_metadata(folder).get("fingerprint")
     if not card and folder.is_dir():
-        card = sorted((p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in folder.iterdir() if p.is_file())
+        card = sorted(
+            (p.name, p.stat().st_size, p.stat().st_mtime_ns)
+            for p in folder.iterdir()
+            if p.is_file()
+        )
     return card or name
 
 
 @torch.inference_mode()
-def generate_answers(model: Any, collator: Collator, samples: Sequence[Question], max_new_tokens: int) -> list[str]:
+def generate_answers(
+    model: Any, collator: Collator, samples: Sequence[Question], max_new_tokens: int
+) -> list[str]:
     """The model's greedy answers to the first question of each sample."""
     batch = {name: value.to(model.device) for name, value in collator(samples).items()}
-    batch = {name: value.to(model.dtype) if value.is_floating_point() else value for name, value in batch.items()}
+    batch = {
+        name: value.to(model.dtype) if value.is_floating_point() else value
+        for name, value in batch.items()
+    }
     tokenizer = collator.processor.tokenizer
-    tokens = model.generate(**batch, max_new_tokens=max_new_tokens, do_sample=False, num_beams=1, temperature=None, top_p=None, top_k=None,
-                            pad_token_id=tokenizer.pad_token_id)
-    texts = tokenizer.batch_decode(tokens[:, batch["input_ids"].shape[1]:], skip_special_tokens=True)
+    tokens = model.generate(
+        **batch,
+        max_new_tokens=max_new_tokens,
+        do_sample=False,
+        num_beams=1,
+        temperature=None,
+        top_p=None,
+        top_k=None,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    texts = tokenizer.batch_decode(
+        tokens[:, batch["input_ids"].shape[1] :], skip_special_tokens=True
+    )
     return [text.strip() for text in texts]
 
 # %% ../../../nbs/bench/models/00_local.ipynb #f0a555ae
-MAX_INITIAL_FAILURES = 8          # items that fail before anything has been answered
+MAX_INITIAL_FAILURES = 8  # items that fail before anything has been answered
 
 
-def run_predictions(model: Any, writer: PredictionWriter, prompt: Prompt, *, batch: int, max_new_tokens: int = MAX_NEW_TOKENS, bar: Any = None) -> None:
+def run_predictions(
+    model: Any,
+    writer: PredictionWriter,
+    prompt: Prompt,
+    *,
+    batch: int,
+    max_new_tokens: int = MAX_NEW_TOKENS,
+    bar: Any = None,
+) -> None:
     """Ask a model what is left of a run.
 
     Args:
@@ -132,7 +212,7 @@ def run_predictions(model: Any, writer: PredictionWriter, prompt: Prompt, *, bat
         group = work.popleft()
         cap = min(size for images, size in caps.items() if images <= len(group[0].images))
         if len(group) > cap:
-            work.extendleft(reversed([group[k:k + cap] for k in range(0, len(group), cap)]))
+            work.extendleft(reversed([group[k : k + cap] for k in range(0, len(group), cap)]))
             continue
         texts, reason, short = _try(model, group, prompt, max_new_tokens)
         if short:
@@ -150,26 +230,44 @@ def run_predictions(model: Any, writer: PredictionWriter, prompt: Prompt, *, bat
             continue
         else:
             writer.fail(group[0], reason)
-            if len(writer.failed) >= MAX_INITIAL_FAILURES and len(writer.failed) == len(writer.rows):
-                raise InputError(f"none of the first {MAX_INITIAL_FAILURES} questions could be answered; the last one: {reason}")
+            if len(writer.failed) >= MAX_INITIAL_FAILURES and len(writer.failed) == len(
+                writer.rows
+            ):
+                raise InputError(
+                    f"none of the first {MAX_INITIAL_FAILURES} questions could be answered; the"
+                    f" last one: {reason}"
+                )
         if bar is not None:
             bar.update(len(group))
 
 
-def _try(model: Any, group: Sequence[Question], prompt: Prompt, max_new_tokens: int) -> tuple[list[str] | None, str, bool]:
-    """The answers, or why there are none and whether memory was short. What was raised is let go of here: its traceback holds the batch."""
+def _try(
+    model: Any, group: Sequence[Question], prompt: Prompt, max_new_tokens: int
+) -> tuple[list[str] | None, str, bool]:
+    """The answers, or why there are none and whether memory was short. What was raised is let go of
+    here: its traceback holds the batch."""
     try:
         return model.answer(group, prompt, max_new_tokens), "", False
-    except Exception as error:          # whatever a model or a file may raise: it is recorded with the item
-        short = isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "out of memory" in str(error).lower()
-        reason = f"out of memory with {len(group)} at once" if short else f"{type(error).__name__}: {error}"
+    # whatever a model or a file may raise: it is recorded with the item
+    except Exception as error:
+        short = (
+            isinstance(error, (torch.OutOfMemoryError, MemoryError))
+            or "out of memory" in str(error).lower()
+        )
+        reason = (
+            f"out of memory with {len(group)} at once"
+            if short
+            else f"{type(error).__name__}: {error}"
+        )
     if short and torch.cuda.is_available():
         torch.cuda.empty_cache()
     return None, reason, short
 
 
 def _batches(items: Sequence[Question], size: int) -> list[list[Question]]:
-    order = sorted(items, key=lambda item: (item.task, item.format, len(item.images), len(item.text)))
+    order = sorted(
+        items, key=lambda item: (item.task, item.format, len(item.images), len(item.text))
+    )
     groups: list[list[Question]] = []
     for item in order:
         if not groups or len(groups[-1]) == size or groups[-1][0].key[:2] != item.key[:2]:
@@ -178,57 +276,164 @@ def _batches(items: Sequence[Question], size: int) -> list[list[Question]]:
     return groups
 
 # %% ../../../nbs/bench/models/00_local.ipynb #725e0c67
-def predict(model: Path | str | LocalModel, data: Path | str | Benchmark, out: Path | str, *, split: str = "val", tasks: str = "all", formats: str = "fill,select,judge",
-            limit: int | None = None, batch: int = 64, images: ImageMode = "original", prompt: Prompt | None = None, seed: int = 0, strict: bool = False,
-            max_new_tokens: int = MAX_NEW_TOKENS, marker_scale: float | None = None, quantize: Quantize | None = None, dtype: Dtype = "auto",
-            adapter: Path | str | None = None, threads: int = 0, trust_remote_code: str = "", progress: bool = True) -> Path:
+def predict(
+    model: Path | str | LocalModel,
+    data: Path | str | Benchmark,
+    out: Path | str,
+    *,
+    split: str = "val",
+    tasks: str = "all",
+    formats: str = "fill,select,judge",
+    limit: int | None = None,
+    batch: int = 64,
+    images: ImageMode = "original",
+    prompt: Prompt | None = None,
+    seed: int = 0,
+    strict: bool = False,
+    max_new_tokens: int = MAX_NEW_TOKENS,
+    marker_scale: float | None = None,
+    quantize: Quantize | None = None,
+    dtype: Dtype = "auto",
+    adapter: Path | str | None = None,
+    threads: int = 0,
+    trust_remote_code: str = "",
+    progress: bool = True,
+) -> Path:
     """Ask the questions of `data` and write one JSON line for each to `out`; returns `out`.
 
     Args:
-        model: a folder (a model or an adapter of ours), a hub name, or a `LocalModel` for several runs.
-        data: what `open_benchmark` opens, a folder of `spar generate` or a benchmark's spec, or a `Benchmark`.
+        model: a folder (a model or an adapter of ours), a hub name, or a `LocalModel` for several
+            runs.
+        data: what `open_benchmark` opens, a folder of `spar generate` or a benchmark's spec, or a
+            `Benchmark`.
         split, tasks, formats, strict: as in `open_benchmark`, where `data` is not open yet.
         limit: at most so many questions per task and format, spread over the scenes.
         batch: questions at once, all of one task and format and of like length.
-        images: "original", or a blind run: "none", "gray", "swapped" (see `spar_kit.bench.prompts.apply_image_mode`); seed: of the swaps.
-        prompt: "official" is SPAR-Bench's frame, "plain" the question as stored; None takes the official one for SPAR-Bench's rows, the plain one for the kit's own.
+        images: "original", or a blind run: "none", "gray", "swapped" (see
+            `spar_kit.bench.prompts.apply_image_mode`); seed: of the swaps.
+        prompt: "official" is SPAR-Bench's frame, "plain" the question as stored; None takes the
+            official one for SPAR-Bench's rows, the plain one for the kit's own.
         max_new_tokens: SPAR-Bench's official number is 100.
-        marker_scale, quantize, dtype, adapter, threads, trust_remote_code: as in `LocalModel`, where `model` is not one yet.
+        marker_scale, quantize, dtype, adapter, threads, trust_remote_code: as in `LocalModel`,
+        where `model` is not one yet.
 
-    Lines hold id, task, format, source, scene, question, answer, prediction, image_mode; an item that failed has the prediction null and says why in `failed`. Lines
-    that are there already are kept; when all are, no model is loaded. Raises ValueError where `data` has no such questions.
+    Lines hold id, task, format, source, scene, question, answer, prediction, image_mode; an item
+    that failed has the prediction null and says why in `failed`. Lines that are there already are
+    kept; when all are, no model is loaded. Raises ValueError where `data` has no such questions.
     """
-    benchmark = data if isinstance(data, Benchmark) else open_benchmark(data, split=split, tasks=tasks, formats=formats, strict=strict)
-    local = model if isinstance(model, LocalModel) else LocalModel(model, adapter=adapter, dtype=dtype, quantize=quantize, marker_scale=marker_scale, threads=threads,
-                                                                   trust_remote_code=trust_remote_code)
-    _predict(local, benchmark, Path(out), limit=limit, batch=batch, images=images, prompt=prompt, seed=seed, max_new_tokens=max_new_tokens, progress=progress)
+    benchmark = (
+        data
+        if isinstance(data, Benchmark)
+        else open_benchmark(data, split=split, tasks=tasks, formats=formats, strict=strict)
+    )
+    local = (
+        model
+        if isinstance(model, LocalModel)
+        else LocalModel(
+            model,
+            adapter=adapter,
+            dtype=dtype,
+            quantize=quantize,
+            marker_scale=marker_scale,
+            threads=threads,
+            trust_remote_code=trust_remote_code,
+        )
+    )
+    _predict(
+        local,
+        benchmark,
+        Path(out),
+        limit=limit,
+        batch=batch,
+        images=images,
+        prompt=prompt,
+        seed=seed,
+        max_new_tokens=max_new_tokens,
+        progress=progress,
+    )
     return Path(out)
 
 
-def _predict(local: LocalModel, benchmark: Benchmark, out: Path, *, limit: int | None = None, batch: int = 64, images: ImageMode = "original", prompt: Prompt | None = None,
-             seed: int = 0, max_new_tokens: int = MAX_NEW_TOKENS, progress: bool = True) -> list[Prediction]:
+def _predict(
+    local: LocalModel,
+    benchmark: Benchmark,
+    out: Path,
+    *,
+    limit: int | None = None,
+    batch: int = 64,
+    images: ImageMode = "original",
+    prompt: Prompt | None = None,
+    seed: int = 0,
+    max_new_tokens: int = MAX_NEW_TOKENS,
+    progress: bool = True,
+) -> list[Prediction]:
     words = prompt or benchmark.prompt
-    mark = content_hash(local.identity, words, max_new_tokens, mode_in_mark(images), seed if images == "swapped" else 0, benchmark.revision)
-    with PredictionWriter(out, benchmark.select_items(limit, images, seed), mark, image_mode=images) as writer:
+    mark = content_hash(
+        local.identity,
+        words,
+        max_new_tokens,
+        mode_in_mark(images),
+        seed if images == "swapped" else 0,
+        benchmark.revision,
+    )
+    with PredictionWriter(
+        out, benchmark.select_items(limit, images, seed), mark, image_mode=images
+    ) as writer:
         if writer.left:
             local.load()
             done = len(writer.items) - len(writer.left)
             title = "answers" if images == "original" else f"answers, images {images}"
-            with tqdm(total=len(writer.items), initial=done, desc=title, unit="q", disable=not progress, mininterval=1.0) as bar:
-                run_predictions(local, writer, words, batch=batch, max_new_tokens=max_new_tokens, bar=bar)
+            with tqdm(
+                total=len(writer.items),
+                initial=done,
+                desc=title,
+                unit="q",
+                disable=not progress,
+                mininterval=1.0,
+            ) as bar:
+                run_predictions(
+                    local, writer, words, batch=batch, max_new_tokens=max_new_tokens, bar=bar
+                )
     return writer.in_order
 
 
-def predict_image_modes(model: LocalModel, benchmark: Benchmark, out: Path | str, images: Sequence[ImageMode] = IMAGE_MODES, **options: Any) -> dict[ImageMode, Path]:
-    """`predict` once for each way of showing the images; OUT/predictions.jsonl holds what was said to the images as they are, OUT/predictions_gray.jsonl etc. the
-    blind runs, OUT/run.json what was asked of what. The model is loaded once."""
+def predict_image_modes(
+    model: LocalModel,
+    benchmark: Benchmark,
+    out: Path | str,
+    images: Sequence[ImageMode] = IMAGE_MODES,
+    **options: Any,
+) -> dict[ImageMode, Path]:
+    """`predict` once for each way of showing the images; OUT/predictions.jsonl holds what was said
+    to the images as they are, OUT/predictions_gray.jsonl etc. the blind runs, OUT/run.json what was
+    asked of what. The model is loaded once."""
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
-    note = {"model": model.name, "adapter": str(model.adapter) if model.adapter else None, "dtype": model.dtype, "quantize": model.quantize, "images": list(images),
-            "decoding": "greedy", "max_new_tokens": MAX_NEW_TOKENS, **options, "prompt": options.get("prompt") or benchmark.prompt,
-            "benchmark": benchmark.name, "spec": benchmark.spec, "revision": benchmark.revision, "questions": len(benchmark.items), "rows_left_out": benchmark.skipped,
-            "problems": benchmark.problems[:20], "environment": environment()}
+    note = {
+        "model": model.name,
+        "adapter": str(model.adapter) if model.adapter else None,
+        "dtype": model.dtype,
+        "quantize": model.quantize,
+        "images": list(images),
+        "decoding": "greedy",
+        "max_new_tokens": MAX_NEW_TOKENS,
+        **options,
+        "prompt": options.get("prompt") or benchmark.prompt,
+        "benchmark": benchmark.name,
+        "spec": benchmark.spec,
+        "revision": benchmark.revision,
+        "questions": len(benchmark.items),
+        "rows_left_out": benchmark.skipped,
+        "problems": benchmark.problems[:20],
+        "environment": environment(),
+    }
     (folder / "run.json").write_text(json.dumps(note, indent=1, default=str) + "\n")
     files = {mode: prediction_file(folder, mode) for mode in images}
-    note_outcome(folder / "run.json", {mode: _predict(model, benchmark, path, images=mode, **options) for mode, path in files.items()})
+    note_outcome(
+        folder / "run.json",
+        {
+            mode: _predict(model, benchmark, path, images=mode, **options)
+            for mode, path in files.items()
+        },
+    )
     return files

@@ -22,9 +22,25 @@ from typing import Any
 from tqdm.auto import tqdm
 
 import spar_kit
-from ..predictions import Prediction, PredictionWriter, content_hash, mode_in_mark, note_outcome, prediction_file
+from spar_kit.bench.predictions import (
+    Prediction,
+    PredictionWriter,
+    content_hash,
+    mode_in_mark,
+    note_outcome,
+    prediction_file,
+)
 from ..benchmarks import Benchmark
-from .client import RetryableError, RequestRejected, Reply, Server, ServerError, send_request, connect, request_body
+from spar_kit.bench.models.client import (
+    RetryableError,
+    RequestRejected,
+    Reply,
+    Server,
+    ServerError,
+    send_request,
+    connect,
+    request_body,
+)
 from ..prompts import Prompt, prompt_of
 from ..rows import IMAGE_MODES, ImageMode
 from ...data.question import Question
@@ -54,12 +70,14 @@ class RateLimiter:
             self._quiet = max(self._quiet, time.monotonic() + seconds)
 
 # %% ../../../nbs/bench/models/20_server.ipynb #7d885f33
-REPLY_SECONDS = 2.0          # assumed until replies have been timed
+REPLY_SECONDS = 2.0  # assumed until replies have been timed
 
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """What asking so many items takes: tokens, seconds, and dollars where prices are known. `counted`: the server has counted tokens. `timed`: replies have been timed."""
+    """What asking so many items takes: tokens, seconds, and dollars where prices are known.
+    `counted`: the server has counted tokens. `timed`: replies have been timed."""
+
     items: int
     tokens_in: int
     tokens_out: int
@@ -70,13 +88,28 @@ class Estimate:
 
     def __str__(self) -> str:
         kind = "" if self.counted else "roughly "
-        parts = [f"{self.items:,} questions: {kind}{self.tokens_in:,} tokens in, {'' if self.counted else 'at most '}{self.tokens_out:,} out"]
+        parts = [
+            f"{self.items:,} questions: {kind}{self.tokens_in:,} tokens in,"
+            f" {'' if self.counted else 'at most '}{self.tokens_out:,} out"
+        ]
         parts += [f"about ${self.cost:,.2f}"] if self.cost is not None else []
-        return ", ".join([*parts, f"about {_format_duration(self.seconds)}" + ("" if self.timed else f" if a reply takes {REPLY_SECONDS:g} s")])
+        return ", ".join(
+            [
+                *parts,
+                f"about {_format_duration(self.seconds)}"
+                + ("" if self.timed else f" if a reply takes {REPLY_SECONDS:g} s"),
+            ]
+        )
 
 
 def _format_duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+    return (
+        f"{seconds:.0f} s"
+        if seconds < 120
+        else f"{seconds / 60:.0f} min"
+        if seconds < 7200
+        else f"{seconds / 3600:.1f} h"
+    )
 
 
 def image_tokens(width: int, height: int) -> int:
@@ -86,36 +119,72 @@ def image_tokens(width: int, height: int) -> int:
 
 def spaced_items(items: Sequence[Question], count: int) -> list[Question]:
     """At most `count` of the items, from all parts of the list alike."""
-    return [items[k * len(items) // count] for k in range(count)] if len(items) > count else list(items)
+    return (
+        [items[k * len(items) // count] for k in range(count)]
+        if len(items) > count
+        else list(items)
+    )
 
 
-def estimate(items: Sequence[Question], server: Server, prompt: Prompt = "official", look: int = 8) -> Estimate:
+def estimate(
+    items: Sequence[Question], server: Server, prompt: Prompt = "official", look: int = 8
+) -> Estimate:
     """A guess from `look` of the items, before anything is asked."""
     tokens = []
     for item in spaced_items(items, look):
         try:
             sizes = [image.size for image in item.load()]
-        except (ValueError, OSError):        # said of that item when its turn comes
+        except (ValueError, OSError):  # said of that item when its turn comes
             continue
-        shrink = [min(1.0, server.image_side / max(size)) if server.image_side else 1.0 for size in sizes]
-        tokens.append(len(prompt_of(item, prompt)) // 4 + sum(image_tokens(round(w * s), round(h * s)) for (w, h), s in zip(sizes, shrink)))
-    return _estimate(len(items), sum(tokens) / max(len(tokens), 1), server.body.get("max_completion_tokens") or server.max_new_tokens, server=server)
+        shrink = [
+            min(1.0, server.image_side / max(size)) if server.image_side else 1.0 for size in sizes
+        ]
+        tokens.append(
+            len(prompt_of(item, prompt)) // 4
+            + sum(image_tokens(round(w * s), round(h * s)) for (w, h), s in zip(sizes, shrink))
+        )
+    return _estimate(
+        len(items),
+        sum(tokens) / max(len(tokens), 1),
+        server.body.get("max_completion_tokens") or server.max_new_tokens,
+        server=server,
+    )
 
 
-def _estimate(items: int, tokens_in: float, tokens_out: float, *, server: Server, seconds: float | None = None, counted: bool = False) -> Estimate:
-    """For so many items with tokens each; `seconds` is what all of them take, None before any has been timed."""
+def _estimate(
+    items: int,
+    tokens_in: float,
+    tokens_out: float,
+    *,
+    server: Server,
+    seconds: float | None = None,
+    counted: bool = False,
+) -> Estimate:
+    """For so many items with tokens each; `seconds` is what all of them take, None before any has
+    been timed."""
     a = round(items * tokens_in)
     b = round(items * tokens_out)
     priced = server.input_price is not None and server.output_price is not None
-    cost = (a * (server.input_price or 0) + b * (server.output_price or 0)) / 1e6 if priced else None
+    cost = (
+        (a * (server.input_price or 0) + b * (server.output_price or 0)) / 1e6 if priced else None
+    )
     at_most = 60 * items / server.per_minute if server.per_minute else 0.0
     assumed = REPLY_SECONDS * -(-items // server.concurrency)
-    return Estimate(items=items, tokens_in=a, tokens_out=b, seconds=max(assumed if seconds is None else seconds, at_most), cost=cost, counted=counted, timed=seconds is not None)
+    return Estimate(
+        items=items,
+        tokens_in=a,
+        tokens_out=b,
+        seconds=max(assumed if seconds is None else seconds, at_most),
+        cost=cost,
+        counted=counted,
+        timed=seconds is not None,
+    )
 
 # %% ../../../nbs/bench/models/20_server.ipynb #4365b710
 @dataclass(kw_only=True)
 class _Run:
     """What the threads of a run share."""
+
     client: Any
     server: Server
     prompt: Prompt
@@ -123,37 +192,76 @@ class _Run:
     pace: RateLimiter
     stop: threading.Event = field(default_factory=threading.Event)
     lock: threading.Lock = field(default_factory=threading.Lock)
-    silent: int = 0                 # items in a row that ended without a word from the server
+    silent: int = 0  # items in a row that ended without a word from the server
     dead: str = ""
     used: list[tuple[int, int]] = field(default_factory=list)
 
 
-def request_predictions(items: Sequence[Question], out: Path | str, server: Server, *, prompt: Prompt = "official", images: ImageMode = "original", seed: int = 0,
-                        dry_run: bool = False, say: Callable[[str], None] = print, progress: bool = True) -> list[Prediction]:
-    """Have a server answer the items; one JSON line each in `out`, as `spar_kit.bench.predictions.PredictionWriter` writes them. Returns them; none where it is a `dry_run`.
+def request_predictions(
+    items: Sequence[Question],
+    out: Path | str,
+    server: Server,
+    *,
+    prompt: Prompt = "official",
+    images: ImageMode = "original",
+    seed: int = 0,
+    dry_run: bool = False,
+    say: Callable[[str], None] = print,
+    progress: bool = True,
+) -> list[Prediction]:
+    """Have a server answer the items; one JSON line each in `out`, as
+    `spar_kit.bench.predictions.PredictionWriter` writes them. Returns them; none where it is a
+    `dry_run`.
 
     Args:
-        items: shown as they are; for a blind run pass them through `spar_kit.bench.prompts.apply_image_mode` and name it in `images`.
-        images: how the items are shown, and the seed of the swaps; a part of what must be equal for a file to be continued.
+        items: shown as they are; for a blind run pass them through
+            `spar_kit.bench.prompts.apply_image_mode` and name it in `images`.
+        images: how the items are shown, and the seed of the swaps; a part of what must be equal for
+            a file to be continued.
         dry_run: say what it would cost, and stop.
         say: takes the lines of the estimate.
 
-    A line has further fields where they say something: `tries` where it took several, `finish` where the text did not end by itself, `tokens` [in, out] where
-    the server counted. A failed item has `prediction` null and `failed`. Raises ServerError where the server cannot be used (what was answered is kept), ImportError without
-    the `openai` client.
+    A line has further fields where they say something: `tries` where it took several, `finish`
+        where the text did not end by itself, `tokens` [in, out] where
+    the server counted. A failed item has `prediction` null and `failed`. Raises ServerError where
+    the server cannot be used (what was answered is kept), ImportError without the `openai` client.
     """
     items = list(items)
     shown = f"swapped {seed}" if images == "swapped" else mode_in_mark(images)
-    mark = content_hash("server", server.model, _shown(server.url), prompt, shown, server.max_new_tokens, server.image_format, server.image_side, dict(server.body))
+    mark = content_hash(
+        "server",
+        server.model,
+        _shown(server.url),
+        prompt,
+        shown,
+        server.max_new_tokens,
+        server.image_format,
+        server.image_side,
+        dict(server.body),
+    )
     if dry_run:
         say(str(estimate(items, server, prompt)))
         return []
     client = connect(server)
-    with client, PredictionWriter(out, items, mark, usable=lambda row: bool((row.text or "").strip()), image_mode=images) as writer:
+    with (
+        client,
+        PredictionWriter(
+            out, items, mark, usable=lambda row: bool((row.text or "").strip()), image_mode=images
+        ) as writer,
+    ):
         if len(writer.left) < len(items):
-            say(f"{len(items) - len(writer.left):,} of {len(items):,} questions are answered already")
+            say(
+                f"{len(items) - len(writer.left):,} of {len(items):,} questions are answered"
+                " already"
+            )
         if writer.left:
-            run = _Run(client=client, server=server, prompt=prompt, writer=writer, pace=RateLimiter(server.per_minute))
+            run = _Run(
+                client=client,
+                server=server,
+                prompt=prompt,
+                writer=writer,
+                pace=RateLimiter(server.per_minute),
+            )
             before = estimate(writer.left, server, prompt)
             say(f"asking {server.model} at {_shown(server.url) or _shown(str(client.base_url))}")
             say(str(before))
@@ -168,23 +276,66 @@ def request_predictions(items: Sequence[Question], out: Path | str, server: Serv
                 after = _measured(run, len(rest), len(first), time.monotonic() - began, before)
                 say(f"after the first {len(first)}: {after}")
                 _check_cost(after, server)
-            with tqdm(total=len(writer.left), initial=len(first), desc="answers", unit="q", disable=not (progress and rest), mininterval=1.0) as bar:
+            with tqdm(
+                total=len(writer.left),
+                initial=len(first),
+                desc="answers",
+                unit="q",
+                disable=not (progress and rest),
+                mininterval=1.0,
+            ) as bar:
                 _ask_all(run, rest, bar.update)
         answered = len(items) - len(writer.failed)
-    say(f"{answered:,} of {len(items):,} questions answered" + (f", {len(writer.failed):,} failed ({_reasons(writer.failed)}). The same call asks them again."
-                                                               if writer.failed else ""))
+    say(
+        f"{answered:,} of {len(items):,} questions answered"
+        + (
+            f", {len(writer.failed):,} failed ({_reasons(writer.failed)}). The same call asks them"
+            " again."
+            if writer.failed
+            else ""
+        )
+    )
     return writer.in_order
 
 
-def request_image_modes(server: Server, benchmark: Benchmark, out: Path | str, images: Sequence[ImageMode] = IMAGE_MODES, *, limit: int | None = None, prompt: Prompt | None = None,
-                        seed: int = 0, dry_run: bool = False, say: Callable[[str], None] = print, progress: bool = True) -> dict[ImageMode, Path]:
-    """`request_predictions` once for each way of showing the images, into the files that `spar_kit.bench.models.local.predict_image_modes` writes: OUT/predictions.jsonl for
-    images as they are, OUT/predictions_gray.jsonl etc. for blind runs, OUT/run.json for what was asked of what. `prompt` None is the benchmark's own."""
+def request_image_modes(
+    server: Server,
+    benchmark: Benchmark,
+    out: Path | str,
+    images: Sequence[ImageMode] = IMAGE_MODES,
+    *,
+    limit: int | None = None,
+    prompt: Prompt | None = None,
+    seed: int = 0,
+    dry_run: bool = False,
+    say: Callable[[str], None] = print,
+    progress: bool = True,
+) -> dict[ImageMode, Path]:
+    """`request_predictions` once for each way of showing the images, into the files that
+    `spar_kit.bench.models.local.predict_image_modes` writes: OUT/predictions.jsonl for images as
+    they are, OUT/predictions_gray.jsonl etc. for blind runs, OUT/run.json for what was asked of
+    what. `prompt` None is the benchmark's own."""
     chosen: Prompt = prompt or benchmark.prompt
     if not dry_run:
-        note = {"model": server.model, "server": _shown(server.url) or "openai", "images": list(images), "prompt": chosen, "seed": seed, "limit": limit, "benchmark": benchmark.name,
-                "spec": benchmark.spec, "revision": benchmark.revision, "questions": len(benchmark.items), "rows_left_out": benchmark.skipped,
-                "settings": {f.name: getattr(server, f.name) for f in fields(Server) if f.name not in ("model", "url")}, "spar_kit": spar_kit.__version__}
+        note = {
+            "model": server.model,
+            "server": _shown(server.url) or "openai",
+            "images": list(images),
+            "prompt": chosen,
+            "seed": seed,
+            "limit": limit,
+            "benchmark": benchmark.name,
+            "spec": benchmark.spec,
+            "revision": benchmark.revision,
+            "questions": len(benchmark.items),
+            "rows_left_out": benchmark.skipped,
+            "settings": {
+                f.name: getattr(server, f.name)
+                for f in fields(Server)
+                if f.name not in ("model", "url")
+            },
+            "spar_kit": spar_kit.__version__,
+        }
         Path(out).mkdir(parents=True, exist_ok=True)
         (Path(out) / "run.json").write_text(json.dumps(note, indent=1, default=dict) + "\n")
     files = {mode: prediction_file(Path(out), mode) for mode in images}
@@ -193,20 +344,33 @@ def request_image_modes(server: Server, benchmark: Benchmark, out: Path | str, i
         if len(images) > 1:
             say(f"images: {mode}")
         items = benchmark.select_items(limit, mode, seed)
-        rows[mode] = request_predictions(items, path, server, prompt=chosen, images=mode, seed=seed, dry_run=dry_run, say=say, progress=progress)
+        rows[mode] = request_predictions(
+            items,
+            path,
+            server,
+            prompt=chosen,
+            images=mode,
+            seed=seed,
+            dry_run=dry_run,
+            say=say,
+            progress=progress,
+        )
     if not dry_run:
         note_outcome(Path(out) / "run.json", rows)
     return files
 
 
-def _ask_all(run: _Run, items: Sequence[Question], tick: Callable[[], object] = lambda: None) -> None:
+def _ask_all(
+    run: _Run, items: Sequence[Question], tick: Callable[[], object] = lambda: None
+) -> None:
     pool = ThreadPoolExecutor(run.server.concurrency)
     try:
         for done in as_completed([pool.submit(_ask_item, run, item) for item in items]):
             done.result()
             tick()
     finally:
-        run.stop.set()                   # on an error or Ctrl-C: nobody begins anything new; answers under way are still kept
+        # on an error or Ctrl-C: nobody begins anything new; answers under way are still kept
+        run.stop.set()
         pool.shutdown(wait=True, cancel_futures=True)
         run.stop.clear()
 
@@ -235,11 +399,15 @@ def _ask_item(run: _Run, item: Question) -> None:
             if error.answered or error.after:
                 _heard(run)
             if error.after > run.server.longest_wait:
-                return run.writer.fail(item, f"asked to wait for {_format_duration(error.after)}: {reason}", tries=k + 1)
+                return run.writer.fail(
+                    item,
+                    f"asked to wait for {_format_duration(error.after)}: {reason}",
+                    tries=k + 1,
+                )
             if error.after:
                 run.pace.back_off(error.after)
             jitter = rng.uniform(0.5, 1.0)
-            pause = max(error.after, min(run.server.longest_wait, jitter * run.server.wait * 2 ** k))
+            pause = max(error.after, min(run.server.longest_wait, jitter * run.server.wait * 2**k))
             if k + 1 < run.server.tries and run.stop.wait(pause):
                 return
             continue
@@ -249,7 +417,9 @@ def _ask_item(run: _Run, item: Question) -> None:
         with run.lock:
             run.used.append((reply.tokens_in, reply.tokens_out))
         return run.writer.add(item, reply.text, **_notes(reply, k + 1))
-    run.writer.fail(item, f"{run.server.tries} attempts; the last one: {reason}", tries=run.server.tries)
+    run.writer.fail(
+        item, f"{run.server.tries} attempts; the last one: {reason}", tries=run.server.tries
+    )
     with run.lock:
         run.silent += 1
         if run.silent >= max(20, 3 * run.server.concurrency) and not run.dead:
@@ -278,24 +448,37 @@ def _measured(run: _Run, left: int, asked: int, seconds: float, before: Estimate
     else:
         tokens_in = before.tokens_in / before.items
         tokens_out = before.tokens_out / before.items
-    return _estimate(left, tokens_in, tokens_out, server=run.server, seconds=seconds * left / asked, counted=bool(counted))
+    return _estimate(
+        left,
+        tokens_in,
+        tokens_out,
+        server=run.server,
+        seconds=seconds * left / asked,
+        counted=bool(counted),
+    )
 
 
 def _check_cost(found: Estimate, server: Server) -> None:
     if server.most_cost is not None and found.cost is not None and found.cost > server.most_cost:
-        raise ServerError(f"{found}: more than the ${server.most_cost:,.2f} allowed; answers so far are kept")
+        raise ServerError(
+            f"{found}: more than the ${server.most_cost:,.2f} allowed; answers so far are kept"
+        )
 
 
 def _not_all_failed(run: _Run, first: Sequence[Question]) -> None:
     reasons = {item.key: reason for item in first if (reason := run.writer.failed.get(item.key))}
     if len(reasons) == len(first) < len(run.writer.left):
-        raise ServerError(f"none of the first {len(first)} questions was answered: {_reasons(reasons)}")
+        raise ServerError(
+            f"none of the first {len(first)} questions was answered: {_reasons(reasons)}"
+        )
 
 
 def _reasons(failed: Mapping[Any, str]) -> str:
     """The commonest reasons and how many items have each."""
     found = Counter(reason.split("the last one: ")[-1][:80] for reason in failed.values())
-    return "; ".join(f"{n} {reason}" for reason, n in found.most_common(3)) + (" ..." if len(found) > 3 else "")
+    return "; ".join(f"{n} {reason}" for reason, n in found.most_common(3)) + (
+        " ..." if len(found) > 3 else ""
+    )
 
 
 def _hidden(text: str) -> str:

@@ -16,49 +16,121 @@ from typing import Any
 
 # %% ../../../nbs/bench/scorers/15_answer_span.ipynb #a1000004
 LONGEST = 20_000
-_HIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\ud800-\udfff]")
+_HIDDEN = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\ud800-\udfff]"
+)
 _MINUS = re.compile("[\u2010-\u2013\u2212\ufe58\ufe63\uff0d](?=\\s?[.\\d])")
 _FRACTION = re.compile("[\u00bc-\u00be\u2150-\u215e]")
-_TO_PLAIN = str.maketrans({"²": "^2", "³": "^3", "㎡": "m^2", "“": '"', "”": '"', "″": '"', "’": "'", "‘": "'", "′": "'", "。": ". ", "、": ", ", "【": "[", "】": "]", "「": '"', "」": '"', "∙": "·", "⋅": "·", "➜": "→", "⇒": "→",
-                           **{chr(code): unicodedata.normalize("NFD", chr(code))[0] for code in range(0xc0, 0x250) if len(unicodedata.normalize("NFD", chr(code))) > 1}})
-_INNER = r"(?:\w{1,12}:)?(?:think|thinking|thought|thoughts|reasoning|reason|scratchpad|analysis|reflection|rationale|explanation|cot|internal|monologue|tool_call|plan|planning|observation|caption|perception)"
+_TO_PLAIN = str.maketrans(
+    {
+        "²": "^2",
+        "³": "^3",
+        "㎡": "m^2",
+        "“": '"',
+        "”": '"',
+        "″": '"',
+        "’": "'",
+        "‘": "'",
+        "′": "'",
+        "。": ". ",
+        "、": ", ",
+        "【": "[",
+        "】": "]",
+        "「": '"',
+        "」": '"',
+        "∙": "·",
+        "⋅": "·",
+        "➜": "→",
+        "⇒": "→",
+        **{
+            chr(code): unicodedata.normalize("NFD", chr(code))[0]
+            for code in range(0xC0, 0x250)
+            if len(unicodedata.normalize("NFD", chr(code))) > 1
+        },
+    }
+)
+_INNER = r"(?:\w{1,12}:)?(?:think|thinking|thought|thoughts|reasoning|reason|scratchpad|analysis|reflection|rationale|explanation|cot|internal|monologue|tool_call|plan|planning|observation|caption|perception)"  # noqa: E501
 _OUTER = r"(?:final[ _]?)?(?:answer|response|output|result|solution)|final"
-_FINAL_CHANNEL = re.compile(r"<\|channel\|?>\s{0,5}final\s{0,5}(?:<\|message\|>)?|(?<=[.\w?!])assistantfinal(?=\W|[A-Z\d])")
-_OPENS_INNER = re.compile(rf"[<\[◁]\s?{_INNER}\s?[>\]▷]|<\|(?:(?:begin|start)_?(?:of_)?)?{_INNER}\|>|\[(?:begin|start)[ _]{_INNER}\]|<unused94>|<\|channel\|?>\s{{0,5}}(?:analysis|thought|commentary)\b|\A(?:assistant)?analysis(?=[A-Z])", re.I)
-_ENDS_INNER = re.compile(rf"(?:<\s?/|\[/|◁/)\s?{_INNER}\s?[>\]▷]|<\|(?:end_?(?:of_)?|/){_INNER}\|>|\[end[ _]{_INNER}\]|<unused95>|<channel\|>", re.I)
-_OPENS_OUTER = re.compile(rf"<\s?(?:{_OUTER})\b(?!\s?/)[^<>]{{0,100}}>|\[(?:{_OUTER})\]|<\|(?:begin|start)_?(?:of_)?(?:{_OUTER}|box)\|>", re.I)
-_ENDS_OUTER = re.compile(rf"<\s?/\s?(?:{_OUTER})\s?>|\[/(?:{_OUTER})\]|<\|end_?(?:of_)?(?:{_OUTER}|box)\|>", re.I)
+_FINAL_CHANNEL = re.compile(
+    r"<\|channel\|?>\s{0,5}final\s{0,5}(?:<\|message\|>)?|(?<=[.\w?!])assistantfinal(?=\W|[A-Z\d])"
+)
+_OPENS_INNER = re.compile(
+    rf"[<\[◁]\s?{_INNER}\s?[>\]▷]|<\|(?:(?:begin|start)_?(?:of_)?)?{_INNER}\|>|\[(?:begin|start)["
+    rf" _]{_INNER}\]|<unused94>|<\|channel\|?>\s{{0,5}}(?:analysis|thought|commentary)\b|\A(?:assistant)?analysis(?=[A-Z])",  # noqa: E501
+    re.I,
+)
+_ENDS_INNER = re.compile(
+    rf"(?:<\s?/|\[/|◁/)\s?{_INNER}\s?[>\]▷]|<\|(?:end_?(?:of_)?|/){_INNER}\|>|\[end["
+    rf" _]{_INNER}\]|<unused95>|<channel\|>",
+    re.I,
+)
+_OPENS_OUTER = re.compile(
+    rf"<\s?(?:{_OUTER})\b(?!\s?/)[^<>]{{0,100}}>|\[(?:{_OUTER})\]|<\|(?:begin|start)_?(?:of_)?(?:{_OUTER}|box)\|>",
+    re.I,
+)
+_ENDS_OUTER = re.compile(
+    rf"<\s?/\s?(?:{_OUTER})\s?>|\[/(?:{_OUTER})\]|<\|end_?(?:of_)?(?:{_OUTER}|box)\|>", re.I
+)
 _MARKS = re.compile(r"<\|[^|<>\n]{1,40}\|>|</?s>|<(?:end_of_turn|start_of_turn|eos|pad|unk|bos)>")
 
 
 def _same_marks(text: str) -> str:
-    """A text whose marks of thought and of answers are all of one form; other marks of chats are gone."""
+    """A text whose marks of thought and of answers are all of one form; other marks of chats are
+    gone."""
     text = _FINAL_CHANNEL.split(text)[-1]
-    for pattern, mark in ((_ENDS_INNER, "</think>"), (_OPENS_INNER, "<think>"), (_ENDS_OUTER, "</answer>"), (_OPENS_OUTER, "<answer>")):
+    for pattern, mark in (
+        (_ENDS_INNER, "</think>"),
+        (_OPENS_INNER, "<think>"),
+        (_ENDS_OUTER, "</answer>"),
+        (_OPENS_OUTER, "<answer>"),
+    ):
         text = pattern.sub(mark, text)
     return _MARKS.sub(" ", text)
 
 
 def normalize_text(text: str) -> str:
-    """A text fit for the readers: at most `LONGEST` characters (both ends), no invisible ones, one kind of blank, digit, minus, quote and mark."""
+    """A text fit for the readers: at most `LONGEST` characters (both ends), no invisible ones, one
+    kind of blank, digit, minus, quote and mark."""
     if len(text) > LONGEST:
-        text = text[:LONGEST // 2] + "\n" + text[-LONGEST // 2:]
+        text = text[: LONGEST // 2] + "\n" + text[-LONGEST // 2 :]
     if "&" in text:
         text = html.unescape(text)
     if not text.isascii():
-        text = _FRACTION.sub(lambda match: " " + unicodedata.normalize("NFKC", match[0]).replace("\u2044", "/"), text.translate(_TO_PLAIN))
-        text = _MINUS.sub("-", unicodedata.normalize("NFKC", text)[:LONGEST + 1])
+        text = _FRACTION.sub(
+            lambda match: " " + unicodedata.normalize("NFKC", match[0]).replace("\u2044", "/"),
+            text.translate(_TO_PLAIN),
+        )
+        text = _MINUS.sub("-", unicodedata.normalize("NFKC", text)[: LONGEST + 1])
     text = _HIDDEN.sub("", text)
     if "<" in text or "[" in text or "◁" in text or "analysis" in text:
         text = _same_marks(text)
     return re.sub(r" ?\n\s*", "\n", re.sub(r"[^\S\n]+", " ", text)).strip()
 
 # %% ../../../nbs/bench/scorers/15_answer_span.ipynb #a1000007
-_HTML = re.compile(r"</?(?:b|i|u|em|strong|p|div|span|sup|sub|code|pre|center|li|ul|ol|h[1-6]|td|th|tr|table|unit|units|value|number|mark|font)\b[^<>]{0,60}>", re.I)
-_COMMANDS = re.compile(r"\\(?:text|mathrm|mathbf|mathit|textbf|textit|textrm|textsf|texttt|rm|bf|mbox|operatorname|unit|si|boldsymbol|underline|fbox|boxed)\b\s?\{([^{}]{0,200})\}")
+_HTML = re.compile(
+    r"</?(?:b|i|u|em|strong|p|div|span|sup|sub|code|pre|center|li|ul|ol|h[1-6]|td|th|tr|table|unit|units|value|number|mark|font)\b[^<>]{0,60}>",
+    re.I,
+)
+_COMMANDS = re.compile(
+    r"\\(?:text|mathrm|mathbf|mathit|textbf|textit|textrm|textsf|texttt|rm|bf|mbox|operatorname|unit|si|boldsymbol|underline|fbox|boxed)\b\s?\{([^{}]{0,200})\}"
+)
 _FRACTIONS = re.compile(r"\\[dt]?frac\s?\{([^{}]{1,20})\}\s?\{([^{}]{1,20})\}")
 _SIUNITX = re.compile(r"\\(?:SI|qty)\s?\{([^{}]{1,40})\}\s?\{([^{}]{1,40})\}")
-_SYMBOLS = (("\\times", " × "), ("\\cdot", " · "), ("\\approx", " ≈ "), ("\\sim", " "), ("\\circ", "°"), ("\\pm", " ± "), ("\\%", "%"), ("\\rightarrow", " → "), ("\\to", " → "), ("\\left", ""), ("\\right", ""), ("^°", "°"), ("{°}", "°"))
+_SYMBOLS = (
+    ("\\times", " × "),
+    ("\\cdot", " · "),
+    ("\\approx", " ≈ "),
+    ("\\sim", " "),
+    ("\\circ", "°"),
+    ("\\pm", " ± "),
+    ("\\%", "%"),
+    ("\\rightarrow", " → "),
+    ("\\to", " → "),
+    ("\\left", ""),
+    ("\\right", ""),
+    ("^°", "°"),
+    ("{°}", "°"),
+)
 _SPACES = re.compile(r"\\[,;:! ]|\\q?quad\b|\\[()\[\]]|\\displaystyle\b")
 _LINE_MARKS = re.compile(r"^(?:#{1,6} |> ?|[*•·+-] (?![\d.]+$)|\|)+", re.M)
 _STARS = re.compile(r"(?<![\w*])\*(?=[^\s*])([^*\n]{1,200})(?<=[^\s*])\*(?![\w*])")
@@ -66,12 +138,14 @@ _UNDERLINES = re.compile(r"(?<!\w)_(?=[^\s_])([^_\n]{1,200})(?<=[^\s_])_(?!\w)")
 
 
 def _without_tex(text: str) -> str:
-    for _ in range(2):                                     # \mathbf{\text{B}}
+    for _ in range(2):  # \mathbf{\text{B}}
         text = _COMMANDS.sub(r" \1 ", text)
     text = _SIUNITX.sub(r"\1 \2", _FRACTIONS.sub(r"\1/\2", text))
     for symbol, words in _SYMBOLS:
         text = text.replace(symbol, words)
-    return re.sub(r"\\(?=[A-Za-z])", " ", _SPACES.sub(" ", text)).replace("{}", "").replace(" ^", "^")
+    return (
+        re.sub(r"\\(?=[A-Za-z])", " ", _SPACES.sub(" ", text)).replace("{}", "").replace(" ^", "^")
+    )
 
 
 def plain(text: str) -> str:
@@ -83,7 +157,7 @@ def plain(text: str) -> str:
     for mark in ("**", "__", "`", "$"):
         text = text.replace(mark, "")
     if "~~" in text:
-        text = re.sub(r"~~[^~\n]{1,200}~~", " ", text)     # struck out
+        text = re.sub(r"~~[^~\n]{1,200}~~", " ", text)  # struck out
     if "*" in text:
         text = _STARS.sub(r"\1", text)
     if "_" in text:
@@ -92,10 +166,23 @@ def plain(text: str) -> str:
     return re.sub(r"[^\S\n]+", " ", text).strip()
 
 # %% ../../../nbs/bench/scorers/15_answer_span.ipynb #a1000010
-STATED = re.compile(r"\b(?:(?:final|correct|right|best|my)\s(?:answer|option|choice)|answer|conclusion)\b[\"'*_ ]{0,6}(?:is|was|would be|should be|must be|:|=|->|→)(?!\s?(?:not|n't)\b)"
-                    r"|\b(?:final )?answer\b[*_ ]{0,4}\n|(?:答案|答え|正解|정답)\s?(?:应该|應該)?(?:是|为|為|は|은|는|选|選)?\s?[::]?(?!不)|\b(?:respuesta|reponse|antwort|risposta|resposta|ответ)\b[*_ ]{0,4}(?::|es\b|est\b|ist\b|e\b)", re.I)
-_ASIDE = re.compile(r"confiden|probab|reason|expla|thought|rationale|analysis|unit|step|note|certain|label|question|task|id$", re.I)
-_UNIT_BEHIND = re.compile(r"(?:[\s$*_`~]|\\[,;:! ]){0,12}(?:\\(?:text|mathrm|mathbf|textbf|rm)\s?\{|<units?>)?\s?\(?\s?((?:sq(?:uare|\.)? ?)?[a-zA-Zµ\u4e00-\u9fff]{1,14}(?:\^\{?[23]\}?)?)")
+STATED = re.compile(
+    r"\b(?:(?:final|correct|right|best|my)\s(?:answer|option|choice)|answer|conclusion)\b[\"'*_"
+    r" ]{0,6}(?:is|was|would be|should be|must be|:|=|->|→)(?!\s?(?:not|n't)\b)"
+    r"|\b(?:final )?answer\b[*_"
+    r" ]{0,4}\n|(?:答案|答え|正解|정답)\s?(?:应该|應該)?(?:是|为|為|は|은|는|选|選)?\s?[::]?(?!不)|\b(?:respuesta|reponse|antwort|risposta|resposta|ответ)\b[*_"  # noqa: E501
+    r" ]{0,4}(?::|es\b|est\b|ist\b|e\b)",
+    re.I,
+)
+_ASIDE = re.compile(
+    r"confiden|probab|reason|expla|thought|rationale|analysis|unit|step|note|certain|label|question|task|id$",
+    re.I,
+)
+_UNIT_BEHIND = re.compile(
+    r"(?:[\s$*_`~]|\\[,;:!"
+    r" ]){0,12}(?:\\(?:text|mathrm|mathbf|textbf|rm)\s?\{|<units?>)?\s?\(?\s?((?:sq(?:uare|\.)?"
+    r" ?)?[a-zA-Zµ\u4e00-\u9fff]{1,14}(?:\^\{?[23]\}?)?)"
+)
 
 
 def _boxed(text: str) -> tuple[int, int, int] | None:
@@ -117,10 +204,22 @@ def _said_of(value: Any, key: str, unit: Any = None) -> str:
     if isinstance(value, dict):
         inner = [name for name in value if not _ASIDE.search(str(name))]
         unit = next((value[name] for name in value if str(name).lower() in ("unit", "units")), unit)
-        return _said_of(value[inner[0]], str(inner[0]), unit) if len(inner) == 1 else json.dumps(value, ensure_ascii=False, default=str)
+        return (
+            _said_of(value[inner[0]], str(inner[0]), unit)
+            if len(inner) == 1
+            else json.dumps(value, ensure_ascii=False, default=str)
+        )
     said = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
     of_key = re.search(r"(?:_(?:in_)?|[(\[])([A-Za-z]{1,12}2?)[)\]]?$", key)
-    return f"{said} {unit}" if isinstance(unit, str) else f"{said} ({of_key[1]})" if of_key and re.fullmatch(r"[-+]?[\d.,]+", said.strip()) else said
+    return (
+        f"{said} {unit}"
+        if isinstance(unit, str)
+        else (
+            f"{said} ({of_key[1]})"
+            if of_key and re.fullmatch(r"[-+]?[\d.,]+", said.strip())
+            else said
+        )
+    )
 
 
 def _literal(text: str) -> Any:
@@ -132,21 +231,28 @@ def _literal(text: str) -> Any:
 
 
 def _field(text: str) -> str | None:
-    """The answer within a JSON object: its key with "answer", or the only key that is no aside. None where there is no such object."""
+    """The answer within a JSON object: its key with "answer", or the only key that is no aside.
+    None where there is no such object."""
     start = text.find("{")
     end = text.rfind("}")
     if start < 0 or end < start:
         return None
     try:
-        record = json.loads(text[start:end + 1])
+        record = json.loads(text[start : end + 1])
     except (ValueError, RecursionError):
-        record = _literal(text[start:end + 1])
+        record = _literal(text[start : end + 1])
     if not isinstance(record, dict) or not all(isinstance(key, str) for key in record):
         return None
-    named = [key for key in record if "answer" in key.lower()] or [key for key in record if not _ASIDE.search(key)]
+    named = [key for key in record if "answer" in key.lower()] or [
+        key for key in record if not _ASIDE.search(key)
+    ]
     if len(named) != 1 or named[0].startswith(("move", "rotate")):
         return None
-    return _said_of(record[named[0]], named[0], next((record[key] for key in record if key.lower() in ("unit", "units")), None))
+    return _said_of(
+        record[named[0]],
+        named[0],
+        next((record[key] for key in record if key.lower() in ("unit", "units")), None),
+    )
 
 
 def _with_unit(content: str, after: str) -> str:
@@ -160,31 +266,42 @@ def _concluded(text: str) -> str:
     after = text.split("</think>")
     rest = after[-1].strip()
     if (len(after) > 1 and not rest) or (len(after) == 1 and "<think>" in rest):
-        stated = [match.start() for match in STATED.finditer(text)] + [match.end() for match in re.finditer("<answer>", text)]
-        return text[max(stated):].replace("</think>", " ") if stated else ""
+        stated = [match.start() for match in STATED.finditer(text)] + [
+            match.end() for match in re.finditer("<answer>", text)
+        ]
+        return text[max(stated) :].replace("</think>", " ") if stated else ""
     return rest
 
 
-_ALONE_AT_END = re.compile(r"\n[^\w\n]*(?:[A-Fa-f]|[-+]?\d[\d.,]*\s?[a-zA-Z]{0,12}|yes|no)[^\w\n]*$", re.I)
+_ALONE_AT_END = re.compile(
+    r"\n[^\w\n]*(?:[A-Fa-f]|[-+]?\d[\d.,]*\s?[a-zA-Z]{0,12}|yes|no)[^\w\n]*$", re.I
+)
 
 
 @lru_cache(maxsize=4096)
 def final_parts(text: str) -> tuple[str, ...]:
-    """What a prediction states as its answer, cleaned and without markup, the best part first: all of it where no part is marked, "" where it only thinks."""
+    """What a prediction states as its answer, cleaned and without markup, the best part first: all
+    of it where no part is marked, "" where it only thinks."""
     text = _concluded(normalize_text(text))
     if "<answer>" in text:
         content, _, behind = text.rpartition("<answer>")[2].partition("</answer>")
         inner = _boxed(content)
-        return (plain(content[inner[1]:inner[2]] if inner else _field(content) or _with_unit(content, behind)),)
+        return (
+            plain(
+                content[inner[1] : inner[2]]
+                if inner
+                else _field(content) or _with_unit(content, behind)
+            ),
+        )
     if box := _boxed(text):
         begin, start, end = box
-        content = plain(_with_unit(text[start:end], text[end + 1:]))
-        behind = text[end + 1:]
+        content = plain(_with_unit(text[start:end], text[end + 1 :]))
+        behind = text[end + 1 :]
         after = [match.start() for match in STATED.finditer(behind)]
         if not after and (alone := _ALONE_AT_END.search(behind)):
             after = [alone.start()]
-        if after and re.search(r"\w", behind[after[-1]:]):
-            return plain(behind[after[-1]:]), content
+        if after and re.search(r"\w", behind[after[-1] :]):
+            return plain(behind[after[-1] :]), content
         return content, plain(behind) if len(behind.strip(" .$*\n")) > 1 else plain(text[:begin])
     field = _field(text)
     return (plain(text) if field is None else plain(field),)

@@ -14,49 +14,95 @@ import numpy as np
 import orjson
 import pandas as pd
 
-from .disagreements import FLAVOURS, Scorer, disagreements, is_scored_by_benchmark
+from spar_kit.bench.scorers.disagreements import (
+    FLAVOURS,
+    Scorer,
+    disagreements,
+    is_scored_by_benchmark,
+)
 from .table import by_scorer, report, score_rows, score_table
 from ..analysis.statistics import intervals, overall_intervals
 from .strict import METRICS, task_kind
 from ...tasks.registry import TASKS
 
 # %% ../../../nbs/bench/scorers/55_comparison.ipynb #a21844c9
-def score_flavours(rows: Sequence[Mapping[str, Any]], flavours: Iterable[Scorer] = FLAVOURS) -> dict[Scorer, pd.DataFrame]:
+def score_flavours(
+    rows: Sequence[Mapping[str, Any]], flavours: Iterable[Scorer] = FLAVOURS
+) -> dict[Scorer, pd.DataFrame]:
     """The views of the long table of these rows, by flavour."""
     return by_scorer(score_table(rows, flavours))
 
 # %% ../../../nbs/bench/scorers/55_comparison.ipynb #1d6ac7d3
 def side_by_side(tables: Mapping[Scorer, pd.DataFrame], seed: int = 0) -> pd.DataFrame:
-    """Scores with the ends of their 95 % intervals, 0 to 1: one row a task, then the levels "low", "medium", "high" and "all".
+    """Scores with the ends of their 95 % intervals, 0 to 1: one row a task, then the levels "low",
+    "medium", "high" and "all".
 
-    Columns: name, items (asked), failed (without a prediction), and for each flavour `flavour`, `flavour_low`, `flavour_high`, NaN where nothing was scored, and `flavour_scored`: how many answers the mean holds.
+    Columns: name, items (asked), failed (without a prediction), and for each flavour `flavour`,
+        `flavour_low`, `flavour_high`, NaN where nothing was scored, and `flavour_scored`: how many
+        answers the mean holds.
     """
     first = next(iter(tables.values()))
     groups = [first.task, first.level, pd.Series("all", index=first.index)]
-    counted = [first.metric.eq("failed").groupby(group).agg(items="size", failed="sum") for group in groups]
+    counted = [
+        first.metric.eq("failed").groupby(group).agg(items="size", failed="sum") for group in groups
+    ]
     counts = pd.concat(counted)
     order = [name for name in (*TASKS, "low", "medium", "high", "all") if name in counts.index]
     out = counts.reindex(order).rename_axis("name")
     for flavour, table in tables.items():
-        found = pd.concat([intervals(table, seed=seed).rename(columns={"task": "name"}), overall_intervals(table, seed=seed, flavour=flavour).rename(columns={"level": "name"})])
+        found = pd.concat(
+            [
+                intervals(table, seed=seed).rename(columns={"task": "name"}),
+                overall_intervals(table, seed=seed, flavour=flavour).rename(
+                    columns={"level": "name"}
+                ),
+            ]
+        )
         found = found.set_index("name")[["score", "low", "high"]].astype(float).reindex(order)
-        scored = pd.concat([table.score.notna().groupby(group).sum() for group in groups]).reindex(order)
-        out = out.join(scored.rename(f"{flavour}_scored")).join(found.rename(columns={"score": flavour, "low": f"{flavour}_low", "high": f"{flavour}_high"}))
+        scored = pd.concat([table.score.notna().groupby(group).sum() for group in groups]).reindex(
+            order
+        )
+        out = out.join(scored.rename(f"{flavour}_scored")).join(
+            found.rename(
+                columns={"score": flavour, "low": f"{flavour}_low", "high": f"{flavour}_high"}
+            )
+        )
     return out.reset_index()
 
 
 def format_table(table: pd.DataFrame, flavours: Iterable[Scorer] = FLAVOURS) -> pd.DataFrame:
-    """`side_by_side` for reading: percent, the interval in brackets, "of N" where the mean holds only N of the items that have a prediction, "-" where there is no score."""
+    """`side_by_side` for reading: percent, the interval in brackets, "of N" where the mean holds
+    only N of the items that have a prediction, "-" where there is no score."""
+
     def cell(value: float, low: float, high: float, scored: int, answered: int) -> str:
-        return "-" if np.isnan(value) else f"{100 * value:.1f} [{100 * low:.0f}, {100 * high:.0f}]" + (f" of {scored:,}" if scored < answered else "")
+        return (
+            "-"
+            if np.isnan(value)
+            else f"{100 * value:.1f} [{100 * low:.0f}, {100 * high:.0f}]"
+            + (f" of {scored:,}" if scored < answered else "")
+        )
+
     answered = table["items"] - table.failed
-    columns = {flavour: [cell(score, low, high, scored, n) for score, low, high, scored, n in zip(table[flavour], table[f"{flavour}_low"], table[f"{flavour}_high"], table[f"{flavour}_scored"], answered)]
-               for flavour in flavours if flavour in table}
+    columns = {
+        flavour: [
+            cell(score, low, high, scored, n)
+            for score, low, high, scored, n in zip(
+                table[flavour],
+                table[f"{flavour}_low"],
+                table[f"{flavour}_high"],
+                table[f"{flavour}_scored"],
+                answered,
+            )
+        ]
+        for flavour in flavours
+        if flavour in table
+    }
     return table[["name", "items", *(["failed"] if table.failed.any() else [])]].assign(**columns)
 
 # %% ../../../nbs/bench/scorers/55_comparison.ipynb #f1000002
 def scorer_rules() -> pd.DataFrame:
-    """Which scorer has a rule for what: a row for each task and format of SPAR-7M, with the columns task, format, official, easi, strict: the measure, "-" where there is no rule."""
+    """Which scorer has a rule for what: a row for each task and format of SPAR-7M, with the columns
+    task, format, official, easi, strict: the measure, "-" where there is no rule."""
     table = []
     for task in TASKS.values():
         for form in task.formats:
@@ -68,52 +114,111 @@ def scorer_rules() -> pd.DataFrame:
 
 
 def without_rule(tables: Mapping[Scorer, pd.DataFrame]) -> list[str]:
-    """One line for official and easi: the tasks and formats of these answers that they have no rule for, with how many answers; [] where there are none."""
+    """One line for official and easi: the tasks and formats of these answers that they have no rule
+    for, with how many answers; [] where there are none."""
     named: dict[str, list[str]] = {}
     for flavour, table in tables.items():
         if flavour == "strict":
             continue
-        outside = np.array([not is_scored_by_benchmark(task, form) for task, form in zip(table.task, table.format)], bool)
-        counts = table[outside & table.metric.ne("failed")].groupby(["task", "format"], sort=False, observed=True).size()
+        outside = np.array(
+            [
+                not is_scored_by_benchmark(task, form)
+                for task, form in zip(table.task, table.format)
+            ],
+            bool,
+        )
+        counts = (
+            table[outside & table.metric.ne("failed")]
+            .groupby(["task", "format"], sort=False, observed=True)
+            .size()
+        )
         if len(counts):
-            named.setdefault(", ".join(f"{task}/{form} ({n:,})" for (task, form), n in counts.items()), []).append(flavour)
-    return [f"{' and '.join(flavours)} {'have' if len(flavours) > 1 else 'has'} no rule for {what}" for what, flavours in named.items()]
+            named.setdefault(
+                ", ".join(f"{task}/{form} ({n:,})" for (task, form), n in counts.items()), []
+            ).append(flavour)
+    return [
+        f"{' and '.join(flavours)} {'have' if len(flavours) > 1 else 'has'} no rule for {what}"
+        for what, flavours in named.items()
+    ]
 
 # %% ../../../nbs/bench/scorers/55_comparison.ipynb #946b58a5
-_BREAKS = {ord(c): f"\\u{ord(c):04x}" for c in "\x85\u2028\u2029"}          # JSON allows them in a text, but some readers end a line there
+# JSON allows them in a text, but some readers end a line there
+_BREAKS = {ord(c): f"\\u{ord(c):04x}" for c in "\x85\u2028\u2029"}
 
 
 def item_lines(tables: Mapping[Scorer, pd.DataFrame], found: pd.DataFrame | None = None) -> str:
-    """One JSON object a line, for each row in its order: the columns of the score table and, where there are several flavours, a key for each; null where there is no score.
+    """One JSON object a line, for each row in its order: the columns of the score table and, where
+    there are several flavours, a key for each; null where there is no score.
 
     Args:
-        found: of `disagreements` for the same rows: adds `why` and `read`, "" where the flavours agree.
+        found: of `disagreements` for the same rows: adds `why` and `read`, "" where the flavours
+            agree.
     """
     main = tables.get("strict", next(iter(tables.values())))
-    columns = main.assign(**{flavour: table.score for flavour, table in tables.items()}) if len(tables) > 1 else main
+    columns = (
+        main.assign(**{flavour: table.score for flavour, table in tables.items()})
+        if len(tables) > 1
+        else main
+    )
     if found is not None:
-        columns = columns.assign(**{name: found[name].reindex(columns.index, fill_value="") for name in ("why", "read")})
-    records = [{name: None if isinstance(value, float) and np.isnan(value) else value for name, value in zip(columns.columns, values)} for values in columns.itertuples(index=False, name=None)]
+        columns = columns.assign(
+            **{name: found[name].reindex(columns.index, fill_value="") for name in ("why", "read")}
+        )
+    records = [
+        {
+            name: None if isinstance(value, float) and np.isnan(value) else value
+            for name, value in zip(columns.columns, values)
+        }
+        for values in columns.itertuples(index=False, name=None)
+    ]
     return "".join(orjson.dumps(record).decode().translate(_BREAKS) + "\n" for record in records)
 
 
 def count_reasons(found: pd.DataFrame) -> pd.Series:
-    """How often each rule made scorers differ, most often first: the sentences of `disagreements`, an item with two counted under both."""
+    """How often each rule made scorers differ, most often first: the sentences of `disagreements`,
+    an item with two counted under both."""
     return found.why.str.split("; ").explode().value_counts()
 
 
-def full_report(tables: Mapping[Scorer, pd.DataFrame], table: pd.DataFrame, found: pd.DataFrame | None = None) -> dict[str, Any]:
-    """Everything as plain values, for JSON: `report` of the strict flavour (or of the only one), with the intervals of `table` (`side_by_side`); where there are
-    several flavours each one's report under "flavours" and, with `found` of `disagreements`, how many items they differ on and why."""
+def full_report(
+    tables: Mapping[Scorer, pd.DataFrame], table: pd.DataFrame, found: pd.DataFrame | None = None
+) -> dict[str, Any]:
+    """Everything as plain values, for JSON: `report` of the strict flavour (or of the only one),
+    with the intervals of `table` (`side_by_side`); where there are several flavours each one's
+    report under "flavours" and, with `found` of `disagreements`, how many items they differ on and
+    why."""
     table = table.set_index("name")
     reports = {}
     for flavour, scores in tables.items():
-        ends = {name: [low, high] for name, low, high in table[[f"{flavour}_low", f"{flavour}_high"]].round(6).itertuples(name=None) if low == low}
+        ends = {
+            name: [low, high]
+            for name, low, high in (
+                table[[f"{flavour}_low", f"{flavour}_high"]].round(6).itertuples(name=None)
+            )
+            if low == low
+        }
         plain = report(scores, flavour)
-        tasks = {name: {**values, "interval": ends.get(name)} for name, values in plain["tasks"].items()}
-        reports[flavour] = {**plain, "tasks": tasks, "intervals": {name: ends[name] for name in ("low", "medium", "high", "all") if name in ends}}
+        tasks = {
+            name: {**values, "interval": ends.get(name)} for name, values in plain["tasks"].items()
+        }
+        reports[flavour] = {
+            **plain,
+            "tasks": tasks,
+            "intervals": {
+                name: ends[name] for name in ("low", "medium", "high", "all") if name in ends
+            },
+        }
     main = reports.get("strict", next(iter(reports.values())))
     if len(reports) == 1:
         return main
-    extra = {} if found is None else {"differing": {"items": len(found), "why": {str(why): int(n) for why, n in count_reasons(found).items()}}}
+    extra = (
+        {}
+        if found is None
+        else {
+            "differing": {
+                "items": len(found),
+                "why": {str(why): int(n) for why, n in count_reasons(found).items()},
+            }
+        }
+    )
     return {**main, "flavours": reports, **extra}

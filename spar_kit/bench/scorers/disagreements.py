@@ -14,8 +14,19 @@ from typing import Any, Literal, get_args
 import numpy as np
 import pandas as pd
 
-from .easi import easi_score, parse_easi_letter, parse_easi_movement, parse_easi_number
-from .official import AXES, BENCH_TASKS, official_score, parse_official_movement, parse_official_number
+from spar_kit.bench.scorers.easi import (
+    easi_score,
+    parse_easi_letter,
+    parse_easi_movement,
+    parse_easi_number,
+)
+from spar_kit.bench.scorers.official import (
+    AXES,
+    BENCH_TASKS,
+    official_score,
+    parse_official_movement,
+    parse_official_number,
+)
 from .parse_numbers import parse_numbers
 from ..rows import canonical_answer
 from .strict import score_item
@@ -26,8 +37,13 @@ FLAVOURS: tuple[Scorer, ...] = get_args(Scorer)
 
 
 def is_scored_by_benchmark(task: str, format: str | None) -> bool:
-    """Whether SPAR-Bench has this task in this format (None: unknown, taken for the benchmark's own)."""
-    return task in BENCH_TASKS and format in (None, "", "select" if BENCH_TASKS[task] == "choice" else "fill")
+    """Whether SPAR-Bench has this task in this format (None: unknown, taken for the benchmark's
+    own)."""
+    return task in BENCH_TASKS and format in (
+        None,
+        "",
+        "select" if BENCH_TASKS[task] == "choice" else "fill",
+    )
 
 
 def plain_text(value: Any) -> str:
@@ -37,7 +53,9 @@ def plain_text(value: Any) -> str:
 
 def failure_reason(row: Mapping[str, Any]) -> str:
     """Why a row has no prediction, "" where it has one."""
-    return plain_text(row.get("failed") or ("the prediction is null" if row.get("prediction") is None else ""))
+    return plain_text(
+        row.get("failed") or ("the prediction is null" if row.get("prediction") is None else "")
+    )
 
 
 def _true_answer(row: Mapping[str, Any]) -> str:
@@ -45,16 +63,21 @@ def _true_answer(row: Mapping[str, Any]) -> str:
 
 
 def row_score(row: Mapping[str, Any], flavour: Scorer) -> float:
-    """The score of a row {task, answer, prediction, format?, question?, failed?}; NaN where it failed or this flavour has no rule for it."""
+    """The score of a row {task, answer, prediction, format?, question?, failed?}; NaN where it
+    failed or this flavour has no rule for it."""
     if failure_reason(row):
         return float("nan")
     prediction = str(row["prediction"])
     if flavour == "strict":
-        value = score_item(row["task"], _true_answer(row), prediction, row.get("format"), row.get("question")).value
+        value = score_item(
+            row["task"], _true_answer(row), prediction, row.get("format"), row.get("question")
+        ).value
         return float("nan") if value is None else value
     if not is_scored_by_benchmark(row["task"], row.get("format")):
         return float("nan")
-    return (official_score if flavour == "official" else easi_score)(row["task"], str(row.get("answer_as_written") or row["answer"]), prediction)
+    return (official_score if flavour == "official" else easi_score)(
+        row["task"], str(row.get("answer_as_written") or row["answer"]), prediction
+    )
 
 # %% ../../../nbs/bench/scorers/45_disagreements.ipynb #3fdf48a4
 def _choice_rule(flavour: Scorer, prediction: str, score: float, strict: str) -> str:
@@ -75,7 +98,11 @@ def _choice_rule(flavour: Scorer, prediction: str, score: float, strict: str) ->
 
 
 def _number_rule(flavour: Scorer, task: str, prediction: str, strict: str) -> str:
-    read = parse_official_number(prediction, task.endswith("_mv")) if flavour == "official" else parse_easi_number(prediction)
+    read = (
+        parse_official_number(prediction, task.endswith("_mv"))
+        if flavour == "official"
+        else parse_easi_number(prediction)
+    )
     numbers = parse_numbers(prediction)
     if read is None or (read == -1.0 and not re.search(r"\d", prediction)):
         return f"{flavour} finds no number in this wording"
@@ -86,7 +113,13 @@ def _number_rule(flavour: Scorer, task: str, prediction: str, strict: str) -> st
         return f"{flavour} drops the sign"
     if re.search(r"\d,\d", prediction) and not np.isclose(read, said):
         return f"{flavour} splits a number at its comma"
-    if numbers and not np.isclose(read, said) and re.search(r"\d\s?-?(?:mm|cm|dm|km|millim|centim|inch|feet|foot|ft|yard)", prediction, re.I):
+    if (
+        numbers
+        and not np.isclose(read, said)
+        and re.search(
+            r"\d\s?-?(?:mm|cm|dm|km|millim|centim|inch|feet|foot|ft|yard)", prediction, re.I
+        )
+    ):
         return f"{flavour} ignores the unit"
     which = "first" if flavour == "official" and not task.endswith("_mv") else "last"
     return f"{flavour} takes the {which} number, whatever it says"
@@ -95,7 +128,10 @@ def _number_rule(flavour: Scorer, task: str, prediction: str, strict: str) -> st
 def _movement_rule(flavour: Scorer, prediction: str, strict: str) -> str:
     if flavour == "easi":
         if not strict:
-            return "easi: nothing said counts as five zeros, and the axes on which nothing happens are right"
+            return (
+                "easi: nothing said counts as five zeros, and the axes on which nothing happens are"
+                " right"
+            )
         return "easi: keys and numbers in another wording are not known and count as 0"
     if not strict:
         return "official: the axes on which nothing happens are right although nothing was said"
@@ -106,10 +142,16 @@ def _movement_rule(flavour: Scorer, prediction: str, strict: str) -> str:
     keys = [piece.partition(":")[0] for piece in prediction.split(",")]
     if not set(keys) <= {key for pair in AXES for key in pair}:
         return "official: a key with a blank or in other words is not known and counts as 0"
-    return "official: the error is divided by the prediction, not by the truth" if any(said) else "official: where 0 is predicted the error is not divided at all"
+    return (
+        "official: the error is divided by the prediction, not by the truth"
+        if any(said)
+        else "official: where 0 is predicted the error is not divided at all"
+    )
 
 
-def explain_difference(row: Mapping[str, Any], scores: Mapping[Scorer, float], strict: str) -> list[str]:
+def explain_difference(
+    row: Mapping[str, Any], scores: Mapping[Scorer, float], strict: str
+) -> list[str]:
     """For each flavour whose score is not the strict one, the rule that did it.
 
     Args:
@@ -120,47 +162,103 @@ def explain_difference(row: Mapping[str, Any], scores: Mapping[Scorer, float], s
     task = row["task"]
     prediction = str(row["prediction"])
     kind = BENCH_TASKS[task]
-    return [_choice_rule(flavour, prediction, scores[flavour], strict) if kind == "choice" else
-            _number_rule(flavour, task, prediction, strict) if kind == "number" else _movement_rule(flavour, prediction, strict)
-            for flavour in FLAVOURS[:2] if abs(scores[flavour] - scores["strict"]) > 1e-9]
+    return [
+        (
+            _choice_rule(flavour, prediction, scores[flavour], strict)
+            if kind == "choice"
+            else (
+                _number_rule(flavour, task, prediction, strict)
+                if kind == "number"
+                else _movement_rule(flavour, prediction, strict)
+            )
+        )
+        for flavour in FLAVOURS[:2]
+        if abs(scores[flavour] - scores["strict"]) > 1e-9
+    ]
 
 # %% ../../../nbs/bench/scorers/45_disagreements.ipynb #37a5833f
 def _read_by(flavour: Scorer, task: str, prediction: str) -> str:
     if BENCH_TASKS[task] == "choice":
-        return (prediction[:1] if flavour == "official" else parse_easi_letter(prediction)) or "nothing"
+        return (
+            prediction[:1] if flavour == "official" else parse_easi_letter(prediction)
+        ) or "nothing"
     if BENCH_TASKS[task] == "number":
-        value = parse_official_number(prediction, task.endswith("_mv")) if flavour == "official" else parse_easi_number(prediction)
+        value = (
+            parse_official_number(prediction, task.endswith("_mv"))
+            if flavour == "official"
+            else parse_easi_number(prediction)
+        )
         return "nothing" if value is None else f"{value:g}"
     try:
-        return str((parse_official_movement if flavour == "official" else parse_easi_movement)(prediction))
+        return str(
+            (parse_official_movement if flavour == "official" else parse_easi_movement)(prediction)
+        )
     except ValueError:
         return "nothing"
 
 
-def disagreements(rows: Iterable[Mapping[str, Any]], table: pd.DataFrame | None = None) -> pd.DataFrame:
-    """One row an item on which the flavours differ, in the order of `rows`; the index is the place in `rows`.
+def disagreements(
+    rows: Iterable[Mapping[str, Any]], table: pd.DataFrame | None = None
+) -> pd.DataFrame:
+    """One row an item on which the flavours differ, in the order of `rows`; the index is the place
+    in `rows`.
 
-    Columns: id, task, answer, prediction, official, easi, strict (scores), why (the rules that did it, joined by "; "), read (what each flavour took for the answer).
+    Columns: id, task, answer, prediction, official, easi, strict (scores), why (the rules that did
+        it, joined by "; "), read (what each flavour took for the answer).
     Failed rows and rows that only the strict scorer knows are not compared.
 
     Args:
-        table: of `spar_kit.bench.scorers.table.score_table` for these rows and all scorers, where they are scored already.
+        table: of `spar_kit.bench.scorers.table.score_table` for these rows and all scorers, where
+            they are scored already.
     """
     found = []
     places = []
-    scored = {} if table is None else {flavour: table.score[table.scorer == flavour].tolist() for flavour in FLAVOURS}
+    scored = (
+        {}
+        if table is None
+        else {flavour: table.score[table.scorer == flavour].tolist() for flavour in FLAVOURS}
+    )
     parsed = [] if table is None else table.parsed[table.scorer == "strict"].tolist()
     for k, row in enumerate(rows):
         if failure_reason(row) or not is_scored_by_benchmark(row["task"], row.get("format")):
             continue
-        scores: dict[Scorer, float] = {flavour: row_score(row, flavour) if table is None else scored[flavour][k] for flavour in FLAVOURS}
+        scores: dict[Scorer, float] = {
+            flavour: row_score(row, flavour) if table is None else scored[flavour][k]
+            for flavour in FLAVOURS
+        }
         values = list(scores.values())
-        if not (max(values) - min(values) > 1e-9):          # NaN differs from nothing
+        if not (max(values) - min(values) > 1e-9):  # NaN differs from nothing
             continue
         prediction = str(row["prediction"])
-        strict = score_item(row["task"], _true_answer(row), prediction, row.get("format"), row.get("question")).parsed if table is None else parsed[k]
-        read = ", ".join([*(f"{flavour}: {_read_by(flavour, row['task'], prediction)}" for flavour in FLAVOURS[:2]), f"strict: {strict or 'nothing'}"])
-        texts = [plain_text(value) for value in (row["id"], row["task"], row["answer"], prediction, "; ".join(explain_difference(row, scores, strict)), read)]
+        strict = (
+            score_item(
+                row["task"], _true_answer(row), prediction, row.get("format"), row.get("question")
+            ).parsed
+            if table is None
+            else parsed[k]
+        )
+        read = ", ".join(
+            [
+                *(
+                    f"{flavour}: {_read_by(flavour, row['task'], prediction)}"
+                    for flavour in FLAVOURS[:2]
+                ),
+                f"strict: {strict or 'nothing'}",
+            ]
+        )
+        texts = [
+            plain_text(value)
+            for value in (
+                row["id"],
+                row["task"],
+                row["answer"],
+                prediction,
+                "; ".join(explain_difference(row, scores, strict)),
+                read,
+            )
+        ]
         places.append(k)
         found.append((*texts[:4], *values, *texts[4:]))
-    return pd.DataFrame(found, places, ["id", "task", "answer", "prediction", *FLAVOURS, "why", "read"])
+    return pd.DataFrame(
+        found, places, ["id", "task", "answer", "prediction", *FLAVOURS, "why", "read"]
+    )

@@ -29,7 +29,8 @@ def _tagged(text: str) -> Iterator[int]:
     """Where the content of each answer tag begins, from the left."""
     end = -1
     for match in _OPENING.finditer(text):
-        if match.end() <= end:                              # within a tag that has been opened already: the same content
+        # within a tag that has been opened already: the same content
+        if match.end() <= end:
             continue
         end = text.find(">", match.end())
         if end < 0:
@@ -42,25 +43,34 @@ def _after_thinking(text: str) -> str:
     for pattern in _THINKING:
         ends = [match.end() for match in pattern.finditer(text)]
         if ends:
-            return text[ends[-1]:].strip()
+            return text[ends[-1] :].strip()
     return text
 
 # %% ../../../nbs/bench/scorers/10_easi.ipynb #d3a56a5f
 _OPEN = r"[(\[{（【]"
 _SHUT = r"[)\]}）】]"
 _TAG_LETTER = re.compile(r"\s*([A-Ja-j])", re.I)
-_BEFORE_TAG = tuple(re.compile(rf"(?<![A-Za-z])([A-F])\s*+{_SHUT}?+\s*+</\s*{tag}\s*>", re.I) for tag in ("answer", "think"))
+_BEFORE_TAG = tuple(
+    re.compile(rf"(?<![A-Za-z])([A-F])\s*+{_SHUT}?+\s*+</\s*{tag}\s*>", re.I)
+    for tag in ("answer", "think")
+)
 _OPTION_LINE = re.compile(r"[*_>\-\s]*+(?:option|选项)\s+[A-J]\s*[:：]", re.I)
 _ALONE = re.compile(r"\s*+[*_`>（）\[\]【】()]*+\s*+([A-Fa-f])\s*+[*_`（）\[\]【】()]*+\s*+")
 _LABEL = re.compile(r"\s*([A-F])\s*[.．:：)\]】、-]\s+", re.I)
-_CAPITAL = re.compile(r"(?<![A-Za-z])([A-F])(?=[*_`）\]})]*(?:$|[\s.,:;!?)\]】》」』，。；、：）]))")
-_PHRASE = re.compile(r"(?:final\s*answer|the\s*answer\s*is|answer(?:\s*is)?|correct\s*answer|答案|最终答案|结论|所以|因此|我选(?:择)?|选择|选)"
-                     rf"\s*+[:：>＝=]?+\s*+{_OPEN}?+\s*+([A-F])(?!\w)", re.I)
+_CAPITAL = re.compile(
+    r"(?<![A-Za-z])([A-F])(?=[*_`）\]})]*(?:$|[\s.,:;!?)\]】》」』，。；、：）]))"
+)
+_PHRASE = re.compile(
+    r"(?:final\s*answer|the\s*answer\s*is|answer(?:\s*is)?|correct\s*answer|答案|最终答案|结论|所以|因此|我选(?:择)?|选择|选)"
+    rf"\s*+[:：>＝=]?+\s*+{_OPEN}?+\s*+([A-F])(?!\w)",
+    re.I,
+)
 _ANY_CAPITAL = re.compile(r"(?<![A-Za-z])([A-F])(?![A-Za-z])")
 
 
 def _from_lines(text: str) -> str | None:
-    """From the last six lines, the last first: a letter alone, "B. ...", or the only capital letter of the line."""
+    """From the last six lines, the last first: a letter alone, "B. ...", or the only capital letter
+    of the line."""
     for line in reversed([line.strip() for line in text.splitlines()[-6:]]):
         if not line or _OPTION_LINE.match(line):
             continue
@@ -90,7 +100,11 @@ def parse_easi_letter(prediction: str) -> str | None:
         return letter
     if found := _PHRASE.search(text):
         return found[1].upper()
-    capitals = set(_ANY_CAPITAL.findall("\n".join(line for line in text.splitlines() if not _OPTION_LINE.match(line))))
+    capitals = set(
+        _ANY_CAPITAL.findall(
+            "\n".join(line for line in text.splitlines() if not _OPTION_LINE.match(line))
+        )
+    )
     return capitals.pop() if len(capitals) == 1 else None
 
 
@@ -100,32 +114,44 @@ _gold_letter = lru_cache(maxsize=4096)(parse_easi_letter)
 _NUMERAL = r"[-+]?(?:\d*\.\d+|\d+)(?:[eE][-+]?\d+)?"
 _NUMBERS = re.compile(_NUMERAL)
 _TAG_NUMBER = re.compile(rf"\s*({_NUMERAL})")
-_WORDS = {word: str(k) for k, word in enumerate(("zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
-                                                 "sixteen seventeen eighteen nineteen twenty").split())}
+_WORDS = {
+    word: str(k)
+    for k, word in enumerate(
+        (
+            "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen"
+            " fifteen sixteen seventeen eighteen nineteen twenty"
+        ).split()
+    )
+}
 _WORD = re.compile(rf"\b({'|'.join(_WORDS)})\b", re.I)
 LONGEST_LIST = 20_000
 
 
 def _first_of_list(text: str) -> str | None:
-    """The first entry of a Python list written as text, the text itself where the list is empty; None where it is no literal, or too long."""
+    """The first entry of a Python list written as text, the text itself where the list is empty;
+    None where it is no literal, or too long."""
     if len(text) > LONGEST_LIST:
         return None
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")                 # "\d" within a string
+            warnings.simplefilter("ignore")  # "\d" within a string
             values = ast.literal_eval(text)
         return str(values[0]) if isinstance(values, list) and values else text
-    except Exception:                                       # the parser's own limits are of many types
+    # the parser's own limits are of many types
+    except Exception:
         return None
 
 
 def parse_easi_number(prediction: str) -> float | None:
-    """The number that VLMEvalKit reads out of a text, None where it finds none. Lists of more than `LONGEST_LIST` characters are not read."""
+    """The number that VLMEvalKit reads out of a text, None where it finds none. Lists of more than
+    `LONGEST_LIST` characters are not read."""
     bare = prediction.strip()
     raw = _first_of_list(prediction) if bare.startswith("[") and bare.endswith("]") else prediction
     if raw is None:
         return None
-    text = _WORD.sub(lambda match: _WORDS.get(match[1].lower(), match[0]), _INVISIBLE.sub("", raw.strip()))
+    text = _WORD.sub(
+        lambda match: _WORDS.get(match[1].lower(), match[0]), _INVISIBLE.sub("", raw.strip())
+    )
     for start in _tagged(text):
         found = _TAG_NUMBER.match(text, start)
         if found and (end := text.find("<", found.end())) >= 0 and _CLOSING.match(text, end):
@@ -148,7 +174,8 @@ def parse_easi_movement(text: str) -> tuple[float, ...]:
 
 # %% ../../../nbs/bench/scorers/10_easi.ipynb #ae5a2cc0
 def easi_score(task: str, answer: str, prediction: str) -> float:
-    """VLMEvalKit's score of one prediction, 0 to 1. Raises ValueError for a task that SPAR-Bench does not have."""
+    """VLMEvalKit's score of one prediction, 0 to 1. Raises ValueError for a task that SPAR-Bench
+    does not have."""
     if task not in BENCH_TASKS:
         raise ValueError(f"{task!r} is not a task of SPAR-Bench")
     if BENCH_TASKS[task] == "choice":
@@ -165,12 +192,34 @@ def easi_score(task: str, answer: str, prediction: str) -> float:
 
 
 def easi_means(tasks: Sequence[str], scores: Sequence[float]) -> dict[str, float]:
-    """A run's means, 0 to 1: one per task, then "overall", "low", "middle", "high"; the change of view counts in "middle".
+    """A run's means, 0 to 1: one per task, then "overall", "low", "middle", "high"; the change of
+    view counts in "middle".
 
     Args:
-        tasks, scores: one entry an item, in the run's order. NaN (an item without a score) is left out.
+        tasks, scores: one entry an item, in the run's order. NaN (an item without a score) is left
+            out.
     """
-    means = {str(name): float(mean) for name, mean in pd.Series(np.asarray(scores, float)).groupby(np.asarray(tasks, str), sort=False).apply(lambda s: s.mean()).items()}
-    in_order = [mean for kind in ("choice", "number", "movement") for name, mean in means.items() if BENCH_TASKS[name] == kind]
-    levels = {name: [means[task] for task in LEVEL_TASKS[level] if task in means] for name, level in (("low", "low"), ("middle", "medium"), ("high", "high"))}
-    return {**means, "overall": float(np.mean(in_order)) if in_order else 0.0, **{name: float(np.mean(v)) if v else 0.0 for name, v in levels.items()}}
+    means = {
+        str(name): float(mean)
+        for name, mean in (
+            pd.Series(np.asarray(scores, float))
+            .groupby(np.asarray(tasks, str), sort=False)
+            .apply(lambda s: s.mean())
+            .items()
+        )
+    }
+    in_order = [
+        mean
+        for kind in ("choice", "number", "movement")
+        for name, mean in means.items()
+        if BENCH_TASKS[name] == kind
+    ]
+    levels = {
+        name: [means[task] for task in LEVEL_TASKS[level] if task in means]
+        for name, level in (("low", "low"), ("middle", "medium"), ("high", "high"))
+    }
+    return {
+        **means,
+        "overall": float(np.mean(in_order)) if in_order else 0.0,
+        **{name: float(np.mean(v)) if v else 0.0 for name, v in levels.items()},
+    }

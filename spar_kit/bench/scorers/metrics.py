@@ -17,17 +17,27 @@ _TOLERANCES = sorted((1 - THRESHOLDS).tolist())
 
 
 def relative_accuracy(error: float) -> float:
-    """The share of the ten thresholds t = 0.50, 0.55, ..., 0.95 at which a relative error is within 1 - t; 0 where it is NaN."""
-    return (len(_TOLERANCES) - bisect_left(_TOLERANCES, error)) / len(_TOLERANCES) if error == error else 0.0
+    """The share of the ten thresholds t = 0.50, 0.55, ..., 0.95 at which a relative error is within
+    1 - t; 0 where it is NaN."""
+    return (
+        (len(_TOLERANCES) - bisect_left(_TOLERANCES, error)) / len(_TOLERANCES)
+        if error == error
+        else 0.0
+    )
 
 
 def mean_relative_accuracy(prediction: float, answer: float) -> float:
-    """MRA of SPAR-Bench: `relative_accuracy` of |(prediction - answer) / answer|; of |prediction| where the answer is 0."""
-    return relative_accuracy(abs((prediction - answer) / answer) if answer else abs(prediction - answer))
+    """MRA of SPAR-Bench: `relative_accuracy` of |(prediction - answer) / answer|; of |prediction|
+    where the answer is 0."""
+    return relative_accuracy(
+        abs((prediction - answer) / answer) if answer else abs(prediction - answer)
+    )
 
 # %% ../../../nbs/bench/scorers/00_metrics.ipynb #8cf08bd7
 def box_iou(a: Sequence[float], b: Sequence[float]) -> float:
     """Intersection over union of two boxes x1, y1, x2, y2."""
-    inside = max(0.0, min(a[2], b[2]) - max(a[0], b[0])) * max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
+    inside = max(0.0, min(a[2], b[2]) - max(a[0], b[0])) * max(
+        0.0, min(a[3], b[3]) - max(a[1], b[1])
+    )
     areas = [max(0.0, x2 - x1) * max(0.0, y2 - y1) for x1, y1, x2, y2 in (a, b)]
     return inside / (sum(areas) - inside) if inside else 0.0

@@ -9,15 +9,45 @@ __all__ = ['to_digits']
 import re
 
 # %% ../../../nbs/bench/scorers/25_number_words.ipynb #c1000004
-_ONES = {word: k for k, word in enumerate("zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen".split())}
-_TENS = {word: 10 * k for k, word in enumerate("twenty thirty forty fifty sixty seventy eighty ninety".split(), 2)}
+_ONES = {
+    word: k
+    for k, word in enumerate(
+        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen"
+        " fifteen sixteen seventeen eighteen nineteen".split()
+    )
+}
+_TENS = {
+    word: 10 * k
+    for k, word in enumerate("twenty thirty forty fifty sixty seventy eighty ninety".split(), 2)
+}
 _SCALES = {"hundred": 100, "thousand": 1000}
-_PARTS = {"a half": 0.5, "one half": 0.5, "a quarter": 0.25, "one quarter": 0.25, "three quarters": 0.75, "a third": 1 / 3, "one third": 1 / 3, "two thirds": 2 / 3}
+_PARTS = {
+    "a half": 0.5,
+    "one half": 0.5,
+    "a quarter": 0.25,
+    "one quarter": 0.25,
+    "three quarters": 0.75,
+    "a third": 1 / 3,
+    "one third": 1 / 3,
+    "two thirds": 2 / 3,
+}
 _ANY_WORD = "|".join([*_ONES, *_TENS, *_SCALES])
-_IN_WORDS = re.compile(rf"\b(?P<run>(?:{_ANY_WORD})(?:[ -](?:and )?(?!one (?:half|quarter|third)\b)(?:{_ANY_WORD})\b){{0,8}}|\d+(?= and (?:{'|'.join(_PARTS)})\b))\b"
-                       rf"(?: point(?P<decimals>(?: (?:{'|'.join(list(_ONES)[:10])})\b){{1,6}})| and (?P<part>{'|'.join(_PARTS)})\b)?", re.I)
-_NAMED = ((re.compile(r"\bhalf (?:of )?an? ", re.I), "0.5 "), (re.compile(r"\b(?:a|one) quarter of an? ", re.I), "0.25 "), (re.compile(r"\bthree[ -]quarters of an? ", re.I), "0.75 "), (re.compile(r"\b(?:a|one) third of an? ", re.I), "0.333 "),
-          (re.compile(r"\btwo thirds of an? ", re.I), "0.667 "), (re.compile(r"\b(?:a|one) dozen\b", re.I), "12"), (re.compile(r"\b(?:a|one) (?:pair|couple)(?: of)?\b", re.I), "2"))
+_IN_WORDS = re.compile(
+    rf"\b(?P<run>(?:{_ANY_WORD})(?:[ -](?:and )?(?!one"
+    rf" (?:half|quarter|third)\b)(?:{_ANY_WORD})\b){{0,8}}|\d+(?= and (?:{'|'.join(_PARTS)})\b))\b"
+    rf"(?: point(?P<decimals>(?: (?:{'|'.join(list(_ONES)[:10])})\b){{1,6}})| and"
+    rf" (?P<part>{'|'.join(_PARTS)})\b)?",
+    re.I,
+)
+_NAMED = (
+    (re.compile(r"\bhalf (?:of )?an? ", re.I), "0.5 "),
+    (re.compile(r"\b(?:a|one) quarter of an? ", re.I), "0.25 "),
+    (re.compile(r"\bthree[ -]quarters of an? ", re.I), "0.75 "),
+    (re.compile(r"\b(?:a|one) third of an? ", re.I), "0.333 "),
+    (re.compile(r"\btwo thirds of an? ", re.I), "0.667 "),
+    (re.compile(r"\b(?:a|one) dozen\b", re.I), "12"),
+    (re.compile(r"\b(?:a|one) (?:pair|couple)(?: of)?\b", re.I), "2"),
+)
 _UNIT_WORD = r"(?:meter|metre|centimet\w+|millimet\w+|foot|feet|inch|yard|cm\b|m\b|square|sq\b)"
 _A_HALF_BEHIND = re.compile(rf"(\d+|\ban?) ({_UNIT_WORD}s?) and a half\b", re.I)
 _AN_UNIT = re.compile(rf"\b(?:an?|one) (?={_UNIT_WORD})", re.I)
@@ -40,25 +70,44 @@ def _run(words: list[str]) -> float:
 
 def _is_pronoun(text: str, start: int, end: int) -> bool:
     """Whether a lone "one" is no number: neither a unit follows nor is it all of the text."""
-    return not re.match(rf"[ -]{_UNIT_WORD}", text[end:end + 20], re.I) and bool(re.search(r"\w", text[:start][-40:] + text[end:end + 40]))
+    return not re.match(rf"[ -]{_UNIT_WORD}", text[end : end + 20], re.I) and bool(
+        re.search(r"\w", text[:start][-40:] + text[end : end + 40])
+    )
 
 
 def _spelled(found: re.Match[str]) -> str:
     words = [word for word in re.split(r"[ -]", found["run"].lower()) if word != "and"]
     if len(words) > 1 and all(_ONES.get(word, 99) < 10 for word in words):
-        return found[0]                                    # "one two" is no number
-    if words in (["one"], ["zero"]) and not (found["decimals"] or found["part"]) and _is_pronoun(found.string, found.start("run"), found.end("run")):
+        return found[0]  # "one two" is no number
+    if (
+        words in (["one"], ["zero"])
+        and not (found["decimals"] or found["part"])
+        and _is_pronoun(found.string, found.start("run"), found.end("run"))
+    ):
         return found[0]
     value = float(words[0]) if words[0].isdigit() else _run(words)
     if found["decimals"]:
-        value += float("0." + "".join(str(_ONES[word]) for word in found["decimals"].lower().split()))
+        value += float(
+            "0." + "".join(str(_ONES[word]) for word in found["decimals"].lower().split())
+        )
     return f"{value + _PARTS.get((found['part'] or '').lower(), 0.0):.10g}"
 
 # %% ../../../nbs/bench/scorers/25_number_words.ipynb #c1000006
-_NUMERALS = {**{numeral: k for k, numeral in enumerate("零一二三四五六七八九")}, "〇": 0, "两": 2, "兩": 2}
-_CJK_UNIT = "(?:平方|平米|米|公尺|厘米|公分|毫米|分米|英尺|英寸|公里|メートル|センチ|ミリ|个|個|把|张|張|件|台|只|扇|本|盏|幅|つ|脚)"
-_CJK_NUMBER = re.compile(rf"(?<![零〇一二两兩三四五六七八九十百千])(?P<whole>[零〇一二两兩三四五六七八九十百千]{{1,12}}+)(?:点(?P<decimals>[零〇一二三四五六七八九]{{1,8}}+))?(?={_CJK_UNIT}|\W*$)")
-_CJK_HALF = (re.compile(r"半(?=米|公尺)"), "0.5"), (re.compile(r"(\d+)(米|公尺|メートル)半"), r"\1.5\2"), (re.compile(r"(\d+)(米|公尺)([一二三四五六七八九]|\d(?!\d))(?!厘|公|毫)"), None)
+_NUMERALS = {
+    **{numeral: k for k, numeral in enumerate("零一二三四五六七八九")},
+    "〇": 0,
+    "两": 2,
+    "兩": 2,
+}
+_CJK_UNIT = "(?:平方|平米|米|公尺|厘米|公分|毫米|分米|英尺|英寸|公里|メートル|センチ|ミリ|个|個|把|张|張|件|台|只|扇|本|盏|幅|つ|脚)"  # noqa: E501
+_CJK_NUMBER = re.compile(
+    rf"(?<![零〇一二两兩三四五六七八九十百千])(?P<whole>[零〇一二两兩三四五六七八九十百千]{{1,12}}+)(?:点(?P<decimals>[零〇一二三四五六七八九]{{1,8}}+))?(?={_CJK_UNIT}|\W*$)"
+)
+_CJK_HALF = (
+    (re.compile(r"半(?=米|公尺)"), "0.5"),
+    (re.compile(r"(\d+)(米|公尺|メートル)半"), r"\1.5\2"),
+    (re.compile(r"(\d+)(米|公尺)([一二三四五六七八九]|\d(?!\d))(?!厘|公|毫)"), None),
+)
 
 
 def _cjk_value(numerals: str) -> int:
@@ -74,9 +123,26 @@ def _cjk_value(numerals: str) -> int:
 
 
 def _cjk_digits(text: str) -> str:
-    text = _CJK_NUMBER.sub(lambda found: f"{_cjk_value(found['whole'])}" + ("." + "".join(str(_NUMERALS[numeral]) for numeral in found["decimals"]) if found["decimals"] else ""), text)
+    text = _CJK_NUMBER.sub(
+        lambda found: (
+            f"{_cjk_value(found['whole'])}"
+            + (
+                "." + "".join(str(_NUMERALS[numeral]) for numeral in found["decimals"])
+                if found["decimals"]
+                else ""
+            )
+        ),
+        text,
+    )
     for pattern, by in _CJK_HALF:
-        text = pattern.sub(by if by is not None else lambda found: f"{found[1]}.{_NUMERALS.get(found[3], found[3])}{found[2]}", text)
+        text = pattern.sub(
+            (
+                by
+                if by is not None
+                else lambda found: f"{found[1]}.{_NUMERALS.get(found[3], found[3])}{found[2]}"
+            ),
+            text,
+        )
     return text
 
 # %% ../../../nbs/bench/scorers/25_number_words.ipynb #c1000007
@@ -89,6 +155,9 @@ def to_digits(text: str) -> str:
     text = re.sub(r"-and-a-(half|quarter)[ -]", r" and a \1 ", text, flags=re.I)
     for pattern, by in _NAMED:
         text = pattern.sub(by, text)
-    text = _A_HALF_BEHIND.sub(lambda found: f"{1.5 if found[1][0] in 'aA' else float(found[1]) + .5:g} {found[2]}", _IN_WORDS.sub(_spelled, text))
+    text = _A_HALF_BEHIND.sub(
+        lambda found: f"{1.5 if found[1][0] in 'aA' else float(found[1]) + 0.5:g} {found[2]}",
+        _IN_WORDS.sub(_spelled, text),
+    )
     text = re.sub(rf"\b(?:an?|one) (?={_UNIT_WORD}s?(?: and|,) \d)", "1 ", text, flags=re.I)
     return text if re.search(r"\d", text) else _AN_UNIT.sub("1 ", text)

@@ -19,13 +19,33 @@ from .metrics import mean_relative_accuracy
 # %% ../../../nbs/bench/scorers/05_official.ipynb #9dd5cda7
 BenchKind = Literal["choice", "number", "movement"]
 
-_DEPTHS = tuple(f"{what}_prediction_{how}" for what in ("depth", "distance") for how in ("oc", "oc_mv", "oo", "oo_mv"))
-_CHOICES = ("distance_infer_center_oo", "distance_infer_center_oo_mv", "obj_spatial_relation_oc_mv", "obj_spatial_relation_oo",
-            "obj_spatial_relation_oo_mv", "spatial_imagination_oc", "spatial_imagination_oc_mv", "spatial_imagination_oo", "spatial_imagination_oo_mv")
-LEVEL_TASKS: Mapping[str, tuple[str, ...]] = {"low": _DEPTHS, "medium": ("position_matching", "camera_motion_infer", "view_change_infer"),
-                                              "high": _CHOICES}
-BENCH_TASKS: Mapping[str, BenchKind] = {**dict.fromkeys(_DEPTHS, "number"), **dict.fromkeys(("position_matching", "camera_motion_infer"), "choice"),
-                                        "view_change_infer": "movement", **dict.fromkeys(_CHOICES, "choice")}
+_DEPTHS = tuple(
+    f"{what}_prediction_{how}"
+    for what in ("depth", "distance")
+    for how in ("oc", "oc_mv", "oo", "oo_mv")
+)
+_CHOICES = (
+    "distance_infer_center_oo",
+    "distance_infer_center_oo_mv",
+    "obj_spatial_relation_oc_mv",
+    "obj_spatial_relation_oo",
+    "obj_spatial_relation_oo_mv",
+    "spatial_imagination_oc",
+    "spatial_imagination_oc_mv",
+    "spatial_imagination_oo",
+    "spatial_imagination_oo_mv",
+)
+LEVEL_TASKS: Mapping[str, tuple[str, ...]] = {
+    "low": _DEPTHS,
+    "medium": ("position_matching", "camera_motion_infer", "view_change_infer"),
+    "high": _CHOICES,
+}
+BENCH_TASKS: Mapping[str, BenchKind] = {
+    **dict.fromkeys(_DEPTHS, "number"),
+    **dict.fromkeys(("position_matching", "camera_motion_infer"), "choice"),
+    "view_change_infer": "movement",
+    **dict.fromkeys(_CHOICES, "choice"),
+}
 
 # %% ../../../nbs/bench/scorers/05_official.ipynb #fab68431
 def choice_score(answer: str, prediction: str) -> float:
@@ -39,9 +59,12 @@ _PLAIN_NUMBER = re.compile(r"(?<!\^)\d+\.\d+|(?<!\^)\d+")
 
 
 def parse_official_number(prediction: str, last: bool) -> float | None:
-    """The number that counts; where there is none -1 if `last`, else None; None where one of them cannot be converted."""
+    """The number that counts; where there is none -1 if `last`, else None; None where one of them
+    cannot be converted."""
     try:
-        values = [float(text) if "." in text else int(text) for text in _PLAIN_NUMBER.findall(prediction)]
+        values = [
+            float(text) if "." in text else int(text) for text in _PLAIN_NUMBER.findall(prediction)
+        ]
         return float(values[-1 if last else 0]) if values else -1.0 if last else None
     except (ValueError, OverflowError):
         return None
@@ -56,12 +79,18 @@ def number_score(answer: str, prediction: str, last: bool) -> float:
         return 0.0
 
 # %% ../../../nbs/bench/scorers/05_official.ipynb #c511db2a
-AXES = (("move_right", "move_left"), ("move_up", "move_down"), ("move_forward", "move_backward"), ("rotate_right", "rotate_left"),
-        ("rotate_up", "rotate_down"))
+AXES = (
+    ("move_right", "move_left"),
+    ("move_up", "move_down"),
+    ("move_forward", "move_backward"),
+    ("rotate_right", "rotate_left"),
+    ("rotate_up", "rotate_down"),
+)
 
 
 def parse_official_movement(text: str) -> tuple[float, ...]:
-    """The five signed values: right, up, forward in metres, right, up in degrees. Raises ValueError where a piece is not key:value."""
+    """The five signed values: right, up, forward in metres, right, up in degrees. Raises ValueError
+    where a piece is not key:value."""
     said: dict[str, float] = {}
     for piece in text.split(","):
         key, value = piece.split(":")
@@ -70,7 +99,8 @@ def parse_official_movement(text: str) -> tuple[float, ...]:
 
 
 def mean_of_axes(scores: Sequence[float]) -> float:
-    """The mean as numpy takes it of few values: added up from the left (`sum` does it otherwise from Python 3.12 on)."""
+    """The mean as numpy takes it of few values: added up from the left (`sum` does it otherwise
+    from Python 3.12 on)."""
     total = 0.0
     for score in scores:
         total += score
@@ -88,7 +118,8 @@ def movement_score(answer: str, prediction: str) -> float:
 
 # %% ../../../nbs/bench/scorers/05_official.ipynb #beb176b9
 def official_score(task: str, answer: str, prediction: str) -> float:
-    """The authors' score of one prediction, 0 to 1. Raises ValueError for a task that SPAR-Bench does not have."""
+    """The authors' score of one prediction, 0 to 1. Raises ValueError for a task that SPAR-Bench
+    does not have."""
     if task not in BENCH_TASKS:
         raise ValueError(f"{task!r} is not a task of SPAR-Bench")
     if BENCH_TASKS[task] == "choice":
@@ -99,13 +130,34 @@ def official_score(task: str, answer: str, prediction: str) -> float:
 
 # %% ../../../nbs/bench/scorers/05_official.ipynb #5ce9f0d8
 def official_means(tasks: Sequence[str], scores: Sequence[float]) -> dict[str, float]:
-    """A run's means, 0 to 1: one per task, then "overall", "low", "middle", "high", bit for bit the authors'.
+    """A run's means, 0 to 1: one per task, then "overall", "low", "middle", "high", bit for bit the
+    authors'.
 
     Args:
-        tasks, scores: one entry an item, in the run's order. NaN (an item without a score) is left out.
+        tasks, scores: one entry an item, in the run's order. NaN (an item without a score) is left
+            out.
     """
-    means = {str(name): float(mean) for name, mean in pd.Series(np.asarray(scores, float)).groupby(np.asarray(tasks, str)).apply(lambda s: s.mean()).items()}
-    levels = {"low": LEVEL_TASKS["low"], "middle": LEVEL_TASKS["medium"][:2], "high": LEVEL_TASKS["high"]}
-    found = {level: [mean for name, mean in means.items() if name in names] for level, names in levels.items()}
+    means = {
+        str(name): float(mean)
+        for name, mean in (
+            pd.Series(np.asarray(scores, float))
+            .groupby(np.asarray(tasks, str))
+            .apply(lambda s: s.mean())
+            .items()
+        )
+    }
+    levels = {
+        "low": LEVEL_TASKS["low"],
+        "middle": LEVEL_TASKS["medium"][:2],
+        "high": LEVEL_TASKS["high"],
+    }
+    found = {
+        level: [mean for name, mean in means.items() if name in names]
+        for level, names in levels.items()
+    }
     whole = mean_of_axes(list(means.values())) if means else 0.0
-    return {**means, "overall": whole, **{level: float(np.mean(values)) if values else 0.0 for level, values in found.items()}}
+    return {
+        **means,
+        "overall": whole,
+        **{level: float(np.mean(values)) if values else 0.0 for level, values in found.items()},
+    }

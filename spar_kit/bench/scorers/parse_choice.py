@@ -12,45 +12,108 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
-from .answer_span import STATED, normalize_text, final_answer_span, final_parts
+from spar_kit.bench.scorers.answer_span import (
+    STATED,
+    normalize_text,
+    final_answer_span,
+    final_parts,
+)
 
 # %% ../../../nbs/bench/scorers/20_parse_choice.ipynb #b1000002
-_BREAK = re.compile(r"[.;!?\n](?=[\s\"')\]]|$)|\s-+\s|\s?→\s?|(?:,?\s|\b)(?:(?<!anything )(?<!all )(?<!everything )(?<!nothing )but|so|therefore|thus|hence|leaving|which leaves|however|instead(?! of)|although|though|yet|while|whereas|because|since|as(?! (?:the|my|an) (?:final )?answer)|given that|if(?! not)|unless|suppose|"
-                    r"wait|actually|correction|on second thoughts?|scratch that|i mean|sorry|oops|no(?=[,.;:!\n]|\s-|$)|(?<=: )yes)\b|而是|但是?|所以|因此|因为|因為", re.I)
-_CORRECTS = re.compile(r"\b(?:wait|actually|correction|on second|scratch that|i mean|sorry|oops|no)\b", re.I)
+_BREAK = re.compile(
+    r"[.;!?\n](?=[\s\"')\]]|$)|\s-+\s|\s?→\s?|(?:,?\s|\b)(?:(?<!anything )(?<!all )(?<!everything"
+    r" )(?<!nothing )but|so|therefore|thus|hence|leaving|which leaves|however|instead(?!"
+    r" of)|although|though|yet|while|whereas|because|since|as(?! (?:the|my|an) (?:final"
+    r" )?answer)|given that|if(?! not)|unless|suppose|"
+    r"wait|actually|correction|on second thoughts?|scratch that|i"
+    r" mean|sorry|oops|no(?=[,.;:!\n]|\s-|$)|(?<=: )yes)\b|而是|但是?|所以|因此|因为|因為",
+    re.I,
+)
+_CORRECTS = re.compile(
+    r"\b(?:wait|actually|correction|on second|scratch that|i mean|sorry|oops|no)\b", re.I
+)
 _CONCLUDES = re.compile(r"\b(?:so|therefore|thus|hence|leaving|which leaves)\b|→|所以|因此", re.I)
-_ASIDES = re.compile(r"\b(?:because|since|as|given that|if|unless|suppose|although|though|while|whereas)\b|因为|因為", re.I)
+_ASIDES = re.compile(
+    r"\b(?:because|since|as|given that|if|unless|suppose|although|though|while|whereas)\b|因为|因為",  # noqa: E501
+    re.I,
+)
 _BUT = re.compile(r"\b(?:but|however|though|although|yet)\b", re.I)
-_DOUBTS = re.compile(r"\b(?:not|n't)\s(?:\w+\s)?(?:sure|certain|clear|easy)\b(?: about it| of it)?|\bhard to (?:say|tell)\b|\bno doubt\b|\bwithout (?:a |any )?doubt\b", re.I)
-_DENIES_BEFORE = re.compile(r"\b(?:not|cannot|never|neither|nor|without)\b|n't\b|\b(?:rul\w+ out|eliminat\w+|exclud\w+|reject\w*|discard\w*|dismiss\w*|anything but|all but|everything but|no way|no chance|impossible|disagree\w*|doubt\w*|rather than|instead of|other than|except|avoid|incorrect|wrong|false)\b"
-                            r"|不是|不选|不選|不会是|排除|并非|\bnicht\b|\bn'est pas\b|\bno es\b|\bне\b", re.I)
-_DENIES_BEHIND = re.compile(r"^[^\w,]{0,8}(?:(?!and\b|with\b|where\b|which\b|than\b|or\b)\w+\s){0,3}?(?P<said>(?:\w*n't|not|cannot|never|wrong|incorrect|false|invalid|impossible|less likely|(?:rul|exclud|eliminat|discard|reject|dismiss|contradict)\w*|inconsistent|fails?|out|too)\b"
-                            r"(?:\s(?:quite |really |entirely |be )?(?:wrong|incorrect|false|ruled out|excluded))?)|^\W*(?:is|are) what I (?:would|'d|will) (?:rule out|exclude|reject|avoid)|^[^,]{0,6}(?:是错|是錯|错误|不对|不正确|不符|ではな|가 아니|은 아니|는 아니)", re.I)
-_TWICE = re.compile(r"(?:n't|not|cannot|never)\s(?:\w+\s)?(?:wrong|incorrect|false|ruled out|excluded)", re.I)
-_STATES_BEFORE = re.compile(r"\b(?:answer|choos\w*|select\w*|pick\w*|go(?:ing)? with|must be|should be|conclu\w+|prefer|vote|leav\w+|remain\w*|best|correct|right (?:answer|option|choice|one)|(?<!less )likely|final(?:ly)?|(?:chang|switch)\w+ (?:(?:it|this|that|my answer) )?to|(?:I(?: would|'d)?|let'?s) say)\b|选|選|答|정답", re.I)
+_DOUBTS = re.compile(
+    r"\b(?:not|n't)\s(?:\w+\s)?(?:sure|certain|clear|easy)\b(?: about it| of it)?|\bhard to"
+    r" (?:say|tell)\b|\bno doubt\b|\bwithout (?:a |any )?doubt\b",
+    re.I,
+)
+_DENIES_BEFORE = re.compile(
+    r"\b(?:not|cannot|never|neither|nor|without)\b|n't\b|\b(?:rul\w+"
+    r" out|eliminat\w+|exclud\w+|reject\w*|discard\w*|dismiss\w*|anything but|all but|everything"
+    r" but|no way|no chance|impossible|disagree\w*|doubt\w*|rather than|instead of|other"
+    r" than|except|avoid|incorrect|wrong|false)\b"
+    r"|不是|不选|不選|不会是|排除|并非|\bnicht\b|\bn'est pas\b|\bno es\b|\bне\b",
+    re.I,
+)
+_DENIES_BEHIND = re.compile(
+    r"^[^\w,]{0,8}(?:(?!and\b|with\b|where\b|which\b|than\b|or\b)\w+\s){0,3}?(?P<said>(?:\w*n't|not|cannot|never|wrong|incorrect|false|invalid|impossible|less"
+    r" likely|(?:rul|exclud|eliminat|discard|reject|dismiss|contradict)\w*|inconsistent|fails?|out|too)\b"  # noqa: E501
+    r"(?:\s(?:quite |really |entirely |be )?(?:wrong|incorrect|false|ruled"
+    r" out|excluded))?)|^\W*(?:is|are) what I (?:would|'d|will) (?:rule"
+    r" out|exclude|reject|avoid)|^[^,]{0,6}(?:是错|是錯|错误|不对|不正确|不符|ではな|가 아니|은"
+    r" 아니|는 아니)",
+    re.I,
+)
+_TWICE = re.compile(
+    r"(?:n't|not|cannot|never)\s(?:\w+\s)?(?:wrong|incorrect|false|ruled out|excluded)", re.I
+)
+_STATES_BEFORE = re.compile(
+    r"\b(?:answer|choos\w*|select\w*|pick\w*|go(?:ing)? with|must be|should"
+    r" be|conclu\w+|prefer|vote|leav\w+|remain\w*|best|correct|right"
+    r" (?:answer|option|choice|one)|(?<!less )likely|final(?:ly)?|(?:chang|switch)\w+"
+    r" (?:(?:it|this|that|my answer) )?to|(?:I(?: would|'d)?|let'?s) say)\b|选|選|答|정답",
+    re.I,
+)
 _OPTION_IS = re.compile(r"\b(?:option|choice)s?\b[\"'*_ ]{0,6}(?:is|:|=)", re.I)
-_STATES_BEHIND = re.compile(r"^[\W_]{0,8}(?:(?!and\b|than\b|or\b)\w+\s){0,3}?(?:correct|right(?! of| side)|best|answer|true|(?<!less )likely|accurate|fits?|match\w*|it)\b|^\s?(?:is|does|it is)\W*$|^\W{0,3}(?:正确|是正确|是对)|^\W{0,3}(?:です|입니다)", re.I)
-_TENTATIVE = re.compile(r"\b(?:might|may|could|maybe|perhaps|possibl[ey]|thought|initially|at first|seems?|looks|plausible|consider\w*|tempting|suspect|unlikely)\b|可能|也许", re.I)
-_ONLY_MENTIONS = re.compile(r"(?<!less likely )\b(?:than|among|amongst|between|out of|compared (?:to|with)|relative to|in contrast to|unlike|similar to|same as|next to|against)\b[^,]*$|\b(?:call\w*|denot\w*|labell?ed|named|let)\b[^,]*$"
-                            r"|\b(?:camera|point|object|view|image|box|frame|position|room|person|marker|vitamin|plan|section|figure|class|type|grade|corner|vertex|region|area|from)s?\W{1,3}$", re.I)
-_JOINS = re.compile(r"[\s,/&()\[\]\"'+|]*(?:\b(?:or|and|nor|and/or|or maybe|or perhaps|or possibly|o|y|und|oder|et|ou)\b|或者?|和|与|跟|及|か|와|또는)?[\s,()\[\]\"']*(?:\b(?:maybe|perhaps|possibly|options?|choices?|the|either|both|also|even)\b\s?)*[\s(\[\"']*", re.I)
+_STATES_BEHIND = re.compile(
+    r"^[\W_]{0,8}(?:(?!and\b|than\b|or\b)\w+\s){0,3}?(?:correct|right(?! of|"
+    r" side)|best|answer|true|(?<!less )likely|accurate|fits?|match\w*|it)\b|^\s?(?:is|does|it"
+    r" is)\W*$|^\W{0,3}(?:正确|是正确|是对)|^\W{0,3}(?:です|입니다)",
+    re.I,
+)
+_TENTATIVE = re.compile(
+    r"\b(?:might|may|could|maybe|perhaps|possibl[ey]|thought|initially|at"
+    r" first|seems?|looks|plausible|consider\w*|tempting|suspect|unlikely)\b|可能|也许",
+    re.I,
+)
+_ONLY_MENTIONS = re.compile(
+    r"(?<!less likely )\b(?:than|among|amongst|between|out of|compared (?:to|with)|relative to|in"
+    r" contrast to|unlike|similar to|same as|next"
+    r" to|against)\b[^,]*$|\b(?:call\w*|denot\w*|labell?ed|named|let)\b[^,]*$"
+    r"|\b(?:camera|point|object|view|image|box|frame|position|room|person|marker|vitamin|plan|section|figure|class|type|grade|corner|vertex|region|area|from)s?\W{1,3}$",
+    re.I,
+)
+_JOINS = re.compile(
+    r"[\s,/&()\[\]\"'+|]*(?:\b(?:or|and|nor|and/or|or maybe|or perhaps|or"
+    r" possibly|o|y|und|oder|et|ou)\b|或者?|和|与|跟|及|か|와|또는)?[\s,()\[\]\"']*(?:\b(?:maybe|perhaps|possibly|options?|choices?|the|either|both|also|even)\b\s?)*[\s(\[\"']*",  # noqa: E501
+    re.I,
+)
 
 
 @dataclass(frozen=True)
 class _Place:
-    """Choices that are named together, and how: 3 stated, 2 bare, 1 named, 0 tentative, -1 denied, None only mentioned."""
+    """Choices that are named together, and how: 3 stated, 2 bare, 1 named, 0 tentative, -1 denied,
+    None only mentioned."""
+
     choices: frozenset[str]
     how: int | None
     clause: int
 
 
 def _clauses(text: str) -> list[tuple[str, str, str]]:
-    """The clauses of a text: what each begins with ("but", "so", ...), its words, the mark at its end."""
+    """The clauses of a text: what each begins with ("but", "so", ...), its words, the mark at its
+    end."""
     out = []
     start = 0
     lead = ""
     for found in _BREAK.finditer(text):
-        out.append((lead, text[start:found.start()], found[0].strip()))
+        out.append((lead, text[start : found.start()], found[0].strip()))
         start = found.end()
         lead = found[0].strip(" ,\n")
     return [*out, (lead, text[start:], "")]
@@ -61,7 +124,7 @@ def _how(lead: str, before: str, behind: str, end: str, alone: bool) -> int | No
     if end == "?":
         return 0
     if end.lower() in ("no", "yes") and not re.search(r"\w", behind):
-        return 3 if end.lower() == "yes" else -1           # "A: no. B: yes."
+        return 3 if end.lower() == "yes" else -1  # "A: no. B: yes."
     if (_ASIDES.search(lead) and "," not in before) or _ONLY_MENTIONS.search(before):
         return None
     near = before.rpartition(",")[2]
@@ -70,58 +133,115 @@ def _how(lead: str, before: str, behind: str, end: str, alone: bool) -> int | No
         denied = denied != (not _TWICE.search(found[0]))
     if denied:
         return -1
-    if _TENTATIVE.search(near) or (_TENTATIVE.search(behind[:30]) and not _STATES_BEHIND.search(behind)):
+    if _TENTATIVE.search(near) or (
+        _TENTATIVE.search(behind[:30]) and not _STATES_BEHIND.search(behind)
+    ):
         return 0
-    if _CONCLUDES.search(lead) or _STATES_BEFORE.search(before) or _OPTION_IS.search(before) or _STATES_BEHIND.search(behind):
+    if (
+        _CONCLUDES.search(lead)
+        or _STATES_BEFORE.search(before)
+        or _OPTION_IS.search(before)
+        or _STATES_BEHIND.search(behind)
+    ):
         return 3
     return 2 if alone else 1
 
 
 def _between(text: str) -> tuple[str, str]:
-    """Where the words between two choices divide: those that belong to the first, those that belong to the second."""
+    """Where the words between two choices divide: those that belong to the first, those that belong
+    to the second."""
     cut = [found.end() for found in re.finditer(r",|\b(?:and|while|with|where)\b", text)]
     if cut:
-        return text[:cut[-1]], text[cut[-1]:]
+        return text[: cut[-1]], text[cut[-1] :]
     return (text, "") if _DENIES_BEHIND.search(text) or _STATES_BEHIND.search(text) else ("", text)
 
 
 def _groups(words: str, marks: list[tuple[int, int, str]]) -> list[tuple[int, int, list[str]]]:
-    """Neighboring choices that are joined. "Not A, B" joins nothing: without a word that joins, a comma behind a denial ends it."""
+    """Neighboring choices that are joined. "Not A, B" joins nothing: without a word that joins, a
+    comma behind a denial ends it."""
     if len(marks) > 40:
-        return [(marks[0][0], marks[-1][1], [choice for _, _, choice in marks])]       # no sentence names so many; it bounds the time
+        # no sentence names so many; it bounds the time
+        return [(marks[0][0], marks[-1][1], [choice for _, _, choice in marks])]
     groups: list[tuple[int, int, list[str]]] = []
     for start, end, choice in marks:
-        if groups and _JOINS.fullmatch(joint := words[groups[-1][1]:start]) and not (joint.strip() == "," and re.search(r"\b(?:and|or|nor)\b", words[groups[-1][0]:groups[-1][1]])) and not (joint.strip() == "," and len(marks) == 2 and _DENIES_BEFORE.search(words[:groups[-1][0]])):
+        if (
+            groups
+            and _JOINS.fullmatch(joint := words[groups[-1][1] : start])
+            and not (
+                joint.strip() == ","
+                and re.search(r"\b(?:and|or|nor)\b", words[groups[-1][0] : groups[-1][1]])
+            )
+            and not (
+                joint.strip() == ","
+                and len(marks) == 2
+                and _DENIES_BEFORE.search(words[: groups[-1][0]])
+            )
+        ):
             groups[-1] = (groups[-1][0], end, [*groups[-1][2], choice])
         else:
             groups.append((start, end, [choice]))
     return groups
 
 
-def _places(text: str, find: Callable[[str], list[tuple[int, int, str]]], listed: bool) -> list[_Place]:
+def _places(
+    text: str, find: Callable[[str], list[tuple[int, int, str]]], listed: bool
+) -> list[_Place]:
     places: list[_Place] = []
     corrected = 0
     for number, (lead, words, end) in enumerate(_clauses(_DOUBTS.sub(" ", text))):
         if _CORRECTS.search(lead) and number:
             corrected = number
         groups = _groups(words, find(words))
-        if not groups and places and _BUT.search(lead) and re.match(r"\s?(?:it |that |this )?(?:is|was|'s|are|does|has|seems|must|can)", words) and _DENIES_BEHIND.search(words):
+        if (
+            not groups
+            and places
+            and _BUT.search(lead)
+            and re.match(r"\s?(?:it |that |this )?(?:is|was|'s|are|does|has|seems|must|can)", words)
+            and _DENIES_BEHIND.search(words)
+        ):
             places[-1] = _Place(places[-1].choices, -1, places[-1].clause)
-        if not groups and places and _BUT.search(lead) and not words.strip() and end.lower() == "no":
+        if (
+            not groups
+            and places
+            and _BUT.search(lead)
+            and not words.strip()
+            and end.lower() == "no"
+        ):
             places[-1] = _Place(places[-1].choices, -1, places[-1].clause)
         for k, (start, stop, choices) in enumerate(groups):
-            before = words[:start] if not k else _between(words[groups[k - 1][1]:start])[1]
-            behind = words[stop:] if k + 1 == len(groups) else _between(words[stop:groups[k + 1][0]])[0]
-            alone = not re.search(r"\w", before) and (not re.search(r"\w", behind) or not number and not k and re.match(r"[.,:;)\]\"'}]|\s?[-=]\s|\sbecause\b", behind) is not None)
+            before = words[:start] if not k else _between(words[groups[k - 1][1] : start])[1]
+            behind = (
+                words[stop:]
+                if k + 1 == len(groups)
+                else _between(words[stop : groups[k + 1][0]])[0]
+            )
+            alone = not re.search(r"\w", before) and (
+                not re.search(r"\w", behind)
+                or not number
+                and not k
+                and re.match(r"[.,:;)\]\"'}]|\s?[-=]\s|\sbecause\b", behind) is not None
+            )
             how = _how(lead, before, behind, end, alone)
             if listed and alone and how == 2:
                 how = None
             places.append(_Place(frozenset(choices), how, number))
-    return [_Place(place.choices, min(place.how, 0) if place.how and place.clause < corrected else place.how, place.clause) for place in places] \
-        if any(place.clause >= corrected and (place.how or 0) > 0 for place in places) else places
+    return (
+        [
+            _Place(
+                place.choices,
+                min(place.how, 0) if place.how and place.clause < corrected else place.how,
+                place.clause,
+            )
+            for place in places
+        ]
+        if any(place.clause >= corrected and (place.how or 0) > 0 for place in places)
+        else places
+    )
 
 
-def decide(text: str, find: Callable[[str], list[tuple[int, int, str]]], listed: bool = False) -> str | None:
+def decide(
+    text: str, find: Callable[[str], list[tuple[int, int, str]]], listed: bool = False
+) -> str | None:
     """The choice of a text; None where it makes none or more than one.
 
     Args:
@@ -136,23 +256,34 @@ def decide(text: str, find: Callable[[str], list[tuple[int, int, str]]], listed:
         left = stated[-1].choices - (set() if len(stated[-1].choices) == 1 else denied)
         return next(iter(left)) if len(left) == 1 else None
     for how in (2, 1, 0):
-        left = frozenset(choice for place in places if place.how == how for choice in place.choices) - denied
+        left = (
+            frozenset(choice for place in places if place.how == how for choice in place.choices)
+            - denied
+        )
         if left:
             return next(iter(left)) if len(left) == 1 else None
     return None
 
 # %% ../../../nbs/bench/scorers/20_parse_choice.ipynb #faf77bd6
 _ALONE = re.compile(r"[\W_]*+([A-Fa-f])[\W_]*+")
-_NOT_A_NOUN = r"(?:or|and|is|because|since|as|seems|looks|was|would|appears|fits|matches|it|the|describes|can|could|cannot|might|may|does|doesn't|isn't|nor|but|has|must|should|are|on|rather|instead|over|with|wins)\b"
-_LETTERS = re.compile(rf"(?<![A-Za-z0-9_°])(?<![A-Za-z]')(?<!\d-)(?:([B-F])|(A)(?! (?!{_NOT_A_NOUN})[a-z]))(?![A-Za-z0-9_]|'[A-Za-z]|-[A-Za-z])")
-_SMALL_LETTER = re.compile(r"((?:answer|option|choice)\b\W{0,4}(?:is|:|=)?[\s\"'(\[]{0,6}|\()([a-f])(?=\s?[.)\]}\"',;]|\s*$)(?!\.\w)|^([a-f])(?=[.):](?!\w))", re.M | re.I)
+_NOT_A_NOUN = r"(?:or|and|is|because|since|as|seems|looks|was|would|appears|fits|matches|it|the|describes|can|could|cannot|might|may|does|doesn't|isn't|nor|but|has|must|should|are|on|rather|instead|over|with|wins)\b"  # noqa: E501
+_LETTERS = re.compile(
+    r"(?<![A-Za-z0-9_°])(?<![A-Za-z]')(?<!\d-)(?:([B-F])|(A)(?!"
+    rf" (?!{_NOT_A_NOUN})[a-z]))(?![A-Za-z0-9_]|'[A-Za-z]|-[A-Za-z])"
+)
+_SMALL_LETTER = re.compile(
+    r"((?:answer|option|choice)\b\W{0,4}(?:is|:|=)?[\s\"'(\[]{0,6}|\()([a-f])(?=\s?[.)\]}\"',;]|\s*$)(?!\.\w)|^([a-f])(?=[.):](?!\w))",
+    re.M | re.I,
+)
 _TICK = re.compile(r"[✓✔✅☑]\ufe0f?|\[[xX]\](?=\s)")
 _CROSS = re.compile(r"[✗✘❌❎☐]\ufe0f?|\[ ?\](?=\s)")
 _LABELS = re.compile(r"^[\W_]{0,6}([A-F])[.):](?=\s|$)", re.M)
 
 
 def _find_letters(words: str) -> list[tuple[int, int, str]]:
-    return [(found.start(), found.end(), found[1] or found[2]) for found in _LETTERS.finditer(words)]
+    return [
+        (found.start(), found.end(), found[1] or found[2]) for found in _LETTERS.finditer(words)
+    ]
 
 
 def _letter_of(text: str) -> str | None:
@@ -161,8 +292,16 @@ def _letter_of(text: str) -> str | None:
     if alone := _ALONE.fullmatch(text):
         return alone[1].upper()
     lines = text.split("\n")
-    ends = [found[1].upper() for found in (_ALONE.fullmatch(lines[0]), _ALONE.fullmatch(lines[-1])) if found]
-    if len(ends) == 2 and ends[0] != ends[1] and (len(lines) == 2 or len(set(_LABELS.findall(text))) > 1):
+    ends = [
+        found[1].upper()
+        for found in (_ALONE.fullmatch(lines[0]), _ALONE.fullmatch(lines[-1]))
+        if found
+    ]
+    if (
+        len(ends) == 2
+        and ends[0] != ends[1]
+        and (len(lines) == 2 or len(set(_LABELS.findall(text))) > 1)
+    ):
         return None
     if ends:
         return ends[0]
@@ -171,7 +310,8 @@ def _letter_of(text: str) -> str | None:
 
 
 def parse_letter(text: str) -> str | None:
-    """The option a prediction chooses, A to F. "A chair ..." chooses nothing: that A is an article."""
+    """The option a prediction chooses, A to F. "A chair ..." chooses nothing: that A is an
+    article."""
     if len(text) < 4 and (alone := _ALONE.fullmatch(text)):
         return alone[1].upper()
     return next((letter for part in final_parts(text) if (letter := _letter_of(part))), None)
@@ -188,57 +328,121 @@ def options_of(question: str) -> dict[str, str]:
 
 @lru_cache(maxsize=4096)
 def _words(text: str) -> str:
-    return " ".join(re.findall(r"[^\W_]+(?:\.\d+)?|,", text.lower())).rstrip(" ,").removeprefix("the ")
+    return (
+        " ".join(re.findall(r"[^\W_]+(?:\.\d+)?|,", text.lower())).rstrip(" ,").removeprefix("the ")
+    )
 
 
 def find_words(names: dict[str, str]) -> Callable[[str], list[tuple[int, int, str]]]:
-    """A finder for `decide`: where texts name these choices (words: choice), the longest first, in the singular or plural."""
+    """A finder for `decide`: where texts name these choices (words: choice), the longest first, in
+    the singular or plural."""
     known = {re.sub(r"\s+", " ", name.lower()): choice for name, choice in names.items()}
-    pattern = re.compile(r"(?<![\w-])(?:the |an? )?(" + "|".join(map(re.escape, sorted(known, key=len, reverse=True))) + r")(?:e?s)?(?![\w-])", re.I)
-    return lambda words: [(found.start(), found.end(), known[found[1].lower()]) for found in pattern.finditer(words)]
+    pattern = re.compile(
+        r"(?<![\w-])(?:the |an? )?("
+        + "|".join(map(re.escape, sorted(known, key=len, reverse=True)))
+        + r")(?:e?s)?(?![\w-])",
+        re.I,
+    )
+    return lambda words: [
+        (found.start(), found.end(), known[found[1].lower()]) for found in pattern.finditer(words)
+    ]
 
 
 def _words_decided(text: str, options: dict[str, str]) -> str | None:
-    names = {normalize_text(option).lower().strip(" ."): letter for letter, option in options.items()}
-    if len(names) < len(options) or not all(re.search(r"[^\W\d_]{2}", name) and "," not in name for name in names):
+    names = {
+        normalize_text(option).lower().strip(" ."): letter for letter, option in options.items()
+    }
+    if len(names) < len(options) or not all(
+        re.search(r"[^\W\d_]{2}", name) and "," not in name for name in names
+    ):
         return None
     return decide(text, find_words(names))
 
 
 def parse_option(text: str, question: str) -> str | None:
-    """The letter of the option whose words a prediction repeats, or which it names; None where it is none of them, or more than one."""
+    """The letter of the option whose words a prediction repeats, or which it names; None where it
+    is none of them, or more than one."""
     options = options_of(question)
     for part in final_parts(text):
         stated = list(STATED.finditer(part))
-        for piece in (part[stated[-1].end():] if stated else "", part):
+        for piece in (part[stated[-1].end() :] if stated else "", part):
             said = _words(piece)
-            found = [letter for letter, option in options.items() if said and _words(option) == said]
+            found = [
+                letter for letter, option in options.items() if said and _words(option) == said
+            ]
             if len(found) == 1:
                 return found[0]
         if options and (letter := _words_decided(part, options)):
             return letter
-        color = parse_color(part) if options and all(_ANY_COLOR.search(option) for option in options.values()) else None
+        color = (
+            parse_color(part)
+            if options and all(_ANY_COLOR.search(option) for option in options.values())
+            else None
+        )
         if color:
             found = [letter for letter, option in options.items() if color in option.lower()]
             return found[0] if len(found) == 1 else None
     return None
 
 # %% ../../../nbs/bench/scorers/20_parse_choice.ipynb #756141e8
-_YES = "yes|yeah|yep|yup|true|correct|accurate|affirmative|indeed|agreed?|certainly|absolutely|right(?= ?$)|the case|holds?|be said|(?:say|think|believe|guess|suppose) so|si|oui|ja|sim|да"
-_NO = "no|nope|nah|false|incorrect|wrong|untrue|inaccurate|negative|mistaken|den(?:y|ied)|opposite|disagree|non|nein|нет"
+_YES = (
+    "yes|yeah|yep|yup|true|correct|accurate|affirmative|indeed|agreed?|certainly|absolutely|right(?="
+    " ?$)|the case|holds?|be said|(?:say|think|believe|guess|suppose) so|si|oui|ja|sim|да"
+)
+_NO = "no|nope|nah|false|incorrect|wrong|untrue|inaccurate|negative|mistaken|den(?:y|ied)|opposite|disagree|non|nein|нет"  # noqa: E501
 _VERDICT = re.compile(rf"\b(?:(?P<yes>{_YES})|(?P<no>{_NO}))\b")
-_TURNS = re.compile(r"\b(?:not|cannot|never|hardly|neither|nor|far from|anything but|scarcely|barely)\b|n't\b|\bnot\b")
-_UNKNOWN = re.compile(r"(?:\b(?:not|no|cannot|hard|difficult|impossible|unable|never|without)\b|n't\b)(?:\W+\w+){0,4}?\W+(?:tell|say(?! so)|determined?|know|known|judged?|see|decided?|sure|certain|clear|possible|enough|information|evidence|idea|way|image|answer|longer|other|object)\b"
-                      r"|\bpart(?:ly|ially)\b|\b(?:maybe|perhaps|unclear|uncertain|unsure|undecided|possibly|depends|unknown)\b|是否|不(?:太|能|好|可)?(?:确定|判断|清楚|知道)|无法|无从|难以|难说|也许|可能|或许|わかりません|분からない|모르")
-_BOTH = re.compile(rf"\b(?:{_YES})\b\W*(?:\b(?:and|or|nor)\b)?\W*(?:partly )?\b(?:{_NO})\b|\b(?:{_NO})\b\W*\b(?:and|or|nor)\b\W*\b(?:{_YES})\b")
-_BARE_VERB = re.compile(r"^(?:well |i (?:think|guess|believe|would say|'d say) |that )*(?:it|that|this|they|he|she|there|the \w+)(?: really)? (?:(?:is|are|does|was|do|would|can)( not| n't)?|(is|are|does|was|do|would|ca)n't|'s( not))$")
-_BARE_NOT = re.compile(r"^(?:(?:certainly|absolutely|definitely|of course|i (?:think|believe|guess)) )?not(?: (?:really|quite|at all|entirely|exactly|so))?$|^(?:by no means|never|nothing of the sort)$")
+_TURNS = re.compile(
+    r"\b(?:not|cannot|never|hardly|neither|nor|far from|anything"
+    r" but|scarcely|barely)\b|n't\b|\bnot\b"
+)
+_UNKNOWN = re.compile(
+    r"(?:\b(?:not|no|cannot|hard|difficult|impossible|unable|never|without)\b|n't\b)(?:\W+\w+){0,4}?\W+(?:tell|say(?!"
+    r" so)|determined?|know|known|judged?|see|decided?|sure|certain|clear|possible|enough|information|evidence|idea|way|image|answer|longer|other|object)\b"  # noqa: E501
+    r"|\bpart(?:ly|ially)\b|\b(?:maybe|perhaps|unclear|uncertain|unsure|undecided|possibly|depends|unknown)\b|是否|不(?:太|能|好|可)?(?:确定|判断|清楚|知道)|无法|无从|难以|难说|也许|可能|或许|わかりません|분からない|모르"
+)
+_BOTH = re.compile(
+    rf"\b(?:{_YES})\b\W*(?:\b(?:and|or|nor)\b)?\W*(?:partly"
+    rf" )?\b(?:{_NO})\b|\b(?:{_NO})\b\W*\b(?:and|or|nor)\b\W*\b(?:{_YES})\b"
+)
+_BARE_VERB = re.compile(
+    r"^(?:well |i (?:think|guess|believe|would say|'d say) |that"
+    r" )*(?:it|that|this|they|he|she|there|the \w+)(?: really)?"
+    r" (?:(?:is|are|does|was|do|would|can)( not| n't)?|(is|are|does|was|do|would|ca)n't|'s( not))$"
+)
+_BARE_NOT = re.compile(
+    r"^(?:(?:certainly|absolutely|definitely|of course|i (?:think|believe|guess)) )?not(?:"
+    r" (?:really|quite|at all|entirely|exactly|so))?$|^(?:by no means|never|nothing of the sort)$"
+)
 _BARE_YES = re.compile(r"^(?:sure|surely|for sure|exactly|precisely)$")
-_JUDGED_PARTS = re.compile(r"[.;!?\n:,](?=\s|$|[\"')\]])|[,:;!?](?=\D)|\s-+\s|\b(?:but|because|since|while|however|wait|actually|(?<!say )(?<!think )(?<!believe )so)\b|\.{3,}")
-_INTERJECTION = re.compile(r"^(yes|yeah|yep|no|nope)(?= (?:it|the|that|this|they|there|i|he|she|you|we|its)\b)")
+_JUDGED_PARTS = re.compile(
+    r"[.;!?\n:,](?=\s|$|[\"')\]])|[,:;!?](?=\D)|\s-+\s|\b(?:but|because|since|while|however|wait|actually|(?<!say"
+    r" )(?<!think )(?<!believe )so)\b|\.{3,}"
+)
+_INTERJECTION = re.compile(
+    r"^(yes|yeah|yep|no|nope)(?= (?:it|the|that|this|they|there|i|he|she|you|we|its)\b)"
+)
 _IDIOM = re.compile(r"\b(?:no doubt|without (?:a |any )?doubt|no question|undoubtedly|of course)\b")
-_CJK_JUDGED = re.compile(r"没错|不可以|可以|不是|不对|不對|不正确|并非|不成立|没有|沒有|否|错误|錯誤|错|いいえ|違い|아니|아닙|아뇨|不|是的|正确|正確|成立|はい|ええ|そうです|맞|그렇|네|예|对|對|是")
-_CJK_YES = ("没错", "可以", "是的", "正确", "正確", "成立", "はい", "ええ", "そうです", "맞", "그렇", "네", "예", "对", "對", "是")
+_CJK_JUDGED = re.compile(
+    r"没错|不可以|可以|不是|不对|不對|不正确|并非|不成立|没有|沒有|否|错误|錯誤|错|いいえ|違い|아니|아닙|아뇨|不|是的|正确|正確|成立|はい|ええ|そうです|맞|그렇|네|예|对|對|是"
+)
+_CJK_YES = (
+    "没错",
+    "可以",
+    "是的",
+    "正确",
+    "正確",
+    "成立",
+    "はい",
+    "ええ",
+    "そうです",
+    "맞",
+    "그렇",
+    "네",
+    "예",
+    "对",
+    "對",
+    "是",
+)
 
 
 def _cjk_verdict(clause: str) -> int:
@@ -252,7 +456,11 @@ def _verdict(clause: str) -> int:
     """1 for yes, -1 for no, 0 for neither."""
     if _UNKNOWN.search(clause) or _BOTH.search(clause):
         return 0
-    signs = [1 if found["yes"] else -1 for found in _VERDICT.finditer(clause) if found[0] != "no" or not re.match(r"\s*\w", clause[found.end():])]
+    signs = [
+        1 if found["yes"] else -1
+        for found in _VERDICT.finditer(clause)
+        if found[0] != "no" or not re.match(r"\s*\w", clause[found.end() :])
+    ]
     if signs:
         return int((-1) ** (signs.count(-1) + len(_TURNS.findall(clause))))
     if bare := _BARE_VERB.match(clause):
@@ -275,13 +483,19 @@ def _judge_of(text: str) -> str | None:
         clause = text[start:stop].strip(" \"'()[]*-")
         if lead := _INTERJECTION.match(clause):
             verdicts.append((start, 1 if lead[1][0] == "y" else -1, mark))
-            clause = clause[lead.end():].strip()
+            clause = clause[lead.end() :].strip()
         if (sign := _verdict(clause)) and mark != "?":
             verdicts.append((start, sign, mark))
-        if mark in ("wait", "actually", "but", "however") and verdicts and _verdicts_after(text[stop:]):
+        if (
+            mark in ("wait", "actually", "but", "however")
+            and verdicts
+            and _verdicts_after(text[stop:])
+        ):
             verdicts = []
         start = found.end() if found else start
-    if not verdicts or (len({sign for _, sign, _ in verdicts}) > 1 and re.search(r"\w", text[:verdicts[0][0]])):
+    if not verdicts or (
+        len({sign for _, sign, _ in verdicts}) > 1 and re.search(r"\w", text[: verdicts[0][0]])
+    ):
         return None
     return "yes" if verdicts[0][1] > 0 else "no"
 
@@ -291,23 +505,40 @@ def _verdicts_after(text: str) -> bool:
 
 
 def parse_judge(text: str) -> str | None:
-    """"yes" or "no" (or true, correct, ...): what is stated after "answer", what the text begins with or corrects itself to, or the only one of the two in it."""
+    """ "yes" or "no" (or true, correct, ...): what is stated after "answer", what the text begins
+    with or corrects itself to, or the only one of the two in it."""
     for part in final_parts(text):
         stated = list(STATED.finditer(part))
-        said = _judge_of(part[stated[-1].end():]) if stated else None
+        said = _judge_of(part[stated[-1].end() :]) if stated else None
         if said or (said := _judge_of(part)):
             return said
     return None
 
 # %% ../../../nbs/bench/scorers/20_parse_choice.ipynb #b1000005
-_LABEL_WORD = (r"\b(?!(?:the|an?|is|are|was|it|its|not|no|nor|or|and|but|than|of|to|that|this|one|be|by|for|as|with|s|t|isn|answer|choose|select|pick|say|so|closer|nearer|farther|further|closest|nearest|farthest|rather|instead|either|neither|both|object|center|"
-               r"believe|think|therefore|thus|from|between|compared|while|because|since|must|cannot|which|what|first|second|option|call)\b)[A-Za-z][\w-]* ")
-_COLOR_MARK = re.compile(rf"(?:\b(?:the|an?) )?(?:{_LABEL_WORD}){{0,3}}?\(?\b(red|green|blue|yellow)(?:\s?(?:points?|bbox|box|marker|dot|circle|one)\)?|\))", re.I)
-_OBJECT_MARK = re.compile(rf"(?:\b(?:the|an?) )?(?:{_LABEL_WORD}){{0,3}}?\(?(?:in Frame-\d{{1,3}}, ?)?\b(?:object|point)[ _-]?(\d)\)?", re.I)
+_LABEL_WORD = (
+    r"\b(?!(?:the|an?|is|are|was|it|its|not|no|nor|or|and|but|than|of|to|that|this|one|be|by|for|as|with|s|t|isn|answer|choose|select|pick|say|so|closer|nearer|farther|further|closest|nearest|farthest|rather|instead|either|neither|both|object|center|"
+    r"believe|think|therefore|thus|from|between|compared|while|because|since|must|cannot|which|what|first|second|option|call)\b)[A-Za-z][\w-]* "  # noqa: E501
+)
+_COLOR_MARK = re.compile(
+    r"(?:\b(?:the|an?)"
+    rf" )?(?:{_LABEL_WORD}){{0,3}}?\(?\b(red|green|blue|yellow)(?:\s?(?:points?|bbox|box|marker|dot|circle|one)\)?|\))",  # noqa: E501
+    re.I,
+)
+_OBJECT_MARK = re.compile(
+    rf"(?:\b(?:the|an?) )?(?:{_LABEL_WORD}){{0,3}}?\(?(?:in Frame-\d{{1,3}}, ?)?\b(?:object|point)["
+    r" _-]?(\d)\)?",
+    re.I,
+)
 
 
-def _find_marks(pattern: re.Pattern[str], reference: str = "") -> Callable[[str], list[tuple[int, int, str]]]:
-    return lambda words: [(found.start(), found.end(), found[1].lower()) for found in pattern.finditer(words) if found[1].lower() != reference]
+def _find_marks(
+    pattern: re.Pattern[str], reference: str = ""
+) -> Callable[[str], list[tuple[int, int, str]]]:
+    return lambda words: [
+        (found.start(), found.end(), found[1].lower())
+        for found in pattern.finditer(words)
+        if found[1].lower() != reference
+    ]
 
 
 def _resolve(text: str, pattern: re.Pattern[str]) -> str:
@@ -315,7 +546,11 @@ def _resolve(text: str, pattern: re.Pattern[str]) -> str:
     if "the former" not in text and "the latter" not in text:
         return text
     named = [found[0] for found in pattern.finditer(text) if found[1].lower() != "red"]
-    return text.replace("the former", named[0]).replace("the latter", named[1]) if len(named) > 1 else text
+    return (
+        text.replace("the former", named[0]).replace("the latter", named[1])
+        if len(named) > 1
+        else text
+    )
 
 
 def parse_color(text: str) -> str | None:
@@ -323,44 +558,64 @@ def parse_color(text: str) -> str | None:
     for pattern in (_COLOR_MARK, _ANY_COLOR):
         colors = {found[1].lower() for found in pattern.finditer(text)}
         if colors:
-            return decide(_resolve(text, pattern), _find_marks(pattern, "red" if len(colors) > 1 else ""))
+            return decide(
+                _resolve(text, pattern), _find_marks(pattern, "red" if len(colors) > 1 else "")
+            )
     return None
 
 
 def parse_name(text: str) -> str | None:
-    """The color of the marker that a prediction chooses ("green point"), else its words; None where it names two and chooses none."""
+    """The color of the marker that a prediction chooses ("green point"), else its words; None where
+    it names two and chooses none."""
     text = final_answer_span(text).lower()
     stated = list(STATED.finditer(text))
-    text = text[stated[-1].end():] if stated and re.search(r"\w", text[stated[-1].end():]) else text
+    text = (
+        text[stated[-1].end() :] if stated and re.search(r"\w", text[stated[-1].end() :]) else text
+    )
     if _ANY_COLOR.search(text):
         return parse_color(text)
     return re.sub(r"[\W_]+", " ", text).strip() or None
 
 
 def parse_object(text: str) -> str | None:
-    """The number of the drawn object that a prediction chooses ("object2", "point2"), else its words; None where it names two and chooses none."""
+    """The number of the drawn object that a prediction chooses ("object2", "point2"), else its
+    words; None where it names two and chooses none."""
     text = final_answer_span(text)
     if _OBJECT_MARK.search(text):
         return decide(text, _find_marks(_OBJECT_MARK))
     return re.sub(r"[\W_]+", " ", text.lower()).strip() or None
-_MORE = re.compile(r"\b(closer|nearer|closest|nearest)\b|\b(farther|further|farthest|furthest)\b", re.I)
+
+
+_MORE = re.compile(
+    r"\b(closer|nearer|closest|nearest)\b|\b(farther|further|farthest|furthest)\b", re.I
+)
 
 
 def choose_by_comparison(text: str, farther: bool | None) -> str | None:
-    """The color of the marker that a text calls closer (or farther, where that is asked): what stands before the word, else what stands behind "than".
+    """The color of the marker that a text calls closer (or farther, where that is asked): what
+    stands before the word, else what stands behind "than".
 
     Args:
-        farther: what the question asks; None where that is not known: then only the object that is spoken of counts.
+        farther: what the question asks; None where that is not known: then only the object that is
+            spoken of counts.
     """
     text = _resolve(final_answer_span(text), _COLOR_MARK)
-    marks = [(found.start(), found[1].lower()) for found in _COLOR_MARK.finditer(text) if found[1].lower() != "red"]
-    words = [found for found in _MORE.finditer(text) if not re.search(r"(?:not|n't)\s(?:\w+\s)?$", text[:found.start()])]
+    marks = [
+        (found.start(), found[1].lower())
+        for found in _COLOR_MARK.finditer(text)
+        if found[1].lower() != "red"
+    ]
+    words = [
+        found
+        for found in _MORE.finditer(text)
+        if not re.search(r"(?:not|n't)\s(?:\w+\s)?$", text[: found.start()])
+    ]
     for word in reversed(words):
         subject = [color for start, color in marks if start < word.start()]
         other = [color for start, color in marks if start > word.start()]
         if farther is None or bool(word[2]) == farther:
             if subject:
                 return subject[-1]
-        elif other and re.match(r"[^.;]{0,40}\bthan\b", text[word.end():]):
+        elif other and re.match(r"[^.;]{0,40}\bthan\b", text[word.end() :]):
             return other[0]
     return None

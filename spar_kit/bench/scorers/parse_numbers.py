@@ -20,21 +20,48 @@ from .official import AXES
 
 # %% ../../../nbs/bench/scorers/30_parse_numbers.ipynb #d84b1901
 NUMBER = r"[-+]?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|[-+]?\.\d+"
-_FREE = (r"(?<![A-Za-z0-9_^.])(?<![\w,]-)(?:(?P<whole>\d{1,3}\s)?(?P<over>\d{1,3})/(?P<under>\d{1,3})(?![\d/])|(?P<comma>[-+]?(?:0,\d{1,6}|\d{1,4},\d{1,2}))(?![\d,])"
-         rf"|(?P<plain>{NUMBER})(?P<power>e[-+]?\d{{1,3}})?)")
+_FREE = (
+    r"(?<![A-Za-z0-9_^.])(?<![\w,]-)(?:(?P<whole>\d{1,3}\s)?(?P<over>\d{1,3})/(?P<under>\d{1,3})(?![\d/])|(?P<comma>[-+]?(?:0,\d{1,6}|\d{1,4},\d{1,2}))(?![\d,])"
+    rf"|(?P<plain>{NUMBER})(?P<power>e[-+]?\d{{1,3}})?)"
+)
 _LENGTHS: Mapping[float, str] = {
-    0.001: "mm millimeter millimetre milimetro millimetro мм миллиметр миллиметра миллиметров 毫米 ミリメートル ミリ 밀리미터 밀리",
-    0.01: "cm centimeter centimetre zentimeter centimetro см сантиметр сантиметра сантиметров 厘米 公分 センチメートル センチ 센티미터 센티 센치",
-    0.1: "dm decimeter decimetre dezimeter decimetro 分米", 1.0: "m meter metre metro metri mtr м метр метра метров 米 公尺 メートル 미터", 1000.0: "km kilometer kilometre 公里 千米 キロメートル 킬로미터",
-    0.0254: "inch inche \" '' 英寸 インチ 인치", 0.3048: "ft feet foot ' 英尺 フィート 피트", 0.9144: "yd yard 码"}
-_METRES: Mapping[str, float] = {name: factor for factor, names in _LENGTHS.items() for name in names.split()}
+    0.001: (
+        "mm millimeter millimetre milimetro millimetro мм миллиметр миллиметра миллиметров 毫米"
+        " ミリメートル ミリ 밀리미터 밀리"
+    ),
+    0.01: (
+        "cm centimeter centimetre zentimeter centimetro см сантиметр сантиметра сантиметров 厘米"
+        " 公分 センチメートル センチ 센티미터 센티 센치"
+    ),
+    0.1: "dm decimeter decimetre dezimeter decimetro 分米",
+    1.0: "m meter metre metro metri mtr м метр метра метров 米 公尺 メートル 미터",
+    1000.0: "km kilometer kilometre 公里 千米 キロメートル 킬로미터",
+    0.0254: "inch inche \" '' 英寸 インチ 인치",
+    0.3048: "ft feet foot ' 英尺 フィート 피트",
+    0.9144: "yd yard 码",
+}
+_METRES: Mapping[str, float] = {
+    name: factor for factor, names in _LENGTHS.items() for name in names.split()
+}
 _LENGTH_NAMES = "|".join(re.escape(name) for name in sorted(_METRES, key=len, reverse=True))
-_OTHERS = "px|pixel|%|percent|per cent|kilogram|kg|second|sec|minute|hour|fps|hz|frame|image|view|picture|photo|video|度|degree|deg|°|radian|rad|像素|帧|秒|张图|枚"
-_INCHES = r"in(?=\.?\s*(?:$|[)\]},;:!?\n\"]|away\b|apart\b|or so\b|deep\b|long\b|wide\b|tall\b|high\b|from\b|by\b|x\b|×|\.\s))"
+_OTHERS = (
+    "px|pixel|%|percent|per"
+    " cent|kilogram|kg|second|sec|minute|hour|fps|hz|frame|image|view|picture|photo|video|度|degree|deg|°|radian|rad|像素|帧|秒|张图|枚"  # noqa: E501
+)
+_INCHES = (
+    r"in(?=\.?\s*(?:$|[)\]},;:!?\n\"]|away\b|apart\b|or"
+    r" so\b|deep\b|long\b|wide\b|tall\b|high\b|from\b|by\b|x\b|×|\.\s))"
+)
 _SQUARE = r"(?:sq(?:uare|\.)?\s?|平方|제곱|평방|quadrat)"
-_UNIT = (rf"(?:\s?-?[(\[]?\s?(?P<square>{_SQUARE})?(?P<unit>平米|{_LENGTH_NAMES}|{_INCHES}|{_OTHERS})(?:s|es)?(?P<exponent>\^?\{{?[23]\}}?|\ssquared|\scubed)?(?![a-z\dа-я])[)\]]?)?")
+_UNIT = rf"(?:\s?-?[(\[]?\s?(?P<square>{_SQUARE})?(?P<unit>平米|{_LENGTH_NAMES}|{_INCHES}|{_OTHERS})(?:s|es)?(?P<exponent>\^?\{{?[23]\}}?|\ssquared|\scubed)?(?![a-z\dа-я])[)\]]?)?"  # noqa: E501
 _QUANTITY = re.compile(_FREE + _UNIT, re.I)
-_UNIT_ELSEWHERE = re.compile(rf"(?:[(\[]\s?(?:in )?|\bin |_(?:in_)?|(?<=[A-Za-z])/|#\s?|以|^(?=[a-z]{{1,12}}\s?[:=])|\b(?:units?|measured)\W{{1,4}}(?:is |in |of )?|单位\W{{0,3}}为?)(?P<square>{_SQUARE})?(?P<unit>{'|'.join(name for name in sorted(_METRES, key=len, reverse=True) if name.isalpha())})s?(?P<exponent>\^?[23]|\ssquared)?(?![a-z\d_])", re.I)
+_UNIT_ELSEWHERE = re.compile(
+    r"(?:[(\[]\s?(?:in )?|\bin"
+    r" |_(?:in_)?|(?<=[A-Za-z])/|#\s?|以|^(?=[a-z]{1,12}\s?[:=])|\b(?:units?|measured)\W{1,4}(?:is"
+    r" |in |of"
+    rf" )?|单位\W{{0,3}}为?)(?P<square>{_SQUARE})?(?P<unit>{'|'.join(name for name in sorted(_METRES, key=len, reverse=True) if name.isalpha())})s?(?P<exponent>\^?[23]|\ssquared)?(?![a-z\d_])",  # noqa: E501
+    re.I,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,9 +71,11 @@ class Quantity:
     Args:
         number: as written.
         factor: what makes it metres or square metres; 1 for degrees and where there is no unit.
-        unit: "m", "m2", "deg", "" where there is none, "other" for pixels, percent, seconds and other things that are counted.
+        unit: "m", "m2", "deg", "" where there is none, "other" for pixels, percent, seconds and
+            other things that are counted.
         start, end: where it stands.
     """
+
     number: float
     factor: float
     unit: str
@@ -59,25 +88,32 @@ class Quantity:
 
 
 def _factor(unit: str, square: bool) -> tuple[str, float]:
-    """"m", "m2", "deg", "other" or "", and what makes such a unit metres or square metres."""
+    """ "m", "m2", "deg", "other" or "", and what makes such a unit metres or square metres."""
     unit = unit.lower()
     if unit == "平米":
         return "m2", 1.0
     if unit in _METRES or unit == "in":
         factor = _METRES.get(unit, 0.0254)
-        return ("m2", factor ** 2) if square else ("m", factor)
+        return ("m2", factor**2) if square else ("m", factor)
     return ("deg" if unit.startswith(("deg", "°", "度", "rad")) else "other" if unit else "", 1.0)
 
 
 def _quoted(text: str, start: int, quote: str) -> bool:
-    """Whether the quote behind a number that begins at `start` closes one before it, and stands for no feet or inches."""
-    return text[max(0, start - 1):start] == quote or (quote == '"' and len(re.findall(r'(?<!\d)"', text[:start])) % 2 == 1)
+    """Whether the quote behind a number that begins at `start` closes one before it, and stands for
+    no feet or inches."""
+    return text[max(0, start - 1) : start] == quote or (
+        quote == '"' and len(re.findall(r'(?<!\d)"', text[:start])) % 2 == 1
+    )
 
 
 def _quantity(match: re.Match[str]) -> Quantity | None:
     part = match.groupdict()
     if part["under"]:
-        value = float(part["whole"] or 0) + float(part["over"]) / float(part["under"]) if float(part["under"]) else float("inf")
+        value = (
+            float(part["whole"] or 0) + float(part["over"]) / float(part["under"])
+            if float(part["under"])
+            else float("inf")
+        )
     elif part["comma"]:
         value = float(part["comma"].replace(",", "."))
     else:
@@ -86,42 +122,88 @@ def _quantity(match: re.Match[str]) -> Quantity | None:
     end = match.end()
     if name in ('"', "'", "''") and _quoted(match.string, match.start(), name[0]):
         name = ""
-        end = match.start("unit")                # a number in quotes, not inches
+        end = match.start("unit")  # a number in quotes, not inches
     unit, factor = _factor(name, bool(part["square"] or part["exponent"]))
-    return Quantity(number=value, factor=factor, unit=unit, start=match.start(), end=end) if np.isfinite(value * factor) else None
+    return (
+        Quantity(number=value, factor=factor, unit=unit, start=match.start(), end=end)
+        if np.isfinite(value * factor)
+        else None
+    )
 
 # %% ../../../nbs/bench/scorers/30_parse_numbers.ipynb #34b0d98e
-_LABELLED = re.compile(r"\b(?:images?|frames?|objects?|points?|views?|figure|option|step|camera|bbox|box|picture|photo|question|example|pixels?|id|index|level|version|confidence|conf|prob|probability|certainty|ratio|scale|focal length|fov|row|column)\b(?: of| is|:|=)?[ #-]?"
-                       r"(?:\d{1,4}(?:, | and |, and |-|–| to ))*$|第$", re.I)
-_RULED_OUT = re.compile(r"(?:\b(?:not|rather than|instead of|(?<!slightly )(?<!little )(?<!bit )(?<!just )(?:less|more|fewer|greater|smaller) than)(?: about)?|±|\+/-|\+-)\s?$", re.I)
+_LABELLED = re.compile(
+    r"\b(?:images?|frames?|objects?|points?|views?|figure|option|step|camera|bbox|box|picture|photo|question|example|pixels?|id|index|level|version|confidence|conf|prob|probability|certainty|ratio|scale|focal"
+    r" length|fov|row|column)\b(?: of| is|:|=)?[ #-]?"
+    r"(?:\d{1,4}(?:, | and |, and |-|–| to ))*$|第$",
+    re.I,
+)
+_RULED_OUT = re.compile(
+    r"(?:\b(?:not|rather than|instead of|(?<!slightly )(?<!little )(?<!bit )(?<!just"
+    r" )(?:less|more|fewer|greater|smaller) than)(?: about)?|±|\+/-|\+-)\s?$",
+    re.I,
+)
 _NUMBERING = re.compile(r"^\d{1,2}[.)] (?=.*[A-Za-z])", re.M)
-_COORDINATES = re.compile(rf"\b\d{{3,4}}\s?[x×]\s?\d{{3,4}}\b|[\[(]\s?(?:(?:{NUMBER})\s?,\s?){{1,7}}(?:{NUMBER})\s?[\])]")
-_GLUED = re.compile(r"(?<=\d)('-?)(?=\d{1,2}(?!\d))|(?<=\d)(\s?-?(?:ft|feet|foot)-?)(?=\d{1,2}(?!\d))(?![23](?!\d|\s?(?:in|\"|'')))|(?<=\d)(\s?(?:m|米))(?=\d\d(?!\d))|(?<=\d)(\s?(?:メートル|公尺|英尺|미터))(?=\d)", re.I)
+_COORDINATES = re.compile(
+    rf"\b\d{{3,4}}\s?[x×]\s?\d{{3,4}}\b|[\[(]\s?(?:(?:{NUMBER})\s?,\s?){{1,7}}(?:{NUMBER})\s?[\])]"
+)
+_GLUED = re.compile(
+    r"(?<=\d)('-?)(?=\d{1,2}(?!\d))|(?<=\d)(\s?-?(?:ft|feet|foot)-?)(?=\d{1,2}(?!\d))(?![23](?!\d|\s?(?:in|\"|'')))|(?<=\d)(\s?(?:m|米))(?=\d\d(?!\d))|(?<=\d)(\s?(?:メートル|公尺|英尺|미터))(?=\d)",
+    re.I,
+)
 
 
 def _joined(kept: Quantity, found: Quantity, between: str) -> Quantity | None:
     """Two lengths in a row as one: 2 m 30 cm, 5 ft 10 in, 5' 10, 1m50."""
     mark = re.fullmatch(r"(\s?[.,])?\s?-?(?:and\s)?", between)
-    if kept.unit != "m" or not kept.number.is_integer() or not mark or (mark[1] and not (kept.factor == 0.3048 and found.factor == 0.0254)):
+    if (
+        kept.unit != "m"
+        or not kept.number.is_integer()
+        or not mark
+        or (mark[1] and not (kept.factor == 0.3048 and found.factor == 0.0254))
+    ):
         return None
     if found.unit == "m" and found.factor < kept.factor:
-        return Quantity(number=kept.value + found.value, factor=1.0, unit="m", start=kept.start, end=found.end)
-    if found.unit == "" and found.number.is_integer() and ((kept.factor == 0.3048 and 0 <= found.number < 12) or (kept.factor == 1 and 10 <= found.number < 100 and not between.strip())):
-        return Quantity(number=kept.value + found.number * (0.0254 if kept.factor == 0.3048 else 0.01), factor=1.0, unit="m", start=kept.start, end=found.end)
+        return Quantity(
+            number=kept.value + found.value, factor=1.0, unit="m", start=kept.start, end=found.end
+        )
+    if (
+        found.unit == ""
+        and found.number.is_integer()
+        and (
+            (kept.factor == 0.3048 and 0 <= found.number < 12)
+            or (kept.factor == 1 and 10 <= found.number < 100 and not between.strip())
+        )
+    ):
+        return Quantity(
+            number=kept.value + found.number * (0.0254 if kept.factor == 0.3048 else 0.01),
+            factor=1.0,
+            unit="m",
+            start=kept.start,
+            end=found.end,
+        )
     return None
 
 
 def parse_quantities(text: str) -> list[Quantity]:
     """All quantities of a cleaned text, in order."""
     kept: list[Quantity] = []
-    text = _GLUED.sub(lambda found: found[0].rstrip("-") + " ", text) if not text.isascii() or re.search(r"\d\s?(?:-?f|'|m)", text, re.I) else text
+    text = (
+        _GLUED.sub(lambda found: found[0].rstrip("-") + " ", text)
+        if not text.isascii() or re.search(r"\d\s?(?:-?f|'|m)", text, re.I)
+        else text
+    )
     numbering = {match.start() for match in _NUMBERING.finditer(text)}
     for match in _QUANTITY.finditer(text):
         found = _quantity(match)
-        before = text[max(0, match.start() - 40):match.start()]
-        if found is None or match.start() in numbering or _RULED_OUT.search(before) or (not found.unit and match[0].strip()[:1].isdigit() and _LABELLED.search(before)):
+        before = text[max(0, match.start() - 40) : match.start()]
+        if (
+            found is None
+            or match.start() in numbering
+            or _RULED_OUT.search(before)
+            or (not found.unit and match[0].strip()[:1].isdigit() and _LABELLED.search(before))
+        ):
             continue
-        if kept and (both := _joined(kept[-1], found, text[kept[-1].end:found.start])):
+        if kept and (both := _joined(kept[-1], found, text[kept[-1].end : found.start])):
             kept.pop()
             found = both
         kept.append(found)
@@ -129,30 +211,54 @@ def parse_quantities(text: str) -> list[Quantity]:
 
 
 def parse_numbers(text: str) -> list[float]:
-    """All numbers of a prediction; lengths are turned into metres. Exponents of units ("m^2") are not numbers."""
+    """All numbers of a prediction; lengths are turned into metres. Exponents of units ("m^2") are
+    not numbers."""
     return [quantity.value for quantity in parse_quantities(final_answer_span(text))]
 
 # %% ../../../nbs/bench/scorers/30_parse_numbers.ipynb #84f0e05d
 Asked = Literal["length", "area", "count", "any"]
-_UNITS_OF: Mapping[str, tuple[str, ...]] = {"length": ("m", ""), "area": ("m2", ""), "count": ("",), "any": ("m", "m2", "")}
-_ANSWER = re.compile(r"\b(?:answer|prediction|estimate|result)\b[\"'*_ ]{0,6}(?:is|was|would be|should be|:|=)?|\b(?:wait|actually|correction|scratch that|i mean|sorry)\b|(?<=[.…] )no,|答案|答え", re.I)
-_CONCLUDED = re.compile(r"[=≈]|(?<=\d)\sis\s(?=(?:about )?\d)|\b(?:so|therefore|thus|hence|overall|in total|total|altogether|equals|makes|gives|in conclusion|approximately equal to)\b|所以|因此", re.I)
-_GIVENS = re.compile(r"\b(?:given|assuming|since|because|as|if|with|knowing|based on|compared (?:to|with)|while|whereas|using|relative to|than|considering)\b(?:[^,;.\n]|(?<=\d)\.(?=\d)){0,150}", re.I)
+_UNITS_OF: Mapping[str, tuple[str, ...]] = {
+    "length": ("m", ""),
+    "area": ("m2", ""),
+    "count": ("",),
+    "any": ("m", "m2", ""),
+}
+_ANSWER = re.compile(
+    r"\b(?:answer|prediction|estimate|result)\b[\"'*_ ]{0,6}(?:is|was|would be|should"
+    r" be|:|=)?|\b(?:wait|actually|correction|scratch that|i mean|sorry)\b|(?<=[.…] )no,|答案|答え",
+    re.I,
+)
+_CONCLUDED = re.compile(
+    r"[=≈]|(?<=\d)\sis\s(?=(?:about )?\d)|\b(?:so|therefore|thus|hence|overall|in"
+    r" total|total|altogether|equals|makes|gives|in conclusion|approximately equal to)\b|所以|因此",
+    re.I,
+)
+_GIVENS = re.compile(
+    r"\b(?:given|assuming|since|because|as|if|with|knowing|based on|compared"
+    r" (?:to|with)|while|whereas|using|relative"
+    r" to|than|considering)\b(?:[^,;.\n]|(?<=\d)\.(?=\d)){0,150}",
+    re.I,
+)
 _END = r"\d{1,9}(?:\.\d{1,9})?(?:\s?(?:m|cm|mm|meters?|metres?|centimeters?|ft|feet|米|厘米))?"
-_RANGE = re.compile(rf"(?<![\w^.-])(?:between\s{_END}\sand|{_END}\s?(?:-|–|~|to|至|到|and\s|or(?: maybe| perhaps)?\s?(?:about\s)?))\s?{_END}(?![\w.]*\d)(?!\s?(?:=|≈))", re.I)
+_RANGE = re.compile(
+    rf"(?<![\w^.-])(?:between\s{_END}\sand|{_END}\s?(?:-|–|~|to|至|到|and\s|or(?: maybe|"
+    rf" perhaps)?\s?(?:about\s)?))\s?{_END}(?![\w.]*\d)(?!\s?(?:=|≈))",
+    re.I,
+)
 _OPERATION = re.compile(r"\s?([+×*·x/-]|by|plus|minus|times)\s?", re.I)
 
 
 def _calculated(text: str, asked: str) -> float | None:
-    """The value of a text that is a sum, a difference or a product and nothing else; None where it is not."""
+    """The value of a text that is a sum, a difference or a product and nothing else; None where it
+    is not."""
     found = parse_quantities(text) if len(text) < 80 else []
-    if len(found) < 2 or text[:found[0].start].strip("= ") or text[found[-1].end:].strip(" .="):
+    if len(found) < 2 or text[: found[0].start].strip("= ") or text[found[-1].end :].strip(" .="):
         return None
     units = {quantity.unit for quantity in found} - {""}
     factor = next((quantity.factor for quantity in found if quantity.unit), 1.0)
     value = found[0].number * (found[0].factor if found[0].unit else factor)
     for left, right in zip(found, found[1:]):
-        sign = _OPERATION.fullmatch(text[left.end:right.start])
+        sign = _OPERATION.fullmatch(text[left.end : right.start])
         operand = right.number * (right.factor if right.unit else factor)
         if sign is None or len(units) > 1:
             return None
@@ -160,12 +266,12 @@ def _calculated(text: str, asked: str) -> float | None:
             value += operand
         elif sign[1] in ("-", "minus"):
             if operand > value or sign[0].strip() == sign[0]:
-                return None                                # "1-2 m" is a range
+                return None  # "1-2 m" is a range
             value -= operand
         elif sign[1] == "/":
             value /= operand or float("nan")
         elif asked == "length" and len(units) == 1 and all(quantity.unit for quantity in found):
-            return None                                    # meters by meters are no length
+            return None  # meters by meters are no length
         else:
             value *= operand if not (right.unit == "" and factor != 1) else right.number
     return value if np.isfinite(value) else None
@@ -174,7 +280,11 @@ def _calculated(text: str, asked: str) -> float | None:
 def _one_of(found: list[Quantity]) -> float | None:
     """The value that all of them have, or all that have a unit; None where they differ."""
     for some in (found, [quantity for quantity in found if quantity.unit]):
-        if some and max(quantity.value for quantity in some) - min(quantity.value for quantity in some) <= 1e-9:
+        if (
+            some
+            and max(quantity.value for quantity in some) - min(quantity.value for quantity in some)
+            <= 1e-9
+        ):
             return some[0].value
     return None
 
@@ -182,7 +292,13 @@ def _one_of(found: list[Quantity]) -> float | None:
 def _only(line: str) -> Quantity | None:
     """The quantity that is all of a line."""
     found = parse_quantities(line) if len(line) < 60 else []
-    return found[0] if len(found) == 1 and not line[:found[0].start].strip(" *_$`\"'.:;!≈") and not line[found[0].end:].strip(" *_$`\"'.:;!") else None
+    return (
+        found[0]
+        if len(found) == 1
+        and not line[: found[0].start].strip(" *_$`\"'.:;!≈")
+        and not line[found[0].end :].strip(" *_$`\"'.:;!")
+        else None
+    )
 
 
 def _blank(text: str, spans: Iterable[tuple[int, int]]) -> str:
@@ -203,30 +319,64 @@ def _with_units(text: str, found: list[Quantity]) -> list[Quantity]:
     """Quantities without a unit get the one that stands elsewhere in the text: "in cm: 150"."""
     if all(quantity.unit for quantity in found):
         return found
-    free = {_factor(match["unit"], bool(match["square"] or match["exponent"])) for match in _UNIT_ELSEWHERE.finditer(text) if not any(q.unit and q.start <= match.start() < q.end for q in found)}
+    free = {
+        _factor(match["unit"], bool(match["square"] or match["exponent"]))
+        for match in _UNIT_ELSEWHERE.finditer(text)
+        if not any(q.unit and q.start <= match.start() < q.end for q in found)
+    }
     if len(free) != 1:
         return found
     unit, factor = free.pop()
-    return [Quantity(number=q.number, factor=factor, unit=unit, start=q.start, end=q.end) if not q.unit else q for q in found]
+    return [
+        (
+            Quantity(number=q.number, factor=factor, unit=unit, start=q.start, end=q.end)
+            if not q.unit
+            else q
+        )
+        for q in found
+    ]
 
 
 _COORDINATE_NAME = re.compile(r"\b[xyuv][0-9]?(?: is)?\s?[=:]\s?$", re.I)
-_THINGS = re.compile(r"\s(?:objects?|items?|candidates?|things?|options?|answers?|boxes|rooms?|people|persons?|steps?|times)\b", re.I)
+_THINGS = re.compile(
+    r"\s(?:objects?|items?|candidates?|things?|options?|answers?|boxes|rooms?|people|persons?|steps?|times)\b",
+    re.I,
+)
 
 
 def _candidates(text: str, asked: str) -> list[Quantity]:
-    """The quantities of a text that can answer what is asked; those with a fitting unit before those without, things that are counted last."""
-    found = [quantity for quantity in _with_units(text, parse_quantities(text)) if quantity.unit in _UNITS_OF[asked]]
+    """The quantities of a text that can answer what is asked; those with a fitting unit before
+    those without, things that are counted last."""
+    found = [
+        quantity
+        for quantity in _with_units(text, parse_quantities(text))
+        if quantity.unit in _UNITS_OF[asked]
+    ]
     if asked != "count":
-        found = [quantity for quantity in found if quantity.unit or not (_THINGS.match(text[quantity.end:]) or _COORDINATE_NAME.search(text[max(0, quantity.start - 10):quantity.start]))]
+        found = [
+            quantity
+            for quantity in found
+            if quantity.unit
+            or not (
+                _THINGS.match(text[quantity.end :])
+                or _COORDINATE_NAME.search(text[max(0, quantity.start - 10) : quantity.start])
+            )
+        ]
         found = [quantity for quantity in found if quantity.unit] or found
         if not any(quantity.unit for quantity in found):
-            found = [quantity for quantity in found if not re.match(r"\s(?!is\b|was\b|as\b|this\b|units?\b)[a-z]+s\b", text[quantity.end:])] or found
+            found = [
+                quantity
+                for quantity in found
+                if not re.match(
+                    r"\s(?!is\b|was\b|as\b|this\b|units?\b)[a-z]+s\b", text[quantity.end :]
+                )
+            ] or found
     return found
 
 
 def _stated(text: str, found: list[Quantity], pattern: re.Pattern[str]) -> float | None:
-    """The first value behind the last place of a pattern ("answer is", "so", "="); else the value that all have."""
+    """The first value behind the last place of a pattern ("answer is", "so", "="); else the value
+    that all have."""
     marks = [match.end() for match in pattern.finditer(text)]
     rest = [quantity for quantity in found if marks and quantity.start >= marks[-1] - 1]
     return rest[0].value if rest else _one_of(found)
@@ -235,7 +385,9 @@ def _stated(text: str, found: list[Quantity], pattern: re.Pattern[str]) -> float
 def _total(found: list[Quantity]) -> float | None:
     """The number that is the sum of all others: "three chairs, 2 here and 1 there"."""
     values = [quantity.value for quantity in found]
-    return next((value for value in values if len(values) > 2 and abs(sum(values) - 2 * value) < 1e-9), None)
+    return next(
+        (value for value in values if len(values) > 2 and abs(sum(values) - 2 * value) < 1e-9), None
+    )
 
 
 def _number_of(text: str, last: bool, asked: str, known: Sequence[float]) -> float | None:
@@ -245,7 +397,11 @@ def _number_of(text: str, last: bool, asked: str, known: Sequence[float]) -> flo
     text = _blank(text, [match.span() for match in _RANGE.finditer(text) if _differs(match)])
     text = _blank(text, [match.span() for match in _COORDINATES.finditer(text)])
     lines = text.split("\n")
-    ends = [alone for line in (lines[0], lines[-1]) if len(lines) > 1 and (alone := _only(line)) and alone.unit in _UNITS_OF[asked]]
+    ends = [
+        alone
+        for line in (lines[0], lines[-1])
+        if len(lines) > 1 and (alone := _only(line)) and alone.unit in _UNITS_OF[asked]
+    ]
     if len(ends) == 1:
         return _with_units(text, ends)[0].value
     found = _candidates(text, asked)
@@ -255,51 +411,76 @@ def _number_of(text: str, last: bool, asked: str, known: Sequence[float]) -> flo
         return value
     found = [quantity for quantity in found if quantity.value not in known] or found
     given = [match.span() for match in _GIVENS.finditer(text)]
-    found = [quantity for quantity in found if not any(start <= quantity.start < end for start, end in given)] or found
-    if (value := _stated(text, found, _CONCLUDED)) is not None or (value := _total(found) if asked == "count" else None) is not None:
+    found = [
+        quantity
+        for quantity in found
+        if not any(start <= quantity.start < end for start, end in given)
+    ] or found
+    if (value := _stated(text, found, _CONCLUDED)) is not None or (
+        value := _total(found) if asked == "count" else None
+    ) is not None:
         return value
     if re.fullmatch(rf"\W*(?:{NUMBER})(?:[,;]?\s(?:{NUMBER}))+\W*", text):
-        return None                                        # a list of numbers answers nothing
+        return None  # a list of numbers answers nothing
     return _of_several(text, found, last and asked != "count")
 
 
 def _of_several(text: str, found: list[Quantity], last: bool) -> float:
-    """Of quantities with equal claims the last, or the first of the last sentence that has one; the first of all where the text begins with it."""
+    """Of quantities with equal claims the last, or the first of the last sentence that has one; the
+    first of all where the text begins with it."""
     if last:
         return found[-1].value
-    if not re.search(r"\w{3}", text[:found[0].start]):
+    if not re.search(r"\w{3}", text[: found[0].start]):
         return found[0].value
     ends = [match.end() for match in re.finditer(r"[.!?](?=\s|$)|\n", text)]
     begin = max([end for end in ends if end <= found[-1].start], default=0)
     return next(quantity.value for quantity in found if quantity.start >= begin)
 
 
-def parse_number(text: str, last: bool = False, asked: Asked = "any", known: Sequence[float] = ()) -> float | None:
-    """The number a prediction states, lengths in metres, areas in square metres; None for none, for a range and for a list.
+def parse_number(
+    text: str, last: bool = False, asked: Asked = "any", known: Sequence[float] = ()
+) -> float | None:
+    """The number a prediction states, lengths in metres, areas in square metres; None for none, for
+    a range and for a list.
 
     Args:
         text: any text.
-        last: whether of several with equal claims the last counts, as SPAR-Bench has it for several images.
+        last: whether of several with equal claims the last counts, as SPAR-Bench has it for several
+            images.
         asked: what is asked; a length is no count, and pixels are neither.
         known: numbers that the question tells; they are not the answer where there is another.
     """
     if len(text) < 8 and re.fullmatch(r"\d{1,3}(?:\.\d{1,3})?", text):
         return float(text)
-    return next((value for part in final_parts(text) if (value := _number_of(part, last, asked, known)) is not None), None)
+    return next(
+        (
+            value
+            for part in final_parts(text)
+            if (value := _number_of(part, last, asked, known)) is not None
+        ),
+        None,
+    )
 
 # %% ../../../nbs/bench/scorers/30_parse_numbers.ipynb #e4a954cd
-_SAID = rf"({NUMBER})\s?((?:m|cm|mm|met(?:er|re)|centimet(?:er|re)|millimet(?:er|re)|ft|feet|foot|inch|inche|degree|deg|°|米|厘米|度)s?(?![a-z]))?"
-_SIDE = r"(?<!or_)(?<!or )(?<!or/)(?<!<)(right|left|up|down|forward|backward|back)(?:wards?|s)?\b(?!_or|/|>| or )"
-_MOVEMENT = re.compile(r"(?P<verb>mov|translat|shift|slide|step|walk|rotat|turn|tilt|pan|yaw|pitch)(?=[a-z]{0,5}(?:_|\b))"
-                       rf"|{_SIDE}[\"'*`_)]{{0,3}}\s?(?:[:=]\s?[\"'*]{{0,2}}|by )?(?:about |approximately )?{_SAID}"
-                       rf"|(?<![\w.]){_SAID}\s?(?:to the |to |towards the |toward the )?{_SIDE}")
+_SAID = rf"({NUMBER})\s?((?:m|cm|mm|met(?:er|re)|centimet(?:er|re)|millimet(?:er|re)|ft|feet|foot|inch|inche|degree|deg|°|米|厘米|度)s?(?![a-z]))?"  # noqa: E501
+_SIDE = (
+    r"(?<!or_)(?<!or"
+    r" )(?<!or/)(?<!<)(right|left|up|down|forward|backward|back)(?:wards?|s)?\b(?!_or|/|>| or )"
+)
+_MOVEMENT = re.compile(
+    r"(?P<verb>mov|translat|shift|slide|step|walk|rotat|turn|tilt|pan|yaw|pitch)(?=[a-z]{0,5}(?:_|\b))"
+    rf"|{_SIDE}[\"'*`_)]{{0,3}}\s?(?:[:=]\s?[\"'*]{{0,2}}|by )?(?:about |approximately )?{_SAID}"
+    rf"|(?<![\w.]){_SAID}\s?(?:to the |to |towards the |toward the )?{_SIDE}"
+)
 _TURNING = ("rotat", "turn", "tilt", "pan", "yaw", "pitch")
 
 
 def parse_movement(text: str) -> tuple[float, ...] | None:
-    """The five signed values of a change of view, as `AXES`: right, up, forward in metres, right, up in degrees; None where none of them is said.
+    """The five signed values of a change of view, as `AXES`: right, up, forward in metres, right,
+    up in degrees; None where none of them is said.
 
-    The last statement of an axis counts. `move_back` is `move_backward`: SPAR-Bench's prompt and its answers differ there.
+    The last statement of an axis counts. `move_back` is `move_backward`: SPAR-Bench's prompt and
+    its answers differ there.
     """
     said: dict[str, float] = {}
     verb = ""
@@ -320,7 +501,9 @@ def parse_movement(text: str) -> tuple[float, ...] | None:
         if pair:
             said.pop(pair[0], None), said.pop(pair[1], None)
             said[name] = amount * factor
-    return tuple(said.get(plus, 0.0) - said.get(minus, 0.0) for plus, minus in AXES) if said else None
+    return (
+        tuple(said.get(plus, 0.0) - said.get(minus, 0.0) for plus, minus in AXES) if said else None
+    )
 
 # %% ../../../nbs/bench/scorers/30_parse_numbers.ipynb #9a2648d4
 _BARE = re.compile(r"(?<![\w.])\d+(?:\.\d+)?")
@@ -329,7 +512,13 @@ _BARE = re.compile(r"(?<![\w.])\d+(?:\.\d+)?")
 def parse_box(text: str) -> tuple[float, ...] | None:
     """x1, y1, x2, y2: the last four numbers in brackets, else the first four numbers in a row."""
     text = final_answer_span(text)
-    brackets = [values for values in (_BARE.findall(part) for part in re.findall(r"[\[(]([^\[\]()]{7,100})[\])]", text)) if len(values) == 4]
+    brackets = [
+        values
+        for values in (
+            _BARE.findall(part) for part in re.findall(r"[\[(]([^\[\]()]{7,100})[\])]", text)
+        )
+        if len(values) == 4
+    ]
     values = [float(v) for v in (brackets[-1] if brackets else _BARE.findall(text)[:4])]
     return tuple(values) if len(values) == 4 and np.isfinite(values).all() else None
 
@@ -339,7 +528,7 @@ def parse_camera(text: str) -> tuple[float, float, float] | None:
     text = final_answer_span(text)
     found = re.search(rf"[\[(]\s?({NUMBER})\s?,\s?({NUMBER})\s?[\])]", text)
     if found:
-        depths = parse_quantities(text[found.end():]) or parse_quantities(text[:found.start()])
+        depths = parse_quantities(text[found.end() :]) or parse_quantities(text[: found.start()])
         place = [float(found[k].replace(",", "")) for k in (1, 2)]
         return (place[0], place[1], depths[0].value) if depths else None
     three = [quantity.value for quantity in parse_quantities(text)]
@@ -347,13 +536,21 @@ def parse_camera(text: str) -> tuple[float, float, float] | None:
 
 
 def parse_size(text: str) -> tuple[float, ...] | None:
-    """Length, width and height in centimetres: after these words, or the first three numbers. Without a unit they are centimetres; one at the end holds for all."""
+    """Length, width and height in centimetres: after these words, or the first three numbers.
+    Without a unit they are centimetres; one at the end holds for all."""
     text = re.sub(r"(?<=\d)\s?[x×*]\s?(?=[\d.])", " by ", final_answer_span(text).lower())
     found = parse_quantities(text)
     named = [re.search(rf"\b{word}", text) for word in ("length", "width", "height")]
     if all(named):
-        found = [next((quantity for quantity in found if quantity.start >= match.end()), found[0]) for match in named if match and found]
+        found = [
+            next((quantity for quantity in found if quantity.start >= match.end()), found[0])
+            for match in named
+            if match and found
+        ]
     if len(found) < 3:
         return None
     usual = found[2].factor if found[2].unit == "m" else 0.01
-    return tuple(100 * quantity.number * (quantity.factor if quantity.unit == "m" else usual) for quantity in found[:3])
+    return tuple(
+        100 * quantity.number * (quantity.factor if quantity.unit == "m" else usual)
+        for quantity in found[:3]
+    )

@@ -16,7 +16,11 @@ from .number_words import to_digits
 # %% ../../../nbs/bench/scorers/35_parse_statements.ipynb #d1000004
 _FRAME_MARK = re.compile(r"\((?:in )?frame[ _-]?\d{1,4}[^()]{0,20}\)", re.I)
 _FRAME_LIST = re.compile(r"[\[({]([\d\s,;-]{1,2000})[\])}]")
-_FRAME_RUN = re.compile(r"\bframes?\W{0,3}(\d[\d\s,;-]*(?:(?:and|to|through|&|-|,)?\s?(?:frames?[ _-]?)?\d[\d\s,;-]*){0,400})", re.I)
+_FRAME_RUN = re.compile(
+    r"\bframes?\W{0,3}(\d[\d\s,;-]*(?:(?:and|to|through|&|-|,)?\s?(?:frames?["
+    r" _-]?)?\d[\d\s,;-]*){0,400})",
+    re.I,
+)
 _FRAME_RANGE = re.compile(r"(\d{1,4})(?:\s?(?:-|to|through)\s?(?:frame[ _-]?)?(\d{1,4}))?", re.I)
 
 
@@ -25,7 +29,15 @@ def parse_frames(text: str) -> frozenset[int] | None:
     text = _FRAME_MARK.sub(" ", final_answer_span(text))
     lists = [found for found in _FRAME_LIST.findall(text) if re.search(r"\d", found)]
     runs = _FRAME_RUN.findall(text)
-    body = lists[-1] if lists else " , ".join(runs) if runs else text if not re.search(r"[A-Za-z]{3}", text) else ""
+    body = (
+        lists[-1]
+        if lists
+        else " , ".join(runs)
+        if runs
+        else text
+        if not re.search(r"[A-Za-z]{3}", text)
+        else ""
+    )
     found: set[int] = set()
     for first, last in _FRAME_RANGE.findall(re.sub(r"\bframes?[ _-]?", "", body, flags=re.I)):
         low = int(first)
@@ -35,31 +47,73 @@ def parse_frames(text: str) -> frozenset[int] | None:
 
 # %% ../../../nbs/bench/scorers/35_parse_statements.ipynb #d1000007
 def order_names(answer: str) -> tuple[str, ...]:
-    """The names that a true answer of `appearance_order` lists: all of it, or what follows the last colon or the words before the first name."""
-    body = re.sub(r".*(?::|\b(?:order(?: of first appearance)?(?: is)?|is)\b)\s", "", answer.strip().rstrip("."), count=1, flags=re.S)
+    """The names that a true answer of `appearance_order` lists: all of it, or what follows the last
+    colon or the words before the first name."""
+    body = re.sub(
+        r".*(?::|\b(?:order(?: of first appearance)?(?: is)?|is)\b)\s",
+        "",
+        answer.strip().rstrip("."),
+        count=1,
+        flags=re.S,
+    )
     return tuple(part.strip().lower() for part in body.split(",") if part.strip())
 
 
 def parse_order(text: str, names: Sequence[str]) -> tuple[str, ...] | None:
     """These names in the order of a text; None where one of them is missing."""
-    pattern = re.compile(r"(?<![\w-])(" + "|".join(map(re.escape, sorted(set(names), key=len, reverse=True))) + r")(?:e?s)?(?![\w-])", re.I)
+    pattern = re.compile(
+        r"(?<![\w-])("
+        + "|".join(map(re.escape, sorted(set(names), key=len, reverse=True)))
+        + r")(?:e?s)?(?![\w-])",
+        re.I,
+    )
     part = final_answer_span(text)
     stated = list(STATED.finditer(part))
-    for piece in (part[stated[-1].end():] if stated else "", part):
+    for piece in (part[stated[-1].end() :] if stated else "", part):
         said = [found[1].lower() for found in pattern.finditer(piece)]
-        for run in (said[-len(names):], said[:len(names)], list(dict.fromkeys(said))):
+        for run in (said[-len(names) :], said[: len(names)], list(dict.fromkeys(said))):
             if sorted(run) == sorted(names):
                 return tuple(run)
     return None
 
 # %% ../../../nbs/bench/scorers/35_parse_statements.ipynb #d1000010
-_WORDS_OF = {"side": ("left", "right"), "height": ("above|higher|upper|over the", "below|lower|beneath|underneath|under(?= the)"), "range": ("closer|nearer", "farther|further|more distant"),
-             "depth": ("behind|rear|back(?= of| side|$)", "front|ahead")}
-_RELATION_WORD = re.compile("|".join(rf"(?P<{slot}{k}>\b(?:{words})\b)" for slot, pair in _WORDS_OF.items() for k, words in enumerate(pair)), re.I)
-_NOT_RELATION = re.compile(r"\b(?:not|nor|neither|rather than|instead of)\b (?:to the |on the |in )?(?:left|right|above|below|front|behind|closer|farther)\b|(?<!the )\bright (?:now|away|next|in front|behind|above|below)\b(?!,)", re.I)
-_OBJECT = re.compile(r"(?:\bthe (?:(?!the\b)[\w-]{1,30} ){0,4}?)?(?:\b[\w-]{1,30} ?)?\((?:in frame-\d{1,4}, ?)?(?:object ?(\d{1,4})\)(?: ?\((?:red|green|blue|yellow) bbox\))?|(red|green|blue|yellow) ?(?:bbox|point|box)?\))|\bobject ?(\d{1,4})(?: ?\((red|green|blue|yellow) bbox\))?|\bthe (red|green|blue|yellow) (?:object|box|bbox|one)\b", re.I)
-_BEFORE_STATE = re.compile(r"\b(?:before|initially|at first|first|in the beginning|originally|from the old place|to begin with)\b", re.I)
-_AFTER_STATE = re.compile(r"\b(?:after(?!noon)|afterwards?|once the|from the new place|in the end|finally|then|now|later)\b", re.I)
+_WORDS_OF = {
+    "side": ("left", "right"),
+    "height": ("above|higher|upper|over the", "below|lower|beneath|underneath|under(?= the)"),
+    "range": ("closer|nearer", "farther|further|more distant"),
+    "depth": ("behind|rear|back(?= of| side|$)", "front|ahead"),
+}
+_RELATION_WORD = re.compile(
+    "|".join(
+        rf"(?P<{slot}{k}>\b(?:{words})\b)"
+        for slot, pair in _WORDS_OF.items()
+        for k, words in enumerate(pair)
+    ),
+    re.I,
+)
+_NOT_RELATION = re.compile(
+    r"\b(?:not|nor|neither|rather than|instead of)\b (?:to the |on the |in"
+    r" )?(?:left|right|above|below|front|behind|closer|farther)\b|(?<!the )\bright"
+    r" (?:now|away|next|in front|behind|above|below)\b(?!,)",
+    re.I,
+)
+_OBJECT = re.compile(
+    r"(?:\bthe (?:(?!the\b)[\w-]{1,30} ){0,4}?)?(?:\b[\w-]{1,30} ?)?\((?:in frame-\d{1,4},"
+    r" ?)?(?:object ?(\d{1,4})\)(?: ?\((?:red|green|blue|yellow) bbox\))?|(red|green|blue|yellow)"
+    r" ?(?:bbox|point|box)?\))|\bobject ?(\d{1,4})(?: ?\((red|green|blue|yellow) bbox\))?|\bthe"
+    r" (red|green|blue|yellow) (?:object|box|bbox|one)\b",
+    re.I,
+)
+_BEFORE_STATE = re.compile(
+    r"\b(?:before|initially|at first|first|in the beginning|originally|from the old place|to begin"
+    r" with)\b",
+    re.I,
+)
+_AFTER_STATE = re.compile(
+    r"\b(?:after(?!noon)|afterwards?|once the|from the new place|in the"
+    r" end|finally|then|now|later)\b",
+    re.I,
+)
 Relation = dict[str, int]
 
 
@@ -68,9 +122,17 @@ def _role(found: re.Match[str]) -> str:
 
 
 def _turned(sentence: str) -> bool:
-    """Whether the second of two objects is spoken of: its mark stands first, and not behind "compared with" or the like."""
+    """Whether the second of two objects is spoken of: its mark stands first, and not behind
+    "compared with" or the like."""
     marks = re.findall(r"«(\w)»", sentence)
-    return len(marks) > 1 and marks[0] == "2" and marks[1] == "1" and not re.match(r".{0,60}?\b(?:compared|relative|with respect|from|than|against)\b[^«]*«2»", sentence)
+    return (
+        len(marks) > 1
+        and marks[0] == "2"
+        and marks[1] == "1"
+        and not re.match(
+            r".{0,60}?\b(?:compared|relative|with respect|from|than|against)\b[^«]*«2»", sentence
+        )
+    )
 
 
 def _depths(sentence: str, relation: Relation) -> None:
@@ -78,10 +140,12 @@ def _depths(sentence: str, relation: Relation) -> None:
     start = 0
     last = ""
     for found in re.finditer(r"\b(?:in front|ahead|front)\b|\bbehind\b", sentence):
-        before = sentence[start:found.start()]
-        if re.match(r"(?: of)? (?:that of )?«", sentence[found.end():]):
-            continue                                       # in front of the other object
-        who = re.findall(r"«([12])»", before) or (["1", "2"] if re.search(r"\bboth\b", before) else [last] if last else [""])
+        before = sentence[start : found.start()]
+        if re.match(r"(?: of)? (?:that of )?«", sentence[found.end() :]):
+            continue  # in front of the other object
+        who = re.findall(r"«([12])»", before) or (
+            ["1", "2"] if re.search(r"\bboth\b", before) else [last] if last else [""]
+        )
         for role in who:
             relation["depth" + role] = 1 if found[0] != "behind" else -1
         start = found.end()
@@ -104,14 +168,18 @@ def _told(sentences: Sequence[str], pair: bool) -> Relation:
 
 
 def relation_roles(answer: str) -> tuple[str, ...]:
-    """The objects that a true sentence relates, in its order: colors or numbers. Where the observer goes and looks is not among them."""
+    """The objects that a true sentence relates, in its order: colors or numbers. Where the observer
+    goes and looks is not among them."""
     found = list(dict.fromkeys(_role(match) for match in _OBJECT.finditer(answer)))
     moves = "0" in found or "1" in found or "green" in found or "2" in found
-    return tuple(role for role in found if not (moves and role in ("green", "0", "1")))[:2] or tuple(found[:2])
+    return tuple(role for role in found if not (moves and role in ("green", "0", "1")))[
+        :2
+    ] or tuple(found[:2])
 
 
 def parse_relation(text: str, roles: Sequence[str], pair: bool) -> tuple[Relation, Relation] | None:
-    """What a text says of the state before a move and of the state after it, or of the only one (the second): +1 or -1 by slot; None where it says nothing.
+    """What a text says of the state before a move and of the state after it, or of the only one
+    (the second): +1 or -1 by slot; None where it says nothing.
 
     Args:
         text: any text.
@@ -119,12 +187,16 @@ def parse_relation(text: str, roles: Sequence[str], pair: bool) -> tuple[Relatio
         pair: whether two objects are related; one is related to the observer.
     """
     marks = {role: f"«{k}»" for k, role in enumerate(roles[:2], 1)}
-    text = _OBJECT.sub(lambda found: marks.get(_role(found), "«0»"), final_answer_span(text)).lower()
+    text = _OBJECT.sub(
+        lambda found: marks.get(_role(found), "«0»"), final_answer_span(text)
+    ).lower()
     text = re.sub(r"«0»,? (?=facing)|\bfacing «0»", " ", text)
     before: list[str] = []
     after: list[str] = []
     state = after
-    for sentence in re.split(r"[.;\n](?=\s|$)|[,;]\s(?=(?:and )?(?:after|afterwards|then|once|now)\b)", text):
+    for sentence in re.split(
+        r"[.;\n](?=\s|$)|[,;]\s(?=(?:and )?(?:after|afterwards|then|once|now)\b)", text
+    ):
         if _BEFORE_STATE.search(sentence):
             state = before
         elif _AFTER_STATE.search(sentence):
@@ -132,28 +204,40 @@ def parse_relation(text: str, roles: Sequence[str], pair: bool) -> tuple[Relatio
         state.append(sentence)
     told = _told(before, pair), _told(after, pair)
     if not told[1]:
-        told = {}, told[0]                                 # one state only
+        told = {}, told[0]  # one state only
     return told if told[1] else None
 
 
 def relation_score(found: tuple[Relation, Relation], true: tuple[Relation, Relation]) -> float:
-    """The share of slots, of those that either speaks of, in which they agree. The state before a move counts where both tell it."""
+    """The share of slots, of those that either speaks of, in which they agree. The state before a
+    move counts where both tell it."""
     pairs = [pair for pair in zip(found, true) if all(pair)] or [(found[1], true[1])]
     slots = [(a.get(slot, 0), b.get(slot, 0)) for a, b in pairs for slot in {*a, *b}]
     return sum(a == b for a, b in slots) / len(slots)
 
 # %% ../../../nbs/bench/scorers/35_parse_statements.ipynb #d1000013
-_MAP_PLACE = re.compile(r"\bobject[ _-]?(\d{1,2})\W{0,6}?[:=]?\W{0,4}?(?:[\[({]|(?=x))\s?\"?x?\"?\s?[:=]?\s?([-+]?\d{1,4}(?:\.\d{1,6})?)\s?m?\s?,\s?\"?y?\"?\s?[:=]?\s?([-+]?\d{1,4}(?:\.\d{1,6})?)", re.I)
-_ROUTE_STEP = re.compile(r"(?P<number>\d{1,4}(?:\.\d{1,3})?)\s?(?P<unit>degrees?|deg|°|meters?|metres?|m\b|cm\b|centimeters?)|\b(?P<side>left|right)\b|(?P<stop>[.;\n](?=\s|$)|,|\b(?:and|then)\b)", re.I)
+_MAP_PLACE = re.compile(
+    r"\bobject["
+    r" _-]?(\d{1,2})\W{0,6}?[:=]?\W{0,4}?(?:[\[({]|(?=x))\s?\"?x?\"?\s?[:=]?\s?([-+]?\d{1,4}(?:\.\d{1,6})?)\s?m?\s?,\s?\"?y?\"?\s?[:=]?\s?([-+]?\d{1,4}(?:\.\d{1,6})?)",  # noqa: E501
+    re.I,
+)
+_ROUTE_STEP = re.compile(
+    r"(?P<number>\d{1,4}(?:\.\d{1,3})?)\s?(?P<unit>degrees?|deg|°|meters?|metres?|m\b|cm\b|centimeters?)|\b(?P<side>left|right)\b|(?P<stop>[.;\n](?=\s|$)|,|\b(?:and|then)\b)",
+    re.I,
+)
 
 
 def parse_map(text: str) -> dict[int, tuple[float, float]] | None:
     """The place of each object in metres; None where there is none."""
-    return {int(number): (float(x), float(y)) for number, x, y in _MAP_PLACE.findall(final_answer_span(text))} or None
+    return {
+        int(number): (float(x), float(y))
+        for number, x, y in _MAP_PLACE.findall(final_answer_span(text))
+    } or None
 
 
 def parse_route(text: str) -> tuple[float, ...] | None:
-    """Turn, distance, turn, distance, ..., turn at the end: degrees and metres; a turn or a distance that is not told is 0. None where there are none."""
+    """Turn, distance, turn, distance, ..., turn at the end: degrees and metres; a turn or a
+    distance that is not told is 0. None where there are none."""
     steps: list[float] = []
     angle = 0.0
     side = 0
@@ -165,7 +249,10 @@ def parse_route(text: str) -> tuple[float, ...] | None:
             angle = float(found["number"])
             pending = True
         elif found["number"]:
-            steps += [angle * (side or 1) if pending else 0.0, float(found["number"]) * (0.01 if found["unit"].startswith("c") else 1.0)]
+            steps += [
+                angle * (side or 1) if pending else 0.0,
+                float(found["number"]) * (0.01 if found["unit"].startswith("c") else 1.0),
+            ]
             angle = 0.0
             side = 0
             pending = False

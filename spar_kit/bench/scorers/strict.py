@@ -16,18 +16,80 @@ import numpy as np
 
 from .answer_span import final_answer_span
 from .metrics import box_iou, mean_relative_accuracy, relative_accuracy
-from .parse_numbers import NUMBER, parse_box, parse_camera, parse_movement, parse_number, parse_size
-from .parse_choice import choose_by_comparison, decide, find_words, options_of, parse_judge, parse_letter, parse_name, parse_object, parse_option
-from .parse_statements import order_names, parse_frames, parse_map, parse_order, parse_relation, parse_route, relation_roles, relation_score
+from spar_kit.bench.scorers.parse_numbers import (
+    NUMBER,
+    parse_box,
+    parse_camera,
+    parse_movement,
+    parse_number,
+    parse_size,
+)
+from spar_kit.bench.scorers.parse_choice import (
+    choose_by_comparison,
+    decide,
+    find_words,
+    options_of,
+    parse_judge,
+    parse_letter,
+    parse_name,
+    parse_object,
+    parse_option,
+)
+from spar_kit.bench.scorers.parse_statements import (
+    order_names,
+    parse_frames,
+    parse_map,
+    parse_order,
+    parse_relation,
+    parse_route,
+    relation_roles,
+    relation_score,
+)
 from ...tasks.registry import TASKS
 
 # %% ../../../nbs/bench/scorers/40_strict.ipynb #c43bb996
-Kind = Literal["letter", "judge", "number", "name", "object", "box", "camera", "size", "movement", "frames", "order", "relation", "map", "route", "sentence"]
-_KIND_OF: Mapping[str, Kind] = {"depth_prediction": "number", "distance_prediction": "number", "room_size": "number", "obj_count": "number", "spatial_volume_infer": "size", "position_matching": "box", "distance_infer_center_oc": "box",
-                                "camera_motion_infer": "camera", "view_change_infer": "movement", "obj_frame_locate": "frames", "distance_infer_center_oo_video": "object", "distance_infer_center_oo": "name", "appearance_order": "order",
-                                "spatial_imagination_map_mv": "map", "obj_spatial_relation": "relation", "spatial_imagination": "relation", "nav": "route"}
-METRICS: Mapping[str, str] = {**dict.fromkeys(("letter", "judge", "name", "object", "order", "relation"), "accuracy"), "box": "iou", "frames": "iou",
-                              **dict.fromkeys(("number", "size", "movement", "camera", "map", "route"), "mra")}
+Kind = Literal[
+    "letter",
+    "judge",
+    "number",
+    "name",
+    "object",
+    "box",
+    "camera",
+    "size",
+    "movement",
+    "frames",
+    "order",
+    "relation",
+    "map",
+    "route",
+    "sentence",
+]
+_KIND_OF: Mapping[str, Kind] = {
+    "depth_prediction": "number",
+    "distance_prediction": "number",
+    "room_size": "number",
+    "obj_count": "number",
+    "spatial_volume_infer": "size",
+    "position_matching": "box",
+    "distance_infer_center_oc": "box",
+    "camera_motion_infer": "camera",
+    "view_change_infer": "movement",
+    "obj_frame_locate": "frames",
+    "distance_infer_center_oo_video": "object",
+    "distance_infer_center_oo": "name",
+    "appearance_order": "order",
+    "spatial_imagination_map_mv": "map",
+    "obj_spatial_relation": "relation",
+    "spatial_imagination": "relation",
+    "nav": "route",
+}
+METRICS: Mapping[str, str] = {
+    **dict.fromkeys(("letter", "judge", "name", "object", "order", "relation"), "accuracy"),
+    "box": "iou",
+    "frames": "iou",
+    **dict.fromkeys(("number", "size", "movement", "camera", "map", "route"), "mra"),
+}
 
 
 def answer_kind(answer: str) -> Kind:
@@ -47,26 +109,37 @@ def answer_kind(answer: str) -> Kind:
         return "camera"
     if re.search(r"length is \d+ cm, width is \d+ cm,? and height is \d+ cm", answer):
         return "size"
-    if len(answer) < 100 and re.fullmatch(r"[^.]*\((?:red|green|blue|yellow) (?:point|bbox)\)", answer):
+    if len(answer) < 100 and re.fullmatch(
+        r"[^.]*\((?:red|green|blue|yellow) (?:point|bbox)\)", answer
+    ):
         return "name"
-    if len(answer) < 100 and re.fullmatch(r"[^.]*\((?:in Frame-\d+, )?(?:object|point)\d\)", answer, re.I):
+    if len(answer) < 100 and re.fullmatch(
+        r"[^.]*\((?:in Frame-\d+, )?(?:object|point)\d\)", answer, re.I
+    ):
         return "object"
     return "sentence"
 
 
 def task_kind(task: str) -> Kind | None:
-    """What a task's answers state where they are neither letters nor yes or no; None for a task that is not the kit's."""
+    """What a task's answers state where they are neither letters nor yes or no; None for a task
+    that is not the kit's."""
     found = [name for name in _KIND_OF if task.startswith(name)]
     return _KIND_OF[max(found, key=len)] if found else None
 
 
 def format_of(row: Mapping[str, Any]) -> str:
-    """The format that a row {task?, answer, format?} states; where it states none, the one in which such answers are asked for."""
+    """The format that a row {task?, answer, format?} states; where it states none, the one in which
+    such answers are asked for."""
     if row.get("format"):
         return str(row["format"])
     answer = str(row["answer"]).strip()
     form: str = answer_kind(answer)
-    if form == "sentence" and row.get("task") == "appearance_order" and answer and not answer.endswith("."):
+    if (
+        form == "sentence"
+        and row.get("task") == "appearance_order"
+        and answer
+        and not answer.endswith(".")
+    ):
         return "fill"
     return {"letter": "select", "judge": "judge", "sentence": "sentence"}.get(form, "fill")
 
@@ -80,6 +153,7 @@ class Score:
         metric: "accuracy", "mra", "iou", or "" where there is no value.
         parsed: what was read out of the prediction, "" where nothing could be.
     """
+
     value: float | None
     metric: str
     parsed: str
@@ -90,8 +164,16 @@ _ORDINALS = ("first", "second", "third", "fourth", "fifth")
 
 
 def _image_of(text: str) -> int | None:
-    """Which image a text names: the last of "the third image", "image 3"; None where it names none."""
-    found = re.findall(rf"\b(?:({'|'.join(_ORDINALS)}|[1-5](?:st|nd|rd|th)) (?:image|view|picture)|image(?:[ _]?(?:index|id|no|number))?[\"' _#:=.-]{{0,4}}([1-5]))\b", _CJK_IMAGE.sub(lambda f: f" image {'一二三四五'.find(f[1]) + 1 or f[1]} ", final_answer_span(text).lower()))
+    """Which image a text names: the last of "the third image", "image 3"; None where it names
+    none."""
+    found = re.findall(
+        rf"\b(?:({'|'.join(_ORDINALS)}|[1-5](?:st|nd|rd|th)) (?:image|view|picture)|image(?:["
+        r" _]?(?:index|id|no|number))?[\"' _#:=.-]{0,4}([1-5]))\b",
+        _CJK_IMAGE.sub(
+            lambda f: f" image {'一二三四五'.find(f[1]) + 1 or f[1]} ",
+            final_answer_span(text).lower(),
+        ),
+    )
     if not found:
         return None
     word, digit = found[-1]
@@ -108,12 +190,22 @@ def _camera_score(found: Sequence[float], true: Sequence[float]) -> float:
 
 
 def _map_score(found: Mapping[int, Sequence[float]], true: Mapping[int, Sequence[float]]) -> float:
-    off = [relative_accuracy(float(np.hypot(found[k][0] - x, found[k][1] - y) / max(float(np.hypot(x, y)), 0.1))) if k in found else 0.0 for k, (x, y) in true.items()]
+    off = [
+        (
+            relative_accuracy(
+                float(np.hypot(found[k][0] - x, found[k][1] - y) / max(float(np.hypot(x, y)), 0.1))
+            )
+            if k in found
+            else 0.0
+        )
+        for k, (x, y) in true.items()
+    ]
     return float(np.mean(off))
 
 
 def _route_score(found: Sequence[float], true: Sequence[float]) -> float:
-    """Steps in order; the last number is the turn at the end of either. Steps that one of them lacks score 0."""
+    """Steps in order; the last number is the turn at the end of either. Steps that one of them
+    lacks score 0."""
     steps = [(a, b) for a, b in zip(found[:-1], true[:-1])] + [(found[-1], true[-1])]
     return float(sum(mean_relative_accuracy(a, b) for a, b in steps)) / max(len(found), len(true))
 
@@ -136,8 +228,15 @@ def _compare(kind: Kind, found: Any, true: Any) -> float:
     return _camera_score(found, true) if kind == "camera" else float(found == true)
 
 # %% ../../../nbs/bench/scorers/40_strict.ipynb #e1000002
-_ASKED: Mapping[str, Literal["length", "area", "count"]] = {"room_size": "area", "obj_count": "count"}
-_MARKED_NAME = re.compile(r"(?:\bthe |\ban? )?([A-Za-z][\w' -]{0,40}?) ?\((?:(red|green|blue|yellow) (?:point|bbox)|(?:in Frame-\d+, )?(?:object|point) ?(\d))\)", re.I)
+_ASKED: Mapping[str, Literal["length", "area", "count"]] = {
+    "room_size": "area",
+    "obj_count": "count",
+}
+_MARKED_NAME = re.compile(
+    r"(?:\bthe |\ban? )?([A-Za-z][\w' -]{0,40}?) ?\((?:(red|green|blue|yellow) (?:point|bbox)|(?:in"
+    r" Frame-\d+, )?(?:object|point) ?(\d))\)",
+    re.I,
+)
 _FAR = re.compile(r"\b(?:farther|further|farthest|furthest)\b", re.I)
 _NEAR = re.compile(r"\b(?:closer|nearer|closest|nearest)\b", re.I)
 
@@ -152,48 +251,95 @@ def _asks_farther(question: str) -> bool | None:
 
 
 def _label(name: str) -> str:
-    return re.sub(r"^.*\b(?:the|an?|of|and|or|which|is|between|from|to|with|than|in)\s", "", name.strip().lower())
+    return re.sub(
+        r"^.*\b(?:the|an?|of|and|or|which|is|between|from|to|with|than|in)\s",
+        "",
+        name.strip().lower(),
+    )
 
 
 def _words_of_label(name: str) -> set[str]:
-    return {word.removesuffix("s") for word in re.findall(r"[a-z]+", _label(name))} - {"object", "one", "item", "answer", "center", "option", "marker", "point", "it"}
+    return {word.removesuffix("s") for word in re.findall(r"[a-z]+", _label(name))} - {
+        "object",
+        "one",
+        "item",
+        "answer",
+        "center",
+        "option",
+        "marker",
+        "point",
+        "it",
+    }
 
 
 def _other_name(text: str, answer: str, mark: str) -> bool:
-    """Whether a text gives the object with this mark a name that shares no word with its true one, or another frame: "sofa (green point)" is no "plant (green point)"."""
+    """Whether a text gives the object with this mark a name that shares no word with its true one,
+    or another frame: "sofa (green point)" is no "plant (green point)"."""
     text = final_answer_span(text)
-    said, true = ([_words_of_label(name) for name, color, number in _MARKED_NAME.findall(part) if (color or number).lower() == mark] for part in (text, answer))
+    said, true = (
+        [
+            _words_of_label(name)
+            for name, color, number in _MARKED_NAME.findall(part)
+            if (color or number).lower() == mark
+        ]
+        for part in (text, answer)
+    )
     said = [words for words in said if words]
-    frames, own = (re.findall(rf"\(in frame-(\d+), (?:object|point) ?{re.escape(mark)}\)", part, re.I) for part in (text, answer))
-    return (bool(said and true) and not any(words & set().union(*true) for words in said)) or bool(frames and own and not set(frames) & set(own))
+    frames, own = (
+        re.findall(rf"\(in frame-(\d+), (?:object|point) ?{re.escape(mark)}\)", part, re.I)
+        for part in (text, answer)
+    )
+    return (bool(said and true) and not any(words & set().union(*true) for words in said)) or bool(
+        frames and own and not set(frames) & set(own)
+    )
 
 
 def _by_label(text: str, answer: str, question: str) -> str | None:
-    """The color or number of the object that a text names by its name alone, where only one candidate has that name."""
-    marked = [(_label(name), (color or number).lower()) for name, color, number in _MARKED_NAME.findall(question or answer)]
+    """The color or number of the object that a text names by its name alone, where only one
+    candidate has that name."""
+    marked = [
+        (_label(name), (color or number).lower())
+        for name, color, number in _MARKED_NAME.findall(question or answer)
+    ]
     marked = [(name, mark) for name, mark in dict.fromkeys(marked) if mark != "red"]
     names = {name: mark for name, mark in marked if [other for other, _ in marked].count(name) == 1}
     return decide(final_answer_span(text), find_words(names)) if names else None
 
 
 def _with_colors(text: str, question: str) -> str:
-    """A text that names an object of the question by its name alone, with the color of its marker behind the name, where only one object has that name."""
-    marked = dict.fromkeys((_label(name), color.lower()) for name, color, _ in _MARKED_NAME.findall(question) if color)
-    names = {name: color for name, color in marked if [other for other, _ in marked].count(name) == 1}
+    """A text that names an object of the question by its name alone, with the color of its marker
+    behind the name, where only one object has that name."""
+    marked = dict.fromkeys(
+        (_label(name), color.lower()) for name, color, _ in _MARKED_NAME.findall(question) if color
+    )
+    names = {
+        name: color for name, color in marked if [other for other, _ in marked].count(name) == 1
+    }
     if not names:
         return text
     pattern = "|".join(map(re.escape, sorted(names, key=len, reverse=True)))
-    return re.sub(rf"(?<![\w-])({pattern})(?![\w-])(\s?\([^()]{{0,40}}\))?", lambda found: found[0] if found[2] else f"{found[1]} ({names[found[1].lower()]} point)", text, flags=re.I)
+    return re.sub(
+        rf"(?<![\w-])({pattern})(?![\w-])(\s?\([^()]{{0,40}}\))?",
+        lambda found: found[0] if found[2] else f"{found[1]} ({names[found[1].lower()]} point)",
+        text,
+        flags=re.I,
+    )
 
 
 def _read_named(kind: Kind, text: str, answer: str, question: str) -> str | None:
     farther = _asks_farther(question)
     if kind == "name" and question:
         text = _with_colors(final_answer_span(text), question)
-        if farther is not None and _THAN.search(text) and (compared := choose_by_comparison(text, farther)):
+        if (
+            farther is not None
+            and _THAN.search(text)
+            and (compared := choose_by_comparison(text, farther))
+        ):
             return compared
     found = parse_name(text) if kind == "name" else parse_object(text)
-    if found in ("red", "green", "blue", "yellow") or (found and found.isdigit() and kind == "object"):
+    if found in ("red", "green", "blue", "yellow") or (
+        found and found.isdigit() and kind == "object"
+    ):
         return found
     if kind == "name" and (compared := choose_by_comparison(text, farther)):
         return compared
@@ -205,16 +351,33 @@ def _by_number(text: str, options: Mapping[str, str]) -> str | None:
     if not options or not all(re.fullmatch(NUMBER, option.strip()) for option in options.values()):
         return None
     value = parse_number(text)
-    found = [letter for letter, option in options.items() if value is not None and abs(float(option.replace(",", "")) - value) < 1e-6]
+    found = [
+        letter
+        for letter, option in options.items()
+        if value is not None and abs(float(option.replace(",", "")) - value) < 1e-6
+    ]
     return found[0] if len(found) == 1 else None
 
 
 def _by_relation(text: str, options: Mapping[str, str]) -> str | None:
-    """The letter of the only option of relation words that a text's words fit, where it says all of them."""
-    words = {letter: set(re.findall(r"left|right|above|below|closer|farther|front|behind", option)) for letter, option in options.items()}
-    if not options or any(re.sub(r"left|right|above|below|closer|farther|front|behind|[,\s]", "", option) or option.count(",") != 2 for option in options.values()):
+    """The letter of the only option of relation words that a text's words fit, where it says all of
+    them."""
+    words = {
+        letter: set(re.findall(r"left|right|above|below|closer|farther|front|behind", option))
+        for letter, option in options.items()
+    }
+    if not options or any(
+        re.sub(r"left|right|above|below|closer|farther|front|behind|[,\s]", "", option)
+        or option.count(",") != 2
+        for option in options.values()
+    ):
         return None
-    said = set(re.findall(r"\b(left|right|above|below|closer|farther|front|behind)\b", final_answer_span(text).lower()))
+    said = set(
+        re.findall(
+            r"\b(left|right|above|below|closer|farther|front|behind)\b",
+            final_answer_span(text).lower(),
+        )
+    )
     found = [letter for letter, own in words.items() if said and said <= own]
     return found[0] if len(found) == 1 and words[found[0]] == said else None
 
@@ -225,14 +388,21 @@ def _read_letter(text: str, question: str) -> str | None:
     options = options_of(question)
     found = parse_option(text, question) or _by_number(text, options) or _by_relation(text, options)
     marked = _MARKED_NAME.search(options[found]) if found in options else None
-    return None if marked and _other_name(text, marked[0], (marked[2] or marked[3]).lower()) else found
+    return (
+        None if marked and _other_name(text, marked[0], (marked[2] or marked[3]).lower()) else found
+    )
 
 
 def _read(kind: Kind, task: str, text: str, answer: str, question: str) -> Any:
     """What a text states, of the kind that the true answer is."""
     if kind == "number":
         last = TASKS[task].views != "single" if task in TASKS else False
-        return parse_number(text, last, _ASKED.get(task, "length" if task in TASKS else "any"), [float(v) for v in re.findall(r"\d+\.\d+", question)])
+        return parse_number(
+            text,
+            last,
+            _ASKED.get(task, "length" if task in TASKS else "any"),
+            [float(v) for v in re.findall(r"\d+\.\d+", question)],
+        )
     if kind == "letter":
         return _read_letter(text, question)
     if kind in ("name", "object"):
@@ -241,7 +411,16 @@ def _read(kind: Kind, task: str, text: str, answer: str, question: str) -> Any:
         return parse_order(text, order_names(answer))
     if kind == "relation":
         return parse_relation(text, relation_roles(answer), "_oo" in task)
-    simple = {"judge": parse_judge, "box": parse_box, "camera": parse_camera, "size": parse_size, "movement": parse_movement, "frames": parse_frames, "map": parse_map, "route": parse_route}
+    simple = {
+        "judge": parse_judge,
+        "box": parse_box,
+        "camera": parse_camera,
+        "size": parse_size,
+        "movement": parse_movement,
+        "frames": parse_frames,
+        "map": parse_map,
+        "route": parse_route,
+    }
     return simple[kind](text)
 
 
@@ -250,7 +429,11 @@ def _truth(task: str, answer: str) -> tuple[Kind, Any] | None:
     """The kind of a true answer and what it states; None where it states nothing comparable."""
     form = answer_kind(answer)
     inside: Kind | None = "box" if re.search(r"\[\d+(?:, *\d+){3}\]", answer) else None
-    kinds: list[Kind] = [form] if form in ("letter", "judge") else [kind for kind in (task_kind(task), form, inside) if kind and kind != "sentence"]
+    kinds: list[Kind] = (
+        [form]
+        if form in ("letter", "judge")
+        else [kind for kind in (task_kind(task), form, inside) if kind and kind != "sentence"]
+    )
     for kind in kinds:
         if kind == "order" and len(order_names(answer)) < 2:
             continue
@@ -260,15 +443,20 @@ def _truth(task: str, answer: str) -> tuple[Kind, Any] | None:
     return None
 
 # %% ../../../nbs/bench/scorers/40_strict.ipynb #0a2123cf
-def score_item(task: str, answer: str, prediction: str, format: str | None = None, question: str | None = None) -> Score:
+def score_item(
+    task: str, answer: str, prediction: str, format: str | None = None, question: str | None = None
+) -> Score:
     """The strict score of one prediction; never raises, whatever the texts.
 
     Args:
-        task: decides what its answers state, and which number counts where a prediction holds several with equal claims (the last in multi-view tasks, as SPAR-Bench does).
+        task: decides what its answers state, and which number counts where a prediction holds
+            several with equal claims (the last in multi-view tasks, as SPAR-Bench does).
         answer: the true answer, in the form SPAR writes it.
         prediction: any text.
-        format: "fill", "select", "sentence", "judge" where it is known; the true answer tells as much.
-        question: the whole question, where it is known: a prediction that repeats an option's words then chooses it, and numbers that the question tells are not taken for the answer.
+        format: "fill", "select", "sentence", "judge" where it is known; the true answer tells as
+            much.
+        question: the whole question, where it is known: a prediction that repeats an option's words
+            then chooses it, and numbers that the question tells are not taken for the answer.
     """
     prediction = str(prediction)
     answer = str(answer)
@@ -280,12 +468,20 @@ def score_item(task: str, answer: str, prediction: str, format: str | None = Non
     found = _read(kind, task, prediction, answer, question)
     if found is None:
         return Score(0.0, METRICS[kind], "")
-    wrong = (kind == "box" and _image_of(answer) not in (None, _image_of(prediction))) or (kind in ("name", "object") and _other_name(prediction, answer, found))
-    return Score(0.0 if wrong else _compare(kind, found, true), METRICS[kind], _in_short(kind, found))
+    wrong = (kind == "box" and _image_of(answer) not in (None, _image_of(prediction))) or (
+        kind in ("name", "object") and _other_name(prediction, answer, found)
+    )
+    return Score(
+        0.0 if wrong else _compare(kind, found, true), METRICS[kind], _in_short(kind, found)
+    )
 
 
 def _in_short(kind: Kind, found: Any) -> str:
     """What was read, for people."""
     if kind == "relation":
-        return "; ".join(", ".join(f"{slot} {sign:+d}" for slot, sign in state.items()) for state in found if state)
+        return "; ".join(
+            ", ".join(f"{slot} {sign:+d}" for slot, sign in state.items())
+            for state in found
+            if state
+        )
     return str(sorted(found)) if kind == "frames" else str(found)

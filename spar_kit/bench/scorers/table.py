@@ -15,7 +15,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .disagreements import FLAVOURS, Scorer, disagreements, failure_reason, plain_text, row_score
+from spar_kit.bench.scorers.disagreements import (
+    FLAVOURS,
+    Scorer,
+    disagreements,
+    failure_reason,
+    plain_text,
+    row_score,
+)
 from .easi import easi_means
 from .official import official_means
 from ..rows import canonical_answer
@@ -25,16 +32,33 @@ from ...core.errors import InputError
 from ...tasks.registry import TASKS
 
 # %% ../../../nbs/bench/scorers/50_table.ipynb #d07f7f1d
-COLUMNS = ("id", "task", "format", "level", "source", "scene", "metric", "answer", "prediction", "parsed", "score")
+COLUMNS = (
+    "id",
+    "task",
+    "format",
+    "level",
+    "source",
+    "scene",
+    "metric",
+    "answer",
+    "prediction",
+    "parsed",
+    "score",
+)
 
 
-def score_table(rows: Iterable[Mapping[str, Any]], scorers: Iterable[Scorer] = FLAVOURS) -> pd.DataFrame:
-    """The long table: a row for each prediction and scorer, with the columns `COLUMNS` and `scorer`; the index is the place of the prediction in `rows`.
+def score_table(
+    rows: Iterable[Mapping[str, Any]], scorers: Iterable[Scorer] = FLAVOURS
+) -> pd.DataFrame:
+    """The long table: a row for each prediction and scorer, with the columns `COLUMNS` and
+    `scorer`; the index is the place of the prediction in `rows`.
 
-    Everything else is a view of it (`by_scorer`), so that a prediction is read and scored once by each scorer. Rows have `id`, `task`, `answer`, `prediction`; `score` is
-    NaN where nothing is comparable, where the row says that it `failed`, and, for "official" and "easi", where the task or its format is not SPAR-Bench's. True answers are
-    compared, and shown, in the form of `spar_kit.bench.rows.canonical_answer`. `metric` and `parsed` are those of the strict reading for every scorer. Raises ValueError for
-    an unknown scorer.
+    Everything else is a view of it (`by_scorer`), so that a prediction is read and scored once by
+    each scorer. Rows have `id`, `task`, `answer`, `prediction`; `score` is NaN where nothing is
+    comparable, where the row says that it `failed`, and, for "official" and "easi", where the task
+    or its format is not SPAR-Bench's. True answers are compared, and shown, in the form of
+    `spar_kit.bench.rows.canonical_answer`. `metric` and `parsed` are those of the strict reading
+    for every scorer. Raises ValueError for an unknown scorer.
     """
     rows = list(rows)
     scorers = list(scorers)
@@ -47,86 +71,184 @@ def score_table(rows: Iterable[Mapping[str, Any]], scorers: Iterable[Scorer] = F
         failed = failure_reason(row)
         prediction = plain_text("" if row.get("prediction") is None else row["prediction"])
         answer = canonical_answer(plain_text(row["answer"]), row["task"], row.get("format"))
-        scored = Score(None, "failed", failed) if failed else score_item(row["task"], answer, prediction, row.get("format"), row.get("question"))
+        scored = (
+            Score(None, "failed", failed)
+            if failed
+            else score_item(row["task"], answer, prediction, row.get("format"), row.get("question"))
+        )
         id = plain_text(row["id"])
         scene = plain_text(row.get("scene") or "") or re.sub(r"_\d+$", "", id)
-        shared.append((id, row["task"], format_of({**row, "answer": answer}), TASKS[row["task"]].level, plain_text(row.get("source") or ""), scene,
-                       scored.metric, answer, prediction, scored.parsed))
+        shared.append(
+            (
+                id,
+                row["task"],
+                format_of({**row, "answer": answer}),
+                TASKS[row["task"]].level,
+                plain_text(row.get("source") or ""),
+                scene,
+                scored.metric,
+                answer,
+                prediction,
+                scored.parsed,
+            )
+        )
         strict.append(np.nan if scored.value is None else scored.value)
     known = pd.DataFrame(shared, columns=list(COLUMNS[:-1]))
-    parts = [known.assign(score=np.array(strict if scorer == "strict" else [row_score(row, scorer) for row in rows], float), scorer=scorer) for scorer in scorers]
+    parts = [
+        known.assign(
+            score=np.array(
+                strict if scorer == "strict" else [row_score(row, scorer) for row in rows], float
+            ),
+            scorer=scorer,
+        )
+        for scorer in scorers
+    ]
     return pd.concat(parts)
 
 
 def by_scorer(table: pd.DataFrame) -> dict[Scorer, pd.DataFrame]:
-    """The views of a `score_table`: for each scorer its table with the columns `COLUMNS`, one row a prediction."""
-    return {scorer: part[list(COLUMNS)] for scorer in dict.fromkeys(table.scorer) for part in [table[table.scorer == scorer]]}
+    """The views of a `score_table`: for each scorer its table with the columns `COLUMNS`, one row a
+    prediction."""
+    return {
+        scorer: part[list(COLUMNS)]
+        for scorer in dict.fromkeys(table.scorer)
+        for part in [table[table.scorer == scorer]]
+    }
 
 
 def score_rows(rows: Iterable[Mapping[str, Any]], flavour: Scorer = "strict") -> pd.DataFrame:
-    """The view of one scorer: a table with the columns `COLUMNS`, one row a prediction (see `score_table`)."""
+    """The view of one scorer: a table with the columns `COLUMNS`, one row a prediction (see
+    `score_table`)."""
     return score_table(rows, [flavour])[list(COLUMNS)]
 
 
 def score_file(path: Path | str, flavour: Scorer = "strict") -> pd.DataFrame:
-    """`score_rows` of a file of predictions (see `spar_kit.bench.interop.prediction_files.read_predictions`). Raises ValueError naming file, line and field."""
-    from spar_kit.bench.interop.prediction_files import read_predictions          # pyarrow and pictures, which no scorer needs
+    """`score_rows` of a file of predictions (see
+    `spar_kit.bench.interop.prediction_files.read_predictions`). Raises ValueError naming file, line
+    and field."""
+    # pyarrow and pictures, which no scorer needs
+    from spar_kit.bench.interop.prediction_files import read_predictions
 
     return score_rows(read_predictions(path), flavour)
 
 # %% ../../../nbs/bench/scorers/50_table.ipynb #1fa537c6
 def summarize_scores(scores: pd.DataFrame, by: Sequence[str] = ("task",)) -> pd.DataFrame:
-    """Mean score per group, in the registry's order: columns `by`, items, scored (items that have a score), failed, score."""
-    grouped = scores.assign(_failed=scores.metric.eq("failed")).groupby(list(by), sort=False, observed=True)
-    table = grouped.agg(items=("score", "size"), scored=("score", "count"), failed=("_failed", "sum"), score=("score", "mean")).reset_index()
+    """Mean score per group, in the registry's order: columns `by`, items, scored (items that have a
+    score), failed, score."""
+    grouped = scores.assign(_failed=scores.metric.eq("failed")).groupby(
+        list(by), sort=False, observed=True
+    )
+    table = grouped.agg(
+        items=("score", "size"),
+        scored=("score", "count"),
+        failed=("_failed", "sum"),
+        score=("score", "mean"),
+    ).reset_index()
     if "task" in by:
         order = {name: k for k, name in enumerate(TASKS)}
-        table = table.sort_values("task", key=lambda names: names.map(order), kind="stable").reset_index(drop=True)
+        table = table.sort_values(
+            "task", key=lambda names: names.map(order), kind="stable"
+        ).reset_index(drop=True)
     return table
 
 
 def overall(scores: pd.DataFrame, flavour: Scorer = "strict") -> dict[str, float]:
-    """The mean of task means per level, and of all tasks under "all"; tasks and levels without a scored item are left out.
+    """The mean of task means per level, and of all tasks under "all"; tasks and levels without a
+    scored item are left out.
 
     Args:
         scores: a table of `score_rows`, made with the same flavour.
-        flavour: "official" and "easi" average to the last bit as their authors do; official's "medium" lacks view_change_infer.
+        flavour: "official" and "easi" average to the last bit as their authors do; official's
+            "medium" lacks view_change_infer.
     """
     if flavour != "strict":
         scored = scores[scores.score.notna()]
-        means = (official_means if flavour == "official" else easi_means)(scored.task.tolist(), scored.score.tolist())
+        means = (official_means if flavour == "official" else easi_means)(
+            scored.task.tolist(), scored.score.tolist()
+        )
         present = set(scored.level)
-        levels = {level: means["middle" if level == "medium" else level] for level in ("low", "medium", "high") if level in present}
+        levels = {
+            level: means["middle" if level == "medium" else level]
+            for level in ("low", "medium", "high")
+            if level in present
+        }
         return {**levels, "all": means["overall"]} if present else {}
     tasks = scores.groupby(["level", "task"], observed=True)["score"].mean().dropna()
-    levels = {level: float(tasks[level].mean()) for level in ("low", "medium", "high") if level in tasks.index.get_level_values(0)}
+    levels = {
+        level: float(tasks[level].mean())
+        for level in ("low", "medium", "high")
+        if level in tasks.index.get_level_values(0)
+    }
     return {**levels, "all": float(tasks.mean())} if len(tasks) else {}
 
 
 def unscored(scores: pd.DataFrame) -> pd.DataFrame:
-    """The answers that no mean holds although they did not fail: the flavour has no rule for their task and format, or their true answer states nothing that could be compared. The score table's rows."""
+    """The answers that no mean holds although they did not fail: the flavour has no rule for their
+    task and format, or their true answer states nothing that could be compared. The score table's
+    rows."""
     return scores[scores.score.isna() & scores.metric.ne("failed")]
 
 
 def name_unscored(scores: pd.DataFrame, flavour: Scorer = "strict", most: int = 5) -> list[str]:
-    """One line for each task and format with answers of `unscored`: how many, and the ids and true answers of the first; [] where there are none."""
+    """One line for each task and format with answers of `unscored`: how many, and the ids and true
+    answers of the first; [] where there are none."""
     lines = []
-    for (task, form), rows in unscored(scores).groupby(["task", "format"], sort=False, observed=True):
-        first = ", ".join(f"{plain_text(row.id)[:40]} ({plain_text(row.answer)[:40]!r})" for row in rows.head(3).itertuples())
-        lines.append(f"{task}/{form}: {len(rows):,} not scored by {flavour}: no rule for this format, or a true answer that is not recognised: {first}{', ...' if len(rows) > 3 else ''}")
-    return lines[:most] + ([f"... and {len(lines) - most:,} more tasks and formats with answers that {flavour} does not score"] if len(lines) > most else [])
+    for (task, form), rows in unscored(scores).groupby(
+        ["task", "format"], sort=False, observed=True
+    ):
+        first = ", ".join(
+            f"{plain_text(row.id)[:40]} ({plain_text(row.answer)[:40]!r})"
+            for row in rows.head(3).itertuples()
+        )
+        lines.append(
+            f"{task}/{form}: {len(rows):,} not scored by {flavour}: no rule for this format, or a"
+            f" true answer that is not recognised: {first}{', ...' if len(rows) > 3 else ''}"
+        )
+    return lines[:most] + (
+        [
+            f"... and {len(lines) - most:,} more tasks and formats with answers that {flavour} does"
+            " not score"
+        ]
+        if len(lines) > most
+        else []
+    )
 
 
 def report(scores: pd.DataFrame, flavour: Scorer = "strict") -> dict[str, Any]:
-    """Everything as plain values, for JSON: overall, levels, and per task items, scored, failed, score; `items`, how many of them were `scored`, `failed` and `left_out` (see `unscored`; by task and
-    format in `left_out_of`), and whether the run is `complete`, that is without failures."""
+    """Everything as plain values, for JSON: overall, levels, and per task items, scored, failed,
+    score; `items`, how many of them were `scored`, `failed` and `left_out` (see `unscored`; by task
+    and format in `left_out_of`), and whether the run is `complete`, that is without failures."""
     means = overall(scores, flavour)
     failed = int(scores.metric.eq("failed").sum())
-    tasks = {row.task: {"items": int(row.items), "scored": int(row.scored), "failed": int(row.failed), "score": None if np.isnan(row.score) else round(float(row.score), 6)}
-             for row in summarize_scores(scores).itertuples(index=False)}
-    return {"flavour": flavour, "score": means.get("all"), "levels": {k: v for k, v in means.items() if k != "all"}, "tasks": tasks,
-            "items": len(scores), "scored": int(scores.score.notna().sum()), "left_out": int(scores.score.isna().sum()) - failed,
-            "left_out_of": {f"{task}/{form}": int(n) for (task, form), n in unscored(scores).groupby(["task", "format"], sort=False, observed=True).size().items()}, "failed": failed, "complete": not failed}
+    tasks = {
+        row.task: {
+            "items": int(row.items),
+            "scored": int(row.scored),
+            "failed": int(row.failed),
+            "score": None if np.isnan(row.score) else round(float(row.score), 6),
+        }
+        for row in summarize_scores(scores).itertuples(index=False)
+    }
+    return {
+        "flavour": flavour,
+        "score": means.get("all"),
+        "levels": {k: v for k, v in means.items() if k != "all"},
+        "tasks": tasks,
+        "items": len(scores),
+        "scored": int(scores.score.notna().sum()),
+        "left_out": int(scores.score.isna().sum()) - failed,
+        "left_out_of": {
+            f"{task}/{form}": int(n)
+            for (task, form), n in (
+                unscored(scores)
+                .groupby(["task", "format"], sort=False, observed=True)
+                .size()
+                .items()
+            )
+        },
+        "failed": failed,
+        "complete": not failed,
+    }
 
 # %% ../../../nbs/bench/scorers/50_table.ipynb #c75ecf30
 from .metrics import THRESHOLDS as THRESHOLDS

@@ -15,29 +15,59 @@ import numpy as np
 from .route import route_texts
 from ..names import QuestionFields, Fields, Names, clean_labels, columns_to_rows
 from ..options.numbers import numeric_options, debias_number_options
-from ..options.placement import camera_options, balanced_positions, insert_answer, size_options
+from spar_kit.language.options.placement import (
+    camera_options,
+    balanced_positions,
+    insert_answer,
+    size_options,
+)
 from .relations import to_observer, two_objects
-from ..answer_text import box_text, camera_text, join_with_and, map_text, format_meters, movement_text, movement_words, size_text
+from spar_kit.language.answer_text import (
+    box_text,
+    camera_text,
+    join_with_and,
+    map_text,
+    format_meters,
+    movement_text,
+    movement_words,
+    size_text,
+)
 from ...core.errors import InputError, suggest
 from ...tasks.registry import TASKS, Facts, Format
 
 # %% ../../../nbs/language/builders/20_content.ipynb #e08f656c
-def _numbers(facts: Facts, form: Format, names: Names, labels: Mapping[int, str], rng: np.random.Generator) -> QuestionFields:
+def _numbers(
+    facts: Facts, form: Format, names: Names, labels: Mapping[int, str], rng: np.random.Generator
+) -> QuestionFields:
     """A length in metres; where the question states another one, it is `given`."""
     exact = facts.numbers["answer"]
     given = facts.numbers.get("given")
-    columns = {**names, "depth": [format_meters(v) for v in given.tolist()]} if given is not None else names
+    columns = (
+        {**names, "depth": [format_meters(v) for v in given.tolist()]}
+        if given is not None
+        else names
+    )
     answers = [format_meters(v) for v in exact.tolist()]
     fields = columns_to_rows(columns, len(exact))
     if form != "select":
-        return QuestionFields(rows=range(len(exact)), fields=fields, answers=answers, sentence_fields=[{**f, "answer": a} for f, a in zip(fields, answers)])
+        return QuestionFields(
+            rows=range(len(exact)),
+            fields=fields,
+            answers=answers,
+            sentence_fields=[{**f, "answer": a} for f, a in zip(fields, answers)],
+        )
     task = TASKS[facts.task]
-    lowest = 0.0 if task.answer == "depth" and task.pairwise else 0.3  # a difference of depths can be nothing at all
+    # a difference of depths can be nothing at all
+    lowest = 0.0 if task.answer == "depth" and task.pairwise else 0.3
     rows, values, gold = numeric_options(
         exact, rng, hint=given, limits=(lowest, 8.0 if task.answer == "depth" else 10.0)
     )
-    kinds = np.array([[labels[i] for i in row] for row in facts.objects[rows].tolist()]).reshape(len(rows), facts.objects.shape[1])
-    keep = debias_number_options(values, gold, exact[rows], kinds=kinds, rng=rng, hint=None if given is None else given[rows])
+    kinds = np.array([[labels[i] for i in row] for row in facts.objects[rows].tolist()]).reshape(
+        len(rows), facts.objects.shape[1]
+    )
+    keep = debias_number_options(
+        values, gold, exact[rows], kinds=kinds, rng=rng, hint=None if given is None else given[rows]
+    )
     rows = rows[keep]
     values = values[keep]
     gold = gold[keep]
@@ -51,10 +81,13 @@ def _numbers(facts: Facts, form: Format, names: Names, labels: Mapping[int, str]
     )
 
 
-def _area(facts: Facts, form: Format, names: Names, labels: Mapping[int, str], rng: np.random.Generator) -> QuestionFields:
+def _area(
+    facts: Facts, form: Format, names: Names, labels: Mapping[int, str], rng: np.random.Generator
+) -> QuestionFields:
     exact = np.asarray(facts.numbers["answer"], float)
     fields: list[Fields] = [{} for _ in exact]
-    if form == "select":                                  # the same recipe, in steps of a square metre
+    # the same recipe, in steps of a square metre
+    if form == "select":
         rows, values, gold = numeric_options(np.floor(exact + 0.5) / 10, rng, limits=(0.3, 100.0))
         whole = np.rint(values * 10).astype(int).tolist()
         return QuestionFields(
@@ -65,18 +98,36 @@ def _area(facts: Facts, form: Format, names: Names, labels: Mapping[int, str], r
             values=whole,
         )
     answers = [str(int(v + 0.5)) for v in exact.tolist()]
-    return QuestionFields(rows=range(len(exact)), fields=fields, answers=answers, sentence_fields=[{"answer": a} for a in answers])
+    return QuestionFields(
+        rows=range(len(exact)),
+        fields=fields,
+        answers=answers,
+        sentence_fields=[{"answer": a} for a in answers],
+    )
 
 
-def _count(facts: Facts, form: Format, names: Names, labels: Mapping[int, str], rng: np.random.Generator) -> QuestionFields:
+def _count(
+    facts: Facts, form: Format, names: Names, labels: Mapping[int, str], rng: np.random.Generator
+) -> QuestionFields:
     clean = clean_labels(labels)
     answers = [str(int(v)) for v in facts.numbers["answer"].tolist()]
     fields = [{"name": clean[id]} for id in facts.objects[:, 0].tolist()]
-    spoken = [{**f, "number": "1 object" if a == "1" else f"{a} objects", "are": "is" if a == "1" else "are"} for f, a in zip(fields, answers)]
-    return QuestionFields(rows=range(len(answers)), fields=fields, answers=answers, sentence_fields=spoken)
+    spoken = [
+        {
+            **f,
+            "number": "1 object" if a == "1" else f"{a} objects",
+            "are": "is" if a == "1" else "are",
+        }
+        for f, a in zip(fields, answers)
+    ]
+    return QuestionFields(
+        rows=range(len(answers)), fields=fields, answers=answers, sentence_fields=spoken
+    )
 
 
-def _volume(facts: Facts, form: Format, names: Names, labels: Mapping[int, str], rng: np.random.Generator) -> QuestionFields:
+def _volume(
+    facts: Facts, form: Format, names: Names, labels: Mapping[int, str], rng: np.random.Generator
+) -> QuestionFields:
     fields = columns_to_rows(names, len(facts))
     exact = np.asarray(facts.numbers["size"]) * 100
     if form == "select":
@@ -93,30 +144,56 @@ def _volume(facts: Facts, form: Format, names: Names, labels: Mapping[int, str],
         {**f, "answer": f"length is {l} cm, the width is {w} cm, and the height is {h} cm."}
         for f, (l, w, h) in zip(fields, sizes)
     ]
-    return QuestionFields(rows=range(len(sizes)), fields=fields, answers=[size_text(*size) for size in sizes], sentence_fields=spoken)
+    return QuestionFields(
+        rows=range(len(sizes)),
+        fields=fields,
+        answers=[size_text(*size) for size in sizes],
+        sentence_fields=spoken,
+    )
 
 # %% ../../../nbs/language/builders/20_content.ipynb #a8c02a08
-def _nearer_of_two(facts: Facts, form: Format, names: Names, labels: Mapping[int, str], rng: np.random.Generator) -> QuestionFields:
+def _nearer_of_two(
+    facts: Facts, form: Format, names: Names, labels: Mapping[int, str], rng: np.random.Generator
+) -> QuestionFields:
     distance = facts.numbers["distance"]
     farthest = np.asarray(facts.numbers["farthest"], bool)
     n = len(farthest)
     blue_right = (distance[:, 1] < distance[:, 0]) ^ farthest
-    swapped = balanced_positions(n, 2, rng, blue_right) == 1               # blue is named first
+    swapped = balanced_positions(n, 2, rng, blue_right) == 1  # blue is named first
     fields = []
     spoken = []
     answers = []
-    for i, (blue, swap, far, d) in enumerate(zip(blue_right.tolist(), swapped.tolist(), farthest.tolist(), distance.tolist())):
+    for i, (blue, swap, far, d) in enumerate(
+        zip(blue_right.tolist(), swapped.tolist(), farthest.tolist(), distance.tolist())
+    ):
         pair = names["green"][i], names["blue"][i]
         nearer = "farther from" if far else "closer to"
         gold, other = (pair[1], pair[0]) if blue else pair
-        fields.append({"red": names["red"][i], "first": pair[swap], "second": pair[not swap], "nearer": nearer})
-        spoken.append({"red": names["red"][i], "gold": gold, "other": other, "nearer": nearer,
-                       "gold_distance": format_meters(d[blue]), "other_distance": format_meters(d[not blue])})
+        fields.append(
+            {
+                "red": names["red"][i],
+                "first": pair[swap],
+                "second": pair[not swap],
+                "nearer": nearer,
+            }
+        )
+        spoken.append(
+            {
+                "red": names["red"][i],
+                "gold": gold,
+                "other": other,
+                "nearer": nearer,
+                "gold_distance": format_meters(d[blue]),
+                "other_distance": format_meters(d[not blue]),
+            }
+        )
         answers.append(gold)
     if form != "select":
         return QuestionFields(rows=range(n), fields=fields, answers=answers, sentence_fields=spoken)
     place = balanced_positions(n, 2, rng, np.stack([blue_right, swapped], 1)).tolist()
-    options = [[a, s["other"]] if not p else [s["other"], a] for a, s, p in zip(answers, spoken, place)]
+    options = [
+        [a, s["other"]] if not p else [s["other"], a] for a, s, p in zip(answers, spoken, place)
+    ]
     return QuestionFields(
         rows=range(n),
         fields=fields,
@@ -129,7 +206,9 @@ def _nearer_of_two(facts: Facts, form: Format, names: Names, labels: Mapping[int
     )
 
 
-def _nearest_in_video(facts: Facts, form: Format, names: Names, labels: Mapping[int, str], rng: np.random.Generator) -> QuestionFields:
+def _nearest_in_video(
+    facts: Facts, form: Format, names: Names, labels: Mapping[int, str], rng: np.random.Generator
+) -> QuestionFields:
     clean = clean_labels(labels)
     distance = np.asarray(facts.numbers["distance"])
     farthest = np.asarray(facts.numbers["farthest"], bool)
@@ -139,21 +218,34 @@ def _nearest_in_video(facts: Facts, form: Format, names: Names, labels: Mapping[
     answers = []
     said = []
     for ids, views, k, far, d in zip(
-        facts.objects.tolist(), facts.view.tolist(), right.tolist(), farthest.tolist(), distance.tolist()
+        facts.objects.tolist(),
+        facts.view.tolist(),
+        right.tolist(),
+        farthest.tolist(),
+        distance.tolist(),
     ):
         reference, *others = [
-            f"{clean[id]} (in Frame-{view}, object{'A' if not i else i - 1})" for i, (id, view) in enumerate(zip(ids, views))
+            f"{clean[id]} (in Frame-{view}, object{'A' if not i else i - 1})"
+            for i, (id, view) in enumerate(zip(ids, views))
         ]
         words = {"reference": reference, "nearest": "farthest from" if far else "closest to"}
         fields.append({**words, "candidates": join_with_and([f"the {name}" for name in others])})
-        spoken.append({**words, "reference": f"{clean[ids[0]]} (objectA)", "gold": others[k], "gold_distance": format_meters(d[k])})
+        spoken.append(
+            {
+                **words,
+                "reference": f"{clean[ids[0]]} (objectA)",
+                "gold": others[k],
+                "gold_distance": format_meters(d[k]),
+            }
+        )
         answers.append(others[k])
         said.append(others)
     n = len(answers)
     if form != "select":
         return QuestionFields(rows=range(n), fields=fields, answers=answers, sentence_fields=spoken)
     place = balanced_positions(n, 4, rng, right)
-    order = np.argsort(np.arange(4)[None] == right[:, None], 1, kind="stable")[:, [3, 0, 1, 2]]          # the right one first
+    # the right one first
+    order = np.argsort(np.arange(4)[None] == right[:, None], 1, kind="stable")[:, [3, 0, 1, 2]]
     order = insert_answer(order, place, rng).tolist()
     return QuestionFields(
         rows=range(n),
@@ -167,13 +259,19 @@ def _nearest_in_video(facts: Facts, form: Format, names: Names, labels: Mapping[
 ORDINALS = ("first", "second", "third")
 
 
-def _matching(facts: Facts, form: Format, names: Names, labels: Mapping[int, str], rng: np.random.Generator) -> QuestionFields:
+def _matching(
+    facts: Facts, form: Format, names: Names, labels: Mapping[int, str], rng: np.random.Generator
+) -> QuestionFields:
     fields = columns_to_rows(names, len(facts))
     target = np.asarray(facts.numbers["target_box"], np.int64)
     if form == "select":
         gold = balanced_positions(len(fields), 4, rng)
         values = insert_answer(
-            np.concatenate([target[:, None], np.asarray(facts.numbers["distractor_box"], np.int64)], 1), gold, rng
+            np.concatenate(
+                [target[:, None], np.asarray(facts.numbers["distractor_box"], np.int64)], 1
+            ),
+            gold,
+            rng,
         ).tolist()
         return QuestionFields(
             rows=range(len(fields)),
@@ -183,21 +281,33 @@ def _matching(facts: Facts, form: Format, names: Names, labels: Mapping[int, str
             values=values,
         )
     answers = [box_text(box) for box in target.tolist()]
-    return QuestionFields(rows=range(len(fields)), fields=fields, answers=answers, sentence_fields=[{**f, "answer": a} for f, a in zip(fields, answers)])
+    return QuestionFields(
+        rows=range(len(fields)),
+        fields=fields,
+        answers=answers,
+        sentence_fields=[{**f, "answer": a} for f, a in zip(fields, answers)],
+    )
 
 
-def _nearest_box(facts: Facts, form: Format, names: Names, labels: Mapping[int, str], rng: np.random.Generator) -> QuestionFields:
-    """The nearest object to the observer, shown by its box; over several images, the image is named."""
+def _nearest_box(
+    facts: Facts, form: Format, names: Names, labels: Mapping[int, str], rng: np.random.Generator
+) -> QuestionFields:
+    """The nearest object to the observer, shown by its box; over several images, the image is
+    named."""
     farthest = np.asarray(facts.numbers["farthest"], bool).tolist()
     boxes = np.asarray(facts.numbers["option_box"], np.int64)
     views = np.asarray(facts.numbers["option_view"], np.int64)
     fields = [{"nearest": "farthest from" if far else "closest to"} for far in farthest]
     single = facts.frames.shape[1] == 1
-    text = lambda box, view: box_text(box) if single else f"the {ORDINALS[view]} image, {box_text(box)}"  # noqa: E731
+    text = lambda box, view: (  # noqa: E731
+        box_text(box) if single else f"the {ORDINALS[view]} image, {box_text(box)}"
+    )
     if form == "select":
         rows = np.flatnonzero(facts.numbers["fair"])
         gold = balanced_positions(len(rows), 4, rng, facts.numbers["farthest"][rows])
-        values = insert_answer(np.concatenate([boxes, views[..., None]], 2)[rows], gold, rng).tolist()
+        values = insert_answer(
+            np.concatenate([boxes, views[..., None]], 2)[rows], gold, rng
+        ).tolist()
         return QuestionFields(
             rows=rows.tolist(),
             fields=[fields[i] for i in rows.tolist()],
@@ -210,17 +320,25 @@ def _nearest_box(facts: Facts, form: Format, names: Names, labels: Mapping[int, 
         rows=range(len(fields)),
         fields=fields,
         answers=answers,
-        sentence_fields=[{**f, "answer": a if single else a.replace(" image, ", " image at ")} for f, a in zip(fields, answers)],
+        sentence_fields=[
+            {**f, "answer": a if single else a.replace(" image, ", " image at ")}
+            for f, a in zip(fields, answers)
+        ],
     )
 
 
-def _camera(facts: Facts, form: Format, names: Names, labels: Mapping[int, str], rng: np.random.Generator) -> QuestionFields:
+def _camera(
+    facts: Facts, form: Format, names: Names, labels: Mapping[int, str], rng: np.random.Generator
+) -> QuestionFields:
     point = np.clip(np.rint(facts.numbers["image"]), 0, 1000).astype(np.int64)
     depth = np.asarray(facts.numbers["position"])[:, 2]
     fields: list[Fields] = [{} for _ in range(len(facts))]
     if form == "select":
         kept, points, depths, gold = camera_options(point, depth, rng)
-        values = [[[x, y, float(format_meters(z))] for (x, y), z in zip(p, d)] for p, d in zip(points.tolist(), depths.tolist())]
+        values = [
+            [[x, y, float(format_meters(z))] for (x, y), z in zip(p, d)]
+            for p, d in zip(points.tolist(), depths.tolist())
+        ]
         return QuestionFields(
             rows=kept.tolist(),
             fields=fields[: len(kept)],
@@ -229,11 +347,23 @@ def _camera(facts: Facts, form: Format, names: Names, labels: Mapping[int, str],
             values=values,
         )
     answers = [camera_text(x, y, z) for (x, y), z in zip(point.tolist(), depth.tolist())]
-    return QuestionFields(rows=range(len(answers)), fields=fields, answers=answers, sentence_fields=[{"answer": a} for a in answers])
+    return QuestionFields(
+        rows=range(len(answers)),
+        fields=fields,
+        answers=answers,
+        sentence_fields=[{"answer": a} for a in answers],
+    )
 
 
-def _movement(facts: Facts, form: Format, names: Names, labels: Mapping[int, str], rng: np.random.Generator) -> QuestionFields:
-    pairs = list(zip(np.asarray(facts.numbers["translation"]).tolist(), np.asarray(facts.numbers["rotation"]).tolist()))
+def _movement(
+    facts: Facts, form: Format, names: Names, labels: Mapping[int, str], rng: np.random.Generator
+) -> QuestionFields:
+    pairs = list(
+        zip(
+            np.asarray(facts.numbers["translation"]).tolist(),
+            np.asarray(facts.numbers["rotation"]).tolist(),
+        )
+    )
     return QuestionFields(
         rows=range(len(pairs)),
         fields=[{} for _ in pairs],
@@ -242,44 +372,92 @@ def _movement(facts: Facts, form: Format, names: Names, labels: Mapping[int, str
     )
 
 
-def _frames(facts: Facts, form: Format, names: Names, labels: Mapping[int, str], rng: np.random.Generator) -> QuestionFields:
+def _frames(
+    facts: Facts, form: Format, names: Names, labels: Mapping[int, str], rng: np.random.Generator
+) -> QuestionFields:
     fields = columns_to_rows(names, len(facts))
-    lists = [str(np.flatnonzero(row).tolist()) for row in np.asarray(facts.numbers["visible"], bool)]
-    return QuestionFields(rows=range(len(fields)), fields=fields, answers=lists, sentence_fields=[{**f, "answer": a} for f, a in zip(fields, lists)])
+    lists = [
+        str(np.flatnonzero(row).tolist()) for row in np.asarray(facts.numbers["visible"], bool)
+    ]
+    return QuestionFields(
+        rows=range(len(fields)),
+        fields=fields,
+        answers=lists,
+        sentence_fields=[{**f, "answer": a} for f, a in zip(fields, lists)],
+    )
 
 
-def _order(facts: Facts, form: Format, names: Names, labels: Mapping[int, str], rng: np.random.Generator) -> QuestionFields:
+def _order(
+    facts: Facts, form: Format, names: Names, labels: Mapping[int, str], rng: np.random.Generator
+) -> QuestionFields:
     clean = clean_labels(labels)
     first = np.asarray(facts.numbers["first"])
     asked = [[clean[id] for id in ids] for ids in facts.objects.tolist()]
-    sorted_names = [[row[k] for k in order] for row, order in zip(asked, first.argsort(1, kind="stable").tolist())]
-    return QuestionFields(rows=range(len(asked)), fields=[{"names": join_with_and(row)} for row in asked], answers=[", ".join(row) for row in sorted_names],
-                   sentence_fields=[{"answer": ", ".join(row)} for row in sorted_names])
+    sorted_names = [
+        [row[k] for k in order]
+        for row, order in zip(asked, first.argsort(1, kind="stable").tolist())
+    ]
+    return QuestionFields(
+        rows=range(len(asked)),
+        fields=[{"names": join_with_and(row)} for row in asked],
+        answers=[", ".join(row) for row in sorted_names],
+        sentence_fields=[{"answer": ", ".join(row)} for row in sorted_names],
+    )
 
 
-def _map(facts: Facts, form: Format, names: Names, labels: Mapping[int, str], rng: np.random.Generator) -> QuestionFields:
+def _map(
+    facts: Facts, form: Format, names: Names, labels: Mapping[int, str], rng: np.random.Generator
+) -> QuestionFields:
     clean = clean_labels(labels)
     number = facts.numbers["number"].tolist()
     fields = [
         {"objects": join_with_and([f"the {clean[id]} (object{k})" for k, id in enumerate(ids[:n])])}
         for ids, n in zip(facts.objects.tolist(), number)
     ]
-    answers = [map_text(places[:n]) for places, n in zip(facts.numbers["position"].tolist(), number)]
-    return QuestionFields(rows=range(len(fields)), fields=fields, answers=answers, sentence_fields=[{"answer": a} for a in answers])
+    answers = [
+        map_text(places[:n]) for places, n in zip(facts.numbers["position"].tolist(), number)
+    ]
+    return QuestionFields(
+        rows=range(len(fields)),
+        fields=fields,
+        answers=answers,
+        sentence_fields=[{"answer": a} for a in answers],
+    )
 
 
-def _route(facts: Facts, form: Format, names: Names, labels: Mapping[int, str], rng: np.random.Generator) -> QuestionFields:
+def _route(
+    facts: Facts, form: Format, names: Names, labels: Mapping[int, str], rng: np.random.Generator
+) -> QuestionFields:
     texts = route_texts(facts, clean_labels(labels), rng)
-    return QuestionFields(rows=range(len(texts)), fields=[{} for _ in texts], answers=texts, sentence_fields=[{"answer": text} for text in texts])
+    return QuestionFields(
+        rows=range(len(texts)),
+        fields=[{} for _ in texts],
+        answers=texts,
+        sentence_fields=[{"answer": text} for text in texts],
+    )
 
 
 Builder = Callable[[Facts, Format, Names, Mapping[int, str], np.random.Generator], QuestionFields]
 
 
 BUILDERS: Mapping[str, Builder] = {
-    "number": _numbers, "area": _area, "count": _count, "size": _volume, "nearest_of_two": _nearer_of_two, "nearest_of_four": _nearest_in_video,
-    "two_objects": two_objects, "to_observer": to_observer, "box": _matching, "nearest_box": _nearest_box, "camera": _camera, "movement": _movement,
-    "frames": _frames, "order": _order, "map": _map, "route": _route}
+    "number": _numbers,
+    "area": _area,
+    "count": _count,
+    "size": _volume,
+    "nearest_of_two": _nearer_of_two,
+    "nearest_of_four": _nearest_in_video,
+    "two_objects": two_objects,
+    "to_observer": to_observer,
+    "box": _matching,
+    "nearest_box": _nearest_box,
+    "camera": _camera,
+    "movement": _movement,
+    "frames": _frames,
+    "order": _order,
+    "map": _map,
+    "route": _route,
+}
 
 
 def builder_of(name: str) -> Builder:
@@ -288,5 +466,7 @@ def builder_of(name: str) -> Builder:
         return BUILDERS[name]
     module, _, function = name.partition(":")
     if not function:
-        raise InputError(f"no builder {name!r}: {suggest(name, BUILDERS) or 'there are ' + ', '.join(BUILDERS)}")
+        raise InputError(
+            f"no builder {name!r}: {suggest(name, BUILDERS) or 'there are ' + ', '.join(BUILDERS)}"
+        )
     return cast(Builder, getattr(import_module(module), function))

@@ -19,7 +19,8 @@ from ..answer_text import FACING, RANGE, place_words, plane_words, relation_text
 from ...tasks.registry import Facts, Format
 
 # %% ../../../nbs/language/builders/00_relations.ipynb #e23b23af
-SLOT_VOCABULARY = (0, 1, 2, 3, 3)                  # which vocabulary each of five slots takes its words from, see `strings`
+# which vocabulary each of five slots takes its words from, see `strings`
+SLOT_VOCABULARY = (0, 1, 2, 3, 3)
 CLAIMS = ("to the left of", "to the right of", "above", "below", RANGE[-1], RANGE[1])
 
 
@@ -30,44 +31,72 @@ def _clause(relation: Sequence[int]) -> tuple[Fields, str]:
         "plane": plane_words(x, y),
         "depth": RANGE.get(z, ""),
         "range": RANGE.get(z, "").removesuffix(" than"),
-    }, "plane_depth" if (x or y) and z else "plane" if x or y else "depth"
+    }, ("plane_depth" if (x or y) and z else "plane" if x or y else "depth")
 
 
 def _facing(relation: Sequence[int], first: str, second: str) -> tuple[str, Fields] | None:
-    """Who is in front of the observer and who behind: a case of the task's `places` and its fields; None for silence."""
+    """Who is in front of the observer and who behind: a case of the task's `places` and its fields;
+    None for silence."""
     a, b = (FACING.get(sign, "") for sign in (*relation[3:5], 0, 0)[:2])
     if not a and not b:
         return None
     if a and b:
-        return ("both", {"where": a}) if a == b else ("apart", {"first": first, "second": second, "where": a, "other": b})
+        return (
+            ("both", {"where": a})
+            if a == b
+            else ("apart", {"first": first, "second": second, "where": a, "other": b})
+        )
     return "one", {"first": first if a else second, "where": a or b}
 
 # %% ../../../nbs/language/builders/00_relations.ipynb #a7b0ea34
-def _claims(relation: NDArray, fields: Sequence[Fields], rng: np.random.Generator) -> QuestionFields:
+def _claims(
+    relation: NDArray, fields: Sequence[Fields], rng: np.random.Generator
+) -> QuestionFields:
     n = len(relation)
     slot = ((relation[:, :3] != 0) * rng.random((n, 3))).argmax(1)
     sign = relation[np.arange(n), slot]
-    true = balanced_positions(n, 2, rng, np.stack([slot, sign], 1)) == 0     # Yes and No by turns for each slot and each true word
+    # Yes and No by turns for each slot and each true word
+    true = balanced_positions(n, 2, rng, np.stack([slot, sign], 1)) == 0
     claimed = np.where(true, sign, -sign)
     claims = [CLAIMS[2 * s + (c > 0)] for s, c in zip(slot.tolist(), claimed.tolist())]
-    return QuestionFields(rows=range(n), fields=[{**f, "claim": c} for f, c in zip(fields, claims)], answers=["Yes" if t else "No" for t in true.tolist()],
-                   extra=[{"claim": [s, c]} for s, c in zip(slot.tolist(), claimed.tolist())])
+    return QuestionFields(
+        rows=range(n),
+        fields=[{**f, "claim": c} for f, c in zip(fields, claims)],
+        answers=["Yes" if t else "No" for t in true.tolist()],
+        extra=[{"claim": [s, c]} for s, c in zip(slot.tolist(), claimed.tolist())],
+    )
 
 # %% ../../../nbs/language/builders/00_relations.ipynb #ef35b9c1
-def two_objects(facts: Facts, form: Format, names: Names, labels: Mapping[int, str], rng: np.random.Generator) -> QuestionFields:
-    """Red relative to blue (or, after a move, to yellow), in three or five slots; before and after a move if facts do."""
+def two_objects(
+    facts: Facts, form: Format, names: Names, labels: Mapping[int, str], rng: np.random.Generator
+) -> QuestionFields:
+    """Red relative to blue (or, after a move, to yellow), in three or five slots; before and after
+    a move if facts do."""
     relation = np.asarray(facts.numbers["relation"], np.int64)
     n, slots = relation.shape
     fields = columns_to_rows(names, n)
     if form == "select":
         rows, values, gold = (relation_options if slots == 3 else mirrored_options)(relation, rng)
-        texts = [[relation_text(tuple(option), SLOT_VOCABULARY) for option in row] for row in values.tolist()]
+        texts = [
+            [relation_text(tuple(option), SLOT_VOCABULARY) for option in row]
+            for row in values.tolist()
+        ]
         kept = rows.tolist()
-        return QuestionFields(rows=kept, fields=[fields[i] for i in kept], options=texts, gold=gold.tolist(), values=values.tolist())
+        return QuestionFields(
+            rows=kept,
+            fields=[fields[i] for i in kept],
+            options=texts,
+            gold=gold.tolist(),
+            values=values.tolist(),
+        )
     if form == "judge":
         return _claims(relation, fields, rng)
     pair = ("red", "blue") if "yellow" not in names else ("red", "yellow")
-    states = [np.asarray(facts.numbers[key]).tolist() for key in ("before", "relation") if key in facts.numbers]
+    states = [
+        np.asarray(facts.numbers[key]).tolist()
+        for key in ("before", "relation")
+        if key in facts.numbers
+    ]
     spoken: list[Any] = []
     cases: list[Any] = []
     facing: list[Any] = []
@@ -77,20 +106,33 @@ def two_objects(facts: Facts, form: Format, names: Names, labels: Mapping[int, s
         spoken.append([{**f, "first": first, "second": second, **words} for words, _ in clauses])
         cases.append([case for _, case in clauses])
         facing.append([_facing(s, first, second) for s in signs])
-    return QuestionFields(rows=range(n), fields=fields, sentence_fields=spoken, case=cases, facing=facing)
+    return QuestionFields(
+        rows=range(n), fields=fields, sentence_fields=spoken, case=cases, facing=facing
+    )
 
 # %% ../../../nbs/language/builders/00_relations.ipynb #630d9176
-def to_observer(facts: Facts, form: Format, names: Names, labels: Mapping[int, str], rng: np.random.Generator) -> QuestionFields:
+def to_observer(
+    facts: Facts, form: Format, names: Names, labels: Mapping[int, str], rng: np.random.Generator
+) -> QuestionFields:
     """One object as the observer has it, possibly before and after a move."""
     relation = np.asarray(facts.numbers["relation"], np.int64)
     fields = columns_to_rows(names, len(relation))
     if form == "select":
         rows, values, gold = mirrored_options(relation, rng)
-        texts = [[relation_text(tuple(option), (0, 1, 3)) for option in row] for row in values.tolist()]
+        texts = [
+            [relation_text(tuple(option), (0, 1, 3)) for option in row] for row in values.tolist()
+        ]
         return QuestionFields(
-            rows=rows.tolist(), fields=[fields[i] for i in rows.tolist()], options=texts, gold=gold.tolist(), values=values.tolist()
+            rows=rows.tolist(),
+            fields=[fields[i] for i in rows.tolist()],
+            options=texts,
+            gold=gold.tolist(),
+            values=values.tolist(),
         )
     spoken = [{**f, "place": place_words(*r)} for f, r in zip(fields, relation.tolist())]
     if "before" in facts.numbers:
-        spoken = [{**s, "before": place_words(*b)} for s, b in zip(spoken, facts.numbers["before"].tolist())]
+        spoken = [
+            {**s, "before": place_words(*b)}
+            for s, b in zip(spoken, facts.numbers["before"].tolist())
+        ]
     return QuestionFields(rows=range(len(fields)), fields=fields, sentence_fields=spoken)

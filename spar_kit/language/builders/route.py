@@ -16,12 +16,19 @@ from ..templates import TaskTemplates, load_templates
 
 # %% ../../../nbs/language/builders/10_route.ipynb #2bdde72c
 def turn_words(degrees: float) -> dict[str, str]:
-    """The side and the size of a turn in steps of 5 degrees, right is positive; an empty dict where nothing is left of it."""
-    steps = int(abs(degrees) / 5 + .5)
+    """The side and the size of a turn in steps of 5 degrees, right is positive; an empty dict where
+    nothing is left of it."""
+    steps = int(abs(degrees) / 5 + 0.5)
     return {"turn": str(5 * steps), "side": "right" if degrees > 0 else "left"} if steps else {}
 
 
-def route_text(turns: Sequence[float], walks: Sequence[float], names: Sequence[str], said: TaskTemplates, draws: Sequence[float]) -> str:
+def route_text(
+    turns: Sequence[float],
+    walks: Sequence[float],
+    names: Sequence[str],
+    said: TaskTemplates,
+    draws: Sequence[float],
+) -> str:
     """Directions for one route.
 
     Args:
@@ -52,8 +59,14 @@ def route_texts(facts: Facts, labels: Mapping[int, str], rng: np.random.Generato
     numbers = facts.numbers
     draws = rng.random((len(facts), numbers["turn"].shape[1] + 1)).tolist() if len(facts) else []
     out = []
-    for n, turn, last, walk, ids, draw in zip(numbers["legs"].tolist(), numbers["turn"].tolist(), numbers["last_turn"].tolist(),
-                                              numbers["walk"].tolist(), facts.objects.tolist(), draws):
+    for n, turn, last, walk, ids, draw in zip(
+        numbers["legs"].tolist(),
+        numbers["turn"].tolist(),
+        numbers["last_turn"].tolist(),
+        numbers["walk"].tolist(),
+        facts.objects.tolist(),
+        draws,
+    ):
         names = [labels[id] if id > 0 else "" for id in ids[:n]]
         out.append(route_text([*turn[:n], last], walk[:n], names, said, draw))
     return out

@@ -16,10 +16,12 @@ from ...tasks.sampling.debiasing import debias_by_rejection
 from .placement import shuffled
 
 # %% ../../../nbs/language/options/10_numbers.ipynb #8ef00549
-SCALE = 0.8                  # metres; t = log(x + SCALE) is nearly additive below and multiplicative above
-GAP = (0.16, 0.25)           # of t between neighbours: a factor of 1.17 to 1.28 for large values
+# metres; t = log(x + SCALE) is nearly additive below and multiplicative above
+SCALE = 0.8
+GAP = (0.16, 0.25)  # of t between neighbours: a factor of 1.17 to 1.28 for large values
 MIN_DIFFERENCE = 2
-MIN_RELATIVE_DIFFERENCE = 0.15       # two options differ by 0.2 m (in tenths) and by this share of the smaller one
+# two options differ by 0.2 m (in tenths) and by this share of the smaller one
+MIN_RELATIVE_DIFFERENCE = 0.15
 
 
 def _expected(t: NDArray, hint: NDArray | None) -> tuple[NDArray, float]:
@@ -30,27 +32,37 @@ def _expected(t: NDArray, hint: NDArray | None) -> tuple[NDArray, float]:
         x = np.log(np.asarray(hint, float) + SCALE)
         x = x - x.mean()
         mean = mean + x * ((x * (t - t.mean())).sum() / ((x * x).sum() + 0.5))
-    weight = n / (n + 4)                                  # a handful of answers says little of their scatter
+    # a handful of answers says little of their scatter
+    weight = n / (n + 4)
     return mean, float(np.sqrt(weight * ((t - mean) ** 2).mean() + (1 - weight) * 0.2))
 
 
-def _shared_sets(tenths: NDArray, hint: NDArray | None, rng: np.random.Generator) -> list[tuple[list[int], list[int]]]:
-    """Groups of four answers that can be each other's wrong options: rows by ascending value, and the values.
+def _shared_sets(
+    tenths: NDArray, hint: NDArray | None, rng: np.random.Generator
+) -> list[tuple[list[int], list[int]]]:
+    """Groups of four answers that can be each other's wrong options: rows by ascending value, and
+    the values.
 
     Where a hint is stated, groups are made among questions with a similar hint.
     """
     n = len(tenths)
     groups = []
     order = np.argsort(rng.random(n) if hint is None else np.asarray(hint), kind="stable")
-    value = tenths.tolist()                                                 # ascending in `left`: what is apart is its tail
+    # ascending in `left`: what is apart is its tail
+    value = tenths.tolist()
     for part in np.array_split(order, max(1, n // (60 if hint is None else 16))):
         left = sorted(rng.permutation(part).tolist(), key=value.__getitem__)
         while len(left) >= 4:
             chosen = [left.pop(0)]
             while len(chosen) < 4:
                 low = value[chosen[-1]]
-                first = bisect_left(left, low + max(MIN_DIFFERENCE, MIN_RELATIVE_DIFFERENCE * low), key=value.__getitem__)
-                if first == len(left) or value[left[first]] > 2 * low + 8:        # a leap: the set would fall into two halves
+                first = bisect_left(
+                    left,
+                    low + max(MIN_DIFFERENCE, MIN_RELATIVE_DIFFERENCE * low),
+                    key=value.__getitem__,
+                )
+                # a leap: the set would fall into two halves
+                if first == len(left) or value[left[first]] > 2 * low + 8:
                     break
                 stop = bisect_right(left, 1.12 * value[left[first]] + 1, key=value.__getitem__)
                 chosen.append(left.pop(first + int(rng.integers(stop - first))))
@@ -62,29 +74,38 @@ def _shared_sets(tenths: NDArray, hint: NDArray | None, rng: np.random.Generator
 
 
 def numeric_options(
-    exact: NDArray, rng: np.random.Generator, *, hint: NDArray | None = None, limits: tuple[float, float] = (0.3, 10.0)
+    exact: NDArray,
+    rng: np.random.Generator,
+    *,
+    hint: NDArray | None = None,
+    limits: tuple[float, float] = (0.3, 10.0),
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
     """Four numbers with one decimal for each answer, the right one among them.
 
     Args:
         exact: (n,) answers, metres, not negative.
         hint: (n,) a quantity the question states and that correlates with the answer, metres.
-        limits: what answers of this kind can be, metres; an option outside would be known to be wrong.
+        limits: what answers of this kind can be, metres; an option outside would be known to be
+            wrong.
 
     Returns:
-        rows (m,) that have a set, values (m, 4) in the order shown, place (m,) of the right one. Every two values differ
-        by at least max(0.2, 15 % of the smaller); none is negative.
+        rows (m,) that have a set, values (m, 4) in the order shown, place (m,) of the right one.
+        Every two values differ by at least max(0.2, 15 % of the smaller); none is negative.
     """
-    tenths = np.array([round(float(f"{v:.1f}") * 10) for v in np.asarray(exact, float).tolist()], np.int64)
+    tenths = np.array(
+        [round(float(f"{v:.1f}") * 10) for v in np.asarray(exact, float).tolist()], np.int64
+    )
     groups = _shared_sets(tenths, hint, rng) if len(tenths) >= 8 else []
     shared = np.array([row for rows, _ in groups for row in rows], np.int64)
     values = np.repeat(np.array([v for _, v in groups], np.int64).reshape(-1, 4), 4, 0)
     rank = np.tile(np.arange(4), len(groups))
     rest = np.setdiff1d(np.arange(len(tenths)), shared)
-    if len(tenths) >= 8:                # near a limit the rank would be forced; a rank that is forced can be guessed
+    # near a limit the rank would be forced; a rank that is forced can be guessed
+    if len(tenths) >= 8:
         widest = np.exp(3 * GAP[1])
         fits = ((tenths + 10 * SCALE) / widest - 10 * SCALE >= 10 * limits[0]) & (
-            (tenths + 10 * SCALE) * widest - 10 * SCALE <= 10 * limits[1])
+            (tenths + 10 * SCALE) * widest - 10 * SCALE <= 10 * limits[1]
+        )
         rest = rest[fits[rest]]
     rows, more, place = _free_sets(tenths, rest, hint, limits=limits, rng=rng)
     rows = np.concatenate([shared, rows])
@@ -95,9 +116,16 @@ def numeric_options(
 
 
 def _free_sets(
-    tenths: NDArray, rows: NDArray, hint: NDArray | None, *, limits: tuple[float, float], rng: np.random.Generator, tries: int = 32
+    tenths: NDArray,
+    rows: NDArray,
+    hint: NDArray | None,
+    *,
+    limits: tuple[float, float],
+    rng: np.random.Generator,
+    tries: int = 32,
 ) -> tuple[NDArray, NDArray, NDArray]:
-    """Sets around single answers, from a pattern and a rank: those rows that have one, ascending values (tenths), ranks."""
+    """Sets around single answers, from a pattern and a rank: those rows that have one, ascending
+    values (tenths), ranks."""
     n = len(rows)
     if not n:
         return rows, np.zeros((0, 4), np.int64), np.zeros(0, np.int64)
@@ -107,18 +135,27 @@ def _free_sets(
     own = tenths[rows]
     gaps = rng.uniform(*GAP, (n, tries, 3))
     pattern = np.concatenate([np.zeros((n, tries, 1)), np.cumsum(gaps, -1)], -1)
-    pattern -= pattern.mean(-1, keepdims=True)                          # (n, tries, 4) around the middle of the set
-    middle = t[:, None, None] - pattern                                 # where the middle lies if the answer has rank r
+    # (n, tries, 4) around the middle of the set
+    pattern -= pattern.mean(-1, keepdims=True)
+    # where the middle lies if the answer has rank r
+    middle = t[:, None, None] - pattern
     spread = np.sqrt(np.maximum(scatter**2 - pattern.var(-1, keepdims=True), 0.05**2))
-    spread = spread * np.sqrt(1 + 8 / len(tenths))                      # few answers say little of the usual
+    # few answers say little of the usual
+    spread = spread * np.sqrt(1 + 8 / len(tenths))
     score = -0.5 * ((middle - mean[:, None, None]) / spread) ** 2
-    rank = (score + rng.gumbel(size=score.shape)).argmax(-1)            # one draw from softmax(score)
+    # one draw from softmax(score)
+    rank = (score + rng.gumbel(size=score.shape)).argmax(-1)
     at = np.take_along_axis(middle, rank[..., None], -1) + pattern
     values = np.rint((np.exp(at) - SCALE) * 10).astype(np.int64)
-    np.put_along_axis(values, rank[..., None], np.broadcast_to(own[:, None, None], (n, tries, 1)), -1)
+    np.put_along_axis(
+        values, rank[..., None], np.broadcast_to(own[:, None, None], (n, tries, 1)), -1
+    )
     low = np.minimum(round(limits[0] * 10), own)
     high = np.maximum(round(limits[1] * 10), own)
-    good = (np.diff(values, axis=-1) >= np.maximum(MIN_DIFFERENCE, np.ceil(MIN_RELATIVE_DIFFERENCE * values[..., :-1]))).all(-1)
+    good = (
+        np.diff(values, axis=-1)
+        >= np.maximum(MIN_DIFFERENCE, np.ceil(MIN_RELATIVE_DIFFERENCE * values[..., :-1]))
+    ).all(-1)
     good &= (values[..., 0] >= low[:, None]) & (values[..., 3] <= high[:, None])
     found = np.flatnonzero(good.any(1))
     first = good[found].argmax(1)
@@ -126,7 +163,8 @@ def _free_sets(
 
 # %% ../../../nbs/language/options/10_numbers.ipynb #becaa216
 def mean_by_label(values: NDArray, kinds: NDArray) -> NDArray[np.float64]:
-    """(n, k) what each kind of a question tells of its value: the mean of `values` (n,) over the other questions about that kind, less the mean of all.
+    """(n, k) what each kind of a question tells of its value: the mean of `values` (n,) over the
+    other questions about that kind, less the mean of all.
 
     Args:
         kinds: (n, k) the names of the objects asked about.
@@ -135,15 +173,26 @@ def mean_by_label(values: NDArray, kinds: NDArray) -> NDArray[np.float64]:
     off = np.broadcast_to((values - values.mean())[:, None], kind.shape)
     own = (kind[:, :, None] == kind[:, None]).sum(-1)
     number = np.bincount(kind.ravel())[kind] - own
-    return np.asarray((np.bincount(kind.ravel(), off.ravel())[kind] - own * off) / np.maximum(number, 1), np.float64)
+    return np.asarray(
+        (np.bincount(kind.ravel(), off.ravel())[kind] - own * off) / np.maximum(number, 1),
+        np.float64,
+    )
 
 
 MIN_SAMPLES = 8
 
 
-def debias_number_options(values: NDArray, place: NDArray, exact: NDArray, *, kinds: NDArray, rng: np.random.Generator, hint: NDArray | None = None
-                 ) -> NDArray[np.bool_]:
-    """(m,) which sets of `numeric_options` leave the choice open to a reader who knows how far things of a kind use to be; see `debias_by_rejection`.
+def debias_number_options(
+    values: NDArray,
+    place: NDArray,
+    exact: NDArray,
+    *,
+    kinds: NDArray,
+    rng: np.random.Generator,
+    hint: NDArray | None = None,
+) -> NDArray[np.bool_]:
+    """(m,) which sets of `numeric_options` leave the choice open to a reader who knows how far
+    things of a kind use to be; see `debias_by_rejection`.
 
     Args:
         values, place: (m, 4) and (m,), as `numeric_options` returns them.
@@ -158,7 +207,15 @@ def debias_number_options(values: NDArray, place: NDArray, exact: NDArray, *, ki
     t = np.log(exact + SCALE)
     known = mean_by_label(t, kinds)
     if hint is not None:
-        known = np.concatenate([known, np.log(hint + SCALE)[:, None] - np.log(hint + SCALE).mean()], 1)
-    first = (np.arange(values.shape[1]) != place[:, None]).argsort(1, kind="stable")                # the right one first
+        known = np.concatenate(
+            [known, np.log(hint + SCALE)[:, None] - np.log(hint + SCALE).mean()], 1
+        )
+    # the right one first
+    first = (np.arange(values.shape[1]) != place[:, None]).argsort(1, kind="stable")
     options = np.log(np.take_along_axis(values, first, 1) + SCALE) - t.mean()
-    return debias_by_rejection(np.concatenate([np.stack([options, options**2], -1), options[..., None] * known[:, None]], -1), rng)
+    return debias_by_rejection(
+        np.concatenate(
+            [np.stack([options, options**2], -1), options[..., None] * known[:, None]], -1
+        ),
+        rng,
+    )

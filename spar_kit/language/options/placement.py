@@ -10,12 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 # %% ../../../nbs/language/options/00_placement.ipynb #f7f64771
-def balanced_positions(n: int, k: int, rng: np.random.Generator, strata: NDArray | None = None) -> NDArray[np.int64]:
-    """(n,) places 0 to k - 1, equally frequent within each stratum (up to one); strata (n,) or (n, m) integers or booleans."""
+def balanced_positions(
+    n: int, k: int, rng: np.random.Generator, strata: NDArray | None = None
+) -> NDArray[np.int64]:
+    """(n,) places 0 to k - 1, equally frequent within each stratum (up to one); strata (n,) or (n,
+    m) integers or booleans."""
     group = (
         np.zeros(n, np.int64)
         if strata is None
-        else np.unique(np.asarray(strata, np.int64).reshape(n, int(np.prod(np.shape(strata)[1:]))), axis=0, return_inverse=True)[1].ravel()
+        else np.unique(
+            np.asarray(strata, np.int64).reshape(n, int(np.prod(np.shape(strata)[1:]))),
+            axis=0,
+            return_inverse=True,
+        )[1].ravel()
     )
     order = np.lexsort((rng.random(n), group))
     sorted_group = group[order]
@@ -26,11 +33,15 @@ def balanced_positions(n: int, k: int, rng: np.random.Generator, strata: NDArray
     return out
 
 # %% ../../../nbs/language/options/00_placement.ipynb #8912e986
-def shuffled(rows: NDArray, values: NDArray, rank: NDArray, rng: np.random.Generator) -> tuple[NDArray, NDArray, NDArray]:
-    """Put sets (m, k, ...) whose right member is at `rank` into random order, with the right one's places in balance."""
+def shuffled(
+    rows: NDArray, values: NDArray, rank: NDArray, rng: np.random.Generator
+) -> tuple[NDArray, NDArray, NDArray]:
+    """Put sets (m, k, ...) whose right member is at `rank` into random order, with the right one's
+    places in balance."""
     m, k = values.shape[:2]
     place = balanced_positions(m, k, rng)
-    order = np.argsort(rng.random((m, k)), 1)                                      # order[p] = which member is shown at p
+    # order[p] = which member is shown at p
+    order = np.argsort(rng.random((m, k)), 1)
     now = (order == rank[:, None]).argmax(1)
     each = np.arange(m)
     order[each, now], order[each, place] = order[each, place], rank
@@ -38,7 +49,8 @@ def shuffled(rows: NDArray, values: NDArray, rank: NDArray, rng: np.random.Gener
 
 
 def insert_answer(values: NDArray, place: NDArray, rng: np.random.Generator) -> NDArray:
-    """Sets (m, k, ...) whose right member comes first, in random order with the right one at `place` (m,)."""
+    """Sets (m, k, ...) whose right member comes first, in random order with the right one at
+    `place` (m,)."""
     m, k = values.shape[:2]
     order = np.argsort(rng.random((m, k)), 1)
     now = (order == 0).argmax(1)
@@ -47,7 +59,7 @@ def insert_answer(values: NDArray, place: NDArray, rng: np.random.Generator) -> 
     return values[each[:, None], order]
 
 # %% ../../../nbs/language/options/00_placement.ipynb #d766d09c
-MIN_EDITED_SIDE_CM = 6                      # centimetres; such a side is not changed
+MIN_EDITED_SIDE_CM = 6  # centimetres; such a side is not changed
 
 
 def _scaled(value: int, factor: float) -> int:
@@ -68,10 +80,15 @@ def _laid(size: tuple[int, ...]) -> tuple[int, ...]:
 def _differ(sizes: list[tuple[int, ...]]) -> bool:
     """Whether every two sizes differ in some side by 3 cm and 12 % of the smaller."""
     return all(
-        any(abs(x - y) >= max(3, 0.12 * min(x, y)) for x, y in zip(a, b)) for i, a in enumerate(sizes) for b in sizes[:i])
+        any(abs(x - y) >= max(3, 0.12 * min(x, y)) for x, y in zip(a, b))
+        for i, a in enumerate(sizes)
+        for b in sizes[:i]
+    )
 
 
-def size_options(exact: NDArray, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+def size_options(
+    exact: NDArray, rng: np.random.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Four sizes (length, width, height in whole centimetres) for each true one.
 
     Args:
@@ -91,11 +108,14 @@ def size_options(exact: NDArray, rng: np.random.Generator) -> tuple[NDArray[np.i
 
 
 def _size_sets(true: NDArray, rng: np.random.Generator, open_at_once: int = 6) -> list[list[int]]:
-    """Groups of four rows of sizes (n, 3) that differ in some side; of similar volume, since they are dealt in that order."""
+    """Groups of four rows of sizes (n, 3) that differ in some side; of similar volume, since they
+    are dealt in that order."""
     sizes = [tuple(size) for size in true.tolist()]
     groups: list[list[int]] = []
     waiting: list[list[int]] = []
-    for row in np.argsort(np.log(true.astype(float)).sum(1) + rng.normal(0, 0.3, len(true)), kind="stable").tolist():
+    for row in np.argsort(
+        np.log(true.astype(float)).sum(1) + rng.normal(0, 0.3, len(true)), kind="stable"
+    ).tolist():
         for group in waiting:
             if _differ([sizes[k] for k in (*group, row)]):
                 group.append(row)
@@ -108,24 +128,44 @@ def _size_sets(true: NDArray, rng: np.random.Generator, open_at_once: int = 6) -
     return groups
 
 
-def _few_sizes(true: NDArray, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    factors = np.exp(rng.uniform(np.log(1.25), np.log(1.7), (len(true), 2)) * rng.choice([-1, 1], (len(true), 2)))
+def _few_sizes(
+    true: NDArray, rng: np.random.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    factors = np.exp(
+        rng.uniform(np.log(1.25), np.log(1.7), (len(true), 2)) * rng.choice([-1, 1], (len(true), 2))
+    )
     turned = rng.random(len(true)) < 0.3
     rows = []
     sets = []
-    for row, (size, (f, g), lay) in enumerate(zip(map(tuple, true.tolist()), factors.tolist(), turned.tolist())):
+    for row, (size, (f, g), lay) in enumerate(
+        zip(map(tuple, true.tolist()), factors.tolist(), turned.tolist())
+    ):
         length, width, height = size
-        flat, tall = ((0, 1) if width >= MIN_EDITED_SIDE_CM else (0,), (2,)) if height >= MIN_EDITED_SIDE_CM else ((0,), (1,))
+        flat, tall = (
+            ((0, 1) if width >= MIN_EDITED_SIDE_CM else (0,), (2,))
+            if height >= MIN_EDITED_SIDE_CM
+            else ((0,), (1,))
+        )
         if length < MIN_EDITED_SIDE_CM or min(size[k] for k in tall) < MIN_EDITED_SIDE_CM:
             continue
-        sizes = [size, _changed(size, flat, f), _changed(size, tall, g), _changed(_changed(size, flat, f), tall, g)]
+        sizes = [
+            size,
+            _changed(size, flat, f),
+            _changed(size, tall, g),
+            _changed(_changed(size, flat, f), tall, g),
+        ]
         if lay and min(size) >= MIN_EDITED_SIDE_CM:
             scaled = _changed(size, (0, 1, 2), g)
             sizes = [size, _laid(size), scaled, _laid(scaled)]
         if _differ(sizes) and all(l >= w and min(l, w, h) > 0 for l, w, h in sizes):
             rows.append(row)
             sets.append(sizes)
-    return shuffled(np.array(rows, np.int64), np.array(sets, np.int64).reshape(-1, 4, 3), np.zeros(len(rows), np.int64), rng)
+    return shuffled(
+        np.array(rows, np.int64),
+        np.array(sets, np.int64).reshape(-1, 4, 3),
+        np.zeros(len(rows), np.int64),
+        rng,
+    )
 
 # %% ../../../nbs/language/options/00_placement.ipynb #675b89b3
 def camera_options(
@@ -137,7 +177,8 @@ def camera_options(
         point: (n, 2) integers 0 to 1000; depth: (n,) metres.
 
     Returns:
-        rows (m,), points (m, 4, 2), depths (m, 4) metres in the order shown, place (m,) of the right one.
+        rows (m,), points (m, 4, 2), depths (m, 4) metres in the order shown, place (m,) of the
+        right one.
     """
     metres = np.floor(np.asarray(depth, float) * 10 + 0.5) / 10
     if 0 < len(metres) < 4:
@@ -152,8 +193,11 @@ def camera_options(
     return rows, both[..., :2].astype(np.int64), both[..., 2], place
 
 
-def _camera_sets(point: NDArray, rng: np.random.Generator, apart: float = 100.0, tries: int = 6) -> list[list[int]]:
-    """Groups of four of the points (n, 2) that lie pairwise apart: of several random divisions the one with most groups."""
+def _camera_sets(
+    point: NDArray, rng: np.random.Generator, apart: float = 100.0, tries: int = 6
+) -> list[list[int]]:
+    """Groups of four of the points (n, 2) that lie pairwise apart: of several random divisions the
+    one with most groups."""
     places = np.asarray(point, float).tolist()
     best: list[list[int]] = []
     for _ in range(tries):
@@ -162,7 +206,9 @@ def _camera_sets(point: NDArray, rng: np.random.Generator, apart: float = 100.0,
         for row in rng.permutation(len(places)).tolist():
             x, y = places[row]
             for group in open_groups:
-                if all((places[k][0] - x) ** 2 + (places[k][1] - y) ** 2 >= apart**2 for k in group):
+                if all(
+                    (places[k][0] - x) ** 2 + (places[k][1] - y) ** 2 >= apart**2 for k in group
+                ):
                     group.append(row)
                     break
             else:

@@ -15,19 +15,26 @@ from numpy.typing import NDArray
 from .placement import shuffled
 
 # %% ../../../nbs/language/options/20_relations.ipynb #d8a92dd1
-OPTION_DESIGNS = {name: np.array(signs) for name, signs in {
-    "tied": [[1, 1, 1], [-1, 1, 1], [1, -1, -1], [-1, -1, -1]],                          # one kind: y and z change together
-    "plane": [[1, 1, 1], [-1, 1, 1], [1, -1, 1], [-1, -1, 1]],
-    "side": [[1, 1, 1], [-1, 1, 1], [1, 1, -1], [-1, 1, -1]],
-    "upright": [[1, 1, 1], [1, -1, 1], [1, 1, -1], [1, -1, -1]],
-    "half": [[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]]}.items()}
-"""Sets of four relations as signs of the right one, which comes first. Each design suits golds of its class only."""
+OPTION_DESIGNS = {
+    name: np.array(signs)
+    for name, signs in {
+        # one kind: y and z change together
+        "tied": [[1, 1, 1], [-1, 1, 1], [1, -1, -1], [-1, -1, -1]],
+        "plane": [[1, 1, 1], [-1, 1, 1], [1, -1, 1], [-1, -1, 1]],
+        "side": [[1, 1, 1], [-1, 1, 1], [1, 1, -1], [-1, 1, -1]],
+        "upright": [[1, 1, 1], [1, -1, 1], [1, 1, -1], [1, -1, -1]],
+        "half": [[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]],
+    }.items()
+}
+"""Sets of four relations as signs of the right one, which comes first. Each design suits golds of its class only."""  # noqa: E501
 
 
 def _empties(g: NDArray, slot: int, sign: int) -> NDArray:
-    """A set of full triples and triples whose `slot` is empty; index 0 is the right one, `sign` fills an empty slot."""
+    """A set of full triples and triples whose `slot` is empty; index 0 is the right one, `sign`
+    fills an empty slot."""
     x, y, z = (int(v) for v in g)
-    if slot == 2:                                         # range empty: it goes with the height, the side changes freely
+    # range empty: it goes with the height, the side changes freely
+    if slot == 2:
         a, b = (z, 0) if z else (0, sign)
         return np.array([[x, y, a], [-x, y, a], [x, -y, b], [-x, -y, b]])
     if slot == 1:
@@ -46,15 +53,25 @@ def relation_options(
         relation: (n, 3).
 
     Returns:
-        rows (m,) that have a fair set: those with two or three filled slots, less a few that would make a usual combination
-        stand out; values (m, 4, 3) in the order shown; place (m,) of the right one.
+        rows (m,) that have a fair set: those with two or three filled slots, less a few that would
+        make a usual combination stand out; values (m, 4, 3) in the order shown; place (m,) of the
+        right one.
     """
     relation = np.asarray(relation, np.int64)
-    empty = [np.flatnonzero((relation[:, k] == 0) & (np.delete(relation, k, 1) != 0).all(1)) for k in range(3)]
+    empty = [
+        np.flatnonzero((relation[:, k] == 0) & (np.delete(relation, k, 1) != 0).all(1))
+        for k in range(3)
+    ]
     alike = np.sign(relation[:, 1] * relation[:, 2])
     full = (relation != 0).all(1)
-    pool = {"P": np.flatnonzero(full & (alike > 0)), "M": np.flatnonzero(full & (alike < 0)),
-            "E1P": empty[0][alike[empty[0]] > 0], "E1M": empty[0][alike[empty[0]] < 0], "E2": empty[1], "E3": empty[2]}
+    pool = {
+        "P": np.flatnonzero(full & (alike > 0)),
+        "M": np.flatnonzero(full & (alike < 0)),
+        "E1P": empty[0][alike[empty[0]] > 0],
+        "E1M": empty[0][alike[empty[0]] < 0],
+        "E2": empty[1],
+        "E3": empty[2],
+    }
     pool = {name: rng.permutation(rows).tolist() for name, rows in pool.items()}
     rows: list[int] = []
     sets: list[NDArray] = []
@@ -92,10 +109,11 @@ def relation_options(
 def mirrored_options(
     relation: NDArray, rng: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """As `relation_options`, for relations of any number of slots (n, k) of which only the first, left/right, is symmetric.
+    """As `relation_options`, for relations of any number of slots (n, k) of which only the first,
+    left/right, is symmetric.
 
-    Rows without a side (left or right empty) have no fair set, nor have those of a kind more frequent than all others
-    together; they are left out.
+    Rows without a side (left or right empty) have no fair set, nor have those of a kind more
+    frequent than all others together; they are left out.
     """
     relation = np.asarray(relation, np.int64)
     left: dict[tuple[int, ...], list[int]] = {}
@@ -106,17 +124,21 @@ def mirrored_options(
     kinds = list(left)
     signs = np.array(list(left), np.int64).reshape(len(left), relation.shape[1] - 1)
     contrary = np.any(signs[:, None] * signs < 0, axis=-1)
-    partners = {kind: [kinds[k] for k in np.flatnonzero(row).tolist()] for kind, row in zip(kinds, contrary)}
+    partners = {
+        kind: [kinds[k] for k in np.flatnonzero(row).tolist()] for kind, row in zip(kinds, contrary)
+    }
     sides = relation[:, 0].tolist()
     rows = []
     sets = []
     while True:
-        # the kind with most to place goes first, and takes a partner with a chance that grows with what that one has to place
+        # the kind with most to place goes first, and takes a partner with a chance that grows with
+        # what that one has to place
         first = max(left, key=lambda kind: (len(left[kind]), kind), default=())
         if not left.get(first):
             break
         below = list(accumulate(len(left[kind]) for kind in partners[first]))
-        if not below or not below[-1]:                                          # nobody is left to pair it with, now and later
+        # nobody is left to pair it with, now and later
+        if not below or not below[-1]:
             left[first] = []
             continue
         second = partners[first][bisect_right(below, rng.random() * below[-1])]

@@ -13,7 +13,16 @@ from dataclasses import dataclass
 from .values import ROUNDING_TOLERANCE
 from ..evidence.scene_files import MismatchError
 from ..evidence.record import Item
-from ..text.parse import PAIRS, counts, numbers, read_relation, relation_words, normalize_text, units, without_names
+from spar_kit.oracle.text.parse import (
+    PAIRS,
+    counts,
+    numbers,
+    read_relation,
+    relation_words,
+    normalize_text,
+    units,
+    without_names,
+)
 
 # %% ../../../nbs/oracle/answers/10_relations.ipynb #c37ddf2f
 @dataclass(frozen=True)
@@ -21,11 +30,12 @@ class Slot:
     """One axis of a relation.
 
     Args:
-        pair: "side", "height", "range" or "depth" (`PAIRS`); "depth:0" and "depth:1" are front or behind of the first and
-            the second object.
+        pair: "side", "height", "range" or "depth" (`PAIRS`); "depth:0" and "depth:1" are front or
+            behind of the first and the second object.
         value: exact, metres: positive means right, below, farther, behind.
         edge: half the dead-zone, metres.
     """
+
     pair: str
     value: float
     edge: float
@@ -36,7 +46,9 @@ class Slot:
 
     @property
     def word(self) -> str:
-        return ("", *PAIRS[self.pair.partition(":")[0]])[0 if not self.sign else 1 if self.sign < 0 else 2]
+        return ("", *PAIRS[self.pair.partition(":")[0]])[
+            0 if not self.sign else 1 if self.sign < 0 else 2
+        ]
 
     def near_edge(self, band: float) -> bool:
         return abs(abs(self.value) / self.edge - 1) < band - 1e-3
@@ -44,14 +56,17 @@ class Slot:
 
 @dataclass(frozen=True)
 class Relation:
-    """How one object lies relative to another or to the observer, slot by slot; `before` where a sentence also tells the state
-    before a move.
+    """How one object lies relative to another or to the observer, slot by slot; `before` where a
+    sentence also tells the state before a move.
     """
+
     slots: tuple[Slot, ...]
     before: "Relation | None" = None
 
     def __str__(self) -> str:
-        return ", ".join(f"{slot.word or '-'} ({slot.value:+.3f}, zone {slot.edge:.3f})" for slot in self.slots)
+        return ", ".join(
+            f"{slot.word or '-'} ({slot.value:+.3f}, zone {slot.edge:.3f})" for slot in self.slots
+        )
 
     @property
     def signs(self) -> tuple[int, ...]:
@@ -61,7 +76,10 @@ class Relation:
         """Raises Wrong where a slot is within its ambiguity margin or all are empty."""
         for slot in self.slots:
             if slot.near_edge(band):
-                raise MismatchError(f"{slot.pair}: {slot.value:+.3f} m is within {band:.0%} of the edge {slot.edge:.3f} m of its zone")
+                raise MismatchError(
+                    f"{slot.pair}: {slot.value:+.3f} m is within {band:.0%} of the edge"
+                    f" {slot.edge:.3f} m of its zone"
+                )
         if not any(self.signs):
             raise MismatchError("all slots are empty: nothing can be told apart")
 
@@ -72,7 +90,8 @@ class Relation:
         return value == self.signs
 
     def are_distinct(self, a: tuple[int, ...], b: tuple[int, ...], item: Item) -> bool:
-        """Different, and neither is the true one with a slot emptied: an option that only leaves out what is true is not wrong.
+        """Different, and neither is the true one with a slot emptied: an option that only leaves
+        out what is true is not wrong.
         """
         for one, other in ((a, b), (b, a)):
             if one == self.signs and all(v in (0, w) for v, w in zip(other, self.signs)):
@@ -92,13 +111,13 @@ class Relation:
         cut = _AT_START.search(text) or _AFTER.search(text)
         if not cut:
             return "before and after cannot be told apart"
-        first = self.before.says(item, text[:cut.start()])
-        then = self.says(item, text[cut.end():])
+        first = self.before.says(item, text[: cut.start()])
+        then = self.says(item, text[cut.end() :])
         return f"before the move {first}" if first else f"after it {then}" if then else ""
 
     def says(self, item: Item, text: str) -> str:
-        """What is wrong with a statement of this relation, "" if nothing. Sentences on front and behind of two objects are read
-        object by object.
+        """What is wrong with a statement of this relation, "" if nothing. Sentences on front and
+        behind of two objects are read object by object.
         """
         five = any(":" in slot.pair for slot in self.slots)
         words = list[str]()
@@ -107,14 +126,22 @@ class Relation:
             if five and re.search(r"\bin front of\b|\bbehind\b", sentence):
                 for clause in sentence.split(", while "):
                     last = len(item.objects) - 2
-                    for k in (last, last + 1) if re.search(r"\bboth\b", clause) else item.mentioned(clause):
+                    for k in (
+                        (last, last + 1)
+                        if re.search(r"\bboth\b", clause)
+                        else item.mentioned(clause)
+                    ):
                         places[f"depth:{k - last}"] = " ".join(relation_words(clause))
             else:
                 words += relation_words(sentence)
         wanted = {slot.word for slot in self.slots if ":" not in slot.pair} - {""}
         if set(words) != wanted:
             return f"it says {sorted(set(words))}, true is {sorted(wanted)}"
-        wrong = {slot.pair: slot.word for slot in self.slots if ":" in slot.pair and places.get(slot.pair, "") != slot.word}
+        wrong = {
+            slot.pair: slot.word
+            for slot in self.slots
+            if ":" in slot.pair and places.get(slot.pair, "") != slot.word
+        }
         return f"it says {places}, true is {wrong}" if wrong else ""
 
 
@@ -133,6 +160,7 @@ class Choice:
         names, colours: of all the record's objects.
         farthest: the polarity asked for.
     """
+
     chosen: int
     among: tuple[int, ...]
     values: tuple[float, ...]
@@ -141,13 +169,20 @@ class Choice:
     farthest: bool
 
     def __str__(self) -> str:
-        return f"the {self.colours[self.chosen]} {self.names[self.chosen]} of {', '.join(f'{v:.3f}' for v in self.values)} m"
+        return (
+            f"the {self.colours[self.chosen]} {self.names[self.chosen]} of"
+            f" {', '.join(f'{v:.3f}' for v in self.values)} m"
+        )
 
     def parse(self, text: str) -> int | None:
         """The candidate that a text names: its label, and its colour."""
         text = normalize_text(text)
-        found = [k for k in self.among if text.startswith(normalize_text(self.names[k]))
-                 and self.colours[k] in text[len(normalize_text(self.names[k])):]]
+        found = [
+            k
+            for k in self.among
+            if text.startswith(normalize_text(self.names[k]))
+            and self.colours[k] in text[len(normalize_text(self.names[k])) :]
+        ]
         return found[0] if len(found) == 1 else None
 
     def is_correct(self, value: int) -> bool:
@@ -157,8 +192,8 @@ class Choice:
         return a != b
 
     def check_sentence(self, item: Item) -> str:
-        """Which one a sentence means: the only one it names, or the first, unless it opens with a comparison or ends on *the
-        latter*.
+        """Which one a sentence means: the only one it names, or the first, unless it opens with a
+        comparison or ends on *the latter*.
         """
         text = item.bare_answer
         if set(relation_words(text)) != {"farther" if self.farthest else "closer"}:
@@ -167,14 +202,18 @@ class Choice:
         named = sorted((k for k in self.among if places[k] >= 0), key=lambda k: places[k])
         if not named:
             return "it names none of the objects"
-        last = len(named) > 1 and (text.startswith(("compared ", "in contrast to", "unlike")) or "the latter" in text)
+        last = len(named) > 1 and (
+            text.startswith(("compared ", "in contrast to", "unlike")) or "the latter" in text
+        )
         meant = named[1] if last else named[0]
         found = numbers(text)
         if meant != self.chosen:
             return f"it means the {self.colours[meant]} one"
         order = sorted(self.among, key=lambda k: k != named[0])
         far = [self.values[self.among.index(k)] for k in order]
-        if len(found) > len(far) or any(abs(n - v) > .05 + ROUNDING_TOLERANCE for n, v in zip(found, far)):
+        if len(found) > len(far) or any(
+            abs(n - v) > 0.05 + ROUNDING_TOLERANCE for n, v in zip(found, far)
+        ):
             return f"{found} are not its distances"
         return "no unit" if found and "m" not in units(text) else ""
 
@@ -182,6 +221,7 @@ class Choice:
 @dataclass(frozen=True)
 class Places:
     """Positions on a map, right and forward of the first camera, exact metres."""
+
     places: tuple[tuple[float, float], ...]
 
     def __str__(self) -> str:
@@ -191,15 +231,19 @@ class Places:
         found = re.findall(r"Object(\d+) :\((-?\d+\.\d),(-?\d+\.\d)\)", item.answer)
         if [int(k) for k, _, _ in found] != list(range(len(self.places))):
             return "the objects are not those of the question, each once and in order"
-        near = .05 + ROUNDING_TOLERANCE
-        wrong = [k for (k, x, y), (right, ahead) in zip(found, self.places)
-                 if max(abs(float(x) - right), abs(float(y) - ahead)) > near]
+        near = 0.05 + ROUNDING_TOLERANCE
+        wrong = [
+            k
+            for (k, x, y), (right, ahead) in zip(found, self.places)
+            if max(abs(float(x) - right), abs(float(y) - ahead)) > near
+        ]
         return f"Object{wrong[0]} lies elsewhere" if wrong else ""
 
 
 @dataclass(frozen=True)
 class Frames:
     """Frame numbers, 0-based and ascending."""
+
     frames: tuple[int, ...]
 
     def __str__(self) -> str:
@@ -214,6 +258,7 @@ class Frames:
 @dataclass(frozen=True)
 class Order:
     """Names in the order of their coming, with the frames in which they come."""
+
     names: tuple[str, ...]
     frames: tuple[int, ...]
 
@@ -224,17 +269,20 @@ class Order:
         return tuple(normalize_text(part) for part in text.split(",")) if text.strip() else None
 
     def is_correct(self, value: tuple[str, ...]) -> bool:
-        return ", ".join(value) == ", ".join(normalize_text(name) for name in self.names)          # a name may hold a comma itself
+        # a name may hold a comma itself
+        return ", ".join(value) == ", ".join(normalize_text(name) for name in self.names)
 
     def check_sentence(self, item: Item) -> str:
         text = normalize_text(item.answer)
         at = dict[str, int]()
-        for name in sorted((normalize_text(name) for name in self.names), key=len, reverse=True):      # "office chair" before "chair"
-            *_, found = None, *re.finditer(rf"(?<!\w){re.escape(name)}(?!\w)", text)             # the list stands last: "come into view in the order ..."
+        # "office chair" before "chair"
+        for name in sorted((normalize_text(name) for name in self.names), key=len, reverse=True):
+            # the list stands last: "come into view in the order ..."
+            *_, found = None, *re.finditer(rf"(?<!\w){re.escape(name)}(?!\w)", text)
             if not found:
                 return f"{name!r} is not named"
             at[name] = found.start()
-            text = text[:found.start()] + "\u00a7" * len(name) + text[found.end():]
+            text = text[: found.start()] + "\u00a7" * len(name) + text[found.end() :]
         if sorted(at, key=lambda name: at[name]) != [normalize_text(name) for name in self.names]:
             return "the names come in another order"
         cited = [int(v) for v in re.findall(r"\d+", text)]
@@ -244,6 +292,7 @@ class Order:
 @dataclass(frozen=True)
 class Count:
     """How many objects of a name there are."""
+
     value: int
     name: str
 
@@ -258,7 +307,11 @@ class Count:
 
     def check_sentence(self, item: Item) -> str:
         found = counts(without_names(item.answer, [self.name]))
-        return "" if found and set(found) - {1} <= {self.value} and self.value in found else f"it says {found}"
+        return (
+            ""
+            if found and set(found) - {1} <= {self.value} and self.value in found
+            else f"it says {found}"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -272,6 +325,7 @@ class Pick:
         views: the frames that show them.
         farthest: the polarity asked for.
     """
+
     chosen: int
     names: tuple[str, ...]
     values: tuple[float, ...]
@@ -279,17 +333,21 @@ class Pick:
     farthest: bool
 
     def __str__(self) -> str:
-        return f"object{self.chosen} ({self.names[self.chosen]}) of {', '.join(f'{v:.3f}' for v in self.values)} m"
+        return (
+            f"object{self.chosen} ({self.names[self.chosen]}) of"
+            f" {', '.join(f'{v:.3f}' for v in self.values)} m"
+        )
 
     def parse(self, text: str) -> int | None:
-        """The candidate's number, where exactly one is named; its label and its frame must be its own."""
+        """The candidate's number, where exactly one is named; its label and its frame must be its
+        own."""
         text = normalize_text(text)
         found = list[int]()
         for m in re.finditer(r"\(in frame-(\d+), (?:object|point)(\d)\)", text):
             k = int(m[2])
             if k >= len(self.names) or int(m[1]) != self.views[k]:
                 return None
-            if not text[:m.start()].rstrip().endswith(normalize_text(self.names[k])):
+            if not text[: m.start()].rstrip().endswith(normalize_text(self.names[k])):
                 return None
             found.append(k)
         return found[0] if len(set(found)) == 1 else None
@@ -304,8 +362,16 @@ class Pick:
         if self.parse(item.answer) != self.chosen:
             return "it means another object"
         text = item.bare_answer
-        wrong = [n for n in numbers(text) if abs(n - self.values[self.chosen]) > .05 + ROUNDING_TOLERANCE]
+        wrong = [
+            n
+            for n in numbers(text)
+            if abs(n - self.values[self.chosen]) > 0.05 + ROUNDING_TOLERANCE
+        ]
         words = set(relation_words(text)) & {"closer", "farther"}
         if wrong:
             return f"{wrong[0]} is not its distance"
-        return "" if words <= {"farther" if self.farthest else "closer"} else f"it says {sorted(words)}"
+        return (
+            ""
+            if words <= {"farther" if self.farthest else "closer"}
+            else f"it says {sorted(words)}"
+        )

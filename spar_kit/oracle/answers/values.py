@@ -15,11 +15,22 @@ from typing import Any, Protocol
 
 from ..evidence.scene_files import Vec, MismatchError
 from ..evidence.record import Item
-from ..text.parse import (about_objects, boxes, camera_points, movement, numbers, ordinals, relation_words,
-                                        told_movement, units, without_names)
+from spar_kit.oracle.text.parse import (
+    about_objects,
+    boxes,
+    camera_points,
+    movement,
+    numbers,
+    ordinals,
+    relation_words,
+    told_movement,
+    units,
+    without_names,
+)
 
 # %% ../../../nbs/oracle/answers/00_values.ipynb #486ba5ee
-ROUNDING_TOLERANCE = 2e-4      # metres or degrees by which poses and boxes as written differ from those the generator held
+# metres or degrees by which poses and boxes as written differ from those the generator held
+ROUNDING_TOLERANCE = 2e-4
 
 
 class Answer(Protocol):
@@ -66,17 +77,27 @@ def check_options(item: Item, answer: Answer) -> None:
     if len(values) != (2 if two else 4):
         raise MismatchError(f"options: {len(values)} of them")
     if any(value is None for value in values.values()):
-        raise MismatchError(f"option {next(k for k, v in values.items() if v is None)} has not the form that was asked for")
+        raise MismatchError(
+            f"option {next(k for k, v in values.items() if v is None)} has not the form that was"
+            " asked for"
+        )
     is_correct = [letter for letter, value in values.items() if answer.is_correct(value)]
     if len(is_correct) != 1:
-        raise MismatchError(f"options: {len(is_correct)} are right ({', '.join(is_correct)}), derived {answer}")
+        raise MismatchError(
+            f"options: {len(is_correct)} are right ({', '.join(is_correct)}), derived {answer}"
+        )
     if item.answer != is_correct[0]:
-        raise MismatchError(f"answer {item.answer!r}, option {is_correct[0]} is the right one, derived {answer}")
+        raise MismatchError(
+            f"answer {item.answer!r}, option {is_correct[0]} is the right one, derived {answer}"
+        )
     letters = list(values)
     for i, a in enumerate(letters):
-        for b in letters[i + 1:]:
+        for b in letters[i + 1 :]:
             if not answer.are_distinct(values[a], values[b], item):
-                raise MismatchError(f"options {a} and {b} are too near to each other: {item.options[a]!r}, {item.options[b]!r}")
+                raise MismatchError(
+                    f"options {a} and {b} are too near to each other: {item.options[a]!r},"
+                    f" {item.options[b]!r}"
+                )
 
 
 def check_claim(item: Item, answer: Answer) -> None:
@@ -92,7 +113,8 @@ def check_claim(item: Item, answer: Answer) -> None:
 
 
 def check_units(item: Item, unit: str) -> None:
-    """Neither question nor answer may speak of another unit than `unit` ("m", "cm", "m2", "deg m")."""
+    """Neither question nor answer may speak of another unit than `unit` ("m", "cm", "m2", "deg
+    m")."""
     allowed = set(unit.split())
     options = (("option", without_names(option, item.names)) for option in item.options.values())
     for what, text in (("question", item.bare_stem), ("answer", item.bare_answer), *options):
@@ -111,10 +133,12 @@ class Quantity:
         value: exact.
         decimals: of the printed number.
         unit: "m", "cm" or "m2".
-        others: further numbers that a sentence may name, exact (the given depth, the two distances).
+        others: further numbers that a sentence may name, exact (the given depth, the two
+            distances).
         gap, share: two options differ by at least max(gap, share of the smaller).
         slack: how far the exact value may be off, for ties.
     """
+
     value: float
     decimals: int = 1
     unit: str = "m"
@@ -133,17 +157,19 @@ class Quantity:
         return float(text) if re.fullmatch(pattern, text) else None
 
     def is_correct(self, value: float) -> bool:
-        return abs(value - self.value) <= .5 * 10 ** -self.decimals + self.slack
+        return abs(value - self.value) <= 0.5 * 10**-self.decimals + self.slack
 
     def are_distinct(self, a: float, b: float, item: Item) -> bool:
-        return abs(a - b) >= max(self.gap, self.share * min(a, b)) - .5 * 10 ** -self.decimals - 1e-9
+        return abs(a - b) >= max(self.gap, self.share * min(a, b)) - 0.5 * 10**-self.decimals - 1e-9
 
     def check_sentence(self, item: Item) -> str:
         found = numbers(item.bare_answer)
         if not any(self.is_correct(abs(number)) for number in found):
             return f"the number is not among {found}"
-        near = .5 * 10 ** -self.decimals + self.slack
-        strange = [n for n in found if not any(abs(abs(n) - v) <= near for v in (self.value, *self.others))]
+        near = 0.5 * 10**-self.decimals + self.slack
+        strange = [
+            n for n in found if not any(abs(abs(n) - v) <= near for v in (self.value, *self.others))
+        ]
         if strange:
             return f"{strange[0]} is neither asked for nor given"
         return "" if self.unit in units(item.bare_answer) else f"no unit, {self.unit} is asked for"
@@ -152,36 +178,52 @@ class Quantity:
 @dataclass(frozen=True)
 class Size:
     """Length, width, height of an object, exact, in centimetres."""
+
     sides: Vec
 
     def __str__(self) -> str:
         return "length {:.2f}, width {:.2f}, height {:.2f} cm".format(*self.sides)
 
     def parse(self, text: str) -> tuple[float, ...] | None:
-        """Three whole numbers, named length, width and height in this order where they are named at all."""
+        """Three whole numbers, named length, width and height in this order where they are named at
+        all."""
         named = re.findall(r"\b(length|width|height)\b", text.lower())
         found = numbers(text)
-        if len(found) != 3 or named not in ([], ["length", "width", "height"]) or any(n != int(n) for n in found):
+        if (
+            len(found) != 3
+            or named not in ([], ["length", "width", "height"])
+            or any(n != int(n) for n in found)
+        ):
             return None
         return tuple(found)
 
     def is_correct(self, value: Sequence[float]) -> bool:
-        return all(abs(a - b) <= .5 + 100 * ROUNDING_TOLERANCE for a, b in zip(value, self.sides))
+        return all(abs(a - b) <= 0.5 + 100 * ROUNDING_TOLERANCE for a, b in zip(value, self.sides))
 
     def are_distinct(self, a: Sequence[float], b: Sequence[float], item: Item) -> bool:
-        return any(abs(x - y) >= max(2, .1 * min(x, y)) for x, y in zip(a, b))
+        return any(abs(x - y) >= max(2, 0.1 * min(x, y)) for x, y in zip(a, b))
 
     def check_sentence(self, item: Item) -> str:
         text = item.bare_answer
         value = self._told(text)
         if value is None:
             return "length, width and height cannot be read"
-        return "" if self.is_correct(value) else f"{value} is not the size" if "cm" in units(text) else "no unit, cm is asked for"
+        return (
+            ""
+            if self.is_correct(value)
+            else f"{value} is not the size"
+            if "cm" in units(text)
+            else "no unit, cm is asked for"
+        )
 
     def _told(self, text: str) -> tuple[float, ...] | None:
         named = [_SIDES[word] for word in re.findall(r"\w+", text) if word in _SIDES]
         found = numbers(text)
-        return tuple(dict(zip(named, found))[k] for k in range(3)) if len(found) == 3 and sorted(named) == [0, 1, 2] else None
+        return (
+            tuple(dict(zip(named, found))[k] for k in range(3))
+            if len(found) == 3 and sorted(named) == [0, 1, 2]
+            else None
+        )
 
 
 _SIDES = {"length": 0, "long": 0, "width": 1, "wide": 1, "height": 2, "high": 2, "tall": 2}
@@ -196,11 +238,14 @@ class Region:
         view: the image, from 0; None where the question says in which one.
         name: the object's label, for sentences.
     """
+
     box: tuple[float, ...]
     view: int | None = None
 
     def __str__(self) -> str:
-        return f"{[round(v) for v in self.box]}" + ("" if self.view is None else f" in image {self.view}")
+        return f"{[round(v) for v in self.box]}" + (
+            "" if self.view is None else f" in image {self.view}"
+        )
 
     def parse(self, text: str) -> tuple[Any, ...] | None:
         found = boxes(text)
@@ -210,10 +255,12 @@ class Region:
         return (*found[0], images[0] if images else None)
 
     def is_correct(self, value: Sequence[Any]) -> bool:
-        return (self.view is None or value[4] == self.view) and all(abs(a - b) <= 1.01 for a, b in zip(value, self.box))
+        return (self.view is None or value[4] == self.view) and all(
+            abs(a - b) <= 1.01 for a, b in zip(value, self.box)
+        )
 
     def are_distinct(self, a: Sequence[Any], b: Sequence[Any], item: Item) -> bool:
-        return a[4] != b[4] or overlap(a, b) <= item.rules.option_iou + .02
+        return a[4] != b[4] or overlap(a, b) <= item.rules.option_iou + 0.02
 
     def check_sentence(self, item: Item) -> str:
         found = boxes(item.answer)
@@ -235,42 +282,59 @@ def overlap(a: Sequence[float], b: Sequence[float]) -> float:
 @dataclass(frozen=True)
 class Position:
     """A camera seen from another: x, y in 0-1000 of the image, unrounded, and depth in metres."""
+
     x: float
     y: float
     depth: float
-    slack: float = 0.05         # of 1000
+    slack: float = 0.05  # of 1000
 
     def __str__(self) -> str:
         return f"({self.x:.2f}, {self.y:.2f}), {self.depth:.4f} m"
 
     def parse(self, text: str) -> tuple[int, int, float] | None:
         found = camera_points(text)
-        return found[0] if len(found) == 1 and re.fullmatch(r"Image Coor:\(\d+, \d+\), Depth:\d+\.\d meters", text) else None
+        return (
+            found[0]
+            if len(found) == 1
+            and re.fullmatch(r"Image Coor:\(\d+, \d+\), Depth:\d+\.\d meters", text)
+            else None
+        )
 
     def is_correct(self, value: tuple[int, int, float]) -> bool:
         off = max(abs(value[0] - self.x), abs(value[1] - self.y))
-        return off <= .5 + self.slack and abs(value[2] - self.depth) <= .05 + ROUNDING_TOLERANCE
+        return off <= 0.5 + self.slack and abs(value[2] - self.depth) <= 0.05 + ROUNDING_TOLERANCE
 
-    def are_distinct(self, a: tuple[int, int, float], b: tuple[int, int, float], item: Item) -> bool:
+    def are_distinct(
+        self, a: tuple[int, int, float], b: tuple[int, int, float], item: Item
+    ) -> bool:
         gap = max(item.rules.option_gap, item.rules.option_share * min(a[2], b[2]))
-        return math.hypot(a[0] - b[0], a[1] - b[1]) >= item.rules.option_image - 1 or abs(a[2] - b[2]) >= gap - .05 - 1e-9
+        return (
+            math.hypot(a[0] - b[0], a[1] - b[1]) >= item.rules.option_image - 1
+            or abs(a[2] - b[2]) >= gap - 0.05 - 1e-9
+        )
 
     def check_sentence(self, item: Item) -> str:
         found = camera_points(item.answer)
-        return "" if len(found) == 1 and self.is_correct(found[0]) else "the position is another one"
+        return (
+            "" if len(found) == 1 and self.is_correct(found[0]) else "the position is another one"
+        )
 
 
 @dataclass(frozen=True)
 class Movement:
-    """A change of view: right, up, forward in metres, rotate up, rotate right in degrees, exact; printed in steps of 0.2 m and
-    5 degrees.
+    """A change of view: right, up, forward in metres, rotate up, rotate right in degrees, exact;
+    printed in steps of 0.2 m and 5 degrees.
     """
+
     parts: tuple[float, ...]
-    steps: tuple[float, ...] = (.2, .2, .2, 5.0, 5.0)
-    slack: tuple[float, ...] = (1e-3, 1e-3, 1e-3, .02, .02)
+    steps: tuple[float, ...] = (0.2, 0.2, 0.2, 5.0, 5.0)
+    slack: tuple[float, ...] = (1e-3, 1e-3, 1e-3, 0.02, 0.02)
 
     def __str__(self) -> str:
-        return "right {:.3f}, up {:.3f}, forward {:.3f} m, rotate up {:.2f}, rotate right {:.2f} degrees".format(*self.parts)
+        return (
+            "right {:.3f}, up {:.3f}, forward {:.3f} m, rotate up {:.2f}, rotate right {:.2f}"
+            " degrees".format(*self.parts)
+        )
 
     def parse(self, text: str) -> list[tuple[float, int, str]] | None:
         check_sentence = movement(text)
@@ -285,7 +349,8 @@ class Movement:
         return all(self._part(k, v, sign) for k, (v, sign, _) in enumerate(value))
 
     def _part(self, k: int, value: float, sign: int) -> bool:
-        """The step nearest to the exact value, on its side; a zero keeps the side of what it was rounded from."""
+        """The step nearest to the exact value, on its side; a zero keeps the side of what it was
+        rounded from."""
         exact = self.parts[k]
         step = self.steps[k]
         slack = self.slack[k]
@@ -306,5 +371,8 @@ class Movement:
         for k in range(5):
             value, sign = check_sentence.get(k, (0.0, 0))
             if not self._part(k, value, sign):
-                return f"{('right', 'up', 'forward', 'rotate up', 'rotate right')[k]} is {value if sign >= 0 else -value}"
+                return (
+                    f"{('right', 'up', 'forward', 'rotate up', 'rotate right')[k]} is"
+                    f" {value if sign >= 0 else -value}"
+                )
         return ""

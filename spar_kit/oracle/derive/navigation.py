@@ -23,7 +23,9 @@ from ..text.parse import normalize_text
 # %% ../../../nbs/oracle/derive/30_navigation.ipynb #c9865737
 @dataclass(frozen=True)
 class Step:
-    """One sentence: degrees to the right (0: none told), metres (0: none told), the label of what it leads to or ""."""
+    """One sentence: degrees to the right (0: none told), metres (0: none told), the label of what
+    it leads to or ""."""
+
     turn: float
     walk: float
     name: str
@@ -35,39 +37,63 @@ _WALK = re.compile(r"\b(\d+\.\d) meters\b")
 
 
 def read_steps(text: str, labels: Sequence[str]) -> list[Step] | None:
-    """The sentences of an answer in order, None where one cannot be read. `labels` are all names that could stand in it."""
-    known = sorted({normalize_text(label) for label in labels if label.strip()}, key=len, reverse=True)
+    """The sentences of an answer in order, None where one cannot be read. `labels` are all names
+    that could stand in it."""
+    known = sorted(
+        {normalize_text(label) for label in labels if label.strip()}, key=len, reverse=True
+    )
     names: list[str] = []
 
     def put_aside(match: re.Match[str]) -> str:
         names.append(match[1])
         return f"\u00a7{len(names) - 1}\u00a7"
 
-    text = re.sub(r"(?<=towards the )(" + "|".join(map(re.escape, known)) + r")(?!\w)", put_aside, normalize_text(text)) if known else normalize_text(text)
+    text = (
+        re.sub(
+            r"(?<=towards the )(" + "|".join(map(re.escape, known)) + r")(?!\w)",
+            put_aside,
+            normalize_text(text),
+        )
+        if known
+        else normalize_text(text)
+    )
     steps = []
     for sentence in re.split(r"(?<=[a-z\u00a7])[.](?:\s|$)", text):
         turns = _TURN.findall(sentence)
         sides = _SIDE.findall(sentence)
         walks = _WALK.findall(sentence)
         seen = re.findall(r"\u00a7(\d+)\u00a7", sentence)
-        if max(map(len, (turns, sides, walks, seen))) > 1 or len(turns) != len(sides) or ("towards" in sentence) != bool(seen):
+        if (
+            max(map(len, (turns, sides, walks, seen))) > 1
+            or len(turns) != len(sides)
+            or ("towards" in sentence) != bool(seen)
+        ):
             return None
-        if len(re.findall(r"\d+(?:\.\d+)?", re.sub(r"\u00a7\d+\u00a7", "", sentence))) != len(turns) + len(walks):
+        if len(re.findall(r"\d+(?:\.\d+)?", re.sub(r"\u00a7\d+\u00a7", "", sentence))) != len(
+            turns
+        ) + len(walks):
             return None
         if sentence.strip():
-            steps.append(Step(float(turns[0]) * (1 if sides == ["right"] else -1) if turns else 0.0, float(walks[0]) if walks else 0.0,
-                              names[int(seen[0])] if seen else ""))
+            steps.append(
+                Step(
+                    float(turns[0]) * (1 if sides == ["right"] else -1) if turns else 0.0,
+                    float(walks[0]) if walks else 0.0,
+                    names[int(seen[0])] if seen else "",
+                )
+            )
     return steps
 
 # %% ../../../nbs/oracle/derive/30_navigation.ipynb #bcfeda30
 Spot = tuple[float, float]
 TUBE = 0.25
 ARRIVAL = 0.3
-FACING = 2.5        # the rules of the task: metres, metres, degrees
+FACING = 2.5  # the rules of the task: metres, metres, degrees
 SHIN = 0.2
-SHOULDER = 1.6                     # what lies between these heights is in the way, metres
-NO_OBSTACLES = frozenset("wall floor ceiling remove split reflection structure lan object unknown unlabelled unlabeled otherstructure otherfurniture "
-                         "otherprop person".split())
+SHOULDER = 1.6  # what lies between these heights is in the way, metres
+NO_OBSTACLES = frozenset(
+    "wall floor ceiling remove split reflection structure lan object unknown unlabelled unlabeled"
+    " otherstructure otherfurniture otherprop person".split()
+)
 
 
 def position_at(pose: Pose) -> Spot:
@@ -94,35 +120,47 @@ def detour(point: Spot, a: Spot, b: Spot) -> float:
 
 
 def blocked(a: Spot, b: Spot, thing: ObjectBox) -> bool:
-    """Whether the straight way between two places goes through a box, 1 cm inside its sides at least; looked at every 2 cm."""
+    """Whether the straight way between two places goes through a box, 1 cm inside its sides at
+    least; looked at every 2 cm."""
     low = thing.center[2] - thing.size[2] / 2
     high = thing.center[2] + thing.size[2] / 2
-    if low >= SHOULDER or high <= SHIN or math.dist(a, b) + math.hypot(*thing.size[:2]) < math.dist(a, thing.center[:2]):
+    if (
+        low >= SHOULDER
+        or high <= SHIN
+        or math.dist(a, b) + math.hypot(*thing.size[:2]) < math.dist(a, thing.center[:2])
+    ):
         return False
     c = math.cos(thing.yaw)
     s = math.sin(thing.yaw)
-    n = int(math.dist(a, b) / .02) + 1
+    n = int(math.dist(a, b) / 0.02) + 1
     for i in range(n + 1):
         x, y = (a[k] + (b[k] - a[k]) * i / n - thing.center[k] for k in (0, 1))
-        if abs(c * x + s * y) < thing.size[0] / 2 - .01 and abs(c * y - s * x) < thing.size[1] / 2 - .01:
+        if (
+            abs(c * x + s * y) < thing.size[0] / 2 - 0.01
+            and abs(c * y - s * x) < thing.size[1] / 2 - 0.01
+        ):
             return True
     return False
 
 # %% ../../../nbs/oracle/derive/30_navigation.ipynb #4ef1ece0
 @dataclass(frozen=True)
 class Route:
-    """Corners of the walk, the turns before each leg and at the end in degrees (right +), the lengths in metres."""
+    """Corners of the walk, the turns before each leg and at the end in degrees (right +), the
+    lengths in metres."""
+
     corners: tuple[Spot, ...]
     turns: tuple[float, ...]
     walks: tuple[float, ...]
-    start: float                             # compass heading of the first camera
+    start: float  # compass heading of the first camera
 
     def __str__(self) -> str:
-        legs = ", ".join(f"{turn:+.1f} degrees, {walk:.2f} m" for turn, walk in zip(self.turns, self.walks))
+        legs = ", ".join(
+            f"{turn:+.1f} degrees, {walk:.2f} m" for turn, walk in zip(self.turns, self.walks)
+        )
         return f"{legs}, {self.turns[-1]:+.1f} degrees"
 
     def parse(self, text: str) -> Any:
-        return None                          # there are no bare answers and no options
+        return None  # there are no bare answers and no options
 
     is_correct = are_distinct = parse
 
@@ -131,15 +169,22 @@ class Route:
         if steps is None:
             return "the directions cannot be read"
         *legs, last = steps
-        if len(legs) != len(self.walks) or last.walk or last.name or not all(step.walk for step in legs):
+        if (
+            len(legs) != len(self.walks)
+            or last.walk
+            or last.name
+            or not all(step.walk for step in legs)
+        ):
             return f"{len(legs)} stretches, there are {len(self.walks)}"
         for k, (step, turn) in enumerate(zip(steps, self.turns)):
-            if step.turn % 5 or abs(format_turn(step.turn - turn)) > 2.5 + .01:
+            if step.turn % 5 or abs(format_turn(step.turn - turn)) > 2.5 + 0.01:
                 return f"turn {k + 1} is {turn:+.1f} degrees"
         for k, (step, walk) in enumerate(zip(legs, self.walks)):
-            if abs(step.walk - walk) > .05 + ROUNDING_TOLERANCE:
+            if abs(step.walk - walk) > 0.05 + ROUNDING_TOLERANCE:
                 return f"stretch {k + 1} is {walk:.2f} m long"
-        return self._walked(steps, item) or next((fault for k, step in enumerate(legs) if (fault := self._named(k, step.name, item))), "")
+        return self._walked(steps, item) or next(
+            (fault for k, step in enumerate(legs) if (fault := self._named(k, step.name, item))), ""
+        )
 
     def _walked(self, steps: Sequence[Step], item: Item) -> str:
         (x, y), course = self.corners[0], self.start
@@ -149,42 +194,70 @@ class Route:
             y = y + step.walk * math.cos(math.radians(course))
         off = math.dist((x, y), self.corners[-1])
         end = item.pose(len(item.images) - 1)
-        if off > ARRIVAL + .01:
+        if off > ARRIVAL + 0.01:
             return f"it ends {off:.2f} m from the last camera"
         turn = format_turn(course - compass(end.forward[0], end.forward[1]))
-        return f"it ends {turn:+.0f} degrees off the last camera's heading" if abs(turn) > FACING * len(steps) + .1 else ""
+        return (
+            f"it ends {turn:+.0f} degrees off the last camera's heading"
+            if abs(turn) > FACING * len(steps) + 0.1
+            else ""
+        )
 
     def _named(self, k: int, name: str, item: Item) -> str:
-        """What is wrong with the landmark of leg k: it stands alone for its name, lies ahead, and is to be seen in some frame."""
+        """What is wrong with the landmark of leg k: it stands alone for its name, lies ahead, and
+        is to be seen in some frame."""
         listed = item.facts["objects"][k]
         if not name:
-            return "" if not listed else f"stretch {k + 1} names nothing, facts.objects says {listed}"
-        bearers = [thing for thing in item.folder.things.values() if normalize_text(thing.label) == name]
+            return (
+                "" if not listed else f"stretch {k + 1} names nothing, facts.objects says {listed}"
+            )
+        bearers = [
+            thing for thing in item.folder.things.values() if normalize_text(thing.label) == name
+        ]
         if len(bearers) != 1 or bearers[0].id != listed:
-            return f"stretch {k + 1} leads to {name!r}: {len(bearers)} objects are called that, facts.objects says {listed}"
+            return (
+                f"stretch {k + 1} leads to {name!r}: {len(bearers)} objects are called that,"
+                f" facts.objects says {listed}"
+            )
         (ax, ay), (bx, by), (cx, cy) = self.corners[k], self.corners[k + 1], bearers[0].center[:2]
         off = abs(format_turn(compass(cx - ax, cy - ay) - compass(bx - ax, by - ay)))
-        if off > 12.1 or math.dist((cx, cy), (bx, by)) > 2.6 or math.dist((cx, cy), (ax, ay)) < math.dist((bx, by), (ax, ay)):
-            return f"{name!r} lies {off:.0f} degrees off stretch {k + 1}, {math.dist((cx, cy), (bx, by)):.1f} m from its end"
+        if (
+            off > 12.1
+            or math.dist((cx, cy), (bx, by)) > 2.6
+            or math.dist((cx, cy), (ax, ay)) < math.dist((bx, by), (ax, ay))
+        ):
+            return (
+                f"{name!r} lies {off:.0f} degrees off stretch {k + 1},"
+                f" {math.dist((cx, cy), (bx, by)):.1f} m from its end"
+            )
         seen = any(item.folder.sight(image).pixels.get(listed, 0) >= 20 for image in item.images)
         return "" if seen else f"{name!r} is in no frame"
 
 # %% ../../../nbs/oracle/derive/30_navigation.ipynb #2d3dfae3
 FRAMES = (16, 32)
-LOOSE = 1.25           # images of a route; frames that were left out make a stretch look longer by this factor at most
+# images of a route; frames that were left out make a stretch look longer by this factor at most
+LOOSE = 1.25
 
 
 def check_apart(item: Item) -> None:
-    """The stretch of the scan that a record shows shares little with those of the scene's records before it. Raises Wrong."""
+    """The stretch of the scan that a record shows shares little with those of the scene's records
+    before it. Raises Wrong."""
     if not FRAMES[0] <= len(item.images) <= FRAMES[1]:
-        raise MismatchError(f"image: {len(item.images)}, a route is shown by {FRAMES[0]} to {FRAMES[1]}")
+        raise MismatchError(
+            f"image: {len(item.images)}, a route is shown by {FRAMES[0]} to {FRAMES[1]}"
+        )
     first = item.facts["frames"][0]
     last = item.facts["frames"][-1]
     before = item.folder.notes.setdefault(("routes",), {})
     for id, (a, b) in before.items():
         shared = min(b, last) - max(a, first)
-        if id != item.record.get("id") and shared > LOOSE * item.rules.route_overlap * min(b - a, last - first) + 1:
-            raise MismatchError(f"frames {first} to {last} share {shared} with the route of {id}, frames {a} to {b}")
+        if (
+            id != item.record.get("id")
+            and shared > LOOSE * item.rules.route_overlap * min(b - a, last - first) + 1
+        ):
+            raise MismatchError(
+                f"frames {first} to {last} share {shared} with the route of {id}, frames {a} to {b}"
+            )
     before[item.record.get("id")] = (first, last)
 
 
@@ -199,30 +272,49 @@ def nav_video(item: Item) -> Any:
     if item.facts["frames"] != sorted(item.facts["frames"]):
         raise MismatchError("facts.frames: not in the order of the scan")
     check_apart(item)
-    corners = tuple((float(x), float(y)) for x, y in place[:count + 1])
+    corners = tuple((float(x), float(y)) for x, y in place[: count + 1])
     for name, corner, pose in (("first", corners[0], poses[0]), ("last", corners[-1], poses[-1])):
-        if math.dist(corner, position_at(pose)) > .001:
-            raise MismatchError(f"facts.place: the {name} corner is {math.dist(corner, position_at(pose)):.2f} m from the {name} camera")
+        if math.dist(corner, position_at(pose)) > 0.001:
+            raise MismatchError(
+                f"facts.place: the {name} corner is {math.dist(corner, position_at(pose)):.2f} m"
+                f" from the {name} camera"
+            )
     legs = list(zip(corners, corners[1:]))
     for view, pose in enumerate(poses):
         off = min(detour(position_at(pose), a, b) for a, b in legs)
-        if off > TUBE + .001:
+        if off > TUBE + 0.001:
             raise MismatchError(f"frame {view} was taken {off:.2f} m beside the route")
     for k, corner in enumerate(corners):
         off = min(detour(corner, position_at(a), position_at(b)) for a, b in zip(poses, poses[1:]))
-        if off > TUBE + .001:
+        if off > TUBE + 0.001:
             raise MismatchError(f"facts.place: corner {k} is {off:.2f} m beside the camera's path")
-    headings = [compass(poses[0].forward[0], poses[0].forward[1]), *(compass(b[0] - a[0], b[1] - a[1]) for a, b in legs),
-                compass(poses[-1].forward[0], poses[-1].forward[1])]
-    route = Route(corners, tuple(format_turn(b - a) for a, b in zip(headings, headings[1:])), tuple(math.dist(a, b) for a, b in legs), headings[0])
-    check_stated(item, "last_turn", route.turns[-1], .01)
-    for key, found, slack in (("turn", route.turns[:-1], .01), ("walk", route.walks, .001)):
+    headings = [
+        compass(poses[0].forward[0], poses[0].forward[1]),
+        *(compass(b[0] - a[0], b[1] - a[1]) for a, b in legs),
+        compass(poses[-1].forward[0], poses[-1].forward[1]),
+    ]
+    route = Route(
+        corners,
+        tuple(format_turn(b - a) for a, b in zip(headings, headings[1:])),
+        tuple(math.dist(a, b) for a, b in legs),
+        headings[0],
+    )
+    check_stated(item, "last_turn", route.turns[-1], 0.01)
+    for key, found, slack in (("turn", route.turns[:-1], 0.01), ("walk", route.walks, 0.001)):
         said = item.facts.get(key)
-        if not isinstance(said, list) or len(said) < count or any(abs(a - b) > slack for a, b in zip(said, found)):
+        if (
+            not isinstance(said, list)
+            or len(said) < count
+            or any(abs(a - b) > slack for a, b in zip(said, found))
+        ):
             raise MismatchError(f"facts.{key}: {said}, derived {[round(v, 3) for v in found]}")
     for thing in item.folder.things.values():
         name = "".join(thing.label.lower().replace("_", " ").split())
-        solid = name and name not in NO_OBSTACLES and all(item.rules.min_side <= side <= item.rules.max_side for side in thing.size)
+        solid = (
+            name
+            and name not in NO_OBSTACLES
+            and all(item.rules.min_side <= side <= item.rules.max_side for side in thing.size)
+        )
         if solid and any(blocked(a, b, thing) for a, b in legs):
             raise MismatchError(f"the route goes through {thing.label!r} {thing.id}")
     check_units(item, "m deg")

@@ -17,7 +17,17 @@ from ..evidence.record import Item
 from ..evidence.markers import same_fine_box
 from ..visibility.frame_pairs import stands
 from ..answers.relations import Places, Relation, Slot
-from .single_view import check_by_eye, check_plumb, length, minus, pair_slots, relation, self_slots, check_stated, wants_farthest
+from spar_kit.oracle.derive.single_view import (
+    check_by_eye,
+    check_plumb,
+    length,
+    minus,
+    pair_slots,
+    relation,
+    self_slots,
+    check_stated,
+    wants_farthest,
+)
 from .video import EVIDENT, clear, shows
 
 # %% ../../../nbs/oracle/derive/20_other_viewpoints.ipynb #e599735c
@@ -25,31 +35,53 @@ def distance_infer_center_oc(item: Item) -> Answer:
     farthest = wants_farthest(item)
     gold = item.objects[0]
     things = item.folder.things
-    far = {id: length(item.pose(0).to_camera(thing.center)) for id, thing in things.items() if id == gold or stands(item, id)}
+    far = {
+        id: length(item.pose(0).to_camera(thing.center))
+        for id, thing in things.items()
+        if id == gold or stands(item, id)
+    }
     if gold not in far:
         raise MismatchError(f"object {gold} is not in instances.json")
-    shown = {id for id in far for view in range(len(item.images)) if clear(item, id, view, EVIDENT) or shows(item, id, view, item.rules.rival)}
+    shown = {
+        id
+        for id in far
+        for view in range(len(item.images))
+        if clear(item, id, view, EVIDENT) or shows(item, id, view, item.rules.rival)
+    }
     check_stated(item, "distance", [far.get(id, -1.0) for id in item.objects])
     check_stated(item, "farthest", farthest)
     rivals = sorted((far[id] for id in shown - {gold}), reverse=farthest)
     margin = max(item.rules.nearer, item.rules.nearer_share * max([far[gold], *rivals[:1]]))
     if rivals and (far[gold] - rivals[0]) * (1 if farthest else -1) < margin - ROUNDING_TOLERANCE:
-        raise MismatchError(f"object {gold} is {far[gold]:.3f} m away, another in view {rivals[0]:.3f} m")
+        raise MismatchError(
+            f"object {gold} is {far[gold]:.3f} m away, another in view {rivals[0]:.3f} m"
+        )
     boxes = item.facts.get("option_box")
     views = item.facts.get("option_view")
-    if not (isinstance(boxes, list) and isinstance(views, list) and len(boxes) == len(views) == len(item.objects) == 4):
+    if not (
+        isinstance(boxes, list)
+        and isinstance(views, list)
+        and len(boxes) == len(views) == len(item.objects) == 4
+    ):
         raise MismatchError("facts: option_box and option_view do not belong to four objects")
     for k, (box, view) in enumerate(zip(boxes, views)):
         if not 0 <= view < len(item.images) or not same_fine_box(item, k, view, box):
-            raise MismatchError(f"facts.option_box: {box} is not the box of object {item.objects[k]} in image {view}")
-        reason = item.folder.shown(*item.frame_files(view), item.objects[k], item.rules.pixels, item.rules.side)
+            raise MismatchError(
+                f"facts.option_box: {box} is not the box of object {item.objects[k]} in image"
+                f" {view}"
+            )
+        reason = item.folder.shown(
+            *item.frame_files(view), item.objects[k], item.rules.pixels, item.rules.side
+        )
         if reason:
             raise MismatchError(f"object {item.objects[k]} in image {view}: {reason}")
     check_units(item, "m")
     return Region(tuple(boxes[0]), views[0] if len(item.images) > 1 else None)
 
 # %% ../../../nbs/oracle/derive/20_other_viewpoints.ipynb #f31cb8ea
-def state(item: Item, slots: tuple[Slot, ...], key: str = "relation", offset: str = "offset") -> Relation:
+def state(
+    item: Item, slots: tuple[Slot, ...], key: str = "relation", offset: str = "offset"
+) -> Relation:
     """The relation of these slots, compared with the record's facts and checked for its margins."""
     check_stated(item, offset, [slot.value for slot in slots])
     check_stated(item, key, [slot.sign for slot in slots], 0)
@@ -63,7 +95,9 @@ def front(item: Item, point: Vec, k: int) -> Slot:
 
 def obj_spatial_relation_oc_mv(item: Item) -> Answer:
     slots = self_slots(item, item.seen(0))
-    check_plumb(item, slots[1].sign, minus(item.thing(0).center, item.pose(0).position), slots[1].edge)
+    check_plumb(
+        item, slots[1].sign, minus(item.thing(0).center, item.pose(0).position), slots[1].edge
+    )
     return state(item, slots)
 
 
@@ -73,7 +107,9 @@ def obj_spatial_relation_oo_mv(item: Item) -> Answer:
     slots = pair_slots(item, red, blue)
     if min(red[2], blue[2]) > 0:
         check_by_eye(item, slots, red, blue)
-    check_plumb(item, slots[1].sign, minus(item.thing(0).center, item.thing(1).center), slots[1].edge)
+    check_plumb(
+        item, slots[1].sign, minus(item.thing(0).center, item.thing(1).center), slots[1].edge
+    )
     return state(item, (*slots, front(item, red, 0), front(item, blue, 1)))
 
 # %% ../../../nbs/oracle/derive/20_other_viewpoints.ipynb #3b4b091b
@@ -91,20 +127,27 @@ def from_there(item: Item, k: int) -> Vec:
 
 
 def from_here(item: Item, k: int) -> Vec:
-    """Object k before the move: right and forward of the first camera, down of the world, metres."""
+    """Object k before the move: right and forward of the first camera, down of the world,
+    metres."""
     pose = item.pose(0)
     center = item.thing(k).center
     d = minus(center, pose.position)
     return dot(d, pose.right), -d[2], dot(d, pose.forward)
 
 
-def imagination(item: Item, see: Callable[[Item, int], Vec], pair: bool, five: bool) -> tuple[Slot, ...]:
-    """The slots of red (2) for the observer, or of red against yellow (3), with both objects' front or behind where asked."""
+def imagination(
+    item: Item, see: Callable[[Item, int], Vec], pair: bool, five: bool
+) -> tuple[Slot, ...]:
+    """The slots of red (2) for the observer, or of red against yellow (3), with both objects' front
+    or behind where asked."""
     if not pair:
         return self_slots(item, see(item, 2))
     red = see(item, 2)
     yellow = see(item, 3)
-    return (*pair_slots(item, red, yellow), *((front(item, red, 0), front(item, yellow, 1)) if five else ()))
+    return (
+        *pair_slots(item, red, yellow),
+        *((front(item, red, 0), front(item, yellow, 1)) if five else ()),
+    )
 
 
 def spatial_imagination(item: Item) -> Answer:
@@ -119,7 +162,10 @@ def spatial_imagination(item: Item) -> Answer:
     found = Relation(before)
     for slot in before:
         if slot.near_edge(item.rules.band):
-            raise MismatchError(f"before the move, {slot.pair}: {slot.value:+.3f} m is near the edge {slot.edge:.3f} m of its zone")
+            raise MismatchError(
+                f"before the move, {slot.pair}: {slot.value:+.3f} m is near the edge"
+                f" {slot.edge:.3f} m of its zone"
+            )
     return Relation(after.slots, found)
 
 # %% ../../../nbs/oracle/derive/20_other_viewpoints.ipynb #8ff13058
@@ -128,7 +174,7 @@ def spatial_imagination_map_mv(item: Item) -> Answer:
     n = len(item.objects)
     x, y, _ = pose.forward
     flat = math.hypot(x, y)
-    if not item.rules.map_objects[0] <= n <= item.rules.map_objects[1] or flat < .02:
+    if not item.rules.map_objects[0] <= n <= item.rules.map_objects[1] or flat < 0.02:
         raise MismatchError(f"{n} objects, heading of length {flat:.2f}")
     places = []
     for k in range(n):
@@ -139,15 +185,26 @@ def spatial_imagination_map_mv(item: Item) -> Answer:
         check_stated(item, "position", [list(p) for p in places] + item.facts["position"][n:])
     for a in range(n):
         for b in range(a):
-            if math.hypot(places[a][0] - places[b][0], places[a][1] - places[b][1]) < item.rules.map_gap - ROUNDING_TOLERANCE:
-                raise MismatchError(f"objects {a} and {b} lie closer than {item.rules.map_gap} m on the map")
+            if (
+                math.hypot(places[a][0] - places[b][0], places[a][1] - places[b][1])
+                < item.rules.map_gap - ROUNDING_TOLERANCE
+            ):
+                raise MismatchError(
+                    f"objects {a} and {b} lie closer than {item.rules.map_gap} m on the map"
+                )
     check_units(item, "m")
     return Places(tuple(places))  # type: ignore[return-value]  # never an option
 
 # %% ../../../nbs/oracle/derive/20_other_viewpoints.ipynb #fdddc403
 DERIVE: dict[str, Callable[[Item], Any]] = {
-    "distance_infer_center_oc": distance_infer_center_oc, "distance_infer_center_oc_mv": distance_infer_center_oc,
-    "obj_spatial_relation_oc_mv": obj_spatial_relation_oc_mv, "obj_spatial_relation_oo_mv": obj_spatial_relation_oo_mv,
+    "distance_infer_center_oc": distance_infer_center_oc,
+    "distance_infer_center_oc_mv": distance_infer_center_oc,
+    "obj_spatial_relation_oc_mv": obj_spatial_relation_oc_mv,
+    "obj_spatial_relation_oo_mv": obj_spatial_relation_oo_mv,
     "spatial_imagination_map_mv": spatial_imagination_map_mv,
-    **{f"spatial_imagination_{pair}{views}": spatial_imagination
-       for pair in ("oc", "oo") for views in ("", "_mv", "_video", "_video_hard")}}
+    **{
+        f"spatial_imagination_{pair}{views}": spatial_imagination
+        for pair in ("oc", "oo")
+        for views in ("", "_mv", "_video", "_video_hard")
+    },
+}

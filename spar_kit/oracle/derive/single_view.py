@@ -15,7 +15,16 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..answers.values import ROUNDING_TOLERANCE, Answer, Movement, Position, Quantity, Region, Size, check_units
+from spar_kit.oracle.answers.values import (
+    ROUNDING_TOLERANCE,
+    Answer,
+    Movement,
+    Position,
+    Quantity,
+    Region,
+    Size,
+    check_units,
+)
 from ..evidence.scene_files import Pose, Vec, MismatchError, dot
 from ..evidence.record import TASK_SPECS, Item
 from ..evidence.markers import same_fine_box
@@ -33,11 +42,21 @@ def length(a: Sequence[float]) -> float:
 
 
 def check_stated(item: Item, key: str, value: Any, slack: float = ROUNDING_TOLERANCE) -> None:
-    """The record's `facts[key]` must agree with what was derived. Raises Wrong where it is missing or differs."""
+    """The record's `facts[key]` must agree with what was derived. Raises Wrong where it is missing
+    or differs."""
+
     def differs(a: Any, b: Any) -> bool:
         if isinstance(b, (list, tuple)):
-            return not isinstance(a, list) or len(a) != len(b) or any(differs(x, y) for x, y in zip(a, b))
-        return not isinstance(a, (int, float)) or not isinstance(b, (int, float)) or not abs(a - b) <= slack
+            return (
+                not isinstance(a, list)
+                or len(a) != len(b)
+                or any(differs(x, y) for x, y in zip(a, b))
+            )
+        return (
+            not isinstance(a, (int, float))
+            or not isinstance(b, (int, float))
+            or not abs(a - b) <= slack
+        )
 
     if differs(item.facts.get(key), value):
         raise MismatchError(f"facts.{key}: {item.facts.get(key)}, derived {value}"[:200])
@@ -69,7 +88,11 @@ def given_depth(item: Item) -> float:
     """The red object's depth: the one number in the question must be it, rounded."""
     given = depth_of(item, 0)
     found = numbers(item.bare_stem)
-    if len(found) != 1 or abs(found[0] - given) > .05 + ROUNDING_TOLERANCE or abs(found[0] * 10 - round(found[0] * 10)) > 1e-6:
+    if (
+        len(found) != 1
+        or abs(found[0] - given) > 0.05 + ROUNDING_TOLERANCE
+        or abs(found[0] * 10 - round(found[0] * 10)) > 1e-6
+    ):
         raise MismatchError(f"question: gives {found}, the red object's depth is {given:.3f}")
     check_stated(item, "given", given)
     return given
@@ -78,7 +101,9 @@ def given_depth(item: Item) -> float:
 def quantity(item: Item, value: float, *others: float) -> Quantity:
     check_stated(item, "answer", value)
     check_units(item, "m")
-    return Quantity(value=value, others=others, gap=item.rules.option_gap, share=item.rules.option_share)
+    return Quantity(
+        value=value, others=others, gap=item.rules.option_gap, share=item.rules.option_share
+    )
 
 
 def depth_prediction_oc(item: Item) -> Answer:
@@ -110,12 +135,16 @@ def spatial_volume_infer(item: Item) -> Answer:
 
 # %% ../../../nbs/oracle/derive/00_single_view.ipynb #d0fcca80
 def position_matching(item: Item) -> Answer:
-    shown = item.folder.shown(*item.frame_files(1), item.thing(0).id, item.rules.pixels, item.rules.side)
+    shown = item.folder.shown(
+        *item.frame_files(1), item.thing(0).id, item.rules.pixels, item.rules.side
+    )
     if shown:
         raise MismatchError(f"object {item.objects[0]} in image 1: {shown}")
     box = item.facts.get("target_box") or ()
     if not same_fine_box(item, 0, 1, box):
-        raise MismatchError(f"facts.target_box: {item.facts.get('target_box')} is not the object's box in image 1")
+        raise MismatchError(
+            f"facts.target_box: {item.facts.get('target_box')} is not the object's box in image 1"
+        )
     return Region(tuple(box))
 
 
@@ -126,27 +155,34 @@ def camera_motion_infer(item: Item) -> Answer:
         raise MismatchError(f"camera 2 is not in front of camera 1: z = {z:.3f} m")
     width, height = item.folder.image_size(item.images[0])
     fx, fy, cx, cy = item.folder.intrinsics(item.record["intrinsic"][0])
-    u = (fx * x / z + cx + .5) * 1000 / width
-    v = (fy * y / z + cy + .5) * 1000 / height
-    if not (-.05 <= u <= 1000.05 and -.05 <= v <= 1000.05):
+    u = (fx * x / z + cx + 0.5) * 1000 / width
+    v = (fy * y / z + cy + 0.5) * 1000 / height
+    if not (-0.05 <= u <= 1000.05 and -0.05 <= v <= 1000.05):
         raise MismatchError(f"camera 2 is outside the image: ({u:.0f}, {v:.0f})")
     check_in_sight(item)
     check_pair(item)
-    slack = .02 + ROUNDING_TOLERANCE / z * max(fx / width, fy / height) * 1000
+    slack = 0.02 + ROUNDING_TOLERANCE / z * max(fx / width, fy / height) * 1000
     check_stated(item, "image", (u, v), slack)
     check_units(item, "m")
     return Position(u, v, z, slack)
 
 
 def rotation_change(first: Pose, second: Pose) -> tuple[float, float, float]:
-    """Differences of pitch (up +), yaw (right +, clockwise seen from above) and roll against gravity, degrees."""
+    """Differences of pitch (up +), yaw (right +, clockwise seen from above) and roll against
+    gravity, degrees."""
+
     def angles(pose: Pose) -> tuple[float, float, float]:
         x, y, z = pose.forward
         flat = math.hypot(x, y)
-        if flat < .02:
+        if flat < 0.02:
             raise MismatchError("a camera looks straight up or down: it has no yaw")
-        level = (y / flat, -x / flat, 0.0)                                       # what is right of the heading
-        return math.atan2(z, flat), math.atan2(x, y), math.atan2(pose.right[2], dot(pose.right, level))
+        # what is right of the heading
+        level = (y / flat, -x / flat, 0.0)
+        return (
+            math.atan2(z, flat),
+            math.atan2(x, y),
+            math.atan2(pose.right[2], dot(pose.right, level)),
+        )
 
     one = angles(first)
     two = angles(second)
@@ -161,13 +197,16 @@ def view_change_infer(item: Item) -> Answer:
     pitch, yaw, roll = rotation_change(first, second)
     check_stated(item, "translation", (is_correct, down, forward))
     if abs(yaw) < 179.9:
-        check_stated(item, "rotation", (yaw, pitch), .01)
-    if abs(roll) > item.rules.max_roll + .01:
+        check_stated(item, "rotation", (yaw, pitch), 0.01)
+    if abs(roll) > item.rules.max_roll + 0.01:
         raise MismatchError(f"roll differs by {roll:.1f} degrees, which the answer cannot say")
     check_pair(item)
     check_units(item, "m deg")
     change = Movement((is_correct, -down, forward, pitch, yaw))
-    if all(abs(part) < step / 2 - slack for part, step, slack in zip(change.parts, change.steps, change.slack)):
+    if all(
+        abs(part) < step / 2 - slack
+        for part, step, slack in zip(change.parts, change.steps, change.slack)
+    ):
         raise MismatchError("all five parts are zero")
     return change
 
@@ -184,35 +223,54 @@ def distance_infer_center_oo(item: Item) -> Answer:
     green = signs_between(item, 0, 1)
     blue = signs_between(item, 0, 2)
     check_stated(item, "distance", (green, blue))
-    if abs(green - blue) < max(item.rules.nearer, item.rules.nearer_share * max(green, blue)) - ROUNDING_TOLERANCE:
+    if (
+        abs(green - blue)
+        < max(item.rules.nearer, item.rules.nearer_share * max(green, blue)) - ROUNDING_TOLERANCE
+    ):
         raise MismatchError(f"distances {green:.3f} and {blue:.3f} m are within the margin")
     farthest = wants_farthest(item)
     check_stated(item, "farthest", farthest)
     check_units(item, "m")
     chosen = 1 if (green > blue) == farthest else 2
-    return Choice(chosen=chosen, among=(1, 2), values=(green, blue), names=tuple(item.names), colours=("red", "green", "blue"), farthest=farthest)
+    return Choice(
+        chosen=chosen,
+        among=(1, 2),
+        values=(green, blue),
+        names=tuple(item.names),
+        colours=("red", "green", "blue"),
+        farthest=farthest,
+    )
 
 # %% ../../../nbs/oracle/derive/00_single_view.ipynb #d89e1a6b
 def dead_zone(item: Item, distance: float) -> float:
-    """Half the dead-zone of left-right and above-below for an object (of a pair the nearer) at `distance` from the observer,
-    metres.
+    """Half the dead-zone of left-right and above-below for an object (of a pair the nearer) at
+    `distance` from the observer, metres.
     """
     return max(item.rules.lateral, math.tan(math.radians(item.rules.lateral_angle)) * distance)
 
 
 def pair_slots(item: Item, first: Vec, second: Vec) -> tuple[Slot, Slot, Slot]:
-    """Side, height and range of the first relative to the second, both in the observer's right, down, forward."""
+    """Side, height and range of the first relative to the second, both in the observer's right,
+    down, forward."""
     near = length(first)
     far = length(second)
     zone = dead_zone(item, min(near, far))
-    return (Slot("side", first[0] - second[0], zone), Slot("height", first[1] - second[1], zone),
-            Slot("range", near - far, max(item.rules.nearer, item.rules.nearer_share * max(near, far))))
+    return (
+        Slot("side", first[0] - second[0], zone),
+        Slot("height", first[1] - second[1], zone),
+        Slot("range", near - far, max(item.rules.nearer, item.rules.nearer_share * max(near, far))),
+    )
 
 
 def self_slots(item: Item, point: Vec) -> tuple[Slot, Slot, Slot]:
-    """Side, height and depth of one point relative to the observer, in the observer's right, down, forward."""
+    """Side, height and depth of one point relative to the observer, in the observer's right, down,
+    forward."""
     zone = dead_zone(item, length(point))
-    return Slot("side", point[0], zone), Slot("height", point[1], zone), Slot("depth", -point[2], item.rules.frontal)
+    return (
+        Slot("side", point[0], zone),
+        Slot("height", point[1], zone),
+        Slot("depth", -point[2], item.rules.frontal),
+    )
 
 
 def relation(item: Item, slots: tuple[Slot, ...], before: Relation | None = None) -> Relation:
@@ -222,21 +280,31 @@ def relation(item: Item, slots: tuple[Slot, ...], before: Relation | None = None
 
 
 def check_by_eye(item: Item, slots: Sequence[Slot], first: Vec, second: Vec) -> None:
-    """What is left or above in metres is so in the picture too, by the angles to the two centres. Raises Wrong."""
+    """What is left or above in metres is so in the picture too, by the angles to the two centres.
+    Raises Wrong."""
     for axis in (0, 1):
         turn = math.degrees(math.atan2(first[axis], first[2]) - math.atan2(second[axis], second[2]))
-        if slots[axis].sign and turn * slots[axis].sign < item.rules.eye - .01:
-            raise MismatchError(f"{slots[axis].word} by {abs(slots[axis].value):.2f} m, and seen {abs(turn):.1f} degrees to "
-                        f"{'that' if turn * slots[axis].sign > 0 else 'the other'} side")
+        if slots[axis].sign and turn * slots[axis].sign < item.rules.eye - 0.01:
+            raise MismatchError(
+                f"{slots[axis].word} by {abs(slots[axis].value):.2f} m, and seen {abs(turn):.1f}"
+                f" degrees to {'that' if turn * slots[axis].sign > 0 else 'the other'} side"
+            )
 
 
 def check_plumb(item: Item, sign: int, offset: Vec, zone: float) -> None:
-    """What is above or below (`sign` -1 or 1) in the camera's frame is so in the world too; and what is neither, nearly so. `offset` in the world."""
+    """What is above or below (`sign` -1 or 1) in the camera's frame is so in the world too; and
+    what is neither, nearly so. `offset` in the world."""
     lower = -offset[2]
     if sign and lower * sign < item.rules.plumb[0] * zone - ROUNDING_TOLERANCE:
-        raise MismatchError(f"{'below' if sign > 0 else 'above'} in the camera's frame; in the world it is {abs(lower):.2f} m {'lower' if lower > 0 else 'higher'}")
+        raise MismatchError(
+            f"{'below' if sign > 0 else 'above'} in the camera's frame; in the world it is"
+            f" {abs(lower):.2f} m {'lower' if lower > 0 else 'higher'}"
+        )
     if not sign and abs(lower) > item.rules.plumb[1] * zone + ROUNDING_TOLERANCE:
-        raise MismatchError(f"neither above nor below in the camera's frame; in the world it is {abs(lower):.2f} m {'lower' if lower > 0 else 'higher'}")
+        raise MismatchError(
+            f"neither above nor below in the camera's frame; in the world it is {abs(lower):.2f} m"
+            f" {'lower' if lower > 0 else 'higher'}"
+        )
 
 
 def obj_spatial_relation_oo(item: Item) -> Answer:
@@ -248,21 +316,45 @@ def obj_spatial_relation_oo(item: Item) -> Answer:
     if slots[2].sign and slots[2].sign * (red[2] - blue[2]) < -ROUNDING_TOLERANCE:
         raise MismatchError("closer by distance, farther by depth: the answer hangs on the reading")
     check_by_eye(item, slots, red, blue)
-    check_plumb(item, slots[1].sign, minus(item.thing(0).center, item.thing(1).center), slots[1].edge)
+    check_plumb(
+        item, slots[1].sign, minus(item.thing(0).center, item.thing(1).center), slots[1].edge
+    )
     return relation(item, slots)
 
 # %% ../../../nbs/oracle/derive/00_single_view.ipynb #7ced4167
-DERIVE: dict[str, Callable[[Item], Answer]] = {f.__name__: f for f in (
-    depth_prediction_oc, depth_prediction_oo, distance_prediction_oc, distance_prediction_oo, spatial_volume_infer,
-    position_matching, camera_motion_infer, view_change_infer, distance_infer_center_oo, obj_spatial_relation_oo)}
-DERIVE |= {"depth_prediction_oc_mv": depth_prediction_oc, "depth_prediction_oo_mv": depth_prediction_oo,
-           "distance_prediction_oc_mv": distance_prediction_oc, "distance_prediction_oo_mv": distance_prediction_oo,
-           "distance_prediction_oo_video": distance_prediction_oo, "distance_infer_center_oo_mv": distance_infer_center_oo}
+DERIVE: dict[str, Callable[[Item], Answer]] = {
+    f.__name__: f
+    for f in (
+        depth_prediction_oc,
+        depth_prediction_oo,
+        distance_prediction_oc,
+        distance_prediction_oo,
+        spatial_volume_infer,
+        position_matching,
+        camera_motion_infer,
+        view_change_infer,
+        distance_infer_center_oo,
+        obj_spatial_relation_oo,
+    )
+}
+DERIVE |= {
+    "depth_prediction_oc_mv": depth_prediction_oc,
+    "depth_prediction_oo_mv": depth_prediction_oo,
+    "distance_prediction_oc_mv": distance_prediction_oc,
+    "distance_prediction_oo_mv": distance_prediction_oo,
+    "distance_prediction_oo_video": distance_prediction_oo,
+    "distance_infer_center_oo_mv": distance_infer_center_oo,
+}
 
 
 def check_labels(item: Item) -> None:
-    """With markers, at most two of a question's objects may share a label: four times "chair" is not a question."""
-    objects = {item.objects[k] for k in range(min(len(TASK_SPECS[item.task].marks), len(item.objects)))}
-    most = Counter(item.folder.things[id].label.lower() for id in objects if id in item.folder.things).most_common(1)
+    """With markers, at most two of a question's objects may share a label: four times "chair" is
+    not a question."""
+    objects = {
+        item.objects[k] for k in range(min(len(TASK_SPECS[item.task].marks), len(item.objects)))
+    }
+    most = Counter(
+        item.folder.things[id].label.lower() for id in objects if id in item.folder.things
+    ).most_common(1)
     if most and most[0][1] > 2:
         raise MismatchError(f"{most[0][1]} objects are called {most[0][0]!r}")

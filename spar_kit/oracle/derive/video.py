@@ -24,7 +24,9 @@ from ..text.parse import normalize_text
 # %% ../../../nbs/oracle/derive/10_video.ipynb #50c5d168
 def distance_infer_center_oo_video(item: Item) -> Answer:
     if len(item.objects) != 5:
-        raise MismatchError(f"facts.objects: {len(item.objects)}, a reference and four candidates are needed")
+        raise MismatchError(
+            f"facts.objects: {len(item.objects)}, a reference and four candidates are needed"
+        )
     far = [signs_between(item, 0, k) for k in range(1, 5)]
     farthest = wants_farthest(item)
     check_stated(item, "distance", far)
@@ -32,14 +34,24 @@ def distance_infer_center_oo_video(item: Item) -> Answer:
     order = sorted(range(4), key=lambda k: far[k], reverse=farthest)
     best = far[order[0]]
     second = far[order[1]]
-    if abs(best - second) < max(item.rules.nearer, item.rules.nearer_share * max(best, second)) - ROUNDING_TOLERANCE:
+    if (
+        abs(best - second)
+        < max(item.rules.nearer, item.rules.nearer_share * max(best, second)) - ROUNDING_TOLERANCE
+    ):
         raise MismatchError(f"distances {best:.3f} and {second:.3f} m are within the margin")
     check_units(item, "m")
-    return Pick(chosen=order[0], names=tuple(item.thing(k).label for k in range(1, 5)), values=tuple(far), views=item.views[1:], farthest=farthest)
+    return Pick(
+        chosen=order[0],
+        names=tuple(item.thing(k).label for k in range(1, 5)),
+        values=tuple(far),
+        views=item.views[1:],
+        farthest=farthest,
+    )
 
 # %% ../../../nbs/oracle/derive/10_video.ipynb #3d278ec2
-EVIDENT = .3
-SURE = .8      # shares of a box's mean shadow: beyond doubt more than 2 % of the surface, more than 10 %
+EVIDENT = 0.3
+# shares of a box's mean shadow: beyond doubt more than 2 % of the surface, more than 10 %
+SURE = 0.8
 
 
 def shows(item: Item, id: int, view: int, pixels: float) -> bool:
@@ -49,15 +61,18 @@ def shows(item: Item, id: int, view: int, pixels: float) -> bool:
 
 
 def clear(item: Item, id: int, view: int, shadow: float = 0.0) -> bool:
-    """Whether a frame shows enough pixels of an object, in a box that is wide and high enough, and at least `shadow` of its
-    box's mean shadow.
+    """Whether a frame shows enough pixels of an object, in a box that is wide and high enough, and
+    at least `shadow` of its box's mean shadow.
     """
     sight = item.folder.sight(item.images[view])
     if id not in sight.pixels:
         return False
     h, w = sight.ids.shape
     x1, y1, x2, y2 = sight.boxes[id]
-    if sight.pixels[id] < item.rules.pixels * w * h / (640 * 480) - 1e-6 or min(x2 - x1, y2 - y1) < item.rules.side - 1e-6:
+    if (
+        sight.pixels[id] < item.rules.pixels * w * h / (640 * 480) - 1e-6
+        or min(x2 - x1, y2 - y1) < item.rules.side - 1e-6
+    ):
         return False
     return not shadow or item.folder.shadow(*item.frame_files(view), id) >= shadow
 
@@ -72,7 +87,9 @@ def obj_frame_locate(item: Item) -> Answer:
             raise MismatchError(f"frame {view} shows too little of object {id}")
         if not visible and shows(item, id, view, item.rules.rival):
             pixels = item.folder.sight(item.images[view]).pixels[id]
-            raise MismatchError(f"frame {view} shows {pixels} pixels of object {id} and is not in the list")
+            raise MismatchError(
+                f"frame {view} shows {pixels} pixels of object {id} and is not in the list"
+            )
     if not any(said):
         raise MismatchError("the object appears in no frame")
     return Frames(tuple(view for view, visible in enumerate(said) if visible))  # type: ignore[return-value]  # never an option
@@ -88,12 +105,27 @@ def appearance_order(item: Item) -> Answer:
         bearers = [id for id, thing in item.folder.things.items() if thing.label == labels[k]]
         if not any(clear(item, id, first[k]) for id in bearers):
             raise MismatchError(f"frame {first[k]} does not show {labels[k]!r} clearly")
-        glimpse = next((v for v in range(first[k]) if any(clear(item, id, v, EVIDENT) or shows(item, id, v, item.rules.rival) for id in bearers)), 99)
+        glimpse = next(
+            (
+                v
+                for v in range(first[k])
+                if any(
+                    clear(item, id, v, EVIDENT) or shows(item, id, v, item.rules.rival)
+                    for id in bearers
+                )
+            ),
+            99,
+        )
         if any(clear(item, id, v, SURE) for v in range(first[k]) for id in bearers):
             raise MismatchError(f"{labels[k]!r} shows before frame {first[k]}")
-        if i and (glimpse <= first[order[i - 1]] or first[k] < first[order[i - 1]] + item.rules.order_gap):
+        if i and (
+            glimpse <= first[order[i - 1]] or first[k] < first[order[i - 1]] + item.rules.order_gap
+        ):
             before = first[order[i - 1]]
-            raise MismatchError(f"{labels[k]!r} shows in frame {min(glimpse, first[k])}, the name before it comes in frame {before}")
+            raise MismatchError(
+                f"{labels[k]!r} shows in frame {min(glimpse, first[k])}, the name before it comes"
+                f" in frame {before}"
+            )
     text = normalize_text(item.stem)
     if any(normalize_text(label) not in text for label in labels):
         raise MismatchError("question: a name is missing")
@@ -121,22 +153,27 @@ def polygon_area(polygon: Any) -> float:
 
 # %% ../../../nbs/oracle/derive/10_video.ipynb #48ef2f4a
 def seen_area(item: Item) -> float:
-    """Floor plan that the depth images of the record show: cells of 10 cm with anything below 2 m, gaps of 30 cm closed; square
-    metres.
+    """Floor plan that the depth images of the record show: cells of 10 cm with anything below 2 m,
+    gaps of 30 cm closed; square metres.
     """
     key = ("area", *item.images)
     if key not in item.folder.notes:
         points = seen_points(item)
-        flat = np.floor(points[(points[:, 2] > -.3) & (points[:, 2] < 2.0), :2] / .1).astype(int)
+        flat = np.floor(points[(points[:, 2] > -0.3) & (points[:, 2] < 2.0), :2] / 0.1).astype(int)
         if len(flat) < 1000:
             raise NotCheckableError("too little depth to measure the room")
         if np.ptp(flat, axis=0).max() > 4000:
             raise MismatchError("the depth images of a room reach over 400 m")
         flat += 5 - flat.min(0)
         size = flat.max(0) + 6
-        counts = np.bincount(np.ravel_multi_index((flat[:, 0], flat[:, 1]), size), minlength=size.prod())
-        grid = (counts >= 3).reshape(size)                                      # a stray pixel through a window is no floor
-        item.folder.notes[key] = float(ndimage.binary_closing(grid, np.ones((4, 4), bool)).sum()) * .01
+        counts = np.bincount(
+            np.ravel_multi_index((flat[:, 0], flat[:, 1]), size), minlength=size.prod()
+        )
+        # a stray pixel through a window is no floor
+        grid = (counts >= 3).reshape(size)
+        item.folder.notes[key] = (
+            float(ndimage.binary_closing(grid, np.ones((4, 4), bool)).sum()) * 0.01
+        )
     return item.folder.notes[key]
 
 
@@ -150,14 +187,18 @@ def _all_points(item: Item, view: int) -> np.ndarray:
     z = folder.depth(item.record["depth"][view])
     step = max(1, z.shape[1] // 160)
     z = z[::step, ::step]
-    fx, fy, cx, cy = folder.intrinsics(item.record["intrinsic"][view].replace("intrinsic_color", "intrinsic_depth"))
-    v, u = np.mgrid[:z.shape[0], :z.shape[1]] * step
+    fx, fy, cx, cy = folder.intrinsics(
+        item.record["intrinsic"][view].replace("intrinsic_color", "intrinsic_depth")
+    )
+    v, u = np.mgrid[: z.shape[0], : z.shape[1]] * step
     kept = (z > 0) & (z < 10)
     x = ((u - cx) / fx * z)[kept]
     y = ((v - cy) / fy * z)[kept]
     z = z[kept]
     pose = item.pose(view)
-    return np.stack([x, y, z], -1) @ np.array([pose.right, pose.down, pose.forward]) + np.array(pose.position)
+    return np.stack([x, y, z], -1) @ np.array([pose.right, pose.down, pose.forward]) + np.array(
+        pose.position
+    )
 
 
 def room_size(item: Item) -> Answer:
@@ -165,17 +206,31 @@ def room_size(item: Item) -> Answer:
     check_units(item, "m2")
     if not polygons:
         raise NotCheckableError("instances.json states no floor")
-    area = sum(map(polygon_area, polygons)) - sum(map(polygon_area, item.folder.head.get("floor_holes") or []))
+    area = sum(map(polygon_area, polygons)) - sum(
+        map(polygon_area, item.folder.head.get("floor_holes") or [])
+    )
     shown = seen_area(item)
-    check_stated(item, "answer", area, .01)
-    if not item.rules.floor_share * .85 <= shown / area <= 1.3:                         # other pixels than the generator looked at
+    check_stated(item, "answer", area, 0.01)
+    # other pixels than the generator looked at
+    if not item.rules.floor_share * 0.85 <= shown / area <= 1.3:
         raise MismatchError(f"a floor of {area:.1f} m2, the depth images show {shown:.1f} m2")
     if not item.rules.room[0] <= area <= item.rules.room[1]:
         raise MismatchError(f"a floor of {area:.1f} m2 is not asked for")
-    if not item.folder.head.get("floor_stated", True):                                  # worked out: held against the walls that are seen
-        check_border(seen_points(item), polygons, area, item.rules.enclosed * .85)
-    return Quantity(value=area, decimals=0, unit="m2", gap=2, share=item.rules.option_share, slack=.01)
+    # worked out: held against the walls that are seen
+    if not item.folder.head.get("floor_stated", True):
+        check_border(seen_points(item), polygons, area, item.rules.enclosed * 0.85)
+    return Quantity(
+        value=area, decimals=0, unit="m2", gap=2, share=item.rules.option_share, slack=0.01
+    )
 
 # %% ../../../nbs/oracle/derive/10_video.ipynb #901dcb56
-DERIVE: dict[str, Callable[[Item], Any]] = {f.__name__: f for f in (
-    distance_infer_center_oo_video, obj_frame_locate, appearance_order, obj_count, room_size)}
+DERIVE: dict[str, Callable[[Item], Any]] = {
+    f.__name__: f
+    for f in (
+        distance_infer_center_oo_video,
+        obj_frame_locate,
+        appearance_order,
+        obj_count,
+        room_size,
+    )
+}

@@ -16,27 +16,37 @@ from .scene_files import MismatchError
 
 # %% ../../../nbs/oracle/evidence/40_floor.ipynb #a4689b7a
 COLUMN = 0.03
-HEIGHTS = (.3, .9, 1.5, 2.1)       # metres: side of a column, limits of the layers above the floor; frames show little of what is higher
-WALL_DISTANCE_M = 0.35                                      # metres from the border in which its wall is looked for
-OFF = 0.03                                       # share of the area by which a border may be off, beside a column's width
+# metres: side of a column, limits of the layers above the floor; frames show little of what is
+# higher
+HEIGHTS = (0.3, 0.9, 1.5, 2.1)
+# metres from the border in which its wall is looked for
+WALL_DISTANCE_M = 0.35
+# share of the area by which a border may be off, beside a column's width
+OFF = 0.03
 
 
 def walls(points: NDArray) -> NDArray[np.float64]:
-    """(W, 2) middles of the columns in which points (N, 3), metres, are seen in two of three layers above the floor."""
-    low = points[(points[:, 2] > -.5) & (points[:, 2] < .6), 2]
+    """(W, 2) middles of the columns in which points (N, 3), metres, are seen in two of three layers
+    above the floor."""
+    low = points[(points[:, 2] > -0.5) & (points[:, 2] < 0.6), 2]
     if not len(low):
         return np.zeros((0, 2))
-    counts, edges = np.histogram(low, 55, (-.5, .6))
+    counts, edges = np.histogram(low, 55, (-0.5, 0.6))
     level = float(edges[counts.argmax()] + edges[1] - edges[0]) if counts.max() else 0.0
     layer = np.searchsorted(HEIGHTS, points[:, 2] - level) - 1
     kept = (layer >= 0) & (layer < 3)
-    cells = np.unique(np.concatenate([np.floor(points[kept, :2] / COLUMN), layer[kept, None]], 1), axis=0)
+    cells = np.unique(
+        np.concatenate([np.floor(points[kept, :2] / COLUMN), layer[kept, None]], 1), axis=0
+    )
     columns, count = np.unique(cells[:, :2], axis=0, return_counts=True)
-    return (columns[count >= 2] + .5) * COLUMN
+    return (columns[count >= 2] + 0.5) * COLUMN
 
 
-def border_of(polygons: Sequence[NDArray], step: float = 0.1) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Places (N, 2) on the sides of polygons, each `step` metres one, and the unit normals (N, 2) that point outwards."""
+def border_of(
+    polygons: Sequence[NDArray], step: float = 0.1
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Places (N, 2) on the sides of polygons, each `step` metres one, and the unit normals (N, 2)
+    that point outwards."""
     places = [np.zeros((0, 2))]
     normals = [np.zeros((0, 2))]
     for polygon in polygons:
@@ -47,14 +57,15 @@ def border_of(polygons: Sequence[NDArray], step: float = 0.1) -> tuple[NDArray[n
             length = float(np.hypot(*(b - a)))
             n = int(length / step) if length >= step else 0
             if n:
-                places.append(a + (b - a) * ((np.arange(n) + .5) / n)[:, None])
+                places.append(a + (b - a) * ((np.arange(n) + 0.5) / n)[:, None])
                 normals.append(np.tile(way * np.array([b[1] - a[1], a[0] - b[0]]) / length, (n, 1)))
     return np.concatenate(places), np.concatenate(normals)
 
 
 def check_border(points: NDArray, polygons: Sequence[NDArray], area: float, least: float) -> None:
-    """A floor of `area` square metres inside `polygons` ends at walls that points (N, 3) show: at least at the share `least` of its border, and not
-    so far beyond them that its area is off. Raises Wrong."""
+    """A floor of `area` square metres inside `polygons` ends at walls that points (N, 3) show: at
+    least at the share `least` of its border, and not so far beyond them that its area is off.
+    Raises Wrong."""
     places, outward = border_of(polygons)
     found = walls(points)
     if not len(places) or not len(found):
@@ -63,8 +74,15 @@ def check_border(points: NDArray, polygons: Sequence[NDArray], area: float, leas
     hit = np.isfinite(near)
     if hit.mean() < least:
         raise MismatchError(f"walls are seen at {hit.mean():.0%} of the floor's border only")
-    beyond = -((found[which[hit]] - places[hit]) * outward[hit]).sum(1)          # how far the border lies behind its wall
+    # how far the border lies behind its wall
+    beyond = -((found[which[hit]] - places[hit]) * outward[hit]).sum(1)
     off = float(np.median(beyond))
-    length = sum(float(np.hypot(*(np.roll(np.asarray(p, float), -1, 0) - np.asarray(p, float)).T).sum()) for p in polygons)
+    length = sum(
+        float(np.hypot(*(np.roll(np.asarray(p, float), -1, 0) - np.asarray(p, float)).T).sum())
+        for p in polygons
+    )
     if max(abs(off) - COLUMN, 0) * length > OFF * area:
-        raise MismatchError(f"the floor's border lies {100 * off:+.0f} cm behind the walls that are seen, along {length:.0f} m")
+        raise MismatchError(
+            f"the floor's border lies {100 * off:+.0f} cm behind the walls that are seen, along"
+            f" {length:.0f} m"
+        )

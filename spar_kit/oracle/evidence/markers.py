@@ -22,25 +22,35 @@ from ..text.parse import normalize_text, squeeze_name
 
 # %% ../../../nbs/oracle/evidence/20_markers.ipynb #4d661ff0
 def check_evidence(item: Item) -> None:
-    """Images, poses, depths and boxes agree; objects are there and neither flat nor larger than a room. Raises Wrong."""
+    """Images, poses, depths and boxes agree; objects are there and neither flat nor larger than a
+    room. Raises Wrong."""
     key = ("sound", *item.images, *item.record["pose"])
     if key not in item.folder.notes:
-        reasons = [(view, item.folder.sound(*item.frame_files(view))) for view in range(len(item.images))]
-        item.folder.notes[key] = next((f"image {view}: {reason}" for view, reason in reasons if reason), "")
+        reasons = [
+            (view, item.folder.sound(*item.frame_files(view))) for view in range(len(item.images))
+        ]
+        item.folder.notes[key] = next(
+            (f"image {view}: {reason}" for view, reason in reasons if reason), ""
+        )
     if item.folder.notes[key]:
         raise MismatchError(item.folder.notes[key])
     for k in range(len(item.objects)):
         sides = item.thing(k).size
-        if not all(item.rules.min_side - 1e-6 <= side <= item.rules.max_side + 1e-6 for side in sides):
-            raise MismatchError(f"object {item.objects[k]} ({item.thing(k).label}) measures {' x '.join(f'{s:.3g}' for s in sides)} m")
+        if not all(
+            item.rules.min_side - 1e-6 <= side <= item.rules.max_side + 1e-6 for side in sides
+        ):
+            raise MismatchError(
+                f"object {item.objects[k]} ({item.thing(k).label}) measures"
+                f" {' x '.join(f'{s:.3g}' for s in sides)} m"
+            )
 
 # %% ../../../nbs/oracle/evidence/20_markers.ipynb #bb2f5822
-GENERIC_NAME = "object"         # a question may leave a marked object's name out
+GENERIC_NAME = "object"  # a question may leave a marked object's name out
 
 
 def check_names(item: Item) -> None:
-    """Each marked object's label stands in the question, or none does and it is "object (red point)"; a "(red point)" or
-    "(red bbox)" directly after a name must follow the right name.
+    """Each marked object's label stands in the question, or none does and it is "object (red
+    point)"; a "(red point)" or "(red bbox)" directly after a name must follow the right name.
     """
     text = normalize_text(item.stem + " " + " ".join(item.options.values()))
     for k in range(len(TASK_SPECS[item.task].marks)):
@@ -60,7 +70,10 @@ def check_names(item: Item) -> None:
             while at >= 0:
                 before = text[:at].rstrip()
                 if not before.endswith((label, ")")):
-                    raise MismatchError(f"question: {text[max(0, at - 24):at + len(mark)]!r} is marked, the object is {label!r}")
+                    raise MismatchError(
+                        f"question: {text[max(0, at - 24) : at + len(mark)]!r} is marked, the object"  # noqa: E501
+                        f" is {label!r}"
+                    )
                 at = text.find(mark, at + 1)
 
 # %% ../../../nbs/oracle/evidence/20_markers.ipynb #b93721d7
@@ -68,54 +81,90 @@ _IN_FRAME = re.compile(r"\(in frame-(\d+)(?:, (?:object|point)(\w))?\)(?: \((\w+
 
 
 def check_frames_named(item: Item) -> None:
-    """Every "(in Frame-k, ObjectN)" in question, options and answer follows the right object's name and states its frame and
-    number.
+    """Every "(in Frame-k, ObjectN)" in question, options and answer follows the right object's name
+    and states its frame and number.
     """
     if len(item.images) <= 3 or not TASK_SPECS[item.task].marks:
         return
-    first = item.task == "distance_infer_center_oo_video"         # there the reference is objectA, the candidates count from 0
-    for what, text in (("question", normalize_text(item.question)), ("answer", normalize_text(item.answer))):
+    # there the reference is objectA, the candidates count from 0
+    first = item.task == "distance_infer_center_oo_video"
+    for what, text in (
+        ("question", normalize_text(item.question)),
+        ("answer", normalize_text(item.answer)),
+    ):
         found = list(_IN_FRAME.finditer(text))
         if what == "question" and len(found) < len(item.objects):
-            raise MismatchError(f"question: {len(found)} of {len(item.objects)} objects are named with their frame")
+            raise MismatchError(
+                f"question: {len(found)} of {len(item.objects)} objects are named with their frame"
+            )
         for m in found:
             tag = m[2]
             colour = m[3]
-            fits = [k for k in range(len(item.objects)) if (tag is None or tag == ("a" if first and not k else str(k - first)))
-                    and (colour is None or colour == item.colour(k))]
+            fits = [
+                k
+                for k in range(len(item.objects))
+                if (tag is None or tag == ("a" if first and not k else str(k - first)))
+                and (colour is None or colour == item.colour(k))
+            ]
             label = squeeze_name(item.thing(fits[0]).label) if len(fits) == 1 else None
             nameless = what == "question" and colour is not None
-            if label is None or int(m[1]) != item.views[fits[0]] or not text[:m.start()].rstrip().endswith((label, GENERIC_NAME) if nameless else label):
-                raise MismatchError(f"{what}: {text[max(0, m.start() - 20):m.end()]!r} is no object of the record, or in another frame")
+            if (
+                label is None
+                or int(m[1]) != item.views[fits[0]]
+                or not text[: m.start()]
+                .rstrip()
+                .endswith((label, GENERIC_NAME) if nameless else label)
+            ):
+                raise MismatchError(
+                    f"{what}: {text[max(0, m.start() - 20) : m.end()]!r} is no object of the record,"  # noqa: E501
+                    " or in another frame"
+                )
 
 # %% ../../../nbs/oracle/evidence/20_markers.ipynb #2c14bb32
 SPAR_WIDTH = 1296
-SPAR_RADIUS = 20          # the pictures that SPAR chose its discs for, pixels
-HULL_INSIDE = .1
-HULL_FILLED = .1           # of what the rules ask of the silhouette: a body fills a part of its box, maybe at one end
+SPAR_RADIUS = 20  # the pictures that SPAR chose its discs for, pixels
+HULL_INSIDE = 0.1
+# of what the rules ask of the silhouette: a body fills a part of its box, maybe at one end
+HULL_FILLED = 0.1
 
 
 def disc_room(item: Item, view: int) -> float:
-    """Pixels that a point of image `view` and its object's centre must keep from the border: a disc is whole, be it drawn with a radius that grows
-    with the picture or as SPAR's loader does it."""
+    """Pixels that a point of image `view` and its object's centre must keep from the border: a disc
+    is whole, be it drawn with a radius that grows with the picture or as SPAR's loader does it."""
     width, height = item.folder.image_size(item.images[view])
-    return min(max(item.rules.disc, SPAR_RADIUS * width / SPAR_WIDTH), item.rules.disc_most * min(width, height))
+    return min(
+        max(item.rules.disc, SPAR_RADIUS * width / SPAR_WIDTH),
+        item.rules.disc_most * min(width, height),
+    )
 
 
 def check_disc(item: Item, k: int, view: int, point: list[Any]) -> None:
-    """The centre of object k projects inside image `view`, and neither it nor the point drawn for it is nearer to the border than a disc's radius."""
+    """The centre of object k projects inside image `view`, and neither it nor the point drawn for
+    it is nearer to the border than a disc's radius."""
     (width, height), room = item.folder.image_size(item.images[view]), disc_room(item, view)
-    (x, y, z), (fx, fy, cx, cy) = item.seen(k, view), item.folder.intrinsics(item.record["intrinsic"][view])
+    (x, y, z), (fx, fy, cx, cy) = (
+        item.seen(k, view),
+        item.folder.intrinsics(item.record["intrinsic"][view]),
+    )
     if z <= 0:
-        raise MismatchError(f"the centre of object {item.objects[k]} lies behind the camera of image {view}, which marks it with a point")
-    for what, (u, v) in (("centre", (fx * x / z + cx + .5, fy * y / z + cy + .5)), ("point", (point[0] * width / 1000, point[1] * height / 1000))):
-        if min(u, v, width - u, height - v) < room - .1:
-            raise MismatchError(f"the {what} of object {item.objects[k]} is at ({u:.0f}, {v:.0f}) of {width} x {height} pixels: no room for a disc of {room:.0f}")
+        raise MismatchError(
+            f"the centre of object {item.objects[k]} lies behind the camera of image {view}, which"
+            " marks it with a point"
+        )
+    for what, (u, v) in (
+        ("centre", (fx * x / z + cx + 0.5, fy * y / z + cy + 0.5)),
+        ("point", (point[0] * width / 1000, point[1] * height / 1000)),
+    ):
+        if min(u, v, width - u, height - v) < room - 0.1:
+            raise MismatchError(
+                f"the {what} of object {item.objects[k]} is at ({u:.0f}, {v:.0f}) of {width} x"
+                f" {height} pixels: no room for a disc of {room:.0f}"
+            )
 
 
 def hull_of(item: Item, id: int, view: int) -> tuple[float, float]:
-    """The area, in pixels, of the hull of the projected corners of an object's box, and the share of it inside the image; (0, 1) where a corner lies
-    behind the camera."""
+    """The area, in pixels, of the hull of the projected corners of an object's box, and the share
+    of it inside the image; (0, 1) where a corner lies behind the camera."""
     image, _, pose, intrinsic = item.frame_files(view)
     key = ("hull", image, pose, intrinsic, id)
     if key not in item.folder.notes:
@@ -124,43 +173,68 @@ def hull_of(item: Item, id: int, view: int) -> tuple[float, float]:
 
 
 def _hull(item: Item, id: int, view: int) -> tuple[float, float]:
-    thing, (fx, fy, cx, cy) = item.folder.things[id], item.folder.intrinsics(item.record["intrinsic"][view])
+    thing, (fx, fy, cx, cy) = (
+        item.folder.things[id],
+        item.folder.intrinsics(item.record["intrinsic"][view]),
+    )
     plan = thing.footprint().tolist()
     half = thing.size[2] / 2
-    corners = [item.pose(view).to_camera((x, y, thing.center[2] + up)) for x, y in plan for up in (-half, half)]
-    if min(z for _, _, z in corners) <= .05:
+    corners = [
+        item.pose(view).to_camera((x, y, thing.center[2] + up))
+        for x, y in plan
+        for up in (-half, half)
+    ]
+    if min(z for _, _, z in corners) <= 0.05:
         return 0.0, 1.0
-    places = np.array([(fx * x / z + cx + .5, fy * y / z + cy + .5) for x, y, z in corners])
+    places = np.array([(fx * x / z + cx + 0.5, fy * y / z + cy + 0.5) for x, y, z in corners])
     try:
         hull = ConvexHull(places)
-    except QhullError:                                                     # seen edge-on
+    except QhullError:  # seen edge-on
         return 0.0, 1.0
     low = places.min(0)
     high = places.max(0)
-    spots = low + (np.stack(np.meshgrid(*2 * [(np.arange(40) + .5) / 40]), -1).reshape(-1, 2)) * (high - low)
+    spots = low + (np.stack(np.meshgrid(*2 * [(np.arange(40) + 0.5) / 40]), -1).reshape(-1, 2)) * (
+        high - low
+    )
     spots = spots[(spots @ hull.equations[:, :2].T + hull.equations[:, 2] <= 0).all(1)]
     inside = ((spots > 0) & (spots < item.folder.image_size(item.images[view]))).all(1)
     return float(hull.volume), float(inside.mean()) if len(spots) else 1.0
 
 
 def check_in_picture(item: Item, k: int, view: int, box: bool) -> None:
-    """As far as the object's box tells, enough of it is inside image `view` and to be seen there."""
+    """As far as the object's box tells, enough of it is inside image `view` and to be seen
+    there."""
     area, inside = hull_of(item, item.objects[k], view)
     what = f"object {item.objects[k]} ({item.thing(k).label}) in image {view}"
     if box and inside < item.rules.box_inside * HULL_INSIDE:
-        raise MismatchError(f"{what}: {inside:.0%} of the outline of its 3D box are inside the image")
-    sight, (width, height) = item.folder.sight(item.images[view]), item.folder.image_size(item.images[view])
+        raise MismatchError(
+            f"{what}: {inside:.0%} of the outline of its 3D box are inside the image"
+        )
+    sight, (width, height) = (
+        item.folder.sight(item.images[view]),
+        item.folder.image_size(item.images[view]),
+    )
     filled = sight.pixels.get(item.objects[k], 0) * width * height / sight.ids.size / max(area, 1.0)
     if area and filled < item.rules.mark_share * HULL_FILLED:
         raise MismatchError(f"{what}: its pixels are {filled:.1%} of the outline of its 3D box")
 
 # %% ../../../nbs/oracle/evidence/20_markers.ipynb #147299b7
-_FIELDS = (*(f"{colour}_{kind}" for colour in ("red", "blue", "green", "yellow") for kind in ("point", "bbox")),
-           "point_list", "bbox_list", "point_img_idx", "bbox_img_idx")
+_FIELDS = (
+    *(
+        f"{colour}_{kind}"
+        for colour in ("red", "blue", "green", "yellow")
+        for kind in ("point", "bbox")
+    ),
+    "point_list",
+    "bbox_list",
+    "point_img_idx",
+    "bbox_img_idx",
+)
 
 
 def check_markers(item: Item) -> None:
-    """The marker fields of the record: present exactly where SPAR has them, on the right image, on the object."""
+    """The marker fields of the record: present exactly where SPAR has them, on the right image, on
+    the object."""
     record = item.record
     marks = TASK_SPECS[item.task].marks
     views = item.views
@@ -174,15 +248,17 @@ def check_markers(item: Item) -> None:
     else:
         kind = marks[0].partition("_")[2] if marks else ""
         if len(marks) > len(item.objects):
-            raise MismatchError(f"facts.objects: {len(item.objects)} objects for {len(marks)} markers")
+            raise MismatchError(
+                f"facts.objects: {len(item.objects)} objects for {len(marks)} markers"
+            )
         drawn = [_single(record, mark) for mark in marks]
         wanted = {*marks, f"{kind}_img_idx"} if marks else set()
     index = f"{kind}_img_idx"
     if present - wanted or (wanted - {index}) - present:
         raise MismatchError(f"markers: {sorted(present)} where {sorted(wanted)} belong")
-    if index in present and list(_inner(record, index)) != list(views[:len(drawn)]):
+    if index in present and list(_inner(record, index)) != list(views[: len(drawn)]):
         raise MismatchError(f"{index}: {record[index]} is not facts.view")
-    if marks and index not in present and (len(item.images) > 2 or any(views[:len(drawn)])):
+    if marks and index not in present and (len(item.images) > 2 or any(views[: len(drawn)])):
         raise MismatchError(f"{index}: missing")
     for k, mark in enumerate(drawn):
         (check_point if kind == "point" else check_box)(item, k, views[k], mark)
@@ -201,8 +277,8 @@ def _single(record: Mapping[str, Any], field: str) -> list[Any]:
 
 
 def check_point(item: Item, k: int, view: int, point: list[Any]) -> None:
-    """A drawn point: whole numbers 0-1000, on the object's pixels, and none of these is nearer to the projected centre by 1.5
-    pixels.
+    """A drawn point: whole numbers 0-1000, on the object's pixels, and none of these is nearer to
+    the projected centre by 1.5 pixels.
     """
     if len(point) != 2 or any(type(v) is not int or not 0 <= v <= 1000 for v in point):
         raise MismatchError(f"point: {point} is not two whole numbers of 0 to 1000")
@@ -211,43 +287,59 @@ def check_point(item: Item, k: int, view: int, point: list[Any]) -> None:
     id = item.objects[k]
     check_disc(item, k, view, point)
     if not (sight.around(*point) == id).any():
-        raise MismatchError(f"point {point} of object {id} ({item.thing(k).label}) is not on its pixels in image {view}")
+        raise MismatchError(
+            f"point {point} of object {id} ({item.thing(k).label}) is not on its pixels in image"
+            f" {view}"
+        )
     x, y, z = item.seen(k, view)
     if z <= 0.05:
         return
     h, w = sight.ids.shape
     width, height = item.folder.image_size(item.images[view])
     fx, fy, cx, cy = item.folder.intrinsics(item.record["intrinsic"][view])
-    column = (fx * x / z + cx + .5) * w / width - .5
-    row = (fy * y / z + cy + .5) * h / height - .5     # pixels of the id image
-    offset = math.hypot(point[0] * w / 1000 - .5 - column, point[1] * h / 1000 - .5 - row)
-    if offset > 1.5 and offset > item.folder.nearest(item.images[view], id, round(column, 3), round(row, 3)) * 1.02 + 1.5:
-        raise MismatchError(f"point {point} of object {id} is {offset:.1f} pixels from the projected centre, its pixels reach nearer")
+    column = (fx * x / z + cx + 0.5) * w / width - 0.5
+    row = (fy * y / z + cy + 0.5) * h / height - 0.5  # pixels of the id image
+    offset = math.hypot(point[0] * w / 1000 - 0.5 - column, point[1] * h / 1000 - 0.5 - row)
+    if (
+        offset > 1.5
+        and offset
+        > item.folder.nearest(item.images[view], id, round(column, 3), round(row, 3)) * 1.02 + 1.5
+    ):
+        raise MismatchError(
+            f"point {point} of object {id} is {offset:.1f} pixels from the projected centre, its"
+            " pixels reach nearer"
+        )
 
 
 def check_box(item: Item, k: int, view: int, box: list[Any]) -> None:
-    """A drawn box: whole numbers 0-1000, the bounding box of the object's visible pixels within one pixel."""
+    """A drawn box: whole numbers 0-1000, the bounding box of the object's visible pixels within one
+    pixel."""
     if len(box) != 4 or any(type(v) is not int or not 0 <= v <= 1000 for v in box):
         raise MismatchError(f"box: {box} is not four whole numbers of 0 to 1000")
     check_shown(item, k, view)
     if not same_box(item, k, view, box):
         span = item.folder.sight(item.images[view]).boxes[item.objects[k]]
-        raise MismatchError(f"box {box} of object {item.objects[k]}: its pixels span {[round(v) for v in span]}")
+        raise MismatchError(
+            f"box {box} of object {item.objects[k]}: its pixels span {[round(v) for v in span]}"
+        )
 
 
 def same_box(item: Item, k: int, view: int, box: Any) -> bool:
-    """Whether `box` is the bounding box of object k's pixels in image `view`, within 1 of 1000 (rounding)."""
+    """Whether `box` is the bounding box of object k's pixels in image `view`, within 1 of 1000
+    (rounding)."""
     found = item.folder.sight(item.images[view]).boxes.get(item.objects[k])
     return found is not None and all(abs(a - b) <= 1.01 for a, b in zip(box, found))
 
 
-MAX_OVERHANG_SHARE = .35          # of a box's side: what is thinner than a pixel of the instance image may stick out by so much
-SPECKS = .01        # of an object's pixels may lie outside
+# of a box's side: what is thinner than a pixel of the instance image may stick out by so much
+MAX_OVERHANG_SHARE = 0.35
+SPECKS = 0.01  # of an object's pixels may lie outside
 
 
 def same_fine_box(item: Item, k: int, view: int, box: Any) -> bool:
-    """Whether `box`, measured in the image's own pixels, can be that of object k in image `view`, of which the instance image shows fewer: hardly one
-    of these lies outside by more than its own size, and on no side is there room for more than a thin part."""
+    """Whether `box`, measured in the image's own pixels, can be that of object k in image `view`,
+    of which the instance image shows fewer: hardly one of these lies outside by more than its own
+    size, and on no side is there room for more than a thin part."""
     sight = item.folder.sight(item.images[view])
     id = item.objects[k]
     found, (height, width) = sight.boxes.get(id), sight.ids.shape
@@ -258,19 +350,36 @@ def same_fine_box(item: Item, k: int, view: int, box: Any) -> bool:
     step = 1000 / width, 1000 / height
     rows, columns = np.nonzero(sight.ids == id)
     # a pixel that stands alone here can be several of the image's own, which do not
-    whole = columns.min() * step[0], rows.min() * step[1], (columns.max() + 1) * step[0], (rows.max() + 1) * step[1]
+    whole = (
+        columns.min() * step[0],
+        rows.min() * step[1],
+        (columns.max() + 1) * step[0],
+        (rows.max() + 1) * step[1],
+    )
     for side, (said, shown) in enumerate(zip(box, whole)):
         out = (said - shown) * (1 if side >= 2 else -1)
-        if out > step[side % 2] + 1.01 + MAX_OVERHANG_SHARE * (found[side % 2 + 2] - found[side % 2]):
+        if out > step[side % 2] + 1.01 + MAX_OVERHANG_SHARE * (
+            found[side % 2 + 2] - found[side % 2]
+        ):
             return False
-    x = (columns + .5) * step[0]
-    y = (rows + .5) * step[1]
-    inside = (x > box[0] - step[0]) & (x < box[2] + step[0]) & (y > box[1] - step[1]) & (y < box[3] + step[1])
+    x = (columns + 0.5) * step[0]
+    y = (rows + 0.5) * step[1]
+    inside = (
+        (x > box[0] - step[0])
+        & (x < box[2] + step[0])
+        & (y > box[1] - step[1])
+        & (y < box[3] + step[1])
+    )
     return bool((~inside).mean() <= SPECKS)
 
 
 def check_shown(item: Item, k: int, view: int) -> None:
-    """Object k is to be seen in image `view` by the rule's pixels and box sides, and its pixels land in its box."""
-    reason = item.folder.shown(*item.frame_files(view), item.thing(k).id, item.rules.pixels, item.rules.side)
+    """Object k is to be seen in image `view` by the rule's pixels and box sides, and its pixels
+    land in its box."""
+    reason = item.folder.shown(
+        *item.frame_files(view), item.thing(k).id, item.rules.pixels, item.rules.side
+    )
     if reason:
-        raise MismatchError(f"object {item.objects[k]} ({item.thing(k).label}) in image {view}: {reason}")
+        raise MismatchError(
+            f"object {item.objects[k]} ({item.thing(k).label}) in image {view}: {reason}"
+        )

@@ -12,15 +12,31 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
-from .scene_files import ABSURD, CannotVerify, SceneFolder, Pose, ObjectBox, NotCheckableError, Vec, MismatchError
-from ..text.parse import NAME_TOKEN, read_options, replace_name, normalize_text, without_names
+from spar_kit.oracle.evidence.scene_files import (
+    ABSURD,
+    CannotVerify,
+    SceneFolder,
+    Pose,
+    ObjectBox,
+    NotCheckableError,
+    Vec,
+    MismatchError,
+)
+from spar_kit.oracle.text.parse import (
+    NAME_TOKEN,
+    read_options,
+    replace_name,
+    normalize_text,
+    without_names,
+)
 
 # %% ../../../nbs/oracle/evidence/10_record.ipynb #c140b49c
 _COLOURS = ("red", "blue", "green", "yellow")
 
 
 def _numbers(value: Any, depth: int) -> bool:
-    """Whether a value is a number (0), a list of numbers (1), a list of such lists (2), ...; none of them absurd."""
+    """Whether a value is a number (0), a list of numbers (1), a list of such lists (2), ...; none
+    of them absurd."""
     if depth:
         return isinstance(value, list) and all(_numbers(v, depth - 1) for v in value)
     return isinstance(value, (int, float)) and abs(value) < ABSURD
@@ -28,58 +44,70 @@ def _numbers(value: Any, depth: int) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class Thresholds:
-    """The thresholds in force, by the names of a manifest's `parameters.rules`; here their defaults (SPAR states none). Metres,
-    degrees, shares.
+    """The thresholds in force, by the names of a manifest's `parameters.rules`; here their defaults
+    (SPAR states none). Metres, degrees, shares.
     """
-    share: float = 0.25                           # of an object's whole silhouette, to be clearly visible ...
-    plenty: float = 3072.0                        # ... and less of what shows more pixels than this at 640x480, in inverse proportion
-    mark_share: float = 0.3                       # of the silhouette, to be marked
-    box_inside: float = 0.5                       # of the silhouette inside the image, to be in a box
-    volume_share: float = 0.5                     # of the silhouette, to be asked for its size
-    disc: float = 20.0                            # pixels around a point and its object's centre that are inside the image ...
-    disc_most: float = 0.125                      # ... of the image's shorter side at most
-    eye: float = 1.0                              # degrees by which what is to the left or above is also seen there
-    plumb: tuple[float, ...] = (0.5, 2.0)         # of a dead-zone: heights in the world that go with above or below, and with neither
-    barely: float = 0.02                          # below this share it counts as unseen
-    pixels: float = 400.0                         # at 640x480, scaled with the image's area
-    side: float = 20.0                            # of a visible box, 0-1000
-    min_side: float = 0.02                        # of a 3D box
+
+    # of an object's whole silhouette, to be clearly visible ...
+    share: float = 0.25
+    # ... and less of what shows more pixels than this at 640x480, in inverse proportion
+    plenty: float = 3072.0
+    mark_share: float = 0.3  # of the silhouette, to be marked
+    # of the silhouette inside the image, to be in a box
+    box_inside: float = 0.5
+    volume_share: float = 0.5  # of the silhouette, to be asked for its size
+    # pixels around a point and its object's centre that are inside the image ...
+    disc: float = 20.0
+    disc_most: float = 0.125  # ... of the image's shorter side at most
+    # degrees by which what is to the left or above is also seen there
+    eye: float = 1.0
+    # of a dead-zone: heights in the world that go with above or below, and with neither
+    plumb: tuple[float, ...] = (0.5, 2.0)
+    barely: float = 0.02  # below this share it counts as unseen
+    pixels: float = 400.0  # at 640x480, scaled with the image's area
+    side: float = 20.0  # of a visible box, 0-1000
+    min_side: float = 0.02  # of a 3D box
     max_side: float = 10.0
     depth: tuple[float, ...] = (0.3, 8.0)
     distance: tuple[float, ...] = (0.3, 10.0)
-    lateral: float = 0.15                         # dead-zone of left-right and above-below
-    lateral_angle: float = 5.0                    # the same, growing with the distance
-    frontal: float = 0.10                         # front-behind
-    nearer: float = 0.20                          # closer-farther
-    nearer_share: float = 0.10                    # of the larger distance
-    band: float = 0.20                            # share of a threshold in which nothing is asked
-    baseline: float = 0.2                         # two views differ by this shift or this turn
+    lateral: float = 0.15  # dead-zone of left-right and above-below
+    lateral_angle: float = 5.0  # the same, growing with the distance
+    frontal: float = 0.10  # front-behind
+    nearer: float = 0.20  # closer-farther
+    nearer_share: float = 0.10  # of the larger distance
+    band: float = 0.20  # share of a threshold in which nothing is asked
+    baseline: float = 0.2  # two views differ by this shift or this turn
     rotation: float = 10.0
     max_roll: float = 15.0
     min_motion_depth: float = 0.10
-    max_motion: float = 6.0                       # between two cameras
-    common_surface: float = 0.3                   # of two views that show no object in common
-    listed: float = 400.0                         # pixels at 640x480 of an object in a frame that is said to show it
-    heading: float = 0.30                         # horizontal
+    max_motion: float = 6.0  # between two cameras
+    common_surface: float = 0.3  # of two views that show no object in common
+    # pixels at 640x480 of an object in a frame that is said to show it
+    listed: float = 400.0
+    heading: float = 0.30  # horizontal
     map_gap: float = 0.30
     map_objects: tuple[float, ...] = (3, 7)
-    order_gap: float = 2                          # frames
+    order_gap: float = 2  # frames
     count: tuple[float, ...] = (1, 20)
-    rival: float = 100.0                          # pixels at 640x480 that make an object one of those to be seen
-    route_overlap: float = 0.5                    # of the shorter of two routes of a scan
-    whole: float = 0.8                            # of an object's width and height, in one frame, to be measured
-    room: tuple[float, ...] = (3.0, 100.0)        # square metres
-    enclosed: float = 0.85                        # of a floor's border has a wall near
-    floor_share: float = 0.7                      # of the floor, to be seen before its size is asked
+    # pixels at 640x480 that make an object one of those to be seen
+    rival: float = 100.0
+    route_overlap: float = 0.5  # of the shorter of two routes of a scan
+    # of an object's width and height, in one frame, to be measured
+    whole: float = 0.8
+    room: tuple[float, ...] = (3.0, 100.0)  # square metres
+    enclosed: float = 0.85  # of a floor's border has a wall near
+    # of the floor, to be seen before its size is asked
+    floor_share: float = 0.7
     option_iou: float = 0.5
     # not in the manifest: how far options are apart
     option_gap: float = 0.20
     option_share: float = 0.15
-    option_image: float = 100.0                   # camera positions, 0-1000
+    option_image: float = 100.0  # camera positions, 0-1000
 
     @classmethod
     def of(cls, parameters: Any) -> "Thresholds":
-        """Those of a manifest's `parameters`. Raises CannotVerify for one that is not of its default's kind."""
+        """Those of a manifest's `parameters`. Raises CannotVerify for one that is not of its
+        default's kind."""
         stated = parameters.get("rules") if isinstance(parameters, Mapping) else None
         taken: dict[str, Any] = {}
         for f in fields(cls):
@@ -87,7 +115,12 @@ class Thresholds:
             if value is not None:
                 numbers = value if isinstance(value, list) else [value]
                 usual = f.default if isinstance(f.default, tuple) else (f.default,)
-                if isinstance(value, list) != isinstance(f.default, tuple) or len(numbers) != len(usual) or not _numbers(numbers, 1) or bool in map(type, numbers):
+                if (
+                    isinstance(value, list) != isinstance(f.default, tuple)
+                    or len(numbers) != len(usual)
+                    or not _numbers(numbers, 1)
+                    or bool in map(type, numbers)
+                ):
                     raise CannotVerify(f"manifest.json: parameters.rules.{f.name}: {value!r}")
                 taken[f.name] = tuple(value) if isinstance(value, list) else value
         return cls(**taken)
@@ -95,9 +128,10 @@ class Thresholds:
 # %% ../../../nbs/oracle/evidence/10_record.ipynb #a3971ed7
 @dataclass(frozen=True)
 class TaskSpec:
-    """How many images a task's record has (0: any number), what is drawn for the objects in their order, and in which formats
-    it comes.
+    """How many images a task's record has (0: any number), what is drawn for the objects in their
+    order, and in which formats it comes.
     """
+
     images: int
     marks: tuple[str, ...]
     formats: tuple[str, ...]
@@ -142,7 +176,10 @@ def _forms() -> dict[str, TaskSpec]:
         room_size 32 fst
         nav_video 0 t"""
     split = [row.split() for row in rows.strip().splitlines()]
-    return {name: TaskSpec(int(n), tuple(marks), tuple(letters[c] for c in formats)) for name, n, formats, *marks in split}
+    return {
+        name: TaskSpec(int(n), tuple(marks), tuple(letters[c] for c in formats))
+        for name, n, formats, *marks in split
+    }
 
 
 TASK_SPECS: dict[str, TaskSpec] = _forms()
@@ -155,13 +192,16 @@ class Item:
     Args:
         task, format: the folder it lies in.
         record: as read.
-        question, answer: the two turns; `stem` is the question without its options, `options` these by letter.
-        objects, views: of `facts`: instance ids and which image shows each (-1: none), padding removed.
+        question, answer: the two turns; `stem` is the question without its options, `options` these
+            by letter.
+        objects, views: of `facts`: instance ids and which image shows each (-1: none), padding
+            removed.
         folder: the scene's files.
         rules: the thresholds in force.
 
     `bare_stem` and `bare_answer` are the texts without the objects' names, in lower case.
     """
+
     task: str
     format: str
     record: Mapping[str, Any]
@@ -189,8 +229,11 @@ class Item:
 
     @cached_property
     def bare_stem(self) -> str:
-        """The question without options and names; "object (red point)" is a name, too: that of a thing which is not to be told."""
-        return without_names(normalize_text(self.stem).replace("object (", f"{NAME_TOKEN} ("), self.names)
+        """The question without options and names; "object (red point)" is a name, too: that of a
+        thing which is not to be told."""
+        return without_names(
+            normalize_text(self.stem).replace("object (", f"{NAME_TOKEN} ("), self.names
+        )
 
     @cached_property
     def bare_answer(self) -> str:
@@ -198,22 +241,37 @@ class Item:
 
     @cached_property
     def numbered_answer(self) -> str:
-        """The answer in lower case, with `§k§` in place of the name of object k (the first one of that name)."""
+        """The answer in lower case, with `§k§` in place of the name of object k (the first one of
+        that name)."""
         text = normalize_text(self.answer)
         for k in sorted(range(len(self.names)), key=lambda k: -len(self.names[k])):
             text = replace_name(text, self.names[k], f"{NAME_TOKEN}{k}{NAME_TOKEN}")
         return text
 
     def mentioned(self, clause: str) -> set[int]:
-        """Which objects a clause of `numbered_answer` speaks of: told by colour, else by drawn number, else by name."""
-        by_colour = {k for k in range(len(self.objects)) if self.colour(k) and f"({self.colour(k)} " in clause}
+        """Which objects a clause of `numbered_answer` speaks of: told by colour, else by drawn
+        number, else by name."""
+        by_colour = {
+            k
+            for k in range(len(self.objects))
+            if self.colour(k) and f"({self.colour(k)} " in clause
+        }
         by_number = {int(v) for v in re.findall(r"\bobject(\d)\b", clause)}
-        return by_colour or by_number or {int(v) for v in re.findall(rf"{NAME_TOKEN}(\d+){NAME_TOKEN}", clause)}
+        return (
+            by_colour
+            or by_number
+            or {int(v) for v in re.findall(rf"{NAME_TOKEN}(\d+){NAME_TOKEN}", clause)}
+        )
 
     def frame_files(self, view: int) -> tuple[str, str, str, str]:
         """Paths of one image, its depth, its pose and its intrinsics."""
         record = self.record
-        return record["image"][view], record["depth"][view], record["pose"][view], record["intrinsic"][view]
+        return (
+            record["image"][view],
+            record["depth"][view],
+            record["pose"][view],
+            record["intrinsic"][view],
+        )
 
     def fact(self, key: str) -> Any:
         """`facts[key]`. Raises Wrong where it is missing."""
@@ -244,9 +302,14 @@ class Item:
 
 # %% ../../../nbs/oracle/evidence/10_record.ipynb #9b76fdc3
 def read_turns(record: Mapping[str, Any]) -> tuple[str, str]:
-    """Question and answer of a record. Raises Wrong where they are not there, or hold a number that no record needs."""
+    """Question and answer of a record. Raises Wrong where they are not there, or hold a number that
+    no record needs."""
     turns = record.get("conversations")
-    if not isinstance(turns, list) or len(turns) < 2 or not all(isinstance(turn, dict) for turn in turns):
+    if (
+        not isinstance(turns, list)
+        or len(turns) < 2
+        or not all(isinstance(turn, dict) for turn in turns)
+    ):
         raise MismatchError("conversations: not one question and one answer")
     question = turns[0].get("value")
     answer = turns[1].get("value")
@@ -258,13 +321,36 @@ def read_turns(record: Mapping[str, Any]) -> tuple[str, str]:
 
 # %% ../../../nbs/oracle/evidence/10_record.ipynb #b321502e
 _COLOURED = {f"{colour}_{kind}": 2 for colour in _COLOURS for kind in ("point", "bbox")}
-_MARKS = {**_COLOURED, "point_list": 3, "bbox_list": 3, "point_img_idx": 2, "bbox_img_idx": 2}      # lists around the numbers
-_FACTS = {"target_box": 1, "option_box": 2, "option_view": 1, "farthest": 0, "visible": 1, "first": 1, "legs": 0, "place": 2,
-          "turn": 1, "walk": 1}
-_FORM = ("a number", "a list of numbers", "a list of lists of numbers", "a list of lists of lists of numbers")
+# lists around the numbers
+_MARKS = {**_COLOURED, "point_list": 3, "bbox_list": 3, "point_img_idx": 2, "bbox_img_idx": 2}
+_FACTS = {
+    "target_box": 1,
+    "option_box": 2,
+    "option_view": 1,
+    "farthest": 0,
+    "visible": 1,
+    "first": 1,
+    "legs": 0,
+    "place": 2,
+    "turn": 1,
+    "walk": 1,
+}
+_FORM = (
+    "a number",
+    "a list of numbers",
+    "a list of lists of numbers",
+    "a list of lists of lists of numbers",
+)
 _LENGTHS = {"place": 2, "option_box": 4}
-_LEAST = {"distance_infer_center_oc": 4, "distance_infer_center_oc_mv": 4, "distance_infer_center_oo_video": 5, "appearance_order": 4,
-          "obj_count": 1, "spatial_imagination_oc_video_hard": 3, "spatial_imagination_oo_video_hard": 4}
+_LEAST = {
+    "distance_infer_center_oc": 4,
+    "distance_infer_center_oc_mv": 4,
+    "distance_infer_center_oo_video": 5,
+    "appearance_order": 4,
+    "obj_count": 1,
+    "spatial_imagination_oc_video_hard": 3,
+    "spatial_imagination_oo_video_hard": 4,
+}
 
 
 def _least_objects(task: str) -> int:
@@ -274,17 +360,22 @@ def _least_objects(task: str) -> int:
 
 # %% ../../../nbs/oracle/evidence/10_record.ipynb #c86297d4
 def _check_fields(record: Mapping[str, Any], facts: Mapping[str, Any], n: int) -> None:
-    """The fields that are there have the form that SPAR gives them; `n` is the number of images. Raises Wrong naming the field."""
+    """The fields that are there have the form that SPAR gives them; `n` is the number of images.
+    Raises Wrong naming the field."""
     for where, part, depths in (("", record, _MARKS), ("facts.", facts, _FACTS)):
         for key in depths:
             if part.get(key) is not None and not _numbers(part[key], depths[key]):
-                raise MismatchError(f"{where}{key}: {part[key]!r} is not {_FORM[depths[key]]}"[:200])
+                raise MismatchError(
+                    f"{where}{key}: {part[key]!r} is not {_FORM[depths[key]]}"[:200]
+                )
     for key, length in _LENGTHS.items():
         if any(len(v) != length for v in facts.get(key) or ()):
             raise MismatchError(f"facts.{key}: not lists of {length} numbers")
     for key in ("first", "option_view"):
         if any(type(v) is not int or not 0 <= v < n for v in facts.get(key) or ()):
-            raise MismatchError(f"facts.{key}: {facts[key]} are not numbers of its {n} images"[:200])
+            raise MismatchError(
+                f"facts.{key}: {facts[key]} are not numbers of its {n} images"[:200]
+            )
     if len(facts.get("visible") or "") not in (0, n):
         raise MismatchError("facts.visible: not one entry for each frame")
     if len(facts.get("target_box") or "") not in (0, 4):
@@ -292,8 +383,8 @@ def _check_fields(record: Mapping[str, Any], facts: Mapping[str, Any], n: int) -
 
 # %% ../../../nbs/oracle/evidence/10_record.ipynb #ecf59459
 def open_item(record: Any, task: str, format: str, folder: SceneFolder, rules: Thresholds) -> Item:
-    """A record's form: turns, type, counts and equal frames of its files, facts. Raises Wrong naming the field, Unusable for a
-    missing file.
+    """A record's form: turns, type, counts and equal frames of its files, facts. Raises Wrong
+    naming the field, Unusable for a missing file.
     """
     form = TASK_SPECS[task]
     if record.get("type") != ("nav" if task == "nav_video" else task):
@@ -310,7 +401,11 @@ def open_item(record: Any, task: str, format: str, folder: SceneFolder, rules: T
     if "<image>" in question or "{" in question or "{" in answer or "  " in answer.strip():
         raise MismatchError("conversations: an image token, an unfilled template or a double blank")
     facts = record.get("facts")
-    if not isinstance(facts, dict) or not isinstance(facts.get("objects"), list) or not isinstance(facts.get("view"), list):
+    if (
+        not isinstance(facts, dict)
+        or not isinstance(facts.get("objects"), list)
+        or not isinstance(facts.get("view"), list)
+    ):
         raise MismatchError("facts: objects or view missing")
     n = _check_files(record, facts, folder, form)
     _check_fields(record, facts, n)
@@ -327,30 +422,56 @@ def open_item(record: Any, task: str, format: str, folder: SceneFolder, rules: T
     ids = tuple(objects[k] for k in kept)
     shown = tuple(views[k] for k in kept)
     if len(ids) < _least_objects(task):
-        raise MismatchError(f"facts.objects: {len(ids)} objects, {task} is about {_least_objects(task)}")
-    return Item(task=task, format=format, record=record, question=question, answer=answer, stem=stem, options=options, objects=ids, views=shown, folder=folder, rules=rules)
+        raise MismatchError(
+            f"facts.objects: {len(ids)} objects, {task} is about {_least_objects(task)}"
+        )
+    return Item(
+        task=task,
+        format=format,
+        record=record,
+        question=question,
+        answer=answer,
+        stem=stem,
+        options=options,
+        objects=ids,
+        views=shown,
+        folder=folder,
+        rules=rules,
+    )
 
 
 _PATHS = ("image", "depth", "pose", "intrinsic")
 
 
-def _check_files(record: Mapping[str, Any], facts: Mapping[str, Any], folder: SceneFolder, form: TaskSpec) -> int:
+def _check_files(
+    record: Mapping[str, Any], facts: Mapping[str, Any], folder: SceneFolder, form: TaskSpec
+) -> int:
     lists: list[Any] = [record.get(key) for key in _PATHS]
     for key, paths in zip(_PATHS, lists):
         if not isinstance(paths, list) or not all(isinstance(path, str) for path in paths):
             raise MismatchError(f"{key}: not a list of paths")
     n = len(record["image"])
     if not n or (form.images and n != form.images) or any(len(paths) != n for paths in lists):
-        raise MismatchError(f"image, depth, pose, intrinsic: {[len(paths) for paths in lists]} paths, not {form.images or 'as many'}")
+        raise MismatchError(
+            f"image, depth, pose, intrinsic: {[len(paths) for paths in lists]} paths, not"
+            f" {form.images or 'as many'}"
+        )
     known = tuple(map(tuple, lists))
-    if known not in folder.notes:                                     # the same frames serve many questions
+    # the same frames serve many questions
+    if known not in folder.notes:
         folder.notes[known] = _frames(folder, *lists)
     if facts.get("frames") != folder.notes[known]:
         raise MismatchError("facts.frames: not the frames of the images")
     return n
 
 
-def _frames(folder: SceneFolder, images: list[str], depths: list[str], poses: list[str], intrinsics: list[str]) -> list[int]:
+def _frames(
+    folder: SceneFolder,
+    images: list[str],
+    depths: list[str],
+    poses: list[str],
+    intrinsics: list[str],
+) -> list[int]:
     """Frame numbers of files that exist, lie in the scene's folder and belong together."""
     for path in (*images, *depths, *poses, *intrinsics):
         if not folder.exists(path):
@@ -359,7 +480,10 @@ def _frames(folder: SceneFolder, images: list[str], depths: list[str], poses: li
             raise MismatchError(f"{path!r} belongs to another scene")
     for path in images:
         folder.whole(path)
-    stems, *others = ([path.rpartition("/")[2].partition(".")[0] for path in paths] for paths in (images, depths, poses))
+    stems, *others = (
+        [path.rpartition("/")[2].partition(".")[0] for path in paths]
+        for paths in (images, depths, poses)
+    )
     if any(stems != other for other in others):
         raise MismatchError("image, depth, pose: not of the same frames")
     if len(set(stems)) != len(stems):

@@ -16,10 +16,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .scene_files import SceneFolder, NotCheckableError, MismatchError, read_image
+from spar_kit.oracle.evidence.scene_files import (
+    SceneFolder,
+    NotCheckableError,
+    MismatchError,
+    read_image,
+)
 
 # %% ../../../nbs/oracle/evidence/30_rgbd_views.ipynb #f8d4c7d8
-DEPTH_RANGE = 300.0, 12000.0       # the median of a depth image's valid values, millimetres
+DEPTH_RANGE = 300.0, 12000.0  # the median of a depth image's valid values, millimetres
 NO_RGBD = "no depth, pose or intrinsics with this row (SPAR-7M without RGBD)"
 
 
@@ -28,16 +33,22 @@ def loose_matrix(path: Path) -> NDArray[np.float64]:
     if path.exists() and not path.is_file():
         raise NotCheckableError(f"{path.parent.name}: a matrix is not a file")
     try:
-        rows = [[float(word) for word in line.replace(",", " ").split()] for line in path.read_text().splitlines() if line.strip()]
+        rows = [
+            [float(word) for word in line.replace(",", " ").split()]
+            for line in path.read_text().splitlines()
+            if line.strip()
+        ]
     except (OSError, ValueError) as error:
-        raise NotCheckableError(f"{path.parent.name}: a matrix cannot be read ({type(error).__name__})") from None
+        raise NotCheckableError(
+            f"{path.parent.name}: a matrix cannot be read ({type(error).__name__})"
+        ) from None
     if len(rows) == 1 and len(rows[0]) in (9, 16):
         side = 3 if len(rows[0]) == 9 else 4
-        rows = [rows[0][k * side:(k + 1) * side] for k in range(side)]
+        rows = [rows[0][k * side : (k + 1) * side] for k in range(side)]
     if [len(row) for row in rows] not in ([3] * 3, [4] * 3, [4] * 4):
         raise NotCheckableError(f"{path.parent.name}: neither a 3x3 nor a 4x4 matrix")
     full = np.eye(4)
-    full[:len(rows), :len(rows[0])] = rows
+    full[: len(rows), : len(rows[0])] = rows
     if not np.isfinite(full).all():
         raise NotCheckableError(f"{path.parent.name}: a matrix is not finite")
     return full
@@ -53,6 +64,7 @@ class RgbdView:
         far: (4,) the same of the depth image.
         depth: (h, w) metres, 0 without a value.
     """
+
     pose: NDArray[np.float64]
     color: NDArray[np.float64]
     size: tuple[int, int]
@@ -61,18 +73,25 @@ class RgbdView:
 
     def rays(self, at: NDArray) -> NDArray[np.float64]:
         """Places (N, 2), 0 to 1000, as directions of depth 1 in the camera (N, 3)."""
-        uv = at / 1000 * self.size - .5
+        uv = at / 1000 * self.size - 0.5
         return np.concatenate([(uv - self.color[2:]) / self.color[:2], np.ones((len(at), 1))], 1)
 
     def places(self, points: NDArray) -> tuple[NDArray, NDArray]:
-        """World points (N, 3) in this image: (N, 2), 0 to 1000 where z > 0, NaN elsewhere, and depths z (N,)."""
+        """World points (N, 3) in this image: (N, 2), 0 to 1000 where z > 0, NaN elsewhere, and
+        depths z (N,)."""
         p = (points - self.pose[:3, 3]) @ self.pose[:3, :3]
-        z = np.where(p[:, 2] > .01, p[:, 2], np.nan)
-        return (p[:, :2] / z[:, None] * self.color[:2] + self.color[2:] + .5) / self.size * 1000, p[:, 2]
+        z = np.where(p[:, 2] > 0.01, p[:, 2], np.nan)
+        return (
+            p[:, :2] / z[:, None] * self.color[:2] + self.color[2:] + 0.5
+        ) / self.size * 1000, p[:, 2]
 
     def pixels(self, at: NDArray) -> NDArray[np.int64]:
         """Places (N, 2), 0 to 1000, as depth pixels (N, 2): column, row; they may lie outside."""
-        return np.rint(np.nan_to_num(self.rays(at)[:, :2] * self.far[:2] + self.far[2:], nan=-9).clip(-1e6, 1e6)).astype(np.int64)
+        return np.rint(
+            np.nan_to_num(self.rays(at)[:, :2] * self.far[:2] + self.far[2:], nan=-9).clip(
+                -1e6, 1e6
+            )
+        ).astype(np.int64)
 
     def depth_at(self, at: NDArray) -> NDArray[np.float64]:
         """Depth at places (N, 2), 0 to 1000: (N,) metres, 0 outside and without a value."""
@@ -90,7 +109,8 @@ def _stem(path: str) -> str:
 
 
 class ReleasedScene(SceneFolder):
-    """The files of one scene of a released data set, read when asked for; a depth image costs 1.2 MB in memory, `kept` of them stay."""
+    """The files of one scene of a released data set, read when asked for; a depth image costs 1.2
+    MB in memory, `kept` of them stay."""
 
     def __init__(self, images: Path, scene: str, kept: int = 64):
         super().__init__(images, scene)
@@ -107,9 +127,10 @@ class ReleasedScene(SceneFolder):
         width, height = self.image_size(image)
         if far_file != intrinsic and self.exists(far_file):
             far = self._pinhole(far_file)
-        else:                                        # one camera for both: its matrix scaled to the depth image
+        # one camera for both: its matrix scaled to the depth image
+        else:
             s = np.array([z.shape[1] / width, z.shape[0] / height])
-            far = np.concatenate([K[:2] * s, (K[2:] + .5) * s - .5])
+            far = np.concatenate([K[:2] * s, (K[2:] + 0.5) * s - 0.5])
         return RgbdView(pose=c2w, color=K, size=(width, height), far=far, depth=z)
 
     def _pinhole(self, relative: str) -> NDArray[np.float64]:
@@ -125,29 +146,47 @@ class ReleasedScene(SceneFolder):
         known = depth[depth > 0]
         median = float(np.median(known)) if known.size else 0.0
         if not DEPTH_RANGE[0] <= median <= DEPTH_RANGE[1]:
-            raise NotCheckableError(f"depth: the median of the values is not between {DEPTH_RANGE[0]:.0f} and {DEPTH_RANGE[1]:.0f}, so they are no millimetres")
+            raise NotCheckableError(
+                f"depth: the median of the values is not between {DEPTH_RANGE[0]:.0f} and"
+                f" {DEPTH_RANGE[1]:.0f}, so they are no millimetres"
+            )
         return (depth / 1000).astype(np.float32)
 
     def files(self, record: Mapping[str, Any], k: int) -> tuple[str, str, str, str]:
-        """Paths of image k of a row, its depth, pose and intrinsics: those that the row names, else those that go by the same name.
+        """Paths of image k of a row, its depth, pose and intrinsics: those that the row names, else
+        those that go by the same name.
 
         Raises Wrong where they are not of one frame, Unusable where they are not there.
         """
         image = record["image"][k]
         stem = _stem(record["image"][k])
         folder, _, kind = image.rpartition("/")[0].rpartition("/")
-        known = {key: record[key][k] for key in ("depth", "pose", "intrinsic") if isinstance(record.get(key), list) and len(record[key]) == len(record["image"])}
+        known = {
+            key: record[key][k]
+            for key in ("depth", "pose", "intrinsic")
+            if isinstance(record.get(key), list) and len(record[key]) == len(record["image"])
+        }
         video = kind.startswith("video")
         depth = known.get("depth") or f"{folder}/{kind.replace('_color', '_depth')}/{stem}.png"
         pose = known.get("pose") or f"{folder}/{'video_pose' if video else 'pose'}/{stem}.txt"
         if _stem(depth) != stem or _stem(pose) != stem:
             raise MismatchError("image, depth, pose: not of the same frame")
-        names = [known["intrinsic"]] if "intrinsic" in known else [
-            f"{folder}/intrinsic/{name}.txt" for name in ("intrinsic_color", stem, stem.rpartition("_")[2])]
+        names = (
+            [known["intrinsic"]]
+            if "intrinsic" in known
+            else [
+                f"{folder}/intrinsic/{name}.txt"
+                for name in ("intrinsic_color", stem, stem.rpartition("_")[2])
+            ]
+        )
         intrinsic = next((name for name in names if self.exists(name)), "")
         if not intrinsic or not self.exists(depth) or not self.exists(pose):
-            if any(self.exists(f"{folder}/{name}") for name in ("image_depth", "pose", "intrinsic")):
-                missing = "intrinsic" if not intrinsic else "depth" if not self.exists(depth) else "pose"
+            if any(
+                self.exists(f"{folder}/{name}") for name in ("image_depth", "pose", "intrinsic")
+            ):
+                missing = (
+                    "intrinsic" if not intrinsic else "depth" if not self.exists(depth) else "pose"
+                )
                 raise NotCheckableError(f"missing file: {missing}")
             raise NotCheckableError(NO_RGBD)
         return image, depth, pose, intrinsic
@@ -159,15 +198,20 @@ class ReleasedScene(SceneFolder):
         return self.look(*self.files(record, k))
 
 # %% ../../../nbs/oracle/evidence/30_rgbd_views.ipynb #607480d2
-USUAL = (-.2, 0.0, .15, .3, .5)
-POSSIBLE = (-1.0, -.5, 0.0, .6, 1.2)      # metres by which a centre lies behind the surface at its mark
-ASIDE = {"point": (0.0, .2), "bbox": (.08, .35)}                           # usual and possible sideways: metres for a point, shares of the box for a box
-BORDER = 30.0                                                              # a box this near to the image's border (0-1000) goes on beyond it, for all we know
+USUAL = (-0.2, 0.0, 0.15, 0.3, 0.5)
+# metres by which a centre lies behind the surface at its mark
+POSSIBLE = (-1.0, -0.5, 0.0, 0.6, 1.2)
+# usual and possible sideways: metres for a point, shares of the box for a box
+ASIDE = {"point": (0.0, 0.2), "bbox": (0.08, 0.35)}
+# a box this near to the image's border (0-1000) goes on beyond it, for all we know
+BORDER = 30.0
 COMBINATIONS = 384
 
 
 class PointRange(NamedTuple):
-    """Where an object's centre usually is and where it can be: world points (n, 3) and (m, 3), metres; `surface` its depth at the mark."""
+    """Where an object's centre usually is and where it can be: world points (n, 3) and (m, 3),
+    metres; `surface` its depth at the mark."""
+
     likely: NDArray[np.float64]
     feasible: NDArray[np.float64]
     surface: float
@@ -177,7 +221,8 @@ _CROSS = np.array([[0, 0], [-1, 0], [1, 0], [0, -1], [0, 1.0]])
 
 # %% ../../../nbs/oracle/evidence/30_rgbd_views.ipynb #0104a4fc
 def cloud_of(look: RgbdView, kind: str, at: Sequence[float]) -> PointRange:
-    """The cloud of an object marked by a point (x, y) or a box (x1, y1, x2, y2), 0 to 1000. Raises Unusable where there is no depth."""
+    """The cloud of an object marked by a point (x, y) or a box (x1, y1, x2, y2), 0 to 1000. Raises
+    Unusable where there is no depth."""
     place = np.array(at, np.float64)
     if kind == "point":
         reach = np.array([1000 / look.size[0], 1000 / look.size[1]]) * max(2.0, look.size[0] / 320)
@@ -186,35 +231,50 @@ def cloud_of(look: RgbdView, kind: str, at: Sequence[float]) -> PointRange:
     else:
         middle = (place[:2] + place[2:]) / 2
         half = (place[2:] - place[:2]) / 2
-        around = np.stack(np.meshgrid(np.linspace(-.5, .5, 9), np.linspace(-.5, .5, 9)), -1).reshape(-1, 2) * half + middle
+        around = (
+            np.stack(np.meshgrid(np.linspace(-0.5, 0.5, 9), np.linspace(-0.5, 0.5, 9)), -1).reshape(
+                -1, 2
+            )
+            * half
+            + middle
+        )
     depths = look.depth_at(around)
     depths = depths[depths > 0]
     if len(depths) < max(2, len(around) // 10):
         raise NotCheckableError("no depth at a mark")
     z = float(np.median(depths))
-    low = float(np.quantile(depths, .1))
-    high = float(np.quantile(depths, .9))
+    low = float(np.quantile(depths, 0.1))
+    high = float(np.quantile(depths, 0.9))
     clouds = []
     for behind, aside in zip((USUAL, POSSIBLE), ASIDE[kind]):
-        if behind is POSSIBLE and kind == "bbox" and (place.min() < BORDER or place.max() > 1000 - BORDER):
+        if (
+            behind is POSSIBLE
+            and kind == "bbox"
+            and (place.min() < BORDER or place.max() > 1000 - BORDER)
+        ):
             aside = 1.0
-        if kind == "point":                          # metres at this depth, in thousandths of the image
+        # metres at this depth, in thousandths of the image
+        if kind == "point":
             step = aside / z * look.color[:2] / look.size * 1000
         else:
             step = aside * 2 * half
         spots = middle + (_CROSS if step.any() else _CROSS[:1]) * step
         away = z + np.array(behind)
-        if behind is POSSIBLE:                       # the mark may lie on the edge of something in front of the object, or beside it
+        # the mark may lie on the edge of something in front of the object, or beside it
+        if behind is POSSIBLE:
             away[:2] += low - z
             away[3:] += high - z
-        away = np.maximum(away, min(.3, z))
+        away = np.maximum(away, min(0.3, z))
         grid = np.repeat(spots, len(away), 0), np.tile(away, len(spots))
         clouds.append(look.world(*grid))
     return PointRange(clouds[0], clouds[1], z)
 
 # %% ../../../nbs/oracle/evidence/30_rgbd_views.ipynb #0aab5e7f
-def combine(clouds: Sequence[PointRange], measure: Callable[..., NDArray]) -> tuple[NDArray, NDArray]:
-    """A quantity over combinations of the places of several centres: `measure` takes one array of points (N, 3) for each; usual (N,) and possible (M,)."""
+def combine(
+    clouds: Sequence[PointRange], measure: Callable[..., NDArray]
+) -> tuple[NDArray, NDArray]:
+    """A quantity over combinations of the places of several centres: `measure` takes one array of
+    points (N, 3) for each; usual (N,) and possible (M,)."""
     out = []
     for which in (0, 1):
         sets = [(cloud.likely, cloud.feasible)[which] for cloud in clouds]
@@ -222,6 +282,7 @@ def combine(clouds: Sequence[PointRange], measure: Callable[..., NDArray]) -> tu
             chosen = sets
         else:
             rng = np.random.default_rng(7)
-            chosen = [points[rng.integers(len(points), size=COMBINATIONS)] for points in sets]                   # the same choice for everyone
+            # the same choice for everyone
+            chosen = [points[rng.integers(len(points), size=COMBINATIONS)] for points in sets]
         out.append(np.asarray(measure(*chosen)))
     return out[0], out[1]

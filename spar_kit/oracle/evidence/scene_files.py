@@ -30,25 +30,30 @@ Vec = tuple[float, float, float]
 
 
 class CannotVerify(ValueError):
-    """The folder is no data set that can be checked, or its manifest cannot be used. The message is one line and names the file."""
+    """The folder is no data set that can be checked, or its manifest cannot be used. The message is
+    one line and names the file."""
 
 
 class NotCheckableError(Exception):
-    """Evidence that is missing or cannot be read. The record that needs it counts as not checkable, with this reason."""
+    """Evidence that is missing or cannot be read. The record that needs it counts as not checkable,
+    with this reason."""
 
 
 class MismatchError(Exception):
-    """Evidence that contradicts itself or the record. The record counts as a mismatch, with this reason."""
+    """Evidence that contradicts itself or the record. The record counts as a mismatch, with this
+    reason."""
 
 # %% ../../../nbs/oracle/evidence/00_scene_files.ipynb #0824143c
 @dataclass(frozen=True)
 class Pose:
-    """Where a camera stands and how it is turned. Camera axes: x right, y down, z forward; world: metres, +Z up.
+    """Where a camera stands and how it is turned. Camera axes: x right, y down, z forward; world:
+    metres, +Z up.
 
     Args:
         position: the optical centre in the world, metres.
         right, down, forward: the camera's axes in the world, unit length.
     """
+
     position: Vec
     right: Vec
     down: Vec
@@ -60,7 +65,7 @@ class Pose:
         return dot(d, self.right), dot(d, self.down), dot(d, self.forward)
 
 
-ABSURD = 1e6          # metres, radians or pixels; with larger numbers arithmetic would overflow
+ABSURD = 1e6  # metres, radians or pixels; with larger numbers arithmetic would overflow
 
 
 def dot(a: Vec, b: Vec) -> float:
@@ -68,24 +73,36 @@ def dot(a: Vec, b: Vec) -> float:
 
 
 def read_matrix(path: Path) -> list[list[float]]:
-    """A 4x4 matrix of numbers from a text file. Raises Unusable where the file is missing or holds anything else."""
+    """A 4x4 matrix of numbers from a text file. Raises Unusable where the file is missing or holds
+    anything else."""
     if path.exists() and not path.is_file():
         raise MismatchError(f"{path.parent.name}/{path.name}: not a file")
     try:
-        rows = [[float(word) for word in line.split()] for line in path.read_text().splitlines() if line.strip()]
+        rows = [
+            [float(word) for word in line.split()]
+            for line in path.read_text().splitlines()
+            if line.strip()
+        ]
     except (OSError, ValueError) as error:
-        raise NotCheckableError(f"{path.parent.name}/{path.name}: cannot be read ({type(error).__name__})") from None
+        raise NotCheckableError(
+            f"{path.parent.name}/{path.name}: cannot be read ({type(error).__name__})"
+        ) from None
     if [len(row) for row in rows] != [4] * 4:
         raise NotCheckableError(f"{path.parent.name}/{path.name}: not a 4x4 matrix")
     return rows
 
 
 def read_pose(path: Path) -> Pose:
-    """A rigid camera-to-world pose. Raises Wrong where the matrix is no rotation with a shift (|R'R - I| > 1e-3 or det R < 0).
+    """A rigid camera-to-world pose. Raises Wrong where the matrix is no rotation with a shift (|R'R
+    - I| > 1e-3 or det R < 0).
     """
     m = np.array(read_matrix(path))
     R = m[:3, :3]
-    rigid = (np.abs(m) < ABSURD).all() and np.abs(R.T @ R - np.eye(3)).max() < 2e-3 and np.linalg.det(R) > 0
+    rigid = (
+        (np.abs(m) < ABSURD).all()
+        and np.abs(R.T @ R - np.eye(3)).max() < 2e-3
+        and np.linalg.det(R) > 0
+    )
     if not rigid or np.abs(m[3] - [0, 0, 0, 1]).max() > 1e-6:
         raise MismatchError(f"pose/{path.name}: not a rigid pose")
     x, y, z, t = (tuple(m[:3, k].tolist()) for k in range(4))
@@ -94,9 +111,10 @@ def read_pose(path: Path) -> Pose:
 # %% ../../../nbs/oracle/evidence/00_scene_files.ipynb #112736a5
 @dataclass(frozen=True, kw_only=True)
 class ObjectBox:
-    """One object as `instances.json` states it: metres, +Z up, yaw in radians about the vertical from the world's x to the
-    box's x.
+    """One object as `instances.json` states it: metres, +Z up, yaw in radians about the vertical
+    from the world's x to the box's x.
     """
+
     id: int
     label: str
     center: Vec
@@ -104,8 +122,8 @@ class ObjectBox:
     yaw: float
 
     def distance_outside(self, points: NDArray) -> NDArray[np.float64]:
-        """How far world points (N, 3) lie outside the box: (N,) the largest excess over its three half sides, metres; negative
-        inside.
+        """How far world points (N, 3) lie outside the box: (N,) the largest excess over its three
+        half sides, metres; negative inside.
         """
         c = np.cos(self.yaw)
         s = np.sin(self.yaw)
@@ -132,13 +150,26 @@ def read_things(path: Path) -> tuple[dict[str, Any], dict[int, ObjectBox]]:
             center, size = (tuple(float(v) for v in row[key]) for key in ("center", "size"))
             if len(center) != 3 or len(size) != 3:
                 raise ValueError("center and size have three numbers")
-            thing = ObjectBox(id=int(row["id"]), label=str(row["label"]), center=center, size=size, yaw=float(row["yaw"]))
+            thing = ObjectBox(
+                id=int(row["id"]),
+                label=str(row["label"]),
+                center=center,
+                size=size,
+                yaw=float(row["yaw"]),
+            )
             if not all(abs(v) < ABSURD for v in (*center, *size, thing.yaw)):
                 raise ValueError(f"object {thing.id}: an absurd number")
             things[thing.id] = thing
     except (OSError, ValueError, OverflowError, KeyError, TypeError, AttributeError) as error:
-        raise NotCheckableError(f"{path.parent.name}/{path.name}: cannot be read ({type(error).__name__}: {error})"[:200]) from None
-    if len(things) != len(document["instances"]) or document.get("units", "metres") not in ("metres", "meters"):
+        raise NotCheckableError(
+            f"{path.parent.name}/{path.name}: cannot be read ({type(error).__name__}: {error})"[
+                :200
+            ]
+        ) from None
+    if len(things) != len(document["instances"]) or document.get("units", "metres") not in (
+        "metres",
+        "meters",
+    ):
         raise NotCheckableError(f"{path.parent.name}/{path.name}: repeated ids, or not in metres")
     return document, things
 
@@ -150,9 +181,11 @@ class InstanceImage:
     Args:
         ids: (height, width) instance id of each pixel, 0 for none, as stored.
         pixels: visible pixels of each id.
-        boxes: x1, y1, x2, y2 of the visible pixels of each id, 0 to 1000, unrounded, pixel edges. Specks, pixels with
-            no other of their id within 4 pixels, are left out, unless there are only such.
+        boxes: x1, y1, x2, y2 of the visible pixels of each id, 0 to 1000, unrounded, pixel edges.
+            Specks, pixels with no other of their id within 4 pixels, are left out, unless there are
+            only such.
     """
+
     ids: NDArray
     pixels: Mapping[int, int]
     boxes: Mapping[int, tuple[float, float, float, float]]
@@ -161,22 +194,35 @@ class InstanceImage:
     def of(cls, ids: NDArray) -> "InstanceImage":
         values, numbered, counts = np.unique(ids, return_inverse=True, return_counts=True)
         (h, w), numbered, around = ids.shape, numbered.reshape(ids.shape) + 1, np.pad(ids, 1)
-        alone = sum((around[1 + y:1 + y + h, 1 + x:1 + x + w] == ids).astype(np.uint8) for y in (-1, 0, 1) for x in (-1, 0, 1)) == 1
+        alone = (
+            sum(
+                (around[1 + y : 1 + y + h, 1 + x : 1 + x + w] == ids).astype(np.uint8)
+                for y in (-1, 0, 1)
+                for x in (-1, 0, 1)
+            )
+            == 1
+        )
         firm = numbered.copy()
         for y, x in np.argwhere(alone & (ids > 0)):
-            if (ids[max(y - 4, 0):y + 5, max(x - 4, 0):x + 5] == ids[y, x]).sum() == 1:
+            if (ids[max(y - 4, 0) : y + 5, max(x - 4, 0) : x + 5] == ids[y, x]).sum() == 1:
                 firm[y, x] = 0
         spans = zip(ndimage.find_objects(numbered), ndimage.find_objects(firm, len(values)))
-        boxes = {int(v): (x.start * 1000 / w, y.start * 1000 / h, x.stop * 1000 / w, y.stop * 1000 / h)
-                 for v, (y, x) in zip(values, (span or whole for whole, span in spans)) if v}
+        boxes = {
+            int(v): (x.start * 1000 / w, y.start * 1000 / h, x.stop * 1000 / w, y.stop * 1000 / h)
+            for v, (y, x) in zip(values, (span or whole for whole, span in spans))
+            if v
+        }
         return cls(ids, {int(v): int(n) for v, n in zip(values, counts) if v}, boxes)
 
     def around(self, x: float, y: float, reach: int = 1) -> NDArray:
-        """The ids of the pixel at (x, y), 0 to 1000, and of its neighbours within `reach` pixels."""
+        """The ids of the pixel at (x, y), 0 to 1000, and of its neighbours within `reach`
+        pixels."""
         h, w = self.ids.shape
         column = min(int(x * w / 1000), w - 1)
         row = min(int(y * h / 1000), h - 1)
-        return self.ids[max(row - reach, 0):row + reach + 1, max(column - reach, 0):column + reach + 1]
+        return self.ids[
+            max(row - reach, 0) : row + reach + 1, max(column - reach, 0) : column + reach + 1
+        ]
 
 # %% ../../../nbs/oracle/evidence/00_scene_files.ipynb #39c6f67a
 MOST_PIXELS = 1 << 26
@@ -184,10 +230,11 @@ MOST_PIXELS = 1 << 26
 
 @contextmanager
 def opened(path: Path) -> Iterator[Image.Image]:
-    """A PNG or JPEG that is there, nothing decoded yet. Raises Wrong where it is no regular file, no such image, larger than `MOST_PIXELS`, or cut: a data set
-    with such a picture is damaged."""
+    """A PNG or JPEG that is there, nothing decoded yet. Raises Wrong where it is no regular file,
+    no such image, larger than `MOST_PIXELS`, or cut: a data set with such a picture is damaged."""
     name = f"{path.parent.name}/{path.name}"
-    if not path.is_file():                                               # a named pipe would be waited for
+    # a named pipe would be waited for
+    if not path.is_file():
         raise MismatchError(f"{name}: not a file")
     try:
         with warnings.catch_warnings():
@@ -197,7 +244,16 @@ def opened(path: Path) -> Iterator[Image.Image]:
             if image.width * image.height > MOST_PIXELS:
                 raise MismatchError(f"{name}: {image.width}x{image.height} pixels are absurd")
             yield image
-    except (OSError, ValueError, SyntaxError, OverflowError, MemoryError, struct.error, zlib.error, Image.DecompressionBombError) as error:
+    except (
+        OSError,
+        ValueError,
+        SyntaxError,
+        OverflowError,
+        MemoryError,
+        struct.error,
+        zlib.error,
+        Image.DecompressionBombError,
+    ) as error:
         raise MismatchError(f"{name}: cannot be decoded ({type(error).__name__})") from None
 
 
@@ -207,7 +263,8 @@ def read_image(path: Path) -> NDArray:
         return np.asarray(image)
 
 # %% ../../../nbs/oracle/evidence/00_scene_files.ipynb #2e70544a
-MIN_INSIDE_SHARE = 0.7     # share of an object's pixels, or of a frame's objects', that must land in their boxes
+# share of an object's pixels, or of a frame's objects', that must land in their boxes
+MIN_INSIDE_SHARE = 0.7
 
 
 class SceneFolder:
@@ -234,7 +291,8 @@ class SceneFolder:
         self.sound = lru_cache(None)(self._sound)
         self.nearest = lru_cache(None)(self._nearest)
         self.exists = lru_cache(None)(self._exists)
-        self.notes: dict[tuple, Any] = {}                # whatever checks want to keep for the scene's next record
+        # whatever checks want to keep for the scene's next record
+        self.notes: dict[tuple, Any] = {}
         self.whole = lru_cache(None)(self._whole)
         self._names: dict[str, frozenset[str]] = {}
         self._links: dict[str, frozenset[str]] = {}
@@ -264,7 +322,13 @@ class SceneFolder:
     def _exists(self, relative: str) -> bool:
         """Whether the file is there. Raises Wrong where the path leaves the data set."""
         folder, _, name = relative.rpartition("/")
-        if relative.startswith("/") or ".." in relative.split("/") or "\\" in relative or "\0" in relative or not name:
+        if (
+            relative.startswith("/")
+            or ".." in relative.split("/")
+            or "\\" in relative
+            or "\0" in relative
+            or not name
+        ):
             raise MismatchError(f"path leaves the data set: {relative!r}"[:120])
         if folder not in self._names:
             real = os.path.realpath(self.images / folder)
@@ -273,10 +337,14 @@ class SceneFolder:
             try:
                 entries = list(os.scandir(real))
                 self._names[folder] = frozenset(entry.name for entry in entries)
-                self._links[folder] = frozenset(entry.name for entry in entries if entry.is_symlink())
+                self._links[folder] = frozenset(
+                    entry.name for entry in entries if entry.is_symlink()
+                )
             except OSError:
                 self._names[folder] = self._links[folder] = frozenset()
-        if name in self._links[folder] and not os.path.realpath(self.images / relative).startswith(self.root + os.sep):
+        if name in self._links[folder] and not os.path.realpath(self.images / relative).startswith(
+            self.root + os.sep
+        ):
             raise MismatchError(f"a link leaves the data set: {relative!r}"[:120])
         return name in self._names[folder]
 
@@ -291,7 +359,13 @@ class SceneFolder:
     def _intrinsics(self, relative: str) -> tuple[float, float, float, float]:
         """fx, fy, cx, cy in pixels, of a matrix without skew."""
         m = read_matrix(self._file(relative))
-        if not (m[0][0] > 1e-3 and m[1][1] > 1e-3 and abs(m[0][1]) < 1e-6 and m[2][2] == 1 and all(abs(v) < ABSURD for row in m for v in row)):
+        if not (
+            m[0][0] > 1e-3
+            and m[1][1] > 1e-3
+            and abs(m[0][1]) < 1e-6
+            and m[2][2] == 1
+            and all(abs(v) < ABSURD for row in m for v in row)
+        ):
             raise NotCheckableError(f"{relative.partition('/')[2]}: not a pinhole without skew")
         return m[0][0], m[1][1], m[0][2], m[1][2]
 
@@ -301,7 +375,8 @@ class SceneFolder:
             return image.size
 
     def _whole(self, relative: str) -> None:
-        """Decode a colour image to its end, a JPEG at an eighth of its size. Raises Wrong where it is cut or is no image."""
+        """Decode a colour image to its end, a JPEG at an eighth of its size. Raises Wrong where it
+        is cut or is no image."""
         with opened(self._file(relative)) as image:
             image.draft("RGB", (image.width // 8, image.height // 8))
             image.load()
@@ -311,7 +386,9 @@ class SceneFolder:
         relative = image.replace("/image_color/", "/image_instance/").rpartition(".")[0] + ".png"
         ids = read_image(self._file(relative))
         if ids.ndim != 2 or ids.min() < 0 or ids.max() > 65535:
-            raise NotCheckableError(f"{relative.partition('/')[2]}: not a single-channel image of 16 bits")
+            raise NotCheckableError(
+                f"{relative.partition('/')[2]}: not a single-channel image of 16 bits"
+            )
         return InstanceImage.of(ids.astype(np.uint16))
 
     def _depth(self, relative: str) -> NDArray[np.float32]:
@@ -321,12 +398,16 @@ class SceneFolder:
             raise NotCheckableError(f"{relative.partition('/')[2]}: not a single-channel image")
         return (depth / 1000).astype(np.float32)
 
-    def _placed(self, image: str, depth: str, pose: str, intrinsic: str) -> dict[int, tuple[int, float, float]]:
+    def _placed(
+        self, image: str, depth: str, pose: str, intrinsic: str
+    ) -> dict[int, tuple[int, float, float]]:
         return placements(self, image, depth, pose, intrinsic)
 
-    def _shown(self, image: str, depth: str, pose: str, intrinsic: str, id: int, pixels: float, side: float) -> str:
-        """Why object `id` does not count as seen in a frame, "" where it does: `pixels` at 640x480, `side` of its box in
-        0-1000.
+    def _shown(
+        self, image: str, depth: str, pose: str, intrinsic: str, id: int, pixels: float, side: float
+    ) -> str:
+        """Why object `id` does not count as seen in a frame, "" where it does: `pixels` at 640x480,
+        `side` of its box in 0-1000.
         """
         sight = self.sight(image)
         h, w = sight.ids.shape
@@ -336,28 +417,47 @@ class SceneFolder:
         if min(x2 - x1, y2 - y1) < side - 1e-6:
             return "thinner than the rule asks for"
         n, share, _ = self.placed(image, depth, pose, intrinsic).get(id, (0, 0.0, 0.0))
-        return f"only {share:.0%} of its pixels land in its box" if n >= 10 and share < .5 else ""
+        return f"only {share:.0%} of its pixels land in its box" if n >= 10 and share < 0.5 else ""
 
     def _shadow(self, image: str, depth: str, pose: str, intrinsic: str, id: int) -> float:
-        """How much of an object a frame shows: the area of its pixels, carried to their depth, over the mean area that its box
-        would cover from
-        all sides (a quarter of a convex body's surface, Cauchy). 0 where it shows no pixel or there is no depth."""
-        sight, (_, _, z) = self.sight(image), self.placed(image, depth, pose, intrinsic).get(id, (0, 0.0, 0.0))
-        (h, w), (width, height), (fx, fy, _, _) = sight.ids.shape, self.image_size(image), self.intrinsics(intrinsic)
+        """How much of an object a frame shows: the area of its pixels, carried to their depth, over
+        the mean area that its box would cover from all sides (a quarter of a convex body's surface,
+        Cauchy). 0 where it shows no pixel or there is no depth."""
+        sight, (_, _, z) = (
+            self.sight(image),
+            self.placed(image, depth, pose, intrinsic).get(id, (0, 0.0, 0.0)),
+        )
+        (h, w), (width, height), (fx, fy, _, _) = (
+            sight.ids.shape,
+            self.image_size(image),
+            self.intrinsics(intrinsic),
+        )
         a, b, c = self.things[id].size
-        return sight.pixels.get(id, 0) * z * z / (fx * w / width * fy * h / height) / max((a * b + b * c + c * a) / 2, 1e-9)
+        return (
+            sight.pixels.get(id, 0)
+            * z
+            * z
+            / (fx * w / width * fy * h / height)
+            / max((a * b + b * c + c * a) / 2, 1e-9)
+        )
 
     def _sound(self, image: str, depth: str, pose: str, intrinsic: str) -> str:
-        """Why a frame's images do not belong to its pose and to the scene's boxes, "" where they do: the mean over the objects
-        that show
-        well of the share of their pixels that land in their boxes must reach `MIN_INSIDE_SHARE`."""
-        shares = [share for n, share, _ in self.placed(image, depth, pose, intrinsic).values() if n >= 30]
+        """Why a frame's images do not belong to its pose and to the scene's boxes, "" where they
+        do: the mean over the objects that show well of the share of their pixels that land in their
+        boxes must reach `MIN_INSIDE_SHARE`."""
+        shares = [
+            share for n, share, _ in self.placed(image, depth, pose, intrinsic).values() if n >= 30
+        ]
         mean = sum(shares) / len(shares) if shares else 1.0
-        return f"of its {len(shares)} objects' pixels only {mean:.0%} land in their boxes" if mean < MIN_INSIDE_SHARE else ""
+        return (
+            f"of its {len(shares)} objects' pixels only {mean:.0%} land in their boxes"
+            if mean < MIN_INSIDE_SHARE
+            else ""
+        )
 
     def _nearest(self, image: str, id: int, column: float, row: float) -> float:
-        """Distance from a place in the instance image to the nearest pixel of an object in its box, in pixels; infinite where
-        there is none.
+        """Distance from a place in the instance image to the nearest pixel of an object in its box,
+        in pixels; infinite where there is none.
         """
         sight = self.sight(image)
         (h, w), (x1, y1, x2, y2) = sight.ids.shape, sight.boxes.get(id, (0, 0, 0, 0))
@@ -369,15 +469,15 @@ class SceneFolder:
         return float(np.hypot(rows + top - row, columns + left - column).min(initial=np.inf))
 
 # %% ../../../nbs/oracle/evidence/00_scene_files.ipynb #ee7ad2e5
-def world_points(folder: SceneFolder, image: str, depth: str, *, pose: str, intrinsic: str, step: int = 1
-                 ) -> tuple[NDArray, NDArray, NDArray]:
-    """The pixels of one frame's instance image that carry an id and a depth, in the world; of large objects only every
-    `step`-th of a row.
+def world_points(
+    folder: SceneFolder, image: str, depth: str, *, pose: str, intrinsic: str, step: int = 1
+) -> tuple[NDArray, NDArray, NDArray]:
+    """The pixels of one frame's instance image that carry an id and a depth, in the world; of large
+    objects only every `step`-th of a row.
 
-    Pixels on the border between two ids are left out where their object has others, since depth jumps there. The centre of a
-    pixel has
-    integer coordinates. Colour and depth camera share one pose; `intrinsic` is the colour camera's file, the depth camera's
-    lies beside it.
+    Pixels on the border between two ids are left out where their object has others, since depth
+    jumps there. The centre of a pixel has integer coordinates. Colour and depth camera share one
+    pose; `intrinsic` is the colour camera's file, the depth camera's lies beside it.
 
     Returns:
         ids (N,), world points (N, 3) and depths (N,), metres.
@@ -393,13 +493,16 @@ def world_points(folder: SceneFolder, image: str, depth: str, *, pose: str, intr
     inner = np.bincount(ids[~edge], minlength=int(ids.max()) + 1)
     kept = (ids > 0) & (~edge | (inner[ids] < 20))
     if step > 1:
-        kept &= ((np.add.outer(np.arange(ids.shape[0]) * 3, np.arange(ids.shape[1])) % step) == 0) | (inner[ids] < 200)
+        kept &= (
+            (np.add.outer(np.arange(ids.shape[0]) * 3, np.arange(ids.shape[1])) % step) == 0
+        ) | (inner[ids] < 200)
     rows, columns = np.nonzero(kept)
     h, w = ids.shape
     width, height = folder.image_size(image)
     fx, fy, cx, cy = folder.intrinsics(intrinsic)
-    x = ((columns + .5) * width / w - .5 - cx) / fx                            # the ray at z = 1, the same in both cameras
-    y = ((rows + .5) * height / h - .5 - cy) / fy
+    # the ray at z = 1, the same in both cameras
+    x = ((columns + 0.5) * width / w - 0.5 - cx) / fx
+    y = ((rows + 0.5) * height / h - 0.5 - cy) / fy
     z_map = folder.depth(depth)
     fx, fy, cx, cy = folder.intrinsics(intrinsic.replace("intrinsic_color", "intrinsic_depth"))
     u = np.rint(x * fx + cx).astype(int)
@@ -412,20 +515,27 @@ def world_points(folder: SceneFolder, image: str, depth: str, *, pose: str, intr
     y = y[seen]
     z = z[seen]
     axes = np.array([view.right, view.down, view.forward])
-    return ids[rows[seen], columns[seen]], np.stack([x * z, y * z, z], -1) @ axes + np.array(view.position), z
+    return (
+        ids[rows[seen], columns[seen]],
+        np.stack([x * z, y * z, z], -1) @ axes + np.array(view.position),
+        z,
+    )
 
 
-def placements(folder: SceneFolder, image: str, depth: str, pose: str, intrinsic: str) -> dict[int, tuple[int, float, float]]:
-    """How the pixels of each object in one frame lie in space: {id: (pixels looked at, the share of them within max(0.05 m, 3 %
-    of z) of the
-    object's box, their median depth in metres)}."""
+def placements(
+    folder: SceneFolder, image: str, depth: str, pose: str, intrinsic: str
+) -> dict[int, tuple[int, float, float]]:
+    """How the pixels of each object in one frame lie in space: {id: (pixels looked at, the share of
+    them within max(0.05 m, 3 % of z) of the object's box, their median depth in metres)}."""
     ids, points, z = world_points(folder, image, depth, pose=pose, intrinsic=intrinsic, step=11)
     order = np.argsort(ids, kind="stable")
     values, starts = np.unique(ids[order], return_index=True)
     found: dict[int, tuple[int, float, float]] = {}
     for id, rows in zip(values.tolist(), np.split(order, starts[1:])):
-        rows = rows[::max(1, len(rows) // 200)]
+        rows = rows[:: max(1, len(rows) // 200)]
         if id in folder.things:
-            inside = folder.things[id].distance_outside(points[rows]) <= np.maximum(.05, .03 * z[rows])
+            inside = folder.things[id].distance_outside(points[rows]) <= np.maximum(
+                0.05, 0.03 * z[rows]
+            )
             found[id] = len(rows), float(inside.mean()), float(np.median(z[rows]))
     return found

@@ -9,10 +9,24 @@ __all__ = ['KINDS', 'judge_unnamed', 'judge_route', 'check_released']
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .claims import (judge_camera, judge_depths, judge_distances, judge_map, judge_movement, judge_nearest_box, judge_nearest_listed,
-                                          judge_nearest_point, judge_relation)
+from spar_kit.oracle.released.claims import (
+    judge_camera,
+    judge_depths,
+    judge_distances,
+    judge_map,
+    judge_movement,
+    judge_nearest_box,
+    judge_nearest_listed,
+    judge_nearest_point,
+    judge_relation,
+)
 from ..evidence.scene_files import NotCheckableError, MismatchError
-from .correspondence import judge_area, judge_frames, judge_matching, judge_size
+from spar_kit.oracle.released.correspondence import (
+    judge_area,
+    judge_frames,
+    judge_matching,
+    judge_size,
+)
 from .verdicts import Evidence, Judge
 from ..evidence.record import TASK_SPECS
 from ..text.statements import read_statement
@@ -29,12 +43,27 @@ def judge_route(e: Evidence) -> Judge:
 
 def _kinds() -> dict[str, Callable[[Evidence], Judge]]:
     kinds: dict[Callable[[Evidence], Judge], tuple[str, ...]] = {
-        judge_depths: tuple(t for t in TASK_SPECS if t.startswith("depth_prediction")), judge_distances: tuple(t for t in TASK_SPECS if t.startswith("distance_prediction")),
-        judge_size: ("spatial_volume_infer",), judge_matching: ("position_matching",), judge_camera: ("camera_motion_infer",), judge_movement: ("view_change_infer",),
-        judge_frames: ("obj_frame_locate",), judge_nearest_box: ("distance_infer_center_oc", "distance_infer_center_oc_mv"),
-        judge_nearest_point: ("distance_infer_center_oo", "distance_infer_center_oo_mv"), judge_nearest_listed: ("distance_infer_center_oo_video",),
-        judge_relation: tuple(t for t in TASK_SPECS if t.startswith(("obj_spatial_relation", "spatial_imagination")) and "judge_map" not in t), judge_map: ("spatial_imagination_map_mv",),
-        judge_unnamed: ("appearance_order", "obj_count"), judge_area: ("room_size",), judge_route: ("nav_video",)}
+        judge_depths: tuple(t for t in TASK_SPECS if t.startswith("depth_prediction")),
+        judge_distances: tuple(t for t in TASK_SPECS if t.startswith("distance_prediction")),
+        judge_size: ("spatial_volume_infer",),
+        judge_matching: ("position_matching",),
+        judge_camera: ("camera_motion_infer",),
+        judge_movement: ("view_change_infer",),
+        judge_frames: ("obj_frame_locate",),
+        judge_nearest_box: ("distance_infer_center_oc", "distance_infer_center_oc_mv"),
+        judge_nearest_point: ("distance_infer_center_oo", "distance_infer_center_oo_mv"),
+        judge_nearest_listed: ("distance_infer_center_oo_video",),
+        judge_relation: tuple(
+            t
+            for t in TASK_SPECS
+            if t.startswith(("obj_spatial_relation", "spatial_imagination"))
+            and "judge_map" not in t
+        ),
+        judge_map: ("spatial_imagination_map_mv",),
+        judge_unnamed: ("appearance_order", "obj_count"),
+        judge_area: ("room_size",),
+        judge_route: ("nav_video",),
+    }
     return {task: kind for kind, tasks in kinds.items() for task in tasks}
 
 
@@ -42,12 +71,19 @@ KINDS = _kinds()
 assert set(KINDS) == set(TASK_SPECS)
 
 # %% ../../../nbs/oracle/released/30_check.ipynb #17e97e0a
-def check_released(record: Mapping[str, Any], task: str, form: str, folder: ReleasedScene, depths: list[tuple[float, float]] | None = None) -> None:
+def check_released(
+    record: Mapping[str, Any],
+    task: str,
+    form: str,
+    folder: ReleasedScene,
+    depths: list[tuple[float, float]] | None = None,
+) -> None:
     """Compare a released row with its files.
 
     Args:
         task, form: the folder it lies in.
-        depths: gets the depths that the row states beside those of the surfaces at the marks, metres.
+        depths: gets the depths that the row states beside those of the surfaces at the marks,
+            metres.
 
     Raises:
         Wrong: the files, or the row itself, contradict it.
@@ -57,14 +93,18 @@ def check_released(record: Mapping[str, Any], task: str, form: str, folder: Rele
         raise MismatchError(f"format: SPAR has no {form} for {task}")
     for key in ("image", "depth", "pose", "intrinsic"):
         paths = record.get(key)
-        if isinstance(paths, list) and not all(isinstance(path, str) or (path is None and key in ("depth", "pose")) for path in paths):
+        if isinstance(paths, list) and not all(
+            isinstance(path, str) or (path is None and key in ("depth", "pose")) for path in paths
+        ):
             raise MismatchError(f"{key}: not a list of paths")
     for path in record["image"]:
         if not folder.exists(path):
             raise NotCheckableError("missing file: image")
         folder.whole(path)
     images = TASK_SPECS[task].images
-    if (images == 1) != (len(record["image"]) == 1) or len(set(record["image"])) < len(record["image"]):
+    if (images == 1) != (len(record["image"]) == 1) or len(set(record["image"])) < len(
+        record["image"]
+    ):
         raise MismatchError(f"image: {len(record['image'])} images for {task}, or one twice")
     statement = read_statement(record, task, form)
     evidence = Evidence(record, statement, folder)

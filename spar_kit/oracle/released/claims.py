@@ -15,7 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..evidence.scene_files import NotCheckableError, MismatchError
-from .verdicts import CONFIRMED, OPEN, Evidence, Judge, Verdict, all_of, number_verdict, sign_verdict
+from spar_kit.oracle.released.verdicts import (
+    CONFIRMED,
+    OPEN,
+    Evidence,
+    Judge,
+    Verdict,
+    all_of,
+    number_verdict,
+    sign_verdict,
+)
 from ..text.statements import slots_of
 from ..evidence.rgbd_views import PointRange, RgbdView, cloud_of, combine
 
@@ -35,8 +44,14 @@ def _forward(points: NDArray, look: RgbdView) -> NDArray:
 
 
 def judge_depths(e: Evidence) -> Judge:
-    clouds = {name: _depth_of(e, name) for name in (("red", "blue", "green") if "_oo" in e.task else ("red", "blue"))}
-    alone = {name: combine([cloud], lambda p, look=look: _forward(p, look)) for name, (cloud, look) in clouds.items()}
+    clouds = {
+        name: _depth_of(e, name)
+        for name in (("red", "blue", "green") if "_oo" in e.task else ("red", "blue"))
+    }
+    alone = {
+        name: combine([cloud], lambda p, look=look: _forward(p, look))
+        for name, (cloud, look) in clouds.items()
+    }
     if "_oo" in e.task:
         (a, at_a), (b, at_b) = clouds["green"], clouds["blue"]
         asked = combine([a, b], lambda p, q: np.abs(_forward(p, at_a) - _forward(q, at_b)))
@@ -44,8 +59,15 @@ def judge_depths(e: Evidence) -> Judge:
         asked = alone["blue"]
 
     def judge(says: Mapping[str, Any]) -> Verdict:
-        e.numbers = [(says["given"], clouds["red"][0].surface)] + ([(says["answer"], clouds["blue"][0].surface)] if "_oo" not in e.task else [])
-        return all_of([number_verdict(says["given"], *alone["red"], what="the given depth"), number_verdict(says["answer"], *asked)])
+        e.numbers = [(says["given"], clouds["red"][0].surface)] + (
+            [(says["answer"], clouds["blue"][0].surface)] if "_oo" not in e.task else []
+        )
+        return all_of(
+            [
+                number_verdict(says["given"], *alone["red"], what="the given depth"),
+                number_verdict(says["answer"], *asked),
+            ]
+        )
 
     return judge
 
@@ -66,14 +88,21 @@ def judge_camera(e: Evidence) -> Judge:
     at, z = first.places(second.pose[None, :3, 3])
 
     def judge(says: Mapping[str, Any]) -> Verdict:
-        if z[0] <= .01:
+        if z[0] <= 0.01:
             return Verdict(-1, "the second camera stands behind the first")
         off = np.abs(at[0] - says["image"]).max()
         far = abs(z[0] - says["depth"])
-        if off <= 5 and far <= .06:
+        if off <= 5 and far <= 0.06:
             return CONFIRMED
-        return Verdict(0, f"{OPEN}: near the rounding") if off <= 15 and far <= .15 else Verdict(
-            -1, f"the camera at {says['image']}, {says['depth']:g} m is stated, the poses give {np.rint(at[0]).astype(int).tolist()}, {z[0]:.1f} m")
+        return (
+            Verdict(0, f"{OPEN}: near the rounding")
+            if off <= 15 and far <= 0.15
+            else Verdict(
+                -1,
+                f"the camera at {says['image']}, {says['depth']:g} m is stated, the poses give"
+                f" {np.rint(at[0]).astype(int).tolist()}, {z[0]:.1f} m",
+            )
+        )
 
     return judge
 
@@ -82,7 +111,10 @@ def judge_movement(e: Evidence) -> Judge:
     a = e.look(0).pose
     b = e.look(1).pose
     move = (b[:3, 3] - a[:3, 3]) @ a[:3, :3]
-    angles = [(np.degrees(np.arctan2(p[1, 2], p[0, 2])), np.degrees(np.arcsin(np.clip(p[2, 2], -1, 1)))) for p in (a, b)]
+    angles = [
+        (np.degrees(np.arctan2(p[1, 2], p[0, 2])), np.degrees(np.arcsin(np.clip(p[2, 2], -1, 1))))
+        for p in (a, b)
+    ]
     turn = np.array([(angles[0][0] - angles[1][0] + 180) % 360 - 180, angles[1][1] - angles[0][1]])
     if max(abs(p) for _, p in angles) > 80:
         raise NotCheckableError("a camera looks straight up or down: its direction is not defined")
@@ -90,10 +122,17 @@ def judge_movement(e: Evidence) -> Judge:
     def judge(says: Mapping[str, Any]) -> Verdict:
         shift = np.abs(move - says["translation"]).max()
         angle = np.abs((turn - says["rotation"] + 180) % 360 - 180).max()
-        if shift <= .13 and angle <= 3:
+        if shift <= 0.13 and angle <= 3:
             return CONFIRMED
-        return Verdict(0, f"{OPEN}: near the rounding") if shift <= .25 and angle <= 7 else Verdict(
-            -1, f"{says['translation']} m, {says['rotation']} degrees are stated, the poses give {np.round(move, 1).tolist()}, {np.rint(turn).astype(int).tolist()}")
+        return (
+            Verdict(0, f"{OPEN}: near the rounding")
+            if shift <= 0.25 and angle <= 7
+            else Verdict(
+                -1,
+                f"{says['translation']} m, {says['rotation']} degrees are stated, the poses give"
+                f" {np.round(move, 1).tolist()}, {np.rint(turn).astype(int).tolist()}",
+            )
+        )
 
     return judge
 
@@ -106,7 +145,10 @@ def judge_nearest_point(e: Evidence) -> Judge:
     def judge(says: Mapping[str, Any]) -> Verdict:
         sign = (1 if says["nearest"] == "green" else -1) * (1 if says["farthest"] else -1)
         parts = [sign_verdict(sign, *difference, what="the nearer or farther one")]
-        parts += [number_verdict(v, *spreads[c], what=f"the distance to {c}") for c, v in zip(("green", "blue"), says.get("distance", ()))]
+        parts += [
+            number_verdict(v, *spreads[c], what=f"the distance to {c}")
+            for c, v in zip(("green", "blue"), says.get("distance", ()))
+        ]
         return all_of(parts)
 
     return judge
@@ -121,10 +163,23 @@ def judge_nearest_listed(e: Evidence) -> Judge:
         if not 1 <= k < count:
             raise MismatchError(f"answer: point {says['nearest']} of {count - 1}")
         sign = 1 if says["farthest"] else -1
-        parts = [sign_verdict(sign, *combine([clouds[0], clouds[k], clouds[o]], lambda r, p, q: apart(r, p) - apart(r, q)), what="the nearest or farthest one")
-                 for o in range(1, count) if o != k]
+        parts = [
+            sign_verdict(
+                sign,
+                *combine(
+                    [clouds[0], clouds[k], clouds[o]], lambda r, p, q: apart(r, p) - apart(r, q)
+                ),
+                what="the nearest or farthest one",
+            )
+            for o in range(1, count)
+            if o != k
+        ]
         if "distance" in says:
-            parts.append(number_verdict(says["distance"], *combine([clouds[0], clouds[k]], apart), what="the distance"))
+            parts.append(
+                number_verdict(
+                    says["distance"], *combine([clouds[0], clouds[k]], apart), what="the distance"
+                )
+            )
         return all_of(parts)
 
     return judge
@@ -134,16 +189,27 @@ def judge_nearest_box(e: Evidence) -> Judge:
     if e.form != "select":
         raise NotCheckableError("the other candidates are not stated")
     eye = e.look(0).pose[:3, 3]
-    spreads = {(said["view"], *said["box"]): combine([cloud_of(e.look(said["view"]), "bbox", said["box"])], lambda p: apart(p, eye))
-               for said in (e.statement.claims, *e.statement.others)}
+    spreads = {
+        (said["view"], *said["box"]): combine(
+            [cloud_of(e.look(said["view"]), "bbox", said["box"])], lambda p: apart(p, eye)
+        )
+        for said in (e.statement.claims, *e.statement.others)
+    }
 
     def judge(says: Mapping[str, Any]) -> Verdict:
         mine = spreads[says["view"], *says["box"]]
         sign = -1 if says["farthest"] else 1
         others = [s for s in spreads.values() if s is not mine]
         if any((sign * s[1]).max() < (sign * mine[1]).min() for s in others):
-            return Verdict(-1, "another option's object is nearer (or farther, as asked) wherever the centres are")
-        return CONFIRMED if all((sign * np.median(s[0])) > (sign * mine[0]).max() - .25 for s in others) else Verdict(0)
+            return Verdict(
+                -1,
+                "another option's object is nearer (or farther, as asked) wherever the centres are",
+            )
+        return (
+            CONFIRMED
+            if all((sign * np.median(s[0])) > (sign * mine[0]).max() - 0.25 for s in others)
+            else Verdict(0)
+        )
 
     return judge
 
@@ -152,8 +218,13 @@ def _slot_values(first: NDArray, second: NDArray | None) -> dict[str, NDArray]:
     """Signed values of each slot from (right, down, forward) of one object, or of two."""
     if second is None:
         return {"side": first[0], "height": first[1], "depth": -first[2]}
-    return {"side": first[0] - second[0], "height": first[1] - second[1], "range": np.linalg.norm(first, axis=0) - np.linalg.norm(second, axis=0),
-            "depth:1": -first[2], "depth:2": -second[2]}
+    return {
+        "side": first[0] - second[0],
+        "height": first[1] - second[1],
+        "range": np.linalg.norm(first, axis=0) - np.linalg.norm(second, axis=0),
+        "depth:1": -first[2],
+        "depth:2": -second[2],
+    }
 
 
 def judge_relation(e: Evidence) -> Judge:
@@ -176,18 +247,32 @@ def judge_relation(e: Evidence) -> Judge:
         ahead = (blue - green)[:, :2]
         ahead = ahead / np.maximum(np.linalg.norm(ahead, axis=1, keepdims=True), 1e-9)
         d = p - green
-        return np.stack([d[:, 0] * ahead[:, 1] - d[:, 1] * ahead[:, 0], -d[:, 2], d[:, 0] * ahead[:, 0] + d[:, 1] * ahead[:, 1]])
+        return np.stack(
+            [
+                d[:, 0] * ahead[:, 1] - d[:, 1] * ahead[:, 0],
+                -d[:, 2],
+                d[:, 0] * ahead[:, 0] + d[:, 1] * ahead[:, 1],
+            ]
+        )
 
     def measured(slot: str, stood: bool) -> tuple[NDArray, NDArray]:
         def measure(*points: NDArray) -> NDArray:
-            things = [there(p, points[0], points[1]) if stood else here(p) for p in (points[2:] if moved else points)]
+            things = [
+                there(p, points[0], points[1]) if stood else here(p)
+                for p in (points[2:] if moved else points)
+            ]
             return _slot_values(things[0], things[1] if len(things) == 2 else None)[slot]
+
         return combine(clouds, measure)
 
     known = lru_cache(None)(measured)
 
     def slot_verdict(slot: str, sign: int, stood: bool = moved) -> Verdict:
-        word = {"side": "left or right", "height": "above or below", "range": "closer or farther"}.get(slot, "front or behind")
+        word = {
+            "side": "left or right",
+            "height": "above or below",
+            "range": "closer or farther",
+        }.get(slot, "front or behind")
         return sign_verdict(sign, *known(slot, stood), what=word)
 
     def judge(says: Mapping[str, Any]) -> Verdict:
@@ -197,10 +282,19 @@ def judge_relation(e: Evidence) -> Judge:
             if says["holds"]:
                 return verdict
             other = slot_verdict(slots[slot], -sign)
-            return CONFIRMED if verdict.sign < 0 else Verdict(-1, "No is the answer, the files say yes") if other.sign < 0 else other
-        before = says.get("before", ()) if task.endswith(("_oc", "_oo", "_mv")) else ()         # of a video nobody says which frame it begins in
-        return all_of([slot_verdict(slot, sign) for slot, sign in zip(slots, says["relation"])]
-                      + [slot_verdict(slot, sign, False) for slot, sign in zip(slots, before) if sign])
+            return (
+                CONFIRMED
+                if verdict.sign < 0
+                else Verdict(-1, "No is the answer, the files say yes")
+                if other.sign < 0
+                else other
+            )
+        # of a video nobody says which frame it begins in
+        before = says.get("before", ()) if task.endswith(("_oc", "_oo", "_mv")) else ()
+        return all_of(
+            [slot_verdict(slot, sign) for slot, sign in zip(slots, says["relation"])]
+            + [slot_verdict(slot, sign, False) for slot, sign in zip(slots, before) if sign]
+        )
 
     return judge
 
@@ -209,12 +303,25 @@ def judge_map(e: Evidence) -> Judge:
     pose = e.look(0).pose
     marks = e.marks()
     right, ahead = (v / max(float(np.linalg.norm(v)), 1e-9) for v in (pose[:2, 0], pose[:2, 2]))
-    spots = [[combine([e.cloud(name)], lambda p, axis=axis: (p - pose[:3, 3])[:, :2] @ axis) for axis in (right, ahead)] for name in marks]
+    spots = [
+        [
+            combine([e.cloud(name)], lambda p, axis=axis: (p - pose[:3, 3])[:, :2] @ axis)
+            for axis in (right, ahead)
+        ]
+        for name in marks
+    ]
 
     def judge(says: Mapping[str, Any]) -> Verdict:
         if len(says["position"]) != len(spots):
-            raise MismatchError(f"answer: {len(says['position'])} places for {len(spots)} marked objects")
-        return all_of([number_verdict(v, *spread, half_step=.1, what=f"object{k} on the map:") for k, (place, pair) in enumerate(zip(says["position"], spots))
-                       for v, spread in zip(place, pair)])
+            raise MismatchError(
+                f"answer: {len(says['position'])} places for {len(spots)} marked objects"
+            )
+        return all_of(
+            [
+                number_verdict(v, *spread, half_step=0.1, what=f"object{k} on the map:")
+                for k, (place, pair) in enumerate(zip(says["position"], spots))
+                for v, spread in zip(place, pair)
+            ]
+        )
 
     return judge

@@ -18,13 +18,16 @@ from .verdicts import CONFIRMED, Evidence, Judge, Verdict
 from ..evidence.rgbd_views import RgbdView, cloud_of
 
 # %% ../../../nbs/oracle/released/20_correspondence.ipynb #feeeed24
-def _carried(e: Evidence, view: int, box: Sequence[float], whole: bool = False) -> NDArray[np.float64]:
-    """World points (N, 3) of the object in a box: pixels of its inner half that are within 0.3 m, or 15 %, of their median depth; or all of the box."""
+def _carried(
+    e: Evidence, view: int, box: Sequence[float], whole: bool = False
+) -> NDArray[np.float64]:
+    """World points (N, 3) of the object in a box: pixels of its inner half that are within 0.3 m,
+    or 15 %, of their median depth; or all of the box."""
     look = e.look(view)
     at = np.array(box)
     middle = (at[:2] + at[2:]) / 2
     half = (at[2:] - at[:2]) / 2
-    reach = np.linspace(-.98, .98, 33) if whole else np.linspace(-.5, .5, 17)
+    reach = np.linspace(-0.98, 0.98, 33) if whole else np.linspace(-0.5, 0.5, 17)
     grid = np.stack(np.meshgrid(reach, reach), -1).reshape(-1, 2) * half + middle
     z = look.depth_at(grid)
     if whole:
@@ -32,17 +35,18 @@ def _carried(e: Evidence, view: int, box: Sequence[float], whole: bool = False) 
     if (z > 0).sum() < 30:
         raise NotCheckableError("no depth at a mark")
     median = np.median(z[z > 0])
-    kept = (z > 0) & (np.abs(z - median) <= max(.3, .15 * median))
+    kept = (z > 0) & (np.abs(z - median) <= max(0.3, 0.15 * median))
     return look.world(grid[kept], z[kept])
 
 
 def _sight(look: RgbdView, points: NDArray) -> tuple[NDArray, NDArray[np.bool_], NDArray[np.bool_]]:
-    """World points (N, 3) in an image: places (N, 2), which lie inside it, and which of them are in sight within max(0.1 m, 5 %)."""
+    """World points (N, 3) in an image: places (N, 2), which lie inside it, and which of them are in
+    sight within max(0.1 m, 5 %)."""
     at, z = look.places(points)
     with np.errstate(invalid="ignore"):
-        inside = (z > .1) & (at >= 0).all(1) & (at <= 1000).all(1)
+        inside = (z > 0.1) & (at >= 0).all(1) & (at <= 1000).all(1)
     seen = np.where(inside, look.depth_at(np.nan_to_num(at, nan=-1e3)), 0)
-    return at, inside, inside & (seen > 0) & (np.abs(seen - z) <= np.maximum(.1, .05 * z))
+    return at, inside, inside & (seen > 0) & (np.abs(seen - z) <= np.maximum(0.1, 0.05 * z))
 
 # %% ../../../nbs/oracle/released/20_correspondence.ipynb #35c628e3
 def judge_matching(e: Evidence) -> Judge:
@@ -51,19 +55,25 @@ def judge_matching(e: Evidence) -> Judge:
         raise MismatchError("no red mark")
     at, _, seen = _sight(e.look(1), _carried(e, 0, box))
     if seen.sum() < 15:
-        raise NotCheckableError("the side of the object that the first image shows is not in sight in the second")
+        raise NotCheckableError(
+            "the side of the object that the first image shows is not in sight in the second"
+        )
     at = at[seen]
-    every, _, seen = _sight(e.look(1), _carried(e, 0, box, whole=True))         # something else may stand in front of its middle
+    # something else may stand in front of its middle
+    every, _, seen = _sight(e.look(1), _carried(e, 0, box, whole=True))
     every = every[seen]
 
     def judge(says: Mapping[str, Any]) -> Verdict:
         x1, y1, x2, y2 = says["target_box"]
-        share, any_share = (float(((p >= [x1 - 15, y1 - 15]) & (p <= [x2 + 15, y2 + 15])).all(1).mean()) for p in (at, every))
-        if share < .15 and any_share < .03:
+        share, any_share = (
+            float(((p >= [x1 - 15, y1 - 15]) & (p <= [x2 + 15, y2 + 15])).all(1).mean())
+            for p in (at, every)
+        )
+        if share < 0.15 and any_share < 0.03:
             return Verdict(-1, f"of the object's pixels {share:.0%} land in the box stated")
-        extent = np.ptp(at, 0) * 2 + 30                                   # the inner half, doubled
+        extent = np.ptp(at, 0) * 2 + 30  # the inner half, doubled
         fits = (x2 - x1) <= 4 * extent[0] + 60 and (y2 - y1) <= 4 * extent[1] + 60
-        return CONFIRMED if share >= .6 and fits else Verdict(0)
+        return CONFIRMED if share >= 0.6 and fits else Verdict(0)
 
     return judge
 
@@ -77,7 +87,7 @@ def judge_frames(e: Evidence) -> Judge:
     for k in range(len(e.record["image"])):
         look = e.look(k)
         at, inside, seen = _sight(look, points)
-        if seen.mean() >= .6:
+        if seen.mean() >= 0.6:
             firm[k] = True
         elif not ((at > -200) & (at < 1200)).all(1).any():
             firm[k] = False
@@ -99,13 +109,19 @@ def judge_size(e: Evidence) -> Judge:
         raise MismatchError("no red mark")
     look = e.look(view)
     z = cloud_of(look, "bbox", box).surface
-    reach = float(np.linalg.norm((np.array(box[2:]) - box[:2]) / 1000 * look.size / look.color[:2] * z))
+    reach = float(
+        np.linalg.norm((np.array(box[2:]) - box[:2]) / 1000 * look.size / look.color[:2] * z)
+    )
 
     def judge(says: Mapping[str, Any]) -> Verdict:
         ratio = float(np.linalg.norm(says["size"])) / reach
-        if ratio < .55:
-            return Verdict(-1, f"a diagonal of {100 * np.linalg.norm(says['size']):.0f} cm is stated, the box reaches over {100 * reach:.0f} cm")
-        return CONFIRMED if .8 <= ratio <= 2.5 else Verdict(0)
+        if ratio < 0.55:
+            return Verdict(
+                -1,
+                f"a diagonal of {100 * np.linalg.norm(says['size']):.0f} cm is stated, the box"
+                f" reaches over {100 * reach:.0f} cm",
+            )
+        return CONFIRMED if 0.8 <= ratio <= 2.5 else Verdict(0)
 
     return judge
 
@@ -116,22 +132,26 @@ def judge_area(e: Evidence) -> Judge:
         points: list[NDArray] = []
         for k in range(len(e.record["image"])):
             look = e.look(k)
-            grid = np.stack(np.meshgrid(np.linspace(10, 990, 64), np.linspace(10, 990, 48)), -1).reshape(-1, 2)
+            grid = np.stack(
+                np.meshgrid(np.linspace(10, 990, 64), np.linspace(10, 990, 48)), -1
+            ).reshape(-1, 2)
             z = look.depth_at(grid)
             points.append(look.world(grid[z > 0], z[z > 0]))
         whole = np.concatenate(points)
-        low = whole[whole[:, 2] < np.quantile(whole[:, 2], .02) + 2.0, :2]
-        cells = np.unique(np.floor((low - low.min(0)) / .1).astype(int), axis=0) + 8
+        low = whole[whole[:, 2] < np.quantile(whole[:, 2], 0.02) + 2.0, :2]
+        cells = np.unique(np.floor((low - low.min(0)) / 0.1).astype(int), axis=0) + 8
         plan = np.zeros(cells.max(0) + 9, bool)
         plan[tuple(cells.T)] = True
         plan = ndimage.binary_fill_holes(ndimage.binary_closing(plan, iterations=5))
-        e.folder.notes[key] = float(plan.sum()) * .01
+        e.folder.notes[key] = float(plan.sum()) * 0.01
     area: float = e.folder.notes[key]
 
     def judge(says: Mapping[str, Any]) -> Verdict:
         ratio = float(says["answer"]) / area
-        if ratio < .5 or ratio > 2.2:
-            return Verdict(-1, f"{says['answer']:g} m2 are stated, the depth images cover {area:.0f} m2")
-        return CONFIRMED if .75 <= ratio <= 1.35 else Verdict(0)
+        if ratio < 0.5 or ratio > 2.2:
+            return Verdict(
+                -1, f"{says['answer']:g} m2 are stated, the depth images cover {area:.0f} m2"
+            )
+        return CONFIRMED if 0.75 <= ratio <= 1.35 else Verdict(0)
 
     return judge

@@ -27,17 +27,23 @@ class Evidence:
         self.folder = folder
         self.task = statement.task
         self.form = statement.format
-        self.numbers: list[tuple[float, float]] = []           # (stated depth, depth of the surface), for the scale of a data set
+        # (stated depth, depth of the surface), for the scale of a data set
+        self.numbers: list[tuple[float, float]] = []
 
     def look(self, k: int = 0) -> RgbdView:
         return self.folder.view(self.record, k)
 
     def marks(self) -> dict[str, tuple[int, str, list[float]]]:
-        """Colour, or place in a list: (image, "point" or "bbox", where). Raises Wrong for a mark that is none."""
+        """Colour, or place in a list: (image, "point" or "bbox", where). Raises Wrong for a mark
+        that is none."""
         found: dict[str, tuple[int, str, list[float]]] = {}
         for kind, n in (("point", 2), ("bbox", 4)):
             for i, (name, at) in enumerate(self._places(kind)):
-                if not isinstance(at, list) or len(at) != n or not all(type(v) in (int, float) and -1 <= v <= 1000 for v in at):
+                if (
+                    not isinstance(at, list)
+                    or len(at) != n
+                    or not all(type(v) in (int, float) and -1 <= v <= 1000 for v in at)
+                ):
                     raise MismatchError(f"{name}_{kind}: {at!r} is no {kind} of an image"[:100])
                 if n == 4 and not (at[0] < at[2] and at[1] < at[3]):
                     raise MismatchError(f"{name}_{kind}: {at!r} is empty")
@@ -48,14 +54,24 @@ class Evidence:
         return found
 
     def _places(self, kind: str) -> list[tuple[str, Any]]:
-        """Names and places of all marks of a kind, in the order in which an index list counts them."""
+        """Names and places of all marks of a kind, in the order in which an index list counts
+        them."""
         if (listed := self._inner(f"{kind}_list")) is not None:
             return [(str(i), at) for i, at in enumerate(listed)]
-        colors = ["red", "blue", "green"] if self.task.startswith("obj") else [mark.partition("_")[0] for mark in TASK_SPECS[self.task].marks]
-        return [(c, self._inner(f"{c}_{kind}")) for c in colors if self.record.get(f"{c}_{kind}") is not None]
+        colors = (
+            ["red", "blue", "green"]
+            if self.task.startswith("obj")
+            else [mark.partition("_")[0] for mark in TASK_SPECS[self.task].marks]
+        )
+        return [
+            (c, self._inner(f"{c}_{kind}"))
+            for c in colors
+            if self.record.get(f"{c}_{kind}") is not None
+        ]
 
     def _view(self, kind: str, i: int) -> Any:
-        """Which image carries mark number i. Without a list it is the first; a single object's list has one entry."""
+        """Which image carries mark number i. Without a list it is the first; a single object's list
+        has one entry."""
         index = self._inner(f"{kind}_img_idx")
         if not index or self.task == "position_matching":
             return 0
@@ -84,6 +100,7 @@ OPEN = "the surfaces seen leave it open"
 
 class Verdict(NamedTuple):
     """+1 confirmed, -1 contradicted, 0 open, and why."""
+
     sign: int
     reason: str = OPEN
 
@@ -92,33 +109,42 @@ CONFIRMED = Verdict(1, "")
 
 
 Judge = Callable[[Mapping[str, Any]], Verdict]
-"""From what is stated to a verdict. It is made once from a row's evidence, so that every option can be judged as well as the answer."""
+"""From what is stated to a verdict. It is made once from a row's evidence, so that every option can be judged as well as the answer."""  # noqa: E501
 
 
-def number_verdict(value: float, usual: NDArray, possible: NDArray, half_step: float = .05, what: str = "") -> Verdict:
+def number_verdict(
+    value: float, usual: NDArray, possible: NDArray, half_step: float = 0.05, what: str = ""
+) -> Verdict:
     """A stated number against the spread of what it can be."""
     slack = half_step + 1e-6
     if usual.min() - slack <= value <= usual.max() + slack:
         return CONFIRMED
-    low = possible.min() - .1
-    high = possible.max() + .1                       # combinations are sampled
+    low = possible.min() - 0.1
+    high = possible.max() + 0.1  # combinations are sampled
     if low - slack <= value <= high + slack:
         return Verdict(0)
-    return Verdict(-1, f"{what or 'the number'} {value:g} is stated, the files allow {max(low, 0):.1f} to {high:.1f}")
+    return Verdict(
+        -1,
+        f"{what or 'the number'} {value:g} is stated, the files allow {max(low, 0):.1f} to"
+        f" {high:.1f}",
+    )
 
 # %% ../../../nbs/oracle/released/00_verdicts.ipynb #114cab5e
-SURE = .9          # share of the possible places that must speak against a direction
+SURE = 0.9  # share of the possible places that must speak against a direction
 
 
-def sign_verdict(sign: int, usual: NDArray, possible: NDArray, what: str, empty: float = 1.0) -> Verdict:
-    """A stated sign, or 0 for "cannot be told apart": usual and possible values of the quantity, positive for +1."""
+def sign_verdict(
+    sign: int, usual: NDArray, possible: NDArray, what: str, empty: float = 1.0
+) -> Verdict:
+    """A stated sign, or 0 for "cannot be told apart": usual and possible values of the quantity,
+    positive for +1."""
     if sign:
-        if (sign * usual < 0).all() and (sign * possible < -.05).mean() > SURE:
+        if (sign * usual < 0).all() and (sign * possible < -0.05).mean() > SURE:
             return Verdict(-1, f"{what} is stated, the files say the opposite")
-        return CONFIRMED if (sign * usual > 0).mean() >= .9 else Verdict(0, f"{OPEN}: {what}")
+        return CONFIRMED if (sign * usual > 0).mean() >= 0.9 else Verdict(0, f"{OPEN}: {what}")
     if (possible > empty).all() or (possible < -empty).all():
         return Verdict(-1, f"{what} is left empty at {np.median(usual):.1f} m")
-    return CONFIRMED if abs(np.median(usual)) <= .75 else Verdict(0, f"{OPEN}: {what}")
+    return CONFIRMED if abs(np.median(usual)) <= 0.75 else Verdict(0, f"{OPEN}: {what}")
 
 
 def all_of(verdicts: Sequence[Verdict]) -> Verdict:

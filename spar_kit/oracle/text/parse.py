@@ -19,26 +19,45 @@ _AFTER = re.compile(r"\n(?![A-Z]\. ?)")
 
 
 def read_options(question: str) -> tuple[str, dict[str, str]]:
-    """The question without its options, and the options by letter; an empty dict where there are none or the letters do not run
-    on from A.
+    """The question without its options, and the options by letter; an empty dict where there are
+    none or the letters do not run on from A.
     """
     found = list(_OPTION.finditer(question))
     letters = [m[1] for m in found]
     if len(found) < 2 or letters != [chr(65 + i) for i in range(len(found))]:
         return question, {}
-    return question[:found[0].start()] + question[found[-1].end():], {m[1]: m[2].strip() for m in found}
+    return question[: found[0].start()] + question[found[-1].end() :], {
+        m[1]: m[2].strip() for m in found
+    }
 
 # %% ../../../nbs/oracle/text/00_parse.ipynb #34c84c78
-NAME_TOKEN = "\u00a7"      # stands for an object's name; occurs in no label and no template
-_TAG = re.compile(rf"(?:\b(?:frame|image|view|object|point)[- ]?|{NAME_TOKEN}-)\d+\b", re.I)      # the second where an object is a frame
-_NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?(?![\w]|\.\d)|(?<![\w.])-?\d+(?:\.\d+)?(?=(?:m|cm|m2|m²|°)\b)")
-_WORDS = {word: number for number, word in enumerate("""zero one two three four five six seven eight nine ten eleven twelve
-    thirteen fourteen fifteen sixteen seventeen eighteen nineteen twenty""".split())}
-_UNIT_WORDS = {word: unit for unit, words in {
-    "m": "meter meters metre metres m", "m2": "m2 m\u00b2 sqm", "deg": "degree degrees \u00b0",
-    "cm": "centimeter centimeters centimetre centimetres cm cms",
-    "other": "millimeter millimeters millimetres mm kilometer kilometers kilometres km inch inches feet foot yard yards",
-}.items() for word in words.split()}
+NAME_TOKEN = "\u00a7"  # stands for an object's name; occurs in no label and no template
+# the second where an object is a frame
+_TAG = re.compile(rf"(?:\b(?:frame|image|view|object|point)[- ]?|{NAME_TOKEN}-)\d+\b", re.I)
+_NUMBER = re.compile(
+    r"(?<![\w.])-?\d+(?:\.\d+)?(?![\w]|\.\d)|(?<![\w.])-?\d+(?:\.\d+)?(?=(?:m|cm|m2|m²|°)\b)"
+)
+_WORDS = {
+    word: number
+    for number, word in enumerate(
+        """zero one two three four five six seven eight nine ten eleven twelve
+    thirteen fourteen fifteen sixteen seventeen eighteen nineteen twenty""".split()
+    )
+}
+_UNIT_WORDS = {
+    word: unit
+    for unit, words in {
+        "m": "meter meters metre metres m",
+        "m2": "m2 m\u00b2 sqm",
+        "deg": "degree degrees \u00b0",
+        "cm": "centimeter centimeters centimetre centimetres cm cms",
+        "other": (
+            "millimeter millimeters millimetres mm kilometer kilometers kilometres km inch inches"
+            " feet foot yard yards"
+        ),
+    }.items()
+    for word in words.split()
+}
 _UNIT = re.compile(r"(?<![a-z'])[a-z\u00b0]+[2\u00b2]?")
 
 
@@ -56,7 +75,9 @@ def squeeze_name(name: str) -> str:
 def without_names(text: str, names: Iterable[str], stand_in: str = NAME_TOKEN) -> str:
     """The text squeezed, every name in it replaced and every drawn tag taken out."""
     text = normalize_text(text)
-    for name in sorted({squeeze_name(name) for name in names if name.strip()}, key=len, reverse=True):
+    for name in sorted(
+        {squeeze_name(name) for name in names if name.strip()}, key=len, reverse=True
+    ):
         text = replace_name(text, name, stand_in)
     return _TAG.sub(stand_in, text)
 
@@ -72,8 +93,13 @@ def _name(name: str) -> re.Pattern[str]:
 
 
 def about_objects(text: str) -> str:
-    """Those sentences of a text without names that speak of an object, "the object (red bbox)" among them; prompts and notes fall away."""
-    return " ".join(part for part in re.split(r"(?<=[.?!:])[\s\"]+", text) if NAME_TOKEN in part or _NAMELESS.search(part))
+    """Those sentences of a text without names that speak of an object, "the object (red bbox)"
+    among them; prompts and notes fall away."""
+    return " ".join(
+        part
+        for part in re.split(r"(?<=[.?!:])[\s\"]+", text)
+        if NAME_TOKEN in part or _NAMELESS.search(part)
+    )
 
 
 def numbers(text: str) -> list[float]:
@@ -84,24 +110,48 @@ def numbers(text: str) -> list[float]:
 def counts(text: str) -> list[int]:
     """Whole numbers, as digits or as words up to twenty."""
     words = re.findall(r"\w+", text.lower())
-    return [int(word) if word.isdecimal() else _WORDS[word] for word in words if word.isdecimal() or word in _WORDS]
+    return [
+        int(word) if word.isdecimal() else _WORDS[word]
+        for word in words
+        if word.isdecimal() or word in _WORDS
+    ]
 
 
 def units(text: str) -> set[str]:
-    """Which units of length, area and angle a text in lower case names: "m", "cm", "m2", "deg", "other"."""
+    """Which units of length, area and angle a text in lower case names: "m", "cm", "m2", "deg",
+    "other"."""
     words = _UNIT.findall(text)
     if _UNIT_WORDS.keys().isdisjoint(words):
         return set()
-    return {"m2" if _UNIT_WORDS[word] == "m" and "square" in (before, after) or after == "squared" else _UNIT_WORDS[word]
-            for before, word, after in zip(["", *words], words, [*words[1:], ""]) if word in _UNIT_WORDS}
+    return {
+        (
+            "m2"
+            if _UNIT_WORDS[word] == "m" and "square" in (before, after) or after == "squared"
+            else _UNIT_WORDS[word]
+        )
+        for before, word, after in zip(["", *words], words, [*words[1:], ""])
+        if word in _UNIT_WORDS
+    }
 
 # %% ../../../nbs/oracle/text/00_parse.ipynb #e41ac3ed
 _BOX = re.compile(r"\[\s*(-?\d+)\s*,\s*(-?\d+)\s*,\s*(-?\d+)\s*,\s*(-?\d+)\s*\]")
-_CAMERA = re.compile(r"image coor:\s*\((-?\d+),\s*(-?\d+)\),\s*depth:\s*(-?\d+(?:\.\d+)?) meters", re.I)
+_CAMERA = re.compile(
+    r"image coor:\s*\((-?\d+),\s*(-?\d+)\),\s*depth:\s*(-?\d+(?:\.\d+)?) meters", re.I
+)
 _ORDINAL = re.compile(r"\b(first|second|third)\s+(?:image|view|picture|photo|frame)\b", re.I)
 _AXES = ("right", "up", "forward", "rotate_up", "rotate_right")
-_KEYS = {"move_right": (0, 1), "move_left": (0, -1), "move_up": (1, 1), "move_down": (1, -1), "move_forward": (2, 1),
-         "move_backward": (2, -1), "rotate_up": (3, 1), "rotate_down": (3, -1), "rotate_right": (4, 1), "rotate_left": (4, -1)}
+_KEYS = {
+    "move_right": (0, 1),
+    "move_left": (0, -1),
+    "move_up": (1, 1),
+    "move_down": (1, -1),
+    "move_forward": (2, 1),
+    "move_backward": (2, -1),
+    "rotate_up": (3, 1),
+    "rotate_down": (3, -1),
+    "rotate_right": (4, 1),
+    "rotate_left": (4, -1),
+}
 
 
 def boxes(text: str) -> list[tuple[int, ...]]:
@@ -120,13 +170,17 @@ def camera_points(text: str) -> list[tuple[int, int, float]]:
 
 
 def movement(text: str) -> list[tuple[float, int, str]] | None:
-    """SPAR's line `move_right:0.6,...,rotate_left:30` as (value, sign, text of the value) for right, up, forward, rotate up,
-    rotate right;
-    None where the text is anything else."""
+    """SPAR's line `move_right:0.6,...,rotate_left:30` as (value, sign, text of the value) for
+    right, up, forward, rotate up, rotate right; None where the text is anything else."""
     axes: list[tuple[float, int, str] | None] = [None] * 5
     parts = [part.split(":") for part in text.split(",")]
     for slot, part in zip((0, 1, 2, 3, 4), parts):
-        if len(parts) != 5 or len(part) != 2 or part[0] not in _KEYS or not re.fullmatch(r"\d+(\.\d)?", part[1]):
+        if (
+            len(parts) != 5
+            or len(part) != 2
+            or part[0] not in _KEYS
+            or not re.fullmatch(r"\d+(\.\d)?", part[1])
+        ):
             return None
         axis, sign = _KEYS[part[0]]
         if axis != slot:
@@ -135,19 +189,28 @@ def movement(text: str) -> list[tuple[float, int, str]] | None:
     return [axis for axis in axes if axis is not None]
 
 # %% ../../../nbs/oracle/text/00_parse.ipynb #6e21c852
-_DIRECTIONS = {word: axis for words, axis in {
-    "right rightward rightwards": (0, 1), "left leftward leftwards": (0, -1), "up upward upwards": (1, 1),
-    "down downward downwards": (1, -1), "forward forwards ahead": (2, 1), "back backward backwards": (2, -1),
-}.items() for word in words.split()}
+_DIRECTIONS = {
+    word: axis
+    for words, axis in {
+        "right rightward rightwards": (0, 1),
+        "left leftward leftwards": (0, -1),
+        "up upward upwards": (1, 1),
+        "down downward downwards": (1, -1),
+        "forward forwards ahead": (2, 1),
+        "back backward backwards": (2, -1),
+    }.items()
+    for word in words.split()
+}
 _AMOUNT = re.compile(r"(\d+(?:\.\d+)?)[ -]?(met(?:er|re)s?|m\b|degrees?|°)")
 _DIRECTION = re.compile(r"\b(" + "|".join(sorted(_DIRECTIONS, key=len, reverse=True)) + r")\b")
 
 
 def told_movement(text: str) -> dict[int, tuple[float, int]] | None:
-    """A movement told in words: {axis: (value, sign)} for right, up, forward, rotate up, rotate right; None where it cannot be
-    read.
+    """A movement told in words: {axis: (value, sign)} for right, up, forward, rotate up, rotate
+    right; None where it cannot be read.
 
-    Each amount takes the nearest direction word in the stretch between its neighbours; an axis may be told only once.
+    Each amount takes the nearest direction word in the stretch between its neighbours; an axis may
+    be told only once.
     """
     text = normalize_text(text)
     amounts = list(_AMOUNT.finditer(text))
@@ -168,28 +231,57 @@ def told_movement(text: str) -> dict[int, tuple[float, int]] | None:
 
 # %% ../../../nbs/oracle/text/00_parse.ipynb #032f7676
 PAIRS: Mapping[str, tuple[str, str]] = {
-    "side": ("left", "right"), "height": ("above", "below"), "range": ("closer", "farther"), "depth": ("front", "behind")}
+    "side": ("left", "right"),
+    "height": ("above", "below"),
+    "range": ("closer", "farther"),
+    "depth": ("front", "behind"),
+}
 _SYNONYMS = {
-    "left": r"left(?:ward|wards|-hand)?", "right": r"right(?:ward|wards|-hand)?", "above": r"above|higher|over|upper",
-    "below": r"below|beneath|under|lower|underneath", "closer": r"closer|nearer|closest|nearest",
-    "farther": r"farther|further|farthest|furthest|more distant", "front": r"front|ahead", "behind": r"behind|back|rear"}
-_WORD = re.compile("|".join(rf"(?P<{word}>\b(?:{pattern})\b)" for word, pattern in _SYNONYMS.items()))
-_DENIED = re.compile("|".join((
-    r"\bneither\b[^.;]*?\bnor\b(?: to the| in)? \w+(?: of)?", r"\b(?:not|no|nor|without)\b[^.,;]*",          # what is denied
-    r"\bleft[ -](?:or|and|to)[ -]right\b", r"\bleft[-/]right\b", r"\babove[-/]below\b",                     # the name of a slot
-    r"\bright (?:one|option|answer|choice|letter)s?\b", r"\b(?:is|that|are) right\b",                       # what is correct
-    rf"\bbehind the (?:camera\b|{NAME_TOKEN} of the\b)", r"\bat the (?:back|front) of\b", r"\bcomes? back\b")))
+    "left": r"left(?:ward|wards|-hand)?",
+    "right": r"right(?:ward|wards|-hand)?",
+    "above": r"above|higher|over|upper",
+    "below": r"below|beneath|under|lower|underneath",
+    "closer": r"closer|nearer|closest|nearest",
+    "farther": r"farther|further|farthest|furthest|more distant",
+    "front": r"front|ahead",
+    "behind": r"behind|back|rear",
+}
+_WORD = re.compile(
+    "|".join(rf"(?P<{word}>\b(?:{pattern})\b)" for word, pattern in _SYNONYMS.items())
+)
+_DENIED = re.compile(
+    "|".join(
+        (
+            # what is denied
+            r"\bneither\b[^.;]*?\bnor\b(?: to the| in)? \w+(?: of)?",
+            r"\b(?:not|no|nor|without)\b[^.,;]*",
+            # the name of a slot
+            r"\bleft[ -](?:or|and|to)[ -]right\b",
+            r"\bleft[-/]right\b",
+            r"\babove[-/]below\b",
+            # what is correct
+            r"\bright (?:one|option|answer|choice|letter)s?\b",
+            r"\b(?:is|that|are) right\b",
+            rf"\bbehind the (?:camera\b|{NAME_TOKEN} of the\b)",
+            r"\bat the (?:back|front) of\b",
+            r"\bcomes? back\b",
+        )
+    )
+)
 
 
 def relation_words(text: str) -> list[str]:
-    """The relation words a text asserts, in order: "left", "right", "above", "below", "closer", "farther", "front", "behind".
+    """The relation words a text asserts, in order: "left", "right", "above", "below", "closer",
+    "farther", "front", "behind".
     """
-    return [m.lastgroup for m in _WORD.finditer(_DENIED.sub(" ", normalize_text(text))) if m.lastgroup]
+    return [
+        m.lastgroup for m in _WORD.finditer(_DENIED.sub(" ", normalize_text(text))) if m.lastgroup
+    ]
 
 
 def read_relation(option: str, slots: tuple[str, ...]) -> tuple[int, ...] | None:
-    """An option such as "left, , closer" as one sign per slot: -1 the first word of the pair, +1 the second, 0 empty; None
-    where it is no such thing.
+    """An option such as "left, , closer" as one sign per slot: -1 the first word of the pair, +1
+    the second, 0 empty; None where it is no such thing.
     """
     words = [word.strip() for word in option.split(",")]
     if len(words) != len(slots):

@@ -14,51 +14,92 @@ from ..evidence.record import Item
 from .parse import NAME_TOKEN, normalize_text, squeeze_name
 
 # %% ../../../nbs/oracle/text/10_roles.ipynb #a55fac3b
-_ORDER = ("green", "blue", "red", "yellow")             # Object0 to Object3 of a question in which nothing is drawn
+# Object0 to Object3 of a question in which nothing is drawn
+_ORDER = ("green", "blue", "red", "yellow")
 
 
 def tag_mentions(text: str, names: Sequence[str]) -> str:
-    """A squeezed question with every "name (red bbox)", "name (in Frame-3, Object1) (blue point)" and "name (Object2)" as "§colour§"."""
-    said = "|".join(re.escape(squeeze_name(name)) for name in sorted({*names, "object"}, key=len, reverse=True))
-    text = re.sub(rf"(?<!\w)(?:{said}) (?:\([^()]*\) )?\((red|blue|green|yellow) \w+\)", rf"{NAME_TOKEN}\1{NAME_TOKEN}", normalize_text(text))
-    return re.sub(rf"(?<!\w)(?:{said}) \(object([0-3])\)", lambda m: f"{NAME_TOKEN}{_ORDER[int(m[1])]}{NAME_TOKEN}", text)
+    """A squeezed question with every "name (red bbox)", "name (in Frame-3, Object1) (blue point)"
+    and "name (Object2)" as "§colour§"."""
+    said = "|".join(
+        re.escape(squeeze_name(name)) for name in sorted({*names, "object"}, key=len, reverse=True)
+    )
+    text = re.sub(
+        rf"(?<!\w)(?:{said}) (?:\([^()]*\) )?\((red|blue|green|yellow) \w+\)",
+        rf"{NAME_TOKEN}\1{NAME_TOKEN}",
+        normalize_text(text),
+    )
+    return re.sub(
+        rf"(?<!\w)(?:{said}) \(object([0-3])\)",
+        lambda m: f"{NAME_TOKEN}{_ORDER[int(m[1])]}{NAME_TOKEN}",
+        text,
+    )
 
 # %% ../../../nbs/oracle/text/10_roles.ipynb #0876cee0
 _M = rf"(?:the )?(?:center of the |place of the |position of the )?{NAME_TOKEN}(\w+){NAME_TOKEN}"
 _ANY = rf"(?:the )?(?:center of the |place of the |position of the )?{NAME_TOKEN}\w+{NAME_TOKEN}"
 ROLE_PATTERNS: Mapping[str, tuple[str, ...]] = {
     "reference": (
-        rf"(?:relative to|in relation to|with respect to|with regard to|in comparison with|measured against|by means of|starting from|direction from) {_M}",
+        (
+            r"(?:relative to|in relation to|with respect to|with regard to|in comparison"
+            rf" with|measured against|by means of|starting from|direction from) {_M}"
+        ),
         rf"(?:compared with|differ from|above|below|left of|right of|than)(?: that of)? {_M}",
-        rf"{_M} (?:taken )?as the reference", rf"compare {_ANY} with {_M}", rf"relation (?:in space )?of {_ANY} to {_M}", rf"{_ANY} and {_M} (?:are|were) arranged"),
+        rf"{_M} (?:taken )?as the reference",
+        rf"compare {_ANY} with {_M}",
+        rf"relation (?:in space )?of {_ANY} to {_M}",
+        rf"{_ANY} and {_M} (?:are|were) arranged",
+    ),
     "stand": (
-        rf"(?:move|moves|moving|go|goes|walk|walks|walking|step|steps|changes) to {_M}", rf"(?:\bfrom|leaves for|viewpoint is|stand where|take the place of|takes the place of) {_M}",
-        rf"(?<!look )(?<!looks )(?<!looking )\bat {_M}", rf"{_M} as your standpoint"),
+        rf"(?:move|moves|moving|go|goes|walk|walks|walking|step|steps|changes) to {_M}",
+        (
+            r"(?:\bfrom|leaves for|viewpoint is|stand where|take the place of|takes the place of)"
+            rf" {_M}"
+        ),
+        rf"(?<!look )(?<!looks )(?<!looking )\bat {_M}",
+        rf"{_M} as your standpoint",
+    ),
     "face": (
-        rf"(?:face|faces|facing|toward|in the direction of|viewing direction|viewing direction to|eyes on) {_M}", rf"(?:look|looks|looking) (?:at|toward) {_M}",
-        rf"(?:turn|turns|turning) to {_M}", rf"{_M} (?:straight ahead|ahead|can be seen ahead|as the point you look at)"),
-    "centre": (rf"(?:closer to|farther from|distance to|measured from|lines from) {_M}", rf"{_M} as the reference", rf"consider {_M} together"),
+        (
+            r"(?:face|faces|facing|toward|in the direction of|viewing direction|viewing direction"
+            rf" to|eyes on) {_M}"
+        ),
+        rf"(?:look|looks|looking) (?:at|toward) {_M}",
+        rf"(?:turn|turns|turning) to {_M}",
+        rf"{_M} (?:straight ahead|ahead|can be seen ahead|as the point you look at)",
+    ),
+    "centre": (
+        rf"(?:closer to|farther from|distance to|measured from|lines from) {_M}",
+        rf"{_M} as the reference",
+        rf"consider {_M} together",
+    ),
 }
 _NUMBER = re.compile(r"(?<![\w.-])\d+\.\d+(?![\w.])")
 
 
 def objects_with_role(role: str, text: str) -> set[str]:
-    """The colours that a text of `tag_mentions` gives a role by the words around them; empty where no words say so."""
+    """The colours that a text of `tag_mentions` gives a role by the words around them; empty where
+    no words say so."""
     return {m[1] for cue in ROLE_PATTERNS[role] for m in re.finditer(cue, text)}
 
 
 def object_with_depth(text: str) -> set[str]:
-    """The colour whose depth a text states: of those in the sentence with the number, or else of all, the nearest to it."""
+    """The colour whose depth a text states: of those in the sentence with the number, or else of
+    all, the nearest to it."""
     numbers = list(_NUMBER.finditer(text))
     if len(numbers) != 1:
         return set()
     at = numbers[0]
-    low = max((m.end() for m in re.finditer(r"[.?!;:](?=\s)", text[:at.start()])), default=0)
-    after = re.search(r"[.?!;:](?=\s|$)", text[at.end():])
+    low = max((m.end() for m in re.finditer(r"[.?!;:](?=\s)", text[: at.start()])), default=0)
+    after = re.search(r"[.?!;:](?=\s|$)", text[at.end() :])
     high = at.end() + after.start() if after else len(text)
     marks = [m for m in re.finditer(rf"{NAME_TOKEN}(\w+){NAME_TOKEN}", text)]
     inside = [m for m in marks if low <= m.start() < high] or marks
-    return {min(inside, key=lambda m: max(m.start() - at.end(), at.start() - m.end()))[1]} if inside else set()
+    return (
+        {min(inside, key=lambda m: max(m.start() - at.end(), at.start() - m.end()))[1]}
+        if inside
+        else set()
+    )
 
 # %% ../../../nbs/oracle/text/10_roles.ipynb #24964360
 def expected_roles(task: str) -> dict[str, str]:
@@ -70,14 +111,18 @@ def expected_roles(task: str) -> dict[str, str]:
     if task in ("distance_infer_center_oo", "distance_infer_center_oo_mv"):
         return {"centre": "red"}
     if task.startswith("spatial_imagination_o"):
-        return {"stand": "green", "face": "blue"} | ({"reference": "yellow"} if "_oo" in task else {})
+        return {"stand": "green", "face": "blue"} | (
+            {"reference": "yellow"} if "_oo" in task else {}
+        )
     return {}
 
 
 def check_roles(item: Item) -> str:
-    """The question's words give every role to the object that has it in the record. Raises Wrong where they give it to another one.
+    """The question's words give every role to the object that has it in the record. Raises Wrong
+    where they give it to another one.
 
-    Returns the first role that no known words give to any object, "" where all are told: no verdict on such a record can be complete.
+    Returns the first role that no known words give to any object, "" where all are told: no verdict
+    on such a record can be complete.
     """
     roles = expected_roles(item.task)
     untold = ""
@@ -85,6 +130,9 @@ def check_roles(item: Item) -> str:
     for role, colour in roles.items():
         said = object_with_depth(text) if role == "given" else objects_with_role(role, text)
         if said - {colour}:
-            raise MismatchError(f"question: the {role} is {' and '.join(sorted(said))}, in the record it is {colour}")
+            raise MismatchError(
+                f"question: the {role} is {' and '.join(sorted(said))}, in the record it is"
+                f" {colour}"
+            )
         untold = untold or ("" if said else role)
     return untold

@@ -14,7 +14,18 @@ from typing import Any
 
 from ..evidence.scene_files import NotCheckableError, MismatchError
 from ..evidence.record import TASK_SPECS, read_turns
-from .parse import PAIRS, boxes, camera_points, movement, ordinals, read_options, read_relation, relation_words, normalize_text, told_movement
+from spar_kit.oracle.text.parse import (
+    PAIRS,
+    boxes,
+    camera_points,
+    movement,
+    ordinals,
+    read_options,
+    read_relation,
+    relation_words,
+    normalize_text,
+    told_movement,
+)
 
 # %% ../../../nbs/oracle/text/20_statements.ipynb #cfe7ca7b
 _INLINE = re.compile(r"(?:^|(?<=\s))([A-D])\. (?=\S|$)")
@@ -22,7 +33,8 @@ _TAIL = re.compile(r"\s*Your answer can only include.*$", re.S)
 
 
 def options_of(question: str) -> tuple[str, dict[str, str]]:
-    """The question without its options, and the options by letter, wherever they stand. Empty where there are none."""
+    """The question without its options, and the options by letter, wherever they stand. Empty where
+    there are none."""
     stem, options = read_options(question)
     if options:
         return stem, options
@@ -35,11 +47,14 @@ def options_of(question: str) -> tuple[str, dict[str, str]]:
     if len(found) < 2:
         return question, {}
     ends = [m.start() for m in found[1:]] + [len(question)]
-    return question[:found[0].start()], {m[1]: _TAIL.sub("", question[m.end():end]).strip() for m, end in zip(found, ends)}
+    return question[: found[0].start()], {
+        m[1]: _TAIL.sub("", question[m.end() : end]).strip() for m, end in zip(found, ends)
+    }
 
 
 def chosen(task: str, options: Mapping[str, str], answer: str) -> str:
-    """The text of the option that the answer names. Raises Wrong where the options or the letter cannot be right."""
+    """The text of the option that the answer names. Raises Wrong where the options or the letter
+    cannot be right."""
     wanted = 2 if task in ("distance_infer_center_oo", "distance_infer_center_oo_mv") else 4
     if len(options) != wanted:
         raise MismatchError(f"options: {len(options)} of them, not {wanted}")
@@ -55,20 +70,28 @@ def chosen(task: str, options: Mapping[str, str], answer: str) -> str:
 _DECIMAL = re.compile(r"(?<![\w.])\d+\.\d+(?![\w.]*\d)")
 _WHOLE = re.compile(r"(?<![\w.:-])\d+(?![\w.]*\d|\w)")
 _SAID = re.compile(r"\b(?:frame|point|image|view)[- ]?\d+\b|\bobject[- ]?\d+\b", re.I)
-_COLOUR = re.compile(r"\((red|blue|green|yellow) (?:points?|bbox)\)|\b(red|blue|green|yellow) points?\b")
-_MARKED = re.compile(r"\((red|blue|green|yellow) bbox\)|\(in frame-\d+, object(\d)\)|\(object ?(\d)\)|\bobject ?(\d+)\b", re.I)
+_COLOUR = re.compile(
+    r"\((red|blue|green|yellow) (?:points?|bbox)\)|\b(red|blue|green|yellow) points?\b"
+)
+_MARKED = re.compile(
+    r"\((red|blue|green|yellow) bbox\)|\(in frame-\d+, object(\d)\)|\(object ?(\d)\)|\bobject"
+    r" ?(\d+)\b",
+    re.I,
+)
 _FAR = re.compile(r"\b(?:farther|farthest|further|furthest)\b")
 _NEAR = re.compile(r"\b(?:closer|closest|nearer|nearest)\b")
 
 
 def stated_numbers(text: str) -> list[float]:
-    """Decimal numbers of a text, else whole ones; those of frames, points and drawn objects are no quantities."""
+    """Decimal numbers of a text, else whole ones; those of frames, points and drawn objects are no
+    quantities."""
     text = _SAID.sub(" ", text)
     return [float(v) for v in _DECIMAL.findall(text)] or [float(v) for v in _WHOLE.findall(text)]
 
 
 def asks_farthest(question: str) -> bool:
-    """Whether a question asks for the farther one. Raises Unusable where it asks for neither or both."""
+    """Whether a question asks for the farther one. Raises Unusable where it asks for neither or
+    both."""
     text = normalize_text(question)
     far = bool(_FAR.search(text))
     near = bool(_NEAR.search(text))
@@ -77,24 +100,32 @@ def asks_farthest(question: str) -> bool:
     return far
 
 
-_SLOTS = {"oc": ("side", "height", "depth"), "oo": ("side", "height", "range"), "oo_views": ("side", "height", "range", "depth:1", "depth:2")}
+_SLOTS = {
+    "oc": ("side", "height", "depth"),
+    "oo": ("side", "height", "range"),
+    "oo_views": ("side", "height", "range", "depth:1", "depth:2"),
+}
 
 
 def slots_of(task: str, form: str = "select") -> tuple[str, ...]:
-    """What a task's relation speaks of: left or right, above or below, and closer or farther, or in front or behind."""
+    """What a task's relation speaks of: left or right, above or below, and closer or farther, or in
+    front or behind."""
     if "_oc" in task:
         return _SLOTS["oc"]
     return _SLOTS["oo_views" if task.endswith(("_mv", "_video", "_hard")) else "oo"]
 
 
 def told_relation(text: str, slots: tuple[str, ...]) -> list[int]:
-    """The signs that sentences state, in the order of `slots`; 0 where they are silent. Raises Wrong where they contradict themselves."""
+    """The signs that sentences state, in the order of `slots`; 0 where they are silent. Raises
+    Wrong where they contradict themselves."""
     signs = dict.fromkeys(slots, 0)
 
     def put(slot: str, sign: int) -> None:
         if slot in signs:
             if signs[slot] == -sign:
-                raise MismatchError("answer: states both " + " and ".join(PAIRS[slot.partition(":")[0]]))
+                raise MismatchError(
+                    "answer: states both " + " and ".join(PAIRS[slot.partition(":")[0]])
+                )
             signs[slot] = sign
 
     where = {word: (slot, 2 * k - 1) for slot, pair in PAIRS.items() for k, word in enumerate(pair)}
@@ -103,16 +134,20 @@ def told_relation(text: str, slots: tuple[str, ...]) -> list[int]:
             slot, sign = where[word]
             if slot != "depth" or "depth" in signs:
                 put(slot, sign)
-            else:                                       # of two objects: who is it that stands there
+            # of two objects: who is it that stands there
+            else:
                 for mark in _MARKED.findall(sentence):
-                    number = {"red": 1, "blue": 2, "yellow": 2, "2": 1, "3": 2}.get("".join(mark).lower())
+                    number = {"red": 1, "blue": 2, "yellow": 2, "2": 1, "3": 2}.get(
+                        "".join(mark).lower()
+                    )
                     if number:
                         put(f"depth:{number}", sign)
     return list(signs.values())
 
 # %% ../../../nbs/oracle/text/20_statements.ipynb #8b2b84b6
 def _only(found: list[float], given: float | None = None) -> float:
-    """The number that an answer states; the one that repeats the question's does not count where there is another."""
+    """The number that an answer states; the one that repeats the question's does not count where
+    there is another."""
     rest = [v for v in found if v != given] or found
     if not rest:
         raise NotCheckableError("the answer's wording is not known: no number")
@@ -130,7 +165,10 @@ def _number(stem: str, text: str, task: str, form: str) -> dict[str, Any]:
 
 
 def _size(stem: str, text: str, task: str, form: str) -> dict[str, Any]:
-    found = {side: re.search(rf"\b{side}(?: is)?(?: about)?[ :]+(\d+(?:\.\d+)?)", text.lower()) for side in ("length", "width", "height")}
+    found = {
+        side: re.search(rf"\b{side}(?: is)?(?: about)?[ :]+(\d+(?:\.\d+)?)", text.lower())
+        for side in ("length", "width", "height")
+    }
     if any(m is None for m in found.values()):
         raise NotCheckableError("the answer's wording is not known: no length, width and height")
     return {"size": [float(m[1]) / 100 for m in found.values() if m]}
@@ -157,7 +195,8 @@ def _box(text: str) -> list[int]:
     if not found:
         raise NotCheckableError("the answer's wording is not known: no box")
     x1, y1, x2, y2 = found[-1]
-    if not (-1 <= x1 < x2 <= 1000 and -1 <= y1 < y2 <= 1000):         # a -1 is known from the benchmark
+    # a -1 is known from the benchmark
+    if not (-1 <= x1 < x2 <= 1000 and -1 <= y1 < y2 <= 1000):
         raise MismatchError(f"answer: {list(found[-1])} is no box of an image")
     return [x1, y1, x2, y2]
 
@@ -179,7 +218,11 @@ def _camera(stem: str, text: str, task: str, form: str) -> dict[str, Any]:
 def _moved(axes: Mapping[int, float]) -> dict[str, Any]:
     """From right, up, forward, rotate up, rotate right; an axis that is not told of is 0."""
     right, up, forward, rotate_up, rotate_right = (axes.get(axis, 0.0) for axis in range(5))
-    return {"translation": [right + 0.0, 0.0 - up, forward + 0.0], "rotation": [rotate_right + 0.0, rotate_up + 0.0]}       # no -0.0
+    # no -0.0
+    return {
+        "translation": [right + 0.0, 0.0 - up, forward + 0.0],
+        "rotation": [rotate_right + 0.0, rotate_up + 0.0],
+    }
 
 
 def _movement(stem: str, text: str, task: str, form: str) -> dict[str, Any]:
@@ -197,7 +240,11 @@ def _movement(stem: str, text: str, task: str, form: str) -> dict[str, Any]:
 
 def _frames(stem: str, text: str, task: str, form: str) -> dict[str, Any]:
     listed = re.search(r"\[([\d,\s]*)\]", text)
-    found = [int(v) for v in (listed[1] if listed else text).replace(",", " ").split() if v.isdecimal()] if listed else [int(v) for v in re.findall(r"(?i)frame-?\s?(\d+)", text)]
+    found = (
+        [int(v) for v in (listed[1] if listed else text).replace(",", " ").split() if v.isdecimal()]
+        if listed
+        else [int(v) for v in re.findall(r"(?i)frame-?\s?(\d+)", text)]
+    )
     if not found:
         raise NotCheckableError("the answer's wording is not known: no frames")
     if any(v > 31 for v in found) or len(set(found)) < len(found):
@@ -209,7 +256,11 @@ def _nearest_box(stem: str, text: str, task: str, form: str) -> dict[str, Any]:
     view = (ordinals(text) or [0])[-1]
     if view >= TASK_SPECS[task].images:
         raise MismatchError(f"answer: names image {view + 1} of {TASK_SPECS[task].images}")
-    return {"box": _box(text), "view": view, "farthest": asks_farthest(stem.partition("Calculate or judge")[0])}
+    return {
+        "box": _box(text),
+        "view": view,
+        "farthest": asks_farthest(stem.partition("Calculate or judge")[0]),
+    }
 
 
 def _nearest_point(stem: str, text: str, task: str, form: str) -> dict[str, Any]:
@@ -217,11 +268,15 @@ def _nearest_point(stem: str, text: str, task: str, form: str) -> dict[str, Any]
     pair = [c for c in colors if c in ("green", "blue")]
     if not pair:
         raise NotCheckableError("the answer's wording is not known: neither green nor blue")
-    says: dict[str, Any] = {"nearest": pair[-1], "farthest": asks_farthest(stem.partition("Calculate or judge")[0])}
+    says: dict[str, Any] = {
+        "nearest": pair[-1],
+        "farthest": asks_farthest(stem.partition("Calculate or judge")[0]),
+    }
     if form == "sentence":
         numbers = stated_numbers(text)
         if len(numbers) == 2 and set(pair[:2]) == {"green", "blue"}:
-            says["distance"] = [v for _, v in sorted(zip(pair[:2], numbers), reverse=True)]       # green, blue
+            # green, blue
+            says["distance"] = [v for _, v in sorted(zip(pair[:2], numbers), reverse=True)]
     return says
 
 
@@ -229,7 +284,10 @@ def _nearest_listed(stem: str, text: str, task: str, form: str) -> dict[str, Any
     found = re.findall(r"(?i)\b(?:point|object) ?(\d+)\b", text)
     if not found:
         raise NotCheckableError("the answer's wording is not known: no point of the list")
-    says: dict[str, Any] = {"nearest": int(found[-1]), "farthest": asks_farthest(stem.partition("Calculate or judge")[0])}
+    says: dict[str, Any] = {
+        "nearest": int(found[-1]),
+        "farthest": asks_farthest(stem.partition("Calculate or judge")[0]),
+    }
     if form == "sentence" and len(numbers := stated_numbers(text)) == 1:
         says["distance"] = numbers[0]
     return says
@@ -238,8 +296,17 @@ def _nearest_listed(stem: str, text: str, task: str, form: str) -> dict[str, Any
 def _relation(stem: str, text: str, task: str, form: str) -> dict[str, Any]:
     slots = slots_of(task)
     if form == "judge":
-        words = relation_words(stem.partition("Calculate or judge")[0].partition("Only answer")[0].replace("left-right", " "))
-        said = [(k, 2 * PAIRS[s].index(w) - 1) for w in words for k, s in enumerate(slots[:3]) if w in PAIRS[s]]
+        words = relation_words(
+            stem.partition("Calculate or judge")[0]
+            .partition("Only answer")[0]
+            .replace("left-right", " ")
+        )
+        said = [
+            (k, 2 * PAIRS[s].index(w) - 1)
+            for w in words
+            for k, s in enumerate(slots[:3])
+            if w in PAIRS[s]
+        ]
         if len(said) != 1:
             raise NotCheckableError("the question's wording is not known: no claim of one relation")
         if normalize_text(text).rstrip(".") not in ("yes", "no"):
@@ -250,7 +317,9 @@ def _relation(stem: str, text: str, task: str, form: str) -> dict[str, Any]:
         if signs is None:
             raise MismatchError(f"answer: the option {text!r} states no relation"[:100])
         return {"relation": list(signs)}
-    parts = re.split(r"(?i)\b(?:after|once|having) (?:the )?(?:mov|they mov|it mov)\w*", text, maxsplit=1)
+    parts = re.split(
+        r"(?i)\b(?:after|once|having) (?:the )?(?:mov|they mov|it mov)\w*", text, maxsplit=1
+    )
     says = {"relation": told_relation(parts[-1], slots)}
     if not any(says["relation"]):
         raise NotCheckableError("the answer's wording is not known: no relation")
@@ -260,7 +329,9 @@ def _relation(stem: str, text: str, task: str, form: str) -> dict[str, Any]:
 
 
 def _map(stem: str, text: str, task: str, form: str) -> dict[str, Any]:
-    found = re.findall(r"(?i)object ?(\d+) ?:? ?\(\s*(-?\d+(?:\.\d+)?)\s*,\s*(-?\d+(?:\.\d+)?)\s*\)", text)
+    found = re.findall(
+        r"(?i)object ?(\d+) ?:? ?\(\s*(-?\d+(?:\.\d+)?)\s*,\s*(-?\d+(?:\.\d+)?)\s*\)", text
+    )
     if not found:
         raise NotCheckableError("the answer's wording is not known: no places on a map")
     if [int(k) for k, _, _ in found] != list(range(len(found))):
@@ -269,13 +340,20 @@ def _map(stem: str, text: str, task: str, form: str) -> dict[str, Any]:
 
 
 def _order(stem: str, text: str, task: str, form: str) -> dict[str, Any]:
-    """The names asked for, where the question lists them behind a colon, and in which order the answer has them."""
+    """The names asked for, where the question lists them behind a colon, and in which order the
+    answer has them."""
     listed = re.search(r":\s*([^:?]+)\?", stem) or re.search(r":\s*([^:.]+)\.", stem)
     if not listed:
         raise NotCheckableError("the question's wording is not known: no list of names")
-    asked = [name for name in re.split(r",\s*(?:and\s+)?|\s+and\s+", normalize_text(listed[1])) if name]
+    asked = [
+        name for name in re.split(r",\s*(?:and\s+)?|\s+and\s+", normalize_text(listed[1])) if name
+    ]
     answer = normalize_text(text)
-    spots = {name: m.start() for name in asked if (m := re.search(rf"(?<!\w){re.escape(name)}(?!\w)", answer))}
+    spots = {
+        name: m.start()
+        for name in asked
+        if (m := re.search(rf"(?<!\w){re.escape(name)}(?!\w)", answer))
+    }
     if len(set(asked)) < len(asked) or len(spots) < len(asked):
         raise MismatchError("answer: does not order the names that the question asks for")
     return {"asked": asked, "order": sorted(asked, key=lambda name: spots[name])}
@@ -291,13 +369,17 @@ class Statement:
 
     Args:
         task, format: the folder it lies in.
-        says: the claim, under the names of our own facts: "answer" and "given" in metres (a count, square metres), "size" (length, width, height in
-            metres), "target_box", "image" and "depth" of a camera, "translation" and "rotation" as far as they are told, "visible" frames,
-            "box" and "view" with "farthest", "nearest" (a colour, or the place in a list), "distance", "relation" and "before" (one sign per slot),
-            "claim" (slot, sign) and "holds", "position" on a map, "order" and "asked". Empty where the text states nothing that a file could bear out.
+        says: the claim, under the names of our own facts: "answer" and "given" in metres (a count,
+            square metres), "size" (length, width, height in metres), "target_box", "image" and
+            "depth" of a camera, "translation" and "rotation" as far as they are told, "visible"
+            frames, "box" and "view" with "farthest", "nearest" (a colour, or the place in a list),
+            "distance", "relation" and "before" (one sign per slot), "claim" (slot, sign) and
+            "holds", "position" on a map, "order" and "asked". Empty where the text states nothing
+            that a file could bear out.
         others: what the other options say, in the same way.
         options: texts by letter, as shown; `letter` the answer's, "" where there are no options.
     """
+
     task: str
     format: str
     claims: Mapping[str, Any]
@@ -308,12 +390,28 @@ class Statement:
 # %% ../../../nbs/oracle/text/20_statements.ipynb #409135d9
 def _readers() -> dict[str, Callable[[str, str, str, str], dict[str, Any]]]:
     kinds: dict[Callable[[str, str, str, str], dict[str, Any]], tuple[str, ...]] = {
-        _number: tuple(t for t in TASK_SPECS if t.startswith(("depth_prediction", "distance_prediction"))),
-        _size: ("spatial_volume_infer",), _target: ("position_matching",), _camera: ("camera_motion_infer",), _movement: ("view_change_infer",),
-        _frames: ("obj_frame_locate",), _nearest_box: ("distance_infer_center_oc", "distance_infer_center_oc_mv"),
-        _nearest_point: ("distance_infer_center_oo", "distance_infer_center_oo_mv"), _nearest_listed: ("distance_infer_center_oo_video",),
-        _relation: tuple(t for t in TASK_SPECS if t.startswith(("obj_spatial_relation", "spatial_imagination")) and "_map" not in t),
-        _map: ("spatial_imagination_map_mv",), _order: ("appearance_order",), _count: ("obj_count",), _area: ("room_size",), _nothing: ("nav_video",)}
+        _number: tuple(
+            t for t in TASK_SPECS if t.startswith(("depth_prediction", "distance_prediction"))
+        ),
+        _size: ("spatial_volume_infer",),
+        _target: ("position_matching",),
+        _camera: ("camera_motion_infer",),
+        _movement: ("view_change_infer",),
+        _frames: ("obj_frame_locate",),
+        _nearest_box: ("distance_infer_center_oc", "distance_infer_center_oc_mv"),
+        _nearest_point: ("distance_infer_center_oo", "distance_infer_center_oo_mv"),
+        _nearest_listed: ("distance_infer_center_oo_video",),
+        _relation: tuple(
+            t
+            for t in TASK_SPECS
+            if t.startswith(("obj_spatial_relation", "spatial_imagination")) and "_map" not in t
+        ),
+        _map: ("spatial_imagination_map_mv",),
+        _order: ("appearance_order",),
+        _count: ("obj_count",),
+        _area: ("room_size",),
+        _nothing: ("nav_video",),
+    }
     return {task: read for read, tasks in kinds.items() for task in tasks}
 
 
@@ -325,7 +423,8 @@ def read_statement(record: Mapping[str, Any], task: str, form: str) -> Statement
     """What a released row of the folder `task/form` says.
 
     Raises:
-        Wrong: the text contradicts itself: options that say the same, a letter without an option, a movement of four parts.
+        Wrong: the text contradicts itself: options that say the same, a letter without an option, a
+            movement of four parts.
         Unusable: it is worded in a way that is not known.
     """
     if task not in TASK_SPECS:
@@ -339,5 +438,14 @@ def read_statement(record: Mapping[str, Any], task: str, form: str) -> Statement
     stem, options = options_of(question) if form == "select" else (question, {})
     text = chosen(task, options, answer) if form == "select" else answer
     letter = answer.rstrip(".") if options else ""
-    others = tuple(READ[task](stem, other, task, form) for key, other in options.items() if key != letter)
-    return Statement(task=task, format=form, claims=READ[task](stem, text, task, form), others=others, options=options, letter=letter)
+    others = tuple(
+        READ[task](stem, other, task, form) for key, other in options.items() if key != letter
+    )
+    return Statement(
+        task=task,
+        format=form,
+        claims=READ[task](stem, text, task, form),
+        others=others,
+        options=options,
+        letter=letter,
+    )

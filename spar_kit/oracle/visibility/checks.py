@@ -20,7 +20,12 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from ..evidence.scene_files import MIN_INSIDE_SHARE, SceneFolder, NotCheckableError, MismatchError
+from spar_kit.oracle.evidence.scene_files import (
+    MIN_INSIDE_SHARE,
+    SceneFolder,
+    NotCheckableError,
+    MismatchError,
+)
 from ..evidence.record import TASK_SPECS, Item
 from .rays import Rays, RayMask
 from ..derive.single_view import length
@@ -32,10 +37,12 @@ class RayCheckConfig:
     """What is looked at, and through what.
 
     Args:
-        surface: from a scene's name its vertices (V, 3) in the world, metres, triangles (T, 3), and the instance id (T,) of each. Any exception
-            means that the scene's records cannot be looked at.
+        surface: from a scene's name its vertices (V, 3) in the world, metres, triangles (T, 3), and
+            the instance id (T,) of each. Any exception means that the scene's records cannot be
+            looked at.
         frames: how many frames of each scene; None for all.
     """
+
     surface: Callable[[str], tuple[NDArray, NDArray, NDArray]]
     frames: int | None = 8
 
@@ -48,7 +55,8 @@ class SceneRays:
         self.fault = ""
         try:
             self.rays = Rays(*looking.surface(folder.scene))
-        except Exception as error:                                             # whatever a reader raises
+        # whatever a reader raises
+        except Exception as error:
             self.fault = f"the surface cannot be opened: {type(error).__name__}: {error}"
         place = folder.images / folder.scene / "image_color"
         names = sorted(os.listdir(place)) if place.is_dir() else []
@@ -60,32 +68,49 @@ class SceneRays:
 
     def _shot(self, id: int, image: str, pose: str, intrinsic: str) -> RayMask:
         folder = self.folder
-        return self.rays.shot(id, folder.pose(pose), folder.intrinsics(intrinsic), folder.image_size(image))
+        return self.rays.shot(
+            id, folder.pose(pose), folder.intrinsics(intrinsic), folder.image_size(image)
+        )
 
     def _fit(self, id: int) -> float:
         """Which share of the object's surface lies in its box, within 5 cm."""
         places = self.rays.places(id)
-        return float((self.folder.things[id].distance_outside(places) <= .05).mean()) if len(places) else 0.0
+        return (
+            float((self.folder.things[id].distance_outside(places) <= 0.05).mean())
+            if len(places)
+            else 0.0
+        )
 
     def shot(self, item: Item, id: int, view: int) -> RayMask:
-        """What image `view` shows of an object. Raises Wrong where its surface is not that of its box."""
+        """What image `view` shows of an object. Raises Wrong where its surface is not that of its
+        box."""
         if self.fit(id) < MIN_INSIDE_SHARE:
-            raise MismatchError(f"only {self.fit(id):.0%} of the surface of object {id} lies in its box")
+            raise MismatchError(
+                f"only {self.fit(id):.0%} of the surface of object {id} lies in its box"
+            )
         image, _, pose, intrinsic = item.frame_files(view)
         return self.shot_of(id, image, pose, intrinsic)
 
     def close(self, item: Item, id: int, view: int) -> RayMask:
-        """The same by four times as many rays to a side: a point that tapers off falls between those of the image's pixels."""
+        """The same by four times as many rays to a side: a point that tapers off falls between
+        those of the image's pixels."""
         image, _, pose, intrinsic = item.frame_files(view)
-        (fx, fy, cx, cy), (width, height) = self.folder.intrinsics(intrinsic), self.folder.image_size(image)
-        finer = 4 * fx, 4 * fy, 4 * cx + 1.5, 4 * cy + 1.5                          # pixel centres are whole numbers
+        (fx, fy, cx, cy), (width, height) = (
+            self.folder.intrinsics(intrinsic),
+            self.folder.image_size(image),
+        )
+        # pixel centres are whole numbers
+        finer = 4 * fx, 4 * fy, 4 * cx + 1.5, 4 * cy + 1.5
         return self.rays.shot(id, self.folder.pose(pose), finer, (4 * width, 4 * height))
 
     def whole(self, item: Item, id: int, view: int) -> tuple[float, float]:
-        """Which share of an object's whole silhouette image `view` shows, and which share of it lies inside the image."""
+        """Which share of an object's whole silhouette image `view` shows, and which share of it
+        lies inside the image."""
         _, _, pose, intrinsic = item.frame_files(view)
         shot = self.shot(item, id, view)
-        full, inside = self.rays.whole(id, self.folder.pose(pose), self.folder.intrinsics(intrinsic), shot.size)
+        full, inside = self.rays.whole(
+            id, self.folder.pose(pose), self.folder.intrinsics(intrinsic), shot.size
+        )
         return min(1.0, float(shot.mask.sum()) / max(full, 1.0)), inside
 
     def views(self, item: Item) -> list[int]:
@@ -93,17 +118,25 @@ class SceneRays:
         return [view for view, image in enumerate(item.images) if image in self.frames]
 
 # %% ../../../nbs/oracle/visibility/30_checks.ipynb #ed23b77d
-PIXELS = .85
-SHARE = .8     # of what the rule asks for
-DOUBLE = 2.0                # times the pixels of what could be counted either way: 25 pixels of the generator's images are no measure
-HIDDEN = .1
-COMMON = .6     # metres before a camera that hide it; of the surface in common that the rule asks for
-GLIMPSE_TOLERANCE = .03               # of the surface, above the share below which an object counts as unseen: three standard errors of 256 places
-BOX_TOLERANCE = .01                  # of an object's pixels may stick out of its box: legs and wires that fall between the generator's pixels
+PIXELS = 0.85
+SHARE = 0.8  # of what the rule asks for
+# times the pixels of what could be counted either way: 25 pixels of the generator's images are no
+# measure
+DOUBLE = 2.0
+HIDDEN = 0.1
+# metres before a camera that hide it; of the surface in common that the rule asks for
+COMMON = 0.6
+# of the surface, above the share below which an object counts as unseen: three standard errors of
+# 256 places
+GLIMPSE_TOLERANCE = 0.03
+# of an object's pixels may stick out of its box: legs and wires that fall between the generator's
+# pixels
+BOX_TOLERANCE = 0.01
 
 
 def pixel_tolerance(item: Item, view: int) -> tuple[float, float]:
-    """A pixel of the generator's instance image, and one for rounding, in thousandths of width and height."""
+    """A pixel of the generator's instance image, and one for rounding, in thousandths of width and
+    height."""
     h, w = item.folder.sight(item.images[view]).ids.shape
     return 1000 / w + 1, 1000 / h + 1
 
@@ -113,13 +146,18 @@ def visibility_problem(look: SceneRays, item: Item, id: int, view: int, sure: bo
     shot, rules, (x, y) = look.shot(item, id, view), item.rules, pixel_tolerance(item, view)
     x1, y1, x2, y2 = shot.box
     way = -1 if sure else 1
-    if shot.pixels < rules.pixels * PIXELS ** way:
-        return f"{shot.pixels:.0f} pixels of it are to be seen, the rule asks for {rules.pixels:.0f}"
+    if shot.pixels < rules.pixels * PIXELS**way:
+        return (
+            f"{shot.pixels:.0f} pixels of it are to be seen, the rule asks for {rules.pixels:.0f}"
+        )
     if x2 - x1 < rules.side - 2 * way * x or y2 - y1 < rules.side - 2 * way * y:
-        return f"what is to be seen of it measures {x2 - x1:.0f} x {y2 - y1:.0f}, the rule asks for {rules.side:.0f}"
+        return (
+            f"what is to be seen of it measures {x2 - x1:.0f} x {y2 - y1:.0f}, the rule asks for"
+            f" {rules.side:.0f}"
+        )
     share = look.whole(item, id, view)[0]
     asked = rules.share * min(1.0, rules.plenty / max(shot.pixels, 1.0))
-    if share < asked * SHARE ** way:
+    if share < asked * SHARE**way:
         return f"{share:.1%} of its silhouette are to be seen, the rule asks for {asked:.1%}"
     return ""
 
@@ -127,48 +165,76 @@ def visibility_problem(look: SceneRays, item: Item, id: int, view: int, sure: bo
 def is_obvious(look: SceneRays, item: Item, id: int, view: int) -> bool:
     """Whether an image shows so much of an object that it is not to be overlooked."""
     shot = look.shot(item, id, view)
-    return shot.share >= item.rules.barely + GLIMPSE_TOLERANCE or shot.pixels >= item.rules.rival / PIXELS
+    return (
+        shot.share >= item.rules.barely + GLIMPSE_TOLERANCE
+        or shot.pixels >= item.rules.rival / PIXELS
+    )
 
 # %% ../../../nbs/oracle/visibility/30_checks.ipynb #807fb705
 def check_clear(look: SceneRays, item: Item, id: int, view: int) -> None:
     reason = visibility_problem(look, item, id, view)
     if reason:
-        raise MismatchError(f"object {id} ({item.folder.things[id].label}) in image {view}: {reason}")
+        raise MismatchError(
+            f"object {id} ({item.folder.things[id].label}) in image {view}: {reason}"
+        )
 
 
 def check_marked(look: SceneRays, item: Item, id: int, view: int, box: bool) -> None:
-    """Enough of the silhouette of an object that carries a mark is to be seen, and of what is in a box enough is inside the image."""
+    """Enough of the silhouette of an object that carries a mark is to be seen, and of what is in a
+    box enough is inside the image."""
     share, inside = look.whole(item, id, view)
-    asked = item.rules.volume_share if item.task == "spatial_volume_infer" else item.rules.mark_share
+    asked = (
+        item.rules.volume_share if item.task == "spatial_volume_infer" else item.rules.mark_share
+    )
     if share < asked * SHARE:
-        raise MismatchError(f"object {id} ({item.folder.things[id].label}) is marked in image {view}, which shows {share:.0%} of its silhouette; {asked:.0%} are asked for")
+        raise MismatchError(
+            f"object {id} ({item.folder.things[id].label}) is marked in image {view}, which shows"
+            f" {share:.0%} of its silhouette; {asked:.0%} are asked for"
+        )
     if box and inside < item.rules.box_inside * SHARE:
-        raise MismatchError(f"object {id} ({item.folder.things[id].label}) is in a box in image {view}, which holds {inside:.0%} of its silhouette")
+        raise MismatchError(
+            f"object {id} ({item.folder.things[id].label}) is in a box in image {view}, which holds"
+            f" {inside:.0%} of its silhouette"
+        )
 
 
 def is_beyond(box: Any, seen: Any, x: float, y: float) -> bool:
-    """Whether a side of `box` lies outside what is seen by more than x or y, thousandths of width and height."""
-    return bool(box[0] < seen[0] - x or box[1] < seen[1] - y or box[2] > seen[2] + x or box[3] > seen[3] + y)
+    """Whether a side of `box` lies outside what is seen by more than x or y, thousandths of width
+    and height."""
+    return bool(
+        box[0] < seen[0] - x or box[1] < seen[1] - y or box[2] > seen[2] + x or box[3] > seen[3] + y
+    )
 
 
-def check_box(look: SceneRays, item: Item, id: int, view: int, box: Any, answer: bool = False) -> None:
+def check_box(
+    look: SceneRays, item: Item, id: int, view: int, box: Any, answer: bool = False
+) -> None:
     """`answer`: the box is asked for, and measured in the image's own pixels."""
     check_clear(look, item, id, view)
     shot, (x1, y1, x2, y2) = look.shot(item, id, view), box
     x, y = (1000 / side + 1 for side in shot.size) if answer else pixel_tolerance(item, view)
     seen = shot.box
     if is_beyond(box, seen, x, y) and is_beyond(box, seen := look.close(item, id, view).box, x, y):
-        raise MismatchError(f"box {box} of object {id} in image {view}: to be seen of it is {[round(v) for v in seen]}")
+        raise MismatchError(
+            f"box {box} of object {id} in image {view}: to be seen of it is"
+            f" {[round(v) for v in seen]}"
+        )
     outside = 1 - shot.inside(x1 - x, y1 - y, x2 + x, y2 + y)
     if outside > BOX_TOLERANCE:
-        raise MismatchError(f"box {box} of object {id} in image {view}: {outside:.1%} of its pixels are outside, which span {[round(v) for v in seen]}")
+        raise MismatchError(
+            f"box {box} of object {id} in image {view}: {outside:.1%} of its pixels are outside,"
+            f" which span {[round(v) for v in seen]}"
+        )
 
 
 def check_point(look: SceneRays, item: Item, id: int, view: int, point: Any) -> None:
     check_clear(look, item, id, view)
     away = look.shot(item, id, view).away(*point)
     if away > max(pixel_tolerance(item, view)):
-        raise MismatchError(f"point {point} of object {id} in image {view}: its nearest pixel is {away:.0f} thousandths away")
+        raise MismatchError(
+            f"point {point} of object {id} in image {view}: its nearest pixel is {away:.0f}"
+            " thousandths away"
+        )
 
 
 def marked_objects(look: SceneRays, item: Item) -> int:
@@ -184,7 +250,9 @@ def marked_objects(look: SceneRays, item: Item) -> int:
         raise MismatchError(f"markers: {drawn} for {len(item.views)} objects"[:200])
     for k, mark in enumerate(drawn):
         if item.views[k] in look.views(item):
-            (check_box if len(mark) == 4 else check_point)(look, item, item.objects[k], item.views[k], mark)
+            (check_box if len(mark) == 4 else check_point)(
+                look, item, item.objects[k], item.views[k], mark
+            )
             check_marked(look, item, item.objects[k], item.views[k], len(mark) == 4)
             n += 1
     return n
@@ -207,22 +275,37 @@ def distance_infer_center_oc(look: SceneRays, item: Item) -> int:
         if view in views:
             check_box(look, item, id, view, box, answer=True)
             n += 1
-    away = {id: length(item.pose(0).to_camera(thing.center)) * (-1 if item.fact("farthest") else 1) for id, thing in things.items() if askable(item, id)}
+    away = {
+        id: length(item.pose(0).to_camera(thing.center)) * (-1 if item.fact("farthest") else 1)
+        for id, thing in things.items()
+        if askable(item, id)
+    }
     if item.objects[0] not in away:
         raise MismatchError(f"object {item.objects[0]} is none that can be asked for")
     gold = away[item.objects[0]]
     for id, far in away.items():
-        if id != item.objects[0] and far - gold < max(rules.nearer, rules.nearer_share * max(abs(far), abs(gold))):
+        if id != item.objects[0] and far - gold < max(
+            rules.nearer, rules.nearer_share * max(abs(far), abs(gold))
+        ):
             view = next((view for view in views if is_obvious(look, item, id, view)), None)
             if view is not None:
-                raise MismatchError(f"object {id} ({things[id].label}), {abs(far):.2f} m away, is to be seen in image {view}; the answer is {abs(gold):.2f} m away")
+                raise MismatchError(
+                    f"object {id} ({things[id].label}), {abs(far):.2f} m away, is to be seen in"
+                    f" image {view}; the answer is {abs(gold):.2f} m away"
+                )
     return n + len(views)
 
 # %% ../../../nbs/oracle/visibility/30_checks.ipynb #4f8b7302
 def check_somewhere(look: SceneRays, item: Item, id: int) -> None:
-    order = sorted(range(len(item.images)), key=lambda view: -item.folder.sight(item.images[view]).pixels.get(id, 0))
+    order = sorted(
+        range(len(item.images)),
+        key=lambda view: -item.folder.sight(item.images[view]).pixels.get(id, 0),
+    )
     if all(visibility_problem(look, item, id, view) for view in order):
-        raise MismatchError(f"object {id} ({item.folder.things[id].label}) is clear in none of {len(order)} images; in image {order[0]} {visibility_problem(look, item, id, order[0])}")
+        raise MismatchError(
+            f"object {id} ({item.folder.things[id].label}) is clear in none of {len(order)} images;"
+            f" in image {order[0]} {visibility_problem(look, item, id, order[0])}"
+        )
 
 
 def objects_with_label(item: Item, label: str) -> list[int]:
@@ -253,9 +336,13 @@ def obj_frame_locate(look: SceneRays, item: Item) -> int:
     for view in views:
         pixels = look.shot(item, id, view).pixels
         if item.fact("visible")[view] and pixels < item.rules.listed * PIXELS:
-            raise MismatchError(f"image {view} is in the list and shows {pixels:.0f} pixels of object {id}")
+            raise MismatchError(
+                f"image {view} is in the list and shows {pixels:.0f} pixels of object {id}"
+            )
         if not item.facts["visible"][view] and pixels >= item.rules.rival * DOUBLE:
-            raise MismatchError(f"image {view} shows {pixels:.0f} pixels of object {id} and is not in the list")
+            raise MismatchError(
+                f"image {view} shows {pixels:.0f} pixels of object {id} and is not in the list"
+            )
     return n + len(views)
 
 
@@ -267,11 +354,19 @@ def appearance_order(look: SceneRays, item: Item) -> int:
         label = item.thing(k).label
         all_of_it = objects_with_label(item, label)
         if all(visibility_problem(look, item, id, first[k]) for id in all_of_it):
-            raise MismatchError(f"{label!r} in image {first[k]}: {visibility_problem(look, item, all_of_it[0], first[k])}")
+            raise MismatchError(
+                f"{label!r} in image {first[k]}:"
+                f" {visibility_problem(look, item, all_of_it[0], first[k])}"
+            )
         for view in views:
             if view <= before and any(is_obvious(look, item, id, view) for id in all_of_it):
-                raise MismatchError(f"{label!r} is to be seen in image {view} already; the name before it comes in image {before}")
-            if view < first[k] and not all(visibility_problem(look, item, id, view, sure=True) for id in all_of_it):
+                raise MismatchError(
+                    f"{label!r} is to be seen in image {view} already; the name before it comes in"
+                    f" image {before}"
+                )
+            if view < first[k] and not all(
+                visibility_problem(look, item, id, view, sure=True) for id in all_of_it
+            ):
                 raise MismatchError(f"{label!r} is clear in image {view} already")
         before = first[k]
     return len(first)
@@ -285,25 +380,50 @@ def camera_motion_infer(look: SceneRays, item: Item) -> int:
     far = math.dist(here, there)
     free = look.rays.between(here, there)
     if far * (1 - free) > HIDDEN:
-        raise MismatchError(f"camera 2 is {far:.2f} m away, and {far * free:.2f} m away something is in between")
+        raise MismatchError(
+            f"camera 2 is {far:.2f} m away, and {far * free:.2f} m away something is in between"
+        )
     return 1 + view_change_infer(look, item)
 
 
 def view_change_infer(look: SceneRays, item: Item) -> int:
     if 0 not in look.views(item):
         return 0
-    if not any(not visibility_problem(look, item, id, 0) and not visibility_problem(look, item, id, 1) for id in in_both(item)):
+    if not any(
+        not visibility_problem(look, item, id, 0) and not visibility_problem(look, item, id, 1)
+        for id in in_both(item)
+    ):
         files = [item.frame_files(view) for view in (0, 1)]
-        common = look.rays.common([(item.pose(view), item.folder.intrinsics(files[view][3]), item.folder.image_size(files[view][0])) for view in (0, 1)])
+        common = look.rays.common(
+            [
+                (
+                    item.pose(view),
+                    item.folder.intrinsics(files[view][3]),
+                    item.folder.image_size(files[view][0]),
+                )
+                for view in (0, 1)
+            ]
+        )
         if common < item.rules.common_surface * COMMON:
-            raise MismatchError(f"no object is clear in both images, and they share {common:.0%} of their surface")
+            raise MismatchError(
+                f"no object is clear in both images, and they share {common:.0%} of their surface"
+            )
     return 1
 
 
 SEEN: dict[str, Callable[[SceneRays, Item], int]] = {
-    "camera_motion_infer": camera_motion_infer, "view_change_infer": view_change_infer, "position_matching": position_matching, "distance_infer_center_oc": distance_infer_center_oc, "distance_infer_center_oc_mv": distance_infer_center_oc,
-    "obj_frame_locate": obj_frame_locate, "appearance_order": appearance_order, "obj_count": obj_count, "nav_video": check_named,
-    "spatial_imagination_oc_video_hard": check_named, "spatial_imagination_oo_video_hard": check_named}
+    "camera_motion_infer": camera_motion_infer,
+    "view_change_infer": view_change_infer,
+    "position_matching": position_matching,
+    "distance_infer_center_oc": distance_infer_center_oc,
+    "distance_infer_center_oc_mv": distance_infer_center_oc,
+    "obj_frame_locate": obj_frame_locate,
+    "appearance_order": appearance_order,
+    "obj_count": obj_count,
+    "nav_video": check_named,
+    "spatial_imagination_oc_video_hard": check_named,
+    "spatial_imagination_oo_video_hard": check_named,
+}
 NO_OBJECT = frozenset(("room_size",))
 
 
@@ -312,13 +432,14 @@ def check_seen(look: SceneRays, item: Item) -> None:
 
     Raises:
         Wrong: rays see it otherwise.
-        Unusable: there is no surface, nothing is claimed, or nothing in the frames that are looked at.
+        Unusable: there is no surface, nothing is claimed, or nothing in the frames that are looked
+            at.
     """
     if item.task in NO_OBJECT:
         raise NotCheckableError("no object is claimed to be seen")
     if look.fault:
         raise NotCheckableError(look.fault[:200])
     for k in range(len(item.objects)):
-        item.thing(k)                                        # Wrong where there is no such object
+        item.thing(k)  # Wrong where there is no such object
     if not SEEN.get(item.task, marked_objects)(look, item):
         raise NotCheckableError("claims nothing in the frames that are looked at")

@@ -13,23 +13,39 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from ..evidence.scene_files import SceneFolder, ObjectBox, NotCheckableError, MismatchError
+from spar_kit.oracle.evidence.scene_files import (
+    SceneFolder,
+    ObjectBox,
+    NotCheckableError,
+    MismatchError,
+)
 from ..evidence.record import Item
 
 # %% ../../../nbs/oracle/visibility/20_completeness.ipynb #514645a6
-MEASURED = ("depth_prediction", "distance_prediction", "distance_infer", "spatial_volume", "spatial_imagination", "obj_spatial_relation")
-FILLS = 0.5                   # of the share in force: the picture of a box is larger than that of what is in it, of a ball by 1.7
+MEASURED = (
+    "depth_prediction",
+    "distance_prediction",
+    "distance_infer",
+    "spatial_volume",
+    "spatial_imagination",
+    "obj_spatial_relation",
+)
+# of the share in force: the picture of a box is larger than that of what is in it, of a ball by 1.7
+FILLS = 0.5
 INSIDE = 0.02
 OUTSIDE = 0.06  # metres within and beyond a side of a box
-FULL = 0.93                   # a box that one picture holds so well ends where that picture ends, or the object does
-OFTEN = 3                     # pictures, so that it is no accident
-BORDER = 5.0                  # thousandths of the image: nearer, pixels touch its border
+# a box that one picture holds so well ends where that picture ends, or the object does
+FULL = 0.93
+OFTEN = 3  # pictures, so that it is no accident
+BORDER = 5.0  # thousandths of the image: nearer, pixels touch its border
 REACHED = 0.5
-UNSEEN = 0.98   # shares of a side's places that some picture reaches, and of those beyond it that none does
+# shares of a side's places that some picture reaches, and of those beyond it that none does
+UNSEEN = 0.98
 
 
 def frames_on_disk(folder: SceneFolder) -> list[tuple[str, str, str]]:
-    """Image, pose and intrinsics of every frame of a scene that was written, as paths of the records' kind."""
+    """Image, pose and intrinsics of every frame of a scene that was written, as paths of the
+    records' kind."""
     root = folder.images / folder.scene
     scene = folder.scene
     names = sorted(os.listdir(root / "image_color")) if (root / "image_color").is_dir() else []
@@ -37,24 +53,47 @@ def frames_on_disk(folder: SceneFolder) -> list[tuple[str, str, str]]:
     found = list[tuple[str, str, str]]()
     for name in names:
         stem = name.rpartition(".")[0]
-        own = next((m for m in ("intrinsic_color.txt", f"intrinsic_color_{stem}.txt") if m in matrices), "")
+        own = next(
+            (m for m in ("intrinsic_color.txt", f"intrinsic_color_{stem}.txt") if m in matrices), ""
+        )
         try:
             if own and folder.exists(f"{scene}/pose/{stem}.txt"):
-                frame = f"{scene}/image_color/{name}", f"{scene}/pose/{stem}.txt", f"{scene}/intrinsic/{own}"
-                for read, file in ((folder.image_size, frame[0]), (folder.sight, frame[0]), (folder.pose, frame[1])):
+                frame = (
+                    f"{scene}/image_color/{name}",
+                    f"{scene}/pose/{stem}.txt",
+                    f"{scene}/intrinsic/{own}",
+                )
+                for read, file in (
+                    (folder.image_size, frame[0]),
+                    (folder.sight, frame[0]),
+                    (folder.pose, frame[1]),
+                ):
                     read(file)
                 found.append(frame)
-        except (MismatchError, NotCheckableError):                            # the fault of the records that show it, not of all others
+        # the fault of the records that show it, not of all others
+        except (MismatchError, NotCheckableError):
             folder.notes["damaged frame",] = name
     return found
 
 
-def projected(folder: SceneFolder, points: NDArray, image: str, pose: str, intrinsic: str) -> NDArray[np.float64]:
+def projected(
+    folder: SceneFolder, points: NDArray, image: str, pose: str, intrinsic: str
+) -> NDArray[np.float64]:
     """(N, 2) places of world points (N, 3) in an image, 0 to 1000; NaN behind the camera."""
-    view, (fx, fy, cx, cy), (width, height) = folder.pose(pose), folder.intrinsics(intrinsic), folder.image_size(image)
+    view, (fx, fy, cx, cy), (width, height) = (
+        folder.pose(pose),
+        folder.intrinsics(intrinsic),
+        folder.image_size(image),
+    )
     local = (points - np.array(view.position)) @ np.array([view.right, view.down, view.forward]).T
-    z = np.where(local[:, 2] > .05, local[:, 2], np.nan)
-    return np.stack([(fx * local[:, 0] / z + cx + .5) * 1000 / width, (fy * local[:, 1] / z + cy + .5) * 1000 / height], 1)
+    z = np.where(local[:, 2] > 0.05, local[:, 2], np.nan)
+    return np.stack(
+        [
+            (fx * local[:, 0] / z + cx + 0.5) * 1000 / width,
+            (fy * local[:, 1] / z + cy + 0.5) * 1000 / height,
+        ],
+        1,
+    )
 
 
 def world(thing: ObjectBox, local: NDArray) -> NDArray[np.float64]:
@@ -68,18 +107,23 @@ def world(thing: ObjectBox, local: NDArray) -> NDArray[np.float64]:
 def sides(thing: ObjectBox, out: float, n: int = 7) -> Iterator[tuple[str, NDArray[np.float64]]]:
     """The six sides of a box, each with places (n * n, 3) on it, moved outwards by `out` metres."""
     half = np.array(thing.size) / 2
-    line = np.linspace(-.9, .9, n)
+    line = np.linspace(-0.9, 0.9, n)
     u, v = (grid.ravel() for grid in np.meshgrid(line, line))
     for axis, names in enumerate((("-x", "+x"), ("-y", "+y"), ("lower", "upper"))):
         for way, name in zip((-1, 1), names):
             local = np.zeros((n * n, 3))
             first, second = (k for k in range(3) if k != axis)
-            local[:, axis], local[:, first], local[:, second] = way * (half[axis] + out), u * half[first], v * half[second]
+            local[:, axis], local[:, first], local[:, second] = (
+                way * (half[axis] + out),
+                u * half[first],
+                v * half[second],
+            )
             yield name, world(thing, local)
 
 # %% ../../../nbs/oracle/visibility/20_completeness.ipynb #15639926
 def shown_share(folder: SceneFolder, thing: ObjectBox) -> float:
-    """The largest share of its projected box, in width and in height, that an object's pixels fill in a frame on disk."""
+    """The largest share of its projected box, in width and in height, that an object's pixels fill
+    in a frame on disk."""
     signs = np.array([[i, j, k] for i in (-1, 1) for j in (-1, 1) for k in (-1, 1)])
     corners = world(thing, signs * np.array(thing.size) / 2)
     best = 0.0
@@ -91,21 +135,33 @@ def shown_share(folder: SceneFolder, thing: ObjectBox) -> float:
         if np.isfinite(at).all():
             low = at.min(0)
             high = at.max(0)
-            best = max(best, float(((np.minimum(box[2:], high) - np.maximum(box[:2], low)) / np.maximum(high - low, 1)).min()))
+            best = max(
+                best,
+                float(
+                    (
+                        (np.minimum(box[2:], high) - np.maximum(box[:2], low))
+                        / np.maximum(high - low, 1)
+                    ).min()
+                ),
+            )
     return best
 
 
-def _in_picture(folder: SceneFolder, places: NDArray, image: str, pose: str, intrinsic: str) -> NDArray[np.bool_]:
+def _in_picture(
+    folder: SceneFolder, places: NDArray, image: str, pose: str, intrinsic: str
+) -> NDArray[np.bool_]:
     at = projected(folder, places, image, pose, intrinsic)
     with np.errstate(invalid="ignore"):
         return np.asarray(((at >= 0) & (at <= 1000)).all(1))
 
 
 def end_of_sight(folder: SceneFolder, thing: ObjectBox) -> str:
-    """The first side of an object's box that pictures reach and do not reach beyond, while the object touches the border of each that does; "" where
-    there is none."""
+    """The first side of an object's box that pictures reach and do not reach beyond, while the
+    object touches the border of each that does; "" where there is none."""
     files = frames_on_disk(folder)
-    for (name, inner), (_, outer) in zip(sides(thing, -min(INSIDE, min(thing.size) / 4)), sides(thing, OUTSIDE)):
+    for (name, inner), (_, outer) in zip(
+        sides(thing, -min(INSIDE, min(thing.size) / 4)), sides(thing, OUTSIDE)
+    ):
         reached = np.zeros(len(inner), bool)
         beyond = np.zeros(len(outer), bool)
         apart = False
@@ -119,7 +175,12 @@ def end_of_sight(folder: SceneFolder, thing: ObjectBox) -> str:
                 at_border = min(*box[:2], *(1000 - v for v in box[2:])) <= BORDER
                 apart = apart or not at_border
                 touches = touches + at_border
-        if reached.mean() >= REACHED and (~beyond).mean() >= UNSEEN and not apart and touches >= OFTEN:
+        if (
+            reached.mean() >= REACHED
+            and (~beyond).mean() >= UNSEEN
+            and not apart
+            and touches >= OFTEN
+        ):
             return name
     return ""
 
@@ -130,17 +191,25 @@ def why_partial(folder: SceneFolder, thing: ObjectBox, whole: float) -> str:
     if key not in folder.notes:
         share = shown_share(folder, thing)
         side = end_of_sight(folder, thing) if share >= FULL else ""
-        folder.notes[key] = (f"no frame shows more than {share:.0%} of it" if share < FILLS * whole else
-                             f"its {side} side lies where the pictures end" if side else "")
+        folder.notes[key] = (
+            f"no frame shows more than {share:.0%} of it"
+            if share < FILLS * whole
+            else f"its {side} side lies where the pictures end"
+            if side
+            else ""
+        )
     return folder.notes[key]
 
 
 def check_whole(item: Item) -> None:
-    """The objects that a record measures are shown whole. Raises Wrong, and Unusable where a frame that might show them cannot be read."""
+    """The objects that a record measures are shown whole. Raises Wrong, and Unusable where a frame
+    that might show them cannot be read."""
     if not item.task.startswith(MEASURED):
         return
     for k, id in enumerate(item.objects):
         if reason := why_partial(item.folder, item.thing(k), item.rules.whole):
             if damaged := item.folder.notes.get(("damaged frame",)):
-                raise NotCheckableError(f"whether objects are there whole: the frame {damaged} cannot be read")
+                raise NotCheckableError(
+                    f"whether objects are there whole: the frame {damaged} cannot be read"
+                )
             raise MismatchError(f"object {id} ({item.thing(k).label}) is not there whole: {reason}")

@@ -13,22 +13,29 @@ from ..evidence.scene_files import MismatchError
 from ..evidence.record import Item
 
 # %% ../../../nbs/oracle/visibility/10_frame_pairs.ipynb #dad5fdb8
-_NOT_OBJECTS = frozenset("""wall floor ceiling remove split reflection structure lan object unknown unlabelled unlabeled
+_NOT_OBJECTS = frozenset(
+    """wall floor ceiling remove split reflection structure lan object unknown unlabelled unlabeled
 otherstructure otherfurniture
-    otherprop person""".split())
+    otherprop person""".split()
+)
 
 
 def askable(item: Item, id: int) -> bool:
-    """Whether a question may be about an object: it has a name that means a thing, and a box of a sane size."""
+    """Whether a question may be about an object: it has a name that means a thing, and a box of a
+    sane size."""
     thing = item.folder.things[id]
     sane = all(item.rules.min_side <= side <= item.rules.max_side for side in thing.size)
     return sane and "".join(thing.label.lower().replace("_", " ").split()) not in _NOT_OBJECTS
 
 
 def stands(item: Item, id: int) -> bool:
-    """Whether a thing stands somewhere and may be nearer than another: it may be as flat as a rug, and need not have a name to ask by."""
+    """Whether a thing stands somewhere and may be nearer than another: it may be as flat as a rug,
+    and need not have a name to ask by."""
     thing = item.folder.things[id]
-    return max(thing.size) <= item.rules.max_side and "".join(thing.label.lower().replace("_", " ").split()) not in _NOT_OBJECTS
+    return (
+        max(thing.size) <= item.rules.max_side
+        and "".join(thing.label.lower().replace("_", " ").split()) not in _NOT_OBJECTS
+    )
 
 
 def in_both(item: Item) -> list[int]:
@@ -36,13 +43,17 @@ def in_both(item: Item) -> list[int]:
     found = []
     for id in item.folder.sight(item.images[0]).pixels:
         if id in item.folder.things and askable(item, id):
-            if not any(item.folder.shown(*item.frame_files(view), id, item.rules.pixels, item.rules.side) for view in (0, 1)):
+            if not any(
+                item.folder.shown(*item.frame_files(view), id, item.rules.pixels, item.rules.side)
+                for view in (0, 1)
+            ):
                 found.append(id)
     return found
 
 
 class Depths:
-    """The depth image of one view: where its pixels are in the world, and how far it sees along any way."""
+    """The depth image of one view: where its pixels are in the world, and how far it sees along any
+    way."""
 
     def __init__(self, item: Item, view: int):
         _, depth, _, intrinsic = item.frame_files(view)
@@ -50,12 +61,17 @@ class Depths:
         self.z = item.folder.depth(depth)
         self.axes = np.array([pose.right, pose.down, pose.forward])
         self.eye = np.array(pose.position)
-        self.camera = item.folder.intrinsics(intrinsic.replace("intrinsic_color", "intrinsic_depth"))
+        self.camera = item.folder.intrinsics(
+            intrinsic.replace("intrinsic_color", "intrinsic_depth")
+        )
 
     def points(self) -> NDArray[np.float64]:
         """(N, 3) places in the world of pixels on a grid of about 40 x 30, those with a depth."""
         (h, w), (fx, fy, cx, cy) = self.z.shape, self.camera
-        v, u = (grid.ravel() for grid in np.mgrid[h // 60:h:max(1, h // 30), w // 80:w:max(1, w // 40)])
+        v, u = (
+            grid.ravel()
+            for grid in np.mgrid[h // 60 : h : max(1, h // 30), w // 80 : w : max(1, w // 40)]
+        )
         z = self.z[v, u]
         u = u[z > 0]
         v = v[z > 0]
@@ -63,23 +79,27 @@ class Depths:
         return np.stack([(u - cx) / fx * z, (v - cy) / fy * z, z], -1) @ self.axes + self.eye
 
     def before(self, points: NDArray) -> tuple[NDArray, NDArray]:
-        """Of places (N, 3): their own depth (N,), and what is seen there, the median of 3 x 3 pixels; NaN outside the image or without depth."""
+        """Of places (N, 3): their own depth (N,), and what is seen there, the median of 3 x 3
+        pixels; NaN outside the image or without depth."""
         x, y, z = ((points - self.eye) @ self.axes.T).T
         (h, w), (fx, fy, cx, cy) = self.z.shape, self.camera
         with np.errstate(divide="ignore", invalid="ignore"):
             u = np.rint(x * fx / z + cx)
             v = np.rint(y * fy / z + cy)
-        there = (z > .05) & (u >= 0) & (v >= 0) & (u < w) & (v < h)
+        there = (z > 0.05) & (u >= 0) & (v >= 0) & (u < w) & (v < h)
         seen = np.full(len(z), np.nan)
         for k in np.flatnonzero(there):
-            around = self.z[max(int(v[k]) - 1, 0):int(v[k]) + 2, max(int(u[k]) - 1, 0):int(u[k]) + 2]
+            around = self.z[
+                max(int(v[k]) - 1, 0) : int(v[k]) + 2, max(int(u[k]) - 1, 0) : int(u[k]) + 2
+            ]
             if (around > 0).any():
                 seen[k] = np.median(around[around > 0])
         return z, seen
 
 
 def surface_in_common(item: Item) -> float:
-    """Which share of what one of images 0 and 1 shows is to be seen in the other, the larger of the two shares."""
+    """Which share of what one of images 0 and 1 shows is to be seen in the other, the larger of the
+    two shares."""
     first = Depths(item, 0)
     second = Depths(item, 1)
     shares = [0.0]
@@ -87,27 +107,35 @@ def surface_in_common(item: Item) -> float:
         points = here.points()
         if len(points):
             z, seen = there.before(points)
-            shares.append(float((np.abs(z - seen) <= np.maximum(.1, .05 * z)).mean()))
+            shares.append(float((np.abs(z - seen) <= np.maximum(0.1, 0.05 * z)).mean()))
     return max(shares)
 
 # %% ../../../nbs/oracle/visibility/10_frame_pairs.ipynb #cf9065f7
-HALF = .5           # of the surface that the rules ask for: other pixels are looked at
+HALF = 0.5  # of the surface that the rules ask for: other pixels are looked at
 
 
 def check_pair(item: Item) -> None:
-    """Images 0 and 1 show a thing in common or much of the same surface, and the cameras are not farther apart than the rules allow. Raises Wrong."""
+    """Images 0 and 1 show a thing in common or much of the same surface, and the cameras are not
+    farther apart than the rules allow. Raises Wrong."""
     apart = float(np.linalg.norm(np.subtract(item.pose(0).position, item.pose(1).position)))
     if apart > item.rules.max_motion + 1e-3:
-        raise MismatchError(f"the cameras are {apart:.2f} m apart, more than {item.rules.max_motion} m")
+        raise MismatchError(
+            f"the cameras are {apart:.2f} m apart, more than {item.rules.max_motion} m"
+        )
     key = ("common", *item.images)
     if key not in item.folder.notes:
         item.folder.notes[key] = 1.0 if in_both(item) else surface_in_common(item)
     if item.folder.notes[key] < item.rules.common_surface * HALF:
-        raise MismatchError(f"the images show no object in common and {item.folder.notes[key]:.0%} of the same surface")
+        raise MismatchError(
+            f"the images show no object in common and {item.folder.notes[key]:.0%} of the same"
+            " surface"
+        )
 
 
 def check_in_sight(item: Item) -> None:
     """Nothing in the depth image of view 0 is before the camera of view 1. Raises Wrong."""
     z, seen = Depths(item, 0).before(np.array([item.pose(1).position]))
-    if seen[0] < z[0] - max(.1, .05 * z[0]):
-        raise MismatchError(f"camera 2 is {z[0]:.2f} m ahead and hidden by what is {seen[0]:.2f} m ahead")
+    if seen[0] < z[0] - max(0.1, 0.05 * z[0]):
+        raise MismatchError(
+            f"camera 2 is {z[0]:.2f} m ahead and hidden by what is {seen[0]:.2f} m ahead"
+        )

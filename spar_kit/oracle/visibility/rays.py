@@ -22,24 +22,29 @@ class RayMask:
     """What one frame shows of one object, at the colour image's full resolution.
 
     Args:
-        mask: (h, w) which pixels of the smallest window around it the object fills; `corner` column and row of the window's first pixel.
+        mask: (h, w) which pixels of the smallest window around it the object fills; `corner` column
+            and row of the window's first pixel.
         size: width and height of the image, pixels.
-        share: of the object's surface, 0 to 1: places on it, spread evenly over its area, from which a straight line reaches the camera
-            inside the image. The far side of a body is never seen.
+        share: of the object's surface, 0 to 1: places on it, spread evenly over its area, from
+            which a straight line reaches the camera inside the image. The far side of a body is
+            never seen.
     """
+
     mask: NDArray[np.bool_]
     corner: tuple[int, int]
     size: tuple[int, int]
     share: float
 
     @classmethod
-    def of(cls, mask: NDArray, corner: tuple[int, int], size: tuple[int, int], share: float) -> "RayMask":
+    def of(
+        cls, mask: NDArray, corner: tuple[int, int], size: tuple[int, int], share: float
+    ) -> "RayMask":
         """The same for a window with room to spare."""
         rows = np.flatnonzero(mask.any(1))
         columns = np.flatnonzero(mask.any(0))
         if not len(rows):
             return cls(np.zeros((0, 0), bool), (0, 0), size, share)
-        tight = mask[rows[0]:rows[-1] + 1, columns[0]:columns[-1] + 1].copy()
+        tight = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].copy()
         return cls(tight, (corner[0] + int(columns[0]), corner[1] + int(rows[0])), size, share)
 
     @property
@@ -55,157 +60,260 @@ class RayMask:
 
     def inside(self, x1: float, y1: float, x2: float, y2: float) -> float:
         """Which share of its pixels have their centre in a box, 0 to 1000."""
-        x, y = ((np.arange(n) + low + .5) * 1000 / full for n, low, full in zip(self.mask.shape[::-1], self.corner, self.size))
-        return float(self.mask[(y >= y1) & (y <= y2)][:, (x >= x1) & (x <= x2)].sum() / max(self.mask.sum(), 1))
+        x, y = (
+            (np.arange(n) + low + 0.5) * 1000 / full
+            for n, low, full in zip(self.mask.shape[::-1], self.corner, self.size)
+        )
+        return float(
+            self.mask[(y >= y1) & (y <= y2)][:, (x >= x1) & (x <= x2)].sum()
+            / max(self.mask.sum(), 1)
+        )
 
     def away(self, x: float, y: float) -> float:
-        """Distance of a place, 0 to 1000, from the middle of its nearest pixel, in thousandths of the image's width; infinite where it fills none."""
+        """Distance of a place, 0 to 1000, from the middle of its nearest pixel, in thousandths of
+        the image's width; infinite where it fills none."""
         rows, columns = np.nonzero(self.mask)
-        dx = columns + self.corner[0] + .5 - x * self.size[0] / 1000
-        dy = rows + self.corner[1] + .5 - y * self.size[1] / 1000
+        dx = columns + self.corner[0] + 0.5 - x * self.size[0] / 1000
+        dy = rows + self.corner[1] + 0.5 - y * self.size[1] / 1000
         return float(np.hypot(dx, dy).min(initial=np.inf)) * 1000 / self.size[0]
 
 # %% ../../../nbs/oracle/visibility/00_rays.ipynb #261982a5
-NEAR_PLANE_M = .05                  # metres: what is nearer to the optical centre along z is not seen
-DEPTH_TOLERANCE = .05, .02             # a place on an object is seen where the ray meets the object itself up to so many metres, or this share of z, before
-AROUND = 160                # rays along the longer side of an object that is looked at alone
-SURFACE_SAMPLES = 1000               # on each object; a share of 10 % then has a standard error below 1 %
+# metres: what is nearer to the optical centre along z is not seen
+NEAR_PLANE_M = 0.05
+# a place on an object is seen where the ray meets the object itself up to so many metres, or this
+# share of z, before
+DEPTH_TOLERANCE = 0.05, 0.02
+AROUND = 160  # rays along the longer side of an object that is looked at alone
+# on each object; a share of 10 % then has a standard error below 1 %
+SURFACE_SAMPLES = 1000
 
 
 def sample_surface_points(triangles: NDArray, seed: int) -> NDArray[np.float64]:
-    """`SURFACE_SAMPLES` points (N, 3) on triangles (T, 3, 3), spread evenly over their area; none where they have no area."""
+    """`SURFACE_SAMPLES` points (N, 3) on triangles (T, 3, 3), spread evenly over their area; none
+    where they have no area."""
     a, b, c = np.moveaxis(triangles, 1, 0)
     area = np.linalg.norm(np.cross(b - a, c - a), axis=-1)
     if not area.sum() > 0:
         return np.zeros((0, 3))
     generator = np.random.default_rng(seed)
     ends = np.cumsum(area) / area.sum()
-    rows = np.searchsorted(ends, (np.arange(SURFACE_SAMPLES) + generator.random(SURFACE_SAMPLES)) / SURFACE_SAMPLES).clip(0, len(area) - 1)
+    rows = np.searchsorted(
+        ends, (np.arange(SURFACE_SAMPLES) + generator.random(SURFACE_SAMPLES)) / SURFACE_SAMPLES
+    ).clip(0, len(area) - 1)
     u, v = generator.random((2, SURFACE_SAMPLES, 1))
     u, v = np.where(u + v > 1, 1 - u, u), np.where(u + v > 1, 1 - v, v)
     return a[rows] + u * (b - a)[rows] + v * (c - a)[rows]
 
 
-def window(points: NDArray, intrinsics: tuple[float, float, float, float], size: tuple[int, int]) -> tuple[NDArray, NDArray]:
-    """First and last + 1 (column, row) of the pixels in which a body with these corners (N, 3), camera frame, can be; all where one of them is
-    behind the camera."""
+def window(
+    points: NDArray, intrinsics: tuple[float, float, float, float], size: tuple[int, int]
+) -> tuple[NDArray, NDArray]:
+    """First and last + 1 (column, row) of the pixels in which a body with these corners (N, 3),
+    camera frame, can be; all where one of them is behind the camera."""
     (x, y, z), (fx, fy, cx, cy) = points.T, intrinsics
     if not len(z) or z.max() <= NEAR_PLANE_M:
         return np.zeros(2, int), np.zeros(2, int)
     if z.min() <= NEAR_PLANE_M:
         return np.zeros(2, int), np.array(size)
-    low, high = ([pick(v * f / z + c) for v, f, c in ((x, fx, cx), (y, fy, cy))] for pick in (np.min, np.max))
-    return np.clip(np.floor(low), 0, size).astype(int), np.clip(np.ceil(high) + 1, 0, size).astype(int)
+    low, high = (
+        [pick(v * f / z + c) for v, f, c in ((x, fx, cx), (y, fy, cy))] for pick in (np.min, np.max)
+    )
+    return np.clip(np.floor(low), 0, size).astype(int), np.clip(np.ceil(high) + 1, 0, size).astype(
+        int
+    )
 
 # %% ../../../nbs/oracle/visibility/00_rays.ipynb #1f810505
 class Rays:
     """A scene's triangles, to be looked at.
 
     Args:
-        vertices: (V, 3) world, metres; triangles: (T, 3) vertex numbers; ids: (T,) the instance of each, 0 for what is no object. Triangles with
-            a vertex that is not finite are left out.
+        vertices: (V, 3) world, metres; triangles: (T, 3) vertex numbers; ids: (T,) the instance of
+            each, 0 for what is no object. Triangles with a vertex that is not finite are left out.
     """
 
     def __init__(self, vertices: NDArray, triangles: NDArray, ids: NDArray):
         try:
             import open3d as o3d
-        except (ImportError, OSError) as error:                              # it loads libraries that a bare server lacks
-            raise NotCheckableError(f"Open3D cannot be loaded, which casts the rays; `spar doctor` says what is missing ({error})") from None
+        # it loads libraries that a bare server lacks
+        except (ImportError, OSError) as error:
+            raise NotCheckableError(
+                "Open3D cannot be loaded, which casts the rays; `spar doctor` says what is missing"
+                f" ({error})"
+            ) from None
         kept = np.isfinite(vertices).all(-1)[triangles].all(-1)
         self.corners = np.asarray(vertices, np.float64)[triangles[kept]]
-        self.ids = np.append(np.asarray(ids, np.int64)[kept], 0)                  # the last one: no triangle
+        # the last one: no triangle
+        self.ids = np.append(np.asarray(ids, np.int64)[kept], 0)
         library: Any = o3d
         self.tensor = library.core.Tensor
         self.scene = library.t.geometry.RaycastingScene(nthreads=1)
         if kept.any():
-            self.scene.add_triangles(self.tensor(np.ascontiguousarray(vertices, np.float32)), self.tensor(triangles[kept].astype(np.uint32)))
+            self.scene.add_triangles(
+                self.tensor(np.ascontiguousarray(vertices, np.float32)),
+                self.tensor(triangles[kept].astype(np.uint32)),
+            )
         self.places = lru_cache(None)(self._places)
         self.alone = lru_cache(None)(self._alone)
         self.whole = lru_cache(4000)(self._whole)
 
     def cast(self, origins: NDArray, ways: NDArray) -> tuple[NDArray, NDArray]:
-        """What rays (..., 3) meet first: how often their own length away (infinite: nothing), and whose id."""
+        """What rays (..., 3) meet first: how often their own length away (infinite: nothing), and
+        whose id."""
         rays = np.concatenate([np.broadcast_to(origins, ways.shape), ways], -1).astype(np.float32)
         hit = self.scene.cast_rays(self.tensor(rays))
-        return hit["t_hit"].numpy(), self.ids[np.minimum(hit["primitive_ids"].numpy(), len(self.ids) - 1)]
+        return (
+            hit["t_hit"].numpy(),
+            self.ids[np.minimum(hit["primitive_ids"].numpy(), len(self.ids) - 1)],
+        )
 
     def _places(self, id: int) -> NDArray[np.float64]:
         return sample_surface_points(self.corners[self.ids[:-1] == id], id)
 
-    def shot(self, id: int, pose: Pose, intrinsics: tuple[float, float, float, float], size: tuple[int, int]) -> RayMask:
-        """What a camera sees of object `id`: `intrinsics` fx, fy, cx, cy and `size` width, height of its colour image, pixels."""
-        axes, eye, (fx, fy, cx, cy) = np.array([pose.right, pose.down, pose.forward]), np.array(pose.position), intrinsics
-        low, high = window((self.corners[self.ids[:-1] == id].reshape(-1, 3) - eye) @ axes.T, intrinsics, size)
+    def shot(
+        self,
+        id: int,
+        pose: Pose,
+        intrinsics: tuple[float, float, float, float],
+        size: tuple[int, int],
+    ) -> RayMask:
+        """What a camera sees of object `id`: `intrinsics` fx, fy, cx, cy and `size` width, height
+        of its colour image, pixels."""
+        axes, eye, (fx, fy, cx, cy) = (
+            np.array([pose.right, pose.down, pose.forward]),
+            np.array(pose.position),
+            intrinsics,
+        )
+        low, high = window(
+            (self.corners[self.ids[:-1] == id].reshape(-1, 3) - eye) @ axes.T, intrinsics, size
+        )
         if (high <= low).any():
             return RayMask.of(np.zeros((0, 0), bool), (0, 0), size, 0.0)
-        v, u = np.mgrid[low[1]:high[1], low[0]:high[0]]
-        ways = np.stack([(u - cx) / fx, (v - cy) / fy, np.ones(u.shape)], -1) @ axes          # of depth 1
+        v, u = np.mgrid[low[1] : high[1], low[0] : high[0]]
+        # of depth 1
+        ways = np.stack([(u - cx) / fx, (v - cy) / fy, np.ones(u.shape)], -1) @ axes
         mask = self.cast(eye + NEAR_PLANE_M * ways, ways)[1] == id
-        return RayMask.of(mask, (int(low[0]), int(low[1])), size, self._share(id, axes, eye, intrinsics, size))
+        return RayMask.of(
+            mask, (int(low[0]), int(low[1])), size, self._share(id, axes, eye, intrinsics, size)
+        )
 
     def between(self, start: Any, end: Any) -> float:
         """Which share of the way from one point to another is free of surface, 0 to 1."""
         way = np.subtract(end, start)
         return min(1.0, float(self.cast(np.array(start)[None], way[None])[0][0]))
 
-    def common(self, cameras: Sequence[tuple[Pose, tuple[float, float, float, float], tuple[int, int]]]) -> float:
-        """Which share of what one of two cameras (pose, intrinsics, size) meets with rays on a grid of 32 x 24 the other sees, the larger of the two."""
+    def common(
+        self, cameras: Sequence[tuple[Pose, tuple[float, float, float, float], tuple[int, int]]]
+    ) -> float:
+        """Which share of what one of two cameras (pose, intrinsics, size) meets with rays on a grid
+        of 32 x 24 the other sees, the larger of the two."""
         shares = []
         for (pose, (fx, fy, cx, cy), (w, h)), other in (cameras, cameras[::-1]):
-            u, v = (grid.ravel() for grid in np.meshgrid((np.arange(32) + .5) * w / 32 - .5, (np.arange(24) + .5) * h / 24 - .5))
-            ways = np.stack([(u - cx) / fx, (v - cy) / fy, np.ones(len(u))], -1) @ np.array([pose.right, pose.down, pose.forward])
+            u, v = (
+                grid.ravel()
+                for grid in np.meshgrid(
+                    (np.arange(32) + 0.5) * w / 32 - 0.5, (np.arange(24) + 0.5) * h / 24 - 0.5
+                )
+            )
+            ways = np.stack([(u - cx) / fx, (v - cy) / fy, np.ones(len(u))], -1) @ np.array(
+                [pose.right, pose.down, pose.forward]
+            )
             t = self.cast(np.array(pose.position), ways)[0]
-            shares.append(self._seen(np.array(pose.position) + t[np.isfinite(t), None] * ways[np.isfinite(t)], *other))
+            shares.append(
+                self._seen(
+                    np.array(pose.position) + t[np.isfinite(t), None] * ways[np.isfinite(t)], *other
+                )
+            )
         return max(shares)
 
-    def _seen(self, points: NDArray, pose: Pose, intrinsics: tuple[float, float, float, float], size: tuple[int, int]) -> float:
+    def _seen(
+        self,
+        points: NDArray,
+        pose: Pose,
+        intrinsics: tuple[float, float, float, float],
+        size: tuple[int, int],
+    ) -> float:
         """Which share of points (N, 3) on the surface a camera sees, within 2 cm."""
-        eye, axes, (fx, fy, cx, cy) = np.array(pose.position), np.array([pose.right, pose.down, pose.forward]), intrinsics
+        eye, axes, (fx, fy, cx, cy) = (
+            np.array(pose.position),
+            np.array([pose.right, pose.down, pose.forward]),
+            intrinsics,
+        )
         ahead = points[(points - eye) @ axes[2] > NEAR_PLANE_M]
         x, y, z = ((ahead - eye) @ axes.T).T
-        u = x * fx / z + cx + .5
-        v = y * fy / z + cy + .5
+        u = x * fx / z + cx + 0.5
+        v = y * fy / z + cy + 0.5
         inside = ahead[(u >= 0) & (v >= 0) & (u < size[0]) & (v < size[1])]
         far = np.linalg.norm(inside - eye, axis=-1)
         t = self.cast(eye, inside - eye)[0]
-        return float((t * far >= far - .02).sum() / max(len(points), 1))
+        return float((t * far >= far - 0.02).sum() / max(len(points), 1))
 
     def _alone(self, id: int) -> Any:
         """The surface of object `id` and nothing else."""
         corners = self.corners[self.ids[:-1] == id].reshape(-1, 3)
         scene = type(self.scene)(nthreads=1)
         if len(corners):
-            scene.add_triangles(self.tensor(corners.astype(np.float32)), self.tensor(np.arange(len(corners), dtype=np.uint32).reshape(-1, 3)))
+            scene.add_triangles(
+                self.tensor(corners.astype(np.float32)),
+                self.tensor(np.arange(len(corners), dtype=np.uint32).reshape(-1, 3)),
+            )
         return scene
 
-    def _whole(self, id: int, pose: Pose, intrinsics: tuple[float, float, float, float], size: tuple[int, int]) -> tuple[float, float]:
-        """The silhouette of object `id` as if it stood alone, as far as one image beyond each border: its pixels, and which share of them is
-        inside the image."""
-        axes, eye, (fx, fy, cx, cy) = np.array([pose.right, pose.down, pose.forward]), np.array(pose.position), intrinsics
-        shifted = (fx, fy, cx + size[0], cy + size[1])                             # of an image three times as wide and high
-        low, high = window((self.corners[self.ids[:-1] == id].reshape(-1, 3) - eye) @ axes.T, shifted, (3 * size[0], 3 * size[1]))
+    def _whole(
+        self,
+        id: int,
+        pose: Pose,
+        intrinsics: tuple[float, float, float, float],
+        size: tuple[int, int],
+    ) -> tuple[float, float]:
+        """The silhouette of object `id` as if it stood alone, as far as one image beyond each
+        border: its pixels, and which share of them is inside the image."""
+        axes, eye, (fx, fy, cx, cy) = (
+            np.array([pose.right, pose.down, pose.forward]),
+            np.array(pose.position),
+            intrinsics,
+        )
+        # of an image three times as wide and high
+        shifted = (fx, fy, cx + size[0], cy + size[1])
+        low, high = window(
+            (self.corners[self.ids[:-1] == id].reshape(-1, 3) - eye) @ axes.T,
+            shifted,
+            (3 * size[0], 3 * size[1]),
+        )
         if (high <= low).any():
             return 0.0, 0.0
         step = int(max(1, np.ceil((high - low).max() / AROUND)))
-        columns, rows = (np.arange(a + (step - 1) / 2, b, step) - n for a, b, n in zip(low, high, size))
+        columns, rows = (
+            np.arange(a + (step - 1) / 2, b, step) - n for a, b, n in zip(low, high, size)
+        )
         u, v = np.meshgrid(columns, rows)
         ways = np.stack([(u - cx) / fx, (v - cy) / fy, np.ones(u.shape)], -1) @ axes
-        rays = np.concatenate([np.broadcast_to(eye + NEAR_PLANE_M * ways, ways.shape), ways], -1).astype(np.float32)
+        rays = np.concatenate(
+            [np.broadcast_to(eye + NEAR_PLANE_M * ways, ways.shape), ways], -1
+        ).astype(np.float32)
         met = np.isfinite(self.alone(id).cast_rays(self.tensor(rays))["t_hit"].numpy())
-        within = met & (u > -.5) & (v > -.5) & (u < size[0] - .5) & (v < size[1] - .5)
+        within = met & (u > -0.5) & (v > -0.5) & (u < size[0] - 0.5) & (v < size[1] - 0.5)
         return float(met.sum()) * step * step, float(within.sum() / max(met.sum(), 1))
 
-    def _share(self, id: int, axes: NDArray, eye: NDArray, intrinsics: tuple[float, float, float, float], size: tuple[int, int]) -> float:
+    def _share(
+        self,
+        id: int,
+        axes: NDArray,
+        eye: NDArray,
+        intrinsics: tuple[float, float, float, float],
+        size: tuple[int, int],
+    ) -> float:
         places, (fx, fy, cx, cy) = self.places(id), intrinsics
         z = (places - eye) @ axes[2]
         ahead = places[z > NEAR_PLANE_M]
         x, y, z = ((ahead - eye) @ axes.T).T
-        u = x * fx / z + cx + .5
-        v = y * fy / z + cy + .5
+        u = x * fx / z + cx + 0.5
+        v = y * fy / z + cy + 0.5
         inside = (u >= 0) & (v >= 0) & (u < size[0]) & (v < size[1])
-        ways = (ahead[inside] - eye) / z[inside, None]                             # of depth 1
+        ways = (ahead[inside] - eye) / z[inside, None]  # of depth 1
         t, met = self.cast(eye + NEAR_PLANE_M * ways, ways)
         z = z[inside]
         before = z - (t + NEAR_PLANE_M)
-        seen = before <= np.where(met == id, np.maximum(DEPTH_TOLERANCE[0], DEPTH_TOLERANCE[1] * z), .002)
+        seen = before <= np.where(
+            met == id, np.maximum(DEPTH_TOLERANCE[0], DEPTH_TOLERANCE[1] * z), 0.002
+        )
         return float(seen.sum() / max(len(places), 1))

@@ -25,17 +25,27 @@ def plot_html(figure: Mapping[str, Any], caption: str = "", label: str = "") -> 
     found = figure.get("layout")
     layout: Mapping[str, Any] = found if isinstance(found, Mapping) else {}
     title = layout.get("title", {})
-    label = label or str(title.get("text", "") if isinstance(title, Mapping) else title) or caption or "Figure"
+    label = (
+        label
+        or str(title.get("text", "") if isinstance(title, Mapping) else title)
+        or caption
+        or "Figure"
+    )
     drawn = {key: figure[key] for key in ("data", "layout", "frames") if figure.get(key)}
     # the page has one template for all figures; plotly's own is 7 kB in each
-    drawn["layout"] = {key: value for key, value in layout.items() if key not in ("template", "width")}
+    drawn["layout"] = {
+        key: value for key, value in layout.items() if key not in ("template", "width")
+    }
     data = json.dumps(drawn, separators=(",", ":"), ensure_ascii=False).replace("<", "\\u003c")
     height = layout.get("height")
     pixels = int(height) if isinstance(height, (int, float)) and 0 < height < 20_000 else 440
     below = f"<figcaption>{html.escape(caption)}</figcaption>" if caption else ""
     spoken = html.escape(re.sub("<[^>]*>", " ", label))
-    return (f'<figure><div class="plot" data-plotly role="img" aria-label="{spoken}"><div class="canvas" style="height:{pixels}px"></div>'
-            f'<script type="application/json">{data}</script></div>{below}</figure>')
+    return (
+        f'<figure><div class="plot" data-plotly role="img" aria-label="{spoken}"><div'
+        f' class="canvas" style="height:{pixels}px"></div><script'
+        f' type="application/json">{data}</script></div>{below}</figure>'
+    )
 
 # %% ../../../nbs/report/html/10_assets.ipynb #484aefd8
 def templates() -> Path:
@@ -44,14 +54,26 @@ def templates() -> Path:
 
 
 def page_resources(nonce: str, **values: Any) -> dict[str, Any]:
-    """What `page.html.j2` needs of every page, with the style and the content policy; `values` come on top.
+    """What `page.html.j2` needs of every page, with the style and the content policy; `values` come
+    on top.
 
     Args:
         nonce: for the page's own scripts, see `nonce_for`.
     """
     style = (templates() / "spar" / "style.css").read_text(encoding="utf-8")
-    return {"style": style, "nonce": nonce, "policy": content_policy(nonce), "assets": "_assets", "links": [], "current": "", "toc": [], "meta": [], "has_plots": False,
-            "has_code": False, **values}
+    return {
+        "style": style,
+        "nonce": nonce,
+        "policy": content_policy(nonce),
+        "assets": "_assets",
+        "links": [],
+        "current": "",
+        "toc": [],
+        "meta": [],
+        "has_plots": False,
+        "has_code": False,
+        **values,
+    }
 
 # %% ../../../nbs/report/html/10_assets.ipynb #f3894426
 def write_page(path: Path, text: str) -> None:
@@ -61,12 +83,17 @@ def write_page(path: Path, text: str) -> None:
 
 
 def install_plotly(folder: Path) -> Path:
-    """Puts plotly.js (from the plotly package) into `folder`/_assets, once for all pages there. Raises ValueError where `_assets` is a link."""
+    """Puts plotly.js (from the plotly package) into `folder`/_assets, once for all pages there.
+    Raises ValueError where `_assets` is a link."""
     source = Path(str(files("plotly") / "package_data" / "plotly.min.js"))
     target = folder / "_assets" / "plotly.min.js"
     if target.parent.is_symlink():
         raise InputError(f"{target.parent} is a link: pages are not written through one")
-    if target.is_symlink() or not target.is_file() or target.stat().st_size != source.stat().st_size:
+    if (
+        target.is_symlink()
+        or not target.is_file()
+        or target.stat().st_size != source.stat().st_size
+    ):
         with atomic_write(target) as part:
             shutil.copyfile(source, part)
     return target

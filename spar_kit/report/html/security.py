@@ -19,31 +19,60 @@ def nonce_for(*content: str) -> str:
 
 
 def content_policy(nonce: str = "", *, pictures_beside: bool = False) -> str:
-    """The `<meta>` element with the content security policy of a page; it belongs right behind the character set.
+    """The `<meta>` element with the content security policy of a page; it belongs right behind the
+    character set.
 
     Args:
         nonce: of the page's own scripts; "" where it has none.
-        pictures_beside: the page shows pictures from files in its own folder, as the gallery does. All others hold their pictures.
+        pictures_beside: the page shows pictures from files in its own folder, as the gallery does.
+            All others hold their pictures.
     """
     scripts = f"'nonce-{html.escape(nonce)}'" if nonce else "'none'"
     # Firefox does not count a page's own folder as 'self' where the page is a file
     images = "'self' file: data: blob:" if pictures_beside else "data: blob:"
-    rules = {"default-src": "'none'", "script-src": scripts, "style-src": "'unsafe-inline'", "img-src": images, "font-src": "data:", "base-uri": "'none'", "form-action": "'none'"}
-    return '<meta http-equiv="Content-Security-Policy" content="' + "; ".join(f"{name} {value}" for name, value in rules.items()) + '">'
+    rules = {
+        "default-src": "'none'",
+        "script-src": scripts,
+        "style-src": "'unsafe-inline'",
+        "img-src": images,
+        "font-src": "data:",
+        "base-uri": "'none'",
+        "form-action": "'none'",
+    }
+    return (
+        '<meta http-equiv="Content-Security-Policy" content="'
+        + "; ".join(f"{name} {value}" for name, value in rules.items())
+        + '">'
+    )
 
 # %% ../../../nbs/report/html/00_security.ipynb #40f3a7b9
-_TEXT = ("a abbr b blockquote br caption cite code col colgroup dd del details dfn div dl dt em figcaption figure h1 h2 h3 h4 h5 h6 hr i img ins kbd li mark ol p pre q s samp "
-         "section article small span strong sub summary sup table tbody td tfoot th thead time tr u ul var wbr")
+_TEXT = (
+    "a abbr b blockquote br caption cite code col colgroup dd del details dfn div dl dt em"
+    " figcaption figure h1 h2 h3 h4 h5 h6 hr i img ins kbd li mark ol p pre q s samp section"
+    " article small span strong sub summary sup table tbody td tfoot th thead time tr u ul var wbr"
+)
 _ALLOWED = frozenset(_TEXT.split())
 _VOID = frozenset(["br", "col", "hr", "img", "wbr"])
-_DROPPED = frozenset("script style iframe object embed template noscript svg math textarea select title xmp noembed noframes plaintext applet frameset audio video canvas".split())
+_DROPPED = frozenset(
+    "script style iframe object embed template noscript svg math textarea select title xmp noembed"
+    " noframes plaintext applet frameset audio video canvas".split()
+)
 _ANYWHERE = frozenset(["class", "id", "title", "lang", "dir", "role", "style"])
 _OF: Mapping[str, frozenset[str]] = {
-    "a": frozenset(["href"]), "img": frozenset(["src", "alt", "width", "height", "loading"]), "td": frozenset(["colspan", "rowspan", "align"]),
-    "th": frozenset(["colspan", "rowspan", "align", "scope"]), "col": frozenset(["span"]), "ol": frozenset(["start", "type"]), "details": frozenset(["open"]),
-    "time": frozenset(["datetime"])}
+    "a": frozenset(["href"]),
+    "img": frozenset(["src", "alt", "width", "height", "loading"]),
+    "td": frozenset(["colspan", "rowspan", "align"]),
+    "th": frozenset(["colspan", "rowspan", "align", "scope"]),
+    "col": frozenset(["span"]),
+    "ol": frozenset(["start", "type"]),
+    "details": frozenset(["open"]),
+    "time": frozenset(["datetime"]),
+}
 # what loads a file, hides a name from this very list, or lays something over the page
-_UNSAFE_CSS = re.compile(r"url\s*\(|src\s*\(|image-set|@import|@font-face|expression|behavior|-moz-binding|\\|<|position\s*:\s*(fixed|sticky)", re.I)
+_UNSAFE_CSS = re.compile(
+    r"url\s*\(|src\s*\(|image-set|@import|@font-face|expression|behavior|-moz-binding|\\|<|position\s*:\s*(fixed|sticky)",
+    re.I,
+)
 _IMAGE = re.compile(r"data:image/(png|jpe?g|gif|webp|svg\+xml);base64,[A-Za-z0-9+/=\s]*")
 _LINK = re.compile(r"(https?://|mailto:|#)[^\s\"'<>]*|(?!//)[\w./%+-]+(#[\w%.-]*)?", re.I)
 
@@ -62,7 +91,14 @@ def _attribute(tag: str, name: str, value: str) -> str:
     """An attribute as it is written, with a space before it; "" where it is not allowed."""
     if not (name in _ANYWHERE or name.startswith("aria-") or name in _OF.get(tag, ())):
         return ""
-    if name == "style" and not safe_css(value) or name == "src" and not safe_image(value) or name == "href" and not _LINK.fullmatch(value.strip()):
+    if (
+        name == "style"
+        and not safe_css(value)
+        or name == "src"
+        and not safe_image(value)
+        or name == "href"
+        and not _LINK.fullmatch(value.strip())
+    ):
         return ""
     return f' {name}="{html.escape(value)}"'
 
@@ -81,8 +117,14 @@ class _Filter(HTMLParser):
         if tag in _DROPPED:
             self.dropped.append(tag)
         elif not self.dropped and tag in _ALLOWED:
-            words = "".join(_attribute(tag, name, value or "") for name, value in attrs if re.fullmatch(r"[a-z][a-z-]*", name))
-            self.out.append(f"<{tag}{words}" + (' rel="noopener noreferrer">' if tag == "a" else ">"))
+            words = "".join(
+                _attribute(tag, name, value or "")
+                for name, value in attrs
+                if re.fullmatch(r"[a-z][a-z-]*", name)
+            )
+            self.out.append(
+                f"<{tag}{words}" + (' rel="noopener noreferrer">' if tag == "a" else ">")
+            )
             if tag not in _VOID:
                 self.open.append(tag)
 
@@ -95,7 +137,7 @@ class _Filter(HTMLParser):
         if self.dropped:
             if tag in self.dropped:
                 ended = self.dropped[0] == tag and len(self.dropped) == 1
-                del self.dropped[len(self.dropped) - 1 - self.dropped[::-1].index(tag):]
+                del self.dropped[len(self.dropped) - 1 - self.dropped[::-1].index(tag) :]
                 if ended and tag == "style" and safe_css(self.css):
                     self.out.append(f"<style>{self.css}</style>")
                 self.css = ""
@@ -114,7 +156,8 @@ class _Filter(HTMLParser):
 
 
 def safe_html(text: str) -> str:
-    """HTML of unknown origin with everything removed that could run, load, submit, or cover the page around it."""
+    """HTML of unknown origin with everything removed that could run, load, submit, or cover the
+    page around it."""
     parser = _Filter()
     parser.feed(text)
     parser.close()

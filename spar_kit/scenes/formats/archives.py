@@ -26,7 +26,16 @@ from ...core.errors import SceneError
 
 # %% ../../../nbs/scenes/formats/20_archives.ipynb #e6c0b3b5
 MAX_MEMBERS = 2_000_000
-READ_ERRORS = (OSError, ValueError, KeyError, EOFError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error)
+READ_ERRORS = (
+    OSError,
+    ValueError,
+    KeyError,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 @lru_cache(maxsize=4)
@@ -44,9 +53,11 @@ def _stamp(path: Path) -> tuple[int, int]:
 
 
 def open_archive(path: Path) -> zipfile.ZipFile:
-    """The zip file, its directory read; the last four are kept open. Raises SceneError where it is none, or has absurdly many members."""
+    """The zip file, its directory read; the last four are kept open. Raises SceneError where it is
+    none, or has absurdly many members."""
     try:
-        archive = _opened(str(path), _stamp(path), os.getpid())     # a child process must not share the file's position
+        # a child process must not share the file's position
+        archive = _opened(str(path), _stamp(path), os.getpid())
     except READ_ERRORS as error:
         raise SceneError(f"not a zip file ({error})", path) from None
     if len(archive.filelist) > MAX_MEMBERS:
@@ -57,19 +68,25 @@ def open_archive(path: Path) -> zipfile.ZipFile:
 @dataclass(frozen=True)
 class FileRef:
     """A file on disk, or, where `member` is given, a member of the archive `path`."""
+
     path: Path
     member: str = ""
 
     def read(self, limit: int) -> bytes:
-        """The bytes. Raises SceneError where it is missing, damaged, encrypted, or larger than `limit` bytes."""
+        """The bytes. Raises SceneError where it is missing, damaged, encrypted, or larger than
+        `limit` bytes."""
         if not self.member:
             return read_bytes(self.path, limit)
         try:
             info = open_archive(self.path).getinfo(self.member)
             if info.file_size > limit:
-                raise self.error(f"{info.file_size:,} bytes are too many for a file of this kind (at most {limit:,})")
+                raise self.error(
+                    f"{info.file_size:,} bytes are too many for a file of this kind (at most"
+                    f" {limit:,})"
+                )
             with open_archive(self.path).open(info) as file:
-                return file.read(limit)                   # what a lying directory hides beyond is never unpacked
+                # what a lying directory hides beyond is never unpacked
+                return file.read(limit)
         except READ_ERRORS as error:
             raise self.error(f"cannot be read from the archive ({error})") from None
 
@@ -78,32 +95,45 @@ class FileRef:
         try:
             value = orjson.loads(self.read(limit))
         except orjson.JSONDecodeError as error:
-            raise self.error(f"not JSON: {error.msg.split(': line')[0]}", f"line {error.lineno} column {error.colno}") from None
+            raise self.error(
+                f"not JSON: {error.msg.split(': line')[0]}",
+                f"line {error.lineno} column {error.colno}",
+            ) from None
         if not isinstance(value, kind):
             raise self.error(f"expected a {kind.__name__}, found a {type(value).__name__}")
         return value
 
     def error(self, message: str, where: str = "") -> SceneError:
         """A SceneError that names this file, and the field `where`."""
-        return SceneError(message, self.path, ": ".join(part for part in (self.member, where) if part) or None)
+        return SceneError(
+            message, self.path, ": ".join(part for part in (self.member, where) if part) or None
+        )
 
 # %% ../../../nbs/scenes/formats/20_archives.ipynb #ea09d591
 def json_array(value: Any, shape: tuple[int, ...]) -> NDArray[np.float64] | None:
-    """A JSON list (of lists) of finite numbers as an array of this shape, None where it is anything else."""
+    """A JSON list (of lists) of finite numbers as an array of this shape, None where it is anything
+    else."""
     try:
         array = np.array(value, np.float64) if isinstance(value, list) else None
     except (ValueError, TypeError, OverflowError):
         return None
-    return array if array is not None and array.shape == shape and np.isfinite(array).all() else None
+    return (
+        array if array is not None and array.shape == shape and np.isfinite(array).all() else None
+    )
 
 # %% ../../../nbs/scenes/formats/20_archives.ipynb #a247fd5f
 def member_names(archive: Path) -> list[str]:
     """The names of an archive's members. Raises SceneError."""
-    return [info.filename for info in open_archive(archive).filelist if not info.is_dir() and not info.flag_bits & 1]
+    return [
+        info.filename
+        for info in open_archive(archive).filelist
+        if not info.is_dir() and not info.flag_bits & 1
+    ]
 
 
 def walk(folder: Path, depth: int) -> Iterator[str]:
-    """The files below a folder, at most `depth` folders down, as paths relative to it; links are followed, loops end with the depth."""
+    """The files below a folder, at most `depth` folders down, as paths relative to it; links are
+    followed, loops end with the depth."""
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except OSError:
@@ -118,9 +148,14 @@ def walk(folder: Path, depth: int) -> Iterator[str]:
 
 
 def folders(folder: Path, pattern: str) -> list[str]:
-    """Names of the folders in a folder that match a pattern as a whole; none where it cannot be listed."""
+    """Names of the folders in a folder that match a pattern as a whole; none where it cannot be
+    listed."""
     try:
-        return sorted(entry.name for entry in os.scandir(folder) if re.fullmatch(pattern, entry.name) and entry.is_dir())
+        return sorted(
+            entry.name
+            for entry in os.scandir(folder)
+            if re.fullmatch(pattern, entry.name) and entry.is_dir()
+        )
     except OSError:
         return []
 
@@ -128,11 +163,15 @@ def folders(folder: Path, pattern: str) -> list[str]:
 @lru_cache(maxsize=256)
 def _matches(archive: str, stamp: tuple[int, int], pattern: str) -> frozenset[str]:
     found = re.compile(pattern)
-    return frozenset(match[1] for name in member_names(Path(archive)) if (match := found.match(name)))
+    return frozenset(
+        match[1] for name in member_names(Path(archive)) if (match := found.match(name))
+    )
 
 
 @lru_cache(maxsize=8)
-def _by_group(archive: str, stamp: tuple[int, int], pattern: str) -> dict[str, list[tuple[str, str]]]:
+def _by_group(
+    archive: str, stamp: tuple[int, int], pattern: str
+) -> dict[str, list[tuple[str, str]]]:
     found = re.compile(pattern)
     index = dict[str, list[tuple[str, str]]]()
     for name in member_names(Path(archive)):
@@ -142,7 +181,8 @@ def _by_group(archive: str, stamp: tuple[int, int], pattern: str) -> dict[str, l
 
 
 def matches(archive: Path, pattern: str) -> frozenset[str]:
-    """What group 1 of a pattern is in the names of an archive's members; the last answers are kept, the directories are not. Raises SceneError."""
+    """What group 1 of a pattern is in the names of an archive's members; the last answers are kept,
+    the directories are not. Raises SceneError."""
     return _matches(str(archive), _stamp(archive), pattern)
 
 # %% ../../../nbs/scenes/formats/20_archives.ipynb #3dcb8694
@@ -156,13 +196,17 @@ class ArchiveStore:
         scene: pattern of a scene's name.
         depth: how many folders deep a scene's files lie.
     """
+
     folder: Path
     archives: tuple[Path, ...]
     scene: str
     depth: int
 
-    def _named(self, pattern: str, damaged: list[SceneError] | None = None) -> Iterator[tuple[Path, frozenset[str]]]:
-        """Archives, with the folders in them that match; those that cannot be opened go to `damaged`."""
+    def _named(
+        self, pattern: str, damaged: list[SceneError] | None = None
+    ) -> Iterator[tuple[Path, frozenset[str]]]:
+        """Archives, with the folders in them that match; those that cannot be opened go to
+        `damaged`."""
         for archive in self.archives:
             try:
                 yield archive, matches(archive, rf"(?:[\w-][\w.-]*/)?({pattern})/")
@@ -171,13 +215,15 @@ class ArchiveStore:
                     damaged.append(error)
 
     def damaged(self) -> list[SceneError]:
-        """What is wrong with archives that cannot be opened, such as a download that was cut off; `groups` and `files` do without them."""
+        """What is wrong with archives that cannot be opened, such as a download that was cut off;
+        `groups` and `files` do without them."""
         found = list[SceneError]()
         list(self._named(self.scene, found))
         return found
 
     def groups(self, inside: str, name: str) -> list[tuple[str, str]]:
-        """All (scene, folder) with a folder whose name matches the pattern `name` in the scene's folder `inside`, sorted. Reads names only."""
+        """All (scene, folder) with a folder whose name matches the pattern `name` in the scene's
+        folder `inside`, sorted. Reads names only."""
         found = set[tuple[str, str]]()
         for _, paths in self._named(f"{self.scene}/{inside}/{name}"):
             found |= {(path.partition("/")[0], path.rpartition("/")[2]) for path in paths}
@@ -188,9 +234,15 @@ class ArchiveStore:
     def files(self, scene: str) -> dict[str, FileRef]:
         """The files of a scene, by their path inside its folder."""
         found = dict[str, FileRef]()
-        pattern = rf"(?:[\w-][\w.-]*/)?({self.scene})/((?:[\w-][\w.-]*/){{0,{self.depth}}}[\w-][\w.-]*)"
+        pattern = (
+            rf"(?:[\w-][\w.-]*/)?({self.scene})/((?:[\w-][\w.-]*/){{0,{self.depth}}}[\w-][\w.-]*)"
+        )
         for archive, scenes in self._named(self.scene):
-            if scene in scenes:                                                     # the full index only of archives that hold the scene
+            # the full index only of archives that hold the scene
+            if scene in scenes:
                 for path, name in _by_group(str(archive), _stamp(archive), pattern).get(scene, []):
                     found.setdefault(path, FileRef(archive, name))
-        return found | {name: FileRef(self.folder / scene / name) for name in walk(self.folder / scene, self.depth)}
+        return found | {
+            name: FileRef(self.folder / scene / name)
+            for name in walk(self.folder / scene, self.depth)
+        }

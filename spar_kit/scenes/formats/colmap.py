@@ -30,12 +30,14 @@ class View:
     """One posed picture.
 
     Args:
-        name: the file's name without folders; whoever opens it looks it up among the files of one folder.
+        name: the file's name without folders; whoever opens it looks it up among the files of one
+            folder.
         camera_to_world: (4, 4) OpenCV axes, metres, as stated: possibly not finite or not rigid.
         lens: what it was taken with.
         bad: the owner says that the picture is not to be used.
         mask: the name of its mask's file, "" where it has none.
     """
+
     name: str
     camera_to_world: NDArray[np.float64]
     lens: CameraModel
@@ -48,23 +50,32 @@ def base_name(path: str) -> str:
     return path.replace("\\", "/").rpartition("/")[2]
 
 # %% ../../../nbs/scenes/formats/40_colmap.ipynb #d8f167bf
-LONGEST_LINE = 1 << 24      # bytes; a million 2D points
+LONGEST_LINE = 1 << 24  # bytes; a million 2D points
 
 
 def lines_of(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Yield (line number, line without its end, as bytes) of a text file. Raises SceneError: missing, unreadable, a line too long."""
-    if path.exists() and not path.is_file():                 # a named pipe would be waited for
+    """Yield (line number, line without its end, as bytes) of a text file. Raises SceneError:
+    missing, unreadable, a line too long."""
+    if path.exists() and not path.is_file():  # a named pipe would be waited for
         raise SceneError("not a file", path)
-    with open_file(path) as raw, io.BufferedReader(raw, 1 << 20) as file:          # type: ignore[type-var]
+    with open_file(path) as raw, io.BufferedReader(raw, 1 << 20) as file:  # type: ignore[type-var]
         number = 0
         encoding, _ = encoding_of_text(file.peek(1 << 12)[: 1 << 12])
-        if encoding != "utf-8":                              # saved again by an editor: small enough to be read at once
-            yield from ((number, line.strip().encode()) for number, line in enumerate(read_text(path, 1 << 30).split("\n"), 1))
+        # saved again by an editor: small enough to be read at once
+        if encoding != "utf-8":
+            yield from (
+                (number, line.strip().encode())
+                for number, line in enumerate(read_text(path, 1 << 30).split("\n"), 1)
+            )
             return
         while line := file.readline(LONGEST_LINE):
             number += 1
             if len(line) == LONGEST_LINE:
-                raise SceneError("a line of more than 16 MB; this is not a COLMAP text file", path, f"line {number}")
+                raise SceneError(
+                    "a line of more than 16 MB; this is not a COLMAP text file",
+                    path,
+                    f"line {number}",
+                )
             yield number, (line.replace(codecs.BOM_UTF8, b"") if number == 1 else line).strip()
 
 
@@ -77,10 +88,15 @@ def read_cameras(path: Path) -> dict[int, CameraModel]:
         words = line.decode("utf-8", "replace").split()
         try:
             id, model, width, height, *numbers = words
-            lens = int(id), CameraModel.of(model, int(width), int(height), [float(x) for x in numbers])
+            lens = (
+                int(id),
+                CameraModel.of(model, int(width), int(height), [float(x) for x in numbers]),
+            )
         except (ValueError, OverflowError) as error:
             fault = f"expected ID MODEL WIDTH HEIGHT PARAMETERS, found {' '.join(words)[:60]!r}"
-            known = len(words) > 1 and str(error).startswith(("camera model", "absurd", "an absurd", *MODELS))
+            known = len(words) > 1 and str(error).startswith(
+                ("camera model", "absurd", "an absurd", *MODELS)
+            )
             raise SceneError(str(error) if known else fault, path, f"line {number}") from None
         if lens[0] in lenses:
             raise SceneError(f"camera {lens[0]} is there twice", path, f"line {number}")
@@ -91,21 +107,32 @@ def read_cameras(path: Path) -> dict[int, CameraModel]:
 
 
 def rotation(q: NDArray) -> NDArray[np.float64]:
-    """(3, 3) of a unit quaternion (w, x, y, z); not a rotation where it is not a unit one (Horn, 1987)."""
+    """(3, 3) of a unit quaternion (w, x, y, z); not a rotation where it is not a unit one (Horn,
+    1987)."""
     w, x, y, z = q
-    return np.array([[w * w + x * x - y * y - z * z, 2 * (x * y - w * z), 2 * (x * z + w * y)],
-                     [2 * (x * y + w * z), w * w - x * x + y * y - z * z, 2 * (y * z - w * x)],
-                     [2 * (x * z - w * y), 2 * (y * z + w * x), w * w - x * x - y * y + z * z]])
+    return np.array(
+        [
+            [w * w + x * x - y * y - z * z, 2 * (x * y - w * z), 2 * (x * z + w * y)],
+            [2 * (x * y + w * z), w * w - x * x + y * y - z * z, 2 * (y * z - w * x)],
+            [2 * (x * z - w * y), 2 * (y * z + w * x), w * w - x * x - y * y + z * z],
+        ]
+    )
 
 
 def read_images(path: Path, lenses: Mapping[int, CameraModel]) -> list[View]:
-    """The posed pictures of `images.txt`, in its order. Raises SceneError with the line at fault."""
+    """The posed pictures of `images.txt`, in its order. Raises SceneError with the line at
+    fault."""
     views = list[View]()
     points = False
     for number, line in lines_of(path):
         if points:
-            if line and (line.count(b" ") + 1) % 3 and len(line.split()) % 3:       # x, y, id of each point; counting blanks is the quick way
-                raise SceneError("expected the 2D points of the image before, three numbers each", path, f"line {number}")
+            # x, y, id of each point; counting blanks is the quick way
+            if line and (line.count(b" ") + 1) % 3 and len(line.split()) % 3:
+                raise SceneError(
+                    "expected the 2D points of the image before, three numbers each",
+                    path,
+                    f"line {number}",
+                )
             points = False
         elif line and not line.startswith(b"#"):
             words = line.decode("utf-8", "replace").split(maxsplit=9)
@@ -114,14 +141,21 @@ def read_images(path: Path, lenses: Mapping[int, CameraModel]) -> list[View]:
                 camera = int(words[8])
                 name = words[9]
             except (ValueError, IndexError):
-                raise SceneError("expected ID QW QX QY QZ TX TY TZ CAMERA NAME, found "
-                                 f"{' '.join(words)[:60]!r}", path, f"line {number}") from None
+                raise SceneError(
+                    f"expected ID QW QX QY QZ TX TY TZ CAMERA NAME, found {' '.join(words)[:60]!r}",
+                    path,
+                    f"line {number}",
+                ) from None
             if camera not in lenses:
                 raise SceneError(f"camera {camera} is not in cameras.txt", path, f"line {number}")
             pose = np.eye(4)
             with np.errstate(over="ignore", invalid="ignore"):
                 pose[:3, :3], pose[:3, 3] = rotation(numbers[:4]), numbers[4:]
-                views.append(View(name=base_name(name), camera_to_world=invert_pose(pose), lens=lenses[camera]))
+                views.append(
+                    View(
+                        name=base_name(name), camera_to_world=invert_pose(pose), lens=lenses[camera]
+                    )
+                )
             points = True
     return views
 
@@ -131,7 +165,8 @@ APPLIED = np.array([[0.0, 1, 0, 0], [1, 0, 0, 0], [0, 0, -1, 0]])
 
 
 def read_loose_json(path: Path) -> dict[str, Any]:
-    """`read_json` that knows NaN and Infinity too, which Python writes though JSON does not have them. Raises SceneError."""
+    """`read_json` that knows NaN and Infinity too, which Python writes though JSON does not have
+    them. Raises SceneError."""
     try:
         return read_json(path)
     except SceneError as error:
@@ -146,43 +181,64 @@ def read_loose_json(path: Path) -> dict[str, Any]:
         return value
 
 
-def matrix(value: Any, path: Path, where: str, shapes: tuple[tuple[int, int], ...] = ((4, 4),)) -> NDArray[np.float64]:
+def matrix(
+    value: Any, path: Path, where: str, shapes: tuple[tuple[int, int], ...] = ((4, 4),)
+) -> NDArray[np.float64]:
     """A matrix of numbers, null standing for none. Raises SceneError naming the field."""
     try:
         numbers = np.array(value, np.float64)
     except (ValueError, TypeError, OverflowError):
         numbers = np.zeros(0)
     if numbers.shape not in shapes:
-        raise SceneError(f"expected {' or '.join(f'{a} x {b}' for a, b in shapes)} numbers", path, where)
+        raise SceneError(
+            f"expected {' or '.join(f'{a} x {b}' for a, b in shapes)} numbers", path, where
+        )
     return numbers
 
 
 def lens_of(entry: Mapping[str, Any], path: Path, where: str | None = None) -> CameraModel:
     """The lens that a file or a frame states. Raises SceneError naming the key."""
     keys = {"fx": "fl_x", "fy": "fl_y"}
-    model = entry.get("camera_model", "OPENCV_FISHEYE" if entry.get("k3") or entry.get("k4") else "OPENCV")
+    model = entry.get(
+        "camera_model", "OPENCV_FISHEYE" if entry.get("k3") or entry.get("k4") else "OPENCV"
+    )
     if model not in ("PINHOLE", "OPENCV", "OPENCV_FISHEYE"):
-        raise SceneError(f"camera model {str(model)[:40]!r} is not read", path, where or "camera_model")
+        raise SceneError(
+            f"camera model {str(model)[:40]!r} is not read", path, where or "camera_model"
+        )
     values = {}
     for name in ("w", "h", *MODELS[model].split()):
         key = keys.get(name, name)
         value = entry.get(key, 0.0 if name[0] in "kp" else None)
         if type(value) not in (int, float) or (name in "wh" and value != value // 1):
-            raise SceneError(f"{str(value)[:40]!r} is not a number" if name not in "wh" else f"{str(value)[:40]!r} is not a whole number",
-                             path, key if where is None else f"{where}.{key}")
+            raise SceneError(
+                (
+                    f"{str(value)[:40]!r} is not a number"
+                    if name not in "wh"
+                    else f"{str(value)[:40]!r} is not a whole number"
+                ),
+                path,
+                key if where is None else f"{where}.{key}",
+            )
         values[name] = value
     try:
-        return CameraModel.of(model, int(values.pop("w")), int(values.pop("h")), list(values.values()))
+        return CameraModel.of(
+            model, int(values.pop("w")), int(values.pop("h")), list(values.values())
+        )
     except (ValueError, OverflowError) as error:
         raise SceneError(str(error), path, where) from None
 
 # %% ../../../nbs/scenes/formats/40_colmap.ipynb #c301a9e9
 def read_transforms(path: Path) -> list[View]:
-    """The posed pictures of a nerfstudio file, `frames` and then `test_frames`. Raises SceneError naming the entry and the key."""
+    """The posed pictures of a nerfstudio file, `frames` and then `test_frames`. Raises SceneError
+    naming the entry and the key."""
     data = read_loose_json(path)
     applied = np.eye(4)
-    applied[:3] = matrix(data.get("applied_transform", APPLIED.tolist()), path, "applied_transform", ((3, 4), (4, 4)))[:3]
-    if not np.abs(applied[:3, :3] @ applied[:3, :3].T - np.eye(3)).max() < 1e-3:      # NaN compares false
+    applied[:3] = matrix(
+        data.get("applied_transform", APPLIED.tolist()), path, "applied_transform", ((3, 4), (4, 4))
+    )[:3]
+    # NaN compares false
+    if not np.abs(applied[:3, :3] @ applied[:3, :3].T - np.eye(3)).max() < 1e-3:
         raise SceneError("not a turn of the world", path, "applied_transform")
     undo = np.linalg.inv(applied)
     shared = lens_of(data, path) if "fl_x" in data else None
@@ -194,17 +250,34 @@ def read_transforms(path: Path) -> list[View]:
         for i, entry in enumerate(entries):
             if not isinstance(entry, dict) or not isinstance(entry.get("file_path"), str):
                 raise SceneError("expected an object with a file_path", path, f"{key}[{i}]")
-        try:                                                 # all at once: a list of a thousand scenes has half a million of them
+        # all at once: a list of a thousand scenes has half a million of them
+        try:
             stated = np.array([entry["transform_matrix"] for entry in entries], np.float64)
         except (KeyError, ValueError, TypeError, OverflowError):
             stated = np.zeros(0)
-        if stated.shape != (len(entries), 4, 4):             # one by one, to say which
-            stated = np.array([matrix(entry.get("transform_matrix"), path, f"{key}[{i}].transform_matrix") for i, entry in enumerate(entries)]).reshape(-1, 4, 4)
+        if stated.shape != (len(entries), 4, 4):  # one by one, to say which
+            stated = np.array(
+                [
+                    matrix(entry.get("transform_matrix"), path, f"{key}[{i}].transform_matrix")
+                    for i, entry in enumerate(entries)
+                ]
+            ).reshape(-1, 4, 4)
         with np.errstate(over="ignore", invalid="ignore"):
             poses = undo @ stated * [1, -1, -1, 1]
         for i, (entry, pose) in enumerate(zip(entries, poses)):
-            lens = shared if shared is not None and "fl_x" not in entry else lens_of({**data, **entry}, path, f"{key}[{i}]")
+            lens = (
+                shared
+                if shared is not None and "fl_x" not in entry
+                else lens_of({**data, **entry}, path, f"{key}[{i}]")
+            )
             mask = entry.get("mask_path")
-            views.append(View(name=base_name(entry["file_path"]), camera_to_world=pose, lens=lens, bad=bool(entry.get("is_bad", False)),
-                              mask=base_name(mask) if isinstance(mask, str) else ""))
+            views.append(
+                View(
+                    name=base_name(entry["file_path"]),
+                    camera_to_world=pose,
+                    lens=lens,
+                    bad=bool(entry.get("is_bad", False)),
+                    mask=base_name(mask) if isinstance(mask, str) else "",
+                )
+            )
     return views

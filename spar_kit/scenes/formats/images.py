@@ -28,38 +28,65 @@ from ...core.errors import SceneError
 
 # %% ../../../nbs/scenes/formats/00_images.ipynb #ba97e14c
 MAX_SIDE = 16_384
-MAX_PIXELS = 1 << 26         # ScanNet's largest image has 1296 x 968 pixels, ScanNet++'s 7008 x 4672
+# ScanNet's largest image has 1296 x 968 pixels, ScanNet++'s 7008 x 4672
+MAX_PIXELS = 1 << 26
 MAX_BYTES = 1 << 28
-PICTURES = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")     # no EPS among them: Pillow hands it to Ghostscript. A JPEG may be an MPO
+# no EPS among them: Pillow hands it to Ghostscript. A JPEG may be an MPO
+PICTURES = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")
 
 
 class ImageError(SceneError, OSError):
     """A picture that cannot be shown. The message names the file, where in it, and why."""
 
 
-def open_image_header(data: bytes, formats: tuple[str, ...], path: Path, where: str | None = None) -> Image.Image:
-    """An image of one of these formats, its pixels not decoded yet. Raises SceneError, naming the file and `where` in it."""
+def open_image_header(
+    data: bytes, formats: tuple[str, ...], path: Path, where: str | None = None
+) -> Image.Image:
+    """An image of one of these formats, its pixels not decoded yet. Raises SceneError, naming the
+    file and `where` in it."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")          # about large images, whose size the caller looks at
+            # about large images, whose size the caller looks at
+            warnings.simplefilter("ignore")
             return Image.open(io.BytesIO(data), formats=formats)
     except Image.DecompressionBombError:
-        raise ImageError(f"an image of more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels is an absurd size, at most {MAX_PIXELS:,} are read", path, where) from None
+        raise ImageError(
+            f"an image of more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels is an absurd size,"
+            f" at most {MAX_PIXELS:,} are read",
+            path,
+            where,
+        ) from None
     except Exception as error:
-        kinds = "cannot be read as an image: it is none of " + ", ".join(formats) if formats == PICTURES else f"not a {' or '.join(formats)} image"
+        kinds = (
+            "cannot be read as an image: it is none of " + ", ".join(formats)
+            if formats == PICTURES
+            else f"not a {' or '.join(formats)} image"
+        )
         raise ImageError(f"{kinds} ({type(error).__name__})", path, where) from None
 
 
-def open_image(data: bytes, formats: tuple[str, ...], sizes: Sequence[tuple[int, int]], path: Path, where: str | None = None) -> Image.Image:
+def open_image(
+    data: bytes,
+    formats: tuple[str, ...],
+    sizes: Sequence[tuple[int, int]],
+    path: Path,
+    where: str | None = None,
+) -> Image.Image:
     """`open_image_header` that has one of these sizes (width, height). Raises SceneError."""
     image = open_image_header(data, formats, path, where)
     if image.size not in sizes:
-        raise SceneError(f"an image of {image.width}x{image.height} where {' or '.join(f'{w}x{h}' for w, h in dict.fromkeys(sizes))} is due", path, where)
+        raise SceneError(
+            f"an image of {image.width}x{image.height} where"
+            f" {' or '.join(f'{w}x{h}' for w, h in dict.fromkeys(sizes))} is due",
+            path,
+            where,
+        )
     return image
 
 
 def as_rgb(image: Image.Image) -> Image.Image:
-    """An image in RGB as Pillow converts it; of gray with 16 bits the upper 8, as Pillow takes them of color with 16, where it would make white of gray.
+    """An image in RGB as Pillow converts it; of gray with 16 bits the upper 8, as Pillow takes them
+    of color with 16, where it would make white of gray.
 
     Raises ValueError for numbers of 32 bits and real ones: nobody says which of them is white.
     """
@@ -68,22 +95,33 @@ def as_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "F":
         raise ValueError("its pixels are real numbers, which is no picture")
     values = np.asarray(image)
-    if image.mode == "I" and (image.format not in ("PNG", "PPM") or values.min(initial=0) < 0 or values.max(initial=0) > 65535):
+    if image.mode == "I" and (
+        image.format not in ("PNG", "PPM")
+        or values.min(initial=0) < 0
+        or values.max(initial=0) > 65535
+    ):
         raise ValueError("its pixels are numbers of 32 bits, which is no picture")
     return Image.fromarray((values >> 8).astype(np.uint8)).convert("RGB")
 
 
 def orientation_of(image: Image.Image) -> int:
-    """How a picture is to be turned before it is shown, 1 to 8 as in EXIF; 1, as it is, where it does not say so or its EXIF data are damaged."""
+    """How a picture is to be turned before it is shown, 1 to 8 as in EXIF; 1, as it is, where it
+    does not say so or its EXIF data are damaged."""
     try:
         turn = image.getexif().get(ExifTags.Base.Orientation)
-    except Exception:                                # Pillow's parsers raise many kinds
+    except Exception:  # Pillow's parsers raise many kinds
         return 1
     return turn if isinstance(turn, int) and 1 <= turn <= 8 else 1
 
 
-def lazy_picture(source: Path | bytes, name: Path | str = "", where: str | None = None, formats: tuple[str, ...] = PICTURES) -> Image.Image:
-    """A picture that we did not write, its pixels not decoded yet: a regular file or bytes, of one of `formats`, at most `MAX_PIXELS` large.
+def lazy_picture(
+    source: Path | bytes,
+    name: Path | str = "",
+    where: str | None = None,
+    formats: tuple[str, ...] = PICTURES,
+) -> Image.Image:
+    """A picture that we did not write, its pixels not decoded yet: a regular file or bytes, of one
+    of `formats`, at most `MAX_PIXELS` large.
 
     Raises ImageError naming the file, or `name` for bytes.
     """
@@ -93,8 +131,17 @@ def lazy_picture(source: Path | bytes, name: Path | str = "", where: str | None 
     except SceneError as error:
         raise ImageError(str(error).removeprefix(f"{path}: "), path, where) from None
     image = open_image_header(data, formats, path, where)
-    if image.width * image.height > MAX_PIXELS or max(image.size) > 4 * MAX_SIDE or not min(image.size):
-        raise ImageError(f"an image of {image.width}x{image.height} is absurd, at most {MAX_PIXELS:,} pixels are read", path, where)
+    if (
+        image.width * image.height > MAX_PIXELS
+        or max(image.size) > 4 * MAX_SIDE
+        or not min(image.size)
+    ):
+        raise ImageError(
+            f"an image of {image.width}x{image.height} is absurd, at most {MAX_PIXELS:,} pixels are"
+            " read",
+            path,
+            where,
+        )
     return image
 
 
@@ -110,32 +157,40 @@ def decoding(path: Path | str, where: str | None = None) -> Iterator[None]:
         raise ImageError(f"cannot be read as an image ({said})", path, where) from None
 
 
-def open_picture(source: Path | bytes, name: Path | str = "", where: str | None = None, upright: bool = False) -> Image.Image:
+def open_picture(
+    source: Path | bytes, name: Path | str = "", where: str | None = None, upright: bool = False
+) -> Image.Image:
     """A picture that we did not write in RGB, see `lazy_picture` and `as_rgb`.
 
     Args:
-        upright: turn it as its EXIF data say, as `datasets` of Hugging Face does. Not for pictures of a data set with poses: marks and cameras belong to the
-            pixels as they are stored.
+        upright: turn it as its EXIF data say, as `datasets` of Hugging Face does. Not for pictures
+            of a data set with poses: marks and cameras belong to the pixels as they are stored.
 
     Raises ImageError where it cannot be read, is cut, or is no picture.
     """
     image = lazy_picture(source, name, where)
     with decoding(name if isinstance(source, bytes) else source, where):
-        return as_rgb(ImageOps.exif_transpose(image) if upright and orientation_of(image) != 1 else image)
+        return as_rgb(
+            ImageOps.exif_transpose(image) if upright and orientation_of(image) != 1 else image
+        )
 
 
 def open_numbers(source: Path | bytes, name: Path | str = "", where: str | None = None) -> NDArray:
-    """The numbers (h, w) of an image of one channel that we did not write, as stored: depth, or ids of instances. Raises ImageError."""
+    """The numbers (h, w) of an image of one channel that we did not write, as stored: depth, or ids
+    of instances. Raises ImageError."""
     image = lazy_picture(source, name, where)
     path = name if isinstance(source, bytes) else source
     if image.mode not in ("L", "F") and not image.mode.startswith("I"):
-        raise ImageError(f"an image of mode {image.mode}, one channel of numbers is due", path, where)
+        raise ImageError(
+            f"an image of mode {image.mode}, one channel of numbers is due", path, where
+        )
     with decoding(path, where):
         return np.asarray(image)
 
 
 def decode_image(image: Image.Image, mode: str, path: Path, where: str | None = None) -> NDArray:
-    """The decoded pixels: of mode "RGB" (h, w, 3) uint8; of mode "numbers" (h, w) uint16 from 8 or 16 bit grey or a palette. Raises SceneError."""
+    """The decoded pixels: of mode "RGB" (h, w, 3) uint8; of mode "numbers" (h, w) uint16 from 8 or
+    16 bit grey or a palette. Raises SceneError."""
     try:
         if mode == "RGB":
             return np.array(as_rgb(image), np.uint8)
@@ -150,31 +205,42 @@ def decode_image(image: Image.Image, mode: str, path: Path, where: str | None = 
 
 # %% ../../../nbs/scenes/formats/00_images.ipynb #cddc6464
 def encoding_of(path: Path) -> str:
-    """".png" or ".jpg": what a colour file's name promises; nothing is opened."""
+    """ ".png" or ".jpg": what a colour file's name promises; nothing is opened."""
     return ".png" if path.suffix.lower() == ".png" else ".jpg"
 
 
 def read_color_file(path: Path, camera: Camera) -> NDArray[np.uint8]:
     """The colour image in a JPEG or PNG file, (height, width, 3) uint8 RGB. Raises SceneError."""
-    return decode_image(open_image(read_bytes(path, MAX_BYTES), ("JPEG", "PNG"), [(camera.width, camera.height)], path), "RGB", path)
+    return decode_image(
+        open_image(
+            read_bytes(path, MAX_BYTES), ("JPEG", "PNG"), [(camera.width, camera.height)], path
+        ),
+        "RGB",
+        path,
+    )
 
 
 def read_encoded_file(path: Path, camera: Camera) -> tuple[bytes, str]:
-    """The bytes of a colour image, and ".jpg" or ".png", whatever the file's name says. Raises SceneError."""
+    """The bytes of a colour image, and ".jpg" or ".png", whatever the file's name says. Raises
+    SceneError."""
     data = read_bytes(path, MAX_BYTES)
     image = open_image(data, ("JPEG", "PNG"), [(camera.width, camera.height)], path)
     return data, ".jpg" if image.format == "JPEG" else ".png"
 
 
 def check_depth_mode(image: Image.Image, path: Path | None, where: str | None = None) -> None:
-    """Raise SceneError unless an image has one channel of 16 bits: what depth in millimetres needs. A picture of depth, in 8 bits or in color, is none."""
+    """Raise SceneError unless an image has one channel of 16 bits: what depth in millimetres needs.
+    A picture of depth, in 8 bits or in color, is none."""
     if not image.mode.startswith("I"):
-        what = {"1": "1 bit", "L": "8 bit", "P": "8 bit"}.get(image.mode, f"in color or with transparency ({image.mode})")
+        what = {"1": "1 bit", "L": "8 bit", "P": "8 bit"}.get(
+            image.mode, f"in color or with transparency ({image.mode})"
+        )
         raise SceneError(f"{what}, depth in millimetres is one channel of 16 bit", path, where)
 
 
 def read_pgm(data: bytes, size: tuple[int, int], path: Path) -> NDArray[np.uint16]:
-    """The numbers of a binary PGM of 16 bits, (height, width), as they are stored: Pillow would stretch them to the full range. Raises SceneError."""
+    """The numbers of a binary PGM of 16 bits, (height, width), as they are stored: Pillow would
+    stretch them to the full range. Raises SceneError."""
     head = re.match(rb"P5(?:\s+|\s*#[^\n]*\n)+(\d{1,9})\s+(\d{1,9})\s+(\d{1,9})\s", data[:1024])
     if head is None:
         raise SceneError("not a PGM image", path)
@@ -185,20 +251,28 @@ def read_pgm(data: bytes, size: tuple[int, int], path: Path) -> NDArray[np.uint1
         raise SceneError(f"an image of {width}x{height} where {size[0]}x{size[1]} is due", path)
     if len(data) - head.end() < 2 * width * height:
         raise SceneError("damaged PGM image (it ends early)", path)
-    return np.frombuffer(data, ">u2", width * height, head.end()).reshape(height, width).astype(np.uint16)
+    return (
+        np.frombuffer(data, ">u2", width * height, head.end())
+        .reshape(height, width)
+        .astype(np.uint16)
+    )
 
 
 def read_depth_file(path: Path, camera: Camera, units: float = 1000.0) -> NDArray[np.float32]:
-    """Depth in metres, (height, width) float32, 0 without a value, from a 16 bit PNG or PGM of `units` per metre. Raises SceneError."""
+    """Depth in metres, (height, width) float32, 0 without a value, from a 16 bit PNG or PGM of
+    `units` per metre. Raises SceneError."""
     if path.suffix.lower() == ".pgm":
-        return read_pgm(read_bytes(path, MAX_BYTES), (camera.width, camera.height), path).astype(np.float32) / np.float32(units)
+        return read_pgm(read_bytes(path, MAX_BYTES), (camera.width, camera.height), path).astype(
+            np.float32
+        ) / np.float32(units)
     image = open_image(read_bytes(path, MAX_BYTES), ("PNG",), [(camera.width, camera.height)], path)
     check_depth_mode(image, path)
     return decode_image(image, "numbers", path).astype(np.float32) / np.float32(units)
 
 
 def common_size(paths: Sequence[Path], formats: tuple[str, ...]) -> tuple[int, int]:
-    """The size (width, height) that most of a few images have: the first, the middle and the last, then others until one can be opened.
+    """The size (width, height) that most of a few images have: the first, the middle and the last,
+    then others until one can be opened.
 
     Raises SceneError, that of the first image, where none can be opened or the size is absurd.
     """
@@ -223,7 +297,9 @@ def common_size(paths: Sequence[Path], formats: tuple[str, ...]) -> tuple[int, i
 def data_url(image: Image.Image, width: int | None = None, quality: int = 85) -> str:
     """An image as a JPEG inside a URL, shrunk to at most `width` pixels."""
     if width and image.width > width:
-        image = image.resize((width, max(1, round(image.height * width / image.width))), Image.Resampling.LANCZOS)
+        image = image.resize(
+            (width, max(1, round(image.height * width / image.width))), Image.Resampling.LANCZOS
+        )
     buffer = io.BytesIO()
     image.convert("RGB").save(buffer, "JPEG", quality=quality)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

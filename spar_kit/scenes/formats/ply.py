@@ -20,15 +20,31 @@ from ...core.files import read_bytes, atomic_write
 from ...core.errors import SceneError
 
 # %% ../../../nbs/scenes/formats/10_ply.ipynb #735a6e73
-TYPES = {"char": "i1", "int8": "i1", "uchar": "u1", "uint8": "u1", "short": "i2", "int16": "i2", "ushort": "u2", "uint16": "u2",
-         "int": "i4", "int32": "i4", "uint": "u4", "uint32": "u4", "float": "f4", "float32": "f4", "double": "f8",
-         "float64": "f8"}
+TYPES = {
+    "char": "i1",
+    "int8": "i1",
+    "uchar": "u1",
+    "uint8": "u1",
+    "short": "i2",
+    "int16": "i2",
+    "ushort": "u2",
+    "uint16": "u2",
+    "int": "i4",
+    "int32": "i4",
+    "uint": "u4",
+    "uint32": "u4",
+    "float": "f4",
+    "float32": "f4",
+    "double": "f8",
+    "float64": "f8",
+}
 """NumPy's word for each PLY type."""
 
 
 @dataclass(frozen=True)
 class Property:
     """One column of an element; `count` is the type of the length of a list, "" for a scalar."""
+
     name: str
     type: str
     count: str = ""
@@ -37,32 +53,50 @@ class Property:
 @dataclass(frozen=True)
 class Element:
     """A table of the file: `rows` rows of these properties."""
+
     name: str
     rows: int
     properties: tuple[Property, ...]
 
 # %% ../../../nbs/scenes/formats/10_ply.ipynb #c65398e1
 def read_header(data: bytes, path: Path | str) -> tuple[str, list[Element], int]:
-    """Format, elements and the byte where the rows begin. Raises SceneError with the line at fault."""
+    """Format, elements and the byte where the rows begin. Raises SceneError with the line at
+    fault."""
     end = re.search(rb"end_header[ \t]*\r?\n", data[: 1 << 16])
     if not data.startswith(b"ply") or end is None:
-        raise SceneError("not a PLY mesh" if not data.startswith(b"ply") else "the header has no end", path, "line 1")
+        raise SceneError(
+            "not a PLY mesh" if not data.startswith(b"ply") else "the header has no end",
+            path,
+            "line 1",
+        )
     format = ""
     elements = list[Element]()
     for number, line in enumerate(data[: end.start()].decode("ascii", "replace").splitlines(), 1):
         match line.split():
-            case ["format", ("ascii" | "binary_little_endian" | "binary_big_endian") as format, "1.0"]:
+            case [
+                "format",
+                ("ascii" | "binary_little_endian" | "binary_big_endian") as format,
+                "1.0",
+            ]:
                 pass
             case ["element", name, rows] if re.fullmatch(r"[0-9]{1,15}", rows):
                 elements.append(Element(name, int(rows), ()))
-            case ["property", "list", count, type, name] if count in TYPES and TYPES[count][0] in "iu" and type in TYPES and elements:
+            case ["property", "list", count, type, name] if (
+                count in TYPES and TYPES[count][0] in "iu" and type in TYPES and elements
+            ):
                 new = Property(name, TYPES[type], TYPES[count])
-                elements[-1] = Element(elements[-1].name, elements[-1].rows, (*elements[-1].properties, new))
+                elements[-1] = Element(
+                    elements[-1].name, elements[-1].rows, (*elements[-1].properties, new)
+                )
             case ["property", type, name] if type in TYPES and elements:
                 new = Property(name, TYPES[type])
-                elements[-1] = Element(elements[-1].name, elements[-1].rows, (*elements[-1].properties, new))
+                elements[-1] = Element(
+                    elements[-1].name, elements[-1].rows, (*elements[-1].properties, new)
+                )
             case [("format" | "element" | "property"), *_]:
-                raise SceneError(f"unknown header line {line.strip()[:60]!r}", path, f"line {number}")
+                raise SceneError(
+                    f"unknown header line {line.strip()[:60]!r}", path, f"line {number}"
+                )
     if not format:
         raise SceneError("the header names no format", path)
     return format, elements, end.end()
@@ -72,18 +106,23 @@ CORNERS = ("vertex_indices", "vertex_index")
 
 
 def row_type(element: Element, order: str, lengths: Mapping[str, int] = {}) -> np.dtype:
-    """The structured type of one row; a list becomes a count `name#` and as many values as `lengths` says, else 3. ValueError on repeated names."""
+    """The structured type of one row; a list becomes a count `name#` and as many values as
+    `lengths` says, else 3. ValueError on repeated names."""
     fields: list[tuple] = []
     for p in element.properties:
         if p.count:
-            fields += [(f"{p.name}#", order + p.count), (p.name, order + p.type, (lengths.get(p.name, 3),))]
+            fields += [
+                (f"{p.name}#", order + p.count),
+                (p.name, order + p.type, (lengths.get(p.name, 3),)),
+            ]
         else:
             fields.append((p.name, order + p.type))
     return np.dtype(fields)
 
 
 class _Rows:
-    """Where the values of an element stand, in bytes of a binary file or in the numbers of an ascii one."""
+    """Where the values of an element stand, in bytes of a binary file or in the numbers of an ascii
+    one."""
 
     def __init__(self, data: bytes, format: str, start: int, path: Path | str):
         self.ascii = format == "ascii"
@@ -93,10 +132,13 @@ class _Rows:
         self.order = ">" if format == "binary_big_endian" else "<"
         self.numbers = np.zeros(0)
         if self.ascii:
-            with warnings.catch_warnings():          # NumPy warns, and stops, at the first thing that is not a number
+            # NumPy warns, and stops, at the first thing that is not a number
+            with warnings.catch_warnings():
                 warnings.simplefilter("ignore", DeprecationWarning)
                 try:
-                    self.numbers = np.fromstring(data[start:].decode("ascii", "replace"), np.float64, sep=" ")
+                    self.numbers = np.fromstring(
+                        data[start:].decode("ascii", "replace"), np.float64, sep=" "
+                    )
                 except ValueError:
                     raise SceneError("something that is not a number", path, "rows") from None
             self.at = 0
@@ -111,7 +153,11 @@ class _Rows:
         """The length of the list at a place. Raises IndexError where it is none."""
         if at + self.size(p.count) > len(self):
             raise IndexError
-        value = self.numbers[at] if self.ascii else np.frombuffer(self.data, self.order + p.count, 1, at)[0]
+        value = (
+            self.numbers[at]
+            if self.ascii
+            else np.frombuffer(self.data, self.order + p.count, 1, at)[0]
+        )
         if not 0 <= value <= len(self) or value != int(value):
             raise IndexError
         return int(value)
@@ -120,8 +166,14 @@ class _Rows:
         """The values at places (R,), or `n` from each place on (R, n)."""
         reach = places[:, None] + np.arange(max(n, 1) * self.size(type))
         with np.errstate(invalid="ignore", over="ignore"):
-            found = (self.numbers[reach].astype(type) if self.ascii else
-                     np.frombuffer(self.data, np.uint8)[reach].view(self.order + type).reshape(len(places), max(n, 1)).astype(type))
+            found = (
+                self.numbers[reach].astype(type)
+                if self.ascii
+                else np.frombuffer(self.data, np.uint8)[reach]
+                .view(self.order + type)
+                .reshape(len(places), max(n, 1))
+                .astype(type)
+            )
         return found if n else found[:, 0]
 
 
@@ -134,7 +186,11 @@ def _first_lengths(rows: _Rows, element: Element) -> dict[str, int]:
             try:
                 lengths[p.name] = rows.count(at, p)
             except IndexError:
-                raise SceneError(f"{element.rows:,} rows announced, 0 present", rows.path, f"element {element.name}") from None
+                raise SceneError(
+                    f"{element.rows:,} rows announced, 0 present",
+                    rows.path,
+                    f"element {element.name}",
+                ) from None
             at += rows.size(p.count) + lengths[p.name] * rows.size(p.type)
         else:
             at += rows.size(p.type)
@@ -147,21 +203,26 @@ def _even_rows(rows: _Rows, element: Element, dtype: np.dtype) -> NDArray:
     width = sum(columns.values()) if rows.ascii else dtype.itemsize
     have = max(len(rows) - rows.at, 0) // max(width, 1)
     if element.rows > have:
-        raise SceneError(f"{element.rows:,} rows announced, {have:,} present", rows.path, f"element {element.name}")
+        raise SceneError(
+            f"{element.rows:,} rows announced, {have:,} present",
+            rows.path,
+            f"element {element.name}",
+        )
     if not rows.ascii:
         return np.frombuffer(rows.data, dtype, element.rows, rows.at)
-    flat = rows.numbers[rows.at: rows.at + element.rows * width].reshape(element.rows, width)
+    flat = rows.numbers[rows.at : rows.at + element.rows * width].reshape(element.rows, width)
     table = np.zeros(element.rows, dtype)
     at = 0
     with np.errstate(invalid="ignore", over="ignore"):
         for name, n in columns.items():
-            table[name] = flat[:, at: at + n].reshape(table[name].shape)
+            table[name] = flat[:, at : at + n].reshape(table[name].shape)
             at += n
     return table
 
 
 def _uneven_rows(rows: _Rows, element: Element) -> tuple[NDArray, int]:
-    """A table whose lists have lengths of their own, and where the next one begins: scalars and corners; other lists are passed over. Raises SceneError."""
+    """A table whose lists have lengths of their own, and where the next one begins: scalars and
+    corners; other lists are passed over. Raises SceneError."""
     kept = [p for p in element.properties if not p.count or p.name in CORNERS]
     places = {p.name: np.zeros(element.rows, np.int64) for p in kept}
     at = rows.at
@@ -170,15 +231,25 @@ def _uneven_rows(rows: _Rows, element: Element) -> tuple[NDArray, int]:
             try:
                 n = rows.count(at, p) if p.count else 1
             except IndexError:
-                raise SceneError(f"{element.rows:,} rows announced, {row:,} present", rows.path, f"element {element.name}") from None
+                raise SceneError(
+                    f"{element.rows:,} rows announced, {row:,} present",
+                    rows.path,
+                    f"element {element.name}",
+                ) from None
             at += rows.size(p.count) if p.count else 0
             if p.name in places:
                 places[p.name][row] = at
                 _check_corners(n, p, row, element, rows.path)
             at += n * rows.size(p.type)
         if at > len(rows):
-            raise SceneError(f"{element.rows:,} rows announced, {row:,} present", rows.path, f"element {element.name}")
-    table = np.zeros(element.rows, [(p.name, p.type, (3,)) if p.count else (p.name, p.type) for p in kept])
+            raise SceneError(
+                f"{element.rows:,} rows announced, {row:,} present",
+                rows.path,
+                f"element {element.name}",
+            )
+    table = np.zeros(
+        element.rows, [(p.name, p.type, (3,)) if p.count else (p.name, p.type) for p in kept]
+    )
     for p in kept:
         table[p.name] = rows.values(places[p.name], p.type, 3 if p.count else 0)
     return table, at
@@ -186,22 +257,42 @@ def _uneven_rows(rows: _Rows, element: Element) -> tuple[NDArray, int]:
 
 def _check_corners(n: int, p: Property, row: int, element: Element, path: Path | str) -> None:
     if p.count and p.name in CORNERS and n != 3:
-        raise SceneError(f"a list of {n}, only triangles are read", path, f"element {element.name} row {row} {p.name}")
+        raise SceneError(
+            f"a list of {n}, only triangles are read",
+            path,
+            f"element {element.name} row {row} {p.name}",
+        )
 
 
-def read_rows(data: bytes, format: str, elements: list[Element], start: int, path: Path | str) -> dict[str, NDArray]:
-    """Each element as a structured array. Raises SceneError where rows are missing or a face has other than three corners.
+def read_rows(
+    data: bytes, format: str, elements: list[Element], start: int, path: Path | str
+) -> dict[str, NDArray]:
+    """Each element as a structured array. Raises SceneError where rows are missing or a face has
+    other than three corners.
 
-    Lists of other things, as texture coordinates, may have any length; where it changes from row to row they are left out of the table.
+    Lists of other things, as texture coordinates, may have any length; where it changes from row to
+    row they are left out of the table.
     """
     tables = dict[str, NDArray]()
     rows = _Rows(data, format, start, path)
     for element in elements:
         if not element.properties:
             raise SceneError("no properties", path, f"element {element.name}")
-        least = sum(rows.size(p.count) + 3 * (p.name in CORNERS) * rows.size(p.type) if p.count else rows.size(p.type) for p in element.properties)
+        least = sum(
+            (
+                rows.size(p.count) + 3 * (p.name in CORNERS) * rows.size(p.type)
+                if p.count
+                else rows.size(p.type)
+            )
+            for p in element.properties
+        )
         if element.rows * least > len(rows) - rows.at:
-            raise SceneError(f"{element.rows:,} rows announced, {max(len(rows) - rows.at, 0) // least:,} present", path, f"element {element.name}")
+            raise SceneError(
+                f"{element.rows:,} rows announced, {max(len(rows) - rows.at, 0) // least:,}"
+                " present",
+                path,
+                f"element {element.name}",
+            )
         lengths = _first_lengths(rows, element)
         for p in element.properties:
             _check_corners(lengths.get(p.name, 3), p, 0, element, path)
@@ -209,7 +300,11 @@ def read_rows(data: bytes, format: str, elements: list[Element], start: int, pat
             dtype = row_type(element, rows.order, lengths)
         except ValueError as error:
             raise SceneError(str(error), path, f"element {element.name}") from None
-        every = sum(1 + lengths[p.name] if p.count else 1 for p in element.properties) if element.rows and rows.ascii else dtype.itemsize
+        every = (
+            sum(1 + lengths[p.name] if p.count else 1 for p in element.properties)
+            if element.rows and rows.ascii
+            else dtype.itemsize
+        )
         uneven = element.rows and rows.at + element.rows * every > len(rows) and len(lengths) > 0
         table = None if uneven else _even_rows(rows, element, dtype)
         if table is not None and all((table[f"{name}#"] == n).all() for name, n in lengths.items()):
@@ -228,9 +323,11 @@ class Mesh:
         vertices: (V, 3) float32, the file's unit.
         triangles: (T, 3) int32 vertex numbers, all within 0..V-1.
         vertex_color: (V, 3) uint8 RGB, or None.
-        vertex: (V,) structured array of all vertex properties, e.g. `label` of ScanNet's `.labels.ply`.
+        vertex: (V,) structured array of all vertex properties, e.g. `label` of ScanNet's
+            `.labels.ply`.
         face: (T,) structured array of all face properties, e.g. `object_id` of Replica.
     """
+
     vertices: NDArray[np.float32]
     triangles: NDArray[np.int32]
     vertex_color: NDArray[np.uint8] | None
@@ -242,7 +339,8 @@ COLORS = ("red", "green", "blue"), ("diffuse_red", "diffuse_green", "diffuse_blu
 
 
 def as_bytes(parts: Sequence[NDArray]) -> NDArray[np.uint8]:
-    """Three columns (V,) as colours (V, 3) of 0 to 255: real numbers up to 1 are shares of it, whole ones above 255 have 16 bits; NaN is 0."""
+    """Three columns (V,) as colours (V, 3) of 0 to 255: real numbers up to 1 are shares of it,
+    whole ones above 255 have 16 bits; NaN is 0."""
     values = np.stack([np.asarray(part) for part in parts], -1)
     if values.dtype == np.uint8:
         return values
@@ -256,8 +354,9 @@ def as_bytes(parts: Sequence[NDArray]) -> NDArray[np.uint8]:
 def read_ply(path: Path | str, limit: int = 1 << 32) -> Mesh:
     """Read a PLY triangle mesh: ascii, or binary of either byte order.
 
-    Coordinates may be NaN, as some scanners write them; vertex numbers outside the mesh are an error.
-    Raises SceneError naming the file and the element or line at fault; files above `limit` bytes are refused.
+    Coordinates may be NaN, as some scanners write them; vertex numbers outside the mesh are an
+    error. Raises SceneError naming the file and the element or line at fault; files above `limit`
+    bytes are refused.
     """
     data = read_bytes(path, limit)
     tables = read_rows(data, *read_header(data, path), path)
@@ -273,23 +372,53 @@ def read_ply(path: Path | str, limit: int = 1 << 32) -> Mesh:
     wrong = ((triangles < 0) | (triangles >= len(vertex))).any(1)
     if wrong.any():
         row = int(wrong.argmax())
-        raise SceneError(f"vertex {triangles[row].tolist()} of {len(vertex):,}", path, f"element face row {row} {corner}")
-    color = next((as_bytes([vertex[c] for c in parts]) for parts in COLORS if set(parts) <= set(names)), None)
+        raise SceneError(
+            f"vertex {triangles[row].tolist()} of {len(vertex):,}",
+            path,
+            f"element face row {row} {corner}",
+        )
+    color = next(
+        (as_bytes([vertex[c] for c in parts]) for parts in COLORS if set(parts) <= set(names)), None
+    )
     with np.errstate(over="ignore", invalid="ignore"):
         vertices = np.stack([vertex[axis] for axis in "xyz"], -1).astype(np.float32)
-    return Mesh(vertices=vertices, triangles=triangles.astype(np.int32), vertex_color=color, vertex=vertex, face=face)
+    return Mesh(
+        vertices=vertices,
+        triangles=triangles.astype(np.int32),
+        vertex_color=color,
+        vertex=vertex,
+        face=face,
+    )
 
 # %% ../../../nbs/scenes/formats/10_ply.ipynb #9dec08c8
-def write_ply(path: Path | str, vertices: NDArray, triangles: NDArray, vertex_color: NDArray | None = None) -> None:
-    """Write vertices (V, 3), triangles (T, 3), colours (V, 3) uint8 RGB (grey where None) in ScanNet's layout, atomically."""
-    v = np.zeros(len(vertices), [*((c, "<f4") for c in "xyz"), *((c, "u1") for c in ("red", "green", "blue", "alpha"))])
+def write_ply(
+    path: Path | str, vertices: NDArray, triangles: NDArray, vertex_color: NDArray | None = None
+) -> None:
+    """Write vertices (V, 3), triangles (T, 3), colours (V, 3) uint8 RGB (grey where None) in
+    ScanNet's layout, atomically."""
+    v = np.zeros(
+        len(vertices),
+        [*((c, "<f4") for c in "xyz"), *((c, "u1") for c in ("red", "green", "blue", "alpha"))],
+    )
     f = np.zeros(len(triangles), [("n", "u1"), ("vertex_indices", "<i4", (3,))])
-    color = np.full((len(v), 3), 128, np.uint8) if vertex_color is None else np.asarray(vertex_color, np.uint8)
+    color = (
+        np.full((len(v), 3), 128, np.uint8)
+        if vertex_color is None
+        else np.asarray(vertex_color, np.uint8)
+    )
     for i in range(3):
         v["xyz"[i]], v[("red", "green", "blue")[i]] = np.asarray(vertices)[:, i], color[:, i]
     v["alpha"], f["n"], f["vertex_indices"] = 255, 3, triangles
-    lines = ["ply", "format binary_little_endian 1.0", f"element vertex {len(v)}", *(f"property float {c}" for c in "xyz"),
-             *(f"property uchar {c}" for c in ("red", "green", "blue", "alpha")), f"element face {len(f)}",
-             "property list uchar int vertex_indices", "end_header", ""]
+    lines = [
+        "ply",
+        "format binary_little_endian 1.0",
+        f"element vertex {len(v)}",
+        *(f"property float {c}" for c in "xyz"),
+        *(f"property uchar {c}" for c in ("red", "green", "blue", "alpha")),
+        f"element face {len(f)}",
+        "property list uchar int vertex_indices",
+        "end_header",
+        "",
+    ]
     with atomic_write(path) as part, open(part, "wb") as file:
         file.writelines(["\n".join(lines).encode(), v.tobytes(), f.tobytes()])

@@ -30,6 +30,7 @@ class Video:
         rate: frames per second.
         frames: how many there are: the number of the last one that is there, plus one.
     """
+
     path: Path
     width: int
     height: int
@@ -37,7 +38,8 @@ class Video:
     frames: int
 
     def read_color(self, i: int) -> NDArray[np.uint8]:
-        """Frame i, (height, width, 3) uint8 RGB. Raises SceneError where it is not there or does not decode."""
+        """Frame i, (height, width, 3) uint8 RGB. Raises SceneError where it is not there or does
+        not decode."""
         if not 0 <= i < self.frames:
             raise SceneError(f"the video has {self.frames} frames", self.path, f"frame {i}")
         return decode(self, i)
@@ -49,12 +51,14 @@ def require_pyav() -> Any:
         import av
     except ImportError:
         raise missing_extra("reading a video needs PyAV", "scannetpp") from None
-    av.logging.set_level(av.logging.PANIC)       # FFmpeg would write to the terminal; what matters is raised
+    # FFmpeg would write to the terminal; what matters is raised
+    av.logging.set_level(av.logging.PANIC)
     return av
 
 
 def open_video(path: Path | str) -> Video:
-    """Look at a video's header and its last packets; nothing is decoded. Raises SceneError: missing, not a video, PyAV not installed."""
+    """Look at a video's header and its last packets; nothing is decoded. Raises SceneError:
+    missing, not a video, PyAV not installed."""
     path = Path(path)
     if not path.is_file():
         raise SceneError("not a file" if path.exists() else "the file is missing", path)
@@ -70,18 +74,26 @@ def open_video(path: Path | str) -> Video:
             rate = stream.average_rate or stream.guessed_rate
             width = stream.width
             height = stream.height
-            if not rate or not 0 < rate <= 1000 or not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE):
-                raise SceneError(f"absurd video of {width} x {height} at {rate} frames a second", path)
+            if (
+                not rate
+                or not 0 < rate <= 1000
+                or not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE)
+            ):
+                raise SceneError(
+                    f"absurd video of {width} x {height} at {rate} frames a second", path
+                )
             last = -1
             try:
                 container.seek(1 << 60, stream=stream, backward=True)
-            except av.FFmpegError:                 # a format that cannot jump is walked through
+            except av.FFmpegError:  # a format that cannot jump is walked through
                 pass
             for packet in container.demux(stream):
                 if packet.pts is not None:
                     last = max(last, number(packet.pts, stream))
     except (av.FFmpegError, OSError) as error:
-        raise SceneError(f"not a readable video ({error.strerror or type(error).__name__})", path) from None
+        raise SceneError(
+            f"not a readable video ({error.strerror or type(error).__name__})", path
+        ) from None
     if last < 0:
         raise SceneError("the video has no frame", path)
     return Video(path=path, width=width, height=height, rate=float(rate), frames=last + 1)
@@ -89,10 +101,15 @@ def open_video(path: Path | str) -> Video:
 
 def number(pts: int, stream: Any) -> int:
     """The frame number of a time stamp."""
-    return round((pts - (stream.start_time or 0)) * stream.time_base * (stream.average_rate or stream.guessed_rate))
+    return round(
+        (pts - (stream.start_time or 0))
+        * stream.time_base
+        * (stream.average_rate or stream.guessed_rate)
+    )
 
 # %% ../../../nbs/scenes/formats/30_video.ipynb #79fe4f0d
-MAX_SEEK_FRAMES = 120                  # frames that are rather decoded than jumped over; about as many as lie between two key frames
+# frames that are rather decoded than jumped over; about as many as lie between two key frames
+MAX_SEEK_FRAMES = 120
 _decoders: OrderedDict[tuple, "_Decoder"] = OrderedDict()
 
 
@@ -104,20 +121,25 @@ class _Decoder:
 
 
 def decode(video: Video, i: int) -> NDArray[np.uint8]:
-    """Frame i of a video. Raises SceneError where it does not decode, or its time lies between two frames."""
+    """Frame i of a video. Raises SceneError where it does not decode, or its time lies between two
+    frames."""
     av = require_pyav()
     where = f"frame {i}"
     status = video.path.stat() if video.path.exists() else None
     key = os.getpid(), str(video.path), status and (status.st_mtime_ns, status.st_size)
-    decoder = _decoders.pop(key, None)       # out of the list while in use, so no other thread moves it
+    # out of the list while in use, so no other thread moves it
+    decoder = _decoders.pop(key, None)
     try:
         if decoder is None:
             container = av.open(str(video.path))
-            container.streams.video[0].codec_context.thread_count = 1       # the cores belong to the workers
+            # the cores belong to the workers
+            container.streams.video[0].codec_context.thread_count = 1
             decoder = _Decoder(container, container.decode(video=0), 0)
         stream = decoder.container.streams.video[0]
         if not decoder.next <= i <= decoder.next + MAX_SEEK_FRAMES:
-            time = int(i / (stream.average_rate or stream.guessed_rate) / stream.time_base) + (stream.start_time or 0)
+            time = int(i / (stream.average_rate or stream.guessed_rate) / stream.time_base) + (
+                stream.start_time or 0
+            )
             decoder.container.seek(time, stream=stream, backward=True)
             decoder.pictures = decoder.container.decode(video=0)
         for picture in decoder.pictures:
@@ -127,15 +149,27 @@ def decode(video: Video, i: int) -> NDArray[np.uint8]:
             decoder.next = round(at) + 1
             if decoder.next <= i:
                 continue
-            if abs(at - i) > .3:
-                raise SceneError(f"no picture at its time; the nearest is {at:.2f}. Extract the frames into rgb/ with ScanNet++'s toolkit", video.path, where)
+            if abs(at - i) > 0.3:
+                raise SceneError(
+                    f"no picture at its time; the nearest is {at:.2f}. Extract the frames into rgb/"
+                    " with ScanNet++'s toolkit",
+                    video.path,
+                    where,
+                )
             if (picture.width, picture.height) != (video.width, video.height):
-                raise SceneError(f"a picture of {picture.width}x{picture.height} in a video of {video.width}x{video.height}", video.path, where)
+                raise SceneError(
+                    f"a picture of {picture.width}x{picture.height} in a video of"
+                    f" {video.width}x{video.height}",
+                    video.path,
+                    where,
+                )
             image: NDArray[np.uint8] = picture.to_ndarray(format="rgb24")
             _decoders[key] = decoder
             while len(_decoders) > 2:
                 _decoders.popitem(last=False)[1].container.close()
             return image
     except (av.FFmpegError, OSError) as error:
-        raise SceneError(f"does not decode ({error.strerror or type(error).__name__})", video.path, where) from None
+        raise SceneError(
+            f"does not decode ({error.strerror or type(error).__name__})", video.path, where
+        ) from None
     raise SceneError("the video ends before it", video.path, where)

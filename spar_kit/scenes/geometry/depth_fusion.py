@@ -19,10 +19,11 @@ from ...core.errors import SceneError
 
 # %% ../../../nbs/scenes/geometry/40_depth_fusion.ipynb #0d6bafd1
 def connected_pixels(depth: NDArray, tolerance: float, relative: float) -> NDArray[np.bool_]:
-    """(h, w - 1) whether a surface goes on between each pixel of a depth image (h, w) and its right neighbour.
+    """(h, w - 1) whether a surface goes on between each pixel of a depth image (h, w) and its right
+    neighbour.
 
-    It does where the depths differ by at most max(`tolerance` metres, `relative` of the depth), or where the one is foretold within
-    that by the two pixels on the other's far side.
+    It does where the depths differ by at most max(`tolerance` metres, `relative` of the depth), or
+    where the one is foretold within that by the two pixels on the other's far side.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         w = np.where(depth > 0, 1 / depth.astype(np.float64), np.nan)
@@ -33,12 +34,17 @@ def connected_pixels(depth: NDArray, tolerance: float, relative: float) -> NDArr
         after = np.full_like(step, np.nan)
         before[:, 1:], after[:, :-1] = step[:, :-1], step[:, 1:]
         limit = np.maximum(tolerance, relative * np.minimum(a, b))
-        near = [np.abs(a - b), np.abs(1 / (w[:, :-1] + before) - b), np.abs(1 / (w[:, 1:] - after) - a)]
+        near = [
+            np.abs(a - b),
+            np.abs(1 / (w[:, :-1] + before) - b),
+            np.abs(1 / (w[:, 1:] - after) - a),
+        ]
         return (a > 0) & (b > 0) & np.logical_or.reduce([error <= limit for error in near])
 
 # %% ../../../nbs/scenes/geometry/40_depth_fusion.ipynb #52f444dc
 def corner_owners(right: NDArray[np.bool_], down: NDArray[np.bool_]) -> NDArray[np.int8]:
-    """(h + 1, w + 1, 4) for the four pixels about each corner (upper left, upper right, lower left, lower right) the first one linked to it.
+    """(h + 1, w + 1, 4) for the four pixels about each corner (upper left, upper right, lower left,
+    lower right) the first one linked to it.
 
     Args:
         right: (h, w - 1) links of a pixel with its right neighbour.
@@ -50,16 +56,32 @@ def corner_owners(right: NDArray[np.bool_], down: NDArray[np.bool_]) -> NDArray[
     along = np.zeros((h + 1, w + 2), bool)
     across[1:-1, 1:-1], along[1:-1, 1:-1] = right, down
     owner = np.broadcast_to(np.arange(4, dtype=np.int8), (h + 1, w + 1, 4)).copy()
-    for _ in range(3):                                            # a chain of four needs three rounds
-        for p, q, linked in ((0, 1, across[:-1]), (2, 3, across[1:]), (0, 2, along[:, :-1]), (1, 3, along[:, 1:])):
+    # a chain of four needs three rounds
+    for _ in range(3):
+        for p, q, linked in (
+            (0, 1, across[:-1]),
+            (2, 3, across[1:]),
+            (0, 2, along[:, :-1]),
+            (1, 3, along[:, 1:]),
+        ):
             low = np.minimum(owner[..., p], owner[..., q])
-            owner[..., p], owner[..., q] = np.where(linked, low, owner[..., p]), np.where(linked, low, owner[..., q])
+            owner[..., p], owner[..., q] = (
+                np.where(linked, low, owner[..., p]),
+                np.where(linked, low, owner[..., q]),
+            )
     return owner
 
 
-def depth_mesh(depth: NDArray, camera: Camera, keep: NDArray[np.bool_] | None = None, *, tolerance: float = 0.05, relative: float = 0.02
-               ) -> tuple[NDArray[np.float64], NDArray[np.int32], NDArray[np.int64]]:
-    """The squares of a depth image's pixels: vertices (V, 3) in the camera [m], triangles (T, 3), and each triangle's pixel v w + u (T,).
+def depth_mesh(
+    depth: NDArray,
+    camera: Camera,
+    keep: NDArray[np.bool_] | None = None,
+    *,
+    tolerance: float = 0.05,
+    relative: float = 0.02,
+) -> tuple[NDArray[np.float64], NDArray[np.int32], NDArray[np.int64]]:
+    """The squares of a depth image's pixels: vertices (V, 3) in the camera [m], triangles (T, 3),
+    and each triangle's pixel v w + u (T,).
 
     Args:
         depth: (h, w) metres along the optical axis, 0 where there is none.
@@ -75,60 +97,88 @@ def depth_mesh(depth: NDArray, camera: Camera, keep: NDArray[np.bool_] | None = 
         limit = np.clip(np.maximum(tolerance, relative * depth), 0, depth / 2)
         low = np.where(depth > 0, 1 / (depth + limit), 0)
         high = np.where(depth > 0, 1 / (depth - limit), 0)
-    slope = []                                                    # of the inverse depth, from the linked neighbours
+    # of the inverse depth, from the linked neighbours
+    slope = []
     for axis, linked in ((1, right), (0, down)):
         step = np.where(linked, np.diff(inverse, axis=axis), 0)
         pad = [(0, 0), (0, 0)]
         pad[axis] = (1, 1)
         steps = np.pad(step, pad)
         count = np.pad(linked.astype(np.int8), pad)
-        first, last = (slice(None, -1), slice(1, None)) if axis == 0 else ((slice(None), slice(None, -1)), (slice(None), slice(1, None)))
+        first, last = (
+            (slice(None, -1), slice(1, None))
+            if axis == 0
+            else ((slice(None), slice(None, -1)), (slice(None), slice(1, None)))
+        )
         slope.append((steps[first] + steps[last]) / np.maximum(count[first] + count[last], 1))
     owner = corner_owners(right, down).reshape(-1, 4).astype(np.int64)
     total = np.zeros((h + 1) * (w + 1) * 4)
     count = np.zeros((h + 1) * (w + 1) * 4)
-    place = np.empty((h, w, 4), np.int64)                         # the vertex of a pixel's upper left, upper right, lower left, lower right corner
+    # the vertex of a pixel's upper left, upper right, lower left, lower right corner
+    place = np.empty((h, w, 4), np.int64)
     for k, (dy, dx) in enumerate(((0, 0), (0, 1), (1, 0), (1, 1))):
         corner = (np.arange(h)[:, None] + dy) * (w + 1) + np.arange(w) + dx
         place[..., k] = corner * 4 + owner[corner, 3 - k]
-        value = inverse + (dx - .5) * slope[0] + (dy - .5) * slope[1]
+        value = inverse + (dx - 0.5) * slope[0] + (dy - 0.5) * slope[1]
         total += np.bincount(place[..., k].ravel(), value.clip(low, high).ravel(), len(total))
         count += np.bincount(place[..., k].ravel(), (depth > 0).ravel(), len(count))
     pixels = np.flatnonzero((depth > 0) & (True if keep is None else keep))
-    used, triangles = np.unique(place.reshape(-1, 4)[pixels][:, [0, 2, 1, 1, 2, 3]], return_inverse=True)
+    used, triangles = np.unique(
+        place.reshape(-1, 4)[pixels][:, [0, 2, 1, 1, 2, 3]], return_inverse=True
+    )
     rows, columns = np.divmod(used // 4, w + 1)
-    rays = np.stack([columns - .5, rows - .5, np.ones(len(used))], -1) @ np.linalg.inv(camera.intrinsics).T
-    return rays * (count[used] / total[used])[:, None], triangles.reshape(-1, 3).astype(np.int32), np.repeat(pixels, 2)
+    rays = (
+        np.stack([columns - 0.5, rows - 0.5, np.ones(len(used))], -1)
+        @ np.linalg.inv(camera.intrinsics).T
+    )
+    return (
+        rays * (count[used] / total[used])[:, None],
+        triangles.reshape(-1, 3).astype(np.int32),
+        np.repeat(pixels, 2),
+    )
 
 # %% ../../../nbs/scenes/geometry/40_depth_fusion.ipynb #73faf5e2
-def box_owner(points: NDArray, instances: Sequence[Instance], margin: float = 0.02) -> NDArray[np.int32]:
-    """(N,) the instance in whose box each world point (N, 3) lies, 0 for none or where the point is not finite.
+def box_owner(
+    points: NDArray, instances: Sequence[Instance], margin: float = 0.02
+) -> NDArray[np.int32]:
+    """(N,) the instance in whose box each world point (N, 3) lies, 0 for none or where the point is
+    not finite.
 
     Args:
         instances: of boxes that overlap, the smaller in volume wins, then the lower id.
-        margin: metres. Boxes are grown by it at the sides and the top; the bottom is raised by it, by a quarter of the height at most.
+        margin: metres. Boxes are grown by it at the sides and the top; the bottom is raised by it,
+            by a quarter of the height at most.
     """
     owner = np.zeros(len(points), np.int32)
-    for instance in sorted(instances, key=lambda instance: (-instance.box.size.prod(), -instance.id)):
+    for instance in sorted(
+        instances, key=lambda instance: (-instance.box.size.prod(), -instance.id)
+    ):
         box = instance.box
         lift = min(margin, box.size[2] / 4)
         up = np.array([0, 0, (margin + lift) / 2])
-        grown = replace(box, center=box.center + up, size=box.size + [2 * margin, 2 * margin, margin - lift])
-        rows = np.flatnonzero((np.abs(points - grown.center) <= np.linalg.norm(grown.size) / 2).all(1))
+        grown = replace(
+            box, center=box.center + up, size=box.size + [2 * margin, 2 * margin, margin - lift]
+        )
+        rows = np.flatnonzero(
+            (np.abs(points - grown.center) <= np.linalg.norm(grown.size) / 2).all(1)
+        )
         owner[rows[grown.contains(points[rows])]] = instance.id
     return owner
 
 
 def label_by_boxes(surface: Mesh, instances: Sequence[Instance], margin: float = 0.02) -> Mesh:
-    """The same mesh with the instance of each triangle read off boxes, by its middle; ids that it had are forgotten. See `box_owner`."""
+    """The same mesh with the instance of each triangle read off boxes, by its middle; ids that it
+    had are forgotten. See `box_owner`."""
     middle = np.asarray(surface.vertices, np.float64)[surface.triangles].mean(1)
     return replace(surface, triangle_instance=box_owner(middle, instances, margin))
 
 # %% ../../../nbs/scenes/geometry/40_depth_fusion.ipynb #13679d37
 def subsampled_camera(camera: Camera, width: int) -> tuple[Camera, int, int]:
-    """The camera of every k-th pixel of every k-th row from pixel s on, k the least that leaves at most `width` columns; (camera, s, k).
+    """The camera of every k-th pixel of every k-th row from pixel s on, k the least that leaves at
+    most `width` columns; (camera, s, k).
 
-    Depth must not be averaged across an edge, so pixels are picked, and the camera is that of the picked ones exactly.
+    Depth must not be averaged across an edge, so pixels are picked, and the camera is that of the
+    picked ones exactly.
     """
     k = -(-camera.width // max(1, width))
     s = k // 2
@@ -139,10 +189,11 @@ def subsampled_camera(camera: Camera, width: int) -> tuple[Camera, int, int]:
 
 
 def _colors(frame: Frame, points: NDArray) -> NDArray[np.uint8]:
-    """The colour image's pixel at each point (V, 3) of the depth camera, grey outside of the image."""
+    """The colour image's pixel at each point (V, 3) of the depth camera, grey outside of the
+    image."""
     image = frame.read_color()
     uv = np.nan_to_num(frame.color.project(points)[0], nan=-1e9).clip(-1e9, 1e9)
-    u, v = np.floor(uv + .5).astype(np.int64).T
+    u, v = np.floor(uv + 0.5).astype(np.int64).T
     inside = (u >= 0) & (v >= 0) & (u < image.shape[1]) & (v < image.shape[0])
     color = np.full((len(points), 3), 128, np.uint8)
     color[inside] = image[v[inside], u[inside]]
@@ -150,71 +201,124 @@ def _colors(frame: Frame, points: NDArray) -> NDArray[np.uint8]:
 
 
 def _images(frame: Frame, labels: str) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-    """Depth and ids of a frame, (h, w) both, checked; depth that is no positive number becomes 0."""
+    """Depth and ids of a frame, (h, w) both, checked; depth that is no positive number becomes
+    0."""
     depth = frame.read_depth()
     if labels != "images":
         ids = np.zeros(depth.shape, np.int32)
     elif frame.read_instances is None:
-        raise SceneError(f"frame {frame.index} has no instance image; use labels=\"boxes\"")
+        raise SceneError(f'frame {frame.index} has no instance image; use labels="boxes"')
     else:
         ids = frame.read_instances()
     for name, image in (("depth", depth), ("instance", ids)):
         if image.shape != (frame.depth.height, frame.depth.width):
-            raise SceneError(f"frame {frame.index}: the {name} image is {'x'.join(map(str, image.shape[::-1]))}, its camera "
-                             f"{frame.depth.width}x{frame.depth.height}")
+            raise SceneError(
+                f"frame {frame.index}: the {name} image is {'x'.join(map(str, image.shape[::-1]))},"
+                f" its camera {frame.depth.width}x{frame.depth.height}"
+            )
     return np.where(np.isfinite(depth) & (depth > 0), depth, 0).astype(np.float32), ids
 
 
-def _new_squares(frame: Frame, ids: NDArray, depth: NDArray, *, camera: Camera, total: Mesh, tolerance: float, relative: float, color: bool
-                 ) -> Mesh:
+def _new_squares(
+    frame: Frame,
+    ids: NDArray,
+    depth: NDArray,
+    *,
+    camera: Camera,
+    total: Mesh,
+    tolerance: float,
+    relative: float,
+    color: bool,
+) -> Mesh:
     """What a depth image (h, w) with ids adds to the mesh so far."""
     shown = render_depth_and_ids(total, camera, frame.camera_to_world)[0]
-    new = (depth > 0) & ~((shown > 0) & (np.abs(shown - depth) <= np.maximum(tolerance, relative * depth)))
-    points, triangles, pixel = depth_mesh(depth, camera, new, tolerance=tolerance, relative=relative)
+    new = (depth > 0) & ~(
+        (shown > 0) & (np.abs(shown - depth) <= np.maximum(tolerance, relative * depth))
+    )
+    points, triangles, pixel = depth_mesh(
+        depth, camera, new, tolerance=tolerance, relative=relative
+    )
     world = points @ frame.camera_to_world[:3, :3].T + frame.camera_to_world[:3, 3]
     rgb = _colors(frame, points) if color else np.full(points.shape, 128, np.uint8)
     return Mesh(world.astype(np.float32), triangles, ids.reshape(-1)[pixel].astype(np.int32), rgb)
 
 
-def fuse_depth(frames: Iterable[Frame], instances: Sequence[Instance] = (), *, labels: Literal["images", "boxes"] = "images", width: int = 320,
-         tolerance: float = 0.05, relative: float = 0.02, color: bool = True, limit: int = 4_000_000,
-         failed: list[tuple[Frame, SceneError]] | None = None) -> Mesh:
-    """One mesh from posed depth images, for a scene that ships none; each triangle carries an instance id.
+def fuse_depth(
+    frames: Iterable[Frame],
+    instances: Sequence[Instance] = (),
+    *,
+    labels: Literal["images", "boxes"] = "images",
+    width: int = 320,
+    tolerance: float = 0.05,
+    relative: float = 0.02,
+    color: bool = True,
+    limit: int = 4_000_000,
+    failed: list[tuple[Frame, SceneError]] | None = None,
+) -> Mesh:
+    """One mesh from posed depth images, for a scene that ships none; each triangle carries an
+    instance id.
 
     Args:
         frames: in the order in which they are laid; each frame's images are read once.
-        instances: whose ids count; an id that is not among them becomes 0. With `labels="images"` and no instances, all ids count.
-        labels: "images" takes the ids from `Frame.read_instances`, pixel by pixel; "boxes" from the boxes that contain a triangle, see
-            `label_by_boxes`.
-        width: depth images are thinned to at most this many columns. 320 is what a visibility table looks at.
-        tolerance, relative: two depths within max(metres, share of the depth) are one surface; the visibility rule's own figures.
+        instances: whose ids count; an id that is not among them becomes 0. With `labels="images"`
+            and no instances, all ids count.
+        labels: "images" takes the ids from `Frame.read_instances`, pixel by pixel; "boxes" from the
+            boxes that contain a triangle, see `label_by_boxes`.
+        width: depth images are thinned to at most this many columns. 320 is what a visibility table
+            looks at.
+        tolerance, relative: two depths within max(metres, share of the depth) are one surface; the
+            visibility rule's own figures.
         color: give the vertices the colours of the images.
         limit: most triangles, about 60 bytes each; SceneError beyond.
-        failed: where a list is given, a frame whose images cannot be read is left out and put there with its error.
+        failed: where a list is given, a frame whose images cannot be read is left out and put there
+            with its error.
 
-    Raises SceneError where an image cannot be read, has another size than its camera, or no instance image is there to take ids from.
+    Raises SceneError where an image cannot be read, has another size than its camera, or no
+    instance image is there to take ids from.
     """
-    total = Mesh(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.int32), np.zeros(0, np.int32), np.zeros((0, 3), np.uint8))
+    total = Mesh(
+        np.zeros((0, 3), np.float32),
+        np.zeros((0, 3), np.int32),
+        np.zeros(0, np.int32),
+        np.zeros((0, 3), np.uint8),
+    )
     for frame in frames:
         camera, s, k = subsampled_camera(frame.depth, width)
         try:
             depth, ids = (image[s::k, s::k] for image in _images(frame, labels))
-            part = _new_squares(frame, ids, depth, camera=camera, total=total, tolerance=tolerance, relative=relative, color=color)
+            part = _new_squares(
+                frame,
+                ids,
+                depth,
+                camera=camera,
+                total=total,
+                tolerance=tolerance,
+                relative=relative,
+                color=color,
+            )
         except SceneError as error:
             if failed is None:
                 raise
             failed.append((frame, error))
             continue
         if len(total.triangles) + len(part.triangles) > limit:
-            raise SceneError(f"frame {frame.index}: the surface would have more than {limit:,} triangles; use fewer frames, or a smaller width "
-                             f"than {width}")
+            raise SceneError(
+                f"frame {frame.index}: the surface would have more than {limit:,} triangles; use"
+                f" fewer frames, or a smaller width than {width}"
+            )
         n = len(total.vertices)
         assert total.vertex_color is not None and part.vertex_color is not None
-        total = Mesh(np.concatenate([total.vertices, part.vertices]), np.concatenate([total.triangles, part.triangles + n]),
-                        np.concatenate([total.triangle_instance, part.triangle_instance]), np.concatenate([total.vertex_color, part.vertex_color]))
+        total = Mesh(
+            np.concatenate([total.vertices, part.vertices]),
+            np.concatenate([total.triangles, part.triangles + n]),
+            np.concatenate([total.triangle_instance, part.triangle_instance]),
+            np.concatenate([total.vertex_color, part.vertex_color]),
+        )
     if labels == "boxes":
         total = label_by_boxes(total, instances)
     elif instances:
         known = np.isin(total.triangle_instance, [instance.id for instance in instances])
-        total = replace(total, triangle_instance=np.where(known, total.triangle_instance, 0).astype(np.int32))
+        total = replace(
+            total, triangle_instance=np.where(known, total.triangle_instance, 0).astype(np.int32)
+        )
     return replace(total, fused=True, vertex_color=total.vertex_color if color else None)

@@ -18,14 +18,15 @@ from .rasterizer import jit
 from ..scene import Instance, Scene
 
 # %% ../../../nbs/scenes/geometry/20_floor.ipynb #521c3e81
-LEVEL_BIN = 0.05             # metres
-HIGHEST_LEVEL = 0.3          # above the lowest hundredth of the surface; beds and tables are higher
-LOOKED_AT = 2.0              # metres above the floor; what is above hides none of it
+LEVEL_BIN = 0.05  # metres
+HIGHEST_LEVEL = 0.3  # above the lowest hundredth of the surface; beds and tables are higher
+LOOKED_AT = 2.0  # metres above the floor; what is above hides none of it
 
 
 def floor_triangles(scene: Scene, slack: float = 0.1) -> tuple[NDArray[np.int64], float]:
-    """Rows of the triangles (N,) that are floor, and its level, metres: flat ones near a height at which much flat surface lies. Walls and ceilings,
-    where they are named, are not looked at. None, and level 0, where there is no such surface.
+    """Rows of the triangles (N,) that are floor, and its level, metres: flat ones near a height at
+    which much flat surface lies. Walls and ceilings, where they are named, are not looked at. None,
+    and level 0, where there is no such surface.
 
     Args:
         slack: metres from such a height.
@@ -37,25 +38,34 @@ def floor_triangles(scene: Scene, slack: float = 0.1) -> tuple[NDArray[np.int64]
     area = np.linalg.norm(normal, axis=1)
     height = corners[..., 2].mean(1)
     other = [i.id for i in scene.instances if i.label.lower() in ("wall", "ceiling")]
-    flat = np.flatnonzero(np.isfinite(area) & (np.abs(normal[:, 2]) > .7 * area) & (area > 0) & ~np.isin(surface.triangle_instance, other))
+    flat = np.flatnonzero(
+        np.isfinite(area)
+        & (np.abs(normal[:, 2]) > 0.7 * area)
+        & (area > 0)
+        & ~np.isin(surface.triangle_instance, other)
+    )
     if not len(flat):
         return flat, 0.0
     order = flat[np.argsort(height[flat])]
-    lowest = height[order[np.searchsorted(np.cumsum(area[order]), .01 * area[order].sum())]]
+    lowest = height[order[np.searchsorted(np.cumsum(area[order]), 0.01 * area[order].sum())]]
     low = flat[(height[flat] > lowest - HIGHEST_LEVEL) & (height[flat] < lowest + HIGHEST_LEVEL)]
     bins = np.floor((height[low] - lowest + HIGHEST_LEVEL) / LEVEL_BIN).astype(np.int64)
     sums = np.bincount(bins, area[low])
-    near = np.isin(bins, np.flatnonzero(sums >= .25 * sums.max()))
-    top = low[bins == np.flatnonzero(sums >= .5 * sums.max())[-1]]
+    near = np.isin(bins, np.flatnonzero(sums >= 0.25 * sums.max()))
+    top = low[bins == np.flatnonzero(sums >= 0.5 * sums.max())[-1]]
     heights = np.sort(height[low[near]])
     at = np.searchsorted(heights, height[low])
-    away = np.minimum(np.abs(height[low] - heights[np.minimum(at, len(heights) - 1)]), np.abs(height[low] - heights[np.maximum(at - 1, 0)]))
+    away = np.minimum(
+        np.abs(height[low] - heights[np.minimum(at, len(heights) - 1)]),
+        np.abs(height[low] - heights[np.maximum(at - 1, 0)]),
+    )
     return low[away <= slack], float(np.average(height[top], weights=area[top]))
 
 # %% ../../../nbs/scenes/geometry/20_floor.ipynb #45af1003
 @jit
-def _cover(corners, first, cell, full):                                                  # type: ignore[no-untyped-def]
-    """Marks the cells of `full` (A, B), whose corner is `first` [m], with a middle inside one of the triangles corners (T, 3, 2)."""
+def _cover(corners, first, cell, full):  # type: ignore[no-untyped-def]
+    """Marks the cells of `full` (A, B), whose corner is `first` [m], with a middle inside one of
+    the triangles corners (T, 3, 2)."""
     for t in range(len(corners)):
         ax = corners[t, 0, 0]
         ay = corners[t, 0, 1]
@@ -63,14 +73,14 @@ def _cover(corners, first, cell, full):                                         
         by = corners[t, 1, 1]
         cx = corners[t, 2, 0]
         cy = corners[t, 2, 1]
-        i0 = max(int(np.ceil((min(ax, bx, cx) - first[0]) / cell - .5)), 0)
-        i1 = min(int(np.floor((max(ax, bx, cx) - first[0]) / cell - .5)), full.shape[0] - 1)
-        j0 = max(int(np.ceil((min(ay, by, cy) - first[1]) / cell - .5)), 0)
-        j1 = min(int(np.floor((max(ay, by, cy) - first[1]) / cell - .5)), full.shape[1] - 1)
+        i0 = max(int(np.ceil((min(ax, bx, cx) - first[0]) / cell - 0.5)), 0)
+        i1 = min(int(np.floor((max(ax, bx, cx) - first[0]) / cell - 0.5)), full.shape[0] - 1)
+        j0 = max(int(np.ceil((min(ay, by, cy) - first[1]) / cell - 0.5)), 0)
+        j1 = min(int(np.floor((max(ay, by, cy) - first[1]) / cell - 0.5)), full.shape[1] - 1)
         for i in range(i0, i1 + 1):
-            x = first[0] + (i + .5) * cell
+            x = first[0] + (i + 0.5) * cell
             for j in range(j0, j1 + 1):
-                y = first[1] + (j + .5) * cell
+                y = first[1] + (j + 0.5) * cell
                 u = (bx - ax) * (y - ay) - (by - ay) * (x - ax)
                 v = (cx - bx) * (y - by) - (cy - by) * (x - bx)
                 w = (ax - cx) * (y - cy) - (ay - cy) * (x - cx)
@@ -79,21 +89,33 @@ def _cover(corners, first, cell, full):                                         
 
 
 def hides_floor(instance: Instance, level: float) -> bool:
-    """Whether an object stands on the floor with a footprint of its own. Doors, curtains and the like are thin and stand in the walls."""
-    (x, y, z), bottom = np.asarray(instance.box.size, np.float64), float(instance.box.center[2] - instance.box.size[2] / 2)
-    if instance.label.lower() in ("wall", "floor", "ceiling") or not np.isfinite(instance.box.corners).all():
+    """Whether an object stands on the floor with a footprint of its own. Doors, curtains and the
+    like are thin and stand in the walls."""
+    (x, y, z), bottom = (
+        np.asarray(instance.box.size, np.float64),
+        float(instance.box.center[2] - instance.box.size[2] / 2),
+    )
+    if (
+        instance.label.lower() in ("wall", "floor", "ceiling")
+        or not np.isfinite(instance.box.corners).all()
+    ):
         return False
-    return bool(bottom <= level + .3 and (min(x, y) >= .2 or z < 1.0) and max(x, y) <= 10.0)
+    return bool(bottom <= level + 0.3 and (min(x, y) >= 0.2 or z < 1.0) and max(x, y) <= 10.0)
 
 # %% ../../../nbs/scenes/geometry/20_floor.ipynb #f8275d4e
-CELL = 0.02                  # metres; of a floor larger than 60 m a three-thousandth of its length
-MAX_GAP_M = 0.12                   # metres; narrower strips without floor, such as along skirtings, belong to it
-HOLE = 2.0                   # square metres; smaller holes are things without a name that stand on the floor
-REACH = 200.0                # metres around the middle of a scan in which a floor is looked for; what lies further is a stray point
+CELL = 0.02  # metres; of a floor larger than 60 m a three-thousandth of its length
+# metres; narrower strips without floor, such as along skirtings, belong to it
+MAX_GAP_M = 0.12
+# square metres; smaller holes are things without a name that stand on the floor
+HOLE = 2.0
+# metres around the middle of a scan in which a floor is looked for; what lies further is a stray
+# point
+REACH = 200.0
 
 
 def floor_cells(scene: Scene) -> tuple[NDArray[np.bool_], NDArray[np.float64], float]:
-    """The cells (A, B) that the floor of a scan covers, furniture on it included; x and y of the corner of the first (2,) and their side, metres."""
+    """The cells (A, B) that the floor of a scan covers, furniture on it included; x and y of the
+    corner of the first (2,) and their side, metres."""
     rows, level = floor_triangles(scene)
     surface = scene.surface
     corners = np.asarray(surface.vertices, np.float64)[surface.triangles]
@@ -111,14 +133,20 @@ def floor_cells(scene: Scene) -> tuple[NDArray[np.bool_], NDArray[np.float64], f
     footing = [i.id for i in scene.instances if hides_floor(i, level)]
     _cover(np.ascontiguousarray(corners[rows][..., :2]), first, cell, floor)
     standing = corners[np.isin(surface.triangle_instance, footing)]
-    standing = standing[(standing[..., 2].max(1) < level + LOOKED_AT) & np.isfinite(standing).all((1, 2))]
+    standing = standing[
+        (standing[..., 2].max(1) < level + LOOKED_AT) & np.isfinite(standing).all((1, 2))
+    ]
     _cover(np.ascontiguousarray(standing[..., :2]), first, cell, things)
     full = _closed(floor | things, int(round(MAX_GAP_M / 2 / cell)))
     parts, number = ndimage.label(full)
     of_floor, of_all = (np.bincount(parts[mask], minlength=number + 1) for mask in (floor, full))
-    full &= ((of_floor >= .3 * of_all) & (of_all * cell**2 >= 1.0))[parts]
+    full &= ((of_floor >= 0.3 * of_all) & (of_all * cell**2 >= 1.0))[parts]
     holes, number = ndimage.label(~full)
-    return full | (np.bincount(holes.ravel(), minlength=number + 1) * cell**2 < HOLE)[holes] & ~full, first, cell
+    return (
+        full | (np.bincount(holes.ravel(), minlength=number + 1) * cell**2 < HOLE)[holes] & ~full,
+        first,
+        cell,
+    )
 
 
 def _closed(mask: NDArray, radius: int) -> NDArray[np.bool_]:
@@ -128,31 +156,41 @@ def _closed(mask: NDArray, radius: int) -> NDArray[np.bool_]:
 
 # %% ../../../nbs/scenes/geometry/20_floor.ipynb #c1d664a0
 def trace(cells: NDArray[np.bool_]) -> tuple[list[NDArray[np.int64]], list[NDArray[np.int64]]]:
-    """The border of cells (A, B), in whole cells: closed polygons (M, 2) without their straight corners, first those around its parts, then those
-    around its holes. Their areas, the holes' taken off, add up to the number of cells."""
+    """The border of cells (A, B), in whole cells: closed polygons (M, 2) without their straight
+    corners, first those around its parts, then those around its holes. Their areas, the holes'
+    taken off, add up to the number of cells."""
     full = np.pad(cells, 1)
     starts = []
     ends = []
-    for (i, j), (a, b) in (((0, -1), ((0, 0), (1, 0))), ((1, 0), ((1, 0), (1, 1))), ((0, 1), ((1, 1), (0, 1))), ((-1, 0), ((0, 1), (0, 0)))):
+    for (i, j), (a, b) in (
+        ((0, -1), ((0, 0), (1, 0))),
+        ((1, 0), ((1, 0), (1, 1))),
+        ((0, 1), ((1, 1), (0, 1))),
+        ((-1, 0), ((0, 1), (0, 0))),
+    ):
         at = np.argwhere(full & ~np.roll(full, (-i, -j), (0, 1))) - 1
         starts.append(at + a)
         ends.append(at + b)
     after: dict[tuple[int, int], list[tuple[int, int]]] = {}
-    for start, end in zip(map(tuple, np.concatenate(starts).tolist()), map(tuple, np.concatenate(ends).tolist())):
+    for start, end in zip(
+        map(tuple, np.concatenate(starts).tolist()), map(tuple, np.concatenate(ends).tolist())
+    ):
         after.setdefault(start, []).append(end)
     parts = list[NDArray]()
     holes = list[NDArray]()
     while after:
         walk = [next(iter(after))]
         place = {}
-        while walk[-1] not in place:                            # where two loops touch, each is one polygon
+        # where two loops touch, each is one polygon
+        while walk[-1] not in place:
             place[walk[-1]] = len(walk) - 1
             following = after[walk[-1]].pop()
             if not after[walk[-1]]:
                 del after[walk[-1]]
             walk.append(following)
         cut = place[walk[-1]]
-        for start, end in zip(walk[:cut], walk[1:cut + 1]):     # what leads to the loop is for a later one
+        # what leads to the loop is for a later one
+        for start, end in zip(walk[:cut], walk[1 : cut + 1]):
             after.setdefault(start, []).append(end)
         loop = np.array(walk[cut:-1])
         corner = _cross(loop - np.roll(loop, 1, 0), np.roll(loop, -1, 0) - loop) != 0
@@ -165,7 +203,8 @@ def _cross(u: NDArray, v: NDArray) -> NDArray[np.float64]:
 
 
 def signed_area(polygon: NDArray) -> float:
-    """Area of a simple polygon (N, 2) by the shoelace formula, positive where it runs counter-clockwise."""
+    """Area of a simple polygon (N, 2) by the shoelace formula, positive where it runs
+    counter-clockwise."""
     return float(_cross(polygon, np.roll(polygon, -1, 0)).sum() / 2)
 
 
@@ -173,7 +212,8 @@ Polygons = list[NDArray[np.float64]]
 
 
 def floor_outline(scene: Scene) -> tuple[Polygons, Polygons]:
-    """The polygons (N, 2) around a scene's floor and around the holes in it, metres: those it states, else those around `floor_cells`."""
+    """The polygons (N, 2) around a scene's floor and around the holes in it, metres: those it
+    states, else those around `floor_cells`."""
     if scene.floor:
         return [np.asarray(polygon, np.float64) for polygon in scene.floor], []
     cells, first, cell = floor_cells(scene)
@@ -188,21 +228,28 @@ def floor_area(scene: Scene) -> float | None:
 
 def outline_area(parts: Sequence[NDArray], holes: Sequence[NDArray]) -> float | None:
     """Square metres inside polygons, less those of holes; None where there are none."""
-    return sum(abs(signed_area(part)) for part in parts) - sum(abs(signed_area(hole)) for hole in holes) if len(parts) else None
+    return (
+        sum(abs(signed_area(part)) for part in parts)
+        - sum(abs(signed_area(hole)) for hole in holes)
+        if len(parts)
+        else None
+    )
 
 # %% ../../../nbs/scenes/geometry/20_floor.ipynb #d4d1389d
-LAYERS = ((.3, .9), (.9, 1.5), (1.5, 2.1), (2.1, 2.7))       # metres above the floor
-NEAR_WALL = 0.3                                  # metres
-ENCLOSED = 0.85                                  # of the border
+LAYERS = ((0.3, 0.9), (0.9, 1.5), (1.5, 2.1), (2.1, 2.7))  # metres above the floor
+NEAR_WALL = 0.3  # metres
+ENCLOSED = 0.85  # of the border
 
 
 @jit
-def _mark(corners, low, high, first, cell, full):                                        # type: ignore[no-untyped-def]
-    """Marks the cells of `full` (A, B) in which triangles corners (T, 3, 3) have a point between the heights low and high."""
+def _mark(corners, low, high, first, cell, full):  # type: ignore[no-untyped-def]
+    """Marks the cells of `full` (A, B) in which triangles corners (T, 3, 3) have a point between
+    the heights low and high."""
     for t in range(len(corners)):
         top = max(corners[t, 0, 2], corners[t, 1, 2], corners[t, 2, 2])
         bottom = min(corners[t, 0, 2], corners[t, 1, 2], corners[t, 2, 2])
-        if not (top > low and bottom < high):                                            # neither where it is not finite
+        # neither where it is not finite
+        if not (top > low and bottom < high):
             continue
         longest = 0.0
         for k in range(3):
@@ -216,16 +263,37 @@ def _mark(corners, low, high, first, cell, full):                               
                 c = (n - i - j) / n
                 z = a * corners[t, 0, 2] + b * corners[t, 1, 2] + c * corners[t, 2, 2]
                 if low <= z < high:
-                    x = np.floor((a * corners[t, 0, 0] + b * corners[t, 1, 0] + c * corners[t, 2, 0] - first[0]) / cell)
-                    y = np.floor((a * corners[t, 0, 1] + b * corners[t, 1, 1] + c * corners[t, 2, 1] - first[1]) / cell)
+                    x = np.floor(
+                        (
+                            a * corners[t, 0, 0]
+                            + b * corners[t, 1, 0]
+                            + c * corners[t, 2, 0]
+                            - first[0]
+                        )
+                        / cell
+                    )
+                    y = np.floor(
+                        (
+                            a * corners[t, 0, 1]
+                            + b * corners[t, 1, 1]
+                            + c * corners[t, 2, 1]
+                            - first[1]
+                        )
+                        / cell
+                    )
                     if 0 <= x < full.shape[0] and 0 <= y < full.shape[1]:
                         full[int(x), int(y)] = True
 
 
 def enclosed(scene: Scene, polygons: Sequence[NDArray], cell: float = 0.1) -> float:
-    """Which share of the border `polygons`, each (N, 2), of a scene's floor has something tall within `NEAR_WALL`, 0 to 1."""
+    """Which share of the border `polygons`, each (N, 2), of a scene's floor has something tall
+    within `NEAR_WALL`, 0 to 1."""
     level = floor_triangles(scene)[1]
-    border = np.concatenate([_along(np.asarray(polygon, np.float64)) for polygon in polygons]) if len(polygons) else np.zeros((0, 2))
+    border = (
+        np.concatenate([_along(np.asarray(polygon, np.float64)) for polygon in polygons])
+        if len(polygons)
+        else np.zeros((0, 2))
+    )
     if not len(border):
         return 0.0
     first = border.min(0) - 1

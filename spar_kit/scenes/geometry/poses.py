@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 # %% ../../../nbs/scenes/geometry/50_poses.ipynb #dac6b307
-MAX_COORDINATE_M = 1e4      # metres; a room is not ten kilometres wide
+MAX_COORDINATE_M = 1e4  # metres; a room is not ten kilometres wide
 
 
 def pose_faults(poses: NDArray, tolerance: float = 1e-3) -> list[str]:
     """For each of poses (N, 4, 4): "" where it is rigid, else why not.
 
-    Rigid: finite, R^T R = 1 and det R = 1 within `tolerance` per entry, last row 0 0 0 1. Absurd: rigid, but `MAX_COORDINATE_M` metres away or more.
+    Rigid: finite, R^T R = 1 and det R = 1 within `tolerance` per entry, last row 0 0 0 1. Absurd:
+        rigid, but `MAX_COORDINATE_M` metres away or more.
     """
     faults = []
     for finite, pose in zip(np.isfinite(poses).all((1, 2)), np.asarray(poses, np.float64)):
@@ -25,7 +26,14 @@ def pose_faults(poses: NDArray, tolerance: float = 1e-3) -> list[str]:
             continue
         R = pose[:3, :3]
         with np.errstate(over="ignore", invalid="ignore"):
-            error = max(np.abs(R.T @ R - np.eye(3)).max(), abs(np.linalg.det(R) - 1), np.abs(pose[3] - [0, 0, 0, 1]).max())
+            error = max(
+                np.abs(R.T @ R - np.eye(3)).max(),
+                abs(np.linalg.det(R) - 1),
+                np.abs(pose[3] - [0, 0, 0, 1]).max(),
+            )
         far = np.abs(pose[:3, 3]).max() >= MAX_COORDINATE_M
-        faults.append("pose is not rigid" if not error <= tolerance else "pose is absurd" if far else "")     # NaN compares false: not rigid
+        # NaN compares false: not rigid
+        faults.append(
+            "pose is not rigid" if not error <= tolerance else "pose is absurd" if far else ""
+        )
     return faults

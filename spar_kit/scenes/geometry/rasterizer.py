@@ -30,27 +30,35 @@ def jit(function: Callable) -> Any:
     if not file.is_file() or "ipykernel" in str(file):
         return dispatcher
     try:
-        config.CACHE_DIR = asked or str((Path(base) if base else Path.home() / ".cache") / "spar_kit" / "numba")
+        config.CACHE_DIR = asked or str(
+            (Path(base) if base else Path.home() / ".cache") / "spar_kit" / "numba"
+        )
         dispatcher.enable_caching()
-    except (RuntimeError, OSError, NumbaWarning):     # no home, or nothing there can be written
+    except (RuntimeError, OSError, NumbaWarning):  # no home, or nothing there can be written
         pass
     finally:
         config.CACHE_DIR = asked
     return dispatcher
 
 # %% ../../../nbs/scenes/geometry/00_rasterizer.ipynb #98105391
-NEAR_PLANE_M = 0.05     # metres; nothing nearer than this is drawn. ScanNet++'s toolkit cuts there too
-EDGE_TOLERANCE_PX = 1e-7    # pixels; a pixel centre this far outside of a side still counts, so two triangles leave no hole between them
+# metres; nothing nearer than this is drawn. ScanNet++'s toolkit cuts there too
+NEAR_PLANE_M = 0.05
+# pixels; a pixel centre this far outside of a side still counts, so two triangles leave no hole
+# between them
+EDGE_TOLERANCE_PX = 1e-7
 
 
 def projection(camera: Camera, camera_to_world: NDArray) -> NDArray[np.float64]:
     """(3, 4) matrix from world points [m] to homogeneous pixels (u z, v z, z)."""
-    return np.ascontiguousarray(camera.intrinsics @ invert_pose(np.asarray(camera_to_world, np.float64))[:3])
+    return np.ascontiguousarray(
+        camera.intrinsics @ invert_pose(np.asarray(camera_to_world, np.float64))[:3]
+    )
 
 
 @jit
-def _to_pixels(vertices, P, near, out):                                                  # type: ignore[no-untyped-def]
-    """World points (V, 3) to (u, v, z); where z < near to (u z, v z, z). A vertex that is not finite gets z = NaN."""
+def _to_pixels(vertices, P, near, out):  # type: ignore[no-untyped-def]
+    """World points (V, 3) to (u, v, z); where z < near to (u z, v z, z). A vertex that is not
+    finite gets z = NaN."""
     for i in range(len(vertices)):
         x = np.float64(vertices[i, 0])
         y = np.float64(vertices[i, 1])
@@ -63,8 +71,9 @@ def _to_pixels(vertices, P, near, out):                                         
 
 # %% ../../../nbs/scenes/geometry/00_rasterizer.ipynb #92f428be
 @jit
-def _bounds(h, near):                                                                    # type: ignore[no-untyped-def]
-    """(u low, u high, v low, v high) of the part with z >= near of a triangle of homogeneous pixels h (3, 3)."""
+def _bounds(h, near):  # type: ignore[no-untyped-def]
+    """(u low, u high, v low, v high) of the part with z >= near of a triangle of homogeneous pixels
+    h (3, 3)."""
     ulo = np.inf
     uhi = -np.inf
     vlo = np.inf
@@ -77,7 +86,8 @@ def _bounds(h, near):                                                           
             uhi = max(uhi, p[0] / p[2])
             vlo = min(vlo, p[1] / p[2])
             vhi = max(vhi, p[1] / p[2])
-        if (p[2] >= near) != (q[2] >= near):                # the side's point on the near plane bounds too
+        # the side's point on the near plane bounds too
+        if (p[2] >= near) != (q[2] >= near):
             s = (near - p[2]) / (q[2] - p[2])
             u = (p[0] + s * (q[0] - p[0])) / near
             v = (p[1] + s * (q[1] - p[1])) / near
@@ -89,12 +99,12 @@ def _bounds(h, near):                                                           
 
 # %% ../../../nbs/scenes/geometry/00_rasterizer.ipynb #69568d21
 @jit
-def _cross(ax, ay, az, bx, by, bz):                                                      # type: ignore[no-untyped-def]
+def _cross(ax, ay, az, bx, by, bz):  # type: ignore[no-untyped-def]
     return ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx
 
 
 @jit
-def _span(a, b, c, y, low, high):                                                        # type: ignore[no-untyped-def]
+def _span(a, b, c, y, low, high):  # type: ignore[no-untyped-def]
     """Narrow a row's pixels low..high to those with a x + b y + c >= 0."""
     r = b * y + c
     if a > 0:
@@ -105,16 +115,21 @@ def _span(a, b, c, y, low, high):                                               
 
 
 @jit
-def _draw(h0x, h0y, h0z, h1x, h1y, h1z, h2x, h2y, h2z, number, near, x0, x1, y0, y1, inverse, triangle):  # type: ignore[no-untyped-def]
-    """Draw one triangle into `inverse` (1/z, 0 where empty) and `triangle`; the nearer wins, on a tie the one drawn first.
+def _draw(  # type: ignore[no-untyped-def]
+    h0x, h0y, h0z, h1x, h1y, h1z, h2x, h2y, h2z, number, near, x0, x1, y0, y1, inverse, triangle
+):
+    """Draw one triangle into `inverse` (1/z, 0 where empty) and `triangle`; the nearer wins, on a
+    tie the one drawn first.
 
-    Corners are homogeneous pixels seen from the bounds' corner (x0, y0), which keeps their products small and exact.
+    Corners are homogeneous pixels seen from the bounds' corner (x0, y0), which keeps their products
+    small and exact.
     """
-    a0, b0, c0 = _cross(h1x, h1y, h1z, h2x, h2y, h2z)                # scalars: a small array costs more than the triangle
+    # scalars: a small array costs more than the triangle
+    a0, b0, c0 = _cross(h1x, h1y, h1z, h2x, h2y, h2z)
     a1, b1, c1 = _cross(h2x, h2y, h2z, h0x, h0y, h0z)
     a2, b2, c2 = _cross(h0x, h0y, h0z, h1x, h1y, h1z)
     s = 1 / (h0x * a0 + h0y * b0 + h0z * c0)
-    if not np.isfinite(s):                                           # seen edge-on, or without area
+    if not np.isfinite(s):  # seen edge-on, or without area
         return
     a0 = a0 * s
     b0 = b0 * s
@@ -140,9 +155,11 @@ def _draw(h0x, h0y, h0z, h1x, h1y, h1z, h2x, h2y, h2z, number, near, x0, x1, y0,
         for x in range(int(low), int(high) + 1):
             w = wx * x + (wy * y + w1)
             if w > wmax:
-                if zmin < near:                                      # this pixel's point lies before the near plane
+                # this pixel's point lies before the near plane
+                if zmin < near:
                     continue
-                w = wmax                                             # a triangle seen almost edge-on: stay within its corners
+                # a triangle seen almost edge-on: stay within its corners
+                w = wmax
             w = max(w, wmin)
             if w > inverse[y + y0, x + x0]:
                 inverse[y + y0, x + x0] = w
@@ -150,8 +167,9 @@ def _draw(h0x, h0y, h0z, h1x, h1y, h1z, h2x, h2y, h2z, number, near, x0, x1, y0,
 
 # %% ../../../nbs/scenes/geometry/00_rasterizer.ipynb #974d4643
 @jit
-def _rasterize(pixels, triangles, near, inverse, triangle):                              # type: ignore[no-untyped-def]
-    """Draw every triangle whose three vertices are finite; `pixels` (V, 3) is what `_to_pixels` left."""
+def _rasterize(pixels, triangles, near, inverse, triangle):  # type: ignore[no-untyped-def]
+    """Draw every triangle whose three vertices are finite; `pixels` (V, 3) is what `_to_pixels`
+    left."""
     right = inverse.shape[1] - 1.0
     bottom = inverse.shape[0] - 1.0
     h = np.empty((3, 3))
@@ -177,9 +195,9 @@ def _rasterize(pixels, triangles, near, inverse, triangle):                     
             s1 = z1
             s2 = z2
         elif (z0 >= near or z1 >= near or z2 >= near) and np.isfinite(z0 + z1 + z2):
-            s0 = (z0 if z0 >= near else 1.0)
-            s1 = (z1 if z1 >= near else 1.0)
-            s2 = (z2 if z2 >= near else 1.0)
+            s0 = z0 if z0 >= near else 1.0
+            s1 = z1 if z1 >= near else 1.0
+            s2 = z2 if z2 >= near else 1.0
             h[0, 0], h[0, 1], h[0, 2] = u0 * s0, v0 * s0, z0
             h[1, 0], h[1, 1], h[1, 2] = u1 * s1, v1 * s1, z1
             h[2, 0], h[2, 1], h[2, 2] = u2 * s2, v2 * s2, z2
@@ -194,24 +212,48 @@ def _rasterize(pixels, triangles, near, inverse, triangle):                     
             continue
         if x0 == x1 and y0 == y1 and inverse[int(y0), int(x0)] * min(z0, z1, z2) >= 1:
             continue
-        _draw(u0 * s0 - x0 * z0, v0 * s0 - y0 * z0, z0, u1 * s1 - x0 * z1, v1 * s1 - y0 * z1, z1,
-              u2 * s2 - x0 * z2, v2 * s2 - y0 * z2, z2, t, near, int(x0), int(x1), int(y0), int(y1), inverse, triangle)
+        _draw(
+            u0 * s0 - x0 * z0,
+            v0 * s0 - y0 * z0,
+            z0,
+            u1 * s1 - x0 * z1,
+            v1 * s1 - y0 * z1,
+            z1,
+            u2 * s2 - x0 * z2,
+            v2 * s2 - y0 * z2,
+            z2,
+            t,
+            near,
+            int(x0),
+            int(x1),
+            int(y0),
+            int(y1),
+            inverse,
+            triangle,
+        )
 
 # %% ../../../nbs/scenes/geometry/00_rasterizer.ipynb #d2dcae66
 def check_surface(surface: Mesh) -> None:
-    """Raises ValueError where the arrays of a surface do not fit together; compiled code would read beyond their ends."""
+    """Raises ValueError where the arrays of a surface do not fit together; compiled code would read
+    beyond their ends."""
     v = surface.vertices
     t = surface.triangles
     i = surface.triangle_instance
     if v.ndim != 2 or v.shape[1] != 3 or t.ndim != 2 or t.shape[1] != 3 or i.shape != t.shape[:1]:
-        raise InputError(f"a surface of vertices {v.shape}, triangles {t.shape} and triangle instances {i.shape}")
+        raise InputError(
+            f"a surface of vertices {v.shape}, triangles {t.shape} and triangle instances {i.shape}"
+        )
     if len(t) and not 0 <= t.min() <= t.max() < len(v):
-        raise InputError(f"a triangle names vertex {t.min() if t.min() < 0 else t.max()}; there are {len(v)}")
+        raise InputError(
+            f"a triangle names vertex {t.min() if t.min() < 0 else t.max()}; there are {len(v)}"
+        )
 
 
-def render_depth_and_ids(surface: Mesh, camera: Camera, camera_to_world: NDArray
-               ) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.int32]]:
-    """What each pixel's ray meets first, both sides of a triangle counting. Exact: no texture, no anti-aliasing, no tolerance.
+def render_depth_and_ids(
+    surface: Mesh, camera: Camera, camera_to_world: NDArray
+) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.int32]]:
+    """What each pixel's ray meets first, both sides of a triangle counting. Exact: no texture, no
+    anti-aliasing, no tolerance.
 
     Args:
         surface: the mesh; triangles with a vertex that is not finite are left out.
@@ -219,15 +261,22 @@ def render_depth_and_ids(surface: Mesh, camera: Camera, camera_to_world: NDArray
         camera_to_world: (4, 4) pose, metres.
 
     Returns:
-        depth (height, width) along z in metres, 0 where the ray meets nothing farther than `NEAR_PLANE_M`; ids, the instance of
-        the surface met, 0 for none; triangle, its row number in `surface.triangles`, -1 for none.
+        depth (height, width) along z in metres, 0 where the ray meets nothing farther than
+        `NEAR_PLANE_M`; ids, the instance of the surface met, 0 for none; triangle, its row number
+        in `surface.triangles`, -1 for none.
     """
     check_surface(surface)
-    return rasterize_mesh(surface, surface.triangle_instance, camera, projection(camera, camera_to_world), np.empty(surface.vertices.shape))
+    return rasterize_mesh(
+        surface,
+        surface.triangle_instance,
+        camera,
+        projection(camera, camera_to_world),
+        np.empty(surface.vertices.shape),
+    )
 
 
 @jit
-def _finish(inverse, triangle, instance, depth, ids):                                    # type: ignore[no-untyped-def]
+def _finish(inverse, triangle, instance, depth, ids):  # type: ignore[no-untyped-def]
     for y in range(len(inverse)):
         for x in range(inverse.shape[1]):
             hit = triangle[y, x] >= 0
@@ -235,15 +284,19 @@ def _finish(inverse, triangle, instance, depth, ids):                           
             ids[y, x] = instance[triangle[y, x]] if hit else 0
 
 
-def rasterize_mesh(surface: Mesh, instance: NDArray, camera: Camera, P: NDArray, pixels: NDArray
-                 ) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.int32]]:
-    """`render_depth_and_ids` for many frames of a checked surface: `instance` (T,) replaces the ids, `pixels` (V, 3) float64 is room to work in."""
+def rasterize_mesh(
+    surface: Mesh, instance: NDArray, camera: Camera, P: NDArray, pixels: NDArray
+) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.int32]]:
+    """`render_depth_and_ids` for many frames of a checked surface: `instance` (T,) replaces the
+    ids, `pixels` (V, 3) float64 is room to work in."""
     shape = camera.height, camera.width
     inverse = np.zeros(shape)
     triangle = np.full(shape, -1, np.int32)
     depth = np.empty(shape, np.float32)
     ids = np.empty(shape, np.int32)
     _to_pixels(np.ascontiguousarray(surface.vertices, np.float32), P, NEAR_PLANE_M, pixels)
-    _rasterize(pixels, np.ascontiguousarray(surface.triangles, np.int32), NEAR_PLANE_M, inverse, triangle)
+    _rasterize(
+        pixels, np.ascontiguousarray(surface.triangles, np.int32), NEAR_PLANE_M, inverse, triangle
+    )
     _finish(inverse, triangle, np.ascontiguousarray(instance, np.int32), depth, ids)
     return depth, ids, triangle

@@ -14,21 +14,23 @@ from numpy.typing import NDArray
 from .rasterizer import NEAR_PLANE_M, EDGE_TOLERANCE_PX, _bounds, _draw, jit
 
 # %% ../../../nbs/scenes/geometry/10_silhouette.ipynb #9e6651a3
-MAX_LATTICE_POINTS = 48           # points of the lattice along the longer side of an object
-BEYOND = 1          # how many images the lattice goes on to each side
+MAX_LATTICE_POINTS = 48  # points of the lattice along the longer side of an object
+BEYOND = 1  # how many images the lattice goes on to each side
 
 
 class Parts(NamedTuple):
-    """A surface by object: corners (C,) the vertex numbers of object n from spans[n, 0] to spans[n + 1, 0], each once; triangles (M, 3) vertex
-    numbers, those of object n from spans[n, 1] to spans[n + 1, 1]."""
+    """A surface by object: corners (C,) the vertex numbers of object n from spans[n, 0] to spans[n
+    + 1, 0], each once; triangles (M, 3) vertex numbers, those of object n from spans[n, 1] to
+    spans[n + 1, 1]."""
+
     corners: NDArray[np.int32]
     triangles: NDArray[np.int32]
     spans: NDArray[np.int64]
 
 
 def parts_of(vertices: NDArray, triangles: NDArray, numbers: NDArray, count: int) -> Parts:
-    """`triangles` (T, 3) of `vertices` (V, 3) by the number of their object, `numbers` (T,): 1 to `count`, 0 for none. Those without area, or
-    with a vertex that is not finite, are left out."""
+    """`triangles` (T, 3) of `vertices` (V, 3) by the number of their object, `numbers` (T,): 1 to
+    `count`, 0 for none. Those without area, or with a vertex that is not finite, are left out."""
     a, b, c = np.moveaxis(np.asarray(vertices, np.float64)[triangles], 1, 0)
     with np.errstate(invalid="ignore", over="ignore"):
         area = np.linalg.norm(np.cross(b - a, c - a), axis=1)
@@ -38,12 +40,17 @@ def parts_of(vertices: NDArray, triangles: NDArray, numbers: NDArray, count: int
     mine = triangles[np.argsort(numbers, kind="stable")].astype(np.int32)
     ends = np.searchsorted(np.sort(numbers), np.arange(1, count + 2))
     corners = [np.unique(mine[low:high]) for low, high in zip(ends, ends[1:])]
-    return Parts(np.concatenate([*corners, np.empty(0, np.int32)]), mine, np.stack([np.cumsum([0, *map(len, corners)]), ends], 1))
+    return Parts(
+        np.concatenate([*corners, np.empty(0, np.int32)]),
+        mine,
+        np.stack([np.cumsum([0, *map(len, corners)]), ends], 1),
+    )
 
 
 @jit
-def _reach(pixels, corners, triangles):                                                  # type: ignore[no-untyped-def]
-    """(u low, u high, v low, v high) of what an object has beyond the near plane, infinite the wrong way round where it has nothing there."""
+def _reach(pixels, corners, triangles):  # type: ignore[no-untyped-def]
+    """(u low, u high, v low, v high) of what an object has beyond the near plane, infinite the
+    wrong way round where it has nothing there."""
     x0 = np.inf
     x1 = -np.inf
     y0 = np.inf
@@ -67,7 +74,11 @@ def _reach(pixels, corners, triangles):                                         
         z0 = pixels[triangles[t, 0], 2]
         z1 = pixels[triangles[t, 1], 2]
         z2 = pixels[triangles[t, 2], 2]
-        if (z0 >= NEAR_PLANE_M or z1 >= NEAR_PLANE_M or z2 >= NEAR_PLANE_M) and not (z0 >= NEAR_PLANE_M and z1 >= NEAR_PLANE_M and z2 >= NEAR_PLANE_M) and np.isfinite(z0 + z1 + z2):
+        if (
+            (z0 >= NEAR_PLANE_M or z1 >= NEAR_PLANE_M or z2 >= NEAR_PLANE_M)
+            and not (z0 >= NEAR_PLANE_M and z1 >= NEAR_PLANE_M and z2 >= NEAR_PLANE_M)
+            and np.isfinite(z0 + z1 + z2)
+        ):
             for k in range(3):
                 u, v, z = pixels[triangles[t, k]]
                 s = z if z >= NEAR_PLANE_M else 1.0
@@ -81,12 +92,13 @@ def _reach(pixels, corners, triangles):                                         
 
 
 @jit
-def _cover(pixels, triangles, step, left, right, top, bottom, inverse, which):           # type: ignore[no-untyped-def]
-    """Draw an object into `inverse`, 0 where it is not, on a lattice with a point at the middle of every `step` x `step` pixels: columns `left`
-    to `right` and rows `top` to `bottom`, counted in steps."""
+def _cover(pixels, triangles, step, left, right, top, bottom, inverse, which):  # type: ignore[no-untyped-def]
+    """Draw an object into `inverse`, 0 where it is not, on a lattice with a point at the middle of
+    every `step` x `step` pixels: columns `left` to `right` and rows `top` to `bottom`, counted in
+    steps."""
     h = np.empty((3, 3))
     per = 1 / step
-    half = .5 * per - .5
+    half = 0.5 * per - 0.5
     for t in range(len(triangles)):
         i = triangles[t, 0]
         j = triangles[t, 1]
@@ -108,10 +120,12 @@ def _cover(pixels, triangles, step, left, right, top, bottom, inverse, which):  
             uhi = max(u0, u1, u2)
             vlo = min(v0, v1, v2)
             vhi = max(v0, v1, v2)
-        elif (z0 >= NEAR_PLANE_M or z1 >= NEAR_PLANE_M or z2 >= NEAR_PLANE_M) and np.isfinite(z0 + z1 + z2):
-            s0 = (z0 if z0 >= NEAR_PLANE_M else 1.0)
-            s1 = (z1 if z1 >= NEAR_PLANE_M else 1.0)
-            s2 = (z2 if z2 >= NEAR_PLANE_M else 1.0)
+        elif (z0 >= NEAR_PLANE_M or z1 >= NEAR_PLANE_M or z2 >= NEAR_PLANE_M) and np.isfinite(
+            z0 + z1 + z2
+        ):
+            s0 = z0 if z0 >= NEAR_PLANE_M else 1.0
+            s1 = z1 if z1 >= NEAR_PLANE_M else 1.0
+            s2 = z2 if z2 >= NEAR_PLANE_M else 1.0
             h[0, 0], h[0, 1], h[0, 2] = u0 * s0, v0 * s0, z0
             h[1, 0], h[1, 1], h[1, 2] = u1 * s1, v1 * s1, z1
             h[2, 0], h[2, 1], h[2, 2] = u2 * s2, v2 * s2, z2
@@ -124,20 +138,46 @@ def _cover(pixels, triangles, step, left, right, top, bottom, inverse, which):  
         d = min(np.floor(vhi + half + EDGE_TOLERANCE_PX), bottom)
         if not (a <= b and c <= d):
             continue
-        if b - a <= 1 and d - c <= 1 and inverse[int(c - top), int(a - left)] > 0 and inverse[int(d - top), int(b - left)] > 0 \
-                and inverse[int(c - top), int(b - left)] > 0 and inverse[int(d - top), int(a - left)] > 0:
+        if (
+            b - a <= 1
+            and d - c <= 1
+            and inverse[int(c - top), int(a - left)] > 0
+            and inverse[int(d - top), int(b - left)] > 0
+            and inverse[int(c - top), int(b - left)] > 0
+            and inverse[int(d - top), int(a - left)] > 0
+        ):
             continue
         x = a - half
-        y = c - half                                                        # the lattice's point (a, c)
-        _draw(u0 * s0 - x * z0, v0 * s0 - y * z0, z0, u1 * s1 - x * z1, v1 * s1 - y * z1, z1, u2 * s2 - x * z2, v2 * s2 - y * z2, z2, 0, NEAR_PLANE_M,
-              int(a - left), int(b - left), int(c - top), int(d - top), inverse, which)
+        # the lattice's point (a, c)
+        y = c - half
+        _draw(
+            u0 * s0 - x * z0,
+            v0 * s0 - y * z0,
+            z0,
+            u1 * s1 - x * z1,
+            v1 * s1 - y * z1,
+            z1,
+            u2 * s2 - x * z2,
+            v2 * s2 - y * z2,
+            z2,
+            0,
+            NEAR_PLANE_M,
+            int(a - left),
+            int(b - left),
+            int(c - top),
+            int(d - top),
+            inverse,
+            which,
+        )
 
 
 @jit
-def silhouettes(pixels, corners, triangles, spans, seen, width, height, full, inside):   # type: ignore[no-untyped-def]
-    """The pixels of each object's whole silhouette, hidden or not, and how many of them lie in the image: fills full and inside (N,).
+def silhouettes(pixels, corners, triangles, spans, seen, width, height, full, inside):  # type: ignore[no-untyped-def]
+    """The pixels of each object's whole silhouette, hidden or not, and how many of them lie in the
+    image: fills full and inside (N,).
 
-    pixels: (V, 3) what `_to_pixels` left. corners, triangles, spans: `Parts`. seen: (N,) visible pixels; objects without any get zeros.
+    pixels: (V, 3) what `_to_pixels` left. corners, triangles, spans: `Parts`. seen: (N,) visible
+        pixels; objects without any get zeros.
     """
     inverse = np.empty((MAX_LATTICE_POINTS + 2, MAX_LATTICE_POINTS + 2))
     which = np.empty((MAX_LATTICE_POINTS + 2, MAX_LATTICE_POINTS + 2), np.int32)
@@ -145,26 +185,27 @@ def silhouettes(pixels, corners, triangles, spans, seen, width, height, full, in
         full[n], inside[n] = 0.0, 0.0
         if seen[n] == 0:
             continue
-        mine = triangles[spans[n, 1]:spans[n + 1, 1]]
-        x0, x1, y0, y1 = _reach(pixels, corners[spans[n, 0]:spans[n + 1, 0]], mine)
-        x0 = max(x0, -BEYOND * width - .5)
-        x1 = min(x1, (1 + BEYOND) * width - .5)
-        y0 = max(y0, -BEYOND * height - .5)
-        y1 = min(y1, (1 + BEYOND) * height - .5)
+        mine = triangles[spans[n, 1] : spans[n + 1, 1]]
+        x0, x1, y0, y1 = _reach(pixels, corners[spans[n, 0] : spans[n + 1, 0]], mine)
+        x0 = max(x0, -BEYOND * width - 0.5)
+        x1 = min(x1, (1 + BEYOND) * width - 0.5)
+        y0 = max(y0, -BEYOND * height - 0.5)
+        y1 = min(y1, (1 + BEYOND) * height - 0.5)
         if not (x0 <= x1 and y0 <= y1):
             continue
         step = max(1.0, np.ceil(max(x1 - x0, y1 - y0) / MAX_LATTICE_POINTS))
-        left = np.ceil((x0 + .5) / step - .5 - EDGE_TOLERANCE_PX)
-        right = np.floor((x1 + .5) / step - .5 + EDGE_TOLERANCE_PX)
-        top = np.ceil((y0 + .5) / step - .5 - EDGE_TOLERANCE_PX)
-        bottom = np.floor((y1 + .5) / step - .5 + EDGE_TOLERANCE_PX)
+        left = np.ceil((x0 + 0.5) / step - 0.5 - EDGE_TOLERANCE_PX)
+        right = np.floor((x1 + 0.5) / step - 0.5 + EDGE_TOLERANCE_PX)
+        top = np.ceil((y0 + 0.5) / step - 0.5 - EDGE_TOLERANCE_PX)
+        bottom = np.floor((y1 + 0.5) / step - 0.5 + EDGE_TOLERANCE_PX)
         inverse[:] = 0
         _cover(pixels, mine, step, left, right, top, bottom, inverse, which)
         for y in range(int(bottom - top) + 1):
             for x in range(int(right - left) + 1):
                 if inverse[y, x] > 0:
                     full[n] += step * step
-                    u = (left + x + .5) * step
-                    v = (top + y + .5) * step                 # 0 to the image's width and height, pixel edges
+                    u = (left + x + 0.5) * step
+                    # 0 to the image's width and height, pixel edges
+                    v = (top + y + 0.5) * step
                     if 0 < u < width and 0 < v < height:
                         inside[n] += step * step

@@ -19,21 +19,30 @@ from .rasterizer import jit
 from ..scene import Camera
 
 # %% ../../../nbs/scenes/geometry/30_undistort.ipynb #40cffcbc
-MODELS = {"SIMPLE_PINHOLE": "f cx cy", "PINHOLE": "fx fy cx cy", "SIMPLE_RADIAL": "f cx cy k1", "RADIAL": "f cx cy k1 k2",
-          "OPENCV": "fx fy cx cy k1 k2 p1 p2", "OPENCV_FISHEYE": "fx fy cx cy k1 k2 k3 k4"}
+MODELS = {
+    "SIMPLE_PINHOLE": "f cx cy",
+    "PINHOLE": "fx fy cx cy",
+    "SIMPLE_RADIAL": "f cx cy k1",
+    "RADIAL": "f cx cy k1 k2",
+    "OPENCV": "fx fy cx cy k1 k2 p1 p2",
+    "OPENCV_FISHEYE": "fx fy cx cy k1 k2 k3 k4",
+}
 """The parameters of each camera model that is read, in COLMAP's order."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CameraModel:
-    """A camera with distortion: x right, y down, z forward; the centre of a pixel has integer coordinates.
+    """A camera with distortion: x right, y down, z forward; the centre of a pixel has integer
+    coordinates.
 
     Args:
         width, height: pixels.
         fx, fy, cx, cy: pixels.
-        distortion: k1, k2, p1, p2 (Brown, 1966, as OpenCV writes it), or k1 to k4 of a fisheye (Kannala and Brandt, 2006).
+        distortion: k1, k2, p1, p2 (Brown, 1966, as OpenCV writes it), or k1 to k4 of a fisheye
+            (Kannala and Brandt, 2006).
         fisheye: which of the two.
     """
+
     width: int
     height: int
     fx: float
@@ -45,22 +54,42 @@ class CameraModel:
 
     @classmethod
     def of(cls, model: str, width: int, height: int, numbers: Sequence[float]) -> "CameraModel":
-        """A lens in COLMAP's words. Raises ValueError for an unknown model, absurd sizes, numbers that are too few, too many or not finite."""
+        """A lens in COLMAP's words. Raises ValueError for an unknown model, absurd sizes, numbers
+        that are too few, too many or not finite."""
         if model not in MODELS:
-            raise InputError(f"camera model {model[:40]!r} is not read; known are {', '.join(MODELS)}")
+            raise InputError(
+                f"camera model {model[:40]!r} is not read; known are {', '.join(MODELS)}"
+            )
         names = MODELS[model].split()
         if len(numbers) != len(names):
-            raise InputError(f"{model} takes {len(names)} numbers ({MODELS[model]}), not {len(numbers)}")
+            raise InputError(
+                f"{model} takes {len(names)} numbers ({MODELS[model]}), not {len(numbers)}"
+            )
         if not (2 <= width <= MAX_SIDE and 2 <= height <= MAX_SIDE):
             raise InputError(f"an absurd image size of {width} x {height}")
-        value = dict.fromkeys(["k1", "k2", "k3", "k4", "p1", "p2"], 0.0) | dict(zip(names, map(float, numbers)))
+        value = dict.fromkeys(["k1", "k2", "k3", "k4", "p1", "p2"], 0.0) | dict(
+            zip(names, map(float, numbers))
+        )
         fx = value.get("fx", value.get("f", 0))
         fy = value.get("fy", value.get("f", 0))
-        if not (np.isfinite(list(value.values())).all() and 1e-3 < min(fx, fy) and max(fx, fy, abs(value["cx"]), abs(value["cy"])) < 1e6):
+        if not (
+            np.isfinite(list(value.values())).all()
+            and 1e-3 < min(fx, fy)
+            and max(fx, fy, abs(value["cx"]), abs(value["cy"])) < 1e6
+        ):
             raise InputError(f"absurd parameters {' '.join(map(str, numbers))[:120]}")
         bend = ("k1", "k2", "k3", "k4") if model == "OPENCV_FISHEYE" else ("k1", "k2", "p1", "p2")
         k1, k2, k3, k4 = (value[name] for name in bend)
-        return cls(width=width, height=height, fx=fx, fy=fy, cx=value["cx"] - .5, cy=value["cy"] - .5, distortion=(k1, k2, k3, k4), fisheye=model == "OPENCV_FISHEYE")
+        return cls(
+            width=width,
+            height=height,
+            fx=fx,
+            fy=fy,
+            cx=value["cx"] - 0.5,
+            cy=value["cy"] - 0.5,
+            distortion=(k1, k2, k3, k4),
+            fisheye=model == "OPENCV_FISHEYE",
+        )
 
     @property
     def is_pinhole(self) -> bool:
@@ -69,13 +98,26 @@ class CameraModel:
 
     @property
     def camera(self) -> Camera:
-        """The pinhole of the same size, focal lengths and principal point; the distortion is left out."""
-        return Camera(self.width, self.height, np.array([[self.fx, 0, self.cx], [0, self.fy, self.cy], [0, 0, 1.0]]))
+        """The pinhole of the same size, focal lengths and principal point; the distortion is left
+        out."""
+        return Camera(
+            self.width,
+            self.height,
+            np.array([[self.fx, 0, self.cx], [0, self.fy, self.cy], [0, 0, 1.0]]),
+        )
 
     def resized(self, width: int, height: int) -> "CameraModel":
         """The same lens with another pixel raster."""
         K = self.camera.resized(width, height).intrinsics
-        return replace(self, width=width, height=height, fx=float(K[0, 0]), fy=float(K[1, 1]), cx=float(K[0, 2]), cy=float(K[1, 2]))
+        return replace(
+            self,
+            width=width,
+            height=height,
+            fx=float(K[0, 0]),
+            fy=float(K[1, 1]),
+            cx=float(K[0, 2]),
+            cy=float(K[1, 2]),
+        )
 
     def project(self, x: NDArray, y: NDArray) -> tuple[NDArray, NDArray]:
         """Pixels (u, v) of the rays (x, y, 1)."""
@@ -90,21 +132,28 @@ class CameraModel:
             return self.fx * x * scale + self.cx, self.fy * y * scale + self.cy
         s = x * x + y * y
         radial = 1 + s * (a + s * b)
-        return (self.fx * (x * radial + 2 * c * x * y + d * (s + 2 * x * x)) + self.cx,
-                self.fy * (y * radial + c * (s + 2 * y * y) + 2 * d * x * y) + self.cy)
+        return (
+            self.fx * (x * radial + 2 * c * x * y + d * (s + 2 * x * x)) + self.cx,
+            self.fy * (y * radial + c * (s + 2 * y * y) + 2 * d * x * y) + self.cy,
+        )
 
 # %% ../../../nbs/scenes/geometry/30_undistort.ipynb #945a10ca
 def undistorted_camera(lens: CameraModel) -> CameraModel:
-    """The pinhole of the widest view that the lens covers wholly, of the same size, its principal point in the middle.
+    """The pinhole of the widest view that the lens covers wholly, of the same size, its principal
+    point in the middle.
 
-    A pinhole is returned as it is. Raises ValueError where the distortion folds the image over itself, or there is no such view.
+    A pinhole is returned as it is. Raises ValueError where the distortion folds the image over
+    itself, or there is no such view.
     """
     if lens.is_pinhole:
         return lens
     w = lens.width
     h = lens.height
-    u, v = np.concatenate([np.stack([np.arange(w), np.full(w, y)]) for y in (0, h - 1)]
-                          + [np.stack([np.full(h, x), np.arange(h)]) for x in (0, w - 1)], 1) - np.array([[(w - 1) / 2], [(h - 1) / 2]])
+    u, v = np.concatenate(
+        [np.stack([np.arange(w), np.full(w, y)]) for y in (0, h - 1)]
+        + [np.stack([np.full(h, x), np.arange(h)]) for x in (0, w - 1)],
+        1,
+    ) - np.array([[(w - 1) / 2], [(h - 1) / 2]])
     steps = np.linspace(0, 1, 65)
 
     def covered(zoom: float) -> bool:
@@ -112,8 +161,19 @@ def undistorted_camera(lens: CameraModel) -> CameraModel:
         y = v / (lens.fy * zoom)
         a, b = lens.project(x, y)
         far = int(np.argmax(np.hypot(x, y)))
-        along = np.hypot(*(p - q for p, q in zip(lens.project(x[far] * steps, y[far] * steps), (lens.cx, lens.cy))))
-        return bool((a >= 0).all() and (a <= w - 1).all() and (b >= 0).all() and (b <= h - 1).all() and (np.diff(along) > 0).all())
+        along = np.hypot(
+            *(
+                p - q
+                for p, q in zip(lens.project(x[far] * steps, y[far] * steps), (lens.cx, lens.cy))
+            )
+        )
+        return bool(
+            (a >= 0).all()
+            and (a <= w - 1).all()
+            and (b >= 0).all()
+            and (b <= h - 1).all()
+            and (np.diff(along) > 0).all()
+        )
 
     low = 0.02
     high = 8.0
@@ -122,27 +182,33 @@ def undistorted_camera(lens: CameraModel) -> CameraModel:
     while high - low > 1e-6:
         middle = (low + high) / 2
         low, high = (low, middle) if covered(middle) else (middle, high)
-    return CameraModel(width=w, height=h, fx=lens.fx * high, fy=lens.fy * high, cx=(w - 1) / 2, cy=(h - 1) / 2)
+    return CameraModel(
+        width=w, height=h, fx=lens.fx * high, fy=lens.fy * high, cx=(w - 1) / 2, cy=(h - 1) / 2
+    )
 
 # %% ../../../nbs/scenes/geometry/30_undistort.ipynb #b6dc1cd4
 @lru_cache(maxsize=2)
-def _lookup(lens: CameraModel, target: CameraModel) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """(h, w) u and v in the lens's image of each pixel of the pinhole `target`; kept for the next frame, as it is the same for all."""
+def _lookup(
+    lens: CameraModel, target: CameraModel
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """(h, w) u and v in the lens's image of each pixel of the pinhole `target`; kept for the next
+    frame, as it is the same for all."""
     v, u = np.mgrid[: target.height, : target.width]
     a, b = lens.project((u - target.cx) / target.fx, (v - target.cy) / target.fy)
     return a.astype(np.float32), b.astype(np.float32)
 
 
 @jit
-def _bilinear(image, u, v, out):                                                         # type: ignore[no-untyped-def]
-    """Fill `out` (h, w, 3) from `image` (H, W, 3) at (u, v); black outside of the image, to half a pixel."""
+def _bilinear(image, u, v, out):  # type: ignore[no-untyped-def]
+    """Fill `out` (h, w, 3) from `image` (H, W, 3) at (u, v); black outside of the image, to half a
+    pixel."""
     high = image.shape[0]
     wide = image.shape[1]
     for y in range(out.shape[0]):
         for x in range(out.shape[1]):
             a = u[y, x]
             b = v[y, x]
-            if not (a >= -.5 and b >= -.5 and a <= wide - .5 and b <= high - .5):
+            if not (a >= -0.5 and b >= -0.5 and a <= wide - 0.5 and b <= high - 0.5):
                 continue
             a = min(max(a, 0.0), wide - 1.0)
             b = min(max(b, 0.0), high - 1.0)
@@ -153,18 +219,24 @@ def _bilinear(image, u, v, out):                                                
             for c in range(3):
                 top = image[j, i, c] * (1 - s) + image[j, i + 1, c] * s
                 low = image[j + 1, i, c] * (1 - s) + image[j + 1, i + 1, c] * s
-                out[y, x, c] = np.uint8(top * (1 - t) + low * t + .5)
+                out[y, x, c] = np.uint8(top * (1 - t) + low * t + 0.5)
 
 
-def undistort_color(image: NDArray[np.uint8], lens: CameraModel, target: CameraModel) -> NDArray[np.uint8]:
-    """An image (H, W, 3) that `lens` took, as the pinhole `target` would have: (h, w, 3), black where the lens saw nothing."""
+def undistort_color(
+    image: NDArray[np.uint8], lens: CameraModel, target: CameraModel
+) -> NDArray[np.uint8]:
+    """An image (H, W, 3) that `lens` took, as the pinhole `target` would have: (h, w, 3), black
+    where the lens saw nothing."""
     out = np.zeros((target.height, target.width, 3), np.uint8)
     _bilinear(np.ascontiguousarray(image), *_lookup(lens, target), out)
     return out
 
 
 def undistort_labels(image: NDArray, lens: CameraModel, target: CameraModel) -> NDArray:
-    """An image (H, W) of ids, depths or a mask that `lens` took, as the pinhole `target` would have: (h, w), 0 where the lens saw nothing."""
+    """An image (H, W) of ids, depths or a mask that `lens` took, as the pinhole `target` would
+    have: (h, w), 0 where the lens saw nothing."""
     u, v = (np.rint(x).astype(np.int64) for x in _lookup(lens, target))
     inside = (u >= 0) & (u < lens.width) & (v >= 0) & (v < lens.height)
-    return np.where(inside, image[np.where(inside, v, 0), np.where(inside, u, 0)], 0).astype(image.dtype)
+    return np.where(inside, image[np.where(inside, v, 0), np.where(inside, u, 0)], 0).astype(
+        image.dtype
+    )

@@ -21,35 +21,39 @@ def _facing(direction: NDArray) -> float:
 
 
 def dining_group(plan: RoomLayout) -> None:
-    """A table clear of the walls and chairs around it that look at it, some pushed back or turned a little."""
+    """A table clear of the walls and chairs around it that look at it, some pushed back or turned a
+    little."""
     rng = plan.rng
     r = plan.room
     piece = build_object("dining table", rng)
-    chair_seed = int(rng.integers(2 ** 31))
+    chair_seed = int(rng.integers(2**31))
     for _ in range(20):
         yaw = float(rng.integers(2)) * np.pi / 2
-        found = plan.add(piece, (rng.uniform(r.x0 + 1.1, r.x1 - 1.1), rng.uniform(r.y0 + 1.1, r.y1 - 1.1)), yaw)
+        found = plan.add(
+            piece, (rng.uniform(r.x0 + 1.1, r.x1 - 1.1), rng.uniform(r.y0 + 1.1, r.y1 - 1.1)), yaw
+        )
         if found is not None:
             break
     else:
         return
     w, d = piece.size[:2]
-    long = max(1, int(w / .62))
+    long = max(1, int(w / 0.62))
     seats = []
     for side in (-1, 1):
-        seats += [((i + .5) / long * w - w / 2, side * d / 2, 0, side) for i in range(long)]
+        seats += [((i + 0.5) / long * w - w / 2, side * d / 2, 0, side) for i in range(long)]
         seats.append((side * w / 2, 0, side, 0))
     for x, y, nx, ny in seats:
-        if rng.random() < (.9 if nx == 0 else .55):
-            chair = build_object("chair", np.random.default_rng(chair_seed))       # one set: same shape and colour
-            away = chair.size[1] / 2 + .04 + float(rng.exponential(.05))
+        if rng.random() < (0.9 if nx == 0 else 0.55):
+            # one set: same shape and colour
+            chair = build_object("chair", np.random.default_rng(chair_seed))
+            away = chair.size[1] / 2 + 0.04 + float(rng.exponential(0.05))
             xy = plan.spot(found, x + nx * away, y + ny * away)
-            plan.add(chair, xy, _facing(plan.spot(found, x, y) - xy) + float(rng.normal(0, .12)))
+            plan.add(chair, xy, _facing(plan.spot(found, x, y) - xy) + float(rng.normal(0, 0.12)))
 
 
 def sofa_group(plan: RoomLayout) -> None:
-    """TV stand with a TV at a wall, a sofa that looks at it from 2 to 3 m, a coffee table and a rug between, armchairs at the
-    side.
+    """TV stand with a TV at a wall, a sofa that looks at it from 2 to 3 m, a coffee table and a rug
+    between, armchairs at the side.
     """
     rng = plan.rng
     r = plan.room
@@ -57,104 +61,188 @@ def sofa_group(plan: RoomLayout) -> None:
     sofa = build_object("sofa", rng)
     low = build_object("coffee table", rng)
     rug = build_object("rug", rng)
-    tv = build_object("tv", rng, np.minimum(sample_size(CATALOGUE["tv"], rng), [stand.size[0] - .08, stand.size[1] - .08, 2]))
+    tv = build_object(
+        "tv",
+        rng,
+        np.minimum(
+            sample_size(CATALOGUE["tv"], rng), [stand.size[0] - 0.08, stand.size[1] - 0.08, 2]
+        ),
+    )
     seat = base = None
     for k in [*rng.permutation(4), *rng.permutation(4)]:
         length = r.wall(int(k))[2]
         deep = (r.y1 - r.y0) if k % 2 == 0 else (r.x1 - r.x0)
-        u = float(rng.uniform(.35, .65)) * length
+        u = float(rng.uniform(0.35, 0.65)) * length
         start = len(plan.placed)
-        reach = min(deep - sofa.size[1] / 2 - .06, stand.size[1] + float(rng.uniform(2.0, 2.9)) + sofa.size[1] / 2)
-        if deep - reach - sofa.size[1] / 2 < .75:                      # too narrow to walk behind: push it to the wall
-            reach = deep - sofa.size[1] / 2 - .04
-        if reach < 2.3 or length < max(stand.size[0], sofa.size[0]) + .2:
+        reach = min(
+            deep - sofa.size[1] / 2 - 0.06,
+            stand.size[1] + float(rng.uniform(2.0, 2.9)) + sofa.size[1] / 2,
+        )
+        # too narrow to walk behind: push it to the wall
+        if deep - reach - sofa.size[1] / 2 < 0.75:
+            reach = deep - sofa.size[1] / 2 - 0.04
+        if reach < 2.3 or length < max(stand.size[0], sofa.size[0]) + 0.2:
             continue
-        if rng.random() < .7:
-            plan.add(rug, *plan.wall_spot(int(k), u, reach - sofa.size[1] / 2 - .6))
-        base = plan.add(stand, *plan.wall_spot(int(k), u + float(rng.normal(0, .1)), stand.size[1] / 2 + .03))
+        if rng.random() < 0.7:
+            plan.add(rug, *plan.wall_spot(int(k), u, reach - sofa.size[1] / 2 - 0.6))
+        base = plan.add(
+            stand, *plan.wall_spot(int(k), u + float(rng.normal(0, 0.1)), stand.size[1] / 2 + 0.03)
+        )
         xy, yaw = plan.wall_spot(int(k), u, reach)
         seat = plan.add(sofa, xy, yaw + np.pi)
         if seat is not None and base is not None:
-            plan.on_top(base, tv, 0.0, y=-.02, turn=0.0)
+            plan.on_top(base, tv, 0.0, y=-0.02, turn=0.0)
             break
-        del plan.placed[start:], plan.rows[start:]                     # not here: take them away again
+        # not here: take them away again
+        del plan.placed[start:], plan.rows[start:]
     if seat is None or base is None:
         seat = plan.at_edge(sofa)
     if seat is None:
         return
-    plan.add(low, plan.spot(seat, float(rng.normal(0, .08)), sofa.size[1] / 2 + .42 + low.size[1] / 2), plan.placed[seat].yaw)
+    plan.add(
+        low,
+        plan.spot(seat, float(rng.normal(0, 0.08)), sofa.size[1] / 2 + 0.42 + low.size[1] / 2),
+        plan.placed[seat].yaw,
+    )
     for side in (-1, 1):
-        if rng.random() < .55:
+        if rng.random() < 0.55:
             chair = build_object("armchair", rng)
-            xy = plan.spot(seat, side * (sofa.size[0] / 2 + chair.size[0] * .35 + .1), sofa.size[1] / 2 + chair.size[1] * .75)
+            xy = plan.spot(
+                seat,
+                side * (sofa.size[0] / 2 + chair.size[0] * 0.35 + 0.1),
+                sofa.size[1] / 2 + chair.size[1] * 0.75,
+            )
             plan.add(chair, xy, _facing(plan.spot(seat, 0, sofa.size[1] / 2 + 1.0) - xy))
 
 
 def desk_group(plan: RoomLayout) -> None:
-    """A desk at a wall, screens at its back, keyboard and mouse before them, a chair drawn up, a computer beside."""
+    """A desk at a wall, screens at its back, keyboard and mouse before them, a chair drawn up, a
+    computer beside."""
     rng = plan.rng
     desk = build_object("desk", rng)
-    base = plan.at_edge(desk, corner=bool(rng.random() < .5))
+    base = plan.at_edge(desk, corner=bool(rng.random() < 0.5))
     if base is None:
         return
     d = desk.size[1]
-    seat = build_object("office chair" if rng.random() < .75 else "chair", rng)
-    xy = plan.spot(base, float(rng.normal(0, .08)), d / 2 + seat.size[1] / 2 + .05 + float(rng.exponential(.08)))
-    plan.add(seat, xy, plan.placed[base].yaw + np.pi + float(rng.normal(0, .3)))
-    if rng.random() < .8:
-        two = desk.size[0] > 1.35 and rng.random() < .4
-        model = int(rng.integers(2 ** 31))
-        for x in ((-.32, .32) if two else (float(rng.normal(0, .06)),)):
-            plan.on_top(base, build_object("monitor", np.random.default_rng(model)), x, y=-d / 2 + .18, turn=-x * .45, tries=1)
-        plan.on_top(base, build_object("keyboard", rng), 0.0, y=d / 2 - .17, turn=float(rng.normal(0, .05)), tries=1)
-        plan.on_top(base, build_object("computer mouse", rng), .32, y=d / 2 - .17, turn=float(rng.normal(0, .2)), tries=1)
+    seat = build_object("office chair" if rng.random() < 0.75 else "chair", rng)
+    xy = plan.spot(
+        base,
+        float(rng.normal(0, 0.08)),
+        d / 2 + seat.size[1] / 2 + 0.05 + float(rng.exponential(0.08)),
+    )
+    plan.add(seat, xy, plan.placed[base].yaw + np.pi + float(rng.normal(0, 0.3)))
+    if rng.random() < 0.8:
+        two = desk.size[0] > 1.35 and rng.random() < 0.4
+        model = int(rng.integers(2**31))
+        for x in (-0.32, 0.32) if two else (float(rng.normal(0, 0.06)),):
+            plan.on_top(
+                base,
+                build_object("monitor", np.random.default_rng(model)),
+                x,
+                y=-d / 2 + 0.18,
+                turn=-x * 0.45,
+                tries=1,
+            )
+        plan.on_top(
+            base,
+            build_object("keyboard", rng),
+            0.0,
+            y=d / 2 - 0.17,
+            turn=float(rng.normal(0, 0.05)),
+            tries=1,
+        )
+        plan.on_top(
+            base,
+            build_object("computer mouse", rng),
+            0.32,
+            y=d / 2 - 0.17,
+            turn=float(rng.normal(0, 0.2)),
+            tries=1,
+        )
         tower = build_object("computer tower", rng)
-        plan.add(tower, plan.spot(base, float(rng.choice([-1, 1])) * (desk.size[0] / 2 + .16), -.05), plan.placed[base].yaw)
+        plan.add(
+            tower,
+            plan.spot(base, float(rng.choice([-1, 1])) * (desk.size[0] / 2 + 0.16), -0.05),
+            plan.placed[base].yaw,
+        )
     else:
-        plan.on_top(base, build_object("laptop", rng), 0.0, y=.02, turn=0.0, tries=1)
+        plan.on_top(base, build_object("laptop", rng), 0.0, y=0.02, turn=0.0, tries=1)
 
 
 def bed_group(plan: RoomLayout) -> None:
     """A bed with its head at a wall, pillows, nightstands beside the head."""
     rng = plan.rng
     bed = build_object("bed", rng)
-    base = plan.at_edge(bed, corner=bool(rng.random() < .35))
+    base = plan.at_edge(bed, corner=bool(rng.random() < 0.35))
     if base is None:
         return
     w, d = bed.size[:2]
-    model = int(rng.integers(2 ** 31))
-    for x in ((-.24 * w, .24 * w) if w > 1.2 else (0.0,)):
-        plan.on_top(base, build_object("pillow", np.random.default_rng(model)), x, y=-d / 2 + .3, top=0, turn=float(rng.normal(0, .06)),
-                    tries=1)
-    if rng.random() < .4:
-        plan.on_top(base, build_object("pillow", rng), float(rng.normal(0, .2)), y=None, top=0)
-    model = int(rng.integers(2 ** 31))
+    model = int(rng.integers(2**31))
+    for x in (-0.24 * w, 0.24 * w) if w > 1.2 else (0.0,):
+        plan.on_top(
+            base,
+            build_object("pillow", np.random.default_rng(model)),
+            x,
+            y=-d / 2 + 0.3,
+            top=0,
+            turn=float(rng.normal(0, 0.06)),
+            tries=1,
+        )
+    if rng.random() < 0.4:
+        plan.on_top(base, build_object("pillow", rng), float(rng.normal(0, 0.2)), y=None, top=0)
+    model = int(rng.integers(2**31))
     for side in (-1, 1):
         stand = build_object("nightstand", np.random.default_rng(model))
-        plan.add(stand, plan.spot(base, side * (w / 2 + stand.size[0] / 2 + .05), -d / 2 + stand.size[1] / 2),
-                 plan.placed[base].yaw)
+        plan.add(
+            stand,
+            plan.spot(base, side * (w / 2 + stand.size[0] / 2 + 0.05), -d / 2 + stand.size[1] / 2),
+            plan.placed[base].yaw,
+        )
 
 
 def kitchen_run(plan: RoomLayout) -> None:
-    """Units side by side along the longest free wall: refrigerator, counter, sink, stove, dishwasher."""
+    """Units side by side along the longest free wall: refrigerator, counter, sink, stove,
+    dishwasher."""
     rng = plan.rng
-    order = ["refrigerator", "kitchen counter", "sink", "dishwasher", "kitchen counter", "stove", "washing machine",
-             "kitchen counter"]
-    if rng.random() < .5:
-        order = ["refrigerator", "stove", "kitchen counter", "sink", "dishwasher", "kitchen counter"]
-    look = int(rng.integers(2 ** 31))
-    units = [build_object(k, np.random.default_rng(look)) if k in ("kitchen counter", "sink") else build_object(k, rng) for k in order]
-    for k in sorted(range(4), key=lambda k: -plan.room.wall(k)[2] + float(rng.normal(0, .3))):
+    order = [
+        "refrigerator",
+        "kitchen counter",
+        "sink",
+        "dishwasher",
+        "kitchen counter",
+        "stove",
+        "washing machine",
+        "kitchen counter",
+    ]
+    if rng.random() < 0.5:
+        order = [
+            "refrigerator",
+            "stove",
+            "kitchen counter",
+            "sink",
+            "dishwasher",
+            "kitchen counter",
+        ]
+    look = int(rng.integers(2**31))
+    units = [
+        (
+            build_object(k, np.random.default_rng(look))
+            if k in ("kitchen counter", "sink")
+            else build_object(k, rng)
+        )
+        for k in order
+    ]
+    for k in sorted(range(4), key=lambda k: -plan.room.wall(k)[2] + float(rng.normal(0, 0.3))):
         length = plan.room.wall(k)[2]
-        u = .05
-        while units and u < length - .5:
+        u = 0.05
+        while units and u < length - 0.5:
             piece = units[0]
-            xy, yaw = plan.wall_spot(k, u + piece.size[0] / 2, piece.size[1] / 2 + .02)
-            if u + piece.size[0] < length - .03 and plan.add(piece, xy, yaw) is not None:
+            xy, yaw = plan.wall_spot(k, u + piece.size[0] / 2, piece.size[1] / 2 + 0.02)
+            if u + piece.size[0] < length - 0.03 and plan.add(piece, xy, yaw) is not None:
                 units.pop(0)
-                u += piece.size[0] + .015
+                u += piece.size[0] + 0.015
             else:
-                u += .25
+                u += 0.25
         if len(units) <= 1:
             return
 
@@ -165,10 +253,22 @@ def sink_group(plan: RoomLayout) -> None:
     base = plan.at_edge(piece)
     if base is not None:
         mirror = build_object("mirror", plan.rng)
-        plan.add(mirror, plan.spot(base, 0, -piece.size[1] / 2 + mirror.size[1] / 2 - .005), plan.placed[base].yaw,
-                 1.5 - mirror.size[2] / 2 + .15, -2)
+        plan.add(
+            mirror,
+            plan.spot(base, 0, -piece.size[1] / 2 + mirror.size[1] / 2 - 0.005),
+            plan.placed[base].yaw,
+            1.5 - mirror.size[2] / 2 + 0.15,
+            -2,
+        )
 
 
-GROUPS: Mapping[str, Callable[[RoomLayout], None]] = MappingProxyType({"dining group": dining_group, "sofa group": sofa_group,
-                                                                 "desk group": desk_group,
-                           "bed group": bed_group, "kitchen run": kitchen_run, "sink group": sink_group})
+GROUPS: Mapping[str, Callable[[RoomLayout], None]] = MappingProxyType(
+    {
+        "dining group": dining_group,
+        "sofa group": sofa_group,
+        "desk group": desk_group,
+        "bed group": bed_group,
+        "kitchen run": kitchen_run,
+        "sink group": sink_group,
+    }
+)

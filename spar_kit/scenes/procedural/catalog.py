@@ -20,44 +20,179 @@ from .furniture import ObjectGeometry, Appearance, SupportSurface
 from .primitives import Material, Part, transform
 
 # %% ../../../nbs/scenes/procedural/20_catalog.ipynb #7bda86f3
-MATERIALS: Mapping[str, tuple[str, float, float, tuple[tuple[float, float, float], ...]]] = MappingProxyType({
-    # name: pattern, scale [m], gloss, colours
-    "wood": ("wood", .06, .25, ((.72, .52, .32), (.55, .36, .20), (.36, .22, .13), (.82, .68, .48), (.45, .24, .14),
-                                (.62, .47, .34))),
-    "paint": ("plain", 1, .35, ((.93, .93, .91), (.25, .32, .38), (.55, .68, .62), (.85, .80, .70), (.20, .20, .22),
-                                (.62, .30, .25))),
-    "fabric": ("fabric", .012, 0, ((.35, .42, .52), (.62, .30, .26), (.74, .68, .56), (.28, .38, .30), (.55, .50, .48),
-                                   (.80, .62, .30), (.30, .24, .36), (.60, .66, .70))),
-    "plaid": ("plaid", .09, 0, ((.70, .25, .22), (.25, .38, .58), (.45, .55, .35), (.80, .70, .45), (.85, .82, .78),
-                                (.35, .25, .45))),
-    "leather": ("speckle", .006, .35, ((.32, .18, .11), (.14, .13, .13), (.60, .36, .20), (.78, .74, .68), (.22, .28, .30))),
-    "plastic": ("plain", 1, .5, ((.12, .12, .13), (.88, .88, .87), (.65, .12, .12), (.15, .35, .60), (.85, .70, .15),
-                                 (.25, .50, .35), (.55, .57, .60))),
-    "dark": ("plain", 1, .5, ((.10, .10, .11), (.18, .18, .20), (.28, .29, .31))),
-    "metal": ("plain", 1, .75, ((.70, .71, .73), (.60, .60, .62), (.25, .25, .27))),
-    "white": ("plain", 1, .55, ((.95, .95, .94), (.91, .91, .88))),
-    "ceramic": ("plain", 1, .8, ((.93, .92, .88), (.25, .40, .60), (.70, .35, .25), (.35, .50, .40), (.90, .75, .40),
-                                 (.20, .20, .22))),
-    "striped": ("stripes", .05, 0, ((.80, .78, .72), (.30, .45, .65), (.75, .35, .30), (.40, .55, .45))),
-    "stone": ("speckle", .02, .5, ((.55, .54, .52), (.28, .28, .29), (.82, .80, .76), (.48, .40, .34))),
-    "brick": ("tiles", .2, .05, ((.58, .28, .20), (.80, .78, .74), (.45, .40, .38))),
-    "leaf": ("fabric", .05, .15, ((.18, .42, .16), (.30, .50, .20), (.12, .34, .22), (.42, .52, .24))),
-    "wicker": ("plaid", .03, .05, ((.72, .56, .36), (.55, .40, .25), (.85, .74, .55))),
-    "card": ("fabric", .03, 0, ((.70, .54, .36), (.62, .46, .30), (.80, .66, .48))),
-    "tape": ("plain", 1, .4, ((.82, .72, .50), (.60, .42, .22))),
-    "shade": ("fabric", .02, 0, ((.95, .88, .72), (.90, .80, .60), (.85, .60, .45), (.75, .85, .85))),
-})
+MATERIALS: Mapping[str, tuple[str, float, float, tuple[tuple[float, float, float], ...]]] = (
+    MappingProxyType(
+        {
+            # name: pattern, scale [m], gloss, colours
+            "wood": (
+                "wood",
+                0.06,
+                0.25,
+                (
+                    (0.72, 0.52, 0.32),
+                    (0.55, 0.36, 0.20),
+                    (0.36, 0.22, 0.13),
+                    (0.82, 0.68, 0.48),
+                    (0.45, 0.24, 0.14),
+                    (0.62, 0.47, 0.34),
+                ),
+            ),
+            "paint": (
+                "plain",
+                1,
+                0.35,
+                (
+                    (0.93, 0.93, 0.91),
+                    (0.25, 0.32, 0.38),
+                    (0.55, 0.68, 0.62),
+                    (0.85, 0.80, 0.70),
+                    (0.20, 0.20, 0.22),
+                    (0.62, 0.30, 0.25),
+                ),
+            ),
+            "fabric": (
+                "fabric",
+                0.012,
+                0,
+                (
+                    (0.35, 0.42, 0.52),
+                    (0.62, 0.30, 0.26),
+                    (0.74, 0.68, 0.56),
+                    (0.28, 0.38, 0.30),
+                    (0.55, 0.50, 0.48),
+                    (0.80, 0.62, 0.30),
+                    (0.30, 0.24, 0.36),
+                    (0.60, 0.66, 0.70),
+                ),
+            ),
+            "plaid": (
+                "plaid",
+                0.09,
+                0,
+                (
+                    (0.70, 0.25, 0.22),
+                    (0.25, 0.38, 0.58),
+                    (0.45, 0.55, 0.35),
+                    (0.80, 0.70, 0.45),
+                    (0.85, 0.82, 0.78),
+                    (0.35, 0.25, 0.45),
+                ),
+            ),
+            "leather": (
+                "speckle",
+                0.006,
+                0.35,
+                (
+                    (0.32, 0.18, 0.11),
+                    (0.14, 0.13, 0.13),
+                    (0.60, 0.36, 0.20),
+                    (0.78, 0.74, 0.68),
+                    (0.22, 0.28, 0.30),
+                ),
+            ),
+            "plastic": (
+                "plain",
+                1,
+                0.5,
+                (
+                    (0.12, 0.12, 0.13),
+                    (0.88, 0.88, 0.87),
+                    (0.65, 0.12, 0.12),
+                    (0.15, 0.35, 0.60),
+                    (0.85, 0.70, 0.15),
+                    (0.25, 0.50, 0.35),
+                    (0.55, 0.57, 0.60),
+                ),
+            ),
+            "dark": ("plain", 1, 0.5, ((0.10, 0.10, 0.11), (0.18, 0.18, 0.20), (0.28, 0.29, 0.31))),
+            "metal": (
+                "plain",
+                1,
+                0.75,
+                ((0.70, 0.71, 0.73), (0.60, 0.60, 0.62), (0.25, 0.25, 0.27)),
+            ),
+            "white": ("plain", 1, 0.55, ((0.95, 0.95, 0.94), (0.91, 0.91, 0.88))),
+            "ceramic": (
+                "plain",
+                1,
+                0.8,
+                (
+                    (0.93, 0.92, 0.88),
+                    (0.25, 0.40, 0.60),
+                    (0.70, 0.35, 0.25),
+                    (0.35, 0.50, 0.40),
+                    (0.90, 0.75, 0.40),
+                    (0.20, 0.20, 0.22),
+                ),
+            ),
+            "striped": (
+                "stripes",
+                0.05,
+                0,
+                ((0.80, 0.78, 0.72), (0.30, 0.45, 0.65), (0.75, 0.35, 0.30), (0.40, 0.55, 0.45)),
+            ),
+            "stone": (
+                "speckle",
+                0.02,
+                0.5,
+                ((0.55, 0.54, 0.52), (0.28, 0.28, 0.29), (0.82, 0.80, 0.76), (0.48, 0.40, 0.34)),
+            ),
+            "brick": (
+                "tiles",
+                0.2,
+                0.05,
+                ((0.58, 0.28, 0.20), (0.80, 0.78, 0.74), (0.45, 0.40, 0.38)),
+            ),
+            "leaf": (
+                "fabric",
+                0.05,
+                0.15,
+                ((0.18, 0.42, 0.16), (0.30, 0.50, 0.20), (0.12, 0.34, 0.22), (0.42, 0.52, 0.24)),
+            ),
+            "wicker": (
+                "plaid",
+                0.03,
+                0.05,
+                ((0.72, 0.56, 0.36), (0.55, 0.40, 0.25), (0.85, 0.74, 0.55)),
+            ),
+            "card": (
+                "fabric",
+                0.03,
+                0,
+                ((0.70, 0.54, 0.36), (0.62, 0.46, 0.30), (0.80, 0.66, 0.48)),
+            ),
+            "tape": ("plain", 1, 0.4, ((0.82, 0.72, 0.50), (0.60, 0.42, 0.22))),
+            "shade": (
+                "fabric",
+                0.02,
+                0,
+                ((0.95, 0.88, 0.72), (0.90, 0.80, 0.60), (0.85, 0.60, 0.45), (0.75, 0.85, 0.85)),
+            ),
+        }
+    )
+)
 
 
 def sample_material(name: str, rng: np.random.Generator) -> Material:
-    """A material of this finish: one of its colours, a little off, and a darker partner for the pattern."""
+    """A material of this finish: one of its colours, a little off, and a darker partner for the
+    pattern."""
     pattern, scale, gloss, colors = MATERIALS[name]
-    color = np.clip(np.array(colors[int(rng.integers(len(colors)))]) + rng.normal(0, .025, 3), .03, .97)
-    partner = np.clip(color * rng.uniform(.55, .8), .02, 1)
+    color = np.clip(
+        np.array(colors[int(rng.integers(len(colors)))]) + rng.normal(0, 0.025, 3), 0.03, 0.97
+    )
+    partner = np.clip(color * rng.uniform(0.55, 0.8), 0.02, 1)
     if pattern in ("plaid", "stripes"):
-        partner = np.clip(np.array(colors[int(rng.integers(len(colors)))]) * rng.uniform(.6, 1.1), .02, .97)
+        partner = np.clip(
+            np.array(colors[int(rng.integers(len(colors)))]) * rng.uniform(0.6, 1.1), 0.02, 0.97
+        )
     first, second = (tuple(round(float(c), 4) for c in k) for k in (color, partner))
-    return Material(pattern=pattern, color=first, second=second, scale=scale * float(rng.uniform(.8, 1.3)), gloss=gloss)   # type: ignore[arg-type]
+    return Material(
+        pattern=pattern,
+        color=first,  # type: ignore[arg-type]
+        second=second,  # type: ignore[arg-type]
+        scale=scale * float(rng.uniform(0.8, 1.3)),
+        gloss=gloss,
+    )
 
 # %% ../../../nbs/scenes/procedural/20_catalog.ipynb #8157ace9
 @dataclass(frozen=True)
@@ -66,13 +201,15 @@ class Category:
 
     Args:
         label: the word used in questions.
-        mean, spread: width, depth, height in metres and their standard deviations; drawn normally, cut at 1.6 deviations.
+        mean, spread: width, depth, height in metres and their standard deviations; drawn normally,
+            cut at 1.6 deviations.
         builder: makes the parts.
         main, second: names of finishes.
         options: further arguments of the builder.
         holds: what may stand on it and how likely (iTHOR's counts, as ProcTHOR publishes them).
         rests: "floor", "top" (on furniture), "wall" or "ceiling".
     """
+
     label: str
     mean: tuple[float, float, float]
     spread: tuple[float, float, float]
@@ -86,113 +223,635 @@ class Category:
 # %% ../../../nbs/scenes/procedural/20_catalog.ipynb #cd1aed34
 _ROWS: tuple[tuple[Any, ...], ...] = (
     # seats and beds
-    ("chair", (.48, .54, .91), (.05, .05, .10), b.chair, "wood", "fabric", {}, {"pillow": .05, "backpack": .06}),
-    ("office chair", (.62, .62, 1.05), (.05, .05, .09), b.office_chair, "fabric", "dark"),
-    ("armchair", (.90, .87, .88), (.12, .09, .10), b.sofa, "fabric", "plaid", {"seats": 1}, {"pillow": .3, "book": .09}),
-    ("sofa", (2.05, .95, .84), (.37, .08, .09), b.sofa, "fabric", "plaid", {},
-     {"pillow": .9, "laptop": .12, "stuffed animal": .15, "book": .1}),
-    ("bed", (1.45, 2.12, .98), (.32, .10, .22), b.bed, "wood", "plaid", {},
-     {"stuffed animal": .3, "laptop": .2, "book": .18, "backpack": .12}),
-    ("stool", (.42, .38, .55), (.06, .05, .12), b.stool, "wood", "fabric", {}, {"book": .1, "plant": .1}),
-    ("ottoman", (.72, .57, .44), (.12, .10, .04), b.ottoman, "leather", "fabric", {}, {"book": .2, "tray": .1}),
-    ("bench", (1.15, .40, .46), (.2, .05, .03), b.bench, "wood", "wood", {}, {"basket": .25, "backpack": .2, "box": .15}),
+    (
+        "chair",
+        (0.48, 0.54, 0.91),
+        (0.05, 0.05, 0.10),
+        b.chair,
+        "wood",
+        "fabric",
+        {},
+        {"pillow": 0.05, "backpack": 0.06},
+    ),
+    ("office chair", (0.62, 0.62, 1.05), (0.05, 0.05, 0.09), b.office_chair, "fabric", "dark"),
+    (
+        "armchair",
+        (0.90, 0.87, 0.88),
+        (0.12, 0.09, 0.10),
+        b.sofa,
+        "fabric",
+        "plaid",
+        {"seats": 1},
+        {"pillow": 0.3, "book": 0.09},
+    ),
+    (
+        "sofa",
+        (2.05, 0.95, 0.84),
+        (0.37, 0.08, 0.09),
+        b.sofa,
+        "fabric",
+        "plaid",
+        {},
+        {"pillow": 0.9, "laptop": 0.12, "stuffed animal": 0.15, "book": 0.1},
+    ),
+    (
+        "bed",
+        (1.45, 2.12, 0.98),
+        (0.32, 0.10, 0.22),
+        b.bed,
+        "wood",
+        "plaid",
+        {},
+        {"stuffed animal": 0.3, "laptop": 0.2, "book": 0.18, "backpack": 0.12},
+    ),
+    (
+        "stool",
+        (0.42, 0.38, 0.55),
+        (0.06, 0.05, 0.12),
+        b.stool,
+        "wood",
+        "fabric",
+        {},
+        {"book": 0.1, "plant": 0.1},
+    ),
+    (
+        "ottoman",
+        (0.72, 0.57, 0.44),
+        (0.12, 0.10, 0.04),
+        b.ottoman,
+        "leather",
+        "fabric",
+        {},
+        {"book": 0.2, "tray": 0.1},
+    ),
+    (
+        "bench",
+        (1.15, 0.40, 0.46),
+        (0.2, 0.05, 0.03),
+        b.bench,
+        "wood",
+        "wood",
+        {},
+        {"basket": 0.25, "backpack": 0.2, "box": 0.15},
+    ),
     # tables and bodies
-    ("dining table", (1.55, .95, .76), (.35, .12, .04), b.table, "wood", "paint", {"style": "any"},
-     {"plate": .8, "bowl": .5, "cup": .6, "vase": .4, "bottle": .35, "laptop": .15, "book": .18, "plant": .08}),
-    ("coffee table", (1.10, .68, .43), (.26, .13, .06), b.table, "wood", "metal", {"style": "any", "shelf": True},
-     {"book": .5, "bowl": .25, "cup": .35, "plant": .12, "vase": .25, "laptop": .2, "box": .12, "tray": .2}),
-    ("desk", (1.40, .68, .74), (.25, .08, .03), b.table, "wood", "metal", {"style": "panels"},
-     {"lamp": .5, "book": .6, "cup": .4, "telephone": .3, "plant": .08, "box": .1, "alarm clock": .12}),
-    ("nightstand", (.52, .44, .60), (.12, .07, .09), b.cabinet, "wood", "paint", {"columns": 1, "rows": 2, "handle": "knob"},
-     {"lamp": .65, "alarm clock": .4, "book": .25, "cup": .2, "plant": .12, "telephone": .12}),
-    ("dresser", (1.22, .50, .92), (.32, .06, .14), b.cabinet, "wood", "paint", {"columns": 0},
-     {"lamp": .3, "vase": .3, "book": .25, "box": .25, "stuffed animal": .15, "plant": .12, "basket": .15}),
-    ("wardrobe", (1.15, .58, 1.92), (.30, .05, .14), b.cabinet, "wood", "paint", {"columns": 0, "rows": 1, "doors": True},
-     {"suitcase": .1, "box": .3, "basket": .15}),
-    ("cabinet", (.85, .42, 1.05), (.22, .06, .28), b.cabinet, "paint", "wood", {"columns": 2, "rows": 2, "doors": True},
-     {"vase": .35, "plant": .12, "box": .25, "lamp": .15, "printer": .12, "speaker": .15}),
-    ("filing cabinet", (.46, .55, .78), (.05, .07, .25), b.cabinet, "metal", "metal", {"columns": 1, "rows": 3, "feet": .02},
-     {"printer": .3, "box": .25, "plant": .12}),
-    ("tv stand", (1.35, .45, .52), (.25, .06, .09), b.cabinet, "wood", "paint",
-     {"columns": 3, "rows": 1, "doors": True, "handle": "knob"}, {"speaker": .4, "vase": .2, "plant": .12, "book": .2,
-                                                                  "bottle": .1}),
-    ("bookshelf", (.93, .33, 1.50), (.26, .05, .40), b.shelves, "wood", "paint", {},
-     {"vase": .4, "box": .35, "plant": .12, "alarm clock": .2, "basket": .25, "stuffed animal": .15, "speaker": .15,
-      "bowl": .2}),
-    ("piano", (1.48, .60, 1.18), (.05, .04, .08), b.piano, "wood", "wood", {}, {"vase": .3, "lamp": .25, "book": .3}),
+    (
+        "dining table",
+        (1.55, 0.95, 0.76),
+        (0.35, 0.12, 0.04),
+        b.table,
+        "wood",
+        "paint",
+        {"style": "any"},
+        {
+            "plate": 0.8,
+            "bowl": 0.5,
+            "cup": 0.6,
+            "vase": 0.4,
+            "bottle": 0.35,
+            "laptop": 0.15,
+            "book": 0.18,
+            "plant": 0.08,
+        },
+    ),
+    (
+        "coffee table",
+        (1.10, 0.68, 0.43),
+        (0.26, 0.13, 0.06),
+        b.table,
+        "wood",
+        "metal",
+        {"style": "any", "shelf": True},
+        {
+            "book": 0.5,
+            "bowl": 0.25,
+            "cup": 0.35,
+            "plant": 0.12,
+            "vase": 0.25,
+            "laptop": 0.2,
+            "box": 0.12,
+            "tray": 0.2,
+        },
+    ),
+    (
+        "desk",
+        (1.40, 0.68, 0.74),
+        (0.25, 0.08, 0.03),
+        b.table,
+        "wood",
+        "metal",
+        {"style": "panels"},
+        {
+            "lamp": 0.5,
+            "book": 0.6,
+            "cup": 0.4,
+            "telephone": 0.3,
+            "plant": 0.08,
+            "box": 0.1,
+            "alarm clock": 0.12,
+        },
+    ),
+    (
+        "nightstand",
+        (0.52, 0.44, 0.60),
+        (0.12, 0.07, 0.09),
+        b.cabinet,
+        "wood",
+        "paint",
+        {"columns": 1, "rows": 2, "handle": "knob"},
+        {
+            "lamp": 0.65,
+            "alarm clock": 0.4,
+            "book": 0.25,
+            "cup": 0.2,
+            "plant": 0.12,
+            "telephone": 0.12,
+        },
+    ),
+    (
+        "dresser",
+        (1.22, 0.50, 0.92),
+        (0.32, 0.06, 0.14),
+        b.cabinet,
+        "wood",
+        "paint",
+        {"columns": 0},
+        {
+            "lamp": 0.3,
+            "vase": 0.3,
+            "book": 0.25,
+            "box": 0.25,
+            "stuffed animal": 0.15,
+            "plant": 0.12,
+            "basket": 0.15,
+        },
+    ),
+    (
+        "wardrobe",
+        (1.15, 0.58, 1.92),
+        (0.30, 0.05, 0.14),
+        b.cabinet,
+        "wood",
+        "paint",
+        {"columns": 0, "rows": 1, "doors": True},
+        {"suitcase": 0.1, "box": 0.3, "basket": 0.15},
+    ),
+    (
+        "cabinet",
+        (0.85, 0.42, 1.05),
+        (0.22, 0.06, 0.28),
+        b.cabinet,
+        "paint",
+        "wood",
+        {"columns": 2, "rows": 2, "doors": True},
+        {"vase": 0.35, "plant": 0.12, "box": 0.25, "lamp": 0.15, "printer": 0.12, "speaker": 0.15},
+    ),
+    (
+        "filing cabinet",
+        (0.46, 0.55, 0.78),
+        (0.05, 0.07, 0.25),
+        b.cabinet,
+        "metal",
+        "metal",
+        {"columns": 1, "rows": 3, "feet": 0.02},
+        {"printer": 0.3, "box": 0.25, "plant": 0.12},
+    ),
+    (
+        "tv stand",
+        (1.35, 0.45, 0.52),
+        (0.25, 0.06, 0.09),
+        b.cabinet,
+        "wood",
+        "paint",
+        {"columns": 3, "rows": 1, "doors": True, "handle": "knob"},
+        {"speaker": 0.4, "vase": 0.2, "plant": 0.12, "book": 0.2, "bottle": 0.1},
+    ),
+    (
+        "bookshelf",
+        (0.93, 0.33, 1.50),
+        (0.26, 0.05, 0.40),
+        b.shelves,
+        "wood",
+        "paint",
+        {},
+        {
+            "vase": 0.4,
+            "box": 0.35,
+            "plant": 0.12,
+            "alarm clock": 0.2,
+            "basket": 0.25,
+            "stuffed animal": 0.15,
+            "speaker": 0.15,
+            "bowl": 0.2,
+        },
+    ),
+    (
+        "piano",
+        (1.48, 0.60, 1.18),
+        (0.05, 0.04, 0.08),
+        b.piano,
+        "wood",
+        "wood",
+        {},
+        {"vase": 0.3, "lamp": 0.25, "book": 0.3},
+    ),
     # kitchen
-    ("refrigerator", (.80, .72, 1.76), (.12, .05, .16), f.fridge, "white", "metal", {}, {"box": .3, "basket": .2}),
-    ("stove", (.64, .62, .98), (.07, .02, .03), f.stove, "white", "metal", {}, {"kettle": .5}),
-    ("dishwasher", (.61, .61, .88), (.02, .02, .02), f.appliance, "metal", "metal", {},
-     {"bowl": .3, "bottle": .3, "plate": .2}),
-    ("washing machine", (.64, .60, .87), (.04, .04, .03), f.appliance, "white", "metal", {"porthole": True},
-     {"basket": .4, "bottle": .4, "box": .2}),
-    ("kitchen counter", (1.60, .63, .94), (.50, .03, .015), f.counter, "paint", "stone", {},
-     {"microwave": .75, "coffee machine": .6, "toaster": .6, "bottle": .5, "bowl": .35, "kettle": .5, "plate": .3, "cup": .35,
-      "tray": .2, "basket": .2, "plant": .08}),
-    ("sink", (.72, .58, 1.06), (.13, .04, .03), f.sink, "paint", "white"),
-    ("microwave", (.50, .37, .30), (.05, .03, .03), f.microwave, "white", "dark", {}, {}, "top"),
-    ("coffee machine", (.26, .36, .38), (.04, .04, .03), s.coffee_machine, "dark", "metal", {}, {}, "top"),
-    ("toaster", (.34, .20, .21), (.04, .02, .02), s.toaster, "metal", "dark", {}, {}, "top"),
-    ("kettle", (.24, .17, .24), (.02, .015, .02), s.vessel, "metal", "dark", {"kind": "kettle"}, {}, "top"),
+    (
+        "refrigerator",
+        (0.80, 0.72, 1.76),
+        (0.12, 0.05, 0.16),
+        f.fridge,
+        "white",
+        "metal",
+        {},
+        {"box": 0.3, "basket": 0.2},
+    ),
+    (
+        "stove",
+        (0.64, 0.62, 0.98),
+        (0.07, 0.02, 0.03),
+        f.stove,
+        "white",
+        "metal",
+        {},
+        {"kettle": 0.5},
+    ),
+    (
+        "dishwasher",
+        (0.61, 0.61, 0.88),
+        (0.02, 0.02, 0.02),
+        f.appliance,
+        "metal",
+        "metal",
+        {},
+        {"bowl": 0.3, "bottle": 0.3, "plate": 0.2},
+    ),
+    (
+        "washing machine",
+        (0.64, 0.60, 0.87),
+        (0.04, 0.04, 0.03),
+        f.appliance,
+        "white",
+        "metal",
+        {"porthole": True},
+        {"basket": 0.4, "bottle": 0.4, "box": 0.2},
+    ),
+    (
+        "kitchen counter",
+        (1.60, 0.63, 0.94),
+        (0.50, 0.03, 0.015),
+        f.counter,
+        "paint",
+        "stone",
+        {},
+        {
+            "microwave": 0.75,
+            "coffee machine": 0.6,
+            "toaster": 0.6,
+            "bottle": 0.5,
+            "bowl": 0.35,
+            "kettle": 0.5,
+            "plate": 0.3,
+            "cup": 0.35,
+            "tray": 0.2,
+            "basket": 0.2,
+            "plant": 0.08,
+        },
+    ),
+    ("sink", (0.72, 0.58, 1.06), (0.13, 0.04, 0.03), f.sink, "paint", "white"),
+    (
+        "microwave",
+        (0.50, 0.37, 0.30),
+        (0.05, 0.03, 0.03),
+        f.microwave,
+        "white",
+        "dark",
+        {},
+        {},
+        "top",
+    ),
+    (
+        "coffee machine",
+        (0.26, 0.36, 0.38),
+        (0.04, 0.04, 0.03),
+        s.coffee_machine,
+        "dark",
+        "metal",
+        {},
+        {},
+        "top",
+    ),
+    ("toaster", (0.34, 0.20, 0.21), (0.04, 0.02, 0.02), s.toaster, "metal", "dark", {}, {}, "top"),
+    (
+        "kettle",
+        (0.24, 0.17, 0.24),
+        (0.02, 0.015, 0.02),
+        s.vessel,
+        "metal",
+        "dark",
+        {"kind": "kettle"},
+        {},
+        "top",
+    ),
     # bath
-    ("toilet", (.39, .68, .78), (.03, .05, .05), f.toilet, "white", "white", {}, {"toilet paper": .73, "bottle": .2}),
-    ("bathtub", (1.62, .76, .64), (.10, .05, .05), f.bathtub, "white", "white"),
-    ("towel", (.48, .09, .57), (.10, .012, .14), f.towel, "striped", "fabric", {}, {}, "wall"),
-    ("toilet paper", (.12, .12, .10), (.008, .008, .008), s.paper_roll, "white", "white", {}, {}, "top"),
-    ("laundry hamper", (.48, .40, .66), (.06, .06, .10), s.vessel, "wicker", "fabric", {"kind": "basket"}),
+    (
+        "toilet",
+        (0.39, 0.68, 0.78),
+        (0.03, 0.05, 0.05),
+        f.toilet,
+        "white",
+        "white",
+        {},
+        {"toilet paper": 0.73, "bottle": 0.2},
+    ),
+    ("bathtub", (1.62, 0.76, 0.64), (0.10, 0.05, 0.05), f.bathtub, "white", "white"),
+    (
+        "towel",
+        (0.48, 0.09, 0.57),
+        (0.10, 0.012, 0.14),
+        f.towel,
+        "striped",
+        "fabric",
+        {},
+        {},
+        "wall",
+    ),
+    (
+        "toilet paper",
+        (0.12, 0.12, 0.10),
+        (0.008, 0.008, 0.008),
+        s.paper_roll,
+        "white",
+        "white",
+        {},
+        {},
+        "top",
+    ),
+    (
+        "laundry hamper",
+        (0.48, 0.40, 0.66),
+        (0.06, 0.06, 0.10),
+        s.vessel,
+        "wicker",
+        "fabric",
+        {"kind": "basket"},
+    ),
     # electronics
-    ("tv", (1.12, .22, .70), (.18, .04, .10), s.screen, "dark", "dark", {}, {}, "top"),
-    ("monitor", (.58, .18, .46), (.08, .03, .05), s.screen, "dark", "dark", {}, {}, "top"),
-    ("keyboard", (.44, .16, .028), (.03, .02, .005), s.keyboard, "dark", "dark", {}, {}, "top"),
-    ("computer mouse", (.065, .115, .038), (.006, .01, .004), s.mouse, "plastic", "dark", {}, {}, "top"),
-    ("computer tower", (.20, .43, .43), (.025, .06, .045), s.desktop_pc, "dark", "metal"),
-    ("laptop", (.36, .30, .24), (.03, .02, .02), s.laptop, "metal", "dark", {}, {}, "top"),
-    ("printer", (.44, .40, .32), (.05, .03, .05), s.printer, "plastic", "dark", {}, {}, "top"),
-    ("telephone", (.23, .20, .12), (.03, .02, .02), s.phone, "plastic", "dark", {}, {}, "top"),
-    ("speaker", (.20, .24, .36), (.03, .03, .07), s.speaker, "wood", "dark", {}, {}, "top"),
+    ("tv", (1.12, 0.22, 0.70), (0.18, 0.04, 0.10), s.screen, "dark", "dark", {}, {}, "top"),
+    ("monitor", (0.58, 0.18, 0.46), (0.08, 0.03, 0.05), s.screen, "dark", "dark", {}, {}, "top"),
+    (
+        "keyboard",
+        (0.44, 0.16, 0.028),
+        (0.03, 0.02, 0.005),
+        s.keyboard,
+        "dark",
+        "dark",
+        {},
+        {},
+        "top",
+    ),
+    (
+        "computer mouse",
+        (0.065, 0.115, 0.038),
+        (0.006, 0.01, 0.004),
+        s.mouse,
+        "plastic",
+        "dark",
+        {},
+        {},
+        "top",
+    ),
+    ("computer tower", (0.20, 0.43, 0.43), (0.025, 0.06, 0.045), s.desktop_pc, "dark", "metal"),
+    ("laptop", (0.36, 0.30, 0.24), (0.03, 0.02, 0.02), s.laptop, "metal", "dark", {}, {}, "top"),
+    (
+        "printer",
+        (0.44, 0.40, 0.32),
+        (0.05, 0.03, 0.05),
+        s.printer,
+        "plastic",
+        "dark",
+        {},
+        {},
+        "top",
+    ),
+    (
+        "telephone",
+        (0.23, 0.20, 0.12),
+        (0.03, 0.02, 0.02),
+        s.phone,
+        "plastic",
+        "dark",
+        {},
+        {},
+        "top",
+    ),
+    ("speaker", (0.20, 0.24, 0.36), (0.03, 0.03, 0.07), s.speaker, "wood", "dark", {}, {}, "top"),
     # small things
-    ("book", (.17, .24, .032), (.035, .04, .012), s.book, "plastic", "tape", {}, {}, "top"),
-    ("cup", (.12, .085, .10), (.012, .01, .015), s.vessel, "ceramic", "white", {"kind": "cup"}, {}, "top"),
-    ("bowl", (.20, .20, .085), (.025, .025, .015), s.vessel, "ceramic", "leaf", {"kind": "bowl"}, {}, "top"),
-    ("plate", (.24, .24, .025), (.025, .025, .004), s.vessel, "ceramic", "ceramic", {"kind": "plate"}, {}, "top"),
-    ("bottle", (.085, .085, .26), (.012, .012, .035), s.vessel, "plastic", "metal", {"kind": "bottle"}, {}, "top"),
-    ("vase", (.17, .17, .34), (.03, .03, .08), s.vessel, "ceramic", "plastic", {"kind": "vase"}, {}, "top"),
-    ("tray", (.42, .30, .04), (.05, .04, .006), s.tray, "wood", "paint", {}, {}, "top"),
-    ("alarm clock", (.17, .08, .17), (.03, .015, .03), f.clock, "plastic", "dark", {"wall": False}, {}, "top"),
-    ("pillow", (.50, .40, .15), (.08, .06, .025), s.pillow, "plaid", "fabric", {}, {}, "top"),
-    ("stuffed animal", (.24, .24, .34), (.05, .05, .07), s.stuffed_animal, "card", "shade", {}, {}, "top"),
-    ("lamp", (.28, .28, .48), (.05, .05, .09), s.lamp, "metal", "shade", {}, {}, "top"),
+    ("book", (0.17, 0.24, 0.032), (0.035, 0.04, 0.012), s.book, "plastic", "tape", {}, {}, "top"),
+    (
+        "cup",
+        (0.12, 0.085, 0.10),
+        (0.012, 0.01, 0.015),
+        s.vessel,
+        "ceramic",
+        "white",
+        {"kind": "cup"},
+        {},
+        "top",
+    ),
+    (
+        "bowl",
+        (0.20, 0.20, 0.085),
+        (0.025, 0.025, 0.015),
+        s.vessel,
+        "ceramic",
+        "leaf",
+        {"kind": "bowl"},
+        {},
+        "top",
+    ),
+    (
+        "plate",
+        (0.24, 0.24, 0.025),
+        (0.025, 0.025, 0.004),
+        s.vessel,
+        "ceramic",
+        "ceramic",
+        {"kind": "plate"},
+        {},
+        "top",
+    ),
+    (
+        "bottle",
+        (0.085, 0.085, 0.26),
+        (0.012, 0.012, 0.035),
+        s.vessel,
+        "plastic",
+        "metal",
+        {"kind": "bottle"},
+        {},
+        "top",
+    ),
+    (
+        "vase",
+        (0.17, 0.17, 0.34),
+        (0.03, 0.03, 0.08),
+        s.vessel,
+        "ceramic",
+        "plastic",
+        {"kind": "vase"},
+        {},
+        "top",
+    ),
+    ("tray", (0.42, 0.30, 0.04), (0.05, 0.04, 0.006), s.tray, "wood", "paint", {}, {}, "top"),
+    (
+        "alarm clock",
+        (0.17, 0.08, 0.17),
+        (0.03, 0.015, 0.03),
+        f.clock,
+        "plastic",
+        "dark",
+        {"wall": False},
+        {},
+        "top",
+    ),
+    ("pillow", (0.50, 0.40, 0.15), (0.08, 0.06, 0.025), s.pillow, "plaid", "fabric", {}, {}, "top"),
+    (
+        "stuffed animal",
+        (0.24, 0.24, 0.34),
+        (0.05, 0.05, 0.07),
+        s.stuffed_animal,
+        "card",
+        "shade",
+        {},
+        {},
+        "top",
+    ),
+    ("lamp", (0.28, 0.28, 0.48), (0.05, 0.05, 0.09), s.lamp, "metal", "shade", {}, {}, "top"),
     # on the floor
-    ("floor lamp", (.44, .44, 1.62), (.07, .07, .13), s.lamp, "metal", "shade"),
-    ("plant", (.42, .42, .78), (.12, .12, .24), s.plant, "leaf", "ceramic"),
-    ("trash can", (.32, .28, .46), (.06, .05, .12), s.vessel, "plastic", "dark", {"kind": "bin"}),
-    ("basket", (.38, .32, .29), (.06, .05, .06), s.vessel, "wicker", "plaid", {"kind": "basket"}),
-    ("box", (.42, .36, .30), (.10, .08, .08), s.cardboard_box, "card", "tape", {}, {"box": .25, "book": .2}),
-    ("backpack", (.36, .28, .43), (.05, .05, .06), s.backpack, "fabric", "plastic"),
-    ("suitcase", (.44, .26, .66), (.06, .04, .09), s.suitcase, "plastic", "dark"),
-    ("shoes", (.24, .28, .13), (.02, .03, .03), s.shoes, "leather", "dark"),
-    ("radiator", (1.05, .13, .58), (.3, .02, .08), f.radiator, "white", "metal"),
-    ("fireplace", (1.40, .48, 1.12), (.2, .06, .1), f.fireplace, "brick", "wood", {},
-     {"vase": .5, "alarm clock": .4, "plant": .12}),
-    ("rug", (2.1, 1.45, .009), (.35, .25, .001), f.rug, "plaid", "fabric"),
+    ("floor lamp", (0.44, 0.44, 1.62), (0.07, 0.07, 0.13), s.lamp, "metal", "shade"),
+    ("plant", (0.42, 0.42, 0.78), (0.12, 0.12, 0.24), s.plant, "leaf", "ceramic"),
+    (
+        "trash can",
+        (0.32, 0.28, 0.46),
+        (0.06, 0.05, 0.12),
+        s.vessel,
+        "plastic",
+        "dark",
+        {"kind": "bin"},
+    ),
+    (
+        "basket",
+        (0.38, 0.32, 0.29),
+        (0.06, 0.05, 0.06),
+        s.vessel,
+        "wicker",
+        "plaid",
+        {"kind": "basket"},
+    ),
+    (
+        "box",
+        (0.42, 0.36, 0.30),
+        (0.10, 0.08, 0.08),
+        s.cardboard_box,
+        "card",
+        "tape",
+        {},
+        {"box": 0.25, "book": 0.2},
+    ),
+    ("backpack", (0.36, 0.28, 0.43), (0.05, 0.05, 0.06), s.backpack, "fabric", "plastic"),
+    ("suitcase", (0.44, 0.26, 0.66), (0.06, 0.04, 0.09), s.suitcase, "plastic", "dark"),
+    ("shoes", (0.24, 0.28, 0.13), (0.02, 0.03, 0.03), s.shoes, "leather", "dark"),
+    ("radiator", (1.05, 0.13, 0.58), (0.3, 0.02, 0.08), f.radiator, "white", "metal"),
+    (
+        "fireplace",
+        (1.40, 0.48, 1.12),
+        (0.2, 0.06, 0.1),
+        f.fireplace,
+        "brick",
+        "wood",
+        {},
+        {"vase": 0.5, "alarm clock": 0.4, "plant": 0.12},
+    ),
+    ("rug", (2.1, 1.45, 0.009), (0.35, 0.25, 0.001), f.rug, "plaid", "fabric"),
     # in and on walls
-    ("door", (.90, .14, 2.06), (.06, .01, .03), f.door, "wood", "white", {}, {}, "wall"),
-    ("doorframe", (1.00, .16, 2.12), (.08, .01, .03), f.doorframe, "wood", "wood", {}, {}, "wall"),
-    ("window", (1.35, .16, 1.25), (.32, .01, .18), f.window, "white", "white", {}, {}, "wall"),
-    ("curtain", (.42, .11, 2.05), (.10, .015, .12), f.curtain, "striped", "fabric", {}, {}, "wall"),
-    ("picture", (.72, .03, .58), (.18, .005, .14), f.framed, "wood", "wood", {}, {}, "wall"),
-    ("mirror", (.66, .035, .88), (.14, .006, .2), f.framed, "metal", "metal", {"kind": "mirror"}, {}, "wall"),
-    ("whiteboard", (1.60, .05, 1.05), (.3, .008, .12), f.framed, "metal", "metal", {"kind": "whiteboard"}, {}, "wall"),
-    ("clock", (.33, .05, .33), (.05, .008, .05), f.clock, "plastic", "dark", {"wall": True}, {}, "wall"),
-    ("ceiling light", (.50, .46, .20), (.10, .10, .05), s.ceiling_light, "metal", "metal", {}, {}, "ceiling"),
+    ("door", (0.90, 0.14, 2.06), (0.06, 0.01, 0.03), f.door, "wood", "white", {}, {}, "wall"),
+    (
+        "doorframe",
+        (1.00, 0.16, 2.12),
+        (0.08, 0.01, 0.03),
+        f.doorframe,
+        "wood",
+        "wood",
+        {},
+        {},
+        "wall",
+    ),
+    ("window", (1.35, 0.16, 1.25), (0.32, 0.01, 0.18), f.window, "white", "white", {}, {}, "wall"),
+    (
+        "curtain",
+        (0.42, 0.11, 2.05),
+        (0.10, 0.015, 0.12),
+        f.curtain,
+        "striped",
+        "fabric",
+        {},
+        {},
+        "wall",
+    ),
+    ("picture", (0.72, 0.03, 0.58), (0.18, 0.005, 0.14), f.framed, "wood", "wood", {}, {}, "wall"),
+    (
+        "mirror",
+        (0.66, 0.035, 0.88),
+        (0.14, 0.006, 0.2),
+        f.framed,
+        "metal",
+        "metal",
+        {"kind": "mirror"},
+        {},
+        "wall",
+    ),
+    (
+        "whiteboard",
+        (1.60, 0.05, 1.05),
+        (0.3, 0.008, 0.12),
+        f.framed,
+        "metal",
+        "metal",
+        {"kind": "whiteboard"},
+        {},
+        "wall",
+    ),
+    (
+        "clock",
+        (0.33, 0.05, 0.33),
+        (0.05, 0.008, 0.05),
+        f.clock,
+        "plastic",
+        "dark",
+        {"wall": True},
+        {},
+        "wall",
+    ),
+    (
+        "ceiling light",
+        (0.50, 0.46, 0.20),
+        (0.10, 0.10, 0.05),
+        s.ceiling_light,
+        "metal",
+        "metal",
+        {},
+        {},
+        "ceiling",
+    ),
 )
 CATALOGUE: Mapping[str, Category] = MappingProxyType({row[0]: Category(*row) for row in _ROWS})
 
 # %% ../../../nbs/scenes/procedural/20_catalog.ipynb #15753359
 @dataclass(frozen=True)
 class ObjectModel:
-    """One object in its own frame: origin on the floor under the middle of its footprint, y to the front, metres.
+    """One object in its own frame: origin on the floor under the middle of its footprint, y to the
+    front, metres.
 
     Args:
         label: its category.
@@ -200,6 +859,7 @@ class ObjectModel:
         size: (3,) of the tight box: x and y centred on the origin, z from 0.
         tops: surfaces that carry.
     """
+
     label: str
     parts: tuple[Part, ...]
     size: np.ndarray
@@ -209,26 +869,39 @@ class ObjectModel:
 def sample_size(category: Category, rng: np.random.Generator) -> np.ndarray:
     """Width, depth, height (3,) in metres: normal deviates cut at 1.6.
 
-    Half of the variance is common to the three (a large chair is large all round); where the table gives width and depth one
-    row of numbers the thing is round and they are drawn equal.
+    Half of the variance is common to the three (a large chair is large all round); where the table
+    gives width and depth one row of numbers the thing is round and they are drawn equal.
     """
     common = rng.normal(0, 1)
     own = rng.normal(0, 1, 3)
     if category.mean[0] == category.mean[1] and category.spread[0] == category.spread[1]:
         own[1] = own[0]
-    return np.array(category.mean) + np.clip(.7 * common + .71 * own, -1.6, 1.6) * np.array(category.spread)
+    return np.array(category.mean) + np.clip(0.7 * common + 0.71 * own, -1.6, 1.6) * np.array(
+        category.spread
+    )
 
 
-def build_object(label: str, rng: np.random.Generator, size: np.ndarray | None = None) -> ObjectModel:
-    """A new object of a category of `CATALOGUE`; its tight box comes from its vertices, so it is exact whatever the builder
-    did.
+def build_object(
+    label: str, rng: np.random.Generator, size: np.ndarray | None = None
+) -> ObjectModel:
+    """A new object of a category of `CATALOGUE`; its tight box comes from its vertices, so it is
+    exact whatever the builder did.
     """
     category = CATALOGUE[label]
     w, d, h = sample_size(category, rng) if size is None else size
-    look = Appearance(sample_material(category.main, rng), sample_material(category.second, rng), rng)
+    look = Appearance(
+        sample_material(category.main, rng), sample_material(category.second, rng), rng
+    )
     form = category.builder(float(w), float(d), float(h), look, **category.options)
     low = np.min([p.bounds[0] for p in form.parts], 0)
     high = np.max([p.bounds[1] for p in form.parts], 0)
     dx, dy, dz = shift = -np.array([(low[0] + high[0]) / 2, (low[1] + high[1]) / 2, low[2]])
-    tops = tuple(SupportSurface(x0=t.x0 + dx, x1=t.x1 + dx, y0=t.y0 + dy, y1=t.y1 + dy, z=t.z + dz, clear=t.clear) for t in form.tops)
-    return ObjectModel(label, tuple(transform(p, shift=shift) for p in form.parts), high - low, tops)
+    tops = tuple(
+        SupportSurface(
+            x0=t.x0 + dx, x1=t.x1 + dx, y0=t.y0 + dy, y1=t.y1 + dy, z=t.z + dz, clear=t.clear
+        )
+        for t in form.tops
+    )
+    return ObjectModel(
+        label, tuple(transform(p, shift=shift) for p in form.parts), high - low, tops
+    )

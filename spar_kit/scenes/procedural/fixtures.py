@@ -11,188 +11,452 @@ from dataclasses import replace
 
 import numpy as np
 
-from .furniture import DARK, GLASS, METAL, WHITE, ObjectGeometry, Appearance, SupportSurface, cabinet, legs, sample_muted_color, slab, full_top
-from .primitives import Material, box, superellipsoid, lathe, cylinder, rotation, scale, rotate, transform
+from spar_kit.scenes.procedural.furniture import (
+    DARK,
+    GLASS,
+    METAL,
+    WHITE,
+    ObjectGeometry,
+    Appearance,
+    SupportSurface,
+    cabinet,
+    legs,
+    sample_muted_color,
+    slab,
+    full_top,
+)
+from spar_kit.scenes.procedural.primitives import (
+    Material,
+    box,
+    superellipsoid,
+    lathe,
+    cylinder,
+    rotation,
+    scale,
+    rotate,
+    transform,
+)
 
 # %% ../../../nbs/scenes/procedural/10_fixtures.ipynb #0d6126fd
 def fridge(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """A body with two doors and bar handles."""
     m = look.main
-    split = h * float(look.rng.choice([.35, .62, .68]))
-    feet = legs(DARK, w, d, h=.03, thick=.05, inset=.02)
-    body = [box(look.tinted(.93), (-w / 2, -d / 2, .02), (w / 2, d / 2 - .09, h))]
-    for z0, z1 in ((.05, split - .005), (split + .005, h)):
-        body.append(superellipsoid(m, (-w / 2, d / 2 - .10, z0), (w / 2, d / 2 - .035, z1), 16))
-    for z0, z1 in ((max(.1, split - .45), split - .06), (split + .06, min(h - .08, split + .45))):
-        body.append(cylinder(METAL, (-w / 2 + .05, d / 2 - .012, z0), (-w / 2 + .05, d / 2 - .012, z1), radius=.012, segments=8))
-    return ObjectGeometry(feet + body, [full_top(w, d - .1, h, clear=2.4 - h)])
+    split = h * float(look.rng.choice([0.35, 0.62, 0.68]))
+    feet = legs(DARK, w, d, h=0.03, thick=0.05, inset=0.02)
+    body = [box(look.tinted(0.93), (-w / 2, -d / 2, 0.02), (w / 2, d / 2 - 0.09, h))]
+    for z0, z1 in ((0.05, split - 0.005), (split + 0.005, h)):
+        body.append(superellipsoid(m, (-w / 2, d / 2 - 0.10, z0), (w / 2, d / 2 - 0.035, z1), 16))
+    for z0, z1 in (
+        (max(0.1, split - 0.45), split - 0.06),
+        (split + 0.06, min(h - 0.08, split + 0.45)),
+    ):
+        body.append(
+            cylinder(
+                METAL,
+                (-w / 2 + 0.05, d / 2 - 0.012, z0),
+                (-w / 2 + 0.05, d / 2 - 0.012, z1),
+                radius=0.012,
+                segments=8,
+            )
+        )
+    return ObjectGeometry(feet + body, [full_top(w, d - 0.1, h, clear=2.4 - h)])
 
 
 def stove(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """Body, oven door with a window and a handle, knobs, four burners, a low back panel."""
     m = look.main
-    cook = h - .06
-    parts = [slab(m, w, d - .06, .03, cook - .02), box(DARK, (-w / 2 + .02, -d / 2, 0), (w / 2 - .02, d / 2 - .08, .04)),
-             box(DARK, (-w / 2, -d / 2, cook - .02), (w / 2, d / 2 - .03, cook)), box(m, (-w / 2, -d / 2, cook),
-                     (w / 2, -d / 2 + .05, h)),
-             box(look.tinted(.95), (-w / 2 + .02, d / 2 - .035, .14), (w / 2 - .02, d / 2 - .02, cook - .15)),
-             box(GLASS, (-w / 2 + .09, d / 2 - .03, .25), (w / 2 - .09, d / 2 - .017, cook - .24)),
-             cylinder(METAL, (-w / 2 + .06, d / 2 - .008, cook - .17), (w / 2 - .06, d / 2 - .008, cook - .17), radius=.01, segments=8)]
-    parts += [cylinder(DARK, (x, d / 2 - .04, cook - .08), (x, d / 2 - .005, cook - .08), radius=.02) for x in np.linspace(-w / 2 + .08,
-            w / 2 - .08, 5)]
-    parts += [lathe(METAL, [(0, cook), (.09 - .02 * k, cook), (.09 - .02 * k, cook + .008), (0, cook + .008)],
-                    (sx * w / 4, sy * d / 4 - .01, 0), 14)
-              for k, (sx, sy) in enumerate([(-1, -1), (1, -1), (-1, 1), (1, 1)])]
-    return ObjectGeometry(parts, [SupportSurface(x0=-w / 2 + .05, x1=w / 2 - .05, y0=-d / 2 + .08, y1=d / 2 - .08, z=cook + .008)])
+    cook = h - 0.06
+    parts = [
+        slab(m, w, d - 0.06, 0.03, cook - 0.02),
+        box(DARK, (-w / 2 + 0.02, -d / 2, 0), (w / 2 - 0.02, d / 2 - 0.08, 0.04)),
+        box(DARK, (-w / 2, -d / 2, cook - 0.02), (w / 2, d / 2 - 0.03, cook)),
+        box(m, (-w / 2, -d / 2, cook), (w / 2, -d / 2 + 0.05, h)),
+        box(
+            look.tinted(0.95),
+            (-w / 2 + 0.02, d / 2 - 0.035, 0.14),
+            (w / 2 - 0.02, d / 2 - 0.02, cook - 0.15),
+        ),
+        box(GLASS, (-w / 2 + 0.09, d / 2 - 0.03, 0.25), (w / 2 - 0.09, d / 2 - 0.017, cook - 0.24)),
+        cylinder(
+            METAL,
+            (-w / 2 + 0.06, d / 2 - 0.008, cook - 0.17),
+            (w / 2 - 0.06, d / 2 - 0.008, cook - 0.17),
+            radius=0.01,
+            segments=8,
+        ),
+    ]
+    parts += [
+        cylinder(DARK, (x, d / 2 - 0.04, cook - 0.08), (x, d / 2 - 0.005, cook - 0.08), radius=0.02)
+        for x in np.linspace(-w / 2 + 0.08, w / 2 - 0.08, 5)
+    ]
+    parts += [
+        lathe(
+            METAL,
+            [
+                (0, cook),
+                (0.09 - 0.02 * k, cook),
+                (0.09 - 0.02 * k, cook + 0.008),
+                (0, cook + 0.008),
+            ],
+            (sx * w / 4, sy * d / 4 - 0.01, 0),
+            14,
+        )
+        for k, (sx, sy) in enumerate([(-1, -1), (1, -1), (-1, 1), (1, 1)])
+    ]
+    return ObjectGeometry(
+        parts,
+        [
+            SupportSurface(
+                x0=-w / 2 + 0.05, x1=w / 2 - 0.05, y0=-d / 2 + 0.08, y1=d / 2 - 0.08, z=cook + 0.008
+            )
+        ],
+    )
 
 
-def appliance(w: float, d: float, h: float, look: Appearance, porthole: bool = False) -> ObjectGeometry:
-    """A washing machine (round door) or a dishwasher (flat door): body, panel with knob and display, plinth."""
+def appliance(
+    w: float, d: float, h: float, look: Appearance, porthole: bool = False
+) -> ObjectGeometry:
+    """A washing machine (round door) or a dishwasher (flat door): body, panel with knob and
+    display, plinth."""
     m = look.main
-    parts = [slab(m, w, d - .05, .03, h), box(DARK, (-w / 2 + .02, -d / 2, 0), (w / 2 - .02, d / 2 - .06, .04)),
-             box(look.tinted(.9), (-w / 2 + .01, d / 2 - .05, h - .14), (w / 2 - .01, d / 2 - .02, h - .01)),
-             box(GLASS, (.05, d / 2 - .03, h - .10), (.2, d / 2 - .015, h - .05)), cylinder(METAL, (-.12, d / 2 - .03, h - .075),
-                     (-.12, d / 2, h - .075), radius=.03)]
+    parts = [
+        slab(m, w, d - 0.05, 0.03, h),
+        box(DARK, (-w / 2 + 0.02, -d / 2, 0), (w / 2 - 0.02, d / 2 - 0.06, 0.04)),
+        box(
+            look.tinted(0.9),
+            (-w / 2 + 0.01, d / 2 - 0.05, h - 0.14),
+            (w / 2 - 0.01, d / 2 - 0.02, h - 0.01),
+        ),
+        box(GLASS, (0.05, d / 2 - 0.03, h - 0.10), (0.2, d / 2 - 0.015, h - 0.05)),
+        cylinder(METAL, (-0.12, d / 2 - 0.03, h - 0.075), (-0.12, d / 2, h - 0.075), radius=0.03),
+    ]
     if porthole:
         up = rotation(0, -90)
-        ring = lathe(METAL, [(0, 0), (.18, 0), (.18, .03), (.13, .045), (.13, .02), (0, .02)], segments=24)
-        glass = lathe(GLASS, [(0, 0), (.13, 0), (.12, .02), (.07, .035), (0, .04)], segments=20)
-        parts += [transform(p, up, (0, d / 2 - .05, .45 * h)) for p in (ring, glass)]
+        ring = lathe(
+            METAL,
+            [(0, 0), (0.18, 0), (0.18, 0.03), (0.13, 0.045), (0.13, 0.02), (0, 0.02)],
+            segments=24,
+        )
+        glass = lathe(
+            GLASS, [(0, 0), (0.13, 0), (0.12, 0.02), (0.07, 0.035), (0, 0.04)], segments=20
+        )
+        parts += [transform(p, up, (0, d / 2 - 0.05, 0.45 * h)) for p in (ring, glass)]
     else:
-        parts += [box(m, (-w / 2 + .008, d / 2 - .05, .08), (w / 2 - .008, d / 2 - .025, h - .15)),
-                  cylinder(METAL, (-w / 3, d / 2 - .012, h - .2), (w / 3, d / 2 - .012, h - .2), radius=.01, segments=8)]
-    return ObjectGeometry(parts, [full_top(w, d - .06, h)])
+        parts += [
+            box(m, (-w / 2 + 0.008, d / 2 - 0.05, 0.08), (w / 2 - 0.008, d / 2 - 0.025, h - 0.15)),
+            cylinder(
+                METAL,
+                (-w / 3, d / 2 - 0.012, h - 0.2),
+                (w / 3, d / 2 - 0.012, h - 0.2),
+                radius=0.01,
+                segments=8,
+            ),
+        ]
+    return ObjectGeometry(parts, [full_top(w, d - 0.06, h)])
 
 
 def microwave(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """Body, dark door, button panel, handle, feet."""
     m = look.main
-    split = w / 2 - .26 * w
-    parts = [*legs(DARK, w, d - .03, h=.015, thick=.03, inset=.01), box(m, (-w / 2, -d / 2, .012), (w / 2, d / 2 - .03, h)),
-             box(GLASS, (-w / 2 + .02, d / 2 - .03, .04), (split - .02, d / 2 - .02, h - .03)), box(DARK,
-                     (split, d / 2 - .03, .03), (w / 2 - .01, d / 2 - .02, h - .02)),
-             cylinder(METAL, (split - .015, d / 2 - .01, .06), (split - .015, d / 2 - .01, h - .05), radius=.008, segments=6)]
-    parts += [box(METAL, (x, d / 2 - .021, z), (x + .025, d / 2 - .016, z + .015)) for x in (split + .02,
-            split + .06) for z in np.linspace(.05, h - .1, 3)]
+    split = w / 2 - 0.26 * w
+    parts = [
+        *legs(DARK, w, d - 0.03, h=0.015, thick=0.03, inset=0.01),
+        box(m, (-w / 2, -d / 2, 0.012), (w / 2, d / 2 - 0.03, h)),
+        box(GLASS, (-w / 2 + 0.02, d / 2 - 0.03, 0.04), (split - 0.02, d / 2 - 0.02, h - 0.03)),
+        box(DARK, (split, d / 2 - 0.03, 0.03), (w / 2 - 0.01, d / 2 - 0.02, h - 0.02)),
+        cylinder(
+            METAL,
+            (split - 0.015, d / 2 - 0.01, 0.06),
+            (split - 0.015, d / 2 - 0.01, h - 0.05),
+            radius=0.008,
+            segments=6,
+        ),
+    ]
+    parts += [
+        box(METAL, (x, d / 2 - 0.021, z), (x + 0.025, d / 2 - 0.016, z + 0.015))
+        for x in (split + 0.02, split + 0.06)
+        for z in np.linspace(0.05, h - 0.1, 3)
+    ]
     return ObjectGeometry(parts, [full_top(w, d, h, 1.0)])
 
 
 def counter(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """A row of base cabinets under a worktop with a low upstand."""
     fronts = replace(look, second=look.tinted(1.08))
-    base = cabinet(w, d - .02, h - .09, fronts, columns=max(1, round(w / .55)), rows=1, doors=True, feet=.02, top=.01)
-    slab = box(look.second, (-w / 2, -d / 2, h - .09), (w / 2, d / 2, h - .05), 0)
-    return ObjectGeometry([*(transform(p, shift=(0, -.01, 0)) for p in base.parts), slab,
-                 box(look.second, (-w / 2, -d / 2, h - .05), (w / 2, -d / 2 + .015, h))],
-                [SupportSurface(x0=-w / 2 + .03, x1=w / 2 - .03, y0=-d / 2 + .03, y1=d / 2 - .04, z=h - .05, clear=1.0)])
+    base = cabinet(
+        w,
+        d - 0.02,
+        h - 0.09,
+        fronts,
+        columns=max(1, round(w / 0.55)),
+        rows=1,
+        doors=True,
+        feet=0.02,
+        top=0.01,
+    )
+    slab = box(look.second, (-w / 2, -d / 2, h - 0.09), (w / 2, d / 2, h - 0.05), 0)
+    return ObjectGeometry(
+        [
+            *(transform(p, shift=(0, -0.01, 0)) for p in base.parts),
+            slab,
+            box(look.second, (-w / 2, -d / 2, h - 0.05), (w / 2, -d / 2 + 0.015, h)),
+        ],
+        [
+            SupportSurface(
+                x0=-w / 2 + 0.03,
+                x1=w / 2 - 0.03,
+                y0=-d / 2 + 0.03,
+                y1=d / 2 - 0.04,
+                z=h - 0.05,
+                clear=1.0,
+            )
+        ],
+    )
 
 
 def sink(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """A base cabinet with a sunken basin and a tap."""
-    top = h - .16
-    basin = .14
-    base = cabinet(w, d, top - basin - .02, look, columns=max(1, round(w / .5)), rows=1, doors=True, feet=.02, top=.01)
+    top = h - 0.16
+    basin = 0.14
+    base = cabinet(
+        w,
+        d,
+        top - basin - 0.02,
+        look,
+        columns=max(1, round(w / 0.5)),
+        rows=1,
+        doors=True,
+        feet=0.02,
+        top=0.01,
+    )
     m = look.second
-    bx = w / 2 - .09
-    by = d / 2 - .09
-    z0 = top - basin - .02
-    parts = [*base.parts, slab(m, w, d, z0, z0 + .02), box(m, (-w / 2, -d / 2, z0), (-bx, d / 2, top)),
-             box(m, (bx, -d / 2, z0), (w / 2, d / 2, top)),
-             box(m, (-bx, -d / 2, z0), (bx, -by, top)), box(m, (-bx, by, z0), (bx, d / 2, top)), lathe(METAL,
-                     [(0, 0), (.03, 0), (.03, .006), (0, .006)], (0, 0, z0 + .02), 12),
-             cylinder(METAL, (0, -by - .04, top), (0, -by - .04, h - .01), radius=.014), cylinder(METAL, (0, -by - .04, h - .015),
-                     (0, -.02, h - .015), radius=.013),
-             cylinder(METAL, (0, -.02, h - .01), (0, -.02, h - .06), radius=.011), cylinder(METAL, (.05, -by - .04, top),
-                                                                           (.05, -by - .04, top + .06), radius=.018, end_radius=.012)]
+    bx = w / 2 - 0.09
+    by = d / 2 - 0.09
+    z0 = top - basin - 0.02
+    parts = [
+        *base.parts,
+        slab(m, w, d, z0, z0 + 0.02),
+        box(m, (-w / 2, -d / 2, z0), (-bx, d / 2, top)),
+        box(m, (bx, -d / 2, z0), (w / 2, d / 2, top)),
+        box(m, (-bx, -d / 2, z0), (bx, -by, top)),
+        box(m, (-bx, by, z0), (bx, d / 2, top)),
+        lathe(METAL, [(0, 0), (0.03, 0), (0.03, 0.006), (0, 0.006)], (0, 0, z0 + 0.02), 12),
+        cylinder(METAL, (0, -by - 0.04, top), (0, -by - 0.04, h - 0.01), radius=0.014),
+        cylinder(METAL, (0, -by - 0.04, h - 0.015), (0, -0.02, h - 0.015), radius=0.013),
+        cylinder(METAL, (0, -0.02, h - 0.01), (0, -0.02, h - 0.06), radius=0.011),
+        cylinder(
+            METAL,
+            (0.05, -by - 0.04, top),
+            (0.05, -by - 0.04, top + 0.06),
+            radius=0.018,
+            end_radius=0.012,
+        ),
+    ]
     return ObjectGeometry(parts)
 
 # %% ../../../nbs/scenes/procedural/10_fixtures.ipynb #cf9fb1e6
 def toilet(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """Foot, bowl, seat, lid leaning on the cistern, cistern with a button."""
     m = look.main
-    rim = .40
-    tank = .19
-    basin = [(0, .05), (.30, .05), (.34, .18), (.48, rim - .03), (.5, rim), (.34, rim), (.24, rim - .16), (0, rim - .19)]
-    lip = [(.36, rim), (.5, rim), (.5, rim + .02), (.36, rim + .02), (.36, rim)]
-    bowl, ring = (transform(scale(lathe(k, p, segments=20), (w, d - tank, 1)), shift=(0, tank / 2, 0))
-                  for k, p in ((m, basin), (look.tinted(.95), lip)))
-    parts = [bowl, ring, superellipsoid(m, (-.3 * w, -d / 2 + .05, 0), (.3 * w, d / 2 - .16, .3), 6),
-             superellipsoid(m, (-w / 2, -d / 2, rim - .02), (w / 2, -d / 2 + tank, h - .03), 9),
-             box(look.tinted(.97), (-w / 2, -d / 2, h - .035), (w / 2, -d / 2 + tank, h - .008)), cylinder(METAL,
-                     (0, -d / 2 + tank / 2, h - .01), (0, -d / 2 + tank / 2, h), radius=.022),
-             rotate(superellipsoid(look.tinted(.96), (-w / 2 + .03, -d / 2 + tank, rim + .02),
-                            (w / 2 - .03, -d / 2 + tank + .025, min(h - .04, rim + .36)), 8), 0, -6, (0, -d / 2 + tank, rim))]
-    return ObjectGeometry(parts, [SupportSurface(x0=-w / 2 + .03, x1=w / 2 - .03, y0=-d / 2 + .02, y1=-d / 2 + tank - .02, z=h - .008)])
+    rim = 0.40
+    tank = 0.19
+    basin = [
+        (0, 0.05),
+        (0.30, 0.05),
+        (0.34, 0.18),
+        (0.48, rim - 0.03),
+        (0.5, rim),
+        (0.34, rim),
+        (0.24, rim - 0.16),
+        (0, rim - 0.19),
+    ]
+    lip = [(0.36, rim), (0.5, rim), (0.5, rim + 0.02), (0.36, rim + 0.02), (0.36, rim)]
+    bowl, ring = (
+        transform(scale(lathe(k, p, segments=20), (w, d - tank, 1)), shift=(0, tank / 2, 0))
+        for k, p in ((m, basin), (look.tinted(0.95), lip))
+    )
+    parts = [
+        bowl,
+        ring,
+        superellipsoid(m, (-0.3 * w, -d / 2 + 0.05, 0), (0.3 * w, d / 2 - 0.16, 0.3), 6),
+        superellipsoid(m, (-w / 2, -d / 2, rim - 0.02), (w / 2, -d / 2 + tank, h - 0.03), 9),
+        box(look.tinted(0.97), (-w / 2, -d / 2, h - 0.035), (w / 2, -d / 2 + tank, h - 0.008)),
+        cylinder(METAL, (0, -d / 2 + tank / 2, h - 0.01), (0, -d / 2 + tank / 2, h), radius=0.022),
+        rotate(
+            superellipsoid(
+                look.tinted(0.96),
+                (-w / 2 + 0.03, -d / 2 + tank, rim + 0.02),
+                (w / 2 - 0.03, -d / 2 + tank + 0.025, min(h - 0.04, rim + 0.36)),
+                8,
+            ),
+            0,
+            -6,
+            (0, -d / 2 + tank, rim),
+        ),
+    ]
+    return ObjectGeometry(
+        parts,
+        [
+            SupportSurface(
+                x0=-w / 2 + 0.03,
+                x1=w / 2 - 0.03,
+                y0=-d / 2 + 0.02,
+                y1=-d / 2 + tank - 0.02,
+                z=h - 0.008,
+            )
+        ],
+    )
 
 
 def bathtub(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """A hollow tub: four walls with a rim, a floor, a skirt, a tap."""
     m = look.main
-    t = .08
-    parts = [slab(m, w, d, 0, .14), box(m, (-w / 2, -d / 2, .1), (w / 2, -d / 2 + t, h - .1)),
-             box(m, (-w / 2, d / 2 - t, .1), (w / 2, d / 2, h - .1)),
-             box(m, (-w / 2, -d / 2 + t, .1), (-w / 2 + 1.6 * t, d / 2 - t, h - .1)), box(m, (w / 2 - t, -d / 2 + t, .1),
-                     (w / 2, d / 2 - t, h - .1))]
+    t = 0.08
+    parts = [
+        slab(m, w, d, 0, 0.14),
+        box(m, (-w / 2, -d / 2, 0.1), (w / 2, -d / 2 + t, h - 0.1)),
+        box(m, (-w / 2, d / 2 - t, 0.1), (w / 2, d / 2, h - 0.1)),
+        box(m, (-w / 2, -d / 2 + t, 0.1), (-w / 2 + 1.6 * t, d / 2 - t, h - 0.1)),
+        box(m, (w / 2 - t, -d / 2 + t, 0.1), (w / 2, d / 2 - t, h - 0.1)),
+    ]
     x = w / 2 - t / 2
-    parts += [cylinder(METAL, (x, 0, h - .1), (x, 0, h), radius=.018), cylinder(METAL, (x, 0, h - .02), (x - .14, 0, h - .02), radius=.016),
-              cylinder(METAL, (x, .09, h - .1), (x, .09, h - .04), radius=.02, end_radius=.015),
-              cylinder(METAL, (x, -.09, h - .1), (x, -.09, h - .04), radius=.02, end_radius=.015)]
+    parts += [
+        cylinder(METAL, (x, 0, h - 0.1), (x, 0, h), radius=0.018),
+        cylinder(METAL, (x, 0, h - 0.02), (x - 0.14, 0, h - 0.02), radius=0.016),
+        cylinder(METAL, (x, 0.09, h - 0.1), (x, 0.09, h - 0.04), radius=0.02, end_radius=0.015),
+        cylinder(METAL, (x, -0.09, h - 0.1), (x, -0.09, h - 0.04), radius=0.02, end_radius=0.015),
+    ]
     return ObjectGeometry(parts)
 
 
 def towel(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """A cloth folded over a rail on two brackets."""
-    y = d / 2 - .03
-    parts = [cylinder(METAL, (-w / 2, y, h - .02), (w / 2, y, h - .02), radius=.009),
-             *(box(METAL, (s * (w / 2 - .01) - .01, -d / 2, h - .03), (s * (w / 2 - .01) + .01, y, h - .01)) for s in (-1, 1)),
-             superellipsoid(look.main, (-w / 2 + .03, y + .005, 0), (w / 2 - .03, d / 2, h), 10), superellipsoid(look.main,
-                     (-w / 2 + .035, y - .025, .25 * h), (w / 2 - .035, y - .003, h - .002), 10),
-             box(look.second, (-w / 2 + .03, d / 2 - .004, .1 * h), (w / 2 - .03, d / 2, .16 * h))]
+    y = d / 2 - 0.03
+    parts = [
+        cylinder(METAL, (-w / 2, y, h - 0.02), (w / 2, y, h - 0.02), radius=0.009),
+        *(
+            box(
+                METAL,
+                (s * (w / 2 - 0.01) - 0.01, -d / 2, h - 0.03),
+                (s * (w / 2 - 0.01) + 0.01, y, h - 0.01),
+            )
+            for s in (-1, 1)
+        ),
+        superellipsoid(look.main, (-w / 2 + 0.03, y + 0.005, 0), (w / 2 - 0.03, d / 2, h), 10),
+        superellipsoid(
+            look.main,
+            (-w / 2 + 0.035, y - 0.025, 0.25 * h),
+            (w / 2 - 0.035, y - 0.003, h - 0.002),
+            10,
+        ),
+        box(look.second, (-w / 2 + 0.03, d / 2 - 0.004, 0.1 * h), (w / 2 - 0.03, d / 2, 0.16 * h)),
+    ]
     return ObjectGeometry(parts)
 
 
 def radiator(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """Columns between two pipes, a valve, brackets to the wall."""
-    n = max(5, round(w / .1))
-    xs = np.linspace(-w / 2 + .04, w / 2 - .04, n)
-    parts = [superellipsoid(look.main, (x - .033, -d / 2 + .02, .06), (x + .033, d / 2, h), 7, 2) for x in xs]
-    parts += [cylinder(look.main, (-w / 2, 0, z), (w / 2, 0, z), radius=.02) for z in (.13, h - .07)]
-    return ObjectGeometry([*parts, cylinder(METAL, (w / 2 - .03, 0, 0), (w / 2 - .03, 0, .13), radius=.012),
-                 cylinder(WHITE, (-w / 2 + .03, 0, 0), (-w / 2 + .03, 0, .13), radius=.012),
-                 box(METAL, (-.02, -d / 2, h / 2), (.02, 0, h / 2 + .03))])
+    n = max(5, round(w / 0.1))
+    xs = np.linspace(-w / 2 + 0.04, w / 2 - 0.04, n)
+    parts = [
+        superellipsoid(look.main, (x - 0.033, -d / 2 + 0.02, 0.06), (x + 0.033, d / 2, h), 7, 2)
+        for x in xs
+    ]
+    parts += [
+        cylinder(look.main, (-w / 2, 0, z), (w / 2, 0, z), radius=0.02) for z in (0.13, h - 0.07)
+    ]
+    return ObjectGeometry(
+        [
+            *parts,
+            cylinder(METAL, (w / 2 - 0.03, 0, 0), (w / 2 - 0.03, 0, 0.13), radius=0.012),
+            cylinder(WHITE, (-w / 2 + 0.03, 0, 0), (-w / 2 + 0.03, 0, 0.13), radius=0.012),
+            box(METAL, (-0.02, -d / 2, h / 2), (0.02, 0, h / 2 + 0.03)),
+        ]
+    )
 
 
 def fireplace(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """Pillars and mantel around a dark opening with logs."""
     m = look.main
-    return ObjectGeometry([box(m, (-w / 2 + .05, -d / 2, 0), (-w / 4, d / 2 - .08, h - .12)),
-                 box(m, (w / 4, -d / 2, 0), (w / 2 - .05, d / 2 - .08, h - .12)),
-                 box(m, (-w / 4, -d / 2, .6 * h), (w / 4, d / 2 - .08, h - .12)), box(DARK, (-w / 4, -d / 2, 0),
-                         (w / 4, -d / 2 + .06, .6 * h)), slab(m, w - .05, d - .02, h - .12, h - .06),
-                 slab(look.second, w, d, h - .06, h), slab(DARK, w / 2, d - .1, 0, .04),
-                 *(cylinder(Material(pattern="wood", color=(.35, .22, .12), second=(.2, .12, .06), scale=.02), (-.2, -.05 + .1 * k, .09 + .04 * k),
-                       (.2, -.02 + .06 * k, .09 + .04 * k), radius=.045) for k in range(3))],
-                [SupportSurface(x0=-w / 2 + .05, x1=w / 2 - .05, y0=-d / 2 + .03, y1=d / 2 - .04, z=h)])
+    return ObjectGeometry(
+        [
+            box(m, (-w / 2 + 0.05, -d / 2, 0), (-w / 4, d / 2 - 0.08, h - 0.12)),
+            box(m, (w / 4, -d / 2, 0), (w / 2 - 0.05, d / 2 - 0.08, h - 0.12)),
+            box(m, (-w / 4, -d / 2, 0.6 * h), (w / 4, d / 2 - 0.08, h - 0.12)),
+            box(DARK, (-w / 4, -d / 2, 0), (w / 4, -d / 2 + 0.06, 0.6 * h)),
+            slab(m, w - 0.05, d - 0.02, h - 0.12, h - 0.06),
+            slab(look.second, w, d, h - 0.06, h),
+            slab(DARK, w / 2, d - 0.1, 0, 0.04),
+            *(
+                cylinder(
+                    Material(
+                        pattern="wood",
+                        color=(0.35, 0.22, 0.12),
+                        second=(0.2, 0.12, 0.06),
+                        scale=0.02,
+                    ),
+                    (-0.2, -0.05 + 0.1 * k, 0.09 + 0.04 * k),
+                    (0.2, -0.02 + 0.06 * k, 0.09 + 0.04 * k),
+                    radius=0.045,
+                )
+                for k in range(3)
+            ),
+        ],
+        [SupportSurface(x0=-w / 2 + 0.05, x1=w / 2 - 0.05, y0=-d / 2 + 0.03, y1=d / 2 - 0.04, z=h)],
+    )
 
 # %% ../../../nbs/scenes/procedural/10_fixtures.ipynb #215adeec
 def framed(w: float, d: float, h: float, look: Appearance, kind: str = "picture") -> ObjectGeometry:
-    """A panel in a frame that hangs on the wall: "picture", "mirror" or "whiteboard" (with a pen tray)."""
-    b = .02 if kind == "whiteboard" else min(.05, .07 * w)
+    """A panel in a frame that hangs on the wall: "picture", "mirror" or "whiteboard" (with a pen
+    tray)."""
+    b = 0.02 if kind == "whiteboard" else min(0.05, 0.07 * w)
     rng = look.rng
     if kind == "picture":
-        face = Material(pattern="art", color=sample_muted_color(rng, .3, .95), second=sample_muted_color(rng, .1, .8), scale=.5 * min(w, h))
+        face = Material(
+            pattern="art",
+            color=sample_muted_color(rng, 0.3, 0.95),
+            second=sample_muted_color(rng, 0.1, 0.8),
+            scale=0.5 * min(w, h),
+        )
     else:
-        face = Material(pattern="plain", color=(.95, .95, .96), gloss=.6) if kind == "whiteboard" else Material(pattern="sky", color=(.70, .76, .80),
-                second=(.50, .56, .60), scale=h, gloss=1.0)
+        face = (
+            Material(pattern="plain", color=(0.95, 0.95, 0.96), gloss=0.6)
+            if kind == "whiteboard"
+            else Material(
+                pattern="sky",
+                color=(0.70, 0.76, 0.80),
+                second=(0.50, 0.56, 0.60),
+                scale=h,
+                gloss=1.0,
+            )
+        )
     y0 = -d / 2
     y1 = d / 2
-    parts = [box(face, (-w / 2 + b, y0, b), (w / 2 - b, y1 - .008, h - b)), box(look.main, (-w / 2, y0, 0), (w / 2, y1, b)),
-             box(look.main, (-w / 2, y0, h - b), (w / 2, y1, h)),
-             *(box(look.main, (s * (w / 2 - b / 2) - b / 2, y0, b), (s * (w / 2 - b / 2) + b / 2, y1, h - b)) for s in (-1, 1))]
+    parts = [
+        box(face, (-w / 2 + b, y0, b), (w / 2 - b, y1 - 0.008, h - b)),
+        box(look.main, (-w / 2, y0, 0), (w / 2, y1, b)),
+        box(look.main, (-w / 2, y0, h - b), (w / 2, y1, h)),
+        *(
+            box(
+                look.main,
+                (s * (w / 2 - b / 2) - b / 2, y0, b),
+                (s * (w / 2 - b / 2) + b / 2, y1, h - b),
+            )
+            for s in (-1, 1)
+        ),
+    ]
     if kind == "whiteboard":
-        parts += [box(METAL, (-.3 * w, y1 - .01, 0), (.3 * w, y1 + .03, .015)),
-                  *(box(Material(pattern="plain", color=c), (x, y1 + .008, .015), (x + .12, y1 + .022, .028)) for x,
-                    c in ((-.2, (.8, .1, .1)), (0., (.1, .2, .7))))]
+        parts += [
+            box(METAL, (-0.3 * w, y1 - 0.01, 0), (0.3 * w, y1 + 0.03, 0.015)),
+            *(
+                box(
+                    Material(pattern="plain", color=c),
+                    (x, y1 + 0.008, 0.015),
+                    (x + 0.12, y1 + 0.022, 0.028),
+                )
+                for x, c in ((-0.2, (0.8, 0.1, 0.1)), (0.0, (0.1, 0.2, 0.7)))
+            ),
+        ]
     return ObjectGeometry(parts)
 
 
@@ -201,81 +465,196 @@ def clock(w: float, d: float, h: float, look: Appearance, wall: bool = True) -> 
     r = min(w, h) / 2
     up = rotation(0, -90)
     mid = np.array([0, -d / 2, r if wall else h - r])
-    depth = d - .006
-    parts = [transform(lathe(look.main, [(0, 0), (r, 0), (r, depth), (.9 * r, depth), (.9 * r, .8 * depth), (0, .8 * depth)],
-                               segments=24), up, mid), transform(lathe(WHITE,
-                                                                         [(0, .7 * depth), (.9 * r, .7 * depth),
-                                                                          (.9 * r, .85 * depth), (0,
-                                                                                  .85 * depth)], segments=20), up, mid)]
-    for long, angle in ((.5, float(look.rng.uniform(0, 360))), (.75, float(look.rng.uniform(0, 360)))):
-        hand = box(DARK, (-.012 * (1 + r), .85 * depth, -.02), (.012 * (1 + r), .9 * depth, long * r))
+    depth = d - 0.006
+    parts = [
+        transform(
+            lathe(
+                look.main,
+                [
+                    (0, 0),
+                    (r, 0),
+                    (r, depth),
+                    (0.9 * r, depth),
+                    (0.9 * r, 0.8 * depth),
+                    (0, 0.8 * depth),
+                ],
+                segments=24,
+            ),
+            up,
+            mid,
+        ),
+        transform(
+            lathe(
+                WHITE,
+                [
+                    (0, 0.7 * depth),
+                    (0.9 * r, 0.7 * depth),
+                    (0.9 * r, 0.85 * depth),
+                    (0, 0.85 * depth),
+                ],
+                segments=20,
+            ),
+            up,
+            mid,
+        ),
+    ]
+    for long, angle in (
+        (0.5, float(look.rng.uniform(0, 360))),
+        (0.75, float(look.rng.uniform(0, 360))),
+    ):
+        hand = box(
+            DARK, (-0.012 * (1 + r), 0.85 * depth, -0.02), (0.012 * (1 + r), 0.9 * depth, long * r)
+        )
         parts.append(transform(transform(hand, rotation(1, angle)), shift=mid))
     if not wall:
-        parts += [box(look.main, (s * .6 * r - .012, -d / 2, 0), (s * .6 * r + .012, d / 2 - .01, h - 1.6 * r)) for s in (-1,
-                1)]
+        parts += [
+            box(
+                look.main,
+                (s * 0.6 * r - 0.012, -d / 2, 0),
+                (s * 0.6 * r + 0.012, d / 2 - 0.01, h - 1.6 * r),
+            )
+            for s in (-1, 1)
+        ]
     return ObjectGeometry(parts)
 
 
 def door(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """A leaf with panels in a frame, and a handle."""
-    f = .07
+    f = 0.07
     m = look.main
     leaf_w = w / 2 - f
-    parts = [box(look.second, (-w / 2, -d / 2, 0), (-w / 2 + f, d / 2 - .04, h)),
-             box(look.second, (w / 2 - f, -d / 2, 0), (w / 2, d / 2 - .04, h)), box(look.second, (-w / 2, -d / 2, h - f),
-                     (w / 2, d / 2 - .04, h)),
-             box(m, (-leaf_w - .005, -d / 2 + .001, .01), (leaf_w + .005, d / 2 - .06, h - f + .005), 2),
-             box(look.second, (-leaf_w, -d / 2, 0), (leaf_w, d / 2 - .03, .012))]
-    rows = [(.12, .42), (.48, .92)] if look.chance() else [(.08, .3), (.36, .58), (.64, .94)]
-    columns = [(-.85, .85)] if look.chance() else [(-.85, -.08), (.08, .85)]
-    parts += [box(look.tinted(.88), (a * leaf_w, d / 2 - .062, z0 * (h - f)), (b * leaf_w, d / 2 - .052, z1 * (h - f)),
-                  2) for z0, z1 in rows for a, b in columns]
-    x = leaf_w - .07
-    return ObjectGeometry([*parts, cylinder(METAL, (x, d / 2 - .06, 1.02), (x, d / 2 - .012, 1.02), radius=.012, segments=8),
-                 cylinder(METAL, (x + .01, d / 2 - .012, 1.02), (x - .12, d / 2 - .012, 1.02), radius=.01, segments=8), box(METAL,
-                         (x - .02, d / 2 - .064, .93), (x + .02, d / 2 - .054, 1.1))])
+    parts = [
+        box(look.second, (-w / 2, -d / 2, 0), (-w / 2 + f, d / 2 - 0.04, h)),
+        box(look.second, (w / 2 - f, -d / 2, 0), (w / 2, d / 2 - 0.04, h)),
+        box(look.second, (-w / 2, -d / 2, h - f), (w / 2, d / 2 - 0.04, h)),
+        box(
+            m,
+            (-leaf_w - 0.005, -d / 2 + 0.001, 0.01),
+            (leaf_w + 0.005, d / 2 - 0.06, h - f + 0.005),
+            2,
+        ),
+        box(look.second, (-leaf_w, -d / 2, 0), (leaf_w, d / 2 - 0.03, 0.012)),
+    ]
+    rows = (
+        [(0.12, 0.42), (0.48, 0.92)] if look.chance() else [(0.08, 0.3), (0.36, 0.58), (0.64, 0.94)]
+    )
+    columns = [(-0.85, 0.85)] if look.chance() else [(-0.85, -0.08), (0.08, 0.85)]
+    parts += [
+        box(
+            look.tinted(0.88),
+            (a * leaf_w, d / 2 - 0.062, z0 * (h - f)),
+            (b * leaf_w, d / 2 - 0.052, z1 * (h - f)),
+            2,
+        )
+        for z0, z1 in rows
+        for a, b in columns
+    ]
+    x = leaf_w - 0.07
+    return ObjectGeometry(
+        [
+            *parts,
+            cylinder(
+                METAL, (x, d / 2 - 0.06, 1.02), (x, d / 2 - 0.012, 1.02), radius=0.012, segments=8
+            ),
+            cylinder(
+                METAL,
+                (x + 0.01, d / 2 - 0.012, 1.02),
+                (x - 0.12, d / 2 - 0.012, 1.02),
+                radius=0.01,
+                segments=8,
+            ),
+            box(METAL, (x - 0.02, d / 2 - 0.064, 0.93), (x + 0.02, d / 2 - 0.054, 1.1)),
+        ]
+    )
 
 
 def doorframe(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """The three boards around a passage."""
-    f = .06
-    return ObjectGeometry([box(look.main, (-w / 2, -d / 2, 0), (-w / 2 + f, d / 2, h)),
-                 box(look.main, (w / 2 - f, -d / 2, 0), (w / 2, d / 2, h)), box(look.main, (-w / 2 + f, -d / 2, h - f),
-                                                                                (w / 2 - f, d / 2, h))])
+    f = 0.06
+    return ObjectGeometry(
+        [
+            box(look.main, (-w / 2, -d / 2, 0), (-w / 2 + f, d / 2, h)),
+            box(look.main, (w / 2 - f, -d / 2, 0), (w / 2, d / 2, h)),
+            box(look.main, (-w / 2 + f, -d / 2, h - f), (w / 2 - f, d / 2, h)),
+        ]
+    )
 
 
 def window(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """Panes of daylight between bars, a frame, a sill."""
-    f = .06
-    y = d / 2 - .06
-    sky = Material(pattern="sky", color=(.72, .84, .97), second=(.55, .66, .50), scale=h, glow=.95)
-    n = max(1, round(w / .7))
-    parts = [box(sky, (-w / 2 + f - .005, -d / 2 + .001, f - .005), (w / 2 - f + .005, -d / 2 + .02, h - f + .005)),
-             box(look.main, (-w / 2, -d / 2, h - f), (w / 2, y, h)), box(look.main, (-w / 2, -d / 2, 0),
-                                                                         (w / 2, y, f)), *(box(look.main,
-                                                                                 (s * (w / 2 - f / 2) - f / 2, -d / 2,
-                                                                                         f), (s * (w / 2 - f / 2) + f / 2, y,
-                                                                                                 h - f)) for s in (-1, 1)),
-             *(box(look.main, (x - .025, -d / 2, f), (x + .025, y - .01, h - f)) for x in np.linspace(-w / 2 + f, w / 2 - f,
-                     n + 1)[1:-1]), box(look.tinted(.95), (-w / 2, -d / 2, 0), (w / 2, d / 2, .03))]
+    f = 0.06
+    y = d / 2 - 0.06
+    sky = Material(
+        pattern="sky", color=(0.72, 0.84, 0.97), second=(0.55, 0.66, 0.50), scale=h, glow=0.95
+    )
+    n = max(1, round(w / 0.7))
+    parts = [
+        box(
+            sky,
+            (-w / 2 + f - 0.005, -d / 2 + 0.001, f - 0.005),
+            (w / 2 - f + 0.005, -d / 2 + 0.02, h - f + 0.005),
+        ),
+        box(look.main, (-w / 2, -d / 2, h - f), (w / 2, y, h)),
+        box(look.main, (-w / 2, -d / 2, 0), (w / 2, y, f)),
+        *(
+            box(
+                look.main,
+                (s * (w / 2 - f / 2) - f / 2, -d / 2, f),
+                (s * (w / 2 - f / 2) + f / 2, y, h - f),
+            )
+            for s in (-1, 1)
+        ),
+        *(
+            box(look.main, (x - 0.025, -d / 2, f), (x + 0.025, y - 0.01, h - f))
+            for x in np.linspace(-w / 2 + f, w / 2 - f, n + 1)[1:-1]
+        ),
+        box(look.tinted(0.95), (-w / 2, -d / 2, 0), (w / 2, d / 2, 0.03)),
+    ]
     if look.chance():
-        parts.append(box(look.main, (-w / 2 + f, -d / 2, .62 * h), (w / 2 - f, y - .012, .62 * h + .04)))
+        parts.append(
+            box(look.main, (-w / 2 + f, -d / 2, 0.62 * h), (w / 2 - f, y - 0.012, 0.62 * h + 0.04))
+        )
     return ObjectGeometry(parts)
 
 
 def curtain(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """Folds hanging from a rail with rings."""
-    n = max(4, round(w / .09))
-    xs = np.linspace(-w / 2 + .05, w / 2 - .05, n + 1)
-    end = w / 2 - .02
-    folds = [superellipsoid(look.main, (a - .006, -d / 2 + (.03 if k % 2 else 0), 0),
-                     (b + .006, d / 2 - (0 if k % 2 else .03), h - .03), 3.5) for k, (a, b) in enumerate(zip(xs[:-1], xs[1:]))]
-    return ObjectGeometry([*folds, cylinder(METAL, (-end, 0, h - .02), (end, 0, h - .02), radius=.012),
-                 *(superellipsoid(METAL, (s * end - .02, -.02, h - .04), (s * end + .02, .02, h), 2, 2) for s in (-1, 1))])
+    n = max(4, round(w / 0.09))
+    xs = np.linspace(-w / 2 + 0.05, w / 2 - 0.05, n + 1)
+    end = w / 2 - 0.02
+    folds = [
+        superellipsoid(
+            look.main,
+            (a - 0.006, -d / 2 + (0.03 if k % 2 else 0), 0),
+            (b + 0.006, d / 2 - (0 if k % 2 else 0.03), h - 0.03),
+            3.5,
+        )
+        for k, (a, b) in enumerate(zip(xs[:-1], xs[1:]))
+    ]
+    return ObjectGeometry(
+        [
+            *folds,
+            cylinder(METAL, (-end, 0, h - 0.02), (end, 0, h - 0.02), radius=0.012),
+            *(
+                superellipsoid(
+                    METAL, (s * end - 0.02, -0.02, h - 0.04), (s * end + 0.02, 0.02, h), 2, 2
+                )
+                for s in (-1, 1)
+            ),
+        ]
+    )
 
 
 def rug(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """A field, a border and an inner band."""
-    return ObjectGeometry([box(look.second, (-w / 2, -d / 2, 0), (w / 2, d / 2, .7 * h)),
-                 box(look.main, (-w / 2 + .09, -d / 2 + .09, .7 * h), (w / 2 - .09, d / 2 - .09, .9 * h)), box(look.second,
-                         (-.27 * w, -.27 * d, .9 * h), (.27 * w, .27 * d, h))])
+    return ObjectGeometry(
+        [
+            box(look.second, (-w / 2, -d / 2, 0), (w / 2, d / 2, 0.7 * h)),
+            box(
+                look.main,
+                (-w / 2 + 0.09, -d / 2 + 0.09, 0.7 * h),
+                (w / 2 - 0.09, d / 2 - 0.09, 0.9 * h),
+            ),
+            box(look.second, (-0.27 * w, -0.27 * d, 0.9 * h), (0.27 * w, 0.27 * d, h)),
+        ]
+    )

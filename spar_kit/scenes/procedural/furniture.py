@@ -12,14 +12,23 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from .primitives import Material, Part, box, superellipsoid, lathe, cylinder, scale
+from spar_kit.scenes.procedural.primitives import (
+    Material,
+    Part,
+    box,
+    superellipsoid,
+    lathe,
+    cylinder,
+    scale,
+)
 
 # %% ../../../nbs/scenes/procedural/05_furniture.ipynb #7017e4ca
 @dataclass(frozen=True, kw_only=True)
 class SupportSurface:
-    """A level rectangle that can carry things: x0, x1, y0, y1 and height z in the object's frame, `clear` metres of air
-    above.
+    """A level rectangle that can carry things: x0, x1, y0, y1 and height z in the object's frame,
+    `clear` metres of air above.
     """
+
     x0: float
     x1: float
     y0: float
@@ -30,7 +39,9 @@ class SupportSurface:
 
 @dataclass(frozen=True)
 class ObjectGeometry:
-    """What a builder returns: the parts of one object and its carrying surfaces, in the object's frame."""
+    """What a builder returns: the parts of one object and its carrying surfaces, in the object's
+    frame."""
+
     parts: list[Part]
     tops: list[SupportSurface] = field(default_factory=list)
 
@@ -38,6 +49,7 @@ class ObjectGeometry:
 @dataclass(frozen=True)
 class Appearance:
     """Materials chosen for one object, and the generator for its small liberties."""
+
     main: Material
     second: Material
     rng: np.random.Generator
@@ -47,34 +59,69 @@ class Appearance:
 
     def tinted(self, factor: float, **changes: object) -> Material:
         """The main material, lighter or darker by `factor`, with other fields changed."""
-        color, second = (tuple(min(1.0, c * factor) for c in k) for k in (self.main.color, self.main.second))
-        return replace(self.main, color=color, second=second, **changes)     # type: ignore[arg-type]
+        color, second = (
+            tuple(min(1.0, c * factor) for c in k) for k in (self.main.color, self.main.second)
+        )
+        return replace(self.main, color=color, second=second, **changes)  # type: ignore[arg-type]
 
 
-def sample_muted_color(rng: np.random.Generator, low: float = .12, high: float = .8) -> tuple[float, float, float]:
+def sample_muted_color(
+    rng: np.random.Generator, low: float = 0.12, high: float = 0.8
+) -> tuple[float, float, float]:
     """A colour of printed matter: random, drawn two fifths of the way to its own grey."""
     c = rng.uniform(low, high, 3)
-    r, g, b = .6 * c + .4 * c.mean()
+    r, g, b = 0.6 * c + 0.4 * c.mean()
     return float(r), float(g), float(b)
 
 
-METAL = Material(pattern="plain", color=(.72, .73, .75), gloss=.8)
-DARK = Material(pattern="plain", color=(.10, .10, .11), gloss=.4)
-STEEL = Material(pattern="speckle", color=(.62, .63, .65), second=(.55, .56, .58), scale=.02, gloss=.7)
-WHITE = Material(pattern="plain", color=(.93, .93, .91), gloss=.5)
-GLASS = Material(pattern="plain", color=(.16, .19, .22), gloss=1.0)
-PAPER = Material(pattern="stripes", color=(.92, .90, .84), second=(.80, .78, .72), scale=.004)
+METAL = Material(pattern="plain", color=(0.72, 0.73, 0.75), gloss=0.8)
+DARK = Material(pattern="plain", color=(0.10, 0.10, 0.11), gloss=0.4)
+STEEL = Material(
+    pattern="speckle", color=(0.62, 0.63, 0.65), second=(0.55, 0.56, 0.58), scale=0.02, gloss=0.7
+)
+WHITE = Material(pattern="plain", color=(0.93, 0.93, 0.91), gloss=0.5)
+GLASS = Material(pattern="plain", color=(0.16, 0.19, 0.22), gloss=1.0)
+PAPER = Material(
+    pattern="stripes", color=(0.92, 0.90, 0.84), second=(0.80, 0.78, 0.72), scale=0.004
+)
 
 # %% ../../../nbs/scenes/procedural/05_furniture.ipynb #67eec321
-def legs(m: Material, w: float, d: float, *, h: float, thick: float = .04, inset: float = .01, round_: bool = False) -> list[Part]:
-    """Four legs under a rectangle of w x d metres, `inset` from its edges; square, or round and tapered."""
+def legs(
+    m: Material,
+    w: float,
+    d: float,
+    *,
+    h: float,
+    thick: float = 0.04,
+    inset: float = 0.01,
+    round_: bool = False,
+) -> list[Part]:
+    """Four legs under a rectangle of w x d metres, `inset` from its edges; square, or round and
+    tapered."""
     x = w / 2 - thick / 2 - inset
     y = d / 2 - thick / 2 - inset
     if round_:
-        return [cylinder(m, (sx * x, sy * y, 0), (sx * x * .93, sy * y * .93, h), radius=thick * .36, end_radius=thick * .5, segments=8) for sx in (-1,
-                1) for sy in (-1, 1)]
-    return [box(m, (sx * x - thick / 2, sy * y - thick / 2, 0), (sx * x + thick / 2, sy * y + thick / 2, h)) for sx in (-1,
-            1) for sy in (-1, 1)]
+        return [
+            cylinder(
+                m,
+                (sx * x, sy * y, 0),
+                (sx * x * 0.93, sy * y * 0.93, h),
+                radius=thick * 0.36,
+                end_radius=thick * 0.5,
+                segments=8,
+            )
+            for sx in (-1, 1)
+            for sy in (-1, 1)
+        ]
+    return [
+        box(
+            m,
+            (sx * x - thick / 2, sy * y - thick / 2, 0),
+            (sx * x + thick / 2, sy * y + thick / 2, h),
+        )
+        for sx in (-1, 1)
+        for sy in (-1, 1)
+    ]
 
 
 def slab(m: Material, w: float, d: float, z0: float, z1: float, grain: int | None = None) -> Part:
@@ -82,223 +129,520 @@ def slab(m: Material, w: float, d: float, z0: float, z1: float, grain: int | Non
     return box(m, (-w / 2, -d / 2, z0), (w / 2, d / 2, z1), grain)
 
 
-def full_top(w: float, d: float, z: float, clear: float = 2.0, margin: float = .02) -> SupportSurface:
+def full_top(
+    w: float, d: float, z: float, clear: float = 2.0, margin: float = 0.02
+) -> SupportSurface:
     """The whole of a w x d top at height z, but for a margin, as a place for things."""
-    return SupportSurface(x0=-w / 2 + margin, x1=w / 2 - margin, y0=-d / 2 + margin, y1=d / 2 - margin, z=z, clear=clear)
+    return SupportSurface(
+        x0=-w / 2 + margin,
+        x1=w / 2 - margin,
+        y0=-d / 2 + margin,
+        y1=d / 2 - margin,
+        z=z,
+        clear=clear,
+    )
 
 # %% ../../../nbs/scenes/procedural/05_furniture.ipynb #de6a18b0
 def chair(w: float, d: float, h: float, look: Appearance, soft: bool = False) -> ObjectGeometry:
-    """Four legs, a seat at about half the height, a back of slats or a panel; `soft` adds cushions."""
-    seat = float(np.clip(.5 * h, .40, .50))
+    """Four legs, a seat at about half the height, a back of slats or a panel; `soft` adds
+    cushions."""
+    seat = float(np.clip(0.5 * h, 0.40, 0.50))
     m = look.main
-    soft = soft or look.chance(.4)
-    parts = legs(m, w, d, h=seat - .03, thick=.038, inset=.015, round_=look.chance())
-    parts.append(superellipsoid(look.second, (-w / 2, -d / 2, seat - .04), (w / 2, d / 2, seat + .03), 7) if soft else slab(m, w, d,
-            seat - .03, seat))
-    top = seat + (.03 if soft else 0)
-    posts = [box(m, (s * (w / 2 - .02) - .018, -d / 2, seat), (s * (w / 2 - .02) + .018, -d / 2 + .035, h)) for s in (-1, 1)]
-    if look.chance(.35):
-        posts.append(superellipsoid(look.second if soft else m, (-w / 2 + .03, -d / 2, seat + .1),
-                             (w / 2 - .03, -d / 2 + .06, h - .01), 6))
+    soft = soft or look.chance(0.4)
+    parts = legs(m, w, d, h=seat - 0.03, thick=0.038, inset=0.015, round_=look.chance())
+    parts.append(
+        superellipsoid(look.second, (-w / 2, -d / 2, seat - 0.04), (w / 2, d / 2, seat + 0.03), 7)
+        if soft
+        else slab(m, w, d, seat - 0.03, seat)
+    )
+    top = seat + (0.03 if soft else 0)
+    posts = [
+        box(
+            m,
+            (s * (w / 2 - 0.02) - 0.018, -d / 2, seat),
+            (s * (w / 2 - 0.02) + 0.018, -d / 2 + 0.035, h),
+        )
+        for s in (-1, 1)
+    ]
+    if look.chance(0.35):
+        posts.append(
+            superellipsoid(
+                look.second if soft else m,
+                (-w / 2 + 0.03, -d / 2, seat + 0.1),
+                (w / 2 - 0.03, -d / 2 + 0.06, h - 0.01),
+                6,
+            )
+        )
     elif look.chance():
-        posts += [box(m, (-w / 2 + .03, -d / 2 + .005, z), (w / 2 - .03, -d / 2 + .025,
-                                                            z + .06)) for z in np.linspace(seat + .12, h - .07, 3)]
+        posts += [
+            box(m, (-w / 2 + 0.03, -d / 2 + 0.005, z), (w / 2 - 0.03, -d / 2 + 0.025, z + 0.06))
+            for z in np.linspace(seat + 0.12, h - 0.07, 3)
+        ]
     else:
-        posts += [box(m, (x - .015, -d / 2 + .008, seat), (x + .015, -d / 2 + .025, h - .05)) for x in np.linspace(-w / 2 + .09,
-                w / 2 - .09, 4)]
-        posts.append(box(m, (-w / 2 + .02, -d / 2, h - .06), (w / 2 - .02, -d / 2 + .035, h)))
-    return ObjectGeometry(parts + posts, [SupportSurface(x0=-w / 2 + .06, x1=w / 2 - .06, y0=-d / 2 + .09, y1=d / 2 - .04, z=top, clear=h - top)])
+        posts += [
+            box(m, (x - 0.015, -d / 2 + 0.008, seat), (x + 0.015, -d / 2 + 0.025, h - 0.05))
+            for x in np.linspace(-w / 2 + 0.09, w / 2 - 0.09, 4)
+        ]
+        posts.append(box(m, (-w / 2 + 0.02, -d / 2, h - 0.06), (w / 2 - 0.02, -d / 2 + 0.035, h)))
+    return ObjectGeometry(
+        parts + posts,
+        [
+            SupportSurface(
+                x0=-w / 2 + 0.06,
+                x1=w / 2 - 0.06,
+                y0=-d / 2 + 0.09,
+                y1=d / 2 - 0.04,
+                z=top,
+                clear=h - top,
+            )
+        ],
+    )
 
 
 def office_chair(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """An office chair: five-arm base on castors, column, padded seat and back, arm rests."""
-    r = min(w, d) / 2 - .03
-    seat = .48
+    r = min(w, d) / 2 - 0.03
+    seat = 0.48
     turn = np.radians(90 + 72 * np.arange(5))
-    parts = [cylinder(DARK, (0, 0, .09), (r * np.cos(t), r * np.sin(t), .06), radius=.022, end_radius=.016, segments=6) for t in turn]
-    parts += [superellipsoid(DARK, (r * np.cos(t) - .028, r * np.sin(t) - .028, 0), (r * np.cos(t) + .028, r * np.sin(t) + .028, .056),
-                      2, 2) for t in turn]
-    parts += [cylinder(METAL, (0, 0, .08), (0, 0, seat - .05), radius=.028), superellipsoid(look.main, (-w / 2 + .04, -d / 2 + .06, seat - .06),
-                                                                         (w / 2 - .04, d / 2, seat + .03), 6),
-              box(DARK, (-.03, -d / 2 + .02, seat - .04), (.03, -d / 2 + .05, seat + .2)), superellipsoid(look.main,
-                      (-w / 2 + .06, -d / 2, seat + .12), (w / 2 - .06, -d / 2 + .08, h), 5)]
+    parts = [
+        cylinder(
+            DARK,
+            (0, 0, 0.09),
+            (r * np.cos(t), r * np.sin(t), 0.06),
+            radius=0.022,
+            end_radius=0.016,
+            segments=6,
+        )
+        for t in turn
+    ]
+    parts += [
+        superellipsoid(
+            DARK,
+            (r * np.cos(t) - 0.028, r * np.sin(t) - 0.028, 0),
+            (r * np.cos(t) + 0.028, r * np.sin(t) + 0.028, 0.056),
+            2,
+            2,
+        )
+        for t in turn
+    ]
+    parts += [
+        cylinder(METAL, (0, 0, 0.08), (0, 0, seat - 0.05), radius=0.028),
+        superellipsoid(
+            look.main,
+            (-w / 2 + 0.04, -d / 2 + 0.06, seat - 0.06),
+            (w / 2 - 0.04, d / 2, seat + 0.03),
+            6,
+        ),
+        box(DARK, (-0.03, -d / 2 + 0.02, seat - 0.04), (0.03, -d / 2 + 0.05, seat + 0.2)),
+        superellipsoid(
+            look.main, (-w / 2 + 0.06, -d / 2, seat + 0.12), (w / 2 - 0.06, -d / 2 + 0.08, h), 5
+        ),
+    ]
     for s in (-1, 1):
-        x = s * (w / 2 - .03)
-        parts += [box(DARK, (x - .015, -.04, seat - .03), (x + .015, .02, .66)),
-                  superellipsoid(DARK, (x - .03, -.14, .65), (x + .03, .12, .69), 6)]
-    return ObjectGeometry(parts, [SupportSurface(x0=-w / 2 + .1, x1=w / 2 - .1, y0=-d / 2 + .12, y1=d / 2 - .05, z=seat + .03, clear=h - seat)])
+        x = s * (w / 2 - 0.03)
+        parts += [
+            box(DARK, (x - 0.015, -0.04, seat - 0.03), (x + 0.015, 0.02, 0.66)),
+            superellipsoid(DARK, (x - 0.03, -0.14, 0.65), (x + 0.03, 0.12, 0.69), 6),
+        ]
+    return ObjectGeometry(
+        parts,
+        [
+            SupportSurface(
+                x0=-w / 2 + 0.1,
+                x1=w / 2 - 0.1,
+                y0=-d / 2 + 0.12,
+                y1=d / 2 - 0.05,
+                z=seat + 0.03,
+                clear=h - seat,
+            )
+        ],
+    )
 
 
 def sofa(w: float, d: float, h: float, look: Appearance, seats: int = 0) -> ObjectGeometry:
     """Base on feet, arms, a row of seat and back cushions (one for each 0.7 m unless given)."""
-    n = seats or max(2, round(w / .75))
+    n = seats or max(2, round(w / 0.75))
     m = look.main
-    seat = float(np.clip(.48 * h, .38, .46))
-    arm = float(np.clip(.09 * w, .09, .2))
-    c = look.second if look.chance(.4) else look.tinted(1.12)
-    parts = legs(DARK, w, d, h=.08, thick=.05, inset=.04) + [slab(m, w, d, .07, seat - .12)]
-    parts += [superellipsoid(m, (s * w / 2 - (arm if s > 0 else 0), -d / 2, .07),
-                      (s * w / 2 + (arm if s < 0 else 0), d / 2, seat + .18), 9) for s in (-1, 1)]
-    parts.append(superellipsoid(m, (-w / 2, -d / 2, .07), (w / 2, -d / 2 + .22, h), 10))
+    seat = float(np.clip(0.48 * h, 0.38, 0.46))
+    arm = float(np.clip(0.09 * w, 0.09, 0.2))
+    c = look.second if look.chance(0.4) else look.tinted(1.12)
+    parts = legs(DARK, w, d, h=0.08, thick=0.05, inset=0.04) + [slab(m, w, d, 0.07, seat - 0.12)]
+    parts += [
+        superellipsoid(
+            m,
+            (s * w / 2 - (arm if s > 0 else 0), -d / 2, 0.07),
+            (s * w / 2 + (arm if s < 0 else 0), d / 2, seat + 0.18),
+            9,
+        )
+        for s in (-1, 1)
+    ]
+    parts.append(superellipsoid(m, (-w / 2, -d / 2, 0.07), (w / 2, -d / 2 + 0.22, h), 10))
     edges = np.linspace(-w / 2 + arm, w / 2 - arm, n + 1)
-    back = -d / 2 + .2
+    back = -d / 2 + 0.2
     for a, b in zip(edges[:-1], edges[1:]):
-        parts.append(superellipsoid(c, (a + .004, back, seat - .13), (b - .004, d / 2, seat), 8))
-        parts.append(superellipsoid(c, (a + .01, back - .06, seat - .01), (b - .01, back + .13, h - .03), 5))
-    return ObjectGeometry(parts, [SupportSurface(x0=-w / 2 + arm + .02, x1=w / 2 - arm - .02, y0=back + .14, y1=d / 2 - .03, z=seat, clear=h - seat)])
+        parts.append(superellipsoid(c, (a + 0.004, back, seat - 0.13), (b - 0.004, d / 2, seat), 8))
+        parts.append(
+            superellipsoid(
+                c, (a + 0.01, back - 0.06, seat - 0.01), (b - 0.01, back + 0.13, h - 0.03), 5
+            )
+        )
+    return ObjectGeometry(
+        parts,
+        [
+            SupportSurface(
+                x0=-w / 2 + arm + 0.02,
+                x1=w / 2 - arm - 0.02,
+                y0=back + 0.14,
+                y1=d / 2 - 0.03,
+                z=seat,
+                clear=h - seat,
+            )
+        ],
+    )
 
 
 def bed(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """Frame on feet, headboard at the back, mattress, a blanket over the lower two thirds."""
-    top = float(np.clip(.55 * h, .42, .6))
-    sheet = Material(pattern="fabric", color=(.90, .89, .86), second=(.84, .83, .80), scale=.02)
+    top = float(np.clip(0.55 * h, 0.42, 0.6))
+    sheet = Material(
+        pattern="fabric", color=(0.90, 0.89, 0.86), second=(0.84, 0.83, 0.80), scale=0.02
+    )
     m = look.main
-    parts = legs(m, w, d, h=.16, thick=.07, inset=0) + [slab(m, w, d, .14, top - .2, 1),
-                                          box(m, (-w / 2, -d / 2, 0), (w / 2, -d / 2 + .06, h))]
+    parts = legs(m, w, d, h=0.16, thick=0.07, inset=0) + [
+        slab(m, w, d, 0.14, top - 0.2, 1),
+        box(m, (-w / 2, -d / 2, 0), (w / 2, -d / 2 + 0.06, h)),
+    ]
     if look.chance():
-        parts += [superellipsoid(look.second, (x - w / 8 + .01, -d / 2 + .05, top), (x + w / 8 - .01, -d / 2 + .10, h - .05),
-                          5) for x in w * (np.arange(4) - 1.5) / 4]
+        parts += [
+            superellipsoid(
+                look.second,
+                (x - w / 8 + 0.01, -d / 2 + 0.05, top),
+                (x + w / 8 - 0.01, -d / 2 + 0.10, h - 0.05),
+                5,
+            )
+            for x in w * (np.arange(4) - 1.5) / 4
+        ]
     if look.chance():
-        parts.append(box(m, (-w / 2, d / 2 - .05, 0), (w / 2, d / 2, top + .06)))
-    fold = -d / 2 + float(look.rng.uniform(.62, .85))
-    parts += [superellipsoid(sheet, (-w / 2 + .03, -d / 2 + .07, top - .22), (w / 2 - .03, d / 2 - .06, top), 14),
-              superellipsoid(look.second, (-w / 2 + .005, fold, top - .19), (w / 2 - .005, d / 2 - .052, top + .03), 16),
-              superellipsoid(replace(look.second, pattern="fabric"), (-w / 2 + .005, fold - .08, top - .15),
-                      (w / 2 - .005, fold + .12, top + .04), 12)]
-    return ObjectGeometry(parts, [SupportSurface(x0=-w / 2 + .08, x1=w / 2 - .08, y0=-d / 2 + .12, y1=fold - .1, z=top, clear=1.5),
-                        SupportSurface(x0=-w / 2 + .15, x1=w / 2 - .15, y0=fold + .2, y1=d / 2 - .15, z=top + .03, clear=2)])
+        parts.append(box(m, (-w / 2, d / 2 - 0.05, 0), (w / 2, d / 2, top + 0.06)))
+    fold = -d / 2 + float(look.rng.uniform(0.62, 0.85))
+    parts += [
+        superellipsoid(
+            sheet, (-w / 2 + 0.03, -d / 2 + 0.07, top - 0.22), (w / 2 - 0.03, d / 2 - 0.06, top), 14
+        ),
+        superellipsoid(
+            look.second,
+            (-w / 2 + 0.005, fold, top - 0.19),
+            (w / 2 - 0.005, d / 2 - 0.052, top + 0.03),
+            16,
+        ),
+        superellipsoid(
+            replace(look.second, pattern="fabric"),
+            (-w / 2 + 0.005, fold - 0.08, top - 0.15),
+            (w / 2 - 0.005, fold + 0.12, top + 0.04),
+            12,
+        ),
+    ]
+    return ObjectGeometry(
+        parts,
+        [
+            SupportSurface(
+                x0=-w / 2 + 0.08, x1=w / 2 - 0.08, y0=-d / 2 + 0.12, y1=fold - 0.1, z=top, clear=1.5
+            ),
+            SupportSurface(
+                x0=-w / 2 + 0.15,
+                x1=w / 2 - 0.15,
+                y0=fold + 0.2,
+                y1=d / 2 - 0.15,
+                z=top + 0.03,
+                clear=2,
+            ),
+        ],
+    )
 
 
 def stool(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """A round or padded seat on four legs with rungs."""
-    feet = legs(look.main, w, d, h=h - .03, thick=.035, inset=.02, round_=True)
-    rung = [cylinder(look.main, (s * (w / 2 - .04), -d / 2 + .04, .35 * h), (s * (w / 2 - .04), d / 2 - .04, .35 * h), radius=.01,
-                segments=6) for s in (-1, 1)]
-    seat = superellipsoid(look.second, (-w / 2, -d / 2, h - .06), (w / 2, d / 2, h), 5) if look.chance() else slab(look.main, w, d,
-            h - .035, h)
-    return ObjectGeometry([*feet, *rung, seat], [full_top(w, d, h, margin=.06)])
+    feet = legs(look.main, w, d, h=h - 0.03, thick=0.035, inset=0.02, round_=True)
+    rung = [
+        cylinder(
+            look.main,
+            (s * (w / 2 - 0.04), -d / 2 + 0.04, 0.35 * h),
+            (s * (w / 2 - 0.04), d / 2 - 0.04, 0.35 * h),
+            radius=0.01,
+            segments=6,
+        )
+        for s in (-1, 1)
+    ]
+    seat = (
+        superellipsoid(look.second, (-w / 2, -d / 2, h - 0.06), (w / 2, d / 2, h), 5)
+        if look.chance()
+        else slab(look.main, w, d, h - 0.035, h)
+    )
+    return ObjectGeometry([*feet, *rung, seat], [full_top(w, d, h, margin=0.06)])
 
 
 def ottoman(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """A padded block with a seam and short feet."""
-    return ObjectGeometry(legs(DARK, w, d, h=.07, thick=.045, inset=.03) + [superellipsoid(look.main, (-w / 2 + .005, -d / 2 + .005, .06),
-                                                            (w / 2 - .005, d / 2 - .005, h - .10), 10),
-                superellipsoid(look.tinted(.9), (-w / 2, -d / 2, h - .13), (w / 2, d / 2, h), 7)], [full_top(w, d, h, margin=.09)])
+    return ObjectGeometry(
+        legs(DARK, w, d, h=0.07, thick=0.045, inset=0.03)
+        + [
+            superellipsoid(
+                look.main,
+                (-w / 2 + 0.005, -d / 2 + 0.005, 0.06),
+                (w / 2 - 0.005, d / 2 - 0.005, h - 0.10),
+                10,
+            ),
+            superellipsoid(look.tinted(0.9), (-w / 2, -d / 2, h - 0.13), (w / 2, d / 2, h), 7),
+        ],
+        [full_top(w, d, h, margin=0.09)],
+    )
 
 
 def bench(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """Boards on two trestles."""
     n = 3
     e = np.linspace(-d / 2, d / 2, n + 1)
-    parts = [box(look.main, (-w / 2, a + .004, h - .035), (w / 2, b - .004, h)) for a, b in zip(e[:-1], e[1:])]
+    parts = [
+        box(look.main, (-w / 2, a + 0.004, h - 0.035), (w / 2, b - 0.004, h))
+        for a, b in zip(e[:-1], e[1:])
+    ]
     for s in (-1, 1):
-        x = s * (w / 2 - .15)
-        parts += [box(look.main, (x - .03, y - .03, 0), (x + .03, y + .03, h - .035)) for y in (-d / 2 + .05, d / 2 - .05)]
-    return ObjectGeometry([*parts, box(look.main, (-w / 2 + .15, -.025, .14), (w / 2 - .15, .025, .2))], [full_top(w, d, h)])
+        x = s * (w / 2 - 0.15)
+        parts += [
+            box(look.main, (x - 0.03, y - 0.03, 0), (x + 0.03, y + 0.03, h - 0.035))
+            for y in (-d / 2 + 0.05, d / 2 - 0.05)
+        ]
+    return ObjectGeometry(
+        [*parts, box(look.main, (-w / 2 + 0.15, -0.025, 0.14), (w / 2 - 0.15, 0.025, 0.2))],
+        [full_top(w, d, h)],
+    )
 
 # %% ../../../nbs/scenes/procedural/05_furniture.ipynb #49a6f0d4
-def table(w: float, d: float, h: float, look: Appearance, style: str = "legs", shelf: bool = False) -> ObjectGeometry:
-    """A top on legs, on side panels ("panels", with a back and drawers: a desk) or on a pedestal ("round")."""
+def table(
+    w: float, d: float, h: float, look: Appearance, style: str = "legs", shelf: bool = False
+) -> ObjectGeometry:
+    """A top on legs, on side panels ("panels", with a back and drawers: a desk) or on a pedestal
+    ("round")."""
     m = look.main
-    t = .035
-    leg = look.second if look.chance(.5) else m
-    if style == "round" or (style == "any" and look.chance(.35)):
+    t = 0.035
+    leg = look.second if look.chance(0.5) else m
+    if style == "round" or (style == "any" and look.chance(0.35)):
         r = min(w, d) / 2
-        parts = [box(leg, (-.6 * r, -.03, h - t - .03), (.6 * r, .03, h - t)),
-                 scale(lathe(m, [(0, h - t), (1, h - t), (1, h), (0, h)], segments=28, grain=0), (w / 2, d / 2, 1)),
-                 lathe(leg, [(0, 0), (.55 * r, 0), (.5 * r, .025), (.08, .05), (0, .05)], segments=20),
-                 lathe(leg, [(0, .05), (.07, .05), (.05, .12), (.045, h - .12), (.12, h - t), (0, h - t)], segments=12)]
-        return ObjectGeometry(parts, [SupportSurface(x0=-.62 * w / 2, x1=.62 * w / 2, y0=-.62 * d / 2, y1=.62 * d / 2, z=h)])
+        parts = [
+            box(leg, (-0.6 * r, -0.03, h - t - 0.03), (0.6 * r, 0.03, h - t)),
+            scale(
+                lathe(m, [(0, h - t), (1, h - t), (1, h), (0, h)], segments=28, grain=0),
+                (w / 2, d / 2, 1),
+            ),
+            lathe(
+                leg, [(0, 0), (0.55 * r, 0), (0.5 * r, 0.025), (0.08, 0.05), (0, 0.05)], segments=20
+            ),
+            lathe(
+                leg,
+                [
+                    (0, 0.05),
+                    (0.07, 0.05),
+                    (0.05, 0.12),
+                    (0.045, h - 0.12),
+                    (0.12, h - t),
+                    (0, h - t),
+                ],
+                segments=12,
+            ),
+        ]
+        return ObjectGeometry(
+            parts,
+            [
+                SupportSurface(
+                    x0=-0.62 * w / 2, x1=0.62 * w / 2, y0=-0.62 * d / 2, y1=0.62 * d / 2, z=h
+                )
+            ],
+        )
     parts = [slab(m, w, d, h - t, h)]
     if style == "panels":
-        parts += [box(m, (s * (w / 2 - .03) - .015, -d / 2 + .02, 0), (s * (w / 2 - .03) + .015, d / 2 - .02,
-                                                                       h - t)) for s in (-1, 1)]
-        parts.append(box(m, (-w / 2 + .04, -d / 2 + .03, h - .35), (w / 2 - .04, -d / 2 + .05, h - t)))
-        side = (-1 if look.chance() else 1)
-        wide = min(.42, .34 * w)
-        for k in range(3 if look.chance(.7) else 0):
-            x = side * (w / 2 - .05 - wide / 2)
-            z = h - t - .2 * (k + 1)
-            parts += [box(look.tinted(.94), (x - wide / 2, -d / 2 + .05, z + .01), (x + wide / 2, d / 2 - .04, z + .19)),
-                      cylinder(METAL, (x - .06, d / 2 - .03, z + .1), (x + .06, d / 2 - .03, z + .1), radius=.007, segments=6)]
+        parts += [
+            box(
+                m,
+                (s * (w / 2 - 0.03) - 0.015, -d / 2 + 0.02, 0),
+                (s * (w / 2 - 0.03) + 0.015, d / 2 - 0.02, h - t),
+            )
+            for s in (-1, 1)
+        ]
+        parts.append(
+            box(m, (-w / 2 + 0.04, -d / 2 + 0.03, h - 0.35), (w / 2 - 0.04, -d / 2 + 0.05, h - t))
+        )
+        side = -1 if look.chance() else 1
+        wide = min(0.42, 0.34 * w)
+        for k in range(3 if look.chance(0.7) else 0):
+            x = side * (w / 2 - 0.05 - wide / 2)
+            z = h - t - 0.2 * (k + 1)
+            parts += [
+                box(
+                    look.tinted(0.94),
+                    (x - wide / 2, -d / 2 + 0.05, z + 0.01),
+                    (x + wide / 2, d / 2 - 0.04, z + 0.19),
+                ),
+                cylinder(
+                    METAL,
+                    (x - 0.06, d / 2 - 0.03, z + 0.1),
+                    (x + 0.06, d / 2 - 0.03, z + 0.1),
+                    radius=0.007,
+                    segments=6,
+                ),
+            ]
     else:
-        parts += legs(leg, w, d, h=h - t, thick=.055, inset=.02, round_=look.chance(.4))
-        parts += [box(leg, (-w / 2 + .07, y - .012, h - .11), (w / 2 - .07, y + .012, h - t)) for y in (-d / 2 + .045,
-                d / 2 - .045)]
+        parts += legs(leg, w, d, h=h - t, thick=0.055, inset=0.02, round_=look.chance(0.4))
+        parts += [
+            box(leg, (-w / 2 + 0.07, y - 0.012, h - 0.11), (w / 2 - 0.07, y + 0.012, h - t))
+            for y in (-d / 2 + 0.045, d / 2 - 0.045)
+        ]
         if shelf:
-            parts.append(slab(m, w - .14, d - .12, .12, .14))
+            parts.append(slab(m, w - 0.14, d - 0.12, 0.12, 0.14))
     return ObjectGeometry(parts, [full_top(w, d, h)])
 
 
-def cabinet(w: float, d: float, h: float, look: Appearance, columns: int = 2, rows: int = 3, doors: bool = False, feet: float = .06,
-            top: float = .025, handle: str = "bar") -> ObjectGeometry:
-    """A body with a grid of drawers or doors (a column for each 0.5 m where `columns` is 0), each with a handle; feet, top
-    board.
+def cabinet(
+    w: float,
+    d: float,
+    h: float,
+    look: Appearance,
+    columns: int = 2,
+    rows: int = 3,
+    doors: bool = False,
+    feet: float = 0.06,
+    top: float = 0.025,
+    handle: str = "bar",
+) -> ObjectGeometry:
+    """A body with a grid of drawers or doors (a column for each 0.5 m where `columns` is 0), each
+    with a handle; feet, top board.
     """
     m = look.main
-    front = look.second if look.chance(.3) else look.tinted(1.06)
-    columns = columns or max(1, round(w / .5))
-    parts = legs(m, w, d, h=feet, thick=.05, inset=.01) if feet > .05 else [box(DARK, (-w / 2 + .02, -d / 2, 0),
-                                                                  (w / 2 - .02, d / 2 - .05, max(feet, .02)))]
-    parts += [box(m, (-w / 2, -d / 2, max(feet, .02)), (w / 2, d / 2 - .045, h - top), 2 if doors else 0),
-              box(m, (-w / 2, -d / 2, h - top), (w / 2, d / 2, h), 0)]
+    front = look.second if look.chance(0.3) else look.tinted(1.06)
+    columns = columns or max(1, round(w / 0.5))
+    parts = (
+        legs(m, w, d, h=feet, thick=0.05, inset=0.01)
+        if feet > 0.05
+        else [box(DARK, (-w / 2 + 0.02, -d / 2, 0), (w / 2 - 0.02, d / 2 - 0.05, max(feet, 0.02)))]
+    )
+    parts += [
+        box(
+            m, (-w / 2, -d / 2, max(feet, 0.02)), (w / 2, d / 2 - 0.045, h - top), 2 if doors else 0
+        ),
+        box(m, (-w / 2, -d / 2, h - top), (w / 2, d / 2, h), 0),
+    ]
     xs = np.linspace(-w / 2, w / 2, columns + 1)
-    zs = np.linspace(max(feet, .02), h - top, rows + 1)
+    zs = np.linspace(max(feet, 0.02), h - top, rows + 1)
     for i in range(columns):
         for k in range(rows):
-            low = (xs[i] + .005, d / 2 - .045, zs[k] + .005)
-            high = (xs[i + 1] - .005, d / 2 - .022, zs[k + 1] - .005)
+            low = (xs[i] + 0.005, d / 2 - 0.045, zs[k] + 0.005)
+            high = (xs[i + 1] - 0.005, d / 2 - 0.022, zs[k + 1] - 0.005)
             parts.append(box(front, low, high, 2 if doors else 0))
             x = (low[0] + high[0]) / 2
             z = (low[2] + high[2]) / 2
             if doors:
-                x = (high[0] - .04 if i % 2 == 0 else low[0] + .04)
-                z = z if h > 1 else high[2] - .12
-            long = min(.09, (high[2] - low[2]) / 3) if doors else min(.09, (high[0] - low[0]) / 4)
+                x = high[0] - 0.04 if i % 2 == 0 else low[0] + 0.04
+                z = z if h > 1 else high[2] - 0.12
+            long = min(0.09, (high[2] - low[2]) / 3) if doors else min(0.09, (high[0] - low[0]) / 4)
             end = np.array([0, 0, long]) if doors else np.array([long, 0, 0])
-            mid = np.array([x, d / 2 - .012, z])
-            parts.append(cylinder(METAL, mid - end, mid + end, radius=.008, segments=6) if handle == "bar" else superellipsoid(METAL, mid - .013,
-                    mid + [.013, .012, .013], 2, 2))
-    return ObjectGeometry(parts, [full_top(w, d - .03, h, clear=2.4 - h)])
+            mid = np.array([x, d / 2 - 0.012, z])
+            parts.append(
+                cylinder(METAL, mid - end, mid + end, radius=0.008, segments=6)
+                if handle == "bar"
+                else superellipsoid(METAL, mid - 0.013, mid + [0.013, 0.012, 0.013], 2, 2)
+            )
+    return ObjectGeometry(parts, [full_top(w, d - 0.03, h, clear=2.4 - h)])
 
 
 def shelves(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """An open case of boards, some of them filled with a row of books."""
     m = look.main
-    t = .022
-    n = max(2, round(h / .36))
-    zs = np.linspace(.05, h - t, n + 1)
-    parts = [box(m, (s * w / 2 - (t if s > 0 else 0), -d / 2, 0), (s * w / 2 + (t if s < 0 else 0), d / 2, h)) for s in (-1, 1)]
-    parts += [box(look.tinted(.8), (-w / 2 + t, -d / 2, .02), (w / 2 - t, -d / 2 + .012, h - t))]
-    parts += [box(m, (-w / 2 + t, -d / 2 + .012, z), (w / 2 - t, d / 2 - .004, z + t), 0) for z in zs]
-    tops = [SupportSurface(x0=-w / 2 + .03, x1=w / 2 - .03, y0=-d / 2 + .02, y1=d / 2 - .02, z=h, clear=2.4 - h)]
+    t = 0.022
+    n = max(2, round(h / 0.36))
+    zs = np.linspace(0.05, h - t, n + 1)
+    parts = [
+        box(
+            m,
+            (s * w / 2 - (t if s > 0 else 0), -d / 2, 0),
+            (s * w / 2 + (t if s < 0 else 0), d / 2, h),
+        )
+        for s in (-1, 1)
+    ]
+    parts += [box(look.tinted(0.8), (-w / 2 + t, -d / 2, 0.02), (w / 2 - t, -d / 2 + 0.012, h - t))]
+    parts += [
+        box(m, (-w / 2 + t, -d / 2 + 0.012, z), (w / 2 - t, d / 2 - 0.004, z + t), 0) for z in zs
+    ]
+    tops = [
+        SupportSurface(
+            x0=-w / 2 + 0.03, x1=w / 2 - 0.03, y0=-d / 2 + 0.02, y1=d / 2 - 0.02, z=h, clear=2.4 - h
+        )
+    ]
     for z, above in zip(zs[:-1], zs[1:]):
         gap = above - z - t
-        left = -w / 2 + t + .004
-        if look.chance(.55):
-            run = float(look.rng.uniform(.35, .95)) * (w - 2 * t)
-            while left < -w / 2 + t + run - .05:
-                wide = float(look.rng.uniform(.1, .22))
+        left = -w / 2 + t + 0.004
+        if look.chance(0.55):
+            run = float(look.rng.uniform(0.35, 0.95)) * (w - 2 * t)
+            while left < -w / 2 + t + run - 0.05:
+                wide = float(look.rng.uniform(0.1, 0.22))
                 right = min(left + wide, -w / 2 + t + run)
-                tall = gap * float(look.rng.uniform(.62, .93))
+                tall = gap * float(look.rng.uniform(0.62, 0.93))
                 colors = [sample_muted_color(look.rng) for _ in range(2)]
-                parts.append(box(Material(pattern="books", color=colors[0], second=colors[1], scale=.033), (left, -d / 2 + .02, z + t),
-                                 (right, d / 2 - .05, z + t + tall), 0))
-                left = right + .003
-        if w / 2 - t - left > .18:
-            tops.append(SupportSurface(x0=left + .02, x1=w / 2 - t - .02, y0=-d / 2 + .03, y1=d / 2 - .02, z=z + t, clear=gap))
+                parts.append(
+                    box(
+                        Material(pattern="books", color=colors[0], second=colors[1], scale=0.033),
+                        (left, -d / 2 + 0.02, z + t),
+                        (right, d / 2 - 0.05, z + t + tall),
+                        0,
+                    )
+                )
+                left = right + 0.003
+        if w / 2 - t - left > 0.18:
+            tops.append(
+                SupportSurface(
+                    x0=left + 0.02,
+                    x1=w / 2 - t - 0.02,
+                    y0=-d / 2 + 0.03,
+                    y1=d / 2 - 0.02,
+                    z=z + t,
+                    clear=gap,
+                )
+            )
     return ObjectGeometry(parts, tops)
 
 
 def piano(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """An upright piano: body, keyboard shelf with keys, music stand, pedals, side posts."""
     m = look.main
-    parts = [box(m, (-w / 2, -d / 2, .08), (w / 2, -d / 2 + .55 * d, h)),
-             box(m, (-w / 2, -d / 2 + .5 * d, .58), (w / 2, d / 2, .66)),
-             box(Material(pattern="keys", color=(.95, .95, .92), second=(.08, .08, .08), scale=.024), (-w / 2 + .08, d / 2 - .2, .66),
-                 (w / 2 - .08, d / 2 - .02, .68), 0),
-             box(DARK, (-w / 4, -d / 2 + .55 * d, h - .3), (w / 4, -d / 2 + .6 * d, h - .08)), box(m, (-w / 2, -d / 2, 0),
-                     (w / 2, -d / 2 + .5 * d, .09))]
-    parts += [box(m, (s * (w / 2 - .04) - .03, d / 2 - .1, 0), (s * (w / 2 - .04) + .03, d / 2 - .03, .58)) for s in (-1, 1)]
-    parts += [cylinder(METAL, (x, 0, .05), (x, .16, .04), radius=.015, segments=6) for x in (-.1, 0, .1)]
-    return ObjectGeometry(parts, [SupportSurface(x0=-w / 2 + .03, x1=w / 2 - .03, y0=-d / 2 + .02, y1=-d / 2 + .53 * d, z=h)])
+    parts = [
+        box(m, (-w / 2, -d / 2, 0.08), (w / 2, -d / 2 + 0.55 * d, h)),
+        box(m, (-w / 2, -d / 2 + 0.5 * d, 0.58), (w / 2, d / 2, 0.66)),
+        box(
+            Material(
+                pattern="keys", color=(0.95, 0.95, 0.92), second=(0.08, 0.08, 0.08), scale=0.024
+            ),
+            (-w / 2 + 0.08, d / 2 - 0.2, 0.66),
+            (w / 2 - 0.08, d / 2 - 0.02, 0.68),
+            0,
+        ),
+        box(DARK, (-w / 4, -d / 2 + 0.55 * d, h - 0.3), (w / 4, -d / 2 + 0.6 * d, h - 0.08)),
+        box(m, (-w / 2, -d / 2, 0), (w / 2, -d / 2 + 0.5 * d, 0.09)),
+    ]
+    parts += [
+        box(
+            m,
+            (s * (w / 2 - 0.04) - 0.03, d / 2 - 0.1, 0),
+            (s * (w / 2 - 0.04) + 0.03, d / 2 - 0.03, 0.58),
+        )
+        for s in (-1, 1)
+    ]
+    parts += [
+        cylinder(METAL, (x, 0, 0.05), (x, 0.16, 0.04), radius=0.015, segments=6)
+        for x in (-0.1, 0, 0.1)
+    ]
+    return ObjectGeometry(
+        parts,
+        [
+            SupportSurface(
+                x0=-w / 2 + 0.03, x1=w / 2 - 0.03, y0=-d / 2 + 0.02, y1=-d / 2 + 0.53 * d, z=h
+            )
+        ],
+    )

@@ -15,16 +15,32 @@ from scipy import ndimage
 
 from .catalog import CATALOGUE, build_object
 from .arrangements import GROUPS
-from .placement import (CELL, TRIM_M, WALL_OVERLAP_M, STRUCTURE, WALL, WallOpening, Layout, PlacedObject, RoomLayout, Room, cut_opening,
-                                  floor_grid, mount_on_wall, room_shell, remove_subtree)
+from spar_kit.scenes.procedural.placement import (
+    CELL,
+    TRIM_M,
+    WALL_OVERLAP_M,
+    STRUCTURE,
+    WALL,
+    WallOpening,
+    Layout,
+    PlacedObject,
+    RoomLayout,
+    Room,
+    cut_opening,
+    floor_grid,
+    mount_on_wall,
+    room_shell,
+    remove_subtree,
+)
 from .primitives import Material
 
 # %% ../../../nbs/scenes/procedural/35_layout.ipynb #94e8bd51
 @dataclass(frozen=True, kw_only=True)
 class RoomType:
-    """A kind of room: how common it is, floor area [m2] from-to, groups and single pieces with counts, finishes of floor and
-    walls.
+    """A kind of room: how common it is, floor area [m2] from-to, groups and single pieces with
+    counts, finishes of floor and walls.
     """
+
     share: float
     area: tuple[float, float]
     recipe: tuple[tuple[str, int, int], ...]
@@ -32,233 +48,533 @@ class RoomType:
     tiled_walls: bool = False
 
 
-ROOM_TYPES: Mapping[str, RoomType] = MappingProxyType({
-    "living room": RoomType(share=3, area=(16, 32), recipe=(("sofa group", 1, 1), ("dining group", 0, 1), ("bookshelf", 0, 2), ("fireplace", 0, 1),
-                                      ("piano", 0, 1), ("cabinet", 0, 2), ("floor lamp", 1, 2), ("plant", 1, 3),
-                                   ("armchair", 0, 1), ("ottoman", 0, 1), ("stool", 0, 1), ("basket", 0, 2), ("box", 0,
-                                           1), ("picture", 1, 4), ("clock", 0, 1), ("mirror", 0, 1)), floor=("planks", "carpet")),
-    "bedroom": RoomType(share=3, area=(12, 24), recipe=(("bed group", 1, 2), ("wardrobe", 1, 2), ("dresser", 0, 2), ("desk group", 0, 1),
-                                  ("bookshelf", 0, 1), ("armchair", 0, 1), ("chair", 0, 2), ("mirror", 0, 1), ("picture", 1,
-                                          3), ("plant", 0, 2),
-                               ("floor lamp", 0, 1), ("laundry hamper", 0, 1), ("suitcase", 0, 2), ("backpack", 0, 1), ("shoes",
-                                       0, 3), ("box", 0, 2), ("trash can", 0, 1), ("ottoman", 0, 1)), floor=("planks", "carpet")),
-    "kitchen": RoomType(share=2.5, area=(10, 20), recipe=(("kitchen run", 1, 1), ("dining group", 1, 1), ("cabinet", 0, 1), ("trash can", 1, 2),
-                                    ("stool", 0, 3), ("plant", 0, 1), ("clock", 0, 1), ("picture", 0, 2), ("basket", 0,
-                                            1), ("box", 0, 2)), floor=("tiles", "planks")),
-    "bathroom": RoomType(share=1.2, area=(6, 11), recipe=(("bathtub", 1, 1), ("toilet", 1, 1), ("sink group", 1, 2), ("washing machine", 0, 1),
-                                    ("laundry hamper", 0, 1), ("trash can", 1, 1), ("towel", 2, 3), ("cabinet", 1, 1), ("stool",
-                                            0, 1), ("plant", 0, 2), ("basket", 0, 1), ("picture", 0, 1)), floor=("tiles",), tiled_walls=True),
-    "office": RoomType(share=2.5, area=(13, 28), recipe=(("desk group", 2, 4), ("filing cabinet", 1, 3), ("bookshelf", 1, 3), ("whiteboard", 1, 1),
-                                   ("cabinet", 0, 2), ("trash can", 1, 3), ("plant", 0, 2), ("backpack", 0, 2), ("box", 0,
-                                           3), ("chair", 0, 2), ("clock", 0, 1),
-                              ("picture", 0, 2), ("floor lamp", 0, 1)), floor=("carpet", "planks")),
-    "dining room": RoomType(share=1.5, area=(13, 24), recipe=(("dining group", 1, 1), ("cabinet", 1, 2), ("dresser", 0, 1), ("bookshelf", 0, 1),
-                                        ("piano", 0, 1), ("plant", 1, 3), ("floor lamp", 0, 2), ("picture", 1, 4), ("mirror", 0,
-                                                1), ("clock", 0, 1), ("bench", 0, 1), ("basket", 0, 1)), floor=("planks", "tiles")),
-    "hallway": RoomType(share=0.5, area=(8, 13), recipe=(("bench", 1, 1), ("cabinet", 1, 2), ("shoes", 1, 4), ("mirror", 1, 1), ("wardrobe", 0, 1),
-                                   ("backpack", 0, 2), ("suitcase", 0, 2), ("picture", 0, 2), ("plant", 0, 1), ("box", 0,
-                                           2), ("basket", 0, 1)), floor=("tiles", "planks")),
-    "lounge": RoomType(share=1.5, area=(15, 28), recipe=(("sofa group", 1, 1), ("desk group", 0, 1), ("bookshelf", 1, 3), ("armchair", 1, 2),
-                                   ("floor lamp", 1, 2), ("plant", 1, 3), ("stool", 0, 2), ("cabinet", 0, 1), ("whiteboard", 0,
-                                           1), ("picture", 1, 3), ("trash can", 0, 1), ("box", 0, 1)), floor=("carpet", "planks")),
-})
+ROOM_TYPES: Mapping[str, RoomType] = MappingProxyType(
+    {
+        "living room": RoomType(
+            share=3,
+            area=(16, 32),
+            recipe=(
+                ("sofa group", 1, 1),
+                ("dining group", 0, 1),
+                ("bookshelf", 0, 2),
+                ("fireplace", 0, 1),
+                ("piano", 0, 1),
+                ("cabinet", 0, 2),
+                ("floor lamp", 1, 2),
+                ("plant", 1, 3),
+                ("armchair", 0, 1),
+                ("ottoman", 0, 1),
+                ("stool", 0, 1),
+                ("basket", 0, 2),
+                ("box", 0, 1),
+                ("picture", 1, 4),
+                ("clock", 0, 1),
+                ("mirror", 0, 1),
+            ),
+            floor=("planks", "carpet"),
+        ),
+        "bedroom": RoomType(
+            share=3,
+            area=(12, 24),
+            recipe=(
+                ("bed group", 1, 2),
+                ("wardrobe", 1, 2),
+                ("dresser", 0, 2),
+                ("desk group", 0, 1),
+                ("bookshelf", 0, 1),
+                ("armchair", 0, 1),
+                ("chair", 0, 2),
+                ("mirror", 0, 1),
+                ("picture", 1, 3),
+                ("plant", 0, 2),
+                ("floor lamp", 0, 1),
+                ("laundry hamper", 0, 1),
+                ("suitcase", 0, 2),
+                ("backpack", 0, 1),
+                ("shoes", 0, 3),
+                ("box", 0, 2),
+                ("trash can", 0, 1),
+                ("ottoman", 0, 1),
+            ),
+            floor=("planks", "carpet"),
+        ),
+        "kitchen": RoomType(
+            share=2.5,
+            area=(10, 20),
+            recipe=(
+                ("kitchen run", 1, 1),
+                ("dining group", 1, 1),
+                ("cabinet", 0, 1),
+                ("trash can", 1, 2),
+                ("stool", 0, 3),
+                ("plant", 0, 1),
+                ("clock", 0, 1),
+                ("picture", 0, 2),
+                ("basket", 0, 1),
+                ("box", 0, 2),
+            ),
+            floor=("tiles", "planks"),
+        ),
+        "bathroom": RoomType(
+            share=1.2,
+            area=(6, 11),
+            recipe=(
+                ("bathtub", 1, 1),
+                ("toilet", 1, 1),
+                ("sink group", 1, 2),
+                ("washing machine", 0, 1),
+                ("laundry hamper", 0, 1),
+                ("trash can", 1, 1),
+                ("towel", 2, 3),
+                ("cabinet", 1, 1),
+                ("stool", 0, 1),
+                ("plant", 0, 2),
+                ("basket", 0, 1),
+                ("picture", 0, 1),
+            ),
+            floor=("tiles",),
+            tiled_walls=True,
+        ),
+        "office": RoomType(
+            share=2.5,
+            area=(13, 28),
+            recipe=(
+                ("desk group", 2, 4),
+                ("filing cabinet", 1, 3),
+                ("bookshelf", 1, 3),
+                ("whiteboard", 1, 1),
+                ("cabinet", 0, 2),
+                ("trash can", 1, 3),
+                ("plant", 0, 2),
+                ("backpack", 0, 2),
+                ("box", 0, 3),
+                ("chair", 0, 2),
+                ("clock", 0, 1),
+                ("picture", 0, 2),
+                ("floor lamp", 0, 1),
+            ),
+            floor=("carpet", "planks"),
+        ),
+        "dining room": RoomType(
+            share=1.5,
+            area=(13, 24),
+            recipe=(
+                ("dining group", 1, 1),
+                ("cabinet", 1, 2),
+                ("dresser", 0, 1),
+                ("bookshelf", 0, 1),
+                ("piano", 0, 1),
+                ("plant", 1, 3),
+                ("floor lamp", 0, 2),
+                ("picture", 1, 4),
+                ("mirror", 0, 1),
+                ("clock", 0, 1),
+                ("bench", 0, 1),
+                ("basket", 0, 1),
+            ),
+            floor=("planks", "tiles"),
+        ),
+        "hallway": RoomType(
+            share=0.5,
+            area=(8, 13),
+            recipe=(
+                ("bench", 1, 1),
+                ("cabinet", 1, 2),
+                ("shoes", 1, 4),
+                ("mirror", 1, 1),
+                ("wardrobe", 0, 1),
+                ("backpack", 0, 2),
+                ("suitcase", 0, 2),
+                ("picture", 0, 2),
+                ("plant", 0, 1),
+                ("box", 0, 2),
+                ("basket", 0, 1),
+            ),
+            floor=("tiles", "planks"),
+        ),
+        "lounge": RoomType(
+            share=1.5,
+            area=(15, 28),
+            recipe=(
+                ("sofa group", 1, 1),
+                ("desk group", 0, 1),
+                ("bookshelf", 1, 3),
+                ("armchair", 1, 2),
+                ("floor lamp", 1, 2),
+                ("plant", 1, 3),
+                ("stool", 0, 2),
+                ("cabinet", 0, 1),
+                ("whiteboard", 0, 1),
+                ("picture", 1, 3),
+                ("trash can", 0, 1),
+                ("box", 0, 1),
+            ),
+            floor=("carpet", "planks"),
+        ),
+    }
+)
 _CORNER = {"floor lamp", "plant", "basket", "box", "suitcase", "laundry hamper"}
 _LOOSE = {"stool", "ottoman", "backpack", "shoes", "box"}
-MAX_OBJECTS = 60        # objects in a house at most, walls, floors and ceilings aside
+MAX_OBJECTS = 60  # objects in a house at most, walls, floors and ceilings aside
 
 # %% ../../../nbs/scenes/procedural/35_layout.ipynb #9087bbb7
 def place_on_surfaces(plan: RoomLayout, bias: float) -> None:
-    """Put things on things by the catalogue's chances plus the house's `bias`; up to three of a kind, books rather more
-    often.
+    """Put things on things by the catalogue's chances plus the house's `bias`; up to three of a
+    kind, books rather more often.
     """
     k = 0
     while k < len(plan.placed):
         holder = plan.placed[k]
         if holder.piece.tops and holder.piece.label in CATALOGUE:
-            room_for = 1 + 2 * sum((t.x1 - t.x0) * (t.y1 - t.y0) for t in holder.piece.tops) / .35
+            room_for = 1 + 2 * sum((t.x1 - t.x0) * (t.y1 - t.y0) for t in holder.piece.tops) / 0.35
             wanted = list(CATALOGUE[holder.piece.label].supports.items())
             for n in plan.rng.permutation(len(wanted)):
                 label, chance = wanted[n]
-                for _ in range(3 if label in ("book", "cup", "plate", "bottle", "bowl") else 2 if label in ("pillow", "vase",
-                        "box") else 1):
+                for _ in range(
+                    3
+                    if label in ("book", "cup", "plate", "bottle", "bowl")
+                    else 2
+                    if label in ("pillow", "vase", "box")
+                    else 1
+                ):
                     if plan.rng.random() < chance + bias and room_for > 1:
                         made = build_object(label, plan.rng)
-                        if label == "plant" and made.size[2] > .55:
-                            made = build_object("plant", plan.rng, np.array([.2, .2, .32]) * plan.rng.uniform(.8, 1.3))
+                        if label == "plant" and made.size[2] > 0.55:
+                            made = build_object(
+                                "plant",
+                                plan.rng,
+                                np.array([0.2, 0.2, 0.32]) * plan.rng.uniform(0.8, 1.3),
+                            )
                         if plan.on_top(k, made) is not None:
                             room_for -= 1
         k += 1
 
 
-def add_openings(plan: RoomLayout, gates: Sequence[WallOpening], main_door: bool) -> list[WallOpening]:
-    """Keep the passages free, set a door and one or two windows into the outer walls, hang curtains, put radiators under
-    windows.
+def add_openings(
+    plan: RoomLayout, gates: Sequence[WallOpening], main_door: bool
+) -> list[WallOpening]:
+    """Keep the passages free, set a door and one or two windows into the outer walls, hang
+    curtains, put radiators under windows.
     """
     rng = plan.rng
     room = plan.room
     holes = list(gates)
     for g in gates:
-        air, yaw = plan.wall_spot(g.k, (g.u0 + g.u1) / 2, .45)
-        plan.keep.append(np.array([*air, (g.u1 - g.u0) / 2 + .05, .45, yaw, .0, 2.3]))
+        air, yaw = plan.wall_spot(g.k, (g.u0 + g.u1) / 2, 0.45)
+        plan.keep.append(np.array([*air, (g.u1 - g.u0) / 2 + 0.05, 0.45, yaw, 0.0, 2.3]))
     outer = [k for k in range(4) if k not in {g.k for g in gates}]
     for _ in range(12 if main_door else 0):
         k = int(rng.choice(outer))
-        hole = cut_opening(plan, "door", k, u=float(rng.uniform(.6, room.wall(k)[2] - .6)), piece=build_object("door", rng), sill=0.0)
+        hole = cut_opening(
+            plan,
+            "door",
+            k,
+            u=float(rng.uniform(0.6, room.wall(k)[2] - 0.6)),
+            piece=build_object("door", rng),
+            sill=0.0,
+        )
         if hole:
             holes.append(hole)
             break
-    model = int(rng.integers(2 ** 31))                     # windows, curtains and radiators of a room are of one make
+    # windows, curtains and radiators of a room are of one make
+    model = int(rng.integers(2**31))
     for _ in range(int(rng.integers(1, 3))):
         k = int(rng.choice(outer))
-        sill = float(rng.uniform(.85, 1.05))
+        sill = float(rng.uniform(0.85, 1.05))
         pane = build_object("window", np.random.default_rng(model))
-        hole = cut_opening(plan, "window", k, u=float(rng.uniform(.8, max(.9, room.wall(k)[2] - .8))), piece=pane,
-                           sill=min(sill, room.height - pane.size[2] - .2))
+        hole = cut_opening(
+            plan,
+            "window",
+            k,
+            u=float(rng.uniform(0.8, max(0.9, room.wall(k)[2] - 0.8))),
+            piece=pane,
+            sill=min(sill, room.height - pane.size[2] - 0.2),
+        )
         if hole is None:
             continue
         holes.append(hole)
         middle = (hole.u0 + hole.u1) / 2
-        for side in (-1, 1) if rng.random() < .5 and room.kind not in ("kitchen", "bathroom") else ():
+        for side in (
+            (-1, 1) if rng.random() < 0.5 and room.kind not in ("kitchen", "bathroom") else ()
+        ):
             cloth = build_object("curtain", np.random.default_rng(model))
-            xy, yaw = plan.wall_spot(k, middle + side * ((hole.u1 - hole.u0 + cloth.size[0]) / 2 + .02),
-                                     cloth.size[1] / 2 + .02)
-            plan.add(cloth, xy, yaw, float(np.clip(hole.z1 + .15 - cloth.size[2], .02, room.height - cloth.size[2] - .05)), -2)
-        if rng.random() < .5:
+            xy, yaw = plan.wall_spot(
+                k,
+                middle + side * ((hole.u1 - hole.u0 + cloth.size[0]) / 2 + 0.02),
+                cloth.size[1] / 2 + 0.02,
+            )
+            plan.add(
+                cloth,
+                xy,
+                yaw,
+                float(
+                    np.clip(
+                        hole.z1 + 0.15 - cloth.size[2], 0.02, room.height - cloth.size[2] - 0.05
+                    )
+                ),
+                -2,
+            )
+        if rng.random() < 0.5:
             heater = build_object("radiator", np.random.default_rng(model))
-            xy, yaw = plan.wall_spot(k, middle, heater.size[1] / 2 + .01)
+            xy, yaw = plan.wall_spot(k, middle, heater.size[1] / 2 + 0.01)
             plan.add(heater, xy, yaw)
     return holes
 
 
 def walkable(plan: RoomLayout, gates: Sequence[WallOpening]) -> bool:
-    """Whether one region of the floor, 36 cm clear of things, is large enough to walk in and reaches every passage."""
+    """Whether one region of the floor, 36 cm clear of things, is large enough to walk in and
+    reaches every passage."""
     distance, low = floor_grid(Layout((plan.room,), tuple(plan.placed)))
-    regions, n = ndimage.label(distance > .36)
+    regions, n = ndimage.label(distance > 0.36)
     if n == 0:
         return False
     walk = regions == int(np.bincount(regions.ravel())[1:].argmax()) + 1
     for g in gates:
-        i, j = ((plan.wall_spot(g.k, (g.u0 + g.u1) / 2, .45)[0] - low) / CELL).astype(int)
-        if not walk[max(0, j - 3):j + 4, max(0, i - 3):i + 4].any():
+        i, j = ((plan.wall_spot(g.k, (g.u0 + g.u1) / 2, 0.45)[0] - low) / CELL).astype(int)
+        if not walk[max(0, j - 3) : j + 4, max(0, i - 3) : i + 4].any():
             return False
-    return bool(walk.sum() * CELL ** 2 > max(.9, .09 * plan.room.area))
+    return bool(walk.sum() * CELL**2 > max(0.9, 0.09 * plan.room.area))
 
 
-def furnish(room: Room, gates: Sequence[WallOpening], rng: np.random.Generator, *, main_door: bool, density: float = 1.0,
-            bias: float = 0.0) -> tuple[RoomLayout, list[WallOpening]]:
-    """Fill one room by its recipe; `density` thins out what is optional, `bias` is added to the chances of things on things.
+def furnish(
+    room: Room,
+    gates: Sequence[WallOpening],
+    rng: np.random.Generator,
+    *,
+    main_door: bool,
+    density: float = 1.0,
+    bias: float = 0.0,
+) -> tuple[RoomLayout, list[WallOpening]]:
+    """Fill one room by its recipe; `density` thins out what is optional, `bias` is added to the
+    chances of things on things.
 
-    A furnishing that leaves no way to walk is drawn again, three times; then pieces are taken away, the last first.
+    A furnishing that leaves no way to walk is drawn again, three times; then pieces are taken away,
+    the last first.
     """
     for attempt in range(4):
         plan = RoomLayout(room, rng)
         holes = add_openings(plan, gates, main_door)
         for what, low, high in ROOM_TYPES[room.kind].recipe:
             count = int(rng.integers(low, high + 1))
-            if low == 0 and rng.random() > density - .15 * attempt:
+            if low == 0 and rng.random() > density - 0.15 * attempt:
                 continue
             for _ in range(count):
                 if what in GROUPS:
                     GROUPS[what](plan)
                 elif CATALOGUE[what].support == "wall":
                     mount_on_wall(plan, build_object(what, rng))
-                elif what in _LOOSE and rng.random() < .6:
+                elif what in _LOOSE and rng.random() < 0.6:
                     plan.place_freely(build_object(what, rng))
                 else:
-                    plan.at_edge(build_object(what, rng), corner=what in _CORNER and bool(rng.random() < .7))
+                    plan.at_edge(
+                        build_object(what, rng), corner=what in _CORNER and bool(rng.random() < 0.7)
+                    )
         if walkable(plan, gates):
             break
     while not walkable(plan, gates):
         plan.remove(max(k for k, p in enumerate(plan.placed) if p.parent == -1))
     light = build_object("ceiling light", rng)
-    plan.add(light, ((room.x0 + room.x1) / 2, (room.y0 + room.y1) / 2), 0.0, room.height - light.size[2] - .001, -2)
+    plan.add(
+        light,
+        ((room.x0 + room.x1) / 2, (room.y0 + room.y1) / 2),
+        0.0,
+        room.height - light.size[2] - 0.001,
+        -2,
+    )
     place_on_surfaces(plan, bias)
     return plan, holes
 
 # %% ../../../nbs/scenes/procedural/35_layout.ipynb #abb6d84d
-_FLOORS = MappingProxyType({"planks": ("planks", .14, .3, ((.62, .45, .29), (.48, .33, .21), (.74, .60, .42), (.38, .28, .20))),
-                            "carpet": ("fabric", .02, 0., ((.52, .50, .47), (.40, .45, .52), (.62, .55, .45), (.45, .40, .42))),
-                            "tiles": ("tiles", .33, .4, ((.78, .76, .72), (.60, .62, .63), (.82, .72, .60), (.40, .42, .44)))})
-_PAINTS = ((.93, .89, .80), (.78, .87, .90), (.90, .80, .72), (.76, .84, .74), (.94, .92, .89), (.74, .77, .88),
-           (.93, .82, .66), (.70, .80, .80))
-_ACCENTS = ((.42, .52, .62), (.72, .45, .36), (.45, .56, .45), (.84, .68, .40), (.36, .40, .48), (.62, .48, .56))
+_FLOORS = MappingProxyType(
+    {
+        "planks": (
+            "planks",
+            0.14,
+            0.3,
+            ((0.62, 0.45, 0.29), (0.48, 0.33, 0.21), (0.74, 0.60, 0.42), (0.38, 0.28, 0.20)),
+        ),
+        "carpet": (
+            "fabric",
+            0.02,
+            0.0,
+            ((0.52, 0.50, 0.47), (0.40, 0.45, 0.52), (0.62, 0.55, 0.45), (0.45, 0.40, 0.42)),
+        ),
+        "tiles": (
+            "tiles",
+            0.33,
+            0.4,
+            ((0.78, 0.76, 0.72), (0.60, 0.62, 0.63), (0.82, 0.72, 0.60), (0.40, 0.42, 0.44)),
+        ),
+    }
+)
+_PAINTS = (
+    (0.93, 0.89, 0.80),
+    (0.78, 0.87, 0.90),
+    (0.90, 0.80, 0.72),
+    (0.76, 0.84, 0.74),
+    (0.94, 0.92, 0.89),
+    (0.74, 0.77, 0.88),
+    (0.93, 0.82, 0.66),
+    (0.70, 0.80, 0.80),
+)
+_ACCENTS = (
+    (0.42, 0.52, 0.62),
+    (0.72, 0.45, 0.36),
+    (0.45, 0.56, 0.45),
+    (0.84, 0.68, 0.40),
+    (0.36, 0.40, 0.48),
+    (0.62, 0.48, 0.56),
+)
 
 
-def _looks(kind: RoomType, rng: np.random.Generator) -> tuple[tuple[Material, ...], Material, Material]:
-    """Materials of the four walls, the floor and the ceiling. In one room of three a wall has a stronger colour than the
-    others.
+def _looks(
+    kind: RoomType, rng: np.random.Generator
+) -> tuple[tuple[Material, ...], Material, Material]:
+    """Materials of the four walls, the floor and the ceiling. In one room of three a wall has a
+    stronger colour than the others.
     """
+
     def varied(colors: Sequence[tuple[float, float, float]]) -> tuple[float, float, float]:
-        r, g, b = np.clip(np.array(colors[int(rng.integers(len(colors)))]) + rng.normal(0, .02, 3), 0, 1)
+        r, g, b = np.clip(
+            np.array(colors[int(rng.integers(len(colors)))]) + rng.normal(0, 0.02, 3), 0, 1
+        )
         return float(r), float(g), float(b)
 
     pattern, scale, gloss, colors = _FLOORS[kind.floor[int(rng.integers(len(kind.floor)))]]
     c = varied(colors)
-    floor = Material(pattern=pattern, color=c, second=(c[0] * .72, c[1] * .72, c[2] * .72), scale=scale * float(rng.uniform(.8, 1.25)), gloss=gloss)
-    skirting = (.90, .89, .86) if rng.random() < .6 else (c[0] * .7, c[1] * .7, c[2] * .7)
+    floor = Material(
+        pattern=pattern,
+        color=c,
+        second=(c[0] * 0.72, c[1] * 0.72, c[2] * 0.72),
+        scale=scale * float(rng.uniform(0.8, 1.25)),
+        gloss=gloss,
+    )
+    skirting = (0.90, 0.89, 0.86) if rng.random() < 0.6 else (c[0] * 0.7, c[1] * 0.7, c[2] * 0.7)
     paint = varied(_PAINTS)
     accent = varied(_ACCENTS)
     odd = int(rng.integers(12))
     if kind.tiled_walls:
-        return (Material(pattern="tiles", color=paint, second=(paint[0] * .8, paint[1] * .8, paint[2] * .8), scale=.2, gloss=.4),) * 4, floor, Material(pattern="plain",
-                color=(.95, .95, .93))
-    style, repeat = ("plaster", .1) if rng.random() < .7 else ("paper", float(rng.uniform(.1, .22)))
-    walls = tuple(Material(pattern="plaster" if k == odd else style, color=accent if k == odd else paint, second=skirting, scale=repeat) for k in range(4))
-    return walls, floor, Material(pattern="plain", color=(.95, .95, .93))
+        return (
+            (
+                Material(
+                    pattern="tiles",
+                    color=paint,
+                    second=(paint[0] * 0.8, paint[1] * 0.8, paint[2] * 0.8),
+                    scale=0.2,
+                    gloss=0.4,
+                ),
+            )
+            * 4,
+            floor,
+            Material(pattern="plain", color=(0.95, 0.95, 0.93)),
+        )
+    style, repeat = (
+        ("plaster", 0.1) if rng.random() < 0.7 else ("paper", float(rng.uniform(0.1, 0.22)))
+    )
+    walls = tuple(
+        Material(
+            pattern="plaster" if k == odd else style,
+            color=accent if k == odd else paint,
+            second=skirting,
+            scale=repeat,
+        )
+        for k in range(4)
+    )
+    return walls, floor, Material(pattern="plain", color=(0.95, 0.95, 0.93))
 
 
 def build_house(rng: np.random.Generator, kinds: Sequence[str] | None = None) -> Layout:
-    """A furnished house of the given kinds of rooms, west to east (drawn where None: one room in two houses, else two or
-    three).
+    """A furnished house of the given kinds of rooms, west to east (drawn where None: one room in
+    two houses, else two or three).
 
     Every random draw comes from `rng`.
     """
     if kinds is None:
         share = np.array([k.share for k in ROOM_TYPES.values()])
-        kinds = [str(k) for k in rng.choice(list(ROOM_TYPES), int(rng.choice([1, 2, 3], p=[.55, .35, .1])), replace=False,
-                                            p=share / share.sum())]
+        kinds = [
+            str(k)
+            for k in rng.choice(
+                list(ROOM_TYPES),
+                int(rng.choice([1, 2, 3], p=[0.55, 0.35, 0.1])),
+                replace=False,
+                p=share / share.sum(),
+            )
+        ]
     height = float(rng.uniform(2.5, 2.95))
     x = 0.0
     rooms: list[Room] = []
     for kind in kinds:
         area = rng.uniform(*ROOM_TYPES[kind].area)
-        ratio = float(rng.uniform(.75, 1.35))
+        ratio = float(rng.uniform(0.75, 1.35))
         w = float(np.sqrt(area * ratio))
         d = float(np.sqrt(area / ratio))
-        y = float(rng.uniform(-.5, .5)) if rooms else 0.0
+        y = float(rng.uniform(-0.5, 0.5)) if rooms else 0.0
         rooms.append(Room(kind=kind, x0=x, x1=x + w, y0=y, y1=y + d, height=height))
         x += w + 2 * WALL
     gates: list[list[WallOpening]] = [[] for _ in rooms]
     floors: list[list[tuple[float, float, float, float]]] = [[] for _ in rooms]
     frames: list[PlacedObject] = []
     for i, (a, c) in enumerate(zip(rooms[:-1], rooms[1:])):
-        frame = build_object("doorframe", rng, np.array([float(rng.uniform(.95, 1.15)), 2 * WALL + .02, 2.1]))
+        frame = build_object(
+            "doorframe", rng, np.array([float(rng.uniform(0.95, 1.15)), 2 * WALL + 0.02, 2.1])
+        )
         w, _, h = frame.size
-        y = float(rng.uniform(max(a.y0, c.y0) + .8, min(a.y1, c.y1) - .8))
-        gates[i].append(WallOpening(k=1, u0=y - w / 2 - a.y0 + TRIM_M, u1=y + w / 2 - a.y0 - TRIM_M, z0=-WALL_OVERLAP_M, z1=h - TRIM_M))
-        gates[i + 1].append(WallOpening(k=3, u0=c.y1 - y - w / 2 + TRIM_M, u1=c.y1 - y + w / 2 - TRIM_M, z0=-WALL_OVERLAP_M, z1=h - TRIM_M))
+        y = float(rng.uniform(max(a.y0, c.y0) + 0.8, min(a.y1, c.y1) - 0.8))
+        gates[i].append(
+            WallOpening(
+                k=1,
+                u0=y - w / 2 - a.y0 + TRIM_M,
+                u1=y + w / 2 - a.y0 - TRIM_M,
+                z0=-WALL_OVERLAP_M,
+                z1=h - TRIM_M,
+            )
+        )
+        gates[i + 1].append(
+            WallOpening(
+                k=3,
+                u0=c.y1 - y - w / 2 + TRIM_M,
+                u1=c.y1 - y + w / 2 - TRIM_M,
+                z0=-WALL_OVERLAP_M,
+                z1=h - TRIM_M,
+            )
+        )
         floors[i].append((a.x1, c.x0, y - w / 2, y + w / 2))
         frames.append(PlacedObject(frame, np.array([a.x1 + WALL, y, 0]), np.pi / 2, -2))
     entrance = int(rng.integers(len(rooms)))
     placed = []
     things = []
-    bias = float(rng.uniform(-.08, .15))
+    bias = float(rng.uniform(-0.08, 0.15))
     for i, room in enumerate(rooms):
-        plan, holes = furnish(room, gates[i], rng, main_door=i == entrance, density=1.15 - .15 * len(rooms), bias=bias - .1 * (len(rooms) - 1))
+        plan, holes = furnish(
+            room,
+            gates[i],
+            rng,
+            main_door=i == entrance,
+            density=1.15 - 0.15 * len(rooms),
+            bias=bias - 0.1 * (len(rooms) - 1),
+        )
         placed += room_shell(room, holes, floors[i], _looks(ROOM_TYPES[room.kind], rng))
         things.append(plan.placed)
     placed += frames
     for group in things:
         first = len(placed)
-        placed += [PlacedObject(p.piece, p.position, p.yaw, p.parent + first if p.parent >= 0 else p.parent) for p in group]
+        placed += [
+            PlacedObject(
+                p.piece, p.position, p.yaw, p.parent + first if p.parent >= 0 else p.parent
+            )
+            for p in group
+        ]
     return Layout(tuple(rooms), tuple(_thinned(placed, rng)))
 
 
 def _thinned(placed: list[PlacedObject], rng: np.random.Generator) -> list[PlacedObject]:
-    """Take away things at random, first what stands on others, until at most `MAX_OBJECTS` objects are left (structure not counted).
+    """Take away things at random, first what stands on others, until at most `MAX_OBJECTS` objects
+    are left (structure not counted).
     """
     while sum(p.piece.label not in STRUCTURE for p in placed) > MAX_OBJECTS:
         parents = {p.parent for p in placed}
         free = [k for k, p in enumerate(placed) if p.parent >= -1 and k not in parents]
-        placed = remove_subtree(placed, int(rng.choice([k for k in free if placed[k].parent >= 0] or free)))
+        placed = remove_subtree(
+            placed, int(rng.choice([k for k in free if placed[k].parent >= 0] or free))
+        )
     return placed

@@ -21,13 +21,20 @@ from ..scene import OrientedBox
 from .primitives import Material, Part, box
 
 # %% ../../../nbs/scenes/procedural/25_placement.ipynb #410c2cf9
-WALL = 0.08      # half of a wall between rooms, metres
-CLEARANCE_M = 0.012      # air between two things, metres
-WALL_OVERLAP_M = 0.03      # walls reach this far below the floor and above the ceiling, so that no ray slips out at their edges
-TRIM_M = 0.003      # a frame covers this much of the wall around its hole, metres
-STRUCTURE = ("wall", "floor", "ceiling")          # labels of what is not an object
-_HEIGHTS = {"picture": 1.55, "mirror": 1.45, "clock": 2.0, "whiteboard": 1.5,
-            "towel": 1.15}     # of the middle above the floor, metres
+WALL = 0.08  # half of a wall between rooms, metres
+CLEARANCE_M = 0.012  # air between two things, metres
+# walls reach this far below the floor and above the ceiling, so that no ray slips out at their
+# edges
+WALL_OVERLAP_M = 0.03
+TRIM_M = 0.003  # a frame covers this much of the wall around its hole, metres
+STRUCTURE = ("wall", "floor", "ceiling")  # labels of what is not an object
+_HEIGHTS = {
+    "picture": 1.55,
+    "mirror": 1.45,
+    "clock": 2.0,
+    "whiteboard": 1.5,
+    "towel": 1.15,
+}  # of the middle above the floor, metres
 
 # %% ../../../nbs/scenes/procedural/25_placement.ipynb #1093534a
 @dataclass(frozen=True)
@@ -38,8 +45,10 @@ class PlacedObject:
         piece: the object in its own frame.
         position: (3,) of the middle of its footprint, at its foot, metres.
         yaw: turn about the vertical, radians; 0 looks along world +y.
-        parent: number of the piece it stands on in `Layout.placed`, -1 for the floor, -2 for wall, ceiling or structure itself.
+        parent: number of the piece it stands on in `Layout.placed`, -1 for the floor, -2 for wall,
+            ceiling or structure itself.
     """
+
     piece: ObjectModel
     position: NDArray[np.float64]
     yaw: float
@@ -59,6 +68,7 @@ class PlacedObject:
 @dataclass(frozen=True, kw_only=True)
 class Room:
     """A rectangular room: kind, x0, x1, y0, y1 of its floor and its height, metres."""
+
     kind: str
     x0: float
     x1: float
@@ -67,7 +77,8 @@ class Room:
     height: float
 
     def wall(self, k: int) -> tuple[NDArray, NDArray, float]:
-        """Wall k (0 south, 1 east, 2 north, 3 west): its left end seen from inside, the direction along it (2,), its length."""
+        """Wall k (0 south, 1 east, 2 north, 3 west): its left end seen from inside, the direction
+        along it (2,), its length."""
         ends = [(self.x0, self.y0), (self.x1, self.y0), (self.x1, self.y1), (self.x0, self.y1)]
         a = np.array(ends[k])
         c = np.array(ends[(k + 1) % 4])
@@ -82,12 +93,14 @@ class Room:
 @dataclass(frozen=True)
 class Layout:
     """What `build_house` returns: rooms, and everything in them, walls first."""
+
     rooms: tuple[Room, ...]
     placed: tuple[PlacedObject, ...]
 
 # %% ../../../nbs/scenes/procedural/25_placement.ipynb #523f0157
 def overlapping(rows: NDArray, row: NDArray, gap: float = 0.0) -> NDArray[np.bool_]:
-    """Which boxes of `rows` (N, 7) come nearer to `row` (7,) than `gap` metres sideways and overlap it in height."""
+    """Which boxes of `rows` (N, 7) come nearer to `row` (7,) than `gap` metres sideways and overlap
+    it in height."""
     rows = np.asarray(rows, np.float64).reshape(-1, 7)
     dx = rows[:, 0] - row[0]
     dy = rows[:, 1] - row[1]
@@ -95,8 +108,10 @@ def overlapping(rows: NDArray, row: NDArray, gap: float = 0.0) -> NDArray[np.boo
     c = np.abs(np.cos(turn))
     s = np.abs(np.sin(turn))
     near = (rows[:, 5] < row[6] - 1e-9) & (rows[:, 6] > row[5] + 1e-9)
-    for yaw, half, other in ((row[4], (row[2], row[3]), (rows[:, 2], rows[:, 3])),
-                             (rows[:, 4], (rows[:, 2], rows[:, 3]), (row[2], row[3]))):
+    for yaw, half, other in (
+        (row[4], (row[2], row[3]), (rows[:, 2], rows[:, 3])),
+        (rows[:, 4], (rows[:, 2], rows[:, 3]), (row[2], row[3])),
+    ):
         along = np.abs(dx * np.cos(yaw) + dy * np.sin(yaw))
         across = np.abs(-dx * np.sin(yaw) + dy * np.cos(yaw))
         near &= along < half[0] + c * other[0] + s * other[1] + gap
@@ -107,15 +122,24 @@ def overlapping(rows: NDArray, row: NDArray, gap: float = 0.0) -> NDArray[np.boo
 def remove_subtree(placed: Sequence[PlacedObject], gone: int) -> list[PlacedObject]:
     """The pieces less number `gone` and all that stands on it, renumbered."""
     drop = {gone}
-    for k, p in enumerate(placed):                       # a thing comes after what it stands on
+    for k, p in enumerate(placed):  # a thing comes after what it stands on
         if p.parent in drop:
             drop.add(k)
-    number = {-2: -2, -1: -1, **{k: n for n, k in enumerate(k for k in range(len(placed)) if k not in drop)}}
-    return [PlacedObject(p.piece, p.position, p.yaw, number[p.parent]) for k, p in enumerate(placed) if k not in drop]
+    number = {
+        -2: -2,
+        -1: -1,
+        **{k: n for n, k in enumerate(k for k in range(len(placed)) if k not in drop)},
+    }
+    return [
+        PlacedObject(p.piece, p.position, p.yaw, number[p.parent])
+        for k, p in enumerate(placed)
+        if k not in drop
+    ]
 
 
 class RoomLayout:
-    """A room being furnished: the pieces so far, and the boxes that must stay empty (in front of doors and windows)."""
+    """A room being furnished: the pieces so far, and the boxes that must stay empty (in front of
+    doors and windows)."""
 
     def __init__(self, room: Room, rng: np.random.Generator):
         self.room = room
@@ -131,53 +155,89 @@ class RoomLayout:
         ey = s * row[2] + c * row[3]
         r = self.room
         slack = min(row[0] - ex - r.x0, r.x1 - row[0] - ex, row[1] - ey - r.y0, r.y1 - row[1] - ey)
-        return bool(slack > .004)
+        return bool(slack > 0.004)
 
-    def add(self, piece: ObjectModel, xy: Sequence[float] | NDArray, yaw: float, z: float | None = None,
-            parent: int = -1) -> int | None:
-        """Place a piece if it fits; returns its number. On the floor it rests on the rug below it, where there is one."""
-        row = np.array([xy[0], xy[1], piece.size[0] / 2, piece.size[1] / 2, yaw, 0 if z is None else z, 0])
+    def add(
+        self,
+        piece: ObjectModel,
+        xy: Sequence[float] | NDArray,
+        yaw: float,
+        z: float | None = None,
+        parent: int = -1,
+    ) -> int | None:
+        """Place a piece if it fits; returns its number. On the floor it rests on the rug below it,
+        where there is one."""
+        row = np.array(
+            [xy[0], xy[1], piece.size[0] / 2, piece.size[1] / 2, yaw, 0 if z is None else z, 0]
+        )
         family = {parent}
         above = parent
         while above >= 0:
             above = self.placed[above].parent
             family.add(above)
         if z is None and piece.label != "rug":
-            for k in np.flatnonzero(overlapping(np.array(self.rows), np.array([*row[:5], 0, 1]))) if self.rows else ():
+            for k in (
+                np.flatnonzero(overlapping(np.array(self.rows), np.array([*row[:5], 0, 1])))
+                if self.rows
+                else ()
+            ):
                 if self.placed[k].piece.label == "rug":
                     row[5] = max(row[5], self.rows[k][6])
         row[6] = row[5] + piece.size[2]
         others = np.array([r for k, r in enumerate(self.rows) if k not in family]).reshape(-1, 7)
         empty = np.array(self.keep if parent != -2 else []).reshape(-1, 7)
-        if not self.inside(row) or overlapping(others, row, CLEARANCE_M).any() or overlapping(empty, row).any():
+        if (
+            not self.inside(row)
+            or overlapping(others, row, CLEARANCE_M).any()
+            or overlapping(empty, row).any()
+        ):
             return None
         self.rows.append(row)
-        self.placed.append(PlacedObject(piece, np.array([xy[0], xy[1], row[5]]), float(yaw), parent))
+        self.placed.append(
+            PlacedObject(piece, np.array([xy[0], xy[1], row[5]]), float(yaw), parent)
+        )
         return len(self.placed) - 1
 
     def remove(self, gone: int) -> None:
         """Take away piece number `gone` and all that stands on it."""
         self.placed = remove_subtree(self.placed, gone)
-        self.rows = [np.array([*p.position[:2], *p.piece.size[:2] / 2, p.yaw, p.position[2],
-                               p.position[2] + p.piece.size[2]]) for p in self.placed]
+        self.rows = [
+            np.array(
+                [
+                    *p.position[:2],
+                    *p.piece.size[:2] / 2,
+                    p.yaw,
+                    p.position[2],
+                    p.position[2] + p.piece.size[2],
+                ]
+            )
+            for p in self.placed
+        ]
 
     def wall_spot(self, k: int, u: float, away: float) -> tuple[NDArray, float]:
-        """The point `u` metres along wall k and `away` from it, and the yaw that looks into the room there."""
+        """The point `u` metres along wall k and `away` from it, and the yaw that looks into the
+        room there."""
         a, direction, _ = self.room.wall(k)
         return a + direction * u + np.array([-direction[1], direction[0]]) * away, k * np.pi / 2
 
-    def at_edge(self, piece: ObjectModel, corner: bool = False, walls: Sequence[int] = (0, 1, 2, 3), tries: int = 16) -> int | None:
+    def at_edge(
+        self,
+        piece: ObjectModel,
+        corner: bool = False,
+        walls: Sequence[int] = (0, 1, 2, 3),
+        tries: int = 16,
+    ) -> int | None:
         """Back to a wall (in a corner of it if asked): the first free place of `tries`."""
         for _ in range(tries):
             k = int(self.rng.choice(walls))
             length = self.room.wall(k)[2]
             half = piece.size[0] / 2
-            if length < piece.size[0] + .1:
+            if length < piece.size[0] + 0.1:
                 continue
-            u = self.rng.uniform(half + .05, length - half - .05)
+            u = self.rng.uniform(half + 0.05, length - half - 0.05)
             if corner:
-                u = half + .05 if self.rng.random() < .5 else length - half - .05
-            xy, yaw = self.wall_spot(k, u, piece.size[1] / 2 + float(self.rng.uniform(.015, .05)))
+                u = half + 0.05 if self.rng.random() < 0.5 else length - half - 0.05
+            xy, yaw = self.wall_spot(k, u, piece.size[1] / 2 + float(self.rng.uniform(0.015, 0.05)))
             found = self.add(piece, xy, yaw)
             if found is not None:
                 return found
@@ -187,8 +247,10 @@ class RoomLayout:
         """Anywhere on the floor, turned as it fell, rather near to the walls."""
         r = self.room
         for _ in range(tries):
-            t = self.rng.beta(.6, .6, 2)
-            xy = np.array([r.x0 + .3, r.y0 + .3]) + t * np.array([r.x1 - r.x0 - .6, r.y1 - r.y0 - .6])
+            t = self.rng.beta(0.6, 0.6, 2)
+            xy = np.array([r.x0 + 0.3, r.y0 + 0.3]) + t * np.array(
+                [r.x1 - r.x0 - 0.6, r.y1 - r.y0 - 0.6]
+            )
             found = self.add(piece, xy, float(self.rng.uniform(0, 2 * np.pi)))
             if found is not None:
                 return found
@@ -201,21 +263,45 @@ class RoomLayout:
         s = np.sin(p.yaw)
         return p.position[:2] + np.array([c * x - s * y, s * x + c * y])
 
-    def on_top(self, base: int, piece: ObjectModel, x: float | None = None, *, y: float | None = None, top: int | None = None,
-               turn: float | None = None, tries: int = 8) -> int | None:
-        """Stand a piece on a top of piece `base`, at (x, y) of its frame or anywhere that is free."""
+    def on_top(
+        self,
+        base: int,
+        piece: ObjectModel,
+        x: float | None = None,
+        *,
+        y: float | None = None,
+        top: int | None = None,
+        turn: float | None = None,
+        tries: int = 8,
+    ) -> int | None:
+        """Stand a piece on a top of piece `base`, at (x, y) of its frame or anywhere that is
+        free."""
         holder = self.placed[base]
         tops = holder.piece.tops
         for _ in range(tries):
             t = tops[int(self.rng.integers(len(tops))) if top is None else top]
-            yaw = float(self.rng.normal(0, .25)) if turn is None else turn
+            yaw = float(self.rng.normal(0, 0.25)) if turn is None else turn
             ex = abs(np.cos(yaw)) * piece.size[0] / 2 + abs(np.sin(yaw)) * piece.size[1] / 2
             ey = abs(np.sin(yaw)) * piece.size[0] / 2 + abs(np.cos(yaw)) * piece.size[1] / 2
-            if t.x1 - t.x0 < 2 * ex or t.y1 - t.y0 < 2 * ey or t.clear < piece.size[2] + .01:
+            if t.x1 - t.x0 < 2 * ex or t.y1 - t.y0 < 2 * ey or t.clear < piece.size[2] + 0.01:
                 continue
-            px = float(self.rng.uniform(t.x0 + ex, t.x1 - ex)) if x is None else float(np.clip(x, t.x0 + ex, t.x1 - ex))
-            py = float(self.rng.uniform(t.y0 + ey, t.y1 - ey)) if y is None else float(np.clip(y, t.y0 + ey, t.y1 - ey))
-            found = self.add(piece, self.spot(base, px, py), holder.yaw + yaw, float(holder.position[2]) + t.z, base)
+            px = (
+                float(self.rng.uniform(t.x0 + ex, t.x1 - ex))
+                if x is None
+                else float(np.clip(x, t.x0 + ex, t.x1 - ex))
+            )
+            py = (
+                float(self.rng.uniform(t.y0 + ey, t.y1 - ey))
+                if y is None
+                else float(np.clip(y, t.y0 + ey, t.y1 - ey))
+            )
+            found = self.add(
+                piece,
+                self.spot(base, px, py),
+                holder.yaw + yaw,
+                float(holder.position[2]) + t.z,
+                base,
+            )
             if found is not None:
                 return found
         return None
@@ -223,7 +309,9 @@ class RoomLayout:
 # %% ../../../nbs/scenes/procedural/25_placement.ipynb #81338d00
 @dataclass(frozen=True, kw_only=True)
 class WallOpening:
-    """An opening of wall k: u0, u1 along the wall from its left end, z0, z1 above the floor, metres."""
+    """An opening of wall k: u0, u1 along the wall from its left end, z0, z1 above the floor,
+    metres."""
+
     k: int
     u0: float
     u1: float
@@ -231,11 +319,17 @@ class WallOpening:
     z1: float
 
 
-def room_shell(room: Room, holes: Sequence[WallOpening], passage_floor: Sequence[tuple[float, float, float, float]],
-              look: tuple[tuple[Material, ...], Material, Material]) -> list[PlacedObject]:
-    """Four walls around the holes, a floor and a ceiling, as pieces labelled "wall", "floor" and "ceiling".
+def room_shell(
+    room: Room,
+    holes: Sequence[WallOpening],
+    passage_floor: Sequence[tuple[float, float, float, float]],
+    look: tuple[tuple[Material, ...], Material, Material],
+) -> list[PlacedObject]:
+    """Four walls around the holes, a floor and a ceiling, as pieces labelled "wall", "floor" and
+    "ceiling".
 
-    `look` is the materials of the four walls, of the floor and of the ceiling; `passage_floor` (x0, x1, y0, y1) of thresholds.
+    `look` is the materials of the four walls, of the floor and of the ceiling; `passage_floor` (x0,
+    x1, y0, y1) of thresholds.
     """
     wall_look, floor_look, ceiling_look = look
     pieces = []
@@ -243,20 +337,43 @@ def room_shell(room: Room, holes: Sequence[WallOpening], passage_floor: Sequence
         a, direction, length = room.wall(k)
         mine = [h for h in holes if h.k == k]
         us = np.unique([-WALL, length + WALL, *(u for h in mine for u in (h.u0, h.u1))])
-        zs = np.unique([-WALL_OVERLAP_M, room.height + WALL_OVERLAP_M, *(z for h in mine for z in (h.z0, h.z1))])
+        zs = np.unique(
+            [
+                -WALL_OVERLAP_M,
+                room.height + WALL_OVERLAP_M,
+                *(z for h in mine for z in (h.z0, h.z1)),
+            ]
+        )
         parts = []
         out = np.array([direction[1], -direction[0]]) * WALL
         for u0, u1 in zip(us[:-1], us[1:]):
             for z0, z1 in zip(zs[:-1], zs[1:]):
                 u = (u0 + u1) / 2
                 z = (z0 + z1) / 2
-                if not any(h.u0 <= u <= h.u1 and h.z0 <= z <= h.z1 for h in mine) and min(u1 - u0, z1 - z0) > 1e-6:
+                if (
+                    not any(h.u0 <= u <= h.u1 and h.z0 <= z <= h.z1 for h in mine)
+                    and min(u1 - u0, z1 - z0) > 1e-6
+                ):
                     ends = np.array([a + direction * u0, a + direction * u1 + out])
                     parts.append(box(wall_look[k], (*ends.min(0), z0), (*ends.max(0), z1), 2))
         pieces.append(("wall", parts))
     areas = [(room.x0, room.x1, room.y0, room.y1), *passage_floor]
-    pieces.append(("floor", [box(floor_look, (x0, y0, -.06), (x1, y1, 0), 0) for x0, x1, y0, y1 in areas]))
-    pieces.append(("ceiling", [box(ceiling_look, (room.x0, room.y0, room.height), (room.x1, room.y1, room.height + .06), 0)]))
+    pieces.append(
+        ("floor", [box(floor_look, (x0, y0, -0.06), (x1, y1, 0), 0) for x0, x1, y0, y1 in areas])
+    )
+    pieces.append(
+        (
+            "ceiling",
+            [
+                box(
+                    ceiling_look,
+                    (room.x0, room.y0, room.height),
+                    (room.x1, room.y1, room.height + 0.06),
+                    0,
+                )
+            ],
+        )
+    )
     return [_fixed(label, parts) for label, parts in pieces]
 
 
@@ -264,24 +381,43 @@ def _fixed(label: str, parts: list[Part]) -> PlacedObject:
     low = np.min([p.bounds[0] for p in parts], 0)
     high = np.max([p.bounds[1] for p in parts], 0)
     foot = np.array([*(low + high)[:2] / 2, low[2]])
-    moved = tuple(Part(vertices=p.vertices - foot, triangles=p.triangles, normals=p.normals, material=p.material, grain=p.grain) for p in parts)
+    moved = tuple(
+        Part(
+            vertices=p.vertices - foot,
+            triangles=p.triangles,
+            normals=p.normals,
+            material=p.material,
+            grain=p.grain,
+        )
+        for p in parts
+    )
     return PlacedObject(ObjectModel(label, moved, high - low, ()), foot, 0.0, -2)
 
 
-def cut_opening(plan: RoomLayout, label: str, k: int, *, u: float, piece: ObjectModel, sill: float) -> WallOpening | None:
+def cut_opening(
+    plan: RoomLayout, label: str, k: int, *, u: float, piece: ObjectModel, sill: float
+) -> WallOpening | None:
     """Set a door or window into wall k around `u` and keep the air before it free."""
     w, d, h = piece.size
-    if not (.15 + w / 2 < u < plan.room.wall(k)[2] - .15 - w / 2):
+    if not (0.15 + w / 2 < u < plan.room.wall(k)[2] - 0.15 - w / 2):
         return None
-    air, yaw = plan.wall_spot(k, u, .35 if label == "door" else .15)
-    row = np.array([*air, w / 2 + .05, .35 if label == "door" else .15, yaw, sill + .02, sill + h])
-    if plan.keep and overlapping(np.array(plan.keep), np.array([*row[:5], 0, 3]), .1).any():
+    air, yaw = plan.wall_spot(k, u, 0.35 if label == "door" else 0.15)
+    row = np.array(
+        [*air, w / 2 + 0.05, 0.35 if label == "door" else 0.15, yaw, sill + 0.02, sill + h]
+    )
+    if plan.keep and overlapping(np.array(plan.keep), np.array([*row[:5], 0, 3]), 0.1).any():
         return None
-    xy, yaw = plan.wall_spot(k, u, .05 - d / 2)
+    xy, yaw = plan.wall_spot(k, u, 0.05 - d / 2)
     plan.keep.append(row)
     plan.placed.append(PlacedObject(piece, np.array([*xy, sill]), yaw, -2))
     plan.rows.append(np.array([*xy, w / 2, d / 2, yaw, sill, sill + h]))
-    return WallOpening(k=k, u0=u - w / 2 + TRIM_M, u1=u + w / 2 - TRIM_M, z0=sill + TRIM_M if sill else -WALL_OVERLAP_M, z1=sill + h - TRIM_M)
+    return WallOpening(
+        k=k,
+        u0=u - w / 2 + TRIM_M,
+        u1=u + w / 2 - TRIM_M,
+        z0=sill + TRIM_M if sill else -WALL_OVERLAP_M,
+        z1=sill + h - TRIM_M,
+    )
 
 
 def mount_on_wall(plan: RoomLayout, piece: ObjectModel, tries: int = 14) -> int | None:
@@ -289,14 +425,21 @@ def mount_on_wall(plan: RoomLayout, piece: ObjectModel, tries: int = 14) -> int 
     for _ in range(tries):
         k = int(plan.rng.integers(4))
         length = plan.room.wall(k)[2]
-        if length < piece.size[0] + .3:
+        if length < piece.size[0] + 0.3:
             continue
-        u = float(plan.rng.uniform(piece.size[0] / 2 + .12, length - piece.size[0] / 2 - .12))
-        middle = _HEIGHTS[piece.label] + float(plan.rng.normal(0, .06))
-        z = float(np.clip(middle - piece.size[2] / 2, .5, plan.room.height - piece.size[2] - .1))
-        xy, yaw = plan.wall_spot(k, u, piece.size[1] / 2 + .005)
-        if plan.keep and overlapping(np.array(plan.keep), np.array([*xy, piece.size[0] / 2 + .08, piece.size[1] / 2, yaw, z,
-                                                                 z + piece.size[2]])).any():
+        u = float(plan.rng.uniform(piece.size[0] / 2 + 0.12, length - piece.size[0] / 2 - 0.12))
+        middle = _HEIGHTS[piece.label] + float(plan.rng.normal(0, 0.06))
+        z = float(np.clip(middle - piece.size[2] / 2, 0.5, plan.room.height - piece.size[2] - 0.1))
+        xy, yaw = plan.wall_spot(k, u, piece.size[1] / 2 + 0.005)
+        if (
+            plan.keep
+            and overlapping(
+                np.array(plan.keep),
+                np.array(
+                    [*xy, piece.size[0] / 2 + 0.08, piece.size[1] / 2, yaw, z, z + piece.size[2]]
+                ),
+            ).any()
+        ):
             continue
         found = plan.add(piece, xy, yaw, z, -2)
         if found is not None:
@@ -304,72 +447,109 @@ def mount_on_wall(plan: RoomLayout, piece: ObjectModel, tries: int = 14) -> int 
     return None
 
 # %% ../../../nbs/scenes/procedural/25_placement.ipynb #69f8530d
-CELL = 0.05      # metres, of the floor grid
+CELL = 0.05  # metres, of the floor grid
 
 
 def floor_grid(house: Layout) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Distance (ny, nx) in metres from each floor cell of `CELL` metres to the nearest thing or wall, and the grid's lower
-    corner (2,).
+    """Distance (ny, nx) in metres from each floor cell of `CELL` metres to the nearest thing or
+    wall, and the grid's lower corner (2,).
 
-    What hangs above 2.05 m and rugs do not count; a door frame opens the wall between two rooms. The distance is a little too
+    What hangs above 2.05 m and rugs do not count; a door frame opens the wall between two rooms.
+    The distance is a little too
     short rather than too long: three quarters of a cell are taken off.
     """
-    low = np.array([min(r.x0 for r in house.rooms), min(r.y0 for r in house.rooms)]) - .2
-    high = np.array([max(r.x1 for r in house.rooms), max(r.y1 for r in house.rooms)]) + .2
+    low = np.array([min(r.x0 for r in house.rooms), min(r.y0 for r in house.rooms)]) - 0.2
+    high = np.array([max(r.x1 for r in house.rooms), max(r.y1 for r in house.rooms)]) + 0.2
     nx, ny = (int(v) for v in np.ceil((high - low) / CELL))
-    x = low[0] + (np.arange(nx) + .5) * CELL
-    y = (low[1] + (np.arange(ny) + .5) * CELL)[:, None]
+    x = low[0] + (np.arange(nx) + 0.5) * CELL
+    y = (low[1] + (np.arange(ny) + 0.5) * CELL)[:, None]
 
     def covered(p: PlacedObject, wider: float, deeper: float) -> NDArray[np.bool_]:
         c = np.cos(p.yaw)
         s = np.sin(p.yaw)
         a = c * (x - p.position[0]) + s * (y - p.position[1])
         b = -s * (x - p.position[0]) + c * (y - p.position[1])
-        return (np.abs(a) <= p.piece.size[0] / 2 + wider) & (np.abs(b) <= p.piece.size[1] / 2 + deeper)
+        return (np.abs(a) <= p.piece.size[0] / 2 + wider) & (
+            np.abs(b) <= p.piece.size[1] / 2 + deeper
+        )
 
     free = np.zeros((ny, nx), bool)
     for r in house.rooms:
-        free |= (x > r.x0 + CELL / 2) & (x < r.x1 - CELL / 2) & (y > r.y0 + CELL / 2) & (y < r.y1 - CELL / 2)
+        free |= (
+            (x > r.x0 + CELL / 2)
+            & (x < r.x1 - CELL / 2)
+            & (y > r.y0 + CELL / 2)
+            & (y < r.y1 - CELL / 2)
+        )
     for p in house.placed:
         if p.piece.label == "doorframe":
-            free |= covered(p, -.06 - CELL / 2, 2 * CELL)
+            free |= covered(p, -0.06 - CELL / 2, 2 * CELL)
     for p in house.placed:
         if p.piece.label not in (*STRUCTURE, "rug", "doorframe") and p.position[2] < 2.05:
             free &= ~covered(p, CELL / 2, CELL / 2)
-    return ndimage.distance_transform_edt(free) * CELL - .75 * CELL, low
+    return ndimage.distance_transform_edt(free) * CELL - 0.75 * CELL, low
 
 # %% ../../../nbs/scenes/procedural/25_placement.ipynb #2ee0012c
 def draw_plan(house: Layout, poses: NDArray | None = None, scale: float = 55) -> Image.Image:
-    """A floor plan in `scale` pixels per metre, things named, north up; camera poses (N, 4, 4) as a line with view
-    directions.
+    """A floor plan in `scale` pixels per metre, things named, north up; camera poses (N, 4, 4) as a
+    line with view directions.
     """
     grid, low = floor_grid(house)
     height = grid.shape[0] * CELL
 
     def at(points: NDArray) -> list[tuple[float, float]]:
-        return [(float(u), float(v)) for u, v in (np.stack([points[:, 0] - low[0], height - points[:, 1] + low[1]],
-                                                           -1) * scale)]
+        return [
+            (float(u), float(v))
+            for u, v in (
+                np.stack([points[:, 0] - low[0], height - points[:, 1] + low[1]], -1) * scale
+            )
+        ]
+
     image = Image.new("RGB", (int(grid.shape[1] * CELL * scale), int(height * scale)), (70, 70, 74))
     pen = ImageDraw.Draw(image)
     for r in house.rooms:
-        pen.polygon(at(np.array([[r.x0, r.y0], [r.x1, r.y0], [r.x1, r.y1], [r.x0, r.y1]])), (240, 236, 228))
-    order = sorted((p for p in house.placed if p.piece.label not in (*STRUCTURE, "ceiling light")),
-                   key=lambda p: p.position[2] + p.piece.size[2])
+        pen.polygon(
+            at(np.array([[r.x0, r.y0], [r.x1, r.y0], [r.x1, r.y1], [r.x0, r.y1]])), (240, 236, 228)
+        )
+    order = sorted(
+        (p for p in house.placed if p.piece.label not in (*STRUCTURE, "ceiling light")),
+        key=lambda p: p.position[2] + p.piece.size[2],
+    )
     for p in order:
         color = (np.array(p.piece.parts[0].material.color) * 160 + 80).astype(int)
-        pen.polygon(at(p.box.corners[[0, 2, 6, 4], :2]), (int(color[0]), int(color[1]), int(color[2])), (60, 60, 60))
+        pen.polygon(
+            at(p.box.corners[[0, 2, 6, 4], :2]),
+            (int(color[0]), int(color[1]), int(color[2])),
+            (60, 60, 60),
+        )
     if poses is not None:
         pen.line(at(poses[:, :2, 3]), (200, 30, 30), 2)
         for pose in poses:
-            pen.line(at(np.stack([pose[:2, 3], pose[:2, 3] + .3 * pose[:2, 2]])), (30, 60, 200), 1)
+            pen.line(at(np.stack([pose[:2, 3], pose[:2, 3] + 0.3 * pose[:2, 2]])), (30, 60, 200), 1)
     taken: list[tuple[float, float, float, float]] = []
-    for p in sorted(order, key=lambda p: -p.piece.size[0] * p.piece.size[1]):       # the largest first; who finds no room stays without a name
-        if p.parent == -1 and min(p.piece.size[:2]) > .3:
-            (x, y), half = at(p.position[None, :2])[0], pen.textlength(p.piece.label, font_size=10) / 2 + 1
+    # the largest first; who finds no room stays without a name
+    for p in sorted(order, key=lambda p: -p.piece.size[0] * p.piece.size[1]):
+        if p.parent == -1 and min(p.piece.size[:2]) > 0.3:
+            (x, y), half = (
+                at(p.position[None, :2])[0],
+                pen.textlength(p.piece.label, font_size=10) / 2 + 1,
+            )
             x = min(max(x, half), image.width - half)
             boxes = [(x - half, y + dy - 6, x + half, y + dy + 6) for dy in (0, 7, -7, 14, -14)]
-            free = [b for b in boxes if all(b[0] >= t[2] or t[0] >= b[2] or b[1] >= t[3] or t[1] >= b[3] for t in taken)]
+            free = [
+                b
+                for b in boxes
+                if all(b[0] >= t[2] or t[0] >= b[2] or b[1] >= t[3] or t[1] >= b[3] for t in taken)
+            ]
             if free:
                 taken.append(free[0])
-                pen.text((x, (free[0][1] + free[0][3]) / 2), p.piece.label, (20, 20, 20), anchor="mm", font_size=10, stroke_width=1, stroke_fill=(240, 236, 228))
+                pen.text(
+                    (x, (free[0][1] + free[0][3]) / 2),
+                    p.piece.label,
+                    (20, 20, 20),
+                    anchor="mm",
+                    font_size=10,
+                    stroke_width=1,
+                    stroke_fill=(240, 236, 228),
+                )
     return image

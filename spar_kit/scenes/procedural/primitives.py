@@ -26,6 +26,7 @@ class Material:
         gloss: 0 matt to 1 polished, strength of the highlight.
         glow: share of the colour that needs no light (screens, lamp shades, daylight in a window).
     """
+
     pattern: str
     color: tuple[float, float, float]
     second: tuple[float, float, float] = (0.0, 0.0, 0.0)
@@ -34,9 +35,23 @@ class Material:
     glow: float = 0.0
 
 
-PATTERNS = ("plain", "wood", "fabric", "tiles", "stripes", "books", "speckle", "screen", "sky", "art", "keys", "planks",
-            "plaid",
-            "plaster", "paper")
+PATTERNS = (
+    "plain",
+    "wood",
+    "fabric",
+    "tiles",
+    "stripes",
+    "books",
+    "speckle",
+    "screen",
+    "sky",
+    "art",
+    "keys",
+    "planks",
+    "plaid",
+    "plaster",
+    "paper",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,10 +61,12 @@ class Part:
     Args:
         vertices: (V, 3) metres.
         triangles: (T, 3) int32.
-        normals: (T, 3, 3) unit normals at the triangles' corners: equal on flat faces, blended on round ones.
+        normals: (T, 3, 3) unit normals at the triangles' corners: equal on flat faces, blended on
+            round ones.
         material: of the whole part.
         grain: the axis (0, 1, 2) along which wood grain, stripes and planks run.
     """
+
     vertices: NDArray[np.float64]
     triangles: NDArray[np.int32]
     normals: NDArray[np.float64]
@@ -71,20 +88,30 @@ def face_normals(vertices: NDArray, triangles: NDArray) -> NDArray[np.float64]:
 
 
 def transform(part: Part, rotation: ArrayLike | None = None, shift: ArrayLike = (0, 0, 0)) -> Part:
-    """The part turned by a rotation matrix (3, 3) about the origin, then moved by `shift` metres."""
+    """The part turned by a rotation matrix (3, 3) about the origin, then moved by `shift`
+    metres."""
     R = np.eye(3) if rotation is None else np.asarray(rotation, np.float64)
-    return replace(part, vertices=part.vertices @ R.T + np.asarray(shift, np.float64), normals=part.normals @ R.T)
+    return replace(
+        part,
+        vertices=part.vertices @ R.T + np.asarray(shift, np.float64),
+        normals=part.normals @ R.T,
+    )
 
 
 def scale(part: Part, factors: ArrayLike) -> Part:
     """The part scaled by positive factors (3,) along the axes; normals follow the inverse."""
     f = np.asarray(factors, np.float64)
     n = part.normals / f
-    return replace(part, vertices=part.vertices * f, normals=n / np.maximum(np.linalg.norm(n, axis=-1, keepdims=True), 1e-12))
+    return replace(
+        part,
+        vertices=part.vertices * f,
+        normals=n / np.maximum(np.linalg.norm(n, axis=-1, keepdims=True), 1e-12),
+    )
 
 
 def rotation(axis: int, angle: float) -> NDArray[np.float64]:
-    """The rotation (3, 3) by `angle` degrees about a coordinate axis, counter-clockwise seen from its tip."""
+    """The rotation (3, 3) by `angle` degrees about a coordinate axis, counter-clockwise seen from
+    its tip."""
     c = np.cos(np.radians(angle))
     s = np.sin(np.radians(angle))
     i = (axis + 1) % 3
@@ -101,17 +128,25 @@ def rotate(part: Part, axis: int, angle: float, pivot: ArrayLike = (0, 0, 0)) ->
     return transform(part, R, pivot - R @ pivot)
 
 # %% ../../../nbs/scenes/procedural/00_primitives.ipynb #8e41dc0f
-_QUADS = ((0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3))      # corners by x, y, z bit
+# corners by x, y, z bit
+_QUADS = ((0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3))
 _BITS = np.array([[i, j, k] for i in (0, 1) for j in (0, 1) for k in (0, 1)])
 _BOX = np.array([tri for a, b, c, d in _QUADS for tri in ((a, b, c), (a, c, d))], np.int32)
 _BOX_NORMALS = np.repeat(face_normals(_BITS.astype(float), _BOX)[:, None], 3, 1)
 
 
 def box(material: Material, low: ArrayLike, high: ArrayLike, grain: int | None = None) -> Part:
-    """An axis-aligned box between two corners (3,). The grain runs along its longest side unless told otherwise."""
+    """An axis-aligned box between two corners (3,). The grain runs along its longest side unless
+    told otherwise."""
     ends = np.array([low, high], np.float64)
     longest = int((ends[1] - ends[0]).argmax())
-    return Part(vertices=ends[_BITS, [0, 1, 2]], triangles=_BOX, normals=_BOX_NORMALS, material=material, grain=longest if grain is None else grain)
+    return Part(
+        vertices=ends[_BITS, [0, 1, 2]],
+        triangles=_BOX,
+        normals=_BOX_NORMALS,
+        material=material,
+        grain=longest if grain is None else grain,
+    )
 
 
 @lru_cache
@@ -127,14 +162,22 @@ def _rings(rows: int, segments: int) -> NDArray[np.int32]:
     j = np.arange(segments)
     a = k + j
     b = k + (j + 1) % segments
-    return np.stack([np.stack([a, b, b + segments], -1), np.stack([a, b + segments, a + segments], -1)], 1).astype(np.int32)
+    return np.stack(
+        [np.stack([a, b, b + segments], -1), np.stack([a, b + segments, a + segments], -1)], 1
+    ).astype(np.int32)
 
 
-def lathe(material: Material, profile: Sequence[tuple[float, float]], at: ArrayLike = (0, 0, 0), segments: int = 16,
-          grain: int = 2) -> Part:
+def lathe(
+    material: Material,
+    profile: Sequence[tuple[float, float]],
+    at: ArrayLike = (0, 0, 0),
+    segments: int = 16,
+    grain: int = 2,
+) -> Part:
     """A turned shape: the profile [(radius, height), ...] spun about the vertical through `at`.
 
-    The profile runs with the outside on its right: from the axis at the bottom up the outer wall, and back to the axis.
+    The profile runs with the outside on its right: from the axis at the bottom up the outer wall,
+        and back to the axis.
     Neighbouring faces that meet at less than 40 degrees are shaded as one curve.
     """
     p = np.asarray(profile, np.float64)
@@ -142,23 +185,41 @@ def lathe(material: Material, profile: Sequence[tuple[float, float]], at: ArrayL
     v = np.empty((len(p), segments, 3))
     v[..., :2], v[..., 2] = p[:, None, :1] * ring, p[:, 1:]
     step = np.diff(p, axis=0)
-    slope = np.stack([step[:, 1], -step[:, 0]], -1) / np.maximum(np.linalg.norm(step, axis=1, keepdims=True), 1e-12)
+    slope = np.stack([step[:, 1], -step[:, 0]], -1) / np.maximum(
+        np.linalg.norm(step, axis=1, keepdims=True), 1e-12
+    )
     curve = ((slope[1:] * slope[:-1]).sum(1) > 0.766)[:, None]
-    ends = np.stack([slope, slope])                                  # normals at the lower and at the upper end of each step
+    # normals at the lower and at the upper end of each step
+    ends = np.stack([slope, slope])
     ends[0, 1:] += np.where(curve, slope[:-1], 0)
     ends[1, :-1] += np.where(curve, slope[1:], 0)
     ends /= np.maximum(np.linalg.norm(ends, axis=-1, keepdims=True), 1e-12)
     n = np.empty((2, len(step), segments, 3))
     n[..., :2], n[..., 2] = ends[..., None, :1] * ring, ends[..., None, 1]
     nxt = np.roll(n, -1, 2)
-    corners = np.stack([np.stack([n[0], nxt[0], nxt[1]], -2), np.stack([n[0], nxt[1], n[1]], -2)], 1)
-    real = np.stack([p[:-1, 0] > 0, p[1:, 0] > 0], 1)                 # on the axis a quad is only one triangle
-    return Part(vertices=v.reshape(-1, 3) + np.asarray(at, np.float64), triangles=_rings(len(p), segments)[real].reshape(-1, 3),
-                normals=corners[real].reshape(-1, 3, 3), material=material, grain=grain)
+    corners = np.stack(
+        [np.stack([n[0], nxt[0], nxt[1]], -2), np.stack([n[0], nxt[1], n[1]], -2)], 1
+    )
+    # on the axis a quad is only one triangle
+    real = np.stack([p[:-1, 0] > 0, p[1:, 0] > 0], 1)
+    return Part(
+        vertices=v.reshape(-1, 3) + np.asarray(at, np.float64),
+        triangles=_rings(len(p), segments)[real].reshape(-1, 3),
+        normals=corners[real].reshape(-1, 3, 3),
+        material=material,
+        grain=grain,
+    )
 
 
-def cylinder(material: Material, start: ArrayLike, end: ArrayLike, *, radius: float, end_radius: float | None = None,
-        segments: int = 10) -> Part:
+def cylinder(
+    material: Material,
+    start: ArrayLike,
+    end: ArrayLike,
+    *,
+    radius: float,
+    end_radius: float | None = None,
+    segments: int = 10,
+) -> Part:
     """A round bar (or cone, where the radii differ) between two points (3,)."""
     start = np.asarray(start, np.float64)
     end = np.asarray(end, np.float64)
@@ -169,19 +230,25 @@ def cylinder(material: Material, start: ArrayLike, end: ArrayLike, *, radius: fl
     y /= np.linalg.norm(y)
     tip = radius if end_radius is None else end_radius
     made = lathe(material, [(0, 0), (radius, 0), (tip, length), (0, length)], segments=segments)
-    return replace(transform(made, np.stack([np.cross(y, z), y, z], -1), start), grain=int(np.abs(z).argmax()))
+    return replace(
+        transform(made, np.stack([np.cross(y, z), y, z], -1), start), grain=int(np.abs(z).argmax())
+    )
 
 
 @lru_cache
-def _ball(power: float, cells: int) -> tuple[NDArray[np.float64], NDArray[np.int32], NDArray[np.float64]]:
-    """Vertices, triangles and unscaled vertex normals of the superellipsoid in the unit box, on a grid of cells per cube
-    face.
+def _ball(
+    power: float, cells: int
+) -> tuple[NDArray[np.float64], NDArray[np.int32], NDArray[np.float64]]:
+    """Vertices, triangles and unscaled vertex normals of the superellipsoid in the unit box, on a
+    grid of cells per cube face.
     """
     g = np.tan(np.linspace(-1, 1, cells + 1) * np.pi / 4)
     a, b = np.meshgrid(g, g, indexing="ij")
     grid = np.arange((cells + 1) ** 2).reshape(cells + 1, cells + 1)
     quad = [grid[:-1, :-1], grid[1:, :-1], grid[1:, 1:], grid[:-1, 1:]]
-    tri = np.concatenate([np.stack([quad[i].ravel() for i in k], -1) for k in ((0, 1, 2), (0, 2, 3))])
+    tri = np.concatenate(
+        [np.stack([quad[i].ravel() for i in k], -1) for k in ((0, 1, 2), (0, 2, 3))]
+    )
     v: list[NDArray[np.float64]] = []
     t: list[NDArray] = []
     for axis in range(3):
@@ -195,33 +262,58 @@ def _ball(power: float, cells: int) -> tuple[NDArray[np.float64], NDArray[np.int
     return d, np.concatenate(t).astype(np.int32), np.sign(d) * np.abs(d) ** (power - 1)
 
 
-def superellipsoid(material: Material, low: ArrayLike, high: ArrayLike, power: float = 4.0, cells: int = 4) -> Part:
-    """A rounded box between two corners: the superellipsoid |x|^p + |y|^p + |z|^p = 1. power 2 is an ellipsoid, 8 nearly a
-    box.
+def superellipsoid(
+    material: Material, low: ArrayLike, high: ArrayLike, power: float = 4.0, cells: int = 4
+) -> Part:
+    """A rounded box between two corners: the superellipsoid |x|^p + |y|^p + |z|^p = 1. power 2 is
+    an ellipsoid, 8 nearly a box.
     """
     low = np.asarray(low, np.float64)
     high = np.asarray(high, np.float64)
     d, triangles, n = _ball(power, cells)
     n = n / (high - low)
     n /= np.linalg.norm(n, axis=-1, keepdims=True)
-    return Part(vertices=d * (high - low) / 2 + (low + high) / 2, triangles=triangles, normals=n[triangles], material=material, grain=int((high - low).argmax()))
+    return Part(
+        vertices=d * (high - low) / 2 + (low + high) / 2,
+        triangles=triangles,
+        normals=n[triangles],
+        material=material,
+        grain=int((high - low).argmax()),
+    )
 
 
-def prism(material: Material, outline: Sequence[tuple[float, float]], axis: int, start: float, end: float) -> Part:
-    """A convex outline, counter-clockwise in the two axes that follow `axis` (y-z for x, z-x for y, x-y for z), drawn out
-    along `axis`.
+def prism(
+    material: Material, outline: Sequence[tuple[float, float]], axis: int, start: float, end: float
+) -> Part:
+    """A convex outline, counter-clockwise in the two axes that follow `axis` (y-z for x, z-x for y,
+    x-y for z), drawn out along `axis`.
     """
     o = np.asarray(outline, np.float64)
     n = len(o)
     i = (axis + 1) % 3
     j = (axis + 2) % 3
     v = np.empty((2 * n, 3))
-    v[:, i], v[:, j], v[:, axis] = np.tile(o[:, 0], 2), np.tile(o[:, 1], 2), np.repeat([start, end], n)
+    v[:, i], v[:, j], v[:, axis] = (
+        np.tile(o[:, 0], 2),
+        np.tile(o[:, 1], 2),
+        np.repeat([start, end], n),
+    )
     k = np.arange(n)
     nxt = (k + 1) % n
     fan = np.arange(1, n - 1)
-    t = np.concatenate([np.stack([k, nxt, nxt + n], -1), np.stack([k, nxt + n, k + n], -1),
-                        np.stack([np.zeros_like(fan), fan + 1, fan], -1), np.stack([np.zeros_like(fan) + n, fan + n,
-                                fan + n + 1], -1)])
+    t = np.concatenate(
+        [
+            np.stack([k, nxt, nxt + n], -1),
+            np.stack([k, nxt + n, k + n], -1),
+            np.stack([np.zeros_like(fan), fan + 1, fan], -1),
+            np.stack([np.zeros_like(fan) + n, fan + n, fan + n + 1], -1),
+        ]
+    )
     t = t.astype(np.int32)
-    return Part(vertices=v, triangles=t, normals=np.repeat(face_normals(v, t)[:, None], 3, 1), material=material, grain=axis)
+    return Part(
+        vertices=v,
+        triangles=t,
+        normals=np.repeat(face_normals(v, t)[:, None], 3, 1),
+        material=material,
+        grain=axis,
+    )

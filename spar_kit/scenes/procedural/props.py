@@ -12,276 +12,833 @@ from dataclasses import replace
 
 import numpy as np
 
-from .furniture import DARK, GLASS, METAL, PAPER, WHITE, ObjectGeometry, Appearance, SupportSurface, sample_muted_color
-from .primitives import Material, Part, box, superellipsoid, lathe, prism, cylinder, rotation, scale, rotate, transform
+from spar_kit.scenes.procedural.furniture import (
+    DARK,
+    GLASS,
+    METAL,
+    PAPER,
+    WHITE,
+    ObjectGeometry,
+    Appearance,
+    SupportSurface,
+    sample_muted_color,
+)
+from spar_kit.scenes.procedural.primitives import (
+    Material,
+    Part,
+    box,
+    superellipsoid,
+    lathe,
+    prism,
+    cylinder,
+    rotation,
+    scale,
+    rotate,
+    transform,
+)
 
 # %% ../../../nbs/scenes/procedural/15_props.ipynb #18981a4c
 def screen(w: float, d: float, h: float, look: Appearance, stand: bool = True) -> ObjectGeometry:
     """A flat panel with a bezel and a picture; a foot and a neck, or flat on the wall."""
-    picture = Material(pattern="screen", color=sample_muted_color(look.rng, .1, .7), second=sample_muted_color(look.rng, .4, .95), scale=max(w, h),
-                       glow=.75) if look.chance(.65) else GLASS
-    low = .1 * h if stand else 0.0
+    picture = (
+        Material(
+            pattern="screen",
+            color=sample_muted_color(look.rng, 0.1, 0.7),
+            second=sample_muted_color(look.rng, 0.4, 0.95),
+            scale=max(w, h),
+            glow=0.75,
+        )
+        if look.chance(0.65)
+        else GLASS
+    )
+    low = 0.1 * h if stand else 0.0
     y = 0.0 if stand else d / 2
-    t = min(.05, d)
-    parts = [box(DARK, (-w / 2, y - t, low), (w / 2, y - .008, h)), box(picture, (-w / 2 + .015, y - .01, low + .02),
-                                                                        (w / 2 - .015, y - .002, h - .015)),
-             box(DARK, (-w / 2, y - .01, low), (w / 2, y, low + .02)), box(DARK, (-w / 2, y - .01, h - .015), (w / 2, y, h)),
-             *(box(DARK, (s * (w / 2 - .0075) - .0075, y - .01, low), (s * (w / 2 - .0075) + .0075, y, h)) for s in (-1, 1))]
+    t = min(0.05, d)
+    parts = [
+        box(DARK, (-w / 2, y - t, low), (w / 2, y - 0.008, h)),
+        box(picture, (-w / 2 + 0.015, y - 0.01, low + 0.02), (w / 2 - 0.015, y - 0.002, h - 0.015)),
+        box(DARK, (-w / 2, y - 0.01, low), (w / 2, y, low + 0.02)),
+        box(DARK, (-w / 2, y - 0.01, h - 0.015), (w / 2, y, h)),
+        *(
+            box(
+                DARK,
+                (s * (w / 2 - 0.0075) - 0.0075, y - 0.01, low),
+                (s * (w / 2 - 0.0075) + 0.0075, y, h),
+            )
+            for s in (-1, 1)
+        ),
+    ]
     if stand:
-        parts += [box(look.main, (-.03, y - t - .01, .01), (.03, y - t + .012, .5 * h)),
-                  box(look.main, (-min(.3 * w, .22), -d / 2, 0), (min(.3 * w, .22), d / 2, .014))]
+        parts += [
+            box(look.main, (-0.03, y - t - 0.01, 0.01), (0.03, y - t + 0.012, 0.5 * h)),
+            box(look.main, (-min(0.3 * w, 0.22), -d / 2, 0), (min(0.3 * w, 0.22), d / 2, 0.014)),
+        ]
     return ObjectGeometry(parts)
 
 
 def laptop(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """Open: a base with keys and a touch pad, a lid leaning back."""
-    hinge = -d / 2 + .07
-    lean = float(np.degrees(np.arcsin(.07 / np.hypot(h, .07))))
-    lid = [box(look.main, (-w / 2, hinge - .008, .015), (w / 2, hinge, h)),
-           box(Material(pattern="screen", color=(.12, .25, .5), second=(.8, .85, .9), scale=w, glow=.8), (-w / 2 + .012, hinge - .002, .03),
-               (w / 2 - .012, hinge + .001, h - .012))]
-    return ObjectGeometry([box(look.main, (-w / 2, hinge, 0), (w / 2, d / 2, .018)),
-                 box(Material(pattern="keys", color=(.12, .12, .13), second=(.3, .3, .32), scale=.019), (-w / 2 + .02, hinge + .02, .018),
-                     (w / 2 - .02, d / 2 - .09, .021), 0),
-                 box(METAL, (-.05, d / 2 - .075, .018), (.05, d / 2 - .015, .02)), *(rotate(p, 0, lean,
-                         (0, hinge, .015)) for p in lid)])
+    hinge = -d / 2 + 0.07
+    lean = float(np.degrees(np.arcsin(0.07 / np.hypot(h, 0.07))))
+    lid = [
+        box(look.main, (-w / 2, hinge - 0.008, 0.015), (w / 2, hinge, h)),
+        box(
+            Material(
+                pattern="screen",
+                color=(0.12, 0.25, 0.5),
+                second=(0.8, 0.85, 0.9),
+                scale=w,
+                glow=0.8,
+            ),
+            (-w / 2 + 0.012, hinge - 0.002, 0.03),
+            (w / 2 - 0.012, hinge + 0.001, h - 0.012),
+        ),
+    ]
+    return ObjectGeometry(
+        [
+            box(look.main, (-w / 2, hinge, 0), (w / 2, d / 2, 0.018)),
+            box(
+                Material(
+                    pattern="keys", color=(0.12, 0.12, 0.13), second=(0.3, 0.3, 0.32), scale=0.019
+                ),
+                (-w / 2 + 0.02, hinge + 0.02, 0.018),
+                (w / 2 - 0.02, d / 2 - 0.09, 0.021),
+                0,
+            ),
+            box(METAL, (-0.05, d / 2 - 0.075, 0.018), (0.05, d / 2 - 0.015, 0.02)),
+            *(rotate(p, 0, lean, (0, hinge, 0.015)) for p in lid),
+        ]
+    )
 
 
 def keyboard(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """A wedge with blocks of keys."""
-    keys = Material(pattern="keys", color=look.main.color, second=look.tinted(2.4).color, scale=.019)
-    slope = .4 * h
-    parts = [prism(look.main, [(-d / 2, 0), (d / 2, 0), (d / 2, h - slope - .006), (-d / 2, h - .006)], 0, -w / 2, w / 2)]
-    for a, b in ((.01, .66), (.68, .8), (.82, .99)):
-        parts.append(rotate(box(keys, (-w / 2 + a * w, -d / 2 + .012, h - .008), (-w / 2 + b * w, d / 2 - .012, h - .001), 0),
-                            0, -float(np.degrees(np.arctan(slope / d))), (0, -d / 2, h)))
+    keys = Material(
+        pattern="keys", color=look.main.color, second=look.tinted(2.4).color, scale=0.019
+    )
+    slope = 0.4 * h
+    parts = [
+        prism(
+            look.main,
+            [(-d / 2, 0), (d / 2, 0), (d / 2, h - slope - 0.006), (-d / 2, h - 0.006)],
+            0,
+            -w / 2,
+            w / 2,
+        )
+    ]
+    for a, b in ((0.01, 0.66), (0.68, 0.8), (0.82, 0.99)):
+        parts.append(
+            rotate(
+                box(
+                    keys,
+                    (-w / 2 + a * w, -d / 2 + 0.012, h - 0.008),
+                    (-w / 2 + b * w, d / 2 - 0.012, h - 0.001),
+                    0,
+                ),
+                0,
+                -float(np.degrees(np.arctan(slope / d))),
+                (0, -d / 2, h),
+            )
+        )
     return ObjectGeometry(parts)
 
 
 def mouse(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """A rounded shell with a wheel and a seam."""
-    return ObjectGeometry([superellipsoid(look.main, (-w / 2, -d / 2, 0), (w / 2, d / 2, h), 3),
-                 box(DARK, (-.003, .1 * d, h - .006), (.003, .35 * d, h - .001)), box(look.second,
-                         (-w / 2 + .004, -d / 2 + .01, 0), (w / 2 - .004, d / 2 - .01, .006))])
+    return ObjectGeometry(
+        [
+            superellipsoid(look.main, (-w / 2, -d / 2, 0), (w / 2, d / 2, h), 3),
+            box(DARK, (-0.003, 0.1 * d, h - 0.006), (0.003, 0.35 * d, h - 0.001)),
+            box(
+                look.second,
+                (-w / 2 + 0.004, -d / 2 + 0.01, 0),
+                (w / 2 - 0.004, d / 2 - 0.01, 0.006),
+            ),
+        ]
+    )
 
 
 def desktop_pc(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """A computer: body, front panel with drive bays, power button, feet."""
     m = look.main
-    return ObjectGeometry([box(m, (-w / 2, -d / 2, .012), (w / 2, d / 2 - .015, h)),
-                 box(look.tinted(1.3), (-w / 2 + .004, d / 2 - .02, .02), (w / 2 - .004, d / 2, h - .006)),
-                 *(box(DARK, (-w / 2 + .02, d / 2 - .003, z), (w / 2 - .02, d / 2 + .001, z + .035)) for z in (h - .07,
-                         h - .12)), cylinder(METAL, (0, d / 2 - .01, h - .17), (0, d / 2 + .003, h - .17), radius=.012),
-                 box(Material(pattern="stripes", color=(.1, .1, .1), second=(.3, .3, .32), scale=.012), (-w / 2 + .02, d / 2 - .003, .05),
-                     (w / 2 - .02, d / 2 + .001, .2 * h + .05), 0),
-                 *(box(DARK, (-w / 2 + .01, y, 0), (w / 2 - .01, y + .03, .013)) for y in (-d / 2 + .03,
-                         d / 2 - .08))], [SupportSurface(x0=-w / 2, x1=w / 2, y0=-d / 2, y1=d / 2, z=h)])
+    return ObjectGeometry(
+        [
+            box(m, (-w / 2, -d / 2, 0.012), (w / 2, d / 2 - 0.015, h)),
+            box(
+                look.tinted(1.3),
+                (-w / 2 + 0.004, d / 2 - 0.02, 0.02),
+                (w / 2 - 0.004, d / 2, h - 0.006),
+            ),
+            *(
+                box(
+                    DARK,
+                    (-w / 2 + 0.02, d / 2 - 0.003, z),
+                    (w / 2 - 0.02, d / 2 + 0.001, z + 0.035),
+                )
+                for z in (h - 0.07, h - 0.12)
+            ),
+            cylinder(
+                METAL, (0, d / 2 - 0.01, h - 0.17), (0, d / 2 + 0.003, h - 0.17), radius=0.012
+            ),
+            box(
+                Material(
+                    pattern="stripes", color=(0.1, 0.1, 0.1), second=(0.3, 0.3, 0.32), scale=0.012
+                ),
+                (-w / 2 + 0.02, d / 2 - 0.003, 0.05),
+                (w / 2 - 0.02, d / 2 + 0.001, 0.2 * h + 0.05),
+                0,
+            ),
+            *(
+                box(DARK, (-w / 2 + 0.01, y, 0), (w / 2 - 0.01, y + 0.03, 0.013))
+                for y in (-d / 2 + 0.03, d / 2 - 0.08)
+            ),
+        ],
+        [SupportSurface(x0=-w / 2, x1=w / 2, y0=-d / 2, y1=d / 2, z=h)],
+    )
 
 
 def printer(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """Body, lid, panel, paper tray in front and sheets behind."""
     m = look.main
-    body = d - .12
-    return ObjectGeometry([box(m, (-w / 2, -d / 2, 0), (w / 2, -d / 2 + body, .62 * h)),
-                 box(look.tinted(.9), (-w / 2 + .01, -d / 2, .62 * h), (w / 2 - .01, -d / 2 + body - .02, .84 * h)),
-                 box(DARK, (-w / 2 + .06, -d / 2 + body - .02, .2 * h), (w / 2 - .06, -d / 2 + body + .002, .42 * h)), box(DARK,
-                         (-w / 2 + .08, -d / 2 + body, .16 * h), (w / 2 - .08, d / 2, .2 * h)),
-                 box(WHITE, (-w / 2 + .1, -d / 2 + body - .05, .2 * h), (w / 2 - .1, d / 2 - .02, .22 * h)), box(GLASS,
-                         (.1 * w, -d / 2 + body - .005, .48 * h), (.4 * w, -d / 2 + body + .006, .58 * h)),
-                 rotate(box(PAPER, (-w / 2 + .1, -d / 2 + .03, .7 * h), (w / 2 - .1, -d / 2 + .035, h - .005)), 0, 8,
-                        (0, -d / 2 + .03, .7 * h))], [SupportSurface(x0=-w / 2 + .03, x1=w / 2 - .03, y0=-d / 2 + .08, y1=-d / 2 + body - .04,
-                                                          z=.84 * h)])
+    body = d - 0.12
+    return ObjectGeometry(
+        [
+            box(m, (-w / 2, -d / 2, 0), (w / 2, -d / 2 + body, 0.62 * h)),
+            box(
+                look.tinted(0.9),
+                (-w / 2 + 0.01, -d / 2, 0.62 * h),
+                (w / 2 - 0.01, -d / 2 + body - 0.02, 0.84 * h),
+            ),
+            box(
+                DARK,
+                (-w / 2 + 0.06, -d / 2 + body - 0.02, 0.2 * h),
+                (w / 2 - 0.06, -d / 2 + body + 0.002, 0.42 * h),
+            ),
+            box(DARK, (-w / 2 + 0.08, -d / 2 + body, 0.16 * h), (w / 2 - 0.08, d / 2, 0.2 * h)),
+            box(
+                WHITE,
+                (-w / 2 + 0.1, -d / 2 + body - 0.05, 0.2 * h),
+                (w / 2 - 0.1, d / 2 - 0.02, 0.22 * h),
+            ),
+            box(
+                GLASS,
+                (0.1 * w, -d / 2 + body - 0.005, 0.48 * h),
+                (0.4 * w, -d / 2 + body + 0.006, 0.58 * h),
+            ),
+            rotate(
+                box(
+                    PAPER,
+                    (-w / 2 + 0.1, -d / 2 + 0.03, 0.7 * h),
+                    (w / 2 - 0.1, -d / 2 + 0.035, h - 0.005),
+                ),
+                0,
+                8,
+                (0, -d / 2 + 0.03, 0.7 * h),
+            ),
+        ],
+        [
+            SupportSurface(
+                x0=-w / 2 + 0.03,
+                x1=w / 2 - 0.03,
+                y0=-d / 2 + 0.08,
+                y1=-d / 2 + body - 0.04,
+                z=0.84 * h,
+            )
+        ],
+    )
 
 
 def phone(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """A desk telephone: wedge, keypad, handset with two ends."""
     m = look.main
-    return ObjectGeometry([prism(m, [(-d / 2, 0), (d / 2, 0), (d / 2, .25 * h), (-d / 2, .6 * h)], 0, -w / 2, w / 2),
-                 rotate(box(Material(pattern="keys", color=(.85, .85, .83), second=(.3, .3, .3), scale=.018), (.0, -d / 2 + .04, .6 * h),
-                            (w / 2 - .02, d / 2 - .03, .6 * h + .005), 0), 0, -float(np.degrees(np.arctan(.35 * h / d))), (0,
-                                    -d / 2, .6 * h)),
-                 superellipsoid(m, (-w / 2 + .01, -d / 2 + .01, .72 * h), (-w / 2 + .07, d / 2 - .005, h), 4), superellipsoid(m,
-                         (-w / 2 + .005, -d / 2, .45 * h), (-w / 2 + .075, -d / 2 + .06, .9 * h), 4),
-                 superellipsoid(m, (-w / 2 + .005, d / 2 - .06, .2 * h), (-w / 2 + .075, d / 2, .9 * h), 4)])
+    return ObjectGeometry(
+        [
+            prism(
+                m, [(-d / 2, 0), (d / 2, 0), (d / 2, 0.25 * h), (-d / 2, 0.6 * h)], 0, -w / 2, w / 2
+            ),
+            rotate(
+                box(
+                    Material(
+                        pattern="keys",
+                        color=(0.85, 0.85, 0.83),
+                        second=(0.3, 0.3, 0.3),
+                        scale=0.018,
+                    ),
+                    (0.0, -d / 2 + 0.04, 0.6 * h),
+                    (w / 2 - 0.02, d / 2 - 0.03, 0.6 * h + 0.005),
+                    0,
+                ),
+                0,
+                -float(np.degrees(np.arctan(0.35 * h / d))),
+                (0, -d / 2, 0.6 * h),
+            ),
+            superellipsoid(
+                m, (-w / 2 + 0.01, -d / 2 + 0.01, 0.72 * h), (-w / 2 + 0.07, d / 2 - 0.005, h), 4
+            ),
+            superellipsoid(
+                m, (-w / 2 + 0.005, -d / 2, 0.45 * h), (-w / 2 + 0.075, -d / 2 + 0.06, 0.9 * h), 4
+            ),
+            superellipsoid(
+                m, (-w / 2 + 0.005, d / 2 - 0.06, 0.2 * h), (-w / 2 + 0.075, d / 2, 0.9 * h), 4
+            ),
+        ]
+    )
 
 
 def book(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """Two covers, a spine and the pages."""
     m = look.main
-    t = min(.003, .2 * h)
-    return ObjectGeometry([box(m, (-w / 2, -d / 2, 0), (w / 2, d / 2, t)), box(PAPER, (-w / 2 + .003, -d / 2 + .004, t),
-                                                                     (w / 2 - .004, d / 2 - .004, h - t), 0), box(m,
-                                                                             (-w / 2, -d / 2, h - t), (w / 2, d / 2, h)),
-                 box(m, (-w / 2, -d / 2, t), (-w / 2 + .004, d / 2, h - t)), box(look.second, (-.25 * w, .1 * d, h - t),
-                         (.25 * w, .25 * d, h + .0005))])
+    t = min(0.003, 0.2 * h)
+    return ObjectGeometry(
+        [
+            box(m, (-w / 2, -d / 2, 0), (w / 2, d / 2, t)),
+            box(
+                PAPER, (-w / 2 + 0.003, -d / 2 + 0.004, t), (w / 2 - 0.004, d / 2 - 0.004, h - t), 0
+            ),
+            box(m, (-w / 2, -d / 2, h - t), (w / 2, d / 2, h)),
+            box(m, (-w / 2, -d / 2, t), (-w / 2 + 0.004, d / 2, h - t)),
+            box(look.second, (-0.25 * w, 0.1 * d, h - t), (0.25 * w, 0.25 * d, h + 0.0005)),
+        ]
+    )
 
 
 def cardboard_box(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """A cardboard box: body, lid seam, tape, a label."""
     m = look.main
-    return ObjectGeometry([box(m, (-w / 2, -d / 2, 0), (w / 2, d / 2, h - .004)),
-                 box(look.tinted(.92), (-w / 2, -d / 2, h - .004), (-.004, d / 2, h)), box(look.tinted(.95),
-                         (.004, -d / 2, h - .004), (w / 2, d / 2, h)),
-                 box(look.second, (-.025, -d / 2 - .001, .6 * h), (.025, d / 2 + .001, h + .001)), box(WHITE,
-                         (.1 * w, d / 2 - .002, .2 * h), (.4 * w, d / 2 + .001,
-                                                          .45 * h))], [SupportSurface(x0=-w / 2 + .02, x1=w / 2 - .02, y0=-d / 2 + .02, y1=d / 2 - .02,
-                                                                           z=h + .001)])
+    return ObjectGeometry(
+        [
+            box(m, (-w / 2, -d / 2, 0), (w / 2, d / 2, h - 0.004)),
+            box(look.tinted(0.92), (-w / 2, -d / 2, h - 0.004), (-0.004, d / 2, h)),
+            box(look.tinted(0.95), (0.004, -d / 2, h - 0.004), (w / 2, d / 2, h)),
+            box(look.second, (-0.025, -d / 2 - 0.001, 0.6 * h), (0.025, d / 2 + 0.001, h + 0.001)),
+            box(WHITE, (0.1 * w, d / 2 - 0.002, 0.2 * h), (0.4 * w, d / 2 + 0.001, 0.45 * h)),
+        ],
+        [
+            SupportSurface(
+                x0=-w / 2 + 0.02, x1=w / 2 - 0.02, y0=-d / 2 + 0.02, y1=d / 2 - 0.02, z=h + 0.001
+            )
+        ],
+    )
 
 # %% ../../../nbs/scenes/procedural/15_props.ipynb #57c492a2
 def vessel(w: float, d: float, h: float, look: Appearance, kind: str = "bowl") -> ObjectGeometry:
-    """A turned hollow: "cup" and "kettle" have a handle, "bottle" a neck and a cap, "vase" flowers at times, "bin" a lid,
-    "basket" grips.
+    """A turned hollow: "cup" and "kettle" have a handle, "bottle" a neck and a cap, "vase" flowers
+    at times, "bin" a lid, "basket" grips.
     """
     r = min(w, d) / 2
     m = look.main
-    t = .006
+    t = 0.006
     if kind == "plate":
-        return ObjectGeometry([lathe(m, [(0, 0), (.55 * r, 0), (r, .8 * h), (r, h), (.6 * r, .45 * h), (0, .4 * h)], segments=24),
-                     lathe(look.second, [(.9 * r, .86 * h), (.97 * r, .97 * h), (.97 * r, h), (.9 * r, .92 * h),
-                                         (.9 * r, .86 * h)], segments=24)])
+        return ObjectGeometry(
+            [
+                lathe(
+                    m,
+                    [
+                        (0, 0),
+                        (0.55 * r, 0),
+                        (r, 0.8 * h),
+                        (r, h),
+                        (0.6 * r, 0.45 * h),
+                        (0, 0.4 * h),
+                    ],
+                    segments=24,
+                ),
+                lathe(
+                    look.second,
+                    [
+                        (0.9 * r, 0.86 * h),
+                        (0.97 * r, 0.97 * h),
+                        (0.97 * r, h),
+                        (0.9 * r, 0.92 * h),
+                        (0.9 * r, 0.86 * h),
+                    ],
+                    segments=24,
+                ),
+            ]
+        )
     if kind == "bowl":
-        return ObjectGeometry([lathe(m, [(0, 0), (.4 * r, 0), (.45 * r, .05 * h), (.8 * r, .4 * h), (r, h), (r - t, h),
-                               (.72 * r, .42 * h), (0, .15 * h)], segments=20),
-                     lathe(look.second, [(0, .2 * h), (.6 * r, .32 * h), (0, .34 * h)], segments=16)])
+        return ObjectGeometry(
+            [
+                lathe(
+                    m,
+                    [
+                        (0, 0),
+                        (0.4 * r, 0),
+                        (0.45 * r, 0.05 * h),
+                        (0.8 * r, 0.4 * h),
+                        (r, h),
+                        (r - t, h),
+                        (0.72 * r, 0.42 * h),
+                        (0, 0.15 * h),
+                    ],
+                    segments=20,
+                ),
+                lathe(look.second, [(0, 0.2 * h), (0.6 * r, 0.32 * h), (0, 0.34 * h)], segments=16),
+            ]
+        )
     if kind == "cup":
-        r = .36 * w
-        x = -.14 * w
-        parts = [lathe(m, [(0, 0), (.8 * r, 0), (r, .1 * h), (r, h), (r - .005, h), (r - .005, .12 * h),
-                                        (0, .1 * h)], (-.14 * w, 0, 0), 16), lathe(Material(pattern="plain", color=(.22, .12, .06)),
-                                                [(0, .7 * h), (r - .005, .7 * h), (0, .71 * h)], (-.14 * w, 0, 0), 14)]
-        a = [(x + r - .004, 0, .3 * h), (w / 2 - .006, 0, .4 * h), (w / 2 - .006, 0, .7 * h), (x + r - .004, 0, .8 * h)]
-        return ObjectGeometry(parts + [cylinder(m, p, q, radius=.006, segments=6) for p, q in zip(a[:-1], a[1:])])
+        r = 0.36 * w
+        x = -0.14 * w
+        parts = [
+            lathe(
+                m,
+                [
+                    (0, 0),
+                    (0.8 * r, 0),
+                    (r, 0.1 * h),
+                    (r, h),
+                    (r - 0.005, h),
+                    (r - 0.005, 0.12 * h),
+                    (0, 0.1 * h),
+                ],
+                (-0.14 * w, 0, 0),
+                16,
+            ),
+            lathe(
+                Material(pattern="plain", color=(0.22, 0.12, 0.06)),
+                [(0, 0.7 * h), (r - 0.005, 0.7 * h), (0, 0.71 * h)],
+                (-0.14 * w, 0, 0),
+                14,
+            ),
+        ]
+        a = [
+            (x + r - 0.004, 0, 0.3 * h),
+            (w / 2 - 0.006, 0, 0.4 * h),
+            (w / 2 - 0.006, 0, 0.7 * h),
+            (x + r - 0.004, 0, 0.8 * h),
+        ]
+        return ObjectGeometry(
+            parts + [cylinder(m, p, q, radius=0.006, segments=6) for p, q in zip(a[:-1], a[1:])]
+        )
     if kind == "bottle":
-        return ObjectGeometry([lathe(m, [(0, 0), (.95 * r, 0), (r, .03 * h), (r, .55 * h), (.8 * r, .66 * h), (.35 * r, .78 * h),
-                               (.35 * r, .92 * h), (0, .92 * h)], segments=14), lathe(look.second,
-                                       [(0, .9 * h), (.42 * r, .9 * h), (.42 * r, h), (0, h)], segments=12),
-                     lathe(WHITE, [(r, .15 * h), (1.01 * r, .15 * h), (1.01 * r, .45 * h), (r, .45 * h), (r, .15 * h)],
-                           segments=14)])
+        return ObjectGeometry(
+            [
+                lathe(
+                    m,
+                    [
+                        (0, 0),
+                        (0.95 * r, 0),
+                        (r, 0.03 * h),
+                        (r, 0.55 * h),
+                        (0.8 * r, 0.66 * h),
+                        (0.35 * r, 0.78 * h),
+                        (0.35 * r, 0.92 * h),
+                        (0, 0.92 * h),
+                    ],
+                    segments=14,
+                ),
+                lathe(
+                    look.second,
+                    [(0, 0.9 * h), (0.42 * r, 0.9 * h), (0.42 * r, h), (0, h)],
+                    segments=12,
+                ),
+                lathe(
+                    WHITE,
+                    [
+                        (r, 0.15 * h),
+                        (1.01 * r, 0.15 * h),
+                        (1.01 * r, 0.45 * h),
+                        (r, 0.45 * h),
+                        (r, 0.15 * h),
+                    ],
+                    segments=14,
+                ),
+            ]
+        )
     if kind == "kettle":
-        r = .36 * min(w, d * 1.2)
-        return ObjectGeometry([lathe(DARK, [(0, 0), (1.0 * r, 0), (1.0 * r, .06 * h), (0, .06 * h)], (-.05 * w, 0, 0), 16),
-                     lathe(m, [(0, .06 * h), (r, .06 * h), (r, .15 * h), (.72 * r, .85 * h), (0, .9 * h)], (-.05 * w, 0, 0),
-                           18),
-                     lathe(DARK, [(0, .88 * h), (.2 * r, .9 * h), (.2 * r, h), (0, h)], (-.05 * w, 0, 0), 10), cylinder(m,
-                             (-.05 * w - .6 * r, 0, .6 * h), (-w / 2, 0, .85 * h), radius=.022, end_radius=.012), cylinder(DARK,
-                                     (-.05 * w + .7 * r, 0, .8 * h), (w / 2 - .012, 0, .78 * h), radius=.011),
-                     cylinder(DARK, (w / 2 - .012, 0, .78 * h), (w / 2 - .02, 0, .2 * h), radius=.012), cylinder(DARK, (w / 2 - .02, 0, .22 * h),
-                             (-.05 * w + .9 * r, 0, .18 * h), radius=.011)])
+        r = 0.36 * min(w, d * 1.2)
+        return ObjectGeometry(
+            [
+                lathe(
+                    DARK,
+                    [(0, 0), (1.0 * r, 0), (1.0 * r, 0.06 * h), (0, 0.06 * h)],
+                    (-0.05 * w, 0, 0),
+                    16,
+                ),
+                lathe(
+                    m,
+                    [
+                        (0, 0.06 * h),
+                        (r, 0.06 * h),
+                        (r, 0.15 * h),
+                        (0.72 * r, 0.85 * h),
+                        (0, 0.9 * h),
+                    ],
+                    (-0.05 * w, 0, 0),
+                    18,
+                ),
+                lathe(
+                    DARK,
+                    [(0, 0.88 * h), (0.2 * r, 0.9 * h), (0.2 * r, h), (0, h)],
+                    (-0.05 * w, 0, 0),
+                    10,
+                ),
+                cylinder(
+                    m,
+                    (-0.05 * w - 0.6 * r, 0, 0.6 * h),
+                    (-w / 2, 0, 0.85 * h),
+                    radius=0.022,
+                    end_radius=0.012,
+                ),
+                cylinder(
+                    DARK,
+                    (-0.05 * w + 0.7 * r, 0, 0.8 * h),
+                    (w / 2 - 0.012, 0, 0.78 * h),
+                    radius=0.011,
+                ),
+                cylinder(
+                    DARK, (w / 2 - 0.012, 0, 0.78 * h), (w / 2 - 0.02, 0, 0.2 * h), radius=0.012
+                ),
+                cylinder(
+                    DARK,
+                    (w / 2 - 0.02, 0, 0.22 * h),
+                    (-0.05 * w + 0.9 * r, 0, 0.18 * h),
+                    radius=0.011,
+                ),
+            ]
+        )
     if kind == "vase":
-        belly = float(look.rng.uniform(.65, 1))
-        neck = float(look.rng.uniform(.3, .6))
-        body = h * (.55 if look.chance(.6) else 1)
-        parts = [lathe(m, [(0, 0), (.5 * r, 0), (belly * r * .8, .12 * body), (belly * r, .35 * body), (.75 * r, .6 * body),
-                           (neck * r, .85 * body), (neck * r * 1.25, body), (neck * r * 1.25 - t, body), (neck * r - t,
-                                   .85 * body), (0, .8 * body)], segments=18)]
-        parts.append(lathe(look.second, [(0, 0), (.56 * r, 0), (.56 * r, .02 * h), (0, .02 * h)], segments=18))
+        belly = float(look.rng.uniform(0.65, 1))
+        neck = float(look.rng.uniform(0.3, 0.6))
+        body = h * (0.55 if look.chance(0.6) else 1)
+        parts = [
+            lathe(
+                m,
+                [
+                    (0, 0),
+                    (0.5 * r, 0),
+                    (belly * r * 0.8, 0.12 * body),
+                    (belly * r, 0.35 * body),
+                    (0.75 * r, 0.6 * body),
+                    (neck * r, 0.85 * body),
+                    (neck * r * 1.25, body),
+                    (neck * r * 1.25 - t, body),
+                    (neck * r - t, 0.85 * body),
+                    (0, 0.8 * body),
+                ],
+                segments=18,
+            )
+        ]
+        parts.append(
+            lathe(
+                look.second,
+                [(0, 0), (0.56 * r, 0), (0.56 * r, 0.02 * h), (0, 0.02 * h)],
+                segments=18,
+            )
+        )
         if body < h:
             for k in range(6):
                 turn = 2 * np.pi * k / 6
-                tall = h - float(look.rng.uniform(0, .12)) * h
-                tip = np.array([.75 * r * np.cos(turn), .75 * r * np.sin(turn), tall - .03])
-                parts += [cylinder(Material(pattern="plain", color=(.2, .4, .15)), (0, 0, .8 * body), tip, radius=.004, segments=5),
-                          superellipsoid(look.second, tip - [.25 * r, .25 * r, .03], tip + [.25 * r, .25 * r, .03], 2, 2)]
+                tall = h - float(look.rng.uniform(0, 0.12)) * h
+                tip = np.array([0.75 * r * np.cos(turn), 0.75 * r * np.sin(turn), tall - 0.03])
+                parts += [
+                    cylinder(
+                        Material(pattern="plain", color=(0.2, 0.4, 0.15)),
+                        (0, 0, 0.8 * body),
+                        tip,
+                        radius=0.004,
+                        segments=5,
+                    ),
+                    superellipsoid(
+                        look.second,
+                        tip - [0.25 * r, 0.25 * r, 0.03],
+                        tip + [0.25 * r, 0.25 * r, 0.03],
+                        2,
+                        2,
+                    ),
+                ]
         return ObjectGeometry(parts)
     if kind == "basket":
-        parts = [scale(lathe(m, [(0, 0), (.42, 0), (.5, h), (.5 - .02 / w, h), (.42 - .02 / w, .02), (0, .02)], segments=18,
-                                 grain=2), (w, d, 1)), scale(lathe(look.tinted(.7),
-                                                                       [(.47, h - .03), (.5, h - .03), (.5, h), (.47, h),
-                                                                        (.47, h - .03)], segments=18), (w, d, 1))]
-        return ObjectGeometry([*parts, superellipsoid(look.second, (-.38 * w, -.38 * d, .3 * h), (.38 * w, .38 * d, .85 * h), 3)])
+        parts = [
+            scale(
+                lathe(
+                    m,
+                    [
+                        (0, 0),
+                        (0.42, 0),
+                        (0.5, h),
+                        (0.5 - 0.02 / w, h),
+                        (0.42 - 0.02 / w, 0.02),
+                        (0, 0.02),
+                    ],
+                    segments=18,
+                    grain=2,
+                ),
+                (w, d, 1),
+            ),
+            scale(
+                lathe(
+                    look.tinted(0.7),
+                    [(0.47, h - 0.03), (0.5, h - 0.03), (0.5, h), (0.47, h), (0.47, h - 0.03)],
+                    segments=18,
+                ),
+                (w, d, 1),
+            ),
+        ]
+        return ObjectGeometry(
+            [
+                *parts,
+                superellipsoid(
+                    look.second, (-0.38 * w, -0.38 * d, 0.3 * h), (0.38 * w, 0.38 * d, 0.85 * h), 3
+                ),
+            ]
+        )
     # a bin: round or square, open or with a lid
     if look.chance():
-        walls = [box(m, (-w / 2, -d / 2, 0), (w / 2, d / 2, .02)), *(box(m, (-w / 2, s * d / 2 - (.012 if s > 0 else 0), 0),
-                                                                         (w / 2, s * d / 2 + (.012 if s < 0 else 0),
-                                                                          h - .02)) for s in (-1, 1)),
-                 *(box(m, (s * w / 2 - (.012 if s > 0 else 0), -d / 2, 0),
-                       (s * w / 2 + (.012 if s < 0 else 0), d / 2, h - .02)) for s in (-1, 1))]
+        walls = [
+            box(m, (-w / 2, -d / 2, 0), (w / 2, d / 2, 0.02)),
+            *(
+                box(
+                    m,
+                    (-w / 2, s * d / 2 - (0.012 if s > 0 else 0), 0),
+                    (w / 2, s * d / 2 + (0.012 if s < 0 else 0), h - 0.02),
+                )
+                for s in (-1, 1)
+            ),
+            *(
+                box(
+                    m,
+                    (s * w / 2 - (0.012 if s > 0 else 0), -d / 2, 0),
+                    (s * w / 2 + (0.012 if s < 0 else 0), d / 2, h - 0.02),
+                )
+                for s in (-1, 1)
+            ),
+        ]
     else:
-        hollow = lathe(m, [(0, 0), (.4, 0), (.5, h - .02), (.47, h - .02), (.38, .02), (0, .02)], segments=20)
+        hollow = lathe(
+            m,
+            [(0, 0), (0.4, 0), (0.5, h - 0.02), (0.47, h - 0.02), (0.38, 0.02), (0, 0.02)],
+            segments=20,
+        )
         walls = [scale(hollow, (w, d, 1))]
-    lid = [superellipsoid(look.second, (-w / 2, -d / 2, h - .05), (w / 2, d / 2, h), 6),
-           box(DARK, (-.06, d / 2 - .02, .03), (.06, d / 2 + .01, .05))] if look.chance() else [superellipsoid(WHITE,
-                   (-.4 * w, -.4 * d, .4 * h), (.4 * w, .4 * d, h), 3)]
+    lid = (
+        [
+            superellipsoid(look.second, (-w / 2, -d / 2, h - 0.05), (w / 2, d / 2, h), 6),
+            box(DARK, (-0.06, d / 2 - 0.02, 0.03), (0.06, d / 2 + 0.01, 0.05)),
+        ]
+        if look.chance()
+        else [superellipsoid(WHITE, (-0.4 * w, -0.4 * d, 0.4 * h), (0.4 * w, 0.4 * d, h), 3)]
+    )
     return ObjectGeometry(walls + lid)
 
 
 def lamp(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """Foot, stem, and a shade that glows."""
     r = min(w, d) / 2
-    tall = float(np.clip(.35 * h, .12, .32))
-    shade = replace(look.second, glow=.55)
-    stem = h - .6 * tall
-    return ObjectGeometry([lathe(look.main, [(0, 0), (.65 * r, 0), (.62 * r, .02), (.15 * r, .035), (.12 * r, .05), (0, .05)],
-                       segments=18), cylinder(look.main, (0, 0, .03), (0, 0, stem), radius=.012, segments=8),
-                 lathe(shade, [(r, h - tall), (.62 * r, h), (.6 * r, h), (.97 * r, h - tall), (r, h - tall)],
-                       segments=20), superellipsoid(Material(pattern="plain", color=(1., .96, .85), glow=1.), (-.04, -.04, stem - .02),
-                                             (.04, .04, stem + .06), 2, 2)])
+    tall = float(np.clip(0.35 * h, 0.12, 0.32))
+    shade = replace(look.second, glow=0.55)
+    stem = h - 0.6 * tall
+    return ObjectGeometry(
+        [
+            lathe(
+                look.main,
+                [
+                    (0, 0),
+                    (0.65 * r, 0),
+                    (0.62 * r, 0.02),
+                    (0.15 * r, 0.035),
+                    (0.12 * r, 0.05),
+                    (0, 0.05),
+                ],
+                segments=18,
+            ),
+            cylinder(look.main, (0, 0, 0.03), (0, 0, stem), radius=0.012, segments=8),
+            lathe(
+                shade,
+                [(r, h - tall), (0.62 * r, h), (0.6 * r, h), (0.97 * r, h - tall), (r, h - tall)],
+                segments=20,
+            ),
+            superellipsoid(
+                Material(pattern="plain", color=(1.0, 0.96, 0.85), glow=1.0),
+                (-0.04, -0.04, stem - 0.02),
+                (0.04, 0.04, stem + 0.06),
+                2,
+                2,
+            ),
+        ]
+    )
 
 
 def ceiling_light(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """A canopy under the ceiling, a short stem, a glowing bowl."""
-    glow = Material(pattern="plain", color=(1., .97, .9), glow=.95)
-    bowl = scale(lathe(glow, [(0, 0), (.25, .03), (.45, .3 * h), (.5, .5 * h), (0, .5 * h)], segments=22), (w, d, 1))
-    return ObjectGeometry([bowl, scale(lathe(look.main, [(0, .5 * h), (.5, .5 * h), (.5, .6 * h), (0, .6 * h)], segments=22),
-                                 (w, d, 1)), cylinder(look.main, (0, 0, .6 * h), (0, 0, h - .02), radius=.015), lathe(look.main,
-                                         [(0, h - .03), (.07, h - .03), (.07, h), (0, h)])])
+    glow = Material(pattern="plain", color=(1.0, 0.97, 0.9), glow=0.95)
+    bowl = scale(
+        lathe(
+            glow, [(0, 0), (0.25, 0.03), (0.45, 0.3 * h), (0.5, 0.5 * h), (0, 0.5 * h)], segments=22
+        ),
+        (w, d, 1),
+    )
+    return ObjectGeometry(
+        [
+            bowl,
+            scale(
+                lathe(
+                    look.main,
+                    [(0, 0.5 * h), (0.5, 0.5 * h), (0.5, 0.6 * h), (0, 0.6 * h)],
+                    segments=22,
+                ),
+                (w, d, 1),
+            ),
+            cylinder(look.main, (0, 0, 0.6 * h), (0, 0, h - 0.02), radius=0.015),
+            lathe(look.main, [(0, h - 0.03), (0.07, h - 0.03), (0.07, h), (0, h)]),
+        ]
+    )
 
 
 def plant(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """A pot with earth and a crown of leaves on stems."""
     r = min(w, d) / 2
-    pot = float(np.clip(.32 * h, .1, .4))
-    pr = min(.62 * r, .8 * pot)
-    parts: list[Part] = [lathe(look.second, [(0, 0), (.75 * pr, 0), (pr, .85 * pot), (1.08 * pr, .85 * pot), (1.08 * pr, pot),
-                                             (.92 * pr, pot), (.9 * pr, .88 * pot), (0, .88 * pot)], segments=16),
-                         lathe(Material(pattern="speckle", color=(.22, .15, .1), second=(.12, .08, .05), scale=.02),
-                               [(0, .86 * pot), (.9 * pr, .86 * pot), (0, .9 * pot)], segments=12)]
+    pot = float(np.clip(0.32 * h, 0.1, 0.4))
+    pr = min(0.62 * r, 0.8 * pot)
+    parts: list[Part] = [
+        lathe(
+            look.second,
+            [
+                (0, 0),
+                (0.75 * pr, 0),
+                (pr, 0.85 * pot),
+                (1.08 * pr, 0.85 * pot),
+                (1.08 * pr, pot),
+                (0.92 * pr, pot),
+                (0.9 * pr, 0.88 * pot),
+                (0, 0.88 * pot),
+            ],
+            segments=16,
+        ),
+        lathe(
+            Material(
+                pattern="speckle", color=(0.22, 0.15, 0.1), second=(0.12, 0.08, 0.05), scale=0.02
+            ),
+            [(0, 0.86 * pot), (0.9 * pr, 0.86 * pot), (0, 0.9 * pot)],
+            segments=12,
+        ),
+    ]
     n = 13
     for k in range(n):
         turn = 2.4 * k
-        up = (k + .7) / n
-        reach = r * (.95 - .5 * up ** 2)
-        z = pot + (h - pot) * (.15 + .8 * up)
-        size = r * .42
-        leaf = superellipsoid(look.main if k % 3 else look.tinted(1.25), (-size, -.45 * size, -.06 * size),
-                       (size, .45 * size, .06 * size), 2, 4)
+        up = (k + 0.7) / n
+        reach = r * (0.95 - 0.5 * up**2)
+        z = pot + (h - pot) * (0.15 + 0.8 * up)
+        size = r * 0.42
+        leaf = superellipsoid(
+            look.main if k % 3 else look.tinted(1.25),
+            (-size, -0.45 * size, -0.06 * size),
+            (size, 0.45 * size, 0.06 * size),
+            2,
+            4,
+        )
         at = np.array([(reach - size) * np.cos(turn), (reach - size) * np.sin(turn), z])
         parts.append(transform(leaf, rotation(2, np.degrees(turn)) @ rotation(1, 25 - 75 * up), at))
         if k % 2:
-            parts.append(cylinder(Material(pattern="plain", color=(.3, .38, .18)), (0, 0, .85 * pot), at, radius=.006, end_radius=.003, segments=5))
+            parts.append(
+                cylinder(
+                    Material(pattern="plain", color=(0.3, 0.38, 0.18)),
+                    (0, 0, 0.85 * pot),
+                    at,
+                    radius=0.006,
+                    end_radius=0.003,
+                    segments=5,
+                )
+            )
     return ObjectGeometry(parts)
 
 # %% ../../../nbs/scenes/procedural/15_props.ipynb #1c6425a8
 def pillow(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """A cushion with a seam and a button."""
-    return ObjectGeometry([superellipsoid(look.main, (-w / 2, -d / 2, 0), (w / 2, d / 2, h), 3.2, 6),
-                 superellipsoid(look.second, (-w / 2, -d / 2, .44 * h), (w / 2, d / 2, .56 * h), 9), superellipsoid(look.second,
-                         (-.02, -.02, h - .008), (.02, .02, h + .004), 2, 2)])
+    return ObjectGeometry(
+        [
+            superellipsoid(look.main, (-w / 2, -d / 2, 0), (w / 2, d / 2, h), 3.2, 6),
+            superellipsoid(look.second, (-w / 2, -d / 2, 0.44 * h), (w / 2, d / 2, 0.56 * h), 9),
+            superellipsoid(look.second, (-0.02, -0.02, h - 0.008), (0.02, 0.02, h + 0.004), 2, 2),
+        ]
+    )
 
 
 def backpack(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """Body, front pocket, side pocket, straps, a loop."""
     m = look.main
-    return ObjectGeometry([superellipsoid(m, (-w / 2 + .02, -d / 2 + .03, 0), (w / 2 - .02, d / 2 - .07, h - .03), 4),
-                 superellipsoid(look.second, (-.36 * w, d / 2 - .12, .03), (.36 * w, d / 2, .5 * h), 4), superellipsoid(look.tinted(.8),
-                         (-.3 * w, d / 2 - .12, .55 * h), (.3 * w, d / 2 - .03, .82 * h), 4),
-                 *(superellipsoid(look.tinted(.7), (s * .22 * w - .03, -d / 2, .1 * h), (s * .22 * w + .03, -d / 2 + .05, .9 * h),
-                           5) for s in (-1, 1)), *(superellipsoid(look.second, (s * (w / 2 - .04) - .04, -.05, .02),
-                                                           (s * (w / 2 - .04) + .04, .05, .35 * h), 4) for s in (-1, 1)),
-                 cylinder(DARK, (-.05, -d / 2 + .06, h - .02), (.05, -d / 2 + .06, h - .02), radius=.012)])
+    return ObjectGeometry(
+        [
+            superellipsoid(
+                m, (-w / 2 + 0.02, -d / 2 + 0.03, 0), (w / 2 - 0.02, d / 2 - 0.07, h - 0.03), 4
+            ),
+            superellipsoid(
+                look.second, (-0.36 * w, d / 2 - 0.12, 0.03), (0.36 * w, d / 2, 0.5 * h), 4
+            ),
+            superellipsoid(
+                look.tinted(0.8),
+                (-0.3 * w, d / 2 - 0.12, 0.55 * h),
+                (0.3 * w, d / 2 - 0.03, 0.82 * h),
+                4,
+            ),
+            *(
+                superellipsoid(
+                    look.tinted(0.7),
+                    (s * 0.22 * w - 0.03, -d / 2, 0.1 * h),
+                    (s * 0.22 * w + 0.03, -d / 2 + 0.05, 0.9 * h),
+                    5,
+                )
+                for s in (-1, 1)
+            ),
+            *(
+                superellipsoid(
+                    look.second,
+                    (s * (w / 2 - 0.04) - 0.04, -0.05, 0.02),
+                    (s * (w / 2 - 0.04) + 0.04, 0.05, 0.35 * h),
+                    4,
+                )
+                for s in (-1, 1)
+            ),
+            cylinder(
+                DARK,
+                (-0.05, -d / 2 + 0.06, h - 0.02),
+                (0.05, -d / 2 + 0.06, h - 0.02),
+                radius=0.012,
+            ),
+        ]
+    )
 
 
 def suitcase(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """A ribbed shell on wheels with a pulled-out handle."""
-    body = .82 * h
-    return ObjectGeometry([superellipsoid(look.main, (-w / 2, -d / 2 + .01, .04), (w / 2, d / 2 - .01, body), 10),
-                 *(box(look.tinted(.85), (x - .012, -d / 2, .1), (x + .012, d / 2, body - .06)) for x in np.linspace(-.34 * w,
-                         .34 * w, 4)),
-                 *(superellipsoid(DARK, (sx * .36 * w - .025, sy * .3 * d - .025, 0), (sx * .36 * w + .025, sy * .3 * d + .025, .05),
-                           2, 2) for sx in (-1, 1) for sy in (-1, 1)), *(cylinder(METAL, (s * .2 * w, -.3 * d, body - .05),
-                                                                             (s * .2 * w, -.3 * d, h - .01), radius=.008) for s in (-1,
-                                                                                     1)),
-                 cylinder(DARK, (-.22 * w, -.3 * d, h - .012), (.22 * w, -.3 * d, h - .012), radius=.012)])
+    body = 0.82 * h
+    return ObjectGeometry(
+        [
+            superellipsoid(
+                look.main, (-w / 2, -d / 2 + 0.01, 0.04), (w / 2, d / 2 - 0.01, body), 10
+            ),
+            *(
+                box(look.tinted(0.85), (x - 0.012, -d / 2, 0.1), (x + 0.012, d / 2, body - 0.06))
+                for x in np.linspace(-0.34 * w, 0.34 * w, 4)
+            ),
+            *(
+                superellipsoid(
+                    DARK,
+                    (sx * 0.36 * w - 0.025, sy * 0.3 * d - 0.025, 0),
+                    (sx * 0.36 * w + 0.025, sy * 0.3 * d + 0.025, 0.05),
+                    2,
+                    2,
+                )
+                for sx in (-1, 1)
+                for sy in (-1, 1)
+            ),
+            *(
+                cylinder(
+                    METAL,
+                    (s * 0.2 * w, -0.3 * d, body - 0.05),
+                    (s * 0.2 * w, -0.3 * d, h - 0.01),
+                    radius=0.008,
+                )
+                for s in (-1, 1)
+            ),
+            cylinder(
+                DARK,
+                (-0.22 * w, -0.3 * d, h - 0.012),
+                (0.22 * w, -0.3 * d, h - 0.012),
+                radius=0.012,
+            ),
+        ]
+    )
 
 
 def shoes(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
@@ -289,11 +846,27 @@ def shoes(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     parts: list[Part] = []
     for s in (-1, 1):
         x = s * w / 4
-        half = .21 * w
-        parts += [superellipsoid(WHITE, (x - half, -d / 2, 0), (x + half, d / 2, .025), 5),
-                  superellipsoid(look.main, (x - .9 * half, -d / 2 + .005, .015), (x + .9 * half, d / 2 - .01, .55 * h),
-                          3.5), superellipsoid(look.main, (x - .75 * half, -d / 2 + .008, .03), (x + .75 * half, -.05 * d, h), 4),
-                  box(DARK, (x - .4 * half, -d / 2 + .03, h - .01), (x + .4 * half, -.12 * d, h + .001))]
+        half = 0.21 * w
+        parts += [
+            superellipsoid(WHITE, (x - half, -d / 2, 0), (x + half, d / 2, 0.025), 5),
+            superellipsoid(
+                look.main,
+                (x - 0.9 * half, -d / 2 + 0.005, 0.015),
+                (x + 0.9 * half, d / 2 - 0.01, 0.55 * h),
+                3.5,
+            ),
+            superellipsoid(
+                look.main,
+                (x - 0.75 * half, -d / 2 + 0.008, 0.03),
+                (x + 0.75 * half, -0.05 * d, h),
+                4,
+            ),
+            box(
+                DARK,
+                (x - 0.4 * half, -d / 2 + 0.03, h - 0.01),
+                (x + 0.4 * half, -0.12 * d, h + 0.001),
+            ),
+        ]
     return ObjectGeometry(parts)
 
 
@@ -301,55 +874,161 @@ def stuffed_animal(w: float, d: float, h: float, look: Appearance) -> ObjectGeom
     """A stuffed animal: body, head, snout, ears, arms, legs, eyes."""
     m = look.main
     b = look.second
-    balls = [(0, 0, .32, .34, .36, .3), (0, .02, .72, .28, .34, .22), (0, .3, .68, .12, .14, .09), (-.3, 0, .93, .1, .1, .07),
-             (.3, 0, .93, .1, .1, .07), (-.38, .12, .42, .12, .22, .13), (.38, .12, .42, .12, .22, .13), (-.25, .3, .12, .15,
-                     .2, .12), (.25, .3, .12, .15, .2, .12)]
-    parts = [superellipsoid(b if k in (2, 7, 8) else m, ((x - a) * w, (y - e) * d, (z - c) * h),
-                     ((x + a) * w, (y + e) * d, (z + c) * h), 2) for k, (x, y, z, a, e, c) in enumerate(balls)]
-    return ObjectGeometry([*parts, *(superellipsoid(DARK, (s * .1 * w - .012, .3 * d, .76 * h),
-                                   (s * .1 * w + .012, .34 * d + .012, .76 * h + .024), 2, 2) for s in (-1, 1))])
+    balls = [
+        (0, 0, 0.32, 0.34, 0.36, 0.3),
+        (0, 0.02, 0.72, 0.28, 0.34, 0.22),
+        (0, 0.3, 0.68, 0.12, 0.14, 0.09),
+        (-0.3, 0, 0.93, 0.1, 0.1, 0.07),
+        (0.3, 0, 0.93, 0.1, 0.1, 0.07),
+        (-0.38, 0.12, 0.42, 0.12, 0.22, 0.13),
+        (0.38, 0.12, 0.42, 0.12, 0.22, 0.13),
+        (-0.25, 0.3, 0.12, 0.15, 0.2, 0.12),
+        (0.25, 0.3, 0.12, 0.15, 0.2, 0.12),
+    ]
+    parts = [
+        superellipsoid(
+            b if k in (2, 7, 8) else m,
+            ((x - a) * w, (y - e) * d, (z - c) * h),
+            ((x + a) * w, (y + e) * d, (z + c) * h),
+            2,
+        )
+        for k, (x, y, z, a, e, c) in enumerate(balls)
+    ]
+    return ObjectGeometry(
+        [
+            *parts,
+            *(
+                superellipsoid(
+                    DARK,
+                    (s * 0.1 * w - 0.012, 0.3 * d, 0.76 * h),
+                    (s * 0.1 * w + 0.012, 0.34 * d + 0.012, 0.76 * h + 0.024),
+                    2,
+                    2,
+                )
+                for s in (-1, 1)
+            ),
+        ]
+    )
 
 
 def speaker(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """A box with two cones."""
-    cones = [transform(lathe(DARK, [(0, 0), (r, 0), (r, .012), (.8 * r, .012), (.3 * r, .003), (0, .01)], segments=18),
-                         rotation(0, -90), (0, d / 2 - .012, z)) for r, z in ((.38 * w, .32 * h), (.2 * w, .76 * h))]
-    return ObjectGeometry([box(look.main, (-w / 2, -d / 2, .01), (w / 2, d / 2 - .012, h)),
-                 box(DARK, (-w / 2 + .02, -d / 2 + .02, 0), (w / 2 - .02, d / 2 - .03, .011)), *cones])
+    cones = [
+        transform(
+            lathe(
+                DARK,
+                [(0, 0), (r, 0), (r, 0.012), (0.8 * r, 0.012), (0.3 * r, 0.003), (0, 0.01)],
+                segments=18,
+            ),
+            rotation(0, -90),
+            (0, d / 2 - 0.012, z),
+        )
+        for r, z in ((0.38 * w, 0.32 * h), (0.2 * w, 0.76 * h))
+    ]
+    return ObjectGeometry(
+        [
+            box(look.main, (-w / 2, -d / 2, 0.01), (w / 2, d / 2 - 0.012, h)),
+            box(DARK, (-w / 2 + 0.02, -d / 2 + 0.02, 0), (w / 2 - 0.02, d / 2 - 0.03, 0.011)),
+            *cones,
+        ]
+    )
 
 
 def toaster(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """A rounded body with two slots and a lever."""
-    return ObjectGeometry([superellipsoid(look.main, (-w / 2, -d / 2, .012), (w / 2 - .015, d / 2, h), 7),
-                 *(box(DARK, (-.36 * w, y - .015, h - .01), (.34 * w, y + .015, h + .001)) for y in (-.2 * d,
-                         .2 * d)), box(DARK, (w / 2 - .03, -.02, .55 * h), (w / 2, .02, .65 * h)), box(DARK,
-                                 (-.44 * w, -.42 * d, 0), (.42 * w, .42 * d, .02))])
+    return ObjectGeometry(
+        [
+            superellipsoid(look.main, (-w / 2, -d / 2, 0.012), (w / 2 - 0.015, d / 2, h), 7),
+            *(
+                box(DARK, (-0.36 * w, y - 0.015, h - 0.01), (0.34 * w, y + 0.015, h + 0.001))
+                for y in (-0.2 * d, 0.2 * d)
+            ),
+            box(DARK, (w / 2 - 0.03, -0.02, 0.55 * h), (w / 2, 0.02, 0.65 * h)),
+            box(DARK, (-0.44 * w, -0.42 * d, 0), (0.42 * w, 0.42 * d, 0.02)),
+        ]
+    )
 
 
 def coffee_machine(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """Back tank, head, tray, a glass pot, buttons."""
     m = look.main
-    return ObjectGeometry([box(m, (-w / 2, -d / 2, 0), (w / 2, -d / 2 + .4 * d, h)),
-                 box(m, (-w / 2, -d / 2 + .4 * d, .68 * h), (w / 2, d / 2, h)), box(DARK, (-w / 2, -d / 2 + .4 * d, 0),
-                         (w / 2, d / 2, .08 * h)),
-                 lathe(GLASS, [(0, .08 * h), (.2 * w, .08 * h), (.27 * w, .25 * h), (.2 * w, .5 * h), (0, .5 * h)],
-                       (0, .2 * d, 0), 14), cylinder(DARK, (0, .2 * d, .62 * h), (0, .2 * d, .7 * h),
-                                                radius=.03), *(box(METAL, (x, d / 2 - .003, .84 * h),
-                                                            (x + .03, d / 2 + .002, .9 * h)) for x in (-.08, -.015, .05))])
+    return ObjectGeometry(
+        [
+            box(m, (-w / 2, -d / 2, 0), (w / 2, -d / 2 + 0.4 * d, h)),
+            box(m, (-w / 2, -d / 2 + 0.4 * d, 0.68 * h), (w / 2, d / 2, h)),
+            box(DARK, (-w / 2, -d / 2 + 0.4 * d, 0), (w / 2, d / 2, 0.08 * h)),
+            lathe(
+                GLASS,
+                [
+                    (0, 0.08 * h),
+                    (0.2 * w, 0.08 * h),
+                    (0.27 * w, 0.25 * h),
+                    (0.2 * w, 0.5 * h),
+                    (0, 0.5 * h),
+                ],
+                (0, 0.2 * d, 0),
+                14,
+            ),
+            cylinder(DARK, (0, 0.2 * d, 0.62 * h), (0, 0.2 * d, 0.7 * h), radius=0.03),
+            *(
+                box(METAL, (x, d / 2 - 0.003, 0.84 * h), (x + 0.03, d / 2 + 0.002, 0.9 * h))
+                for x in (-0.08, -0.015, 0.05)
+            ),
+        ]
+    )
 
 
 def tray(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """A board with a raised rim and two grips."""
-    rim = [box(look.main, (-w / 2, s * (d / 2 - .006) - .006, 0), (w / 2, s * (d / 2 - .006) + .006, h)) for s in (-1, 1)]
-    rim += [box(look.main, (s * (w / 2 - .006) - .006, -d / 2, 0), (s * (w / 2 - .006) + .006, d / 2, .7 * h)) for s in (-1, 1)]
-    grips = [cylinder(METAL, (s * (w / 2 - .012), -.06, h - .006), (s * (w / 2 - .012), .06, h - .006), radius=.005,
-                 segments=6) for s in (-1, 1)]
-    return ObjectGeometry([box(look.second, (-w / 2, -d / 2, 0), (w / 2, d / 2, .008)), *rim, *grips])
+    rim = [
+        box(
+            look.main,
+            (-w / 2, s * (d / 2 - 0.006) - 0.006, 0),
+            (w / 2, s * (d / 2 - 0.006) + 0.006, h),
+        )
+        for s in (-1, 1)
+    ]
+    rim += [
+        box(
+            look.main,
+            (s * (w / 2 - 0.006) - 0.006, -d / 2, 0),
+            (s * (w / 2 - 0.006) + 0.006, d / 2, 0.7 * h),
+        )
+        for s in (-1, 1)
+    ]
+    grips = [
+        cylinder(
+            METAL,
+            (s * (w / 2 - 0.012), -0.06, h - 0.006),
+            (s * (w / 2 - 0.012), 0.06, h - 0.006),
+            radius=0.005,
+            segments=6,
+        )
+        for s in (-1, 1)
+    ]
+    return ObjectGeometry(
+        [box(look.second, (-w / 2, -d / 2, 0), (w / 2, d / 2, 0.008)), *rim, *grips]
+    )
 
 
 def paper_roll(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """A roll with its tube, standing."""
     r = min(w, d) / 2
-    return ObjectGeometry([lathe(look.main, [(.3 * r, 0), (r, 0), (r, h), (.3 * r, h), (.3 * r, 0)], segments=18),
-                 lathe(Material(pattern="plain", color=(.6, .5, .38)), [(.28 * r, .001), (.32 * r, .001), (.32 * r, h), (.28 * r, h),
-                                                          (.28 * r, .001)], segments=14)])
+    return ObjectGeometry(
+        [
+            lathe(
+                look.main, [(0.3 * r, 0), (r, 0), (r, h), (0.3 * r, h), (0.3 * r, 0)], segments=18
+            ),
+            lathe(
+                Material(pattern="plain", color=(0.6, 0.5, 0.38)),
+                [
+                    (0.28 * r, 0.001),
+                    (0.32 * r, 0.001),
+                    (0.32 * r, h),
+                    (0.28 * r, h),
+                    (0.28 * r, 0.001),
+                ],
+                segments=14,
+            ),
+        ]
+    )

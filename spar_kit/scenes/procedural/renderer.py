@@ -29,11 +29,14 @@ class RenderScene:
         normals: (T, 3, 3) float32 at the triangles' corners.
         material: (T,) int32 rows of `materials`.
         grain: (T,) int8 axis along which the texture runs.
-        materials: (M, 10) pattern, linear RGB, linear RGB of the second colour, scale [m], gloss, glow.
+        materials: (M, 10) pattern, linear RGB, linear RGB of the second colour, scale [m], gloss,
+            glow.
         frames: (I + 1, 5) per instance id: foot point x, y, z [m], cos and sin of its yaw.
         lamps: (L, 9) position, emission RGB, direction (zero: all round).
-        shadows: (L, 6, N, N) float32 depth maps along +x, +y, +z, -x, -y, -z of each lamp, 0 where nothing is met.
+        shadows: (L, 6, N, N) float32 depth maps along +x, +y, +z, -x, -y, -z of each lamp, 0 where
+            nothing is met.
     """
+
     surface: Mesh
     normals: NDArray[np.float32]
     material: NDArray[np.int32]
@@ -49,7 +52,8 @@ def _linear(color: tuple[float, float, float]) -> NDArray[np.float64]:
 
 
 def build_surface(house: Layout) -> tuple[Mesh, dict[str, NDArray]]:
-    """The mesh of a house and the per-triangle arrays of `RenderScene`; vertex colours are the materials' mean, for 3D views."""
+    """The mesh of a house and the per-triangle arrays of `RenderScene`; vertex colours are the
+    materials' mean, for 3D views."""
     vertices = []
     triangles = []
     ids = []
@@ -68,53 +72,86 @@ def build_surface(house: Layout) -> tuple[Mesh, dict[str, NDArray]]:
             triangles.append(part.triangles + count)
             normals.append(part.normals @ R.T)
             n = len(part.triangles)
-            ids.append(np.full(n, number + 1)); grains.append(np.full(n, part.grain))
+            ids.append(np.full(n, number + 1))
+            grains.append(np.full(n, part.grain))
             rows.append(np.full(n, table.setdefault(part.material, len(table))))
             first = part.material.color
             second = part.material.second
-            mean = .7 * np.array(first) + .3 * np.array(second if any(second) else first)
+            mean = 0.7 * np.array(first) + 0.3 * np.array(second if any(second) else first)
             colors.append(np.broadcast_to(mean * 255, part.vertices.shape))
             count += len(part.vertices)
-    surface = Mesh(np.concatenate(vertices).astype(np.float32), np.concatenate(triangles).astype(np.int32),
-                      np.concatenate(ids).astype(np.int32), np.concatenate(colors).astype(np.uint8))
-    rest: dict[str, NDArray] = {"normals": np.concatenate(normals).astype(np.float32),
-                                "material": np.concatenate(rows).astype(np.int32),
-            "grain": np.concatenate(grains).astype(np.int8), "materials": material_table(list(table))}
+    surface = Mesh(
+        np.concatenate(vertices).astype(np.float32),
+        np.concatenate(triangles).astype(np.int32),
+        np.concatenate(ids).astype(np.int32),
+        np.concatenate(colors).astype(np.uint8),
+    )
+    rest: dict[str, NDArray] = {
+        "normals": np.concatenate(normals).astype(np.float32),
+        "material": np.concatenate(rows).astype(np.int32),
+        "grain": np.concatenate(grains).astype(np.int8),
+        "materials": material_table(list(table)),
+    }
     return surface, rest
 
 
 def material_table(materials: list[Material]) -> NDArray[np.float64]:
     """(M, 10) rows of `RenderScene.materials`."""
-    return np.array([[PATTERNS.index(m.pattern), *_linear(m.color), *_linear(m.second), m.scale, m.gloss,
-                      m.glow] for m in materials], np.float64).reshape(-1, 10)
+    return np.array(
+        [
+            [
+                PATTERNS.index(m.pattern),
+                *_linear(m.color),
+                *_linear(m.second),
+                m.scale,
+                m.gloss,
+                m.glow,
+            ]
+            for m in materials
+        ],
+        np.float64,
+    ).reshape(-1, 10)
 
 # %% ../../../nbs/scenes/procedural/45_renderer.ipynb #83dc8c7f
 def place_lights(house: Layout, rng: np.random.Generator) -> NDArray[np.float64]:
-    """A lamp under every ceiling light and inside every window, and their strengths: (L, 9) position, emission RGB,
-    direction.
+    """A lamp under every ceiling light and inside every window, and their strengths: (L, 9)
+    position, emission RGB, direction.
     """
-    day = float(rng.uniform(.5, 1.3))
-    warm = float(rng.uniform(.7, 1.2))
-    tint = np.array([1.0, .90, .76]) * warm
-    sky = np.array([.86, .95, 1.08]) * day
+    day = float(rng.uniform(0.5, 1.3))
+    warm = float(rng.uniform(0.7, 1.2))
+    tint = np.array([1.0, 0.90, 0.76]) * warm
+    sky = np.array([0.86, 0.95, 1.08]) * day
     rows = []
     for p in house.placed:
         if p.piece.label == "ceiling light":
-            rows.append([*p.position[:2], p.position[2] - .12, *(2.3 * tint), 0, 0, 0])
+            rows.append([*p.position[:2], p.position[2] - 0.12, *(2.3 * tint), 0, 0, 0])
         elif p.piece.label == "window":
             inward = np.array([-np.sin(p.yaw), np.cos(p.yaw), 0.0])
-            at = p.position + inward * (p.piece.size[1] / 2 + .12) + [0, 0, .6 * p.piece.size[2]]
+            at = p.position + inward * (p.piece.size[1] / 2 + 0.12) + [0, 0, 0.6 * p.piece.size[2]]
             rows.append([*at, *(2.6 * sky * np.sqrt(p.piece.size[0] * p.piece.size[2])), *inward])
-        elif p.piece.label in ("floor lamp", "lamp") and rng.random() < .6:
-            rows.append([*p.position[:2], p.position[2] + p.piece.size[2] + .08, *(.55 * tint * np.array([1, .9, .75])), 0, 0,
-                         0])
+        elif p.piece.label in ("floor lamp", "lamp") and rng.random() < 0.6:
+            rows.append(
+                [
+                    *p.position[:2],
+                    p.position[2] + p.piece.size[2] + 0.08,
+                    *(0.55 * tint * np.array([1, 0.9, 0.75])),
+                    0,
+                    0,
+                    0,
+                ]
+            )
     return np.array(rows, np.float64).reshape(-1, 9)
 
 
 def shadow_maps(surface: Mesh, lamps: NDArray, size: int = 256) -> NDArray[np.float32]:
-    """Six square depth maps (L, 6, size, size) around each lamp, faces +x, +y, +z, -x, -y, -z with a 90 degree field of view.
+    """Six square depth maps (L, 6, size, size) around each lamp, faces +x, +y, +z, -x, -y, -z with
+    a 90 degree field of view.
     """
-    camera = Camera(size, size, np.array([[size / 2, 0, (size - 1) / 2], [0, size / 2, (size - 1) / 2], [0, 0, 1.0]]))
+    camera = Camera(
+        size,
+        size,
+        np.array([[size / 2, 0, (size - 1) / 2], [0, size / 2, (size - 1) / 2], [0, 0, 1.0]]),
+    )
     maps = np.zeros((len(lamps), 6, size, size), np.float32)
     for k, lamp in enumerate(lamps):
         for face in range(6):
@@ -122,7 +159,12 @@ def shadow_maps(surface: Mesh, lamps: NDArray, size: int = 256) -> NDArray[np.fl
             sign = 1.0 if face < 3 else -1.0
             pose = np.eye(4)
             pose[:3, :3] = 0
-            pose[(a + 1) % 3, 0], pose[(a + 2) % 3, 1], pose[a, 2], pose[:3, 3] = 1, sign, sign, lamp[:3]
+            pose[(a + 1) % 3, 0], pose[(a + 2) % 3, 1], pose[a, 2], pose[:3, 3] = (
+                1,
+                sign,
+                sign,
+                lamp[:3],
+            )
             maps[k, face] = render_depth_and_ids(surface, camera, pose)[0]
     return maps
 
@@ -130,19 +172,29 @@ def shadow_maps(surface: Mesh, lamps: NDArray, size: int = 256) -> NDArray[np.fl
 def build_stage(house: Layout, rng: np.random.Generator, shadow_size: int = 256) -> RenderScene:
     """Mesh, materials, lamps and shadow maps of a house; `rng` sets the hour of the day."""
     surface, rest = build_surface(house)
-    frames = np.array([[0, 0, 0, 1, 0], *([*p.position, np.cos(p.yaw), np.sin(p.yaw)] for p in house.placed)], np.float64)
+    frames = np.array(
+        [[0, 0, 0, 1, 0], *([*p.position, np.cos(p.yaw), np.sin(p.yaw)] for p in house.placed)],
+        np.float64,
+    )
     lamps = place_lights(house, rng)
-    return RenderScene(surface=surface, frames=frames, lamps=lamps, shadows=shadow_maps(surface, lamps, shadow_size), **rest)
+    return RenderScene(
+        surface=surface,
+        frames=frames,
+        lamps=lamps,
+        shadows=shadow_maps(surface, lamps, shadow_size),
+        **rest,
+    )
 
 # %% ../../../nbs/scenes/procedural/45_renderer.ipynb #00012df3
-REACH = 64.0       # square metres: no lamp lights farther than 8 m
-AMBIENT = 0.33     # light from everywhere, of which a face that looks down gets half
+REACH = 64.0  # square metres: no lamp lights farther than 8 m
+AMBIENT = 0.33  # light from everywhere, of which a face that looks down gets half
 EXPOSURE = 1.35
 
 
 @jit
-def _lit(shadows, k, dx, dy, dz):                                                          # type: ignore[no-untyped-def]
-    """Share of lamp k that reaches the point at (dx, dy, dz) from it: four comparisons in its depth map, blended."""
+def _lit(shadows, k, dx, dy, dz):  # type: ignore[no-untyped-def]
+    """Share of lamp k that reaches the point at (dx, dy, dz) from it: four comparisons in its depth
+    map, blended."""
     n = shadows.shape[2]
     ax = abs(dx)
     ay = abs(dy)
@@ -176,34 +228,34 @@ def _lit(shadows, k, dx, dy, dz):                                               
     for dj in range(2):
         for di in range(2):
             d = shadows[k, face, min(max(j + dj, 0), n - 1), min(max(i + di, 0), n - 1)]
-            open_ = 1.0 if d == 0 or z < d * 1.006 + .012 else 0.0
+            open_ = 1.0 if d == 0 or z < d * 1.006 + 0.012 else 0.0
             total += open_ * (fu if di else 1 - fu) * (fv if dj else 1 - fv)
     return total
 
 # %% ../../../nbs/scenes/procedural/45_renderer.ipynb #f6f0cd0c
 @jit
-def _dot(a, b):                                                                            # type: ignore[no-untyped-def]
+def _dot(a, b):  # type: ignore[no-untyped-def]
     return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 
 
 @jit
-def _minus(a, b):                                                                          # type: ignore[no-untyped-def]
+def _minus(a, b):  # type: ignore[no-untyped-def]
     return a[0] - b[0], a[1] - b[1], a[2] - b[2]
 
 
 @jit
-def _unit(a):                                                                              # type: ignore[no-untyped-def]
+def _unit(a):  # type: ignore[no-untyped-def]
     s = 1 / np.sqrt(max(1e-18, _dot(a, a)))
     return a[0] * s, a[1] * s, a[2] * s
 
 
 @jit
-def _row(array, k):                                                                        # type: ignore[no-untyped-def]
+def _row(array, k):  # type: ignore[no-untyped-def]
     return np.float64(array[k, 0]), np.float64(array[k, 1]), np.float64(array[k, 2])
 
 # %% ../../../nbs/scenes/procedural/45_renderer.ipynb #87f7d117
 @jit
-def _normal(p, t, vertices, triangles, normals):                                           # type: ignore[no-untyped-def]
+def _normal(p, t, vertices, triangles, normals):  # type: ignore[no-untyped-def]
     """Unit normal at point p of triangle t: the barycentric blend of its corners' normals."""
     n0 = _row(normals[t], 0)
     n1 = _row(normals[t], 1)
@@ -223,12 +275,19 @@ def _normal(p, t, vertices, triangles, normals):                                
     b = min(1.0, max(0.0, (d22 * r1 - d12 * r2) / det))
     c = min(1.0, max(0.0, (d11 * r2 - d12 * r1) / det))
     a0 = max(0.0, 1 - b - c)
-    return _unit((a0 * n0[0] + b * n1[0] + c * n2[0], a0 * n0[1] + b * n1[1] + c * n2[1], a0 * n0[2] + b * n1[2] + c * n2[2]))
+    return _unit(
+        (
+            a0 * n0[0] + b * n1[0] + c * n2[0],
+            a0 * n0[1] + b * n1[1] + c * n2[1],
+            a0 * n0[2] + b * n1[2] + c * n2[2],
+        )
+    )
 
 
 @jit
-def _texture(p, n, i, m, g, materials, frames, px):                                        # type: ignore[no-untyped-def]
-    """Evaluate material m at point p in the frame of instance i, on the coordinate plane that the face is most parallel to."""
+def _texture(p, n, i, m, g, materials, frames, px):  # type: ignore[no-untyped-def]
+    """Evaluate material m at point p in the frame of instance i, on the coordinate plane that the
+    face is most parallel to."""
     w = _minus(p, _row(frames, i))
     c = frames[i, 3]
     s = frames[i, 4]
@@ -239,7 +298,7 @@ def _texture(p, n, i, m, g, materials, frames, px):                             
     my = abs(-s * n[0] + c * n[1])
     pattern = int(materials[m, 0])
     if pattern == SCREEN or pattern == SKY or pattern == ART:
-        u = (y if mx > my else x)
+        u = y if mx > my else x
         v = z
     elif mx >= my and mx >= abs(n[2]):
         u, v = (z, y) if g == 2 else (y, z)
@@ -251,11 +310,11 @@ def _texture(p, n, i, m, g, materials, frames, px):                             
 
 # %% ../../../nbs/scenes/procedural/45_renderer.ipynb #aaaa6387
 @jit
-def _light(p, n, view, gloss, lamps, shadows):                                             # type: ignore[no-untyped-def]
+def _light(p, n, view, gloss, lamps, shadows):  # type: ignore[no-untyped-def]
     """Light on point p, RGB, and the highlight (Blinn 1977) of a surface of this gloss."""
-    red = green = blue = AMBIENT * (.75 + .25 * n[2])
+    red = green = blue = AMBIENT * (0.75 + 0.25 * n[2])
     shine = 0.0
-    start = p[0] + n[0] * .012, p[1] + n[1] * .012, p[2] + n[2] * .012
+    start = p[0] + n[0] * 0.012, p[1] + n[1] * 0.012, p[2] + n[2] * 0.012
     for k in range(len(lamps)):
         to = _minus(_row(lamps, k), start)
         d2 = _dot(to, to)
@@ -263,59 +322,91 @@ def _light(p, n, view, gloss, lamps, shadows):                                  
         if d2 > REACH or power <= 0:
             continue
         d = np.sqrt(d2)
-        power *= 1 / (d * (1.1 + .55 * d2)) * (1 - d2 / REACH)
+        power *= 1 / (d * (1.1 + 0.55 * d2)) * (1 - d2 / REACH)
         if lamps[k, 6] != 0 or lamps[k, 7] != 0:
             power *= max(0.0, -(lamps[k, 6] * to[0] + lamps[k, 7] * to[1]) / d)
-        if power < .002:
+        if power < 0.002:
             continue
         power *= _lit(shadows, k, -to[0], -to[1], -to[2])
         red += power * lamps[k, 3]
         green += power * lamps[k, 4]
         blue += power * lamps[k, 5]
         if gloss > 0 and power > 0:
-            half = max(0.0, _dot(n, _unit((to[0] / d + view[0], to[1] / d + view[1], to[2] / d + view[2]))))
-            half *= half; half *= half; half *= half; half *= half * half                 # to the power of 48
-            shine += power * half * gloss * .8
+            half = max(
+                0.0, _dot(n, _unit((to[0] / d + view[0], to[1] / d + view[1], to[2] / d + view[2])))
+            )
+            # to the power of 48
+            half *= half
+            half *= half
+            half *= half
+            half *= half * half
+            shine += power * half * gloss * 0.8
     return red, green, blue, shine
 
 # %% ../../../nbs/scenes/procedural/45_renderer.ipynb #849d2dc6
 @jit
-def _display(value):                                                                       # type: ignore[no-untyped-def]
-    """Linear light to 0..1 of the screen: exposure, a soft shoulder instead of clipping, gamma 2 (a square root costs a tenth
-    of a power).
+def _display(value):  # type: ignore[no-untyped-def]
+    """Linear light to 0..1 of the screen: exposure, a soft shoulder instead of clipping, gamma 2 (a
+    square root costs a tenth of a power).
     """
     value = max(0.0, value) * EXPOSURE
-    return np.sqrt(min(1.0, value * (1 + .15 * value) / (1 + .38 * value)))
+    return np.sqrt(min(1.0, value * (1 + 0.15 * value) / (1 + 0.38 * value)))
 
 
 @jit
-def _pixel(x, y, z, t, i, inverse_k, pose, mesh, look, lamps, shadows):                    # type: ignore[no-untyped-def]
-    """Display colour, 0..1, of triangle t of instance i, met at depth z by the ray through image point (x, y)."""
+def _pixel(x, y, z, t, i, inverse_k, pose, mesh, look, lamps, shadows):  # type: ignore[no-untyped-def]
+    """Display colour, 0..1, of triangle t of instance i, met at depth z by the ray through image
+    point (x, y)."""
     vertices, triangles, normals = mesh
     material, grain, materials, frames = look
     cx = (inverse_k[0, 0] * x + inverse_k[0, 1] * y + inverse_k[0, 2]) * z
     cy = (inverse_k[1, 1] * y + inverse_k[1, 2]) * z
-    ray = (pose[0, 0] * cx + pose[0, 1] * cy + pose[0, 2] * z, pose[1, 0] * cx + pose[1, 1] * cy + pose[1, 2] * z,
-           pose[2, 0] * cx + pose[2, 1] * cy + pose[2, 2] * z)
+    ray = (
+        pose[0, 0] * cx + pose[0, 1] * cy + pose[0, 2] * z,
+        pose[1, 0] * cx + pose[1, 1] * cy + pose[1, 2] * z,
+        pose[2, 0] * cx + pose[2, 1] * cy + pose[2, 2] * z,
+    )
     p = (pose[0, 3] + ray[0], pose[1, 3] + ray[1], pose[2, 3] + ray[2])
     view = _unit((-ray[0], -ray[1], -ray[2]))
     n = _normal(p, t, vertices, triangles, normals)
     m = material[t]
-    share, tone = _texture(p, n, i, m, grain[t], materials, frames, z * inverse_k[0, 0] / max(.15, abs(_dot(n, view))))
+    share, tone = _texture(
+        p, n, i, m, grain[t], materials, frames, z * inverse_k[0, 0] / max(0.15, abs(_dot(n, view)))
+    )
     share = min(1.0, max(0.0, share))
     glow = materials[m, 9]
     red, green, blue, shine = _light(p, n, view, materials[m, 8], lamps, shadows)
-    red = (materials[m, 1] * (1 - share) + materials[m, 4] * share) * tone * (red * (1 - glow) + glow * 1.15) + shine
-    green = (materials[m, 2] * (1 - share) + materials[m, 5] * share) * tone * (green * (1 - glow) + glow * 1.15) + shine
-    blue = (materials[m, 3] * (1 - share) + materials[m, 6] * share) * tone * (blue * (1 - glow) + glow * 1.15) + shine
+    red = (materials[m, 1] * (1 - share) + materials[m, 4] * share) * tone * (
+        red * (1 - glow) + glow * 1.15
+    ) + shine
+    green = (materials[m, 2] * (1 - share) + materials[m, 5] * share) * tone * (
+        green * (1 - glow) + glow * 1.15
+    ) + shine
+    blue = (materials[m, 3] * (1 - share) + materials[m, 6] * share) * tone * (
+        blue * (1 - glow) + glow * 1.15
+    ) + shine
     return _display(red), _display(green), _display(blue)
 
 # %% ../../../nbs/scenes/procedural/45_renderer.ipynb #0f0bfefa
 @jit
-def _paint(depth, ids, triangle, fine_depth, fine_ids, fine, inverse_k, pose,      # type: ignore[no-untyped-def]
-           mesh, look, lamps, shadows, seed, image):
-    """Fill image (h, w, 3) uint8. Where the four rays of the double raster meet other materials or faces, their mean is
-    taken.
+def _paint(  # type: ignore[no-untyped-def]
+    depth,
+    ids,
+    triangle,
+    fine_depth,
+    fine_ids,
+    fine,
+    inverse_k,
+    pose,
+    mesh,
+    look,
+    lamps,
+    shadows,
+    seed,
+    image,
+):
+    """Fill image (h, w, 3) uint8. Where the four rays of the double raster meet other materials or
+    faces, their mean is taken.
     """
     material = look[0]
     normals = mesh[2]
@@ -330,54 +421,107 @@ def _paint(depth, ids, triangle, fine_depth, fine_ids, fine, inverse_k, pose,   
             for s in range(4):
                 f = fine[2 * y + s // 2, 2 * x + s % 2]
                 if f != t and f >= 0 and t >= 0 and not mixed:
-                    other = material[f] != material[t] or fine_ids[2 * y + s // 2, 2 * x + s % 2] != i
-                    mixed = other or _dot(_row(normals[f], 0), _row(normals[t], 0)) < .8
+                    other = (
+                        material[f] != material[t] or fine_ids[2 * y + s // 2, 2 * x + s % 2] != i
+                    )
+                    mixed = other or _dot(_row(normals[f], 0), _row(normals[t], 0)) < 0.8
             if mixed:
                 for s in range(4):
                     b = 2 * y + s // 2
                     a = 2 * x + s % 2
                     if fine[b, a] >= 0:
-                        c = _pixel((a - .5) / 2, (b - .5) / 2, np.float64(fine_depth[b, a]), fine[b, a], fine_ids[b, a],
-                                   inverse_k, pose, mesh, look,
-                                   lamps, shadows)
-                        red += c[0] / 4; green += c[1] / 4; blue += c[2] / 4
+                        c = _pixel(
+                            (a - 0.5) / 2,
+                            (b - 0.5) / 2,
+                            np.float64(fine_depth[b, a]),
+                            fine[b, a],
+                            fine_ids[b, a],
+                            inverse_k,
+                            pose,
+                            mesh,
+                            look,
+                            lamps,
+                            shadows,
+                        )
+                        red += c[0] / 4
+                        green += c[1] / 4
+                        blue += c[2] / 4
             elif t >= 0:
-                red, green, blue = _pixel(np.float64(x), np.float64(y), np.float64(depth[y, x]), t, i, inverse_k, pose, mesh,
-                                          look, lamps, shadows)
-            sensor = 3.0 * (hashed(x + seed, y, 0) + hashed(y, x, seed) - 1) + .5
+                red, green, blue = _pixel(
+                    np.float64(x),
+                    np.float64(y),
+                    np.float64(depth[y, x]),
+                    t,
+                    i,
+                    inverse_k,
+                    pose,
+                    mesh,
+                    look,
+                    lamps,
+                    shadows,
+                )
+            sensor = 3.0 * (hashed(x + seed, y, 0) + hashed(y, x, seed) - 1) + 0.5
             image[y, x, 0] = min(255.0, max(0.0, red * 255 + sensor))
             image[y, x, 1] = min(255.0, max(0.0, green * 255 + sensor))
             image[y, x, 2] = min(255.0, max(0.0, blue * 255 + sensor))
 
 
-def render_color(stage: RenderScene, camera: Camera, camera_to_world: NDArray, seed: int = 0
-          ) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.int32]]:
-    """One frame: colour (h, w, 3) uint8, depth (h, w) float32 metres, instance ids (h, w) int32; `seed` varies the sensor
-    noise.
+def render_color(
+    stage: RenderScene, camera: Camera, camera_to_world: NDArray, seed: int = 0
+) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.int32]]:
+    """One frame: colour (h, w, 3) uint8, depth (h, w) float32 metres, instance ids (h, w) int32;
+    `seed` varies the sensor noise.
 
-    Depth and ids are those of the ray through each pixel's centre. Colour is smoothed where a pixel holds an edge.
+    Depth and ids are those of the ray through each pixel's centre. Colour is smoothed where a pixel
+    holds an edge.
     """
     once = render_depth_and_ids(stage.surface, camera, camera_to_world)
-    twice = render_depth_and_ids(stage.surface, camera.resized(2 * camera.width, 2 * camera.height), camera_to_world)
+    twice = render_depth_and_ids(
+        stage.surface, camera.resized(2 * camera.width, 2 * camera.height), camera_to_world
+    )
     image = np.empty((camera.height, camera.width, 3), np.uint8)
     mesh = stage.surface.vertices, stage.surface.triangles, stage.normals
     look = stage.material, stage.grain, stage.materials, stage.frames
-    _paint(*once, *twice, np.linalg.inv(camera.intrinsics), np.ascontiguousarray(camera_to_world, np.float64), mesh, look,
-           stage.lamps,
-           stage.shadows, seed, image)
+    _paint(
+        *once,
+        *twice,
+        np.linalg.inv(camera.intrinsics),
+        np.ascontiguousarray(camera_to_world, np.float64),
+        mesh,
+        look,
+        stage.lamps,
+        stage.shadows,
+        seed,
+        image,
+    )
     return image, once[0], once[1]
 
 # %% ../../../nbs/scenes/procedural/45_renderer.ipynb #0402e164
 def render_object(piece: ObjectModel, width: int = 120, height: int = 100) -> NDArray[np.uint8]:
-    """A picture (height, width, 3) of one piece on a plain floor, seen from its front left, from a little above."""
-    floor = Material(pattern="plain", color=(.86, .86, .84))
-    ground = ObjectModel("floor", (box(floor, (-60, -9, -.02), (60, 60, 0)), box(floor, (-60, -9.02, 0), (60, -9, 60))),
-                   np.array([18, 18, 9.0]), ())
-    house = Layout((), (PlacedObject(ground, np.zeros(3), 0.0, -2), PlacedObject(piece, np.zeros(3), 0.0, 0)))
+    """A picture (height, width, 3) of one piece on a plain floor, seen from its front left, from a
+    little above."""
+    floor = Material(pattern="plain", color=(0.86, 0.86, 0.84))
+    ground = ObjectModel(
+        "floor",
+        (box(floor, (-60, -9, -0.02), (60, 60, 0)), box(floor, (-60, -9.02, 0), (60, -9, 60))),
+        np.array([18, 18, 9.0]),
+        (),
+    )
+    house = Layout(
+        (), (PlacedObject(ground, np.zeros(3), 0.0, -2), PlacedObject(piece, np.zeros(3), 0.0, 0))
+    )
     reach = float(np.linalg.norm(piece.size))
     surface, rest = build_surface(house)
     frames = np.array([[0, 0, 0, 1, 0]] * 3, np.float64)
-    lamps = np.array([[.5 * reach, 1.0 * reach, 1.25 * reach, *(1.4 + 1.3 * reach ** 2 * np.ones(3)), 0, 0, 0]])
-    stage = RenderScene(surface=surface, frames=frames, lamps=lamps, shadows=shadow_maps(surface, lamps), **rest)
-    middle = np.array([0, 0, .48 * piece.size[2]])
-    return render_color(stage, Camera.from_fov(width, height, 34), look_at(middle + reach * np.array([-.9, 1.75, .85]), middle))[0]
+    lamps = np.array(
+        [[0.5 * reach, 1.0 * reach, 1.25 * reach, *(1.4 + 1.3 * reach**2 * np.ones(3)), 0, 0, 0]]
+    )
+    stage = RenderScene(
+        surface=surface, frames=frames, lamps=lamps, shadows=shadow_maps(surface, lamps), **rest
+    )
+    middle = np.array([0, 0, 0.48 * piece.size[2]])
+    return render_color(
+        stage,
+        Camera.from_fov(width, height, 34),
+        look_at(middle + reach * np.array([-0.9, 1.75, 0.85]), middle),
+    )[0]

@@ -18,19 +18,28 @@ from numpy.typing import NDArray
 from ...core.errors import InputError, SceneError
 from .trajectory import camera_path
 from .placement import Layout
-from .renderer import RenderScene, build_stage, build_surface, render_color
+from spar_kit.scenes.procedural.renderer import (
+    RenderScene,
+    build_stage,
+    build_surface,
+    render_color,
+)
 from .layout import build_house
 from ..scene import Camera, Frame, Instance, Scene
 from ..splits import check_split
 
 # %% ../../../nbs/scenes/procedural/55_source.ipynb #59c9dd35
 def generator(seed: int, *names: str) -> np.random.Generator:
-    """The generator of everything random, seeded by (seed, names): the order of work cannot change a draw."""
-    return np.random.default_rng(np.random.SeedSequence([seed, *(crc32(name.encode()) for name in names)]))
+    """The generator of everything random, seeded by (seed, names): the order of work cannot change
+    a draw."""
+    return np.random.default_rng(
+        np.random.SeedSequence([seed, *(crc32(name.encode()) for name in names)])
+    )
 
 
 class _Film:
-    """Renders frames on demand and keeps the last one, so that colour, depth and ids of a frame cost one rendering."""
+    """Renders frames on demand and keeps the last one, so that colour, depth and ids of a frame
+    cost one rendering."""
 
     def __init__(self, house: Layout, camera: Camera, poses: NDArray, seed: int, scene: str):
         self.house = house
@@ -47,7 +56,7 @@ class _Film:
     def frame(self, k: int) -> tuple[NDArray, NDArray, NDArray]:
         last = self.last
         if last is None or last[0] != k:
-            noise = int(generator(self.seed, self.scene, "noise", str(k)).integers(2 ** 20))
+            noise = int(generator(self.seed, self.scene, "noise", str(k)).integers(2**20))
             last = self.last = (k, render_color(self.stage, self.camera, self.poses[k], noise))
         return last[1]
 
@@ -61,7 +70,8 @@ class _Film:
         return self.frame(k)[2].copy()
 
 # %% ../../../nbs/scenes/procedural/55_source.ipynb #0f05e1bc
-SIDES = 32, 4096          # pixels: below, nothing can be told apart; above, a frame takes gigabytes while it is drawn
+# pixels: below, nothing can be told apart; above, a frame takes gigabytes while it is drawn
+SIDES = 32, 4096
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,12 +82,14 @@ class Synthetic:
         count: scenes of each split; "train0000" ... and "val0000" ... .
         seed: of everything.
         frames: images per scene.
-        width, height: image size in pixels, `SIDES` each. At 640 x 480 the discs of 20 pixels that SPAR's own scripts draw are small beside
-            most objects; at 320 x 240 they hide many of them. The questions are the same.
+        width, height: image size in pixels, `SIDES` each. At 640 x 480 the discs of 20 pixels that
+            SPAR's own scripts draw are small beside most objects; at 320 x 240 they hide many of
+            them. The questions are the same.
         fov: horizontal field of view, degrees.
 
     Raises ValueError for a size outside `SIDES`.
     """
+
     count: int = 20
     seed: int = 0
     frames: int = 40
@@ -89,35 +101,71 @@ class Synthetic:
     def __post_init__(self) -> None:
         for side, value in (("width", self.width), ("height", self.height)):
             if not SIDES[0] <= value <= SIDES[1]:
-                raise InputError(f"{side} {value}: pictures of synthetic rooms have {SIDES[0]} to {SIDES[1]:,} pixels a side")
+                raise InputError(
+                    f"{side} {value}: pictures of synthetic rooms have {SIDES[0]} to {SIDES[1]:,}"
+                    " pixels a side"
+                )
 
     def scenes(self, split: str | None = None) -> list[str]:
-        """Names in a fixed order. `split` is "train", "val" or None for both. Raises ValueError for any other word."""
+        """Names in a fixed order. `split` is "train", "val" or None for both. Raises ValueError for
+        any other word."""
         check_split(split)
-        return [f"{s}{k:04d}" for s in ("train", "val") if split in (None, s) for k in range(self.count)]
+        return [
+            f"{s}{k:04d}" for s in ("train", "val") if split in (None, s) for k in range(self.count)
+        ]
 
     def house(self, scene: str) -> Layout:
-        """The house behind a scene name, before any camera. Raises SceneError for a name that is not "train" or "val" and a
-        number.
+        """The house behind a scene name, before any camera. Raises SceneError for a name that is
+        not "train" or "val" and a number.
         """
         if not re.fullmatch(r"(train|val)\d+", scene):
-            raise SceneError(f'no synthetic scene {scene!r}: names are "train" or "val" and a number, as "train0000"')
+            raise SceneError(
+                f'no synthetic scene {scene!r}: names are "train" or "val" and a number, as'
+                ' "train0000"'
+            )
         return build_house(generator(self.seed, scene, "house"))
 
     def load(self, scene: str) -> Scene:
-        """Build one scene. Geometry and poses at once; images when they are read, in any order, with equal bytes."""
+        """Build one scene. Geometry and poses at once; images when they are read, in any order,
+        with equal bytes."""
         house = self.house(scene)
         poses = camera_path(house, generator(self.seed, scene, "path"), self.frames)
         camera = Camera.from_fov(self.width, self.height, self.fov)
         film = _Film(house, camera, poses, self.seed, scene)
-        frames = tuple(Frame(k, poses[k], camera, camera, partial(film.color, k), partial(film.depth, k),
-                             read_instances=partial(film.ids, k)) for k in range(self.frames))
+        frames = tuple(
+            Frame(
+                k,
+                poses[k],
+                camera,
+                camera,
+                partial(film.color, k),
+                partial(film.depth, k),
+                read_instances=partial(film.ids, k),
+            )
+            for k in range(self.frames)
+        )
         instances = tuple(Instance(k + 1, p.piece.label, p.box) for k, p in enumerate(house.placed))
-        floor = tuple(np.array([[r.x0, r.y0], [r.x1, r.y0], [r.x1, r.y1], [r.x0, r.y1]]) for r in house.rooms)
-        return Scene(name=scene, source=self.name, frames=frames, instances=instances, surface=build_surface(house)[0], room_type=" / ".join(r.kind for r in house.rooms),
-                     floor=floor)
+        floor = tuple(
+            np.array([[r.x0, r.y0], [r.x1, r.y0], [r.x1, r.y1], [r.x0, r.y1]]) for r in house.rooms
+        )
+        return Scene(
+            name=scene,
+            source=self.name,
+            frames=frames,
+            instances=instances,
+            surface=build_surface(house)[0],
+            room_type=" / ".join(r.kind for r in house.rooms),
+            floor=floor,
+        )
 
     def describe(self) -> dict[str, Any]:
         """Kind, seed and parameters, for the manifest."""
-        return {"kind": "synthetic", "seed": self.seed, "scenes": self.count, "frames": self.frames, "width": self.width,
-                "height": self.height, "fov": self.fov}
+        return {
+            "kind": "synthetic",
+            "seed": self.seed,
+            "scenes": self.count,
+            "frames": self.frames,
+            "width": self.width,
+            "height": self.height,
+            "fov": self.fov,
+        }

@@ -13,8 +13,9 @@ from .primitives import PATTERNS
 
 # %% ../../../nbs/scenes/procedural/40_textures.ipynb #0b722ab5
 @jit
-def hashed(i, j, k):                                                                        # type: ignore[no-untyped-def]
-    """A number in [0, 1) from three integers: the mixing steps of PCG's xorshift-multiply on 32 bits."""
+def hashed(i, j, k):  # type: ignore[no-untyped-def]
+    """A number in [0, 1) from three integers: the mixing steps of PCG's xorshift-multiply on 32
+    bits."""
     h = (i * 374761393 + j * 668265263 + k * 2147483647 + 1013904223) & 0xFFFFFFFF
     h = ((h ^ (h >> 13)) * 1274126177) & 0xFFFFFFFF
     h = ((h ^ (h >> 16)) * 2246822519) & 0xFFFFFFFF
@@ -22,7 +23,7 @@ def hashed(i, j, k):                                                            
 
 
 @jit
-def noise(x, y, seed):                                                                    # type: ignore[no-untyped-def]
+def noise(x, y, seed):  # type: ignore[no-untyped-def]
     """Value noise in the plane, 0..1, features of about 1 unit."""
     i = int(np.floor(x))
     j = int(np.floor(y))
@@ -38,23 +39,37 @@ def noise(x, y, seed):                                                          
 
 # %% ../../../nbs/scenes/procedural/40_textures.ipynb #66ccd0c8
 @jit
-def _wood(u, v, s, seed):                                                                  # type: ignore[no-untyped-def]
+def _wood(u, v, s, seed):  # type: ignore[no-untyped-def]
     """Share of the dark colour: long streaks along u, a period of about `s` across."""
     bend = noise(u * 2.5, v * 3 / s, seed) * 1.5
-    ring = .5 + .5 * np.sin((v / s + bend) * 6.2832)
-    return .55 * ring * ring + .3 * noise(u * 6, v * 9 / s, seed + 7)
+    ring = 0.5 + 0.5 * np.sin((v / s + bend) * 6.2832)
+    return 0.55 * ring * ring + 0.3 * noise(u * 6, v * 9 / s, seed + 7)
 
 
-(_WOOD, _FABRIC, _TILES, _STRIPES, _BOOKS, _SPECKLE, SCREEN, SKY, ART, _KEYS, _PLANKS, _PLAID, _PLASTER, _PAPER) = range(1,
-        len(PATTERNS))
+(
+    _WOOD,
+    _FABRIC,
+    _TILES,
+    _STRIPES,
+    _BOOKS,
+    _SPECKLE,
+    SCREEN,
+    SKY,
+    ART,
+    _KEYS,
+    _PLANKS,
+    _PLAID,
+    _PLASTER,
+    _PAPER,
+) = range(1, len(PATTERNS))
 
 
 @jit
-def texture_color(pattern, u, v, s, seed, px):                                                    # type: ignore[no-untyped-def]
-    """(share of the second colour, brightness factor) of a pattern at (u, v) metres with repeat s; px is the size of a pixel
-    there.
+def texture_color(pattern, u, v, s, seed, px):  # type: ignore[no-untyped-def]
+    """(share of the second colour, brightness factor) of a pattern at (u, v) metres with repeat s;
+    px is the size of a pixel there.
     """
-    fade = min(1.0, max(0.0, s / (2.5 * px) - .25))
+    fade = min(1.0, max(0.0, s / (2.5 * px) - 0.25))
     a = u / s
     b = v / s
     i = int(np.floor(a))
@@ -62,53 +77,78 @@ def texture_color(pattern, u, v, s, seed, px):                                  
     a = a - i
     b = b - j
     if pattern == _WOOD:
-        return .15 + .75 * (_wood(u, v, s, seed) - .3) * fade + .25 * fade, 1.0
+        return 0.15 + 0.75 * (_wood(u, v, s, seed) - 0.3) * fade + 0.25 * fade, 1.0
     if pattern == _FABRIC:
-        weave = (hashed(int(np.floor(u / s * 2)), int(np.floor(v / s * 2)), seed) - .5) * fade
-        return .3 + .5 * weave, 1 + .12 * (noise(u * 9, v * 9, seed) - .5)
+        weave = (hashed(int(np.floor(u / s * 2)), int(np.floor(v / s * 2)), seed) - 0.5) * fade
+        return 0.3 + 0.5 * weave, 1 + 0.12 * (noise(u * 9, v * 9, seed) - 0.5)
     if pattern == _TILES:
-        line = .012 + .5 * px / s
-        grout = .9 * min(1.0, .024 / (2 * line)) if min(min(a, 1 - a), min(b, 1 - b)) < line else 0.0
-        return grout, 1 + .12 * (hashed(i, j, seed) - .5) * fade + .06 * (noise(u * 14, v * 14, seed) - .5)
+        line = 0.012 + 0.5 * px / s
+        grout = (
+            0.9 * min(1.0, 0.024 / (2 * line)) if min(min(a, 1 - a), min(b, 1 - b)) < line else 0.0
+        )
+        return grout, 1 + 0.12 * (hashed(i, j, seed) - 0.5) * fade + 0.06 * (
+            noise(u * 14, v * 14, seed) - 0.5
+        )
     if pattern == _STRIPES:
-        ramp = min(1.0, max(0.0, .5 + (min(abs(b - .25), .5) - .25) * s / max(px, 1e-4)))
-        return .5 + (ramp - .5) * fade, 1.0
-    if pattern == _BOOKS:                                        # spines along u, a label band on each
-        a = u / s + .35 * noise(u / s * .5, 0.0, seed)
+        ramp = min(1.0, max(0.0, 0.5 + (min(abs(b - 0.25), 0.5) - 0.25) * s / max(px, 1e-4)))
+        return 0.5 + (ramp - 0.5) * fade, 1.0
+    # spines along u, a label band on each
+    if pattern == _BOOKS:
+        a = u / s + 0.35 * noise(u / s * 0.5, 0.0, seed)
         i = int(np.floor(a))
-        gap = .45 if (a - i) < .10 else 1.0
-        band = 1.5 if abs(hashed(i, 3, seed) * .12 + .04 - (v - np.floor(v / .3) * .3)) < .012 else 1.0
-        return hashed(i, 1, seed), gap * band * (.5 + 1.0 * hashed(i, 2, seed))
+        gap = 0.45 if (a - i) < 0.10 else 1.0
+        band = (
+            1.5
+            if abs(hashed(i, 3, seed) * 0.12 + 0.04 - (v - np.floor(v / 0.3) * 0.3)) < 0.012
+            else 1.0
+        )
+        return hashed(i, 1, seed), gap * band * (0.5 + 1.0 * hashed(i, 2, seed))
     if pattern == _SPECKLE:
-        grains = hashed(int(np.floor(u / s * 3)), int(np.floor(v / s * 3)), seed) - .4
-        return .35 + .9 * grains * fade, 1 + .05 * (noise(u * 7, v * 7, seed) - .5)
-    if pattern == SCREEN:                                       # a few blocks on a gradient
-        a = u / s + .5
+        grains = hashed(int(np.floor(u / s * 3)), int(np.floor(v / s * 3)), seed) - 0.4
+        return 0.35 + 0.9 * grains * fade, 1 + 0.05 * (noise(u * 7, v * 7, seed) - 0.5)
+    if pattern == SCREEN:  # a few blocks on a gradient
+        a = u / s + 0.5
         b = v / s
-        return (1.0 if hashed(int(np.floor(a * 5)), int(np.floor(b * 6)), seed) > .72 else .25 * b), .75 + .5 * b
-    if pattern == SKY:                                          # sky above, trees below
-        hill = .38 + .16 * noise(u * 2.2, 3.0, seed) + .05 * noise(u * 11, 5.0, seed)
+        return (
+            1.0 if hashed(int(np.floor(a * 5)), int(np.floor(b * 6)), seed) > 0.72 else 0.25 * b
+        ), 0.75 + 0.5 * b
+    if pattern == SKY:  # sky above, trees below
+        hill = 0.38 + 0.16 * noise(u * 2.2, 3.0, seed) + 0.05 * noise(u * 11, 5.0, seed)
         if v / s < hill:
-            return 1.0, .75 + .5 * noise(u * 14, v * 14, seed)
-        return 0.0, .95 + .12 * noise(u * 2.5, v * 5, seed)
-    if pattern == ART:                                          # large blots
-        n = noise(u / s * 2.2, v / s * 2.2, seed) + .35 * noise(u / s * 6, v / s * 6, seed + 1)
-        return (1.0 if n > .72 else .0), .65 + .7 * noise(u / s * 3, v / s * 3, seed + 2)
+            return 1.0, 0.75 + 0.5 * noise(u * 14, v * 14, seed)
+        return 0.0, 0.95 + 0.12 * noise(u * 2.5, v * 5, seed)
+    if pattern == ART:  # large blots
+        n = noise(u / s * 2.2, v / s * 2.2, seed) + 0.35 * noise(u / s * 6, v / s * 6, seed + 1)
+        return (1.0 if n > 0.72 else 0.0), 0.65 + 0.7 * noise(u / s * 3, v / s * 3, seed + 2)
     if pattern == _KEYS:
-        return (1.0 if .12 < a < .88 and .12 < b < .88 else 0.0) * fade + .6 * (1 - fade), 1.0
+        return (1.0 if 0.12 < a < 0.88 and 0.12 < b < 0.88 else 0.0) * fade + 0.6 * (1 - fade), 1.0
     if pattern == _PLANKS:
         end = u / (8 * s) + hashed(j, 5, seed)
         i = int(np.floor(end))
-        line = max(.015, .6 * px / s)
+        line = max(0.015, 0.6 * px / s)
         if min(b, 1 - b) < line or min(end - i, 1 - end + i) * 8 < line:
-            return min(1.0, .03 / (2 * line)) + .2, .88 + .24 * hashed(i, j, seed)
-        return .6 * _wood(u, v, .35 * s, seed + i * 13 + j) * fade + .15, .88 + .24 * hashed(i, j, seed)
+            return min(1.0, 0.03 / (2 * line)) + 0.2, 0.88 + 0.24 * hashed(i, j, seed)
+        return 0.6 * _wood(u, v, 0.35 * s, seed + i * 13 + j) * fade + 0.15, 0.88 + 0.24 * hashed(
+            i, j, seed
+        )
     if pattern == _PLAID:
-        return .5 + ((.5 if a < .45 else 0.0) + (.5 if b < .45 else 0.0) - .5) * fade, 1 + .06 * (noise(u * 30, v * 30,
-                seed) - .5)
-    if pattern == _PLASTER or pattern == _PAPER:                 # walls: plain or striped, a skirting board at the foot
-        if u < .09:
-            return 1.0, (.7 if u > .082 else 1.0)
-        ramp = min(1.0, max(0.0, .5 + (min(abs(b - .25), .5) - .25) * s / max(px, 1e-4))) if pattern == _PAPER else 0.0
-        return 0.0, 1 - .09 * ramp + .05 * (noise(u * 3, v * 3, seed) - .5) + .03 * (noise(u * 40, v * 40, seed) - .5) * fade
-    return 0.0, 1 + .03 * (noise(u * 5, v * 5, seed) - .5)
+        return 0.5 + (
+            (0.5 if a < 0.45 else 0.0) + (0.5 if b < 0.45 else 0.0) - 0.5
+        ) * fade, 1 + 0.06 * (noise(u * 30, v * 30, seed) - 0.5)
+    # walls: plain or striped, a skirting board at the foot
+    if pattern == _PLASTER or pattern == _PAPER:
+        if u < 0.09:
+            return 1.0, (0.7 if u > 0.082 else 1.0)
+        ramp = (
+            min(1.0, max(0.0, 0.5 + (min(abs(b - 0.25), 0.5) - 0.25) * s / max(px, 1e-4)))
+            if pattern == _PAPER
+            else 0.0
+        )
+        return (
+            0.0,
+            1
+            - 0.09 * ramp
+            + 0.05 * (noise(u * 3, v * 3, seed) - 0.5)
+            + 0.03 * (noise(u * 40, v * 40, seed) - 0.5) * fade,
+        )
+    return 0.0, 1 + 0.03 * (noise(u * 5, v * 5, seed) - 0.5)

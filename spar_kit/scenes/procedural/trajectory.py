@@ -16,11 +16,14 @@ from .placement import CELL, STRUCTURE, Layout, floor_grid
 from ..scene import look_at
 
 # %% ../../../nbs/scenes/procedural/50_trajectory.ipynb #a5a008f1
-CLEARANCE = 0.30     # metres that the camera keeps from every thing and wall
+CLEARANCE = 0.30  # metres that the camera keeps from every thing and wall
 
 
-def _graph(distance: NDArray, clearance: float) -> tuple[coo_array, NDArray[np.int64], NDArray[np.bool_]]:
-    """Eight-neighbour graph of the largest walkable region; steps near things cost more. Also (cells, numbering, region)."""
+def _graph(
+    distance: NDArray, clearance: float
+) -> tuple[coo_array, NDArray[np.int64], NDArray[np.bool_]]:
+    """Eight-neighbour graph of the largest walkable region; steps near things cost more. Also
+    (cells, numbering, region)."""
     groups, n = ndimage.label(distance > clearance, np.ones((3, 3)))
     region = groups == int(np.bincount(groups.ravel())[1:].argmax()) + 1
     number = np.full(region.shape, -1)
@@ -29,30 +32,34 @@ def _graph(distance: NDArray, clearance: float) -> tuple[coo_array, NDArray[np.i
     cols = []
     cost = []
     for dj, di in ((0, 1), (1, 0), (1, 1), (1, -1)):
-        a = number[:number.shape[0] - dj, max(0, -di):number.shape[1] - max(0, di)]
-        b = number[dj:, max(0, di):number.shape[1] - max(0, -di)]
+        a = number[: number.shape[0] - dj, max(0, -di) : number.shape[1] - max(0, di)]
+        b = number[dj:, max(0, di) : number.shape[1] - max(0, -di)]
         ok = (a >= 0) & (b >= 0)
-        d = distance[:number.shape[0] - dj, max(0, -di):number.shape[1] - max(0, di)][ok]
-        rows.append(a[ok]); cols.append(b[ok]); cost.append(np.hypot(dj, di) * (1 + .25 / np.maximum(d, .05)))
+        d = distance[: number.shape[0] - dj, max(0, -di) : number.shape[1] - max(0, di)][ok]
+        rows.append(a[ok])
+        cols.append(b[ok])
+        cost.append(np.hypot(dj, di) * (1 + 0.25 / np.maximum(d, 0.05)))
     r, c, w = (np.concatenate(k) for k in (rows, cols, cost))
     return coo_array((w, (r, c)), shape=(int(region.sum()),) * 2), np.argwhere(region), region
 
 # %% ../../../nbs/scenes/procedural/50_trajectory.ipynb #6cad5834
 def plan_waypoints(house: Layout, rng: np.random.Generator, stops: int = 6) -> NDArray[np.float64]:
-    """A smooth way (M, 2) over the walkable floor, 2 cm a step, through `stops` far-apart places and back near the first."""
+    """A smooth way (M, 2) over the walkable floor, 2 cm a step, through `stops` far-apart places
+    and back near the first."""
     distance, low = floor_grid(house)
-    clearance = CLEARANCE + .05
+    clearance = CLEARANCE + 0.05
     graph, cells, _ = _graph(distance, clearance)
     goal = [int(rng.integers(len(cells)))]
     reach = np.full(len(cells), np.inf)
-    for _ in range(stops):                            # farthest points: each stop as far as can be from those before
+    # farthest points: each stop as far as can be from those before
+    for _ in range(stops):
         reach = np.minimum(reach, dijkstra(graph, directed=False, indices=goal[-1]))
         goal.append(int(np.where(np.isfinite(reach), reach, -1).argmax()))
     goal = goal[1:]
     order = [goal[0]]
     left = set(goal[1:])
     path: list[int] = []
-    while left:                                       # then the nearest stop next
+    while left:  # then the nearest stop next
         length, back = dijkstra(graph, directed=False, indices=order[-1], return_predecessors=True)
         nxt = min(left, key=lambda k: (length[k], k))
         leg = [nxt]
@@ -61,17 +68,19 @@ def plan_waypoints(house: Layout, rng: np.random.Generator, stops: int = 6) -> N
         path += leg[::-1]
         left.remove(nxt)
         order.append(nxt)
-    points = low + (cells[path if path else [goal[0]]][:, ::-1] + .5) * CELL
-    return _smooth(points, distance, low, clearance - .03)
+    points = low + (cells[path if path else [goal[0]]][:, ::-1] + 0.5) * CELL
+    return _smooth(points, distance, low, clearance - 0.03)
 
 
 def clearance_at(points: NDArray, distance: NDArray, low: NDArray) -> NDArray[np.float64]:
     """Distance to the nearest thing at points (M, 2), bilinear in the grid of `floor_grid`."""
-    at = (points - low) / CELL - .5
+    at = (points - low) / CELL - 0.5
     return ndimage.map_coordinates(distance, [at[:, 1], at[:, 0]], order=1, mode="nearest")
 
 
-def _smooth(points: NDArray, distance: NDArray, low: NDArray, clearance: float) -> NDArray[np.float64]:
+def _smooth(
+    points: NDArray, distance: NDArray, low: NDArray, clearance: float
+) -> NDArray[np.float64]:
     """Round off the corners; a point moves only where it stays clear of things."""
     for _ in range(60):
         wide = np.concatenate([points[:1], points[:1], points, points[-1:], points[-1:]])
@@ -80,24 +89,30 @@ def _smooth(points: NDArray, distance: NDArray, low: NDArray, clearance: float) 
     return points
 
 # %% ../../../nbs/scenes/procedural/50_trajectory.ipynb #103c4363
-def look_directions(house: Layout, way: NDArray, rng: np.random.Generator, fov: float = 65.0,
-         max_turn: float = 20.0) -> NDArray[np.float64]:
-    """The heading (M,) in radians at each point (M, 2) of the way: furniture at 1 to 5 m in view, a slow sweep round, no jerks.
+def look_directions(
+    house: Layout, way: NDArray, rng: np.random.Generator, fov: float = 65.0, max_turn: float = 20.0
+) -> NDArray[np.float64]:
+    """The heading (M,) in radians at each point (M, 2) of the way: furniture at 1 to 5 m in view, a
+    slow sweep round, no jerks.
 
-    A thing counts by its size, most at 2.4 m and near the middle of the view; things behind a wall do not.
+    A thing counts by its size, most at 2.4 m and near the middle of the view; things behind a wall
+    do not.
     """
     skip = {*STRUCTURE, "rug", "ceiling light", "doorframe", "curtain"}
     things = [p for p in house.placed if p.piece.label not in skip]
-    weight = np.array([.5 + min(1.0, float(p.piece.size.max())) for p in things])
+    weight = np.array([0.5 + min(1.0, float(p.piece.size.max())) for p in things])
     to = np.array([p.position[:2] for p in things])[None] - way[:, None]
     distance = np.linalg.norm(to, axis=-1)
-    value = np.exp(-((distance - 2.4) / 1.5) ** 2) * ~_walls_between(house, way, way[:, None] + to)
+    value = np.exp(-(((distance - 2.4) / 1.5) ** 2)) * ~_walls_between(
+        house, way, way[:, None] + to
+    )
     bearing = np.arctan2(to[..., 1], to[..., 0])
-    sweep = rng.uniform(0, 2 * np.pi) + float(rng.choice([-1, 1])) * np.linspace(0, 2 * np.pi * max(1.0, len(way) * .04),
-            len(way))
+    sweep = rng.uniform(0, 2 * np.pi) + float(rng.choice([-1, 1])) * np.linspace(
+        0, 2 * np.pi * max(1.0, len(way) * 0.04), len(way)
+    )
     off = np.abs((bearing[:, None] - HEADINGS[:, None] + np.pi) % (2 * np.pi) - np.pi)
     score = ((weight * value)[:, None] * np.clip(1.3 - off / np.radians(fov / 2), 0, 1)).sum(-1)
-    score = score / (score.max() + 1e-9) + .45 * np.cos(HEADINGS - sweep[:, None])
+    score = score / (score.max() + 1e-9) + 0.45 * np.cos(HEADINGS - sweep[:, None])
     return ndimage.gaussian_filter1d(_smoothest(score, max_turn), 1.2, mode="nearest")
 
 
@@ -105,11 +120,11 @@ HEADINGS = np.radians(np.arange(0, 360, 10))
 
 
 def _smoothest(score: NDArray, max_turn: float) -> NDArray[np.float64]:
-    """The heading per frame, (M,) unwrapped, that gathers most of score (M, headings) less the cost of turning (Viterbi
-    1967).
+    """The heading per frame, (M,) unwrapped, that gathers most of score (M, headings) less the cost
+    of turning (Viterbi 1967).
     """
     step = np.abs((HEADINGS[:, None] - HEADINGS + np.pi) % (2 * np.pi) - np.pi)
-    cost = np.where(step <= np.radians(max_turn) + 1e-9, .3 * step, np.inf)
+    cost = np.where(step <= np.radians(max_turn) + 1e-9, 0.3 * step, np.inf)
     best = score[0]
     back = []
     for row in score[1:]:
@@ -124,17 +139,18 @@ def _smoothest(score: NDArray, max_turn: float) -> NDArray[np.float64]:
 
 def _walls_between(house: Layout, way: NDArray, things: NDArray) -> NDArray[np.bool_]:
     """(M, N) whether a point of the way (M, 2) and a thing (M, N, 2) are in different rooms."""
-    low = np.array([[r.x0 - .1, r.y0 - .1] for r in house.rooms])
-    high = np.array([[r.x1 + .1, r.y1 + .1] for r in house.rooms])
+    low = np.array([[r.x0 - 0.1, r.y0 - 0.1] for r in house.rooms])
+    high = np.array([[r.x1 + 0.1, r.y1 + 0.1] for r in house.rooms])
 
     def inside(points: NDArray) -> NDArray[np.bool_]:
         return np.minimum(points[..., None, :] - low, high - points[..., None, :]).min(-1) >= 0
+
     return np.logical_not((inside(way)[:, None] & inside(things)).any(-1))
 
 
 def camera_path(house: Layout, rng: np.random.Generator, frames: int = 40) -> NDArray[np.float64]:
-    """Camera-to-world poses (frames, 4, 4) of a hand-held walk: 1.2 to 1.7 m high, pitch a little down, roll within 3
-    degrees.
+    """Camera-to-world poses (frames, 4, 4) of a hand-held walk: 1.2 to 1.7 m high, pitch a little
+    down, roll within 3 degrees.
     """
     way = plan_waypoints(house, rng, stops=4 + 3 * len(house.rooms))
     length = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(way, axis=0), axis=1))])
@@ -143,10 +159,10 @@ def camera_path(house: Layout, rng: np.random.Generator, frames: int = 40) -> ND
     heading = look_directions(house, xy, rng)
 
     def sway(scale: float, smooth: float) -> NDArray:
-        noise = ndimage.gaussian_filter1d(rng.normal(0, 1, frames + 20), smooth)[10:10 + frames]
+        noise = ndimage.gaussian_filter1d(rng.normal(0, 1, frames + 20), smooth)[10 : 10 + frames]
         return scale * noise / max(noise.std(), 1e-6)
 
-    height = np.clip(float(rng.uniform(1.35, 1.55)) + sway(.06, 3), 1.2, 1.7)
+    height = np.clip(float(rng.uniform(1.35, 1.55)) + sway(0.06, 3), 1.2, 1.7)
     pitch = np.clip(-float(rng.uniform(11, 18)) + sway(4, 2), -30, 3)
     roll = np.clip(sway(1.2, 1.5), -3, 3)
     poses = []
@@ -165,4 +181,4 @@ def camera_path(house: Layout, rng: np.random.Generator, frames: int = 40) -> ND
 
 def handheld_jitter(rng: np.random.Generator) -> float:
     """A small turn of the hand, degrees."""
-    return float(np.clip(rng.normal(0, .8), -2, 2))
+    return float(np.clip(rng.normal(0, 0.8), -2, 2))

@@ -25,7 +25,12 @@ from scipy.spatial.transform import Rotation
 
 from ...core.files import read_json
 from ..geometry.depth_fusion import label_by_boxes
-from ..formats.images import common_size, read_color_file, read_depth_file, read_encoded_file
+from spar_kit.scenes.formats.images import (
+    common_size,
+    read_color_file,
+    read_depth_file,
+    read_encoded_file,
+)
 from ..formats.ply import read_ply
 from ..geometry.mesh import drop_bad_vertices, vertex_faults
 from ..scene import Camera, Frame, Instance, OrientedBox, Scene, Mesh, invert_pose
@@ -36,11 +41,12 @@ from ..summary import Summary, format_counts
 from ...core.text_files import numbers_in, read_text
 
 # %% ../../../nbs/scenes/readers/00_arkitscenes.ipynb #4951b45a
-MAX_COORDINATE_M = 1000.0                                   # metres
+MAX_COORDINATE_M = 1000.0  # metres
 
 
 def read_trajectory(path: Path) -> tuple[NDArray[np.float64], NDArray[np.float64], Counter[str]]:
-    """Times (N,) [s], ascending, poses camera to world (N, 4, 4) [m], and how many lines are damaged, by what is wrong.
+    """Times (N,) [s], ascending, poses camera to world (N, 4, 4) [m], and how many lines are
+    damaged, by what is wrong.
 
     Raises SceneError where the file is missing or has no line that is a pose.
     """
@@ -62,9 +68,13 @@ def read_trajectory(path: Path) -> tuple[NDArray[np.float64], NDArray[np.float64
         else:
             rows.append(row)
     if not rows:
-        raise SceneError("no line is a pose" + "".join(f"; {n} x {why}" for why, n in skipped.items()), path)
+        raise SceneError(
+            "no line is a pose" + "".join(f"; {n} x {why}" for why, n in skipped.items()), path
+        )
     table = np.array(sorted(rows))
-    skipped["pose: its time occurs twice"] += len(table) - len(table := table[np.unique(table[:, 0], return_index=True)[1]])
+    skipped["pose: its time occurs twice"] += len(table) - len(
+        table := table[np.unique(table[:, 0], return_index=True)[1]]
+    )
     world_to_camera = np.tile(np.eye(4), (len(table), 1, 1))
     world_to_camera[:, :3, :3], world_to_camera[:, :3, 3] = rotations(table[:, 1:4]), table[:, 4:]
     return table[:, 0], invert_pose(world_to_camera), +skipped
@@ -84,8 +94,19 @@ def read_pincam(path: Path) -> Camera:
     if len(numbers) != 6 or not np.isfinite(numbers).all():
         raise SceneError(f"{len(numbers)} numbers, a camera has 6, all finite", path)
     w, h, fx, fy, cx, cy = numbers
-    if not (0 < w * h <= 1 << 26 and w == int(w) and h == int(h) and min(fx, fy) > 1 and 0 < cx < w and 0 < cy < h and max(fx, fy) < 100 * max(w, h)):
-        raise SceneError(f"no camera: {w:g}x{h:g} pixels, focal lengths {fx:g} {fy:g}, centre {cx:g} {cy:g}", path)
+    if not (
+        0 < w * h <= 1 << 26
+        and w == int(w)
+        and h == int(h)
+        and min(fx, fy) > 1
+        and 0 < cx < w
+        and 0 < cy < h
+        and max(fx, fy) < 100 * max(w, h)
+    ):
+        raise SceneError(
+            f"no camera: {w:g}x{h:g} pixels, focal lengths {fx:g} {fy:g}, centre {cx:g} {cy:g}",
+            path,
+        )
     return Camera(int(w), int(h), np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1.0]]))
 
 # %% ../../../nbs/scenes/readers/00_arkitscenes.ipynb #a647fc4e
@@ -94,9 +115,11 @@ SKY = ("Up", "Left", "Down", "Right")
 
 
 def upright_rotation(poses: NDArray) -> int:
-    """How many quarter turns clockwise bring up to the top in most images, from poses camera to world (N, 4, 4)."""
+    """How many quarter turns clockwise bring up to the top in most images, from poses camera to
+    world (N, 4, 4)."""
     x = poses[:, 2, 0]
-    y = poses[:, 2, 1]                        # the world's up, seen in the camera, is the last row of the rotation
+    # the world's up, seen in the camera, is the last row of the rotation
+    y = poses[:, 2, 1]
     turns = np.where(np.abs(y) >= np.abs(x), np.where(y <= 0, 0, 2), np.where(x < 0, 1, 3))
     return int(np.bincount(turns, minlength=4).argmax())
 
@@ -110,30 +133,43 @@ def turn_camera(camera: Camera, turns: int) -> Camera:
     """The camera of the turned image: pixel (u, v) becomes (h - 1 - v, u) with each turn."""
     for _ in range(turns):
         K = camera.intrinsics
-        camera = Camera(camera.height, camera.width, np.array([[K[1, 1], 0, camera.height - 1 - K[1, 2]], [0, K[0, 0], K[0, 2]], [0, 0, 1.0]]))
+        camera = Camera(
+            camera.height,
+            camera.width,
+            np.array(
+                [[K[1, 1], 0, camera.height - 1 - K[1, 2]], [0, K[0, 0], K[0, 2]], [0, 0, 1.0]]
+            ),
+        )
     return camera
 
 
 def turn_pose(pose: NDArray, turns: int) -> NDArray[np.float64]:
-    """The pose camera to world (4, 4) of the turned image: a turn makes x of what was -y, and y of what was x."""
-    return pose @ np.linalg.matrix_power(np.array([[0, 1, 0, 0], [-1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]]), turns)
+    """The pose camera to world (4, 4) of the turned image: a turn makes x of what was -y, and y of
+    what was x."""
+    return pose @ np.linalg.matrix_power(
+        np.array([[0, 1, 0, 0], [-1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]]), turns
+    )
 
 # %% ../../../nbs/scenes/readers/00_arkitscenes.ipynb #e2558ffa
 COLOR = ("lowres_wide", "wide")
 DEPTH = ("lowres_depth", "depth_densified")
 PINCAM = ("lowres_wide_intrinsics", "wide_intrinsics")
 TRAJECTORY = ("lowres_wide.traj", "color.traj")
-MAX_TIME_GAP_MS = 5                                     # milliseconds between an image and its pose
+MAX_TIME_GAP_MS = 5  # milliseconds between an image and its pose
 
 
 def timed_files(folder: Path, names: Sequence[str], scan: str, suffix: str) -> dict[int, Path]:
-    """The files <scan>_<seconds><suffix> in the first of these folders that is there, by their time in milliseconds."""
+    """The files <scan>_<seconds><suffix> in the first of these folders that is there, by their time
+    in milliseconds."""
     place = next((folder / name for name in names if (folder / name).is_dir()), folder / names[0])
     try:
         entries = [entry.name for entry in os.scandir(place) if entry.is_file()]
     except OSError:
         return {}
-    matches = (re.fullmatch(rf"{re.escape(scan)}_(\d{{1,9}})\.(\d{{3}}){re.escape(suffix)}", name) for name in sorted(entries))
+    matches = (
+        re.fullmatch(rf"{re.escape(scan)}_(\d{{1,9}})\.(\d{{3}}){re.escape(suffix)}", name)
+        for name in sorted(entries)
+    )
     return {int(match[1]) * 1000 + int(match[2]): place / match[0] for match in matches if match}
 
 
@@ -154,7 +190,9 @@ def turned_depth(path: Path, camera: Camera, turns: int) -> NDArray[np.float32]:
 
 @dataclass(frozen=True, kw_only=True)
 class FrameFiles:
-    """An image with all that it needs: its number among the scan's images, colour, depth and `.pincam` files, pose camera to world (4, 4)."""
+    """An image with all that it needs: its number among the scan's images, colour, depth and
+    `.pincam` files, pose camera to world (4, 4)."""
+
     number: int
     color: Path
     depth: Path
@@ -163,14 +201,20 @@ class FrameFiles:
 
 
 def match_files(folder: Path, scan: str) -> tuple[list[FrameFiles], Counter[str]]:
-    """The images in `<scan>_frames` that are whole, by time, and how many are not, by what they lack. Reads the trajectory and names only.
+    """The images in `<scan>_frames` that are whole, by time, and how many are not, by what they
+    lack. Reads the trajectory and names only.
 
     Raises SceneError where there are no images, no poses, or no image is whole.
     """
-    color, depth, pincam = (timed_files(folder, names, scan, suffix) for names, suffix in ((COLOR, ".png"), (DEPTH, ".png"), (PINCAM, ".pincam")))
+    color, depth, pincam = (
+        timed_files(folder, names, scan, suffix)
+        for names, suffix in ((COLOR, ".png"), (DEPTH, ".png"), (PINCAM, ".pincam"))
+    )
     if not color:
         raise SceneError("no image here: expected <scan>_<seconds>.png", folder / COLOR[0])
-    trajectory = next((folder / name for name in TRAJECTORY if (folder / name).is_file()), folder / TRAJECTORY[0])
+    trajectory = next(
+        (folder / name for name in TRAJECTORY if (folder / name).is_file()), folder / TRAJECTORY[0]
+    )
     times, poses, skipped = read_trajectory(trajectory)
     whole = []
     for number, time in enumerate(sorted(color)):
@@ -180,16 +224,33 @@ def match_files(folder: Path, scan: str) -> tuple[list[FrameFiles], Counter[str]
         if abs(times[at] * 1000 - time) > MAX_TIME_GAP_MS + 1e-6:
             skipped["expected: frame has no pose within 5 ms"] += 1
         elif range_image is None or intrinsics is None:
-            skipped[f"frame: its {'depth image' if range_image is None else '.pincam'} is missing"] += 1
+            skipped[
+                f"frame: its {'depth image' if range_image is None else '.pincam'} is missing"
+            ] += 1
         else:
-            whole.append(FrameFiles(number=number, color=color[time], depth=range_image, pincam=intrinsics, pose=poses[at]))
+            whole.append(
+                FrameFiles(
+                    number=number,
+                    color=color[time],
+                    depth=range_image,
+                    pincam=intrinsics,
+                    pose=poses[at],
+                )
+            )
     if not whole:
-        raise SceneError("no image has depth, a camera and a pose" + "".join(f"; {n} x {why}" for why, n in skipped.items()), folder)
+        raise SceneError(
+            "no image has depth, a camera and a pose"
+            + "".join(f"; {n} x {why}" for why, n in skipped.items()),
+            folder,
+        )
     return whole, +skipped
 
 
-def read_frames(shots: Sequence[FrameFiles], lift: NDArray) -> tuple[tuple[Frame, ...], int, Counter[str]]:
-    """Upright frames, moved by `lift` (4, 4); how many quarter turns that took; and how many cameras are damaged. Reads the headers of three images.
+def read_frames(
+    shots: Sequence[FrameFiles], lift: NDArray
+) -> tuple[tuple[Frame, ...], int, Counter[str]]:
+    """Upright frames, moved by `lift` (4, 4); how many quarter turns that took; and how many
+    cameras are damaged. Reads the headers of three images.
 
     Raises SceneError where no camera can be read.
     """
@@ -204,19 +265,31 @@ def read_frames(shots: Sequence[FrameFiles], lift: NDArray) -> tuple[tuple[Frame
             skipped["frame: its .pincam is damaged"] += 1
             continue
         small = camera if (camera.width, camera.height) == size else camera.resized(*size)
-        frames.append(Frame(
-            shot.number, lift @ turn_pose(shot.pose, turns), turn_camera(camera, turns), turn_camera(small, turns), partial(turned_color, shot.color, camera, turns),
-            partial(turned_depth, shot.depth, small, turns), None if turns else partial(read_encoded_file, shot.color, camera), encoding=".png",
-            color_file=None if turns else shot.color, depth_file=None if turns else shot.depth))
+        frames.append(
+            Frame(
+                shot.number,
+                lift @ turn_pose(shot.pose, turns),
+                turn_camera(camera, turns),
+                turn_camera(small, turns),
+                partial(turned_color, shot.color, camera, turns),
+                partial(turned_depth, shot.depth, small, turns),
+                None if turns else partial(read_encoded_file, shot.color, camera),
+                encoding=".png",
+                color_file=None if turns else shot.color,
+                depth_file=None if turns else shot.depth,
+            )
+        )
     if not frames:
         raise SceneError("every .pincam is damaged, the first among them", shots[0].pincam)
     return tuple(frames), turns, skipped
 
 # %% ../../../nbs/scenes/readers/00_arkitscenes.ipynb #a55acbc9
 def read_objects(path: Path) -> tuple[tuple[Instance, ...], Counter[str]]:
-    """The annotated objects, numbered from 1 in the file's order, in the scan's own frame [m], and how many entries are damaged.
+    """The annotated objects, numbered from 1 in the file's order, in the scan's own frame [m], and
+    how many entries are damaged.
 
-    Raises SceneError where the file is missing or damaged, or says that its annotators skipped the scan.
+    Raises SceneError where the file is missing or damaged, or says that its annotators skipped the
+    scan.
     """
     content = read_json(path)
     if content.get("skipped") is True:
@@ -233,7 +306,10 @@ def read_objects(path: Path) -> tuple[tuple[Instance, ...], Counter[str]]:
         segments = entry.get("segments")
         box = segments.get("obbAligned") if isinstance(segments, dict) else None
         box = box if isinstance(box, dict) else {}
-        center, size, axes = (json_array(box.get(key), shape) for key, shape in (("centroid", (3,)), ("axesLengths", (3,)), ("normalizedAxes", (9,))))
+        center, size, axes = (
+            json_array(box.get(key), shape)
+            for key, shape in (("centroid", (3,)), ("axesLengths", (3,)), ("normalizedAxes", (9,)))
+        )
         if axes is None:
             axes = json_array(box.get("normalizedAxes"), (3, 3))
         if not isinstance(label, str) or not label.strip():
@@ -244,16 +320,27 @@ def read_objects(path: Path) -> tuple[tuple[Instance, ...], Counter[str]]:
             skipped["object: its obbAligned is damaged"] += 1
         elif np.abs(axes.reshape(3, 3) @ axes.reshape(3, 3).T - np.eye(3)).max() > 1e-2:
             skipped["object: its axes are not orthonormal"] += 1
-        elif (size <= 0).any() or size.max() > MAX_COORDINATE_M or np.abs(center).max() > MAX_COORDINATE_M:
+        elif (
+            (size <= 0).any()
+            or size.max() > MAX_COORDINATE_M
+            or np.abs(center).max() > MAX_COORDINATE_M
+        ):
             skipped["object: its size or place is absurd"] += 1
         else:
-            objects.append(Instance(number, " ".join(label.replace("_", " ").split()), OrientedBox.gravity_aligned(center, axes.reshape(3, 3), size)))
+            objects.append(
+                Instance(
+                    number,
+                    " ".join(label.replace("_", " ").split()),
+                    OrientedBox.gravity_aligned(center, axes.reshape(3, 3), size),
+                )
+            )
             seen |= {uid} if isinstance(uid, str) else set()
     return tuple(objects), skipped
 
 
 def floor_height(surface: Mesh) -> float:
-    """The height of the floor [m]: of triangles that face up, in steps of 5 cm, the lowest step with a fifth of the area of the largest one.
+    """The height of the floor [m]: of triangles that face up, in steps of 5 cm, the lowest step
+    with a fifth of the area of the largest one.
 
     The mean height, by area, within 5 cm of that step. Without level triangles, the lowest vertex.
     """
@@ -261,17 +348,22 @@ def floor_height(surface: Mesh) -> float:
     normal = np.cross(b - a, c - a) / 2
     z = (a + b + c)[:, 2] / 3
     area = np.linalg.norm(normal, axis=1)
-    found = [_lowest_level(z[level], area[level]) for level in (normal[:, 2] > .95 * area, np.abs(normal[:, 2]) > .95 * area) if area[level].sum() > 0]
+    found = [
+        _lowest_level(z[level], area[level])
+        for level in (normal[:, 2] > 0.95 * area, np.abs(normal[:, 2]) > 0.95 * area)
+        if area[level].sum() > 0
+    ]
     if not found:
         return float(surface.vertices[:, 2].min())
-    return found[0] if found[0] - found[-1] < 1 else found[-1]           # a metre higher: the mesh is inside out, and these are ceilings
+    # a metre higher: the mesh is inside out, and these are ceilings
+    return found[0] if found[0] - found[-1] < 1 else found[-1]
 
 
 def _lowest_level(z: NDArray, area: NDArray) -> float:
-    step = np.floor((z - z.min()) / .05).astype(int)
+    step = np.floor((z - z.min()) / 0.05).astype(int)
     total = np.bincount(step, area)
-    lowest = z.min() + .05 * (int((total >= .2 * total.max()).argmax()) + .5)
-    close = np.abs(z - lowest) <= .05
+    lowest = z.min() + 0.05 * (int((total >= 0.2 * total.max()).argmax()) + 0.5)
+    close = np.abs(z - lowest) <= 0.05
     return float((z[close] * area[close]).sum() / area[close].sum())
 
 # %% ../../../nbs/scenes/readers/00_arkitscenes.ipynb #f9f7d7cd
@@ -280,8 +372,12 @@ FOLDS = {"train": "Training", "val": "Validation"}
 
 
 def fold_places(root: Path) -> list[dict[str, Path]]:
-    """Where `Training` and `Validation` may be, as seen from a root: below it, or the root is one of them."""
-    below = [{split: base / fold for split, fold in FOLDS.items()} for base in (root / "3dod", root / "ARKitScenes" / "3dod", root)]
+    """Where `Training` and `Validation` may be, as seen from a root: below it, or the root is one
+    of them."""
+    below = [
+        {split: base / fold for split, fold in FOLDS.items()}
+        for base in (root / "3dod", root / "ARKitScenes" / "3dod", root)
+    ]
     return [*below, {split: root for split, fold in FOLDS.items() if fold == root.name}]
 
 
@@ -291,23 +387,41 @@ def find_folds(root: Path) -> dict[str, list[Path]]:
     if not root.is_dir():
         raise SceneError("not a folder" if root.exists() else "no such folder", root)
     if re.fullmatch(SCAN, root.name) and (root / f"{root.name}_frames").is_dir():
-        return {split: [root] if root.parent.name == fold or (split == "train" and root.parent.name not in FOLDS.values()) else [] for split, fold in FOLDS.items()}
+        return {
+            split: (
+                [root]
+                if root.parent.name == fold
+                or (split == "train" and root.parent.name not in FOLDS.values())
+                else []
+            )
+            for split, fold in FOLDS.items()
+        }
     for places in fold_places(root):
         found = {split: _scans(places[split]) if split in places else [] for split in FOLDS}
         if any(found.values()):
             return found
-    raise SceneError("no ARKitScenes scan here: expected 3dod/Training/<id>/ or 3dod/Validation/<id>/", root)
+    raise SceneError(
+        "no ARKitScenes scan here: expected 3dod/Training/<id>/ or 3dod/Validation/<id>/", root
+    )
 
 
 def _scans(folder: Path) -> list[Path]:
     try:
-        return [folder / name for name in sorted(entry.name for entry in os.scandir(folder) if re.fullmatch(SCAN, entry.name) and entry.is_dir())]
+        return [
+            folder / name
+            for name in sorted(
+                entry.name
+                for entry in os.scandir(folder)
+                if re.fullmatch(SCAN, entry.name) and entry.is_dir()
+            )
+        ]
     except OSError:
         return []
 
 
 def sky_direction(folder: Path, scan: str) -> str:
-    """What `metadata.csv`, in one of the four folders above a scan's, says about the scan: "Up", "Down", "Left", "Right", or "" ."""
+    """What `metadata.csv`, in one of the four folders above a scan's, says about the scan: "Up",
+    "Down", "Left", "Right", or "" ."""
     for place in list(folder.parents)[:4]:
         if (place / "metadata.csv").is_file():
             lines = read_text(place / "metadata.csv", 1 << 26).split("\n")
@@ -321,67 +435,120 @@ class ARKitScenes:
     """ARKitScenes scans in the layout of the `3dod` download, a `SceneSource`.
 
     Args:
-        root: the download folder, its `3dod`, one of `Training` and `Validation`, or one scan's folder.
+        root: the download folder, its `3dod`, one of `Training` and `Validation`, or one scan's
+            folder.
         count: at most so many scans of a split, the first by name; None for all.
         frames: at most so many frames a scan, evenly spread; None for all.
     """
+
     root: Path
     count: int | None = None
     frames: int | None = None
     name: str = "arkitscenes"
 
     def scenes(self, split: str | None = None) -> list[str]:
-        """Scans that are there, sorted by name, those of `Training` first. Raises SceneError where there is none."""
+        """Scans that are there, sorted by name, those of `Training` first. Raises SceneError where
+        there is none."""
         check_split(split)
         found = find_folds(self.root)
-        return [folder.name for part in FOLDS if split in (None, part) for folder in found[part]][: self.count]
+        return [folder.name for part in FOLDS if split in (None, part) for folder in found[part]][
+            : self.count
+        ]
 
     def _folder(self, scene: str) -> Path:
         root = Path(os.path.abspath(self.root))
-        folders = [place / scene for places in fold_places(root) for place in places.values()] if re.fullmatch(SCAN, scene) else []
+        folders = (
+            [place / scene for places in fold_places(root) for place in places.values()]
+            if re.fullmatch(SCAN, scene)
+            else []
+        )
         for folder in [root] * (root.name == scene) + folders:
             if folder.is_dir():
                 return folder
         raise SceneError(f"no scan {scene[:60]!r}", root)
 
     def summary(self, scene: str) -> Summary:
-        """What can be told without mesh and images: images with a pose, a camera and depth, and objects. Raises SceneError."""
+        """What can be told without mesh and images: images with a pose, a camera and depth, and
+        objects. Raises SceneError."""
         folder = self._folder(scene)
         objects, skipped = read_objects(folder / f"{scene}_3dod_annotation.json")
         shots, lost = match_files(folder / f"{scene}_frames", scene)
-        frames = len(shots) + sum(n for why, n in lost.items() if why.startswith(("frame", "expected")))
-        return Summary(scene=scene, frames=frames, valid=len(shots), instances=len(objects), warnings=format_counts(dict(sorted((skipped + lost).items()))))
+        frames = len(shots) + sum(
+            n for why, n in lost.items() if why.startswith(("frame", "expected"))
+        )
+        return Summary(
+            scene=scene,
+            frames=frames,
+            valid=len(shots),
+            instances=len(objects),
+            warnings=format_counts(dict(sorted((skipped + lost).items()))),
+        )
 
     def load(self, scene: str) -> Scene:
-        """Read one scan; of its images only three headers. Raises SceneError naming the file and field at fault."""
+        """Read one scan; of its images only three headers. Raises SceneError naming the file and
+        field at fault."""
         folder = self._folder(scene)
         raw, skipped = read_objects(folder / f"{scene}_3dod_annotation.json")
         path = folder / f"{scene}_3dod_mesh.ply"
         mesh = read_ply(path)
         good, triangles = drop_bad_vertices(mesh.vertices, mesh.triangles)
         if not len(triangles):
-            raise SceneError("no triangle has three finite vertices less than 10 km away", path, "element face")
+            raise SceneError(
+                "no triangle has three finite vertices less than 10 km away", path, "element face"
+            )
         skipped += vertex_faults(mesh.vertices)
-        surface = Mesh(mesh.vertices[good], triangles, np.zeros(len(triangles), np.int32), None if mesh.vertex_color is None else mesh.vertex_color[good])
+        surface = Mesh(
+            mesh.vertices[good],
+            triangles,
+            np.zeros(len(triangles), np.int32),
+            None if mesh.vertex_color is None else mesh.vertex_color[good],
+        )
         lift = np.eye(4)
         lift[2, 3] = -floor_height(surface)
         lifted = [replace(i, box=replace(i.box, center=i.box.center + lift[:3, 3])) for i in raw]
-        surface = label_by_boxes(replace(surface, vertices=(surface.vertices + lift[:3, 3]).astype(np.float32)), lifted)
+        surface = label_by_boxes(
+            replace(surface, vertices=(surface.vertices + lift[:3, 3]).astype(np.float32)), lifted
+        )
         there = set(np.unique(surface.triangle_instance).tolist())
         instances = tuple(i for i in lifted if i.id in there)
         if empty := len(lifted) - len(instances):
             skipped["object: the mesh has nothing in its box"] += empty
         if not instances:
-            raise SceneError("no annotated object" + "".join(f"; {n} x {why}" for why, n in skipped.items()), folder / f"{scene}_3dod_annotation.json", "data")
+            raise SceneError(
+                "no annotated object" + "".join(f"; {n} x {why}" for why, n in skipped.items()),
+                folder / f"{scene}_3dod_annotation.json",
+                "data",
+            )
         shots, lost = match_files(folder / f"{scene}_frames", scene)
         if self.frames is not None and len(shots) > self.frames:
-            shots = [shots[(2 * k + 1) * len(shots) // (2 * self.frames)] for k in range(self.frames)]       # before their cameras are read
+            # before their cameras are read
+            shots = [
+                shots[(2 * k + 1) * len(shots) // (2 * self.frames)] for k in range(self.frames)
+            ]
         frames, turns, damaged = read_frames(shots, lift)
         skipped += lost + damaged
         if (sky := sky_direction(folder, scene)) and sky != SKY[turns]:
-            skipped[f"metadata.csv: sky_direction is {sky if sky in SKY else 'unknown'}, the poses say {SKY[turns]}"] += 1
-        return Scene(name=scene, source=self.name, frames=frames, instances=instances, surface=surface, room_type="", floor=(), skipped=dict(sorted(skipped.items())))
+            skipped[
+                f"metadata.csv: sky_direction is {sky if sky in SKY else 'unknown'}, the poses say"
+                f" {SKY[turns]}"
+            ] += 1
+        return Scene(
+            name=scene,
+            source=self.name,
+            frames=frames,
+            instances=instances,
+            surface=surface,
+            room_type="",
+            floor=(),
+            skipped=dict(sorted(skipped.items())),
+        )
 
     def describe(self) -> dict[str, Any]:
         """The kind and how many scans there are; no machine paths."""
-        return {"kind": self.name, "scans": len(replace(self, count=None).scenes()), "count": self.count, "frames": self.frames, "split": "Training and Validation"}
+        return {
+            "kind": self.name,
+            "scans": len(replace(self, count=None).scenes()),
+            "count": self.count,
+            "frames": self.frames,
+            "split": "Training and Validation",
+        }

@@ -37,12 +37,14 @@ def _fault(error: BaseException) -> str:
 
 
 def _module(where: str) -> ModuleType:
-    """The module in a file, or by its dotted name as seen from the current folder. Raises SceneError."""
+    """The module in a file, or by its dotted name as seen from the current folder. Raises
+    SceneError."""
     path = Path(where).expanduser()
     folder = str(path.resolve().parent) if where.endswith(".py") else str(Path.cwd())
     if where.endswith(".py") and not path.is_file():
         raise SceneError("no such file", path)
-    sys.path.insert(0, folder)                          # as `python FILE.py` and `python -m MODULE` have it
+    # as `python FILE.py` and `python -m MODULE` have it
+    sys.path.insert(0, folder)
     try:
         if not where.endswith(".py"):
             return importlib.import_module(where)
@@ -50,7 +52,7 @@ def _module(where: str) -> ModuleType:
         spec = importlib.util.spec_from_file_location(name, path)
         assert spec is not None and spec.loader is not None
         module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module                      # dataclasses look themselves up there
+        sys.modules[name] = module  # dataclasses look themselves up there
         spec.loader.exec_module(module)
         return module
     except Exception as error:
@@ -61,40 +63,58 @@ def _module(where: str) -> ModuleType:
 
 @lru_cache(None)
 def import_source(spec: str) -> SceneSource:
-    """The source that "FILE.py:NAME" or "package.module:NAME" names: an object, or a class or function that gives one when called without arguments.
+    """The source that "FILE.py:NAME" or "package.module:NAME" names: an object, or a class or
+    function that gives one when called without arguments.
 
-    Raises ValueError for a spec of another form, or for something that is no `SceneSource`; SceneError where the module cannot be imported.
+    Raises ValueError for a spec of another form, or for something that is no `SceneSource`;
+    SceneError where the module cannot be imported.
     """
     where, _, name = spec.rpartition(":")
     if not where or not name.isidentifier():
         raise InputError(f"python:{spec} is not understood; write {FORM}")
     module = _module(where)
     if not hasattr(module, name):
-        known = [key for key, value in vars(module).items() if not key.startswith("_") and getattr(value, "__module__", "") == module.__name__]
-        raise InputError(f"{where} has no {name}" + (f"; it has {', '.join(known[:8])}" if known else ""))
+        known = [
+            key
+            for key, value in vars(module).items()
+            if not key.startswith("_") and getattr(value, "__module__", "") == module.__name__
+        ]
+        raise InputError(
+            f"{where} has no {name}" + (f"; it has {', '.join(known[:8])}" if known else "")
+        )
     source = getattr(module, name)
     if callable(source):
         try:
             source = source()
         except Exception as error:
             raise SceneError(f"{name}() failed: {_fault(error)}", where) from error
-    missing = [part for part in ("scenes", "load", "describe") if not callable(getattr(source, part, None))]
+    missing = [
+        part for part in ("scenes", "load", "describe") if not callable(getattr(source, part, None))
+    ]
     if missing or not isinstance(getattr(source, "name", None), str):
-        raise InputError(f"{where}:{name} gives a {type(source).__name__}, which is no Source: it has no {', '.join([*missing, 'name'][:3])}")
+        raise InputError(
+            f"{where}:{name} gives a {type(source).__name__}, which is no Source: it has no"
+            f" {', '.join([*missing, 'name'][:3])}"
+        )
     if not is_safe_name(source.name):
-        raise InputError(f"{where}:{name}: its name {source.name!r} cannot be a folder's; letters, digits, _ - . only")
+        raise InputError(
+            f"{where}:{name}: its name {source.name!r} cannot be a folder's; letters, digits, _ - ."
+            " only"
+        )
     return source
 
 
 @dataclass(frozen=True)
 class PythonSource:
-    """The source that `spec` names, a `SceneSource` that any process can open again from the name alone.
+    """The source that `spec` names, a `SceneSource` that any process can open again from the name
+    alone.
 
     Args:
         spec: see `import_source`.
         count: at most so many scenes of a split, the first ones; None for all.
         frames: at most so many frames a scene, spread evenly; None for all.
     """
+
     spec: str
     count: int | None = None
     frames: int | None = None
@@ -108,7 +128,8 @@ class PythonSource:
         return self.source.name
 
     def scenes(self, split: str | None = None) -> list[str]:
-        """The first `count` of its scenes. Raises SceneError for names that are no folder's, or twice there, and for an error of its own."""
+        """The first `count` of its scenes. Raises SceneError for names that are no folder's, or
+        twice there, and for an error of its own."""
         try:
             names = list(self.source.scenes(split))
         except (SceneError, ValueError):
@@ -117,11 +138,19 @@ class PythonSource:
             raise SceneError(f"scenes() failed: {_fault(error)}", self.spec) from error
         bad = [name for name in names if not isinstance(name, str) or not is_safe_name(name)]
         if bad or len(set(names)) < len(names):
-            raise SceneError(f"scenes() gives {str(bad[0])[:60]!r}, which cannot be a folder's name" if bad else "scenes() gives a name twice", self.spec)
+            raise SceneError(
+                (
+                    f"scenes() gives {str(bad[0])[:60]!r}, which cannot be a folder's name"
+                    if bad
+                    else "scenes() gives a name twice"
+                ),
+                self.spec,
+            )
         return names[: self.count]
 
     def load(self, scene: str) -> Scene:
-        """Its scene, through a choice of frames. SceneError where it is none, and for any error in its code."""
+        """Its scene, through a choice of frames. SceneError where it is none, and for any error in
+        its code."""
         try:
             loaded = self.source.load(scene)
         except SceneError:
@@ -129,7 +158,9 @@ class PythonSource:
         except Exception as error:
             raise SceneError(f"load({scene!r}) failed: {_fault(error)}", self.spec) from error
         if not isinstance(loaded, Scene):
-            raise SceneError(f"load({scene!r}) gives a {type(loaded).__name__}, not a Scene", self.spec)
+            raise SceneError(
+                f"load({scene!r}) gives a {type(loaded).__name__}, not a Scene", self.spec
+            )
         return select_frames(loaded, self.frames)
 
     def summary(self, scene: str) -> Summary:
@@ -139,12 +170,18 @@ class PythonSource:
     def describe(self) -> dict[str, Any]:
         """What it says of itself, with the name it was called by; no folder."""
         where, _, name = self.spec.rpartition(":")
-        return {"python": f"{Path(where).name}:{name}", "count": self.count, "frames": self.frames, **self.source.describe()}
+        return {
+            "python": f"{Path(where).name}:{name}",
+            "count": self.count,
+            "frames": self.frames,
+            **self.source.describe(),
+        }
 
 
 @dataclass(frozen=True)
 class _Loaded:
     """The same source without a summary of its own, so that scenes are loaded."""
+
     whole: PythonSource
 
     @property

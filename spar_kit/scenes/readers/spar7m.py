@@ -22,7 +22,13 @@ from ...core.files import is_safe_name
 from ...core.text_files import read_matrix
 from ..frame_selection import select_frames
 from ..geometry.depth_fusion import fuse_depth
-from ..formats.images import ImageError, lazy_picture, read_color_file, read_depth_file, read_encoded_file
+from spar_kit.scenes.formats.images import (
+    ImageError,
+    lazy_picture,
+    read_color_file,
+    read_depth_file,
+    read_encoded_file,
+)
 from ..scene import Camera, Frame, Scene
 from ...core.errors import SceneError
 from ..geometry.poses import pose_faults
@@ -30,13 +36,19 @@ from ..splits import check_split
 from ..summary import Summary, format_counts
 
 # %% ../../../nbs/scenes/readers/10_spar7m.ipynb #d75a6cf4
-DEPTH_RANGE = 300.0, 12000.0       # millimetres; the median of valid depths in a room
+DEPTH_RANGE = 300.0, 12000.0  # millimetres; the median of valid depths in a room
 
 
 def read_pinhole(path: Path) -> NDArray[np.float64]:
     """Intrinsics (3, 3). Raises SceneError where they are not those of a camera."""
     K = read_matrix(path)[:3, :3]
-    if not (np.isfinite(K).all() and 0 < K[0, 0] < 1e6 and 0 < K[1, 1] < 1e6 and np.abs(K[:2, 2]).max() < 1e6 and (K[2] == [0, 0, 1]).all()):
+    if not (
+        np.isfinite(K).all()
+        and 0 < K[0, 0] < 1e6
+        and 0 < K[1, 1] < 1e6
+        and np.abs(K[:2, 2]).max() < 1e6
+        and (K[2] == [0, 0, 1]).all()
+    ):
         raise SceneError("not the intrinsics of a camera", path)
     return K
 
@@ -50,8 +62,14 @@ def image_size(path: Path) -> tuple[int, int]:
 
 
 def check_scale(frames: list[Frame], folder: Path) -> None:
-    """Raise SceneError unless the depths of up to five of these frames are plausible as millimetres: a median from 0.3 to 12 m."""
-    chosen = [frames[k] for k in sorted({0, len(frames) // 4, len(frames) // 2, 3 * len(frames) // 4, len(frames) - 1})]
+    """Raise SceneError unless the depths of up to five of these frames are plausible as
+    millimetres: a median from 0.3 to 12 m."""
+    chosen = [
+        frames[k]
+        for k in sorted(
+            {0, len(frames) // 4, len(frames) // 2, 3 * len(frames) // 4, len(frames) - 1}
+        )
+    ]
     known = []
     for frame in chosen:
         try:
@@ -62,8 +80,12 @@ def check_scale(frames: list[Frame], folder: Path) -> None:
     values = np.concatenate(known) * 1000 if known else np.zeros(0)
     median = float(np.median(values)) if values.size else 0.0
     if not DEPTH_RANGE[0] <= median <= DEPTH_RANGE[1]:
-        raise SceneError(f"the median of the depth values is {median:g}; between {DEPTH_RANGE[0]:g} and {DEPTH_RANGE[1]:g} they would be millimetres of a room",
-                         folder, "image_depth")
+        raise SceneError(
+            f"the median of the depth values is {median:g}; between {DEPTH_RANGE[0]:g} and"
+            f" {DEPTH_RANGE[1]:g} they would be millimetres of a room",
+            folder,
+            "image_depth",
+        )
 
 # %% ../../../nbs/scenes/readers/10_spar7m.ipynb #16255b76
 _NUMBER = re.compile(r"\d{1,9}")
@@ -72,7 +94,8 @@ _ROOM = re.compile(r"(\d{1,6})_(\d{1,3})")
 
 
 def frame_number(stem: str) -> int | None:
-    """The number of a frame by its file's name without suffix; `<room>_<position>` is 1000 room + position. None for a name of no known form."""
+    """The number of a frame by its file's name without suffix; `<room>_<position>` is 1000 room +
+    position. None for a name of no known form."""
     if m := _VIDEO.fullmatch(stem):
         return int(m[2])
     if m := _ROOM.fullmatch(stem):
@@ -83,6 +106,7 @@ def frame_number(stem: str) -> int | None:
 @dataclass(frozen=True, kw_only=True)
 class FrameFiles:
     """The files of one frame, or the reason why it cannot be used."""
+
     number: int
     color: Path
     depth: Path
@@ -97,6 +121,7 @@ KINDS = (("image_color", "image_depth", "pose"), ("video_color", "video_depth", 
 
 class Listing(NamedTuple):
     """A folder's files by stem, of two suffixes the first by name; and which of them are links."""
+
     names: dict[str, str]
     links: set[str]
 
@@ -104,10 +129,16 @@ class Listing(NamedTuple):
 def _listing(folder: Path) -> Listing:
     """Empty where there is no such folder."""
     try:
-        entries = {os.path.splitext(entry.name)[0]: entry for entry in sorted(os.scandir(folder), key=lambda entry: entry.name, reverse=True)}
+        entries = {
+            os.path.splitext(entry.name)[0]: entry
+            for entry in sorted(os.scandir(folder), key=lambda entry: entry.name, reverse=True)
+        }
     except OSError:
         entries = {}
-    return Listing({stem: entry.name for stem, entry in entries.items()}, {stem for stem, entry in entries.items() if entry.is_symlink()})
+    return Listing(
+        {stem: entry.name for stem, entry in entries.items()},
+        {stem for stem, entry in entries.items() if entry.is_symlink()},
+    )
 
 
 def _inside(path: Path, root: str) -> bool:
@@ -116,45 +147,92 @@ def _inside(path: Path, root: str) -> bool:
 
 
 def find_shots(folder: Path) -> list[FrameFiles]:
-    """The frames of a scene's folder by number, with their faults; of a frame that is also in the video, the image of `image_color`."""
+    """The frames of a scene's folder by number, with their faults; of a frame that is also in the
+    video, the image of `image_color`."""
     root = os.path.realpath(folder.parent)
     shots = dict[int, FrameFiles]()
     matrices = _listing(folder / "intrinsic")
     K = matrices.names
-    far = next((folder / "intrinsic" / K[name] for name in ("intrinsic_depth", "depth_intrinsic") if name in K), None)
+    far = next(
+        (
+            folder / "intrinsic" / K[name]
+            for name in ("intrinsic_depth", "depth_intrinsic")
+            if name in K
+        ),
+        None,
+    )
     for kind in KINDS:
         color, depth, pose = parts = [_listing(folder / name) for name in kind]
         outside = not all(_inside(folder / name, root) for name in kind)
         for stem, name in color.names.items():
             number = frame_number(stem)
-            if number is None or (number in shots and not shots[number].fault) or os.path.splitext(name)[1].lower() not in (".jpg", ".jpeg", ".png"):
+            if (
+                number is None
+                or (number in shots and not shots[number].fault)
+                or os.path.splitext(name)[1].lower() not in (".jpg", ".jpeg", ".png")
+            ):
                 continue
-            near = next((k for k in ("intrinsic_color", stem, stem.rpartition("_")[2], "intrinsic") if k in K), "")
-            missing = [what for what, lost in (("depth image", stem not in depth.names), ("pose", stem not in pose.names), ("intrinsics", not near)) if lost]
-            files = [Path(folder, place, part.names.get(stem, "")) for place, part in zip(kind, parts)] + [Path(folder, "intrinsic", K.get(near, ""))]
+            near = next(
+                (
+                    k
+                    for k in ("intrinsic_color", stem, stem.rpartition("_")[2], "intrinsic")
+                    if k in K
+                ),
+                "",
+            )
+            missing = [
+                what
+                for what, lost in (
+                    ("depth image", stem not in depth.names),
+                    ("pose", stem not in pose.names),
+                    ("intrinsics", not near),
+                )
+                if lost
+            ]
+            files = [
+                Path(folder, place, part.names.get(stem, "")) for place, part in zip(kind, parts)
+            ] + [Path(folder, "intrinsic", K.get(near, ""))]
             linked = [stem in part.links for part in parts] + [near in matrices.links]
             fault = ""
             if missing:
                 fault = f"frame: its {missing[0]} is missing"
-            elif outside or any(link and not _inside(path, root) for link, path in zip(linked, files)):
+            elif outside or any(
+                link and not _inside(path, root) for link, path in zip(linked, files)
+            ):
                 fault = "frame: a link leads out of the dataset"
-            shots[number] = FrameFiles(number=number, color=files[0], depth=files[1], pose=files[2], intrinsic=files[3], far=far, fault=fault)
+            shots[number] = FrameFiles(
+                number=number,
+                color=files[0],
+                depth=files[1],
+                pose=files[2],
+                intrinsic=files[3],
+                far=far,
+                fault=fault,
+            )
     return [shots[number] for number in sorted(shots)]
 
 
 def load_frames(folder: Path, strict: bool = False) -> tuple[list[Frame], Counter[str]]:
-    """The frames of a scene's folder that can be used, by number, and how many others there are, by reason. Reads matrices and images' heads.
+    """The frames of a scene's folder that can be used, by number, and how many others there are, by
+    reason. Reads matrices and images' heads.
 
-    Raises SceneError with `strict` for the first fault; without, only for depth that is not in millimetres.
+    Raises SceneError with `strict` for the first fault; without, only for depth that is not in
+    millimetres.
     """
     found = list[tuple[FrameFiles, NDArray[np.float64], tuple[int, int], tuple[int, int]]]()
     skipped = Counter[str]()
-    sizes: dict[Path | None, Counter[tuple[int, int]]] = defaultdict(Counter)       # of the images that share a matrix
+    # of the images that share a matrix
+    sizes: dict[Path | None, Counter[tuple[int, int]]] = defaultdict(Counter)
 
     def leave_out(error: SceneError) -> None:
         if strict:
             raise error
-        skipped["frame: " + (error.args[0] if error.path is None else str(error).removeprefix(f"{error.path}: ")).split(", found")[0][:80]] += 1
+        skipped[
+            "frame: "
+            + (
+                error.args[0] if error.path is None else str(error).removeprefix(f"{error.path}: ")
+            ).split(", found")[0][:80]
+        ] += 1
 
     for shot in find_shots(folder):
         try:
@@ -173,16 +251,36 @@ def load_frames(folder: Path, strict: bool = False) -> tuple[list[Frame], Counte
     read = lru_cache(None)(read_pinhole)
     for shot, pose, near, far in found:
         try:
-            for image, matrix, size in ((shot.color, shot.intrinsic, near), (shot.depth, shot.far, far)):
+            for image, matrix, size in (
+                (shot.color, shot.intrinsic, near),
+                (shot.depth, shot.far, far),
+            ):
                 if matrix and size != usual[matrix]:
-                    raise SceneError(f"{image.parent.name}: {size[0]}x{size[1]} where others have {usual[matrix][0]}x{usual[matrix][1]}", image)
+                    raise SceneError(
+                        f"{image.parent.name}: {size[0]}x{size[1]} where others have"
+                        f" {usual[matrix][0]}x{usual[matrix][1]}",
+                        image,
+                    )
             color = Camera(*near, read(shot.intrinsic))
             depth = Camera(*far, read(shot.far)) if shot.far else color.resized(*far)
         except SceneError as error:
             leave_out(error)
             continue
-        frames.append(Frame(shot.number, pose, color, depth, partial(read_color_file, shot.color, color),
-                            partial(read_depth_file, shot.depth, depth), partial(read_encoded_file, shot.color, color), None, shot.color.suffix.lower(), shot.color, shot.depth))
+        frames.append(
+            Frame(
+                shot.number,
+                pose,
+                color,
+                depth,
+                partial(read_color_file, shot.color, color),
+                partial(read_depth_file, shot.depth, depth),
+                partial(read_encoded_file, shot.color, color),
+                None,
+                shot.color.suffix.lower(),
+                shot.color,
+                shot.depth,
+            )
+        )
     if frames:
         check_scale(frames, folder)
     return frames, skipped
@@ -193,7 +291,8 @@ _SCENE = re.compile(rb'"image":\s*\[\s*"([^"/]+)/')
 
 
 def find_part(root: Path) -> Path:
-    """The folder `spar/<part>` that `root` names: itself, or the only one below it. Raises SceneError, naming those to choose from."""
+    """The folder `spar/<part>` that `root` names: itself, or the only one below it. Raises
+    SceneError, naming those to choose from."""
     root = Path(os.path.abspath(root))
     if not root.is_dir():
         raise SceneError("not a folder" if root.exists() else "no such folder", root)
@@ -204,12 +303,16 @@ def find_part(root: Path) -> Path:
         if len(parts) == 1:
             return parts[0]
         if parts:
-            raise SceneError(f"holds several parts; name one: {', '.join(f'spar7m:{part}' for part in parts)}", root)
+            raise SceneError(
+                f"holds several parts; name one: {', '.join(f'spar7m:{part}' for part in parts)}",
+                root,
+            )
     raise SceneError("no SPAR-7M here: expected images/<scene>/image_color and qa_jsonl/", root)
 
 
 def split_names(part: Path, split: str) -> set[str] | None:
-    """The scenes that the questions of a split show, by the smallest file of each task. None where there are no questions of any split."""
+    """The scenes that the questions of a split show, by the smallest file of each task. None where
+    there are no questions of any split."""
     if not any(part.glob("qa_jsonl/*/*/*/*.jsonl")):
         return None
     found: set[str] = set()
@@ -217,7 +320,9 @@ def split_names(part: Path, split: str) -> set[str] | None:
         files = sorted(task.glob("*/*.jsonl"), key=lambda path: (path.stat().st_size, path.name))
         for path in files[:1]:
             with open(path, "rb") as lines:
-                found.update(m[1].decode("utf-8", "replace") for line in lines if (m := _SCENE.search(line)))
+                found.update(
+                    m[1].decode("utf-8", "replace") for line in lines if (m := _SCENE.search(line))
+                )
     return found
 
 
@@ -232,6 +337,7 @@ class Spar7M:
         strict: a frame that cannot be used is an error, not a count.
         surface: make a mesh of the depth images, for which all of them are read.
     """
+
     root: Path
     count: int | None = None
     frames: int | None = None
@@ -244,11 +350,17 @@ class Spar7M:
         return find_part(self.root).name
 
     def scenes(self, split: str | None = None) -> list[str]:
-        """The scenes with colour images, sorted; of a split those that its questions show, or all where there are no questions."""
+        """The scenes with colour images, sorted; of a split those that its questions show, or all
+        where there are no questions."""
         check_split(split)
         part = find_part(self.root)
-        names = sorted(entry.name for entry in os.scandir(part / "images") if is_safe_name(entry.name) and entry.is_dir()
-                       and any(os.path.isdir(os.path.join(entry.path, kind[0])) for kind in KINDS))
+        names = sorted(
+            entry.name
+            for entry in os.scandir(part / "images")
+            if is_safe_name(entry.name)
+            and entry.is_dir()
+            and any(os.path.isdir(os.path.join(entry.path, kind[0])) for kind in KINDS)
+        )
         if not names:
             raise SceneError("no scene with a folder image_color or video_color", part / "images")
         known = split_names(part, split) if split else None
@@ -264,25 +376,64 @@ class Spar7M:
         return images / scene
 
     def load(self, scene: str) -> Scene:
-        """Read one scene. SceneError names the file at fault; frames that cannot be used are counted in `skipped`."""
+        """Read one scene. SceneError names the file at fault; frames that cannot be used are
+        counted in `skipped`."""
         folder = self.folder(scene)
         frames, skipped = load_frames(folder, self.strict)
         if not frames:
             reasons = "; ".join(f"{n} x {why}" for why, n in skipped.items())
-            raise SceneError(f"no frame can be used{': ' + reasons if reasons else ', there are no images'}", folder)
+            raise SceneError(
+                f"no frame can be used{': ' + reasons if reasons else ', there are no images'}",
+                folder,
+            )
         broken = list[tuple[Frame, SceneError]]()
-        whole = Scene(name=scene, source=self.name, frames=tuple(frames), instances=(), surface=fuse_depth(()), room_type="", floor=(), skipped={})
+        whole = Scene(
+            name=scene,
+            source=self.name,
+            frames=tuple(frames),
+            instances=(),
+            surface=fuse_depth(()),
+            room_type="",
+            floor=(),
+            skipped={},
+        )
         chosen = select_frames(whole, self.frames)
-        surface = fuse_depth(chosen.frames, labels="boxes", width=160, failed=None if self.strict else broken) if self.surface else whole.surface
-        skipped.update(f"frame: {error.args[0].removeprefix(str(error.path) + ': ')[:80]}" for _, error in broken)
+        surface = (
+            fuse_depth(
+                chosen.frames, labels="boxes", width=160, failed=None if self.strict else broken
+            )
+            if self.surface
+            else whole.surface
+        )
+        skipped.update(
+            f"frame: {error.args[0].removeprefix(str(error.path) + ': ')[:80]}"
+            for _, error in broken
+        )
         bad = {frame.index for frame, _ in broken}
-        return Scene(name=scene, source=self.name, frames=tuple(frame for frame in chosen.frames if frame.index not in bad), instances=(), surface=surface, room_type="", floor=(), skipped=dict(sorted(skipped.items())))
+        return Scene(
+            name=scene,
+            source=self.name,
+            frames=tuple(frame for frame in chosen.frames if frame.index not in bad),
+            instances=(),
+            surface=surface,
+            room_type="",
+            floor=(),
+            skipped=dict(sorted(skipped.items())),
+        )
 
     def summary(self, scene: str) -> Summary:
-        """What a list of scenes says of this one, from names alone: 1,500 scenes have some hundred thousand poses."""
+        """What a list of scenes says of this one, from names alone: 1,500 scenes have some hundred
+        thousand poses."""
         shots = find_shots(self.folder(scene))
         reasons = Counter(shot.fault for shot in shots if shot.fault)
-        return Summary(scene=scene, frames=len(shots), valid=None, instances=0, warnings=format_counts(reasons), error="" if len(shots) > reasons.total() else "no frame can be used")
+        return Summary(
+            scene=scene,
+            frames=len(shots),
+            valid=None,
+            instances=0,
+            warnings=format_counts(reasons),
+            error="" if len(shots) > reasons.total() else "no frame can be used",
+        )
 
     def describe(self) -> dict[str, Any]:
         """The kind and the part, no machine paths."""

@@ -12,16 +12,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...scenes.geometry.rasterizer import jit
-from ..sampling.stratified import stratified_sample, row_hash, all_of, log_bin, sample_groups, in_range
+from spar_kit.tasks.sampling.stratified import (
+    stratified_sample,
+    row_hash,
+    all_of,
+    log_bin,
+    sample_groups,
+    in_range,
+)
 from ..scene_index import SceneIndex
 from ..relations import is_rounding_stable
 from ..frame_sets import in_camera, wrap_degrees, yaw_pitch_roll
-from ..sampling.candidates import CandidateTuples, repetition_caps, same_view_cap, iou_of_two, make_facts, video_frames, view_pairs
+from spar_kit.tasks.sampling.candidates import (
+    CandidateTuples,
+    repetition_caps,
+    same_view_cap,
+    iou_of_two,
+    make_facts,
+    video_frames,
+    view_pairs,
+)
 from ..facts import Facts
 
 # %% ../../../nbs/tasks/families/10_cross_view.ipynb #c8a84b2e
 def sighting_matrix(observation: SceneIndex, boxed: bool = False) -> NDArray[np.int64]:
-    """(F, n) the row of `seen` in which a frame shows an object, with `boxed` so that a box may be drawn on it; -1 where it does not."""
+    """(F, n) the row of `seen` in which a frame shows an object, with `boxed` so that a box may be
+    drawn on it; -1 where it does not."""
     seen = observation.clear_sightings
     rows = np.flatnonzero(seen.boxed) if boxed else np.arange(len(seen.frame))
     table = np.full((len(observation.frame_index), len(observation.ids)), -1, np.int64)
@@ -29,8 +45,11 @@ def sighting_matrix(observation: SceneIndex, boxed: bool = False) -> NDArray[np.
     return table
 
 
-def similar_boxes(boxes: NDArray, rows: NDArray, limit: float, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """A random box and the three with the most similar width and height, all four overlapping by at most `limit` IoU, for each of N choices.
+def similar_boxes(
+    boxes: NDArray, rows: NDArray, limit: float, rng: np.random.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """A random box and the three with the most similar width and height, all four overlapping by at
+    most `limit` IoU, for each of N choices.
 
     Args:
         boxes: (R, 4) 0 to 1000.
@@ -41,27 +60,39 @@ def similar_boxes(boxes: NDArray, rows: NDArray, limit: float, rng: np.random.Ge
     places = np.zeros((len(rows), 4), np.int64)
     found = np.zeros(len(rows), bool)
     if rows.size:
-        _alike(boxes.astype(np.float64), rows, limit, np.where(rows >= 0, rng.random(rows.shape), -1).argmax(1), places, found)
+        _alike(
+            boxes.astype(np.float64),
+            rows,
+            limit,
+            np.where(rows >= 0, rng.random(rows.shape), -1).argmax(1),
+            places,
+            found,
+        )
     return places, found
 
 
 @jit
-def _alike(boxes, rows, limit, first, places, found):                                    # type: ignore[no-untyped-def]
+def _alike(boxes, rows, limit, first, places, found):  # type: ignore[no-untyped-def]
     for i in range(len(rows)):
         there = rows[i] >= 0
         if there.sum() < 4:
             continue
         sides = np.empty((rows.shape[1], 2))
         for j in range(len(there)):
-            x1, y1, x2, y2 = boxes[rows[i, j]]                       # that of -1 is the last one's, and is not used
+            # that of -1 is the last one's, and is not used
+            x1, y1, x2, y2 = boxes[rows[i, j]]
             sides[j] = np.log(max(x2 - x1, 1.0)), np.log(max(y2 - y1, 1.0))
         place, places[i, 0], number = first[i], first[i], 1
         while number < 4:
             off = np.inf
             nearest = -1
             for j in range(len(there)):
-                there[j] &= j != place and iou_of_two(boxes[rows[i, j]], boxes[rows[i, place]]) <= limit
-                unlike = abs(sides[j, 0] - sides[first[i], 0]) + abs(sides[j, 1] - sides[first[i], 1])
+                there[j] &= (
+                    j != place and iou_of_two(boxes[rows[i, j]], boxes[rows[i, place]]) <= limit
+                )
+                unlike = abs(sides[j, 0] - sides[first[i], 0]) + abs(
+                    sides[j, 1] - sides[first[i], 1]
+                )
                 if there[j] and unlike < off:
                     off = unlike
                     nearest = j
@@ -72,19 +103,22 @@ def _alike(boxes, rows, limit, first, places, found):                           
 
 # %% ../../../nbs/tasks/families/10_cross_view.ipynb #4cc25fdc
 def label_leakage(observation: SceneIndex, rows: NDArray) -> NDArray[np.float64]:
-    """(N,) how much names tell of which of the boxes `rows` (N, k) of `seen` is whose, 0 for nothing: the covariances, within the k, of log width,
-    log height, top and bottom with what they usually are in this scene for things of that name, added up without their signs."""
+    """(N,) how much names tell of which of the boxes `rows` (N, k) of `seen` is whose, 0 for
+    nothing: the covariances, within the k, of log width, log height, top and bottom with what they
+    usually are in this scene for things of that name, added up without their signs."""
     box = observation.clear_sightings.box.astype(np.float64)
     kind = observation.label_id[observation.clear_sightings.object]
     look = np.concatenate([np.log(np.maximum(box[:, 2:] - box[:, :2], 1)), box[:, 1::2] / 300], 1)
-    usual = np.stack([np.bincount(kind, column) / np.maximum(np.bincount(kind), 1) for column in look.T], 1)[kind]
+    usual = np.stack(
+        [np.bincount(kind, column) / np.maximum(np.bincount(kind), 1) for column in look.T], 1
+    )[kind]
     told = np.zeros(len(rows))
     _covariances(look, usual, rows, told)
     return told
 
 
 @jit
-def _covariances(now, usual, rows, told):                                                 # type: ignore[no-untyped-def]
+def _covariances(now, usual, rows, told):  # type: ignore[no-untyped-def]
     k = rows.shape[1]
     for i in range(len(rows)):
         for column in range(now.shape[1]):
@@ -99,46 +133,72 @@ def _covariances(now, usual, rows, told):                                       
 
 # %% ../../../nbs/tasks/families/10_cross_view.ipynb #913bbaa7
 def position_matching(observation: SceneIndex, rng: np.random.Generator, count: int) -> Facts:
-    """Object red (a box) in view 0 of two; target_box (n, 4) the same object in view 1; distractor_box (n, 3, 4); integers 0 to 1000."""
+    """Object red (a box) in view 0 of two; target_box (n, 4) the same object in view 1;
+    distractor_box (n, 3, 4); integers 0 to 1000."""
     rules = observation.rules
     seen = observation.clear_sightings
     pairs = view_pairs(observation, rng, max(2000, 20 * count))
     table = sighting_matrix(observation, boxed=True)
-    group, found = similar_boxes(seen.box, np.where(table[pairs[:, 0]] >= 0, table[pairs[:, 1]], -1), rules.option_iou, rng)
+    group, found = similar_boxes(
+        seen.box, np.where(table[pairs[:, 0]] >= 0, table[pairs[:, 1]], -1), rules.option_iou, rng
+    )
     pairs = pairs[found]
     group = group[found]
     first = np.argsort(label_leakage(observation, table[pairs[:, 1:], group]), kind="stable")
     pairs = pairs[first]
     group = group[first]
-    picks = CandidateTuples(pairs.repeat(4, 0), table[pairs[:, :1], group].reshape(-1, 1), np.zeros((4 * len(pairs), 1), np.int8))
-    options = row_hash(observation.view[pairs[:, 1]], np.sort(group, 1)).repeat(4)        # the same four, in nearly the same image 2: once
+    picks = CandidateTuples(
+        pairs.repeat(4, 0),
+        table[pairs[:, :1], group].reshape(-1, 1),
+        np.zeros((4 * len(pairs), 1), np.int8),
+    )
+    # the same four, in nearly the same image 2: once
+    options = row_hash(observation.view[pairs[:, 1]], np.sort(group, 1)).repeat(4)
     chosen = sample_groups(4, count, (options, 4), *repetition_caps(observation, picks))
     frames = np.broadcast_to(pairs[:, 1:], group.shape)[chosen // 4]
     things = group[chosen // 4]
-    target = observation.fine_boxes(frames.ravel(), observation.ids[things].ravel(), seen.box[table[frames, things]].reshape(-1, 4)).reshape(-1, 4, 4)
+    target = observation.fine_boxes(
+        frames.ravel(),
+        observation.ids[things].ravel(),
+        seen.box[table[frames, things]].reshape(-1, 4),
+    ).reshape(-1, 4, 4)
     wrong = target[np.arange(len(chosen))[:, None], OTHERS[chosen % 4]]
-    return make_facts("position_matching", observation, picks.take(chosen),
-                 {"target_box": target[np.arange(len(chosen)), chosen % 4].astype(np.int16), "distractor_box": wrong.astype(np.int16)})
+    return make_facts(
+        "position_matching",
+        observation,
+        picks.take(chosen),
+        {
+            "target_box": target[np.arange(len(chosen)), chosen % 4].astype(np.int16),
+            "distractor_box": wrong.astype(np.int16),
+        },
+    )
 
 
 OTHERS = np.array([[1, 2, 3], [0, 2, 3], [0, 1, 3], [0, 1, 2]])
 
 # %% ../../../nbs/tasks/families/10_cross_view.ipynb #484b78e9
 def told_apart_by(observation: SceneIndex, pairs: NDArray) -> NDArray[np.bool_]:
-    """(M,) whether each pair of frames (M, 2) has enough in common, and the two cameras are near enough, to tell how one moves to the other."""
+    """(M,) whether each pair of frames (M, 2) has enough in common, and the two cameras are near
+    enough, to tell how one moves to the other."""
     rules = observation.rules
     shown = sighting_matrix(observation) >= 0
     first, second = pairs.T
     shared = np.array([(shown[a] & shown[b]).any() for a, b in pairs.tolist()], bool)
-    apart = np.linalg.norm(observation.poses[first, :3, 3] - observation.poses[second, :3, 3], axis=-1)
-    return (shared | (observation.overlap[first, second] >= rules.common_surface)) & (apart <= rules.max_motion)
+    apart = np.linalg.norm(
+        observation.poses[first, :3, 3] - observation.poses[second, :3, 3], axis=-1
+    )
+    return (shared | (observation.overlap[first, second] >= rules.common_surface)) & (
+        apart <= rules.max_motion
+    )
 
 # %% ../../../nbs/tasks/families/10_cross_view.ipynb #bec7f6d5
 def camera_motion_infer(observation: SceneIndex, rng: np.random.Generator, count: int) -> Facts:
-    """Two images; position (n, 3) the optical centre of camera 2 in camera 1 (right, down, forward), metres; image (n, 2) where that is in
-    image 1, 0 to 1000, unrounded. Only centres inside image 1, at least `min_motion_depth` in front of it, that nothing hides."""
+    """Two images; position (n, 3) the optical centre of camera 2 in camera 1 (right, down,
+    forward), metres; image (n, 2) where that is in image 1, 0 to 1000, unrounded. Only centres
+    inside image 1, at least `min_motion_depth` in front of it, that nothing hides."""
     rules = observation.rules
-    pairs = view_pairs(observation, rng, max(2 * rules.candidates, 60 * count))          # few cameras stand in another's picture
+    # few cameras stand in another's picture
+    pairs = view_pairs(observation, rng, max(2 * rules.candidates, 60 * count))
     pairs = pairs[observation.in_sight[pairs[:, 0], pairs[:, 1]]]
     pairs = pairs[told_apart_by(observation, pairs)]
     first, second = pairs.T
@@ -150,20 +210,40 @@ def camera_motion_infer(observation: SceneIndex, rng: np.random.Generator, count
     position = position[front]
     z = z[front]
     pixel = np.einsum("nij,nj->ni", observation.intrinsics[first], position)[:, :2] / z[:, None]
-    image = (pixel + .5) * 1000 / observation.image_size[first]
-    keep = all_of(in_range(image, (0, 1000)), is_rounding_stable(image, 1, 10 * rules.rounding), is_rounding_stable(z, .1, rules.rounding),
-                 np.linalg.norm(position, axis=1) >= rules.baseline)
+    image = (pixel + 0.5) * 1000 / observation.image_size[first]
+    keep = all_of(
+        in_range(image, (0, 1000)),
+        is_rounding_stable(image, 1, 10 * rules.rounding),
+        is_rounding_stable(z, 0.1, rules.rounding),
+        np.linalg.norm(position, axis=1) >= rules.baseline,
+    )
     pairs = pairs[keep]
     position = position[keep]
     image = image[keep]
     strata = [np.minimum(image // 333.4, 2).astype(np.int64), log_bin(position[:, 2], 1.5)]
-    rows = stratified_sample(rng, count, strata, (pairs[:, 0], rules.per_frames), (pairs[:, 1], rules.per_frames), same_view_cap(observation, pairs, pairs[:, :0]))
-    return without_objects("camera_motion_infer", pairs[rows], {"position": position[rows], "image": image[rows]})
+    rows = stratified_sample(
+        rng,
+        count,
+        strata,
+        (pairs[:, 0], rules.per_frames),
+        (pairs[:, 1], rules.per_frames),
+        same_view_cap(observation, pairs, pairs[:, :0]),
+    )
+    return without_objects(
+        "camera_motion_infer", pairs[rows], {"position": position[rows], "image": image[rows]}
+    )
 
 
 def without_objects(name: str, frames: NDArray, numbers: dict[str, NDArray]) -> Facts:
     """Facts of a task that draws and names nothing."""
-    return Facts(task=name, frames=frames.astype(np.int32), objects=np.zeros((len(frames), 0), np.int32), view=np.zeros((len(frames), 0), np.int8), marks=None, numbers=numbers)
+    return Facts(
+        task=name,
+        frames=frames.astype(np.int32),
+        objects=np.zeros((len(frames), 0), np.int32),
+        view=np.zeros((len(frames), 0), np.int8),
+        marks=None,
+        numbers=numbers,
+    )
 
 # %% ../../../nbs/tasks/families/10_cross_view.ipynb #c94eacd3
 TRANSLATION_STEP = 0.2
@@ -171,8 +251,9 @@ ROTATION_STEP = 5.0
 
 
 def view_change_infer(observation: SceneIndex, rng: np.random.Generator, count: int) -> Facts:
-    """Two images; translation (n, 3) of the camera: right, down, forward in the axes of camera 1, metres; rotation (n, 2) yaw (right +) and
-    pitch (up +) differences against gravity, degrees. Exact, not rounded to SPAR's rounded; a value below 1e-4 is 0 and has no side."""
+    """Two images; translation (n, 3) of the camera: right, down, forward in the axes of camera 1,
+    metres; rotation (n, 2) yaw (right +) and pitch (up +) differences against gravity, degrees.
+    Exact, not rounded to SPAR's rounded; a value below 1e-4 is 0 and has no side."""
     rules = observation.rules
     pairs = view_pairs(observation, rng, max(rules.candidates, 30 * count))
     pairs = pairs[told_apart_by(observation, pairs)]
@@ -184,36 +265,71 @@ def view_change_infer(observation: SceneIndex, rng: np.random.Generator, count: 
     translation, rotation = (np.where(np.abs(v) < 1e-4, 0.0, v) for v in (translation, turn[:, :2]))
     keep = (np.abs(turn[:, 2]) <= rules.max_roll) & (np.abs(rotation[:, 0]) <= 175)
     for values, step in ((translation, TRANSLATION_STEP), (rotation, ROTATION_STEP)):
-        keep &= all_of(is_rounding_stable(values, step, rules.rounding), (values == 0) | (np.abs(values) > 1e-3))
-    rounded = np.rint(np.concatenate([translation / TRANSLATION_STEP, rotation / ROTATION_STEP], 1)).astype(np.int64)
+        keep &= all_of(
+            is_rounding_stable(values, step, rules.rounding),
+            (values == 0) | (np.abs(values) > 1e-3),
+        )
+    rounded = np.rint(
+        np.concatenate([translation / TRANSLATION_STEP, rotation / ROTATION_STEP], 1)
+    ).astype(np.int64)
     keep &= (rounded != 0).any(1)
     pairs = pairs[keep]
     translation = translation[keep]
     rotation = rotation[keep]
     rounded = rounded[keep]
-    strata = [rounded[:, 3] // 6, np.sign(rounded[:, [0, 2]]), np.sign(rounded[:, [1, 4]])]          # yaw by 30 degrees first
-    rows = stratified_sample(rng, count, strata, (pairs[:, 0], rules.per_frames), (pairs[:, 1], rules.per_frames), same_view_cap(observation, pairs, pairs[:, :0]))
-    return without_objects("view_change_infer", pairs[rows], {"translation": translation[rows], "rotation": rotation[rows]})
+    # yaw by 30 degrees first
+    strata = [rounded[:, 3] // 6, np.sign(rounded[:, [0, 2]]), np.sign(rounded[:, [1, 4]])]
+    rows = stratified_sample(
+        rng,
+        count,
+        strata,
+        (pairs[:, 0], rules.per_frames),
+        (pairs[:, 1], rules.per_frames),
+        same_view_cap(observation, pairs, pairs[:, :0]),
+    )
+    return without_objects(
+        "view_change_infer",
+        pairs[rows],
+        {"translation": translation[rows], "rotation": rotation[rows]},
+    )
 
 # %% ../../../nbs/tasks/families/10_cross_view.ipynb #a68ae9ae
 def obj_frame_locate(observation: SceneIndex, rng: np.random.Generator, count: int) -> Facts:
-    """Object red (a box) on one of 32 frames; visible (n, 32) bool, the frames that show at least `Thresholds.listed` pixels of it; firm (n, 32) bool,
-    False where these are too small a part of it to be clear. Objects with many such frames are not asked, nor those with a frame that
+    """Object red (a box) on one of 32 frames; visible (n, 32) bool, the frames that show at least
+    `Thresholds.listed` pixels of it; firm (n, 32) bool, False where these are too small a part of
+    it to be clear. Objects with many such frames are not asked, nor those with a frame that
     shows fewer pixels, yet as many as `Thresholds.rival`: one could count it either way."""
     rules = observation.rules
     glimpsed = observation.all_sightings
     frames = video_frames(observation)
     if not len(frames):
-        return make_facts("obj_frame_locate", observation, CandidateTuples(np.zeros((0, 32), np.int32), np.zeros((0, 1), np.int64), np.zeros((0, 1), np.int8)),
-                     {"visible": np.zeros((0, 32), bool), "firm": np.zeros((0, 32), bool)})
+        return make_facts(
+            "obj_frame_locate",
+            observation,
+            CandidateTuples(
+                np.zeros((0, 32), np.int32), np.zeros((0, 1), np.int64), np.zeros((0, 1), np.int8)
+            ),
+            {"visible": np.zeros((0, 32), bool), "firm": np.zeros((0, 32), bool)},
+        )
     shows = np.zeros((3, len(observation.frame_index), len(observation.ids)), bool)
     listed = glimpsed.pixels >= rules.listed
-    shows[:, glimpsed.frame, glimpsed.object] = listed, glimpsed.pixels >= rules.rival, listed & ~glimpsed.clear
+    shows[:, glimpsed.frame, glimpsed.object] = (
+        listed,
+        glimpsed.pixels >= rules.rival,
+        listed & ~glimpsed.clear,
+    )
     appears, rival, unsure = shows[:, frames[0]]
     firm = (unsure.mean(0) <= rules.unsure) & ~(rival & ~appears).any(0)
     rows = sighting_matrix(observation, boxed=True)[frames[0]]
     view, thing = np.nonzero((rows >= 0) & firm)
-    picks = CandidateTuples(frames.repeat(len(view), 0), rows[view, thing][:, None], view[:, None].astype(np.int8))
+    picks = CandidateTuples(
+        frames.repeat(len(view), 0), rows[view, thing][:, None], view[:, None].astype(np.int8)
+    )
     visible = appears.T[thing]
     rows = stratified_sample(rng, count, log_bin(visible.sum(1), 1.5), (thing, 1))
-    return make_facts("obj_frame_locate", observation, picks.take(rows), {"visible": visible[rows], "firm": ~unsure.T[thing[rows]]})
+    return make_facts(
+        "obj_frame_locate",
+        observation,
+        picks.take(rows),
+        {"visible": visible[rows], "firm": ~unsure.T[thing[rows]]},
+    )

@@ -12,21 +12,49 @@ import numpy as np
 
 from numpy.typing import NDArray
 
-from ..sampling.stratified import stratified_sample, all_of, share_caps, log_bin, in_range
+from spar_kit.tasks.sampling.stratified import (
+    stratified_sample,
+    all_of,
+    share_caps,
+    log_bin,
+    in_range,
+)
 from ..sampling.name_debiasing import even_names
 from ..scene_index import SceneIndex
 from ..relations import is_rounding_stable
-from ..sampling.candidates import CandidateTuples, candidates, repetition_caps, make_facts
+from spar_kit.tasks.sampling.candidates import (
+    CandidateTuples,
+    candidates,
+    repetition_caps,
+    make_facts,
+)
 from ..facts import Facts, task_named
 
 # %% ../../../nbs/tasks/families/00_depth_distance_size.ipynb #6e44df0f
-def _even(name: str, observation: SceneIndex, rng: np.random.Generator, *, count: int, picks: CandidateTuples, answer: NDArray, told: NDArray) -> NDArray[np.int64]:
-    """Rows of candidates whose answers (n,) lie evenly on the ladder of steps, and of which `told` (n, k), the names and what is stated, tells little."""
+def _even(
+    name: str,
+    observation: SceneIndex,
+    rng: np.random.Generator,
+    *,
+    count: int,
+    picks: CandidateTuples,
+    answer: NDArray,
+    told: NDArray,
+) -> NDArray[np.int64]:
+    """Rows of candidates whose answers (n,) lie evenly on the ladder of steps, and of which `told`
+    (n, k), the names and what is stated, tells little."""
     rules = observation.rules
     step = log_bin(answer, rules.step)
-    strata: list[NDArray] = [step, picks.view[:, 0]] if picks.rows.shape[1] == 1 else [step]          # of a lone object, in which image it is
-    return stratified_sample(rng, count, strata, *repetition_caps(observation, picks), *share_caps(step, task_named(name).step_share * rules.step_share, count),
-                  weights=even_names(answer, told, rules.usual))
+    # of a lone object, in which image it is
+    strata: list[NDArray] = [step, picks.view[:, 0]] if picks.rows.shape[1] == 1 else [step]
+    return stratified_sample(
+        rng,
+        count,
+        strata,
+        *repetition_caps(observation, picks),
+        *share_caps(step, task_named(name).step_share * rules.step_share, count),
+        weights=even_names(answer, told, rules.usual),
+    )
 
 
 def _depth_oc(name: str, observation: SceneIndex, rng: np.random.Generator, count: int) -> Facts:
@@ -34,20 +62,28 @@ def _depth_oc(name: str, observation: SceneIndex, rng: np.random.Generator, coun
     seen = observation.clear_sightings
     picks = candidates(name, observation, rng, count)
     z = seen.center[picks.rows, 2]
-    picks = picks.take(keep := all_of(in_range(z, rules.depth), is_rounding_stable(z, .1, rules.rounding)))
+    picks = picks.take(
+        keep := all_of(in_range(z, rules.depth), is_rounding_stable(z, 0.1, rules.rounding))
+    )
     given, answer = z[keep].T
-    told = np.concatenate([observation.label_id[seen.object[picks.rows]], log_bin(given, rules.step)[:, None]], 1)
+    told = np.concatenate(
+        [observation.label_id[seen.object[picks.rows]], log_bin(given, rules.step)[:, None]], 1
+    )
     rows = _even(name, observation, rng, count=count, picks=picks, answer=answer, told=told)
-    return make_facts(name, observation, picks.take(rows), {"given": given[rows], "answer": answer[rows]})
+    return make_facts(
+        name, observation, picks.take(rows), {"given": given[rows], "answer": answer[rows]}
+    )
 
 
 def depth_prediction_oc(observation: SceneIndex, rng: np.random.Generator, count: int) -> Facts:
-    """Objects red, blue in one image; given (n,) depth of red, answer (n,) depth of blue, metres."""
+    """Objects red, blue in one image; given (n,) depth of red, answer (n,) depth of blue,
+    metres."""
     return _depth_oc("depth_prediction_oc", observation, rng, count)
 
 
 def depth_prediction_oc_mv(observation: SceneIndex, rng: np.random.Generator, count: int) -> Facts:
-    """As `depth_prediction_oc`, on two of three images; each depth in the camera of the image with that object's marker."""
+    """As `depth_prediction_oc`, on two of three images; each depth in the camera of the image with
+    that object's marker."""
     return _depth_oc("depth_prediction_oc_mv", observation, rng, count)
 
 # %% ../../../nbs/tasks/families/00_depth_distance_size.ipynb #ddf38f3d
@@ -57,22 +93,33 @@ def _depth_oo(name: str, observation: SceneIndex, rng: np.random.Generator, coun
     picks = candidates(name, observation, rng, count)
     z = seen.center[picks.rows, 2]
     answer = np.abs(z[:, 2] - z[:, 1])
-    keep = all_of(in_range(z, rules.depth), is_rounding_stable(z[:, 0], .1, rules.rounding), is_rounding_stable(answer, .1, rules.rounding))
+    keep = all_of(
+        in_range(z, rules.depth),
+        is_rounding_stable(z[:, 0], 0.1, rules.rounding),
+        is_rounding_stable(answer, 0.1, rules.rounding),
+    )
     picks = picks.take(keep)
     z = z[keep]
     answer = answer[keep]
-    strata = [log_bin(answer + .2, rules.step), log_bin(z[:, 0], rules.step)]
+    strata = [log_bin(answer + 0.2, rules.step), log_bin(z[:, 0], rules.step)]
     rows = stratified_sample(rng, count, strata, *repetition_caps(observation, picks))
-    return make_facts(name, observation, picks.take(rows), {"given": z[rows, 0], "depth": z[rows, 1:], "answer": answer[rows]})
+    return make_facts(
+        name,
+        observation,
+        picks.take(rows),
+        {"given": z[rows, 0], "depth": z[rows, 1:], "answer": answer[rows]},
+    )
 
 
 def depth_prediction_oo(observation: SceneIndex, rng: np.random.Generator, count: int) -> Facts:
-    """Objects red, blue, green in one image; given (n,) depth of red, depth (n, 2) of blue, green; answer (n,) |green - blue|, metres."""
+    """Objects red, blue, green in one image; given (n,) depth of red, depth (n, 2) of blue, green;
+    answer (n,) |green - blue|, metres."""
     return _depth_oo("depth_prediction_oo", observation, rng, count)
 
 
 def depth_prediction_oo_mv(observation: SceneIndex, rng: np.random.Generator, count: int) -> Facts:
-    """As `depth_prediction_oo`, over three images; each depth in the camera of the image with that object's marker."""
+    """As `depth_prediction_oo`, over three images; each depth in the camera of the image with that
+    object's marker."""
     return _depth_oo("depth_prediction_oo_mv", observation, rng, count)
 
 # %% ../../../nbs/tasks/families/00_depth_distance_size.ipynb #e6989130
@@ -85,10 +132,18 @@ def _distance(name: str, observation: SceneIndex, rng: np.random.Generator, coun
     alone = picks.rows.shape[1] == 1
     start = observation.poses[picks.frames[:, 0], :3, 3] if alone else centers[:, 0]
     answer = np.linalg.norm(centers[:, -1] - start, axis=-1)
-    keep = all_of(in_range(answer, rules.distance), is_rounding_stable(answer, .1, rules.rounding))
+    keep = all_of(in_range(answer, rules.distance), is_rounding_stable(answer, 0.1, rules.rounding))
     picks = picks.take(keep)
     answer = answer[keep]
-    rows = _even(name, observation, rng, count=count, picks=picks, answer=answer, told=observation.label_id[seen.object[picks.rows]])
+    rows = _even(
+        name,
+        observation,
+        rng,
+        count=count,
+        picks=picks,
+        answer=answer,
+        told=observation.label_id[seen.object[picks.rows]],
+    )
     return make_facts(name, observation, picks.take(rows), {"answer": answer[rows]})
 
 
@@ -97,8 +152,11 @@ def distance_prediction_oc(observation: SceneIndex, rng: np.random.Generator, co
     return _distance("distance_prediction_oc", observation, rng, count)
 
 
-def distance_prediction_oc_mv(observation: SceneIndex, rng: np.random.Generator, count: int) -> Facts:
-    """Object red on any of three images; answer (n,) distance of its centre to the first camera, metres."""
+def distance_prediction_oc_mv(
+    observation: SceneIndex, rng: np.random.Generator, count: int
+) -> Facts:
+    """Object red on any of three images; answer (n,) distance of its centre to the first camera,
+    metres."""
     return _distance("distance_prediction_oc_mv", observation, rng, count)
 
 # %% ../../../nbs/tasks/families/00_depth_distance_size.ipynb #9b9ac404
@@ -107,18 +165,25 @@ def distance_prediction_oo(observation: SceneIndex, rng: np.random.Generator, co
     return _distance("distance_prediction_oo", observation, rng, count)
 
 
-def distance_prediction_oo_mv(observation: SceneIndex, rng: np.random.Generator, count: int) -> Facts:
-    """Objects red, blue on two of three images; answer (n,) distance between their centres, metres."""
+def distance_prediction_oo_mv(
+    observation: SceneIndex, rng: np.random.Generator, count: int
+) -> Facts:
+    """Objects red, blue on two of three images; answer (n,) distance between their centres,
+    metres."""
     return _distance("distance_prediction_oo_mv", observation, rng, count)
 
 
-def distance_prediction_oo_video(observation: SceneIndex, rng: np.random.Generator, count: int) -> Facts:
-    """Objects red, blue on two frames (`view`) of a video of 32; answer (n,) distance between their centres, metres."""
+def distance_prediction_oo_video(
+    observation: SceneIndex, rng: np.random.Generator, count: int
+) -> Facts:
+    """Objects red, blue on two frames (`view`) of a video of 32; answer (n,) distance between their
+    centres, metres."""
     return _distance("distance_prediction_oo_video", observation, rng, count)
 
 # %% ../../../nbs/tasks/families/00_depth_distance_size.ipynb #04fd079f
 def spatial_volume_infer(observation: SceneIndex, rng: np.random.Generator, count: int) -> Facts:
-    """Object red (a box) in one image; size (n, 3) length, width, height, metres; length >= width."""
+    """Object red (a box) in one image; size (n, 3) length, width, height, metres; length >=
+    width."""
     name = "spatial_volume_infer"
     rules = observation.rules
     seen = observation.clear_sightings
@@ -126,9 +191,15 @@ def spatial_volume_infer(observation: SceneIndex, rng: np.random.Generator, coun
     picks = picks.take(seen.share[picks.rows[:, 0]] >= rules.volume_share)
     size = observation.sizes[seen.object[picks.rows[:, 0]]]
     size = np.concatenate([np.sort(size[:, :2], 1)[:, ::-1], size[:, 2:]], 1)
-    keep = all_of(is_rounding_stable(size, .01, rules.rounding))
+    keep = all_of(is_rounding_stable(size, 0.01, rules.rounding))
     picks = picks.take(keep)
     size = size[keep]
     limits = repetition_caps(observation, picks)
-    rows = stratified_sample(rng, count, log_bin(np.prod(size, 1) ** (1 / 3), rules.step), *limits, (limits[1][0], rules.per_objects))
+    rows = stratified_sample(
+        rng,
+        count,
+        log_bin(np.prod(size, 1) ** (1 / 3), rules.step),
+        *limits,
+        (limits[1][0], rules.per_objects),
+    )
     return make_facts(name, observation, picks.take(rows), {"size": size[rows]})

@@ -18,11 +18,13 @@ from ..facts import IMAGES_PER_VIEW, Facts
 
 # %% ../../../nbs/tasks/families/60_navigation.ipynb #101b1a7a
 @jit
-def _corners(path, tolerance, most):                                                     # type: ignore[no-untyped-def]
-    """The rows of a path (N, 2) that remain as corners, the first and the last among them; no point is farther than `tolerance` from the legs
-    between them. None remain where there were more than `most` legs."""
+def _corners(path, tolerance, most):  # type: ignore[no-untyped-def]
+    """The rows of a path (N, 2) that remain as corners, the first and the last among them; no point
+    is farther than `tolerance` from the legs between them. None remain where there were more than
+    `most` legs."""
     corners = np.zeros(most + 1, np.int64)
-    ends = np.empty(most, np.int64)               # found from the front; where legs still to be cut end
+    # found from the front; where legs still to be cut end
+    ends = np.empty(most, np.int64)
     found = 0
     left = 1
     ends[0] = len(path) - 1
@@ -37,12 +39,13 @@ def _corners(path, tolerance, most):                                            
         else:
             ends[left] = middle
             left += 1
-    return corners[:found + 1]
+    return corners[: found + 1]
 
 
 @jit
-def _farthest(path, low, high):                                                          # type: ignore[no-untyped-def]
-    """How far the rows between low and high of a path (N, 2) lie from the leg between these two: the largest distance and its row."""
+def _farthest(path, low, high):  # type: ignore[no-untyped-def]
+    """How far the rows between low and high of a path (N, 2) lie from the leg between these two:
+    the largest distance and its row."""
     x = path[high, 0] - path[low, 0]
     y = path[high, 1] - path[low, 1]
     best = 0.0
@@ -62,26 +65,31 @@ def _farthest(path, low, high):                                                 
 LEGS = 8
 SHORTEST = 0.5
 TOLERANCE = 0.25
-FEWEST_FRAMES = 16           # of a stretch; longer ones are shown by 32 of theirs, shorter ones by all
+# of a stretch; longer ones are shown by 32 of theirs, shorter ones by all
+FEWEST_FRAMES = 16
 SHIN = 0.2
-SHOULDER = 1.6                                                                # metres
+SHOULDER = 1.6  # metres
 
 
 @jit
-def _crosses(centers, sizes, yaws, start, end):                                          # type: ignore[no-untyped-def]
-    """Whether a straight leg between two places (2,) passes through the footprint of a box that reaches between SHIN and SHOULDER."""
+def _crosses(centers, sizes, yaws, start, end):  # type: ignore[no-untyped-def]
+    """Whether a straight leg between two places (2,) passes through the footprint of a box that
+    reaches between SHIN and SHOULDER."""
     for n in range(len(centers)):
         if centers[n, 2] - sizes[n, 2] / 2 >= SHOULDER or centers[n, 2] + sizes[n, 2] / 2 <= SHIN:
             continue
         c = np.cos(yaws[n])
         s = np.sin(yaws[n])
         enter = 0.0
-        leave = 1.0                  # the part of the leg inside, as shares of it
+        leave = 1.0  # the part of the leg inside, as shares of it
         x = start[0] - centers[n, 0]
         y = start[1] - centers[n, 1]
         u = end[0] - start[0]
         v = end[1] - start[1]
-        for at, way, reach in ((x * c + y * s, u * c + v * s, sizes[n, 0] / 2), (y * c - x * s, v * c - u * s, sizes[n, 1] / 2)):
+        for at, way, reach in (
+            (x * c + y * s, u * c + v * s, sizes[n, 0] / 2),
+            (y * c - x * s, v * c - u * s, sizes[n, 1] / 2),
+        ):
             way = 1e-9 if abs(way) < 1e-9 else way
             a = (-reach - at) / way
             b = (reach - at) / way
@@ -93,19 +101,22 @@ def _crosses(centers, sizes, yaws, start, end):                                 
 
 
 @jit
-def _walks(places, first, last, centers, sizes, yaws):                                   # type: ignore[no-untyped-def]
-    """(S, LEGS + 1) the corners, as rows of places (F, 2), of the walks from rows `first` to rows `last` (S,); -1 after the last one, and
-    throughout where the path takes more legs, one of them is short or leads through a box, or all are less than 1.5 m together. And which of
-    these reasons it is, by its place in `REASONS`, (S,); -1 for none."""
+def _walks(places, first, last, centers, sizes, yaws):  # type: ignore[no-untyped-def]
+    """(S, LEGS + 1) the corners, as rows of places (F, 2), of the walks from rows `first` to rows
+    `last` (S,); -1 after the last one, and throughout where the path takes more legs, one of them
+    is short or leads through a box, or all are less than 1.5 m together. And which of these reasons
+    it is, by its place in `REASONS`, (S,); -1 for none."""
     corners = np.full((len(first), LEGS + 1), -1)
     why = np.full(len(first), 3)
     for s in range(len(first)):
-        rows = first[s] + _corners(places[first[s]:last[s] + 1], TOLERANCE, LEGS)
+        rows = first[s] + _corners(places[first[s] : last[s] + 1], TOLERANCE, LEGS)
         walk = 0.0
         if not len(rows):
             why[s] = 0
         for start, end in zip(rows[:-1], rows[1:]):
-            leg = np.sqrt((places[end, 0] - places[start, 0]) ** 2 + (places[end, 1] - places[start, 1]) ** 2)
+            leg = np.sqrt(
+                (places[end, 0] - places[start, 0]) ** 2 + (places[end, 1] - places[start, 1]) ** 2
+            )
             walk += leg
             blocked = _crosses(centers, sizes, yaws, places[start], places[end])
             if not leg >= SHORTEST or blocked:
@@ -113,43 +124,68 @@ def _walks(places, first, last, centers, sizes, yaws):                          
                 walk = 0.0
                 break
         if walk >= 1.5:
-            corners[s, :len(rows)] = rows
+            corners[s, : len(rows)] = rows
             why[s] = -1
     return corners, why
 
 
-REASONS = (f"the walk has more than {LEGS} legs", f"a leg below {SHORTEST} m", "a leg leads through the box of a thing", "less than 1.5 m to walk")
+REASONS = (
+    f"the walk has more than {LEGS} legs",
+    f"a leg below {SHORTEST} m",
+    "a leg leads through the box of a thing",
+    "less than 1.5 m to walk",
+)
 
 # %% ../../../nbs/tasks/families/60_navigation.ipynb #9aa3d68b
-def landmark(observation: SceneIndex, start: NDArray, end: NDArray, shown: NDArray, angle: float = 12.0, reach: float = 2.5) -> int:
-    """The object that one walks towards on a leg: the nearest of `shown` (n,) bool straight ahead (degrees) and at most `reach` metres past its
-    end; -1 where there is none. Only objects whose name stands for them alone."""
+def landmark(
+    observation: SceneIndex,
+    start: NDArray,
+    end: NDArray,
+    shown: NDArray,
+    angle: float = 12.0,
+    reach: float = 2.5,
+) -> int:
+    """The object that one walks towards on a leg: the nearest of `shown` (n,) bool straight ahead
+    (degrees) and at most `reach` metres past its end; -1 where there is none. Only objects whose
+    name stands for them alone."""
     ahead = (end - start) / max(float(np.linalg.norm(end - start)), 1e-9)
     away = observation.centers[:, :2] - start
     along = away @ ahead
     across = away @ np.array([-ahead[1], ahead[0]])
     past = along - np.linalg.norm(end - start)
-    fit = shown & observation.nameable & observation.has_unique_label & (past > .2) & (past <= reach) & (np.abs(across) <= np.tan(np.radians(angle)) * along)
+    fit = (
+        shown
+        & observation.nameable
+        & observation.has_unique_label
+        & (past > 0.2)
+        & (past <= reach)
+        & (np.abs(across) <= np.tan(np.radians(angle)) * along)
+    )
     return int(np.where(fit, past, np.inf).argmin()) if fit.any() else -1
 
 # %% ../../../nbs/tasks/families/60_navigation.ipynb #aab8a2ac
 def nav_video(observation: SceneIndex, rng: np.random.Generator, count: int) -> Facts:
-    """A stretch of the scan and directions for its walk, from the place and heading of the first image to those of the last.
+    """A stretch of the scan and directions for its walk, from the place and heading of the first
+    image to those of the last.
 
-    frames (n, 32), evenly spaced over the stretch; all of it, and -1 after that, where it has `FEWEST_FRAMES` or more but not 32. legs (n,) how
-    many; turn (n, 8) before each leg, degrees, right +, the first from the first camera's heading; walk (n, 8) metres; place (n, 9, 2) the
-    corners, world x and y, metres; last_turn (n,) at the end, to the last camera's heading; objects (n, 8) the id of the object that a leg leads
-    to, 0 for none (view -1, nothing is drawn). Rows hold `legs` entries (place one more), the rest is 0. Straight legs, at least 0.5 m, within
-    0.25 m of the camera's path, through no object's box; every turn between legs at least 15 degrees; followed with turns rounded to 5 degrees
-    and 0.1 m, they end within 0.3 m of the last camera. Of any two stretches of a scan, at most half of the shorter is shared
-    (`Thresholds.route_overlap`).
+    frames (n, 32), evenly spaced over the stretch; all of it, and -1 after that, where it has
+    `FEWEST_FRAMES` or more but not 32. legs (n,) how many; turn (n, 8) before each leg, degrees,
+    right +, the first from the first camera's heading; walk (n, 8) metres; place (n, 9, 2) the
+    corners, world x and y, metres; last_turn (n,) at the end, to the last camera's heading; objects
+    (n, 8) the id of the object that a leg leads to, 0 for none (view -1, nothing is drawn). Rows
+    hold `legs` entries (place one more), the rest is 0. Straight legs, at least 0.5 m, within 0.25
+    m of the camera's path, through no object's box; every turn between legs at least 15 degrees;
+    followed with turns rounded to 5 degrees and 0.1 m, they end within 0.3 m of the last camera. Of
+    any two stretches of a scan, at most half of the shorter is shared (`Thresholds.route_overlap`).
     """
     stretches = _stretches(observation, rng, max(4 * count, 200))
     rows = list[tuple]()
     if len(stretches):
         places = np.ascontiguousarray(observation.poses[:, :2, 3], np.float64)
         heading = yaw_pitch_roll(observation.poses)[:, 0]
-        walks, why = _walks(places, *stretches.T, observation.centers, observation.sizes, observation.yaws)
+        walks, why = _walks(
+            places, *stretches.T, observation.centers, observation.sizes, observation.yaws
+        )
         for number, reason in enumerate(REASONS):
             passing(reason, why != number)
         seen = np.zeros((len(places), len(observation.ids)), bool)
@@ -159,20 +195,48 @@ def nav_video(observation: SceneIndex, rng: np.random.Generator, count: int) -> 
             found = _directions(observation, corners, float(heading[a]), float(heading[b]))
             if found:
                 frames = _shown(a, b)
-                marks = [landmark(observation, *leg, np.asarray(seen[frames[frames >= 0]].any(0))) for leg in zip(corners[:-1], corners[1:])]
+                marks = [
+                    landmark(observation, *leg, np.asarray(seen[frames[frames >= 0]].any(0)))
+                    for leg in zip(corners[:-1], corners[1:])
+                ]
                 towards = [int(observation.ids[m]) if m >= 0 else 0 for m in marks]
                 rows.append((frames, np.array(towards + [0] * (LEGS - len(towards))), *found))
     if not rows:
-        return Facts(task="nav_video", frames=np.zeros((0, IMAGES_PER_VIEW["video"]), np.int32), objects=np.zeros((0, LEGS), np.int32), view=np.zeros((0, LEGS), np.int8), marks=None,
-                     numbers={"legs": np.zeros(0, np.int64), "turn": np.zeros((0, LEGS)), "walk": np.zeros((0, LEGS)), "place": np.zeros((0, LEGS + 1, 2)),
-                      "last_turn": np.zeros(0)})
+        return Facts(
+            task="nav_video",
+            frames=np.zeros((0, IMAGES_PER_VIEW["video"]), np.int32),
+            objects=np.zeros((0, LEGS), np.int32),
+            view=np.zeros((0, LEGS), np.int8),
+            marks=None,
+            numbers={
+                "legs": np.zeros(0, np.int64),
+                "turn": np.zeros((0, LEGS)),
+                "walk": np.zeros((0, LEGS)),
+                "place": np.zeros((0, LEGS + 1, 2)),
+                "last_turn": np.zeros(0),
+            },
+        )
     frames, objects, legs, turn, walk, place, last = (np.array(column) for column in zip(*rows))
     start = frames[:, 0]
     end = frames.max(1)
     order = _apart(start, end, observation.rules.route_overlap, rng)
-    keep = order[stratified_sample(rng, count, [legs[order], np.sign(turn[order, 0]).astype(np.int64)])]
-    return Facts(task="nav_video", frames=frames[keep], objects=objects[keep].astype(np.int32), view=np.full((len(keep), LEGS), -1, np.int8), marks=None,
-                 numbers={"legs": legs[keep], "turn": turn[keep], "walk": walk[keep], "place": place[keep], "last_turn": last[keep]})
+    keep = order[
+        stratified_sample(rng, count, [legs[order], np.sign(turn[order, 0]).astype(np.int64)])
+    ]
+    return Facts(
+        task="nav_video",
+        frames=frames[keep],
+        objects=objects[keep].astype(np.int32),
+        view=np.full((len(keep), LEGS), -1, np.int8),
+        marks=None,
+        numbers={
+            "legs": legs[keep],
+            "turn": turn[keep],
+            "walk": walk[keep],
+            "place": place[keep],
+            "last_turn": last[keep],
+        },
+    )
 
 
 def _stretches(observation: SceneIndex, rng: np.random.Generator, tries: int) -> NDArray[np.int64]:
@@ -193,17 +257,22 @@ def _shown(first: int, last: int) -> NDArray[np.int32]:
     if last - first + 1 >= V:
         return np.linspace(first, last, V).astype(np.int32)
     frames = np.full(V, -1, np.int32)
-    frames[:last - first + 1] = np.arange(first, last + 1)
+    frames[: last - first + 1] = np.arange(first, last + 1)
     return frames
 
 
-def _apart(first: NDArray, last: NDArray, most: float, rng: np.random.Generator, tries: int = 16) -> NDArray[np.int64]:
-    """Stretches, from frames first to last (n,), of which any two share at most `most` of the shorter one: of several random choices, in which
-    short ones are rather taken first, the largest."""
+def _apart(
+    first: NDArray, last: NDArray, most: float, rng: np.random.Generator, tries: int = 16
+) -> NDArray[np.int64]:
+    """Stretches, from frames first to last (n,), of which any two share at most `most` of the
+    shorter one: of several random choices, in which short ones are rather taken first, the
+    largest."""
     best = list[int]()
     for _ in range(tries):
         kept = list[int]()
-        for row in np.argsort((last - first + 1) * rng.uniform(.4, 1.6, len(first)), kind="stable").tolist():
+        for row in np.argsort(
+            (last - first + 1) * rng.uniform(0.4, 1.6, len(first)), kind="stable"
+        ).tolist():
             shared = np.minimum(last[kept], last[row]) - np.maximum(first[kept], first[row]) + 1
             shorter = np.minimum(last[kept] - first[kept], last[row] - first[row]) + 1
             if (shared <= most * shorter).all():
@@ -214,20 +283,35 @@ def _apart(first: NDArray, last: NDArray, most: float, rng: np.random.Generator,
 
 
 def _directions(observation: SceneIndex, corners: NDArray, start: float, end: float) -> tuple:
-    """(legs, turn, walk, place, last_turn) for corners (k + 1, 2) and the headings before and after, degrees; nothing where they are unfit."""
+    """(legs, turn, walk, place, last_turn) for corners (k + 1, 2) and the headings before and
+    after, degrees; nothing where they are unfit."""
     legs = np.diff(corners, axis=0)
     walk = np.linalg.norm(legs, axis=1)
-    course = -np.degrees(np.arctan2(legs[:, 1], legs[:, 0]))            # clockwise, like yaw
+    course = -np.degrees(np.arctan2(legs[:, 1], legs[:, 0]))  # clockwise, like yaw
     turn = wrap_degrees(np.diff(np.concatenate([[start], course, [end]])))
-    if not passing("a turn above 170 or, between legs, below 15 degrees", np.array([np.abs(turn).max() <= 170 and not (np.abs(turn[1:-1]) < 15).any()])).all():
+    if not passing(
+        "a turn above 170 or, between legs, below 15 degrees",
+        np.array([np.abs(turn).max() <= 170 and not (np.abs(turn[1:-1]) < 15).any()]),
+    ).all():
         return ()
     if not is_rounding_stable(turn, 5, observation.rules.rounding).all():
         return ()
-    if not is_rounding_stable(walk, .1, observation.rules.rounding).all():
+    if not is_rounding_stable(walk, 0.1, observation.rules.rounding).all():
         return ()
     told = np.radians(start + np.cumsum(np.rint(turn[:-1] / 5) * 5))
-    reached = corners[0] + (np.rint(walk / .1)[:, None] * .1 * np.stack([np.cos(told), -np.sin(told)], 1)).sum(0)
-    if not passing("rounded directions end more than 0.3 m off", np.array([np.linalg.norm(reached - corners[-1]) <= .3])).all():
+    reached = corners[0] + (
+        np.rint(walk / 0.1)[:, None] * 0.1 * np.stack([np.cos(told), -np.sin(told)], 1)
+    ).sum(0)
+    if not passing(
+        "rounded directions end more than 0.3 m off",
+        np.array([np.linalg.norm(reached - corners[-1]) <= 0.3]),
+    ).all():
         return ()
     rest = LEGS - len(legs)
-    return (len(legs), np.pad(turn[:-1], (0, rest)), np.pad(walk, (0, rest)), np.pad(corners, ((0, rest), (0, 0))), turn[-1])
+    return (
+        len(legs),
+        np.pad(turn[:-1], (0, rest)),
+        np.pad(walk, (0, rest)),
+        np.pad(corners, ((0, rest), (0, 0))),
+        turn[-1],
+    )

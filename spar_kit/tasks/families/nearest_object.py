@@ -13,7 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...scenes.geometry.rasterizer import jit
-from ..sampling.stratified import stratified_sample, row_hash, all_of, cumcount, passing, in_range
+from spar_kit.tasks.sampling.stratified import (
+    stratified_sample,
+    row_hash,
+    all_of,
+    cumcount,
+    passing,
+    in_range,
+)
 from .cross_view import sighting_matrix
 from ..sampling.debiasing import debias_by_rejection
 from ..scene_index import SceneIndex
@@ -22,9 +29,12 @@ from ..sampling.candidates import same_view_cap, iou, sample_frame_triples
 from ..facts import Facts, task_named
 
 # %% ../../../nbs/tasks/families/30_nearest_object.ipynb #2730a6d7
-def best_and_runner_up(among: NDArray, value: NDArray, largest: NDArray) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """In each row of values (N, n) the place of the smallest, or in rows with `largest` (N,) of the largest, of those `among` (N, n); and the value
-    next to it in that order, 1e9 where there is none."""
+def best_and_runner_up(
+    among: NDArray, value: NDArray, largest: NDArray
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """In each row of values (N, n) the place of the smallest, or in rows with `largest` (N,) of the
+    largest, of those `among` (N, n); and the value next to it in that order, 1e9 where there is
+    none."""
     place = np.zeros(len(value), np.int64)
     second = np.full(len(value), 1e9)
     _two_best(among, value, largest, place, second)
@@ -32,7 +42,7 @@ def best_and_runner_up(among: NDArray, value: NDArray, largest: NDArray) -> tupl
 
 
 @jit
-def _two_best(among, value, largest, place, second):                                      # type: ignore[no-untyped-def]
+def _two_best(among, value, largest, place, second):  # type: ignore[no-untyped-def]
     for i in range(len(value)):
         sign = -1.0 if largest[i] else 1.0
         first = np.inf
@@ -48,11 +58,14 @@ def _two_best(among, value, largest, place, second):                            
 
 # %% ../../../nbs/tasks/families/30_nearest_object.ipynb #55cb284d
 class Candidates(NamedTuple):
-    """N questions: which of all objects on some images is the nearest to, or the farthest from, the first camera?
+    """N questions: which of all objects on some images is the nearest to, or the farthest from, the
+    first camera?
 
-    sets (N, V) the frames; farthest (N,) which of the two; shown (N, n) the objects clear in any of them; best (N,) the answer, right by a
-    margin among those; sure (N,) also among all that are there to be seen, be it barely, and nothing in the images is without a name or a box.
+    sets (N, V) the frames; farthest (N,) which of the two; shown (N, n) the objects clear in any of
+    them; best (N,) the answer, right by a margin among those; sure (N,) also among all that are
+    there to be seen, be it barely, and nothing in the images is without a name or a box.
     """
+
     sets: NDArray[np.int32]
     farthest: NDArray[np.bool_]
     shown: NDArray[np.bool_]
@@ -60,52 +73,98 @@ class Candidates(NamedTuple):
     sure: NDArray[np.bool_]
 
     def take(self, rows: NDArray) -> "Candidates":
-        return Candidates(self.sets[rows], self.farthest[rows], self.shown[rows], self.best[rows], self.sure[rows])
+        return Candidates(
+            self.sets[rows], self.farthest[rows], self.shown[rows], self.best[rows], self.sure[rows]
+        )
 
 
 def nearest_of_all(observation: SceneIndex, sets: NDArray) -> Candidates:
-    """Both questions for each of the sets of frames (M, V) that shows four objects. With a single image the answer is the nearest by depth too, as
-    that is how one may read it."""
+    """Both questions for each of the sets of frames (M, V) that shows four objects. With a single
+    image the answer is the nearest by depth too, as that is how one may read it."""
     rules = observation.rules
     glimpsed = observation.all_sightings
     table = sighting_matrix(observation) >= 0
     barely = np.zeros_like(table)
-    barely[glimpsed.frame, glimpsed.object] = glimpsed.clear | (glimpsed.fraction >= rules.barely) | (glimpsed.pixels >= rules.rival)
-    shown, there = (np.logical_or.reduce([grid[view] for view in sets.T]).repeat(2, 0) for grid in (table & observation.whole, barely))
+    barely[glimpsed.frame, glimpsed.object] = (
+        glimpsed.clear | (glimpsed.fraction >= rules.barely) | (glimpsed.pixels >= rules.rival)
+    )
+    shown, there = (
+        np.logical_or.reduce([grid[view] for view in sets.T]).repeat(2, 0)
+        for grid in (table & observation.whole, barely)
+    )
     sets, farthest = sets.repeat(2, 0), np.tile([False, True], len(sets))
-    away = (observation.centers - observation.poses[:, None, :3, 3]) @ observation.poses[:, :3, :3]          # (F, n, 3) in each frame's camera
-    # the centre of what the scan cuts off lies somewhere: it counts as half a diagonal nearer, or farther where the farthest is asked for
-    unsure = np.where(observation.cut_off, np.linalg.norm(observation.sizes, axis=1) / 2, 0) * np.where(farthest, 1, -1)[:, None]
+    # (F, n, 3) in each frame's camera
+    away = (observation.centers - observation.poses[:, None, :3, 3]) @ observation.poses[:, :3, :3]
+    # the centre of what the scan cuts off lies somewhere: it counts as half a diagonal nearer, or
+    # farther where the farthest is asked for
+    unsure = (
+        np.where(observation.cut_off, np.linalg.norm(observation.sizes, axis=1) / 2, 0)
+        * np.where(farthest, 1, -1)[:, None]
+    )
     distance = np.sqrt((away**2).sum(-1))[sets[:, 0]] + unsure
     depth = away[sets[:, 0], :, 2] + unsure
-    aside = (observation.bystanders.centers - observation.poses[:, None, :3, 3]) @ observation.poses[:, :3, :3]
-    shown, there = (np.concatenate([grid, more], 1) for grid, more in ((shown, np.zeros((len(sets), aside.shape[1]), bool)), (there, np.logical_or.reduce(
-        [observation.bystanders.there[view] for view in sets.T]))))
+    aside = (
+        observation.bystanders.centers - observation.poses[:, None, :3, 3]
+    ) @ observation.poses[:, :3, :3]
+    shown, there = (
+        np.concatenate([grid, more], 1)
+        for grid, more in (
+            (shown, np.zeros((len(sets), aside.shape[1]), bool)),
+            (there, np.logical_or.reduce([observation.bystanders.there[view] for view in sets.T])),
+        )
+    )
     distance = np.concatenate([distance, np.sqrt((aside**2).sum(-1))[sets[:, 0]]], 1)
     depth = np.concatenate([depth, aside[sets[:, 0], :, 2]], 1)
 
     def best_of(among: NDArray) -> tuple[NDArray, NDArray]:
         best, following = best_and_runner_up(among, distance, farthest)
         found = distance[np.arange(len(sets)), best]
-        firm = all_of(among.sum(1) > 1, is_order_clear(found, following, rules), in_range(found, rules.distance))
+        firm = all_of(
+            among.sum(1) > 1,
+            is_order_clear(found, following, rules),
+            in_range(found, rules.distance),
+        )
         if sets.shape[1] == 1:
             firm &= best_and_runner_up(among, depth, farthest)[0] == best
         return best, firm
 
     (best, clear), (winner, firm) = best_of(shown), best_of(there)
-    sure = all_of(passing("something hardly visible, cut off or flat could be the answer", firm & (winner == best)),
-                 passing("a thing in view has a broken box", ~observation.shows_unaskable[sets]))
+    sure = all_of(
+        passing(
+            "something hardly visible, cut off or flat could be the answer", firm & (winner == best)
+        ),
+        passing("a thing in view has a broken box", ~observation.shows_unaskable[sets]),
+    )
     enough = passing("fewer than four whole objects in view", shown.sum(1) >= 4)
-    return Candidates(sets, farthest, shown[:, :len(observation.ids)], best, sure).take(clear & enough)
+    return Candidates(sets, farthest, shown[:, : len(observation.ids)], best, sure).take(
+        clear & enough
+    )
 
 # %% ../../../nbs/tasks/families/30_nearest_object.ipynb #b3371c5b
 def _look(boxes: NDArray, view: NDArray) -> NDArray[np.float64]:
-    """(..., d) what boxes (..., 4) on images `view` (...) tell without the picture: sides, heights, products, borders touched; over several
-    images each of these again where the box lies in the first image, the observer's own."""
+    """(..., d) what boxes (..., 4) on images `view` (...) tell without the picture: sides, heights,
+    products, borders touched; over several images each of these again where the box lies in the
+    first image, the observer's own."""
     x1, y1, x2, y2 = np.moveaxis(boxes.astype(float) / 1000, -1, 0)
-    width, height = (np.log(np.maximum(side, .002)) for side in (x2 - x1, y2 - y1))
-    columns = np.stack([width, height, y2, y1, width**2, height**2, width * height, y2**2, y1**2, np.abs(x1 + x2 - 1), y2 >= .995, y1 <= .005,
-                        (x1 <= .005) | (x2 >= .995)], -1)
+    width, height = (np.log(np.maximum(side, 0.002)) for side in (x2 - x1, y2 - y1))
+    columns = np.stack(
+        [
+            width,
+            height,
+            y2,
+            y1,
+            width**2,
+            height**2,
+            width * height,
+            y2**2,
+            y1**2,
+            np.abs(x1 + x2 - 1),
+            y2 >= 0.995,
+            y1 <= 0.005,
+            (x1 <= 0.005) | (x2 >= 0.995),
+        ],
+        -1,
+    )
     if not view.any():
         return columns
     first = np.asarray(view == 0)[..., None]
@@ -113,37 +172,54 @@ def _look(boxes: NDArray, view: NDArray) -> NDArray[np.float64]:
 
 # %% ../../../nbs/tasks/families/30_nearest_object.ipynb #c75ac603
 class OptionSets(NamedTuple):
-    """N sets of options. question (N,) row of the candidates; objects (N, 4) the right one first; view (N, 4) which image each box is on; rows
-    (N, 4) of `SceneIndex.seen`."""
+    """N sets of options. question (N,) row of the candidates; objects (N, 4) the right one first;
+    view (N, 4) which image each box is on; rows (N, 4) of `SceneIndex.seen`."""
+
     question: NDArray[np.int64]
     objects: NDArray[np.int64]
     view: NDArray[np.int64]
     rows: NDArray[np.int64]
 
 
-def sample_option_sets(observation: SceneIndex, asked: Candidates, rng: np.random.Generator) -> OptionSets:
-    """Several drafts of every question, to learn from: of each object a box on a random one of the images that show it, and three random others.
-    Those whose boxes overlap too much are left out."""
-    question = np.arange(len(asked.sets)).repeat(int(np.clip(1200 // max(len(asked.sets), 1), 1, 8)))
-    shown = np.pad(asked.shown[question], ((0, 0), (0, max(4 - asked.shown.shape[1], 0))))           # four places, be there fewer objects and no question
+def sample_option_sets(
+    observation: SceneIndex, asked: Candidates, rng: np.random.Generator
+) -> OptionSets:
+    """Several drafts of every question, to learn from: of each object a box on a random one of the
+    images that show it, and three random others. Those whose boxes overlap too much are left
+    out."""
+    question = np.arange(len(asked.sets)).repeat(
+        int(np.clip(1200 // max(len(asked.sets), 1), 1, 8))
+    )
+    # four places, be there fewer objects and no question
+    shown = np.pad(asked.shown[question], ((0, 0), (0, max(4 - asked.shown.shape[1], 0))))
     lottery = np.where(shown, rng.random(shown.shape), -1)
     lottery[np.arange(len(question)), asked.best[question]] = 2
     objects = (-lottery).argsort(1)[:, :4]
-    sightings = sighting_matrix(observation)[asked.sets[question][:, :, None], objects[:, None]]           # (N, images, 4) rows of `seen`
+    # (N, images, 4) rows of `seen`
+    sightings = sighting_matrix(observation)[asked.sets[question][:, :, None], objects[:, None]]
     view = np.where(sightings >= 0, rng.random(sightings.shape), -1).argmax(1)
     rows = np.take_along_axis(sightings, view[:, None], 1)[:, 0]
     boxes = observation.clear_sightings.box[rows]
     overlap = np.stack([iou(boxes[:, i], boxes[:, j]) for i in range(4) for j in range(i)], 1)
-    return OptionSets(*(column[(overlap <= observation.rules.option_iou).all(1)] for column in (question, objects, view, rows)))
+    return OptionSets(
+        *(
+            column[(overlap <= observation.rules.option_iou).all(1)]
+            for column in (question, objects, view, rows)
+        )
+    )
 
 # %% ../../../nbs/tasks/families/30_nearest_object.ipynb #0ef23ca9
-MIN_QUESTIONS = 20                # questions of a kind in a scene; from fewer one cannot learn what their options give away, and none is asked as select
+# questions of a kind in a scene; from fewer one cannot learn what their options give away, and none
+# is asked as select
+MIN_QUESTIONS = 20
 
 
 def _infer_oc(name: str, observation: SceneIndex, rng: np.random.Generator, count: int) -> Facts:
     table = sighting_matrix(observation) >= 0
     if task_named(name).views == "single":
-        sets = rng.permutation(np.flatnonzero(table.sum(1) >= 4))[:max(300, 3 * count), None].astype(np.int32)
+        sets = rng.permutation(np.flatnonzero(table.sum(1) >= 4))[
+            : max(300, 3 * count), None
+        ].astype(np.int32)
     else:
         sets = sample_frame_triples(observation, rng, max(900, 9 * count))
     if table.shape[1] < 4:
@@ -160,27 +236,57 @@ def _infer_oc(name: str, observation: SceneIndex, rng: np.random.Generator, coun
         if (kind & first).sum() >= MIN_QUESTIONS:
             fair[mine] = debias_by_rejection(look[mine], rng, look[kind])
     sets, farthest, _, best, _ = asked.take(drafts.question[good])
-    rows = stratified_sample(rng, count, [~fair[good], farthest], (row_hash(np.sort(sets, 1), farthest), 1), (best, 2 * observation.rules.per_object))
+    rows = stratified_sample(
+        rng,
+        count,
+        [~fair[good], farthest],
+        (row_hash(np.sort(sets, 1), farthest), 1),
+        (best, 2 * observation.rules.per_object),
+    )
     again, most = same_view_cap(observation, sets[rows], np.stack([best[rows], farthest[rows]], 1))
     rows = rows[cumcount(again) < most]
     sets = sets[rows]
     pick = good[rows]
     objects = drafts.objects[pick]
-    distance = np.linalg.norm(observation.centers[objects] - observation.poses[sets[:, 0], None, :3, 3], axis=-1)
+    distance = np.linalg.norm(
+        observation.centers[objects] - observation.poses[sets[:, 0], None, :3, 3], axis=-1
+    )
     shown_in = np.take_along_axis(sets, drafts.view[pick], 1)
-    boxes = observation.fine_boxes(shown_in.ravel(), observation.ids[objects].ravel(), observation.clear_sightings.box[drafts.rows[pick]].reshape(-1, 4))
-    return Facts(task=name, frames=sets, objects=observation.ids[objects], view=np.full(objects.shape, -1, np.int8), marks=None,
-                 numbers={"option_box": boxes.reshape(-1, 4, 4), "option_view": drafts.view[pick].astype(np.int8), "distance": distance,
-                  "farthest": farthest[rows], "fair": fair[pick]})
+    boxes = observation.fine_boxes(
+        shown_in.ravel(),
+        observation.ids[objects].ravel(),
+        observation.clear_sightings.box[drafts.rows[pick]].reshape(-1, 4),
+    )
+    return Facts(
+        task=name,
+        frames=sets,
+        objects=observation.ids[objects],
+        view=np.full(objects.shape, -1, np.int8),
+        marks=None,
+        numbers={
+            "option_box": boxes.reshape(-1, 4, 4),
+            "option_view": drafts.view[pick].astype(np.int8),
+            "distance": distance,
+            "farthest": farthest[rows],
+            "fair": fair[pick],
+        },
+    )
 
 
-def distance_infer_center_oc(observation: SceneIndex, rng: np.random.Generator, count: int) -> Facts:
-    """One image, nothing drawn; objects (n, 4) the gold, then three others; option_box (n, 4, 4) integers 0 to 1000, option_view (n, 4),
-    distance (n, 4) to the camera, metres; farthest (n,) bool, the polarity asked; fair (n,) bool, whether the boxes leave the choice open to a
-    reader who does not look, so that it may be asked as select. The gold is the nearest (farthest) of all objects in view."""
+def distance_infer_center_oc(
+    observation: SceneIndex, rng: np.random.Generator, count: int
+) -> Facts:
+    """One image, nothing drawn; objects (n, 4) the gold, then three others; option_box (n, 4, 4)
+    integers 0 to 1000, option_view (n, 4), distance (n, 4) to the camera, metres; farthest (n,)
+    bool, the polarity asked; fair (n,) bool, whether the boxes leave the choice open to a reader
+    who does not look, so that it may be asked as select. The gold is the nearest (farthest) of all
+    objects in view."""
     return _infer_oc("distance_infer_center_oc", observation, rng, count)
 
 
-def distance_infer_center_oc_mv(observation: SceneIndex, rng: np.random.Generator, count: int) -> Facts:
-    """As `distance_infer_center_oc`, over three images: the nearest to (farthest from) the first camera of all objects in any of them."""
+def distance_infer_center_oc_mv(
+    observation: SceneIndex, rng: np.random.Generator, count: int
+) -> Facts:
+    """As `distance_infer_center_oc`, over three images: the nearest to (farthest from) the first
+    camera of all objects in any of them."""
     return _infer_oc("distance_infer_center_oc_mv", observation, rng, count)

@@ -11,26 +11,54 @@ __all__ = ['as_seen', 'two_objects', 'spatial_imagination_oc', 'spatial_imaginat
 import numpy as np
 from numpy.typing import NDArray
 
-from ..sampling.stratified import stratified_sample, row_hash, all_of, share_caps, in_range
+from spar_kit.tasks.sampling.stratified import (
+    stratified_sample,
+    row_hash,
+    all_of,
+    share_caps,
+    in_range,
+)
 from ..scene_index import SceneIndex
-from ..relations import Relation, is_rounding_stable, five_slot_relation, to_observer_frame, object_observer_relation
+from spar_kit.tasks.relations import (
+    Relation,
+    is_rounding_stable,
+    five_slot_relation,
+    to_observer_frame,
+    object_observer_relation,
+)
 from ..thresholds import Thresholds
 from ..frame_sets import in_camera
-from ..sampling.candidates import among_marked, candidates, repetition_caps, markers_are_distinct, sample_tuples, same_view_cap, make_facts, video_candidates, sample_frame_triples
+from spar_kit.tasks.sampling.candidates import (
+    among_marked,
+    candidates,
+    repetition_caps,
+    markers_are_distinct,
+    sample_tuples,
+    same_view_cap,
+    make_facts,
+    video_candidates,
+    sample_frame_triples,
+)
 from ..facts import Facts, task_named
 
 # %% ../../../nbs/tasks/families/40_spatial_imagination.ipynb #5961fa21
 def as_seen(poses: NDArray, points: NDArray) -> NDArray[np.float64]:
-    """World points (n, 3) as right, down, forward of cameras (n, 4, 4), where down is the world's: the view before the move, metres."""
+    """World points (n, 3) as right, down, forward of cameras (n, 4, 4), where down is the world's:
+    the view before the move, metres."""
     seen = in_camera(poses, points)
     seen[..., 1] = poses[..., 2, 3] - points[..., 2]
     return seen
 
 
 def two_objects(first: NDArray, second: NDArray, slots: int, rules: Thresholds) -> Relation:
-    """Two objects for an observer in 3 or 5 slots; the three are the first three of `five_slot_relation`, which also says when a relation is firm."""
+    """Two objects for an observer in 3 or 5 slots; the three are the first three of
+    `five_slot_relation`, which also says when a relation is firm."""
     found = five_slot_relation(first, second, rules)
-    return found if slots == 5 else Relation(found.relation[:, :3], found.offset[:, :3], found.unambiguous)
+    return (
+        found
+        if slots == 5
+        else Relation(found.relation[:, :3], found.offset[:, :3], found.unambiguous)
+    )
 
 
 def _imagine(name: str, observation: SceneIndex, rng: np.random.Generator, count: int) -> Facts:
@@ -41,7 +69,13 @@ def _imagine(name: str, observation: SceneIndex, rng: np.random.Generator, count
     pairwise = task.pairwise
     if hard:
         picks = video_candidates(observation, rng, len(task.roles), count)
-        picks = picks.take(all_of((observation.nameable & observation.has_unique_label)[observation.clear_sightings.object[picks.rows]]))
+        picks = picks.take(
+            all_of(
+                (observation.nameable & observation.has_unique_label)[
+                    observation.clear_sightings.object[picks.rows]
+                ]
+            )
+        )
     else:
         picks = candidates(name, observation, rng, count)
     centers = observation.centers[observation.clear_sightings.object[picks.rows]]
@@ -61,65 +95,104 @@ def _imagine(name: str, observation: SceneIndex, rng: np.random.Generator, count
         states.append(found)
     picks = picks.take(keep)
     after = states[0].relation[keep]
-    rows = stratified_sample(rng, count, [after[:, 3:], after], *repetition_caps(observation, picks), *share_caps(after, rules.state_share, count))
+    rows = stratified_sample(
+        rng,
+        count,
+        [after[:, 3:], after],
+        *repetition_caps(observation, picks),
+        *share_caps(after, rules.state_share, count),
+    )
     numbers = {"relation": states[0].relation[keep][rows], "offset": states[0].offset[keep][rows]}
     if len(states) == 2:
-        numbers |= {"before": states[1].relation[keep][rows], "before_offset": states[1].offset[keep][rows]}
+        numbers |= {
+            "before": states[1].relation[keep][rows],
+            "before_offset": states[1].offset[keep][rows],
+        }
     picks = picks.take(rows)
     if not hard:
         return make_facts(name, observation, picks, numbers)
     objects = observation.ids[observation.clear_sightings.object[picks.rows]].astype(np.int32)
-    return Facts(task=name, frames=picks.frames.astype(np.int32), objects=objects, view=np.full(objects.shape, -1, np.int8), marks=None, numbers=numbers)
+    return Facts(
+        task=name,
+        frames=picks.frames.astype(np.int32),
+        objects=objects,
+        view=np.full(objects.shape, -1, np.int8),
+        marks=None,
+        numbers=numbers,
+    )
 
 # %% ../../../nbs/tasks/families/40_spatial_imagination.ipynb #bca10b1e
 def spatial_imagination_oc(observation: SceneIndex, rng: np.random.Generator, count: int) -> Facts:
-    """Objects green, blue, red (boxes) in one image; relation (n, 3) of red to the observer after the move: left -1 / right +1, above -1 /
-    below +1 (world), front -1 / behind +1, 0 empty; offset (n, 3) right, down, backward, metres; before, before_offset (n, 3): the same
-    for the camera."""
+    """Objects green, blue, red (boxes) in one image; relation (n, 3) of red to the observer after
+    the move: left -1 / right +1, above -1 / below +1 (world), front -1 / behind +1, 0 empty; offset
+    (n, 3) right, down, backward, metres; before, before_offset (n, 3): the same for the camera."""
     return _imagine("spatial_imagination_oc", observation, rng, count)
 
 
-def spatial_imagination_oc_mv(observation: SceneIndex, rng: np.random.Generator, count: int) -> Facts:
-    """As `spatial_imagination_oc`, over three images; before the move the observer is the first camera."""
+def spatial_imagination_oc_mv(
+    observation: SceneIndex, rng: np.random.Generator, count: int
+) -> Facts:
+    """As `spatial_imagination_oc`, over three images; before the move the observer is the first
+    camera."""
     return _imagine("spatial_imagination_oc_mv", observation, rng, count)
 
 
-def spatial_imagination_oc_video(observation: SceneIndex, rng: np.random.Generator, count: int) -> Facts:
-    """As `spatial_imagination_oc`, on frames (`view`) of a video of 32; only after the move: relation, offset."""
+def spatial_imagination_oc_video(
+    observation: SceneIndex, rng: np.random.Generator, count: int
+) -> Facts:
+    """As `spatial_imagination_oc`, on frames (`view`) of a video of 32; only after the move:
+    relation, offset."""
     return _imagine("spatial_imagination_oc_video", observation, rng, count)
 
 
-def spatial_imagination_oc_video_hard(observation: SceneIndex, rng: np.random.Generator, count: int) -> Facts:
-    """As `spatial_imagination_oc_video`, nothing drawn: objects green, blue, red are named, and each name is borne once in the scene."""
+def spatial_imagination_oc_video_hard(
+    observation: SceneIndex, rng: np.random.Generator, count: int
+) -> Facts:
+    """As `spatial_imagination_oc_video`, nothing drawn: objects green, blue, red are named, and
+    each name is borne once in the scene."""
     return _imagine("spatial_imagination_oc_video_hard", observation, rng, count)
 
 # %% ../../../nbs/tasks/families/40_spatial_imagination.ipynb #951707ba
 def spatial_imagination_oo(observation: SceneIndex, rng: np.random.Generator, count: int) -> Facts:
-    """Objects green, blue, red, yellow (boxes) in one image; relation (n, 3) of red to yellow after the move: left -1 / right +1,
-    above -1 / below +1 (world), closer -1 / farther +1 from the new place, 0 empty; offset (n, 3) red minus yellow: right, down,
-    distance, metres; before, before_offset (n, 3): the same for the camera."""
+    """Objects green, blue, red, yellow (boxes) in one image; relation (n, 3) of red to yellow after
+    the move: left -1 / right +1, above -1 / below +1 (world), closer -1 / farther +1 from the new
+    place, 0 empty; offset (n, 3) red minus yellow: right, down, distance, metres; before,
+    before_offset (n, 3): the same for the camera."""
     return _imagine("spatial_imagination_oo", observation, rng, count)
 
 
-def spatial_imagination_oo_mv(observation: SceneIndex, rng: np.random.Generator, count: int) -> Facts:
-    """As `spatial_imagination_oo`, over three images, with two more slots: relation, offset, before, before_offset (n, 5), where slots 3 and 4
-    are front -1 / behind +1 of red and of yellow (offset: backward, metres); before the move the observer is the first camera."""
+def spatial_imagination_oo_mv(
+    observation: SceneIndex, rng: np.random.Generator, count: int
+) -> Facts:
+    """As `spatial_imagination_oo`, over three images, with two more slots: relation, offset,
+    before, before_offset (n, 5), where slots 3 and 4 are front -1 / behind +1 of red and of yellow
+    (offset: backward, metres); before the move the observer is the first camera."""
     return _imagine("spatial_imagination_oo_mv", observation, rng, count)
 
 
-def spatial_imagination_oo_video(observation: SceneIndex, rng: np.random.Generator, count: int) -> Facts:
-    """As `spatial_imagination_oo_mv`, on frames (`view`) of a video of 32; only after the move: relation, offset (n, 5)."""
+def spatial_imagination_oo_video(
+    observation: SceneIndex, rng: np.random.Generator, count: int
+) -> Facts:
+    """As `spatial_imagination_oo_mv`, on frames (`view`) of a video of 32; only after the move:
+    relation, offset (n, 5)."""
     return _imagine("spatial_imagination_oo_video", observation, rng, count)
 
 
-def spatial_imagination_oo_video_hard(observation: SceneIndex, rng: np.random.Generator, count: int) -> Facts:
-    """As `spatial_imagination_oo_video`, nothing drawn: objects are named, and each name is borne once in the scene."""
+def spatial_imagination_oo_video_hard(
+    observation: SceneIndex, rng: np.random.Generator, count: int
+) -> Facts:
+    """As `spatial_imagination_oo_video`, nothing drawn: objects are named, and each name is borne
+    once in the scene."""
     return _imagine("spatial_imagination_oo_video_hard", observation, rng, count)
 
 # %% ../../../nbs/tasks/families/40_spatial_imagination.ipynb #132a8a4b
-def spatial_imagination_map_mv(observation: SceneIndex, rng: np.random.Generator, count: int) -> Facts:
-    """Three images with the boxes of 3 to 7 objects; number (n,) how many; objects, view (n, 7), marks (n, 7, 4) and position (n, 7, 2) right,
-    forward of the first camera in the horizontal plane, metres: the first `number` of each row, the rest is 0 (view -1)."""
+def spatial_imagination_map_mv(
+    observation: SceneIndex, rng: np.random.Generator, count: int
+) -> Facts:
+    """Three images with the boxes of 3 to 7 objects; number (n,) how many; objects, view (n, 7),
+    marks (n, 7, 4) and position (n, 7, 2) right,
+    forward of the first camera in the horizontal plane, metres: the first `number` of each row, the
+        rest is 0 (view -1)."""
     name = "spatial_imagination_map_mv"
     rules = observation.rules
     seen = observation.clear_sightings
@@ -127,34 +200,69 @@ def spatial_imagination_map_mv(observation: SceneIndex, rng: np.random.Generator
     sets = sample_frame_triples(observation, rng, max(200, 4 * count))
     parts = []
     for k in range(low, high + 1):
-        size = max(rules.candidates // 8, 2 * (k - low + 1) * count)                                  # the more objects, the fewer pass
-        picks = among_marked(observation, True, lambda marked, k=k, size=size: sample_tuples(marked.clear_sightings, marked.measurable, sets, k=k, size=size, rng=rng))     # type: ignore[misc]
-        position = on_map(observation.poses[picks.frames[:, 0]], observation.centers[seen.object[picks.rows]])
+        # the more objects, the fewer pass
+        size = max(rules.candidates // 8, 2 * (k - low + 1) * count)
+        picks = among_marked(
+            observation,
+            True,
+            lambda marked, k=k, size=size: sample_tuples(  # type: ignore[misc]
+                marked.clear_sightings, marked.measurable, sets, k=k, size=size, rng=rng
+            ),
+        )
+        position = on_map(
+            observation.poses[picks.frames[:, 0]], observation.centers[seen.object[picks.rows]]
+        )
         i, j = np.triu_indices(k, 1)
-        keep = all_of(np.ptp(picks.view, axis=1) > 0, is_rounding_stable(position, .1, rules.rounding), np.linalg.norm(position, axis=-1) <= rules.distance[1],
-                     np.linalg.norm(position[:, i] - position[:, j], axis=-1) >= rules.map_gap, markers_are_distinct(observation, picks, True, labels=False))
-        parts.append((picks.frames[keep], *(_widened(column[keep], high) for column in (picks.rows, picks.view, position)), np.full(keep.sum(), k)))
+        keep = all_of(
+            np.ptp(picks.view, axis=1) > 0,
+            is_rounding_stable(position, 0.1, rules.rounding),
+            np.linalg.norm(position, axis=-1) <= rules.distance[1],
+            np.linalg.norm(position[:, i] - position[:, j], axis=-1) >= rules.map_gap,
+            markers_are_distinct(observation, picks, True, labels=False),
+        )
+        parts.append(
+            (
+                picks.frames[keep],
+                *(_widened(column[keep], high) for column in (picks.rows, picks.view, position)),
+                np.full(keep.sum(), k),
+            )
+        )
     frames, sightings, view, position, number = (np.concatenate(column) for column in zip(*parts))
     there = np.arange(high) < number[:, None]
     same = np.sort(np.where(there, seen.object[sightings], -1), 1)
-    rows = stratified_sample(rng, count, number, (row_hash(same), rules.per_objects), (row_hash(np.sort(frames, 1)), rules.per_frames), same_view_cap(observation, frames, same))
+    rows = stratified_sample(
+        rng,
+        count,
+        number,
+        (row_hash(same), rules.per_objects),
+        (row_hash(np.sort(frames, 1)), rules.per_frames),
+        same_view_cap(observation, frames, same),
+    )
     sightings = sightings[rows]
     there = there[rows]
-    return Facts(task=name, frames=frames[rows].astype(np.int32), objects=np.where(there, observation.ids[seen.object[sightings]], 0),
-                 view=np.where(there, view[rows], -1).astype(np.int8), marks=np.where(there[..., None], seen.box[sightings], 0).astype(np.int16),
-                 numbers={"number": number[rows], "position": position[rows]})
+    return Facts(
+        task=name,
+        frames=frames[rows].astype(np.int32),
+        objects=np.where(there, observation.ids[seen.object[sightings]], 0),
+        view=np.where(there, view[rows], -1).astype(np.int8),
+        marks=np.where(there[..., None], seen.box[sightings], 0).astype(np.int16),
+        numbers={"number": number[rows], "position": position[rows]},
+    )
 
 
 def _widened(values: NDArray, width: int) -> NDArray:
     """(n, width, ...) of values (n, k, ...), k at most width: with zeros behind them."""
     wide = np.zeros((len(values), width, *values.shape[2:]), values.dtype)
-    wide[:, :values.shape[1]] = values
+    wide[:, : values.shape[1]] = values
     return wide
 
 
 def on_map(poses: NDArray, points: NDArray) -> NDArray[np.float64]:
-    """World points (n, k, 3) on maps (n, k, 2) of cameras (n, 4, 4): x to the right, y along the horizontal part of the optical axis, metres."""
-    ahead = poses[:, :2, 2] / np.maximum(np.linalg.norm(poses[:, :2, 2], axis=-1, keepdims=True), 1e-9)
+    """World points (n, k, 3) on maps (n, k, 2) of cameras (n, 4, 4): x to the right, y along the
+    horizontal part of the optical axis, metres."""
+    ahead = poses[:, :2, 2] / np.maximum(
+        np.linalg.norm(poses[:, :2, 2], axis=-1, keepdims=True), 1e-9
+    )
     away = points[..., :2] - poses[:, None, :2, 3]
     x = away[..., 0] * ahead[:, 1:] - away[..., 1] * ahead[:, :1]
     return np.stack([x, (away * ahead[:, None]).sum(-1)], -1)

@@ -9,9 +9,23 @@ __all__ = ['distance_infer_center_oo', 'distance_infer_center_oo_mv', 'obj_spati
 # %% ../../../nbs/tasks/families/20_spatial_relation.ipynb #724452ce
 import numpy as np
 
-from ..sampling.stratified import stratified_sample, row_hash, all_of, balanced_bools, share_caps, in_range
+from spar_kit.tasks.sampling.stratified import (
+    stratified_sample,
+    row_hash,
+    all_of,
+    balanced_bools,
+    share_caps,
+    in_range,
+)
 from ..scene_index import SceneIndex
-from ..relations import object_object_relation, is_order_clear, five_slot_relation, agrees_in_image, same_by_plumb, object_observer_relation
+from spar_kit.tasks.relations import (
+    object_object_relation,
+    is_order_clear,
+    five_slot_relation,
+    agrees_in_image,
+    same_by_plumb,
+    object_observer_relation,
+)
 from ..sampling.candidates import candidates, repetition_caps, make_facts
 from ..facts import Facts
 from ..frame_sets import in_camera
@@ -23,36 +37,55 @@ def _infer_oo(name: str, observation: SceneIndex, rng: np.random.Generator, coun
     picks = candidates(name, observation, rng, count)
     objects = seen.object[picks.rows]
     red, green, blue = observation.centers[objects].swapaxes(0, 1)
-    distance = np.stack([np.linalg.norm(red - green, axis=-1), np.linalg.norm(red - blue, axis=-1)], 1)
-    keep = all_of(in_range(distance, rules.distance), is_order_clear(distance[:, 0], distance[:, 1], rules))
+    distance = np.stack(
+        [np.linalg.norm(red - green, axis=-1), np.linalg.norm(red - blue, axis=-1)], 1
+    )
+    keep = all_of(
+        in_range(distance, rules.distance), is_order_clear(distance[:, 0], distance[:, 1], rules)
+    )
     picks = picks.take(keep)
     distance = distance[keep]
     labels = observation.label_id[objects[keep, 1:]]
     nearer = np.take_along_axis(labels, distance.argsort(1), 1)
-    rows = stratified_sample(rng, count, row_hash(nearer), *repetition_caps(observation, picks, alike=2))
+    rows = stratified_sample(
+        rng, count, row_hash(nearer), *repetition_caps(observation, picks, alike=2)
+    )
     picks = picks.take(rows)
     distance = distance[rows]
     farthest = balanced_bools(rng, len(rows))
     green_right = balanced_bools(rng, len(rows))
     swap = ((distance[:, 0] > distance[:, 1]) == farthest) != green_right
     order = np.where(swap[:, None], [0, 2, 1], [0, 1, 2])
-    picks = picks._replace(rows=np.take_along_axis(picks.rows, order, 1), view=np.take_along_axis(picks.view, order, 1))
-    return make_facts(name, observation, picks, {"distance": np.where(swap[:, None], distance[:, ::-1], distance), "farthest": farthest})
+    picks = picks._replace(
+        rows=np.take_along_axis(picks.rows, order, 1), view=np.take_along_axis(picks.view, order, 1)
+    )
+    return make_facts(
+        name,
+        observation,
+        picks,
+        {"distance": np.where(swap[:, None], distance[:, ::-1], distance), "farthest": farthest},
+    )
 
 
-def distance_infer_center_oo(observation: SceneIndex, rng: np.random.Generator, count: int) -> Facts:
-    """Objects red, green, blue in one image; distance (n, 2) red-green, red-blue, metres; farthest (n,) bool, the polarity asked."""
+def distance_infer_center_oo(
+    observation: SceneIndex, rng: np.random.Generator, count: int
+) -> Facts:
+    """Objects red, green, blue in one image; distance (n, 2) red-green, red-blue, metres; farthest
+    (n,) bool, the polarity asked."""
     return _infer_oo("distance_infer_center_oo", observation, rng, count)
 
 
-def distance_infer_center_oo_mv(observation: SceneIndex, rng: np.random.Generator, count: int) -> Facts:
+def distance_infer_center_oo_mv(
+    observation: SceneIndex, rng: np.random.Generator, count: int
+) -> Facts:
     """As `distance_infer_center_oo`, over three images."""
     return _infer_oo("distance_infer_center_oo_mv", observation, rng, count)
 
 # %% ../../../nbs/tasks/families/20_spatial_relation.ipynb #07d0a9d9
 def obj_spatial_relation_oo(observation: SceneIndex, rng: np.random.Generator, count: int) -> Facts:
-    """Objects red, blue (boxes) in one image; relation (n, 3) int8: left -1 / right +1, above -1 / below +1, closer -1 / farther +1, 0 empty;
-    offset (n, 3) red minus blue: right, down, distance to the camera, metres."""
+    """Objects red, blue (boxes) in one image; relation (n, 3) int8: left -1 / right +1, above -1 /
+    below +1, closer -1 / farther +1, 0 empty; offset (n, 3) red minus blue: right, down, distance
+    to the camera, metres."""
     name = "obj_spatial_relation_oo"
     rules = observation.rules
     seen = observation.clear_sightings
@@ -60,47 +93,93 @@ def obj_spatial_relation_oo(observation: SceneIndex, rng: np.random.Generator, c
     red, blue = seen.center[picks.rows].swapaxes(0, 1)
     far = np.linalg.norm(seen.center[picks.rows], axis=-1)
     found = object_object_relation(red, blue, far[:, 0], far[:, 1], rules)
-    middle = (seen.box[picks.rows, :2].astype(np.float64) + seen.box[picks.rows, 2:]) / 2                 # of what is drawn, which a border may cut
+    # of what is drawn, which a border may cut
+    middle = (seen.box[picks.rows, :2].astype(np.float64) + seen.box[picks.rows, 2:]) / 2
     drawn = (middle[:, 0] - middle[:, 1]) * found.relation[:, :2]
     down = -observation.poses[picks.frames[:, 0], 2, :3]
-    keep = all_of(found.unambiguous, agrees_in_image(found, red, blue, rules), in_range(seen.center[picks.rows, 2], rules.depth),
-                 (drawn > 0) | (found.relation[:, :2] == 0), same_by_plumb(found.relation[:, 1], red - blue, down, far.min(1), rules))
+    keep = all_of(
+        found.unambiguous,
+        agrees_in_image(found, red, blue, rules),
+        in_range(seen.center[picks.rows, 2], rules.depth),
+        (drawn > 0) | (found.relation[:, :2] == 0),
+        same_by_plumb(found.relation[:, 1], red - blue, down, far.min(1), rules),
+    )
     picks = picks.take(keep)
     relation = found.relation[keep]
     offset = found.offset[keep]
-    rows = stratified_sample(rng, count, row_hash(relation), *repetition_caps(observation, picks), *share_caps(relation, rules.state_share, count))
-    return make_facts(name, observation, picks.take(rows), {"relation": relation[rows], "offset": offset[rows]})
+    rows = stratified_sample(
+        rng,
+        count,
+        row_hash(relation),
+        *repetition_caps(observation, picks),
+        *share_caps(relation, rules.state_share, count),
+    )
+    return make_facts(
+        name, observation, picks.take(rows), {"relation": relation[rows], "offset": offset[rows]}
+    )
 
 # %% ../../../nbs/tasks/families/20_spatial_relation.ipynb #85662822
-def obj_spatial_relation_oc_mv(observation: SceneIndex, rng: np.random.Generator, count: int) -> Facts:
-    """Object red (a box) on any of three images, seen from the first camera; relation (n, 3) int8: left -1 / right +1, above -1 / below +1,
-    front -1 / behind +1, 0 empty; offset (n, 3) right, down, backward, metres."""
+def obj_spatial_relation_oc_mv(
+    observation: SceneIndex, rng: np.random.Generator, count: int
+) -> Facts:
+    """Object red (a box) on any of three images, seen from the first camera; relation (n, 3) int8:
+    left -1 / right +1, above -1 / below +1, front -1 / behind +1, 0 empty; offset (n, 3) right,
+    down, backward, metres."""
     name = "obj_spatial_relation_oc_mv"
     rules = observation.rules
     picks = candidates(name, observation, rng, count)
-    position = in_camera(observation.poses[picks.frames[:, 0]], observation.centers[observation.clear_sightings.object[picks.rows[:, 0]]])
+    position = in_camera(
+        observation.poses[picks.frames[:, 0]],
+        observation.centers[observation.clear_sightings.object[picks.rows[:, 0]]],
+    )
     distance = np.linalg.norm(position, axis=-1)
     found = object_observer_relation(position, distance, rules)
     down = -observation.poses[picks.frames[:, 0], 2, :3]
-    keep = found.unambiguous & in_range(distance, rules.distance) & same_by_plumb(found.relation[:, 1], position, down, distance, rules)
+    keep = (
+        found.unambiguous
+        & in_range(distance, rules.distance)
+        & same_by_plumb(found.relation[:, 1], position, down, distance, rules)
+    )
     picks = picks.take(keep)
     relation = found.relation[keep]
     offset = found.offset[keep]
-    rows = stratified_sample(rng, count, [relation[:, 2:], relation[:, 1:], relation], *repetition_caps(observation, picks), *share_caps(relation, rules.state_share, count))
-    return make_facts(name, observation, picks.take(rows), {"relation": relation[rows], "offset": offset[rows]})
+    rows = stratified_sample(
+        rng,
+        count,
+        [relation[:, 2:], relation[:, 1:], relation],
+        *repetition_caps(observation, picks),
+        *share_caps(relation, rules.state_share, count),
+    )
+    return make_facts(
+        name, observation, picks.take(rows), {"relation": relation[rows], "offset": offset[rows]}
+    )
 
 
-def obj_spatial_relation_oo_mv(observation: SceneIndex, rng: np.random.Generator, count: int) -> Facts:
-    """Objects red, blue (boxes) on two of three images, seen from the first camera; relation (n, 5) int8: left/right, above/below,
-    closer/farther of red against blue as in `obj_spatial_relation_oo`, then front -1 / behind +1 of red and of blue; offset (n, 5) metres."""
+def obj_spatial_relation_oo_mv(
+    observation: SceneIndex, rng: np.random.Generator, count: int
+) -> Facts:
+    """Objects red, blue (boxes) on two of three images, seen from the first camera; relation (n, 5)
+    int8: left/right, above/below, closer/farther of red against blue as in
+    `obj_spatial_relation_oo`, then front -1 / behind +1 of red and of blue; offset (n, 5)
+    metres."""
     name = "obj_spatial_relation_oo_mv"
     rules = observation.rules
     picks = candidates(name, observation, rng, count)
     centers = observation.centers[observation.clear_sightings.object[picks.rows]]
     red, blue = in_camera(observation.poses[picks.frames[:, :1]], centers).swapaxes(0, 1)
-    relation, offset, keep = five_slot_relation(red, blue, rules, -observation.poses[picks.frames[:, 0], 2, :3])
+    relation, offset, keep = five_slot_relation(
+        red, blue, rules, -observation.poses[picks.frames[:, 0], 2, :3]
+    )
     picks = picks.take(keep)
     relation = relation[keep]
     offset = offset[keep]
-    rows = stratified_sample(rng, count, [relation[:, 3:], relation], *repetition_caps(observation, picks), *share_caps(relation, rules.state_share, count))
-    return make_facts(name, observation, picks.take(rows), {"relation": relation[rows], "offset": offset[rows]})
+    rows = stratified_sample(
+        rng,
+        count,
+        [relation[:, 3:], relation],
+        *repetition_caps(observation, picks),
+        *share_caps(relation, rules.state_share, count),
+    )
+    return make_facts(
+        name, observation, picks.take(rows), {"relation": relation[rows], "offset": offset[rows]}
+    )

@@ -10,47 +10,88 @@ __all__ = ['MAX_SAMPLES_PER_QUESTION', 'MIN_SAMPLES', 'text_leakage', 'distance_
 import numpy as np
 from numpy.typing import NDArray
 
-from ..sampling.stratified import stratified_sample, row_hash, all_of, cumcount, passing, in_range
+from spar_kit.tasks.sampling.stratified import (
+    stratified_sample,
+    row_hash,
+    all_of,
+    cumcount,
+    passing,
+    in_range,
+)
 from ..sampling.debiasing import debias_by_rejection
 from ...scenes.geometry.floor import outline_area
 from ..scene_index import SceneIndex
 from ..relations import is_order_clear, is_rounding_stable
-from ..sampling.candidates import CandidateTuples, among_marked, repetition_caps, markers_are_distinct, make_facts, video_candidates, video_frames
+from spar_kit.tasks.sampling.candidates import (
+    CandidateTuples,
+    among_marked,
+    repetition_caps,
+    markers_are_distinct,
+    make_facts,
+    video_candidates,
+    video_frames,
+)
 from ..facts import IMAGES_PER_VIEW, Facts
 
 # %% ../../../nbs/tasks/families/50_video.ipynb #88d7d40b
-def text_leakage(observation: SceneIndex, picks: CandidateTuples, distance: NDArray) -> NDArray[np.float64]:
-    """(N, k, 9) what a question about a reference and k candidates, `picks` (N, 1 + k), tells of each candidate's `distance` (N, k): how far apart
-    the frames of the two are and how late in the video it is, how far from others things of that name usually are in this scene, whether the
-    name is the reference's own."""
+def text_leakage(
+    observation: SceneIndex, picks: CandidateTuples, distance: NDArray
+) -> NDArray[np.float64]:
+    """(N, k, 9) what a question about a reference and k candidates, `picks` (N, 1 + k), tells of
+    each candidate's `distance` (N, k): how far apart the frames of the two are and how late in the
+    video it is, how far from others things of that name usually are in this scene, whether the name
+    is the reference's own."""
     view = picks.view.astype(np.float64) / IMAGES_PER_VIEW["video"]
     kind = observation.label_id[observation.clear_sightings.object[picks.rows]]
     apart = np.abs(view[:, 1:] - view[:, :1])
     far = np.log(distance)
     late = view[:, 1:]
     number = np.maximum(np.bincount(kind[:, 1:].ravel()), 1)
-    usual = (np.bincount(kind[:, 1:].ravel(), far.ravel()) / number)[kind[:, 1:]] - far.sum() / max(far.size, 1)
-    return np.stack([apart, apart**2, usual, usual**2, kind[:, 1:] == kind[:, :1], late, late**2,
-                     late == late.max(1, keepdims=True), late == late.min(1, keepdims=True)], -1)
+    usual = (np.bincount(kind[:, 1:].ravel(), far.ravel()) / number)[kind[:, 1:]] - far.sum() / max(
+        far.size, 1
+    )
+    return np.stack(
+        [
+            apart,
+            apart**2,
+            usual,
+            usual**2,
+            kind[:, 1:] == kind[:, :1],
+            late,
+            late**2,
+            late == late.max(1, keepdims=True),
+            late == late.min(1, keepdims=True),
+        ],
+        -1,
+    )
 
 
 MAX_SAMPLES_PER_QUESTION = 12
-MIN_SAMPLES = 8        # so many times the questions asked for are learned from; fewer than 8 of a kind show nothing of what is usual
+# so many times the questions asked for are learned from; fewer than 8 of a kind show nothing of
+# what is usual
+MIN_SAMPLES = 8
 
 
-def distance_infer_center_oo_video(observation: SceneIndex, rng: np.random.Generator, count: int) -> Facts:
-    """Five points on frames (`view`) of a video of 32: the reference, then four candidates; distance (n, 4) candidate to reference, metres;
-    farthest (n,) bool, the polarity asked. The best leads the runner-up by the margin."""
+def distance_infer_center_oo_video(
+    observation: SceneIndex, rng: np.random.Generator, count: int
+) -> Facts:
+    """Five points on frames (`view`) of a video of 32: the reference, then four candidates;
+    distance (n, 4) candidate to reference, metres; farthest (n,) bool, the polarity asked. The best
+    leads the runner-up by the margin."""
     name = "distance_infer_center_oo_video"
     rules = observation.rules
     seen = observation.clear_sightings
     picks = among_marked(observation, False, lambda marked: video_candidates(marked, rng, 5, count))
     centers = observation.centers[seen.object[picks.rows]]
     distance = np.linalg.norm(centers[:, 1:] - centers[:, :1], axis=-1)
-    farthest = rng.random(len(distance)) < .5
+    farthest = rng.random(len(distance)) < 0.5
     ranked = np.sort(np.where(farthest[:, None], -distance, distance), 1)
-    keep = all_of(markers_are_distinct(observation, picks, False), in_range(distance, rules.distance), is_order_clear(np.abs(ranked[:, 0]), np.abs(ranked[:, 1]), rules))
-    looked_at = np.flatnonzero(keep)[:MAX_SAMPLES_PER_QUESTION * count]
+    keep = all_of(
+        markers_are_distinct(observation, picks, False),
+        in_range(distance, rules.distance),
+        is_order_clear(np.abs(ranked[:, 0]), np.abs(ranked[:, 1]), rules),
+    )
+    looked_at = np.flatnonzero(keep)[: MAX_SAMPLES_PER_QUESTION * count]
     picks = picks.take(looked_at)
     distance = distance[looked_at]
     farthest = farthest[looked_at]
@@ -65,7 +106,9 @@ def distance_infer_center_oo_video(observation: SceneIndex, rng: np.random.Gener
     distance = distance[fair]
     farthest = farthest[fair]
     gold = gold[fair]
-    rows = stratified_sample(rng, count, farthest.astype(np.int64), *repetition_caps(observation, picks, alike=4))
+    rows = stratified_sample(
+        rng, count, farthest.astype(np.int64), *repetition_caps(observation, picks, alike=4)
+    )
     picks = picks.take(rows)
     distance = distance[rows]
     farthest = farthest[rows]
@@ -75,13 +118,21 @@ def distance_infer_center_oo_video(observation: SceneIndex, rng: np.random.Gener
     order = np.tile(np.arange(4), (len(rows), 1))
     order[np.arange(len(rows)), place], order[np.arange(len(rows)), gold] = gold, place
     whole = np.concatenate([np.zeros((len(rows), 1), np.int64), order + 1], 1)
-    picks = picks._replace(rows=np.take_along_axis(picks.rows, whole, 1), view=np.take_along_axis(picks.view, whole, 1))
-    return make_facts(name, observation, picks, {"distance": np.take_along_axis(distance, order, 1), "farthest": farthest})
+    picks = picks._replace(
+        rows=np.take_along_axis(picks.rows, whole, 1), view=np.take_along_axis(picks.view, whole, 1)
+    )
+    return make_facts(
+        name,
+        observation,
+        picks,
+        {"distance": np.take_along_axis(distance, order, 1), "farthest": farthest},
+    )
 
 # %% ../../../nbs/tasks/families/50_video.ipynb #c4d58ccd
 def first_appearances(observation: SceneIndex) -> tuple[NDArray, NDArray, NDArray, NDArray]:
-    """Of each nameable label seen in the video: the number of an object that bears it and is the first to be clear (m,), the frame 0..31 of that
-    (m,), the first frame with 2 % of one (m,), and the label (m,)."""
+    """Of each nameable label seen in the video: the number of an object that bears it and is the
+    first to be clear (m,), the frame 0..31 of that (m,), the first frame with 2 % of one (m,), and
+    the label (m,)."""
     frames = video_frames(observation)
     glimpsed = observation.all_sightings
     empty = (np.zeros(0, np.int64),) * 4
@@ -98,14 +149,20 @@ def first_appearances(observation: SceneIndex) -> tuple[NDArray, NDArray, NDArra
     clear = clear[np.lexsort((glimpsed.object[clear], when[clear]))]
     clear = clear[cumcount(label[clear]) == 0]
     glimpse = np.full(int(observation.label_id.max()) + 1, 99)
-    barely = rows[glimpsed.clear[rows] | (glimpsed.fraction[rows] >= observation.rules.barely) | (glimpsed.pixels[rows] >= observation.rules.rival)]
+    barely = rows[
+        glimpsed.clear[rows]
+        | (glimpsed.fraction[rows] >= observation.rules.barely)
+        | (glimpsed.pixels[rows] >= observation.rules.rival)
+    ]
     np.minimum.at(glimpse, label[barely], when[barely])
     return glimpsed.object[clear], when[clear], glimpse[label[clear]], label[clear]
 
 
 def chains(follows: NDArray, length: int, size: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """(size, length) places, each followed by one that `follows` (n, n) allows, every such chain drawn equally often; (0, length) where there is
-    none. They are counted from behind: so many chains begin at a place as there are shorter ones at those that may follow."""
+    """(size, length) places, each followed by one that `follows` (n, n) allows, every such chain
+    drawn equally often; (0, length) where there is
+    none. They are counted from behind: so many chains begin at a place as there are shorter ones at
+        those that may follow."""
     ways = [np.ones(len(follows))]
     for _ in range(length - 1):
         ways.insert(0, follows @ ways[0])
@@ -122,32 +179,48 @@ def chains(follows: NDArray, length: int, size: int, rng: np.random.Generator) -
 
 
 def appearance_order(observation: SceneIndex, rng: np.random.Generator, count: int) -> Facts:
-    """A video of 32, nothing drawn; objects (n, 4) stand for their labels, in the order asked; first (n, 4) frame 0..31 in which each label is
-    first clearly visible, pairwise different."""
+    """A video of 32, nothing drawn; objects (n, 4) stand for their labels, in the order asked;
+    first (n, 4) frame 0..31 in which each label is first clearly visible, pairwise different."""
     rules = observation.rules
     thing, when, glimpse, label = first_appearances(observation)
     follows = (when[:, None] + rules.order_gap <= when) & (when[:, None] < glimpse)
     ordered = chains(follows.astype(np.float64), 4, max(rules.candidates, 30 * count), rng)
     if not len(ordered):
-        passing("no four names that are new one after the other, two frames or more apart", np.zeros(1, bool))
+        passing(
+            "no four names that are new one after the other, two frames or more apart",
+            np.zeros(1, bool),
+        )
     ordered = ordered[cumcount(row_hash(ordered)) == 0]
     place = rng.permuted(np.tile(np.arange(4), (len(ordered), 1)), axis=1)
     tuples = np.take_along_axis(ordered, place, 1)
     first = when[tuples] if len(thing) else np.zeros((0, 4), np.int64)
     order = first.argsort(1, kind="stable")
-    rows = stratified_sample(rng, count, row_hash(order), (row_hash(np.sort(tuples, 1)), rules.per_objects))
+    rows = stratified_sample(
+        rng, count, row_hash(order), (row_hash(np.sort(tuples, 1)), rules.per_objects)
+    )
     objects = observation.ids[thing[tuples[rows]]] if len(thing) else np.zeros((0, 4), np.int32)
-    return _unmarked("appearance_order", observation, objects, {"first": first[rows].astype(np.int64)})
+    return _unmarked(
+        "appearance_order", observation, objects, {"first": first[rows].astype(np.int64)}
+    )
 
 
-def _unmarked(name: str, observation: SceneIndex, objects: NDArray, numbers: dict[str, NDArray]) -> Facts:
+def _unmarked(
+    name: str, observation: SceneIndex, objects: NDArray, numbers: dict[str, NDArray]
+) -> Facts:
     frames = video_frames(observation)
-    return Facts(task=name, frames=frames.repeat(len(objects), 0) if len(frames) else frames, objects=objects.astype(np.int32), view=np.full(objects.shape, -1, np.int8), marks=None, numbers=numbers)
+    return Facts(
+        task=name,
+        frames=frames.repeat(len(objects), 0) if len(frames) else frames,
+        objects=objects.astype(np.int32),
+        view=np.full(objects.shape, -1, np.int8),
+        marks=None,
+        numbers=numbers,
+    )
 
 # %% ../../../nbs/tasks/families/50_video.ipynb #b9eb398b
 def obj_count(observation: SceneIndex, rng: np.random.Generator, count: int) -> Facts:
-    """A video of 32, nothing drawn; objects (n, 1) one bearer of the label to be counted; answer (n,) how many there are, each of them clearly
-    visible in some frame."""
+    """A video of 32, nothing drawn; objects (n, 1) one bearer of the label to be counted; answer
+    (n,) how many there are, each of them clearly visible in some frame."""
     rules = observation.rules
     frames = video_frames(observation)
     glimpsed = observation.all_sightings
@@ -155,24 +228,45 @@ def obj_count(observation: SceneIndex, rng: np.random.Generator, count: int) -> 
     if len(frames):
         shown[glimpsed.object[glimpsed.clear & np.isin(glimpsed.frame, frames[0])]] = True
     labels, first, number = np.unique(observation.label_id, return_index=True, return_counts=True)
-    seen = np.bincount(observation.label_id[shown], minlength=int(labels.max(initial=0)) + 1)[labels]
-    clear = passing("one of a name is in no frame clearly, or the name is not clear", (seen == number) & observation.nameable[first])
+    seen = np.bincount(observation.label_id[shown], minlength=int(labels.max(initial=0)) + 1)[
+        labels
+    ]
+    clear = passing(
+        "one of a name is in no frame clearly, or the name is not clear",
+        (seen == number) & observation.nameable[first],
+    )
     keep = np.flatnonzero(clear & in_range(number, rules.count))
-    keep = keep[(number[keep] > rules.often) | (rng.random(rules.often + 1) < .5)[np.minimum(number[keep], rules.often)]]
+    keep = keep[
+        (number[keep] > rules.often)
+        | (rng.random(rules.often + 1) < 0.5)[np.minimum(number[keep], rules.often)]
+    ]
     keep = keep[stratified_sample(rng, count, number[keep], (number[keep], 1))]
-    return _unmarked("obj_count", observation, observation.ids[first[keep]][:, None], {"answer": number[keep]})
+    return _unmarked(
+        "obj_count", observation, observation.ids[first[keep]][:, None], {"answer": number[keep]}
+    )
 
 # %% ../../../nbs/tasks/families/50_video.ipynb #a6ae0f7e
 def room_size(observation: SceneIndex, rng: np.random.Generator, count: int) -> Facts:
-    """A video of 32, nothing drawn; answer (n,) floor area, square metres, see `scenes.geometry.floor`. One question a scene; none of a floor smaller or
-    larger than a room (`Thresholds.room`), nor where walls enclose too little of it (`Thresholds.enclosed`), nor where the frames show too little of it
-    (`Thresholds.floor_share`)."""
+    """A video of 32, nothing drawn; answer (n,) floor area, square metres, see
+    `scenes.geometry.floor`. One question a scene; none of a floor smaller or larger than a room
+    (`Thresholds.room`), nor where walls enclose too little of it (`Thresholds.enclosed`), nor where
+    the frames show too little of it (`Thresholds.floor_share`)."""
     rules = observation.rules
     parts, holes = observation.outline()
     area = np.array([outline_area(parts, holes) or 0.0])
-    keep = in_range(area, rules.room) & is_rounding_stable(area, 1.0, rules.rounding) & (len(video_frames(observation)) > 0)
+    keep = (
+        in_range(area, rules.room)
+        & is_rounding_stable(area, 1.0, rules.rounding)
+        & (len(video_frames(observation)) > 0)
+    )
     if keep.any() and count > 0:
-        keep &= passing("walls enclose too little of the floor", np.array([observation.enclosed(parts) >= rules.enclosed]))
-        keep &= passing("the frames show too little of the floor", np.array([observation.floor_coverage(parts + holes) >= rules.floor_share]))
-    area = area[keep][:max(count, 0)]
+        keep &= passing(
+            "walls enclose too little of the floor",
+            np.array([observation.enclosed(parts) >= rules.enclosed]),
+        )
+        keep &= passing(
+            "the frames show too little of the floor",
+            np.array([observation.floor_coverage(parts + holes) >= rules.floor_share]),
+        )
+    area = area[keep][: max(count, 0)]
     return _unmarked("room_size", observation, np.zeros((len(area), 0), np.int32), {"answer": area})

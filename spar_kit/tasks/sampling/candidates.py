@@ -23,15 +23,22 @@ from ..facts import IMAGES_PER_VIEW, Facts, task_named
 
 # %% ../../../nbs/tasks/sampling/10_candidates.ipynb #3fb1f9f4
 class CandidateTuples(NamedTuple):
-    """N candidates: frames (N, V) shown; rows (N, K) of `SceneIndex.seen` that carry the marks; view (N, K) which image each is on."""
+    """N candidates: frames (N, V) shown; rows (N, K) of `SceneIndex.seen` that carry the marks;
+    view (N, K) which image each is on."""
+
     frames: NDArray[np.int32]
     rows: NDArray[np.int64]
     view: NDArray[np.int8]
 
     def take(self, keep: NDArray) -> "CandidateTuples":
         at = np.flatnonzero(keep) if keep.dtype == bool else keep
-        same = len(self.frames) and not self.frames.strides[0]              # one video, repeated without being copied
-        frames = np.broadcast_to(self.frames[0], (len(at), self.frames.shape[1])) if same else self.frames.take(at, 0)
+        # one video, repeated without being copied
+        same = len(self.frames) and not self.frames.strides[0]
+        frames = (
+            np.broadcast_to(self.frames[0], (len(at), self.frames.shape[1]))
+            if same
+            else self.frames.take(at, 0)
+        )
         return CandidateTuples(frames, self.rows.take(at, 0), self.view.take(at, 0))
 
 
@@ -43,15 +50,27 @@ def _differ(ordered: NDArray) -> NDArray[np.bool_]:
     return fair
 
 
-def sample_tuples(seen: SightingTable, only: NDArray, sets: NDArray, *, k: int, size: int, rng: np.random.Generator) -> CandidateTuples:
-    """`size` random tuples of k sightings of distinct objects, each tuple within one of `sets` (S, V); fewer where draws repeat. Of the rows of
-    `seen` it takes `only` (M,), ascending."""
+def sample_tuples(
+    seen: SightingTable,
+    only: NDArray,
+    sets: NDArray,
+    *,
+    k: int,
+    size: int,
+    rng: np.random.Generator,
+) -> CandidateTuples:
+    """`size` random tuples of k sightings of distinct objects, each tuple within one of `sets` (S,
+    V); fewer where draws repeat. Of the rows of `seen` it takes `only` (M,), ascending."""
     start = np.searchsorted(only, seen.start)
     count = np.diff(start)[sets]
     ends = np.cumsum(count, 1)
     rich = np.flatnonzero(ends[:, -1] >= k) if len(sets) else np.zeros(0, np.int64)
     if not len(rich):
-        return CandidateTuples(np.zeros((0, sets.shape[1]), np.int32), np.zeros((0, k), np.int64), np.zeros((0, k), np.int8))
+        return CandidateTuples(
+            np.zeros((0, sets.shape[1]), np.int32),
+            np.zeros((0, k), np.int64),
+            np.zeros((0, k), np.int8),
+        )
     chosen = rich[rng.integers(len(rich), size=size)]
     share = rng.random((size, k))
     rows = np.empty((size, k), np.int64)
@@ -62,16 +81,23 @@ def sample_tuples(seen: SightingTable, only: NDArray, sets: NDArray, *, k: int, 
     rows = only[rows]
     np.add(row_hash(rows), np.multiply(chosen, 0x5851F42D4C957F2D, dtype=np.int64), out=again)
     at = np.flatnonzero(keep & (cumcount(again) == 0))
-    if len(sets) == 1:                                                      # not copied for each row
-        return CandidateTuples(np.broadcast_to(sets.astype(np.int32)[0], (len(at), sets.shape[1])), rows.take(at, 0), view.take(at, 0))
+    # not copied for each row
+    if len(sets) == 1:
+        return CandidateTuples(
+            np.broadcast_to(sets.astype(np.int32)[0], (len(at), sets.shape[1])),
+            rows.take(at, 0),
+            view.take(at, 0),
+        )
     return CandidateTuples(sets.astype(np.int32)[chosen[at]], rows.take(at, 0), view.take(at, 0))
 
 
 @jit
-def _draw(chosen, share, ends, start, objects, rows, view, keep):                        # type: ignore[no-untyped-def]
-    """Fills rows, view (n, k) and keep (n,), all objects different, from a share 0 to 1 of the sightings of each chosen set.
+def _draw(chosen, share, ends, start, objects, rows, view, keep):  # type: ignore[no-untyped-def]
+    """Fills rows, view (n, k) and keep (n,), all objects different, from a share 0 to 1 of the
+    sightings of each chosen set.
 
-    ends: (S, V) how many sightings the first views of a set have; start: (S, V) the first row of each view.
+    ends: (S, V) how many sightings the first views of a set have; start: (S, V) the first row of
+        each view.
     """
     last = ends.shape[1] - 1
     for i in range(len(chosen)):
@@ -86,8 +112,11 @@ def _draw(chosen, share, ends, start, objects, rows, view, keep):               
                 keep[i] &= objects[rows[i, j]] != objects[rows[i, other]]
 
 # %% ../../../nbs/tasks/sampling/10_candidates.ipynb #d7c1788f
-def single_candidates(observation: SceneIndex, rng: np.random.Generator, k: int, count: int) -> CandidateTuples:
-    """Ordered tuples of k distinct objects in one frame, which the scan has whole: all of them where they are few, random ones otherwise."""
+def single_candidates(
+    observation: SceneIndex, rng: np.random.Generator, k: int, count: int
+) -> CandidateTuples:
+    """Ordered tuples of k distinct objects in one frame, which the scan has whole: all of them
+    where they are few, random ones otherwise."""
     seen = observation.clear_sightings
     only = observation.measurable
     rules = observation.rules
@@ -105,7 +134,9 @@ def single_candidates(observation: SceneIndex, rng: np.random.Generator, k: int,
         rest, rows[:, j] = np.divmod(rest, np.maximum(number[frame], 1))
     rows = only[rows + start[frame][:, None]]
     keep = _differ(np.sort(rows, 1))
-    return CandidateTuples(frame[:, None].astype(np.int32), rows, np.zeros((total, k), np.int8)).take(keep)
+    return CandidateTuples(
+        frame[:, None].astype(np.int32), rows, np.zeros((total, k), np.int8)
+    ).take(keep)
 
 # %% ../../../nbs/tasks/sampling/10_candidates.ipynb #82a958bd
 def view_pairs(observation: SceneIndex, rng: np.random.Generator, most: int) -> NDArray[np.int32]:
@@ -115,32 +146,54 @@ def view_pairs(observation: SceneIndex, rng: np.random.Generator, most: int) -> 
 
 # %% ../../../nbs/tasks/sampling/10_candidates.ipynb #670704d9
 TURN_EDGES = np.array([10.0, 30, 60, 90, 120])
-TURN_SHARES = np.array([.05, .26, .33, .18, .09, .09])
+TURN_SHARES = np.array([0.05, 0.26, 0.33, 0.18, 0.09, 0.09])
 
 
-def sample_frame_triples(observation: SceneIndex, rng: np.random.Generator, count: int, turning: bool = False) -> NDArray[np.int32]:
-    """(M, 3) chains of three views, M at most `count`; the first may be an end or the middle of the chain.
+def sample_frame_triples(
+    observation: SceneIndex, rng: np.random.Generator, count: int, turning: bool = False
+) -> NDArray[np.int32]:
+    """(M, 3) chains of three views, M at most `count`; the first may be an end or the middle of the
+    chain.
 
     Args:
-        turning: prefer every size of turn equally, so that more is behind the first camera, to SPAR-Bench's shares.
+        turning: prefer every size of turn equally, so that more is behind the first camera, to
+            SPAR-Bench's shares.
     """
     sets, turns = observation.frame_triples
-    # two turns per set, each weighted towards the shares of SPAR-Bench: the largest of weight x noise win (Efraimidis and Spirakis, 2006)
+    # two turns per set, each weighted towards the shares of SPAR-Bench: the largest of weight x
+    # noise win (Efraimidis and Spirakis, 2006)
     size = np.searchsorted(TURN_EDGES, turns, side="right")
-    weight = ((1 if turning else TURN_SHARES) / np.maximum(np.bincount(size.ravel(), minlength=6), 1))[size].prod(1)
+    weight = (
+        (1 if turning else TURN_SHARES) / np.maximum(np.bincount(size.ravel(), minlength=6), 1)
+    )[size].prod(1)
     noise = np.log(rng.random(len(sets)) + 1e-300) / weight
-    return sets[np.sort(np.argpartition(noise, len(sets) - count)[-count:])] if count < len(sets) else sets
+    return (
+        sets[np.sort(np.argpartition(noise, len(sets) - count)[-count:])]
+        if count < len(sets)
+        else sets
+    )
 
 
-def multi_candidates(observation: SceneIndex, rng: np.random.Generator, k: int, count: int, turning: bool = False) -> CandidateTuples:
-    """Tuples of k distinct objects over three views; with two or more objects, on at least two different images."""
+def multi_candidates(
+    observation: SceneIndex, rng: np.random.Generator, k: int, count: int, turning: bool = False
+) -> CandidateTuples:
+    """Tuples of k distinct objects over three views; with two or more objects, on at least two
+    different images."""
     sets = sample_frame_triples(observation, rng, max(200, 4 * count), turning)
-    picks = sample_tuples(observation.clear_sightings, observation.measurable, sets, k=k, size=max(observation.rules.candidates, 30 * count), rng=rng)
+    picks = sample_tuples(
+        observation.clear_sightings,
+        observation.measurable,
+        sets,
+        k=k,
+        size=max(observation.rules.candidates, 30 * count),
+        rng=rng,
+    )
     return picks if k == 1 else picks.take(np.ptp(picks.view, axis=1) > 0)
 
 
 def video_frames(observation: SceneIndex) -> NDArray[np.int32]:
-    """(1, 32) frames spread evenly over the scan, int(linspace(0, F - 1, 32)); (0, 32) where the scan is shorter."""
+    """(1, 32) frames spread evenly over the scan, int(linspace(0, F - 1, 32)); (0, 32) where the
+    scan is shorter."""
     F = len(observation.frame_index)
     if F < IMAGES_PER_VIEW["video"]:
         passing(f"fewer than {IMAGES_PER_VIEW['video']} frames", np.zeros(1, bool))
@@ -148,9 +201,18 @@ def video_frames(observation: SceneIndex) -> NDArray[np.int32]:
     return np.linspace(0, F - 1, IMAGES_PER_VIEW["video"]).astype(np.int32)[None]
 
 
-def video_candidates(observation: SceneIndex, rng: np.random.Generator, k: int, count: int) -> CandidateTuples:
+def video_candidates(
+    observation: SceneIndex, rng: np.random.Generator, k: int, count: int
+) -> CandidateTuples:
     """Tuples of k distinct objects over the 32 frames of the scene's video."""
-    return sample_tuples(observation.clear_sightings, observation.measurable, video_frames(observation), k=k, size=max(observation.rules.candidates, 30 * count), rng=rng)
+    return sample_tuples(
+        observation.clear_sightings,
+        observation.measurable,
+        video_frames(observation),
+        k=k,
+        size=max(observation.rules.candidates, 30 * count),
+        rng=rng,
+    )
 
 
 CANDIDATES = {"single": single_candidates, "multi": multi_candidates, "video": video_candidates}
@@ -160,36 +222,52 @@ def iou(first: NDArray, second: NDArray) -> NDArray[np.float64]:
     """Intersection over union of boxes (..., 4)."""
     first = np.asarray(first, np.float64)
     second = np.asarray(second, np.float64)
-    sides = np.maximum(np.minimum(first[..., 2:], second[..., 2:]) - np.maximum(first[..., :2], second[..., :2]), 0)
-    area = lambda b: (b[..., 2] - b[..., 0]) * (b[..., 3] - b[..., 1])                # noqa: E731
+    sides = np.maximum(
+        np.minimum(first[..., 2:], second[..., 2:]) - np.maximum(first[..., :2], second[..., :2]), 0
+    )
+    area = lambda b: (b[..., 2] - b[..., 0]) * (b[..., 3] - b[..., 1])  # noqa: E731
     shared = sides[..., 0] * sides[..., 1]
     return shared / np.maximum(area(first) + area(second) - shared, 1e-9)
 
 
 @jit
-def iou_of_two(a, b):                                                                    # type: ignore[no-untyped-def]
+def iou_of_two(a, b):  # type: ignore[no-untyped-def]
     """`iou` of two boxes (4,), for compiled loops."""
     wide = min(np.float64(a[2]), b[2]) - max(a[0], b[0])
     high = min(np.float64(a[3]), b[3]) - max(a[1], b[1])
     shared = max(wide, 0.0) * max(high, 0.0)
-    area = (np.float64(a[2]) - a[0]) * (np.float64(a[3]) - a[1]) + (np.float64(b[2]) - b[0]) * (np.float64(b[3]) - b[1])
+    area = (np.float64(a[2]) - a[0]) * (np.float64(a[3]) - a[1]) + (np.float64(b[2]) - b[0]) * (
+        np.float64(b[3]) - b[1]
+    )
     return shared / max(area - shared, 1e-9)
 
 
-def markers_are_distinct(observation: SceneIndex, picks: CandidateTuples, boxes: bool, labels: bool = True) -> NDArray[np.bool_]:
-    """(N,) whether the marks of a tuple lie apart wherever two share an image, and (with `labels`) no name is borne by more than two objects."""
+def markers_are_distinct(
+    observation: SceneIndex, picks: CandidateTuples, boxes: bool, labels: bool = True
+) -> NDArray[np.bool_]:
+    """(N,) whether the marks of a tuple lie apart wherever two share an image, and (with `labels`)
+    no name is borne by more than two objects."""
     seen = observation.clear_sightings
     rules = observation.rules
     fair = np.empty(len(picks.rows), np.bool_)
     label = observation.label_id[seen.object]
     marks, limit = (seen.box, rules.box_overlap) if boxes else (seen.point, rules.point_gap**2)
-    _apart(picks.rows, picks.view, marks, label, float(limit), rules.same_label if labels else len(label), fair)
+    _apart(
+        picks.rows,
+        picks.view,
+        marks,
+        label,
+        float(limit),
+        rules.same_label if labels else len(label),
+        fair,
+    )
     return passing("marks that cover one another, or one name for many", fair)
 
 
 @jit
-def _apart(rows, view, marks, label, limit, most, fair):                                 # type: ignore[no-untyped-def]
-    """Fills `fair` (N,). marks: (R, 4) boxes that overlap by at most `limit`, or (R, 2) points at least the root of `limit` apart."""
+def _apart(rows, view, marks, label, limit, most, fair):  # type: ignore[no-untyped-def]
+    """Fills `fair` (N,). marks: (R, 4) boxes that overlap by at most `limit`, or (R, 2) points at
+    least the root of `limit` apart."""
     k = rows.shape[1]
     for n in range(len(rows)):
         fair[n] = True
@@ -202,15 +280,20 @@ def _apart(rows, view, marks, label, limit, most, fair):                        
                     continue
                 b = marks[rows[n, j]]
                 if len(a) == 2:
-                    fair[n] &= (np.float64(a[0]) - b[0]) ** 2 + (np.float64(a[1]) - b[1]) ** 2 >= limit
+                    fair[n] &= (np.float64(a[0]) - b[0]) ** 2 + (
+                        np.float64(a[1]) - b[1]
+                    ) ** 2 >= limit
                 else:
                     fair[n] &= iou_of_two(a, b) <= limit
             fair[n] &= same <= most
 
 # %% ../../../nbs/tasks/sampling/10_candidates.ipynb #500b42da
-def repetition_caps(observation: SceneIndex, picks: CandidateTuples, alike: int = 0) -> list[tuple[NDArray, int]]:
-    """The limits of `stratified_sample`: no question twice, nor again in nearly the same views (the same objects in the same roles), and so many about one
-    group of objects and, except for a video, about one set of images.
+def repetition_caps(
+    observation: SceneIndex, picks: CandidateTuples, alike: int = 0
+) -> list[tuple[NDArray, int]]:
+    """The limits of `stratified_sample`: no question twice, nor again in nearly the same views (the
+    same objects in the same roles), and so many about one group of objects and, except for a video,
+    about one set of images.
 
     Args:
         alike: the last so many objects may change places without making another question.
@@ -218,44 +301,71 @@ def repetition_caps(observation: SceneIndex, picks: CandidateTuples, alike: int 
     rules: Thresholds = observation.rules
     objects = observation.clear_sightings.object[picks.rows]
     k = objects.shape[1]
-    question = np.concatenate([objects[:, :k - alike], np.sort(objects[:, k - alike:], 1)], 1)
-    video = picks.frames.shape[1] >= IMAGES_PER_VIEW["video"]                        # the same frames for all
-    limits = [(row_hash(question) if video else row_hash(picks.frames, question), 1),
-              (row_hash(np.sort(objects, 1)), rules.per_object if k == 1 else rules.per_objects)]
+    question = np.concatenate([objects[:, : k - alike], np.sort(objects[:, k - alike :], 1)], 1)
+    # the same frames for all
+    video = picks.frames.shape[1] >= IMAGES_PER_VIEW["video"]
+    limits = [
+        (row_hash(question) if video else row_hash(picks.frames, question), 1),
+        (row_hash(np.sort(objects, 1)), rules.per_object if k == 1 else rules.per_objects),
+    ]
     if not video:
         limits.append((row_hash(np.sort(picks.frames, 1)), rules.per_frames))
         limits.append(same_view_cap(observation, picks.frames, question))
     return limits
 
 
-def same_view_cap(observation: SceneIndex, frames: NDArray, question: NDArray) -> tuple[NDArray, int]:
-    """A limit of `stratified_sample`: the same question (n,) or (n, k) once in nearly the same views as `frames` (n, V); the first image is the observer's."""
+def same_view_cap(
+    observation: SceneIndex, frames: NDArray, question: NDArray
+) -> tuple[NDArray, int]:
+    """A limit of `stratified_sample`: the same question (n,) or (n, k) once in nearly the same
+    views as `frames` (n, V); the first image is the observer's."""
     views = observation.view[frames]
     return row_hash(views[:, 0], np.sort(views, 1), question), observation.rules.per_view
 
 # %% ../../../nbs/tasks/sampling/10_candidates.ipynb #7b17ddf1
-def make_facts(name: str, observation: SceneIndex, picks: CandidateTuples, numbers: dict[str, NDArray]) -> Facts:
+def make_facts(
+    name: str, observation: SceneIndex, picks: CandidateTuples, numbers: dict[str, NDArray]
+) -> Facts:
     """The facts of chosen picks, with their points or boxes as the task's markers ask."""
     seen = observation.clear_sightings
-    return Facts(task=name, frames=picks.frames.astype(np.int32), objects=observation.ids[seen.object[picks.rows]].astype(np.int32), view=picks.view.astype(np.int8),
-                 marks=(seen.box if task_named(name).boxes else seen.point)[picks.rows].astype(np.int16), numbers=numbers)
+    return Facts(
+        task=name,
+        frames=picks.frames.astype(np.int32),
+        objects=observation.ids[seen.object[picks.rows]].astype(np.int32),
+        view=picks.view.astype(np.int8),
+        marks=(seen.box if task_named(name).boxes else seen.point)[picks.rows].astype(np.int16),
+        numbers=numbers,
+    )
 
 
-def among_marked(observation: SceneIndex, boxes: bool, sample: Callable[[SceneIndex], CandidateTuples]) -> CandidateTuples:
-    """What `sample` picks where it knows only the sightings that may carry a box, or else a point."""
-    rows = np.flatnonzero(observation.clear_sightings.boxed if boxes else observation.clear_sightings.pointed)
+def among_marked(
+    observation: SceneIndex, boxes: bool, sample: Callable[[SceneIndex], CandidateTuples]
+) -> CandidateTuples:
+    """What `sample` picks where it knows only the sightings that may carry a box, or else a
+    point."""
+    rows = np.flatnonzero(
+        observation.clear_sightings.boxed if boxes else observation.clear_sightings.pointed
+    )
     picks = sample(replace(observation, clear_sightings=observation.clear_sightings.only(rows)))
     return picks._replace(rows=rows[picks.rows])
 
 
-def candidates(name: str, observation: SceneIndex, rng: np.random.Generator, count: int) -> CandidateTuples:
+def candidates(
+    name: str, observation: SceneIndex, rng: np.random.Generator, count: int
+) -> CandidateTuples:
     """Fair tuples for a task: as many objects as it has markers, in as many images as it shows."""
     task = task_named(name)
     k = len(task.markers)
     if task.turning:
-        picks = among_marked(observation, task.boxes, lambda marked: multi_candidates(marked, rng, k, count, turning=True))
+        picks = among_marked(
+            observation,
+            task.boxes,
+            lambda marked: multi_candidates(marked, rng, k, count, turning=True),
+        )
     else:
-        picks = among_marked(observation, task.boxes, lambda marked: CANDIDATES[task.views](marked, rng, k, count))
+        picks = among_marked(
+            observation, task.boxes, lambda marked: CANDIDATES[task.views](marked, rng, k, count)
+        )
     if not len(picks.rows):
         passing("no images with enough objects that are whole and can be marked", np.zeros(1, bool))
     return picks.take(markers_are_distinct(observation, picks, task.boxes))

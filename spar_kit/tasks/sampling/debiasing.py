@@ -10,19 +10,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 # %% ../../../nbs/tasks/sampling/20_debiasing.ipynb #9226579b
-def fit_conditional_logit(columns: NDArray[np.float64], *, ridge: float = 2.0, steps: int = 20) -> NDArray[np.float64]:
-    """(d,) weights w such that softmax(columns @ w) over the k options is the chance of each to be the right one.
+def fit_conditional_logit(
+    columns: NDArray[np.float64], *, ridge: float = 2.0, steps: int = 20
+) -> NDArray[np.float64]:
+    """(d,) weights w such that softmax(columns @ w) over the k options is the chance of each to be
+    the right one.
 
-    Conditional logit (McFadden, 1974), by Newton's method with an L2 penalty on weights of standardised columns, until a step adds
-    less than 0.1 to the logarithm of the likelihood, or `steps` are done. `ridge`: half of this times |w|^2, of standardised columns, is taken off it.
+    Conditional logit (McFadden, 1974), by Newton's method with an L2 penalty on weights of
+    standardised columns, until a step adds less than 0.1 to the logarithm of the likelihood, or
+    `steps` are done. `ridge`: half of this times |w|^2, of standardised columns, is taken off it.
 
     Args:
         columns: (N, k, d) what each option looks like, the right one first.
     """
     N, k, d = columns.shape
     flat = columns.reshape(-1, d)
-    spread = np.sqrt(np.maximum(np.einsum("nd,nd->d", flat, flat) / (N * k) - (np.einsum("nd->d", flat) / (N * k)) ** 2, 0)) + 1e-9
-    z = ((columns[:, 1:] - columns[:, :1]) / spread).reshape(-1, d)                 # seen from the right one, whose score is then 0
+    spread = (
+        np.sqrt(
+            np.maximum(
+                np.einsum("nd,nd->d", flat, flat) / (N * k)
+                - (np.einsum("nd->d", flat) / (N * k)) ** 2,
+                0,
+            )
+        )
+        + 1e-9
+    )
+    # seen from the right one, whose score is then 0
+    z = ((columns[:, 1:] - columns[:, :1]) / spread).reshape(-1, d)
     w = np.zeros(d)
     for _ in range(steps):
         score = (z @ w).reshape(N, k - 1)
@@ -33,32 +47,49 @@ def fit_conditional_logit(columns: NDArray[np.float64], *, ridge: float = 2.0, s
         slope = mean.sum(0) + ridge * w
         step = np.linalg.solve(z.T @ weighted - mean.T @ mean + ridge * np.eye(d), slope)
         w = w - step
-        if slope @ step < .2:                       # twice what the step gains; each further step would square the error
+        # twice what the step gains; each further step would square the error
+        if slope @ step < 0.2:
             break
     return w / spread
 
 
-def choice_probabilities(columns: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+def choice_probabilities(
+    columns: NDArray[np.float64], weights: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """(N, k) softmax of columns (N, k, d) @ weights (d,)."""
     score = columns @ weights
     grown = np.exp(score - score.max(-1, keepdims=True))
     return grown / grown.sum(-1, keepdims=True)
 
 # %% ../../../nbs/tasks/sampling/20_debiasing.ipynb #15869219
-def debias_by_rejection(columns: NDArray[np.float64], rng: np.random.Generator, learn: NDArray[np.float64] | None = None, *, most: int = 1000,
-              fewest: int = 8) -> NDArray[np.bool_]:
-    """Which of N questions to ask (N,), so that `columns` tell nothing: rejection sampling with probability min(p) / p[right].
+def debias_by_rejection(
+    columns: NDArray[np.float64],
+    rng: np.random.Generator,
+    learn: NDArray[np.float64] | None = None,
+    *,
+    most: int = 1000,
+    fewest: int = 8,
+) -> NDArray[np.bool_]:
+    """Which of N questions to ask (N,), so that `columns` tell nothing: rejection sampling with
+    probability min(p) / p[right].
 
-    That holds for one set of options a question: to draw several and ask any that passes would favour those that give most away.
+    That holds for one set of options a question: to draw several and ask any that passes would
+        favour those that give most away.
 
     Args:
         columns: (N, k, d) what each option looks like, the right one first.
-        learn: (M, k, d) questions to learn from, where there are more of the kind than may be asked; by default the same.
+        learn: (M, k, d) questions to learn from, where there are more of the kind than may be
+            asked; by default the same.
         most: questions that `fit_conditional_logit` looks at, drawn at random.
         fewest: from fewer questions nothing can be learned, and none is asked.
     """
     known = columns if learn is None else learn
     if len(known) < fewest:
         return np.zeros(len(columns), bool)
-    p = choice_probabilities(columns, fit_conditional_logit(known if len(known) <= most else known[rng.choice(len(known), most, replace=False)]))
+    p = choice_probabilities(
+        columns,
+        fit_conditional_logit(
+            known if len(known) <= most else known[rng.choice(len(known), most, replace=False)]
+        ),
+    )
     return rng.random(len(columns)) < p.min(1) / p[:, 0]

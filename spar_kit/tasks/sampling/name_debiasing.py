@@ -12,21 +12,33 @@ from numpy.typing import NDArray
 from ...scenes.geometry.rasterizer import jit
 
 # %% ../../../nbs/tasks/sampling/30_name_debiasing.ipynb #f4522160
-SCALE = 0.45             # of the logarithm of a length: about the standard deviation of depths in a room
-MAX_WEIGHT = 6.0               # a weight beyond this would only chase a mean that cannot be reached
+# of the logarithm of a length: about the standard deviation of depths in a room
+SCALE = 0.45
+MAX_WEIGHT = 6.0  # a weight beyond this would only chase a mean that cannot be reached
 
 
-def even_names(lengths: NDArray[np.float64], groups: NDArray[np.integer], around: float, *, ridge: float = 1.0, sweeps: int = 15
-               ) -> NDArray[np.float64]:
-    """(n,) logarithms of weights, with which each group has the same mean of the logarithms of lengths, as far as it can.
+def even_names(
+    lengths: NDArray[np.float64],
+    groups: NDArray[np.integer],
+    around: float,
+    *,
+    ridge: float = 1.0,
+    sweeps: int = 15,
+) -> NDArray[np.float64]:
+    """(n,) logarithms of weights, with which each group has the same mean of the logarithms of
+    lengths, as far as it can.
 
-    Exponential tilting (Csiszar, 1975, I-projection onto given means) by Newton's method, one column of groups after the other.
+    Exponential tilting (Csiszar, 1975, I-projection onto given means) by Newton's method, one
+    column of groups after the other.
 
     Args:
         lengths: (n,) answers, metres, positive.
-        groups: (n, k) what a blind reader sees of a question: the names, what is stated; k columns of numbers of any size.
-        around: metres; the mean to be had, the same in all scenes: the names tell the kind of room as well.
-        ridge: so many questions with the mean that is wanted are taken to be in each group beforehand.
+        groups: (n, k) what a blind reader sees of a question: the names, what is stated; k columns
+            of numbers of any size.
+        around: metres; the mean to be had, the same in all scenes: the names tell the kind of room
+            as well.
+        ridge: so many questions with the mean that is wanted are taken to be in each group
+            beforehand.
     """
     x = np.log(lengths / around) / SCALE
     number = np.stack([np.unique(column, return_inverse=True)[1] for column in groups.T], 1)
@@ -34,7 +46,7 @@ def even_names(lengths: NDArray[np.float64], groups: NDArray[np.integer], around
 
 
 @jit
-def _tilt(x, number, size, ridge, sweeps):                                               # type: ignore[no-untyped-def]
+def _tilt(x, number, size, ridge, sweeps):  # type: ignore[no-untyped-def]
     n, columns = number.shape
     tilt = np.zeros(n)
     weight = np.zeros((columns, size))
@@ -55,9 +67,13 @@ def _tilt(x, number, size, ridge, sweeps):                                      
                 mean = first[group] / mass[group]
                 curve = count[group] * (second[group] / mass[group] - mean * mean) + ridge
                 step = (count[group] * mean - ridge * weight[column, group]) / curve
-                step = min(max(weight[column, group] + step, -MAX_WEIGHT), MAX_WEIGHT) - weight[column, group]
+                step = (
+                    min(max(weight[column, group] + step, -MAX_WEIGHT), MAX_WEIGHT)
+                    - weight[column, group]
+                )
                 weight[column, group] += step
-                count[group] = step                                                     # now the step that its questions take
+                # now the step that its questions take
+                count[group] = step
             for i in range(n):
                 tilt[i] += count[number[i, column]]
     return -tilt * x

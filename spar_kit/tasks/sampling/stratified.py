@@ -24,7 +24,8 @@ _DROPPED: ContextVar[Counter[str] | None] = ContextVar("dropped", default=None)
 
 @contextmanager
 def counting_drops() -> Iterator[Counter[str]]:
-    """Counts, by reason, the candidates that checks drop inside; one that fails two checks counts for both."""
+    """Counts, by reason, the candidates that checks drop inside; one that fails two checks counts
+    for both."""
     dropped = Counter[str]()
     token = _DROPPED.set(dropped)
     try:
@@ -45,12 +46,16 @@ def passing(reason: str, keep: NDArray) -> NDArray[np.bool_]:
 # %% ../../../nbs/tasks/sampling/00_stratified.ipynb #8bf41e46
 def in_range(values: NDArray, limits: tuple[float, float]) -> NDArray[np.bool_]:
     """Whether values lie in a closed range; NaN does not."""
-    return passing("a value out of range", np.asarray((values >= limits[0]) & (values <= limits[1])))
+    return passing(
+        "a value out of range", np.asarray((values >= limits[0]) & (values <= limits[1]))
+    )
 
 
 def all_of(*checks: NDArray) -> NDArray[np.bool_]:
     """(n,) whether all of the checks hold in a row; each is (n,) or (n, k)."""
-    first, *others = (np.reshape(check, (len(check), int(np.prod(check.shape[1:])))).T for check in checks)
+    first, *others = (
+        np.reshape(check, (len(check), int(np.prod(check.shape[1:])))).T for check in checks
+    )
     fine = np.ones(first.shape[1], bool)
     for columns in (first, *others):
         for column in columns:
@@ -66,7 +71,7 @@ def cumcount(codes: NDArray) -> NDArray[np.int64]:
 
 
 @jit
-def _earlier(number, out):                                                               # type: ignore[no-untyped-def]
+def _earlier(number, out):  # type: ignore[no-untyped-def]
     count = np.zeros(len(number), np.int64)
     for i in range(len(number)):
         out[i] = count[number[i]]
@@ -81,15 +86,17 @@ def factorize(codes: NDArray) -> NDArray[np.int64]:
 
 
 @jit
-def _enumerate(codes, out):                                                              # type: ignore[no-untyped-def]
+def _enumerate(codes, out):  # type: ignore[no-untyped-def]
     """`factorize` by a hash table with open addressing (Knuth's multiplicative hash)."""
     size = 2
     while size < 2 * len(codes):
         size *= 2
     table = np.full(size, -1)
-    count = 0                                         # the first row with a code
+    count = 0  # the first row with a code
     for i in range(len(codes)):
-        at = np.int64((np.uint64(codes[i]) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(20)) & (size - 1)
+        at = np.int64((np.uint64(codes[i]) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(20)) & (
+            size - 1
+        )
         while table[at] >= 0 and codes[table[at]] != codes[i]:
             at = (at + 1) & (size - 1)
         if table[at] < 0:
@@ -100,8 +107,8 @@ def _enumerate(codes, out):                                                     
 
 
 def row_hash(*columns: NDArray) -> NDArray[np.int64]:
-    """(n,) one number per distinct row of integer columns, each (n,) or (n, k): the sum of the entries times odd random numbers,
-    modulo 2**64. Rows that collide count as equal."""
+    """(n,) one number per distinct row of integer columns, each (n,) or (n, k): the sum of the
+    entries times odd random numbers, modulo 2**64. Rows that collide count as equal."""
     out = np.zeros(len(columns[0]), np.int64)
     factors = iter(_factors(sum(1 if c.ndim == 1 else c.shape[1] for c in columns)))
     for c in columns:
@@ -112,19 +119,28 @@ def row_hash(*columns: NDArray) -> NDArray[np.int64]:
 
 @cache
 def _factors(n: int) -> tuple[int, ...]:
-    odd = np.random.default_rng(0).integers(1 << 63, size=n, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
+    odd = np.random.default_rng(0).integers(1 << 63, size=n, dtype=np.uint64) * np.uint64(
+        2
+    ) + np.uint64(1)
     return tuple(odd.view(np.int64).tolist())
 
 # %% ../../../nbs/tasks/sampling/00_stratified.ipynb #9597d73f
-def stratified_sample(rng: np.random.Generator, count: int, strata: NDArray | Sequence[NDArray], *caps: tuple[NDArray, int],
-           weights: NDArray | None = None) -> NDArray[np.int64]:
+def stratified_sample(
+    rng: np.random.Generator,
+    count: int,
+    strata: NDArray | Sequence[NDArray],
+    *caps: tuple[NDArray, int],
+    weights: NDArray | None = None,
+) -> NDArray[np.int64]:
     """Rows of at most `count` candidates, taken from the strata in turn.
 
     Args:
-        strata: (n,) what must be balanced; or several, the most important first: the later ones are balanced within the earlier.
+        strata: (n,) what must be balanced; or several, the most important first: the later ones are
+            balanced within the earlier.
         caps: pairs of (n,) codes and how often each code may be taken.
-        weights: (n,) logarithms; within a stratum the heavier come first, at random in proportion (Efraimidis and Spirakis, 2006), whatever
-            the caps. Without, those that the caps leave room for come first.
+        weights: (n,) logarithms; within a stratum the heavier come first, at random in proportion
+            (Efraimidis and Spirakis, 2006), whatever the caps. Without, those that the caps leave
+            room for come first.
     """
     levels = [strata] if isinstance(strata, np.ndarray) else list(strata)
     order = rng.permutation(len(levels[0]))
@@ -133,17 +149,22 @@ def stratified_sample(rng: np.random.Generator, count: int, strata: NDArray | Se
     nested = np.empty((len(levels), len(order)), np.int64)
     limits = np.empty((len(caps), len(order)), np.int64)
     for depth in range(len(levels)):
-        nested[-1 - depth] = row_hash(*levels[:depth + 1])
+        nested[-1 - depth] = row_hash(*levels[: depth + 1])
     for row, (code, _) in enumerate(caps):
         limits[row] = code
-    rows = _deal(order, nested, limits, np.array([most for _, most in caps], np.int64), weights is None)
+    rows = _deal(
+        order, nested, limits, np.array([most for _, most in caps], np.int64), weights is None
+    )
     if len(rows) < count:
-        passing("the same objects, images or answers have been asked about", np.arange(len(order)) < len(rows))
-    return rows[:max(count, 0)]
+        passing(
+            "the same objects, images or answers have been asked about",
+            np.arange(len(order)) < len(rows),
+        )
+    return rows[: max(count, 0)]
 
 
 @jit
-def _in_turn(order, number):                                                             # type: ignore[no-untyped-def]
+def _in_turn(order, number):  # type: ignore[no-untyped-def]
     count = np.zeros(len(number), np.int64)
     place = np.zeros(len(order) + 1, np.int64)
     out = np.empty_like(order)
@@ -160,7 +181,7 @@ def _in_turn(order, number):                                                    
 
 
 @jit
-def _deal(order, nested, caps, most, roomy):                                             # type: ignore[no-untyped-def]
+def _deal(order, nested, caps, most, roomy):  # type: ignore[no-untyped-def]
     number = np.empty_like(nested)
     limit = np.empty_like(caps)
     for level in range(len(nested)):
@@ -186,7 +207,8 @@ def _deal(order, nested, caps, most, roomy):                                    
 
 # %% ../../../nbs/tasks/sampling/00_stratified.ipynb #e8da61f3
 def log_bin(values: NDArray, ratio: float = 1.2) -> NDArray[np.int64]:
-    """(n,) on which step of a ladder with this ratio a positive value lies; the same ladder in every scene."""
+    """(n,) on which step of a ladder with this ratio a positive value lies; the same ladder in
+    every scene."""
     return np.floor(np.log(np.maximum(values, 1e-3)) / np.log(ratio)).astype(np.int64)
 
 
@@ -196,7 +218,8 @@ def balanced_bools(rng: np.random.Generator, count: int) -> NDArray[np.bool_]:
 
 # %% ../../../nbs/tasks/sampling/00_stratified.ipynb #3c53e153
 def sample_groups(size: int, count: int, *caps: tuple[NDArray, int]) -> NDArray[np.int64]:
-    """Rows of at most `count` candidates that come in groups of `size`, one after the other: the first groups of which all rows keep within the caps.
+    """Rows of at most `count` candidates that come in groups of `size`, one after the other: the
+    first groups of which all rows keep within the caps.
 
     The last group is cut where `count` is no multiple of `size`.
 
@@ -209,7 +232,7 @@ def sample_groups(size: int, count: int, *caps: tuple[NDArray, int]) -> NDArray[
 
 
 @jit
-def _whole(caps, most, size, count):                                                     # type: ignore[no-untyped-def]
+def _whole(caps, most, size, count):  # type: ignore[no-untyped-def]
     number = np.zeros(count, np.int64)
     used = np.zeros((len(caps), caps.shape[1]), np.int64)
     found = 0
@@ -232,6 +255,7 @@ def _whole(caps, most, size, count):                                            
 
 # %% ../../../nbs/tasks/sampling/00_stratified.ipynb #f499de7e
 def share_caps(columns: NDArray, share: float, count: int) -> list[tuple[NDArray, int]]:
-    """Limits of `stratified_sample`: each value of each of the columns, (n,) or (n, k), at most this share of `count`, and at least once."""
+    """Limits of `stratified_sample`: each value of each of the columns, (n,) or (n, k), at most
+    this share of `count`, and at least once."""
     columns = np.reshape(columns, (len(columns), int(np.prod(columns.shape[1:]))))
     return [(column, max(1, int(np.ceil(share * count)))) for column in columns.T]

@@ -30,11 +30,13 @@ class VisibleObjects:
     Args:
         path: the colour image.
         labels: n names.
-        points: (n, 2) a pixel of each object, the one nearest to the middle of its pixels; 0 to 1000 over width and height.
+        points: (n, 2) a pixel of each object, the one nearest to the middle of its pixels; 0 to
+            1000 over width and height.
         boxes: (n, 4) x1, y1, x2, y2 around its pixels, 0 to 1000.
         centers: (n, 3) the middle of its 3D box in the camera's axes, metres: right, down, forward.
         sizes: (n, 3) length, width and height of that box, metres; length >= width.
     """
+
     path: Path
     labels: tuple[str, ...]
     points: NDArray[np.float64]
@@ -43,11 +45,15 @@ class VisibleObjects:
     sizes: NDArray[np.float64]
 
 # %% ../../../nbs/train/warmup/10_grounding.ipynb #9871c509
-def seen_objects(path: Path, instances: Mapping[int, Mapping[str, Any]], smallest: float = 0.003) -> VisibleObjects:
-    """The objects of an image that fill at least `smallest` of it and whose middle lies in front of the camera.
+def seen_objects(
+    path: Path, instances: Mapping[int, Mapping[str, Any]], smallest: float = 0.003
+) -> VisibleObjects:
+    """The objects of an image that fill at least `smallest` of it and whose middle lies in front of
+    the camera.
 
     Args:
-        path: `<scene>/image_color/<idx>.jpg`; the ids stand in `<scene>/image_instance/<idx>.png`, the pose in `<scene>/pose/<idx>.txt`.
+        path: `<scene>/image_color/<idx>.jpg`; the ids stand in `<scene>/image_instance/<idx>.png`,
+            the pose in `<scene>/pose/<idx>.txt`.
         instances: the rows of `instances.json` (label, center, size) by id.
 
     Raises ValueError naming a file that cannot be read.
@@ -59,7 +65,9 @@ def seen_objects(path: Path, instances: Mapping[int, Mapping[str, Any]], smalles
         file = scene / "pose" / (path.stem + ".txt")
         pose = load_matrix(file.parent, file.name)
     except (OSError, ValueError) as error:
-        raise InputError(f"{file}: cannot be read ({str(error).removeprefix(f'{file}: ')})") from None
+        raise InputError(
+            f"{file}: cannot be read ({str(error).removeprefix(f'{file}: ')})"
+        ) from None
     height, width = ids.shape
     found, counts = np.unique(ids, return_counts=True)
     names = []
@@ -68,22 +76,40 @@ def seen_objects(path: Path, instances: Mapping[int, Mapping[str, Any]], smalles
     centers = []
     sizes = []
     for id in found[counts >= smallest * ids.size].tolist():
-        center = (np.array(instances[id]["center"]) - pose[:3, 3]) @ pose[:3, :3] if id in instances else np.zeros(3)
+        center = (
+            (np.array(instances[id]["center"]) - pose[:3, 3]) @ pose[:3, :3]
+            if id in instances
+            else np.zeros(3)
+        )
         if center[2] > 0:
             y, x = np.nonzero(ids == id)
             near = np.argmin((x - x.mean()) ** 2 + (y - y.mean()) ** 2)
             names.append(str(instances[id]["label"]))
-            points.append(((x[near] + .5) * 1000 / width, (y[near] + .5) * 1000 / height))
-            boxes.append((x.min() * 1000 / width, y.min() * 1000 / height, (x.max() + 1) * 1000 / width, (y.max() + 1) * 1000 / height))
+            points.append(((x[near] + 0.5) * 1000 / width, (y[near] + 0.5) * 1000 / height))
+            boxes.append(
+                (
+                    x.min() * 1000 / width,
+                    y.min() * 1000 / height,
+                    (x.max() + 1) * 1000 / width,
+                    (y.max() + 1) * 1000 / height,
+                )
+            )
             a, b, c = instances[id]["size"]
             centers.append(center)
             sizes.append((max(a, b), min(a, b), c))
-    return VisibleObjects(path=path, labels=tuple(names), points=np.array(points).reshape(-1, 2), boxes=np.array(boxes).reshape(-1, 4), centers=np.array(centers).reshape(-1, 3),
-                sizes=np.array(sizes).reshape(-1, 3))
+    return VisibleObjects(
+        path=path,
+        labels=tuple(names),
+        points=np.array(points).reshape(-1, 2),
+        boxes=np.array(boxes).reshape(-1, 4),
+        centers=np.array(centers).reshape(-1, 3),
+        sizes=np.array(sizes).reshape(-1, 3),
+    )
 
 # %% ../../../nbs/train/warmup/10_grounding.ipynb #52a98328
 def load_visible_objects(paths: Iterable[Path]) -> list[VisibleObjects]:
-    """`seen_objects` of each image, once each, in order of path; `instances.json` of each scene describes the ids.
+    """`seen_objects` of each image, once each, in order of path; `instances.json` of each scene
+    describes the ids.
 
     Scenes without both `instances.json` and `image_instance/` are left out: SPAR-7M has neither.
     """
@@ -102,15 +128,23 @@ def load_visible_objects(paths: Iterable[Path]) -> list[VisibleObjects]:
 # %% ../../../nbs/train/warmup/10_grounding.ipynb #b7afb94c
 COLORS = ("red", "blue", "green", "yellow")
 OPPOSITES = (("left", "right"), ("above", "below"), ("closer", "farther"))
-CLAIMS = {"left": "left of", "right": "right of", "above": "above", "below": "below", "closer": "closer than",
-          "farther": "farther than"}
-MARGINS = (0.2, 0.15, 0.3)      # metres: a smaller difference across, up or in distance from the camera is not asked about
+CLAIMS = {
+    "left": "left of",
+    "right": "right of",
+    "above": "above",
+    "below": "below",
+    "closer": "closer than",
+    "farther": "farther than",
+}
+# metres: a smaller difference across, up or in distance from the camera is not asked about
+MARGINS = (0.2, 0.15, 0.3)
 
 
 @dataclass(frozen=True)
 class Marked:
-    """The k marked objects of one picture, k >= 2: `names` such as "(red point)", middles of the markers (k, 2) in 0 to 1000, centres (k, 3) in the
-    camera's axes and sizes (k, 3), metres."""
+    """The k marked objects of one picture, k >= 2: `names` such as "(red point)", middles of the
+    markers (k, 2) in 0 to 1000, centres (k, 3) in the camera's axes and sizes (k, 3), metres."""
+
     names: tuple[str, ...]
     middles: NDArray[np.float64]
     centers: NDArray[np.float64]
@@ -118,63 +152,113 @@ class Marked:
 
 # %% ../../../nbs/train/warmup/10_grounding.ipynb #ca560c25
 def localization_turns(m: Marked) -> list[tuple[str, str]]:
-    """Lists of all markers: where they are in the picture, and how deep their objects' centres are."""
+    """Lists of all markers: where they are in the picture, and how deep their objects' centres
+    are."""
     tenths = np.clip(m.middles / 100, 0, 9).astype(int)
-    return [("Where are the markers?", "".join(f" {name}{x}{y}" for name, (x, y) in zip(m.names, tenths))),
-            ("How deep are they in meters?", "".join(f" {name}{z:.1f}" for name, z in zip(m.names, m.centers[:, 2])))]
+    return [
+        (
+            "Where are the markers?",
+            "".join(f" {name}{x}{y}" for name, (x, y) in zip(m.names, tenths)),
+        ),
+        (
+            "How deep are they in meters?",
+            "".join(f" {name}{z:.1f}" for name, z in zip(m.names, m.centers[:, 2])),
+        ),
+    ]
 
 # %% ../../../nbs/train/warmup/10_grounding.ipynb #61c61277
 def short_answer_turns(m: Marked, boxes: bool, rng: np.random.Generator) -> list[tuple[str, str]]:
-    """What can be asked about the red marker beside the others, each in a few words and answered as SPAR answers."""
+    """What can be asked about the red marker beside the others, each in a few words and answered as
+    SPAR answers."""
     (red, blue, *rest), away = m.names, np.linalg.norm(m.centers, axis=1)
     gap = m.centers[0] - m.centers[1:]
     far = np.linalg.norm(m.centers[0] - m.centers[1:], axis=1)
     offset = np.array([*gap[0, :2], away[0] - away[1]])
     words = [pair[int(d > 0)] for pair, d in zip(OPPOSITES, offset)]
     clear = np.abs(offset) > MARGINS
-    asked = [(f"How deep is the {blue} in meters?", f"{m.centers[1, 2]:.1f}"),
-             (f"Where is the {red} from the {blue}?", ", ".join(word if said else "" for word, said in zip(words, clear)))]
-    asked += [(f"How far is the {red} from the {name} in meters?", f"{d:.1f}") for name, d in zip(m.names[1:], far)]
+    asked = [
+        (f"How deep is the {blue} in meters?", f"{m.centers[1, 2]:.1f}"),
+        (
+            f"Where is the {red} from the {blue}?",
+            ", ".join(word if said else "" for word, said in zip(words, clear)),
+        ),
+    ]
+    asked += [
+        (f"How far is the {red} from the {name} in meters?", f"{d:.1f}")
+        for name, d in zip(m.names[1:], far)
+    ]
     for pair, word, said in zip(OPPOSITES, words, clear):
         if said:
             claim = pair[int(rng.integers(2))]
-            asked.append((f"Is the {red} {CLAIMS[claim]} the {blue}?", "Yes" if claim == word else "No"))
+            asked.append(
+                (f"Is the {red} {CLAIMS[claim]} the {blue}?", "Yes" if claim == word else "No")
+            )
     if rest and abs(far[0] - far[1]) > MARGINS[0]:
         for word, best in (("closer to", far[:2].argmin()), ("farther from", far[:2].argmax())):
             first, second = rng.permutation(m.names[1:3]).tolist()
-            asked.append((f"Which is {word} the {red}, the {first} or the {second}?", m.names[1 + int(best)]))
+            asked.append(
+                (f"Which is {word} the {red}, the {first} or the {second}?", m.names[1 + int(best)])
+            )
     if boxes:
         a, b, c = np.round(100 * m.sizes[0]).astype(int)
-        asked.append((f"How large is the {red}?", f"length is {a} cm, width is {b} cm, and height is {c} cm."))
+        asked.append(
+            (
+                f"How large is the {red}?",
+                f"length is {a} cm, width is {b} cm, and height is {c} cm.",
+            )
+        )
     return asked
 
 # %% ../../../nbs/train/warmup/10_grounding.ipynb #8bcaa137
-def _about(id: str, picture: VisibleObjects, turns: Sequence[tuple[str, str]], kind: str, at: NDArray[np.float64]) -> Question:
+def _about(
+    id: str,
+    picture: VisibleObjects,
+    turns: Sequence[tuple[str, str]],
+    kind: str,
+    at: NDArray[np.float64],
+) -> Question:
     """A question about one picture, the objects or places `at` marked with points or boxes."""
     rows = np.round(at).astype(int).tolist()
     markers = {f"{color}_{kind}": [row] for color, row in zip(COLORS, rows)}
     (text, answer), *later = turns
-    return Question(id=id, task="grounding", format="2d", scene="", text=text, answer=answer, later=tuple(later), images=(picture.path,), markers=markers)
+    return Question(
+        id=id,
+        task="grounding",
+        format="2d",
+        scene="",
+        text=text,
+        answer=answer,
+        later=tuple(later),
+        images=(picture.path,),
+        markers=markers,
+    )
 
 
 class GroundingQuestions:
-    """A sequence of samples: one picture, two or three marked objects, the questions about them in random order.
+    """A sequence of samples: one picture, two or three marked objects, the questions about them in
+    random order.
 
     Args:
         seen: what the training images show.
         seed: of everything drawn.
-        basics: the first so many pages only list where and how deep; read off the picture first, combined later.
+        basics: the first so many pages only list where and how deep; read off the picture first,
+            combined later.
         count: how many samples the sequence has.
     """
 
-    def __init__(self, seen: Iterable[VisibleObjects], seed: int = 0, basics: int = 0, count: int = 1 << 30):
+    def __init__(
+        self, seen: Iterable[VisibleObjects], seed: int = 0, basics: int = 0, count: int = 1 << 30
+    ):
         self.seen = [picture for picture in seen if len(picture.labels) >= 2]
         self.seed = seed
         self.basics = basics
         self.count = count
         if not self.seen:
-            raise InputError("no training image shows two objects, as the grounding stage's questions need (SPAR-7M's own rows tell of none): "
-                             "add generated questions, or give `model` a folder or hub name that needs no grounding stage")
+            raise InputError(
+                "no training image shows two objects, as the grounding stage's questions need"
+                " (SPAR-7M's own rows tell of none): add generated questions, or give `model` a"
+                " folder or hub name that needs no grounding stage"
+            )
 
     def __len__(self) -> int:
         return self.count
@@ -186,23 +270,31 @@ class GroundingQuestions:
         which = rng.permutation(len(picture.labels))[:3]
         kind, at = ("bbox", picture.boxes[which]) if boxes else ("point", picture.points[which])
         names = tuple(f"({color} {kind})" for color, _ in zip(COLORS, at))
-        marked = Marked(names, at.reshape(len(at), -1, 2).mean(1), picture.centers[which], picture.sizes[which])
-        asked = localization_turns(marked) if index < self.basics else short_answer_turns(marked, boxes, rng)
+        marked = Marked(
+            names, at.reshape(len(at), -1, 2).mean(1), picture.centers[which], picture.sizes[which]
+        )
+        asked = (
+            localization_turns(marked)
+            if index < self.basics
+            else short_answer_turns(marked, boxes, rng)
+        )
         turns = tuple(asked[k] for k in rng.permutation(len(asked)))
         return _about(f"2d_{index}", picture, turns, kind, at)
 
 # %% ../../../nbs/train/warmup/10_grounding.ipynb #fe9884a9
 @dataclass(frozen=True)
 class Scattered:
-    """A picture with markers, and per colour the object under the marker: `solids` (4, 6), its centre in the camera's axes and its length, width and
-    height, metres; NaN for a marker on no object."""
+    """A picture with markers, and per colour the object under the marker: `solids` (4, 6), its
+    centre in the camera's axes and its length, width and height, metres; NaN for a marker on no
+    object."""
+
     sample: Question
     solids: NDArray[np.float64]
 
 
 class RandomMarkers:
-    """A sequence of pictures without questions: a marker of each colour, points or boxes, most on objects, some anywhere.
-    Arguments as for `GroundingQuestions`."""
+    """A sequence of pictures without questions: a marker of each colour, points or boxes, most on
+    objects, some anywhere. Arguments as for `GroundingQuestions`."""
 
     def __init__(self, seen: Iterable[VisibleObjects], seed: int = 0):
         self.seen = [picture for picture in seen if len(picture.labels)]
@@ -223,10 +315,13 @@ class RandomMarkers:
             kind = "point"
             at = rng.uniform(30, 970, (len(COLORS), 2))
             objects = picture.points
-        which = rng.permutation(len(objects))[:len(COLORS)]
-        if rng.random() < 0.25:                                        # some markers on nothing
-            which = which[:int(rng.integers(0, len(which) + 1))]
-        colors = rng.permutation(len(COLORS))[:len(which)]
+        which = rng.permutation(len(objects))[: len(COLORS)]
+        if rng.random() < 0.25:  # some markers on nothing
+            which = which[: int(rng.integers(0, len(which) + 1))]
+        colors = rng.permutation(len(COLORS))[: len(which)]
         solids = np.full((len(COLORS), 6), np.nan)
-        at[colors], solids[colors] = objects[which], np.concatenate([picture.centers[which], picture.sizes[which]], 1)
+        at[colors], solids[colors] = (
+            objects[which],
+            np.concatenate([picture.centers[which], picture.sizes[which]], 1),
+        )
         return Scattered(_about(f"scattered_{index}", picture, (("", ""),), kind, at), solids)

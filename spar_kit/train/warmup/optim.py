@@ -12,11 +12,13 @@ from typing import Any
 import torch
 
 # %% ../../../nbs/train/warmup/00_optim.ipynb #290d7014
-NS_COEFFICIENTS = (3.4445, -4.7750, 2.0315)        # a x + b x^3 + c x^5, steep at zero: Jordan et al., "Muon: an optimizer for hidden layers", 2024
+# a x + b x^3 + c x^5, steep at zero: Jordan et al., "Muon: an optimizer for hidden layers", 2024
+NS_COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 
 
 def newton_schulz(matrices: torch.Tensor, iterations: int = 3) -> torch.Tensor:
-    """Matrices (n, rows, columns) with the same singular vectors and singular values drawn towards 1; small ones need more `iterations`."""
+    """Matrices (n, rows, columns) with the same singular vectors and singular values drawn towards
+    1; small ones need more `iterations`."""
     a, b, c = NS_COEFFICIENTS
     tall = matrices.shape[1] > matrices.shape[2]
     x = matrices.mT if tall else matrices
@@ -27,22 +29,33 @@ def newton_schulz(matrices: torch.Tensor, iterations: int = 3) -> torch.Tensor:
     return x.mT if tall else x
 
 # %% ../../../nbs/train/warmup/00_optim.ipynb #32156de7
-MUON_LR_RATIO = 5.0          # a matrix learns this many times as fast as the rest: the ratio of the trials that went well, others were not tried
+# a matrix learns this many times as fast as the rest: the ratio of the trials that went well,
+# others were not tried
+MUON_LR_RATIO = 5.0
 
 
-def parameter_groups(modules: Iterable[torch.nn.Module], learning_rate: float) -> list[dict[str, Any]]:
-    """The trainable weights of `modules` as two groups: matrices of linear layers, and all else (embeddings, a head tied to them,
-    norms, biases, convolutions). A weight that several modules share is taken once."""
+def parameter_groups(
+    modules: Iterable[torch.nn.Module], learning_rate: float
+) -> list[dict[str, Any]]:
+    """The trainable weights of `modules` as two groups: matrices of linear layers, and all else
+    (embeddings, a head tied to them, norms, biases, convolutions). A weight that several modules
+    share is taken once."""
     matrices: dict[int, torch.nn.Parameter] = {}
     others: dict[int, torch.nn.Parameter] = {}
     for module in modules:
-        embeddings = {id(part.weight) for part in module.modules() if isinstance(part, torch.nn.Embedding)}
-        linear = {id(part.weight) for part in module.modules() if isinstance(part, torch.nn.Linear)} - embeddings
+        embeddings = {
+            id(part.weight) for part in module.modules() if isinstance(part, torch.nn.Embedding)
+        }
+        linear = {
+            id(part.weight) for part in module.modules() if isinstance(part, torch.nn.Linear)
+        } - embeddings
         for p in module.parameters():
             if p.requires_grad:
                 (matrices if id(p) in linear else others)[id(p)] = p
-    return [{"params": list(matrices.values()), "lr": MUON_LR_RATIO * learning_rate, "matrices": True},
-            {"params": list(others.values()), "lr": learning_rate}]
+    return [
+        {"params": list(matrices.values()), "lr": MUON_LR_RATIO * learning_rate, "matrices": True},
+        {"params": list(others.values()), "lr": learning_rate},
+    ]
 
 # %% ../../../nbs/train/warmup/00_optim.ipynb #c89b4a88
 class Muon(torch.optim.Optimizer):
@@ -56,12 +69,21 @@ class Muon(torch.optim.Optimizer):
         weight_decay: decoupled, times the learning rate.
     """
 
-    def __init__(self, groups: Iterable[dict[str, Any]], lr: float, betas: tuple[float, float] = (0.9, 0.98), momentum: float = 0.95,
-                 weight_decay: float = 0.01):
-        super().__init__(groups, dict(lr=lr, betas=betas, momentum=momentum, weight_decay=weight_decay, matrices=False))
+    def __init__(
+        self,
+        groups: Iterable[dict[str, Any]],
+        lr: float,
+        betas: tuple[float, float] = (0.9, 0.98),
+        momentum: float = 0.95,
+        weight_decay: float = 0.01,
+    ):
+        super().__init__(
+            groups,
+            dict(lr=lr, betas=betas, momentum=momentum, weight_decay=weight_decay, matrices=False),
+        )
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> None:         # type: ignore[override]
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         for group in self.param_groups:
             weights = [p for p in group["params"] if p.grad is not None]
             if weights:
@@ -74,8 +96,12 @@ class Muon(torch.optim.Optimizer):
             alike.setdefault(p.shape, []).append(p)
         for shape, family in alike.items():
             for p in family:
-                self.state[p].setdefault("momentum", torch.zeros_like(p)).lerp_(p.grad, 1 - group["momentum"])
-            ahead = torch.stack([p.grad.lerp(self.state[p]["momentum"], group["momentum"]) for p in family])          # type: ignore[union-attr]
+                self.state[p].setdefault("momentum", torch.zeros_like(p)).lerp_(
+                    p.grad, 1 - group["momentum"]
+                )
+            ahead = torch.stack(
+                [p.grad.lerp(self.state[p]["momentum"], group["momentum"]) for p in family]  # type: ignore[union-attr]
+            )
             scale = max(1.0, shape[0] / shape[1]) ** 0.5
             for p, way in zip(family, newton_schulz(ahead)):
                 p.add_(way, alpha=-group["lr"] * scale)
@@ -85,10 +111,12 @@ class Muon(torch.optim.Optimizer):
         for p in weights:
             state = self.state[p]
             if not state:
-                state.update(step=torch.tensor(0.0), mean=torch.zeros_like(p), square=torch.zeros_like(p))
+                state.update(
+                    step=torch.tensor(0.0), mean=torch.zeros_like(p), square=torch.zeros_like(p)
+                )
             state["step"] += 1
             state["mean"].lerp_(p.grad, 1 - first)
             state["square"].mul_(second).addcmul_(p.grad, p.grad, value=1 - second)
             count = float(state["step"])
-            spread = (state["square"] / (1 - second ** count)).sqrt_().add_(1e-8)
-            p.addcdiv_(state["mean"], spread, value=-rate / (1 - first ** count))
+            spread = (state["square"] / (1 - second**count)).sqrt_().add_(1e-8)
+            p.addcdiv_(state["mean"], spread, value=-rate / (1 - first**count))

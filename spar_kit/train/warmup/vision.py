@@ -25,17 +25,19 @@ from .grounding import COLORS
 from .optim import Muon, parameter_groups
 
 # %% ../../../nbs/train/warmup/20_vision.ipynb #6c989b28
-GRID = 16            # depth images are kept as means over GRID x GRID fields
+GRID = 16  # depth images are kept as means over GRID x GRID fields
 
 
 class DepthGridCache:
-    """Small log-depth maps (GRID, GRID) of images, read once: `depths(path)` for `<scene>/image_color/<idx>.jpg`."""
+    """Small log-depth maps (GRID, GRID) of images, read once: `depths(path)` for
+    `<scene>/image_color/<idx>.jpg`."""
 
     def __init__(self) -> None:
         self._kept: dict[Path, NDArray[np.float32]] = {}
 
     def __call__(self, path: Path) -> NDArray[np.float32]:
-        """Log of the mean depth in metres; fields without a value take the image's mean. Raises ValueError naming an unreadable file."""
+        """Log of the mean depth in metres; fields without a value take the image's mean. Raises
+        ValueError naming an unreadable file."""
         if path not in self._kept:
             file = path.parent.parent / "image_depth" / (path.stem + ".png")
             try:
@@ -44,64 +46,105 @@ class DepthGridCache:
                 raise InputError(str(error)) from None
             rows, columns = (np.linspace(0, n, GRID + 1).astype(int)[:-1] for n in depth.shape)
             total = np.add.reduceat(np.add.reduceat(depth, rows, 0), columns, 1)
-            count = np.add.reduceat(np.add.reduceat((depth > 0).astype(np.float32), rows, 0), columns, 1)
+            count = np.add.reduceat(
+                np.add.reduceat((depth > 0).astype(np.float32), rows, 0), columns, 1
+            )
             mean = depth[depth > 0].mean() if (depth > 0).any() else 3.0
-            self._kept[path] = np.log(np.where(count > 0, total / np.maximum(count, 1), mean)).astype(np.float32)
+            self._kept[path] = np.log(
+                np.where(count > 0, total / np.maximum(count, 1), mean)
+            ).astype(np.float32)
         return self._kept[path]
 
 # %% ../../../nbs/train/warmup/20_vision.ipynb #424c054b
-# what is told of a marker and of two of them, and the range in which it is told: metres where no logarithm and no share of the picture
-SINGLE = {"x": (-1.0, 1.0), "y": (-1.0, 1.0), "width": (0.0, 0.8), "height": (0.0, 0.8), "log_depth": (-0.7, 2.0),
-          "right": (-2.5, 2.5), "down": (-1.5, 1.5), "forward": (0.4, 6.0), "log_length": (-3.0, 1.0), "log_width": (-3.0, 0.8),
-          "log_height": (-3.0, 0.8), "away": (0.4, 6.0)}
-PAIR = {"right": (-3.0, 3.0), "down": (-2.0, 2.0), "farther": (-3.0, 3.0), "distance": (0.0, 4.5), "log_distance": (-2.0, 1.6)}
+# what is told of a marker and of two of them, and the range in which it is told: metres where no
+# logarithm and no share of the picture
+SINGLE = {
+    "x": (-1.0, 1.0),
+    "y": (-1.0, 1.0),
+    "width": (0.0, 0.8),
+    "height": (0.0, 0.8),
+    "log_depth": (-0.7, 2.0),
+    "right": (-2.5, 2.5),
+    "down": (-1.5, 1.5),
+    "forward": (0.4, 6.0),
+    "log_length": (-3.0, 1.0),
+    "log_width": (-3.0, 0.8),
+    "log_height": (-3.0, 0.8),
+    "away": (0.4, 6.0),
+}
+PAIR = {
+    "right": (-3.0, 3.0),
+    "down": (-2.0, 2.0),
+    "farther": (-3.0, 3.0),
+    "distance": (0.0, 4.5),
+    "log_distance": (-2.0, 1.6),
+}
 PAIRS = tuple((a, b) for b in range(len(COLORS)) for a in range(b))
 
 # %% ../../../nbs/train/warmup/20_vision.ipynb #a37eb84b
-def marker_targets(sample: Question, solids: NDArray[np.float64], log_depth: NDArray[np.float32]) -> NDArray[np.float32]:
-    """What is true of each colour's marker, (4, 1 + 12): 1 if it is there, then the numbers of `SINGLE`, NaN where unknown.
+def marker_targets(
+    sample: Question, solids: NDArray[np.float64], log_depth: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """What is true of each colour's marker, (4, 1 + 12): 1 if it is there, then the numbers of
+    `SINGLE`, NaN where unknown.
 
     Args:
         sample: its marker fields.
-        solids: (4, 6) the marked objects' centres in the camera's axes and their length, width, height, metres; NaN for a marker on no object.
+        solids: (4, 6) the marked objects' centres in the camera's axes and their length, width,
+            height, metres; NaN for a marker on no object.
         log_depth: (GRID, GRID) from `DepthGridCache`.
     """
     target = np.full((len(COLORS), 1 + len(SINGLE)), np.nan, np.float32)
     target[:, 0] = 0
     for row, color, solid in zip(target, COLORS, solids):
-        mark = (sample.markers.get(f"{color}_point") or sample.markers.get(f"{color}_bbox") or [None])[0]
+        mark = (
+            sample.markers.get(f"{color}_point") or sample.markers.get(f"{color}_bbox") or [None]
+        )[0]
         if mark is not None:
             low = np.array(mark[:2]) / 1000
             high = np.array(mark[-2:]) / 1000
             x, y = middle = np.clip((low + high) / 2, 0, 0.999)
-            row[:] = (1, *(2 * middle - 1), *(high - low), log_depth[int(y * GRID), int(x * GRID)], *solid[:3],
-                      *np.log(np.maximum(solid[3:], 0.02)), np.linalg.norm(solid[:3]))
+            row[:] = (
+                1,
+                *(2 * middle - 1),
+                *(high - low),
+                log_depth[int(y * GRID), int(x * GRID)],
+                *solid[:3],
+                *np.log(np.maximum(solid[3:], 0.02)),
+                np.linalg.norm(solid[:3]),
+            )
     return target
 
 # %% ../../../nbs/train/warmup/20_vision.ipynb #612e75d2
 def pair_targets(target: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The numbers of `PAIR` for each of `PAIRS`, (6, 5): first minus second, NaN where one lies on no object; from `marker_targets`."""
+    """The numbers of `PAIR` for each of `PAIRS`, (6, 5): first minus second, NaN where one lies on
+    no object; from `marker_targets`."""
     names = list(SINGLE)
-    place = target[:, 1 + names.index("right"):][:, :3]
+    place = target[:, 1 + names.index("right") :][:, :3]
     away = target[:, 1 + names.index("away")]
     first, second = np.array(PAIRS).T
     gap = place[first] - place[second]
     far = np.linalg.norm(gap, axis=1)
-    return np.stack([gap[:, 0], gap[:, 1], away[first] - away[second], far, np.log(np.maximum(far, 0.1))], 1)
+    return np.stack(
+        [gap[:, 0], gap[:, 1], away[first] - away[second], far, np.log(np.maximum(far, 0.1))], 1
+    )
 
 # %% ../../../nbs/train/warmup/20_vision.ipynb #7f9d98c6
-def patch_targets(target: NDArray[np.float32], log_depth: NDArray[np.float32], side: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+def patch_targets(
+    target: NDArray[np.float32], log_depth: NDArray[np.float32], side: int
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """What each of side * side patches, row by row, should tell.
 
     Args:
         target: from `marker_targets`.
         side: patches along the picture; GRID is a multiple of it or it of GRID.
 
-    Returns which marker's middle lies in it (n,), 0 for none, else 1 + colour; and (n, 6): five numbers of that marker, and the log depth of the patch.
+    Returns which marker's middle lies in it (n,), 0 for none, else 1 + colour; and (n, 6): five
+    numbers of that marker, and the log depth of the patch.
     """
     names = np.zeros(side * side, np.int64)
     numbers = np.zeros((side * side, 6), np.float32)
-    rows = (np.arange(side) + .5) * GRID / side
+    rows = (np.arange(side) + 0.5) * GRID / side
     numbers[:, 5] = log_depth[np.ix_(rows.astype(int), rows.astype(int))].ravel()
     for k in np.flatnonzero(target[:, 0]):
         column, row = ((target[k, 1:3] + 1) / 2 * side).astype(int)
@@ -110,31 +153,36 @@ def patch_targets(target: NDArray[np.float32], log_depth: NDArray[np.float32], s
 
 # %% ../../../nbs/train/warmup/20_vision.ipynb #4e07d347
 def image_features(model: Any, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Image tokens (n, tokens, text width) of an Idefics3 model for pixels (n, 3, side, side), and its patches (n, patches, vision width) half-way
-    up the vision tower."""
+    """Image tokens (n, tokens, text width) of an Idefics3 model for pixels (n, 3, side, side), and
+    its patches (n, patches, vision width) half-way up the vision tower."""
     tower = model.model.vision_model
     grid = model.config.vision_config.image_size // model.config.vision_config.patch_size
     kept: list[torch.Tensor] = []
     hook = tower.encoder.layers[(len(tower.encoder.layers) - 1) // 2].register_forward_hook(
-        lambda layer, given, out: kept.append(out[0] if isinstance(out, tuple) else out))
+        lambda layer, given, out: kept.append(out[0] if isinstance(out, tuple) else out)
+    )
     try:
         mask = torch.ones(len(pixels), grid, grid, dtype=torch.bool, device=pixels.device)
-        tokens = model.model.connector(tower(pixel_values=pixels, patch_attention_mask=mask).last_hidden_state)
+        tokens = model.model.connector(
+            tower(pixel_values=pixels, patch_attention_mask=mask).last_hidden_state
+        )
     finally:
         hook.remove()
     return tokens, kept[0]
 
 # %% ../../../nbs/train/warmup/20_vision.ipynb #56d68763
-TOKEN_TARGETS = tuple((k,) for k in range(len(COLORS))) + PAIRS        # image token t tells of TOPICS[t % 10]
+# image token t tells of TOPICS[t % 10]
+TOKEN_TARGETS = tuple((k,) for k in range(len(COLORS))) + PAIRS
 NUM_BINS = 20
 
 
 def soft_bins(values: torch.Tensor, ranges: torch.Tensor) -> torch.Tensor:
-    """Numbers (..., k) as shares of LEVELS levels (..., k, LEVELS) that are spaced evenly over `ranges` (k, 2): a bell, seven tenths of a step wide."""
+    """Numbers (..., k) as shares of LEVELS levels (..., k, LEVELS) that are spaced evenly over
+    `ranges` (k, 2): a bell, seven tenths of a step wide."""
     low = ranges[:, :1]
     high = ranges[:, 1:]
     step = (values[..., None] - low) / (high - low) * (NUM_BINS - 1) - torch.arange(NUM_BINS)
-    return torch.softmax(-(step / 0.7) ** 2 / 2, -1)
+    return torch.softmax(-((step / 0.7) ** 2) / 2, -1)
 
 # %% ../../../nbs/train/warmup/20_vision.ipynb #268e23d7
 class ProbeHeads(torch.nn.Module):
@@ -150,15 +198,21 @@ class ProbeHeads(torch.nn.Module):
         topics = [t % len(TOKEN_TARGETS) for t in range(tokens)]
         self.topics = torch.tensor(topics)
         self.single = torch.tensor([t for t, topic in enumerate(topics) if topic < len(COLORS)])
-        self.pair = torch.tensor([t for t, topic in enumerate(topics) if topic >= len(COLORS)], dtype=torch.long)
+        self.pair = torch.tensor(
+            [t for t, topic in enumerate(topics) if topic >= len(COLORS)], dtype=torch.long
+        )
         self.topic = torch.nn.Linear(width, len(TOKEN_TARGETS))
         self.there = torch.nn.Linear(width, 1)
         self.sides = torch.nn.Linear(width, 3)
-        self.numbers = torch.nn.ModuleList([torch.nn.Linear(width, len(kind) * (1 + NUM_BINS)) for kind in (SINGLE, PAIR)])
+        self.numbers = torch.nn.ModuleList(
+            [torch.nn.Linear(width, len(kind) * (1 + NUM_BINS)) for kind in (SINGLE, PAIR)]
+        )
         self.ranges = [torch.tensor(list(kind.values())) for kind in (SINGLE, PAIR)]
         self.patch = torch.nn.Linear(vision_width, 1 + len(COLORS) + 6)
 
-    def _tell(self, kind: int, tokens: torch.Tensor, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def _tell(
+        self, kind: int, tokens: torch.Tensor, values: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         known = torch.isfinite(values)
         values = torch.nan_to_num(values)
         ranges = self.ranges[kind]
@@ -167,10 +221,16 @@ class ProbeHeads(torch.nn.Module):
         errors = ((read[..., 0] - values).abs() * known).sum((0, 1)) / count
         levels = -(soft_bins(values, ranges) * torch.log_softmax(read[..., 1:], -1)).sum(-1)
         half = (ranges[:, 1] - ranges[:, 0]) / 2
-        return 1.2 * (errors / half).sum() + 0.25 * ((levels * known).sum((0, 1)) / count).sum(), errors.detach()
+        return (
+            1.2 * (errors / half).sum() + 0.25 * ((levels * known).sum((0, 1)) / count).sum(),
+            errors.detach(),
+        )
 
-    def forward(self, tokens: torch.Tensor, single: torch.Tensor, pair: torch.Tensor) -> tuple[torch.Tensor, dict[str, float]]:
-        """Loss and, for the log, mean absolute errors by name, over the markers for which they are known.
+    def forward(
+        self, tokens: torch.Tensor, single: torch.Tensor, pair: torch.Tensor
+    ) -> tuple[torch.Tensor, dict[str, float]]:
+        """Loss and, for the log, mean absolute errors by name, over the markers for which they are
+        known.
 
         Args:
             tokens: (n, tokens, width).
@@ -180,16 +240,27 @@ class ProbeHeads(torch.nn.Module):
         values = single[:, self.topics[self.single]]
         loss, errors = self._tell(0, mine, values[..., 1:])
         loss = loss + F.binary_cross_entropy_with_logits(self.there(mine)[..., 0], values[..., 0])
-        loss = loss + F.cross_entropy(self.topic(tokens).flatten(0, 1), self.topics.repeat(len(tokens)))
+        loss = loss + F.cross_entropy(
+            self.topic(tokens).flatten(0, 1), self.topics.repeat(len(tokens))
+        )
         named = dict(zip(SINGLE, errors.tolist()))
         if len(self.pair):
             mine = tokens[:, self.pair]
             values = pair[:, self.topics[self.pair] - len(COLORS)]
             more, errors = self._tell(1, mine, values)
             sides = values[..., :3]
-            clear = torch.isfinite(values[..., :3]) & (values[..., :3].abs() > 0.1)       # which side, where one can tell
-            wrong = F.binary_cross_entropy_with_logits(self.sides(mine), (sides > 0).float(), reduction="none") * clear
-            loss, named["distance"] = loss + more + 1.5 * wrong.sum() / clear.sum().clamp(min=1), float(errors[3])
+            # which side, where one can tell
+            clear = torch.isfinite(values[..., :3]) & (values[..., :3].abs() > 0.1)
+            wrong = (
+                F.binary_cross_entropy_with_logits(
+                    self.sides(mine), (sides > 0).float(), reduction="none"
+                )
+                * clear
+            )
+            loss, named["distance"] = (
+                loss + more + 1.5 * wrong.sum() / clear.sum().clamp(min=1),
+                float(errors[3]),
+            )
         return loss, named
 
 # %% ../../../nbs/train/warmup/20_vision.ipynb #d6bee1ec
@@ -201,31 +272,58 @@ def patch_loss(read: torch.Tensor, names: torch.Tensor, numbers: torch.Tensor) -
         names, numbers: (n, patches) and (n, patches, 6) from `patch_targets`.
     """
     there = names > 0
-    weight = 1.0 + 3.0 * there                    # patches that hold a marker are few
+    weight = 1.0 + 3.0 * there  # patches that hold a marker are few
     naming = F.cross_entropy(read[..., :5].flatten(0, 1), names.flatten(), reduction="none")
     errors = (read[..., 5:] - numbers).abs()
     markers = (errors[..., :5] * there[..., None]).sum() / there.sum().clamp(min=1)
     return 3 * (naming * weight.flatten()).sum() / weight.sum() + markers + errors[..., 5].mean()
 
 # %% ../../../nbs/train/warmup/20_vision.ipynb #b3b781d9
-def _study(scattered: Iterable[Any], pictures: ImageLoader, depths: DepthGridCache, side: int) -> tuple[torch.Tensor, ...]:
-    """Pixels (n, 3, h, w) in -1..1 and the targets: markers (n, 4, 13), pairs (n, 6, 5), patches' names (n, side^2) and numbers (n, side^2, 6)."""
+def _study(
+    scattered: Iterable[Any], pictures: ImageLoader, depths: DepthGridCache, side: int
+) -> tuple[torch.Tensor, ...]:
+    """Pixels (n, 3, h, w) in -1..1 and the targets: markers (n, 4, 13), pairs (n, 6, 5), patches'
+    names (n, side^2) and numbers (n, side^2, 6)."""
     scattered = list(scattered)
     shown = np.stack([np.asarray(pictures.show(page.sample)[0]) for page in scattered])
-    pixels = torch.from_numpy(shown).permute(0, 3, 1, 2).float() / 127.5 - 1         # mean and deviation 0.5
+    # mean and deviation 0.5
+    pixels = torch.from_numpy(shown).permute(0, 3, 1, 2).float() / 127.5 - 1
     near = [depths(page.sample.paths[0]) for page in scattered]
-    targets = [marker_targets(page.sample, page.solids, log_depth) for page, log_depth in zip(scattered, near)]
-    names, numbers = zip(*(patch_targets(target, log_depth, side) for target, log_depth in zip(targets, near)))
+    targets = [
+        marker_targets(page.sample, page.solids, log_depth)
+        for page, log_depth in zip(scattered, near)
+    ]
+    names, numbers = zip(
+        *(patch_targets(target, log_depth, side) for target, log_depth in zip(targets, near))
+    )
     pairs = [pair_targets(target) for target in targets]
     return pixels, *(torch.from_numpy(np.stack(part)) for part in (targets, pairs, names, numbers))
 
 # %% ../../../nbs/train/warmup/20_vision.ipynb #2c7a5f94
-def _save(file: Path, step: int, tower: Iterable[torch.nn.Module], readers: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
+def _save(
+    file: Path,
+    step: int,
+    tower: Iterable[torch.nn.Module],
+    readers: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+) -> None:
     with atomic_write(file) as part:
-        torch.save({"step": step, "modules": [m.state_dict() for m in (*tower, readers)], "optimizer": optimizer.state_dict()}, part)
+        torch.save(
+            {
+                "step": step,
+                "modules": [m.state_dict() for m in (*tower, readers)],
+                "optimizer": optimizer.state_dict(),
+            },
+            part,
+        )
 
 
-def _resume(file: Path | None, tower: Iterable[torch.nn.Module], readers: torch.nn.Module, optimizer: torch.optim.Optimizer) -> int:
+def _resume(
+    file: Path | None,
+    tower: Iterable[torch.nn.Module],
+    readers: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+) -> int:
     if file is None or not file.exists():
         return 0
     state = torch.load(file, weights_only=True)
@@ -235,17 +333,31 @@ def _resume(file: Path | None, tower: Iterable[torch.nn.Module], readers: torch.
     return int(state["step"])
 
 # %% ../../../nbs/train/warmup/20_vision.ipynb #c0e51ec9
-def warm_up_vision_tower(model: Any, pages: Any, pictures: ImageLoader, *, max_steps: int, batch_size: int, learning_rate: float, warmup_ratio: float = 0.05,
-              checkpoint: Path | None = None, save_steps: int = 0, seed: int = 0,
-              report: Callable[[int, float, dict[str, float]], None] | None = None) -> ProbeHeads:
-    """Train the vision tower and the connector of `model` in place to tell where the markers of `pages` are.
+def warm_up_vision_tower(
+    model: Any,
+    pages: Any,
+    pictures: ImageLoader,
+    *,
+    max_steps: int,
+    batch_size: int,
+    learning_rate: float,
+    warmup_ratio: float = 0.05,
+    checkpoint: Path | None = None,
+    save_steps: int = 0,
+    seed: int = 0,
+    report: Callable[[int, float, dict[str, float]], None] | None = None,
+) -> ProbeHeads:
+    """Train the vision tower and the connector of `model` in place to tell where the markers of
+    `pages` are.
 
-    Step k sees pages k * batch_size and following, so a run that continues from `checkpoint` ends with the weights of one that was never
-    interrupted.
+    Step k sees pages k * batch_size and following, so a run that continues from `checkpoint` ends
+    with the weights of one that was never interrupted.
 
     Args:
-        pages: `pages[k]` is a picture with markers, as `RandomMarkers` makes them; their depth images lie beside the colour images.
-        learning_rate: of all but the matrices, which learn `spar_kit.train.warmup.optim.MUON_LR_RATIO` times as fast.
+        pages: `pages[k]` is a picture with markers, as `RandomMarkers` makes them; their depth
+            images lie beside the colour images.
+        learning_rate: of all but the matrices, which learn
+            `spar_kit.train.warmup.optim.MUON_LR_RATIO` times as fast.
         checkpoint: a file to continue from and to save to every `save_steps` steps.
         report: called with (step, loss, mean absolute errors by name) after each step.
 
@@ -256,17 +368,33 @@ def warm_up_vision_tower(model: Any, pages: Any, pictures: ImageLoader, *, max_s
     side = size.image_size // size.patch_size
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        readers = ProbeHeads((side // model.config.scale_factor) ** 2, model.config.text_config.hidden_size, size.hidden_size)
+        readers = ProbeHeads(
+            (side // model.config.scale_factor) ** 2,
+            model.config.text_config.hidden_size,
+            size.hidden_size,
+        )
     weights = [p for part in (*tower, readers) for p in part.parameters()]
-    optimizer = Muon([*parameter_groups(tower, learning_rate), {"params": list(readers.parameters()), "lr": learning_rate}], learning_rate)
+    optimizer = Muon(
+        [
+            *parameter_groups(tower, learning_rate),
+            {"params": list(readers.parameters()), "lr": learning_rate},
+        ],
+        learning_rate,
+    )
     rates = [group["lr"] for group in optimizer.param_groups]
     begin = _resume(checkpoint, tower, readers, optimizer)
     depths = DepthGridCache()
     model.train()
     for step in range(begin, max_steps):
         for group, rate in zip(optimizer.param_groups, rates):
-            group["lr"] = rate * min(1.0, (step + 1) / max(1, warmup_ratio * max_steps)) * (1 - 0.9 * step / max_steps)
-        pixels, single, pair, names, numbers = _study((pages[step * batch_size + k] for k in range(batch_size)), pictures, depths, side)
+            group["lr"] = (
+                rate
+                * min(1.0, (step + 1) / max(1, warmup_ratio * max_steps))
+                * (1 - 0.9 * step / max_steps)
+            )
+        pixels, single, pair, names, numbers = _study(
+            (pages[step * batch_size + k] for k in range(batch_size)), pictures, depths, side
+        )
         tokens, patches = image_features(model, pixels)
         loss, errors = readers(tokens, single, pair)
         loss = loss + patch_loss(readers.patch(patches), names, numbers)

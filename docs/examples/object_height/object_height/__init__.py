@@ -1,4 +1,6 @@
-"""How tall an object is: a thirty-sixth task, its numbers, its words (templates/height.yaml) and its derivation by the oracle."""
+"""How tall an object is: a thirty-sixth task, its numbers, its words (templates/height.yaml) and
+its derivation by the oracle."""
+
 from dataclasses import replace
 
 from spar_kit.tasks.facts import Task
@@ -11,11 +13,24 @@ def object_height(observation, rng, count):
     return replace(facts, task="object_height", numbers={"answer": facts.numbers["size"][:, 2]})
 
 
-TASK = Task(name="object_height", level="low", views="single", formats=("fill", "sentence"), markers=("red_bbox",), family="height", compute=object_height, package="object_height")
+TASK = Task(
+    name="object_height",
+    level="low",
+    views="single",
+    formats=("fill", "sentence"),
+    markers=("red_bbox",),
+    family="height",
+    compute=object_height,
+    package="object_height",
+)
 
 
 def add_to_oracle(register):
     from spar_kit.oracle.derive.single_view import quantity
     from spar_kit.oracle.evidence.record import TaskSpec
 
-    register("object_height", TaskSpec(1, ("red_bbox",), ("fill", "sentence")), lambda item: quantity(item, item.thing(0).size[2]))
+    register(
+        "object_height",
+        TaskSpec(1, ("red_bbox",), ("fill", "sentence")),
+        lambda item: quantity(item, item.thing(0).size[2]),
+    )

@@ -19,7 +19,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ...formats.images import common_size, encoding_of, read_color_file, read_depth_file, read_encoded_file
+from spar_kit.scenes.formats.images import (
+    common_size,
+    encoding_of,
+    read_color_file,
+    read_depth_file,
+    read_encoded_file,
+)
 from ...scene import Camera, Frame
 from ....core.errors import SceneError
 from ...geometry.poses import pose_faults
@@ -30,13 +36,28 @@ from ....core.text_files import numbers_in, read_key_values, read_matrix
 COLOR = ("color", "image_color")
 DEPTH = ("depth", "image_depth")
 EXPORTED = r"frame-([0-9]{1,9})\.(color|depth|pose)"
-"""The files of ScanNet's C++ SensReader and of 3RScan, before their suffix: all kinds in one folder, and `_info.txt` beside them."""
-SUFFIXES = {"color": (".jpg", ".jpeg", ".png"), "depth": (".png", ".pgm"), "pose": (".txt",), "instance": (".png",)}
-INTRINSICS = {
-    "color": ("intrinsic/intrinsic_color.txt", "intrinsics_color.txt", "intrinsic_color.txt", "intrinsic.txt"),
-    "depth": ("intrinsic/intrinsic_depth.txt", "intrinsics_depth.txt", "intrinsic_depth.txt", "depth_intrinsic.txt"),
+"""The files of ScanNet's C++ SensReader and of 3RScan, before their suffix: all kinds in one folder, and `_info.txt` beside them."""  # noqa: E501
+SUFFIXES = {
+    "color": (".jpg", ".jpeg", ".png"),
+    "depth": (".png", ".pgm"),
+    "pose": (".txt",),
+    "instance": (".png",),
 }
-"""Where each camera's matrix may be, relative to the folder of the tree: SensReader's names, those of the 25k frames, mmdetection3d's."""
+INTRINSICS = {
+    "color": (
+        "intrinsic/intrinsic_color.txt",
+        "intrinsics_color.txt",
+        "intrinsic_color.txt",
+        "intrinsic.txt",
+    ),
+    "depth": (
+        "intrinsic/intrinsic_depth.txt",
+        "intrinsics_depth.txt",
+        "intrinsic_depth.txt",
+        "depth_intrinsic.txt",
+    ),
+}
+"""Where each camera's matrix may be, relative to the folder of the tree: SensReader's names, those of the 25k frames, mmdetection3d's."""  # noqa: E501
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,10 +66,12 @@ class ExportedFrames:
 
     Args:
         folder: where they are.
-        kind: "folders" (color/, depth/, pose/), "flat" (one folder for all) or "exported" (one folder, frame-000000.color.jpg, ...).
+        kind: "folders" (color/, depth/, pose/), "flat" (one folder for all) or "exported" (one
+            folder, frame-000000.color.jpg, ...).
         color, depth, pose, instance: frame number to file.
         doubled: files whose number another file has taken.
     """
+
     folder: Path
     kind: str
     color: Mapping[int, Path]
@@ -58,15 +81,20 @@ class ExportedFrames:
     duplicate_frames: int = 0
 
 
-def numbered(folder: Path, suffixes: Sequence[str], pattern: str = "([0-9]{1,9})") -> tuple[dict[int, Path], int]:
-    """The files of a folder whose name is a number of at most nine digits, by number, and how many more claim a number that is taken.
+def numbered(
+    folder: Path, suffixes: Sequence[str], pattern: str = "([0-9]{1,9})"
+) -> tuple[dict[int, Path], int]:
+    """The files of a folder whose name is a number of at most nine digits, by number, and how many
+    more claim a number that is taken.
 
-    A folder that is not there is empty. Only regular files count, and links to such. `pattern` is what a name without its suffix is, its number in a group.
+    A folder that is not there is empty. Only regular files count, and links to such. `pattern` is
+    what a name without its suffix is, its number in a group.
     """
+
     def is_file(entry: os.DirEntry) -> bool:
         try:
             return entry.is_file()
-        except OSError:                              # a link that leads to itself
+        except OSError:  # a link that leads to itself
             return False
 
     try:
@@ -88,8 +116,15 @@ def numbered(folder: Path, suffixes: Sequence[str], pattern: str = "([0-9]{1,9})
 
 def detect_layout(folder: Path) -> ExportedFrames | None:
     """The tree in a folder, None where it holds none. A tree has poses and colour images."""
-    names = {kind: next((name for name in options if (folder / name).is_dir()), kind)
-             for kind, options in (("color", COLOR), ("depth", DEPTH), ("pose", ("pose",)), ("instance", ("instance",)))}
+    names = {
+        kind: next((name for name in options if (folder / name).is_dir()), kind)
+        for kind, options in (
+            ("color", COLOR),
+            ("depth", DEPTH),
+            ("pose", ("pose",)),
+            ("instance", ("instance",)),
+        )
+    }
     if (folder / names["color"]).is_dir() and (folder / "pose").is_dir():
         kind = "folders"
         parts = {part: numbered(folder / name, SUFFIXES[part]) for part, name in names.items()}
@@ -99,88 +134,153 @@ def detect_layout(folder: Path) -> ExportedFrames | None:
         parts["color"], parts["instance"] = numbered(folder, (".jpg", ".jpeg")), ({}, 0)
         if not parts["color"][0] or not parts["pose"][0]:
             kind = "exported"
-            parts |= {part: numbered(folder, SUFFIXES[part], EXPORTED.replace("(color|depth|pose)", part)) for part in ("color", "depth", "pose")}
+            parts |= {
+                part: numbered(folder, SUFFIXES[part], EXPORTED.replace("(color|depth|pose)", part))
+                for part in ("color", "depth", "pose")
+            }
     if not parts["color"][0] or not parts["pose"][0]:
         return None
-    color, depth, pose, instance = (parts[part][0] for part in ("color", "depth", "pose", "instance"))
-    return ExportedFrames(folder=folder, kind=kind, color=color, depth=depth, pose=pose, instance=instance, duplicate_frames=sum(n for _, n in parts.values()))
+    color, depth, pose, instance = (
+        parts[part][0] for part in ("color", "depth", "pose", "instance")
+    )
+    return ExportedFrames(
+        folder=folder,
+        kind=kind,
+        color=color,
+        depth=depth,
+        pose=pose,
+        instance=instance,
+        duplicate_frames=sum(n for _, n in parts.values()),
+    )
 
 # %% ../../../../nbs/scenes/readers/scannet/10_exported_frames.ipynb #b1c6b101
 def is_centred(K: NDArray, width: float, height: float) -> bool:
     """Whether the principal point is within a fifth of the image of its middle, along both axes."""
-    return abs(K[0, 2] + .5 - width / 2) <= .2 * width and abs(K[1, 2] + .5 - height / 2) <= .2 * height
+    return (
+        abs(K[0, 2] + 0.5 - width / 2) <= 0.2 * width
+        and abs(K[1, 2] + 0.5 - height / 2) <= 0.2 * height
+    )
 
 
-def fit_camera(K: NDArray, size: tuple[int, int], recorded: tuple[int, int] | None, path: Path) -> Camera:
-    """The camera of images of `size` (width, height), from a matrix (3, 3) that belongs to them or to images of the `recorded` size.
+def fit_camera(
+    K: NDArray, size: tuple[int, int], recorded: tuple[int, int] | None, path: Path
+) -> Camera:
+    """The camera of images of `size` (width, height), from a matrix (3, 3) that belongs to them or
+    to images of the `recorded` size.
 
     Raises SceneError where the matrix is no camera's, or fits neither size.
     """
-    if not np.isfinite(K).all() or K[0, 0] <= 0 or K[1, 1] <= 0 or np.abs(K[2] - [0, 0, 1]).max() > 1e-6:
+    if (
+        not np.isfinite(K).all()
+        or K[0, 0] <= 0
+        or K[1, 1] <= 0
+        or np.abs(K[2] - [0, 0, 1]).max() > 1e-6
+    ):
         raise SceneError(f"no camera matrix: focal lengths {K[0, 0]:g}, {K[1, 1]:g}", path)
     if is_centred(K, *size):
         return Camera(*size, K)
     if recorded is not None and is_centred(K, *recorded):
         return Camera(*recorded, K).resized(*size)
-    raise SceneError(f"the principal point {K[0, 2]:g}, {K[1, 2]:g} does not belong to images of {size[0]}x{size[1]}", path)
+    raise SceneError(
+        f"the principal point {K[0, 2]:g}, {K[1, 2]:g} does not belong to images of"
+        f" {size[0]}x{size[1]}",
+        path,
+    )
 
 # %% ../../../../nbs/scenes/readers/scannet/10_exported_frames.ipynb #aa16706b
 def read_sensor_info(path: Path) -> dict[str, NDArray[np.float64]]:
-    """What SensReader's `_info.txt` says in numbers, by key: "m_colorWidth", "m_calibrationColorIntrinsic" (4 x 4 in a row), ... Raises SceneError."""
+    """What SensReader's `_info.txt` says in numbers, by key: "m_colorWidth",
+    "m_calibrationColorIntrinsic" (4 x 4 in a row), ... Raises SceneError."""
     found = dict[str, NDArray[np.float64]]()
     for _, key, value in read_key_values(path):
         try:
             found[key.casefold()] = np.array(numbers_in(value))
-        except ValueError:                               # m_sensorName is a word
+        except ValueError:  # m_sensorName is a word
             continue
     return found
 
 
 def read_sensor_camera(path: Path, part: str, size: tuple[int, int]) -> Camera | None:
-    """The camera of "color" or "depth" images of `size` that `_info.txt` states, None where it states none. Raises SceneError where it fits no image of this size."""
+    """The camera of "color" or "depth" images of `size` that `_info.txt` states, None where it
+    states none. Raises SceneError where it fits no image of this size."""
     info = read_sensor_info(path)
     matrix = info.get(f"m_calibration{part}intrinsic")
     if matrix is None:
         return None
     if len(matrix) not in (9, 16):
-        raise SceneError(f"{len(matrix)} numbers, a matrix has 16 or 9", path, f"m_calibration{part.title()}Intrinsic")
+        raise SceneError(
+            f"{len(matrix)} numbers, a matrix has 16 or 9",
+            path,
+            f"m_calibration{part.title()}Intrinsic",
+        )
     sides = [info.get(f"m_{part}{side}") for side in ("width", "height")]
-    recorded = (int(sides[0][0]), int(sides[1][0])) if all(side is not None and len(side) == 1 and 0 < side[0] < 1e6 for side in sides) else None   # type: ignore[index]
+    recorded = (
+        (int(sides[0][0]), int(sides[1][0]))  # type: ignore[index]
+        if all(side is not None and len(side) == 1 and 0 < side[0] < 1e6 for side in sides)
+        else None
+    )
     side = 4 if len(matrix) == 16 else 3
     return fit_camera(matrix.reshape(side, side)[:3, :3].copy(), size, recorded, path)
 
 
-def read_camera(tree: ExportedFrames, part: str, size: tuple[int, int], info: Mapping[str, float]) -> Camera:
-    """The camera of a tree's "color" or "depth" images of `size`: from its text file, from SensReader's `_info.txt`, or from the scan's numbers
-    (fx_color, mx_color, ...).
+def read_camera(
+    tree: ExportedFrames, part: str, size: tuple[int, int], info: Mapping[str, float]
+) -> Camera:
+    """The camera of a tree's "color" or "depth" images of `size`: from its text file, from
+    SensReader's `_info.txt`, or from the scan's numbers (fx_color, mx_color, ...).
 
     Raises SceneError where there is none of them, or where they fit no image of this size.
     """
-    recorded = (int(info[f"{part}Width"]), int(info[f"{part}Height"])) if {f"{part}Width", f"{part}Height"} <= info.keys() else None
+    recorded = (
+        (int(info[f"{part}Width"]), int(info[f"{part}Height"]))
+        if {f"{part}Width", f"{part}Height"} <= info.keys()
+        else None
+    )
     for name in INTRINSICS[part]:
         if (tree.folder / name).is_file():
-            return fit_camera(read_matrix(tree.folder / name)[:3, :3].copy(), size, recorded, tree.folder / name)
-    if (tree.folder / "_info.txt").is_file() and (camera := read_sensor_camera(tree.folder / "_info.txt", part, size)) is not None:
+            return fit_camera(
+                read_matrix(tree.folder / name)[:3, :3].copy(), size, recorded, tree.folder / name
+            )
+    if (tree.folder / "_info.txt").is_file() and (
+        camera := read_sensor_camera(tree.folder / "_info.txt", part, size)
+    ) is not None:
         return camera
     keys = [f"{key}_{part}" for key in ("fx", "fy", "mx", "my")]
     if not set(keys) <= info.keys():
-        raise SceneError("the file is missing", tree.folder / {"flat": INTRINSICS[part][-1], "exported": "_info.txt"}.get(tree.kind, INTRINSICS[part][0]))
+        raise SceneError(
+            "the file is missing",
+            tree.folder
+            / {"flat": INTRINSICS[part][-1], "exported": "_info.txt"}.get(
+                tree.kind, INTRINSICS[part][0]
+            ),
+        )
     fx, fy, cx, cy = (info[key] for key in keys)
-    return fit_camera(np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1.0]]), size, recorded, tree.folder)
+    return fit_camera(
+        np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1.0]]), size, recorded, tree.folder
+    )
 
 
 def depth_units(tree: ExportedFrames) -> float:
-    """How many units of the depth images are a metre: 1000, or what `_info.txt` says. Raises SceneError where that is absurd."""
+    """How many units of the depth images are a metre: 1000, or what `_info.txt` says. Raises
+    SceneError where that is absurd."""
     path = tree.folder / "_info.txt"
-    shift = read_sensor_info(path).get("m_depthshift") if tree.kind == "exported" and path.is_file() else None
+    shift = (
+        read_sensor_info(path).get("m_depthshift")
+        if tree.kind == "exported" and path.is_file()
+        else None
+    )
     if shift is None:
         return 1000.0
     if len(shift) != 1 or not 1 <= shift[0] <= 1e6:
-        raise SceneError("units of depth per metre are one number from 1 to 1,000,000", path, "m_depthShift")
+        raise SceneError(
+            "units of depth per metre are one number from 1 to 1,000,000", path, "m_depthShift"
+        )
     return float(shift[0])
 
 
-def read_poses(tree: ExportedFrames, numbers: Sequence[int]) -> tuple[dict[int, NDArray[np.float64]], Counter[str]]:
+def read_poses(
+    tree: ExportedFrames, numbers: Sequence[int]
+) -> tuple[dict[int, NDArray[np.float64]], Counter[str]]:
     """The rigid poses of these frames, as stored, and how many others there are, by reason."""
     good = dict[int, NDArray[np.float64]]()
     skipped = Counter[str]()
@@ -197,32 +297,62 @@ def read_poses(tree: ExportedFrames, numbers: Sequence[int]) -> tuple[dict[int, 
     return good, skipped
 
 
-def frames_of_tree(tree: ExportedFrames, alignment: NDArray[np.float64], info: Mapping[str, float]) -> tuple[tuple[Frame, ...], Counter[str]]:
-    """The frames of a tree that are whole and have a rigid pose, moved by `alignment` (4, 4), and how many others there are, by reason.
+def frames_of_tree(
+    tree: ExportedFrames, alignment: NDArray[np.float64], info: Mapping[str, float]
+) -> tuple[tuple[Frame, ...], Counter[str]]:
+    """The frames of a tree that are whole and have a rigid pose, moved by `alignment` (4, 4), and
+    how many others there are, by reason.
 
     Args:
-        info: the numbers of the scan's text file: recorded sizes, and intrinsics where the tree has none.
+        info: the numbers of the scan's text file: recorded sizes, and intrinsics where the tree has
+            none.
 
     Raises SceneError where no frame is whole, or where the intrinsics are missing or fit no image.
     """
     skipped = Counter({"frame: its number occurs twice": tree.duplicate_frames})
     whole = []
     for number in sorted({*tree.color, *tree.depth, *tree.pose}):
-        lacks = next((what for part, what in ((tree.pose, "pose"), (tree.color, "colour image"), (tree.depth, "depth image")) if number not in part), "")
+        lacks = next(
+            (
+                what
+                for part, what in (
+                    (tree.pose, "pose"),
+                    (tree.color, "colour image"),
+                    (tree.depth, "depth image"),
+                )
+                if number not in part
+            ),
+            "",
+        )
         if lacks:
             skipped[f"frame: its {lacks} is missing"] += 1
         else:
             whole.append(number)
     if not whole:
-        raise SceneError("; ".join(("no frame has colour, depth and pose", *format_counts(skipped))), tree.folder)
+        raise SceneError(
+            "; ".join(("no frame has colour, depth and pose", *format_counts(skipped))), tree.folder
+        )
     poses, lost = read_poses(tree, whole)
     color_size = common_size([tree.color[n] for n in whole], ("JPEG", "PNG"))
     depth_size = common_size([tree.depth[n] for n in whole], ("PNG", "PPM"))
     color = read_camera(tree, "color", color_size, info)
     depth = read_camera(tree, "depth", depth_size, info)
     units = depth_units(tree)
-    frames = tuple(Frame(
-        n, alignment @ pose, color, depth, partial(read_color_file, tree.color[n], color), partial(read_depth_file, tree.depth[n], depth, units),
-        partial(read_encoded_file, tree.color[n], color), encoding=encoding_of(tree.color[n]),
-        color_file=tree.color[n], depth_file=tree.depth[n] if units == 1000 and tree.depth[n].suffix.lower() == ".png" else None) for n, pose in poses.items())
+    frames = tuple(
+        Frame(
+            n,
+            alignment @ pose,
+            color,
+            depth,
+            partial(read_color_file, tree.color[n], color),
+            partial(read_depth_file, tree.depth[n], depth, units),
+            partial(read_encoded_file, tree.color[n], color),
+            encoding=encoding_of(tree.color[n]),
+            color_file=tree.color[n],
+            depth_file=(
+                tree.depth[n] if units == 1000 and tree.depth[n].suffix.lower() == ".png" else None
+            ),
+        )
+        for n, pose in poses.items()
+    )
     return frames, +(skipped + lost)

@@ -37,9 +37,11 @@ def normal_label(label: str) -> str:
 
 
 def read_labels(path: Path, column: str) -> dict[str, str]:
-    """Raw word, as `normal_label` has it, to the text in `column`. Rows that are cut short or say nothing there are left out.
+    """Raw word, as `normal_label` has it, to the text in `column`. Rows that are cut short or say
+    nothing there are left out.
 
-    Raises SceneError where the file is missing, or has no such column. Of two rows for a word the first counts.
+    Raises SceneError where the file is missing, or has no such column. Of two rows for a word the
+    first counts.
     """
     lines = read_text(path).split("\n")
     heads = [head.strip().strip('"') for head in lines[0].split("\t")]
@@ -56,15 +58,20 @@ def read_labels(path: Path, column: str) -> dict[str, str]:
     return found
 
 
-def rename(instances: Sequence[Instance], names: Mapping[str, str]) -> tuple[tuple[Instance, ...], int]:
-    """The same objects with the table's names, and how many keep their own since the table does not know it."""
+def rename(
+    instances: Sequence[Instance], names: Mapping[str, str]
+) -> tuple[tuple[Instance, ...], int]:
+    """The same objects with the table's names, and how many keep their own since the table does not
+    know it."""
     known = [names.get(normal_label(i.label)) for i in instances]
-    return tuple(replace(i, label=name) if name else i for i, name in zip(instances, known)), sum(not name for name in known)
+    return tuple(replace(i, label=name) if name else i for i, name in zip(instances, known)), sum(
+        not name for name in known
+    )
 
 # %% ../../../../nbs/scenes/readers/scannet/20_labels.ipynb #dccaee70
 ARCHIVES = ("_2d-instance-filt.zip", "_2d-instance.zip")
 FOLDERS = ("instance-filt", "instance")
-MAX_MEMBER_BYTES = 1 << 24     # a 1296 x 968 image of ids has about 10 kB
+MAX_MEMBER_BYTES = 1 << 24  # a 1296 x 968 image of ids has about 10 kB
 
 
 @dataclass(frozen=True)
@@ -73,27 +80,42 @@ class InstanceImages:
 
     Args:
         places: frame number to file, or to member of an archive.
-        refused: files or members that are too large, encrypted, of another name, or of a number that is taken.
+        refused: files or members that are too large, encrypted, of another name, or of a number
+            that is taken.
     """
+
     places: Mapping[int, FileRef]
     refused: int = 0
 
 
 def read_ids(place: FileRef, color: Camera, depth: Camera) -> NDArray[np.int32]:
-    """The ids in an instance image at the depth camera's pixels, (height, width) int32, 0 for none. Raises SceneError."""
+    """The ids in an instance image at the depth camera's pixels, (height, width) int32, 0 for none.
+    Raises SceneError."""
     path = place.path
     where = place.member or None
-    image = open_image(place.read(MAX_MEMBER_BYTES), ("PNG",), [(color.width, color.height), (depth.width, depth.height)], path, where)
+    image = open_image(
+        place.read(MAX_MEMBER_BYTES),
+        ("PNG",),
+        [(color.width, color.height), (depth.width, depth.height)],
+        path,
+        where,
+    )
     ids = decode_image(image, "numbers", path, where).astype(np.int32)
     if image.mode != "L" and image.mode != "P" and ids.max() >= 1000:
-        raise SceneError("numbers objects by class and frame (class * 1000 + count), not by the mesh's objects", path, where)
+        raise SceneError(
+            "numbers objects by class and frame (class * 1000 + count), not by the mesh's objects",
+            path,
+            where,
+        )
     return resize_ids_to_depth(ids, color, depth)
 
 
 def resize_ids_to_depth(ids: NDArray[np.int32], color: Camera, depth: Camera) -> NDArray[np.int32]:
-    """An image of the colour camera (or, of the depth camera's size, of that) as the depth camera's pixels see it: nearest pixel, 0 outside.
+    """An image of the colour camera (or, of the depth camera's size, of that) as the depth camera's
+    pixels see it: nearest pixel, 0 outside.
 
-    Both cameras share the pose, so a ray's pixel in one is that in the other times K_color K_depth^-1, at any depth.
+    Both cameras share the pose, so a ray's pixel in one is that in the other times K_color
+    K_depth^-1, at any depth.
     """
     height, width = ids.shape
     if (width, height) == (depth.width, depth.height) != (color.width, color.height):
@@ -101,8 +123,8 @@ def resize_ids_to_depth(ids: NDArray[np.int32], color: Camera, depth: Camera) ->
     H = color.resized(width, height).intrinsics @ np.linalg.inv(depth.intrinsics)
     v, u = np.mgrid[: depth.height, : depth.width]
     x, y, w = H @ np.stack([u.ravel(), v.ravel(), np.ones(u.size)])
-    x = np.floor(x / w + .5).astype(int)
-    y = np.floor(y / w + .5).astype(int)
+    x = np.floor(x / w + 0.5).astype(int)
+    y = np.floor(y / w + 0.5).astype(int)
     inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
     out = np.zeros(u.size, np.int32)
     out[inside] = ids[y[inside], x[inside]]
@@ -110,12 +132,14 @@ def resize_ids_to_depth(ids: NDArray[np.int32], color: Camera, depth: Camera) ->
 
 # %% ../../../../nbs/scenes/readers/scannet/20_labels.ipynb #117508fe
 def list_archive(path: Path) -> InstanceImages:
-    """List an archive of instance images. Raises SceneError where it is no zip file, or has absurdly many members."""
+    """List an archive of instance images. Raises SceneError where it is no zip file, or has
+    absurdly many members."""
     places = dict[int, FileRef]()
     refused = 0
     for info in sorted(open_archive(path).filelist, key=lambda info: info.filename):
         name = re.fullmatch(r"(?:[\w.-]+/){0,2}([0-9]{1,9})\.png", info.filename)
-        if name is None or ".." in info.filename:            # folders, and what others have put there
+        # folders, and what others have put there
+        if name is None or ".." in info.filename:
             refused += not info.is_dir()
         elif info.file_size > MAX_MEMBER_BYTES or info.flag_bits & 1 or int(name[1]) in places:
             refused += 1
@@ -125,7 +149,8 @@ def list_archive(path: Path) -> InstanceImages:
 
 
 def find_instance_images(folders: Sequence[Path], scan: str) -> InstanceImages | None:
-    """A scan's instance images: in the first of `folders` that has the filtered archive, the unfiltered one, or either unpacked; None without.
+    """A scan's instance images: in the first of `folders` that has the filtered archive, the
+    unfiltered one, or either unpacked; None without.
 
     Raises SceneError for an archive that cannot be listed.
     """
@@ -136,14 +161,28 @@ def find_instance_images(folders: Sequence[Path], scan: str) -> InstanceImages |
         for name in FOLDERS:
             files, doubled = numbered(folder / name, (".png",))
             if files:
-                return InstanceImages({number: FileRef(file) for number, file in files.items()}, doubled)
+                return InstanceImages(
+                    {number: FileRef(file) for number, file in files.items()}, doubled
+                )
     return None
 
 
-def with_instance_images(frames: Sequence[Frame], images: InstanceImages | None) -> tuple[tuple[Frame, ...], Counter[str]]:
-    """The same frames, reading instance images where there are any, and what of the archive was refused. Nothing is read yet."""
+def with_instance_images(
+    frames: Sequence[Frame], images: InstanceImages | None
+) -> tuple[tuple[Frame, ...], Counter[str]]:
+    """The same frames, reading instance images where there are any, and what of the archive was
+    refused. Nothing is read yet."""
     if images is None:
         return tuple(frames), Counter()
     places = images.places
-    return (tuple(replace(f, read_instances=partial(read_ids, places[f.index], f.color, f.depth)) if f.index in places else f for f in frames),
-            +Counter({"instance image: name, size or number is refused": images.refused}))
+    return (
+        tuple(
+            (
+                replace(f, read_instances=partial(read_ids, places[f.index], f.color, f.depth))
+                if f.index in places
+                else f
+            )
+            for f in frames
+        ),
+        +Counter({"instance image: name, size or number is refused": images.refused}),
+    )

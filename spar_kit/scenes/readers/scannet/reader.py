@@ -21,11 +21,21 @@ from numpy.typing import NDArray
 
 from ....core.errors import InputError, SceneError
 from ....core.files import integers, is_safe_name, read_json
-from .exported_frames import ExportedFrames, frames_of_tree, detect_layout
+from spar_kit.scenes.readers.scannet.exported_frames import (
+    ExportedFrames,
+    frames_of_tree,
+    detect_layout,
+)
 from ...frame_selection import select_frames
 from ...formats.ply import read_ply
 from spar_kit.scenes.readers.scannet.labels import (
-    LABEL_COLUMNS, LABEL_TABLES, InstanceImages, find_instance_images, read_labels, rename, with_instance_images,
+    LABEL_COLUMNS,
+    LABEL_TABLES,
+    InstanceImages,
+    find_instance_images,
+    read_labels,
+    rename,
+    with_instance_images,
 )
 from ...scene import Frame, Instance, OrientedBox, Scene, Mesh
 from .sens import Sens, count_frames, open_sens
@@ -42,21 +52,32 @@ class ScanInfo:
     """What a scan's text file says.
 
     Args:
-        alignment: (4, 4) rigid, from the scan's own frame to the world; the identity where the file has none.
+        alignment: (4, 4) rigid, from the scan's own frame to the world; the identity where the file
+            has none.
         room_type: the scene type, "" where it has none.
-        numbers: all keys with one finite number: colorWidth, fx_color, mx_depth, numColorFrames, ...
+        numbers: all keys with one finite number: colorWidth, fx_color, mx_depth, numColorFrames,
+            ...
     """
+
     alignment: NDArray[np.float64] = field(default_factory=lambda: np.eye(4))
     room_type: str = ""
     numbers: Mapping[str, float] = field(default_factory=dict)
 
 
-KEYS = {key.casefold(): key for key in ("sceneType", "axisAlignment", *(f"{part}{side}" for part in ("color", "depth") for side in ("Width", "Height")),
-                                        *(f"{side}_{part}" for part in ("color", "depth") for side in ("fx", "fy", "mx", "my")))}
+KEYS = {
+    key.casefold(): key
+    for key in (
+        "sceneType",
+        "axisAlignment",
+        *(f"{part}{side}" for part in ("color", "depth") for side in ("Width", "Height")),
+        *(f"{side}_{part}" for part in ("color", "depth") for side in ("fx", "fy", "mx", "my")),
+    )
+}
 
 
 def read_info(path: Path) -> ScanInfo:
-    """Read `<scan>.txt`. Raises SceneError naming the line where `axisAlignment` is not a rigid motion of 16 numbers."""
+    """Read `<scan>.txt`. Raises SceneError naming the line where `axisAlignment` is not a rigid
+    motion of 16 numbers."""
     alignment = np.eye(4)
     room_type = ""
     numbers = dict[str, float]()
@@ -68,12 +89,17 @@ def read_info(path: Path) -> ScanInfo:
             values = np.zeros(0)
         if key == "sceneType":
             room_type = value
-        elif "axisalignment" in key.casefold():                            # a key that only holds the word would leave the scan turned
+        # a key that only holds the word would leave the scan turned
+        elif "axisalignment" in key.casefold():
             fault = f"{len(values)} numbers"
             if len(values) == 16:
                 fault = pose_faults(values.reshape(1, 4, 4))[0].removeprefix("pose ")
             if fault:
-                raise SceneError(f"axisAlignment must be a rigid motion of 16 numbers: {fault}", path, f"line {number}")
+                raise SceneError(
+                    f"axisAlignment must be a rigid motion of 16 numbers: {fault}",
+                    path,
+                    f"line {number}",
+                )
             alignment = values.reshape(4, 4)
         elif len(values) == 1 and np.isfinite(values[0]) and abs(values[0]) < 1e9:
             numbers[key] = float(values[0])
@@ -83,13 +109,15 @@ def read_info(path: Path) -> ScanInfo:
 @dataclass(frozen=True)
 class ObjectGroup:
     """One object of the aggregation: instance id (objectId + 1), label, and its segments (n,)."""
+
     id: int
     label: str
     segments: NDArray[np.int64]
 
 
 def read_groups(path: Path) -> list[ObjectGroup]:
-    """The objects that the aggregation file lists, in its order. Raises SceneError naming the entry and the field."""
+    """The objects that the aggregation file lists, in its order. Raises SceneError naming the entry
+    and the field."""
     entries = read_json(path).get("segGroups")
     if not isinstance(entries, list):
         raise SceneError("expected a list of objects", path, "segGroups")
@@ -100,17 +128,29 @@ def read_groups(path: Path) -> list[ObjectGroup]:
             raise SceneError("expected an object {...}", path, where)
         number = entry.get("objectId", entry.get("id"))
         label = entry.get("label", "")
-        if type(number) is not int or not 0 <= number < 65535:      # id images hold 16 bits
-            raise SceneError(f"{str(number)[:40]} is not an object's number (0 to 65534)", path, f"{where}.objectId")
+        if type(number) is not int or not 0 <= number < 65535:  # id images hold 16 bits
+            raise SceneError(
+                f"{str(number)[:40]} is not an object's number (0 to 65534)",
+                path,
+                f"{where}.objectId",
+            )
         if not isinstance(label, str):
             raise SceneError(f"expected a text, found {str(label)[:40]}", path, f"{where}.label")
-        groups.append(ObjectGroup(number + 1, " ".join(label.split()), integers(entry.get("segments"), path, f"{where}.segments")))
+        groups.append(
+            ObjectGroup(
+                number + 1,
+                " ".join(label.split()),
+                integers(entry.get("segments"), path, f"{where}.segments"),
+            )
+        )
     return groups
 
 # %% ../../../../nbs/scenes/readers/scannet/30_reader.ipynb #4e447f2b
-def assign_instances(segments: NDArray[np.int64], groups: Sequence[ObjectGroup]
-                   ) -> tuple[NDArray[np.int32], dict[int, str], Counter[str]]:
-    """The instance id of each vertex (V,), 0 where none; the label of each id; how many objects and segments were passed over.
+def assign_instances(
+    segments: NDArray[np.int64], groups: Sequence[ObjectGroup]
+) -> tuple[NDArray[np.int32], dict[int, str], Counter[str]]:
+    """The instance id of each vertex (V,), 0 where none; the label of each id; how many objects and
+    segments were passed over.
 
     Args:
         segments: (V,) the segment of each vertex.
@@ -125,9 +165,25 @@ def assign_instances(segments: NDArray[np.int64], groups: Sequence[ObjectGroup]
         known[known] = names[at[known]] == group.segments[known]
         free = at[known][owner[at[known]] == 0]
         skipped["segment: not in the mesh"] += int((~known).sum())
-        reason = ("object: has no segments" if not len(group.segments) else "object: has no label" if not group.label
-                  else "object: its number is taken" if group.id in labels else "object: none of its segments is in the mesh"
-                  if not known.any() else "object: its segments are taken" if not len(free) else "")
+        reason = (
+            "object: has no segments"
+            if not len(group.segments)
+            else (
+                "object: has no label"
+                if not group.label
+                else (
+                    "object: its number is taken"
+                    if group.id in labels
+                    else (
+                        "object: none of its segments is in the mesh"
+                        if not known.any()
+                        else "object: its segments are taken"
+                        if not len(free)
+                        else ""
+                    )
+                )
+            )
+        )
         if reason:
             skipped[reason] += 1
         else:
@@ -135,8 +191,11 @@ def assign_instances(segments: NDArray[np.int64], groups: Sequence[ObjectGroup]
     return owner[where], labels, +skipped
 
 # %% ../../../../nbs/scenes/readers/scannet/30_reader.ipynb #7773e686
-def read_surface(folder: Path, alignment: NDArray[np.float64]) -> tuple[Mesh, tuple[Instance, ...], Counter[str]]:
-    """Mesh and objects of the scan folder, moved by `alignment` (4, 4); boxes fit the objects' vertices. Raises SceneError."""
+def read_surface(
+    folder: Path, alignment: NDArray[np.float64]
+) -> tuple[Mesh, tuple[Instance, ...], Counter[str]]:
+    """Mesh and objects of the scan folder, moved by `alignment` (4, 4); boxes fit the objects'
+    vertices. Raises SceneError."""
     path = folder / f"{folder.name}_vh_clean_2.ply"
     segments_path = folder / f"{folder.name}_vh_clean_2.0.010000.segs.json"
     groups_path = folder / f"{folder.name}.aggregation.json"
@@ -146,67 +205,115 @@ def read_surface(folder: Path, alignment: NDArray[np.float64]) -> tuple[Mesh, tu
         raise SceneError("the mesh has no faces", path, "element face")
     segments = integers(read_json(segments_path).get("segIndices"), segments_path, "segIndices")
     if len(segments) != len(mesh.vertices):
-        raise SceneError(f"{len(segments):,} entries for the {len(mesh.vertices):,} vertices of {path.name}",
-                         segments_path, "segIndices")
+        raise SceneError(
+            f"{len(segments):,} entries for the {len(mesh.vertices):,} vertices of {path.name}",
+            segments_path,
+            "segIndices",
+        )
     ids, labels, skipped = assign_instances(segments, groups)
     good, triangles = drop_bad_vertices(mesh.vertices, mesh.triangles)
     if not len(triangles):
-        raise SceneError(f"no triangle has three finite vertices less than {MAX_COORDINATE_M / 1000:g} km away", path, "element vertex")
+        raise SceneError(
+            f"no triangle has three finite vertices less than {MAX_COORDINATE_M / 1000:g} km away",
+            path,
+            "element vertex",
+        )
     skipped += vertex_faults(mesh.vertices)
     vertices = mesh.vertices[good].astype(np.float64) @ alignment[:3, :3].T + alignment[:3, 3]
     ids = ids[good]
     order = np.argsort(ids, kind="stable")
     instances = []
     for id in sorted(labels):
-        mine = vertices[order[np.searchsorted(ids, id, "left", order): np.searchsorted(ids, id, "right", order)]]
+        mine = vertices[
+            order[
+                np.searchsorted(ids, id, "left", order) : np.searchsorted(ids, id, "right", order)
+            ]
+        ]
         if len(mine):
             instances.append(Instance(id, labels[id], OrientedBox.fit(mine)))
         else:
-            skipped[f"object: none of its vertices is finite and less than {MAX_COORDINATE_M / 1000:g} km away"] += 1
+            skipped[
+                f"object: none of its vertices is finite and less than {MAX_COORDINATE_M / 1000:g}"
+                " km away"
+            ] += 1
     if not instances:
-        raise SceneError("; ".join(("no annotated object", *format_counts(skipped))), groups_path, "segGroups")
+        raise SceneError(
+            "; ".join(("no annotated object", *format_counts(skipped))), groups_path, "segGroups"
+        )
     color = None if mesh.vertex_color is None else mesh.vertex_color[good]
-    return Mesh(vertices.astype(np.float32), triangles, triangle_majority(ids, triangles), color), tuple(instances), +skipped
+    return (
+        Mesh(vertices.astype(np.float32), triangles, triangle_majority(ids, triangles), color),
+        tuple(instances),
+        +skipped,
+    )
 
 # %% ../../../../nbs/scenes/readers/scannet/30_reader.ipynb #86253cb1
 def frames_of(sens: Sens, alignment: NDArray[np.float64]) -> tuple[tuple[Frame, ...], Counter[str]]:
-    """The frames with a valid pose, moved by `alignment` (4, 4), and how many others there are, by reason. Reads no pixels."""
+    """The frames with a valid pose, moved by `alignment` (4, 4), and how many others there are, by
+    reason. Reads no pixels."""
     encoded = sens.color_compression != "raw"
-    frames = tuple(Frame(i, alignment @ sens.camera_to_world[i], sens.color, sens.depth, partial(sens.read_color, i),
-                         partial(sens.read_depth, i), partial(sens.read_encoded, i) if encoded else None,
-                         encoding=".png" if sens.color_compression == "png" else ".jpg")
-                   for i, fault in enumerate(sens.faults) if not fault)
-    stated = any(np.isfinite(E).all() and E.any() and np.abs(E - np.eye(4)).max() > 1e-3 for E in (sens.color_extrinsics, sens.depth_extrinsics))
+    frames = tuple(
+        Frame(
+            i,
+            alignment @ sens.camera_to_world[i],
+            sens.color,
+            sens.depth,
+            partial(sens.read_color, i),
+            partial(sens.read_depth, i),
+            partial(sens.read_encoded, i) if encoded else None,
+            encoding=".png" if sens.color_compression == "png" else ".jpg",
+        )
+        for i, fault in enumerate(sens.faults)
+        if not fault
+    )
+    stated = any(
+        np.isfinite(E).all() and E.any() and np.abs(E - np.eye(4)).max() > 1e-3
+        for E in (sens.color_extrinsics, sens.depth_extrinsics)
+    )
     notes = {"expected: extrinsics of the recording, not applied": 1} if stated else {}
     return frames, Counter(f"frame: {fault}" for fault in sens.faults if fault) + Counter(notes)
 
 # %% ../../../../nbs/scenes/readers/scannet/30_reader.ipynb #b3c99816
 def candidate_folders(folder: Path, scan: str) -> Iterator[Path]:
-    """Where files of a scan may be: its folder, the folder that holds it, and in folders beside `scans/`: theirs of the same name, themselves."""
+    """Where files of a scan may be: its folder, the folder that holds it, and in folders beside
+    `scans/`: theirs of the same name, themselves."""
     yield folder
     yield folder.parent
     if folder.parent.name.startswith("scans"):
-        for sibling in sorted(path for path in folder.parent.parent.iterdir() if path.is_dir() and path != folder.parent):
+        for sibling in sorted(
+            path
+            for path in folder.parent.parent.iterdir()
+            if path.is_dir() and path != folder.parent
+        ):
             yield sibling / scan
             yield sibling
 
 
 def find_frames(folder: Path, scan: str) -> Path | ExportedFrames:
-    """The `.sens` file of a scan, or else the tree of exported frames. Raises SceneError where there is neither."""
+    """The `.sens` file of a scan, or else the tree of exported frames. Raises SceneError where
+    there is neither."""
     places = list(candidate_folders(folder, scan))
     for place in places:
         if (place / f"{scan}.sens").is_file():
             return place / f"{scan}.sens"
-    own = [place / part for place in places if place.name == scan for part in ("", "image", "exported")]
+    own = [
+        place / part for place in places if place.name == scan for part in ("", "image", "exported")
+    ]
     trees = [tree for tree in map(detect_layout, own) if tree is not None]
     if not trees:
-        raise SceneError("the .sens file is missing, and so are exported frames (color/, depth/, pose/, or frame-000000.color.jpg, ...), here and in the folders beside the scans folder",
-                         folder / f"{scan}.sens")
+        raise SceneError(
+            "the .sens file is missing, and so are exported frames (color/, depth/, pose/, or"
+            " frame-000000.color.jpg, ...), here and in the folders beside the scans folder",
+            folder / f"{scan}.sens",
+        )
     return max(trees, key=lambda tree: len(tree.pose))
 
 
-def read_frames(folder: Path, scan: str, info: ScanInfo) -> tuple[tuple[Frame, ...], Counter[str], Path]:
-    """A scan's frames with their instance images, what was left out, and the file or folder they come from. Raises SceneError."""
+def read_frames(
+    folder: Path, scan: str, info: ScanInfo
+) -> tuple[tuple[Frame, ...], Counter[str], Path]:
+    """A scan's frames with their instance images, what was left out, and the file or folder they
+    come from. Raises SceneError."""
     found = find_frames(folder, scan)
     if isinstance(found, Path):
         sens = open_sens(found)
@@ -217,7 +324,11 @@ def read_frames(folder: Path, scan: str, info: ScanInfo) -> tuple[tuple[Frame, .
         frames, skipped = frames_of_tree(found, info.alignment, info.numbers)
         if not frames:
             raise SceneError(f"none of {len(found.pose)} frames has a valid pose", found.folder)
-    places = [place for place in candidate_folders(folder, scan) if place.name == scan or place == folder.parent]
+    places = [
+        place
+        for place in candidate_folders(folder, scan)
+        if place.name == scan or place == folder.parent
+    ]
     try:
         images = find_instance_images(places, scan)
     except SceneError:
@@ -234,25 +345,41 @@ SUFFIXES = (".aggregation.json", "_vh_clean_2.ply", ".sens", ".txt")
 
 def is_scan(folder: Path) -> bool:
     """Whether a folder holds a ScanNet scan of the folder's own name, whole or not."""
-    return is_safe_name(folder.name) and any((folder / f"{folder.name}{suffix}").is_file() for suffix in SUFFIXES)
+    return is_safe_name(folder.name) and any(
+        (folder / f"{folder.name}{suffix}").is_file() for suffix in SUFFIXES
+    )
 
 
 def find_scans(root: Path) -> tuple[Path, list[str]]:
-    """The folder that holds the scans, and their names, sorted. Raises SceneError where there is none."""
-    root = Path(os.path.abspath(root))       # "." has no name of its own
+    """The folder that holds the scans, and their names, sorted. Raises SceneError where there is
+    none."""
+    root = Path(os.path.abspath(root))  # "." has no name of its own
     if not root.is_dir():
         raise SceneError("not a folder" if root.exists() else "no such folder", root)
     if is_scan(root):
         return root.parent, [root.name]
     folder = root / "scans" if (root / "scans").is_dir() else root
     try:
-        names = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and is_scan(folder / entry.name))
+        names = sorted(
+            entry.name
+            for entry in os.scandir(folder)
+            if entry.is_dir() and is_scan(folder / entry.name)
+        )
     except OSError as error:
         raise SceneError(f"cannot be listed: {error.strerror}", folder) from None
     if not names:
         empty = next(folder.iterdir(), None) is None
-        raise SceneError("the folder is empty" if empty else "no ScanNet scan here: expected folders <scan>/ with "
-                         "<scan>.aggregation.json, <scan>_vh_clean_2.ply, <scan>.sens", folder)
+        raise SceneError(
+            (
+                "the folder is empty"
+                if empty
+                else (
+                    "no ScanNet scan here: expected folders <scan>/ with "
+                    "<scan>.aggregation.json, <scan>_vh_clean_2.ply, <scan>.sens"
+                )
+            ),
+            folder,
+        )
     return folder, names
 
 # %% ../../../../nbs/scenes/readers/scannet/30_reader.ipynb #47dc18e5
@@ -260,8 +387,11 @@ SPLIT_LIST_NAME = "scannetv2_{}.txt"
 
 
 def split_folders(folder: Path) -> Iterator[Path]:
-    """Where the split's lists may be: with the scans or above them, there also in `splits/` and `meta_data/`."""
-    return (place / part for place in (folder, folder.parent) for part in ("", "splits", "meta_data"))
+    """Where the split's lists may be: with the scans or above them, there also in `splits/` and
+    `meta_data/`."""
+    return (
+        place / part for place in (folder, folder.parent) for part in ("", "splits", "meta_data")
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -272,8 +402,10 @@ class ScanNet:
         root: the dataset's root, its `scans` folder, or one scan's folder.
         count: at most so many scenes of a split, the first by name; None for all.
         frames: at most so many frames a scene, spread evenly over the scan; None for all.
-        labels: the annotators' own words ("raw"), or the label table's "category" or "nyu40". Words that the table does not know are kept.
+        labels: the annotators' own words ("raw"), or the label table's "category" or "nyu40". Words
+            that the table does not know are kept.
     """
+
     root: Path
     count: int | None = None
     frames: int | None = None
@@ -285,42 +417,80 @@ class ScanNet:
             raise InputError(f"labels are one of {', '.join(LABEL_COLUMNS)}, not {self.labels!r}")
 
     def scenes(self, split: str | None = None) -> list[str]:
-        """Scans that are present, sorted by name; of a split those that `split_scenes` gives it. Raises SceneError where there is no scan."""
+        """Scans that are present, sorted by name; of a split those that `split_scenes` gives it.
+        Raises SceneError where there is no scan."""
         folder, names = find_scans(self.root)
         return split_scenes(names, split, split_folders(folder), SPLIT_LIST_NAME)[: self.count]
 
     def load(self, scene: str) -> Scene:
-        """Read one scan; pixels stay on disk until a frame is asked for them. SceneError names the file and field at fault."""
+        """Read one scan; pixels stay on disk until a frame is asked for them. SceneError names the
+        file and field at fault."""
         folder, parent = find_folder(self.root, scene)
         info = read_info(folder / f"{scene}.txt")
         surface, instances, skipped = read_surface(folder, info.alignment)
         if self.labels != "raw":
-            instances, unknown = rename(instances, read_labels(find_label_table([parent, parent.parent]), LABEL_COLUMNS[self.labels]))
+            instances, unknown = rename(
+                instances,
+                read_labels(find_label_table([parent, parent.parent]), LABEL_COLUMNS[self.labels]),
+            )
             skipped += Counter({"expected: label is not in the table": unknown})
         frames, lost, _ = read_frames(folder, scene, info)
-        loaded = Scene(name=scene, source=self.name, frames=frames, instances=instances, surface=surface, room_type=info.room_type, floor=(), skipped=dict(sorted((skipped + lost).items())))
+        loaded = Scene(
+            name=scene,
+            source=self.name,
+            frames=frames,
+            instances=instances,
+            surface=surface,
+            room_type=info.room_type,
+            floor=(),
+            skipped=dict(sorted((skipped + lost).items())),
+        )
         return select_frames(loaded, self.frames)
 
     def summary(self, scene: str) -> Summary:
-        """Frames and objects of one scan as its files announce them, and what is missing: no mesh, pose or image is read. Raises SceneError."""
+        """Frames and objects of one scan as its files announce them, and what is missing: no mesh,
+        pose or image is read. Raises SceneError."""
         folder, _ = find_folder(self.root, scene)
-        suffixes = ("_vh_clean_2.ply", "_vh_clean_2.0.010000.segs.json", ".aggregation.json", ".txt")
-        absent = [f"{scene}{suffix} is missing" for suffix in suffixes if not (folder / f"{scene}{suffix}").is_file()]
+        suffixes = (
+            "_vh_clean_2.ply",
+            "_vh_clean_2.0.010000.segs.json",
+            ".aggregation.json",
+            ".txt",
+        )
+        absent = [
+            f"{scene}{suffix} is missing"
+            for suffix in suffixes
+            if not (folder / f"{scene}{suffix}").is_file()
+        ]
         frames = groups = None
         try:
             found = find_frames(folder, scene)
             frames = count_frames(found) if isinstance(found, Path) else len(found.pose)
-            groups = len({group.id for group in read_groups(folder / f"{scene}.aggregation.json") if len(group.segments)})
+            groups = len(
+                {
+                    group.id
+                    for group in read_groups(folder / f"{scene}.aggregation.json")
+                    if len(group.segments)
+                }
+            )
         except SceneError as error:
             if not any(warning.startswith(Path(str(error.path)).name) for warning in absent):
                 absent.append(" ".join(str(error).split()))
-        return Summary(scene=scene, frames=frames, valid=None, instances=groups, warnings=tuple(absent))
+        return Summary(
+            scene=scene, frames=frames, valid=None, instances=groups, warnings=tuple(absent)
+        )
 
     def describe(self) -> dict[str, Any]:
         """The kind, how many scans there are, and where the split comes from; no machine paths."""
         folder, names = find_scans(self.root)
-        return {"kind": self.name, "scans": len(names), "count": self.count, "frames": self.frames,
-                "split": split_origin(split_folders(folder), SPLIT_LIST_NAME), "labels": self.labels}
+        return {
+            "kind": self.name,
+            "scans": len(names),
+            "count": self.count,
+            "frames": self.frames,
+            "split": split_origin(split_folders(folder), SPLIT_LIST_NAME),
+            "labels": self.labels,
+        }
 
 # %% ../../../../nbs/scenes/readers/scannet/30_reader.ipynb #2649b79f
 def find_label_table(places: Sequence[Path]) -> Path:
@@ -329,15 +499,25 @@ def find_label_table(places: Sequence[Path]) -> Path:
         for name in LABEL_TABLES:
             if (place / name).is_file():
                 return place / name
-    raise SceneError("the file is missing: other label names than \"raw\" are looked up there", places[-1] / LABEL_TABLES[0])
+    raise SceneError(
+        'the file is missing: other label names than "raw" are looked up there',
+        places[-1] / LABEL_TABLES[0],
+    )
 
 
 def find_folder(root: Path, scan: str) -> tuple[Path, Path]:
-    """The folder of one scan, and the folder that holds all scans. Raises SceneError where there is no such scan."""
+    """The folder of one scan, and the folder that holds all scans. Raises SceneError where there is
+    no such scan."""
     if not is_safe_name(scan):
         raise SceneError(f"{scan[:60]!r} cannot be a scan's name", root)
     root = Path(os.path.abspath(root))
-    parent = root.parent if is_scan(root) and root.name == scan else root / "scans" if (root / "scans").is_dir() else root
+    parent = (
+        root.parent
+        if is_scan(root) and root.name == scan
+        else root / "scans"
+        if (root / "scans").is_dir()
+        else root
+    )
     if not is_scan(parent / scan):
         raise SceneError(f"no scan {scan}", parent)
     return parent / scan, parent

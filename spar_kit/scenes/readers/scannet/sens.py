@@ -28,14 +28,30 @@ from ...geometry.poses import pose_faults
 
 # %% ../../../../nbs/scenes/readers/scannet/00_sens.ipynb #47ef4ca5
 COLOR_CODES = {0: "raw", 1: "png", 2: "jpeg"}
-DEPTH_CODES = {0: "raw", 1: "zlib"}            # 2 is Occipital's own coder, for which no open decoder exists
+# 2 is Occipital's own coder, for which no open decoder exists
+DEPTH_CODES = {0: "raw", 1: "zlib"}
 
-FRAME = np.dtype([("camera_to_world", "<f4", (4, 4)), ("time_color", "<u8"), ("time_depth", "<u8"),
-                  ("color_bytes", "<u8"), ("depth_bytes", "<u8")])
+FRAME = np.dtype(
+    [
+        ("camera_to_world", "<f4", (4, 4)),
+        ("time_color", "<u8"),
+        ("time_depth", "<u8"),
+        ("color_bytes", "<u8"),
+        ("depth_bytes", "<u8"),
+    ]
+)
 """A frame header, 96 bytes. The two payloads follow it, colour first."""
 
-IMU = np.dtype([("rotation_rate", "<f8", (3,)), ("acceleration", "<f8", (3,)), ("magnetic_field", "<f8", (3,)),
-                ("attitude", "<f8", (3,)), ("gravity", "<f8", (3,)), ("time", "<u8")])
+IMU = np.dtype(
+    [
+        ("rotation_rate", "<f8", (3,)),
+        ("acceleration", "<f8", (3,)),
+        ("magnetic_field", "<f8", (3,)),
+        ("attitude", "<f8", (3,)),
+        ("gravity", "<f8", (3,)),
+        ("time", "<u8"),
+    ]
+)
 """An inertial record, 128 bytes."""
 
 assert FRAME.itemsize == 96 and IMU.itemsize == 128
@@ -49,16 +65,19 @@ class Sens:
         path: the file.
         version: 3 (without inertial records) or 4.
         sensor: the device's name.
-        color, depth: the two cameras. One pose holds for both (ScanNet's images are aligned to one another already).
+        color, depth: the two cameras. One pose holds for both (ScanNet's images are aligned to one
+            another already).
         color_compression: "raw", "png" or "jpeg".  depth_compression: "raw" or "zlib".
         depth_shift: depth units per metre, 1000 in ScanNet.
         color_extrinsics, depth_extrinsics: (4, 4) as stored; not to be applied.
         camera_to_world: (N, 4, 4) float64 metres as stored, not necessarily finite.
         faults: N strings, "" where the pose is rigid, else why it is not.
         timestamps: (N, 2) uint64 colour and depth, microseconds by convention.
-        payload: (N, 3) int64: byte offset of the colour payload, its length, the length of the depth payload behind it.
+        payload: (N, 3) int64: byte offset of the colour payload, its length, the length of the
+            depth payload behind it.
         imu: number of inertial records.  imu_offset: the byte where they begin.
     """
+
     path: Path
     version: int
     sensor: str
@@ -82,29 +101,41 @@ class Sens:
     def __repr__(self) -> str:
         c = self.color
         d = self.depth
-        return (f"Sens({self.path.name}: {len(self)} frames, {sum(map(bool, self.faults))} without a pose, "
-                f"colour {c.width}x{c.height} {self.color_compression}, depth {d.width}x{d.height} {self.depth_compression})")
+        return (
+            f"Sens({self.path.name}: {len(self)} frames, {sum(map(bool, self.faults))} without a"
+            f" pose, colour {c.width}x{c.height} {self.color_compression}, depth"
+            f" {d.width}x{d.height} {self.depth_compression})"
+        )
 
     def read_encoded(self, i: int) -> tuple[bytes, str]:
-        """The colour image of frame i as stored, and its suffix ".jpg" or ".png". Raises SceneError where it is neither."""
+        """The colour image of frame i as stored, and its suffix ".jpg" or ".png". Raises SceneError
+        where it is neither."""
         data = self._read(i, "color")
         if self.color_compression == "raw":
-            raise SceneError("colour is stored raw, there is no encoded image", self.path, f"frame {i}")
+            raise SceneError(
+                "colour is stored raw, there is no encoded image", self.path, f"frame {i}"
+            )
         self._open_image(data, i)
         return data, ".jpg" if self.color_compression == "jpeg" else ".png"
 
     def read_color(self, i: int) -> NDArray[np.uint8]:
-        """The colour image of frame i, (height, width, 3) uint8 RGB. Raises SceneError where it does not decode."""
+        """The colour image of frame i, (height, width, 3) uint8 RGB. Raises SceneError where it
+        does not decode."""
         data = self._read(i, "color")
         shape = (self.color.height, self.color.width, 3)
         if self.color_compression == "raw":
             if len(data) != np.prod(shape):
-                raise SceneError(f"{len(data)} bytes for {shape[1]}x{shape[0]} RGB", self.path, f"frame {i} colour")
+                raise SceneError(
+                    f"{len(data)} bytes for {shape[1]}x{shape[0]} RGB",
+                    self.path,
+                    f"frame {i} colour",
+                )
             return np.frombuffer(data, np.uint8).reshape(shape).copy()
         return decode_image(self._open_image(data, i), "RGB", self.path, f"frame {i} colour")
 
     def read_units(self, i: int) -> NDArray[np.uint16]:
-        """The depth image of frame i as stored, (height, width) uint16 in units of 1 / depth_shift metres, 0 = no value."""
+        """The depth image of frame i as stored, (height, width) uint16 in units of 1 / depth_shift
+        metres, 0 = no value."""
         data = self._read(i, "depth")
         shape = (self.depth.height, self.depth.width)
         where = f"frame {i} depth"
@@ -112,7 +143,7 @@ class Sens:
         if self.depth_compression == "zlib":
             stream = zlib.decompressobj()
             try:
-                data = stream.decompress(data, size + 1)     # a bomb stops after one byte too many
+                data = stream.decompress(data, size + 1)  # a bomb stops after one byte too many
             except zlib.error as error:
                 raise SceneError(f"damaged zlib data ({error})", self.path, where) from None
             if len(data) == size and not stream.eof:
@@ -123,7 +154,8 @@ class Sens:
         return np.frombuffer(data, "<u2").reshape(shape).astype(np.uint16)
 
     def read_depth(self, i: int) -> NDArray[np.float32]:
-        """The depth image of frame i, (height, width) float32 metres along the optical axis, 0 without a value."""
+        """The depth image of frame i, (height, width) float32 metres along the optical axis, 0
+        without a value."""
         return self.read_units(i).astype(np.float32) / np.float32(self.depth_shift)
 
     def read_imu(self) -> NDArray:
@@ -138,23 +170,36 @@ class Sens:
         offset, color, depth = (int(n) for n in self.payload[i])
         with open_file(self.path) as file:
             file.seek(offset if part == "color" else offset + color)
-            return read_exact(file, color if part == "color" else depth, self.path, f"frame {i} {part}")
+            return read_exact(
+                file, color if part == "color" else depth, self.path, f"frame {i} {part}"
+            )
 
     def _open_image(self, data: bytes, i: int) -> Image.Image:
-        """A lazy image whose header has been checked: the declared format and size, so that decoding stays bounded."""
-        return open_image(data, (self.color_compression.upper(),), [(self.color.width, self.color.height)], self.path, f"frame {i} colour")
+        """A lazy image whose header has been checked: the declared format and size, so that
+        decoding stays bounded."""
+        return open_image(
+            data,
+            (self.color_compression.upper(),),
+            [(self.color.width, self.color.height)],
+            self.path,
+            f"frame {i} colour",
+        )
 
 # %% ../../../../nbs/scenes/readers/scannet/00_sens.ipynb #c6ad2324
 def open_sens(path: Path | str) -> Sens:
     """Index a `.sens` file by seeking from frame header to frame header; no payload is read.
 
-    Raises SceneError naming the byte, the frame and the field: wrong version, truncation anywhere, sizes that the file cannot
+    Raises SceneError naming the byte, the frame and the field: wrong version, truncation anywhere,
+        sizes that the file cannot
     hold.
     """
     path = Path(path)
     with open_file(path) as file:
+
         def take(format: str, field: str) -> tuple:
-            return struct.unpack("<" + format, read_exact(file, struct.calcsize("<" + format), path, field))
+            return struct.unpack(
+                "<" + format, read_exact(file, struct.calcsize("<" + format), path, field)
+            )
 
         def bad(message: str, back: int) -> SceneError:
             return SceneError(message, path, f"byte {file.tell() - back}")
@@ -170,17 +215,24 @@ def open_sens(path: Path | str) -> Sens:
         for field in ("intrinsic_color", "extrinsic_color", "intrinsic_depth", "extrinsic_depth"):
             matrices[field] = np.array(take("16f", field), np.float64).reshape(4, 4)
             K = matrices[field]
-            if field.startswith("intrinsic") and not (np.isfinite(K).all() and K[0, 0] > 0 and K[1, 1] > 0):
+            if field.startswith("intrinsic") and not (
+                np.isfinite(K).all() and K[0, 0] > 0 and K[1, 1] > 0
+            ):
                 raise bad(f"{field} is no camera matrix: focal lengths {K[0, 0]}, {K[1, 1]}", 64)
         codes = []
-        for field, names in (("color_compression", COLOR_CODES), ("depth_compression", DEPTH_CODES)):
+        for field, names in (
+            ("color_compression", COLOR_CODES),
+            ("depth_compression", DEPTH_CODES),
+        ):
             codes.append(take("i", field)[0])
             if codes[-1] not in names:
                 raise bad(f"{field} {codes[-1]} is not among {names}", 4)
         cameras = []
         for field in ("color", "depth"):
             width, height = take("2I", f"{field} width and height")
-            if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE and width * height <= MAX_PIXELS):
+            if not (
+                0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE and width * height <= MAX_PIXELS
+            ):
                 raise bad(f"{field} width and height: {width} x {height} is absurd", 8)
             cameras.append(Camera(width, height, matrices[f"intrinsic_{field}"][:3, :3].copy()))
         depth_shift = take("f", "depth_shift")[0]
@@ -191,30 +243,59 @@ def open_sens(path: Path | str) -> Sens:
         imu_offset = file.tell()
         left = os.fstat(file.fileno()).st_size - file.tell()
         if records * IMU.itemsize > left:
-            raise bad(f"num_imu_frames: {records:,} records need {records * IMU.itemsize:,} bytes, {left:,} are left", 8)
+            raise bad(
+                f"num_imu_frames: {records:,} records need {records * IMU.itemsize:,} bytes,"
+                f" {left:,} are left",
+                8,
+            )
     poses = headers["camera_to_world"].astype(np.float64)
-    return Sens(path=path, version=version, sensor=sensor, color=cameras[0], depth=cameras[1], color_compression=COLOR_CODES[codes[0]], depth_compression=DEPTH_CODES[codes[1]], depth_shift=float(depth_shift),
-                color_extrinsics=matrices["extrinsic_color"], depth_extrinsics=matrices["extrinsic_depth"], camera_to_world=poses, faults=tuple(pose_faults(poses)),
-                timestamps=np.stack([headers["time_color"], headers["time_depth"]], -1), payload=payload, imu=records, imu_offset=imu_offset)
+    return Sens(
+        path=path,
+        version=version,
+        sensor=sensor,
+        color=cameras[0],
+        depth=cameras[1],
+        color_compression=COLOR_CODES[codes[0]],
+        depth_compression=DEPTH_CODES[codes[1]],
+        depth_shift=float(depth_shift),
+        color_extrinsics=matrices["extrinsic_color"],
+        depth_extrinsics=matrices["extrinsic_depth"],
+        camera_to_world=poses,
+        faults=tuple(pose_faults(poses)),
+        timestamps=np.stack([headers["time_color"], headers["time_depth"]], -1),
+        payload=payload,
+        imu=records,
+        imu_offset=imu_offset,
+    )
 
 # %% ../../../../nbs/scenes/readers/scannet/00_sens.ipynb #240dc4f2
 def read_index(file: BinaryIO, frames: int, path: Path) -> tuple[NDArray, NDArray[np.int64]]:
-    """Walk over `frames` blocks from where `file` stands: their headers (N,) of type `FRAME`, and `Sens.payload`."""
+    """Walk over `frames` blocks from where `file` stands: their headers (N,) of type `FRAME`, and
+    `Sens.payload`."""
     size = os.fstat(file.fileno()).st_size
     at = file.tell()
     if (need := frames * FRAME.itemsize) > size - at:
-        raise SceneError(f"num_frames: {frames:,} frames need at least {need:,} bytes, {size - at:,} are left",
-                         path, f"byte {at - 8}")
+        raise SceneError(
+            f"num_frames: {frames:,} frames need at least {need:,} bytes, {size - at:,} are left",
+            path,
+            f"byte {at - 8}",
+        )
     headers = np.zeros(frames, FRAME)
     payload = np.zeros((frames, 3), np.int64)
     for i in range(frames):
-        headers[i] = np.frombuffer(read_exact(file, FRAME.itemsize, path, f"header of frame {i}"), FRAME)[0]
+        headers[i] = np.frombuffer(
+            read_exact(file, FRAME.itemsize, path, f"header of frame {i}"), FRAME
+        )[0]
         at += FRAME.itemsize
         lengths = int(headers[i]["color_bytes"]), int(headers[i]["depth_bytes"])
         for back, field, need in ((16, "color", lengths[0]), (8, "depth", sum(lengths))):
             if need > size - at:
-                raise SceneError(f"frame {i} {field}_bytes: {lengths[field == 'depth']:,} bytes reach beyond the end of the "
-                                 f"file ({size - at:,} are left)", path, f"byte {at - back}")
+                raise SceneError(
+                    f"frame {i} {field}_bytes: {lengths[field == 'depth']:,} bytes reach beyond the"
+                    f" end of the file ({size - at:,} are left)",
+                    path,
+                    f"byte {at - back}",
+                )
         payload[i] = at, *lengths
         at += sum(lengths)
         file.seek(at)
@@ -222,13 +303,17 @@ def read_index(file: BinaryIO, frames: int, path: Path) -> tuple[NDArray, NDArra
 
 # %% ../../../../nbs/scenes/readers/scannet/00_sens.ipynb #e84f3ee6
 def count_frames(path: Path | str) -> int:
-    """How many frames a `.sens` file announces. Raises SceneError where its header is cut short or of another version; nothing else is checked."""
+    """How many frames a `.sens` file announces. Raises SceneError where its header is cut short or
+    of another version; nothing else is checked."""
     path = Path(path)
     with open_file(path) as file:
-        version, length = struct.unpack("<IQ", read_exact(file, 12, path, "version and length of the sensor's name"))
+        version, length = struct.unpack(
+            "<IQ", read_exact(file, 12, path, "version and length of the sensor's name")
+        )
         if version not in (3, 4) or length > 4096:
             raise SceneError("not a .sens file of version 3 or 4", path, "byte 0")
-        file.seek(length + 4 * 64 + 2 * 4 + 4 * 4 + 4, os.SEEK_CUR)          # name, four matrices, two codes, four sizes, the depth's unit
+        # name, four matrices, two codes, four sizes, the depth's unit
+        file.seek(length + 4 * 64 + 2 * 4 + 4 * 4 + 4, os.SEEK_CUR)
         return int(struct.unpack("<Q", read_exact(file, 8, path, "num_frames"))[0])
 
 # %% ../../../../nbs/scenes/readers/scannet/00_sens.ipynb #135fd0ec
@@ -238,10 +323,13 @@ class SensFrame:
 
     Args:
         camera_to_world: (4, 4), metres.
-        color: (height, width, 3) uint8 RGB, or the encoded image as bytes, which are stored as they are.
-        depth: (height, width) uint16, units of 1 / depth_shift metres, 0 without a value; or the compressed image as bytes.
+        color: (height, width, 3) uint8 RGB, or the encoded image as bytes, which are stored as they
+            are.
+        depth: (height, width) uint16, units of 1 / depth_shift metres, 0 without a value; or the
+            compressed image as bytes.
         timestamps: of colour and depth, microseconds.
     """
+
     camera_to_world: NDArray
     color: NDArray[np.uint8] | bytes
     depth: NDArray[np.uint16] | bytes
@@ -258,17 +346,33 @@ def encode_color(image: NDArray[np.uint8], compression: str, quality: int = 95) 
     return out.getvalue()
 
 # %% ../../../../nbs/scenes/readers/scannet/00_sens.ipynb #23cbc192
-def write_sens(path: Path | str, color: Camera, depth: Camera, frames: Iterable[SensFrame], *, version: int = 4,
-               sensor: str = "StructureSensor", color_compression: str = "jpeg", depth_compression: str = "zlib",
-               depth_shift: float = 1000.0, imu: NDArray | None = None, quality: int = 95) -> int:
-    """Write a `.sens` file, atomically, and return the number of frames. Both extrinsics are written as the identity.
+def write_sens(
+    path: Path | str,
+    color: Camera,
+    depth: Camera,
+    frames: Iterable[SensFrame],
+    *,
+    version: int = 4,
+    sensor: str = "StructureSensor",
+    color_compression: str = "jpeg",
+    depth_compression: str = "zlib",
+    depth_shift: float = 1000.0,
+    imu: NDArray | None = None,
+    quality: int = 95,
+) -> int:
+    """Write a `.sens` file, atomically, and return the number of frames. Both extrinsics are
+    written as the identity.
 
-    Raises ValueError where an image does not have its camera's size, or a word is none of those of `Sens`.
+    Raises ValueError where an image does not have its camera's size, or a word is none of those of
+    `Sens`.
     """
     color_code = {name: code for code, name in COLOR_CODES.items()}.get(color_compression)
     depth_code = {name: code for code, name in DEPTH_CODES.items()}.get(depth_compression)
     if color_code is None or depth_code is None or version not in (3, 4):
-        raise ValueError(f"cannot write version {version}, {color_compression!r} colour, {depth_compression!r} depth")
+        raise ValueError(
+            f"cannot write version {version}, {color_compression!r} colour, {depth_compression!r}"
+            " depth"
+        )
     count = 0
     name = sensor.encode()
     with atomic_write(path) as part, open(part, "wb") as file:
@@ -282,7 +386,17 @@ def write_sens(path: Path | str, color: Camera, depth: Camera, frames: Iterable[
         count_at = file.tell()
         file.write(struct.pack("<Q", 0))
         for count, frame in enumerate(frames, 1):
-            file.write(frame_block(frame, color, depth, color_compression=color_compression, depth_compression=depth_compression, quality=quality, number=count - 1))
+            file.write(
+                frame_block(
+                    frame,
+                    color,
+                    depth,
+                    color_compression=color_compression,
+                    depth_compression=depth_compression,
+                    quality=quality,
+                    number=count - 1,
+                )
+            )
         if version == 4:
             records = np.zeros(0, IMU) if imu is None else np.asarray(imu, IMU)
             file.write(struct.pack("<Q", len(records)) + records.tobytes())
@@ -291,21 +405,38 @@ def write_sens(path: Path | str, color: Camera, depth: Camera, frames: Iterable[
     return count
 
 # %% ../../../../nbs/scenes/readers/scannet/00_sens.ipynb #acadeb68
-def frame_block(frame: SensFrame, color: Camera, depth: Camera, *, color_compression: str, depth_compression: str, quality: int,
-                number: int = 0) -> bytes:
-    """The bytes of one frame: header and both payloads. Raises ValueError where an image does not have its camera's size."""
+def frame_block(
+    frame: SensFrame,
+    color: Camera,
+    depth: Camera,
+    *,
+    color_compression: str,
+    depth_compression: str,
+    quality: int,
+    number: int = 0,
+) -> bytes:
+    """The bytes of one frame: header and both payloads. Raises ValueError where an image does not
+    have its camera's size."""
     payloads = []
-    for image, shape in ((frame.color, (color.height, color.width, 3)), (frame.depth, (depth.height, depth.width))):
+    for image, shape in (
+        (frame.color, (color.height, color.width, 3)),
+        (frame.depth, (depth.height, depth.width)),
+    ):
         if isinstance(image, bytes):
             payloads.append(image)
         elif image.shape != shape or image.dtype != (np.uint8 if len(shape) == 3 else np.uint16):
-            raise ValueError(f"frame {number}: an image {image.shape} of {image.dtype} where {shape} is due")
+            raise ValueError(
+                f"frame {number}: an image {image.shape} of {image.dtype} where {shape} is due"
+            )
         elif len(shape) == 3:
             payloads.append(encode_color(image.astype(np.uint8), color_compression, quality))
         else:
             units = image.astype("<u2").tobytes()
             payloads.append(zlib.compress(units) if depth_compression == "zlib" else units)
     header = np.zeros(1, FRAME)
-    header["camera_to_world"], (header["time_color"], header["time_depth"]) = frame.camera_to_world, frame.timestamps
+    header["camera_to_world"], (header["time_color"], header["time_depth"]) = (
+        frame.camera_to_world,
+        frame.timestamps,
+    )
     header["color_bytes"], header["depth_bytes"] = map(len, payloads)
     return header.tobytes() + b"".join(payloads)

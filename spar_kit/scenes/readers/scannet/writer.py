@@ -26,11 +26,14 @@ from ....core.text_files import read_names
 def split_vertices(surface: Mesh) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int32]]:
     """Give each pair (vertex, instance) that occurs a vertex of its own.
 
-    Returns the old number of each new vertex (V,), its instance id (V,), and the triangles (T, 3) in new numbers.
+    Returns the old number of each new vertex (V,), its instance id (V,), and the triangles (T, 3)
+    in new numbers.
     """
     owner = np.repeat(surface.triangle_instance.astype(np.int64), 3)
     top = int(owner.max(initial=0)) + 1
-    keys, triangles = np.unique(surface.triangles.reshape(-1).astype(np.int64) * top + owner, return_inverse=True)
+    keys, triangles = np.unique(
+        surface.triangles.reshape(-1).astype(np.int64) * top + owner, return_inverse=True
+    )
     return keys // top, (keys % top).astype(np.int32), triangles.reshape(-1, 3).astype(np.int32)
 
 # %% ../../../../nbs/scenes/readers/scannet/40_writer.ipynb #dd2573d7
@@ -47,15 +50,20 @@ def connected_segments(vertices: int, triangles: NDArray) -> NDArray[np.int32]:
 
 # %% ../../../../nbs/scenes/readers/scannet/40_writer.ipynb #ce80a520
 def common_cameras(scene: Scene) -> tuple[Camera, Camera]:
-    """The colour and the depth camera that all frames share, which this format demands. Raises ValueError where they differ."""
+    """The colour and the depth camera that all frames share, which this format demands. Raises
+    ValueError where they differ."""
     if not scene.frames:
         raise InputError(f"{scene.name}: a scan without frames cannot be written")
     first = scene.frames[0]
     for frame in scene.frames:
         for a, b in ((frame.color, first.color), (frame.depth, first.depth)):
-            if (a.width, a.height) != (b.width, b.height) or not np.array_equal(a.intrinsics, b.intrinsics):
-                raise InputError(f"{scene.name}: frame {frame.index} has another camera than frame {first.index}; "
-                                 "a .sens file has one camera for all")
+            if (a.width, a.height) != (b.width, b.height) or not np.array_equal(
+                a.intrinsics, b.intrinsics
+            ):
+                raise InputError(
+                    f"{scene.name}: frame {frame.index} has another camera than frame"
+                    f" {first.index}; a .sens file has one camera for all"
+                )
     return first.color, first.depth
 
 
@@ -66,7 +74,8 @@ def millimetres(depth: NDArray) -> NDArray[np.uint16]:
 
 
 def sens_frames(scene: Scene, to_scan: NDArray, quality: int = 95) -> Iterator[SensFrame]:
-    """Frames 0 to the last index for `write_sens`, poses moved by `to_scan` (4, 4) from the world to the scan's own frame."""
+    """Frames 0 to the last index for `write_sens`, poses moved by `to_scan` (4, 4) from the world
+    to the scan's own frame."""
     color, depth = common_cameras(scene)
     by_index = {frame.index: frame for frame in scene.frames}
     black = encode_color(np.zeros((color.height, color.width, 3), np.uint8), "jpeg", quality)
@@ -74,11 +83,20 @@ def sens_frames(scene: Scene, to_scan: NDArray, quality: int = 95) -> Iterator[S
         time = (400_000 * i, 400_000 * i)
         frame = by_index.get(i)
         if frame is None:
-            yield SensFrame(np.full((4, 4), -np.inf), black, np.zeros((depth.height, depth.width), np.uint16), time)
+            yield SensFrame(
+                np.full((4, 4), -np.inf),
+                black,
+                np.zeros((depth.height, depth.width), np.uint16),
+                time,
+            )
             continue
         encoded, suffix = frame.read_encoded() if frame.read_encoded else (b"", "")
-        yield SensFrame(to_scan @ frame.camera_to_world, encoded if suffix == ".jpg" else frame.read_color(),
-                        millimetres(frame.read_depth()), time)
+        yield SensFrame(
+            to_scan @ frame.camera_to_world,
+            encoded if suffix == ".jpg" else frame.read_color(),
+            millimetres(frame.read_depth()),
+            time,
+        )
 
 # %% ../../../../nbs/scenes/readers/scannet/40_writer.ipynb #605adb43
 def info_lines(scene: Scene, alignment: NDArray | None, frames: int) -> list[str]:
@@ -90,8 +108,10 @@ def info_lines(scene: Scene, alignment: NDArray | None, frames: int) -> list[str
     for name, camera in (("color", color), ("depth", depth)):
         K = camera.intrinsics
         values |= {f"{name}Height": camera.height, f"{name}Width": camera.width}
-        values |= {f"{key}_{name}": f"{value:.6f}" for key, value in
-                   (("fx", K[0, 0]), ("fy", K[1, 1]), ("mx", K[0, 2]), ("my", K[1, 2]))}
+        values |= {
+            f"{key}_{name}": f"{value:.6f}"
+            for key, value in (("fx", K[0, 0]), ("fy", K[1, 1]), ("mx", K[0, 2]), ("my", K[1, 2]))
+        }
     values |= {"numColorFrames": frames, "numDepthFrames": frames, "numIMUmeasurements": 0}
     if scene.room_type:
         values["sceneType"] = scene.room_type
@@ -99,42 +119,71 @@ def info_lines(scene: Scene, alignment: NDArray | None, frames: int) -> list[str
 
 
 def write_annotation(scene: Scene, folder: Path, to_scan: NDArray) -> None:
-    """Mesh, segments and aggregation of a scene, moved by `to_scan` (4, 4), into the scan's folder."""
+    """Mesh, segments and aggregation of a scene, moved by `to_scan` (4, 4), into the scan's
+    folder."""
     name = scene.name
     surface = scene.surface
     old, owner, triangles = split_vertices(surface)
     segments = connected_segments(len(old), triangles)
     vertices = surface.vertices[old].astype(np.float64) @ to_scan[:3, :3].T + to_scan[:3, 3]
-    write_ply(folder / f"{name}_vh_clean_2.ply", vertices, triangles,
-              None if surface.vertex_color is None else surface.vertex_color[old])
-    groups = [{"id": i, "objectId": instance.id - 1, "label": instance.label,
-               "segments": np.unique(segments[owner == instance.id]).tolist()} for i, instance in enumerate(scene.instances)]
+    write_ply(
+        folder / f"{name}_vh_clean_2.ply",
+        vertices,
+        triangles,
+        None if surface.vertex_color is None else surface.vertex_color[old],
+    )
+    groups = [
+        {
+            "id": i,
+            "objectId": instance.id - 1,
+            "label": instance.label,
+            "segments": np.unique(segments[owner == instance.id]).tolist(),
+        }
+        for i, instance in enumerate(scene.instances)
+    ]
     segments_file = f"{name}_vh_clean_2.0.010000.segs.json"
-    contents = {segments_file: {"params": {"kThresh": "0.01", "segMinVerts": "20"}, "sceneId": name,
-                                "segIndices": segments.tolist()},
-                f"{name}.aggregation.json": {"sceneId": f"scannet.{name}", "appId": "Aggregator.v2", "segGroups": groups,
-                                             "segmentsFile": f"scannet.{segments_file}"}}
+    contents = {
+        segments_file: {
+            "params": {"kThresh": "0.01", "segMinVerts": "20"},
+            "sceneId": name,
+            "segIndices": segments.tolist(),
+        },
+        f"{name}.aggregation.json": {
+            "sceneId": f"scannet.{name}",
+            "appId": "Aggregator.v2",
+            "segGroups": groups,
+            "segmentsFile": f"scannet.{segments_file}",
+        },
+    }
     for file, content in contents.items():
         with atomic_write(folder / file) as part:
             part.write_bytes(orjson.dumps(content))
 
 # %% ../../../../nbs/scenes/readers/scannet/40_writer.ipynb #609972bb
-def write_scannet(scene: Scene, root: Path | str, *, alignment: NDArray | None = None, split: str | None = None,
-                  quality: int = 95) -> Path:
-    """Write a scene as `root/scans/<name>/`, in ScanNet v2's official layout, and return that folder.
+def write_scannet(
+    scene: Scene,
+    root: Path | str,
+    *,
+    alignment: NDArray | None = None,
+    split: str | None = None,
+    quality: int = 95,
+) -> Path:
+    """Write a scene as `root/scans/<name>/`, in ScanNet v2's official layout, and return that
+    folder.
 
-    Instance ids, labels, frame numbers, poses and cameras are kept; depth is rounded to millimetres; the boxes are not stored,
+    Instance ids, labels, frame numbers, poses and cameras are kept; depth is rounded to
+    millimetres; the boxes are not stored,
     since ScanNet has none: a reader fits them to the vertices.
 
     Args:
         root: the dataset's root.
-        alignment: (4, 4) rigid, from the scan's own frame to the world; written as `axisAlignment`, and undone in mesh and
-            poses. None leaves the world frame as it is and the line away.
+        alignment: (4, 4) rigid, from the scan's own frame to the world; written as `axisAlignment`,
+            and undone in mesh and poses. None leaves the world frame as it is and the line away.
         split: "train" or "val" adds the name to `root/scannetv2_<split>.txt`.
         quality: of JPEG, for frames that are not JPEG yet.
 
-    Raises ValueError for any other split, and where the format cannot hold the scene: frames with different cameras, no frames,
-    a name that is no folder name.
+    Raises ValueError for any other split, and where the format cannot hold the scene: frames with
+    different cameras, no frames, a name that is no folder name.
     """
     check_split(split)
     if not is_safe_name(scene.name):
@@ -143,7 +192,9 @@ def write_scannet(scene: Scene, root: Path | str, *, alignment: NDArray | None =
     to_scan = np.eye(4) if alignment is None else invert_pose(np.asarray(alignment, np.float64))
     color, depth = common_cameras(scene)
     folder = root / "scans" / scene.name
-    frames = write_sens(folder / f"{scene.name}.sens", color, depth, sens_frames(scene, to_scan, quality))
+    frames = write_sens(
+        folder / f"{scene.name}.sens", color, depth, sens_frames(scene, to_scan, quality)
+    )
     write_annotation(scene, folder, to_scan)
     with atomic_write(folder / f"{scene.name}.txt") as part:
         part.write_text("\n".join(info_lines(scene, alignment, frames)) + "\n")

@@ -26,11 +26,16 @@ from ....core.text_files import read_text
 
 # %% ../../../../nbs/scenes/readers/scannetpp/10_annotations.ipynb #1d598b75
 def upright_box(obb: Any, path: Path, where: str, tilt: float = 5.0) -> OrientedBox | None:
-    """The annotators' box, or None where it leans by more than `tilt` degrees. Raises SceneError where it is no box."""
+    """The annotators' box, or None where it leans by more than `tilt` degrees. Raises SceneError
+    where it is no box."""
     parts = []
     for key, count in (("centroid", 3), ("axesLengths", 3), ("normalizedAxes", 9)):
         value = obb.get(key) if isinstance(obb, dict) else None
-        numbers = np.array(value, np.float64) if isinstance(value, list) and all(type(x) in (int, float) for x in value) else np.zeros(0)
+        numbers = (
+            np.array(value, np.float64)
+            if isinstance(value, list) and all(type(x) in (int, float) for x in value)
+            else np.zeros(0)
+        )
         if numbers.shape != (count,) or not (np.abs(numbers) < MAX_COORDINATE_M).all():
             raise SceneError(f"expected {count} numbers", path, f"{where}.{key}")
         parts.append(numbers)
@@ -46,12 +51,26 @@ def upright_box(obb: Any, path: Path, where: str, tilt: float = 5.0) -> Oriented
     return OrientedBox(center, size[[x, y, up]], float(np.arctan2(axes[x, 1], axes[x, 0]) % np.pi))
 
 # %% ../../../../nbs/scenes/readers/scannetpp/10_annotations.ipynb #98cd396c
-IGNORED_LABELS = frozenset(["remove", "split", "reflection", "structure", "lan", "object", "unknown", "unlabelled", "unlabeled"])
+IGNORED_LABELS = frozenset(
+    [
+        "remove",
+        "split",
+        "reflection",
+        "structure",
+        "lan",
+        "object",
+        "unknown",
+        "unlabelled",
+        "unlabeled",
+    ]
+)
 
 
 @dataclass(frozen=True)
 class ObjectGroup:
-    """One entry of `segGroups`: objectId, label, its segments (n,), and the annotators' box, None where there is none that stands upright."""
+    """One entry of `segGroups`: objectId, label, its segments (n,), and the annotators' box, None
+    where there is none that stands upright."""
+
     id: int
     label: str
     segments: NDArray[np.int64]
@@ -59,9 +78,11 @@ class ObjectGroup:
 
 
 def read_groups(path: Path) -> tuple[list[ObjectGroup], Counter[str]]:
-    """The named objects of `segments_anno.json` in its order, and how many others there are, by reason.
+    """The named objects of `segments_anno.json` in its order, and how many others there are, by
+    reason.
 
-    Raises SceneError naming the entry and the key, where the file is not of this format; an entry with an absurd number or a damaged box is only counted.
+    Raises SceneError naming the entry and the key, where the file is not of this format; an entry
+    with an absurd number or a damaged box is only counted.
     """
     entries = read_json(path, 1 << 30).get("segGroups")
     if not isinstance(entries, list):
@@ -81,24 +102,49 @@ def read_groups(path: Path) -> tuple[list[ObjectGroup], Counter[str]]:
             raise SceneError(f"expected a text, found {str(label)[:40]}", path, f"{where}.label")
         label = " ".join(label.split())
         word = label.lower().replace("_", " ")
-        reason = ("object: has no label" if not word else f"expected: object labelled {word}" if word in IGNORED_LABELS
-                  else "object: its number is not 1 to 65535" if not 0 < number < 65536          # 0 means none; id images hold 16 bits
-                  else "object: its number is taken" if number in taken else "")
+        reason = (
+            "object: has no label"
+            if not word
+            else (
+                f"expected: object labelled {word}"
+                if word in IGNORED_LABELS
+                # 0 means none; id images hold 16 bits
+                else (
+                    "object: its number is not 1 to 65535"
+                    if not 0 < number < 65536
+                    else "object: its number is taken"
+                    if number in taken
+                    else ""
+                )
+            )
+        )
         if reason:
             skipped[reason] += 1
             continue
         try:
-            box = None if entry.get("obb") is None else upright_box(entry["obb"], path, f"{where}.obb")
-        except SceneError:                             # only who asks for the annotators' boxes would miss it
+            box = (
+                None
+                if entry.get("obb") is None
+                else upright_box(entry["obb"], path, f"{where}.obb")
+            )
+        # only who asks for the annotators' boxes would miss it
+        except SceneError:
             box = None
             skipped["box: the annotated one is damaged"] += 1
-        groups.append(ObjectGroup(number, label, integers(entry.get("segments"), path, f"{where}.segments"), box))
+        groups.append(
+            ObjectGroup(
+                number, label, integers(entry.get("segments"), path, f"{where}.segments"), box
+            )
+        )
         taken.add(number)
     return groups, skipped
 
 # %% ../../../../nbs/scenes/readers/scannetpp/10_annotations.ipynb #d951e72d
-def members(segments: NDArray[np.int64], groups: Sequence[ObjectGroup], usable: NDArray[np.bool_]) -> tuple[list[NDArray[np.int64]], int]:
-    """The usable vertices of each group, ascending, and how many segments that groups name are not in the mesh.
+def members(
+    segments: NDArray[np.int64], groups: Sequence[ObjectGroup], usable: NDArray[np.bool_]
+) -> tuple[list[NDArray[np.int64]], int]:
+    """The usable vertices of each group, ascending, and how many segments that groups name are not
+    in the mesh.
 
     Args:
         segments: (V,) the segment of each vertex.  usable: (V,) which vertices count.
@@ -121,67 +167,119 @@ def members(segments: NDArray[np.int64], groups: Sequence[ObjectGroup], usable: 
     return found, unknown
 
 
-def vertex_owners(vertices: int, groups: Sequence[ObjectGroup], found: Sequence[NDArray[np.int64]]) -> tuple[NDArray[np.int32], int]:
-    """(V,) the id of the smallest group that has each vertex, 0 where none, and how many vertices several groups have."""
+def vertex_owners(
+    vertices: int, groups: Sequence[ObjectGroup], found: Sequence[NDArray[np.int64]]
+) -> tuple[NDArray[np.int32], int]:
+    """(V,) the id of the smallest group that has each vertex, 0 where none, and how many vertices
+    several groups have."""
     ids = np.zeros(vertices, np.int32)
     claims = np.zeros(vertices, np.int32)
-    for k in sorted(range(len(groups)), key=lambda k: (-len(found[k]), -k)):        # the smallest, and of equals the first, comes last and stays
+    # the smallest, and of equals the first, comes last and stays
+    for k in sorted(range(len(groups)), key=lambda k: (-len(found[k]), -k)):
         ids[found[k]] = groups[k].id
         claims[found[k]] += 1
     return ids, int((claims > 1).sum())
 
 # %% ../../../../nbs/scenes/readers/scannetpp/10_annotations.ipynb #b07951a1
 def read_mask(path: Path, vertices: int) -> NDArray[np.bool_]:
-    """(V,) which vertices the file lists as anonymised; none where it does not exist. Raises SceneError naming what is no vertex number."""
+    """(V,) which vertices the file lists as anonymised; none where it does not exist. Raises
+    SceneError naming what is no vertex number."""
     hidden = np.zeros(vertices, bool)
     if path.exists():
         words = read_text(path, 1 << 28).replace(",", " ").split()
         try:
-            numbers = np.array(words, dtype=np.float64 if any("." in word for word in words[:1]) else np.int64).astype(np.int64)
+            numbers = np.array(
+                words, dtype=np.float64 if any("." in word for word in words[:1]) else np.int64
+            ).astype(np.int64)
         except (ValueError, OverflowError):
             raise SceneError("something that is not a vertex number", path) from None
         if len(numbers) and not 0 <= numbers.min() <= numbers.max() < vertices:
-            raise SceneError(f"vertex {numbers.min() if numbers.min() < 0 else numbers.max():,} of {vertices:,}", path)
+            raise SceneError(
+                f"vertex {numbers.min() if numbers.min() < 0 else numbers.max():,} of {vertices:,}",
+                path,
+            )
         hidden[numbers] = True
     return hidden
 
 
-def read_surface(folder: Path, boxes: str = "mesh") -> tuple[Mesh, tuple[Instance, ...], Counter[str]]:
-    """Mesh and objects of a scene's folder `scans/`, and what was passed over, by reason. Raises SceneError naming file and field.
+def read_surface(
+    folder: Path, boxes: str = "mesh"
+) -> tuple[Mesh, tuple[Instance, ...], Counter[str]]:
+    """Mesh and objects of a scene's folder `scans/`, and what was passed over, by reason. Raises
+    SceneError naming file and field.
 
     Args:
-        boxes: "mesh" fits an upright box around an object's vertices, "annotation" takes the annotators' own where it stands upright.
+        boxes: "mesh" fits an upright box around an object's vertices, "annotation" takes the
+            annotators' own where it stands upright.
     """
-    mesh_path, segments_path, groups_path = (folder / name for name in ("mesh_aligned_0.05.ply", "segments.json", "segments_anno.json"))
+    mesh_path, segments_path, groups_path = (
+        folder / name for name in ("mesh_aligned_0.05.ply", "segments.json", "segments_anno.json")
+    )
     groups, skipped = read_groups(groups_path)
-    segments = integers(read_json(segments_path, 1 << 30).get("segIndices"), segments_path, "segIndices")
+    segments = integers(
+        read_json(segments_path, 1 << 30).get("segIndices"), segments_path, "segIndices"
+    )
     mesh = read_ply(mesh_path)
     if not len(mesh.triangles):
         raise SceneError("the mesh has no faces", mesh_path, "element face")
     if len(segments) != len(mesh.vertices):
-        raise SceneError(f"{len(segments):,} entries for the {len(mesh.vertices):,} vertices of {mesh_path.name}", segments_path, "segIndices")
+        raise SceneError(
+            f"{len(segments):,} entries for the {len(mesh.vertices):,} vertices of"
+            f" {mesh_path.name}",
+            segments_path,
+            "segIndices",
+        )
     good, triangles = drop_bad_vertices(mesh.vertices, mesh.triangles)
     if not len(triangles):
-        raise SceneError(f"no triangle has three finite vertices less than {MAX_COORDINATE_M / 1000:g} km away", mesh_path, "element vertex")
+        raise SceneError(
+            f"no triangle has three finite vertices less than {MAX_COORDINATE_M / 1000:g} km away",
+            mesh_path,
+            "element vertex",
+        )
     hidden = read_mask(folder / "mesh_aligned_0.05_mask.txt", len(mesh.vertices))
     found, unknown = members(segments, groups, good & ~hidden)
     ids, shared = vertex_owners(len(segments), groups, found)
-    skipped += Counter({"segment: not in the mesh": unknown, **vertex_faults(mesh.vertices), "expected: anonymised vertices": int(hidden.sum()),
-                        "expected: vertices of several objects, the smallest has them": shared})
+    skipped += Counter(
+        {
+            "segment: not in the mesh": unknown,
+            **vertex_faults(mesh.vertices),
+            "expected: anonymised vertices": int(hidden.sum()),
+            "expected: vertices of several objects, the smallest has them": shared,
+        }
+    )
     left = np.unique(ids)
     instances = []
     for group, mine in zip(groups, found):
-        reason = ("object: has no segments" if not len(group.segments) else "object: none of its segments is in the mesh" if not len(mine)
-                  else "object: others have all of its vertices" if group.id not in left else "")
+        reason = (
+            "object: has no segments"
+            if not len(group.segments)
+            else (
+                "object: none of its segments is in the mesh"
+                if not len(mine)
+                else "object: others have all of its vertices"
+                if group.id not in left
+                else ""
+            )
+        )
         if reason:
             skipped[reason] += 1
             continue
         own = boxes == "annotation" and group.box is not None
-        instances.append(Instance(group.id, group.label, group.box if own and group.box else OrientedBox.fit(mesh.vertices[mine])))
+        instances.append(
+            Instance(
+                group.id,
+                group.label,
+                group.box if own and group.box else OrientedBox.fit(mesh.vertices[mine]),
+            )
+        )
         if boxes == "annotation" and not own:
             skipped["expected: boxes that lean or are not stated, fitted to the mesh"] += 1
     if not instances:
-        raise SceneError("; ".join(("no annotated object", *format_counts(dict(sorted(skipped.items()))))), groups_path, "segGroups")
+        raise SceneError(
+            "; ".join(("no annotated object", *format_counts(dict(sorted(skipped.items()))))),
+            groups_path,
+            "segGroups",
+        )
     color = None if mesh.vertex_color is None else mesh.vertex_color[good]
     surface = Mesh(mesh.vertices[good], triangles, triangle_majority(ids[good], triangles), color)
     return surface, tuple(sorted(instances, key=lambda i: i.id)), +skipped

@@ -19,11 +19,32 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ...formats.colmap import View, matrix, read_cameras, read_images, read_loose_json, read_transforms
+from spar_kit.scenes.formats.colmap import (
+    View,
+    matrix,
+    read_cameras,
+    read_images,
+    read_loose_json,
+    read_transforms,
+)
 from .iphone_depth import HEIGHT, WIDTH, open_depth_bin
 from ....core.files import read_bytes
-from ...formats.images import MAX_BYTES, common_size, encoding_of, open_image, decode_image, read_color_file, read_depth_file, read_encoded_file
-from ...geometry.undistort import CameraModel, undistorted_camera, undistort_color, undistort_labels
+from spar_kit.scenes.formats.images import (
+    MAX_BYTES,
+    common_size,
+    encoding_of,
+    open_image,
+    decode_image,
+    read_color_file,
+    read_depth_file,
+    read_encoded_file,
+)
+from spar_kit.scenes.geometry.undistort import (
+    CameraModel,
+    undistorted_camera,
+    undistort_color,
+    undistort_labels,
+)
 from ...geometry.rasterizer import render_depth_and_ids
 from ...geometry.poses import MAX_COORDINATE_M, pose_faults
 from ...scene import Camera, Frame, Mesh
@@ -32,12 +53,13 @@ from ...formats.video import open_video
 from ...visibility import raster_camera
 
 # %% ../../../../nbs/scenes/readers/scannetpp/20_cameras.ipynb #f6984c85
-DEPTH_WIDTH = 640      # pixels of a rendered depth image
+DEPTH_WIDTH = 640  # pixels of a rendered depth image
 
 
 @lru_cache(maxsize=64)
 def undistorted(lens: CameraModel) -> CameraModel:
-    """`undistorted_camera`, remembered: the search for the widest view takes milliseconds, and all frames of a scene share it."""
+    """`undistorted_camera`, remembered: the search for the widest view takes milliseconds, and all
+    frames of a scene share it."""
     return undistorted_camera(lens)
 
 
@@ -53,6 +75,7 @@ class FrameFiles:
         depth_lens: the lens at the raster of measured depth, None where it is rendered.
         mask: the file of the mask, of the stored colour image's size; None where nothing is hidden.
     """
+
     lens: CameraModel
     stored_color: Callable[[], NDArray[np.uint8]]
     stored_depth: Callable[[], NDArray[np.float32]]
@@ -63,10 +86,15 @@ class FrameFiles:
     def read_color(self) -> NDArray[np.uint8]:
         """(h, w, 3) uint8 as the frame's pinhole camera sees it."""
         image = self.stored_color()
-        return image if self.lens.is_pinhole else undistort_color(image, self.lens, undistorted(self.lens))
+        return (
+            image
+            if self.lens.is_pinhole
+            else undistort_color(image, self.lens, undistorted(self.lens))
+        )
 
     def read_depth(self) -> NDArray[np.float32]:
-        """(h, w) float32 metres as the frame's depth camera sees it, 0 where there is none or the picture is anonymised."""
+        """(h, w) float32 metres as the frame's depth camera sees it, 0 where there is none or the
+        picture is anonymised."""
         depth = self.stored_depth()
         raster = self.depth_camera
         if self.depth_lens is not None and not self.depth_lens.is_pinhole:
@@ -76,13 +104,24 @@ class FrameFiles:
         shown = read_mask_file(self.mask, self.lens.width, self.lens.height)
         if not self.lens.is_pinhole:
             shown = undistort_labels(shown, self.lens, undistorted(self.lens))
-        rows, columns = (((np.arange(n) + .5) * full / n).astype(int) for n, full in zip((raster.height, raster.width), shown.shape))
+        rows, columns = (
+            ((np.arange(n) + 0.5) * full / n).astype(int)
+            for n, full in zip((raster.height, raster.width), shown.shape)
+        )
         return np.where(shown[rows[:, None], columns], depth, np.float32(0))
 
 
 def read_mask_file(path: Path, width: int, height: int) -> NDArray[np.bool_]:
-    """(height, width) what is shown: 255 in the mask; everything else is anonymised. Raises SceneError."""
-    return np.asarray(decode_image(open_image(read_bytes(path, MAX_BYTES), ("PNG",), [(width, height)], path), "numbers", path) == 255)
+    """(height, width) what is shown: 255 in the mask; everything else is anonymised. Raises
+    SceneError."""
+    return np.asarray(
+        decode_image(
+            open_image(read_bytes(path, MAX_BYTES), ("PNG",), [(width, height)], path),
+            "numbers",
+            path,
+        )
+        == 255
+    )
 
 
 def render_depth(surface: Mesh, camera: Camera, pose: NDArray) -> NDArray[np.float32]:
@@ -91,15 +130,21 @@ def render_depth(surface: Mesh, camera: Camera, pose: NDArray) -> NDArray[np.flo
 
 # %% ../../../../nbs/scenes/readers/scannetpp/20_cameras.ipynb #86bd7141
 def frame_number(name: str) -> int | None:
-    """The last number in a file's name without its suffix: 12 for DSC00012.JPG, 40 for frame_000040.jpg; None where there is none."""
+    """The last number in a file's name without its suffix: 12 for DSC00012.JPG, 40 for
+    frame_000040.jpg; None where there is none."""
     found = re.findall(r"[0-9]+", name.rpartition(".")[0] or name)
     return int(found[-1]) if found and len(found[-1]) <= 9 else None
 
 
 def numbered_files(folder: Path, *suffixes: str) -> dict[int, Path]:
-    """The files of a folder with one of these suffixes (lower case) by frame number, the first by name where two have one; none without the folder."""
+    """The files of a folder with one of these suffixes (lower case) by frame number, the first by
+    name where two have one; none without the folder."""
     try:
-        names = sorted((entry.name for entry in os.scandir(folder)), reverse=True) if folder.is_dir() else []
+        names = (
+            sorted((entry.name for entry in os.scandir(folder)), reverse=True)
+            if folder.is_dir()
+            else []
+        )
     except OSError as error:
         raise SceneError(f"cannot be listed: {error.strerror}", folder) from None
     numbers = ((frame_number(name), name) for name in names if name.lower().endswith(suffixes))
@@ -113,14 +158,36 @@ def sort_views(views: Iterable[View]) -> tuple[dict[int, View], Counter[str]]:
     skipped = Counter[str]()
     poses = np.array([view.camera_to_world for view in views]).reshape(-1, 4, 4)
     R = poses[:, :3, :3]
-    with np.errstate(over="ignore", invalid="ignore"):       # most are rigid, which is seen at once; `pose_faults` says of the others why not
-        rigid = (np.abs(R.swapaxes(1, 2) @ R - np.eye(3)).max((1, 2)) < 5e-4) & (np.linalg.det(R) > 0) & (poses[:, 3] == [0, 0, 0, 1]).all(1)
+    # most are rigid, which is seen at once; `pose_faults` says of the others why not
+    with np.errstate(over="ignore", invalid="ignore"):
+        rigid = (
+            (np.abs(R.swapaxes(1, 2) @ R - np.eye(3)).max((1, 2)) < 5e-4)
+            & (np.linalg.det(R) > 0)
+            & (poses[:, 3] == [0, 0, 0, 1]).all(1)
+        )
     for view, whole in zip(views, rigid):
         number = frame_number(view.name)
         position = view.camera_to_world[:3, 3]
-        fault = "" if whole and (np.abs(position) < MAX_COORDINATE_M).all() else pose_faults(view.camera_to_world[None])[0]
-        reason = ("frame: its name has no number" if number is None else "expected: frame that its owner marks as bad" if view.bad
-                  else f"frame: {fault}" if fault else "frame: its number is taken" if number in good else "")
+        fault = (
+            ""
+            if whole and (np.abs(position) < MAX_COORDINATE_M).all()
+            else pose_faults(view.camera_to_world[None])[0]
+        )
+        reason = (
+            "frame: its name has no number"
+            if number is None
+            else (
+                "expected: frame that its owner marks as bad"
+                if view.bad
+                else (
+                    f"frame: {fault}"
+                    if fault
+                    else "frame: its number is taken"
+                    if number in good
+                    else ""
+                )
+            )
+        )
         if reason or number is None:
             skipped[reason] += 1
         else:
@@ -129,7 +196,8 @@ def sort_views(views: Iterable[View]) -> tuple[dict[int, View], Counter[str]]:
 
 
 def read_poses(folder: Path, names: tuple[str, ...]) -> tuple[list[View], Path]:
-    """The views of a stream's folder: the first of these files of `nerfstudio/` that is there, else `colmap/`; and the file they come from.
+    """The views of a stream's folder: the first of these files of `nerfstudio/` that is there, else
+    `colmap/`; and the file they come from.
 
     Raises SceneError where there is none of them.
     """
@@ -137,8 +205,17 @@ def read_poses(folder: Path, names: tuple[str, ...]) -> tuple[list[View], Path]:
         if (folder / "nerfstudio" / name).exists():
             return read_transforms(folder / "nerfstudio" / name), folder / "nerfstudio" / name
     if "transforms.json" in names and (folder / "colmap" / "images.txt").exists():
-        return read_images(folder / "colmap" / "images.txt", read_cameras(folder / "colmap" / "cameras.txt")), folder / "colmap" / "images.txt"
-    raise SceneError(f"the file is missing{', and so is colmap/images.txt' if 'transforms.json' in names else ''}", folder / "nerfstudio" / names[0])
+        return (
+            read_images(
+                folder / "colmap" / "images.txt", read_cameras(folder / "colmap" / "cameras.txt")
+            ),
+            folder / "colmap" / "images.txt",
+        )
+    raise SceneError(
+        "the file is"
+        f" missing{', and so is colmap/images.txt' if 'transforms.json' in names else ''}",
+        folder / "nerfstudio" / names[0],
+    )
 
 
 def pinholes(views: Mapping[int, View], path: Path) -> None:
@@ -151,20 +228,37 @@ def pinholes(views: Mapping[int, View], path: Path) -> None:
 
 # %% ../../../../nbs/scenes/readers/scannetpp/20_cameras.ipynb #c108643a
 def dslr_files(folder: Path) -> tuple[str, str, tuple[str, ...]]:
-    """Which images, masks and poses of a scene's `dslr/` are read: undistorted where they are there with their poses, else the fisheye's.
+    """Which images, masks and poses of a scene's `dslr/` are read: undistorted where they are there
+    with their poses, else the fisheye's.
 
-    Returns the names of the two folders, and of the files that `read_poses` looks for. Raises SceneError where there are no images.
+    Returns the names of the two folders, and of the files that `read_poses` looks for. Raises
+    SceneError where there are no images.
     """
-    straight = next((name for name in ("resized_undistorted_images", "undistorted_images") if (folder / name).is_dir()), None)
-    if straight and ((folder / "nerfstudio" / "transforms_undistorted.json").exists() or not (folder / "resized_images").is_dir()):
+    straight = next(
+        (
+            name
+            for name in ("resized_undistorted_images", "undistorted_images")
+            if (folder / name).is_dir()
+        ),
+        None,
+    )
+    if straight and (
+        (folder / "nerfstudio" / "transforms_undistorted.json").exists()
+        or not (folder / "resized_images").is_dir()
+    ):
         return straight, straight.replace("images", "masks"), ("transforms_undistorted.json",)
     if not (folder / "resized_images").is_dir():
-        raise SceneError("the folder is missing, and so is resized_undistorted_images", folder / "resized_images")
+        raise SceneError(
+            "the folder is missing, and so is resized_undistorted_images", folder / "resized_images"
+        )
     return "resized_images", "resized_anon_masks", ("transforms.json",)
 
 
-def dslr_frames(folder: Path, surface: Mesh, lift: float, only: frozenset[str] | None = None) -> tuple[tuple[Frame, ...], Counter[str]]:
-    """The frames of a scene's `dslr/`, and how many others there are, by reason. Opens no image. Raises SceneError naming the missing file.
+def dslr_frames(
+    folder: Path, surface: Mesh, lift: float, only: frozenset[str] | None = None
+) -> tuple[tuple[Frame, ...], Counter[str]]:
+    """The frames of a scene's `dslr/`, and how many others there are, by reason. Opens no image.
+    Raises SceneError naming the missing file.
 
     Args:
         lift: metres by which `surface` was moved up.
@@ -189,10 +283,28 @@ def dslr_frames(folder: Path, surface: Mesh, lift: float, only: frozenset[str] |
         mask = mask_files.get(number)
         if mask is None and view.mask and mask_files:
             skipped["mask: the file is missing"] += 1
-        shot = FrameFiles(lens=lens, stored_color=partial(read_color_file, file, lens.camera), stored_depth=partial(render_depth, surface, depth, pose), depth_camera=depth, depth_lens=None, mask=mask)
+        shot = FrameFiles(
+            lens=lens,
+            stored_color=partial(read_color_file, file, lens.camera),
+            stored_depth=partial(render_depth, surface, depth, pose),
+            depth_camera=depth,
+            depth_lens=None,
+            mask=mask,
+        )
         encoded = partial(read_encoded_file, file, lens.camera) if lens.is_pinhole else None
-        frames.append(Frame(number, pose, camera, depth, shot.read_color, shot.read_depth, encoded, encoding=encoding_of(file),
-                            color_file=file if lens.is_pinhole else None))
+        frames.append(
+            Frame(
+                number,
+                pose,
+                camera,
+                depth,
+                shot.read_color,
+                shot.read_depth,
+                encoded,
+                encoding=encoding_of(file),
+                color_file=file if lens.is_pinhole else None,
+            )
+        )
     return tuple(frames), skipped
 
 
@@ -202,7 +314,8 @@ def shift_up(pose: NDArray[np.float64], lift: float) -> NDArray[np.float64]:
 
 # %% ../../../../nbs/scenes/readers/scannetpp/20_cameras.ipynb #6cef8146
 def read_arkit(path: Path, width: int, height: int) -> tuple[list[View], Counter[str]]:
-    """The views of `pose_intrinsic_imu.json` for images of this size, and how many entries have no aligned pose. Raises SceneError."""
+    """The views of `pose_intrinsic_imu.json` for images of this size, and how many entries have no
+    aligned pose. Raises SceneError."""
     views = list[View]()
     skipped = Counter[str]()
     for name, entry in read_loose_json(path).items():
@@ -223,13 +336,25 @@ def read_arkit(path: Path, width: int, height: int) -> tuple[list[View], Counter
 
 def has_colmap(folder: Path) -> bool:
     """Whether poses of COLMAP are there, in either format."""
-    return (folder / "nerfstudio" / "transforms.json").exists() or (folder / "colmap" / "images.txt").exists()
+    return (folder / "nerfstudio" / "transforms.json").exists() or (
+        folder / "colmap" / "images.txt"
+    ).exists()
 
 
 def iphone_frames(folder: Path, lift: float) -> tuple[tuple[Frame, ...], Counter[str]]:
-    """The frames of a scene's `iphone/`, and how many others there are, by reason. Decodes no image. Raises SceneError naming the missing file."""
+    """The frames of a scene's `iphone/`, and how many others there are, by reason. Decodes no
+    image. Raises SceneError naming the missing file."""
     rgb = numbered_files(folder / "rgb", ".jpg", ".jpeg", ".png")
-    video = None if rgb else open_video(next((folder / name for name in ("rgb.mkv", "rgb.mp4") if (folder / name).exists()), folder / "rgb.mkv"))
+    video = (
+        None
+        if rgb
+        else open_video(
+            next(
+                (folder / name for name in ("rgb.mkv", "rgb.mp4") if (folder / name).exists()),
+                folder / "rgb.mkv",
+            )
+        )
+    )
     deep = numbered_files(folder / "depth", ".png")
     stream = None if deep else open_depth_bin(folder / "depth.bin")
     skipped = Counter[str]()
@@ -237,7 +362,11 @@ def iphone_frames(folder: Path, lift: float) -> tuple[tuple[Frame, ...], Counter
         views, path = read_poses(folder, ("transforms.json",))
     else:
         path = folder / "pose_intrinsic_imu.json"
-        size = (video.width, video.height) if video else common_size(list(rgb.values()), ("JPEG", "PNG"))
+        size = (
+            (video.width, video.height)
+            if video
+            else common_size(list(rgb.values()), ("JPEG", "PNG"))
+        )
         views, skipped = read_arkit(path, *size)
     good, more = sort_views(views)
     skipped += more
@@ -249,35 +378,83 @@ def iphone_frames(folder: Path, lift: float) -> tuple[tuple[Frame, ...], Counter
         lens = view.lens
         file = rgb.get(number)
         if video is not None and (video.width, video.height) != (lens.width, lens.height):
-            raise SceneError(f"a video of {video.width}x{video.height}, the camera of {path.name} has {lens.width}x{lens.height}", video.path)
-        reason = ("frame: its image is missing" if video is None and file is None
-                  else f"frame: {video.path.name} ends before it" if video is not None and number >= video.frames
-                  else "frame: its depth is missing" if stream is None and number not in deep
-                  else "frame: depth.bin ends before it" if stream is not None and stream.frames is not None and number >= stream.frames else "")
+            raise SceneError(
+                f"a video of {video.width}x{video.height}, the camera of {path.name} has"
+                f" {lens.width}x{lens.height}",
+                video.path,
+            )
+        reason = (
+            "frame: its image is missing"
+            if video is None and file is None
+            else (
+                f"frame: {video.path.name} ends before it"
+                if video is not None and number >= video.frames
+                else (
+                    "frame: its depth is missing"
+                    if stream is None and number not in deep
+                    else (
+                        "frame: depth.bin ends before it"
+                        if stream is not None
+                        and stream.frames is not None
+                        and number >= stream.frames
+                        else ""
+                    )
+                )
+            )
+        )
         if reason:
             skipped[reason] += 1
             continue
-        color = partial(read_color_file, file, lens.camera) if file is not None else partial(video.read_color, number)        # type: ignore[union-attr]
-        depth = partial(read_depth_file, deep[number], sensor) if stream is None else partial(stream.read_depth, number)
+        color = (
+            partial(read_color_file, file, lens.camera)
+            if file is not None
+            else partial(video.read_color, number)  # type: ignore[union-attr]
+        )
+        depth = (
+            partial(read_depth_file, deep[number], sensor)
+            if stream is None
+            else partial(stream.read_depth, number)
+        )
         depth_lens = lens.resized(WIDTH, HEIGHT)
         camera = undistorted(lens).camera
         depth_camera = undistorted(depth_lens).camera
-        shot = FrameFiles(lens=lens, stored_color=color, stored_depth=depth, depth_camera=depth_camera, depth_lens=depth_lens, mask=masks.get(number))
+        shot = FrameFiles(
+            lens=lens,
+            stored_color=color,
+            stored_depth=depth,
+            depth_camera=depth_camera,
+            depth_lens=depth_lens,
+            mask=masks.get(number),
+        )
         own = file if lens.is_pinhole else None
-        frames.append(Frame(number, shift_up(view.camera_to_world, lift), camera, depth_camera, shot.read_color, shot.read_depth,
-                            partial(read_encoded_file, own, camera) if own else None, encoding=encoding_of(own or Path()), color_file=own,
-                            depth_file=deep.get(number) if lens.is_pinhole and shot.mask is None else None))
+        frames.append(
+            Frame(
+                number,
+                shift_up(view.camera_to_world, lift),
+                camera,
+                depth_camera,
+                shot.read_color,
+                shot.read_depth,
+                partial(read_encoded_file, own, camera) if own else None,
+                encoding=encoding_of(own or Path()),
+                color_file=own,
+                depth_file=deep.get(number) if lens.is_pinhole and shot.mask is None else None,
+            )
+        )
     return tuple(frames), skipped
 
 # %% ../../../../nbs/scenes/readers/scannetpp/20_cameras.ipynb #690c5464
 def count_views(folder: Path, stream: str) -> tuple[int, int, Counter[str]]:
-    """How many frames the pose file of a stream's folder names, how many of the poses can be used, and why not the others. Lists no folder of images.
+    """How many frames the pose file of a stream's folder names, how many of the poses can be used,
+    and why not the others. Lists no folder of images.
 
     Raises SceneError naming the missing or damaged file.
     """
     more = Counter[str]()
     if stream == "dslr" or has_colmap(folder):
-        views, _ = read_poses(folder, dslr_files(folder)[2] if stream == "dslr" else ("transforms.json",))
+        views, _ = read_poses(
+            folder, dslr_files(folder)[2] if stream == "dslr" else ("transforms.json",)
+        )
     else:
         views, more = read_arkit(folder / "pose_intrinsic_imu.json", WIDTH, HEIGHT)
     good, skipped = sort_views(views)

@@ -22,30 +22,43 @@ from ....core.files import read_exact, open_file
 
 # %% ../../../../nbs/scenes/readers/scannetpp/00_iphone_depth.ipynb #ad455ad8
 WIDTH = 256
-HEIGHT = 192           # pixels; the same in all recordings
-MAX_DEPTH_M = 100.0                        # metres; the sensor reaches five
-LONGEST = 4 * WIDTH * HEIGHT + 1024     # bytes; no frame is longer than its values and the codecs' overhead
+HEIGHT = 192  # pixels; the same in all recordings
+MAX_DEPTH_M = 100.0  # metres; the sensor reaches five
+# bytes; no frame is longer than its values and the codecs' overhead
+LONGEST = 4 * WIDTH * HEIGHT + 1024
 
 
 def inflate(data: bytes, size: int, path: Path, where: str) -> bytes:
-    """A raw DEFLATE stream of exactly `size` bytes. Raises SceneError; never holds more than one byte too many."""
+    """A raw DEFLATE stream of exactly `size` bytes. Raises SceneError; never holds more than one
+    byte too many."""
     stream = zlib.decompressobj(-15)
     try:
         out = stream.decompress(data, size + 1)
     except zlib.error as error:
         raise SceneError(f"damaged DEFLATE data ({error})", path, where) from None
     if len(out) != size or not stream.eof:
-        raise SceneError(f"{'more than ' if len(out) > size else ''}{min(len(out), size):,} bytes for {WIDTH}x{HEIGHT} float32"
-                         if len(out) != size else "the DEFLATE data ends early", path, where)
+        raise SceneError(
+            (
+                f"{'more than ' if len(out) > size else ''}{min(len(out), size):,} bytes for"
+                f" {WIDTH}x{HEIGHT} float32"
+                if len(out) != size
+                else "the DEFLATE data ends early"
+            ),
+            path,
+            where,
+        )
     return out
 
 
 def unpack_lz4(data: bytes, size: int, path: Path, where: str) -> bytes:
-    """An LZ4 block of exactly `size` bytes. Raises SceneError, also where the `lz4` package is not installed."""
+    """An LZ4 block of exactly `size` bytes. Raises SceneError, also where the `lz4` package is not
+    installed."""
     try:
         import lz4.block
     except ImportError:
-        raise SceneError(str(missing_extra("depth in LZ4 needs the lz4 package", "scannetpp")), path) from None
+        raise SceneError(
+            str(missing_extra("depth in LZ4 needs the lz4 package", "scannetpp")), path
+        ) from None
     try:
         out = lz4.block.decompress(data, uncompressed_size=size)
     except (lz4.block.LZ4BlockError, ValueError, MemoryError, OverflowError) as error:
@@ -56,10 +69,17 @@ def unpack_lz4(data: bytes, size: int, path: Path, where: str) -> bytes:
 
 
 def to_meters(data: bytes, kind: str) -> NDArray[np.float32]:
-    """(192, 256) float32 metres of a frame's bytes; 0 for what is not finite, not positive, or farther than `MAX_DEPTH_M`."""
-    depth = np.frombuffer(data, "<u2").astype(np.float32) / np.float32(1000) if kind == "lz4" else np.frombuffer(data, "<f4")
+    """(192, 256) float32 metres of a frame's bytes; 0 for what is not finite, not positive, or
+    farther than `MAX_DEPTH_M`."""
+    depth = (
+        np.frombuffer(data, "<u2").astype(np.float32) / np.float32(1000)
+        if kind == "lz4"
+        else np.frombuffer(data, "<f4")
+    )
     with np.errstate(invalid="ignore"):
-        return np.where((depth > 0) & (depth < MAX_DEPTH_M), depth, np.float32(0)).reshape(HEIGHT, WIDTH)
+        return np.where((depth > 0) & (depth < MAX_DEPTH_M), depth, np.float32(0)).reshape(
+            HEIGHT, WIDTH
+        )
 
 # %% ../../../../nbs/scenes/readers/scannetpp/00_iphone_depth.ipynb #66cabe46
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +93,7 @@ class DepthBin:
         payload: (N, 2) int64 byte offset and length of each frame's data; empty for "whole".
         torn: what is wrong behind the last whole frame, "" where nothing is.
     """
+
     path: Path
     kind: str
     frames: int | None
@@ -80,25 +101,41 @@ class DepthBin:
     truncated: str = ""
 
     def __repr__(self) -> str:
-        return f"DepthBin({self.path.name}: {self.kind}, {'?' if self.frames is None else self.frames} frames{', ' + self.truncated if self.truncated else ''})"
+        return (
+            f"DepthBin({self.path.name}: {self.kind}, {'?' if self.frames is None else self.frames}"
+            f" frames{', ' + self.truncated if self.truncated else ''})"
+        )
 
     def read_depth(self, i: int) -> NDArray[np.float32]:
-        """The depth of frame i, (192, 256) float32 metres, 0 where there is none. Raises SceneError where it is damaged or not there."""
+        """The depth of frame i, (192, 256) float32 metres, 0 where there is none. Raises SceneError
+        where it is damaged or not there."""
         where = f"frame {i}"
         if i < 0 or self.frames is not None and i >= self.frames:
-            raise SceneError(f"the file has {self.frames} whole frames{'; ' + self.truncated if self.truncated else ''}", self.path, where)
+            raise SceneError(
+                f"the file has {self.frames} whole"
+                f" frames{'; ' + self.truncated if self.truncated else ''}",
+                self.path,
+                where,
+            )
         if self.kind == "whole":
             return to_meters(read_whole(self.path, i), self.kind)
         offset, length = (int(n) for n in self.payload[i])
         with open_file(self.path) as file:
             file.seek(offset)
             data = read_exact(file, length, self.path, where)
-        return to_meters(unpack_lz4(data, 2 * WIDTH * HEIGHT, self.path, where) if self.kind == "lz4"
-                      else inflate(data, 4 * WIDTH * HEIGHT, self.path, where), self.kind)
+        return to_meters(
+            (
+                unpack_lz4(data, 2 * WIDTH * HEIGHT, self.path, where)
+                if self.kind == "lz4"
+                else inflate(data, 4 * WIDTH * HEIGHT, self.path, where)
+            ),
+            self.kind,
+        )
 
 
 def walk(path: Path) -> tuple[NDArray[np.int64], str]:
-    """Offset and length (N, 2) of all frames, each after its length, as far as that makes sense; and where and why it stopped, "" at the end."""
+    """Offset and length (N, 2) of all frames, each after its length, as far as that makes sense;
+    and where and why it stopped, "" at the end."""
     rows = list[tuple[int, int]]()
     at = 0
     torn = ""
@@ -109,8 +146,11 @@ def walk(path: Path) -> tuple[NDArray[np.int64], str]:
             head = os.pread(number, 4, at)
             length = struct.unpack("<I", head)[0] if len(head) == 4 else 0
             if len(head) < 4 or not 0 < length <= LONGEST or at + 4 + length > size:
-                torn = (f"byte {at}: frame {len(rows)} is cut off" if len(head) < 4 or 0 < length <= LONGEST
-                        else f"byte {at}: frame {len(rows)} claims {length:,} bytes")
+                torn = (
+                    f"byte {at}: frame {len(rows)} is cut off"
+                    if len(head) < 4 or 0 < length <= LONGEST
+                    else f"byte {at}: frame {len(rows)} claims {length:,} bytes"
+                )
                 break
             rows.append((at + 4, length))
             at += 4 + length
@@ -118,16 +158,19 @@ def walk(path: Path) -> tuple[NDArray[np.int64], str]:
 
 
 def open_depth_bin(path: Path | str) -> DepthBin:
-    """Find out a file's encoding from its first frame and index it. Raises SceneError where it is missing, empty, or none of the three."""
+    """Find out a file's encoding from its first frame and index it. Raises SceneError where it is
+    missing, empty, or none of the three."""
     path = Path(path)
-    if path.exists() and not path.is_file():                 # a named pipe would be waited for
+    if path.exists() and not path.is_file():  # a named pipe would be waited for
         raise SceneError("not a file", path)
     payload, torn = walk(path)
     faults = []
     for kind in ("lz4", "deflate") if len(payload) else ():
         try:
             DepthBin(path=path, kind=kind, frames=1, payload=payload[:1]).read_depth(0)
-            return DepthBin(path=path, kind=kind, frames=len(payload), payload=payload, truncated=torn)
+            return DepthBin(
+                path=path, kind=kind, frames=len(payload), payload=payload, truncated=torn
+            )
         except SceneError as error:
             faults.append(error)
             if kind == "lz4" and "pip install" in str(error):
@@ -140,17 +183,23 @@ def open_depth_bin(path: Path | str) -> DepthBin:
     except SceneError as error:
         if torn.startswith("byte 0: frame 0 is cut"):
             raise SceneError(torn.partition(": ")[2], path, "byte 0") from None
-        fault = "" if not faults else f"; as frames with lengths: {str(faults[-1]).partition(': ')[2]}"
-        raise SceneError(f"none of the three encodings: {str(error).partition(': ')[2]}{fault}", path) from None
+        fault = (
+            "" if not faults else f"; as frames with lengths: {str(faults[-1]).partition(': ')[2]}"
+        )
+        raise SceneError(
+            f"none of the three encodings: {str(error).partition(': ')[2]}{fault}", path
+        ) from None
     return DepthBin(path=path, kind="whole", frames=None, payload=np.zeros((0, 2), np.int64))
 
 # %% ../../../../nbs/scenes/readers/scannetpp/00_iphone_depth.ipynb #d609cea0
-STEP = 64                                    # frames between two kept states
+STEP = 64  # frames between two kept states
 
 
 @dataclass
 class _State:
-    """Where a stream stands: `frame` frames have been taken, `at` is the next byte to read of the file, `tail` is read but not yet used."""
+    """Where a stream stands: `frame` frames have been taken, `at` is the next byte to read of the
+    file, `tail` is read but not yet used."""
+
     frame: int
     at: int
     tail: bytes
@@ -170,7 +219,8 @@ _kept: OrderedDict[tuple, _Kept] = OrderedDict()
 
 
 def read_whole(path: Path, i: int) -> bytes:
-    """The bytes of frame i of a file that is one DEFLATE stream. Raises SceneError where the stream ends before it or is damaged."""
+    """The bytes of frame i of a file that is one DEFLATE stream. Raises SceneError where the stream
+    ends before it or is damaged."""
     size = 4 * WIDTH * HEIGHT
     where = f"frame {i}"
     with open_file(path) as file:
@@ -178,10 +228,14 @@ def read_whole(path: Path, i: int) -> bytes:
         key = str(path), status.st_mtime_ns, status.st_size
         kept = _kept.setdefault(key, _Kept())
         _kept.move_to_end(key)
-        while len(_kept) > 2:                # two recordings at a time
+        while len(_kept) > 2:  # two recordings at a time
             _kept.popitem(last=False)
         near = [s for s in (*kept.states.values(), kept.newest) if s is not None and s.frame <= i]
-        state = max(near, key=lambda s: s.frame).copy() if near else _State(0, 0, b"", zlib.decompressobj(-15))
+        state = (
+            max(near, key=lambda s: s.frame).copy()
+            if near
+            else _State(0, 0, b"", zlib.decompressobj(-15))
+        )
         while True:
             if state.frame % STEP == 0 and state.frame not in kept.states:
                 kept.states[state.frame] = state.copy()
@@ -194,13 +248,19 @@ def read_whole(path: Path, i: int) -> bytes:
                 try:
                     out = state.stream.decompress(state.tail, left)
                 except zlib.error as error:
-                    raise SceneError(f"damaged DEFLATE data in frame {state.frame} ({error})", path, where) from None
+                    raise SceneError(
+                        f"damaged DEFLATE data in frame {state.frame} ({error})", path, where
+                    ) from None
                 ended = not state.tail and not out
                 state.tail = state.stream.unconsumed_tail
                 left -= len(out)
                 parts.append(out)
                 if left and (ended or state.stream.eof):
-                    raise SceneError(f"the stream ends after {state.frame} frames and {size - left:,} bytes", path, where)
+                    raise SceneError(
+                        f"the stream ends after {state.frame} frames and {size - left:,} bytes",
+                        path,
+                        where,
+                    )
             state.frame += 1
             if state.frame == i + 1:
                 kept.newest = state

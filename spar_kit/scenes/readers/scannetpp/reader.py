@@ -26,8 +26,11 @@ from ...summary import Summary, format_counts
 from ....core.text_files import match_names, read_names
 
 # %% ../../../../nbs/scenes/readers/scannetpp/30_reader.ipynb #e78c1365
-def floor_offset(surface: Mesh, instances: tuple[Instance, ...]) -> tuple[Mesh, tuple[Instance, ...], float]:
-    """The scene moved up so that the object called floor (the largest patch of the median height) lies at z = 0, and by how many metres; 0 below 0.2 m."""
+def floor_offset(
+    surface: Mesh, instances: tuple[Instance, ...]
+) -> tuple[Mesh, tuple[Instance, ...], float]:
+    """The scene moved up so that the object called floor (the largest patch of the median height)
+    lies at z = 0, and by how many metres; 0 below 0.2 m."""
     ids = [instance.id for instance in instances if instance.label.lower() == "floor"]
     rows = surface.triangles[np.isin(surface.triangle_instance, ids)]
     lift = -float(np.median(surface.vertices[rows][..., 2])) if len(rows) else 0.0
@@ -44,12 +47,17 @@ NEEDED = ("scans/mesh_aligned_0.05.ply", "scans/segments.json", "scans/segments_
 
 def is_scene(folder: Path) -> bool:
     """Whether a folder holds a ScanNet++ scene, whole or not."""
-    return is_safe_name(folder.name) and ((folder / "dslr").is_dir() or (folder / "iphone").is_dir() or any((folder / name).is_file() for name in NEEDED))
+    return is_safe_name(folder.name) and (
+        (folder / "dslr").is_dir()
+        or (folder / "iphone").is_dir()
+        or any((folder / name).is_file() for name in NEEDED)
+    )
 
 
 def find_folder(root: Path) -> tuple[Path, str]:
-    """The folder that holds the scenes, and the name of the only one to read, "" for all. Raises SceneError where `root` is no folder."""
-    root = Path(os.path.abspath(root))       # "." has no name of its own
+    """The folder that holds the scenes, and the name of the only one to read, "" for all. Raises
+    SceneError where `root` is no folder."""
+    root = Path(os.path.abspath(root))  # "." has no name of its own
     if not root.is_dir():
         raise SceneError("not a folder" if root.exists() else "no such folder", root)
     if is_scene(root):
@@ -58,16 +66,24 @@ def find_folder(root: Path) -> tuple[Path, str]:
 
 
 def find_scenes(root: Path) -> tuple[Path, list[str]]:
-    """The folder that holds the scenes, and their names, sorted. Raises SceneError where there is none."""
+    """The folder that holds the scenes, and their names, sorted. Raises SceneError where there is
+    none."""
     folder, only = find_folder(root)
     if only:
         return folder, [only]
     try:
-        names = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and is_scene(folder / entry.name))
+        names = sorted(
+            entry.name
+            for entry in os.scandir(folder)
+            if entry.is_dir() and is_scene(folder / entry.name)
+        )
     except OSError as error:
         raise SceneError(f"cannot be listed: {error.strerror}", folder) from None
     if not names:
-        raise SceneError("no ScanNet++ scene here: expected folders <scene>/ with scans/, dslr/ or iphone/", folder)
+        raise SceneError(
+            "no ScanNet++ scene here: expected folders <scene>/ with scans/, dslr/ or iphone/",
+            folder,
+        )
     return folder, names
 
 
@@ -77,13 +93,16 @@ def split_folders(folder: Path) -> tuple[Path, Path]:
 
 
 def room_type(folder: Path) -> tuple[str, Counter[str]]:
-    """What `metadata/scene_types.json` calls a scene, "" where it does not say; a damaged file is counted."""
+    """What `metadata/scene_types.json` calls a scene, "" where it does not say; a damaged file is
+    counted."""
     path = folder.parent.parent / "metadata" / "scene_types.json"
     try:
         word = read_json(path).get(folder.name, "") if path.exists() else ""
     except SceneError:
         return "", Counter({"room type: metadata/scene_types.json is damaged": 1})
-    return (word, Counter()) if isinstance(word, str) else ("", Counter({"room type: not a text": 1}))
+    return (
+        (word, Counter()) if isinstance(word, str) else ("", Counter({"room type: not a text": 1}))
+    )
 
 # %% ../../../../nbs/scenes/readers/scannetpp/30_reader.ipynb #1769e4d7
 @dataclass(frozen=True, kw_only=True)
@@ -97,10 +116,12 @@ class ScanNetPP:
         frames: which frames; a number is the most a scene may have, spread evenly; None for all.
         scene_list: a text file of scene names, one a line; only these. None for all.
         images: "all", or of the DSLR the "train" or "test" part of `train_test_lists.json`.
-        boxes: "mesh" fits upright boxes to the objects' vertices, "annotation" takes the annotators' where they stand upright.
+        boxes: "mesh" fits upright boxes to the objects' vertices, "annotation" takes the
+            annotators' where they stand upright.
 
     Raises ValueError for any other word.
     """
+
     root: Path
     stream: str = "dslr"
     count: int | None = None
@@ -111,56 +132,107 @@ class ScanNetPP:
     name: str = "scannetpp"
 
     def __post_init__(self) -> None:
-        for key, words in (("stream", ("dslr", "iphone")), ("images", ("all", "train", "test")), ("boxes", ("mesh", "annotation"))):
+        for key, words in (
+            ("stream", ("dslr", "iphone")),
+            ("images", ("all", "train", "test")),
+            ("boxes", ("mesh", "annotation")),
+        ):
             if getattr(self, key) not in words:
                 raise InputError(f"{key} is {' or '.join(words)}, not {getattr(self, key)!r}")
 
     def present(self) -> tuple[list[str], int]:
-        """Scenes with mesh, annotation and this stream, sorted by name, and how many others are there. Raises SceneError where there is none."""
+        """Scenes with mesh, annotation and this stream, sorted by name, and how many others are
+        there. Raises SceneError where there is none."""
         folder, names = find_scenes(self.root)
-        wanted = names if self.scene_list is None else sorted(match_names(read_names(self.scene_list), names)[0])
+        wanted = (
+            names
+            if self.scene_list is None
+            else sorted(match_names(read_names(self.scene_list), names)[0])
+        )
         if not wanted:
             raise SceneError(f"none of its scenes is in {folder}", self.scene_list)
-        whole = [name for name in wanted if all((folder / name / part).exists() for part in (self.stream, *NEEDED))]
+        whole = [
+            name
+            for name in wanted
+            if all((folder / name / part).exists() for part in (self.stream, *NEEDED))
+        ]
         if not whole:
-            lacks = [part for part in (self.stream, *NEEDED) if not (folder / wanted[0] / part).exists()]
+            lacks = [
+                part for part in (self.stream, *NEEDED) if not (folder / wanted[0] / part).exists()
+            ]
             other = {"dslr": "iphone", "iphone": "dslr"}[self.stream]
-            hint = f"; its {other}/ is there" if lacks == [self.stream] and (folder / wanted[0] / other).is_dir() else ""
-            raise SceneError(f"none of {len(wanted)} scenes has mesh, annotation and {self.stream}/; {wanted[0]} lacks {', '.join(lacks)}{hint}", folder)
+            hint = (
+                f"; its {other}/ is there"
+                if lacks == [self.stream] and (folder / wanted[0] / other).is_dir()
+                else ""
+            )
+            raise SceneError(
+                f"none of {len(wanted)} scenes has mesh, annotation and {self.stream}/; {wanted[0]}"
+                f" lacks {', '.join(lacks)}{hint}",
+                folder,
+            )
         return whole, len(wanted) - len(whole)
 
     def scenes(self, split: str | None = None) -> list[str]:
-        """Whole scenes by name; of a split those that `split_scenes` gives it. Raises SceneError where there is no scene."""
+        """Whole scenes by name; of a split those that `split_scenes` gives it. Raises SceneError
+        where there is no scene."""
         names, _ = self.present()
-        return split_scenes(names, split, split_folders(find_folder(self.root)[0]), SPLIT_LIST_NAME)[: self.count]
+        return split_scenes(
+            names, split, split_folders(find_folder(self.root)[0]), SPLIT_LIST_NAME
+        )[: self.count]
 
     def load(self, scene: str) -> Scene:
-        """Read one scene; pixels stay on disk until a frame is asked for them. SceneError names the file and field at fault."""
+        """Read one scene; pixels stay on disk until a frame is asked for them. SceneError names the
+        file and field at fault."""
         folder = self.folder(scene)
         if not (folder / self.stream).is_dir():
             raise SceneError("the folder is missing", folder / self.stream)
         surface, instances, skipped = read_surface(folder / "scans", self.boxes)
         surface, instances, lift = floor_offset(surface, instances)
         kind, fault = room_type(folder)
-        frames, lost = dslr_frames(folder / "dslr", surface, lift, self.part(folder)) if self.stream == "dslr" else iphone_frames(folder / "iphone", lift)
+        frames, lost = (
+            dslr_frames(folder / "dslr", surface, lift, self.part(folder))
+            if self.stream == "dslr"
+            else iphone_frames(folder / "iphone", lift)
+        )
         skipped += lost + fault + Counter({"expected: the floor moved to z = 0": int(lift != 0)})
         if not frames:
-            raise SceneError("; ".join(("no usable frame", *format_counts(dict(sorted(lost.items()))))), folder / self.stream)
-        loaded = Scene(name=scene, source=self.name, frames=frames, instances=instances, surface=surface, room_type=kind, floor=(), skipped=dict(sorted((+skipped).items())))
+            raise SceneError(
+                "; ".join(("no usable frame", *format_counts(dict(sorted(lost.items()))))),
+                folder / self.stream,
+            )
+        loaded = Scene(
+            name=scene,
+            source=self.name,
+            frames=frames,
+            instances=instances,
+            surface=surface,
+            room_type=kind,
+            floor=(),
+            skipped=dict(sorted((+skipped).items())),
+        )
         return select_frames(loaded, self.frames)
 
     def summary(self, scene: str) -> Summary:
-        """What a list of scenes says of this one, from the pose file alone: no mesh, annotation or image is opened. Raises SceneError."""
+        """What a list of scenes says of this one, from the pose file alone: no mesh, annotation or
+        image is opened. Raises SceneError."""
         folder = self.folder(scene)
         absent = [f"{name} is missing" for name in NEEDED if not (folder / name).is_file()]
         try:
             frames, valid, skipped = count_views(folder / self.stream, self.stream)
         except SceneError as error:
             return Summary(scene=scene, warnings=tuple(absent), error=" ".join(str(error).split()))
-        return Summary(scene=scene, frames=frames, valid=valid, warnings=(*absent, *format_counts(skipped)), error="" if valid and not absent else absent[0] if absent else "no frame can be used")
+        return Summary(
+            scene=scene,
+            frames=frames,
+            valid=valid,
+            warnings=(*absent, *format_counts(skipped)),
+            error="" if valid and not absent else absent[0] if absent else "no frame can be used",
+        )
 
     def folder(self, scene: str) -> Path:
-        """Where a scene lies. Raises SceneError where there is no such scene, or its name could lead elsewhere."""
+        """Where a scene lies. Raises SceneError where there is no such scene, or its name could
+        lead elsewhere."""
         if not is_safe_name(scene):
             raise SceneError(f"{scene[:60]!r} cannot be a scene's name", self.root)
         parent, only = find_folder(self.root)
@@ -169,7 +241,8 @@ class ScanNetPP:
         return parent / scene
 
     def part(self, folder: Path) -> frozenset[str] | None:
-        """The names of the DSLR images in `images`, None for all. Raises SceneError where the list is missing or is none."""
+        """The names of the DSLR images in `images`, None for all. Raises SceneError where the list
+        is missing or is none."""
         if self.images == "all":
             return None
         path = folder / "dslr" / "train_test_lists.json"
@@ -179,9 +252,24 @@ class ScanNetPP:
         return frozenset(names)
 
     def describe(self) -> dict[str, Any]:
-        """The kind, the choices, how many scenes there are, and where the split comes from; no machine paths."""
+        """The kind, the choices, how many scenes there are, and where the split comes from; no
+        machine paths."""
         names, others = self.present()
         split = split_origin(split_folders(find_folder(self.root)[0]), SPLIT_LIST_NAME)
-        choice = self.frames if isinstance(self.frames, FrameSelection) else FrameSelection(limit=self.frames)
-        return {"kind": self.name, "stream": self.stream, "scenes": len(names), "without mesh, annotation or stream": others, "count": self.count,
-                "frames": choice.limit, **choice.describe(), "images": self.images, "boxes": self.boxes, "split": split}
+        choice = (
+            self.frames
+            if isinstance(self.frames, FrameSelection)
+            else FrameSelection(limit=self.frames)
+        )
+        return {
+            "kind": self.name,
+            "stream": self.stream,
+            "scenes": len(names),
+            "without mesh, annotation or stream": others,
+            "count": self.count,
+            "frames": choice.limit,
+            **choice.describe(),
+            "images": self.images,
+            "boxes": self.boxes,
+            "split": split,
+        }

@@ -20,12 +20,15 @@ from ...scene import Camera, OrientedBox, look_at
 from ...formats.archives import FileRef, json_array
 
 # %% ../../../../nbs/scenes/readers/structured3d/00_annotations.ipynb #6ccada7c
-NYU40 = ("", *"""wall,floor,cabinet,bed,chair,sofa,table,door,window,bookshelf,picture,counter,blinds,desk,shelves,curtain,dresser,pillow,mirror,floor mat,\
+NYU40 = (
+    "",
+    *"""wall,floor,cabinet,bed,chair,sofa,table,door,window,bookshelf,picture,counter,blinds,desk,shelves,curtain,dresser,pillow,mirror,floor mat,\
 clothes,ceiling,books,refrigerator,television,paper,towel,shower curtain,box,whiteboard,person,nightstand,toilet,sink,lamp,bathtub,bag,otherstructure,\
-otherfurniture,otherprop""".split(","))
+otherfurniture,otherprop""".split(","),  # noqa: E501
+)
 """The label of each value of `semantic.png` (labelids.txt); 0 is none."""
 
-MAX_COORDINATE_M = 1000.0        # metres; no house of the dataset is a kilometre wide
+MAX_COORDINATE_M = 1000.0  # metres; no house of the dataset is a kilometre wide
 
 
 def read_numbers(place: FileRef, count: int) -> NDArray[np.float64]:
@@ -40,7 +43,8 @@ def read_numbers(place: FileRef, count: int) -> NDArray[np.float64]:
 
 # %% ../../../../nbs/scenes/readers/structured3d/00_annotations.ipynb #ad1b0e13
 def read_perspective(place: FileRef) -> tuple[NDArray[np.float64], float, float]:
-    """The pose camera to world (4, 4) [m], and half the fields of view, horizontal and vertical [radians].
+    """The pose camera to world (4, 4) [m], and half the fields of view, horizontal and vertical
+    [radians].
 
     Raises SceneError, "pose is not finite" among others, where the numbers are no camera.
     """
@@ -49,7 +53,11 @@ def read_perspective(place: FileRef) -> tuple[NDArray[np.float64], float, float]
         raise place.error("pose is not finite")
     eye, forward, up, (x, y) = numbers[:3] / 1000, numbers[3:6], numbers[6:9], numbers[9:11]
     right = np.cross(forward, up)
-    if np.abs(eye).max() > MAX_COORDINATE_M or not 1e-3 < np.linalg.norm(right) < 1e3 or np.linalg.norm(forward) < 1e-3:
+    if (
+        np.abs(eye).max() > MAX_COORDINATE_M
+        or not 1e-3 < np.linalg.norm(right) < 1e3
+        or np.linalg.norm(forward) < 1e-3
+    ):
         raise place.error("pose is no pose: its direction, up or eye is absurd")
     if not (0.01 < x < 1.55 and 0.01 < y < 1.55):
         raise place.error(f"half fields of view of {x:g} and {y:g} radians")
@@ -64,7 +72,9 @@ def perspective_camera(width: int, height: int, x: float, y: float) -> Camera:
     """The camera of an image, from half its fields of view [radians]."""
     fx = width / 2 / np.tan(x)
     fy = height / 2 / np.tan(y)
-    return Camera(width, height, np.array([[fx, 0, (width - 1) / 2], [0, fy, (height - 1) / 2], [0, 0, 1.0]]))
+    return Camera(
+        width, height, np.array([[fx, 0, (width - 1) / 2], [0, fy, (height - 1) / 2], [0, 0, 1.0]])
+    )
 
 # %% ../../../../nbs/scenes/readers/structured3d/00_annotations.ipynb #955ec3ba
 def _integer(value: Any, most: int) -> int | None:
@@ -73,7 +83,8 @@ def _integer(value: Any, most: int) -> int | None:
 
 
 def read_boxes(place: FileRef) -> tuple[dict[int, OrientedBox], Counter[str]]:
-    """The upright box [m] of each object of the house by its number, ascending, and how many entries are damaged, by what is wrong.
+    """The upright box [m] of each object of the house by its number, ascending, and how many
+    entries are damaged, by what is wrong.
 
     Raises SceneError where the file is missing or no list.
     """
@@ -82,7 +93,10 @@ def read_boxes(place: FileRef) -> tuple[dict[int, OrientedBox], Counter[str]]:
     for entry in place.json(1 << 27, list):
         entry = entry if isinstance(entry, dict) else {}
         number = _integer(entry.get("ID"), 65534)
-        basis, half, center = (json_array(entry.get(key), shape) for key, shape in (("basis", (3, 3)), ("coeffs", (3,)), ("centroid", (3,))))
+        basis, half, center = (
+            json_array(entry.get(key), shape)
+            for key, shape in (("basis", (3, 3)), ("coeffs", (3,)), ("centroid", (3,)))
+        )
         if number is None:
             skipped["object: its ID is no number from 0 to 65534"] += 1
         elif number in boxes:
@@ -91,7 +105,11 @@ def read_boxes(place: FileRef) -> tuple[dict[int, OrientedBox], Counter[str]]:
             skipped["object: its basis, coeffs or centroid is damaged"] += 1
         elif np.abs(basis @ basis.T - np.eye(3)).max() > 1e-2:
             skipped["object: its basis is not orthonormal"] += 1
-        elif (half < 0).any() or half.max() / 1000 > MAX_COORDINATE_M or np.abs(center).max() / 1000 > MAX_COORDINATE_M:
+        elif (
+            (half < 0).any()
+            or half.max() / 1000 > MAX_COORDINATE_M
+            or np.abs(center).max() / 1000 > MAX_COORDINATE_M
+        ):
             skipped["object: its size or place is absurd"] += 1
         else:
             boxes[number] = OrientedBox.gravity_aligned(center / 1000, basis, half * 2 / 1000)
@@ -100,14 +118,17 @@ def read_boxes(place: FileRef) -> tuple[dict[int, OrientedBox], Counter[str]]:
 # %% ../../../../nbs/scenes/readers/structured3d/00_annotations.ipynb #af363cf9
 @dataclass(frozen=True)
 class Room:
-    """A room of the floor plan: its kind, its floor's outline (N, 2) [m], empty where that is not closed, and the floor's height [m]."""
+    """A room of the floor plan: its kind, its floor's outline (N, 2) [m], empty where that is not
+    closed, and the floor's height [m]."""
+
     kind: str
     floor: NDArray[np.float64]
     height: float
 
 
 def closed_walk(sides: Sequence[tuple[int, int]]) -> list[int]:
-    """The one closed walk that uses each side once, as the points it visits; empty where there is none."""
+    """The one closed walk that uses each side once, as the points it visits; empty where there is
+    none."""
     after: dict[int, list[int]] = {}
     for a, b in sides:
         after.setdefault(a, []).append(b)
@@ -130,32 +151,64 @@ def read_plan(place: FileRef) -> tuple[dict[int, Room], Counter[str]]:
     """
     content = place.json(1 << 28, dict)
     lists = {}
-    for key in ("junctions", "lines", "planes", "semantics", "planeLineMatrix", "lineJunctionMatrix"):
+    for key in (
+        "junctions",
+        "lines",
+        "planes",
+        "semantics",
+        "planeLineMatrix",
+        "lineJunctionMatrix",
+    ):
         if not isinstance(content.get(key), list):
             raise place.error("expected a list", key)
         lists[key] = content[key]
-    points = [json_array(j.get("coordinate"), (3,)) if isinstance(j, dict) else None for j in lists["junctions"]]
+    points = [
+        json_array(j.get("coordinate"), (3,)) if isinstance(j, dict) else None
+        for j in lists["junctions"]
+    ]
     if any(p is None or np.abs(p).max() > 1000 * MAX_COORDINATE_M for p in points):
         raise place.error("a coordinate is not three numbers of a house", "junctions")
-    ends = [_ones(place, "lineJunctionMatrix", row, len(points)) for row in lists["lineJunctionMatrix"]]
+    ends = [
+        _ones(place, "lineJunctionMatrix", row, len(points)) for row in lists["lineJunctionMatrix"]
+    ]
     if len(ends) != len(lists["lines"]) or len(lists["planeLineMatrix"]) != len(lists["planes"]):
-        raise place.error("the matrices do not have a row for each line and plane", "planeLineMatrix, lineJunctionMatrix")
+        raise place.error(
+            "the matrices do not have a row for each line and plane",
+            "planeLineMatrix, lineJunctionMatrix",
+        )
     rooms = dict[int, Room]()
     skipped = Counter[str]()
     for entry in lists["semantics"]:
-        kind, number = (entry.get("type"), _integer(entry.get("ID"), 10 ** 9)) if isinstance(entry, dict) else (None, None)
+        kind, number = (
+            (entry.get("type"), _integer(entry.get("ID"), 10**9))
+            if isinstance(entry, dict)
+            else (None, None)
+        )
         planes = entry.get("planeID") if isinstance(entry, dict) else None
         if not isinstance(kind, str) or number is None or not isinstance(planes, list):
             raise place.error("an entry without type, ID or planeID", "semantics")
         if kind in ("door", "window", "outwall"):
             continue
-        floors = [p for p in planes if _integer(p, len(lists["planes"]) - 1) is not None and isinstance(lists["planes"][p], dict)
-                  and lists["planes"][p].get("type") == "floor"]
-        lines = [line for p in floors for line in _ones(place, "planeLineMatrix", lists["planeLineMatrix"][p], len(ends))]
-        walk = closed_walk([(ends[line][0], ends[line][1]) for line in lines if len(ends[line]) == 2])
+        floors = [
+            p
+            for p in planes
+            if _integer(p, len(lists["planes"]) - 1) is not None
+            and isinstance(lists["planes"][p], dict)
+            and lists["planes"][p].get("type") == "floor"
+        ]
+        lines = [
+            line
+            for p in floors
+            for line in _ones(place, "planeLineMatrix", lists["planeLineMatrix"][p], len(ends))
+        ]
+        walk = closed_walk(
+            [(ends[line][0], ends[line][1]) for line in lines if len(ends[line]) == 2]
+        )
         outline = np.array([points[k] for k in walk], np.float64).reshape(-1, 3) / 1000
         skipped["floor: its outline is not closed"] += not walk
-        rooms.setdefault(number, Room(kind, outline[:, :2], float(outline[:, 2].mean()) if walk else 0.0))
+        rooms.setdefault(
+            number, Room(kind, outline[:, :2], float(outline[:, 2].mean()) if walk else 0.0)
+        )
     return rooms, +skipped
 
 
@@ -167,53 +220,67 @@ def _ones(place: FileRef, key: str, row: Any, count: int) -> list[int]:
 
 # %% ../../../../nbs/scenes/readers/structured3d/00_annotations.ipynb #7b08176c
 def in_room(points: NDArray, outline: NDArray, margin: float = 0.15) -> NDArray[np.bool_]:
-    """Which points (N, 2) lie inside a polygon (K, 2) or within `margin` metres of its side: curtains hang before the wall, windows are in it."""
+    """Which points (N, 2) lie inside a polygon (K, 2) or within `margin` metres of its side:
+    curtains hang before the wall, windows are in it."""
     a = outline
     b = np.roll(outline, -1, 0)
     p = np.asarray(points)[:, None]
     with np.errstate(divide="ignore", invalid="ignore"):
         crosses = ((a[:, 1] > p[..., 1]) != (b[:, 1] > p[..., 1])) & (
-            p[..., 0] < (b[:, 0] - a[:, 0]) * (p[..., 1] - a[:, 1]) / (b[:, 1] - a[:, 1]) + a[:, 0])
+            p[..., 0] < (b[:, 0] - a[:, 0]) * (p[..., 1] - a[:, 1]) / (b[:, 1] - a[:, 1]) + a[:, 0]
+        )
         along = np.clip(np.nan_to_num(((p - a) * (b - a)).sum(-1) / ((b - a) ** 2).sum(-1)), 0, 1)
     distance = np.linalg.norm(p - a - along[..., None] * (b - a), axis=-1).min(1)
     return (crosses.sum(1) % 2 == 1) | (distance <= margin)
 
 # %% ../../../../nbs/scenes/readers/structured3d/00_annotations.ipynb #f4d797c6
-HEADINGS = {"-y": np.array([[0, -1.0, 0], [-1, 0, 0], [0, 0, 1]]), "+y": np.array([[0, 1.0, 0], [1, 0, 0], [0, 0, 1]])}
-"""Rows: the world's direction of the middle column, of the column a quarter turn to its right, and up."""
+HEADINGS = {
+    "-y": np.array([[0, -1.0, 0], [-1, 0, 0], [0, 0, 1]]),
+    "+y": np.array([[0, 1.0, 0], [1, 0, 0], [0, 0, 1]]),
+}
+"""Rows: the world's direction of the middle column, of the column a quarter turn to its right, and up."""  # noqa: E501
 
 
 def panorama_rays(width: int, height: int, heading: NDArray) -> NDArray[np.float64]:
     """(height, width, 3) world directions of length 1 of a panorama's pixels."""
-    longitude = ((np.arange(width) + .5) / width * 2 - 1) * np.pi
-    latitude = (.5 - (np.arange(height) + .5) / height) * np.pi
+    longitude = ((np.arange(width) + 0.5) / width * 2 - 1) * np.pi
+    latitude = (0.5 - (np.arange(height) + 0.5) / height) * np.pi
     a, b = np.meshgrid(longitude, latitude)
     return np.stack([np.cos(b) * np.cos(a), np.cos(b) * np.sin(a), np.sin(b)], -1) @ heading
 
 
 def view_poses(eye: NDArray, count: int, pitch: float = -12.0) -> list[NDArray[np.float64]]:
-    """Poses (4, 4) of `count` views around an eye, every 360 / count degrees, tilted up by `pitch` degrees; the first looks along -Y."""
+    """Poses (4, 4) of `count` views around an eye, every 360 / count degrees, tilted up by `pitch`
+    degrees; the first looks along -Y."""
     turns = np.arange(count) * 2 * np.pi / count - np.pi / 2
     tilt = np.tan(np.radians(pitch))
     return [look_at(eye, eye + [np.cos(a), np.sin(a), tilt]) for a in turns]
 
 
-def _lookup(shape: tuple[int, ...], camera: Camera, pose: NDArray, heading: NDArray) -> tuple[NDArray, NDArray, NDArray]:
-    """Column and row (h, w) in a panorama of `shape`, whole numbers at the centres of its pixels, and the length of each ray of depth 1."""
+def _lookup(
+    shape: tuple[int, ...], camera: Camera, pose: NDArray, heading: NDArray
+) -> tuple[NDArray, NDArray, NDArray]:
+    """Column and row (h, w) in a panorama of `shape`, whole numbers at the centres of its pixels,
+    and the length of each ray of depth 1."""
     rays = camera.back_project(np.ones((camera.height, camera.width)))
     length = np.linalg.norm(rays, axis=-1)
     ahead, right, up = np.moveaxis(rays @ pose[:3, :3].T @ heading.T / length[..., None], -1, 0)
-    column = (np.arctan2(right, ahead) / (2 * np.pi) + .5) * shape[1] - .5
-    return column, (.5 - np.arcsin(np.clip(up, -1, 1)) / np.pi) * shape[0] - .5, length
+    column = (np.arctan2(right, ahead) / (2 * np.pi) + 0.5) * shape[1] - 0.5
+    return column, (0.5 - np.arcsin(np.clip(up, -1, 1)) / np.pi) * shape[0] - 0.5, length
 
 
 def cut_numbers(panorama: NDArray, camera: Camera, pose: NDArray, heading: NDArray) -> NDArray:
     """The pinhole view of a panorama of ids or classes (H, W): each pixel shows the nearest one."""
     column, row, _ = _lookup(panorama.shape, camera, pose, heading)
-    return panorama[np.rint(row).astype(int).clip(0, panorama.shape[0] - 1), np.rint(column).astype(int) % panorama.shape[1]]
+    return panorama[
+        np.rint(row).astype(int).clip(0, panorama.shape[0] - 1),
+        np.rint(column).astype(int) % panorama.shape[1],
+    ]
 
 
-def _bilinear(panorama: NDArray, column: NDArray, row: NDArray) -> tuple[list[NDArray], list[NDArray]]:
+def _bilinear(
+    panorama: NDArray, column: NDArray, row: NDArray
+) -> tuple[list[NDArray], list[NDArray]]:
     """The four pixels about each place, and their weights."""
     H, W = panorama.shape[:2]
     x = np.floor(column).astype(int)
@@ -224,7 +291,9 @@ def _bilinear(panorama: NDArray, column: NDArray, row: NDArray) -> tuple[list[ND
     return near, [(1 - u) * (1 - v), u * (1 - v), (1 - u) * v, u * v]
 
 
-def cut_color(panorama: NDArray[np.uint8], camera: Camera, pose: NDArray, heading: NDArray) -> NDArray[np.uint8]:
+def cut_color(
+    panorama: NDArray[np.uint8], camera: Camera, pose: NDArray, heading: NDArray
+) -> NDArray[np.uint8]:
     """The pinhole view (h, w, 3) of a panorama (H, W, 3)."""
     column, row, _ = _lookup(panorama.shape, camera, pose, heading)
     near, weights = _bilinear(panorama.astype(np.float32), column, row)
@@ -232,8 +301,11 @@ def cut_color(panorama: NDArray[np.uint8], camera: Camera, pose: NDArray, headin
     return np.rint(np.clip(mixed, 0, 255)).astype(np.uint8)
 
 
-def cut_depth(panorama: NDArray[np.float32], camera: Camera, pose: NDArray, heading: NDArray) -> NDArray[np.float32]:
-    """The view's depth (h, w) along its optical axis from a panorama of ray lengths (H, W), both in metres, 0 without a value."""
+def cut_depth(
+    panorama: NDArray[np.float32], camera: Camera, pose: NDArray, heading: NDArray
+) -> NDArray[np.float32]:
+    """The view's depth (h, w) along its optical axis from a panorama of ray lengths (H, W), both in
+    metres, 0 without a value."""
     column, row, length = _lookup(panorama.shape, camera, pose, heading)
     near, weights = _bilinear(panorama, column, row)
     stack = np.stack(near)
@@ -244,10 +316,17 @@ def cut_depth(panorama: NDArray[np.float32], camera: Camera, pose: NDArray, head
     return (np.where(smooth, mixed, nearest) / length).astype(np.float32)
 
 
-def heading(depth: NDArray[np.float32], eye: NDArray, things: NDArray[np.bool_], boxes: Sequence[OrientedBox]) -> tuple[str, float]:
-    """Which of `HEADINGS` a panorama of ray lengths (H, W) has: the one that puts more of the pixels of `things` (H, W) into a box; and that share, 0 to 1.
+def heading(
+    depth: NDArray[np.float32],
+    eye: NDArray,
+    things: NDArray[np.bool_],
+    boxes: Sequence[OrientedBox],
+) -> tuple[str, float]:
+    """Which of `HEADINGS` a panorama of ray lengths (H, W) has: the one that puts more of the
+    pixels of `things` (H, W) into a box; and that share, 0 to 1.
 
-    With fewer than 50 such pixels of every fourth column and row the owners' word counts: "-y", and the share is NaN.
+    With fewer than 50 such pixels of every fourth column and row the owners' word counts: "-y", and
+    the share is NaN.
     """
     step = (slice(2, None, 4),) * 2
     use = things[step] & (depth[step] > 0)
@@ -255,7 +334,16 @@ def heading(depth: NDArray[np.float32], eye: NDArray, things: NDArray[np.bool_],
         return "-y", float("nan")
     shares = {}
     for name, axes in HEADINGS.items():
-        points = eye + (panorama_rays(depth.shape[1], depth.shape[0], axes)[step] * depth[step][..., None])[use]
-        shares[name] = float(np.any([box.contains(points, .05) for box in boxes], axis=0).mean()) if boxes else 0.0
+        points = (
+            eye
+            + (panorama_rays(depth.shape[1], depth.shape[0], axes)[step] * depth[step][..., None])[
+                use
+            ]
+        )
+        shares[name] = (
+            float(np.any([box.contains(points, 0.05) for box in boxes], axis=0).mean())
+            if boxes
+            else 0.0
+        )
     best = max(shares, key=lambda name: shares[name])
     return best, shares[best]

@@ -30,11 +30,25 @@ from ...splits import check_split
 from ...formats.archives import FileRef, ArchiveStore
 from ...summary import Summary, format_counts
 from ....core.text_files import read_text
-from .annotations import (HEADINGS, NYU40, Room, cut_color, cut_depth, cut_numbers, heading, in_room, perspective_camera,
-                                                read_boxes, read_numbers, read_perspective, read_plan, view_poses)
+from spar_kit.scenes.readers.structured3d.annotations import (
+    HEADINGS,
+    NYU40,
+    Room,
+    cut_color,
+    cut_depth,
+    cut_numbers,
+    heading,
+    in_room,
+    perspective_camera,
+    read_boxes,
+    read_numbers,
+    read_perspective,
+    read_plan,
+    view_poses,
+)
 
 # %% ../../../../nbs/scenes/readers/structured3d/10_reader.ipynb #90d2227b
-IMAGE_BYTES = 1 << 26        # a 1280 x 720 PNG has about 2 MB
+IMAGE_BYTES = 1 << 26  # a 1280 x 720 PNG has about 2 MB
 IMAGE_PIXELS = 1 << 24
 BACKGROUND = 65535
 
@@ -52,7 +66,8 @@ def image_size(place: FileRef) -> tuple[int, int]:
 
 
 def read_png(place: FileRef, size: tuple[int, int], mode: str) -> NDArray:
-    """A PNG of `size` (width, height) as "RGB" (h, w, 3) uint8, or as "numbers" (h, w) uint16. Raises SceneError."""
+    """A PNG of `size` (width, height) as "RGB" (h, w, 3) uint8, or as "numbers" (h, w) uint16.
+    Raises SceneError."""
     image = open_image(place.read(IMAGE_BYTES), ("PNG",), [size], place.path, place.member or None)
     return decode_image(image, mode, place.path, place.member or None)
 
@@ -61,7 +76,9 @@ def read_depth(place: FileRef, size: tuple[int, int]) -> NDArray[np.float32]:
     """Metres (h, w), 0 without a value, from a 16 bit PNG of millimetres. Raises SceneError."""
     image = open_image(place.read(IMAGE_BYTES), ("PNG",), [size], place.path, place.member or None)
     check_depth_mode(image, place.path, place.member or None)
-    return decode_image(image, "numbers", place.path, place.member or None).astype(np.float32) / np.float32(1000)
+    return decode_image(image, "numbers", place.path, place.member or None).astype(
+        np.float32
+    ) / np.float32(1000)
 
 
 def read_ids(place: FileRef, size: tuple[int, int]) -> NDArray[np.int32]:
@@ -71,7 +88,8 @@ def read_ids(place: FileRef, size: tuple[int, int]) -> NDArray[np.int32]:
 
 
 def read_encoded(place: FileRef, size: tuple[int, int]) -> tuple[bytes, str]:
-    """The colour image as its owner encoded it. Raises SceneError where its header is not that of a PNG of this size."""
+    """The colour image as its owner encoded it. Raises SceneError where its header is not that of a
+    PNG of this size."""
     data = place.read(IMAGE_BYTES)
     open_image(data, ("PNG",), [size], place.path, place.member or None)
     return data, ".png"
@@ -80,6 +98,7 @@ def read_encoded(place: FileRef, size: tuple[int, int]) -> tuple[bytes, str]:
 @dataclass(frozen=True)
 class View:
     """A frame and how to read its classes (h, w), NYU40 numbers at the depth camera's size."""
+
     frame: Frame
     read_classes: Any
 
@@ -92,20 +111,39 @@ def why(error: SceneError) -> str:
     return f"frame: {name}: {message}" if name else f"frame: {message}"
 
 
-def perspective_views(files: Mapping[str, FileRef], room: str, lift: NDArray, sizes: bool = True) -> tuple[list[View], Counter[str]]:
-    """The perspective images of a room that are whole, by position, moved by `lift` (4, 4), and how many are not, by what is wrong.
+def perspective_views(
+    files: Mapping[str, FileRef], room: str, lift: NDArray, sizes: bool = True
+) -> tuple[list[View], Counter[str]]:
+    """The perspective images of a room that are whole, by position, moved by `lift` (4, 4), and how
+    many are not, by what is wrong.
 
     Without `sizes` no image is touched, and the cameras are those of 1280 x 720.
     """
     views = list[View]()
     skipped = Counter[str]()
     prefix = f"2D_rendering/{room}/perspective/full/"
-    positions = sorted({match[1] for name in files if (match := re.fullmatch(re.escape(prefix) + r"(\d{1,3})/[^/]+", name))}, key=lambda name: (int(name), len(name)))
+    positions = sorted(
+        {
+            match[1]
+            for name in files
+            if (match := re.fullmatch(re.escape(prefix) + r"(\d{1,3})/[^/]+", name))
+        },
+        key=lambda name: (int(name), len(name)),
+    )
     for k, position in enumerate(positions):
         if k and int(position) == int(positions[k - 1]):
             skipped["frame: its number occurs twice"] += 1
             continue
-        part = {name: files.get(f"{prefix}{position}/{name}") for name in ("camera_pose.txt", "depth.png", "instance.png", "semantic.png", "rgb_rawlight.png")}
+        part = {
+            name: files.get(f"{prefix}{position}/{name}")
+            for name in (
+                "camera_pose.txt",
+                "depth.png",
+                "instance.png",
+                "semantic.png",
+                "rgb_rawlight.png",
+            )
+        }
         if missing := [name for name, place in part.items() if place is None]:
             skipped[f"frame: {missing[0]} is missing"] += 1
             continue
@@ -114,14 +152,26 @@ def perspective_views(files: Mapping[str, FileRef], room: str, lift: NDArray, si
             pose, x, y = read_perspective(at["camera_pose.txt"])
             size = image_size(at["depth.png"]) if sizes else (1280, 720)
         except SceneError as error:
-            skipped["frame: pose is not finite" if "pose is not finite" in str(error) else why(error)] += 1
+            skipped[
+                "frame: pose is not finite" if "pose is not finite" in str(error) else why(error)
+            ] += 1
             continue
         camera = perspective_camera(*size, x, y)
         rgb = at["rgb_rawlight.png"]
         depth = at["depth.png"]
-        frame = Frame(int(position), lift @ pose, camera, camera, partial(read_png, rgb, size, "RGB"), partial(read_depth, depth, size),
-                      partial(read_encoded, rgb, size), partial(read_ids, at["instance.png"], size), encoding=".png",
-                      color_file=None if rgb.member else rgb.path, depth_file=None if depth.member else depth.path)
+        frame = Frame(
+            int(position),
+            lift @ pose,
+            camera,
+            camera,
+            partial(read_png, rgb, size, "RGB"),
+            partial(read_depth, depth, size),
+            partial(read_encoded, rgb, size),
+            partial(read_ids, at["instance.png"], size),
+            encoding=".png",
+            color_file=None if rgb.member else rgb.path,
+            depth_file=None if depth.member else depth.path,
+        )
         views.append(View(frame, partial(read_png, at["semantic.png"], size, "numbers")))
     return views, skipped
 
@@ -132,9 +182,18 @@ STRUCTURE = (0, 1, 2, 22)
 FURNITURE = (3, 4, 5, 6, 7, 10, 14, 15, 17, 24, 25, 32, 33, 34, 36)
 
 
-def perspective_crop(kind: str, places: Mapping[str, FileRef], size: tuple[int, int], camera: Camera, pose: NDArray, axes: NDArray, boxes: Sequence[Instance] = (),
-             world: NDArray | None = None) -> NDArray:
-    """One image of a panorama's view: kind "color", "depth", "classes", or "ids". `pose` is in the owners' frame, `world` in ours."""
+def perspective_crop(
+    kind: str,
+    places: Mapping[str, FileRef],
+    size: tuple[int, int],
+    camera: Camera,
+    pose: NDArray,
+    axes: NDArray,
+    boxes: Sequence[Instance] = (),
+    world: NDArray | None = None,
+) -> NDArray:
+    """One image of a panorama's view: kind "color", "depth", "classes", or "ids". `pose` is in the
+    owners' frame, `world` in ours."""
     if kind == "color":
         return cut_color(read_png(places["rgb_rawlight.png"], size, "RGB"), camera, pose, axes)
     if kind == "depth":
@@ -144,7 +203,9 @@ def perspective_crop(kind: str, places: Mapping[str, FileRef], size: tuple[int, 
     if "instance.png" in places:
         return cut_numbers(read_ids(places["instance.png"], size), camera, pose, axes)
     assert world is not None
-    depth, classes = (perspective_crop(name, places, size, camera, pose, axes) for name in ("depth", "classes"))
+    depth, classes = (
+        perspective_crop(name, places, size, camera, pose, axes) for name in ("depth", "classes")
+    )
     points = camera.back_project(depth) @ world[:3, :3].T + world[:3, 3]
     seen = (depth > 0) & ~np.isin(classes, STRUCTURE)
     ids = np.zeros(depth.shape, np.int32)
@@ -152,14 +213,22 @@ def perspective_crop(kind: str, places: Mapping[str, FileRef], size: tuple[int, 
     return ids
 
 
-def panorama_views(files: Mapping[str, FileRef], room: str, lift: NDArray, boxes: Sequence[Instance]) -> tuple[list[View], Counter[str]]:
-    """The views cut out of a room's panorama, moved by `lift` (4, 4), and what is wrong with it. `boxes`: the objects, in the frame after `lift`."""
+def panorama_views(
+    files: Mapping[str, FileRef], room: str, lift: NDArray, boxes: Sequence[Instance]
+) -> tuple[list[View], Counter[str]]:
+    """The views cut out of a room's panorama, moved by `lift` (4, 4), and what is wrong with it.
+    `boxes`: the objects, in the frame after `lift`."""
     prefix = f"2D_rendering/{room}/panorama/"
-    places = {name: files[f"{prefix}full/{name}"] for name in ("rgb_rawlight.png", "depth.png", "semantic.png", "instance.png") if f"{prefix}full/{name}" in files}
+    places = {
+        name: files[f"{prefix}full/{name}"]
+        for name in ("rgb_rawlight.png", "depth.png", "semantic.png", "instance.png")
+        if f"{prefix}full/{name}" in files
+    }
     if not places and f"{prefix}camera_xyz.txt" not in files:
         return [], Counter()
-    if missing := [name for name in ("rgb_rawlight.png", "depth.png", "semantic.png") if name not in places] or (
-            [] if f"{prefix}camera_xyz.txt" in files else ["camera_xyz.txt"]):
+    if missing := [
+        name for name in ("rgb_rawlight.png", "depth.png", "semantic.png") if name not in places
+    ] or ([] if f"{prefix}camera_xyz.txt" in files else ["camera_xyz.txt"]):
         return [], Counter({f"frame: {missing[0]} of the panorama is missing": VIEWS})
     try:
         place = files[f"{prefix}camera_xyz.txt"]
@@ -170,16 +239,38 @@ def panorama_views(files: Mapping[str, FileRef], room: str, lift: NDArray, boxes
         if size[0] != 2 * size[1]:
             raise places["depth.png"].error(f"a panorama of {size[0]}x{size[1]}, not 2:1")
         things = np.isin(read_png(places["semantic.png"], size, "numbers"), FURNITURE)
-        name, share = heading(read_depth(places["depth.png"], size), eye + lift[:3, 3], things, [instance.box for instance in boxes])
+        name, share = heading(
+            read_depth(places["depth.png"], size),
+            eye + lift[:3, 3],
+            things,
+            [instance.box for instance in boxes],
+        )
     except SceneError as error:
         return [], Counter({why(error): VIEWS})
-    if share < .6:
+    if share < 0.6:
         return [], Counter({"frame: the panorama fits the boxes in no direction": VIEWS})
     camera = Camera.from_fov(max(16, size[0] * 5 // 16), max(12, size[0] * 15 // 64), 90)
     views = []
     for k, pose in enumerate(view_poses(eye, VIEWS)):
-        read = partial(perspective_crop, places=places, size=size, camera=camera, pose=pose, axes=HEADINGS[name], boxes=tuple(boxes), world=lift @ pose)
-        frame = Frame(FIRST + k, lift @ pose, camera, camera, partial(read, "color"), partial(read, "depth"), read_instances=partial(read, "ids"))
+        read = partial(
+            perspective_crop,
+            places=places,
+            size=size,
+            camera=camera,
+            pose=pose,
+            axes=HEADINGS[name],
+            boxes=tuple(boxes),
+            world=lift @ pose,
+        )
+        frame = Frame(
+            FIRST + k,
+            lift @ pose,
+            camera,
+            camera,
+            partial(read, "color"),
+            partial(read, "depth"),
+            read_instances=partial(read, "ids"),
+        )
         views.append(View(frame, partial(read, "classes")))
     return views, Counter()
 
@@ -188,11 +279,21 @@ MIN_VOTE_SHARE = 0.7
 
 
 def majority_label(images: Iterable[tuple[NDArray, NDArray]]) -> dict[int, tuple[str, float]]:
-    """The name that most pixels of each object bear, "" for none, and their share, from images of ids and of classes, both (h, w)."""
+    """The name that most pixels of each object bear, "" for none, and their share, from images of
+    ids and of classes, both (h, w)."""
     votes = Counter[tuple[int, int]]()
     for ids, classes in images:
-        pairs, counts = np.unique(ids.astype(np.int64) * 64 + np.where(classes < len(NYU40), classes, 0), return_counts=True)
-        votes.update({(int(pair) // 64, int(pair) % 64): int(n) for pair, n in zip(pairs, counts) if pair >= 64})
+        pairs, counts = np.unique(
+            ids.astype(np.int64) * 64 + np.where(classes < len(NYU40), classes, 0),
+            return_counts=True,
+        )
+        votes.update(
+            {
+                (int(pair) // 64, int(pair) % 64): int(n)
+                for pair, n in zip(pairs, counts)
+                if pair >= 64
+            }
+        )
     total = Counter[int]()
     best = dict[int, tuple[int, int]]()
     for (id, kind), n in sorted(votes.items()):
@@ -203,11 +304,18 @@ def majority_label(images: Iterable[tuple[NDArray, NDArray]]) -> dict[int, tuple
 # %% ../../../../nbs/scenes/readers/structured3d/10_reader.ipynb #65fe65a6
 def near_boxes(boxes: Sequence[Instance], room: Room | None) -> list[Instance]:
     """Those in the room; all where its outline is not known."""
-    return [b for b in boxes if room is None or not len(room.floor) or in_room(b.box.center[None, :2], room.floor)[0]]
+    return [
+        b
+        for b in boxes
+        if room is None or not len(room.floor) or in_room(b.box.center[None, :2], room.floor)[0]
+    ]
 
 
-def name_objects(views: Sequence[View], boxes: Sequence[Instance], near: Sequence[Instance]) -> tuple[tuple[Instance, ...], list[View], Counter[str]]:
-    """The objects of a room with their names, the views whose images can be read, and why others are missing.
+def name_objects(
+    views: Sequence[View], boxes: Sequence[Instance], near: Sequence[Instance]
+) -> tuple[tuple[Instance, ...], list[View], Counter[str]]:
+    """The objects of a room with their names, the views whose images can be read, and why others
+    are missing.
 
     Args:
         boxes: of the house; near: those of the room.
@@ -231,11 +339,26 @@ def name_objects(views: Sequence[View], boxes: Sequence[Instance], near: Sequenc
     names = majority_label(images)
     named = list[Instance]()
     inside = {b.id for b in near}
-    skipped["object: an image shows it, but it has no box"] += len(names.keys() - {b.id for b in boxes})
+    skipped["object: an image shows it, but it has no box"] += len(
+        names.keys() - {b.id for b in boxes}
+    )
     for instance in boxes:
         name, purity = names.get(instance.id, ("", 0.0))
-        reason = (("no image shows it" if instance.id in inside else "") if instance.id not in names else "it is in another room" if instance.id not in inside
-                  else "its pixels bear no name" if not name else "its pixels bear several names" if purity < MIN_VOTE_SHARE else "named")
+        reason = (
+            ("no image shows it" if instance.id in inside else "")
+            if instance.id not in names
+            else (
+                "it is in another room"
+                if instance.id not in inside
+                else (
+                    "its pixels bear no name"
+                    if not name
+                    else "its pixels bear several names"
+                    if purity < MIN_VOTE_SHARE
+                    else "named"
+                )
+            )
+        )
         if reason == "named":
             named.append(replace(instance, label=name))
         elif reason:
@@ -250,7 +373,8 @@ INVALID = frozenset(f"scene_{n:05d}" for n in (1155, 1192, 1714, 1816, 1852, 339
 
 
 def find_store(root: Path) -> tuple[ArchiveStore, str | None]:
-    """Where the houses are, and the one that is asked for where the path is a house's folder. Raises SceneError where the path is neither folder nor zip."""
+    """Where the houses are, and the one that is asked for where the path is a house's folder.
+    Raises SceneError where the path is neither folder nor zip."""
     root = Path(os.path.abspath(root))
     if root.is_file():
         return ArchiveStore(root.parent / "-", (root,), SCENE, 5), None
@@ -259,12 +383,22 @@ def find_store(root: Path) -> tuple[ArchiveStore, str | None]:
     if re.fullmatch(SCENE, root.name):
         return ArchiveStore(root.parent, (), SCENE, 5), root.name
     inner = root / "Structured3D"
-    folder = inner if inner.is_dir() and any(re.fullmatch(SCENE, entry.name) for entry in os.scandir(inner)) else root
-    return ArchiveStore(folder, tuple(sorted(path for path in root.glob("*.zip") if path.is_file())), SCENE, 5), None
+    folder = (
+        inner
+        if inner.is_dir() and any(re.fullmatch(SCENE, entry.name) for entry in os.scandir(inner))
+        else root
+    )
+    return (
+        ArchiveStore(
+            folder, tuple(sorted(path for path in root.glob("*.zip") if path.is_file())), SCENE, 5
+        ),
+        None,
+    )
 
 
 def read_errata(root: Path) -> frozenset[str]:
-    """The invalid houses, and houses and rooms ("scene_00000_485142") that `errata.txt` lists, beside the data or in `metadata/`, where it is there."""
+    """The invalid houses, and houses and rooms ("scene_00000_485142") that `errata.txt` lists,
+    beside the data or in `metadata/`, where it is there."""
     lines = list[str]()
     for path in (root / "errata.txt", root / "metadata" / "errata.txt", root.parent / "errata.txt"):
         if path.is_file():
@@ -279,11 +413,13 @@ class Structured3D:
     """Rooms of Structured3D in their owners' layout, a `SceneSource`.
 
     Args:
-        root: a folder with the zip files, or with `Structured3D/`; that folder; a house's folder; or one zip file.
+        root: a folder with the zip files, or with `Structured3D/`; that folder; a house's folder;
+            or one zip file.
         count: at most so many rooms of a split, the first by name; None for all.
         frames: at most so many frames a room; None for all.
         views: "perspective" images, views of the "panorama", or "all".
     """
+
     root: Path
     count: int | None = None
     frames: int | None = None
@@ -291,69 +427,130 @@ class Structured3D:
     name: str = "structured3d"
 
     def scenes(self, split: str | None = None) -> list[str]:
-        """Rooms that are there and not in the errata, by house and number: of houses 0 to 2999 for "train", 3000 to 3249 for "val", all for None.
+        """Rooms that are there and not in the errata, by house and number: of houses 0 to 2999 for
+        "train", 3000 to 3249 for "val", all for None.
 
         Raises SceneError where there is none at all.
         """
         check_split(split)
         store, only = find_store(self.root)
-        bad, low, high = read_errata(Path(self.root)), *{None: (0, 10 ** 5), "train": (0, 3000), "val": (3000, 3250)}[split]
-        rooms = [(house, room) for house, room in store.groups("2D_rendering", ROOM) if only in (None, house)]
+        bad, low, high = (
+            read_errata(Path(self.root)),
+            *{None: (0, 10**5), "train": (0, 3000), "val": (3000, 3250)}[split],
+        )
+        rooms = [
+            (house, room)
+            for house, room in store.groups("2D_rendering", ROOM)
+            if only in (None, house)
+        ]
         if not rooms:
-            raise (store.damaged() or [SceneError("no Structured3D room here: expected zip files, or folders scene_<number>/2D_rendering/<room>/", self.root)])[0]
-        names = [f"{house}_{room}" for house, room in sorted(rooms, key=lambda pair: (pair[0], int(pair[1])))
-                 if house not in bad and f"{house}_{room}" not in bad and low <= int(house[6:]) < high]
+            raise (
+                store.damaged()
+                or [
+                    SceneError(
+                        "no Structured3D room here: expected zip files, or folders"
+                        " scene_<number>/2D_rendering/<room>/",
+                        self.root,
+                    )
+                ]
+            )[0]
+        names = [
+            f"{house}_{room}"
+            for house, room in sorted(rooms, key=lambda pair: (pair[0], int(pair[1])))
+            if house not in bad and f"{house}_{room}" not in bad and low <= int(house[6:]) < high
+        ]
         return names[: self.count]
 
-    def _open(self, scene: str) -> tuple[Mapping[str, FileRef], str, list[Instance], Room | None, NDArray, Counter[str]]:
-        """The files of the room's house, the room's number, all boxes, the plan of the room, how far it is lifted, and what is wrong."""
+    def _open(
+        self, scene: str
+    ) -> tuple[Mapping[str, FileRef], str, list[Instance], Room | None, NDArray, Counter[str]]:
+        """The files of the room's house, the room's number, all boxes, the plan of the room, how
+        far it is lifted, and what is wrong."""
         match = re.fullmatch(rf"({SCENE})_({ROOM})", scene)
         if match is None:
-            raise SceneError(f"{scene[:60]!r} cannot be a room's name, scene_00000_<room>", self.root)
+            raise SceneError(
+                f"{scene[:60]!r} cannot be a room's name, scene_00000_<room>", self.root
+            )
         house, room = match.groups()
         if {house, scene} & read_errata(Path(self.root)):
             raise SceneError(f"{scene} is in the owners' list of errata", self.root)
         store, _ = find_store(self.root)
         files = store.files(house)
-        damaged = Counter(f"archive: {error.path and error.path.name} cannot be opened" for error in store.damaged())
+        damaged = Counter(
+            f"archive: {error.path and error.path.name} cannot be opened"
+            for error in store.damaged()
+        )
         if not any(name.startswith(f"2D_rendering/{room}/") for name in files):
             raise SceneError("; ".join([f"no room {scene}", *damaged]), self.root)
         if "bbox_3d.json" not in files:
-            raise SceneError("; ".join(["the file is missing", *damaged]), store.folder / house / "bbox_3d.json")
+            raise SceneError(
+                "; ".join(["the file is missing", *damaged]), store.folder / house / "bbox_3d.json"
+            )
         raw, skipped = read_boxes(files["bbox_3d.json"])
         skipped += damaged
         plan = None
         lift = np.eye(4)
         try:
-            rooms, unclosed = read_plan(files["annotation_3d.json"]) if "annotation_3d.json" in files else ({}, Counter({"floor: annotation_3d.json is missing": 1}))
+            rooms, unclosed = (
+                read_plan(files["annotation_3d.json"])
+                if "annotation_3d.json" in files
+                else ({}, Counter({"floor: annotation_3d.json is missing": 1}))
+            )
             plan = rooms.get(int(room))
-            skipped += Counter({"floor: the plan does not know the room": 1}) if rooms and plan is None else +unclosed
+            skipped += (
+                Counter({"floor: the plan does not know the room": 1})
+                if rooms and plan is None
+                else +unclosed
+            )
         except SceneError as error:
             skipped[why(error).replace("frame: ", "floor: ", 1)] += 1
         lift[2, 3] = -plan.height if plan else 0
-        boxes = [Instance(number + 1, "", replace(box, center=box.center + lift[:3, 3])) for number, box in raw.items()]
+        boxes = [
+            Instance(number + 1, "", replace(box, center=box.center + lift[:3, 3]))
+            for number, box in raw.items()
+        ]
         return files, room, boxes, plan, lift, skipped
 
     def summary(self, scene: str) -> Summary:
-        """What can be told without an image: positions and readable poses, boxes in the room, the floor's area. Raises SceneError."""
+        """What can be told without an image: positions and readable poses, boxes in the room, the
+        floor's area. Raises SceneError."""
         files, room, boxes, plan, lift, skipped = self._open(scene)
-        views, lost = perspective_views(files, room, lift, sizes=False) if self.views != "panorama" else ([], Counter())
-        cut = VIEWS if self.views != "perspective" and f"2D_rendering/{room}/panorama/camera_xyz.txt" in files else 0
+        views, lost = (
+            perspective_views(files, room, lift, sizes=False)
+            if self.views != "panorama"
+            else ([], Counter())
+        )
+        cut = (
+            VIEWS
+            if self.views != "perspective"
+            and f"2D_rendering/{room}/panorama/camera_xyz.txt" in files
+            else 0
+        )
         outline = plan.floor if plan else np.zeros((0, 2))
         x, y = outline.T
         inside = len(near_boxes(boxes, plan)) if len(outline) else None
-        return Summary(scene=scene, frames=len(views) + sum(lost.values()) + cut, valid=len(views) + cut, instances=inside, area=abs(float(x @ np.roll(y, 1) - np.roll(x, 1) @ y)) / 2 if len(outline) else None,
-                       warnings=format_counts(dict(sorted((skipped + lost).items()))))
+        return Summary(
+            scene=scene,
+            frames=len(views) + sum(lost.values()) + cut,
+            valid=len(views) + cut,
+            instances=inside,
+            area=abs(float(x @ np.roll(y, 1) - np.roll(x, 1) @ y)) / 2 if len(outline) else None,
+            warnings=format_counts(dict(sorted((skipped + lost).items()))),
+        )
 
     def load(self, scene: str) -> Scene:
-        """Read one room. Depth, instance and class images are read once, to fuse the surface and to name the objects; the rest stays on disk.
+        """Read one room. Depth, instance and class images are read once, to fuse the surface and to
+        name the objects; the rest stays on disk.
 
         Raises SceneError naming the file and field at fault.
         """
         files, room, boxes, plan, lift, skipped = self._open(scene)
         near = near_boxes(boxes, plan)
         views = list[View]()
-        for kind, found in (("perspective", partial(perspective_views, files, room, lift)), ("panorama", partial(panorama_views, files, room, lift, near))):
+        for kind, found in (
+            ("perspective", partial(perspective_views, files, room, lift)),
+            ("panorama", partial(panorama_views, files, room, lift, near)),
+        ):
             if self.views in ("all", kind):
                 more, lost = found()
                 views += more
@@ -371,10 +568,25 @@ class Structured3D:
         bad = {frame.index for frame, _ in failed}
         frames = tuple(view.frame for view in good if view.frame.index not in bad)
         floor = (plan.floor,) if plan and len(plan.floor) else ()
-        loaded = Scene(name=scene, source=self.name, frames=frames, instances=instances, surface=surface, room_type=plan.kind if plan else "", floor=floor, skipped=dict(sorted(skipped.items())))
+        loaded = Scene(
+            name=scene,
+            source=self.name,
+            frames=frames,
+            instances=instances,
+            surface=surface,
+            room_type=plan.kind if plan else "",
+            floor=floor,
+            skipped=dict(sorted(skipped.items())),
+        )
         return select_frames(loaded, self.frames)
 
     def describe(self) -> dict[str, Any]:
         """The kind, how many rooms there are, which views are taken; no machine paths."""
-        return {"kind": self.name, "rooms": len(replace(self, count=None).scenes()), "count": self.count, "frames": self.frames, "views": self.views,
-                "split": "houses 0 to 2999 train, 3000 to 3249 val"}
+        return {
+            "kind": self.name,
+            "rooms": len(replace(self, count=None).scenes()),
+            "count": self.count,
+            "frames": self.frames,
+            "views": self.views,
+            "split": "houses 0 to 2999 train, 3000 to 3249 val",
+        }
