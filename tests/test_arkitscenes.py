@@ -65,7 +65,9 @@ def loaded(dataset):
 
 @pytest.fixture(scope="module")
 def truth(solids, poses, loaded):
-    return box_scene(SCAN, solids, poses, (loaded.frames[0].color,) * 2, "", (6, 5), ids=True)
+    return box_scene(
+        SCAN, solids, poses, cameras=(loaded.frames[0].color,) * 2, room="", sides=(6, 5), ids=True
+    )
 
 
 @pytest.fixture
@@ -168,7 +170,9 @@ def test_images_come_upright_however_the_tablet_was_held(tmp_path, solids, poses
         not any("sky_direction" in why for why in scene.skipped)
         and np.abs(frame.camera_to_world - pose).max() < 1e-6
     )
-    truth = box_scene(SCAN, solids[:9], poses[:3], (frame.color, frame.depth), "", (6, 5))
+    truth = box_scene(
+        SCAN, solids[:9], poses[:3], cameras=(frame.color, frame.depth), room="", sides=(6, 5)
+    )
     assert (
         residuals(back(scene), truth).max() < 0.001
         and np.mean(np.abs(frame.read_color().astype(int) - truth.frames[1].read_color())) < 25

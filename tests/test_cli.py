@@ -499,7 +499,7 @@ def test_every_error_of_ours_has_the_one_base():
     from spar_kit.core.errors import KitError
 
     # of the command line: shown to nobody, they say within a module what is to be done next
-    inner = {"AskAgain", "Refused", "Stopped"}
+    inner = {"RetryableError", "RequestRejected", "Stopped"}
     found = set()
     for path in Path(spar_kit.__file__).parent.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):

@@ -108,12 +108,12 @@ def make_facts(task: str, n: int = 40, seed: int = 0) -> Facts:
         }
     objects = rng.permuted(np.tile(np.arange(1, 9), (n, 1)), axis=1)[:, :k]
     return Facts(
-        task,
-        np.tile(np.arange(IMAGES_PER_VIEW[t.views]), (n, 1)),
-        objects.astype(np.int32),
-        rng.integers(0, t.images, (n, k)).astype(np.int8),
-        None,
-        numbers,
+        task=task,
+        frames=np.tile(np.arange(IMAGES_PER_VIEW[t.views]), (n, 1)),
+        objects=objects.astype(np.int32),
+        view=rng.integers(0, t.images, (n, k)).astype(np.int8),
+        marks=None,
+        numbers=numbers,
     )
 
 
@@ -587,12 +587,12 @@ def test_empty_slots_leave_no_trace():
     )
     n = len(relations)
     facts = Facts(
-        "obj_spatial_relation_oo",
-        np.zeros((n, 1), int),
-        np.tile([1, 3], (n, 1)),
-        np.zeros((n, 2), int),
-        None,
-        {"relation": relations},
+        task="obj_spatial_relation_oo",
+        frames=np.zeros((n, 1), int),
+        objects=np.tile([1, 3], (n, 1)),
+        view=np.zeros((n, 2), int),
+        marks=None,
+        numbers={"relation": relations},
     )
     for seed in range(20):
         for row, _, answer, _ in write_questions(facts, "sentence", LABELS, rng_for(seed)):

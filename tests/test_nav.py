@@ -63,9 +63,9 @@ def hall(name: str) -> Scene:
         name,
         solids,
         poses,
-        (Camera.from_fov(160, 120, 80), Camera.from_fov(120, 90, 80)),
-        "hall",
-        (7, 6),
+        cameras=(Camera.from_fov(160, 120, 80), Camera.from_fov(120, 90, 80)),
+        room="hall",
+        sides=(7, 6),
     )
 
 

@@ -123,8 +123,8 @@ def datasets(room, tmp_path_factory) -> dict[str, Path]:
             folder / form.replace(" ", "_"),
             room,
             form,
-            ALIGNMENT,
-            "filt" if "stream" in form else None,
+            alignment=ALIGNMENT,
+            instance_zip="filt" if "stream" in form else None,
         )
         for form in FORMS
     }
@@ -323,7 +323,7 @@ def test_a_stream_with_extrinsics_says_that_they_are_not_applied(tmp_path, small
 @pytest.mark.parametrize("form", ["sensreader", "frames_25k", "posed_images"])
 def test_resized_images_keep_their_depth_and_boxes(tmp_path, small, form):
     """Colour was halved by whoever exported it, the matrices still speak of the recorded size."""
-    write_room(tmp_path, small, form, ALIGNMENT)
+    write_room(tmp_path, small, form, alignment=ALIGNMENT)
     native = small.frames[0].color.resized(480, 360), small.frames[0].depth
     write_text(tmp_path / "scans" / NAME / f"{NAME}.txt", small, ALIGNMENT, native)
     place = {
@@ -356,7 +356,7 @@ def test_the_stream_wins_and_then_the_tree_with_most_poses(tmp_path, small):
     write_flat(tmp_path / "posed_images" / NAME, few, poses)
     home = tmp_path / "scans" / NAME
     assert find_frames(home, NAME).folder.parent.name == "scannet_frames_25k"
-    write_folders(home, small, poses, "{}", inside="intrinsic/")
+    write_folders(home, small, poses, name="{}", inside="intrinsic/")
     assert find_frames(home, NAME).folder == home
     write_stream(home / f"{NAME}.sens", few, poses)
     assert find_frames(home, NAME) == home / f"{NAME}.sens"
@@ -405,7 +405,7 @@ def test_label_table(tmp_path, small):
 def trees(tmp_path_factory, small) -> Path:
     folder = tmp_path_factory.mktemp("trees")
     for form in ("sensreader", "posed_images", "frames_25k"):
-        write_room(folder / form, small, form, ALIGNMENT)
+        write_room(folder / form, small, form, alignment=ALIGNMENT)
     return folder
 
 
@@ -782,10 +782,16 @@ def test_frames_without_any_depth_are_used_and_shown_as_such(tmp_path, small):
 
 @pytest.mark.parametrize("kind", ["filt", "raw", "folder"])
 def test_instance_images_from_either_archive_or_unpacked(tmp_path, small, kind):
-    write_room(tmp_path, small, "posed_images", ALIGNMENT, None if kind == "folder" else kind)
+    write_room(
+        tmp_path,
+        small,
+        "posed_images",
+        alignment=ALIGNMENT,
+        instance_zip=None if kind == "folder" else kind,
+    )
     home = tmp_path / "scans" / NAME
     if kind == "folder":
-        write_room(tmp_path / "x", small, "posed_images", ALIGNMENT, "filt")
+        write_room(tmp_path / "x", small, "posed_images", alignment=ALIGNMENT, instance_zip="filt")
         with zipfile.ZipFile(
             tmp_path / "x" / "scans" / NAME / f"{NAME}_2d-instance-filt.zip"
         ) as archive:
@@ -800,7 +806,7 @@ def test_instance_images_from_either_archive_or_unpacked(tmp_path, small, kind):
 
 
 def test_archives_that_bite(tmp_path, small):
-    write_room(tmp_path, small, "posed_images", ALIGNMENT)
+    write_room(tmp_path, small, "posed_images", alignment=ALIGNMENT)
     archive = tmp_path / "scans" / NAME / f"{NAME}_2d-instance-filt.zip"
     bomb = b"\x89PNG\r\n\x1a\n" + bytes(60_000_000)
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:

@@ -84,22 +84,26 @@ SHAPES: dict[str, tuple[int, str, Callable[[Export, Path], None]]] = {
     "v2 iphone lz4 mkv": (
         2,
         "iphone",
-        lambda e, root: write_iphone(e, root, "lz4", "mkv", "colmap"),
+        lambda e, root: write_iphone(e, root, "lz4", color="mkv", posed_by="colmap"),
     ),
     "v2 iphone deflate mkv bent": (
         2,
         "iphone",
-        lambda e, root: write_iphone(e, root, "deflate", "mkv", "nerfstudio", BENT_PHONE),
+        lambda e, root: write_iphone(
+            e, root, "deflate", color="mkv", posed_by="nerfstudio", glass=BENT_PHONE
+        ),
     ),
     "v1 iphone whole rgb": (
         1,
         "iphone",
-        lambda e, root: write_iphone(e, root, "whole", "rgb", "arkit"),
+        lambda e, root: write_iphone(e, root, "whole", color="rgb", posed_by="arkit"),
     ),
     "v1 iphone png rgb bent": (
         1,
         "iphone",
-        lambda e, root: write_iphone(e, root, "png", "rgb", "colmap", BENT_PHONE),
+        lambda e, root: write_iphone(
+            e, root, "png", color="rgb", posed_by="colmap", glass=BENT_PHONE
+        ),
     ),
 }
 
@@ -110,7 +114,7 @@ def written(tmp_path_factory) -> dict[str, ScanNetPP]:
     sources = {}
     for shape, (version, stream, write) in SHAPES.items():
         root = tmp_path_factory.mktemp("scannetpp")
-        export = Export(toy_solids(), tilted(4), version=version)
+        export = Export(solids=toy_solids(), poses=tilted(4), version=version)
         write_scans(export, root)
         write(export, root)
         sources[shape] = ScanNetPP(root=root, stream=stream)
@@ -121,7 +125,14 @@ def truth(scene: Scene, poses: dict[int, np.ndarray], solids=None) -> Scene:
     """The room as it was made, seen by the cameras that were read."""
     frame = scene.frames[0]
     solids = solids or toy_solids()
-    made = box_scene(scene.name, solids, poses.values(), (frame.color, frame.depth), "", (5, 4))
+    made = box_scene(
+        scene.name,
+        solids,
+        poses.values(),
+        cameras=(frame.color, frame.depth),
+        room="",
+        sides=(5, 4),
+    )
     return made.with_frames([replace(f, index=n) for f, n in zip(made.frames, poses)])
 
 
@@ -331,7 +342,7 @@ def forget() -> None:
 
 
 def test_bad_and_lost_frames_are_counted(tmp_path):
-    export = Export(toy_solids(), tilted(6), bad=(3,), lost=(7,))
+    export = Export(solids=toy_solids(), poses=tilted(6), bad=(3,), lost=(7,))
     write_scans(export, tmp_path)
     write_dslr(export, tmp_path)
     write_iphone(export, tmp_path, color="rgb", posed_by="arkit")
@@ -359,11 +370,11 @@ def test_anonymised_pixels_have_no_depth(tmp_path):
     """Of frame 3 the left half; straight and rectified. The other frames and the other half are as
     they are without masks."""
     for name, masked in (("plain", ()), ("masked", (3,))):
-        export = Export(toy_solids(), tilted(2))
+        export = Export(solids=toy_solids(), poses=tilted(2))
         write_scans(export, tmp_path / name)
         write_dslr(export, tmp_path / name, masked=masked)
         write_dslr(export, tmp_path / name, "fisheye", masked=masked)
-        write_iphone(export, tmp_path / name, "lz4", "rgb")
+        write_iphone(export, tmp_path / name, "lz4", color="rgb")
         if masked:
             for i in range(4):
                 mask = np.full((120, 160), 255, np.uint8)
@@ -410,7 +421,7 @@ def test_overlapping_objects(tmp_path):
     """The table claims the lamp's vertices too: the lamp, smaller, keeps them; the table's box
     holds both."""
     solids = toy_solids()
-    export = Export(solids, tilted(3), shares={4: (6,)})
+    export = Export(solids=solids, poses=tilted(3), shares={4: (6,)})
     write_scans(export, tmp_path)
     write_dslr(export, tmp_path)
     scene = ScanNetPP(root=tmp_path).load(SCENE)
@@ -436,10 +447,10 @@ def test_overlapping_objects(tmp_path):
 
 
 def test_a_scan_above_the_ground_is_brought_down(tmp_path):
-    export = Export(toy_solids(), tilted(3), raised=1.3)
+    export = Export(solids=toy_solids(), poses=tilted(3), raised=1.3)
     write_scans(export, tmp_path)
     write_dslr(export, tmp_path)
-    write_iphone(export, tmp_path, "lz4", "rgb")
+    write_iphone(export, tmp_path, "lz4", color="rgb")
     for stream in ("dslr", "iphone"):
         scene = ScanNetPP(root=tmp_path, stream=stream).load(SCENE)
         assert scene.skipped["expected: the floor moved to z = 0"] == 1
@@ -463,7 +474,7 @@ def unlike_moved(scene: Scene) -> float:
 
 def test_splits_lists_types_and_choices(tmp_path):
     names = [f"{i:010x}" for i in range(7)]
-    whole = Export(toy_solids(), tilted(4))
+    whole = Export(solids=toy_solids(), poses=tilted(4))
     for name in names:
         write_scans(replace(whole, name=name), tmp_path)
         (tmp_path / "data" / name / "dslr").mkdir()
@@ -524,10 +535,10 @@ def test_splits_lists_types_and_choices(tmp_path):
 def test_a_list_of_scenes_reads_poses_only(tmp_path):
     """Frames and poses are counted though mesh, annotation and images hold nothing; what is missing
     is said."""
-    export = Export(toy_solids(), tilted(3), bad=(3,), lost=(5,))
+    export = Export(solids=toy_solids(), poses=tilted(3), bad=(3,), lost=(5,))
     write_scans(export, tmp_path)
     write_dslr(export, tmp_path)
-    write_iphone(export, tmp_path, "lz4", "rgb", "arkit")
+    write_iphone(export, tmp_path, "lz4", color="rgb", posed_by="arkit")
     folder = export.folder(tmp_path)
     for path in [
         *folder.rglob("*.JPG"),
@@ -560,7 +571,7 @@ def test_nothing_is_opened_before_it_is_asked_for(tmp_path):
     """A thousand frames whose image files hold nothing: the scene opens, and only then does a frame
     complain."""
     pose = tilted(1)[1]
-    export = Export(toy_solids(), {})
+    export = Export(solids=toy_solids(), poses={})
     write_scans(export, tmp_path)
     many = replace(export, poses={n: pose for n in range(1000)})
     folder = export.folder(tmp_path) / "dslr"
@@ -590,12 +601,12 @@ def test_nothing_is_opened_before_it_is_asked_for(tmp_path):
 def both(tmp_path_factory) -> Path:
     """A scene with every file of both cameras."""
     root = tmp_path_factory.mktemp("both")
-    export = Export(toy_solids(), tilted(3))
+    export = Export(solids=toy_solids(), poses=tilted(3))
     write_scans(export, root)
     write_dslr(export, root, "undistorted")
     write_dslr(export, root, "fisheye")
     write_dslr(export, root, "fisheye", "colmap")
-    write_iphone(export, root, "lz4", "mkv", "colmap")
+    write_iphone(export, root, "lz4", color="mkv", posed_by="colmap")
     (export.folder(root) / "scans" / "mesh_aligned_0.05_mask.txt").write_text("0 1 2\n")
     return root
 
@@ -938,9 +949,9 @@ def test_arkit_faults_are_named(damaged):
 def test_depth_bin_cut_at_and_inside_every_frame(tmp_path, kind):
     """A cut between frames or inside one keeps the frames before it; the frames after it are
     counted or refused, never made up."""
-    export = Export(toy_solids(), {0: tilted()[1], 2: tilted()[5], 3: tilted()[7]})
+    export = Export(solids=toy_solids(), poses={0: tilted()[1], 2: tilted()[5], 3: tilted()[7]})
     write_scans(export, tmp_path)
-    write_iphone(export, tmp_path, kind, "rgb")
+    write_iphone(export, tmp_path, kind, color="rgb")
     path = export.folder(tmp_path) / "iphone" / "depth.bin"
     whole = path.read_bytes()
     source = ScanNetPP(root=tmp_path, stream="iphone")
@@ -1190,7 +1201,7 @@ def test_the_default_goes_on_and_says_so_and_strict_stops(
 
 
 def test_masks_of_another_size_or_kind_cost_their_frame(tmp_path):
-    export = Export(toy_solids(), tilted(2))
+    export = Export(solids=toy_solids(), poses=tilted(2))
     write_scans(export, tmp_path)
     write_dslr(export, tmp_path, masked=(3,))
     masks = export.folder(tmp_path) / "dslr" / "resized_undistorted_masks"
@@ -1225,7 +1236,7 @@ def test_images_in_other_folders_are_not_reached_through_links_in_the_data(damag
 @pytest.fixture(scope="module")
 def small(tmp_path_factory) -> dict[str, bytes]:
     root = tmp_path_factory.mktemp("small")
-    export = Export(toy_solids()[:3], {0: tilted()[1], 1: tilted()[3]})
+    export = Export(solids=toy_solids()[:3], poses={0: tilted()[1], 1: tilted()[3]})
     write_scans(export, root)
     write_dslr(export, root, "fisheye")
     write_dslr(export, root, "fisheye", "colmap")
@@ -1357,8 +1368,8 @@ def test_questions_about_a_scanned_room_verify(tmp_path, kind):
     room = busy_room(SCENE)
     step = 1 if kind == "scannetpp" else 4
     export = Export(
-        room.frames[0].read_color.args[0],
-        {i: f.camera_to_world for i, f in enumerate(room.frames[::step])},
+        solids=room.frames[0].read_color.args[0],
+        poses={i: f.camera_to_world for i, f in enumerate(room.frames[::step])},
         spacing=0.3,
     )
     write_scans(export, tmp_path / "set")
@@ -1366,7 +1377,7 @@ def test_questions_about_a_scanned_room_verify(tmp_path, kind):
     (
         write_dslr(export, tmp_path / "set", "fisheye")
         if kind == "scannetpp"
-        else write_iphone(export, tmp_path / "set", "lz4", "rgb")
+        else write_iphone(export, tmp_path / "set", "lz4", color="rgb")
     )
     tasks = (
         [task for task in TASKS if not task.startswith("nav")]

@@ -185,7 +185,7 @@ def asked(host, items, out, said=None, **options):
     s.request_predictions(
         items,
         out,
-        s.Server("a-model", host.url, **options),
+        s.Server(model="a-model", url=host.url, **options),
         say=(said if said is not None else []).append,
         progress=False,
     )
@@ -382,9 +382,9 @@ def test_frames_of_a_video_are_numbered_and_pictures_made_smaller():
         answer="9",
         images=(lambda: picture()[0],) * 12,
     )
-    content = c.request_body(item, s.Server("m", image_side=32, image_format="png"))["messages"][0][
-        "content"
-    ]
+    content = c.request_body(item, s.Server(model="m", image_side=32, image_format="png"))[
+        "messages"
+    ][0]["content"]
     assert [part["text"] for part in content if part["type"] == "text"][:12] == [
         f"Frame-{k}: " for k in range(12)
     ] and len(content) == 25
@@ -430,8 +430,8 @@ def test_the_key_is_in_no_file_and_no_message(tmp_path, capsys):
 def test_no_key_is_said_before_anything_is_sent(monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY")
     with pytest.raises(s.ServerError, match="OPENAI_API_KEY is not set"):
-        c.connect(s.Server("gpt"))
-    with c.connect(s.Server("mine", "http://127.0.0.1:1/v1")) as client:
+        c.connect(s.Server(model="gpt"))
+    with c.connect(s.Server(model="mine", url="http://127.0.0.1:1/v1")) as client:
         assert client.max_retries == 0
 
 
@@ -488,7 +488,7 @@ def test_the_estimate_comes_first_and_limits_what_is_spent(tmp_path):
         s.request_predictions(
             chairs(50),
             tmp_path / "o.jsonl",
-            s.Server("m", host.url, input_price=10, output_price=10),
+            s.Server(model="m", url=host.url, input_price=10, output_price=10),
             dry_run=True,
             say=said.append,
         )
@@ -580,7 +580,7 @@ def test_settings_that_cannot_be_are_refused():
         dict(most_cost=1.0),
     ):
         with pytest.raises(ValueError, match=next(iter(wrong))):
-            s.Server("m", **wrong)
+            s.Server(model="m", **wrong)
 
 
 def test_settings_from_words():
@@ -817,7 +817,7 @@ def test_a_dead_port_does_not_end_with_0(tmp_path, capfd):
     items = Benchmark(name="toy", items=tuple(chairs(2)), official=False)
     assert (
         s.request_image_modes(
-            s.Server("m", "http://127.0.0.1:9/v1", tries=1),
+            s.Server(model="m", url="http://127.0.0.1:9/v1", tries=1),
             items,
             out,
             ["original"],

@@ -56,13 +56,15 @@ def truth(solids, poses):
     """The room itself, where the reader will find it."""
     f = W / 2 / np.tan(HALF[0])
     camera = Camera(W, H, np.array([[f, 0, (W - 1) / 2], [0, f, (H - 1) / 2], [0, 0, 1]]))
-    return box_scene(ROOM, solids, poses, (camera, camera), "living room", (6, 5), ids=True)
+    return box_scene(
+        ROOM, solids, poses, cameras=(camera, camera), room="living room", sides=(6, 5), ids=True
+    )
 
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory, solids, poses):
     root = tmp_path_factory.mktemp("s3d")
-    write_room(root, solids, poses, W, H, HALF, OUTLINE, eye=EYE)
+    write_room(root, solids, poses, width=W, height=H, half=HALF, outline=OUTLINE, eye=EYE)
     return root
 
 
@@ -75,7 +77,7 @@ def loaded(dataset):
 def small(tmp_path_factory, solids, poses):
     """One image, to be copied and damaged."""
     root = tmp_path_factory.mktemp("s3d-small")
-    write_room(root, solids, poses[:2], 64, 36, HALF, OUTLINE)
+    write_room(root, solids, poses[:2], width=64, height=36, half=HALF, outline=OUTLINE)
     return root
 
 
@@ -301,10 +303,10 @@ def test_panoramas_say_themselves_which_way_they_look(tmp_path, solids, truth, a
         tmp_path,
         solids,
         [],
-        W,
-        H,
-        HALF,
-        OUTLINE,
+        width=W,
+        height=H,
+        half=HALF,
+        outline=OUTLINE,
         eye=EYE,
         ahead=ahead,
         panorama_instances=instances,
@@ -326,7 +328,7 @@ def test_panoramas_say_themselves_which_way_they_look(tmp_path, solids, truth, a
 
 def test_a_mirrored_panorama_is_left_out(tmp_path, solids):
     folder = (
-        write_room(tmp_path, solids, [], W, H, HALF, OUTLINE, eye=EYE)
+        write_room(tmp_path, solids, [], width=W, height=H, half=HALF, outline=OUTLINE, eye=EYE)
         / "2D_rendering"
         / "485142"
         / "panorama"
@@ -915,7 +917,15 @@ def test_fuzz_of_the_text_files(tmp_path_factory, small, data):
 
 def test_questions_are_confirmed(tmp_path, solids):
     """All tasks but nav, from a room with enough images for a video."""
-    write_room(tmp_path / "data", solids, list(walk_round(33)), 120, 68, (0.8, 0.55), OUTLINE)
+    write_room(
+        tmp_path / "data",
+        solids,
+        list(walk_round(33)),
+        width=120,
+        height=68,
+        half=(0.8, 0.55),
+        outline=OUTLINE,
+    )
     made = generate(
         open_source(f"structured3d:{tmp_path / 'data'}"),
         tmp_path / "out",

@@ -302,7 +302,9 @@ def load_templates() -> Templates:
     """The words of every task of the registry, read and checked once per process."""
     data: dict[str, Any] = {**_read("spar_kit.language", "shared"), "tasks": {}}
     where: dict[str, str] = {}
-    for package, family in dict.fromkeys((task.package, task.family) for task in TASKS.values()):
+    for package, family in dict.fromkeys(
+        (task.package, task.family or task.name) for task in TASKS.values()
+    ):
         found = _read(package, family)
         data["tasks"] |= found
         where |= dict.fromkeys(found, f"{package}/templates/{family}.yaml")

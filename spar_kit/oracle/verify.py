@@ -182,8 +182,8 @@ def check_record(
     """Derive one record's answer again.
 
     Raises:
-        Wrong: it disagrees with the files.
-        Unusable: the files do not allow a verdict.
+        MismatchError: it disagrees with the files.
+        NotCheckableError: the files do not allow a verdict.
     """
     if task not in DERIVE:
         raise NotCheckableError("no derivation for this task yet")

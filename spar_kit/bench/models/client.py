@@ -222,7 +222,7 @@ class Reply:
 
 
 def read_reply(raw: bytes) -> Reply:
-    """The text of a chat completion. Raises AskAgain or Refused where there is none."""
+    """The text of a chat completion. Raises RetryableError or RequestRejected where there is none."""
     try:
         data = json.loads(raw)
     except (ValueError, RecursionError):
@@ -319,7 +319,7 @@ def connect(server: Server) -> Any:
 
 
 def send_request(client: Any, body: Mapping[str, Any], timeout: float) -> Reply:
-    """Ask once. Raises AskAgain, Refused or ServerError."""
+    """Ask once. Raises RetryableError, RequestRejected or ServerError."""
     import openai
 
     end = time.monotonic() + timeout

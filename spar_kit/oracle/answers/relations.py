@@ -73,7 +73,7 @@ class Relation:
         return tuple(slot.sign for slot in self.slots)
 
     def check(self, band: float) -> None:
-        """Raises Wrong where a slot is within its ambiguity margin or all are empty."""
+        """Raises MismatchError where a slot is within its ambiguity margin or all are empty."""
         for slot in self.slots:
             if slot.near_edge(band):
                 raise MismatchError(

@@ -54,7 +54,7 @@ class Answer(Protocol):
 
 # %% ../../../nbs/oracle/answers/00_values.ipynb #a2e0e2f2
 def check_answer(item: Item, answer: Answer) -> None:
-    """Compare the record's answer with what is true, by its format. Raises Wrong."""
+    """Compare the record's answer with what is true, by its format. Raises MismatchError."""
     if item.format == "fill":
         value = answer.parse(item.answer)
         if value is None:

@@ -241,7 +241,7 @@ LOOSE = 1.25
 
 def check_apart(item: Item) -> None:
     """The stretch of the scan that a record shows shares little with those of the scene's records
-    before it. Raises Wrong."""
+    before it. Raises MismatchError."""
     if not FRAMES[0] <= len(item.images) <= FRAMES[1]:
         raise MismatchError(
             f"image: {len(item.images)}, a route is shown by {FRAMES[0]} to {FRAMES[1]}"

@@ -42,7 +42,7 @@ def length(a: Sequence[float]) -> float:
 
 
 def check_stated(item: Item, key: str, value: Any, slack: float = ROUNDING_TOLERANCE) -> None:
-    """The record's `facts[key]` must agree with what was derived. Raises Wrong where it is missing
+    """The record's `facts[key]` must agree with what was derived. Raises MismatchError where it is missing
     or differs."""
 
     def differs(a: Any, b: Any) -> bool:
@@ -212,7 +212,7 @@ def view_change_infer(item: Item) -> Answer:
 
 # %% ../../../nbs/oracle/derive/00_single_view.ipynb #35ba4c45
 def wants_farthest(item: Item) -> bool:
-    """The polarity that the question asks for. Raises Wrong where it names none or both."""
+    """The polarity that the question asks for. Raises MismatchError where it names none or both."""
     words = set(relation_words(item.bare_stem)) & {"closer", "farther"}
     if len(words) != 1:
         raise MismatchError(f"question: asks for {sorted(words) or 'neither closer nor farther'}")
@@ -281,7 +281,7 @@ def relation(item: Item, slots: tuple[Slot, ...], before: Relation | None = None
 
 def check_by_eye(item: Item, slots: Sequence[Slot], first: Vec, second: Vec) -> None:
     """What is left or above in metres is so in the picture too, by the angles to the two centres.
-    Raises Wrong."""
+    Raises MismatchError."""
     for axis in (0, 1):
         turn = math.degrees(math.atan2(first[axis], first[2]) - math.atan2(second[axis], second[2]))
         if slots[axis].sign and turn * slots[axis].sign < item.rules.eye - 0.01:

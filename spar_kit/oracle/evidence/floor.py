@@ -65,7 +65,7 @@ def border_of(
 def check_border(points: NDArray, polygons: Sequence[NDArray], area: float, least: float) -> None:
     """A floor of `area` square metres inside `polygons` ends at walls that points (N, 3) show: at
     least at the share `least` of its border, and not so far beyond them that its area is off.
-    Raises Wrong."""
+    Raises MismatchError."""
     places, outward = border_of(polygons)
     found = walls(points)
     if not len(places) or not len(found):

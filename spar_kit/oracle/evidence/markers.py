@@ -23,7 +23,7 @@ from ..text.parse import normalize_text, squeeze_name
 # %% ../../../nbs/oracle/evidence/20_markers.ipynb #4d661ff0
 def check_evidence(item: Item) -> None:
     """Images, poses, depths and boxes agree; objects are there and neither flat nor larger than a
-    room. Raises Wrong."""
+    room. Raises MismatchError."""
     key = ("sound", *item.images, *item.record["pose"])
     if key not in item.folder.notes:
         reasons = [

@@ -274,7 +274,7 @@ class Item:
         )
 
     def fact(self, key: str) -> Any:
-        """`facts[key]`. Raises Wrong where it is missing."""
+        """`facts[key]`. Raises MismatchError where it is missing."""
         if key not in self.facts:
             raise MismatchError(f"facts.{key}: missing")
         return self.facts[key]
@@ -302,7 +302,7 @@ class Item:
 
 # %% ../../../nbs/oracle/evidence/10_record.ipynb #9b76fdc3
 def read_turns(record: Mapping[str, Any]) -> tuple[str, str]:
-    """Question and answer of a record. Raises Wrong where they are not there, or hold a number that
+    """Question and answer of a record. Raises MismatchError where they are not there, or hold a number that
     no record needs."""
     turns = record.get("conversations")
     if (
@@ -361,7 +361,7 @@ def _least_objects(task: str) -> int:
 # %% ../../../nbs/oracle/evidence/10_record.ipynb #c86297d4
 def _check_fields(record: Mapping[str, Any], facts: Mapping[str, Any], n: int) -> None:
     """The fields that are there have the form that SPAR gives them; `n` is the number of images.
-    Raises Wrong naming the field."""
+    Raises MismatchError naming the field."""
     for where, part, depths in (("", record, _MARKS), ("facts.", facts, _FACTS)):
         for key in depths:
             if part.get(key) is not None and not _numbers(part[key], depths[key]):
@@ -383,7 +383,7 @@ def _check_fields(record: Mapping[str, Any], facts: Mapping[str, Any], n: int) -
 
 # %% ../../../nbs/oracle/evidence/10_record.ipynb #ecf59459
 def open_item(record: Any, task: str, format: str, folder: SceneFolder, rules: Thresholds) -> Item:
-    """A record's form: turns, type, counts and equal frames of its files, facts. Raises Wrong
+    """A record's form: turns, type, counts and equal frames of its files, facts. Raises MismatchError
     naming the field, Unusable for a missing file.
     """
     form = TASK_SPECS[task]

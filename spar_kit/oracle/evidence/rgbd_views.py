@@ -29,7 +29,7 @@ NO_RGBD = "no depth, pose or intrinsics with this row (SPAR-7M without RGBD)"
 
 
 def loose_matrix(path: Path) -> NDArray[np.float64]:
-    """A 3x3, 3x4 or 4x4 matrix of a text file, as 4x4. Raises Unusable."""
+    """A 3x3, 3x4 or 4x4 matrix of a text file, as 4x4. Raises NotCheckableError."""
     if path.exists() and not path.is_file():
         raise NotCheckableError(f"{path.parent.name}: a matrix is not a file")
     try:
@@ -156,7 +156,7 @@ class ReleasedScene(SceneFolder):
         """Paths of image k of a row, its depth, pose and intrinsics: those that the row names, else
         those that go by the same name.
 
-        Raises Wrong where they are not of one frame, Unusable where they are not there.
+        Raises MismatchError where they are not of one frame, Unusable where they are not there.
         """
         image = record["image"][k]
         stem = _stem(record["image"][k])
@@ -192,7 +192,7 @@ class ReleasedScene(SceneFolder):
         return image, depth, pose, intrinsic
 
     def view(self, record: Mapping[str, Any], k: int) -> RgbdView:
-        """Image k of a row. Raises Wrong, Unusable."""
+        """Image k of a row. Raises MismatchError, Unusable."""
         if not 0 <= k < len(record["image"]):
             raise MismatchError(f"no image {k} among {len(record['image'])}")
         return self.look(*self.files(record, k))

@@ -86,8 +86,8 @@ def check_released(
             metres.
 
     Raises:
-        Wrong: the files, or the row itself, contradict it.
-        Unusable: it can be neither confirmed nor contradicted, and why.
+        MismatchError: the files, or the row itself, contradict it.
+        NotCheckableError: it can be neither confirmed nor contradicted, and why.
     """
     if form not in TASK_SPECS[task].formats:
         raise MismatchError(f"format: SPAR has no {form} for {task}")

@@ -34,7 +34,7 @@ class Evidence:
         return self.folder.view(self.record, k)
 
     def marks(self) -> dict[str, tuple[int, str, list[float]]]:
-        """Colour, or place in a list: (image, "point" or "bbox", where). Raises Wrong for a mark
+        """Colour, or place in a list: (image, "point" or "bbox", where). Raises MismatchError for a mark
         that is none."""
         found: dict[str, tuple[int, str, list[float]]] = {}
         for kind, n in (("point", 2), ("bbox", 4)):
@@ -87,7 +87,7 @@ class Evidence:
         return value[0]
 
     def cloud(self, name: str) -> PointRange:
-        """The cloud of a marked object. Raises Wrong where it has no mark."""
+        """The cloud of a marked object. Raises MismatchError where it has no mark."""
         marks = self.marks()
         if name not in marks:
             raise MismatchError(f"no {name} mark")

@@ -53,7 +53,7 @@ def options_of(question: str) -> tuple[str, dict[str, str]]:
 
 
 def chosen(task: str, options: Mapping[str, str], answer: str) -> str:
-    """The text of the option that the answer names. Raises Wrong where the options or the letter
+    """The text of the option that the answer names. Raises MismatchError where the options or the letter
     cannot be right."""
     wanted = 2 if task in ("distance_infer_center_oo", "distance_infer_center_oo_mv") else 4
     if len(options) != wanted:
@@ -90,7 +90,7 @@ def stated_numbers(text: str) -> list[float]:
 
 
 def asks_farthest(question: str) -> bool:
-    """Whether a question asks for the farther one. Raises Unusable where it asks for neither or
+    """Whether a question asks for the farther one. Raises NotCheckableError where it asks for neither or
     both."""
     text = normalize_text(question)
     far = bool(_FAR.search(text))
@@ -423,9 +423,9 @@ def read_statement(record: Mapping[str, Any], task: str, form: str) -> Statement
     """What a released row of the folder `task/form` says.
 
     Raises:
-        Wrong: the text contradicts itself: options that say the same, a letter without an option, a
+        MismatchError: the text contradicts itself: options that say the same, a letter without an option, a
             movement of four parts.
-        Unusable: it is worded in a way that is not known.
+        NotCheckableError: it is worded in a way that is not known.
     """
     if task not in TASK_SPECS:
         raise MismatchError(f"unknown task {task!r}"[:60])

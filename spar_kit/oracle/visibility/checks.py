@@ -82,7 +82,7 @@ class SceneRays:
         )
 
     def shot(self, item: Item, id: int, view: int) -> RayMask:
-        """What image `view` shows of an object. Raises Wrong where its surface is not that of its
+        """What image `view` shows of an object. Raises MismatchError where its surface is not that of its
         box."""
         if self.fit(id) < MIN_INSIDE_SHARE:
             raise MismatchError(
@@ -431,8 +431,8 @@ def check_seen(look: SceneRays, item: Item) -> None:
     """What a record claims to be visible, by rays.
 
     Raises:
-        Wrong: rays see it otherwise.
-        Unusable: there is no surface, nothing is claimed, or nothing in the frames that are looked
+        MismatchError: rays see it otherwise.
+        NotCheckableError: there is no surface, nothing is claimed, or nothing in the frames that are looked
             at.
     """
     if item.task in NO_OBJECT:

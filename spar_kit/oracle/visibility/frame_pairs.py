@@ -116,7 +116,7 @@ HALF = 0.5  # of the surface that the rules ask for: other pixels are looked at
 
 def check_pair(item: Item) -> None:
     """Images 0 and 1 show a thing in common or much of the same surface, and the cameras are not
-    farther apart than the rules allow. Raises Wrong."""
+    farther apart than the rules allow. Raises MismatchError."""
     apart = float(np.linalg.norm(np.subtract(item.pose(0).position, item.pose(1).position)))
     if apart > item.rules.max_motion + 1e-3:
         raise MismatchError(
@@ -133,7 +133,7 @@ def check_pair(item: Item) -> None:
 
 
 def check_in_sight(item: Item) -> None:
-    """Nothing in the depth image of view 0 is before the camera of view 1. Raises Wrong."""
+    """Nothing in the depth image of view 0 is before the camera of view 1. Raises MismatchError."""
     z, seen = Depths(item, 0).before(np.array([item.pose(1).position]))
     if seen[0] < z[0] - max(0.1, 0.05 * z[0]):
         raise MismatchError(

@@ -1,5 +1,4 @@
-"""How tall an object is: a thirty-sixth task, its numbers, its words (templates/height.yaml) and
-its derivation by the oracle."""
+"""How tall an object is: a thirty-sixth task. Its words are in templates/object_height.yaml."""
 
 from dataclasses import replace
 
@@ -19,7 +18,6 @@ TASK = Task(
     views="single",
     formats=("fill", "sentence"),
     markers=("red_bbox",),
-    family="height",
     compute=object_height,
     package="object_height",
 )
@@ -29,8 +27,5 @@ def add_to_oracle(register):
     from spar_kit.oracle.derive.single_view import quantity
     from spar_kit.oracle.evidence.record import TaskSpec
 
-    register(
-        "object_height",
-        TaskSpec(1, ("red_bbox",), ("fill", "sentence")),
-        lambda item: quantity(item, item.thing(0).size[2]),
-    )
+    spec = TaskSpec(images=1, marks=("red_bbox",), formats=("fill", "sentence"))
+    register("object_height", spec, lambda item: quantity(item, item.thing(0).size[2]))
