@@ -222,7 +222,8 @@ class Reply:
 
 
 def read_reply(raw: bytes) -> Reply:
-    """The text of a chat completion. Raises RetryableError or RequestRejected where there is none."""
+    """The text of a chat completion. Raises RetryableError or RequestRejected where there is
+    none."""
     try:
         data = json.loads(raw)
     except (ValueError, RecursionError):

@@ -42,8 +42,8 @@ def length(a: Sequence[float]) -> float:
 
 
 def check_stated(item: Item, key: str, value: Any, slack: float = ROUNDING_TOLERANCE) -> None:
-    """The record's `facts[key]` must agree with what was derived. Raises MismatchError where it is missing
-    or differs."""
+    """The record's `facts[key]` must agree with what was derived. Raises MismatchError where it is
+    missing or differs."""
 
     def differs(a: Any, b: Any) -> bool:
         if isinstance(b, (list, tuple)):

@@ -302,8 +302,8 @@ class Item:
 
 # %% ../../../nbs/oracle/evidence/10_record.ipynb #9b76fdc3
 def read_turns(record: Mapping[str, Any]) -> tuple[str, str]:
-    """Question and answer of a record. Raises MismatchError where they are not there, or hold a number that
-    no record needs."""
+    """Question and answer of a record. Raises MismatchError where they are not there, or hold a
+    number that no record needs."""
     turns = record.get("conversations")
     if (
         not isinstance(turns, list)
@@ -383,8 +383,8 @@ def _check_fields(record: Mapping[str, Any], facts: Mapping[str, Any], n: int) -
 
 # %% ../../../nbs/oracle/evidence/10_record.ipynb #ecf59459
 def open_item(record: Any, task: str, format: str, folder: SceneFolder, rules: Thresholds) -> Item:
-    """A record's form: turns, type, counts and equal frames of its files, facts. Raises MismatchError
-    naming the field, Unusable for a missing file.
+    """A record's form: turns, type, counts and equal frames of its files, facts. Raises
+    MismatchError naming the field, Unusable for a missing file.
     """
     form = TASK_SPECS[task]
     if record.get("type") != ("nav" if task == "nav_video" else task):

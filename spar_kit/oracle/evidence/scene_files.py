@@ -73,8 +73,8 @@ def dot(a: Vec, b: Vec) -> float:
 
 
 def read_matrix(path: Path) -> list[list[float]]:
-    """A 4x4 matrix of numbers from a text file. Raises NotCheckableError where the file is missing or holds
-    anything else."""
+    """A 4x4 matrix of numbers from a text file. Raises NotCheckableError where the file is missing
+    or holds anything else."""
     if path.exists() and not path.is_file():
         raise MismatchError(f"{path.parent.name}/{path.name}: not a file")
     try:
@@ -93,7 +93,8 @@ def read_matrix(path: Path) -> list[list[float]]:
 
 
 def read_pose(path: Path) -> Pose:
-    """A rigid camera-to-world pose. Raises MismatchError where the matrix is no rotation with a shift (|R'R
+    """A rigid camera-to-world pose. Raises MismatchError where the matrix is no rotation with a
+    shift (|R'R
     - I| > 1e-3 or det R < 0).
     """
     m = np.array(read_matrix(path))
@@ -140,7 +141,8 @@ class ObjectBox:
 
 
 def read_things(path: Path) -> tuple[dict[str, Any], dict[int, ObjectBox]]:
-    """`instances.json`: its head and the objects by id. Raises NotCheckableError naming the fault."""
+    """`instances.json`: its head and the objects by id. Raises NotCheckableError naming the
+    fault."""
     if path.exists() and not path.is_file():
         raise NotCheckableError(f"{path.parent.name}/{path.name}: not a file")
     try:
@@ -230,7 +232,8 @@ MOST_PIXELS = 1 << 26
 
 @contextmanager
 def opened(path: Path) -> Iterator[Image.Image]:
-    """A PNG or JPEG that is there, nothing decoded yet. Raises MismatchError where it is no regular file,
+    """A PNG or JPEG that is there, nothing decoded yet. Raises MismatchError where it is no regular
+    file,
     no such image, larger than `MOST_PIXELS`, or cut: a data set with such a picture is damaged."""
     name = f"{path.parent.name}/{path.name}"
     # a named pipe would be waited for
@@ -375,8 +378,8 @@ class SceneFolder:
             return image.size
 
     def _whole(self, relative: str) -> None:
-        """Decode a colour image to its end, a JPEG at an eighth of its size. Raises MismatchError where it
-        is cut or is no image."""
+        """Decode a colour image to its end, a JPEG at an eighth of its size. Raises MismatchError
+        where it is cut or is no image."""
         with opened(self._file(relative)) as image:
             image.draft("RGB", (image.width // 8, image.height // 8))
             image.load()

@@ -34,8 +34,8 @@ class Evidence:
         return self.folder.view(self.record, k)
 
     def marks(self) -> dict[str, tuple[int, str, list[float]]]:
-        """Colour, or place in a list: (image, "point" or "bbox", where). Raises MismatchError for a mark
-        that is none."""
+        """Colour, or place in a list: (image, "point" or "bbox", where). Raises MismatchError for a
+        mark that is none."""
         found: dict[str, tuple[int, str, list[float]]] = {}
         for kind, n in (("point", 2), ("bbox", 4)):
             for i, (name, at) in enumerate(self._places(kind)):

@@ -118,8 +118,8 @@ def expected_roles(task: str) -> dict[str, str]:
 
 
 def check_roles(item: Item) -> str:
-    """The question's words give every role to the object that has it in the record. Raises MismatchError
-    where they give it to another one.
+    """The question's words give every role to the object that has it in the record. Raises
+    MismatchError where they give it to another one.
 
     Returns the first role that no known words give to any object, "" where all are told: no verdict
     on such a record can be complete.

@@ -53,8 +53,8 @@ def options_of(question: str) -> tuple[str, dict[str, str]]:
 
 
 def chosen(task: str, options: Mapping[str, str], answer: str) -> str:
-    """The text of the option that the answer names. Raises MismatchError where the options or the letter
-    cannot be right."""
+    """The text of the option that the answer names. Raises MismatchError where the options or the
+    letter cannot be right."""
     wanted = 2 if task in ("distance_infer_center_oo", "distance_infer_center_oo_mv") else 4
     if len(options) != wanted:
         raise MismatchError(f"options: {len(options)} of them, not {wanted}")
@@ -90,8 +90,8 @@ def stated_numbers(text: str) -> list[float]:
 
 
 def asks_farthest(question: str) -> bool:
-    """Whether a question asks for the farther one. Raises NotCheckableError where it asks for neither or
-    both."""
+    """Whether a question asks for the farther one. Raises NotCheckableError where it asks for
+    neither or both."""
     text = normalize_text(question)
     far = bool(_FAR.search(text))
     near = bool(_NEAR.search(text))
@@ -423,8 +423,8 @@ def read_statement(record: Mapping[str, Any], task: str, form: str) -> Statement
     """What a released row of the folder `task/form` says.
 
     Raises:
-        MismatchError: the text contradicts itself: options that say the same, a letter without an option, a
-            movement of four parts.
+        MismatchError: the text contradicts itself: options that say the same, a letter without an
+            option, a movement of four parts.
         NotCheckableError: it is worded in a way that is not known.
     """
     if task not in TASK_SPECS:

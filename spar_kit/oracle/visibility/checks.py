@@ -82,8 +82,8 @@ class SceneRays:
         )
 
     def shot(self, item: Item, id: int, view: int) -> RayMask:
-        """What image `view` shows of an object. Raises MismatchError where its surface is not that of its
-        box."""
+        """What image `view` shows of an object. Raises MismatchError where its surface is not that
+        of its box."""
         if self.fit(id) < MIN_INSIDE_SHARE:
             raise MismatchError(
                 f"only {self.fit(id):.0%} of the surface of object {id} lies in its box"
@@ -432,8 +432,8 @@ def check_seen(look: SceneRays, item: Item) -> None:
 
     Raises:
         MismatchError: rays see it otherwise.
-        NotCheckableError: there is no surface, nothing is claimed, or nothing in the frames that are looked
-            at.
+        NotCheckableError: there is no surface, nothing is claimed, or nothing in the frames that
+            are looked at.
     """
     if item.task in NO_OBJECT:
         raise NotCheckableError("no object is claimed to be seen")

@@ -202,8 +202,8 @@ def why_partial(folder: SceneFolder, thing: ObjectBox, whole: float) -> str:
 
 
 def check_whole(item: Item) -> None:
-    """The objects that a record measures are shown whole. Raises MismatchError, and NotCheckableError where a frame
-    that might show them cannot be read."""
+    """The objects that a record measures are shown whole. Raises MismatchError, and
+    NotCheckableError where a frame that might show them cannot be read."""
     if not item.task.startswith(MEASURED):
         return
     for k, id in enumerate(item.objects):
