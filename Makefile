@@ -130,6 +130,7 @@ style:
 	@echo "== import contracts, ruff, types, spelling"
 	@lint-imports
 	@ruff check spar_kit nbs tests .ci docs
+	@ruff format --check nbs tests .ci docs
 	@mypy
 	@codespell README.md CONTRIBUTING.md CHANGELOG.md docs nbs
 

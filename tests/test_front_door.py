@@ -388,15 +388,7 @@ def test_what_is_wrong_with_a_record_is_said_by_field(
 
 def test_a_question_is_frozen_and_takes_names_only() -> None:
     with pytest.raises(TypeError):
-        Question(
-            id="1",
-            task="obj_count",
-            format="fill",
-            scene="s",
-            text=(),
-            answer="How many?",
-            images="2",
-        )  # type: ignore[misc]
+        Question("1", "obj_count", "fill", "s", (), "How many?", "2")  # type: ignore[misc]
     question = Question(
         id="1",
         task="obj_count",

@@ -81,7 +81,7 @@ def test_what_never_was_is_not_found() -> None:
 def test_a_spawned_process_finds_what_was_imported_by_an_old_path() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        function = importlib.import_module("spar_kit.scenes.files").is_plain_name
+        function = importlib.import_module("spar_kit.scenes.files").is_safe_name
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         assert pool.map(function, ["a", "../a"]) == [True, False]
 

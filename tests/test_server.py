@@ -249,8 +249,9 @@ def test_a_killed_run_goes_on_and_asks_again_only_what_was_under_way(tmp_path):
     count = 60
     code = (
         "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1]); import test_server"
-        f" as t\nt.s.request_predictions(t.chairs({count}), sys.argv[3], t.s.Server('a-model',"
-        " sys.argv[2], concurrency=4), progress=False)"
+        f" as t\nt.s.request_predictions(t.chairs({count}), sys.argv[3],"
+        " t.s.Server(model='a-model',"
+        " url=sys.argv[2], concurrency=4), progress=False)"
     )
 
     def slowly(k, n):

