@@ -181,7 +181,7 @@ def test_pre_commit_calls_what_exists():
             )
             assert {"lint-imports": "import-linter"}.get(program, program) in project
         for name in arguments[1:] if program != "lint-imports" else ():
-            assert (ROOT / name).exists(), name
+            assert name.startswith("--") or (ROOT / name).exists(), name
     assert len(hooks) == len({hook["id"] for hook in hooks}) >= 5
 
 
