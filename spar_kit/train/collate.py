@@ -90,15 +90,12 @@ class ImageLoader:
         """The sample's images with its markers drawn."""
         paths = sample.paths
         if len(paths) < len(sample.images):
-            return [
-                image if self.image_size is None else self._shrunk(image) for image in sample.load()
-            ]
+            images = sample.load()
+            return images if self.image_size is None else [self._shrunk(image) for image in images]
         images = [self.read(path) for path in paths]
-        return (
-            draw_markers(sample.drawable, images, scale=self.marker_scale)
-            if sample.markers
-            else images
-        )
+        if not sample.markers:
+            return images
+        return draw_markers(sample.drawable, images, scale=self.marker_scale)
 
 # %% ../../nbs/train/10_collate.ipynb #fa169684
 def messages(
@@ -163,6 +160,7 @@ def check_texts(samples: Iterable[Question], reserved: Sequence[str]) -> None:
         )
 
 # %% ../../nbs/train/10_collate.ipynb #21ba9856
+# over 40 lines: one pass from samples to a batch; its parts share the processor
 class Collator:
     """Samples to a batch for `transformers` models; labels are -100 everywhere but on the answers
     and their end token.
