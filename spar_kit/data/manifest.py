@@ -87,11 +87,9 @@ class Manifest:
         scenes = len(self.part["scenes"])
         told = dict[str, str]()
         for task, forms in self.counts.items():
-            least = (
-                1
-                if task == "room_size"
-                else min(2, int(self.part["parameters"].get("per_task", 2)))
-            )
+            # a scene has one size of its room
+            most = 1 if TASKS[task].answer == "area" else 2
+            least = min(most, int(self.part["parameters"].get("per_task", most)))
             if max(forms.values(), default=0) < least * scenes:
                 reasons = self.part.get("dropped", {}).get(task, {})
                 why, n = next(iter(reasons.items()), ("no scene has what it asks about", 0))

@@ -110,6 +110,13 @@ class Question:
         return tuple(match[2] for match in OPTION_LINE.finditer(self.text))
 
     @property
+    def numbers_frames(self) -> bool:
+        """Whether its images are shown as the frames of a video, each behind its number, from 0:
+        more than ten, or those of a walk, however few, as SPAR's loader has it."""
+        walk = self.task in TASKS and TASKS[self.task].answer == "route"
+        return walk or len(self.images) > 10
+
+    @property
     def drawable(self) -> dict[str, Any]:
         """The record as `spar_kit.tasks.markers` reads it: type, markers, and as many images as
         there are."""

@@ -102,9 +102,8 @@ def messages(
     sample: Question, images: Sequence[Image.Image | None], answers: bool = True
 ) -> list[dict[str, Any]]:
     """Chat messages of a sample. Without `answers` it ends at the last question, ready for an
-    answer. More than ten images are numbered as frames of a video, and so are those of a walk,
-    however few, as SPAR's loader has it."""
-    video = len(images) > 10 or sample.task == "nav_video"
+    answer. Frames of a video are numbered (`Question.numbers_frames`)."""
+    video = sample.numbers_frames
     shown: list[dict[str, Any]] = []
     for k, image in enumerate(images):
         if video:
