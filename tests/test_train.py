@@ -4,6 +4,7 @@ weights."""
 import json
 import re
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
