@@ -68,7 +68,7 @@ class ImageCopyOption(StrEnum):
     convert = "convert"
 
 
-# options of more than one command, or of gallery
+# options of gallery, two of them of generate as well
 _Height = Annotated[int | None, typer.Option(metavar="H", help=HEIGHT, show_default=False)]
 _Tasks = Annotated[
     str, typer.Option(metavar="A,B", help="Task folders of SPAR-7M, comma-separated, or **all**.")
