@@ -99,7 +99,7 @@ def _name_left_out(tables: Mapping[Any, Any], whole: Any) -> list[str]:
     from spar_kit.bench.scorers.comparison import without_rule
     from spar_kit.bench.scorers.table import name_unscored
 
-    main = "strict" if "strict" in tables else next(iter(tables))
+    main: Any = "strict" if "strict" in tables else next(iter(tables))
     lines = [f"left out of the mean: {line}" for line in name_unscored(tables[main], main)]
     lines += [f"left out of their means: {line}" for line in without_rule(tables)]
     if "official" in tables and (whole.name == "view_change_infer").any():
