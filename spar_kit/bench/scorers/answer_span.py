@@ -277,7 +277,7 @@ _ALONE_AT_END = re.compile(
 )
 
 
-def _tagged(text: str) -> str:
+def _tag_content(text: str) -> str:
     """The content of the last answer tag."""
     content, _, behind = text.rpartition("<answer>")[2].partition("</answer>")
     if inner := _boxed(content):
@@ -305,7 +305,7 @@ def final_parts(text: str) -> tuple[str, ...]:
     of it where no part is marked, "" where it only thinks."""
     text = _concluded(normalize_text(text))
     if "<answer>" in text:
-        return (plain(_tagged(text)),)
+        return (plain(_tag_content(text)),)
     if box := _boxed(text):
         return _of_box(text, box)
     field = _field(text)

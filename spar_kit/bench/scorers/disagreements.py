@@ -204,7 +204,9 @@ def _strict_reading(row: Mapping[str, Any]) -> str:
     ).parsed
 
 
-def _line(row: Mapping[str, Any], scores: Mapping[Scorer, float], strict: str) -> tuple[Any, ...]:
+def _row_of_differences(
+    row: Mapping[str, Any], scores: Mapping[Scorer, float], strict: str
+) -> tuple[Any, ...]:
     """A row of `disagreements`."""
     prediction = str(row["prediction"])
     read = [f"{name}: {_read_by(name, row['task'], prediction)}" for name in FLAVOURS[:2]]
@@ -254,7 +256,7 @@ def disagreements(
             continue
         strict = _strict_reading(row) if table is None else parsed[k]
         places.append(k)
-        found.append(_line(row, scores, strict))
+        found.append(_row_of_differences(row, scores, strict))
     return pd.DataFrame(
         found, places, ["id", "task", "answer", "prediction", *FLAVOURS, "why", "read"]
     )

@@ -92,7 +92,7 @@ _STATES_BEHIND = re.compile(
 )
 
 
-def _stated(lead: str, before: str, behind: str) -> bool:
+def _is_stated(lead: str, before: str, behind: str) -> bool:
     """Whether a choice is stated as the answer, by what its clause begins with, or by the words
     before or behind it."""
     return any(
@@ -138,7 +138,7 @@ def _how(lead: str, before: str, behind: str, end: str, alone: bool) -> int | No
         _TENTATIVE.search(behind[:30]) and not _STATES_BEHIND.search(behind)
     ):
         return 0
-    if _stated(lead, before, behind):
+    if _is_stated(lead, before, behind):
         return 3
     return 2 if alone else 1
 

@@ -47,7 +47,7 @@ COLUMNS = (
 )
 
 
-def _line(row: Mapping[str, Any]) -> tuple[tuple[str, ...], float]:
+def _read_row(row: Mapping[str, Any]) -> tuple[tuple[str, ...], float]:
     """The columns of one prediction that all scorers share, and its strict score."""
     failed = failure_reason(row)
     prediction = plain_text("" if row.get("prediction") is None else row["prediction"])
@@ -91,7 +91,7 @@ def score_table(
     for scorer in scorers:
         if scorer not in FLAVOURS:
             raise InputError(f"unknown flavour {scorer!r}: official, easi or strict")
-    lines = [_line(row) for row in rows]
+    lines = [_read_row(row) for row in rows]
     known = pd.DataFrame([line for line, _ in lines], columns=list(COLUMNS[:-1]))
     parts = []
     for scorer in scorers:
