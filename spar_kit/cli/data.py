@@ -7,6 +7,7 @@ __all__ = ['MAX_COUNT', 'LARGEST_SEED', 'WIDTH', 'HEIGHT', 'Split', 'positive', 
            'generate', 'verify', 'gallery']
 
 # %% ../../nbs/cli/00_data.ipynb #ab3d2d07
+from collections.abc import Mapping
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,7 @@ from ..core.errors import InputError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from spar_kit.oracle.verify import Report
     from spar_kit.oracle.visibility.checks import RayCheckConfig
 
 # %% ../../nbs/cli/00_data.ipynb #d5e3defa
@@ -66,6 +68,15 @@ class ImageCopyOption(StrEnum):
     convert = "convert"
 
 
+# options of gallery, two of them of generate as well
+_Height = Annotated[int | None, typer.Option(metavar="H", help=HEIGHT, show_default=False)]
+_Tasks = Annotated[
+    str, typer.Option(metavar="A,B", help="Task folders of SPAR-7M, comma-separated, or **all**.")
+]
+_Workers = Annotated[int, typer.Option(metavar="W", help="Scenes worked on at the same time.")]
+
+# %% ../../nbs/cli/00_data.ipynb #80e3f55c
+# over 40 lines: the options of one command, each with the help that is printed for it
 def generate(
     source: Annotated[
         str,
@@ -106,9 +117,7 @@ def generate(
             show_default=False,
         ),
     ] = None,
-    height: Annotated[
-        int | None, typer.Option(metavar="H", help=HEIGHT, show_default=False)
-    ] = None,
+    height: _Height = None,
     seed: Annotated[
         int,
         typer.Option(
@@ -132,9 +141,7 @@ def generate(
     per_task: Annotated[
         int, typer.Option(metavar="K", help="Questions per scene, task and format.")
     ] = 100,
-    workers: Annotated[
-        int, typer.Option(metavar="W", help="Scenes worked on at the same time.")
-    ] = 1,
+    workers: _Workers = 1,
     frames_per_scene: Annotated[
         int,
         typer.Option(
@@ -289,7 +296,42 @@ def _looking(folder: Path, spec: str, frames: int) -> "RayCheckConfig":
         raise InputError(f"{folder} was made from {made['source']}, {spec} holds {name}")
     return RayCheckConfig(partial(_surface, spec, seed), frames)
 
+# %% ../../nbs/cli/00_data.ipynb #a9cf2a5c
+_SurfaceSource = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SOURCE",
+        help=(
+            "Where the scenes came from, as for **generate**: opens their surfaces and casts a"
+            " ray through every pixel, to see whether what records call visible is."
+        ),
+    ),
+]
 
+
+def _print_reports(
+    folder: Path, looking: "RayCheckConfig | None", workers: int, sample: int | None
+) -> "list[Report]":
+    """What the files alone bear out, then what the rays see where surfaces are given; each is
+    printed. Raises InputError where there is nothing to check."""
+    from spar_kit.oracle.evidence.scene_files import CannotVerify
+    from spar_kit.oracle.verify import print_report
+    from spar_kit.oracle.verify import verify as run
+
+    reports = []
+    for look in (None, looking) if looking is not None else (None,):
+        try:
+            reports.append(run(folder, workers=workers, sample=sample, looking=look))
+        # the oracle shares no code with the rest, not even this
+        except CannotVerify as error:
+            raise InputError(str(error)) from None
+        first = reports[0]
+        if not (first.checked or first.not_checkable or first.failed or first.problems):
+            raise InputError(f"{folder}: no records to check")
+        print_report(reports[-1])
+    return reports
+
+# %% ../../nbs/cli/00_data.ipynb #e442682d
 def verify(
     folder: Annotated[
         Path,
@@ -306,16 +348,7 @@ def verify(
         int | None,
         typer.Option(metavar="N", help="At most N records of each file, always the same ones."),
     ] = None,
-    source: Annotated[
-        str | None,
-        typer.Option(
-            metavar="SOURCE",
-            help=(
-                "Where the scenes came from, as for **generate**: opens their surfaces and casts a"
-                " ray through every pixel, to see whether what records call visible is."
-            ),
-        ),
-    ] = None,
+    source: _SurfaceSource = None,
     frames: Annotated[
         int,
         typer.Option(
@@ -336,35 +369,27 @@ def verify(
     Prints what was checked per task. Exit code 1 and a list of the records where any answer does
     not agree, or on which the check itself failed.
     """
-    from spar_kit.oracle.verify import print_report
-    from spar_kit.oracle.verify import verify as run
-    from spar_kit.oracle.evidence.scene_files import CannotVerify
-
     positive("workers", workers)
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder")
     positive("sample", sample)
     positive("frames", frames)
     looking = _looking(folder, source, frames) if source is not None else None
-    reports = []
-    try:
-        for look in (None, looking) if looking is not None else (None,):
-            reports.append(run(folder, workers=workers, sample=sample, looking=look))
-            if not (
-                reports[0].checked
-                or reports[0].not_checkable
-                or reports[0].failed
-                or reports[0].problems
-            ):
-                raise InputError(f"{folder}: no records to check")
-            print_report(reports[-1])
-    # the oracle shares no code with the rest, not even this
-    except CannotVerify as error:
-        raise InputError(str(error)) from None
+    reports = _print_reports(folder, looking, workers, sample)
     if not all(report.ok for report in reports):
         raise typer.Exit(1)
 
 # %% ../../nbs/cli/00_data.ipynb #054ff534
+def _gallery_line(source: str, tasks: str, page: Path, counts: Mapping[str, int]) -> str:
+    """What is on the page, and of which tasks nothing is. Raises InputError where nothing is at
+    all."""
+    missing = [task for task, n in counts.items() if not n]
+    if len(missing) == len(counts):
+        raise InputError(f"{source}: no question of {'any task' if tasks == 'all' else tasks}")
+    line = f"{sum(counts.values())} questions of {len(counts) - len(missing)} tasks: {page}"
+    return f"{line}; no question of {', '.join(missing)}" if missing else line
+
+# %% ../../nbs/cli/00_data.ipynb #b4058807
 def gallery(
     source: Annotated[
         str,
@@ -379,18 +404,11 @@ def gallery(
     seed: Annotated[
         int, typer.Option(metavar="S", help="Of scenes, questions and the choice among them.")
     ] = 0,
-    tasks: Annotated[
-        str,
-        typer.Option(metavar="A,B", help="Task folders of SPAR-7M, comma-separated, or **all**."),
-    ] = "all",
+    tasks: _Tasks = "all",
     each: Annotated[int, typer.Option(metavar="K", help="Questions per task.")] = 3,
-    workers: Annotated[
-        int, typer.Option(metavar="W", help="Scenes worked on at the same time.")
-    ] = 1,
+    workers: _Workers = 1,
     width: Annotated[int | None, typer.Option(metavar="W", help=WIDTH, show_default=False)] = None,
-    height: Annotated[
-        int | None, typer.Option(metavar="H", help=HEIGHT, show_default=False)
-    ] = None,
+    height: _Height = None,
 ) -> None:
     """Show a few questions of each task on a page: marked pictures, the answer, and a drawing of
     why it is true.
@@ -415,10 +433,4 @@ def gallery(
         width=width,
         height=height,
     )
-    missing = [task for task, n in counts.items() if not n]
-    if len(missing) == len(counts):
-        raise InputError(f"{source}: no question of {'any task' if tasks == 'all' else tasks}")
-    print(
-        f"{sum(counts.values())} questions of {len(counts) - len(missing)} tasks: {page}"
-        + (f"; no question of {', '.join(missing)}" if missing else "")
-    )
+    print(_gallery_line(source, tasks, page, counts))

@@ -44,6 +44,18 @@ class Check:
     fix: str = ""
 
 # %% ../../nbs/cli/30_doctor.ipynb #5d3a12d6
+def _layer_check(layer: str, found: list[str], missing: list[str]) -> Check:
+    """What a layer's packages are, and what to type where some are missing: only the first layer is
+    needed."""
+    name = f"packages ({layer})"
+    if not missing:
+        return Check(name, ", ".join(found))
+    text = "; ".join([*([", ".join(found)] if found else []), f"missing: {', '.join(missing)}"])
+    if layer == "core":
+        return Check(name, text, False, "pip install spar_kit")
+    return Check(name, text, None, f'pip install "spar_kit[{layer}]"')
+
+# %% ../../nbs/cli/30_doctor.ipynb #c0c8d249
 LAYERS = {
     "core": (
         "numpy",
@@ -76,25 +88,19 @@ def packages() -> list[Check]:
                 found.append(f"{name} {version(name)}")
             except PackageNotFoundError:
                 missing.append(name)
-        remedy = (
-            ""
-            if not missing
-            else f'pip install "spar_kit[{layer}]"'
-            if layer != "core"
-            else "pip install spar_kit"
-        )
-        text = ", ".join(found) + (
-            f"{'; ' if found else ''}missing: {', '.join(missing)}" if missing else ""
-        )
-        out.append(
-            Check(
-                f"packages ({layer})",
-                text,
-                True if not missing else False if layer == "core" else None,
-                remedy,
-            )
-        )
+        out.append(_layer_check(layer, found, missing))
     return out
+
+# %% ../../nbs/cli/30_doctor.ipynb #89e6c404
+def _left_lock(differences: list[str], copy: Path) -> Check:
+    """An environment that is no longer the one of its lock."""
+    more = f" and {len(differences) - 3} more" if len(differences) > 3 else ""
+    return Check(
+        "lock",
+        f"left: {', '.join(differences[:3])}{more}",
+        None,
+        f"pip install --no-deps --require-hashes -r {copy}",
+    )
 
 
 def lock() -> Check:
@@ -112,13 +118,7 @@ def lock() -> Check:
         )
     differences = lock_differences(pins)
     if differences:
-        more = f" and {len(differences) - 3} more" if len(differences) > 3 else ""
-        return Check(
-            "lock",
-            f"left: {', '.join(differences[:3])}{more}",
-            None,
-            f"pip install --no-deps --require-hashes -r {copy}",
-        )
+        return _left_lock(differences, copy)
     if committed.is_file() and committed.read_bytes() != copy.read_bytes():
         return Check(
             "lock",
@@ -168,6 +168,30 @@ def open3d() -> Check:
         return Check("Open3D", f"cannot be imported: {error}", False, "pip install spar_kit")
 
 # %% ../../nbs/cli/30_doctor.ipynb #d52f5ca5
+def _torch_check(has_gpu: bool) -> Check | None:
+    """Whether torch computes on the GPU, where there is one; None without torch."""
+    try:
+        torch = importlib.import_module("torch")
+    except ImportError:
+        return None
+    if torch.cuda.is_available():
+        free, total = torch.cuda.mem_get_info()
+        bf16 = torch.cuda.is_bf16_supported()
+        room = f"{free / 2**30:.0f} of {total / 2**30:.0f} GiB free"
+        return Check(
+            "torch", f"{torch.__version__} uses it: {room}, bfloat16 {'yes' if bf16 else 'no'}"
+        )
+    if has_gpu:
+        return Check(
+            "torch",
+            f"{torch.__version__} does not see the GPU",
+            False,
+            "pip uninstall -y torch; pip install torch   (this one is a CPU build, or the"
+            " driver is too old for it)",
+        )
+    return Check("torch", f"{torch.__version__} on the CPU, {torch.get_num_threads()} threads")
+
+# %% ../../nbs/cli/30_doctor.ipynb #82ebee5b
 def gpu() -> list[Check]:
     """The NVIDIA GPUs that the driver shows, and whether this torch can use them."""
     out = []
@@ -187,35 +211,8 @@ def gpu() -> list[Check]:
                 None,
             )
         )
-    try:
-        torch = importlib.import_module("torch")
-    except ImportError:
-        return out
-    sees = torch.cuda.is_available()
-    if sees:
-        free, total = torch.cuda.mem_get_info()
-        bf16 = torch.cuda.is_bf16_supported()
-        room = f"{free / 2**30:.0f} of {total / 2**30:.0f} GiB free"
-        out.append(
-            Check(
-                "torch", f"{torch.__version__} uses it: {room}, bfloat16 {'yes' if bf16 else 'no'}"
-            )
-        )
-    elif out[0].ok:
-        out.append(
-            Check(
-                "torch",
-                f"{torch.__version__} does not see the GPU",
-                False,
-                "pip uninstall -y torch; pip install torch   (this one is a CPU build, or the"
-                " driver is too old for it)",
-            )
-        )
-    else:
-        out.append(
-            Check("torch", f"{torch.__version__} on the CPU, {torch.get_num_threads()} threads")
-        )
-    return out
+    check = _torch_check(bool(out[0].ok))
+    return out if check is None else [*out, check]
 
 # %% ../../nbs/cli/30_doctor.ipynb #5a312f91
 def machine() -> list[Check]:

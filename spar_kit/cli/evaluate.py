@@ -9,11 +9,11 @@ __all__ = ['Flavours', 'score', 'Published', 'compare', 'Prompt', 'Dtype', 'Quan
 import shlex
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -46,7 +46,7 @@ def _print_table(frame: Any, title: str) -> None:
         console = Console(width=160)
     console.print(table)
 
-
+# %% ../../nbs/cli/20_evaluate.ipynb #aac79c96
 @contextmanager
 def _plain_warnings() -> Iterator[None]:
     """Prints warnings of the kit as one line each; those of other libraries as ever."""
@@ -79,6 +79,36 @@ def _write(path: Path, text: str) -> None:
         part.write_text(text, encoding="utf-8")
 
 # %% ../../nbs/cli/20_evaluate.ipynb #3fa9a106
+def _write_scores(
+    tables: Mapping[Any, Any], whole: Any, found: Any, items: Path | None, json: Path | None
+) -> None:
+    """The files of `spar score`: a line for each item, and the scores of each task."""
+    from spar_kit.bench.scorers.comparison import full_report, item_lines
+
+    if items is not None:
+        _write(items, item_lines(tables, found))
+    if json is not None:
+        import orjson
+
+        report = full_report(tables, whole, found)
+        _write(json, orjson.dumps(report, option=orjson.OPT_INDENT_2).decode() + "\n")
+
+
+def _name_left_out(tables: Mapping[Any, Any], whole: Any) -> list[str]:
+    """What the means of a table of scores do not hold, a line for each kind of answer."""
+    from spar_kit.bench.scorers.comparison import without_rule
+    from spar_kit.bench.scorers.table import name_unscored
+
+    main: Any = "strict" if "strict" in tables else next(iter(tables))
+    lines = [f"left out of the mean: {line}" for line in name_unscored(tables[main], main)]
+    lines += [f"left out of their means: {line}" for line in without_rule(tables)]
+    if "official" in tables and (whole.name == "view_change_infer").any():
+        lines.append(
+            "the medium level of official leaves view_change_infer out, as the released code does"
+        )
+    return lines
+
+# %% ../../nbs/cli/20_evaluate.ipynb #84e6da9a
 class Flavours(StrEnum):
     official = "official"
     easi = "easi"
@@ -86,6 +116,42 @@ class Flavours(StrEnum):
     all = "all"
 
 
+def _print_scores(
+    rows: Sequence[Mapping[str, Any]],
+    file: Path,
+    flavour: Flavours,
+    items: Path | None,
+    json: Path | None,
+) -> Any:
+    """The scores of predictions that were read from a file, printed and written; returns the table
+    of the main scorer."""
+    from spar_kit.bench.scorers.comparison import count_reasons, format_table, side_by_side
+    from spar_kit.bench.scorers.disagreements import FLAVOURS, disagreements
+    from spar_kit.bench.scorers.table import by_scorer, score_table
+
+    scored = score_table(rows, [name for name in FLAVOURS if flavour in (name, Flavours.all)])
+    tables = by_scorer(scored)
+    found = disagreements(rows, scored) if len(tables) > 1 else None
+    whole = side_by_side(tables)
+    _write_scores(tables, whole, found, items, json)
+    _print_table(
+        format_table(whole),
+        f"{len(rows):,} answers in {file}; percent, in brackets the 95 % interval",
+    )
+    for line in _name_left_out(tables, whole):
+        print(line)
+    if found is not None and len(found):
+        print(f"the scorers differ on {len(found):,} of {len(rows):,} answers, most often because:")
+        for reason, count in count_reasons(found).head(5).items():
+            print(f"{count:>7,}  {reason}")
+    print(
+        f"as a page, with what it is worth to look: spar compare {shlex.quote(str(file))} --out"
+        " report.html"
+    )
+    return tables["strict"] if "strict" in tables else next(iter(tables.values()))
+
+# %% ../../nbs/cli/20_evaluate.ipynb #d959003e
+# over 40 lines: the options of one command, each with the help that is printed for it
 def _print_rules(wanted: bool) -> None:
     if wanted:
         from spar_kit.bench.scorers.comparison import scorer_rules
@@ -164,65 +230,8 @@ def score(
         json,
     )
 
-
-def _print_scores(
-    rows: Sequence[Mapping[str, Any]],
-    file: Path,
-    flavour: Flavours,
-    items: Path | None,
-    json: Path | None,
-) -> Any:
-    """The scores of predictions that were read from a file, printed and written; returns the table
-    of the main scorer."""
-    from spar_kit.bench.scorers.disagreements import FLAVOURS, disagreements
-    from spar_kit.bench.scorers.table import by_scorer, name_unscored, score_table
-    from spar_kit.bench.scorers.comparison import (
-        count_reasons,
-        full_report,
-        format_table,
-        item_lines,
-        side_by_side,
-        without_rule,
-    )
-
-    scored = score_table(rows, [name for name in FLAVOURS if flavour in (name, Flavours.all)])
-    tables = by_scorer(scored)
-    found = disagreements(rows, scored) if len(tables) > 1 else None
-    whole = side_by_side(tables)
-    if items is not None:
-        _write(items, item_lines(tables, found))
-    if json is not None:
-        import orjson
-
-        _write(
-            json,
-            orjson.dumps(full_report(tables, whole, found), option=orjson.OPT_INDENT_2).decode()
-            + "\n",
-        )
-    _print_table(
-        format_table(whole),
-        f"{len(rows):,} answers in {file}; percent, in brackets the 95 % interval",
-    )
-    main = "strict" if "strict" in tables else next(iter(tables))
-    for line in name_unscored(tables[main], main):
-        print(f"left out of the mean: {line}")
-    for line in without_rule(tables):
-        print(f"left out of their means: {line}")
-    if "official" in tables and (whole.name == "view_change_infer").any():
-        print(
-            "the medium level of official leaves view_change_infer out, as the released code does"
-        )
-    if found is not None and len(found):
-        print(f"the scorers differ on {len(found):,} of {len(rows):,} answers, most often because:")
-        for reason, count in count_reasons(found).head(5).items():
-            print(f"{count:>7,}  {reason}")
-    print(
-        f"as a page, with what it is worth to look: spar compare {shlex.quote(str(file))} --out"
-        " report.html"
-    )
-    return tables[main]
-
 # %% ../../nbs/cli/20_evaluate.ipynb #efc598c7
+# over 40 lines: the options of one command, each with the help that is printed for it
 class Published(StrEnum):
     full = "full"
     tiny = "tiny"
@@ -329,6 +338,142 @@ class Quantize(StrEnum):
     nf4 = "nf4"
 
 
+def _open_questions(
+    data: Path | None, benchmark: str | None, *, split: Split, tasks: str, strict: bool
+) -> Any:
+    """The questions of --data or --benchmark; prints what they are and which rows are bad."""
+    from spar_kit.bench.benchmarks import open_benchmark
+
+    if (data is None) == (benchmark is None):
+        raise InputError("give one of --data DIR and --benchmark SPEC")
+    if data is not None and not data.is_dir():
+        raise InputError(f"--data {data} is not a folder")
+    asked = open_benchmark(benchmark or str(data), split=split.value, tasks=tasks, strict=strict)
+    print(asked)
+    _print_problems(asked.problems)
+    return asked
+
+# %% ../../nbs/cli/20_evaluate.ipynb #f38dfa4d
+def _readable_numbers(results: Any) -> Any:
+    """lmms-eval's numbers with four digits; nothing where it has no standard error."""
+    return results.assign(
+        value=results.value.map("{:.4g}".format),
+        stderr=[f"{value:.3g}" if value == value else "" for value in results.stderr],
+    )
+
+# %% ../../nbs/cli/20_evaluate.ipynb #be40fe04
+def _evaluate_elsewhere(
+    model: str,
+    tasks: str,
+    out: Path,
+    *,
+    adapter: Path | None,
+    url: str | None,
+    settings: Sequence[str],
+    limit: int | None,
+    dry_run: bool,
+) -> None:
+    """`spar evaluate --lmms-eval`: lmms-eval's numbers, and for SPAR's tasks our scores of the same
+    answers."""
+    from spar_kit.bench.interop.lmms_eval import run_lmms_eval, write_rows
+
+    logs = run_lmms_eval(
+        model,
+        tasks,
+        out,
+        adapter=adapter,
+        url=url,
+        settings=settings,
+        limit=limit,
+        dry_run=dry_run,
+        say=lambda line: print(line, flush=True),
+    )
+    if logs is None:
+        return
+    _print_table(
+        _readable_numbers(logs.results), f"lmms-eval's own numbers, from {out / 'lmms_eval'}"
+    )
+    _print_problems(logs.notes)
+    for path in write_rows(logs, out):
+        score(path, items=path.with_suffix(".items.jsonl"), json=path.with_suffix(".scores.json"))
+    failed = sum(bool(row.get("failed")) for rows in logs.rows.values() for row in rows)
+    if failed:
+        print(
+            f"{failed:,} questions have no answer, the scores are of the rest: the run is"
+            " incomplete",
+            file=sys.stderr,
+        )
+        raise typer.Exit(3)
+
+# %% ../../nbs/cli/20_evaluate.ipynb #e9978298
+def _print_gap(main: Any, read: Mapping[str, Any]) -> None:
+    """What looking is worth.
+
+    Args:
+        main: the scores of the answers with the images.
+        read: the answers without them, and those of no model: {name: file that was read}.
+    """
+    from spar_kit.bench.analysis.statistics import best_run_per_task, overall_paired
+    from spar_kit.bench.baselines.blind import blind_gap
+    from spar_kit.bench.scorers.table import score_rows
+
+    others = {name: score_rows(file.rows) for name, file in read.items()}
+    gaps = blind_gap(main, others)
+    spans = [
+        f"{100 * gap:+.1f} [{100 * low:+.0f}, {100 * high:+.0f}]"
+        for gap, low, high in gaps[["gap", "low", "high"]].itertuples(index=False)
+    ]
+    _print_table(
+        gaps.assign(gap=spans).drop(columns=["low", "high"]),
+        "what looking is worth: the score with the images, without, and the gap over the best"
+        " blind answers of each task with its 95 % interval",
+    )
+    whole = overall_paired(main, best_run_per_task(others)).iloc[-1]
+    print(
+        f"over all tasks: {100 * whole.difference:+.1f} points [{100 * whole.low:+.1f},"
+        f" {100 * whole.high:+.1f}]; constant: always the best answer, text: a small model that"
+        " reads question and options only"
+    )
+
+
+def _say_failed(read: Iterable[Any]) -> bool:
+    """Whether files of answers lack some; each such file is named, with its first reason."""
+    incomplete = False
+    for file in read:
+        failed = [row.failed for row in file.rows if row.failed]
+        if failed:
+            incomplete = True
+            print(
+                f"{file.path}: {len(failed):,} of {len(file.rows):,} questions have no answer, the"
+                " scores are of the rest: the run is incomplete. The same command asks them again."
+                f" The first: {failed[0]}",
+                file=sys.stderr,
+            )
+    return incomplete
+
+# %% ../../nbs/cli/20_evaluate.ipynb #8b262be3
+def _print_answers(
+    files: Mapping[str, Path], out: Path, blind: Callable[[], Mapping[str, Path]]
+) -> None:
+    """Scores with intervals of answers files, {how images were shown: file}: of the first one in
+    full; then the gap over the blind ones and over `blind()`, answers of no model."""
+    from spar_kit.bench.interop.prediction_files import read_file
+
+    read = {mode: read_file(path) for mode, path in files.items()}
+    first = next(iter(read))
+    if not read[first].plain:
+        print(read[first], file=sys.stderr)
+    main = _print_scores(
+        read[first].rows, files[first], Flavours.all, out / "items.jsonl", out / "scores.json"
+    )
+    if first == "original" and main.score.notna().any():
+        asked = {**read, **{name: read_file(path) for name, path in blind().items()}}
+        _print_gap(main, {name: file for name, file in asked.items() if name != first})
+    if _say_failed(read.values()):
+        raise typer.Exit(3)
+
+# %% ../../nbs/cli/20_evaluate.ipynb #0ea4019e
+# over 40 lines: the options of one command, each with the help that is printed for it
 def evaluate(
     model: Annotated[
         str,
@@ -481,7 +626,7 @@ def evaluate(
                 "--lmms-eval takes the place of --data and --benchmark; `spar export` makes a task"
                 " of lmms-eval out of a benchmark"
             )
-        return _evaluate_elsewhere(
+        _evaluate_elsewhere(
             model,
             lmms_eval,
             out,
@@ -491,7 +636,7 @@ def evaluate(
             limit=limit,
             dry_run=dry_run,
         )
-    from spar_kit.bench.benchmarks import open_benchmark
+        return
     from spar_kit.bench.prompts import image_modes
 
     positive("limit", limit)
@@ -499,13 +644,7 @@ def evaluate(
     not_negative("seed", seed)
     with _plain_warnings():
         modes = image_modes(images)
-    if (data is None) == (benchmark is None):
-        raise InputError("give one of --data DIR and --benchmark SPEC")
-    if data is not None and not data.is_dir():
-        raise InputError(f"--data {data} is not a folder")
-    asked = open_benchmark(benchmark or str(data), split=split.value, tasks=tasks, strict=strict)
-    print(asked)
-    _print_problems(asked.problems)
+    asked = _open_questions(data, benchmark, split=split, tasks=tasks, strict=strict)
     words: Any = None if prompt == Prompt.auto else prompt.value
 
     def blind() -> Mapping[str, Path]:
@@ -529,11 +668,9 @@ def evaluate(
             seed=seed,
             dry_run=dry_run,
         )
-        return (
-            None
-            if dry_run
-            else _print_answers({str(mode): path for mode, path in said.items()}, out, blind)
-        )
+        if not dry_run:
+            _print_answers({str(mode): path for mode, path in said.items()}, out, blind)
+        return
     # torch takes seconds: a mistake is said before
     from spar_kit.bench.models.local import LocalModel, predict_image_modes
 
@@ -549,112 +686,36 @@ def evaluate(
     )
     _print_answers({str(mode): path for mode, path in files.items()}, out, blind)
 
-# %% ../../nbs/cli/20_evaluate.ipynb #f38dfa4d
-def _evaluate_elsewhere(
-    model: str,
-    tasks: str,
-    out: Path,
-    *,
-    adapter: Path | None,
-    url: str | None,
-    settings: Sequence[str],
-    limit: int | None,
-    dry_run: bool,
-) -> None:
-    """`spar evaluate --lmms-eval`: lmms-eval's numbers, and for SPAR's tasks our scores of the same
-    answers."""
-    from spar_kit.bench.interop.lmms_eval import run_lmms_eval, write_rows
-
-    logs = run_lmms_eval(
-        model,
-        tasks,
-        out,
-        adapter=adapter,
-        url=url,
-        settings=settings,
-        limit=limit,
-        dry_run=dry_run,
-        say=lambda line: print(line, flush=True),
-    )
-    if logs is not None:
-        _print_table(
-            logs.results.assign(
-                value=logs.results.value.map("{:.4g}".format),
-                stderr=[f"{value:.3g}" if value == value else "" for value in logs.results.stderr],
-            ),
-            f"lmms-eval's own numbers, from {out / 'lmms_eval'}",
-        )
-        _print_problems(logs.notes)
-        for path in write_rows(logs, out):
-            score(
-                path, items=path.with_suffix(".items.jsonl"), json=path.with_suffix(".scores.json")
-            )
-        failed = sum(bool(row.get("failed")) for rows in logs.rows.values() for row in rows)
-        if failed:
-            print(
-                f"{failed:,} questions have no answer, the scores are of the rest: the run is"
-                " incomplete",
-                file=sys.stderr,
-            )
-            raise typer.Exit(3)
-
-
-def _print_answers(
-    files: Mapping[str, Path], out: Path, blind: Callable[[], Mapping[str, Path]]
-) -> None:
-    """Scores with intervals of answers files, {how images were shown: file}: of the first one in
-    full; then the gap over the blind ones and over `blind()`, answers of no model."""
-    from spar_kit.bench.baselines.blind import blind_gap
-    from spar_kit.bench.interop.prediction_files import read_file
-    from spar_kit.bench.scorers.table import score_rows
-    from spar_kit.bench.analysis.statistics import best_run_per_task, overall_paired
-
-    read = {mode: read_file(path) for mode, path in files.items()}
-    first = next(iter(read))
-    if not read[first].plain:
-        print(read[first], file=sys.stderr)
-    main = _print_scores(
-        read[first].rows, files[first], Flavours.all, out / "items.jsonl", out / "scores.json"
-    )
-    if first == "original" and main.score.notna().any():
-        asked = {**read, **{name: read_file(path) for name, path in blind().items()}}
-        others = {name: score_rows(file.rows) for name, file in asked.items() if name != first}
-        gaps = blind_gap(main, others)
-        spans = [
-            f"{100 * gap:+.1f} [{100 * low:+.0f}, {100 * high:+.0f}]"
-            for gap, low, high in gaps[["gap", "low", "high"]].itertuples(index=False)
-        ]
-        _print_table(
-            gaps.assign(gap=spans).drop(columns=["low", "high"]),
-            "what looking is worth: the score with the images, without, and the gap over the best"
-            " blind answers of each task with its 95 % interval",
-        )
-        whole = overall_paired(main, best_run_per_task(others)).iloc[-1]
-        print(
-            f"over all tasks: {100 * whole.difference:+.1f} points [{100 * whole.low:+.1f},"
-            f" {100 * whole.high:+.1f}]; constant: always the best answer, text: a small model that"
-            " reads question and options only"
-        )
-    incomplete = False
-    for file in read.values():
-        failed = [row.failed for row in file.rows if row.failed]
-        if failed:
-            incomplete = True
-            print(
-                f"{file.path}: {len(failed):,} of {len(file.rows):,} questions have no answer, the"
-                " scores are of the rest: the run is incomplete. The same command asks them again."
-                f" The first: {failed[0]}",
-                file=sys.stderr,
-            )
-    if incomplete:
-        raise typer.Exit(3)
-
 # %% ../../nbs/cli/20_evaluate.ipynb #f4962842
 class Toolkit(StrEnum):
     lmms_eval = "lmms-eval"
     vlmeval = "vlmeval"
 
 
+def _say_task_folder(folder: Path, questions: int) -> None:
+    """What was written for lmms-eval, and how it is run."""
+    print(f"{questions:,} questions: {folder}")
+    print(
+        f"spar evaluate MODEL --lmms-eval {folder.name} --set include={folder.parent} --out SCORES"
+    )
+    print(
+        f"or: python -m lmms_eval --include_path {folder.parent} --tasks {folder.name}"
+        " --log_samples --output_path LOGS --model ... --model_args ..."
+    )
+
+
+def _say_unreadable(unreadable: Sequence[str], questions: int) -> None:
+    """Which of the questions are left out, where any are."""
+    if unreadable:
+        print(
+            f"{len(unreadable):,} of {questions:,} questions are left out, their pictures cannot"
+            " be read",
+            file=sys.stderr,
+        )
+        _print_problems(unreadable)
+
+# %% ../../nbs/cli/20_evaluate.ipynb #24237100
+# over 40 lines: the options of one command, each with the help that is printed for it
 def export(
     source: Annotated[
         str,
@@ -710,44 +771,38 @@ def export(
     _print_problems(benchmark.problems)
     items = benchmark.select_items(limit)
     unreadable: list[str] = []
+    image_format: Literal["jpeg", "png"] = "png" if png else "jpeg"
     if to == Toolkit.vlmeval:
-        print(
-            export_vlmeval(
-                benchmark,
-                out,
-                name,
-                items=items,
-                image_format="png" if png else "jpeg",
-                problems=unreadable,
-            )
+        tables = export_vlmeval(
+            benchmark, out, name, items=items, image_format=image_format, problems=unreadable
         )
+        print(tables)
     else:
         folder = export_lmms_eval(
-            benchmark,
-            out,
-            name,
-            items=items,
-            image_format="png" if png else "jpeg",
-            problems=unreadable,
+            benchmark, out, name, items=items, image_format=image_format, problems=unreadable
         )
-        print(f"{len(items) - len(unreadable):,} questions: {folder}")
-        print(
-            f"spar evaluate MODEL --lmms-eval {folder.name} --set include={folder.parent} --out"
-            " SCORES"
-        )
-        print(
-            f"or: python -m lmms_eval --include_path {folder.parent} --tasks {folder.name}"
-            " --log_samples --output_path LOGS --model ... --model_args ..."
-        )
-    if unreadable:
-        print(
-            f"{len(unreadable):,} of {len(items):,} questions are left out, their pictures cannot"
-            " be read",
-            file=sys.stderr,
-        )
-        _print_problems(unreadable)
+        _say_task_folder(folder, len(items) - len(unreadable))
+    _say_unreadable(unreadable, len(items))
 
 # %% ../../nbs/cli/20_evaluate.ipynb #f38b60b7
+def _print_findings(result: Any) -> None:
+    """A line for each task and format, the worst first."""
+    from spar_kit.report.audit_report import worst_first
+
+    print(
+        f"{'task':31}{'format':8}{'chance':>7}{'best blind':>12}{'95 % interval':>16}{'limit':>7}"
+        f"  {'attack':20}verdict"
+    )
+    for f in worst_first(result):
+        chance = "" if f.chance is None else f"{100 * f.chance:.0f}"
+        interval = f"{100 * f.best.low:.1f} to {100 * f.best.high:.1f}"
+        print(
+            f"{f.task:31}{f.format:8}{chance:>7}{100 * f.best.score:12.1f}{interval:>16}"
+            f"{100 * f.limit:7.1f}  {f.best.predictor:20}{f.verdict}"
+        )
+
+# %% ../../nbs/cli/20_evaluate.ipynb #cda7a4ea
+# over 40 lines: the options of one command, each with the help that is printed for it
 def audit(
     data: Annotated[
         str,
@@ -796,7 +851,7 @@ def audit(
     """
     from spar_kit.bench.baselines.audit import TOO_FEW
     from spar_kit.bench.baselines.audit import audit as run
-    from spar_kit.report.audit_report import as_json, worst_first, write_audit
+    from spar_kit.report.audit_report import as_json, write_audit
     from spar_kit.core.files import check_folder
     from spar_kit.tasks.registry import select_tasks
 
@@ -820,17 +875,7 @@ def audit(
     if json:
         print(as_json(result).decode(), end="")
     else:
-        print(
-            f"{'task':31}{'format':8}{'chance':>7}{'best blind':>12}{'95 % interval':>16}{'limit':>7}"  # noqa: E501
-            f"  {'attack':20}verdict"
-        )
-        for f in worst_first(result):
-            chance = "" if f.chance is None else f"{100 * f.chance:.0f}"
-            interval = f"{100 * f.best.low:.1f} to {100 * f.best.high:.1f}"
-            print(
-                f"{f.task:31}{f.format:8}{chance:>7}{100 * f.best.score:12.1f}{interval:>16}{100 * f.limit:7.1f}"  # noqa: E501
-                f"  {f.best.predictor:20}{f.verdict}"
-            )
+        _print_findings(result)
     if out is not None:
         print(*write_audit(result, out), sep="\n", file=sys.stderr if json else sys.stdout)
     if not json:

@@ -11,9 +11,9 @@ import io
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,6 +21,12 @@ from ..core.errors import InputError, KitError, missing_extra
 from .evaluate import audit, compare, evaluate, export, score
 from .data import gallery, generate, positive, verify
 from .scenes import app as scenes_app
+
+if TYPE_CHECKING:
+    from rich.table import Table
+    from rich.text import Text
+
+    from spar_kit.cli.doctor import Check
 
 # %% ../../nbs/cli/50_main.ipynb #9b1116e6
 def train(
@@ -65,6 +71,7 @@ def train(
     print(train(settings, data, out).adapter)
 
 # %% ../../nbs/cli/50_main.ipynb #ea8af8de
+# over 40 lines: the options of one command, each with the help that is printed for it
 def sweep(
     params: Annotated[
         Path,
@@ -138,7 +145,7 @@ def sweep(
     if bad:
         raise typer.Exit(1)
 
-
+# %% ../../nbs/cli/50_main.ipynb #13e69528
 def report(
     folder: Annotated[
         Path, typer.Argument(metavar="DIR", help="A report's folder, for example reports/demo.")
@@ -149,31 +156,41 @@ def report(
 
     print(build_report(folder))
 
+# %% ../../nbs/cli/50_main.ipynb #cc340a25
+def _mark(ok: bool | None) -> "Text":
+    """What stands before a finding of `spar doctor`: fine, missing, or missing and optional."""
+    from rich.text import Text
 
+    if ok:
+        return Text("ok", "green")
+    if ok is None:
+        return Text("--", "yellow")
+    return Text("!!", "bold red")
+
+
+def _findings_table(findings: "Iterable[Check]") -> "Table":
+    """A line for each finding, with what to type below it."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, show_header=False, padding=(0, 1))
+    for finding in findings:
+        text = Text(finding.found)
+        if finding.fix:
+            text.append(f"\ntype: {finding.fix}", "bold")
+        table.add_row(_mark(finding.ok), finding.name, text)
+    return table
+
+# %% ../../nbs/cli/50_main.ipynb #73a58390
 def doctor() -> None:
     """Say what this machine has, what is missing, and what to type. Exit code 1 where something
     needed is missing."""
     from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
 
     from spar_kit.cli.doctor import run_checks
 
     findings = run_checks()
-    table = Table(box=None, show_header=False, padding=(0, 1))
-    for finding in findings:
-        mark = (
-            Text("ok", "green")
-            if finding.ok
-            else Text("!!", "bold red")
-            if finding.ok is False
-            else Text("--", "yellow")
-        )
-        text = Text(finding.found)
-        if finding.fix:
-            text.append(f"\ntype: {finding.fix}", "bold")
-        table.add_row(mark, finding.name, text)
-    Console().print(table)
+    Console().print(_findings_table(findings))
     if any(finding.ok is False for finding in findings):
         raise typer.Exit(1)
 
@@ -210,7 +227,7 @@ def _root(
 ) -> None:
     pass
 
-
+# %% ../../nbs/cli/50_main.ipynb #06d7f201
 for command in (
     generate,
     verify,
@@ -260,14 +277,12 @@ def _told(error: Exception) -> str:
     if isinstance(error, OSError) and error.errno is not None and error.strerror:
         # of a move the place that was asked for
         path = error.filename2 or error.filename
-        return (
-            f"{os.fsdecode(path)}: {error.strerror}"
-            if isinstance(path, str | bytes | os.PathLike)
-            else error.strerror
-        )
+        if isinstance(path, str | bytes | os.PathLike):
+            return f"{os.fsdecode(path)}: {error.strerror}"
+        return error.strerror
     return str(error) or type(error).__name__
 
-
+# %% ../../nbs/cli/50_main.ipynb #719887d8
 def _one_line(error: Exception) -> tuple[int, str] | None:
     """Exit code and line for what a person can mend; None for everything else, which is a bug of
     ours."""
@@ -294,7 +309,7 @@ def _one_line(error: Exception) -> tuple[int, str] | None:
         )
     return None
 
-
+# %% ../../nbs/cli/50_main.ipynb #5aa3f190
 def report_bug(words: Sequence[str]) -> None:
     """Print the traceback of the exception being handled, and what a report of it should hold, to
     the error stream."""
@@ -323,7 +338,7 @@ def _refuse_empty(words: Sequence[str]) -> None:
                 f"nothing stands after {before}: an empty text is no path, name or number"
             )
 
-
+# %% ../../nbs/cli/50_main.ipynb #5d1b7ec7
 def main(arguments: Sequence[str] | None = None) -> None:
     """The entry point `spar`. Always leaves by SystemExit: 0 fine, 1 found something wrong or a bug
     of ours, 2 bad input, 3 incomplete or too little data, 130 interrupted, 129 and 143 stopped by

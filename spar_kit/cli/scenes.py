@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..core.errors import InputError, suggest
-from .data import positive
+from .data import HEIGHT, WIDTH, positive
 
 if TYPE_CHECKING:
     from spar_kit.scenes.scene import SceneSource
@@ -61,28 +61,34 @@ def summaries(
             bar.update()
     return told
 
+# %% ../../nbs/cli/10_scenes.ipynb #d8e5d6a8
+def _known(value: float | None, form: str = "{:,}") -> str:
+    return "-" if value is None else form.format(value)
+
+
+def _total(values: Sequence[int | None]) -> str:
+    known = [value for value in values if value is not None]
+    return f"{sum(known):,}" if len(known) == len(values) else "an unknown number of"
+
 
 def lines_of(told: "Sequence[Summary]") -> list[str]:
     """A table as text: a head, a line for each scene, the sums."""
-    cell = lambda value, form="{:,}": "-" if value is None else form.format(value)  # noqa: E731
     wide = max([8, *(len(s.scene) for s in told)])
     lines = [f"{'scene':{wide}}{'frames':>8}{'poses':>8}{'objects':>9}{'floor m2':>10}  warnings"]
     for s in told:
         said = "cannot be used: " + s.error if s.error else "; ".join(s.warnings)
         said = "".join(c if c.isprintable() else " " for c in said)
-        lines.append(
-            f"{s.scene:{wide}}{cell(s.frames):>8}{cell(s.valid):>8}{cell(s.instances):>9}{cell(s.area, '{:.1f}'):>10}"  # noqa: E501
-            f"  {said}".rstrip()
-        )
+        counts = f"{_known(s.frames):>8}{_known(s.valid):>8}{_known(s.instances):>9}"
+        area = f"{_known(s.area, '{:.1f}'):>10}"
+        lines.append(f"{s.scene:{wide}}{counts}{area}  {said}".rstrip())
     usable = [s for s in told if not s.error]
-    total = lambda values: f"{sum(values):,}" if None not in values else "an unknown number of"  # noqa: E731
     lines.append(
-        f"{len(usable):,} of {len(told):,} scenes can be used: {total([s.frames for s in usable])}"
-        f" frames, {total([s.instances for s in usable])} objects"
+        f"{len(usable):,} of {len(told):,} scenes can be used: {_total([s.frames for s in usable])}"
+        f" frames, {_total([s.instances for s in usable])} objects"
     )
     return lines
 
-
+# %% ../../nbs/cli/10_scenes.ipynb #1f97719d
 @app.command("list")
 def list_scenes(
     source: Annotated[str, typer.Argument(metavar="SOURCE", help=SOURCE)],
@@ -128,6 +134,14 @@ def list_scenes(
         raise typer.Exit(1)
 
 # %% ../../nbs/cli/10_scenes.ipynb #3ab602b7
+def _check_scene(opened: "SceneSource", source: str, scene: str) -> None:
+    """Raises InputError where a source has no scene of this name, with the name that was meant."""
+    names = opened.scenes()
+    if scene not in names:
+        hint = suggest(scene, names) or f"it has {len(names):,}, the first is {names[0]!r}"
+        raise InputError(f"{source} has no scene {scene!r}; {hint}")
+
+# %% ../../nbs/cli/10_scenes.ipynb #f2ce873f
 @app.command("show")
 def show_scene(
     source: Annotated[str, typer.Argument(metavar="SOURCE", help=SOURCE)],
@@ -144,24 +158,9 @@ def show_scene(
             metavar="F", help="At most so many frames are shown and checked, evenly spread."
         ),
     ] = 24,
-    width: Annotated[
-        int | None,
-        typer.Option(
-            metavar="W",
-            help=(
-                "Of the pictures of synthetic rooms, in pixels (640 x 480 where neither side is"
-                " given)."
-            ),
-            show_default=False,
-        ),
-    ] = None,
+    width: Annotated[int | None, typer.Option(metavar="W", help=WIDTH, show_default=False)] = None,
     height: Annotated[
-        int | None,
-        typer.Option(
-            metavar="H",
-            help="Of the same. Where one side alone is given, the other follows, as 4 to 3.",
-            show_default=False,
-        ),
+        int | None, typer.Option(metavar="H", help=HEIGHT, show_default=False)
     ] = None,
 ) -> None:
     """A page of one scene: 3D view with boxes and cameras, floor plan, thumbnails, table of
@@ -175,10 +174,7 @@ def show_scene(
     if out.is_dir():
         raise InputError(f"--out {out} is a folder; a file's name is wanted")
     opened = open_source(source, width=width, height=height)
-    names = opened.scenes()
-    if scene not in names:
-        hint = suggest(scene, names) or f"it has {len(names):,}, the first is {names[0]!r}"
-        raise InputError(f"{source} has no scene {scene!r}; {hint}")
+    _check_scene(opened, source, scene)
     from spar_kit.report.scene_report import write_scene_page
 
     print(write_scene_page(opened.load(scene), out, frames))

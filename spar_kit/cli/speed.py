@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache, partial
@@ -46,7 +46,7 @@ def _sheet(points: NDArray, n: int) -> tuple[NDArray, NDArray]:
 def _no_image() -> NDArray:
     raise NotImplementedError("the benchmark's frames have no images")
 
-
+# %% ../../nbs/cli/40_speed.ipynb #a49029e9
 LABELS = (
     "chair",
     "table",
@@ -68,56 +68,81 @@ LABELS = (
     "kettle",
 )
 
-
-def bench_scene(triangles: int = 100_000, objects: int = 30, frames: int = 300) -> Scene:
-    """A room of about so many triangles; always the same one."""
-    rng = np.random.default_rng(0)
-    n = int((triangles * 0.7 / objects / 2) ** 0.5)
-    m = int((triangles * 0.3 / 12) ** 0.5)
+# %% ../../nbs/cli/40_speed.ipynb #b3bad75a
+def _sphere(n: int) -> NDArray:
+    """A grid of (n + 1)^2 points on the unit sphere."""
     a, b = np.meshgrid(np.linspace(0, 2 * np.pi, n + 1), np.linspace(0, np.pi, n + 1))
-    ball = np.stack([np.cos(a) * np.sin(b), np.sin(a) * np.sin(b), np.cos(b)], -1)
+    return np.stack([np.cos(a) * np.sin(b), np.sin(a) * np.sin(b), np.cos(b)], -1)
+
+
+def _random_body(rng: np.random.Generator) -> tuple[NDArray, NDArray]:
+    """Half sizes and center of a body in the room; most of them stand on the floor."""
+    size = rng.uniform(0.15, 0.6, 3)
+    center = np.array(
+        [
+            *rng.uniform(-1, 1, 2) * [2.6, 2.1],
+            size[2] if rng.random() < 0.7 else rng.uniform(size[2], 2),
+        ]
+    )
+    return size, center
+
+
+def _walls(m: int) -> list[tuple[NDArray, NDArray]]:
+    """The six sides of the room, 2 m^2 triangles each."""
     s, t = np.meshgrid(np.linspace(-1, 1, m + 1), np.linspace(-1, 1, m + 1))
-    parts = []
-    ids = []
-    instances = []
-    for id in range(1, objects + 1):
-        size = rng.uniform(0.15, 0.6, 3)
-        center = np.array(
-            [
-                *rng.uniform(-1, 1, 2) * [2.6, 2.1],
-                size[2] if rng.random() < 0.7 else rng.uniform(size[2], 2),
-            ]
-        )
-        parts.append(_sheet(ball * size + center, n))
-        ids.append(id)
-        instances.append(Instance(id, LABELS[id % len(LABELS)], OrientedBox(center, 2 * size)))
+    walls = []
     for axis in range(3):
         for sign in (-1, 1):
             wall = np.roll(np.stack([np.full_like(s, sign), s, t], -1), axis, -1)
-            parts.append(_sheet(wall * [3, 2.5, 1.3] + [0, 0, 1.3], m))
-            ids.append(0)
+            walls.append(_sheet(wall * [3, 2.5, 1.3] + [0, 0, 1.3], m))
+    return walls
+
+# %% ../../nbs/cli/40_speed.ipynb #e92dbc52
+def _joined(parts: Sequence[tuple[NDArray, NDArray]], ids: Sequence[int]) -> Mesh:
+    """One mesh of several parts (points, triangles), each triangle with the id of its part."""
     starts = np.cumsum([0] + [len(v) for v, _ in parts])
-    surface = Mesh(
+    return Mesh(
         np.concatenate([v for v, _ in parts]).astype(np.float32),
         np.concatenate([t + start for (_, t), start in zip(parts, starts)]).astype(np.int32),
         np.repeat(ids, [len(t) for _, t in parts]).astype(np.int32),
     )
-    camera = Camera.from_fov(640, 480, 60)
-    path = [
+
+
+def _round_path(frames: int) -> list[NDArray]:
+    """Cameras on an ellipse in the room, which look at a place that wanders about its middle."""
+    return [
         look_at(
             np.array([2.2 * np.cos(w), 1.8 * np.sin(w), 1.5 + 0.1 * np.sin(7 * w)]),
             np.array([0.5 * np.cos(3 * w), 0.5 * np.sin(3 * w), 0.8]),
         )
         for w in np.linspace(0, 2 * np.pi, frames, endpoint=False)
     ]
+
+# %% ../../nbs/cli/40_speed.ipynb #e70fe672
+def bench_scene(triangles: int = 100_000, objects: int = 30, frames: int = 300) -> Scene:
+    """A room of about so many triangles; always the same one."""
+    rng = np.random.default_rng(0)
+    n = int((triangles * 0.7 / objects / 2) ** 0.5)
+    m = int((triangles * 0.3 / 12) ** 0.5)
+    ball = _sphere(n)
+    parts = []
+    instances = []
+    for id in range(1, objects + 1):
+        size, center = _random_body(rng)
+        parts.append(_sheet(ball * size + center, n))
+        instances.append(Instance(id, LABELS[id % len(LABELS)], OrientedBox(center, 2 * size)))
+    walls = _walls(m)
+    ids = [*range(1, objects + 1), *(0 for _ in walls)]
+    camera = Camera.from_fov(640, 480, 60)
     return Scene(
         name="bench",
         source="synthetic",
         frames=tuple(
-            Frame(k, pose, camera, camera, _no_image, _no_image) for k, pose in enumerate(path)
+            Frame(k, pose, camera, camera, _no_image, _no_image)
+            for k, pose in enumerate(_round_path(frames))
         ),
         instances=tuple(instances),
-        surface=surface,
+        surface=_joined([*parts, *walls], ids),
     )
 
 # %% ../../nbs/cli/40_speed.ipynb #4f681374
@@ -273,7 +298,7 @@ def _color(row: int) -> NDArray[np.uint8]:
         [(x // 9 + row) * 7 % 256, (y // 7) * 5 % 256, (x * y // 999 + row) % 256], -1
     ).astype(np.uint8)
 
-
+# %% ../../nbs/cli/40_speed.ipynb #21597161
 def write_bench_scan(root: Path, triangles: int = 250_000, frames: int = 60) -> None:
     """`bench_scene` as a scan in ScanNet's layout below `root`."""
     scene = bench_scene(triangles, frames=frames)
@@ -317,6 +342,23 @@ def scan_times(triangles: int = 250_000, frames: int = 60, per_task: int = 100) 
     return times
 
 # %% ../../nbs/cli/40_speed.ipynb #c7f7b756
+def _record_lines(times: Mapping[str, tuple[int, float]], measure: float) -> list[str]:
+    """`record_times` as text, a line a task, then the sum, then the sum in the time of the
+    yardstick."""
+    lines = [
+        f"{task:36}{records:5} records {1e3 * taken:8.1f} ms {records / taken:10,.0f} records/s"
+        for task, (records, taken) in times.items()
+    ]
+    records, taken = (sum(column) for column in zip(*times.values()))
+    return [
+        *lines,
+        f"{'all tasks, table to JSONL':36}{records:5} records {1e3 * taken:8.1f} ms"
+        f" {records / taken:10,.0f} records/s",
+        f"{'in the time of the yardstick':36}{records / taken * measure:5,.0f} records"
+        f" {1e3 * measure:8.1f} ms",
+    ]
+
+# %% ../../nbs/cli/40_speed.ipynb #c61a39ad
 def main() -> None:
     """Print the benchmark: `make bench`."""
     scene = bench_scene()
@@ -341,19 +383,7 @@ def main() -> None:
         measure = (before + reference_time()) / 2
         whole, seconds, memory = scene_time_in_subprocess()
         scan = scan_times()
-    for task, (records, taken) in times.items():
-        print(
-            f"{task:36}{records:5} records {1e3 * taken:8.1f} ms {records / taken:10,.0f} records/s"
-        )
-    records, taken = (sum(column) for column in zip(*times.values()))
-    print(
-        f"{'all tasks, table to JSONL':36}{records:5} records {1e3 * taken:8.1f} ms"
-        f" {records / taken:10,.0f} records/s"
-    )
-    print(
-        f"{'in the time of the yardstick':36}{records / taken * measure:5,.0f} records"
-        f" {1e3 * measure:8.1f} ms"
-    )
+    print(*_record_lines(times, measure), sep="\n")
     print(
         f"{'the whole scene, visibility included':36}{whole:5} records {seconds:8.2f} s "
         f" {memory:10,.0f} MiB at most"

@@ -26,22 +26,14 @@ _TO_PLAIN = str.maketrans(
         "²": "^2",
         "³": "^3",
         "㎡": "m^2",
-        "“": '"',
-        "”": '"',
-        "″": '"',
-        "’": "'",
-        "‘": "'",
-        "′": "'",
+        **dict.fromkeys("“”″「」", '"'),
+        **dict.fromkeys("’‘′", "'"),
         "。": ". ",
         "、": ", ",
         "【": "[",
         "】": "]",
-        "「": '"',
-        "」": '"',
-        "∙": "·",
-        "⋅": "·",
-        "➜": "→",
-        "⇒": "→",
+        **dict.fromkeys("∙⋅", "·"),
+        **dict.fromkeys("➜⇒", "→"),
         **{
             chr(code): unicodedata.normalize("NFD", chr(code))[0]
             for code in range(0xC0, 0x250)
@@ -49,6 +41,19 @@ _TO_PLAIN = str.maketrans(
         },
     }
 )
+
+
+def _plain_characters(text: str) -> str:
+    """A text without invisible characters, with one kind of letter, digit, minus and quote."""
+    if not text.isascii():
+        text = _FRACTION.sub(
+            lambda match: " " + unicodedata.normalize("NFKC", match[0]).replace("\u2044", "/"),
+            text.translate(_TO_PLAIN),
+        )
+        text = _MINUS.sub("-", unicodedata.normalize("NFKC", text)[: LONGEST + 1])
+    return _HIDDEN.sub("", text)
+
+# %% ../../../nbs/bench/scorers/15_answer_span.ipynb #57d3c17b
 _INNER = r"(?:\w{1,12}:)?(?:think|thinking|thought|thoughts|reasoning|reason|scratchpad|analysis|reflection|rationale|explanation|cot|internal|monologue|tool_call|plan|planning|observation|caption|perception)"  # noqa: E501
 _OUTER = r"(?:final[ _]?)?(?:answer|response|output|result|solution)|final"
 _FINAL_CHANNEL = re.compile(
@@ -87,7 +92,7 @@ def _same_marks(text: str) -> str:
         text = pattern.sub(mark, text)
     return _MARKS.sub(" ", text)
 
-
+# %% ../../../nbs/bench/scorers/15_answer_span.ipynb #aabb465b
 def normalize_text(text: str) -> str:
     """A text fit for the readers: at most `LONGEST` characters (both ends), no invisible ones, one
     kind of blank, digit, minus, quote and mark."""
@@ -95,13 +100,7 @@ def normalize_text(text: str) -> str:
         text = text[: LONGEST // 2] + "\n" + text[-LONGEST // 2 :]
     if "&" in text:
         text = html.unescape(text)
-    if not text.isascii():
-        text = _FRACTION.sub(
-            lambda match: " " + unicodedata.normalize("NFKC", match[0]).replace("\u2044", "/"),
-            text.translate(_TO_PLAIN),
-        )
-        text = _MINUS.sub("-", unicodedata.normalize("NFKC", text)[: LONGEST + 1])
-    text = _HIDDEN.sub("", text)
+    text = _plain_characters(text)
     if "<" in text or "[" in text or "◁" in text or "analysis" in text:
         text = _same_marks(text)
     return re.sub(r" ?\n\s*", "\n", re.sub(r"[^\S\n]+", " ", text)).strip()
@@ -132,9 +131,6 @@ _SYMBOLS = (
     ("{°}", "°"),
 )
 _SPACES = re.compile(r"\\[,;:! ]|\\q?quad\b|\\[()\[\]]|\\displaystyle\b")
-_LINE_MARKS = re.compile(r"^(?:#{1,6} |> ?|[*•·+-] (?![\d.]+$)|\|)+", re.M)
-_STARS = re.compile(r"(?<![\w*])\*(?=[^\s*])([^*\n]{1,200})(?<=[^\s*])\*(?![\w*])")
-_UNDERLINES = re.compile(r"(?<!\w)_(?=[^\s_])([^_\n]{1,200})(?<=[^\s_])_(?!\w)")
 
 
 def _without_tex(text: str) -> str:
@@ -146,6 +142,11 @@ def _without_tex(text: str) -> str:
     return (
         re.sub(r"\\(?=[A-Za-z])", " ", _SPACES.sub(" ", text)).replace("{}", "").replace(" ^", "^")
     )
+
+# %% ../../../nbs/bench/scorers/15_answer_span.ipynb #eb47746e
+_LINE_MARKS = re.compile(r"^(?:#{1,6} |> ?|[*•·+-] (?![\d.]+$)|\|)+", re.M)
+_STARS = re.compile(r"(?<![\w*])\*(?=[^\s*])([^*\n]{1,200})(?<=[^\s*])\*(?![\w*])")
+_UNDERLINES = re.compile(r"(?<!\w)_(?=[^\s_])([^_\n]{1,200})(?<=[^\s_])_(?!\w)")
 
 
 def plain(text: str) -> str:
@@ -166,25 +167,6 @@ def plain(text: str) -> str:
     return re.sub(r"[^\S\n]+", " ", text).strip()
 
 # %% ../../../nbs/bench/scorers/15_answer_span.ipynb #a1000010
-STATED = re.compile(
-    r"\b(?:(?:final|correct|right|best|my)\s(?:answer|option|choice)|answer|conclusion)\b[\"'*_"
-    r" ]{0,6}(?:is|was|would be|should be|must be|:|=|->|→)(?!\s?(?:not|n't)\b)"
-    r"|\b(?:final )?answer\b[*_"
-    r" ]{0,4}\n|(?:答案|答え|正解|정답)\s?(?:应该|應該)?(?:是|为|為|は|은|는|选|選)?\s?[::]?(?!不)|\b(?:respuesta|reponse|antwort|risposta|resposta|ответ)\b[*_"  # noqa: E501
-    r" ]{0,4}(?::|es\b|est\b|ist\b|e\b)",
-    re.I,
-)
-_ASIDE = re.compile(
-    r"confiden|probab|reason|expla|thought|rationale|analysis|unit|step|note|certain|label|question|task|id$",
-    re.I,
-)
-_UNIT_BEHIND = re.compile(
-    r"(?:[\s$*_`~]|\\[,;:!"
-    r" ]){0,12}(?:\\(?:text|mathrm|mathbf|textbf|rm)\s?\{|<units?>)?\s?\(?\s?((?:sq(?:uare|\.)?"
-    r" ?)?[a-zA-Zµ\u4e00-\u9fff]{1,14}(?:\^\{?[23]\}?)?)"
-)
-
-
 def _boxed(text: str) -> tuple[int, int, int] | None:
     """Begin of the last \\boxed{...}, and begin and end of its content."""
     begin = text.rfind("\\boxed{")
@@ -198,30 +180,30 @@ def _boxed(text: str) -> tuple[int, int, int] | None:
             return begin, start, start + brace.start()
     return begin, start, len(text)
 
+# %% ../../../nbs/bench/scorers/15_answer_span.ipynb #085e3b6d
+_ASIDE = re.compile(
+    r"confiden|probab|reason|expla|thought|rationale|analysis|unit|step|note|certain|label|question|task|id$",
+    re.I,
+)
+
 
 def _said_of(value: Any, key: str, unit: Any = None) -> str:
     """The value of a JSON field as text, with the unit that its object or its key names."""
     if isinstance(value, dict):
         inner = [name for name in value if not _ASIDE.search(str(name))]
         unit = next((value[name] for name in value if str(name).lower() in ("unit", "units")), unit)
-        return (
-            _said_of(value[inner[0]], str(inner[0]), unit)
-            if len(inner) == 1
-            else json.dumps(value, ensure_ascii=False, default=str)
-        )
+        if len(inner) == 1:
+            return _said_of(value[inner[0]], str(inner[0]), unit)
+        return json.dumps(value, ensure_ascii=False, default=str)
     said = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    if isinstance(unit, str):
+        return f"{said} {unit}"
     of_key = re.search(r"(?:_(?:in_)?|[(\[])([A-Za-z]{1,12}2?)[)\]]?$", key)
-    return (
-        f"{said} {unit}"
-        if isinstance(unit, str)
-        else (
-            f"{said} ({of_key[1]})"
-            if of_key and re.fullmatch(r"[-+]?[\d.,]+", said.strip())
-            else said
-        )
-    )
+    if of_key and re.fullmatch(r"[-+]?[\d.,]+", said.strip()):
+        return f"{said} ({of_key[1]})"
+    return said
 
-
+# %% ../../../nbs/bench/scorers/15_answer_span.ipynb #fa4fa50f
 def _literal(text: str) -> Any:
     """The value of a short Python literal, which models write for JSON; None where it is none."""
     try:
@@ -254,11 +236,15 @@ def _field(text: str) -> str | None:
         next((record[key] for key in record if key.lower() in ("unit", "units")), None),
     )
 
-
-def _with_unit(content: str, after: str) -> str:
-    """A number in a box with the word right behind the box, which may be its unit."""
-    behind = _UNIT_BEHIND.match(after) if content and content.strip()[-1:].isdigit() else None
-    return f"{content} {behind[1]}" if behind else content
+# %% ../../../nbs/bench/scorers/15_answer_span.ipynb #2bf7a08d
+STATED = re.compile(
+    r"\b(?:(?:final|correct|right|best|my)\s(?:answer|option|choice)|answer|conclusion)\b[\"'*_"
+    r" ]{0,6}(?:is|was|would be|should be|must be|:|=|->|→)(?!\s?(?:not|n't)\b)"
+    r"|\b(?:final )?answer\b[*_"
+    r" ]{0,4}\n|(?:答案|答え|正解|정답)\s?(?:应该|應該)?(?:是|为|為|は|은|는|选|選)?\s?[::]?(?!不)|\b(?:respuesta|reponse|antwort|risposta|resposta|ответ)\b[*_"  # noqa: E501
+    r" ]{0,4}(?::|es\b|est\b|ist\b|e\b)",
+    re.I,
+)
 
 
 def _concluded(text: str) -> str:
@@ -272,37 +258,56 @@ def _concluded(text: str) -> str:
         return text[max(stated) :].replace("</think>", " ") if stated else ""
     return rest
 
+# %% ../../../nbs/bench/scorers/15_answer_span.ipynb #403fceb1
+_UNIT_BEHIND = re.compile(
+    r"(?:[\s$*_`~]|\\[,;:!"
+    r" ]){0,12}(?:\\(?:text|mathrm|mathbf|textbf|rm)\s?\{|<units?>)?\s?\(?\s?((?:sq(?:uare|\.)?"
+    r" ?)?[a-zA-Zµ\u4e00-\u9fff]{1,14}(?:\^\{?[23]\}?)?)"
+)
+
+
+def _with_unit(content: str, after: str) -> str:
+    """A number in a box with the word right behind the box, which may be its unit."""
+    behind = _UNIT_BEHIND.match(after) if content and content.strip()[-1:].isdigit() else None
+    return f"{content} {behind[1]}" if behind else content
+
 
 _ALONE_AT_END = re.compile(
     r"\n[^\w\n]*(?:[A-Fa-f]|[-+]?\d[\d.,]*\s?[a-zA-Z]{0,12}|yes|no)[^\w\n]*$", re.I
 )
 
 
+def _tag_content(text: str) -> str:
+    """The content of the last answer tag."""
+    content, _, behind = text.rpartition("<answer>")[2].partition("</answer>")
+    if inner := _boxed(content):
+        return content[inner[1] : inner[2]]
+    return _field(content) or _with_unit(content, behind)
+
+
+def _of_box(text: str, box: tuple[int, int, int]) -> tuple[str, str]:
+    """The content of a box and the text beside it; an answer that is stated behind the box comes
+    first."""
+    begin, start, end = box
+    behind = text[end + 1 :]
+    content = plain(_with_unit(text[start:end], behind))
+    after = [match.start() for match in STATED.finditer(behind)]
+    if not after and (alone := _ALONE_AT_END.search(behind)):
+        after = [alone.start()]
+    if after and re.search(r"\w", behind[after[-1] :]):
+        return plain(behind[after[-1] :]), content
+    return content, plain(behind) if len(behind.strip(" .$*\n")) > 1 else plain(text[:begin])
+
+# %% ../../../nbs/bench/scorers/15_answer_span.ipynb #ec3765cd
 @lru_cache(maxsize=4096)
 def final_parts(text: str) -> tuple[str, ...]:
     """What a prediction states as its answer, cleaned and without markup, the best part first: all
     of it where no part is marked, "" where it only thinks."""
     text = _concluded(normalize_text(text))
     if "<answer>" in text:
-        content, _, behind = text.rpartition("<answer>")[2].partition("</answer>")
-        inner = _boxed(content)
-        return (
-            plain(
-                content[inner[1] : inner[2]]
-                if inner
-                else _field(content) or _with_unit(content, behind)
-            ),
-        )
+        return (plain(_tag_content(text)),)
     if box := _boxed(text):
-        begin, start, end = box
-        content = plain(_with_unit(text[start:end], text[end + 1 :]))
-        behind = text[end + 1 :]
-        after = [match.start() for match in STATED.finditer(behind)]
-        if not after and (alone := _ALONE_AT_END.search(behind)):
-            after = [alone.start()]
-        if after and re.search(r"\w", behind[after[-1] :]):
-            return plain(behind[after[-1] :]), content
-        return content, plain(behind) if len(behind.strip(" .$*\n")) > 1 else plain(text[:begin])
+        return _of_box(text, box)
     field = _field(text)
     return (plain(text) if field is None else plain(field),)
 

@@ -33,6 +33,16 @@ def score_flavours(
     return by_scorer(score_table(rows, flavours))
 
 # %% ../../../nbs/bench/scorers/55_comparison.ipynb #1d6ac7d3
+def _with_intervals(table: pd.DataFrame, flavour: Scorer, seed: int) -> pd.DataFrame:
+    """The scores of one flavour by task, level and "all", with the ends of their intervals."""
+    tasks = intervals(table, seed=seed).rename(columns={"task": "name"})
+    levels = overall_intervals(table, seed=seed, flavour=flavour).rename(columns={"level": "name"})
+    found = pd.concat([tasks, levels]).set_index("name")[["score", "low", "high"]].astype(float)
+    return found.rename(
+        columns={"score": flavour, "low": f"{flavour}_low", "high": f"{flavour}_high"}
+    )
+
+# %% ../../../nbs/bench/scorers/55_comparison.ipynb #5e6f79cd
 def side_by_side(tables: Mapping[Scorer, pd.DataFrame], seed: int = 0) -> pd.DataFrame:
     """Scores with the ends of their 95 % intervals, 0 to 1: one row a task, then the levels "low",
     "medium", "high" and "all".
@@ -43,44 +53,26 @@ def side_by_side(tables: Mapping[Scorer, pd.DataFrame], seed: int = 0) -> pd.Dat
     """
     first = next(iter(tables.values()))
     groups = [first.task, first.level, pd.Series("all", index=first.index)]
-    counted = [
-        first.metric.eq("failed").groupby(group).agg(items="size", failed="sum") for group in groups
-    ]
-    counts = pd.concat(counted)
+    failed = first.metric.eq("failed")
+    counts = pd.concat([failed.groupby(group).agg(items="size", failed="sum") for group in groups])
     order = [name for name in (*TASKS, "low", "medium", "high", "all") if name in counts.index]
     out = counts.reindex(order).rename_axis("name")
     for flavour, table in tables.items():
-        found = pd.concat(
-            [
-                intervals(table, seed=seed).rename(columns={"task": "name"}),
-                overall_intervals(table, seed=seed, flavour=flavour).rename(
-                    columns={"level": "name"}
-                ),
-            ]
-        )
-        found = found.set_index("name")[["score", "low", "high"]].astype(float).reindex(order)
-        scored = pd.concat([table.score.notna().groupby(group).sum() for group in groups]).reindex(
-            order
-        )
-        out = out.join(scored.rename(f"{flavour}_scored")).join(
-            found.rename(
-                columns={"score": flavour, "low": f"{flavour}_low", "high": f"{flavour}_high"}
-            )
-        )
+        counted = [table.score.notna().groupby(group).sum() for group in groups]
+        scored = pd.concat(counted).reindex(order).rename(f"{flavour}_scored")
+        out = out.join(scored).join(_with_intervals(table, flavour, seed).reindex(order))
     return out.reset_index()
 
-
+# %% ../../../nbs/bench/scorers/55_comparison.ipynb #9229c4a2
 def format_table(table: pd.DataFrame, flavours: Iterable[Scorer] = FLAVOURS) -> pd.DataFrame:
     """`side_by_side` for reading: percent, the interval in brackets, "of N" where the mean holds
     only N of the items that have a prediction, "-" where there is no score."""
 
     def cell(value: float, low: float, high: float, scored: int, answered: int) -> str:
-        return (
-            "-"
-            if np.isnan(value)
-            else f"{100 * value:.1f} [{100 * low:.0f}, {100 * high:.0f}]"
-            + (f" of {scored:,}" if scored < answered else "")
-        )
+        if np.isnan(value):
+            return "-"
+        text = f"{100 * value:.1f} [{100 * low:.0f}, {100 * high:.0f}]"
+        return f"{text} of {scored:,}" if scored < answered else text
 
     answered = table["items"] - table.failed
     columns = {
@@ -173,11 +165,29 @@ def item_lines(tables: Mapping[Scorer, pd.DataFrame], found: pd.DataFrame | None
     ]
     return "".join(orjson.dumps(record).decode().translate(_BREAKS) + "\n" for record in records)
 
-
+# %% ../../../nbs/bench/scorers/55_comparison.ipynb #5b58ce80
 def count_reasons(found: pd.DataFrame) -> pd.Series:
     """How often each rule made scorers differ, most often first: the sentences of `disagreements`,
     an item with two counted under both."""
     return found.why.str.split("; ").explode().value_counts()
+
+# %% ../../../nbs/bench/scorers/55_comparison.ipynb #49ff9b9c
+def _report_with_intervals(
+    scores: pd.DataFrame, flavour: Scorer, table: pd.DataFrame
+) -> dict[str, Any]:
+    """`report` of one flavour, with the intervals of `table` (`side_by_side`, indexed by name)."""
+    columns = table[[f"{flavour}_low", f"{flavour}_high"]].round(6)
+    ends = {name: [low, high] for name, low, high in columns.itertuples(name=None) if low == low}
+    plain = report(scores, flavour)
+    return {
+        **plain,
+        "tasks": {
+            name: {**values, "interval": ends.get(name)} for name, values in plain["tasks"].items()
+        },
+        "intervals": {
+            name: ends[name] for name in ("low", "medium", "high", "all") if name in ends
+        },
+    }
 
 
 def full_report(
@@ -188,37 +198,15 @@ def full_report(
     report under "flavours" and, with `found` of `disagreements`, how many items they differ on and
     why."""
     table = table.set_index("name")
-    reports = {}
-    for flavour, scores in tables.items():
-        ends = {
-            name: [low, high]
-            for name, low, high in (
-                table[[f"{flavour}_low", f"{flavour}_high"]].round(6).itertuples(name=None)
-            )
-            if low == low
-        }
-        plain = report(scores, flavour)
-        tasks = {
-            name: {**values, "interval": ends.get(name)} for name, values in plain["tasks"].items()
-        }
-        reports[flavour] = {
-            **plain,
-            "tasks": tasks,
-            "intervals": {
-                name: ends[name] for name in ("low", "medium", "high", "all") if name in ends
-            },
-        }
+    reports = {
+        flavour: _report_with_intervals(scores, flavour, table)
+        for flavour, scores in tables.items()
+    }
     main = reports.get("strict", next(iter(reports.values())))
     if len(reports) == 1:
         return main
-    extra = (
-        {}
-        if found is None
-        else {
-            "differing": {
-                "items": len(found),
-                "why": {str(why): int(n) for why, n in count_reasons(found).items()},
-            }
-        }
-    )
-    return {**main, "flavours": reports, **extra}
+    whole = {**main, "flavours": reports}
+    if found is not None:
+        why = {str(why): int(n) for why, n in count_reasons(found).items()}
+        whole["differing"] = {"items": len(found), "why": why}
+    return whole

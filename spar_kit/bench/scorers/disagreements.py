@@ -96,13 +96,19 @@ def _choice_rule(flavour: Scorer, prediction: str, score: float, strict: str) ->
         return "official: the first character is not the letter but a blank, a bracket or a tag"
     return "official: only the first character counts, a letter further on is not looked for"
 
+# %% ../../../nbs/bench/scorers/45_disagreements.ipynb #21d92412
+_OTHER_UNIT = re.compile(r"\d\s?-?(?:mm|cm|dm|km|millim|centim|inch|feet|foot|ft|yard)", re.I)
+
+
+def _read_number(flavour: Scorer, task: str, prediction: str) -> float | None:
+    """The number that official or easi reads."""
+    if flavour == "official":
+        return parse_official_number(prediction, task.endswith("_mv"))
+    return parse_easi_number(prediction)
+
 
 def _number_rule(flavour: Scorer, task: str, prediction: str, strict: str) -> str:
-    read = (
-        parse_official_number(prediction, task.endswith("_mv"))
-        if flavour == "official"
-        else parse_easi_number(prediction)
-    )
+    read = _read_number(flavour, task, prediction)
     numbers = parse_numbers(prediction)
     if read is None or (read == -1.0 and not re.search(r"\d", prediction)):
         return f"{flavour} finds no number in this wording"
@@ -113,18 +119,13 @@ def _number_rule(flavour: Scorer, task: str, prediction: str, strict: str) -> st
         return f"{flavour} drops the sign"
     if re.search(r"\d,\d", prediction) and not np.isclose(read, said):
         return f"{flavour} splits a number at its comma"
-    if (
-        numbers
-        and not np.isclose(read, said)
-        and re.search(
-            r"\d\s?-?(?:mm|cm|dm|km|millim|centim|inch|feet|foot|ft|yard)", prediction, re.I
-        )
-    ):
+    has_unit = _OTHER_UNIT.search(prediction)
+    if numbers and has_unit and not np.isclose(read, said):
         return f"{flavour} ignores the unit"
     which = "first" if flavour == "official" and not task.endswith("_mv") else "last"
     return f"{flavour} takes the {which} number, whatever it says"
 
-
+# %% ../../../nbs/bench/scorers/45_disagreements.ipynb #1cbfe41d
 def _movement_rule(flavour: Scorer, prediction: str, strict: str) -> str:
     if flavour == "easi":
         if not strict:
@@ -148,6 +149,17 @@ def _movement_rule(flavour: Scorer, prediction: str, strict: str) -> str:
         else "official: where 0 is predicted the error is not divided at all"
     )
 
+# %% ../../../nbs/bench/scorers/45_disagreements.ipynb #43a795d0
+def _rule(flavour: Scorer, row: Mapping[str, Any], score: float, strict: str) -> str:
+    """The rule of one flavour for the kind of task that a row is of."""
+    task = row["task"]
+    prediction = str(row["prediction"])
+    if BENCH_TASKS[task] == "choice":
+        return _choice_rule(flavour, prediction, score, strict)
+    if BENCH_TASKS[task] == "number":
+        return _number_rule(flavour, task, prediction, strict)
+    return _movement_rule(flavour, prediction, strict)
+
 
 def explain_difference(
     row: Mapping[str, Any], scores: Mapping[Scorer, float], strict: str
@@ -159,44 +171,57 @@ def explain_difference(
         scores: by flavour.
         strict: what the strict scorer read, as text; "" for nothing.
     """
-    task = row["task"]
-    prediction = str(row["prediction"])
-    kind = BENCH_TASKS[task]
     return [
-        (
-            _choice_rule(flavour, prediction, scores[flavour], strict)
-            if kind == "choice"
-            else (
-                _number_rule(flavour, task, prediction, strict)
-                if kind == "number"
-                else _movement_rule(flavour, prediction, strict)
-            )
-        )
+        _rule(flavour, row, scores[flavour], strict)
         for flavour in FLAVOURS[:2]
         if abs(scores[flavour] - scores["strict"]) > 1e-9
     ]
 
 # %% ../../../nbs/bench/scorers/45_disagreements.ipynb #37a5833f
 def _read_by(flavour: Scorer, task: str, prediction: str) -> str:
+    """What official or easi took for the answer, as text."""
     if BENCH_TASKS[task] == "choice":
-        return (
-            prediction[:1] if flavour == "official" else parse_easi_letter(prediction)
-        ) or "nothing"
+        letter = prediction[:1] if flavour == "official" else parse_easi_letter(prediction)
+        return letter or "nothing"
     if BENCH_TASKS[task] == "number":
-        value = (
-            parse_official_number(prediction, task.endswith("_mv"))
-            if flavour == "official"
-            else parse_easi_number(prediction)
-        )
+        value = _read_number(flavour, task, prediction)
         return "nothing" if value is None else f"{value:g}"
+    read = parse_official_movement if flavour == "official" else parse_easi_movement
     try:
-        return str(
-            (parse_official_movement if flavour == "official" else parse_easi_movement)(prediction)
-        )
+        return str(read(prediction))
     except ValueError:
         return "nothing"
 
+# %% ../../../nbs/bench/scorers/45_disagreements.ipynb #33a2b20b
+def _strict_reading(row: Mapping[str, Any]) -> str:
+    """What the strict scorer took for the answer, as text."""
+    return score_item(
+        row["task"],
+        _true_answer(row),
+        str(row["prediction"]),
+        row.get("format"),
+        row.get("question"),
+    ).parsed
 
+
+def _row_of_differences(
+    row: Mapping[str, Any], scores: Mapping[Scorer, float], strict: str
+) -> tuple[Any, ...]:
+    """A row of `disagreements`."""
+    prediction = str(row["prediction"])
+    read = [f"{name}: {_read_by(name, row['task'], prediction)}" for name in FLAVOURS[:2]]
+    read.append(f"strict: {strict or 'nothing'}")
+    why = "; ".join(explain_difference(row, scores, strict))
+    asked = (plain_text(row[name]) for name in ("id", "task", "answer"))
+    return (
+        *asked,
+        plain_text(prediction),
+        *scores.values(),
+        plain_text(why),
+        plain_text(", ".join(read)),
+    )
+
+# %% ../../../nbs/bench/scorers/45_disagreements.ipynb #6d047380
 def disagreements(
     rows: Iterable[Mapping[str, Any]], table: pd.DataFrame | None = None
 ) -> pd.DataFrame:
@@ -229,36 +254,9 @@ def disagreements(
         values = list(scores.values())
         if not (max(values) - min(values) > 1e-9):  # NaN differs from nothing
             continue
-        prediction = str(row["prediction"])
-        strict = (
-            score_item(
-                row["task"], _true_answer(row), prediction, row.get("format"), row.get("question")
-            ).parsed
-            if table is None
-            else parsed[k]
-        )
-        read = ", ".join(
-            [
-                *(
-                    f"{flavour}: {_read_by(flavour, row['task'], prediction)}"
-                    for flavour in FLAVOURS[:2]
-                ),
-                f"strict: {strict or 'nothing'}",
-            ]
-        )
-        texts = [
-            plain_text(value)
-            for value in (
-                row["id"],
-                row["task"],
-                row["answer"],
-                prediction,
-                "; ".join(explain_difference(row, scores, strict)),
-                read,
-            )
-        ]
+        strict = _strict_reading(row) if table is None else parsed[k]
         places.append(k)
-        found.append((*texts[:4], *values, *texts[4:]))
+        found.append(_row_of_differences(row, scores, strict))
     return pd.DataFrame(
         found, places, ["id", "task", "answer", "prediction", *FLAVOURS, "why", "read"]
     )

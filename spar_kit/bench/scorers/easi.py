@@ -47,25 +47,12 @@ def _after_thinking(text: str) -> str:
     return text
 
 # %% ../../../nbs/bench/scorers/10_easi.ipynb #d3a56a5f
-_OPEN = r"[(\[{（【]"
-_SHUT = r"[)\]}）】]"
-_TAG_LETTER = re.compile(r"\s*([A-Ja-j])", re.I)
-_BEFORE_TAG = tuple(
-    re.compile(rf"(?<![A-Za-z])([A-F])\s*+{_SHUT}?+\s*+</\s*{tag}\s*>", re.I)
-    for tag in ("answer", "think")
-)
 _OPTION_LINE = re.compile(r"[*_>\-\s]*+(?:option|选项)\s+[A-J]\s*[:：]", re.I)
 _ALONE = re.compile(r"\s*+[*_`>（）\[\]【】()]*+\s*+([A-Fa-f])\s*+[*_`（）\[\]【】()]*+\s*+")
 _LABEL = re.compile(r"\s*([A-F])\s*[.．:：)\]】、-]\s+", re.I)
 _CAPITAL = re.compile(
     r"(?<![A-Za-z])([A-F])(?=[*_`）\]})]*(?:$|[\s.,:;!?)\]】》」』，。；、：）]))"
 )
-_PHRASE = re.compile(
-    r"(?:final\s*answer|the\s*answer\s*is|answer(?:\s*is)?|correct\s*answer|答案|最终答案|结论|所以|因此|我选(?:择)?|选择|选)"
-    rf"\s*+[:：>＝=]?+\s*+{_OPEN}?+\s*+([A-F])(?!\w)",
-    re.I,
-)
-_ANY_CAPITAL = re.compile(r"(?<![A-Za-z])([A-F])(?![A-Za-z])")
 
 
 def _from_lines(text: str) -> str | None:
@@ -81,6 +68,21 @@ def _from_lines(text: str) -> str | None:
         if len(capitals) == 1:
             return capitals.pop()
     return None
+
+# %% ../../../nbs/bench/scorers/10_easi.ipynb #dc36d716
+_OPEN = r"[(\[{（【]"
+_SHUT = r"[)\]}）】]"
+_TAG_LETTER = re.compile(r"\s*([A-Ja-j])", re.I)
+_BEFORE_TAG = tuple(
+    re.compile(rf"(?<![A-Za-z])([A-F])\s*+{_SHUT}?+\s*+</\s*{tag}\s*>", re.I)
+    for tag in ("answer", "think")
+)
+_PHRASE = re.compile(
+    r"(?:final\s*answer|the\s*answer\s*is|answer(?:\s*is)?|correct\s*answer|答案|最终答案|结论|所以|因此|我选(?:择)?|选择|选)"
+    rf"\s*+[:：>＝=]?+\s*+{_OPEN}?+\s*+([A-F])(?!\w)",
+    re.I,
+)
+_ANY_CAPITAL = re.compile(r"(?<![A-Za-z])([A-F])(?![A-Za-z])")
 
 
 def parse_easi_letter(prediction: str) -> str | None:

@@ -21,6 +21,23 @@ _TENS = {
     for k, word in enumerate("twenty thirty forty fifty sixty seventy eighty ninety".split(), 2)
 }
 _SCALES = {"hundred": 100, "thousand": 1000}
+
+
+def _run(words: list[str]) -> float:
+    """The value of number words in a row: "two hundred and five" is 205."""
+    total = 0.0
+    part = 0.0
+    for word in words:
+        if word in _SCALES:
+            part = max(part, 1) * _SCALES[word]
+            if word == "thousand":
+                total = total + part
+                part = 0.0
+        else:
+            part += _ONES.get(word, 0) + _TENS.get(word, 0)
+    return total + part
+
+# %% ../../../nbs/bench/scorers/25_number_words.ipynb #d9e7a65e
 _PARTS = {
     "a half": 0.5,
     "one half": 0.5,
@@ -39,33 +56,7 @@ _IN_WORDS = re.compile(
     rf" (?P<part>{'|'.join(_PARTS)})\b)?",
     re.I,
 )
-_NAMED = (
-    (re.compile(r"\bhalf (?:of )?an? ", re.I), "0.5 "),
-    (re.compile(r"\b(?:a|one) quarter of an? ", re.I), "0.25 "),
-    (re.compile(r"\bthree[ -]quarters of an? ", re.I), "0.75 "),
-    (re.compile(r"\b(?:a|one) third of an? ", re.I), "0.333 "),
-    (re.compile(r"\btwo thirds of an? ", re.I), "0.667 "),
-    (re.compile(r"\b(?:a|one) dozen\b", re.I), "12"),
-    (re.compile(r"\b(?:a|one) (?:pair|couple)(?: of)?\b", re.I), "2"),
-)
 _UNIT_WORD = r"(?:meter|metre|centimet\w+|millimet\w+|foot|feet|inch|yard|cm\b|m\b|square|sq\b)"
-_A_HALF_BEHIND = re.compile(rf"(\d+|\ban?) ({_UNIT_WORD}s?) and a half\b", re.I)
-_AN_UNIT = re.compile(rf"\b(?:an?|one) (?={_UNIT_WORD})", re.I)
-
-
-def _run(words: list[str]) -> float:
-    """The value of number words in a row: "two hundred and five" is 205."""
-    total = 0.0
-    part = 0.0
-    for word in words:
-        if word in _SCALES:
-            part = max(part, 1) * _SCALES[word]
-            if word == "thousand":
-                total = total + part
-                part = 0.0
-        else:
-            part += _ONES.get(word, 0) + _TENS.get(word, 0)
-    return total + part
 
 
 def _is_pronoun(text: str, start: int, end: int) -> bool:
@@ -103,11 +94,6 @@ _CJK_UNIT = "(?:平方|平米|米|公尺|厘米|公分|毫米|分米|英尺|英�
 _CJK_NUMBER = re.compile(
     rf"(?<![零〇一二两兩三四五六七八九十百千])(?P<whole>[零〇一二两兩三四五六七八九十百千]{{1,12}}+)(?:点(?P<decimals>[零〇一二三四五六七八九]{{1,8}}+))?(?={_CJK_UNIT}|\W*$)"
 )
-_CJK_HALF = (
-    (re.compile(r"半(?=米|公尺)"), "0.5"),
-    (re.compile(r"(\d+)(米|公尺|メートル)半"), r"\1.5\2"),
-    (re.compile(r"(\d+)(米|公尺)([一二三四五六七八九]|\d(?!\d))(?!厘|公|毫)"), None),
-)
 
 
 def _cjk_value(numerals: str) -> int:
@@ -121,31 +107,46 @@ def _cjk_value(numerals: str) -> int:
             part = _NUMERALS[numeral]
     return total + part
 
+# %% ../../../nbs/bench/scorers/25_number_words.ipynb #63e7bbe8
+_CJK_HALF = (
+    (re.compile(r"半(?=米|公尺)"), "0.5"),
+    (re.compile(r"(\d+)(米|公尺|メートル)半"), r"\1.5\2"),
+    (re.compile(r"(\d+)(米|公尺)([一二三四五六七八九]|\d(?!\d))(?!厘|公|毫)"), None),
+)
+
+
+def _cjk_number(found: re.Match[str]) -> str:
+    whole = str(_cjk_value(found["whole"]))
+    if not found["decimals"]:
+        return whole
+    return whole + "." + "".join(str(_NUMERALS[numeral]) for numeral in found["decimals"])
+
+
+def _tenth_behind(found: re.Match[str]) -> str:
+    """一米五 is 1.5 m: the digit behind a unit is a tenth of it."""
+    return f"{found[1]}.{_NUMERALS.get(found[3], found[3])}{found[2]}"
+
 
 def _cjk_digits(text: str) -> str:
-    text = _CJK_NUMBER.sub(
-        lambda found: (
-            f"{_cjk_value(found['whole'])}"
-            + (
-                "." + "".join(str(_NUMERALS[numeral]) for numeral in found["decimals"])
-                if found["decimals"]
-                else ""
-            )
-        ),
-        text,
-    )
+    text = _CJK_NUMBER.sub(_cjk_number, text)
     for pattern, by in _CJK_HALF:
-        text = pattern.sub(
-            (
-                by
-                if by is not None
-                else lambda found: f"{found[1]}.{_NUMERALS.get(found[3], found[3])}{found[2]}"
-            ),
-            text,
-        )
+        text = pattern.sub(_tenth_behind if by is None else by, text)
     return text
 
 # %% ../../../nbs/bench/scorers/25_number_words.ipynb #c1000007
+_NAMED = (
+    (re.compile(r"\bhalf (?:of )?an? ", re.I), "0.5 "),
+    (re.compile(r"\b(?:a|one) quarter of an? ", re.I), "0.25 "),
+    (re.compile(r"\bthree[ -]quarters of an? ", re.I), "0.75 "),
+    (re.compile(r"\b(?:a|one) third of an? ", re.I), "0.333 "),
+    (re.compile(r"\btwo thirds of an? ", re.I), "0.667 "),
+    (re.compile(r"\b(?:a|one) dozen\b", re.I), "12"),
+    (re.compile(r"\b(?:a|one) (?:pair|couple)(?: of)?\b", re.I), "2"),
+)
+_A_HALF_BEHIND = re.compile(rf"(\d+|\ban?) ({_UNIT_WORD}s?) and a half\b", re.I)
+_AN_UNIT = re.compile(rf"\b(?:an?|one) (?={_UNIT_WORD})", re.I)
+
+
 def to_digits(text: str) -> str:
     """A text with its number words as digits."""
     if not text.isascii():

@@ -29,20 +29,21 @@ _BREAK = re.compile(
     r" mean|sorry|oops|no(?=[,.;:!\n]|\s-|$)|(?<=: )yes)\b|而是|但是?|所以|因此|因为|因為",
     re.I,
 )
-_CORRECTS = re.compile(
-    r"\b(?:wait|actually|correction|on second|scratch that|i mean|sorry|oops|no)\b", re.I
-)
-_CONCLUDES = re.compile(r"\b(?:so|therefore|thus|hence|leaving|which leaves)\b|→|所以|因此", re.I)
-_ASIDES = re.compile(
-    r"\b(?:because|since|as|given that|if|unless|suppose|although|though|while|whereas)\b|因为|因為",  # noqa: E501
-    re.I,
-)
-_BUT = re.compile(r"\b(?:but|however|though|although|yet)\b", re.I)
-_DOUBTS = re.compile(
-    r"\b(?:not|n't)\s(?:\w+\s)?(?:sure|certain|clear|easy)\b(?: about it| of it)?|\bhard to"
-    r" (?:say|tell)\b|\bno doubt\b|\bwithout (?:a |any )?doubt\b",
-    re.I,
-)
+
+
+def _clauses(text: str) -> list[tuple[str, str, str]]:
+    """The clauses of a text: what each begins with ("but", "so", ...), its words, the mark at its
+    end."""
+    out = []
+    start = 0
+    lead = ""
+    for found in _BREAK.finditer(text):
+        out.append((lead, text[start : found.start()], found[0].strip()))
+        start = found.end()
+        lead = found[0].strip(" ,\n")
+    return [*out, (lead, text[start:], "")]
+
+# %% ../../../nbs/bench/scorers/20_parse_choice.ipynb #9352595f
 _DENIES_BEFORE = re.compile(
     r"\b(?:not|cannot|never|neither|nor|without)\b|n't\b|\b(?:rul\w+"
     r" out|eliminat\w+|exclud\w+|reject\w*|discard\w*|dismiss\w*|anything but|all but|everything"
@@ -63,6 +64,18 @@ _DENIES_BEHIND = re.compile(
 _TWICE = re.compile(
     r"(?:n't|not|cannot|never)\s(?:\w+\s)?(?:wrong|incorrect|false|ruled out|excluded)", re.I
 )
+
+
+def _denied(near: str, behind: str) -> bool:
+    """Whether the words before a choice and those behind it rule it out, each of which turns the
+    other round."""
+    denied = len(_DENIES_BEFORE.findall(near)) % 2 == 1
+    if found := _DENIES_BEHIND.search(behind):
+        denied = denied != (not _TWICE.search(found[0]))
+    return denied
+
+# %% ../../../nbs/bench/scorers/20_parse_choice.ipynb #25b9150b
+_CONCLUDES = re.compile(r"\b(?:so|therefore|thus|hence|leaving|which leaves)\b|→|所以|因此", re.I)
 _STATES_BEFORE = re.compile(
     r"\b(?:answer|choos\w*|select\w*|pick\w*|go(?:ing)? with|must be|should"
     r" be|conclu\w+|prefer|vote|leav\w+|remain\w*|best|correct|right"
@@ -77,6 +90,25 @@ _STATES_BEHIND = re.compile(
     r" is)\W*$|^\W{0,3}(?:正确|是正确|是对)|^\W{0,3}(?:です|입니다)",
     re.I,
 )
+
+
+def _is_stated(lead: str, before: str, behind: str) -> bool:
+    """Whether a choice is stated as the answer, by what its clause begins with, or by the words
+    before or behind it."""
+    return any(
+        (
+            _CONCLUDES.search(lead),
+            _STATES_BEFORE.search(before),
+            _OPTION_IS.search(before),
+            _STATES_BEHIND.search(behind),
+        )
+    )
+
+# %% ../../../nbs/bench/scorers/20_parse_choice.ipynb #b1cd1e4e
+_ASIDES = re.compile(
+    r"\b(?:because|since|as|given that|if|unless|suppose|although|though|while|whereas)\b|因为|因為",  # noqa: E501
+    re.I,
+)
 _TENTATIVE = re.compile(
     r"\b(?:might|may|could|maybe|perhaps|possibl[ey]|thought|initially|at"
     r" first|seems?|looks|plausible|consider\w*|tempting|suspect|unlikely)\b|可能|也许",
@@ -89,34 +121,6 @@ _ONLY_MENTIONS = re.compile(
     r"|\b(?:camera|point|object|view|image|box|frame|position|room|person|marker|vitamin|plan|section|figure|class|type|grade|corner|vertex|region|area|from)s?\W{1,3}$",
     re.I,
 )
-_JOINS = re.compile(
-    r"[\s,/&()\[\]\"'+|]*(?:\b(?:or|and|nor|and/or|or maybe|or perhaps|or"
-    r" possibly|o|y|und|oder|et|ou)\b|或者?|和|与|跟|及|か|와|또는)?[\s,()\[\]\"']*(?:\b(?:maybe|perhaps|possibly|options?|choices?|the|either|both|also|even)\b\s?)*[\s(\[\"']*",  # noqa: E501
-    re.I,
-)
-
-
-@dataclass(frozen=True)
-class _Place:
-    """Choices that are named together, and how: 3 stated, 2 bare, 1 named, 0 tentative, -1 denied,
-    None only mentioned."""
-
-    choices: frozenset[str]
-    how: int | None
-    clause: int
-
-
-def _clauses(text: str) -> list[tuple[str, str, str]]:
-    """The clauses of a text: what each begins with ("but", "so", ...), its words, the mark at its
-    end."""
-    out = []
-    start = 0
-    lead = ""
-    for found in _BREAK.finditer(text):
-        out.append((lead, text[start : found.start()], found[0].strip()))
-        start = found.end()
-        lead = found[0].strip(" ,\n")
-    return [*out, (lead, text[start:], "")]
 
 
 def _how(lead: str, before: str, behind: str, end: str, alone: bool) -> int | None:
@@ -128,23 +132,22 @@ def _how(lead: str, before: str, behind: str, end: str, alone: bool) -> int | No
     if (_ASIDES.search(lead) and "," not in before) or _ONLY_MENTIONS.search(before):
         return None
     near = before.rpartition(",")[2]
-    denied = len(_DENIES_BEFORE.findall(near)) % 2 == 1
-    if found := _DENIES_BEHIND.search(behind):
-        denied = denied != (not _TWICE.search(found[0]))
-    if denied:
+    if _denied(near, behind):
         return -1
     if _TENTATIVE.search(near) or (
         _TENTATIVE.search(behind[:30]) and not _STATES_BEHIND.search(behind)
     ):
         return 0
-    if (
-        _CONCLUDES.search(lead)
-        or _STATES_BEFORE.search(before)
-        or _OPTION_IS.search(before)
-        or _STATES_BEHIND.search(behind)
-    ):
+    if _is_stated(lead, before, behind):
         return 3
     return 2 if alone else 1
+
+# %% ../../../nbs/bench/scorers/20_parse_choice.ipynb #f944dd2b
+_JOINS = re.compile(
+    r"[\s,/&()\[\]\"'+|]*(?:\b(?:or|and|nor|and/or|or maybe|or perhaps|or"
+    r" possibly|o|y|und|oder|et|ou)\b|或者?|和|与|跟|及|か|와|또는)?[\s,()\[\]\"']*(?:\b(?:maybe|perhaps|possibly|options?|choices?|the|either|both|also|even)\b\s?)*[\s(\[\"']*",  # noqa: E501
+    re.I,
+)
 
 
 def _between(text: str) -> tuple[str, str]:
@@ -182,6 +185,73 @@ def _groups(words: str, marks: list[tuple[int, int, str]]) -> list[tuple[int, in
             groups.append((start, end, [choice]))
     return groups
 
+# %% ../../../nbs/bench/scorers/20_parse_choice.ipynb #3aeced28
+_BUT = re.compile(r"\b(?:but|however|though|although|yet)\b", re.I)
+
+
+def _takes_back(lead: str, words: str, end: str) -> bool:
+    """Whether a clause that names nothing denies what was named before it: "..., but it is not"."""
+    if not _BUT.search(lead):
+        return False
+    if not words.strip():
+        return end.lower() == "no"
+    return bool(
+        re.match(r"\s?(?:it |that |this )?(?:is|was|'s|are|does|has|seems|must|can)", words)
+        and _DENIES_BEHIND.search(words)
+    )
+
+# %% ../../../nbs/bench/scorers/20_parse_choice.ipynb #8ad6c0a7
+_CORRECTS = re.compile(
+    r"\b(?:wait|actually|correction|on second|scratch that|i mean|sorry|oops|no)\b", re.I
+)
+_DOUBTS = re.compile(
+    r"\b(?:not|n't)\s(?:\w+\s)?(?:sure|certain|clear|easy)\b(?: about it| of it)?|\bhard to"
+    r" (?:say|tell)\b|\bno doubt\b|\bwithout (?:a |any )?doubt\b",
+    re.I,
+)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Choices that are named together, and how: 3 stated, 2 bare, 1 named, 0 tentative, -1 denied,
+    None only mentioned."""
+
+    choices: frozenset[str]
+    how: int | None
+    clause: int
+
+
+def _is_alone(before: str, behind: str, first: bool) -> bool:
+    """Whether a choice stands alone in its clause, or the text begins with it as with a label."""
+    if re.search(r"\w", before):
+        return False
+    if not re.search(r"\w", behind):
+        return True
+    return first and bool(re.match(r"[.,:;)\]\"'}]|\s?[-=]\s|\sbecause\b", behind))
+
+
+def _after_correction(places: list[_Place], corrected: int) -> list[_Place]:
+    """What was stated before a correction is tentative, where something is named after it."""
+    if not any(place.clause >= corrected and (place.how or 0) > 0 for place in places):
+        return places
+    return [
+        _Place(
+            place.choices,
+            min(place.how, 0) if place.how and place.clause < corrected else place.how,
+            place.clause,
+        )
+        for place in places
+    ]
+
+# %% ../../../nbs/bench/scorers/20_parse_choice.ipynb #3cd57a1f
+def _around(words: str, groups: list[tuple[int, int, list[str]]], k: int) -> tuple[str, str]:
+    """The words before group `k` and those behind it, up to its neighbors."""
+    start, stop, _ = groups[k]
+    before = _between(words[groups[k - 1][1] : start])[1] if k else words[:start]
+    last = k + 1 == len(groups)
+    behind = words[stop:] if last else _between(words[stop : groups[k + 1][0]])[0]
+    return before, behind
+
 
 def _places(
     text: str, find: Callable[[str], list[tuple[int, int, str]]], listed: bool
@@ -192,53 +262,18 @@ def _places(
         if _CORRECTS.search(lead) and number:
             corrected = number
         groups = _groups(words, find(words))
-        if (
-            not groups
-            and places
-            and _BUT.search(lead)
-            and re.match(r"\s?(?:it |that |this )?(?:is|was|'s|are|does|has|seems|must|can)", words)
-            and _DENIES_BEHIND.search(words)
-        ):
+        if not groups and places and _takes_back(lead, words, end):
             places[-1] = _Place(places[-1].choices, -1, places[-1].clause)
-        if (
-            not groups
-            and places
-            and _BUT.search(lead)
-            and not words.strip()
-            and end.lower() == "no"
-        ):
-            places[-1] = _Place(places[-1].choices, -1, places[-1].clause)
-        for k, (start, stop, choices) in enumerate(groups):
-            before = words[:start] if not k else _between(words[groups[k - 1][1] : start])[1]
-            behind = (
-                words[stop:]
-                if k + 1 == len(groups)
-                else _between(words[stop : groups[k + 1][0]])[0]
-            )
-            alone = not re.search(r"\w", before) and (
-                not re.search(r"\w", behind)
-                or not number
-                and not k
-                and re.match(r"[.,:;)\]\"'}]|\s?[-=]\s|\sbecause\b", behind) is not None
-            )
+        for k, (_, _, choices) in enumerate(groups):
+            before, behind = _around(words, groups, k)
+            alone = _is_alone(before, behind, first=not number and not k)
             how = _how(lead, before, behind, end, alone)
             if listed and alone and how == 2:
                 how = None
             places.append(_Place(frozenset(choices), how, number))
-    return (
-        [
-            _Place(
-                place.choices,
-                min(place.how, 0) if place.how and place.clause < corrected else place.how,
-                place.clause,
-            )
-            for place in places
-        ]
-        if any(place.clause >= corrected and (place.how or 0) > 0 for place in places)
-        else places
-    )
+    return _after_correction(places, corrected)
 
-
+# %% ../../../nbs/bench/scorers/20_parse_choice.ipynb #5e27fac5
 def decide(
     text: str, find: Callable[[str], list[tuple[int, int, str]]], listed: bool = False
 ) -> str | None:
@@ -285,7 +320,7 @@ def _find_letters(words: str) -> list[tuple[int, int, str]]:
         (found.start(), found.end(), found[1] or found[2]) for found in _LETTERS.finditer(words)
     ]
 
-
+# %% ../../../nbs/bench/scorers/20_parse_choice.ipynb #98dfb8be
 def _letter_of(text: str) -> str | None:
     if not text.isascii() or "] " in text:
         text = _CROSS.sub(" wrong ", _TICK.sub(" correct ", text)).strip()
@@ -347,7 +382,7 @@ def find_words(names: dict[str, str]) -> Callable[[str], list[tuple[int, int, st
         (found.start(), found.end(), known[found[1].lower()]) for found in pattern.finditer(words)
     ]
 
-
+# %% ../../../nbs/bench/scorers/20_parse_choice.ipynb #81e905ed
 def _words_decided(text: str, options: dict[str, str]) -> str | None:
     names = {
         normalize_text(option).lower().strip(" ."): letter for letter, option in options.items()
@@ -385,43 +420,6 @@ def parse_option(text: str, question: str) -> str | None:
     return None
 
 # %% ../../../nbs/bench/scorers/20_parse_choice.ipynb #756141e8
-_YES = (
-    "yes|yeah|yep|yup|true|correct|accurate|affirmative|indeed|agreed?|certainly|absolutely|right(?="
-    " ?$)|the case|holds?|be said|(?:say|think|believe|guess|suppose) so|si|oui|ja|sim|да"
-)
-_NO = "no|nope|nah|false|incorrect|wrong|untrue|inaccurate|negative|mistaken|den(?:y|ied)|opposite|disagree|non|nein|нет"  # noqa: E501
-_VERDICT = re.compile(rf"\b(?:(?P<yes>{_YES})|(?P<no>{_NO}))\b")
-_TURNS = re.compile(
-    r"\b(?:not|cannot|never|hardly|neither|nor|far from|anything"
-    r" but|scarcely|barely)\b|n't\b|\bnot\b"
-)
-_UNKNOWN = re.compile(
-    r"(?:\b(?:not|no|cannot|hard|difficult|impossible|unable|never|without)\b|n't\b)(?:\W+\w+){0,4}?\W+(?:tell|say(?!"
-    r" so)|determined?|know|known|judged?|see|decided?|sure|certain|clear|possible|enough|information|evidence|idea|way|image|answer|longer|other|object)\b"  # noqa: E501
-    r"|\bpart(?:ly|ially)\b|\b(?:maybe|perhaps|unclear|uncertain|unsure|undecided|possibly|depends|unknown)\b|是否|不(?:太|能|好|可)?(?:确定|判断|清楚|知道)|无法|无从|难以|难说|也许|可能|或许|わかりません|분からない|모르"
-)
-_BOTH = re.compile(
-    rf"\b(?:{_YES})\b\W*(?:\b(?:and|or|nor)\b)?\W*(?:partly"
-    rf" )?\b(?:{_NO})\b|\b(?:{_NO})\b\W*\b(?:and|or|nor)\b\W*\b(?:{_YES})\b"
-)
-_BARE_VERB = re.compile(
-    r"^(?:well |i (?:think|guess|believe|would say|'d say) |that"
-    r" )*(?:it|that|this|they|he|she|there|the \w+)(?: really)?"
-    r" (?:(?:is|are|does|was|do|would|can)( not| n't)?|(is|are|does|was|do|would|ca)n't|'s( not))$"
-)
-_BARE_NOT = re.compile(
-    r"^(?:(?:certainly|absolutely|definitely|of course|i (?:think|believe|guess)) )?not(?:"
-    r" (?:really|quite|at all|entirely|exactly|so))?$|^(?:by no means|never|nothing of the sort)$"
-)
-_BARE_YES = re.compile(r"^(?:sure|surely|for sure|exactly|precisely)$")
-_JUDGED_PARTS = re.compile(
-    r"[.;!?\n:,](?=\s|$|[\"')\]])|[,:;!?](?=\D)|\s-+\s|\b(?:but|because|since|while|however|wait|actually|(?<!say"
-    r" )(?<!think )(?<!believe )so)\b|\.{3,}"
-)
-_INTERJECTION = re.compile(
-    r"^(yes|yeah|yep|no|nope)(?= (?:it|the|that|this|they|there|i|he|she|you|we|its)\b)"
-)
-_IDIOM = re.compile(r"\b(?:no doubt|without (?:a |any )?doubt|no question|undoubtedly|of course)\b")
 _CJK_JUDGED = re.compile(
     r"没错|不可以|可以|不是|不对|不對|不正确|并非|不成立|没有|沒有|否|错误|錯誤|错|いいえ|違い|아니|아닙|아뇨|不|是的|正确|正確|成立|はい|ええ|そうです|맞|그렇|네|예|对|對|是"
 )
@@ -451,6 +449,48 @@ def _cjk_verdict(clause: str) -> int:
     signs = [1 if word in _CJK_YES else -1 for word in found]
     return (-1) ** signs.count(-1) if signs else 0
 
+# %% ../../../nbs/bench/scorers/20_parse_choice.ipynb #ba6d28c5
+_BARE_VERB = re.compile(
+    r"^(?:well |i (?:think|guess|believe|would say|'d say) |that"
+    r" )*(?:it|that|this|they|he|she|there|the \w+)(?: really)?"
+    r" (?:(?:is|are|does|was|do|would|can)( not| n't)?|(is|are|does|was|do|would|ca)n't|'s( not))$"
+)
+_BARE_NOT = re.compile(
+    r"^(?:(?:certainly|absolutely|definitely|of course|i (?:think|believe|guess)) )?not(?:"
+    r" (?:really|quite|at all|entirely|exactly|so))?$|^(?:by no means|never|nothing of the sort)$"
+)
+_BARE_YES = re.compile(r"^(?:sure|surely|for sure|exactly|precisely)$")
+
+
+def _bare_verdict(clause: str) -> int:
+    """1 or -1 for a clause without a word of truth: "it is", "it isn't", "not really"; else 0."""
+    if bare := _BARE_VERB.match(clause):
+        return -1 if any(bare.groups()) else 1
+    if _BARE_NOT.match(clause):
+        return -1
+    return 1 if _BARE_YES.match(clause) else 0
+
+# %% ../../../nbs/bench/scorers/20_parse_choice.ipynb #d8f6b5e4
+_YES = (
+    "yes|yeah|yep|yup|true|correct|accurate|affirmative|indeed|agreed?|certainly|absolutely|right(?="
+    " ?$)|the case|holds?|be said|(?:say|think|believe|guess|suppose) so|si|oui|ja|sim|да"
+)
+_NO = "no|nope|nah|false|incorrect|wrong|untrue|inaccurate|negative|mistaken|den(?:y|ied)|opposite|disagree|non|nein|нет"  # noqa: E501
+_VERDICT = re.compile(rf"\b(?:(?P<yes>{_YES})|(?P<no>{_NO}))\b")
+_TURNS = re.compile(
+    r"\b(?:not|cannot|never|hardly|neither|nor|far from|anything"
+    r" but|scarcely|barely)\b|n't\b|\bnot\b"
+)
+_UNKNOWN = re.compile(
+    r"(?:\b(?:not|no|cannot|hard|difficult|impossible|unable|never|without)\b|n't\b)(?:\W+\w+){0,4}?\W+(?:tell|say(?!"
+    r" so)|determined?|know|known|judged?|see|decided?|sure|certain|clear|possible|enough|information|evidence|idea|way|image|answer|longer|other|object)\b"  # noqa: E501
+    r"|\bpart(?:ly|ially)\b|\b(?:maybe|perhaps|unclear|uncertain|unsure|undecided|possibly|depends|unknown)\b|是否|不(?:太|能|好|可)?(?:确定|判断|清楚|知道)|无法|无从|难以|难说|也许|可能|或许|わかりません|분からない|모르"
+)
+_BOTH = re.compile(
+    rf"\b(?:{_YES})\b\W*(?:\b(?:and|or|nor)\b)?\W*(?:partly"
+    rf" )?\b(?:{_NO})\b|\b(?:{_NO})\b\W*\b(?:and|or|nor)\b\W*\b(?:{_YES})\b"
+)
+
 
 def _verdict(clause: str) -> int:
     """1 for yes, -1 for no, 0 for neither."""
@@ -463,19 +503,27 @@ def _verdict(clause: str) -> int:
     ]
     if signs:
         return int((-1) ** (signs.count(-1) + len(_TURNS.findall(clause))))
-    if bare := _BARE_VERB.match(clause):
-        return -1 if any(bare.groups()) else 1
-    if _BARE_NOT.match(clause) or _BARE_YES.match(clause):
-        return -1 if _BARE_NOT.match(clause) else 1
-    return _cjk_verdict(clause) if not clause.isascii() else 0
+    if sign := _bare_verdict(clause):
+        return sign
+    return 0 if clause.isascii() else _cjk_verdict(clause)
+
+# %% ../../../nbs/bench/scorers/20_parse_choice.ipynb #adb5d7d5
+_JUDGED_PARTS = re.compile(
+    r"[.;!?\n:,](?=\s|$|[\"')\]])|[,:;!?](?=\D)|\s-+\s|\b(?:but|because|since|while|however|wait|actually|(?<!say"
+    r" )(?<!think )(?<!believe )so)\b|\.{3,}"
+)
+_INTERJECTION = re.compile(
+    r"^(yes|yeah|yep|no|nope)(?= (?:it|the|that|this|they|there|i|he|she|you|we|its)\b)"
+)
 
 
-def _judge_of(text: str) -> str | None:
-    text = text.lower().strip(" \n\"'")
-    if text.strip(".!()") in ("y", "n", "t", "f", "√", "×"):
-        return "yes" if text.strip(".!()") in ("y", "t", "√") else "no"
-    without = _IDIOM.sub(" ", text)
-    text = without if _VERDICT.search(without) else _IDIOM.sub("yes", text)
+def _verdicts_after(text: str) -> bool:
+    return any(_verdict(part.strip()) for part in _JUDGED_PARTS.split(text))
+
+
+def _verdicts(text: str) -> list[tuple[int, int, str]]:
+    """Where a text says yes (1) or no (-1), and the mark that ends each clause; only what follows a
+    correction, where there is one."""
     verdicts: list[tuple[int, int, str]] = []
     start = 0
     for found in [*_JUDGED_PARTS.finditer(text), None]:
@@ -486,22 +534,30 @@ def _judge_of(text: str) -> str | None:
             clause = clause[lead.end() :].strip()
         if (sign := _verdict(clause)) and mark != "?":
             verdicts.append((start, sign, mark))
-        if (
-            mark in ("wait", "actually", "but", "however")
-            and verdicts
-            and _verdicts_after(text[stop:])
-        ):
+        corrects = mark in ("wait", "actually", "but", "however")
+        if corrects and verdicts and _verdicts_after(text[stop:]):
             verdicts = []
         start = found.end() if found else start
-    if not verdicts or (
-        len({sign for _, sign, _ in verdicts}) > 1 and re.search(r"\w", text[: verdicts[0][0]])
-    ):
+    return verdicts
+
+# %% ../../../nbs/bench/scorers/20_parse_choice.ipynb #bd80cc88
+_IDIOM = re.compile(r"\b(?:no doubt|without (?:a |any )?doubt|no question|undoubtedly|of course)\b")
+
+
+def _judge_of(text: str) -> str | None:
+    text = text.lower().strip(" \n\"'")
+    if text.strip(".!()") in ("y", "n", "t", "f", "√", "×"):
+        return "yes" if text.strip(".!()") in ("y", "t", "√") else "no"
+    without = _IDIOM.sub(" ", text)
+    text = without if _VERDICT.search(without) else _IDIOM.sub("yes", text)
+    verdicts = _verdicts(text)
+    if not verdicts:
         return None
-    return "yes" if verdicts[0][1] > 0 else "no"
-
-
-def _verdicts_after(text: str) -> bool:
-    return any(_verdict(part.strip()) for part in _JUDGED_PARTS.split(text))
+    start, first, _ = verdicts[0]
+    # yes and no is neither, unless the text begins with one of the two
+    if len({sign for _, sign, _ in verdicts}) > 1 and re.search(r"\w", text[:start]):
+        return None
+    return "yes" if first > 0 else "no"
 
 
 def parse_judge(text: str) -> str | None:
@@ -552,7 +608,7 @@ def _resolve(text: str, pattern: re.Pattern[str]) -> str:
         else text
     )
 
-
+# %% ../../../nbs/bench/scorers/20_parse_choice.ipynb #40e58016
 def parse_color(text: str) -> str | None:
     """The color of the marker that a cleaned text chooses."""
     for pattern in (_COLOR_MARK, _ANY_COLOR):
@@ -585,7 +641,7 @@ def parse_object(text: str) -> str | None:
         return decide(text, _find_marks(_OBJECT_MARK))
     return re.sub(r"[\W_]+", " ", text.lower()).strip() or None
 
-
+# %% ../../../nbs/bench/scorers/20_parse_choice.ipynb #47e77fb9
 _MORE = re.compile(
     r"\b(closer|nearer|closest|nearest)\b|\b(farther|further|farthest|furthest)\b", re.I
 )

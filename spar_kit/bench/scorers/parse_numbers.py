@@ -20,10 +20,6 @@ from .official import AXES
 
 # %% ../../../nbs/bench/scorers/30_parse_numbers.ipynb #d84b1901
 NUMBER = r"[-+]?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|[-+]?\.\d+"
-_FREE = (
-    r"(?<![A-Za-z0-9_^.])(?<![\w,]-)(?:(?P<whole>\d{1,3}\s)?(?P<over>\d{1,3})/(?P<under>\d{1,3})(?![\d/])|(?P<comma>[-+]?(?:0,\d{1,6}|\d{1,4},\d{1,2}))(?![\d,])"
-    rf"|(?P<plain>{NUMBER})(?P<power>e[-+]?\d{{1,3}})?)"
-)
 _LENGTHS: Mapping[float, str] = {
     0.001: (
         "mm millimeter millimetre milimetro millimetro мм миллиметр миллиметра миллиметров 毫米"
@@ -44,6 +40,23 @@ _METRES: Mapping[str, float] = {
     name: factor for factor, names in _LENGTHS.items() for name in names.split()
 }
 _LENGTH_NAMES = "|".join(re.escape(name) for name in sorted(_METRES, key=len, reverse=True))
+
+
+def _factor(unit: str, square: bool) -> tuple[str, float]:
+    """ "m", "m2", "deg", "other" or "", and what makes such a unit metres or square metres."""
+    unit = unit.lower()
+    if unit == "平米":
+        return "m2", 1.0
+    if unit in _METRES or unit == "in":
+        factor = _METRES.get(unit, 0.0254)
+        return ("m2", factor**2) if square else ("m", factor)
+    return ("deg" if unit.startswith(("deg", "°", "度", "rad")) else "other" if unit else "", 1.0)
+
+# %% ../../../nbs/bench/scorers/30_parse_numbers.ipynb #5f1df8ce
+_FREE = (
+    r"(?<![A-Za-z0-9_^.])(?<![\w,]-)(?:(?P<whole>\d{1,3}\s)?(?P<over>\d{1,3})/(?P<under>\d{1,3})(?![\d/])|(?P<comma>[-+]?(?:0,\d{1,6}|\d{1,4},\d{1,2}))(?![\d,])"
+    rf"|(?P<plain>{NUMBER})(?P<power>e[-+]?\d{{1,3}})?)"
+)
 _OTHERS = (
     "px|pixel|%|percent|per"
     " cent|kilogram|kg|second|sec|minute|hour|fps|hz|frame|image|view|picture|photo|video|度|degree|deg|°|radian|rad|像素|帧|秒|张图|枚"  # noqa: E501
@@ -55,15 +68,8 @@ _INCHES = (
 _SQUARE = r"(?:sq(?:uare|\.)?\s?|平方|제곱|평방|quadrat)"
 _UNIT = rf"(?:\s?-?[(\[]?\s?(?P<square>{_SQUARE})?(?P<unit>平米|{_LENGTH_NAMES}|{_INCHES}|{_OTHERS})(?:s|es)?(?P<exponent>\^?\{{?[23]\}}?|\ssquared|\scubed)?(?![a-z\dа-я])[)\]]?)?"  # noqa: E501
 _QUANTITY = re.compile(_FREE + _UNIT, re.I)
-_UNIT_ELSEWHERE = re.compile(
-    r"(?:[(\[]\s?(?:in )?|\bin"
-    r" |_(?:in_)?|(?<=[A-Za-z])/|#\s?|以|^(?=[a-z]{1,12}\s?[:=])|\b(?:units?|measured)\W{1,4}(?:is"
-    r" |in |of"
-    rf" )?|单位\W{{0,3}}为?)(?P<square>{_SQUARE})?(?P<unit>{'|'.join(name for name in sorted(_METRES, key=len, reverse=True) if name.isalpha())})s?(?P<exponent>\^?[23]|\ssquared)?(?![a-z\d_])",  # noqa: E501
-    re.I,
-)
 
-
+# %% ../../../nbs/bench/scorers/30_parse_numbers.ipynb #1e1c60f2
 @dataclass(frozen=True, kw_only=True)
 class Quantity:
     """A number of a text.
@@ -87,17 +93,6 @@ class Quantity:
         return self.number * self.factor
 
 
-def _factor(unit: str, square: bool) -> tuple[str, float]:
-    """ "m", "m2", "deg", "other" or "", and what makes such a unit metres or square metres."""
-    unit = unit.lower()
-    if unit == "平米":
-        return "m2", 1.0
-    if unit in _METRES or unit == "in":
-        factor = _METRES.get(unit, 0.0254)
-        return ("m2", factor**2) if square else ("m", factor)
-    return ("deg" if unit.startswith(("deg", "°", "度", "rad")) else "other" if unit else "", 1.0)
-
-
 def _quoted(text: str, start: int, quote: str) -> bool:
     """Whether the quote behind a number that begins at `start` closes one before it, and stands for
     no feet or inches."""
@@ -109,11 +104,10 @@ def _quoted(text: str, start: int, quote: str) -> bool:
 def _quantity(match: re.Match[str]) -> Quantity | None:
     part = match.groupdict()
     if part["under"]:
-        value = (
-            float(part["whole"] or 0) + float(part["over"]) / float(part["under"])
-            if float(part["under"])
-            else float("inf")
-        )
+        under = float(part["under"])
+        value = float("inf")
+        if under:
+            value = float(part["whole"] or 0) + float(part["over"]) / under
     elif part["comma"]:
         value = float(part["comma"].replace(",", "."))
     else:
@@ -124,11 +118,9 @@ def _quantity(match: re.Match[str]) -> Quantity | None:
         name = ""
         end = match.start("unit")  # a number in quotes, not inches
     unit, factor = _factor(name, bool(part["square"] or part["exponent"]))
-    return (
-        Quantity(number=value, factor=factor, unit=unit, start=match.start(), end=end)
-        if np.isfinite(value * factor)
-        else None
-    )
+    if not np.isfinite(value * factor):
+        return None
+    return Quantity(number=value, factor=factor, unit=unit, start=match.start(), end=end)
 
 # %% ../../../nbs/bench/scorers/30_parse_numbers.ipynb #34b0d98e
 _LABELLED = re.compile(
@@ -143,65 +135,57 @@ _RULED_OUT = re.compile(
     re.I,
 )
 _NUMBERING = re.compile(r"^\d{1,2}[.)] (?=.*[A-Za-z])", re.M)
-_COORDINATES = re.compile(
-    rf"\b\d{{3,4}}\s?[x×]\s?\d{{3,4}}\b|[\[(]\s?(?:(?:{NUMBER})\s?,\s?){{1,7}}(?:{NUMBER})\s?[\])]"
-)
+
+
+def _says_nothing(found: Quantity, before: str, digit_first: bool) -> bool:
+    """Whether the words before a number rule it out, or make it a name ("image 2")."""
+    if _RULED_OUT.search(before):
+        return True
+    return not found.unit and digit_first and bool(_LABELLED.search(before))
+
+# %% ../../../nbs/bench/scorers/30_parse_numbers.ipynb #e10b8301
 _GLUED = re.compile(
     r"(?<=\d)('-?)(?=\d{1,2}(?!\d))|(?<=\d)(\s?-?(?:ft|feet|foot)-?)(?=\d{1,2}(?!\d))(?![23](?!\d|\s?(?:in|\"|'')))|(?<=\d)(\s?(?:m|米))(?=\d\d(?!\d))|(?<=\d)(\s?(?:メートル|公尺|英尺|미터))(?=\d)",
     re.I,
 )
 
 
+def _whole_of(kept: Quantity, length: float, end: int) -> Quantity:
+    """A length and a shorter one behind it as one."""
+    return Quantity(number=kept.value + length, factor=1.0, unit="m", start=kept.start, end=end)
+
+
 def _joined(kept: Quantity, found: Quantity, between: str) -> Quantity | None:
     """Two lengths in a row as one: 2 m 30 cm, 5 ft 10 in, 5' 10, 1m50."""
     mark = re.fullmatch(r"(\s?[.,])?\s?-?(?:and\s)?", between)
-    if (
-        kept.unit != "m"
-        or not kept.number.is_integer()
-        or not mark
-        or (mark[1] and not (kept.factor == 0.3048 and found.factor == 0.0254))
-    ):
+    of_feet = kept.factor == 0.3048
+    if kept.unit != "m" or not kept.number.is_integer() or not mark:
+        return None
+    if mark[1] and not (of_feet and found.factor == 0.0254):
         return None
     if found.unit == "m" and found.factor < kept.factor:
-        return Quantity(
-            number=kept.value + found.value, factor=1.0, unit="m", start=kept.start, end=found.end
-        )
-    if (
-        found.unit == ""
-        and found.number.is_integer()
-        and (
-            (kept.factor == 0.3048 and 0 <= found.number < 12)
-            or (kept.factor == 1 and 10 <= found.number < 100 and not between.strip())
-        )
-    ):
-        return Quantity(
-            number=kept.value + found.number * (0.0254 if kept.factor == 0.3048 else 0.01),
-            factor=1.0,
-            unit="m",
-            start=kept.start,
-            end=found.end,
-        )
+        return _whole_of(kept, found.value, found.end)
+    if found.unit or not found.number.is_integer():
+        return None
+    if of_feet and 0 <= found.number < 12:
+        return _whole_of(kept, found.number * 0.0254, found.end)
+    if kept.factor == 1 and 10 <= found.number < 100 and not between.strip():
+        return _whole_of(kept, found.number * 0.01, found.end)
     return None
 
-
+# %% ../../../nbs/bench/scorers/30_parse_numbers.ipynb #046766fb
 def parse_quantities(text: str) -> list[Quantity]:
     """All quantities of a cleaned text, in order."""
     kept: list[Quantity] = []
-    text = (
-        _GLUED.sub(lambda found: found[0].rstrip("-") + " ", text)
-        if not text.isascii() or re.search(r"\d\s?(?:-?f|'|m)", text, re.I)
-        else text
-    )
+    if not text.isascii() or re.search(r"\d\s?(?:-?f|'|m)", text, re.I):
+        text = _GLUED.sub(lambda found: found[0].rstrip("-") + " ", text)
     numbering = {match.start() for match in _NUMBERING.finditer(text)}
     for match in _QUANTITY.finditer(text):
         found = _quantity(match)
         before = text[max(0, match.start() - 40) : match.start()]
-        if (
-            found is None
-            or match.start() in numbering
-            or _RULED_OUT.search(before)
-            or (not found.unit and match[0].strip()[:1].isdigit() and _LABELLED.search(before))
-        ):
+        if found is None or match.start() in numbering:
+            continue
+        if _says_nothing(found, before, match[0].strip()[:1].isdigit()):
             continue
         if kept and (both := _joined(kept[-1], found, text[kept[-1].end : found.start])):
             kept.pop()
@@ -223,28 +207,6 @@ _UNITS_OF: Mapping[str, tuple[str, ...]] = {
     "count": ("",),
     "any": ("m", "m2", ""),
 }
-_ANSWER = re.compile(
-    r"\b(?:answer|prediction|estimate|result)\b[\"'*_ ]{0,6}(?:is|was|would be|should"
-    r" be|:|=)?|\b(?:wait|actually|correction|scratch that|i mean|sorry)\b|(?<=[.…] )no,|答案|答え",
-    re.I,
-)
-_CONCLUDED = re.compile(
-    r"[=≈]|(?<=\d)\sis\s(?=(?:about )?\d)|\b(?:so|therefore|thus|hence|overall|in"
-    r" total|total|altogether|equals|makes|gives|in conclusion|approximately equal to)\b|所以|因此",
-    re.I,
-)
-_GIVENS = re.compile(
-    r"\b(?:given|assuming|since|because|as|if|with|knowing|based on|compared"
-    r" (?:to|with)|while|whereas|using|relative"
-    r" to|than|considering)\b(?:[^,;.\n]|(?<=\d)\.(?=\d)){0,150}",
-    re.I,
-)
-_END = r"\d{1,9}(?:\.\d{1,9})?(?:\s?(?:m|cm|mm|meters?|metres?|centimeters?|ft|feet|米|厘米))?"
-_RANGE = re.compile(
-    rf"(?<![\w^.-])(?:between\s{_END}\sand|{_END}\s?(?:-|–|~|to|至|到|and\s|or(?: maybe|"
-    rf" perhaps)?\s?(?:about\s)?))\s?{_END}(?![\w.]*\d)(?!\s?(?:=|≈))",
-    re.I,
-)
 _OPERATION = re.compile(r"\s?([+×*·x/-]|by|plus|minus|times)\s?", re.I)
 
 
@@ -276,35 +238,44 @@ def _calculated(text: str, asked: str) -> float | None:
             value *= operand if not (right.unit == "" and factor != 1) else right.number
     return value if np.isfinite(value) else None
 
-
+# %% ../../../nbs/bench/scorers/30_parse_numbers.ipynb #f682ac14
 def _one_of(found: list[Quantity]) -> float | None:
     """The value that all of them have, or all that have a unit; None where they differ."""
     for some in (found, [quantity for quantity in found if quantity.unit]):
-        if (
-            some
-            and max(quantity.value for quantity in some) - min(quantity.value for quantity in some)
-            <= 1e-9
-        ):
-            return some[0].value
+        values = [quantity.value for quantity in some]
+        if values and max(values) - min(values) <= 1e-9:
+            return values[0]
     return None
 
 
 def _only(line: str) -> Quantity | None:
     """The quantity that is all of a line."""
     found = parse_quantities(line) if len(line) < 60 else []
-    return (
-        found[0]
-        if len(found) == 1
-        and not line[: found[0].start].strip(" *_$`\"'.:;!≈")
-        and not line[found[0].end :].strip(" *_$`\"'.:;!")
-        else None
-    )
+    if len(found) != 1:
+        return None
+    before = line[: found[0].start].strip(" *_$`\"'.:;!≈")
+    behind = line[found[0].end :].strip(" *_$`\"'.:;!")
+    return None if before or behind else found[0]
 
 
-def _blank(text: str, spans: Iterable[tuple[int, int]]) -> str:
-    for start, end in spans:
-        text = text[:start] + " " * (end - start) + text[end:]
-    return text
+def _own_lines(text: str, asked: str) -> list[Quantity]:
+    """What stands alone on the first and on the last of several lines."""
+    lines = text.split("\n")
+    if len(lines) < 2:
+        return []
+    alone = (_only(lines[0]), _only(lines[-1]))
+    return [quantity for quantity in alone if quantity and quantity.unit in _UNITS_OF[asked]]
+
+# %% ../../../nbs/bench/scorers/30_parse_numbers.ipynb #6bda03d6
+_END = r"\d{1,9}(?:\.\d{1,9})?(?:\s?(?:m|cm|mm|meters?|metres?|centimeters?|ft|feet|米|厘米))?"
+_RANGE = re.compile(
+    rf"(?<![\w^.-])(?:between\s{_END}\sand|{_END}\s?(?:-|–|~|to|至|到|and\s|or(?: maybe|"
+    rf" perhaps)?\s?(?:about\s)?))\s?{_END}(?![\w.]*\d)(?!\s?(?:=|≈))",
+    re.I,
+)
+_COORDINATES = re.compile(
+    rf"\b\d{{3,4}}\s?[x×]\s?\d{{3,4}}\b|[\[(]\s?(?:(?:{NUMBER})\s?,\s?){{1,7}}(?:{NUMBER})\s?[\])]"
+)
 
 
 def _differs(match: re.Match[str]) -> bool:
@@ -313,6 +284,28 @@ def _differs(match: re.Match[str]) -> bool:
     if " and " in match[0] and not match[0].lower().startswith("between"):
         return False
     return len(ends) != 2 or abs(ends[0].value - ends[1].value) > 0.02 * abs(ends[1].value)
+
+
+def _without_ranges(text: str) -> str:
+    """A text with blanks in place of ranges and of coordinates."""
+    ranges = [match.span() for match in _RANGE.finditer(text) if _differs(match)]
+    text = _blank(text, ranges)
+    return _blank(text, (match.span() for match in _COORDINATES.finditer(text)))
+
+
+def _blank(text: str, spans: Iterable[tuple[int, int]]) -> str:
+    for start, end in spans:
+        text = text[:start] + " " * (end - start) + text[end:]
+    return text
+
+# %% ../../../nbs/bench/scorers/30_parse_numbers.ipynb #39c94929
+_UNIT_ELSEWHERE = re.compile(
+    r"(?:[(\[]\s?(?:in )?|\bin"
+    r" |_(?:in_)?|(?<=[A-Za-z])/|#\s?|以|^(?=[a-z]{1,12}\s?[:=])|\b(?:units?|measured)\W{1,4}(?:is"
+    r" |in |of"
+    rf" )?|单位\W{{0,3}}为?)(?P<square>{_SQUARE})?(?P<unit>{'|'.join(name for name in sorted(_METRES, key=len, reverse=True) if name.isalpha())})s?(?P<exponent>\^?[23]|\ssquared)?(?![a-z\d_])",  # noqa: E501
+    re.I,
+)
 
 
 def _with_units(text: str, found: list[Quantity]) -> list[Quantity]:
@@ -336,12 +329,20 @@ def _with_units(text: str, found: list[Quantity]) -> list[Quantity]:
         for q in found
     ]
 
-
+# %% ../../../nbs/bench/scorers/30_parse_numbers.ipynb #a1469152
 _COORDINATE_NAME = re.compile(r"\b[xyuv][0-9]?(?: is)?\s?[=:]\s?$", re.I)
 _THINGS = re.compile(
     r"\s(?:objects?|items?|candidates?|things?|options?|answers?|boxes|rooms?|people|persons?|steps?|times)\b",
     re.I,
 )
+
+
+def _is_counted(text: str, quantity: Quantity) -> bool:
+    """Whether a number without a unit counts things or is a coordinate."""
+    if quantity.unit:
+        return False
+    before = text[max(0, quantity.start - 10) : quantity.start]
+    return bool(_THINGS.match(text[quantity.end :]) or _COORDINATE_NAME.search(before))
 
 
 def _candidates(text: str, asked: str) -> list[Quantity]:
@@ -352,26 +353,26 @@ def _candidates(text: str, asked: str) -> list[Quantity]:
         for quantity in _with_units(text, parse_quantities(text))
         if quantity.unit in _UNITS_OF[asked]
     ]
-    if asked != "count":
-        found = [
-            quantity
-            for quantity in found
-            if quantity.unit
-            or not (
-                _THINGS.match(text[quantity.end :])
-                or _COORDINATE_NAME.search(text[max(0, quantity.start - 10) : quantity.start])
-            )
-        ]
-        found = [quantity for quantity in found if quantity.unit] or found
-        if not any(quantity.unit for quantity in found):
-            found = [
-                quantity
-                for quantity in found
-                if not re.match(
-                    r"\s(?!is\b|was\b|as\b|this\b|units?\b)[a-z]+s\b", text[quantity.end :]
-                )
-            ] or found
-    return found
+    if asked == "count":
+        return found
+    found = [quantity for quantity in found if not _is_counted(text, quantity)]
+    with_unit = [quantity for quantity in found if quantity.unit]
+    if with_unit:
+        return with_unit
+    plural = r"\s(?!is\b|was\b|as\b|this\b|units?\b)[a-z]+s\b"
+    return [q for q in found if not re.match(plural, text[q.end :])] or found
+
+# %% ../../../nbs/bench/scorers/30_parse_numbers.ipynb #101418d9
+_ANSWER = re.compile(
+    r"\b(?:answer|prediction|estimate|result)\b[\"'*_ ]{0,6}(?:is|was|would be|should"
+    r" be|:|=)?|\b(?:wait|actually|correction|scratch that|i mean|sorry)\b|(?<=[.…] )no,|答案|答え",
+    re.I,
+)
+_CONCLUDED = re.compile(
+    r"[=≈]|(?<=\d)\sis\s(?=(?:about )?\d)|\b(?:so|therefore|thus|hence|overall|in"
+    r" total|total|altogether|equals|makes|gives|in conclusion|approximately equal to)\b|所以|因此",
+    re.I,
+)
 
 
 def _stated(text: str, found: list[Quantity], pattern: re.Pattern[str]) -> float | None:
@@ -389,40 +390,24 @@ def _total(found: list[Quantity]) -> float | None:
         (value for value in values if len(values) > 2 and abs(sum(values) - 2 * value) < 1e-9), None
     )
 
+# %% ../../../nbs/bench/scorers/30_parse_numbers.ipynb #e949c2af
+_GIVENS = re.compile(
+    r"\b(?:given|assuming|since|because|as|if|with|knowing|based on|compared"
+    r" (?:to|with)|while|whereas|using|relative"
+    r" to|than|considering)\b(?:[^,;.\n]|(?<=\d)\.(?=\d)){0,150}",
+    re.I,
+)
 
-def _number_of(text: str, last: bool, asked: str, known: Sequence[float]) -> float | None:
-    text = to_digits(text)
-    if not _COORDINATES.search(text) and (value := _calculated(text, asked)) is not None:
-        return value
-    text = _blank(text, [match.span() for match in _RANGE.finditer(text) if _differs(match)])
-    text = _blank(text, [match.span() for match in _COORDINATES.finditer(text)])
-    lines = text.split("\n")
-    ends = [
-        alone
-        for line in (lines[0], lines[-1])
-        if len(lines) > 1 and (alone := _only(line)) and alone.unit in _UNITS_OF[asked]
-    ]
-    if len(ends) == 1:
-        return _with_units(text, ends)[0].value
-    found = _candidates(text, asked)
-    if len(found) < 2:
-        return found[0].value if found else None
-    if (value := _stated(text, found, _ANSWER)) is not None:
-        return value
+
+def _without_givens(text: str, found: list[Quantity], known: Sequence[float]) -> list[Quantity]:
+    """Quantities that neither the question tells nor a subordinate clause, where there are such."""
     found = [quantity for quantity in found if quantity.value not in known] or found
     given = [match.span() for match in _GIVENS.finditer(text)]
-    found = [
+    return [
         quantity
         for quantity in found
         if not any(start <= quantity.start < end for start, end in given)
     ] or found
-    if (value := _stated(text, found, _CONCLUDED)) is not None or (
-        value := _total(found) if asked == "count" else None
-    ) is not None:
-        return value
-    if re.fullmatch(rf"\W*(?:{NUMBER})(?:[,;]?\s(?:{NUMBER}))+\W*", text):
-        return None  # a list of numbers answers nothing
-    return _of_several(text, found, last and asked != "count")
 
 
 def _of_several(text: str, found: list[Quantity], last: bool) -> float:
@@ -435,6 +420,30 @@ def _of_several(text: str, found: list[Quantity], last: bool) -> float:
     ends = [match.end() for match in re.finditer(r"[.!?](?=\s|$)|\n", text)]
     begin = max([end for end in ends if end <= found[-1].start], default=0)
     return next(quantity.value for quantity in found if quantity.start >= begin)
+
+# %% ../../../nbs/bench/scorers/30_parse_numbers.ipynb #2a1fbc7a
+def _number_of(text: str, last: bool, asked: str, known: Sequence[float]) -> float | None:
+    text = to_digits(text)
+    if not _COORDINATES.search(text) and (value := _calculated(text, asked)) is not None:
+        return value
+    text = _without_ranges(text)
+    ends = _own_lines(text, asked)
+    if len(ends) == 1:
+        return _with_units(text, ends)[0].value
+    found = _candidates(text, asked)
+    if len(found) < 2:
+        return found[0].value if found else None
+    if (value := _stated(text, found, _ANSWER)) is not None:
+        return value
+    found = _without_givens(text, found, known)
+    value = _stated(text, found, _CONCLUDED)
+    if value is None and asked == "count":
+        value = _total(found)
+    if value is not None:
+        return value
+    if re.fullmatch(rf"\W*(?:{NUMBER})(?:[,;]?\s(?:{NUMBER}))+\W*", text):
+        return None  # a list of numbers answers nothing
+    return _of_several(text, found, last and asked != "count")
 
 
 def parse_number(

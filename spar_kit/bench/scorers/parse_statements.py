@@ -77,26 +77,6 @@ def parse_order(text: str, names: Sequence[str]) -> tuple[str, ...] | None:
     return None
 
 # %% ../../../nbs/bench/scorers/35_parse_statements.ipynb #d1000010
-_WORDS_OF = {
-    "side": ("left", "right"),
-    "height": ("above|higher|upper|over the", "below|lower|beneath|underneath|under(?= the)"),
-    "range": ("closer|nearer", "farther|further|more distant"),
-    "depth": ("behind|rear|back(?= of| side|$)", "front|ahead"),
-}
-_RELATION_WORD = re.compile(
-    "|".join(
-        rf"(?P<{slot}{k}>\b(?:{words})\b)"
-        for slot, pair in _WORDS_OF.items()
-        for k, words in enumerate(pair)
-    ),
-    re.I,
-)
-_NOT_RELATION = re.compile(
-    r"\b(?:not|nor|neither|rather than|instead of)\b (?:to the |on the |in"
-    r" )?(?:left|right|above|below|front|behind|closer|farther)\b|(?<!the )\bright"
-    r" (?:now|away|next|in front|behind|above|below)\b(?!,)",
-    re.I,
-)
 _OBJECT = re.compile(
     r"(?:\bthe (?:(?!the\b)[\w-]{1,30} ){0,4}?)?(?:\b[\w-]{1,30} ?)?\((?:in frame-\d{1,4},"
     r" ?)?(?:object ?(\d{1,4})\)(?: ?\((?:red|green|blue|yellow) bbox\))?|(red|green|blue|yellow)"
@@ -104,21 +84,23 @@ _OBJECT = re.compile(
     r" (red|green|blue|yellow) (?:object|box|bbox|one)\b",
     re.I,
 )
-_BEFORE_STATE = re.compile(
-    r"\b(?:before|initially|at first|first|in the beginning|originally|from the old place|to begin"
-    r" with)\b",
-    re.I,
-)
-_AFTER_STATE = re.compile(
-    r"\b(?:after(?!noon)|afterwards?|once the|from the new place|in the"
-    r" end|finally|then|now|later)\b",
-    re.I,
-)
-Relation = dict[str, int]
 
 
 def _role(found: re.Match[str]) -> str:
     return next(group for group in found.groups() if group).lower()
+
+
+def relation_roles(answer: str) -> tuple[str, ...]:
+    """The objects that a true sentence relates, in its order: colors or numbers. Where the observer
+    goes and looks is not among them."""
+    found = list(dict.fromkeys(_role(match) for match in _OBJECT.finditer(answer)))
+    moves = "0" in found or "1" in found or "green" in found or "2" in found
+    return tuple(role for role in found if not (moves and role in ("green", "0", "1")))[
+        :2
+    ] or tuple(found[:2])
+
+# %% ../../../nbs/bench/scorers/35_parse_statements.ipynb #d6370de3
+Relation = dict[str, int]
 
 
 def _turned(sentence: str) -> bool:
@@ -143,13 +125,35 @@ def _depths(sentence: str, relation: Relation) -> None:
         before = sentence[start : found.start()]
         if re.match(r"(?: of)? (?:that of )?«", sentence[found.end() :]):
             continue  # in front of the other object
-        who = re.findall(r"«([12])»", before) or (
-            ["1", "2"] if re.search(r"\bboth\b", before) else [last] if last else [""]
-        )
+        who = re.findall(r"«([12])»", before)
+        if not who:
+            who = ["1", "2"] if re.search(r"\bboth\b", before) else [last]
         for role in who:
             relation["depth" + role] = 1 if found[0] != "behind" else -1
         start = found.end()
         last = who[-1]
+
+# %% ../../../nbs/bench/scorers/35_parse_statements.ipynb #85596698
+_WORDS_OF = {
+    "side": ("left", "right"),
+    "height": ("above|higher|upper|over the", "below|lower|beneath|underneath|under(?= the)"),
+    "range": ("closer|nearer", "farther|further|more distant"),
+    "depth": ("behind|rear|back(?= of| side|$)", "front|ahead"),
+}
+_RELATION_WORD = re.compile(
+    "|".join(
+        rf"(?P<{slot}{k}>\b(?:{words})\b)"
+        for slot, pair in _WORDS_OF.items()
+        for k, words in enumerate(pair)
+    ),
+    re.I,
+)
+_NOT_RELATION = re.compile(
+    r"\b(?:not|nor|neither|rather than|instead of)\b (?:to the |on the |in"
+    r" )?(?:left|right|above|below|front|behind|closer|farther)\b|(?<!the )\bright"
+    r" (?:now|away|next|in front|behind|above|below)\b(?!,)",
+    re.I,
+)
 
 
 def _told(sentences: Sequence[str], pair: bool) -> Relation:
@@ -166,15 +170,17 @@ def _told(sentences: Sequence[str], pair: bool) -> Relation:
             _depths(sentence, relation)
     return relation
 
-
-def relation_roles(answer: str) -> tuple[str, ...]:
-    """The objects that a true sentence relates, in its order: colors or numbers. Where the observer
-    goes and looks is not among them."""
-    found = list(dict.fromkeys(_role(match) for match in _OBJECT.finditer(answer)))
-    moves = "0" in found or "1" in found or "green" in found or "2" in found
-    return tuple(role for role in found if not (moves and role in ("green", "0", "1")))[
-        :2
-    ] or tuple(found[:2])
+# %% ../../../nbs/bench/scorers/35_parse_statements.ipynb #3ad5c5e4
+_BEFORE_STATE = re.compile(
+    r"\b(?:before|initially|at first|first|in the beginning|originally|from the old place|to begin"
+    r" with)\b",
+    re.I,
+)
+_AFTER_STATE = re.compile(
+    r"\b(?:after(?!noon)|afterwards?|once the|from the new place|in the"
+    r" end|finally|then|now|later)\b",
+    re.I,
+)
 
 
 def parse_relation(text: str, roles: Sequence[str], pair: bool) -> tuple[Relation, Relation] | None:
@@ -207,7 +213,7 @@ def parse_relation(text: str, roles: Sequence[str], pair: bool) -> tuple[Relatio
         told = {}, told[0]  # one state only
     return told if told[1] else None
 
-
+# %% ../../../nbs/bench/scorers/35_parse_statements.ipynb #67a3678d
 def relation_score(found: tuple[Relation, Relation], true: tuple[Relation, Relation]) -> float:
     """The share of slots, of those that either speaks of, in which they agree. The state before a
     move counts where both tell it."""

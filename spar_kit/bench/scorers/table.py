@@ -47,6 +47,32 @@ COLUMNS = (
 )
 
 
+def _read_row(row: Mapping[str, Any]) -> tuple[tuple[str, ...], float]:
+    """The columns of one prediction that all scorers share, and its strict score."""
+    failed = failure_reason(row)
+    prediction = plain_text("" if row.get("prediction") is None else row["prediction"])
+    answer = canonical_answer(plain_text(row["answer"]), row["task"], row.get("format"))
+    if failed:
+        scored = Score(None, "failed", failed)
+    else:
+        scored = score_item(row["task"], answer, prediction, row.get("format"), row.get("question"))
+    id = plain_text(row["id"])
+    scene = plain_text(row.get("scene") or "") or re.sub(r"_\d+$", "", id)
+    shared = (
+        id,
+        row["task"],
+        format_of({**row, "answer": answer}),
+        TASKS[row["task"]].level,
+        plain_text(row.get("source") or ""),
+        scene,
+        scored.metric,
+        answer,
+        prediction,
+        scored.parsed,
+    )
+    return shared, np.nan if scored.value is None else scored.value
+
+# %% ../../../nbs/bench/scorers/50_table.ipynb #8d4f7e0a
 def score_table(
     rows: Iterable[Mapping[str, Any]], scorers: Iterable[Scorer] = FLAVOURS
 ) -> pd.DataFrame:
@@ -65,47 +91,18 @@ def score_table(
     for scorer in scorers:
         if scorer not in FLAVOURS:
             raise InputError(f"unknown flavour {scorer!r}: official, easi or strict")
-    shared = []
-    strict = []
-    for row in rows:
-        failed = failure_reason(row)
-        prediction = plain_text("" if row.get("prediction") is None else row["prediction"])
-        answer = canonical_answer(plain_text(row["answer"]), row["task"], row.get("format"))
-        scored = (
-            Score(None, "failed", failed)
-            if failed
-            else score_item(row["task"], answer, prediction, row.get("format"), row.get("question"))
-        )
-        id = plain_text(row["id"])
-        scene = plain_text(row.get("scene") or "") or re.sub(r"_\d+$", "", id)
-        shared.append(
-            (
-                id,
-                row["task"],
-                format_of({**row, "answer": answer}),
-                TASKS[row["task"]].level,
-                plain_text(row.get("source") or ""),
-                scene,
-                scored.metric,
-                answer,
-                prediction,
-                scored.parsed,
-            )
-        )
-        strict.append(np.nan if scored.value is None else scored.value)
-    known = pd.DataFrame(shared, columns=list(COLUMNS[:-1]))
-    parts = [
-        known.assign(
-            score=np.array(
-                strict if scorer == "strict" else [row_score(row, scorer) for row in rows], float
-            ),
-            scorer=scorer,
-        )
-        for scorer in scorers
-    ]
+    lines = [_read_row(row) for row in rows]
+    known = pd.DataFrame([line for line, _ in lines], columns=list(COLUMNS[:-1]))
+    parts = []
+    for scorer in scorers:
+        if scorer == "strict":
+            values = [value for _, value in lines]
+        else:
+            values = [row_score(row, scorer) for row in rows]
+        parts.append(known.assign(score=np.array(values, float), scorer=scorer))
     return pd.concat(parts)
 
-
+# %% ../../../nbs/bench/scorers/50_table.ipynb #1a704388
 def by_scorer(table: pd.DataFrame) -> dict[Scorer, pd.DataFrame]:
     """The views of a `score_table`: for each scorer its table with the columns `COLUMNS`, one row a
     prediction."""
@@ -151,7 +148,7 @@ def summarize_scores(scores: pd.DataFrame, by: Sequence[str] = ("task",)) -> pd.
         ).reset_index(drop=True)
     return table
 
-
+# %% ../../../nbs/bench/scorers/50_table.ipynb #90aa3f6e
 def overall(scores: pd.DataFrame, flavour: Scorer = "strict") -> dict[str, float]:
     """The mean of task means per level, and of all tasks under "all"; tasks and levels without a
     scored item are left out.
@@ -181,7 +178,7 @@ def overall(scores: pd.DataFrame, flavour: Scorer = "strict") -> dict[str, float
     }
     return {**levels, "all": float(tasks.mean())} if len(tasks) else {}
 
-
+# %% ../../../nbs/bench/scorers/50_table.ipynb #0ce77263
 def unscored(scores: pd.DataFrame) -> pd.DataFrame:
     """The answers that no mean holds although they did not fail: the flavour has no rule for their
     task and format, or their true answer states nothing that could be compared. The score table's
@@ -213,7 +210,7 @@ def name_unscored(scores: pd.DataFrame, flavour: Scorer = "strict", most: int = 
         else []
     )
 
-
+# %% ../../../nbs/bench/scorers/50_table.ipynb #398a0dac
 def report(scores: pd.DataFrame, flavour: Scorer = "strict") -> dict[str, Any]:
     """Everything as plain values, for JSON: overall, levels, and per task items, scored, failed,
     score; `items`, how many of them were `scored`, `failed` and `left_out` (see `unscored`; by task
