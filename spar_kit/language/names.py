@@ -66,7 +66,7 @@ def clean_labels(labels: Mapping[int, str]) -> dict[int, str]:
 def _line(label: str) -> str:
     return " ".join("".join(c if c.isprintable() else " " for c in label).split()) or "object"
 
-# %% ../../nbs/language/10_names.ipynb #1d54e186
+# %% ../../nbs/language/10_names.ipynb #7d2a31c4
 def object_names(
     facts: Facts, labels: Mapping[int, str], named: NDArray | None = None
 ) -> dict[str, list[str]]:
@@ -107,7 +107,7 @@ def object_names(
             ]
     return names
 
-# %% ../../nbs/language/10_names.ipynb #22b2be53
+# %% ../../nbs/language/10_names.ipynb #a271e7ad
 def columns_to_rows(columns: Mapping[str, Sequence[str]], n: int) -> list[Fields]:
     """Columns of fields as one mapping per row."""
     keys = tuple(columns)

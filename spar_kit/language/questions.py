@@ -32,7 +32,7 @@ MOVE_FORM = (
     "rotate_<down_or_up>:<degrees>,rotate_<right_or_left>:<degrees>"
 )
 
-# %% ../../nbs/language/30_questions.ipynb #e1b476fd
+# %% ../../nbs/language/30_questions.ipynb #127f4ba5
 def _drawn(pool: Sequence[str], n: int, rng: np.random.Generator) -> tuple[list[str], list[int]]:
     picks = rng.integers(len(pool), size=n).tolist()
     return [pool[i] for i in picks], picks
@@ -75,7 +75,7 @@ def _questions(
 def _option_lines(options: Sequence[str]) -> str:
     return "".join(f"\n{letter}. {option}" for letter, option in zip("ABCD", options))
 
-# %% ../../nbs/language/30_questions.ipynb #dc1c1bfe
+# %% ../../nbs/language/30_questions.ipynb #e2f86438
 def _moments(
     said: TaskTemplates,
     spoken: Sequence[Mapping[str, str]],

@@ -145,7 +145,7 @@ def _list_faults(
         for t in sorted({t for t in templates if templates.count(t) > 1})
     ]
 
-# %% ../../nbs/language/20_templates.ipynb #c523b1ea
+# %% ../../nbs/language/20_templates.ipynb #05e6288f
 KEYS = (
     "like",
     "builder",
@@ -171,7 +171,7 @@ TAILS = {
     "abcd_the": "Your answer can only include one of the options A, B, C, or D.",
 }
 
-
+# %% ../../nbs/language/20_templates.ipynb #034d8429
 def _key_faults(said: Mapping[str, Any], data: Mapping[str, Any]) -> list[str]:
     """Keys that no task has, that are missing, or that name what is not there."""
     faults = [f"{key}: no such key; there are {', '.join(KEYS)}" for key in said if key not in KEYS]
@@ -198,7 +198,7 @@ def _key_faults(said: Mapping[str, Any], data: Mapping[str, Any]) -> list[str]:
         or not 0 <= share <= 1
     ]
 
-# %% ../../nbs/language/20_templates.ipynb #b9ddc0ce
+# %% ../../nbs/language/20_templates.ipynb #062ab536
 def _cases(said: Mapping[str, Any]) -> Mapping[str, Sequence[str]]:
     sentence = said.get("sentence", {})
     return sentence if isinstance(sentence, dict) else {"": sentence}
@@ -231,7 +231,7 @@ def _word_faults(at: str, name: str, said: Mapping[str, Any]) -> list[str]:
         if field not in ("first", "second", "where", "other")
     ]
 
-# %% ../../nbs/language/20_templates.ipynb #3d51c7b4
+# %% ../../nbs/language/20_templates.ipynb #fca17891
 def _wording(name: str, said: Mapping[str, Any]) -> TaskTemplates:
     more: dict[str, Any] = {
         key: tuple(said[key]) for key in ("notes", "select_notes") if key in said
@@ -296,7 +296,7 @@ def parse_words(data: Mapping[str, Any], where: Mapping[str, str] | None = None)
     notes, prompts = lists
     return Templates(notes, {k: v.strip() for k, v in data["legends"].items()}, prompts, tasks)
 
-# %% ../../nbs/language/20_templates.ipynb #d9ae74df
+# %% ../../nbs/language/20_templates.ipynb #d0cfc701
 # the package's own files, by name: `runs.cache_keys` finds what a module reads by the names that
 # stand in it
 SHIPPED = (
