@@ -158,20 +158,14 @@ def _nearer_of_two(
     swapped = balanced_positions(n, 2, rng, blue_right) == 1  # blue is named first
     fields = []
     spoken = []
-    columns = blue_right.tolist(), swapped.tolist(), farthest.tolist(), distance.tolist()
-    for i, (blue, swap, far, d) in enumerate(zip(*columns)):
+    columns = blue_right, swapped, farthest, distance
+    for i, (blue, swap, far, d) in enumerate(zip(*(column.tolist() for column in columns))):
         pair = names["green"][i], names["blue"][i]
         both = {"red": names["red"][i], "nearer": "farther from" if far else "closer to"}
         fields.append({**both, "first": pair[swap], "second": pair[not swap]})
-        spoken.append(
-            {
-                **both,
-                "gold": pair[blue],
-                "other": pair[not blue],
-                "gold_distance": format_meters(d[blue]),
-                "other_distance": format_meters(d[not blue]),
-            }
-        )
+        gold = {"gold": pair[blue], "gold_distance": format_meters(d[blue])}
+        other = {"other": pair[not blue], "other_distance": format_meters(d[not blue])}
+        spoken.append({**both, **gold, **other})
     answers = [words["gold"] for words in spoken]
     if form != "select":
         return QuestionFields(rows=range(n), fields=fields, answers=answers, sentence_fields=spoken)

@@ -265,7 +265,6 @@ def _infer_oc(name: str, observation: SceneIndex, rng: np.random.Generator, coun
     pick = good[rows]
     objects = drafts.objects[pick]
     away = observation.centers[objects] - observation.poses[sets[:, 0], None, :3, 3]
-    boxes = _fine_boxes(observation, sets, drafts, pick)
     return Facts(
         task=name,
         frames=sets,
@@ -273,7 +272,7 @@ def _infer_oc(name: str, observation: SceneIndex, rng: np.random.Generator, coun
         view=np.full(objects.shape, -1, np.int8),
         marks=None,
         numbers={
-            "option_box": boxes,
+            "option_box": _fine_boxes(observation, sets, drafts, pick),
             "option_view": drafts.view[pick].astype(np.int8),
             "distance": np.linalg.norm(away, axis=-1),
             "farthest": farthest[rows],
