@@ -73,7 +73,7 @@ def _shared_sets(
 def _are_apart(values: NDArray) -> NDArray[np.bool_]:
     """Whether neighbours of ascending tenths (..., 4) differ by 0.2 m and by 15 %."""
     least = np.maximum(MIN_DIFFERENCE, np.ceil(MIN_RELATIVE_DIFFERENCE * values[..., :-1]))
-    return (np.diff(values, axis=-1) >= least).all(-1)
+    return np.asarray((np.diff(values, axis=-1) >= least).all(-1))
 
 
 def _free_sets(

@@ -86,7 +86,7 @@ def _differ(sizes: list[tuple[int, ...]]) -> bool:
     )
 
 # %% ../../../nbs/language/options/00_placement.ipynb #301d652a
-def _made_up(size: tuple[int, ...], f: float, g: float, lying: bool) -> list[tuple[int, ...]]:
+def _made_up(size: tuple[int, ...], f: float, g: float, *, lying: bool) -> list[tuple[int, ...]]:
     """A size and three others made from it by two factors; none where a side to change is short."""
     length, width, height = size
     flat: tuple[int, ...] = (0,)
@@ -114,7 +114,7 @@ def _few_sizes(
     rows = []
     sets = []
     for row, size in enumerate(map(tuple, true.tolist())):
-        sizes = _made_up(size, *factors[row], lying[row])
+        sizes = _made_up(size, *factors[row], lying=lying[row])
         if sizes and _differ(sizes) and all(l >= w and min(l, w, h) > 0 for l, w, h in sizes):
             rows.append(row)
             sets.append(sizes)

@@ -111,7 +111,7 @@ def _imagine(name: str, observation: SceneIndex, rng: np.random.Generator, count
         *repetition_caps(observation, picks),
         *share_caps(after, observation.rules.state_share, count),
     )
-    numbers = {}
+    numbers: dict[str, NDArray] = {}
     for state, relation, offset in zip(states, ("relation", "before"), ("offset", "before_offset")):
         numbers[relation] = state.relation[keep][rows]
         numbers[offset] = state.offset[keep][rows]
