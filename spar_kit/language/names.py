@@ -66,7 +66,7 @@ def clean_labels(labels: Mapping[int, str]) -> dict[int, str]:
 def _line(label: str) -> str:
     return " ".join("".join(c if c.isprintable() else " " for c in label).split()) or "object"
 
-
+# %% ../../nbs/language/10_names.ipynb #7d2a31c4
 def object_names(
     facts: Facts, labels: Mapping[int, str], named: NDArray | None = None
 ) -> dict[str, list[str]]:
@@ -78,14 +78,12 @@ def object_names(
     """
     task = TASKS[facts.task]
     clean = clean_labels(labels)
-    columns = facts.objects.T.tolist(), facts.view.T.tolist()
+    objects = facts.objects
     if named is not None and not task.named_only:
         hidden = -1  # no instance has this id
         clean = {**clean, hidden: GENERIC_NAME}
-        columns = (
-            np.where(np.asarray(named, bool)[:, None], facts.objects, hidden).T.tolist(),
-            columns[1],
-        )
+        objects = np.where(np.asarray(named, bool)[:, None], objects, hidden)
+    columns = objects.T.tolist(), facts.view.T.tolist()
     if task.named_only:
         return {
             color: [f"{clean[id]} (Object{k})" for id in ids]
@@ -109,10 +107,10 @@ def object_names(
             ]
     return names
 
-
+# %% ../../nbs/language/10_names.ipynb #a271e7ad
 def columns_to_rows(columns: Mapping[str, Sequence[str]], n: int) -> list[Fields]:
     """Columns of fields as one mapping per row."""
     keys = tuple(columns)
-    return (
-        [dict(zip(keys, row)) for row in zip(*columns.values())] if keys else [{} for _ in range(n)]
-    )
+    if not keys:
+        return [{} for _ in range(n)]
+    return [dict(zip(keys, row)) for row in zip(*columns.values())]

@@ -32,6 +32,91 @@ MOVE_FORM = (
     "rotate_<down_or_up>:<degrees>,rotate_<right_or_left>:<degrees>"
 )
 
+# %% ../../nbs/language/30_questions.ipynb #127f4ba5
+def _drawn(pool: Sequence[str], n: int, rng: np.random.Generator) -> tuple[list[str], list[int]]:
+    picks = rng.integers(len(pool), size=n).tolist()
+    return [pool[i] for i in picks], picks
+
+
+def _questions(
+    format: Format,
+    content: QuestionFields,
+    words: Templates,
+    said: TaskTemplates,
+    rng: np.random.Generator,
+) -> tuple[list[str], list[int]]:
+    n = len(content.rows)
+    templates, picks = _drawn(said.judge if format == "judge" else said.question, n, rng)
+    after = [
+        _drawn(words.notes[note], n, rng)[0]
+        for note in said.notes + (said.select_notes if format == "select" else ())
+    ]
+    if format == "select" and said.legend:
+        after.append([words.legends[said.legend]] * n)
+    prompt = {"fill": said.answer, "sentence": said.spoken}.get(format, format)
+    if prompt:
+        after.append(_drawn(words.prompts[prompt], n, rng)[0])
+    parts = zip(*after) if after else [()] * n
+    texts = [
+        " ".join((template.format_map(fields), *rest))
+        for template, fields, rest in zip(templates, content.fields, parts)
+    ]
+    if content.options is not None:
+        tail = TAILS[said.tail]
+        texts = [
+            f"{text}{_option_lines(options)}\n{tail}"
+            for text, options in zip(texts, content.options)
+        ]
+    elif said.answer == "move" and format == "fill":
+        texts = [text + MOVE_FORM for text in texts]
+    return texts, picks
+
+
+def _option_lines(options: Sequence[str]) -> str:
+    return "".join(f"\n{letter}. {option}" for letter, option in zip("ABCD", options))
+
+# %% ../../nbs/language/30_questions.ipynb #e2f86438
+def _moments(
+    said: TaskTemplates,
+    spoken: Sequence[Mapping[str, str]],
+    cases: Sequence[str],
+    facing: Sequence[Any],
+    draws: Sequence[float],
+) -> str:
+    """Sentences about two objects: the state before a move where it is known, and the present
+    one."""
+    out = []
+    for i, (fields, case, where) in enumerate(zip(spoken, cases, facing)):
+        pool = said.sentence[case]
+        text = pool[int(draws[i] * len(pool))].format_map(fields)
+        if said.openings:
+            begin = said.openings["before" if len(spoken) == 2 and not i else "after"]
+            text = f"{begin[int(draws[2 + i] * len(begin))]} {text}"
+        out.append(
+            text if where is None else f"{text} {said.places[where[0]].format_map(where[1])}"
+        )
+    return " ".join(out)
+
+
+def _answers(
+    format: Format, content: QuestionFields, said: TaskTemplates, rng: np.random.Generator
+) -> Sequence[str]:
+    if format == "select":
+        return ["ABCD"[place] for place in content.gold]
+    if format != "sentence":
+        return content.answers
+    draws = rng.random((len(content.rows), 4)).tolist()
+    if content.facing:
+        return [
+            _moments(said, *row)  # type: ignore[arg-type]
+            for row in zip(content.sentence_fields, content.case, content.facing, draws)
+        ]
+    pool = said.sentence[""]
+    return [
+        pool[int(draw[0] * len(pool))].format_map(fields)  # type: ignore[arg-type]
+        for draw, fields in zip(draws, content.sentence_fields)
+    ]
+
 # %% ../../nbs/language/30_questions.ipynb #c646ee10
 def write_questions(
     facts: Facts,
@@ -66,102 +151,14 @@ def write_questions(
     if not len(facts):
         return []
     named = rng.random(len(facts)) < said.named_share.get(format, 1.0)
-    content = builder_of(said.builder)(
-        facts, format, object_names(facts, labels, named), labels, rng
-    )
+    names = object_names(facts, labels, named)
+    content = builder_of(said.builder)(facts, format, names, labels, rng)
     questions, picks = _questions(format, content, words, said, rng)
     answers = _answers(format, content, said, rng)
-    values = (
-        [{"options": v} for v in content.values]
-        if content.options is not None
-        else content.extra or [{}] * len(picks)
-    )
-    return [
-        QuestionText(int(row), question, answer, {"wording": pick, **value})
-        for row, question, answer, pick, value in zip(
-            content.rows, questions, answers, picks, values
-        )
-    ]
-
-
-def _drawn(pool: Sequence[str], n: int, rng: np.random.Generator) -> tuple[list[str], list[int]]:
-    picks = rng.integers(len(pool), size=n).tolist()
-    return [pool[i] for i in picks], picks
-
-
-def _questions(
-    format: Format,
-    content: QuestionFields,
-    words: Templates,
-    said: TaskTemplates,
-    rng: np.random.Generator,
-) -> tuple[list[str], list[int]]:
-    n = len(content.rows)
-    templates, picks = _drawn(said.judge if format == "judge" else said.question, n, rng)
-    after = [
-        _drawn(words.notes[note], n, rng)[0]
-        for note in said.notes + (said.select_notes if format == "select" else ())
-    ]
-    if format == "select" and said.legend:
-        after.append([words.legends[said.legend]] * n)
-    prompt = {"fill": said.answer, "sentence": said.spoken}.get(format, format)
-    if prompt:
-        after.append(_drawn(words.prompts[prompt], n, rng)[0])
-    parts = zip(*after) if after else [()] * n
-    texts = [
-        " ".join((template.format_map(fields), *rest))
-        for template, fields, rest in zip(templates, content.fields, parts)
-    ]
+    extra = content.extra or [{}] * len(picks)
     if content.options is not None:
-        texts = [
-            text
-            + "".join(f"\n{letter}. {option}" for letter, option in zip("ABCD", options))
-            + "\n"
-            + TAILS[said.tail]
-            for text, options in zip(texts, content.options)
-        ]
-    elif said.answer == "move" and format == "fill":
-        texts = [text + MOVE_FORM for text in texts]
-    return texts, picks
-
-
-def _answers(
-    format: Format, content: QuestionFields, said: TaskTemplates, rng: np.random.Generator
-) -> Sequence[str]:
-    if format == "select":
-        return ["ABCD"[place] for place in content.gold]
-    if format != "sentence":
-        return content.answers
-    draws = rng.random((len(content.rows), 4)).tolist()
-    if content.facing:
-        return [
-            _moments(said, *row)  # type: ignore[arg-type]
-            for row in zip(content.sentence_fields, content.case, content.facing, draws)
-        ]
-    pool = said.sentence[""]
+        extra = [{"options": v} for v in content.values]
     return [
-        pool[int(draw[0] * len(pool))].format_map(fields)  # type: ignore[arg-type]
-        for draw, fields in zip(draws, content.sentence_fields)
+        QuestionText(int(row), question, answer, {"wording": pick, **more})
+        for row, question, answer, pick, more in zip(content.rows, questions, answers, picks, extra)
     ]
-
-
-def _moments(
-    said: TaskTemplates,
-    spoken: Sequence[Mapping[str, str]],
-    cases: Sequence[str],
-    facing: Sequence[Any],
-    draws: Sequence[float],
-) -> str:
-    """Sentences about two objects: the state before a move where it is known, and the present
-    one."""
-    out = []
-    for i, (fields, case, where) in enumerate(zip(spoken, cases, facing)):
-        pool = said.sentence[case]
-        text = pool[int(draws[i] * len(pool))].format_map(fields)
-        if said.openings:
-            begin = said.openings["before" if len(spoken) == 2 and not i else "after"]
-            text = f"{begin[int(draws[2 + i] * len(begin))]} {text}"
-        out.append(
-            text if where is None else f"{text} {said.places[where[0]].format_map(where[1])}"
-        )
-    return " ".join(out)

@@ -123,7 +123,7 @@ def template_faults(
         faults.append("does not look like a sentence")
     return faults
 
-# %% ../../nbs/language/20_templates.ipynb #e24ad4de
+# %% ../../nbs/language/20_templates.ipynb #118aa591
 def _list_faults(
     name: str,
     templates: Sequence[str],
@@ -145,7 +145,7 @@ def _list_faults(
         for t in sorted({t for t in templates if templates.count(t) > 1})
     ]
 
-
+# %% ../../nbs/language/20_templates.ipynb #05e6288f
 KEYS = (
     "like",
     "builder",
@@ -171,7 +171,93 @@ TAILS = {
     "abcd_the": "Your answer can only include one of the options A, B, C, or D.",
 }
 
+# %% ../../nbs/language/20_templates.ipynb #034d8429
+def _key_faults(said: Mapping[str, Any], data: Mapping[str, Any]) -> list[str]:
+    """Keys that no task has, that are missing, or that name what is not there."""
+    faults = [f"{key}: no such key; there are {', '.join(KEYS)}" for key in said if key not in KEYS]
+    faults += [f"{key}: missing" for key in ("fields", "question") if key not in said]
+    for key, known in (
+        ("answer", data["prompts"]),
+        ("spoken", data["prompts"]),
+        ("legend", data["legends"]),
+        ("tail", TAILS),
+    ):
+        if said.get(key) and said[key] not in known:
+            faults.append(f"{key}: {said[key]!r} is none of {', '.join(known)}")
+    faults += [
+        f"{key}: no note {note!r}"
+        for key in ("notes", "select_notes")
+        for note in said.get(key, ())
+        if note not in data["notes"]
+    ]
+    return faults + [
+        f"named_share.{form}: {share!r} is no share of a format"
+        for form, share in said.get("named_share", {}).items()
+        if form not in get_args(Format)
+        or not isinstance(share, (int, float))
+        or not 0 <= share <= 1
+    ]
 
+# %% ../../nbs/language/20_templates.ipynb #062ab536
+def _cases(said: Mapping[str, Any]) -> Mapping[str, Sequence[str]]:
+    sentence = said.get("sentence", {})
+    return sentence if isinstance(sentence, dict) else {"": sentence}
+
+
+def _word_faults(at: str, name: str, said: Mapping[str, Any]) -> list[str]:
+    faults = _list_faults(
+        f"{at}.question", said["question"], said["fields"], required=said["fields"]
+    )
+    for case, templates in _cases(said).items():
+        faults += _list_faults(
+            f"{at}.sentence{'.' * bool(case)}{case}",
+            templates,
+            said.get("answer_fields", []),
+            least=1 if templates == ["{answer}"] else 6,
+            clause="openings" in said,
+        )
+    judge = said.get("judge", [])
+    if judge or "judge" in TASKS[name].formats:
+        faults += _list_faults(
+            f"{at}.judge",
+            judge,
+            said.get("claim_fields", []),
+            required=said.get("claim_fields", []),
+        )
+    return faults + [
+        f"{at}.places: {{{field}}} is unknown"
+        for t in said.get("places", {}).values()
+        for field in template_fields(t)
+        if field not in ("first", "second", "where", "other")
+    ]
+
+# %% ../../nbs/language/20_templates.ipynb #fca17891
+def _wording(name: str, said: Mapping[str, Any]) -> TaskTemplates:
+    more: dict[str, Any] = {
+        key: tuple(said[key]) for key in ("notes", "select_notes") if key in said
+    }
+    more |= {
+        key: said[key]
+        for key in ("builder", "answer", "spoken", "legend", "tail", "named_share")
+        if key in said
+    }
+    return TaskTemplates(
+        task=name,
+        fields=tuple(said["fields"]),
+        question=tuple(said["question"]),
+        sentence={k: tuple(v) for k, v in _cases(said).items()},
+        judge=tuple(said.get("judge", [])),
+        openings={k: tuple(v) for k, v in said.get("openings", {}).items()},
+        places=said.get("places", {}),
+        **more,
+    )
+
+
+def _inherited(tasks: Mapping[str, Any], name: str) -> dict[str, Any]:
+    own = tasks[name]
+    return {**(_inherited(tasks, own["like"]) if "like" in own else {}), **own}
+
+# %% ../../nbs/language/20_templates.ipynb #e24ad4de
 def parse_words(data: Mapping[str, Any], where: Mapping[str, str] | None = None) -> Templates:
     """Check the parsed files and make `Templates` of them. A task's `like: other` takes what it
     does not say itself from another task.
@@ -210,107 +296,7 @@ def parse_words(data: Mapping[str, Any], where: Mapping[str, str] | None = None)
     notes, prompts = lists
     return Templates(notes, {k: v.strip() for k, v in data["legends"].items()}, prompts, tasks)
 
-
-def _key_faults(said: Mapping[str, Any], data: Mapping[str, Any]) -> list[str]:
-    """Keys that no task has, that are missing, or that name what is not there."""
-    faults = [f"{key}: no such key; there are {', '.join(KEYS)}" for key in said if key not in KEYS]
-    faults += [f"{key}: missing" for key in ("fields", "question") if key not in said]
-    for key, known in (
-        ("answer", data["prompts"]),
-        ("spoken", data["prompts"]),
-        ("legend", data["legends"]),
-        ("tail", TAILS),
-    ):
-        if said.get(key) and said[key] not in known:
-            faults.append(f"{key}: {said[key]!r} is none of {', '.join(known)}")
-    faults += [
-        f"{key}: no note {note!r}"
-        for key in ("notes", "select_notes")
-        for note in said.get(key, ())
-        if note not in data["notes"]
-    ]
-    return faults + [
-        f"named_share.{form}: {share!r} is no share of a format"
-        for form, share in said.get("named_share", {}).items()
-        if form not in get_args(Format)
-        or not isinstance(share, (int, float))
-        or not 0 <= share <= 1
-    ]
-
-
-def _cases(said: Mapping[str, Any]) -> Mapping[str, Sequence[str]]:
-    sentence = said.get("sentence", {})
-    return sentence if isinstance(sentence, dict) else {"": sentence}
-
-
-def _word_faults(at: str, name: str, said: Mapping[str, Any]) -> list[str]:
-    faults = _list_faults(
-        f"{at}.question", said["question"], said["fields"], required=said["fields"]
-    )
-    for case, templates in _cases(said).items():
-        faults += _list_faults(
-            f"{at}.sentence{'.' * bool(case)}{case}",
-            templates,
-            said.get("answer_fields", []),
-            least=1 if templates == ["{answer}"] else 6,
-            clause="openings" in said,
-        )
-    judge = said.get("judge", [])
-    if judge or "judge" in TASKS[name].formats:
-        faults += _list_faults(
-            f"{at}.judge",
-            judge,
-            said.get("claim_fields", []),
-            required=said.get("claim_fields", []),
-        )
-    return faults + [
-        f"{at}.places: {{{field}}} is unknown"
-        for t in said.get("places", {}).values()
-        for field in template_fields(t)
-        if field not in ("first", "second", "where", "other")
-    ]
-
-
-def _wording(name: str, said: Mapping[str, Any]) -> TaskTemplates:
-    more: dict[str, Any] = {
-        key: tuple(said[key]) for key in ("notes", "select_notes") if key in said
-    }
-    more |= {
-        key: said[key]
-        for key in ("builder", "answer", "spoken", "legend", "tail", "named_share")
-        if key in said
-    }
-    return TaskTemplates(
-        task=name,
-        fields=tuple(said["fields"]),
-        question=tuple(said["question"]),
-        sentence={k: tuple(v) for k, v in _cases(said).items()},
-        judge=tuple(said.get("judge", [])),
-        openings={k: tuple(v) for k, v in said.get("openings", {}).items()},
-        places=said.get("places", {}),
-        **more,
-    )
-
-
-def _inherited(tasks: Mapping[str, Any], name: str) -> dict[str, Any]:
-    own = tasks[name]
-    return {**(_inherited(tasks, own["like"]) if "like" in own else {}), **own}
-
-
-@cache
-def load_templates() -> Templates:
-    """The words of every task of the registry, read and checked once per process."""
-    data: dict[str, Any] = {**_read("spar_kit.language", "shared"), "tasks": {}}
-    where: dict[str, str] = {}
-    for package, family in dict.fromkeys(
-        (task.package, task.family or task.name) for task in TASKS.values()
-    ):
-        found = _read(package, family)
-        data["tasks"] |= found
-        where |= dict.fromkeys(found, f"{package}/templates/{family}.yaml")
-    return parse_words(data, where)
-
-
+# %% ../../nbs/language/20_templates.ipynb #d0cfc701
 # the package's own files, by name: `runs.cache_keys` finds what a module reads by the names that
 # stand in it
 SHIPPED = (
@@ -329,3 +315,17 @@ def _read(package: str, name: str) -> dict[str, Any]:
     text = files(package).joinpath("templates", f"{name}.yaml").read_text(encoding="utf-8")
     loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     return dict(yaml.load(text, Loader=loader))
+
+
+@cache
+def load_templates() -> Templates:
+    """The words of every task of the registry, read and checked once per process."""
+    data: dict[str, Any] = {**_read("spar_kit.language", "shared"), "tasks": {}}
+    where: dict[str, str] = {}
+    for package, family in dict.fromkeys(
+        (task.package, task.family or task.name) for task in TASKS.values()
+    ):
+        found = _read(package, family)
+        data["tasks"] |= found
+        where |= dict.fromkeys(found, f"{package}/templates/{family}.yaml")
+    return parse_words(data, where)

@@ -81,7 +81,8 @@ Observer = Literal["camera", "imagined"]
 
 IMAGES_PER_VIEW: Mapping[Views, int] = {"single": 1, "pair": 2, "multi": 3, "video": 32}
 
-
+# %% ../../nbs/tasks/05_facts.ipynb #97ea60c9
+# over 40 lines: a row of the registry, its fields and what follows from them
 Compute = Callable[[Any, np.random.Generator, int], Facts]
 
 
@@ -181,7 +182,7 @@ def known_task(name: str) -> Task | None:
 
     return TASKS.get(name)
 
-# %% ../../nbs/tasks/05_facts.ipynb #9a024a4f
+
 def rng_for(seed: int, *names: str) -> np.random.Generator:
     """The generator of everything random, seeded by (seed, names), e.g. (seed, scene, task): the
     order of work cannot change a draw."""

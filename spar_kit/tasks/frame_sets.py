@@ -63,14 +63,10 @@ def unique_rows(rows: NDArray) -> NDArray[np.int64]:
     span = tuple(int(n) for n in rows.max(0) - low + 1)
     if np.prod(span, dtype=np.float64) > 1 << 62:
         return np.unique(rows, axis=0).astype(np.int64)
-    return (
-        np.stack(
-            np.unravel_index(np.unique(np.ravel_multi_index(tuple((rows - low).T), span)), span), 1
-        )
-        + low
-    )
+    numbers = np.unique(np.ravel_multi_index(tuple((rows - low).T), span))
+    return np.stack(np.unravel_index(numbers, span), 1) + low
 
-
+# %% ../../nbs/tasks/30_frame_sets.ipynb #ee648165
 def group_similar_frames(poses: NDArray, rules: Thresholds) -> NDArray[np.int32]:
     """(F,) equal numbers for frames that show nearly the same: each frame joins the first view
     whose first camera is nearer than `baseline` and turned by less than `rotation`, or begins a
@@ -107,7 +103,7 @@ def _join_views(poses, baseline, turned, view):  # type: ignore[no-untyped-def]
             first[count] = f
             count += 1
 
-
+# %% ../../nbs/tasks/30_frame_sets.ipynb #077260f6
 def overlapping_pairs(
     frames: NDArray, poses: NDArray, overlap: NDArray, rules: Thresholds, most: int = 400
 ) -> NDArray[np.int32]:

@@ -29,40 +29,48 @@ def preview_facts(
     Args:
         extra: further boxes to draw: (which image, x1 y1 x2 y2 in 0..1000, colour).
     """
-    names = TASKS[facts.task].markers
-    shown = (
-        list(range(facts.frames.shape[1]))
-        if facts.frames.shape[1] <= 3
-        else sorted({int(v) for v in facts.view[row] if v >= 0})[:4]
-    )
     tiles = []
     plain = []
-    for view in shown:
+    for view in _shown_views(facts, row):
         image = Image.fromarray(scene.frames[facts.frames[row, view]].read_color())
         image = image.resize((round(height * image.width / image.height), height))
         plain.append(np.array(image))
         pen = ImageDraw.Draw(image)
         size = np.tile(image.size, 2) / 1000
-        for k, mark in enumerate([] if facts.marks is None else facts.marks[row]):
-            if facts.view[row, k] != view:
-                continue
-            name = names[min(k, len(names) - 1)]
-            color = next((color for color in COLORS if name.startswith(color)), "blue")
-            _draw(pen, mark * size[: len(mark)], color)
+        _draw_marks(pen, facts, row, view, size)
         for where, box, color in extra:
             if where == view:
                 _draw(pen, np.asarray(box) * size, color)
         tiles.append(np.asarray(image))
-    return _few_colors(
-        *(
-            np.concatenate(
-                [np.pad(t, ((0, 0), (0, 4), (0, 0)), constant_values=255) for t in row], 1
-            )
-            for row in (plain, tiles)
-        )
+    return _few_colors(_side_by_side(plain), _side_by_side(tiles))
+
+
+def _shown_views(facts: Facts, row: int) -> list[int]:
+    """All images of a few; of a video, the first four that carry marks."""
+    if facts.frames.shape[1] <= 3:
+        return list(range(facts.frames.shape[1]))
+    return sorted({int(v) for v in facts.view[row] if v >= 0})[:4]
+
+
+def _draw_marks(
+    pen: ImageDraw.ImageDraw, facts: Facts, row: int, view: int, size: np.ndarray
+) -> None:
+    """The question's own marks on one of its images, in the colors of its task."""
+    names = TASKS[facts.task].markers
+    for k, mark in enumerate([] if facts.marks is None else facts.marks[row]):
+        if facts.view[row, k] == view:
+            name = names[min(k, len(names) - 1)]
+            color = next((color for color in COLORS if name.startswith(color)), "blue")
+            _draw(pen, mark * size[: len(mark)], color)
+
+
+def _side_by_side(tiles: list[np.ndarray]) -> np.ndarray:
+    """Images in a row, white between them."""
+    return np.concatenate(
+        [np.pad(tile, ((0, 0), (0, 4), (0, 0)), constant_values=255) for tile in tiles], 1
     )
 
-
+# %% ../../nbs/tasks/80_preview.ipynb #8a43289c
 def _few_colors(plain: np.ndarray, drawn: np.ndarray) -> Image.Image:
     """A drawn image (H, W, 3) in 64 colours, those of the marks among them: thin lines would be
     lost among the most frequent ones."""

@@ -34,6 +34,7 @@ from spar_kit.tasks.families import (
 from .scene_index import SceneIndex
 
 # %% ../../nbs/tasks/00_registry.ipynb #9cf8b05d
+# over 40 lines: a table, one row a task
 def _tasks() -> dict[str, Task]:
     colors4 = ("green", "blue", "red", "yellow")
     colors3 = colors4[:3]

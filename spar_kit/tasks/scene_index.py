@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ..scenes.completeness import CUT_OFF, best_frames, counts, incomplete
 from ..scenes.fine_box import FineBoxes
 from ..scenes.geometry.floor import enclosed, floor_outline
-from ..scenes.scene import Scene
+from ..scenes.scene import Instance, Scene
 from .validation import judge, scene_extent
 from ..scenes.visibility import Visibility
 from ..scenes.floor_coverage import floor_coverage
@@ -78,7 +78,8 @@ class SightingTable(NamedTuple):
             **columns, start=np.searchsorted(columns["frame"], np.arange(len(self.start)))
         )
 
-
+# %% ../../nbs/tasks/60_scene_index.ipynb #92fbf526
+# over 40 lines: one table of a scene, a column a line
 @dataclass(frozen=True, kw_only=True)
 class SceneIndex:
     """All that a task reads of a scene; F frames, n askable objects.
@@ -86,11 +87,11 @@ class SceneIndex:
     Args:
         scene, source: names.
         ids: (n,) instance ids, ascending; every `object` elsewhere is an index into them.
-        labels: their n names as the dataset writes them; `label`: (n,) the same as numbers, equal
-            for equal names.
+        labels: their n names as the dataset writes them; `label_id`: (n,) the same as numbers,
+            equal for equal names.
         nameable: (n,) the name can stand without a marker: all its bearers are askable, and no
             other name of the scene contains it or is part of it ("chair", "office chair").
-        lone: (n,) no other instance of the scene has this name.
+        has_unique_label: (n,) no other instance of the scene has this name.
         centers, sizes: (n, 3) of the upright boxes, world, metres; yaws: (n,) radians.
         whole: (n,) the scan has all of the object, so that size and place can be asked for, see
             `scenes.completeness`.
@@ -103,17 +104,17 @@ class SceneIndex:
         in_sight: (F, F) the camera of the second frame is in the image of the first, and nothing
             hides it there.
         pairs: frames that belong together (M, 2), see `overlapping_pairs`.
-        chains: sets of three frames (M, 3) and how far two of them are turned from the first (M,
-            2), see `overlapping_triples`.
-        seen: clear sightings in frames with enough objects.
-        glimpsed: every sighting, to be sure of "never", "first" and "nearest".
+        frame_triples: sets of three frames (M, 3) and how far two of them are turned from the first
+            (M, 2), see `overlapping_triples`.
+        clear_sightings: those in frames with enough objects.
+        all_sightings: every one, to be sure of "never", "first" and "nearest".
         outline: works out the polygons around the floor and around the holes in it, see
             `floor_outline`.
-        floor_shown: works out what share of the floor inside such polygons the scene's 32 frames
+        floor_coverage: works out what share of the floor inside such polygons the scene's 32 frames
             show.
         fine_boxes: measures boxes at the images' own size, see `FineBoxes`.
-        spoiled: (F,) the frame shows a thing of which nobody knows where it is, its box being
-            broken: "the nearest object" has no answer there.
+        shows_unaskable: (F,) the frame shows a thing of which nobody knows where it is, its box
+            being broken: "the nearest object" has no answer there.
         bystanders: things that may be nearer than any that can be asked about.
         view: (F,) equal for frames that show nearly the same, see `group_similar_frames`.
         rules: the thresholds.
@@ -162,13 +163,37 @@ class SceneIndex:
 
     @property
     def measurable(self) -> NDArray[np.int64]:
-        """Rows of `seen` whose objects the scan has whole, ascending."""
+        """Rows of `clear_sightings` whose objects the scan
+        has whole, ascending."""
         return np.flatnonzero(self.whole[self.clear_sightings.object])
 
     @property
     def names(self) -> dict[int, str]:
         """Instance id to label."""
         return dict(zip(self.ids.tolist(), self.labels))
+
+# %% ../../nbs/tasks/60_scene_index.ipynb #75f94c0e
+class _Names(NamedTuple):
+    """See `SceneIndex`, whose columns these are."""
+
+    labels: tuple[str, ...]
+    label_id: NDArray[np.int32]
+    nameable: NDArray[np.bool_]
+    has_unique_label: NDArray[np.bool_]
+
+
+def _names(askable: Sequence[Instance], everything: Sequence[Instance]) -> _Names:
+    labels = tuple(i.label for i in askable)
+    kinds = [normalize_label(label) for label in labels]
+    bearers = Counter(normalize_label(i.label) for i in everything)
+    complete = {kind for kind, n in Counter(kinds).items() if n == bearers[kind]}
+    sole = unambiguous_labels(set(bearers) - {""}) & complete
+    return _Names(
+        labels=labels,
+        label_id=np.unique(["", *kinds], return_inverse=True)[1][1:].astype(np.int32),
+        nameable=np.array([kind in sole for kind in kinds], bool),
+        has_unique_label=np.array([bearers[kind] == 1 for kind in kinds], bool),
+    )
 
 # %% ../../nbs/tasks/60_scene_index.ipynb #e1829810
 def _sightings(
@@ -207,7 +232,36 @@ def _sightings(
         clear & box_fits(share, visibility.inside[rows], rules),
     )
 
+# %% ../../nbs/tasks/60_scene_index.ipynb #adc55fa3
+def _known_rows(
+    visibility: Visibility, ids: NDArray[np.int32], frames: int
+) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """Rows of askable objects in the scene's frames, sorted by frame, then object, without those
+    that are not finite; and the objects as indices into `ids`."""
+    at = np.searchsorted(ids, visibility.instance)
+    finite = np.isfinite(visibility.point).all(-1) & np.isfinite(visibility.box).all(-1)
+    known = np.isin(visibility.instance, ids) & finite
+    rows = np.flatnonzero(known & (visibility.frame >= 0) & (visibility.frame < frames))
+    rows = rows[np.lexsort((at[rows], visibility.frame[rows]))]
+    return rows, at[rows].astype(np.int32)
+
+
+def _bystanders(visibility: Visibility, placed: Sequence[Instance], frames: int) -> Bystanders:
+    there = np.zeros((frames, len(placed)), bool)
+    for k, instance in enumerate(placed):
+        there[visibility.frame[visibility.instance == instance.id], k] = True
+    centers = np.array([i.box.center for i in placed], np.float64).reshape(-1, 3)
+    return Bystanders(centers, there)
+
+
+def _frames_showing(visibility: Visibility, ids: Collection[int], frames: int) -> NDArray[np.bool_]:
+    """(F,) whether a frame shows any of these objects."""
+    shown = np.zeros(frames, bool)
+    shown[visibility.frame[np.isin(visibility.instance, list(ids))]] = True
+    return shown
+
 # %% ../../nbs/tasks/60_scene_index.ipynb #15497397
+# over 40 lines: a column of `SceneIndex` a line
 def index_scene(
     scene: Scene,
     visibility: Visibility,
@@ -217,66 +271,39 @@ def index_scene(
     """What tasks see of a scene. Objects that are not askable are left out, and so are sightings
     that are not finite."""
     extent = scene_extent(scene.surface)
-    things = sorted(
-        (i for i in scene.instances if is_object_label(i.label, exclude_labels)), key=lambda i: i.id
-    )
+    things = [i for i in scene.instances if is_object_label(i.label, exclude_labels)]
+    things.sort(key=lambda i: i.id)
     judged = {i.id: judge(i, extent, rules.limits) for i in things}
     askable = [i for i in things if i.id > 0 and not judged[i.id].fault]
+    asked = {i.id for i in askable}
+    placed = [i for i in things if i.id not in asked and judged[i.id].placed]
+    broken = [id for id, judgement in judged.items() if not judgement.placed]
     ids = np.array([i.id for i in askable], np.int32)
-    column = lambda values, width: np.array(list(values), np.float64).reshape(  # noqa: E731
-        (len(askable), *width)
-    )
-    centers = column((i.box.center for i in askable), (3,))
-    labels = tuple(i.label for i in askable)
-    kinds = [normalize_label(label) for label in labels]
+    n = len(askable)
+    centers = np.array([i.box.center for i in askable], np.float64).reshape(n, 3)
     best = best_frames(scene, visibility)
     missing = incomplete(scene, best, ids.tolist(), rules.whole, rules.firm_end)
-    every = {normalize_label(i.label) for i in scene.instances} - {""}
-    bearers = Counter(normalize_label(i.label) for i in scene.instances)
-    sole = unambiguous_labels(every) & {
-        kind for kind, n in Counter(kinds).items() if n == bearers[kind]
-    }
     F = len(scene.frames)
-    stack = lambda values, shape: np.array(list(values), np.float64).reshape((F, *shape))  # noqa: E731
-    poses = stack((f.camera_to_world for f in scene.frames), (4, 4))
+    poses = np.array([f.camera_to_world for f in scene.frames], np.float64).reshape(F, 4, 4)
 
-    at = np.searchsorted(ids, visibility.instance)
-    known = (
-        np.isin(visibility.instance, ids)
-        & np.isfinite(visibility.point).all(-1)
-        & np.isfinite(visibility.box).all(-1)
-    )
-    rows = np.flatnonzero(known & (visibility.frame >= 0) & (visibility.frame < F))
-    rows = rows[np.lexsort((at[rows], visibility.frame[rows]))]
-    objects = at[rows].astype(np.int32)
+    rows, objects = _known_rows(visibility, ids, F)
     center = in_camera(poses[visibility.frame[rows]], centers[objects])
-    glimpsed = _sightings(visibility, rows, objects, centers=center, scene=scene, rules=rules)
-    enough = np.bincount(glimpsed.frame[glimpsed.clear], minlength=F) >= rules.min_objects
-    seen = glimpsed.only(np.flatnonzero(glimpsed.clear & enough[glimpsed.frame]))
+    every = _sightings(visibility, rows, objects, centers=center, scene=scene, rules=rules)
+    enough = np.bincount(every.frame[every.clear], minlength=F) >= rules.min_objects
+    clear = every.only(np.flatnonzero(every.clear & enough[every.frame]))
     # no objects at all: SPAR-7M's frames, for the camera tasks
-    paired = np.flatnonzero(np.diff(seen.start)) if scene.instances else np.arange(F)
+    paired = np.flatnonzero(np.diff(clear.start)) if scene.instances else np.arange(F)
     pairs = overlapping_pairs(paired, poses, visibility.overlap, rules)
-    broken = [id for id, judgement in judged.items() if not judgement.placed]
-    spoiled = np.zeros(F, bool)
-    spoiled[visibility.frame[np.isin(visibility.instance, broken)]] = True
-    placed = [i for i in things if i.id not in ids and judged[i.id].placed]
-    there = np.zeros((F, len(placed)), bool)
-    for k, instance in enumerate(placed):
-        there[visibility.frame[visibility.instance == instance.id], k] = True
-    bystanders = Bystanders(
-        np.array([i.box.center for i in placed], np.float64).reshape(-1, 3), there
-    )
+    shown = np.linspace(0, F - 1, IMAGES_PER_VIEW["video"]).astype(int).tolist()
+    sizes = [(f.color.width, f.color.height) for f in scene.frames]
     return SceneIndex(
         scene=scene.name,
         source=scene.source,
         ids=ids,
-        labels=labels,
-        label_id=np.unique(["", *kinds], return_inverse=True)[1][1:].astype(np.int32),
-        nameable=np.array([kind in sole for kind in kinds], bool),
-        has_unique_label=np.array([bearers[kind] == 1 for kind in kinds], bool),
+        **_names(askable, scene.instances)._asdict(),
         centers=centers,
-        sizes=column((i.box.size for i in askable), (3,)),
-        yaws=column((i.box.yaw for i in askable), ()),
+        sizes=np.array([i.box.size for i in askable], np.float64).reshape(n, 3),
+        yaws=np.array([i.box.yaw for i in askable], np.float64),
         whole=~np.isin(ids, list(missing)),
         best_frame=np.array(
             [best[id].frame if id in best else -1 for id in ids.tolist()], np.int32
@@ -284,26 +311,22 @@ def index_scene(
         cut_off=np.isin(ids, [id for id, why in missing.items() if why == CUT_OFF]),
         frame_index=np.array([f.index for f in scene.frames], np.int64),
         poses=poses,
-        intrinsics=stack((f.color.intrinsics for f in scene.frames), (3, 3)),
-        image_size=np.array(
-            [(f.color.width, f.color.height) for f in scene.frames], np.int64
-        ).reshape(F, 2),
+        intrinsics=np.array([f.color.intrinsics for f in scene.frames], np.float64).reshape(
+            F, 3, 3
+        ),
+        image_size=np.array(sizes, np.int64).reshape(F, 2),
         overlap=np.asarray(visibility.overlap),
         in_sight=np.asarray(visibility.in_sight),
         pairs=pairs,
         frame_triples=overlapping_triples(pairs, poses, visibility.overlap, rules),
-        clear_sightings=seen,
-        all_sightings=glimpsed,
-        shows_unaskable=spoiled,
-        bystanders=bystanders,
+        clear_sightings=clear,
+        all_sightings=every,
+        shows_unaskable=_frames_showing(visibility, broken, F),
+        bystanders=_bystanders(visibility, placed, F),
         view=group_similar_frames(poses, rules),
         rules=rules,
         outline=partial(floor_outline, scene),
-        floor_coverage=partial(
-            floor_coverage,
-            visibility,
-            np.linspace(0, F - 1, IMAGES_PER_VIEW["video"]).astype(int).tolist(),
-        ),
+        floor_coverage=partial(floor_coverage, visibility, shown),
         fine_boxes=FineBoxes(scene, visibility.raster[0]),
         incomplete=counts(missing),
         enclosed=(lambda polygons: 1.0) if scene.floor else partial(enclosed, scene),

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from .validation import ObjectLimits
 
 # %% ../../nbs/tasks/10_thresholds.ipynb #aa8095be
+# over 40 lines: a table, one number a line
 @dataclass(frozen=True, kw_only=True)
 class Thresholds:
     """Every threshold between a scene and its questions. Lengths in metres, angles in degrees,

@@ -66,7 +66,7 @@ class ObjectLimits:
 LIMITS = ObjectLimits()
 FARTHEST = 1e4  # metres; no room is ten kilometres from the origin of its scan
 
-
+# %% ../../nbs/tasks/15_validation.ipynb #b3cffec9
 class Judgement(NamedTuple):
     """Of an object: why no question may be about it, "" where one may; and whether it is known
     where it is: its box may be flat, and it may have no name."""
@@ -114,7 +114,8 @@ def validate_scene(scene: Scene, limits: ObjectLimits = LIMITS) -> Scene:
         ("instance id", [i.id for i in scene.instances]),
         ("frame index", [f.index for f in scene.frames]),
     ):
-        if twice := sorted(n for n, times in Counter(numbers).items() if times > 1):
+        twice = sorted(n for n, times in Counter(numbers).items() if times > 1)
+        if twice:
             raise SceneError(f"the {kind} {twice[0]} occurs twice")
     faults = [frame_problem(frame) for frame in scene.frames]
     extent = scene_extent(scene.surface)

@@ -42,11 +42,9 @@ def _numbers(
     """A length in metres; where the question states another one, it is `given`."""
     exact = facts.numbers["answer"]
     given = facts.numbers.get("given")
-    columns = (
-        {**names, "depth": [format_meters(v) for v in given.tolist()]}
-        if given is not None
-        else names
-    )
+    columns = dict(names)
+    if given is not None:
+        columns["depth"] = [format_meters(v) for v in given.tolist()]
     answers = [format_meters(v) for v in exact.tolist()]
     fields = columns_to_rows(columns, len(exact))
     if form != "select":
@@ -62,12 +60,10 @@ def _numbers(
     rows, values, gold = numeric_options(
         exact, rng, hint=given, limits=(lowest, 8.0 if task.answer == "depth" else 10.0)
     )
-    kinds = np.array([[labels[i] for i in row] for row in facts.objects[rows].tolist()]).reshape(
-        len(rows), facts.objects.shape[1]
-    )
-    keep = debias_number_options(
-        values, gold, exact[rows], kinds=kinds, rng=rng, hint=None if given is None else given[rows]
-    )
+    kinds = np.array([[labels[i] for i in row] for row in facts.objects[rows].tolist()])
+    kinds = kinds.reshape(len(rows), facts.objects.shape[1])
+    hint = None if given is None else given[rows]
+    keep = debias_number_options(values, gold, exact[rows], kinds=kinds, rng=rng, hint=hint)
     rows = rows[keep]
     values = values[keep]
     gold = gold[keep]
@@ -80,7 +76,7 @@ def _numbers(
         values=[[float(t) for t in row] for row in texts],
     )
 
-
+# %% ../../../nbs/language/builders/20_content.ipynb #80f64c89
 def _area(
     facts: Facts, form: Format, names: Names, labels: Mapping[int, str], rng: np.random.Generator
 ) -> QuestionFields:
@@ -105,7 +101,7 @@ def _area(
         sentence_fields=[{"answer": a} for a in answers],
     )
 
-
+# %% ../../../nbs/language/builders/20_content.ipynb #ed8c3c86
 def _count(
     facts: Facts, form: Format, names: Names, labels: Mapping[int, str], rng: np.random.Generator
 ) -> QuestionFields:
@@ -124,7 +120,7 @@ def _count(
         rows=range(len(answers)), fields=fields, answers=answers, sentence_fields=spoken
     )
 
-
+# %% ../../../nbs/language/builders/20_content.ipynb #bd312cb3
 def _volume(
     facts: Facts, form: Format, names: Names, labels: Mapping[int, str], rng: np.random.Generator
 ) -> QuestionFields:
@@ -162,37 +158,21 @@ def _nearer_of_two(
     swapped = balanced_positions(n, 2, rng, blue_right) == 1  # blue is named first
     fields = []
     spoken = []
-    answers = []
-    for i, (blue, swap, far, d) in enumerate(
-        zip(blue_right.tolist(), swapped.tolist(), farthest.tolist(), distance.tolist())
-    ):
+    columns = blue_right, swapped, farthest, distance
+    for i, (blue, swap, far, d) in enumerate(zip(*(column.tolist() for column in columns))):
         pair = names["green"][i], names["blue"][i]
-        nearer = "farther from" if far else "closer to"
-        gold, other = (pair[1], pair[0]) if blue else pair
-        fields.append(
-            {
-                "red": names["red"][i],
-                "first": pair[swap],
-                "second": pair[not swap],
-                "nearer": nearer,
-            }
-        )
-        spoken.append(
-            {
-                "red": names["red"][i],
-                "gold": gold,
-                "other": other,
-                "nearer": nearer,
-                "gold_distance": format_meters(d[blue]),
-                "other_distance": format_meters(d[not blue]),
-            }
-        )
-        answers.append(gold)
+        both = {"red": names["red"][i], "nearer": "farther from" if far else "closer to"}
+        fields.append({**both, "first": pair[swap], "second": pair[not swap]})
+        gold = {"gold": pair[blue], "gold_distance": format_meters(d[blue])}
+        other = {"other": pair[not blue], "other_distance": format_meters(d[not blue])}
+        spoken.append({**both, **gold, **other})
+    answers = [words["gold"] for words in spoken]
     if form != "select":
         return QuestionFields(rows=range(n), fields=fields, answers=answers, sentence_fields=spoken)
     place = balanced_positions(n, 2, rng, np.stack([blue_right, swapped], 1)).tolist()
     options = [
-        [a, s["other"]] if not p else [s["other"], a] for a, s, p in zip(answers, spoken, place)
+        [words["other"], words["gold"]] if last else [words["gold"], words["other"]]
+        for words, last in zip(spoken, place)
     ]
     return QuestionFields(
         rows=range(n),
@@ -200,12 +180,12 @@ def _nearer_of_two(
         options=options,
         gold=place,
         values=[
-            ["blue" if (p == 0) == b else "green", "green" if (p == 0) == b else "blue"]
+            ["blue", "green"] if (p == 0) == b else ["green", "blue"]
             for p, b in zip(place, blue_right.tolist())
         ],
     )
 
-
+# %% ../../../nbs/language/builders/20_content.ipynb #cd7b2298
 def _nearest_in_video(
     facts: Facts, form: Format, names: Names, labels: Mapping[int, str], rng: np.random.Generator
 ) -> QuestionFields:
@@ -217,27 +197,16 @@ def _nearest_in_video(
     spoken = []
     answers = []
     said = []
-    for ids, views, k, far, d in zip(
-        facts.objects.tolist(),
-        facts.view.tolist(),
-        right.tolist(),
-        farthest.tolist(),
-        distance.tolist(),
-    ):
+    columns = facts.objects, facts.view, right, farthest, distance
+    for ids, views, k, far, d in zip(*(column.tolist() for column in columns)):
         reference, *others = [
             f"{clean[id]} (in Frame-{view}, object{'A' if not i else i - 1})"
             for i, (id, view) in enumerate(zip(ids, views))
         ]
         words = {"reference": reference, "nearest": "farthest from" if far else "closest to"}
         fields.append({**words, "candidates": join_with_and([f"the {name}" for name in others])})
-        spoken.append(
-            {
-                **words,
-                "reference": f"{clean[ids[0]]} (objectA)",
-                "gold": others[k],
-                "gold_distance": format_meters(d[k]),
-            }
-        )
+        gold = {"gold": others[k], "gold_distance": format_meters(d[k])}
+        spoken.append({**words, "reference": f"{clean[ids[0]]} (objectA)", **gold})
         answers.append(others[k])
         said.append(others)
     n = len(answers)
@@ -266,13 +235,9 @@ def _matching(
     target = np.asarray(facts.numbers["target_box"], np.int64)
     if form == "select":
         gold = balanced_positions(len(fields), 4, rng)
-        values = insert_answer(
-            np.concatenate(
-                [target[:, None], np.asarray(facts.numbers["distractor_box"], np.int64)], 1
-            ),
-            gold,
-            rng,
-        ).tolist()
+        wrong = np.asarray(facts.numbers["distractor_box"], np.int64)
+        boxes = np.concatenate([target[:, None], wrong], 1)
+        values = insert_answer(boxes, gold, rng).tolist()
         return QuestionFields(
             rows=range(len(fields)),
             fields=fields,
@@ -288,7 +253,7 @@ def _matching(
         sentence_fields=[{**f, "answer": a} for f, a in zip(fields, answers)],
     )
 
-
+# %% ../../../nbs/language/builders/20_content.ipynb #f9507d23
 def _nearest_box(
     facts: Facts, form: Format, names: Names, labels: Mapping[int, str], rng: np.random.Generator
 ) -> QuestionFields:
@@ -299,9 +264,10 @@ def _nearest_box(
     views = np.asarray(facts.numbers["option_view"], np.int64)
     fields = [{"nearest": "farthest from" if far else "closest to"} for far in farthest]
     single = facts.frames.shape[1] == 1
-    text = lambda box, view: (  # noqa: E731
-        box_text(box) if single else f"the {ORDINALS[view]} image, {box_text(box)}"
-    )
+
+    def text(box: list[int], view: int) -> str:
+        return box_text(box) if single else f"the {ORDINALS[view]} image, {box_text(box)}"
+
     if form == "select":
         rows = np.flatnonzero(facts.numbers["fair"])
         gold = balanced_positions(len(rows), 4, rng, facts.numbers["farthest"][rows])
@@ -326,7 +292,7 @@ def _nearest_box(
         ],
     )
 
-
+# %% ../../../nbs/language/builders/20_content.ipynb #4cb887c4
 def _camera(
     facts: Facts, form: Format, names: Names, labels: Mapping[int, str], rng: np.random.Generator
 ) -> QuestionFields:
@@ -354,7 +320,7 @@ def _camera(
         sentence_fields=[{"answer": a} for a in answers],
     )
 
-
+# %% ../../../nbs/language/builders/20_content.ipynb #678f38c7
 def _movement(
     facts: Facts, form: Format, names: Names, labels: Mapping[int, str], rng: np.random.Generator
 ) -> QuestionFields:
@@ -371,7 +337,7 @@ def _movement(
         sentence_fields=[{"answer": movement_words(t, r)} for t, r in pairs],
     )
 
-
+# %% ../../../nbs/language/builders/20_content.ipynb #dc41a459
 def _frames(
     facts: Facts, form: Format, names: Names, labels: Mapping[int, str], rng: np.random.Generator
 ) -> QuestionFields:
@@ -386,7 +352,7 @@ def _frames(
         sentence_fields=[{**f, "answer": a} for f, a in zip(fields, lists)],
     )
 
-
+# %% ../../../nbs/language/builders/20_content.ipynb #6c68db89
 def _order(
     facts: Facts, form: Format, names: Names, labels: Mapping[int, str], rng: np.random.Generator
 ) -> QuestionFields:
@@ -404,7 +370,7 @@ def _order(
         sentence_fields=[{"answer": ", ".join(row)} for row in sorted_names],
     )
 
-
+# %% ../../../nbs/language/builders/20_content.ipynb #582d57c4
 def _map(
     facts: Facts, form: Format, names: Names, labels: Mapping[int, str], rng: np.random.Generator
 ) -> QuestionFields:
@@ -424,7 +390,7 @@ def _map(
         sentence_fields=[{"answer": a} for a in answers],
     )
 
-
+# %% ../../../nbs/language/builders/20_content.ipynb #8fde255d
 def _route(
     facts: Facts, form: Format, names: Names, labels: Mapping[int, str], rng: np.random.Generator
 ) -> QuestionFields:
@@ -436,7 +402,7 @@ def _route(
         sentence_fields=[{"answer": text} for text in texts],
     )
 
-
+# %% ../../../nbs/language/builders/20_content.ipynb #1e9a1f1f
 Builder = Callable[[Facts, Format, Names, Mapping[int, str], np.random.Generator], QuestionFields]
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ...tasks.sampling.debiasing import debias_by_rejection
 from .placement import shuffled
 
-# %% ../../../nbs/language/options/10_numbers.ipynb #8ef00549
+# %% ../../../nbs/language/options/10_numbers.ipynb #640ded47
 # metres; t = log(x + SCALE) is nearly additive below and multiplicative above
 SCALE = 0.8
 GAP = (0.16, 0.25)  # of t between neighbours: a factor of 1.17 to 1.28 for large values
@@ -36,7 +36,7 @@ def _expected(t: NDArray, hint: NDArray | None) -> tuple[NDArray, float]:
     weight = n / (n + 4)
     return mean, float(np.sqrt(weight * ((t - mean) ** 2).mean() + (1 - weight) * 0.2))
 
-
+# %% ../../../nbs/language/options/10_numbers.ipynb #549814a1
 def _shared_sets(
     tenths: NDArray, hint: NDArray | None, rng: np.random.Generator
 ) -> list[tuple[list[int], list[int]]]:
@@ -56,11 +56,8 @@ def _shared_sets(
             chosen = [left.pop(0)]
             while len(chosen) < 4:
                 low = value[chosen[-1]]
-                first = bisect_left(
-                    left,
-                    low + max(MIN_DIFFERENCE, MIN_RELATIVE_DIFFERENCE * low),
-                    key=value.__getitem__,
-                )
+                apart = low + max(MIN_DIFFERENCE, MIN_RELATIVE_DIFFERENCE * low)
+                first = bisect_left(left, apart, key=value.__getitem__)
                 # a leap: the set would fall into two halves
                 if first == len(left) or value[left[first]] > 2 * low + 8:
                     break
@@ -72,47 +69,11 @@ def _shared_sets(
                 left = sorted(left + chosen[1:], key=value.__getitem__)
     return groups
 
-
-def numeric_options(
-    exact: NDArray,
-    rng: np.random.Generator,
-    *,
-    hint: NDArray | None = None,
-    limits: tuple[float, float] = (0.3, 10.0),
-) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
-    """Four numbers with one decimal for each answer, the right one among them.
-
-    Args:
-        exact: (n,) answers, metres, not negative.
-        hint: (n,) a quantity the question states and that correlates with the answer, metres.
-        limits: what answers of this kind can be, metres; an option outside would be known to be
-            wrong.
-
-    Returns:
-        rows (m,) that have a set, values (m, 4) in the order shown, place (m,) of the right one.
-        Every two values differ by at least max(0.2, 15 % of the smaller); none is negative.
-    """
-    tenths = np.array(
-        [round(float(f"{v:.1f}") * 10) for v in np.asarray(exact, float).tolist()], np.int64
-    )
-    groups = _shared_sets(tenths, hint, rng) if len(tenths) >= 8 else []
-    shared = np.array([row for rows, _ in groups for row in rows], np.int64)
-    values = np.repeat(np.array([v for _, v in groups], np.int64).reshape(-1, 4), 4, 0)
-    rank = np.tile(np.arange(4), len(groups))
-    rest = np.setdiff1d(np.arange(len(tenths)), shared)
-    # near a limit the rank would be forced; a rank that is forced can be guessed
-    if len(tenths) >= 8:
-        widest = np.exp(3 * GAP[1])
-        fits = ((tenths + 10 * SCALE) / widest - 10 * SCALE >= 10 * limits[0]) & (
-            (tenths + 10 * SCALE) * widest - 10 * SCALE <= 10 * limits[1]
-        )
-        rest = rest[fits[rest]]
-    rows, more, place = _free_sets(tenths, rest, hint, limits=limits, rng=rng)
-    rows = np.concatenate([shared, rows])
-    values = np.concatenate([values, more])
-    rank = np.concatenate([rank, place])
-    order = np.argsort(rows, kind="stable")
-    return shuffled(rows[order], values[order] / 10, rank[order], rng)
+# %% ../../../nbs/language/options/10_numbers.ipynb #6f22f9b2
+def _are_apart(values: NDArray) -> NDArray[np.bool_]:
+    """Whether neighbours of ascending tenths (..., 4) differ by 0.2 m and by 15 %."""
+    least = np.maximum(MIN_DIFFERENCE, np.ceil(MIN_RELATIVE_DIFFERENCE * values[..., :-1]))
+    return np.asarray((np.diff(values, axis=-1) >= least).all(-1))
 
 
 def _free_sets(
@@ -147,19 +108,56 @@ def _free_sets(
     rank = (score + rng.gumbel(size=score.shape)).argmax(-1)
     at = np.take_along_axis(middle, rank[..., None], -1) + pattern
     values = np.rint((np.exp(at) - SCALE) * 10).astype(np.int64)
-    np.put_along_axis(
-        values, rank[..., None], np.broadcast_to(own[:, None, None], (n, tries, 1)), -1
-    )
+    true = np.broadcast_to(own[:, None, None], (n, tries, 1))
+    np.put_along_axis(values, rank[..., None], true, -1)
+    good = _are_apart(values)
     low = np.minimum(round(limits[0] * 10), own)
     high = np.maximum(round(limits[1] * 10), own)
-    good = (
-        np.diff(values, axis=-1)
-        >= np.maximum(MIN_DIFFERENCE, np.ceil(MIN_RELATIVE_DIFFERENCE * values[..., :-1]))
-    ).all(-1)
     good &= (values[..., 0] >= low[:, None]) & (values[..., 3] <= high[:, None])
     found = np.flatnonzero(good.any(1))
     first = good[found].argmax(1)
     return rows[found], values[found, first], rank[found, first]
+
+# %% ../../../nbs/language/options/10_numbers.ipynb #8ef00549
+def numeric_options(
+    exact: NDArray,
+    rng: np.random.Generator,
+    *,
+    hint: NDArray | None = None,
+    limits: tuple[float, float] = (0.3, 10.0),
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
+    """Four numbers with one decimal for each answer, the right one among them.
+
+    Args:
+        exact: (n,) answers, metres, not negative.
+        hint: (n,) a quantity the question states and that correlates with the answer, metres.
+        limits: what answers of this kind can be, metres; an option outside would be known to be
+            wrong.
+
+    Returns:
+        rows (m,) that have a set, values (m, 4) in the order shown, place (m,) of the right one.
+        Every two values differ by at least max(0.2, 15 % of the smaller); none is negative.
+    """
+    spoken = [float(f"{v:.1f}") for v in np.asarray(exact, float).tolist()]
+    tenths = np.array([round(value * 10) for value in spoken], np.int64)
+    groups = _shared_sets(tenths, hint, rng) if len(tenths) >= 8 else []
+    shared = np.array([row for rows, _ in groups for row in rows], np.int64)
+    values = np.repeat(np.array([v for _, v in groups], np.int64).reshape(-1, 4), 4, 0)
+    rank = np.tile(np.arange(4), len(groups))
+    rest = np.setdiff1d(np.arange(len(tenths)), shared)
+    # near a limit the rank would be forced; a rank that is forced can be guessed
+    if len(tenths) >= 8:
+        widest = np.exp(3 * GAP[1])
+        shifted = tenths + 10 * SCALE
+        low = shifted / widest - 10 * SCALE >= 10 * limits[0]
+        high = shifted * widest - 10 * SCALE <= 10 * limits[1]
+        rest = rest[(low & high)[rest]]
+    rows, more, place = _free_sets(tenths, rest, hint, limits=limits, rng=rng)
+    rows = np.concatenate([shared, rows])
+    values = np.concatenate([values, more])
+    rank = np.concatenate([rank, place])
+    order = np.argsort(rows, kind="stable")
+    return shuffled(rows[order], values[order] / 10, rank[order], rng)
 
 # %% ../../../nbs/language/options/10_numbers.ipynb #becaa216
 def mean_by_label(values: NDArray, kinds: NDArray) -> NDArray[np.float64]:

@@ -58,7 +58,7 @@ def insert_answer(values: NDArray, place: NDArray, rng: np.random.Generator) -> 
     order[each, now], order[each, place] = order[each, place], 0
     return values[each[:, None], order]
 
-# %% ../../../nbs/language/options/00_placement.ipynb #d766d09c
+# %% ../../../nbs/language/options/00_placement.ipynb #24d623b4
 MIN_EDITED_SIDE_CM = 6  # centimetres; such a side is not changed
 
 
@@ -85,7 +85,67 @@ def _differ(sizes: list[tuple[int, ...]]) -> bool:
         for b in sizes[:i]
     )
 
+# %% ../../../nbs/language/options/00_placement.ipynb #301d652a
+def _made_up(size: tuple[int, ...], f: float, g: float, *, lying: bool) -> list[tuple[int, ...]]:
+    """A size and three others made from it by two factors; none where a side to change is short."""
+    length, width, height = size
+    flat: tuple[int, ...] = (0,)
+    tall: tuple[int, ...] = (1,)
+    if height >= MIN_EDITED_SIDE_CM:
+        flat = (0, 1) if width >= MIN_EDITED_SIDE_CM else (0,)
+        tall = (2,)
+    if length < MIN_EDITED_SIDE_CM or min(size[k] for k in tall) < MIN_EDITED_SIDE_CM:
+        return []
+    if lying and min(size) >= MIN_EDITED_SIDE_CM:
+        scaled = _changed(size, (0, 1, 2), g)
+        return [size, _laid(size), scaled, _laid(scaled)]
+    both = _changed(_changed(size, flat, f), tall, g)
+    return [size, _changed(size, flat, f), _changed(size, tall, g), both]
 
+
+def _few_sizes(
+    true: NDArray, rng: np.random.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """The same where there are too few to be each other's options."""
+    n = len(true)
+    logarithms = np.log(1.25), np.log(1.7)
+    factors = np.exp(rng.uniform(*logarithms, (n, 2)) * rng.choice([-1, 1], (n, 2))).tolist()
+    lying = (rng.random(n) < 0.3).tolist()
+    rows = []
+    sets = []
+    for row, size in enumerate(map(tuple, true.tolist())):
+        sizes = _made_up(size, *factors[row], lying=lying[row])
+        if sizes and _differ(sizes) and all(l >= w and min(l, w, h) > 0 for l, w, h in sizes):
+            rows.append(row)
+            sets.append(sizes)
+    return shuffled(
+        np.array(rows, np.int64),
+        np.array(sets, np.int64).reshape(-1, 4, 3),
+        np.zeros(len(rows), np.int64),
+        rng,
+    )
+
+# %% ../../../nbs/language/options/00_placement.ipynb #be83573f
+def _size_sets(true: NDArray, rng: np.random.Generator, open_at_once: int = 6) -> list[list[int]]:
+    """Groups of four rows of sizes (n, 3) that differ in some side; of similar volume, since they
+    are dealt in that order."""
+    sizes = [tuple(size) for size in true.tolist()]
+    groups: list[list[int]] = []
+    waiting: list[list[int]] = []
+    volume = np.log(true.astype(float)).sum(1) + rng.normal(0, 0.3, len(true))
+    for row in np.argsort(volume, kind="stable").tolist():
+        for group in waiting:
+            if _differ([sizes[k] for k in (*group, row)]):
+                group.append(row)
+                break
+        else:
+            waiting = [*waiting[-open_at_once + 1 :], group := [row]]
+        if len(group) == 4:
+            waiting.remove(group)
+            groups.append(group)
+    return groups
+
+# %% ../../../nbs/language/options/00_placement.ipynb #d766d09c
 def size_options(
     exact: NDArray, rng: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
@@ -106,66 +166,45 @@ def size_options(
     order = np.argsort(rows, kind="stable")
     return shuffled(rows[order], values[order], np.tile(np.arange(4), len(groups))[order], rng)
 
+# %% ../../../nbs/language/options/00_placement.ipynb #33d52522
+def _camera_sets(
+    point: NDArray, rng: np.random.Generator, apart: float = 100.0, tries: int = 6
+) -> list[list[int]]:
+    """Groups of four of the points (n, 2) that lie pairwise apart: of several random divisions the
+    one with most groups."""
+    places = np.asarray(point, float).tolist()
+    best: list[list[int]] = []
+    for _ in range(tries):
+        groups: list[list[int]] = []
+        open_groups: list[list[int]] = []
+        for row in rng.permutation(len(places)).tolist():
+            x, y = places[row]
+            for group in open_groups:
+                squares = ((places[k][0] - x) ** 2 + (places[k][1] - y) ** 2 for k in group)
+                if all(square >= apart**2 for square in squares):
+                    group.append(row)
+                    break
+            else:
+                open_groups.append(group := [row])
+            if len(group) == 4:
+                open_groups.remove(group)
+                groups.append(group)
+        best = max(best, groups, key=len)
+    return best
 
-def _size_sets(true: NDArray, rng: np.random.Generator, open_at_once: int = 6) -> list[list[int]]:
-    """Groups of four rows of sizes (n, 3) that differ in some side; of similar volume, since they
-    are dealt in that order."""
-    sizes = [tuple(size) for size in true.tolist()]
-    groups: list[list[int]] = []
-    waiting: list[list[int]] = []
-    for row in np.argsort(
-        np.log(true.astype(float)).sum(1) + rng.normal(0, 0.3, len(true)), kind="stable"
-    ).tolist():
-        for group in waiting:
-            if _differ([sizes[k] for k in (*group, row)]):
-                group.append(row)
-                break
-        else:
-            waiting = [*waiting[-open_at_once + 1 :], group := [row]]
-        if len(group) == 4:
-            waiting.remove(group)
-            groups.append(group)
-    return groups
-
-
-def _few_sizes(
-    true: NDArray, rng: np.random.Generator
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    factors = np.exp(
-        rng.uniform(np.log(1.25), np.log(1.7), (len(true), 2)) * rng.choice([-1, 1], (len(true), 2))
-    )
-    turned = rng.random(len(true)) < 0.3
-    rows = []
-    sets = []
-    for row, (size, (f, g), lay) in enumerate(
-        zip(map(tuple, true.tolist()), factors.tolist(), turned.tolist())
-    ):
-        length, width, height = size
-        flat, tall = (
-            ((0, 1) if width >= MIN_EDITED_SIDE_CM else (0,), (2,))
-            if height >= MIN_EDITED_SIDE_CM
-            else ((0,), (1,))
-        )
-        if length < MIN_EDITED_SIDE_CM or min(size[k] for k in tall) < MIN_EDITED_SIDE_CM:
-            continue
-        sizes = [
-            size,
-            _changed(size, flat, f),
-            _changed(size, tall, g),
-            _changed(_changed(size, flat, f), tall, g),
-        ]
-        if lay and min(size) >= MIN_EDITED_SIDE_CM:
-            scaled = _changed(size, (0, 1, 2), g)
-            sizes = [size, _laid(size), scaled, _laid(scaled)]
-        if _differ(sizes) and all(l >= w and min(l, w, h) > 0 for l, w, h in sizes):
-            rows.append(row)
-            sets.append(sizes)
-    return shuffled(
-        np.array(rows, np.int64),
-        np.array(sets, np.int64).reshape(-1, 4, 3),
-        np.zeros(len(rows), np.int64),
-        rng,
-    )
+# %% ../../../nbs/language/options/00_placement.ipynb #09cfa7eb
+def _few_cameras(
+    point: NDArray, metres: NDArray, rng: np.random.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
+    n = len(point)
+    points = np.repeat(np.asarray(point, np.int64)[:, None], 4, 1)
+    for row in points:
+        for k in (1, 2, 3):
+            while (((row[:k] - row[k]) ** 2).sum(-1) < 100**2).any():
+                row[k] = rng.integers(0, 1001, 2)
+    both = np.concatenate([points, np.repeat(metres[:, None, None], 4, 1)], -1)
+    rows, both, place = shuffled(np.arange(n), both, np.zeros(n, np.int64), rng)
+    return rows, both[..., :2].astype(np.int64), both[..., 2], place
 
 # %% ../../../nbs/language/options/00_placement.ipynb #675b89b3
 def camera_options(
@@ -190,45 +229,4 @@ def camera_options(
     rank = np.tile(np.arange(4), len(group))
     order = np.argsort(rows, kind="stable")
     rows, both, place = shuffled(rows[order], both[order], rank[order], rng)
-    return rows, both[..., :2].astype(np.int64), both[..., 2], place
-
-
-def _camera_sets(
-    point: NDArray, rng: np.random.Generator, apart: float = 100.0, tries: int = 6
-) -> list[list[int]]:
-    """Groups of four of the points (n, 2) that lie pairwise apart: of several random divisions the
-    one with most groups."""
-    places = np.asarray(point, float).tolist()
-    best: list[list[int]] = []
-    for _ in range(tries):
-        groups: list[list[int]] = []
-        open_groups: list[list[int]] = []
-        for row in rng.permutation(len(places)).tolist():
-            x, y = places[row]
-            for group in open_groups:
-                if all(
-                    (places[k][0] - x) ** 2 + (places[k][1] - y) ** 2 >= apart**2 for k in group
-                ):
-                    group.append(row)
-                    break
-            else:
-                open_groups.append(group := [row])
-            if len(group) == 4:
-                open_groups.remove(group)
-                groups.append(group)
-        best = max(best, groups, key=len)
-    return best
-
-
-def _few_cameras(
-    point: NDArray, metres: NDArray, rng: np.random.Generator
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
-    n = len(point)
-    points = np.repeat(np.asarray(point, np.int64)[:, None], 4, 1)
-    for row in points:
-        for k in (1, 2, 3):
-            while (((row[:k] - row[k]) ** 2).sum(-1) < 100**2).any():
-                row[k] = rng.integers(0, 1001, 2)
-    both = np.concatenate([points, np.repeat(metres[:, None, None], 4, 1)], -1)
-    rows, both, place = shuffled(np.arange(n), both, np.zeros(n, np.int64), rng)
     return rows, both[..., :2].astype(np.int64), both[..., 2], place

@@ -43,7 +43,8 @@ def _empties(g: NDArray, slot: int, sign: int) -> NDArray:
     a, b = (x, 0) if x else (0, sign)
     return np.array([[a, y, z], [a, -y, -z], [b, y, -z], [b, -y, z]])
 
-
+# %% ../../../nbs/language/options/20_relations.ipynb #5da2182c
+# over 40 lines: one recipe, its parts share the truths that are left
 def relation_options(
     relation: NDArray, rng: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['OTHERS', 'TRANSLATION_STEP', 'ROTATION_STEP', 'sighting_matrix', 'similar_boxes', 'label_leakage',
-           'position_matching', 'told_apart_by', 'camera_motion_infer', 'without_objects', 'view_change_infer',
+           'position_matching', 'told_apart_by', 'without_objects', 'camera_motion_infer', 'view_change_infer',
            'obj_frame_locate']
 
 # %% ../../../nbs/tasks/families/10_cross_view.ipynb #8a091770
@@ -44,7 +44,7 @@ def sighting_matrix(observation: SceneIndex, boxed: bool = False) -> NDArray[np.
     table[seen.frame[rows], seen.object[rows]] = rows
     return table
 
-
+# %% ../../../nbs/tasks/families/10_cross_view.ipynb #170fb79d
 def similar_boxes(
     boxes: NDArray, rows: NDArray, limit: float, rng: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
@@ -60,14 +60,8 @@ def similar_boxes(
     places = np.zeros((len(rows), 4), np.int64)
     found = np.zeros(len(rows), bool)
     if rows.size:
-        _alike(
-            boxes.astype(np.float64),
-            rows,
-            limit,
-            np.where(rows >= 0, rng.random(rows.shape), -1).argmax(1),
-            places,
-            found,
-        )
+        first = np.where(rows >= 0, rng.random(rows.shape), -1).argmax(1)
+        _alike(boxes.astype(np.float64), rows, limit, first, places, found)
     return places, found
 
 
@@ -191,6 +185,18 @@ def told_apart_by(observation: SceneIndex, pairs: NDArray) -> NDArray[np.bool_]:
         apart <= rules.max_motion
     )
 
+# %% ../../../nbs/tasks/families/10_cross_view.ipynb #75a944d7
+def without_objects(name: str, frames: NDArray, numbers: dict[str, NDArray]) -> Facts:
+    """Facts of a task that draws and names nothing."""
+    return Facts(
+        task=name,
+        frames=frames.astype(np.int32),
+        objects=np.zeros((len(frames), 0), np.int32),
+        view=np.zeros((len(frames), 0), np.int8),
+        marks=None,
+        numbers=numbers,
+    )
+
 # %% ../../../nbs/tasks/families/10_cross_view.ipynb #bec7f6d5
 def camera_motion_infer(observation: SceneIndex, rng: np.random.Generator, count: int) -> Facts:
     """Two images; position (n, 3) the optical centre of camera 2 in camera 1 (right, down,
@@ -231,18 +237,6 @@ def camera_motion_infer(observation: SceneIndex, rng: np.random.Generator, count
     )
     return without_objects(
         "camera_motion_infer", pairs[rows], {"position": position[rows], "image": image[rows]}
-    )
-
-
-def without_objects(name: str, frames: NDArray, numbers: dict[str, NDArray]) -> Facts:
-    """Facts of a task that draws and names nothing."""
-    return Facts(
-        task=name,
-        frames=frames.astype(np.int32),
-        objects=np.zeros((len(frames), 0), np.int32),
-        view=np.zeros((len(frames), 0), np.int8),
-        marks=None,
-        numbers=numbers,
     )
 
 # %% ../../../nbs/tasks/families/10_cross_view.ipynb #c94eacd3

@@ -56,15 +56,14 @@ def _even(
         weights=even_names(answer, told, rules.usual),
     )
 
-
+# %% ../../../nbs/tasks/families/00_depth_distance_size.ipynb #474a59b1
 def _depth_oc(name: str, observation: SceneIndex, rng: np.random.Generator, count: int) -> Facts:
     rules = observation.rules
     seen = observation.clear_sightings
     picks = candidates(name, observation, rng, count)
     z = seen.center[picks.rows, 2]
-    picks = picks.take(
-        keep := all_of(in_range(z, rules.depth), is_rounding_stable(z, 0.1, rules.rounding))
-    )
+    keep = all_of(in_range(z, rules.depth), is_rounding_stable(z, 0.1, rules.rounding))
+    picks = picks.take(keep)
     given, answer = z[keep].T
     told = np.concatenate(
         [observation.label_id[seen.object[picks.rows]], log_bin(given, rules.step)[:, None]], 1

@@ -6,6 +6,9 @@
 __all__ = ['LEGS', 'SHORTEST', 'TOLERANCE', 'FEWEST_FRAMES', 'SHIN', 'SHOULDER', 'REASONS', 'landmark', 'nav_video']
 
 # %% ../../../nbs/tasks/families/60_navigation.ipynb #75cc4828
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -99,7 +102,7 @@ def _crosses(centers, sizes, yaws, start, end):  # type: ignore[no-untyped-def]
             return True
     return False
 
-
+# %% ../../../nbs/tasks/families/60_navigation.ipynb #dda2c15b
 @jit
 def _walks(places, first, last, centers, sizes, yaws):  # type: ignore[no-untyped-def]
     """(S, LEGS + 1) the corners, as rows of places (F, 2), of the walks from rows `first` to rows
@@ -163,82 +166,7 @@ def landmark(
     )
     return int(np.where(fit, past, np.inf).argmin()) if fit.any() else -1
 
-# %% ../../../nbs/tasks/families/60_navigation.ipynb #aab8a2ac
-def nav_video(observation: SceneIndex, rng: np.random.Generator, count: int) -> Facts:
-    """A stretch of the scan and directions for its walk, from the place and heading of the first
-    image to those of the last.
-
-    frames (n, 32), evenly spaced over the stretch; all of it, and -1 after that, where it has
-    `FEWEST_FRAMES` or more but not 32. legs (n,) how many; turn (n, 8) before each leg, degrees,
-    right +, the first from the first camera's heading; walk (n, 8) metres; place (n, 9, 2) the
-    corners, world x and y, metres; last_turn (n,) at the end, to the last camera's heading; objects
-    (n, 8) the id of the object that a leg leads to, 0 for none (view -1, nothing is drawn). Rows
-    hold `legs` entries (place one more), the rest is 0. Straight legs, at least 0.5 m, within 0.25
-    m of the camera's path, through no object's box; every turn between legs at least 15 degrees;
-    followed with turns rounded to 5 degrees and 0.1 m, they end within 0.3 m of the last camera. Of
-    any two stretches of a scan, at most half of the shorter is shared (`Thresholds.route_overlap`).
-    """
-    stretches = _stretches(observation, rng, max(4 * count, 200))
-    rows = list[tuple]()
-    if len(stretches):
-        places = np.ascontiguousarray(observation.poses[:, :2, 3], np.float64)
-        heading = yaw_pitch_roll(observation.poses)[:, 0]
-        walks, why = _walks(
-            places, *stretches.T, observation.centers, observation.sizes, observation.yaws
-        )
-        for number, reason in enumerate(REASONS):
-            passing(reason, why != number)
-        seen = np.zeros((len(places), len(observation.ids)), bool)
-        seen[observation.clear_sightings.frame, observation.clear_sightings.object] = True
-        for (a, b), walk in zip(stretches[why < 0], walks[why < 0]):
-            corners = places[walk[walk >= 0]]
-            found = _directions(observation, corners, float(heading[a]), float(heading[b]))
-            if found:
-                frames = _shown(a, b)
-                marks = [
-                    landmark(observation, *leg, np.asarray(seen[frames[frames >= 0]].any(0)))
-                    for leg in zip(corners[:-1], corners[1:])
-                ]
-                towards = [int(observation.ids[m]) if m >= 0 else 0 for m in marks]
-                rows.append((frames, np.array(towards + [0] * (LEGS - len(towards))), *found))
-    if not rows:
-        return Facts(
-            task="nav_video",
-            frames=np.zeros((0, IMAGES_PER_VIEW["video"]), np.int32),
-            objects=np.zeros((0, LEGS), np.int32),
-            view=np.zeros((0, LEGS), np.int8),
-            marks=None,
-            numbers={
-                "legs": np.zeros(0, np.int64),
-                "turn": np.zeros((0, LEGS)),
-                "walk": np.zeros((0, LEGS)),
-                "place": np.zeros((0, LEGS + 1, 2)),
-                "last_turn": np.zeros(0),
-            },
-        )
-    frames, objects, legs, turn, walk, place, last = (np.array(column) for column in zip(*rows))
-    start = frames[:, 0]
-    end = frames.max(1)
-    order = _apart(start, end, observation.rules.route_overlap, rng)
-    keep = order[
-        stratified_sample(rng, count, [legs[order], np.sign(turn[order, 0]).astype(np.int64)])
-    ]
-    return Facts(
-        task="nav_video",
-        frames=frames[keep],
-        objects=objects[keep].astype(np.int32),
-        view=np.full((len(keep), LEGS), -1, np.int8),
-        marks=None,
-        numbers={
-            "legs": legs[keep],
-            "turn": turn[keep],
-            "walk": walk[keep],
-            "place": place[keep],
-            "last_turn": last[keep],
-        },
-    )
-
-
+# %% ../../../nbs/tasks/families/60_navigation.ipynb #159e67db
 def _stretches(observation: SceneIndex, rng: np.random.Generator, tries: int) -> NDArray[np.int64]:
     """(S, 2) first and last frames of stretches of a scan, all different."""
     F = len(observation.frame_index)
@@ -260,7 +188,7 @@ def _shown(first: int, last: int) -> NDArray[np.int32]:
     frames[: last - first + 1] = np.arange(first, last + 1)
     return frames
 
-
+# %% ../../../nbs/tasks/families/60_navigation.ipynb #daa5c9cb
 def _apart(
     first: NDArray, last: NDArray, most: float, rng: np.random.Generator, tries: int = 16
 ) -> NDArray[np.int64]:
@@ -281,6 +209,18 @@ def _apart(
     passing("the stretch shares too much with another", np.isin(np.arange(len(first)), best))
     return np.array(best, np.int64)
 
+# %% ../../../nbs/tasks/families/60_navigation.ipynb #964146e9
+def _passes(reason: str, holds: Any) -> bool:
+    return bool(passing(reason, np.array([holds])).all())
+
+
+def _follow(place: NDArray, heading: float, turn: NDArray, walk: NDArray) -> NDArray[np.float64]:
+    """Where somebody ends who takes turns rounded to 5 degrees and walks rounded to 0.1 m, from a
+    place (2,) and a heading in degrees, clockwise."""
+    told = np.radians(heading + np.cumsum(np.rint(turn / 5) * 5))
+    steps = np.stack([np.cos(told), -np.sin(told)], 1)
+    return place + (np.rint(walk / 0.1)[:, None] * 0.1 * steps).sum(0)
+
 
 def _directions(observation: SceneIndex, corners: NDArray, start: float, end: float) -> tuple:
     """(legs, turn, walk, place, last_turn) for corners (k + 1, 2) and the headings before and
@@ -289,23 +229,16 @@ def _directions(observation: SceneIndex, corners: NDArray, start: float, end: fl
     walk = np.linalg.norm(legs, axis=1)
     course = -np.degrees(np.arctan2(legs[:, 1], legs[:, 0]))  # clockwise, like yaw
     turn = wrap_degrees(np.diff(np.concatenate([[start], course, [end]])))
-    if not passing(
-        "a turn above 170 or, between legs, below 15 degrees",
-        np.array([np.abs(turn).max() <= 170 and not (np.abs(turn[1:-1]) < 15).any()]),
-    ).all():
+    sharp = np.abs(turn).max() <= 170 and not (np.abs(turn[1:-1]) < 15).any()
+    if not _passes("a turn above 170 or, between legs, below 15 degrees", sharp):
         return ()
     if not is_rounding_stable(turn, 5, observation.rules.rounding).all():
         return ()
     if not is_rounding_stable(walk, 0.1, observation.rules.rounding).all():
         return ()
-    told = np.radians(start + np.cumsum(np.rint(turn[:-1] / 5) * 5))
-    reached = corners[0] + (
-        np.rint(walk / 0.1)[:, None] * 0.1 * np.stack([np.cos(told), -np.sin(told)], 1)
-    ).sum(0)
-    if not passing(
-        "rounded directions end more than 0.3 m off",
-        np.array([np.linalg.norm(reached - corners[-1]) <= 0.3]),
-    ).all():
+    end_of_walk = _follow(corners[0], start, turn[:-1], walk)
+    near = np.linalg.norm(end_of_walk - corners[-1]) <= 0.3
+    if not _passes("rounded directions end more than 0.3 m off", near):
         return ()
     rest = LEGS - len(legs)
     return (
@@ -314,4 +247,85 @@ def _directions(observation: SceneIndex, corners: NDArray, start: float, end: fl
         np.pad(walk, (0, rest)),
         np.pad(corners, ((0, rest), (0, 0))),
         turn[-1],
+    )
+
+# %% ../../../nbs/tasks/families/60_navigation.ipynb #5ac4644a
+def _routes(observation: SceneIndex, stretches: NDArray) -> Iterator[tuple]:
+    """Of those stretches whose walks can be told: frames, objects, and what `_directions` says."""
+    places = np.ascontiguousarray(observation.poses[:, :2, 3], np.float64)
+    heading = yaw_pitch_roll(observation.poses)[:, 0]
+    boxes = observation.centers, observation.sizes, observation.yaws
+    walks, why = _walks(places, *stretches.T, *boxes)
+    for number, reason in enumerate(REASONS):
+        passing(reason, why != number)
+    seen = np.zeros((len(places), len(observation.ids)), bool)
+    seen[observation.clear_sightings.frame, observation.clear_sightings.object] = True
+    for (a, b), walk in zip(stretches[why < 0], walks[why < 0]):
+        corners = places[walk[walk >= 0]]
+        found = _directions(observation, corners, float(heading[a]), float(heading[b]))
+        if not found:
+            continue
+        frames = _shown(a, b)
+        shown = np.asarray(seen[frames[frames >= 0]].any(0))
+        legs = zip(corners[:-1], corners[1:])
+        marks = [landmark(observation, *leg, shown) for leg in legs]
+        towards = [int(observation.ids[m]) if m >= 0 else 0 for m in marks]
+        yield frames, np.array(towards + [0] * (LEGS - len(towards))), *found
+
+
+def _no_routes() -> Facts:
+    return Facts(
+        task="nav_video",
+        frames=np.zeros((0, IMAGES_PER_VIEW["video"]), np.int32),
+        objects=np.zeros((0, LEGS), np.int32),
+        view=np.zeros((0, LEGS), np.int8),
+        marks=None,
+        numbers={
+            "legs": np.zeros(0, np.int64),
+            "turn": np.zeros((0, LEGS)),
+            "walk": np.zeros((0, LEGS)),
+            "place": np.zeros((0, LEGS + 1, 2)),
+            "last_turn": np.zeros(0),
+        },
+    )
+
+# %% ../../../nbs/tasks/families/60_navigation.ipynb #aab8a2ac
+def nav_video(observation: SceneIndex, rng: np.random.Generator, count: int) -> Facts:
+    """A stretch of the scan and directions for its walk, from the place and heading of the first
+    image to those of the last.
+
+    frames (n, 32), evenly spaced over the stretch; all of it, and -1 after that, where it has
+    `FEWEST_FRAMES` or more but not 32. legs (n,) how many; turn (n, 8) before each leg, degrees,
+    right +, the first from the first camera's heading; walk (n, 8) metres; place (n, 9, 2) the
+    corners, world x and y, metres; last_turn (n,) at the end, to the last camera's heading; objects
+    (n, 8) the id of the object that a leg leads to, 0 for none (view -1, nothing is drawn). Rows
+    hold `legs` entries (place one more), the rest is 0. Straight legs, at least 0.5 m, within 0.25
+    m of the camera's path, through no object's box; every turn between legs at least 15 degrees;
+    followed with turns rounded to 5 degrees and 0.1 m, they end within 0.3 m of the last camera. Of
+    any two stretches of a scan, at most half of the shorter is shared (`Thresholds.route_overlap`).
+    """
+    stretches = _stretches(observation, rng, max(4 * count, 200))
+    rows = list(_routes(observation, stretches)) if len(stretches) else []
+    if not rows:
+        return _no_routes()
+    frames, objects, legs, turn, walk, place, last = (np.array(column) for column in zip(*rows))
+    start = frames[:, 0]
+    end = frames.max(1)
+    order = _apart(start, end, observation.rules.route_overlap, rng)
+    keep = order[
+        stratified_sample(rng, count, [legs[order], np.sign(turn[order, 0]).astype(np.int64)])
+    ]
+    return Facts(
+        task="nav_video",
+        frames=frames[keep],
+        objects=objects[keep].astype(np.int32),
+        view=np.full((len(keep), LEGS), -1, np.int8),
+        marks=None,
+        numbers={
+            "legs": legs[keep],
+            "turn": turn[keep],
+            "walk": walk[keep],
+            "place": place[keep],
+            "last_turn": last[keep],
+        },
     )

@@ -56,7 +56,7 @@ def _two_best(among, value, largest, place, second):  # type: ignore[no-untyped-
         if then < np.inf:
             second[i] = sign * then
 
-# %% ../../../nbs/tasks/families/30_nearest_object.ipynb #55cb284d
+# %% ../../../nbs/tasks/families/30_nearest_object.ipynb #66eb42e3
 class Candidates(NamedTuple):
     """N questions: which of all objects on some images is the nearest to, or the farthest from, the
     first camera?
@@ -73,48 +73,53 @@ class Candidates(NamedTuple):
     sure: NDArray[np.bool_]
 
     def take(self, rows: NDArray) -> "Candidates":
-        return Candidates(
-            self.sets[rows], self.farthest[rows], self.shown[rows], self.best[rows], self.sure[rows]
-        )
+        return Candidates(*(column[rows] for column in self))
 
 
+def _in_view(observation: SceneIndex, sets: NDArray) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Of each set of frames (M, V): which objects it shows clearly and whole, and which things it
+    shows be it barely, (M, n + m) each; the m are those that cannot be asked about."""
+    rules = observation.rules
+    every = observation.all_sightings
+    clear = sighting_matrix(observation) >= 0
+    barely = np.zeros_like(clear)
+    barely[every.frame, every.object] = (
+        every.clear | (every.fraction >= rules.barely) | (every.pixels >= rules.rival)
+    )
+    others = observation.bystanders.there
+    shown = np.concatenate([clear & observation.whole, np.zeros_like(others)], 1)
+    there = np.concatenate([barely, others], 1)
+    return np.logical_or.reduce(shown[sets], 1), np.logical_or.reduce(there[sets], 1)
+
+
+def _from_first_camera(
+    observation: SceneIndex, first: NDArray, farthest: NDArray
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Distance and depth (N, n + m) of all things from the cameras of the frames `first` (N,)."""
+    turn = observation.poses[:, :3, :3]
+    origin = observation.poses[:, None, :3, 3]
+    away = (observation.centers - origin) @ turn
+    aside = (observation.bystanders.centers - origin) @ turn
+    # the centre of what the scan cuts off lies somewhere: it counts as half a diagonal nearer, or
+    # farther where the farthest is asked for
+    half = np.where(observation.cut_off, np.linalg.norm(observation.sizes, axis=1) / 2, 0)
+    unsure = half * np.where(farthest, 1, -1)[:, None]
+    distance = np.sqrt((away**2).sum(-1))[first] + unsure
+    depth = away[first, :, 2] + unsure
+    return (
+        np.concatenate([distance, np.sqrt((aside**2).sum(-1))[first]], 1),
+        np.concatenate([depth, aside[first, :, 2]], 1),
+    )
+
+# %% ../../../nbs/tasks/families/30_nearest_object.ipynb #55cb284d
 def nearest_of_all(observation: SceneIndex, sets: NDArray) -> Candidates:
     """Both questions for each of the sets of frames (M, V) that shows four objects. With a single
     image the answer is the nearest by depth too, as that is how one may read it."""
     rules = observation.rules
-    glimpsed = observation.all_sightings
-    table = sighting_matrix(observation) >= 0
-    barely = np.zeros_like(table)
-    barely[glimpsed.frame, glimpsed.object] = (
-        glimpsed.clear | (glimpsed.fraction >= rules.barely) | (glimpsed.pixels >= rules.rival)
-    )
-    shown, there = (
-        np.logical_or.reduce([grid[view] for view in sets.T]).repeat(2, 0)
-        for grid in (table & observation.whole, barely)
-    )
-    sets, farthest = sets.repeat(2, 0), np.tile([False, True], len(sets))
-    # (F, n, 3) in each frame's camera
-    away = (observation.centers - observation.poses[:, None, :3, 3]) @ observation.poses[:, :3, :3]
-    # the centre of what the scan cuts off lies somewhere: it counts as half a diagonal nearer, or
-    # farther where the farthest is asked for
-    unsure = (
-        np.where(observation.cut_off, np.linalg.norm(observation.sizes, axis=1) / 2, 0)
-        * np.where(farthest, 1, -1)[:, None]
-    )
-    distance = np.sqrt((away**2).sum(-1))[sets[:, 0]] + unsure
-    depth = away[sets[:, 0], :, 2] + unsure
-    aside = (
-        observation.bystanders.centers - observation.poses[:, None, :3, 3]
-    ) @ observation.poses[:, :3, :3]
-    shown, there = (
-        np.concatenate([grid, more], 1)
-        for grid, more in (
-            (shown, np.zeros((len(sets), aside.shape[1]), bool)),
-            (there, np.logical_or.reduce([observation.bystanders.there[view] for view in sets.T])),
-        )
-    )
-    distance = np.concatenate([distance, np.sqrt((aside**2).sum(-1))[sets[:, 0]]], 1)
-    depth = np.concatenate([depth, aside[sets[:, 0], :, 2]], 1)
+    shown, there = (grid.repeat(2, 0) for grid in _in_view(observation, sets))
+    farthest = np.tile([False, True], len(sets))
+    sets = sets.repeat(2, 0)
+    distance, depth = _from_first_camera(observation, sets[:, 0], farthest)
 
     def best_of(among: NDArray) -> tuple[NDArray, NDArray]:
         best, following = best_and_runner_up(among, distance, farthest)
@@ -128,7 +133,8 @@ def nearest_of_all(observation: SceneIndex, sets: NDArray) -> Candidates:
             firm &= best_and_runner_up(among, depth, farthest)[0] == best
         return best, firm
 
-    (best, clear), (winner, firm) = best_of(shown), best_of(there)
+    best, clear = best_of(shown)
+    winner, firm = best_of(there)
     sure = all_of(
         passing(
             "something hardly visible, cut off or flat could be the answer", firm & (winner == best)
@@ -136,9 +142,8 @@ def nearest_of_all(observation: SceneIndex, sets: NDArray) -> Candidates:
         passing("a thing in view has a broken box", ~observation.shows_unaskable[sets]),
     )
     enough = passing("fewer than four whole objects in view", shown.sum(1) >= 4)
-    return Candidates(sets, farthest, shown[:, : len(observation.ids)], best, sure).take(
-        clear & enough
-    )
+    found = Candidates(sets, farthest, shown[:, : len(observation.ids)], best, sure)
+    return found.take(clear & enough)
 
 # %% ../../../nbs/tasks/families/30_nearest_object.ipynb #b3371c5b
 def _look(boxes: NDArray, view: NDArray) -> NDArray[np.float64]:
@@ -173,7 +178,8 @@ def _look(boxes: NDArray, view: NDArray) -> NDArray[np.float64]:
 # %% ../../../nbs/tasks/families/30_nearest_object.ipynb #c75ac603
 class OptionSets(NamedTuple):
     """N sets of options. question (N,) row of the candidates; objects (N, 4) the right one first;
-    view (N, 4) which image each box is on; rows (N, 4) of `SceneIndex.seen`."""
+    view (N, 4) which image each box is on; rows (N, 4) of
+    `SceneIndex.clear_sightings`."""
 
     question: NDArray[np.int64]
     objects: NDArray[np.int64]
@@ -195,42 +201,52 @@ def sample_option_sets(
     lottery = np.where(shown, rng.random(shown.shape), -1)
     lottery[np.arange(len(question)), asked.best[question]] = 2
     objects = (-lottery).argsort(1)[:, :4]
-    # (N, images, 4) rows of `seen`
+    # (N, images, 4) rows of the clear sightings
     sightings = sighting_matrix(observation)[asked.sets[question][:, :, None], objects[:, None]]
     view = np.where(sightings >= 0, rng.random(sightings.shape), -1).argmax(1)
     rows = np.take_along_axis(sightings, view[:, None], 1)[:, 0]
     boxes = observation.clear_sightings.box[rows]
     overlap = np.stack([iou(boxes[:, i], boxes[:, j]) for i in range(4) for j in range(i)], 1)
-    return OptionSets(
-        *(
-            column[(overlap <= observation.rules.option_iou).all(1)]
-            for column in (question, objects, view, rows)
-        )
-    )
+    apart = (overlap <= observation.rules.option_iou).all(1)
+    return OptionSets(question[apart], objects[apart], view[apart], rows[apart])
 
-# %% ../../../nbs/tasks/families/30_nearest_object.ipynb #0ef23ca9
+# %% ../../../nbs/tasks/families/30_nearest_object.ipynb #4224df61
 # questions of a kind in a scene; from fewer one cannot learn what their options give away, and none
 # is asked as select
 MIN_QUESTIONS = 20
 
 
-def _infer_oc(name: str, observation: SceneIndex, rng: np.random.Generator, count: int) -> Facts:
-    table = sighting_matrix(observation) >= 0
+def _frame_sets(
+    name: str, observation: SceneIndex, rng: np.random.Generator, count: int
+) -> NDArray[np.int32]:
+    """Sets of frames (M, V) to ask about: single ones that show four objects, or triples."""
+    clear = sighting_matrix(observation) >= 0
     if task_named(name).views == "single":
-        sets = rng.permutation(np.flatnonzero(table.sum(1) >= 4))[
-            : max(300, 3 * count), None
-        ].astype(np.int32)
+        frames = rng.permutation(np.flatnonzero(clear.sum(1) >= 4))
+        sets = frames[: max(300, 3 * count), None].astype(np.int32)
     else:
         sets = sample_frame_triples(observation, rng, max(900, 9 * count))
-    if table.shape[1] < 4:
-        sets = sets[:0]
-    asked = nearest_of_all(observation, sets)
+    return sets if clear.shape[1] >= 4 else sets[:0]
+
+
+def _fine_boxes(
+    observation: SceneIndex, sets: NDArray, drafts: OptionSets, pick: NDArray
+) -> NDArray[np.int16]:
+    """The boxes (n, 4, 4) of the chosen drafts' options, measured in the images' own pixels."""
+    shown_in = np.take_along_axis(sets, drafts.view[pick], 1)
+    boxes = observation.clear_sightings.box[drafts.rows[pick]].reshape(-1, 4)
+    ids = observation.ids[drafts.objects[pick]].ravel()
+    return observation.fine_boxes(shown_in.ravel(), ids, boxes).reshape(-1, 4, 4)
+
+# %% ../../../nbs/tasks/families/30_nearest_object.ipynb #0ef23ca9
+def _infer_oc(name: str, observation: SceneIndex, rng: np.random.Generator, count: int) -> Facts:
+    asked = nearest_of_all(observation, _frame_sets(name, observation, rng, count))
     drafts = sample_option_sets(observation, asked, rng)
     first = cumcount(drafts.question) == 0
     farthest = asked.farthest[drafts.question]
     good = np.flatnonzero(first & asked.sure[drafts.question])
-    fair = np.zeros(len(first), bool)
     look = _look(observation.clear_sightings.box[drafts.rows], drafts.view)
+    fair = np.zeros(len(first), bool)
     for kind in (~farthest, farthest):
         mine = good[kind[good]]
         if (kind & first).sum() >= MIN_QUESTIONS:
@@ -248,15 +264,7 @@ def _infer_oc(name: str, observation: SceneIndex, rng: np.random.Generator, coun
     sets = sets[rows]
     pick = good[rows]
     objects = drafts.objects[pick]
-    distance = np.linalg.norm(
-        observation.centers[objects] - observation.poses[sets[:, 0], None, :3, 3], axis=-1
-    )
-    shown_in = np.take_along_axis(sets, drafts.view[pick], 1)
-    boxes = observation.fine_boxes(
-        shown_in.ravel(),
-        observation.ids[objects].ravel(),
-        observation.clear_sightings.box[drafts.rows[pick]].reshape(-1, 4),
-    )
+    away = observation.centers[objects] - observation.poses[sets[:, 0], None, :3, 3]
     return Facts(
         task=name,
         frames=sets,
@@ -264,15 +272,15 @@ def _infer_oc(name: str, observation: SceneIndex, rng: np.random.Generator, coun
         view=np.full(objects.shape, -1, np.int8),
         marks=None,
         numbers={
-            "option_box": boxes.reshape(-1, 4, 4),
+            "option_box": _fine_boxes(observation, sets, drafts, pick),
             "option_view": drafts.view[pick].astype(np.int8),
-            "distance": distance,
+            "distance": np.linalg.norm(away, axis=-1),
             "farthest": farthest[rows],
             "fair": fair[pick],
         },
     )
 
-
+# %% ../../../nbs/tasks/families/30_nearest_object.ipynb #04269b6d
 def distance_infer_center_oc(
     observation: SceneIndex, rng: np.random.Generator, count: int
 ) -> Facts:

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['as_seen', 'two_objects', 'spatial_imagination_oc', 'spatial_imagination_oc_mv', 'spatial_imagination_oc_video',
            'spatial_imagination_oc_video_hard', 'spatial_imagination_oo', 'spatial_imagination_oo_mv',
-           'spatial_imagination_oo_video', 'spatial_imagination_oo_video_hard', 'spatial_imagination_map_mv', 'on_map']
+           'spatial_imagination_oo_video', 'spatial_imagination_oo_video_hard', 'on_map', 'spatial_imagination_map_mv']
 
 # %% ../../../nbs/tasks/families/40_spatial_imagination.ipynb #bb7ed7b4
 import numpy as np
@@ -29,6 +29,7 @@ from spar_kit.tasks.relations import (
 from ..thresholds import Thresholds
 from ..frame_sets import in_camera
 from spar_kit.tasks.sampling.candidates import (
+    CandidateTuples,
     among_marked,
     candidates,
     repetition_caps,
@@ -39,7 +40,7 @@ from spar_kit.tasks.sampling.candidates import (
     video_candidates,
     sample_frame_triples,
 )
-from ..facts import Facts, task_named
+from ..facts import Facts, Task, task_named
 
 # %% ../../../nbs/tasks/families/40_spatial_imagination.ipynb #5961fa21
 def as_seen(poses: NDArray, points: NDArray) -> NDArray[np.float64]:
@@ -61,38 +62,46 @@ def two_objects(first: NDArray, second: NDArray, slots: int, rules: Thresholds) 
     )
 
 
-def _imagine(name: str, observation: SceneIndex, rng: np.random.Generator, count: int) -> Facts:
+def _candidates(
+    task: Task, observation: SceneIndex, rng: np.random.Generator, count: int
+) -> CandidateTuples:
+    """Marked objects; or named ones, whose names are theirs alone, where nothing is drawn."""
+    if not task.named_only:
+        return candidates(task.name, observation, rng, count)
+    picks = video_candidates(observation, rng, len(task.roles), count)
+    named = observation.nameable & observation.has_unique_label
+    return picks.take(all_of(named[observation.clear_sightings.object[picks.rows]]))
+
+# %% ../../../nbs/tasks/families/40_spatial_imagination.ipynb #9d7a5e84
+def _states(
+    task: Task, observation: SceneIndex, picks: CandidateTuples
+) -> tuple[list[Relation], NDArray[np.bool_]]:
+    """After the move, and where images say how it was, before it: the relations, and whether all of
+    a row is sure enough to be asked."""
     rules = observation.rules
-    task = task_named(name)
-    views = task.views
-    hard = task.named_only
-    pairwise = task.pairwise
-    if hard:
-        picks = video_candidates(observation, rng, len(task.roles), count)
-        picks = picks.take(
-            all_of(
-                (observation.nameable & observation.has_unique_label)[
-                    observation.clear_sightings.object[picks.rows]
-                ]
-            )
-        )
-    else:
-        picks = candidates(name, observation, rng, count)
     centers = observation.centers[observation.clear_sightings.object[picks.rows]]
     green, blue, *asked = centers.swapaxes(0, 1)
     keep = np.asarray(np.linalg.norm((blue - green)[:, :2], axis=-1) >= rules.heading)
     moved = [to_observer_frame(green, blue, one) for one in asked]
     before = [as_seen(observation.poses[picks.frames[:, 0]], one) for one in asked]
     states = []
-    for places in (moved, before) if views in ("single", "multi") else (moved,):
-        if pairwise:
-            found = two_objects(places[0], places[1], 3 if views == "single" else 5, rules)
+    for places in (moved, before) if task.views in ("single", "multi") else (moved,):
+        if task.pairwise:
+            slots = 3 if task.views == "single" else 5
+            found = two_objects(places[0], places[1], slots, rules)
         else:
             distance = np.linalg.norm(places[0], axis=-1)
             found = object_observer_relation(places[0], distance, rules)
             keep &= in_range(distance, rules.distance)
         keep &= found.unambiguous
         states.append(found)
+    return states, keep
+
+# %% ../../../nbs/tasks/families/40_spatial_imagination.ipynb #29730c0f
+def _imagine(name: str, observation: SceneIndex, rng: np.random.Generator, count: int) -> Facts:
+    task = task_named(name)
+    picks = _candidates(task, observation, rng, count)
+    states, keep = _states(task, observation, picks)
     picks = picks.take(keep)
     after = states[0].relation[keep]
     rows = stratified_sample(
@@ -100,16 +109,14 @@ def _imagine(name: str, observation: SceneIndex, rng: np.random.Generator, count
         count,
         [after[:, 3:], after],
         *repetition_caps(observation, picks),
-        *share_caps(after, rules.state_share, count),
+        *share_caps(after, observation.rules.state_share, count),
     )
-    numbers = {"relation": states[0].relation[keep][rows], "offset": states[0].offset[keep][rows]}
-    if len(states) == 2:
-        numbers |= {
-            "before": states[1].relation[keep][rows],
-            "before_offset": states[1].offset[keep][rows],
-        }
+    numbers: dict[str, NDArray] = {}
+    for state, relation, offset in zip(states, ("relation", "before"), ("offset", "before_offset")):
+        numbers[relation] = state.relation[keep][rows]
+        numbers[offset] = state.offset[keep][rows]
     picks = picks.take(rows)
-    if not hard:
+    if not task.named_only:
         return make_facts(name, observation, picks, numbers)
     objects = observation.ids[observation.clear_sightings.object[picks.rows]].astype(np.int32)
     return Facts(
@@ -185,6 +192,54 @@ def spatial_imagination_oo_video_hard(
     once in the scene."""
     return _imagine("spatial_imagination_oo_video_hard", observation, rng, count)
 
+# %% ../../../nbs/tasks/families/40_spatial_imagination.ipynb #8e8e6527
+def _widened(values: NDArray, width: int) -> NDArray:
+    """(n, width, ...) of values (n, k, ...), k at most width: with zeros behind them."""
+    wide = np.zeros((len(values), width, *values.shape[2:]), values.dtype)
+    wide[:, : values.shape[1]] = values
+    return wide
+
+
+def on_map(poses: NDArray, points: NDArray) -> NDArray[np.float64]:
+    """World points (n, k, 3) on maps (n, k, 2) of cameras (n, 4, 4): x to the right, y along the
+    horizontal part of the optical axis, metres."""
+    ahead = poses[:, :2, 2] / np.maximum(
+        np.linalg.norm(poses[:, :2, 2], axis=-1, keepdims=True), 1e-9
+    )
+    away = points[..., :2] - poses[:, None, :2, 3]
+    x = away[..., 0] * ahead[:, 1:] - away[..., 1] * ahead[:, :1]
+    return np.stack([x, (away * ahead[:, None]).sum(-1)], -1)
+
+# %% ../../../nbs/tasks/families/40_spatial_imagination.ipynb #fdccdc71
+def _map_candidates(
+    observation: SceneIndex, sets: NDArray, k: int, rng: np.random.Generator, count: int
+) -> tuple[NDArray, ...]:
+    """Sets of `k` objects in some of the frame triples `sets` whose plan is sure enough: frames,
+    sightings, views, positions (padded with zeros to the most objects) and k."""
+    rules = observation.rules
+    low, high = rules.map_objects
+    # the more objects, the fewer pass
+    size = max(rules.candidates // 8, 2 * (k - low + 1) * count)
+    picks = among_marked(
+        observation,
+        True,
+        lambda marked: sample_tuples(
+            marked.clear_sightings, marked.measurable, sets, k=k, size=size, rng=rng
+        ),
+    )
+    things = observation.clear_sightings.object[picks.rows]
+    position = on_map(observation.poses[picks.frames[:, 0]], observation.centers[things])
+    i, j = np.triu_indices(k, 1)
+    keep = all_of(
+        np.ptp(picks.view, axis=1) > 0,
+        is_rounding_stable(position, 0.1, rules.rounding),
+        np.linalg.norm(position, axis=-1) <= rules.distance[1],
+        np.linalg.norm(position[:, i] - position[:, j], axis=-1) >= rules.map_gap,
+        markers_are_distinct(observation, picks, True, labels=False),
+    )
+    wide = (_widened(column[keep], high) for column in (picks.rows, picks.view, position))
+    return picks.frames[keep], *wide, np.full(keep.sum(), k)
+
 # %% ../../../nbs/tasks/families/40_spatial_imagination.ipynb #132a8a4b
 def spatial_imagination_map_mv(
     observation: SceneIndex, rng: np.random.Generator, count: int
@@ -198,35 +253,7 @@ def spatial_imagination_map_mv(
     seen = observation.clear_sightings
     low, high = rules.map_objects
     sets = sample_frame_triples(observation, rng, max(200, 4 * count))
-    parts = []
-    for k in range(low, high + 1):
-        # the more objects, the fewer pass
-        size = max(rules.candidates // 8, 2 * (k - low + 1) * count)
-        picks = among_marked(
-            observation,
-            True,
-            lambda marked, k=k, size=size: sample_tuples(  # type: ignore[misc]
-                marked.clear_sightings, marked.measurable, sets, k=k, size=size, rng=rng
-            ),
-        )
-        position = on_map(
-            observation.poses[picks.frames[:, 0]], observation.centers[seen.object[picks.rows]]
-        )
-        i, j = np.triu_indices(k, 1)
-        keep = all_of(
-            np.ptp(picks.view, axis=1) > 0,
-            is_rounding_stable(position, 0.1, rules.rounding),
-            np.linalg.norm(position, axis=-1) <= rules.distance[1],
-            np.linalg.norm(position[:, i] - position[:, j], axis=-1) >= rules.map_gap,
-            markers_are_distinct(observation, picks, True, labels=False),
-        )
-        parts.append(
-            (
-                picks.frames[keep],
-                *(_widened(column[keep], high) for column in (picks.rows, picks.view, position)),
-                np.full(keep.sum(), k),
-            )
-        )
+    parts = [_map_candidates(observation, sets, k, rng, count) for k in range(low, high + 1)]
     frames, sightings, view, position, number = (np.concatenate(column) for column in zip(*parts))
     there = np.arange(high) < number[:, None]
     same = np.sort(np.where(there, seen.object[sightings], -1), 1)
@@ -248,21 +275,3 @@ def spatial_imagination_map_mv(
         marks=np.where(there[..., None], seen.box[sightings], 0).astype(np.int16),
         numbers={"number": number[rows], "position": position[rows]},
     )
-
-
-def _widened(values: NDArray, width: int) -> NDArray:
-    """(n, width, ...) of values (n, k, ...), k at most width: with zeros behind them."""
-    wide = np.zeros((len(values), width, *values.shape[2:]), values.dtype)
-    wide[:, : values.shape[1]] = values
-    return wide
-
-
-def on_map(poses: NDArray, points: NDArray) -> NDArray[np.float64]:
-    """World points (n, k, 3) on maps (n, k, 2) of cameras (n, 4, 4): x to the right, y along the
-    horizontal part of the optical axis, metres."""
-    ahead = poses[:, :2, 2] / np.maximum(
-        np.linalg.norm(poses[:, :2, 2], axis=-1, keepdims=True), 1e-9
-    )
-    away = points[..., :2] - poses[:, None, :2, 3]
-    x = away[..., 0] * ahead[:, 1:] - away[..., 1] * ahead[:, :1]
-    return np.stack([x, (away * ahead[:, None]).sum(-1)], -1)

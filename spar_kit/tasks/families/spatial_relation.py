@@ -66,7 +66,7 @@ def _infer_oo(name: str, observation: SceneIndex, rng: np.random.Generator, coun
         {"distance": np.where(swap[:, None], distance[:, ::-1], distance), "farthest": farthest},
     )
 
-
+# %% ../../../nbs/tasks/families/20_spatial_relation.ipynb #6ca5bcb8
 def distance_infer_center_oo(
     observation: SceneIndex, rng: np.random.Generator, count: int
 ) -> Facts:
@@ -154,7 +154,7 @@ def obj_spatial_relation_oc_mv(
         name, observation, picks.take(rows), {"relation": relation[rows], "offset": offset[rows]}
     )
 
-
+# %% ../../../nbs/tasks/families/20_spatial_relation.ipynb #8d9b8711
 def obj_spatial_relation_oo_mv(
     observation: SceneIndex, rng: np.random.Generator, count: int
 ) -> Facts:

@@ -7,6 +7,8 @@ __all__ = ['MAX_SAMPLES_PER_QUESTION', 'MIN_SAMPLES', 'text_leakage', 'distance_
            'chains', 'appearance_order', 'obj_count', 'room_size']
 
 # %% ../../../nbs/tasks/families/50_video.ipynb #d4bc1ac7
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -47,9 +49,8 @@ def text_leakage(
     far = np.log(distance)
     late = view[:, 1:]
     number = np.maximum(np.bincount(kind[:, 1:].ravel()), 1)
-    usual = (np.bincount(kind[:, 1:].ravel(), far.ravel()) / number)[kind[:, 1:]] - far.sum() / max(
-        far.size, 1
-    )
+    of_name = np.bincount(kind[:, 1:].ravel(), far.ravel()) / number
+    usual = of_name[kind[:, 1:]] - far.sum() / max(far.size, 1)
     return np.stack(
         [
             apart,
@@ -65,64 +66,81 @@ def text_leakage(
         -1,
     )
 
-
+# %% ../../../nbs/tasks/families/50_video.ipynb #bd4dead5
 MAX_SAMPLES_PER_QUESTION = 12
 # so many times the questions asked for are learned from; fewer than 8 of a kind show nothing of
 # what is usual
 MIN_SAMPLES = 8
 
 
+class _Drafts(NamedTuple):
+    """n questions: the reference and four candidates; distance (n, 4), metres; farthest (n,) and
+    gold (n,), the column of the right one."""
+
+    picks: CandidateTuples
+    distance: NDArray[np.float64]
+    farthest: NDArray[np.bool_]
+    gold: NDArray[np.int64]
+
+    def take(self, rows: NDArray) -> "_Drafts":
+        return _Drafts(
+            self.picks.take(rows), self.distance[rows], self.farthest[rows], self.gold[rows]
+        )
+
+
+def _drafts(observation: SceneIndex, rng: np.random.Generator, count: int) -> _Drafts:
+    """Questions with a clear answer, `MAX_SAMPLES_PER_QUESTION` times the count at most."""
+    rules = observation.rules
+    picks = among_marked(observation, False, lambda marked: video_candidates(marked, rng, 5, count))
+    centers = observation.centers[observation.clear_sightings.object[picks.rows]]
+    distance = np.linalg.norm(centers[:, 1:] - centers[:, :1], axis=-1)
+    farthest = rng.random(len(distance)) < 0.5
+    signed = np.where(farthest[:, None], -distance, distance)
+    ranked = np.sort(signed, 1)
+    keep = all_of(
+        markers_are_distinct(observation, picks, False),
+        in_range(distance, rules.distance),
+        is_order_clear(np.abs(ranked[:, 0]), np.abs(ranked[:, 1]), rules),
+    )
+    all_drafts = _Drafts(picks, distance, farthest, signed.argmin(1))
+    return all_drafts.take(np.flatnonzero(keep)[: MAX_SAMPLES_PER_QUESTION * count])
+
+
+def _fair(observation: SceneIndex, drafts: _Drafts, rng: np.random.Generator) -> NDArray[np.bool_]:
+    """(n,) the questions in which neither frames nor names tell the answer."""
+    right_first = (np.arange(4) != drafts.gold[:, None]).argsort(1, kind="stable")
+    fair = np.ones(len(drafts.gold), bool)
+    told = text_leakage(observation, drafts.picks, drafts.distance)
+    told = np.take_along_axis(told, right_first[..., None], 1)
+    for kind in (drafts.farthest, ~drafts.farthest):
+        if kind.sum() >= MIN_SAMPLES:
+            fair[kind] = debias_by_rejection(told[kind], rng)
+    return fair
+
+# %% ../../../nbs/tasks/families/50_video.ipynb #15d9d1ad
 def distance_infer_center_oo_video(
     observation: SceneIndex, rng: np.random.Generator, count: int
 ) -> Facts:
     """Five points on frames (`view`) of a video of 32: the reference, then four candidates;
     distance (n, 4) candidate to reference, metres; farthest (n,) bool, the polarity asked. The best
     leads the runner-up by the margin."""
-    name = "distance_infer_center_oo_video"
-    rules = observation.rules
-    seen = observation.clear_sightings
-    picks = among_marked(observation, False, lambda marked: video_candidates(marked, rng, 5, count))
-    centers = observation.centers[seen.object[picks.rows]]
-    distance = np.linalg.norm(centers[:, 1:] - centers[:, :1], axis=-1)
-    farthest = rng.random(len(distance)) < 0.5
-    ranked = np.sort(np.where(farthest[:, None], -distance, distance), 1)
-    keep = all_of(
-        markers_are_distinct(observation, picks, False),
-        in_range(distance, rules.distance),
-        is_order_clear(np.abs(ranked[:, 0]), np.abs(ranked[:, 1]), rules),
-    )
-    looked_at = np.flatnonzero(keep)[: MAX_SAMPLES_PER_QUESTION * count]
-    picks = picks.take(looked_at)
-    distance = distance[looked_at]
-    farthest = farthest[looked_at]
-    gold = np.where(farthest[:, None], -distance, distance).argmin(1)
-    right_first = (np.arange(4) != gold[:, None]).argsort(1, kind="stable")
-    fair = np.ones(len(gold), bool)
-    told = np.take_along_axis(text_leakage(observation, picks, distance), right_first[..., None], 1)
-    for kind in (farthest, ~farthest):
-        if kind.sum() >= MIN_SAMPLES:
-            fair[kind] = debias_by_rejection(told[kind], rng)
-    picks = picks.take(fair)
-    distance = distance[fair]
-    farthest = farthest[fair]
-    gold = gold[fair]
-    rows = stratified_sample(
-        rng, count, farthest.astype(np.int64), *repetition_caps(observation, picks, alike=4)
-    )
-    picks = picks.take(rows)
-    distance = distance[rows]
-    farthest = farthest[rows]
-    gold = gold[rows]
+    drafts = _drafts(observation, rng, count)
+    drafts = drafts.take(_fair(observation, drafts, rng))
+    caps = repetition_caps(observation, drafts.picks, alike=4)
+    chosen = stratified_sample(rng, count, drafts.farthest.astype(np.int64), *caps)
+    picks, distance, farthest, gold = drafts.take(chosen)
     # the gold goes to a place drawn for it
-    place = rng.permutation(np.arange(len(rows)) % 4)
-    order = np.tile(np.arange(4), (len(rows), 1))
-    order[np.arange(len(rows)), place], order[np.arange(len(rows)), gold] = gold, place
-    whole = np.concatenate([np.zeros((len(rows), 1), np.int64), order + 1], 1)
+    row = np.arange(len(chosen))
+    place = rng.permutation(row % 4)
+    order = np.tile(np.arange(4), (len(chosen), 1))
+    order[row, place] = gold
+    order[row, gold] = place
+    whole = np.concatenate([np.zeros((len(chosen), 1), np.int64), order + 1], 1)
     picks = picks._replace(
         rows=np.take_along_axis(picks.rows, whole, 1), view=np.take_along_axis(picks.view, whole, 1)
     )
     return make_facts(
-        name,
+        "distance_infer_center_oo_video",
         observation,
         picks,
         {"distance": np.take_along_axis(distance, order, 1), "farthest": farthest},
@@ -157,7 +175,7 @@ def first_appearances(observation: SceneIndex) -> tuple[NDArray, NDArray, NDArra
     np.minimum.at(glimpse, label[barely], when[barely])
     return glimpsed.object[clear], when[clear], glimpse[label[clear]], label[clear]
 
-
+# %% ../../../nbs/tasks/families/50_video.ipynb #b045e99f
 def chains(follows: NDArray, length: int, size: int, rng: np.random.Generator) -> NDArray[np.int64]:
     """(size, length) places, each followed by one that `follows` (n, n) allows, every such chain
     drawn equally often; (0, length) where there is
@@ -177,7 +195,7 @@ def chains(follows: NDArray, length: int, size: int, rng: np.random.Generator) -
         out[:, k] = (share[out[:, k - 1]] <= rng.random(size)[:, None]).sum(1)
     return np.minimum(out, len(follows) - 1)
 
-
+# %% ../../../nbs/tasks/families/50_video.ipynb #b2b007a0
 def appearance_order(observation: SceneIndex, rng: np.random.Generator, count: int) -> Facts:
     """A video of 32, nothing drawn; objects (n, 4) stand for their labels, in the order asked;
     first (n, 4) frame 0..31 in which each label is first clearly visible, pairwise different."""

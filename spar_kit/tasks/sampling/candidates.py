@@ -23,8 +23,8 @@ from ..facts import IMAGES_PER_VIEW, Facts, task_named
 
 # %% ../../../nbs/tasks/sampling/10_candidates.ipynb #3fb1f9f4
 class CandidateTuples(NamedTuple):
-    """N candidates: frames (N, V) shown; rows (N, K) of `SceneIndex.seen` that carry the marks;
-    view (N, K) which image each is on."""
+    """N candidates: frames (N, V) shown; rows (N, K) of `SceneIndex.clear_sightings` that carry
+    the marks; view (N, K) which image each is on."""
 
     frames: NDArray[np.int32]
     rows: NDArray[np.int64]
@@ -34,11 +34,10 @@ class CandidateTuples(NamedTuple):
         at = np.flatnonzero(keep) if keep.dtype == bool else keep
         # one video, repeated without being copied
         same = len(self.frames) and not self.frames.strides[0]
-        frames = (
-            np.broadcast_to(self.frames[0], (len(at), self.frames.shape[1]))
-            if same
-            else self.frames.take(at, 0)
-        )
+        if same:
+            frames = np.broadcast_to(self.frames[0], (len(at), self.frames.shape[1]))
+        else:
+            frames = self.frames.take(at, 0)
         return CandidateTuples(frames, self.rows.take(at, 0), self.view.take(at, 0))
 
 
@@ -50,6 +49,27 @@ def _differ(ordered: NDArray) -> NDArray[np.bool_]:
     return fair
 
 
+@jit
+def _draw(chosen, share, ends, start, objects, rows, view, keep):  # type: ignore[no-untyped-def]
+    """Fills rows, view (n, k) and keep (n,), all objects different, from a share 0 to 1 of the
+    sightings of each chosen set.
+
+    ends: (S, V) how many sightings the first views of a set have; start: (S, V) the first row of
+        each view.
+    """
+    last = ends.shape[1] - 1
+    for i in range(len(chosen)):
+        end, keep[i] = ends[chosen[i]], True
+        for j in range(share.shape[1]):
+            pick = int(share[i, j] * end[last])
+            v = 0
+            while v < last and pick >= end[v]:
+                v += 1
+            rows[i, j], view[i, j] = start[chosen[i], v] + pick - (end[v - 1] if v else 0), v
+            for other in range(j):
+                keep[i] &= objects[rows[i, j]] != objects[rows[i, other]]
+
+# %% ../../../nbs/tasks/sampling/10_candidates.ipynb #1bbac1f8
 def sample_tuples(
     seen: SightingTable,
     only: NDArray,
@@ -89,27 +109,6 @@ def sample_tuples(
             view.take(at, 0),
         )
     return CandidateTuples(sets.astype(np.int32)[chosen[at]], rows.take(at, 0), view.take(at, 0))
-
-
-@jit
-def _draw(chosen, share, ends, start, objects, rows, view, keep):  # type: ignore[no-untyped-def]
-    """Fills rows, view (n, k) and keep (n,), all objects different, from a share 0 to 1 of the
-    sightings of each chosen set.
-
-    ends: (S, V) how many sightings the first views of a set have; start: (S, V) the first row of
-        each view.
-    """
-    last = ends.shape[1] - 1
-    for i in range(len(chosen)):
-        end, keep[i] = ends[chosen[i]], True
-        for j in range(share.shape[1]):
-            pick = int(share[i, j] * end[last])
-            v = 0
-            while v < last and pick >= end[v]:
-                v += 1
-            rows[i, j], view[i, j] = start[chosen[i], v] + pick - (end[v - 1] if v else 0), v
-            for other in range(j):
-                keep[i] &= objects[rows[i, j]] != objects[rows[i, other]]
 
 # %% ../../../nbs/tasks/sampling/10_candidates.ipynb #d7c1788f
 def single_candidates(
@@ -173,7 +172,7 @@ def sample_frame_triples(
         else sets
     )
 
-
+# %% ../../../nbs/tasks/sampling/10_candidates.ipynb #04e6798d
 def multi_candidates(
     observation: SceneIndex, rng: np.random.Generator, k: int, count: int, turning: bool = False
 ) -> CandidateTuples:
@@ -241,7 +240,7 @@ def iou_of_two(a, b):  # type: ignore[no-untyped-def]
     )
     return shared / max(area - shared, 1e-9)
 
-
+# %% ../../../nbs/tasks/sampling/10_candidates.ipynb #b2f2d3d8
 def markers_are_distinct(
     observation: SceneIndex, picks: CandidateTuples, boxes: bool, labels: bool = True
 ) -> NDArray[np.bool_]:

@@ -44,7 +44,7 @@ def even_names(
     number = np.stack([np.unique(column, return_inverse=True)[1] for column in groups.T], 1)
     return _tilt(x, number, int(number.max(initial=0)) + 1, ridge, sweeps) if len(x) else x
 
-
+# %% ../../../nbs/tasks/sampling/30_name_debiasing.ipynb #2502d8da
 @jit
 def _tilt(x, number, size, ridge, sweeps):  # type: ignore[no-untyped-def]
     n, columns = number.shape

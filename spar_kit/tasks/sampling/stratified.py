@@ -50,7 +50,7 @@ def in_range(values: NDArray, limits: tuple[float, float]) -> NDArray[np.bool_]:
         "a value out of range", np.asarray((values >= limits[0]) & (values <= limits[1]))
     )
 
-
+# %% ../../../nbs/tasks/sampling/00_stratified.ipynb #5f9fb9ea
 def all_of(*checks: NDArray) -> NDArray[np.bool_]:
     """(n,) whether all of the checks hold in a row; each is (n,) or (n, k)."""
     first, *others = (
@@ -77,7 +77,7 @@ def _earlier(number, out):  # type: ignore[no-untyped-def]
         out[i] = count[number[i]]
         count[number[i]] += 1
 
-
+# %% ../../../nbs/tasks/sampling/00_stratified.ipynb #76f1ea3f
 def factorize(codes: NDArray) -> NDArray[np.int64]:
     """(n,) the same groups numbered 0, 1, ... as they come."""
     out = np.empty(len(codes), np.int64)
@@ -105,7 +105,7 @@ def _enumerate(codes, out):  # type: ignore[no-untyped-def]
         else:
             out[i] = out[table[at]]
 
-
+# %% ../../../nbs/tasks/sampling/00_stratified.ipynb #eda3b820
 def row_hash(*columns: NDArray) -> NDArray[np.int64]:
     """(n,) one number per distinct row of integer columns, each (n,) or (n, k): the sum of the
     entries times odd random numbers, modulo 2**64. Rows that collide count as equal."""
@@ -119,50 +119,11 @@ def row_hash(*columns: NDArray) -> NDArray[np.int64]:
 
 @cache
 def _factors(n: int) -> tuple[int, ...]:
-    odd = np.random.default_rng(0).integers(1 << 63, size=n, dtype=np.uint64) * np.uint64(
-        2
-    ) + np.uint64(1)
+    half = np.random.default_rng(0).integers(1 << 63, size=n, dtype=np.uint64)
+    odd = half * np.uint64(2) + np.uint64(1)
     return tuple(odd.view(np.int64).tolist())
 
-# %% ../../../nbs/tasks/sampling/00_stratified.ipynb #9597d73f
-def stratified_sample(
-    rng: np.random.Generator,
-    count: int,
-    strata: NDArray | Sequence[NDArray],
-    *caps: tuple[NDArray, int],
-    weights: NDArray | None = None,
-) -> NDArray[np.int64]:
-    """Rows of at most `count` candidates, taken from the strata in turn.
-
-    Args:
-        strata: (n,) what must be balanced; or several, the most important first: the later ones are
-            balanced within the earlier.
-        caps: pairs of (n,) codes and how often each code may be taken.
-        weights: (n,) logarithms; within a stratum the heavier come first, at random in proportion
-            (Efraimidis and Spirakis, 2006), whatever the caps. Without, those that the caps leave
-            room for come first.
-    """
-    levels = [strata] if isinstance(strata, np.ndarray) else list(strata)
-    order = rng.permutation(len(levels[0]))
-    if weights is not None:
-        order = (np.log(rng.standard_exponential(len(order))) - weights).argsort(kind="stable")
-    nested = np.empty((len(levels), len(order)), np.int64)
-    limits = np.empty((len(caps), len(order)), np.int64)
-    for depth in range(len(levels)):
-        nested[-1 - depth] = row_hash(*levels[: depth + 1])
-    for row, (code, _) in enumerate(caps):
-        limits[row] = code
-    rows = _deal(
-        order, nested, limits, np.array([most for _, most in caps], np.int64), weights is None
-    )
-    if len(rows) < count:
-        passing(
-            "the same objects, images or answers have been asked about",
-            np.arange(len(order)) < len(rows),
-        )
-    return rows[: max(count, 0)]
-
-
+# %% ../../../nbs/tasks/sampling/00_stratified.ipynb #48a3e12e
 @jit
 def _in_turn(order, number):  # type: ignore[no-untyped-def]
     count = np.zeros(len(number), np.int64)
@@ -204,6 +165,44 @@ def _deal(order, nested, caps, most, roomy):  # type: ignore[no-untyped-def]
     for level in range(len(nested)):
         order = _in_turn(order, number[level])
     return order
+
+# %% ../../../nbs/tasks/sampling/00_stratified.ipynb #9597d73f
+def stratified_sample(
+    rng: np.random.Generator,
+    count: int,
+    strata: NDArray | Sequence[NDArray],
+    *caps: tuple[NDArray, int],
+    weights: NDArray | None = None,
+) -> NDArray[np.int64]:
+    """Rows of at most `count` candidates, taken from the strata in turn.
+
+    Args:
+        strata: (n,) what must be balanced; or several, the most important first: the later ones are
+            balanced within the earlier.
+        caps: pairs of (n,) codes and how often each code may be taken.
+        weights: (n,) logarithms; within a stratum the heavier come first, at random in proportion
+            (Efraimidis and Spirakis, 2006), whatever the caps. Without, those that the caps leave
+            room for come first.
+    """
+    levels = [strata] if isinstance(strata, np.ndarray) else list(strata)
+    order = rng.permutation(len(levels[0]))
+    if weights is not None:
+        order = (np.log(rng.standard_exponential(len(order))) - weights).argsort(kind="stable")
+    nested = np.empty((len(levels), len(order)), np.int64)
+    limits = np.empty((len(caps), len(order)), np.int64)
+    for depth in range(len(levels)):
+        nested[-1 - depth] = row_hash(*levels[: depth + 1])
+    for row, (code, _) in enumerate(caps):
+        limits[row] = code
+    rows = _deal(
+        order, nested, limits, np.array([most for _, most in caps], np.int64), weights is None
+    )
+    if len(rows) < count:
+        passing(
+            "the same objects, images or answers have been asked about",
+            np.arange(len(order)) < len(rows),
+        )
+    return rows[: max(count, 0)]
 
 # %% ../../../nbs/tasks/sampling/00_stratified.ipynb #e8da61f3
 def log_bin(values: NDArray, ratio: float = 1.2) -> NDArray[np.int64]:
