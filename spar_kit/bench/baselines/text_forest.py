@@ -272,15 +272,15 @@ def _regress(
     guesses = _candidates(found)
     return guesses[(mass @ _mra_table(guesses, found).T).argmax(1)]
 
-# %% ../../../nbs/bench/baselines/00_text_forest.ipynb #4c457fff
+# %% ../../../nbs/bench/baselines/00_text_forest.ipynb #079372b2
 Extra = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 
 def _option_table(
     questions: Sequence[ParsedQuestion], columns: NDArray[np.float32], words: _Words
 ) -> NDArray[np.float32]:
-    """A row for each option of each question: the question's text and `columns`, the option's words,
-    and what it looks like beside the others."""
+    """A row for each option of each question: the question's text and `columns`, the option's
+    words, and what it looks like beside the others."""
     text = np.hstack([_text_columns(questions, words), columns])
     said = [words_of("the " + option) + words_of(option) for q in questions for option in q.options]
     looks = np.vstack([option_columns(q.options, q.text) for q in questions])
