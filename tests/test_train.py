@@ -4,6 +4,7 @@ weights."""
 import json
 import re
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -374,7 +375,8 @@ def test_prompts_end_where_the_answer_begins(data):
 
 
 def test_frames_of_a_video_are_numbered_from_zero():
-    shown = messages(conversation("v", (), ("q", "a")), [None] * 32)[0]["content"]
+    walk = conversation("v", (Path("a.jpg"),) * 32, ("q", "a"))
+    shown = messages(walk, [None] * 32)[0]["content"]
     words = [part["text"] for part in shown if part["type"] == "text"]
     assert (
         words[0] == "Frame-0: "

@@ -35,6 +35,25 @@ from ..scenes.visibility import VisibilityThresholds
 from ..tasks.thresholds import Thresholds
 from ..tasks.registry import TASKS
 
+# %% ../../nbs/data/80_generate.ipynb #55a0548e
+DEFAULT_THRESHOLDS = Thresholds()
+DEFAULT_VISIBILITY = VisibilityThresholds()
+
+
+def _selection(frames: FrameSelection | int | None) -> FrameSelection:
+    return frames if isinstance(frames, FrameSelection) else FrameSelection(limit=frames)
+
+
+def _check(plan: GenerationConfig) -> None:
+    """Raise ValueError naming a parameter out of its range."""
+    if plan.split not in ("train", "val"):
+        raise InputError(f"split is train or val, not {plan.split!r}")
+    if plan.per_task < 1 or plan.width < 16 or plan.images not in IMAGE_COPY_MODES:
+        raise InputError(
+            "per_task is at least 1, width at least 16, images one of"
+            f" {', '.join(IMAGE_COPY_MODES)}"
+        )
+
 # %% ../../nbs/data/80_generate.ipynb #85fb8250
 def _choose_scenes(
     source: SceneSource, split: str, exclude: Path | str | None, leakage: str
@@ -53,11 +72,10 @@ def _choose_scenes(
     strange = strange_names(names, lists) if split == "train" else {}
     if exclude is not None and unknown:
         strange[Path(exclude).name] = unknown
-    known = (
-        held_out_scenes(source.name, (name for name in names if name not in excluded), lists)
-        if split == "train"
-        else {}
-    )
+    known: dict[str, str] = {}
+    if split == "train":
+        rest = (name for name in names if name not in excluded)
+        known = held_out_scenes(source.name, rest, lists)
     if known and leakage == "refuse":
         name, why = next(iter(known.items()))
         raise InputError(
@@ -75,7 +93,7 @@ def _choose_scenes(
     }
     return kept, held | ({"not_scenes": strange} if strange else {})
 
-
+# %% ../../nbs/data/80_generate.ipynb #01b764f5
 def _all_names(source: SceneSource) -> list[str]:
     """All scenes of a source in both splits, also those beyond the number asked for where it has
     only so many."""
@@ -106,34 +124,9 @@ def _claim(root: Path, parameters: dict[str, Any], overwrite: bool) -> Manifest 
         for name in (".scenes", ".parts"):
             shutil.rmtree(root / name, ignore_errors=True)
         return Manifest(root, read_manifest(root).content, split, reused=True)
-    # one folder may hold both splits if they were made alike, from different scenes
-    for name, entry in others.items():
-        before = entry["parameters"]
-        same = (
-            {key: before[key] for key in ("source", "width", "rules")},
-            {key: parameters[key] for key in ("source", "width", "rules")},
-        )
-        if same[0] != same[1]:
-            raise InputError(
-                f"{root} holds the split {name} made with other parameters ({_difference(*same)});"
-                " take another folder"
-            )
-        if shared := sorted(set(before["scenes"]) & set(parameters["scenes"])):
-            raise InputError(
-                f"{root} holds the scene {shared[0]} in its split {name} already; a scene is for"
-                " one split only"
-            )
-    if begun.exists() and not overwrite:
-        unfinished = orjson.loads(begun.read_bytes())
-        if unfinished != parameters:
-            raise InputError(
-                f"{root} holds an unfinished run with other parameters"
-                f" ({_difference(unfinished, parameters)}); take another folder, or overwrite it"
-            )
-    elif (root / "spar").exists() and not splits and not begun.exists():
-        raise InputError(
-            f"{root} holds a folder spar/ that this command did not write; take another folder"
-        )
+    _check_other_splits(root, parameters, others)
+    if not overwrite:
+        _check_unfinished(root, parameters, known=bool(splits))
     try:
         with wrap_write_errors(root):
             if overwrite:
@@ -146,17 +139,57 @@ def _claim(root: Path, parameters: dict[str, Any], overwrite: bool) -> Manifest 
         raise _stopped(root, error) from None
     return None
 
+# %% ../../nbs/data/80_generate.ipynb #c109412a
+def _check_other_splits(
+    root: Path, parameters: Mapping[str, Any], others: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """Raise ValueError unless the folder's other split was made alike, from different scenes."""
+    alike = "source", "width", "rules"
+    for name, entry in others.items():
+        before = {key: entry["parameters"][key] for key in alike}
+        now = {key: parameters[key] for key in alike}
+        if before != now:
+            raise InputError(
+                f"{root} holds the split {name} made with other parameters"
+                f" ({_difference(before, now)}); take another folder"
+            )
+        if shared := sorted(set(entry["parameters"]["scenes"]) & set(parameters["scenes"])):
+            raise InputError(
+                f"{root} holds the scene {shared[0]} in its split {name} already; a scene is for"
+                " one split only"
+            )
+
+
+def _check_unfinished(root: Path, parameters: Mapping[str, Any], *, known: bool) -> None:
+    """Raise ValueError where the folder holds another run's beginning, or, where no manifest is
+    `known`, files that this command did not write."""
+    begun = root / ".generate.json"
+    if begun.exists():
+        unfinished = orjson.loads(begun.read_bytes())
+        if unfinished != parameters:
+            raise InputError(
+                f"{root} holds an unfinished run with other parameters"
+                f" ({_difference(unfinished, parameters)}); take another folder, or overwrite it"
+            )
+    elif (root / "spar").exists() and not known:
+        raise InputError(
+            f"{root} holds a folder spar/ that this command did not write; take another folder"
+        )
+
 
 def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    short = lambda value: text if len(text := str(value)) <= 60 else text[:57] + "..."  # noqa: E731
-    return (
-        "; ".join(
-            f"{key}: {short(before.get(key))}, now {short(now.get(key))}"
-            for key in now
-            if before.get(key) != now.get(key)
-        )
-        or "other keys"
+    """Which values differ, each cut off at 60 characters."""
+    changed = (
+        f"{key}: {_short(before.get(key))}, now {_short(now.get(key))}"
+        for key in now
+        if before.get(key) != now.get(key)
     )
+    return "; ".join(changed) or "other keys"
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else text[:57] + "..."
 
 # %% ../../nbs/data/80_generate.ipynb #fbaa81e7
 def _remove(
@@ -177,15 +210,13 @@ def _remove(
     for name in splits[split]["scenes"] if split in splits else ():
         shutil.rmtree(source / "images" / name, ignore_errors=True)
 
+# %% ../../nbs/data/80_generate.ipynb #14c8436d
+# what more room, another disk or another try may mend
+_MAY_PASS = (None, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+
 
 def _stopped(root: Path, error: WriteError | str) -> OSError:
-    if isinstance(error, WriteError) and error.errno not in (
-        None,
-        errno.ENOSPC,
-        errno.EDQUOT,
-        errno.EFBIG,
-        errno.EIO,
-    ):
+    if isinstance(error, WriteError) and error.errno not in _MAY_PASS:
         # another path is needed, not room
         return OSError(
             error.errno, f"cannot be written: {os.strerror(error.errno or 0)}", str(root)
@@ -232,7 +263,7 @@ def _all_scenes(
         map_scenes(partial(run_scene_job, plan=plan, out=str(root)), left, workers, done, executor)
     return {name: failed[name] for name in names if name in failed}
 
-
+# %% ../../nbs/data/80_generate.ipynb #05bd6e1c
 def _refuse_faults(failed: Mapping[str, str], scenes: Mapping[str, Mapping[str, Any]]) -> None:
     """Raise SceneError for the first failed scene, or the first with a frame or an object at
     fault."""
@@ -252,17 +283,38 @@ def _heads(root: Path, names: Sequence[str]) -> dict[str, tuple[dict[str, Any], 
         out[name] = orjson.loads(first), len(first)
     return out
 
-
-def merge_shards(
-    root: Path, plan: GenerationConfig, heads: Mapping[str, tuple[dict[str, Any], int]]
-) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, int]]]:
-    """Write the question files. Returns them with their sha256, and the counts per task and
-    format."""
+# %% ../../nbs/data/80_generate.ipynb #183809df
+def _places(
+    heads: Mapping[str, tuple[dict[str, Any], int]],
+) -> dict[tuple[str, str], list[tuple[str, int, int, int]]]:
+    """By task and format, where its lines are: (scene, offset, bytes, lines) in the order of the
+    scenes."""
     where: dict[tuple[str, str], list[tuple[str, int, int, int]]] = {}
     for name, (head, begin) in heads.items():
         for task, form, n, size in head["parts"]:
             where.setdefault((task, form), []).append((name, begin, size, n))
             begin += size
+    return where
+
+
+def _join(root: Path, path: Path, pieces: Sequence[tuple[str, int, int, int]]) -> str:
+    digest = hashlib.sha256()
+    with atomic_write(path) as part, open(part, "wb") as out:
+        for name, begin, size, _ in pieces:
+            with open(root / ".scenes" / f"{name}.lines", "rb") as file:
+                file.seek(begin)
+                data = file.read(size)
+            digest.update(data)
+            out.write(data)
+    return digest.hexdigest()
+
+# %% ../../nbs/data/80_generate.ipynb #6495f22c
+def merge_shards(
+    root: Path, plan: GenerationConfig, heads: Mapping[str, tuple[dict[str, Any], int]]
+) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, int]]]:
+    """Write the question files. Returns them with their sha256, and the counts per task and
+    format."""
+    where = _places(heads)
     folder = root / "spar" / plan.source.name / "qa_jsonl" / plan.split
     with wrap_write_errors(folder):
         shutil.rmtree(folder, ignore_errors=True)
@@ -281,21 +333,35 @@ def merge_shards(
                     }
     return written, counts
 
+# %% ../../nbs/data/80_generate.ipynb #7226f673
+def _write_manifest(
+    plan: GenerationConfig,
+    root: Path,
+    heads: Mapping[str, tuple[dict[str, Any], int]],
+    parameters: dict[str, Any],
+    *,
+    missing: Mapping[str, str],
+    failed: Mapping[str, str],
+) -> dict[str, Any]:
+    """Merge the lines and write the manifest, with the other split's entry where there is one.
+    Returns its content. Raises WriteError."""
+    written, counts = merge_shards(root, plan, heads)
+    entry = split_entry(
+        parameters,
+        missing,
+        {name: head for name, (head, _) in heads.items()},
+        failed=failed,
+        written=written,
+        counts=counts,
+    )
+    done = read_manifest(root).content["splits"] if (root / "manifest.json").exists() else {}
+    content = merge_splits({**done, plan.split: entry})
+    with wrap_write_errors(root), atomic_write(root / "manifest.json") as part:
+        part.write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2) + b"\n")
+    return content
 
-def _join(root: Path, path: Path, pieces: Sequence[tuple[str, int, int, int]]) -> str:
-    digest = hashlib.sha256()
-    with atomic_write(path) as part, open(part, "wb") as out:
-        for name, begin, size, _ in pieces:
-            with open(root / ".scenes" / f"{name}.lines", "rb") as file:
-                file.seek(begin)
-                data = file.read(size)
-            digest.update(data)
-            out.write(data)
-    return digest.hexdigest()
-
-# %% ../../nbs/data/80_generate.ipynb #55a0548e
-DEFAULT_THRESHOLDS = Thresholds()
-DEFAULT_VISIBILITY = VisibilityThresholds()
+# %% ../../nbs/data/80_generate.ipynb #7543db9e
+# over 40 lines: a parameter a line, each passed on by its name
 
 
 def generate(
@@ -357,27 +423,15 @@ def generate(
         OSError: `out` cannot be written, e.g. the disk is full. Finished scenes are kept, and a
             second run goes on.
     """
-    if split not in ("train", "val"):
-        raise InputError(f"split is train or val, not {split!r}")
-    if per_task < 1 or width < 16 or images not in IMAGE_COPY_MODES:
-        raise InputError(
-            "per_task is at least 1, width at least 16, images one of"
-            f" {', '.join(IMAGE_COPY_MODES)}"
-        )
     source = open_source(source) if isinstance(source, str) else source
-    choice = (
-        frames_per_scene
-        if isinstance(frames_per_scene, FrameSelection)
-        else FrameSelection(limit=frames_per_scene)
-    )
-    names_of_tasks, missing = resolve_tasks(tasks)
+    chosen, missing = resolve_tasks(tasks)
     plan = GenerationConfig(
         source=source,
         split=split,
-        tasks=names_of_tasks,
+        tasks=chosen,
         per_task=per_task,
         seed=seed,
-        frames=choice,
+        frames=_selection(frames_per_scene),
         images=images,
         width=width,
         rules=rules,
@@ -385,6 +439,7 @@ def generate(
         strict=strict,
         cache=Path(cache) if cache is not None else None,
     )
+    _check(plan)
     names, held = _choose_scenes(source, split, exclude, leakage)
     root = Path(out)
     parameters = orjson.loads(
@@ -408,7 +463,7 @@ def generate(
     except WriteError as error:
         raise _stopped(root, error) from None
 
-
+# %% ../../nbs/data/80_generate.ipynb #37471db9
 def _generate(
     plan: GenerationConfig,
     names: list[str],
@@ -422,42 +477,25 @@ def _generate(
     missing: dict[str, str],
 ) -> Manifest:
     """`generate` in a folder that is held."""
-    strict = plan.strict
-    split = plan.split
-    if (complete := _claim(root, parameters, overwrite)) is not None:
-        if strict:
+    complete = _claim(root, parameters, overwrite)
+    if complete is not None:
+        if plan.strict:
             _refuse_faults(complete.failed, complete.part["scenes"])
         return complete
     failed = _all_scenes(plan, names, root, workers=workers, progress=progress, executor=executor)
     heads = _heads(root, [name for name in names if name not in failed])
     # scenes that an earlier run without it has left
-    if strict:
+    if plan.strict:
         _refuse_faults(failed, {name: head for name, (head, _) in heads.items()})
     if not heads:
         raise SceneError(
             f"none of {len(names)} scenes could be used; {names[0]}: {failed[names[0]]}"
         )
     try:
-        written, counts = merge_shards(root, plan, heads)
-        done = read_manifest(root).content["splits"] if (root / "manifest.json").exists() else {}
-        content = merge_splits(
-            {
-                **done,
-                split: split_entry(
-                    parameters,
-                    missing,
-                    {name: head for name, (head, _) in heads.items()},
-                    failed=failed,
-                    written=written,
-                    counts=counts,
-                ),
-            }
-        )
-        with wrap_write_errors(root), atomic_write(root / "manifest.json") as part:
-            part.write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2) + b"\n")
+        content = _write_manifest(plan, root, heads, parameters, missing=missing, failed=failed)
     except WriteError as error:
         raise _stopped(root, error) from None
     shutil.rmtree(root / ".scenes", ignore_errors=True)
     shutil.rmtree(root / ".parts", ignore_errors=True)
     (root / ".generate.json").unlink(missing_ok=True)
-    return Manifest(root, content, split)
+    return Manifest(root, content, plan.split)

@@ -52,7 +52,7 @@ def read_list(path: Path | str, empty: bool = False) -> list[str]:
             f"{path}: cannot be read as a list of scenes ({str(error).removeprefix(f'{path}: ')})"
         ) from None
 
-
+# %% ../../nbs/data/20_leakage.ipynb #20eb7b46
 def excluded_scenes(
     path: Path | str, names: Sequence[str], known: Sequence[str]
 ) -> tuple[dict[str, str], list[str]]:
@@ -71,7 +71,7 @@ def excluded_scenes(
         )
     return {name: "excluded by name" for name in names if name in found}, unknown
 
-
+# %% ../../nbs/data/20_leakage.ipynb #586657dd
 def find_lists(source: Any) -> list[Path]:
     """The lists of held-out scenes that lie with a source's files: in its folder, beside it, or in
     a folder `splits` or `meta_data` of either."""

@@ -8,8 +8,9 @@ __all__ = ['Manifest', 'read_manifest', 'redact_paths', 'split_entry', 'merge_sp
 # %% ../../nbs/data/50_manifest.ipynb #b5f4602b
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from ..core.environment import environment
 from ..tasks.registry import TASKS
 
 # %% ../../nbs/data/50_manifest.ipynb #a60ec40f
+# over 40 lines: one file's content, a short property for each thing that is asked of it
 @dataclass(frozen=True)
 class Manifest:
     """What `manifest.json` says about a generated folder.
@@ -85,11 +87,9 @@ class Manifest:
         scenes = len(self.part["scenes"])
         told = dict[str, str]()
         for task, forms in self.counts.items():
-            least = (
-                1
-                if task == "room_size"
-                else min(2, int(self.part["parameters"].get("per_task", 2)))
-            )
+            # a scene has one size of its room
+            most = 1 if TASKS[task].answer == "area" else 2
+            least = min(most, int(self.part["parameters"].get("per_task", most)))
             if max(forms.values(), default=0) < least * scenes:
                 reasons = self.part.get("dropped", {}).get(task, {})
                 why, n = next(iter(reasons.items()), ("no scene has what it asks about", 0))
@@ -97,77 +97,82 @@ class Manifest:
         return told
 
     def __str__(self) -> str:
-        # numba comes with it: for who prints only
-        from spar_kit.scenes.summary import format_counts
+        return "\n".join([*_made_lines(self), *_missing_lines(self), *_image_lines(self)])
 
-        scenes = len(self.part["scenes"])
-        lines = [
-            f"{self.records:,} questions from {scenes:,} scene{'s' * (scenes != 1)} in"
-            f" {self.folder}" + (" (complete before, nothing to do)" if self.reused else "")
-        ]
-        lines += [
-            f"  {task}: " + ", ".join(f"{form} {n:,}" for form, n in forms.items())
-            for task, forms in self.counts.items()
-        ]
-        lines += [f"  few of {task}: {why}" for task, why in self.few.items()]
-        lines += [f"  {len(self.failed)} scenes failed:"] * bool(self.failed) + [
-            f"    {name}: {why}" for name, why in self.failed.items()
-        ]
-        lines += [f"  {len(self.held_out)} scenes held out"] * bool(self.held_out)
-        lines += [
-            (
-                f"  {file}: {len(entries):,} of its entries"
-                f" {'are no scenes' if len(entries) > 1 else 'is no scene'} of this source, such as"
-                f" {entries[0]!r}"
-                if entries
-                else f"  {file}: the list names nothing"
-            )
-            for file, entries in self.not_scenes.items()
-        ]
-        bare = [
-            (name, entry) for name, entry in self.part["scenes"].items() if not entry["records"]
-        ]
-        lines += [
-            f"  {len(bare):,} scene{'s' * (len(bare) != 1)} without any question, such as {name}"
+# %% ../../nbs/data/50_manifest.ipynb #d29ee82e
+def _made_lines(manifest: Manifest) -> Iterator[str]:
+    """Questions by task and format, and the tasks that have few."""
+    scenes = len(manifest.part["scenes"])
+    again = " (complete before, nothing to do)" if manifest.reused else ""
+    yield (
+        f"{manifest.records:,} questions from {scenes:,} scene{'s' * (scenes != 1)} in"
+        f" {manifest.folder}{again}"
+    )
+    for task, forms in manifest.counts.items():
+        yield f"  {task}: " + ", ".join(f"{form} {n:,}" for form, n in forms.items())
+    for task, why in manifest.few.items():
+        yield f"  few of {task}: {why}"
+
+
+def _missing_lines(manifest: Manifest) -> Iterator[str]:
+    """Scenes that failed, were held out or gave no question, and lists that name no scene."""
+    if manifest.failed:
+        yield f"  {len(manifest.failed)} scenes failed:"
+    for name, why in manifest.failed.items():
+        yield f"    {name}: {why}"
+    if manifest.held_out:
+        yield f"  {len(manifest.held_out)} scenes held out"
+    for file, entries in manifest.not_scenes.items():
+        if not entries:
+            yield f"  {file}: the list names nothing"
+            continue
+        are = "are no scenes" if len(entries) > 1 else "is no scene"
+        yield (
+            f"  {file}: {len(entries):,} of its entries {are} of this source, such as"
+            f" {entries[0]!r}"
+        )
+    bare = [name for name, entry in manifest.part["scenes"].items() if not entry["records"]]
+    if bare:
+        entry = manifest.part["scenes"][bare[0]]
+        yield (
+            f"  {len(bare):,} scene{'s' * (len(bare) != 1)} without any question, such as {bare[0]}"
             f" with {entry['frames_seen']} frames and {entry['objects']} objects: only frames that"
-            f" clearly show {self.part['parameters']['rules']['min_objects']} or more are asked"
+            f" clearly show {manifest.part['parameters']['rules']['min_objects']} or more are asked"
             " about"
-            for name, entry in bare[:1]
-        ]
-        ways = sum(
-            (Counter(entry.get("images", {})) for entry in self.part["scenes"].values()),
-            Counter[str](),
         )
-        lines += [
-            "  images: " + ", ".join(f"{n:,} {way}" for way, n in sorted(ways.items()))
-        ] * bool(ways)
-        if self.part["skipped"]:
-            lines.append("  left out: " + ", ".join(format_counts(self.part["skipped"])))
-        lines += [
-            f"    {name}: {why}"
-            for name, entry in self.part["scenes"].items()
-            for why in entry.get("unreadable", ())
-        ][:10]
-        lines += [f"  not available: {', '.join(self.part['not_available'])}"] * bool(
-            self.part["not_available"]
-        )
-        return "\n".join(lines)
+
+# %% ../../nbs/data/50_manifest.ipynb #2000eff7
+def _image_lines(manifest: Manifest) -> Iterator[str]:
+    """How images were written, what was left out, the first ten that could not be read, and tasks
+    that cannot be generated yet."""
+    # numba comes with it: for who prints only
+    from spar_kit.scenes.summary import format_counts
+
+    scenes = manifest.part["scenes"]
+    ways = sum((Counter(entry.get("images", {})) for entry in scenes.values()), Counter[str]())
+    if ways:
+        yield "  images: " + ", ".join(f"{n:,} {way}" for way, n in sorted(ways.items()))
+    if manifest.part["skipped"]:
+        yield "  left out: " + ", ".join(format_counts(manifest.part["skipped"]))
+    unreadable = (
+        f"    {name}: {why}"
+        for name, entry in scenes.items()
+        for why in entry.get("unreadable", ())
+    )
+    yield from islice(unreadable, 10)
+    if manifest.part["not_available"]:
+        yield f"  not available: {', '.join(manifest.part['not_available'])}"
 
 # %% ../../nbs/data/50_manifest.ipynb #912e7b4a
+_REQUIRED = "records", "counts", "failed", "scenes", "parameters", "not_available", "splits"
+
+
 def read_manifest(folder: Path | str) -> Manifest:
     """Raises ValueError where there is none, or none that can be read."""
     path = Path(folder) / "manifest.json"
     try:
         content = orjson.loads(path.read_bytes())
-        for name in (
-            "records",
-            "counts",
-            "failed",
-            "scenes",
-            "parameters",
-            "not_available",
-            "splits",
-        ):
+        for name in _REQUIRED:
             content[name]
     except FileNotFoundError:
         raise InputError(
@@ -188,6 +193,19 @@ def redact_paths(message: str) -> str:
     )
 
 # %% ../../nbs/data/50_manifest.ipynb #3d844876
+_STATED_OF_A_SCENE = {
+    "records",
+    "frames_found",
+    "frames_seen",
+    "frames_used",
+    "objects",
+    "objects_whole",
+    "skipped",
+    "images",
+    "unreadable",
+}
+
+# %% ../../nbs/data/50_manifest.ipynb #74396b1d
 def split_entry(
     parameters: dict[str, Any],
     missing: Mapping[str, str],
@@ -213,22 +231,7 @@ def split_entry(
         "counts": counts,
         "not_available": dict(missing),
         "scenes": {
-            name: {
-                key: head[key]
-                for key in head
-                if key
-                in (
-                    "records",
-                    "frames_found",
-                    "frames_seen",
-                    "frames_used",
-                    "objects",
-                    "objects_whole",
-                    "skipped",
-                    "images",
-                    "unreadable",
-                )
-            }
+            name: {key: head[key] for key in head if key in _STATED_OF_A_SCENE}
             for name, head in heads.items()
         },
         "skipped": dict(sorted(skipped.items())),

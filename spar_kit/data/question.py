@@ -41,7 +41,8 @@ class Geometry:
     color: NDArray[np.float64]
     depth_camera: NDArray[np.float64]
 
-
+# %% ../../nbs/data/10_question.ipynb #1ceed725
+# over 40 lines: one noun, its fields and a short property for each thing that is asked of it
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Question:
     """One question about images: of a record, of a benchmark, or made in memory.
@@ -109,6 +110,13 @@ class Question:
         return tuple(match[2] for match in OPTION_LINE.finditer(self.text))
 
     @property
+    def numbers_frames(self) -> bool:
+        """Whether its images are shown as the frames of a video, each behind its number, from 0:
+        more than ten, or those of a walk, however few, as SPAR's loader has it."""
+        walk = self.task in TASKS and TASKS[self.task].answer == "route"
+        return walk or len(self.images) > 10
+
+    @property
     def drawable(self) -> dict[str, Any]:
         """The record as `spar_kit.tasks.markers` reads it: type, markers, and as many images as
         there are."""
@@ -126,7 +134,7 @@ class Question:
         return facts_in_words(self.facts, self.labels)
 
     def load(self, *, marked: bool = True, scale: float = 1.0) -> list[Image.Image]:
-        """The images in RGB, with the markers drawn unless `marked_objects` is False. Raises
+        """The images in RGB, with the markers drawn unless `marked` is False. Raises
         ValueError or OSError naming what cannot be read."""
         return pictures_of(self, range(len(self.images)), marked=marked, scale=scale)
 
@@ -215,7 +223,7 @@ def _stated(facts: Mapping[str, Any], name: str) -> str:
     value = facts.get(name)
     return value if isinstance(value, str) else ""
 
-
+# %% ../../nbs/data/10_question.ipynb #0635a22a
 def _read(
     record: Mapping[str, Any], folder: Path, images: Sequence[Picture] | None
 ) -> dict[str, Any]:
@@ -228,30 +236,21 @@ def _read(
     if len(values) % 2:
         raise RecordError("the last question has no answer", field="conversations")
     try:
-        found = (
-            tuple(safe_join(folder, path) for path in record["image"])
-            if images is None
-            else tuple(images)
-        )
+        files = [safe_join(folder, path) for path in record["image"]] if images is None else images
     except ValueError as error:
         raise RecordError(str(error), field="image") from None
-    task = _NAMES.get(record["type"], record["type"])
-    rest = {
-        key: value
-        for key, value in record.items()
-        if key not in MARKS | {"id", "conversations", "type", "facts"}
-    }
+    read = MARKS | {"id", "conversations", "type", "facts"}
     return {
         "id": record["id"],
-        "task": task,
+        "task": _NAMES.get(record["type"], record["type"]),
         "scene": record["image"][0].split("/")[0],
-        "images": found,
+        "images": tuple(files),
         "text": values[0],
         "answer": values[1],
         "markers": {key: value for key, value in record.items() if key in MARKS},
         "facts": facts,
         "later": tuple(zip(values[2::2], values[3::2])),
-        "rest": rest,
+        "rest": {key: value for key, value in record.items() if key not in read},
     }
 
 # %% ../../nbs/data/10_question.ipynb #f0db73d4

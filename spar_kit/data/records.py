@@ -64,7 +64,7 @@ def safe_join(root: Path, relative: str) -> Path:
         raise InputError(f"{relative!r} is a link that leaves {root}")
     return path
 
-
+# %% ../../nbs/data/00_records.ipynb #94cd070b
 def load_matrix(root: Path, relative: str) -> NDArray[np.float64]:
     """A (4, 4) matrix of a text file inside `root`. Raises ValueError naming the file."""
     path = safe_join(root, relative)
@@ -87,15 +87,9 @@ def is_numbers(value: Any) -> bool:
         return not isinstance(value, bool)
     return isinstance(value, list) and all(map(is_numbers, value))
 
-
-def check_record(record: Any) -> None:
-    """Raise RecordError unless `record` has what every reader needs: id, type, question and answer,
-    relative paths, numbers as marks."""
-    if not isinstance(record, dict):
-        raise RecordError(f"expected an object, found a {type(record).__name__}")
-    for name in ("id", "type"):
-        if not isinstance(record.get(name), str) or not record[name]:
-            raise RecordError(f"expected a string, found {record.get(name)!r}", field=name)
+# %% ../../nbs/data/00_records.ipynb #7e5b461f
+def _check_turns(record: Mapping[str, Any]) -> None:
+    """At least one question and one answer, as text."""
     turns = record.get("conversations")
     if (
         not isinstance(turns, list)
@@ -105,6 +99,10 @@ def check_record(record: Any) -> None:
         raise RecordError("expected at least one question and one answer", field="conversations")
     if [turns[0].get("from"), turns[1].get("from")] != ["human", "gpt"]:
         raise RecordError('expected turns from "human" and "gpt"', field="conversations")
+
+
+def _check_paths(record: Mapping[str, Any]) -> None:
+    """Lists of relative paths that stay inside; of images there is at least one."""
     for name in ("image", "depth", "pose", "intrinsic"):
         paths = record.get(name, [] if name != "image" else None)
         if (
@@ -116,6 +114,18 @@ def check_record(record: Any) -> None:
         for path in paths:
             if not is_safe_relative_path(path):
                 raise RecordError(f"{path!r} leaves the folder of the images", field=name)
+
+# %% ../../nbs/data/00_records.ipynb #7058c78a
+def check_record(record: Any) -> None:
+    """Raise RecordError unless `record` has what every reader needs: id, type, question and answer,
+    relative paths, numbers as marks."""
+    if not isinstance(record, dict):
+        raise RecordError(f"expected an object, found a {type(record).__name__}")
+    for name in ("id", "type"):
+        if not isinstance(record.get(name), str) or not record[name]:
+            raise RecordError(f"expected a string, found {record.get(name)!r}", field=name)
+    _check_turns(record)
+    _check_paths(record)
     for name in MARKS & record.keys():
         if not is_numbers(record[name]):
             raise RecordError(
@@ -176,7 +186,7 @@ def list_shards(
                 found.append((path, task, form, source / "images"))
     return sorted(found)
 
-
+# %% ../../nbs/data/00_records.ipynb #4bb88349
 def _too_deep(
     source: Path, split: str | None, known: Collection[tuple[str, ...]], notes: list[str] | None
 ) -> list[Path]:
@@ -193,14 +203,8 @@ def _too_deep(
         if key not in taken:
             found += folders[folder]
         if notes is not None:
-            notes.append(
-                f"{folder}: lies a folder too deep; "
-                + (
-                    "left out, its task has files elsewhere"
-                    if key in taken
-                    else "read all the same"
-                )
-            )
+            end = "left out, its task has files elsewhere" if key in taken else "read all the same"
+            notes.append(f"{folder}: lies a folder too deep; {end}")
         taken.add(key)
     return found
 
@@ -279,8 +283,8 @@ def load_images(
     scale: float = 1.0,
     released: bool = False,
 ) -> list[Image.Image]:
-    """A record's colour images as RGB, with its marks drawn unless `marked_objects` is False (see
-    `tasks.markers.draw` for the rest).
+    """A record's colour images as RGB, with its marks drawn unless `marked` is False (see
+    `tasks.markers.draw_markers` for the rest).
 
     Raises ValueError for a path that leaves `root`, FileNotFoundError or OSError naming a missing
     or broken image.

@@ -11,7 +11,7 @@ import gc
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import orjson
+from numpy.typing import NDArray
 
 from ..core.errors import InputError, SceneError
 from spar_kit.data.writer import (
@@ -96,7 +97,7 @@ class GenerationConfig:
             "rules": {**asdict(self.visibility), **asdict(self.rules)},
         }
 
-
+# %% ../../nbs/data/60_scene_job.ipynb #6d9f8e5d
 def available_tasks() -> tuple[str, ...]:
     """The tasks that have facts and words, in the registry's order."""
     said = load_templates().tasks
@@ -130,7 +131,7 @@ def gc_paused() -> Iterator[None]:
         if was_on:
             gc.enable()
 
-
+# %% ../../nbs/data/60_scene_job.ipynb #fe98e66e
 def encode_task(
     scene: Scene,
     observation: SceneIndex,
@@ -162,10 +163,26 @@ def encode_task(
                 first += len(lines)
     return made
 
-
+# %% ../../nbs/data/60_scene_job.ipynb #5dd6d9ce
 KEPT_REASONS = 5  # for each task and scene
 
 
+def _observe(plan: GenerationConfig, scene: Scene, drawn: dict[int, bytes] | None) -> SceneIndex:
+    """What the frames show, and into `drawn` the instance images that were drawn for it."""
+    owned = owned_ids(scene) if drawn is not None else None
+
+    def keep(row: int, ids: NDArray) -> None:
+        assert drawn is not None and owned is not None
+        drawn[row] = encode_depth_png(owned[ids])
+
+    table = None
+    if plan.cache is not None:
+        table = plan.cache / plan.source.name / f"{scene.name}.npz"
+    look = keep if drawn is not None else None
+    visibility = compute_visibility(scene, plan.visibility, plan.width, table, look)
+    return index_scene(scene, visibility, plan.rules)
+
+# %% ../../nbs/data/60_scene_job.ipynb #9c17bf8a
 def build_records(
     plan: GenerationConfig, scene: Scene, drawn: dict[int, bytes] | None = None
 ) -> tuple[dict[str, Any], list[bytes], list[int]]:
@@ -176,14 +193,7 @@ def build_records(
         drawn: filled with the instance images that were drawn on the way, by row: as PNG, which
             takes a fiftieth of the room.
     """
-    look = None
-    if drawn is not None:
-        owned = owned_ids(scene)
-        look = lambda row, ids: drawn.__setitem__(row, encode_depth_png(owned[ids]))  # noqa: E731
-    kept = plan.cache / plan.source.name / f"{scene.name}.npz" if plan.cache is not None else None
-    observation = index_scene(
-        scene, compute_visibility(scene, plan.visibility, plan.width, kept, look), plan.rules
-    )
+    observation = _observe(plan, scene, drawn)
     files = RecordFields(scene, plan.images)
     body: list[bytes] = []
     parts: list[list[Any]] = []
@@ -200,9 +210,8 @@ def build_records(
                 seed=plan.seed,
                 first=len(body),
             )
-        dropped[task] = dict(
-            sorted(reasons.items(), key=lambda item: (-item[1], item[0]))[:KEPT_REASONS]
-        )
+        most = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
+        dropped[task] = dict(most[:KEPT_REASONS])
         for form, lines, rows in made:
             used.update(rows)
             body += lines
@@ -221,6 +230,24 @@ def build_records(
     return head, body, sorted(used)
 
 # %% ../../nbs/data/60_scene_job.ipynb #beefaa5d
+def _check_usable(plan: GenerationConfig, scene: Scene, named: Sequence[str]) -> None:
+    """Raise SceneError for a scene without frames, and with `plan.strict` for any fault; `named`
+    says what was wrong with images."""
+    if not scene.frames:
+        reasons = [f"{why}: {n}" for why, n in scene.skipped.items()]
+        raise SceneError("; ".join(["no usable frame", *reasons, *named[:1]]))
+    wrong = data_errors(scene.skipped) if plan.strict else {}
+    if wrong:
+        raise SceneError("; ".join([*(f"{n} x {why}" for why, n in wrong.items()), *named[:1]]))
+
+
+def _without_frames(scene: Scene, rows: Collection[int]) -> Scene:
+    """The scene without frames whose images cannot be read, which are counted."""
+    skipped = Counter(scene.skipped) + Counter({"frame: its image cannot be read": len(rows)})
+    frames = tuple(frame for row, frame in enumerate(scene.frames) if row not in rows)
+    return replace(scene, frames=frames, skipped=dict(skipped))
+
+# %% ../../nbs/data/60_scene_job.ipynb #83d3a9dd
 def generate_scene(plan: GenerationConfig, name: str, folder: Path) -> dict[str, Any]:
     """Make everything about one scene in `folder`: `images/` and `lines`. Returns the head of the
     lines file.
@@ -236,14 +263,7 @@ def generate_scene(plan: GenerationConfig, name: str, folder: Path) -> dict[str,
     ways = Counter[str]()
     named = list[str]()
     while True:
-        if not scene.frames:
-            raise SceneError(
-                "no usable frame"
-                + "".join(f"; {why}: {n}" for why, n in scene.skipped.items())
-                + "".join(f"; {why}" for why in named[:1])
-            )
-        if plan.strict and (wrong := data_errors(scene.skipped)):
-            raise SceneError("; ".join([*(f"{n} x {why}" for why, n in wrong.items()), *named[:1]]))
+        _check_usable(plan, scene, named)
         drawn = dict[int, bytes]()
         head, body, used = build_records(plan, scene, drawn)
         if not body:
@@ -254,14 +274,7 @@ def generate_scene(plan: GenerationConfig, name: str, folder: Path) -> dict[str,
         if not unreadable:
             break
         named += unreadable.values()
-        counts = Counter(scene.skipped) + Counter(
-            {"frame: its image cannot be read": len(unreadable)}
-        )
-        scene = replace(
-            scene,
-            frames=tuple(f for row, f in enumerate(scene.frames) if row not in unreadable),
-            skipped=dict(counts),
-        )
+        scene = _without_frames(scene, unreadable)
         with wrap_write_errors(folder):
             shutil.rmtree(folder / "images")
     skipped = Counter(scene.skipped) + Counter(

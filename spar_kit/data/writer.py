@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['ImageCopyMode', 'IMAGE_COPY_MODES', 'WriteError', 'wrap_write_errors', 'write_bytes', 'color_suffix', 'encode_jpeg',
-           'png', 'check_image', 'color_image', 'depth_image', 'write_or_link_image', 'encode_depth_png',
-           'format_matrix', 'intrinsic_files', 'is_exportable', 'describe_instances', 'owned_ids', 'write_images',
-           'RecordFields', 'encode_records']
+           'png', 'check_image', 'encode_depth_png', 'color_image', 'depth_image', 'write_or_link_image',
+           'format_matrix', 'intrinsic_files', 'is_exportable', 'describe_instances', 'owned_ids', 'draw_instances',
+           'write_images', 'RecordFields', 'encode_records']
 
 # %% ../../nbs/data/40_writer.ipynb #6753df96
 import os
@@ -63,7 +63,7 @@ def write_bytes(path: Path, data: bytes) -> None:
 ImageCopyMode = Literal["copy", "link", "convert"]
 IMAGE_COPY_MODES: tuple[str, ...] = get_args(ImageCopyMode)
 
-# %% ../../nbs/data/40_writer.ipynb #677f4e3e
+
 def color_suffix(frame: Frame, images: str = "copy") -> str:
     """The suffix of the colour image when it is written: known without reading it."""
     owned = frame.read_encoded is not None and frame.encoding == ".png" and images != "convert"
@@ -115,6 +115,34 @@ def check_image(
         where=where,
     )
 
+# %% ../../nbs/data/40_writer.ipynb #7caf9e4f
+def encode_depth_png(values: NDArray) -> bytes:
+    """A 16 bit grey PNG of (height, width) whole numbers 0 to 65535.
+
+    Each row as differences of neighbours (the filter "Sub"), packed by zlib at its fastest: noisy
+    depth takes a third of the time of Pillow's search among all filters, and 2 % more room. Layout:
+    PNG specification, third edition, 5.2 and 9.2.
+    """
+    height, width = values.shape
+    bytes_of = (
+        np.ascontiguousarray(values, np.uint16)
+        .astype(">u2")
+        .view(np.uint8)
+        .reshape(height, 2 * width)
+    )
+    rows = np.ones((height, 1 + 2 * width), np.uint8)  # 1 stands for "Sub"
+    rows[:, 1:3] = bytes_of[:, :2]
+    np.subtract(bytes_of[:, 2:], bytes_of[:, :-2], out=rows[:, 3:])
+    parts = (
+        (b"IHDR", struct.pack(">2I5B", width, height, 16, 0, 0, 0, 0)),
+        (b"IDAT", zlib.compress(rows.tobytes(), 1)),
+        (b"IEND", b""),
+    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in parts
+    )
+
 # %% ../../nbs/data/40_writer.ipynb #a652643a
 def color_image(frame: Frame, images: str = "copy") -> tuple[bytes, str]:
     """The colour image as it is written, and its way: "copied" (the owner's bytes), "converted" (to
@@ -128,13 +156,8 @@ def color_image(frame: Frame, images: str = "copy") -> tuple[bytes, str]:
     data, _ = frame.read_encoded()
     kind = check_image(data, frame.color, ("JPEG", "PNG"), f"frame {frame.index} colour")
     wanted = {".jpg": "JPEG", ".png": "PNG"}[color_suffix(frame, images)]
-    turned = (
-        orientation_of(
-            open_image_header(data, ("JPEG", "PNG"), Path(f"frame {frame.index} colour"))
-        )
-        != 1
-    )
-    if kind == wanted and not turned:
+    header = open_image_header(data, ("JPEG", "PNG"), Path(f"frame {frame.index} colour"))
+    if kind == wanted and orientation_of(header) == 1:
         return data, "copied"
     return (png(frame) if wanted == "PNG" else encode_jpeg(frame)), "converted"
 
@@ -165,34 +188,6 @@ def write_or_link_image(path: Path, made: tuple[bytes, str], file: Path | None, 
             pass
     write_bytes(path, made[0])
     return made[1]
-
-# %% ../../nbs/data/40_writer.ipynb #7caf9e4f
-def encode_depth_png(values: NDArray) -> bytes:
-    """A 16 bit grey PNG of (height, width) whole numbers 0 to 65535.
-
-    Each row as differences of neighbours (the filter "Sub"), packed by zlib at its fastest: noisy
-    depth takes a third of the time of Pillow's search among all filters, and 2 % more room. Layout:
-    PNG specification, third edition, 5.2 and 9.2.
-    """
-    height, width = values.shape
-    bytes_of = (
-        np.ascontiguousarray(values, np.uint16)
-        .astype(">u2")
-        .view(np.uint8)
-        .reshape(height, 2 * width)
-    )
-    rows = np.ones((height, 1 + 2 * width), np.uint8)  # 1 stands for "Sub"
-    rows[:, 1:3] = bytes_of[:, :2]
-    np.subtract(bytes_of[:, 2:], bytes_of[:, :-2], out=rows[:, 3:])
-    parts = (
-        (b"IHDR", struct.pack(">2I5B", width, height, 16, 0, 0, 0, 0)),
-        (b"IDAT", zlib.compress(rows.tobytes(), 1)),
-        (b"IEND", b""),
-    )
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        for kind, data in parts
-    )
 
 # %% ../../nbs/data/40_writer.ipynb #1f76715d
 def format_matrix(matrix: NDArray) -> bytes:
@@ -270,6 +265,43 @@ def owned_ids(scene: Scene) -> NDArray[np.uint16]:
         owned[i.id] = i.id
     return owned
 
+# %% ../../nbs/data/40_writer.ipynb #c9d1003b
+def draw_instances(scene: Scene, row: int, width: int, owned: NDArray[np.uint16]) -> bytes:
+    """The instance image of a frame as PNG, `width` pixels wide; `owned` is `owned_ids(scene)`."""
+    frame = scene.frames[row]
+    camera = raster_camera(frame.color, width)
+    ids = render_depth_and_ids(scene.surface, camera, frame.camera_to_world)[1]
+    return encode_depth_png(owned[ids])
+
+
+def _write_frame(
+    frame: Frame, folder: Path, images: str, instances: bytes
+) -> tuple[str, str] | SceneError:
+    """Write a frame's images and pose. Returns the ways of its colour and depth image; or what is
+    wrong with one of them, and then nothing is written."""
+    try:
+        color = color_image(frame, images)
+        depth = depth_image(frame, images)
+    except SceneError as error:
+        return error
+    write_bytes(folder / f"image_instance/{frame.index}.png", instances)
+    write_bytes(folder / f"pose/{frame.index}.txt", format_matrix(frame.camera_to_world))
+    color_path = folder / f"image_color/{frame.index}{color_suffix(frame, images)}"
+    depth_path = folder / f"image_depth/{frame.index}.png"
+    return (
+        write_or_link_image(color_path, color, frame.color_file, images),
+        write_or_link_image(depth_path, depth, frame.depth_file, images),
+    )
+
+
+def _write_intrinsics(scene: Scene, rows: Sequence[int], folder: Path) -> None:
+    """Write the files that the frames `rows` name, each once."""
+    for kind in ("color", "depth"):
+        paths = _intrinsics(scene.frames, kind)
+        matrices = {paths[row]: getattr(scene.frames[row], kind).intrinsics for row in rows}
+        for path, matrix in matrices.items():
+            write_bytes(folder / path, format_matrix(matrix))
+
 # %% ../../nbs/data/40_writer.ipynb #f165bbf4
 def write_images(
     scene: Scene,
@@ -298,36 +330,10 @@ def write_images(
         for name in ("image_color", "image_depth", "pose", "intrinsic", "image_instance"):
             (folder / name).mkdir(parents=True, exist_ok=True)
     write_bytes(folder / "instances.json", orjson.dumps(describe_instances(scene)) + b"\n")
-    color = _intrinsics(scene.frames, "color")
-    depth = _intrinsics(scene.frames, "depth")
 
     def write(row: int) -> tuple[str, str] | SceneError:
-        frame = scene.frames[row]
-        try:
-            picture = color_image(frame, images)
-            range_image = depth_image(frame, images)
-        except SceneError as error:
-            return error
-        instances = drawn.get(row) or encode_depth_png(
-            owned[
-                render_depth_and_ids(
-                    scene.surface, raster_camera(frame.color, width), frame.camera_to_world
-                )[1]
-            ]
-        )
-        write_bytes(folder / f"image_instance/{frame.index}.png", instances)
-        write_bytes(folder / f"pose/{frame.index}.txt", format_matrix(frame.camera_to_world))
-        return (
-            write_or_link_image(
-                folder / f"image_color/{frame.index}{color_suffix(frame, images)}",
-                picture,
-                frame.color_file,
-                images,
-            ),
-            write_or_link_image(
-                folder / f"image_depth/{frame.index}.png", range_image, frame.depth_file, images
-            ),
-        )
+        instances = drawn.get(row) or draw_instances(scene, row, width, owned)
+        return _write_frame(scene.frames[row], folder, images, instances)
 
     ways = Counter[str]()
     unreadable = dict[int, str]()
@@ -337,17 +343,26 @@ def write_images(
                 unreadable[row] = str(done)
             else:
                 ways.update((f"colour {done[0]}", f"depth {done[1]}"))
-    matrices = {
-        name[row]: getattr(scene.frames[row], kind).intrinsics
-        for name, kind in ((color, "color"), (depth, "depth"))
-        for row in rows
-        if row not in unreadable
-    }
-    for path, K in matrices.items():
-        write_bytes(folder / path, format_matrix(K))
+    _write_intrinsics(scene, [row for row in rows if row not in unreadable], folder)
     return ways, unreadable
 
 # %% ../../nbs/data/40_writer.ipynb #f3388692
+def _file_columns(
+    scene: Scene, frames: Sequence[int], images: str, intrinsics: Sequence[str]
+) -> tuple[list[Any], ...]:
+    """The files of frames (rows of the scene) in a record's order, and their numbers."""
+    name = scene.name
+    index = [scene.frames[row].index for row in frames]
+    suffix = [color_suffix(scene.frames[row], images) for row in frames]
+    return (
+        [f"{name}/image_color/{i}{end}" for i, end in zip(index, suffix)],
+        [f"{name}/image_depth/{i}.png" for i in index],
+        [f"{name}/pose/{i}.txt" for i in index],
+        [f"{name}/{intrinsics[row]}" for row in frames],
+        index,
+    )
+
+# %% ../../nbs/data/40_writer.ipynb #56b10fc8
 class RecordFields:
     """What the records of a scene share: many show the same images, and one fact is spoken in
     several formats.
@@ -368,18 +383,7 @@ class RecordFields:
     def of(self, frames: tuple[int, ...]) -> tuple[orjson.Fragment, ...]:
         known = self._known.get(frames)
         if known is None:
-            name = self.scene.name
-            index = [self.scene.frames[row].index for row in frames]
-            columns = (
-                [
-                    f"{name}/image_color/{i}{color_suffix(self.scene.frames[row], self.images)}"
-                    for i, row in zip(index, frames)
-                ],
-                [f"{name}/image_depth/{i}.png" for i in index],
-                [f"{name}/pose/{i}.txt" for i in index],
-                [f"{name}/{self.intrinsics[row]}" for row in frames],
-                index,
-            )
+            columns = _file_columns(self.scene, frames, self.images, self.intrinsics)
             known = self._known[frames] = tuple(
                 orjson.Fragment(orjson.dumps(column)) for column in columns
             )
@@ -387,28 +391,28 @@ class RecordFields:
 
     def rows(self, facts: Facts) -> list[tuple[tuple[int, ...], dict[str, Any], dict[str, Any]]]:
         if self._last[0] is not facts:
-            task = TASKS[facts.task]
-            numbers = {name: np.asarray(values) for name, values in facts.numbers.items()}
-            exact = [
-                (np.round(v.astype(np.float64), 6) if v.dtype.kind == "f" else v).tolist()
-                for v in numbers.values()
-            ]
-            names = ("objects", "frames", "view", *numbers)
             frames = [[f for f in row if f >= 0] for row in facts.frames.tolist()]
-            objects = facts.objects.tolist()
             view = facts.view.tolist()
-            marks = facts.marks.tolist() if facts.marks is not None and task.markers else None
-            drawn = (
-                _marks(task.markers, task.views, marks, view)
-                if marks is not None
-                else [{}] * len(view)
-            )
+            task = TASKS[facts.task]
+            drawn: list[dict[str, Any]] = [{}] * len(view)
+            if facts.marks is not None and task.markers:
+                drawn = _marks(task.markers, task.views, facts.marks.tolist(), view)
+            exact = [_rounded(values) for values in facts.numbers.values()]
+            names = ("objects", "frames", "view", *facts.numbers)
             index = [self.of(tuple(row))[-1] for row in frames]
-            stated = [dict(zip(names, row)) for row in zip(objects, index, view, *exact)]
+            stated = [
+                dict(zip(names, row)) for row in zip(facts.objects.tolist(), index, view, *exact)
+            ]
             self._last = facts, [*zip(map(tuple, frames), drawn, stated)]
         return self._last[1]
 
 # %% ../../nbs/data/40_writer.ipynb #1d8e0fda
+def _rounded(values: Any) -> list[Any]:
+    """Numbers as the lines state them: six decimals."""
+    array = np.asarray(values)
+    return (np.round(array.astype(np.float64), 6) if array.dtype.kind == "f" else array).tolist()
+
+
 def _marks(
     markers: Sequence[str], views: str, marks: Sequence[Any], view: Sequence[Sequence[int]]
 ) -> list[dict[str, Any]]:

@@ -90,24 +90,20 @@ class ImageLoader:
         """The sample's images with its markers drawn."""
         paths = sample.paths
         if len(paths) < len(sample.images):
-            return [
-                image if self.image_size is None else self._shrunk(image) for image in sample.load()
-            ]
+            images = sample.load()
+            return images if self.image_size is None else [self._shrunk(image) for image in images]
         images = [self.read(path) for path in paths]
-        return (
-            draw_markers(sample.drawable, images, scale=self.marker_scale)
-            if sample.markers
-            else images
-        )
+        if not sample.markers:
+            return images
+        return draw_markers(sample.drawable, images, scale=self.marker_scale)
 
 # %% ../../nbs/train/10_collate.ipynb #fa169684
 def messages(
     sample: Question, images: Sequence[Image.Image | None], answers: bool = True
 ) -> list[dict[str, Any]]:
     """Chat messages of a sample. Without `answers` it ends at the last question, ready for an
-    answer. More than ten images are numbered as frames of a video, and so are those of a walk,
-    however few, as SPAR's loader has it."""
-    video = len(images) > 10 or sample.task == "nav_video"
+    answer. Frames of a video are numbered (`Question.numbers_frames`)."""
+    video = sample.numbers_frames
     shown: list[dict[str, Any]] = []
     for k, image in enumerate(images):
         if video:
@@ -163,6 +159,7 @@ def check_texts(samples: Iterable[Question], reserved: Sequence[str]) -> None:
         )
 
 # %% ../../nbs/train/10_collate.ipynb #21ba9856
+# over 40 lines: one pass from samples to a batch; its parts share the processor
 class Collator:
     """Samples to a batch for `transformers` models; labels are -100 everywhere but on the answers
     and their end token.

@@ -68,7 +68,7 @@ class _Tower(Params):
             )
         return self
 
-
+# %% ../../nbs/train/30_config.ipynb #591f7c93
 class VisionConfig(_Tower):
     """The vision tower: a square image of `image_size` pixels in patches of `patch_size`."""
 
@@ -83,7 +83,7 @@ class TextConfig(_Tower):
     vocab_size: PositiveInt = 4096
     max_position_embeddings: PositiveInt = 4096
 
-
+# %% ../../nbs/train/30_config.ipynb #a836a372
 class SmallVLMConfig(Params):
     """The shape of the embedded model (Idefics3: a SigLIP-like tower, a pixel-shuffle connector, a
     Llama-like language model).
@@ -152,6 +152,7 @@ class LoraParams(Params):
     train_embeddings: bool = False
 
 # %% ../../nbs/train/30_config.ipynb #55c3bfcc
+# over 40 lines: a parameter a line
 class TrainParams(Params):
     """A whole training.
 

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SPECIAL_TOKENS', 'CHAT_TEMPLATE', 'NAME', 'MARK', 'VISION', 'CONNECTOR', 'RESIDUAL', 'train_tokenizer', 'tower_of',
-           'linear_counts', 'build_processor', 'sincos_position_embedding', 'build_model', 'count_parameters',
+           'linear_counts', 'count_parameters', 'build_processor', 'sincos_position_embedding', 'build_model',
            'image_only', 'load_processor', 'read_metadata', 'adapter_base', 'save_model', 'default_dtype', 'nf4_config',
            'load_model', 'open_model']
 
@@ -113,6 +113,11 @@ def linear_counts(model: torch.nn.Module) -> dict[str, dict[str, int]]:
             row["4-bit"] += type(module).__name__ == "Linear4bit"
     return counts
 
+# %% ../../nbs/train/00_models.ipynb #a1e86442
+def count_parameters(model: torch.nn.Module) -> int:
+    """Parameters, shared ones once. A 4-bit weight holds two to the byte and is counted in full."""
+    return sum(2 * p.numel() if p.dtype == torch.uint8 else p.numel() for p in model.parameters())
+
 # %% ../../nbs/train/00_models.ipynb #2ea94b8c
 def build_processor(spec: SmallVLMConfig, tokenizer: PreTrainedTokenizerFast) -> Any:
     """The processor of the embedded model: text by `tokenizer`, pictures squeezed to
@@ -196,18 +201,10 @@ def build_model(spec: SmallVLMConfig, processor: Any, seed: int = 0) -> torch.nn
                 )
         model.get_input_embeddings().weight.normal_(std=0.1)
         places = model.model.vision_model.embeddings.position_embedding.weight
-        places.copy_(
-            0.7
-            * sincos_position_embedding(
-                spec.image_size // spec.vision_config.patch_size, spec.vision_config.hidden_size
-            )
-        )
+        side = spec.image_size // spec.vision_config.patch_size
+        waves = sincos_position_embedding(side, spec.vision_config.hidden_size)
+        places.copy_(0.7 * waves)
     return model
-
-# %% ../../nbs/train/00_models.ipynb #a1e86442
-def count_parameters(model: torch.nn.Module) -> int:
-    """Parameters, shared ones once. A 4-bit weight holds two to the byte and is counted in full."""
-    return sum(2 * p.numel() if p.dtype == torch.uint8 else p.numel() for p in model.parameters())
 
 # %% ../../nbs/train/00_models.ipynb #3a7ac60f
 def image_only(cls: type) -> type:
@@ -285,7 +282,7 @@ def adapter_base(folder: Path) -> str:
         raise InputError(f"{file}: base_model_name_or_path names the adapter itself")
     return base
 
-
+# %% ../../nbs/train/00_models.ipynb #50c462a9
 def save_model(model: Any, processor: Any, folder: Path, **card: Any) -> Path:
     """Save model (or adapter), processor and card as one folder that appears complete or not at
     all."""
@@ -311,7 +308,7 @@ def default_dtype() -> torch.dtype:
         else torch.float32
     )
 
-
+# %% ../../nbs/train/00_models.ipynb #1a9069a3
 def nf4_config(
     quantized_modules: Iterable[str] = ("text",), dtype: torch.dtype | None = None
 ) -> Any:
@@ -393,7 +390,7 @@ def load_model(
         _settle_4bit(model, quantized_modules or ("text",))
     return model.eval(), load_processor(name, trusted)
 
-
+# %% ../../nbs/train/00_models.ipynb #3085c773
 def _load_adapter(
     folder: Path,
     quantize: Quantize | None,
@@ -412,12 +409,10 @@ def _load_adapter(
         **how,
     )
     # other trainers save no processor with an adapter
-    own = any(
-        (folder / name).exists() for name in ("processor_config.json", "preprocessor_config.json")
-    )
-    return PeftModel.from_pretrained(model, str(folder)).eval(), (
-        load_processor(folder, trusted) if own else processor
-    )
+    files = ("processor_config.json", "preprocessor_config.json")
+    if any((folder / name).exists() for name in files):
+        processor = load_processor(folder, trusted)
+    return PeftModel.from_pretrained(model, str(folder)).eval(), processor
 
 # %% ../../nbs/train/00_models.ipynb #6b1f0c7e
 def open_model(name: str | Path, **how: Any) -> tuple[Any, Any]:

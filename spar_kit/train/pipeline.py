@@ -6,6 +6,7 @@
 __all__ = ['STAGE1_FIELDS', 'TrainResult', 'train']
 
 # %% ../../nbs/train/50_pipeline.ipynb #452cb67d
+# over 40 lines: imports only
 import hashlib
 import json
 import os
@@ -47,7 +48,7 @@ from spar_kit.train.models import (
     save_model,
     train_tokenizer,
 )
-from .config import TrainParams
+from .config import StageParams, TrainParams
 from .lora import attach_lora
 from .trainer import last_checkpoint, train_stage, trim_log
 
@@ -147,7 +148,90 @@ def _plan_first(
             pages[step] = batch
     return pages
 
+# %% ../../nbs/train/50_pipeline.ipynb #505c5143
+def _ground(
+    params: TrainParams,
+    model: Any,
+    processor: Any,
+    samples: _Both,
+    *,
+    out: Path,
+    log: Path,
+    progress: bool,
+) -> None:
+    """Train the text tower, and the vision tower where no warm-up has."""
+    config = params.vlm_config
+    collator = Collator(
+        processor,
+        ImageLoader(params.image_size or config.image_size, params.marker_scale),
+        min(params.max_length, config.text_config.max_position_embeddings),
+    )
+    # the first answers are noise, which would undo what the tower has learned
+    if params.vision_warmup.max_steps:
+        for tower in (model.model.vision_model, model.model.connector):
+            tower.requires_grad_(False)
+    train_stage(
+        "grounding",
+        model,
+        samples,
+        plan=_plan_first(params, samples.samples, processor),
+        collator=collator,
+        stage=params.grounding,
+        folder=out / "stages/grounding",
+        log=log,
+        optim="muon",
+        dataloader_num_workers=params.dataloader_num_workers,
+        seed=params.seed,
+        progress=progress,
+    )
+
 # %% ../../nbs/train/50_pipeline.ipynb #287f731d
+class _WarmupLog:
+    """Called after each step of the warm-up: a line in the log as the stages write them, and the
+    bar. Time goes on where an interrupted run has stopped."""
+
+    def __init__(self, stage: StageParams, log: Path, progress: bool):
+        self.stage = stage
+        self.log = log
+        self.begun = time.time()
+        self.before: float | None = None  # seconds of an interrupted run
+        self.losses: list[float] = []
+        self.bar = tqdm(
+            total=stage.max_steps,
+            desc="vision_warmup",
+            unit="step",
+            disable=not progress,
+            mininterval=1.0,
+        )
+
+    def __call__(self, step: int, loss: float, errors: Mapping[str, float]) -> None:
+        if self.before is None:
+            self.before = trim_log(self.log, "vision_warmup", step - 1)
+            self.before -= time.time() - self.begun
+            self.bar.update(step - 1)
+        self.bar.update(1)
+        self.losses.append(loss)
+        if step % self.stage.logging_steps == 0 or step == self.stage.max_steps:
+            row = self._row(step, errors, self.before)
+            with open(self.log, "a") as file:
+                file.write(json.dumps(row) + "\n")
+            self.bar.set_postfix(loss=row["loss"], refresh=False)
+
+    def _row(self, step: int, errors: Mapping[str, float], before: float) -> dict[str, Any]:
+        stage = self.stage
+        spent = time.time() - self.begun
+        speed = len(self.losses) * stage.batch_size / max(spent, 1e-9)
+        return {
+            "stage": "vision_warmup",
+            "step": step,
+            "steps": stage.max_steps,
+            "loss": round(float(np.mean(self.losses[-stage.logging_steps :])), 5),
+            "seconds": round(before + spent, 1),
+            "samples_per_second": round(speed, 1),
+            "errors": {name: round(error, 4) for name, error in errors.items()},
+        }
+
+# %% ../../nbs/train/50_pipeline.ipynb #3056ee08
 def _vision_warmup(
     params: TrainParams,
     model: Any,
@@ -163,40 +247,7 @@ def _vision_warmup(
     if last_checkpoint(checkpoint.parent.parent / "grounding"):
         return
     stage = params.vision_warmup
-    begun = time.time()
-    losses: list[float] = []
-    bar = tqdm(
-        total=stage.max_steps,
-        desc="vision_warmup",
-        unit="step",
-        disable=not progress,
-        mininterval=1.0,
-    )
-
-    def report(step: int, loss: float, errors: Mapping[str, float]) -> None:
-        if not losses:
-            seconds = trim_log(log, "vision_warmup", step - 1)
-            losses.append(seconds - (time.time() - begun))
-            bar.update(step - 1)
-        bar.update(1)
-        losses.append(loss)
-        if step % stage.logging_steps == 0 or step == stage.max_steps:
-            recent = losses[1:][-stage.logging_steps :]
-            spent = losses[0] + time.time() - begun
-            speed = (len(losses) - 1) * stage.batch_size / max(time.time() - begun, 1e-9)
-            row = {
-                "stage": "vision_warmup",
-                "step": step,
-                "steps": stage.max_steps,
-                "loss": round(float(np.mean(recent)), 5),
-                "seconds": round(spent, 1),
-                "samples_per_second": round(speed, 1),
-                "errors": {name: round(error, 4) for name, error in errors.items()},
-            }
-            with open(log, "a") as file:
-                file.write(json.dumps(row) + "\n")
-            bar.set_postfix(loss=row["loss"], refresh=False)
-
+    report = _WarmupLog(stage, log, progress)
     warm_up_vision_tower(
         model,
         pages,
@@ -210,7 +261,7 @@ def _vision_warmup(
         seed=params.seed,
         report=report,
     )
-    bar.close()
+    report.bar.close()
 
 # %% ../../nbs/train/50_pipeline.ipynb #fe66c2db
 def _first_texts(
@@ -225,7 +276,14 @@ def _first_texts(
     ]
     return [f"{part}\n" for sample in read for turn in sample.turns for part in turn]
 
-# %% ../../nbs/train/50_pipeline.ipynb #505c5143
+
+def _first_processor(params: TrainParams, texts: Sequence[str]) -> Any:
+    config = params.vlm_config
+    tokenizer = train_tokenizer(texts, config.text_config.vocab_size, config.phrases)
+    return build_processor(config, tokenizer)
+
+# %% ../../nbs/train/50_pipeline.ipynb #c98019d0
+# over 40 lines: one call after another, an argument a line
 def _first_stage(
     params: TrainParams,
     samples: Sequence[Question],
@@ -239,21 +297,14 @@ def _first_stage(
         return
     stage = params.grounding
     picture = params.image_size or params.vlm_config.image_size
-    basics = (
-        int(params.localization_share * stage.max_steps)
-        * stage.batch_size
-        * stage.gradient_accumulation_steps
-    )
+    shown = stage.batch_size * stage.gradient_accumulation_steps
+    basics = int(params.localization_share * stage.max_steps) * shown
     pages = GroundingQuestions(
         load_visible_objects(path for sample in samples for path in sample.paths),
         params.seed,
         basics,
     )
-    texts = _first_texts(params, samples, pages, basics)
-    processor = build_processor(
-        params.vlm_config,
-        train_tokenizer(texts, params.vlm_config.text_config.vocab_size, params.vlm_config.phrases),
-    )
+    processor = _first_processor(params, _first_texts(params, samples, pages, basics))
     check_texts(samples, reserved_tokens(processor))
     model: Any = build_model(params.vlm_config, processor, params.seed)
     if params.vision_warmup.max_steps:
@@ -269,28 +320,8 @@ def _first_stage(
         )
     if stage.max_steps:
         _prepare(out / "stages/grounding", fingerprint)
-        collator = Collator(
-            processor,
-            ImageLoader(picture, params.marker_scale),
-            min(params.max_length, params.vlm_config.text_config.max_position_embeddings),
-        )
-        # the first answers are noise, which would undo what the tower has learned
-        if params.vision_warmup.max_steps:
-            for tower in (model.model.vision_model, model.model.connector):
-                tower.requires_grad_(False)
-        train_stage(
-            "grounding",
-            model,
-            _Both(samples, pages),
-            plan=_plan_first(params, samples, processor),
-            collator=collator,
-            stage=stage,
-            folder=out / "stages/grounding",
-            log=log,
-            optim="muon",
-            dataloader_num_workers=params.dataloader_num_workers,
-            seed=params.seed,
-            progress=progress,
+        _ground(
+            params, model, processor, _Both(samples, pages), out=out, log=log, progress=progress
         )
     save_model(
         model,
@@ -313,6 +344,22 @@ def _check_answers(collator: Collator, samples: Sequence[Question], processor: A
             )
 
 # %% ../../nbs/train/50_pipeline.ipynb #1c61edea
+def _plan_second(
+    params: TrainParams, samples: Sequence[Question], processor: Any
+) -> list[list[int]]:
+    """Which questions each batch of the third stage holds."""
+    stage = params.finetune
+    tokens = params.vlm_config.image_tokens if not params.model else 256
+    return plan_batches(
+        token_lengths(samples, processor, tokens),
+        _weights(params, samples),
+        stage.max_steps * stage.gradient_accumulation_steps,
+        batch=stage.batch_size,
+        seed=params.seed,
+    )
+
+# %% ../../nbs/train/50_pipeline.ipynb #b46eb050
+# over 40 lines: one call after another, an argument a line
 def _second_stage(
     params: TrainParams,
     name: str,
@@ -337,22 +384,13 @@ def _second_stage(
     picture = params.image_size or (params.vlm_config.image_size if not params.model else None)
     collator = Collator(processor, ImageLoader(picture, params.marker_scale), params.max_length)
     _check_answers(collator, samples[:: max(1, len(samples) // 4)][:4], processor)
-    tokens = params.vlm_config.image_tokens if not params.model else 256
     if stage.max_steps:
-        lengths = token_lengths(samples, processor, tokens)
-        plan = plan_batches(
-            lengths,
-            _weights(params, samples),
-            stage.max_steps * stage.gradient_accumulation_steps,
-            batch=stage.batch_size,
-            seed=params.seed,
-        )
         _prepare(out / "stages/finetune", fingerprint)
         train_stage(
             "finetune",
             model,
             samples,
-            plan=plan,
+            plan=_plan_second(params, samples, processor),
             collator=collator,
             stage=stage,
             folder=out / "stages/finetune",

@@ -101,6 +101,7 @@ def trim_log(log: Path, stage: str, step: int) -> float:
     return max((row["seconds"] for row in rows if row["stage"] == stage), default=0.0)
 
 # %% ../../nbs/train/40_trainer.ipynb #5034b360
+# over 40 lines: one callback, a method for each event
 class _Log(TrainerCallback):
     """Appends to the log, moves the bar, marks whole checkpoints, and looks once whether gradients
     arrive."""

@@ -44,6 +44,29 @@ class VisibleObjects:
     centers: NDArray[np.float64]
     sizes: NDArray[np.float64]
 
+# %% ../../../nbs/train/warmup/10_grounding.ipynb #2a867e5a
+def _point_and_box(mask: NDArray[np.bool_]) -> tuple[float, ...]:
+    """The pixel of an object nearest to its middle (x, y), and its box (x0, y0, x1, y1), 0 to 1000
+    over width and height; `mask` (h, w) is where it is seen."""
+    height, width = mask.shape
+    y, x = np.nonzero(mask)
+    near = np.argmin((x - x.mean()) ** 2 + (y - y.mean()) ** 2)
+    across = (x[near] + 0.5, x.min(), x.max() + 1)
+    down = (y[near] + 0.5, y.min(), y.max() + 1)
+    px, x0, x1 = (float(v * 1000 / width) for v in across)
+    py, y0, y1 = (float(v * 1000 / height) for v in down)
+    return px, py, x0, y0, x1, y1
+
+
+def _in_camera(row: Mapping[str, Any] | None, pose: NDArray[np.float64]) -> list[float] | None:
+    """An object's center in the camera's axes and its length, width and height, metres; None for
+    what `instances.json` does not describe."""
+    if row is None:
+        return None
+    a, b, height = row["size"]
+    center = (np.array(row["center"]) - pose[:3, 3]) @ pose[:3, :3]
+    return [*center.tolist(), max(a, b), min(a, b), height]
+
 # %% ../../../nbs/train/warmup/10_grounding.ipynb #9871c509
 def seen_objects(
     path: Path, instances: Mapping[int, Mapping[str, Any]], smallest: float = 0.003
@@ -68,42 +91,22 @@ def seen_objects(
         raise InputError(
             f"{file}: cannot be read ({str(error).removeprefix(f'{file}: ')})"
         ) from None
-    height, width = ids.shape
     found, counts = np.unique(ids, return_counts=True)
     names = []
-    points = []
-    boxes = []
-    centers = []
-    sizes = []
+    rows = []
     for id in found[counts >= smallest * ids.size].tolist():
-        center = (
-            (np.array(instances[id]["center"]) - pose[:3, 3]) @ pose[:3, :3]
-            if id in instances
-            else np.zeros(3)
-        )
-        if center[2] > 0:
-            y, x = np.nonzero(ids == id)
-            near = np.argmin((x - x.mean()) ** 2 + (y - y.mean()) ** 2)
+        place = _in_camera(instances.get(id), pose)
+        if place is not None and place[2] > 0:
             names.append(str(instances[id]["label"]))
-            points.append(((x[near] + 0.5) * 1000 / width, (y[near] + 0.5) * 1000 / height))
-            boxes.append(
-                (
-                    x.min() * 1000 / width,
-                    y.min() * 1000 / height,
-                    (x.max() + 1) * 1000 / width,
-                    (y.max() + 1) * 1000 / height,
-                )
-            )
-            a, b, c = instances[id]["size"]
-            centers.append(center)
-            sizes.append((max(a, b), min(a, b), c))
+            rows.append((*_point_and_box(ids == id), *place))
+    values = np.array(rows, float).reshape(-1, 12)
     return VisibleObjects(
         path=path,
         labels=tuple(names),
-        points=np.array(points).reshape(-1, 2),
-        boxes=np.array(boxes).reshape(-1, 4),
-        centers=np.array(centers).reshape(-1, 3),
-        sizes=np.array(sizes).reshape(-1, 3),
+        points=values[:, :2],
+        boxes=values[:, 2:6],
+        centers=values[:, 6:9],
+        sizes=values[:, 9:],
     )
 
 # %% ../../../nbs/train/warmup/10_grounding.ipynb #52a98328
@@ -233,7 +236,7 @@ def _about(
         markers=markers,
     )
 
-
+# %% ../../../nbs/train/warmup/10_grounding.ipynb #755fced9
 class GroundingQuestions:
     """A sequence of samples: one picture, two or three marked objects, the questions about them in
     random order.

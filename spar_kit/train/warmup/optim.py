@@ -58,6 +58,7 @@ def parameter_groups(
     ]
 
 # %% ../../../nbs/train/warmup/00_optim.ipynb #c89b4a88
+# over 40 lines: one optimizer, a rule for each of two kinds of weights
 class Muon(torch.optim.Optimizer):
     """Muon for groups with `matrices` set, AdamW for the others.
 

@@ -185,6 +185,7 @@ def soft_bins(values: torch.Tensor, ranges: torch.Tensor) -> torch.Tensor:
     return torch.softmax(-((step / 0.7) ** 2) / 2, -1)
 
 # %% ../../../nbs/train/warmup/20_vision.ipynb #268e23d7
+# over 40 lines: one module, its layers and the losses that read them
 class ProbeHeads(torch.nn.Module):
     """The layers that read what the tower has to tell, and their loss.
 
@@ -332,7 +333,22 @@ def _resume(
     optimizer.load_state_dict(state["optimizer"])
     return int(state["step"])
 
+# %% ../../../nbs/train/warmup/20_vision.ipynb #b6183c5a
+def _schedule(step: int, steps: int, warmup_ratio: float) -> float:
+    """The share of its rate with which a group learns in a step, from 0."""
+    rising = min(1.0, (step + 1) / max(1, warmup_ratio * steps))
+    return rising * (1 - 0.9 * step / steps)
+
+
+def _probe_heads(config: Any, side: int, seed: int) -> ProbeHeads:
+    """For a model of this shape with `side` patches a side."""
+    tokens = (side // config.scale_factor) ** 2
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return ProbeHeads(tokens, config.text_config.hidden_size, config.vision_config.hidden_size)
+
 # %% ../../../nbs/train/warmup/20_vision.ipynb #c0e51ec9
+# over 40 lines: one loop, an argument a line
 def warm_up_vision_tower(
     model: Any,
     pages: Any,
@@ -364,37 +380,20 @@ def warm_up_vision_tower(
     Returns the readers, for who wants to look at what the tower tells; nothing later needs them.
     """
     tower = [model.model.vision_model, model.model.connector]
-    size = model.config.vision_config
-    side = size.image_size // size.patch_size
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        readers = ProbeHeads(
-            (side // model.config.scale_factor) ** 2,
-            model.config.text_config.hidden_size,
-            size.hidden_size,
-        )
+    side = model.config.vision_config.image_size // model.config.vision_config.patch_size
+    readers = _probe_heads(model.config, side, seed)
     weights = [p for part in (*tower, readers) for p in part.parameters()]
-    optimizer = Muon(
-        [
-            *parameter_groups(tower, learning_rate),
-            {"params": list(readers.parameters()), "lr": learning_rate},
-        ],
-        learning_rate,
-    )
+    others = {"params": list(readers.parameters()), "lr": learning_rate}
+    optimizer = Muon([*parameter_groups(tower, learning_rate), others], learning_rate)
     rates = [group["lr"] for group in optimizer.param_groups]
     begin = _resume(checkpoint, tower, readers, optimizer)
     depths = DepthGridCache()
     model.train()
     for step in range(begin, max_steps):
         for group, rate in zip(optimizer.param_groups, rates):
-            group["lr"] = (
-                rate
-                * min(1.0, (step + 1) / max(1, warmup_ratio * max_steps))
-                * (1 - 0.9 * step / max_steps)
-            )
-        pixels, single, pair, names, numbers = _study(
-            (pages[step * batch_size + k] for k in range(batch_size)), pictures, depths, side
-        )
+            group["lr"] = rate * _schedule(step, max_steps, warmup_ratio)
+        shown = (pages[step * batch_size + k] for k in range(batch_size))
+        pixels, single, pair, names, numbers = _study(shown, pictures, depths, side)
         tokens, patches = image_features(model, pixels)
         loss, errors = readers(tokens, single, pair)
         loss = loss + patch_loss(readers.patch(patches), names, numbers)
