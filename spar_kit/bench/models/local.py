@@ -177,7 +177,19 @@ class LocalModel:
         prompted = [replace(item, text=prompt_of(item, prompt)) for item in items]
         return generate_answers(self._model, self._collator, prompted, max_new_tokens)
 
-# %% ../../../nbs/bench/models/00_local.ipynb #0c360656
+# %% ../../../nbs/bench/models/00_local.ipynb #7152cea0
+MAX_INITIAL_FAILURES = 8  # items that fail before anything has been answered
+
+
+def _check_not_all_failed(writer: PredictionWriter, reason: str) -> None:
+    failed = len(writer.failed)
+    if failed >= MAX_INITIAL_FAILURES and failed == len(writer.rows):
+        raise InputError(
+            f"none of the first {MAX_INITIAL_FAILURES} questions could be answered; the"
+            f" last one: {reason}"
+        )
+
+
 def _try(
     model: Any, group: Sequence[Question], prompt: Prompt, max_new_tokens: int
 ) -> tuple[list[str] | None, str, bool]:
@@ -209,9 +221,6 @@ def _batches(items: Sequence[Question], size: int) -> list[list[Question]]:
     return groups
 
 # %% ../../../nbs/bench/models/00_local.ipynb #f0a555ae
-MAX_INITIAL_FAILURES = 8  # items that fail before anything has been answered
-
-
 def run_predictions(
     model: Any,
     writer: PredictionWriter,
@@ -255,12 +264,7 @@ def run_predictions(
             continue
         else:
             writer.fail(group[0], reason)
-            failed = len(writer.failed)
-            if failed >= MAX_INITIAL_FAILURES and failed == len(writer.rows):
-                raise InputError(
-                    f"none of the first {MAX_INITIAL_FAILURES} questions could be answered; the"
-                    f" last one: {reason}"
-                )
+            _check_not_all_failed(writer, reason)
         if bar is not None:
             bar.update(len(group))
 
@@ -294,7 +298,12 @@ def _predict(
             local.load()
             done = len(writer.items) - len(writer.left)
             title = "answers" if images == "original" else f"answers, images {images}"
-            shown = {"desc": title, "unit": "q", "disable": not progress, "mininterval": 1.0}
+            shown: dict[str, Any] = {
+                "desc": title,
+                "unit": "q",
+                "disable": not progress,
+                "mininterval": 1.0,
+            }
             with tqdm(total=len(writer.items), initial=done, **shown) as bar:
                 run_predictions(
                     local, writer, words, batch=batch, max_new_tokens=max_new_tokens, bar=bar
