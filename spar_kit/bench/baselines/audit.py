@@ -393,8 +393,8 @@ TOO_FEW = "one question only"
 
 @dataclass(frozen=True, kw_only=True)
 class Audit:
-    """The audit of a dataset: one finding per task and format that has scorable answers; `is_generated`:
-    more of it can be generated; `problems`: what could not be read, a line each."""
+    """The audit of a dataset: one finding per task and format that has scorable answers;
+    `is_generated`: more of it can be generated; `problems`: what could not be read, a line each."""
 
     folder: str
     findings: tuple[TaskAudit, ...]

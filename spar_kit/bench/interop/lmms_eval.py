@@ -87,6 +87,7 @@ def mean_of_tasks(results):
     return sum(sum(scores) / len(scores) for scores in tasks.values()) / len(tasks) if tasks else float("nan")
 '''  # noqa: E501
 
+# %% ../../../nbs/bench/interop/30_lmms_eval.ipynb #152512c8
 _YAML = """# Written by spar_kit {version}: {items:,} questions of {title}. The path of the data is relative to this file (lmms-eval 0.7 and later).
 task: {name}
 dataset_path: parquet
