@@ -89,6 +89,7 @@ def mean_of_tasks(results):
 '''  # noqa: E501
 
 # %% ../../../nbs/bench/interop/30_lmms_eval.ipynb #bd6cc026
+# over 40 lines: the text of a file, and what is put into it
 _YAML = """# Written by spar_kit {version}: {items:,} questions of {title}. The path of the data is relative to this file (lmms-eval 0.7 and later).
 task: {name}
 dataset_path: parquet
