@@ -35,7 +35,7 @@ from spar_kit.bench.baselines.text_forest import (
 )
 from ...data.records import RecordError, question_and_answer, read_lines, list_shards
 
-# %% ../../../nbs/bench/baselines/40_audit.ipynb #96666e1d
+# %% ../../../nbs/bench/baselines/40_audit.ipynb #fb8b62ab
 @dataclass(frozen=True)
 class Asked:
     """The text side of one record. `marks` are its marker coordinates (0 to 1000) and image
@@ -62,47 +62,7 @@ def _coordinates(record: Mapping[str, Any]) -> tuple[float, ...]:
     images = (record.get("point_img_idx") or record.get("bbox_img_idx") or [[]])[0][:4]
     return (*values, *images, *[-1.0] * (4 - len(images)))
 
-
-def read_asked(paths: Path | Sequence[Path], most: int) -> list[Asked]:
-    """The records of one question file, or of several of one task and format, at most `most`, the
-    same number from every scene as far as there are."""
-    rows = []
-    for path, record in (
-        (file, record)
-        for file in ([paths] if isinstance(paths, Path) else paths)
-        for record in read_lines(file)
-    ):
-        try:
-            marks = tuple(float(value) for value in _coordinates(record))
-        except (TypeError, ValueError, IndexError, KeyError) as error:
-            raise RecordError(
-                f"the markers of {record['id'][:60]!r} are not as SPAR writes them"
-                f" ({type(error).__name__})",
-                path,
-            ) from None
-        rows.append(
-            Asked(
-                record["id"],
-                record["image"][0].split("/")[0],
-                parse_question(*question_and_answer(record)),
-                marks,
-            )
-        )
-    return _from_all_scenes(rows, most)
-
-
-def asked_of(items: Sequence[Question], most: int) -> list[Asked]:
-    """The text side of a benchmark's items, at most `most`. Where scenes are not known every item
-    is a scene of its own; its markers are pixels already."""
-    return _from_all_scenes(
-        [
-            Asked(i.id, i.scene or f"item {i.id}", parse_question(i.text, i.answer), ())
-            for i in items
-        ],
-        most,
-    )
-
-
+# %% ../../../nbs/bench/baselines/40_audit.ipynb #23fd40f3
 def _from_all_scenes(rows: Sequence[Asked], most: int) -> list[Asked]:
     by_scene: dict[str, list[Asked]] = {}
     for row in rows:
@@ -123,6 +83,39 @@ def _from_all_scenes(rows: Sequence[Asked], most: int) -> list[Asked]:
         for group in kept
         for k in np.unique(np.linspace(0, len(group) - 1, min(len(group), share)).astype(int))
     ]
+
+# %% ../../../nbs/bench/baselines/40_audit.ipynb #96666e1d
+def _asked(record: Mapping[str, Any], path: Path) -> Asked:
+    try:
+        marks = tuple(float(value) for value in _coordinates(record))
+    except (TypeError, ValueError, IndexError, KeyError) as error:
+        raise RecordError(
+            f"the markers of {record['id'][:60]!r} are not as SPAR writes them"
+            f" ({type(error).__name__})",
+            path,
+        ) from None
+    question = parse_question(*question_and_answer(record))
+    return Asked(record["id"], record["image"][0].split("/")[0], question, marks)
+
+
+def read_asked(paths: Path | Sequence[Path], most: int) -> list[Asked]:
+    """The records of one question file, or of several of one task and format, at most `most`, the
+    same number from every scene as far as there are."""
+    files = [paths] if isinstance(paths, Path) else paths
+    rows = [_asked(record, path) for path in files for record in read_lines(path)]
+    return _from_all_scenes(rows, most)
+
+
+def asked_of(items: Sequence[Question], most: int) -> list[Asked]:
+    """The text side of a benchmark's items, at most `most`. Where scenes are not known every item
+    is a scene of its own; its markers are pixels already."""
+    return _from_all_scenes(
+        [
+            Asked(i.id, i.scene or f"item {i.id}", parse_question(i.text, i.answer), ())
+            for i in items
+        ],
+        most,
+    )
 
 # %% ../../../nbs/bench/baselines/40_audit.ipynb #e2812ca6
 def _first_value(options: Sequence[str]) -> NDArray[np.float64]:
@@ -222,11 +215,8 @@ class TaskAudit:
         for either."""
         if self.best.low > self.limit and not (self.scenes < 2 and self.best.predictor in LEARNING):
             return "FAIL"
-        return (
-            "pass"
-            if self.best.score <= self.limit and self.best.high <= self.limit + LIMIT_TOLERANCE
-            else "unclear"
-        )
+        sure = self.best.high <= self.limit + LIMIT_TOLERANCE
+        return "pass" if self.best.score <= self.limit and sure else "unclear"
 
     @property
     def scenes_needed(self) -> int:
@@ -240,7 +230,7 @@ class TaskAudit:
         wanted = LIMIT_TOLERANCE if self.chance is None else self.limit - self.chance
         return max(self.scenes + 1, ceil(self.scenes * (half / wanted) ** 2) if wanted > 0 else 0)
 
-
+# %% ../../../nbs/bench/baselines/40_audit.ipynb #d95db52a
 def cross_validated_best(
     scores: NDArray[np.float64], fold: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
@@ -255,8 +245,12 @@ def cross_validated_best(
         chosen[fold == k] = scores[:, fold != k].mean(1).argmax()
     return scores[chosen, np.arange(scores.shape[1])], chosen
 
-# %% ../../../nbs/bench/baselines/40_audit.ipynb #92ac682a
+# %% ../../../nbs/bench/baselines/40_audit.ipynb #ddf71fec
 MARKED = "with marks"
+
+
+def _say(question: ParsedQuestion, option: int, kind: str) -> str:
+    return "ABCDEF"[option] if kind == "letter" else question.options[option]
 
 
 def _said(
@@ -296,7 +290,43 @@ def _said(
                 said[f"always {letter}"] = [letter] * len(questions)
     return said
 
+# %% ../../../nbs/bench/baselines/40_audit.ipynb #948d3889
+def _chance(kind: str, questions: Sequence[ParsedQuestion]) -> float | None:
+    if kind == "judge":
+        return 0.5
+    if kind in ("letter", "name"):
+        return float(np.mean([1 / max(len(q.options), 1) for q in questions]))
+    return None
 
+
+def _best(
+    scores: Mapping[str, NDArray[np.float64]],
+    fold: NDArray[np.int64],
+    scenes: NDArray,
+    *,
+    limit: float,
+    seed: int,
+) -> BaselineScore:
+    """The blind attack chosen on the other folds, scored on each. In a single room, where those
+    that learn have learned in it, the best rule that learns nothing, if that is above the limit."""
+
+    def best_of(among: list[str], alike: float = 0.0) -> BaselineScore:
+        table = np.array([scores[name] for name in among])
+        picked, chosen = cross_validated_best(table, fold)
+        most = among[int(np.bincount(chosen).argmax())]
+        return BaselineScore(most, *interval(picked, scenes, seed=seed, alike=alike))
+
+    blind = [name for name in scores if name != MARKED]
+    rules = [name for name in blind if name not in LEARNING]
+    best = best_of(blind)
+    if len(set(scenes)) < 2 and rules and best.low > limit:
+        by_rule = best_of(rules, ALIKE)
+        if by_rule.low > limit or best.predictor not in LEARNING:
+            return by_rule
+    return best
+
+# %% ../../../nbs/bench/baselines/40_audit.ipynb #92ac682a
+# over 40 lines: one finding, its fields a line each
 def audit_items(
     task: str,
     form: str,
@@ -327,45 +357,23 @@ def audit_items(
     alone = len(set(scenes)) < 2
     questions = [row.question for row in rows]
     fold = folds_of([""] * len(rows) if alone else scenes.tolist(), folds, seed)
-    said = _said(
-        questions,
-        np.array([row.marks for row in rows], np.float32),
-        fold,
-        kind=kind,
-        trees=trees,
-        seed=seed,
-    )
-    names = list(said)
-    scores = np.array(
-        [
+    marks = np.array([row.marks for row in rows], np.float32)
+    said = _said(questions, marks, fold, kind=kind, trees=trees, seed=seed)
+    scores = {
+        name: np.array(
             [
                 score_item(task, q.answer, text, form).value or 0.0
-                for q, text in zip(questions, said[name])
+                for q, text in zip(questions, texts)
             ]
-            for name in names
-        ]
-    )
-    attacks = {
-        name: BaselineScore(name, *interval(row, scenes, seed=seed))
-        for name, row in zip(names, scores)
+        )
+        for name, texts in said.items()
     }
-    blind = [name for name in names if name != MARKED]
+    attacks = {
+        name: BaselineScore(name, *interval(row, scenes, seed=seed)) for name, row in scores.items()
+    }
     chance = _chance(kind, questions)
     limit = mra if chance is None else chance + margin
-
-    def best_of(among: list[str], alike: float = 0.0) -> BaselineScore:
-        picked, chosen = cross_validated_best(scores[[names.index(name) for name in among]], fold)
-        return BaselineScore(
-            among[int(np.bincount(chosen).argmax())],
-            *interval(picked, scenes, seed=seed, alike=alike),
-        )
-
-    best = best_of(blind)
-    rules = [name for name in blind if name not in LEARNING]
-    if alone and rules and best.low > limit:
-        by_rule = best_of(rules, ALIKE)
-        best = by_rule if by_rule.low > limit or best.predictor not in LEARNING else best
-    ordered = tuple(sorted((attacks[name] for name in blind), key=lambda a: -a.score))
+    ordered = sorted((a for a in attacks.values() if a.predictor != MARKED), key=lambda a: -a.score)
     return TaskAudit(
         task=task,
         format=form,
@@ -374,31 +382,19 @@ def audit_items(
         scenes=len(set(scenes)),
         chance=chance,
         limit=limit,
-        best=best,
-        attacks=ordered,
+        best=_best(scores, fold, scenes, limit=limit, seed=seed),
+        attacks=tuple(ordered),
         with_marks=attacks.get(MARKED),
     )
 
-
-def _say(question: ParsedQuestion, option: int, kind: str) -> str:
-    return "ABCDEF"[option] if kind == "letter" else question.options[option]
-
-
-def _chance(kind: str, questions: Sequence[ParsedQuestion]) -> float | None:
-    if kind == "judge":
-        return 0.5
-    if kind in ("letter", "name"):
-        return float(np.mean([1 / max(len(q.options), 1) for q in questions]))
-    return None
-
-# %% ../../../nbs/bench/baselines/40_audit.ipynb #155630ac
+# %% ../../../nbs/bench/baselines/40_audit.ipynb #08af98b7
 TOO_FEW = "one question only"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Audit:
-    """The audit of a dataset: one finding per task and format that has scorable answers; `grown`:
-    more of it can be generated; `problems`: what could not be read, a line each."""
+    """The audit of a dataset: one finding per task and format that has scorable answers;
+    `is_generated`: more of it can be generated; `problems`: what could not be read, a line each."""
 
     folder: str
     findings: tuple[TaskAudit, ...]
@@ -419,44 +415,9 @@ class Audit:
         """One paragraph: how many have which verdict, which fail, which are unclear, and what to
         type to settle those where more can be generated."""
         if not self.findings:
-            return (
-                "Too little data: "
-                + "; ".join(f"{key}: {why}" for key, why in self.left_out.items())
-                + "."
-            )
-        said = [
-            ", ".join(f"{len(self.having(verdict))} {verdict}" for verdict in reversed(VERDICTS))
-            + "."
-        ]
-        said += [
-            f"{verdict}: {', '.join(f'{f.task}/{f.format}' for f in found)}."
-            for verdict in VERDICTS[:2]
-            if (found := self.having(verdict))
-        ]
-        if unclear := self.having("unclear"):
-            tasks = ",".join(dict.fromkeys(f.task for f in unclear))
-            scenes = max(f.scenes_needed for f in unclear)
-            said.append(
-                "Unclear: the interval reaches both sides of the limit, or too far above it: "
-                + (
-                    "more scenes are needed. Type spar generate SOURCE --out MORE --scenes"
-                    f" {scenes} --tasks {tasks} && spar audit MORE"
-                    if self.is_generated
-                    else "there are too few questions to tell."
-                )
-            )
-            if all(f.scenes < 2 for f in unclear):
-                said.append(
-                    "With one scene, attacks that learn know its room already: they cannot"
-                    " convict it."
-                )
-        if self.problems:
-            said.append(
-                f"This is about what could be read; {len(self.problems)}"
-                f" file{'s' * (len(self.problems) != 1)} or rows were left out or stood in another"
-                f" place, the first: {self.problems[0]}."
-            )
-        return " ".join(said)
+            why = "; ".join(f"{key}: {why}" for key, why in self.left_out.items())
+            return f"Too little data: {why}."
+        return " ".join(_conclusion(self))
 
     def table(self) -> pd.DataFrame:
         """One row per task and format; scores in percent."""
@@ -479,7 +440,67 @@ class Audit:
         ]
         return pd.DataFrame(rows)
 
+# %% ../../../nbs/bench/baselines/40_audit.ipynb #ff895d07
+def _conclusion(audit: Audit) -> Iterator[str]:
+    counts = (f"{len(audit.having(verdict))} {verdict}" for verdict in reversed(VERDICTS))
+    yield ", ".join(counts) + "."
+    for verdict in VERDICTS[:2]:
+        found = audit.having(verdict)
+        if found:
+            yield f"{verdict}: {', '.join(f'{f.task}/{f.format}' for f in found)}."
+    unclear = audit.having("unclear")
+    if unclear:
+        yield "Unclear: the interval reaches both sides of the limit, or too far above it:"
+        if audit.is_generated:
+            tasks = ",".join(dict.fromkeys(f.task for f in unclear))
+            scenes = max(f.scenes_needed for f in unclear)
+            yield (
+                "more scenes are needed. Type spar generate SOURCE --out MORE --scenes"
+                f" {scenes} --tasks {tasks} && spar audit MORE"
+            )
+        else:
+            yield "there are too few questions to tell."
+        if all(f.scenes < 2 for f in unclear):
+            yield (
+                "With one scene, attacks that learn know its room already: they cannot convict it."
+            )
+    if audit.problems:
+        yield (
+            f"This is about what could be read; {len(audit.problems)}"
+            f" file{'s' * (len(audit.problems) != 1)} or rows were left out or stood in another"
+            f" place, the first: {audit.problems[0]}."
+        )
 
+# %% ../../../nbs/bench/baselines/40_audit.ipynb #14d1fbff
+def _kinds(
+    data: Path | str | Benchmark,
+    split: str | None,
+    tasks: Sequence[str] | None,
+    *,
+    formats: Sequence[str],
+    most: int,
+    problems: list[str],
+) -> Iterator[tuple[str, str, list[Asked]]]:
+    """Task, format and questions, those of all files of a kind together: what is asked of few
+    scenes is little enough. `problems` takes what could not be read."""
+    if not isinstance(data, Benchmark) and (Path(data) / "spar").is_dir():
+        files: dict[tuple[str, str], list[Path]] = {}
+        for path, task, form, _ in list_shards(data, split, tasks, formats, problems):
+            files.setdefault((task, form), []).append(path)
+        for (task, form), paths in files.items():
+            yield task, form, read_asked(paths, most)
+        return
+    benchmark = data if isinstance(data, Benchmark) else open_benchmark(data)
+    problems += benchmark.problems
+    groups: dict[tuple[str, str], list[Question]] = {}
+    for item in benchmark.items:
+        if (tasks is None or item.task in tasks) and item.format in formats:
+            groups.setdefault(item.key[:2], []).append(item)
+    for (task, form), group in groups.items():
+        yield task, form, asked_of(group, most)
+
+# %% ../../../nbs/bench/baselines/40_audit.ipynb #155630ac
+# over 40 lines: an option a line, each with what it means
 def audit(
     folder: Path | str | Benchmark,
     *,
@@ -534,31 +555,3 @@ def audit(
         is_generated=grown,
         problems=tuple(problems),
     )
-
-
-def _kinds(
-    data: Path | str | Benchmark,
-    split: str | None,
-    tasks: Sequence[str] | None,
-    *,
-    formats: Sequence[str],
-    most: int,
-    problems: list[str],
-) -> Iterator[tuple[str, str, list[Asked]]]:
-    """Task, format and questions, those of all files of a kind together: what is asked of few
-    scenes is little enough. `problems` takes what could not be read."""
-    if not isinstance(data, Benchmark) and (Path(data) / "spar").is_dir():
-        files: dict[tuple[str, str], list[Path]] = {}
-        for path, task, form, _ in list_shards(data, split, tasks, formats, problems):
-            files.setdefault((task, form), []).append(path)
-        for (task, form), paths in files.items():
-            yield task, form, read_asked(paths, most)
-        return
-    benchmark = data if isinstance(data, Benchmark) else open_benchmark(data)
-    problems += benchmark.problems
-    groups: dict[tuple[str, str], list[Question]] = {}
-    for item in benchmark.items:
-        if (tasks is None or item.task in tasks) and item.format in formats:
-            groups.setdefault(item.key[:2], []).append(item)
-    for (task, form), group in groups.items():
-        yield task, form, asked_of(group, most)

@@ -35,11 +35,10 @@ def folds_of(scenes: Sequence[str], folds: int = 5, seed: int = 0) -> NDArray[np
     names, place = np.unique(
         [scene or f"item {k}" for k, scene in enumerate(scenes)], return_inverse=True
     )
-    return (np.random.default_rng(seed).permutation(len(names)) % max(min(folds, len(names)), 1))[
-        place
-    ]
+    folds = max(min(folds, len(names)), 1)
+    return (np.random.default_rng(seed).permutation(len(names)) % folds)[place]
 
-
+# %% ../../../nbs/bench/baselines/30_blind.ipynb #7fbc6e4d
 def _training(data: Path, split: str, task: str, format: str, most: int) -> list[ParsedQuestion]:
     texts = [
         tuple(turn["value"] for turn in record["conversations"][:2])

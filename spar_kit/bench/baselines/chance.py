@@ -43,55 +43,7 @@ def option_count(row: Mapping[str, Any]) -> int | None:
         else 4
     )
 
-# %% ../../../nbs/bench/baselines/20_chance.ipynb #7fdecdf3
-NO_MOTION = "move_right:0,move_up:0,move_forward:0,rotate_right:0,rotate_up:0"
-
-
-def baselines(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """What guessing and the best constant score, for each task and format of `rows` (with task,
-    answer; question where known).
-
-    Columns task, format, level, items; options: the mean number of options, NaN for numbers;
-    chance: the mean of 1 / options, NaN for numbers;
-    constant: the best constant answer; constant_score: its score by the strict rules (by the
-        official ones an empty text would win on
-    choices); no_motion: what "nothing moved" scores where a change of view is asked, else NaN;
-    baseline: chance for choices, constant_score else.
-    """
-    table: list[dict[str, Any]] = []
-    for (task, form), own in _groups(rows).items():
-        kind, questions = _asked(own)
-        answers = [q.answer for q in questions]
-        said = predict_constant(questions, questions)
-        score = _mean(task, form, answers, said)
-        shares = [1 / count for row in own if (count := option_count(row))]
-        chance = float(np.mean(shares)) if shares else np.nan
-        table.append(
-            {
-                "task": task,
-                "format": form,
-                "level": TASKS[task].level,
-                "items": len(own),
-                "options": 1 / chance,
-                "chance": chance,
-                "constant": said[0] if len(set(said)) == 1 else "the one named first or last",
-                "constant_score": score,
-                "no_motion": (
-                    _mean(task, form, answers, [NO_MOTION] * len(answers))
-                    if kind == "movement"
-                    else np.nan
-                ),
-                "baseline": chance if shares else score,
-            }
-        )
-    return pd.DataFrame(table).sort_values(
-        "task",
-        key=lambda names: names.map({name: k for k, name in enumerate(TASKS)}),
-        kind="stable",
-        ignore_index=True,
-    )
-
-
+# %% ../../../nbs/bench/baselines/20_chance.ipynb #642b1fc7
 def _groups(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], list[Mapping[str, Any]]]:
     groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for row in rows:
@@ -112,10 +64,55 @@ def _mean(task: str, form: str, answers: Sequence[str], said: Sequence[str]) -> 
         for (answer, text), count in counts.items()
     ]
     weights = sum(count for value, count in values if value is not None)
-    return (
-        sum(value * count for value, count in values if value is not None) / weights
-        if weights
-        else np.nan
+    if not weights:
+        return np.nan
+    return sum(value * count for value, count in values if value is not None) / weights
+
+# %% ../../../nbs/bench/baselines/20_chance.ipynb #7fdecdf3
+NO_MOTION = "move_right:0,move_up:0,move_forward:0,rotate_right:0,rotate_up:0"
+
+
+def _baseline(task: str, form: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The row of `baselines` for one task and format."""
+    kind, questions = _asked(rows)
+    answers = [q.answer for q in questions]
+    said = predict_constant(questions, questions)
+    score = _mean(task, form, answers, said)
+    counts = [option_count(row) for row in rows]
+    shares = [1 / count for count in counts if count]
+    chance = float(np.mean(shares)) if shares else np.nan
+    still = np.nan
+    if kind == "movement":
+        still = _mean(task, form, answers, [NO_MOTION] * len(answers))
+    return {
+        "task": task,
+        "format": form,
+        "level": TASKS[task].level,
+        "items": len(rows),
+        "options": 1 / chance,
+        "chance": chance,
+        "constant": said[0] if len(set(said)) == 1 else "the one named first or last",
+        "constant_score": score,
+        "no_motion": still,
+        "baseline": chance if shares else score,
+    }
+
+
+def baselines(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """What guessing and the best constant score, for each task and format of `rows` (with task,
+    answer; question where known).
+
+    Columns task, format, level, items; options: the mean number of options, NaN for numbers;
+    chance: the mean of 1 / options, NaN for numbers;
+    constant: the best constant answer; constant_score: its score by the strict rules (by the
+        official ones an empty text would win on
+    choices); no_motion: what "nothing moved" scores where a change of view is asked, else NaN;
+    baseline: chance for choices, constant_score else.
+    """
+    table = [_baseline(task, form, own) for (task, form), own in _groups(rows).items()]
+    order = {name: k for k, name in enumerate(TASKS)}
+    return pd.DataFrame(table).sort_values(
+        "task", key=lambda names: names.map(order), kind="stable", ignore_index=True
     )
 
 # %% ../../../nbs/bench/baselines/20_chance.ipynb #ffa0e2c4

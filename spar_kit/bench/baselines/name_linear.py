@@ -53,7 +53,7 @@ def find_names(text: str) -> list[str]:
 def _context(text: str) -> tuple[list[str], str]:
     return find_names(text), "/".join(sorted(set(_ASKED.findall(text))))
 
-
+# %% ../../../nbs/bench/baselines/10_name_linear.ipynb #ed2c607d
 def _option_marks(options: Sequence[str]) -> list[list[str]]:
     """What can be said of each option: its place, its values and their ranks, its slots, its
     name."""
@@ -68,7 +68,8 @@ def _option_marks(options: Sequence[str]) -> list[list[str]]:
             marks += [
                 f"{k}:{a} {m}:{b}" for k, a in enumerate(parts) for m, b in enumerate(parts[:k])
             ]
-        elif found := find_names(option)[1:]:
+        elif find_names(option)[1:]:
+            found = find_names(option)[1:]
             marks += [found[0].split("=")[0], *(name.split("=")[1] for name in found)]
         else:
             marks += [f"{k} rank {r}" for k, r in enumerate(rank)] + [
@@ -77,13 +78,26 @@ def _option_marks(options: Sequence[str]) -> list[list[str]]:
         out.append(marks)
     return out
 
-# %% ../../../nbs/bench/baselines/10_name_linear.ipynb #de115440
+# %% ../../../nbs/bench/baselines/10_name_linear.ipynb #0d83c0f0
 # columns are hashed: of a few ten thousand pairs hardly two meet
 BUCKETS = 1 << 16
 
 
 def _hash(text: str) -> int:
     return zlib.crc32(text.encode())
+
+
+def _pairs(first: NDArray, second: NDArray) -> NDArray[np.int64]:
+    mixed = (first[:, None] * 2654435761 + second[None] * 40503) & 0xFFFFFFFFFFFF
+    return np.unique((mixed ^ (mixed >> 17)) % BUCKETS)
+
+
+def _text_columns(question: ParsedQuestion) -> NDArray[np.int64]:
+    names, asked = _context(question.text)
+    return np.array(
+        [_hash(f"{a}|{name}") % BUCKETS for a in dict.fromkeys(("", asked)) for name in names],
+        np.int64,
+    )
 
 
 @lru_cache(maxsize=1 << 15)
@@ -99,20 +113,7 @@ def _option_columns(question: ParsedQuestion) -> tuple[NDArray[np.int64], ...]:
         for marks in _option_marks(question.options)
     )
 
-
-def _text_columns(question: ParsedQuestion) -> NDArray[np.int64]:
-    names, asked = _context(question.text)
-    return np.array(
-        [_hash(f"{a}|{name}") % BUCKETS for a in dict.fromkeys(("", asked)) for name in names],
-        np.int64,
-    )
-
-
-def _pairs(first: NDArray, second: NDArray) -> NDArray[np.int64]:
-    mixed = (first[:, None] * 2654435761 + second[None] * 40503) & 0xFFFFFFFFFFFF
-    return np.unique((mixed ^ (mixed >> 17)) % BUCKETS)
-
-
+# %% ../../../nbs/bench/baselines/10_name_linear.ipynb #fdbf325a
 def _matrix(rows: Sequence[NDArray]) -> csr_matrix:
     ends = np.cumsum([0, *map(len, rows)])
     return csr_matrix(
@@ -132,43 +133,7 @@ def _odds(
     )
     return np.asarray(model.decision_function(_matrix(test)))
 
-
-def predict_with_names(
-    train: Sequence[ParsedQuestion], test: Sequence[ParsedQuestion], *, strength: float = 0.02
-) -> list[str]:
-    """Answers of a linear model on names crossed with options, fitted on the training questions of
-    one task and format.
-
-    Letters, judgements, named candidates and single numbers; for other kinds the best constant.
-
-    Args:
-        strength: inverse weight of the penalty on odds.
-    """
-    kind = answer_kind(train[0].answer)
-    if kind in ("letter", "name") and all(len(q.options) > 1 for q in (*train, *test)):
-        right = [_is_right(q, k, kind) for q in train for k in range(len(q.options))]
-        rows = [
-            [columns for q in questions for columns in _option_columns(q)]
-            for questions in (train, test)
-        ]
-        odds = iter(_odds(rows[0], right, rows[1], strength))
-        best = [int(np.argmax([next(odds) for _ in q.options])) for q in test]
-        return ["ABCDEF"[k] if kind == "letter" else q.options[k] for q, k in zip(test, best)]
-    if kind == "judge":
-        odds_of_yes = _odds(
-            *(
-                [_text_columns(q) for q in train],
-                [q.answer == "Yes" for q in train],
-                [_text_columns(q) for q in test],
-            ),
-            strength,
-        )
-        return ["Yes" if odds > 0 else "No" for odds in odds_of_yes]
-    if kind == "number":
-        return _numbers_of(train, test)
-    return predict_constant(train, test)
-
-
+# %% ../../../nbs/bench/baselines/10_name_linear.ipynb #04b9086b
 def _is_right(question: ParsedQuestion, place: int, kind: str) -> bool:
     if kind == "letter":
         return "ABCDEF"[place] == question.answer.upper()
@@ -194,3 +159,34 @@ def _numbers_of(train: Sequence[ParsedQuestion], test: Sequence[ParsedQuestion])
     )
     guesses = factor * np.exp(model.fit(x, y).predict(_matrix([_text_columns(q) for q in test])))
     return [write_answer("number", [guess]) for guess in guesses]
+
+# %% ../../../nbs/bench/baselines/10_name_linear.ipynb #de115440
+def predict_with_names(
+    train: Sequence[ParsedQuestion], test: Sequence[ParsedQuestion], *, strength: float = 0.02
+) -> list[str]:
+    """Answers of a linear model on names crossed with options, fitted on the training questions of
+    one task and format.
+
+    Letters, judgements, named candidates and single numbers; for other kinds the best constant.
+
+    Args:
+        strength: inverse weight of the penalty on odds.
+    """
+    kind = answer_kind(train[0].answer)
+    if kind in ("letter", "name") and all(len(q.options) > 1 for q in (*train, *test)):
+        right = [_is_right(q, k, kind) for q in train for k in range(len(q.options))]
+        rows = [
+            [columns for q in questions for columns in _option_columns(q)]
+            for questions in (train, test)
+        ]
+        odds = iter(_odds(rows[0], right, rows[1], strength))
+        best = [int(np.argmax([next(odds) for _ in q.options])) for q in test]
+        return ["ABCDEF"[k] if kind == "letter" else q.options[k] for q, k in zip(test, best)]
+    if kind == "judge":
+        known = [_text_columns(q) for q in train]
+        yes = [q.answer == "Yes" for q in train]
+        odds_of_yes = _odds(known, yes, [_text_columns(q) for q in test], strength)
+        return ["Yes" if odds > 0 else "No" for odds in odds_of_yes]
+    if kind == "number":
+        return _numbers_of(train, test)
+    return predict_constant(train, test)

@@ -58,7 +58,7 @@ def parse_question(question: str, answer: str) -> ParsedQuestion:
         )
     return ParsedQuestion(text, options, answer)
 
-
+# %% ../../../nbs/bench/baselines/00_text_forest.ipynb #7e487907
 def words_of(text: str) -> list[str]:
     """The words of a question's text, and `red=chair` for what a marker sits on (its last word, and
     its last two)."""
@@ -80,7 +80,7 @@ def _numbers(text: str, count: int) -> list[float]:
     found = [float(v) for v in re.findall(r"-?\d+(?:\.\d+)?", text)][:count]
     return found + [-1.0] * (count - len(found))
 
-
+# %% ../../../nbs/bench/baselines/00_text_forest.ipynb #e65e970c
 _SLOT = {
     "left": -1,
     "right": 1,
@@ -177,7 +177,7 @@ def _color(name: str) -> str:
     found = _NAMED.search(name)
     return found[2] if found else name
 
-# %% ../../../nbs/bench/baselines/00_text_forest.ipynb #eea98359
+# %% ../../../nbs/bench/baselines/00_text_forest.ipynb #c824a9aa
 class _Words:
     """Words to columns: those of at least `least` training questions, at most `most` of them."""
 
@@ -198,12 +198,11 @@ class _Words:
 
 
 def _text_columns(questions: Sequence[ParsedQuestion], words: _Words) -> NDArray[np.float32]:
-    numbers = np.array([_numbers(q.text, 2) for q in questions], np.float32).reshape(
-        len(questions), 2
-    )
+    numbers = np.array([_numbers(q.text, 2) for q in questions], np.float32)
+    numbers = numbers.reshape(len(questions), 2)
     return np.hstack([words.columns([words_of(q.text) for q in questions]), numbers])
 
-
+# %% ../../../nbs/bench/baselines/00_text_forest.ipynb #c5824d44
 @lru_cache(maxsize=1 << 15)
 def option_columns(options: tuple[str, ...], text: str) -> NDArray[np.float32]:
     """(k, 20) what each of k options looks like beside the others: values, ranks, ratios to their
@@ -229,7 +228,7 @@ def option_columns(options: tuple[str, ...], text: str) -> NDArray[np.float32]:
         ]
     ).astype(np.float32)
 
-
+# %% ../../../nbs/bench/baselines/00_text_forest.ipynb #f5fc25c7
 def _forest(kind: str, seed: int, trees: int) -> Any:
     from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
 
@@ -253,9 +252,78 @@ def _fitted(forest: Any, x: NDArray[np.float32], answers: Sequence[Any]) -> Any:
         return forest.fit(x, answers)
 
 
+def _regress(
+    x: NDArray, values: NDArray, y: NDArray, *, by_mra: bool, seed: int, trees: int
+) -> NDArray[np.float64]:
+    ratios = by_mra and (values >= 0).all()
+    targets = np.log(np.maximum(values, 0.02)) if ratios else values
+    forest = _forest("numbers", seed, trees).fit(x, targets)
+    if not by_mra:
+        return forest.predict(y)
+    found, place = np.unique(values, return_inverse=True)
+    # for each test question: the training answers that share its leaves
+    mass = np.zeros((len(y), len(found)))
+    for tree in forest.estimators_:
+        leaves = tree.apply(x.astype(np.float32))
+        asked = tree.apply(y.astype(np.float32))
+        share = np.zeros((leaves.max() + 1, len(found)))
+        np.add.at(share, (leaves, place), 1.0)
+        mass += (share / np.maximum(share.sum(1, keepdims=True), 1))[asked]
+    guesses = _candidates(found)
+    return guesses[(mass @ _mra_table(guesses, found).T).argmax(1)]
+
+# %% ../../../nbs/bench/baselines/00_text_forest.ipynb #079372b2
 Extra = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 
+def _option_table(
+    questions: Sequence[ParsedQuestion], columns: NDArray[np.float32], words: _Words
+) -> NDArray[np.float32]:
+    """A row for each option of each question: the question's text and `columns`, the option's
+    words, and what it looks like beside the others."""
+    text = np.hstack([_text_columns(questions, words), columns])
+    said = [words_of("the " + option) + words_of(option) for q in questions for option in q.options]
+    looks = np.vstack([option_columns(q.options, q.text) for q in questions])
+    counts = [len(q.options) for q in questions]
+    return np.hstack([np.repeat(text, counts, 0), words.columns(said), looks])
+
+
+def _which_are_right(question: ParsedQuestion) -> list[bool]:
+    if answer_kind(question.answer) == "letter":
+        right = "ABCDEF".index(question.answer.upper())
+        return [k == right for k in range(len(question.options))]
+    return [_color(option) == _color(question.answer) for option in question.options]
+
+# %% ../../../nbs/bench/baselines/00_text_forest.ipynb #a2e15120
+def _choose(
+    train: Sequence[ParsedQuestion],
+    test: Sequence[ParsedQuestion],
+    words: _Words,
+    *,
+    seed: int,
+    extra: Extra,
+    trees: int,
+) -> list[str]:
+    """The likeliest option of each test question, "" where it has none."""
+    flags = [flag for q in train for flag in _which_are_right(q)]
+    forest = _fitted(_forest("classes", seed, trees), _option_table(train, extra[0], words), flags)
+    kept = [k for k, q in enumerate(test) if len(q.options) > 1]
+    able = [test[k] for k in kept]
+    chance = np.zeros(0)
+    if able and True in forest.classes_:
+        column = list(forest.classes_).index(True)
+        chance = forest.predict_proba(_option_table(able, extra[1][kept], words))[:, column]
+    ends = np.cumsum([len(q.options) for q in able])[:-1]
+    cuts = iter(np.split(chance, ends) if len(chance) else [])
+    letter = answer_kind(train[0].answer) == "letter"
+    answers = []
+    for question in test:
+        best = int(next(cuts, np.zeros(1)).argmax()) if len(question.options) > 1 else 0
+        named = question.options[best] if question.options else ""
+        answers.append("ABCDEF"[best] if letter else named)
+    return answers
+
+# %% ../../../nbs/bench/baselines/00_text_forest.ipynb #eea98359
 def predict_with_forest(
     train: Sequence[ParsedQuestion],
     test: Sequence[ParsedQuestion],
@@ -291,85 +359,3 @@ def predict_with_forest(
         return [write_answer(kind, row) for row in zip(*guesses)]
     forest = _fitted(_forest("classes", seed, trees), x, [q.answer for q in train])
     return [str(answer) for answer in forest.predict(y)]
-
-
-def _regress(
-    x: NDArray, values: NDArray, y: NDArray, *, by_mra: bool, seed: int, trees: int
-) -> NDArray[np.float64]:
-    forest = _forest("numbers", seed, trees).fit(
-        x, np.log(np.maximum(values, 0.02)) if by_mra and (values >= 0).all() else values
-    )
-    if not by_mra:
-        return forest.predict(y)
-    found, place = np.unique(values, return_inverse=True)
-    # for each test question: the training answers that share its leaves
-    mass = np.zeros((len(y), len(found)))
-    for tree in forest.estimators_:
-        leaves = tree.apply(x.astype(np.float32))
-        asked = tree.apply(y.astype(np.float32))
-        share = np.zeros((leaves.max() + 1, len(found)))
-        np.add.at(share, (leaves, place), 1.0)
-        mass += (share / np.maximum(share.sum(1, keepdims=True), 1))[asked]
-    guesses = _candidates(found)
-    return guesses[(mass @ _mra_table(guesses, found).T).argmax(1)]
-
-
-def _choose(
-    train: Sequence[ParsedQuestion],
-    test: Sequence[ParsedQuestion],
-    words: _Words,
-    *,
-    seed: int,
-    extra: Extra,
-    trees: int,
-) -> list[str]:
-    def table(
-        questions: Sequence[ParsedQuestion], columns: NDArray[np.float32]
-    ) -> NDArray[np.float32]:
-        text = np.hstack([_text_columns(questions, words), columns])
-        counts = [len(q.options) for q in questions]
-        own = words.columns(
-            [
-                words_of("the " + option) + words_of(option)
-                for q in questions
-                for option in q.options
-            ]
-        )
-        return np.hstack(
-            [
-                np.repeat(text, counts, 0),
-                own,
-                np.vstack([option_columns(q.options, q.text) for q in questions]),
-            ]
-        )
-
-    def right(question: ParsedQuestion) -> list[bool]:
-        if answer_kind(question.answer) == "letter":
-            return [
-                k == "ABCDEF".index(question.answer.upper()) for k in range(len(question.options))
-            ]
-        return [_color(option) == _color(question.answer) for option in question.options]
-
-    forest = _fitted(
-        _forest("classes", seed, trees),
-        table(train, extra[0]),
-        [flag for q in train for flag in right(q)],
-    )
-    answers = []
-    letter = answer_kind(train[0].answer) == "letter"
-    kept = [k for k, q in enumerate(test) if len(q.options) > 1]
-    able = [test[k] for k in kept]
-    chance = (
-        forest.predict_proba(table(able, extra[1][kept]))[:, list(forest.classes_).index(True)]
-        if able and True in forest.classes_
-        else np.zeros(0)
-    )
-    cuts = iter(
-        np.split(chance, np.cumsum([len(q.options) for q in able])[:-1]) if len(chance) else []
-    )
-    for question in test:
-        best = int(next(cuts, np.zeros(1)).argmax()) if len(question.options) > 1 else 0
-        answers.append(
-            "ABCDEF"[best] if letter else question.options[best] if question.options else ""
-        )
-    return answers

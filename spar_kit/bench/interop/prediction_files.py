@@ -79,7 +79,7 @@ def unescape_cell(text: str) -> str:
     """What `escape_cell` was given."""
     return text[1:] if text.startswith(" ") and _FORMULA.match(text) else text
 
-# %% ../../../nbs/bench/interop/10_prediction_files.ipynb #691fbc40
+# %% ../../../nbs/bench/interop/10_prediction_files.ipynb #26d7e7ef
 _FAILED = re.compile(r"\s*Failed to obtain answer(?: via [\w ]*API| \w+ API)?\.?\s*")
 # its classes for servers write this where an answer belongs
 _LMMS_FAILED = re.compile(r"\s*\[LMMS_EVAL_(?:REQUEST_FAILED|BUDGET_EXCEEDED)\b")
@@ -124,7 +124,7 @@ def _from_lmms(raw: Mapping[str, Any], where: str) -> dict[str, Any]:
         row |= {"prediction": None, "failed": " ".join(said.split())[:500]}
     return {**row, **{name: doc[name] for name in _KEEP if doc.get(name) and name != "format"}}
 
-
+# %% ../../../nbs/bench/interop/10_prediction_files.ipynb #691fbc40
 def _from_sheet(raw: Mapping[str, Any], where: str) -> dict[str, Any]:
     # a table of `spar_kit.bench.interop.vlmeval`
     if "spar_question" in raw:
@@ -132,19 +132,13 @@ def _from_sheet(raw: Mapping[str, Any], where: str) -> dict[str, Any]:
             name: unescape_cell(cell) if isinstance(cell, str) and name != "prediction" else cell
             for name, cell in raw.items()
         }
-    task = next(
-        (
-            raw[name]
-            for name in ("task", "category", "question_type")
-            if isinstance(raw.get(name), str) and raw[name] in TASKS
-        ),
-        raw.get("task"),
-    )
+    named = [raw.get(name) for name in ("task", "category", "question_type")]
+    known = (name for name in named if isinstance(name, str) and name in TASKS)
     id = raw["id"] if raw.get("id") not in (None, "") else raw.get("index")
     said = raw.get("prediction", "")
     row: dict[str, Any] = {
         "id": id,
-        "task": task,
+        "task": next(known, raw.get("task")),
         "answer": raw.get("answer"),
         "prediction": said,
         "format": _known_format(raw.get("format") or raw.get("format_type")),
@@ -157,7 +151,7 @@ def _from_sheet(raw: Mapping[str, Any], where: str) -> dict[str, Any]:
         row |= {"prediction": None, "failed": said.strip()}
     return row
 
-# %% ../../../nbs/bench/interop/10_prediction_files.ipynb #c5a139c0
+# %% ../../../nbs/bench/interop/10_prediction_files.ipynb #05da53c1
 class _Index:
     """Finds the item that a row belongs to."""
 
@@ -175,23 +169,38 @@ class _Index:
         task, form = (
             value if isinstance(value, str) else None for value in (row["task"], row.get("format"))
         )
-        keys: tuple[tuple, ...] = ((task, form, id), (task, id), (id,))
-        level = 0 if task and form else 1 if task else 2
-        found = self.by[level].get(keys[level], [])
-        if (
-            not found
-            and not row["task"]
-            and isinstance(raw.get("doc_id"), int)
-            and 0 <= raw["doc_id"] < len(self.items)
-        ):
-            place = self.items[raw["doc_id"]]  # lmms-eval counts documents from 0
-            found = [place] if str(raw.get("target")) == place.answer else []
+        if task and form:
+            found = self.by[0].get((task, form, id), [])
+        elif task:
+            found = self.by[1].get((task, id), [])
+        else:
+            found = self.by[2].get((id,), [])
+        if not found and not row["task"]:
+            found = self._by_place(raw)
         if len(found) > 1:
             raise RowError(
                 f"{where}: id {id[:60]!r} is there {len(found)} times in the benchmark; name task"
                 " and format, too"
             )
         return found[0] if found else None
+
+    def _by_place(self, raw: Mapping[str, Any]) -> list[Question]:
+        """The item at `doc_id`, with which lmms-eval counts documents from 0."""
+        place = raw.get("doc_id")
+        if not isinstance(place, int) or not 0 <= place < len(self.items):
+            return []
+        item = self.items[place]
+        return [item] if str(raw.get("target")) == item.answer else []
+
+# %% ../../../nbs/bench/interop/10_prediction_files.ipynb #c5a139c0
+def same_answer(a: Any, b: Any, task: str, format: str | None = None) -> bool:
+    """Whether two true answers say the same: as `canonical_answer` has them, or as numbers (a
+    workbook turns 1.50 into 1.5)."""
+    first, second = (canonical_answer(" ".join(str(text).split()), task, format) for text in (a, b))
+    try:
+        return first == second or float(first) == float(second)
+    except ValueError:
+        return False
 
 
 def _joined(row: dict[str, Any], item: Question, where: str) -> dict[str, Any]:
@@ -212,16 +221,6 @@ def _joined(row: dict[str, Any], item: Question, where: str) -> dict[str, Any]:
         "answer": item.answer,
     }
     return {**row, **known}
-
-
-def same_answer(a: Any, b: Any, task: str, format: str | None = None) -> bool:
-    """Whether two true answers say the same: as `canonical_answer` has them, or as numbers (a
-    workbook turns 1.50 into 1.5)."""
-    first, second = (canonical_answer(" ".join(str(text).split()), task, format) for text in (a, b))
-    try:
-        return first == second or float(first) == float(second)
-    except ValueError:
-        return False
 
 # %% ../../../nbs/bench/interop/10_prediction_files.ipynb #b67d8462
 _METRIC = "MRA:.5:.95:.05"
@@ -259,7 +258,8 @@ class _OwnNumbers:
             " which its scorer needs; trust the scores here, not those in its log"
         )
 
-# %% ../../../nbs/bench/interop/10_prediction_files.ipynb #f3b2bca7
+# %% ../../../nbs/bench/interop/10_prediction_files.ipynb #95a6b43e
+# over 40 lines: one file's rows, a short property for each thing that is asked of it
 @dataclass(frozen=True, kw_only=True)
 class PredictionFile:
     """A file's rows and what there is to know about them.
@@ -327,7 +327,73 @@ class PredictionFile:
         """Whether there is nothing to say but how many rows there are."""
         return str(self).endswith(f"({self.kind})")
 
+# %% ../../../nbs/bench/interop/10_prediction_files.ipynb #fcb56db3
+@dataclass
+class _Merge:
+    """Rows as they come, the last of each item; and what was left out."""
 
+    rows: dict[tuple[str, str, str], Prediction] = field(default_factory=dict)
+    duplicates: int = 0
+    contradictions: int = 0
+    unknown: int = 0
+
+    def add(self, said: Prediction, where: str) -> None:
+        before = self.rows.get(said.key)
+        if before is not None:
+            if not same_answer(before["answer"], said["answer"], said["task"], said.get("format")):
+                raise RowError(
+                    f"{where}: id {said['id'][:60]!r} is there twice with two true answers,"
+                    f" {before['answer'][:60]!r} and {said['answer'][:60]!r}"
+                )
+            self.duplicates += 1
+            self.contradictions += before.text != said.text
+            if said.failed and not before.failed:
+                return  # a failure does not replace an answer
+        self.rows[said.key] = said
+
+
+def _not_in_file(item: Question, path: Path) -> Prediction:
+    nothing = {"prediction": None, "answer": None, "failed": f"not in {path.name}"}
+    return Prediction(check_row(_joined(nothing, item, ""), str(path)))
+
+# %% ../../../nbs/bench/interop/10_prediction_files.ipynb #deb81b14
+def _read(content: bytes, path: Path, benchmark: Benchmark | None) -> PredictionFile:
+    counts = Counts()
+    kind, raws = _open(content, path, counts)
+    read = {"lmms-eval": _from_lmms, "sheet": _from_sheet, "lines": line_row}[kind]
+    index = _Index(benchmark.items) if benchmark else None
+    merge = _Merge()
+    own = _OwnNumbers()
+    for where, raw in raws:
+        row = read(raw, where)
+        if index is not None:
+            item = index.find(row, raw, where)
+            if item is None:
+                merge.unknown += 1
+                continue
+            row = _joined(row, item, where)
+        said = Prediction(check_row(row, where))
+        if kind == "lmms-eval":
+            own.see(raw, said)
+        merge.add(said, where)
+    if not merge.rows:
+        others = f" of {benchmark.name}; {merge.unknown} of other items" if benchmark else ""
+        raise RowError(f"{path}: no rows{others if merge.unknown else ''}")
+    lost = [item for item in index.items if item.key not in merge.rows] if index else []
+    return PredictionFile(
+        path=path,
+        kind=kind,
+        rows=[*merge.rows.values(), *(_not_in_file(item, path) for item in lost)],
+        duplicates=merge.duplicates,
+        contradictions=merge.contradictions,
+        missing=len(lost),
+        unknown=merge.unknown,
+        read=counts,
+        note=str(own),
+        sha256=hashlib.sha256(content).hexdigest(),
+    )
+
+# %% ../../../nbs/bench/interop/10_prediction_files.ipynb #f3b2bca7
 def read_file(
     path: Path | str, benchmark: Benchmark | None = None, complete: bool = True
 ) -> PredictionFile:
@@ -350,75 +416,6 @@ def read_file(
         except ValueError:
             pass
     return _read(raw, path, benchmark)
-
-
-def _read(content: bytes, path: Path, benchmark: Benchmark | None) -> PredictionFile:
-    counts = Counts()
-    kind, raws = _open(content, path, counts)
-    read = {"lmms-eval": _from_lmms, "sheet": _from_sheet, "lines": line_row}[kind]
-    index = _Index(benchmark.items) if benchmark else None
-    rows: dict[tuple[str, str, str], Prediction] = {}
-    own = _OwnNumbers()
-    unknown = duplicates = contradictions = 0
-    for where, raw in raws:
-        row = read(raw, where)
-        if index is not None:
-            item = index.find(row, raw, where)
-            if item is None:
-                unknown += 1
-                continue
-            row = _joined(row, item, where)
-        said = Prediction(check_row(row, where))
-        if kind == "lmms-eval":
-            own.see(raw, said)
-        key = said.key
-        if key in rows:
-            if not same_answer(
-                rows[key]["answer"], said["answer"], said["task"], said.get("format")
-            ):
-                raise RowError(
-                    f"{where}: id {said['id'][:60]!r} is there twice with two true answers,"
-                    f" {rows[key]['answer'][:60]!r} and {said['answer'][:60]!r}"
-                )
-            duplicates += 1
-            contradictions += rows[key].text != said.text
-            if said.failed and not rows[key].failed:
-                continue  # a failure does not replace an answer
-        rows[key] = said
-    if not rows:
-        raise RowError(
-            f"{path}: no rows"
-            + (f" of {benchmark.name}; {unknown} of other items" if benchmark and unknown else "")
-        )
-    lost = [item for item in index.items if item.key not in rows] if index else []
-    found = [
-        *rows.values(),
-        *(
-            Prediction(
-                check_row(
-                    _joined(
-                        {"prediction": None, "answer": None, "failed": f"not in {path.name}"},
-                        item,
-                        "",
-                    ),
-                    str(path),
-                )
-            )
-            for item in lost
-        ),
-    ]
-    return PredictionFile(
-        path=path,
-        kind=kind,
-        rows=found,
-        duplicates=duplicates,
-        contradictions=contradictions,
-        missing=len(lost),
-        unknown=unknown,
-        read=counts,
-        note=str(own),
-        sha256=hashlib.sha256(content).hexdigest(),
-    )
 
 
 def read_predictions(

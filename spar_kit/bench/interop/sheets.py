@@ -68,7 +68,7 @@ class Counts:
         )
         return "; ".join(f"{n:,} {what}" for n, what in found if n)
 
-
+# %% ../../../nbs/bench/interop/00_sheets.ipynb #9fabaa5e
 def _name(cell: Any) -> str:
     return "" if cell is None else str(cell).strip().lower()
 
@@ -89,7 +89,7 @@ def _check_names(names: Sequence[str], where: str) -> None:
     if twice:
         raise RowError(f"{where}: two columns are named {twice[0]!r}")
 
-# %% ../../../nbs/bench/interop/00_sheets.ipynb #41d851ab
+# %% ../../../nbs/bench/interop/00_sheets.ipynb #469fe348
 _BREAK = re.compile("\r\n|\n|\r")
 _DECIMAL_COMMA = re.compile(r"\s*[-+]?\d+,\d+\s*")
 _DECIMAL_POINT = re.compile(r"\s*[-+]?\d*\.\d+\s*")
@@ -120,7 +120,7 @@ def _cells_of(line: str, separator: str, size: int) -> list[str]:
         pass
     return line.split(separator)
 
-
+# %% ../../../nbs/bench/interop/00_sheets.ipynb #7a7f18d7
 class _Lines:
     """Tells a line that is a row by itself from one inside a cell."""
 
@@ -136,33 +136,33 @@ class _Lines:
         cells = line.split(self.separator)
         if len(cells) != self.size:
             return False
-        return (
-            cells[self.task].strip(' "') in TASKS
-            if self.task is not None
-            else bool(re.fullmatch(r'"?[\w./:-]+"?', cells[self.id].strip()))
-        )
+        if self.task is not None:
+            return cells[self.task].strip(' "') in TASKS
+        return bool(re.fullmatch(r'"?[\w./:-]+"?', cells[self.id].strip()))
+
+    def first_swallowing(self, rows: Sequence[Sequence[str]]) -> int | None:
+        """The number of the first row with a cell that holds lines that look like rows."""
+        for k, row in enumerate(rows, 1):
+            for cell in row:
+                if any(self.is_row(line) for line in _BREAK.split(cell)[1:]):
+                    return k
+        return None
 
 
 def _separator(head: str) -> str | None:
-    return next(
-        (
-            mark
-            for mark in "\t;,|"
-            if "prediction" in [_name(cell.strip('"')) for cell in head.split(mark)]
-        ),
-        None,
-    )
+    for mark in "\t;,|":
+        if "prediction" in [_name(cell.strip('"')) for cell in head.split(mark)]:
+            return mark
+    return "," if head.strip().strip('"').lower() == "prediction" else None
 
-
+# %% ../../../nbs/bench/interop/00_sheets.ipynb #ba5db84d
 def _table_rows(text: str, path: Path) -> tuple[list[str], list[list[str]], str]:
     text = text.lstrip("\r\n")
     head = _BREAK.split(text, maxsplit=1)[0]
     if re.fullmatch(r'"?sep=.', head.rstrip('"'), re.I):  # Excel's own hint
         text = text[len(head) :].lstrip("\r\n")
         head = _BREAK.split(text, maxsplit=1)[0]
-    separator = _separator(head) or (
-        "," if head.strip().strip('"').lower() == "prediction" else None
-    )
+    separator = _separator(head)
     if separator is None:
         raise RowError(
             f"{path}: neither JSON nor a table with a column 'prediction'; its first line begins"
@@ -182,15 +182,7 @@ def _table_rows(text: str, path: Path) -> tuple[list[str], list[list[str]], str]
                 " quote whole cells, or write JSON lines"
             ) from None
         return names, [_cells_of(line, separator, known.size) for line in lines], separator
-    swallowed = next(
-        (
-            k
-            for k, row in enumerate(rows, 1)
-            for cell in row
-            if any(known.is_row(line) for line in _BREAK.split(cell)[1:])
-        ),
-        None,
-    )
+    swallowed = known.first_swallowing(rows)
     if swallowed is None:
         return names, rows, separator
     if plain:
@@ -200,7 +192,7 @@ def _table_rows(text: str, path: Path) -> tuple[list[str], list[list[str]], str]
         " whole cells, or write JSON lines"
     )
 
-
+# %% ../../../nbs/bench/interop/00_sheets.ipynb #41d851ab
 def read_table(
     text: str, path: Path, counts: Counts | None = None
 ) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -225,19 +217,13 @@ def read_table(
             raise RowError(
                 f"{path}: row {k}: {len(cells)} cells, but the header names {len(names)}"
             )
-        yield (
-            f"{path}: row {k}",
-            _row(
-                names,
-                [
-                    cell.replace(",", ".") if comma and _DECIMAL_COMMA.fullmatch(cell) else cell
-                    for cell in cells
-                ],
-                counts,
-            ),
-        )
+        if comma:
+            cells = [
+                cell.replace(",", ".") if _DECIMAL_COMMA.fullmatch(cell) else cell for cell in cells
+            ]
+        yield f"{path}: row {k}", _row(names, cells, counts)
 
-# %% ../../../nbs/bench/interop/00_sheets.ipynb #c00d5af6
+# %% ../../../nbs/bench/interop/00_sheets.ipynb #5b0def6c
 _ESCAPED = re.compile("(?:_x[0-9A-Fa-f]{4}_)+")
 
 
@@ -257,7 +243,7 @@ def _cell(value: Any) -> str | None:
         return str(int(value))
     return _unescape(value) if isinstance(value, str) else str(value)
 
-
+# %% ../../../nbs/bench/interop/00_sheets.ipynb #094c7ef5
 def _weigh(raw: bytes) -> int:
     """Looks through a workbook's bytes before it is parsed; the number of its formulas. Raises
     RowError for what is too large, and whatever `zipfile` meets."""
@@ -301,7 +287,7 @@ def _sheets(raw: bytes) -> Iterator[Iterator[tuple[Any, ...]]]:
             if any(cell is not None for cell in row)
         )
 
-
+# %% ../../../nbs/bench/interop/00_sheets.ipynb #c00d5af6
 def read_workbook(
     raw: bytes, path: Path, counts: Counts | None = None
 ) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -36,7 +36,7 @@ def _module(name: str) -> tuple[dict[str, ast.stmt], str]:
             }
     return defined, source
 
-
+# %% ../../../nbs/bench/interop/20_source_bundle.ipynb #e07e5246
 def _origin(node: ast.Import | ast.ImportFrom, module: str) -> str | None:
     """The module that `from X import ...` names, written out where it is relative (nbdev makes it
     so); None for a plain import."""
@@ -55,7 +55,8 @@ def _task_table() -> str:
     )
     return f"TASKS = {{\n{rows}\n}}"
 
-
+# %% ../../../nbs/bench/interop/20_source_bundle.ipynb #b9db8bf5
+# over 40 lines: one walk over names, which shares what it has met
 def bundle_source(*functions: Callable[..., Any]) -> str:
     """Python source that defines the functions and all of the kit that they use. It imports only
     what the kit's modules import from elsewhere.

@@ -43,7 +43,7 @@ def split_options(item: Question) -> tuple[str, list[str]] | None:
     options = [match[2].strip() for match in found]
     return (item.text[: found[0].start()].strip(), options) if all(options) else None
 
-# %% ../../../nbs/bench/interop/40_vlmeval.ipynb #33f10fdd
+# %% ../../../nbs/bench/interop/40_vlmeval.ipynb #2f18431a
 OURS = ("id", "task", "format", "source", "scene", "spar_question")
 
 
@@ -67,7 +67,7 @@ class Tables:
             ]
         )
 
-
+# %% ../../../nbs/bench/interop/40_vlmeval.ipynb #e2b50027
 def _image_cell(pictures: Sequence[Image.Image], format: Literal["jpeg", "png"]) -> str:
     images = [base64.b64encode(image_bytes(image, format)).decode() for image in pictures]
     return images[0] if len(images) == 1 else str(images)
@@ -110,7 +110,40 @@ def _rows(
             for name in header
         ]
 
+# %% ../../../nbs/bench/interop/40_vlmeval.ipynb #880cb982
+def _header(options: int) -> list[str]:
+    """The names of a table's columns, `options` of them for options."""
+    asked = ["index", "image", "question", *LETTERS[:options]]
+    hint = ["hint"] if options else []
+    return [*asked, *hint, "answer", "category", "l2-category", "split", *OURS]
 
+
+def _write_table(
+    path: Path,
+    pairs: Sequence[tuple[Question, tuple[str, list[str]] | None]],
+    format: Literal["jpeg", "png"],
+    problems: list[str] | None,
+) -> int:
+    """Write one table, unless no image can be read. Returns its number of questions."""
+    header = _header(max(len(choice[1]) if choice else 0 for _, choice in pairs))
+    partial = path.with_name(f"{path.name}.partial")
+    before = len(problems or ())
+    try:
+        with open(partial, "w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, delimiter="\t", quoting=csv.QUOTE_ALL, lineterminator="\n")
+            writer.writerow(header)
+            writer.writerows(_rows(pairs, header, format, problems))
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    written = len(pairs) - len(problems or ()) + before
+    if written:
+        partial.replace(path)
+    else:
+        partial.unlink()
+    return written
+
+# %% ../../../nbs/bench/interop/40_vlmeval.ipynb #33f10fdd
 def export_vlmeval(
     benchmark: Benchmark,
     out: Path | str,
@@ -142,39 +175,11 @@ def export_vlmeval(
     counts = {}
     for table, closed in ((f"{name}_MCQ", True), (f"{name}_VQA", False)):
         pairs = [(item, choice) for item, choice in chosen if (choice is not None) == closed]
-        if pairs:
-            most = max(len(choice[1]) if choice else 0 for _, choice in pairs)
-            header = [
-                "index",
-                "image",
-                "question",
-                *LETTERS[:most],
-                *(["hint"] if most else []),
-                "answer",
-                "category",
-                "l2-category",
-                "split",
-                *OURS,
-            ]
-            path = folder / f"{table}.tsv"
-            partial = folder / f"{table}.tsv.partial"
-            before = len(problems or ())
-            try:
-                with open(partial, "w", encoding="utf-8", newline="") as file:
-                    writer = csv.writer(
-                        file, delimiter="\t", quoting=csv.QUOTE_ALL, lineterminator="\n"
-                    )
-                    writer.writerow(header)
-                    writer.writerows(_rows(pairs, header, image_format, problems))
-            except BaseException:
-                partial.unlink(missing_ok=True)
-                raise
-            written = len(pairs) - len(problems or ()) + before
-            if written:
-                partial.replace(path)
-                counts[table] = written
-            else:
-                partial.unlink()
+        if not pairs:
+            continue
+        written = _write_table(folder / f"{table}.tsv", pairs, image_format, problems)
+        if written:
+            counts[table] = written
     if not counts:
         raise InputError(
             f"{benchmark.name}: no question to export, no picture can be read;"

@@ -26,7 +26,7 @@ from ...data.question import Question
 from ...core.errors import InputError, missing_extra
 from ...core.yaml_file import ParamsError, parse_word
 
-# %% ../../../nbs/bench/models/10_client.ipynb #fe10d0bf
+# %% ../../../nbs/bench/models/10_client.ipynb #510c98d9
 class ServerError(InputError):
     """The server cannot be used at all: a wrong key, an unknown model, no credit, nobody there."""
 
@@ -43,6 +43,10 @@ def _check_address(url: str) -> None:
         good = False
     if not good:
         raise InputError(f"{url!r} is no address of a server: http://HOST:PORT/v1, or openai")
+
+# %% ../../../nbs/bench/models/10_client.ipynb #fe10d0bf
+# over 40 lines: an option a line, each with what it means
+_WHOLE = ("concurrency", "tries", "max_new_tokens", "image_side")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,13 +105,11 @@ class Server:
             "image_side",
         ):
             value = getattr(self, name)
-            if value is not None and not value > 0:
+            if value is None:
+                continue
+            if not value > 0:
                 raise InputError(f"{name} {value} is not a positive number")
-            if (
-                name in ("concurrency", "tries", "max_new_tokens", "image_side")
-                and value is not None
-                and value != int(value)
-            ):
+            if name in _WHOLE and value != int(value):
                 raise InputError(f"{name} {value} is not a whole number")
         if self.image_format not in ("jpeg", "png"):
             raise InputError(f"image_format {self.image_format} is neither jpeg nor png")
@@ -141,7 +143,7 @@ def server_from(model: str, url: str, settings: Sequence[str] = ()) -> Server:
         values[name] = value
     return Server(model=model, url=None if url == "openai" else url, **values)
 
-# %% ../../../nbs/bench/models/10_client.ipynb #67490fcf
+# %% ../../../nbs/bench/models/10_client.ipynb #770d85d5
 def image_bytes(
     image: Image.Image, format: Literal["jpeg", "png"] = "jpeg", side: int | None = None
 ) -> bytes:
@@ -151,11 +153,10 @@ def image_bytes(
         image.thumbnail((side, side), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     # markers are thin and coloured: halved colour resolution would smear them
-    (
+    if format == "jpeg":
         image.convert("RGB").save(buffer, "JPEG", quality=95, subsampling=0)
-        if format == "jpeg"
-        else image.convert("RGB").save(buffer, "PNG")
-    )
+    else:
+        image.convert("RGB").save(buffer, "PNG")
     return buffer.getvalue()
 
 
@@ -163,26 +164,20 @@ def data_url(
     image: Image.Image, format: Literal["jpeg", "png"] = "jpeg", side: int | None = None
 ) -> str:
     """The same as a base64 data URL."""
-    return (
-        f"data:image/{format};base64,{base64.b64encode(image_bytes(image, format, side)).decode()}"
-    )
+    encoded = base64.b64encode(image_bytes(image, format, side)).decode()
+    return f"data:image/{format};base64,{encoded}"
 
-
+# %% ../../../nbs/bench/models/10_client.ipynb #67490fcf
 def request_body(item: Question, server: Server, prompt: Prompt = "official") -> dict[str, Any]:
     """The body of one chat completion. Raises ValueError or OSError where an image cannot be
     read."""
     content: list[dict[str, Any]] = []
     images = item.load()
-    video = len(images) > 10 or item.task == "nav_video"
     for k, image in enumerate(images):
-        if video:
+        if item.numbers_frames:
             content.append({"type": "text", "text": f"Frame-{k}: "})
-        content.append(
-            {
-                "type": "image_url",
-                "image_url": {"url": data_url(image, server.image_format, server.image_side)},
-            }
-        )
+        url = data_url(image, server.image_format, server.image_side)
+        content.append({"type": "image_url", "image_url": {"url": url}})
     content.append({"type": "text", "text": prompt_of(item, prompt)})
     body = {
         "model": server.model,
@@ -193,7 +188,7 @@ def request_body(item: Question, server: Server, prompt: Prompt = "official") ->
     }
     return {name: value for name, value in body.items() if value is not None}
 
-# %% ../../../nbs/bench/models/10_client.ipynb #3b25e00b
+# %% ../../../nbs/bench/models/10_client.ipynb #4ab86502
 MAX_REPLY_BYTES = 16 << 20  # bytes of a reply; a hundred tokens are less than a kilobyte
 
 
@@ -220,10 +215,10 @@ class Reply:
     tokens_in: int = 0
     tokens_out: int = 0
 
-
-def read_reply(raw: bytes) -> Reply:
-    """The text of a chat completion. Raises RetryableError or RequestRejected where there is
-    none."""
+# %% ../../../nbs/bench/models/10_client.ipynb #d59fec5a
+def _first_choice(raw: bytes) -> tuple[dict[str, Any], str, Any]:
+    """The message of a chat completion, why it ended, and what was counted. Raises
+    RetryableError."""
     try:
         data = json.loads(raw)
     except (ValueError, RecursionError):
@@ -239,7 +234,11 @@ def read_reply(raw: bytes) -> Reply:
     message = choice.get("message") if isinstance(choice, dict) else None
     if not isinstance(choice, dict) or not isinstance(message, dict):
         raise RetryableError("the reply has no choices", answered=True)
-    finish = str(choice.get("finish_reason") or "stop")
+    return message, str(choice.get("finish_reason") or "stop"), data.get("usage")
+
+
+def _text_of(message: Mapping[str, Any]) -> Any:
+    """What a message says: its text, its parts together, or its refusal."""
     text = message.get("content")
     if isinstance(text, list):  # some servers send parts
         text = "".join(
@@ -248,37 +247,35 @@ def read_reply(raw: bytes) -> Reply:
             if isinstance(part, (str, dict))
         )
     if not text and isinstance(message.get("refusal"), str):
-        text = message["refusal"]
+        return message["refusal"]
+    return text
+
+# %% ../../../nbs/bench/models/10_client.ipynb #3b25e00b
+def read_reply(raw: bytes) -> Reply:
+    """The text of a chat completion. Raises RetryableError or RequestRejected where there is
+    none."""
+    message, finish, used = _first_choice(raw)
+    text = _text_of(message)
     if finish == "content_filter":
         raise RequestRejected("the server's content filter")
     empty = not isinstance(text, str) or not text.strip()
-    thought = next(
-        (
-            message[name]
-            for name in ("reasoning_content", "reasoning")
-            if isinstance(message.get(name), str)
-        ),
-        "",
-    )
     if empty and finish == "length":
         raise RequestRejected(
             "no text within the tokens allowed (finish_reason length); allow more new tokens"
         )
     # nobody knows whether the model said nothing or the server lost it: never an answer
     if empty or not isinstance(text, str):
-        raise RetryableError(
-            f"the reply has no text (finish_reason {finish}"
-            + (f"; {len(thought):,} characters of reasoning, but no answer)" if thought else ")"),
-            answered=True,
-        )
-    used = data.get("usage")
+        named = (message.get(name) for name in ("reasoning_content", "reasoning"))
+        thought = next((text for text in named if isinstance(text, str)), "")
+        end = f"; {len(thought):,} characters of reasoning, but no answer)" if thought else ")"
+        raise RetryableError(f"the reply has no text (finish_reason {finish}{end}", answered=True)
     counts = [
         used.get(name) if isinstance(used, dict) else 0
         for name in ("prompt_tokens", "completion_tokens")
     ]
     return Reply(text, finish, *(n if isinstance(n, int) else 0 for n in counts))
 
-
+# %% ../../../nbs/bench/models/10_client.ipynb #30de7089
 def seconds_to_wait(headers: Mapping[str, str]) -> float:
     """What a `Retry-After` header asks for: seconds, or a date (RFC 9110 10.2.3); `retry-after-ms`
     where there is one. 0 where there is nothing to read."""
@@ -287,22 +284,12 @@ def seconds_to_wait(headers: Mapping[str, str]) -> float:
         if re.fullmatch(r"\d{1,9}(\.\d{1,6})?", value):
             return float(value) * unit
     try:
-        return max(
-            0.0, parsedate_to_datetime(headers.get("retry-after", "")).timestamp() - time.time()
-        )
+        when = parsedate_to_datetime(headers.get("retry-after", "")).timestamp()
+        return max(0.0, when - time.time())
     except (TypeError, ValueError, OverflowError):
         return 0.0
 
-# %% ../../../nbs/bench/models/10_client.ipynb #4546ab7f
-FATAL = {
-    401: "the key was not accepted; set OPENAI_API_KEY",
-    402: "no credit is left",
-    403: "access is not allowed",
-    404: "no such model or address",
-}
-AGAIN = {408, 409, 425, 429}
-
-
+# %% ../../../nbs/bench/models/10_client.ipynb #51aecc00
 def connect(server: Server) -> Any:
     """The `openai` client, its own retries off. Raises ImportError or ServerError with what to
     type."""
@@ -318,7 +305,52 @@ def connect(server: Server) -> Any:
         api_key=key or "none", base_url=server.url, max_retries=0, timeout=server.timeout
     )
 
+# %% ../../../nbs/bench/models/10_client.ipynb #701a13a5
+_KNOWN_FIELDS = {
+    "model",
+    "messages",
+    "max_tokens",
+    "temperature",
+    "max_completion_tokens",
+    "top_p",
+    "seed",
+}
 
+
+def _split(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields that the client knows by name, and the others, which it takes as `extra_body`."""
+    known = {name: value for name, value in body.items() if name in _KNOWN_FIELDS}
+    more = {name: value for name, value in body.items() if name not in _KNOWN_FIELDS}
+    return {**known, "extra_body": more}
+
+# %% ../../../nbs/bench/models/10_client.ipynb #325a28ec
+FATAL = {
+    401: "the key was not accepted; set OPENAI_API_KEY",
+    402: "no credit is left",
+    403: "access is not allowed",
+    404: "no such model or address",
+}
+AGAIN = {408, 409, 425, 429}
+
+
+def _said(error: Any) -> str:
+    """What a server says went wrong, in a line."""
+    body = error.body if isinstance(error.body, dict) else {}
+    parts = [str(part) for part in (body.get("code"), body.get("message")) if part]
+    text = " ".join(parts) or str(error.message)
+    return " ".join(text.split())[:300]
+
+
+def _status_error(error: Any) -> Exception:
+    status = error.status_code
+    said = _said(error)
+    if status == 429 and "insufficient_quota" in said or status in FATAL:
+        return ServerError(f"status {status}: {FATAL.get(status, 'no credit is left')} ({said})")
+    if status in AGAIN or status >= 500:
+        return RetryableError(f"status {status}: {said}", seconds_to_wait(error.response.headers))
+    return RequestRejected(f"status {status}: {said}")
+
+# %% ../../../nbs/bench/models/10_client.ipynb #4546ab7f
 def send_request(client: Any, body: Mapping[str, Any], timeout: float) -> Reply:
     """Ask once. Raises RetryableError, RequestRejected or ServerError."""
     import openai
@@ -347,39 +379,3 @@ def send_request(client: Any, body: Mapping[str, Any], timeout: float) -> Reply:
             f"the reply broke off after {len(raw):,} bytes ({type(error).__name__})"
         ) from None
     return read_reply(bytes(raw))
-
-
-def _split(body: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields that the client knows by name, and the others, which it takes as `extra_body`."""
-    known = {
-        "model",
-        "messages",
-        "max_tokens",
-        "temperature",
-        "max_completion_tokens",
-        "top_p",
-        "seed",
-    }
-    return {
-        **{k: v for k, v in body.items() if k in known},
-        "extra_body": {k: v for k, v in body.items() if k not in known},
-    }
-
-
-def _said(error: Any) -> str:
-    """What a server says went wrong, in a line."""
-    body = error.body if isinstance(error.body, dict) else {}
-    text = " ".join(str(part) for part in (body.get("code"), body.get("message")) if part) or str(
-        error.message
-    )
-    return " ".join(text.split())[:300]
-
-
-def _status_error(error: Any) -> Exception:
-    status = error.status_code
-    said = _said(error)
-    if status == 429 and "insufficient_quota" in said or status in FATAL:
-        return ServerError(f"status {status}: {FATAL.get(status, 'no credit is left')} ({said})")
-    if status in AGAIN or status >= 500:
-        return RetryableError(f"status {status}: {said}", seconds_to_wait(error.response.headers))
-    return RequestRejected(f"status {status}: {said}")

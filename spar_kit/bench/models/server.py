@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tqdm.auto import tqdm
 
 import spar_kit
@@ -69,7 +70,7 @@ class RateLimiter:
         with self._lock:
             self._quiet = max(self._quiet, time.monotonic() + seconds)
 
-# %% ../../../nbs/bench/models/20_server.ipynb #7d885f33
+# %% ../../../nbs/bench/models/20_server.ipynb #9949deb2
 REPLY_SECONDS = 2.0  # assumed until replies have been timed
 
 
@@ -92,26 +93,19 @@ class Estimate:
             f"{self.items:,} questions: {kind}{self.tokens_in:,} tokens in,"
             f" {'' if self.counted else 'at most '}{self.tokens_out:,} out"
         ]
-        parts += [f"about ${self.cost:,.2f}"] if self.cost is not None else []
-        return ", ".join(
-            [
-                *parts,
-                f"about {_format_duration(self.seconds)}"
-                + ("" if self.timed else f" if a reply takes {REPLY_SECONDS:g} s"),
-            ]
-        )
+        if self.cost is not None:
+            parts.append(f"about ${self.cost:,.2f}")
+        assumed = "" if self.timed else f" if a reply takes {REPLY_SECONDS:g} s"
+        parts.append(f"about {_format_duration(self.seconds)}{assumed}")
+        return ", ".join(parts)
 
 
 def _format_duration(seconds: float) -> str:
-    return (
-        f"{seconds:.0f} s"
-        if seconds < 120
-        else f"{seconds / 60:.0f} min"
-        if seconds < 7200
-        else f"{seconds / 3600:.1f} h"
-    )
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
-
+# %% ../../../nbs/bench/models/20_server.ipynb #87a08a67
 def image_tokens(width: int, height: int) -> int:
     """About how many tokens an image is: one for each 28 x 28 pixels (Qwen2.5-VL)."""
     return -(-width // 28) * -(-height // 28)
@@ -119,38 +113,11 @@ def image_tokens(width: int, height: int) -> int:
 
 def spaced_items(items: Sequence[Question], count: int) -> list[Question]:
     """At most `count` of the items, from all parts of the list alike."""
-    return (
-        [items[k * len(items) // count] for k in range(count)]
-        if len(items) > count
-        else list(items)
-    )
+    if len(items) <= count:
+        return list(items)
+    return [items[k * len(items) // count] for k in range(count)]
 
-
-def estimate(
-    items: Sequence[Question], server: Server, prompt: Prompt = "official", look: int = 8
-) -> Estimate:
-    """A guess from `look` of the items, before anything is asked."""
-    tokens = []
-    for item in spaced_items(items, look):
-        try:
-            sizes = [image.size for image in item.load()]
-        except (ValueError, OSError):  # said of that item when its turn comes
-            continue
-        shrink = [
-            min(1.0, server.image_side / max(size)) if server.image_side else 1.0 for size in sizes
-        ]
-        tokens.append(
-            len(prompt_of(item, prompt)) // 4
-            + sum(image_tokens(round(w * s), round(h * s)) for (w, h), s in zip(sizes, shrink))
-        )
-    return _estimate(
-        len(items),
-        sum(tokens) / max(len(tokens), 1),
-        server.body.get("max_completion_tokens") or server.max_new_tokens,
-        server=server,
-    )
-
-
+# %% ../../../nbs/bench/models/20_server.ipynb #7ebf3035
 def _estimate(
     items: int,
     tokens_in: float,
@@ -164,10 +131,9 @@ def _estimate(
     been timed."""
     a = round(items * tokens_in)
     b = round(items * tokens_out)
-    priced = server.input_price is not None and server.output_price is not None
-    cost = (
-        (a * (server.input_price or 0) + b * (server.output_price or 0)) / 1e6 if priced else None
-    )
+    cost = None
+    if server.input_price is not None and server.output_price is not None:
+        cost = (a * server.input_price + b * server.output_price) / 1e6
     at_most = 60 * items / server.per_minute if server.per_minute else 0.0
     assumed = REPLY_SECONDS * -(-items // server.concurrency)
     return Estimate(
@@ -180,7 +146,56 @@ def _estimate(
         timed=seconds is not None,
     )
 
-# %% ../../../nbs/bench/models/20_server.ipynb #4365b710
+# %% ../../../nbs/bench/models/20_server.ipynb #7d885f33
+def estimate(
+    items: Sequence[Question], server: Server, prompt: Prompt = "official", look: int = 8
+) -> Estimate:
+    """A guess from `look` of the items, before anything is asked."""
+    tokens = []
+    for item in spaced_items(items, look):
+        try:
+            sizes = [image.size for image in item.load()]
+        except (ValueError, OSError):  # said of that item when its turn comes
+            continue
+        images = 0
+        for width, height in sizes:
+            side = server.image_side or max(width, height)
+            share = min(1.0, side / max(width, height))
+            images += image_tokens(round(width * share), round(height * share))
+        tokens.append(len(prompt_of(item, prompt)) // 4 + images)
+    mean = sum(tokens) / max(len(tokens), 1)
+    longest = server.body.get("max_completion_tokens") or server.max_new_tokens
+    return _estimate(len(items), mean, longest, server=server)
+
+# %% ../../../nbs/bench/models/20_server.ipynb #87e84507
+def _reasons(failed: Mapping[Any, str]) -> str:
+    """The commonest reasons and how many items have each."""
+    found = Counter(reason.split("the last one: ")[-1][:80] for reason in failed.values())
+    return "; ".join(f"{n} {reason}" for reason, n in found.most_common(3)) + (
+        " ..." if len(found) > 3 else ""
+    )
+
+
+def _hidden(text: str) -> str:
+    """The text without the key, should a server repeat it."""
+    key = os.environ.get("OPENAI_API_KEY")
+    return text.replace(key, "***") if key else text
+
+
+def _shown(url: str | None) -> str:
+    """An address without the name and the password that it may hold, and without its query."""
+    return re.sub(r"//[^/@]*@", "//", (url or "").split("?")[0]).rstrip("/")
+
+
+def _notes(reply: Reply, tries: int) -> dict[str, Any]:
+    notes: dict[str, Any] = {"tries": tries} if tries > 1 else {}
+    if reply.finish != "stop":
+        notes["finish"] = reply.finish[:40]
+    if reply.tokens_in or reply.tokens_out:
+        notes["tokens"] = [reply.tokens_in, reply.tokens_out]
+    return notes
+
+# %% ../../../nbs/bench/models/20_server.ipynb #0a2f4a06
 @dataclass(kw_only=True)
 class _Run:
     """What the threads of a run share."""
@@ -197,6 +212,193 @@ class _Run:
     used: list[tuple[int, int]] = field(default_factory=list)
 
 
+def _heard(run: _Run) -> None:
+    with run.lock:
+        run.silent = 0
+
+
+def _pause(run: _Run, error: RetryableError, k: int, rng: np.random.Generator) -> float:
+    """Seconds before the attempt after attempt `k`: twice as many each time, with jitter, at least
+    what the server asks for; all threads wait for that. More than `longest_wait` only where the
+    server wants it."""
+    if error.answered or error.after:
+        _heard(run)
+    if error.after > run.server.longest_wait:
+        return error.after
+    if error.after:
+        run.pace.back_off(error.after)
+    jitter = rng.uniform(0.5, 1.0)
+    return max(error.after, min(run.server.longest_wait, jitter * run.server.wait * 2**k))
+
+
+def _count_silence(run: _Run, reason: str) -> None:
+    """Where the server answers nobody any more, the rest is not asked."""
+    with run.lock:
+        run.silent += 1
+        if run.silent >= max(20, 3 * run.server.concurrency) and not run.dead:
+            run.dead = f"{run.silent} questions in a row failed before ({reason})"
+
+# %% ../../../nbs/bench/models/20_server.ipynb #159ec678
+def _measured(run: _Run, left: int, asked: int, seconds: float, before: Estimate) -> Estimate:
+    """The estimate for the rest, from what the first handful took and what the server counted."""
+    counted = [used for used in run.used if used[0]]
+    if counted:
+        tokens_in, tokens_out = (sum(used[k] for used in counted) / len(counted) for k in range(2))
+    else:
+        tokens_in = before.tokens_in / before.items
+        tokens_out = before.tokens_out / before.items
+    return _estimate(
+        left,
+        tokens_in,
+        tokens_out,
+        server=run.server,
+        seconds=seconds * left / asked,
+        counted=bool(counted),
+    )
+
+
+def _check_cost(found: Estimate, server: Server) -> None:
+    if server.most_cost is not None and found.cost is not None and found.cost > server.most_cost:
+        raise ServerError(
+            f"{found}: more than the ${server.most_cost:,.2f} allowed; answers so far are kept"
+        )
+
+
+def _not_all_failed(run: _Run, first: Sequence[Question]) -> None:
+    failed = run.writer.failed
+    reasons = {item.key: failed[item.key] for item in first if item.key in failed}
+    if len(reasons) == len(first) < len(run.writer.left):
+        raise ServerError(
+            f"none of the first {len(first)} questions was answered: {_reasons(reasons)}"
+        )
+
+# %% ../../../nbs/bench/models/20_server.ipynb #08fbc9e9
+def _settings_hash(server: Server, prompt: Prompt, images: ImageMode, seed: int) -> str:
+    """Of all that a file of answers depends on."""
+    return content_hash(
+        "server",
+        server.model,
+        _shown(server.url),
+        prompt,
+        f"swapped {seed}" if images == "swapped" else mode_in_mark(images),
+        server.max_new_tokens,
+        server.image_format,
+        server.image_side,
+        dict(server.body),
+    )
+
+
+def _has_text(row: Prediction) -> bool:
+    return bool((row.text or "").strip())
+
+
+def _run_note(
+    server: Server,
+    benchmark: Benchmark,
+    *,
+    images: Sequence[ImageMode],
+    prompt: Prompt,
+    seed: int,
+    limit: int | None,
+) -> dict[str, Any]:
+    """`run.json`: what was asked of what."""
+    names = [f.name for f in fields(Server) if f.name not in ("model", "url")]
+    return {
+        "model": server.model,
+        "server": _shown(server.url) or "openai",
+        "images": list(images),
+        "prompt": prompt,
+        "seed": seed,
+        "limit": limit,
+        "benchmark": benchmark.name,
+        "spec": benchmark.spec,
+        "revision": benchmark.revision,
+        "questions": len(benchmark.items),
+        "rows_left_out": benchmark.skipped,
+        "settings": {name: getattr(server, name) for name in names},
+        "spar_kit": spar_kit.__version__,
+    }
+
+# %% ../../../nbs/bench/models/20_server.ipynb #e76addd9
+def _ask_item(run: _Run, item: Question) -> None:
+    """Ask until there is an answer or a reason why there is none; write down either."""
+    if run.stop.is_set():
+        return
+    if run.dead:
+        return run.writer.fail(item, f"not asked: {run.dead}")
+    try:
+        body = request_body(item, run.server, run.prompt)
+    except (ValueError, OSError) as error:
+        return run.writer.fail(item, f"the images cannot be read: {error}")
+    rng = rng_for(0, "wait", *item.key)
+    reason = ""
+    for k in range(run.server.tries):
+        if run.stop.wait(run.pace.acquire()):
+            return
+        try:
+            reply = send_request(run.client, body, run.server.timeout)
+        except RequestRejected as error:
+            _heard(run)
+            return run.writer.fail(item, _hidden(str(error)), tries=k + 1)
+        except RetryableError as error:
+            reason = _hidden(str(error))
+            pause = _pause(run, error, k, rng)
+            if pause > run.server.longest_wait:
+                why = f"asked to wait for {_format_duration(error.after)}: {reason}"
+                return run.writer.fail(item, why, tries=k + 1)
+            if k + 1 < run.server.tries and run.stop.wait(pause):
+                return
+            continue
+        except ServerError as error:
+            raise ServerError(_hidden(str(error))) from None
+        _heard(run)
+        with run.lock:
+            run.used.append((reply.tokens_in, reply.tokens_out))
+        return run.writer.add(item, reply.text, **_notes(reply, k + 1))
+    tries = run.server.tries
+    run.writer.fail(item, f"{tries} attempts; the last one: {reason}", tries=tries)
+    _count_silence(run, reason)
+
+# %% ../../../nbs/bench/models/20_server.ipynb #f9d1b386
+def _ask_all(
+    run: _Run, items: Sequence[Question], tick: Callable[[], object] = lambda: None
+) -> None:
+    pool = ThreadPoolExecutor(run.server.concurrency)
+    try:
+        for done in as_completed([pool.submit(_ask_item, run, item) for item in items]):
+            done.result()
+            tick()
+    finally:
+        # on an error or Ctrl-C: nobody begins anything new; answers under way are still kept
+        run.stop.set()
+        pool.shutdown(wait=True, cancel_futures=True)
+        run.stop.clear()
+
+
+def _ask_left(run: _Run, say: Callable[[str], None], progress: bool) -> None:
+    """Ask a first handful, say what the rest will take, and ask the rest."""
+    server = run.server
+    left = list(run.writer.left)
+    before = estimate(left, server, run.prompt)
+    say(f"asking {server.model} at {_shown(server.url) or _shown(str(run.client.base_url))}")
+    say(str(before))
+    _check_cost(before, server)
+    first = spaced_items(left, min(len(left), 2 * server.concurrency))
+    began = time.monotonic()
+    _ask_all(run, first)
+    _not_all_failed(run, first)
+    known = {item.key for item in first}
+    rest = [item for item in left if item.key not in known]
+    if rest and not run.dead:
+        after = _measured(run, len(rest), len(first), time.monotonic() - began, before)
+        say(f"after the first {len(first)}: {after}")
+        _check_cost(after, server)
+    show: dict[str, Any] = {"unit": "q", "disable": not (progress and rest), "mininterval": 1.0}
+    with tqdm(total=len(left), initial=len(first), desc="answers", **show) as bar:
+        _ask_all(run, rest, bar.update)
+
+# %% ../../../nbs/bench/models/20_server.ipynb #4365b710
+# over 40 lines: an option a line, each with what it means
 def request_predictions(
     items: Sequence[Question],
     out: Path | str,
@@ -227,33 +429,15 @@ def request_predictions(
     the server cannot be used (what was answered is kept), ImportError without the `openai` client.
     """
     items = list(items)
-    shown = f"swapped {seed}" if images == "swapped" else mode_in_mark(images)
-    mark = content_hash(
-        "server",
-        server.model,
-        _shown(server.url),
-        prompt,
-        shown,
-        server.max_new_tokens,
-        server.image_format,
-        server.image_side,
-        dict(server.body),
-    )
     if dry_run:
         say(str(estimate(items, server, prompt)))
         return []
+    mark = _settings_hash(server, prompt, images, seed)
     client = connect(server)
-    with (
-        client,
-        PredictionWriter(
-            out, items, mark, usable=lambda row: bool((row.text or "").strip()), image_mode=images
-        ) as writer,
-    ):
-        if len(writer.left) < len(items):
-            say(
-                f"{len(items) - len(writer.left):,} of {len(items):,} questions are answered"
-                " already"
-            )
+    with client, PredictionWriter(out, items, mark, usable=_has_text, image_mode=images) as writer:
+        known = len(items) - len(writer.left)
+        if known:
+            say(f"{known:,} of {len(items):,} questions are answered already")
         if writer.left:
             run = _Run(
                 client=client,
@@ -262,42 +446,15 @@ def request_predictions(
                 writer=writer,
                 pace=RateLimiter(server.per_minute),
             )
-            before = estimate(writer.left, server, prompt)
-            say(f"asking {server.model} at {_shown(server.url) or _shown(str(client.base_url))}")
-            say(str(before))
-            _check_cost(before, server)
-            first = spaced_items(writer.left, min(len(writer.left), 2 * server.concurrency))
-            began = time.monotonic()
-            _ask_all(run, first)
-            _not_all_failed(run, first)
-            known = {item.key for item in first}
-            rest = [item for item in writer.left if item.key not in known]
-            if rest and not run.dead:
-                after = _measured(run, len(rest), len(first), time.monotonic() - began, before)
-                say(f"after the first {len(first)}: {after}")
-                _check_cost(after, server)
-            with tqdm(
-                total=len(writer.left),
-                initial=len(first),
-                desc="answers",
-                unit="q",
-                disable=not (progress and rest),
-                mininterval=1.0,
-            ) as bar:
-                _ask_all(run, rest, bar.update)
-        answered = len(items) - len(writer.failed)
-    say(
-        f"{answered:,} of {len(items):,} questions answered"
-        + (
-            f", {len(writer.failed):,} failed ({_reasons(writer.failed)}). The same call asks them"
-            " again."
-            if writer.failed
-            else ""
-        )
-    )
+            _ask_left(run, say, progress)
+    failed = writer.failed
+    end = ""
+    if failed:
+        end = f", {len(failed):,} failed ({_reasons(failed)}). The same call asks them again."
+    say(f"{len(items) - len(failed):,} of {len(items):,} questions answered{end}")
     return writer.in_order
 
-
+# %% ../../../nbs/bench/models/20_server.ipynb #35b0415c
 def request_image_modes(
     server: Server,
     benchmark: Benchmark,
@@ -317,25 +474,7 @@ def request_image_modes(
     what. `prompt` None is the benchmark's own."""
     chosen: Prompt = prompt or benchmark.prompt
     if not dry_run:
-        note = {
-            "model": server.model,
-            "server": _shown(server.url) or "openai",
-            "images": list(images),
-            "prompt": chosen,
-            "seed": seed,
-            "limit": limit,
-            "benchmark": benchmark.name,
-            "spec": benchmark.spec,
-            "revision": benchmark.revision,
-            "questions": len(benchmark.items),
-            "rows_left_out": benchmark.skipped,
-            "settings": {
-                f.name: getattr(server, f.name)
-                for f in fields(Server)
-                if f.name not in ("model", "url")
-            },
-            "spar_kit": spar_kit.__version__,
-        }
+        note = _run_note(server, benchmark, images=images, prompt=chosen, seed=seed, limit=limit)
         Path(out).mkdir(parents=True, exist_ok=True)
         (Path(out) / "run.json").write_text(json.dumps(note, indent=1, default=dict) + "\n")
     files = {mode: prediction_file(Path(out), mode) for mode in images}
@@ -343,9 +482,8 @@ def request_image_modes(
     for mode, path in files.items():
         if len(images) > 1:
             say(f"images: {mode}")
-        items = benchmark.select_items(limit, mode, seed)
         rows[mode] = request_predictions(
-            items,
+            benchmark.select_items(limit, mode, seed),
             path,
             server,
             prompt=chosen,
@@ -358,135 +496,3 @@ def request_image_modes(
     if not dry_run:
         note_outcome(Path(out) / "run.json", rows)
     return files
-
-
-def _ask_all(
-    run: _Run, items: Sequence[Question], tick: Callable[[], object] = lambda: None
-) -> None:
-    pool = ThreadPoolExecutor(run.server.concurrency)
-    try:
-        for done in as_completed([pool.submit(_ask_item, run, item) for item in items]):
-            done.result()
-            tick()
-    finally:
-        # on an error or Ctrl-C: nobody begins anything new; answers under way are still kept
-        run.stop.set()
-        pool.shutdown(wait=True, cancel_futures=True)
-        run.stop.clear()
-
-
-def _ask_item(run: _Run, item: Question) -> None:
-    if run.stop.is_set():
-        return
-    if run.dead:
-        return run.writer.fail(item, f"not asked: {run.dead}")
-    try:
-        body = request_body(item, run.server, run.prompt)
-    except (ValueError, OSError) as error:
-        return run.writer.fail(item, f"the images cannot be read: {error}")
-    rng = rng_for(0, "wait", *item.key)
-    reason = ""
-    for k in range(run.server.tries):
-        if run.stop.wait(run.pace.acquire()):
-            return
-        try:
-            reply = send_request(run.client, body, run.server.timeout)
-        except RequestRejected as error:
-            _heard(run)
-            return run.writer.fail(item, _hidden(str(error)), tries=k + 1)
-        except RetryableError as error:
-            reason = _hidden(str(error))
-            if error.answered or error.after:
-                _heard(run)
-            if error.after > run.server.longest_wait:
-                return run.writer.fail(
-                    item,
-                    f"asked to wait for {_format_duration(error.after)}: {reason}",
-                    tries=k + 1,
-                )
-            if error.after:
-                run.pace.back_off(error.after)
-            jitter = rng.uniform(0.5, 1.0)
-            pause = max(error.after, min(run.server.longest_wait, jitter * run.server.wait * 2**k))
-            if k + 1 < run.server.tries and run.stop.wait(pause):
-                return
-            continue
-        except ServerError as error:
-            raise ServerError(_hidden(str(error))) from None
-        _heard(run)
-        with run.lock:
-            run.used.append((reply.tokens_in, reply.tokens_out))
-        return run.writer.add(item, reply.text, **_notes(reply, k + 1))
-    run.writer.fail(
-        item, f"{run.server.tries} attempts; the last one: {reason}", tries=run.server.tries
-    )
-    with run.lock:
-        run.silent += 1
-        if run.silent >= max(20, 3 * run.server.concurrency) and not run.dead:
-            run.dead = f"{run.silent} questions in a row failed before ({reason})"
-
-
-def _heard(run: _Run) -> None:
-    with run.lock:
-        run.silent = 0
-
-
-def _notes(reply: Reply, tries: int) -> dict[str, Any]:
-    notes: dict[str, Any] = {"tries": tries} if tries > 1 else {}
-    if reply.finish != "stop":
-        notes["finish"] = reply.finish[:40]
-    if reply.tokens_in or reply.tokens_out:
-        notes["tokens"] = [reply.tokens_in, reply.tokens_out]
-    return notes
-
-
-def _measured(run: _Run, left: int, asked: int, seconds: float, before: Estimate) -> Estimate:
-    """The estimate for the rest, from what the first handful took and what the server counted."""
-    counted = [used for used in run.used if used[0]]
-    if counted:
-        tokens_in, tokens_out = (sum(used[k] for used in counted) / len(counted) for k in range(2))
-    else:
-        tokens_in = before.tokens_in / before.items
-        tokens_out = before.tokens_out / before.items
-    return _estimate(
-        left,
-        tokens_in,
-        tokens_out,
-        server=run.server,
-        seconds=seconds * left / asked,
-        counted=bool(counted),
-    )
-
-
-def _check_cost(found: Estimate, server: Server) -> None:
-    if server.most_cost is not None and found.cost is not None and found.cost > server.most_cost:
-        raise ServerError(
-            f"{found}: more than the ${server.most_cost:,.2f} allowed; answers so far are kept"
-        )
-
-
-def _not_all_failed(run: _Run, first: Sequence[Question]) -> None:
-    reasons = {item.key: reason for item in first if (reason := run.writer.failed.get(item.key))}
-    if len(reasons) == len(first) < len(run.writer.left):
-        raise ServerError(
-            f"none of the first {len(first)} questions was answered: {_reasons(reasons)}"
-        )
-
-
-def _reasons(failed: Mapping[Any, str]) -> str:
-    """The commonest reasons and how many items have each."""
-    found = Counter(reason.split("the last one: ")[-1][:80] for reason in failed.values())
-    return "; ".join(f"{n} {reason}" for reason, n in found.most_common(3)) + (
-        " ..." if len(found) > 3 else ""
-    )
-
-
-def _hidden(text: str) -> str:
-    """The text without the key, should a server repeat it."""
-    key = os.environ.get("OPENAI_API_KEY")
-    return text.replace(key, "***") if key else text
-
-
-def _shown(url: str | None) -> str:
-    """An address without the name and the password that it may hold, and without its query."""
-    return re.sub(r"//[^/@]*@", "//", (url or "").split("?")[0]).rstrip("/")
