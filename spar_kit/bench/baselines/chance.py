@@ -35,13 +35,10 @@ def option_count(row: Mapping[str, Any]) -> int | None:
     if kind not in ("letter", "name"):
         return None
     options = len(_question(row).options)
-    return (
-        options
-        if options > 1
-        else 2
-        if kind == "name" or row["task"].startswith("distance_infer_center")
-        else 4
-    )
+    if options > 1:
+        return options
+    nearest = row["task"] in TASKS and TASKS[row["task"]].polarity
+    return 2 if kind == "name" or nearest else 4
 
 # %% ../../../nbs/bench/baselines/20_chance.ipynb #642b1fc7
 def _groups(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], list[Mapping[str, Any]]]:

@@ -50,7 +50,7 @@ def _origin(node: ast.Import | ast.ImportFrom, module: str) -> str | None:
 def _task_table() -> str:
     rows = "\n".join(
         f'    "{task.name}": SimpleNamespace(name="{task.name}", level="{task.level}",'
-        f' views="{task.views}"),'
+        f' views="{task.views}", answer="{task.answer}", pairwise={task.pairwise}),'
         for task in TASKS.values()
     )
     return f"TASKS = {{\n{rows}\n}}"

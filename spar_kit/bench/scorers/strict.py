@@ -18,6 +18,7 @@ from .answer_span import final_answer_span
 from .metrics import box_iou, mean_relative_accuracy, relative_accuracy
 from spar_kit.bench.scorers.parse_numbers import (
     NUMBER,
+    Asked,
     parse_box,
     parse_camera,
     parse_movement,
@@ -65,32 +66,27 @@ Kind = Literal[
     "route",
     "sentence",
 ]
+# of an answer that is neither a letter nor yes or no: by what the task's true answers state
 _KIND_OF: Mapping[str, Kind] = {
-    "depth_prediction": "number",
-    "distance_prediction": "number",
-    "room_size": "number",
-    "obj_count": "number",
-    "spatial_volume_infer": "size",
-    "position_matching": "box",
-    "distance_infer_center_oc": "box",
-    "camera_motion_infer": "camera",
-    "view_change_infer": "movement",
-    "obj_frame_locate": "frames",
-    "distance_infer_center_oo_video": "object",
-    "distance_infer_center_oo": "name",
-    "appearance_order": "order",
-    "spatial_imagination_map_mv": "map",
-    "obj_spatial_relation": "relation",
-    "spatial_imagination": "relation",
-    "nav": "route",
+    **dict.fromkeys(("depth", "distance", "area", "count"), "number"),
+    **dict.fromkeys(("box", "nearest_box"), "box"),
+    "nearest_of_two": "name",
+    "nearest_of_four": "object",
+    "size": "size",
+    "camera": "camera",
+    "movement": "movement",
+    "frames": "frames",
+    "order": "order",
+    "relation": "relation",
+    "map": "map",
+    "route": "route",
 }
 
 
 def task_kind(task: str) -> Kind | None:
     """What a task's answers state where they are neither letters nor yes or no; None for a task
     that is not the kit's."""
-    found = [name for name in _KIND_OF if task.startswith(name)]
-    return _KIND_OF[max(found, key=len)] if found else None
+    return _KIND_OF[TASKS[task].answer] if task in TASKS else None
 
 # %% ../../../nbs/bench/scorers/40_strict.ipynb #2d1a1a89
 METRICS: Mapping[str, str] = {
@@ -136,7 +132,8 @@ def format_of(row: Mapping[str, Any]) -> str:
         return str(row["format"])
     answer = str(row["answer"]).strip()
     form: str = answer_kind(answer)
-    listed = row.get("task") == "appearance_order" and answer and not answer.endswith(".")
+    ordered = task_kind(str(row.get("task"))) == "order"
+    listed = ordered and answer and not answer.endswith(".")
     if form == "sentence" and listed:
         return "fill"
     return {"letter": "select", "judge": "judge", "sentence": "sentence"}.get(form, "fill")
@@ -387,10 +384,12 @@ def _read_letter(text: str, question: str) -> str | None:
     )
 
 # %% ../../../nbs/bench/scorers/40_strict.ipynb #a82a0140
-_ASKED: Mapping[str, Literal["length", "area", "count"]] = {
-    "room_size": "area",
-    "obj_count": "count",
-}
+def _asked_unit(task: str) -> Asked:
+    """What a number of this task measures."""
+    if task not in TASKS:
+        return "any"
+    answer = TASKS[task].answer
+    return answer if answer in ("area", "count") else "length"
 
 
 def _read(kind: Kind, task: str, text: str, answer: str, question: str) -> Any:
@@ -398,10 +397,7 @@ def _read(kind: Kind, task: str, text: str, answer: str, question: str) -> Any:
     if kind == "number":
         last = TASKS[task].views != "single" if task in TASKS else False
         return parse_number(
-            text,
-            last,
-            _ASKED.get(task, "length" if task in TASKS else "any"),
-            [float(v) for v in re.findall(r"\d+\.\d+", question)],
+            text, last, _quantity(task), [float(v) for v in re.findall(r"\d+\.\d+", question)]
         )
     if kind == "letter":
         return _read_letter(text, question)
@@ -410,7 +406,7 @@ def _read(kind: Kind, task: str, text: str, answer: str, question: str) -> Any:
     if kind == "order":
         return parse_order(text, order_names(answer))
     if kind == "relation":
-        return parse_relation(text, relation_roles(answer), "_oo" in task)
+        return parse_relation(text, relation_roles(answer), task in TASKS and TASKS[task].pairwise)
     simple = {
         "judge": parse_judge,
         "box": parse_box,
