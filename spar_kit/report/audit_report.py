@@ -113,7 +113,7 @@ def worst_first(result: Audit) -> list[TaskAudit]:
     above its limit, or least below it."""
     return sorted(result.findings, key=lambda f: (_rank(f), f.task, f.format))
 
-# %% ../../nbs/report/50_audit_report.ipynb #ad834130
+# %% ../../nbs/report/50_audit_report.ipynb #4a78cc08
 def _cells(finding: TaskAudit) -> list[tuple[str, object, str]]:
     """The cells of a row as `_HEAD` names them: HTML, what it is sorted by, its class."""
     best = finding.best
@@ -144,21 +144,7 @@ def _row(finding: TaskAudit) -> str:
     cells = "".join(_cell(*cell) for cell in _cells(finding))
     return f"<tr{_ROWS[finding.verdict]}>{cells}</tr>"
 
-
-def _details(finding: TaskAudit) -> str:
-    def line(attack: BaselineScore) -> str:
-        return (
-            f"<li>{_escaped(attack.predictor)}: {_percent(attack.score)} ({_percent(attack.low)} to"
-            f" {_percent(attack.high)})</li>"
-        )
-
-    return (
-        f"<details><summary>{_escaped(finding.task)} / {_escaped(finding.format)}</summary><ul>"
-        + "".join(line(attack) for attack in finding.attacks)
-        + "</ul></details>"
-    )
-
-# %% ../../nbs/report/50_audit_report.ipynb #6bc1ef37
+# %% ../../nbs/report/50_audit_report.ipynb #1858769a
 def _headline(result: Audit) -> str:
     """The verdict on the dataset in a sentence."""
     count = len(result.findings)
@@ -176,7 +162,7 @@ def _headline(result: Audit) -> str:
         " too little data to tell. No other can be answered too well without looking."
     )
 
-
+# %% ../../nbs/report/50_audit_report.ipynb #478b80c5
 _WHAT = (
     "Each task and format is answered from its text alone, by attackers"
     " that have learned from other scenes. Scores in percent: accuracy where there are options"
@@ -200,7 +186,21 @@ _MARKS = (
     " nothing."
 )
 
-# %% ../../nbs/report/50_audit_report.ipynb #5fe69807
+# %% ../../nbs/report/50_audit_report.ipynb #d743bc76
+def _details(finding: TaskAudit) -> str:
+    def line(attack: BaselineScore) -> str:
+        return (
+            f"<li>{_escaped(attack.predictor)}: {_percent(attack.score)} ({_percent(attack.low)} to"
+            f" {_percent(attack.high)})</li>"
+        )
+
+    return (
+        f"<details><summary>{_escaped(finding.task)} / {_escaped(finding.format)}</summary><ul>"
+        + "".join(line(attack) for attack in finding.attacks)
+        + "</ul></details>"
+    )
+
+
 def _attack_list() -> str:
     return "".join(
         f"<dt>{html.escape(key)}</dt><dd>{html.escape(text)}</dd>" for key, text in ATTACKS.items()
@@ -212,7 +212,7 @@ def _left_out_part(result: Audit) -> str:
     listed = "".join(rows)
     return f"<h2>Not attacked</h2><ul>{listed}</ul>" if listed else ""
 
-
+# %% ../../nbs/report/50_audit_report.ipynb #be499186
 def page(result: Audit) -> str:
     """The audit as one HTML page."""
     findings = worst_first(result)

@@ -249,6 +249,13 @@ def plot_levels(
     return style(figure, title, len(labels) * (22 + 17 * len(runs)), list(runs))
 
 # %% ../../nbs/report/00_charts.ipynb #c9b8a199
+def _in_points(table: pd.DataFrame, by: str) -> pd.DataFrame:
+    """A table of `paired_difference` in percent; `filled` where the interval leaves out zero."""
+    points = {column: 100 * table[column] for column in ("difference", "low", "high")}
+    filled = (table.low > 0) | (table.high < 0)
+    return pd.DataFrame({"label": table[by], "items": table["items"], "filled": filled, **points})
+
+
 def plot_differences(
     tables: pd.DataFrame | Mapping[str, pd.DataFrame],
     by: str = "task",
@@ -262,17 +269,7 @@ def plot_differences(
         runs: all runs of a page in order, so that each keeps its colour and shape.
     """
     several = {"": tables} if isinstance(tables, pd.DataFrame) else dict(tables)
-    shown = {
-        name: pd.DataFrame(
-            {
-                "label": table[by],
-                "items": table["items"],
-                "filled": (table.low > 0) | (table.high < 0),
-                **{column: 100 * table[column] for column in ("difference", "low", "high")},
-            }
-        )
-        for name, table in several.items()
-    }
+    shown = {name: _in_points(table, by) for name, table in several.items()}
     labels = list(dict.fromkeys(label for table in shown.values() for label in table.label))
     figure = go.Figure()
     figure.add_vline(x=0, line=dict(color="#888", dash="dot"))
@@ -317,7 +314,7 @@ def _add_models(figure: go.Figure, models: pd.DataFrame) -> None:
             ),
         )
 
-
+# %% ../../nbs/report/00_charts.ipynb #46bddc49
 def _add_lines(figure: go.Figure, references: pd.DataFrame) -> None:
     """Upright lines where people (dashed) and chance (dotted) are."""
     for row in references.itertuples():
@@ -335,7 +332,7 @@ def _add_lines(figure: go.Figure, references: pd.DataFrame) -> None:
             font=dict(size=12, color="#444"),
         )
 
-# %% ../../nbs/report/00_charts.ipynb #569641fe
+# %% ../../nbs/report/00_charts.ipynb #548ed83e
 def _own_scores(runs: Mapping[str, pd.DataFrame], level: str) -> pd.DataFrame:
     """The mean of one level of each run that has it: label, score, low, high."""
     return pd.DataFrame(
@@ -370,7 +367,7 @@ def _add_own(figure: go.Figure, own: pd.DataFrame, colors: Mapping[str, str]) ->
             hovertemplate=f"%{{y}}<br>%{{x:.2%}} [{row.low:.2%}, {row.high:.2%}]<extra></extra>",
         )
 
-# %% ../../nbs/report/00_charts.ipynb #1be8d48b
+# %% ../../nbs/report/00_charts.ipynb #e4a21390
 def plot_published(
     published: pd.DataFrame,
     runs: Mapping[str, pd.DataFrame],

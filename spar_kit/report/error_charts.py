@@ -268,7 +268,7 @@ def _why(row: Any) -> str:
         return f"wrong, where the run scores {row.mean:.0%} on the whole"
     return f"{row.score:.0%} of the points"
 
-
+# %% ../../nbs/report/05_error_charts.ipynb #c1401e86
 def _judged_misses(scores: pd.DataFrame) -> pd.DataFrame:
     """The rows with a score of at most 0.5, with columns `severity` and `why`.
 
@@ -287,7 +287,7 @@ def _judged_misses(scores: pd.DataFrame) -> pd.DataFrame:
     missed["why"] = [_why(row) for row in facts.itertuples()]
     return missed
 
-# %% ../../nbs/report/05_error_charts.ipynb #c9bfe401
+# %% ../../nbs/report/05_error_charts.ipynb #364f8060
 def worst_misses(scores: pd.DataFrame, count: int = 20, each: int = 2) -> pd.DataFrame:
     """The rows of a score table that went most wrong, at most `each` per task and `count` in all,
     with columns `severity` and `why`; tasks in the registry's order.

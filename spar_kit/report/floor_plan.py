@@ -113,7 +113,7 @@ def place_texts(
         out.append(spots[best])
     return out
 
-# %% ../../nbs/report/30_floor_plan.ipynb #b2a95d94
+# %% ../../nbs/report/30_floor_plan.ipynb #2aedd93b
 INK = "#1d2530"
 GREY = "#98a2ae"
 COLORS: Mapping[str, str] = {
@@ -124,20 +124,6 @@ COLORS: Mapping[str, str] = {
     "plain": "#7b3fa0",
 }
 _Projection = Callable[[ArrayLike], NDArray]
-
-
-def _polygon_part(
-    points: NDArray, color: str, fill: str, *, width: float, hint: str
-) -> Callable[[_Projection], str]:
-    def part(at: _Projection) -> str:
-        shown = " ".join(f"{x:.1f},{y:.1f}" for x, y in at(points))
-        named = f"<title>{html.escape(escape_controls(hint, 200))}</title>" if hint else ""
-        return (
-            f'<polygon points="{shown}" fill="{fill}" fill-opacity=".75" stroke="{color}"'
-            f' stroke-width="{width}">{named}</polygon>'
-        )
-
-    return part
 
 
 def _line_part(
@@ -165,7 +151,21 @@ def _dot_part(place: NDArray, color: str, radius: float) -> Callable[[_Projectio
 
     return part
 
-# %% ../../nbs/report/30_floor_plan.ipynb #0c9c9e95
+# %% ../../nbs/report/30_floor_plan.ipynb #14463ed4
+def _polygon_part(
+    points: NDArray, color: str, fill: str, *, width: float, hint: str
+) -> Callable[[_Projection], str]:
+    def part(at: _Projection) -> str:
+        shown = " ".join(f"{x:.1f},{y:.1f}" for x, y in at(points))
+        named = f"<title>{html.escape(escape_controls(hint, 200))}</title>" if hint else ""
+        return (
+            f'<polygon points="{shown}" fill="{fill}" fill-opacity=".75" stroke="{color}"'
+            f' stroke-width="{width}">{named}</polygon>'
+        )
+
+    return part
+
+# %% ../../nbs/report/30_floor_plan.ipynb #b6e20b85
 def _to_pixels(
     fit: Sequence[NDArray], width: int, most: int
 ) -> tuple[_Projection, np.float64, float]:
@@ -186,7 +186,7 @@ def _to_pixels(
 
     return at, scale, float((high - low)[1] * scale)
 
-# %% ../../nbs/report/30_floor_plan.ipynb #c2ca3dc0
+# %% ../../nbs/report/30_floor_plan.ipynb #ddc67514
 def _scale_bar(scale: float, width: int, tall: float) -> str:
     """A bar of 1 m below the drawing, or less where that is too long."""
     length = next((m for m in (1.0, 0.5, 0.2, 0.1) if m * scale < 0.6 * width), 0.05)
@@ -341,7 +341,7 @@ def fan_of(intrinsic: NDArray, width: int) -> float:
         )
     )
 
-# %% ../../nbs/report/30_floor_plan.ipynb #15c4fe8b
+# %% ../../nbs/report/30_floor_plan.ipynb #85b87bff
 def _outline(flat: NDArray) -> NDArray | None:
     """The convex outline of points (N, 2); None where they lie on a line."""
     try:
@@ -355,7 +355,7 @@ def _encloses(label: str, flat: NDArray) -> bool:
     m."""
     return label.lower() in ("wall", "floor", "ceiling") or np.ptp(flat, axis=0).max() > 8
 
-
+# %% ../../nbs/report/30_floor_plan.ipynb #69115d0f
 def draw_room(
     room: Room,
     marked: Mapping[int, tuple[str, str]],
@@ -386,7 +386,7 @@ def draw_room(
             drawing.text(center, caption, color)
     return drawing
 
-# %% ../../nbs/report/30_floor_plan.ipynb #216bc69a
+# %% ../../nbs/report/30_floor_plan.ipynb #457d5047
 def draw_camera(
     drawing: Drawing,
     pose: NDArray,

@@ -140,7 +140,7 @@ def _toc_entry(heading: str) -> dict[str, str]:
     """A heading and the anchor that nbconvert gives it."""
     return {"text": heading, "id": re.sub(r"[^\w\- ]", "", heading).replace(" ", "-")}
 
-# %% ../../nbs/report/55_notebook_report.ipynb #a4e907c1
+# %% ../../nbs/report/55_notebook_report.ipynb #c43f0c2a
 def _code_cell(cell: Any, heading: str) -> Any:
     """A code cell with its outputs as HTML and its directives taken out."""
     import nbformat
@@ -151,7 +151,7 @@ def _code_cell(cell: Any, heading: str) -> Any:
     ]
     return cell
 
-
+# %% ../../nbs/report/55_notebook_report.ipynb #53a52d71
 def _prepared(book: Any, stem: str) -> tuple[list[Any], str, list[dict[str, str]]]:
     """A notebook's cells as the template wants them, its title, and the entries of its table of
     contents."""
@@ -186,7 +186,7 @@ def _prepared(book: Any, stem: str) -> tuple[list[Any], str, list[dict[str, str]
         cells.append(cell)
     return cells, title or stem, toc
 
-# %% ../../nbs/report/55_notebook_report.ipynb #1f6739f2
+# %% ../../nbs/report/55_notebook_report.ipynb #528c3c77
 def _page_of(book: Any, target: Path, resources: Mapping[str, Any]) -> str:
     """A notebook as the text of a page, with nbconvert and our template."""
     from nbconvert import HTMLExporter
@@ -213,7 +213,7 @@ def _page_of(book: Any, target: Path, resources: Mapping[str, Any]) -> str:
     page, _ = exporter.from_notebook_node(book, resources=values)
     return page
 
-
+# %% ../../nbs/report/55_notebook_report.ipynb #e560b61b
 def render(notebook: Path | str, target: Path, **resources: Any) -> Path:
     """One executed notebook as one page; plotly.js lies beside it in `_assets`.
 
@@ -280,7 +280,7 @@ class Summary(_File):
     command: list[str] = []
     runs: list[Entry]
 
-# %% ../../nbs/report/55_notebook_report.ipynb #e8a824b7
+# %% ../../nbs/report/55_notebook_report.ipynb #e2678f36
 class Card(_File):
     """`run.json`: how a run went."""
 
@@ -309,7 +309,7 @@ class Row(_File):
     compare: dict[str, int | float | str | None] = {}
     figures: list[_Figure] = []
 
-# %% ../../nbs/report/55_notebook_report.ipynb #afcb4df1
+# %% ../../nbs/report/55_notebook_report.ipynb #c62cc3af
 _M = TypeVar("_M", bound=_File)
 
 
@@ -340,7 +340,7 @@ def _run_entry(outcome: RunResult, folder: Path) -> dict[str, Any]:
         "error": outcome.error,
     }
 
-
+# %% ../../nbs/report/55_notebook_report.ipynb #bbb9c197
 def write_summary(
     plan: Plan,
     outcomes: Iterable[RunResult],
@@ -371,7 +371,7 @@ def write_summary(
         folder / "sweep.json", json.dumps(summary, indent=1, ensure_ascii=False, default=str) + "\n"
     )
 
-# %% ../../nbs/report/55_notebook_report.ipynb #6ffca2cd
+# %% ../../nbs/report/55_notebook_report.ipynb #65975a4f
 def _format_duration(seconds: float) -> str:
     """12.3 -> "12 s", 245 -> "4 min 5 s"."""
     return f"{seconds:.0f} s" if seconds < 60 else f"{int(seconds) // 60} min {int(seconds) % 60} s"
@@ -446,7 +446,7 @@ def _run_facts(entry: Entry, folder: Path) -> dict[str, Any]:
         "foot": _format_duration(card.seconds) if card else "",
     }
 
-# %% ../../nbs/report/55_notebook_report.ipynb #dfae1c03
+# %% ../../nbs/report/55_notebook_report.ipynb #367a1c46
 def _page_facts(run: Mapping[str, Any]) -> list[str]:
     """The small facts under the title of a run's page."""
     card = run["card"]
@@ -459,7 +459,7 @@ def _page_facts(run: Mapping[str, Any]) -> list[str]:
     )
     return [fact for fact in facts if fact]
 
-
+# %% ../../nbs/report/55_notebook_report.ipynb #eb477367
 def _write_run_pages(
     runs: Sequence[Mapping[str, Any]], folder: Path, title: str, links: Sequence[Mapping[str, str]]
 ) -> None:
@@ -489,7 +489,7 @@ def _write_run_pages(
         if path.name not in kept and re.fullmatch(r".+-[0-9a-f]{10}\.html", path.name):
             path.unlink()
 
-# %% ../../nbs/report/55_notebook_report.ipynb #8e7a6638
+# %% ../../nbs/report/55_notebook_report.ipynb #a5304723
 def _installed(runs: Sequence[Mapping[str, Any]]) -> str:
     """What was installed when the runs were made, as a table to unfold; "" where no run says so."""
     known = [run["card"].environment for run in runs if run["card"] and run["card"].environment]
@@ -520,7 +520,7 @@ def _headlines(runs: Sequence[Mapping[str, Any]], last: Mapping[str, Any] | None
     where = ", ".join(part for part in (last["label"] or last["key"], last["error"]) if part)
     return [last["headline"] if alone else f"{last['title']} ({where}): {last['headline']}"]
 
-# %% ../../nbs/report/55_notebook_report.ipynb #41eb19af
+# %% ../../nbs/report/55_notebook_report.ipynb #469a61be
 def _index_facts(summary: Summary, runs: Sequence[Mapping[str, Any]]) -> list[str]:
     """The small facts under the title of the first page."""
     cards = [run["card"] for run in runs if run["card"]]
@@ -533,7 +533,7 @@ def _index_facts(summary: Summary, runs: Sequence[Mapping[str, Any]]) -> list[st
         *(card.machine for card in cards[:1]),
     ]
 
-# %% ../../nbs/report/55_notebook_report.ipynb #9a78dc87
+# %% ../../nbs/report/55_notebook_report.ipynb #ca9f04e7
 def _index_page(
     summary: Summary, runs: Sequence[Mapping[str, Any]], links: Sequence[Mapping[str, str]]
 ) -> str:
@@ -574,7 +574,7 @@ def _index_page(
         again=f"<code>{html.escape(command)}</code> runs it again; what is done is reused.",
     )
 
-# %% ../../nbs/report/55_notebook_report.ipynb #b356b695
+# %% ../../nbs/report/55_notebook_report.ipynb #301b51da
 def build_report(folder: Path | str) -> Path:
     """Makes the pages of a report folder from its `sweep.json` and the executed notebooks, and
     returns the path of `index.html`.

@@ -57,7 +57,7 @@ def _shown(value: Any) -> str:
         return f"{value:,}"
     return str(value)
 
-
+# %% ../../nbs/report/10_page.ipynb #98152b2f
 def _cell(value: Any, tag: str, right: bool) -> str:
     shown = _shown(value)
     look = "right" if right else "left"
@@ -113,7 +113,7 @@ def _library() -> str:
     source = files("plotly") / "package_data" / "plotly.min.js"
     return source.read_text(encoding="utf-8").replace("</script", "<\\/script")
 
-# %% ../../nbs/report/10_page.ipynb #a2f8bce4
+# %% ../../nbs/report/10_page.ipynb #f4b00983
 def page(
     title: str, lead: str, made: Mapping[str, Sequence[Block]], meta: Sequence[str] = ()
 ) -> str:

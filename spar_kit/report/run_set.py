@@ -201,7 +201,7 @@ def check_same_questions(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> Non
             raise _different(name, run, first, row, (len(other), len(found)))
         known |= {key: (name, row) for key, row in keyed if key not in known}
 
-# %% ../../nbs/report/15_run_set.ipynb #b38e99ea
+# %% ../../nbs/report/15_run_set.ipynb #dfab80eb
 def _named(
     answers: Mapping[str, Path | str | Sequence[Mapping[str, Any]]],
     read: Mapping[str, PredictionFile],
@@ -218,7 +218,17 @@ def _named(
         rows[names[name]] = own
     return names, rows
 
-# %% ../../nbs/report/15_run_set.ipynb #ad28d956
+
+def _score_all(rows: Mapping[str, Sequence[Mapping[str, Any]]], flavour: Scorer) -> pd.DataFrame:
+    """One table of all runs. The blind ones are scored by the page's scorer only: on the others
+    only those that see are compared."""
+    scored = []
+    for name, own in rows.items():
+        flavours = [flavour] if is_blind(name) else FLAVOURS
+        scored.append(score_table(own, flavours).assign(run=name))
+    return pd.concat(scored)
+
+# %% ../../nbs/report/15_run_set.ipynb #f0ac4469
 def load_runs(
     answers: Mapping[str, Path | str | Sequence[Mapping[str, Any]]],
     flavour: Scorer = "strict",
@@ -253,12 +263,7 @@ def load_runs(
         raise InputError("all files are blind runs; give at least one run with images")
     if len(seeing) == len(rows):
         rows[CONSTANT] = constant_rows(rows[seeing[0]])
-    scored = []
-    for name, own in rows.items():
-        # on the scorers only those that see are compared
-        flavours = FLAVOURS if name in seeing else [flavour]
-        scored.append(score_table(own, flavours).assign(run=name))
-    table = pd.concat(scored)
+    table = _score_all(rows, flavour)
     own = table[table.scorer == flavour]
     best = max(seeing, key=lambda name: own[own.run == name].groupby("task").score.mean().mean())
     return RunSet(
@@ -293,7 +298,7 @@ def verdict(low: float, high: float, p: float) -> str:
         return "cannot tell"
     return ("" if p < 0.05 else "perhaps ") + ("better" if low > 0 else "worse")
 
-# %% ../../nbs/report/15_run_set.ipynb #2daf8ef4
+# %% ../../nbs/report/15_run_set.ipynb #c8b41ed9
 def _left_out(runs: RunSet) -> str:
     """How many questions of the main run its mean does not hold, and why; "" where it holds all."""
     own = runs.scores[runs.main]
@@ -329,7 +334,7 @@ def standing(runs: RunSet) -> str:
         return f"Highest of {count} runs: {name}, {said}: that it looks is not shown."
     return f"Best of {count} runs: {name}, {said}."
 
-# %% ../../nbs/report/15_run_set.ipynb #9777f077
+# %% ../../nbs/report/15_run_set.ipynb #6cfa5ac4
 def _score_sentence(runs: RunSet, main: str) -> str:
     rows = runs.means[runs.main]
     own = runs.scores[runs.main]
@@ -352,7 +357,7 @@ def _against_reference(runs: RunSet, name: str) -> str:
         f" {verdict(gap.low, gap.high, gap.p_holm)}."
     )
 
-
+# %% ../../nbs/report/15_run_set.ipynb #0350bade
 def headline(runs: RunSet) -> str:
     """A few sentences: the score and what it leaves out, the differences that matter, the lead over
     not looking."""

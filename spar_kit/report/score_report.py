@@ -60,7 +60,7 @@ def parts(
     }
     return {heading: pieces for heading, pieces in made.items() if pieces}
 
-
+# %% ../../nbs/report/25_score_report.ipynb #d4cd2cdb
 def load_question_images(
     benchmark: Benchmark, folder: Path | str, runs: RunSet
 ) -> tuple[pd.DataFrame | None, Load]:
@@ -129,7 +129,7 @@ def _making(runs: RunSet) -> list[Block]:
         ),
     ]
 
-# %% ../../nbs/report/25_score_report.ipynb #cf1aa74d
+# %% ../../nbs/report/25_score_report.ipynb #8db6bfdc
 def write_score_report(
     paths: Sequence[Path | str],
     out: Path | str,

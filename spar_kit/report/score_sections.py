@@ -525,7 +525,7 @@ def _factor_rows(found: pd.DataFrame) -> pd.DataFrame:
         }
     )
 
-# %% ../../nbs/report/20_score_sections.ipynb #8efd5f1b
+# %% ../../nbs/report/20_score_sections.ipynb #abf2edb2
 _FACTORS = (
     "<i>Share</i>: how much of the variance of scores within tasks goes with the factor,"
     " less what as many levels would catch by luck. <i>Beyond the others</i>: what the"
@@ -549,7 +549,7 @@ def _effects_table(runs: RunSet, factors: pd.DataFrame, factor: str) -> Html:
     }
     return table(pd.DataFrame(shown), fold=f"{factor}, level by level")
 
-
+# %% ../../nbs/report/20_score_sections.ipynb #1258a282
 def factors_part(runs: RunSet, facts: pd.DataFrame | None = None) -> list[Block]:
     """Factors of the main run's score."""
     factors = item_factors(runs.rows[runs.main], facts)
@@ -572,7 +572,7 @@ def factors_part(runs: RunSet, facts: pd.DataFrame | None = None) -> list[Block]
         *[_effects_table(runs, factors, row.factor) for row in strong.itertuples()],
     ]
 
-# %% ../../nbs/report/20_score_sections.ipynb #55c3220e
+# %% ../../nbs/report/20_score_sections.ipynb #c21dae60
 def _by_distance(runs: RunSet) -> list[Block]:
     """Error by distance; [] where no question asks for one."""
     found = {
@@ -590,7 +590,7 @@ def _by_distance(runs: RunSet) -> list[Block]:
         ),
     ]
 
-
+# %% ../../nbs/report/20_score_sections.ipynb #15182d24
 def _by_crowding(runs: RunSet, facts: pd.DataFrame | None) -> list[Block]:
     """Points lost by the number of objects in view; [] where it is not known."""
     if facts is None or not facts.in_view.notna().any():
@@ -613,7 +613,7 @@ def _by_crowding(runs: RunSet, facts: pd.DataFrame | None) -> list[Block]:
         ),
     ]
 
-# %% ../../nbs/report/20_score_sections.ipynb #f0f65e46
+# %% ../../nbs/report/20_score_sections.ipynb #fe4456a6
 def errors_part(runs: RunSet, facts: pd.DataFrame | None = None) -> list[Block]:
     """Error by distance and by crowding, and which relations are confused."""
     pieces = _by_distance(runs) + _by_crowding(runs, facts)
@@ -666,7 +666,7 @@ def _published_legend(split: Split) -> str:
         + (f" ({html.escape(listed)})." if listed else ".")
     )
 
-# %% ../../nbs/report/20_score_sections.ipynb #b2617297
+# %% ../../nbs/report/20_score_sections.ipynb #2ecc38f5
 def _published_tasks(found: pd.DataFrame, main: str) -> pd.DataFrame:
     """`compare_with_published` as texts: a row a task, the main run with its interval."""
     columns: dict[str, list[str]] = {
@@ -723,7 +723,7 @@ def _images(load: Load | None, key: tuple[str, str, str]) -> list[Image.Image]:
     except (KeyError, ValueError, OSError):
         return []
 
-# %% ../../nbs/report/20_score_sections.ipynb #1b78a429
+# %% ../../nbs/report/20_score_sections.ipynb #6c080ea5
 def cards(
     runs: RunSet, notes: Mapping[tuple[str, str, str], str], load: Load | None = None
 ) -> Html:
@@ -759,7 +759,7 @@ def cards(
         )
     return grid(made, minimum=330)
 
-# %% ../../nbs/report/20_score_sections.ipynb #5000631d
+# %% ../../nbs/report/20_score_sections.ipynb #bba3d7d5
 def examples_part(runs: RunSet, load: Load | None = None, count: int = 6) -> list[Block]:
     """Full hits and misses of the main run in turn, one of each a task."""
     own = runs.scores[runs.main]
@@ -798,7 +798,7 @@ def _unread(scores: pd.DataFrame, most: int = 12) -> list[Block]:
         table(shown),
     ]
 
-# %% ../../nbs/report/20_score_sections.ipynb #df19430e
+# %% ../../nbs/report/20_score_sections.ipynb #32ad07f5
 def misses_part(runs: RunSet, load: Load | None = None, count: int = 20) -> list[Block]:
     """The largest errors of the main run as cards; with images where `load` finds them by (task,
     format, id)."""
