@@ -57,20 +57,8 @@ _SORT = """
 document.querySelectorAll('th button').forEach((b,_,all)=>b.onclick=()=>{const th=b.parentNode,k=th.cellIndex,up=th.getAttribute('aria-sort')!=='ascending',
 body=document.querySelector('tbody'),v=r=>r.cells[k].dataset.v;all.forEach(o=>o.parentNode.removeAttribute('aria-sort'));th.setAttribute('aria-sort',up?'ascending':'descending');
 [...body.rows].sort((a,b)=>{const x=v(a),y=v(b),d=isNaN(x)||isNaN(y)?x.localeCompare(y):x-y;return up?d:-d}).forEach(r=>body.append(r))})"""  # noqa: E501
-_HEAD = (
-    ("verdict", ""),
-    ("task", ""),
-    ("format", ""),
-    ("best blind, %", "n"),
-    ("95 % interval", "n"),
-    ("0 to 100, limit marked", ""),
-    ("limit", "n"),
-    ("chance", "n"),
-    ("best attack", ""),
-    ("with marks", "n"),
-    ("questions", "n"),
-    ("scenes", "n"),
-)
+
+# %% ../../nbs/report/50_audit_report.ipynb #02ad18a1
 SIGNS: dict[Verdict, str] = {"FAIL": "✗", "unclear": "?", "pass": "✓"}
 _ROWS: dict[Verdict, str] = {"FAIL": " class=bad", "unclear": " class=open", "pass": ""}
 _COLORS: dict[Verdict, str] = {"FAIL": "bad", "unclear": "open", "pass": "good"}
@@ -97,6 +85,22 @@ def _bar(finding: TaskAudit) -> str:
         " stroke-width=1.5 /></svg>"
     )
 
+# %% ../../nbs/report/50_audit_report.ipynb #4fb22b0d
+_HEAD = (
+    ("verdict", ""),
+    ("task", ""),
+    ("format", ""),
+    ("best blind, %", "n"),
+    ("95 % interval", "n"),
+    ("0 to 100, limit marked", ""),
+    ("limit", "n"),
+    ("chance", "n"),
+    ("best attack", ""),
+    ("with marks", "n"),
+    ("questions", "n"),
+    ("scenes", "n"),
+)
+
 
 def _rank(finding: TaskAudit) -> float:
     """For sorting, worst first: the verdict, then how far the score is above its limit, or least
@@ -104,14 +108,19 @@ def _rank(finding: TaskAudit) -> float:
     return VERDICTS.index(finding.verdict) * 2 + finding.limit - finding.best.score
 
 
-def _row(finding: TaskAudit) -> str:
+def worst_first(result: Audit) -> list[TaskAudit]:
+    """Failures first, then what is unclear; within a verdict by how far the best blind score is
+    above its limit, or least below it."""
+    return sorted(result.findings, key=lambda f: (_rank(f), f.task, f.format))
+
+# %% ../../nbs/report/50_audit_report.ipynb #4a78cc08
+def _cells(finding: TaskAudit) -> list[tuple[str, object, str]]:
+    """The cells of a row as `_HEAD` names them: HTML, what it is sorted by, its class."""
     best = finding.best
-    cells: list[tuple[str, object, str]] = [
-        (
-            f"<span class={finding.verdict}>{SIGNS[finding.verdict]} {finding.verdict}</span>",
-            _rank(finding),
-            "",
-        ),
+    marks = finding.with_marks.score if finding.with_marks else None
+    verdict = f"<span class={finding.verdict}>{SIGNS[finding.verdict]} {finding.verdict}</span>"
+    return [
+        (verdict, _rank(finding), ""),
         (_escaped(finding.task), finding.task, ""),
         (_escaped(finding.format), finding.format, ""),
         (_percent(best.score), best.score, "n"),
@@ -120,24 +129,64 @@ def _row(finding: TaskAudit) -> str:
         (_percent(finding.limit), finding.limit, "n"),
         (_percent(finding.chance), finding.chance or 0, "n"),
         (_escaped(best.predictor), best.predictor, ""),
-        (
-            _percent(finding.with_marks.score if finding.with_marks else None),
-            finding.with_marks.score if finding.with_marks else 0,
-            "n",
-        ),
+        (_percent(marks), 0 if marks is None else marks, "n"),
         (f"{finding.items:,}", finding.items, "n"),
         (str(finding.scenes), finding.scenes, "n"),
     ]
-    return (
-        f"<tr{_ROWS[finding.verdict]}>"
-        + "".join(
-            f'<td{f" class={kind}" if kind else ""} data-v="{_escaped(str(value))}">{text}</td>'
-            for text, value, kind in cells
+
+
+def _cell(text: str, value: object, kind: str) -> str:
+    look = f" class={kind}" if kind else ""
+    return f'<td{look} data-v="{_escaped(str(value))}">{text}</td>'
+
+
+def _row(finding: TaskAudit) -> str:
+    cells = "".join(_cell(*cell) for cell in _cells(finding))
+    return f"<tr{_ROWS[finding.verdict]}>{cells}</tr>"
+
+# %% ../../nbs/report/50_audit_report.ipynb #1858769a
+def _headline(result: Audit) -> str:
+    """The verdict on the dataset in a sentence."""
+    count = len(result.findings)
+    if result.verdict == "FAIL":
+        return (
+            f"{len(result.having('FAIL'))} of {count} tasks and formats can be answered too"
+            " well without looking."
         )
-        + "</tr>"
+    if result.verdict == "pass":
+        return f"None of {count} tasks and formats can be answered too well without looking."
+    if not count:
+        return "Too little data to tell."
+    return (
+        f"{len(result.having('unclear'))} of {count} tasks and formats are unclear:"
+        " too little data to tell. No other can be answered too well without looking."
     )
 
+# %% ../../nbs/report/50_audit_report.ipynb #478b80c5
+_WHAT = (
+    "Each task and format is answered from its text alone, by attackers"
+    " that have learned from other scenes. Scores in percent: accuracy where there are options"
+    " or a yes or no, mean relative accuracy where there are numbers. Click a heading to"
+    " sort."
+)
+_HOW = (
+    "Scenes are dealt into folds. Every attack is fitted on the scenes"
+    " outside a fold; the one that does best there is taken, and its score on the fold counts."
+    " So having many attacks does not flatter the best of them. The interval comes from"
+    " resampling scenes; with few scenes or questions it is Wilson's, with Student's t."
+    " <em>FAIL</em>: the whole interval lies above the limit. <em>Pass</em>: the score does"
+    " not lie above the limit, and the interval ends less than 10 points above it."
+    " <em>Unclear</em>: neither; more scenes would tell. With one scene the interval is over"
+    " its questions, and attacks that learn know the room already: only rules can convict it,"
+    " by a wider interval."
+)
+_MARKS = (
+    "With marks: the trees also know where the markers are in the"
+    " image. That needs pixels but no depth and no scene; it is shown and decides"
+    " nothing."
+)
 
+# %% ../../nbs/report/50_audit_report.ipynb #d743bc76
 def _details(finding: TaskAudit) -> str:
     def line(attack: BaselineScore) -> str:
         return (
@@ -152,73 +201,41 @@ def _details(finding: TaskAudit) -> str:
     )
 
 
-def worst_first(result: Audit) -> list[TaskAudit]:
-    """Failures first, then what is unclear; within a verdict by how far the best blind score is
-    above its limit, or least below it."""
-    return sorted(result.findings, key=lambda f: (_rank(f), f.task, f.format))
+def _attack_list() -> str:
+    return "".join(
+        f"<dt>{html.escape(key)}</dt><dd>{html.escape(text)}</dd>" for key, text in ATTACKS.items()
+    )
 
 
+def _left_out_part(result: Audit) -> str:
+    rows = (f"<li>{_escaped(key)}: {_escaped(why)}</li>" for key, why in result.left_out.items())
+    listed = "".join(rows)
+    return f"<h2>Not attacked</h2><ul>{listed}</ul>" if listed else ""
+
+# %% ../../nbs/report/50_audit_report.ipynb #be499186
 def page(result: Audit) -> str:
     """The audit as one HTML page."""
     findings = worst_first(result)
     name = _escaped(result.folder)
     nonce = nonce_for(result.folder, str(findings))
-    head = "".join(
+    headings = (
         f"<th{f' class={kind}' if kind else ''}><button>{text}</button></th>"
         for text, kind in _HEAD
     )
-    attacks = "".join(
-        f"<dt>{html.escape(key)}</dt><dd>{html.escape(text)}</dd>" for key, text in ATTACKS.items()
-    )
-    left_out = "".join(
-        f"<li>{_escaped(key)}: {_escaped(why)}</li>" for key, why in result.left_out.items()
-    )
     verdict = result.verdict
-    headline = {
-        "FAIL": (
-            f"{len(result.having('FAIL'))} of {len(findings)} tasks and formats can be answered too"
-            " well without looking."
-        ),
-        "unclear": (
-            "Too little data to tell."
-            if not findings
-            else (
-                f"{len(result.having('unclear'))} of {len(findings)} tasks and formats are unclear:"
-                " too little data to tell. No other can be answered too well without looking."
-            )
-        ),
-        "pass": (
-            f"None of {len(findings)} tasks and formats can be answered too well without looking."
-        ),
-    }[verdict]
-    summary = (
-        f"<p class={verdict}>{SIGNS[verdict]}"
-        f" {headline}</p><p>{_escaped(result.conclusion(), 20_000)}</p>"
-    )
     return (
         f"<!doctype html><html lang=en><meta charset=utf-8>{content_policy(nonce)}<meta"
         " name=viewport content='width=device-width'><title>Audit of"
         f" {name}</title><style>{_STYLE}</style><h1>Blind-baseline audit</h1><p class=soft>Dataset"
-        f" {name}</p>{summary}<p>Each task and format is answered from its text alone, by attackers"
-        " that have learned from other scenes. Scores in percent: accuracy where there are options"
-        " or a yes or no, mean relative accuracy where there are numbers. Click a heading to"
-        " sort.</p><div"
-        f" class=scroll><table><thead><tr>{head}</tr></thead><tbody>{''.join(map(_row, findings))}</tbody></table></div><h2>How"  # noqa: E501
-        " it is judged</h2><p>Scenes are dealt into folds. Every attack is fitted on the scenes"
-        " outside a fold; the one that does best there is taken, and its score on the fold counts."
-        " So having many attacks does not flatter the best of them. The interval comes from"
-        " resampling scenes; with few scenes or questions it is Wilson's, with Student's t."
-        " <em>FAIL</em>: the whole interval lies above the limit. <em>Pass</em>: the score does"
-        " not lie above the limit, and the interval ends less than 10 points above it."
-        " <em>Unclear</em>: neither; more scenes would tell. With one scene the interval is over"
-        " its questions, and attacks that learn know the room already: only rules can convict it,"
-        " by a wider interval.</p><p>With marks: the trees also know where the markers are in the"
-        " image. That needs pixels but no depth and no scene; it is shown and decides"
-        f" nothing.</p><h2>The attacks</h2><dl>{attacks}</dl><h2>Every attack on all"
+        f" {name}</p><p class={verdict}>{SIGNS[verdict]} {_headline(result)}</p>"
+        f"<p>{_escaped(result.conclusion(), 20_000)}</p><p>{_WHAT}</p><div"
+        f" class=scroll><table><thead><tr>{''.join(headings)}</tr></thead>"
+        f"<tbody>{''.join(map(_row, findings))}</tbody></table></div><h2>How"
+        f" it is judged</h2><p>{_HOW}</p><p>{_MARKS}</p><h2>The attacks</h2>"
+        f"<dl>{_attack_list()}</dl><h2>Every attack on all"
         " questions</h2><p class=soft>The first of each list is flattered by having been picked"
-        f" from many.</p>{''.join(map(_details, findings))}"
-        + (f"<h2>Not attacked</h2><ul>{left_out}</ul>" if left_out else "")
-        + f'<script nonce="{nonce}">{_SORT}</script></html>'
+        f" from many.</p>{''.join(map(_details, findings))}{_left_out_part(result)}"
+        f'<script nonce="{nonce}">{_SORT}</script></html>'
     )
 
 # %% ../../nbs/report/50_audit_report.ipynb #e7bfd8a9

@@ -11,6 +11,7 @@ import html
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -38,11 +39,10 @@ def run_colors(names: Sequence[str]) -> dict[str, str]:
     """A colour for each run: greys for the blind ones."""
     blind = [name for name in names if is_blind(name)]
     seeing = [name for name in names if name not in blind]
-    return {name: COLORS[k % len(COLORS)] for k, name in enumerate(seeing)} | {
-        name: GREYS[k % len(GREYS)] for k, name in enumerate(blind)
-    }
+    colors = {name: COLORS[k % len(COLORS)] for k, name in enumerate(seeing)}
+    return colors | {name: GREYS[k % len(GREYS)] for k, name in enumerate(blind)}
 
-
+# %% ../../nbs/report/00_charts.ipynb #b325e6b7
 def shorten(text: str, most: int = 44) -> str:
     """A name on one line, without control characters; its middle left out where it is longer than
     `most`."""
@@ -54,15 +54,22 @@ def plain(text: str, most: int = 44) -> str:
     """A name as a label of Plotly, which would take tags for formatting."""
     return html.escape(shorten(text, most), quote=False)
 
+# %% ../../nbs/report/00_charts.ipynb #0725b3b1
+def _legend_lines(names: Sequence[str]) -> int:
+    """How many lines of 1,000 pixels a legend needs; none for one run."""
+    if len(names) < 2:
+        return 0
+    width = sum(46 + 7.5 * min(len(name), 44) for name in names)
+    return int(-(-width // 1000))
+
 
 def style(figure: go.Figure, title: str, height: int, names: Sequence[str] = ()) -> go.Figure:
     """Title on top, the legend of `names` in as many lines below it as 1,000 pixels need, then the
     plot of `height` pixels."""
-    lines = (
-        -(-sum(46 + 7.5 * min(len(name), 44) for name in names) // 1000) if len(names) > 1 else 0
-    )
-    top = 48 + int(22 * lines) + (8 if lines else 0)
+    lines = _legend_lines(names)
+    top = 48 + 22 * lines + (8 if lines else 0)
     total = height + top + 52
+    left = dict(x=0.01, xanchor="left")
     return figure.update_layout(
         template="plotly_white",
         height=total,
@@ -71,8 +78,7 @@ def style(figure: go.Figure, title: str, height: int, names: Sequence[str] = ())
         showlegend=lines > 0,
         title=dict(
             text=title,
-            x=0.01,
-            xanchor="left",
+            **left,
             y=1 - 12 / total,
             yanchor="top",
             yref="container",
@@ -80,8 +86,7 @@ def style(figure: go.Figure, title: str, height: int, names: Sequence[str] = ())
         ),
         legend=dict(
             orientation="h",
-            x=0.01,
-            xanchor="left",
+            **left,
             y=1 - 42 / total,
             yanchor="top",
             yref="container",
@@ -90,6 +95,38 @@ def style(figure: go.Figure, title: str, height: int, names: Sequence[str] = ())
     )
 
 # %% ../../nbs/report/00_charts.ipynb #4a9fb7a3
+def _interval(table: Any, value: str, **look: Any) -> dict[str, Any]:
+    """A table's intervals as Plotly wants them: how far they reach to either side of `value`."""
+    return dict(
+        type="data",
+        symmetric=False,
+        array=table.high - table[value],
+        arrayminus=table[value] - table.low,
+        **look,
+    )
+
+
+def _add_bars(
+    figure: go.Figure, table: pd.DataFrame, by: str, *, name: str, color: str, pattern: str
+) -> None:
+    """The bars of one run, white marks of its pattern on its colour."""
+    marks = dict(shape=pattern, fillmode="overlay", solidity=0.15, fgcolor="white", fgopacity=0.7)
+    figure.add_bar(
+        y=table[by],
+        x=table.score,
+        orientation="h",
+        name=plain(name),
+        marker=dict(color=color, pattern=marks),
+        error_x=_interval(table, "score", thickness=1.2, width=3, color="#333"),
+        customdata=table[["low", "high", "items", "scenes"]],
+        hovertemplate="%{y}<br>"
+        + plain(name)
+        + " %{x:.1%} [%{customdata[0]:.1%}, %{customdata[1]:.1%}]<br>%{customdata[2]}"
+        " questions, "
+        "%{customdata[3]} scenes<extra></extra>",
+    )
+
+# %% ../../nbs/report/00_charts.ipynb #e16d56a4
 def plot_tasks(
     runs: Mapping[str, pd.DataFrame],
     by: str = "task",
@@ -103,44 +140,12 @@ def plot_tasks(
     A score is SPAR-Bench's: accuracy of letters and words, mean relative accuracy of numbers."""
     figure = go.Figure()
     colors = run_colors(list(runs))
-    tables = {
-        name: table[table["items"] > 0]
-        for name, scores in runs.items()
-        for table in [intervals(scores, (by,), samples, seed)]
-    }
+    found = {name: intervals(scores, (by,), samples, seed) for name, scores in runs.items()}
+    tables = {name: table[table["items"] > 0] for name, table in found.items()}
     order = list(dict.fromkeys(label for table in tables.values() for label in table[by]))
     for k, (name, table) in enumerate(tables.items()):
-        figure.add_bar(
-            y=table[by],
-            x=table.score,
-            orientation="h",
-            name=plain(name),
-            marker=dict(
-                color=colors[name],
-                pattern=dict(
-                    shape=_PATTERNS[k % 6],
-                    fillmode="overlay",
-                    solidity=0.15,
-                    fgcolor="white",
-                    fgopacity=0.7,
-                ),
-            ),
-            error_x=dict(
-                type="data",
-                symmetric=False,
-                array=table.high - table.score,
-                arrayminus=table.score - table.low,
-                thickness=1.2,
-                width=3,
-                color="#333",
-            ),
-            customdata=table[["low", "high", "items", "scenes"]],
-            hovertemplate="%{y}<br>"
-            + plain(name)
-            + " %{x:.1%} [%{customdata[0]:.1%}, %{customdata[1]:.1%}]<br>%{customdata[2]}"
-            " questions, "
-            "%{customdata[3]} scenes<extra></extra>",
-        )
+        pattern = _PATTERNS[k % len(_PATTERNS)]
+        _add_bars(figure, table, by, name=name, color=colors[name], pattern=pattern)
     figure.update_layout(barmode="group", bargap=0.25, bargroupgap=0.05)
     figure.update_yaxes(
         categoryorder="array",
@@ -150,14 +155,40 @@ def plot_tasks(
         automargin=True,
     )
     figure.update_xaxes(range=[0, 1], tickformat=".0%", title="score, with 95 % interval")
-    return style(
-        figure,
-        title,
-        len(order) * (12 + (13 if len(runs) > 2 else 18) * max(1, len(runs))),
-        list(runs),
+    bar = 13 if len(runs) > 2 else 18
+    return style(figure, title, len(order) * (12 + bar * max(1, len(runs))), list(runs))
+
+# %% ../../nbs/report/00_charts.ipynb #f883ac89
+def _add_dots(
+    figure: go.Figure,
+    table: pd.DataFrame,
+    at: pd.Series,
+    *,
+    value: str,
+    name: str,
+    color: str,
+    symbol: str,
+    hover: str,
+) -> None:
+    """The dots of one run at these heights; those not `filled` are white inside."""
+    filled = table["filled"] if "filled" in table else pd.Series(True, table.index)
+    figure.add_scatter(
+        x=table[value],
+        y=at,
+        mode="markers",
+        name=plain(name),
+        customdata=table[["low", "high", "items", "label"]],
+        marker=dict(
+            size=10,
+            symbol=symbol,
+            color=[color if full else "white" for full in filled],
+            line=dict(color=color, width=2),
+        ),
+        error_x=_interval(table, value, color=color, thickness=1.6, width=4),
+        hovertemplate=f"%{{customdata[3]}}<br>{plain(name)} {hover}<extra></extra>",
     )
 
-
+# %% ../../nbs/report/00_charts.ipynb #2c251f12
 def _dots(
     figure: go.Figure,
     tables: Mapping[str, pd.DataFrame],
@@ -174,30 +205,9 @@ def _dots(
     colors = run_colors(runs)
     for k, (name, table) in enumerate(tables.items()):
         at = table.label.map(place) + (k - (count - 1) / 2) * 0.72 / max(count, 1)
-        filled = table["filled"] if "filled" in table else pd.Series(True, table.index)
-        figure.add_scatter(
-            x=table[value],
-            y=at,
-            mode="markers",
-            name=plain(name),
-            customdata=table[["low", "high", "items", "label"]],
-            marker=dict(
-                size=10,
-                symbol=SHAPES[list(runs).index(name) % len(SHAPES)],
-                color=[colors[name] if full else "white" for full in filled],
-                line=dict(color=colors[name], width=2),
-            ),
-            error_x=dict(
-                type="data",
-                symmetric=False,
-                array=table.high - table[value],
-                arrayminus=table[value] - table.low,
-                color=colors[name],
-                thickness=1.6,
-                width=4,
-            ),
-            hovertemplate=f"%{{customdata[3]}}<br>{plain(name)} {hover}<extra></extra>",
-        )
+        symbol = SHAPES[list(runs).index(name) % len(SHAPES)]
+        look = dict(name=name, color=colors[name], symbol=symbol)
+        _add_dots(figure, table, at, value=value, hover=hover, **look)
     figure.update_yaxes(
         tickvals=list(range(len(labels))),
         ticktext=[plain(label) for label in labels],
@@ -207,7 +217,7 @@ def _dots(
         zeroline=False,
     )
 
-
+# %% ../../nbs/report/00_charts.ipynb #6b1416c7
 def plot_levels(
     runs: Mapping[str, pd.DataFrame],
     title: str = "Score by level",
@@ -239,6 +249,13 @@ def plot_levels(
     return style(figure, title, len(labels) * (22 + 17 * len(runs)), list(runs))
 
 # %% ../../nbs/report/00_charts.ipynb #c9b8a199
+def _in_points(table: pd.DataFrame, by: str) -> pd.DataFrame:
+    """A table of `paired_difference` in percent; `filled` where the interval leaves out zero."""
+    points = {column: 100 * table[column] for column in ("difference", "low", "high")}
+    filled = (table.low > 0) | (table.high < 0)
+    return pd.DataFrame({"label": table[by], "items": table["items"], "filled": filled, **points})
+
+
 def plot_differences(
     tables: pd.DataFrame | Mapping[str, pd.DataFrame],
     by: str = "task",
@@ -252,17 +269,7 @@ def plot_differences(
         runs: all runs of a page in order, so that each keeps its colour and shape.
     """
     several = {"": tables} if isinstance(tables, pd.DataFrame) else dict(tables)
-    shown = {
-        name: pd.DataFrame(
-            {
-                "label": table[by],
-                "items": table["items"],
-                "filled": (table.low > 0) | (table.high < 0),
-                **{column: 100 * table[column] for column in ("difference", "low", "high")},
-            }
-        )
-        for name, table in several.items()
-    }
+    shown = {name: _in_points(table, by) for name, table in several.items()}
     labels = list(dict.fromkeys(label for table in shown.values() for label in table.label))
     figure = go.Figure()
     figure.add_vline(x=0, line=dict(color="#888", dash="dot"))
@@ -282,17 +289,53 @@ def plot_differences(
     return style(figure, title, len(labels) * (18 + 15 * len(shown)), list(shown))
 
 # %% ../../nbs/report/00_charts.ipynb #3bd6f45f
-def plot_published(
-    published: pd.DataFrame,
-    runs: Mapping[str, pd.DataFrame],
-    level: str = "all",
-    title: str = "Among published models",
-) -> go.Figure:
-    """Runs (tables of `overall_intervals` by name) among the rows of
-    `spar_kit.bench.analysis.published.leaderboard`, best on top."""
-    colors = run_colors(list(runs))
-    models = published[published.kind == "model"]
-    own = pd.DataFrame(
+_PRINTED = ("as printed", "mean of the published tasks", "printed, does not follow from its parts")
+
+
+def _add_models(figure: go.Figure, models: pd.DataFrame) -> None:
+    """A dot for each published model, its shape by where its number comes from."""
+    kinds = (~models.computed & ~models.contradicts, models.computed, models.contradicts)
+    symbols = ("circle", "circle-open", "x-thin-open")
+    for chosen, symbol, said in zip(kinds, symbols, _PRINTED):
+        part = models[chosen]
+        if not len(part):
+            continue
+        figure.add_scatter(
+            x=part.score,
+            y=[plain(name) for name in part.model],
+            mode="markers",
+            name=said,
+            customdata=part[["flavour", "source"]],
+            marker=dict(
+                symbol=symbol, size=10, color="#6b7280", line=dict(width=2, color="#6b7280")
+            ),
+            hovertemplate=(
+                "%{y}<br>%{x:.2%}, scorer: %{customdata[0]}<br>%{customdata[1]}<extra></extra>"
+            ),
+        )
+
+# %% ../../nbs/report/00_charts.ipynb #46bddc49
+def _add_lines(figure: go.Figure, references: pd.DataFrame) -> None:
+    """Upright lines where people (dashed) and chance (dotted) are."""
+    for row in references.itertuples():
+        dash = "dash" if row.kind == "human" else "dot"
+        figure.add_vline(x=row.score, line=dict(color="#444", dash=dash))
+        figure.add_annotation(
+            x=row.score,
+            y=0,
+            yref="paper",
+            yanchor="bottom",
+            text=row.model,
+            showarrow=False,
+            textangle=-90,
+            xanchor="right",
+            font=dict(size=12, color="#444"),
+        )
+
+# %% ../../nbs/report/00_charts.ipynb #548ed83e
+def _own_scores(runs: Mapping[str, pd.DataFrame], level: str) -> pd.DataFrame:
+    """The mean of one level of each run that has it: label, score, low, high."""
+    return pd.DataFrame(
         [
             {
                 "label": name,
@@ -302,32 +345,10 @@ def plot_published(
             if level in set(table.level)
         ]
     )
-    order = (
-        pd.concat([models[["model", "score"]].rename(columns={"model": "label"}), own])
-        .sort_values("score", ascending=False, kind="stable")
-        .label.tolist()
-    )
-    figure = go.Figure()
-    for marks, symbol, said in (
-        (~models.computed & ~models.contradicts, "circle", "as printed"),
-        (models.computed, "circle-open", "mean of the published tasks"),
-        (models.contradicts, "x-thin-open", "printed, does not follow from its parts"),
-    ):
-        part = models[marks]
-        if len(part):
-            figure.add_scatter(
-                x=part.score,
-                y=[plain(name) for name in part.model],
-                mode="markers",
-                name=said,
-                customdata=part[["flavour", "source"]],
-                marker=dict(
-                    symbol=symbol, size=10, color="#6b7280", line=dict(width=2, color="#6b7280")
-                ),
-                hovertemplate=(
-                    "%{y}<br>%{x:.2%}, scorer: %{customdata[0]}<br>%{customdata[1]}<extra></extra>"
-                ),
-            )
+
+
+def _add_own(figure: go.Figure, own: pd.DataFrame, colors: Mapping[str, str]) -> None:
+    """A diamond with its interval for each run of our own."""
     for row in own.itertuples():
         figure.add_scatter(
             x=[row.score],
@@ -345,24 +366,27 @@ def plot_published(
             ),
             hovertemplate=f"%{{y}}<br>%{{x:.2%}} [{row.low:.2%}, {row.high:.2%}]<extra></extra>",
         )
-    for row in published[published.kind != "model"].itertuples():
-        figure.add_vline(
-            x=row.score, line=dict(color="#444", dash="dash" if row.kind == "human" else "dot")
-        )
-        figure.add_annotation(
-            x=row.score,
-            y=0,
-            yref="paper",
-            yanchor="bottom",
-            text=row.model,
-            showarrow=False,
-            textangle=-90,
-            xanchor="right",
-            font=dict(size=12, color="#444"),
-        )
+
+# %% ../../nbs/report/00_charts.ipynb #e4a21390
+def plot_published(
+    published: pd.DataFrame,
+    runs: Mapping[str, pd.DataFrame],
+    level: str = "all",
+    title: str = "Among published models",
+) -> go.Figure:
+    """Runs (tables of `overall_intervals` by name) among the rows of
+    `spar_kit.bench.analysis.published.leaderboard`, best on top."""
+    models = published[published.kind == "model"]
+    own = _own_scores(runs, level)
+    named = models[["model", "score"]].rename(columns={"model": "label"})
+    ranked = pd.concat([named, own]).sort_values("score", ascending=False, kind="stable")
+    figure = go.Figure()
+    _add_models(figure, models)
+    _add_own(figure, own, run_colors(list(runs)))
+    _add_lines(figure, published[published.kind != "model"])
     figure.update_yaxes(
         categoryorder="array",
-        categoryarray=[plain(name) for name in order],
+        categoryarray=[plain(name) for name in ranked.label],
         autorange="reversed",
         title=None,
         automargin=True,
@@ -372,17 +396,7 @@ def plot_published(
         rangemode="tozero",
         title="mean of the tasks' scores" + ("" if level == "all" else f", level {level}"),
     )
-    return style(
-        figure,
-        title,
-        23 * len(order) + 30,
-        [
-            "as printed",
-            "mean of the published tasks",
-            "printed, does not follow from its parts",
-            *runs,
-        ],
-    )
+    return style(figure, title, 23 * len(ranked) + 30, [*_PRINTED, *runs])
 
 # %% ../../nbs/report/00_charts.ipynb #4fe7a192
 def plot_log(log: Path | str, title: str = "Training loss") -> go.Figure:

@@ -34,33 +34,38 @@ def relative_errors(scores: pd.DataFrame) -> pd.Series:
     error = ((said - true).abs() / true).clip(upper=1).fillna(1.0)
     return error.where((scores.metric == "mra") & (true > 0) & scores.score.notna())
 
+# %% ../../nbs/report/05_error_charts.ipynb #b4ffc887
+_LEVEL_COLUMNS = ["level", "error", "low", "high", "items", "scenes"]
+
+
+def _mean_by_level(table: pd.DataFrame, samples: int, seed: int) -> pd.DataFrame:
+    """The mean of the column score, here an error, of each level, with its interval."""
+    found = intervals(table, ("level",), samples, seed)
+    return found.rename(columns={"score": "error"}).drop(columns="left_out")
+
 
 def errors_by_distance(scores: pd.DataFrame, samples: int = 2000, seed: int = 0) -> pd.DataFrame:
     """Mean relative error of depths and distances by how large the true one is: columns level ("1
     to 2 m"), error, low, high, items, scenes; empty without such items."""
     metric = scores[scores.task.str.startswith(("depth_prediction", "distance_prediction"))]
+    true = pd.to_numeric(metric.answer, errors="coerce").fillna(0)
     table = metric.assign(
         score=relative_errors(metric),
-        level=[
-            metre_bin(value) if value > 0 else "0 m"
-            for value in pd.to_numeric(metric.answer, errors="coerce").fillna(0)
-        ],
+        level=[metre_bin(value) if value > 0 else "0 m" for value in true],
     )
     table = table[table.score.notna()]
     if table.empty:
-        return pd.DataFrame(columns=["level", "error", "low", "high", "items", "scenes"])
-    order = {
-        name: k
-        for k, name in enumerate(
-            dict.fromkeys(metre_bin(value) for value in (0.5, 1.5, 2.5, 3.5, 5, 7))
-        )
-    }
-    found = (
-        intervals(table, ("level",), samples, seed)
-        .rename(columns={"score": "error"})
-        .drop(columns="left_out")
-    )
+        return pd.DataFrame(columns=_LEVEL_COLUMNS)
+    levels = dict.fromkeys(metre_bin(value) for value in (0.5, 1.5, 2.5, 3.5, 5, 7))
+    order = {name: k for k, name in enumerate(levels)}
+    found = _mean_by_level(table, samples, seed)
     return found.sort_values("level", key=lambda names: names.map(order), ignore_index=True)
+
+# %% ../../nbs/report/05_error_charts.ipynb #f4b9dbd6
+def _by_number(level: str) -> tuple[bool, int]:
+    """Sorts levels such as "under 5", "5 to 9", "over 20" by their numbers."""
+    numbers = re.findall(r"\d+", level) or ["0"]
+    return not level.startswith("under"), int(numbers[0])
 
 
 def losses_by(
@@ -68,60 +73,55 @@ def losses_by(
 ) -> pd.DataFrame:
     """Mean of 1 - score by the levels of one of `spar_kit.bench.analysis.factors.item_factors`:
     columns level, error, low, high, items, scenes."""
-    both = scores.drop(columns=factor, errors="ignore").merge(
-        factors[[*KEY, factor]].drop_duplicates(KEY), on=KEY
-    )
-    both = both[both[factor].notna() & both.score.notna()].assign(
-        score=lambda table: 1 - table.score
-    )
+    known = factors[[*KEY, factor]].drop_duplicates(KEY)
+    both = scores.drop(columns=factor, errors="ignore").merge(known, on=KEY)
+    both = both[both[factor].notna() & both.score.notna()]
     if both.empty:
-        return pd.DataFrame(columns=["level", "error", "low", "high", "items", "scenes"])
-    found = (
-        intervals(both.assign(level=both[factor]), ("level",), samples, seed)
-        .rename(columns={"score": "error"})
-        .drop(columns="left_out")
-    )
-    return found.sort_values(
-        "level",
-        key=lambda names: names.map(
-            lambda name: (not name.startswith("under"), int((re.findall(r"\d+", name) or [0])[0]))
+        return pd.DataFrame(columns=_LEVEL_COLUMNS)
+    both = both.assign(score=1 - both.score, level=both[factor])
+    found = _mean_by_level(both, samples, seed)
+    return found.sort_values("level", key=lambda names: names.map(_by_number), ignore_index=True)
+
+# %% ../../nbs/report/05_error_charts.ipynb #f0397620
+def _add_line(
+    figure: go.Figure, table: pd.DataFrame, place: pd.Series, *, name: str, color: str, symbol: str
+) -> None:
+    """One run's errors at these places across, with their intervals."""
+    figure.add_scatter(
+        x=place,
+        y=table.error,
+        mode="lines+markers",
+        name=plain(name),
+        customdata=table[["level", "low", "high", "items"]],
+        line=dict(color=color, width=2),
+        marker=dict(size=9, symbol=symbol),
+        error_y=dict(
+            type="data",
+            symmetric=False,
+            array=table.high - table.error,
+            arrayminus=table.error - table.low,
+            thickness=1.4,
+            width=4,
         ),
-        ignore_index=True,
+        hovertemplate=(
+            f"%{{customdata[0]}}<br>{plain(name)} %{{y:.1%}} [%{{customdata[1]:.1%}},"
+            " %{customdata[2]:.1%}]<br>%{customdata[3]} questions<extra></extra>"
+        ),
     )
 
-
+# %% ../../nbs/report/05_error_charts.ipynb #f7b1ff01
 def plot_errors(tables: Mapping[str, pd.DataFrame], title: str, across: str, up: str) -> go.Figure:
     """Lines with 95 % intervals, a line a run: tables of `errors_by_distance` or `losses_by` by
     name. `across` and `up` name the axes."""
     figure = go.Figure()
     colors = run_colors(list(tables))
     levels = list(dict.fromkeys(level for table in tables.values() for level in table.level))
+    places = {level: i for i, level in enumerate(levels)}
     for k, (name, table) in enumerate(tables.items()):
-        place = (
-            table.level.map({level: i for i, level in enumerate(levels)})
-            + (k - (len(tables) - 1) / 2) * 0.07
-        )
-        figure.add_scatter(
-            x=place,
-            y=table.error,
-            mode="lines+markers",
-            name=plain(name),
-            customdata=table[["level", "low", "high", "items"]],
-            line=dict(color=colors[name], width=2),
-            marker=dict(size=9, symbol=SHAPES[k % len(SHAPES)]),
-            error_y=dict(
-                type="data",
-                symmetric=False,
-                array=table.high - table.error,
-                arrayminus=table.error - table.low,
-                thickness=1.4,
-                width=4,
-            ),
-            hovertemplate=(
-                f"%{{customdata[0]}}<br>{plain(name)} %{{y:.1%}} [%{{customdata[1]:.1%}},"
-                " %{customdata[2]:.1%}]<br>%{customdata[3]} questions<extra></extra>"
-            ),
-        )
+        # a little beside each other, so that no interval hides another
+        place = table.level.map(places) + (k - (len(tables) - 1) / 2) * 0.07
+        symbol = SHAPES[k % len(SHAPES)]
+        _add_line(figure, table, place, name=name, color=colors[name], symbol=symbol)
     figure.update_xaxes(
         tickvals=list(range(len(levels))),
         ticktext=[plain(level) for level in levels],
@@ -151,7 +151,35 @@ def _slots(option: str) -> dict[int, str]:
         found[pair] = word or "neither"
     return found
 
+# %% ../../nbs/report/05_error_charts.ipynb #7724eff4
+def _letter_claims(row: Mapping[str, Any], parsed: str) -> list[tuple[int, str, str]]:
+    """(pair, true word, answered word) for each pair that the right option tells of."""
+    answer = str(row["answer"])
+    texts = parse_question(row["question"], answer).options
+    options = dict(zip("ABCDEF", (_slots(option) for option in texts)))
+    said = options.get(parsed)
+    right = options.get(answer.upper(), {})
+    if said is None:
+        return [(pair, word, "not read") for pair, word in right.items()]
+    return [(pair, word, said.get(pair, "neither")) for pair, word in right.items()]
 
+
+def _judge_claims(row: Mapping[str, Any], parsed: str) -> list[tuple[int, str, str]]:
+    """The same of a question with yes or no; [] where it does not name exactly one word."""
+    words = {_ALIKE.get(word, word) for word in re.findall(r"[a-z]+", row["question"].lower())}
+    claims = [
+        (k, word, pair[1 - i])
+        for k, pair in enumerate(PAIRS)
+        for i, word in enumerate(pair)
+        if word in words
+    ]
+    if len(claims) != 1:
+        return []
+    pair, word, opposite = claims[0]
+    told = {"yes": word, "no": opposite}
+    return [(pair, told[str(row["answer"]).lower()], told.get(parsed.lower(), "not read"))]
+
+# %% ../../nbs/report/05_error_charts.ipynb #0dc6c2f7
 def relations(rows: Sequence[Mapping[str, Any]], scores: pd.DataFrame) -> pd.DataFrame:
     """What was answered for what in relation tasks: columns pair (place in `PAIRS`), gold, said,
     items.
@@ -161,42 +189,54 @@ def relations(rows: Sequence[Mapping[str, Any]], scores: pd.DataFrame) -> pd.Dat
             count.
         scores: of the same rows, in the same order.
     """
-    table: list[tuple[int, str, str]] = []
+    claims: list[tuple[int, str, str]] = []
     for row, parsed in zip(rows, scores.parsed, strict=True):
         if not re.search("relation|imagination", row["task"]) or not row.get("question"):
             continue
-        answer = str(row["answer"])
         kind = answer_kind(str(row["answer"]))
         if kind == "letter":
-            options = dict(
-                zip(
-                    "ABCDEF",
-                    (_slots(option) for option in parse_question(row["question"], answer).options),
-                )
-            )
-            said = options.get(str(parsed))
-            table += [
-                (pair, word, said.get(pair, "neither") if said is not None else "not read")
-                for pair, word in options.get(answer.upper(), {}).items()
-            ]
+            claims += _letter_claims(row, str(parsed))
         elif kind == "judge":
-            words = {
-                _ALIKE.get(word, word) for word in re.findall(r"[a-z]+", row["question"].lower())
-            }
-            claims = [
-                (k, word, pair[1 - i])
-                for k, pair in enumerate(PAIRS)
-                for i, word in enumerate(pair)
-                if word in words
-            ]
-            if len(claims) == 1:
-                pair, word, opposite = claims[0]
-                told = {"yes": word, "no": opposite}
-                table.append(
-                    (pair, told[answer.lower()], told.get(str(parsed).lower(), "not read"))
-                )
-    out = pd.DataFrame(table, columns=["pair", "gold", "said"])
+            claims += _judge_claims(row, str(parsed))
+    out = pd.DataFrame(claims, columns=["pair", "gold", "said"])
     return out.groupby(["pair", "gold", "said"]).size().rename("items").reset_index()
+
+# %% ../../nbs/report/05_error_charts.ipynb #75ae5e75
+def _pair_counts(table: pd.DataFrame, pair: int) -> pd.DataFrame:
+    """The answers to one pair of words: a row a true word, a column an answered one."""
+    own = table[table.pair == pair]
+    words = (*PAIRS[pair], "neither")
+    gold = [word for word in words if word in set(own.gold)]
+    said = [word for word in (*words, "not read") if word in set(own.said) | set(gold)]
+    counts = own.pivot_table(
+        index="gold", columns="said", values="items", aggfunc="sum", fill_value=0
+    )
+    return counts.reindex(index=gold, columns=said, fill_value=0)
+
+# %% ../../nbs/report/05_error_charts.ipynb #638e91df
+def _add_square(figure: go.Figure, counts: pd.DataFrame, at: Mapping[str, int]) -> None:
+    """One square of the figure, in this row and column of it."""
+    shares = counts.div(counts.sum(axis=1), axis=0)
+    figure.add_heatmap(
+        z=shares.to_numpy(),
+        x=list(counts.columns),
+        y=list(counts.index),
+        zmin=0,
+        zmax=1,
+        colorscale="Blues",
+        showscale=False,
+        xgap=2,
+        ygap=2,
+        **at,
+        text=[
+            [f"{share:.0%}<br>{count}" for share, count in zip(*row)]
+            for row in zip(shares.to_numpy(), counts.to_numpy())
+        ],
+        texttemplate="%{text}",
+        hovertemplate="true: %{y}, answered: %{x}<br>%{text}<extra></extra>",
+    )
+    figure.update_yaxes(autorange="reversed", automargin=True, title="true", **at)
+    figure.update_xaxes(title=dict(text="answered", standoff=4), tickangle=0, **at)
 
 
 def plot_confusion(table: pd.DataFrame, title: str = "Relations: truth and answer") -> go.Figure:
@@ -211,95 +251,57 @@ def plot_confusion(table: pd.DataFrame, title: str = "Relations: truth and answe
     figure = make_subplots(
         rows=lines, cols=columns, horizontal_spacing=0.16, vertical_spacing=0.28 / lines
     )
-    for n, k in enumerate(pairs):
-        at = {"row": n // 2 + 1, "col": n % 2 + 1}
-        own = table[table.pair == k]
-        gold = [word for word in (*PAIRS[k], "neither") if word in set(own.gold)]
-        said = [
-            word for word in (*PAIRS[k], "neither", "not read") if word in set(own.said) | set(gold)
-        ]
-        counts = own.pivot_table(
-            index="gold", columns="said", values="items", aggfunc="sum", fill_value=0
-        ).reindex(index=gold, columns=said, fill_value=0)
-        shares = counts.div(counts.sum(axis=1), axis=0)
-        figure.add_heatmap(
-            z=shares.to_numpy(),
-            x=said,
-            y=gold,
-            zmin=0,
-            zmax=1,
-            colorscale="Blues",
-            showscale=False,
-            xgap=2,
-            ygap=2,
-            **at,
-            text=[
-                [f"{share:.0%}<br>{count}" for share, count in zip(*row)]
-                for row in zip(shares.to_numpy(), counts.to_numpy())
-            ],
-            texttemplate="%{text}",
-            hovertemplate="true: %{y}, answered: %{x}<br>%{text}<extra></extra>",
-        )
-        figure.update_yaxes(autorange="reversed", automargin=True, title="true", **at)
-        figure.update_xaxes(title=dict(text="answered", standoff=4), tickangle=0, **at)
+    for n, pair in enumerate(pairs):
+        _add_square(figure, _pair_counts(table, pair), {"row": n // 2 + 1, "col": n % 2 + 1})
     return style(figure, title, 250 * lines)
 
 # %% ../../nbs/report/05_error_charts.ipynb #bebaf24a
+def _why(row: Any) -> str:
+    """What went wrong with a missed answer, for the reader of its card."""
+    if row.parsed == "":
+        return "no answer could be read"
+    if row.number and row.times < 1000:
+        return f"off by a factor of {row.times:.1f}"
+    if row.number:
+        return "off by a factor over 1,000"
+    if row.metric == "accuracy":
+        return f"wrong, where the run scores {row.mean:.0%} on the whole"
+    return f"{row.score:.0%} of the points"
+
+# %% ../../nbs/report/05_error_charts.ipynb #c1401e86
+def _judged_misses(scores: pd.DataFrame) -> pd.DataFrame:
+    """The rows with a score of at most 0.5, with columns `severity` and `why`.
+
+    Unread answers come last; numbers by the logarithm of their factor; the rest by what was lost
+    and how good the task is otherwise.
+    """
+    missed = scores[(scores.score <= 0.5) & scores.score.notna()].copy()
+    true, said = (pd.to_numeric(missed[column], errors="coerce") for column in ("answer", "parsed"))
+    numbers = (missed.metric == "mra") & (true > 0) & said.notna()
+    with np.errstate(divide="ignore", invalid="ignore"):
+        factor = np.where(said > 0, np.maximum(said / true, true / said), 1000.0)
+    means = missed.task.map(scores.groupby("task").score.mean())
+    by_size = np.where(numbers, np.log(np.clip(factor, 1, 1000)), means + (1 - missed.score) / 10)
+    missed["severity"] = np.where(missed.parsed == "", -1.0, by_size)
+    facts = missed[["parsed", "metric", "score"]].assign(number=numbers, times=factor, mean=means)
+    missed["why"] = [_why(row) for row in facts.itertuples()]
+    return missed
+
+# %% ../../nbs/report/05_error_charts.ipynb #364f8060
 def worst_misses(scores: pd.DataFrame, count: int = 20, each: int = 2) -> pd.DataFrame:
     """The rows of a score table that went most wrong, at most `each` per task and `count` in all,
     with columns `severity` and `why`; tasks in the registry's order.
 
     Scores above 0.5 are no misses; items that could not be scored are left out.
     """
-    missed = scores[(scores.score <= 0.5) & scores.score.notna()].copy()
-    if missed.empty:
-        return missed.assign(severity=0.0, why="")
-    true, said = (pd.to_numeric(missed[column], errors="coerce") for column in ("answer", "parsed"))
-    numbers = (missed.metric == "mra") & (true > 0) & said.notna()
-    with np.errstate(divide="ignore", invalid="ignore"):
-        factor = np.where(said > 0, np.maximum(said / true, true / said), 1000.0)
-    means = missed.task.map(scores.groupby("task").score.mean())
-    unread = missed.parsed == ""
-    # unread answers come last; numbers by the logarithm of their factor; the rest by what was lost
-    # and how good the task is otherwise
-    missed["severity"] = np.where(
-        unread,
-        -1.0,
-        np.where(numbers, np.log(np.clip(factor, 1, 1000)), means + (1 - missed.score) / 10),
-    )
-    missed["why"] = [
-        (
-            "no answer could be read"
-            if no
-            else (
-                f"off by a factor of {times:.1f}"
-                if number and times < 1000
-                else (
-                    "off by a factor over 1,000"
-                    if number
-                    else (
-                        f"wrong, where the run scores {mean:.0%} on the whole"
-                        if metric == "accuracy"
-                        else f"{score:.0%} of the points"
-                    )
-                )
-            )
-        )
-        for no, number, times, mean, metric, score in zip(
-            unread, numbers, factor, means, missed.metric, missed.score
-        )
-    ]
-    missed = missed.sort_values("severity", ascending=False, kind="stable")
+    if not (scores.score <= 0.5).any():
+        return scores[scores.score <= 0.5].assign(severity=0.0, why="")
+    missed = _judged_misses(scores).sort_values("severity", ascending=False, kind="stable")
     missed = missed[missed.groupby("task").cumcount() < each]
     turn = missed.groupby("task").cumcount()
     order = missed.task.map({name: k for k, name in enumerate(TASKS)})
-    first = (
-        missed.assign(turn=turn, order=order)
-        .sort_values(["turn", "order"], kind="stable")
-        .head(count)
-    )
-    return (
-        first.sort_values(["order", "turn"], kind="stable")
-        .drop(columns=["turn", "order"])
-        .reset_index(drop=True)
-    )
+    # of each task its worst first, then of each its second
+    placed = missed.assign(turn=turn, order=order)
+    first = placed.sort_values(["turn", "order"], kind="stable").head(count)
+    first = first.sort_values(["order", "turn"], kind="stable")
+    return first.drop(columns=["turn", "order"]).reset_index(drop=True)

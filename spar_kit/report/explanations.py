@@ -35,7 +35,15 @@ from ..tasks.facts import Answer
 from ..tasks.registry import TASKS
 from ..tasks.frame_sets import yaw_pitch_roll
 
+# %% ../../nbs/report/35_explanations.ipynb #a13b0cee
+def _camera_name(images: int, view: int) -> str:
+    """What the camera of one of so many images is called in a drawing."""
+    if images == 1:
+        return "camera"
+    return f"camera {view + 1}" if images <= 3 else f"Frame-{view}"
+
 # %% ../../nbs/report/35_explanations.ipynb #a5976eb9
+# over 40 lines: one record; everything that a drawing asks of it stands together
 @dataclass(frozen=True)
 class ExampleRecord:
     """A question of a generated folder with the folder of its images: what is needed to draw why
@@ -110,27 +118,17 @@ class ExampleRecord:
         whole: bool = False,
     ) -> Drawing:
         """Some of the objects marked (all by default), the cameras of some images, and the `whole`
-        room or the part of it around them."""
+        room or the part of it around them. With `plane`, as that projection has it, without
+        cameras."""
         chosen = range(len(self.ids)) if which is None else list(which)
         marked = {self.ids[k]: (self.colors[k], self.label(k)) for k in chosen}
-        title = (
-            f"{self.task}: the room from above"
-            if plane is None
-            else f"{self.task}: as the camera has it, from above"
-        )
-        drawing = (
-            draw_room(self.room, marked, whole=whole, title=title)
-            if plane is None
-            else draw_room(self.room, marked, plane, title, False)
-        )
-        for view in views if plane is None else ():
-            name = (
-                "camera"
-                if len(self.question.images) == 1
-                else f"camera {view + 1}"
-                if len(self.question.images) <= 3
-                else f"Frame-{view}"
-            )
+        if plane is not None:
+            title = f"{self.task}: as the camera has it, from above"
+            return draw_room(self.room, marked, plane, title, False)
+        title = f"{self.task}: the room from above"
+        drawing = draw_room(self.room, marked, whole=whole, title=title)
+        for view in views:
+            name = _camera_name(len(self.question.images), view)
             draw_camera(drawing, self.pose(view), self.horizontal_fov(view), caption=name)
         return drawing
 
@@ -143,34 +141,37 @@ def _m(value: float | np.floating[Any]) -> str:
     text = f"{value:.2f}"
     return f"{value:.3f} m" if text.endswith("5") else f"{text} m"
 
+# %% ../../nbs/report/35_explanations.ipynb #427bf856
+def _depth_plan(x: ExampleRecord, view: int, chosen: Sequence[int]) -> Drawing:
+    """One image's camera at the bottom, and how far ahead of it the chosen objects are."""
+    drawing = x.plan(chosen, plane=as_seen(x.pose(view)))
+    drawing.title += f", image {view + 1}"
+    drawing.line([0, 0], [0, max(x.seen(k, view)[2] for k in chosen) + 0.3], INK, arrow=True)
+    drawing.dot([0, 0], INK)
+    drawing.text([0, 0], f"camera {view + 1}" if len(x.question.images) > 1 else "camera")
+    for k in chosen:
+        right, _, depth = x.seen(k, view)
+        drawing.line([0, depth], [right, depth], x.colors[k], dashed=True)
+        drawing.text([0, depth], _m(depth), x.colors[k])
+    return drawing
+
 
 def _depths(x: ExampleRecord) -> Explanation:
     drawings = []
     lines = []
     for view in sorted(set(x.facts["view"])):
         here = [k for k in range(len(x.ids)) if x.facts["view"][k] == view]
-        drawing = x.plan(here, plane=as_seen(x.pose(view)))
-        drawing.title += f", image {view + 1}"
-        drawing.line([0, 0], [0, max(x.seen(k, view)[2] for k in here) + 0.3], INK, arrow=True)
-        drawing.dot([0, 0], INK)
-        drawing.text([0, 0], f"camera {view + 1}" if len(x.question.images) > 1 else "camera")
-        for k in here:
-            right, _, depth = x.seen(k, view)
-            drawing.line([0, depth], [right, depth], x.colors[k], dashed=True)
-            drawing.text([0, depth], _m(depth), x.colors[k])
-            lines.append(
-                f"{x.name(k)}: depth {_m(depth)}"
-                + (f" in image {view + 1}" if len(x.question.images) > 1 else "")
-            )
-        drawings.append(drawing)
+        drawings.append(_depth_plan(x, view, here))
+        where = f" in image {view + 1}" if len(x.question.images) > 1 else ""
+        lines += [f"{x.name(k)}: depth {_m(x.seen(k, view)[2])}{where}" for k in here]
     if len(x.ids) == 3:
+        second, third = (x.seen(k, x.facts["view"][k])[2] for k in (1, 2))
         lines.append(
-            f"depths of {x.name(2)} and {x.name(1)}: they differ by"
-            f" {_m(abs(x.seen(2, x.facts['view'][2])[2] - x.seen(1, x.facts['view'][1])[2]))}"
+            f"depths of {x.name(2)} and {x.name(1)}: they differ by {_m(abs(third - second))}"
         )
     return drawings, lines
 
-
+# %% ../../nbs/report/35_explanations.ipynb #eec466d8
 def _distance_to_camera(x: ExampleRecord) -> Explanation:
     drawing = x.plan(views=range(len(x.question.images)))
     eye = x.pose()[:3, 3]
@@ -191,24 +192,17 @@ def _distances(x: ExampleRecord) -> Explanation:
     lines = []
     for k in range(1, len(x.ids)):
         apart = x.center(k) - x.center(0)
-        drawing.line(
-            x.center(0),
-            x.center(k),
-            x.colors[k] if len(x.ids) < 5 else INK,
-            _m(np.linalg.norm(apart)),
-        )
+        color = x.colors[k] if len(x.ids) < 5 else INK
+        drawing.line(x.center(0), x.center(k), color, _m(np.linalg.norm(apart)))
         lines.append(
             f"{x.name(0)} to {x.name(k)}: {_m(np.linalg.norm(apart[:2]))} on the plan,"
             f" {_m(abs(apart[2]))} in height, {_m(np.linalg.norm(apart))} in space"
         )
-    return [drawing], lines + (
-        [
-            f"asked for: the one {'farther' if x.facts['farthest'] else 'closer'} than the"
-            f" {'other' if len(x.ids) == 3 else 'others'}"
-        ]
-        if "farthest" in x.facts
-        else []
-    )
+    if "farthest" in x.facts:
+        which = "farther" if x.facts["farthest"] else "closer"
+        others = "other" if len(x.ids) == 3 else "others"
+        lines.append(f"asked for: the one {which} than the {others}")
+    return [drawing], lines
 
 # %% ../../nbs/report/35_explanations.ipynb #a0e833db
 def _size(x: ExampleRecord) -> Explanation:
@@ -234,7 +228,7 @@ def _matching(x: ExampleRecord) -> Explanation:
         f" {x.facts['target_box']}"
     ]
 
-
+# %% ../../nbs/report/35_explanations.ipynb #94317e43
 def _camera_motion(x: ExampleRecord) -> Explanation:
     right, down, forward = (x.pose(1)[:3, 3] - x.pose()[:3, 3]) @ x.pose()[:3, :3]
     drawing = x.plan(views=(0, 1))
@@ -275,27 +269,17 @@ def _frames(x: ExampleRecord) -> Explanation:
 def _nearest_box(x: ExampleRecord) -> Explanation:
     drawing = x.plan(views=range(len(x.question.images)))
     eye = x.pose()[:3, 3]
+    where = "the camera" if len(x.question.images) == 1 else "camera 1"
     lines = []
     for k in range(len(x.ids)):
-        drawing.line(
-            eye,
-            x.center(k),
-            COLORS["plain"] if not k else GREY,
-            _m(np.linalg.norm(x.center(k) - eye)),
-            dashed=bool(k),
-        )
-        lines.append(
-            f"{x.label(k)} (object {x.ids[k]}): {_m(np.linalg.norm(x.center(k) - eye))} from"
-            f" {'the camera' if len(x.question.images) == 1 else 'camera 1'}"
-            + (" (the answer)" if not k else "")
-        )
-    return [drawing], [
-        *lines,
-        (
-            f"asked for: {'the farthest' if x.facts['farthest'] else 'the nearest'} of all objects"
-            " in view"
-        ),
-    ]
+        away = _m(np.linalg.norm(x.center(k) - eye))
+        color = GREY if k else COLORS["plain"]
+        drawing.line(eye, x.center(k), color, away, dashed=bool(k))
+        answer = "" if k else " (the answer)"
+        lines.append(f"{x.label(k)} (object {x.ids[k]}): {away} from {where}{answer}")
+    which = "the farthest" if x.facts["farthest"] else "the nearest"
+    lines.append(f"asked for: {which} of all objects in view")
+    return [drawing], lines
 
 # %% ../../nbs/report/35_explanations.ipynb #3069b9fb
 def _offsets(
@@ -326,34 +310,37 @@ def _relation(x: ExampleRecord) -> Explanation:
         [x.seen(k) for k in range(len(x.ids))], [x.name(k) for k in range(len(x.ids))]
     )
 
+# %% ../../nbs/report/35_explanations.ipynb #a3dfe278
+def _draw_heading(x: ExampleRecord, drawing: Drawing) -> None:
+    """An arrow from where the observer is imagined (object 0) towards what is faced (object 1)."""
+    stand = x.center(0)
+    way = (x.center(1) - stand)[:2]
+    length = float(np.linalg.norm(way))
+    ahead = way / max(length, 1e-9)
+    end = stand[:2] + min(1.2, 0.8 * length) * ahead
+    drawing.line(stand, end, COLORS["green"], "looks this way", arrow=True, width=2.5)
+
 
 def _imagination(x: ExampleRecord) -> Explanation:
     drawing = x.plan(views=(0,) if len(x.question.images) <= 3 else ())
+    _draw_heading(x, drawing)
     stand = x.center(0)
     face = x.center(1)
-    ahead = (face - stand)[:2] / max(float(np.linalg.norm((face - stand)[:2])), 1e-9)
-    reach = min(1.2, 0.8 * float(np.linalg.norm((face - stand)[:2])))
-    drawing.line(
-        stand, stand[:2] + reach * ahead, COLORS["green"], "looks this way", arrow=True, width=2.5
-    )
-    for k in range(2, len(x.ids)):
-        drawing.line(stand, x.center(k), x.colors[k], dashed=True)
     rest = range(2, len(x.ids))
-    after = _offsets(
+    for k in rest:
+        drawing.line(stand, x.center(k), x.colors[k], dashed=True)
+    lines = _offsets(
         [to_observer_frame(stand[None], face[None], x.center(k)[None])[0] for k in rest],
         [f"from there, {x.name(k)}" for k in rest],
     )
-    if "before" not in x.facts:
-        return [drawing], after
-    names = [
-        f"from the {'first ' * (len(x.question.images) > 1)}camera before, {x.name(k)}"
-        for k in rest
-    ]
-    return [drawing], after + _offsets(
-        [x.seen(k, upright=True) for k in rest],
-        names,
-        [float(np.linalg.norm(x.seen(k))) for k in rest],
-    )
+    if "before" in x.facts:
+        camera = "first camera" if len(x.question.images) > 1 else "camera"
+        lines += _offsets(
+            [x.seen(k, upright=True) for k in rest],
+            [f"from the {camera} before, {x.name(k)}" for k in rest],
+            [float(np.linalg.norm(x.seen(k))) for k in rest],
+        )
+    return [drawing], lines
 
 # %% ../../nbs/report/35_explanations.ipynb #069aedd7
 def _map(x: ExampleRecord) -> Explanation:
@@ -382,7 +369,7 @@ def _order(x: ExampleRecord) -> Explanation:
         f"{x.label(k)}: first clearly seen in Frame-{first[k]}" for k in np.argsort(first)
     ]
 
-
+# %% ../../nbs/report/35_explanations.ipynb #92fe6d14
 def _count(x: ExampleRecord) -> Explanation:
     name = x.label(0)
     same = [id for id, label in x.room.labels.items() if label == name]
@@ -409,7 +396,7 @@ def _area(x: ExampleRecord) -> Explanation:
         f"area of the outline: {x.facts['answer']:.2f} square meters; dots: the cameras"
     ]
 
-
+# %% ../../nbs/report/35_explanations.ipynb #25ada1ab
 def _route(x: ExampleRecord) -> Explanation:
     legs = x.facts["legs"]
     place = np.array(x.facts["place"])

@@ -14,6 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 from PIL import Image, ImageDraw
 
 from ..data.generate import generate
@@ -28,41 +29,10 @@ from ..scenes.sources import open_source
 from .html.security import content_policy
 from ..tasks.registry import TASKS, rng_for, select_tasks
 
-# %% ../../nbs/report/40_gallery.ipynb #2ec8e736
-def pictures(x: ExampleRecord, width: int = 420) -> list[tuple[str, Image.Image]]:
-    """(caption, image) of everything to look at."""
-    images = x.question.load()
-    few = [
-        (
-            image.resize(
-                (width, round(image.height * width / image.width)), Image.Resampling.LANCZOS
-            )
-            if image.width > width
-            else image
-        )
-        for image in images
-    ]
-    names = ["image"] if len(images) == 1 else [f"image {k + 1}" for k in range(len(images))]
-    if len(images) > 3:
-        framed = {
-            view: "#17a34a" for view, shown in enumerate(x.facts.get("visible", ())) if shown
-        } | {view: "#d97706" for view in x.facts.get("first", ())}
-        marked = sorted({mark.image for mark in x.question.marks})
-        sheet = contact_sheet(
-            few, framed | {view: "#d3302a" for view in marked if view not in framed}
-        )
-        return [
-            ("all frames, numbered from 0", sheet),
-            *((f"Frame-{view}", few[view]) for view in marked),
-        ]
-    answers = _answers_to_draw(x)
-    return [
-        *zip(names, few),
-        *((f"answer on image {view + 1}", _with_answer(few[view], at)) for view, at in answers),
-    ]
-
-
+# %% ../../nbs/report/40_gallery.ipynb #750221b7
 def _answers_to_draw(x: ExampleRecord) -> list[tuple[int, Sequence[float]]]:
+    """The image and, in thousandths of its sides, the box or the point of each answer that is
+    one."""
     if x.task == "position_matching":
         return [(1, x.facts["target_box"])]
     if x.task.startswith("distance_infer_center_oc"):
@@ -83,49 +53,42 @@ def _with_answer(image: Image.Image, at: Sequence[float]) -> Image.Image:
             pen.line([a, b - r, a, b + r], fill=color, width=stroke)
     return image
 
+# %% ../../nbs/report/40_gallery.ipynb #2ec8e736
+def _shrunk(image: Image.Image, width: int) -> Image.Image:
+    """An image no wider than `width`."""
+    if image.width <= width:
+        return image
+    height = round(image.height * width / image.width)
+    return image.resize((width, height), Image.Resampling.LANCZOS)
+
+
+def _video_pictures(x: ExampleRecord, few: Sequence[Image.Image]) -> list[tuple[str, Image.Image]]:
+    """All frames on one sheet: green where the answer names them, orange where something is seen
+    first, red where there is a mark; and those with a mark once more."""
+    framed = {view: "#17a34a" for view, shown in enumerate(x.facts.get("visible", ())) if shown} | {
+        view: "#d97706" for view in x.facts.get("first", ())
+    }
+    marked = sorted({mark.image for mark in x.question.marks})
+    sheet = contact_sheet(few, framed | {view: "#d3302a" for view in marked if view not in framed})
+    return [
+        ("all frames, numbered from 0", sheet),
+        *((f"Frame-{view}", few[view]) for view in marked),
+    ]
+
+
+def pictures(x: ExampleRecord, width: int = 420) -> list[tuple[str, Image.Image]]:
+    """(caption, image) of everything to look at."""
+    few = [_shrunk(image, width) for image in x.question.load()]
+    if len(few) > 3:
+        return _video_pictures(x, few)
+    names = ["image"] if len(few) == 1 else [f"image {k + 1}" for k in range(len(few))]
+    answers = _answers_to_draw(x)
+    return [
+        *zip(names, few),
+        *((f"answer on image {view + 1}", _with_answer(few[view], at)) for view, at in answers),
+    ]
+
 # %% ../../nbs/report/40_gallery.ipynb #ce40a612
-def choose_exhibits(
-    folder: Path | str,
-    tasks: Sequence[str] = tuple(TASKS),
-    each: int = 3,
-    seed: int = 0,
-    split: str | None = None,
-) -> dict[str, list[ExampleRecord]]:
-    """For each task up to `each` questions: its formats in turn, scenes by turns, the choice among
-    them drawn."""
-    out = {}
-    for task in tasks:
-        rng = rng_for(seed, "gallery", task)
-        found: dict[str, list[tuple[dict[str, Any], Path, Path, int]]] = {}
-        for path, _, format, root in list_shards(folder, split, (task,)):
-            rows = list(numbered_lines(path))
-            for line, record in rows:
-                _check_facts(record, path, line)
-            found.setdefault(format, []).extend(
-                (rows[i][1], root, path, rows[i][0]) for i in rng.permutation(len(rows))
-            )
-        picked: list[ExampleRecord] = []
-        formats = [format for format in TASKS[task].formats if format in found]
-        for turn in range(each if formats else 0):
-            format = formats[turn % len(formats)]
-            used = {x.question.scene for x in picked}
-            told = {(x.question.scene, *x.facts["objects"], *x.facts["frames"]) for x in picked}
-            rest = [
-                row for row in found[format] if row[0]["id"] not in {x.question.id for x in picked}
-            ]
-            fresh = [row for row in rest if _subject(row[0]) not in told]
-            choice = next(
-                (row for row in fresh if _scene(row[0]) not in used),
-                next(iter(fresh or rest), None),
-            )
-            if choice is not None:
-                record, root, path, line = choice
-                question = Question.from_record(record, root, format=format, file=path, line=line)
-                picked.append(ExampleRecord(replace(question, task=task), root))
-        out[task] = picked
-    return out
-
-
 def _check_facts(record: Mapping[str, Any], path: Path, line: int) -> None:
     """Raises RecordError where what the drawings begin with is not there: SPAR's own rows state no
     facts."""
@@ -138,15 +101,15 @@ def _check_facts(record: Mapping[str, Any], path: Path, line: int) -> None:
             "facts",
         )
     for name in ("objects", "frames"):
-        if not isinstance(facts.get(name), list) or not all(
-            isinstance(value, int) for value in facts[name]
-        ):
-            raise RecordError(
-                f"expected a list of whole numbers, found {str(facts.get(name))[:60]!r}",
-                path,
-                line,
-                f"facts.{name}",
-            )
+        values = facts.get(name)
+        if isinstance(values, list) and all(isinstance(value, int) for value in values):
+            continue
+        raise RecordError(
+            f"expected a list of whole numbers, found {str(values)[:60]!r}",
+            path,
+            line,
+            f"facts.{name}",
+        )
 
 
 def _scene(record: Mapping[str, Any]) -> str:
@@ -156,7 +119,63 @@ def _scene(record: Mapping[str, Any]) -> str:
 def _subject(record: Mapping[str, Any]) -> tuple[Any, ...]:
     return _scene(record), *record["facts"]["objects"], *record["facts"]["frames"]
 
+# %% ../../nbs/report/40_gallery.ipynb #4d67f77a
+# a record with the folder of its images, its file and its line
+_Row = tuple[dict[str, Any], Path, Path, int]
 
+
+def _rows_by_format(
+    folder: Path | str, task: str, split: str | None, rng: np.random.Generator
+) -> dict[str, list[_Row]]:
+    """The records of a task by format, those of each file in a drawn order."""
+    found: dict[str, list[_Row]] = {}
+    for path, _, format, root in list_shards(folder, split, (task,)):
+        rows = list(numbered_lines(path))
+        for line, record in rows:
+            _check_facts(record, path, line)
+        found.setdefault(format, []).extend(
+            (rows[i][1], root, path, rows[i][0]) for i in rng.permutation(len(rows))
+        )
+    return found
+
+
+def _next_row(rows: Sequence[_Row], picked: Sequence[ExampleRecord]) -> _Row | None:
+    """The first row that is not picked yet: of another scene with other objects, else with other
+    objects, else any."""
+    ids = {x.question.id for x in picked}
+    scenes = {x.question.scene for x in picked}
+    told = {(x.question.scene, *x.facts["objects"], *x.facts["frames"]) for x in picked}
+    rest = [row for row in rows if row[0]["id"] not in ids]
+    fresh = [row for row in rest if _subject(row[0]) not in told]
+    elsewhere = [row for row in fresh if _scene(row[0]) not in scenes]
+    return next(iter(elsewhere or fresh or rest), None)
+
+# %% ../../nbs/report/40_gallery.ipynb #90f551cb
+def choose_exhibits(
+    folder: Path | str,
+    tasks: Sequence[str] = tuple(TASKS),
+    each: int = 3,
+    seed: int = 0,
+    split: str | None = None,
+) -> dict[str, list[ExampleRecord]]:
+    """For each task up to `each` questions: its formats in turn, scenes by turns, the choice among
+    them drawn."""
+    out = {}
+    for task in tasks:
+        found = _rows_by_format(folder, task, split, rng_for(seed, "gallery", task))
+        picked: list[ExampleRecord] = []
+        formats = [format for format in TASKS[task].formats if format in found]
+        for turn in range(each if formats else 0):
+            format = formats[turn % len(formats)]
+            choice = _next_row(found[format], picked)
+            if choice is not None:
+                record, root, path, line = choice
+                question = Question.from_record(record, root, format=format, file=path, line=line)
+                picked.append(ExampleRecord(replace(question, task=task), root))
+        out[task] = picked
+    return out
+
+# %% ../../nbs/report/40_gallery.ipynb #57e48d5c
 def _unbroken(text: str) -> str:
     """No line break between a number and its unit."""
     return re.sub(r"(?<=\d) (?=c?m\b)", "&nbsp;", text)
@@ -178,6 +197,17 @@ def _drawn(x: ExampleRecord) -> tuple[list[tuple[str, Image.Image]], Explanation
             raise  # it names the place already
         raise RecordError(f"{x.question.id}: cannot be drawn: {error}", file, line) from error
 
+# %% ../../nbs/report/40_gallery.ipynb #cf98540c
+def _figure(caption: str, image: Image.Image, url: str) -> str:
+    """A picture of a card as HTML; a sheet of frames takes the whole width."""
+    kind = "wide" if "frames" in caption else "one"
+    return (
+        f'<figure class="{kind}"><img'
+        f' src="{html.escape(url)}" alt="{html.escape(caption)}"'
+        f' width="{image.width}" height="{image.height}"'
+        f' loading="lazy"><figcaption>{html.escape(caption)}</figcaption></figure>'
+    )
+
 
 def card(x: ExampleRecord, picture_url: Callable[[str, Image.Image], str]) -> str:
     """One question as HTML; `picture_url` is given a name and an image and says where the image is
@@ -186,14 +216,13 @@ def card(x: ExampleRecord, picture_url: Callable[[str, Image.Image], str]) -> st
     Raises RecordError naming file and line of a record that cannot be drawn.
     """
     question, answer = (
-        escape_controls(text, 4000) for text in (x.question.text, x.question.answer)
+        html.escape(escape_controls(text, 4000)) for text in (x.question.text, x.question.answer)
     )
+    # movements of a camera may break behind each
+    answer = answer.replace(",move", ",<wbr>move").replace(",rotate", ",<wbr>rotate")
     looked_at, (drawings, lines) = _drawn(x)
     shown = "".join(
-        f'<figure class="{"wide" if "frames" in caption else "one"}"><img'
-        f' src="{html.escape(picture_url(f"{k}", image))}" alt="{html.escape(caption)}"'
-        f' width="{image.width}" height="{image.height}"'
-        f' loading="lazy"><figcaption>{html.escape(caption)}</figcaption></figure>'
+        _figure(caption, image, picture_url(f"{k}", image))
         for k, (caption, image) in enumerate(looked_at)
     )
     why = "".join(f'<div class="plan">{drawing.svg()}</div>' for drawing in drawings)
@@ -204,8 +233,8 @@ def card(x: ExampleRecord, picture_url: Callable[[str, Image.Image], str]) -> st
         f'<article class="card"><p class="id">{html.escape(x.task)} ·'
         f" {html.escape(x.question.format)} ·"
         f' {html.escape(escape_controls(x.question.id, 120))}</p><div class="asked"><div'
-        f' class="pictures">{shown}</div><p class="question">{html.escape(question)}</p><p'
-        f' class="answer">{html.escape(answer).replace(",move", ",<wbr>move").replace(",rotate", ",<wbr>rotate")}</p></div><div'  # noqa: E501
+        f' class="pictures">{shown}</div><p class="question">{question}</p><p'
+        f' class="answer">{answer}</p></div><div'
         f' class="why">{why}<ul>{said}</ul></div></article>'
     )
 
@@ -229,6 +258,40 @@ body{margin:0 auto;max-width:1320px;padding:1em 1.2em 4em;background:#f5f7f9}
 h1{margin:.6em 0 .2em}h2{margin:1.8em 0 .5em;font-size:1.15em}nav{columns:4 15em;font-size:.9em;margin:1em 0 2em}nav a{color:#0a6c8f;display:block}
 """  # noqa: E501
 
+# %% ../../nbs/report/40_gallery.ipynb #15bd9fe0
+def _section(task: str, cards: Sequence[str]) -> str:
+    """The part of the page that shows one task."""
+    body = "".join(cards) or "<p>No scene of this source holds a question of this task.</p>"
+    return (
+        f'<section id="{html.escape(task)}"><h2>{html.escape(task)}'
+        f" <small>({TASKS[task].level})</small></h2>{body}</section>"
+    )
+
+
+def _page_text(title: str, links: str, sections: Sequence[str]) -> str:
+    return (
+        '<!DOCTYPE html><html lang="en"><head><meta'
+        f' charset="utf-8">{content_policy(pictures_beside=True)}<meta name="viewport"'
+        f' content="width=device-width,initial-scale=1"><title>{html.escape(title)}</title><style>{_PAGE}{STYLE}</style></head><body'  # noqa: E501
+        f' class="gallery"><h1>{html.escape(title)}</h1><p>Each question with the pictures a model'
+        " gets, the answer, and a drawing of why it is true. Lengths in"
+        f" metres.</p><nav>{links}</nav>{''.join(sections)}</body></html>"
+    )
+
+# %% ../../nbs/report/40_gallery.ipynb #2e5fb227
+def _task_cards(task: str, chosen: Sequence[ExampleRecord], folder: Path) -> list[str]:
+    """The cards of one task, their pictures in `folder`/pictures."""
+    cards = []
+    for n, x in enumerate(chosen):
+
+        def save(name: str, image: Image.Image, stem: str = f"{task}_{n}") -> str:
+            place = f"pictures/{stem}_{name}.jpg"
+            image.convert("RGB").save(folder / place, "JPEG", quality=85)
+            return place
+
+        cards.append(card(x, save))
+    return cards
+
 
 def write_page(
     exhibits: Mapping[str, Sequence[ExampleRecord]], out: Path | str, title: str
@@ -237,35 +300,12 @@ def write_page(
     network and no script."""
     out = Path(out)
     (out / "pictures").mkdir(parents=True, exist_ok=True)
-    parts = []
-    for task, chosen in exhibits.items():
-        cards = []
-        for n, x in enumerate(chosen):
-
-            def save(name: str, image: Image.Image, stem: str = f"{task}_{n}") -> str:
-                image.convert("RGB").save(
-                    out / "pictures" / f"{stem}_{name}.jpg", "JPEG", quality=85
-                )
-                return f"pictures/{stem}_{name}.jpg"
-
-            cards.append(card(x, save))
-        body = "".join(cards) or "<p>No scene of this source holds a question of this task.</p>"
-        parts.append(
-            f'<section id="{html.escape(task)}"><h2>{html.escape(task)}'
-            f" <small>({TASKS[task].level})</small></h2>{body}</section>"
-        )
+    sections = [_section(task, _task_cards(task, chosen, out)) for task, chosen in exhibits.items()]
     links = "".join(
         f'<a href="#{html.escape(task)}">{html.escape(task)} ({len(chosen)})</a>'
         for task, chosen in exhibits.items()
     )
-    text = (
-        '<!DOCTYPE html><html lang="en"><head><meta'
-        f' charset="utf-8">{content_policy(pictures_beside=True)}<meta name="viewport"'
-        f' content="width=device-width,initial-scale=1"><title>{html.escape(title)}</title><style>{_PAGE}{STYLE}</style></head><body'  # noqa: E501
-        f' class="gallery"><h1>{html.escape(title)}</h1><p>Each question with the pictures a model'
-        " gets, the answer, and a drawing of why it is true. Lengths in"
-        f" metres.</p><nav>{links}</nav>{''.join(parts)}</body></html>"
-    )
+    text = _page_text(title, links, sections)
     with atomic_write(out / "index.html") as part:
         part.write_text(text, encoding="utf-8")
     return out / "index.html"

@@ -8,6 +8,7 @@ __all__ = ['cell_options', 'parameter_table', 'render', 'Entry', 'Summary', 'Car
 
 # %% ../../nbs/report/55_notebook_report.ipynb #a0e8afce
 import ast
+import base64
 import copy
 import html
 import json
@@ -43,11 +44,8 @@ _PLOTLY = "application/vnd.plotly.v1+json"
 def cell_options(source: str) -> tuple[str, dict[str, str]]:
     """Code without its `#| name: value` lines, and those lines."""
     lines = source.split("\n")
-    found = {
-        m[1]: m[2].strip().strip("\"'")
-        for line in lines
-        if (m := re.match(r"#\|\s*([\w-]+):?\s*(.*)", line))
-    }
+    options = (re.match(r"#\|\s*([\w-]+):?\s*(.*)", line) for line in lines)
+    found = {m[1]: m[2].strip().strip("\"'") for m in options if m}
     return "\n".join(line for line in lines if not line.startswith("#|")), found
 
 # %% ../../nbs/report/55_notebook_report.ipynb #c2101973
@@ -64,53 +62,61 @@ def _tidy_table(made: str) -> str:
     return f'<div class="table">{safe_html(made)}</div>'
 
 
+def _picture_url(data: Mapping[str, Any]) -> str | None:
+    """The data URL of an output's picture, "" where it is not one; None where there is none. A
+    drawing goes before a photograph."""
+    if "image/svg+xml" in data:
+        svg = base64.b64encode("".join(data["image/svg+xml"]).encode()).decode()
+        return f"data:image/svg+xml;base64,{svg}"
+    for kind in ("image/jpeg", "image/png"):
+        if kind in data:
+            return safe_image(f"data:{kind};base64,{''.join(data[kind]).strip()}")
+    return None
+
+# %% ../../nbs/report/55_notebook_report.ipynb #17501c3f
 def _output_html(output: dict[str, Any], marks: Mapping[str, str], heading: str) -> dict[str, Any]:
     """One output with everything visible in it as HTML or text, and nothing in it that could run or
     load."""
     data = output.get("data", {})
     caption = marks.get("fig-cap", "")
-    below = f"<figcaption>{html.escape(caption)}</figcaption>" if caption else ""
-    alt = html.escape(marks.get("fig-alt") or caption or f"Figure: {heading}", quote=True)
     if isinstance(data.get(_PLOTLY), Mapping):
         made = plot_html(data[_PLOTLY], caption, marks.get("fig-alt", ""))
     elif "text/html" in data:
         text = "".join(data["text/html"])
         made = _tidy_table(text) if "<table" in text else safe_html(text)
-    elif "image/svg+xml" in data:
-        import base64
-
-        svg = base64.b64encode("".join(data["image/svg+xml"]).encode()).decode()
-        made = f'<figure><img src="data:image/svg+xml;base64,{svg}" alt="{alt}">{below}</figure>'
-    elif kind := next((kind for kind in ("image/jpeg", "image/png") if kind in data), None):
-        url = safe_image(f"data:{kind};base64,{''.join(data[kind]).strip()}")
-        made = f'<figure><img src="{url}" alt="{alt}">{below}</figure>'
     else:
-        return output
+        url = _picture_url(data)
+        if url is None:
+            return output
+        alt = html.escape(marks.get("fig-alt") or caption or f"Figure: {heading}", quote=True)
+        below = f"<figcaption>{html.escape(caption)}</figcaption>" if caption else ""
+        made = f'<figure><img src="{url}" alt="{alt}">{below}</figure>'
     return {"output_type": "display_data", "metadata": {}, "data": {"text/html": made}}
+
+# %% ../../nbs/report/55_notebook_report.ipynb #7006d19f
+def _assigned(source: str) -> dict[str, str]:
+    """The names that code assigns on its outermost level, with the values as text."""
+    out = {}
+    try:
+        body = ast.parse(source).body
+    except (SyntaxError, ValueError):  # a report is also made of what failed
+        body = []
+    for node in body:
+        if isinstance(node, ast.Assign):
+            target: ast.expr = node.targets[0]
+        elif isinstance(node, ast.AnnAssign):
+            target = node.target
+        else:
+            continue
+        if isinstance(target, ast.Name) and node.value is not None:
+            out[target.id] = ast.unparse(node.value)
+    return out
 
 
 def parameter_table(cells: Sequence[Mapping[str, Any]]) -> str:
     """The tagged cell and what Papermill injected, as one table: name, value, meaning."""
-
-    def assigned(source: str) -> dict[str, str]:
-        out = {}
-        try:
-            body = ast.parse(source).body
-        except (SyntaxError, ValueError):  # a report is also made of what failed
-            body = []
-        for node in body:
-            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-                out[node.targets[0].id] = ast.unparse(node.value)
-            elif (
-                isinstance(node, ast.AnnAssign)
-                and isinstance(node.target, ast.Name)
-                and node.value is not None
-            ):
-                out[node.target.id] = ast.unparse(node.value)
-        return out
-
     sources = ["".join(cell["source"]) for cell in cells]
-    values = {name: value for source in sources for name, value in assigned(source).items()}
+    values = {name: value for source in sources for name, value in _assigned(source).items()}
     notes = {m[1]: m[2] for m in re.finditer(r"(?m)^(\w+)\s*:[^#\n]*#\s*(.*)$", sources[0])}
     rows = "".join(
         "<tr><th"
@@ -130,6 +136,22 @@ def _headings(source: str) -> list[tuple[str, str]]:
     return [(level, re.sub(r"[`*_]", "", words).strip()) for level, words in found]
 
 
+def _toc_entry(heading: str) -> dict[str, str]:
+    """A heading and the anchor that nbconvert gives it."""
+    return {"text": heading, "id": re.sub(r"[^\w\- ]", "", heading).replace(" ", "-")}
+
+# %% ../../nbs/report/55_notebook_report.ipynb #c43f0c2a
+def _code_cell(cell: Any, heading: str) -> Any:
+    """A code cell with its outputs as HTML and its directives taken out."""
+    import nbformat
+
+    cell.source, marks = cell_options(cell.source)
+    cell.outputs = [
+        nbformat.from_dict(_output_html(output, marks, heading)) for output in cell.outputs
+    ]
+    return cell
+
+# %% ../../nbs/report/55_notebook_report.ipynb #53a52d71
 def _prepared(book: Any, stem: str) -> tuple[list[Any], str, list[dict[str, str]]]:
     """A notebook's cells as the template wants them, its title, and the entries of its table of
     contents."""
@@ -148,32 +170,50 @@ def _prepared(book: Any, stem: str) -> tuple[list[Any], str, list[dict[str, str]
                 if level == "#":
                     title = title or heading
                 else:
-                    toc.append(
-                        {"text": heading, "id": re.sub(r"[^\w\- ]", "", heading).replace(" ", "-")}
-                    )
+                    toc.append(_toc_entry(heading))
         if cell in tagged:
             if cell is tagged[0]:
                 cell.metadata["parameter_table"] = parameter_table(tagged)
                 cells.append(cell)
             continue
         if cell.cell_type == "code":
-            cell.source, marks = cell_options(cell.source)
-            cell.outputs = [
-                nbformat.from_dict(_output_html(output, marks, heading or title))
-                for output in cell.outputs
-            ]
-            if (
-                cells
-                and cells[-1].cell_type == "code"
-                and not cells[-1].outputs
-                and cells[-1] not in tagged
-            ):
+            cell = _code_cell(cell, heading or title)
+            last = cells[-1] if cells else None
+            silent = last is not None and last.cell_type == "code" and not last.outputs
+            if silent and last not in tagged:
                 # code that shows nothing: one fold with what follows
                 cell.source = cells.pop().source + "\n\n" + cell.source
         cells.append(cell)
     return cells, title or stem, toc
 
+# %% ../../nbs/report/55_notebook_report.ipynb #528c3c77
+def _page_of(book: Any, target: Path, resources: Mapping[str, Any]) -> str:
+    """A notebook as the text of a page, with nbconvert and our template."""
+    from nbconvert import HTMLExporter
+    from pygments.formatters import HtmlFormatter
 
+    book.cells, title, toc = _prepared(book, target.stem)
+    text = json.dumps(book)
+    exporter = HTMLExporter(template_name="spar", extra_template_basedirs=[str(templates())])
+    exporter.exclude_anchor_links = True
+    exporter.register_filter("safe_html", safe_html)
+    values = page_resources(
+        nonce_for(text, str(target.name)),
+        page_title=title,
+        toc=toc if len(toc) > 2 else [],
+        has_plots="data-plotly" in text,
+        has_code=any(
+            cell.cell_type == "code" and cell.source.strip() and not cell.metadata
+            for cell in book.cells
+        ),
+        **resources,
+    )
+    colors = HtmlFormatter(style="friendly").get_style_defs(".highlight")
+    values["style"] += colors.replace("background: #f0f0f0", "background: none")
+    page, _ = exporter.from_notebook_node(book, resources=values)
+    return page
+
+# %% ../../nbs/report/55_notebook_report.ipynb #e560b61b
 def render(notebook: Path | str, target: Path, **resources: Any) -> Path:
     """One executed notebook as one page; plotly.js lies beside it in `_assets`.
 
@@ -188,33 +228,9 @@ def render(notebook: Path | str, target: Path, **resources: Any) -> Path:
         ValueError: the notebook cannot be shown, in one line.
     """
     import nbformat
-    from nbconvert import HTMLExporter
-    from pygments.formatters import HtmlFormatter
 
     try:
-        book = copy.deepcopy(nbformat.read(notebook, 4))
-        book.cells, title, toc = _prepared(book, target.stem)
-        text = json.dumps(book)
-        exporter = HTMLExporter(template_name="spar", extra_template_basedirs=[str(templates())])
-        exporter.exclude_anchor_links = True
-        exporter.register_filter("safe_html", safe_html)
-        values = page_resources(
-            nonce_for(text, str(target.name)),
-            page_title=title,
-            toc=toc if len(toc) > 2 else [],
-            has_plots="data-plotly" in text,
-            has_code=any(
-                cell.cell_type == "code" and cell.source.strip() and not cell.metadata
-                for cell in book.cells
-            ),
-            **resources,
-        )
-        values["style"] += (
-            HtmlFormatter(style="friendly")
-            .get_style_defs(".highlight")
-            .replace("background: #f0f0f0", "background: none")
-        )
-        page, _ = exporter.from_notebook_node(book, resources=values)
+        page = _page_of(copy.deepcopy(nbformat.read(notebook, 4)), target, resources)
     except OSError:
         raise
     # a foreign file can be odd in ways that neither nbformat nor nbconvert foresees
@@ -264,7 +280,7 @@ class Summary(_File):
     command: list[str] = []
     runs: list[Entry]
 
-
+# %% ../../nbs/report/55_notebook_report.ipynb #e2678f36
 class Card(_File):
     """`run.json`: how a run went."""
 
@@ -293,7 +309,7 @@ class Row(_File):
     compare: dict[str, int | float | str | None] = {}
     figures: list[_Figure] = []
 
-
+# %% ../../nbs/report/55_notebook_report.ipynb #c62cc3af
 _M = TypeVar("_M", bound=_File)
 
 
@@ -310,6 +326,21 @@ def read_file(path: Path, kind: type[_M]) -> _M:
         raise to_config_error(error, path, {}) from None
 
 # %% ../../nbs/report/55_notebook_report.ipynb #222d6993
+def _run_entry(outcome: RunResult, folder: Path) -> dict[str, Any]:
+    """How a run ended, as `Entry` reads it again; paths are given from the report's folder."""
+    run = outcome.run
+    return {
+        "step": run.step,
+        "label": run.label,
+        "key": run.key,
+        "folder": os.path.relpath(run.folder, folder),
+        "choices": [list(choice) for choice in run.choices],
+        "upstream": list(run.upstream),
+        "status": outcome.status,
+        "error": outcome.error,
+    }
+
+# %% ../../nbs/report/55_notebook_report.ipynb #bbb9c197
 def write_summary(
     plan: Plan,
     outcomes: Iterable[RunResult],
@@ -325,47 +356,44 @@ def write_summary(
         params: the plan's file as it was given.
         settings, name: what the command line changed, as for `load_plan`.
     """
-    runs = []
-    for outcome in outcomes:
-        run = outcome.run
-        runs.append(
-            {
-                "step": run.step,
-                "label": run.label,
-                "key": run.key,
-                "folder": os.path.relpath(run.folder, folder),
-                "choices": [list(choice) for choice in run.choices],
-                "upstream": list(run.upstream),
-                "status": outcome.status,
-                "error": outcome.error,
-            }
-        )
-    command = [
-        "spar",
-        "sweep",
-        str(params),
-        *(word for setting in settings for word in ("--set", setting)),
-        *(["--name", name] if name is not None else []),
-    ]
+    changes = [word for setting in settings for word in ("--set", setting)]
+    named = [] if name is None else ["--name", name]
     summary = {
         "name": plan.name,
         "title": plan.title or plan.name,
         "about": plan.about.strip(),
         "made": time.strftime("%Y-%m-%d %H:%M"),
-        "command": command,
+        "command": ["spar", "sweep", str(params), *changes, *named],
         "params": {"file": params.name, "text": params.read_text(encoding="utf-8-sig")},
-        "runs": runs,
+        "runs": [_run_entry(outcome, folder) for outcome in outcomes],
     }
     write_page(
         folder / "sweep.json", json.dumps(summary, indent=1, ensure_ascii=False, default=str) + "\n"
     )
 
-
+# %% ../../nbs/report/55_notebook_report.ipynb #65975a4f
 def _format_duration(seconds: float) -> str:
     """12.3 -> "12 s", 245 -> "4 min 5 s"."""
     return f"{seconds:.0f} s" if seconds < 60 else f"{int(seconds) // 60} min {int(seconds) % 60} s"
 
 # %% ../../nbs/report/55_notebook_report.ipynb #be56139f
+def _number_cell(value: int | float | str | None) -> str:
+    """A number of `Row.compare` in a cell of the table, with one decimal where it is no count."""
+    if isinstance(value, float):
+        shown = f"{value:.1f}"
+    else:
+        shown = str("" if value is None else value)
+    return f'<td class="number">{html.escape(shown)}</td>'
+
+
+def _comparison_row(run: Mapping[str, Any], axes: Sequence[str], names: Sequence[str]) -> str:
+    choices = {axis: value for axis, value in run["choices"]}
+    linked = f'<a href="{html.escape(run["page"])}">{html.escape(run["title"])}</a>'
+    chosen = (f"<td>{html.escape(format_value(choices.get(axis, '')))}</td>" for axis in axes)
+    numbers = (_number_cell(run["row"].compare.get(name)) for name in names)
+    return f"<tr><th scope=row>{linked}</th>{''.join(chosen)}{''.join(numbers)}</tr>"
+
+
 def comparison_table(runs: Sequence[Mapping[str, Any]]) -> str:
     """Runs that left numbers, side by side: a row per run, the choices of the grid, then the
     numbers. "" where there is nothing to compare."""
@@ -377,51 +405,38 @@ def comparison_table(runs: Sequence[Mapping[str, Any]]) -> str:
     head = "".join(f"<th>{html.escape(axis.rpartition('.')[2])}</th>" for axis in axes) + "".join(
         f'<th class="number">{html.escape(name)}</th>' for name in names
     )
-    body = ""
-    for run in rows:
-        choices = {axis: value for axis, value in run["choices"]}
-        linked = f'<a href="{html.escape(run["page"])}">{html.escape(run["title"])}</a>'
-        body += f"<tr><th scope=row>{linked}</th>" + "".join(
-            f"<td>{html.escape(format_value(choices.get(axis, '')))}</td>" for axis in axes
-        )
-        for name in names:
-            value = run["row"].compare.get(name)
-            body += f'<td class="number">{html.escape(f"{value:.1f}" if isinstance(value, float) else str("" if value is None else value))}</td>'  # noqa: E501
-        body += "</tr>"
+    body = "".join(_comparison_row(run, axes, names) for run in rows)
     return (
         "<div"
         f' class="table"><table><thead><tr><th>run</th>{head}</tr></thead><tbody>{body}</tbody></table></div>'  # noqa: E501
     )
 
 # %% ../../nbs/report/55_notebook_report.ipynb #be9a3b6d
+def _first_file(*paths: Path) -> Path | None:
+    """The first of the paths at which there is a file."""
+    return next((path for path in paths if path.is_file()), None)
+
+
 def _run_facts(entry: Entry, folder: Path) -> dict[str, Any]:
     """All that the pages say of one run."""
     home = folder / entry.folder
-    if home.name != f"{entry.step}-{entry.key}":
+    name = f"{entry.step}-{entry.key}"
+    if home.name != name:
         raise InputError(
             f"{folder / 'sweep.json'}: runs: the folder {entry.folder!r} is not that of the run"
-            f" {entry.step}-{entry.key}"
+            f" {name}"
         )
-    card = read_file(home / "run.json", Card) if (home / "run.json").is_file() else None
-    row = (
-        read_file(home / "out" / "row.json", Row)
-        if (home / "out" / "row.json").is_file()
-        else Row()
-    )
-    notebook = next(
-        (
-            path
-            for path in (home / "notebook.ipynb", home / "notebook.failed.ipynb")
-            if path.is_file()
-        ),
-        None,
-    )
+    card_file = _first_file(home / "run.json")
+    row_file = _first_file(home / "out" / "row.json")
+    card = read_file(card_file, Card) if card_file else None
+    row = read_file(row_file, Row) if row_file else Row()
+    notebook = _first_file(home / "notebook.ipynb", home / "notebook.failed.ipynb")
     ok = entry.status in ("done", "cached")
     return {
         **entry.model_dump(),
         "row": row,
         "notebook": notebook,
-        "page": f"{entry.step}-{entry.key}.html" if notebook and entry.status != "skipped" else "",
+        "page": f"{name}.html" if notebook and entry.status != "skipped" else "",
         "title": row.title or entry.step.capitalize(),
         "headline": row.headline,
         "card": card,
@@ -431,7 +446,20 @@ def _run_facts(entry: Entry, folder: Path) -> dict[str, Any]:
         "foot": _format_duration(card.seconds) if card else "",
     }
 
+# %% ../../nbs/report/55_notebook_report.ipynb #367a1c46
+def _page_facts(run: Mapping[str, Any]) -> list[str]:
+    """The small facts under the title of a run's page."""
+    card = run["card"]
+    facts = (
+        run["label"],
+        card.started if card else "",
+        run["foot"],
+        card.machine if card else "",
+        f"run {run['step']}-{run['key']}",
+    )
+    return [fact for fact in facts if fact]
 
+# %% ../../nbs/report/55_notebook_report.ipynb #eb477367
 def _write_run_pages(
     runs: Sequence[Mapping[str, Any]], folder: Path, title: str, links: Sequence[Mapping[str, str]]
 ) -> None:
@@ -441,41 +469,27 @@ def _write_run_pages(
         path.stat().st_mtime for path in (*(templates() / "spar").iterdir(), folder / "sweep.json")
     )
     for run in runs:
+        if not run["page"]:
+            continue
         target = folder / run["page"]
-        if run["page"] and not (
-            target.is_file()
-            and target.stat().st_mtime > max(newest, run["notebook"].stat().st_mtime)
-        ):
-            card = run["card"]
-            meta = [
-                part
-                for part in (
-                    run["label"],
-                    card.started if card else "",
-                    run["foot"],
-                    card.machine if card else "",
-                    f"run {run['step']}-{run['key']}",
-                )
-                if part
-            ]
-            render(
-                run["notebook"],
-                target,
-                report_title=title,
-                links=links,
-                current=run["page"],
-                meta=meta,
-            )
+        needed = max(newest, run["notebook"].stat().st_mtime)
+        if target.is_file() and target.stat().st_mtime > needed:
+            continue
+        render(
+            run["notebook"],
+            target,
+            report_title=title,
+            links=links,
+            current=run["page"],
+            meta=_page_facts(run),
+        )
     # pages of earlier choices of parameters are no part of this report
     kept = {run["page"] for run in runs} | {"index.html"}
-    for stale in (
-        path
-        for path in folder.glob("*-*.html")
-        if path.name not in kept and re.fullmatch(r".+-[0-9a-f]{10}\.html", path.name)
-    ):
-        stale.unlink()
+    for path in folder.glob("*-*.html"):
+        if path.name not in kept and re.fullmatch(r".+-[0-9a-f]{10}\.html", path.name):
+            path.unlink()
 
-
+# %% ../../nbs/report/55_notebook_report.ipynb #a5304723
 def _installed(runs: Sequence[Mapping[str, Any]]) -> str:
     """What was installed when the runs were made, as a table to unfold; "" where no run says so."""
     known = [run["card"].environment for run in runs if run["card"] and run["card"].environment]
@@ -506,7 +520,61 @@ def _headlines(runs: Sequence[Mapping[str, Any]], last: Mapping[str, Any] | None
     where = ", ".join(part for part in (last["label"] or last["key"], last["error"]) if part)
     return [last["headline"] if alone else f"{last['title']} ({where}): {last['headline']}"]
 
+# %% ../../nbs/report/55_notebook_report.ipynb #469a61be
+def _index_facts(summary: Summary, runs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The small facts under the title of the first page."""
+    cards = [run["card"] for run in runs if run["card"]]
+    failed = sum(run["status"] in ("failed", "skipped") for run in runs)
+    return [
+        summary.made,
+        f"{len(runs)} runs",
+        f"{_format_duration(sum(card.seconds for card in cards))} of computing",
+        *([f"{failed} failed or skipped"] if failed else []),
+        *(card.machine for card in cards[:1]),
+    ]
 
+# %% ../../nbs/report/55_notebook_report.ipynb #ca9f04e7
+def _index_page(
+    summary: Summary, runs: Sequence[Mapping[str, Any]], links: Sequence[Mapping[str, str]]
+) -> str:
+    import jinja2
+    from pygments import highlight
+    from pygments.formatters import HtmlFormatter
+    from pygments.lexers.data import YamlLexer
+
+    done = [run for run in runs if run["badge"] == "done"]
+    last = next((run for run in reversed(done) if run["row"].figures), None)
+    figures = [plot_html(item.figure, item.caption) for item in last["row"].figures] if last else []
+    comparison = comparison_table(done)
+    resources = page_resources(
+        nonce_for(summary.model_dump_json(), *figures, comparison),
+        page_title=summary.title,
+        report_title=summary.title,
+        links=links,
+        meta=_index_facts(summary, runs),
+        has_plots=bool(figures),
+    )
+    formatter = HtmlFormatter(style="friendly")
+    colors = formatter.get_style_defs(".highlight")
+    resources["style"] += colors.replace("background: #f0f0f0", "background: var(--code)")
+    default = ["spar", "sweep", f"params/studies/{summary.params.file}"]
+    command = shlex.join(summary.command or default)
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(str(templates() / "spar")))
+    return environment.get_template("overview.html.j2").render(
+        resources=resources,
+        title=summary.title,
+        about=summary.about,
+        headlines=_headlines(runs, last),
+        figures=figures,
+        comparison=comparison,
+        runs=runs,
+        parameters=highlight(summary.params.text, YamlLexer(), formatter),
+        parameters_name=summary.params.file,
+        installed=_installed(runs),
+        again=f"<code>{html.escape(command)}</code> runs it again; what is done is reused.",
+    )
+
+# %% ../../nbs/report/55_notebook_report.ipynb #301b51da
 def build_report(folder: Path | str) -> Path:
     """Makes the pages of a report folder from its `sweep.json` and the executed notebooks, and
     returns the path of `index.html`.
@@ -538,57 +606,3 @@ def build_report(folder: Path | str) -> Path:
     write_page(folder / "index.html", _index_page(summary, runs, links))
     install_plotly(folder)
     return folder / "index.html"
-
-
-def _index_page(
-    summary: Summary, runs: Sequence[Mapping[str, Any]], links: Sequence[Mapping[str, str]]
-) -> str:
-    import jinja2
-    from pygments import highlight
-    from pygments.formatters import HtmlFormatter
-    from pygments.lexers.data import YamlLexer
-
-    last = next(
-        (run for run in reversed(runs) if run["badge"] == "done" and run["row"].figures), None
-    )
-    figures = [plot_html(item.figure, item.caption) for item in last["row"].figures] if last else []
-    cards = [run["card"] for run in runs if run["card"]]
-    failed = sum(run["status"] in ("failed", "skipped") for run in runs)
-    meta = [
-        summary.made,
-        f"{len(runs)} runs",
-        f"{_format_duration(sum(card.seconds for card in cards))} of computing",
-        *([f"{failed} failed or skipped"] if failed else []),
-        *(card.machine for card in cards[:1]),
-    ]
-    formatter = HtmlFormatter(style="friendly")
-    comparison = comparison_table([run for run in runs if run["badge"] == "done"])
-    nonce = nonce_for(summary.model_dump_json(), *figures, comparison)
-    resources = page_resources(
-        nonce,
-        page_title=summary.title,
-        report_title=summary.title,
-        links=links,
-        meta=meta,
-        has_plots=bool(figures),
-    )
-    resources["style"] += formatter.get_style_defs(".highlight").replace(
-        "background: #f0f0f0", "background: var(--code)"
-    )
-    command = shlex.join(
-        summary.command or ["spar", "sweep", f"params/studies/{summary.params.file}"]
-    )
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(str(templates() / "spar")))
-    return environment.get_template("overview.html.j2").render(
-        resources=resources,
-        title=summary.title,
-        about=summary.about,
-        headlines=_headlines(runs, last),
-        figures=figures,
-        comparison=comparison,
-        runs=runs,
-        parameters=highlight(summary.params.text, YamlLexer(), formatter),
-        parameters_name=summary.params.file,
-        installed=_installed(runs),
-        again=f"<code>{html.escape(command)}</code> runs it again; what is done is reused.",
-    )

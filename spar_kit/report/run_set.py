@@ -29,6 +29,7 @@ from ..bench.scorers.strict import format_of
 from ..core.errors import InputError
 
 # %% ../../nbs/report/15_run_set.ipynb #d94d075c
+# over 40 lines: one set of runs; all that pages ask of it is a view of one table
 CONSTANT = "blind: constant"
 
 
@@ -145,15 +146,15 @@ def run_titles(paths: Sequence[Path]) -> list[str]:
 def _shown(name: str, image_mode: str) -> str:
     """A run's name on the page: it begins with "blind" if and only if the run did not see the right
     images. Where the mode is not known the name is left to say so."""
-    if image_mode in ("", "original"):
-        return f"run {name}" if image_mode and is_blind(name) else name
-    return (
-        name
-        if is_blind(name) and not name.startswith("blind_")
-        else f"blind: {re.sub('^blind[ _:-]+', '', name)}"
-    )
+    if image_mode == "":
+        return name
+    if image_mode == "original":
+        return f"run {name}" if is_blind(name) else name
+    if is_blind(name) and not name.startswith("blind_"):
+        return name
+    return f"blind: {re.sub('^blind[ _:-]+', '', name)}"
 
-
+# %% ../../nbs/report/15_run_set.ipynb #d296adab
 def _words(question: Any) -> str:
     return " ".join(str(question or "").replace("<image>", " ").lower().split())
 
@@ -168,39 +169,66 @@ def _is_same(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
     )
 
 
+def _different(
+    name: str, run: str, first: Mapping[str, Any], row: Mapping[str, Any], counts: tuple[int, int]
+) -> InputError:
+    """The error that shows the first pair of rows that differ, and how many of how many do."""
+    shown = [f"{str(part['answer'])[:40]!r}" for part in (first, row)]
+    what = f"true answers {shown[0]} and {shown[1]}"
+    if shown[0] == shown[1]:
+        what = f"{str(first['question'])[:60]!r} and {str(row['question'])[:60]!r}"
+    return InputError(
+        f"{name} and {run} were asked different questions under the same ids:"
+        f" {counts[0]:,} of {counts[1]:,} shared ones differ, the first is {row['task']}"
+        f" {str(row['id'])[:40]}: {what}"
+    )
+
+# %% ../../nbs/report/15_run_set.ipynb #737c02c4
+def _key(row: Mapping[str, Any]) -> tuple[str, str, str]:
+    return row["task"], format_of(row), str(row["id"])
+
+
 def check_same_questions(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
     """Raises ValueError where a run's rows are about other questions than those of the first run
     with the same task, format and id."""
     known: dict[tuple[str, str, str], tuple[str, Mapping[str, Any]]] = {}
     for name, own in rows.items():
-        found = [
-            (key, row, *known[key])
-            for row in own
-            if (key := (row["task"], format_of(row), str(row["id"]))) in known
-        ]
-        other = [
-            (key, row, run, first) for key, row, run, first in found if not _is_same(first, row)
-        ]
+        keyed = [(_key(row), row) for row in own]
+        found = [(row, *known[key]) for key, row in keyed if key in known]
+        other = [(row, run, first) for row, run, first in found if not _is_same(first, row)]
         if other:
-            (task, _, id), row, run, first = other[0]
-            shown = [f"{str(part['answer'])[:40]!r}" for part in (first, row)]
-            what = (
-                f"true answers {shown[0]} and {shown[1]}"
-                if shown[0] != shown[1]
-                else f"{str(first['question'])[:60]!r} and {str(row['question'])[:60]!r}"
-            )
-            raise InputError(
-                f"{name} and {run} were asked different questions under the same ids:"
-                f" {len(other):,} of {len(found):,} shared ones differ, the first is {task}"
-                f" {id[:40]}: {what}"
-            )
-        known |= {
-            key: (name, row)
-            for row in own
-            if (key := (row["task"], format_of(row), str(row["id"]))) not in known
-        }
+            row, run, first = other[0]
+            raise _different(name, run, first, row, (len(other), len(found)))
+        known |= {key: (name, row) for key, row in keyed if key not in known}
+
+# %% ../../nbs/report/15_run_set.ipynb #dfab80eb
+def _named(
+    answers: Mapping[str, Path | str | Sequence[Mapping[str, Any]]],
+    read: Mapping[str, PredictionFile],
+) -> tuple[dict[str, str], dict[str, Sequence[Mapping[str, Any]]]]:
+    """The name of each run on the page, by the name it was given; and its rows by the former."""
+    names = {}
+    rows: dict[str, Sequence[Mapping[str, Any]]] = {}
+    for name, found in answers.items():
+        if name in read:
+            mode, own = read[name].image_mode, read[name].rows
+        else:
+            mode, own = stated_mode(found), found  # type: ignore[arg-type,assignment]
+        names[name] = _shown(name, mode)
+        rows[names[name]] = own
+    return names, rows
 
 
+def _score_all(rows: Mapping[str, Sequence[Mapping[str, Any]]], flavour: Scorer) -> pd.DataFrame:
+    """One table of all runs. The blind ones are scored by the page's scorer only: on the others
+    only those that see are compared."""
+    scored = []
+    for name, own in rows.items():
+        flavours = [flavour] if is_blind(name) else FLAVOURS
+        scored.append(score_table(own, flavours).assign(run=name))
+    return pd.concat(scored)
+
+# %% ../../nbs/report/15_run_set.ipynb #f0ac4469
 def load_runs(
     answers: Mapping[str, Path | str | Sequence[Mapping[str, Any]]],
     flavour: Scorer = "strict",
@@ -228,27 +256,14 @@ def load_runs(
         for name, found in answers.items()
         if isinstance(found, Path | str)
     }
-    modes = {
-        name: read[name].image_mode if name in read else stated_mode(found)  # type: ignore[arg-type]
-        for name, found in answers.items()
-    }
-    names = {name: _shown(name, mode) for name, mode in modes.items()}
-    rows: dict[str, Sequence[Mapping[str, Any]]] = {
-        names[name]: read[name].rows if name in read else found  # type: ignore[misc]
-        for name, found in answers.items()
-    }
+    names, rows = _named(answers, read)
     check_same_questions(rows)
     seeing = [name for name in rows if not is_blind(name)]
     if not seeing:
         raise InputError("all files are blind runs; give at least one run with images")
     if len(seeing) == len(rows):
         rows[CONSTANT] = constant_rows(rows[seeing[0]])
-    table = pd.concat(
-        [
-            score_table(own, FLAVOURS if name in seeing else [flavour]).assign(run=name)
-            for name, own in rows.items()
-        ]
-    )
+    table = _score_all(rows, flavour)
     own = table[table.scorer == flavour]
     best = max(seeing, key=lambda name: own[own.run == name].groupby("task").score.mean().mean())
     return RunSet(
@@ -264,13 +279,10 @@ def load_runs(
 # %% ../../nbs/report/15_run_set.ipynb #4e763d69
 def format_score(score: float, low: float, high: float, sign: Literal["", "+"] = "") -> str:
     """0.523, 0.477, 0.569 -> "52.3 (47.7 to 56.9)"; a dash for NaN."""
-    return (
-        "–"
-        if score != score
-        else f"{100 * score:{sign}.1f} ({100 * low:{sign}.1f} to {100 * high:{sign}.1f})".replace(
-            "-", "−"
-        )
-    )
+    if score != score:
+        return "–"
+    shown = f"{100 * score:{sign}.1f} ({100 * low:{sign}.1f} to {100 * high:{sign}.1f})"
+    return shown.replace("-", "−")
 
 
 def format_p(value: float, equal: str = "") -> str:
@@ -286,15 +298,17 @@ def verdict(low: float, high: float, p: float) -> str:
         return "cannot tell"
     return ("" if p < 0.05 else "perhaps ") + ("better" if low > 0 else "worse")
 
-
+# %% ../../nbs/report/15_run_set.ipynb #c8b41ed9
 def _left_out(runs: RunSet) -> str:
     """How many questions of the main run its mean does not hold, and why; "" where it holds all."""
     own = runs.scores[runs.main]
     failed = int((own.metric == "failed").sum())
     unknown = int(own.score.isna().sum()) - failed
-    parts = [f"{failed:,} have no answer: the run is incomplete"] * bool(failed) + [
-        f"{unknown:,} have no rule or a true answer that is not recognised"
-    ] * bool(unknown)
+    parts = []
+    if failed:
+        parts.append(f"{failed:,} have no answer: the run is incomplete")
+    if unknown:
+        parts.append(f"{unknown:,} have no rule or a true answer that is not recognised")
     return f"Not in this mean: of {len(own):,} questions {' and '.join(parts)}." if parts else ""
 
 
@@ -320,35 +334,45 @@ def standing(runs: RunSet) -> str:
         return f"Highest of {count} runs: {name}, {said}: that it looks is not shown."
     return f"Best of {count} runs: {name}, {said}."
 
+# %% ../../nbs/report/15_run_set.ipynb #6cfa5ac4
+def _score_sentence(runs: RunSet, main: str) -> str:
+    rows = runs.means[runs.main]
+    own = runs.scores[runs.main]
+    scored = int(own.score.notna().sum())
+    tasks = own[own.score.notna()].task.nunique()
+    return (
+        f"{main}: {format_score(*rows.loc['all', ['score', 'low', 'high']])} of 100 by the"
+        f" {runs.flavour} scorer, the mean of {tasks} task{'s' * (tasks != 1)}, {scored:,}"
+        " questions."
+    )
 
+
+def _against_reference(runs: RunSet, name: str) -> str:
+    """By how much a run is better than the reference, and whether that can be told."""
+    gap = runs.against(name, runs.scores[runs.reference]).loc["all"]
+    return (
+        f"{shorten(name, 80)} against {shorten(runs.reference, 80)}:"
+        f" {format_score(gap.difference, gap.low, gap.high, '+')} points, p"
+        f" {format_p(gap.p, '= ')}, corrected {format_p(gap.p_holm)}:"
+        f" {verdict(gap.low, gap.high, gap.p_holm)}."
+    )
+
+# %% ../../nbs/report/15_run_set.ipynb #0350bade
 def headline(runs: RunSet) -> str:
     """A few sentences: the score and what it leaves out, the differences that matter, the lead over
     not looking."""
     main = shorten(runs.main, 80)
-    reference = shorten(runs.reference, 80)
     if "all" not in runs.means[runs.main].index:
         return (
             f"{main}: the {runs.flavour} scorer has no rule for any of these questions, or all of"
             " them failed."
         )
-    rows = runs.means[runs.main]
-    own = runs.scores[runs.main]
-    scored = int(own.score.notna().sum())
-    tasks = own[own.score.notna()].task.nunique()
-    said = [
-        f"{main}: {format_score(*rows.loc['all', ['score', 'low', 'high']])} of 100 by the"
-        f" {runs.flavour} scorer, the mean of {tasks} task{'s' * (tasks != 1)}, {scored:,}"
-        " questions."
-    ]
-    said += [left] if (left := _left_out(runs)) else []
-    for name in [name for name in runs.with_images if name != runs.reference][:3]:
-        gap = runs.against(name, runs.scores[runs.reference]).loc["all"]
-        said.append(
-            f"{shorten(name, 80)} against {reference}:"
-            f" {format_score(gap.difference, gap.low, gap.high, '+')} points, p"
-            f" {format_p(gap.p, '= ')}, corrected {format_p(gap.p_holm)}:"
-            f" {verdict(gap.low, gap.high, gap.p_holm)}."
-        )
+    said = [_score_sentence(runs, main)]
+    left_out = _left_out(runs)
+    if left_out:
+        said.append(left_out)
+    others = [name for name in runs.with_images if name != runs.reference]
+    said += [_against_reference(runs, name) for name in others[:3]]
     gap = runs.gains[runs.main].loc["all"]
     said.append(
         f"Lead of {main} over the best answer without looking:"

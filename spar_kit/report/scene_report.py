@@ -63,6 +63,17 @@ class DepthCheck:
     fault: str = ""
 
 
+def _difference_picture(difference: NDArray, drawn: NDArray, both: NDArray) -> NDArray[np.uint8]:
+    """The differences (h, w) in metres as colours (h, w, 3) on the shaded surface, which is darker
+    where it is farther away; black where not `both` are known."""
+    share = np.clip(np.abs(difference) / 0.3, 0, 1)[..., None]
+    shade = (np.clip(1.1 - np.where(both, drawn, 0) / 8, 0.35, 1) * 230)[..., None]
+    color = np.where(
+        (difference > 0)[..., None], np.array([40, 90, 220.0]), np.array([210, 50, 40.0])
+    )
+    return np.where(both[..., None], shade * (1 - share) + color * share, 0).astype(np.uint8)
+
+# %% ../../nbs/report/45_scene_report.ipynb #c47583c4
 def check_depth(frame: Frame, surface: Mesh, width: int = 320) -> DepthCheck:
     """Compare one frame's depth image with the surface, at no more than `width` columns."""
     camera, s, k = subsampled_camera(frame.depth, width)
@@ -76,12 +87,6 @@ def check_depth(frame: Frame, surface: Mesh, width: int = 320) -> DepthCheck:
     if not both.any():
         return DepthCheck(index=frame.index, known=float(known.mean()))
     difference = np.where(both, seen - drawn, 0)
-    share = np.clip(np.abs(difference) / 0.3, 0, 1)[..., None]
-    shade = (np.clip(1.1 - np.where(both, drawn, 0) / 8, 0.35, 1) * 230)[..., None]
-    color = np.where(
-        (difference > 0)[..., None], np.array([40, 90, 220.0]), np.array([210, 50, 40.0])
-    )
-    picture = np.where(both[..., None], shade * (1 - share) + color * share, 0).astype(np.uint8)
     off = np.abs(difference[both])
     return DepthCheck(
         index=frame.index,
@@ -90,46 +95,41 @@ def check_depth(frame: Frame, surface: Mesh, width: int = 320) -> DepthCheck:
         median=float(np.median(off)),
         within=float((off <= np.maximum(0.05, 0.02 * drawn[both])).mean()),
         ratio=float(np.median(seen[both] / drawn[both])),
-        picture=picture,
+        picture=_difference_picture(difference, drawn, both),
     )
 
 # %% ../../nbs/report/45_scene_report.ipynb #ef3ac856
 _CELL = 'style="padding:.15em .7em;border-bottom:1px solid #dfe4ea;text-align:{}"'
+_BROAD = ";white-space:normal;overflow-wrap:anywhere;min-width:16em"
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) or bool(re.fullmatch(r"[\d.,x% -]*", str(value)))
+
+
+def _cell(tag: str, value: object, numeric: bool) -> str:
+    shown = escape_controls(str(value), 200)
+    look = ("right" if numeric else "left") + _BROAD * (len(shown) > 40)
+    return f"<{tag} {_CELL.format(look)}>{html.escape(shown)}</{tag}>"
 
 
 def table(
     head: Sequence[str], rows: Sequence[Sequence[object]], marked: Sequence[int] = ()
 ) -> Html:
-    """A table of escaped text; numbers are set to the right, rows of `marked_objects` in red."""
-    numeric = [
-        all(
-            isinstance(row[k], (int, float)) or re.fullmatch(r"[\d.,x% -]*", str(row[k]))
-            for row in rows
-        )
-        for k in range(len(head))
-    ]
-
-    def cell(tag: str, value: object, k: int) -> str:
-        shown = escape_controls(str(value), 200)
-        look = ("right" if numeric[k] else "left") + (
-            ";white-space:normal;overflow-wrap:anywhere;min-width:16em" if len(shown) > 40 else ""
-        )
-        return f"<{tag} {_CELL.format(look)}>{html.escape(shown)}</{tag}>"
-
-    top = "".join(cell("th", name, k) for k, name in enumerate(head))
-    body = "".join(
-        f"<tr{' style=color:#b3372f' if n in marked else ''}>"
-        + "".join(cell("td", value, k) for k, value in enumerate(row))
-        + "</tr>"
-        for n, row in enumerate(rows)
-    )
+    """A table of escaped text; numbers are set to the right, `marked` rows in red."""
+    numeric = [all(_is_number(row[k]) for row in rows) for k in range(len(head))]
+    top = "".join(_cell("th", *pair) for pair in zip(head, numeric))
+    body = ""
+    for n, row in enumerate(rows):
+        cells = "".join(_cell("td", *pair) for pair in zip(row, numeric))
+        body += f"<tr{' style=color:#b3372f' if n in marked else ''}>{cells}</tr>"
     return Html(
         '<div style="overflow:auto;max-height:32em"><table'
         f' style="border-collapse:collapse;font-size:.9em;white-space:nowrap"><thead><tr>{top}</tr></thead>'  # noqa: E501
         f"<tbody>{body}</tbody></table></div>"
     )
 
-
+# %% ../../nbs/report/45_scene_report.ipynb #d68ae049
 def paragraph(text: str) -> Html:
     return Html(f"<p>{html.escape(escape_controls(text, 2000))}</p>")
 
@@ -137,36 +137,30 @@ def paragraph(text: str) -> Html:
 def thumbnail(frame: Frame, caption: str) -> Html:
     """A frame's colour image, small, or why there is none."""
     try:
+        picture = data_url(Image.fromarray(frame.read_color()), 260, 75)
         shown = (
-            f'<img src="{data_url(Image.fromarray(frame.read_color()), 260, 75)}" alt="Frame'
+            f'<img src="{picture}" alt="Frame'
             f' {frame.index}" style="width:100%;border-radius:4px;display:block">'
         )
     except SceneError as error:
-        shown = (
-            "<div"
-            f' style="color:#b3372f;font-size:.85em">{html.escape(escape_controls(" ".join(str(error).split()), 300))}</div>'  # noqa: E501
-        )
+        fault = html.escape(escape_controls(" ".join(str(error).split()), 300))
+        shown = f'<div style="color:#b3372f;font-size:.85em">{fault}</div>'
     return Html(
         f'<figure style="margin:0">{shown}<figcaption'
         f' style="font-size:.8em;color:#5b6776">{html.escape(caption)}</figcaption></figure>'
     )
 
+# %% ../../nbs/report/45_scene_report.ipynb #2d5d3a25
+def _times_seen(what: NDArray, visible: NDArray) -> dict[int, int]:
+    """How often each value of `what` stands beside a true value of `visible`."""
+    values, counts = np.unique(what[visible], return_counts=True)
+    return dict(zip(values.tolist(), counts.tolist()))
+
 
 def instance_table(scene: Scene, table_of: Visibility | None) -> Html:
     """Every object: id, label, size, centre, and in how many of the frames looked at it is
     visible."""
-    seen = (
-        {}
-        if table_of is None
-        else dict(
-            zip(
-                *(
-                    a.tolist()
-                    for a in np.unique(table_of.instance[table_of.visible], return_counts=True)
-                )
-            )
-        )
-    )
+    seen = {} if table_of is None else _times_seen(table_of.instance, table_of.visible)
     rows = []
     marked = []
     for n, thing in enumerate(scene.instances):
@@ -183,172 +177,110 @@ def instance_table(scene: Scene, table_of: Visibility | None) -> Html:
                 seen.get(thing.id, 0),
             )
         )
-    return table(
-        (
-            "id",
-            "label",
-            "length x width x height, m",
-            "centre x, y, z, m",
-            "yaw, degrees",
-            "visible in frames",
-        ),
-        rows,
-        marked,
+    head = (
+        "id",
+        "label",
+        "length x width x height, m",
+        "centre x, y, z, m",
+        "yaw, degrees",
+        "visible in frames",
     )
+    return table(head, rows, marked)
 
 # %% ../../nbs/report/45_scene_report.ipynb #04d89b3b
-def scene_page(scene: Scene, found: Scene | None = None, frames: int = 24) -> str:
-    """One HTML file with everything in it, to be opened offline.
-
-    Args:
-        scene: as it was loaded; it is seen through at most `frames` of its frames, evenly spread.
-        found: another scene whose frames and skipped counts are told in its place, where `scene` is
-            a choice of it.
-    """
-    whole = found or scene
-    chosen = select_frames(scene, frames)
+def _overview(scene: Scene, whole: Scene) -> list[Html]:
+    """The scene in a few numbers, and what was left out of it."""
     area = floor_area(whole)
-    has_surface = bool(len(scene.surface.triangles))
-    checks = [check_depth(frame, scene.surface) for frame in chosen.frames] if has_surface else []
-    seen = (
-        compute_visibility(chosen) if has_surface and chosen.instances and chosen.frames else None
-    )
-    made: dict[str, list] = {
-        "Overview": [
-            metric_tiles(
-                {
-                    "frames with a pose": f"{len(whole.frames):,}",
-                    "frames left out": f"{count_skipped_frames(whole.skipped):,}",
-                    "objects": len(scene.instances),
-                    "triangles": f"{len(scene.surface.triangles):,}",
-                    "floor, m²": "unknown" if area is None else f"{area:.1f}",
-                }
-            )
-        ]
-    }
-    missing = lost_objects(scene)
-    if whole.skipped or missing:
-        told = [
-            (reason.removeprefix(EXPECTED), n)
-            for reason, n in (*whole.skipped.items(), *missing.items())
-        ]
-        made["Overview"].append(table(("left out, or worth knowing", "how many"), told))
-    if has_surface or chosen.frames:
-        made["In 3D"] = [
-            plot_scene(
-                chosen, max_triangles=25_000, title="Drag to turn; the mouse tells name and size"
-            )
-        ]
-        made["From above"] = [
-            plot_floor_plan(
-                chosen,
-                frames=range(0, len(chosen.frames), max(1, len(chosen.frames) // 8)),
-                title="Floor, footprints and some cameras",
-            )
-        ]
-    shown = (
-        {}
-        if seen is None
-        else dict(
-            zip(*(a.tolist() for a in np.unique(seen.frame[seen.visible], return_counts=True)))
+    pieces = [
+        metric_tiles(
+            {
+                "frames with a pose": f"{len(whole.frames):,}",
+                "frames left out": f"{count_skipped_frames(whole.skipped):,}",
+                "objects": len(scene.instances),
+                "triangles": f"{len(scene.surface.triangles):,}",
+                "floor, m²": "unknown" if area is None else f"{area:.1f}",
+            }
         )
-    )
-    made["Frames"] = [
-        paragraph(f"{len(chosen.frames)} of {len(whole.frames):,} frames, evenly spread."),
-        grid(
-            [
-                thumbnail(
-                    frame,
-                    f"frame {frame.index}"
-                    + (f", {shown.get(k, 0)} objects" if seen is not None else ""),
-                )
-                for k, frame in enumerate(chosen.frames)
-            ],
-            180,
-        ),
     ]
-    if checks:
-        made["Depth check"] = _depth_part(checks, scene.surface.fused)
-    if scene.instances:
-        made["Objects"] = [
-            paragraph("Visible: enough of it to ask about it. Red: in none of the frames above."),
-            instance_table(scene, seen),
-        ]
-    return page(
-        escape_controls(f"{scene.source}/{scene.name}", 120),
-        (
-            f"{escape_controls(scene.room_type, 120)}: what was read of this scene."
-            if scene.room_type
-            else "What was read of this scene."
-        ),
-        made,
-        [
-            f"{len(whole.frames):,} frames with a pose",
-            f"{len(scene.instances)} objects",
-            *format_counts(whole.skipped)[:3],
-        ],
-    )
+    left_out = (*whole.skipped.items(), *lost_objects(scene).items())
+    if left_out:
+        told = [(reason.removeprefix(EXPECTED), n) for reason, n in left_out]
+        pieces.append(table(("left out, or worth knowing", "how many"), told))
+    return pieces
 
 
-def _depth_part(checks: Sequence[DepthCheck], fused: bool) -> list[Html]:
-    """In words, as a table, and the worst frames as pictures."""
-    known = [c for c in checks if np.isfinite(c.median)]
-    bad = [n for n, c in enumerate(checks) if c.fault or not c.median <= LIMIT]
-    if not known:
-        return [paragraph("No frame has a depth image that shows the surface.")]
+def _frames_part(chosen: Scene, whole: Scene, seen: Visibility | None) -> list[Html]:
+    """The frames that are looked at, with how many objects each shows."""
+    shown = {} if seen is None else _times_seen(seen.frame, seen.visible)
+    pictures = []
+    for k, frame in enumerate(chosen.frames):
+        objects = "" if seen is None else f", {shown.get(k, 0)} objects"
+        pictures.append(thumbnail(frame, f"frame {frame.index}{objects}"))
+    return [
+        paragraph(f"{len(chosen.frames)} of {len(whole.frames):,} frames, evenly spread."),
+        grid(pictures, 180),
+    ]
+
+# %% ../../nbs/report/45_scene_report.ipynb #0ef8d996
+def _depth_words(known: Sequence[DepthCheck], bad: int, fused: bool) -> str:
+    """What the checks say of the scene; `bad` of them failed."""
     median = float(np.median([c.median for c in known]))
     ratio = float(np.median([c.ratio for c in known]))
-    words = (
+    words = [
         f"Depth images against the surface: median difference {1000 * median:.0f} mm over"
         f" {len(known)} frames."
-    )
-    words += (
-        f" {len(bad)} frames differ by more than {LIMIT:.2f} m or cannot be read."
-        if bad
-        else " No frame differs by more than 0.10 m."
-    )
+    ]
+    if bad:
+        words.append(f"{bad} frames differ by more than {LIMIT:.2f} m or cannot be read.")
+    else:
+        words.append("No frame differs by more than 0.10 m.")
     if fused:
-        words += (
-            " The surface was put together from depth images such as these, so they agree with it"
+        words.append(
+            "The surface was put together from depth images such as these, so they agree with it"
             " even where poses are wrong: then things stand twice in the 3D view."
         )
     elif max(c.median for c in known) < MADE:
-        words += (
-            " They agree to the last digit, so they were made from this surface, and confirm"
+        words.append(
+            "They agree to the last digit, so they were made from this surface, and confirm"
             " neither poses nor units: compare the pictures above with the 3D view."
         )
     if abs(ratio - 1) > 0.05:
-        words += (
-            f" Depth is {ratio:.2f} times that of the surface: is the unit right, are colour and"
+        words.append(
+            f"Depth is {ratio:.2f} times that of the surface: is the unit right, are colour and"
             " depth intrinsics mixed up?"
         )
-    percent = lambda v: f"{v:.0%}"  # noqa: E731
+    return " ".join(words)
+
+# %% ../../nbs/report/45_scene_report.ipynb #4ad340b3
+_DEPTH_HEAD = (
+    "frame",
+    "pixels with depth",
+    "and surface",
+    "median difference, mm",
+    "within 5 cm or 2 %",
+    "depth / surface",
+    "fault",
+)
+
+
+def _depth_table(checks: Sequence[DepthCheck], bad: Sequence[int]) -> Html:
+    """A row a frame, the `bad` ones in red; the last column only where an image has a fault."""
     rows = [
         (
             c.index,
-            percent(c.known),
-            percent(c.both),
+            f"{c.known:.0%}",
+            f"{c.both:.0%}",
             "" if np.isnan(c.median) else f"{1000 * c.median:.0f}",
-            percent(c.within),
+            f"{c.within:.0%}",
             "" if np.isnan(c.ratio) else f"{c.ratio:.3f}",
             c.fault,
         )
         for c in checks
     ]
-    head = [
-        "frame",
-        "pixels with depth",
-        "and surface",
-        "median difference, mm",
-        "within 5 cm or 2 %",
-        "depth / surface",
-        "fault",
-    ]
-    if not any(c.fault for c in checks):
-        return [paragraph(words), table(head[:-1], [row[:-1] for row in rows], bad), *_worst(known)]
-    return [paragraph(words), table(head, rows, bad), *_worst(known)]
+    last = None if any(c.fault for c in checks) else -1
+    return table(_DEPTH_HEAD[:last], [row[:last] for row in rows], bad)
 
-
+# %% ../../nbs/report/45_scene_report.ipynb #83a2b15f
 def _worst(known: Sequence[DepthCheck]) -> list[Html]:
     """The frames that differ most, as pictures."""
     worst = sorted(known, key=lambda c: -c.median)[:4]
@@ -370,6 +302,62 @@ def _worst(known: Sequence[DepthCheck]) -> list[Html]:
         ),
         grid(pictures, 130),
     ]
+
+
+def _depth_part(checks: Sequence[DepthCheck], fused: bool) -> list[Html]:
+    """In words, as a table, and the worst frames as pictures."""
+    known = [c for c in checks if np.isfinite(c.median)]
+    bad = [n for n, c in enumerate(checks) if c.fault or not c.median <= LIMIT]
+    if not known:
+        return [paragraph("No frame has a depth image that shows the surface.")]
+    words = paragraph(_depth_words(known, len(bad), fused))
+    return [words, _depth_table(checks, bad), *_worst(known)]
+
+# %% ../../nbs/report/45_scene_report.ipynb #52f70991
+def _parts(scene: Scene, whole: Scene, frames: int) -> dict[str, list]:
+    """The parts of the page by their headings."""
+    chosen = select_frames(scene, frames)
+    has_surface = bool(len(scene.surface.triangles))
+    checks = [check_depth(frame, scene.surface) for frame in chosen.frames] if has_surface else []
+    can_see = has_surface and chosen.instances and chosen.frames
+    seen = compute_visibility(chosen) if can_see else None
+    made: dict[str, list] = {"Overview": _overview(scene, whole)}
+    if has_surface or chosen.frames:
+        title = "Drag to turn; the mouse tells name and size"
+        made["In 3D"] = [plot_scene(chosen, max_triangles=25_000, title=title)]
+        some = range(0, len(chosen.frames), max(1, len(chosen.frames) // 8))
+        title = "Floor, footprints and some cameras"
+        made["From above"] = [plot_floor_plan(chosen, frames=some, title=title)]
+    made["Frames"] = _frames_part(chosen, whole, seen)
+    if checks:
+        made["Depth check"] = _depth_part(checks, scene.surface.fused)
+    if scene.instances:
+        made["Objects"] = [
+            paragraph("Visible: enough of it to ask about it. Red: in none of the frames above."),
+            instance_table(scene, seen),
+        ]
+    return made
+
+# %% ../../nbs/report/45_scene_report.ipynb #a19b0b18
+def scene_page(scene: Scene, found: Scene | None = None, frames: int = 24) -> str:
+    """One HTML file with everything in it, to be opened offline.
+
+    Args:
+        scene: as it was loaded; it is seen through at most `frames` of its frames, evenly spread.
+        found: another scene whose frames and skipped counts are told in its place, where `scene` is
+            a choice of it.
+    """
+    whole = found or scene
+    lead = "What was read of this scene."
+    if scene.room_type:
+        lead = f"{escape_controls(scene.room_type, 120)}: what was read of this scene."
+    facts = [
+        f"{len(whole.frames):,} frames with a pose",
+        f"{len(scene.instances)} objects",
+        *format_counts(whole.skipped)[:3],
+    ]
+    title = escape_controls(f"{scene.source}/{scene.name}", 120)
+    return page(title, lead, _parts(scene, whole, frames), facts)
 
 
 def write_scene_page(scene: Scene, out: Path, frames: int = 24) -> Path:

@@ -60,7 +60,7 @@ def parts(
     }
     return {heading: pieces for heading, pieces in made.items() if pieces}
 
-
+# %% ../../nbs/report/25_score_report.ipynb #d4cd2cdb
 def load_question_images(
     benchmark: Benchmark, folder: Path | str, runs: RunSet
 ) -> tuple[pd.DataFrame | None, Load]:
@@ -86,6 +86,50 @@ def load_question_images(
     return facts, lambda key: items[key].load()
 
 # %% ../../nbs/report/25_score_report.ipynb #84dd94ba
+def _title(runs: RunSet) -> str:
+    if len(runs.with_images) == 1:
+        return "Scores of " + shorten(runs.main)
+    return f"{len(runs.with_images)} runs compared"
+
+
+def _facts(runs: RunSet, seconds: float) -> list[str]:
+    """The small facts under the title: what was read, and how."""
+    blind = sum(name in runs.blind for name in runs.files)
+    several = "s" * (len(runs.with_images) != 1)
+    return [
+        time.strftime("%Y-%m-%d %H:%M"),
+        f"{len(runs.with_images)} run{several}" + (f", {blind} blind" if blind else ""),
+        f"{len(runs.scores[runs.main]):,} questions",
+        f"scorer: {runs.flavour}",
+        f"{seconds:.0f} s",
+    ]
+
+
+def _making(runs: RunSet) -> list[Block]:
+    from spar_kit import __version__
+
+    rows = [
+        {"run": name, "file": str(file.path), "lines": len(file.rows), "sha256": file.sha256[:16]}
+        for name, file in runs.files.items()
+    ]
+    return [
+        table(pd.DataFrame(rows)),
+        text(
+            f"spar_kit {html.escape(__version__)}, scorer {html.escape(runs.flavour)}, seed"
+            f" {runs.seed}: the same files give the same numbers. Intervals: bootstrap over"
+            f" {runs.resampling_unit}, 2,000 draws, percentile interval with the ends moved"
+            f" outwards for few {runs.resampling_unit} (Hesterberg 2015); of fewer than"
+            f" {FEW_SCENES} scenes or {FEW_ITEMS} questions, or of equal scores, Wilson's interval"
+            " with Student's t and the design effect of scenes (Korn and Graubard 1998). Tests:"
+            " sign-flip permutation, 10,000 draws. Factors: 999 shuffles.",
+            "<b>How to read an interval</b>: if the whole study were repeated with other"
+            f" {runs.resampling_unit} of the same kind, 95 of 100 such intervals would hold the"
+            " true score. It does not cover what repetition would not change: wrong true answers,"
+            " another prompt, other decoding, training on the test questions.",
+        ),
+    ]
+
+# %% ../../nbs/report/25_score_report.ipynb #8db6bfdc
 def write_score_report(
     paths: Sequence[Path | str],
     out: Path | str,
@@ -120,46 +164,8 @@ def write_score_report(
     facts, load = load_question_images(known, benchmark, runs) if known else (None, None)
     made = parts(runs, facts, load, split, misses)
     made["How this page was made"] = _making(runs)
-    blind = sum(name in runs.blind for name in runs.files)
-    meta = [
-        time.strftime("%Y-%m-%d %H:%M"),
-        f"{len(runs.with_images)} run{'s' * (len(runs.with_images) != 1)}"
-        + (f", {blind} blind" if blind else ""),
-        f"{len(runs.scores[runs.main]):,} questions",
-        f"scorer: {flavour}",
-        f"{time.time() - started:.0f} s",
-    ]
+    meta = _facts(runs, time.time() - started)
     said = headline(runs)
-    title = (
-        "Scores of " + shorten(runs.main)
-        if len(runs.with_images) == 1
-        else f"{len(runs.with_images)} runs compared"
-    )
     with atomic_write(out) as part:
-        part.write_text(page(title, said, made, meta), encoding="utf-8", errors="replace")
+        part.write_text(page(_title(runs), said, made, meta), encoding="utf-8", errors="replace")
     return said, out
-
-
-def _making(runs: RunSet) -> list[Block]:
-    from spar_kit import __version__
-
-    rows = [
-        {"run": name, "file": str(file.path), "lines": len(file.rows), "sha256": file.sha256[:16]}
-        for name, file in runs.files.items()
-    ]
-    return [
-        table(pd.DataFrame(rows)),
-        text(
-            f"spar_kit {html.escape(__version__)}, scorer {html.escape(runs.flavour)}, seed"
-            f" {runs.seed}: the same files give the same numbers. Intervals: bootstrap over"
-            f" {runs.resampling_unit}, 2,000 draws, percentile interval with the ends moved"
-            f" outwards for few {runs.resampling_unit} (Hesterberg 2015); of fewer than"
-            f" {FEW_SCENES} scenes or {FEW_ITEMS} questions, or of equal scores, Wilson's interval"
-            " with Student's t and the design effect of scenes (Korn and Graubard 1998). Tests:"
-            " sign-flip permutation, 10,000 draws. Factors: 999 shuffles.",
-            "<b>How to read an interval</b>: if the whole study were repeated with other"
-            f" {runs.resampling_unit} of the same kind, 95 of 100 such intervals would hold the"
-            " true score. It does not cover what repetition would not change: wrong true answers,"
-            " another prompt, other decoding, training on the test questions.",
-        ),
-    ]

@@ -7,6 +7,7 @@ __all__ = ['Load', 'overall_part', 'flavours_part', 'tasks_part', 'compared_part
            'factors_part', 'errors_part', 'published_part', 'cards', 'examples_part', 'misses_part']
 
 # %% ../../nbs/report/20_score_sections.ipynb #f50fb305
+# over 40 lines: imports
 import html
 import re
 from collections.abc import Callable, Mapping
@@ -82,7 +83,7 @@ _LEFT_OUT = (
     " does; its mean over all does not."
 )
 
-
+# %% ../../nbs/report/20_score_sections.ipynb #1aa13ec8
 def _unit_known(runs: RunSet) -> str:
     one = runs.scores[runs.main].scene.nunique() == 1
     return (
@@ -92,6 +93,61 @@ def _unit_known(runs: RunSet) -> str:
     )
 
 
+def _resampling_words(runs: RunSet) -> str:
+    """Why scenes are drawn rather than questions, or why not."""
+    if runs.resampling_unit == "scenes":
+        return ", whole scenes at a time, because questions about one room are not independent"
+    return f" within each task: {_unit_known(runs)}"
+
+
+def _overall_note(runs: RunSet) -> Html:
+    left_out = _LEFT_OUT if runs.flavour == "official" else ""
+    return note(
+        f"Percent, in brackets 95 % intervals. Scorer: <b>{html.escape(runs.flavour)}</b>."
+        " Choices score 1 or 0; a number its mean relative accuracy: of ten tolerances from 50"
+        " % to 5 % the share within which it lies; a change of view the mean of this over its"
+        " five axes. <i>All</i> is the mean of the tasks' means, as SPAR-Bench defines it, and"
+        " a level that of its tasks, so every task counts the same however many questions it"
+        f" has. {_LEVELS}{left_out} Intervals come from"
+        f" drawing {runs.resampling_unit} with replacement 2,000 times{_resampling_words(runs)}"
+        "; of few scenes or questions, or of equal scores, they are Wilson's, with Student's"
+        " t. <i>Over the best blind</i>: the run minus the best answers given without"
+        " looking."
+    )
+
+# %% ../../nbs/report/20_score_sections.ipynb #6e59443e
+def _counts(runs: RunSet) -> pd.DataFrame:
+    """By run, how many questions were asked, and how many of them the means do not hold."""
+    return pd.DataFrame(
+        [
+            {
+                "run": name,
+                "asked": len(scores),
+                "failed": int((scores.metric == "failed").sum()),
+                "scored": int(scores.score.notna().sum()),
+                "not read": int((scores.score.notna() & (scores.parsed == "")).sum()),
+                "no rule": len(unscored(scores)),
+            }
+            for name, scores in runs.scores.items()
+        ]
+    )
+
+
+def _counts_note(runs: RunSet) -> Html:
+    unread = (
+        "they count as wrong"
+        if runs.flavour == "strict"
+        else f"what the {runs.flavour} scorer makes of them is its own matter"
+    )
+    return note(
+        "<i>Failed</i>: no answer could be had; these are left out, the run is incomplete, and"
+        " a mean over many failures is not to be trusted. <i>No rule</i>: this scorer does not"
+        " know the task in this format, or does not recognise the true answer; left out, too."
+        " <i>Scored</i>: the rest, which the means hold. <i>Not read</i>: scored answers in"
+        f" which a careful reader finds nothing of the kind asked for; {unread}."
+    )
+
+# %% ../../nbs/report/20_score_sections.ipynb #9c9c6f00
 def overall_part(runs: RunSet) -> list[Block]:
     """The means of levels and of all tasks with their intervals, the lead over the best blind
     answers, and what could not be read."""
@@ -104,73 +160,32 @@ def overall_part(runs: RunSet) -> list[Block]:
         {"run": name, **_levels(runs.means[name]), "over the best blind": leads.get(name, "")}
         for name in runs.scores
     ]
-    counts = [
-        {
-            "run": name,
-            "asked": len(scores),
-            "failed": int((scores.metric == "failed").sum()),
-            "scored": int(scores.score.notna().sum()),
-            "not read": int((scores.score.notna() & (scores.parsed == "")).sum()),
-            "no rule": len(unscored(scores)),
-        }
-        for name, scores in runs.scores.items()
-    ]
-    unread = (
-        "they count as wrong"
-        if runs.flavour == "strict"
-        else f"what the {runs.flavour} scorer makes of them is its own matter"
-    )
     return [
         table(pd.DataFrame(rows)),
-        note(
-            f"Percent, in brackets 95 % intervals. Scorer: <b>{html.escape(runs.flavour)}</b>."
-            " Choices score 1 or 0; a number its mean relative accuracy: of ten tolerances from 50"
-            " % to 5 % the share within which it lies; a change of view the mean of this over its"
-            " five axes. <i>All</i> is the mean of the tasks' means, as SPAR-Bench defines it, and"
-            " a level that of its tasks, so every task counts the same however many questions it"
-            f" has. {_LEVELS}{_LEFT_OUT if runs.flavour == 'official' else ''} Intervals come from"
-            f" drawing {runs.resampling_unit} with replacement 2,000 times"
-            + (
-                ", whole scenes at a time, because questions about one room are not independent"
-                if runs.resampling_unit == "scenes"
-                else f" within each task: {_unit_known(runs)}"
-            )
-            + "; of few scenes or questions, or of equal scores, they are Wilson's, with Student's"
-            " t. <i>Over the best blind</i>: the run minus the best answers given without"
-            " looking."
-        ),
-        table(pd.DataFrame(counts)),
+        _overall_note(runs),
+        table(_counts(runs)),
         *[
             text(html.escape(f"{name}: {line}"))
             for name, scores in runs.with_images.items()
             for line in name_unscored(scores, runs.flavour)
         ],
-        note(
-            "<i>Failed</i>: no answer could be had; these are left out, the run is incomplete, and"
-            " a mean over many failures is not to be trusted. <i>No rule</i>: this scorer does not"
-            " know the task in this format, or does not recognise the true answer; left out, too."
-            " <i>Scored</i>: the rest, which the means hold. <i>Not read</i>: scored answers in"
-            f" which a careful reader finds nothing of the kind asked for; {unread}."
-        ),
+        _counts_note(runs),
         plot_levels(dict(runs.scores), seed=runs.seed, flavour=runs.flavour),
     ]
 
-
-def flavours_part(runs: RunSet, examples: int = 8) -> list[Block]:
-    """The same answers by three scorers, and the items of the main run on which they differ."""
-    known = {
+# %% ../../nbs/report/20_score_sections.ipynb #f025ec5f
+def _all_known(runs: RunSet) -> dict[str, pd.Series]:
+    """By seeing run, the rows that all three scorers have a rule for."""
+    return {
         name: np.logical_and.reduce(
             [runs.by_scorer[flavour][name].score.notna() for flavour in FLAVOURS]
         )
         for name in runs.with_images
     }
-    if not any(rows.any() for rows in known.values()):
-        return [
-            text(
-                "None of these questions is of SPAR-Bench's tasks and formats, the only ones for"
-                " which the official and the easi scorer have rules."
-            )
-        ]
+
+
+def _flavour_rows(runs: RunSet, known: Mapping[str, pd.Series]) -> pd.DataFrame:
+    """The level means of each seeing run by each scorer, over the same questions."""
     rows = []
     for name in runs.with_images:
         for flavour in FLAVOURS:
@@ -179,64 +194,80 @@ def flavours_part(runs: RunSet, examples: int = 8) -> list[Block]:
             rows.append(
                 {"run": name, "scorer": flavour, **_levels(means), "questions": len(scores)}
             )
-    found = runs.differing
-    left = len(runs.scores[runs.main]) - int(known[runs.main].sum())
+    return pd.DataFrame(rows)
+
+
+def _flavours_note(left: int) -> Html:
     some = (
         f" {left:,} questions are left out of this table: they failed, or are of tasks and formats"
         " that SPAR-Bench does not have and only the strict scorer knows."
         if left
         else ""
     )
-    pieces: list[Block] = [
-        table(pd.DataFrame(rows)),
-        note(
-            "<b>official</b>: the released scorer of SPAR-Bench, as it is: an empty text is right"
-            " on multiple choice, otherwise only its first letter counts, signs of numbers are"
-            " dropped. <b>easi</b>: that of VLMEvalKit, which looks for the letter in the text and"
-            " takes the last number. <b>strict</b>: what a careful reader would accept; empty is"
-            " wrong, and the true value is the denominator. Published numbers are official unless"
-            f" they say otherwise: compare with them in that row only.{_LEFT_OUT}{some}"
-        ),
+    return note(
+        "<b>official</b>: the released scorer of SPAR-Bench, as it is: an empty text is right"
+        " on multiple choice, otherwise only its first letter counts, signs of numbers are"
+        " dropped. <b>easi</b>: that of VLMEvalKit, which looks for the letter in the text and"
+        " takes the last number. <b>strict</b>: what a careful reader would accept; empty is"
+        " wrong, and the true value is the denominator. Published numbers are official unless"
+        f" they say otherwise: compare with them in that row only.{_LEFT_OUT}{some}"
+    )
+
+# %% ../../nbs/report/20_score_sections.ipynb #b56ddbcb
+def _differing_table(found: pd.DataFrame, examples: int) -> Html:
+    """Two answers of each reason for which the scorers differ."""
+    columns = [
+        name for name in ("task", "id", "answer", "prediction", *FLAVOURS, "why") if name in found
     ]
-    if len(found):
-        kinds = found.why.value_counts().rename_axis("why").reset_index(name="answers")
-        pieces += [
-            text(
-                f"On {len(found):,} of {len(runs.rows[runs.main]):,} answers of"
-                f" <b>{html.escape(escape_controls(runs.main, 80))}</b> the three differ:"
-            ),
-            table(kinds.head(12)[["answers", "why"]]),
-        ]
-        columns = [
-            name
-            for name in ("task", "id", "answer", "prediction", *FLAVOURS, "why")
-            if name in found
-        ]
-        sample = found.groupby("why", sort=False).head(2).head(examples)[columns].round(3)
-        pieces += (
-            table(
-                (
-                    sample.assign(
-                        prediction=[escape_controls(str(said), 120) for said in sample.prediction]
-                    )
-                    if "prediction" in sample
-                    else sample
-                ),
-                fold=f"{len(sample)} of these answers, with their scores",
-            ),
-            note(
-                "All of them, with the reason for each: <code>spar score FILE.jsonl --items"
-                " OUT.jsonl</code>."
-            ),
+    sample = found.groupby("why", sort=False).head(2).head(examples)[columns].round(3)
+    if "prediction" in sample:
+        sample = sample.assign(
+            prediction=[escape_controls(str(said), 120) for said in sample.prediction]
         )
-    else:
-        pieces.append(
+    return table(sample, fold=f"{len(sample)} of these answers, with their scores")
+
+
+def _differing_pieces(runs: RunSet, examples: int) -> list[Block]:
+    """On which answers of the main run the scorers differ, and why."""
+    found = runs.differing
+    if not len(found):
+        return [
             text(
                 f"They agree on every answer of <b>{html.escape(shorten(runs.main))}</b> that all"
                 " three know."
             )
-        )
-    return pieces
+        ]
+    kinds = found.why.value_counts().rename_axis("why").reset_index(name="answers")
+    return [
+        text(
+            f"On {len(found):,} of {len(runs.rows[runs.main]):,} answers of"
+            f" <b>{html.escape(escape_controls(runs.main, 80))}</b> the three differ:"
+        ),
+        table(kinds.head(12)[["answers", "why"]]),
+        _differing_table(found, examples),
+        note(
+            "All of them, with the reason for each: <code>spar score FILE.jsonl --items"
+            " OUT.jsonl</code>."
+        ),
+    ]
+
+# %% ../../nbs/report/20_score_sections.ipynb #77f65736
+def flavours_part(runs: RunSet, examples: int = 8) -> list[Block]:
+    """The same answers by three scorers, and the items of the main run on which they differ."""
+    known = _all_known(runs)
+    if not any(rows.any() for rows in known.values()):
+        return [
+            text(
+                "None of these questions is of SPAR-Bench's tasks and formats, the only ones for"
+                " which the official and the easi scorer have rules."
+            )
+        ]
+    left = len(runs.scores[runs.main]) - int(known[runs.main].sum())
+    return [
+        table(_flavour_rows(runs, known)),
+        _flavours_note(left),
+        *_differing_pieces(runs, examples),
+    ]
 
 
 def tasks_part(runs: RunSet) -> list[Block]:
@@ -245,17 +276,11 @@ def tasks_part(runs: RunSet) -> list[Block]:
     rows: dict[str, dict[str, Any]] = {}
     for name, scores in runs.scores.items():
         for row in intervals(scores, seed=runs.seed).itertuples():
-            cells = rows.setdefault(
-                row.task,
-                {
-                    "task": row.task,
-                    "level": TASKS[row.task].level,
-                    "asked": row.items + row.left_out,
-                },
-            )
-            cells[name] = format_score(row.score, row.low, row.high) + (
-                f"; {row.left_out:,} left out" if row.left_out else ""
-            )
+            asked = row.items + row.left_out
+            first = {"task": row.task, "level": TASKS[row.task].level, "asked": asked}
+            cells = rows.setdefault(row.task, first)
+            left_out = f"; {row.left_out:,} left out" if row.left_out else ""
+            cells[name] = format_score(row.score, row.low, row.high) + left_out
     return [
         plot_tasks(dict(runs.scores), seed=runs.seed),
         table(pd.DataFrame(list(rows.values())), fold="The same as numbers, percent"),
@@ -296,7 +321,7 @@ _PAIRED = (
     " included."
 )
 
-
+# %% ../../nbs/report/20_score_sections.ipynb #18a04850
 def compared_part(runs: RunSet) -> list[Block]:
     """Each seeing run against the reference: levels, then tasks. [] where there is one run only."""
     others = [name for name in runs.with_images if name != runs.reference]
@@ -324,7 +349,7 @@ def compared_part(runs: RunSet) -> list[Block]:
         table(_differences(tasks, "task"), fold="The same by task, as numbers"),
     ]
 
-
+# %% ../../nbs/report/20_score_sections.ipynb #e149221d
 def lead_table(runs: RunSet) -> pd.DataFrame:
     """By task: what was asked, each seeing run, the best blind one, and the main run's lead over it
     with its interval; "yes" where the whole interval lies above zero."""
@@ -353,7 +378,7 @@ def lead_table(runs: RunSet) -> pd.DataFrame:
         }
     )
 
-
+# %% ../../nbs/report/20_score_sections.ipynb #82c6631c
 _MODES = {
     "none": "no image at all",
     "gray": "a gray image",
@@ -372,21 +397,14 @@ def _how_blind(runs: RunSet, name: str) -> str:
     ] + words
     return next((_MODES[word] for word in told if word in _MODES), "")
 
-
-def blind_part(runs: RunSet) -> list[Block]:
-    """What seeing adds: the main run minus each blind run, and minus the best of them task by task.
-    [] where they share no scored question."""
-    if runs.main not in runs.gains:
-        return []
-    levels = {
-        f"over {name}": runs.against(runs.main, scores) for name, scores in runs.blind.items()
-    }
-    levels |= {"over the best blind": runs.gains[runs.main]} if len(runs.blind) > 1 else {}
-    tasks = paired_difference(runs.scores[runs.main], runs.best_blind, seed=runs.seed)
+# %% ../../nbs/report/20_score_sections.ipynb #10d7f588
+def _blind_words(runs: RunSet) -> str:
+    """What the main run is compared with, and what that leaves open."""
+    known = ((name, _how_blind(runs, name)) for name in runs.blind)
     said = "; ".join(
         f"<i>{html.escape(escape_controls(name, 80))}</i>: {meaning}"
-        for name in runs.blind
-        if (meaning := _how_blind(runs, name))
+        for name, meaning in known
+        if meaning
     )
     best = (
         " <i>The best blind</i> takes for each task whichever of them is best on these very"
@@ -400,13 +418,28 @@ def blind_part(runs: RunSet) -> list[Block]:
         if list(runs.blind) == [CONSTANT]
         else ""
     )
+    return (
+        "A score alone does not say that a model looks: question texts, habits of answers and"
+        " options give something away. Here is"
+        f" <b>{html.escape(escape_controls(runs.main, 80))}</b> minus answers given without"
+        f" seeing. {said}{'.' if said else ''}{best}{more}"
+    )
+
+# %% ../../nbs/report/20_score_sections.ipynb #12cd9aea
+def blind_part(runs: RunSet) -> list[Block]:
+    """What seeing adds: the main run minus each blind run, and minus the best of them task by task.
+    [] where they share no scored question."""
+    if runs.main not in runs.gains:
+        return []
+    levels = {
+        f"over {name}": runs.against(runs.main, scores) for name, scores in runs.blind.items()
+    }
+    if len(runs.blind) > 1:
+        levels["over the best blind"] = runs.gains[runs.main]
+    tasks = paired_difference(runs.scores[runs.main], runs.best_blind, seed=runs.seed)
+    open_tasks = ". On the others nothing shows that the images were used."
     return [
-        text(
-            "A score alone does not say that a model looks: question texts, habits of answers and"
-            " options give something away. Here is"
-            f" <b>{html.escape(escape_controls(runs.main, 80))}</b> minus answers given without"
-            f" seeing. {said}{'.' if said else ''}{best}{more}"
-        ),
+        text(_blind_words(runs)),
         table(_differences(levels, "level")),
         plot_differences(
             {runs.main: tasks},
@@ -415,66 +448,108 @@ def blind_part(runs: RunSet) -> list[Block]:
         ),
         note(
             f"{int((tasks.low > 0).sum())} of {len(tasks)} tasks have their whole interval above"
-            " zero (filled dots to the right)"
-            + (
-                ". On the others nothing shows that the images were used."
-                if (tasks.low <= 0).any()
-                else "."
-            )
+            " zero (filled dots to the right)" + (open_tasks if (tasks.low <= 0).any() else ".")
         ),
         table(_differences({"": tasks}, "task"), fold="The same as numbers"),
     ]
 
 # %% ../../nbs/report/20_score_sections.ipynb #8bb0cac4
+def _percents(values: pd.Series) -> list[str]:
+    """Shares in percent with one decimal, "" for NaN."""
+    return [f"{100 * value:.1f}" if value == value else "" for value in values]
+
+
+def _guesses(base: pd.DataFrame) -> pd.DataFrame:
+    """What guessing and the best constant earn, as texts; no motion only where it was measured."""
+    shown = {
+        "task": base.task,
+        "format": base.format,
+        "questions": base["items"],
+        "options": [f"{value:.3g}" if value == value else "" for value in base.options],
+        "guessing": _percents(base.chance),
+        "best constant": base.constant,
+        "it scores": [f"{100 * value:.1f}" for value in base.constant_score],
+    }
+    if base.no_motion.notna().any():
+        shown["nothing moved"] = _percents(base.no_motion)
+    return pd.DataFrame(shown)
+
+# %% ../../nbs/report/20_score_sections.ipynb #c1cde09b
+_CHANCE = (
+    "0 is what guessing earns, 100 all right; below 0 is worse than guessing. For choices:"
+    " (right answers − Σ 1/options) / (questions − Σ 1/options), the chance-adjusted"
+    " accuracy of SITE; for numbers: (score − c) / (100 − c), where c is the score of the"
+    " one constant answer that earns most on these very questions. The constants are scored"
+    " by the strict rules. <i>Plain</i>: as above. The baseline is taken as known; the"
+    " intervals are those of the score."
+)
+
+
 def chance_part(runs: RunSet) -> list[Block]:
     """Scores with the part that guessing earns taken out, and the guesses."""
     base = baselines(runs.rows[runs.main])
     rows = []
     for name, scores in runs.scores.items():
-        found = overall_intervals(
-            chance_adjusted(scores, base), seed=runs.seed, flavour=runs.flavour
-        ).set_index("level")
+        adjusted = chance_adjusted(scores, base)
+        found = overall_intervals(adjusted, seed=runs.seed, flavour=runs.flavour)
+        mean = runs.means[name].score.get("all", np.nan)
         rows.append(
-            {
-                "run": name,
-                "all, plain": f"{100 * runs.means[name].score.get('all', np.nan):.1f}",
-                **_levels(found),
-            }
+            {"run": name, "all, plain": f"{100 * mean:.1f}", **_levels(found.set_index("level"))}
         )
-    guess = pd.DataFrame(
-        {
-            "task": base.task,
-            "format": base.format,
-            "questions": base["items"],
-            "options": [f"{value:.3g}" if value == value else "" for value in base.options],
-            "guessing": [f"{100 * value:.1f}" if value == value else "" for value in base.chance],
-            "best constant": base.constant,
-            "it scores": [f"{100 * value:.1f}" for value in base.constant_score],
-            **(
-                {
-                    "nothing moved": [
-                        f"{100 * value:.1f}" if value == value else "" for value in base.no_motion
-                    ]
-                }
-                if base.no_motion.notna().any()
-                else {}
-            ),
-        }
-    )
     return [
         table(pd.DataFrame(rows)),
-        note(
-            "0 is what guessing earns, 100 all right; below 0 is worse than guessing. For choices:"
-            " (right answers − Σ 1/options) / (questions − Σ 1/options), the chance-adjusted"
-            " accuracy of SITE; for numbers: (score − c) / (100 − c), where c is the score of the"
-            " one constant answer that earns most on these very questions. The constants are scored"
-            " by the strict rules. <i>Plain</i>: as above. The baseline is taken as known; the"
-            " intervals are those of the score."
-        ),
-        table(guess, fold="What guessing and the best constant earn, by task"),
+        note(_CHANCE),
+        table(_guesses(base), fold="What guessing and the best constant earn, by task"),
     ]
 
+# %% ../../nbs/report/20_score_sections.ipynb #bc2a2019
+def _effect(level: object, effect: float) -> str:
+    """A level of a factor with its points above or below the task's mean."""
+    return f"{escape_controls(str(level), 40)} ({100 * effect:+.1f})".replace("-", "−")
 
+
+def _factor_rows(found: pd.DataFrame) -> pd.DataFrame:
+    """A `factor_table` as texts."""
+    rows = list(found.itertuples())
+    return pd.DataFrame(
+        {
+            "factor": found.factor,
+            "levels": found.levels,
+            "questions": found["items"],
+            "share": [f"{100 * value:.1f} %" for value in found.share],
+            "beyond the others": [f"{100 * value:.1f} %" for value in found.beyond],
+            "p": found.p.map(format_p),
+            "p, corrected": found.p_holm.map(format_p),
+            "lowest at": [_effect(row.low_level, row.low_effect) for row in rows],
+            "highest at": [_effect(row.high_level, row.high_effect) for row in rows],
+        }
+    )
+
+# %% ../../nbs/report/20_score_sections.ipynb #abf2edb2
+_FACTORS = (
+    "<i>Share</i>: how much of the variance of scores within tasks goes with the factor,"
+    " less what as many levels would catch by luck. <i>Beyond the others</i>: what the"
+    " factor adds to a linear model that has all the other factors. <i>p</i>: how often"
+    " scores shuffled among questions of the same task and scene (for a factor that is the"
+    " same for a whole scene: among scenes) give a larger share; <i>corrected</i> by Holm's"
+    " method. In brackets: points above or below the mean of the same task. A shared cause"
+    " can stand behind a factor: this table finds dependence, not its reason."
+)
+
+
+def _effects_table(runs: RunSet, factors: pd.DataFrame, factor: str) -> Html:
+    """One factor of the main run's score, level by level."""
+    effects = factor_effects(runs.scores[runs.main], factors, factor, seed=runs.seed)
+    shown = {
+        factor: effects.level,
+        "points against the task's mean": [
+            format_score(row.effect, row.low, row.high, "+") for row in effects.itertuples()
+        ],
+        "questions": effects["items"],
+    }
+    return table(pd.DataFrame(shown), fold=f"{factor}, level by level")
+
+# %% ../../nbs/report/20_score_sections.ipynb #1258a282
 def factors_part(runs: RunSet, facts: pd.DataFrame | None = None) -> list[Block]:
     """Factors of the main run's score."""
     factors = item_factors(runs.rows[runs.main], facts)
@@ -486,100 +561,62 @@ def factors_part(runs: RunSet, facts: pd.DataFrame | None = None) -> list[Block]
                 " or the rows do not say."
             )
         ]
-    shown = pd.DataFrame(
-        {
-            "factor": found.factor,
-            "levels": found.levels,
-            "questions": found["items"],
-            "share": [f"{100 * value:.1f} %" for value in found.share],
-            "beyond the others": [f"{100 * value:.1f} %" for value in found.beyond],
-            "p": found.p.map(format_p),
-            "p, corrected": found.p_holm.map(format_p),
-            "lowest at": [
-                f"{escape_controls(row.low_level, 40)} ({100 * row.low_effect:+.1f})".replace(
-                    "-", "−"
-                )
-                for row in found.itertuples()
-            ],
-            "highest at": [
-                f"{escape_controls(row.high_level, 40)} ({100 * row.high_effect:+.1f})".replace(
-                    "-", "−"
-                )
-                for row in found.itertuples()
-            ],
-        }
-    )
-    pieces: list[Block] = [
+    strong = found[found.p_holm < 0.05].head(3)
+    return [
         text(
             "A score should depend on the skill that a task names. What else does that of"
             f" <b>{html.escape(escape_controls(runs.main, 80))}</b> depend on?"
         ),
-        table(shown),
+        table(_factor_rows(found)),
+        note(_FACTORS),
+        *[_effects_table(runs, factors, row.factor) for row in strong.itertuples()],
+    ]
+
+# %% ../../nbs/report/20_score_sections.ipynb #c21dae60
+def _by_distance(runs: RunSet) -> list[Block]:
+    """Error by distance; [] where no question asks for one."""
+    found = {
+        name: errors_by_distance(scores, seed=runs.seed) for name, scores in runs.scores.items()
+    }
+    far = {name: table for name, table in found.items() if len(table)}
+    if not far:
+        return []
+    return [
+        plot_errors(far, "Error by distance", "true depth or distance", "mean relative error"),
         note(
-            "<i>Share</i>: how much of the variance of scores within tasks goes with the factor,"
-            " less what as many levels would catch by luck. <i>Beyond the others</i>: what the"
-            " factor adds to a linear model that has all the other factors. <i>p</i>: how often"
-            " scores shuffled among questions of the same task and scene (for a factor that is the"
-            " same for a whole scene: among scenes) give a larger share; <i>corrected</i> by Holm's"
-            " method. In brackets: points above or below the mean of the same task. A shared cause"
-            " can stand behind a factor: this table finds dependence, not its reason."
+            "Questions that ask for a depth or a distance in metres: |answer − truth| / truth,"
+            " cut at 100 %, which also stands for answers without a number. Vertical lines: 95"
+            " % intervals."
         ),
     ]
-    for row in found[found.p_holm < 0.05].head(3).itertuples():
-        effects = factor_effects(runs.scores[runs.main], factors, row.factor, seed=runs.seed)
-        pieces.append(
-            table(
-                pd.DataFrame(
-                    {
-                        row.factor: effects.level,
-                        "points against the task's mean": [
-                            format_score(row.effect, row.low, row.high, "+")
-                            for row in effects.itertuples()
-                        ],
-                        "questions": effects["items"],
-                    }
-                ),
-                fold=f"{row.factor}, level by level",
-            )
-        )
-    return pieces
 
+# %% ../../nbs/report/20_score_sections.ipynb #15182d24
+def _by_crowding(runs: RunSet, facts: pd.DataFrame | None) -> list[Block]:
+    """Points lost by the number of objects in view; [] where it is not known."""
+    if facts is None or not facts.in_view.notna().any():
+        return []
+    factors = item_factors(runs.rows[runs.main], facts)
+    crowd = {
+        name: losses_by(scores, factors, "objects in view", seed=runs.seed)
+        for name, scores in runs.scores.items()
+    }
+    return [
+        plot_errors(
+            {name: found for name, found in crowd.items() if len(found)},
+            "Error by the number of objects in view",
+            "objects in the first image",
+            "points lost (1 − score)",
+        ),
+        note(
+            "All questions; the number of objects is counted in the instance image, walls and"
+            " floors included."
+        ),
+    ]
 
+# %% ../../nbs/report/20_score_sections.ipynb #fe4456a6
 def errors_part(runs: RunSet, facts: pd.DataFrame | None = None) -> list[Block]:
     """Error by distance and by crowding, and which relations are confused."""
-    pieces: list[Block] = []
-    far = {
-        name: found
-        for name, scores in runs.scores.items()
-        if len(found := errors_by_distance(scores, seed=runs.seed))
-    }
-    if far:
-        pieces += [
-            plot_errors(far, "Error by distance", "true depth or distance", "mean relative error"),
-            note(
-                "Questions that ask for a depth or a distance in metres: |answer − truth| / truth,"
-                " cut at 100 %, which also stands for answers without a number. Vertical lines: 95"
-                " % intervals."
-            ),
-        ]
-    if facts is not None and facts.in_view.notna().any():
-        factors = item_factors(runs.rows[runs.main], facts)
-        crowd = {
-            name: losses_by(scores, factors, "objects in view", seed=runs.seed)
-            for name, scores in runs.scores.items()
-        }
-        pieces += [
-            plot_errors(
-                {name: found for name, found in crowd.items() if len(found)},
-                "Error by the number of objects in view",
-                "objects in the first image",
-                "points lost (1 − score)",
-            ),
-            note(
-                "All questions; the number of objects is counted in the instance image, walls and"
-                " floors included."
-            ),
-        ]
+    pieces = _by_distance(runs) + _by_crowding(runs, facts)
     confused = relations(runs.rows[runs.main], runs.scores[runs.main])
     if len(confused):
         pieces += [
@@ -593,6 +630,56 @@ def errors_part(runs: RunSet, facts: pd.DataFrame | None = None) -> list[Block]:
     return pieces or [text("No question of these tasks asks for a distance or a relation.")]
 
 # %% ../../nbs/report/20_score_sections.ipynb #dbec1820
+def _published_words(split: Split) -> str:
+    """What the published numbers are, and that people were asked fewer questions."""
+    name = "SPAR-Bench-Tiny (50 questions a task)"
+    people = ""
+    if split == "full":
+        name = "SPAR-Bench (7,211 questions)"
+        chosen = "model == 'Human' and task == '' and split == 'tiny'"
+        human = published().query(chosen).set_index("level").score
+        reached = ", ".join(f"{100 * human[level]:.1f} ({level})" for level in LEVELS)
+        people = (
+            f" People were asked only the questions of SPAR-Bench-Tiny: they reached {reached}."
+        )
+    return (
+        f"Published means on {name},"
+        " nearly all made with the official scorer. <b>In this part the runs of this page are"
+        " scored by it too</b>, whatever the rest of the page says, with the medium level over"
+        " its three tasks, as published. Published numbers come without intervals; one as"
+        f" large as this run's applies to each of them.{people}"
+    )
+
+
+def _published_legend(split: Split) -> str:
+    """What lines, rings and crosses mean, and which printed means are at odds with their parts."""
+    odd = inconsistencies().query("split == @split")
+    listed = "; ".join(
+        f"{row.model}, {row.level}: printed {100 * row.published:.2f}, from its {row.from_}"
+        f" {100 * row.computed:.2f}"
+        for row in odd.itertuples()
+    )
+    lines = "Dashed: people" if split == "tiny" else "Dotted: the most frequent answer of each task"
+    return (
+        f"{lines}. A ring: no mean was printed, it is worked out from the tasks. A cross: the"
+        " printed mean does not follow from its parts"
+        + (f" ({html.escape(listed)})." if listed else ".")
+    )
+
+# %% ../../nbs/report/20_score_sections.ipynb #2ecc38f5
+def _published_tasks(found: pd.DataFrame, main: str) -> pd.DataFrame:
+    """`compare_with_published` as texts: a row a task, the main run with its interval."""
+    columns: dict[str, list[str]] = {
+        "": [row.task or f"{row.level}: mean" for row in found.itertuples()],
+        escape_controls(main, 60): [
+            format_score(*values) for values in zip(found[main], found.low, found.high)
+        ],
+    }
+    for name in found.columns[5:]:
+        columns[name] = [f"{100 * value:.1f}" if value == value else "–" for value in found[name]]
+    return pd.DataFrame(columns)
+
+
 def published_part(runs: RunSet, split: Split | None = None) -> list[Block]:
     """The runs among published models. [] where the questions are not SPAR-Bench's and `split` does
     not insist."""
@@ -605,71 +692,16 @@ def published_part(runs: RunSet, split: Split | None = None) -> list[Block]:
     found = compare_with_published(
         official[runs.main], split=split, name=runs.main, flavour="official", seed=runs.seed
     )
-    models = list(found.columns[5:])
-    shown = pd.DataFrame(
-        {
-            "": [row.task or f"{row.level}: mean" for row in found.itertuples()],
-            escape_controls(runs.main, 60): [
-                format_score(*values) for values in zip(found[runs.main], found.low, found.high)
-            ],
-            **{
-                name: [f"{100 * value:.1f}" if value == value else "–" for value in found[name]]
-                for name in models
-            },
-        }
-    )
-    human = (
-        published()
-        .query("model == 'Human' and task == '' and split == 'tiny'")
-        .set_index("level")
-        .score
-    )
-    people = (
-        ""
-        if split == "tiny"
-        else (
-            " People were asked only the questions of SPAR-Bench-Tiny: they reached "
-            + ", ".join(f"{100 * human[level]:.1f} ({level})" for level in LEVELS)
-            + "."
-        )
-    )
-    odd = inconsistencies().query("split == @split")
-    listed = "; ".join(
-        f"{row.model}, {row.level}: printed {100 * row.published:.2f}, from its {row.from_}"
-        f" {100 * row.computed:.2f}"
-        for row in odd.itertuples()
-    )
+    name = "SPAR-Bench" if split == "full" else "SPAR-Bench-Tiny"
     named = "".join(
         f"<li><b>{html.escape(key)}</b>: {html.escape(what)}</li>"
         for key, what in sources().items()
     )
     return [
-        text(
-            "Published means on"
-            f" {'SPAR-Bench (7,211 questions)' if split == 'full' else 'SPAR-Bench-Tiny (50 questions a task)'},"  # noqa: E501
-            " nearly all made with the official scorer. <b>In this part the runs of this page are"
-            " scored by it too</b>, whatever the rest of the page says, with the medium level over"
-            " its three tasks, as published. Published numbers come without intervals; one as"
-            f" large as this run's applies to each of them.{people}"
-        ),
-        plot_published(
-            leaderboard(split),
-            means,
-            title=(
-                f"Among published models, {'SPAR-Bench' if split == 'full' else 'SPAR-Bench-Tiny'}"
-            ),
-        ),
-        note(
-            (
-                "Dashed: people"
-                if split == "tiny"
-                else "Dotted: the most frequent answer of each task"
-            )
-            + ". A ring: no mean was printed, it is worked out from the tasks. A cross: the printed"
-            " mean does not follow from its parts"
-            + (f" ({html.escape(listed)})." if listed else ".")
-        ),
-        table(shown, fold="Task by task"),
+        text(_published_words(split)),
+        plot_published(leaderboard(split), means, title=f"Among published models, {name}"),
+        note(_published_legend(split)),
+        table(_published_tasks(found, runs.main), fold="Task by task"),
         Html(f"<details><summary>Sources</summary><ul>{named}</ul></details>"),
     ]
 
@@ -677,6 +709,21 @@ def published_part(runs: RunSet, split: Split | None = None) -> list[Block]:
 Load = Callable[[tuple[str, str, str]], list[Image.Image]]
 
 
+def _said(row: pd.Series) -> tuple[str, bool | None]:
+    """What a run said, and whether it was a full hit, a miss, or (None) something in between."""
+    said = escape_controls(str(row.prediction), 300) or "(empty)"
+    if row.score >= 0.9:
+        return said, True
+    return said, False if row.score <= 0.3 else None
+
+
+def _images(load: Load | None, key: tuple[str, str, str]) -> list[Image.Image]:
+    try:
+        return load(key)[:4] if load else []
+    except (KeyError, ValueError, OSError):
+        return []
+
+# %% ../../nbs/report/20_score_sections.ipynb #6c080ea5
 def cards(
     runs: RunSet, notes: Mapping[tuple[str, str, str], str], load: Load | None = None
 ) -> Html:
@@ -712,7 +759,7 @@ def cards(
         )
     return grid(made, minimum=330)
 
-
+# %% ../../nbs/report/20_score_sections.ipynb #bba3d7d5
 def examples_part(runs: RunSet, load: Load | None = None, count: int = 6) -> list[Block]:
     """Full hits and misses of the main run in turn, one of each a task."""
     own = runs.scores[runs.main]
@@ -722,34 +769,6 @@ def examples_part(runs: RunSet, load: Load | None = None, count: int = 6) -> lis
     ]
     keys = [tuple(key) for pair in zip_longest(*groups) for key in pair if key][:count]
     return [cards(runs, dict.fromkeys(keys, ""), load)]
-
-
-def misses_part(runs: RunSet, load: Load | None = None, count: int = 20) -> list[Block]:
-    """The largest errors of the main run as cards; with images where `load` finds them by (task,
-    format, id)."""
-    worst = worst_misses(runs.scores[runs.main], count)
-    unread = _unread(runs.scores[runs.main])
-    if worst.empty:
-        return [text("No miss: every score is above one half."), *unread]
-    notes = {(row.task, row.format, row.id): row.why for row in worst.itertuples()}
-    return [
-        text(
-            f"Where <b>{html.escape(escape_controls(runs.main, 80))}</b> went most wrong, at most"
-            " two questions of each task: numbers by the factor they are off (a tenth is as bad as"
-            " ten times), letters first in tasks that go well otherwise. Green is a full hit, red"
-            " a miss; in between, for numbers, there is no colour."
-            + (
-                ""
-                if load
-                else (
-                    " Their pictures appear where <code>--benchmark</code> says where the questions"
-                    " are."
-                )
-            )
-        ),
-        cards(runs, notes, load),
-        *unread,
-    ]
 
 
 def _unread(scores: pd.DataFrame, most: int = 12) -> list[Block]:
@@ -779,21 +798,23 @@ def _unread(scores: pd.DataFrame, most: int = 12) -> list[Block]:
         table(shown),
     ]
 
-
-def _said(row: pd.Series) -> tuple[str, bool | None]:
-    return escape_controls(str(row.prediction), 300) or "(empty)", (
-        None
-        if row.score != row.score
-        else True
-        if row.score >= 0.9
-        else False
-        if row.score <= 0.3
-        else None
-    )
-
-
-def _images(load: Load | None, key: tuple[str, str, str]) -> list[Image.Image]:
-    try:
-        return load(key)[:4] if load else []
-    except (KeyError, ValueError, OSError):
-        return []
+# %% ../../nbs/report/20_score_sections.ipynb #32ad07f5
+def misses_part(runs: RunSet, load: Load | None = None, count: int = 20) -> list[Block]:
+    """The largest errors of the main run as cards; with images where `load` finds them by (task,
+    format, id)."""
+    worst = worst_misses(runs.scores[runs.main], count)
+    unread = _unread(runs.scores[runs.main])
+    if worst.empty:
+        return [text("No miss: every score is above one half."), *unread]
+    notes = {(row.task, row.format, row.id): row.why for row in worst.itertuples()}
+    hint = " Their pictures appear where <code>--benchmark</code> says where the questions are."
+    return [
+        text(
+            f"Where <b>{html.escape(escape_controls(runs.main, 80))}</b> went most wrong, at most"
+            " two questions of each task: numbers by the factor they are off (a tenth is as bad as"
+            " ten times), letters first in tasks that go well otherwise. Green is a full hit, red"
+            " a miss; in between, for numbers, there is no colour." + ("" if load else hint)
+        ),
+        cards(runs, notes, load),
+        *unread,
+    ]
