@@ -432,7 +432,7 @@ def _merge(report: Report, found: dict[str, TaskReport]) -> None:
         whole.failures += part.failures
         report.problems += part.problems
 
-# %% ../../nbs/oracle/00_verify.ipynb #01c7eaff
+# %% ../../nbs/oracle/00_verify.ipynb #05e6544b
 def _start(root: Path, looking: RayCheckConfig | None) -> tuple[Report, Thresholds | None]:
     """A report with what is wrong with the folder as a whole, and the thresholds of its manifest;
     None for released rows. Raises CannotVerify."""
@@ -454,6 +454,16 @@ def _start(root: Path, looking: RayCheckConfig | None) -> tuple[Report, Threshol
     return report, rules
 
 
+def _sort(report: Report, limit: int) -> None:
+    """Tasks as SPAR has them, mismatches in the order of files and lines: the order in which the
+    scenes were done does not show."""
+    for task in report.tasks.values():
+        task.mismatches = sorted(task.mismatches, key=lambda m: (m.file, m.line))[:limit]
+        task.failures = sorted(task.failures, key=lambda m: (m.file, m.line))[:limit]
+    order = (*TASK_SPECS, *sorted(report.tasks.keys() - TASK_SPECS.keys()))
+    report.tasks = {name: report.tasks[name] for name in order if name in report.tasks}
+
+# %% ../../nbs/oracle/00_verify.ipynb #25ca1284
 def _check_scenes(
     jobs: list[tuple[Any, ...]], workers: int, add: Callable[[dict[str, TaskReport], int], None]
 ) -> None:
@@ -468,17 +478,7 @@ def _check_scenes(
         for future in as_completed(waiting):
             add(future.result(), waiting[future])
 
-
-def _sort(report: Report, limit: int) -> None:
-    """Tasks as SPAR has them, mismatches in the order of files and lines: the order in which the
-    scenes were done does not show."""
-    for task in report.tasks.values():
-        task.mismatches = sorted(task.mismatches, key=lambda m: (m.file, m.line))[:limit]
-        task.failures = sorted(task.failures, key=lambda m: (m.file, m.line))[:limit]
-    order = (*TASK_SPECS, *sorted(report.tasks.keys() - TASK_SPECS.keys()))
-    report.tasks = {name: report.tasks[name] for name in order if name in report.tasks}
-
-# %% ../../nbs/oracle/00_verify.ipynb #4ab628be
+# %% ../../nbs/oracle/00_verify.ipynb #9d59f5f4
 def verify(
     folder: Path | str,
     *,
@@ -561,7 +561,7 @@ def _print_mismatches(console: Any, report: Report, word: str, most: int) -> Non
     if report.mismatched > most:
         console.print(f"... and {report.mismatched - min(most, len(listed)):,} more")
 
-# %% ../../nbs/oracle/00_verify.ipynb #4da0a166
+# %% ../../nbs/oracle/00_verify.ipynb #6f775979
 def _print_faults(console: Any, report: Report, most: int) -> None:
     """Where the oracle failed, and what is wrong with the data set as a whole."""
     from rich.markup import escape

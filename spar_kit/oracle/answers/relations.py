@@ -54,7 +54,7 @@ class Slot:
     def near_edge(self, band: float) -> bool:
         return abs(abs(self.value) / self.edge - 1) < band - 1e-3
 
-# %% ../../../nbs/oracle/answers/10_relations.ipynb #e1ec8ccc
+# %% ../../../nbs/oracle/answers/10_relations.ipynb #d6072809
 def _told_words(item: Item, text: str, five: bool) -> tuple[list[str], dict[str, str]]:
     """The relation words of a text; and where it tells of two objects (`five` slots), what it says
     of the front or behind of each, by their slots."""
@@ -72,7 +72,7 @@ def _told_words(item: Item, text: str, five: bool) -> tuple[list[str], dict[str,
                 places[f"depth:{k - last}"] = " ".join(relation_words(clause))
     return words, places
 
-
+# %% ../../../nbs/oracle/answers/10_relations.ipynb #00cd9015
 _AT_START = re.compile(r" at the start and ")
 _AFTER = re.compile(r"(?<=[.;] )(?:after|from|once|in the end)")
 
@@ -106,7 +106,7 @@ def _sentence_fault(relation: "Relation", item: Item) -> str:
         return f"before the move {first}"
     return f"after it {then}" if then else ""
 
-# %% ../../../nbs/oracle/answers/10_relations.ipynb #073b3e69
+# %% ../../../nbs/oracle/answers/10_relations.ipynb #7db3bc85
 @dataclass(frozen=True)
 class Relation:
     """How one object lies relative to another or to the observer, slot by slot; `before` where a
@@ -166,7 +166,7 @@ class Relation:
         """
         return _statement_fault(self, item, text)
 
-# %% ../../../nbs/oracle/answers/10_relations.ipynb #5c60f85c
+# %% ../../../nbs/oracle/answers/10_relations.ipynb #0fd568f5
 def _named_by_color(text: str, colors: Mapping[int, str]) -> list[int]:
     """Which of these objects a text names, in its order."""
     places = {k: text.find(f"({color} ") for k, color in colors.items()}
@@ -283,7 +283,7 @@ class Frames:
         said = [text.replace(" ", "") for text in lists]
         return "" if said == [",".join(map(str, self.frames))] else "the list is another one"
 
-# %% ../../../nbs/oracle/answers/10_relations.ipynb #1cdd18e3
+# %% ../../../nbs/oracle/answers/10_relations.ipynb #0e9f4277
 def _last_mentions(text: str, names: Iterable[str]) -> tuple[dict[str, int], str]:
     """Where each name stands for the last time, -1 where it does not; and the text without them."""
     at = dict[str, int]()
@@ -296,7 +296,7 @@ def _last_mentions(text: str, names: Iterable[str]) -> tuple[dict[str, int], str
             text = text[: found.start()] + "\u00a7" * len(name) + text[found.end() :]
     return at, text
 
-# %% ../../../nbs/oracle/answers/10_relations.ipynb #eb46157b
+# %% ../../../nbs/oracle/answers/10_relations.ipynb #09d55368
 @dataclass(frozen=True)
 class Order:
     """Names in the order of their coming, with the frames in which they come."""
@@ -324,7 +324,7 @@ class Order:
         cited = [int(v) for v in re.findall(r"\d+", text)]
         return "" if not cited or cited == list(self.frames) else f"it cites the frames {cited}"
 
-# %% ../../../nbs/oracle/answers/10_relations.ipynb #d55695a0
+# %% ../../../nbs/oracle/answers/10_relations.ipynb #41b764a2
 @dataclass(frozen=True)
 class Count:
     """How many objects of a name there are."""
@@ -348,7 +348,7 @@ class Count:
             return ""
         return f"it says {found}"
 
-# %% ../../../nbs/oracle/answers/10_relations.ipynb #75f19b67
+# %% ../../../nbs/oracle/answers/10_relations.ipynb #a2322e21
 @dataclass(frozen=True, kw_only=True)
 class Pick:
     """One of several numbered candidates (`object0`, `point2`) in a video.

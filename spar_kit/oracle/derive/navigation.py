@@ -144,9 +144,9 @@ def blocked(a: Spot, b: Spot, thing: ObjectBox) -> bool:
             return True
     return False
 
-# %% ../../../nbs/oracle/derive/30_navigation.ipynb #acd0df36
+# %% ../../../nbs/oracle/derive/30_navigation.ipynb #00d73adb
 ARRIVAL = 0.3
-FACING = 2.5  # the rules of the task: metres, degrees
+FACING = 2.5  # the rules of the task: meters, degrees
 
 
 def _walk_fault(route: "Route", steps: Sequence[Step], item: Item) -> str:
@@ -261,8 +261,8 @@ def check_apart(item: Item) -> None:
             )
     before[item.record.get("id")] = (first, last)
 
-# %% ../../../nbs/oracle/derive/30_navigation.ipynb #b33f8df7
-TUBE = 0.25  # metres from a leg within which every camera stands, a rule of the task
+# %% ../../../nbs/oracle/derive/30_navigation.ipynb #95015c8c
+TUBE = 0.25  # meters from a leg within which every camera stands, a rule of the task
 
 
 def _check_corners(corners: tuple[Spot, ...], poses: Sequence[Pose]) -> None:

@@ -180,7 +180,7 @@ def _all_points(item: Item, view: int) -> np.ndarray:
 
 # %% ../../../nbs/oracle/derive/10_video.ipynb #48ef2f4a
 def _plan_area(points: np.ndarray) -> float:
-    """Area of the plan of points (N, 3), square metres. Raises NotCheckableError for too few."""
+    """Area of the plan of points (N, 3), square meters. Raises NotCheckableError for too few."""
     flat = np.floor(points[(points[:, 2] > -0.3) & (points[:, 2] < 2.0), :2] / 0.1).astype(int)
     if len(flat) < 1000:
         raise NotCheckableError("too little depth to measure the room")

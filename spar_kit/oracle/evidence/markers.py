@@ -118,12 +118,12 @@ def _is_own_frame(item: Item, before: str, m: re.Match[str], nameless: bool) -> 
     return int(m[1]) == item.views[fits[0]] and before.endswith(names)
 
 
-def _fits(item: Item, k: int, tag: str | None, colour: str | None) -> bool:
+def _fits(item: Item, k: int, tag: str | None, color: str | None) -> bool:
     """Whether a drawn number and a color, as far as they are told, are those of object k."""
     # there the reference is objectA, the candidates count from 0
     first = item.task == "distance_infer_center_oo_video"
     own = "a" if first and not k else str(k - first)
-    return tag in (None, own) and colour in (None, item.colour(k))
+    return tag in (None, own) and color in (None, item.colour(k))
 
 # %% ../../../nbs/oracle/evidence/20_markers.ipynb #53c4dc07
 def same_box(item: Item, k: int, view: int, box: Any) -> bool:
@@ -244,9 +244,9 @@ def check_disc(item: Item, k: int, view: int, point: list[Any]) -> None:
                 f" {height} pixels: no room for a disc of {room:.0f}"
             )
 
-# %% ../../../nbs/oracle/evidence/20_markers.ipynb #aca06fc8
-def _centre_pixel(item: Item, k: int, view: int) -> tuple[float, float]:
-    """Column and row of object k's projected centre, in pixels of the instance image."""
+# %% ../../../nbs/oracle/evidence/20_markers.ipynb #32414a2a
+def _center_pixel(item: Item, k: int, view: int) -> tuple[float, float]:
+    """Column and row of object k's projected center, in pixels of the instance image."""
     x, y, z = item.seen(k, view)
     h, w = item.folder.sight(item.images[view]).ids.shape
     width, height = item.folder.image_size(item.images[view])
@@ -271,7 +271,7 @@ def check_point(item: Item, k: int, view: int, point: list[Any]) -> None:
         )
     if item.seen(k, view)[2] <= 0.05:
         return
-    column, row = _centre_pixel(item, k, view)
+    column, row = _center_pixel(item, k, view)
     h, w = sight.ids.shape
     offset = math.hypot(point[0] * w / 1000 - 0.5 - column, point[1] * h / 1000 - 0.5 - row)
     if offset <= 1.5:

@@ -126,7 +126,7 @@ def _named_files(record: Mapping[str, Any], k: int) -> tuple[str, str, list[str]
     names = ("intrinsic_color", stem, stem.rpartition("_")[2])
     return depth, pose, [f"{folder}/intrinsic/{name}.txt" for name in names]
 
-# %% ../../../nbs/oracle/evidence/30_rgbd_views.ipynb #791d65d8
+# %% ../../../nbs/oracle/evidence/30_rgbd_views.ipynb #0109ef68
 def _pinhole(path: Path) -> NDArray[np.float64]:
     """fx, fy, cx, cy of a camera's matrix."""
     m = loose_matrix(path)
@@ -135,8 +135,8 @@ def _pinhole(path: Path) -> NDArray[np.float64]:
     return np.array([m[0, 0], m[1, 1], m[0, 2], m[1, 2]])
 
 
-def _depth_metres(path: Path) -> NDArray[np.float32]:
-    """A depth image in metres. Raises NotCheckableError where its values can be no millimetres."""
+def _depth_meters(path: Path) -> NDArray[np.float32]:
+    """A depth image in meters. Raises NotCheckableError where its values can be no millimetres."""
     depth = read_image(path)
     if depth.ndim != 2 or depth.dtype.kind not in "iu" or depth.dtype.itemsize < 2:
         raise NotCheckableError("depth: not an image of one channel with 16 bits")
@@ -165,7 +165,7 @@ class ReleasedScene(SceneFolder):
             raise NotCheckableError("pose: not a rigid pose")
         far_file = intrinsic.replace("intrinsic_color", "intrinsic_depth")
         K = _pinhole(self._file(intrinsic))
-        z = _depth_metres(self._file(depth))
+        z = _depth_meters(self._file(depth))
         width, height = self.image_size(image)
         if far_file != intrinsic and self.exists(far_file):
             far = _pinhole(self._file(far_file))
@@ -222,7 +222,7 @@ class PointRange(NamedTuple):
 
 _CROSS = np.array([[0, 0], [-1, 0], [1, 0], [0, -1], [0, 1.0]])
 
-# %% ../../../nbs/oracle/evidence/30_rgbd_views.ipynb #80564202
+# %% ../../../nbs/oracle/evidence/30_rgbd_views.ipynb #4c73a11b
 def _around(look: RgbdView, kind: str, place: NDArray) -> tuple[NDArray, NDArray, NDArray]:
     """The middle of a mark, half its width and height (0 for a point), and the places (N, 2) at
     which the depth of its object is read: beside a point, in the inner half of a box."""
@@ -238,7 +238,7 @@ def _around(look: RgbdView, kind: str, place: NDArray) -> tuple[NDArray, NDArray
 
 
 def _mark_depths(look: RgbdView, around: NDArray) -> NDArray:
-    """The depths (N,) at those of these places that have one, metres. Raises NotCheckableError for
+    """The depths (N,) at those of these places that have one, meters. Raises NotCheckableError for
     too few."""
     depths = look.depth_at(around)
     depths = depths[depths > 0]

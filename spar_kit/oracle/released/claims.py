@@ -71,7 +71,7 @@ def judge_depths(e: Evidence) -> Judge:
 
     return judge
 
-
+# %% ../../../nbs/oracle/released/10_claims.ipynb #551facc9
 def judge_distances(e: Evidence) -> Judge:
     if "_oc" in e.task:
         eye = e.look(0).pose[:3, 3]
@@ -153,7 +153,7 @@ def judge_nearest_point(e: Evidence) -> Judge:
 
     return judge
 
-# %% ../../../nbs/oracle/released/10_claims.ipynb #fde29396
+# %% ../../../nbs/oracle/released/10_claims.ipynb #fca36169
 def judge_nearest_listed(e: Evidence) -> Judge:
     count = len(e.marks())
     clouds = [e.cloud(str(k)) for k in range(count)]
@@ -180,7 +180,7 @@ def judge_nearest_listed(e: Evidence) -> Judge:
 
     return judge
 
-# %% ../../../nbs/oracle/released/10_claims.ipynb #89654028
+# %% ../../../nbs/oracle/released/10_claims.ipynb #acf3d94f
 def judge_nearest_box(e: Evidence) -> Judge:
     if e.form != "select":
         raise NotCheckableError("the other candidates are not stated")
@@ -206,7 +206,7 @@ def judge_nearest_box(e: Evidence) -> Judge:
 
     return judge
 
-# %% ../../../nbs/oracle/released/10_claims.ipynb #1a71f41f
+# %% ../../../nbs/oracle/released/10_claims.ipynb #ba357233
 def _slot_values(first: NDArray, second: NDArray | None) -> dict[str, NDArray]:
     """Signed values of each slot from (right, down, forward) of one object, or of two."""
     if second is None:
@@ -233,7 +233,7 @@ def _from_green(p: NDArray, green: NDArray, blue: NDArray) -> NDArray:
         ]
     )
 
-# %% ../../../nbs/oracle/released/10_claims.ipynb #c45edbaa
+# %% ../../../nbs/oracle/released/10_claims.ipynb #af89b0eb
 _SLOT_WORDS = {"side": "left or right", "height": "above or below", "range": "closer or farther"}
 
 

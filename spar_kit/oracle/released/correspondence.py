@@ -125,7 +125,7 @@ def judge_size(e: Evidence) -> Judge:
 
     return judge
 
-# %% ../../../nbs/oracle/released/20_correspondence.ipynb #0e39de75
+# %% ../../../nbs/oracle/released/20_correspondence.ipynb #302dfbfb
 def _seen_points(look: RgbdView) -> NDArray[np.float64]:
     """World points (N, 3) on a grid of 64 x 48 pixels, those with a depth."""
     lines = np.meshgrid(np.linspace(10, 990, 64), np.linspace(10, 990, 48))
@@ -136,7 +136,7 @@ def _seen_points(look: RgbdView) -> NDArray[np.float64]:
 
 def _plan_area(points: NDArray) -> float:
     """Area of the plan of points (N, 3) up to 2 m above the floor, in cells of 10 cm, holes filled;
-    square metres."""
+    square meters."""
     low = points[points[:, 2] < np.quantile(points[:, 2], 0.02) + 2.0, :2]
     cells = np.unique(np.floor((low - low.min(0)) / 0.1).astype(int), axis=0) + 8
     plan = np.zeros(cells.max(0) + 9, bool)

@@ -140,19 +140,6 @@ _CAMERA = re.compile(
     r"image coor:\s*\((-?\d+),\s*(-?\d+)\),\s*depth:\s*(-?\d+(?:\.\d+)?) meters", re.I
 )
 _ORDINAL = re.compile(r"\b(first|second|third)\s+(?:image|view|picture|photo|frame)\b", re.I)
-_AXES = ("right", "up", "forward", "rotate_up", "rotate_right")
-_KEYS = {
-    "move_right": (0, 1),
-    "move_left": (0, -1),
-    "move_up": (1, 1),
-    "move_down": (1, -1),
-    "move_forward": (2, 1),
-    "move_backward": (2, -1),
-    "rotate_up": (3, 1),
-    "rotate_down": (3, -1),
-    "rotate_right": (4, 1),
-    "rotate_left": (4, -1),
-}
 
 
 def boxes(text: str) -> list[tuple[int, ...]]:
@@ -168,6 +155,21 @@ def ordinals(text: str) -> list[int]:
 def camera_points(text: str) -> list[tuple[int, int, float]]:
     """All `Image Coor:(x, y), Depth:z meters`: x, y in 0 to 1000, z in metres."""
     return [(int(x), int(y), float(z)) for x, y, z in _CAMERA.findall(text)]
+
+# %% ../../../nbs/oracle/text/00_parse.ipynb #b9cb4466
+_AXES = ("right", "up", "forward", "rotate_up", "rotate_right")
+_KEYS = {
+    "move_right": (0, 1),
+    "move_left": (0, -1),
+    "move_up": (1, 1),
+    "move_down": (1, -1),
+    "move_forward": (2, 1),
+    "move_backward": (2, -1),
+    "rotate_up": (3, 1),
+    "rotate_down": (3, -1),
+    "rotate_right": (4, 1),
+    "rotate_left": (4, -1),
+}
 
 
 def movement(text: str) -> list[tuple[float, int, str]] | None:
@@ -279,7 +281,7 @@ def relation_words(text: str) -> list[str]:
         m.lastgroup for m in _WORD.finditer(_DENIED.sub(" ", normalize_text(text))) if m.lastgroup
     ]
 
-# %% ../../../nbs/oracle/text/00_parse.ipynb #9f23c391
+# %% ../../../nbs/oracle/text/00_parse.ipynb #4e826baf
 def read_relation(option: str, slots: tuple[str, ...]) -> tuple[int, ...] | None:
     """An option such as "left, , closer" as one sign per slot: -1 the first word of the pair, +1
     the second, 0 empty; None where it is no such thing.

@@ -78,6 +78,8 @@ class RayMask:
         return float(np.hypot(dx, dy).min(initial=np.inf)) * 1000 / self.size[0]
 
 # %% ../../../nbs/oracle/visibility/00_rays.ipynb #261982a5
+_Lens = tuple[float, float, float, float]  # fx, fy, cx, cy, pixels
+_Size = tuple[int, int]  # width, height, pixels
 # metres: what is nearer to the optical centre along z is not seen
 NEAR_PLANE_M = 0.05
 # a place on an object is seen where the ray meets the object itself up to so many metres, or this
@@ -104,10 +106,8 @@ def sample_surface_points(triangles: NDArray, seed: int) -> NDArray[np.float64]:
     u, v = np.where(u + v > 1, 1 - u, u), np.where(u + v > 1, 1 - v, v)
     return a[rows] + u * (b - a)[rows] + v * (c - a)[rows]
 
-# %% ../../../nbs/oracle/visibility/00_rays.ipynb #96ac6cf7
-def window(
-    points: NDArray, intrinsics: tuple[float, float, float, float], size: tuple[int, int]
-) -> tuple[NDArray, NDArray]:
+# %% ../../../nbs/oracle/visibility/00_rays.ipynb #70fc128f
+def window(points: NDArray, intrinsics: _Lens, size: _Size) -> tuple[NDArray, NDArray]:
     """First and last + 1 (column, row) of the pixels in which a body with these corners (N, 3),
     camera frame, can be; all where one of them is behind the camera."""
     x, y, z = points.T
@@ -122,24 +122,19 @@ def window(
     first = np.clip(np.floor(low), 0, size).astype(int)
     return first, np.clip(np.ceil(high) + 1, 0, size).astype(int)
 
-# %% ../../../nbs/oracle/visibility/00_rays.ipynb #fe4e9b79
+# %% ../../../nbs/oracle/visibility/00_rays.ipynb #2ea1e955
 def _axes(pose: Pose) -> NDArray[np.float64]:
     return np.array([pose.right, pose.down, pose.forward])
 
 
-def _ways(
-    u: NDArray, v: NDArray, intrinsics: tuple[float, float, float, float], axes: NDArray
-) -> NDArray[np.float64]:
+def _ways(u: NDArray, v: NDArray, intrinsics: _Lens, axes: NDArray) -> NDArray[np.float64]:
     """Directions (..., 3) in the world of pixels at columns u and rows v, of depth 1."""
     fx, fy, cx, cy = intrinsics
     return np.stack([(u - cx) / fx, (v - cy) / fy, np.ones(u.shape)], -1) @ axes
 
 
 def _in_image(
-    points: NDArray,
-    pose: Pose,
-    intrinsics: tuple[float, float, float, float],
-    size: tuple[int, int],
+    points: NDArray, pose: Pose, intrinsics: _Lens, size: _Size
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Those of points (N, 3) that project into an image, and their depths."""
     axes = _axes(pose)
@@ -203,13 +198,7 @@ class Rays:
     def _places(self, id: int) -> NDArray[np.float64]:
         return sample_surface_points(self.corners[self.ids[:-1] == id], id)
 
-    def shot(
-        self,
-        id: int,
-        pose: Pose,
-        intrinsics: tuple[float, float, float, float],
-        size: tuple[int, int],
-    ) -> RayMask:
+    def shot(self, id: int, pose: Pose, intrinsics: _Lens, size: _Size) -> RayMask:
         """What a camera sees of object `id`: `intrinsics` fx, fy, cx, cy and `size` width, height
         of its colour image, pixels."""
         axes = _axes(pose)
@@ -224,11 +213,7 @@ class Rays:
         return RayMask.of(mask, (int(low[0]), int(low[1])), size, share)
 
     def _window(
-        self,
-        id: int,
-        pose: Pose,
-        intrinsics: tuple[float, float, float, float],
-        size: tuple[int, int],
+        self, id: int, pose: Pose, intrinsics: _Lens, size: _Size
     ) -> tuple[NDArray, NDArray]:
         """The window of object `id` in an image."""
         corners = self.corners[self.ids[:-1] == id].reshape(-1, 3)
@@ -240,9 +225,7 @@ class Rays:
         way = np.subtract(end, start)
         return min(1.0, float(self.cast(np.array(start)[None], way[None])[0][0]))
 
-    def common(
-        self, cameras: Sequence[tuple[Pose, tuple[float, float, float, float], tuple[int, int]]]
-    ) -> float:
+    def common(self, cameras: Sequence[tuple[Pose, _Lens, _Size]]) -> float:
         """Which share of what one of two cameras (pose, intrinsics, size) meets with rays on a grid
         of 32 x 24 the other sees, the larger of the two."""
         shares = []
@@ -257,13 +240,7 @@ class Rays:
             shares.append(self._seen(points, *other))
         return max(shares)
 
-    def _seen(
-        self,
-        points: NDArray,
-        pose: Pose,
-        intrinsics: tuple[float, float, float, float],
-        size: tuple[int, int],
-    ) -> float:
+    def _seen(self, points: NDArray, pose: Pose, intrinsics: _Lens, size: _Size) -> float:
         """Which share of points (N, 3) on the surface a camera sees, within 2 cm."""
         eye = np.array(pose.position)
         inside, _ = _in_image(points, pose, intrinsics, size)
@@ -282,13 +259,7 @@ class Rays:
             )
         return scene
 
-    def _whole(
-        self,
-        id: int,
-        pose: Pose,
-        intrinsics: tuple[float, float, float, float],
-        size: tuple[int, int],
-    ) -> tuple[float, float]:
+    def _whole(self, id: int, pose: Pose, intrinsics: _Lens, size: _Size) -> tuple[float, float]:
         """The silhouette of object `id` as if it stood alone, as far as one image beyond each
         border: its pixels, and which share of them is inside the image."""
         eye = np.array(pose.position)
@@ -310,13 +281,7 @@ class Rays:
         within = met & (u > -0.5) & (v > -0.5) & (u < size[0] - 0.5) & (v < size[1] - 0.5)
         return float(met.sum()) * step * step, float(within.sum() / max(met.sum(), 1))
 
-    def _share(
-        self,
-        id: int,
-        pose: Pose,
-        intrinsics: tuple[float, float, float, float],
-        size: tuple[int, int],
-    ) -> float:
+    def _share(self, id: int, pose: Pose, intrinsics: _Lens, size: _Size) -> float:
         """Which share of the places on object `id` a camera sees."""
         eye = np.array(pose.position)
         places, z = _in_image(self.places(id), pose, intrinsics, size)
