@@ -189,16 +189,16 @@ def rotation_change(first: Pose, second: Pose) -> tuple[float, float, float]:
 def view_change_infer(item: Item) -> Answer:
     first = item.pose(0)
     second = item.pose(1)
-    is_correct, down, forward = first.to_camera(second.position)
+    right, down, forward = first.to_camera(second.position)
     pitch, yaw, roll = rotation_change(first, second)
-    check_stated(item, "translation", (is_correct, down, forward))
+    check_stated(item, "translation", (right, down, forward))
     if abs(yaw) < 179.9:
         check_stated(item, "rotation", (yaw, pitch), 0.01)
     if abs(roll) > item.rules.max_roll + 0.01:
         raise MismatchError(f"roll differs by {roll:.1f} degrees, which the answer cannot say")
     check_pair(item)
     check_units(item, "m deg")
-    change = Movement((is_correct, -down, forward, pitch, yaw))
+    change = Movement((right, -down, forward, pitch, yaw))
     if all(
         abs(part) < step / 2 - slack
         for part, step, slack in zip(change.parts, change.steps, change.slack)

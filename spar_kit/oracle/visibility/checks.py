@@ -445,6 +445,6 @@ def check_seen(look: SceneRays, item: Item) -> None:
     if look.fault:
         raise NotCheckableError(look.fault[:200])
     for k in range(len(item.objects)):
-        item.thing(k)  # Wrong where there is no such object
+        item.thing(k)  # MismatchError where there is no such object
     if not SEEN.get(item.task, marked_objects)(look, item):
         raise NotCheckableError("claims nothing in the frames that are looked at")
