@@ -8,6 +8,7 @@ __all__ = ['DERIVE', 'Row', 'SCALE', 'Mismatch', 'Failure', 'TaskReport', 'Repor
 
 # %% ../../nbs/oracle/00_verify.ipynb #9ce677f6
 import hashlib
+import itertools
 import random
 import statistics
 import time
@@ -18,7 +19,7 @@ from concurrent.futures import as_completed
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import orjson
 
@@ -88,7 +89,7 @@ class TaskReport:
     failures: list[Failure] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
-
+# %% ../../nbs/oracle/00_verify.ipynb #ea673db1
 @dataclass(kw_only=True)
 class Report:
     """The oracle's verdict on a data set.
@@ -175,7 +176,7 @@ def register(
 for _point in sorted(entry_points(group="spar_kit.oracle"), key=lambda point: point.name):
     _point.load()(register)
 
-
+# %% ../../nbs/oracle/00_verify.ipynb #55cd3c49
 def check_record(
     record: Any, task: str, format: str, folder: SceneFolder, rules: Thresholds
 ) -> None:
@@ -201,11 +202,63 @@ def check_record(
             f"the question's wording is not known: which object is the {untold}?"
         )
 
+# %% ../../nbs/oracle/00_verify.ipynb #622f979c
+def _count(report: TaskReport, mismatch: Mismatch, limit: int) -> None:
+    report.checked += 1
+    report.mismatched += 1
+    if len(report.mismatches) < limit:
+        report.mismatches.append(mismatch)
 
+
+def _count_failure(report: TaskReport, failure: Failure, limit: int) -> None:
+    report.failed += 1
+    if len(report.failures) < limit:
+        report.failures.append(failure)
+
+
+def _where(error: Exception) -> str:
+    """An exception and the last of our lines that it came through, as one line."""
+    ours = [
+        step
+        for step in traceback.extract_tb(error.__traceback__)
+        if Path(__file__).parent in Path(step.filename).parents
+    ]
+    place = f" ({Path(ours[-1].filename).name}:{ours[-1].lineno})" if ours else ""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:200] + place
+
+# %% ../../nbs/oracle/00_verify.ipynb #5558f982
 # file, line number from 1, offset and length of the line in bytes
 Row = tuple[str, int, int, int]
 
 
+def _records(root: Path, rows: list[Row]) -> Iterator[tuple[str, int, Any]]:
+    """File, line number and record of each row; one file is open at a time."""
+    for file, part in itertools.groupby(rows, key=lambda row: row[0]):
+        with open(root / file, "rb") as lines:
+            for _, number, offset, size in part:
+                lines.seek(offset)
+                yield file, number, orjson.loads(lines.read(size))
+
+
+# of depths that rows state to those of the surfaces in front of the centres; beyond, the depth
+# images have another scale
+SCALE = 0.8, 1.4
+
+
+def _scale_problem(place: str, depths: list[tuple[float, float]]) -> str:
+    """What is wrong with the scale of a scene's depth images, "" where nothing is, or too few
+    records tell of it: pairs of a stated depth and that of the surface."""
+    if len(depths) < 20:
+        return ""
+    scale = statistics.median(stated / surface for stated, surface in depths)
+    if SCALE[0] <= scale <= SCALE[1]:
+        return ""
+    return (
+        f"{place}: stated depths are {scale:.2f} times those of its depth"
+        f" images (median of {len(depths)})"
+    )
+
+# %% ../../nbs/oracle/00_verify.ipynb #b4bdad38
 def check_scene(
     images: Path,
     scene: str,
@@ -230,156 +283,31 @@ def check_scene(
     look = SceneRays(folder, looking) if looking is not None else None
     depths: list[tuple[float, float]] = []
     found: dict[str, TaskReport] = {}
-    open_file: str = ""
-    lines: Any = None
-    try:
-        for file, number, offset, size in rows:
-            if file != open_file:
-                if lines is not None:
-                    lines.close()
-                open_file = file
-                lines = open(root / file, "rb")
-                task, format = file.split("/")[-3:-1]
-            lines.seek(offset)
-            record = orjson.loads(lines.read(size))
-            report = found.setdefault(task, TaskReport())
-            try:
-                if rules is not None and look is not None:
-                    check_seen(look, open_item(record, task, format, folder, rules))
-                elif rules is not None:
-                    check_record(record, task, format, folder, rules)
-                elif isinstance(folder, ReleasedScene):
-                    check_released(record, task, format, folder, depths)
-                report.checked += 1
-            except NotCheckableError as missing:
-                report.not_checkable[str(missing)] += 1
-            except MismatchError as wrong:
-                _count(report, Mismatch(file, number, str(record.get("id")), str(wrong)), limit)
-            # a record's faults are all Wrong: whatever else is raised is a fault of this code
-            except Exception as error:
-                _count_failure(
-                    report, Failure(file, number, str(record.get("id")), _where(error)), limit
-                )
-    finally:
-        if lines is not None:
-            lines.close()
-    scale = (
-        statistics.median(stated / surface for stated, surface in depths)
-        if len(depths) >= 20
-        else 1.0
-    )
-    if not SCALE[0] <= scale <= SCALE[1]:
-        found[task].problems.append(
-            f"{images.parent.name}/{scene}: stated depths are {scale:.2f} times those of its depth"
-            f" images (median of {len(depths)})"
-        )
+    for file, number, record in _records(root, rows):
+        task, format = file.split("/")[-3:-1]
+        report = found.setdefault(task, TaskReport())
+        try:
+            if rules is not None and look is not None:
+                check_seen(look, open_item(record, task, format, folder, rules))
+            elif rules is not None:
+                check_record(record, task, format, folder, rules)
+            elif isinstance(folder, ReleasedScene):
+                check_released(record, task, format, folder, depths)
+            report.checked += 1
+        except NotCheckableError as missing:
+            report.not_checkable[str(missing)] += 1
+        except MismatchError as wrong:
+            _count(report, Mismatch(file, number, str(record.get("id")), str(wrong)), limit)
+        # a record's faults are all MismatchError: whatever else is raised is a fault of this code
+        except Exception as error:
+            failure = Failure(file, number, str(record.get("id")), _where(error))
+            _count_failure(report, failure, limit)
+    problem = _scale_problem(f"{images.parent.name}/{scene}", depths)
+    if problem:
+        found[task].problems.append(problem)
     return found
 
-
-# of depths that rows state to those of the surfaces in front of the centres; beyond, the depth
-# images have another scale
-SCALE = 0.8, 1.4
-
-
-def _count(report: TaskReport, mismatch: Mismatch, limit: int) -> None:
-    report.checked += 1
-    report.mismatched += 1
-    if len(report.mismatches) < limit:
-        report.mismatches.append(mismatch)
-
-
-def _count_failure(report: TaskReport, failure: Failure, limit: int) -> None:
-    report.failed += 1
-    if len(report.failures) < limit:
-        report.failures.append(failure)
-
-
-def _where(error: Exception) -> str:
-    """An exception and the last of our lines that it came through, as one line."""
-    ours = [
-        step
-        for step in traceback.extract_tb(error.__traceback__)
-        if Path(__file__).parent in Path(step.filename).parents
-    ]
-    place = f" ({Path(ours[-1].filename).name}:{ours[-1].lineno})" if ours else ""
-    return " ".join(f"{type(error).__name__}: {error}".split())[:200] + place
-
 # %% ../../nbs/oracle/00_verify.ipynb #6eb47081
-def verify(
-    folder: Path | str,
-    *,
-    workers: int = 1,
-    sample: int | None = None,
-    limit: int = 20,
-    progress: Callable[[int, int], None] | None = None,
-    looking: RayCheckConfig | None = None,
-) -> Report:
-    """Derive every answer of a data set again from the files in its folder; or, with `looking`, ask
-    rays whether its objects are visible.
-
-    Args:
-        folder: what `spar generate --out` wrote, or the parent of SPAR-7M's folder `spar`, as it
-            was released.
-        workers: processes.
-        sample: check at most this many records of each file, drawn with a fixed seed; None for all.
-        limit: at most this many mismatches are listed per task; all are counted.
-        progress: called with (records done, records in all) after each scene.
-        looking: the scenes' surfaces, and how many frames of each rays are cast in. With several
-            workers it must be picklable.
-
-    Raises:
-        CannotVerify: the folder is no data set: no manifest and no released rows, or none that can
-            be read; or it has released rows, which name no objects that rays could look for.
-    """
-    started = time.perf_counter()
-    root = Path(folder)
-    if _is_released(root):
-        if looking is not None:
-            raise CannotVerify(
-                f"{root}: released rows do not say which objects they are about, so rays cannot"
-                " look for them"
-            )
-        rules = None
-        report = Report(folder=root, problems=list(_count_problems(root)), released=True)
-    else:
-        manifest = _manifest(root)
-        rules = Thresholds.of(manifest.get("parameters", {}))
-        report = Report(folder=root, rays=looking is not None)
-        if looking is None:
-            report.problems += _shard_problems(root, manifest)
-    report.problems += _odd_files(root)
-    scenes = _by_scene(root, report, sample, limit)
-    total = sum(map(len, scenes.values()))
-    done = 0
-    jobs = [
-        (root / "spar" / source / "images", scene, rows, root, rules, limit, looking)
-        for (source, scene), rows in scenes.items()
-    ]
-
-    def add(found: dict[str, TaskReport], n: int) -> None:
-        nonlocal done
-        done += n
-        _merge(report, found)
-        if progress:
-            progress(done, total)
-
-    if workers <= 1 or len(jobs) < 2:
-        for job in jobs:
-            add(check_scene(*job), len(job[2]))
-    else:
-        with worker_pool(workers) as pool:
-            waiting = {pool.submit(check_scene, *job): len(job[2]) for job in jobs}
-            for future in as_completed(waiting):
-                add(future.result(), waiting[future])
-    for task in report.tasks.values():
-        task.mismatches = sorted(task.mismatches, key=lambda m: (m.file, m.line))[:limit]
-        task.failures = sorted(task.failures, key=lambda m: (m.file, m.line))[:limit]
-    order = (*TASK_SPECS, *sorted(report.tasks.keys() - TASK_SPECS.keys()))
-    report.tasks = {name: report.tasks[name] for name in order if name in report.tasks}
-    report.seconds = time.perf_counter() - started
-    return report
-
-
 def _question_files(root: Path) -> list[Path]:
     return [path for path in sorted(root.glob("spar/*/qa_jsonl/*/*/*/*.jsonl")) if path.is_file()]
 
@@ -414,7 +342,7 @@ def _count_problems(root: Path) -> Iterator[str]:
         if not stated.isdigit() or int(stated) != lines:
             yield f"{path.relative_to(root).as_posix()}: {lines:,} lines, its name says {stated}"
 
-
+# %% ../../nbs/oracle/00_verify.ipynb #a57fe915
 def _manifest(root: Path) -> dict[str, Any]:
     if (root / "manifest.json").exists() and not (root / "manifest.json").is_file():
         raise CannotVerify(f"{root / 'manifest.json'}: not a file")
@@ -444,7 +372,26 @@ def _shard_problems(root: Path, manifest: dict[str, Any]) -> Iterator[str]:
         except OSError:
             yield f"{name}: listed in the manifest, missing"
 
+# %% ../../nbs/oracle/00_verify.ipynb #01e75c55
+def _drawn(lines: BinaryIO, sample: int | None, seed: str) -> set[int] | None:
+    """The numbers of `sample` of a file's lines, the same ones every time; None for all of them."""
+    if sample is None:
+        return None
+    count = sum(1 for _ in lines)
+    lines.seek(0)
+    if sample >= count:
+        return None
+    return set(random.Random(seed).sample(range(count), sample))
 
+
+def _scene_of(line: bytes) -> str | None:
+    try:
+        scene = orjson.loads(line)["image"][0].partition("/")[0]
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError):
+        return None
+    return scene if scene not in ("", ".", "..") else None
+
+# %% ../../nbs/oracle/00_verify.ipynb #3f9d67aa
 def _by_scene(
     root: Path, report: Report, sample: int | None, limit: int
 ) -> dict[tuple[str, str], list[Row]]:
@@ -454,42 +401,24 @@ def _by_scene(
     for path in _question_files(root):
         file = path.relative_to(root).as_posix()
         source = path.relative_to(root).parts[1]
-        task, format = path.parts[-3:-1]
+        task = path.parts[-3]
+        fault = "" if task in TASK_SPECS else f"unknown task {task!r}"
         entry = report.tasks.setdefault(task, TaskReport())
         # a released file of a video task has half a gigabyte
         with open(path, "rb") as lines:
-            count = sum(1 for _ in lines) if sample is not None else 0
-            kept = (
-                None
-                if sample is None or sample >= count
-                else set(random.Random(file).sample(range(count), sample))
-            )
-            lines.seek(0)
+            kept = _drawn(lines, sample, file)
             offset = 0
             for number, line in enumerate(lines):
                 if kept is None or number in kept:
-                    scene = _scene_of(line) if task in TASK_SPECS else None
+                    scene = None if fault else _scene_of(line)
                     if scene is None:
-                        reason = (
-                            "not a record of JSON with an image"
-                            if task in TASK_SPECS
-                            else f"unknown task {task!r}"
-                        )
+                        reason = fault or "not a record of JSON with an image"
                         _count(entry, Mismatch(file, number + 1, "", reason), limit)
                     else:
-                        scenes.setdefault((source, scene), []).append(
-                            (file, number + 1, offset, len(line))
-                        )
+                        row = file, number + 1, offset, len(line)
+                        scenes.setdefault((source, scene), []).append(row)
                 offset += len(line)
     return scenes
-
-
-def _scene_of(line: bytes) -> str | None:
-    try:
-        scene = orjson.loads(line)["image"][0].partition("/")[0]
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError):
-        return None
-    return scene if scene not in ("", ".", "..") else None
 
 
 def _merge(report: Report, found: dict[str, TaskReport]) -> None:
@@ -503,35 +432,125 @@ def _merge(report: Report, found: dict[str, TaskReport]) -> None:
         whole.failures += part.failures
         report.problems += part.problems
 
-# %% ../../nbs/oracle/00_verify.ipynb #d8e37f84
-def print_report(report: Report, most: int = 20) -> None:
-    """The report as a table on the terminal: one line per task, then at most `most` mismatches,
-    then the reasons why some could not be checked.
+# %% ../../nbs/oracle/00_verify.ipynb #05e6544b
+def _start(root: Path, looking: RayCheckConfig | None) -> tuple[Report, Thresholds | None]:
+    """A report with what is wrong with the folder as a whole, and the thresholds of its manifest;
+    None for released rows. Raises CannotVerify."""
+    if _is_released(root):
+        if looking is not None:
+            raise CannotVerify(
+                f"{root}: released rows do not say which objects they are about, so rays cannot"
+                " look for them"
+            )
+        rules = None
+        report = Report(folder=root, problems=list(_count_problems(root)), released=True)
+    else:
+        manifest = _manifest(root)
+        rules = Thresholds.of(manifest.get("parameters", {}))
+        report = Report(folder=root, rays=looking is not None)
+        if looking is None:
+            report.problems += _shard_problems(root, manifest)
+    report.problems += _odd_files(root)
+    return report, rules
+
+
+def _sort(report: Report, limit: int) -> None:
+    """Tasks as SPAR has them, mismatches in the order of files and lines: the order in which the
+    scenes were done does not show."""
+    for task in report.tasks.values():
+        task.mismatches = sorted(task.mismatches, key=lambda m: (m.file, m.line))[:limit]
+        task.failures = sorted(task.failures, key=lambda m: (m.file, m.line))[:limit]
+    order = (*TASK_SPECS, *sorted(report.tasks.keys() - TASK_SPECS.keys()))
+    report.tasks = {name: report.tasks[name] for name in order if name in report.tasks}
+
+# %% ../../nbs/oracle/00_verify.ipynb #25ca1284
+def _check_scenes(
+    jobs: list[tuple[Any, ...]], workers: int, add: Callable[[dict[str, TaskReport], int], None]
+) -> None:
+    """Call `check_scene` for each job, and `add` with what it found and with its number of rows, as
+    soon as it is done."""
+    if workers <= 1 or len(jobs) < 2:
+        for job in jobs:
+            add(check_scene(*job), len(job[2]))
+        return
+    with worker_pool(workers) as pool:
+        waiting = {pool.submit(check_scene, *job): len(job[2]) for job in jobs}
+        for future in as_completed(waiting):
+            add(future.result(), waiting[future])
+
+# %% ../../nbs/oracle/00_verify.ipynb #9d59f5f4
+def verify(
+    folder: Path | str,
+    *,
+    workers: int = 1,
+    sample: int | None = None,
+    limit: int = 20,
+    progress: Callable[[int, int], None] | None = None,
+    looking: RayCheckConfig | None = None,
+) -> Report:
+    """Derive every answer of a data set again from the files in its folder; or, with `looking`, ask
+    rays whether its objects are visible.
+
+    Args:
+        folder: what `spar generate --out` wrote, or the parent of SPAR-7M's folder `spar`, as it
+            was released.
+        workers: processes.
+        sample: check at most this many records of each file, drawn with a fixed seed; None for all.
+        limit: at most this many mismatches are listed per task; all are counted.
+        progress: called with (records done, records in all) after each scene.
+        looking: the scenes' surfaces, and how many frames of each rays are cast in. With several
+            workers it must be picklable.
+
+    Raises:
+        CannotVerify: the folder is no data set: no manifest and no released rows, or none that can
+            be read; or it has released rows, which name no objects that rays could look for.
     """
-    from rich.console import Console
+    started = time.perf_counter()
+    root = Path(folder)
+    report, rules = _start(root, looking)
+    scenes = _by_scene(root, report, sample, limit)
+    total = sum(map(len, scenes.values()))
+    done = 0
+    jobs = [
+        (root / "spar" / source / "images", scene, rows, root, rules, limit, looking)
+        for (source, scene), rows in scenes.items()
+    ]
+
+    def add(found: dict[str, TaskReport], n: int) -> None:
+        nonlocal done
+        done += n
+        _merge(report, found)
+        if progress:
+            progress(done, total)
+
+    _check_scenes(jobs, workers, add)
+    _sort(report, limit)
+    report.seconds = time.perf_counter() - started
+    return report
+
+# %% ../../nbs/oracle/00_verify.ipynb #d8e37f84
+def _print_table(console: Any, report: Report, word: str) -> None:
+    """One line per task; `word` for what disagrees."""
     from rich.markup import escape
     from rich.table import Table
 
-    console = Console()
-    table = Table(
-        "task",
-        title=(
-            "verify"
-            f" {escape(str(report.folder))}{', by rays: is visible what records say' if report.rays else ''}"  # noqa: E501
-        ),
-    )
-    word = "contradicted" if report.released or report.rays else "mismatched"
+    way = ", by rays: is visible what records say" if report.rays else ""
+    table = Table("task", title=f"verify {escape(str(report.folder))}{way}")
     for column in ("confirmed" if report.released else "checked", word, "not checkable"):
         table.add_column(column, justify="right")
     for name, task in report.tasks.items():
-        wrong = f"[red]{task.mismatched:,}[/]" if task.mismatched else "0"
         table.add_row(
             escape(name),
             f"{task.checked - task.mismatched * report.released:,}",
-            wrong,
+            f"[red]{task.mismatched:,}[/]" if task.mismatched else "0",
             f"{task.not_checkable.total():,}",
         )
     console.print(table)
+
+
+def _print_mismatches(console: Any, report: Report, word: str, most: int) -> None:
+    from rich.markup import escape
+
     listed = [m for task in report.tasks.values() for m in task.mismatches]
     for mismatch in listed[:most]:
         console.print(
@@ -541,6 +560,12 @@ def print_report(report: Report, most: int = 20) -> None:
         )
     if report.mismatched > most:
         console.print(f"... and {report.mismatched - min(most, len(listed)):,} more")
+
+# %% ../../nbs/oracle/00_verify.ipynb #6f775979
+def _print_faults(console: Any, report: Report, most: int) -> None:
+    """Where the oracle failed, and what is wrong with the data set as a whole."""
+    from rich.markup import escape
+
     failures = [f for task in report.tasks.values() for f in task.failures]
     for failure in failures[:most]:
         console.print(
@@ -554,6 +579,20 @@ def print_report(report: Report, most: int = 20) -> None:
         )
     for problem in report.problems[:most]:
         console.print(f"[red]data set[/] {escape(problem)}", soft_wrap=True, highlight=False)
+
+
+def print_report(report: Report, most: int = 20) -> None:
+    """The report as a table on the terminal: one line per task, then at most `most` mismatches,
+    then the reasons why some could not be checked.
+    """
+    from rich.console import Console
+    from rich.markup import escape
+
+    console = Console()
+    word = "contradicted" if report.released or report.rays else "mismatched"
+    _print_table(console, report, word)
+    _print_mismatches(console, report, word, most)
+    _print_faults(console, report, most)
     reasons: Counter[str] = Counter()
     for task in report.tasks.values():
         reasons += task.not_checkable

@@ -7,7 +7,7 @@ __all__ = ['Slot', 'Relation', 'Choice', 'Places', 'Frames', 'Order', 'Count', '
 
 # %% ../../../nbs/oracle/answers/10_relations.ipynb #3061c271
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from .values import ROUNDING_TOLERANCE
@@ -42,18 +42,71 @@ class Slot:
 
     @property
     def sign(self) -> int:
-        return 0 if abs(self.value) < self.edge else 1 if self.value > 0 else -1
+        if abs(self.value) < self.edge:
+            return 0
+        return 1 if self.value > 0 else -1
 
     @property
     def word(self) -> str:
-        return ("", *PAIRS[self.pair.partition(":")[0]])[
-            0 if not self.sign else 1 if self.sign < 0 else 2
-        ]
+        first, second = PAIRS[self.pair.partition(":")[0]]
+        return {-1: first, 0: "", 1: second}[self.sign]
 
     def near_edge(self, band: float) -> bool:
         return abs(abs(self.value) / self.edge - 1) < band - 1e-3
 
+# %% ../../../nbs/oracle/answers/10_relations.ipynb #d6072809
+def _told_words(item: Item, text: str, five: bool) -> tuple[list[str], dict[str, str]]:
+    """The relation words of a text; and where it tells of two objects (`five` slots), what it says
+    of the front or behind of each, by their slots."""
+    words = list[str]()
+    places = dict[str, str]()
+    # the last two objects are the ones that are told about
+    last = len(item.objects) - 2
+    for sentence in re.split(r"(?<=[.;]) ", text):
+        if not five or not re.search(r"\bin front of\b|\bbehind\b", sentence):
+            words += relation_words(sentence)
+            continue
+        for clause in sentence.split(", while "):
+            both = re.search(r"\bboth\b", clause)
+            for k in (last, last + 1) if both else item.mentioned(clause):
+                places[f"depth:{k - last}"] = " ".join(relation_words(clause))
+    return words, places
 
+# %% ../../../nbs/oracle/answers/10_relations.ipynb #00cd9015
+_AT_START = re.compile(r" at the start and ")
+_AFTER = re.compile(r"(?<=[.;] )(?:after|from|once|in the end)")
+
+
+def _statement_fault(relation: "Relation", item: Item, text: str) -> str:
+    """What is wrong with a statement of a relation, "" if nothing."""
+    five = any(":" in slot.pair for slot in relation.slots)
+    words, places = _told_words(item, text, five)
+    wanted = {slot.word for slot in relation.slots if ":" not in slot.pair} - {""}
+    if set(words) != wanted:
+        return f"it says {sorted(set(words))}, true is {sorted(wanted)}"
+    wrong = {
+        slot.pair: slot.word
+        for slot in relation.slots
+        if ":" in slot.pair and places.get(slot.pair, "") != slot.word
+    }
+    return f"it says {places}, true is {wrong}" if wrong else ""
+
+
+def _sentence_fault(relation: "Relation", item: Item) -> str:
+    """The same for an answer that may tell the state before a move as well."""
+    text = item.numbered_answer
+    if relation.before is None:
+        return relation.says(item, text)
+    cut = _AT_START.search(text) or _AFTER.search(text)
+    if not cut:
+        return "before and after cannot be told apart"
+    first = relation.before.says(item, text[: cut.start()])
+    then = relation.says(item, text[cut.end() :])
+    if first:
+        return f"before the move {first}"
+    return f"after it {then}" if then else ""
+
+# %% ../../../nbs/oracle/answers/10_relations.ipynb #7db3bc85
 @dataclass(frozen=True)
 class Relation:
     """How one object lies relative to another or to the observer, slot by slot; `before` where a
@@ -105,48 +158,35 @@ class Relation:
         return set(words) <= {slot.word for slot in self.slots if ":" not in slot.pair}
 
     def check_sentence(self, item: Item) -> str:
-        text = item.numbered_answer
-        if self.before is None:
-            return self.says(item, text)
-        cut = _AT_START.search(text) or _AFTER.search(text)
-        if not cut:
-            return "before and after cannot be told apart"
-        first = self.before.says(item, text[: cut.start()])
-        then = self.says(item, text[cut.end() :])
-        return f"before the move {first}" if first else f"after it {then}" if then else ""
+        return _sentence_fault(self, item)
 
     def says(self, item: Item, text: str) -> str:
         """What is wrong with a statement of this relation, "" if nothing. Sentences on front and
         behind of two objects are read object by object.
         """
-        five = any(":" in slot.pair for slot in self.slots)
-        words = list[str]()
-        places = dict[str, str]()
-        for sentence in re.split(r"(?<=[.;]) ", text):
-            if five and re.search(r"\bin front of\b|\bbehind\b", sentence):
-                for clause in sentence.split(", while "):
-                    last = len(item.objects) - 2
-                    for k in (
-                        (last, last + 1)
-                        if re.search(r"\bboth\b", clause)
-                        else item.mentioned(clause)
-                    ):
-                        places[f"depth:{k - last}"] = " ".join(relation_words(clause))
-            else:
-                words += relation_words(sentence)
-        wanted = {slot.word for slot in self.slots if ":" not in slot.pair} - {""}
-        if set(words) != wanted:
-            return f"it says {sorted(set(words))}, true is {sorted(wanted)}"
-        wrong = {
-            slot.pair: slot.word
-            for slot in self.slots
-            if ":" in slot.pair and places.get(slot.pair, "") != slot.word
-        }
-        return f"it says {places}, true is {wrong}" if wrong else ""
+        return _statement_fault(self, item, text)
+
+# %% ../../../nbs/oracle/answers/10_relations.ipynb #0fd568f5
+def _named_by_color(text: str, colors: Mapping[int, str]) -> list[int]:
+    """Which of these objects a text names, in its order."""
+    places = {k: text.find(f"({color} ") for k, color in colors.items()}
+    return sorted((k for k in places if places[k] >= 0), key=lambda k: places[k])
 
 
-_AT_START = re.compile(r" at the start and ")
-_AFTER = re.compile(r"(?<=[.;] )(?:after|from|once|in the end)")
+def _meant(text: str, named: Sequence[int]) -> int:
+    """Which one of those that it names a sentence means: the first, unless it opens with a
+    comparison or ends on *the latter*."""
+    last = text.startswith(("compared ", "in contrast to", "unlike")) or "the latter" in text
+    return named[1] if last and len(named) > 1 else named[0]
+
+
+def _cited_fault(text: str, far: Sequence[float]) -> str:
+    """What is wrong with the distances that a sentence cites, in the order of `far`."""
+    found = numbers(text)
+    near = 0.05 + ROUNDING_TOLERANCE
+    if len(found) > len(far) or any(abs(n - v) > near for n, v in zip(found, far)):
+        return f"{found} are not its distances"
+    return "no unit" if found and "m" not in units(text) else ""
 
 # %% ../../../nbs/oracle/answers/10_relations.ipynb #cde572db
 @dataclass(frozen=True, kw_only=True)
@@ -192,30 +232,19 @@ class Choice:
         return a != b
 
     def check_sentence(self, item: Item) -> str:
-        """Which one a sentence means: the only one it names, or the first, unless it opens with a
-        comparison or ends on *the latter*.
-        """
+        """The sentence compares the right way, means the right one, and cites its distances."""
         text = item.bare_answer
         if set(relation_words(text)) != {"farther" if self.farthest else "closer"}:
             return f"it says {relation_words(text)}"
-        places = {k: text.find(f"({self.colours[k]} ") for k in self.among}
-        named = sorted((k for k in self.among if places[k] >= 0), key=lambda k: places[k])
+        named = _named_by_color(text, {k: self.colours[k] for k in self.among})
         if not named:
             return "it names none of the objects"
-        last = len(named) > 1 and (
-            text.startswith(("compared ", "in contrast to", "unlike")) or "the latter" in text
-        )
-        meant = named[1] if last else named[0]
-        found = numbers(text)
+        meant = _meant(text, named)
         if meant != self.chosen:
             return f"it means the {self.colours[meant]} one"
+        # numbers come in the order of the names
         order = sorted(self.among, key=lambda k: k != named[0])
-        far = [self.values[self.among.index(k)] for k in order]
-        if len(found) > len(far) or any(
-            abs(n - v) > 0.05 + ROUNDING_TOLERANCE for n, v in zip(found, far)
-        ):
-            return f"{found} are not its distances"
-        return "no unit" if found and "m" not in units(text) else ""
+        return _cited_fault(text, [self.values[self.among.index(k)] for k in order])
 
 # %% ../../../nbs/oracle/answers/10_relations.ipynb #66d3d27d
 @dataclass(frozen=True)
@@ -254,7 +283,20 @@ class Frames:
         said = [text.replace(" ", "") for text in lists]
         return "" if said == [",".join(map(str, self.frames))] else "the list is another one"
 
+# %% ../../../nbs/oracle/answers/10_relations.ipynb #0e9f4277
+def _last_mentions(text: str, names: Iterable[str]) -> tuple[dict[str, int], str]:
+    """Where each name stands for the last time, -1 where it does not; and the text without them."""
+    at = dict[str, int]()
+    # "office chair" before "chair"
+    for name in sorted(names, key=len, reverse=True):
+        # the list stands last: "come into view in the order ..."
+        *_, found = None, *re.finditer(rf"(?<!\w){re.escape(name)}(?!\w)", text)
+        at[name] = found.start() if found else -1
+        if found:
+            text = text[: found.start()] + "\u00a7" * len(name) + text[found.end() :]
+    return at, text
 
+# %% ../../../nbs/oracle/answers/10_relations.ipynb #09d55368
 @dataclass(frozen=True)
 class Order:
     """Names in the order of their coming, with the frames in which they come."""
@@ -273,22 +315,16 @@ class Order:
         return ", ".join(value) == ", ".join(normalize_text(name) for name in self.names)
 
     def check_sentence(self, item: Item) -> str:
-        text = normalize_text(item.answer)
-        at = dict[str, int]()
-        # "office chair" before "chair"
-        for name in sorted((normalize_text(name) for name in self.names), key=len, reverse=True):
-            # the list stands last: "come into view in the order ..."
-            *_, found = None, *re.finditer(rf"(?<!\w){re.escape(name)}(?!\w)", text)
-            if not found:
-                return f"{name!r} is not named"
-            at[name] = found.start()
-            text = text[: found.start()] + "\u00a7" * len(name) + text[found.end() :]
+        at, text = _last_mentions(normalize_text(item.answer), map(normalize_text, self.names))
+        missing = [name for name, place in at.items() if place < 0]
+        if missing:
+            return f"{missing[0]!r} is not named"
         if sorted(at, key=lambda name: at[name]) != [normalize_text(name) for name in self.names]:
             return "the names come in another order"
         cited = [int(v) for v in re.findall(r"\d+", text)]
         return "" if not cited or cited == list(self.frames) else f"it cites the frames {cited}"
 
-
+# %% ../../../nbs/oracle/answers/10_relations.ipynb #41b764a2
 @dataclass(frozen=True)
 class Count:
     """How many objects of a name there are."""
@@ -307,13 +343,12 @@ class Count:
 
     def check_sentence(self, item: Item) -> str:
         found = counts(without_names(item.answer, [self.name]))
-        return (
-            ""
-            if found and set(found) - {1} <= {self.value} and self.value in found
-            else f"it says {found}"
-        )
+        # "one of them" counts nothing
+        if set(found) - {1} <= {self.value} and self.value in found:
+            return ""
+        return f"it says {found}"
 
-
+# %% ../../../nbs/oracle/answers/10_relations.ipynb #a2322e21
 @dataclass(frozen=True, kw_only=True)
 class Pick:
     """One of several numbered candidates (`object0`, `point2`) in a video.
@@ -333,10 +368,8 @@ class Pick:
     farthest: bool
 
     def __str__(self) -> str:
-        return (
-            f"object{self.chosen} ({self.names[self.chosen]}) of"
-            f" {', '.join(f'{v:.3f}' for v in self.values)} m"
-        )
+        values = ", ".join(f"{v:.3f}" for v in self.values)
+        return f"object{self.chosen} ({self.names[self.chosen]}) of {values} m"
 
     def parse(self, text: str) -> int | None:
         """The candidate's number, where exactly one is named; its label and its frame must be its
@@ -370,8 +403,5 @@ class Pick:
         words = set(relation_words(text)) & {"closer", "farther"}
         if wrong:
             return f"{wrong[0]} is not its distance"
-        return (
-            ""
-            if words <= {"farther" if self.farthest else "closer"}
-            else f"it says {sorted(words)}"
-        )
+        right = {"farther" if self.farthest else "closer"}
+        return "" if words <= right else f"it says {sorted(words)}"

@@ -30,18 +30,11 @@ from spar_kit.oracle.derive.single_view import (
 )
 from .video import EVIDENT, clear, shows
 
-# %% ../../../nbs/oracle/derive/20_other_viewpoints.ipynb #e599735c
-def distance_infer_center_oc(item: Item) -> Answer:
-    farthest = wants_farthest(item)
+# %% ../../../nbs/oracle/derive/20_other_viewpoints.ipynb #56e1abbf
+def _check_nearest(item: Item, far: dict[int, float], farthest: bool) -> None:
+    """The gold beats all other objects that an image evidently shows by the margin; `far`:
+    distances of all objects that may be nearer. Raises MismatchError."""
     gold = item.objects[0]
-    things = item.folder.things
-    far = {
-        id: length(item.pose(0).to_camera(thing.center))
-        for id, thing in things.items()
-        if id == gold or stands(item, id)
-    }
-    if gold not in far:
-        raise MismatchError(f"object {gold} is not in instances.json")
     shown = {
         id
         for id in far
@@ -56,6 +49,11 @@ def distance_infer_center_oc(item: Item) -> Answer:
         raise MismatchError(
             f"object {gold} is {far[gold]:.3f} m away, another in view {rivals[0]:.3f} m"
         )
+
+# %% ../../../nbs/oracle/derive/20_other_viewpoints.ipynb #567d3c13
+def _option_boxes(item: Item) -> tuple[list[Any], list[int]]:
+    """The boxes of four options and the images they lie in. Raises MismatchError where one is not
+    that of its object, or the object is not to be seen there."""
     boxes = item.facts.get("option_box")
     views = item.facts.get("option_view")
     if not (
@@ -75,6 +73,22 @@ def distance_infer_center_oc(item: Item) -> Answer:
         )
         if reason:
             raise MismatchError(f"object {item.objects[k]} in image {view}: {reason}")
+    return boxes, views
+
+# %% ../../../nbs/oracle/derive/20_other_viewpoints.ipynb #e599735c
+def distance_infer_center_oc(item: Item) -> Answer:
+    farthest = wants_farthest(item)
+    gold = item.objects[0]
+    things = item.folder.things
+    far = {
+        id: length(item.pose(0).to_camera(thing.center))
+        for id, thing in things.items()
+        if id == gold or stands(item, id)
+    }
+    if gold not in far:
+        raise MismatchError(f"object {gold} is not in instances.json")
+    _check_nearest(item, far, farthest)
+    boxes, views = _option_boxes(item)
     check_units(item, "m")
     return Region(tuple(boxes[0]), views[0] if len(item.images) > 1 else None)
 
@@ -134,7 +148,7 @@ def from_here(item: Item, k: int) -> Vec:
     d = minus(center, pose.position)
     return dot(d, pose.right), -d[2], dot(d, pose.forward)
 
-
+# %% ../../../nbs/oracle/derive/20_other_viewpoints.ipynb #648e6572
 def imagination(
     item: Item, see: Callable[[Item, int], Vec], pair: bool, five: bool
 ) -> tuple[Slot, ...]:
@@ -144,10 +158,8 @@ def imagination(
         return self_slots(item, see(item, 2))
     red = see(item, 2)
     yellow = see(item, 3)
-    return (
-        *pair_slots(item, red, yellow),
-        *((front(item, red, 0), front(item, yellow, 1)) if five else ()),
-    )
+    slots = pair_slots(item, red, yellow)
+    return (*slots, front(item, red, 0), front(item, yellow, 1)) if five else slots
 
 
 def spatial_imagination(item: Item) -> Answer:
@@ -185,10 +197,8 @@ def spatial_imagination_map_mv(item: Item) -> Answer:
         check_stated(item, "position", [list(p) for p in places] + item.facts["position"][n:])
     for a in range(n):
         for b in range(a):
-            if (
-                math.hypot(places[a][0] - places[b][0], places[a][1] - places[b][1])
-                < item.rules.map_gap - ROUNDING_TOLERANCE
-            ):
+            gap = math.hypot(places[a][0] - places[b][0], places[a][1] - places[b][1])
+            if gap < item.rules.map_gap - ROUNDING_TOLERANCE:
                 raise MismatchError(
                     f"objects {a} and {b} lie closer than {item.rules.map_gap} m on the map"
                 )

@@ -41,27 +41,25 @@ def length(a: Sequence[float]) -> float:
     return math.sqrt(sum(v * v for v in a))
 
 
+def _differs(a: Any, b: Any, slack: float) -> bool:
+    """Whether `a` is not the number or list of numbers `b`, within `slack`."""
+    if isinstance(b, (list, tuple)):
+        if not isinstance(a, list) or len(a) != len(b):
+            return True
+        return any(_differs(x, y, slack) for x, y in zip(a, b))
+    if not isinstance(a, (int, float)) or not isinstance(b, (int, float)):
+        return True
+    return not abs(a - b) <= slack
+
+
 def check_stated(item: Item, key: str, value: Any, slack: float = ROUNDING_TOLERANCE) -> None:
     """The record's `facts[key]` must agree with what was derived. Raises MismatchError where it is
     missing or differs."""
 
-    def differs(a: Any, b: Any) -> bool:
-        if isinstance(b, (list, tuple)):
-            return (
-                not isinstance(a, list)
-                or len(a) != len(b)
-                or any(differs(x, y) for x, y in zip(a, b))
-            )
-        return (
-            not isinstance(a, (int, float))
-            or not isinstance(b, (int, float))
-            or not abs(a - b) <= slack
-        )
-
-    if differs(item.facts.get(key), value):
+    if _differs(item.facts.get(key), value, slack):
         raise MismatchError(f"facts.{key}: {item.facts.get(key)}, derived {value}"[:200])
 
-
+# %% ../../../nbs/oracle/derive/00_single_view.ipynb #9fd9a037
 def in_range(value: float, limits: Sequence[float], what: str) -> float:
     low, high = limits
     if not low - ROUNDING_TOLERANCE <= value <= high + ROUNDING_TOLERANCE:
@@ -105,7 +103,7 @@ def quantity(item: Item, value: float, *others: float) -> Quantity:
         value=value, others=others, gap=item.rules.option_gap, share=item.rules.option_share
     )
 
-
+# %% ../../../nbs/oracle/derive/00_single_view.ipynb #2c26ece1
 def depth_prediction_oc(item: Item) -> Answer:
     given = given_depth(item)
     return quantity(item, depth_of(item, 1), given)
@@ -125,7 +123,7 @@ def distance_prediction_oc(item: Item) -> Answer:
 def distance_prediction_oo(item: Item) -> Answer:
     return quantity(item, signs_between(item, 0, 1))
 
-
+# %% ../../../nbs/oracle/derive/00_single_view.ipynb #e41a0e7e
 def spatial_volume_infer(item: Item) -> Answer:
     x, y, z = item.thing(0).size
     sides = max(x, y), min(x, y), z
@@ -147,7 +145,7 @@ def position_matching(item: Item) -> Answer:
         )
     return Region(tuple(box))
 
-
+# %% ../../../nbs/oracle/derive/00_single_view.ipynb #deb73aa7
 def camera_motion_infer(item: Item) -> Answer:
     x, y, z = position = item.pose(0).to_camera(item.pose(1).position)
     check_stated(item, "position", position)
@@ -166,43 +164,41 @@ def camera_motion_infer(item: Item) -> Answer:
     check_units(item, "m")
     return Position(u, v, z, slack)
 
+# %% ../../../nbs/oracle/derive/00_single_view.ipynb #89994f99
+def _angles(pose: Pose) -> tuple[float, float, float]:
+    """Pitch, yaw and roll of a camera against gravity, radians."""
+    x, y, z = pose.forward
+    flat = math.hypot(x, y)
+    if flat < 0.02:
+        raise MismatchError("a camera looks straight up or down: it has no yaw")
+    # what is right of the heading
+    level = (y / flat, -x / flat, 0.0)
+    roll = math.atan2(pose.right[2], dot(pose.right, level))
+    return math.atan2(z, flat), math.atan2(x, y), roll
+
 
 def rotation_change(first: Pose, second: Pose) -> tuple[float, float, float]:
     """Differences of pitch (up +), yaw (right +, clockwise seen from above) and roll against
     gravity, degrees."""
-
-    def angles(pose: Pose) -> tuple[float, float, float]:
-        x, y, z = pose.forward
-        flat = math.hypot(x, y)
-        if flat < 0.02:
-            raise MismatchError("a camera looks straight up or down: it has no yaw")
-        # what is right of the heading
-        level = (y / flat, -x / flat, 0.0)
-        return (
-            math.atan2(z, flat),
-            math.atan2(x, y),
-            math.atan2(pose.right[2], dot(pose.right, level)),
-        )
-
-    one = angles(first)
-    two = angles(second)
+    one = _angles(first)
+    two = _angles(second)
     pitch, yaw, roll = (math.degrees(b - a) for a, b in zip(one, two))
     return pitch, (yaw + 180) % 360 - 180, (roll + 180) % 360 - 180
 
-
+# %% ../../../nbs/oracle/derive/00_single_view.ipynb #2840530c
 def view_change_infer(item: Item) -> Answer:
     first = item.pose(0)
     second = item.pose(1)
-    is_correct, down, forward = first.to_camera(second.position)
+    right, down, forward = first.to_camera(second.position)
     pitch, yaw, roll = rotation_change(first, second)
-    check_stated(item, "translation", (is_correct, down, forward))
+    check_stated(item, "translation", (right, down, forward))
     if abs(yaw) < 179.9:
         check_stated(item, "rotation", (yaw, pitch), 0.01)
     if abs(roll) > item.rules.max_roll + 0.01:
         raise MismatchError(f"roll differs by {roll:.1f} degrees, which the answer cannot say")
     check_pair(item)
     check_units(item, "m deg")
-    change = Movement((is_correct, -down, forward, pitch, yaw))
+    change = Movement((right, -down, forward, pitch, yaw))
     if all(
         abs(part) < step / 2 - slack
         for part, step, slack in zip(change.parts, change.steps, change.slack)
@@ -278,7 +274,7 @@ def relation(item: Item, slots: tuple[Slot, ...], before: Relation | None = None
     found.check(item.rules.band)
     return found
 
-
+# %% ../../../nbs/oracle/derive/00_single_view.ipynb #457010af
 def check_by_eye(item: Item, slots: Sequence[Slot], first: Vec, second: Vec) -> None:
     """What is left or above in metres is so in the picture too, by the angles to the two centres.
     Raises MismatchError."""
@@ -306,7 +302,7 @@ def check_plumb(item: Item, sign: int, offset: Vec, zone: float) -> None:
             f" {'lower' if lower > 0 else 'higher'}"
         )
 
-
+# %% ../../../nbs/oracle/derive/00_single_view.ipynb #931bd1f5
 def obj_spatial_relation_oo(item: Item) -> Answer:
     red = item.seen(0)
     blue = item.seen(1)

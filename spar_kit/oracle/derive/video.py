@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['EVIDENT', 'SURE', 'DERIVE', 'distance_infer_center_oo_video', 'shows', 'clear', 'obj_frame_locate',
-           'appearance_order', 'obj_count', 'polygon_area', 'seen_area', 'seen_points', 'room_size']
+           'appearance_order', 'obj_count', 'polygon_area', 'seen_points', 'seen_area', 'room_size']
 
 # %% ../../../nbs/oracle/derive/10_video.ipynb #6ad7bdee
 from collections.abc import Callable
@@ -34,10 +34,8 @@ def distance_infer_center_oo_video(item: Item) -> Answer:
     order = sorted(range(4), key=lambda k: far[k], reverse=farthest)
     best = far[order[0]]
     second = far[order[1]]
-    if (
-        abs(best - second)
-        < max(item.rules.nearer, item.rules.nearer_share * max(best, second)) - ROUNDING_TOLERANCE
-    ):
+    margin = max(item.rules.nearer, item.rules.nearer_share * max(best, second))
+    if abs(best - second) < margin - ROUNDING_TOLERANCE:
         raise MismatchError(f"distances {best:.3f} and {second:.3f} m are within the margin")
     check_units(item, "m")
     return Pick(
@@ -94,6 +92,33 @@ def obj_frame_locate(item: Item) -> Answer:
         raise MismatchError("the object appears in no frame")
     return Frames(tuple(view for view, visible in enumerate(said) if visible))  # type: ignore[return-value]  # never an option
 
+# %% ../../../nbs/oracle/derive/10_video.ipynb #4a2b1d1d
+def _glimpse(item: Item, bearers: list[int], end: int) -> int:
+    """The first frame before frame `end` in which one could see one of these objects; 99 for
+    none."""
+    for view in range(end):
+        for id in bearers:
+            if clear(item, id, view, EVIDENT) or shows(item, id, view, item.rules.rival):
+                return view
+    return 99
+
+
+def _check_first(item: Item, label: str, first: int, before: int | None) -> None:
+    """An object of this name is clear in frame `first` and not earlier, and cannot be seen until
+    after frame `before`, in which the name before it comes; None for the
+    first name. Raises MismatchError."""
+    bearers = [id for id, thing in item.folder.things.items() if thing.label == label]
+    if not any(clear(item, id, first) for id in bearers):
+        raise MismatchError(f"frame {first} does not show {label!r} clearly")
+    glimpse = _glimpse(item, bearers, first)
+    if any(clear(item, id, v, SURE) for v in range(first) for id in bearers):
+        raise MismatchError(f"{label!r} shows before frame {first}")
+    if before is not None and (glimpse <= before or first < before + item.rules.order_gap):
+        raise MismatchError(
+            f"{label!r} shows in frame {min(glimpse, first)}, the name before it comes"
+            f" in frame {before}"
+        )
+
 # %% ../../../nbs/oracle/derive/10_video.ipynb #3c2a07c2
 def appearance_order(item: Item) -> Answer:
     labels = [item.thing(k).label for k in range(len(item.objects))]
@@ -101,31 +126,10 @@ def appearance_order(item: Item) -> Answer:
     if len(set(labels)) != 4 or not isinstance(first, list) or len(first) != 4:
         raise MismatchError(f"facts: {len(set(labels))} names, first frames {first}")
     order = sorted(range(4), key=lambda k: first[k])
-    for i, k in enumerate(order):
-        bearers = [id for id, thing in item.folder.things.items() if thing.label == labels[k]]
-        if not any(clear(item, id, first[k]) for id in bearers):
-            raise MismatchError(f"frame {first[k]} does not show {labels[k]!r} clearly")
-        glimpse = next(
-            (
-                v
-                for v in range(first[k])
-                if any(
-                    clear(item, id, v, EVIDENT) or shows(item, id, v, item.rules.rival)
-                    for id in bearers
-                )
-            ),
-            99,
-        )
-        if any(clear(item, id, v, SURE) for v in range(first[k]) for id in bearers):
-            raise MismatchError(f"{labels[k]!r} shows before frame {first[k]}")
-        if i and (
-            glimpse <= first[order[i - 1]] or first[k] < first[order[i - 1]] + item.rules.order_gap
-        ):
-            before = first[order[i - 1]]
-            raise MismatchError(
-                f"{labels[k]!r} shows in frame {min(glimpse, first[k])}, the name before it comes"
-                f" in frame {before}"
-            )
+    before: int | None = None
+    for k in order:
+        _check_first(item, labels[k], first[k], before)
+        before = first[k]
     text = normalize_text(item.stem)
     if any(normalize_text(label) not in text for label in labels):
         raise MismatchError("question: a name is missing")
@@ -151,32 +155,7 @@ def polygon_area(polygon: Any) -> float:
     x, y = np.asarray(polygon, float).T
     return float(abs(((np.roll(x, -1) - x) * (np.roll(y, -1) + y)).sum()) / 2)
 
-# %% ../../../nbs/oracle/derive/10_video.ipynb #48ef2f4a
-def seen_area(item: Item) -> float:
-    """Floor plan that the depth images of the record show: cells of 10 cm with anything below 2 m,
-    gaps of 30 cm closed; square metres.
-    """
-    key = ("area", *item.images)
-    if key not in item.folder.notes:
-        points = seen_points(item)
-        flat = np.floor(points[(points[:, 2] > -0.3) & (points[:, 2] < 2.0), :2] / 0.1).astype(int)
-        if len(flat) < 1000:
-            raise NotCheckableError("too little depth to measure the room")
-        if np.ptp(flat, axis=0).max() > 4000:
-            raise MismatchError("the depth images of a room reach over 400 m")
-        flat += 5 - flat.min(0)
-        size = flat.max(0) + 6
-        counts = np.bincount(
-            np.ravel_multi_index((flat[:, 0], flat[:, 1]), size), minlength=size.prod()
-        )
-        # a stray pixel through a window is no floor
-        grid = (counts >= 3).reshape(size)
-        item.folder.notes[key] = (
-            float(ndimage.binary_closing(grid, np.ones((4, 4), bool)).sum()) * 0.01
-        )
-    return item.folder.notes[key]
-
-
+# %% ../../../nbs/oracle/derive/10_video.ipynb #9bc479ee
 def seen_points(item: Item) -> np.ndarray:
     """World points (N, 3) of all depth images of a record, metres."""
     return np.concatenate([_all_points(item, view) for view in range(len(item.images))])
@@ -196,19 +175,42 @@ def _all_points(item: Item, view: int) -> np.ndarray:
     y = ((v - cy) / fy * z)[kept]
     z = z[kept]
     pose = item.pose(view)
-    return np.stack([x, y, z], -1) @ np.array([pose.right, pose.down, pose.forward]) + np.array(
-        pose.position
-    )
+    axes = np.array([pose.right, pose.down, pose.forward])
+    return np.stack([x, y, z], -1) @ axes + np.array(pose.position)
+
+# %% ../../../nbs/oracle/derive/10_video.ipynb #48ef2f4a
+def _plan_area(points: np.ndarray) -> float:
+    """Area of the plan of points (N, 3), square meters. Raises NotCheckableError for too few."""
+    flat = np.floor(points[(points[:, 2] > -0.3) & (points[:, 2] < 2.0), :2] / 0.1).astype(int)
+    if len(flat) < 1000:
+        raise NotCheckableError("too little depth to measure the room")
+    if np.ptp(flat, axis=0).max() > 4000:
+        raise MismatchError("the depth images of a room reach over 400 m")
+    flat += 5 - flat.min(0)
+    size = flat.max(0) + 6
+    cells = np.ravel_multi_index((flat[:, 0], flat[:, 1]), size)
+    # a stray pixel through a window is no floor
+    grid = (np.bincount(cells, minlength=size.prod()) >= 3).reshape(size)
+    return float(ndimage.binary_closing(grid, np.ones((4, 4), bool)).sum()) * 0.01
 
 
+def seen_area(item: Item) -> float:
+    """Floor plan that the depth images of the record show: cells of 10 cm with anything below 2 m,
+    gaps of 30 cm closed; square metres.
+    """
+    key = ("area", *item.images)
+    if key not in item.folder.notes:
+        item.folder.notes[key] = _plan_area(seen_points(item))
+    return item.folder.notes[key]
+
+# %% ../../../nbs/oracle/derive/10_video.ipynb #36ea36fc
 def room_size(item: Item) -> Answer:
     polygons = item.folder.head.get("floor") or []
     check_units(item, "m2")
     if not polygons:
         raise NotCheckableError("instances.json states no floor")
-    area = sum(map(polygon_area, polygons)) - sum(
-        map(polygon_area, item.folder.head.get("floor_holes") or [])
-    )
+    holes = item.folder.head.get("floor_holes") or []
+    area = sum(map(polygon_area, polygons)) - sum(map(polygon_area, holes))
     shown = seen_area(item)
     check_stated(item, "answer", area, 0.01)
     # other pixels than the generator looked at

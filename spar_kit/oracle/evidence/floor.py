@@ -41,7 +41,7 @@ def walls(points: NDArray) -> NDArray[np.float64]:
     columns, count = np.unique(cells[:, :2], axis=0, return_counts=True)
     return (columns[count >= 2] + 0.5) * COLUMN
 
-
+# %% ../../../nbs/oracle/evidence/40_floor.ipynb #2b49fefb
 def border_of(
     polygons: Sequence[NDArray], step: float = 0.1
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -61,7 +61,7 @@ def border_of(
                 normals.append(np.tile(way * np.array([b[1] - a[1], a[0] - b[0]]) / length, (n, 1)))
     return np.concatenate(places), np.concatenate(normals)
 
-
+# %% ../../../nbs/oracle/evidence/40_floor.ipynb #12203f93
 def check_border(points: NDArray, polygons: Sequence[NDArray], area: float, least: float) -> None:
     """A floor of `area` square metres inside `polygons` ends at walls that points (N, 3) show: at
     least at the share `least` of its border, and not so far beyond them that its area is off.
@@ -77,10 +77,8 @@ def check_border(points: NDArray, polygons: Sequence[NDArray], area: float, leas
     # how far the border lies behind its wall
     beyond = -((found[which[hit]] - places[hit]) * outward[hit]).sum(1)
     off = float(np.median(beyond))
-    length = sum(
-        float(np.hypot(*(np.roll(np.asarray(p, float), -1, 0) - np.asarray(p, float)).T).sum())
-        for p in polygons
-    )
+    rings = [np.asarray(p, float) for p in polygons]
+    length = sum(float(np.hypot(*(np.roll(ring, -1, 0) - ring).T).sum()) for ring in rings)
     if max(abs(off) - COLUMN, 0) * length > OFF * area:
         raise MismatchError(
             f"the floor's border lies {100 * off:+.0f} cm behind the walls that are seen, along"

@@ -42,6 +42,22 @@ def _numbers(value: Any, depth: int) -> bool:
     return isinstance(value, (int, float)) and abs(value) < ABSURD
 
 
+def _threshold(name: str, value: Any, default: Any) -> Any:
+    """A stated threshold in the form of its default: a number, or a tuple of as many. Raises
+    CannotVerify."""
+    numbers = value if isinstance(value, list) else [value]
+    usual = default if isinstance(default, tuple) else (default,)
+    if (
+        isinstance(value, list) != isinstance(default, tuple)
+        or len(numbers) != len(usual)
+        or not _numbers(numbers, 1)
+        or bool in map(type, numbers)
+    ):
+        raise CannotVerify(f"manifest.json: parameters.rules.{name}: {value!r}")
+    return tuple(value) if isinstance(value, list) else value
+
+# %% ../../../nbs/oracle/evidence/10_record.ipynb #b9f97d1d
+# over 40 lines: one class of named thresholds, each with its default and its meaning
 @dataclass(frozen=True, kw_only=True)
 class Thresholds:
     """The thresholds in force, by the names of a manifest's `parameters.rules`; here their defaults
@@ -109,20 +125,13 @@ class Thresholds:
         """Those of a manifest's `parameters`. Raises CannotVerify for one that is not of its
         default's kind."""
         stated = parameters.get("rules") if isinstance(parameters, Mapping) else None
-        taken: dict[str, Any] = {}
-        for f in fields(cls):
-            value = stated.get(f.name) if isinstance(stated, Mapping) else None
-            if value is not None:
-                numbers = value if isinstance(value, list) else [value]
-                usual = f.default if isinstance(f.default, tuple) else (f.default,)
-                if (
-                    isinstance(value, list) != isinstance(f.default, tuple)
-                    or len(numbers) != len(usual)
-                    or not _numbers(numbers, 1)
-                    or bool in map(type, numbers)
-                ):
-                    raise CannotVerify(f"manifest.json: parameters.rules.{f.name}: {value!r}")
-                taken[f.name] = tuple(value) if isinstance(value, list) else value
+        if not isinstance(stated, Mapping):
+            return cls()
+        taken = {
+            f.name: _threshold(f.name, stated[f.name], f.default)
+            for f in fields(cls)
+            if stated.get(f.name) is not None
+        }
         return cls(**taken)
 
 # %% ../../../nbs/oracle/evidence/10_record.ipynb #a3971ed7
@@ -137,54 +146,55 @@ class TaskSpec:
     formats: tuple[str, ...]
 
 
-def _forms() -> dict[str, TaskSpec]:
-    letters = {"f": "fill", "s": "select", "t": "sentence", "j": "judge"}
-    rows = """
-        depth_prediction_oc 1 fst red_point blue_point
-        depth_prediction_oo 1 fst red_point blue_point green_point
-        distance_prediction_oc 1 fst red_point
-        distance_prediction_oo 1 fst red_point blue_point
-        spatial_volume_infer 1 fst red_bbox
-        depth_prediction_oc_mv 3 fst red_point blue_point
-        depth_prediction_oo_mv 3 fst red_point blue_point green_point
-        distance_prediction_oc_mv 3 fst red_point
-        distance_prediction_oo_mv 3 fst red_point blue_point
-        distance_prediction_oo_video 32 fst red_point blue_point
-        position_matching 2 fst red_bbox
-        camera_motion_infer 2 fst
-        view_change_infer 2 ft
-        obj_frame_locate 32 t red_bbox
-        distance_infer_center_oc 1 fst
-        distance_infer_center_oo 1 fst red_point green_point blue_point
-        obj_spatial_relation_oo 1 stj red_bbox blue_bbox
-        spatial_imagination_oc 1 st green_bbox blue_bbox red_bbox
-        spatial_imagination_oo 1 st green_bbox blue_bbox red_bbox yellow_bbox
-        distance_infer_center_oc_mv 3 fst
-        distance_infer_center_oo_mv 3 fst red_point green_point blue_point
-        obj_spatial_relation_oc_mv 3 st red_bbox
-        obj_spatial_relation_oo_mv 3 stj red_bbox blue_bbox
-        spatial_imagination_oc_mv 3 st green_bbox blue_bbox red_bbox
-        spatial_imagination_oo_mv 3 st green_bbox blue_bbox red_bbox yellow_bbox
-        spatial_imagination_map_mv 3 t bbox_list
-        distance_infer_center_oo_video 32 fst point_list
-        spatial_imagination_oc_video 32 t green_bbox blue_bbox red_bbox
-        spatial_imagination_oo_video 32 t green_bbox blue_bbox red_bbox yellow_bbox
-        spatial_imagination_oc_video_hard 32 t
-        spatial_imagination_oo_video_hard 32 t
-        appearance_order 32 ft
-        obj_count 32 ft
-        room_size 32 fst
-        nav_video 0 t"""
-    split = [row.split() for row in rows.strip().splitlines()]
-    return {
-        name: TaskSpec(int(n), tuple(marks), tuple(letters[c] for c in formats))
-        for name, n, formats, *marks in split
-    }
+_FORM_LETTERS = {"f": "fill", "s": "select", "t": "sentence", "j": "judge"}
 
 
-TASK_SPECS: dict[str, TaskSpec] = _forms()
+def _form(row: str) -> tuple[str, TaskSpec]:
+    """A line of the table below: task, images, letters of the formats, marks."""
+    name, n, formats, *marks = row.split()
+    return name, TaskSpec(int(n), tuple(marks), tuple(_FORM_LETTERS[c] for c in formats))
+
+# %% ../../../nbs/oracle/evidence/10_record.ipynb #02be93c0
+_TASK_TABLE = """
+depth_prediction_oc 1 fst red_point blue_point
+depth_prediction_oo 1 fst red_point blue_point green_point
+distance_prediction_oc 1 fst red_point
+distance_prediction_oo 1 fst red_point blue_point
+spatial_volume_infer 1 fst red_bbox
+depth_prediction_oc_mv 3 fst red_point blue_point
+depth_prediction_oo_mv 3 fst red_point blue_point green_point
+distance_prediction_oc_mv 3 fst red_point
+distance_prediction_oo_mv 3 fst red_point blue_point
+distance_prediction_oo_video 32 fst red_point blue_point
+position_matching 2 fst red_bbox
+camera_motion_infer 2 fst
+view_change_infer 2 ft
+obj_frame_locate 32 t red_bbox
+distance_infer_center_oc 1 fst
+distance_infer_center_oo 1 fst red_point green_point blue_point
+obj_spatial_relation_oo 1 stj red_bbox blue_bbox
+spatial_imagination_oc 1 st green_bbox blue_bbox red_bbox
+spatial_imagination_oo 1 st green_bbox blue_bbox red_bbox yellow_bbox
+distance_infer_center_oc_mv 3 fst
+distance_infer_center_oo_mv 3 fst red_point green_point blue_point
+obj_spatial_relation_oc_mv 3 st red_bbox
+obj_spatial_relation_oo_mv 3 stj red_bbox blue_bbox
+spatial_imagination_oc_mv 3 st green_bbox blue_bbox red_bbox
+spatial_imagination_oo_mv 3 st green_bbox blue_bbox red_bbox yellow_bbox
+spatial_imagination_map_mv 3 t bbox_list
+distance_infer_center_oo_video 32 fst point_list
+spatial_imagination_oc_video 32 t green_bbox blue_bbox red_bbox
+spatial_imagination_oo_video 32 t green_bbox blue_bbox red_bbox yellow_bbox
+spatial_imagination_oc_video_hard 32 t
+spatial_imagination_oo_video_hard 32 t
+appearance_order 32 ft
+obj_count 32 ft
+room_size 32 fst
+nav_video 0 t"""
+TASK_SPECS: dict[str, TaskSpec] = dict(map(_form, _TASK_TABLE.strip().splitlines()))
 
 # %% ../../../nbs/oracle/evidence/10_record.ipynb #d813f2f0
+# over 40 lines: the fields of one record and what is read from them belong together
 @dataclass(frozen=True, kw_only=True)
 class Item:
     """One record with the evidence it points to.
@@ -382,70 +392,14 @@ def _check_fields(record: Mapping[str, Any], facts: Mapping[str, Any], n: int) -
         raise MismatchError("facts.target_box: not four numbers")
 
 # %% ../../../nbs/oracle/evidence/10_record.ipynb #ecf59459
-def open_item(record: Any, task: str, format: str, folder: SceneFolder, rules: Thresholds) -> Item:
-    """A record's form: turns, type, counts and equal frames of its files, facts. Raises
-    MismatchError naming the field, Unusable for a missing file.
-    """
-    form = TASK_SPECS[task]
-    if record.get("type") != ("nav" if task == "nav_video" else task):
-        raise MismatchError(f"type: {record.get('type')!r} in the folder of {task}")
-    if format not in form.formats:
-        raise MismatchError(f"format: SPAR has no {format} for {task}")
-    if not isinstance(record.get("id"), str):
-        raise MismatchError(f"id: {record.get('id')!r} is no text"[:100])
-    question, answer = read_turns(record)
-    if [turn.get("from") for turn in record["conversations"]] != ["human", "gpt"]:
-        raise MismatchError("conversations: not one question and one answer")
-    if not question.strip() or not answer.strip():
-        raise MismatchError("conversations: empty text")
-    if "<image>" in question or "{" in question or "{" in answer or "  " in answer.strip():
-        raise MismatchError("conversations: an image token, an unfilled template or a double blank")
-    facts = record.get("facts")
-    if (
-        not isinstance(facts, dict)
-        or not isinstance(facts.get("objects"), list)
-        or not isinstance(facts.get("view"), list)
-    ):
-        raise MismatchError("facts: objects or view missing")
-    n = _check_files(record, facts, folder, form)
-    _check_fields(record, facts, n)
-    objects = facts["objects"]
-    views = facts["view"]
-    if any(type(v) is not int for v in (*objects, *views)) or len(objects) != len(views):
-        raise MismatchError("facts: objects and view are not lists of whole numbers of one length")
-    kept = [k for k, id in enumerate(objects) if id > 0]
-    if any(not -1 <= views[k] < n for k in kept):
-        raise MismatchError("facts.view: no such image")
-    stem, options = read_options(question)
-    if (format == "select") != bool(options):
-        raise MismatchError(f"options: {len(options)} found in a {format} question")
-    ids = tuple(objects[k] for k in kept)
-    shown = tuple(views[k] for k in kept)
-    if len(ids) < _least_objects(task):
-        raise MismatchError(
-            f"facts.objects: {len(ids)} objects, {task} is about {_least_objects(task)}"
-        )
-    return Item(
-        task=task,
-        format=format,
-        record=record,
-        question=question,
-        answer=answer,
-        stem=stem,
-        options=options,
-        objects=ids,
-        views=shown,
-        folder=folder,
-        rules=rules,
-    )
-
-
 _PATHS = ("image", "depth", "pose", "intrinsic")
 
 
 def _check_files(
     record: Mapping[str, Any], facts: Mapping[str, Any], folder: SceneFolder, form: TaskSpec
 ) -> int:
+    """The number of a record's images. Raises MismatchError where its lists of files are not of one
+    length or not of the frames that it states."""
     lists: list[Any] = [record.get(key) for key in _PATHS]
     for key, paths in zip(_PATHS, lists):
         if not isinstance(paths, list) or not all(isinstance(path, str) for path in paths):
@@ -464,7 +418,7 @@ def _check_files(
         raise MismatchError("facts.frames: not the frames of the images")
     return n
 
-
+# %% ../../../nbs/oracle/evidence/10_record.ipynb #72042769
 def _frames(
     folder: SceneFolder,
     images: list[str],
@@ -492,3 +446,83 @@ def _frames(
     if not all(number.isdecimal() for number in numbers):
         raise MismatchError(f"image: {stems[0]!r} states no frame number")
     return [int(number) for number in numbers]
+
+# %% ../../../nbs/oracle/evidence/10_record.ipynb #530c36af
+def _check_form(record: Mapping[str, Any], task: str, format: str) -> None:
+    """Type, format and id are those of a record in the folder of this task."""
+    if record.get("type") != ("nav" if task == "nav_video" else task):
+        raise MismatchError(f"type: {record.get('type')!r} in the folder of {task}")
+    if format not in TASK_SPECS[task].formats:
+        raise MismatchError(f"format: SPAR has no {format} for {task}")
+    if not isinstance(record.get("id"), str):
+        raise MismatchError(f"id: {record.get('id')!r} is no text"[:100])
+
+
+def _texts(record: Mapping[str, Any]) -> tuple[str, str]:
+    """Question and answer, with nothing in them that a template left behind."""
+    question, answer = read_turns(record)
+    if [turn.get("from") for turn in record["conversations"]] != ["human", "gpt"]:
+        raise MismatchError("conversations: not one question and one answer")
+    if not question.strip() or not answer.strip():
+        raise MismatchError("conversations: empty text")
+    if "<image>" in question or "{" in question or "{" in answer or "  " in answer.strip():
+        raise MismatchError("conversations: an image token, an unfilled template or a double blank")
+    return question, answer
+
+# %% ../../../nbs/oracle/evidence/10_record.ipynb #e4a3592d
+def _facts(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The facts, which hold a list of objects and one of views at least."""
+    facts = record.get("facts")
+    if (
+        not isinstance(facts, dict)
+        or not isinstance(facts.get("objects"), list)
+        or not isinstance(facts.get("view"), list)
+    ):
+        raise MismatchError("facts: objects or view missing")
+    return facts
+
+
+def _objects(facts: Mapping[str, Any], n: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Ids of the record's objects, padding removed, and which of its `n` images shows each."""
+    objects = facts["objects"]
+    views = facts["view"]
+    if any(type(v) is not int for v in (*objects, *views)) or len(objects) != len(views):
+        raise MismatchError("facts: objects and view are not lists of whole numbers of one length")
+    kept = [k for k, id in enumerate(objects) if id > 0]
+    if any(not -1 <= views[k] < n for k in kept):
+        raise MismatchError("facts.view: no such image")
+    ids = tuple(objects[k] for k in kept)
+    shown = tuple(views[k] for k in kept)
+    return ids, shown
+
+# %% ../../../nbs/oracle/evidence/10_record.ipynb #28c9d66f
+def open_item(record: Any, task: str, format: str, folder: SceneFolder, rules: Thresholds) -> Item:
+    """A record's form: turns, type, counts and equal frames of its files, facts. Raises
+    MismatchError naming the field, NotCheckableError for a missing file.
+    """
+    _check_form(record, task, format)
+    question, answer = _texts(record)
+    facts = _facts(record)
+    n = _check_files(record, facts, folder, TASK_SPECS[task])
+    _check_fields(record, facts, n)
+    ids, shown = _objects(facts, n)
+    stem, options = read_options(question)
+    if (format == "select") != bool(options):
+        raise MismatchError(f"options: {len(options)} found in a {format} question")
+    if len(ids) < _least_objects(task):
+        raise MismatchError(
+            f"facts.objects: {len(ids)} objects, {task} is about {_least_objects(task)}"
+        )
+    return Item(
+        task=task,
+        format=format,
+        record=record,
+        question=question,
+        answer=answer,
+        stem=stem,
+        options=options,
+        objects=ids,
+        views=shown,
+        folder=folder,
+        rules=rules,
+    )

@@ -81,21 +81,18 @@ class RgbdView:
         depths z (N,)."""
         p = (points - self.pose[:3, 3]) @ self.pose[:3, :3]
         z = np.where(p[:, 2] > 0.01, p[:, 2], np.nan)
-        return (
-            p[:, :2] / z[:, None] * self.color[:2] + self.color[2:] + 0.5
-        ) / self.size * 1000, p[:, 2]
+        uv = p[:, :2] / z[:, None] * self.color[:2] + self.color[2:] + 0.5
+        return uv / self.size * 1000, p[:, 2]
 
     def pixels(self, at: NDArray) -> NDArray[np.int64]:
         """Places (N, 2), 0 to 1000, as depth pixels (N, 2): column, row; they may lie outside."""
-        return np.rint(
-            np.nan_to_num(self.rays(at)[:, :2] * self.far[:2] + self.far[2:], nan=-9).clip(
-                -1e6, 1e6
-            )
-        ).astype(np.int64)
+        uv = np.nan_to_num(self.rays(at)[:, :2] * self.far[:2] + self.far[2:], nan=-9)
+        return np.rint(uv.clip(-1e6, 1e6)).astype(np.int64)
 
     def depth_at(self, at: NDArray) -> NDArray[np.float64]:
         """Depth at places (N, 2), 0 to 1000: (N,) metres, 0 outside and without a value."""
-        (h, w), (u, v) = self.depth.shape, self.pixels(at).T
+        h, w = self.depth.shape
+        u, v = self.pixels(at).T
         inside = (u >= 0) & (v >= 0) & (u < w) & (v < h)
         return np.where(inside, self.depth[v.clip(0, h - 1), u.clip(0, w - 1)], 0.0)
 
@@ -103,11 +100,56 @@ class RgbdView:
         """Places (N, 2) at depths (N,) in the world (N, 3)."""
         return self.rays(at) * z[:, None] @ self.pose[:3, :3].T + self.pose[:3, 3]
 
-# %% ../../../nbs/oracle/evidence/30_rgbd_views.ipynb #9f85fefb
+# %% ../../../nbs/oracle/evidence/30_rgbd_views.ipynb #92fe4e41
 def _stem(path: str) -> str:
     return path.rpartition("/")[2].rpartition(".")[0]
 
 
+def _named_files(record: Mapping[str, Any], k: int) -> tuple[str, str, list[str]]:
+    """Paths of the depth and the pose of image k of a row, and those that its intrinsics can have:
+    those that the row names, else those that go by the same name. Raises MismatchError."""
+    image = record["image"][k]
+    stem = _stem(image)
+    folder, _, kind = image.rpartition("/")[0].rpartition("/")
+    known = {
+        key: record[key][k]
+        for key in ("depth", "pose", "intrinsic")
+        if isinstance(record.get(key), list) and len(record[key]) == len(record["image"])
+    }
+    poses = "video_pose" if kind.startswith("video") else "pose"
+    depth = known.get("depth") or f"{folder}/{kind.replace('_color', '_depth')}/{stem}.png"
+    pose = known.get("pose") or f"{folder}/{poses}/{stem}.txt"
+    if _stem(depth) != stem or _stem(pose) != stem:
+        raise MismatchError("image, depth, pose: not of the same frame")
+    if "intrinsic" in known:
+        return depth, pose, [known["intrinsic"]]
+    names = ("intrinsic_color", stem, stem.rpartition("_")[2])
+    return depth, pose, [f"{folder}/intrinsic/{name}.txt" for name in names]
+
+# %% ../../../nbs/oracle/evidence/30_rgbd_views.ipynb #0109ef68
+def _pinhole(path: Path) -> NDArray[np.float64]:
+    """fx, fy, cx, cy of a camera's matrix."""
+    m = loose_matrix(path)
+    if not (m[0, 0] > 0 and m[1, 1] > 0 and m[2, 2] == 1):
+        raise NotCheckableError("intrinsic: not those of a camera")
+    return np.array([m[0, 0], m[1, 1], m[0, 2], m[1, 2]])
+
+
+def _depth_meters(path: Path) -> NDArray[np.float32]:
+    """A depth image in meters. Raises NotCheckableError where its values can be no millimetres."""
+    depth = read_image(path)
+    if depth.ndim != 2 or depth.dtype.kind not in "iu" or depth.dtype.itemsize < 2:
+        raise NotCheckableError("depth: not an image of one channel with 16 bits")
+    known = depth[depth > 0]
+    median = float(np.median(known)) if known.size else 0.0
+    if not DEPTH_RANGE[0] <= median <= DEPTH_RANGE[1]:
+        raise NotCheckableError(
+            f"depth: the median of the values is not between {DEPTH_RANGE[0]:.0f} and"
+            f" {DEPTH_RANGE[1]:.0f}, so they are no millimetres"
+        )
+    return (depth / 1000).astype(np.float32)
+
+# %% ../../../nbs/oracle/evidence/30_rgbd_views.ipynb #9f85fefb
 class ReleasedScene(SceneFolder):
     """The files of one scene of a released data set, read when asked for; a depth image costs 1.2
     MB in memory, `kept` of them stay."""
@@ -122,77 +164,38 @@ class ReleasedScene(SceneFolder):
         if np.abs(R.T @ R - np.eye(3)).max() > 5e-3 or np.linalg.det(R) < 0:
             raise NotCheckableError("pose: not a rigid pose")
         far_file = intrinsic.replace("intrinsic_color", "intrinsic_depth")
-        K = self._pinhole(intrinsic)
-        z = self._millimetres(depth)
+        K = _pinhole(self._file(intrinsic))
+        z = _depth_meters(self._file(depth))
         width, height = self.image_size(image)
         if far_file != intrinsic and self.exists(far_file):
-            far = self._pinhole(far_file)
+            far = _pinhole(self._file(far_file))
         # one camera for both: its matrix scaled to the depth image
         else:
             s = np.array([z.shape[1] / width, z.shape[0] / height])
             far = np.concatenate([K[:2] * s, (K[2:] + 0.5) * s - 0.5])
         return RgbdView(pose=c2w, color=K, size=(width, height), far=far, depth=z)
 
-    def _pinhole(self, relative: str) -> NDArray[np.float64]:
-        m = loose_matrix(self._file(relative))
-        if not (m[0, 0] > 0 and m[1, 1] > 0 and m[2, 2] == 1):
-            raise NotCheckableError("intrinsic: not those of a camera")
-        return np.array([m[0, 0], m[1, 1], m[0, 2], m[1, 2]])
-
-    def _millimetres(self, relative: str) -> NDArray[np.float32]:
-        depth = read_image(self._file(relative))
-        if depth.ndim != 2 or depth.dtype.kind not in "iu" or depth.dtype.itemsize < 2:
-            raise NotCheckableError("depth: not an image of one channel with 16 bits")
-        known = depth[depth > 0]
-        median = float(np.median(known)) if known.size else 0.0
-        if not DEPTH_RANGE[0] <= median <= DEPTH_RANGE[1]:
-            raise NotCheckableError(
-                f"depth: the median of the values is not between {DEPTH_RANGE[0]:.0f} and"
-                f" {DEPTH_RANGE[1]:.0f}, so they are no millimetres"
-            )
-        return (depth / 1000).astype(np.float32)
-
     def files(self, record: Mapping[str, Any], k: int) -> tuple[str, str, str, str]:
         """Paths of image k of a row, its depth, pose and intrinsics: those that the row names, else
         those that go by the same name.
 
-        Raises MismatchError where they are not of one frame, Unusable where they are not there.
+        Raises MismatchError where they are not of one frame, NotCheckableError where they are not
+        there.
         """
-        image = record["image"][k]
-        stem = _stem(record["image"][k])
-        folder, _, kind = image.rpartition("/")[0].rpartition("/")
-        known = {
-            key: record[key][k]
-            for key in ("depth", "pose", "intrinsic")
-            if isinstance(record.get(key), list) and len(record[key]) == len(record["image"])
-        }
-        video = kind.startswith("video")
-        depth = known.get("depth") or f"{folder}/{kind.replace('_color', '_depth')}/{stem}.png"
-        pose = known.get("pose") or f"{folder}/{'video_pose' if video else 'pose'}/{stem}.txt"
-        if _stem(depth) != stem or _stem(pose) != stem:
-            raise MismatchError("image, depth, pose: not of the same frame")
-        names = (
-            [known["intrinsic"]]
-            if "intrinsic" in known
-            else [
-                f"{folder}/intrinsic/{name}.txt"
-                for name in ("intrinsic_color", stem, stem.rpartition("_")[2])
-            ]
-        )
+        depth, pose, names = _named_files(record, k)
         intrinsic = next((name for name in names if self.exists(name)), "")
-        if not intrinsic or not self.exists(depth) or not self.exists(pose):
-            if any(
-                self.exists(f"{folder}/{name}") for name in ("image_depth", "pose", "intrinsic")
-            ):
-                missing = (
-                    "intrinsic" if not intrinsic else "depth" if not self.exists(depth) else "pose"
-                )
+        needed = (("intrinsic", intrinsic), ("depth", depth), ("pose", pose))
+        missing = next((kind for kind, path in needed if not path or not self.exists(path)), "")
+        if missing:
+            folder = record["image"][k].rpartition("/")[0].rpartition("/")[0]
+            kinds = ("image_depth", "pose", "intrinsic")
+            if any(self.exists(f"{folder}/{kind}") for kind in kinds):
                 raise NotCheckableError(f"missing file: {missing}")
             raise NotCheckableError(NO_RGBD)
-        return image, depth, pose, intrinsic
+        return record["image"][k], depth, pose, intrinsic
 
     def view(self, record: Mapping[str, Any], k: int) -> RgbdView:
-        """Image k of a row. Raises MismatchError, Unusable."""
+        """Image k of a row. Raises MismatchError, NotCheckableError."""
         if not 0 <= k < len(record["image"]):
             raise MismatchError(f"no image {k} among {len(record['image'])}")
         return self.look(*self.files(record, k))
@@ -219,39 +222,44 @@ class PointRange(NamedTuple):
 
 _CROSS = np.array([[0, 0], [-1, 0], [1, 0], [0, -1], [0, 1.0]])
 
-# %% ../../../nbs/oracle/evidence/30_rgbd_views.ipynb #0104a4fc
-def cloud_of(look: RgbdView, kind: str, at: Sequence[float]) -> PointRange:
-    """The cloud of an object marked by a point (x, y) or a box (x1, y1, x2, y2), 0 to 1000. Raises
-    Unusable where there is no depth."""
-    place = np.array(at, np.float64)
+# %% ../../../nbs/oracle/evidence/30_rgbd_views.ipynb #4c73a11b
+def _around(look: RgbdView, kind: str, place: NDArray) -> tuple[NDArray, NDArray, NDArray]:
+    """The middle of a mark, half its width and height (0 for a point), and the places (N, 2) at
+    which the depth of its object is read: beside a point, in the inner half of a box."""
     if kind == "point":
         reach = np.array([1000 / look.size[0], 1000 / look.size[1]]) * max(2.0, look.size[0] / 320)
-        around = np.stack(np.meshgrid([-1, 0, 1], [-1, 0, 1]), -1).reshape(-1, 2) * reach + place
-        middle = place
-    else:
-        middle = (place[:2] + place[2:]) / 2
-        half = (place[2:] - place[:2]) / 2
-        around = (
-            np.stack(np.meshgrid(np.linspace(-0.5, 0.5, 9), np.linspace(-0.5, 0.5, 9)), -1).reshape(
-                -1, 2
-            )
-            * half
-            + middle
-        )
+        grid = np.stack(np.meshgrid([-1, 0, 1], [-1, 0, 1]), -1).reshape(-1, 2)
+        return place, np.zeros(2), grid * reach + place
+    middle = (place[:2] + place[2:]) / 2
+    half = (place[2:] - place[:2]) / 2
+    line = np.linspace(-0.5, 0.5, 9)
+    grid = np.stack(np.meshgrid(line, line), -1).reshape(-1, 2)
+    return middle, half, grid * half + middle
+
+
+def _mark_depths(look: RgbdView, around: NDArray) -> NDArray:
+    """The depths (N,) at those of these places that have one, meters. Raises NotCheckableError for
+    too few."""
     depths = look.depth_at(around)
     depths = depths[depths > 0]
     if len(depths) < max(2, len(around) // 10):
         raise NotCheckableError("no depth at a mark")
+    return depths
+
+# %% ../../../nbs/oracle/evidence/30_rgbd_views.ipynb #0104a4fc
+def cloud_of(look: RgbdView, kind: str, at: Sequence[float]) -> PointRange:
+    """The cloud of an object marked by a point (x, y) or a box (x1, y1, x2, y2), 0 to 1000. Raises
+    NotCheckableError where there is no depth."""
+    place = np.array(at, np.float64)
+    middle, half, around = _around(look, kind, place)
+    depths = _mark_depths(look, around)
     z = float(np.median(depths))
     low = float(np.quantile(depths, 0.1))
     high = float(np.quantile(depths, 0.9))
+    cut_off = kind == "bbox" and (place.min() < BORDER or place.max() > 1000 - BORDER)
     clouds = []
     for behind, aside in zip((USUAL, POSSIBLE), ASIDE[kind]):
-        if (
-            behind is POSSIBLE
-            and kind == "bbox"
-            and (place.min() < BORDER or place.max() > 1000 - BORDER)
-        ):
+        if behind is POSSIBLE and cut_off:
             aside = 1.0
         # metres at this depth, in thousandths of the image
         if kind == "point":
@@ -277,12 +285,10 @@ def combine(
     points (N, 3) for each; usual (N,) and possible (M,)."""
     out = []
     for which in (0, 1):
-        sets = [(cloud.likely, cloud.feasible)[which] for cloud in clouds]
-        if len(sets) == 1:
-            chosen = sets
-        else:
-            rng = np.random.default_rng(7)
+        chosen = [(cloud.likely, cloud.feasible)[which] for cloud in clouds]
+        if len(chosen) > 1:
             # the same choice for everyone
-            chosen = [points[rng.integers(len(points), size=COMBINATIONS)] for points in sets]
+            rng = np.random.default_rng(7)
+            chosen = [points[rng.integers(len(points), size=COMBINATIONS)] for points in chosen]
         out.append(np.asarray(measure(*chosen)))
     return out[0], out[1]

@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +71,7 @@ ABSURD = 1e6  # metres, radians or pixels; with larger numbers arithmetic would 
 def dot(a: Vec, b: Vec) -> float:
     return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 
-
+# %% ../../../nbs/oracle/evidence/00_scene_files.ipynb #963b7926
 def read_matrix(path: Path) -> list[list[float]]:
     """A 4x4 matrix of numbers from a text file. Raises NotCheckableError where the file is missing
     or holds anything else."""
@@ -139,41 +139,57 @@ class ObjectBox:
         half = np.array([[-1, -1], [-1, 1], [1, 1], [1, -1]]) * np.array(self.size[:2]) / 2
         return np.array(self.center[:2]) + half @ np.array([[c, s], [-s, c]])
 
+# %% ../../../nbs/oracle/evidence/00_scene_files.ipynb #9653c21b
+def _object_box(row: Any) -> ObjectBox:
+    """An entry of `instances.json`. Raises ValueError, KeyError, TypeError for one that is none."""
+    center, size = (tuple(float(v) for v in row[key]) for key in ("center", "size"))
+    if len(center) != 3 or len(size) != 3:
+        raise ValueError("center and size have three numbers")
+    thing = ObjectBox(
+        id=int(row["id"]), label=str(row["label"]), center=center, size=size, yaw=float(row["yaw"])
+    )
+    if not all(abs(v) < ABSURD for v in (*center, *size, thing.yaw)):
+        raise ValueError(f"object {thing.id}: an absurd number")
+    return thing
+
 
 def read_things(path: Path) -> tuple[dict[str, Any], dict[int, ObjectBox]]:
     """`instances.json`: its head and the objects by id. Raises NotCheckableError naming the
     fault."""
+    name = f"{path.parent.name}/{path.name}"
     if path.exists() and not path.is_file():
-        raise NotCheckableError(f"{path.parent.name}/{path.name}: not a file")
+        raise NotCheckableError(f"{name}: not a file")
     try:
         document = orjson.loads(path.read_bytes())
         things = {}
         for row in document["instances"]:
-            center, size = (tuple(float(v) for v in row[key]) for key in ("center", "size"))
-            if len(center) != 3 or len(size) != 3:
-                raise ValueError("center and size have three numbers")
-            thing = ObjectBox(
-                id=int(row["id"]),
-                label=str(row["label"]),
-                center=center,
-                size=size,
-                yaw=float(row["yaw"]),
-            )
-            if not all(abs(v) < ABSURD for v in (*center, *size, thing.yaw)):
-                raise ValueError(f"object {thing.id}: an absurd number")
+            thing = _object_box(row)
             things[thing.id] = thing
     except (OSError, ValueError, OverflowError, KeyError, TypeError, AttributeError) as error:
         raise NotCheckableError(
-            f"{path.parent.name}/{path.name}: cannot be read ({type(error).__name__}: {error})"[
-                :200
-            ]
+            f"{name}: cannot be read ({type(error).__name__}: {error})"[:200]
         ) from None
-    if len(things) != len(document["instances"]) or document.get("units", "metres") not in (
-        "metres",
-        "meters",
-    ):
-        raise NotCheckableError(f"{path.parent.name}/{path.name}: repeated ids, or not in metres")
+    units = document.get("units", "metres")
+    if len(things) != len(document["instances"]) or units not in ("metres", "meters"):
+        raise NotCheckableError(f"{name}: repeated ids, or not in metres")
     return document, things
+
+# %% ../../../nbs/oracle/evidence/00_scene_files.ipynb #4bdbf7cb
+def _specks(ids: NDArray) -> NDArray[np.bool_]:
+    """Pixels of an object with no other of their id within 4 pixels."""
+    h, w = ids.shape
+    around = np.pad(ids, 1)
+    # of the nine pixels around one, itself among them, those of its id
+    same = sum(
+        (around[1 + y : 1 + y + h, 1 + x : 1 + x + w] == ids).astype(np.uint8)
+        for y in (-1, 0, 1)
+        for x in (-1, 0, 1)
+    )
+    found = np.zeros(ids.shape, bool)
+    for y, x in np.argwhere((same == 1) & (ids > 0)):
+        near = ids[max(y - 4, 0) : y + 5, max(x - 4, 0) : x + 5]
+        found[y, x] = (near == ids[y, x]).sum() == 1
+    return found
 
 # %% ../../../nbs/oracle/evidence/00_scene_files.ipynb #4292b516
 @dataclass(frozen=True)
@@ -195,19 +211,9 @@ class InstanceImage:
     @classmethod
     def of(cls, ids: NDArray) -> "InstanceImage":
         values, numbered, counts = np.unique(ids, return_inverse=True, return_counts=True)
-        (h, w), numbered, around = ids.shape, numbered.reshape(ids.shape) + 1, np.pad(ids, 1)
-        alone = (
-            sum(
-                (around[1 + y : 1 + y + h, 1 + x : 1 + x + w] == ids).astype(np.uint8)
-                for y in (-1, 0, 1)
-                for x in (-1, 0, 1)
-            )
-            == 1
-        )
-        firm = numbered.copy()
-        for y, x in np.argwhere(alone & (ids > 0)):
-            if (ids[max(y - 4, 0) : y + 5, max(x - 4, 0) : x + 5] == ids[y, x]).sum() == 1:
-                firm[y, x] = 0
+        numbered = numbered.reshape(ids.shape) + 1
+        h, w = ids.shape
+        firm = np.where(_specks(ids), 0, numbered)
         spans = zip(ndimage.find_objects(numbered), ndimage.find_objects(firm, len(values)))
         boxes = {
             int(v): (x.start * 1000 / w, y.start * 1000 / h, x.stop * 1000 / w, y.stop * 1000 / h)
@@ -222,9 +228,8 @@ class InstanceImage:
         h, w = self.ids.shape
         column = min(int(x * w / 1000), w - 1)
         row = min(int(y * h / 1000), h - 1)
-        return self.ids[
-            max(row - reach, 0) : row + reach + 1, max(column - reach, 0) : column + reach + 1
-        ]
+        rows = slice(max(row - reach, 0), row + reach + 1)
+        return self.ids[rows, max(column - reach, 0) : column + reach + 1]
 
 # %% ../../../nbs/oracle/evidence/00_scene_files.ipynb #39c6f67a
 MOST_PIXELS = 1 << 26
@@ -265,11 +270,61 @@ def read_image(path: Path) -> NDArray:
     with opened(path) as image:
         return np.asarray(image)
 
+# %% ../../../nbs/oracle/evidence/00_scene_files.ipynb #7d101486
+def _is_plain(relative: str) -> bool:
+    """Whether a path neither begins at the root nor climbs out of its folder."""
+    climbs = relative.startswith("/") or ".." in relative.split("/")
+    return not climbs and "\\" not in relative and "\0" not in relative
+
+
+def _intrinsics(folder: "SceneFolder", relative: str) -> tuple[float, float, float, float]:
+    """fx, fy, cx, cy in pixels, of a matrix without skew."""
+    m = read_matrix(folder._file(relative))
+    if not (
+        m[0][0] > 1e-3
+        and m[1][1] > 1e-3
+        and abs(m[0][1]) < 1e-6
+        and m[2][2] == 1
+        and all(abs(v) < ABSURD for row in m for v in row)
+    ):
+        raise NotCheckableError(f"{relative.partition('/')[2]}: not a pinhole without skew")
+    return m[0][0], m[1][1], m[0][2], m[1][2]
+
+
+def _image_size(folder: "SceneFolder", relative: str) -> tuple[int, int]:
+    """width, height from the file's head."""
+    with opened(folder._file(relative)) as image:
+        return image.size
+
+
+def _whole(folder: "SceneFolder", relative: str) -> None:
+    """Decode a colour image to its end, a JPEG at an eighth of its size. Raises MismatchError
+    where it is cut or is no image."""
+    with opened(folder._file(relative)) as image:
+        image.draft("RGB", (image.width // 8, image.height // 8))
+        image.load()
+
+# %% ../../../nbs/oracle/evidence/00_scene_files.ipynb #8f6244d6
+def _sight(folder: "SceneFolder", image: str) -> InstanceImage:
+    """What the instance image beside a colour image shows."""
+    relative = image.replace("/image_color/", "/image_instance/").rpartition(".")[0] + ".png"
+    ids = read_image(folder._file(relative))
+    if ids.ndim != 2 or ids.min() < 0 or ids.max() > 65535:
+        raise NotCheckableError(
+            f"{relative.partition('/')[2]}: not a single-channel image of 16 bits"
+        )
+    return InstanceImage.of(ids.astype(np.uint16))
+
+
+def _depth(folder: "SceneFolder", relative: str) -> NDArray[np.float32]:
+    """Depth image in metres; the file holds millimetres in 16 bits."""
+    depth = read_image(folder._file(relative))
+    if depth.ndim != 2:
+        raise NotCheckableError(f"{relative.partition('/')[2]}: not a single-channel image")
+    return (depth / 1000).astype(np.float32)
+
 # %% ../../../nbs/oracle/evidence/00_scene_files.ipynb #2e70544a
-# share of an object's pixels, or of a frame's objects', that must land in their boxes
-MIN_INSIDE_SHARE = 0.7
-
-
+# over 40 lines: what one scene keeps of its files, the readers follow as functions
 class SceneFolder:
     """The files of one scene, read when asked for.
 
@@ -283,11 +338,11 @@ class SceneFolder:
         self.images = images
         self.scene = scene
         self.root = os.path.realpath(images)
-        self.pose = lru_cache(None)(self._pose)
-        self.intrinsics = lru_cache(None)(self._intrinsics)
-        self.image_size = lru_cache(None)(self._image_size)
-        self.sight = lru_cache(kept)(self._sight)
-        self.depth = lru_cache(4)(self._depth)
+        self.pose = lru_cache(None)(lambda relative: read_pose(self._file(relative)))
+        self.intrinsics = lru_cache(None)(partial(_intrinsics, self))
+        self.image_size = lru_cache(None)(partial(_image_size, self))
+        self.sight = lru_cache(kept)(partial(_sight, self))
+        self.depth = lru_cache(4)(partial(_depth, self))
         self.placed = lru_cache(None)(self._placed)
         self.shown = lru_cache(None)(self._shown)
         self.shadow = lru_cache(None)(self._shadow)
@@ -296,7 +351,7 @@ class SceneFolder:
         self.exists = lru_cache(None)(self._exists)
         # whatever checks want to keep for the scene's next record
         self.notes: dict[tuple, Any] = {}
-        self.whole = lru_cache(None)(self._whole)
+        self.whole = lru_cache(None)(partial(_whole, self))
         self._names: dict[str, frozenset[str]] = {}
         self._links: dict[str, frozenset[str]] = {}
 
@@ -325,151 +380,82 @@ class SceneFolder:
     def _exists(self, relative: str) -> bool:
         """Whether the file is there. Raises MismatchError where the path leaves the data set."""
         folder, _, name = relative.rpartition("/")
-        if (
-            relative.startswith("/")
-            or ".." in relative.split("/")
-            or "\\" in relative
-            or "\0" in relative
-            or not name
-        ):
+        if not name or not _is_plain(relative):
             raise MismatchError(f"path leaves the data set: {relative!r}"[:120])
         if folder not in self._names:
-            real = os.path.realpath(self.images / folder)
-            if real != self.root and not real.startswith(self.root + os.sep):
-                raise MismatchError(f"path leaves the data set: {relative!r}"[:120])
-            try:
-                entries = list(os.scandir(real))
-                self._names[folder] = frozenset(entry.name for entry in entries)
-                self._links[folder] = frozenset(
-                    entry.name for entry in entries if entry.is_symlink()
-                )
-            except OSError:
-                self._names[folder] = self._links[folder] = frozenset()
-        if name in self._links[folder] and not os.path.realpath(self.images / relative).startswith(
-            self.root + os.sep
-        ):
-            raise MismatchError(f"a link leaves the data set: {relative!r}"[:120])
+            self._list(folder, relative)
+        if name in self._links[folder]:
+            real = os.path.realpath(self.images / relative)
+            if not real.startswith(self.root + os.sep):
+                raise MismatchError(f"a link leaves the data set: {relative!r}"[:120])
         return name in self._names[folder]
 
-    def _pose(self, relative: str) -> Pose:
-        return read_pose(self._file(relative))
+    def _list(self, folder: str, relative: str) -> None:
+        """Keep the names in a folder, and which of them are links."""
+        real = os.path.realpath(self.images / folder)
+        if real != self.root and not real.startswith(self.root + os.sep):
+            raise MismatchError(f"path leaves the data set: {relative!r}"[:120])
+        try:
+            entries = list(os.scandir(real))
+            names = frozenset(entry.name for entry in entries)
+            links = frozenset(entry.name for entry in entries if entry.is_symlink())
+        except OSError:
+            names = links = frozenset()
+        self._names[folder] = names
+        self._links[folder] = links
 
     def _file(self, relative: str) -> Path:
         if not self.exists(relative):
             raise NotCheckableError(f"missing file: {relative.partition('/')[2]}")
         return self.images / relative
 
-    def _intrinsics(self, relative: str) -> tuple[float, float, float, float]:
-        """fx, fy, cx, cy in pixels, of a matrix without skew."""
-        m = read_matrix(self._file(relative))
-        if not (
-            m[0][0] > 1e-3
-            and m[1][1] > 1e-3
-            and abs(m[0][1]) < 1e-6
-            and m[2][2] == 1
-            and all(abs(v) < ABSURD for row in m for v in row)
-        ):
-            raise NotCheckableError(f"{relative.partition('/')[2]}: not a pinhole without skew")
-        return m[0][0], m[1][1], m[0][2], m[1][2]
-
-    def _image_size(self, relative: str) -> tuple[int, int]:
-        """width, height from the file's head."""
-        with opened(self._file(relative)) as image:
-            return image.size
-
-    def _whole(self, relative: str) -> None:
-        """Decode a colour image to its end, a JPEG at an eighth of its size. Raises MismatchError
-        where it is cut or is no image."""
-        with opened(self._file(relative)) as image:
-            image.draft("RGB", (image.width // 8, image.height // 8))
-            image.load()
-
-    def _sight(self, image: str) -> InstanceImage:
-        """What the instance image beside a colour image shows."""
-        relative = image.replace("/image_color/", "/image_instance/").rpartition(".")[0] + ".png"
-        ids = read_image(self._file(relative))
-        if ids.ndim != 2 or ids.min() < 0 or ids.max() > 65535:
-            raise NotCheckableError(
-                f"{relative.partition('/')[2]}: not a single-channel image of 16 bits"
-            )
-        return InstanceImage.of(ids.astype(np.uint16))
-
-    def _depth(self, relative: str) -> NDArray[np.float32]:
-        """Depth image in metres; the file holds millimetres in 16 bits."""
-        depth = read_image(self._file(relative))
-        if depth.ndim != 2:
-            raise NotCheckableError(f"{relative.partition('/')[2]}: not a single-channel image")
-        return (depth / 1000).astype(np.float32)
-
     def _placed(
         self, image: str, depth: str, pose: str, intrinsic: str
     ) -> dict[int, tuple[int, float, float]]:
         return placements(self, image, depth, pose, intrinsic)
 
+    def _sound(self, image: str, depth: str, pose: str, intrinsic: str) -> str:
+        return _misplaced(self, image, depth, pose, intrinsic)
+
     def _shown(
         self, image: str, depth: str, pose: str, intrinsic: str, id: int, pixels: float, side: float
     ) -> str:
-        """Why object `id` does not count as seen in a frame, "" where it does: `pixels` at 640x480,
-        `side` of its box in 0-1000.
-        """
-        sight = self.sight(image)
-        h, w = sight.ids.shape
-        if sight.pixels.get(id, 0) < pixels * w * h / (640 * 480) - 1e-6:
-            return f"{sight.pixels.get(id, 0)} pixels, fewer than the rule asks for"
-        x1, y1, x2, y2 = sight.boxes[id]
-        if min(x2 - x1, y2 - y1) < side - 1e-6:
-            return "thinner than the rule asks for"
-        n, share, _ = self.placed(image, depth, pose, intrinsic).get(id, (0, 0.0, 0.0))
-        return f"only {share:.0%} of its pixels land in its box" if n >= 10 and share < 0.5 else ""
+        return _hidden(self, (image, depth, pose, intrinsic), id, pixels, side)
 
     def _shadow(self, image: str, depth: str, pose: str, intrinsic: str, id: int) -> float:
-        """How much of an object a frame shows: the area of its pixels, carried to their depth, over
-        the mean area that its box would cover from all sides (a quarter of a convex body's surface,
-        Cauchy). 0 where it shows no pixel or there is no depth."""
-        sight, (_, _, z) = (
-            self.sight(image),
-            self.placed(image, depth, pose, intrinsic).get(id, (0, 0.0, 0.0)),
-        )
-        (h, w), (width, height), (fx, fy, _, _) = (
-            sight.ids.shape,
-            self.image_size(image),
-            self.intrinsics(intrinsic),
-        )
-        a, b, c = self.things[id].size
-        return (
-            sight.pixels.get(id, 0)
-            * z
-            * z
-            / (fx * w / width * fy * h / height)
-            / max((a * b + b * c + c * a) / 2, 1e-9)
-        )
-
-    def _sound(self, image: str, depth: str, pose: str, intrinsic: str) -> str:
-        """Why a frame's images do not belong to its pose and to the scene's boxes, "" where they
-        do: the mean over the objects that show well of the share of their pixels that land in their
-        boxes must reach `MIN_INSIDE_SHARE`."""
-        shares = [
-            share for n, share, _ in self.placed(image, depth, pose, intrinsic).values() if n >= 30
-        ]
-        mean = sum(shares) / len(shares) if shares else 1.0
-        return (
-            f"of its {len(shares)} objects' pixels only {mean:.0%} land in their boxes"
-            if mean < MIN_INSIDE_SHARE
-            else ""
-        )
+        return _shadow_share(self, (image, depth, pose, intrinsic), id)
 
     def _nearest(self, image: str, id: int, column: float, row: float) -> float:
-        """Distance from a place in the instance image to the nearest pixel of an object in its box,
-        in pixels; infinite where there is none.
-        """
-        sight = self.sight(image)
-        (h, w), (x1, y1, x2, y2) = sight.ids.shape, sight.boxes.get(id, (0, 0, 0, 0))
-        left = round(x1 * w / 1000)
-        top = round(y1 * h / 1000)
-        right = round(x2 * w / 1000)
-        bottom = round(y2 * h / 1000)
-        rows, columns = np.nonzero(sight.ids[top:bottom, left:right] == id)
-        return float(np.hypot(rows + top - row, columns + left - column).min(initial=np.inf))
+        return _pixels_to(self.sight(image), id, column, row)
+
+# %% ../../../nbs/oracle/evidence/00_scene_files.ipynb #fd785cc4
+def _inner_pixels(ids: NDArray, step: int) -> NDArray[np.bool_]:
+    """Pixels of objects that do not border on another id, or all of an object that has few others;
+    of a large object only every `step`-th of a row."""
+    edge = np.zeros(ids.shape, bool)
+    for axis in (0, 1):
+        differs = np.diff(ids.astype(np.int32), axis=axis) != 0
+        edge[tuple(slice(0, -1) if k == axis else slice(None) for k in (0, 1))] |= differs
+        edge[tuple(slice(1, None) if k == axis else slice(None) for k in (0, 1))] |= differs
+    inner = np.bincount(ids[~edge], minlength=int(ids.max()) + 1)
+    kept = (ids > 0) & (~edge | (inner[ids] < 20))
+    if step > 1:
+        place = np.add.outer(np.arange(ids.shape[0]) * 3, np.arange(ids.shape[1]))
+        kept &= (place % step == 0) | (inner[ids] < 200)
+    return kept
+
+
+def _depth_on_rays(
+    depth: NDArray, intrinsics: tuple[float, float, float, float], x: NDArray, y: NDArray
+) -> NDArray[np.float64]:
+    """What a depth image holds on rays (x, y, 1), each (N,): 0 beside the image."""
+    fx, fy, cx, cy = intrinsics
+    u = np.rint(x * fx + cx).astype(int)
+    v = np.rint(y * fy + cy).astype(int)
+    seen = (u >= 0) & (v >= 0) & (u < depth.shape[1]) & (v < depth.shape[0])
+    z = np.zeros(len(u))
+    z[seen] = depth[v[seen], u[seen]]
+    return z
 
 # %% ../../../nbs/oracle/evidence/00_scene_files.ipynb #ee7ad2e5
 def world_points(
@@ -485,21 +471,9 @@ def world_points(
     Returns:
         ids (N,), world points (N, 3) and depths (N,), metres.
     """
-    sight = folder.sight(image)
+    ids = folder.sight(image).ids
     view = folder.pose(pose)
-    ids = sight.ids
-    edge = np.zeros(ids.shape, bool)
-    for axis in (0, 1):
-        differs = np.diff(ids.astype(np.int32), axis=axis) != 0
-        edge[tuple(slice(0, -1) if k == axis else slice(None) for k in (0, 1))] |= differs
-        edge[tuple(slice(1, None) if k == axis else slice(None) for k in (0, 1))] |= differs
-    inner = np.bincount(ids[~edge], minlength=int(ids.max()) + 1)
-    kept = (ids > 0) & (~edge | (inner[ids] < 20))
-    if step > 1:
-        kept &= (
-            (np.add.outer(np.arange(ids.shape[0]) * 3, np.arange(ids.shape[1])) % step) == 0
-        ) | (inner[ids] < 200)
-    rows, columns = np.nonzero(kept)
+    rows, columns = np.nonzero(_inner_pixels(ids, step))
     h, w = ids.shape
     width, height = folder.image_size(image)
     fx, fy, cx, cy = folder.intrinsics(intrinsic)
@@ -507,12 +481,8 @@ def world_points(
     x = ((columns + 0.5) * width / w - 0.5 - cx) / fx
     y = ((rows + 0.5) * height / h - 0.5 - cy) / fy
     z_map = folder.depth(depth)
-    fx, fy, cx, cy = folder.intrinsics(intrinsic.replace("intrinsic_color", "intrinsic_depth"))
-    u = np.rint(x * fx + cx).astype(int)
-    v = np.rint(y * fy + cy).astype(int)
-    seen = (u >= 0) & (v >= 0) & (u < z_map.shape[1]) & (v < z_map.shape[0])
-    z = np.zeros(len(u))
-    z[seen] = z_map[v[seen], u[seen]]
+    far = folder.intrinsics(intrinsic.replace("intrinsic_color", "intrinsic_depth"))
+    z = _depth_on_rays(z_map, far, x, y)
     seen = z > 0
     x = x[seen]
     y = y[seen]
@@ -537,8 +507,69 @@ def placements(
     for id, rows in zip(values.tolist(), np.split(order, starts[1:])):
         rows = rows[:: max(1, len(rows) // 200)]
         if id in folder.things:
-            inside = folder.things[id].distance_outside(points[rows]) <= np.maximum(
-                0.05, 0.03 * z[rows]
-            )
+            allowed = np.maximum(0.05, 0.03 * z[rows])
+            inside = folder.things[id].distance_outside(points[rows]) <= allowed
             found[id] = len(rows), float(inside.mean()), float(np.median(z[rows]))
     return found
+
+# %% ../../../nbs/oracle/evidence/00_scene_files.ipynb #51d23fd9
+# share of an object's pixels, or of a frame's objects', that must land in their boxes
+MIN_INSIDE_SHARE = 0.7
+
+
+def _misplaced(folder: SceneFolder, image: str, depth: str, pose: str, intrinsic: str) -> str:
+    """Why a frame's images do not belong to its pose and to the scene's boxes, "" where they
+    do: the mean over the objects that show well of the share of their pixels that land in their
+    boxes must reach `MIN_INSIDE_SHARE`."""
+    placed = folder.placed(image, depth, pose, intrinsic)
+    shares = [share for n, share, _ in placed.values() if n >= 30]
+    mean = sum(shares) / len(shares) if shares else 1.0
+    if mean >= MIN_INSIDE_SHARE:
+        return ""
+    return f"of its {len(shares)} objects' pixels only {mean:.0%} land in their boxes"
+
+
+def _hidden(
+    folder: SceneFolder, files: tuple[str, str, str, str], id: int, pixels: float, side: float
+) -> str:
+    """Why object `id` does not count as seen in a frame, "" where it does: `pixels` at 640x480,
+    `side` of its box in 0-1000.
+    """
+    sight = folder.sight(files[0])
+    h, w = sight.ids.shape
+    if sight.pixels.get(id, 0) < pixels * w * h / (640 * 480) - 1e-6:
+        return f"{sight.pixels.get(id, 0)} pixels, fewer than the rule asks for"
+    x1, y1, x2, y2 = sight.boxes[id]
+    if min(x2 - x1, y2 - y1) < side - 1e-6:
+        return "thinner than the rule asks for"
+    n, share, _ = folder.placed(*files).get(id, (0, 0.0, 0.0))
+    return f"only {share:.0%} of its pixels land in its box" if n >= 10 and share < 0.5 else ""
+
+# %% ../../../nbs/oracle/evidence/00_scene_files.ipynb #1e73e897
+def _shadow_share(folder: SceneFolder, files: tuple[str, str, str, str], id: int) -> float:
+    """How much of an object a frame shows: the area of its pixels, carried to their depth, over
+    the mean area that its box would cover from all sides (a quarter of a convex body's surface,
+    Cauchy). 0 where it shows no pixel or there is no depth."""
+    image, _, _, intrinsic = files
+    sight = folder.sight(image)
+    _, _, z = folder.placed(*files).get(id, (0, 0.0, 0.0))
+    h, w = sight.ids.shape
+    width, height = folder.image_size(image)
+    fx, fy, _, _ = folder.intrinsics(intrinsic)
+    a, b, c = folder.things[id].size
+    per_pixel = fx * w / width * fy * h / height
+    return sight.pixels.get(id, 0) * z * z / per_pixel / max((a * b + b * c + c * a) / 2, 1e-9)
+
+
+def _pixels_to(sight: InstanceImage, id: int, column: float, row: float) -> float:
+    """Distance from a place in the instance image to the nearest pixel of an object in its box,
+    in pixels; infinite where there is none.
+    """
+    h, w = sight.ids.shape
+    x1, y1, x2, y2 = sight.boxes.get(id, (0, 0, 0, 0))
+    left = round(x1 * w / 1000)
+    top = round(y1 * h / 1000)
+    right = round(x2 * w / 1000)
+    bottom = round(y2 * h / 1000)
+    rows, columns = np.nonzero(sight.ids[top:bottom, left:right] == id)
+    return float(np.hypot(rows + top - row, columns + left - column).min(initial=np.inf))

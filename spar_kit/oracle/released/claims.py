@@ -7,7 +7,7 @@ __all__ = ['apart', 'judge_depths', 'judge_distances', 'judge_camera', 'judge_mo
            'judge_nearest_listed', 'judge_nearest_box', 'judge_relation', 'judge_map']
 
 # %% ../../../nbs/oracle/released/10_claims.ipynb #dc2b9c1d
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -71,7 +71,7 @@ def judge_depths(e: Evidence) -> Judge:
 
     return judge
 
-
+# %% ../../../nbs/oracle/released/10_claims.ipynb #551facc9
 def judge_distances(e: Evidence) -> Judge:
     if "_oc" in e.task:
         eye = e.look(0).pose[:3, 3]
@@ -153,10 +153,15 @@ def judge_nearest_point(e: Evidence) -> Judge:
 
     return judge
 
-
+# %% ../../../nbs/oracle/released/10_claims.ipynb #fca36169
 def judge_nearest_listed(e: Evidence) -> Judge:
     count = len(e.marks())
     clouds = [e.cloud(str(k)) for k in range(count)]
+
+    def lead(k: int, o: int) -> tuple[NDArray, NDArray]:
+        """How much farther than o k lies from the first point."""
+        three = [clouds[0], clouds[k], clouds[o]]
+        return combine(three, lambda r, p, q: apart(r, p) - apart(r, q))
 
     def judge(says: Mapping[str, Any]) -> Verdict:
         k = says["nearest"] + 1
@@ -164,27 +169,18 @@ def judge_nearest_listed(e: Evidence) -> Judge:
             raise MismatchError(f"answer: point {says['nearest']} of {count - 1}")
         sign = 1 if says["farthest"] else -1
         parts = [
-            sign_verdict(
-                sign,
-                *combine(
-                    [clouds[0], clouds[k], clouds[o]], lambda r, p, q: apart(r, p) - apart(r, q)
-                ),
-                what="the nearest or farthest one",
-            )
+            sign_verdict(sign, *lead(k, o), what="the nearest or farthest one")
             for o in range(1, count)
             if o != k
         ]
         if "distance" in says:
-            parts.append(
-                number_verdict(
-                    says["distance"], *combine([clouds[0], clouds[k]], apart), what="the distance"
-                )
-            )
+            spread = combine([clouds[0], clouds[k]], apart)
+            parts.append(number_verdict(says["distance"], *spread, what="the distance"))
         return all_of(parts)
 
     return judge
 
-
+# %% ../../../nbs/oracle/released/10_claims.ipynb #acf3d94f
 def judge_nearest_box(e: Evidence) -> Judge:
     if e.form != "select":
         raise NotCheckableError("the other candidates are not stated")
@@ -205,15 +201,12 @@ def judge_nearest_box(e: Evidence) -> Judge:
                 -1,
                 "another option's object is nearer (or farther, as asked) wherever the centres are",
             )
-        return (
-            CONFIRMED
-            if all((sign * np.median(s[0])) > (sign * mine[0]).max() - 0.25 for s in others)
-            else Verdict(0)
-        )
+        last = (sign * mine[0]).max() - 0.25
+        return CONFIRMED if all(sign * np.median(s[0]) > last for s in others) else Verdict(0)
 
     return judge
 
-# %% ../../../nbs/oracle/released/10_claims.ipynb #a48840c6
+# %% ../../../nbs/oracle/released/10_claims.ipynb #ba357233
 def _slot_values(first: NDArray, second: NDArray | None) -> dict[str, NDArray]:
     """Signed values of each slot from (right, down, forward) of one object, or of two."""
     if second is None:
@@ -227,68 +220,82 @@ def _slot_values(first: NDArray, second: NDArray | None) -> dict[str, NDArray]:
     }
 
 
-def judge_relation(e: Evidence) -> Judge:
-    task = e.task
-    slots = slots_of(e.task)
-    marks = e.marks()
-    if task.endswith("_hard"):
-        raise NotCheckableError("no marks: no file says which object is which")
-    moved = task.startswith("spatial_imagination")
-    names = (["green", "blue", "red"] + ["yellow"] * ("_oo" in task)) if moved else list(marks)
-    if not moved and len(names) != (1 if "_oc" in task else 2):
+def _from_green(p: NDArray, green: NDArray, blue: NDArray) -> NDArray:
+    """Points p (N, 3) as right, down, forward (3, N) of an observer at green who faces blue."""
+    ahead = (blue - green)[:, :2]
+    ahead = ahead / np.maximum(np.linalg.norm(ahead, axis=1, keepdims=True), 1e-9)
+    d = p - green
+    return np.stack(
+        [
+            d[:, 0] * ahead[:, 1] - d[:, 1] * ahead[:, 0],
+            -d[:, 2],
+            d[:, 0] * ahead[:, 0] + d[:, 1] * ahead[:, 1],
+        ]
+    )
+
+# %% ../../../nbs/oracle/released/10_claims.ipynb #af89b0eb
+_SLOT_WORDS = {"side": "left or right", "height": "above or below", "range": "closer or farther"}
+
+
+def _asked_names(e: Evidence) -> list[str]:
+    """The marks of the objects that a relation is about, in their order; after a move the place
+    and the direction of the observer come first. Raises MismatchError for another number."""
+    if e.task.startswith("spatial_imagination"):
+        return ["green", "blue", "red"] + ["yellow"] * ("_oo" in e.task)
+    names = list(e.marks())
+    if len(names) != (1 if "_oc" in e.task else 2):
         raise MismatchError(f"{len(names)} marks")
-    clouds = [e.cloud(name) for name in names]
+    return names
+
+
+def _denied(claim: Verdict, opposite: Verdict) -> Verdict:
+    """On the answer No: from the verdicts on what the question claims and on its opposite."""
+    if claim.sign < 0:
+        return CONFIRMED
+    if opposite.sign < 0:
+        return Verdict(-1, "No is the answer, the files say yes")
+    return opposite
+
+# %% ../../../nbs/oracle/released/10_claims.ipynb #a48840c6
+def _known_slots(e: Evidence) -> Callable[[str, bool], tuple[NDArray, NDArray]]:
+    """From a slot, and whether the observer has moved, to its usual and possible values."""
+    moved = e.task.startswith("spatial_imagination")
+    clouds = [e.cloud(name) for name in _asked_names(e)]
     pose = e.look(0).pose
-
-    def here(p: NDArray) -> NDArray:
-        return np.moveaxis((p - pose[:3, 3]) @ pose[:3, :3], -1, 0)
-
-    def there(p: NDArray, green: NDArray, blue: NDArray) -> NDArray:
-        ahead = (blue - green)[:, :2]
-        ahead = ahead / np.maximum(np.linalg.norm(ahead, axis=1, keepdims=True), 1e-9)
-        d = p - green
-        return np.stack(
-            [
-                d[:, 0] * ahead[:, 1] - d[:, 1] * ahead[:, 0],
-                -d[:, 2],
-                d[:, 0] * ahead[:, 0] + d[:, 1] * ahead[:, 1],
-            ]
-        )
 
     def measured(slot: str, stood: bool) -> tuple[NDArray, NDArray]:
         def measure(*points: NDArray) -> NDArray:
-            things = [
-                there(p, points[0], points[1]) if stood else here(p)
-                for p in (points[2:] if moved else points)
-            ]
+            asked = points[2:] if moved else points
+            if stood:
+                things = [_from_green(p, points[0], points[1]) for p in asked]
+            else:
+                things = [np.moveaxis((p - pose[:3, 3]) @ pose[:3, :3], -1, 0) for p in asked]
             return _slot_values(things[0], things[1] if len(things) == 2 else None)[slot]
 
         return combine(clouds, measure)
 
-    known = lru_cache(None)(measured)
+    return lru_cache(None)(measured)
+
+
+def judge_relation(e: Evidence) -> Judge:
+    task = e.task
+    slots = slots_of(e.task)
+    # a mark that is none is the row's fault, whatever can be checked
+    e.marks()
+    if task.endswith("_hard"):
+        raise NotCheckableError("no marks: no file says which object is which")
+    moved = task.startswith("spatial_imagination")
+    known = _known_slots(e)
 
     def slot_verdict(slot: str, sign: int, stood: bool = moved) -> Verdict:
-        word = {
-            "side": "left or right",
-            "height": "above or below",
-            "range": "closer or farther",
-        }.get(slot, "front or behind")
+        word = _SLOT_WORDS.get(slot, "front or behind")
         return sign_verdict(sign, *known(slot, stood), what=word)
 
     def judge(says: Mapping[str, Any]) -> Verdict:
         if "claim" in says:
             slot, sign = says["claim"]
             verdict = slot_verdict(slots[slot], sign)
-            if says["holds"]:
-                return verdict
-            other = slot_verdict(slots[slot], -sign)
-            return (
-                CONFIRMED
-                if verdict.sign < 0
-                else Verdict(-1, "No is the answer, the files say yes")
-                if other.sign < 0
-                else other
-            )
+            return verdict if says["holds"] else _denied(verdict, slot_verdict(slots[slot], -sign))
         # of a video nobody says which frame it begins in
         before = says.get("before", ()) if task.endswith(("_oc", "_oo", "_mv")) else ()
         return all_of(

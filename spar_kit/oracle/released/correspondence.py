@@ -125,25 +125,31 @@ def judge_size(e: Evidence) -> Judge:
 
     return judge
 
+# %% ../../../nbs/oracle/released/20_correspondence.ipynb #302dfbfb
+def _seen_points(look: RgbdView) -> NDArray[np.float64]:
+    """World points (N, 3) on a grid of 64 x 48 pixels, those with a depth."""
+    lines = np.meshgrid(np.linspace(10, 990, 64), np.linspace(10, 990, 48))
+    grid = np.stack(lines, -1).reshape(-1, 2)
+    z = look.depth_at(grid)
+    return look.world(grid[z > 0], z[z > 0])
 
+
+def _plan_area(points: NDArray) -> float:
+    """Area of the plan of points (N, 3) up to 2 m above the floor, in cells of 10 cm, holes filled;
+    square meters."""
+    low = points[points[:, 2] < np.quantile(points[:, 2], 0.02) + 2.0, :2]
+    cells = np.unique(np.floor((low - low.min(0)) / 0.1).astype(int), axis=0) + 8
+    plan = np.zeros(cells.max(0) + 9, bool)
+    plan[tuple(cells.T)] = True
+    plan = ndimage.binary_fill_holes(ndimage.binary_closing(plan, iterations=5))
+    return float(plan.sum()) * 0.01
+
+# %% ../../../nbs/oracle/released/20_correspondence.ipynb #7003bb01
 def judge_area(e: Evidence) -> Judge:
     key = ("area", *e.record["image"])
     if key not in e.folder.notes:
-        points: list[NDArray] = []
-        for k in range(len(e.record["image"])):
-            look = e.look(k)
-            grid = np.stack(
-                np.meshgrid(np.linspace(10, 990, 64), np.linspace(10, 990, 48)), -1
-            ).reshape(-1, 2)
-            z = look.depth_at(grid)
-            points.append(look.world(grid[z > 0], z[z > 0]))
-        whole = np.concatenate(points)
-        low = whole[whole[:, 2] < np.quantile(whole[:, 2], 0.02) + 2.0, :2]
-        cells = np.unique(np.floor((low - low.min(0)) / 0.1).astype(int), axis=0) + 8
-        plan = np.zeros(cells.max(0) + 9, bool)
-        plan[tuple(cells.T)] = True
-        plan = ndimage.binary_fill_holes(ndimage.binary_closing(plan, iterations=5))
-        e.folder.notes[key] = float(plan.sum()) * 0.01
+        looks = [e.look(k) for k in range(len(e.record["image"]))]
+        e.folder.notes[key] = _plan_area(np.concatenate([_seen_points(look) for look in looks]))
     area: float = e.folder.notes[key]
 
     def judge(says: Mapping[str, Any]) -> Verdict:

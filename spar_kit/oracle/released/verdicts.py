@@ -17,6 +17,37 @@ from ..evidence.record import TASK_SPECS
 from ..text.statements import Statement
 from ..evidence.rgbd_views import PointRange, RgbdView, ReleasedScene, cloud_of
 
+# %% ../../../nbs/oracle/released/00_verdicts.ipynb #6f334bea
+def _inner(record: Mapping[str, Any], name: str) -> Any:
+    """The list in the list of a field; None where the row has no such field."""
+    value = record.get(name)
+    if value is None:
+        return None
+    if not (isinstance(value, list) and len(value) == 1 and isinstance(value[0], list)):
+        raise MismatchError(f"{name}: not a list in a list")
+    return value[0]
+
+
+def _place(at: Any, kind: str, name: str) -> list[float]:
+    """A "point" or "bbox" in 0 to 1000. Raises MismatchError where it is none."""
+    n = {"point": 2, "bbox": 4}[kind]
+    if (
+        not isinstance(at, list)
+        or len(at) != n
+        or not all(type(v) in (int, float) and -1 <= v <= 1000 for v in at)
+    ):
+        raise MismatchError(f"{name}_{kind}: {at!r} is no {kind} of an image"[:100])
+    if n == 4 and not (at[0] < at[2] and at[1] < at[3]):
+        raise MismatchError(f"{name}_{kind}: {at!r} is empty")
+    return [float(v) for v in at]
+
+
+def _colors(task: str) -> list[str]:
+    """The colors of a task's marks, in the order in which an index list counts them."""
+    if task.startswith("obj"):
+        return ["red", "blue", "green"]
+    return [mark.partition("_")[0] for mark in TASK_SPECS[task].marks]
+
 # %% ../../../nbs/oracle/released/00_verdicts.ipynb #6ddad218
 class Evidence:
     """A released row with its scene's files; everything is read when it is asked for."""
@@ -37,54 +68,32 @@ class Evidence:
         """Colour, or place in a list: (image, "point" or "bbox", where). Raises MismatchError for a
         mark that is none."""
         found: dict[str, tuple[int, str, list[float]]] = {}
-        for kind, n in (("point", 2), ("bbox", 4)):
+        for kind in ("point", "bbox"):
             for i, (name, at) in enumerate(self._places(kind)):
-                if (
-                    not isinstance(at, list)
-                    or len(at) != n
-                    or not all(type(v) in (int, float) and -1 <= v <= 1000 for v in at)
-                ):
-                    raise MismatchError(f"{name}_{kind}: {at!r} is no {kind} of an image"[:100])
-                if n == 4 and not (at[0] < at[2] and at[1] < at[3]):
-                    raise MismatchError(f"{name}_{kind}: {at!r} is empty")
+                place = _place(at, kind, name)
                 view = self._view(kind, i)
                 if type(view) is not int or not 0 <= view < len(self.record["image"]):
                     raise MismatchError(f"{kind}_img_idx: no image for the {name} mark")
-                found[name] = view, kind, [float(v) for v in at]
+                found[name] = view, kind, place
         return found
 
     def _places(self, kind: str) -> list[tuple[str, Any]]:
         """Names and places of all marks of a kind, in the order in which an index list counts
         them."""
-        if (listed := self._inner(f"{kind}_list")) is not None:
+        listed = _inner(self.record, f"{kind}_list")
+        if listed is not None:
             return [(str(i), at) for i, at in enumerate(listed)]
-        colors = (
-            ["red", "blue", "green"]
-            if self.task.startswith("obj")
-            else [mark.partition("_")[0] for mark in TASK_SPECS[self.task].marks]
-        )
-        return [
-            (c, self._inner(f"{c}_{kind}"))
-            for c in colors
-            if self.record.get(f"{c}_{kind}") is not None
-        ]
+        stated = [c for c in _colors(self.task) if self.record.get(f"{c}_{kind}") is not None]
+        return [(c, _inner(self.record, f"{c}_{kind}")) for c in stated]
 
     def _view(self, kind: str, i: int) -> Any:
         """Which image carries mark number i. Without a list it is the first; a single object's list
         has one entry."""
-        index = self._inner(f"{kind}_img_idx")
+        index = _inner(self.record, f"{kind}_img_idx")
         if not index or self.task == "position_matching":
             return 0
         i = 0 if self.task == "obj_spatial_relation_oc_mv" else i
         return index[i] if i < len(index) else -1
-
-    def _inner(self, name: str) -> Any:
-        value = self.record.get(name)
-        if value is None:
-            return None
-        if not (isinstance(value, list) and len(value) == 1 and isinstance(value[0], list)):
-            raise MismatchError(f"{name}: not a list in a list")
-        return value[0]
 
     def cloud(self, name: str) -> PointRange:
         """The cloud of a marked object. Raises MismatchError where it has no mark."""

@@ -34,31 +34,6 @@ def read_options(question: str) -> tuple[str, dict[str, str]]:
 NAME_TOKEN = "\u00a7"  # stands for an object's name; occurs in no label and no template
 # the second where an object is a frame
 _TAG = re.compile(rf"(?:\b(?:frame|image|view|object|point)[- ]?|{NAME_TOKEN}-)\d+\b", re.I)
-_NUMBER = re.compile(
-    r"(?<![\w.])-?\d+(?:\.\d+)?(?![\w]|\.\d)|(?<![\w.])-?\d+(?:\.\d+)?(?=(?:m|cm|m2|m²|°)\b)"
-)
-_WORDS = {
-    word: number
-    for number, word in enumerate(
-        """zero one two three four five six seven eight nine ten eleven twelve
-    thirteen fourteen fifteen sixteen seventeen eighteen nineteen twenty""".split()
-    )
-}
-_UNIT_WORDS = {
-    word: unit
-    for unit, words in {
-        "m": "meter meters metre metres m",
-        "m2": "m2 m\u00b2 sqm",
-        "deg": "degree degrees \u00b0",
-        "cm": "centimeter centimeters centimetre centimetres cm cms",
-        "other": (
-            "millimeter millimeters millimetres mm kilometer kilometers kilometres km inch inches"
-            " feet foot yard yards"
-        ),
-    }.items()
-    for word in words.split()
-}
-_UNIT = re.compile(r"(?<![a-z'])[a-z\u00b0]+[2\u00b2]?")
 
 
 def normalize_text(text: str) -> str:
@@ -101,6 +76,18 @@ def about_objects(text: str) -> str:
         if NAME_TOKEN in part or _NAMELESS.search(part)
     )
 
+# %% ../../../nbs/oracle/text/00_parse.ipynb #4a54f89c
+_NUMBER = re.compile(
+    r"(?<![\w.])-?\d+(?:\.\d+)?(?![\w]|\.\d)|(?<![\w.])-?\d+(?:\.\d+)?(?=(?:m|cm|m2|m²|°)\b)"
+)
+_WORDS = {
+    word: number
+    for number, word in enumerate(
+        """zero one two three four five six seven eight nine ten eleven twelve
+    thirteen fourteen fifteen sixteen seventeen eighteen nineteen twenty""".split()
+    )
+}
+
 
 def numbers(text: str) -> list[float]:
     """All numbers in a text that holds no more names, in order."""
@@ -116,6 +103,23 @@ def counts(text: str) -> list[int]:
         if word.isdecimal() or word in _WORDS
     ]
 
+# %% ../../../nbs/oracle/text/00_parse.ipynb #3fb82e0e
+_UNIT_WORDS = {
+    word: unit
+    for unit, words in {
+        "m": "meter meters metre metres m",
+        "m2": "m2 m\u00b2 sqm",
+        "deg": "degree degrees \u00b0",
+        "cm": "centimeter centimeters centimetre centimetres cm cms",
+        "other": (
+            "millimeter millimeters millimetres mm kilometer kilometers kilometres km inch inches"
+            " feet foot yard yards"
+        ),
+    }.items()
+    for word in words.split()
+}
+_UNIT = re.compile(r"(?<![a-z'])[a-z\u00b0]+[2\u00b2]?")
+
 
 def units(text: str) -> set[str]:
     """Which units of length, area and angle a text in lower case names: "m", "cm", "m2", "deg",
@@ -123,15 +127,12 @@ def units(text: str) -> set[str]:
     words = _UNIT.findall(text)
     if _UNIT_WORDS.keys().isdisjoint(words):
         return set()
-    return {
-        (
-            "m2"
-            if _UNIT_WORDS[word] == "m" and "square" in (before, after) or after == "squared"
-            else _UNIT_WORDS[word]
-        )
-        for before, word, after in zip(["", *words], words, [*words[1:], ""])
-        if word in _UNIT_WORDS
-    }
+    found = set()
+    for before, word, after in zip(["", *words], words, [*words[1:], ""]):
+        if word in _UNIT_WORDS:
+            square = _UNIT_WORDS[word] == "m" and "square" in (before, after)
+            found.add("m2" if square or after == "squared" else _UNIT_WORDS[word])
+    return found
 
 # %% ../../../nbs/oracle/text/00_parse.ipynb #e41ac3ed
 _BOX = re.compile(r"\[\s*(-?\d+)\s*,\s*(-?\d+)\s*,\s*(-?\d+)\s*,\s*(-?\d+)\s*\]")
@@ -139,19 +140,6 @@ _CAMERA = re.compile(
     r"image coor:\s*\((-?\d+),\s*(-?\d+)\),\s*depth:\s*(-?\d+(?:\.\d+)?) meters", re.I
 )
 _ORDINAL = re.compile(r"\b(first|second|third)\s+(?:image|view|picture|photo|frame)\b", re.I)
-_AXES = ("right", "up", "forward", "rotate_up", "rotate_right")
-_KEYS = {
-    "move_right": (0, 1),
-    "move_left": (0, -1),
-    "move_up": (1, 1),
-    "move_down": (1, -1),
-    "move_forward": (2, 1),
-    "move_backward": (2, -1),
-    "rotate_up": (3, 1),
-    "rotate_down": (3, -1),
-    "rotate_right": (4, 1),
-    "rotate_left": (4, -1),
-}
 
 
 def boxes(text: str) -> list[tuple[int, ...]]:
@@ -167,6 +155,21 @@ def ordinals(text: str) -> list[int]:
 def camera_points(text: str) -> list[tuple[int, int, float]]:
     """All `Image Coor:(x, y), Depth:z meters`: x, y in 0 to 1000, z in metres."""
     return [(int(x), int(y), float(z)) for x, y, z in _CAMERA.findall(text)]
+
+# %% ../../../nbs/oracle/text/00_parse.ipynb #b9cb4466
+_AXES = ("right", "up", "forward", "rotate_up", "rotate_right")
+_KEYS = {
+    "move_right": (0, 1),
+    "move_left": (0, -1),
+    "move_up": (1, 1),
+    "move_down": (1, -1),
+    "move_forward": (2, 1),
+    "move_backward": (2, -1),
+    "rotate_up": (3, 1),
+    "rotate_down": (3, -1),
+    "rotate_right": (4, 1),
+    "rotate_left": (4, -1),
+}
 
 
 def movement(text: str) -> list[tuple[float, int, str]] | None:
@@ -278,7 +281,7 @@ def relation_words(text: str) -> list[str]:
         m.lastgroup for m in _WORD.finditer(_DENIED.sub(" ", normalize_text(text))) if m.lastgroup
     ]
 
-
+# %% ../../../nbs/oracle/text/00_parse.ipynb #4e826baf
 def read_relation(option: str, slots: tuple[str, ...]) -> tuple[int, ...] | None:
     """An option such as "left, , closer" as one sign per slot: -1 the first word of the pair, +1
     the second, 0 empty; None where it is no such thing.

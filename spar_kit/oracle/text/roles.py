@@ -74,13 +74,15 @@ ROLE_PATTERNS: Mapping[str, tuple[str, ...]] = {
         rf"consider {_M} together",
     ),
 }
-_NUMBER = re.compile(r"(?<![\w.-])\d+\.\d+(?![\w.])")
 
 
 def objects_with_role(role: str, text: str) -> set[str]:
     """The colours that a text of `tag_mentions` gives a role by the words around them; empty where
     no words say so."""
     return {m[1] for cue in ROLE_PATTERNS[role] for m in re.finditer(cue, text)}
+
+# %% ../../../nbs/oracle/text/10_roles.ipynb #4b15442c
+_NUMBER = re.compile(r"(?<![\w.-])\d+\.\d+(?![\w.])")
 
 
 def object_with_depth(text: str) -> set[str]:
@@ -95,11 +97,9 @@ def object_with_depth(text: str) -> set[str]:
     high = at.end() + after.start() if after else len(text)
     marks = [m for m in re.finditer(rf"{NAME_TOKEN}(\w+){NAME_TOKEN}", text)]
     inside = [m for m in marks if low <= m.start() < high] or marks
-    return (
-        {min(inside, key=lambda m: max(m.start() - at.end(), at.start() - m.end()))[1]}
-        if inside
-        else set()
-    )
+    if not inside:
+        return set()
+    return {min(inside, key=lambda m: max(m.start() - at.end(), at.start() - m.end()))[1]}
 
 # %% ../../../nbs/oracle/text/10_roles.ipynb #24964360
 def expected_roles(task: str) -> dict[str, str]:

@@ -70,14 +70,6 @@ def chosen(task: str, options: Mapping[str, str], answer: str) -> str:
 _DECIMAL = re.compile(r"(?<![\w.])\d+\.\d+(?![\w.]*\d)")
 _WHOLE = re.compile(r"(?<![\w.:-])\d+(?![\w.]*\d|\w)")
 _SAID = re.compile(r"\b(?:frame|point|image|view)[- ]?\d+\b|\bobject[- ]?\d+\b", re.I)
-_COLOUR = re.compile(
-    r"\((red|blue|green|yellow) (?:points?|bbox)\)|\b(red|blue|green|yellow) points?\b"
-)
-_MARKED = re.compile(
-    r"\((red|blue|green|yellow) bbox\)|\(in frame-\d+, object(\d)\)|\(object ?(\d)\)|\bobject"
-    r" ?(\d+)\b",
-    re.I,
-)
 _FAR = re.compile(r"\b(?:farther|farthest|further|furthest)\b")
 _NEAR = re.compile(r"\b(?:closer|closest|nearer|nearest)\b")
 
@@ -99,7 +91,7 @@ def asks_farthest(question: str) -> bool:
         raise NotCheckableError("the question's wording is not known: closer or farther")
     return far
 
-
+# %% ../../../nbs/oracle/text/20_statements.ipynb #348193a4
 _SLOTS = {
     "oc": ("side", "height", "depth"),
     "oo": ("side", "height", "range"),
@@ -115,33 +107,37 @@ def slots_of(task: str, form: str = "select") -> tuple[str, ...]:
     return _SLOTS["oo_views" if task.endswith(("_mv", "_video", "_hard")) else "oo"]
 
 
+_MARKED = re.compile(
+    r"\((red|blue|green|yellow) bbox\)|\(in frame-\d+, object(\d)\)|\(object ?(\d)\)|\bobject"
+    r" ?(\d+)\b",
+    re.I,
+)
+_SIGN_OF = {word: (slot, 2 * k - 1) for slot, pair in PAIRS.items() for k, word in enumerate(pair)}
+
+
+def _depth_slots(sentence: str) -> list[str]:
+    """The slots of the front or behind of those objects that a sentence names: red or number 2 is
+    the first, blue, yellow or number 3 the second."""
+    marks = ("".join(mark).lower() for mark in _MARKED.findall(sentence))
+    numbers = {"red": 1, "blue": 2, "yellow": 2, "2": 1, "3": 2}
+    return [f"depth:{numbers[mark]}" for mark in marks if mark in numbers]
+
+
 def told_relation(text: str, slots: tuple[str, ...]) -> list[int]:
     """The signs that sentences state, in the order of `slots`; 0 where they are silent. Raises
-    Wrong where they contradict themselves."""
+    MismatchError where they contradict themselves."""
     signs = dict.fromkeys(slots, 0)
-
-    def put(slot: str, sign: int) -> None:
-        if slot in signs:
-            if signs[slot] == -sign:
-                raise MismatchError(
-                    "answer: states both " + " and ".join(PAIRS[slot.partition(":")[0]])
-                )
-            signs[slot] = sign
-
-    where = {word: (slot, 2 * k - 1) for slot, pair in PAIRS.items() for k, word in enumerate(pair)}
     for sentence in re.split(r"(?<=[.!?])\s+", normalize_text(text)):
         for word in relation_words(sentence):
-            slot, sign = where[word]
-            if slot != "depth" or "depth" in signs:
-                put(slot, sign)
+            slot, sign = _SIGN_OF[word]
             # of two objects: who is it that stands there
-            else:
-                for mark in _MARKED.findall(sentence):
-                    number = {"red": 1, "blue": 2, "yellow": 2, "2": 1, "3": 2}.get(
-                        "".join(mark).lower()
-                    )
-                    if number:
-                        put(f"depth:{number}", sign)
+            told = [slot] if slot != "depth" or "depth" in signs else _depth_slots(sentence)
+            for slot in told:
+                if slot in signs:
+                    if signs[slot] == -sign:
+                        pair = PAIRS[slot.partition(":")[0]]
+                        raise MismatchError("answer: states both " + " and ".join(pair))
+                    signs[slot] = sign
     return list(signs.values())
 
 # %% ../../../nbs/oracle/text/20_statements.ipynb #8b2b84b6
@@ -163,7 +159,7 @@ def _number(stem: str, text: str, task: str, form: str) -> dict[str, Any]:
         return {"given": given[0], "answer": _only(found, given[0])}
     return {"answer": _only(found)}
 
-
+# %% ../../../nbs/oracle/text/20_statements.ipynb #38e28e95
 def _size(stem: str, text: str, task: str, form: str) -> dict[str, Any]:
     found = {
         side: re.search(rf"\b{side}(?: is)?(?: about)?[ :]+(\d+(?:\.\d+)?)", text.lower())
@@ -214,7 +210,7 @@ def _camera(stem: str, text: str, task: str, form: str) -> dict[str, Any]:
         raise MismatchError(f"answer: ({x}, {y}) at {z} m lies outside of the image")
     return {"image": [x, y], "depth": z}
 
-
+# %% ../../../nbs/oracle/text/20_statements.ipynb #38fb6384
 def _moved(axes: Mapping[int, float]) -> dict[str, Any]:
     """From right, up, forward, rotate up, rotate right; an axis that is not told of is 0."""
     right, up, forward, rotate_up, rotate_right = (axes.get(axis, 0.0) for axis in range(5))
@@ -237,14 +233,14 @@ def _movement(stem: str, text: str, task: str, form: str) -> dict[str, Any]:
         raise NotCheckableError("the answer's wording is not known: no movement")
     return _moved({axis: number * sign for axis, (number, sign) in told.items()})
 
-
+# %% ../../../nbs/oracle/text/20_statements.ipynb #b6b68503
 def _frames(stem: str, text: str, task: str, form: str) -> dict[str, Any]:
     listed = re.search(r"\[([\d,\s]*)\]", text)
-    found = (
-        [int(v) for v in (listed[1] if listed else text).replace(",", " ").split() if v.isdecimal()]
-        if listed
-        else [int(v) for v in re.findall(r"(?i)frame-?\s?(\d+)", text)]
-    )
+    if listed:
+        words = [v for v in listed[1].replace(",", " ").split() if v.isdecimal()]
+    else:
+        words = re.findall(r"(?i)frame-?\s?(\d+)", text)
+    found = [int(v) for v in words]
     if not found:
         raise NotCheckableError("the answer's wording is not known: no frames")
     if any(v > 31 for v in found) or len(set(found)) < len(found):
@@ -261,6 +257,11 @@ def _nearest_box(stem: str, text: str, task: str, form: str) -> dict[str, Any]:
         "view": view,
         "farthest": asks_farthest(stem.partition("Calculate or judge")[0]),
     }
+
+# %% ../../../nbs/oracle/text/20_statements.ipynb #e50f7dd0
+_COLOUR = re.compile(
+    r"\((red|blue|green|yellow) (?:points?|bbox)\)|\b(red|blue|green|yellow) points?\b"
+)
 
 
 def _nearest_point(stem: str, text: str, task: str, form: str) -> dict[str, Any]:
@@ -288,46 +289,51 @@ def _nearest_listed(stem: str, text: str, task: str, form: str) -> dict[str, Any
         "nearest": int(found[-1]),
         "farthest": asks_farthest(stem.partition("Calculate or judge")[0]),
     }
-    if form == "sentence" and len(numbers := stated_numbers(text)) == 1:
+    numbers = stated_numbers(text)
+    if form == "sentence" and len(numbers) == 1:
         says["distance"] = numbers[0]
     return says
 
 # %% ../../../nbs/oracle/text/20_statements.ipynb #739e4535
+_AFTER_MOVE = r"(?i)\b(?:after|once|having) (?:the )?(?:mov|they mov|it mov)\w*"
+
+
+def _claim(stem: str, text: str, slots: tuple[str, ...]) -> dict[str, Any]:
+    """The one relation that a question claims, as slot and sign, and whether the answer agrees."""
+    question = stem.partition("Calculate or judge")[0].partition("Only answer")[0]
+    words = relation_words(question.replace("left-right", " "))
+    said = [
+        (k, 2 * PAIRS[s].index(w) - 1)
+        for w in words
+        for k, s in enumerate(slots[:3])
+        if w in PAIRS[s]
+    ]
+    if len(said) != 1:
+        raise NotCheckableError("the question's wording is not known: no claim of one relation")
+    if normalize_text(text).rstrip(".") not in ("yes", "no"):
+        raise MismatchError("answer: not Yes or No")
+    return {"claim": list(said[0]), "holds": normalize_text(text).startswith("yes")}
+
+
 def _relation(stem: str, text: str, task: str, form: str) -> dict[str, Any]:
     slots = slots_of(task)
     if form == "judge":
-        words = relation_words(
-            stem.partition("Calculate or judge")[0]
-            .partition("Only answer")[0]
-            .replace("left-right", " ")
-        )
-        said = [
-            (k, 2 * PAIRS[s].index(w) - 1)
-            for w in words
-            for k, s in enumerate(slots[:3])
-            if w in PAIRS[s]
-        ]
-        if len(said) != 1:
-            raise NotCheckableError("the question's wording is not known: no claim of one relation")
-        if normalize_text(text).rstrip(".") not in ("yes", "no"):
-            raise MismatchError("answer: not Yes or No")
-        return {"claim": list(said[0]), "holds": normalize_text(text).startswith("yes")}
+        return _claim(stem, text, slots)
     if form == "select":
         signs = read_relation(text, slots)
         if signs is None:
             raise MismatchError(f"answer: the option {text!r} states no relation"[:100])
         return {"relation": list(signs)}
-    parts = re.split(
-        r"(?i)\b(?:after|once|having) (?:the )?(?:mov|they mov|it mov)\w*", text, maxsplit=1
-    )
+    parts = re.split(_AFTER_MOVE, text, maxsplit=1)
     says = {"relation": told_relation(parts[-1], slots)}
     if not any(says["relation"]):
         raise NotCheckableError("the answer's wording is not known: no relation")
-    if len(parts) == 2 and any(before := told_relation(parts[0], slots)):
+    before = told_relation(parts[0], slots) if len(parts) == 2 else []
+    if any(before):
         says["before"] = before
     return says
 
-
+# %% ../../../nbs/oracle/text/20_statements.ipynb #414d8eae
 def _map(stem: str, text: str, task: str, form: str) -> dict[str, Any]:
     found = re.findall(
         r"(?i)object ?(\d+) ?:? ?\(\s*(-?\d+(?:\.\d+)?)\s*,\s*(-?\d+(?:\.\d+)?)\s*\)", text
@@ -349,11 +355,8 @@ def _order(stem: str, text: str, task: str, form: str) -> dict[str, Any]:
         name for name in re.split(r",\s*(?:and\s+)?|\s+and\s+", normalize_text(listed[1])) if name
     ]
     answer = normalize_text(text)
-    spots = {
-        name: m.start()
-        for name in asked
-        if (m := re.search(rf"(?<!\w){re.escape(name)}(?!\w)", answer))
-    }
+    found = {name: re.search(rf"(?<!\w){re.escape(name)}(?!\w)", answer) for name in asked}
+    spots = {name: m.start() for name, m in found.items() if m}
     if len(set(asked)) < len(asked) or len(spots) < len(asked):
         raise MismatchError("answer: does not order the names that the question asks for")
     return {"asked": asked, "order": sorted(asked, key=lambda name: spots[name])}
@@ -418,7 +421,7 @@ def _readers() -> dict[str, Callable[[str, str, str, str], dict[str, Any]]]:
 READ = _readers()
 assert set(READ) == set(TASK_SPECS)
 
-
+# %% ../../../nbs/oracle/text/20_statements.ipynb #34be2e04
 def read_statement(record: Mapping[str, Any], task: str, form: str) -> Statement:
     """What a released row of the folder `task/form` says.
 

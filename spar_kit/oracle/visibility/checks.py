@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from spar_kit.oracle.evidence.scene_files import (
     MIN_INSIDE_SHARE,
+    ObjectBox,
     SceneFolder,
     NotCheckableError,
     MismatchError,
@@ -46,7 +47,23 @@ class RayCheckConfig:
     surface: Callable[[str], tuple[NDArray, NDArray, NDArray]]
     frames: int | None = 8
 
+# %% ../../../nbs/oracle/visibility/30_checks.ipynb #e4b71d3f
+def _drawn_frames(folder: SceneFolder, count: int | None) -> set[str]:
+    """The color images of at most `count` frames of a scene, the same ones every time."""
+    place = folder.images / folder.scene / "image_color"
+    names = sorted(os.listdir(place)) if place.is_dir() else []
+    if count is not None and count < len(names):
+        names = random.Random(folder.scene).sample(names, count)
+    return {f"{folder.scene}/image_color/{name}" for name in names}
 
+
+def _share_in_box(thing: ObjectBox, places: NDArray) -> float:
+    """Which share of places (N, 3) on an object lies in its box, within 5 cm."""
+    if not len(places):
+        return 0.0
+    return float((thing.distance_outside(places) <= 0.05).mean())
+
+# %% ../../../nbs/oracle/visibility/30_checks.ipynb #22f1110d
 class SceneRays:
     """One scene to be looked at."""
 
@@ -58,28 +75,17 @@ class SceneRays:
         # whatever a reader raises
         except Exception as error:
             self.fault = f"the surface cannot be opened: {type(error).__name__}: {error}"
-        place = folder.images / folder.scene / "image_color"
-        names = sorted(os.listdir(place)) if place.is_dir() else []
-        if looking.frames is not None and looking.frames < len(names):
-            names = random.Random(folder.scene).sample(names, looking.frames)
-        self.frames = {f"{folder.scene}/image_color/{name}" for name in names}
+        self.frames = _drawn_frames(folder, looking.frames)
         self.shot_of = lru_cache(4000)(self._shot)
         self.fit = lru_cache(None)(self._fit)
 
     def _shot(self, id: int, image: str, pose: str, intrinsic: str) -> RayMask:
-        folder = self.folder
-        return self.rays.shot(
-            id, folder.pose(pose), folder.intrinsics(intrinsic), folder.image_size(image)
-        )
+        f = self.folder
+        return self.rays.shot(id, f.pose(pose), f.intrinsics(intrinsic), f.image_size(image))
 
     def _fit(self, id: int) -> float:
         """Which share of the object's surface lies in its box, within 5 cm."""
-        places = self.rays.places(id)
-        return (
-            float((self.folder.things[id].distance_outside(places) <= 0.05).mean())
-            if len(places)
-            else 0.0
-        )
+        return _share_in_box(self.folder.things[id], self.rays.places(id))
 
     def shot(self, item: Item, id: int, view: int) -> RayMask:
         """What image `view` shows of an object. Raises MismatchError where its surface is not that
@@ -95,10 +101,8 @@ class SceneRays:
         """The same by four times as many rays to a side: a point that tapers off falls between
         those of the image's pixels."""
         image, _, pose, intrinsic = item.frame_files(view)
-        (fx, fy, cx, cy), (width, height) = (
-            self.folder.intrinsics(intrinsic),
-            self.folder.image_size(image),
-        )
+        fx, fy, cx, cy = self.folder.intrinsics(intrinsic)
+        width, height = self.folder.image_size(image)
         # pixel centres are whole numbers
         finer = 4 * fx, 4 * fy, 4 * cx + 1.5, 4 * cy + 1.5
         return self.rays.shot(id, self.folder.pose(pose), finer, (4 * width, 4 * height))
@@ -140,7 +144,7 @@ def pixel_tolerance(item: Item, view: int) -> tuple[float, float]:
     h, w = item.folder.sight(item.images[view]).ids.shape
     return 1000 / w + 1, 1000 / h + 1
 
-
+# %% ../../../nbs/oracle/visibility/30_checks.ipynb #3331b9f0
 def visibility_problem(look: SceneRays, item: Item, id: int, view: int, sure: bool = False) -> str:
     """Why an object is not (surely) clear in image `view`, "" where it is."""
     shot, rules, (x, y) = look.shot(item, id, view), item.rules, pixel_tolerance(item, view)
@@ -197,7 +201,7 @@ def check_marked(look: SceneRays, item: Item, id: int, view: int, box: bool) -> 
             f" {inside:.0%} of its silhouette"
         )
 
-
+# %% ../../../nbs/oracle/visibility/30_checks.ipynb #8d47df38
 def is_beyond(box: Any, seen: Any, x: float, y: float) -> bool:
     """Whether a side of `box` lies outside what is seen by more than x or y, thousandths of width
     and height."""
@@ -211,10 +215,13 @@ def check_box(
 ) -> None:
     """`answer`: the box is asked for, and measured in the image's own pixels."""
     check_clear(look, item, id, view)
-    shot, (x1, y1, x2, y2) = look.shot(item, id, view), box
+    shot = look.shot(item, id, view)
+    x1, y1, x2, y2 = box
     x, y = (1000 / side + 1 for side in shot.size) if answer else pixel_tolerance(item, view)
     seen = shot.box
-    if is_beyond(box, seen, x, y) and is_beyond(box, seen := look.close(item, id, view).box, x, y):
+    if is_beyond(box, seen, x, y):
+        seen = look.close(item, id, view).box
+    if is_beyond(box, seen, x, y):
         raise MismatchError(
             f"box {box} of object {id} in image {view}: to be seen of it is"
             f" {[round(v) for v in seen]}"
@@ -226,7 +233,7 @@ def check_box(
             f" which span {[round(v) for v in seen]}"
         )
 
-
+# %% ../../../nbs/oracle/visibility/30_checks.ipynb #521e4a1f
 def check_point(look: SceneRays, item: Item, id: int, view: int, point: Any) -> None:
     check_clear(look, item, id, view)
     away = look.shot(item, id, view).away(*point)
@@ -236,7 +243,7 @@ def check_point(look: SceneRays, item: Item, id: int, view: int, point: Any) -> 
             " thousandths away"
         )
 
-
+# %% ../../../nbs/oracle/visibility/30_checks.ipynb #20829d9b
 def marked_objects(look: SceneRays, item: Item) -> int:
     """The marks of a record in the images that are looked at; how many."""
     marks = TASK_SPECS[item.task].marks
@@ -250,9 +257,8 @@ def marked_objects(look: SceneRays, item: Item) -> int:
         raise MismatchError(f"markers: {drawn} for {len(item.views)} objects"[:200])
     for k, mark in enumerate(drawn):
         if item.views[k] in look.views(item):
-            (check_box if len(mark) == 4 else check_point)(
-                look, item, item.objects[k], item.views[k], mark
-            )
+            check = check_box if len(mark) == 4 else check_point
+            check(look, item, item.objects[k], item.views[k], mark)
             check_marked(look, item, item.objects[k], item.views[k], len(mark) == 4)
             n += 1
     return n
@@ -284,9 +290,8 @@ def distance_infer_center_oc(look: SceneRays, item: Item) -> int:
         raise MismatchError(f"object {item.objects[0]} is none that can be asked for")
     gold = away[item.objects[0]]
     for id, far in away.items():
-        if id != item.objects[0] and far - gold < max(
-            rules.nearer, rules.nearer_share * max(abs(far), abs(gold))
-        ):
+        margin = max(rules.nearer, rules.nearer_share * max(abs(far), abs(gold)))
+        if id != item.objects[0] and far - gold < margin:
             view = next((view for view in views if is_obvious(look, item, id, view)), None)
             if view is not None:
                 raise MismatchError(
@@ -328,7 +333,7 @@ def obj_count(look: SceneRays, item: Item) -> int:
         raise MismatchError(f"{len(counted)} are to be seen")
     return len(counted)
 
-
+# %% ../../../nbs/oracle/visibility/30_checks.ipynb #0a23f2bc
 def obj_frame_locate(look: SceneRays, item: Item) -> int:
     n = marked_objects(look, item)
     id = item.objects[0]
@@ -345,7 +350,7 @@ def obj_frame_locate(look: SceneRays, item: Item) -> int:
             )
     return n + len(views)
 
-
+# %% ../../../nbs/oracle/visibility/30_checks.ipynb #0e98fdc0
 def appearance_order(look: SceneRays, item: Item) -> int:
     first = item.fact("first")
     views = look.views(item)
@@ -410,7 +415,7 @@ def view_change_infer(look: SceneRays, item: Item) -> int:
             )
     return 1
 
-
+# %% ../../../nbs/oracle/visibility/30_checks.ipynb #7917212f
 SEEN: dict[str, Callable[[SceneRays, Item], int]] = {
     "camera_motion_infer": camera_motion_infer,
     "view_change_infer": view_change_infer,
@@ -440,6 +445,6 @@ def check_seen(look: SceneRays, item: Item) -> None:
     if look.fault:
         raise NotCheckableError(look.fault[:200])
     for k in range(len(item.objects)):
-        item.thing(k)  # Wrong where there is no such object
+        item.thing(k)  # MismatchError where there is no such object
     if not SEEN.get(item.task, marked_objects)(look, item):
         raise NotCheckableError("claims nothing in the frames that are looked at")

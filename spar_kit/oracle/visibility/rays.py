@@ -78,6 +78,8 @@ class RayMask:
         return float(np.hypot(dx, dy).min(initial=np.inf)) * 1000 / self.size[0]
 
 # %% ../../../nbs/oracle/visibility/00_rays.ipynb #261982a5
+_Lens = tuple[float, float, float, float]  # fx, fy, cx, cy, pixels
+_Size = tuple[int, int]  # width, height, pixels
 # metres: what is nearer to the optical centre along z is not seen
 NEAR_PLANE_M = 0.05
 # a place on an object is seen where the ray meets the object itself up to so many metres, or this
@@ -104,13 +106,12 @@ def sample_surface_points(triangles: NDArray, seed: int) -> NDArray[np.float64]:
     u, v = np.where(u + v > 1, 1 - u, u), np.where(u + v > 1, 1 - v, v)
     return a[rows] + u * (b - a)[rows] + v * (c - a)[rows]
 
-
-def window(
-    points: NDArray, intrinsics: tuple[float, float, float, float], size: tuple[int, int]
-) -> tuple[NDArray, NDArray]:
+# %% ../../../nbs/oracle/visibility/00_rays.ipynb #70fc128f
+def window(points: NDArray, intrinsics: _Lens, size: _Size) -> tuple[NDArray, NDArray]:
     """First and last + 1 (column, row) of the pixels in which a body with these corners (N, 3),
     camera frame, can be; all where one of them is behind the camera."""
-    (x, y, z), (fx, fy, cx, cy) = points.T, intrinsics
+    x, y, z = points.T
+    fx, fy, cx, cy = intrinsics
     if not len(z) or z.max() <= NEAR_PLANE_M:
         return np.zeros(2, int), np.zeros(2, int)
     if z.min() <= NEAR_PLANE_M:
@@ -118,11 +119,49 @@ def window(
     low, high = (
         [pick(v * f / z + c) for v, f, c in ((x, fx, cx), (y, fy, cy))] for pick in (np.min, np.max)
     )
-    return np.clip(np.floor(low), 0, size).astype(int), np.clip(np.ceil(high) + 1, 0, size).astype(
-        int
-    )
+    first = np.clip(np.floor(low), 0, size).astype(int)
+    return first, np.clip(np.ceil(high) + 1, 0, size).astype(int)
+
+# %% ../../../nbs/oracle/visibility/00_rays.ipynb #2ea1e955
+def _axes(pose: Pose) -> NDArray[np.float64]:
+    return np.array([pose.right, pose.down, pose.forward])
+
+
+def _ways(u: NDArray, v: NDArray, intrinsics: _Lens, axes: NDArray) -> NDArray[np.float64]:
+    """Directions (..., 3) in the world of pixels at columns u and rows v, of depth 1."""
+    fx, fy, cx, cy = intrinsics
+    return np.stack([(u - cx) / fx, (v - cy) / fy, np.ones(u.shape)], -1) @ axes
+
+
+def _in_image(
+    points: NDArray, pose: Pose, intrinsics: _Lens, size: _Size
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Those of points (N, 3) that project into an image, and their depths."""
+    axes = _axes(pose)
+    eye = np.array(pose.position)
+    fx, fy, cx, cy = intrinsics
+    ahead = points[(points - eye) @ axes[2] > NEAR_PLANE_M]
+    x, y, z = ((ahead - eye) @ axes.T).T
+    u = x * fx / z + cx + 0.5
+    v = y * fy / z + cy + 0.5
+    inside = (u >= 0) & (v >= 0) & (u < size[0]) & (v < size[1])
+    return ahead[inside], z[inside]
+
+# %% ../../../nbs/oracle/visibility/00_rays.ipynb #7812ac50
+def _ray_caster() -> Any:
+    """Open3D. Raises NotCheckableError where it cannot be loaded."""
+    try:
+        import open3d
+    # it loads libraries that a bare server lacks
+    except (ImportError, OSError) as error:
+        raise NotCheckableError(
+            "Open3D cannot be loaded, which casts the rays; `spar doctor` says what is missing"
+            f" ({error})"
+        ) from None
+    return open3d
 
 # %% ../../../nbs/oracle/visibility/00_rays.ipynb #1f810505
+# over 40 lines: all methods cast rays in one scene, and keep what they found
 class Rays:
     """A scene's triangles, to be looked at.
 
@@ -132,19 +171,11 @@ class Rays:
     """
 
     def __init__(self, vertices: NDArray, triangles: NDArray, ids: NDArray):
-        try:
-            import open3d as o3d
-        # it loads libraries that a bare server lacks
-        except (ImportError, OSError) as error:
-            raise NotCheckableError(
-                "Open3D cannot be loaded, which casts the rays; `spar doctor` says what is missing"
-                f" ({error})"
-            ) from None
+        library = _ray_caster()
         kept = np.isfinite(vertices).all(-1)[triangles].all(-1)
         self.corners = np.asarray(vertices, np.float64)[triangles[kept]]
         # the last one: no triangle
         self.ids = np.append(np.asarray(ids, np.int64)[kept], 0)
-        library: Any = o3d
         self.tensor = library.core.Tensor
         self.scene = library.t.geometry.RaycastingScene(nthreads=1)
         if kept.any():
@@ -161,88 +192,58 @@ class Rays:
         whose id."""
         rays = np.concatenate([np.broadcast_to(origins, ways.shape), ways], -1).astype(np.float32)
         hit = self.scene.cast_rays(self.tensor(rays))
-        return (
-            hit["t_hit"].numpy(),
-            self.ids[np.minimum(hit["primitive_ids"].numpy(), len(self.ids) - 1)],
-        )
+        which = np.minimum(hit["primitive_ids"].numpy(), len(self.ids) - 1)
+        return hit["t_hit"].numpy(), self.ids[which]
 
     def _places(self, id: int) -> NDArray[np.float64]:
         return sample_surface_points(self.corners[self.ids[:-1] == id], id)
 
-    def shot(
-        self,
-        id: int,
-        pose: Pose,
-        intrinsics: tuple[float, float, float, float],
-        size: tuple[int, int],
-    ) -> RayMask:
+    def shot(self, id: int, pose: Pose, intrinsics: _Lens, size: _Size) -> RayMask:
         """What a camera sees of object `id`: `intrinsics` fx, fy, cx, cy and `size` width, height
         of its colour image, pixels."""
-        axes, eye, (fx, fy, cx, cy) = (
-            np.array([pose.right, pose.down, pose.forward]),
-            np.array(pose.position),
-            intrinsics,
-        )
-        low, high = window(
-            (self.corners[self.ids[:-1] == id].reshape(-1, 3) - eye) @ axes.T, intrinsics, size
-        )
+        axes = _axes(pose)
+        eye = np.array(pose.position)
+        low, high = self._window(id, pose, intrinsics, size)
         if (high <= low).any():
             return RayMask.of(np.zeros((0, 0), bool), (0, 0), size, 0.0)
         v, u = np.mgrid[low[1] : high[1], low[0] : high[0]]
-        # of depth 1
-        ways = np.stack([(u - cx) / fx, (v - cy) / fy, np.ones(u.shape)], -1) @ axes
+        ways = _ways(u, v, intrinsics, axes)
         mask = self.cast(eye + NEAR_PLANE_M * ways, ways)[1] == id
-        return RayMask.of(
-            mask, (int(low[0]), int(low[1])), size, self._share(id, axes, eye, intrinsics, size)
-        )
+        share = self._share(id, pose, intrinsics, size)
+        return RayMask.of(mask, (int(low[0]), int(low[1])), size, share)
+
+    def _window(
+        self, id: int, pose: Pose, intrinsics: _Lens, size: _Size
+    ) -> tuple[NDArray, NDArray]:
+        """The window of object `id` in an image."""
+        corners = self.corners[self.ids[:-1] == id].reshape(-1, 3)
+        local = (corners - np.array(pose.position)) @ _axes(pose).T
+        return window(local, intrinsics, size)
 
     def between(self, start: Any, end: Any) -> float:
         """Which share of the way from one point to another is free of surface, 0 to 1."""
         way = np.subtract(end, start)
         return min(1.0, float(self.cast(np.array(start)[None], way[None])[0][0]))
 
-    def common(
-        self, cameras: Sequence[tuple[Pose, tuple[float, float, float, float], tuple[int, int]]]
-    ) -> float:
+    def common(self, cameras: Sequence[tuple[Pose, _Lens, _Size]]) -> float:
         """Which share of what one of two cameras (pose, intrinsics, size) meets with rays on a grid
         of 32 x 24 the other sees, the larger of the two."""
         shares = []
-        for (pose, (fx, fy, cx, cy), (w, h)), other in (cameras, cameras[::-1]):
-            u, v = (
-                grid.ravel()
-                for grid in np.meshgrid(
-                    (np.arange(32) + 0.5) * w / 32 - 0.5, (np.arange(24) + 0.5) * h / 24 - 0.5
-                )
-            )
-            ways = np.stack([(u - cx) / fx, (v - cy) / fy, np.ones(len(u))], -1) @ np.array(
-                [pose.right, pose.down, pose.forward]
-            )
+        for (pose, intrinsics, (w, h)), other in (cameras, cameras[::-1]):
+            columns = (np.arange(32) + 0.5) * w / 32 - 0.5
+            rows = (np.arange(24) + 0.5) * h / 24 - 0.5
+            u, v = (grid.ravel() for grid in np.meshgrid(columns, rows))
+            ways = _ways(u, v, intrinsics, _axes(pose))
             t = self.cast(np.array(pose.position), ways)[0]
-            shares.append(
-                self._seen(
-                    np.array(pose.position) + t[np.isfinite(t), None] * ways[np.isfinite(t)], *other
-                )
-            )
+            met = np.isfinite(t)
+            points = np.array(pose.position) + t[met, None] * ways[met]
+            shares.append(self._seen(points, *other))
         return max(shares)
 
-    def _seen(
-        self,
-        points: NDArray,
-        pose: Pose,
-        intrinsics: tuple[float, float, float, float],
-        size: tuple[int, int],
-    ) -> float:
+    def _seen(self, points: NDArray, pose: Pose, intrinsics: _Lens, size: _Size) -> float:
         """Which share of points (N, 3) on the surface a camera sees, within 2 cm."""
-        eye, axes, (fx, fy, cx, cy) = (
-            np.array(pose.position),
-            np.array([pose.right, pose.down, pose.forward]),
-            intrinsics,
-        )
-        ahead = points[(points - eye) @ axes[2] > NEAR_PLANE_M]
-        x, y, z = ((ahead - eye) @ axes.T).T
-        u = x * fx / z + cx + 0.5
-        v = y * fy / z + cy + 0.5
-        inside = ahead[(u >= 0) & (v >= 0) & (u < size[0]) & (v < size[1])]
+        eye = np.array(pose.position)
+        inside, _ = _in_image(points, pose, intrinsics, size)
         far = np.linalg.norm(inside - eye, axis=-1)
         t = self.cast(eye, inside - eye)[0]
         return float((t * far >= far - 0.02).sum() / max(len(points), 1))
@@ -258,27 +259,14 @@ class Rays:
             )
         return scene
 
-    def _whole(
-        self,
-        id: int,
-        pose: Pose,
-        intrinsics: tuple[float, float, float, float],
-        size: tuple[int, int],
-    ) -> tuple[float, float]:
+    def _whole(self, id: int, pose: Pose, intrinsics: _Lens, size: _Size) -> tuple[float, float]:
         """The silhouette of object `id` as if it stood alone, as far as one image beyond each
         border: its pixels, and which share of them is inside the image."""
-        axes, eye, (fx, fy, cx, cy) = (
-            np.array([pose.right, pose.down, pose.forward]),
-            np.array(pose.position),
-            intrinsics,
-        )
+        eye = np.array(pose.position)
+        fx, fy, cx, cy = intrinsics
         # of an image three times as wide and high
         shifted = (fx, fy, cx + size[0], cy + size[1])
-        low, high = window(
-            (self.corners[self.ids[:-1] == id].reshape(-1, 3) - eye) @ axes.T,
-            shifted,
-            (3 * size[0], 3 * size[1]),
-        )
+        low, high = self._window(id, pose, shifted, (3 * size[0], 3 * size[1]))
         if (high <= low).any():
             return 0.0, 0.0
         step = int(max(1, np.ceil((high - low).max() / AROUND)))
@@ -286,34 +274,21 @@ class Rays:
             np.arange(a + (step - 1) / 2, b, step) - n for a, b, n in zip(low, high, size)
         )
         u, v = np.meshgrid(columns, rows)
-        ways = np.stack([(u - cx) / fx, (v - cy) / fy, np.ones(u.shape)], -1) @ axes
-        rays = np.concatenate(
-            [np.broadcast_to(eye + NEAR_PLANE_M * ways, ways.shape), ways], -1
-        ).astype(np.float32)
+        ways = _ways(u, v, intrinsics, _axes(pose))
+        starts = np.broadcast_to(eye + NEAR_PLANE_M * ways, ways.shape)
+        rays = np.concatenate([starts, ways], -1).astype(np.float32)
         met = np.isfinite(self.alone(id).cast_rays(self.tensor(rays))["t_hit"].numpy())
         within = met & (u > -0.5) & (v > -0.5) & (u < size[0] - 0.5) & (v < size[1] - 0.5)
         return float(met.sum()) * step * step, float(within.sum() / max(met.sum(), 1))
 
-    def _share(
-        self,
-        id: int,
-        axes: NDArray,
-        eye: NDArray,
-        intrinsics: tuple[float, float, float, float],
-        size: tuple[int, int],
-    ) -> float:
-        places, (fx, fy, cx, cy) = self.places(id), intrinsics
-        z = (places - eye) @ axes[2]
-        ahead = places[z > NEAR_PLANE_M]
-        x, y, z = ((ahead - eye) @ axes.T).T
-        u = x * fx / z + cx + 0.5
-        v = y * fy / z + cy + 0.5
-        inside = (u >= 0) & (v >= 0) & (u < size[0]) & (v < size[1])
-        ways = (ahead[inside] - eye) / z[inside, None]  # of depth 1
+    def _share(self, id: int, pose: Pose, intrinsics: _Lens, size: _Size) -> float:
+        """Which share of the places on object `id` a camera sees."""
+        eye = np.array(pose.position)
+        places, z = _in_image(self.places(id), pose, intrinsics, size)
+        ways = (places - eye) / z[:, None]  # of depth 1
         t, met = self.cast(eye + NEAR_PLANE_M * ways, ways)
-        z = z[inside]
         before = z - (t + NEAR_PLANE_M)
-        seen = before <= np.where(
-            met == id, np.maximum(DEPTH_TOLERANCE[0], DEPTH_TOLERANCE[1] * z), 0.002
-        )
-        return float(seen.sum() / max(len(places), 1))
+        # the ray may graze the object itself, but must not meet another one first
+        allowed = np.maximum(DEPTH_TOLERANCE[0], DEPTH_TOLERANCE[1] * z)
+        seen = before <= np.where(met == id, allowed, 0.002)
+        return float(seen.sum() / max(len(self.places(id)), 1))
