@@ -397,7 +397,7 @@ def _read(kind: Kind, task: str, text: str, answer: str, question: str) -> Any:
     if kind == "number":
         last = TASKS[task].views != "single" if task in TASKS else False
         return parse_number(
-            text, last, _quantity(task), [float(v) for v in re.findall(r"\d+\.\d+", question)]
+            text, last, _asked_unit(task), [float(v) for v in re.findall(r"\d+\.\d+", question)]
         )
     if kind == "letter":
         return _read_letter(text, question)
