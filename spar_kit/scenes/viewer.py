@@ -359,7 +359,7 @@ def _outline(surface: Mesh) -> tuple[NDArray[np.float64], ...]:
     except (QhullError, ValueError):
         return ()
 
-# %% ../../nbs/scenes/45_viewer.ipynb #cc7badc8
+# %% ../../nbs/scenes/45_viewer.ipynb #549c2450
 def _floor_trace(polygon: NDArray) -> go.Scatter:
     x, y = np.append(polygon, polygon[:1], 0).T
     return go.Scatter(
@@ -386,6 +386,13 @@ def _footprint(thing: Instance, marked: Mapping[int, str]) -> go.Scatter:
         hoverinfo="text",
         hoveron="fills",
     )
+
+
+def _plan_names(things: Sequence[Instance], marked: Mapping[int, str]) -> go.Scatter:
+    x, y = np.array([thing.box.center[:2] for thing in things]).T
+    names = _named(things, marked, flat_label)
+    font = dict(size=11)
+    return go.Scatter(x=x, y=y, mode="text", text=names, textfont=font, hoverinfo="skip")
 
 # %% ../../nbs/scenes/45_viewer.ipynb #71a6c9d5
 def _wedge(frame: Frame, reach: float) -> NDArray[np.float64]:
@@ -485,15 +492,7 @@ def plot_floor_plan(
     for thing in things:
         figure.add_trace(_footprint(thing, marked))
     if labels and things:
-        x, y = np.array([thing.box.center[:2] for thing in things]).T
-        figure.add_scatter(
-            x=x,
-            y=y,
-            mode="text",
-            text=_named(things, marked, flat_label),
-            textfont=dict(size=11),
-            hoverinfo="skip",
-        )
+        figure.add_trace(_plan_names(things, marked))
     seen = [scene.frames[f] for f in frames]
     for frame in seen:
         figure.add_trace(_wedge_trace(frame, reach))
