@@ -236,16 +236,23 @@ def _undo(data: Mapping[str, Any], path: Path) -> NDArray[np.float64]:
     # NaN compares false
     if not np.abs(applied[:3, :3] @ applied[:3, :3].T - np.eye(3)).max() < 1e-3:
         raise SceneError("not a turn of the world", path, "applied_transform")
-    return np.linalg.inv(applied)
+    return np.asarray(np.linalg.inv(applied), np.float64)
 
 
-def _stated_poses(entries: Any, path: Path, key: str) -> NDArray[np.float64]:
-    """(N, 4, 4) the matrices of the list `key`. Raises SceneError naming the entry."""
+def _entries(data: Mapping[str, Any], path: Path, key: str) -> list[dict[str, Any]]:
+    """The pictures in a list of the file; `test_frames` may be missing. Raises SceneError."""
+    entries = data.get(key, [] if key == "test_frames" else None)
     if not isinstance(entries, list):
         raise SceneError("expected a list", path, key)
     for i, entry in enumerate(entries):
         if not isinstance(entry, dict) or not isinstance(entry.get("file_path"), str):
             raise SceneError("expected an object with a file_path", path, f"{key}[{i}]")
+    return entries
+
+
+def _stated_poses(entries: list[dict[str, Any]], path: Path, key: str) -> NDArray[np.float64]:
+    """(N, 4, 4) the matrices of the entries of the list `key`. Raises SceneError naming the
+    entry."""
     # all at once: a list of a thousand scenes has half a million of them
     try:
         stated = np.array([entry["transform_matrix"] for entry in entries], np.float64)
@@ -260,7 +267,7 @@ def _stated_poses(entries: Any, path: Path, key: str) -> NDArray[np.float64]:
     ]
     return np.array(matrices).reshape(-1, 4, 4)
 
-# %% ../../../nbs/scenes/formats/40_colmap.ipynb #6f5f2763
+# %% ../../../nbs/scenes/formats/40_colmap.ipynb #d693e01a
 def read_transforms(path: Path) -> list[View]:
     """The posed pictures of a nerfstudio file, `frames` and then `test_frames`. Raises SceneError
     naming the entry and the key."""
@@ -269,7 +276,7 @@ def read_transforms(path: Path) -> list[View]:
     shared = lens_of(data, path) if "fl_x" in data else None
     views = []
     for key in ("frames", "test_frames"):
-        entries = data.get(key, [] if key == "test_frames" else None)
+        entries = _entries(data, path, key)
         stated = _stated_poses(entries, path, key)
         with np.errstate(over="ignore", invalid="ignore"):
             poses = undo @ stated * [1, -1, -1, 1]
