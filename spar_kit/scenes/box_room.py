@@ -17,7 +17,7 @@ from .scene import Camera, Frame, Instance, Mesh, OrientedBox, Scene, look_at
 # %% ../../nbs/scenes/05_box_room.ipynb #8889d39f
 @dataclass(frozen=True)
 class BoxObject:
-    """One box of the room: its object's id and label, and its colour (RGB, 0 to 255)."""
+    """One box of the room: its object's id and label, and its color (RGB, 0 to 255)."""
 
     id: int
     label: str
@@ -34,7 +34,7 @@ def solid(
     yaw_degrees: float,
     rgb: tuple[int, int, int],
 ) -> BoxObject:
-    """A box from its centre (x, y, z), its size along its own axes (metres) and its yaw."""
+    """A box from its center (x, y, z), its size along its own axes (meters) and its yaw."""
     return BoxObject(
         id,
         label,
@@ -95,7 +95,7 @@ def _shade(s: BoxObject, points: NDArray, side: NDArray) -> NDArray[np.float64]:
 def raycast_boxes(
     solids: list[BoxObject], camera: Camera, camera_to_world: NDArray
 ) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.uint8]]:
-    """Depth (h, w) in metres along the optical axis (0 = nothing hit), instance ids (h, w), and a
+    """Depth (h, w) in meters along the optical axis (0 = nothing hit), instance ids (h, w), and a
     shaded picture (h, w, 3).
 
     The camera must stand outside all boxes.
@@ -176,7 +176,7 @@ def _ids(solids: list[BoxObject], camera: Camera, pose: NDArray) -> NDArray[np.i
 def box_room_scene(frames: int = 6, width: int = 128, name: str = "toy0000_00") -> Scene:
     """The toy room seen by a camera that walks along its open sides.
 
-    Colour is `width` x 3/4 `width` with a horizontal field of view of 70 degrees; depth has about
+    Color is `width` x 3/4 `width` with a horizontal field of view of 70 degrees; depth has about
     5/8 of it and another focal length.
     """
     solids = toy_solids()

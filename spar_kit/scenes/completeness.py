@@ -46,7 +46,7 @@ class Best(NamedTuple):
 
 
 class _Eyes(NamedTuple):
-    """The colour cameras of F frames: world to camera (F, 4, 4), intrinsics (F, 3, 3), width and
+    """The color cameras of F frames: world to camera (F, 4, 4), intrinsics (F, 3, 3), width and
     height (F, 2)."""
 
     pose: NDArray[np.float64]
@@ -150,18 +150,18 @@ def border_edges(
 # %% ../../nbs/scenes/35_completeness.ipynb #b0995761
 FACES = ("-x", "+x", "-y", "+y", "bottom", "top")  # of a box, along its own axes
 FIRM = 0.3  # of a border's points must be seen to be an end
-OUTWARD = 0.05  # metres beyond the border: a step that a depth image tells from noise
-# metres; what is no thicker can end on the surface that it lies on
+OUTWARD = 0.05  # meters beyond the border: a step that a depth image tells from noise
+# meters; what is no thicker can end on the surface that it lies on
 MAX_THICKNESS_M = 0.15
 SPACING = 0.03
-MAX_BORDERS = 80  # of points on a border, metres; at most so many for a side
+MAX_BORDERS = 80  # of points on a border, meters; at most so many for a side
 
 
 class Border(NamedTuple):
     """The points (N, 3) of an object's border along one side of its box, number `face` of `FACES`;
     `outward` (3,) the side's normal.
 
-    reach: how far from there something else explains the end, metres; axes (3, 3) and size (3,) of
+    reach: how far from there something else explains the end, meters; axes (3, 3) and size (3,) of
         the box.
     """
 
@@ -217,7 +217,7 @@ def _borders(instance: Instance, edges: NDArray, triangles: NDArray) -> Iterator
 def _samples(
     triangles: NDArray, low: NDArray, high: NDArray, step: float = 0.025
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Points on triangles (T, 3, 3) inside an upright box low, high (3,), at most `step` metres
+    """Points on triangles (T, 3, 3) inside an upright box low, high (3,), at most `step` meters
     apart, and the triangle of each."""
     sides = np.linalg.norm(triangles - np.roll(triangles, 1, 1), axis=-1).max(1)
     number = np.clip(np.ceil(sides / step), 1, 400).astype(int)

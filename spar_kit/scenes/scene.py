@@ -172,8 +172,8 @@ class OrientedBox:
     """A gravity-aligned box.
 
     Args:
-        center: (3,) world, metres.
-        size: (3,) full lengths along the box's own x, its own y and the world's z, metres.
+        center: (3,) world, meters.
+        size: (3,) full lengths along the box's own x, its own y and the world's z, meters.
         yaw: the angle from the world's x axis to the box's x axis, counter-clockwise seen from
             above, radians.
     """
@@ -191,12 +191,12 @@ class OrientedBox:
 
     @property
     def corners(self) -> NDArray[np.float64]:
-        """(8, 3) world corners, metres."""
+        """(8, 3) world corners, meters."""
         signs = np.stack(np.meshgrid([-1, 1], [-1, 1], [-1, 1], indexing="ij"), -1).reshape(-1, 3)
         return self.center + (signs * self.size / 2) @ self.axes.T
 
     def contains(self, points: NDArray, margin: float = 0.0) -> NDArray[np.bool_]:
-        """Which world points (..., 3) lie inside the box grown by `margin` metres."""
+        """Which world points (..., 3) lie inside the box grown by `margin` meters."""
         return np.asarray(
             (np.abs((points - self.center) @ self.axes) <= self.size / 2 + margin).all(-1)
         )

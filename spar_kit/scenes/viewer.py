@@ -53,7 +53,7 @@ def decimate(
 ) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.int64]]:
     """At most `max_triangles` triangles that look like triangles `rows` of a surface.
 
-    Returns vertices (V, 3) in metres, triangles (T, 3), and for each of them the row of `surface`
+    Returns vertices (V, 3) in meters, triangles (T, 3), and for each of them the row of `surface`
     that it was. Triangles with a vertex that is not finite are left out.
     """
     vertices = np.asarray(surface.vertices, np.float64)
@@ -79,8 +79,8 @@ def decimate(
 
 # %% ../../nbs/scenes/45_viewer.ipynb #ef9fa055
 def _triangle_colors(surface: Mesh, rows: NDArray, structure: NDArray) -> NDArray[np.str_]:
-    """Colour of each triangle as #rrggbb: the mean of its corners, or one of `PALETTE` by its
-    instance where there are no colours."""
+    """Color of each triangle as #rrggbb: the mean of its corners, or one of `PALETTE` by its
+    instance where there are no colors."""
     if surface.vertex_color is None:
         ids = np.asarray(surface.triangle_instance)[rows]
         return np.where(structure, "#d9d5cc", np.array(PALETTE)[ids % len(PALETTE)])
@@ -171,7 +171,7 @@ def _box_lines(box: OrientedBox) -> NDArray[np.float64]:
 
 # %% ../../nbs/scenes/45_viewer.ipynb #2ea4b9e9
 def _frustum_lines(frame: Frame, depth: float) -> NDArray[np.float64]:
-    """One stroke along the edges of what a camera sees up to `depth` metres, with a mark on its
+    """One stroke along the edges of what a camera sees up to `depth` meters, with a mark on its
     upper side."""
     w = frame.color.width - 0.5
     h = frame.color.height - 0.5
@@ -306,7 +306,7 @@ def plot_scene(
         labels: write names beside the highlighted and the largest boxes; under the mouse every box
             has its name.
         max_triangles: the mesh is decimated to this; 12,000 make a figure of about half a megabyte.
-        highlight: ids of objects whose boxes stand out, or colours by id, e.g. {4: "red", 6:
+        highlight: ids of objects whose boxes stand out, or colors by id, e.g. {4: "red", 6:
             "blue"}.
         title: of the figure; by default the scene's name and size.
     """
@@ -396,7 +396,7 @@ def _plan_names(things: Sequence[Instance], marked: Mapping[int, str]) -> go.Sca
 
 # %% ../../nbs/scenes/45_viewer.ipynb #71a6c9d5
 def _wedge(frame: Frame, reach: float) -> NDArray[np.float64]:
-    """(N, 2) from above: from the camera along the left edge of its image up to `reach` metres, to
+    """(N, 2) from above: from the camera along the left edge of its image up to `reach` meters, to
     the right edge, and back."""
     eye = frame.camera_to_world[:3, 3]
     R = frame.camera_to_world[:3, :3]
@@ -475,10 +475,10 @@ def plot_floor_plan(
 
     Args:
         frames: row numbers into `scene.frames` whose cameras are drawn, as the wedge that they see
-            up to `reach` metres.
+            up to `reach` meters.
         highlight: as in `plot_scene`.
         labels: as in `plot_scene`.
-        lines: (from, to, caption): arrows between world points (x, y) or (x, y, z), metres.
+        lines: (from, to, caption): arrows between world points (x, y) or (x, y, z), meters.
         title: of the figure; by default the scene's name.
     """
     marked = _marked(highlight)

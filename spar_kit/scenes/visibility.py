@@ -305,7 +305,7 @@ def _measure(ids, centers, pixels, bounds, points, scale=1):  # type: ignore[no-
     """Pixel count, bounds (x low, x high, y low, y high) without specks, and marker pixel of each
     object in an image of object numbers.
 
-    ids: (height, width), 1 to N, 0 for none. centers: (N, 2) projected centres, NaN behind the
+    ids: (height, width), 1 to N, 0 for none. centers: (N, 2) projected centers, NaN behind the
         camera.
     Fills pixels (N,), bounds (N, 4) and points (N, 2), in pixels; objects without a pixel keep a
     count of 0. `scale`: so many times finer than the image in which specks are single pixels.
@@ -331,13 +331,13 @@ def _measure(ids, centers, pixels, bounds, points, scale=1):  # type: ignore[no-
         _nearest(ids, n + 1, bounds[n], u, v, points[n])
 
 # %% ../../nbs/scenes/25_visibility.ipynb #350ff818
-FLOOR_BAND_M = 2.0  # metres; what is above tells nothing of the floor
+FLOOR_BAND_M = 2.0  # meters; what is above tells nothing of the floor
 MOST_CELLS = 1 << 16  # 25 m x 25 m in cells of 0.1 m
 
 
 def _grid(points: NDArray, cell: float = 0.1, margin: float = 0.5) -> tuple[float, ...]:
     """(x, y, cell, X, Y) of a grid that covers samples (N, 3) of a surface seen from above and a
-    margin around them, metres; where that is too large, of larger cells. Empty without samples."""
+    margin around them, meters; where that is too large, of larger cells. Empty without samples."""
     points = points[np.isfinite(points).all(-1), :2]
     if not len(points):
         return ()
@@ -420,7 +420,7 @@ class _Subject:
 
     Args:
         ids: (N,) instance ids, ascending.
-        middle: (N, 3) centres of their boxes.
+        middle: (N, 3) centers of their boxes.
         numbers: (T,) 1 + the place of each triangle's object in `ids`, 0 for none.
         own, own_number: samples of each object, one after the other, and their object's number.
         whole, whole_number: samples of the whole surface, and the number of their triangle.

@@ -183,7 +183,7 @@ def open_numbers(source: Path | bytes, name: Path | str = "", where: str | None 
 # %% ../../../nbs/scenes/formats/00_images.ipynb #4574dbe2
 def decode_image(image: Image.Image, mode: str, path: Path, where: str | None = None) -> NDArray:
     """The decoded pixels: of mode "RGB" (h, w, 3) uint8; of mode "numbers" (h, w) uint16 from 8 or
-    16 bit grey or a palette. Raises SceneError."""
+    16 bit gray or a palette. Raises SceneError."""
     try:
         if mode == "RGB":
             return np.array(as_rgb(image), np.uint8)
@@ -198,12 +198,12 @@ def decode_image(image: Image.Image, mode: str, path: Path, where: str | None = 
 
 # %% ../../../nbs/scenes/formats/00_images.ipynb #cddc6464
 def encoding_of(path: Path) -> str:
-    """ ".png" or ".jpg": what a colour file's name promises; nothing is opened."""
+    """ ".png" or ".jpg": what a color file's name promises; nothing is opened."""
     return ".png" if path.suffix.lower() == ".png" else ".jpg"
 
 
 def read_color_file(path: Path, camera: Camera) -> NDArray[np.uint8]:
-    """The colour image in a JPEG or PNG file, (height, width, 3) uint8 RGB. Raises SceneError."""
+    """The color image in a JPEG or PNG file, (height, width, 3) uint8 RGB. Raises SceneError."""
     return decode_image(
         open_image(
             read_bytes(path, MAX_BYTES), ("JPEG", "PNG"), [(camera.width, camera.height)], path
@@ -214,7 +214,7 @@ def read_color_file(path: Path, camera: Camera) -> NDArray[np.uint8]:
 
 
 def read_encoded_file(path: Path, camera: Camera) -> tuple[bytes, str]:
-    """The bytes of a colour image, and ".jpg" or ".png", whatever the file's name says. Raises
+    """The bytes of a color image, and ".jpg" or ".png", whatever the file's name says. Raises
     SceneError."""
     data = read_bytes(path, MAX_BYTES)
     image = open_image(data, ("JPEG", "PNG"), [(camera.width, camera.height)], path)
@@ -222,7 +222,7 @@ def read_encoded_file(path: Path, camera: Camera) -> tuple[bytes, str]:
 
 # %% ../../../nbs/scenes/formats/00_images.ipynb #a7fa5005
 def check_depth_mode(image: Image.Image, path: Path | None, where: str | None = None) -> None:
-    """Raise SceneError unless an image has one channel of 16 bits: what depth in millimetres needs.
+    """Raise SceneError unless an image has one channel of 16 bits: what depth in millimeters needs.
     A picture of depth, in 8 bits or in color, is none."""
     if not image.mode.startswith("I"):
         what = {"1": "1 bit", "L": "8 bit", "P": "8 bit"}.get(
@@ -252,8 +252,8 @@ def read_pgm(data: bytes, size: tuple[int, int], path: Path) -> NDArray[np.uint1
 
 # %% ../../../nbs/scenes/formats/00_images.ipynb #f19de540
 def read_depth_file(path: Path, camera: Camera, units: float = 1000.0) -> NDArray[np.float32]:
-    """Depth in metres, (height, width) float32, 0 without a value, from a 16 bit PNG or PGM of
-    `units` per metre. Raises SceneError."""
+    """Depth in meters, (height, width) float32, 0 without a value, from a 16 bit PNG or PGM of
+    `units` per meter. Raises SceneError."""
     if path.suffix.lower() == ".pgm":
         numbers = read_pgm(read_bytes(path, MAX_BYTES), (camera.width, camera.height), path)
         return numbers.astype(np.float32) / np.float32(units)

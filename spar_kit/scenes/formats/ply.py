@@ -329,7 +329,7 @@ COLORS = ("red", "green", "blue"), ("diffuse_red", "diffuse_green", "diffuse_blu
 
 
 def as_bytes(parts: Sequence[NDArray]) -> NDArray[np.uint8]:
-    """Three columns (V,) as colours (V, 3) of 0 to 255: real numbers up to 1 are shares of it,
+    """Three columns (V,) as colors (V, 3) of 0 to 255: real numbers up to 1 are shares of it,
     whole ones above 255 have 16 bits; NaN is 0."""
     values = np.stack([np.asarray(part) for part in parts], -1)
     if values.dtype == np.uint8:

@@ -47,7 +47,7 @@ def corner_owners(right: NDArray[np.bool_], down: NDArray[np.bool_]) -> NDArray[
     lower right) the first one linked to it.
 
     Args:
-        right: (h, w - 1) links of a pixel with its right neighbour.
+        right: (h, w - 1) links of a pixel with its right neighbor.
         down: (h - 1, w) links of a pixel with the one below.
     """
     h = right.shape[0]
@@ -74,7 +74,7 @@ def corner_owners(right: NDArray[np.bool_], down: NDArray[np.bool_]) -> NDArray[
 # %% ../../../nbs/scenes/geometry/40_depth_fusion.ipynb #ea53f97c
 def _slopes(inverse: NDArray, links: NDArray[np.bool_], axis: int) -> NDArray[np.float64]:
     """(h, w) by how much the inverse depth grows from pixel to pixel along an axis: the mean over
-    the linked neighbours, 0 without any."""
+    the linked neighbors, 0 without any."""
     step = np.where(links, np.diff(inverse, axis=axis), 0)
     pad = [(0, 0), (0, 0)]
     pad[axis] = (1, 1)
@@ -92,7 +92,7 @@ def _corner_depths(
     corner, 4 to each corner of the raster, and the depth of each vertex.
 
     Args:
-        reach: (h, w) metres by which a corner's depth may differ from its pixel's.
+        reach: (h, w) meters by which a corner's depth may differ from its pixel's.
     """
     h, w = depth.shape
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -127,9 +127,9 @@ def depth_mesh(
     and each triangle's pixel v w + u (T,).
 
     Args:
-        depth: (h, w) metres along the optical axis, 0 where there is none.
+        depth: (h, w) meters along the optical axis, 0 where there is none.
         camera: the camera of these pixels.
-        keep: (h, w) the pixels whose squares are wanted; the others still shape their neighbours.
+        keep: (h, w) the pixels whose squares are wanted; the others still shape their neighbors.
         tolerance, relative: see `connected_pixels`.
     """
     width = depth.shape[1]
@@ -206,7 +206,7 @@ def subsampled_camera(camera: Camera, width: int) -> tuple[Camera, int, int]:
 
 # %% ../../../nbs/scenes/geometry/40_depth_fusion.ipynb #195e3073
 def _colors(frame: Frame, points: NDArray) -> NDArray[np.uint8]:
-    """The colour image's pixel at each point (V, 3) of the depth camera, grey outside of the
+    """The color image's pixel at each point (V, 3) of the depth camera, gray outside of the
     image."""
     image = frame.read_color()
     uv = np.nan_to_num(frame.color.project(points)[0], nan=-1e9).clip(-1e9, 1e9)
@@ -314,9 +314,9 @@ def fuse_depth(
             boxes that contain a triangle, see `label_by_boxes`.
         width: depth images are thinned to at most this many columns. 320 is what a visibility table
             looks at.
-        tolerance, relative: two depths within max(metres, share of the depth) are one surface; the
+        tolerance, relative: two depths within max(meters, share of the depth) are one surface; the
             visibility rule's own figures.
-        color: give the vertices the colours of the images.
+        color: give the vertices the colors of the images.
         limit: most triangles, about 60 bytes each; SceneError beyond.
         failed: where a list is given, a frame whose images cannot be read is left out and put there
             with its error.

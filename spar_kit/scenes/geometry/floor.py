@@ -18,18 +18,18 @@ from .rasterizer import jit
 from ..scene import Instance, Scene
 
 # %% ../../../nbs/scenes/geometry/20_floor.ipynb #521c3e81
-LEVEL_BIN = 0.05  # metres
+LEVEL_BIN = 0.05  # meters
 HIGHEST_LEVEL = 0.3  # above the lowest hundredth of the surface; beds and tables are higher
-LOOKED_AT = 2.0  # metres above the floor; what is above hides none of it
+LOOKED_AT = 2.0  # meters above the floor; what is above hides none of it
 
 
 def floor_triangles(scene: Scene, slack: float = 0.1) -> tuple[NDArray[np.int64], float]:
-    """Rows of the triangles (N,) that are floor, and its level, metres: flat ones near a height at
+    """Rows of the triangles (N,) that are floor, and its level, meters: flat ones near a height at
     which much flat surface lies. Walls and ceilings, where they are named, are not looked at. None,
     and level 0, where there is no such surface.
 
     Args:
-        slack: metres from such a height.
+        slack: meters from such a height.
     """
     surface = scene.surface
     corners = np.asarray(surface.vertices, np.float64)[surface.triangles]
@@ -102,12 +102,12 @@ def hides_floor(instance: Instance, level: float) -> bool:
     return bool(bottom <= level + 0.3 and (min(x, y) >= 0.2 or z < 1.0) and max(x, y) <= 10.0)
 
 # %% ../../../nbs/scenes/geometry/20_floor.ipynb #f8275d4e
-CELL = 0.02  # metres; of a floor larger than 60 m a three-thousandth of its length
-# metres; narrower strips without floor, such as along skirtings, belong to it
+CELL = 0.02  # meters; of a floor larger than 60 m a three-thousandth of its length
+# meters; narrower strips without floor, such as along skirtings, belong to it
 MAX_GAP_M = 0.12
-# square metres; smaller holes are things without a name that stand on the floor
+# square meters; smaller holes are things without a name that stand on the floor
 HOLE = 2.0
-# metres around the middle of a scan in which a floor is looked for; what lies further is a stray
+# meters around the middle of a scan in which a floor is looked for; what lies further is a stray
 # point
 REACH = 200.0
 
@@ -130,7 +130,7 @@ def _without_small(full: NDArray, floor: NDArray, cell: float) -> NDArray[np.boo
 # %% ../../../nbs/scenes/geometry/20_floor.ipynb #6b2adf7e
 def floor_cells(scene: Scene) -> tuple[NDArray[np.bool_], NDArray[np.float64], float]:
     """The cells (A, B) that the floor of a scan covers, furniture on it included; x and y of the
-    corner of the first (2,) and their side, metres."""
+    corner of the first (2,) and their side, meters."""
     rows, level = floor_triangles(scene)
     surface = scene.surface
     corners = np.asarray(surface.vertices, np.float64)[surface.triangles]
@@ -220,7 +220,7 @@ Polygons = list[NDArray[np.float64]]
 
 
 def floor_outline(scene: Scene) -> tuple[Polygons, Polygons]:
-    """The polygons (N, 2) around a scene's floor and around the holes in it, metres: those it
+    """The polygons (N, 2) around a scene's floor and around the holes in it, meters: those it
     states, else those around `floor_cells`."""
     if scene.floor:
         return [np.asarray(polygon, np.float64) for polygon in scene.floor], []
@@ -230,20 +230,20 @@ def floor_outline(scene: Scene) -> tuple[Polygons, Polygons]:
 
 
 def floor_area(scene: Scene) -> float | None:
-    """Square metres inside `floor_outline`, its holes taken off; None where there is no floor."""
+    """Square meters inside `floor_outline`, its holes taken off; None where there is no floor."""
     return outline_area(*floor_outline(scene))
 
 
 def outline_area(parts: Sequence[NDArray], holes: Sequence[NDArray]) -> float | None:
-    """Square metres inside polygons, less those of holes; None where there are none."""
+    """Square meters inside polygons, less those of holes; None where there are none."""
     if not len(parts):
         return None
     around = sum(abs(signed_area(part)) for part in parts)
     return around - sum(abs(signed_area(hole)) for hole in holes)
 
 # %% ../../../nbs/scenes/geometry/20_floor.ipynb #d4d1389d
-LAYERS = ((0.3, 0.9), (0.9, 1.5), (1.5, 2.1), (2.1, 2.7))  # metres above the floor
-NEAR_WALL = 0.3  # metres
+LAYERS = ((0.3, 0.9), (0.9, 1.5), (1.5, 2.1), (2.1, 2.7))  # meters above the floor
+NEAR_WALL = 0.3  # meters
 ENCLOSED = 0.85  # of the border
 
 
@@ -278,7 +278,7 @@ def _mark(corners, low, high, first, cell, full):  # type: ignore[no-untyped-def
 
 # %% ../../../nbs/scenes/geometry/20_floor.ipynb #7d532a6d
 def _along(polygon: NDArray, step: float = 0.05) -> NDArray[np.float64]:
-    """Points (N, 2) on the sides of a polygon, `step` metres apart."""
+    """Points (N, 2) on the sides of a polygon, `step` meters apart."""
     side = np.roll(polygon, -1, 0) - polygon
     number = np.maximum(np.linalg.norm(side, axis=1) / step, 1).astype(np.int64)
     share = np.concatenate([np.arange(n) / n for n in number])

@@ -299,10 +299,10 @@ def render_depth_and_ids(
     Args:
         surface: the mesh; triangles with a vertex that is not finite are left out.
         camera: the camera whose pixels are asked.
-        camera_to_world: (4, 4) pose, metres.
+        camera_to_world: (4, 4) pose, meters.
 
     Returns:
-        depth (height, width) along z in metres, 0 where the ray meets nothing farther than
+        depth (height, width) along z in meters, 0 where the ray meets nothing farther than
         `NEAR_PLANE_M`; ids, the instance of the surface met, 0 for none; triangle, its row number
         in `surface.triangles`, -1 for none.
     """

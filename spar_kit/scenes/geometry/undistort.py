@@ -57,7 +57,7 @@ def _parameters(model: str, width: int, height: int, numbers: Sequence[float]) -
 # over 40 lines: the methods of one class
 @dataclass(frozen=True, kw_only=True)
 class CameraModel:
-    """A camera with distortion: x right, y down, z forward; the centre of a pixel has integer
+    """A camera with distortion: x right, y down, z forward; the center of a pixel has integer
     coordinates.
 
     Args:
