@@ -123,29 +123,6 @@ def _span(a, b, c, y, low, high):  # type: ignore[no-untyped-def]
 
 # %% ../../../nbs/scenes/geometry/00_rasterizer.ipynb #95e64af3
 @jit
-def _fill(y, x0, low, high, plane, depths, inverse, triangle, number):  # type: ignore[no-untyped-def]
-    """Draw pixels x0 + low to x0 + high of row y where the triangle is the nearer one.
-
-    plane: (slope, value at x0) of 1/z along the row. depths: nearest corner, near plane, least and
-        most 1/z.
-    """
-    slope, value = plane
-    zmin, near, wmin, wmax = depths
-    for x in range(int(low), int(high) + 1):
-        w = slope * x + value
-        if w > wmax:
-            # this pixel's point lies before the near plane
-            if zmin < near:
-                continue
-            # a triangle seen almost edge-on: stay within its corners
-            w = wmax
-        w = max(w, wmin)
-        if w > inverse[y, x + x0]:
-            inverse[y, x + x0] = w
-            triangle[y, x + x0] = number
-
-
-@jit
 def _draw(  # type: ignore[no-untyped-def]
     h0x, h0y, h0z, h1x, h1y, h1z, h2x, h2y, h2z, number, near, x0, x1, y0, y1, inverse, triangle
 ):
@@ -170,13 +147,25 @@ def _draw(  # type: ignore[no-untyped-def]
     w1 = c0 + c1 + c2
     zmin = min(h0z, h1z, h2z)
     wmin = 1 / max(h0z, h1z, h2z)
-    depths = (zmin, near, wmin, 1 / max(zmin, near))
+    wmax = 1 / max(zmin, near)
     for y in range(y1 - y0 + 1):
         low, high = _span(a0, b0, c0, y, 0.0, np.float64(x1 - x0))
         low, high = _span(a1, b1, c1, y, low, high)
         low, high = _span(a2, b2, c2, y, low, high)
-        if low <= high:
-            _fill(y + y0, x0, low, high, (wx, wy * y + w1), depths, inverse, triangle, number)
+        if not low <= high:
+            continue
+        for x in range(int(low), int(high) + 1):
+            w = wx * x + (wy * y + w1)
+            if w > wmax:
+                # this pixel's point lies before the near plane
+                if zmin < near:
+                    continue
+                # a triangle seen almost edge-on: stay within its corners
+                w = wmax
+            w = max(w, wmin)
+            if w > inverse[y + y0, x + x0]:
+                inverse[y + y0, x + x0] = w
+                triangle[y + y0, x + x0] = number
 
 # %% ../../../nbs/scenes/geometry/00_rasterizer.ipynb #974d4643
 @jit
@@ -186,29 +175,21 @@ def _scale(z, near):  # type: ignore[no-untyped-def]
 
 
 @jit
-def _touched(pixels, i, j, k, near, h):  # type: ignore[no-untyped-def]
-    """(u low, u high, v low, v high) of triangle i j k, the wrong way round for one that is not in
-    front of the camera or not finite. h (3, 3) is room to work in."""
+def _cut(pixels, i, j, k, near, h):  # type: ignore[no-untyped-def]
+    """(u low, u high, v low, v high) of what triangle i j k has before the near plane, the wrong
+    way round where it has nothing there or is not finite. h (3, 3) is room to work in."""
     z0 = pixels[i, 2]
     z1 = pixels[j, 2]
     z2 = pixels[k, 2]
-    u0 = pixels[i, 0]
-    u1 = pixels[j, 0]
-    u2 = pixels[k, 0]
-    v0 = pixels[i, 1]
-    v1 = pixels[j, 1]
-    v2 = pixels[k, 1]
-    if z0 >= near and z1 >= near and z2 >= near:
-        return min(u0, u1, u2), max(u0, u1, u2), min(v0, v1, v2), max(v0, v1, v2)
-    if (z0 >= near or z1 >= near or z2 >= near) and np.isfinite(z0 + z1 + z2):
-        s0 = _scale(z0, near)
-        s1 = _scale(z1, near)
-        s2 = _scale(z2, near)
-        h[0, 0], h[0, 1], h[0, 2] = u0 * s0, v0 * s0, z0
-        h[1, 0], h[1, 1], h[1, 2] = u1 * s1, v1 * s1, z1
-        h[2, 0], h[2, 1], h[2, 2] = u2 * s2, v2 * s2, z2
-        return _bounds(h, near)
-    return np.inf, -np.inf, np.inf, -np.inf
+    if not ((z0 >= near or z1 >= near or z2 >= near) and np.isfinite(z0 + z1 + z2)):
+        return np.inf, -np.inf, np.inf, -np.inf
+    s0 = _scale(z0, near)
+    s1 = _scale(z1, near)
+    s2 = _scale(z2, near)
+    h[0, 0], h[0, 1], h[0, 2] = pixels[i, 0] * s0, pixels[i, 1] * s0, z0
+    h[1, 0], h[1, 1], h[1, 2] = pixels[j, 0] * s1, pixels[j, 1] * s1, z1
+    h[2, 0], h[2, 1], h[2, 2] = pixels[k, 0] * s2, pixels[k, 1] * s2, z2
+    return _bounds(h, near)
 
 # %% ../../../nbs/scenes/geometry/00_rasterizer.ipynb #e721e5cc
 @jit
@@ -222,16 +203,22 @@ def _rasterize(pixels, triangles, near, inverse, triangle):  # type: ignore[no-u
         i = triangles[t, 0]
         j = triangles[t, 1]
         k = triangles[t, 2]
-        ulo, uhi, vlo, vhi = _touched(pixels, i, j, k, near, h)
+        u0, v0, z0 = pixels[i, 0], pixels[i, 1], pixels[i, 2]
+        u1, v1, z1 = pixels[j, 0], pixels[j, 1], pixels[j, 2]
+        u2, v2, z2 = pixels[k, 0], pixels[k, 1], pixels[k, 2]
+        if z0 >= near and z1 >= near and z2 >= near:
+            ulo = min(u0, u1, u2)
+            uhi = max(u0, u1, u2)
+            vlo = min(v0, v1, v2)
+            vhi = max(v0, v1, v2)
+        else:
+            ulo, uhi, vlo, vhi = _cut(pixels, i, j, k, near, h)
         x0 = max(np.ceil(ulo - EDGE_TOLERANCE_PX), 0.0)
         x1 = min(np.floor(uhi + EDGE_TOLERANCE_PX), right)
         y0 = max(np.ceil(vlo - EDGE_TOLERANCE_PX), 0.0)
         y1 = min(np.floor(vhi + EDGE_TOLERANCE_PX), bottom)
         if not (x0 <= x1 and y0 <= y1):
             continue
-        z0 = pixels[i, 2]
-        z1 = pixels[j, 2]
-        z2 = pixels[k, 2]
         if x0 == x1 and y0 == y1 and inverse[int(y0), int(x0)] * min(z0, z1, z2) >= 1:
             continue
         s0 = _scale(z0, near)
@@ -239,9 +226,9 @@ def _rasterize(pixels, triangles, near, inverse, triangle):  # type: ignore[no-u
         s2 = _scale(z2, near)
         # fmt: off
         _draw(
-            pixels[i, 0] * s0 - x0 * z0, pixels[i, 1] * s0 - y0 * z0, z0,
-            pixels[j, 0] * s1 - x0 * z1, pixels[j, 1] * s1 - y0 * z1, z1,
-            pixels[k, 0] * s2 - x0 * z2, pixels[k, 1] * s2 - y0 * z2, z2,
+            u0 * s0 - x0 * z0, v0 * s0 - y0 * z0, z0,
+            u1 * s1 - x0 * z1, v1 * s1 - y0 * z1, z1,
+            u2 * s2 - x0 * z2, v2 * s2 - y0 * z2, z2,
             t, near, int(x0), int(x1), int(y0), int(y1), inverse, triangle,
         )
         # fmt: on
