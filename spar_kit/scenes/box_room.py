@@ -12,12 +12,12 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from .scene import Camera, Frame, Instance, OrientedBox, Scene, Mesh, look_at
+from .scene import Camera, Frame, Instance, Mesh, OrientedBox, Scene, look_at
 
 # %% ../../nbs/scenes/05_box_room.ipynb #8889d39f
 @dataclass(frozen=True)
 class BoxObject:
-    """One box of the room: its object's id and label, and its colour (RGB, 0 to 255)."""
+    """One box of the room: its object's id and label, and its color (RGB, 0 to 255)."""
 
     id: int
     label: str
@@ -34,7 +34,7 @@ def solid(
     yaw_degrees: float,
     rgb: tuple[int, int, int],
 ) -> BoxObject:
-    """A box from its centre (x, y, z), its size along its own axes (metres) and its yaw."""
+    """A box from its center (x, y, z), its size along its own axes (meters) and its yaw."""
     return BoxObject(
         id,
         label,
@@ -42,7 +42,7 @@ def solid(
         rgb,
     )
 
-
+# %% ../../nbs/scenes/05_box_room.ipynb #bd039723
 def toy_solids() -> list[BoxObject]:
     """A room of 5 m x 4 m x 2.6 m with two walls left out, and what stands in it. Ids have a gap: 5
     is missing."""
@@ -73,10 +73,29 @@ def toy_solids() -> list[BoxObject]:
     ]
 
 # %% ../../nbs/scenes/05_box_room.ipynb #aa1e9023
+def _slabs(
+    box: OrientedBox, origin: NDArray, rays: NDArray
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
+    """Where rays (R, 3) from `origin`, both in the box's own axes, enter and leave the box (R,), in
+    lengths of the ray, and through which axis they enter; they miss where they leave first."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        near = (-np.sign(rays) * box.size / 2 - origin) / rays
+        far = (np.sign(rays) * box.size / 2 - origin) / rays
+    return near.max(-1), far.min(-1), near.argmax(-1)
+
+
+def _shade(s: BoxObject, points: NDArray, side: NDArray) -> NDArray[np.float64]:
+    """Colors (R, 3) of points (R, 3) on a box, in its own axes: checks of 25 cm, and another
+    brightness for each axis `side` (R,)."""
+    checks = np.floor((points + s.box.size / 2) / 0.25 + 1e-6).astype(int).sum(-1) % 2
+    light = np.array([0.72, 0.86, 1])[side, None]
+    return np.array(s.rgb) * light * np.where(checks, 1, 0.88)[:, None]
+
+# %% ../../nbs/scenes/05_box_room.ipynb #68790d21
 def raycast_boxes(
     solids: list[BoxObject], camera: Camera, camera_to_world: NDArray
 ) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.uint8]]:
-    """Depth (h, w) in metres along the optical axis (0 = nothing hit), instance ids (h, w), and a
+    """Depth (h, w) in meters along the optical axis (0 = nothing hit), instance ids (h, w), and a
     shaded picture (h, w, 3).
 
     The camera must stand outside all boxes.
@@ -95,27 +114,14 @@ def raycast_boxes(
         rows = np.flatnonzero(
             to @ to - (rays @ to) ** 2 / length <= s.box.size @ s.box.size / 4 + 1e-6
         )
-        o = -to @ s.box.axes
-        d = rays[rows] @ s.box.axes
-        with np.errstate(divide="ignore", invalid="ignore"):
-            near = (-np.sign(d) * s.box.size / 2 - o) / d
-            far = (np.sign(d) * s.box.size / 2 - o) / d
-        t = near.max(-1)
-        side = near.argmax(-1)
-        hit = (t < far.min(-1)) & (t > 1e-6) & (t < depth[rows])
+        origin = -to @ s.box.axes
+        local = rays[rows] @ s.box.axes
+        t, last, side = _slabs(s.box, origin, local)
+        hit = (t < last) & (t > 1e-6) & (t < depth[rows])
         t = t[hit]
-        side = side[hit]
-        d = d[hit]
         rows = rows[hit]
         depth[rows], ids[rows] = t, s.id
-        checks = (
-            np.floor((o + d * t[:, None] + s.box.size / 2) / 0.25 + 1e-6).astype(int).sum(-1) % 2
-        )
-        image[rows] = (
-            np.array(s.rgb)
-            * np.array([0.72, 0.86, 1])[side, None]
-            * np.where(checks, 1, 0.88)[:, None]
-        )
+        image[rows] = _shade(s, origin + local[hit] * t[:, None], side[hit])
     shape = camera.height, camera.width
     depth = np.where(np.isfinite(depth), depth, 0).astype(np.float32)
     return depth.reshape(shape), ids.reshape(shape), image.astype(np.uint8).reshape(*shape, 3)
@@ -149,6 +155,12 @@ def toy_surface(solids: list[BoxObject]) -> Mesh:
     )
 
 # %% ../../nbs/scenes/05_box_room.ipynb #df43ea99
+def _walk(s: float) -> NDArray[np.float64]:
+    """The pose at share s of the camera's way along the open sides, 0 to 1."""
+    eye = np.array([4.7 - 3.2 * s, 0.25 + 0.5 * np.sin(3 * s), 1.45 + 0.25 * np.cos(5 * s)])
+    return look_at(eye, np.array([2.2 - 0.5 * s, 2.7, 0.5 + 0.3 * s]))
+
+
 def _color(solids: list[BoxObject], camera: Camera, pose: NDArray) -> NDArray[np.uint8]:
     return raycast_boxes(solids, camera, pose)[2]
 
@@ -160,11 +172,11 @@ def _depth(solids: list[BoxObject], camera: Camera, pose: NDArray) -> NDArray[np
 def _ids(solids: list[BoxObject], camera: Camera, pose: NDArray) -> NDArray[np.int32]:
     return raycast_boxes(solids, camera, pose)[1]
 
-
+# %% ../../nbs/scenes/05_box_room.ipynb #3b7ecf63
 def box_room_scene(frames: int = 6, width: int = 128, name: str = "toy0000_00") -> Scene:
     """The toy room seen by a camera that walks along its open sides.
 
-    Colour is `width` x 3/4 `width` with a horizontal field of view of 70 degrees; depth has about
+    Color is `width` x 3/4 `width` with a horizontal field of view of 70 degrees; depth has about
     5/8 of it and another focal length.
     """
     solids = toy_solids()
@@ -174,8 +186,7 @@ def box_room_scene(frames: int = 6, width: int = 128, name: str = "toy0000_00") 
     depth = Camera(w, h, np.array([[0.68 * w, 0, 0.47 * w], [0, 0.69 * w, 0.53 * h], [0, 0, 1]]))
     made = []
     for i, s in enumerate(np.linspace(0, 1, frames)):
-        eye = np.array([4.7 - 3.2 * s, 0.25 + 0.5 * np.sin(3 * s), 1.45 + 0.25 * np.cos(5 * s)])
-        pose = look_at(eye, np.array([2.2 - 0.5 * s, 2.7, 0.5 + 0.3 * s]))
+        pose = _walk(s)
         made.append(
             Frame(
                 i,

@@ -36,7 +36,7 @@ def support_points(points: NDArray, box: OrientedBox) -> NDArray[np.float64]:
     points = points[np.isfinite(points).all(-1)]
     return points[np.unique((points @ directions.T).argmax(0))] if len(points) else points
 
-
+# %% ../../nbs/scenes/35_completeness.ipynb #6cc898fa
 class Best(NamedTuple):
     """The frame that shows most of an object: `share` of its width and of its height, whichever is
     less, 0 to 1; `frame` row number, -1 for none."""
@@ -45,6 +45,45 @@ class Best(NamedTuple):
     frame: int
 
 
+class _Eyes(NamedTuple):
+    """The color cameras of F frames: world to camera (F, 4, 4), intrinsics (F, 3, 3), width and
+    height (F, 2)."""
+
+    pose: NDArray[np.float64]
+    intrinsics: NDArray[np.float64]
+    size: NDArray[np.float64]
+
+
+def _eyes(frames: Sequence[Frame]) -> _Eyes:
+    pose = np.array([frame.camera_to_world for frame in frames], np.float64).reshape(-1, 4, 4)
+    intrinsics = np.array([frame.color.intrinsics for frame in frames], np.float64).reshape(
+        -1, 3, 3
+    )
+    size = [(frame.color.width, frame.color.height) for frame in frames]
+    return _Eyes(invert_pose(pose), intrinsics, np.array(size, np.float64).reshape(-1, 2))
+
+# %% ../../nbs/scenes/35_completeness.ipynb #7bdaa7c1
+def _best(eyes: _Eyes, frame: NDArray, box: NDArray, points: NDArray) -> Best:
+    """Of the frames (R,), in which an object with these support points has visible boxes (R, 4), 0
+    to 1000, the one that shows most of it."""
+    pose = eyes.pose[frame]
+    local = points @ np.swapaxes(pose[:, :3, :3], 1, 2) + pose[:, None, :3, 3]
+    ahead = (local[..., 2] > 0.05).all(1)
+    if not len(points) or not ahead.any():
+        return Best(0.0, -1)
+    frame = frame[ahead]
+    box = box[ahead]
+    local = local[ahead]
+    pixels = (local / local[..., 2:]) @ np.swapaxes(eyes.intrinsics[frame][:, :2], 1, 2)
+    mille = (pixels + 0.5) * 1000 / eyes.size[frame][:, None]
+    low = mille.min(1)
+    high = mille.max(1)
+    shown = np.minimum(high, box[:, 2:]) - np.maximum(low, box[:, :2])
+    share = (shown / np.maximum(high - low, 1)).min(1)
+    row = int(share.argmax())
+    return Best(float(share[row]), int(frame[row]))
+
+# %% ../../nbs/scenes/35_completeness.ipynb #284358ad
 def best_frames(scene: Scene, visibility: Visibility) -> dict[int, Best]:
     """By instance id, for the objects that have a surface and are visible in some frame."""
     surface = scene.surface
@@ -65,51 +104,6 @@ def best_frames(scene: Scene, visibility: Visibility) -> dict[int, Best]:
             mine = rows[first:last]
             best[instance.id] = _best(eyes, visibility.frame[mine], visibility.box[mine], points)
     return best
-
-
-class _Eyes(NamedTuple):
-    """The colour cameras of F frames: world to camera (F, 4, 4), intrinsics (F, 3, 3), width and
-    height (F, 2)."""
-
-    pose: NDArray[np.float64]
-    intrinsics: NDArray[np.float64]
-    size: NDArray[np.float64]
-
-
-def _eyes(frames: Sequence[Frame]) -> _Eyes:
-    pose = np.array([frame.camera_to_world for frame in frames], np.float64).reshape(-1, 4, 4)
-    intrinsics = np.array([frame.color.intrinsics for frame in frames], np.float64).reshape(
-        -1, 3, 3
-    )
-    return _Eyes(
-        invert_pose(pose),
-        intrinsics,
-        np.array([(frame.color.width, frame.color.height) for frame in frames], np.float64).reshape(
-            -1, 2
-        ),
-    )
-
-
-def _best(eyes: _Eyes, frame: NDArray, box: NDArray, points: NDArray) -> Best:
-    """Of the frames (R,), in which an object with these support points has visible boxes (R, 4), 0
-    to 1000, the one that shows most of it."""
-    pose = eyes.pose[frame]
-    local = points @ np.swapaxes(pose[:, :3, :3], 1, 2) + pose[:, None, :3, 3]
-    ahead = (local[..., 2] > 0.05).all(1)
-    if not len(points) or not ahead.any():
-        return Best(0.0, -1)
-    frame = frame[ahead]
-    box = box[ahead]
-    local = local[ahead]
-    pixels = (local / local[..., 2:]) @ np.swapaxes(eyes.intrinsics[frame][:, :2], 1, 2)
-    mille = (pixels + 0.5) * 1000 / eyes.size[frame][:, None]
-    low = mille.min(1)
-    high = mille.max(1)
-    share = (
-        (np.minimum(high, box[:, 2:]) - np.maximum(low, box[:, :2])) / np.maximum(high - low, 1)
-    ).min(1)
-    row = int(share.argmax())
-    return Best(float(share[row]), int(frame[row]))
 
 # %% ../../nbs/scenes/35_completeness.ipynb #b33e59c8
 def _mixed(*columns: NDArray) -> NDArray[np.uint64]:
@@ -156,18 +150,18 @@ def border_edges(
 # %% ../../nbs/scenes/35_completeness.ipynb #b0995761
 FACES = ("-x", "+x", "-y", "+y", "bottom", "top")  # of a box, along its own axes
 FIRM = 0.3  # of a border's points must be seen to be an end
-OUTWARD = 0.05  # metres beyond the border: a step that a depth image tells from noise
-# metres; what is no thicker can end on the surface that it lies on
+OUTWARD = 0.05  # meters beyond the border: a step that a depth image tells from noise
+# meters; what is no thicker can end on the surface that it lies on
 MAX_THICKNESS_M = 0.15
 SPACING = 0.03
-MAX_BORDERS = 80  # of points on a border, metres; at most so many for a side
+MAX_BORDERS = 80  # of points on a border, meters; at most so many for a side
 
 
 class Border(NamedTuple):
     """The points (N, 3) of an object's border along one side of its box, number `face` of `FACES`;
     `outward` (3,) the side's normal.
 
-    reach: how far from there something else explains the end, metres; axes (3, 3) and size (3,) of
+    reach: how far from there something else explains the end, meters; axes (3, 3) and size (3,) of
         the box.
     """
 
@@ -180,21 +174,21 @@ class Border(NamedTuple):
     size: NDArray[np.float64]
 
 
+def _along(edges: NDArray) -> NDArray[np.float64]:
+    """Points (N, 3) on edges (E, 2, 3), at most `SPACING` apart."""
+    length = np.linalg.norm(edges[:, 1] - edges[:, 0], axis=1)
+    number = np.minimum(np.ceil(length / SPACING), 200).astype(int) + 1
+    edge = np.repeat(np.arange(len(edges)), number)
+    place = np.arange(len(edge)) - np.repeat(np.cumsum(number) - number, number)
+    share = (place + 0.5) / number[edge]
+    return edges[edge, 0] + (edges[edge, 1] - edges[edge, 0]) * share[:, None]
+
+# %% ../../nbs/scenes/35_completeness.ipynb #dd5b46ca
 def _borders(instance: Instance, edges: NDArray, triangles: NDArray) -> Iterator[Border]:
     """The sides of an object's box that are in doubt. edges (E, 2, 3) of its border; triangles (T,
     3, 3) all of it."""
     box = instance.box
-    number = (
-        np.minimum(
-            np.ceil(np.linalg.norm(edges[:, 1] - edges[:, 0], axis=1) / SPACING), 200
-        ).astype(int)
-        + 1
-    )
-    edge = np.repeat(np.arange(len(edges)), number)
-    along = (np.arange(len(edge)) - np.repeat(np.cumsum(number) - number, number) + 0.5) / number[
-        edge
-    ]
-    points = edges[edge, 0] + (edges[edge, 1] - edges[edge, 0]) * along[:, None]
+    points = _along(edges)
     local = (points - box.center) @ box.axes
     corners = (triangles - box.center) @ box.axes
     normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
@@ -223,7 +217,7 @@ def _borders(instance: Instance, edges: NDArray, triangles: NDArray) -> Iterator
 def _samples(
     triangles: NDArray, low: NDArray, high: NDArray, step: float = 0.025
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Points on triangles (T, 3, 3) inside an upright box low, high (3,), at most `step` metres
+    """Points on triangles (T, 3, 3) inside an upright box low, high (3,), at most `step` meters
     apart, and the triangle of each."""
     sides = np.linalg.norm(triangles - np.roll(triangles, 1, 1), axis=-1).max(1)
     number = np.clip(np.ceil(sides / step), 1, 400).astype(int)
@@ -239,7 +233,7 @@ def _samples(
             source.append(np.full(len(spots), row))
     return np.concatenate(points), np.concatenate(source)
 
-
+# %% ../../nbs/scenes/35_completeness.ipynb #0b35c10c
 def _touching(border: Border, surface: Mesh, rows: NDArray, known: NDArray) -> NDArray[np.bool_]:
     """(N,) next to which points of a border something else is within its reach: a surface that
     stands across, or, for a thin thing such as a picture or a rug, the annotated surface that it
@@ -276,7 +270,7 @@ def _touching(border: Border, surface: Mesh, rows: NDArray, known: NDArray) -> N
         )
     return near
 
-
+# %% ../../nbs/scenes/35_completeness.ipynb #8be8b139
 def _past(points: NDArray, frames: Sequence[Frame]) -> NDArray[np.bool_]:
     """(N,) which world points some frame's depth image sees past, into empty air: by more than 4 cm
     and 1.5 % of their depth."""
@@ -343,13 +337,10 @@ def scan_ends(scene: Scene, ids: Collection[int], firm: float = FIRM) -> dict[in
             firmly.append(_touching(border, surface, around, known))
     doubt = [k for k, touching in enumerate(firmly) if touching.mean() < firm]
     if doubt:
-        free = _past(
-            np.concatenate([borders[k].points + borders[k].outward * OUTWARD for k in doubt]),
-            scene.frames,
-        )
-        for k, part in zip(
-            doubt, np.split(free, np.cumsum([len(borders[k].points) for k in doubt])[:-1])
-        ):
+        beyond = [borders[k].points + borders[k].outward * OUTWARD for k in doubt]
+        free = _past(np.concatenate(beyond), scene.frames)
+        starts = np.cumsum([len(points) for points in beyond])[:-1]
+        for k, part in zip(doubt, np.split(free, starts)):
             firmly[k] = firmly[k] | part
     ends: dict[int, tuple[str, ...]] = {}
     for border, end in zip(borders, firmly):

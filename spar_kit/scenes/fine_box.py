@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .geometry.rasterizer import rasterize_mesh, projection
-from .scene import Camera, Scene
+from .scene import Camera, Mesh, Scene
 from .visibility import _measure, _number
 
 # %% ../../nbs/scenes/30_fine_box.ipynb #f061e241
@@ -19,6 +19,59 @@ from .visibility import _measure, _number
 SLIVER = 0.25
 
 
+def _without_sliver(fine: NDArray, box: NDArray, width: int, aspect: float) -> NDArray[np.float64]:
+    """`fine`, rounded, but the side of `box` where it lies much farther out: there is a sliver,
+    thinner than a pixel of those `box` was measured in.
+
+    Args:
+        width: pixels of the image that `box` was measured in.
+        aspect: the image's width over its height.
+    """
+    side = np.tile(box[2:].astype(float) - box[:2], 2)
+    pixel = np.array([1, aspect, 1, aspect]) * 1000 / width
+    out = (fine - box) * np.array([-1, -1, 1, 1])
+    return np.where(out > pixel + SLIVER * side, box, np.clip(np.rint(fine), 0, 1000))
+
+# %% ../../nbs/scenes/30_fine_box.ipynb #e243ef45
+def _stretch(
+    vertices: NDArray, triangles: NDArray, camera: Camera, pose: NDArray
+) -> tuple[int, int, int, int]:
+    """The pixels from x0 to x1 - 1 and y0 to y1 - 1 that some triangles can be in."""
+    corners = np.unique(triangles).astype(np.int64)
+    places = np.asarray(vertices, np.float64)[corners]
+    away = (
+        places[np.isfinite(places).all(1)] @ projection(camera, pose)[:, :3].T
+        + projection(camera, pose)[:, 3]
+    )
+    if not len(away):
+        return 0, 0, 0, 0
+    # some of it beside or behind the camera: anywhere
+    if away[:, 2].min() <= 0.05:
+        return 0, 0, camera.width, camera.height
+    pixel = away[:, :2] / away[:, 2:]
+    (x0, y0), (x1, y1) = np.floor(pixel.min(0)), np.ceil(pixel.max(0)) + 1
+    return (
+        max(int(x0), 0),
+        max(int(y0), 0),
+        min(int(x1), camera.width),
+        min(int(y1), camera.height),
+    )
+
+# %% ../../nbs/scenes/30_fine_box.ipynb #dcb9c2ba
+def _bounds(
+    surface: Mesh, numbers: NDArray, count: int, camera: Camera, pose: NDArray, scale: int
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Pixels (N,) and bounds (N, 4) of `count` objects, see `_measure`, in what a camera sees;
+    numbers (T,) of the triangles' objects."""
+    room = np.empty(surface.vertices.shape)
+    image = rasterize_mesh(surface, numbers, camera, projection(camera, pose), room)[1]
+    pixels = np.empty(count, np.int32)
+    bounds = np.empty((count, 4), np.int32)
+    points = np.empty((count, 2))
+    _measure(image, np.full((count, 2), np.nan), pixels, bounds, points, scale)
+    return pixels, bounds
+
+# %% ../../nbs/scenes/30_fine_box.ipynb #c8010a85
 class FineBoxes:
     """Boxes of a scene's objects in its images, to the image's own pixel. What was measured is
     kept.
@@ -47,69 +100,27 @@ class FineBoxes:
         for row, key in enumerate(zip(frames.tolist(), instances.tolist())):
             if key in self.found:
                 camera = self.scene.frames[key[0]].color
-                out[row] = self._sober(self.found[key], out[row], camera.width / camera.height)
+                aspect = camera.width / camera.height
+                out[row] = _without_sliver(self.found[key], out[row], self.width, aspect)
         return out
-
-    def _sober(self, fine: NDArray, box: NDArray, aspect: float) -> NDArray[np.float64]:
-        """`fine`, rounded, but the side of `box` where it lies much farther out: there is a sliver,
-        thinner than a pixel of those `box` was measured in.
-
-        Args:
-            aspect: the image's width over its height.
-        """
-        side = np.tile(box[2:].astype(float) - box[:2], 2)
-        pixel = np.array([1, aspect, 1, aspect]) * 1000 / self.width
-        out = (fine - box) * np.array([-1, -1, 1, 1])
-        return np.where(out > pixel + SLIVER * side, box, np.clip(np.rint(fine), 0, 1000))
 
     def _measure(self, frame: int, ids: NDArray) -> None:
         surface = self.scene.surface
         camera = self.scene.frames[frame].color
         pose = self.scene.frames[frame].camera_to_world
         numbers = _number(ids, surface.triangle_instance)
-        N = len(ids)
-        x0, y0, x1, y1 = self._part(surface.vertices, surface.triangles[numbers > 0], camera, pose)
+        mine = surface.triangles[numbers > 0]
+        x0, y0, x1, y1 = _stretch(surface.vertices, mine, camera, pose)
         if x0 >= x1 or y0 >= y1:
             return
         part = Camera(
             x1 - x0, y1 - y0, camera.intrinsics - np.array([[0, 0, x0], [0, 0, y0], [0, 0, 0.0]])
         )
-        image = rasterize_mesh(
-            surface, numbers, part, projection(part, pose), np.empty(surface.vertices.shape)
-        )[1]
-        pixels = np.empty(N, np.int32)
-        bounds = np.empty((N, 4), np.int32)
-        points = np.empty((N, 2))
-        _measure(
-            image, np.full((N, 2), np.nan), pixels, bounds, points, -(-camera.width // self.width)
-        )
+        scale = -(-camera.width // self.width)
+        pixels, bounds = _bounds(surface, numbers, len(ids), part, pose, scale)
         size = np.array([camera.width, camera.height] * 2)
         for n in np.flatnonzero(pixels):
             left, right, top, bottom = bounds[n]
             self.found[frame, int(ids[n])] = (
                 np.array([left + x0, top + y0, right + x0 + 1, bottom + y0 + 1]) * 1000 / size
             )
-
-    def _part(
-        self, vertices: NDArray, triangles: NDArray, camera: Camera, pose: NDArray
-    ) -> tuple[int, int, int, int]:
-        """The pixels from x0 to x1 - 1 and y0 to y1 - 1 that some triangles can be in."""
-        corners = np.unique(triangles).astype(np.int64)
-        places = np.asarray(vertices, np.float64)[corners]
-        away = (
-            places[np.isfinite(places).all(1)] @ projection(camera, pose)[:, :3].T
-            + projection(camera, pose)[:, 3]
-        )
-        if not len(away):
-            return 0, 0, 0, 0
-        # some of it beside or behind the camera: anywhere
-        if away[:, 2].min() <= 0.05:
-            return 0, 0, camera.width, camera.height
-        pixel = away[:, :2] / away[:, 2:]
-        (x0, y0), (x1, y1) = np.floor(pixel.min(0)), np.ceil(pixel.max(0)) + 1
-        return (
-            max(int(x0), 0),
-            max(int(y0), 0),
-            min(int(x1), camera.width),
-            min(int(y1), camera.height),
-        )

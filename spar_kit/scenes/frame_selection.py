@@ -99,6 +99,24 @@ def drop_near_duplicates(frames: Sequence[Frame], metres: float, degrees: float)
     return kept
 
 # %% ../../nbs/scenes/20_frame_selection.ipynb #66dc07c3
+def _thinned(frames: Sequence[Frame], stride: int) -> list[Frame]:
+    """The first frame of each `stride` consecutive numbers."""
+    first = {frame.index // stride: frame for frame in reversed(frames)}
+    return [first[group] for group in sorted(first)]
+
+
+def _stretches(frames: int, limit: int, candidates: int) -> list[list[int]]:
+    """The rows to choose from in each of `limit` equal stretches of so many frames: the middles of
+    as many parts of it as there are candidates."""
+    stretches = []
+    for k in range(limit):
+        start = k * frames // limit
+        length = (k + 1) * frames // limit - start
+        rows = {start + (2 * c + 1) * length // (2 * candidates) for c in range(candidates)}
+        stretches.append(sorted(rows))
+    return stretches
+
+# %% ../../nbs/scenes/20_frame_selection.ipynb #18f9f46b
 def select_frames(scene: Scene, choice: FrameSelection | int | None) -> Scene:
     """The same scene seen through a choice of its frames, which keep their numbers and their order.
 
@@ -111,8 +129,7 @@ def select_frames(scene: Scene, choice: FrameSelection | int | None) -> Scene:
     frames = list(scene.frames)
     broken = set[int]()
     if choice.stride > 1:
-        first = {frame.index // choice.stride: frame for frame in reversed(frames)}
-        frames = [first[group] for group in sorted(first)]
+        frames = _thinned(frames, choice.stride)
     if choice.novelty_metres or choice.novelty_degrees:
         frames = drop_near_duplicates(frames, choice.novelty_metres, choice.novelty_degrees)
     values = dict[int, float]()
@@ -130,21 +147,12 @@ def select_frames(scene: Scene, choice: FrameSelection | int | None) -> Scene:
         order = sorted(frames, key=value)
         dull = {frame.index for frame in order[: int(choice.blur * len(order))]} | broken
         frames = [frame for frame in frames if frame.index not in dull]
-    n = len(frames)
-    if choice.limit is not None and n > choice.limit:
+    if choice.limit is not None and len(frames) > choice.limit:
         chosen = []
-        for k in range(choice.limit):
-            start = k * n // choice.limit
-            stop = (k + 1) * n // choice.limit
-            rows = sorted(
-                {
-                    start + (2 * c + 1) * (stop - start) // (2 * choice.candidates)
-                    for c in range(choice.candidates)
-                }
-            )
-            chosen.append(
-                frames[rows[0]] if len(rows) == 1 else max((frames[row] for row in rows), key=value)
-            )
+        for rows in _stretches(len(frames), choice.limit, choice.candidates):
+            # one candidate is taken unseen
+            few = [frames[row] for row in rows]
+            chosen.append(few[0] if len(few) == 1 else max(few, key=value))
         frames = [frame for frame in chosen if frame.index not in broken]
     if len(frames) == len(scene.frames):
         return scene

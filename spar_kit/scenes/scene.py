@@ -142,13 +142,38 @@ def look_at(eye: NDArray, target: NDArray) -> NDArray[np.float64]:
     return pose
 
 # %% ../../nbs/scenes/00_scene.ipynb #d3f2d1ec
+def _smallest_rectangle(points: NDArray) -> tuple[NDArray, NDArray, float]:
+    """The rectangle of the smallest area around points (N, 2): its middle (2,), its size (2,) along
+    its own axes, and the angle of the first of them, 0 <= yaw < pi / 2.
+
+    It has a side on one of the edges of the convex hull (Freeman and Shapira, 1975).
+    """
+    from scipy.spatial import ConvexHull, QhullError
+
+    try:
+        hull = points[ConvexHull(points).vertices]
+    except (QhullError, ValueError):  # fewer than three points, or all on one line
+        hull = points[[points.sum(1).argmin(), points.sum(1).argmax()]]
+    edges = np.roll(hull, -1, 0) - hull
+    angles = np.unique(np.round(np.arctan2(edges[:, 1], edges[:, 0]) % (np.pi / 2), 9))
+    u = np.stack([np.cos(angles), np.sin(angles)], -1)
+    v = np.stack([-u[:, 1], u[:, 0]], -1)
+    a = hull @ u.T
+    b = hull @ v.T
+    low = np.stack([a.min(0), b.min(0)], -1)
+    high = np.stack([a.max(0), b.max(0)], -1)
+    k = int((high - low).prod(-1).argmin())
+    middle = (high[k] + low[k]) / 2
+    return middle[0] * u[k] + middle[1] * v[k], high[k] - low[k], float(angles[k])
+
+# %% ../../nbs/scenes/00_scene.ipynb #ae58967a
 @dataclass(frozen=True)
 class OrientedBox:
     """A gravity-aligned box.
 
     Args:
-        center: (3,) world, metres.
-        size: (3,) full lengths along the box's own x, its own y and the world's z, metres.
+        center: (3,) world, meters.
+        size: (3,) full lengths along the box's own x, its own y and the world's z, meters.
         yaw: the angle from the world's x axis to the box's x axis, counter-clockwise seen from
             above, radians.
     """
@@ -166,12 +191,12 @@ class OrientedBox:
 
     @property
     def corners(self) -> NDArray[np.float64]:
-        """(8, 3) world corners, metres."""
+        """(8, 3) world corners, meters."""
         signs = np.stack(np.meshgrid([-1, 1], [-1, 1], [-1, 1], indexing="ij"), -1).reshape(-1, 3)
         return self.center + (signs * self.size / 2) @ self.axes.T
 
     def contains(self, points: NDArray, margin: float = 0.0) -> NDArray[np.bool_]:
-        """Which world points (..., 3) lie inside the box grown by `margin` metres."""
+        """Which world points (..., 3) lie inside the box grown by `margin` meters."""
         return np.asarray(
             (np.abs((points - self.center) @ self.axes) <= self.size / 2 + margin).all(-1)
         )
@@ -179,37 +204,15 @@ class OrientedBox:
     @classmethod
     def fit(cls, points: NDArray) -> "OrientedBox":
         """The upright box of the smallest footprint around points (N, 3); its x side is the longer
-        one and 0 <= yaw < pi.
-
-        The smallest rectangle around a convex polygon has a side on one of the polygon's edges
-        (Freeman and Shapira, 1975).
-        """
-        from scipy.spatial import ConvexHull, QhullError
-
+        one and 0 <= yaw < pi."""
         points = np.asarray(points, np.float64)
-        flat = points[:, :2]
-        try:
-            hull = flat[ConvexHull(flat).vertices]
-        except (QhullError, ValueError):  # fewer than three points, or all on one line
-            hull = flat[[flat.sum(1).argmin(), flat.sum(1).argmax()]]
-        edges = np.roll(hull, -1, 0) - hull
-        angles = np.unique(np.round(np.arctan2(edges[:, 1], edges[:, 0]) % (np.pi / 2), 9))
-        u = np.stack([np.cos(angles), np.sin(angles)], -1)
-        v = np.stack([-u[:, 1], u[:, 0]], -1)
-        a = hull @ u.T
-        b = hull @ v.T
-        low = np.stack([a.min(0), b.min(0)], -1)
-        high = np.stack([a.max(0), b.max(0)], -1)
-        k = int((high - low).prod(-1).argmin())
-        size = high[k] - low[k]
-        middle = (high[k] + low[k]) / 2
-        yaw = float(angles[k])
+        middle, size, yaw = _smallest_rectangle(points[:, :2])
         z0 = points[:, 2].min()
         z1 = points[:, 2].max()
-        center = np.array([*(middle[0] * u[k] + middle[1] * v[k]), (z0 + z1) / 2])
         if size[1] > size[0]:
             size = size[::-1]
             yaw = yaw + np.pi / 2
+        center = np.array([*middle, (z0 + z1) / 2])
         return cls(center, np.array([size[0], size[1], z1 - z0]), float(yaw % np.pi))
 
     @classmethod
@@ -222,7 +225,7 @@ class OrientedBox:
         x, y = (k for k in np.argsort(-size, kind="stable") if k != up)
         return cls(center, size[[x, y, up]], float(np.arctan2(axes[x, 1], axes[x, 0]) % np.pi))
 
-
+# %% ../../nbs/scenes/00_scene.ipynb #f197ce8d
 @dataclass(frozen=True)
 class Instance:
     """One annotated object. `id` is positive and unique in its scene; 0 means "no instance" in

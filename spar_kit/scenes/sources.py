@@ -28,6 +28,65 @@ SOURCES = {
 }
 
 
+def _check_kind(spec: str) -> None:
+    """Raises ValueError where a spec begins with no kind of `SOURCES`, with what may be meant."""
+    kind = spec.partition(":")[0]
+    kinds = [name.partition(":")[0] for name in SOURCES]
+    if kind in kinds:
+        return
+    near = nearest(kind.lower(), kinds)
+    hint = f"sources are {', '.join(SOURCES)}"
+    if near:
+        hint = f"did you mean {spec.replace(kind, near, 1)!r}?"
+    if spec and Path(spec).exists():
+        hint = f"for a folder of scans write {'scannet:' + spec!r}"
+    raise InputError(f"unknown source {spec!r}; {hint}")
+
+# %% ../../nbs/scenes/55_sources.ipynb #503cf3e9
+def _synthetic(
+    count: int | None, seed: int, frames: int | None, size: tuple[int | None, int | None]
+) -> SceneSource:
+    """Procedural rooms; of a picture's size (width, height) one may be left out, or both."""
+    from spar_kit.scenes.procedural.source import Synthetic
+
+    rooms = Synthetic(seed=seed)
+    width, height = size
+    if width is None:
+        width = rooms.width if height is None else round(height * 4 / 3)
+    if height is None:
+        height = round(width * 3 / 4)
+    return replace(
+        rooms, count=count or rooms.count, frames=frames or rooms.frames, width=width, height=height
+    )
+
+
+def _reader(
+    kind: str, root: Path, count: int | None, frames: int | None, labels: str
+) -> SceneSource:
+    """The reader of a dataset in a folder that is there."""
+    if kind == "spar7m":
+        from spar_kit.scenes.readers.spar7m import Spar7M, find_part
+
+        find_part(root)
+        return Spar7M(root=root, count=count, frames=frames)
+    if kind in ("scannetpp", "scannetpp-iphone"):
+        from spar_kit.scenes.readers.scannetpp.reader import ScanNetPP
+
+        stream = "iphone" if kind == "scannetpp-iphone" else "dslr"
+        return ScanNetPP(root=root, stream=stream, count=count, frames=frames)
+    if kind == "structured3d":
+        from spar_kit.scenes.readers.structured3d.reader import Structured3D
+
+        return Structured3D(root=root, count=count, frames=frames)
+    if kind == "arkitscenes":
+        from spar_kit.scenes.readers.arkitscenes import ARKitScenes
+
+        return ARKitScenes(root, count, frames)
+    from spar_kit.scenes.readers.scannet.reader import ScanNet
+
+    return ScanNet(root=root, count=count, frames=frames, labels=labels)
+
+# %% ../../nbs/scenes/55_sources.ipynb #f319e699
 def open_source(
     spec: str,
     *,
@@ -56,17 +115,7 @@ def open_source(
     Nothing is read yet.
     """
     kind, colon, path = spec.partition(":")
-    kinds = [name.partition(":")[0] for name in SOURCES]
-    if kind not in kinds:
-        near = nearest(kind.lower(), kinds)
-        hint = (
-            f"did you mean {spec.replace(kind, near, 1)!r}?"
-            if near
-            else f"sources are {', '.join(SOURCES)}"
-        )
-        if spec and Path(spec).exists():
-            hint = f"for a folder of scans write {'scannet:' + spec!r}"
-        raise InputError(f"unknown source {spec!r}; {hint}")
+    _check_kind(spec)
     for name, number in (("scenes", scenes), ("frames", frames)):
         if number is not None and number < 1:
             raise InputError(f"{name} must be at least 1, not {number}")
@@ -82,23 +131,7 @@ def open_source(
     if kind == "synthetic":
         if colon:
             raise InputError(f"synthetic takes no path: write 'synthetic', not {spec!r}")
-        from spar_kit.scenes.procedural.source import Synthetic
-
-        rooms = Synthetic(seed=seed)
-        width = (
-            width
-            if width is not None
-            else round(height * 4 / 3)
-            if height is not None
-            else rooms.width
-        )
-        return replace(
-            rooms,
-            count=scenes or rooms.count,
-            frames=frames or rooms.frames,
-            width=width,
-            height=height if height is not None else round(width * 3 / 4),
-        )
+        return _synthetic(scenes, seed, frames, (width, height))
     if kind == "python":
         from spar_kit.scenes.readers.custom import PythonSource, import_source
 
@@ -106,30 +139,7 @@ def open_source(
         return PythonSource(path, scenes, frames)
     if not path:
         raise InputError(f"{kind} needs a folder: {kind}:PATH")
-    if not Path(path).expanduser().exists():
+    root = Path(path).expanduser()
+    if not root.exists():
         raise SceneError("no such folder", path)
-    if kind == "spar7m":
-        from spar_kit.scenes.readers.spar7m import Spar7M, find_part
-
-        find_part(Path(path).expanduser())
-        return Spar7M(root=Path(path).expanduser(), count=scenes, frames=frames)
-    if kind in ("scannetpp", "scannetpp-iphone"):
-        from spar_kit.scenes.readers.scannetpp.reader import ScanNetPP
-
-        return ScanNetPP(
-            root=Path(path).expanduser(),
-            stream="iphone" if kind == "scannetpp-iphone" else "dslr",
-            count=scenes,
-            frames=frames,
-        )
-    if kind == "structured3d":
-        from spar_kit.scenes.readers.structured3d.reader import Structured3D
-
-        return Structured3D(root=Path(path).expanduser(), count=scenes, frames=frames)
-    if kind == "arkitscenes":
-        from spar_kit.scenes.readers.arkitscenes import ARKitScenes
-
-        return ARKitScenes(Path(path).expanduser(), scenes, frames)
-    from spar_kit.scenes.readers.scannet.reader import ScanNet
-
-    return ScanNet(root=Path(path).expanduser(), count=scenes, frames=frames, labels=labels)
+    return _reader(kind, root, scenes, frames, labels)

@@ -72,7 +72,7 @@ def read_lists(
             return lists
     return {}
 
-
+# %% ../../nbs/scenes/15_splits.ipynb #a55c99db
 def split_scenes(
     names: Sequence[str], split: str | None, places: Iterable[Path], file: str
 ) -> list[str]:

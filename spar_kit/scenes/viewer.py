@@ -23,12 +23,37 @@ PALETTE = ("#4e79a7", "#f28e2b", "#59a14f", "#b07aa1", "#edc948", "#76b7b2", "#9
 STRUCTURE = ("wall", "floor", "ceiling")
 
 # %% ../../nbs/scenes/45_viewer.ipynb #95c16984
+def _first_cell(points: NDArray, triangles: NDArray, max_triangles: int) -> float:
+    """The side of the cells to begin with, for a surface of this area."""
+    edges = points[triangles[:, 1:]] - points[triangles[:, :1]]
+    extent = float(np.ptp(points, 0).max())
+    area = np.linalg.norm(np.cross(edges[:, 0], edges[:, 1]), axis=1).sum()
+    # so many cells a side as 16 bits can number
+    return max(np.sqrt(area / max(max_triangles, 1)) / 3, extent / 65_000, 1e-9)
+
+
+def _join(
+    points: NDArray, triangles: NDArray, owner: NDArray, cell: float
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Points (N, 3) of one owner in one cell become one: the new number of each (N,), how many make
+    each new one, and the rows of the triangles that are left."""
+    corner = np.floor((points - points.min(0)) / cell).astype(np.int64)
+    bits = np.array([1, 1 << 16, 1 << 32, 1 << 48])
+    _, joined, members = np.unique(
+        np.c_[corner, owner] @ bits, return_inverse=True, return_counts=True
+    )
+    a, b, c = np.sort(joined[triangles], 1).T
+    whole = np.flatnonzero((a != b) & (b != c))
+    _, first = np.unique((a + (b << 21) + (c << 42))[whole], return_index=True)
+    return joined, members, whole[np.sort(first)]
+
+# %% ../../nbs/scenes/45_viewer.ipynb #bb2e9da6
 def decimate(
     surface: Mesh, rows: NDArray, max_triangles: int
 ) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.int64]]:
     """At most `max_triangles` triangles that look like triangles `rows` of a surface.
 
-    Returns vertices (V, 3) in metres, triangles (T, 3), and for each of them the row of `surface`
+    Returns vertices (V, 3) in meters, triangles (T, 3), and for each of them the row of `surface`
     that it was. Triangles with a vertex that is not finite are left out.
     """
     vertices = np.asarray(surface.vertices, np.float64)
@@ -38,46 +63,24 @@ def decimate(
     triangles = flat.reshape(-1, 3)
     if len(rows) > max_triangles:
         owner = np.zeros(len(used), np.int64)
-        owner[triangles] = np.unique(surface.triangle_instance[rows], return_inverse=True)[1][
-            :, None
-        ]
-        edges = points[triangles[:, 1:]] - points[triangles[:, :1]]
-        extent = float(np.ptp(points, 0).max())
-        cell = (
-            np.sqrt(
-                np.linalg.norm(np.cross(edges[:, 0], edges[:, 1]), axis=1).sum()
-                / max(max_triangles, 1)
-            )
-            / 3
-        )
-        cell = max(cell, extent / 65_000, 1e-9)
-        fine = triangles
-        bits = np.array([1, 1 << 16, 1 << 32, 1 << 48])
+        instances = np.unique(surface.triangle_instance[rows], return_inverse=True)[1]
+        owner[triangles] = instances[:, None]
+        cell = _first_cell(points, triangles, max_triangles)
         while True:
-            corner = np.floor((points - points.min(0)) / cell).astype(np.int64)
-            _, joined, members = np.unique(
-                np.c_[corner, owner] @ bits, return_inverse=True, return_counts=True
-            )
-            triangles = joined[fine]
-            a, b, c = np.sort(triangles, 1).T
-            whole = np.flatnonzero((a != b) & (b != c))
-            _, first = np.unique((a + (b << 21) + (c << 42))[whole], return_index=True)
-            kept = whole[np.sort(first)]
+            joined, members, kept = _join(points, triangles, owner, cell)
             if len(kept) <= max_triangles:
                 break
             cell *= 1.3
         rows = rows[kept]
-        triangles = triangles[kept]
-        points = (
-            np.stack([np.bincount(joined, points[:, axis]) for axis in range(3)], -1)
-            / members[:, None]
-        )
+        triangles = joined[triangles[kept]]
+        sums = [np.bincount(joined, points[:, axis]) for axis in range(3)]
+        points = np.stack(sums, -1) / members[:, None]
     return points.astype(np.float32), triangles.astype(np.int32), rows
 
 # %% ../../nbs/scenes/45_viewer.ipynb #ef9fa055
 def _triangle_colors(surface: Mesh, rows: NDArray, structure: NDArray) -> NDArray[np.str_]:
-    """Colour of each triangle as #rrggbb: the mean of its corners, or one of `PALETTE` by its
-    instance where there are no colours."""
+    """Color of each triangle as #rrggbb: the mean of its corners, or one of `PALETTE` by its
+    instance where there are no colors."""
     if surface.vertex_color is None:
         ids = np.asarray(surface.triangle_instance)[rows]
         return np.where(structure, "#d9d5cc", np.array(PALETTE)[ids % len(PALETTE)])
@@ -87,9 +90,10 @@ def _triangle_colors(surface: Mesh, rows: NDArray, structure: NDArray) -> NDArra
         np.array([f"#{code:06x}" for code in codes], str)[back] if len(codes) else np.empty(0, str)
     )
 
-
-def _meshes(scene: Scene, max_triangles: int) -> list[go.Mesh3d]:
-    """Objects and floor as one solid mesh, walls as a faint one; no ceiling."""
+# %% ../../nbs/scenes/45_viewer.ipynb #c081a3c6
+def _shown(scene: Scene) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:
+    """(T,) which triangles are solid, which a veil, and which belong to the room itself; those of a
+    ceiling are neither solid nor a veil."""
     surface = scene.surface
     with np.errstate(invalid="ignore"):
         corners = np.asarray(surface.vertices, np.float64)[surface.triangles]
@@ -99,47 +103,57 @@ def _meshes(scene: Scene, max_triangles: int) -> list[go.Mesh3d]:
     objects = [
         instance.id for instance in scene.instances if instance.label.lower() not in STRUCTURE
     ]
+    ceilings = [i.id for i in scene.instances if i.label.lower() == "ceiling"]
     structure = ~np.isin(surface.triangle_instance, objects)
     middle = np.nanmean(height) if len(height) else 0.0
-    ceiling = structure & (
-        np.isin(
-            surface.triangle_instance,
-            [i.id for i in scene.instances if i.label.lower() == "ceiling"],
-        )
-        | (level & (height > middle) & (height > np.nanmax(height, initial=-np.inf) - 0.4))
-    )
+    high = level & (height > middle) & (height > np.nanmax(height, initial=-np.inf) - 0.4)
+    ceiling = structure & (np.isin(surface.triangle_instance, ceilings) | high)
     wall = structure & ~level & ~ceiling
+    return ~wall & ~ceiling, wall, structure
+
+# %% ../../nbs/scenes/45_viewer.ipynb #26e40a9a
+def _mesh_trace(
+    surface: Mesh, rows: NDArray, colors: Callable[[NDArray], NDArray], most: int, look: dict
+) -> go.Mesh3d:
+    """Triangles `rows` of a surface, at most so many; `look`: their name and opacity."""
+    points, triangles, rows = decimate(surface, rows, most)
+    x, y, z = points.T
+    i, j, k = triangles.astype(np.uint16 if len(points) < 65536 else np.int32).T
+    return go.Mesh3d(
+        x=x,
+        y=y,
+        z=z,
+        i=i,
+        j=j,
+        k=k,
+        facecolor=colors(rows),
+        showlegend=True,
+        hoverinfo="skip",
+        flatshading=True,
+        lighting=dict(ambient=0.75, diffuse=0.45, specular=0.03),
+        lightposition=dict(x=200, y=-400, z=900),
+        **look,
+    )
+
+
+def _meshes(scene: Scene, max_triangles: int) -> list[go.Mesh3d]:
+    """Objects and floor as one solid mesh, walls as a faint one; no ceiling."""
+    surface = scene.surface
+    solid, wall, structure = _shown(scene)
+
+    def colors(rows: NDArray) -> NDArray[np.str_]:
+        return _triangle_colors(surface, rows, structure[rows])
+
     traces = []
-    for name, part, opacity in (
-        ("objects and floor", ~wall & ~ceiling, 1.0),
-        ("walls", wall, 0.18),
+    for name, part, opacity, share in (
+        ("objects and floor", solid, 1.0, 0.8),
+        ("walls", wall, 0.18, 0.2),
     ):
         rows = np.flatnonzero(part)
-        if not len(rows):
-            continue
-        points, triangles, rows = decimate(
-            surface, rows, max(12, int(max_triangles * (0.8 if opacity == 1 else 0.2)))
-        )
-        x, y, z = points.T
-        i, j, k = triangles.astype(np.uint16 if len(points) < 65536 else np.int32).T
-        traces.append(
-            go.Mesh3d(
-                x=x,
-                y=y,
-                z=z,
-                i=i,
-                j=j,
-                k=k,
-                facecolor=_triangle_colors(surface, rows, structure[rows]),
-                opacity=opacity,
-                name=name,
-                showlegend=True,
-                hoverinfo="skip",
-                flatshading=True,
-                lighting=dict(ambient=0.75, diffuse=0.45, specular=0.03),
-                lightposition=dict(x=200, y=-400, z=900),
-            )
-        )
+        if len(rows):
+            most = max(12, int(max_triangles * share))
+            look = dict(name=name, opacity=opacity)
+            traces.append(_mesh_trace(surface, rows, colors, most, look))
     return traces
 
 # %% ../../nbs/scenes/45_viewer.ipynb #9d76a6df
@@ -155,9 +169,9 @@ def _box_lines(box: OrientedBox) -> NDArray[np.float64]:
     """One stroke along all twelve edges of a box."""
     return box.corners[[0, 1, 3, 2, 0, 4, 5, 7, 6, 4, 5, 1, 3, 7, 6, 2]]
 
-
+# %% ../../nbs/scenes/45_viewer.ipynb #2ea4b9e9
 def _frustum_lines(frame: Frame, depth: float) -> NDArray[np.float64]:
-    """One stroke along the edges of what a camera sees up to `depth` metres, with a mark on its
+    """One stroke along the edges of what a camera sees up to `depth` meters, with a mark on its
     upper side."""
     w = frame.color.width - 0.5
     h = frame.color.height - 0.5
@@ -170,7 +184,7 @@ def _frustum_lines(frame: Frame, depth: float) -> NDArray[np.float64]:
     eye = frame.camera_to_world[:3, 3]
     return np.stack([eye, a, b, eye, c, d, eye, a, d, c, b, top, a])
 
-
+# %% ../../nbs/scenes/45_viewer.ipynb #7506af97
 def _name(instance: Instance) -> str:
     """What the mouse shows of an object."""
     x, y, z = instance.box.size
@@ -192,6 +206,87 @@ def _named(
     shown = {thing.id for thing in largest} | set(marked)
     return [written(thing.label) if thing.id in shown else "" for thing in things]
 
+
+def _marked(highlight: Mapping[int, str] | Sequence[int]) -> dict[int, str]:
+    """The color of each highlighted object."""
+    if isinstance(highlight, Mapping):
+        return dict(highlight)
+    return {id: PALETTE[i % len(PALETTE)] for i, id in enumerate(highlight)}
+
+
+def _things(scene: Scene, marked: Mapping[int, str]) -> list[Instance]:
+    """The objects that are drawn: of the room itself only what is highlighted."""
+    return [i for i in scene.instances if i.label.lower() not in STRUCTURE or i.id in marked]
+
+# %% ../../nbs/scenes/45_viewer.ipynb #5560f3d3
+def _line_trace(strokes: Sequence[NDArray], name: str, color: str, width: int) -> go.Scatter3d:
+    x, y, z = _strokes(strokes).T
+    line = dict(color=color, width=width)
+    return go.Scatter3d(x=x, y=y, z=z, mode="lines", line=line, name=name, hoverinfo="skip")
+
+
+def _box_traces(
+    scene: Scene, things: Sequence[Instance], marked: Mapping[int, str]
+) -> list[go.Scatter3d]:
+    """The boxes of things, and a trace of its own for each marked one."""
+    plain = [_box_lines(thing.box) for thing in things if thing.id not in marked]
+    traces = [_line_trace(plain, "boxes", "#555555", 2)]
+    for id, color in marked.items():
+        instance = scene.instance(id)
+        name = f"{flat_label(instance.label)} (id {id})"
+        traces.append(_line_trace([_box_lines(instance.box)], name, color, 7))
+    return traces
+
+
+def _name_trace(
+    things: Sequence[Instance], marked: Mapping[int, str], labels: bool
+) -> go.Scatter3d:
+    """A dot on each thing, its name beside it or under the mouse."""
+    tops = [[*t.box.center[:2], t.box.center[2] + t.box.size[2] / 2] for t in things]
+    x, y, z = np.array(tops, np.float32).reshape(-1, 3).T
+    return go.Scatter3d(
+        x=x,
+        y=y,
+        z=z,
+        mode="markers+text" if labels else "markers",
+        name="names",
+        text=_named(things, marked, solid_label),
+        hovertext=[_name(t) for t in things],
+        hoverinfo="text",
+        textfont=dict(size=10),
+        marker=dict(size=3, color=[marked.get(t.id, "#555555") for t in things]),
+    )
+
+# %% ../../nbs/scenes/45_viewer.ipynb #1d6223bb
+def _camera_traces(scene: Scene, frames: Sequence[int] | None) -> list[go.Scatter3d]:
+    """The camera's path, the frusta of `frames`, or of a dozen along it, and their numbers."""
+    eyes = np.array([frame.camera_to_world[:3, 3] for frame in scene.frames], np.float32)
+    if frames is None:
+        chosen = np.unique(np.linspace(0, len(eyes) - 1, 12).round().astype(int))
+    else:
+        chosen = np.array(frames, int)
+    path = go.Scatter3d(
+        x=eyes[:, 0],
+        y=eyes[:, 1],
+        z=eyes[:, 2],
+        mode="lines",
+        line=dict(color="#7b3fa0", width=3),
+        name="path",
+        hoverinfo="skip",
+    )
+    frusta = [_frustum_lines(scene.frames[f], 0.3) for f in chosen]
+    numbers = go.Scatter3d(
+        x=eyes[chosen, 0],
+        y=eyes[chosen, 1],
+        z=eyes[chosen, 2],
+        mode="markers",
+        marker=dict(size=3, color="#7b3fa0"),
+        hovertext=[f"frame {scene.frames[f].index}" for f in chosen],
+        hoverinfo="text",
+        showlegend=False,
+    )
+    return [path, _line_trace(frusta, "cameras", "#7b3fa0", 3), numbers]
+
 # %% ../../nbs/scenes/45_viewer.ipynb #6dc47bcc
 def plot_scene(
     scene: Scene,
@@ -211,89 +306,20 @@ def plot_scene(
         labels: write names beside the highlighted and the largest boxes; under the mouse every box
             has its name.
         max_triangles: the mesh is decimated to this; 12,000 make a figure of about half a megabyte.
-        highlight: ids of objects whose boxes stand out, or colours by id, e.g. {4: "red", 6:
+        highlight: ids of objects whose boxes stand out, or colors by id, e.g. {4: "red", 6:
             "blue"}.
         title: of the figure; by default the scene's name and size.
     """
-    marked = (
-        dict(highlight)
-        if isinstance(highlight, Mapping)
-        else {id: PALETTE[i % len(PALETTE)] for i, id in enumerate(highlight)}
-    )
-    things = [
-        instance
-        for instance in scene.instances
-        if instance.label.lower() not in STRUCTURE or instance.id in marked
-    ]
+    marked = _marked(highlight)
+    things = _things(scene, marked)
     figure = go.Figure(_meshes(scene, max_triangles))
-
-    def lines(strokes: Sequence[NDArray], name: str, color: str, width: int) -> None:
-        x, y, z = _strokes(strokes).T
-        figure.add_scatter3d(
-            x=x,
-            y=y,
-            z=z,
-            mode="lines",
-            line=dict(color=color, width=width),
-            name=name,
-            hoverinfo="skip",
-        )
-
-    lines(
-        [_box_lines(thing.box) for thing in things if thing.id not in marked], "boxes", "#555555", 2
-    )
-    for id, color in marked.items():
-        lines(
-            [_box_lines(scene.instance(id).box)],
-            f"{flat_label(scene.instance(id).label)} (id {id})",
-            color,
-            7,
-        )
-    top = np.array(
-        [[*t.box.center[:2], t.box.center[2] + t.box.size[2] / 2] for t in things], np.float32
-    ).reshape(-1, 3)
-    figure.add_scatter3d(
-        x=top[:, 0],
-        y=top[:, 1],
-        z=top[:, 2],
-        mode="markers+text" if labels else "markers",
-        name="names",
-        text=_named(things, marked, solid_label),
-        hovertext=[_name(t) for t in things],
-        hoverinfo="text",
-        textfont=dict(size=10),
-        marker=dict(size=3, color=[marked.get(t.id, "#555555") for t in things]),
-    )
+    figure.add_traces(_box_traces(scene, things, marked))
+    figure.add_trace(_name_trace(things, marked, labels))
     if scene.frames:
-        eyes = np.array([frame.camera_to_world[:3, 3] for frame in scene.frames], np.float32)
-        chosen = (
-            np.unique(np.linspace(0, len(eyes) - 1, 12).round().astype(int))
-            if frames is None
-            else np.array(frames, int)
-        )
-        figure.add_scatter3d(
-            x=eyes[:, 0],
-            y=eyes[:, 1],
-            z=eyes[:, 2],
-            mode="lines",
-            line=dict(color="#7b3fa0", width=3),
-            name="path",
-            hoverinfo="skip",
-        )
-        lines([_frustum_lines(scene.frames[f], 0.3) for f in chosen], "cameras", "#7b3fa0", 3)
-        figure.add_scatter3d(
-            x=eyes[chosen, 0],
-            y=eyes[chosen, 1],
-            z=eyes[chosen, 2],
-            mode="markers",
-            marker=dict(size=3, color="#7b3fa0"),
-            hovertext=[f"frame {scene.frames[f].index}" for f in chosen],
-            hoverinfo="text",
-            showlegend=False,
-        )
+        figure.add_traces(_camera_traces(scene, frames))
+    name = flat_label(f"{scene.source}/{scene.name}")
     figure.update_layout(
-        title=title
-        or f"{flat_label(f'{scene.source}/{scene.name}')}: {len(things)} objects, {len(scene.frames)} frames",  # noqa: E501
+        title=title or f"{name}: {len(things)} objects, {len(scene.frames)} frames",
         height=560,
         margin=dict(l=0, r=0, t=40, b=0),
         legend=dict(x=0, y=1, bgcolor="rgba(255,255,255,.6)"),
@@ -333,6 +359,107 @@ def _outline(surface: Mesh) -> tuple[NDArray[np.float64], ...]:
     except (QhullError, ValueError):
         return ()
 
+# %% ../../nbs/scenes/45_viewer.ipynb #549c2450
+def _floor_trace(polygon: NDArray) -> go.Scatter:
+    x, y = np.append(polygon, polygon[:1], 0).T
+    return go.Scatter(
+        x=x,
+        y=y,
+        mode="lines",
+        fill="toself",
+        fillcolor="#f4f1ea",
+        line=dict(color="#8c8577", width=2),
+        hoverinfo="skip",
+    )
+
+
+def _footprint(thing: Instance, marked: Mapping[int, str]) -> go.Scatter:
+    x, y = thing.box.corners[[0, 2, 6, 4, 0], :2].T
+    return go.Scatter(
+        x=x,
+        y=y,
+        mode="lines",
+        fill="toself",
+        line=dict(color=marked.get(thing.id, "#9aa5b1"), width=3 if thing.id in marked else 1),
+        opacity=0.75,
+        text=_name(thing),
+        hoverinfo="text",
+        hoveron="fills",
+    )
+
+
+def _plan_names(things: Sequence[Instance], marked: Mapping[int, str]) -> go.Scatter:
+    x, y = np.array([thing.box.center[:2] for thing in things]).T
+    names = _named(things, marked, flat_label)
+    font = dict(size=11)
+    return go.Scatter(x=x, y=y, mode="text", text=names, textfont=font, hoverinfo="skip")
+
+# %% ../../nbs/scenes/45_viewer.ipynb #71a6c9d5
+def _wedge(frame: Frame, reach: float) -> NDArray[np.float64]:
+    """(N, 2) from above: from the camera along the left edge of its image up to `reach` meters, to
+    the right edge, and back."""
+    eye = frame.camera_to_world[:3, 3]
+    R = frame.camera_to_world[:3, :3]
+    K = frame.color.intrinsics
+    bearing = np.arctan2(R[1, 2], R[0, 2])
+    left = np.arctan((-0.5 - K[0, 2]) / K[0, 0])
+    right = np.arctan((frame.color.width - 0.5 - K[0, 2]) / K[0, 0])
+    arc = bearing - np.linspace(left, right, 16)
+    rim = eye[:2] + reach * np.stack([np.cos(arc), np.sin(arc)], -1)
+    return np.concatenate([[eye[:2]], rim, [eye[:2]]])
+
+
+def _wedge_trace(frame: Frame, reach: float) -> go.Scatter:
+    x, y = _wedge(frame, reach).T
+    return go.Scatter(
+        x=x,
+        y=y,
+        mode="lines",
+        fill="toself",
+        fillcolor="rgba(123,63,160,.12)",
+        line=dict(color="#7b3fa0", width=1),
+        text=f"frame {frame.index}",
+        hoverinfo="text",
+        hoveron="fills",
+    )
+
+# %% ../../nbs/scenes/45_viewer.ipynb #ca07c87f
+def _arrow(start: Sequence[float], end: Sequence[float]) -> dict[str, Any]:
+    """An arrow between two points, as an annotation."""
+    return dict(
+        x=end[0],
+        y=end[1],
+        ax=start[0],
+        ay=start[1],
+        xref="x",
+        yref="y",
+        axref="x",
+        ayref="y",
+        showarrow=True,
+        arrowhead=2,
+        arrowwidth=2,
+        arrowcolor="#222222",
+        text="",
+    )
+
+
+def _captions(
+    frames: Sequence[Frame], lines: Sequence[tuple[Sequence[float], Sequence[float], str]]
+) -> list[dict[str, Any]]:
+    """The numbers of cameras, and the lines with what they say, as annotations."""
+    notes = []
+    for frame in frames:
+        x, y = frame.camera_to_world[:2, 3]
+        font = dict(size=10, color="#7b3fa0")
+        text = f"frame {frame.index}"
+        notes.append(dict(x=x, y=y, text=text, showarrow=False, yshift=-10, font=font))
+    for start, end, caption in lines:
+        notes.append(_arrow(start, end))
+        middle = dict(x=(start[0] + end[0]) / 2, y=(start[1] + end[1]) / 2)
+        look = dict(showarrow=False, bgcolor="rgba(255,255,255,.8)")
+        notes.append(dict(**middle, text=flat_label(caption), **look))
+    return notes
+
 # %% ../../nbs/scenes/45_viewer.ipynb #d9483b4d
 def plot_floor_plan(
     scene: Scene,
@@ -348,112 +475,29 @@ def plot_floor_plan(
 
     Args:
         frames: row numbers into `scene.frames` whose cameras are drawn, as the wedge that they see
-            up to `reach` metres.
+            up to `reach` meters.
         highlight: as in `plot_scene`.
         labels: as in `plot_scene`.
-        lines: (from, to, caption): arrows between world points (x, y) or (x, y, z), metres.
+        lines: (from, to, caption): arrows between world points (x, y) or (x, y, z), meters.
         title: of the figure; by default the scene's name.
     """
-    marked = (
-        dict(highlight)
-        if isinstance(highlight, Mapping)
-        else {id: PALETTE[i % len(PALETTE)] for i, id in enumerate(highlight)}
-    )
+    marked = _marked(highlight)
+    # what is on top is drawn last
     things = sorted(
-        (i for i in scene.instances if i.label.lower() not in STRUCTURE or i.id in marked),
-        # what is on top is drawn last
-        key=lambda i: (i.id in marked, i.box.center[2] + i.box.size[2] / 2),
+        _things(scene, marked), key=lambda i: (i.id in marked, i.box.center[2] + i.box.size[2] / 2)
     )
     figure = go.Figure()
     for polygon in scene.floor or _outline(scene.surface):
-        x, y = np.append(polygon, polygon[:1], 0).T
-        figure.add_scatter(
-            x=x,
-            y=y,
-            mode="lines",
-            fill="toself",
-            fillcolor="#f4f1ea",
-            line=dict(color="#8c8577", width=2),
-            hoverinfo="skip",
-        )
+        figure.add_trace(_floor_trace(polygon))
     for thing in things:
-        x, y = thing.box.corners[[0, 2, 6, 4, 0], :2].T
-        color = marked.get(thing.id, "#9aa5b1")
-        figure.add_scatter(
-            x=x,
-            y=y,
-            mode="lines",
-            fill="toself",
-            line=dict(color=color, width=3 if thing.id in marked else 1),
-            opacity=0.75,
-            text=_name(thing),
-            hoverinfo="text",
-            hoveron="fills",
-        )
+        figure.add_trace(_footprint(thing, marked))
     if labels and things:
-        x, y = np.array([thing.box.center[:2] for thing in things]).T
-        figure.add_scatter(
-            x=x,
-            y=y,
-            mode="text",
-            text=_named(things, marked, flat_label),
-            textfont=dict(size=11),
-            hoverinfo="skip",
-        )
-    for f in frames:
-        frame = scene.frames[f]
-        eye = frame.camera_to_world[:3, 3]
-        R = frame.camera_to_world[:3, :3]
-        K = frame.color.intrinsics
-        bearing = np.arctan2(R[1, 2], R[0, 2])
-        left = np.arctan((-0.5 - K[0, 2]) / K[0, 0])
-        right = np.arctan((frame.color.width - 0.5 - K[0, 2]) / K[0, 0])
-        arc = bearing - np.linspace(left, right, 16)
-        x, y = np.concatenate(
-            [[eye[:2]], eye[:2] + reach * np.stack([np.cos(arc), np.sin(arc)], -1), [eye[:2]]]
-        ).T
-        figure.add_scatter(
-            x=x,
-            y=y,
-            mode="lines",
-            fill="toself",
-            fillcolor="rgba(123,63,160,.12)",
-            line=dict(color="#7b3fa0", width=1),
-            text=f"frame {frame.index}",
-            hoverinfo="text",
-            hoveron="fills",
-        )
-        figure.add_annotation(
-            x=eye[0],
-            y=eye[1],
-            text=f"frame {frame.index}",
-            showarrow=False,
-            yshift=-10,
-            font=dict(size=10, color="#7b3fa0"),
-        )
-    for start, end, caption in lines:
-        figure.add_annotation(
-            x=end[0],
-            y=end[1],
-            ax=start[0],
-            ay=start[1],
-            xref="x",
-            yref="y",
-            axref="x",
-            ayref="y",
-            showarrow=True,
-            arrowhead=2,
-            arrowwidth=2,
-            arrowcolor="#222222",
-            text="",
-        )
-        figure.add_annotation(
-            x=(start[0] + end[0]) / 2,
-            y=(start[1] + end[1]) / 2,
-            text=flat_label(caption),
-            showarrow=False,
-            bgcolor="rgba(255,255,255,.8)",
-        )
+        figure.add_trace(_plan_names(things, marked))
+    seen = [scene.frames[f] for f in frames]
+    for frame in seen:
+        figure.add_trace(_wedge_trace(frame, reach))
+    for note in _captions(seen, lines):
+        figure.add_annotation(**note)
     figure.update_layout(
         title=title or f"{flat_label(f'{scene.source}/{scene.name}')} from above",
         showlegend=False,

@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,9 +27,9 @@ from spar_kit.scenes.geometry.rasterizer import (
     projection,
     render_depth_and_ids,
 )
-from .scene import Camera, Scene, Mesh
+from .scene import Camera, Frame, Mesh, Scene, invert_pose
 from ..core.errors import SceneError
-from .geometry.silhouette import parts_of, silhouettes
+from .geometry.silhouette import Parts, parts_of, silhouettes
 
 # %% ../../nbs/scenes/25_visibility.ipynb #6bb715be
 @dataclass(frozen=True, kw_only=True)
@@ -208,7 +208,7 @@ def _plane_depth(a, b, c, eye, point, z, P):  # type: ignore[no-untyped-def]
     high = za + max(0.0, zu, zv)
     return min(max(z * to_plane / to_point, low), high) if to_point != 0 else low
 
-
+# %% ../../nbs/scenes/25_visibility.ipynb #0fcd1646
 @jit
 def _find(points, group, P, eye, triangle, numbers, vertices, triangles, limits, found):  # type: ignore[no-untyped-def]
     """Which points (N, 3), point n on an object of number group[n], are visible in an image of
@@ -258,17 +258,11 @@ def _is_speck(ids, x, y, scale):  # type: ignore[no-untyped-def]
                     return False
     return True
 
-
+# %% ../../nbs/scenes/25_visibility.ipynb #aef68565
 @jit
-def _measure(ids, centers, pixels, bounds, points, scale=1):  # type: ignore[no-untyped-def]
-    """Pixel count, bounds (x low, x high, y low, y high) without specks, and marker pixel of each
-    object in an image of object numbers.
-
-    ids: (height, width), 1 to N, 0 for none. centers: (N, 2) projected centres, NaN behind the
-        camera.
-    Fills pixels (N,), bounds (N, 4) and points (N, 2), in pixels; objects without a pixel keep a
-    count of 0. `scale`: so many times finer than the image in which specks are single pixels.
-    """
+def _count(ids, pixels, bounds, points, scale):  # type: ignore[no-untyped-def]
+    """Fills pixels (N,), bounds (N, 4) without specks, and points (N, 2) with the sums of the
+    pixels' coordinates, see `_measure`."""
     height, width = ids.shape
     pixels[:] = 0
     specks = np.empty_like(bounds)
@@ -279,22 +273,48 @@ def _measure(ids, centers, pixels, bounds, points, scale=1):  # type: ignore[no-
     for y in range(height):
         for x in range(width):
             n = ids[y, x] - 1
-            if n >= 0:
-                pixels[n] += 1
-                b = (
-                    specks
-                    if (x == 0 or ids[y, x - 1] != n + 1) and _is_speck(ids, x, y, scale)
-                    else bounds
-                )
-                b[n, 0], b[n, 1] = min(b[n, 0], x), max(b[n, 1], x)
-                b[n, 2], b[n, 3] = min(b[n, 2], y), max(b[n, 3], y)
-                points[n, 0] += x
-                points[n, 1] += y
+            if n < 0:
+                continue
+            pixels[n] += 1
+            # in a row of pixels only the first is asked
+            first = x == 0 or ids[y, x - 1] != n + 1
+            b = specks if first and _is_speck(ids, x, y, scale) else bounds
+            b[n, 0], b[n, 1] = min(b[n, 0], x), max(b[n, 1], x)
+            b[n, 2], b[n, 3] = min(b[n, 2], y), max(b[n, 3], y)
+            points[n, 0] += x
+            points[n, 1] += y
+    for n in range(len(pixels)):
+        if pixels[n] > 0 and bounds[n, 1] < 0:
+            bounds[n] = specks[n]
+
+
+@jit
+def _nearest(ids, number, bounds, u, v, point):  # type: ignore[no-untyped-def]
+    """Fills point (2,) with the pixel of object `number` that is nearest to (u, v); of two equal
+    ones with the upper, then the left one. It lies in bounds (4,)."""
+    best = np.inf
+    for y in range(bounds[2], bounds[3] + 1):
+        for x in range(bounds[0], bounds[1] + 1):
+            if ids[y, x] == number and (x - u) ** 2 + (y - v) ** 2 < best:
+                best = (x - u) ** 2 + (y - v) ** 2
+                point[0], point[1] = x, y
+
+# %% ../../nbs/scenes/25_visibility.ipynb #8d38727b
+@jit
+def _measure(ids, centers, pixels, bounds, points, scale=1):  # type: ignore[no-untyped-def]
+    """Pixel count, bounds (x low, x high, y low, y high) without specks, and marker pixel of each
+    object in an image of object numbers.
+
+    ids: (height, width), 1 to N, 0 for none. centers: (N, 2) projected centers, NaN behind the
+        camera.
+    Fills pixels (N,), bounds (N, 4) and points (N, 2), in pixels; objects without a pixel keep a
+    count of 0. `scale`: so many times finer than the image in which specks are single pixels.
+    """
+    height, width = ids.shape
+    _count(ids, pixels, bounds, points, scale)
     for n in range(len(pixels)):
         if pixels[n] == 0:
             continue
-        if bounds[n, 1] < 0:
-            bounds[n] = specks[n]
         u = centers[n, 0]
         v = centers[n, 1]
         # behind the camera: the mask's own middle
@@ -308,21 +328,16 @@ def _measure(ids, centers, pixels, bounds, points, scale=1):  # type: ignore[no-
         ):
             points[n, 0], points[n, 1] = u, v
             continue
-        best = np.inf
-        for y in range(bounds[n, 2], bounds[n, 3] + 1):
-            for x in range(bounds[n, 0], bounds[n, 1] + 1):
-                if ids[y, x] == n + 1 and (x - u) ** 2 + (y - v) ** 2 < best:
-                    best = (x - u) ** 2 + (y - v) ** 2
-                    points[n, 0], points[n, 1] = x, y
+        _nearest(ids, n + 1, bounds[n], u, v, points[n])
 
 # %% ../../nbs/scenes/25_visibility.ipynb #350ff818
-FLOOR_BAND_M = 2.0  # metres; what is above tells nothing of the floor
+FLOOR_BAND_M = 2.0  # meters; what is above tells nothing of the floor
 MOST_CELLS = 1 << 16  # 25 m x 25 m in cells of 0.1 m
 
 
 def _grid(points: NDArray, cell: float = 0.1, margin: float = 0.5) -> tuple[float, ...]:
     """(x, y, cell, X, Y) of a grid that covers samples (N, 3) of a surface seen from above and a
-    margin around them, metres; where that is too large, of larger cells. Empty without samples."""
+    margin around them, meters; where that is too large, of larger cells. Empty without samples."""
     points = points[np.isfinite(points).all(-1), :2]
     if not len(points):
         return ()
@@ -332,7 +347,7 @@ def _grid(points: NDArray, cell: float = 0.1, margin: float = 0.5) -> tuple[floa
         cell *= 2
     return float(x), float(y), cell, *size().tolist()
 
-
+# %% ../../nbs/scenes/25_visibility.ipynb #057041c4
 @jit
 def _mark_ground(depth, rays, eye, stride, low, grid, marks):  # type: ignore[no-untyped-def]
     """Set to 1 the cells of `marks` (X, Y) that hold a point below `low` of a depth image.
@@ -398,149 +413,271 @@ def _overlap(shared: NDArray[np.bool_]) -> NDArray[np.float32]:
     least = np.minimum.outer(seen.sum(1), seen.sum(1))
     return (seen @ seen.T) / np.maximum(least, 1)
 
-# %% ../../nbs/scenes/25_visibility.ipynb #ff24c981
+# %% ../../nbs/scenes/25_visibility.ipynb #fb65cc06
+@dataclass(frozen=True, kw_only=True)
+class _Subject:
+    """What is looked for in each frame of a scene with N objects.
+
+    Args:
+        ids: (N,) instance ids, ascending.
+        middle: (N, 3) centers of their boxes.
+        numbers: (T,) 1 + the place of each triangle's object in `ids`, 0 for none.
+        own, own_number: samples of each object, one after the other, and their object's number.
+        whole, whole_number: samples of the whole surface, and the number of their triangle.
+        vertices, triangles: the mesh, as compiled code takes it.
+        parts: the mesh by object.
+        grid: the ground, see `_grid`.
+        room: (V, 3) room to work in; holds the pixels of the frame drawn last.
+    """
+
+    ids: NDArray[np.int32]
+    middle: NDArray[np.float64]
+    numbers: NDArray[np.int32]
+    own: NDArray[np.float64]
+    own_number: NDArray[np.int32]
+    whole: NDArray[np.float64]
+    whole_number: NDArray[np.int32]
+    vertices: NDArray[np.float32]
+    triangles: NDArray[np.int32]
+    parts: Parts
+    grid: tuple[float, ...]
+    room: NDArray[np.float64]
+
+# %% ../../nbs/scenes/25_visibility.ipynb #60efa211
+def _prepare(scene: Scene, rule: VisibilityThresholds) -> _Subject:
+    surface = scene.surface
+    objects = sorted(scene.instances, key=lambda instance: instance.id)
+    ids = np.array([instance.id for instance in objects], np.int32)
+    numbers = _number(ids, surface.triangle_instance)
+    N = len(ids)
+    own, _ = sample_surface(surface, numbers - 1, N, rule.samples)
+    whole, source = sample_surface(surface, np.zeros_like(numbers), 1, rule.overlap_samples)
+    whole_number = np.zeros(source.shape[1], np.int32)
+    if len(numbers):
+        whole_number = numbers[source[0]]
+    vertices = np.ascontiguousarray(surface.vertices, np.float32)
+    triangles = np.ascontiguousarray(surface.triangles, np.int32)
+    return _Subject(
+        ids=ids,
+        middle=np.array([instance.box.center for instance in objects], np.float64).reshape(-1, 3),
+        numbers=numbers,
+        own=own.reshape(-1, 3),
+        own_number=np.repeat(np.arange(1, N + 1, dtype=np.int32), rule.samples),
+        whole=whole[0],
+        whole_number=whole_number,
+        vertices=vertices,
+        triangles=triangles,
+        parts=parts_of(vertices, triangles, numbers, N),
+        grid=_grid(whole[0]),
+        room=np.empty((len(vertices), 3)),
+    )
+
+# %% ../../nbs/scenes/25_visibility.ipynb #2c6f0c7c
+class _View(NamedTuple):
+    """A frame as the mesh shows it: camera and pose, `P` of `projection`, its eye (3,), and the
+    depth, the object numbers and the triangles of its pixels."""
+
+    camera: Camera
+    camera_to_world: NDArray[np.float64]
+    P: NDArray[np.float64]
+    eye: NDArray[np.float64]
+    depth: NDArray[np.float32]
+    image: NDArray[np.int32]
+    triangle: NDArray[np.int32]
+
+
+def _view(surface: Mesh, subject: _Subject, frame: Frame, width: int) -> _View:
+    camera = raster_camera(frame.color, width)
+    P = projection(camera, frame.camera_to_world)
+    # a dataset without a mesh: its own instance image here
+    drawn = rasterize_mesh(surface, subject.numbers, camera, P, subject.room)
+    eye = np.array(frame.camera_to_world[:3, 3], np.float64)
+    return _View(camera, frame.camera_to_world, P, eye, *drawn)
+
+
+def _found(
+    subject: _Subject, view: _View, points: NDArray, group: NDArray, rule: VisibilityThresholds
+) -> NDArray[np.bool_]:
+    """(n,) which samples (n, 3), of the objects `group` (n,), are visible in a view."""
+    found = np.empty(len(points), np.bool_)
+    _find(
+        points,
+        group,
+        view.P,
+        view.eye,
+        view.triangle,
+        subject.numbers,
+        subject.vertices,
+        subject.triangles,
+        (NEAR_PLANE_M, rule.tolerance, rule.relative_tolerance),
+        found,
+    )
+    return found
+
+# %% ../../nbs/scenes/25_visibility.ipynb #e3077f60
+class _Rows(NamedTuple):
+    """What frames tell of the objects in them, R rows, in pixels: the frame's number, the object's
+    place, then as in `Visibility`; `full` and `inside` as `silhouettes` fills them."""
+
+    frame: NDArray[np.int32]
+    place: NDArray[np.int32]
+    pixels: NDArray[np.int32]
+    fraction: NDArray[np.float64]
+    bounds: NDArray[np.int32]
+    points: NDArray[np.float64]
+    center: NDArray[np.float64]
+    full: NDArray[np.float64]
+    inside: NDArray[np.float64]
+
+# %% ../../nbs/scenes/25_visibility.ipynb #94530efe
+def _rows(subject: _Subject, view: _View, number: int, rule: VisibilityThresholds) -> _Rows:
+    """The objects with a pixel in frame `number`, which was drawn just now."""
+    N = len(subject.ids)
+    world_to_camera = invert_pose(view.camera_to_world)
+    center = subject.middle @ world_to_camera[:3, :3].T + world_to_camera[:3, 3]
+    pixels = np.empty(N, np.int32)
+    bounds = np.empty((N, 4), np.int32)
+    points = np.empty((N, 2))
+    _measure(view.image, view.camera.project(center)[0], pixels, bounds, points)
+    full = np.empty(N)
+    inside = np.empty(N)
+    width, height = view.camera.width, view.camera.height
+    silhouettes(subject.room, *subject.parts, pixels, width, height, full, inside)
+    found = _found(subject, view, subject.own, subject.own_number, rule)
+    n = np.flatnonzero(pixels).astype(np.int32)
+    return _Rows(
+        frame=np.full(len(n), number, np.int32),
+        place=n,
+        pixels=pixels[n],
+        fraction=found.reshape(N, rule.samples)[n].mean(1),
+        bounds=bounds[n],
+        points=points[n],
+        center=center[n],
+        full=full[n],
+        inside=inside[n],
+    )
+
+# %% ../../nbs/scenes/25_visibility.ipynb #2348cf0b
+def _all_rows(parts: Sequence[_Rows]) -> _Rows:
+    """The rows of all frames; none where there is no frame."""
+    none = np.empty(0, np.int32)
+    real = np.empty(0)
+    empty = _Rows(
+        none,
+        none,
+        none,
+        real,
+        none.reshape(0, 4),
+        real.reshape(0, 2),
+        real.reshape(0, 3),
+        real,
+        real,
+    )
+    return _Rows(*(np.concatenate(column) for column in zip(empty, *parts)))
+
+# %% ../../nbs/scenes/25_visibility.ipynb #67e47079
+@dataclass(frozen=True)
+class _ByFrame:
+    """What F frames tell of the room: size (F, 2) pixels, shared (F, M) the samples of the whole
+    surface that each finds, `ground` and `in_sight` as in `Visibility`."""
+
+    size: NDArray[np.int32]
+    shared: NDArray[np.bool_]
+    ground: NDArray[np.uint8]
+    in_sight: NDArray[np.bool_]
+
+    @classmethod
+    def empty(cls, frames: int, subject: _Subject) -> "_ByFrame":
+        cells = 0
+        if subject.grid:
+            cells = int(subject.grid[3]) * int(subject.grid[4])
+        return cls(
+            np.ones((frames, 2), np.int32),
+            np.empty((frames, len(subject.whole)), np.bool_),
+            np.zeros((frames, (cells + 7) // 8), np.uint8),
+            np.zeros((frames, frames), np.bool_),
+        )
+
+    def fill(
+        self, number: int, subject: _Subject, view: _View, eyes: NDArray, rule: VisibilityThresholds
+    ) -> None:
+        """Keep what frame `number` tells; `eyes` (F, 3): where all the cameras are."""
+        self.size[number] = view.camera.width, view.camera.height
+        self.shared[number] = _found(subject, view, subject.whole, subject.whole_number, rule)
+        _watch(view.depth, view.P, eyes, rule.tolerance, self.in_sight[number])
+        if subject.grid:
+            marks = np.zeros((int(subject.grid[3]), int(subject.grid[4])), np.uint8)
+            rays = np.ascontiguousarray(
+                view.camera_to_world[:3, :3] @ np.linalg.inv(view.camera.intrinsics), np.float64
+            )
+            stride = max(1, view.camera.width // 160)
+            _mark_ground(view.depth, rays, view.eye, stride, FLOOR_BAND_M, subject.grid, marks)
+            self.ground[number] = np.packbits(marks)
+
+# %% ../../nbs/scenes/25_visibility.ipynb #e8232e6c
+def _passes(
+    rule: VisibilityThresholds, pixels: NDArray, share: NDArray, box: NDArray, area: NDArray
+) -> NDArray[np.bool_]:
+    """(R,) the rows that count as visible, in images of so many pixels, `area` (R,)."""
+    of_640x480 = area / (640 * 480)
+    sides = np.minimum(box[:, 2] - box[:, 0], box[:, 3] - box[:, 1])
+    return (
+        (share * np.maximum(pixels / (rule.plenty * of_640x480), 1) >= rule.share)
+        & (pixels >= rule.pixels * of_640x480)
+        & (sides >= rule.side)
+    )
+
+# %% ../../nbs/scenes/25_visibility.ipynb #d1add560
+def _table(
+    subject: _Subject, rows: _Rows, by_frame: _ByFrame, rule: VisibilityThresholds
+) -> Visibility:
+    size = by_frame.size
+    wide, high = size[rows.frame].T
+    left, right, top, bottom = rows.bounds.T
+    box = np.stack([left / wide, top / high, (right + 1) / wide, (bottom + 1) / high], -1) * 1000
+    share = (rows.pixels / np.maximum(rows.full, rows.pixels)).astype(np.float32)
+    raster = (int(size[0, 0]), int(size[0, 1])) if len(size) else (0, 0)
+    # what is thinner than the lattice is whole
+    inside = np.where(rows.full > 0, rows.inside / np.maximum(rows.full, 1), 1)
+    return Visibility(
+        frame=rows.frame,
+        instance=subject.ids[rows.place],
+        pixels=rows.pixels,
+        fraction=rows.fraction.astype(np.float32),
+        share=share,
+        inside=inside.astype(np.float32),
+        box=box.astype(np.float32),
+        point=((rows.points + 0.5) / size[rows.frame] * 1000).astype(np.float32),
+        center=rows.center,
+        truncated=(left == 0) | (top == 0) | (right == wide - 1) | (bottom == high - 1),
+        overlap=_overlap(by_frame.shared),
+        in_sight=by_frame.in_sight,
+        raster=raster,
+        visible=_passes(rule, rows.pixels, share, box, wide * high),
+        rule=rule,
+        ground=by_frame.ground,
+        grid=subject.grid,
+    )
+
+# %% ../../nbs/scenes/25_visibility.ipynb #2d74e68a
 def _see(
     scene: Scene,
     rule: VisibilityThresholds,
     width: int,
     look: Callable[[int, NDArray[np.int32]], None] | None,
 ) -> Visibility:
-    objects = sorted(scene.instances, key=lambda instance: instance.id)
-    ids = np.array([instance.id for instance in objects], np.int32)
-    middle = np.array([instance.box.center for instance in objects], np.float64).reshape(-1, 3)
-    numbers = _number(ids, scene.surface.triangle_instance)
-    N = len(ids)
-    named = np.append(np.int32(0), ids)
-    own = sample_surface(scene.surface, numbers - 1, N, rule.samples)[0].reshape(-1, 3)
-    own_number = np.repeat(np.arange(1, N + 1, dtype=np.int32), rule.samples)
-    whole, source = (
-        a[0] for a in sample_surface(scene.surface, np.zeros_like(numbers), 1, rule.overlap_samples)
-    )
-    whole_number = numbers[source] if len(numbers) else np.zeros(len(source), np.int32)
-
-    limits = (NEAR_PLANE_M, rule.tolerance, rule.relative_tolerance)
-    vertices = np.ascontiguousarray(scene.surface.vertices, np.float32)
-    triangles = np.ascontiguousarray(scene.surface.triangles, np.int32)
-    pixels = np.empty(N, np.int32)
-    bounds = np.empty((N, 4), np.int32)
-    points = np.empty((N, 2))
-    found = np.empty(len(own), np.bool_)
-    shared = np.empty((len(scene.frames), len(whole)), np.bool_)
-    size = np.ones((len(scene.frames), 2), np.int32)
-    parts: list[tuple[NDArray, ...]] = [
-        (
-            np.empty(0, np.int32),
-            np.empty(0, np.int32),
-            pixels[:0],
-            np.empty(0),
-            bounds[:0],
-            points[:0],
-            middle[:0],
-            np.empty(0),
-            np.empty(0),
-        )
-    ]
-    room = np.empty((len(vertices), 3))
-    grid = _grid(whole)
-    objects_alone = parts_of(vertices, triangles, numbers, N)
-    full = np.empty(N)
-    inside = np.empty(N)
-    marks = np.zeros((int(grid[3]), int(grid[4])) if grid else (0, 0), np.uint8)
-    ground = np.zeros((len(scene.frames), (marks.size + 7) // 8), np.uint8)
+    subject = _prepare(scene, rule)
+    named = np.append(np.int32(0), subject.ids)
     eyes = np.array([f.camera_to_world[:3, 3] for f in scene.frames], np.float64).reshape(-1, 3)
-    in_sight = np.zeros((len(scene.frames),) * 2, np.bool_)
+    by_frame = _ByFrame.empty(len(scene.frames), subject)
+    parts = []
     for number, frame in enumerate(scene.frames):
-        camera = raster_camera(frame.color, width)
-        world_to_camera = frame.world_to_camera
-        eye = np.array(frame.camera_to_world[:3, 3], np.float64)
-        P = projection(camera, frame.camera_to_world)
-        # a dataset without a mesh: its own instance image here
-        depth, image, triangle = rasterize_mesh(scene.surface, numbers, camera, P, room)
-        center = middle @ world_to_camera[:3, :3].T + world_to_camera[:3, 3]
+        view = _view(scene.surface, subject, frame, width)
         if look is not None:
-            look(number, named[image])
-        _measure(image, camera.project(center)[0], pixels, bounds, points)
-        _watch(depth, P, eyes, rule.tolerance, in_sight[number])
-        silhouettes(room, *objects_alone, pixels, camera.width, camera.height, full, inside)
-        _find(own, own_number, P, eye, triangle, numbers, vertices, triangles, limits, found)
-        _find(
-            whole,
-            whole_number,
-            P,
-            eye,
-            triangle,
-            numbers,
-            vertices,
-            triangles,
-            limits,
-            shared[number],
-        )
-        if grid:
-            marks[:] = 0
-            rays = np.ascontiguousarray(
-                frame.camera_to_world[:3, :3] @ np.linalg.inv(camera.intrinsics), np.float64
-            )
-            _mark_ground(depth, rays, eye, max(1, camera.width // 160), FLOOR_BAND_M, grid, marks)
-            ground[number] = np.packbits(marks)
-        size[number] = camera.width, camera.height
-        n = np.flatnonzero(pixels).astype(np.int32)
-        fraction = found.reshape(N, rule.samples)[n].mean(1)
-        parts.append(
-            (
-                np.full(len(n), number, np.int32),
-                n,
-                pixels[n],
-                fraction,
-                bounds[n],
-                points[n],
-                center[n],
-                full[n],
-                inside[n],
-            )
-        )
-    f, n, count, fraction, edges, spots, center, alone, within = (
-        np.concatenate(column) for column in zip(*parts)
-    )
-    wide, high = size[f].T
-    box = (
-        np.stack(
-            [
-                edges[:, 0] / wide,
-                edges[:, 2] / high,
-                (edges[:, 1] + 1) / wide,
-                (edges[:, 3] + 1) / high,
-            ],
-            -1,
-        )
-        * 1000
-    )
-    sides = np.minimum(box[:, 2] - box[:, 0], box[:, 3] - box[:, 1])
-    share = (count / np.maximum(alone, count)).astype(np.float32)
-    of_640x480 = wide * high / (640 * 480)  # what is thinner than the lattice is whole
-    return Visibility(
-        frame=f,
-        instance=ids[n],
-        pixels=count,
-        fraction=fraction.astype(np.float32),
-        share=share,
-        inside=np.where(alone > 0, within / np.maximum(alone, 1), 1).astype(np.float32),
-        box=box.astype(np.float32),
-        point=((spots + 0.5) / size[f] * 1000).astype(np.float32),
-        center=center,
-        truncated=(edges[:, 0] == 0)
-        | (edges[:, 2] == 0)
-        | (edges[:, 1] == wide - 1)
-        | (edges[:, 3] == high - 1),
-        overlap=_overlap(shared),
-        in_sight=in_sight,
-        raster=(int(size[0, 0]), int(size[0, 1])) if len(size) else (0, 0),
-        visible=(share * np.maximum(count / (rule.plenty * of_640x480), 1) >= rule.share)
-        & (count >= rule.pixels * of_640x480)
-        & (sides >= rule.side),
-        rule=rule,
-        ground=ground,
-        grid=grid,
-    )
+            look(number, named[view.image])
+        by_frame.fill(number, subject, view, eyes, rule)
+        parts.append(_rows(subject, view, number, rule))
+    return _table(subject, _all_rows(parts), by_frame, rule)
 
 # %% ../../nbs/scenes/25_visibility.ipynb #1a1256d0
 def compute_visibility(
@@ -603,7 +740,7 @@ def content_hash(scene: Scene, rule: VisibilityThresholds, width: int) -> str:
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
 
-
+# %% ../../nbs/scenes/25_visibility.ipynb #65257971
 def save(table: Visibility, path: Path | str, key: str = "") -> None:
     """Write a table as .npz, whole or not at all."""
     columns: dict[str, Any] = {
@@ -613,6 +750,21 @@ def save(table: Visibility, path: Path | str, key: str = "") -> None:
         np.savez_compressed(
             file, key=np.array(key), rule=np.array(astuple(table.rule), np.float64), **columns
         )
+
+# %% ../../nbs/scenes/25_visibility.ipynb #99b29ceb
+def _rule_of(numbers: list[float]) -> VisibilityThresholds:
+    """The thresholds from their numbers, in the order of their fields."""
+    share, pixels, plenty, side, tolerance, relative, samples, overlap_samples = numbers
+    return VisibilityThresholds(
+        share=share,
+        pixels=pixels,
+        plenty=plenty,
+        side=side,
+        tolerance=tolerance,
+        relative_tolerance=relative,
+        samples=int(samples),
+        overlap_samples=int(overlap_samples),
+    )
 
 
 def load(path: Path | str, key: str | None = None) -> Visibility:
@@ -627,21 +779,10 @@ def load(path: Path | str, key: str | None = None) -> Visibility:
                 for f in fields(Visibility)
                 if f.name not in ("rule", "raster", "grid")
             }
-            a, b, c, d, e, f, samples, overlap_samples = file["rule"].tolist()
-            rule = VisibilityThresholds(
-                share=a,
-                pixels=b,
-                plenty=c,
-                side=d,
-                tolerance=e,
-                relative_tolerance=f,
-                samples=int(samples),
-                overlap_samples=int(overlap_samples),
-            )
             return Visibility(
                 **columns,
                 raster=(int(file["raster"][0]), int(file["raster"][1])),
-                rule=rule,
+                rule=_rule_of(file["rule"].tolist()),
                 grid=tuple(file["grid"].tolist()),
             )
     except (

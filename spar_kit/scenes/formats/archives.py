@@ -64,7 +64,7 @@ def open_archive(path: Path) -> zipfile.ZipFile:
         raise SceneError(f"{len(archive.filelist):,} members are absurd", path)
     return archive
 
-
+# %% ../../../nbs/scenes/formats/20_archives.ipynb #93807137
 @dataclass(frozen=True)
 class FileRef:
     """A file on disk, or, where `member` is given, a member of the archive `path`."""
@@ -159,7 +159,7 @@ def folders(folder: Path, pattern: str) -> list[str]:
     except OSError:
         return []
 
-
+# %% ../../../nbs/scenes/formats/20_archives.ipynb #94432bf0
 @lru_cache(maxsize=256)
 def _matches(archive: str, stamp: tuple[int, int], pattern: str) -> frozenset[str]:
     found = re.compile(pattern)

@@ -78,6 +78,21 @@ def lines_of(path: Path) -> Iterator[tuple[int, bytes]]:
                 )
             yield number, (line.replace(codecs.BOM_UTF8, b"") if number == 1 else line).strip()
 
+# %% ../../../nbs/scenes/formats/40_colmap.ipynb #477c6be3
+def _camera(words: list[str], path: Path, where: str) -> tuple[int, CameraModel]:
+    """Id and lens of a line of `cameras.txt`. Raises SceneError."""
+    try:
+        id, model, width, height, *numbers = words
+        camera = int(id)
+        lens = CameraModel.of(model, int(width), int(height), [float(x) for x in numbers])
+        return camera, lens
+    except (ValueError, OverflowError) as error:
+        fault = f"expected ID MODEL WIDTH HEIGHT PARAMETERS, found {' '.join(words)[:60]!r}"
+        # what a lens says of its own numbers says more
+        said = ("camera model", "absurd", "an absurd", *MODELS)
+        known = len(words) > 1 and str(error).startswith(said)
+        raise SceneError(str(error) if known else fault, path, where) from None
+
 
 def read_cameras(path: Path) -> dict[int, CameraModel]:
     """The lenses of `cameras.txt` by camera id. Raises SceneError with the line at fault."""
@@ -85,27 +100,15 @@ def read_cameras(path: Path) -> dict[int, CameraModel]:
     for number, line in lines_of(path):
         if not line or line.startswith(b"#"):
             continue
-        words = line.decode("utf-8", "replace").split()
-        try:
-            id, model, width, height, *numbers = words
-            lens = (
-                int(id),
-                CameraModel.of(model, int(width), int(height), [float(x) for x in numbers]),
-            )
-        except (ValueError, OverflowError) as error:
-            fault = f"expected ID MODEL WIDTH HEIGHT PARAMETERS, found {' '.join(words)[:60]!r}"
-            known = len(words) > 1 and str(error).startswith(
-                ("camera model", "absurd", "an absurd", *MODELS)
-            )
-            raise SceneError(str(error) if known else fault, path, f"line {number}") from None
-        if lens[0] in lenses:
-            raise SceneError(f"camera {lens[0]} is there twice", path, f"line {number}")
-        lenses[lens[0]] = lens[1]
+        id, lens = _camera(line.decode("utf-8", "replace").split(), path, f"line {number}")
+        if id in lenses:
+            raise SceneError(f"camera {id} is there twice", path, f"line {number}")
+        lenses[id] = lens
     if not lenses:
         raise SceneError("no camera", path)
     return lenses
 
-
+# %% ../../../nbs/scenes/formats/40_colmap.ipynb #7d02e56a
 def rotation(q: NDArray) -> NDArray[np.float64]:
     """(3, 3) of a unit quaternion (w, x, y, z); not a rotation where it is not a unit one (Horn,
     1987)."""
@@ -117,6 +120,27 @@ def rotation(q: NDArray) -> NDArray[np.float64]:
             [2 * (x * z - w * y), 2 * (y * z + w * x), w * w - x * x - y * y + z * z],
         ]
     )
+
+# %% ../../../nbs/scenes/formats/40_colmap.ipynb #14806b3b
+def _view(words: list[str], lenses: Mapping[int, CameraModel], path: Path, where: str) -> View:
+    """The picture of a line of `images.txt`. Raises SceneError."""
+    try:
+        numbers = np.array(words[1:8], np.float64)
+        camera = int(words[8])
+        name = words[9]
+    except (ValueError, IndexError):
+        raise SceneError(
+            f"expected ID QW QX QY QZ TX TY TZ CAMERA NAME, found {' '.join(words)[:60]!r}",
+            path,
+            where,
+        ) from None
+    if camera not in lenses:
+        raise SceneError(f"camera {camera} is not in cameras.txt", path, where)
+    pose = np.eye(4)
+    with np.errstate(over="ignore", invalid="ignore"):
+        pose[:3, :3], pose[:3, 3] = rotation(numbers[:4]), numbers[4:]
+        world = invert_pose(pose)
+    return View(name=base_name(name), camera_to_world=world, lens=lenses[camera])
 
 
 def read_images(path: Path, lenses: Mapping[int, CameraModel]) -> list[View]:
@@ -136,26 +160,7 @@ def read_images(path: Path, lenses: Mapping[int, CameraModel]) -> list[View]:
             points = False
         elif line and not line.startswith(b"#"):
             words = line.decode("utf-8", "replace").split(maxsplit=9)
-            try:
-                numbers = np.array(words[1:8], np.float64)
-                camera = int(words[8])
-                name = words[9]
-            except (ValueError, IndexError):
-                raise SceneError(
-                    f"expected ID QW QX QY QZ TX TY TZ CAMERA NAME, found {' '.join(words)[:60]!r}",
-                    path,
-                    f"line {number}",
-                ) from None
-            if camera not in lenses:
-                raise SceneError(f"camera {camera} is not in cameras.txt", path, f"line {number}")
-            pose = np.eye(4)
-            with np.errstate(over="ignore", invalid="ignore"):
-                pose[:3, :3], pose[:3, 3] = rotation(numbers[:4]), numbers[4:]
-                views.append(
-                    View(
-                        name=base_name(name), camera_to_world=invert_pose(pose), lens=lenses[camera]
-                    )
-                )
+            views.append(_view(words, lenses, path, f"line {number}"))
             points = True
     return views
 
@@ -195,81 +200,90 @@ def matrix(
         )
     return numbers
 
+# %% ../../../nbs/scenes/formats/40_colmap.ipynb #0fcb0f13
+def _lens_number(entry: Mapping[str, Any], name: str, path: Path, where: str | None) -> Any:
+    """A parameter of a lens; of the distortion 0 where it is not stated. Raises SceneError."""
+    key = {"fx": "fl_x", "fy": "fl_y"}.get(name, name)
+    value = entry.get(key, 0.0 if name[0] in "kp" else None)
+    if type(value) in (int, float) and not (name in "wh" and value != value // 1):
+        return value
+    kind = "a whole number" if name in "wh" else "a number"
+    place = key if where is None else f"{where}.{key}"
+    raise SceneError(f"{str(value)[:40]!r} is not {kind}", path, place)
+
 
 def lens_of(entry: Mapping[str, Any], path: Path, where: str | None = None) -> CameraModel:
     """The lens that a file or a frame states. Raises SceneError naming the key."""
-    keys = {"fx": "fl_x", "fy": "fl_y"}
-    model = entry.get(
-        "camera_model", "OPENCV_FISHEYE" if entry.get("k3") or entry.get("k4") else "OPENCV"
-    )
+    guess = "OPENCV_FISHEYE" if entry.get("k3") or entry.get("k4") else "OPENCV"
+    model = entry.get("camera_model", guess)
     if model not in ("PINHOLE", "OPENCV", "OPENCV_FISHEYE"):
         raise SceneError(
             f"camera model {str(model)[:40]!r} is not read", path, where or "camera_model"
         )
-    values = {}
-    for name in ("w", "h", *MODELS[model].split()):
-        key = keys.get(name, name)
-        value = entry.get(key, 0.0 if name[0] in "kp" else None)
-        if type(value) not in (int, float) or (name in "wh" and value != value // 1):
-            raise SceneError(
-                (
-                    f"{str(value)[:40]!r} is not a number"
-                    if name not in "wh"
-                    else f"{str(value)[:40]!r} is not a whole number"
-                ),
-                path,
-                key if where is None else f"{where}.{key}",
-            )
-        values[name] = value
+    names = ("w", "h", *MODELS[model].split())
+    width, height, *numbers = (_lens_number(entry, name, path, where) for name in names)
     try:
-        return CameraModel.of(
-            model, int(values.pop("w")), int(values.pop("h")), list(values.values())
-        )
+        return CameraModel.of(model, int(width), int(height), numbers)
     except (ValueError, OverflowError) as error:
         raise SceneError(str(error), path, where) from None
 
 # %% ../../../nbs/scenes/formats/40_colmap.ipynb #c301a9e9
+def _undo(data: Mapping[str, Any], path: Path) -> NDArray[np.float64]:
+    """(4, 4) from the world of the file back to that of the mesh. Raises SceneError."""
+    stated = data.get("applied_transform", APPLIED.tolist())
+    applied = np.eye(4)
+    applied[:3] = matrix(stated, path, "applied_transform", ((3, 4), (4, 4)))[:3]
+    # NaN compares false
+    if not np.abs(applied[:3, :3] @ applied[:3, :3].T - np.eye(3)).max() < 1e-3:
+        raise SceneError("not a turn of the world", path, "applied_transform")
+    return np.asarray(np.linalg.inv(applied), np.float64)
+
+
+def _entries(data: Mapping[str, Any], path: Path, key: str) -> list[dict[str, Any]]:
+    """The pictures in a list of the file; `test_frames` may be missing. Raises SceneError."""
+    entries = data.get(key, [] if key == "test_frames" else None)
+    if not isinstance(entries, list):
+        raise SceneError("expected a list", path, key)
+    for i, entry in enumerate(entries):
+        if not isinstance(entry, dict) or not isinstance(entry.get("file_path"), str):
+            raise SceneError("expected an object with a file_path", path, f"{key}[{i}]")
+    return entries
+
+
+def _stated_poses(entries: list[dict[str, Any]], path: Path, key: str) -> NDArray[np.float64]:
+    """(N, 4, 4) the matrices of the entries of the list `key`. Raises SceneError naming the
+    entry."""
+    # all at once: a list of a thousand scenes has half a million of them
+    try:
+        stated = np.array([entry["transform_matrix"] for entry in entries], np.float64)
+    except (KeyError, ValueError, TypeError, OverflowError):
+        stated = np.zeros(0)
+    if stated.shape == (len(entries), 4, 4):
+        return stated
+    # one by one, to say which
+    matrices = [
+        matrix(entry.get("transform_matrix"), path, f"{key}[{i}].transform_matrix")
+        for i, entry in enumerate(entries)
+    ]
+    return np.array(matrices).reshape(-1, 4, 4)
+
+# %% ../../../nbs/scenes/formats/40_colmap.ipynb #d693e01a
 def read_transforms(path: Path) -> list[View]:
     """The posed pictures of a nerfstudio file, `frames` and then `test_frames`. Raises SceneError
     naming the entry and the key."""
     data = read_loose_json(path)
-    applied = np.eye(4)
-    applied[:3] = matrix(
-        data.get("applied_transform", APPLIED.tolist()), path, "applied_transform", ((3, 4), (4, 4))
-    )[:3]
-    # NaN compares false
-    if not np.abs(applied[:3, :3] @ applied[:3, :3].T - np.eye(3)).max() < 1e-3:
-        raise SceneError("not a turn of the world", path, "applied_transform")
-    undo = np.linalg.inv(applied)
+    undo = _undo(data, path)
     shared = lens_of(data, path) if "fl_x" in data else None
     views = []
     for key in ("frames", "test_frames"):
-        entries = data.get(key, [] if key == "test_frames" else None)
-        if not isinstance(entries, list):
-            raise SceneError("expected a list", path, key)
-        for i, entry in enumerate(entries):
-            if not isinstance(entry, dict) or not isinstance(entry.get("file_path"), str):
-                raise SceneError("expected an object with a file_path", path, f"{key}[{i}]")
-        # all at once: a list of a thousand scenes has half a million of them
-        try:
-            stated = np.array([entry["transform_matrix"] for entry in entries], np.float64)
-        except (KeyError, ValueError, TypeError, OverflowError):
-            stated = np.zeros(0)
-        if stated.shape != (len(entries), 4, 4):  # one by one, to say which
-            stated = np.array(
-                [
-                    matrix(entry.get("transform_matrix"), path, f"{key}[{i}].transform_matrix")
-                    for i, entry in enumerate(entries)
-                ]
-            ).reshape(-1, 4, 4)
+        entries = _entries(data, path, key)
+        stated = _stated_poses(entries, path, key)
         with np.errstate(over="ignore", invalid="ignore"):
             poses = undo @ stated * [1, -1, -1, 1]
         for i, (entry, pose) in enumerate(zip(entries, poses)):
-            lens = (
-                shared
-                if shared is not None and "fl_x" not in entry
-                else lens_of({**data, **entry}, path, f"{key}[{i}]")
-            )
+            lens = shared
+            if lens is None or "fl_x" in entry:
+                lens = lens_of({**data, **entry}, path, f"{key}[{i}]")
             mask = entry.get("mask_path")
             views.append(
                 View(

@@ -57,11 +57,9 @@ def open_image_header(
             where,
         ) from None
     except Exception as error:
-        kinds = (
-            "cannot be read as an image: it is none of " + ", ".join(formats)
-            if formats == PICTURES
-            else f"not a {' or '.join(formats)} image"
-        )
+        kinds = f"not a {' or '.join(formats)} image"
+        if formats == PICTURES:
+            kinds = "cannot be read as an image: it is none of " + ", ".join(formats)
         raise ImageError(f"{kinds} ({type(error).__name__})", path, where) from None
 
 
@@ -75,15 +73,13 @@ def open_image(
     """`open_image_header` that has one of these sizes (width, height). Raises SceneError."""
     image = open_image_header(data, formats, path, where)
     if image.size not in sizes:
+        due = " or ".join(f"{w}x{h}" for w, h in dict.fromkeys(sizes))
         raise SceneError(
-            f"an image of {image.width}x{image.height} where"
-            f" {' or '.join(f'{w}x{h}' for w, h in dict.fromkeys(sizes))} is due",
-            path,
-            where,
+            f"an image of {image.width}x{image.height} where {due} is due", path, where
         )
     return image
 
-
+# %% ../../../nbs/scenes/formats/00_images.ipynb #dcea38e7
 def as_rgb(image: Image.Image) -> Image.Image:
     """An image in RGB as Pillow converts it; of gray with 16 bits the upper 8, as Pillow takes them
     of color with 16, where it would make white of gray.
@@ -113,7 +109,7 @@ def orientation_of(image: Image.Image) -> int:
         return 1
     return turn if isinstance(turn, int) and 1 <= turn <= 8 else 1
 
-
+# %% ../../../nbs/scenes/formats/00_images.ipynb #caf0b63a
 def lazy_picture(
     source: Path | bytes,
     name: Path | str = "",
@@ -131,11 +127,8 @@ def lazy_picture(
     except SceneError as error:
         raise ImageError(str(error).removeprefix(f"{path}: "), path, where) from None
     image = open_image_header(data, formats, path, where)
-    if (
-        image.width * image.height > MAX_PIXELS
-        or max(image.size) > 4 * MAX_SIDE
-        or not min(image.size)
-    ):
+    many = image.width * image.height > MAX_PIXELS
+    if many or max(image.size) > 4 * MAX_SIDE or not min(image.size):
         raise ImageError(
             f"an image of {image.width}x{image.height} is absurd, at most {MAX_PIXELS:,} pixels are"
             " read",
@@ -156,7 +149,7 @@ def decoding(path: Path | str, where: str | None = None) -> Iterator[None]:
         said = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
         raise ImageError(f"cannot be read as an image ({said})", path, where) from None
 
-
+# %% ../../../nbs/scenes/formats/00_images.ipynb #3f027ab2
 def open_picture(
     source: Path | bytes, name: Path | str = "", where: str | None = None, upright: bool = False
 ) -> Image.Image:
@@ -187,10 +180,10 @@ def open_numbers(source: Path | bytes, name: Path | str = "", where: str | None 
     with decoding(path, where):
         return np.asarray(image)
 
-
+# %% ../../../nbs/scenes/formats/00_images.ipynb #4574dbe2
 def decode_image(image: Image.Image, mode: str, path: Path, where: str | None = None) -> NDArray:
     """The decoded pixels: of mode "RGB" (h, w, 3) uint8; of mode "numbers" (h, w) uint16 from 8 or
-    16 bit grey or a palette. Raises SceneError."""
+    16 bit gray or a palette. Raises SceneError."""
     try:
         if mode == "RGB":
             return np.array(as_rgb(image), np.uint8)
@@ -205,12 +198,12 @@ def decode_image(image: Image.Image, mode: str, path: Path, where: str | None = 
 
 # %% ../../../nbs/scenes/formats/00_images.ipynb #cddc6464
 def encoding_of(path: Path) -> str:
-    """ ".png" or ".jpg": what a colour file's name promises; nothing is opened."""
+    """ ".png" or ".jpg": what a color file's name promises; nothing is opened."""
     return ".png" if path.suffix.lower() == ".png" else ".jpg"
 
 
 def read_color_file(path: Path, camera: Camera) -> NDArray[np.uint8]:
-    """The colour image in a JPEG or PNG file, (height, width, 3) uint8 RGB. Raises SceneError."""
+    """The color image in a JPEG or PNG file, (height, width, 3) uint8 RGB. Raises SceneError."""
     return decode_image(
         open_image(
             read_bytes(path, MAX_BYTES), ("JPEG", "PNG"), [(camera.width, camera.height)], path
@@ -221,15 +214,15 @@ def read_color_file(path: Path, camera: Camera) -> NDArray[np.uint8]:
 
 
 def read_encoded_file(path: Path, camera: Camera) -> tuple[bytes, str]:
-    """The bytes of a colour image, and ".jpg" or ".png", whatever the file's name says. Raises
+    """The bytes of a color image, and ".jpg" or ".png", whatever the file's name says. Raises
     SceneError."""
     data = read_bytes(path, MAX_BYTES)
     image = open_image(data, ("JPEG", "PNG"), [(camera.width, camera.height)], path)
     return data, ".jpg" if image.format == "JPEG" else ".png"
 
-
+# %% ../../../nbs/scenes/formats/00_images.ipynb #a7fa5005
 def check_depth_mode(image: Image.Image, path: Path | None, where: str | None = None) -> None:
-    """Raise SceneError unless an image has one channel of 16 bits: what depth in millimetres needs.
+    """Raise SceneError unless an image has one channel of 16 bits: what depth in millimeters needs.
     A picture of depth, in 8 bits or in color, is none."""
     if not image.mode.startswith("I"):
         what = {"1": "1 bit", "L": "8 bit", "P": "8 bit"}.get(
@@ -257,19 +250,18 @@ def read_pgm(data: bytes, size: tuple[int, int], path: Path) -> NDArray[np.uint1
         .astype(np.uint16)
     )
 
-
+# %% ../../../nbs/scenes/formats/00_images.ipynb #f19de540
 def read_depth_file(path: Path, camera: Camera, units: float = 1000.0) -> NDArray[np.float32]:
-    """Depth in metres, (height, width) float32, 0 without a value, from a 16 bit PNG or PGM of
-    `units` per metre. Raises SceneError."""
+    """Depth in meters, (height, width) float32, 0 without a value, from a 16 bit PNG or PGM of
+    `units` per meter. Raises SceneError."""
     if path.suffix.lower() == ".pgm":
-        return read_pgm(read_bytes(path, MAX_BYTES), (camera.width, camera.height), path).astype(
-            np.float32
-        ) / np.float32(units)
+        numbers = read_pgm(read_bytes(path, MAX_BYTES), (camera.width, camera.height), path)
+        return numbers.astype(np.float32) / np.float32(units)
     image = open_image(read_bytes(path, MAX_BYTES), ("PNG",), [(camera.width, camera.height)], path)
     check_depth_mode(image, path)
     return decode_image(image, "numbers", path).astype(np.float32) / np.float32(units)
 
-
+# %% ../../../nbs/scenes/formats/00_images.ipynb #d1016a36
 def common_size(paths: Sequence[Path], formats: tuple[str, ...]) -> tuple[int, int]:
     """The size (width, height) that most of a few images have: the first, the middle and the last,
     then others until one can be opened.

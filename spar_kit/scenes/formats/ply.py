@@ -40,7 +40,7 @@ TYPES = {
 }
 """NumPy's word for each PLY type."""
 
-
+# %% ../../../nbs/scenes/formats/10_ply.ipynb #a6de410d
 @dataclass(frozen=True)
 class Property:
     """One column of an element; `count` is the type of the length of a list, "" for a scalar."""
@@ -58,17 +58,19 @@ class Element:
     rows: int
     properties: tuple[Property, ...]
 
+
+def _added(element: Element, property: Property) -> Element:
+    return Element(element.name, element.rows, (*element.properties, property))
+
 # %% ../../../nbs/scenes/formats/10_ply.ipynb #c65398e1
 def read_header(data: bytes, path: Path | str) -> tuple[str, list[Element], int]:
     """Format, elements and the byte where the rows begin. Raises SceneError with the line at
     fault."""
     end = re.search(rb"end_header[ \t]*\r?\n", data[: 1 << 16])
-    if not data.startswith(b"ply") or end is None:
-        raise SceneError(
-            "not a PLY mesh" if not data.startswith(b"ply") else "the header has no end",
-            path,
-            "line 1",
-        )
+    if not data.startswith(b"ply"):
+        raise SceneError("not a PLY mesh", path, "line 1")
+    if end is None:
+        raise SceneError("the header has no end", path, "line 1")
     format = ""
     elements = list[Element]()
     for number, line in enumerate(data[: end.start()].decode("ascii", "replace").splitlines(), 1):
@@ -85,14 +87,9 @@ def read_header(data: bytes, path: Path | str) -> tuple[str, list[Element], int]
                 count in TYPES and TYPES[count][0] in "iu" and type in TYPES and elements
             ):
                 new = Property(name, TYPES[type], TYPES[count])
-                elements[-1] = Element(
-                    elements[-1].name, elements[-1].rows, (*elements[-1].properties, new)
-                )
+                elements[-1] = _added(elements[-1], new)
             case ["property", type, name] if type in TYPES and elements:
-                new = Property(name, TYPES[type])
-                elements[-1] = Element(
-                    elements[-1].name, elements[-1].rows, (*elements[-1].properties, new)
-                )
+                elements[-1] = _added(elements[-1], Property(name, TYPES[type]))
             case [("format" | "element" | "property"), *_]:
                 raise SceneError(
                     f"unknown header line {line.strip()[:60]!r}", path, f"line {number}"
@@ -103,6 +100,17 @@ def read_header(data: bytes, path: Path | str) -> tuple[str, list[Element], int]
 
 # %% ../../../nbs/scenes/formats/10_ply.ipynb #0f5de5fc
 CORNERS = ("vertex_indices", "vertex_index")
+
+
+def _numbers(text: bytes, path: Path | str) -> NDArray[np.float64]:
+    """All numbers of the rows of an ascii file."""
+    # NumPy warns, and stops, at the first thing that is not a number
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        try:
+            return np.fromstring(text.decode("ascii", "replace"), np.float64, sep=" ")
+        except ValueError:
+            raise SceneError("something that is not a number", path, "rows") from None
 
 
 def row_type(element: Element, order: str, lengths: Mapping[str, int] = {}) -> np.dtype:
@@ -119,7 +127,7 @@ def row_type(element: Element, order: str, lengths: Mapping[str, int] = {}) -> n
             fields.append((p.name, order + p.type))
     return np.dtype(fields)
 
-
+# %% ../../../nbs/scenes/formats/10_ply.ipynb #5e479610
 class _Rows:
     """Where the values of an element stand, in bytes of a binary file or in the numbers of an ascii
     one."""
@@ -132,15 +140,7 @@ class _Rows:
         self.order = ">" if format == "binary_big_endian" else "<"
         self.numbers = np.zeros(0)
         if self.ascii:
-            # NumPy warns, and stops, at the first thing that is not a number
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", DeprecationWarning)
-                try:
-                    self.numbers = np.fromstring(
-                        data[start:].decode("ascii", "replace"), np.float64, sep=" "
-                    )
-                except ValueError:
-                    raise SceneError("something that is not a number", path, "rows") from None
+            self.numbers = _numbers(data[start:], path)
             self.at = 0
 
     def __len__(self) -> int:
@@ -153,11 +153,10 @@ class _Rows:
         """The length of the list at a place. Raises IndexError where it is none."""
         if at + self.size(p.count) > len(self):
             raise IndexError
-        value = (
-            self.numbers[at]
-            if self.ascii
-            else np.frombuffer(self.data, self.order + p.count, 1, at)[0]
-        )
+        if self.ascii:
+            value = self.numbers[at]
+        else:
+            value = np.frombuffer(self.data, self.order + p.count, 1, at)[0]
         if not 0 <= value <= len(self) or value != int(value):
             raise IndexError
         return int(value)
@@ -176,6 +175,14 @@ class _Rows:
             )
         return found if n else found[:, 0]
 
+# %% ../../../nbs/scenes/formats/10_ply.ipynb #ace81024
+def _missing(rows: _Rows, element: Element, present: int) -> SceneError:
+    return SceneError(
+        f"{element.rows:,} rows announced, {present:,} present",
+        rows.path,
+        f"element {element.name}",
+    )
+
 
 def _first_lengths(rows: _Rows, element: Element) -> dict[str, int]:
     """How long the lists of an element's first row are."""
@@ -186,11 +193,7 @@ def _first_lengths(rows: _Rows, element: Element) -> dict[str, int]:
             try:
                 lengths[p.name] = rows.count(at, p)
             except IndexError:
-                raise SceneError(
-                    f"{element.rows:,} rows announced, 0 present",
-                    rows.path,
-                    f"element {element.name}",
-                ) from None
+                raise _missing(rows, element, 0) from None
             at += rows.size(p.count) + lengths[p.name] * rows.size(p.type)
         else:
             at += rows.size(p.type)
@@ -203,11 +206,7 @@ def _even_rows(rows: _Rows, element: Element, dtype: np.dtype) -> NDArray:
     width = sum(columns.values()) if rows.ascii else dtype.itemsize
     have = max(len(rows) - rows.at, 0) // max(width, 1)
     if element.rows > have:
-        raise SceneError(
-            f"{element.rows:,} rows announced, {have:,} present",
-            rows.path,
-            f"element {element.name}",
-        )
+        raise _missing(rows, element, have)
     if not rows.ascii:
         return np.frombuffer(rows.data, dtype, element.rows, rows.at)
     flat = rows.numbers[rows.at : rows.at + element.rows * width].reshape(element.rows, width)
@@ -219,7 +218,7 @@ def _even_rows(rows: _Rows, element: Element, dtype: np.dtype) -> NDArray:
             at += n
     return table
 
-
+# %% ../../../nbs/scenes/formats/10_ply.ipynb #378d4ef4
 def _uneven_rows(rows: _Rows, element: Element) -> tuple[NDArray, int]:
     """A table whose lists have lengths of their own, and where the next one begins: scalars and
     corners; other lists are passed over. Raises SceneError."""
@@ -231,22 +230,14 @@ def _uneven_rows(rows: _Rows, element: Element) -> tuple[NDArray, int]:
             try:
                 n = rows.count(at, p) if p.count else 1
             except IndexError:
-                raise SceneError(
-                    f"{element.rows:,} rows announced, {row:,} present",
-                    rows.path,
-                    f"element {element.name}",
-                ) from None
+                raise _missing(rows, element, row) from None
             at += rows.size(p.count) if p.count else 0
             if p.name in places:
                 places[p.name][row] = at
                 _check_corners(n, p, row, element, rows.path)
             at += n * rows.size(p.type)
         if at > len(rows):
-            raise SceneError(
-                f"{element.rows:,} rows announced, {row:,} present",
-                rows.path,
-                f"element {element.name}",
-            )
+            raise _missing(rows, element, row)
     table = np.zeros(
         element.rows, [(p.name, p.type, (3,)) if p.count else (p.name, p.type) for p in kept]
     )
@@ -263,7 +254,44 @@ def _check_corners(n: int, p: Property, row: int, element: Element, path: Path |
             f"element {element.name} row {row} {p.name}",
         )
 
+# %% ../../../nbs/scenes/formats/10_ply.ipynb #d991d4cf
+def _check_room(rows: _Rows, element: Element) -> None:
+    """Raises SceneError where an element announces more rows than the file has bytes for: before
+    anything of its size is made."""
+    least = 0
+    for p in element.properties:
+        if p.count:
+            least += rows.size(p.count) + 3 * (p.name in CORNERS) * rows.size(p.type)
+        else:
+            least += rows.size(p.type)
+    if element.rows * least > len(rows) - rows.at:
+        raise _missing(rows, element, max(len(rows) - rows.at, 0) // least)
 
+
+def _read_element(rows: _Rows, element: Element) -> NDArray:
+    """The table of the element that begins at `rows.at`, which then is where the next one does."""
+    if not element.properties:
+        raise SceneError("no properties", rows.path, f"element {element.name}")
+    _check_room(rows, element)
+    lengths = _first_lengths(rows, element)
+    for p in element.properties:
+        _check_corners(lengths.get(p.name, 3), p, 0, element, rows.path)
+    try:
+        dtype = row_type(element, rows.order, lengths)
+    except ValueError as error:
+        raise SceneError(str(error), rows.path, f"element {element.name}") from None
+    every = dtype.itemsize
+    if element.rows and rows.ascii:
+        every = sum(1 + lengths[p.name] if p.count else 1 for p in element.properties)
+    uneven = element.rows and rows.at + element.rows * every > len(rows) and len(lengths) > 0
+    table = None if uneven else _even_rows(rows, element, dtype)
+    if table is not None and all((table[f"{name}#"] == n).all() for name, n in lengths.items()):
+        rows.at += element.rows * every if element.rows else 0
+    else:
+        table, rows.at = _uneven_rows(rows, element)
+    return table
+
+# %% ../../../nbs/scenes/formats/10_ply.ipynb #02fddda3
 def read_rows(
     data: bytes, format: str, elements: list[Element], start: int, path: Path | str
 ) -> dict[str, NDArray]:
@@ -273,46 +301,8 @@ def read_rows(
     Lists of other things, as texture coordinates, may have any length; where it changes from row to
     row they are left out of the table.
     """
-    tables = dict[str, NDArray]()
     rows = _Rows(data, format, start, path)
-    for element in elements:
-        if not element.properties:
-            raise SceneError("no properties", path, f"element {element.name}")
-        least = sum(
-            (
-                rows.size(p.count) + 3 * (p.name in CORNERS) * rows.size(p.type)
-                if p.count
-                else rows.size(p.type)
-            )
-            for p in element.properties
-        )
-        if element.rows * least > len(rows) - rows.at:
-            raise SceneError(
-                f"{element.rows:,} rows announced, {max(len(rows) - rows.at, 0) // least:,}"
-                " present",
-                path,
-                f"element {element.name}",
-            )
-        lengths = _first_lengths(rows, element)
-        for p in element.properties:
-            _check_corners(lengths.get(p.name, 3), p, 0, element, path)
-        try:
-            dtype = row_type(element, rows.order, lengths)
-        except ValueError as error:
-            raise SceneError(str(error), path, f"element {element.name}") from None
-        every = (
-            sum(1 + lengths[p.name] if p.count else 1 for p in element.properties)
-            if element.rows and rows.ascii
-            else dtype.itemsize
-        )
-        uneven = element.rows and rows.at + element.rows * every > len(rows) and len(lengths) > 0
-        table = None if uneven else _even_rows(rows, element, dtype)
-        if table is not None and all((table[f"{name}#"] == n).all() for name, n in lengths.items()):
-            rows.at += element.rows * every if element.rows else 0
-        else:
-            table, rows.at = _uneven_rows(rows, element)
-        tables[element.name] = table
-    return tables
+    return {element.name: _read_element(rows, element) for element in elements}
 
 # %% ../../../nbs/scenes/formats/10_ply.ipynb #d8e8f884
 @dataclass(frozen=True, kw_only=True)
@@ -334,12 +324,12 @@ class Mesh:
     vertex: NDArray
     face: NDArray
 
-
+# %% ../../../nbs/scenes/formats/10_ply.ipynb #8a4a7e9c
 COLORS = ("red", "green", "blue"), ("diffuse_red", "diffuse_green", "diffuse_blue"), ("r", "g", "b")
 
 
 def as_bytes(parts: Sequence[NDArray]) -> NDArray[np.uint8]:
-    """Three columns (V,) as colours (V, 3) of 0 to 255: real numbers up to 1 are shares of it,
+    """Three columns (V,) as colors (V, 3) of 0 to 255: real numbers up to 1 are shares of it,
     whole ones above 255 have 16 bits; NaN is 0."""
     values = np.stack([np.asarray(part) for part in parts], -1)
     if values.dtype == np.uint8:
@@ -349,6 +339,23 @@ def as_bytes(parts: Sequence[NDArray]) -> NDArray[np.uint8]:
     most = values.max(initial=0)
     scale = 255.0 if real and most <= 1 else 1 / 257 if most > 255 else 1.0
     return np.clip(np.rint(values * scale), 0, 255).astype(np.uint8)
+
+# %% ../../../nbs/scenes/formats/10_ply.ipynb #c6926cca
+def _triangles(face: NDArray, vertices: int, path: Path | str) -> NDArray[np.int64]:
+    """(T, 3) the corners of faces. Raises SceneError where one is not a vertex."""
+    corner = next((name for name in CORNERS if name in (face.dtype.names or ())), None)
+    if len(face) and corner is None:
+        raise SceneError("no list vertex_indices", path, "element face")
+    triangles = face[corner].astype(np.int64) if corner else np.zeros((0, 3), np.int64)
+    wrong = ((triangles < 0) | (triangles >= vertices)).any(1)
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise SceneError(
+            f"vertex {triangles[row].tolist()} of {vertices:,}",
+            path,
+            f"element face row {row} {corner}",
+        )
+    return triangles
 
 
 def read_ply(path: Path | str, limit: int = 1 << 32) -> Mesh:
@@ -365,18 +372,7 @@ def read_ply(path: Path | str, limit: int = 1 << 32) -> Mesh:
     names = vertex.dtype.names or ()
     if not {"x", "y", "z"} <= set(names):
         raise SceneError("no coordinates x, y, z", path, "element vertex")
-    corner = next((name for name in CORNERS if name in (face.dtype.names or ())), None)
-    if len(face) and corner is None:
-        raise SceneError("no list vertex_indices", path, "element face")
-    triangles = face[corner].astype(np.int64) if corner else np.zeros((0, 3), np.int64)
-    wrong = ((triangles < 0) | (triangles >= len(vertex))).any(1)
-    if wrong.any():
-        row = int(wrong.argmax())
-        raise SceneError(
-            f"vertex {triangles[row].tolist()} of {len(vertex):,}",
-            path,
-            f"element face row {row} {corner}",
-        )
+    triangles = _triangles(face, len(vertex), path)
     color = next(
         (as_bytes([vertex[c] for c in parts]) for parts in COLORS if set(parts) <= set(names)), None
     )

@@ -47,7 +47,7 @@ def corner_owners(right: NDArray[np.bool_], down: NDArray[np.bool_]) -> NDArray[
     lower right) the first one linked to it.
 
     Args:
-        right: (h, w - 1) links of a pixel with its right neighbour.
+        right: (h, w - 1) links of a pixel with its right neighbor.
         down: (h - 1, w) links of a pixel with the one below.
     """
     h = right.shape[0]
@@ -71,7 +71,50 @@ def corner_owners(right: NDArray[np.bool_], down: NDArray[np.bool_]) -> NDArray[
             )
     return owner
 
+# %% ../../../nbs/scenes/geometry/40_depth_fusion.ipynb #ea53f97c
+def _slopes(inverse: NDArray, links: NDArray[np.bool_], axis: int) -> NDArray[np.float64]:
+    """(h, w) by how much the inverse depth grows from pixel to pixel along an axis: the mean over
+    the linked neighbors, 0 without any."""
+    step = np.where(links, np.diff(inverse, axis=axis), 0)
+    pad = [(0, 0), (0, 0)]
+    pad[axis] = (1, 1)
+    steps = np.pad(step, pad)
+    count = np.pad(links.astype(np.int8), pad)
+    if axis == 0:
+        return (steps[:-1] + steps[1:]) / np.maximum(count[:-1] + count[1:], 1)
+    return (steps[:, :-1] + steps[:, 1:]) / np.maximum(count[:, :-1] + count[:, 1:], 1)
 
+# %% ../../../nbs/scenes/geometry/40_depth_fusion.ipynb #f01d8379
+def _corner_depths(
+    depth: NDArray, right: NDArray[np.bool_], down: NDArray[np.bool_], reach: NDArray
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The vertex (h, w, 4) of each pixel's upper left, upper right, lower left and lower right
+    corner, 4 to each corner of the raster, and the depth of each vertex.
+
+    Args:
+        reach: (h, w) meters by which a corner's depth may differ from its pixel's.
+    """
+    h, w = depth.shape
+    with np.errstate(divide="ignore", invalid="ignore"):
+        inverse = np.where(depth > 0, 1 / depth.astype(np.float64), 0)
+        low = np.where(depth > 0, 1 / (depth + reach), 0)
+        high = np.where(depth > 0, 1 / (depth - reach), 0)
+    across = _slopes(inverse, right, 1)
+    along = _slopes(inverse, down, 0)
+    owner = corner_owners(right, down).reshape(-1, 4).astype(np.int64)
+    total = np.zeros((h + 1) * (w + 1) * 4)
+    count = np.zeros((h + 1) * (w + 1) * 4)
+    place = np.empty((h, w, 4), np.int64)
+    for k, (dy, dx) in enumerate(((0, 0), (0, 1), (1, 0), (1, 1))):
+        corner = (np.arange(h)[:, None] + dy) * (w + 1) + np.arange(w) + dx
+        place[..., k] = corner * 4 + owner[corner, 3 - k]
+        value = inverse + (dx - 0.5) * across + (dy - 0.5) * along
+        total += np.bincount(place[..., k].ravel(), value.clip(low, high).ravel(), len(total))
+        count += np.bincount(place[..., k].ravel(), (depth > 0).ravel(), len(count))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return place, count / total
+
+# %% ../../../nbs/scenes/geometry/40_depth_fusion.ipynb #79c8d3f3
 def depth_mesh(
     depth: NDArray,
     camera: Camera,
@@ -84,55 +127,29 @@ def depth_mesh(
     and each triangle's pixel v w + u (T,).
 
     Args:
-        depth: (h, w) metres along the optical axis, 0 where there is none.
+        depth: (h, w) meters along the optical axis, 0 where there is none.
         camera: the camera of these pixels.
-        keep: (h, w) the pixels whose squares are wanted; the others still shape their neighbours.
+        keep: (h, w) the pixels whose squares are wanted; the others still shape their neighbors.
         tolerance, relative: see `connected_pixels`.
     """
-    h, w = depth.shape
+    width = depth.shape[1]
     right = connected_pixels(depth, tolerance, relative)
     down = connected_pixels(depth.T, tolerance, relative).T
     with np.errstate(divide="ignore", invalid="ignore"):
-        inverse = np.where(depth > 0, 1 / depth.astype(np.float64), 0)
-        limit = np.clip(np.maximum(tolerance, relative * depth), 0, depth / 2)
-        low = np.where(depth > 0, 1 / (depth + limit), 0)
-        high = np.where(depth > 0, 1 / (depth - limit), 0)
-    # of the inverse depth, from the linked neighbours
-    slope = []
-    for axis, linked in ((1, right), (0, down)):
-        step = np.where(linked, np.diff(inverse, axis=axis), 0)
-        pad = [(0, 0), (0, 0)]
-        pad[axis] = (1, 1)
-        steps = np.pad(step, pad)
-        count = np.pad(linked.astype(np.int8), pad)
-        first, last = (
-            (slice(None, -1), slice(1, None))
-            if axis == 0
-            else ((slice(None), slice(None, -1)), (slice(None), slice(1, None)))
-        )
-        slope.append((steps[first] + steps[last]) / np.maximum(count[first] + count[last], 1))
-    owner = corner_owners(right, down).reshape(-1, 4).astype(np.int64)
-    total = np.zeros((h + 1) * (w + 1) * 4)
-    count = np.zeros((h + 1) * (w + 1) * 4)
-    # the vertex of a pixel's upper left, upper right, lower left, lower right corner
-    place = np.empty((h, w, 4), np.int64)
-    for k, (dy, dx) in enumerate(((0, 0), (0, 1), (1, 0), (1, 1))):
-        corner = (np.arange(h)[:, None] + dy) * (w + 1) + np.arange(w) + dx
-        place[..., k] = corner * 4 + owner[corner, 3 - k]
-        value = inverse + (dx - 0.5) * slope[0] + (dy - 0.5) * slope[1]
-        total += np.bincount(place[..., k].ravel(), value.clip(low, high).ravel(), len(total))
-        count += np.bincount(place[..., k].ravel(), (depth > 0).ravel(), len(count))
-    pixels = np.flatnonzero((depth > 0) & (True if keep is None else keep))
+        reach = np.clip(np.maximum(tolerance, relative * depth), 0, depth / 2)
+    place, corner_depth = _corner_depths(depth, right, down, reach)
+    wanted = True if keep is None else keep
+    pixels = np.flatnonzero((depth > 0) & wanted)
     used, triangles = np.unique(
         place.reshape(-1, 4)[pixels][:, [0, 2, 1, 1, 2, 3]], return_inverse=True
     )
-    rows, columns = np.divmod(used // 4, w + 1)
+    rows, columns = np.divmod(used // 4, width + 1)
     rays = (
         np.stack([columns - 0.5, rows - 0.5, np.ones(len(used))], -1)
         @ np.linalg.inv(camera.intrinsics).T
     )
     return (
-        rays * (count[used] / total[used])[:, None],
+        rays * corner_depth[used][:, None],
         triangles.reshape(-1, 3).astype(np.int32),
         np.repeat(pixels, 2),
     )
@@ -187,9 +204,9 @@ def subsampled_camera(camera: Camera, width: int) -> tuple[Camera, int, int]:
     K[:2] /= k
     return Camera(len(range(s, camera.width, k)), len(range(s, camera.height, k)), K), s, k
 
-
+# %% ../../../nbs/scenes/geometry/40_depth_fusion.ipynb #195e3073
 def _colors(frame: Frame, points: NDArray) -> NDArray[np.uint8]:
-    """The colour image's pixel at each point (V, 3) of the depth camera, grey outside of the
+    """The color image's pixel at each point (V, 3) of the depth camera, gray outside of the
     image."""
     image = frame.read_color()
     uv = np.nan_to_num(frame.color.project(points)[0], nan=-1e9).clip(-1e9, 1e9)
@@ -218,7 +235,7 @@ def _images(frame: Frame, labels: str) -> tuple[NDArray[np.float32], NDArray[np.
             )
     return np.where(np.isfinite(depth) & (depth > 0), depth, 0).astype(np.float32), ids
 
-
+# %% ../../../nbs/scenes/geometry/40_depth_fusion.ipynb #4a7d76bf
 def _new_squares(
     frame: Frame,
     ids: NDArray,
@@ -242,7 +259,38 @@ def _new_squares(
     rgb = _colors(frame, points) if color else np.full(points.shape, 128, np.uint8)
     return Mesh(world.astype(np.float32), triangles, ids.reshape(-1)[pixel].astype(np.int32), rgb)
 
+# %% ../../../nbs/scenes/geometry/40_depth_fusion.ipynb #3db3b7b4
+_NOTHING = Mesh(
+    np.zeros((0, 3), np.float32),
+    np.zeros((0, 3), np.int32),
+    np.zeros(0, np.int32),
+    np.zeros((0, 3), np.uint8),
+)
 
+
+def _joined(total: Mesh, part: Mesh) -> Mesh:
+    """Both meshes, which have colors, as one."""
+    assert total.vertex_color is not None
+    assert part.vertex_color is not None
+    return Mesh(
+        np.concatenate([total.vertices, part.vertices]),
+        np.concatenate([total.triangles, part.triangles + len(total.vertices)]),
+        np.concatenate([total.triangle_instance, part.triangle_instance]),
+        np.concatenate([total.vertex_color, part.vertex_color]),
+    )
+
+
+def _named(total: Mesh, instances: Sequence[Instance], labels: str) -> Mesh:
+    """The mesh with the ids that count, see `fuse_depth`."""
+    if labels == "boxes":
+        return label_by_boxes(total, instances)
+    if not instances:
+        return total
+    known = np.isin(total.triangle_instance, [instance.id for instance in instances])
+    ids = np.where(known, total.triangle_instance, 0).astype(np.int32)
+    return replace(total, triangle_instance=ids)
+
+# %% ../../../nbs/scenes/geometry/40_depth_fusion.ipynb #4f66762f
 def fuse_depth(
     frames: Iterable[Frame],
     instances: Sequence[Instance] = (),
@@ -266,9 +314,9 @@ def fuse_depth(
             boxes that contain a triangle, see `label_by_boxes`.
         width: depth images are thinned to at most this many columns. 320 is what a visibility table
             looks at.
-        tolerance, relative: two depths within max(metres, share of the depth) are one surface; the
+        tolerance, relative: two depths within max(meters, share of the depth) are one surface; the
             visibility rule's own figures.
-        color: give the vertices the colours of the images.
+        color: give the vertices the colors of the images.
         limit: most triangles, about 60 bytes each; SceneError beyond.
         failed: where a list is given, a frame whose images cannot be read is left out and put there
             with its error.
@@ -276,12 +324,7 @@ def fuse_depth(
     Raises SceneError where an image cannot be read, has another size than its camera, or no
     instance image is there to take ids from.
     """
-    total = Mesh(
-        np.zeros((0, 3), np.float32),
-        np.zeros((0, 3), np.int32),
-        np.zeros(0, np.int32),
-        np.zeros((0, 3), np.uint8),
-    )
+    total = _NOTHING
     for frame in frames:
         camera, s, k = subsampled_camera(frame.depth, width)
         try:
@@ -306,19 +349,6 @@ def fuse_depth(
                 f"frame {frame.index}: the surface would have more than {limit:,} triangles; use"
                 f" fewer frames, or a smaller width than {width}"
             )
-        n = len(total.vertices)
-        assert total.vertex_color is not None and part.vertex_color is not None
-        total = Mesh(
-            np.concatenate([total.vertices, part.vertices]),
-            np.concatenate([total.triangles, part.triangles + n]),
-            np.concatenate([total.triangle_instance, part.triangle_instance]),
-            np.concatenate([total.vertex_color, part.vertex_color]),
-        )
-    if labels == "boxes":
-        total = label_by_boxes(total, instances)
-    elif instances:
-        known = np.isin(total.triangle_instance, [instance.id for instance in instances])
-        total = replace(
-            total, triangle_instance=np.where(known, total.triangle_instance, 0).astype(np.int32)
-        )
+        total = _joined(total, part)
+    total = _named(total, instances, labels)
     return replace(total, fused=True, vertex_color=total.vertex_color if color else None)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['LEVEL_BIN', 'HIGHEST_LEVEL', 'LOOKED_AT', 'CELL', 'MAX_GAP_M', 'HOLE', 'REACH', 'Polygons', 'LAYERS', 'NEAR_WALL',
-           'ENCLOSED', 'floor_triangles', 'hides_floor', 'floor_cells', 'trace', 'signed_area', 'floor_outline',
+           'ENCLOSED', 'floor_triangles', 'hides_floor', 'floor_cells', 'signed_area', 'trace', 'floor_outline',
            'floor_area', 'outline_area', 'enclosed']
 
 # %% ../../../nbs/scenes/geometry/20_floor.ipynb #cf27dca6
@@ -18,18 +18,18 @@ from .rasterizer import jit
 from ..scene import Instance, Scene
 
 # %% ../../../nbs/scenes/geometry/20_floor.ipynb #521c3e81
-LEVEL_BIN = 0.05  # metres
+LEVEL_BIN = 0.05  # meters
 HIGHEST_LEVEL = 0.3  # above the lowest hundredth of the surface; beds and tables are higher
-LOOKED_AT = 2.0  # metres above the floor; what is above hides none of it
+LOOKED_AT = 2.0  # meters above the floor; what is above hides none of it
 
 
 def floor_triangles(scene: Scene, slack: float = 0.1) -> tuple[NDArray[np.int64], float]:
-    """Rows of the triangles (N,) that are floor, and its level, metres: flat ones near a height at
+    """Rows of the triangles (N,) that are floor, and its level, meters: flat ones near a height at
     which much flat surface lies. Walls and ceilings, where they are named, are not looked at. None,
     and level 0, where there is no such surface.
 
     Args:
-        slack: metres from such a height.
+        slack: meters from such a height.
     """
     surface = scene.surface
     corners = np.asarray(surface.vertices, np.float64)[surface.triangles]
@@ -55,10 +55,9 @@ def floor_triangles(scene: Scene, slack: float = 0.1) -> tuple[NDArray[np.int64]
     top = low[bins == np.flatnonzero(sums >= 0.5 * sums.max())[-1]]
     heights = np.sort(height[low[near]])
     at = np.searchsorted(heights, height[low])
-    away = np.minimum(
-        np.abs(height[low] - heights[np.minimum(at, len(heights) - 1)]),
-        np.abs(height[low] - heights[np.maximum(at - 1, 0)]),
-    )
+    above = heights[np.minimum(at, len(heights) - 1)]
+    below = heights[np.maximum(at - 1, 0)]
+    away = np.minimum(np.abs(height[low] - above), np.abs(height[low] - below))
     return low[away <= slack], float(np.average(height[top], weights=area[top]))
 
 # %% ../../../nbs/scenes/geometry/20_floor.ipynb #45af1003
@@ -87,7 +86,7 @@ def _cover(corners, first, cell, full):  # type: ignore[no-untyped-def]
                 if (u >= 0 and v >= 0 and w >= 0) or (u <= 0 and v <= 0 and w <= 0):
                     full[i, j] = True
 
-
+# %% ../../../nbs/scenes/geometry/20_floor.ipynb #95823709
 def hides_floor(instance: Instance, level: float) -> bool:
     """Whether an object stands on the floor with a footprint of its own. Doors, curtains and the
     like are thin and stand in the walls."""
@@ -103,19 +102,35 @@ def hides_floor(instance: Instance, level: float) -> bool:
     return bool(bottom <= level + 0.3 and (min(x, y) >= 0.2 or z < 1.0) and max(x, y) <= 10.0)
 
 # %% ../../../nbs/scenes/geometry/20_floor.ipynb #f8275d4e
-CELL = 0.02  # metres; of a floor larger than 60 m a three-thousandth of its length
-# metres; narrower strips without floor, such as along skirtings, belong to it
+CELL = 0.02  # meters; of a floor larger than 60 m a three-thousandth of its length
+# meters; narrower strips without floor, such as along skirtings, belong to it
 MAX_GAP_M = 0.12
-# square metres; smaller holes are things without a name that stand on the floor
+# square meters; smaller holes are things without a name that stand on the floor
 HOLE = 2.0
-# metres around the middle of a scan in which a floor is looked for; what lies further is a stray
+# meters around the middle of a scan in which a floor is looked for; what lies further is a stray
 # point
 REACH = 200.0
 
 
+def _closed(mask: NDArray, radius: int) -> NDArray[np.bool_]:
+    """Gaps closed that are narrower than twice the radius, in cells."""
+    away = ndimage.distance_transform_edt(~mask)
+    return np.asarray(ndimage.distance_transform_edt(away <= radius) > radius) | mask
+
+
+def _without_small(full: NDArray, floor: NDArray, cell: float) -> NDArray[np.bool_]:
+    """Cells without those parts that are small or hardly floor, and without small holes."""
+    parts, number = ndimage.label(full)
+    of_floor, of_all = (np.bincount(parts[mask], minlength=number + 1) for mask in (floor, full))
+    full = full & ((of_floor >= 0.3 * of_all) & (of_all * cell**2 >= 1.0))[parts]
+    holes, number = ndimage.label(~full)
+    small = np.bincount(holes.ravel(), minlength=number + 1) * cell**2 < HOLE
+    return np.asarray(full | small[holes] & ~full)
+
+# %% ../../../nbs/scenes/geometry/20_floor.ipynb #6b2adf7e
 def floor_cells(scene: Scene) -> tuple[NDArray[np.bool_], NDArray[np.float64], float]:
     """The cells (A, B) that the floor of a scan covers, furniture on it included; x and y of the
-    corner of the first (2,) and their side, metres."""
+    corner of the first (2,) and their side, meters."""
     rows, level = floor_triangles(scene)
     surface = scene.surface
     corners = np.asarray(surface.vertices, np.float64)[surface.triangles]
@@ -138,27 +153,22 @@ def floor_cells(scene: Scene) -> tuple[NDArray[np.bool_], NDArray[np.float64], f
     ]
     _cover(np.ascontiguousarray(standing[..., :2]), first, cell, things)
     full = _closed(floor | things, int(round(MAX_GAP_M / 2 / cell)))
-    parts, number = ndimage.label(full)
-    of_floor, of_all = (np.bincount(parts[mask], minlength=number + 1) for mask in (floor, full))
-    full &= ((of_floor >= 0.3 * of_all) & (of_all * cell**2 >= 1.0))[parts]
-    holes, number = ndimage.label(~full)
-    return (
-        full | (np.bincount(holes.ravel(), minlength=number + 1) * cell**2 < HOLE)[holes] & ~full,
-        first,
-        cell,
-    )
+    return _without_small(full, floor, cell), first, cell
+
+# %% ../../../nbs/scenes/geometry/20_floor.ipynb #327d27bb
+def _cross(u: NDArray, v: NDArray) -> NDArray[np.float64]:
+    return np.asarray(u[..., 0] * v[..., 1] - u[..., 1] * v[..., 0])
 
 
-def _closed(mask: NDArray, radius: int) -> NDArray[np.bool_]:
-    """Gaps closed that are narrower than twice the radius, in cells."""
-    away = ndimage.distance_transform_edt(~mask)
-    return np.asarray(ndimage.distance_transform_edt(away <= radius) > radius) | mask
+def signed_area(polygon: NDArray) -> float:
+    """Area of a simple polygon (N, 2) by the shoelace formula, positive where it runs
+    counter-clockwise."""
+    return float(_cross(polygon, np.roll(polygon, -1, 0)).sum() / 2)
 
-# %% ../../../nbs/scenes/geometry/20_floor.ipynb #c1d664a0
-def trace(cells: NDArray[np.bool_]) -> tuple[list[NDArray[np.int64]], list[NDArray[np.int64]]]:
-    """The border of cells (A, B), in whole cells: closed polygons (M, 2) without their straight
-    corners, first those around its parts, then those around its holes. Their areas, the holes'
-    taken off, add up to the number of cells."""
+
+def _borders(cells: NDArray[np.bool_]) -> dict[tuple[int, int], list[tuple[int, int]]]:
+    """The sides of cells between full and empty, full ones on their left: from each corner those to
+    which one leads."""
     full = np.pad(cells, 1)
     starts = []
     ends = []
@@ -176,6 +186,14 @@ def trace(cells: NDArray[np.bool_]) -> tuple[list[NDArray[np.int64]], list[NDArr
         map(tuple, np.concatenate(starts).tolist()), map(tuple, np.concatenate(ends).tolist())
     ):
         after.setdefault(start, []).append(end)
+    return after
+
+# %% ../../../nbs/scenes/geometry/20_floor.ipynb #c1d664a0
+def trace(cells: NDArray[np.bool_]) -> tuple[list[NDArray[np.int64]], list[NDArray[np.int64]]]:
+    """The border of cells (A, B), in whole cells: closed polygons (M, 2) without their straight
+    corners, first those around its parts, then those around its holes. Their areas, the holes'
+    taken off, add up to the number of cells."""
+    after = _borders(cells)
     parts = list[NDArray]()
     holes = list[NDArray]()
     while after:
@@ -197,22 +215,12 @@ def trace(cells: NDArray[np.bool_]) -> tuple[list[NDArray[np.int64]], list[NDArr
         (parts if signed_area(loop) > 0 else holes).append(loop[corner])
     return parts, holes
 
-
-def _cross(u: NDArray, v: NDArray) -> NDArray[np.float64]:
-    return np.asarray(u[..., 0] * v[..., 1] - u[..., 1] * v[..., 0])
-
-
-def signed_area(polygon: NDArray) -> float:
-    """Area of a simple polygon (N, 2) by the shoelace formula, positive where it runs
-    counter-clockwise."""
-    return float(_cross(polygon, np.roll(polygon, -1, 0)).sum() / 2)
-
-
+# %% ../../../nbs/scenes/geometry/20_floor.ipynb #f6386237
 Polygons = list[NDArray[np.float64]]
 
 
 def floor_outline(scene: Scene) -> tuple[Polygons, Polygons]:
-    """The polygons (N, 2) around a scene's floor and around the holes in it, metres: those it
+    """The polygons (N, 2) around a scene's floor and around the holes in it, meters: those it
     states, else those around `floor_cells`."""
     if scene.floor:
         return [np.asarray(polygon, np.float64) for polygon in scene.floor], []
@@ -222,22 +230,20 @@ def floor_outline(scene: Scene) -> tuple[Polygons, Polygons]:
 
 
 def floor_area(scene: Scene) -> float | None:
-    """Square metres inside `floor_outline`, its holes taken off; None where there is no floor."""
+    """Square meters inside `floor_outline`, its holes taken off; None where there is no floor."""
     return outline_area(*floor_outline(scene))
 
 
 def outline_area(parts: Sequence[NDArray], holes: Sequence[NDArray]) -> float | None:
-    """Square metres inside polygons, less those of holes; None where there are none."""
-    return (
-        sum(abs(signed_area(part)) for part in parts)
-        - sum(abs(signed_area(hole)) for hole in holes)
-        if len(parts)
-        else None
-    )
+    """Square meters inside polygons, less those of holes; None where there are none."""
+    if not len(parts):
+        return None
+    around = sum(abs(signed_area(part)) for part in parts)
+    return around - sum(abs(signed_area(hole)) for hole in holes)
 
 # %% ../../../nbs/scenes/geometry/20_floor.ipynb #d4d1389d
-LAYERS = ((0.3, 0.9), (0.9, 1.5), (1.5, 2.1), (2.1, 2.7))  # metres above the floor
-NEAR_WALL = 0.3  # metres
+LAYERS = ((0.3, 0.9), (0.9, 1.5), (1.5, 2.1), (2.1, 2.7))  # meters above the floor
+NEAR_WALL = 0.3  # meters
 ENCLOSED = 0.85  # of the border
 
 
@@ -263,37 +269,28 @@ def _mark(corners, low, high, first, cell, full):  # type: ignore[no-untyped-def
                 c = (n - i - j) / n
                 z = a * corners[t, 0, 2] + b * corners[t, 1, 2] + c * corners[t, 2, 2]
                 if low <= z < high:
-                    x = np.floor(
-                        (
-                            a * corners[t, 0, 0]
-                            + b * corners[t, 1, 0]
-                            + c * corners[t, 2, 0]
-                            - first[0]
-                        )
-                        / cell
-                    )
-                    y = np.floor(
-                        (
-                            a * corners[t, 0, 1]
-                            + b * corners[t, 1, 1]
-                            + c * corners[t, 2, 1]
-                            - first[1]
-                        )
-                        / cell
-                    )
+                    px = a * corners[t, 0, 0] + b * corners[t, 1, 0] + c * corners[t, 2, 0]
+                    py = a * corners[t, 0, 1] + b * corners[t, 1, 1] + c * corners[t, 2, 1]
+                    x = np.floor((px - first[0]) / cell)
+                    y = np.floor((py - first[1]) / cell)
                     if 0 <= x < full.shape[0] and 0 <= y < full.shape[1]:
                         full[int(x), int(y)] = True
+
+# %% ../../../nbs/scenes/geometry/20_floor.ipynb #7d532a6d
+def _along(polygon: NDArray, step: float = 0.05) -> NDArray[np.float64]:
+    """Points (N, 2) on the sides of a polygon, `step` meters apart."""
+    side = np.roll(polygon, -1, 0) - polygon
+    number = np.maximum(np.linalg.norm(side, axis=1) / step, 1).astype(np.int64)
+    share = np.concatenate([np.arange(n) / n for n in number])
+    return polygon.repeat(number, 0) + share[:, None] * side.repeat(number, 0)
 
 
 def enclosed(scene: Scene, polygons: Sequence[NDArray], cell: float = 0.1) -> float:
     """Which share of the border `polygons`, each (N, 2), of a scene's floor has something tall
     within `NEAR_WALL`, 0 to 1."""
     level = floor_triangles(scene)[1]
-    border = (
-        np.concatenate([_along(np.asarray(polygon, np.float64)) for polygon in polygons])
-        if len(polygons)
-        else np.zeros((0, 2))
-    )
+    sides = [_along(np.asarray(polygon, np.float64)) for polygon in polygons]
+    border = np.concatenate([np.zeros((0, 2)), *sides])
     if not len(border):
         return 0.0
     first = border.min(0) - 1
@@ -307,11 +304,3 @@ def enclosed(scene: Scene, polygons: Sequence[NDArray], cell: float = 0.1) -> fl
     away = ndimage.distance_transform_edt(count < 3) * cell
     at = np.floor((border - first) / cell).astype(np.int64)
     return float((away[at[:, 0], at[:, 1]] <= NEAR_WALL + cell / 2).mean())
-
-
-def _along(polygon: NDArray, step: float = 0.05) -> NDArray[np.float64]:
-    """Points (N, 2) on the sides of a polygon, `step` metres apart."""
-    side = np.roll(polygon, -1, 0) - polygon
-    number = np.maximum(np.linalg.norm(side, axis=1) / step, 1).astype(np.int64)
-    share = np.concatenate([np.arange(n) / n for n in number])
-    return polygon.repeat(number, 0) + share[:, None] * side.repeat(number, 0)

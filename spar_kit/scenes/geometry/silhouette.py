@@ -46,7 +46,24 @@ def parts_of(vertices: NDArray, triangles: NDArray, numbers: NDArray, count: int
         np.stack([np.cumsum([0, *map(len, corners)]), ends], 1),
     )
 
+# %% ../../../nbs/scenes/geometry/10_silhouette.ipynb #3673bf72
+@jit
+def _crosses(z0, z1, z2):  # type: ignore[no-untyped-def]
+    """Whether a finite triangle lies on both sides of the near plane."""
+    some = z0 >= NEAR_PLANE_M or z1 >= NEAR_PLANE_M or z2 >= NEAR_PLANE_M
+    every = z0 >= NEAR_PLANE_M and z1 >= NEAR_PLANE_M and z2 >= NEAR_PLANE_M
+    return some and not every and np.isfinite(z0 + z1 + z2)
 
+
+@jit
+def _homogeneous(pixels, corners, per, h):  # type: ignore[no-untyped-def]
+    """Fills h (3, 3) with the homogeneous pixels of a triangle, `per` lattice points a pixel."""
+    for k in range(3):
+        u, v, z = pixels[corners[k]]
+        s = z if z >= NEAR_PLANE_M else 1.0
+        h[k, 0], h[k, 1], h[k, 2] = u * per * s, v * per * s, z
+
+# %% ../../../nbs/scenes/geometry/10_silhouette.ipynb #7d06267f
 @jit
 def _reach(pixels, corners, triangles):  # type: ignore[no-untyped-def]
     """(u low, u high, v low, v high) of what an object has beyond the near plane, infinite the
@@ -71,18 +88,9 @@ def _reach(pixels, corners, triangles):  # type: ignore[no-untyped-def]
         return x0, x1, y0, y1
     h = np.empty((3, 3))
     for t in range(len(triangles)):
-        z0 = pixels[triangles[t, 0], 2]
-        z1 = pixels[triangles[t, 1], 2]
-        z2 = pixels[triangles[t, 2], 2]
-        if (
-            (z0 >= NEAR_PLANE_M or z1 >= NEAR_PLANE_M or z2 >= NEAR_PLANE_M)
-            and not (z0 >= NEAR_PLANE_M and z1 >= NEAR_PLANE_M and z2 >= NEAR_PLANE_M)
-            and np.isfinite(z0 + z1 + z2)
-        ):
-            for k in range(3):
-                u, v, z = pixels[triangles[t, k]]
-                s = z if z >= NEAR_PLANE_M else 1.0
-                h[k, 0], h[k, 1], h[k, 2] = u * s, v * s, z
+        i, j, k = triangles[t]
+        if _crosses(pixels[i, 2], pixels[j, 2], pixels[k, 2]):
+            _homogeneous(pixels, triangles[t], 1.0, h)
             ulo, uhi, vlo, vhi = _bounds(h, NEAR_PLANE_M)
             x0 = min(x0, ulo)
             x1 = max(x1, uhi)
@@ -90,7 +98,20 @@ def _reach(pixels, corners, triangles):  # type: ignore[no-untyped-def]
             y1 = max(y1, vhi)
     return x0, x1, y0, y1
 
+# %% ../../../nbs/scenes/geometry/10_silhouette.ipynb #bdba5139
+@jit
+def _is_full(inverse, y0, y1, x0, x1):  # type: ignore[no-untyped-def]
+    """Whether a stretch of at most 2 x 2 lattice points is drawn on already."""
+    return (
+        x1 - x0 <= 1
+        and y1 - y0 <= 1
+        and inverse[y0, x0] > 0
+        and inverse[y1, x1] > 0
+        and inverse[y0, x1] > 0
+        and inverse[y1, x0] > 0
+    )
 
+# %% ../../../nbs/scenes/geometry/10_silhouette.ipynb #4ae75a83
 @jit
 def _cover(pixels, triangles, step, left, right, top, bottom, inverse, which):  # type: ignore[no-untyped-def]
     """Draw an object into `inverse`, 0 where it is not, on a lattice with a point at the middle of
@@ -100,35 +121,17 @@ def _cover(pixels, triangles, step, left, right, top, bottom, inverse, which):  
     per = 1 / step
     half = 0.5 * per - 0.5
     for t in range(len(triangles)):
-        i = triangles[t, 0]
-        j = triangles[t, 1]
-        k = triangles[t, 2]
+        i, j, k = triangles[t]
         z0 = pixels[i, 2]
         z1 = pixels[j, 2]
         z2 = pixels[k, 2]
-        u0 = pixels[i, 0] * per
-        u1 = pixels[j, 0] * per
-        u2 = pixels[k, 0] * per
-        v0 = pixels[i, 1] * per
-        v1 = pixels[j, 1] * per
-        v2 = pixels[k, 1] * per
-        s0 = z0
-        s1 = z1
-        s2 = z2
+        _homogeneous(pixels, triangles[t], per, h)
         if z0 >= NEAR_PLANE_M and z1 >= NEAR_PLANE_M and z2 >= NEAR_PLANE_M:
-            ulo = min(u0, u1, u2)
-            uhi = max(u0, u1, u2)
-            vlo = min(v0, v1, v2)
-            vhi = max(v0, v1, v2)
-        elif (z0 >= NEAR_PLANE_M or z1 >= NEAR_PLANE_M or z2 >= NEAR_PLANE_M) and np.isfinite(
-            z0 + z1 + z2
-        ):
-            s0 = z0 if z0 >= NEAR_PLANE_M else 1.0
-            s1 = z1 if z1 >= NEAR_PLANE_M else 1.0
-            s2 = z2 if z2 >= NEAR_PLANE_M else 1.0
-            h[0, 0], h[0, 1], h[0, 2] = u0 * s0, v0 * s0, z0
-            h[1, 0], h[1, 1], h[1, 2] = u1 * s1, v1 * s1, z1
-            h[2, 0], h[2, 1], h[2, 2] = u2 * s2, v2 * s2, z2
+            ulo = min(pixels[i, 0] * per, pixels[j, 0] * per, pixels[k, 0] * per)
+            uhi = max(pixels[i, 0] * per, pixels[j, 0] * per, pixels[k, 0] * per)
+            vlo = min(pixels[i, 1] * per, pixels[j, 1] * per, pixels[k, 1] * per)
+            vhi = max(pixels[i, 1] * per, pixels[j, 1] * per, pixels[k, 1] * per)
+        elif _crosses(z0, z1, z2):
             ulo, uhi, vlo, vhi = _bounds(h, NEAR_PLANE_M)
         else:
             continue
@@ -138,37 +141,30 @@ def _cover(pixels, triangles, step, left, right, top, bottom, inverse, which):  
         d = min(np.floor(vhi + half + EDGE_TOLERANCE_PX), bottom)
         if not (a <= b and c <= d):
             continue
-        if (
-            b - a <= 1
-            and d - c <= 1
-            and inverse[int(c - top), int(a - left)] > 0
-            and inverse[int(d - top), int(b - left)] > 0
-            and inverse[int(c - top), int(b - left)] > 0
-            and inverse[int(d - top), int(a - left)] > 0
-        ):
+        x0 = int(a - left)
+        x1 = int(b - left)
+        y0 = int(c - top)
+        y1 = int(d - top)
+        if _is_full(inverse, y0, y1, x0, x1):
             continue
         x = a - half
         # the lattice's point (a, c)
         y = c - half
+        # fmt: off
         _draw(
-            u0 * s0 - x * z0,
-            v0 * s0 - y * z0,
-            z0,
-            u1 * s1 - x * z1,
-            v1 * s1 - y * z1,
-            z1,
-            u2 * s2 - x * z2,
-            v2 * s2 - y * z2,
-            z2,
-            0,
-            NEAR_PLANE_M,
-            int(a - left),
-            int(b - left),
-            int(c - top),
-            int(d - top),
-            inverse,
-            which,
+            h[0, 0] - x * z0, h[0, 1] - y * z0, z0,
+            h[1, 0] - x * z1, h[1, 1] - y * z1, z1,
+            h[2, 0] - x * z2, h[2, 1] - y * z2, z2,
+            0, NEAR_PLANE_M, x0, x1, y0, y1, inverse, which,
         )
+        # fmt: on
+
+# %% ../../../nbs/scenes/geometry/10_silhouette.ipynb #277f3f2e
+@jit
+def _lattice(low, high, step):  # type: ignore[no-untyped-def]
+    """(first, last) lattice point between the pixels low and high, counted in steps."""
+    first = np.ceil((low + 0.5) / step - 0.5 - EDGE_TOLERANCE_PX)
+    return first, np.floor((high + 0.5) / step - 0.5 + EDGE_TOLERANCE_PX)
 
 
 @jit
@@ -194,10 +190,8 @@ def silhouettes(pixels, corners, triangles, spans, seen, width, height, full, in
         if not (x0 <= x1 and y0 <= y1):
             continue
         step = max(1.0, np.ceil(max(x1 - x0, y1 - y0) / MAX_LATTICE_POINTS))
-        left = np.ceil((x0 + 0.5) / step - 0.5 - EDGE_TOLERANCE_PX)
-        right = np.floor((x1 + 0.5) / step - 0.5 + EDGE_TOLERANCE_PX)
-        top = np.ceil((y0 + 0.5) / step - 0.5 - EDGE_TOLERANCE_PX)
-        bottom = np.floor((y1 + 0.5) / step - 0.5 + EDGE_TOLERANCE_PX)
+        left, right = _lattice(x0, x1, step)
+        top, bottom = _lattice(y0, y1, step)
         inverse[:] = 0
         _cover(pixels, mine, step, left, right, top, bottom, inverse, which)
         for y in range(int(bottom - top) + 1):

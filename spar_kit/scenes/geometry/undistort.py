@@ -30,9 +30,34 @@ MODELS = {
 """The parameters of each camera model that is read, in COLMAP's order."""
 
 
+def _parameters(model: str, width: int, height: int, numbers: Sequence[float]) -> dict[str, float]:
+    """The numbers of a camera model by name, `fx` and `fy` among them, 0 for those that it does not
+    have. Raises ValueError, see `CameraModel.of`."""
+    if model not in MODELS:
+        raise InputError(f"camera model {model[:40]!r} is not read; known are {', '.join(MODELS)}")
+    names = MODELS[model].split()
+    if len(numbers) != len(names):
+        raise InputError(
+            f"{model} takes {len(names)} numbers ({MODELS[model]}), not {len(numbers)}"
+        )
+    if not (2 <= width <= MAX_SIDE and 2 <= height <= MAX_SIDE):
+        raise InputError(f"an absurd image size of {width} x {height}")
+    value = dict.fromkeys(["k1", "k2", "k3", "k4", "p1", "p2"], 0.0) | dict(
+        zip(names, map(float, numbers))
+    )
+    value["fx"] = value.get("fx", value.get("f", 0))
+    value["fy"] = value.get("fy", value.get("f", 0))
+    shortest = min(value["fx"], value["fy"])
+    farthest = max(value["fx"], value["fy"], abs(value["cx"]), abs(value["cy"]))
+    if not (np.isfinite(list(value.values())).all() and 1e-3 < shortest and farthest < 1e6):
+        raise InputError(f"absurd parameters {' '.join(map(str, numbers))[:120]}")
+    return value
+
+# %% ../../../nbs/scenes/geometry/30_undistort.ipynb #74ce66bc
+# over 40 lines: the methods of one class
 @dataclass(frozen=True, kw_only=True)
 class CameraModel:
-    """A camera with distortion: x right, y down, z forward; the centre of a pixel has integer
+    """A camera with distortion: x right, y down, z forward; the center of a pixel has integer
     coordinates.
 
     Args:
@@ -56,35 +81,14 @@ class CameraModel:
     def of(cls, model: str, width: int, height: int, numbers: Sequence[float]) -> "CameraModel":
         """A lens in COLMAP's words. Raises ValueError for an unknown model, absurd sizes, numbers
         that are too few, too many or not finite."""
-        if model not in MODELS:
-            raise InputError(
-                f"camera model {model[:40]!r} is not read; known are {', '.join(MODELS)}"
-            )
-        names = MODELS[model].split()
-        if len(numbers) != len(names):
-            raise InputError(
-                f"{model} takes {len(names)} numbers ({MODELS[model]}), not {len(numbers)}"
-            )
-        if not (2 <= width <= MAX_SIDE and 2 <= height <= MAX_SIDE):
-            raise InputError(f"an absurd image size of {width} x {height}")
-        value = dict.fromkeys(["k1", "k2", "k3", "k4", "p1", "p2"], 0.0) | dict(
-            zip(names, map(float, numbers))
-        )
-        fx = value.get("fx", value.get("f", 0))
-        fy = value.get("fy", value.get("f", 0))
-        if not (
-            np.isfinite(list(value.values())).all()
-            and 1e-3 < min(fx, fy)
-            and max(fx, fy, abs(value["cx"]), abs(value["cy"])) < 1e6
-        ):
-            raise InputError(f"absurd parameters {' '.join(map(str, numbers))[:120]}")
+        value = _parameters(model, width, height, numbers)
         bend = ("k1", "k2", "k3", "k4") if model == "OPENCV_FISHEYE" else ("k1", "k2", "p1", "p2")
         k1, k2, k3, k4 = (value[name] for name in bend)
         return cls(
             width=width,
             height=height,
-            fx=fx,
-            fy=fy,
+            fx=value["fx"],
+            fy=value["fy"],
             cx=value["cx"] - 0.5,
             cy=value["cy"] - 0.5,
             distortion=(k1, k2, k3, k4),
