@@ -28,12 +28,12 @@ class QuestionFields:
         rows: row numbers of the facts; a row without a fair set of options is left out.
         fields: for the question's template.
         answers: the bare answer; for select empty.
-        spoken: fields of the sentence; two entries per row, before and after, where the task has
-            `openings`.
+        sentence_fields: those of the sentence; two entries per row, before and after, where the
+            task has `openings`.
         case: which list of templates speaks the sentence, where the task has several; as many as
-            `spoken`.
+            `sentence_fields`.
         facing: who is in front of and who behind the observer, to be added to a sentence; as many
-            as `spoken`.
+            as `sentence_fields`.
         options: texts in the order shown; `gold` is the right one's place, `values` the same in
             numbers, kept with the record.
         extra: what else is kept with the record.

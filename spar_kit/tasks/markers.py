@@ -252,9 +252,16 @@ def draw_markers(
         taken: list[Around] = []
         pen = ImageDraw.Draw(out[index])
         for mark, around, size in labels:
-            beside = mark.kind == "point"
-            how: dict[str, Any] = {"around": around, "beside": beside, "scale": size}
-            taken.append(_write(out[index], pen, mark.label, taken=taken, **how))
+            place = _write(
+                out[index],
+                pen,
+                mark.label,
+                around=around,
+                beside=mark.kind == "point",
+                scale=size,
+                taken=taken,
+            )
+            taken.append(place)
     return out
 
 # %% ../../nbs/tasks/40_markers.ipynb #c36a9d51

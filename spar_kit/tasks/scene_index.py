@@ -163,8 +163,7 @@ class SceneIndex:
 
     @property
     def measurable(self) -> NDArray[np.int64]:
-        """Rows of `clear_sightings` whose objects the scan
-        has whole, ascending."""
+        """Rows of `clear_sightings` whose objects the scan has whole, ascending."""
         return np.flatnonzero(self.whole[self.clear_sightings.object])
 
     @property

@@ -106,7 +106,7 @@ def _made_up(size: tuple[int, ...], f: float, g: float, *, lying: bool) -> list[
 def _few_sizes(
     true: NDArray, rng: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """The same where there are too few to be each other's options."""
+    """Sets of four for sizes (n, 3) that are too few to be each other's options."""
     n = len(true)
     logarithms = np.log(1.25), np.log(1.7)
     factors = np.exp(rng.uniform(*logarithms, (n, 2)) * rng.choice([-1, 1], (n, 2))).tolist()

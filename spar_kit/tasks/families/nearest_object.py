@@ -178,8 +178,7 @@ def _look(boxes: NDArray, view: NDArray) -> NDArray[np.float64]:
 # %% ../../../nbs/tasks/families/30_nearest_object.ipynb #c75ac603
 class OptionSets(NamedTuple):
     """N sets of options. question (N,) row of the candidates; objects (N, 4) the right one first;
-    view (N, 4) which image each box is on; rows (N, 4) of
-    `SceneIndex.clear_sightings`."""
+    view (N, 4) which image each box is on; rows (N, 4) of `SceneIndex.clear_sightings`."""
 
     question: NDArray[np.int64]
     objects: NDArray[np.int64]
