@@ -234,8 +234,9 @@ def rename(
     out = _rename_here(model, values, path, places, at)
     for name, field in model.model_fields.items():
         kind = field.annotation
-        inner = isinstance(kind, type) and issubclass(kind, BaseModel)
-        if inner and isinstance(out.get(name), Mapping):
+        if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
+            continue
+        if isinstance(out.get(name), Mapping):
             out[name], places = rename(kind, out[name], path, places, (*at, name))
     return out, places
 
