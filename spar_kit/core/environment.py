@@ -82,7 +82,7 @@ def read_lock(text: str) -> dict[str, str]:
         if not marker.strip() or Marker(marker.strip()).evaluate()
     }
 
-
+# %% ../../nbs/core/60_environment.ipynb #586b7343
 def lock_differences(pinned: Mapping[str, str]) -> list[str]:
     """Where this environment is not what `pinned` (name: version) says, one entry per package."""
     found = installed_versions(pinned)
@@ -92,7 +92,7 @@ def lock_differences(pinned: Mapping[str, str]) -> list[str]:
         if found.get(name) != pin
     ]
 
-
+# %% ../../nbs/core/60_environment.ipynb #88ac7ce0
 def installed_lock() -> Path:
     """Where `make setup` leaves the lock that it installed from; absent where something else was
     installed."""

@@ -63,6 +63,24 @@ def check_folder(path: Path | str, option: str = "--out") -> None:
             f"{option} {path}: {place if place != path else 'the folder'} cannot be written"
         )
 
+# %% ../../nbs/core/10_files.ipynb #2b48da2d
+def _lock(
+    path: Path, lock: Callable[[IO[str], bool], None], waiting: Callable[[], None]
+) -> IO[str]:
+    said = False
+    while True:
+        file = open(path, "w")
+        try:
+            lock(file, False)
+        except BlockingIOError:
+            if not said:
+                waiting()
+            said = True
+            lock(file, True)
+        if path.exists() and os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
+            return file
+        file.close()
+
 
 @contextmanager
 def alone(
@@ -93,25 +111,7 @@ def alone(
         path.unlink(missing_ok=True)
         file.close()
 
-
-def _lock(
-    path: Path, lock: Callable[[IO[str], bool], None], waiting: Callable[[], None]
-) -> IO[str]:
-    said = False
-    while True:
-        file = open(path, "w")
-        try:
-            lock(file, False)
-        except BlockingIOError:
-            if not said:
-                waiting()
-            said = True
-            lock(file, True)
-        if path.exists() and os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
-            return file
-        file.close()
-
-
+# %% ../../nbs/core/10_files.ipynb #427690ef
 def read_bytes(path: Path | str, limit: int = 1 << 30) -> bytes:
     """The bytes of a file. Raises SceneError where it is missing, unreadable, no regular file (a
     link to a device has no end), or larger than `limit` bytes."""
@@ -143,7 +143,7 @@ def read_json(path: Path | str, limit: int = 1 << 28) -> dict[str, Any]:
         raise SceneError(f"expected an object {{...}}, found a {type(value).__name__}", path)
     return value
 
-
+# %% ../../nbs/core/10_files.ipynb #cefedde2
 def json_lines(path: Path | str, nan: bool = False) -> Iterator[dict[str, Any]]:
     """The objects in a JSONL file that a kill may have cut: a line that is none is left out. None
     where there is no file.
@@ -159,7 +159,7 @@ def json_lines(path: Path | str, nan: bool = False) -> Iterator[dict[str, Any]]:
         if isinstance(row, dict):
             yield row
 
-
+# %% ../../nbs/core/10_files.ipynb #66bc3ad5
 def file_hash(path: Path | str) -> str:
     """SHA-256 of a file's content, in hexadecimal digits."""
     with open(path, "rb") as file:

@@ -17,6 +17,7 @@ from typing import Any
 from warnings import warn
 
 # %% ../../nbs/core/80_moved.ipynb #moved005
+# over 40 lines: a table, one line a package
 _TABLE = """
 core: scenes.files scenes.text_files scenes.yaml_file scenes.processes data.workers>parallel scenes.environment
      scenes.shown_text>display_text
@@ -89,7 +90,7 @@ def old_paths() -> Mapping[str, str]:
         found[f"{_KIT}.{old}"] = f"{_KIT}.{package}.{name or old.rpartition('.')[2]}"
     return found
 
-
+# %% ../../nbs/core/80_moved.ipynb #056c452f
 def new_name(name: str) -> str:
     """Where a module of the kit, or something in it, lies now; any other name as it is."""
     parts = name.split(".")

@@ -27,9 +27,12 @@ def _quiet_threads() -> Iterator[None]:
         yield
     finally:
         for name, value in before.items():
-            os.environ.pop(name, None) if value is None else os.environ.__setitem__(name, value)
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
-
+# %% ../../nbs/core/50_parallel.ipynb #b4757416
 class Outcome(NamedTuple):
     """What became of a scene. "stop" means that no other scene has a chance either."""
 
@@ -41,7 +44,7 @@ class Outcome(NamedTuple):
 Job = Callable[[str], Outcome]
 OnResult = Callable[[Outcome], None]
 
-
+# %% ../../nbs/core/50_parallel.ipynb #96d7df72
 def _run_on(executor: Executor, job: Job, names: Sequence[str], done: OnResult) -> list[str]:
     """Run scenes on an executor; returns those whose worker was lost."""
     futures: dict[Future, str] = {}
@@ -65,7 +68,7 @@ def _run_on(executor: Executor, job: Job, names: Sequence[str], done: OnResult) 
         raise
     return [name for name in names if name in lost]
 
-
+# %% ../../nbs/core/50_parallel.ipynb #8c9b4d95
 def map_scenes(
     job: Job, names: Sequence[str], workers: int, done: OnResult, executor: Executor | None = None
 ) -> None:

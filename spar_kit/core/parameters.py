@@ -19,6 +19,7 @@ from .errors import suggest
 from .yaml_file import ParamsError, read_yaml
 
 # %% ../../nbs/core/35_parameters.ipynb #835875be
+# over 40 lines: a table, one entry an old name
 OLD_NAMES: dict[str, dict[str, str]] = {
     # fields of spar_kit.train.config, by model
     "train": {
@@ -79,7 +80,7 @@ OLD_NAMES: dict[str, dict[str, str]] = {
     "stages": {"eyes": "vision_warmup", "spar": "finetune"},
 }
 
-
+# %% ../../nbs/core/35_parameters.ipynb #2c74b425
 def warn_renamed(old: str, new: str, path: Path | str = "", line: int | None = None) -> None:
     """Warn that `old` is now `new`; `path` and `line` say where the old name stands."""
     text = f"{old} is now {new}; the old name goes with the next version"
@@ -193,23 +194,16 @@ def move_lines(
     for place in [place for place in lines if place[: len(old)] == old]:
         lines[(*new, *place[len(old) :])] = lines.pop(place)
 
-
-def rename(
+# %% ../../nbs/core/35_parameters.ipynb #31f7506c
+def _rename_here(
     model: type[BaseModel],
     values: Mapping[str, Any],
-    path: Path | str = "",
-    lines: Mapping[tuple[str, ...], int] | None = None,
-    at: tuple[str, ...] = (),
-) -> tuple[dict[str, Any], dict[tuple[str, ...], int]]:
-    """Values and lines with today's names; each old name is warned about. Arguments as of
-    `validate`."""
-    out = {}
-    places = dict(lines or {})
-    table = (
-        OLD_NAMES.get(getattr(model, "old_names", ""), {}) if isinstance(values, Mapping) else {}
-    )
-    if not isinstance(values, Mapping):
-        return values, places
+    path: Path | str,
+    places: dict[tuple[str, ...], int],
+    at: tuple[str, ...],
+) -> dict[str, Any]:
+    """The values with today's names at this level; `places`, the lines, are changed with them."""
+    table = OLD_NAMES.get(getattr(model, "old_names", ""), {})
     out = {
         key: value for key, value in values.items() if key in model.model_fields or key not in table
     }
@@ -222,13 +216,27 @@ def rename(
             )
         warn_renamed(".".join((*at, old)), ".".join((*at, new)), path, line)
         move_lines(places, (*at, old), (*at, *new.split(".")))
+    return out
+
+# %% ../../nbs/core/35_parameters.ipynb #e4583d8b
+def rename(
+    model: type[BaseModel],
+    values: Mapping[str, Any],
+    path: Path | str = "",
+    lines: Mapping[tuple[str, ...], int] | None = None,
+    at: tuple[str, ...] = (),
+) -> tuple[dict[str, Any], dict[tuple[str, ...], int]]:
+    """Values and lines with today's names; each old name is warned about. Arguments as of
+    `validate`."""
+    places = dict(lines or {})
+    if not isinstance(values, Mapping):
+        return values, places
+    out = _rename_here(model, values, path, places, at)
     for name, field in model.model_fields.items():
         kind = field.annotation
-        if (
-            isinstance(out.get(name), Mapping)
-            and isinstance(kind, type)
-            and issubclass(kind, BaseModel)
-        ):
+        if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
+            continue
+        if isinstance(out.get(name), Mapping):
             out[name], places = rename(kind, out[name], path, places, (*at, name))
     return out, places
 

@@ -56,7 +56,7 @@ def encoding_of_text(data: bytes) -> tuple[str, int]:
         return ("utf-32-le" if zeros[3] >= zeros[0] else "utf-32-be"), 0
     return ("utf-16-le" if zeros[1] + zeros[3] >= zeros[0] + zeros[2] else "utf-16-be"), 0
 
-
+# %% ../../nbs/core/20_text_files.ipynb #f8bbe8a7
 def decode_text(data: bytes, path: Path | str) -> str:
     """A text's bytes as a string: lines end in a line feed, there is no byte order mark, and blanks
     that cannot be seen are blanks or gone.
@@ -167,7 +167,7 @@ def forms_of(name: str) -> Iterator[str]:
     if (bare := TAILS.sub("", form)) not in ("", form):
         yield bare
 
-
+# %% ../../nbs/core/20_text_files.ipynb #b633c76a
 def match_names(listed: Iterable[str], known: Collection[str]) -> tuple[dict[str, str], list[str]]:
     """Those of `known` that a list names, with the entry that does, in the order of `known`; and
     the entries that name none."""
@@ -178,17 +178,15 @@ def match_names(listed: Iterable[str], known: Collection[str]) -> tuple[dict[str
     found = dict[str, str]()
     unknown = list[str]()
     for entry in dict.fromkeys(listed):
-        meant = (
-            [entry]
-            if entry in exact
-            else next((folded[form] for form in forms_of(entry) if form in folded), [])
-        )
+        meant = next((folded[form] for form in forms_of(entry) if form in folded), [])
+        if entry in exact:
+            meant = [entry]
         for name in meant:
             found.setdefault(name, entry)
         unknown += [] if meant else [entry]
     return {name: found[name] for name in known if name in found}, unknown
 
-
+# %% ../../nbs/core/20_text_files.ipynb #6e3f99b1
 def shape_of(name: str) -> str:
     """A name's form: each run of digits and letters a to f, which identifiers in hexadecimal have
     too, becomes one 0."""
@@ -204,7 +202,7 @@ def foreign_names(listed: Iterable[str], known: Collection[str]) -> list[str]:
         if not any(shape_of(form) in shapes for form in forms_of(entry))
     ]
 
-
+# %% ../../nbs/core/20_text_files.ipynb #140059de
 def check_list(path: Path | str, listed: Collection[str], known: Collection[str]) -> None:
     """Raise SceneError where a list names none of `known` and no entry looks like one: it was saved
     by something else, or is of something else."""
@@ -215,7 +213,7 @@ def check_list(path: Path | str, listed: Collection[str], known: Collection[str]
             path,
         )
 
-
+# %% ../../nbs/core/20_text_files.ipynb #75e64026
 def find_list(folder: Path, name: str) -> Path | None:
     """The list of this name in a folder, None where there is none; in another case, or with
     Windows' second `.txt`, it is the list too."""

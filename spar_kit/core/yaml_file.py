@@ -61,7 +61,7 @@ for _tag, _pattern, _first in (
         f"tag:yaml.org,2002:{_tag}", re.compile(f"^({_pattern})$"), _first
     )
 
-
+# %% ../../nbs/core/30_yaml_file.ipynb #e13e7696
 class _Builder:
     """Turns nodes into values. An alias is built anew wherever it stands, so the number of values
     is counted."""
@@ -73,9 +73,8 @@ class _Builder:
         self.lines: dict[tuple[str, ...], int] = {}
 
     def stop(self, message: str, node: yaml.Node, at: tuple[str, ...]) -> ParamsError:
-        return ParamsError(
-            message, self.path, node.start_mark.line + 1 if self.path else None, ".".join(at[:6])
-        )
+        line = node.start_mark.line + 1 if self.path else None
+        return ParamsError(message, self.path, line, ".".join(at[:6]))
 
     def build(self, node: yaml.Node, at: tuple[str, ...]) -> Any:
         self.left -= 1
@@ -84,12 +83,8 @@ class _Builder:
         if len(at) > MOST_DEEP:
             raise self.stop(f"is nested more than {MOST_DEEP} deep", node, at[:3])
         if node.tag not in _KINDS:
-            raise self.stop(
-                "is of a kind that is not plain data"
-                f" ({node.tag.removeprefix('tag:yaml.org,2002:')})",
-                node,
-                at,
-            )
+            kind = node.tag.removeprefix("tag:yaml.org,2002:")
+            raise self.stop(f"is of a kind that is not plain data ({kind})", node, at)
         if isinstance(node, yaml.MappingNode):
             return self.mapping(node, at)
         if isinstance(node, yaml.SequenceNode):
@@ -111,7 +106,7 @@ class _Builder:
             out[key] = self.build(value_node, (*at, key))
         return out
 
-
+# %% ../../nbs/core/30_yaml_file.ipynb #e703ecd4
 def _decoded(content: bytes, path: Path | str) -> str:
     """Text as editors save it: UTF-8 with or without a byte order mark, or UTF-16 with one."""
     try:
@@ -121,7 +116,7 @@ def _decoded(content: bytes, path: Path | str) -> str:
     except UnicodeDecodeError:
         raise ParamsError("is not UTF-8 text", path) from None
 
-
+# %% ../../nbs/core/30_yaml_file.ipynb #6fd2e9d8
 def parse_yaml(text: str, path: Path | str = "") -> tuple[Any, dict[tuple[str, ...], int]]:
     """A YAML document as plain values, and the line of each of its fields.
 
@@ -156,7 +151,7 @@ def parse_yaml(text: str, path: Path | str = "") -> tuple[Any, dict[tuple[str, .
     builder = _Builder(loader, path)
     return (None if root is None else builder.build(root, ())), builder.lines
 
-
+# %% ../../nbs/core/30_yaml_file.ipynb #9edf51e1
 def read_yaml(path: Path | str) -> tuple[dict[str, Any], dict[tuple[str, ...], int]]:
     """A YAML file that holds a mapping, and the line of each of its fields, see `parse_yaml`.
 

@@ -12,14 +12,14 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from .catalog import CATALOGUE, sample_size, build_object
+from .catalog import CATALOGUE, ObjectModel, sample_size, build_object
 from .placement import RoomLayout
 
 # %% ../../../nbs/scenes/procedural/30_arrangements.ipynb #19591d37
 def _facing(direction: NDArray) -> float:
     return float(np.arctan2(direction[1], direction[0]) - np.pi / 2)
 
-
+# %% ../../../nbs/scenes/procedural/30_arrangements.ipynb #4faf9c24
 def dining_group(plan: RoomLayout) -> None:
     """A table clear of the walls and chairs around it that look at it, some pushed back or turned a
     little."""
@@ -50,60 +50,46 @@ def dining_group(plan: RoomLayout) -> None:
             xy = plan.spot(found, x + nx * away, y + ny * away)
             plan.add(chair, xy, _facing(plan.spot(found, x, y) - xy) + float(rng.normal(0, 0.12)))
 
-
-def sofa_group(plan: RoomLayout) -> None:
-    """TV stand with a TV at a wall, a sofa that looks at it from 2 to 3 m, a coffee table and a rug
-    between, armchairs at the side.
-    """
+# %% ../../../nbs/scenes/procedural/30_arrangements.ipynb #5021d132
+def _sofa_before_tv(
+    plan: RoomLayout, k: int, *, sofa: ObjectModel, stand: ObjectModel, rug: ObjectModel
+) -> tuple[int, int] | None:
+    """A stand at wall k and a sofa that looks at it, at times with a rug between: the numbers of
+    stand and sofa, or None, and nothing placed, where they do not fit."""
     rng = plan.rng
     r = plan.room
-    stand = build_object("tv stand", rng)
-    sofa = build_object("sofa", rng)
-    low = build_object("coffee table", rng)
-    rug = build_object("rug", rng)
-    tv = build_object(
-        "tv",
-        rng,
-        np.minimum(
-            sample_size(CATALOGUE["tv"], rng), [stand.size[0] - 0.08, stand.size[1] - 0.08, 2]
-        ),
+    length = r.wall(k)[2]
+    deep = (r.y1 - r.y0) if k % 2 == 0 else (r.x1 - r.x0)
+    u = float(rng.uniform(0.35, 0.65)) * length
+    start = len(plan.placed)
+    reach = min(
+        deep - sofa.size[1] / 2 - 0.06,
+        stand.size[1] + float(rng.uniform(2.0, 2.9)) + sofa.size[1] / 2,
     )
-    seat = base = None
-    for k in [*rng.permutation(4), *rng.permutation(4)]:
-        length = r.wall(int(k))[2]
-        deep = (r.y1 - r.y0) if k % 2 == 0 else (r.x1 - r.x0)
-        u = float(rng.uniform(0.35, 0.65)) * length
-        start = len(plan.placed)
-        reach = min(
-            deep - sofa.size[1] / 2 - 0.06,
-            stand.size[1] + float(rng.uniform(2.0, 2.9)) + sofa.size[1] / 2,
-        )
-        # too narrow to walk behind: push it to the wall
-        if deep - reach - sofa.size[1] / 2 < 0.75:
-            reach = deep - sofa.size[1] / 2 - 0.04
-        if reach < 2.3 or length < max(stand.size[0], sofa.size[0]) + 0.2:
-            continue
-        if rng.random() < 0.7:
-            plan.add(rug, *plan.wall_spot(int(k), u, reach - sofa.size[1] / 2 - 0.6))
-        base = plan.add(
-            stand, *plan.wall_spot(int(k), u + float(rng.normal(0, 0.1)), stand.size[1] / 2 + 0.03)
-        )
-        xy, yaw = plan.wall_spot(int(k), u, reach)
-        seat = plan.add(sofa, xy, yaw + np.pi)
-        if seat is not None and base is not None:
-            plan.on_top(base, tv, 0.0, y=-0.02, turn=0.0)
-            break
-        # not here: take them away again
-        del plan.placed[start:], plan.rows[start:]
+    # too narrow to walk behind: push it to the wall
+    if deep - reach - sofa.size[1] / 2 < 0.75:
+        reach = deep - sofa.size[1] / 2 - 0.04
+    if reach < 2.3 or length < max(stand.size[0], sofa.size[0]) + 0.2:
+        return None
+    if rng.random() < 0.7:
+        plan.add(rug, *plan.wall_spot(k, u, reach - sofa.size[1] / 2 - 0.6))
+    at = u + float(rng.normal(0, 0.1))
+    base = plan.add(stand, *plan.wall_spot(k, at, stand.size[1] / 2 + 0.03))
+    xy, yaw = plan.wall_spot(k, u, reach)
+    seat = plan.add(sofa, xy, yaw + np.pi)
     if seat is None or base is None:
-        seat = plan.at_edge(sofa)
-    if seat is None:
-        return
-    plan.add(
-        low,
-        plan.spot(seat, float(rng.normal(0, 0.08)), sofa.size[1] / 2 + 0.42 + low.size[1] / 2),
-        plan.placed[seat].yaw,
-    )
+        del plan.placed[start:], plan.rows[start:]
+        return None
+    return base, seat
+
+# %% ../../../nbs/scenes/procedural/30_arrangements.ipynb #cea97913
+def _before_sofa(plan: RoomLayout, seat: int, table: ObjectModel) -> None:
+    """A low table before a sofa, and at times armchairs at its sides that look where the sofa
+    looks."""
+    rng = plan.rng
+    sofa = plan.placed[seat].piece
+    at = plan.spot(seat, float(rng.normal(0, 0.08)), sofa.size[1] / 2 + 0.42 + table.size[1] / 2)
+    plan.add(table, at, plan.placed[seat].yaw)
     for side in (-1, 1):
         if rng.random() < 0.55:
             chair = build_object("armchair", rng)
@@ -114,7 +100,53 @@ def sofa_group(plan: RoomLayout) -> None:
             )
             plan.add(chair, xy, _facing(plan.spot(seat, 0, sofa.size[1] / 2 + 1.0) - xy))
 
+# %% ../../../nbs/scenes/procedural/30_arrangements.ipynb #fdeefe29
+def sofa_group(plan: RoomLayout) -> None:
+    """TV stand with a TV at a wall, a sofa that looks at it from 2 to 3 m, a coffee table and a rug
+    between, armchairs at the side.
+    """
+    rng = plan.rng
+    stand = build_object("tv stand", rng)
+    sofa = build_object("sofa", rng)
+    low = build_object("coffee table", rng)
+    rug = build_object("rug", rng)
+    largest = [stand.size[0] - 0.08, stand.size[1] - 0.08, 2]
+    tv = build_object("tv", rng, np.minimum(sample_size(CATALOGUE["tv"], rng), largest))
+    for k in [*rng.permutation(4), *rng.permutation(4)]:
+        found = _sofa_before_tv(plan, int(k), sofa=sofa, stand=stand, rug=rug)
+        if found is not None:
+            base, seat = found
+            plan.on_top(base, tv, 0.0, y=-0.02, turn=0.0)
+            _before_sofa(plan, seat, low)
+            return
+    # no room for a television: the sofa alone, at a wall
+    alone = plan.at_edge(sofa)
+    if alone is not None:
+        _before_sofa(plan, alone, low)
 
+# %% ../../../nbs/scenes/procedural/30_arrangements.ipynb #e33bba0e
+def _computer(plan: RoomLayout, base: int) -> None:
+    """One or two screens on desk `base`, keyboard and mouse before them, the tower beside it on the
+    floor."""
+    rng = plan.rng
+    desk = plan.placed[base].piece
+    d = desk.size[1]
+    two = desk.size[0] > 1.35 and rng.random() < 0.4
+    model = int(rng.integers(2**31))
+    for x in (-0.32, 0.32) if two else (float(rng.normal(0, 0.06)),):
+        screen = build_object("monitor", np.random.default_rng(model))
+        plan.on_top(base, screen, x, y=-d / 2 + 0.18, turn=-x * 0.45, tries=1)
+    front = d / 2 - 0.17
+    keys = build_object("keyboard", rng)
+    plan.on_top(base, keys, 0.0, y=front, turn=float(rng.normal(0, 0.05)), tries=1)
+    mouse = build_object("computer mouse", rng)
+    plan.on_top(base, mouse, 0.32, y=front, turn=float(rng.normal(0, 0.2)), tries=1)
+    tower = build_object("computer tower", rng)
+    side = float(rng.choice([-1, 1]))
+    at = plan.spot(base, side * (desk.size[0] / 2 + 0.16), -0.05)
+    plan.add(tower, at, plan.placed[base].yaw)
+
+# %% ../../../nbs/scenes/procedural/30_arrangements.ipynb #c04daf5f
 def desk_group(plan: RoomLayout) -> None:
     """A desk at a wall, screens at its back, keyboard and mouse before them, a chair drawn up, a
     computer beside."""
@@ -132,43 +164,11 @@ def desk_group(plan: RoomLayout) -> None:
     )
     plan.add(seat, xy, plan.placed[base].yaw + np.pi + float(rng.normal(0, 0.3)))
     if rng.random() < 0.8:
-        two = desk.size[0] > 1.35 and rng.random() < 0.4
-        model = int(rng.integers(2**31))
-        for x in (-0.32, 0.32) if two else (float(rng.normal(0, 0.06)),):
-            plan.on_top(
-                base,
-                build_object("monitor", np.random.default_rng(model)),
-                x,
-                y=-d / 2 + 0.18,
-                turn=-x * 0.45,
-                tries=1,
-            )
-        plan.on_top(
-            base,
-            build_object("keyboard", rng),
-            0.0,
-            y=d / 2 - 0.17,
-            turn=float(rng.normal(0, 0.05)),
-            tries=1,
-        )
-        plan.on_top(
-            base,
-            build_object("computer mouse", rng),
-            0.32,
-            y=d / 2 - 0.17,
-            turn=float(rng.normal(0, 0.2)),
-            tries=1,
-        )
-        tower = build_object("computer tower", rng)
-        plan.add(
-            tower,
-            plan.spot(base, float(rng.choice([-1, 1])) * (desk.size[0] / 2 + 0.16), -0.05),
-            plan.placed[base].yaw,
-        )
+        _computer(plan, base)
     else:
         plan.on_top(base, build_object("laptop", rng), 0.0, y=0.02, turn=0.0, tries=1)
 
-
+# %% ../../../nbs/scenes/procedural/30_arrangements.ipynb #513d52fa
 def bed_group(plan: RoomLayout) -> None:
     """A bed with its head at a wall, pillows, nightstands beside the head."""
     rng = plan.rng
@@ -199,12 +199,9 @@ def bed_group(plan: RoomLayout) -> None:
             plan.placed[base].yaw,
         )
 
-
-def kitchen_run(plan: RoomLayout) -> None:
-    """Units side by side along the longest free wall: refrigerator, counter, sink, stove,
-    dishwasher."""
-    rng = plan.rng
-    order = [
+# %% ../../../nbs/scenes/procedural/30_arrangements.ipynb #914fcce7
+_UNITS = (
+    (
         "refrigerator",
         "kitchen counter",
         "sink",
@@ -213,16 +210,16 @@ def kitchen_run(plan: RoomLayout) -> None:
         "stove",
         "washing machine",
         "kitchen counter",
-    ]
-    if rng.random() < 0.5:
-        order = [
-            "refrigerator",
-            "stove",
-            "kitchen counter",
-            "sink",
-            "dishwasher",
-            "kitchen counter",
-        ]
+    ),
+    ("refrigerator", "stove", "kitchen counter", "sink", "dishwasher", "kitchen counter"),
+)
+
+# %% ../../../nbs/scenes/procedural/30_arrangements.ipynb #74bf0823
+def kitchen_run(plan: RoomLayout) -> None:
+    """Units side by side along the longest free wall: refrigerator, counter, sink, stove,
+    dishwasher."""
+    rng = plan.rng
+    order = _UNITS[1] if rng.random() < 0.5 else _UNITS[0]
     look = int(rng.integers(2**31))
     units = [
         (
@@ -246,7 +243,7 @@ def kitchen_run(plan: RoomLayout) -> None:
         if len(units) <= 1:
             return
 
-
+# %% ../../../nbs/scenes/procedural/30_arrangements.ipynb #50e80382
 def sink_group(plan: RoomLayout) -> None:
     """A sink at a wall and a mirror above it."""
     piece = build_object("sink", plan.rng)
@@ -261,7 +258,7 @@ def sink_group(plan: RoomLayout) -> None:
             -2,
         )
 
-
+# %% ../../../nbs/scenes/procedural/30_arrangements.ipynb #3b040112
 GROUPS: Mapping[str, Callable[[RoomLayout], None]] = MappingProxyType(
     {
         "dining group": dining_group,

@@ -20,6 +20,7 @@ from .furniture import ObjectGeometry, Appearance, SupportSurface
 from .primitives import Material, Part, transform
 
 # %% ../../../nbs/scenes/procedural/20_catalog.ipynb #7bda86f3
+# over 40 lines: a table, one entry a finish
 MATERIALS: Mapping[str, tuple[str, float, float, tuple[tuple[float, float, float], ...]]] = (
     MappingProxyType(
         {
@@ -172,7 +173,7 @@ MATERIALS: Mapping[str, tuple[str, float, float, tuple[tuple[float, float, float
     )
 )
 
-
+# %% ../../../nbs/scenes/procedural/20_catalog.ipynb #6f649c40
 def sample_material(name: str, rng: np.random.Generator) -> Material:
     """A material of this finish: one of its colours, a little off, and a darker partner for the
     pattern."""
@@ -221,6 +222,7 @@ class Category:
     support: Literal["floor", "top", "wall", "ceiling"] = "floor"
 
 # %% ../../../nbs/scenes/procedural/20_catalog.ipynb #cd1aed34
+# over 40 lines: a table, one entry a category
 _ROWS: tuple[tuple[Any, ...], ...] = (
     # seats and beds
     (
@@ -865,7 +867,7 @@ class ObjectModel:
     size: np.ndarray
     tops: tuple[SupportSurface, ...]
 
-
+# %% ../../../nbs/scenes/procedural/20_catalog.ipynb #b252dd9f
 def sample_size(category: Category, rng: np.random.Generator) -> np.ndarray:
     """Width, depth, height (3,) in metres: normal deviates cut at 1.6.
 
@@ -880,7 +882,7 @@ def sample_size(category: Category, rng: np.random.Generator) -> np.ndarray:
         category.spread
     )
 
-
+# %% ../../../nbs/scenes/procedural/20_catalog.ipynb #79c92f3c
 def build_object(
     label: str, rng: np.random.Generator, size: np.ndarray | None = None
 ) -> ObjectModel:

@@ -27,6 +27,7 @@ from spar_kit.scenes.procedural.furniture import (
 )
 from spar_kit.scenes.procedural.primitives import (
     Material,
+    Part,
     box,
     superellipsoid,
     lathe,
@@ -61,7 +62,25 @@ def fridge(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
         )
     return ObjectGeometry(feet + body, [full_top(w, d - 0.1, h, clear=2.4 - h)])
 
+# %% ../../../nbs/scenes/procedural/10_fixtures.ipynb #acc05d8d
+def _burners(w: float, d: float, cook: float) -> list[Part]:
+    """Four plates of 9, 7, 5 and 3 cm radius on a level at height `cook`."""
+    return [
+        lathe(
+            METAL,
+            [
+                (0, cook),
+                (0.09 - 0.02 * k, cook),
+                (0.09 - 0.02 * k, cook + 0.008),
+                (0, cook + 0.008),
+            ],
+            (sx * w / 4, sy * d / 4 - 0.01, 0),
+            14,
+        )
+        for k, (sx, sy) in enumerate([(-1, -1), (1, -1), (-1, 1), (1, 1)])
+    ]
 
+# %% ../../../nbs/scenes/procedural/10_fixtures.ipynb #a4b21890
 def stove(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """Body, oven door with a window and a handle, knobs, four burners, a low back panel."""
     m = look.main
@@ -89,20 +108,7 @@ def stove(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
         cylinder(DARK, (x, d / 2 - 0.04, cook - 0.08), (x, d / 2 - 0.005, cook - 0.08), radius=0.02)
         for x in np.linspace(-w / 2 + 0.08, w / 2 - 0.08, 5)
     ]
-    parts += [
-        lathe(
-            METAL,
-            [
-                (0, cook),
-                (0.09 - 0.02 * k, cook),
-                (0.09 - 0.02 * k, cook + 0.008),
-                (0, cook + 0.008),
-            ],
-            (sx * w / 4, sy * d / 4 - 0.01, 0),
-            14,
-        )
-        for k, (sx, sy) in enumerate([(-1, -1), (1, -1), (-1, 1), (1, 1)])
-    ]
+    parts += _burners(w, d, cook)
     return ObjectGeometry(
         parts,
         [
@@ -112,7 +118,7 @@ def stove(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
         ],
     )
 
-
+# %% ../../../nbs/scenes/procedural/10_fixtures.ipynb #e6060afd
 def appliance(
     w: float, d: float, h: float, look: Appearance, porthole: bool = False
 ) -> ObjectGeometry:
@@ -154,7 +160,7 @@ def appliance(
         ]
     return ObjectGeometry(parts, [full_top(w, d - 0.06, h)])
 
-
+# %% ../../../nbs/scenes/procedural/10_fixtures.ipynb #4b025318
 def microwave(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """Body, dark door, button panel, handle, feet."""
     m = look.main
@@ -179,7 +185,7 @@ def microwave(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     ]
     return ObjectGeometry(parts, [full_top(w, d, h, 1.0)])
 
-
+# %% ../../../nbs/scenes/procedural/10_fixtures.ipynb #ecf94c7c
 def counter(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """A row of base cabinets under a worktop with a low upstand."""
     fronts = replace(look, second=look.tinted(1.08))
@@ -213,7 +219,7 @@ def counter(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
         ],
     )
 
-
+# %% ../../../nbs/scenes/procedural/10_fixtures.ipynb #8196b093
 def sink(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """A base cabinet with a sunken basin and a tap."""
     top = h - 0.16
@@ -255,11 +261,9 @@ def sink(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     return ObjectGeometry(parts)
 
 # %% ../../../nbs/scenes/procedural/10_fixtures.ipynb #cf9fb1e6
-def toilet(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
-    """Foot, bowl, seat, lid leaning on the cistern, cistern with a button."""
+def _toilet_bowl(w: float, d: float, look: Appearance, *, rim: float, back: float) -> list[Part]:
+    """Bowl and seat, w x d metres at the rim, moved `back` metres to the front for the cistern."""
     m = look.main
-    rim = 0.40
-    tank = 0.19
     basin = [
         (0, 0.05),
         (0.30, 0.05),
@@ -271,13 +275,19 @@ def toilet(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
         (0, rim - 0.19),
     ]
     lip = [(0.36, rim), (0.5, rim), (0.5, rim + 0.02), (0.36, rim + 0.02), (0.36, rim)]
-    bowl, ring = (
-        transform(scale(lathe(k, p, segments=20), (w, d - tank, 1)), shift=(0, tank / 2, 0))
+    return [
+        transform(scale(lathe(k, p, segments=20), (w, d, 1)), shift=(0, back, 0))
         for k, p in ((m, basin), (look.tinted(0.95), lip))
-    )
+    ]
+
+# %% ../../../nbs/scenes/procedural/10_fixtures.ipynb #bdc67480
+def toilet(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
+    """Foot, bowl, seat, lid leaning on the cistern, cistern with a button."""
+    m = look.main
+    rim = 0.40
+    tank = 0.19
     parts = [
-        bowl,
-        ring,
+        *_toilet_bowl(w, d - tank, look, rim=rim, back=tank / 2),
         superellipsoid(m, (-0.3 * w, -d / 2 + 0.05, 0), (0.3 * w, d / 2 - 0.16, 0.3), 6),
         superellipsoid(m, (-w / 2, -d / 2, rim - 0.02), (w / 2, -d / 2 + tank, h - 0.03), 9),
         box(look.tinted(0.97), (-w / 2, -d / 2, h - 0.035), (w / 2, -d / 2 + tank, h - 0.008)),
@@ -307,7 +317,7 @@ def toilet(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
         ],
     )
 
-
+# %% ../../../nbs/scenes/procedural/10_fixtures.ipynb #7ab79186
 def bathtub(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """A hollow tub: four walls with a rim, a floor, a skirt, a tap."""
     m = look.main
@@ -328,7 +338,7 @@ def bathtub(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     ]
     return ObjectGeometry(parts)
 
-
+# %% ../../../nbs/scenes/procedural/10_fixtures.ipynb #ce709b3f
 def towel(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """A cloth folded over a rail on two brackets."""
     y = d / 2 - 0.03
@@ -353,7 +363,7 @@ def towel(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     ]
     return ObjectGeometry(parts)
 
-
+# %% ../../../nbs/scenes/procedural/10_fixtures.ipynb #2b80addc
 def radiator(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """Columns between two pipes, a valve, brackets to the wall."""
     n = max(5, round(w / 0.1))
@@ -374,7 +384,7 @@ def radiator(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
         ]
     )
 
-
+# %% ../../../nbs/scenes/procedural/10_fixtures.ipynb #154bd235
 def fireplace(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """Pillars and mantel around a dark opening with logs."""
     m = look.main
@@ -406,30 +416,28 @@ def fireplace(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     )
 
 # %% ../../../nbs/scenes/procedural/10_fixtures.ipynb #215adeec
-def framed(w: float, d: float, h: float, look: Appearance, kind: str = "picture") -> ObjectGeometry:
-    """A panel in a frame that hangs on the wall: "picture", "mirror" or "whiteboard" (with a pen
-    tray)."""
-    b = 0.02 if kind == "whiteboard" else min(0.05, 0.07 * w)
-    rng = look.rng
+def _framed_face(w: float, h: float, rng: np.random.Generator, kind: str) -> Material:
+    """What is seen within the frame: large blots, a plain board, or grey as if a room stood in
+    it."""
     if kind == "picture":
-        face = Material(
+        return Material(
             pattern="art",
             color=sample_muted_color(rng, 0.3, 0.95),
             second=sample_muted_color(rng, 0.1, 0.8),
             scale=0.5 * min(w, h),
         )
-    else:
-        face = (
-            Material(pattern="plain", color=(0.95, 0.95, 0.96), gloss=0.6)
-            if kind == "whiteboard"
-            else Material(
-                pattern="sky",
-                color=(0.70, 0.76, 0.80),
-                second=(0.50, 0.56, 0.60),
-                scale=h,
-                gloss=1.0,
-            )
-        )
+    if kind == "whiteboard":
+        return Material(pattern="plain", color=(0.95, 0.95, 0.96), gloss=0.6)
+    return Material(
+        pattern="sky", color=(0.70, 0.76, 0.80), second=(0.50, 0.56, 0.60), scale=h, gloss=1.0
+    )
+
+# %% ../../../nbs/scenes/procedural/10_fixtures.ipynb #d27e429b
+def framed(w: float, d: float, h: float, look: Appearance, kind: str = "picture") -> ObjectGeometry:
+    """A panel in a frame that hangs on the wall: "picture", "mirror" or "whiteboard" (with a pen
+    tray)."""
+    b = 0.02 if kind == "whiteboard" else min(0.05, 0.07 * w)
+    face = _framed_face(w, h, look.rng, kind)
     y0 = -d / 2
     y1 = d / 2
     parts = [
@@ -459,45 +467,21 @@ def framed(w: float, d: float, h: float, look: Appearance, kind: str = "picture"
         ]
     return ObjectGeometry(parts)
 
+# %% ../../../nbs/scenes/procedural/10_fixtures.ipynb #d56db11f
+def _dial(r: float, depth: float, m: Material) -> list[Part]:
+    """A flat case with a rim and a white face in it, lying on its back."""
+    inner = 0.9 * r
+    case = [(0, 0), (r, 0), (r, depth), (inner, depth), (inner, 0.8 * depth), (0, 0.8 * depth)]
+    face = [(0, 0.7 * depth), (inner, 0.7 * depth), (inner, 0.85 * depth), (0, 0.85 * depth)]
+    return [lathe(m, case, segments=24), lathe(WHITE, face, segments=20)]
 
+# %% ../../../nbs/scenes/procedural/10_fixtures.ipynb #13010f45
 def clock(w: float, d: float, h: float, look: Appearance, wall: bool = True) -> ObjectGeometry:
     """A dial with two hands: a disc for the wall, or an alarm clock on feet."""
     r = min(w, h) / 2
-    up = rotation(0, -90)
     mid = np.array([0, -d / 2, r if wall else h - r])
     depth = d - 0.006
-    parts = [
-        transform(
-            lathe(
-                look.main,
-                [
-                    (0, 0),
-                    (r, 0),
-                    (r, depth),
-                    (0.9 * r, depth),
-                    (0.9 * r, 0.8 * depth),
-                    (0, 0.8 * depth),
-                ],
-                segments=24,
-            ),
-            up,
-            mid,
-        ),
-        transform(
-            lathe(
-                WHITE,
-                [
-                    (0, 0.7 * depth),
-                    (0.9 * r, 0.7 * depth),
-                    (0.9 * r, 0.85 * depth),
-                    (0, 0.85 * depth),
-                ],
-                segments=20,
-            ),
-            up,
-            mid,
-        ),
-    ]
+    parts = [transform(p, rotation(0, -90), mid) for p in _dial(r, depth, look.main)]
     for long, angle in (
         (0.5, float(look.rng.uniform(0, 360))),
         (0.75, float(look.rng.uniform(0, 360))),
@@ -517,7 +501,27 @@ def clock(w: float, d: float, h: float, look: Appearance, wall: bool = True) -> 
         ]
     return ObjectGeometry(parts)
 
+# %% ../../../nbs/scenes/procedural/10_fixtures.ipynb #5a2681e5
+def _door_panels(leaf_w: float, d: float, h: float, look: Appearance) -> list[Part]:
+    """Two or three rows of one or two panels on a leaf of 2 x `leaf_w` by h metres."""
+    rows = [(0.12, 0.42), (0.48, 0.92)]
+    if not look.chance():
+        rows = [(0.08, 0.3), (0.36, 0.58), (0.64, 0.94)]
+    columns = [(-0.85, 0.85)]
+    if not look.chance():
+        columns = [(-0.85, -0.08), (0.08, 0.85)]
+    return [
+        box(
+            look.tinted(0.88),
+            (a * leaf_w, d / 2 - 0.062, z0 * h),
+            (b * leaf_w, d / 2 - 0.052, z1 * h),
+            2,
+        )
+        for z0, z1 in rows
+        for a, b in columns
+    ]
 
+# %% ../../../nbs/scenes/procedural/10_fixtures.ipynb #d185eec6
 def door(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """A leaf with panels in a frame, and a handle."""
     f = 0.07
@@ -535,20 +539,7 @@ def door(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
         ),
         box(look.second, (-leaf_w, -d / 2, 0), (leaf_w, d / 2 - 0.03, 0.012)),
     ]
-    rows = (
-        [(0.12, 0.42), (0.48, 0.92)] if look.chance() else [(0.08, 0.3), (0.36, 0.58), (0.64, 0.94)]
-    )
-    columns = [(-0.85, 0.85)] if look.chance() else [(-0.85, -0.08), (0.08, 0.85)]
-    parts += [
-        box(
-            look.tinted(0.88),
-            (a * leaf_w, d / 2 - 0.062, z0 * (h - f)),
-            (b * leaf_w, d / 2 - 0.052, z1 * (h - f)),
-            2,
-        )
-        for z0, z1 in rows
-        for a, b in columns
-    ]
+    parts += _door_panels(leaf_w, d, h - f, look)
     x = leaf_w - 0.07
     return ObjectGeometry(
         [
@@ -567,7 +558,7 @@ def door(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
         ]
     )
 
-
+# %% ../../../nbs/scenes/procedural/10_fixtures.ipynb #2114976d
 def doorframe(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """The three boards around a passage."""
     f = 0.06
@@ -579,7 +570,7 @@ def doorframe(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
         ]
     )
 
-
+# %% ../../../nbs/scenes/procedural/10_fixtures.ipynb #c3a54edd
 def window(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """Panes of daylight between bars, a frame, a sill."""
     f = 0.06
@@ -616,7 +607,7 @@ def window(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
         )
     return ObjectGeometry(parts)
 
-
+# %% ../../../nbs/scenes/procedural/10_fixtures.ipynb #accfbe67
 def curtain(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """Folds hanging from a rail with rings."""
     n = max(4, round(w / 0.09))

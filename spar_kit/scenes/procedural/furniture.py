@@ -11,6 +11,7 @@ __all__ = ['METAL', 'DARK', 'STEEL', 'WHITE', 'GLASS', 'PAPER', 'SupportSurface'
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from spar_kit.scenes.procedural.primitives import (
     Material,
@@ -45,7 +46,7 @@ class ObjectGeometry:
     parts: list[Part]
     tops: list[SupportSurface] = field(default_factory=list)
 
-
+# %% ../../../nbs/scenes/procedural/05_furniture.ipynb #15f27928
 @dataclass(frozen=True)
 class Appearance:
     """Materials chosen for one object, and the generator for its small liberties."""
@@ -73,7 +74,7 @@ def sample_muted_color(
     r, g, b = 0.6 * c + 0.4 * c.mean()
     return float(r), float(g), float(b)
 
-
+# %% ../../../nbs/scenes/procedural/05_furniture.ipynb #3fb30ea7
 METAL = Material(pattern="plain", color=(0.72, 0.73, 0.75), gloss=0.8)
 DARK = Material(pattern="plain", color=(0.10, 0.10, 0.11), gloss=0.4)
 STEEL = Material(
@@ -123,7 +124,7 @@ def legs(
         for sy in (-1, 1)
     ]
 
-
+# %% ../../../nbs/scenes/procedural/05_furniture.ipynb #308131f7
 def slab(m: Material, w: float, d: float, z0: float, z1: float, grain: int | None = None) -> Part:
     """A board of w x d metres between two heights, centred."""
     return box(m, (-w / 2, -d / 2, z0), (w / 2, d / 2, z1), grain)
@@ -143,19 +144,11 @@ def full_top(
     )
 
 # %% ../../../nbs/scenes/procedural/05_furniture.ipynb #de6a18b0
-def chair(w: float, d: float, h: float, look: Appearance, soft: bool = False) -> ObjectGeometry:
-    """Four legs, a seat at about half the height, a back of slats or a panel; `soft` adds
-    cushions."""
-    seat = float(np.clip(0.5 * h, 0.40, 0.50))
+def _chair_back(
+    w: float, d: float, h: float, look: Appearance, *, seat: float, soft: bool
+) -> list[Part]:
+    """Two posts, and between them a panel, three boards across or four slats upright."""
     m = look.main
-    soft = soft or look.chance(0.4)
-    parts = legs(m, w, d, h=seat - 0.03, thick=0.038, inset=0.015, round_=look.chance())
-    parts.append(
-        superellipsoid(look.second, (-w / 2, -d / 2, seat - 0.04), (w / 2, d / 2, seat + 0.03), 7)
-        if soft
-        else slab(m, w, d, seat - 0.03, seat)
-    )
-    top = seat + (0.03 if soft else 0)
     posts = [
         box(
             m,
@@ -184,6 +177,23 @@ def chair(w: float, d: float, h: float, look: Appearance, soft: bool = False) ->
             for x in np.linspace(-w / 2 + 0.09, w / 2 - 0.09, 4)
         ]
         posts.append(box(m, (-w / 2 + 0.02, -d / 2, h - 0.06), (w / 2 - 0.02, -d / 2 + 0.035, h)))
+    return posts
+
+# %% ../../../nbs/scenes/procedural/05_furniture.ipynb #34114e20
+def chair(w: float, d: float, h: float, look: Appearance, soft: bool = False) -> ObjectGeometry:
+    """Four legs, a seat at about half the height, a back of slats or a panel; `soft` adds
+    cushions."""
+    seat = float(np.clip(0.5 * h, 0.40, 0.50))
+    m = look.main
+    soft = soft or look.chance(0.4)
+    parts = legs(m, w, d, h=seat - 0.03, thick=0.038, inset=0.015, round_=look.chance())
+    parts.append(
+        superellipsoid(look.second, (-w / 2, -d / 2, seat - 0.04), (w / 2, d / 2, seat + 0.03), 7)
+        if soft
+        else slab(m, w, d, seat - 0.03, seat)
+    )
+    top = seat + (0.03 if soft else 0)
+    posts = _chair_back(w, d, h, look, seat=seat, soft=soft)
     return ObjectGeometry(
         parts + posts,
         [
@@ -198,11 +208,9 @@ def chair(w: float, d: float, h: float, look: Appearance, soft: bool = False) ->
         ],
     )
 
-
-def office_chair(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
-    """An office chair: five-arm base on castors, column, padded seat and back, arm rests."""
-    r = min(w, d) / 2 - 0.03
-    seat = 0.48
+# %% ../../../nbs/scenes/procedural/05_furniture.ipynb #5ed81293
+def _castor_base(r: float) -> list[Part]:
+    """Five arms of r metres with a castor under the end of each."""
     turn = np.radians(90 + 72 * np.arange(5))
     parts = [
         cylinder(
@@ -225,6 +233,14 @@ def office_chair(w: float, d: float, h: float, look: Appearance) -> ObjectGeomet
         )
         for t in turn
     ]
+    return parts
+
+# %% ../../../nbs/scenes/procedural/05_furniture.ipynb #7ee8a694
+def office_chair(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
+    """An office chair: five-arm base on castors, column, padded seat and back, arm rests."""
+    r = min(w, d) / 2 - 0.03
+    seat = 0.48
+    parts = _castor_base(r)
     parts += [
         cylinder(METAL, (0, 0, 0.08), (0, 0, seat - 0.05), radius=0.028),
         superellipsoid(
@@ -258,7 +274,20 @@ def office_chair(w: float, d: float, h: float, look: Appearance) -> ObjectGeomet
         ],
     )
 
+# %% ../../../nbs/scenes/procedural/05_furniture.ipynb #5e80f024
+def _cushions(
+    edges: NDArray[np.float64], d: float, h: float, c: Material, *, seat: float, back: float
+) -> list[Part]:
+    """A seat and a back cushion between every two neighbouring `edges`."""
+    parts = []
+    for a, b in zip(edges[:-1], edges[1:]):
+        parts.append(superellipsoid(c, (a + 0.004, back, seat - 0.13), (b - 0.004, d / 2, seat), 8))
+        low = (a + 0.01, back - 0.06, seat - 0.01)
+        high = (b - 0.01, back + 0.13, h - 0.03)
+        parts.append(superellipsoid(c, low, high, 5))
+    return parts
 
+# %% ../../../nbs/scenes/procedural/05_furniture.ipynb #c9d4795d
 def sofa(w: float, d: float, h: float, look: Appearance, seats: int = 0) -> ObjectGeometry:
     """Base on feet, arms, a row of seat and back cushions (one for each 0.7 m unless given)."""
     n = seats or max(2, round(w / 0.75))
@@ -277,15 +306,9 @@ def sofa(w: float, d: float, h: float, look: Appearance, seats: int = 0) -> Obje
         for s in (-1, 1)
     ]
     parts.append(superellipsoid(m, (-w / 2, -d / 2, 0.07), (w / 2, -d / 2 + 0.22, h), 10))
-    edges = np.linspace(-w / 2 + arm, w / 2 - arm, n + 1)
     back = -d / 2 + 0.2
-    for a, b in zip(edges[:-1], edges[1:]):
-        parts.append(superellipsoid(c, (a + 0.004, back, seat - 0.13), (b - 0.004, d / 2, seat), 8))
-        parts.append(
-            superellipsoid(
-                c, (a + 0.01, back - 0.06, seat - 0.01), (b - 0.01, back + 0.13, h - 0.03), 5
-            )
-        )
+    edges = np.linspace(-w / 2 + arm, w / 2 - arm, n + 1)
+    parts += _cushions(edges, d, h, c, seat=seat, back=back)
     return ObjectGeometry(
         parts,
         [
@@ -300,13 +323,34 @@ def sofa(w: float, d: float, h: float, look: Appearance, seats: int = 0) -> Obje
         ],
     )
 
-
-def bed(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
-    """Frame on feet, headboard at the back, mattress, a blanket over the lower two thirds."""
-    top = float(np.clip(0.55 * h, 0.42, 0.6))
+# %% ../../../nbs/scenes/procedural/05_furniture.ipynb #51d6e03f
+def _bedding(w: float, d: float, blanket: Material, *, top: float, fold: float) -> list[Part]:
+    """A mattress in a sheet, and a blanket that is folded back at y = `fold`."""
     sheet = Material(
         pattern="fabric", color=(0.90, 0.89, 0.86), second=(0.84, 0.83, 0.80), scale=0.02
     )
+    return [
+        superellipsoid(
+            sheet, (-w / 2 + 0.03, -d / 2 + 0.07, top - 0.22), (w / 2 - 0.03, d / 2 - 0.06, top), 14
+        ),
+        superellipsoid(
+            blanket,
+            (-w / 2 + 0.005, fold, top - 0.19),
+            (w / 2 - 0.005, d / 2 - 0.052, top + 0.03),
+            16,
+        ),
+        superellipsoid(
+            replace(blanket, pattern="fabric"),
+            (-w / 2 + 0.005, fold - 0.08, top - 0.15),
+            (w / 2 - 0.005, fold + 0.12, top + 0.04),
+            12,
+        ),
+    ]
+
+# %% ../../../nbs/scenes/procedural/05_furniture.ipynb #dc28bfb0
+def bed(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
+    """Frame on feet, headboard at the back, mattress, a blanket over the lower two thirds."""
+    top = float(np.clip(0.55 * h, 0.42, 0.6))
     m = look.main
     parts = legs(m, w, d, h=0.16, thick=0.07, inset=0) + [
         slab(m, w, d, 0.14, top - 0.2, 1),
@@ -325,23 +369,7 @@ def bed(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     if look.chance():
         parts.append(box(m, (-w / 2, d / 2 - 0.05, 0), (w / 2, d / 2, top + 0.06)))
     fold = -d / 2 + float(look.rng.uniform(0.62, 0.85))
-    parts += [
-        superellipsoid(
-            sheet, (-w / 2 + 0.03, -d / 2 + 0.07, top - 0.22), (w / 2 - 0.03, d / 2 - 0.06, top), 14
-        ),
-        superellipsoid(
-            look.second,
-            (-w / 2 + 0.005, fold, top - 0.19),
-            (w / 2 - 0.005, d / 2 - 0.052, top + 0.03),
-            16,
-        ),
-        superellipsoid(
-            replace(look.second, pattern="fabric"),
-            (-w / 2 + 0.005, fold - 0.08, top - 0.15),
-            (w / 2 - 0.005, fold + 0.12, top + 0.04),
-            12,
-        ),
-    ]
+    parts += _bedding(w, d, look.second, top=top, fold=fold)
     return ObjectGeometry(
         parts,
         [
@@ -359,7 +387,7 @@ def bed(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
         ],
     )
 
-
+# %% ../../../nbs/scenes/procedural/05_furniture.ipynb #d6c8f7ca
 def stool(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """A round or padded seat on four legs with rungs."""
     feet = legs(look.main, w, d, h=h - 0.03, thick=0.035, inset=0.02, round_=True)
@@ -380,7 +408,7 @@ def stool(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     )
     return ObjectGeometry([*feet, *rung, seat], [full_top(w, d, h, margin=0.06)])
 
-
+# %% ../../../nbs/scenes/procedural/05_furniture.ipynb #c5a4c1b3
 def ottoman(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """A padded block with a seam and short feet."""
     return ObjectGeometry(
@@ -418,6 +446,67 @@ def bench(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     )
 
 # %% ../../../nbs/scenes/procedural/05_furniture.ipynb #49a6f0d4
+def _round_table(
+    w: float, d: float, h: float, m: Material, leg: Material, *, t: float
+) -> ObjectGeometry:
+    """A turned top, `t` metres thick, on a column with a round foot."""
+    r = min(w, d) / 2
+    parts = [
+        box(leg, (-0.6 * r, -0.03, h - t - 0.03), (0.6 * r, 0.03, h - t)),
+        scale(
+            lathe(m, [(0, h - t), (1, h - t), (1, h), (0, h)], segments=28, grain=0),
+            (w / 2, d / 2, 1),
+        ),
+        lathe(leg, [(0, 0), (0.55 * r, 0), (0.5 * r, 0.025), (0.08, 0.05), (0, 0.05)], segments=20),
+        lathe(
+            leg,
+            [(0, 0.05), (0.07, 0.05), (0.05, 0.12), (0.045, h - 0.12), (0.12, h - t), (0, h - t)],
+            segments=12,
+        ),
+    ]
+    return ObjectGeometry(
+        parts,
+        [SupportSurface(x0=-0.62 * w / 2, x1=0.62 * w / 2, y0=-0.62 * d / 2, y1=0.62 * d / 2, z=h)],
+    )
+
+# %% ../../../nbs/scenes/procedural/05_furniture.ipynb #2b979569
+def _desk_panels(w: float, d: float, h: float, look: Appearance, *, t: float) -> list[Part]:
+    """What carries a desk's top, `t` metres thick, from below: two sides, a board at the back, and
+    mostly drawers at one side."""
+    m = look.main
+    under = h - t
+    parts = [
+        box(
+            m,
+            (s * (w / 2 - 0.03) - 0.015, -d / 2 + 0.02, 0),
+            (s * (w / 2 - 0.03) + 0.015, d / 2 - 0.02, under),
+        )
+        for s in (-1, 1)
+    ]
+    parts.append(
+        box(m, (-w / 2 + 0.04, -d / 2 + 0.03, h - 0.35), (w / 2 - 0.04, -d / 2 + 0.05, under))
+    )
+    side = -1 if look.chance() else 1
+    if look.chance(0.7):
+        parts += _desk_drawers(w, d, under, look.tinted(0.94), side=side)
+    return parts
+
+
+def _desk_drawers(w: float, d: float, under: float, front: Material, *, side: int) -> list[Part]:
+    """Three drawers with handles below height `under`, at the left (-1) or the right (1)."""
+    wide = min(0.42, 0.34 * w)
+    x = side * (w / 2 - 0.05 - wide / 2)
+    parts = []
+    for k in range(3):
+        z = under - 0.2 * (k + 1)
+        low = (x - wide / 2, -d / 2 + 0.05, z + 0.01)
+        parts.append(box(front, low, (x + wide / 2, d / 2 - 0.04, z + 0.19)))
+        left = (x - 0.06, d / 2 - 0.03, z + 0.1)
+        right = (x + 0.06, d / 2 - 0.03, z + 0.1)
+        parts.append(cylinder(METAL, left, right, radius=0.007, segments=6))
+    return parts
+
+# %% ../../../nbs/scenes/procedural/05_furniture.ipynb #67fe108e
 def table(
     w: float, d: float, h: float, look: Appearance, style: str = "legs", shelf: bool = False
 ) -> ObjectGeometry:
@@ -427,69 +516,10 @@ def table(
     t = 0.035
     leg = look.second if look.chance(0.5) else m
     if style == "round" or (style == "any" and look.chance(0.35)):
-        r = min(w, d) / 2
-        parts = [
-            box(leg, (-0.6 * r, -0.03, h - t - 0.03), (0.6 * r, 0.03, h - t)),
-            scale(
-                lathe(m, [(0, h - t), (1, h - t), (1, h), (0, h)], segments=28, grain=0),
-                (w / 2, d / 2, 1),
-            ),
-            lathe(
-                leg, [(0, 0), (0.55 * r, 0), (0.5 * r, 0.025), (0.08, 0.05), (0, 0.05)], segments=20
-            ),
-            lathe(
-                leg,
-                [
-                    (0, 0.05),
-                    (0.07, 0.05),
-                    (0.05, 0.12),
-                    (0.045, h - 0.12),
-                    (0.12, h - t),
-                    (0, h - t),
-                ],
-                segments=12,
-            ),
-        ]
-        return ObjectGeometry(
-            parts,
-            [
-                SupportSurface(
-                    x0=-0.62 * w / 2, x1=0.62 * w / 2, y0=-0.62 * d / 2, y1=0.62 * d / 2, z=h
-                )
-            ],
-        )
+        return _round_table(w, d, h, m, leg, t=t)
     parts = [slab(m, w, d, h - t, h)]
     if style == "panels":
-        parts += [
-            box(
-                m,
-                (s * (w / 2 - 0.03) - 0.015, -d / 2 + 0.02, 0),
-                (s * (w / 2 - 0.03) + 0.015, d / 2 - 0.02, h - t),
-            )
-            for s in (-1, 1)
-        ]
-        parts.append(
-            box(m, (-w / 2 + 0.04, -d / 2 + 0.03, h - 0.35), (w / 2 - 0.04, -d / 2 + 0.05, h - t))
-        )
-        side = -1 if look.chance() else 1
-        wide = min(0.42, 0.34 * w)
-        for k in range(3 if look.chance(0.7) else 0):
-            x = side * (w / 2 - 0.05 - wide / 2)
-            z = h - t - 0.2 * (k + 1)
-            parts += [
-                box(
-                    look.tinted(0.94),
-                    (x - wide / 2, -d / 2 + 0.05, z + 0.01),
-                    (x + wide / 2, d / 2 - 0.04, z + 0.19),
-                ),
-                cylinder(
-                    METAL,
-                    (x - 0.06, d / 2 - 0.03, z + 0.1),
-                    (x + 0.06, d / 2 - 0.03, z + 0.1),
-                    radius=0.007,
-                    segments=6,
-                ),
-            ]
+        parts += _desk_panels(w, d, h, look, t=t)
     else:
         parts += legs(leg, w, d, h=h - t, thick=0.055, inset=0.02, round_=look.chance(0.4))
         parts += [
@@ -500,7 +530,34 @@ def table(
             parts.append(slab(m, w - 0.14, d - 0.12, 0.12, 0.14))
     return ObjectGeometry(parts, [full_top(w, d, h)])
 
+# %% ../../../nbs/scenes/procedural/05_furniture.ipynb #9a19e5bd
+def _handle(
+    low: tuple[float, float, float],
+    high: tuple[float, float, float],
+    d: float,
+    *,
+    doors: bool,
+    left: bool,
+    tall: bool,
+    handle: str,
+) -> Part:
+    """The handle of one front between two corners: in the middle of a drawer; at the edge of a
+    door, in its middle or, on a low body, near its top."""
+    x = (low[0] + high[0]) / 2
+    z = (low[2] + high[2]) / 2
+    long = min(0.09, (high[0] - low[0]) / 4)
+    end = np.array([long, 0, 0])
+    if doors:
+        x = low[0] + 0.04 if left else high[0] - 0.04
+        z = z if tall else high[2] - 0.12
+        long = min(0.09, (high[2] - low[2]) / 3)
+        end = np.array([0, 0, long])
+    mid = np.array([x, d / 2 - 0.012, z])
+    if handle == "bar":
+        return cylinder(METAL, mid - end, mid + end, radius=0.008, segments=6)
+    return superellipsoid(METAL, mid - 0.013, mid + [0.013, 0.012, 0.013], 2, 2)
 
+# %% ../../../nbs/scenes/procedural/05_furniture.ipynb #10a1c574
 def cabinet(
     w: float,
     d: float,
@@ -537,28 +594,34 @@ def cabinet(
             low = (xs[i] + 0.005, d / 2 - 0.045, zs[k] + 0.005)
             high = (xs[i + 1] - 0.005, d / 2 - 0.022, zs[k + 1] - 0.005)
             parts.append(box(front, low, high, 2 if doors else 0))
-            x = (low[0] + high[0]) / 2
-            z = (low[2] + high[2]) / 2
-            if doors:
-                x = high[0] - 0.04 if i % 2 == 0 else low[0] + 0.04
-                z = z if h > 1 else high[2] - 0.12
-            long = min(0.09, (high[2] - low[2]) / 3) if doors else min(0.09, (high[0] - low[0]) / 4)
-            end = np.array([0, 0, long]) if doors else np.array([long, 0, 0])
-            mid = np.array([x, d / 2 - 0.012, z])
             parts.append(
-                cylinder(METAL, mid - end, mid + end, radius=0.008, segments=6)
-                if handle == "bar"
-                else superellipsoid(METAL, mid - 0.013, mid + [0.013, 0.012, 0.013], 2, 2)
+                _handle(low, high, d, doors=doors, left=i % 2 == 1, tall=h > 1, handle=handle)
             )
     return ObjectGeometry(parts, [full_top(w, d - 0.03, h, clear=2.4 - h)])
 
+# %% ../../../nbs/scenes/procedural/05_furniture.ipynb #dea60a61
+def _books(
+    rng: np.random.Generator, left: float, end: float, *, d: float, z: float, gap: float
+) -> list[Part]:
+    """Books from `left` to `end` on a board at height z, each box 10 to 22 cm of them, lower than
+    the `gap` above the board."""
+    parts: list[Part] = []
+    while left < end - 0.05:
+        wide = float(rng.uniform(0.1, 0.22))
+        right = min(left + wide, end)
+        tall = gap * float(rng.uniform(0.62, 0.93))
+        colors = [sample_muted_color(rng) for _ in range(2)]
+        books = Material(pattern="books", color=colors[0], second=colors[1], scale=0.033)
+        parts.append(box(books, (left, -d / 2 + 0.02, z), (right, d / 2 - 0.05, z + tall), 0))
+        left = right + 0.003
+    return parts
 
-def shelves(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
-    """An open case of boards, some of them filled with a row of books."""
+# %% ../../../nbs/scenes/procedural/05_furniture.ipynb #80b73263
+def _case(
+    w: float, d: float, h: float, look: Appearance, *, zs: NDArray[np.float64], t: float
+) -> list[Part]:
+    """Two sides, a back and boards of `t` metres at the heights `zs`."""
     m = look.main
-    t = 0.022
-    n = max(2, round(h / 0.36))
-    zs = np.linspace(0.05, h - t, n + 1)
     parts = [
         box(
             m,
@@ -571,6 +634,15 @@ def shelves(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     parts += [
         box(m, (-w / 2 + t, -d / 2 + 0.012, z), (w / 2 - t, d / 2 - 0.004, z + t), 0) for z in zs
     ]
+    return parts
+
+# %% ../../../nbs/scenes/procedural/05_furniture.ipynb #ac2166d9
+def shelves(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
+    """An open case of boards, some of them filled with a row of books."""
+    t = 0.022
+    n = max(2, round(h / 0.36))
+    zs = np.linspace(0.05, h - t, n + 1)
+    parts = _case(w, d, h, look, zs=zs, t=t)
     tops = [
         SupportSurface(
             x0=-w / 2 + 0.03, x1=w / 2 - 0.03, y0=-d / 2 + 0.02, y1=d / 2 - 0.02, z=h, clear=2.4 - h
@@ -581,20 +653,9 @@ def shelves(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
         left = -w / 2 + t + 0.004
         if look.chance(0.55):
             run = float(look.rng.uniform(0.35, 0.95)) * (w - 2 * t)
-            while left < -w / 2 + t + run - 0.05:
-                wide = float(look.rng.uniform(0.1, 0.22))
-                right = min(left + wide, -w / 2 + t + run)
-                tall = gap * float(look.rng.uniform(0.62, 0.93))
-                colors = [sample_muted_color(look.rng) for _ in range(2)]
-                parts.append(
-                    box(
-                        Material(pattern="books", color=colors[0], second=colors[1], scale=0.033),
-                        (left, -d / 2 + 0.02, z + t),
-                        (right, d / 2 - 0.05, z + t + tall),
-                        0,
-                    )
-                )
-                left = right + 0.003
+            books = _books(look.rng, left, -w / 2 + t + run, d=d, z=z + t, gap=gap)
+            parts += books
+            left = books[-1].bounds[1][0] + 0.003 if books else left
         if w / 2 - t - left > 0.18:
             tops.append(
                 SupportSurface(
@@ -608,7 +669,7 @@ def shelves(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
             )
     return ObjectGeometry(parts, tops)
 
-
+# %% ../../../nbs/scenes/procedural/05_furniture.ipynb #4085d9d5
 def piano(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """An upright piano: body, keyboard shelf with keys, music stand, pedals, side posts."""
     m = look.main

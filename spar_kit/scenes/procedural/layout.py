@@ -7,13 +7,13 @@ __all__ = ['ROOM_TYPES', 'MAX_OBJECTS', 'RoomType', 'place_on_surfaces', 'add_op
 
 # %% ../../../nbs/scenes/procedural/35_layout.ipynb #17a2edd1
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 import numpy as np
 from scipy import ndimage
 
-from .catalog import CATALOGUE, build_object
+from .catalog import CATALOGUE, ObjectModel, build_object
 from .arrangements import GROUPS
 from spar_kit.scenes.procedural.placement import (
     CELL,
@@ -47,7 +47,8 @@ class RoomType:
     floor: tuple[str, ...]
     tiled_walls: bool = False
 
-
+# %% ../../../nbs/scenes/procedural/35_layout.ipynb #3630b2ef
+# over 40 lines: a table, one entry a kind of room
 ROOM_TYPES: Mapping[str, RoomType] = MappingProxyType(
     {
         "living room": RoomType(
@@ -213,43 +214,85 @@ ROOM_TYPES: Mapping[str, RoomType] = MappingProxyType(
         ),
     }
 )
+
+# %% ../../../nbs/scenes/procedural/35_layout.ipynb #4353b240
 _CORNER = {"floor lamp", "plant", "basket", "box", "suitcase", "laundry hamper"}
 _LOOSE = {"stool", "ottoman", "backpack", "shoes", "box"}
+# of a kind on one piece of furniture; of others one
+_AT_MOST = MappingProxyType(
+    {"book": 3, "cup": 3, "plate": 3, "bottle": 3, "bowl": 3, "pillow": 2, "vase": 2, "box": 2}
+)
 MAX_OBJECTS = 60  # objects in a house at most, walls, floors and ceilings aside
 
 # %% ../../../nbs/scenes/procedural/35_layout.ipynb #9087bbb7
+def _small_object(label: str, rng: np.random.Generator) -> ObjectModel:
+    """An object to stand on furniture; of a plant that is taller than 55 cm a small one instead."""
+    made = build_object(label, rng)
+    if label == "plant" and made.size[2] > 0.55:
+        made = build_object("plant", rng, np.array([0.2, 0.2, 0.32]) * rng.uniform(0.8, 1.3))
+    return made
+
+
 def place_on_surfaces(plan: RoomLayout, bias: float) -> None:
     """Put things on things by the catalogue's chances plus the house's `bias`; up to three of a
     kind, books rather more often.
     """
     k = 0
-    while k < len(plan.placed):
+    while k < len(plan.placed):  # grows: what was put on furniture can carry things too
         holder = plan.placed[k]
         if holder.piece.tops and holder.piece.label in CATALOGUE:
             room_for = 1 + 2 * sum((t.x1 - t.x0) * (t.y1 - t.y0) for t in holder.piece.tops) / 0.35
             wanted = list(CATALOGUE[holder.piece.label].supports.items())
             for n in plan.rng.permutation(len(wanted)):
                 label, chance = wanted[n]
-                for _ in range(
-                    3
-                    if label in ("book", "cup", "plate", "bottle", "bowl")
-                    else 2
-                    if label in ("pillow", "vase", "box")
-                    else 1
-                ):
+                for _ in range(_AT_MOST.get(label, 1)):
                     if plan.rng.random() < chance + bias and room_for > 1:
-                        made = build_object(label, plan.rng)
-                        if label == "plant" and made.size[2] > 0.55:
-                            made = build_object(
-                                "plant",
-                                plan.rng,
-                                np.array([0.2, 0.2, 0.32]) * plan.rng.uniform(0.8, 1.3),
-                            )
-                        if plan.on_top(k, made) is not None:
+                        if plan.on_top(k, _small_object(label, plan.rng)) is not None:
                             room_for -= 1
         k += 1
 
+# %% ../../../nbs/scenes/procedural/35_layout.ipynb #44528eff
+def _cut_main_door(plan: RoomLayout, outer: Sequence[int]) -> WallOpening | None:
+    """A door somewhere in one of the outer walls: the first place of 12 where it fits."""
+    rng = plan.rng
+    for _ in range(12):
+        k = int(rng.choice(outer))
+        u = float(rng.uniform(0.6, plan.room.wall(k)[2] - 0.6))
+        hole = cut_opening(plan, "door", k, u=u, piece=build_object("door", rng), sill=0.0)
+        if hole:
+            return hole
+    return None
 
+
+def _cut_window(plan: RoomLayout, k: int, make: int) -> WallOpening | None:
+    """A window of this make somewhere in wall k, if it fits there."""
+    rng = plan.rng
+    room = plan.room
+    sill = float(rng.uniform(0.85, 1.05))
+    pane = build_object("window", np.random.default_rng(make))
+    u = float(rng.uniform(0.8, max(0.9, room.wall(k)[2] - 0.8)))
+    sill = min(sill, room.height - pane.size[2] - 0.2)
+    return cut_opening(plan, "window", k, u=u, piece=pane, sill=sill)
+
+# %% ../../../nbs/scenes/procedural/35_layout.ipynb #cefe60e2
+def _dress_window(plan: RoomLayout, hole: WallOpening, make: int) -> None:
+    """Curtains at both sides of a window and a radiator under it, each in half of the cases."""
+    rng = plan.rng
+    room = plan.room
+    middle = (hole.u0 + hole.u1) / 2
+    if rng.random() < 0.5 and room.kind not in ("kitchen", "bathroom"):
+        for side in (-1, 1):
+            cloth = build_object("curtain", np.random.default_rng(make))
+            u = middle + side * ((hole.u1 - hole.u0 + cloth.size[0]) / 2 + 0.02)
+            xy, yaw = plan.wall_spot(hole.k, u, cloth.size[1] / 2 + 0.02)
+            z = np.clip(hole.z1 + 0.15 - cloth.size[2], 0.02, room.height - cloth.size[2] - 0.05)
+            plan.add(cloth, xy, yaw, float(z), -2)
+    if rng.random() < 0.5:
+        heater = build_object("radiator", np.random.default_rng(make))
+        xy, yaw = plan.wall_spot(hole.k, middle, heater.size[1] / 2 + 0.01)
+        plan.add(heater, xy, yaw)
+
+# %% ../../../nbs/scenes/procedural/35_layout.ipynb #0b568833
 def add_openings(
     plan: RoomLayout, gates: Sequence[WallOpening], main_door: bool
 ) -> list[WallOpening]:
@@ -257,70 +300,24 @@ def add_openings(
     curtains, put radiators under windows.
     """
     rng = plan.rng
-    room = plan.room
     holes = list(gates)
     for g in gates:
         air, yaw = plan.wall_spot(g.k, (g.u0 + g.u1) / 2, 0.45)
         plan.keep.append(np.array([*air, (g.u1 - g.u0) / 2 + 0.05, 0.45, yaw, 0.0, 2.3]))
     outer = [k for k in range(4) if k not in {g.k for g in gates}]
-    for _ in range(12 if main_door else 0):
-        k = int(rng.choice(outer))
-        hole = cut_opening(
-            plan,
-            "door",
-            k,
-            u=float(rng.uniform(0.6, room.wall(k)[2] - 0.6)),
-            piece=build_object("door", rng),
-            sill=0.0,
-        )
-        if hole:
-            holes.append(hole)
-            break
+    entrance = _cut_main_door(plan, outer) if main_door else None
+    if entrance is not None:
+        holes.append(entrance)
     # windows, curtains and radiators of a room are of one make
-    model = int(rng.integers(2**31))
+    make = int(rng.integers(2**31))
     for _ in range(int(rng.integers(1, 3))):
-        k = int(rng.choice(outer))
-        sill = float(rng.uniform(0.85, 1.05))
-        pane = build_object("window", np.random.default_rng(model))
-        hole = cut_opening(
-            plan,
-            "window",
-            k,
-            u=float(rng.uniform(0.8, max(0.9, room.wall(k)[2] - 0.8))),
-            piece=pane,
-            sill=min(sill, room.height - pane.size[2] - 0.2),
-        )
-        if hole is None:
-            continue
-        holes.append(hole)
-        middle = (hole.u0 + hole.u1) / 2
-        for side in (
-            (-1, 1) if rng.random() < 0.5 and room.kind not in ("kitchen", "bathroom") else ()
-        ):
-            cloth = build_object("curtain", np.random.default_rng(model))
-            xy, yaw = plan.wall_spot(
-                k,
-                middle + side * ((hole.u1 - hole.u0 + cloth.size[0]) / 2 + 0.02),
-                cloth.size[1] / 2 + 0.02,
-            )
-            plan.add(
-                cloth,
-                xy,
-                yaw,
-                float(
-                    np.clip(
-                        hole.z1 + 0.15 - cloth.size[2], 0.02, room.height - cloth.size[2] - 0.05
-                    )
-                ),
-                -2,
-            )
-        if rng.random() < 0.5:
-            heater = build_object("radiator", np.random.default_rng(model))
-            xy, yaw = plan.wall_spot(k, middle, heater.size[1] / 2 + 0.01)
-            plan.add(heater, xy, yaw)
+        hole = _cut_window(plan, int(rng.choice(outer)), make)
+        if hole is not None:
+            holes.append(hole)
+            _dress_window(plan, hole, make)
     return holes
 
-
+# %% ../../../nbs/scenes/procedural/35_layout.ipynb #ffcdc4dc
 def walkable(plan: RoomLayout, gates: Sequence[WallOpening]) -> bool:
     """Whether one region of the floor, 36 cm clear of things, is large enough to walk in and
     reaches every passage."""
@@ -335,7 +332,22 @@ def walkable(plan: RoomLayout, gates: Sequence[WallOpening]) -> bool:
             return False
     return bool(walk.sum() * CELL**2 > max(0.9, 0.09 * plan.room.area))
 
+# %% ../../../nbs/scenes/procedural/35_layout.ipynb #f09b40eb
+def _place(plan: RoomLayout, what: str) -> None:
+    """Place one group or one piece of a recipe where it belongs: on a wall, anywhere on the floor,
+    in a corner or along a wall."""
+    rng = plan.rng
+    if what in GROUPS:
+        GROUPS[what](plan)
+    elif CATALOGUE[what].support == "wall":
+        mount_on_wall(plan, build_object(what, rng))
+    elif what in _LOOSE and rng.random() < 0.6:
+        plan.place_freely(build_object(what, rng))
+    else:
+        piece = build_object(what, rng)
+        plan.at_edge(piece, corner=what in _CORNER and bool(rng.random() < 0.7))
 
+# %% ../../../nbs/scenes/procedural/35_layout.ipynb #ca86d993
 def furnish(
     room: Room,
     gates: Sequence[WallOpening],
@@ -359,16 +371,7 @@ def furnish(
             if low == 0 and rng.random() > density - 0.15 * attempt:
                 continue
             for _ in range(count):
-                if what in GROUPS:
-                    GROUPS[what](plan)
-                elif CATALOGUE[what].support == "wall":
-                    mount_on_wall(plan, build_object(what, rng))
-                elif what in _LOOSE and rng.random() < 0.6:
-                    plan.place_freely(build_object(what, rng))
-                else:
-                    plan.at_edge(
-                        build_object(what, rng), corner=what in _CORNER and bool(rng.random() < 0.7)
-                    )
+                _place(plan, what)
         if walkable(plan, gates):
             break
     while not walkable(plan, gates):
@@ -426,6 +429,29 @@ _ACCENTS = (
     (0.62, 0.48, 0.56),
 )
 
+# %% ../../../nbs/scenes/procedural/35_layout.ipynb #7dad7437
+def _varied(
+    colors: Sequence[tuple[float, float, float]], rng: np.random.Generator
+) -> tuple[float, float, float]:
+    """One of the colours, a little off."""
+    r, g, b = np.clip(
+        np.array(colors[int(rng.integers(len(colors)))]) + rng.normal(0, 0.02, 3), 0, 1
+    )
+    return float(r), float(g), float(b)
+
+
+def _floor_look(kind: RoomType, rng: np.random.Generator) -> Material:
+    """A finish that suits this kind of room, with darker joints."""
+    pattern, scale, gloss, colors = _FLOORS[kind.floor[int(rng.integers(len(kind.floor)))]]
+    c = _varied(colors, rng)
+    return Material(
+        pattern=pattern,
+        color=c,
+        second=(c[0] * 0.72, c[1] * 0.72, c[2] * 0.72),
+        scale=scale * float(rng.uniform(0.8, 1.25)),
+        gloss=gloss,
+    )
+
 
 def _looks(
     kind: RoomType, rng: np.random.Generator
@@ -433,73 +459,36 @@ def _looks(
     """Materials of the four walls, the floor and the ceiling. In one room of three a wall has a
     stronger colour than the others.
     """
-
-    def varied(colors: Sequence[tuple[float, float, float]]) -> tuple[float, float, float]:
-        r, g, b = np.clip(
-            np.array(colors[int(rng.integers(len(colors)))]) + rng.normal(0, 0.02, 3), 0, 1
-        )
-        return float(r), float(g), float(b)
-
-    pattern, scale, gloss, colors = _FLOORS[kind.floor[int(rng.integers(len(kind.floor)))]]
-    c = varied(colors)
-    floor = Material(
-        pattern=pattern,
-        color=c,
-        second=(c[0] * 0.72, c[1] * 0.72, c[2] * 0.72),
-        scale=scale * float(rng.uniform(0.8, 1.25)),
-        gloss=gloss,
-    )
+    floor = _floor_look(kind, rng)
+    ceiling = Material(pattern="plain", color=(0.95, 0.95, 0.93))
+    c = floor.color
     skirting = (0.90, 0.89, 0.86) if rng.random() < 0.6 else (c[0] * 0.7, c[1] * 0.7, c[2] * 0.7)
-    paint = varied(_PAINTS)
-    accent = varied(_ACCENTS)
+    paint = _varied(_PAINTS, rng)
+    accent = _varied(_ACCENTS, rng)
     odd = int(rng.integers(12))
     if kind.tiled_walls:
-        return (
-            (
-                Material(
-                    pattern="tiles",
-                    color=paint,
-                    second=(paint[0] * 0.8, paint[1] * 0.8, paint[2] * 0.8),
-                    scale=0.2,
-                    gloss=0.4,
-                ),
-            )
-            * 4,
-            floor,
-            Material(pattern="plain", color=(0.95, 0.95, 0.93)),
-        )
-    style, repeat = (
-        ("plaster", 0.1) if rng.random() < 0.7 else ("paper", float(rng.uniform(0.1, 0.22)))
-    )
-    walls = tuple(
-        Material(
-            pattern="plaster" if k == odd else style,
-            color=accent if k == odd else paint,
-            second=skirting,
-            scale=repeat,
-        )
-        for k in range(4)
-    )
-    return walls, floor, Material(pattern="plain", color=(0.95, 0.95, 0.93))
+        joint = (paint[0] * 0.8, paint[1] * 0.8, paint[2] * 0.8)
+        tiles = Material(pattern="tiles", color=paint, second=joint, scale=0.2, gloss=0.4)
+        return (tiles,) * 4, floor, ceiling
+    style, repeat = "plaster", 0.1
+    if rng.random() >= 0.7:
+        style, repeat = "paper", float(rng.uniform(0.1, 0.22))
+    wall = Material(pattern=style, color=paint, second=skirting, scale=repeat)
+    stronger = replace(wall, pattern="plaster", color=accent)
+    return tuple(stronger if k == odd else wall for k in range(4)), floor, ceiling
+
+# %% ../../../nbs/scenes/procedural/35_layout.ipynb #0c7aef24
+def _sample_kinds(rng: np.random.Generator) -> list[str]:
+    """Kinds of the rooms of a house: one room in 55 houses of 100, two in 35, three in 10."""
+    share = np.array([k.share for k in ROOM_TYPES.values()])
+    count = int(rng.choice([1, 2, 3], p=[0.55, 0.35, 0.1]))
+    kinds = rng.choice(list(ROOM_TYPES), count, replace=False, p=share / share.sum())
+    return [str(k) for k in kinds]
 
 
-def build_house(rng: np.random.Generator, kinds: Sequence[str] | None = None) -> Layout:
-    """A furnished house of the given kinds of rooms, west to east (drawn where None: one room in
-    two houses, else two or three).
-
-    Every random draw comes from `rng`.
-    """
-    if kinds is None:
-        share = np.array([k.share for k in ROOM_TYPES.values()])
-        kinds = [
-            str(k)
-            for k in rng.choice(
-                list(ROOM_TYPES),
-                int(rng.choice([1, 2, 3], p=[0.55, 0.35, 0.1])),
-                replace=False,
-                p=share / share.sum(),
-            )
-        ]
+def _rooms_in_a_row(kinds: Sequence[str], rng: np.random.Generator) -> list[Room]:
+    """Rooms of these kinds, west to east, a double wall apart, each a little north or south of the
+    first."""
     height = float(rng.uniform(2.5, 2.95))
     x = 0.0
     rooms: list[Room] = []
@@ -511,35 +500,65 @@ def build_house(rng: np.random.Generator, kinds: Sequence[str] | None = None) ->
         y = float(rng.uniform(-0.5, 0.5)) if rooms else 0.0
         rooms.append(Room(kind=kind, x0=x, x1=x + w, y0=y, y1=y + d, height=height))
         x += w + 2 * WALL
+    return rooms
+
+# %% ../../../nbs/scenes/procedural/35_layout.ipynb #aa72899a
+@dataclass(frozen=True)
+class _Passage:
+    """A way from a room to the next: its frame, the hole in the east wall of the one and in the
+    west wall of the other, and the floor (x0, x1, y0, y1) between."""
+
+    frame: PlacedObject
+    east: WallOpening
+    west: WallOpening
+    floor: tuple[float, float, float, float]
+
+
+def _passage(a: Room, c: Room, rng: np.random.Generator) -> _Passage:
+    """A passage somewhere in the wall between room a and room c, its neighbour in the east."""
+    size = np.array([float(rng.uniform(0.95, 1.15)), 2 * WALL + 0.02, 2.1])
+    frame = build_object("doorframe", rng, size)
+    w, _, h = frame.size
+    y = float(rng.uniform(max(a.y0, c.y0) + 0.8, min(a.y1, c.y1) - 0.8))
+    # the east wall is measured from the south, the west wall from the north
+    east = (y - w / 2 - a.y0 + TRIM_M, y + w / 2 - a.y0 - TRIM_M)
+    west = (c.y1 - y - w / 2 + TRIM_M, c.y1 - y + w / 2 - TRIM_M)
+    low = -WALL_OVERLAP_M
+    return _Passage(
+        PlacedObject(frame, np.array([a.x1 + WALL, y, 0]), np.pi / 2, -2),
+        WallOpening(k=1, u0=east[0], u1=east[1], z0=low, z1=h - TRIM_M),
+        WallOpening(k=3, u0=west[0], u1=west[1], z0=low, z1=h - TRIM_M),
+        (a.x1, c.x0, y - w / 2, y + w / 2),
+    )
+
+# %% ../../../nbs/scenes/procedural/35_layout.ipynb #c4b89cd9
+def _thinned(placed: list[PlacedObject], rng: np.random.Generator) -> list[PlacedObject]:
+    """Take away things at random, first what stands on others, until at most `MAX_OBJECTS` objects
+    are left (structure not counted).
+    """
+    while sum(p.piece.label not in STRUCTURE for p in placed) > MAX_OBJECTS:
+        parents = {p.parent for p in placed}
+        free = [k for k, p in enumerate(placed) if p.parent >= -1 and k not in parents]
+        placed = remove_subtree(
+            placed, int(rng.choice([k for k in free if placed[k].parent >= 0] or free))
+        )
+    return placed
+
+# %% ../../../nbs/scenes/procedural/35_layout.ipynb #b6beddcf
+def build_house(rng: np.random.Generator, kinds: Sequence[str] | None = None) -> Layout:
+    """A furnished house of the given kinds of rooms, west to east (drawn where None: one room in
+    two houses, else two or three).
+
+    Every random draw comes from `rng`.
+    """
+    if kinds is None:
+        kinds = _sample_kinds(rng)
+    rooms = _rooms_in_a_row(kinds, rng)
+    passages = [_passage(a, c, rng) for a, c in zip(rooms[:-1], rooms[1:])]
     gates: list[list[WallOpening]] = [[] for _ in rooms]
-    floors: list[list[tuple[float, float, float, float]]] = [[] for _ in rooms]
-    frames: list[PlacedObject] = []
-    for i, (a, c) in enumerate(zip(rooms[:-1], rooms[1:])):
-        frame = build_object(
-            "doorframe", rng, np.array([float(rng.uniform(0.95, 1.15)), 2 * WALL + 0.02, 2.1])
-        )
-        w, _, h = frame.size
-        y = float(rng.uniform(max(a.y0, c.y0) + 0.8, min(a.y1, c.y1) - 0.8))
-        gates[i].append(
-            WallOpening(
-                k=1,
-                u0=y - w / 2 - a.y0 + TRIM_M,
-                u1=y + w / 2 - a.y0 - TRIM_M,
-                z0=-WALL_OVERLAP_M,
-                z1=h - TRIM_M,
-            )
-        )
-        gates[i + 1].append(
-            WallOpening(
-                k=3,
-                u0=c.y1 - y - w / 2 + TRIM_M,
-                u1=c.y1 - y + w / 2 - TRIM_M,
-                z0=-WALL_OVERLAP_M,
-                z1=h - TRIM_M,
-            )
-        )
-        floors[i].append((a.x1, c.x0, y - w / 2, y + w / 2))
-        frames.append(PlacedObject(frame, np.array([a.x1 + WALL, y, 0]), np.pi / 2, -2))
+    for i, passage in enumerate(passages):
+        gates[i].append(passage.east)
+        gates[i + 1].append(passage.west)
     entrance = int(rng.integers(len(rooms)))
     placed = []
     things = []
@@ -553,28 +572,11 @@ def build_house(rng: np.random.Generator, kinds: Sequence[str] | None = None) ->
             density=1.15 - 0.15 * len(rooms),
             bias=bias - 0.1 * (len(rooms) - 1),
         )
-        placed += room_shell(room, holes, floors[i], _looks(ROOM_TYPES[room.kind], rng))
+        floors = [passage.floor for passage in passages[i : i + 1]]
+        placed += room_shell(room, holes, floors, _looks(ROOM_TYPES[room.kind], rng))
         things.append(plan.placed)
-    placed += frames
+    placed += [passage.frame for passage in passages]
     for group in things:
         first = len(placed)
-        placed += [
-            PlacedObject(
-                p.piece, p.position, p.yaw, p.parent + first if p.parent >= 0 else p.parent
-            )
-            for p in group
-        ]
+        placed += [replace(p, parent=p.parent + first) if p.parent >= 0 else p for p in group]
     return Layout(tuple(rooms), tuple(_thinned(placed, rng)))
-
-
-def _thinned(placed: list[PlacedObject], rng: np.random.Generator) -> list[PlacedObject]:
-    """Take away things at random, first what stands on others, until at most `MAX_OBJECTS` objects
-    are left (structure not counted).
-    """
-    while sum(p.piece.label not in STRUCTURE for p in placed) > MAX_OBJECTS:
-        parents = {p.parent for p in placed}
-        free = [k for k, p in enumerate(placed) if p.parent >= -1 and k not in parents]
-        placed = remove_subtree(
-            placed, int(rng.choice([k for k in free if placed[k].parent >= 0] or free))
-        )
-    return placed

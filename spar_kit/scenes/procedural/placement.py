@@ -64,7 +64,7 @@ class PlacedObject:
             yaw = yaw + np.pi / 2
         return OrientedBox(self.position + [0, 0, size[2] / 2], size, float(yaw % np.pi))
 
-
+# %% ../../../nbs/scenes/procedural/25_placement.ipynb #c0e3a181
 @dataclass(frozen=True, kw_only=True)
 class Room:
     """A rectangular room: kind, x0, x1, y0, y1 of its floor and its height, metres."""
@@ -118,7 +118,7 @@ def overlapping(rows: NDArray, row: NDArray, gap: float = 0.0) -> NDArray[np.boo
         near &= across < half[1] + s * other[0] + c * other[1] + gap
     return near
 
-
+# %% ../../../nbs/scenes/procedural/25_placement.ipynb #ac0750f6
 def remove_subtree(placed: Sequence[PlacedObject], gone: int) -> list[PlacedObject]:
     """The pieces less number `gone` and all that stands on it, renumbered."""
     drop = {gone}
@@ -136,7 +136,8 @@ def remove_subtree(placed: Sequence[PlacedObject], gone: int) -> list[PlacedObje
         if k not in drop
     ]
 
-
+# %% ../../../nbs/scenes/procedural/25_placement.ipynb #c240e2ee
+# over 40 lines: one class, every way to put a piece into a room that is being furnished
 class RoomLayout:
     """A room being furnished: the pieces so far, and the boxes that must stay empty (in front of
     doors and windows)."""
@@ -176,11 +177,7 @@ class RoomLayout:
             above = self.placed[above].parent
             family.add(above)
         if z is None and piece.label != "rug":
-            for k in (
-                np.flatnonzero(overlapping(np.array(self.rows), np.array([*row[:5], 0, 1])))
-                if self.rows
-                else ()
-            ):
+            for k in np.flatnonzero(overlapping(np.array(self.rows), np.array([*row[:5], 0, 1]))):
                 if self.placed[k].piece.label == "rug":
                     row[5] = max(row[5], self.rows[k][6])
         row[6] = row[5] + piece.size[2]
@@ -318,65 +315,29 @@ class WallOpening:
     z0: float
     z1: float
 
+# %% ../../../nbs/scenes/procedural/25_placement.ipynb #d4fcaff3
+def _wall_parts(room: Room, k: int, holes: Sequence[WallOpening], material: Material) -> list[Part]:
+    """Wall k as boxes around its holes: the lines of all edges cut it into fields, those within a
+    hole are left out."""
+    a, direction, length = room.wall(k)
+    mine = [h for h in holes if h.k == k]
+    low = -WALL_OVERLAP_M
+    high = room.height + WALL_OVERLAP_M
+    us = np.unique([-WALL, length + WALL, *(u for h in mine for u in (h.u0, h.u1))])
+    zs = np.unique([low, high, *(z for h in mine for z in (h.z0, h.z1))])
+    out = np.array([direction[1], -direction[0]]) * WALL
+    parts = []
+    for u0, u1 in zip(us[:-1], us[1:]):
+        for z0, z1 in zip(zs[:-1], zs[1:]):
+            u = (u0 + u1) / 2
+            z = (z0 + z1) / 2
+            hole = any(h.u0 <= u <= h.u1 and h.z0 <= z <= h.z1 for h in mine)
+            if not hole and min(u1 - u0, z1 - z0) > 1e-6:
+                ends = np.array([a + direction * u0, a + direction * u1 + out])
+                parts.append(box(material, (*ends.min(0), z0), (*ends.max(0), z1), 2))
+    return parts
 
-def room_shell(
-    room: Room,
-    holes: Sequence[WallOpening],
-    passage_floor: Sequence[tuple[float, float, float, float]],
-    look: tuple[tuple[Material, ...], Material, Material],
-) -> list[PlacedObject]:
-    """Four walls around the holes, a floor and a ceiling, as pieces labelled "wall", "floor" and
-    "ceiling".
-
-    `look` is the materials of the four walls, of the floor and of the ceiling; `passage_floor` (x0,
-    x1, y0, y1) of thresholds.
-    """
-    wall_look, floor_look, ceiling_look = look
-    pieces = []
-    for k in range(4):
-        a, direction, length = room.wall(k)
-        mine = [h for h in holes if h.k == k]
-        us = np.unique([-WALL, length + WALL, *(u for h in mine for u in (h.u0, h.u1))])
-        zs = np.unique(
-            [
-                -WALL_OVERLAP_M,
-                room.height + WALL_OVERLAP_M,
-                *(z for h in mine for z in (h.z0, h.z1)),
-            ]
-        )
-        parts = []
-        out = np.array([direction[1], -direction[0]]) * WALL
-        for u0, u1 in zip(us[:-1], us[1:]):
-            for z0, z1 in zip(zs[:-1], zs[1:]):
-                u = (u0 + u1) / 2
-                z = (z0 + z1) / 2
-                if (
-                    not any(h.u0 <= u <= h.u1 and h.z0 <= z <= h.z1 for h in mine)
-                    and min(u1 - u0, z1 - z0) > 1e-6
-                ):
-                    ends = np.array([a + direction * u0, a + direction * u1 + out])
-                    parts.append(box(wall_look[k], (*ends.min(0), z0), (*ends.max(0), z1), 2))
-        pieces.append(("wall", parts))
-    areas = [(room.x0, room.x1, room.y0, room.y1), *passage_floor]
-    pieces.append(
-        ("floor", [box(floor_look, (x0, y0, -0.06), (x1, y1, 0), 0) for x0, x1, y0, y1 in areas])
-    )
-    pieces.append(
-        (
-            "ceiling",
-            [
-                box(
-                    ceiling_look,
-                    (room.x0, room.y0, room.height),
-                    (room.x1, room.y1, room.height + 0.06),
-                    0,
-                )
-            ],
-        )
-    )
-    return [_fixed(label, parts) for label, parts in pieces]
-
-
+# %% ../../../nbs/scenes/procedural/25_placement.ipynb #3c1c8052
 def _fixed(label: str, parts: list[Part]) -> PlacedObject:
     low = np.min([p.bounds[0] for p in parts], 0)
     high = np.max([p.bounds[1] for p in parts], 0)
@@ -394,6 +355,30 @@ def _fixed(label: str, parts: list[Part]) -> PlacedObject:
     return PlacedObject(ObjectModel(label, moved, high - low, ()), foot, 0.0, -2)
 
 
+def room_shell(
+    room: Room,
+    holes: Sequence[WallOpening],
+    passage_floor: Sequence[tuple[float, float, float, float]],
+    look: tuple[tuple[Material, ...], Material, Material],
+) -> list[PlacedObject]:
+    """Four walls around the holes, a floor and a ceiling, as pieces labelled "wall", "floor" and
+    "ceiling".
+
+    `look` is the materials of the four walls, of the floor and of the ceiling; `passage_floor` (x0,
+    x1, y0, y1) of thresholds.
+    """
+    wall_look, floor_look, ceiling_look = look
+    pieces = [("wall", _wall_parts(room, k, holes, wall_look[k])) for k in range(4)]
+    areas = [(room.x0, room.x1, room.y0, room.y1), *passage_floor]
+    pieces.append(
+        ("floor", [box(floor_look, (x0, y0, -0.06), (x1, y1, 0), 0) for x0, x1, y0, y1 in areas])
+    )
+    low = (room.x0, room.y0, room.height)
+    high = (room.x1, room.y1, room.height + 0.06)
+    pieces.append(("ceiling", [box(ceiling_look, low, high, 0)]))
+    return [_fixed(label, parts) for label, parts in pieces]
+
+# %% ../../../nbs/scenes/procedural/25_placement.ipynb #f0ceb4ca
 def cut_opening(
     plan: RoomLayout, label: str, k: int, *, u: float, piece: ObjectModel, sill: float
 ) -> WallOpening | None:
@@ -419,7 +404,7 @@ def cut_opening(
         z1=sill + h - TRIM_M,
     )
 
-
+# %% ../../../nbs/scenes/procedural/25_placement.ipynb #52dc8404
 def mount_on_wall(plan: RoomLayout, piece: ObjectModel, tries: int = 14) -> int | None:
     """Hang a piece on a free stretch of wall at the height usual for its kind."""
     for _ in range(tries):
@@ -431,15 +416,9 @@ def mount_on_wall(plan: RoomLayout, piece: ObjectModel, tries: int = 14) -> int 
         middle = _HEIGHTS[piece.label] + float(plan.rng.normal(0, 0.06))
         z = float(np.clip(middle - piece.size[2] / 2, 0.5, plan.room.height - piece.size[2] - 0.1))
         xy, yaw = plan.wall_spot(k, u, piece.size[1] / 2 + 0.005)
-        if (
-            plan.keep
-            and overlapping(
-                np.array(plan.keep),
-                np.array(
-                    [*xy, piece.size[0] / 2 + 0.08, piece.size[1] / 2, yaw, z, z + piece.size[2]]
-                ),
-            ).any()
-        ):
+        w, d, h = piece.size
+        row = np.array([*xy, w / 2 + 0.08, d / 2, yaw, z, z + h])
+        if overlapping(np.array(plan.keep), row).any():
             continue
         found = plan.add(piece, xy, yaw, z, -2)
         if found is not None:
@@ -490,6 +469,34 @@ def floor_grid(house: Layout) -> tuple[NDArray[np.float64], NDArray[np.float64]]
     return ndimage.distance_transform_edt(free) * CELL - 0.75 * CELL, low
 
 # %% ../../../nbs/scenes/procedural/25_placement.ipynb #2ee0012c
+def _write_names(
+    pen: ImageDraw.ImageDraw, names: Sequence[tuple[str, float, float]], width: int
+) -> None:
+    """Write (name, x, y) each at its place, or up to 14 pixels above or below it; who finds no room
+    stays without a name."""
+    taken: list[tuple[float, float, float, float]] = []
+    for name, x, y in names:
+        half = pen.textlength(name, font_size=10) / 2 + 1
+        x = min(max(x, half), width - half)
+        boxes = [(x - half, y + dy - 6, x + half, y + dy + 6) for dy in (0, 7, -7, 14, -14)]
+        free = [
+            b
+            for b in boxes
+            if all(b[0] >= t[2] or t[0] >= b[2] or b[1] >= t[3] or t[1] >= b[3] for t in taken)
+        ]
+        if free:
+            taken.append(free[0])
+            pen.text(
+                (x, (free[0][1] + free[0][3]) / 2),
+                name,
+                (20, 20, 20),
+                anchor="mm",
+                font_size=10,
+                stroke_width=1,
+                stroke_fill=(240, 236, 228),
+            )
+
+# %% ../../../nbs/scenes/procedural/25_placement.ipynb #7f1752c9
 def draw_plan(house: Layout, poses: NDArray | None = None, scale: float = 55) -> Image.Image:
     """A floor plan in `scale` pixels per metre, things named, north up; camera poses (N, 4, 4) as a
     line with view directions.
@@ -526,30 +533,12 @@ def draw_plan(house: Layout, poses: NDArray | None = None, scale: float = 55) ->
         pen.line(at(poses[:, :2, 3]), (200, 30, 30), 2)
         for pose in poses:
             pen.line(at(np.stack([pose[:2, 3], pose[:2, 3] + 0.3 * pose[:2, 2]])), (30, 60, 200), 1)
-    taken: list[tuple[float, float, float, float]] = []
-    # the largest first; who finds no room stays without a name
-    for p in sorted(order, key=lambda p: -p.piece.size[0] * p.piece.size[1]):
-        if p.parent == -1 and min(p.piece.size[:2]) > 0.3:
-            (x, y), half = (
-                at(p.position[None, :2])[0],
-                pen.textlength(p.piece.label, font_size=10) / 2 + 1,
-            )
-            x = min(max(x, half), image.width - half)
-            boxes = [(x - half, y + dy - 6, x + half, y + dy + 6) for dy in (0, 7, -7, 14, -14)]
-            free = [
-                b
-                for b in boxes
-                if all(b[0] >= t[2] or t[0] >= b[2] or b[1] >= t[3] or t[1] >= b[3] for t in taken)
-            ]
-            if free:
-                taken.append(free[0])
-                pen.text(
-                    (x, (free[0][1] + free[0][3]) / 2),
-                    p.piece.label,
-                    (20, 20, 20),
-                    anchor="mm",
-                    font_size=10,
-                    stroke_width=1,
-                    stroke_fill=(240, 236, 228),
-                )
+    # the largest first
+    named = [
+        p
+        for p in sorted(order, key=lambda p: -p.piece.size[0] * p.piece.size[1])
+        if p.parent == -1 and min(p.piece.size[:2]) > 0.3
+    ]
+    names = [(p.piece.label, *at(p.position[None, :2])[0]) for p in named]
+    _write_names(pen, names, image.width)
     return image

@@ -97,7 +97,7 @@ def transform(part: Part, rotation: ArrayLike | None = None, shift: ArrayLike = 
         normals=part.normals @ R.T,
     )
 
-
+# %% ../../../nbs/scenes/procedural/00_primitives.ipynb #2ff471c2
 def scale(part: Part, factors: ArrayLike) -> Part:
     """The part scaled by positive factors (3,) along the axes; normals follow the inverse."""
     f = np.asarray(factors, np.float64)
@@ -108,7 +108,7 @@ def scale(part: Part, factors: ArrayLike) -> Part:
         normals=n / np.maximum(np.linalg.norm(n, axis=-1, keepdims=True), 1e-12),
     )
 
-
+# %% ../../../nbs/scenes/procedural/00_primitives.ipynb #c7c6f3d7
 def rotation(axis: int, angle: float) -> NDArray[np.float64]:
     """The rotation (3, 3) by `angle` degrees about a coordinate axis, counter-clockwise seen from
     its tip."""
@@ -148,7 +148,7 @@ def box(material: Material, low: ArrayLike, high: ArrayLike, grain: int | None =
         grain=longest if grain is None else grain,
     )
 
-
+# %% ../../../nbs/scenes/procedural/00_primitives.ipynb #3ce96a3b
 @lru_cache
 def _ring(segments: int) -> NDArray[np.float64]:
     turn = 2 * np.pi * np.arange(segments) / segments
@@ -167,6 +167,24 @@ def _rings(rows: int, segments: int) -> NDArray[np.int32]:
     ).astype(np.int32)
 
 
+def _lathe_normals(p: NDArray[np.float64], ring: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Normals (2, steps, segments, 3) at the lower and at the upper end of each step of a profile:
+    of the step alone at an edge, blended with the neighbour's on a curve."""
+    step = np.diff(p, axis=0)
+    slope = np.stack([step[:, 1], -step[:, 0]], -1) / np.maximum(
+        np.linalg.norm(step, axis=1, keepdims=True), 1e-12
+    )
+    curve = ((slope[1:] * slope[:-1]).sum(1) > 0.766)[:, None]
+    # normals at the lower and at the upper end of each step
+    ends = np.stack([slope, slope])
+    ends[0, 1:] += np.where(curve, slope[:-1], 0)
+    ends[1, :-1] += np.where(curve, slope[1:], 0)
+    ends /= np.maximum(np.linalg.norm(ends, axis=-1, keepdims=True), 1e-12)
+    n = np.empty((2, len(step), len(ring), 3))
+    n[..., :2], n[..., 2] = ends[..., None, :1] * ring, ends[..., None, 1]
+    return n
+
+# %% ../../../nbs/scenes/procedural/00_primitives.ipynb #d6c5bb35
 def lathe(
     material: Material,
     profile: Sequence[tuple[float, float]],
@@ -184,18 +202,7 @@ def lathe(
     ring = _ring(segments)
     v = np.empty((len(p), segments, 3))
     v[..., :2], v[..., 2] = p[:, None, :1] * ring, p[:, 1:]
-    step = np.diff(p, axis=0)
-    slope = np.stack([step[:, 1], -step[:, 0]], -1) / np.maximum(
-        np.linalg.norm(step, axis=1, keepdims=True), 1e-12
-    )
-    curve = ((slope[1:] * slope[:-1]).sum(1) > 0.766)[:, None]
-    # normals at the lower and at the upper end of each step
-    ends = np.stack([slope, slope])
-    ends[0, 1:] += np.where(curve, slope[:-1], 0)
-    ends[1, :-1] += np.where(curve, slope[1:], 0)
-    ends /= np.maximum(np.linalg.norm(ends, axis=-1, keepdims=True), 1e-12)
-    n = np.empty((2, len(step), segments, 3))
-    n[..., :2], n[..., 2] = ends[..., None, :1] * ring, ends[..., None, 1]
+    n = _lathe_normals(p, ring)
     nxt = np.roll(n, -1, 2)
     corners = np.stack(
         [np.stack([n[0], nxt[0], nxt[1]], -2), np.stack([n[0], nxt[1], n[1]], -2)], 1
@@ -210,7 +217,7 @@ def lathe(
         grain=grain,
     )
 
-
+# %% ../../../nbs/scenes/procedural/00_primitives.ipynb #67116625
 def cylinder(
     material: Material,
     start: ArrayLike,
@@ -234,7 +241,7 @@ def cylinder(
         transform(made, np.stack([np.cross(y, z), y, z], -1), start), grain=int(np.abs(z).argmax())
     )
 
-
+# %% ../../../nbs/scenes/procedural/00_primitives.ipynb #08da9e88
 @lru_cache
 def _ball(
     power: float, cells: int
@@ -261,7 +268,7 @@ def _ball(
     d /= (np.abs(d) ** power).sum(-1, keepdims=True) ** (1 / power)
     return d, np.concatenate(t).astype(np.int32), np.sign(d) * np.abs(d) ** (power - 1)
 
-
+# %% ../../../nbs/scenes/procedural/00_primitives.ipynb #87fdea51
 def superellipsoid(
     material: Material, low: ArrayLike, high: ArrayLike, power: float = 4.0, cells: int = 4
 ) -> Part:
@@ -281,7 +288,7 @@ def superellipsoid(
         grain=int((high - low).argmax()),
     )
 
-
+# %% ../../../nbs/scenes/procedural/00_primitives.ipynb #706b657d
 def prism(
     material: Material, outline: Sequence[tuple[float, float]], axis: int, start: float, end: float
 ) -> Part:
@@ -293,11 +300,9 @@ def prism(
     i = (axis + 1) % 3
     j = (axis + 2) % 3
     v = np.empty((2 * n, 3))
-    v[:, i], v[:, j], v[:, axis] = (
-        np.tile(o[:, 0], 2),
-        np.tile(o[:, 1], 2),
-        np.repeat([start, end], n),
-    )
+    v[:, i] = np.tile(o[:, 0], 2)
+    v[:, j] = np.tile(o[:, 1], 2)
+    v[:, axis] = np.repeat([start, end], n)
     k = np.arange(n)
     nxt = (k + 1) % n
     fan = np.arange(1, n - 1)

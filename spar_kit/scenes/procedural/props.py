@@ -8,7 +8,9 @@ __all__ = ['screen', 'laptop', 'keyboard', 'mouse', 'desktop_pc', 'printer', 'ph
            'coffee_machine', 'tray', 'paper_roll']
 
 # %% ../../../nbs/scenes/procedural/15_props.ipynb #303f8ccc
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 
 import numpy as np
 
@@ -75,7 +77,7 @@ def screen(w: float, d: float, h: float, look: Appearance, stand: bool = True) -
         ]
     return ObjectGeometry(parts)
 
-
+# %% ../../../nbs/scenes/procedural/15_props.ipynb #63250478
 def laptop(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """Open: a base with keys and a touch pad, a lid leaning back."""
     hinge = -d / 2 + 0.07
@@ -110,7 +112,7 @@ def laptop(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
         ]
     )
 
-
+# %% ../../../nbs/scenes/procedural/15_props.ipynb #2444235c
 def keyboard(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """A wedge with blocks of keys."""
     keys = Material(
@@ -142,7 +144,7 @@ def keyboard(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
         )
     return ObjectGeometry(parts)
 
-
+# %% ../../../nbs/scenes/procedural/15_props.ipynb #6156a120
 def mouse(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """A rounded shell with a wheel and a seam."""
     return ObjectGeometry(
@@ -157,7 +159,7 @@ def mouse(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
         ]
     )
 
-
+# %% ../../../nbs/scenes/procedural/15_props.ipynb #48dd1618
 def desktop_pc(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """A computer: body, front panel with drive bays, power button, feet."""
     m = look.main
@@ -196,58 +198,43 @@ def desktop_pc(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry
         [SupportSurface(x0=-w / 2, x1=w / 2, y0=-d / 2, y1=d / 2, z=h)],
     )
 
+# %% ../../../nbs/scenes/procedural/15_props.ipynb #5be301e1
+def _printer_tray(w: float, d: float, h: float, *, front: float) -> list[Part]:
+    """A tray before the body, whose front is at y = `front`, and a printed sheet on it."""
+    return [
+        box(DARK, (-w / 2 + 0.08, front, 0.16 * h), (w / 2 - 0.08, d / 2, 0.2 * h)),
+        box(WHITE, (-w / 2 + 0.1, front - 0.05, 0.2 * h), (w / 2 - 0.1, d / 2 - 0.02, 0.22 * h)),
+    ]
 
+# %% ../../../nbs/scenes/procedural/15_props.ipynb #e4d35996
 def printer(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """Body, lid, panel, paper tray in front and sheets behind."""
     m = look.main
-    body = d - 0.12
+    back = -d / 2
+    front = back + (d - 0.12)
+    sheets = box(
+        PAPER, (-w / 2 + 0.1, back + 0.03, 0.7 * h), (w / 2 - 0.1, back + 0.035, h - 0.005)
+    )
+    lid_low = (-w / 2 + 0.01, back, 0.62 * h)
+    slot_low = (-w / 2 + 0.06, front - 0.02, 0.2 * h)
+    panel_low = (0.1 * w, front - 0.005, 0.48 * h)
     return ObjectGeometry(
         [
-            box(m, (-w / 2, -d / 2, 0), (w / 2, -d / 2 + body, 0.62 * h)),
-            box(
-                look.tinted(0.9),
-                (-w / 2 + 0.01, -d / 2, 0.62 * h),
-                (w / 2 - 0.01, -d / 2 + body - 0.02, 0.84 * h),
-            ),
-            box(
-                DARK,
-                (-w / 2 + 0.06, -d / 2 + body - 0.02, 0.2 * h),
-                (w / 2 - 0.06, -d / 2 + body + 0.002, 0.42 * h),
-            ),
-            box(DARK, (-w / 2 + 0.08, -d / 2 + body, 0.16 * h), (w / 2 - 0.08, d / 2, 0.2 * h)),
-            box(
-                WHITE,
-                (-w / 2 + 0.1, -d / 2 + body - 0.05, 0.2 * h),
-                (w / 2 - 0.1, d / 2 - 0.02, 0.22 * h),
-            ),
-            box(
-                GLASS,
-                (0.1 * w, -d / 2 + body - 0.005, 0.48 * h),
-                (0.4 * w, -d / 2 + body + 0.006, 0.58 * h),
-            ),
-            rotate(
-                box(
-                    PAPER,
-                    (-w / 2 + 0.1, -d / 2 + 0.03, 0.7 * h),
-                    (w / 2 - 0.1, -d / 2 + 0.035, h - 0.005),
-                ),
-                0,
-                8,
-                (0, -d / 2 + 0.03, 0.7 * h),
-            ),
+            box(m, (-w / 2, back, 0), (w / 2, front, 0.62 * h)),
+            box(look.tinted(0.9), lid_low, (w / 2 - 0.01, front - 0.02, 0.84 * h)),
+            box(DARK, slot_low, (w / 2 - 0.06, front + 0.002, 0.42 * h)),
+            *_printer_tray(w, d, h, front=front),
+            box(GLASS, panel_low, (0.4 * w, front + 0.006, 0.58 * h)),
+            rotate(sheets, 0, 8, (0, back + 0.03, 0.7 * h)),
         ],
         [
             SupportSurface(
-                x0=-w / 2 + 0.03,
-                x1=w / 2 - 0.03,
-                y0=-d / 2 + 0.08,
-                y1=-d / 2 + body - 0.04,
-                z=0.84 * h,
+                x0=-w / 2 + 0.03, x1=w / 2 - 0.03, y0=back + 0.08, y1=front - 0.04, z=0.84 * h
             )
         ],
     )
 
-
+# %% ../../../nbs/scenes/procedural/15_props.ipynb #3bbce46e
 def phone(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """A desk telephone: wedge, keypad, handset with two ends."""
     m = look.main
@@ -284,7 +271,7 @@ def phone(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
         ]
     )
 
-
+# %% ../../../nbs/scenes/procedural/15_props.ipynb #33be3650
 def book(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """Two covers, a spine and the pages."""
     m = look.main
@@ -321,289 +308,289 @@ def cardboard_box(w: float, d: float, h: float, look: Appearance) -> ObjectGeome
     )
 
 # %% ../../../nbs/scenes/procedural/15_props.ipynb #57c492a2
-def vessel(w: float, d: float, h: float, look: Appearance, kind: str = "bowl") -> ObjectGeometry:
-    """A turned hollow: "cup" and "kettle" have a handle, "bottle" a neck and a cap, "vase" flowers
-    at times, "bin" a lid, "basket" grips.
-    """
+def _plate(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
+    """A flat turned shape with a coloured rim."""
+    r = min(w, d) / 2
+    m = look.main
+    return ObjectGeometry(
+        [
+            lathe(
+                m,
+                [(0, 0), (0.55 * r, 0), (r, 0.8 * h), (r, h), (0.6 * r, 0.45 * h), (0, 0.4 * h)],
+                segments=24,
+            ),
+            lathe(
+                look.second,
+                [
+                    (0.9 * r, 0.86 * h),
+                    (0.97 * r, 0.97 * h),
+                    (0.97 * r, h),
+                    (0.9 * r, 0.92 * h),
+                    (0.9 * r, 0.86 * h),
+                ],
+                segments=24,
+            ),
+        ]
+    )
+
+# %% ../../../nbs/scenes/procedural/15_props.ipynb #1929542d
+def _bowl(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
+    """A hollow, and what is left in it."""
     r = min(w, d) / 2
     m = look.main
     t = 0.006
-    if kind == "plate":
-        return ObjectGeometry(
-            [
-                lathe(
-                    m,
-                    [
-                        (0, 0),
-                        (0.55 * r, 0),
-                        (r, 0.8 * h),
-                        (r, h),
-                        (0.6 * r, 0.45 * h),
-                        (0, 0.4 * h),
-                    ],
-                    segments=24,
-                ),
-                lathe(
-                    look.second,
-                    [
-                        (0.9 * r, 0.86 * h),
-                        (0.97 * r, 0.97 * h),
-                        (0.97 * r, h),
-                        (0.9 * r, 0.92 * h),
-                        (0.9 * r, 0.86 * h),
-                    ],
-                    segments=24,
-                ),
-            ]
-        )
-    if kind == "bowl":
-        return ObjectGeometry(
-            [
-                lathe(
-                    m,
-                    [
-                        (0, 0),
-                        (0.4 * r, 0),
-                        (0.45 * r, 0.05 * h),
-                        (0.8 * r, 0.4 * h),
-                        (r, h),
-                        (r - t, h),
-                        (0.72 * r, 0.42 * h),
-                        (0, 0.15 * h),
-                    ],
-                    segments=20,
-                ),
-                lathe(look.second, [(0, 0.2 * h), (0.6 * r, 0.32 * h), (0, 0.34 * h)], segments=16),
-            ]
-        )
-    if kind == "cup":
-        r = 0.36 * w
-        x = -0.14 * w
-        parts = [
+    return ObjectGeometry(
+        [
             lathe(
                 m,
                 [
                     (0, 0),
-                    (0.8 * r, 0),
-                    (r, 0.1 * h),
+                    (0.4 * r, 0),
+                    (0.45 * r, 0.05 * h),
+                    (0.8 * r, 0.4 * h),
                     (r, h),
-                    (r - 0.005, h),
-                    (r - 0.005, 0.12 * h),
-                    (0, 0.1 * h),
+                    (r - t, h),
+                    (0.72 * r, 0.42 * h),
+                    (0, 0.15 * h),
                 ],
-                (-0.14 * w, 0, 0),
-                16,
+                segments=20,
             ),
-            lathe(
-                Material(pattern="plain", color=(0.22, 0.12, 0.06)),
-                [(0, 0.7 * h), (r - 0.005, 0.7 * h), (0, 0.71 * h)],
-                (-0.14 * w, 0, 0),
-                14,
-            ),
+            lathe(look.second, [(0, 0.2 * h), (0.6 * r, 0.32 * h), (0, 0.34 * h)], segments=16),
         ]
-        a = [
-            (x + r - 0.004, 0, 0.3 * h),
-            (w / 2 - 0.006, 0, 0.4 * h),
-            (w / 2 - 0.006, 0, 0.7 * h),
-            (x + r - 0.004, 0, 0.8 * h),
-        ]
-        return ObjectGeometry(
-            parts + [cylinder(m, p, q, radius=0.006, segments=6) for p, q in zip(a[:-1], a[1:])]
-        )
-    if kind == "bottle":
-        return ObjectGeometry(
+    )
+
+# %% ../../../nbs/scenes/procedural/15_props.ipynb #8d7701b0
+def _cup(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
+    """A hollow with coffee in it, and a handle of three bars at the right."""
+    m = look.main
+    r = 0.36 * w
+    x = -0.14 * w
+    parts = [
+        lathe(
+            m,
             [
-                lathe(
-                    m,
-                    [
-                        (0, 0),
-                        (0.95 * r, 0),
-                        (r, 0.03 * h),
-                        (r, 0.55 * h),
-                        (0.8 * r, 0.66 * h),
-                        (0.35 * r, 0.78 * h),
-                        (0.35 * r, 0.92 * h),
-                        (0, 0.92 * h),
-                    ],
-                    segments=14,
-                ),
-                lathe(
-                    look.second,
-                    [(0, 0.9 * h), (0.42 * r, 0.9 * h), (0.42 * r, h), (0, h)],
-                    segments=12,
-                ),
-                lathe(
-                    WHITE,
-                    [
-                        (r, 0.15 * h),
-                        (1.01 * r, 0.15 * h),
-                        (1.01 * r, 0.45 * h),
-                        (r, 0.45 * h),
-                        (r, 0.15 * h),
-                    ],
-                    segments=14,
-                ),
-            ]
-        )
-    if kind == "kettle":
-        r = 0.36 * min(w, d * 1.2)
-        return ObjectGeometry(
-            [
-                lathe(
-                    DARK,
-                    [(0, 0), (1.0 * r, 0), (1.0 * r, 0.06 * h), (0, 0.06 * h)],
-                    (-0.05 * w, 0, 0),
-                    16,
-                ),
-                lathe(
-                    m,
-                    [
-                        (0, 0.06 * h),
-                        (r, 0.06 * h),
-                        (r, 0.15 * h),
-                        (0.72 * r, 0.85 * h),
-                        (0, 0.9 * h),
-                    ],
-                    (-0.05 * w, 0, 0),
-                    18,
-                ),
-                lathe(
-                    DARK,
-                    [(0, 0.88 * h), (0.2 * r, 0.9 * h), (0.2 * r, h), (0, h)],
-                    (-0.05 * w, 0, 0),
-                    10,
-                ),
-                cylinder(
-                    m,
-                    (-0.05 * w - 0.6 * r, 0, 0.6 * h),
-                    (-w / 2, 0, 0.85 * h),
-                    radius=0.022,
-                    end_radius=0.012,
-                ),
-                cylinder(
-                    DARK,
-                    (-0.05 * w + 0.7 * r, 0, 0.8 * h),
-                    (w / 2 - 0.012, 0, 0.78 * h),
-                    radius=0.011,
-                ),
-                cylinder(
-                    DARK, (w / 2 - 0.012, 0, 0.78 * h), (w / 2 - 0.02, 0, 0.2 * h), radius=0.012
-                ),
-                cylinder(
-                    DARK,
-                    (w / 2 - 0.02, 0, 0.22 * h),
-                    (-0.05 * w + 0.9 * r, 0, 0.18 * h),
-                    radius=0.011,
-                ),
-            ]
-        )
-    if kind == "vase":
-        belly = float(look.rng.uniform(0.65, 1))
-        neck = float(look.rng.uniform(0.3, 0.6))
-        body = h * (0.55 if look.chance(0.6) else 1)
-        parts = [
+                (0, 0),
+                (0.8 * r, 0),
+                (r, 0.1 * h),
+                (r, h),
+                (r - 0.005, h),
+                (r - 0.005, 0.12 * h),
+                (0, 0.1 * h),
+            ],
+            (-0.14 * w, 0, 0),
+            16,
+        ),
+        lathe(
+            Material(pattern="plain", color=(0.22, 0.12, 0.06)),
+            [(0, 0.7 * h), (r - 0.005, 0.7 * h), (0, 0.71 * h)],
+            (-0.14 * w, 0, 0),
+            14,
+        ),
+    ]
+    a = [
+        (x + r - 0.004, 0, 0.3 * h),
+        (w / 2 - 0.006, 0, 0.4 * h),
+        (w / 2 - 0.006, 0, 0.7 * h),
+        (x + r - 0.004, 0, 0.8 * h),
+    ]
+    return ObjectGeometry(
+        parts + [cylinder(m, p, q, radius=0.006, segments=6) for p, q in zip(a[:-1], a[1:])]
+    )
+
+# %% ../../../nbs/scenes/procedural/15_props.ipynb #45f6b590
+def _bottle(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
+    """A body with a neck, a cap and a label."""
+    r = min(w, d) / 2
+    m = look.main
+    return ObjectGeometry(
+        [
             lathe(
                 m,
                 [
                     (0, 0),
-                    (0.5 * r, 0),
-                    (belly * r * 0.8, 0.12 * body),
-                    (belly * r, 0.35 * body),
-                    (0.75 * r, 0.6 * body),
-                    (neck * r, 0.85 * body),
-                    (neck * r * 1.25, body),
-                    (neck * r * 1.25 - t, body),
-                    (neck * r - t, 0.85 * body),
-                    (0, 0.8 * body),
+                    (0.95 * r, 0),
+                    (r, 0.03 * h),
+                    (r, 0.55 * h),
+                    (0.8 * r, 0.66 * h),
+                    (0.35 * r, 0.78 * h),
+                    (0.35 * r, 0.92 * h),
+                    (0, 0.92 * h),
+                ],
+                segments=14,
+            ),
+            lathe(
+                look.second, [(0, 0.9 * h), (0.42 * r, 0.9 * h), (0.42 * r, h), (0, h)], segments=12
+            ),
+            lathe(
+                WHITE,
+                [
+                    (r, 0.15 * h),
+                    (1.01 * r, 0.15 * h),
+                    (1.01 * r, 0.45 * h),
+                    (r, 0.45 * h),
+                    (r, 0.15 * h),
+                ],
+                segments=14,
+            ),
+        ]
+    )
+
+# %% ../../../nbs/scenes/procedural/15_props.ipynb #5dae1fb9
+def _kettle(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
+    """A body on a base, a lid, a spout at the left, a handle at the right."""
+    m = look.main
+    r = 0.36 * min(w, d * 1.2)
+    x = -0.05 * w
+    at = (x, 0, 0)
+    base = [(0, 0), (1.0 * r, 0), (1.0 * r, 0.06 * h), (0, 0.06 * h)]
+    body = [(0, 0.06 * h), (r, 0.06 * h), (r, 0.15 * h), (0.72 * r, 0.85 * h), (0, 0.9 * h)]
+    lid = [(0, 0.88 * h), (0.2 * r, 0.9 * h), (0.2 * r, h), (0, h)]
+    spout = ((x - 0.6 * r, 0, 0.6 * h), (-w / 2, 0, 0.85 * h))
+    upper = ((x + 0.7 * r, 0, 0.8 * h), (w / 2 - 0.012, 0, 0.78 * h))
+    grip = ((w / 2 - 0.012, 0, 0.78 * h), (w / 2 - 0.02, 0, 0.2 * h))
+    lower = ((w / 2 - 0.02, 0, 0.22 * h), (x + 0.9 * r, 0, 0.18 * h))
+    return ObjectGeometry(
+        [
+            lathe(DARK, base, at, 16),
+            lathe(m, body, at, 18),
+            lathe(DARK, lid, at, 10),
+            cylinder(m, *spout, radius=0.022, end_radius=0.012),
+            cylinder(DARK, *upper, radius=0.011),
+            cylinder(DARK, *grip, radius=0.012),
+            cylinder(DARK, *lower, radius=0.011),
+        ]
+    )
+
+# %% ../../../nbs/scenes/procedural/15_props.ipynb #09a2e494
+def _flowers(r: float, h: float, foot: float, look: Appearance) -> list[Part]:
+    """Six stems from height `foot` that spread in a circle, a blossom on each."""
+    parts: list[Part] = []
+    for k in range(6):
+        turn = 2 * np.pi * k / 6
+        tall = h - float(look.rng.uniform(0, 0.12)) * h
+        tip = np.array([0.75 * r * np.cos(turn), 0.75 * r * np.sin(turn), tall - 0.03])
+        parts += [
+            cylinder(
+                Material(pattern="plain", color=(0.2, 0.4, 0.15)),
+                (0, 0, foot),
+                tip,
+                radius=0.004,
+                segments=5,
+            ),
+            superellipsoid(
+                look.second,
+                tip - [0.25 * r, 0.25 * r, 0.03],
+                tip + [0.25 * r, 0.25 * r, 0.03],
+                2,
+                2,
+            ),
+        ]
+    return parts
+
+# %% ../../../nbs/scenes/procedural/15_props.ipynb #065c371f
+def _vase(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
+    """A turned body, in three cases of five with flowers."""
+    r = min(w, d) / 2
+    m = look.main
+    t = 0.006
+    belly = float(look.rng.uniform(0.65, 1))
+    neck = float(look.rng.uniform(0.3, 0.6))
+    body = h * (0.55 if look.chance(0.6) else 1)
+    parts = [
+        lathe(
+            m,
+            [
+                (0, 0),
+                (0.5 * r, 0),
+                (belly * r * 0.8, 0.12 * body),
+                (belly * r, 0.35 * body),
+                (0.75 * r, 0.6 * body),
+                (neck * r, 0.85 * body),
+                (neck * r * 1.25, body),
+                (neck * r * 1.25 - t, body),
+                (neck * r - t, 0.85 * body),
+                (0, 0.8 * body),
+            ],
+            segments=18,
+        )
+    ]
+    parts.append(
+        lathe(
+            look.second, [(0, 0), (0.56 * r, 0), (0.56 * r, 0.02 * h), (0, 0.02 * h)], segments=18
+        )
+    )
+    if body < h:
+        parts += _flowers(r, h, 0.8 * body, look)
+    return ObjectGeometry(parts)
+
+# %% ../../../nbs/scenes/procedural/15_props.ipynb #ae1a0004
+def _basket(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
+    """A wicker body, a rim and the cloth in it, as wide and deep as asked for."""
+    m = look.main
+    parts = [
+        scale(
+            lathe(
+                m,
+                [
+                    (0, 0),
+                    (0.42, 0),
+                    (0.5, h),
+                    (0.5 - 0.02 / w, h),
+                    (0.42 - 0.02 / w, 0.02),
+                    (0, 0.02),
                 ],
                 segments=18,
-            )
-        ]
-        parts.append(
+                grain=2,
+            ),
+            (w, d, 1),
+        ),
+        scale(
             lathe(
-                look.second,
-                [(0, 0), (0.56 * r, 0), (0.56 * r, 0.02 * h), (0, 0.02 * h)],
+                look.tinted(0.7),
+                [(0.47, h - 0.03), (0.5, h - 0.03), (0.5, h), (0.47, h), (0.47, h - 0.03)],
                 segments=18,
+            ),
+            (w, d, 1),
+        ),
+    ]
+    return ObjectGeometry(
+        [
+            *parts,
+            superellipsoid(
+                look.second, (-0.38 * w, -0.38 * d, 0.3 * h), (0.38 * w, 0.38 * d, 0.85 * h), 3
+            ),
+        ]
+    )
+
+# %% ../../../nbs/scenes/procedural/15_props.ipynb #b0e58bac
+def _square_bin(w: float, d: float, h: float, m: Material) -> list[Part]:
+    """A floor and four thin walls."""
+    return [
+        box(m, (-w / 2, -d / 2, 0), (w / 2, d / 2, 0.02)),
+        *(
+            box(
+                m,
+                (-w / 2, s * d / 2 - (0.012 if s > 0 else 0), 0),
+                (w / 2, s * d / 2 + (0.012 if s < 0 else 0), h),
             )
-        )
-        if body < h:
-            for k in range(6):
-                turn = 2 * np.pi * k / 6
-                tall = h - float(look.rng.uniform(0, 0.12)) * h
-                tip = np.array([0.75 * r * np.cos(turn), 0.75 * r * np.sin(turn), tall - 0.03])
-                parts += [
-                    cylinder(
-                        Material(pattern="plain", color=(0.2, 0.4, 0.15)),
-                        (0, 0, 0.8 * body),
-                        tip,
-                        radius=0.004,
-                        segments=5,
-                    ),
-                    superellipsoid(
-                        look.second,
-                        tip - [0.25 * r, 0.25 * r, 0.03],
-                        tip + [0.25 * r, 0.25 * r, 0.03],
-                        2,
-                        2,
-                    ),
-                ]
-        return ObjectGeometry(parts)
-    if kind == "basket":
-        parts = [
-            scale(
-                lathe(
-                    m,
-                    [
-                        (0, 0),
-                        (0.42, 0),
-                        (0.5, h),
-                        (0.5 - 0.02 / w, h),
-                        (0.42 - 0.02 / w, 0.02),
-                        (0, 0.02),
-                    ],
-                    segments=18,
-                    grain=2,
-                ),
-                (w, d, 1),
-            ),
-            scale(
-                lathe(
-                    look.tinted(0.7),
-                    [(0.47, h - 0.03), (0.5, h - 0.03), (0.5, h), (0.47, h), (0.47, h - 0.03)],
-                    segments=18,
-                ),
-                (w, d, 1),
-            ),
-        ]
-        return ObjectGeometry(
-            [
-                *parts,
-                superellipsoid(
-                    look.second, (-0.38 * w, -0.38 * d, 0.3 * h), (0.38 * w, 0.38 * d, 0.85 * h), 3
-                ),
-            ]
-        )
-    # a bin: round or square, open or with a lid
+            for s in (-1, 1)
+        ),
+        *(
+            box(
+                m,
+                (s * w / 2 - (0.012 if s > 0 else 0), -d / 2, 0),
+                (s * w / 2 + (0.012 if s < 0 else 0), d / 2, h),
+            )
+            for s in (-1, 1)
+        ),
+    ]
+
+# %% ../../../nbs/scenes/procedural/15_props.ipynb #a8a07b1a
+def _bin(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
+    """Round or square, open or with a lid."""
+    m = look.main
     if look.chance():
-        walls = [
-            box(m, (-w / 2, -d / 2, 0), (w / 2, d / 2, 0.02)),
-            *(
-                box(
-                    m,
-                    (-w / 2, s * d / 2 - (0.012 if s > 0 else 0), 0),
-                    (w / 2, s * d / 2 + (0.012 if s < 0 else 0), h - 0.02),
-                )
-                for s in (-1, 1)
-            ),
-            *(
-                box(
-                    m,
-                    (s * w / 2 - (0.012 if s > 0 else 0), -d / 2, 0),
-                    (s * w / 2 + (0.012 if s < 0 else 0), d / 2, h - 0.02),
-                )
-                for s in (-1, 1)
-            ),
-        ]
+        walls = _square_bin(w, d, h - 0.02, m)
     else:
         hollow = lathe(
             m,
@@ -611,17 +598,36 @@ def vessel(w: float, d: float, h: float, look: Appearance, kind: str = "bowl") -
             segments=20,
         )
         walls = [scale(hollow, (w, d, 1))]
-    lid = (
-        [
-            superellipsoid(look.second, (-w / 2, -d / 2, h - 0.05), (w / 2, d / 2, h), 6),
-            box(DARK, (-0.06, d / 2 - 0.02, 0.03), (0.06, d / 2 + 0.01, 0.05)),
-        ]
-        if look.chance()
-        else [superellipsoid(WHITE, (-0.4 * w, -0.4 * d, 0.4 * h), (0.4 * w, 0.4 * d, h), 3)]
+    if look.chance():
+        lid = superellipsoid(look.second, (-w / 2, -d / 2, h - 0.05), (w / 2, d / 2, h), 6)
+        pedal = box(DARK, (-0.06, d / 2 - 0.02, 0.03), (0.06, d / 2 + 0.01, 0.05))
+        return ObjectGeometry([*walls, lid, pedal])
+    bag = superellipsoid(WHITE, (-0.4 * w, -0.4 * d, 0.4 * h), (0.4 * w, 0.4 * d, h), 3)
+    return ObjectGeometry([*walls, bag])
+
+# %% ../../../nbs/scenes/procedural/15_props.ipynb #bc145372
+_VESSELS: Mapping[str, Callable[[float, float, float, Appearance], ObjectGeometry]] = (
+    MappingProxyType(
+        {
+            "plate": _plate,
+            "bowl": _bowl,
+            "cup": _cup,
+            "bottle": _bottle,
+            "kettle": _kettle,
+            "vase": _vase,
+            "basket": _basket,
+        }
     )
-    return ObjectGeometry(walls + lid)
+)
 
 
+def vessel(w: float, d: float, h: float, look: Appearance, kind: str = "bowl") -> ObjectGeometry:
+    """A turned hollow: "cup" and "kettle" have a handle, "bottle" a neck and a cap, "vase" flowers
+    at times, "bin" a lid, "basket" grips.
+    """
+    return _VESSELS.get(kind, _bin)(w, d, h, look)
+
+# %% ../../../nbs/scenes/procedural/15_props.ipynb #83fec542
 def lamp(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """Foot, stem, and a shade that glows."""
     r = min(w, d) / 2
@@ -658,7 +664,7 @@ def lamp(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
         ]
     )
 
-
+# %% ../../../nbs/scenes/procedural/15_props.ipynb #1aa48a26
 def ceiling_light(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """A canopy under the ceiling, a short stem, a glowing bowl."""
     glow = Material(pattern="plain", color=(1.0, 0.97, 0.9), glow=0.95)
@@ -684,24 +690,21 @@ def ceiling_light(w: float, d: float, h: float, look: Appearance) -> ObjectGeome
         ]
     )
 
-
-def plant(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
-    """A pot with earth and a crown of leaves on stems."""
-    r = min(w, d) / 2
-    pot = float(np.clip(0.32 * h, 0.1, 0.4))
-    pr = min(0.62 * r, 0.8 * pot)
-    parts: list[Part] = [
+# %% ../../../nbs/scenes/procedural/15_props.ipynb #ffaa1b11
+def _pot(r: float, h: float, m: Material) -> list[Part]:
+    """A pot with a collar, of r metres radius, and the earth in it."""
+    return [
         lathe(
-            look.second,
+            m,
             [
                 (0, 0),
-                (0.75 * pr, 0),
-                (pr, 0.85 * pot),
-                (1.08 * pr, 0.85 * pot),
-                (1.08 * pr, pot),
-                (0.92 * pr, pot),
-                (0.9 * pr, 0.88 * pot),
-                (0, 0.88 * pot),
+                (0.75 * r, 0),
+                (r, 0.85 * h),
+                (1.08 * r, 0.85 * h),
+                (1.08 * r, h),
+                (0.92 * r, h),
+                (0.9 * r, 0.88 * h),
+                (0, 0.88 * h),
             ],
             segments=16,
         ),
@@ -709,10 +712,18 @@ def plant(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
             Material(
                 pattern="speckle", color=(0.22, 0.15, 0.1), second=(0.12, 0.08, 0.05), scale=0.02
             ),
-            [(0, 0.86 * pot), (0.9 * pr, 0.86 * pot), (0, 0.9 * pot)],
+            [(0, 0.86 * h), (0.9 * r, 0.86 * h), (0, 0.9 * h)],
             segments=12,
         ),
     ]
+
+# %% ../../../nbs/scenes/procedural/15_props.ipynb #76986da7
+def plant(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
+    """A pot with earth and a crown of leaves on stems."""
+    r = min(w, d) / 2
+    pot = float(np.clip(0.32 * h, 0.1, 0.4))
+    pr = min(0.62 * r, 0.8 * pot)
+    parts = _pot(pr, pot, look.second)
     n = 13
     for k in range(n):
         turn = 2.4 * k
@@ -753,7 +764,20 @@ def pillow(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
         ]
     )
 
+# %% ../../../nbs/scenes/procedural/15_props.ipynb #ea2f7b3e
+def _pockets(w: float, d: float, h: float, look: Appearance) -> list[Part]:
+    """A large pocket in front and a small one above it."""
+    return [
+        superellipsoid(look.second, (-0.36 * w, d / 2 - 0.12, 0.03), (0.36 * w, d / 2, 0.5 * h), 4),
+        superellipsoid(
+            look.tinted(0.8),
+            (-0.3 * w, d / 2 - 0.12, 0.55 * h),
+            (0.3 * w, d / 2 - 0.03, 0.82 * h),
+            4,
+        ),
+    ]
 
+# %% ../../../nbs/scenes/procedural/15_props.ipynb #2befe1ab
 def backpack(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """Body, front pocket, side pocket, straps, a loop."""
     m = look.main
@@ -762,15 +786,7 @@ def backpack(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
             superellipsoid(
                 m, (-w / 2 + 0.02, -d / 2 + 0.03, 0), (w / 2 - 0.02, d / 2 - 0.07, h - 0.03), 4
             ),
-            superellipsoid(
-                look.second, (-0.36 * w, d / 2 - 0.12, 0.03), (0.36 * w, d / 2, 0.5 * h), 4
-            ),
-            superellipsoid(
-                look.tinted(0.8),
-                (-0.3 * w, d / 2 - 0.12, 0.55 * h),
-                (0.3 * w, d / 2 - 0.03, 0.82 * h),
-                4,
-            ),
+            *_pockets(w, d, h, look),
             *(
                 superellipsoid(
                     look.tinted(0.7),
@@ -798,7 +814,7 @@ def backpack(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
         ]
     )
 
-
+# %% ../../../nbs/scenes/procedural/15_props.ipynb #865216f8
 def suitcase(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """A ribbed shell on wheels with a pulled-out handle."""
     body = 0.82 * h
@@ -840,7 +856,7 @@ def suitcase(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
         ]
     )
 
-
+# %% ../../../nbs/scenes/procedural/15_props.ipynb #5fcd6420
 def shoes(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """A pair: soles, shells and openings."""
     parts: list[Part] = []
@@ -869,7 +885,7 @@ def shoes(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
         ]
     return ObjectGeometry(parts)
 
-
+# %% ../../../nbs/scenes/procedural/15_props.ipynb #045983d1
 def stuffed_animal(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """A stuffed animal: body, head, snout, ears, arms, legs, eyes."""
     m = look.main
@@ -910,7 +926,7 @@ def stuffed_animal(w: float, d: float, h: float, look: Appearance) -> ObjectGeom
         ]
     )
 
-
+# %% ../../../nbs/scenes/procedural/15_props.ipynb #8eea064f
 def speaker(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """A box with two cones."""
     cones = [
@@ -933,7 +949,7 @@ def speaker(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
         ]
     )
 
-
+# %% ../../../nbs/scenes/procedural/15_props.ipynb #385de4ac
 def toaster(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """A rounded body with two slots and a lever."""
     return ObjectGeometry(
@@ -977,7 +993,7 @@ def coffee_machine(w: float, d: float, h: float, look: Appearance) -> ObjectGeom
         ]
     )
 
-
+# %% ../../../nbs/scenes/procedural/15_props.ipynb #a7ba700a
 def tray(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """A board with a raised rim and two grips."""
     rim = [
@@ -1010,7 +1026,7 @@ def tray(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
         [box(look.second, (-w / 2, -d / 2, 0), (w / 2, d / 2, 0.008)), *rim, *grips]
     )
 
-
+# %% ../../../nbs/scenes/procedural/15_props.ipynb #470624fa
 def paper_roll(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     """A roll with its tube, standing."""
     r = min(w, d) / 2

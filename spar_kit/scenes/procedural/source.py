@@ -36,7 +36,7 @@ def generator(seed: int, *names: str) -> np.random.Generator:
         np.random.SeedSequence([seed, *(crc32(name.encode()) for name in names)])
     )
 
-
+# %% ../../../nbs/scenes/procedural/55_source.ipynb #4555a07e
 class _Film:
     """Renders frames on demand and keeps the last one, so that colour, depth and ids of a frame
     cost one rendering."""
@@ -69,11 +69,52 @@ class _Film:
     def ids(self, k: int) -> NDArray[np.int32]:
         return self.frame(k)[2].copy()
 
+# %% ../../../nbs/scenes/procedural/55_source.ipynb #ea277bac
+def _film_scene(film: _Film, source: str) -> Scene:
+    """The scene of a film: frames that are rendered when they are read, and exactly what a source
+    of scans would have to measure."""
+    house = film.house
+    camera = film.camera
+    frames = tuple(
+        Frame(
+            k,
+            pose,
+            camera,
+            camera,
+            partial(film.color, k),
+            partial(film.depth, k),
+            read_instances=partial(film.ids, k),
+        )
+        for k, pose in enumerate(film.poses)
+    )
+    instances = tuple(Instance(k + 1, p.piece.label, p.box) for k, p in enumerate(house.placed))
+    floor = tuple(
+        np.array([[r.x0, r.y0], [r.x1, r.y0], [r.x1, r.y1], [r.x0, r.y1]]) for r in house.rooms
+    )
+    return Scene(
+        name=film.scene,
+        source=source,
+        frames=frames,
+        instances=instances,
+        surface=build_surface(house)[0],
+        room_type=" / ".join(r.kind for r in house.rooms),
+        floor=floor,
+    )
+
 # %% ../../../nbs/scenes/procedural/55_source.ipynb #0f05e1bc
 # pixels: below, nothing can be told apart; above, a frame takes gigabytes while it is drawn
 SIDES = 32, 4096
 
 
+def _check_side(side: str, value: int) -> None:
+    """Raise ValueError for a width or height of pictures that is outside `SIDES`."""
+    if not SIDES[0] <= value <= SIDES[1]:
+        raise InputError(
+            f"{side} {value}: pictures of synthetic rooms have {SIDES[0]} to {SIDES[1]:,}"
+            " pixels a side"
+        )
+
+# %% ../../../nbs/scenes/procedural/55_source.ipynb #5b9c3b76
 @dataclass(frozen=True, kw_only=True)
 class Synthetic:
     """Procedural rooms as a `SceneSource`.
@@ -100,11 +141,7 @@ class Synthetic:
 
     def __post_init__(self) -> None:
         for side, value in (("width", self.width), ("height", self.height)):
-            if not SIDES[0] <= value <= SIDES[1]:
-                raise InputError(
-                    f"{side} {value}: pictures of synthetic rooms have {SIDES[0]} to {SIDES[1]:,}"
-                    " pixels a side"
-                )
+            _check_side(side, value)
 
     def scenes(self, split: str | None = None) -> list[str]:
         """Names in a fixed order. `split` is "train", "val" or None for both. Raises ValueError for
@@ -132,31 +169,7 @@ class Synthetic:
         poses = camera_path(house, generator(self.seed, scene, "path"), self.frames)
         camera = Camera.from_fov(self.width, self.height, self.fov)
         film = _Film(house, camera, poses, self.seed, scene)
-        frames = tuple(
-            Frame(
-                k,
-                poses[k],
-                camera,
-                camera,
-                partial(film.color, k),
-                partial(film.depth, k),
-                read_instances=partial(film.ids, k),
-            )
-            for k in range(self.frames)
-        )
-        instances = tuple(Instance(k + 1, p.piece.label, p.box) for k, p in enumerate(house.placed))
-        floor = tuple(
-            np.array([[r.x0, r.y0], [r.x1, r.y0], [r.x1, r.y1], [r.x0, r.y1]]) for r in house.rooms
-        )
-        return Scene(
-            name=scene,
-            source=self.name,
-            frames=frames,
-            instances=instances,
-            surface=build_surface(house)[0],
-            room_type=" / ".join(r.kind for r in house.rooms),
-            floor=floor,
-        )
+        return _film_scene(film, source=self.name)
 
     def describe(self) -> dict[str, Any]:
         """Kind, seed and parameters, for the manifest."""

@@ -45,7 +45,7 @@ def _wood(u, v, s, seed):  # type: ignore[no-untyped-def]
     ring = 0.5 + 0.5 * np.sin((v / s + bend) * 6.2832)
     return 0.55 * ring * ring + 0.3 * noise(u * 6, v * 9 / s, seed + 7)
 
-
+# %% ../../../nbs/scenes/procedural/40_textures.ipynb #1d3477f6
 (
     _WOOD,
     _FABRIC,
@@ -63,7 +63,96 @@ def _wood(u, v, s, seed):  # type: ignore[no-untyped-def]
     _PAPER,
 ) = range(1, len(PATTERNS))
 
+# %% ../../../nbs/scenes/procedural/40_textures.ipynb #5d30c6c7
+@jit
+def _tiles(a, b, joint, i, j, u, v, seed, fade):  # type: ignore[no-untyped-def]
+    """Tiles of slightly different brightness with joints; (a, b) is the place within tile (i, j),
+    `joint` half the width of a joint as a share of a tile."""
+    grout = 0.0
+    if min(min(a, 1 - a), min(b, 1 - b)) < joint:
+        grout = 0.9 * min(1.0, 0.024 / (2 * joint))
+    return grout, 1 + 0.12 * (hashed(i, j, seed) - 0.5) * fade + 0.06 * (
+        noise(u * 14, v * 14, seed) - 0.5
+    )
 
+# %% ../../../nbs/scenes/procedural/40_textures.ipynb #83c96831
+@jit
+def _planks(u, v, b, j, s, seed, px, fade):  # type: ignore[no-untyped-def]
+    """Boards along u, eight times as long as wide, each of its own brightness; b is the place
+    across board row j."""
+    end = u / (8 * s) + hashed(j, 5, seed)
+    i = int(np.floor(end))
+    line = max(0.015, 0.6 * px / s)
+    if min(b, 1 - b) < line or min(end - i, 1 - end + i) * 8 < line:
+        return min(1.0, 0.03 / (2 * line)) + 0.2, 0.88 + 0.24 * hashed(i, j, seed)
+    return 0.6 * _wood(u, v, 0.35 * s, seed + i * 13 + j) * fade + 0.15, 0.88 + 0.24 * hashed(
+        i, j, seed
+    )
+
+# %% ../../../nbs/scenes/procedural/40_textures.ipynb #a3f6d706
+@jit
+def _books(u, v, s, seed):  # type: ignore[no-untyped-def]
+    """Spines along u, a label band on each."""
+    a = u / s + 0.35 * noise(u / s * 0.5, 0.0, seed)
+    i = int(np.floor(a))
+    gap = 0.45 if (a - i) < 0.10 else 1.0
+    band = 1.0
+    if abs(hashed(i, 3, seed) * 0.12 + 0.04 - (v - np.floor(v / 0.3) * 0.3)) < 0.012:
+        band = 1.5
+    return hashed(i, 1, seed), gap * band * (0.5 + 1.0 * hashed(i, 2, seed))
+
+# %% ../../../nbs/scenes/procedural/40_textures.ipynb #936b73e1
+@jit
+def _picture(pattern, u, v, s, seed):  # type: ignore[no-untyped-def]
+    """What fills its surface once: a screen (blocks on a gradient), daylight (sky above, trees
+    below), a painting (large blots)."""
+    if pattern == SCREEN:
+        a = u / s + 0.5
+        b = v / s
+        share = 0.25 * b
+        if hashed(int(np.floor(a * 5)), int(np.floor(b * 6)), seed) > 0.72:
+            share = 1.0
+        return share, 0.75 + 0.5 * b
+    if pattern == SKY:
+        hill = 0.38 + 0.16 * noise(u * 2.2, 3.0, seed) + 0.05 * noise(u * 11, 5.0, seed)
+        if v / s < hill:
+            return 1.0, 0.75 + 0.5 * noise(u * 14, v * 14, seed)
+        return 0.0, 0.95 + 0.12 * noise(u * 2.5, v * 5, seed)
+    n = noise(u / s * 2.2, v / s * 2.2, seed) + 0.35 * noise(u / s * 6, v / s * 6, seed + 1)
+    return (1.0 if n > 0.72 else 0.0), 0.65 + 0.7 * noise(u / s * 3, v / s * 3, seed + 2)
+
+# %% ../../../nbs/scenes/procedural/40_textures.ipynb #ede3c129
+@jit
+def _stripe(b, s, px):  # type: ignore[no-untyped-def]
+    """0 on one half of a repeat and 1 on the other, with a ramp of a pixel between; b is the place
+    across the repeat."""
+    return min(1.0, max(0.0, 0.5 + (min(abs(b - 0.25), 0.5) - 0.25) * s / max(px, 1e-4)))
+
+# %% ../../../nbs/scenes/procedural/40_textures.ipynb #4476f515
+@jit
+def _wall(u, v, ramp, seed, fade):  # type: ignore[no-untyped-def]
+    """Plaster, or paper with a stripe of strength `ramp`; a skirting board of 9 cm at the foot."""
+    if u < 0.09:
+        return 1.0, (0.7 if u > 0.082 else 1.0)
+    return (
+        0.0,
+        1
+        - 0.09 * ramp
+        + 0.05 * (noise(u * 3, v * 3, seed) - 0.5)
+        + 0.03 * (noise(u * 40, v * 40, seed) - 0.5) * fade,
+    )
+
+# %% ../../../nbs/scenes/procedural/40_textures.ipynb #dbbeff45
+@jit
+def _grains(pattern, u, v, s, seed, fade):  # type: ignore[no-untyped-def]
+    """Cloth and speckled stone: every thread or grain has a shade of its own."""
+    if pattern == _FABRIC:
+        weave = (hashed(int(np.floor(u / s * 2)), int(np.floor(v / s * 2)), seed) - 0.5) * fade
+        return 0.3 + 0.5 * weave, 1 + 0.12 * (noise(u * 9, v * 9, seed) - 0.5)
+    grains = hashed(int(np.floor(u / s * 3)), int(np.floor(v / s * 3)), seed) - 0.4
+    return 0.35 + 0.9 * grains * fade, 1 + 0.05 * (noise(u * 7, v * 7, seed) - 0.5)
+
+# %% ../../../nbs/scenes/procedural/40_textures.ipynb #0a0e83d1
 @jit
 def texture_color(pattern, u, v, s, seed, px):  # type: ignore[no-untyped-def]
     """(share of the second colour, brightness factor) of a pattern at (u, v) metres with repeat s;
@@ -78,77 +167,25 @@ def texture_color(pattern, u, v, s, seed, px):  # type: ignore[no-untyped-def]
     b = b - j
     if pattern == _WOOD:
         return 0.15 + 0.75 * (_wood(u, v, s, seed) - 0.3) * fade + 0.25 * fade, 1.0
-    if pattern == _FABRIC:
-        weave = (hashed(int(np.floor(u / s * 2)), int(np.floor(v / s * 2)), seed) - 0.5) * fade
-        return 0.3 + 0.5 * weave, 1 + 0.12 * (noise(u * 9, v * 9, seed) - 0.5)
+    if pattern == _FABRIC or pattern == _SPECKLE:
+        return _grains(pattern, u, v, s, seed, fade)
     if pattern == _TILES:
-        line = 0.012 + 0.5 * px / s
-        grout = (
-            0.9 * min(1.0, 0.024 / (2 * line)) if min(min(a, 1 - a), min(b, 1 - b)) < line else 0.0
-        )
-        return grout, 1 + 0.12 * (hashed(i, j, seed) - 0.5) * fade + 0.06 * (
-            noise(u * 14, v * 14, seed) - 0.5
-        )
+        return _tiles(a, b, 0.012 + 0.5 * px / s, i, j, u, v, seed, fade)
     if pattern == _STRIPES:
-        ramp = min(1.0, max(0.0, 0.5 + (min(abs(b - 0.25), 0.5) - 0.25) * s / max(px, 1e-4)))
-        return 0.5 + (ramp - 0.5) * fade, 1.0
-    # spines along u, a label band on each
+        return 0.5 + (_stripe(b, s, px) - 0.5) * fade, 1.0
     if pattern == _BOOKS:
-        a = u / s + 0.35 * noise(u / s * 0.5, 0.0, seed)
-        i = int(np.floor(a))
-        gap = 0.45 if (a - i) < 0.10 else 1.0
-        band = (
-            1.5
-            if abs(hashed(i, 3, seed) * 0.12 + 0.04 - (v - np.floor(v / 0.3) * 0.3)) < 0.012
-            else 1.0
-        )
-        return hashed(i, 1, seed), gap * band * (0.5 + 1.0 * hashed(i, 2, seed))
-    if pattern == _SPECKLE:
-        grains = hashed(int(np.floor(u / s * 3)), int(np.floor(v / s * 3)), seed) - 0.4
-        return 0.35 + 0.9 * grains * fade, 1 + 0.05 * (noise(u * 7, v * 7, seed) - 0.5)
-    if pattern == SCREEN:  # a few blocks on a gradient
-        a = u / s + 0.5
-        b = v / s
-        return (
-            1.0 if hashed(int(np.floor(a * 5)), int(np.floor(b * 6)), seed) > 0.72 else 0.25 * b
-        ), 0.75 + 0.5 * b
-    if pattern == SKY:  # sky above, trees below
-        hill = 0.38 + 0.16 * noise(u * 2.2, 3.0, seed) + 0.05 * noise(u * 11, 5.0, seed)
-        if v / s < hill:
-            return 1.0, 0.75 + 0.5 * noise(u * 14, v * 14, seed)
-        return 0.0, 0.95 + 0.12 * noise(u * 2.5, v * 5, seed)
-    if pattern == ART:  # large blots
-        n = noise(u / s * 2.2, v / s * 2.2, seed) + 0.35 * noise(u / s * 6, v / s * 6, seed + 1)
-        return (1.0 if n > 0.72 else 0.0), 0.65 + 0.7 * noise(u / s * 3, v / s * 3, seed + 2)
+        return _books(u, v, s, seed)
+    if pattern == SCREEN or pattern == SKY or pattern == ART:
+        return _picture(pattern, u, v, s, seed)
     if pattern == _KEYS:
-        return (1.0 if 0.12 < a < 0.88 and 0.12 < b < 0.88 else 0.0) * fade + 0.6 * (1 - fade), 1.0
+        key = 1.0 if 0.12 < a < 0.88 and 0.12 < b < 0.88 else 0.0
+        return key * fade + 0.6 * (1 - fade), 1.0
     if pattern == _PLANKS:
-        end = u / (8 * s) + hashed(j, 5, seed)
-        i = int(np.floor(end))
-        line = max(0.015, 0.6 * px / s)
-        if min(b, 1 - b) < line or min(end - i, 1 - end + i) * 8 < line:
-            return min(1.0, 0.03 / (2 * line)) + 0.2, 0.88 + 0.24 * hashed(i, j, seed)
-        return 0.6 * _wood(u, v, 0.35 * s, seed + i * 13 + j) * fade + 0.15, 0.88 + 0.24 * hashed(
-            i, j, seed
-        )
+        return _planks(u, v, b, j, s, seed, px, fade)
     if pattern == _PLAID:
-        return 0.5 + (
-            (0.5 if a < 0.45 else 0.0) + (0.5 if b < 0.45 else 0.0) - 0.5
-        ) * fade, 1 + 0.06 * (noise(u * 30, v * 30, seed) - 0.5)
-    # walls: plain or striped, a skirting board at the foot
+        checks = (0.5 if a < 0.45 else 0.0) + (0.5 if b < 0.45 else 0.0)
+        return 0.5 + (checks - 0.5) * fade, 1 + 0.06 * (noise(u * 30, v * 30, seed) - 0.5)
     if pattern == _PLASTER or pattern == _PAPER:
-        if u < 0.09:
-            return 1.0, (0.7 if u > 0.082 else 1.0)
-        ramp = (
-            min(1.0, max(0.0, 0.5 + (min(abs(b - 0.25), 0.5) - 0.25) * s / max(px, 1e-4)))
-            if pattern == _PAPER
-            else 0.0
-        )
-        return (
-            0.0,
-            1
-            - 0.09 * ramp
-            + 0.05 * (noise(u * 3, v * 3, seed) - 0.5)
-            + 0.03 * (noise(u * 40, v * 40, seed) - 0.5) * fade,
-        )
+        ramp = _stripe(b, s, px) if pattern == _PAPER else 0.0
+        return _wall(u, v, ramp, seed, fade)
     return 0.0, 1 + 0.03 * (noise(u * 5, v * 5, seed) - 0.5)
