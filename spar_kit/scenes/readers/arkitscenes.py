@@ -187,7 +187,7 @@ def turned_depth(path: Path, camera: Camera, turns: int) -> NDArray[np.float32]:
     """The depth image [m] of a file of the unturned camera's size, turned. Raises SceneError."""
     return turn_image(read_depth_file(path, camera), turns)
 
-# %% ../../../nbs/scenes/readers/00_arkitscenes.ipynb #d5c3fa20
+# %% ../../../nbs/scenes/readers/00_arkitscenes.ipynb #34edb6ba
 @dataclass(frozen=True, kw_only=True)
 class FrameFiles:
     """An image with all that it needs: its number among the scan's images, colour, depth and
@@ -199,7 +199,7 @@ class FrameFiles:
     pincam: Path
     pose: NDArray[np.float64]
 
-
+# %% ../../../nbs/scenes/readers/00_arkitscenes.ipynb #95c2bdba
 def match_files(folder: Path, scan: str) -> tuple[list[FrameFiles], Counter[str]]:
     """The images in `<scan>_frames` that are whole, by time, and how many are not, by what they
     lack. Reads the trajectory and names only.
@@ -244,7 +244,7 @@ def match_files(folder: Path, scan: str) -> tuple[list[FrameFiles], Counter[str]
         )
     return whole, +skipped
 
-# %% ../../../nbs/scenes/readers/00_arkitscenes.ipynb #13037a9b
+# %% ../../../nbs/scenes/readers/00_arkitscenes.ipynb #a42fe749
 def read_frames(
     shots: Sequence[FrameFiles], lift: NDArray
 ) -> tuple[tuple[Frame, ...], int, Counter[str]]:
@@ -282,7 +282,7 @@ def read_frames(
         raise SceneError("every .pincam is damaged, the first among them", shots[0].pincam)
     return tuple(frames), turns, skipped
 
-# %% ../../../nbs/scenes/readers/00_arkitscenes.ipynb #393e5c49
+# %% ../../../nbs/scenes/readers/00_arkitscenes.ipynb #c4524acd
 def _read_obb(entry: dict[str, Any]) -> tuple[NDArray | None, NDArray | None, NDArray | None]:
     """Center (3,), size (3,) and axes (3, 3) of an entry's box, each None where it is damaged."""
     segments = entry.get("segments")
@@ -296,7 +296,7 @@ def _read_obb(entry: dict[str, Any]) -> tuple[NDArray | None, NDArray | None, ND
         axes = json_array(fields.get("normalizedAxes"), (3, 3))
     return center, size, None if axes is None else axes.reshape(3, 3)
 
-
+# %% ../../../nbs/scenes/readers/00_arkitscenes.ipynb #455e9815
 def read_objects(path: Path) -> tuple[tuple[Instance, ...], Counter[str]]:
     """The annotated objects, numbered from 1 in the file's order, in the scan's own frame [m], and
     how many entries are damaged.
@@ -413,7 +413,7 @@ def find_folds(root: Path) -> dict[str, list[Path]]:
         "no ARKitScenes scan here: expected 3dod/Training/<id>/ or 3dod/Validation/<id>/", root
     )
 
-
+# %% ../../../nbs/scenes/readers/00_arkitscenes.ipynb #906a8144
 def sky_direction(folder: Path, scan: str) -> str:
     """What `metadata.csv`, in one of the four folders above a scan's, says about the scan: "Up",
     "Down", "Left", "Right", or "" ."""
@@ -424,7 +424,7 @@ def sky_direction(folder: Path, scan: str) -> str:
             return str(row.get("sky_direction") or "").strip().capitalize()
     return ""
 
-# %% ../../../nbs/scenes/readers/00_arkitscenes.ipynb #5dca26b1
+# %% ../../../nbs/scenes/readers/00_arkitscenes.ipynb #7f06b9bd
 # over 40 lines: one source of scenes, whose methods share its choices
 @dataclass(frozen=True)
 class ARKitScenes:
