@@ -176,7 +176,7 @@ def read_notebook(path: Path | str) -> NotebookCode:
     """
     path = Path(path)
     content = _content(path)
-    cells = content.get("cells") if isinstance(content, dict) else None
+    cells: Any = content.get("cells") if isinstance(content, dict) else None
     if not _is_code(cells):
         raise ParamsError("is not a notebook", path)
     language = _language(content.get("metadata") or {})

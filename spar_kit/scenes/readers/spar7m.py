@@ -154,7 +154,7 @@ def _matrix_of(stem: str, known: Mapping[str, str]) -> str:
     options = ("intrinsic_color", stem, stem.rpartition("_")[2], "intrinsic")
     return next((name for name in options if name in known), "")
 
-# %% ../../../nbs/scenes/readers/10_spar7m.ipynb #01791ea5
+# %% ../../../nbs/scenes/readers/10_spar7m.ipynb #d757ff42
 class _Place(NamedTuple):
     """One of `KINDS` of folders in a scene's folder: their names, what is in them and in the folder
     of intrinsics, the dataset's real path, and whether a folder leads out of it."""
@@ -167,8 +167,8 @@ class _Place(NamedTuple):
 
 
 def _fault(place: _Place, stem: str, near: str, files: Sequence[Path]) -> str:
-    """Why a frame cannot be used, "" where it can. `near`: its matrix; `files`: colour, depth, pose,
-    matrix."""
+    """Why a frame cannot be used, "" where it can. `near`: its matrix; `files`: its color,
+    depth, pose and matrix."""
     if stem not in place.parts[1].names:
         return "frame: its depth image is missing"
     if stem not in place.parts[2].names:
@@ -220,9 +220,9 @@ def find_shots(folder: Path) -> list[FrameFiles]:
                 shots[number] = _shot(folder, place, stem, number)
     return [shots[number] for number in sorted(shots)]
 
-# %% ../../../nbs/scenes/readers/10_spar7m.ipynb #77705947
+# %% ../../../nbs/scenes/readers/10_spar7m.ipynb #f8c263d1
 class _Found(NamedTuple):
-    """A frame whose files can be read: its pose, the sizes of its colour and its depth image."""
+    """A frame whose files can be read: its pose, the sizes of its color and its depth image."""
 
     shot: FrameFiles
     pose: NDArray[np.float64]

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ....core.files import integers, read_json
+from ...formats.ply import Mesh as PlyMesh
 from ...formats.ply import read_ply
 from ...geometry.poses import MAX_COORDINATE_M
 from ...geometry.mesh import drop_bad_vertices, triangle_majority, vertex_faults
@@ -197,8 +198,8 @@ def read_mask(path: Path, vertices: int) -> NDArray[np.bool_]:
         hidden[numbers] = True
     return hidden
 
-# %% ../../../../nbs/scenes/readers/scannetpp/10_annotations.ipynb #86369204
-def _read_mesh(mesh_path: Path, segments_path: Path) -> tuple[Mesh, NDArray[np.int64]]:
+# %% ../../../../nbs/scenes/readers/scannetpp/10_annotations.ipynb #742c7337
+def _read_mesh(mesh_path: Path, segments_path: Path) -> tuple[PlyMesh, NDArray[np.int64]]:
     """The mesh and the segment of each of its vertices (V,). Raises SceneError where they do not
     belong together."""
     segments = integers(

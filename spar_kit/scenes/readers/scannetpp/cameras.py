@@ -337,10 +337,10 @@ def has_colmap(folder: Path) -> bool:
         folder / "colmap" / "images.txt"
     ).exists()
 
-# %% ../../../../nbs/scenes/readers/scannetpp/20_cameras.ipynb #aeb261dc
+# %% ../../../../nbs/scenes/readers/scannetpp/20_cameras.ipynb #471abb29
 @dataclass(frozen=True)
 class _Recording:
-    """Colour and depth of an `iphone/` folder: extracted files by frame number, or else one file
+    """Color and depth of an `iphone/` folder: extracted files by frame number, or else one file
     for all frames."""
 
     rgb: Mapping[int, Path]
@@ -349,7 +349,7 @@ class _Recording:
     stream: DepthBin | None
 
     def size(self) -> tuple[int, int]:
-        """Width and height of the colour images. Raises SceneError."""
+        """Width and height of the color images. Raises SceneError."""
         if self.video is not None:
             return self.video.width, self.video.height
         return common_size(list(self.rgb.values()), ("JPEG", "PNG"))
@@ -368,7 +368,7 @@ class _Recording:
         return ""
 
     def color(self, number: int, camera: Camera) -> Callable[[], NDArray[np.uint8]]:
-        """Reads the colour image of a frame as it is stored."""
+        """Reads the color image of a frame as it is stored."""
         if self.video is not None:
             return partial(self.video.read_color, number)
         return partial(read_color_file, self.rgb[number], camera)
