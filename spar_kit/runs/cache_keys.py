@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from importlib.metadata import PackageNotFoundError, packages_distributions, requires, version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import yaml
 
@@ -104,7 +104,7 @@ def _is_installed(path: str) -> bool:
         or "/dist-packages/" in real
     )
 
-
+# %% ../../nbs/runs/20_cache_keys.ipynb #6d8773fb
 @lru_cache(4096)
 def _root_of(top: str, folders: tuple[str, ...]) -> Path | None:
     """The folder of a top-level package, or the file of a top-level module, of one's own; None
@@ -153,18 +153,21 @@ def _files_of(name: str, folders: tuple[str, ...]) -> list[tuple[str, Path]]:
     return [(dotted, file) for dotted, file in found if file.is_file()]
 
 # %% ../../nbs/runs/20_cache_keys.ipynb #feee0cc8
+_Import: TypeAlias = tuple[int, str, tuple[str, ...]]  # level, module, names
+
+
 @dataclass(frozen=True)
 class _Module:
     """One file of code: the digest of what it does, the imports in it as (level, module, names),
     and its texts."""
 
     digest: str
-    imports: frozenset[tuple[int, str, tuple[str, ...]]]
+    imports: frozenset[_Import]
     texts: frozenset[str]
 
 
-def _imports(tree: ast.AST) -> frozenset[tuple[int, str, tuple[str, ...]]]:
-    found: set[tuple[int, str, tuple[str, ...]]] = set()
+def _imports(tree: ast.AST) -> frozenset[_Import]:
+    found: set[_Import] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             found |= {(0, alias.name, ()) for alias in node.names}
@@ -173,6 +176,22 @@ def _imports(tree: ast.AST) -> frozenset[tuple[int, str, tuple[str, ...]]]:
     return frozenset(found)
 
 
+def _names_in(imports: Iterable[_Import], texts: Iterable[str], package: str) -> Iterator[str]:
+    """The dotted names that a piece of code in `package` may load: what it imports, and the modules
+    of this package that its texts name."""
+    for level, module, names in imports:
+        base = module
+        if level:
+            around = package.split(".")
+            parts = around[: len(around) - level + 1]
+            base = ".".join([*parts, module] if module else parts)
+        yield base
+        yield from (f"{base}.{each}" for each in names)
+    for text in texts:
+        if text.startswith(f"{_PACKAGE}.") and re.fullmatch(r"[\w.]+", text):
+            yield text
+
+# %% ../../nbs/runs/20_cache_keys.ipynb #b7c18b9d
 @lru_cache(4096)
 def _module(path: str, size: int, changed: int) -> _Module:
     content = Path(path).read_bytes()
@@ -191,7 +210,7 @@ def _module_at(path: Path) -> _Module:
     found = path.stat()
     return _module(str(path), found.st_size, found.st_mtime_ns)
 
-
+# %% ../../nbs/runs/20_cache_keys.ipynb #44e108a9
 @cache
 def _data_files(root: Path) -> dict[str, list[Path]]:
     """The files of a package that are no code, by name."""
@@ -221,6 +240,11 @@ def _data_digest(path: str, size: int, changed: int) -> str:
     return _digest(content)
 
 
+def _data_digest_at(path: Path) -> str:
+    found = path.stat()
+    return _data_digest(str(path), found.st_size, found.st_mtime_ns)
+
+# %% ../../nbs/runs/20_cache_keys.ipynb #e9789d3f
 @dataclass
 class Reach:
     """All that code reaches.
@@ -236,6 +260,16 @@ class Reach:
     files: set[Path] = field(default_factory=set)
     outside: set[str] = field(default_factory=set)
 
+
+def _named_data(texts: Iterable[str], root: Path) -> Iterator[Path]:
+    """The package's data files that texts name. Styles and templates lay out pages, which are made
+    again from results."""
+    known = _data_files(root)
+    for text in texts:
+        for path in known.get(text.rpartition("/")[2], ()):
+            if path.suffix not in (".css", ".j2"):
+                yield path
+
 # %% ../../nbs/runs/20_cache_keys.ipynb #83cfafe8
 class _Tracer:
     """Follows code from module to module."""
@@ -245,23 +279,10 @@ class _Tracer:
         self.reach = Reach()
         self.todo = list[tuple[str, Path]]()
 
-    def code(
-        self,
-        imports: Iterable[tuple[int, str, tuple[str, ...]]],
-        texts: Iterable[str],
-        package: str = "",
-    ) -> None:
+    def code(self, imports: Iterable[_Import], texts: Iterable[str], package: str = "") -> None:
         """Follows what a piece of code in `package` imports and names."""
-        for level, module, names in imports:
-            base = module
-            if level:
-                parts = package.split(".")[: len(package.split(".")) - level + 1]
-                base = ".".join([*parts, *([module] if module else [])])
-            for name in (base, *(f"{base}.{each}" for each in names)):
-                self.name(name)
-        for text in texts:
-            if text.startswith(f"{_PACKAGE}.") and re.fullmatch(r"[\w.]+", text):
-                self.name(text)
+        for name in _names_in(imports, texts, package):
+            self.name(name)
 
     def name(self, name: str) -> None:
         name = new_name(name)  # one's own code may still have an old path
@@ -277,16 +298,12 @@ class _Tracer:
                 self.todo.append((dotted, file))
 
     def data(self, texts: Iterable[str], root: Path) -> None:
-        """Counts the package's data files that these texts name. Styles and templates lay out
-        pages, which are made again from results."""
-        known = _data_files(root)
-        for text in texts:
-            for path in known.get(text.rpartition("/")[2], ()):
-                if path not in self.reach.files and path.suffix not in (".css", ".j2"):
-                    self.reach.files.add(path)
-                    self.reach.modules[path.relative_to(root.parent).as_posix()] = _data_digest(
-                        str(path), path.stat().st_size, path.stat().st_mtime_ns
-                    )
+        """Counts the package's data files that these texts name."""
+        for path in _named_data(texts, root):
+            if path not in self.reach.files:
+                self.reach.files.add(path)
+                name = path.relative_to(root.parent).as_posix()
+                self.reach.modules[name] = _data_digest_at(path)
 
     def run(self) -> Reach:
         while self.todo:
@@ -304,7 +321,7 @@ class _Tracer:
                     self.reach.outside |= module.texts & _distributions().keys()
         return self.reach
 
-
+# %% ../../nbs/runs/20_cache_keys.ipynb #2dd7919d
 def reached(trees: Iterable[ast.AST], folders: Iterable[str] = ()) -> Reach:
     """What pieces of Python reach by their imports, those inside functions included.
 
@@ -349,6 +366,19 @@ def package_versions(tops: Iterable[str]) -> dict[str, str]:
             continue
     return dict(sorted(found.items()))
 
+# %% ../../nbs/runs/20_cache_keys.ipynb #8dc99c03
+def _open_database(path: Path) -> sqlite3.Connection | None:
+    """The database of digests; None where it cannot be written."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        db = sqlite3.connect(path, timeout=20, isolation_level=None)
+        db.execute(
+            "create table if not exists digests (path text primary key, seen text, digest text)"
+        )
+        return db
+    except (OSError, sqlite3.Error):
+        return None
+
 # %% ../../nbs/runs/20_cache_keys.ipynb #b88d4f4d
 class Digests:
     """Digests of files, remembered in a small database.
@@ -361,18 +391,8 @@ class Digests:
     def __init__(self, path: Path | None = None, say: Callable[[str], None] | None = None):
         self.say = say
         self.read = 0
-        self.db = None
         self.known: dict[str, str] = {}
-        if path is not None:
-            try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                self.db = sqlite3.connect(path, timeout=20, isolation_level=None)
-                self.db.execute(
-                    "create table if not exists digests (path text primary key, seen text, digest"
-                    " text)"
-                )
-            except (OSError, sqlite3.Error):
-                self.db = None
+        self.db = None if path is None else _open_database(path)
 
     def close(self) -> None:
         if self.db is not None:
@@ -439,7 +459,7 @@ def files_below(folder: Path) -> Iterator[Path]:
             ):
                 yield path
 
-
+# %% ../../nbs/runs/20_cache_keys.ipynb #32c11b8c
 def _path_in(value: str) -> Path | None:
     """The file or folder that a value names: "PATH", "kind:PATH", or "python:FILE.py:NAME"."""
     rest = value.partition(":")[2]
@@ -453,6 +473,26 @@ def _path_in(value: str) -> Path | None:
     return None
 
 
+def _own_code(module: str, path: Path | None) -> dict[str, Any]:
+    """What a source of one's own, "python:FILE.py:NAME" or "python:package.module:NAME", does and
+    reaches."""
+    if path is None:
+        found = reached(
+            [ast.parse(f"import {module}")] if re.fullmatch(r"[A-Za-z_][\w.]*", module) else [],
+            [os.getcwd()],
+        )
+        return {"modules": found.modules, "packages": package_versions(found.outside)}
+    own = _module_at(path)
+    tracer = _Tracer([str(path.resolve().parent)])
+    tracer.code(own.imports, own.texts)
+    found = tracer.run()
+    return {
+        "file": own.digest,
+        "modules": found.modules,
+        "packages": package_versions(found.outside),
+    }
+
+# %% ../../nbs/runs/20_cache_keys.ipynb #c216640b
 def content_hash(value: Any, digests: Digests | None = None) -> Any:
     """What stands behind a value that names files: their names and contents, for code what it does
     and reaches. None where it names none.
@@ -486,26 +526,6 @@ def content_hash(value: Any, digests: Digests | None = None) -> Any:
         for file in files_below(path)
     ]
 
-
-def _own_code(module: str, path: Path | None) -> dict[str, Any]:
-    """What a source of one's own, "python:FILE.py:NAME" or "python:package.module:NAME", does and
-    reaches."""
-    if path is None:
-        found = reached(
-            [ast.parse(f"import {module}")] if re.fullmatch(r"[A-Za-z_][\w.]*", module) else [],
-            [os.getcwd()],
-        )
-        return {"modules": found.modules, "packages": package_versions(found.outside)}
-    own = _module_at(path)
-    tracer = _Tracer([str(path.resolve().parent)])
-    tracer.code(own.imports, own.texts)
-    found = tracer.run()
-    return {
-        "file": own.digest,
-        "modules": found.modules,
-        "packages": package_versions(found.outside),
-    }
-
 # %% ../../nbs/runs/20_cache_keys.ipynb #7edd8f15
 def code_key(book: NotebookCode, cwd: Path | str = "") -> dict[str, Any]:
     """What a notebook does: its cells without prose, the modules and packages it reaches, Python,
@@ -535,7 +555,7 @@ def code_key(book: NotebookCode, cwd: Path | str = "") -> dict[str, Any]:
         "lock": here["lock"],
     }
 
-
+# %% ../../nbs/runs/20_cache_keys.ipynb #c45a1136
 def without_effect(book: NotebookCode) -> set[str]:
     """The parameters that change no result, as lines `#| no-effect: NAME, NAME` of the parameters
     cell say."""

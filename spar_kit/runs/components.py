@@ -84,7 +84,7 @@ def _answer(name: str, text: str, colors: tuple[str, str]) -> str:
         f' 55%;overflow-wrap:anywhere">{escape_breakable(text)}</b></div>'
     )
 
-
+# %% ../../nbs/runs/40_components.ipynb #a7b9ed07
 def question(
     images: Sequence[Image.Image],
     text: str,

@@ -108,7 +108,7 @@ def inner_code(tree: ast.AST) -> list[ast.Module]:
                         continue
     return found
 
-
+# %% ../../nbs/runs/00_notebook_code.ipynb #84e1590f
 def _cell(number: int, cell: Mapping[str, Any], path: Path) -> CodeCell:
     source = "".join(cell["source"])
     tags = frozenset(map(str, cell.get("metadata", {}).get("tags", [])))
@@ -121,15 +121,36 @@ def _cell(number: int, cell: Mapping[str, Any], path: Path) -> CodeCell:
             f"cell {number}, line {error.lineno or 1}: is not Python: {error.msg}", path
         ) from None
 
-# %% ../../nbs/runs/00_notebook_code.ipynb #dc30495a
-def read_notebook(path: Path | str) -> NotebookCode:
-    """A notebook and its code, without running it.
+# %% ../../nbs/runs/00_notebook_code.ipynb #a7c744f4
+def _is_text(source: Any) -> bool:
+    return (
+        isinstance(source, str)
+        or isinstance(source, list)
+        and all(isinstance(line, str) for line in source)
+    )
 
-    Raises:
-        ParamsError: it is missing, is not a notebook, is not written in Python, or a cell is not
-            Python; in one line, with the cell's number.
-    """
-    path = Path(path)
+
+def _is_code(cells: Any) -> bool:
+    """Whether these are a notebook's cells, each with its kind and its text."""
+    return isinstance(cells, list) and all(
+        isinstance(cell, dict)
+        and isinstance(cell.get("cell_type"), str)
+        and _is_text(cell.get("source"))
+        for cell in cells
+    )
+
+
+def _language(meta: Mapping[str, Any]) -> str:
+    """The language that a notebook's metadata names; Python where they name none."""
+    return str(
+        (meta.get("language_info") or {}).get("name")
+        or (meta.get("kernelspec") or {}).get("language")
+        or "python"
+    )
+
+
+def _content(path: Path) -> Any:
+    """What the file holds, in format 4; raises ParamsError where it is no JSON."""
     try:
         content = json.loads(read_bytes(path, 1 << 28).decode("utf-8-sig"))
     except SceneError as error:
@@ -143,21 +164,23 @@ def read_notebook(path: Path | str) -> NotebookCode:
             content = json.loads(json.dumps(nbformat.convert(nbformat.from_dict(content), 4)))
         except Exception:
             raise ParamsError("is not a notebook of a known format", path) from None
-    cells = content.get("cells") if isinstance(content, dict) else None
-    if not isinstance(cells, list) or not all(
-        isinstance(cell, dict)
-        and isinstance(cell.get("cell_type"), str)
-        and _is_text(cell.get("source"))
-        for cell in cells
-    ):
+    return content
+
+# %% ../../nbs/runs/00_notebook_code.ipynb #dc30495a
+def read_notebook(path: Path | str) -> NotebookCode:
+    """A notebook and its code, without running it.
+
+    Raises:
+        ParamsError: it is missing, is not a notebook, is not written in Python, or a cell is not
+            Python; in one line, with the cell's number.
+    """
+    path = Path(path)
+    content = _content(path)
+    cells: Any = content.get("cells") if isinstance(content, dict) else None
+    if not _is_code(cells):
         raise ParamsError("is not a notebook", path)
-    meta = content.get("metadata") or {}
-    language = (
-        (meta.get("language_info") or {}).get("name")
-        or (meta.get("kernelspec") or {}).get("language")
-        or "python"
-    )
-    if not str(language).lower().startswith(("python", "ipython")):
+    language = _language(content.get("metadata") or {})
+    if not language.lower().startswith(("python", "ipython")):
         raise ParamsError(f"is written in {language}; a step runs in Python", path)
     return NotebookCode(
         path,
@@ -165,12 +188,4 @@ def read_notebook(path: Path | str) -> NotebookCode:
         tuple(
             _cell(n, cell, path) for n, cell in enumerate(cells, 1) if cell["cell_type"] == "code"
         ),
-    )
-
-
-def _is_text(source: Any) -> bool:
-    return (
-        isinstance(source, str)
-        or isinstance(source, list)
-        and all(isinstance(line, str) for line in source)
     )

@@ -40,13 +40,18 @@ def _made(folder: Path) -> list[Path]:
         ]
     return found
 
-
+# %% ../../nbs/runs/30_outputs.ipynb #94871d6b
 def digest_of(record: Mapping[str, list[Any]]) -> str:
     """One digest over the names and contents of what a run wrote to `out`: the same for the same
     result, whenever it was made."""
     return json_hash(
         *sorted((name, entry[3]) for name, entry in record.items() if name.startswith("out/"))
     )
+
+
+def _write(folder: Path, record: Record) -> None:
+    with atomic_write(folder / _LIST) as part:
+        part.write_text(json.dumps(record, indent=0) + "\n", encoding="utf-8")
 
 
 def record_outputs(folder: Path) -> str:
@@ -59,18 +64,13 @@ def record_outputs(folder: Path) -> str:
     return digest_of(record)
 
 
-def _write(folder: Path, record: Record) -> None:
-    with atomic_write(folder / _LIST) as part:
-        part.write_text(json.dumps(record, indent=0) + "\n", encoding="utf-8")
-
-
 def record_again(folder: Path, name: str) -> None:
     """Takes one file as it is now into `outputs.json`."""
     record: Record = json.loads((folder / _LIST).read_text(encoding="utf-8"))
     record[name] = [*_seen(folder / name), _digest(folder / name)]
     _write(folder, record)
 
-
+# %% ../../nbs/runs/30_outputs.ipynb #3dcae828
 def check_outputs(folder: Path, digest: str) -> str:
     """ "" where all that a run left is as it was, else one line that names the first file that is
     not.

@@ -85,7 +85,7 @@ class Run:
     def done(self) -> bool:
         return standing(self)[0]
 
-
+# %% ../../nbs/runs/50_sweep.ipynb #552fdcb6
 def _card(folder: Path) -> dict[str, Any] | None:
     """A run's `run.json`; None where it is absent, {} where it is broken or lacks what is needed
     here."""
@@ -144,7 +144,56 @@ def _folders(run: Run) -> dict[str, Any]:
         | {"out": str(Path(run.folder) / "out")}
     )
 
+# %% ../../nbs/runs/50_sweep.ipynb #4cb2960d
+def _label_of(choices: Iterable[tuple[str, Any]]) -> str:
+    """Choices for people: "rank=8, mix=even"."""
+    return ", ".join(f"{axis.rpartition('.')[2]}={format_value(value)}" for axis, value in choices)
 
+
+def _keys_behind(
+    needed: Mapping[str, Run], collected: Mapping[str, list[Run]]
+) -> dict[str, str | list[str]]:
+    """The keys of the runs behind each parameter that passes folders."""
+    one = {parameter: run.key for parameter, run in needed.items()}
+    many = {parameter: [run.key for run in group] for parameter, group in collected.items()}
+    return one | many
+
+
+def _run_of(
+    step: str,
+    plain: dict[str, Any],
+    choices: tuple[tuple[str, Any], ...],
+    needed: Mapping[str, Run],
+    collected: Mapping[str, list[Run]],
+    depends: dict[str, Any],
+    store: Path,
+    **fixed: Any,
+) -> Run:
+    """The run of one combination of choices, with the folders among its parameters.
+
+    Args:
+        plain: its parameters without the folders.
+        fixed: what all runs of the step share.
+    """
+    key = key_of(depends)
+    upstream = [*needed.values(), *(run for group in collected.values() for run in group)]
+    names = {parameter: tuple(run.name for run in group) for parameter, group in collected.items()}
+    run = Run(
+        step=step,
+        label=_label_of(choices),
+        params=plain,
+        choices=choices,
+        upstream=tuple(run.name for run in upstream),
+        key=key,
+        folder=str(store / f"{step}-{key}"),
+        needed=tuple((parameter, run.name) for parameter, run in needed.items()),
+        collected=tuple(names.items()),
+        depends=depends,
+        **fixed,
+    )
+    return replace(run, params=plain | _folders(run))
+
+# %% ../../nbs/runs/50_sweep.ipynb #dc93d8d1
 def expand_grid(
     plan: Plan, base: Path, store: Path, say: Callable[[str], None] | None = None
 ) -> list[Run]:
@@ -158,52 +207,31 @@ def expand_grid(
     runs: dict[str, list[Run]] = {}
     digests = Digests(store / "digests.sqlite", say)
     for name, step in plan.steps.items():
-        book = read_notebook(base / step.notebook)
+        notebook = base / step.notebook
+        book = read_notebook(notebook)
         code = code_key(book)
+        fixed = {"notebook": str(notebook), "timeout": step.timeout, "expect": step.expect}
         collected = {parameter: runs[other] for parameter, other in step.collects.items()}
         axes = [
             [(f"{name}.{parameter}", value) for value in values]
             for parameter, values in step.grid.items()
         ]
         runs[name] = []
-        for needed in itertools.product(*(runs[other] for other in step.needs.values())):
-            inherited = _consistent(needed)
-            for combination in itertools.product(*axes) if inherited is not None else ():
-                choices = (*(inherited or {}).items(), *combination)
-                own = {
-                    **step.params,
-                    **{axis.rpartition(".")[2]: value for axis, value in combination},
+        for group in itertools.product(*(runs[other] for other in step.needs.values())):
+            inherited = _consistent(group)
+            if inherited is None:
+                continue
+            needed = dict(zip(step.needs, group))
+            behind = _keys_behind(needed, collected)
+            for combination in itertools.product(*axes):
+                plain = step.params | {
+                    axis.rpartition(".")[2]: value for axis, value in combination
                 }
-                behind = {parameter: run.key for parameter, run in zip(step.needs, needed)} | {
-                    k: [run.key for run in v] for k, v in collected.items()
-                }
-                depends = code | values_key(book, own, behind, digests) | {"upstream": behind}
-                key = key_of(depends)
-                upstream = [*needed, *(run for group in collected.values() for run in group)]
-                label = ", ".join(
-                    f"{axis.rpartition('.')[2]}={format_value(value)}" for axis, value in choices
+                depends = code | values_key(book, plain, behind, digests) | {"upstream": behind}
+                choices = (*inherited.items(), *combination)
+                runs[name].append(
+                    _run_of(name, plain, choices, needed, collected, depends, store, **fixed)
                 )
-                run = Run(
-                    step=name,
-                    label=label,
-                    notebook=str(base / step.notebook),
-                    params=own,
-                    choices=choices,
-                    upstream=tuple(run.name for run in upstream),
-                    key=key,
-                    folder=str(store / f"{name}-{key}"),
-                    timeout=step.timeout,
-                    expect=step.expect,
-                    needed=tuple(
-                        (parameter, run.name) for parameter, run in zip(step.needs, needed)
-                    ),
-                    collected=tuple(
-                        (parameter, tuple(run.name for run in group))
-                        for parameter, group in collected.items()
-                    ),
-                    depends=depends,
-                )
-                runs[name].append(replace(run, params=own | _folders(run)))
     digests.close()
     return [run for group in runs.values() for run in group]
 
@@ -279,7 +307,7 @@ def _write_source(run: Run, cwd: Path, path: Path) -> None:
         _, book = normalize(book)
     path.write_text(json.dumps(book, indent=1, ensure_ascii=False), encoding="utf-8")
 
-
+# %% ../../nbs/runs/50_sweep.ipynb #1c0bb24b
 def _kernel_arguments() -> list[str]:
     watch = f"from spar_kit.core.processes import end_with; end_with({os.getpid()}); del end_with"
     return [
@@ -289,6 +317,28 @@ def _kernel_arguments() -> list[str]:
     ]
 
 
+def _execute_once(run: Run, source: Path, part: Path, tail: _Tail, cwd: Path) -> None:
+    """Papermill executes `source` into `part`."""
+    import papermill
+
+    # Papermill fills braces in paths with parameters
+    paths = [str(path.absolute()).replace("{", "{{").replace("}", "}}") for path in (source, part)]
+    # TCP is Papermill's default here and stays: parallel starts over IPC failed one time in eight
+    papermill.execute_notebook(
+        *paths,
+        parameters=run.params,
+        kernel_name="python3",
+        language="python",
+        progress_bar=False,
+        start_timeout=120,
+        execution_timeout=run.timeout,
+        stdout_file=tail,
+        stderr_file=tail,
+        cwd=str(cwd),
+        extra_arguments=_kernel_arguments(),
+    )
+
+# %% ../../nbs/runs/50_sweep.ipynb #5128a3e6
 def _errors_are_wanted(part: Path) -> bool:
     """Whether all errors in an executed notebook are of cells tagged `raises-exception`, which
     Papermill does not know; its remarks are then removed."""
@@ -308,60 +358,46 @@ def _errors_are_wanted(part: Path) -> bool:
     return True
 
 
+def _problem_of_cell(error: Any, part: Path) -> str:
+    """One line on the error of a cell, "" where it is wanted."""
+    if _errors_are_wanted(part):
+        return ""
+    said = str(error.evalue).strip()
+    return f"cell [{error.exec_count}]: {error.ename}: {said.splitlines()[0] if said else ''}"
+
+# %% ../../nbs/runs/50_sweep.ipynb #25921043
+_KERNEL_ENVIRONMENT = {
+    "PLOTLY_RENDERER": "plotly_mimetype",
+    "JUPYTER_PLATFORM_DIRS": "1",
+    "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+    # threads that spin while they wait make torch 7 times slower on a busy machine
+    "OMP_WAIT_POLICY": "passive",
+}
+_UNBORN = "Kernel didn't respond|Kernel died before replying|Address already in use"
+
+
 def _run_kernel(run: Run, part: Path, tail: _Tail, cwd: Path) -> str:
     """Executes a run's notebook into `part`. Returns "" or one line on what went wrong."""
     import papermill
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
 
     logging.getLogger("papermill").setLevel(logging.CRITICAL)
-    for name, value in (
-        ("PLOTLY_RENDERER", "plotly_mimetype"),
-        ("JUPYTER_PLATFORM_DIRS", "1"),
-        ("PYDEVD_DISABLE_FILE_VALIDATION", "1"),
-        # threads that spin while they wait make torch 7 times slower on a busy
-        # machine
-        ("OMP_WAIT_POLICY", "passive"),
-    ):
+    for name, value in _KERNEL_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     source = part.with_name("notebook.source.ipynb")
     _write_source(run, cwd, source)
-    # Papermill fills braces in paths with parameters
-    paths = [str(path.absolute()).replace("{", "{{").replace("}", "}}") for path in (source, part)]
     try:
         for attempt in range(3):
             try:
-                # TCP is Papermill's default here and stays: parallel starts over IPC failed one
-                # time in eight
-                papermill.execute_notebook(
-                    *paths,
-                    parameters=run.params,
-                    kernel_name="python3",
-                    language="python",
-                    progress_bar=False,
-                    start_timeout=120,
-                    execution_timeout=run.timeout,
-                    stdout_file=tail,
-                    stderr_file=tail,
-                    cwd=str(cwd),
-                    extra_arguments=_kernel_arguments(),
-                )
+                _execute_once(run, source, part, tail, cwd)
             except papermill.PapermillExecutionError as error:
-                if _errors_are_wanted(part):
-                    return ""
-                said = str(error.evalue).strip()
-                return (
-                    f"cell [{error.exec_count}]: {error.ename}:"
-                    f" {said.splitlines()[0] if said else ''}"
-                )
+                return _problem_of_cell(error, part)
             except CellTimeoutError:
                 return f"a cell took longer than the timeout of {run.timeout} s"
             except DeadKernelError:
                 return "the kernel died (stopped, or out of memory)"
             except RuntimeError as error:
-                unborn = re.search(
-                    "Kernel didn't respond|Kernel died before replying|Address already in use",
-                    str(error),
-                )
+                unborn = re.search(_UNBORN, str(error))
                 if attempt == 2 or _halt.is_set() or not unborn:
                     return str(error).splitlines()[0]
             else:
@@ -397,7 +433,7 @@ def _locked(folder: Path) -> bool:
     except OSError:
         return True
 
-
+# %% ../../nbs/runs/50_sweep.ipynb #aeab4a90
 def _problem_in(made: Mapping[str, Any]) -> str:
     """ "" where every cell of an executed notebook ran, else what is missing."""
     code = [
@@ -414,55 +450,7 @@ def _problem_in(made: Mapping[str, Any]) -> str:
         else ""
     )
 
-
-def execute(run: Run, force: bool = False, cwd: str = "") -> tuple[str, float]:
-    """Executes one run. A module-level function of plain values: it runs in a thread, a process or
-    on a cluster.
-
-    Args:
-        force: run again what is there.
-        cwd: the folder that relative paths count from; this one where it is empty.
-
-    Returns "done" and its seconds, or "cached" where another process made it meanwhile.
-
-    Raises:
-        RuntimeError: one line that says which cell failed and how. The notebook then stays as
-            `notebook.failed.ipynb`.
-    """
-    base = Path(cwd or os.getcwd())
-    folder = base / run.folder
-    part, failed, final = (folder / f"notebook{kind}.ipynb" for kind in (".part", ".failed", ""))
-    with _alone(folder):
-        if not force and standing(replace(run, folder=str(folder)))[0]:
-            return "cached", 0.0
-        if changed := _changed(run, base):
-            raise RuntimeError(f"this is not what the sweep began with: {changed}; start it again")
-        started = time.time()
-        old = folder / "out.before"
-        again = (folder / "run.json").exists() or final.exists()
-        for path in (folder / "run.json", final, failed):
-            path.unlink(missing_ok=True)
-        if (force or again) and (folder / "out").exists():
-            shutil.rmtree(old, ignore_errors=True)
-            os.replace(folder / "out", old)
-        problem = _run_kernel(run, part, _Tail(folder / "progress.txt"), base)
-        (folder / "progress.txt").unlink(missing_ok=True)
-        made = json.loads(part.read_text(encoding="utf-8")) if part.is_file() else {"cells": []}
-        problem = problem or _problem_in(made)
-        clean_streams(made)
-        made.get("metadata", {}).get("papermill", {}).update(
-            input_path=run.notebook, output_path=str(Path(run.folder) / final.name)
-        )
-        part.write_text(json.dumps(made, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        if problem:
-            os.replace(part, failed)
-            raise RuntimeError(problem)
-        os.replace(part, final)
-        _write_card(run, folder, started, _changed(run, base))
-        shutil.rmtree(old, ignore_errors=True)
-        return "done", time.time() - started
-
-
+# %% ../../nbs/runs/50_sweep.ipynb #29dbf885
 def _changed(run: Run, base: Path) -> str:
     """What of a run's code and packages is no longer as it was when its key was made, e.g. because
     somebody works on it; "" where nothing is."""
@@ -492,6 +480,55 @@ def _write_card(run: Run, folder: Path, started: float, changed: str) -> None:
     }
     with atomic_write(folder / "run.json") as part_card:
         part_card.write_text(json.dumps(card, indent=1, default=str) + "\n", encoding="utf-8")
+
+# %% ../../nbs/runs/50_sweep.ipynb #0857d276
+def execute(run: Run, force: bool = False, cwd: str = "") -> tuple[str, float]:
+    """Executes one run. A module-level function of plain values: it runs in a thread, a process or
+    on a cluster.
+
+    Args:
+        force: run again what is there.
+        cwd: the folder that relative paths count from; this one where it is empty.
+
+    Returns "done" and its seconds, or "cached" where another process made it meanwhile.
+
+    Raises:
+        RuntimeError: one line that says which cell failed and how. The notebook then stays as
+            `notebook.failed.ipynb`.
+    """
+    base = Path(cwd or os.getcwd())
+    folder = base / run.folder
+    part, failed, final = (folder / f"notebook{kind}.ipynb" for kind in (".part", ".failed", ""))
+    with _alone(folder):
+        if not force and standing(replace(run, folder=str(folder)))[0]:
+            return "cached", 0.0
+        changed = _changed(run, base)
+        if changed:
+            raise RuntimeError(f"this is not what the sweep began with: {changed}; start it again")
+        started = time.time()
+        old = folder / "out.before"
+        again = (folder / "run.json").exists() or final.exists()
+        for path in (folder / "run.json", final, failed):
+            path.unlink(missing_ok=True)
+        if (force or again) and (folder / "out").exists():
+            shutil.rmtree(old, ignore_errors=True)
+            os.replace(folder / "out", old)
+        problem = _run_kernel(run, part, _Tail(folder / "progress.txt"), base)
+        (folder / "progress.txt").unlink(missing_ok=True)
+        made = json.loads(part.read_text(encoding="utf-8")) if part.is_file() else {"cells": []}
+        problem = problem or _problem_in(made)
+        clean_streams(made)
+        made.get("metadata", {}).get("papermill", {}).update(
+            input_path=run.notebook, output_path=str(Path(run.folder) / final.name)
+        )
+        part.write_text(json.dumps(made, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        if problem:
+            os.replace(part, failed)
+            raise RuntimeError(problem)
+        os.replace(part, final)
+        _write_card(run, folder, started, _changed(run, base))
+        shutil.rmtree(old, ignore_errors=True)
+        return "done", time.time() - started
 
 # %% ../../nbs/runs/50_sweep.ipynb #5974619d
 def refresh_prose(run: Run) -> bool:
@@ -535,6 +572,24 @@ def refresh_prose(run: Run) -> bool:
 WAIT_FOR_WORKERS = 60.0  # seconds that a cluster may have no worker at all
 
 
+def _connect(address: str) -> Any:
+    """A client of the Dask scheduler at `address`, see `executor`."""
+    try:
+        from distributed import Client
+    except ImportError:
+        raise missing_extra("a cluster needs Dask", "cluster") from None
+    for name in list(logging.root.manager.loggerDict):
+        if name.partition(".")[0] in ("distributed", "asyncio", "tornado"):
+            # what they say is said here in one line
+            logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+    try:
+        return Client(address, timeout=20)
+    except (OSError, TimeoutError):
+        raise ConnectionError(f"no Dask scheduler answers at {address}") from None
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{address!r} is no address of a Dask scheduler: {error}") from None
+
+
 @contextmanager
 def executor(workers: int = 1, address: str | None = None) -> Iterator[Executor]:
     """`workers` notebooks at a time on this machine, or a Dask cluster at `address` (extra:
@@ -548,23 +603,7 @@ def executor(workers: int = 1, address: str | None = None) -> Iterator[Executor]
         with ThreadPoolExecutor(workers) as pool:
             yield pool
         return
-    try:
-        from distributed import Client
-    except ImportError:
-        raise missing_extra("a cluster needs Dask", "cluster") from None
-    for name in [
-        name
-        for name in logging.root.manager.loggerDict
-        if name.partition(".")[0] in ("distributed", "asyncio", "tornado")
-    ]:
-        # what they say is said here in one line
-        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
-    try:
-        client = Client(address, timeout=20)
-    except (OSError, TimeoutError):
-        raise ConnectionError(f"no Dask scheduler answers at {address}") from None
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{address!r} is no address of a Dask scheduler: {error}") from None
+    client = _connect(address)
     try:
         try:
             client.wait_for_workers(1, timeout=WAIT_FOR_WORKERS)
@@ -577,7 +616,7 @@ def executor(workers: int = 1, address: str | None = None) -> Iterator[Executor]
     finally:
         client.close(timeout=5)
 
-
+# %% ../../nbs/runs/50_sweep.ipynb #eacdf5e1
 def _gone(address: str | None) -> str:
     return f"the scheduler at {address} is gone; what its workers have finished is kept"
 
@@ -661,6 +700,41 @@ def format_duration(seconds: float) -> str:
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
+# %% ../../nbs/runs/50_sweep.ipynb #01f50e4c
+def _overwrite(text: str) -> None:
+    """Puts `text` in the place of the terminal's last line."""
+    if text:
+        text = text[: os.get_terminal_size(sys.stderr.fileno()).columns - 1]
+    sys.stderr.write("\r\x1b[2K" + text)
+    sys.stderr.flush()
+
+
+def _seconds_left(
+    running: Iterable[tuple[float, float]], waiting: Iterable[float], spent: float, planned: float
+) -> float:
+    """What is still to do, for one worker.
+
+    Args:
+        running: what runs were expected to take, and how long they have been running.
+        waiting: what the others are expected to take.
+        spent, planned: what those that are done took, and what they were expected to.
+    """
+    # this machine against the plan's figures; never below 1, for a step that found half its work
+    # done says nothing of the next
+    speed = max(1.0, spent / planned) if planned else 1.0
+    left = sum(max(expect * speed - since, 0) for expect, since in running)
+    return left + sum(waiting) * speed
+
+
+def _doing(run: Run, spent: str) -> str:
+    """What a run is at: step, choices, the time it took so far, its own last words."""
+    try:
+        tail = (Path(run.folder) / "progress.txt").read_text(encoding="utf-8")
+    except OSError:
+        tail = ""
+    label = f" ({run.label})" if run.label else ""
+    return f"{run.step}{label} {spent}" + (f"  {tail}" if tail else "")
+
 # %% ../../nbs/runs/50_sweep.ipynb #9e979545
 class _Status:
     """The line under the finished runs: what is running, its own last words, and the time left.
@@ -686,8 +760,7 @@ class _Status:
 
     def clear(self) -> None:
         if self.terminal:
-            sys.stderr.write("\r\x1b[2K")
-            sys.stderr.flush()
+            _overwrite("")
 
     def _since(self, run: Run, now: float) -> float:
         """When a run that was handed out began: on a cluster it may wait for a worker."""
@@ -703,32 +776,17 @@ class _Status:
         if not running or now - self.last < self.EVERY[not self.terminal]:
             return
         self.last = now
-        # this machine against the plan's figures; never below 1, for a step that found half its
-        # work done says nothing of the next
-        speed = max(1.0, self.spent / self.planned) if self.planned else 1.0
-        left = sum(max(run.expect * speed - (now - since), 0) for run, since in running)
-        left += sum(expect for name, expect in self.left.items() if name not in handed) * speed
+        waiting = [expect for name, expect in self.left.items() if name not in handed]
+        since_begin = [(run.expect, now - since) for run, since in running]
+        left = _seconds_left(since_begin, waiting, self.spent, self.planned)
         words = []
         for run, since in running:
-            try:
-                tail = (Path(run.folder) / "progress.txt").read_text(encoding="utf-8")
-            except OSError:
-                tail = ""
-            at = format_duration(now - since) if run.name in self.begun else "waits"
-            words.append(
-                f"{run.step}{f' ({run.label})' if run.label else ''}"
-                f" {at}{f'  {tail}' if tail else ''}"
-            )
-        text = (
-            f"  {format_duration(now - self.start)} elapsed, about"
-            f" {format_duration(left / max(workers, 1))} left | " + " | ".join(words)
-        )
-        if self.terminal:
-            width = os.get_terminal_size(sys.stderr.fileno()).columns
-            sys.stderr.write("\r\x1b[2K" + text[: width - 1])
-            sys.stderr.flush()
-        else:
-            self.say(text)
+            spent = format_duration(now - since) if run.name in self.begun else "waits"
+            words.append(_doing(run, spent))
+        elapsed = format_duration(now - self.start)
+        rest = format_duration(left / max(workers, 1))
+        put = _overwrite if self.terminal else self.say
+        put(f"  {elapsed} elapsed, about {rest} left | " + " | ".join(words))
 
 # %% ../../nbs/runs/50_sweep.ipynb #d40b5564
 def _with_what_there_is(run: Run, outcomes: Mapping[str, RunResult]) -> tuple[Run | None, str]:
@@ -767,7 +825,7 @@ def _with_what_there_is(run: Run, outcomes: Mapping[str, RunResult]) -> tuple[Ru
         f"without {'; '.join(said)}, which failed" if said else ""
     )
 
-
+# %% ../../nbs/runs/50_sweep.ipynb #acf77dde
 def _why(run: Run) -> str:
     """What has changed since a run of the same step and choices, where there is one in the store;
     else ""."""
@@ -787,7 +845,8 @@ def _why(run: Run) -> str:
             return differences(card["depends"], run.depends)
     return ""
 
-
+# %% ../../nbs/runs/50_sweep.ipynb #13eed47e
+# over 40 lines: its methods work on the state of one call together
 class _Sweep:
     """The state of one call of `sweep`."""
 
@@ -919,7 +978,7 @@ class _Sweep:
                 cluster.threads if cluster else self.workers,
             )
 
-
+# %% ../../nbs/runs/50_sweep.ipynb #f7ce1617
 def sweep(
     runs: list[Run],
     *,

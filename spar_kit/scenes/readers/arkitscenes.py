@@ -187,7 +187,7 @@ def turned_depth(path: Path, camera: Camera, turns: int) -> NDArray[np.float32]:
     """The depth image [m] of a file of the unturned camera's size, turned. Raises SceneError."""
     return turn_image(read_depth_file(path, camera), turns)
 
-
+# %% ../../../nbs/scenes/readers/00_arkitscenes.ipynb #34edb6ba
 @dataclass(frozen=True, kw_only=True)
 class FrameFiles:
     """An image with all that it needs: its number among the scan's images, colour, depth and
@@ -199,7 +199,7 @@ class FrameFiles:
     pincam: Path
     pose: NDArray[np.float64]
 
-
+# %% ../../../nbs/scenes/readers/00_arkitscenes.ipynb #95c2bdba
 def match_files(folder: Path, scan: str) -> tuple[list[FrameFiles], Counter[str]]:
     """The images in `<scan>_frames` that are whole, by time, and how many are not, by what they
     lack. Reads the trajectory and names only.
@@ -224,9 +224,8 @@ def match_files(folder: Path, scan: str) -> tuple[list[FrameFiles], Counter[str]
         if abs(times[at] * 1000 - time) > MAX_TIME_GAP_MS + 1e-6:
             skipped["expected: frame has no pose within 5 ms"] += 1
         elif range_image is None or intrinsics is None:
-            skipped[
-                f"frame: its {'depth image' if range_image is None else '.pincam'} is missing"
-            ] += 1
+            lost = "depth image" if range_image is None else ".pincam"
+            skipped[f"frame: its {lost} is missing"] += 1
         else:
             whole.append(
                 FrameFiles(
@@ -245,7 +244,7 @@ def match_files(folder: Path, scan: str) -> tuple[list[FrameFiles], Counter[str]
         )
     return whole, +skipped
 
-
+# %% ../../../nbs/scenes/readers/00_arkitscenes.ipynb #a42fe749
 def read_frames(
     shots: Sequence[FrameFiles], lift: NDArray
 ) -> tuple[tuple[Frame, ...], int, Counter[str]]:
@@ -283,7 +282,21 @@ def read_frames(
         raise SceneError("every .pincam is damaged, the first among them", shots[0].pincam)
     return tuple(frames), turns, skipped
 
-# %% ../../../nbs/scenes/readers/00_arkitscenes.ipynb #a55acbc9
+# %% ../../../nbs/scenes/readers/00_arkitscenes.ipynb #c4524acd
+def _read_obb(entry: dict[str, Any]) -> tuple[NDArray | None, NDArray | None, NDArray | None]:
+    """Center (3,), size (3,) and axes (3, 3) of an entry's box, each None where it is damaged."""
+    segments = entry.get("segments")
+    box = segments.get("obbAligned") if isinstance(segments, dict) else None
+    fields = box if isinstance(box, dict) else {}
+    center = json_array(fields.get("centroid"), (3,))
+    size = json_array(fields.get("axesLengths"), (3,))
+    # nine numbers in a row, or three rows
+    axes = json_array(fields.get("normalizedAxes"), (9,))
+    if axes is None:
+        axes = json_array(fields.get("normalizedAxes"), (3, 3))
+    return center, size, None if axes is None else axes.reshape(3, 3)
+
+# %% ../../../nbs/scenes/readers/00_arkitscenes.ipynb #455e9815
 def read_objects(path: Path) -> tuple[tuple[Instance, ...], Counter[str]]:
     """The annotated objects, numbered from 1 in the file's order, in the scan's own frame [m], and
     how many entries are damaged.
@@ -303,39 +316,35 @@ def read_objects(path: Path) -> tuple[tuple[Instance, ...], Counter[str]]:
         entry = entry if isinstance(entry, dict) else {}
         label = entry.get("label")
         uid = entry.get("uid")
-        segments = entry.get("segments")
-        box = segments.get("obbAligned") if isinstance(segments, dict) else None
-        box = box if isinstance(box, dict) else {}
-        center, size, axes = (
-            json_array(box.get(key), shape)
-            for key, shape in (("centroid", (3,)), ("axesLengths", (3,)), ("normalizedAxes", (9,)))
-        )
-        if axes is None:
-            axes = json_array(box.get("normalizedAxes"), (3, 3))
+        center, size, axes = _read_obb(entry)
         if not isinstance(label, str) or not label.strip():
             skipped["object: has no label"] += 1
         elif isinstance(uid, str) and uid in seen:
             skipped["object: its uid occurs twice"] += 1
         elif center is None or size is None or axes is None:
             skipped["object: its obbAligned is damaged"] += 1
-        elif np.abs(axes.reshape(3, 3) @ axes.reshape(3, 3).T - np.eye(3)).max() > 1e-2:
+        elif np.abs(axes @ axes.T - np.eye(3)).max() > 1e-2:
             skipped["object: its axes are not orthonormal"] += 1
-        elif (
-            (size <= 0).any()
-            or size.max() > MAX_COORDINATE_M
-            or np.abs(center).max() > MAX_COORDINATE_M
-        ):
+        elif (size <= 0).any() or max(size.max(), np.abs(center).max()) > MAX_COORDINATE_M:
             skipped["object: its size or place is absurd"] += 1
         else:
             objects.append(
                 Instance(
                     number,
                     " ".join(label.replace("_", " ").split()),
-                    OrientedBox.gravity_aligned(center, axes.reshape(3, 3), size),
+                    OrientedBox.gravity_aligned(center, axes, size),
                 )
             )
             seen |= {uid} if isinstance(uid, str) else set()
     return tuple(objects), skipped
+
+# %% ../../../nbs/scenes/readers/00_arkitscenes.ipynb #a55acbc9
+def _lowest_level(z: NDArray, area: NDArray) -> float:
+    step = np.floor((z - z.min()) / 0.05).astype(int)
+    total = np.bincount(step, area)
+    lowest = z.min() + 0.05 * (int((total >= 0.2 * total.max()).argmax()) + 0.5)
+    close = np.abs(z - lowest) <= 0.05
+    return float((z[close] * area[close]).sum() / area[close].sum())
 
 
 def floor_height(surface: Mesh) -> float:
@@ -358,17 +367,23 @@ def floor_height(surface: Mesh) -> float:
     # a metre higher: the mesh is inside out, and these are ceilings
     return found[0] if found[0] - found[-1] < 1 else found[-1]
 
-
-def _lowest_level(z: NDArray, area: NDArray) -> float:
-    step = np.floor((z - z.min()) / 0.05).astype(int)
-    total = np.bincount(step, area)
-    lowest = z.min() + 0.05 * (int((total >= 0.2 * total.max()).argmax()) + 0.5)
-    close = np.abs(z - lowest) <= 0.05
-    return float((z[close] * area[close]).sum() / area[close].sum())
-
 # %% ../../../nbs/scenes/readers/00_arkitscenes.ipynb #f9f7d7cd
 SCAN = r"\d{4,12}"
 FOLDS = {"train": "Training", "val": "Validation"}
+
+
+def _scans(folder: Path) -> list[Path]:
+    try:
+        return [
+            folder / name
+            for name in sorted(
+                entry.name
+                for entry in os.scandir(folder)
+                if re.fullmatch(SCAN, entry.name) and entry.is_dir()
+            )
+        ]
+    except OSError:
+        return []
 
 
 def fold_places(root: Path) -> list[dict[str, Path]]:
@@ -387,15 +402,9 @@ def find_folds(root: Path) -> dict[str, list[Path]]:
     if not root.is_dir():
         raise SceneError("not a folder" if root.exists() else "no such folder", root)
     if re.fullmatch(SCAN, root.name) and (root / f"{root.name}_frames").is_dir():
-        return {
-            split: (
-                [root]
-                if root.parent.name == fold
-                or (split == "train" and root.parent.name not in FOLDS.values())
-                else []
-            )
-            for split, fold in FOLDS.items()
-        }
+        fold = root.parent.name
+        only = next((split for split in FOLDS if FOLDS[split] == fold), "train")
+        return {split: [root] if split == only else [] for split in FOLDS}
     for places in fold_places(root):
         found = {split: _scans(places[split]) if split in places else [] for split in FOLDS}
         if any(found.values()):
@@ -404,21 +413,7 @@ def find_folds(root: Path) -> dict[str, list[Path]]:
         "no ARKitScenes scan here: expected 3dod/Training/<id>/ or 3dod/Validation/<id>/", root
     )
 
-
-def _scans(folder: Path) -> list[Path]:
-    try:
-        return [
-            folder / name
-            for name in sorted(
-                entry.name
-                for entry in os.scandir(folder)
-                if re.fullmatch(SCAN, entry.name) and entry.is_dir()
-            )
-        ]
-    except OSError:
-        return []
-
-
+# %% ../../../nbs/scenes/readers/00_arkitscenes.ipynb #906a8144
 def sky_direction(folder: Path, scan: str) -> str:
     """What `metadata.csv`, in one of the four folders above a scan's, says about the scan: "Up",
     "Down", "Left", "Right", or "" ."""
@@ -429,7 +424,8 @@ def sky_direction(folder: Path, scan: str) -> str:
             return str(row.get("sky_direction") or "").strip().capitalize()
     return ""
 
-
+# %% ../../../nbs/scenes/readers/00_arkitscenes.ipynb #7f06b9bd
+# over 40 lines: one source of scenes, whose methods share its choices
 @dataclass(frozen=True)
 class ARKitScenes:
     """ARKitScenes scans in the layout of the `3dod` download, a `SceneSource`.

@@ -60,6 +60,29 @@ def _module(where: str) -> ModuleType:
     finally:
         sys.path.remove(folder)
 
+# %% ../../../nbs/scenes/readers/20_custom.ipynb #21598af9
+def _names_of(module: ModuleType) -> list[str]:
+    """What a module defines itself and does not hide."""
+    return [
+        key
+        for key, value in vars(module).items()
+        if not key.startswith("_") and getattr(value, "__module__", "") == module.__name__
+    ]
+
+
+def _source_fault(source: Any) -> str:
+    """What keeps an object from being a `SceneSource`, "" where nothing does."""
+    methods = ("scenes", "load", "describe")
+    missing = [part for part in methods if not callable(getattr(source, part, None))]
+    if missing or not isinstance(getattr(source, "name", None), str):
+        return (
+            f" gives a {type(source).__name__}, which is no Source: it has no"
+            f" {', '.join([*missing, 'name'][:3])}"
+        )
+    if not is_safe_name(source.name):
+        return f": its name {source.name!r} cannot be a folder's; letters, digits, _ - . only"
+    return ""
+
 
 @lru_cache(None)
 def import_source(spec: str) -> SceneSource:
@@ -74,11 +97,7 @@ def import_source(spec: str) -> SceneSource:
         raise InputError(f"python:{spec} is not understood; write {FORM}")
     module = _module(where)
     if not hasattr(module, name):
-        known = [
-            key
-            for key, value in vars(module).items()
-            if not key.startswith("_") and getattr(value, "__module__", "") == module.__name__
-        ]
+        known = _names_of(module)
         raise InputError(
             f"{where} has no {name}" + (f"; it has {', '.join(known[:8])}" if known else "")
         )
@@ -88,22 +107,13 @@ def import_source(spec: str) -> SceneSource:
             source = source()
         except Exception as error:
             raise SceneError(f"{name}() failed: {_fault(error)}", where) from error
-    missing = [
-        part for part in ("scenes", "load", "describe") if not callable(getattr(source, part, None))
-    ]
-    if missing or not isinstance(getattr(source, "name", None), str):
-        raise InputError(
-            f"{where}:{name} gives a {type(source).__name__}, which is no Source: it has no"
-            f" {', '.join([*missing, 'name'][:3])}"
-        )
-    if not is_safe_name(source.name):
-        raise InputError(
-            f"{where}:{name}: its name {source.name!r} cannot be a folder's; letters, digits, _ - ."
-            " only"
-        )
+    fault = _source_fault(source)
+    if fault:
+        raise InputError(f"{where}:{name}{fault}")
     return source
 
-
+# %% ../../../nbs/scenes/readers/20_custom.ipynb #40590301
+# over 40 lines: one source of scenes, whose methods guard another's code
 @dataclass(frozen=True)
 class PythonSource:
     """The source that `spec` names, a `SceneSource` that any process can open again from the name
@@ -177,7 +187,7 @@ class PythonSource:
             **self.source.describe(),
         }
 
-
+# %% ../../../nbs/scenes/readers/20_custom.ipynb #113277f7
 @dataclass(frozen=True)
 class _Loaded:
     """The same source without a summary of its own, so that scenes are loaded."""

@@ -10,6 +10,7 @@ __all__ = ['DEPTH_RANGE', 'KINDS', 'PARTS', 'read_pinhole', 'image_size', 'check
 import os
 import re
 from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -117,6 +118,7 @@ class FrameFiles:
 
 # %% ../../../nbs/scenes/readers/10_spar7m.ipynb #819a4016
 KINDS = (("image_color", "image_depth", "pose"), ("video_color", "video_depth", "video_pose"))
+_COLOR_SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
 class Listing(NamedTuple):
@@ -146,70 +148,136 @@ def _inside(path: Path, root: str) -> bool:
     return real == root or real.startswith(root + os.sep)
 
 
+def _matrix_of(stem: str, known: Mapping[str, str]) -> str:
+    """The name of the intrinsics of a frame: those of the scene or its own; "" where there are
+    none."""
+    options = ("intrinsic_color", stem, stem.rpartition("_")[2], "intrinsic")
+    return next((name for name in options if name in known), "")
+
+# %% ../../../nbs/scenes/readers/10_spar7m.ipynb #d757ff42
+class _Place(NamedTuple):
+    """One of `KINDS` of folders in a scene's folder: their names, what is in them and in the folder
+    of intrinsics, the dataset's real path, and whether a folder leads out of it."""
+
+    kind: tuple[str, str, str]
+    parts: list[Listing]
+    matrices: Listing
+    root: str
+    outside: bool
+
+
+def _fault(place: _Place, stem: str, near: str, files: Sequence[Path]) -> str:
+    """Why a frame cannot be used, "" where it can. `near`: its matrix; `files`: its color,
+    depth, pose and matrix."""
+    if stem not in place.parts[1].names:
+        return "frame: its depth image is missing"
+    if stem not in place.parts[2].names:
+        return "frame: its pose is missing"
+    if not near:
+        return "frame: its intrinsics is missing"
+    linked = [stem in part.links for part in place.parts] + [near in place.matrices.links]
+    leads_out = (link and not _inside(path, place.root) for link, path in zip(linked, files))
+    if place.outside or any(leads_out):
+        return "frame: a link leads out of the dataset"
+    return ""
+
+
+def _shot(folder: Path, place: _Place, stem: str, number: int) -> FrameFiles:
+    """The files of the frame whose name is `stem`, and what is wrong with them."""
+    K = place.matrices.names
+    near = _matrix_of(stem, K)
+    files = [
+        Path(folder, name, part.names.get(stem, "")) for name, part in zip(place.kind, place.parts)
+    ]
+    files.append(Path(folder, "intrinsic", K.get(near, "")))
+    far = next((K[name] for name in ("intrinsic_depth", "depth_intrinsic") if name in K), None)
+    return FrameFiles(
+        number=number,
+        color=files[0],
+        depth=files[1],
+        pose=files[2],
+        intrinsic=files[3],
+        far=None if far is None else folder / "intrinsic" / far,
+        fault=_fault(place, stem, near, files),
+    )
+
+# %% ../../../nbs/scenes/readers/10_spar7m.ipynb #b4b43e90
 def find_shots(folder: Path) -> list[FrameFiles]:
     """The frames of a scene's folder by number, with their faults; of a frame that is also in the
     video, the image of `image_color`."""
     root = os.path.realpath(folder.parent)
     shots = dict[int, FrameFiles]()
     matrices = _listing(folder / "intrinsic")
-    K = matrices.names
-    far = next(
-        (
-            folder / "intrinsic" / K[name]
-            for name in ("intrinsic_depth", "depth_intrinsic")
-            if name in K
-        ),
-        None,
-    )
     for kind in KINDS:
-        color, depth, pose = parts = [_listing(folder / name) for name in kind]
+        parts = [_listing(folder / name) for name in kind]
         outside = not all(_inside(folder / name, root) for name in kind)
-        for stem, name in color.names.items():
+        place = _Place(kind, parts, matrices, root, outside)
+        for stem, name in parts[0].names.items():
             number = frame_number(stem)
-            if (
-                number is None
-                or (number in shots and not shots[number].fault)
-                or os.path.splitext(name)[1].lower() not in (".jpg", ".jpeg", ".png")
-            ):
+            if number is None or os.path.splitext(name)[1].lower() not in _COLOR_SUFFIXES:
                 continue
-            near = next(
-                (
-                    k
-                    for k in ("intrinsic_color", stem, stem.rpartition("_")[2], "intrinsic")
-                    if k in K
-                ),
-                "",
-            )
-            missing = [
-                what
-                for what, lost in (
-                    ("depth image", stem not in depth.names),
-                    ("pose", stem not in pose.names),
-                    ("intrinsics", not near),
-                )
-                if lost
-            ]
-            files = [
-                Path(folder, place, part.names.get(stem, "")) for place, part in zip(kind, parts)
-            ] + [Path(folder, "intrinsic", K.get(near, ""))]
-            linked = [stem in part.links for part in parts] + [near in matrices.links]
-            fault = ""
-            if missing:
-                fault = f"frame: its {missing[0]} is missing"
-            elif outside or any(
-                link and not _inside(path, root) for link, path in zip(linked, files)
-            ):
-                fault = "frame: a link leads out of the dataset"
-            shots[number] = FrameFiles(
-                number=number,
-                color=files[0],
-                depth=files[1],
-                pose=files[2],
-                intrinsic=files[3],
-                far=far,
-                fault=fault,
-            )
+            if number not in shots or shots[number].fault:
+                shots[number] = _shot(folder, place, stem, number)
     return [shots[number] for number in sorted(shots)]
+
+# %% ../../../nbs/scenes/readers/10_spar7m.ipynb #f8c263d1
+class _Found(NamedTuple):
+    """A frame whose files can be read: its pose, the sizes of its color and its depth image."""
+
+    shot: FrameFiles
+    pose: NDArray[np.float64]
+    near: tuple[int, int]
+    far: tuple[int, int]
+
+
+def _look_at(shot: FrameFiles) -> _Found:
+    """Reads a frame's pose and its images' heads. Raises SceneError."""
+    if shot.fault:
+        raise SceneError(shot.fault.removeprefix("frame: "), shot.color)
+    pose = read_matrix(shot.pose)
+    fault = pose_faults(pose[None])[0]
+    if fault:
+        raise SceneError(fault, shot.pose)
+    return _Found(shot, pose, image_size(shot.color), image_size(shot.depth))
+
+# %% ../../../nbs/scenes/readers/10_spar7m.ipynb #a0bec7b8
+def _frame_of(
+    found: _Found,
+    usual: Mapping[Path | None, tuple[int, int]],
+    read: Callable[[Path], NDArray[np.float64]],
+) -> Frame:
+    """The frame of files that were looked at. Raises SceneError where its images are not of the
+    usual size of those with the same matrix. `read`: gives the matrix of a file."""
+    shot, pose, near, far = found
+    for image, matrix, size in ((shot.color, shot.intrinsic, near), (shot.depth, shot.far, far)):
+        if matrix and size != usual[matrix]:
+            raise SceneError(
+                f"{image.parent.name}: {size[0]}x{size[1]} where others have"
+                f" {usual[matrix][0]}x{usual[matrix][1]}",
+                image,
+            )
+    color = Camera(*near, read(shot.intrinsic))
+    depth = Camera(*far, read(shot.far)) if shot.far else color.resized(*far)
+    return Frame(
+        shot.number,
+        pose,
+        color,
+        depth,
+        partial(read_color_file, shot.color, color),
+        partial(read_depth_file, shot.depth, depth),
+        partial(read_encoded_file, shot.color, color),
+        None,
+        shot.color.suffix.lower(),
+        shot.color,
+        shot.depth,
+    )
+
+# %% ../../../nbs/scenes/readers/10_spar7m.ipynb #7779ab99
+def _reason(error: SceneError) -> str:
+    """What is wrong, without the path: for counting."""
+    plain = str(error).removeprefix(f"{error.path}: ")
+    said = error.args[0] if error.path is None else plain
+    return "frame: " + said.split(", found")[0][:80]
 
 
 def load_frames(folder: Path, strict: bool = False) -> tuple[list[Frame], Counter[str]]:
@@ -219,68 +287,31 @@ def load_frames(folder: Path, strict: bool = False) -> tuple[list[Frame], Counte
     Raises SceneError with `strict` for the first fault; without, only for depth that is not in
     millimetres.
     """
-    found = list[tuple[FrameFiles, NDArray[np.float64], tuple[int, int], tuple[int, int]]]()
+    found = list[_Found]()
     skipped = Counter[str]()
     # of the images that share a matrix
     sizes: dict[Path | None, Counter[tuple[int, int]]] = defaultdict(Counter)
-
-    def leave_out(error: SceneError) -> None:
-        if strict:
-            raise error
-        skipped[
-            "frame: "
-            + (
-                error.args[0] if error.path is None else str(error).removeprefix(f"{error.path}: ")
-            ).split(", found")[0][:80]
-        ] += 1
-
     for shot in find_shots(folder):
         try:
-            if shot.fault:
-                raise SceneError(shot.fault.removeprefix("frame: "), shot.color)
-            pose = read_matrix(shot.pose)
-            if fault := pose_faults(pose[None])[0]:
-                raise SceneError(fault, shot.pose)
-            found.append((shot, pose, image_size(shot.color), image_size(shot.depth)))
-            sizes[shot.intrinsic][found[-1][2]] += 1
-            sizes[shot.far][found[-1][3]] += 1
+            seen = _look_at(shot)
         except SceneError as error:
-            leave_out(error)
+            if strict:
+                raise
+            skipped[_reason(error)] += 1
+            continue
+        found.append(seen)
+        sizes[shot.intrinsic][seen.near] += 1
+        sizes[shot.far][seen.far] += 1
     usual = {matrix: counts.most_common(1)[0][0] for matrix, counts in sizes.items()}
     frames = list[Frame]()
     read = lru_cache(None)(read_pinhole)
-    for shot, pose, near, far in found:
+    for seen in found:
         try:
-            for image, matrix, size in (
-                (shot.color, shot.intrinsic, near),
-                (shot.depth, shot.far, far),
-            ):
-                if matrix and size != usual[matrix]:
-                    raise SceneError(
-                        f"{image.parent.name}: {size[0]}x{size[1]} where others have"
-                        f" {usual[matrix][0]}x{usual[matrix][1]}",
-                        image,
-                    )
-            color = Camera(*near, read(shot.intrinsic))
-            depth = Camera(*far, read(shot.far)) if shot.far else color.resized(*far)
+            frames.append(_frame_of(seen, usual, read))
         except SceneError as error:
-            leave_out(error)
-            continue
-        frames.append(
-            Frame(
-                shot.number,
-                pose,
-                color,
-                depth,
-                partial(read_color_file, shot.color, color),
-                partial(read_depth_file, shot.depth, depth),
-                partial(read_encoded_file, shot.color, color),
-                None,
-                shot.color.suffix.lower(),
-                shot.color,
-                shot.depth,
-            )
-        )
+            if strict:
+                raise
+            skipped[_reason(error)] += 1
     if frames:
         check_scale(frames, folder)
     return frames, skipped
@@ -325,7 +356,8 @@ def split_names(part: Path, split: str) -> set[str] | None:
                 )
     return found
 
-
+# %% ../../../nbs/scenes/readers/10_spar7m.ipynb #bbd12c9c
+# over 40 lines: one source of scenes, whose methods share its choices
 @dataclass(frozen=True, kw_only=True)
 class Spar7M:
     """One part of SPAR-7M-RGBD, a `SceneSource` of frames without objects.

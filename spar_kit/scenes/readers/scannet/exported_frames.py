@@ -80,7 +80,7 @@ class ExportedFrames:
     instance: Mapping[int, Path]
     duplicate_frames: int = 0
 
-
+# %% ../../../../nbs/scenes/readers/scannet/10_exported_frames.ipynb #6bd95092
 def numbered(
     folder: Path, suffixes: Sequence[str], pattern: str = "([0-9]{1,9})"
 ) -> tuple[dict[int, Path], int]:
@@ -113,7 +113,7 @@ def numbered(
             found.setdefault(int(match[1]), folder / name)
     return found, doubled
 
-
+# %% ../../../../nbs/scenes/readers/scannet/10_exported_frames.ipynb #068574ba
 def detect_layout(folder: Path) -> ExportedFrames | None:
     """The tree in a folder, None where it holds none. A tree has poses and colour images."""
     names = {
@@ -222,7 +222,7 @@ def read_sensor_camera(path: Path, part: str, size: tuple[int, int]) -> Camera |
     side = 4 if len(matrix) == 16 else 3
     return fit_camera(matrix.reshape(side, side)[:3, :3].copy(), size, recorded, path)
 
-
+# %% ../../../../nbs/scenes/readers/scannet/10_exported_frames.ipynb #a1e53e01
 def read_camera(
     tree: ExportedFrames, part: str, size: tuple[int, int], info: Mapping[str, float]
 ) -> Camera:
@@ -241,10 +241,10 @@ def read_camera(
             return fit_camera(
                 read_matrix(tree.folder / name)[:3, :3].copy(), size, recorded, tree.folder / name
             )
-    if (tree.folder / "_info.txt").is_file() and (
-        camera := read_sensor_camera(tree.folder / "_info.txt", part, size)
-    ) is not None:
-        return camera
+    if (tree.folder / "_info.txt").is_file():
+        camera = read_sensor_camera(tree.folder / "_info.txt", part, size)
+        if camera is not None:
+            return camera
     keys = [f"{key}_{part}" for key in ("fx", "fy", "mx", "my")]
     if not set(keys) <= info.keys():
         raise SceneError(
@@ -259,7 +259,7 @@ def read_camera(
         np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1.0]]), size, recorded, tree.folder
     )
 
-
+# %% ../../../../nbs/scenes/readers/scannet/10_exported_frames.ipynb #5b94b024
 def depth_units(tree: ExportedFrames) -> float:
     """How many units of the depth images are a metre: 1000, or what `_info.txt` says. Raises
     SceneError where that is absurd."""
@@ -277,7 +277,7 @@ def depth_units(tree: ExportedFrames) -> float:
         )
     return float(shift[0])
 
-
+# %% ../../../../nbs/scenes/readers/scannet/10_exported_frames.ipynb #c83e6cda
 def read_poses(
     tree: ExportedFrames, numbers: Sequence[int]
 ) -> tuple[dict[int, NDArray[np.float64]], Counter[str]]:
@@ -297,18 +297,8 @@ def read_poses(
     return good, skipped
 
 
-def frames_of_tree(
-    tree: ExportedFrames, alignment: NDArray[np.float64], info: Mapping[str, float]
-) -> tuple[tuple[Frame, ...], Counter[str]]:
-    """The frames of a tree that are whole and have a rigid pose, moved by `alignment` (4, 4), and
-    how many others there are, by reason.
-
-    Args:
-        info: the numbers of the scan's text file: recorded sizes, and intrinsics where the tree has
-            none.
-
-    Raises SceneError where no frame is whole, or where the intrinsics are missing or fit no image.
-    """
+def _whole_frames(tree: ExportedFrames) -> tuple[list[int], Counter[str]]:
+    """The numbers of frames that have all they need, and how many others there are, by reason."""
     skipped = Counter({"frame: its number occurs twice": tree.duplicate_frames})
     whole = []
     for number in sorted({*tree.color, *tree.depth, *tree.pose}):
@@ -328,6 +318,22 @@ def frames_of_tree(
             skipped[f"frame: its {lacks} is missing"] += 1
         else:
             whole.append(number)
+    return whole, skipped
+
+# %% ../../../../nbs/scenes/readers/scannet/10_exported_frames.ipynb #65c6cf4f
+def frames_of_tree(
+    tree: ExportedFrames, alignment: NDArray[np.float64], info: Mapping[str, float]
+) -> tuple[tuple[Frame, ...], Counter[str]]:
+    """The frames of a tree that are whole and have a rigid pose, moved by `alignment` (4, 4), and
+    how many others there are, by reason.
+
+    Args:
+        info: the numbers of the scan's text file: recorded sizes, and intrinsics where the tree has
+            none.
+
+    Raises SceneError where no frame is whole, or where the intrinsics are missing or fit no image.
+    """
+    whole, skipped = _whole_frames(tree)
     if not whole:
         raise SceneError(
             "; ".join(("no frame has colour, depth and pose", *format_counts(skipped))), tree.folder

@@ -166,7 +166,7 @@ def find_instance_images(folders: Sequence[Path], scan: str) -> InstanceImages |
                 )
     return None
 
-
+# %% ../../../../nbs/scenes/readers/scannet/20_labels.ipynb #fd4fd93d
 def with_instance_images(
     frames: Sequence[Frame], images: InstanceImages | None
 ) -> tuple[tuple[Frame, ...], Counter[str]]:

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['KEYS', 'SUFFIXES', 'SPLIT_LIST_NAME', 'ScanInfo', 'read_info', 'ObjectGroup', 'read_groups', 'assign_instances',
            'read_surface', 'frames_of', 'candidate_folders', 'find_frames', 'read_frames', 'is_scan', 'find_scans',
-           'split_folders', 'ScanNet', 'find_label_table', 'find_folder']
+           'find_label_table', 'find_folder', 'split_folders', 'ScanNet']
 
 # %% ../../../../nbs/scenes/readers/scannet/30_reader.ipynb #82e0b3b1
 import os
@@ -190,6 +190,43 @@ def assign_instances(
             owner[free], labels[group.id] = group.id, group.label
     return owner[where], labels, +skipped
 
+# %% ../../../../nbs/scenes/readers/scannet/30_reader.ipynb #16751118
+def _read_segments(path: Path, mesh_path: Path, vertices: int) -> NDArray[np.int64]:
+    """The segment of each vertex (V,). Raises SceneError where there are more or fewer than the
+    mesh has vertices."""
+    segments = integers(read_json(path).get("segIndices"), path, "segIndices")
+    if len(segments) != vertices:
+        raise SceneError(
+            f"{len(segments):,} entries for the {vertices:,} vertices of {mesh_path.name}",
+            path,
+            "segIndices",
+        )
+    return segments
+
+
+def _fit_instances(
+    labels: Mapping[int, str], ids: NDArray[np.int32], vertices: NDArray[np.float64]
+) -> tuple[list[Instance], Counter[str]]:
+    """The objects with boxes around their vertices, by id, and how many have none left.
+
+    Args:
+        ids: (V,) the instance of each vertex.  vertices: (V, 3).
+    """
+    order = np.argsort(ids, kind="stable")
+    instances = []
+    skipped = Counter[str]()
+    for id in sorted(labels):
+        begin, end = (np.searchsorted(ids, id, side, order) for side in ("left", "right"))
+        mine = vertices[order[begin:end]]
+        if len(mine):
+            instances.append(Instance(id, labels[id], OrientedBox.fit(mine)))
+        else:
+            skipped[
+                f"object: none of its vertices is finite and less than {MAX_COORDINATE_M / 1000:g}"
+                " km away"
+            ] += 1
+    return instances, skipped
+
 # %% ../../../../nbs/scenes/readers/scannet/30_reader.ipynb #7773e686
 def read_surface(
     folder: Path, alignment: NDArray[np.float64]
@@ -203,13 +240,7 @@ def read_surface(
     mesh = read_ply(path)
     if not len(mesh.triangles):
         raise SceneError("the mesh has no faces", path, "element face")
-    segments = integers(read_json(segments_path).get("segIndices"), segments_path, "segIndices")
-    if len(segments) != len(mesh.vertices):
-        raise SceneError(
-            f"{len(segments):,} entries for the {len(mesh.vertices):,} vertices of {path.name}",
-            segments_path,
-            "segIndices",
-        )
+    segments = _read_segments(segments_path, path, len(mesh.vertices))
     ids, labels, skipped = assign_instances(segments, groups)
     good, triangles = drop_bad_vertices(mesh.vertices, mesh.triangles)
     if not len(triangles):
@@ -221,21 +252,8 @@ def read_surface(
     skipped += vertex_faults(mesh.vertices)
     vertices = mesh.vertices[good].astype(np.float64) @ alignment[:3, :3].T + alignment[:3, 3]
     ids = ids[good]
-    order = np.argsort(ids, kind="stable")
-    instances = []
-    for id in sorted(labels):
-        mine = vertices[
-            order[
-                np.searchsorted(ids, id, "left", order) : np.searchsorted(ids, id, "right", order)
-            ]
-        ]
-        if len(mine):
-            instances.append(Instance(id, labels[id], OrientedBox.fit(mine)))
-        else:
-            skipped[
-                f"object: none of its vertices is finite and less than {MAX_COORDINATE_M / 1000:g}"
-                " km away"
-            ] += 1
+    instances, lost = _fit_instances(labels, ids, vertices)
+    skipped += lost
     if not instances:
         raise SceneError(
             "; ".join(("no annotated object", *format_counts(skipped))), groups_path, "segGroups"
@@ -308,7 +326,7 @@ def find_frames(folder: Path, scan: str) -> Path | ExportedFrames:
         )
     return max(trees, key=lambda tree: len(tree.pose))
 
-
+# %% ../../../../nbs/scenes/readers/scannet/30_reader.ipynb #21dc0257
 def read_frames(
     folder: Path, scan: str, info: ScanInfo
 ) -> tuple[tuple[Frame, ...], Counter[str], Path]:
@@ -382,6 +400,36 @@ def find_scans(root: Path) -> tuple[Path, list[str]]:
         )
     return folder, names
 
+# %% ../../../../nbs/scenes/readers/scannet/30_reader.ipynb #2649b79f
+def find_label_table(places: Sequence[Path]) -> Path:
+    """The label table in one of these folders. Raises SceneError where there is none."""
+    for place in places:
+        for name in LABEL_TABLES:
+            if (place / name).is_file():
+                return place / name
+    raise SceneError(
+        'the file is missing: other label names than "raw" are looked up there',
+        places[-1] / LABEL_TABLES[0],
+    )
+
+
+def find_folder(root: Path, scan: str) -> tuple[Path, Path]:
+    """The folder of one scan, and the folder that holds all scans. Raises SceneError where there is
+    no such scan."""
+    if not is_safe_name(scan):
+        raise SceneError(f"{scan[:60]!r} cannot be a scan's name", root)
+    root = Path(os.path.abspath(root))
+    parent = (
+        root.parent
+        if is_scan(root) and root.name == scan
+        else root / "scans"
+        if (root / "scans").is_dir()
+        else root
+    )
+    if not is_scan(parent / scan):
+        raise SceneError(f"no scan {scan}", parent)
+    return parent / scan, parent
+
 # %% ../../../../nbs/scenes/readers/scannet/30_reader.ipynb #47dc18e5
 SPLIT_LIST_NAME = "scannetv2_{}.txt"
 
@@ -393,7 +441,8 @@ def split_folders(folder: Path) -> Iterator[Path]:
         place / part for place in (folder, folder.parent) for part in ("", "splits", "meta_data")
     )
 
-
+# %% ../../../../nbs/scenes/readers/scannet/30_reader.ipynb #d1175153
+# over 40 lines: one source of scenes, whose methods share its choices
 @dataclass(frozen=True, kw_only=True)
 class ScanNet:
     """ScanNet scans in their owners' layout, a `SceneSource`.
@@ -491,33 +540,3 @@ class ScanNet:
             "split": split_origin(split_folders(folder), SPLIT_LIST_NAME),
             "labels": self.labels,
         }
-
-# %% ../../../../nbs/scenes/readers/scannet/30_reader.ipynb #2649b79f
-def find_label_table(places: Sequence[Path]) -> Path:
-    """The label table in one of these folders. Raises SceneError where there is none."""
-    for place in places:
-        for name in LABEL_TABLES:
-            if (place / name).is_file():
-                return place / name
-    raise SceneError(
-        'the file is missing: other label names than "raw" are looked up there',
-        places[-1] / LABEL_TABLES[0],
-    )
-
-
-def find_folder(root: Path, scan: str) -> tuple[Path, Path]:
-    """The folder of one scan, and the folder that holds all scans. Raises SceneError where there is
-    no such scan."""
-    if not is_safe_name(scan):
-        raise SceneError(f"{scan[:60]!r} cannot be a scan's name", root)
-    root = Path(os.path.abspath(root))
-    parent = (
-        root.parent
-        if is_scan(root) and root.name == scan
-        else root / "scans"
-        if (root / "scans").is_dir()
-        else root
-    )
-    if not is_scan(parent / scan):
-        raise SceneError(f"no scan {scan}", parent)
-    return parent / scan, parent

@@ -117,7 +117,7 @@ def info_lines(scene: Scene, alignment: NDArray | None, frames: int) -> list[str
         values["sceneType"] = scene.room_type
     return [f"{key} = {values[key]}" for key in sorted(values)]
 
-
+# %% ../../../../nbs/scenes/readers/scannet/40_writer.ipynb #9219a12e
 def write_annotation(scene: Scene, folder: Path, to_scan: NDArray) -> None:
     """Mesh, segments and aggregation of a scene, moved by `to_scan` (4, 4), into the scan's
     folder."""

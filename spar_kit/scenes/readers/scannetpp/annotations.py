@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ....core.files import integers, read_json
+from ...formats.ply import Mesh as PlyMesh
 from ...formats.ply import read_ply
 from ...geometry.poses import MAX_COORDINATE_M
 from ...geometry.mesh import drop_bad_vertices, triangle_majority, vertex_faults
@@ -77,6 +78,30 @@ class ObjectGroup:
     box: OrientedBox | None
 
 
+def _why_not(number: int, label: str, taken: set[int]) -> str:
+    """Why an entry is no object of its own, "" where it is."""
+    word = label.lower().replace("_", " ")
+    if not word:
+        return "object: has no label"
+    if word in IGNORED_LABELS:
+        return f"expected: object labelled {word}"
+    if not 0 < number < 65536:  # 0 means none; id images hold 16 bits
+        return "object: its number is not 1 to 65535"
+    return "object: its number is taken" if number in taken else ""
+
+# %% ../../../../nbs/scenes/readers/scannetpp/10_annotations.ipynb #6640d2c4
+def _number_and_label(entry: dict[str, Any], path: Path, where: str) -> tuple[int, str]:
+    """What an entry is called. Raises SceneError naming the key that is no number, or no text."""
+    number = entry.get("objectId", entry.get("id"))
+    label = entry.get("label", "")
+    if type(number) is not int:
+        raise SceneError(f"{str(number)[:40]} is not a number", path, f"{where}.objectId")
+    if not isinstance(label, str):
+        raise SceneError(f"expected a text, found {str(label)[:40]}", path, f"{where}.label")
+    label = " ".join(label.split())
+    return number, label
+
+# %% ../../../../nbs/scenes/readers/scannetpp/10_annotations.ipynb #4e5d0aa7
 def read_groups(path: Path) -> tuple[list[ObjectGroup], Counter[str]]:
     """The named objects of `segments_anno.json` in its order, and how many others there are, by
     reason.
@@ -94,48 +119,20 @@ def read_groups(path: Path) -> tuple[list[ObjectGroup], Counter[str]]:
         where = f"segGroups[{i}]"
         if not isinstance(entry, dict):
             raise SceneError("expected an object {...}", path, where)
-        number = entry.get("objectId", entry.get("id"))
-        label = entry.get("label", "")
-        if type(number) is not int:
-            raise SceneError(f"{str(number)[:40]} is not a number", path, f"{where}.objectId")
-        if not isinstance(label, str):
-            raise SceneError(f"expected a text, found {str(label)[:40]}", path, f"{where}.label")
-        label = " ".join(label.split())
-        word = label.lower().replace("_", " ")
-        reason = (
-            "object: has no label"
-            if not word
-            else (
-                f"expected: object labelled {word}"
-                if word in IGNORED_LABELS
-                # 0 means none; id images hold 16 bits
-                else (
-                    "object: its number is not 1 to 65535"
-                    if not 0 < number < 65536
-                    else "object: its number is taken"
-                    if number in taken
-                    else ""
-                )
-            )
-        )
+        number, label = _number_and_label(entry, path, where)
+        reason = _why_not(number, label, taken)
         if reason:
             skipped[reason] += 1
             continue
         try:
-            box = (
-                None
-                if entry.get("obb") is None
-                else upright_box(entry["obb"], path, f"{where}.obb")
-            )
+            obb = entry.get("obb")
+            box = None if obb is None else upright_box(obb, path, f"{where}.obb")
         # only who asks for the annotators' boxes would miss it
         except SceneError:
             box = None
             skipped["box: the annotated one is damaged"] += 1
-        groups.append(
-            ObjectGroup(
-                number, label, integers(entry.get("segments"), path, f"{where}.segments"), box
-            )
-        )
+        segments = integers(entry.get("segments"), path, f"{where}.segments")
+        groups.append(ObjectGroup(number, label, segments, box))
         taken.add(number)
     return groups, skipped
 
@@ -201,7 +198,59 @@ def read_mask(path: Path, vertices: int) -> NDArray[np.bool_]:
         hidden[numbers] = True
     return hidden
 
+# %% ../../../../nbs/scenes/readers/scannetpp/10_annotations.ipynb #742c7337
+def _read_mesh(mesh_path: Path, segments_path: Path) -> tuple[PlyMesh, NDArray[np.int64]]:
+    """The mesh and the segment of each of its vertices (V,). Raises SceneError where they do not
+    belong together."""
+    segments = integers(
+        read_json(segments_path, 1 << 30).get("segIndices"), segments_path, "segIndices"
+    )
+    mesh = read_ply(mesh_path)
+    if not len(mesh.triangles):
+        raise SceneError("the mesh has no faces", mesh_path, "element face")
+    if len(segments) != len(mesh.vertices):
+        raise SceneError(
+            f"{len(segments):,} entries for the {len(mesh.vertices):,} vertices of"
+            f" {mesh_path.name}",
+            segments_path,
+            "segIndices",
+        )
+    return mesh, segments
 
+
+def _instances_of(
+    groups: Sequence[ObjectGroup],
+    found: Sequence[NDArray[np.int64]],
+    ids: NDArray[np.int32],
+    vertices: NDArray[np.float32],
+    annotated: bool,
+) -> tuple[list[Instance], Counter[str]]:
+    """The objects that have vertices of their own, and how many others there are, by reason.
+
+    Args:
+        found: the vertices of each group.  ids: (V,) the owner of each vertex.
+        annotated: whether the annotators' box is taken where it stands upright.
+    """
+    skipped = Counter[str]()
+    left = np.unique(ids)
+    instances = []
+    for group, mine in zip(groups, found):
+        if not len(group.segments):
+            skipped["object: has no segments"] += 1
+        elif not len(mine):
+            skipped["object: none of its segments is in the mesh"] += 1
+        elif group.id not in left:
+            skipped["object: others have all of its vertices"] += 1
+        elif annotated and group.box is not None:
+            instances.append(Instance(group.id, group.label, group.box))
+        else:
+            box = OrientedBox.fit(vertices[mine])
+            instances.append(Instance(group.id, group.label, box))
+            if annotated:
+                skipped["expected: boxes that lean or are not stated, fitted to the mesh"] += 1
+    return instances, skipped
+
+# %% ../../../../nbs/scenes/readers/scannetpp/10_annotations.ipynb #77afbf7a
 def read_surface(
     folder: Path, boxes: str = "mesh"
 ) -> tuple[Mesh, tuple[Instance, ...], Counter[str]]:
@@ -216,19 +265,7 @@ def read_surface(
         folder / name for name in ("mesh_aligned_0.05.ply", "segments.json", "segments_anno.json")
     )
     groups, skipped = read_groups(groups_path)
-    segments = integers(
-        read_json(segments_path, 1 << 30).get("segIndices"), segments_path, "segIndices"
-    )
-    mesh = read_ply(mesh_path)
-    if not len(mesh.triangles):
-        raise SceneError("the mesh has no faces", mesh_path, "element face")
-    if len(segments) != len(mesh.vertices):
-        raise SceneError(
-            f"{len(segments):,} entries for the {len(mesh.vertices):,} vertices of"
-            f" {mesh_path.name}",
-            segments_path,
-            "segIndices",
-        )
+    mesh, segments = _read_mesh(mesh_path, segments_path)
     good, triangles = drop_bad_vertices(mesh.vertices, mesh.triangles)
     if not len(triangles):
         raise SceneError(
@@ -247,33 +284,8 @@ def read_surface(
             "expected: vertices of several objects, the smallest has them": shared,
         }
     )
-    left = np.unique(ids)
-    instances = []
-    for group, mine in zip(groups, found):
-        reason = (
-            "object: has no segments"
-            if not len(group.segments)
-            else (
-                "object: none of its segments is in the mesh"
-                if not len(mine)
-                else "object: others have all of its vertices"
-                if group.id not in left
-                else ""
-            )
-        )
-        if reason:
-            skipped[reason] += 1
-            continue
-        own = boxes == "annotation" and group.box is not None
-        instances.append(
-            Instance(
-                group.id,
-                group.label,
-                group.box if own and group.box else OrientedBox.fit(mesh.vertices[mine]),
-            )
-        )
-        if boxes == "annotation" and not own:
-            skipped["expected: boxes that lean or are not stated, fitted to the mesh"] += 1
+    instances, more = _instances_of(groups, found, ids, mesh.vertices, boxes == "annotation")
+    skipped += more
     if not instances:
         raise SceneError(
             "; ".join(("no annotated object", *format_counts(dict(sorted(skipped.items()))))),

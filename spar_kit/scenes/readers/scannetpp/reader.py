@@ -64,7 +64,7 @@ def find_folder(root: Path) -> tuple[Path, str]:
         return root.parent, root.name
     return next((root / name for name in ("data", "scans") if (root / name).is_dir()), root), ""
 
-
+# %% ../../../../nbs/scenes/readers/scannetpp/30_reader.ipynb #8b0c3b13
 def find_scenes(root: Path) -> tuple[Path, list[str]]:
     """The folder that holds the scenes, and their names, sorted. Raises SceneError where there is
     none."""
@@ -105,6 +105,7 @@ def room_type(folder: Path) -> tuple[str, Counter[str]]:
     )
 
 # %% ../../../../nbs/scenes/readers/scannetpp/30_reader.ipynb #1769e4d7
+# over 40 lines: one source of scenes, whose methods share its choices
 @dataclass(frozen=True, kw_only=True)
 class ScanNetPP:
     """ScanNet++ scenes in their owners' layout, a `SceneSource`.

@@ -9,7 +9,7 @@ __all__ = ['NYU40', 'MAX_COORDINATE_M', 'HEADINGS', 'read_numbers', 'read_perspe
 
 # %% ../../../../nbs/scenes/readers/structured3d/00_annotations.ipynb #0348b44a
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -143,73 +143,8 @@ def closed_walk(sides: Sequence[tuple[int, int]]) -> list[int]:
         walk.append(step)
     return walk if len(walk) == len(after) else []
 
-
-def read_plan(place: FileRef) -> tuple[dict[int, Room], Counter[str]]:
-    """The rooms of a floor plan by their number, and how many have no floor that is closed.
-
-    Raises SceneError naming the field where the file is missing or damaged.
-    """
-    content = place.json(1 << 28, dict)
-    lists = {}
-    for key in (
-        "junctions",
-        "lines",
-        "planes",
-        "semantics",
-        "planeLineMatrix",
-        "lineJunctionMatrix",
-    ):
-        if not isinstance(content.get(key), list):
-            raise place.error("expected a list", key)
-        lists[key] = content[key]
-    points = [
-        json_array(j.get("coordinate"), (3,)) if isinstance(j, dict) else None
-        for j in lists["junctions"]
-    ]
-    if any(p is None or np.abs(p).max() > 1000 * MAX_COORDINATE_M for p in points):
-        raise place.error("a coordinate is not three numbers of a house", "junctions")
-    ends = [
-        _ones(place, "lineJunctionMatrix", row, len(points)) for row in lists["lineJunctionMatrix"]
-    ]
-    if len(ends) != len(lists["lines"]) or len(lists["planeLineMatrix"]) != len(lists["planes"]):
-        raise place.error(
-            "the matrices do not have a row for each line and plane",
-            "planeLineMatrix, lineJunctionMatrix",
-        )
-    rooms = dict[int, Room]()
-    skipped = Counter[str]()
-    for entry in lists["semantics"]:
-        kind, number = (
-            (entry.get("type"), _integer(entry.get("ID"), 10**9))
-            if isinstance(entry, dict)
-            else (None, None)
-        )
-        planes = entry.get("planeID") if isinstance(entry, dict) else None
-        if not isinstance(kind, str) or number is None or not isinstance(planes, list):
-            raise place.error("an entry without type, ID or planeID", "semantics")
-        if kind in ("door", "window", "outwall"):
-            continue
-        floors = [
-            p
-            for p in planes
-            if _integer(p, len(lists["planes"]) - 1) is not None
-            and isinstance(lists["planes"][p], dict)
-            and lists["planes"][p].get("type") == "floor"
-        ]
-        lines = [
-            line
-            for p in floors
-            for line in _ones(place, "planeLineMatrix", lists["planeLineMatrix"][p], len(ends))
-        ]
-        walk = closed_walk(
-            [(ends[line][0], ends[line][1]) for line in lines if len(ends[line]) == 2]
-        )
-        outline = np.array([points[k] for k in walk], np.float64).reshape(-1, 3) / 1000
-        skipped["floor: its outline is not closed"] += not walk
-        rooms.setdefault(
-            number, Room(kind, outline[:, :2], float(outline[:, 2].mean()) if walk else 0.0)
-        )
-    return rooms, +skipped
+# %% ../../../../nbs/scenes/readers/structured3d/00_annotations.ipynb #644ab343
+_LISTS = ("junctions", "lines", "planes", "semantics", "planeLineMatrix", "lineJunctionMatrix")
 
 
 def _ones(place: FileRef, key: str, row: Any, count: int) -> list[int]:
@@ -217,6 +152,78 @@ def _ones(place: FileRef, key: str, row: Any, count: int) -> list[int]:
     if not isinstance(row, list) or len(row) != count:
         raise place.error(f"a row that is not a list of {count}", key)
     return [k for k, value in enumerate(row) if value == 1]
+
+
+def _read_lists(place: FileRef) -> dict[str, list[Any]]:
+    """The lists of a plan by key. Raises SceneError naming one that is missing."""
+    content = place.json(1 << 28, dict)
+    for key in _LISTS:
+        if not isinstance(content.get(key), list):
+            raise place.error("expected a list", key)
+    return {key: content[key] for key in _LISTS}
+
+
+def _read_lines(
+    place: FileRef, lists: Mapping[str, list[Any]]
+) -> tuple[list[NDArray[np.float64]], list[list[int]]]:
+    """The places of the junctions [mm], and the junctions at the ends of each line. Raises
+    SceneError."""
+    points = []
+    for junction in lists["junctions"]:
+        entry = junction if isinstance(junction, dict) else {}
+        point = json_array(entry.get("coordinate"), (3,))
+        if point is None or np.abs(point).max() > 1000 * MAX_COORDINATE_M:
+            raise place.error("a coordinate is not three numbers of a house", "junctions")
+        points.append(point)
+    rows = lists["lineJunctionMatrix"]
+    ends = [_ones(place, "lineJunctionMatrix", row, len(points)) for row in rows]
+    if len(ends) != len(lists["lines"]) or len(lists["planeLineMatrix"]) != len(lists["planes"]):
+        raise place.error(
+            "the matrices do not have a row for each line and plane",
+            "planeLineMatrix, lineJunctionMatrix",
+        )
+    return points, ends
+
+# %% ../../../../nbs/scenes/readers/structured3d/00_annotations.ipynb #d67d15f1
+def _is_floor(planes: Sequence[Any], number: Any) -> bool:
+    """Whether a plane's number is that of a floor."""
+    if _integer(number, len(planes) - 1) is None or not isinstance(planes[number], dict):
+        return False
+    return planes[number].get("type") == "floor"
+
+
+def _semantic_entry(place: FileRef, entry: Any) -> tuple[str, int, list[Any]]:
+    """Kind, number and planes of a part of the house. Raises SceneError where one is missing."""
+    fields = entry if isinstance(entry, dict) else {}
+    kind, planes = fields.get("type"), fields.get("planeID")
+    number = _integer(fields.get("ID"), 10**9)
+    if not isinstance(kind, str) or number is None or not isinstance(planes, list):
+        raise place.error("an entry without type, ID or planeID", "semantics")
+    return kind, number, planes
+
+
+def read_plan(place: FileRef) -> tuple[dict[int, Room], Counter[str]]:
+    """The rooms of a floor plan by their number, and how many have no floor that is closed.
+
+    Raises SceneError naming the field where the file is missing or damaged.
+    """
+    lists = _read_lists(place)
+    points, ends = _read_lines(place, lists)
+    rooms = dict[int, Room]()
+    skipped = Counter[str]()
+    for entry in lists["semantics"]:
+        kind, number, planes = _semantic_entry(place, entry)
+        if kind in ("door", "window", "outwall"):
+            continue
+        floors = [p for p in planes if _is_floor(lists["planes"], p)]
+        rows = [lists["planeLineMatrix"][p] for p in floors]
+        lines = [k for row in rows for k in _ones(place, "planeLineMatrix", row, len(ends))]
+        walk = closed_walk([(ends[k][0], ends[k][1]) for k in lines if len(ends[k]) == 2])
+        outline = np.array([points[k] for k in walk], np.float64).reshape(-1, 3) / 1000
+        skipped["floor: its outline is not closed"] += not walk
+        height = float(outline[:, 2].mean()) if walk else 0.0
+        rooms.setdefault(number, Room(kind, outline[:, :2], height))
+    return rooms, +skipped
 
 # %% ../../../../nbs/scenes/readers/structured3d/00_annotations.ipynb #7b08176c
 def in_room(points: NDArray, outline: NDArray, margin: float = 0.15) -> NDArray[np.bool_]:
@@ -256,7 +263,7 @@ def view_poses(eye: NDArray, count: int, pitch: float = -12.0) -> list[NDArray[n
     tilt = np.tan(np.radians(pitch))
     return [look_at(eye, eye + [np.cos(a), np.sin(a), tilt]) for a in turns]
 
-
+# %% ../../../../nbs/scenes/readers/structured3d/00_annotations.ipynb #d448d2b8
 def _lookup(
     shape: tuple[int, ...], camera: Camera, pose: NDArray, heading: NDArray
 ) -> tuple[NDArray, NDArray, NDArray]:
@@ -277,7 +284,7 @@ def cut_numbers(panorama: NDArray, camera: Camera, pose: NDArray, heading: NDArr
         np.rint(column).astype(int) % panorama.shape[1],
     ]
 
-
+# %% ../../../../nbs/scenes/readers/structured3d/00_annotations.ipynb #4b7dbbad
 def _bilinear(
     panorama: NDArray, column: NDArray, row: NDArray
 ) -> tuple[list[NDArray], list[NDArray]]:
@@ -300,7 +307,7 @@ def cut_color(
     mixed = np.sum([pixel * weight[..., None] for pixel, weight in zip(near, weights)], axis=0)
     return np.rint(np.clip(mixed, 0, 255)).astype(np.uint8)
 
-
+# %% ../../../../nbs/scenes/readers/structured3d/00_annotations.ipynb #70b8c176
 def cut_depth(
     panorama: NDArray[np.float32], camera: Camera, pose: NDArray, heading: NDArray
 ) -> NDArray[np.float32]:
@@ -315,7 +322,7 @@ def cut_depth(
     nearest = cut_numbers(panorama, camera, pose, heading)
     return (np.where(smooth, mixed, nearest) / length).astype(np.float32)
 
-
+# %% ../../../../nbs/scenes/readers/structured3d/00_annotations.ipynb #7a07a24d
 def heading(
     depth: NDArray[np.float32],
     eye: NDArray,
@@ -334,16 +341,9 @@ def heading(
         return "-y", float("nan")
     shares = {}
     for name, axes in HEADINGS.items():
-        points = (
-            eye
-            + (panorama_rays(depth.shape[1], depth.shape[0], axes)[step] * depth[step][..., None])[
-                use
-            ]
-        )
-        shares[name] = (
-            float(np.any([box.contains(points, 0.05) for box in boxes], axis=0).mean())
-            if boxes
-            else 0.0
-        )
+        rays = panorama_rays(depth.shape[1], depth.shape[0], axes)[step]
+        points = eye + (rays * depth[step][..., None])[use]
+        inside = [box.contains(points, 0.05) for box in boxes]
+        shares[name] = float(np.any(inside, axis=0).mean()) if boxes else 0.0
     best = max(shares, key=lambda name: shares[name])
     return best, shares[best]

@@ -12,7 +12,7 @@ __all__ = ['IMAGE_BYTES', 'IMAGE_PIXELS', 'BACKGROUND', 'VIEWS', 'FIRST', 'STRUC
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -94,7 +94,7 @@ def read_encoded(place: FileRef, size: tuple[int, int]) -> tuple[bytes, str]:
     open_image(data, ("PNG",), [size], place.path, place.member or None)
     return data, ".png"
 
-# %% ../../../../nbs/scenes/readers/structured3d/10_reader.ipynb #b5c6e7b0
+# %% ../../../../nbs/scenes/readers/structured3d/10_reader.ipynb #9bbcedd9
 @dataclass(frozen=True)
 class View:
     """A frame and how to read its classes (h, w), NYU40 numbers at the depth camera's size."""
@@ -110,7 +110,48 @@ def why(error: SceneError) -> str:
     message = str(error).removeprefix(f"{error.path}: ").removeprefix(f"{error.where}: ")
     return f"frame: {name}: {message}" if name else f"frame: {message}"
 
+# %% ../../../../nbs/scenes/readers/structured3d/10_reader.ipynb #581a9c08
+_PERSPECTIVE_FILES = (
+    "camera_pose.txt",
+    "depth.png",
+    "instance.png",
+    "semantic.png",
+    "rgb_rawlight.png",
+)
 
+
+def _positions(files: Iterable[str], prefix: str) -> list[str]:
+    """The folders of positions behind `prefix`, by their number."""
+    matches = (re.fullmatch(re.escape(prefix) + r"(\d{1,3})/[^/]+", name) for name in files)
+    names = {match[1] for match in matches if match}
+    return sorted(names, key=lambda name: (int(name), len(name)))
+
+
+def _perspective_view(
+    position: str, files: Mapping[str, FileRef], lift: NDArray, sizes: bool
+) -> View:
+    """The view of one position, from its files by name. Raises SceneError."""
+    pose, x, y = read_perspective(files["camera_pose.txt"])
+    size = image_size(files["depth.png"]) if sizes else (1280, 720)
+    camera = perspective_camera(*size, x, y)
+    rgb = files["rgb_rawlight.png"]
+    depth = files["depth.png"]
+    frame = Frame(
+        int(position),
+        lift @ pose,
+        camera,
+        camera,
+        partial(read_png, rgb, size, "RGB"),
+        partial(read_depth, depth, size),
+        partial(read_encoded, rgb, size),
+        partial(read_ids, files["instance.png"], size),
+        encoding=".png",
+        color_file=None if rgb.member else rgb.path,
+        depth_file=None if depth.member else depth.path,
+    )
+    return View(frame, partial(read_png, files["semantic.png"], size, "numbers"))
+
+# %% ../../../../nbs/scenes/readers/structured3d/10_reader.ipynb #b5c6e7b0
 def perspective_views(
     files: Mapping[str, FileRef], room: str, lift: NDArray, sizes: bool = True
 ) -> tuple[list[View], Counter[str]]:
@@ -122,57 +163,22 @@ def perspective_views(
     views = list[View]()
     skipped = Counter[str]()
     prefix = f"2D_rendering/{room}/perspective/full/"
-    positions = sorted(
-        {
-            match[1]
-            for name in files
-            if (match := re.fullmatch(re.escape(prefix) + r"(\d{1,3})/[^/]+", name))
-        },
-        key=lambda name: (int(name), len(name)),
-    )
+    positions = _positions(files, prefix)
     for k, position in enumerate(positions):
         if k and int(position) == int(positions[k - 1]):
             skipped["frame: its number occurs twice"] += 1
             continue
-        part = {
-            name: files.get(f"{prefix}{position}/{name}")
-            for name in (
-                "camera_pose.txt",
-                "depth.png",
-                "instance.png",
-                "semantic.png",
-                "rgb_rawlight.png",
-            )
-        }
-        if missing := [name for name, place in part.items() if place is None]:
+        base = f"{prefix}{position}/"
+        missing = [name for name in _PERSPECTIVE_FILES if base + name not in files]
+        if missing:
             skipped[f"frame: {missing[0]} is missing"] += 1
             continue
-        at = {name: place for name, place in part.items() if place is not None}
+        own = {name: files[base + name] for name in _PERSPECTIVE_FILES}
         try:
-            pose, x, y = read_perspective(at["camera_pose.txt"])
-            size = image_size(at["depth.png"]) if sizes else (1280, 720)
+            views.append(_perspective_view(position, own, lift, sizes))
         except SceneError as error:
-            skipped[
-                "frame: pose is not finite" if "pose is not finite" in str(error) else why(error)
-            ] += 1
-            continue
-        camera = perspective_camera(*size, x, y)
-        rgb = at["rgb_rawlight.png"]
-        depth = at["depth.png"]
-        frame = Frame(
-            int(position),
-            lift @ pose,
-            camera,
-            camera,
-            partial(read_png, rgb, size, "RGB"),
-            partial(read_depth, depth, size),
-            partial(read_encoded, rgb, size),
-            partial(read_ids, at["instance.png"], size),
-            encoding=".png",
-            color_file=None if rgb.member else rgb.path,
-            depth_file=None if depth.member else depth.path,
-        )
-        views.append(View(frame, partial(read_png, at["semantic.png"], size, "numbers")))
+            lost = "pose is not finite" in str(error)
+            skipped["frame: pose is not finite" if lost else why(error)] += 1
     return views, skipped
 
 # %% ../../../../nbs/scenes/readers/structured3d/10_reader.ipynb #66f5a727
@@ -203,74 +209,77 @@ def perspective_crop(
     if "instance.png" in places:
         return cut_numbers(read_ids(places["instance.png"], size), camera, pose, axes)
     assert world is not None
-    depth, classes = (
-        perspective_crop(name, places, size, camera, pose, axes) for name in ("depth", "classes")
-    )
+    depth = perspective_crop("depth", places, size, camera, pose, axes)
+    classes = perspective_crop("classes", places, size, camera, pose, axes)
     points = camera.back_project(depth) @ world[:3, :3].T + world[:3, 3]
     seen = (depth > 0) & ~np.isin(classes, STRUCTURE)
     ids = np.zeros(depth.shape, np.int32)
     ids[seen] = box_owner(points[seen], boxes)
     return ids
 
+# %% ../../../../nbs/scenes/readers/structured3d/10_reader.ipynb #a9a52e51
+def _panorama_lacks(files: Mapping[str, FileRef], prefix: str) -> str:
+    """The first file that a panorama needs and has not, "" where it is whole."""
+    needed = ("full/rgb_rawlight.png", "full/depth.png", "full/semantic.png", "camera_xyz.txt")
+    missing = (name for name in needed if prefix + name not in files)
+    return next(missing, "").rpartition("/")[2]
 
+
+def _read_panorama(
+    places: Mapping[str, FileRef], eye_file: FileRef, lift: NDArray, boxes: Sequence[Instance]
+) -> tuple[NDArray, tuple[int, int], str, float]:
+    """A panorama's eye [m], its size, which of `HEADINGS` it has, and how well that fits. Raises
+    SceneError."""
+    eye = read_numbers(eye_file, 3) / 1000
+    if not np.isfinite(eye).all() or np.abs(eye).max() > 1000:
+        raise eye_file.error("the eye is not finite, or absurdly far")
+    size = image_size(places["depth.png"])
+    if size[0] != 2 * size[1]:
+        raise places["depth.png"].error(f"a panorama of {size[0]}x{size[1]}, not 2:1")
+    things = np.isin(read_png(places["semantic.png"], size, "numbers"), FURNITURE)
+    depth = read_depth(places["depth.png"], size)
+    outlines = [instance.box for instance in boxes]
+    name, share = heading(depth, eye + lift[:3, 3], things, outlines)
+    return eye, size, name, share
+
+# %% ../../../../nbs/scenes/readers/structured3d/10_reader.ipynb #26df903e
 def panorama_views(
     files: Mapping[str, FileRef], room: str, lift: NDArray, boxes: Sequence[Instance]
 ) -> tuple[list[View], Counter[str]]:
     """The views cut out of a room's panorama, moved by `lift` (4, 4), and what is wrong with it.
     `boxes`: the objects, in the frame after `lift`."""
     prefix = f"2D_rendering/{room}/panorama/"
+    names = ("rgb_rawlight.png", "depth.png", "semantic.png", "instance.png")
     places = {
-        name: files[f"{prefix}full/{name}"]
-        for name in ("rgb_rawlight.png", "depth.png", "semantic.png", "instance.png")
-        if f"{prefix}full/{name}" in files
+        name: files[f"{prefix}full/{name}"] for name in names if f"{prefix}full/{name}" in files
     }
     if not places and f"{prefix}camera_xyz.txt" not in files:
         return [], Counter()
-    if missing := [
-        name for name in ("rgb_rawlight.png", "depth.png", "semantic.png") if name not in places
-    ] or ([] if f"{prefix}camera_xyz.txt" in files else ["camera_xyz.txt"]):
-        return [], Counter({f"frame: {missing[0]} of the panorama is missing": VIEWS})
+    missing = _panorama_lacks(files, prefix)
+    if missing:
+        return [], Counter({f"frame: {missing} of the panorama is missing": VIEWS})
     try:
-        place = files[f"{prefix}camera_xyz.txt"]
-        eye = read_numbers(place, 3) / 1000
-        if not np.isfinite(eye).all() or np.abs(eye).max() > 1000:
-            raise place.error("the eye is not finite, or absurdly far")
-        size = image_size(places["depth.png"])
-        if size[0] != 2 * size[1]:
-            raise places["depth.png"].error(f"a panorama of {size[0]}x{size[1]}, not 2:1")
-        things = np.isin(read_png(places["semantic.png"], size, "numbers"), FURNITURE)
-        name, share = heading(
-            read_depth(places["depth.png"], size),
-            eye + lift[:3, 3],
-            things,
-            [instance.box for instance in boxes],
-        )
+        eye_file = files[f"{prefix}camera_xyz.txt"]
+        eye, size, name, share = _read_panorama(places, eye_file, lift, boxes)
     except SceneError as error:
         return [], Counter({why(error): VIEWS})
     if share < 0.6:
         return [], Counter({"frame: the panorama fits the boxes in no direction": VIEWS})
     camera = Camera.from_fov(max(16, size[0] * 5 // 16), max(12, size[0] * 15 // 64), 90)
+    crop = partial(
+        perspective_crop,
+        places=places,
+        size=size,
+        camera=camera,
+        axes=HEADINGS[name],
+        boxes=tuple(boxes),
+    )
     views = []
     for k, pose in enumerate(view_poses(eye, VIEWS)):
-        read = partial(
-            perspective_crop,
-            places=places,
-            size=size,
-            camera=camera,
-            pose=pose,
-            axes=HEADINGS[name],
-            boxes=tuple(boxes),
-            world=lift @ pose,
-        )
-        frame = Frame(
-            FIRST + k,
-            lift @ pose,
-            camera,
-            camera,
-            partial(read, "color"),
-            partial(read, "depth"),
-            read_instances=partial(read, "ids"),
-        )
+        read = partial(crop, pose=pose, world=lift @ pose)
+        color, depth = partial(read, "color"), partial(read, "depth")
+        ids = partial(read, "ids")
+        frame = Frame(FIRST + k, lift @ pose, camera, camera, color, depth, read_instances=ids)
         views.append(View(frame, partial(read, "classes")))
     return views, Counter()
 
@@ -311,6 +320,19 @@ def near_boxes(boxes: Sequence[Instance], room: Room | None) -> list[Instance]:
     ]
 
 
+def _naming(id: int, names: Mapping[int, tuple[str, float]], inside: Collection[int]) -> str:
+    """ "named", or why an object of the house gets no name in this room; "" where it does not
+    concern the room."""
+    if id not in names:
+        return "no image shows it" if id in inside else ""
+    if id not in inside:
+        return "it is in another room"
+    name, purity = names[id]
+    if not name:
+        return "its pixels bear no name"
+    return "its pixels bear several names" if purity < MIN_VOTE_SHARE else "named"
+
+# %% ../../../../nbs/scenes/readers/structured3d/10_reader.ipynb #3d3ebc43
 def name_objects(
     views: Sequence[View], boxes: Sequence[Instance], near: Sequence[Instance]
 ) -> tuple[tuple[Instance, ...], list[View], Counter[str]]:
@@ -343,24 +365,9 @@ def name_objects(
         names.keys() - {b.id for b in boxes}
     )
     for instance in boxes:
-        name, purity = names.get(instance.id, ("", 0.0))
-        reason = (
-            ("no image shows it" if instance.id in inside else "")
-            if instance.id not in names
-            else (
-                "it is in another room"
-                if instance.id not in inside
-                else (
-                    "its pixels bear no name"
-                    if not name
-                    else "its pixels bear several names"
-                    if purity < MIN_VOTE_SHARE
-                    else "named"
-                )
-            )
-        )
+        reason = _naming(instance.id, names, inside)
         if reason == "named":
-            named.append(replace(instance, label=name))
+            named.append(replace(instance, label=names[instance.id][0]))
         elif reason:
             skipped[f"expected: object is left out, {reason}"] += 1
     return tuple(named), good, +skipped
@@ -407,7 +414,8 @@ def read_errata(root: Path) -> frozenset[str]:
     found = [re.fullmatch(rf"({SCENE})(?:_room_({ROOM}))?", line) for line in lines]
     return INVALID | {match[1] + (f"_{match[2]}" if match[2] else "") for match in found if match}
 
-
+# %% ../../../../nbs/scenes/readers/structured3d/10_reader.ipynb #06e11c6a
+# over 40 lines: one source of scenes, whose methods share its choices
 @dataclass(frozen=True, kw_only=True)
 class Structured3D:
     """Rooms of Structured3D in their owners' layout, a `SceneSource`.
