@@ -353,18 +353,16 @@ def answer(draw, kind):
         )
     if kind == "choice":
         return draw.choice("ABCD")
-    return (
-        f"{draw.uniform(0, 7):.1f}"
-        if kind == "number"
-        else draw.choice(
-            [
-                _movement(draw),
-                ",".join(
-                    f"{draw.choice(pair)}:{draw.choice(['0', '0.2', '0.6', '1.0', '15', '90'])}"
-                    for pair in zip(AXES[::2], AXES[1::2])
-                ),
-            ]
-        )
+    if kind == "number":
+        return f"{draw.uniform(0, 7):.1f}"
+    return draw.choice(
+        [
+            _movement(draw),
+            ",".join(
+                f"{draw.choice(pair)}:{draw.choice(['0', '0.2', '0.6', '1.0', '15', '90'])}"
+                for pair in zip(AXES[::2], AXES[1::2])
+            ),
+        ]
     )
 
 

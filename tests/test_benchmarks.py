@@ -351,11 +351,10 @@ def test_texts_as_large_strings_dictionaries_and_numbered_text_ids(tmp_path: Pat
         ("id", pa.string()),
     ):
         at = table.schema.get_field_index(name)
-        column = (
-            table.column(name).dictionary_encode()
-            if name == "task"
-            else table.column(name).cast(kind)
-        )
+        if name == "task":
+            column = table.column(name).dictionary_encode()
+        else:
+            column = table.column(name).cast(kind)
         table = table.set_column(at, name, column)
     pq.write_table(
         table.append_column("scene", pa.array(["scene0011_00", None])), tmp_path / "a.parquet"

@@ -177,11 +177,9 @@ class Mixed(Toys):
         if scene == "cellar":
             raise SceneError("the mesh is\nmissing", "cellar/mesh.ply")
         toy = box_room_scene(6, name=scene)
-        return (
-            toy
-            if scene == "attic"
-            else replace(toy, skipped={"frame: pose is not finite": 2, "object: has no label": 1})
-        )
+        if scene == "attic":
+            return toy
+        return replace(toy, skipped={"frame: pose is not finite": 2, "object: has no label": 1})
 
 
 def test_summaries_keep_the_order_and_tell_the_faults() -> None:

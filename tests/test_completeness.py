@@ -72,11 +72,10 @@ def cut(
     gone = (surface.triangle_instance == id) & ~keeps(middle)
     owner = np.where(gone, 0, surface.triangle_instance)
     left = OrientedBox.fit(surface.vertices[np.unique(surface.triangles[owner == id])])
-    surface = (
-        Mesh(surface.vertices, surface.triangles, owner)
-        if annotation
-        else Mesh(surface.vertices, surface.triangles[~gone], owner[~gone])
-    )
+    if annotation:
+        surface = Mesh(surface.vertices, surface.triangles, owner)
+    else:
+        surface = Mesh(surface.vertices, surface.triangles[~gone], owner[~gone])
     return replace(
         scene,
         surface=surface,

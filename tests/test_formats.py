@@ -41,22 +41,16 @@ def make_facts(task: str, n: int = 40, seed: int = 0) -> Facts:
     """Facts of the right form for any task, made up."""
     rng = rng_for(seed, task)
     t = TASKS[task]
-    k = (
-        5
-        if task in ("distance_infer_center_oo_video", "nav_video")
-        else (
-            7
-            if task.endswith("map_mv")
-            else (
-                4
-                if task
-                in ("appearance_order", "distance_infer_center_oc", "distance_infer_center_oc_mv")
-                else 1
-                if task == "obj_count"
-                else len(t.markers)
-            )
-        )
-    )
+    if task in ("distance_infer_center_oo_video", "nav_video"):
+        k = 5
+    elif task.endswith("map_mv"):
+        k = 7
+    elif task in ("appearance_order", "distance_infer_center_oc", "distance_infer_center_oc_mv"):
+        k = 4
+    elif task == "obj_count":
+        k = 1
+    else:
+        k = len(t.markers)
     if task.endswith("hard"):
         k = 4 if "_oo_" in task else 3
     signs = rng.choice([-1, 0, 1], (n, 5), p=[0.4, 0.2, 0.4])

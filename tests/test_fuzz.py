@@ -161,13 +161,14 @@ def test_text_files_of_a_scan(scan, kind, edits, cut):
 @FUZZ
 @given(edits=EDITS, cut=CUT, kind=st.sampled_from(["info", "matrix"]))
 def test_numbers_in_text(tmp_path, edits, cut, kind):
-    whole = (
-        b"axisAlignment = "
-        + b"1 0 0 0 0 1 0 0 0 0 1 0 0 0 0 1\n"
-        + b"fx_color = 1170.187988\nsceneType = Office\n"
-        if kind == "info"
-        else b"1 0 0 0\n0 1 0 0\n0 0 1 0\n0 0 0 1\n"
-    )
+    if kind == "info":
+        whole = (
+            b"axisAlignment = "
+            + b"1 0 0 0 0 1 0 0 0 0 1 0 0 0 0 1\n"
+            + b"fx_color = 1170.187988\nsceneType = Office\n"
+        )
+    else:
+        whole = b"1 0 0 0\n0 1 0 0\n0 0 1 0\n0 0 0 1\n"
     found = survives(
         tmp_path / "fuzz.txt",
         damaged(whole, edits, cut),

@@ -272,15 +272,12 @@ OWN = {
 @contextmanager
 def edited(path: Path, old: str | re.Pattern[str], new: str) -> Iterator[None]:
     text = path.read_text(encoding="utf-8")
-    changed = (
-        old.sub(new, text, count=1)
-        if isinstance(old, re.Pattern)
-        else (
-            text.replace(json.dumps(old)[1:-1], json.dumps(new)[1:-1], 1)
-            if path.suffix == ".ipynb"
-            else text.replace(old, new, 1)
-        )
-    )
+    if isinstance(old, re.Pattern):
+        changed = old.sub(new, text, count=1)
+    elif path.suffix == ".ipynb":
+        changed = text.replace(json.dumps(old)[1:-1], json.dumps(new)[1:-1], 1)
+    else:
+        changed = text.replace(old, new, 1)
     assert changed != text, f"{path}: {old!r} is not there"
     path.write_text(changed, encoding="utf-8")
     try:

@@ -88,13 +88,12 @@ def test_notebooks_are_small_and_have_a_title():
 def test_the_package_imports_no_development_tool():
     for module in MODULES:
         for node in ast.walk(ast.parse(module.read_text())):
-            names = (
-                [alias.name for alias in node.names]
-                if isinstance(node, ast.Import)
-                else [node.module or ""]
-                if isinstance(node, ast.ImportFrom)
-                else []
-            )
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                names = [node.module or ""]
+            else:
+                names = []
             assert not {name.split(".")[0] for name in names} & {"nbdev", "fastcore", "execnb"}, (
                 module
             )

@@ -47,11 +47,10 @@ steps:
 
 
 def notebook(path, parameters, *cells):
-    made = (
-        [nbformat.v4.new_markdown_cell("# Toy\n\n> About toys.")]
-        if not cells or not cells[0].startswith("# ")
-        else []
-    )
+    if not cells or not cells[0].startswith("# "):
+        made = [nbformat.v4.new_markdown_cell("# Toy\n\n> About toys.")]
+    else:
+        made = []
     made.append(nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]}))
     made += [nbformat.v4.new_code_cell(cell) for cell in cells]
     nbformat.write(

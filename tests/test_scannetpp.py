@@ -1379,11 +1379,10 @@ def test_questions_about_a_scanned_room_verify(tmp_path, kind):
         if kind == "scannetpp"
         else write_iphone(export, tmp_path / "set", "lz4", color="rgb")
     )
-    tasks = (
-        [task for task in TASKS if not task.startswith("nav")]
-        if kind == "scannetpp"
-        else ["depth_prediction_oo", "position_matching", "view_change_infer"]
-    )
+    if kind == "scannetpp":
+        tasks = [task for task in TASKS if not task.startswith("nav")]
+    else:
+        tasks = ["depth_prediction_oo", "position_matching", "view_change_infer"]
     generate(
         open_source(f"{kind}:{tmp_path / 'set'}"),
         tmp_path / "out",

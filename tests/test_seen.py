@@ -207,15 +207,12 @@ def shifted(clean: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict
     def change(record: Record, task: str, format: str) -> bool:
         facts = record["facts"]
         marks = TASK_SPECS[task].marks
-        drawn = (
-            []
-            if not marks
-            else (
-                record[marks[0]][0]
-                if marks[0].endswith("_list")
-                else [record[mark][0] for mark in marks]
-            )
-        )
+        if not marks:
+            drawn = []
+        elif marks[0].endswith("_list"):
+            drawn = record[marks[0]][0]
+        else:
+            drawn = [record[mark][0] for mark in marks]
         for k, mark in enumerate(drawn):
             move(mark, record["image"][facts["view"][k]], facts["objects"][k])
         return bool(drawn)

@@ -83,11 +83,10 @@ def test_few_scenes_hold_the_truth_as_often(sizes, spread):
     held = 0
     widths = []
     for _ in range(250):
-        skill = (
-            rng.beta(0.6 / spread - 0.6, 0.4 / spread - 0.4, len(sizes))
-            if spread
-            else np.full(len(sizes), 0.6)
-        )
+        if spread:
+            skill = rng.beta(0.6 / spread - 0.6, 0.4 / spread - 0.4, len(sizes))
+        else:
+            skill = np.full(len(sizes), 0.6)
         _, low, high = interval(
             (rng.random(len(place)) < skill[place]).astype(float), place, samples=10
         )

@@ -120,11 +120,10 @@ def test_another_truth_scores_less(records):
 def _near(a: object, b: object) -> bool:
     """Whether two truths are numbers within the 5 % of the first that mean relative accuracy does
     not tell apart, or places within 5 % of an image."""
-    pairs = (
-        list(zip(a, b))
-        if isinstance(a, tuple) and isinstance(b, tuple) and len(a) == len(b)
-        else [(a, b)]
-    )
+    if isinstance(a, tuple) and isinstance(b, tuple) and len(a) == len(b):
+        pairs = list(zip(a, b))
+    else:
+        pairs = [(a, b)]
     if not all(isinstance(value, (int, float)) for pair in pairs for value in pair):
         return False
     return all(

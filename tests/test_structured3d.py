@@ -255,10 +255,10 @@ def test_the_same_objects_are_visible_and_the_answers_are_the_same(dataset, trut
     asked = 0
     for task in FACTS:
         # which four boxes matching takes first hangs on their edges: there it gets the same ones
-        pair = (
-            views
-            if task != "position_matching"
-            else [
+        if task != "position_matching":
+            pair = views
+        else:
+            pair = [
                 views[0],
                 index_scene(
                     scene,
@@ -272,7 +272,6 @@ def test_the_same_objects_are_visible_and_the_answers_are_the_same(dataset, trut
                     ),
                 ),
             ]
-        )
         a, b = (compute_facts(task, view, rng_for(0, task), 25) for view in pair)
         assert np.array_equal(a.objects, b.objects) and np.array_equal(a.frames, b.frames), task
         for key in a.numbers:
@@ -866,13 +865,12 @@ def test_fuzz_of_the_text_files(tmp_path_factory, small, data):
         content = json.loads((house / name).read_bytes())
         place = content
         for _ in range(data.draw(st.integers(1, 4))):  # walk down, replace what is there
-            keys = (
-                list(place)
-                if isinstance(place, dict)
-                else list(range(len(place)))
-                if isinstance(place, list)
-                else []
-            )
+            if isinstance(place, dict):
+                keys = list(place)
+            elif isinstance(place, list):
+                keys = list(range(len(place)))
+            else:
+                keys = []
             if not keys:
                 break
             key = data.draw(st.sampled_from(keys))

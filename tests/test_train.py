@@ -439,11 +439,10 @@ def test_grounding_answers_fit_what_is_marked(data):
                 if chair_is_red
                 else "length is 30 cm, width is 30 cm, and height is 60 cm."
             )
-        true = (
-            {"left of", "below", "closer than"}
-            if chair_is_red
-            else {"right of", "above", "farther than"}
-        )
+        if chair_is_red:
+            true = {"left of", "below", "closer than"}
+        else:
+            true = {"right of", "above", "farther than"}
         assert len(said) == 3
         for question, answer in said.items():
             assert answer == (

@@ -149,15 +149,14 @@ def open3d() -> Check:
     try:
         return Check("Open3D", version_of_module("open3d"))
     except (ImportError, OSError) as error:
-        missing = (
-            [
+        if platform.system() == "Linux":
+            missing = [
                 package
                 for library, package in _LIBRARIES.items()
                 if not ctypes.util.find_library(library)
             ]
-            if platform.system() == "Linux"
-            else []
-        )
+        else:
+            missing = []
         if missing:
             return Check(
                 "Open3D",

@@ -9,7 +9,7 @@ __all__ = ['OLD_NAMES', 'P', 'Kind', 'COMMANDS', 'FOLDERS', 'warn_renamed', 'acc
 # %% ../../nbs/core/35_parameters.ipynb #0db2c2c0
 import json
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar, get_args
 
@@ -169,11 +169,9 @@ def validate(
     except ValidationError as error:
         first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
         inside = _kind_at(model, first["loc"][:-1])
-        known = (
-            inside.model_fields
-            if isinstance(inside, type) and issubclass(inside, BaseModel)
-            else ()
-        )
+        known: Collection[str] = ()
+        if isinstance(inside, type) and issubclass(inside, BaseModel):
+            known = inside.model_fields
         raise to_config_error(error, path, places, at, known) from None
 
 # %% ../../nbs/core/35_parameters.ipynb #7af718ac

@@ -121,11 +121,10 @@ def ask(scene: Scene, task: str, n: int = 3, format: str | None = None, seed: in
         )
     lines = next((lines for form, lines, _ in made if form == format), [])
     counts = {form: len(of_form) for form, of_form, _ in made}
-    note = (
-        ""
-        if len(lines) == n
-        else _why_fewer(observation, task, format, counts=counts, wanted=n, dropped=dropped)
-    )
+    if len(lines) == n:
+        note = ""
+    else:
+        note = _why_fewer(observation, task, format, counts=counts, wanted=n, dropped=dropped)
     if not lines:
         raise SceneError(f"{scene.source}/{scene.name}: {note}")
     return Questions(_with_images(chosen, lines), note)

@@ -376,13 +376,14 @@ def _words(question: Question) -> str:
     why = "".join(
         f"<li>{html.escape(escape_controls(line, 300))}</li>" for line in question.why[:12]
     )
-    facts = (
-        '<details open style="font-size:.82em;color:#5b6776"><summary>why (metres, degrees; places'
-        ' in an image from 0 to 1000)</summary><ul style="margin:.2em 0'
-        f' 0;padding-left:1.3em">{why}</ul></details>'
-        if why
-        else ""
-    )
+    if why:
+        facts = (
+            '<details open style="font-size:.82em;color:#5b6776"><summary>why (metres, degrees; places'
+            ' in an image from 0 to 1000)</summary><ul style="margin:.2em 0'
+            f' 0;padding-left:1.3em">{why}</ul></details>'
+        )
+    else:
+        facts = ""
     return (
         '<div style="flex:1 1 300px;min-width:0;padding:.7em .9em'
         ' .9em;display:flex;flex-direction:column;gap:.45em"><div'

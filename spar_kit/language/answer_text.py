@@ -41,11 +41,9 @@ def map_text(places: Sequence[Sequence[float]]) -> str:
 
 def join_with_and(parts: Sequence[str]) -> str:
     """An English list: a; a and b; a, b and c."""
-    return (
-        " and ".join([*([", ".join(parts[:-1])] if len(parts) > 1 else []), parts[-1]])
-        if parts
-        else ""
-    )
+    if parts:
+        return " and ".join([*([", ".join(parts[:-1])] if len(parts) > 1 else []), parts[-1]])
+    return ""
 
 # %% ../../nbs/language/00_answer_text.ipynb #192aa2b7
 SLOTS: tuple[Mapping[int, str], ...] = (

@@ -73,16 +73,15 @@ def load_question_images(
     items = {item.key: item for item in benchmark.items if item.key in wanted}
     if not items:
         raise InputError(f"{benchmark.name}: none of its questions is among the answers")
-    facts = (
-        dataset_facts(
+    if (Path(folder) / "spar").is_dir():
+        facts = dataset_facts(
             folder,
             tasks={key[0] for key in wanted},
             formats={key[1] for key in wanted},
             wanted=wanted,
         )
-        if (Path(folder) / "spar").is_dir()
-        else None
-    )
+    else:
+        facts = None
     return facts, lambda key: items[key].load()
 
 # %% ../../nbs/report/25_score_report.ipynb #84dd94ba

@@ -86,11 +86,9 @@ _LEFT_OUT = (
 # %% ../../nbs/report/20_score_sections.ipynb #1aa13ec8
 def _unit_known(runs: RunSet) -> str:
     one = runs.scores[runs.main].scene.nunique() == 1
-    return (
-        "all are of one scene, so nothing is said about others"
-        if one
-        else "no scene is known to hold two of them"
-    )
+    if one:
+        return "all are of one scene, so nothing is said about others"
+    return "no scene is known to hold two of them"
 
 
 def _resampling_words(runs: RunSet) -> str:
@@ -134,11 +132,10 @@ def _counts(runs: RunSet) -> pd.DataFrame:
 
 
 def _counts_note(runs: RunSet) -> Html:
-    unread = (
-        "they count as wrong"
-        if runs.flavour == "strict"
-        else f"what the {runs.flavour} scorer makes of them is its own matter"
-    )
+    if runs.flavour == "strict":
+        unread = "they count as wrong"
+    else:
+        unread = f"what the {runs.flavour} scorer makes of them is its own matter"
     return note(
         "<i>Failed</i>: no answer could be had; these are left out, the run is incomplete, and"
         " a mean over many failures is not to be trusted. <i>No rule</i>: this scorer does not"
@@ -198,12 +195,13 @@ def _flavour_rows(runs: RunSet, known: Mapping[str, pd.Series]) -> pd.DataFrame:
 
 
 def _flavours_note(left: int) -> Html:
-    some = (
-        f" {left:,} questions are left out of this table: they failed, or are of tasks and formats"
-        " that SPAR-Bench does not have and only the strict scorer knows."
-        if left
-        else ""
-    )
+    if left:
+        some = (
+            f" {left:,} questions are left out of this table: they failed, or are of tasks and formats"
+            " that SPAR-Bench does not have and only the strict scorer knows."
+        )
+    else:
+        some = ""
     return note(
         "<b>official</b>: the released scorer of SPAR-Bench, as it is: an empty text is right"
         " on multiple choice, otherwise only its first letter counts, signs of numbers are"
@@ -332,11 +330,10 @@ def compared_part(runs: RunSet) -> list[Block]:
         name: paired_difference(runs.scores[name], runs.scores[runs.reference], seed=runs.seed)
         for name in others
     }
-    title = (
-        f"{others[0]} minus {runs.reference}"
-        if len(others) == 1
-        else f"Each run minus {runs.reference}"
-    )
+    if len(others) == 1:
+        title = f"{others[0]} minus {runs.reference}"
+    else:
+        title = f"Each run minus {runs.reference}"
     return [
         text(
             "In points (percent), each minus"
@@ -406,18 +403,20 @@ def _blind_words(runs: RunSet) -> str:
         for name, meaning in known
         if meaning
     )
-    best = (
-        " <i>The best blind</i> takes for each task whichever of them is best on these very"
-        " questions, which is harsh on the model."
-        if len(runs.blind) > 1
-        else ""
-    )
-    more = (
-        " The model's own answers without the images say more than a constant: <code>spar evaluate"
-        " MODEL --images all</code> asks for them, and this page takes them as further files."
-        if list(runs.blind) == [CONSTANT]
-        else ""
-    )
+    if len(runs.blind) > 1:
+        best = (
+            " <i>The best blind</i> takes for each task whichever of them is best on these very"
+            " questions, which is harsh on the model."
+        )
+    else:
+        best = ""
+    if list(runs.blind) == [CONSTANT]:
+        more = (
+            " The model's own answers without the images say more than a constant: <code>spar evaluate"
+            " MODEL --images all</code> asks for them, and this page takes them as further files."
+        )
+    else:
+        more = ""
     return (
         "A score alone does not say that a model looks: question texts, habits of answers and"
         " options give something away. Here is"

@@ -112,12 +112,13 @@ def question(
         _answer(who, said, _PLAIN if right is None else _GOOD if right else _BAD)
         for who, (said, right) in (predictions or {}).items()
     )
-    head = (
-        '<div style="font-size:.8em;color:#5b6776"><b'
-        f' style="color:#0a6c8f">{html.escape(title)}</b> {html.escape(note)}</div>'
-        if title or note
-        else ""
-    )
+    if title or note:
+        head = (
+            '<div style="font-size:.8em;color:#5b6776"><b'
+            f' style="color:#0a6c8f">{html.escape(title)}</b> {html.escape(note)}</div>'
+        )
+    else:
+        head = ""
     return Html(
         '<div class="question" style="border:1px solid'
         ' #dfe4ea;border-radius:8px;overflow:hidden;background:#fff;color:#1d2530;display:flex;flex-direction:column">'  # noqa: E501
@@ -148,20 +149,22 @@ def highlight_supervised(
             text = text[len(shorten) :]
         if text:
             flush()
-            style = (
-                "background:#d6eedd;color:#14532d;border-radius:3px;padding:.05em"
-                " .15em;font-weight:600"
-                if supervised
-                else "color:#5b6776"
-            )
+            if supervised:
+                style = (
+                    "background:#d6eedd;color:#14532d;border-radius:3px;padding:.05em"
+                    " .15em;font-weight:600"
+                )
+            else:
+                style = "color:#5b6776"
             out.append(f'<span style="{style}">{html.escape(text)}</span>')
     flush()
-    head = (
-        '<div style="font:600 .85em'
-        f' system-ui,sans-serif;color:#0a6c8f;margin-bottom:.3em">{html.escape(title)}</div>'
-        if title
-        else ""
-    )
+    if title:
+        head = (
+            '<div style="font:600 .85em'
+            f' system-ui,sans-serif;color:#0a6c8f;margin-bottom:.3em">{html.escape(title)}</div>'
+        )
+    else:
+        head = ""
     return Html(
         '<div style="background:#f5f7f9;border-radius:6px;padding:.7em .9em;margin:.6em'
         f' 0">{head}<div style="font:.84em/1.6 ui-monospace,Menlo,Consolas,monospace;'

@@ -444,11 +444,9 @@ def _problem_in(made: Mapping[str, Any]) -> str:
     unrun = [
         cell for cell in code if "".join(cell["source"]).strip() and not cell["execution_count"]
     ]
-    return (
-        f"the notebook ended early: {len(unrun)} cells did not run"
-        if unrun or not made["cells"]
-        else ""
-    )
+    if unrun or not made["cells"]:
+        return f"the notebook ended early: {len(unrun)} cells did not run"
+    return ""
 
 # %% ../../nbs/runs/50_sweep.ipynb #29dbf885
 def _changed(run: Run, base: Path) -> str:
@@ -548,11 +546,10 @@ def refresh_prose(run: Run) -> bool:
     cells: list[dict[str, Any]] = []
     left = iter(executed)
     for cell in source:
-        made = (
-            next(left)
-            if cell["cell_type"] == "code"
-            else {"metadata": {}, "id": f"prose-{len(cells)}", **cell}
-        )
+        if cell["cell_type"] == "code":
+            made = next(left)
+        else:
+            made = {"metadata": {}, "id": f"prose-{len(cells)}", **cell}
         cells.append(made | {"source": "".join(cell["source"])})
         if "parameters" in made["metadata"].get("tags", []):
             cells += injected

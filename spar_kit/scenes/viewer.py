@@ -349,11 +349,10 @@ def _outline(surface: Mesh) -> tuple[NDArray[np.float64], ...]:
 
     points = np.asarray(surface.vertices, np.float64)
     points = points[np.isfinite(points).all(1)]
-    low = (
-        points[points[:, 2] < np.quantile(points[:, 2], 0.02) + 0.3, :2]
-        if len(points)
-        else points[:, :2]
-    )
+    if len(points):
+        low = points[points[:, 2] < np.quantile(points[:, 2], 0.02) + 0.3, :2]
+    else:
+        low = points[:, :2]
     try:
         return (low[ConvexHull(low).vertices],)
     except (QhullError, ValueError):

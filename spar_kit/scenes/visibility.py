@@ -129,11 +129,10 @@ class Visibility:
         """(X, Y) the cells of `grid` that some of the frames see something in, below
         `FLOOR_BAND_M`."""
         shape = (int(self.grid[3]), int(self.grid[4])) if self.grid else (0, 0)
-        bits = (
-            np.bitwise_or.reduce(self.ground[list(frames)], axis=0)
-            if self.grid
-            else np.zeros(0, np.uint8)
-        )
+        if self.grid:
+            bits = np.bitwise_or.reduce(self.ground[list(frames)], axis=0)
+        else:
+            bits = np.zeros(0, np.uint8)
         return np.unpackbits(bits, count=shape[0] * shape[1]).reshape(shape).astype(bool)
 
 # %% ../../nbs/scenes/25_visibility.ipynb #afb8e20b

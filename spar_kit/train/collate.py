@@ -301,11 +301,12 @@ def token_lengths(
 ) -> NDArray[np.int64]:
     """About how many tokens each sample has (n,); `image_tokens` for each of its images."""
     texts = ["\n".join(part for turn in sample.turns for part in turn) for sample in samples]
-    lengths = (
-        [len(ids) for ids in processor.tokenizer(texts, add_special_tokens=False)["input_ids"]]
-        if texts
-        else []
-    )
+    if texts:
+        lengths = [
+            len(ids) for ids in processor.tokenizer(texts, add_special_tokens=False)["input_ids"]
+        ]
+    else:
+        lengths = []
     return np.array(
         [n + 8 * len(s.turns) + image_tokens * len(s.images) for n, s in zip(lengths, samples)],
         np.int64,

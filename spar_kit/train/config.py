@@ -301,15 +301,14 @@ def estimate(params: TrainParams) -> str:
     warmup = params.vision_warmup
     grounding = params.grounding
     finetune = params.finetune
-    first = (
-        ""
-        if params.model
-        else (
+    if params.model:
+        first = ""
+    else:
+        first = (
             f"{warmup.max_steps:,} steps of {warmup.batch_size} images for the vision tower,"
             f" {grounding.max_steps:,} steps of {grounding.batch_size} grounding samples for the"
             " language model, then "
         )
-    )
     batch = finetune.batch_size * finetune.gradient_accumulation_steps
     base = "in 4 bits" if params.lora.quantize == "nf4" else "unquantized"
     return (

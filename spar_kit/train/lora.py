@@ -93,11 +93,10 @@ def merge_adapter(adapter: Path, out: Path, base: str = "nf4") -> Path:
     if base not in ("nf4", "original"):
         raise InputError(f"base {base!r} is neither 'nf4' nor 'original'")
     card = read_metadata(adapter)
-    stem = (
-        card["base"]
-        if Path(card["base"]).is_absolute() or not (adapter / card["base"]).is_dir()
-        else adapter / card["base"]
-    )
+    if Path(card["base"]).is_absolute() or not (adapter / card["base"]).is_dir():
+        stem = card["base"]
+    else:
+        stem = adapter / card["base"]
     quantize: Quantize = card.get("quantize", "none") if base == "nf4" else "none"
     model, _ = load_model(stem, quantize=quantize, quantized_modules=card.get("quantized_modules"))
     if quantize == "nf4":

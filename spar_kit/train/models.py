@@ -302,11 +302,9 @@ def save_model(model: Any, processor: Any, folder: Path, **card: Any) -> Path:
 # %% ../../nbs/train/00_models.ipynb #f2e3e586
 def default_dtype() -> torch.dtype:
     """bfloat16 on a GPU that has it, float32 elsewhere."""
-    return (
-        torch.bfloat16
-        if torch.cuda.is_available() and torch.cuda.is_bf16_supported()
-        else torch.float32
-    )
+    if torch.cuda.is_available() and torch.cuda.is_bf16_supported():
+        return torch.bfloat16
+    return torch.float32
 
 # %% ../../nbs/train/00_models.ipynb #1a9069a3
 def nf4_config(

@@ -106,11 +106,9 @@ class _Both:
         return len(self.samples) + len(self.pages)
 
     def __getitem__(self, index: int) -> Question:
-        return (
-            self.samples[index]
-            if index < len(self.samples)
-            else self.pages[index - len(self.samples)]
-        )
+        if index < len(self.samples):
+            return self.samples[index]
+        return self.pages[index - len(self.samples)]
 
 
 def _weights(params: TrainParams, samples: Sequence[Question]) -> NDArray[np.float64]:

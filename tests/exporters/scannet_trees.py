@@ -179,13 +179,12 @@ def write_text(path, room, alignment, native=None):
     """`<scan>.txt`; `native`: (colour camera, depth camera) as recorded, where the exported images
     are smaller."""
     color, depth = native or (room.frames[0].color, room.frames[0].depth)
-    lines = (
-        []
-        if alignment is None
-        else [
+    if alignment is None:
+        lines = []
+    else:
+        lines = [
             "axisAlignment = " + " ".join(f"{v:.9f}" for v in np.asarray(alignment).ravel()) + " "
         ]
-    )
     for name, camera in (("color", color), ("depth", depth)):
         K = camera.intrinsics
         lines += [

@@ -360,13 +360,12 @@ def distance_observer(room: Room, task: str, form: str) -> dict | None:
 def distance_pair(room: Room, task: str, form: str) -> dict | None:
     video = task.endswith("_video")
     multi = task.endswith("_mv")
-    rows = (
-        room.video
-        if video
-        else room.views()
-        if multi
-        else [int(room.rng.integers(len(room.frames)))]
-    )
+    if video:
+        rows = room.video
+    elif multi:
+        rows = room.views()
+    else:
+        rows = [int(room.rng.integers(len(room.frames)))]
     chosen = room.spread(2, rows)
     if chosen is None:
         return None
@@ -416,11 +415,10 @@ def volume(room: Room, task: str, form: str) -> dict | None:
         f"In the picture I passed along, could you clarify the {room.label(ids[0])} (red bbox)'s"
         " length, width, and height in centimeter?"
     )
-    answer = (
-        text
-        if form == "fill"
-        else f"The {room.label(ids[0])} (red bbox) has a size of about: {text}"
-    )
+    if form == "fill":
+        answer = text
+    else:
+        answer = f"The {room.label(ids[0])} (red bbox) has a size of about: {text}"
     return room.record(task, [row], (question, answer), red_bbox=room.shots[row].boxes[ids[0]])
 
 
@@ -798,13 +796,12 @@ def imagination(room: Room, task: str, form: str) -> dict | None:
     multi = task.endswith("_mv")
     video = "_video" in task
     hard = task.endswith("_hard")
-    rows = (
-        room.video
-        if video
-        else room.views()
-        if multi
-        else [int(room.rng.integers(len(room.frames)))]
-    )
+    if video:
+        rows = room.video
+    elif multi:
+        rows = room.views()
+    else:
+        rows = [int(room.rng.integers(len(room.frames)))]
     if video:
         at = [int(v) for v in room.rng.choice(32, 3 + two, replace=False)]
         ids = []
@@ -881,11 +878,10 @@ def imagination(room: Room, task: str, form: str) -> dict | None:
     )
     if text is None:
         return None
-    marks = (
-        {}
-        if hard
-        else {f"{c}_bbox": room.shots[rows[k]].boxes[id] for c, id, k in zip(colors, ids, at)}
-    )
+    if hard:
+        marks = {}
+    else:
+        marks = {f"{c}_bbox": room.shots[rows[k]].boxes[id] for c, id, k in zip(colors, ids, at)}
     return room.record(
         task, rows, text, video, **marks, bbox_img_idx=at if (multi or video) and not hard else None
     )
@@ -1100,11 +1096,10 @@ def write_frames(
 def lines_of(
     record: dict, scene: str, number: int, *, names: Sequence[str], rgbd: bool, per_frame: bool
 ) -> dict:
-    stems = (
-        [f"frame{i}_{names[row]}" for i, row in enumerate(record["rows"])]
-        if record["video"]
-        else [names[row] for row in record["rows"]]
-    )
+    if record["video"]:
+        stems = [f"frame{i}_{names[row]}" for i, row in enumerate(record["rows"])]
+    else:
+        stems = [names[row] for row in record["rows"]]
     kind = "video" if record["video"] else "image"
     line = {
         "id": f"{scene}_{number}",

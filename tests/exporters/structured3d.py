@@ -233,13 +233,12 @@ def pack(root: Path, keep: bool = False) -> list[Path]:
     parts: dict[str, list[Path]] = {}
     for path in sorted((root / "Structured3D").rglob("*")):
         if path.is_file():
-            part = (
-                "panorama_00"
-                if "panorama" in path.parts
-                else "perspective_full_00"
-                if "perspective" in path.parts
-                else path.stem
-            )
+            if "panorama" in path.parts:
+                part = "panorama_00"
+            elif "perspective" in path.parts:
+                part = "perspective_full_00"
+            else:
+                part = path.stem
             parts.setdefault(part, []).append(path)
     made = []
     for part, paths in parts.items():

@@ -65,21 +65,19 @@ def _answers(
 ) -> dict[str, list[str]]:
     """What each baseline says to the items of one task and format."""
     test = [parse_question(item.text, item.answer) for item in items]
-    fold = (
-        np.zeros(len(items), np.int64)
-        if known
-        else folds_of([item.scene for item in items], folds, seed)
-    )
+    if known:
+        fold = np.zeros(len(items), np.int64)
+    else:
+        fold = folds_of([item.scene for item in items], folds, seed)
     said = {name: [""] * len(items) for name in ANSWERERS}
     for k in np.unique(fold):
         inside = np.flatnonzero(fold == k)
         train = known or _of_one_kind([test[int(i)] for i in np.flatnonzero(fold != k)], most)
         for name, answerer in ANSWERERS.items():
-            texts = (
-                answerer(train, [test[int(i)] for i in inside], seed)
-                if train
-                else [""] * len(inside)
-            )
+            if train:
+                texts = answerer(train, [test[int(i)] for i in inside], seed)
+            else:
+                texts = [""] * len(inside)
             for i, text in zip(inside, texts):
                 said[name][i] = text
     return said
@@ -111,11 +109,10 @@ def blind_predictions(
         limit: as in `spar_kit.bench.models.local.predict`, so that the same questions are answered.
         most: at most so many training questions per task and format, evenly spread.
     """
-    benchmark = (
-        data
-        if isinstance(data, Benchmark)
-        else open_benchmark(data, split=split, tasks=tasks, formats=formats)
-    )
+    if isinstance(data, Benchmark):
+        benchmark = data
+    else:
+        benchmark = open_benchmark(data, split=split, tasks=tasks, formats=formats)
     if train is None and not isinstance(data, Benchmark) and not benchmark.official:
         train = data
     items = benchmark.select_items(limit)

@@ -152,11 +152,10 @@ def _numbers_of(train: Sequence[ParsedQuestion], test: Sequence[ParsedQuestion])
     y = np.log(values)
     model = Ridge(10.0, solver="sparse_cg")
     # the best constant factor on what the model says of questions it was not fitted on
-    factor = (
-        mra_optimal_constant(values / np.exp(cross_val_predict(model, x, y, cv=4)))
-        if len(train) >= 10
-        else 1.0
-    )
+    if len(train) >= 10:
+        factor = mra_optimal_constant(values / np.exp(cross_val_predict(model, x, y, cv=4)))
+    else:
+        factor = 1.0
     guesses = factor * np.exp(model.fit(x, y).predict(_matrix([_text_columns(q) for q in test])))
     return [write_answer("number", [guess]) for guess in guesses]
 

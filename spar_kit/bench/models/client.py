@@ -119,6 +119,12 @@ class Server:
             raise InputError("most_cost needs the prices of a million tokens, in and out")
 
 # %% ../../../nbs/bench/models/10_client.ipynb #612b3bff
+_WANTED: Mapping[str, tuple[type, str]] = {
+    "body": (dict, "an object"),
+    "image_format": (str, "jpeg or png"),
+}
+
+
 def server_from(model: str, url: str, settings: Sequence[str] = ()) -> Server:
     """A server from its address ("openai" for OpenAI's own) and words NAME=VALUE, VALUE as YAML
     writes it. Raises ValueError naming the word."""
@@ -134,12 +140,9 @@ def server_from(model: str, url: str, settings: Sequence[str] = ()) -> Server:
             value = parse_word(text)
         except ParamsError as error:
             raise InputError(f"{word[:200]!r}: the value cannot be read: {error}") from None
-        wanted = dict if name == "body" else str if name == "image_format" else (int, float)
+        wanted, called = _WANTED.get(name, ((int, float), "a number"))
         if not isinstance(value, wanted) or isinstance(value, bool):
-            raise InputError(
-                f"{word!r}: expected"
-                f" {'an object' if wanted is dict else 'jpeg or png' if wanted is str else 'a number'}"  # noqa: E501
-            )
+            raise InputError(f"{word!r}: expected {called}")
         values[name] = value
     return Server(model=model, url=None if url == "openai" else url, **values)
 

@@ -357,15 +357,14 @@ def predict(
     that failed has the prediction null and says why in `failed`. Lines that are there already are
     kept; when all are, no model is loaded. Raises ValueError where `data` has no such questions.
     """
-    benchmark = (
-        data
-        if isinstance(data, Benchmark)
-        else open_benchmark(data, split=split, tasks=tasks, formats=formats, strict=strict)
-    )
-    local = (
-        model
-        if isinstance(model, LocalModel)
-        else LocalModel(
+    if isinstance(data, Benchmark):
+        benchmark = data
+    else:
+        benchmark = open_benchmark(data, split=split, tasks=tasks, formats=formats, strict=strict)
+    if isinstance(model, LocalModel):
+        local = model
+    else:
+        local = LocalModel(
             model,
             adapter=adapter,
             dtype=dtype,
@@ -374,7 +373,6 @@ def predict(
             threads=threads,
             trust_remote_code=trust_remote_code,
         )
-    )
     _predict(
         local,
         benchmark,

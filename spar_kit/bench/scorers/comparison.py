@@ -147,11 +147,10 @@ def item_lines(tables: Mapping[Scorer, pd.DataFrame], found: pd.DataFrame | None
             agree.
     """
     main = tables.get("strict", next(iter(tables.values())))
-    columns = (
-        main.assign(**{flavour: table.score for flavour, table in tables.items()})
-        if len(tables) > 1
-        else main
-    )
+    if len(tables) > 1:
+        columns = main.assign(**{flavour: table.score for flavour, table in tables.items()})
+    else:
+        columns = main
     if found is not None:
         columns = columns.assign(
             **{name: found[name].reindex(columns.index, fill_value="") for name in ("why", "read")}

@@ -143,11 +143,9 @@ def _movement_rule(flavour: Scorer, prediction: str, strict: str) -> str:
     keys = [piece.partition(":")[0] for piece in prediction.split(",")]
     if not set(keys) <= {key for pair in AXES for key in pair}:
         return "official: a key with a blank or in other words is not known and counts as 0"
-    return (
-        "official: the error is divided by the prediction, not by the truth"
-        if any(said)
-        else "official: where 0 is predicted the error is not divided at all"
-    )
+    if any(said):
+        return "official: the error is divided by the prediction, not by the truth"
+    return "official: where 0 is predicted the error is not divided at all"
 
 # %% ../../../nbs/bench/scorers/45_disagreements.ipynb #43a795d0
 def _rule(flavour: Scorer, row: Mapping[str, Any], score: float, strict: str) -> str:
@@ -238,11 +236,10 @@ def disagreements(
     """
     found = []
     places = []
-    scored = (
-        {}
-        if table is None
-        else {flavour: table.score[table.scorer == flavour].tolist() for flavour in FLAVOURS}
-    )
+    if table is None:
+        scored = {}
+    else:
+        scored = {flavour: table.score[table.scorer == flavour].tolist() for flavour in FLAVOURS}
     parsed = [] if table is None else table.parsed[table.scorer == "strict"].tolist()
     for k, row in enumerate(rows):
         if failure_reason(row) or not is_scored_by_benchmark(row["task"], row.get("format")):

@@ -19,11 +19,9 @@ _TOLERANCES = sorted((1 - THRESHOLDS).tolist())
 def relative_accuracy(error: float) -> float:
     """The share of the ten thresholds t = 0.50, 0.55, ..., 0.95 at which a relative error is within
     1 - t; 0 where it is NaN."""
-    return (
-        (len(_TOLERANCES) - bisect_left(_TOLERANCES, error)) / len(_TOLERANCES)
-        if error == error
-        else 0.0
-    )
+    if error == error:
+        return (len(_TOLERANCES) - bisect_left(_TOLERANCES, error)) / len(_TOLERANCES)
+    return 0.0
 
 
 def mean_relative_accuracy(prediction: float, answer: float) -> float:

@@ -65,7 +65,11 @@ def parse_official_number(prediction: str, last: bool) -> float | None:
         values = [
             float(text) if "." in text else int(text) for text in _PLAIN_NUMBER.findall(prediction)
         ]
-        return float(values[-1 if last else 0]) if values else -1.0 if last else None
+        if values:
+            return float(values[-1 if last else 0])
+        if last:
+            return -1.0
+        return None
     except (ValueError, OverflowError):
         return None
 

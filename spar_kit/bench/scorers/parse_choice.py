@@ -409,11 +409,10 @@ def parse_option(text: str, question: str) -> str | None:
                 return found[0]
         if options and (letter := _words_decided(part, options)):
             return letter
-        color = (
-            parse_color(part)
-            if options and all(_ANY_COLOR.search(option) for option in options.values())
-            else None
-        )
+        if options and all(_ANY_COLOR.search(option) for option in options.values()):
+            color = parse_color(part)
+        else:
+            color = None
         if color:
             found = [letter for letter, option in options.items() if color in option.lower()]
             return found[0] if len(found) == 1 else None
@@ -602,11 +601,9 @@ def _resolve(text: str, pattern: re.Pattern[str]) -> str:
     if "the former" not in text and "the latter" not in text:
         return text
     named = [found[0] for found in pattern.finditer(text) if found[1].lower() != "red"]
-    return (
-        text.replace("the former", named[0]).replace("the latter", named[1])
-        if len(named) > 1
-        else text
-    )
+    if len(named) > 1:
+        return text.replace("the former", named[0]).replace("the latter", named[1])
+    return text
 
 # %% ../../../nbs/bench/scorers/20_parse_choice.ipynb #40e58016
 def parse_color(text: str) -> str | None:

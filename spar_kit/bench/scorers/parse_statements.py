@@ -29,15 +29,14 @@ def parse_frames(text: str) -> frozenset[int] | None:
     text = _FRAME_MARK.sub(" ", final_answer_span(text))
     lists = [found for found in _FRAME_LIST.findall(text) if re.search(r"\d", found)]
     runs = _FRAME_RUN.findall(text)
-    body = (
-        lists[-1]
-        if lists
-        else " , ".join(runs)
-        if runs
-        else text
-        if not re.search(r"[A-Za-z]{3}", text)
-        else ""
-    )
+    if lists:
+        body = lists[-1]
+    elif runs:
+        body = " , ".join(runs)
+    elif not re.search(r"[A-Za-z]{3}", text):
+        body = text
+    else:
+        body = ""
     found: set[int] = set()
     for first, last in _FRAME_RANGE.findall(re.sub(r"\bframes?[ _-]?", "", body, flags=re.I)):
         low = int(first)

@@ -41,11 +41,9 @@ def _facing(relation: Sequence[int], first: str, second: str) -> tuple[str, Fiel
     if not a and not b:
         return None
     if a and b:
-        return (
-            ("both", {"where": a})
-            if a == b
-            else ("apart", {"first": first, "second": second, "where": a, "other": b})
-        )
+        if a == b:
+            return ("both", {"where": a})
+        return ("apart", {"first": first, "second": second, "where": a, "other": b})
     return "one", {"first": first if a else second, "where": a or b}
 
 # %% ../../../nbs/language/builders/00_relations.ipynb #a7b0ea34

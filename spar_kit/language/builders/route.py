@@ -45,7 +45,12 @@ def route_text(
             case = "end" if fields else "stop"
         else:
             fields |= {"walk": format_meters(walks[k])}
-            case = "next" if k else "first" if "turn" in fields else "ahead"
+            if k:
+                case = "next"
+            elif "turn" in fields:
+                case = "first"
+            else:
+                case = "ahead"
             if names[k]:
                 case, fields["name"] = case + "_to", names[k]
         pool = said.sentence[case]

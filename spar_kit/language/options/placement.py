@@ -15,15 +15,14 @@ def balanced_positions(
 ) -> NDArray[np.int64]:
     """(n,) places 0 to k - 1, equally frequent within each stratum (up to one); strata (n,) or (n,
     m) integers or booleans."""
-    group = (
-        np.zeros(n, np.int64)
-        if strata is None
-        else np.unique(
+    if strata is None:
+        group = np.zeros(n, np.int64)
+    else:
+        group = np.unique(
             np.asarray(strata, np.int64).reshape(n, int(np.prod(np.shape(strata)[1:]))),
             axis=0,
             return_inverse=True,
         )[1].ravel()
-    )
     order = np.lexsort((rng.random(n), group))
     sorted_group = group[order]
     start = np.searchsorted(sorted_group, sorted_group)

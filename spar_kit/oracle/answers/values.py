@@ -205,22 +205,18 @@ class Size:
         value = self._told(text)
         if value is None:
             return "length, width and height cannot be read"
-        return (
-            ""
-            if self.is_correct(value)
-            else f"{value} is not the size"
-            if "cm" in units(text)
-            else "no unit, cm is asked for"
-        )
+        if self.is_correct(value):
+            return ""
+        if "cm" in units(text):
+            return f"{value} is not the size"
+        return "no unit, cm is asked for"
 
     def _told(self, text: str) -> tuple[float, ...] | None:
         named = [_SIDES[word] for word in re.findall(r"\w+", text) if word in _SIDES]
         found = numbers(text)
-        return (
-            tuple(dict(zip(named, found))[k] for k in range(3))
-            if len(found) == 3 and sorted(named) == [0, 1, 2]
-            else None
-        )
+        if len(found) == 3 and sorted(named) == [0, 1, 2]:
+            return tuple(dict(zip(named, found))[k] for k in range(3))
+        return None
 
 
 _SIDES = {"length": 0, "long": 0, "width": 1, "wide": 1, "height": 2, "high": 2, "tall": 2}

@@ -94,14 +94,12 @@ def judge_camera(e: Evidence) -> Judge:
         far = abs(z[0] - says["depth"])
         if off <= 5 and far <= 0.06:
             return CONFIRMED
-        return (
-            Verdict(0, f"{OPEN}: near the rounding")
-            if off <= 15 and far <= 0.15
-            else Verdict(
-                -1,
-                f"the camera at {says['image']}, {says['depth']:g} m is stated, the poses give"
-                f" {np.rint(at[0]).astype(int).tolist()}, {z[0]:.1f} m",
-            )
+        if off <= 15 and far <= 0.15:
+            return Verdict(0, f"{OPEN}: near the rounding")
+        return Verdict(
+            -1,
+            f"the camera at {says['image']}, {says['depth']:g} m is stated, the poses give"
+            f" {np.rint(at[0]).astype(int).tolist()}, {z[0]:.1f} m",
         )
 
     return judge
@@ -124,14 +122,12 @@ def judge_movement(e: Evidence) -> Judge:
         angle = np.abs((turn - says["rotation"] + 180) % 360 - 180).max()
         if shift <= 0.13 and angle <= 3:
             return CONFIRMED
-        return (
-            Verdict(0, f"{OPEN}: near the rounding")
-            if shift <= 0.25 and angle <= 7
-            else Verdict(
-                -1,
-                f"{says['translation']} m, {says['rotation']} degrees are stated, the poses give"
-                f" {np.round(move, 1).tolist()}, {np.rint(turn).astype(int).tolist()}",
-            )
+        if shift <= 0.25 and angle <= 7:
+            return Verdict(0, f"{OPEN}: near the rounding")
+        return Verdict(
+            -1,
+            f"{says['translation']} m, {says['rotation']} degrees are stated, the poses give"
+            f" {np.round(move, 1).tolist()}, {np.rint(turn).astype(int).tolist()}",
         )
 
     return judge

@@ -165,14 +165,15 @@ class _Rows:
         """The values at places (R,), or `n` from each place on (R, n)."""
         reach = places[:, None] + np.arange(max(n, 1) * self.size(type))
         with np.errstate(invalid="ignore", over="ignore"):
-            found = (
-                self.numbers[reach].astype(type)
-                if self.ascii
-                else np.frombuffer(self.data, np.uint8)[reach]
-                .view(self.order + type)
-                .reshape(len(places), max(n, 1))
-                .astype(type)
-            )
+            if self.ascii:
+                found = self.numbers[reach].astype(type)
+            else:
+                found = (
+                    np.frombuffer(self.data, np.uint8)[reach]
+                    .view(self.order + type)
+                    .reshape(len(places), max(n, 1))
+                    .astype(type)
+                )
         return found if n else found[:, 0]
 
 # %% ../../../nbs/scenes/formats/10_ply.ipynb #ace81024
@@ -337,7 +338,12 @@ def as_bytes(parts: Sequence[NDArray]) -> NDArray[np.uint8]:
     real = values.dtype.kind == "f"
     values = np.nan_to_num(values.astype(np.float64), posinf=0, neginf=0)
     most = values.max(initial=0)
-    scale = 255.0 if real and most <= 1 else 1 / 257 if most > 255 else 1.0
+    if real and most <= 1:
+        scale = 255.0
+    elif most > 255:
+        scale = 1 / 257
+    else:
+        scale = 1.0
     return np.clip(np.rint(values * scale), 0, 255).astype(np.uint8)
 
 # %% ../../../nbs/scenes/formats/10_ply.ipynb #c6926cca
@@ -397,11 +403,10 @@ def write_ply(
         [*((c, "<f4") for c in "xyz"), *((c, "u1") for c in ("red", "green", "blue", "alpha"))],
     )
     f = np.zeros(len(triangles), [("n", "u1"), ("vertex_indices", "<i4", (3,))])
-    color = (
-        np.full((len(v), 3), 128, np.uint8)
-        if vertex_color is None
-        else np.asarray(vertex_color, np.uint8)
-    )
+    if vertex_color is None:
+        color = np.full((len(v), 3), 128, np.uint8)
+    else:
+        color = np.asarray(vertex_color, np.uint8)
     for i in range(3):
         v["xyz"[i]], v[("red", "green", "blue")[i]] = np.asarray(vertices)[:, i], color[:, i]
     v["alpha"], f["n"], f["vertex_indices"] = 255, 3, triangles

@@ -401,11 +401,10 @@ def stool(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
         )
         for s in (-1, 1)
     ]
-    seat = (
-        superellipsoid(look.second, (-w / 2, -d / 2, h - 0.06), (w / 2, d / 2, h), 5)
-        if look.chance()
-        else slab(look.main, w, d, h - 0.035, h)
-    )
+    if look.chance():
+        seat = superellipsoid(look.second, (-w / 2, -d / 2, h - 0.06), (w / 2, d / 2, h), 5)
+    else:
+        seat = slab(look.main, w, d, h - 0.035, h)
     return ObjectGeometry([*feet, *rung, seat], [full_top(w, d, h, margin=0.06)])
 
 # %% ../../../nbs/scenes/procedural/05_furniture.ipynb #c5a4c1b3
@@ -576,11 +575,12 @@ def cabinet(
     m = look.main
     front = look.second if look.chance(0.3) else look.tinted(1.06)
     columns = columns or max(1, round(w / 0.5))
-    parts = (
-        legs(m, w, d, h=feet, thick=0.05, inset=0.01)
-        if feet > 0.05
-        else [box(DARK, (-w / 2 + 0.02, -d / 2, 0), (w / 2 - 0.02, d / 2 - 0.05, max(feet, 0.02)))]
-    )
+    if feet > 0.05:
+        parts = legs(m, w, d, h=feet, thick=0.05, inset=0.01)
+    else:
+        parts = [
+            box(DARK, (-w / 2 + 0.02, -d / 2, 0), (w / 2 - 0.02, d / 2 - 0.05, max(feet, 0.02)))
+        ]
     parts += [
         box(
             m, (-w / 2, -d / 2, max(feet, 0.02)), (w / 2, d / 2 - 0.045, h - top), 2 if doors else 0

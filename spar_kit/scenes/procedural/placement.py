@@ -282,16 +282,14 @@ class RoomLayout:
             ey = abs(np.sin(yaw)) * piece.size[0] / 2 + abs(np.cos(yaw)) * piece.size[1] / 2
             if t.x1 - t.x0 < 2 * ex or t.y1 - t.y0 < 2 * ey or t.clear < piece.size[2] + 0.01:
                 continue
-            px = (
-                float(self.rng.uniform(t.x0 + ex, t.x1 - ex))
-                if x is None
-                else float(np.clip(x, t.x0 + ex, t.x1 - ex))
-            )
-            py = (
-                float(self.rng.uniform(t.y0 + ey, t.y1 - ey))
-                if y is None
-                else float(np.clip(y, t.y0 + ey, t.y1 - ey))
-            )
+            if x is None:
+                px = float(self.rng.uniform(t.x0 + ex, t.x1 - ex))
+            else:
+                px = float(np.clip(x, t.x0 + ex, t.x1 - ex))
+            if y is None:
+                py = float(self.rng.uniform(t.y0 + ey, t.y1 - ey))
+            else:
+                py = float(np.clip(y, t.y0 + ey, t.y1 - ey))
             found = self.add(
                 piece,
                 self.spot(base, px, py),

@@ -42,17 +42,16 @@ from spar_kit.scenes.procedural.primitives import (
 # %% ../../../nbs/scenes/procedural/15_props.ipynb #18981a4c
 def screen(w: float, d: float, h: float, look: Appearance, stand: bool = True) -> ObjectGeometry:
     """A flat panel with a bezel and a picture; a foot and a neck, or flat on the wall."""
-    picture = (
-        Material(
+    if look.chance(0.65):
+        picture = Material(
             pattern="screen",
             color=sample_muted_color(look.rng, 0.1, 0.7),
             second=sample_muted_color(look.rng, 0.4, 0.95),
             scale=max(w, h),
             glow=0.75,
         )
-        if look.chance(0.65)
-        else GLASS
-    )
+    else:
+        picture = GLASS
     low = 0.1 * h if stand else 0.0
     y = 0.0 if stand else d / 2
     t = min(0.05, d)

@@ -453,11 +453,10 @@ class ARKitScenes:
 
     def _folder(self, scene: str) -> Path:
         root = Path(os.path.abspath(self.root))
-        folders = (
-            [place / scene for places in fold_places(root) for place in places.values()]
-            if re.fullmatch(SCAN, scene)
-            else []
-        )
+        if re.fullmatch(SCAN, scene):
+            folders = [place / scene for places in fold_places(root) for place in places.values()]
+        else:
+            folders = []
         for folder in [root] * (root.name == scene) + folders:
             if folder.is_dir():
                 return folder

@@ -430,13 +430,12 @@ class Spar7M:
             skipped={},
         )
         chosen = select_frames(whole, self.frames)
-        surface = (
-            fuse_depth(
+        if self.surface:
+            surface = fuse_depth(
                 chosen.frames, labels="boxes", width=160, failed=None if self.strict else broken
             )
-            if self.surface
-            else whole.surface
-        )
+        else:
+            surface = whole.surface
         skipped.update(
             f"frame: {error.args[0].removeprefix(str(error.path) + ': ')[:80]}"
             for _, error in broken

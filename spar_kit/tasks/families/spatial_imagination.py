@@ -55,11 +55,9 @@ def two_objects(first: NDArray, second: NDArray, slots: int, rules: Thresholds) 
     """Two objects for an observer in 3 or 5 slots; the three are the first three of
     `five_slot_relation`, which also says when a relation is firm."""
     found = five_slot_relation(first, second, rules)
-    return (
-        found
-        if slots == 5
-        else Relation(found.relation[:, :3], found.offset[:, :3], found.unambiguous)
-    )
+    if slots == 5:
+        return found
+    return Relation(found.relation[:, :3], found.offset[:, :3], found.unambiguous)
 
 
 def _candidates(

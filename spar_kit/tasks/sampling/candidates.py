@@ -166,11 +166,9 @@ def sample_frame_triples(
         (1 if turning else TURN_SHARES) / np.maximum(np.bincount(size.ravel(), minlength=6), 1)
     )[size].prod(1)
     noise = np.log(rng.random(len(sets)) + 1e-300) / weight
-    return (
-        sets[np.sort(np.argpartition(noise, len(sets) - count)[-count:])]
-        if count < len(sets)
-        else sets
-    )
+    if count < len(sets):
+        return sets[np.sort(np.argpartition(noise, len(sets) - count)[-count:])]
+    return sets
 
 # %% ../../../nbs/tasks/sampling/10_candidates.ipynb #04e6798d
 def multi_candidates(

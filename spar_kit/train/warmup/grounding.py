@@ -276,11 +276,10 @@ class GroundingQuestions:
         marked = Marked(
             names, at.reshape(len(at), -1, 2).mean(1), picture.centers[which], picture.sizes[which]
         )
-        asked = (
-            localization_turns(marked)
-            if index < self.basics
-            else short_answer_turns(marked, boxes, rng)
-        )
+        if index < self.basics:
+            asked = localization_turns(marked)
+        else:
+            asked = short_answer_turns(marked, boxes, rng)
         turns = tuple(asked[k] for k in rng.permutation(len(asked)))
         return _about(f"2d_{index}", picture, turns, kind, at)
 

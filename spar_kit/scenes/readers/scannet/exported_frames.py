@@ -231,11 +231,10 @@ def read_camera(
 
     Raises SceneError where there is none of them, or where they fit no image of this size.
     """
-    recorded = (
-        (int(info[f"{part}Width"]), int(info[f"{part}Height"]))
-        if {f"{part}Width", f"{part}Height"} <= info.keys()
-        else None
-    )
+    if {f"{part}Width", f"{part}Height"} <= info.keys():
+        recorded = (int(info[f"{part}Width"]), int(info[f"{part}Height"]))
+    else:
+        recorded = None
     for name in INTRINSICS[part]:
         if (tree.folder / name).is_file():
             return fit_camera(
@@ -264,11 +263,10 @@ def depth_units(tree: ExportedFrames) -> float:
     """How many units of the depth images are a metre: 1000, or what `_info.txt` says. Raises
     SceneError where that is absurd."""
     path = tree.folder / "_info.txt"
-    shift = (
-        read_sensor_info(path).get("m_depthshift")
-        if tree.kind == "exported" and path.is_file()
-        else None
-    )
+    if tree.kind == "exported" and path.is_file():
+        shift = read_sensor_info(path).get("m_depthshift")
+    else:
+        shift = None
     if shift is None:
         return 1000.0
     if len(shift) != 1 or not 1 <= shift[0] <= 1e6:

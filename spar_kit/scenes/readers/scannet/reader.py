@@ -165,25 +165,18 @@ def assign_instances(
         known[known] = names[at[known]] == group.segments[known]
         free = at[known][owner[at[known]] == 0]
         skipped["segment: not in the mesh"] += int((~known).sum())
-        reason = (
-            "object: has no segments"
-            if not len(group.segments)
-            else (
-                "object: has no label"
-                if not group.label
-                else (
-                    "object: its number is taken"
-                    if group.id in labels
-                    else (
-                        "object: none of its segments is in the mesh"
-                        if not known.any()
-                        else "object: its segments are taken"
-                        if not len(free)
-                        else ""
-                    )
-                )
-            )
-        )
+        if not len(group.segments):
+            reason = "object: has no segments"
+        elif not group.label:
+            reason = "object: has no label"
+        elif group.id in labels:
+            reason = "object: its number is taken"
+        elif not known.any():
+            reason = "object: none of its segments is in the mesh"
+        elif not len(free):
+            reason = "object: its segments are taken"
+        else:
+            reason = ""
         if reason:
             skipped[reason] += 1
         else:
@@ -419,13 +412,12 @@ def find_folder(root: Path, scan: str) -> tuple[Path, Path]:
     if not is_safe_name(scan):
         raise SceneError(f"{scan[:60]!r} cannot be a scan's name", root)
     root = Path(os.path.abspath(root))
-    parent = (
-        root.parent
-        if is_scan(root) and root.name == scan
-        else root / "scans"
-        if (root / "scans").is_dir()
-        else root
-    )
+    if is_scan(root) and root.name == scan:
+        parent = root.parent
+    elif (root / "scans").is_dir():
+        parent = root / "scans"
+    else:
+        parent = root
     if not is_scan(parent / scan):
         raise SceneError(f"no scan {scan}", parent)
     return parent / scan, parent

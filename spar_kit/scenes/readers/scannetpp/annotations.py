@@ -32,11 +32,10 @@ def upright_box(obb: Any, path: Path, where: str, tilt: float = 5.0) -> Oriented
     parts = []
     for key, count in (("centroid", 3), ("axesLengths", 3), ("normalizedAxes", 9)):
         value = obb.get(key) if isinstance(obb, dict) else None
-        numbers = (
-            np.array(value, np.float64)
-            if isinstance(value, list) and all(type(x) in (int, float) for x in value)
-            else np.zeros(0)
-        )
+        if isinstance(value, list) and all(type(x) in (int, float) for x in value):
+            numbers = np.array(value, np.float64)
+        else:
+            numbers = np.zeros(0)
         if numbers.shape != (count,) or not (np.abs(numbers) < MAX_COORDINATE_M).all():
             raise SceneError(f"expected {count} numbers", path, f"{where}.{key}")
         parts.append(numbers)

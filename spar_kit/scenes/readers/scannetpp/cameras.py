@@ -100,11 +100,9 @@ class FrameFiles:
     def read_color(self) -> NDArray[np.uint8]:
         """(h, w, 3) uint8 as the frame's pinhole camera sees it."""
         image = self.stored_color()
-        return (
-            image
-            if self.lens.is_pinhole
-            else undistort_color(image, self.lens, undistorted(self.lens))
-        )
+        if self.lens.is_pinhole:
+            return image
+        return undistort_color(image, self.lens, undistorted(self.lens))
 
     def read_depth(self) -> NDArray[np.float32]:
         """(h, w) float32 metres as the frame's depth camera sees it, 0 where there is none or the
@@ -136,11 +134,10 @@ def numbered_files(folder: Path, *suffixes: str) -> dict[int, Path]:
     """The files of a folder with one of these suffixes (lower case) by frame number, the first by
     name where two have one; none without the folder."""
     try:
-        names = (
-            sorted((entry.name for entry in os.scandir(folder)), reverse=True)
-            if folder.is_dir()
-            else []
-        )
+        if folder.is_dir():
+            names = sorted((entry.name for entry in os.scandir(folder)), reverse=True)
+        else:
+            names = []
     except OSError as error:
         raise SceneError(f"cannot be listed: {error.strerror}", folder) from None
     numbers = ((frame_number(name), name) for name in names if name.lower().endswith(suffixes))

@@ -66,11 +66,10 @@ def unpack_lz4(data: bytes, size: int, path: Path, where: str) -> bytes:
 def to_meters(data: bytes, kind: str) -> NDArray[np.float32]:
     """(192, 256) float32 metres of a frame's bytes; 0 for what is not finite, not positive, or
     farther than `MAX_DEPTH_M`."""
-    depth = (
-        np.frombuffer(data, "<u2").astype(np.float32) / np.float32(1000)
-        if kind == "lz4"
-        else np.frombuffer(data, "<f4")
-    )
+    if kind == "lz4":
+        depth = np.frombuffer(data, "<u2").astype(np.float32) / np.float32(1000)
+    else:
+        depth = np.frombuffer(data, "<f4")
     with np.errstate(invalid="ignore"):
         return np.where((depth > 0) & (depth < MAX_DEPTH_M), depth, np.float32(0)).reshape(
             HEIGHT, WIDTH
@@ -229,11 +228,10 @@ def walk(path: Path) -> tuple[NDArray[np.int64], str]:
             head = os.pread(number, 4, at)
             length = struct.unpack("<I", head)[0] if len(head) == 4 else 0
             if len(head) < 4 or not 0 < length <= LONGEST or at + 4 + length > size:
-                torn = (
-                    f"byte {at}: frame {len(rows)} is cut off"
-                    if len(head) < 4 or 0 < length <= LONGEST
-                    else f"byte {at}: frame {len(rows)} claims {length:,} bytes"
-                )
+                if len(head) < 4 or 0 < length <= LONGEST:
+                    torn = f"byte {at}: frame {len(rows)} is cut off"
+                else:
+                    torn = f"byte {at}: frame {len(rows)} claims {length:,} bytes"
                 break
             rows.append((at + 4, length))
             at += 4 + length

@@ -145,11 +145,10 @@ class ScanNetPP:
         """Scenes with mesh, annotation and this stream, sorted by name, and how many others are
         there. Raises SceneError where there is none."""
         folder, names = find_scenes(self.root)
-        wanted = (
-            names
-            if self.scene_list is None
-            else sorted(match_names(read_names(self.scene_list), names)[0])
-        )
+        if self.scene_list is None:
+            wanted = names
+        else:
+            wanted = sorted(match_names(read_names(self.scene_list), names)[0])
         if not wanted:
             raise SceneError(f"none of its scenes is in {folder}", self.scene_list)
         whole = [
@@ -162,11 +161,10 @@ class ScanNetPP:
                 part for part in (self.stream, *NEEDED) if not (folder / wanted[0] / part).exists()
             ]
             other = {"dslr": "iphone", "iphone": "dslr"}[self.stream]
-            hint = (
-                f"; its {other}/ is there"
-                if lacks == [self.stream] and (folder / wanted[0] / other).is_dir()
-                else ""
-            )
+            if lacks == [self.stream] and (folder / wanted[0] / other).is_dir():
+                hint = f"; its {other}/ is there"
+            else:
+                hint = ""
             raise SceneError(
                 f"none of {len(wanted)} scenes has mesh, annotation and {self.stream}/; {wanted[0]}"
                 f" lacks {', '.join(lacks)}{hint}",
@@ -257,11 +255,10 @@ class ScanNetPP:
         machine paths."""
         names, others = self.present()
         split = split_origin(split_folders(find_folder(self.root)[0]), SPLIT_LIST_NAME)
-        choice = (
-            self.frames
-            if isinstance(self.frames, FrameSelection)
-            else FrameSelection(limit=self.frames)
-        )
+        if isinstance(self.frames, FrameSelection):
+            choice = self.frames
+        else:
+            choice = FrameSelection(limit=self.frames)
         return {
             "kind": self.name,
             "stream": self.stream,

@@ -390,11 +390,10 @@ def find_store(root: Path) -> tuple[ArchiveStore, str | None]:
     if re.fullmatch(SCENE, root.name):
         return ArchiveStore(root.parent, (), SCENE, 5), root.name
     inner = root / "Structured3D"
-    folder = (
-        inner
-        if inner.is_dir() and any(re.fullmatch(SCENE, entry.name) for entry in os.scandir(inner))
-        else root
-    )
+    if inner.is_dir() and any(re.fullmatch(SCENE, entry.name) for entry in os.scandir(inner)):
+        folder = inner
+    else:
+        folder = root
     return (
         ArchiveStore(
             folder, tuple(sorted(path for path in root.glob("*.zip") if path.is_file())), SCENE, 5
@@ -528,12 +527,10 @@ class Structured3D:
             if self.views != "panorama"
             else ([], Counter())
         )
-        cut = (
-            VIEWS
-            if self.views != "perspective"
-            and f"2D_rendering/{room}/panorama/camera_xyz.txt" in files
-            else 0
-        )
+        if self.views != "perspective" and f"2D_rendering/{room}/panorama/camera_xyz.txt" in files:
+            cut = VIEWS
+        else:
+            cut = 0
         outline = plan.floor if plan else np.zeros((0, 2))
         x, y = outline.T
         inside = len(near_boxes(boxes, plan)) if len(outline) else None
