@@ -378,8 +378,8 @@ def _words(question: Question) -> str:
     )
     if why:
         facts = (
-            '<details open style="font-size:.82em;color:#5b6776"><summary>why (metres, degrees; places'
-            ' in an image from 0 to 1000)</summary><ul style="margin:.2em 0'
+            '<details open style="font-size:.82em;color:#5b6776"><summary>why (metres, degrees;'
+            ' places in an image from 0 to 1000)</summary><ul style="margin:.2em 0'
             f' 0;padding-left:1.3em">{why}</ul></details>'
         )
     else:

@@ -197,8 +197,8 @@ def _flavour_rows(runs: RunSet, known: Mapping[str, pd.Series]) -> pd.DataFrame:
 def _flavours_note(left: int) -> Html:
     if left:
         some = (
-            f" {left:,} questions are left out of this table: they failed, or are of tasks and formats"
-            " that SPAR-Bench does not have and only the strict scorer knows."
+            f" {left:,} questions are left out of this table: they failed, or are of tasks and"
+            " formats that SPAR-Bench does not have and only the strict scorer knows."
         )
     else:
         some = ""
@@ -412,8 +412,8 @@ def _blind_words(runs: RunSet) -> str:
         best = ""
     if list(runs.blind) == [CONSTANT]:
         more = (
-            " The model's own answers without the images say more than a constant: <code>spar evaluate"
-            " MODEL --images all</code> asks for them, and this page takes them as further files."
+            " The model's own answers without the images say more than a constant: <code>spar"
+            " evaluate MODEL --images all</code> asks for them, and this page takes them as further files."
         )
     else:
         more = ""
