@@ -48,7 +48,20 @@ class BenchmarkError(InputError):
         where += [f"row {row}"] if row is not None else []
         super().__init__(": ".join([*where, *([field] if field else []), message]))
 
+# %% ../../nbs/bench/10_benchmarks.ipynb #c45ac59a
+def _kind_row(task: str, format: str, group: Sequence[Question]) -> dict[str, Any]:
+    return dict(
+        task=task,
+        format=format,
+        level=TASKS[task].level,
+        items=len(group),
+        images=" or ".join(map(str, sorted({len(i.images) for i in group}))),
+        sources=", ".join(sorted({i.source for i in group} - {""})),
+        scenes=len({i.scene for i in group} - {""}),
+        rgbd=sum(i.geometry is not None for i in group),
+    )
 
+# %% ../../nbs/bench/10_benchmarks.ipynb #52ba7e12
 @dataclass(frozen=True, kw_only=True)
 class Benchmark:
     """Questions to ask.
@@ -92,37 +105,21 @@ class Benchmark:
         groups: dict[tuple[str, str], list[Question]] = {}
         for item in self.items:
             groups.setdefault(item.key[:2], []).append(item)
-        rows = [
-            dict(
-                task=task,
-                format=format,
-                level=TASKS[task].level,
-                items=len(group),
-                images=" or ".join(map(str, sorted({len(i.images) for i in group}))),
-                sources=", ".join(sorted({i.source for i in group} - {""})),
-                scenes=len({i.scene for i in group} - {""}),
-                rgbd=sum(i.geometry is not None for i in group),
-            )
-            for (task, format), group in groups.items()
-        ]
-        return pd.DataFrame(rows)
+        return pd.DataFrame([_kind_row(*kind, group) for kind, group in groups.items()])
 
     def __str__(self) -> str:
         at = f" at {self.revision[:12]}" if self.revision else ""
         left = f", {self.skipped:,} rows left out" if self.skipped else ""
-        left += (
-            f", {self.files_left_out:,} file{'s' * (self.files_left_out != 1)} missing or not"
-            " readable"
-            if self.files_left_out
-            else ""
-        )
-        return (
-            f"{self.name}{at}: {len(self.items):,} questions of"
-            f" {len({item.task for item in self.items})} tasks{left}"
-        )
+        if self.files_left_out:
+            plural = "s" * (self.files_left_out != 1)
+            left += f", {self.files_left_out:,} file{plural} missing or not readable"
+        tasks = len({item.task for item in self.items})
+        return f"{self.name}{at}: {len(self.items):,} questions of {tasks} tasks{left}"
 
 # %% ../../nbs/bench/10_benchmarks.ipynb #25e3e3d4
 KEEP = 256 << 20  # bytes of row groups kept in memory
+# what reading a Parquet file can raise
+_UNREADABLE = (OSError, ValueError, MemoryError, OverflowError, pa.ArrowException)
 
 
 class _Groups:
@@ -149,7 +146,31 @@ class _Groups:
             self._kept.move_to_end(key)
             return self._kept[key][row].as_py()
 
+# %% ../../nbs/bench/10_benchmarks.ipynb #c4b18e7c
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
 
+
+def _encoded(value: Any, folder: Path) -> bytes | Path | None:
+    """The bytes of an image as `datasets` stores it, or its file in the folder; None where it has
+    neither."""
+    if not isinstance(value, dict):
+        return value or None
+    if value.get("bytes"):
+        return value["bytes"]
+    name = value.get("path")
+    return safe_join(folder, name) if name else None
+
+
+def _matrices(cell: Any, count: int) -> np.ndarray:
+    """(count, 4, 4) the matrices of a cell; a single one is that of all images."""
+    values = np.array(cell, float).reshape(-1, 4, 4)
+    if len(values) == 1:
+        return np.broadcast_to(values, (count, 4, 4))
+    return values.reshape(count, 4, 4)
+
+# %% ../../nbs/bench/10_benchmarks.ipynb #fb696a14
+# over 40 lines: the ways into one row, with its errors
 @dataclass(frozen=True, kw_only=True)
 class _Row:
     """Where a row's images are: file, row group, row in the group, row in the file."""
@@ -160,43 +181,36 @@ class _Row:
     place: int
     row: int
 
+    def _cell(self, column: str) -> Any:
+        return self.groups.cell(self.path, self.group, self.place, column)
+
+    def _wrong(self, message: str, field: str) -> BenchmarkError:
+        return BenchmarkError(message, self.path, self.row, field)
+
     def cells(
         self, column: str, read: Callable[..., Any], place: int | None = None, **options: Any
     ) -> list[Any]:
         """What `read` makes of each image of a column, or of the one at `place`: bytes, or a file
         beside this one. Raises BenchmarkError."""
         try:
-            cell = self.groups.cell(self.path, self.group, self.place, column)
-        except (OSError, ValueError, MemoryError, OverflowError, pa.ArrowException) as error:
-            raise BenchmarkError(
-                f"cannot be read ({_first_line(error)})", self.path, self.row, column
-            ) from None
+            cell = self._cell(column)
+        except _UNREADABLE as error:
+            raise self._wrong(f"cannot be read ({_first_line(error)})", column) from None
         cells = cell if isinstance(cell, list) else [cell]
         if place is not None and place >= len(cells):
-            raise BenchmarkError(
-                f"holds {len(cells)} images, {place + 1} are needed", self.path, self.row, column
-            )
+            raise self._wrong(f"holds {len(cells)} images, {place + 1} are needed", column)
         wanted = range(len(cells)) if place is None else [place]
         return [self._decode(cells[k], f"{column}[{k}]", partial(read, **options)) for k in wanted]
 
     def _decode(self, value: Any, field: str, read: Callable[..., Any]) -> Any:
-        data, name = (
-            (value.get("bytes"), value.get("path")) if isinstance(value, dict) else (value, None)
-        )
         try:
-            source = data or (safe_join(self.path.parent, name) if name else None)
-            if source is None:
-                raise BenchmarkError("holds neither bytes nor a path", self.path, self.row, field)
-            return read(source, "bytes")
-        except BenchmarkError:
-            raise
+            source = _encoded(value, self.path.parent)
+            if source is not None:
+                return read(source, "bytes")
         except (OSError, ValueError, TypeError) as error:
-            raise BenchmarkError(
-                f"not a readable image ({_first_line(error).removeprefix('bytes: ')})",
-                self.path,
-                self.row,
-                field,
-            ) from None
+            reason = _first_line(error).removeprefix("bytes: ")
+            raise self._wrong(f"not a readable image ({reason})", field) from None
+        raise self._wrong("holds neither bytes nor a path", field)
 
     def picture(self, place: int) -> Image.Image:
         """One of the row's pictures in RGB, turned as `datasets` of Hugging Face turns it. Raises
@@ -207,37 +221,19 @@ class _Row:
         """Depth, poses and intrinsics of the RGBD forms. Raises BenchmarkError where a matrix does
         not have 16 numbers."""
         depth = tuple(self.cells("depth", open_numbers))
-        pose, color, second = (
-            self._matrices(name, len(depth))
-            for name in ("pose", "intrinsic_color", "intrinsic_depth")
-        )
-        return Geometry(depth, pose, color, second)
+        names = ("pose", "intrinsic_color", "intrinsic_depth")
+        return Geometry(depth, *(self._stack(name, len(depth)) for name in names))
 
-    def _matrices(self, column: str, count: int) -> np.ndarray:
+    def _stack(self, column: str, count: int) -> np.ndarray:
         try:
-            values = np.array(
-                self.groups.cell(self.path, self.group, self.place, column), float
-            ).reshape(-1, 4, 4)
-            return (
-                np.broadcast_to(values, (count, 4, 4))
-                if len(values) == 1
-                else values.reshape(count, 4, 4)
-            )
-        except (TypeError, ValueError, OSError, MemoryError, OverflowError, pa.ArrowException):
-            raise BenchmarkError(
-                f"expected {count} matrices of 16 numbers", self.path, self.row, column
-            ) from None
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+            return _matrices(self._cell(column), count)
+        except (TypeError, *_UNREADABLE):
+            raise self._wrong(f"expected {count} matrices of 16 numbers", column) from None
 
 # %% ../../nbs/bench/10_benchmarks.ipynb #14608652
 REQUIRED = ("id", "task", "format_type", "question", "answer", "image")
 _TEXTS = ("task", "format_type", "question", "answer", "source", "scene")
 _RGBD = ("depth", "pose", "intrinsic_color", "intrinsic_depth")
-
-
 _LISTS = ("is_list", "is_large_list", "is_fixed_size_list", "is_list_view", "is_large_list_view")
 _STRINGS = ("is_string", "is_large_string", "is_string_view")
 _BYTES = ("is_binary", "is_large_binary", "is_binary_view", "is_fixed_size_binary")
@@ -253,11 +249,15 @@ def _is(kind: pa.DataType, names: Sequence[str]) -> bool:
 
 
 def _is_image(kind: pa.DataType) -> bool:
-    return (
-        _is(kind, _BYTES)
-        or pa.types.is_struct(kind)
-        and bool({"bytes", "path"} & {field.name for field in kind})
-    )
+    if _is(kind, _BYTES):
+        return True
+    return pa.types.is_struct(kind) and bool({"bytes", "path"} & {field.name for field in kind})
+
+# %% ../../nbs/bench/10_benchmarks.ipynb #4f2e740c
+def _kind_of(schema: pa.Schema, name: str) -> pa.DataType:
+    """The type of a column's values, whether they stand there or in a dictionary."""
+    kind = schema.field(name).type
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
 
 
 def _check_columns(schema: pa.Schema, path: Path) -> None:
@@ -267,12 +267,10 @@ def _check_columns(schema: pa.Schema, path: Path) -> None:
                 f"the column is missing; there are {', '.join(schema.names)}", path, field=name
             )
     for name in set(_TEXTS) & set(schema.names):
-        kind = schema.field(name).type
-        kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+        kind = _kind_of(schema, name)
         if not _is(kind, _STRINGS):
             raise BenchmarkError(f"expected text, found {kind}", path, field=name)
-    kind = schema.field("id").type
-    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    kind = _kind_of(schema, "id")
     if not _is(kind, ("is_integer", *_STRINGS)):
         raise BenchmarkError(f"expected whole numbers or text, found {kind}", path, field="id")
     kind = schema.field("image").type
@@ -285,7 +283,7 @@ def _check_columns(schema: pa.Schema, path: Path) -> None:
             field="image",
         )
 
-
+# %% ../../nbs/bench/10_benchmarks.ipynb #b78aef87
 def _why_unreadable(path: Path, error: BaseException) -> str:
     try:
         with open(path, "rb") as file:
@@ -309,7 +307,7 @@ def _image_counts(file: pq.ParquetFile) -> list[int | None]:
     column = file.read(columns=names).column("image").to_pylist()
     return [len(cell) if isinstance(cell, list) else int(cell is not None) for cell in column]
 
-
+# %% ../../nbs/bench/10_benchmarks.ipynb #22b3221e
 def _check_row(values: Mapping[str, Any], images: int | None) -> None:
     if values["id"] is None:
         raise BenchmarkError("is null", field="id")
@@ -326,61 +324,65 @@ def _check_row(values: Mapping[str, Any], images: int | None) -> None:
     if images == 0:
         raise BenchmarkError("there is no image", field="image")
 
+# %% ../../nbs/bench/10_benchmarks.ipynb #4fc0f15d
+def _read_texts(
+    path: Path,
+) -> tuple[list[dict[str, Any]], list[int | None], list[tuple[int, int]], bool]:
+    """The texts of a file's rows, how many images each has, its row group and its place in that;
+    and whether the file has depth and poses."""
+    try:
+        file = pq.ParquetFile(path)
+        schema = file.schema_arrow
+    except _UNREADABLE as error:
+        raise BenchmarkError(_why_unreadable(path, error), path) from None
+    with file:
+        _check_columns(schema, path)
+        names = [name for name in ("id", *_TEXTS) if name in schema.names]
+        try:
+            texts = file.read(columns=names).to_pylist()
+            counts = _image_counts(file)
+        except _UNREADABLE as error:
+            reason = _first_line(error)
+            raise BenchmarkError(f"not a readable Parquet file ({reason})", path) from None
+        sizes = [file.metadata.row_group(g).num_rows for g in range(file.num_row_groups)]
+    places = [(g, k) for g, size in enumerate(sizes) for k in range(size)]
+    return texts, counts, places, set(_RGBD) <= set(schema.names)
 
+
+def _row_question(row: _Row, values: Mapping[str, Any], count: int | None, rgbd: bool) -> Question:
+    pictures = range(count or TASKS[values["task"]].images)
+    return Question(
+        id=str(values["id"]),
+        task=values["task"],
+        format=values["format_type"],
+        source=values.get("source") or "",
+        scene=values.get("scene") or "",
+        text=values["question"],
+        answer=values["answer"],
+        images=tuple(partial(row.picture, k) for k in pictures),
+        geometry=row.geometry if rgbd else None,
+    )
+
+# %% ../../nbs/bench/10_benchmarks.ipynb #4cda6708
 def read_parquet(
     path: Path, problems: list[str] | None = None, groups: Any = None
 ) -> Iterator[Question]:
     """The items of one Parquet file. Raises BenchmarkError; where `problems` is a list, what is
     wrong with a row goes there instead."""
     groups = groups or _Groups()
-    try:
-        file = pq.ParquetFile(path)
-        schema = file.schema_arrow
-    except (OSError, ValueError, MemoryError, OverflowError, pa.ArrowException) as error:
-        raise BenchmarkError(_why_unreadable(path, error), path) from None
-    with file:
-        _check_columns(schema, path)
-        try:
-            texts = file.read(
-                columns=[name for name in ("id", *_TEXTS) if name in schema.names]
-            ).to_pylist()
-            counts = _image_counts(file)
-        except (OSError, ValueError, MemoryError, OverflowError, pa.ArrowException) as error:
-            raise BenchmarkError(
-                f"not a readable Parquet file ({_first_line(error)})", path
-            ) from None
-        places = [
-            (g, k)
-            for g in range(file.num_row_groups)
-            for k in range(file.metadata.row_group(g).num_rows)
-        ]
-    rgbd = set(_RGBD) <= set(schema.names)
+    texts, counts, places, rgbd = _read_texts(path)
     for number, (values, count, (group, place)) in enumerate(zip(texts, counts, places)):
         try:
             _check_row(values, count)
         except BenchmarkError as error:
-            full = BenchmarkError(
-                str(error).removeprefix(f"{error.field}: "), path, number, error.field
-            )
+            reason = str(error).removeprefix(f"{error.field}: ")
+            full = BenchmarkError(reason, path, number, error.field)
             if problems is None:
                 raise full from None
             problems.append(str(full))
             continue
         row = _Row(groups=groups, path=path, group=group, place=place, row=number)
-        pictures = tuple(
-            partial(row.picture, k) for k in range(count or TASKS[values["task"]].images)
-        )
-        yield Question(
-            id=str(values["id"]),
-            task=values["task"],
-            format=values["format_type"],
-            source=values.get("source") or "",
-            scene=values.get("scene") or "",
-            text=values["question"],
-            answer=values["answer"],
-            images=pictures,
-            geometry=row.geometry if rgbd else None,
-        )
+        yield _row_question(row, values, count, rgbd)
 
 # %% ../../nbs/bench/10_benchmarks.ipynb #2d290874
 HUB: Mapping[str, tuple[str, int]] = {  # repository of the authors, rows of its test split
@@ -402,26 +404,24 @@ def fetch(repository: str, revision: str | None = None) -> tuple[Path, str]:
     except ImportError:
         raise missing_extra("benchmarks from the hub need huggingface_hub", "hub") from None
     try:
-        folder = Path(
-            snapshot_download(
-                repository,
-                repo_type="dataset",
-                revision=revision,
-                allow_patterns=["data/test-*.parquet"],
-            )
+        folder = snapshot_download(
+            repository,
+            repo_type="dataset",
+            revision=revision,
+            allow_patterns=["data/test-*.parquet"],
         )
     # of the network, of files, of the hub: each library below has kinds of its own
     except Exception as error:
-        reason = (
-            " ".join(str(error).split()).split(" An error happened")[0].removeprefix("Got: ")[:200]
-        )
+        told = " ".join(str(error).split()).split(" An error happened")[0]
+        reason = told.removeprefix("Got: ")[:200]
+        at = f"@{revision}" if revision else ""
         raise InputError(
-            f"{repository}{f'@{revision}' if revision else ''}: cannot be fetched from the hub"
+            f"{repository}{at}: cannot be fetched from the hub"
             f" ({reason}); with its Parquet files on disk, type parquet:FOLDER instead"
         ) from error
-    return folder, folder.name
+    return Path(folder), Path(folder).name
 
-
+# %% ../../nbs/bench/10_benchmarks.ipynb #f0967de5
 def parquet_files(path: Path) -> list[Path]:
     """The Parquet files of a folder (its own, or those in its `data/`), sorted; those of the test
     split alone where there are any. A file is itself."""
@@ -438,15 +438,77 @@ def missing_shards(files: Sequence[Path]) -> list[str]:
     """The names of files that are not there, by the names of those that are:
     NAME-00000-of-00002.parquet asks for a second one."""
     there = {file.name for file in files}
-    sets = {(found[1], int(found[3])) for file in files if (found := _SHARD.fullmatch(file.name))}
-    return [
-        name
+    shards = [_SHARD.fullmatch(file.name) for file in files]
+    sets = {(found[1], int(found[3])) for found in shards if found}
+    wanted = [
+        f"{stem}-{k:05}-of-{count:05}.parquet"
         for stem, count in sorted(sets)
         for k in range(min(count, 10_000))
-        if (name := f"{stem}-{k:05}-of-{count:05}.parquet") not in there
     ]
+    return [name for name in wanted if name not in there]
 
 
+def _row_count(file: Path) -> int:
+    try:
+        return pq.read_metadata(file).num_rows
+    except _UNREADABLE:
+        return 0
+
+# %% ../../nbs/bench/10_benchmarks.ipynb #b2165ab0
+class _Reader:
+    """Reads Parquet files one after another, each question once, and counts what is left out:
+    `skipped` rows, and `lost` files whose rows cannot be counted."""
+
+    def __init__(self, strict: bool):
+        self.strict = strict
+        self.groups = _Groups()
+        self.seen: set[tuple[str, str, str]] = set()
+        self.problems: list[str] = []
+        self.skipped = 0
+        self.lost = 0
+
+    def read(self, file: Path) -> list[Question]:
+        """The questions of a file that no file before it had. Raises BenchmarkError for the first
+        problem where `strict`."""
+        wrong: list[str] = []
+        try:
+            items = list(read_parquet(file, None if self.strict else wrong, self.groups))
+        except BenchmarkError as error:
+            if self.strict:
+                raise
+            self.problems.append(f"{error}; the file's rows are left out")
+            rows = _row_count(file)
+            self.skipped += rows
+            self.lost += not rows
+            return []
+        new = [item for item in items if self._is_new(item, file, wrong)]
+        self.problems += wrong
+        self.skipped += len(wrong)
+        return new
+
+    def _is_new(self, item: Question, file: Path, wrong: list[str]) -> bool:
+        if item.key not in self.seen:
+            self.seen.add(item.key)
+            return True
+        told = f"{item.id} of {item.task} is there twice; the second one is left out"
+        wrong.append(f"{file}: id: {told}")
+        if self.strict:
+            raise BenchmarkError(wrong[-1])
+        return False
+
+# %% ../../nbs/bench/10_benchmarks.ipynb #8de4a81c
+def _there(path: Path, strict: bool) -> tuple[list[Path], list[Path]]:
+    """The Parquet files of a folder, and those that are missing beside them."""
+    files = parquet_files(path)
+    if not files:
+        why = "no Parquet file inside" if path.is_dir() else "no such file or folder"
+        raise InputError(f"{path}: {why}")
+    absent = missing_shards(files) if path.is_dir() else []
+    if absent and strict:
+        raise BenchmarkError("the file is missing", files[0].parent / absent[0])
+    return files, [files[0].parent / name for name in absent]
+
+# %% ../../nbs/bench/10_benchmarks.ipynb #9b0ab109
 def _from_parquet(
     name: str,
     path: Path,
@@ -457,102 +519,51 @@ def _from_parquet(
     expected: int | None,
     revision: str,
 ) -> Benchmark:
-    files = parquet_files(path)
-    if not files:
-        raise InputError(
-            f"{path}: no Parquet file inside"
-            if path.is_dir()
-            else f"{path}: no such file or folder"
-        )
-    absent = missing_shards(files) if path.is_dir() else []
-    if absent and strict:
-        raise BenchmarkError("the file is missing", files[0].parent / absent[0])
-    problems = [
-        f"{files[0].parent / file}: the file is missing; its rows are left out" for file in absent
-    ]
-    kept = []
-    seen = set()
-    groups = _Groups()
-    skipped = 0
-    lost = len(absent)
+    files, absent = _there(path, strict)
     wanted = {task.name for task in select_tasks(tasks)}
+    reader = _Reader(strict)
+    items: list[Question] = []
     for file in files:
-        wrong: list[str] = []
-        try:
-            items = list(read_parquet(file, None if strict else wrong, groups))
-        except BenchmarkError as error:
-            if strict:
-                raise
-            problems.append(f"{error}; the file's rows are left out")
-            rows = _rows(file)
-            skipped = skipped + rows
-            lost = lost + (not rows)
-            continue
-        for item in items:
-            if item.key in seen:
-                wrong.append(
-                    f"{file}: id: {item.id} of {item.task} is there twice; the second one is"
-                    " left out"
-                )
-                if strict:
-                    raise BenchmarkError(wrong[-1])
-                continue
-            seen.add(item.key)
-            if item.task in wanted and item.format in formats:
-                kept.append(item)
-        problems += wrong
-        skipped += len(wrong)
-    if expected is not None and len(seen) + skipped != expected:
+        new = reader.read(file)
+        items += [item for item in new if item.task in wanted and item.format in formats]
+    problems = [f"{file}: the file is missing; its rows are left out" for file in absent]
+    problems += reader.problems
+    found = len(reader.seen) + reader.skipped
+    if expected is not None and found != expected:
         problems.append(
-            f"{name}: {expected:,} rows expected, {len(seen) + skipped:,} found; is the download"
+            f"{name}: {expected:,} rows expected, {found:,} found; is the download"
             " complete, or is this another revision?"
         )
     return Benchmark(
         name=name,
-        items=tuple(kept),
+        items=tuple(items),
         official=True,
         problems=tuple(problems),
-        skipped=skipped,
+        skipped=reader.skipped,
         revision=revision,
-        files_left_out=lost,
+        files_left_out=len(absent) + reader.lost,
     )
-
-
-def _rows(file: Path) -> int:
-    try:
-        return pq.read_metadata(file).num_rows
-    except (OSError, ValueError, MemoryError, OverflowError, pa.ArrowException):
-        return 0
 
 # %% ../../nbs/bench/10_benchmarks.ipynb #38791bf2
 def _folder_geometry(record: Mapping[str, Any], root: Path) -> Geometry:
     depth = tuple(open_numbers(safe_join(root, relative)) for relative in record["depth"])
     pose = np.stack([load_matrix(root, relative) for relative in record["pose"]])
     color = np.stack([load_matrix(root, relative) for relative in record["intrinsic"]])
-    second = np.stack(
-        [
-            load_matrix(root, relative.replace("intrinsic_color", "intrinsic_depth"))
-            for relative in record["intrinsic"]
-        ]
-    )
+    of_depth = [name.replace("intrinsic_color", "intrinsic_depth") for name in record["intrinsic"]]
+    second = np.stack([load_matrix(root, relative) for relative in of_depth])
     return Geometry(depth, pose, color, second)
 
 
 def _folder_question(
     record: Mapping[str, Any], task: str, format: str, root: Path, path: Path
 ) -> Question:
-    rgbd = all(
-        len(record.get(name, ())) == len(record["image"]) for name in ("depth", "pose", "intrinsic")
-    )
+    images = len(record["image"])
+    rgbd = all(len(record.get(name, ())) == images for name in ("depth", "pose", "intrinsic"))
     question = Question.from_record(record, root, format=format, source=root.parent.name)
-    return replace(
-        question,
-        task=task,
-        file=path,
-        geometry=partial(_folder_geometry, record, root) if rgbd else None,
-    )
+    geometry = partial(_folder_geometry, record, root) if rgbd else None
+    return replace(question, task=task, file=path, geometry=geometry)
 
-
+# %% ../../nbs/bench/10_benchmarks.ipynb #315de695
 def _from_folder(
     folder: Path, split: str, tasks: str, formats: Sequence[str], strict: bool
 ) -> Benchmark:
@@ -561,10 +572,9 @@ def _from_folder(
     order = [task.name for task in select_tasks(tasks)]
     items = []
     seen = set()
-    for path, task, form, root in sorted(
-        list_shards(folder, split, order, formats, notes),
-        key=lambda shard: (order.index(shard[1]), list(formats).index(shard[2])),
-    ):
+    shards = list_shards(folder, split, order, formats, notes)
+    shards = sorted(shards, key=lambda s: (order.index(s[1]), list(formats).index(s[2])))
+    for path, task, form, root in shards:
         for record in read_lines(path, None if strict else problems):
             try:
                 item = _folder_question(record, task, form, root, path)
@@ -585,6 +595,24 @@ def _from_folder(
         problems=(*notes, *problems),
         skipped=len(problems),
     )
+
+# %% ../../nbs/bench/10_benchmarks.ipynb #a3b61f3e
+def _open(spec: str, split: str, tasks: str, formats: Sequence[str], strict: bool) -> Benchmark:
+    """The benchmark that a spec means, maybe without any question."""
+    name, _, revision = spec.partition("@")
+    path = Path(spec.removeprefix("parquet:"))
+    parquet = partial(_from_parquet, tasks=tasks, formats=formats, strict=strict)
+    if name in HUB:
+        repository, rows = HUB[name]
+        folder, commit = fetch(repository, revision or None)
+        title = repository.split("/")[1]
+        return parquet(title, folder, expected=rows, revision=commit)
+    bare = path.is_dir() and not (path / "spar").is_dir() and bool(parquet_files(path))
+    if spec.startswith("parquet:") or path.suffix == ".parquet" or bare:
+        return parquet(path.resolve().name, path, expected=None, revision="")
+    if path.is_dir():
+        return _from_folder(path, split, tasks, formats, strict)
+    raise InputError(f"{spec}: neither a folder nor one of {', '.join(HUB)}, parquet:PATH")
 
 
 def open_benchmark(
@@ -608,47 +636,14 @@ def open_benchmark(
 
     Raises ValueError with one clear line where there is nothing to ask.
     """
-    formats = (
-        tuple(name.strip() for name in formats.split(","))
-        if isinstance(formats, str)
-        else tuple(formats)
-    )
-    name, _, revision = str(spec).partition("@")
-    path = Path(str(spec).removeprefix("parquet:"))
-    if name in HUB:
-        repository, rows = HUB[name]
-        folder, commit = fetch(repository, revision or None)
-        benchmark = _from_parquet(
-            repository.split("/")[1],
-            folder,
-            tasks,
-            formats=formats,
-            strict=strict,
-            expected=rows,
-            revision=commit,
-        )
-    elif (
-        str(spec).startswith("parquet:")
-        or path.suffix == ".parquet"
-        or (path.is_dir() and not (path / "spar").is_dir() and parquet_files(path))
-    ):
-        benchmark = _from_parquet(
-            path.resolve().name,
-            path,
-            tasks,
-            formats=formats,
-            strict=strict,
-            expected=None,
-            revision="",
-        )
-    elif path.is_dir():
-        benchmark = _from_folder(path, split, tasks, formats, strict)
-    else:
-        raise InputError(f"{spec}: neither a folder nor one of {', '.join(HUB)}, parquet:PATH")
+    if isinstance(formats, str):
+        formats = [name.strip() for name in formats.split(",")]
+    kept = tuple(formats)
+    benchmark = _open(str(spec), split, tasks, kept, strict)
     if not benchmark.items:
         why = f"; {benchmark.problems[0]}" if benchmark.problems else ""
         raise InputError(
             f"{spec}: no {'test' if benchmark.official else split} questions of tasks {tasks} in"
-            f" formats {','.join(formats)}{why}"
+            f" formats {','.join(kept)}{why}"
         )
     return replace(benchmark, spec=str(spec))

@@ -25,6 +25,7 @@ from ..core.errors import InputError
 from ..core.files import json_hash, atomic_write
 
 # %% ../../nbs/bench/20_predictions.ipynb #736dabf4
+# over 40 lines: one line of a file, written, read and named
 Key = tuple[str, str, str]
 
 
@@ -65,12 +66,10 @@ class Prediction(dict[str, Any]):
             row = orjson.loads(line)
         except orjson.JSONDecodeError:
             return None
-        return (
-            cls(row)
-            if isinstance(row, dict)
-            and all(isinstance(row.get(name), str) for name in ("id", "task", "format"))
-            else None
-        )
+        if not isinstance(row, dict):
+            return None
+        named = all(isinstance(row.get(name), str) for name in ("id", "task", "format"))
+        return cls(row) if named else None
 
     def to_line(self) -> bytes:
         return orjson.dumps(self) + b"\n"
@@ -164,35 +163,19 @@ def stated_mode(rows: Iterable[Mapping[str, Any]], where: str = "these rows") ->
         )
     return modes.pop() if modes else ""
 
-
-def find_image_mode(path: Path, rows: Iterable[Mapping[str, Any]]) -> str:
-    """How the images of a file's questions were shown: one of `IMAGE_MODES`, "" where nothing says
-    it.
-
-    Its lines say it; else run.json beside it; else the file's name, with a warning. Raises
-    ValueError where its lines say several.
-    """
-    return stated_mode(rows, str(path)) or _noted_mode(path) or _named_mode(path)
-
-
+# %% ../../nbs/bench/20_predictions.ipynb #f53abb95
 def _noted_mode(path: Path) -> str:
     """What run.json says of a file, "" for nothing; `spar evaluate` of any version wrote one."""
     try:
         noted = json.loads((path.parent / "run.json").read_bytes())["images"]
     except (OSError, ValueError, KeyError, TypeError):
         return ""
-    modes = (
-        [OLD_MODES.get(str(mode), str(mode)) for mode in noted] if isinstance(noted, list) else []
-    )
-    word = (
-        path.name.removeprefix("predictions").removesuffix(".jsonl").removeprefix("_") or "original"
-    )
-    mode = OLD_MODES.get(word, word)
-    return (
-        mode
-        if path.name.startswith("predictions") and mode in modes and mode in IMAGE_MODES
-        else ""
-    )
+    if not isinstance(noted, list) or not path.name.startswith("predictions"):
+        return ""
+    modes = [OLD_MODES.get(str(mode), str(mode)) for mode in noted]
+    word = path.name.removeprefix("predictions").removesuffix(".jsonl").removeprefix("_")
+    mode = OLD_MODES.get(word, word) or "original"
+    return mode if mode in modes and mode in IMAGE_MODES else ""
 
 
 def _named_mode(path: Path) -> str:
@@ -208,15 +191,41 @@ def _named_mode(path: Path) -> str:
     )
     return mode
 
+
+def find_image_mode(path: Path, rows: Iterable[Mapping[str, Any]]) -> str:
+    """How the images of a file's questions were shown: one of `IMAGE_MODES`, "" where nothing says
+    it.
+
+    Its lines say it; else run.json beside it; else the file's name, with a warning. Raises
+    ValueError where its lines say several.
+    """
+    return stated_mode(rows, str(path)) or _noted_mode(path) or _named_mode(path)
+
 # %% ../../nbs/bench/20_predictions.ipynb #862b1c3a
+def _check_keys(items: Sequence[Question]) -> None:
+    seen: set[Key] = set()
+    for item in items:
+        if item.key in seen:
+            raise InputError(
+                f"{item.task}/{item.format}: id {item.id} is there twice; answers are filed under"
+                " task, format and id"
+            )
+        seen.add(item.key)
+
+
+def _still_asked(rows: Iterable[Prediction], items: Sequence[Question]) -> list[Prediction]:
+    """The rows whose question and true answer are those of an item."""
+    wanted = {item.key: (item.text, item.answer) for item in items}
+    return [row for row in rows if wanted.get(row.key) == (row.get("question"), row.get("answer"))]
+
+# %% ../../nbs/bench/20_predictions.ipynb #a32ea8dd
+# over 40 lines: the life of one file: begun, resumed, written, closed
 class PredictionWriter:
     """The predictions of one run, on disk as they come.
 
-    Use it as a context manager:
-        ``with PredictionWriter(out, items, mark) as writer``; then ask `writer.left`, and call `add` or `fail` for each. `add`
-        and
-    `fail` may be called from several threads. When the block ends without an error, the lines are
-    put into the order of the items.
+    Use it as a context manager, ``with PredictionWriter(out, items, mark) as writer``; then ask
+    `writer.left`, and call `add` or `fail` for each. `add` and `fail` may be called from several
+    threads. When the block ends without an error, the lines are put into the order of the items.
 
     Args:
         out: the JSONL file.
@@ -229,7 +238,7 @@ class PredictionWriter:
         rows: the prediction of each item that has one, by its key.
         left: the items still to be asked when the run begins: those without a line and those that
             failed.
-    """  # noqa: E501
+    """
 
     def __init__(
         self,
@@ -245,13 +254,7 @@ class PredictionWriter:
         self.mark = mark
         self._usable = usable
         self.image_mode = image_mode
-        keys = [item.key for item in self.items]
-        if len(set(keys)) < len(keys):
-            twice = next(key for k, key in enumerate(keys) if key in keys[:k])
-            raise InputError(
-                f"{'/'.join(twice[:2])}: id {twice[2]} is there twice; answers are filed under"
-                " task, format and id"
-            )
+        _check_keys(self.items)
         self.rows: dict[Key, Prediction] = {}
         self._lock = threading.Lock()
         self._resume()
@@ -259,19 +262,13 @@ class PredictionWriter:
 
     def _resume(self) -> None:
         note = self.out.with_name(self.out.name + ".model")
-        found = read_lines(self.out)
         same = note.exists() and note.read_text() == self.mark
-        wanted = {item.key: (item.text, item.answer) for item in self.items}
-        for row in found if same else ():
-            if (
-                not row.failed
-                and self._usable(row)
-                and wanted.get(row.key) == (row.get("question"), row.get("answer"))
-            ):
-                # a line of an older version; the fingerprint holds its mode
-                row.setdefault("image_mode", self.image_mode)
-                self.rows[row.key] = row
-        if sum(not row.failed and self._usable(row) for row in found) > len(self.rows):
+        answers = [row for row in read_lines(self.out) if not row.failed and self._usable(row)]
+        for row in _still_asked(answers, self.items) if same else ():
+            # a line of an older version; the fingerprint holds its mode
+            row.setdefault("image_mode", self.image_mode)
+            self.rows[row.key] = row
+        if len(answers) > len(self.rows):
             os.replace(self.out, self.out.with_name(self.out.name + ".previous"))
         write_lines(self.out, list(self.rows.values()))
         note.write_text(self.mark)
@@ -301,15 +298,8 @@ class PredictionWriter:
 
     def fail(self, item: Question, reason: str, **more: Any) -> None:
         """Record that no answer could be had, and why, in one line."""
-        self._keep(
-            Prediction.of(
-                item,
-                None,
-                self.image_mode,
-                failed=" ".join(str(reason).split())[:500] or "no reason given",
-                **more,
-            )
-        )
+        line = " ".join(str(reason).split())[:500] or "no reason given"
+        self._keep(Prediction.of(item, None, self.image_mode, failed=line, **more))
 
     @property
     def failed(self) -> dict[Key, str]:

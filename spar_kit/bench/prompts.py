@@ -32,10 +32,8 @@ def with_images(
         except (ValueError, OSError) as error:
             if problems is None:
                 raise
-            problems.append(
-                f"{item.task}/{item.format} {item.id}:"
-                f" {(str(error).strip().splitlines() or [type(error).__name__])[0]}"
-            )
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            problems.append(f"{item.task}/{item.format} {item.id}: {reason}")
             continue
         yield item, images
 
@@ -89,9 +87,6 @@ def prompt_of(item: Question, prompt: Prompt) -> str:
     return official_prompt(item) if prompt == "official" else item.text
 
 # %% ../../nbs/bench/00_prompts.ipynb #573ea2e0
-GREY = (128, 128, 128)
-
-
 def image_modes(names: str) -> tuple[ImageMode, ...]:
     """Names with commas, or "all", as ways of showing the images; "original" first. Raises
     ValueError for an unknown one; an older word is taken with a warning."""
@@ -109,7 +104,46 @@ def image_modes(names: str) -> tuple[ImageMode, ...]:
     wanted = [OLD_MODES.get(name, name) for name in wanted]
     return tuple(name for name in IMAGE_MODES if name in wanted)
 
+# %% ../../nbs/bench/00_prompts.ipynb #2d221bb9
+GREY = (128, 128, 128)
 
+
+def _with_images_of(item: Question, images: tuple[Picture, ...] = ()) -> Question:
+    """A question with other images, without markers; nothing of the record's is left that belongs
+    to its own images."""
+    return replace(item, images=images, markers={}, geometry=None, rest={})
+
+
+def _gray(picture: Picture) -> Image.Image:
+    return Image.new("RGB", open_image(picture).size, GREY)
+
+# %% ../../nbs/bench/00_prompts.ipynb #3e4c85f0
+def _partner(item: Question, group: Sequence[Question], seed: int) -> Question:
+    start = int(rng_for(seed, "swapped", *item.key).integers(max(len(group), 1)))
+    others = [other for other in (*group[start:], *group[:start]) if other.id != item.id]
+    if not others:
+        raise InputError(
+            f"{item.task}/{item.format} {item.id}: no other question of its kind with"
+            f" {len(item.images)} images to swap with"
+        )
+    away = (other for other in others if other.scene != item.scene or not item.scene)
+    return next(away, others[0])
+
+
+def _swapped(items: Sequence[Question], pool: Sequence[Question], seed: int) -> list[Question]:
+    """The items with the images of another one of their kind each."""
+    groups: dict[tuple[str, str, int], list[Question]] = {}
+    for item in pool:
+        groups.setdefault((item.task, item.format, len(item.images)), []).append(item)
+    shown = []
+    for item in items:
+        group = groups.get((item.task, item.format, len(item.images)), [])
+        other = _partner(item, group, seed)
+        own = _with_images_of(item, other.images)
+        shown.append(replace(own, markers=other.markers, geometry=other.geometry))
+    return shown
+
+# %% ../../nbs/bench/00_prompts.ipynb #dad32e1e
 def apply_image_mode(
     items: Iterable[Question],
     images: ImageMode,
@@ -133,46 +167,6 @@ def apply_image_mode(
     if images == "none":
         return [_with_images_of(item) for item in items]
     if images == "gray":
-        return [
-            _with_images_of(item, tuple(partial(_gray, picture) for picture in item.images))
-            for item in items
-        ]
-    groups: dict[tuple[str, str, int], list[Question]] = {}
-    for item in pool if pool is not None else items:
-        groups.setdefault((item.task, item.format, len(item.images)), []).append(item)
-    shown = []
-    for item in items:
-        other = _partner(item, groups.get((item.task, item.format, len(item.images)), []), seed)
-        shown.append(
-            replace(
-                item, images=other.images, markers=other.markers, geometry=other.geometry, rest={}
-            )
-        )
-    return shown
-
-
-def _with_images_of(item: Question, images: tuple[Picture, ...] = ()) -> Question:
-    """A question with other images, without markers; nothing of the record's is left that belongs
-    to its own images."""
-    return replace(item, images=images, markers={}, geometry=None, rest={})
-
-
-def _gray(picture: Picture) -> Image.Image:
-    return Image.new("RGB", open_image(picture).size, GREY)
-
-
-def _partner(item: Question, group: Sequence[Question], seed: int) -> Question:
-    start = int(rng_for(seed, "swapped", *item.key).integers(max(len(group), 1)))
-    others = [
-        other for k in range(len(group)) if (other := group[(start + k) % len(group)]).id != item.id
-    ]
-    found = next(
-        (other for other in others if other.scene != item.scene or not item.scene),
-        others[0] if others else None,
-    )
-    if found is None:
-        raise InputError(
-            f"{item.task}/{item.format} {item.id}: no other question of its kind with"
-            f" {len(item.images)} images to swap with"
-        )
-    return found
+        gray = [tuple(partial(_gray, picture) for picture in item.images) for item in items]
+        return [_with_images_of(item, images) for item, images in zip(items, gray)]
+    return _swapped(items, items if pool is None else pool, seed)

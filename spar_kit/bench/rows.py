@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MAX_FILE_BYTES', 'ImageMode', 'IMAGE_MODES', 'OLD_MODES', 'NEEDED', 'OPTIONAL', 'FORMATS', 'KNOWN_MODES', 'RowError',
-           'read_bytes', 'decode', 'parse_json', 'brief', 'json_rows', 'canonical_answer', 'line_row', 'check_row']
+           'read_bytes', 'decode', 'brief', 'parse_json', 'json_rows', 'canonical_answer', 'line_row', 'check_row']
 
 # %% ../../nbs/bench/30_rows.ipynb #dc240b75
 import json
@@ -31,14 +31,9 @@ def read_bytes(path: Path) -> bytes:
     or is larger than `MAX_FILE_BYTES`."""
     try:
         if not path.is_file():  # a named pipe would be waited for
-            raise RowError(
-                f"{path}: "
-                + (
-                    "is not a file"
-                    if path.exists()
-                    else "cannot be read: No such file or directory"
-                )
-            )
+            there = path.exists()
+            why = "is not a file" if there else "cannot be read: No such file or directory"
+            raise RowError(f"{path}: {why}")
         if path.stat().st_size > MAX_FILE_BYTES:
             raise RowError(f"{path}: larger than {MAX_FILE_BYTES >> 20:,} MiB")
         return path.read_bytes()
@@ -54,17 +49,10 @@ def decode(raw: bytes, path: Path, what: str = "not UTF-8 text") -> str:
     except UnicodeDecodeError as error:
         raise RowError(f"{path}: {what} (byte {error.start})") from None
 
-
-def parse_json(text: str, where: str) -> Any:
-    """The value of a JSON text, with null for NaN and "?" for half a surrogate pair. Raises
-    RowError beginning with `where`."""
-    try:
-        value = json.loads(text)
-        return _plain(value) if "NaN" in text or "\\u" in text else value
-    except RecursionError:
-        raise RowError(f"{where}: not JSON (nested too deeply)") from None
-    except ValueError as error:
-        raise RowError(f"{where}: not JSON ({brief(error)})") from None
+# %% ../../nbs/bench/30_rows.ipynb #e68e3695
+def brief(error: BaseException) -> str:
+    """The beginning of what an error says, on one line."""
+    return (str(error).split(":")[0].split("\n")[0] or type(error).__name__)[:100]
 
 
 def _plain(value: Any) -> Any:
@@ -77,21 +65,28 @@ def _plain(value: Any) -> Any:
     return None if value != value else value
 
 
-def brief(error: BaseException) -> str:
-    """The beginning of what an error says, on one line."""
-    return (str(error).split(":")[0].split("\n")[0] or type(error).__name__)[:100]
+def parse_json(text: str, where: str) -> Any:
+    """The value of a JSON text, with null for NaN and "?" for half a surrogate pair. Raises
+    RowError beginning with `where`."""
+    try:
+        value = json.loads(text)
+        return _plain(value) if "NaN" in text or "\\u" in text else value
+    except RecursionError:
+        raise RowError(f"{where}: not JSON (nested too deeply)") from None
+    except ValueError as error:
+        raise RowError(f"{where}: not JSON ({brief(error)})") from None
 
-
+# %% ../../nbs/bench/30_rows.ipynb #73018e25
 def json_rows(text: str, path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """The objects of JSON lines or of one JSON array, each with its place, FILE:LINE or "FILE: row
     K". Blank lines are skipped.
 
     Raises RowError for what is no JSON and no object.
     """
+    found: Iterator[tuple[str, Any]]
     if text.lstrip()[:1] == "[":
-        found: Iterator[tuple[str, Any]] = (
-            (f"{path}: row {k}", value) for k, value in enumerate(parse_json(text, str(path)), 1)
-        )
+        values = parse_json(text, str(path))
+        found = ((f"{path}: row {k}", value) for k, value in enumerate(values, 1))
     # not splitlines: a text may hold other line breaks
     else:
         found = (
@@ -121,11 +116,8 @@ def canonical_answer(answer: str, task: str, format: str | None = None) -> str:
     word = re.sub(r"[\W_]+", " ", answer).strip().lower()
     if word in _JUDGE and format != "select":
         return answer.strip() if answer.strip() in ("Yes", "No") else _JUDGE[word]
-    if (
-        format == "select"
-        or not format
-        and "select" in (TASKS[task].formats if task in TASKS else ())
-    ):
+    formats = TASKS[task].formats if task in TASKS else ()
+    if format == "select" or not format and "select" in formats:
         found = _BARE_LETTER.fullmatch(answer) or _LETTER_AND_TEXT.fullmatch(answer)
         return found[1].upper() if found else answer
     return answer
@@ -147,7 +139,8 @@ def line_row(raw: Mapping[str, Any], where: str) -> dict[str, Any]:
     if "prediction" not in raw and not raw.get("failed"):
         raise RowError(f"{where}: field 'prediction' is missing")
     row = {name: raw.get(name) for name in (*NEEDED, *OPTIONAL, "failed")}
-    if isinstance(mode := raw.get("image_mode"), str) and mode in KNOWN_MODES:
+    mode = raw.get("image_mode")
+    if isinstance(mode, str) and mode in KNOWN_MODES:
         row["image_mode"] = mode
     if row["prediction"] is None and not row["failed"]:
         row["failed"] = "the prediction is null"
@@ -155,7 +148,33 @@ def line_row(raw: Mapping[str, Any], where: str) -> dict[str, Any]:
         row |= {"prediction": None, "failed": " ".join(str(row["failed"]).split())[:500]}
     return row
 
+# %% ../../nbs/bench/30_rows.ipynb #57b35f61
+def _text(value: Any, name: str, where: str) -> str:
+    kinds: tuple[type, ...] = (str,) if name == "question" else (str, int, float)
+    truth = isinstance(value, bool) and name not in ("answer", "prediction")
+    if truth or not isinstance(value, kinds):
+        raise RowError(f"{where}: field {name!r} holds a {type(value).__name__}, not a text")
+    try:
+        return str(value)
+    except ValueError:  # Python writes no integer of more than 4,300 digits
+        raise RowError(f"{where}: field {name!r} holds a number of too many digits") from None
 
+
+def _filled(out: Mapping[str, Any], where: str) -> dict[str, str]:
+    """The needed fields as texts; a prediction that is null is left to whoever reads it."""
+    texts = {}
+    for name in NEEDED:
+        value = out.get(name)
+        if value is None and name == "prediction":
+            continue
+        if value is None or value == "" and name != "prediction":
+            mend = "; name the benchmark that the row belongs to"
+            hint = mend if name in ("task", "answer") else ""
+            raise RowError(f"{where}: field {name!r} is missing{hint}")
+        texts[name] = _text(value, name, where)
+    return texts
+
+# %% ../../nbs/bench/30_rows.ipynb #c01948ee
 def check_row(row: Mapping[str, Any], where: str) -> dict[str, Any]:
     """The row with texts where texts belong, its answer in `canonical_answer`'s form; where that is
     another one, `answer_as_written` is the one it had. Fields that are null are left out, but for
@@ -164,20 +183,7 @@ def check_row(row: Mapping[str, Any], where: str) -> dict[str, Any]:
     Raises RowError naming the field.
     """
     out = {name: value for name, value in row.items() if value is not None or name == "prediction"}
-    for name in NEEDED:
-        value = out.get(name)
-        if value is None and name == "prediction":
-            continue
-        if value is None or value == "" and name != "prediction":
-            raise RowError(
-                f"{where}: field {name!r} is missing"
-                + (
-                    "; name the benchmark that the row belongs to"
-                    if name in ("task", "answer")
-                    else ""
-                )
-            )
-        out[name] = _text(value, name, where)
+    out |= _filled(out, where)
     for name in OPTIONAL:
         if name in out:
             out[name] = _text(out[name], name, where)
@@ -188,22 +194,6 @@ def check_row(row: Mapping[str, Any], where: str) -> dict[str, Any]:
             f"{where}: field 'format': {out['format'][:60]!r} is none of {', '.join(FORMATS)}"
         )
     plain = canonical_answer(out["answer"], out["task"], out.get("format"))
-    return (
-        out
-        if plain == out["answer"]
-        else {**out, "answer": plain, "answer_as_written": out["answer"]}
-    )
-
-
-def _text(value: Any, name: str, where: str) -> str:
-    number = (
-        isinstance(value, (int, float))
-        and name != "question"
-        and (name in ("answer", "prediction") or not isinstance(value, bool))
-    )
-    if not isinstance(value, str) and not number:
-        raise RowError(f"{where}: field {name!r} holds a {type(value).__name__}, not a text")
-    try:
-        return str(value)
-    except ValueError:  # Python writes no integer of more than 4,300 digits
-        raise RowError(f"{where}: field {name!r} holds a number of too many digits") from None
+    if plain == out["answer"]:
+        return out
+    return {**out, "answer": plain, "answer_as_written": out["answer"]}

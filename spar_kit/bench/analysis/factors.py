@@ -7,7 +7,7 @@ __all__ = ['QUARTERS', 'OTHER', 'first_label', 'metre_bin', 'item_factors', 'dat
 
 # %% ../../../nbs/bench/analysis/10_factors.ipynb #006228f0
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,13 +48,9 @@ def first_label(question: str) -> str | None:
 def metre_bin(distance: float) -> str:
     """0.7 -> "under 1 m", 4.2 -> "4 to 6 m"."""
     low, high = next(pair for pair in _METRES if distance < pair[1])
-    return (
-        f"under {high:g} m"
-        if not low
-        else f"{low:g} to {high:g} m"
-        if high < np.inf
-        else f"over {low:g} m"
-    )
+    if not low:
+        return f"under {high:g} m"
+    return f"{low:g} to {high:g} m" if high < np.inf else f"over {low:g} m"
 
 
 def _place(question: str, answer: str) -> str | None:
@@ -65,15 +61,44 @@ def _place(question: str, answer: str) -> str | None:
     values = [option_values(option)[0] for option in options if re.search(r"\d", option)]
     if len(values) != len(options) or not 0 <= right < len(values) or len(set(values)) < 3:
         return None
-    return (
-        "smallest"
-        if values[right] == min(values)
-        else "largest"
-        if values[right] == max(values)
-        else "in between"
-    )
+    if values[right] == min(values):
+        return "smallest"
+    return "largest" if values[right] == max(values) else "in between"
 
 # %% ../../../nbs/bench/analysis/10_factors.ipynb #27707b30
+def _crowd(count: float) -> str:
+    if count < 5:
+        return "under 5"
+    if count < 10:
+        return "5 to 9"
+    return "10 to 14" if count < 15 else "15 and more"
+
+
+def _one_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    answer = str(row["answer"])
+    question = str(row.get("question") or "")
+    kind = answer_kind(answer)
+    named = answer.strip().capitalize() if kind in ("letter", "judge") else None
+    return {
+        "task": row["task"],
+        "format": format_of(row),
+        "id": str(row["id"]),
+        "source": row.get("source") or None,
+        "object asked about": first_label(question),
+        "right answer": named,
+        "right option's rank": _place(question, answer) if kind == "letter" else None,
+        "_value": parse_number(answer) if kind == "number" else np.nan,
+    }
+
+
+def _named_levels(values: Iterable[float], name: Callable[[float], str]) -> list[str | None]:
+    return [name(value) if value == value else None for value in values]
+
+
+def _quarter(share: float) -> str:
+    return QUARTERS[min(int(4 * (share - 1e-9)), 3)]
+
+# %% ../../../nbs/bench/analysis/10_factors.ipynb #b8cabafb
 def item_factors(
     rows: Sequence[Mapping[str, Any]], facts: pd.DataFrame | None = None
 ) -> pd.DataFrame:
@@ -81,59 +106,23 @@ def item_factors(
     apply), after the columns of `KEY`.
 
     Columns: source; "object asked about"; "size of the answer" (quarters of the numbers within task
-        and format); "right answer" (its letter, or yes and no);
-    "right option's rank" (of its number among the options); and, where `facts` has them, "distance"
-    and "objects in view".
+    and format); "right answer" (its letter, or yes and no); "right option's rank" (of its number
+    among the options); and, where `facts` has them, "distance" and "objects in view".
 
     Args:
         rows: with id, task, answer; format, question, source where known. `KEY` is as
             `spar_kit.bench.scorers.table.score_rows` makes it.
         facts: of `dataset_facts`.
     """
-    table: list[dict[str, Any]] = []
-    for row in rows:
-        answer = str(row["answer"])
-        question = str(row.get("question") or "")
-        kind = answer_kind(answer)
-        table.append(
-            {
-                "task": row["task"],
-                "format": format_of(row),
-                "id": str(row["id"]),
-                "source": row.get("source") or None,
-                "object asked about": first_label(question),
-                "right answer": (
-                    answer.strip().capitalize() if kind in ("letter", "judge") else None
-                ),
-                "right option's rank": _place(question, answer) if kind == "letter" else None,
-                "_value": parse_number(answer) if kind == "number" else np.nan,
-            }
-        )
-    out = pd.DataFrame(table)
+    out = pd.DataFrame([_one_row(row) for row in rows])
     # equal values share a quarter
     rank = out.groupby(["task", "format"])["_value"].rank(pct=True)
-    out["size of the answer"] = [
-        QUARTERS[min(int(4 * (share - 1e-9)), 3)] if share == share else None for share in rank
-    ]
+    out["size of the answer"] = _named_levels(rank, _quarter)
     if facts is not None and len(facts):
         known = out[KEY].merge(facts.drop_duplicates(KEY), on=KEY, how="left")
-        out["distance"] = [metre_bin(value) if value == value else None for value in known.distance]
-        out["objects in view"] = [
-            _crowd(value) if value == value else None for value in known.in_view
-        ]
+        out["distance"] = _named_levels(known.distance, metre_bin)
+        out["objects in view"] = _named_levels(known.in_view, _crowd)
     return out.drop(columns="_value").astype(object)
-
-
-def _crowd(count: float) -> str:
-    return (
-        "under 5"
-        if count < 5
-        else "5 to 9"
-        if count < 10
-        else "10 to 14"
-        if count < 15
-        else "15 and more"
-    )
 
 # %% ../../../nbs/bench/analysis/10_factors.ipynb #194efacd
 _DISTANCE = {
@@ -144,39 +133,6 @@ _DISTANCE = {
     "camera_motion": "position",
     "view_change": "translation",
 }
-
-
-def dataset_facts(
-    data: Path | str,
-    split: str = "val",
-    tasks: Collection[str] | None = None,
-    formats: Collection[str] | None = None,
-    wanted: Collection[tuple[str, str, str]] | None = None,
-) -> pd.DataFrame:
-    """For the questions of a generated folder: `KEY`, distance in metres and in_view, the number of
-    objects in the first image; NaN where unknown.
-
-    The distance is what the task is about: the depth or distance asked for, the nearer of two
-        distances compared, how far apart two related objects
-    are, how far the camera moved.
-
-    Args:
-        wanted: (task, format, id) of the questions to look at; None for all.
-    """
-    rows: list[tuple[Any, ...]] = []
-    seen: dict[Path, float] = {}
-    for record, images in read_records(data, split, tasks, formats):
-        facts = record["facts"] if isinstance(record.get("facts"), dict) else {}
-        key = (str(facts.get("task", record["type"])), str(facts.get("format", "")), record["id"])
-        if wanted is not None and key not in wanted:
-            continue
-        path = safe_join(
-            images, record["image"][0].replace("/image_color/", "/image_instance/")
-        ).with_suffix(".png")
-        if path not in seen:
-            seen[path] = _objects_in(path)
-        rows.append((*key, _distance(key[0], facts), seen[path]))
-    return pd.DataFrame(rows, columns=[*KEY, "distance", "in_view"])
 
 
 def _distance(task: str, facts: Mapping[str, Any]) -> float:
@@ -200,10 +156,51 @@ def _objects_in(path: Path) -> float:
     except OSError:
         return float("nan")
 
+# %% ../../../nbs/bench/analysis/10_factors.ipynb #302cf989
+def dataset_facts(
+    data: Path | str,
+    split: str = "val",
+    tasks: Collection[str] | None = None,
+    formats: Collection[str] | None = None,
+    wanted: Collection[tuple[str, str, str]] | None = None,
+) -> pd.DataFrame:
+    """For the questions of a generated folder: `KEY`, distance in metres and in_view, the number of
+    objects in the first image; NaN where unknown.
+
+    The distance is what the task is about: the depth or distance asked for, the nearer of two
+    distances compared, how far apart two related objects are, how far the camera moved.
+
+    Args:
+        wanted: (task, format, id) of the questions to look at; None for all.
+    """
+    rows: list[tuple[Any, ...]] = []
+    seen: dict[Path, float] = {}
+    for record, images in read_records(data, split, tasks, formats):
+        facts = record["facts"] if isinstance(record.get("facts"), dict) else {}
+        key = (str(facts.get("task", record["type"])), str(facts.get("format", "")), record["id"])
+        if wanted is not None and key not in wanted:
+            continue
+        instances = record["image"][0].replace("/image_color/", "/image_instance/")
+        path = safe_join(images, instances).with_suffix(".png")
+        if path not in seen:
+            seen[path] = _objects_in(path)
+        rows.append((*key, _distance(key[0], facts), seen[path]))
+    return pd.DataFrame(rows, columns=[*KEY, "distance", "in_view"])
+
 # %% ../../../nbs/bench/analysis/10_factors.ipynb #55dc7d68
 OTHER = "other"
 
 
+def _by_size(name: str) -> tuple[float, str]:
+    """Levels in a natural order: quarters, metres and counts by size, the rest by name."""
+    if name in QUARTERS:
+        return float(QUARTERS.index(name)), name
+    number = re.search(r"\d+", name)
+    if number is None:
+        return 0.0, name
+    return float(number[0]) - name.startswith("under") / 2, name
+
+# %% ../../../nbs/bench/analysis/10_factors.ipynb #c1097b20
 def _levels(
     column: pd.Series, strata: NDArray[np.int64], least: int, most: int
 ) -> tuple[NDArray[np.int64], list[str]]:
@@ -221,22 +218,7 @@ def _levels(
     place = {name: k for k, name in enumerate(order)}
     return np.where(inside, names.map(place).fillna(-1).to_numpy(), -1).astype(np.int64), order
 
-
-def _by_size(name: str) -> tuple[float, str]:
-    """Levels in a natural order: quarters, metres and counts by size, the rest by name."""
-    number = re.search(r"\d+", name)
-    return (
-        (
-            float(QUARTERS.index(name))
-            if name in QUARTERS
-            else float(number[0]) - name.startswith("under") / 2
-            if number
-            else 0.0
-        ),
-        name,
-    )
-
-
+# %% ../../../nbs/bench/analysis/10_factors.ipynb #f1fc47b7
 def _prepared(
     scores: pd.DataFrame, factors: pd.DataFrame
 ) -> tuple[pd.DataFrame, NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
@@ -245,13 +227,10 @@ def _prepared(
     both = scores[[*KEY, "scene", "score"]].merge(factors.drop_duplicates(KEY), on=KEY)
     both = both[both.score.notna()].reset_index(drop=True)
     strata = both.groupby(["task", "format"]).ngroup().to_numpy()
+    scenes = np.unique(both.scene.astype(str), return_inverse=True)[1]
     rest = both.score.to_numpy(float)
-    return (
-        both,
-        rest - (np.bincount(strata, rest) / np.bincount(strata))[strata],
-        strata,
-        np.unique(both.scene.astype(str), return_inverse=True)[1],
-    )
+    means = np.bincount(strata, rest) / np.bincount(strata)
+    return both, rest - means[strata], strata, scenes
 
 
 def _between(codes: NDArray[np.int64], values: NDArray[np.float64], count: int) -> float:
@@ -260,7 +239,7 @@ def _between(codes: NDArray[np.int64], values: NDArray[np.float64], count: int) 
     sums = np.bincount(codes, values, count)
     return float((sums**2 / np.maximum(sizes, 1)).sum())
 
-
+# %% ../../../nbs/bench/analysis/10_factors.ipynb #fc63ff7e
 def _shuffled(cells: NDArray[np.int64], generator: np.random.Generator) -> NDArray[np.int64]:
     """A random order (n,) that only moves items within their cell: position i gets an item of i's
     cell."""
@@ -268,7 +247,7 @@ def _shuffled(cells: NDArray[np.int64], generator: np.random.Generator) -> NDArr
     order[np.argsort(cells, kind="stable")] = np.argsort(cells + generator.random(len(cells)))
     return order
 
-
+# %% ../../../nbs/bench/analysis/10_factors.ipynb #2d187c3d
 def _explained(
     columns: Sequence[NDArray[np.int64]], values: NDArray[np.float64], strata: NDArray[np.int64]
 ) -> float:
@@ -280,15 +259,96 @@ def _explained(
     fitted = design @ np.linalg.lstsq(design, values, rcond=None)[0]
     rank = np.linalg.matrix_rank(design.T @ design)
     total = float(values @ values)
-    return (
-        1
-        - (float(((values - fitted) ** 2).sum()) / max(len(values) - rank, 1))
-        / (total / max(len(values) - int(strata.max()) - 1, 1))
-        if total
-        else 0.0
-    )
+    if not total:
+        return 0.0
+    left = float(((values - fitted) ** 2).sum()) / max(len(values) - rank, 1)
+    return 1 - left / (total / max(len(values) - int(strata.max()) - 1, 1))
+
+# %% ../../../nbs/bench/analysis/10_factors.ipynb #72403e8b
+def _of_scenes(codes: NDArray[np.int64], scenes: NDArray[np.int64]) -> bool:
+    """Whether every scene has one level only."""
+    order = np.argsort(scenes, kind="stable")
+    parts = np.split(codes[order], np.flatnonzero(np.diff(scenes[order])) + 1)
+    return all(len(np.unique(part)) == 1 for part in parts)
 
 
+class _Chance:
+    """What shuffled scores (n,) give: the same orders for all factors."""
+
+    def __init__(
+        self,
+        rest: NDArray[np.float64],
+        strata: NDArray[np.int64],
+        scenes: NDArray[np.int64],
+        generator: np.random.Generator,
+        shuffles: int,
+    ):
+        self.rest = rest
+        self.scenes = scenes
+        self.generator = generator
+        self.known = 1 < scenes.max(initial=0) + 1 < len(scenes)
+        cells = strata * (int(scenes.max(initial=0)) + 1) + scenes if self.known else strata
+        self.orders = [_shuffled(cells, generator) for _ in range(shuffles)]
+
+    def sums(self, codes: NDArray[np.int64], count: int) -> NDArray[np.float64]:
+        """The sums of squares between the levels of a factor, one of each shuffle."""
+        inside = codes >= 0
+        own = codes[inside]
+        scenes = self.scenes[inside]
+        if not self.known or not _of_scenes(own, scenes):
+            return np.array(
+                [_between(own, self.rest[order][inside], count) for order in self.orders]
+            )
+        values = self.rest[inside]
+        _, first, place = np.unique(scenes, return_index=True, return_inverse=True)
+        # a scene's questions keep their scores together; the scenes' levels are shuffled
+        drawn = (self.generator.permutation(own[first])[place] for _ in self.orders)
+        return np.array([_between(codes, values, count) for codes in drawn])
+
+# %% ../../../nbs/bench/analysis/10_factors.ipynb #65c9c6bb
+def _share(codes: NDArray[np.int64], count: int, chance: _Chance) -> dict[str, float]:
+    """A factor's share of the variance, less what luck gives, and how often luck gives as much."""
+    inside = codes >= 0
+    values = chance.rest[inside]
+    total = float(values @ values) or 1.0
+    found = _between(codes[inside], values, count) / total
+    luck = chance.sums(codes, count) / total
+    hits = int((luck >= found * (1 - 1e-9)).sum())
+    return {
+        "share": max(0.0, (found - luck.mean()) / (1 - luck.mean())),
+        "p": (1 + hits) / (1 + len(luck)),
+    }
+
+
+def _beyond(
+    own: NDArray[np.int64],
+    others: Sequence[NDArray[np.int64]],
+    values: NDArray[np.float64],
+    strata: NDArray[np.int64],
+) -> float:
+    """What a factor adds to the variance that all others explain."""
+    both = _explained([*others, own], values, strata)
+    return max(0.0, both - _explained(others, values, strata))
+
+# %% ../../../nbs/bench/analysis/10_factors.ipynb #39014b35
+_COLUMNS = "factor levels items share beyond low_level low_effect high_level high_effect p".split()
+
+
+def _extremes(
+    own: NDArray[np.int64], values: NDArray[np.float64], names: Sequence[str]
+) -> dict[str, Any]:
+    """The levels where scores are lowest and highest."""
+    sizes = np.maximum(np.bincount(own, minlength=len(names)), 1)
+    effects = np.bincount(own, values, len(names)) / sizes
+    ranked = [k for k in np.argsort(effects, kind="stable") if names[k] != OTHER]
+    return {
+        "low_level": names[ranked[0]],
+        "low_effect": effects[ranked[0]],
+        "high_level": names[ranked[-1]],
+        "high_effect": effects[ranked[-1]],
+    }
+
+# %% ../../../nbs/bench/analysis/10_factors.ipynb #50364bb4
 def factor_table(
     scores: pd.DataFrame,
     factors: pd.DataFrame,
@@ -311,81 +371,24 @@ def factor_table(
             put together as `OTHER`.
     """
     both, rest, strata, scenes = _prepared(scores, factors)
-    known = 1 < scenes.max(initial=0) + 1 < len(scenes)
     generator = rng_for(seed, "factors")
     coded: dict[str, tuple[NDArray[np.int64], list[str]]] = {}
     for name in (name for name in factors.columns if name not in KEY):
         codes, names = _levels(both[name], strata, least, most)
         if len(np.unique(codes[codes >= 0])) > 1:
             coded[name] = codes, names
-    cells = strata * (int(scenes.max(initial=0)) + 1) + scenes if known else strata
-    orders = [_shuffled(cells, generator) for _ in range(shuffles)]
+    chance = _Chance(rest, strata, scenes, generator, shuffles)
     rows: list[dict[str, Any]] = []
     for name, (codes, names) in coded.items():
         inside = codes >= 0
-        own = codes[inside]
-        values = rest[inside]
-        count = len(names)
-        total = float(values @ values) or 1.0
-        found = _between(own, values, count) / total
-        if known and all(
-            len(np.unique(part)) == 1
-            for part in np.split(
-                own[np.argsort(scenes[inside], kind="stable")],
-                np.flatnonzero(np.diff(np.sort(scenes[inside]))) + 1,
-            )
-        ):
-            by_scene = np.unique(scenes[inside], return_index=True, return_inverse=True)
-            levels = own[by_scene[1]]
-            luck = (
-                np.array(
-                    [
-                        _between(generator.permutation(levels)[by_scene[2]], values, count)
-                        for _ in range(shuffles)
-                    ]
-                )
-                / total
-            )
-        else:
-            luck = np.array([_between(own, rest[order][inside], count) for order in orders]) / total
-        effects = np.bincount(own, values, count) / np.maximum(np.bincount(own, minlength=count), 1)
-        ranked = [k for k in np.argsort(effects, kind="stable") if names[k] != OTHER]
         others = [other[inside] for key, (other, _) in coded.items() if key != name]
         place = np.unique(strata[inside], return_inverse=True)[1]
-        rows.append(
-            {
-                "factor": name,
-                "levels": count,
-                "items": int(inside.sum()),
-                "share": max(0.0, (found - luck.mean()) / (1 - luck.mean())),
-                "beyond": max(
-                    0.0,
-                    _explained([*others, own], values, place) - _explained(others, values, place),
-                ),
-                "low_level": names[ranked[0]],
-                "low_effect": effects[ranked[0]],
-                "high_level": names[ranked[-1]],
-                "high_effect": effects[ranked[-1]],
-                "p": (1 + int((luck >= found * (1 - 1e-9)).sum())) / (1 + shuffles),
-            }
-        )
-    columns = [
-        "factor",
-        "levels",
-        "items",
-        "share",
-        "beyond",
-        "low_level",
-        "low_effect",
-        "high_level",
-        "high_effect",
-        "p",
-        "p_holm",
-    ]
-    table = pd.DataFrame(rows, columns=columns[:-1])
-    return table.assign(p_holm=holm(table.p)).sort_values(
-        "share", ascending=False, kind="stable", ignore_index=True
-    )
+        row: dict[str, Any] = {"factor": name, "levels": len(names), "items": int(inside.sum())}
+        row |= _share(codes, len(names), chance)
+        row["beyond"] = _beyond(codes[inside], others, rest[inside], place)
+        rows.append(row | _extremes(codes[inside], rest[inside], names))
+    table = pd.DataFrame(rows, columns=_COLUMNS).assign(p_holm=lambda own: holm(own.p))
+    return table.sort_values("share", ascending=False, kind="stable", ignore_index=True)
 
 # %% ../../../nbs/bench/analysis/10_factors.ipynb #3085e604
 def factor_effects(

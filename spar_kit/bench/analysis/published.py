@@ -7,7 +7,7 @@ __all__ = ['Split', 'COUNTS', 'benchmark_tasks', 'published', 'sources', 'incons
            'compare_with_published']
 
 # %% ../../../nbs/bench/analysis/20_published.ipynb #5cf98e5b
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from importlib.resources import files
 from typing import Any, Literal
@@ -35,40 +35,35 @@ def benchmark_tasks() -> dict[str, str]:
     return {task: level for level, tasks in _file()["order"].items() for task in tasks}
 
 
+def _entry_rows(
+    entry: Mapping[str, Any], order: Mapping[str, Sequence[str]]
+) -> list[dict[str, Any]]:
+    """The rows of a published result: the levels' means, then the tasks'."""
+    name = {key: entry[key] for key in ("model", "kind", "split", "flavour")}
+    levels = entry.get("levels", {})
+    tasks = entry.get("tasks", {})
+    found = [(level, "", levels[level], levels) for level in LEVELS if level in levels]
+    for level, names in order.items():
+        values = tasks.get(level, [None] * len(names))
+        found += [(level, task, value, tasks) for task, value in zip(names, values, strict=True)]
+    return [
+        {
+            **name,
+            "level": level,
+            "task": task,
+            "score": value / 100,
+            "source": part["source"],
+            "note": entry.get("note", ""),
+        }
+        for level, task, value, part in found
+        if value is not None
+    ]
+
+# %% ../../../nbs/bench/analysis/20_published.ipynb #f34ada65
 @lru_cache
 def _published() -> pd.DataFrame:
-    rows: list[dict[str, Any]] = []
-    for entry in _file()["results"]:
-        name = {key: entry[key] for key in ("model", "kind", "split", "flavour")}
-        levels = entry.get("levels", {})
-        tasks = entry.get("tasks", {})
-        note = entry.get("note", "")
-        rows += [
-            {
-                **name,
-                "level": level,
-                "task": "",
-                "score": levels[level] / 100,
-                "source": levels["source"],
-                "note": note,
-            }
-            for level in LEVELS
-            if level in levels
-        ]
-        rows += [
-            {
-                **name,
-                "level": level,
-                "task": task,
-                "score": value / 100,
-                "source": tasks["source"],
-                "note": note,
-            }
-            for level, order in _file()["order"].items()
-            for task, value in zip(order, tasks.get(level, [None] * len(order)), strict=True)
-            if value is not None
-        ]
-    return pd.DataFrame(rows)
+    entries = _file()["results"]
+    return pd.DataFrame([row for e in entries for row in _entry_rows(e, _file()["order"])])
 
 
 def published() -> pd.DataFrame:
@@ -76,10 +71,9 @@ def published() -> pd.DataFrame:
     note.
 
     kind: "model", "human" or "chance". split: "full" (7,211 questions) or "tiny" (50 of each task).
-        flavour: the scorer: "official",
-    "easi", "unknown", or "none" for people and chance. level: "low", "medium", "high", "all". task:
-    "" where the row is a level's mean.
-    score: 0 to 1. source: a key of `sources()`.
+    flavour: the scorer: "official", "easi", "unknown", or "none" for people and chance. level:
+    "low", "medium", "high", "all". task: "" where the row is a level's mean. score: 0 to 1. source:
+    a key of `sources()`.
     """
     return _published().copy()
 
@@ -92,62 +86,56 @@ def sources() -> dict[str, str]:
 def _half_unit(values: Sequence[float]) -> float:
     """How far printed percentages can be from the true ones: half of the last digit that any of
     them shows."""
-    return 0.5 * 10.0 ** -max(
-        len(f"{100 * value:.4f}".rstrip("0").partition(".")[2]) for value in values
-    )
+    digits = [f"{100 * value:.4f}".rstrip("0").partition(".")[2] for value in values]
+    return 0.5 * 10.0 ** -max(len(shown) for shown in digits)
 
 
+def _task_parts(own: pd.DataFrame, counts: Mapping[str, int]) -> dict[str, list[float]]:
+    """The task scores of each level for which all are published."""
+    tasks = own[own.task != ""]
+    parts = {level: tasks[tasks.level == level].score.tolist() for level in counts}
+    return {level: values for level, values in parts.items() if len(values) == counts[level]}
+
+
+def _checks(
+    parts: Mapping[str, list[float]], means: pd.Series, counts: Mapping[str, int]
+) -> list[tuple[str, str, float, float]]:
+    """What can be worked out: level, of what, its mean, and how far rounding can have moved it."""
+    slack = {level: _half_unit(values) for level, values in parts.items()}
+    checks = [(level, "tasks", float(np.mean(parts[level])), slack[level]) for level in parts]
+    if len(parts) == len(counts):
+        every = [value for values in parts.values() for value in values]
+        off = [slack[level] for level, values in parts.items() for _ in values]
+        checks.append(("all", "tasks", float(np.mean(every)), float(np.mean(off))))
+    if all(level in means for level in counts):
+        mean = sum(means[level] * count for level, count in counts.items()) / 20
+        checks.append(("all", "levels", mean, _half_unit(means)))
+    return checks
+
+# %% ../../../nbs/bench/analysis/20_published.ipynb #839fd2d4
 @lru_cache
 def _inconsistencies() -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
-    table = _published()
     counts = {level: len(tasks) for level, tasks in _file()["order"].items()}
-    for (model, split), own in table.groupby(["model", "split"], sort=False):
+    for (model, split), own in _published().groupby(["model", "split"], sort=False):
         means = own[own.task == ""].set_index("level").score
-        parts = {
-            level: own[(own.task != "") & (own.level == level)].score.tolist() for level in counts
-        }
-        parts = {level: values for level, values in parts.items() if len(values) == counts[level]}
-        every = [value for values in parts.values() for value in values] if len(parts) == 3 else []
-        checks: list[tuple[str, str, float, float]]
-        checks = [
-            (
-                level,
-                "tasks",
-                float(np.mean(values)),
-                float(np.mean([_half_unit(group) for group in groups for _ in group])),
+        for level, origin, value, slack in _checks(_task_parts(own, counts), means, counts):
+            if level not in means:
+                continue
+            difference = means[level] - value
+            if 100 * abs(difference) <= slack + _half_unit(means) + 1e-9:
+                continue
+            rows.append(
+                {
+                    "model": model,
+                    "split": split,
+                    "level": level,
+                    "published": means[level],
+                    "computed": value,
+                    "difference": difference,
+                    "from_": origin,
+                }
             )
-            for level, values, groups in [
-                *((level, values, [values]) for level, values in parts.items()),
-                ("all", every, list(parts.values())),
-            ]
-            if values
-        ]
-        if all(level in means for level in counts):
-            checks.append(
-                (
-                    "all",
-                    "levels",
-                    sum(means[level] * n for level, n in counts.items()) / 20,
-                    _half_unit(means),
-                )
-            )
-        for level, origin, value, slack in checks:
-            if (
-                level in means
-                and 100 * abs(means[level] - value) > slack + _half_unit(means) + 1e-9
-            ):
-                rows.append(
-                    {
-                        "model": model,
-                        "split": split,
-                        "level": level,
-                        "published": means[level],
-                        "computed": value,
-                        "difference": means[level] - value,
-                        "from_": origin,
-                    }
-                )
     return pd.DataFrame(rows)
 
 
@@ -174,6 +162,7 @@ def _ranking(split: Split, level: str) -> pd.DataFrame:
         if printed.empty and len(tasks) != counts[level]:
             continue
         first = (tasks if printed.empty else printed).iloc[0]
+        contradicts = (odd.model == model) & (odd.split == split) & (odd.level == level)
         rows.append(
             {
                 "model": model,
@@ -181,9 +170,7 @@ def _ranking(split: Split, level: str) -> pd.DataFrame:
                 "flavour": first.flavour,
                 "score": tasks.score.mean() if printed.empty else first.score,
                 "computed": printed.empty,
-                "contradicts": bool(
-                    ((odd.model == model) & (odd.split == split) & (odd.level == level)).any()
-                ),
+                "contradicts": bool(contradicts.any()),
                 "source": first.source,
             }
         )
@@ -227,7 +214,28 @@ def split_of(scores: pd.DataFrame) -> Split | None:
         return "tiny"
     return "full" if all(counts[task] == count for task, count in COUNTS.items()) else None
 
+# %% ../../../nbs/bench/analysis/20_published.ipynb #d6a67ecf
+def _default_models(table: pd.DataFrame, split: Split) -> list[str]:
+    """Human, chance, and the three best models that have task means."""
+    complete = table[table.task != ""].groupby("model", sort=False).size() == 20
+    ranked = leaderboard(split).query("kind == 'model'").model
+    best = [model for model in ranked if complete.get(model, False)][:3]
+    return [*table[table.kind != "model"].model.unique(), *best]
 
+
+def _own_scores(scores: pd.DataFrame, flavour: str, samples: int, seed: int) -> pd.DataFrame:
+    """A run's levels and tasks with intervals, in the order of the published tables."""
+    # published numbers of the official scorer have view_change_infer in the medium level
+    flavour = "easi" if flavour == "official" else flavour
+    means = overall_intervals(scores, samples, seed, flavour).assign(task="")
+    own = pd.concat([means, intervals(scores, ("level", "task"), samples, seed)])
+    rows = [(level, "") for level in ("all", "low", "medium", "high")]
+    rows += [(level, task) for task, level in benchmark_tasks().items()]
+    return pd.DataFrame(rows, columns=["level", "task"]).merge(
+        own[["level", "task", "score", "low", "high"]], on=["level", "task"], how="left"
+    )
+
+# %% ../../../nbs/bench/analysis/20_published.ipynb #8e356520
 def compare_with_published(
     scores: pd.DataFrame,
     models: Sequence[str] | None = None,
@@ -260,39 +268,16 @@ def compare_with_published(
     table = _published()
     table = table[table.split == split]
     if models is None:
-        full = table[table.task != ""].groupby("model", sort=False).size() == 20
-        best = [
-            model
-            for model in leaderboard(split).query("kind == 'model'").model
-            if full.get(model, False)
-        ][:3]
-        models = [*table[table.kind != "model"].model.unique(), *best]
+        models = _default_models(table, split)
     for model in models:
         if model not in set(table.model):
             raise InputError(
                 f"no published numbers of {model!r} on {split}; there are those of"
                 f" {', '.join(table.model.unique())}"
             )
-    means = overall_intervals(
-        scores, samples, seed, "easi" if flavour == "official" else flavour
-    ).assign(task="")
-    own = pd.concat([means, intervals(scores, ("level", "task"), samples, seed)])[
-        ["level", "task", "score", "low", "high"]
-    ]
-    rows = [(level, "") for level in ("all", "low", "medium", "high")] + [
-        (level, task) for task, level in benchmark_tasks().items()
-    ]
-    out = (
-        pd.DataFrame(rows, columns=["level", "task"])
-        .merge(own, on=["level", "task"], how="left")
-        .rename(columns={"score": name})
-    )
+    out = _own_scores(scores, flavour, samples, seed).rename(columns={"score": name})
     for model in models:
-        out = out.merge(
-            table[table.model == model][["level", "task", "score"]].rename(
-                columns={"score": model}
-            ),
-            on=["level", "task"],
-            how="left",
-        )
+        numbers = table[table.model == model][["level", "task", "score"]]
+        numbers = numbers.rename(columns={"score": model})
+        out = out.merge(numbers, on=["level", "task"], how="left")
     return out

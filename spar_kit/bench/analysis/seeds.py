@@ -27,9 +27,8 @@ def data_hash(folder: Path | str) -> str:
     """Twelve hexadecimal digits for all question files of a generated folder, from the SHA-256 sums
     in its manifest."""
     shards = read_manifest(folder).content["shards"]
-    return hashlib.sha256(
-        "".join(f"{path} {entry['sha256']}\n" for path, entry in sorted(shards.items())).encode()
-    ).hexdigest()[:12]
+    lines = [f"{path} {entry['sha256']}\n" for path, entry in sorted(shards.items())]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()[:12]
 
 
 def question_keys(
@@ -156,7 +155,7 @@ def run_figures(
         "data": data_hash(data),
     }
 
-
+# %% ../../../nbs/bench/analysis/30_seeds.ipynb #2aa32494
 def collect_seeds(
     folders: Sequence[Path | str],
     data: Path | str,
@@ -212,15 +211,13 @@ def _span(values: Iterable[float], sign: str = "") -> str:
     ends = [f"{value:{sign}.1f}".replace("-", "−") for value in (min(known), max(known))]
     return " to ".join(dict.fromkeys(ends))
 
-
+# %% ../../../nbs/bench/analysis/30_seeds.ipynb #3678c8e2
 def seeds_table(runs: Sequence[Mapping[str, Any]]) -> str:
     """A Markdown table: by task the range of the gain, of its interval's lower end, and in how many
     runs the interval lies above zero."""
+    gain = "gain over the best blind baseline, points"
     lines = [
-        (
-            "| task | gain over the best blind baseline, points | lower end of its 95 % interval |"
-            " above blind |"
-        ),
+        f"| task | {gain} | lower end of its 95 % interval | above blind |",
         "|---|---|---|---|",
     ]
     for row in gain_ranges(runs).itertuples():
@@ -228,7 +225,36 @@ def seeds_table(runs: Sequence[Mapping[str, Any]]) -> str:
         lines.append(f"| `{row.task}` | {ends[0]} | {ends[1]} | {row.above} of {row.runs} runs |")
     return "\n".join(lines)
 
+# %% ../../../nbs/bench/analysis/30_seeds.ipynb #2357434c
+def _names(tasks: Sequence[str]) -> str:
+    return ", ".join(f"`{task}`" for task in tasks) or "none"
 
+
+def _trained(runs: Sequence[Mapping[str, Any]]) -> str:
+    """Which seeds were trained on how many threads."""
+    by_threads: dict[int, list[str]] = {}
+    for run in sorted(runs, key=lambda run: (run["threads"], run["seed"])):
+        by_threads.setdefault(run["threads"], []).append(str(run["seed"]))
+    return "; ".join(
+        f"seed{'s' * (len(seeds) > 1)} {', '.join(seeds)} on {threads} thread{'s' * (threads > 1)}"
+        for threads, seeds in by_threads.items()
+    )
+
+
+def _measured_text(runs: Sequence[Mapping[str, Any]], data: Mapping[str, Any]) -> str:
+    """On how many questions and with which scores."""
+    sizes = {run["questions"] for run in runs}
+    added = _span((run["after"] - run["before"] for run in runs), "+")
+    return (
+        f"Measured with the plan of `make seeds`: {len(runs)} trainings ({_trained(runs)}), on the"
+        f" same questions (data hash `{data['hash']}`), {max(sizes):,} held-out questions"
+        f" in {data['rooms']} rooms. Mean score {_span(run['after'] for run in runs)} after"
+        f" training, {_span(run['blind'] for run in runs)} for the best blind baseline."
+        f" Before the QLoRA stage {_span(run['before'] for run in runs)}: QLoRA adds {added}"
+        " points, the first two stages the rest."
+    )
+
+# %% ../../../nbs/bench/analysis/30_seeds.ipynb #0d5247a4
 def seeds_text(measured: Mapping[str, Any]) -> str:
     """The README's paragraph on the demo's result, in Markdown: scores, what is claimed, what is
     open, the table, and the data hash."""
@@ -241,44 +267,19 @@ def seeds_text(measured: Mapping[str, Any]) -> str:
         )
     claimed = claimed_tasks(runs)
     still = [task for task in data["tasks"] if task not in claimed]
-    name = lambda tasks: ", ".join(f"`{task}`" for task in tasks) if tasks else "none"  # noqa: E731
-    by_threads: dict[int, list[str]] = {}
-    for run in sorted(runs, key=lambda run: (run["threads"], run["seed"])):
-        by_threads.setdefault(run["threads"], []).append(str(run["seed"]))
-    trained = "; ".join(
-        f"seed{'s' * (len(seeds) > 1)} {', '.join(seeds)} on {threads} thread{'s' * (threads > 1)}"
-        for threads, seeds in by_threads.items()
+    verdict = (
+        f"Above the best blind baseline in every run: {_names(claimed)}. Open, because not in"
+        f" every run: {_names(still)}."
     )
-    sizes = {run["questions"] for run in runs}
-    return "\n".join(
-        [
-            (
-                f"Measured with the plan of `make seeds`: {len(runs)} trainings ({trained}), on the"
-                f" same questions (data hash `{data['hash']}`), {max(sizes):,} held-out questions"
-                f" in {data['rooms']} rooms. Mean score {_span(run['after'] for run in runs)} after"
-                f" training, {_span(run['blind'] for run in runs)} for the best blind baseline."
-                f" Before the QLoRA stage {_span(run['before'] for run in runs)}: QLoRA adds"
-                f" {_span((run['after'] - run['before'] for run in runs), '+')} points, the first"
-                " two stages the rest."
-            ),
-            "",
-            (
-                f"Above the best blind baseline in every run: {name(claimed)}. Open, because not in"
-                f" every run: {name(still)}."
-            ),
-            "",
-            seeds_table(runs),
-        ]
-    )
+    return "\n".join([_measured_text(runs, data), "", verdict, "", seeds_table(runs)])
 
-
+# %% ../../../nbs/bench/analysis/30_seeds.ipynb #e533b1e8
 def plot_seeds(runs: Sequence[Mapping[str, Any]]) -> go.Figure:
     """The gain of each run by task, in points, with 95 % intervals; runs side by side."""
     figure = go.Figure()
     table = gain_table(runs)
-    for number, ((seed, threads), rows) in enumerate(
-        table.groupby(["seed", "threads"], sort=False)
-    ):
+    groups = table.groupby(["seed", "threads"], sort=False)
+    for number, ((seed, threads), rows) in enumerate(groups):
         error = {
             "type": "data",
             "symmetric": False,

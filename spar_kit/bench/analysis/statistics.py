@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['FEW_SCENES', 'FEW_ITEMS', 'Bounds', 'LEVELS', 'KEY', 'bootstrap_means', 'expanded_alpha', 'few_interval', 'interval',
-           'intervals', 'overall_intervals', 'sign_flip_test', 'holm', 'required_sample_size', 'paired_difference',
-           'overall_paired', 'best_run_per_task']
+           'intervals', 'overall_intervals', 'sign_flip_test', 'holm', 'required_sample_size', 'best_run_per_task',
+           'paired_difference', 'overall_paired']
 
 # %% ../../../nbs/bench/analysis/00_statistics.ipynb #08396b50
 from collections.abc import Mapping, Sequence
@@ -37,7 +37,43 @@ def _count_pairs(a: NDArray[np.int64], b: NDArray[np.int64], size: int) -> NDArr
     pairs = np.unique(a * (int(b.max(initial=0)) + 1) + b)
     return np.bincount(pairs // (int(b.max(initial=0)) + 1), minlength=size)
 
+# %% ../../../nbs/bench/analysis/00_statistics.ipynb #6808ecf9
+def _draw_scenes(
+    values: NDArray[np.float64],
+    groups: NDArray[np.int64],
+    scenes: NDArray[np.int64],
+    *,
+    wanted: NDArray[np.bool_],
+    samples: int,
+    seed: int,
+) -> NDArray[np.float64]:
+    """Replicates (samples, groups that are `wanted`) of the groups' means: whole scenes are
+    drawn, the same for all groups."""
+    count = len(wanted)
+    size = int(scenes.max()) + 1
+    cell = scenes * count + groups
+    sums = np.bincount(cell, values, size * count).reshape(size, count)[:, wanted]
+    counts = np.bincount(cell, np.ones(len(values)), size * count).reshape(size, count)[:, wanted]
+    means = np.empty((samples, int(wanted.sum())))
+    generator = rng_for(seed, "bootstrap")
+    for start in range(0, samples, 500):  # 500 draws of 5,000 scenes are 20 MB
+        many = min(500, samples - start)
+        draws = generator.multinomial(size, np.full(size, 1 / size), size=many).astype(float)
+        with np.errstate(invalid="ignore"):
+            means[start : start + many] = (draws @ sums) / (draws @ counts)
+    return means
 
+
+def _draw_items(
+    values: NDArray[np.float64], samples: int, generator: np.random.Generator
+) -> NDArray[np.float64]:
+    """Replicates (samples,) of the mean of values that are drawn one by one."""
+    # scores take few values: a draw is how often it has each
+    own, counts = np.unique(values, return_counts=True)
+    size = counts.sum()
+    return np.asarray(generator.multinomial(size, counts / size, samples) @ own / size)
+
+# %% ../../../nbs/bench/analysis/00_statistics.ipynb #97dbd0e7
 def bootstrap_means(
     values: NDArray[np.float64],
     groups: NDArray[np.int64],
@@ -59,33 +95,18 @@ def bootstrap_means(
     every group where each scene has one question, draws its questions instead.
     """
     means = np.full((samples, count), np.nan)
-    by_item = (
-        np.ones(count, bool) if not _are_known(scenes) else _count_pairs(groups, scenes, count) < 2
-    )
+    if _are_known(scenes):
+        by_item = _count_pairs(groups, scenes, count) < 2
+    else:
+        by_item = np.ones(count, bool)
     if not by_item.all():
-        size = int(scenes.max()) + 1
-        cell = scenes * count + groups
-        sums, counts = (
-            np.bincount(cell, weights, size * count).reshape(size, count)[:, ~by_item]
-            for weights in (values, np.ones(len(values)))
+        means[:, ~by_item] = _draw_scenes(
+            values, groups, scenes, wanted=~by_item, samples=samples, seed=seed
         )
-        generator = rng_for(seed, "bootstrap")
-        for start in range(0, samples, 500):  # 500 draws of 5,000 scenes are 20 MB
-            draws = generator.multinomial(
-                size, np.full(size, 1 / size), size=min(500, samples - start)
-            ).astype(float)
-            with np.errstate(invalid="ignore"):
-                means[start : start + len(draws), ~by_item] = (draws @ sums) / (draws @ counts)
     for group in np.flatnonzero(by_item):
-        # scores take few values: a draw is how often it has each
-        own, counts = np.unique(values[groups == group], return_counts=True)
+        own = values[groups == group]
         if len(own):
-            size = counts.sum()
-            means[:, group] = (
-                rng_for(seed, "items", str(group)).multinomial(size, counts / size, samples)
-                @ own
-                / size
-            )
+            means[:, group] = _draw_items(own, samples, rng_for(seed, "items", str(group)))
     return means
 
 # %% ../../../nbs/bench/analysis/00_statistics.ipynb #c757c841
@@ -103,7 +124,7 @@ def expanded_alpha(clusters: int, confidence: float = 0.95) -> float:
         ndtr(-np.sqrt(clusters / (clusters - 1)) * stdtrit(clusters - 1, 0.5 + confidence / 2))
     )
 
-
+# %% ../../../nbs/bench/analysis/00_statistics.ipynb #bd84181a
 FEW_SCENES = 10
 FEW_ITEMS = 30  # below either, draws cannot show the spread: see `few_interval`
 Bounds = tuple[float, float]
@@ -128,10 +149,8 @@ class _Column:
     def effective(self) -> float:
         """How many units of equal weight would say as much (Kish, 1965): one scene with nearly all
         questions counts as little more than one."""
-        return float(
-            1
-            / (np.bincount(np.unique(self.units, return_inverse=True)[1], self.weights) ** 2).sum()
-        )
+        shares = np.bincount(np.unique(self.units, return_inverse=True)[1], self.weights)
+        return float(1 / (shares**2).sum())
 
     @property
     def is_small(self) -> bool:
@@ -150,43 +169,46 @@ def _column(
     """Units are the scenes where they are known and there are two of them at least, else the
     questions, as in `bootstrap_means`."""
     units = scenes if known and len(np.unique(scenes)) > 1 else np.arange(len(values))
-    weights = (
-        np.full(len(values), 1 / max(len(values), 1))
-        if weights is None
-        else weights / weights.sum()
-    )
-    return _Column(
-        values,
-        weights,
-        (
-            np.zeros(len(values), np.int64)
-            if strata is None
-            else np.unique(strata, return_inverse=True)[1]
-        ),
-        units,
-    )
+    if weights is None:
+        weights = np.full(len(values), 1 / max(len(values), 1))
+    else:
+        weights = weights / weights.sum()
+    if strata is None:
+        strata = np.zeros(len(values), np.int64)
+    else:
+        strata = np.unique(strata, return_inverse=True)[1]
+    return _Column(values, weights, strata, units)
 
-
-def _leave_one_out(column: _Column) -> tuple[float, float]:
-    """The variance of the mean by the jackknife of units, and that of independent questions within
-    strata; a question that is alone in its stratum is held against the mean of all."""
+# %% ../../../nbs/bench/analysis/00_statistics.ipynb #1c2df163
+def _sums_by_unit(column: _Column) -> tuple[NDArray, NDArray]:
+    """(units, strata) the sums of the values, and how many they are."""
     count = int(column.strata.max()) + 1
     place = np.unique(column.units, return_inverse=True)[1]
     size = int(place.max()) + 1
     cell = place * count + column.strata
-    shares = np.bincount(column.strata, column.weights)
     sums = np.bincount(cell, column.values, size * count).reshape(size, count)
-    counts = np.bincount(cell, minlength=size * count).reshape(size, count)
+    return sums, np.bincount(cell, minlength=size * count).reshape(size, count)
+
+
+def _jackknife(sums: NDArray, counts: NDArray, shares: NDArray) -> float:
+    """The variance of the mean, from the means that are left when one unit is left out."""
+    size = len(sums)
+    mean = (sums.sum(0) / counts.sum(0)) @ shares
     rest = sums.sum(0) - sums
     left = counts.sum(0) - counts
     there = left > 0
     weight = there @ shares
     means = np.divide(rest, left, out=np.zeros_like(rest), where=there) @ shares
+    found = np.divide(means, weight, out=np.full(size, mean), where=weight > 0) - mean
+    return float((size - 1) / size * (found**2).sum())
+
+# %% ../../../nbs/bench/analysis/00_statistics.ipynb #91e345c2
+def _leave_one_out(column: _Column) -> tuple[float, float]:
+    """The variance of the mean by the jackknife of units, and that of independent questions within
+    strata; a question that is alone in its stratum is held against the mean of all."""
+    sums, counts = _sums_by_unit(column)
+    shares = np.bincount(column.strata, column.weights)
     whole = sums.sum(0) / counts.sum(0)
-    found = (
-        np.divide(means, weight, out=np.full(size, whole @ shares), where=weight > 0)
-        - whole @ shares
-    )
     many = counts.sum(0)[column.strata]
     off = np.where(
         many > 1,
@@ -194,9 +216,9 @@ def _leave_one_out(column: _Column) -> tuple[float, float]:
         column.values - whole @ shares,
     )
     inside = ((column.weights * off) ** 2).sum()
-    return float((size - 1) / size * (found**2).sum()), float(inside)
+    return _jackknife(sums, counts, shares), float(inside)
 
-
+# %% ../../../nbs/bench/analysis/00_statistics.ipynb #03a7997c
 def few_interval(
     column: _Column, bounds: Bounds = (0.0, 1.0), confidence: float = 0.95, alike: float = 0.0
 ) -> tuple[float, float]:
@@ -232,7 +254,7 @@ def few_interval(
     ends = np.round([min(mean, middle - half), max(mean, middle + half)], 12)
     return low + span * max(0.0, float(ends[0])), low + span * min(1.0, float(ends[1]))
 
-
+# %% ../../../nbs/bench/analysis/00_statistics.ipynb #a9bcd22e
 def _ends(
     means: NDArray[np.float64], columns: Sequence[_Column], bounds: Bounds = (0.0, 1.0)
 ) -> NDArray[np.float64]:
@@ -304,6 +326,15 @@ def _columns(
     return [_column(values[groups == k], scenes[groups == k], known) for k in range(count)]
 
 
+def _ordered(table: pd.DataFrame) -> pd.DataFrame:
+    if "task" not in table:
+        return table
+    order = {name: k for k, name in enumerate(TASKS)}
+    return table.sort_values("task", key=lambda names: names.map(order), kind="stable").reset_index(
+        drop=True
+    )
+
+# %% ../../../nbs/bench/analysis/00_statistics.ipynb #bc858655
 def intervals(
     scores: pd.DataFrame, by: Sequence[str] = ("task",), samples: int = 2000, seed: int = 0
 ) -> pd.DataFrame:
@@ -334,15 +365,6 @@ def intervals(
         )
     )
 
-
-def _ordered(table: pd.DataFrame) -> pd.DataFrame:
-    if "task" not in table:
-        return table
-    order = {name: k for k, name in enumerate(TASKS)}
-    return table.sort_values("task", key=lambda names: names.map(order), kind="stable").reset_index(
-        drop=True
-    )
-
 # %% ../../../nbs/bench/analysis/00_statistics.ipynb #a3f2b1af
 LEVELS = ("low", "medium", "high", "all")
 
@@ -359,7 +381,7 @@ def _shares(tasks: Sequence[str], levels: Sequence[str], flavour: str) -> NDArra
         member[[task == "view_change_infer" for task in tasks], 1] = 0
     return member / np.maximum(member.sum(0), 1)
 
-
+# %% ../../../nbs/bench/analysis/00_statistics.ipynb #9f7d587b
 def _by_level(
     scored: pd.DataFrame, values: NDArray[np.float64], samples: int, seed: int, flavour: str
 ) -> tuple[
@@ -393,7 +415,7 @@ def _by_level(
     ]
     return values @ weights, draws, weights, columns, table
 
-
+# %% ../../../nbs/bench/analysis/00_statistics.ipynb #dab015df
 def overall_intervals(
     scores: pd.DataFrame, samples: int = 2000, seed: int = 0, flavour: str = "strict"
 ) -> pd.DataFrame:
@@ -405,17 +427,15 @@ def overall_intervals(
             does.
     """
     scored = scores[scores.score.notna()]
+    names = ["level", "score", "low", "high", "items", "scenes", "tasks"]
     if scored.empty:
-        return pd.DataFrame(
-            {name: [] for name in ("level", "score", "low", "high", "items", "scenes", "tasks")}
-        )
+        return pd.DataFrame({name: [] for name in names})
     means, draws, _, columns, table = _by_level(
         scored, scored.score.to_numpy(float), samples, seed, flavour
     )
     ends = _ends(draws, columns)
-    return table.assign(score=means, low=ends[:, 0], high=ends[:, 1])[table.tasks > 0][
-        ["level", "score", "low", "high", "items", "scenes", "tasks"]
-    ].reset_index(drop=True)
+    table = table.assign(score=means, low=ends[:, 0], high=ends[:, 1])[table.tasks > 0]
+    return table[names].reset_index(drop=True)
 
 # %% ../../../nbs/bench/analysis/00_statistics.ipynb #523ffc87
 def sign_flip_test(
@@ -456,7 +476,7 @@ def sign_flip_test(
         hits[many] += (np.abs((1.0 - 2.0 * bits) @ totals[:, many]) >= found[many]).sum(0)
     return (1 + hits) / (1 + samples)
 
-
+# %% ../../../nbs/bench/analysis/00_statistics.ipynb #83443242
 def holm(p: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:
     """p values adjusted for having looked at all of them (Holm, 1979): calling those below 0.05
     real errs on any of them at most 5 times in 100."""
@@ -487,6 +507,7 @@ def required_sample_size(
 
 # %% ../../../nbs/bench/analysis/00_statistics.ipynb #dcc4cebf
 KEY = ["task", "format", "id"]
+_PAIRED = "a b difference low high p p_holm needed items scenes better".split()
 
 
 def _pair(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
@@ -498,7 +519,34 @@ def _pair(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
         raise InputError("the two runs share no scored question")
     return both.assign(difference=both.score - both.score_b)
 
+# %% ../../../nbs/bench/analysis/00_statistics.ipynb #2dd17139
+def best_run_per_task(
+    runs: Mapping[str, pd.DataFrame], by: Sequence[str] = ("task",)
+) -> pd.DataFrame:
+    """For each group the rows of the run with the highest mean there, with a column `run` saying
+    which.
 
+    Meant for blind baselines: taking the best of them *on the scored questions* favors them a
+    little, which is the honest side to err on. A group in which no run has a score keeps the rows
+    of the first run that has the group: nothing vanishes.
+    """
+    scored = {
+        name: scores.groupby(list(by), observed=True)["score"].mean()
+        for name, scores in runs.items()
+    }
+    # scores lie in 0 to 1: without any comes behind all of them, without the group at all behind
+    # that
+    means = pd.DataFrame({name: mean.fillna(-1.0) for name, mean in scored.items()}).fillna(-2.0)
+    winner = means.idxmax(axis=1)
+    parts = []
+    for name, scores in runs.items():
+        keys: pd.Index = pd.Index(scores[by[0]])
+        if len(by) > 1:
+            keys = pd.MultiIndex.from_frame(scores[list(by)])
+        parts.append(scores[winner.reindex(keys).to_numpy() == name].assign(run=name))
+    return pd.concat(parts, ignore_index=True)
+
+# %% ../../../nbs/bench/analysis/00_statistics.ipynb #a09145f4
 def _judge(
     table: pd.DataFrame, draws: NDArray, columns: Sequence[_Column], totals: NDArray, seed: int
 ) -> pd.DataFrame:
@@ -519,7 +567,7 @@ def _judge(
         better=ends[:, 0] > 0,
     )
 
-
+# %% ../../../nbs/bench/analysis/00_statistics.ipynb #cac6ffb1
 def paired_difference(
     a: pd.DataFrame,
     b: pd.DataFrame,
@@ -548,36 +596,13 @@ def paired_difference(
         scenes=_count_pairs(groups, scenes, count),
     )
     units = scenes if _are_known(scenes) else np.arange(len(both))
-    totals = np.bincount(units * count + groups, values, (int(units.max()) + 1) * count).reshape(
-        -1, count
-    )
-    table = _judge(
-        table,
-        bootstrap_means(values, groups, scenes, count=count, samples=samples, seed=seed),
-        _columns(values, groups, scenes, count),
-        totals,
-        seed,
-    )
-    return _ordered(
-        table[
-            [
-                *by,
-                "a",
-                "b",
-                "difference",
-                "low",
-                "high",
-                "p",
-                "p_holm",
-                "needed",
-                "items",
-                "scenes",
-                "better",
-            ]
-        ]
-    )
+    size = (int(units.max()) + 1) * count
+    totals = np.bincount(units * count + groups, values, size).reshape(-1, count)
+    draws = bootstrap_means(values, groups, scenes, count=count, samples=samples, seed=seed)
+    table = _judge(table, draws, _columns(values, groups, scenes, count), totals, seed)
+    return _ordered(table[[*by, *_PAIRED]])
 
-
+# %% ../../../nbs/bench/analysis/00_statistics.ipynb #d28e57d1
 def overall_paired(
     a: pd.DataFrame, b: pd.DataFrame, samples: int = 2000, seed: int = 0, flavour: str = "strict"
 ) -> pd.DataFrame:
@@ -598,53 +623,6 @@ def overall_paired(
         b=both.score_b.to_numpy(float) @ weights,
         difference=means,
     )[there].reset_index(drop=True)
-    return _judge(
-        table,
-        draws[:, there],
-        [column for column, own in zip(columns, there) if own],
-        totals[:, there],
-        seed,
-    )[
-        [
-            "level",
-            "a",
-            "b",
-            "difference",
-            "low",
-            "high",
-            "p",
-            "p_holm",
-            "needed",
-            "items",
-            "scenes",
-            "better",
-        ]
-    ]
-
-
-def best_run_per_task(
-    runs: Mapping[str, pd.DataFrame], by: Sequence[str] = ("task",)
-) -> pd.DataFrame:
-    """For each group the rows of the run with the highest mean there, with a column `run` saying
-    which.
-
-    Meant for blind baselines: taking the best of them *on the scored questions* favours them a
-        little, which is the honest side to
-    err on. A group in which no run has a score keeps the rows of the first run that has the group:
-    nothing vanishes.
-    """
-    scored = {
-        name: scores.groupby(list(by), observed=True)["score"].mean()
-        for name, scores in runs.items()
-    }
-    # scores lie in 0 to 1: without any comes behind all of them, without the group at all behind
-    # that
-    means = pd.DataFrame({name: mean.fillna(-1.0) for name, mean in scored.items()}).fillna(-2.0)
-    winner = means.idxmax(axis=1)
-    parts = []
-    for name, scores in runs.items():
-        keys = (
-            pd.MultiIndex.from_frame(scores[list(by)]) if len(by) > 1 else pd.Index(scores[by[0]])
-        )
-        parts.append(scores[winner.reindex(keys).to_numpy() == name].assign(run=name))
-    return pd.concat(parts, ignore_index=True)
+    asked = [column for column, own in zip(columns, there) if own]
+    table = _judge(table, draws[:, there], asked, totals[:, there], seed)
+    return table[["level", *_PAIRED]]
