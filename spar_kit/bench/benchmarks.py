@@ -290,11 +290,9 @@ def _why_unreadable(path: Path, error: BaseException) -> str:
             pointer = file.read(40).startswith(b"version https://git-lfs")
     except OSError as failed:
         return f"cannot be read: {failed.strerror or failed}"
-    return (
-        "a pointer of Git LFS, not the file itself; type: git lfs pull"
-        if pointer
-        else f"not a readable Parquet file ({_first_line(error)})"
-    )
+    if pointer:
+        return "a pointer of Git LFS, not the file itself; type: git lfs pull"
+    return f"not a readable Parquet file ({_first_line(error)})"
 
 
 def _image_counts(file: pq.ParquetFile) -> list[int | None]:

@@ -413,7 +413,8 @@ def _blind_words(runs: RunSet) -> str:
     if list(runs.blind) == [CONSTANT]:
         more = (
             " The model's own answers without the images say more than a constant: <code>spar"
-            " evaluate MODEL --images all</code> asks for them, and this page takes them as further files."
+            " evaluate MODEL --images all</code> asks for them, and this page takes them as"
+            " further files."
         )
     else:
         more = ""

@@ -499,11 +499,9 @@ def required_sample_size(
     sigma^2 = items * error^2, so that a standard error which knows about scenes brings their design
     effect along. NaN where error is 0.
     """
-    return (
-        float(np.ceil(items * (error * (ndtri(1 - alpha / 2) + ndtri(power)) / effect) ** 2))
-        if error > 0
-        else float("nan")
-    )
+    if error > 0:
+        return float(np.ceil(items * (error * (ndtri(1 - alpha / 2) + ndtri(power)) / effect) ** 2))
+    return float("nan")
 
 # %% ../../../nbs/bench/analysis/00_statistics.ipynb #dcc4cebf
 KEY = ["task", "format", "id"]
