@@ -21,7 +21,7 @@ from spar_kit.bench.baselines.audit import (
 from spar_kit.bench.baselines.name_linear import predict_with_names
 from spar_kit.bench.baselines.text_forest import ParsedQuestion
 from spar_kit.cli.main import main
-from spar_kit.report.audit_report import page, write_audit
+from spar_kit.report.audit_report import audit_page, write_audit
 
 FOLDER = "spar/made-up/qa_jsonl/train"
 
@@ -183,7 +183,7 @@ def test_few_questions_are_unclear_and_told_what_to_type(tmp_path):
     # as SPAR-7M is released: more of it cannot be made
     (folder / "manifest.json").unlink()
     assert audit(folder, trees=3).conclusion().endswith("there are too few questions to tell.")
-    text = page(result)
+    text = audit_page(result)
     assert (
         "✓" not in text
         and "✗" not in text
@@ -434,7 +434,7 @@ def test_page_is_well_formed(leaky, tmp_path):
 
     tags = Tags()
     result = audit(leaky, tasks=["depth_prediction_oc", "spatial_imagination_map_mv"], trees=5)
-    tags.feed(page(result))
+    tags.feed(audit_page(result))
     assert not tags.open and {"table", "details", "svg", "script"} <= tags.seen
     assert [path.name for path in write_audit(result, tmp_path / "new")] == [
         "audit.json",

@@ -32,7 +32,12 @@ from spar_kit.bench.benchmarks import (
     parquet_files,
     read_parquet,
 )
-from spar_kit.bench.predictions import Prediction, PredictionWriter, content_hash, read_lines
+from spar_kit.bench.predictions import (
+    Prediction,
+    PredictionWriter,
+    settings_hash,
+    read_partial_predictions,
+)
 from spar_kit.bench.scorers.table import score_file
 from spar_kit.cli.main import main
 from spar_kit.data.generate import generate
@@ -682,7 +687,7 @@ def test_blind_views(bench: Path, toy: Path) -> None:
             and (none.text, none.answer, none.key) == (item.text, item.answer, item.key)
         )
         assert [(image.size, image.getcolors()) for image in grey.load()] == [
-            (image.size, [(image.width * image.height, it.GREY)]) for image in item.load()
+            (image.size, [(image.width * image.height, it.BLANK_COLOR)]) for image in item.load()
         ]
         assert len(other.load()) == len(item.images) and other.text == item.text
         assert [image.tobytes() for image in other.load()] != [
@@ -743,7 +748,7 @@ def test_a_failure_is_asked_again_and_a_success_never(tmp_path: Path) -> None:
                     answers.add(item, "\ud83d <b>\x00 2.5", seconds=1.0)
 
             list(pool.map(one, answers.left))
-        rows = read_lines(out)
+        rows = read_partial_predictions(out)
         assert [row["id"] for row in rows] == [item.id for item in items]
         assert all(
             (
@@ -771,17 +776,17 @@ def test_answers_of_another_model_are_put_aside_not_lost(tmp_path: Path) -> None
         for k in range(5)
     ]
     out = tmp_path / "a.jsonl"
-    with PredictionWriter(out, items, content_hash("a", 1)) as answers:
+    with PredictionWriter(out, items, settings_hash("a", 1)) as answers:
         for item in answers.left:
             answers.add(item, item.id)
     # fewer were asked for
     assert (
-        len(PredictionWriter(out, items[:2], content_hash("a", 1)).rows) == 2
-        and len(read_lines(tmp_path / "a.jsonl.previous")) == 5
+        len(PredictionWriter(out, items[:2], settings_hash("a", 1)).rows) == 2
+        and len(read_partial_predictions(tmp_path / "a.jsonl.previous")) == 5
     )
     assert (
-        not PredictionWriter(out, items, content_hash("a", 2)).rows
-        and len(read_lines(tmp_path / "a.jsonl.previous")) == 2
+        not PredictionWriter(out, items, settings_hash("a", 2)).rows
+        and len(read_partial_predictions(tmp_path / "a.jsonl.previous")) == 2
     )
     with pytest.raises(ValueError, match="there twice"):
         PredictionWriter(out, items + items[:1], "x")

@@ -100,7 +100,7 @@ def test_sheets_of_vlmevalkit(tmp_path, kind):
         frame.drop(columns="image").to_excel(path, index=False)
     else:
         frame.to_csv(path, index=False, sep="\t" if kind == "tsv" else ",")
-    found = f.read_file(path)
+    found = f.read_prediction_file(path)
     # pandas writes what begins with "=" as a formula without a stored value: VLMEvalKit finds
     # nothing there, and neither do we
     said = [SAID[0], "", *SAID[2:]] if kind == "xlsx" else SAID
@@ -169,7 +169,7 @@ def test_samples_of_lmms_eval(tmp_path, old):
     path = lines(
         tmp_path / "s.jsonl", [lmms(i, s, k, old) for k, (i, s) in enumerate(zip(ITEMS, SAID))]
     )
-    found = f.read_file(path)
+    found = f.read_prediction_file(path)
     assert (
         found.kind == "lmms-eval"
         and picked(found.rows) == picked(rows_of(ITEMS, SAID))
@@ -185,7 +185,7 @@ def test_a_request_that_lmms_eval_lost_is_a_failure_and_not_its_reason_scored(tm
         "[LMMS_EVAL_BUDGET_EXCEEDED]",
     ]
     path = lines(tmp_path / "s.jsonl", [lmms(i, s, k) for k, (i, s) in enumerate(zip(asked, said))])
-    found = f.read_file(path)
+    found = f.read_prediction_file(path)
     assert [row["prediction"] for row in found.rows] == ["2.0", None, None] and found.failed == 2
     assert found.rows[1]["failed"] == said[1] and score_rows(found.rows).metric.tolist() == [
         "mra",
@@ -209,7 +209,7 @@ def test_samples_without_their_document_are_joined_by_place_if_the_target_agrees
         (f"x{k}", s) for k, s in enumerate(SAID)
     ]
     bare[1]["target"] = "C"
-    found = f.read_file(lines(tmp_path / "s.jsonl", bare), renamed)
+    found = f.read_prediction_file(lines(tmp_path / "s.jsonl", bare), renamed)
     assert (
         found.unknown == 1
         and found.missing == 1
@@ -228,7 +228,7 @@ def test_duplicates_missing_and_unknown_are_counted_and_said(tmp_path):
         {**rows[0], "id": "77"},
     ]
     said = []
-    found = f.read_file(lines(tmp_path / "d.jsonl", many), BENCH)
+    found = f.read_prediction_file(lines(tmp_path / "d.jsonl", many), BENCH)
     assert (found.duplicates, found.contradictions, found.missing, found.unknown) == (3, 2, 2, 1)
     assert [row["prediction"] for row in found.rows] == [SAID[0], "A", None, None] and [
         row["id"] for row in found.rows if row.get("failed")
@@ -371,7 +371,7 @@ def test_it_is_scored(tmp_path):
 def test_an_answer_that_is_null_fails_its_row_alone(tmp_path, said, kept):
     rows = [lmms(i, "1.5", k) for k, i in enumerate(ITEMS)]
     rows[2]["filtered_resps"] = said
-    found = f.read_file(lines(tmp_path / "s.jsonl", rows))
+    found = f.read_prediction_file(lines(tmp_path / "s.jsonl", rows))
     assert [row["prediction"] for row in found.rows] == [
         "1.5",
         "1.5",
@@ -521,11 +521,11 @@ def test_the_official_scorer_gets_the_true_answer_as_it_was_written(tmp_path):
 
 def test_one_id_with_two_true_answers_in_a_file_is_refused(tmp_path):
     same = [GOOD, {**GOOD, "answer": "1.50", "prediction": "2"}]
-    assert f.read_file(lines(tmp_path / "a.jsonl", same)).contradictions == 1
+    assert f.read_prediction_file(lines(tmp_path / "a.jsonl", same)).contradictions == 1
     with pytest.raises(
         RowError, match=r"a.jsonl:2: id '0' is there twice with two true answers, '1.5' and '2.5'"
     ):
-        f.read_file(lines(tmp_path / "a.jsonl", [GOOD, {**GOOD, "answer": "2.5"}]))
+        f.read_prediction_file(lines(tmp_path / "a.jsonl", [GOOD, {**GOOD, "answer": "2.5"}]))
 
 
 @pytest.mark.parametrize(
@@ -541,7 +541,7 @@ def test_numbers_that_lmms_eval_lost_are_explained(tmp_path, numbers, said, lost
     rows = [lmms(item(str(k)), text, k) for k, text in enumerate(said)]
     for row, number in zip(rows, numbers):
         row["sparbench_score"]["MRA:.5:.95:.05"] = number
-    found = f.read_file(lines(tmp_path / "s.jsonl", rows))
+    found = f.read_prediction_file(lines(tmp_path / "s.jsonl", rows))
     assert ("from functools import partial" in str(found)) == lost == (not found.plain)
 
 

@@ -20,7 +20,7 @@ from toys import busy_room
 import spar_kit as sk
 from spar_kit.data.generate import generate
 from spar_kit.data.question import CARD_BYTES, Question, Questions, facts_in_words, few_of
-from spar_kit.data.records import RecordError, list_shards, load_images, read_lines
+from spar_kit.data.records import RecordError, list_shards, load_images, read_json_records
 from spar_kit.scenes.box_room import box_room_scene
 from spar_kit.scenes.scene import Scene, SceneError
 
@@ -197,7 +197,7 @@ def written(
     folder = tmp_path_factory.mktemp("door") / "data"
     generate(One(room), folder, tasks=list(ASKED), per_task=EACH, seed=5, progress=False)
     return {
-        (task, form): [(record, root) for record in read_lines(path)]
+        (task, form): [(record, root) for record in read_json_records(path)]
         for path, task, form, root in list_shards(folder)
     }
 
@@ -238,7 +238,9 @@ def test_ids_are_those_of_generate_for_the_same_task(room: Scene, tmp_path: Path
         seed=5,
         progress=False,
     )
-    records = {form: list(read_lines(path)) for path, _, form, _ in list_shards(tmp_path / "data")}
+    records = {
+        form: list(read_json_records(path)) for path, _, form, _ in list_shards(tmp_path / "data")
+    }
     for form in ("fill", "select", "sentence"):
         assert [
             q.to_record() for q in sk.ask(room, "depth_prediction_oc", EACH, form, seed=5)

@@ -19,7 +19,7 @@ from PIL import Image
 from spar_kit.bench.baselines.audit import read_asked
 from spar_kit.bench.benchmarks import Benchmark, BenchmarkError, open_benchmark
 from spar_kit.bench.interop.lmms_eval import read_logs
-from spar_kit.bench.interop.prediction_files import read_file, read_predictions
+from spar_kit.bench.interop.prediction_files import read_prediction_file, read_predictions
 from spar_kit.bench.rows import RowError
 from spar_kit.bench.scorers.comparison import item_lines, score_flavours
 from spar_kit.bench.scorers.table import name_unscored, report, score_rows
@@ -178,10 +178,10 @@ def score_whole(rows: list) -> None:
 def test_files_of_answers(tmp_path, kind, edits, cut):
     path = tmp_path / "fuzz.any"
     path.write_bytes(damaged(FILES[kind], edits, cut))
-    found = survives(path, read_file)
+    found = survives(path, read_prediction_file)
     if found is not None and not edits and cut is None:
         assert len(found.rows) == len(ROWS)
-    survives(path, lambda path: read_file(path, BENCH))
+    survives(path, lambda path: read_prediction_file(path, BENCH))
     rows = survives(path, read_predictions)
     if rows:
         score_rows(rows)
@@ -222,11 +222,11 @@ def test_fields_of_any_type(tmp_path, name, value, place, kind):
     rows[place][name] = value
     path = tmp_path / "fuzz.jsonl"
     path.write_text("\n".join(json.dumps(row) for row in rows))
-    found = survives(path, read_file)
+    found = survives(path, read_prediction_file)
     if found is not None:
         score_whole(found.rows)
         str(found).encode()
-    survives(path, lambda path: read_file(path, BENCH))
+    survives(path, lambda path: read_prediction_file(path, BENCH))
     rows = survives(path, read_predictions)
     if rows:
         score_whole(rows)

@@ -14,14 +14,14 @@ from spar_kit.data.generate import generate
 from spar_kit.report.explanations import explain
 from spar_kit.report.floor_plan import (
     Drawing,
-    Room,
-    as_seen,
+    RoomOutline,
+    to_observer,
     contact_sheet,
     draw_room,
     fan_of,
     place_texts,
 )
-from spar_kit.report.gallery import build_gallery, choose_exhibits, inline, write_page
+from spar_kit.report.gallery import build_gallery, choose_exhibits, inline, write_gallery
 from spar_kit.scenes.scene import Camera, OrientedBox
 from spar_kit.scenes.sources import open_source
 
@@ -184,7 +184,7 @@ def test_labels_are_text(data: Path, tmp_path: Path) -> None:
             for turn in row["conversations"]:
                 turn["value"] = evil + turn["value"]
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    page = write_page(choose_exhibits(tmp_path / "data", ASKED, each=1), tmp_path / "page", evil)
+    page = write_gallery(choose_exhibits(tmp_path / "data", ASKED, each=1), tmp_path / "page", evil)
     reader = read(page.read_text())
     assert (
         "script" not in reader.tags
@@ -295,8 +295,8 @@ def test_geometry_of_the_drawings() -> None:
     assert fan_of(camera.intrinsics, 640) == pytest.approx(70, abs=0.1)
     pose = np.eye(4)
     pose[:3, 3] = [1, 2, 3]
-    assert as_seen(pose)(np.array([2.0, 2, 7])).tolist() == [1, 4]
-    room = Room(
+    assert to_observer(pose)(np.array([2.0, 2, 7])).tolist() == [1, 4]
+    room = RoomOutline(
         [],
         {
             1: OrientedBox(np.array([0, 0, 1.0]), np.array([1, 1, 0.0]), 0),

@@ -31,7 +31,7 @@ from spar_kit.data.records import (
     is_safe_relative_path,
     list_shards,
     load_images,
-    read_lines,
+    read_json_records,
     read_records,
     safe_join,
 )
@@ -108,7 +108,7 @@ def test_layout_manifest_and_records(whole):
     found = {}
     for path, task, form, images in list_shards(whole, "train"):
         data = path.read_bytes()
-        rows = list(read_lines(path))
+        rows = list(read_json_records(path))
         assert path.name == f"{form}_{len(rows)}.jsonl" and form in TASKS[task].formats
         assert (
             content["shards"][path.relative_to(whole).as_posix()]["sha256"]
@@ -483,13 +483,13 @@ def test_malformed_records_name_file_line_and_field(tmp_path, change, field):
         encode_record(GOOD) + b"\n" + encode_record({**GOOD, **change}) + encode_record(GOOD)
     )
     with pytest.raises(RecordError, match=rf"fill_2.jsonl: line 3: {field}: ") as error:
-        list(read_lines(path))
+        list(read_json_records(path))
     assert (
         error.value.line == 3 and error.value.field == field and isinstance(error.value, ValueError)
     )
     problems: list[str] = []
     assert (
-        len(list(read_lines(path, problems))) == 2
+        len(list(read_json_records(path, problems))) == 2
         and len(problems) == 1
         and "line 3" in problems[0]
     )

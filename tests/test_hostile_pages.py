@@ -13,7 +13,7 @@ import pytest
 from spar_kit.bench.baselines.audit import Audit, BaselineScore, TaskAudit
 from spar_kit.core.display_text import caption_of, escape_controls, flat_label, solid_label
 from spar_kit.data.generate import generate
-from spar_kit.report.audit_report import page as audit_page
+from spar_kit.report.audit_report import audit_page as audit_page
 from spar_kit.report.audit_report import write_audit
 from spar_kit.report.gallery import build_gallery
 from spar_kit.report.scene_report import write_scene_page

@@ -18,7 +18,7 @@ from PIL import Image
 from spar_kit.bench.benchmarks import Benchmark
 from spar_kit.bench.interop import lmms_eval as le
 from spar_kit.bench.interop import vlmeval as ve
-from spar_kit.bench.interop.prediction_files import escape_cell, read_file, unescape_cell
+from spar_kit.bench.interop.prediction_files import escape_cell, read_prediction_file, unescape_cell
 from spar_kit.bench.prompts import BOX_PROMPT, official_prompt
 from spar_kit.bench.scorers.strict import score_item
 from spar_kit.cli.main import main
@@ -685,7 +685,7 @@ def test_a_sheet_of_the_kit_comes_back_as_the_same_rows(tables, tmp_path, kind):
             path.write_text(json.dumps(frame.to_dict("records"), indent=4))
         else:
             frame.to_csv(path, sep="\t" if kind == "tsv" else ",", index=False, quoting=1)
-        found = read_file(path, BENCH if kind == "csv" else None)
+        found = read_prediction_file(path, BENCH if kind == "csv" else None)
         back |= {(row["id"], row["task"]): row for row in found.rows if not row.get("failed")}
         assert found.kind == "sheet"
     # a workbook's lines end in one way

@@ -19,10 +19,10 @@ from spar_kit.bench.analysis.statistics import intervals, overall_intervals, pai
 from spar_kit.bench.baselines.blind import blind_gap
 from spar_kit.bench.scorers.table import score_file, score_rows
 from spar_kit.report.charts import (
-    COLORS,
+    PALETTE,
     GREYS,
     is_blind,
-    plain,
+    escape_label,
     plot_differences,
     plot_levels,
     plot_published,
@@ -39,8 +39,15 @@ from spar_kit.report.error_charts import (
     relative_errors,
     worst_misses,
 )
-from spar_kit.report.page import page, table
-from spar_kit.report.run_set import CONSTANT, headline, load_runs, run_titles, standing, verdict
+from spar_kit.report.page import page, html_table
+from spar_kit.report.run_set import (
+    CONSTANT,
+    headline,
+    load_runs,
+    run_titles,
+    describe_best,
+    verdict,
+)
 from spar_kit.report.score_report import parts, write_score_report
 from spar_kit.report.score_sections import cards
 
@@ -118,7 +125,7 @@ def test_bars_are_the_table():
         and np.allclose(figure.data[0].x, found.score)
         and np.allclose(figure.data[0].error_x.array, found.high - found.score)
     )
-    assert figure.data[1].marker.color == GREYS[0] and figure.data[0].marker.color == COLORS[0]
+    assert figure.data[1].marker.color == GREYS[0] and figure.data[0].marker.color == PALETTE[0]
 
 
 def test_twenty_tasks_and_six_runs_have_room():
@@ -186,7 +193,7 @@ def test_names():
         and not is_blind("blinds")
         and shorten("a" * 60).count("a") == 43
     )
-    assert plain("<a href='x'>n</a>\x07") == "&lt;a href='x'&gt;n&lt;/a&gt; "
+    assert escape_label("<a href='x'>n</a>\x07") == "&lt;a href='x'&gt;n&lt;/a&gt; "
     assert run_titles(
         [
             *map(
@@ -420,7 +427,7 @@ def test_one_comparison_has_the_colour_of_its_run():
     for heading in ("Compared", "Blind baselines"):
         shown = next(piece for piece in made[heading] if not hasattr(piece, "html"))
         assert (
-            shown.data[0].marker.line.color == COLORS[1]
+            shown.data[0].marker.line.color == PALETTE[1]
             and shown.data[0].marker.symbol == "square"
             and not shown.layout.showlegend
         )
@@ -631,7 +638,7 @@ def test_the_best_of_runs_that_are_worse_than_blind_is_not_called_best():
             }
         )
 
-    said = standing(six(0.05, 0.06, 0.07, 0.05, 0.1, 0.12))
+    said = describe_best(six(0.05, 0.06, 0.07, 0.05, 0.1, 0.12))
     assert (
         said.startswith(
             "None of 6 runs scores above the best answer without looking. The highest is run "
@@ -643,12 +650,14 @@ def test_the_best_of_runs_that_are_worse_than_blind_is_not_called_best():
     gap = found.gains["run 5"].loc["all"]
     assert (
         gap.low <= 0 < gap.difference
-        and standing(found).startswith("Highest of 6 runs: run 5, +")
-        and standing(found).endswith("that it looks is not shown.")
+        and describe_best(found).startswith("Highest of 6 runs: run 5, +")
+        and describe_best(found).endswith("that it looks is not shown.")
     )
-    assert standing(six(0.05, 0.05, 0.05, 0.05, 0.05, 0.95)).startswith("Best of 6 runs: run 5, +")
+    assert describe_best(six(0.05, 0.05, 0.05, 0.05, 0.05, 0.95)).startswith(
+        "Best of 6 runs: run 5, +"
+    )
     assert (
-        standing(load_runs({"a": [dict(row, prediction=None, failed="x") for row in rooms]}))
+        describe_best(load_runs({"a": [dict(row, prediction=None, failed="x") for row in rooms]}))
         == "No answer of these runs could be scored."
     )
 
@@ -736,7 +745,10 @@ def test_hostile_answers_in_a_browser(hostile):
 
 def test_pieces_escape():
     evil = pd.DataFrame({"<b>": EVIL[:3], "n": [1, 2, 3]})
-    assert "<script>" not in table(evil).html and "<svg" not in table(evil, fold="<script>").html
+    assert (
+        "<script>" not in html_table(evil).html
+        and "<svg" not in html_table(evil, fold="<script>").html
+    )
     runs = load_runs(
         {
             "<b>r": [

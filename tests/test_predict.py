@@ -16,7 +16,7 @@ from PIL import Image
 from spar_kit.bench.benchmarks import open_benchmark
 from spar_kit.bench.models import local as p
 from spar_kit.bench.predictions import PredictionWriter
-from spar_kit.bench.prompts import GREY, LETTER_PROMPT, NUMBER_PROMPT
+from spar_kit.bench.prompts import BLANK_COLOR, LETTER_PROMPT, NUMBER_PROMPT
 from spar_kit.bench.scorers.table import score_file
 from spar_kit.cli.main import main
 from spar_kit.data.question import Question
@@ -263,7 +263,9 @@ def test_blind_views_reach_the_processor(home, monkeypatch):
         given = shown(home, data, monkeypatch)
         assert all(images == [] for _, images in shown(home, data, monkeypatch, images="none"))
         grey = shown(home, data, monkeypatch, images="gray")
-        assert all(image.getcolors() == [(48 * 48, GREY)] for _, images in grey for image in images)
+        assert all(
+            image.getcolors() == [(48 * 48, BLANK_COLOR)] for _, images in grey for image in images
+        )
         swapped = shown(home, data, monkeypatch, images="swapped")
         for (question, images), (same, others) in zip(given, swapped):
             assert question == same and len(images) == len(others)

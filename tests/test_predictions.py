@@ -130,7 +130,7 @@ def test_older_folders_are_understood_and_continued(tmp_path):
     (tmp_path / "run.json").write_text(json.dumps({"images": ["given", "grey"]}))
     old = written(tmp_path / "predictions_grey.jsonl", rows_of())
     assert (
-        prediction_files.read_file(old).image_mode == "gray"
+        prediction_files.read_prediction_file(old).image_mode == "gray"
         and it.stated_mode(prediction_files.read_predictions(old)) == ""
     )
     old.with_name(old.name + ".model").write_text("mark")
@@ -162,8 +162,8 @@ def test_a_run_of_an_older_version_goes_on_and_its_lines_gain_the_mode(tmp_path)
         assert len(writer.left) == 14
         for item in writer.left:
             writer.add(item, "7")
-    assert [row.image_mode for row in it.read_lines(out)] == ["gray"] * 24 and [
-        row.text for row in it.read_lines(out)
+    assert [row.image_mode for row in it.read_partial_predictions(out)] == ["gray"] * 24 and [
+        row.text for row in it.read_partial_predictions(out)
     ][:10] == [row["prediction"] for row in rows_of()[:10]]
     # the words of older fingerprints, so that what they marked is continued
     assert [it.mode_in_mark(mode) for mode in IMAGE_MODES] == ["given", "none", "grey", "swapped"]

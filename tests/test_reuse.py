@@ -15,7 +15,7 @@ from spar_kit.cli.main import main
 from spar_kit.report.notebook_report import build_report, write_summary
 from spar_kit.runs import sweep as sweep_module
 from spar_kit.runs.plan import ParamsError, load_plan, read_yaml
-from spar_kit.runs.sweep import expand_grid, standing, sweep
+from spar_kit.runs.sweep import expand_grid, run_status, sweep
 
 COUNTS = "from pathlib import Path\nPath(out).mkdir(parents=True, exist_ok=True)\n"
 MAKE = (
@@ -138,7 +138,7 @@ def test_damaged_outputs_are_not_reused(folder, damage):
     elif damage == "card":
         (home / "run.json").write_text("{")
     said = []
-    assert not standing(run)[0] and statuses([run], say=said.append) == ["done"]
+    assert not run_status(run)[0] and statuses([run], say=said.append) == ["done"]
     assert any("runs again: " in line and str(home) in line for line in said), said
     assert file.read_text() == "3" and (folder / "made.log").read_text() == "xx", (
         "from nothing, or it finds its work done"
@@ -228,7 +228,7 @@ def test_code_that_changes_while_a_sweep_runs(folder):
     outcome = sweep([run], say=quiet)[0]
     assert (outcome.status, outcome.error) == ("done", "mine changed while it ran")
     (folder / "mine.py").write_text("X = 1\n")
-    assert standing(run) == (False, "mine changed while it ran")
+    assert run_status(run) == (False, "mine changed while it ran")
 
 
 def test_one_failed_point_leaves_the_comparison_of_the_others(folder, monkeypatch):

@@ -300,7 +300,7 @@ def test_the_reader_with_one_sign_wrong_fails(written, shape, monkeypatch):
     assert right < 4
     mutations: list[tuple[str, object]] = []
     if "colmap" in shape:
-        rotation = colmap.rotation
+        rotation = colmap.quaternion_to_matrix
         mutations = [
             ("invert_pose", lambda pose: pose),
             ("rotation", lambda q: rotation(q).T),

@@ -23,7 +23,7 @@ pytest.importorskip("openai")
 from spar_kit.bench.benchmarks import Benchmark
 from spar_kit.bench.models import client as c
 from spar_kit.bench.models import server as s
-from spar_kit.bench.predictions import read_lines
+from spar_kit.bench.predictions import read_partial_predictions
 from spar_kit.bench.prompts import apply_image_mode, official_prompt
 from spar_kit.data.question import Question
 
@@ -189,7 +189,7 @@ def asked(host, items, out, said=None, **options):
         say=(said if said is not None else []).append,
         progress=False,
     )
-    return read_lines(out)
+    return read_partial_predictions(out)
 
 
 MOODS = [
@@ -241,7 +241,9 @@ def test_a_cut_file_is_completed_and_only_what_is_missing_is_asked(tmp_path):
         kept = whole[: len(whole) // 2].count(b"\n")
         asked(host, items, out)
         assert sum(host.asked.values()) == 24 - kept and 0 < kept < 12
-        assert [row["prediction"] for row in read_lines(out)] == [f"{k}.5" for k in range(12)]
+        assert [row["prediction"] for row in read_partial_predictions(out)] == [
+            f"{k}.5" for k in range(12)
+        ]
 
 
 def test_a_killed_run_goes_on_and_asks_again_only_what_was_under_way(tmp_path):
@@ -267,7 +269,7 @@ def test_a_killed_run_goes_on_and_asks_again_only_what_was_under_way(tmp_path):
             time.sleep(0.01)
         running.kill()
         assert running.wait() == -9
-        before = read_lines(out)
+        before = read_partial_predictions(out)
         first = Counter(host.asked)
         assert 8 <= len(before) < count
         rows = asked(host, chairs(count), out)
@@ -450,7 +452,7 @@ def test_credit_that_ends_in_the_middle_stops_the_run_and_keeps_what_was_paid_fo
     ) as host:
         with pytest.raises(s.ServerError, match="no credit"):
             asked(host, items, out)
-        assert len(read_lines(out)) == sum(host.answered.values()) >= 10
+        assert len(read_partial_predictions(out)) == sum(host.answered.values()) >= 10
         empty.clear()
         rows = asked(host, items, out)
     assert [row["prediction"] for row in rows] == [
@@ -480,7 +482,7 @@ def test_nobody_there_is_said_after_the_first_handful(tmp_path):
         pass
     with pytest.raises(s.ServerError, match="none of the first 8 questions was answered"):
         asked(host, chairs(100), tmp_path / "o.jsonl")
-    assert len(read_lines(tmp_path / "o.jsonl")) == 8
+    assert len(read_partial_predictions(tmp_path / "o.jsonl")) == 8
 
 
 def test_the_estimate_comes_first_and_limits_what_is_spent(tmp_path):
@@ -672,11 +674,10 @@ def test_blind_runs_and_the_command_line(tmp_path, capfd):
         2,
         2,
     ]
-    assert [row["prediction"] for row in read_lines(tmp_path / "run/predictions_none.jsonl")] == [
-        "0.5",
-        "1.5",
-        "2.5",
-    ]
+    assert [
+        row["prediction"]
+        for row in read_partial_predictions(tmp_path / "run/predictions_none.jsonl")
+    ] == ["0.5", "1.5", "2.5"]
     note = json.loads((tmp_path / "run/run.json").read_text())
     printed = "".join(capfd.readouterr())
     assert (
@@ -729,7 +730,7 @@ def test_a_reply_without_text_is_never_an_answer(tmp_path, reply):
 def test_an_empty_text_of_an_older_run_is_asked_again(tmp_path):
     with Host(lambda k, n: "fine") as host:
         asked(host, chairs(3), tmp_path / "o.jsonl")
-        rows = read_lines(tmp_path / "o.jsonl")
+        rows = read_partial_predictions(tmp_path / "o.jsonl")
         rows[1]["prediction"] = " "
         (tmp_path / "o.jsonl").write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in rows))
         assert [row["prediction"] for row in asked(host, chairs(3), tmp_path / "o.jsonl")] == [

@@ -11,7 +11,7 @@ import pytest
 from openpyxl import Workbook
 
 from spar_kit.bench.interop import sheets
-from spar_kit.bench.interop.prediction_files import read_file
+from spar_kit.bench.interop.prediction_files import read_prediction_file
 from spar_kit.bench.rows import RowError
 from spar_kit.bench.scorers.easi import easi_score
 
@@ -21,7 +21,7 @@ TASK = "depth_prediction_oc"
 def read(tmp_path, data, name="a.tsv"):
     path = tmp_path / name
     path.write_bytes(data if isinstance(data, bytes) else data.encode())
-    return read_file(path)
+    return read_prediction_file(path)
 
 
 def said(found):
@@ -70,7 +70,7 @@ def test_what_pandas_writes_is_read_as_it_was(tmp_path, kind, mark, quoting):
     ] + ["plain"] * 3
     frame = pd.DataFrame({"id": range(9), "task": TASK, "answer": "1.5", "prediction": texts})
     frame.to_csv(tmp_path / f"a.{kind}", sep=mark, index=False, quoting=quoting)
-    assert said(read_file(tmp_path / f"a.{kind}")) == texts
+    assert said(read_prediction_file(tmp_path / f"a.{kind}")) == texts
 
 
 def test_where_nobody_can_tell_the_file_is_refused(tmp_path):
@@ -296,4 +296,4 @@ def test_the_module_leaves_the_csv_modules_limit_alone(tmp_path):
         len(said(read(tmp_path, tsv("x" * 300_000)))[0]) == 300_000
         and csv.field_size_limit() == before
     )
-    assert sheets.MOST_ROWS == 200_000, "stated in the page"
+    assert sheets.MAX_SHEET_ROWS == 200_000, "stated in the page"

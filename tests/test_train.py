@@ -48,7 +48,7 @@ from spar_kit.train.warmup.optim import Muon, parameter_groups
 from spar_kit.train.warmup.vision import (
     NUM_BINS,
     PAIR,
-    PAIRS,
+    OBJECT_PAIRS,
     SINGLE,
     TOKEN_TARGETS,
     ProbeHeads,
@@ -507,7 +507,7 @@ def test_eyes_are_told_where_markers_are(data):
                 ) and np.isclose(at["away"], 11**0.5 if at["x"] < 0 else 17.25**0.5)
         between = pair_targets(target)
         both = np.isfinite(target[:, 1 + names.index("right")])
-        for (a, b), row in zip(PAIRS, between):
+        for (a, b), row in zip(OBJECT_PAIRS, between):
             assert np.isfinite(row).all() == (both[a] and both[b])
             if both[a] and both[b]:
                 assert np.isclose(row[list(PAIR).index("distance")], 7.25**0.5, atol=1e-4) and (

@@ -26,7 +26,7 @@ from .prompts import Prompt, apply_image_mode, sample_evenly
 from .rows import ImageMode
 from ..core.errors import InputError, missing_extra
 from ..data.question import Geometry, Question
-from ..data.records import safe_join, load_matrix, read_lines, list_shards
+from ..data.records import safe_join, load_matrix, read_json_records, list_shards
 from ..scenes.formats.images import open_numbers, open_picture
 from ..tasks.registry import TASKS, select_tasks
 
@@ -573,7 +573,7 @@ def _from_folder(
     shards = list_shards(folder, split, order, formats, notes)
     shards = sorted(shards, key=lambda s: (order.index(s[1]), list(formats).index(s[2])))
     for path, task, form, root in shards:
-        for record in read_lines(path, None if strict else problems):
+        for record in read_json_records(path, None if strict else problems):
             try:
                 item = _folder_question(record, task, form, root, path)
             except ValueError as error:  # a link that leaves the folder

@@ -457,9 +457,9 @@ def _print_answers(
 ) -> None:
     """Scores with intervals of answers files, {how images were shown: file}: of the first one in
     full; then the gap over the blind ones and over `blind()`, answers of no model."""
-    from spar_kit.bench.interop.prediction_files import read_file
+    from spar_kit.bench.interop.prediction_files import read_prediction_file
 
-    read = {mode: read_file(path) for mode, path in files.items()}
+    read = {mode: read_prediction_file(path) for mode, path in files.items()}
     first = next(iter(read))
     if not read[first].plain:
         print(read[first], file=sys.stderr)
@@ -467,7 +467,7 @@ def _print_answers(
         read[first].rows, files[first], Flavours.all, out / "items.jsonl", out / "scores.json"
     )
     if first == "original" and main.score.notna().any():
-        asked = {**read, **{name: read_file(path) for name, path in blind().items()}}
+        asked = {**read, **{name: read_prediction_file(path) for name, path in blind().items()}}
         _print_gap(main, {name: file for name, file in asked.items() if name != first})
     if _say_failed(read.values()):
         raise typer.Exit(3)

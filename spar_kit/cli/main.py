@@ -57,7 +57,7 @@ def train(
                 lines.get((key,)),
                 key,
             )
-    from spar_kit.train.config import TrainParams, estimate
+    from spar_kit.train.config import TrainParams, describe_training
 
     data = Path(values.pop("data"))
     out = Path(values.pop("out"))
@@ -67,7 +67,7 @@ def train(
     # torch takes seconds: a mistake in the file is said before
     from spar_kit.train.pipeline import train
 
-    print(estimate(settings))
+    print(describe_training(settings))
     print(train(settings, data, out).adapter)
 
 # %% ../../nbs/cli/50_main.ipynb #ea8af8de

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import InputError
-from .records import read_lines, list_shards
+from .records import read_json_records, list_shards
 from ..tasks.registry import TASKS
 from ..oracle.evidence.scene_files import NotCheckableError, MismatchError
 from ..oracle.text.statements import read_statement
@@ -56,7 +56,7 @@ def read_released(
     same, with the facts "task" and "format" alone.
     """
     for path, task, form, images in list_shards(folder, split, tasks, formats):
-        for record in read_lines(path, problems):
+        for record in read_json_records(path, problems):
             facts: dict[str, Any] = {"task": task, "format": form}
             try:
                 facts = facts_from_text(record, task, form)
@@ -97,7 +97,7 @@ def parse_coverage(
     for path, task, form, _ in list_shards(folder, split, tasks):
         entry = found.setdefault((task, form), ParseStats())
         broken: list[str] = []
-        for record in read_lines(path, broken):
+        for record in read_json_records(path, broken):
             if most is not None and entry.rows >= most:
                 break
             entry.rows += 1

@@ -14,7 +14,12 @@ import numpy as np
 from .builders.content import builder_of
 from .names import QuestionFields, object_names
 from ..tasks.registry import TASKS, Facts, Format
-from .templates import TAILS, Templates, TaskTemplates, load_templates
+from spar_kit.language.templates import (
+    CHOICE_INSTRUCTIONS,
+    Templates,
+    TaskTemplates,
+    load_templates,
+)
 
 # %% ../../nbs/language/30_questions.ipynb #b1769bb1
 class QuestionText(NamedTuple):
@@ -62,7 +67,7 @@ def _questions(
         for template, fields, rest in zip(templates, content.fields, parts)
     ]
     if content.options is not None:
-        tail = TAILS[said.tail]
+        tail = CHOICE_INSTRUCTIONS[said.tail]
         texts = [
             f"{text}{_option_lines(options)}\n{tail}"
             for text, options in zip(texts, content.options)

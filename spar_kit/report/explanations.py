@@ -19,11 +19,11 @@ from ..data.question import Question
 from ..data.records import safe_join, load_matrix
 from spar_kit.report.floor_plan import (
     COLORS,
-    GREY,
+    OUTLINE_GRAY,
     INK,
     Drawing,
-    Room,
-    as_seen,
+    RoomOutline,
+    to_observer,
     draw_camera,
     draw_room,
     fan_of,
@@ -61,7 +61,7 @@ class ExampleRecord:
         return self.question.facts
 
     @cached_property
-    def room(self) -> Room:
+    def room(self) -> RoomOutline:
         return read_room(safe_join(self.root, f"{self.question.scene}/instances.json"))
 
     @cached_property
@@ -144,7 +144,7 @@ def _m(value: float | np.floating[Any]) -> str:
 # %% ../../nbs/report/35_explanations.ipynb #427bf856
 def _depth_plan(x: ExampleRecord, view: int, chosen: Sequence[int]) -> Drawing:
     """One image's camera at the bottom, and how far ahead of it the chosen objects are."""
-    drawing = x.plan(chosen, plane=as_seen(x.pose(view)))
+    drawing = x.plan(chosen, plane=to_observer(x.pose(view)))
     drawing.title += f", image {view + 1}"
     drawing.line([0, 0], [0, max(x.seen(k, view)[2] for k in chosen) + 0.3], INK, arrow=True)
     drawing.dot([0, 0], INK)
@@ -222,7 +222,7 @@ def _size(x: ExampleRecord) -> Explanation:
 def _matching(x: ExampleRecord) -> Explanation:
     drawing = x.plan(views=(0, 1))
     for view in (0, 1):
-        drawing.line(x.pose(view)[:3, 3], x.center(0), GREY, dashed=True)
+        drawing.line(x.pose(view)[:3, 3], x.center(0), OUTLINE_GRAY, dashed=True)
     return [drawing], [
         f"the same {x.label(0)} (object {x.ids[0]}) in both images; its box in the second:"
         f" {x.facts['target_box']}"
@@ -259,7 +259,7 @@ def _frames(x: ExampleRecord) -> Explanation:
     shown = [view for view, visible in enumerate(x.facts["visible"]) if visible]
     drawing = x.plan(views=())
     for view in shown:
-        drawing.line(x.pose(view)[:3, 3], x.center(0), GREY, dashed=True, width=0.8)
+        drawing.line(x.pose(view)[:3, 3], x.center(0), OUTLINE_GRAY, dashed=True, width=0.8)
         drawing.dot(x.pose(view)[:3, 3], INK, 3)
     return [drawing], [
         f"framed in green: the frames that show at least a tenth of the surface of the {x.label(0)}"
@@ -273,7 +273,7 @@ def _nearest_box(x: ExampleRecord) -> Explanation:
     lines = []
     for k in range(len(x.ids)):
         away = _m(np.linalg.norm(x.center(k) - eye))
-        color = GREY if k else COLORS["plain"]
+        color = OUTLINE_GRAY if k else COLORS["plain"]
         drawing.line(eye, x.center(k), color, away, dashed=bool(k))
         answer = "" if k else " (the answer)"
         lines.append(f"{x.label(k)} (object {x.ids[k]}): {away} from {where}{answer}")
@@ -299,7 +299,7 @@ def _offsets(
 
 def _relation(x: ExampleRecord) -> Explanation:
     """As the camera of the first image has them."""
-    drawing = x.plan(plane=as_seen(x.pose()))
+    drawing = x.plan(plane=to_observer(x.pose()))
     drawing.line([0, 0], [0, 0.8], INK, arrow=True)
     drawing.dot([0, 0], INK)
     drawing.text([0, 0], "observer")
@@ -353,7 +353,7 @@ def _map(x: ExampleRecord) -> Explanation:
         r, _, f = to_observer_frame(
             pose[None, :3, 3], pose[None, :3, 3] + pose[None, :3, 2], x.center(k)[None]
         )[0]
-        drawing.line(pose[:3, 3], x.center(k), GREY, dashed=True)
+        drawing.line(pose[:3, 3], x.center(k), OUTLINE_GRAY, dashed=True)
         drawing.text(x.center(k), f"object{k} ({r:.1f}, {f:.1f})", COLORS["plain"])
         lines.append(
             f"object{k}, {x.label(k)}: {_m(abs(r))} {'right' if r > 0 else 'left'}, {_m(abs(f))}"
@@ -403,7 +403,7 @@ def _route(x: ExampleRecord) -> Explanation:
     drawing = x.plan(views=(0, len(x.question.images) - 1))
     path = np.array([x.pose(view)[:2, 3] for view in range(len(x.question.images))])
     for point in path:
-        drawing.dot(point, GREY, 2.5)
+        drawing.dot(point, OUTLINE_GRAY, 2.5)
     for k in range(legs):
         drawing.line(
             place[k], place[k + 1], COLORS["blue"], _m(x.facts["walk"][k]), arrow=True, width=2.2

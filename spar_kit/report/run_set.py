@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['CONSTANT', 'RunSet', 'run_titles', 'check_same_questions', 'load_runs', 'format_score', 'format_p', 'verdict',
-           'standing', 'headline']
+           'describe_best', 'headline']
 
 # %% ../../nbs/report/15_run_set.ipynb #84ccf39c
 import re
@@ -20,7 +20,11 @@ from ..bench.benchmarks import Benchmark
 from ..bench.baselines.chance import constant_rows
 from ..bench.predictions import stated_mode
 from ..bench.scorers.disagreements import FLAVOURS, Scorer, disagreements
-from ..bench.interop.prediction_files import PredictionFile, read_file, same_answer
+from spar_kit.bench.interop.prediction_files import (
+    PredictionFile,
+    read_prediction_file,
+    same_answer,
+)
 from .charts import is_blind, shorten
 from ..bench.analysis.published import Split, split_of
 from ..bench.scorers.table import COLUMNS, score_table
@@ -252,7 +256,7 @@ def load_runs(
     run sees, and where two runs were asked different questions under the same ids.
     """
     read = {
-        name: read_file(found, benchmark, complete=False)
+        name: read_prediction_file(found, benchmark, complete=False)
         for name, found in answers.items()
         if isinstance(found, Path | str)
     }
@@ -312,7 +316,7 @@ def _left_out(runs: RunSet) -> str:
     return f"Not in this mean: of {len(own):,} questions {' and '.join(parts)}." if parts else ""
 
 
-def standing(runs: RunSet) -> str:
+def describe_best(runs: RunSet) -> str:
     """Which of several runs is highest, and what that is worth: the best of runs that do not beat
     an answer without looking is not called good."""
     if runs.main not in runs.gains:

@@ -35,7 +35,7 @@ from spar_kit.report.score_sections import (
     tasks_part,
 )
 from .run_set import RunSet, headline, load_runs, run_titles
-from .page import Block, page, table, text
+from .page import Block, page, html_table, text
 
 # %% ../../nbs/report/25_score_report.ipynb #0d8fc888
 def parts(
@@ -112,7 +112,7 @@ def _making(runs: RunSet) -> list[Block]:
         for name, file in runs.files.items()
     ]
     return [
-        table(pd.DataFrame(rows)),
+        html_table(pd.DataFrame(rows)),
         text(
             f"spar_kit {html.escape(__version__)}, scorer {html.escape(runs.flavour)}, seed"
             f" {runs.seed}: the same files give the same numbers. Intervals: bootstrap over"

@@ -23,7 +23,7 @@ from ..bench.predictions import stated_mode
 from ..bench.scorers.disagreements import FLAVOURS
 from ..bench.analysis.factors import factor_effects, factor_table, item_factors
 from spar_kit.report.charts import (
-    plain,
+    escape_label,
     plot_differences,
     plot_levels,
     plot_published,
@@ -57,7 +57,7 @@ from spar_kit.bench.analysis.statistics import (
 )
 from .run_set import CONSTANT, RunSet, format_p, format_score, verdict
 from ..runs.components import Html, grid, question
-from .page import Block, note, table, text
+from .page import Block, note, html_table, text
 from ..tasks.registry import TASKS
 
 # %% ../../nbs/report/20_score_sections.ipynb #87cf641a
@@ -158,9 +158,9 @@ def overall_part(runs: RunSet) -> list[Block]:
         for name in runs.scores
     ]
     return [
-        table(pd.DataFrame(rows)),
+        html_table(pd.DataFrame(rows)),
         _overall_note(runs),
-        table(_counts(runs)),
+        html_table(_counts(runs)),
         *[
             text(html.escape(f"{name}: {line}"))
             for name, scores in runs.with_images.items()
@@ -222,7 +222,7 @@ def _differing_table(found: pd.DataFrame, examples: int) -> Html:
         sample = sample.assign(
             prediction=[escape_controls(str(said), 120) for said in sample.prediction]
         )
-    return table(sample, fold=f"{len(sample)} of these answers, with their scores")
+    return html_table(sample, fold=f"{len(sample)} of these answers, with their scores")
 
 
 def _differing_pieces(runs: RunSet, examples: int) -> list[Block]:
@@ -241,7 +241,7 @@ def _differing_pieces(runs: RunSet, examples: int) -> list[Block]:
             f"On {len(found):,} of {len(runs.rows[runs.main]):,} answers of"
             f" <b>{html.escape(escape_controls(runs.main, 80))}</b> the three differ:"
         ),
-        table(kinds.head(12)[["answers", "why"]]),
+        html_table(kinds.head(12)[["answers", "why"]]),
         _differing_table(found, examples),
         note(
             "All of them, with the reason for each: <code>spar score FILE.jsonl --items"
@@ -262,7 +262,7 @@ def flavours_part(runs: RunSet, examples: int = 8) -> list[Block]:
         ]
     left = len(runs.scores[runs.main]) - int(known[runs.main].sum())
     return [
-        table(_flavour_rows(runs, known)),
+        html_table(_flavour_rows(runs, known)),
         _flavours_note(left),
         *_differing_pieces(runs, examples),
     ]
@@ -281,7 +281,7 @@ def tasks_part(runs: RunSet) -> list[Block]:
             cells[name] = format_score(row.score, row.low, row.high) + left_out
     return [
         plot_tasks(dict(runs.scores), seed=runs.seed),
-        table(pd.DataFrame(list(rows.values())), fold="The same as numbers, percent"),
+        html_table(pd.DataFrame(list(rows.values())), fold="The same as numbers, percent"),
     ]
 
 # %% ../../nbs/report/20_score_sections.ipynb #0c7afdb6
@@ -339,11 +339,11 @@ def compared_part(runs: RunSet) -> list[Block]:
             "In points (percent), each minus"
             f" <b>{html.escape(escape_controls(runs.reference, 80))}</b>."
         ),
-        table(_differences(levels, "level")),
+        html_table(_differences(levels, "level")),
         note(_PAIRED.format(unit=runs.resampling_unit)),
-        plot_differences(levels, "level", plain(title, 120), list(runs.scores)),
-        plot_differences(tasks, "task", plain(f"{title}, by task", 120), list(runs.scores)),
-        table(_differences(tasks, "task"), fold="The same by task, as numbers"),
+        plot_differences(levels, "level", escape_label(title, 120), list(runs.scores)),
+        plot_differences(tasks, "task", escape_label(f"{title}, by task", 120), list(runs.scores)),
+        html_table(_differences(tasks, "task"), fold="The same by task, as numbers"),
     ]
 
 # %% ../../nbs/report/20_score_sections.ipynb #e149221d
@@ -440,17 +440,17 @@ def blind_part(runs: RunSet) -> list[Block]:
     open_tasks = ". On the others nothing shows that the images were used."
     return [
         text(_blind_words(runs)),
-        table(_differences(levels, "level")),
+        html_table(_differences(levels, "level")),
         plot_differences(
             {runs.main: tasks},
-            title=f"{plain(runs.main, 80)} minus the best answer without looking",
+            title=f"{escape_label(runs.main, 80)} minus the best answer without looking",
             runs=list(runs.scores),
         ),
         note(
             f"{int((tasks.low > 0).sum())} of {len(tasks)} tasks have their whole interval above"
             " zero (filled dots to the right)" + (open_tasks if (tasks.low <= 0).any() else ".")
         ),
-        table(_differences({"": tasks}, "task"), fold="The same as numbers"),
+        html_table(_differences({"": tasks}, "task"), fold="The same as numbers"),
     ]
 
 # %% ../../nbs/report/20_score_sections.ipynb #8bb0cac4
@@ -497,9 +497,9 @@ def chance_part(runs: RunSet) -> list[Block]:
             {"run": name, "all, plain": f"{100 * mean:.1f}", **_levels(found.set_index("level"))}
         )
     return [
-        table(pd.DataFrame(rows)),
+        html_table(pd.DataFrame(rows)),
         note(_CHANCE),
-        table(_guesses(base), fold="What guessing and the best constant earn, by task"),
+        html_table(_guesses(base), fold="What guessing and the best constant earn, by task"),
     ]
 
 # %% ../../nbs/report/20_score_sections.ipynb #bc2a2019
@@ -547,7 +547,7 @@ def _effects_table(runs: RunSet, factors: pd.DataFrame, factor: str) -> Html:
         ],
         "questions": effects["items"],
     }
-    return table(pd.DataFrame(shown), fold=f"{factor}, level by level")
+    return html_table(pd.DataFrame(shown), fold=f"{factor}, level by level")
 
 # %% ../../nbs/report/20_score_sections.ipynb #1258a282
 def factors_part(runs: RunSet, facts: pd.DataFrame | None = None) -> list[Block]:
@@ -567,7 +567,7 @@ def factors_part(runs: RunSet, facts: pd.DataFrame | None = None) -> list[Block]
             "A score should depend on the skill that a task names. What else does that of"
             f" <b>{html.escape(escape_controls(runs.main, 80))}</b> depend on?"
         ),
-        table(_factor_rows(found)),
+        html_table(_factor_rows(found)),
         note(_FACTORS),
         *[_effects_table(runs, factors, row.factor) for row in strong.itertuples()],
     ]
@@ -620,7 +620,9 @@ def errors_part(runs: RunSet, facts: pd.DataFrame | None = None) -> list[Block]:
     confused = relations(runs.rows[runs.main], runs.scores[runs.main])
     if len(confused):
         pieces += [
-            plot_confusion(confused, f"Relations: truth and answer of {plain(runs.main, 60)}"),
+            plot_confusion(
+                confused, f"Relations: truth and answer of {escape_label(runs.main, 60)}"
+            ),
             note(
                 "Each square is a pair of words; rows are the truth and add up to 100 %, the number"
                 " of questions below. <i>neither</i>: SPAR leaves the place empty where there is no"
@@ -701,7 +703,7 @@ def published_part(runs: RunSet, split: Split | None = None) -> list[Block]:
         text(_published_words(split)),
         plot_published(leaderboard(split), means, title=f"Among published models, {name}"),
         note(_published_legend(split)),
-        table(_published_tasks(found, runs.main), fold="Task by task"),
+        html_table(_published_tasks(found, runs.main), fold="Task by task"),
         Html(f"<details><summary>Sources</summary><ul>{named}</ul></details>"),
     ]
 
@@ -795,7 +797,7 @@ def _unread(scores: pd.DataFrame, most: int = 12) -> list[Block]:
             f"In {len(own):,} answers the scorer found nothing of the kind asked for; the commonest"
             " of them:"
         ),
-        table(shown),
+        html_table(shown),
     ]
 
 # %% ../../nbs/report/20_score_sections.ipynb #32ad07f5

@@ -9,7 +9,7 @@ __all__ = ['disc_radius', 'is_within', 'point_fits', 'box_fits']
 import numpy as np
 from numpy.typing import NDArray
 
-from .markers import RADIUS, WIDTH
+from .markers import RADIUS, REFERENCE_WIDTH_PX
 from .thresholds import Thresholds
 
 # %% ../../nbs/tasks/50_markable.ipynb #cbf738ad
@@ -17,7 +17,9 @@ def disc_radius(size: NDArray, rules: Thresholds) -> NDArray[np.float64]:
     """(n,) pixels that a point must keep from the border of images of `size` (n, 2), width and
     height."""
     width = size[:, 0].astype(np.float64)
-    return np.minimum(np.maximum(rules.disc, RADIUS * width / WIDTH), rules.disc_most * size.min(1))
+    return np.minimum(
+        np.maximum(rules.disc, RADIUS * width / REFERENCE_WIDTH_PX), rules.disc_most * size.min(1)
+    )
 
 
 def is_within(place: NDArray, size: NDArray, margin: NDArray) -> NDArray[np.bool_]:

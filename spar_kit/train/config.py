@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['PositiveFloat', 'Share', 'Weight', 'Tower', 'Quantize', 'Towers', 'StageParams', 'VisionConfig', 'TextConfig',
            'SmallVLMConfig', 'LoraParams', 'TrainParams', 'check_settings', 'check_formats', 'check_max_steps',
-           'check_batch_size', 'check_r', 'check_learning_rate', 'estimate']
+           'check_batch_size', 'check_r', 'check_learning_rate', 'describe_training']
 
 # %% ../../nbs/train/30_config.ipynb #4f1dfa0d
 from collections.abc import Mapping
@@ -296,7 +296,7 @@ def check_learning_rate(learning_rate: float) -> None:
     _check("learning_rate", learning_rate, "finetune")
 
 # %% ../../nbs/train/30_config.ipynb #342b8399
-def estimate(params: TrainParams) -> str:
+def describe_training(params: TrainParams) -> str:
     """One line on what a training will do."""
     warmup = params.vision_warmup
     grounding = params.grounding

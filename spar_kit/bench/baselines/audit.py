@@ -33,7 +33,7 @@ from spar_kit.bench.baselines.text_forest import (
     parse_question,
     predict_with_forest,
 )
-from ...data.records import RecordError, question_and_answer, read_lines, list_shards
+from ...data.records import RecordError, question_and_answer, read_json_records, list_shards
 
 # %% ../../../nbs/bench/baselines/40_audit.ipynb #fb8b62ab
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def read_asked(paths: Path | Sequence[Path], most: int) -> list[Asked]:
     """The records of one question file, or of several of one task and format, at most `most`, the
     same number from every scene as far as there are."""
     files = [paths] if isinstance(paths, Path) else paths
-    rows = [_asked(record, path) for path in files for record in read_lines(path)]
+    rows = [_asked(record, path) for path in files for record in read_json_records(path)]
     return _from_all_scenes(rows, most)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..scorers.strict import Kind, answer_kind, format_of, score_item
+from ..scorers.strict import AnswerKind, answer_kind, format_of, score_item
 from .text_forest import ParsedQuestion, predict_constant, parse_question
 from ...tasks.registry import TASKS
 
@@ -48,7 +48,7 @@ def _groups(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], list[Map
     return groups
 
 
-def _asked(rows: Sequence[Mapping[str, Any]]) -> tuple[Kind, list[ParsedQuestion]]:
+def _asked(rows: Sequence[Mapping[str, Any]]) -> tuple[AnswerKind, list[ParsedQuestion]]:
     """The commonest kind of answer, and the questions of that kind."""
     kind = Counter(answer_kind(str(row["answer"])) for row in rows).most_common(1)[0][0]
     return kind, [_question(row) for row in rows if answer_kind(str(row["answer"])) == kind]

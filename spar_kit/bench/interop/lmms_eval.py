@@ -26,13 +26,13 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 import spar_kit
-from ..predictions import Prediction, content_hash, write_lines
+from ..predictions import Prediction, settings_hash, write_lines
 from ..benchmarks import Benchmark
 from ..models.client import image_bytes
-from .prediction_files import read_file
+from .prediction_files import read_prediction_file
 from ..prompts import MAX_NEW_TOKENS, official_prompt, with_images
 from ...data.question import Question
-from ..rows import decode, parse_json, read_bytes
+from ..rows import decode_text, parse_json, read_prediction_bytes
 from .source_bundle import bundle_source
 from ..scorers.strict import score_item
 from ...core.errors import InputError
@@ -287,7 +287,7 @@ SERVED = ("openai", "async_openai", "vllm", "sglang")
 
 def _settings(path: Path) -> dict[str, Any]:
     """The object in a JSON file of a model's folder. Raises ValueError naming the file."""
-    found = parse_json(decode(read_bytes(path), path), str(path))
+    found = parse_json(decode_text(read_prediction_bytes(path), path), str(path))
     if not isinstance(found, dict):
         raise InputError(f"{path}: expected an object, found a {type(found).__name__}")
     return found
@@ -436,7 +436,7 @@ def merged_checkpoint(model: str, adapter: Path | None, out: Path) -> str:
     note = out / "merged.adapter"
     files = [path for path in folder.iterdir() if path.is_file()]
     states = sorted((p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in files)
-    mark = content_hash(str(folder.resolve()), states)
+    mark = settings_hash(str(folder.resolve()), states)
     if not (note.is_file() and note.read_text() == mark):
         from spar_kit.train.models import read_metadata
         from spar_kit.train.lora import merge_adapter
@@ -485,7 +485,7 @@ def _numbers(path: Path) -> Iterator[tuple[str, str, float, float]]:
     """Task, metric, value and its standard error (NaN where there is none), of each number."""
     try:
         # NaN stays one
-        results = json.loads(decode(read_bytes(path), path))["results"]
+        results = json.loads(decode_text(read_prediction_bytes(path), path))["results"]
         for task, metrics in results.items():
             for name, value in metrics.items():
                 metric, _, flavour = name.partition(",")
@@ -512,7 +512,7 @@ def read_logs(folder: Path | str, benchmark: Benchmark | None = None) -> Logs:
     rows: dict[str, list[Prediction]] = {}
     for task, path in sorted(_newest(folder.rglob("*_samples_*.jsonl")).items()):
         try:
-            found = read_file(path, benchmark)
+            found = read_prediction_file(path, benchmark)
         except ValueError as error:
             if not _OTHERS.search(str(error)):
                 raise

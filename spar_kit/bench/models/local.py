@@ -20,7 +20,7 @@ from tqdm.auto import tqdm
 from spar_kit.bench.predictions import (
     Prediction,
     PredictionWriter,
-    content_hash,
+    settings_hash,
     mode_in_mark,
     note_outcome,
     prediction_file,
@@ -131,7 +131,7 @@ class LocalModel:
 
     @property
     def identity(self) -> list[Any]:
-        """What tells this model and its options from others, for `content_hash`."""
+        """What tells this model and its options from others, for `settings_hash`."""
         return [
             _folder_identity(self.name),
             _folder_identity(str(self.adapter)) if self.adapter else None,
@@ -283,7 +283,7 @@ def _predict(
     progress: bool = True,
 ) -> list[Prediction]:
     words = prompt or benchmark.prompt
-    mark = content_hash(
+    mark = settings_hash(
         local.identity,
         words,
         max_new_tokens,

@@ -21,7 +21,7 @@ from spar_kit.language.options.placement import (
     insert_answer,
     size_options,
 )
-from .relations import to_observer, two_objects
+from .relations import to_observer, observer_pair
 from spar_kit.language.answer_text import (
     box_text,
     camera_text,
@@ -413,7 +413,7 @@ BUILDERS: Mapping[str, Builder] = {
     "size": _volume,
     "nearest_of_two": _nearer_of_two,
     "nearest_of_four": _nearest_in_video,
-    "two_objects": two_objects,
+    "two_objects": observer_pair,
     "to_observer": to_observer,
     "box": _matching,
     "nearest_box": _nearest_box,

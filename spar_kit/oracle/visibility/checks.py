@@ -5,9 +5,10 @@
 # %% auto #0
 __all__ = ['PIXELS', 'SHARE', 'DOUBLE', 'HIDDEN', 'COMMON', 'GLIMPSE_TOLERANCE', 'BOX_TOLERANCE', 'SEEN', 'NO_OBJECT',
            'RayCheckConfig', 'SceneRays', 'pixel_tolerance', 'visibility_problem', 'is_obvious', 'check_clear',
-           'check_marked', 'is_beyond', 'check_box', 'check_point', 'marked_objects', 'position_matching',
-           'distance_infer_center_oc', 'check_somewhere', 'objects_with_label', 'check_named', 'obj_count',
-           'obj_frame_locate', 'appearance_order', 'camera_motion_infer', 'view_change_infer', 'check_seen']
+           'check_marked', 'is_beyond', 'check_box_by_rays', 'check_point_by_rays', 'marked_objects',
+           'position_matching', 'distance_infer_center_oc', 'check_somewhere', 'objects_with_label', 'check_named',
+           'obj_count', 'obj_frame_locate', 'appearance_order', 'camera_motion_infer', 'view_change_infer',
+           'check_seen']
 
 # %% ../../../nbs/oracle/visibility/30_checks.ipynb #5128c8bc
 import math
@@ -210,7 +211,7 @@ def is_beyond(box: Any, seen: Any, x: float, y: float) -> bool:
     )
 
 
-def check_box(
+def check_box_by_rays(
     look: SceneRays, item: Item, id: int, view: int, box: Any, answer: bool = False
 ) -> None:
     """`answer`: the box is asked for, and measured in the image's own pixels."""
@@ -234,7 +235,7 @@ def check_box(
         )
 
 # %% ../../../nbs/oracle/visibility/30_checks.ipynb #521e4a1f
-def check_point(look: SceneRays, item: Item, id: int, view: int, point: Any) -> None:
+def check_point_by_rays(look: SceneRays, item: Item, id: int, view: int, point: Any) -> None:
     check_clear(look, item, id, view)
     away = look.shot(item, id, view).away(*point)
     if away > max(pixel_tolerance(item, view)):
@@ -257,7 +258,7 @@ def marked_objects(look: SceneRays, item: Item) -> int:
         raise MismatchError(f"markers: {drawn} for {len(item.views)} objects"[:200])
     for k, mark in enumerate(drawn):
         if item.views[k] in look.views(item):
-            check = check_box if len(mark) == 4 else check_point
+            check = check_box_by_rays if len(mark) == 4 else check_point_by_rays
             check(look, item, item.objects[k], item.views[k], mark)
             check_marked(look, item, item.objects[k], item.views[k], len(mark) == 4)
             n += 1
@@ -267,7 +268,7 @@ def marked_objects(look: SceneRays, item: Item) -> int:
 def position_matching(look: SceneRays, item: Item) -> int:
     n = marked_objects(look, item)
     if 1 in look.views(item):
-        check_box(look, item, item.objects[0], 1, item.fact("target_box"), answer=True)
+        check_box_by_rays(look, item, item.objects[0], 1, item.fact("target_box"), answer=True)
         n += 1
     return n
 
@@ -279,7 +280,7 @@ def distance_infer_center_oc(look: SceneRays, item: Item) -> int:
     rules = item.rules
     for id, box, view in zip(item.objects, item.fact("option_box"), item.fact("option_view")):
         if view in views:
-            check_box(look, item, id, view, box, answer=True)
+            check_box_by_rays(look, item, id, view, box, answer=True)
             n += 1
     away = {
         id: length(item.pose(0).to_camera(thing.center)) * (-1 if item.fact("farthest") else 1)

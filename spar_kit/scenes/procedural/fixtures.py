@@ -32,7 +32,7 @@ from spar_kit.scenes.procedural.primitives import (
     superellipsoid,
     lathe,
     cylinder,
-    rotation,
+    axis_rotation,
     scale,
     rotate,
     transform,
@@ -137,7 +137,7 @@ def appliance(
         cylinder(METAL, (-0.12, d / 2 - 0.03, h - 0.075), (-0.12, d / 2, h - 0.075), radius=0.03),
     ]
     if porthole:
-        up = rotation(0, -90)
+        up = axis_rotation(0, -90)
         ring = lathe(
             METAL,
             [(0, 0), (0.18, 0), (0.18, 0.03), (0.13, 0.045), (0.13, 0.02), (0, 0.02)],
@@ -481,7 +481,7 @@ def clock(w: float, d: float, h: float, look: Appearance, wall: bool = True) -> 
     r = min(w, h) / 2
     mid = np.array([0, -d / 2, r if wall else h - r])
     depth = d - 0.006
-    parts = [transform(p, rotation(0, -90), mid) for p in _dial(r, depth, look.main)]
+    parts = [transform(p, axis_rotation(0, -90), mid) for p in _dial(r, depth, look.main)]
     for long, angle in (
         (0.5, float(look.rng.uniform(0, 360))),
         (0.75, float(look.rng.uniform(0, 360))),
@@ -489,7 +489,7 @@ def clock(w: float, d: float, h: float, look: Appearance, wall: bool = True) -> 
         hand = box(
             DARK, (-0.012 * (1 + r), 0.85 * depth, -0.02), (0.012 * (1 + r), 0.9 * depth, long * r)
         )
-        parts.append(transform(transform(hand, rotation(1, angle)), shift=mid))
+        parts.append(transform(transform(hand, axis_rotation(1, angle)), shift=mid))
     if not wall:
         parts += [
             box(

@@ -16,7 +16,7 @@ from scipy import ndimage
 from .catalog import CATALOGUE, ObjectModel, build_object
 from .arrangements import GROUPS
 from spar_kit.scenes.procedural.placement import (
-    CELL,
+    PLACEMENT_CELL_M,
     TRIM_M,
     WALL_OVERLAP_M,
     STRUCTURE,
@@ -327,10 +327,12 @@ def walkable(plan: RoomLayout, gates: Sequence[WallOpening]) -> bool:
         return False
     walk = regions == int(np.bincount(regions.ravel())[1:].argmax()) + 1
     for g in gates:
-        i, j = ((plan.wall_spot(g.k, (g.u0 + g.u1) / 2, 0.45)[0] - low) / CELL).astype(int)
+        i, j = ((plan.wall_spot(g.k, (g.u0 + g.u1) / 2, 0.45)[0] - low) / PLACEMENT_CELL_M).astype(
+            int
+        )
         if not walk[max(0, j - 3) : j + 4, max(0, i - 3) : i + 4].any():
             return False
-    return bool(walk.sum() * CELL**2 > max(0.9, 0.09 * plan.room.area))
+    return bool(walk.sum() * PLACEMENT_CELL_M**2 > max(0.9, 0.09 * plan.room.area))
 
 # %% ../../../nbs/scenes/procedural/35_layout.ipynb #f09b40eb
 def _place(plan: RoomLayout, what: str) -> None:

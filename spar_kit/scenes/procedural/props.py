@@ -33,7 +33,7 @@ from spar_kit.scenes.procedural.primitives import (
     lathe,
     prism,
     cylinder,
-    rotation,
+    axis_rotation,
     scale,
     rotate,
     transform,
@@ -738,7 +738,9 @@ def plant(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
             4,
         )
         at = np.array([(reach - size) * np.cos(turn), (reach - size) * np.sin(turn), z])
-        parts.append(transform(leaf, rotation(2, np.degrees(turn)) @ rotation(1, 25 - 75 * up), at))
+        parts.append(
+            transform(leaf, axis_rotation(2, np.degrees(turn)) @ axis_rotation(1, 25 - 75 * up), at)
+        )
         if k % 2:
             parts.append(
                 cylinder(
@@ -935,7 +937,7 @@ def speaker(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
                 [(0, 0), (r, 0), (r, 0.012), (0.8 * r, 0.012), (0.3 * r, 0.003), (0, 0.01)],
                 segments=18,
             ),
-            rotation(0, -90),
+            axis_rotation(0, -90),
             (0, d / 2 - 0.012, z),
         )
         for r, z in ((0.38 * w, 0.32 * h), (0.2 * w, 0.76 * h))

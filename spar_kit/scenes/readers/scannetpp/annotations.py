@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ....core.files import integers, read_json
-from ...formats.ply import Mesh as PlyMesh
+from ...formats.ply import PlyMesh as PlyMesh
 from ...formats.ply import read_ply
-from ...geometry.poses import MAX_COORDINATE_M
+from ...geometry.poses import MAX_POSE_COORDINATE_M
 from ...geometry.mesh import drop_bad_vertices, triangle_majority, vertex_faults
 from ...scene import Instance, OrientedBox, Mesh
 from ....core.errors import SceneError
@@ -36,7 +36,7 @@ def upright_box(obb: Any, path: Path, where: str, tilt: float = 5.0) -> Oriented
             numbers = np.array(value, np.float64)
         else:
             numbers = np.zeros(0)
-        if numbers.shape != (count,) or not (np.abs(numbers) < MAX_COORDINATE_M).all():
+        if numbers.shape != (count,) or not (np.abs(numbers) < MAX_POSE_COORDINATE_M).all():
             raise SceneError(f"expected {count} numbers", path, f"{where}.{key}")
         parts.append(numbers)
     center = parts[0]
@@ -268,7 +268,7 @@ def read_surface(
     good, triangles = drop_bad_vertices(mesh.vertices, mesh.triangles)
     if not len(triangles):
         raise SceneError(
-            f"no triangle has three finite vertices less than {MAX_COORDINATE_M / 1000:g} km away",
+            f"no triangle has three finite vertices less than {MAX_POSE_COORDINATE_M / 1000:g} km away",
             mesh_path,
             "element vertex",
         )

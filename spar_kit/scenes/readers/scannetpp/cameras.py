@@ -20,14 +20,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spar_kit.scenes.formats.colmap import (
-    View,
+    PosedImage,
     matrix,
     read_cameras,
     read_images,
     read_loose_json,
     read_transforms,
 )
-from .iphone_depth import HEIGHT, WIDTH, DepthBin, open_depth_bin
+from spar_kit.scenes.readers.scannetpp.iphone_depth import (
+    DEPTH_HEIGHT,
+    DEPTH_WIDTH as WIDTH,
+    DepthBin,
+    open_depth_bin,
+)
 from ....core.files import read_bytes
 from spar_kit.scenes.formats.images import (
     MAX_BYTES,
@@ -42,7 +47,7 @@ from spar_kit.scenes.formats.images import (
 from ...geometry.undistort import CameraModel, undistorted_camera
 from ...geometry.undistort import undistort_color, undistort_labels
 from ...geometry.rasterizer import render_depth_and_ids
-from ...geometry.poses import MAX_COORDINATE_M, pose_faults
+from ...geometry.poses import MAX_POSE_COORDINATE_M, pose_faults
 from ...scene import Camera, Frame, Mesh
 from ....core.errors import SceneError
 from ...formats.video import Video, open_video
@@ -155,13 +160,13 @@ def _rigid(poses: NDArray[np.float64]) -> NDArray[np.bool_]:
         )
 
 
-def _why_not(view: View, number: int | None, rigid: bool, taken: bool) -> str:
+def _why_not(view: PosedImage, number: int | None, rigid: bool, taken: bool) -> str:
     """Why a view cannot be used, "" where it can."""
     if number is None:
         return "frame: its name has no number"
     if view.bad:
         return "expected: frame that its owner marks as bad"
-    near = (np.abs(view.camera_to_world[:3, 3]) < MAX_COORDINATE_M).all()
+    near = (np.abs(view.camera_to_world[:3, 3]) < MAX_POSE_COORDINATE_M).all()
     # most are rigid, which is seen at once; `pose_faults` says of the others why not
     fault = "" if rigid and near else pose_faults(view.camera_to_world[None])[0]
     if fault:
@@ -169,10 +174,10 @@ def _why_not(view: View, number: int | None, rigid: bool, taken: bool) -> str:
     return "frame: its number is taken" if taken else ""
 
 
-def sort_views(views: Iterable[View]) -> tuple[dict[int, View], Counter[str]]:
+def sort_views(views: Iterable[PosedImage]) -> tuple[dict[int, PosedImage], Counter[str]]:
     """Usable views by frame number, ascending, and how many others there are, by reason."""
     views = list(views)
-    good = dict[int, View]()
+    good = dict[int, PosedImage]()
     skipped = Counter[str]()
     poses = np.array([view.camera_to_world for view in views]).reshape(-1, 4, 4)
     for view, rigid in zip(views, _rigid(poses)):
@@ -185,7 +190,7 @@ def sort_views(views: Iterable[View]) -> tuple[dict[int, View], Counter[str]]:
     return dict(sorted(good.items())), skipped
 
 # %% ../../../../nbs/scenes/readers/scannetpp/20_cameras.ipynb #b60cfd79
-def read_poses(folder: Path, names: tuple[str, ...]) -> tuple[list[View], Path]:
+def read_poses(folder: Path, names: tuple[str, ...]) -> tuple[list[PosedImage], Path]:
     """The views of a stream's folder: the first of these files of `nerfstudio/` that is there, else
     `colmap/`; and the file they come from.
 
@@ -208,7 +213,7 @@ def read_poses(folder: Path, names: tuple[str, ...]) -> tuple[list[View], Path]:
     )
 
 
-def pinholes(views: Mapping[int, View], path: Path) -> None:
+def pinholes(views: Mapping[int, PosedImage], path: Path) -> None:
     """Raises SceneError where a lens cannot be rectified."""
     for lens in {view.lens for view in views.values()}:
         try:
@@ -250,7 +255,7 @@ def shift_up(pose: NDArray[np.float64], lift: float) -> NDArray[np.float64]:
 
 
 def _dslr_frame(
-    number: int, view: View, file: Path, mask: Path | None, surface: Mesh, lift: float
+    number: int, view: PosedImage, file: Path, mask: Path | None, surface: Mesh, lift: float
 ) -> Frame:
     """One frame: its image from `file`, its depth rendered from the mesh."""
     lens = view.lens
@@ -307,10 +312,10 @@ def dslr_frames(
     return tuple(frames), skipped
 
 # %% ../../../../nbs/scenes/readers/scannetpp/20_cameras.ipynb #dd3246ae
-def read_arkit(path: Path, width: int, height: int) -> tuple[list[View], Counter[str]]:
+def read_arkit(path: Path, width: int, height: int) -> tuple[list[PosedImage], Counter[str]]:
     """The views of `pose_intrinsic_imu.json` for images of this size, and how many entries have no
     aligned pose. Raises SceneError."""
-    views = list[View]()
+    views = list[PosedImage]()
     skipped = Counter[str]()
     for name, entry in read_loose_json(path).items():
         if not isinstance(entry, dict):
@@ -324,7 +329,7 @@ def read_arkit(path: Path, width: int, height: int) -> tuple[list[View], Counter
             lens = CameraModel.of("PINHOLE", width, height, [K[0, 0], K[1, 1], K[0, 2], K[1, 2]])
         except ValueError as error:
             raise SceneError(str(error), path, f"{name[:60]}.intrinsic") from None
-        views.append(View(name=name, camera_to_world=pose, lens=lens))
+        views.append(PosedImage(name=name, camera_to_world=pose, lens=lens))
     return views, skipped
 
 
@@ -374,7 +379,7 @@ class _Recording:
         """Reads the measured depth of a frame."""
         if self.stream is not None:
             return partial(self.stream.read_depth, number)
-        return partial(read_depth_file, self.deep[number], Camera(WIDTH, HEIGHT, np.eye(3)))
+        return partial(read_depth_file, self.deep[number], Camera(WIDTH, DEPTH_HEIGHT, np.eye(3)))
 
 # %% ../../../../nbs/scenes/readers/scannetpp/20_cameras.ipynb #45604a4b
 def _open_recording(folder: Path) -> _Recording:
@@ -389,11 +394,11 @@ def _open_recording(folder: Path) -> _Recording:
 
 
 def _iphone_frame(
-    number: int, view: View, recording: _Recording, mask: Path | None, lift: float
+    number: int, view: PosedImage, recording: _Recording, mask: Path | None, lift: float
 ) -> Frame:
     """One frame with its measured depth."""
     lens = view.lens
-    depth_lens = lens.resized(WIDTH, HEIGHT)
+    depth_lens = lens.resized(WIDTH, DEPTH_HEIGHT)
     camera = undistorted(lens).camera
     depth_camera = undistorted(depth_lens).camera
     shot = FrameFiles(
@@ -420,7 +425,9 @@ def _iphone_frame(
     )
 
 # %% ../../../../nbs/scenes/readers/scannetpp/20_cameras.ipynb #6cef8146
-def _iphone_views(folder: Path, recording: _Recording) -> tuple[list[View], Counter[str], Path]:
+def _iphone_views(
+    folder: Path, recording: _Recording
+) -> tuple[list[PosedImage], Counter[str], Path]:
     """The views of an `iphone/` folder, what they lack, and the file that they come from."""
     if has_colmap(folder):
         views, path = read_poses(folder, ("transforms.json",))
@@ -469,6 +476,6 @@ def count_views(folder: Path, stream: str) -> tuple[int, int, Counter[str]]:
             folder, dslr_files(folder)[2] if stream == "dslr" else ("transforms.json",)
         )
     else:
-        views, more = read_arkit(folder / "pose_intrinsic_imu.json", WIDTH, HEIGHT)
+        views, more = read_arkit(folder / "pose_intrinsic_imu.json", WIDTH, DEPTH_HEIGHT)
     good, skipped = sort_views(views)
     return len(views) + more.total(), len(good), skipped + more

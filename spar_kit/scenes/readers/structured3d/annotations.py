@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['NYU40', 'MAX_COORDINATE_M', 'HEADINGS', 'read_numbers', 'read_perspective', 'perspective_camera', 'read_boxes',
-           'Room', 'closed_walk', 'read_plan', 'in_room', 'panorama_rays', 'view_poses', 'cut_numbers', 'cut_color',
-           'cut_depth', 'heading']
+           'FloorPlanRoom', 'closed_walk', 'read_plan', 'in_room', 'panorama_rays', 'view_poses', 'cut_numbers',
+           'cut_color', 'cut_depth', 'heading']
 
 # %% ../../../../nbs/scenes/readers/structured3d/00_annotations.ipynb #0348b44a
 from collections import Counter
@@ -117,7 +117,7 @@ def read_boxes(place: FileRef) -> tuple[dict[int, OrientedBox], Counter[str]]:
 
 # %% ../../../../nbs/scenes/readers/structured3d/00_annotations.ipynb #af363cf9
 @dataclass(frozen=True)
-class Room:
+class FloorPlanRoom:
     """A room of the floor plan: its kind, its floor's outline (N, 2) [m], empty where that is not
     closed, and the floor's height [m]."""
 
@@ -202,14 +202,14 @@ def _semantic_entry(place: FileRef, entry: Any) -> tuple[str, int, list[Any]]:
     return kind, number, planes
 
 
-def read_plan(place: FileRef) -> tuple[dict[int, Room], Counter[str]]:
+def read_plan(place: FileRef) -> tuple[dict[int, FloorPlanRoom], Counter[str]]:
     """The rooms of a floor plan by their number, and how many have no floor that is closed.
 
     Raises SceneError naming the field where the file is missing or damaged.
     """
     lists = _read_lists(place)
     points, ends = _read_lines(place, lists)
-    rooms = dict[int, Room]()
+    rooms = dict[int, FloorPlanRoom]()
     skipped = Counter[str]()
     for entry in lists["semantics"]:
         kind, number, planes = _semantic_entry(place, entry)
@@ -222,7 +222,7 @@ def read_plan(place: FileRef) -> tuple[dict[int, Room], Counter[str]]:
         outline = np.array([points[k] for k in walk], np.float64).reshape(-1, 3) / 1000
         skipped["floor: its outline is not closed"] += not walk
         height = float(outline[:, 2].mean()) if walk else 0.0
-        rooms.setdefault(number, Room(kind, outline[:, :2], height))
+        rooms.setdefault(number, FloorPlanRoom(kind, outline[:, :2], height))
     return rooms, +skipped
 
 # %% ../../../../nbs/scenes/readers/structured3d/00_annotations.ipynb #7b08176c
