@@ -35,8 +35,8 @@ from spar_kit.bench.benchmarks import (
 from spar_kit.bench.predictions import (
     Prediction,
     PredictionWriter,
-    settings_hash,
     read_partial_predictions,
+    settings_hash,
 )
 from spar_kit.bench.scorers.table import score_file
 from spar_kit.cli.main import main

@@ -25,6 +25,7 @@ from spar_kit.scenes.completeness import (
     incomplete,
     scan_ends,
 )
+from spar_kit.scenes.labels import STRUCTURE_LABELS
 from spar_kit.scenes.procedural.source import Synthetic
 from spar_kit.scenes.scene import Camera, Instance, Mesh, OrientedBox, Scene, invert_pose, look_at
 from spar_kit.scenes.visibility import compute_visibility
@@ -33,7 +34,6 @@ from spar_kit.tasks.registry import TASKS, compute_facts, rng_for
 from spar_kit.tasks.scene_index import index_scene
 from spar_kit.tasks.thresholds import Thresholds
 
-STRUCTURE = ("wall", "floor", "ceiling")
 MEASURED = [
     name for name in TASKS if name.startswith(("depth", "distance", "spatial", "obj_spatial"))
 ]
@@ -89,7 +89,7 @@ def room() -> Scene:
 
 
 def things_of(scene: Scene) -> list[int]:
-    return [i.id for i in scene.instances if i.label not in STRUCTURE]
+    return [i.id for i in scene.instances if i.label not in STRUCTURE_LABELS]
 
 
 @pytest.mark.parametrize("annotation", [False, True])
@@ -202,7 +202,7 @@ def test_the_oracle_refuses_what_no_frame_shows_whole(tmp_path: Path) -> None:
     thing = next(
         t
         for t in folder.things.values()
-        if t.id in best and best[t.id].share > 0.95 and t.label not in STRUCTURE
+        if t.id in best and best[t.id].share > 0.95 and t.label not in STRUCTURE_LABELS
     )
     tall = replace(
         thing,

@@ -15,11 +15,11 @@ from spar_kit.report.explanations import explain
 from spar_kit.report.floor_plan import (
     Drawing,
     RoomOutline,
-    to_observer,
     contact_sheet,
     draw_room,
     fan_of,
     place_texts,
+    to_observer,
 )
 from spar_kit.report.gallery import build_gallery, choose_exhibits, inline, write_gallery
 from spar_kit.scenes.scene import Camera, OrientedBox

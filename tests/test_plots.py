@@ -19,10 +19,10 @@ from spar_kit.bench.analysis.statistics import intervals, overall_intervals, pai
 from spar_kit.bench.baselines.blind import blind_gap
 from spar_kit.bench.scorers.table import score_file, score_rows
 from spar_kit.report.charts import (
-    PALETTE,
     GREYS,
-    is_blind,
+    PALETTE,
     escape_label,
+    is_blind,
     plot_differences,
     plot_levels,
     plot_published,
@@ -39,13 +39,13 @@ from spar_kit.report.error_charts import (
     relative_errors,
     worst_misses,
 )
-from spar_kit.report.page import page, html_table
+from spar_kit.report.page import html_table, page
 from spar_kit.report.run_set import (
     CONSTANT,
+    describe_best,
     headline,
     load_runs,
     run_titles,
-    describe_best,
     verdict,
 )
 from spar_kit.report.score_report import parts, write_score_report

@@ -9,9 +9,10 @@ import numpy as np
 import open3d as o3d
 import pytest
 
+from spar_kit.scenes.labels import STRUCTURE_LABELS
 from spar_kit.scenes.procedural.catalog import CATALOGUE, build_object
 from spar_kit.scenes.procedural.layout import ROOM_TYPES, build_house
-from spar_kit.scenes.procedural.placement import STRUCTURE, Layout, PlacedObject
+from spar_kit.scenes.procedural.placement import Layout, PlacedObject
 from spar_kit.scenes.procedural.source import Synthetic
 from spar_kit.scenes.scene import Scene, SceneError
 
@@ -57,7 +58,9 @@ def ancestors(house: Layout, k: int) -> set[int]:
 def test_nothing_interpenetrates(houses):
     pairs = 0
     for house in houses:
-        boxes = {k: p.box for k, p in enumerate(house.placed) if p.piece.label not in STRUCTURE}
+        boxes = {
+            k: p.box for k, p in enumerate(house.placed) if p.piece.label not in STRUCTURE_LABELS
+        }
         flat = {k: (x.corners[::2, :2], x.axes[:2, :2]) for k, x in boxes.items()}
         span = {
             k: (x.center[2] - x.size[2] / 2, x.center[2] + x.size[2] / 2) for k, x in boxes.items()
@@ -175,7 +178,7 @@ def test_furniture_is_varied_and_made_of_parts():
 
 def test_scenes_have_many_things_twice_and_some_houses_have_several_rooms():
     labels = [
-        [i.label for i in SOURCE.load(f"train{k:04d}").instances if i.label not in STRUCTURE]
+        [i.label for i in SOURCE.load(f"train{k:04d}").instances if i.label not in STRUCTURE_LABELS]
         for k in range(8)
     ]
     assert all(8 <= len(words) <= 60 for words in labels)

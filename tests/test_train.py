@@ -47,8 +47,8 @@ from spar_kit.train.warmup.grounding import GroundingQuestions, RandomMarkers, l
 from spar_kit.train.warmup.optim import Muon, parameter_groups
 from spar_kit.train.warmup.vision import (
     NUM_BINS,
-    PAIR,
     OBJECT_PAIRS,
+    PAIR,
     SINGLE,
     TOKEN_TARGETS,
     ProbeHeads,

@@ -181,8 +181,8 @@ def _judge_claims(row: Mapping[str, Any], parsed: str) -> list[tuple[int, str, s
 
 # %% ../../nbs/report/05_error_charts.ipynb #0dc6c2f7
 def relations(rows: Sequence[Mapping[str, Any]], scores: pd.DataFrame) -> pd.DataFrame:
-    """What was answered for what in relation tasks: columns pair (place in `OPPOSITE_PAIRS`), gold, said,
-    items.
+    """What was answered for what in relation tasks: columns pair (place in `OPPOSITE_PAIRS`), gold,
+    said, items.
 
     Args:
         rows: with question; those of tasks without "relation" or "imagination" in their name do not

@@ -378,7 +378,8 @@ def _format_duration(seconds: float) -> str:
 
 # %% ../../nbs/report/55_notebook_report.ipynb #be56139f
 def _number_cell(value: int | float | str | None) -> str:
-    """A number of `StudyRow.compare` in a cell of the table, with one decimal where it is no count."""
+    """A number of `StudyRow.compare` in a cell of the table, with one decimal where it is no
+    count."""
     if isinstance(value, float):
         shown = f"{value:.1f}"
     else:

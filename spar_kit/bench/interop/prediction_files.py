@@ -421,8 +421,8 @@ def read_prediction_file(
 def read_predictions(
     path: Path | str, benchmark: Benchmark | None = None, say: Callable[[str], None] | None = None
 ) -> list[Prediction]:
-    """The rows of `read_prediction_file`; `say` takes its line about duplicates, failures and what is missing,
-    where there is any."""
+    """The rows of `read_prediction_file`; `say` takes its line about duplicates, failures and what
+    is missing, where there is any."""
     found = read_prediction_file(path, benchmark)
     if say and not found.plain:
         say(str(found))

@@ -200,8 +200,8 @@ def read_table(
     1, below the header); names in lower case, cells as text, `prediction` None where the row ends
     before it.
 
-    Raises RowError for a table without a column `prediction`, with more than `MAX_SHEET_ROWS` rows, or
-    with a row of more cells than names.
+    Raises RowError for a table without a column `prediction`, with more than `MAX_SHEET_ROWS` rows,
+    or with a row of more cells than names.
     """
     counts = counts if counts is not None else Counts()
     if text.count("\n") + text.count("\r") > 50 * MAX_SHEET_ROWS:
@@ -296,8 +296,8 @@ def read_workbook(
     """The rows of the first sheet of a workbook (.xlsx) that has a column `prediction`, as
     `read_table` gives them; rows without any cell are passed over.
 
-    Raises RowError where there is none, where it cannot be read or has more than `MAX_SHEET_ROWS` rows,
-    `MAX_SHEET_CELLS` cells or `UNPACKED` bytes; ImportError without openpyxl.
+    Raises RowError where there is none, where it cannot be read or has more than `MAX_SHEET_ROWS`
+    rows, `MAX_SHEET_CELLS` cells or `UNPACKED` bytes; ImportError without openpyxl.
     """
     counts = counts if counts is not None else Counts()
     try:

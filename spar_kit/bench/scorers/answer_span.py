@@ -94,8 +94,8 @@ def _same_marks(text: str) -> str:
 
 # %% ../../../nbs/bench/scorers/15_answer_span.ipynb #aabb465b
 def normalize_text(text: str) -> str:
-    """A text fit for the readers: at most `MAX_TEXT_LENGTH` characters (both ends), no invisible ones, one
-    kind of blank, digit, minus, quote and mark."""
+    """A text fit for the readers: at most `MAX_TEXT_LENGTH` characters (both ends), no invisible
+    ones, one kind of blank, digit, minus, quote and mark."""
     if len(text) > MAX_TEXT_LENGTH:
         text = text[: MAX_TEXT_LENGTH // 2] + "\n" + text[-MAX_TEXT_LENGTH // 2 :]
     if "&" in text:
@@ -296,8 +296,8 @@ def _of_box(text: str, box: tuple[int, int, int]) -> tuple[str, str]:
         after = [alone.start()]
     if after and re.search(r"\w", behind[after[-1] :]):
         return strip_markup(behind[after[-1] :]), content
-    return content, strip_markup(behind) if len(behind.strip(" .$*\n")) > 1 else strip_markup(
-        text[:begin]
+    return content, (
+        strip_markup(behind) if len(behind.strip(" .$*\n")) > 1 else strip_markup(text[:begin])
     )
 
 # %% ../../../nbs/bench/scorers/15_answer_span.ipynb #ec3765cd

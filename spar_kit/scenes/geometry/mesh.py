@@ -15,8 +15,8 @@ from .poses import MAX_POSE_COORDINATE_M
 
 # %% ../../../nbs/scenes/geometry/60_mesh.ipynb #a266c48a
 def vertex_faults(vertices: NDArray) -> Counter[str]:
-    """Why vertices (V, 3) cannot be used, and how many: not finite, or `MAX_POSE_COORDINATE_M` metres
-    away."""
+    """Why vertices (V, 3) cannot be used, and how many: not finite, or `MAX_POSE_COORDINATE_M`
+    metres away."""
     finite = np.isfinite(vertices).all(1)
     far = finite & ~(np.abs(np.where(finite[:, None], vertices, 0)) < MAX_POSE_COORDINATE_M).all(1)
     return +Counter(
@@ -30,8 +30,8 @@ def vertex_faults(vertices: NDArray) -> Counter[str]:
 def drop_bad_vertices(
     vertices: NDArray, triangles: NDArray
 ) -> tuple[NDArray[np.bool_], NDArray[np.int32]]:
-    """Which vertices (V,) are finite and nearer than `MAX_POSE_COORDINATE_M`, and the triangles between
-    them, in the numbers of what is left."""
+    """Which vertices (V,) are finite and nearer than `MAX_POSE_COORDINATE_M`, and the triangles
+    between them, in the numbers of what is left."""
     good = (np.abs(vertices) < MAX_POSE_COORDINATE_M).all(1)  # NaN compares false
     kept = triangles[good[triangles].all(1)]
     return good, (np.cumsum(good) - 1)[kept].astype(np.int32)

@@ -13,13 +13,13 @@ from types import MappingProxyType
 import numpy as np
 from scipy import ndimage
 
+from ..labels import STRUCTURE_LABELS
 from .catalog import CATALOGUE, ObjectModel, build_object
 from .arrangements import GROUPS
 from spar_kit.scenes.procedural.placement import (
     PLACEMENT_CELL_M,
     TRIM_M,
     WALL_OVERLAP_M,
-    STRUCTURE,
     WALL,
     WallOpening,
     Layout,
@@ -538,7 +538,7 @@ def _thinned(placed: list[PlacedObject], rng: np.random.Generator) -> list[Place
     """Take away things at random, first what stands on others, until at most `MAX_OBJECTS` objects
     are left (structure not counted).
     """
-    while sum(p.piece.label not in STRUCTURE for p in placed) > MAX_OBJECTS:
+    while sum(p.piece.label not in STRUCTURE_LABELS for p in placed) > MAX_OBJECTS:
         parents = {p.parent for p in placed}
         free = [k for k, p in enumerate(placed) if p.parent >= -1 and k not in parents]
         placed = remove_subtree(

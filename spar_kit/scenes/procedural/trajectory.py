@@ -13,7 +13,8 @@ from scipy import ndimage
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import dijkstra
 
-from .placement import PLACEMENT_CELL_M, STRUCTURE, Layout, floor_grid
+from ..labels import STRUCTURE_LABELS
+from .placement import PLACEMENT_CELL_M, Layout, floor_grid
 from ..scene import look_at
 
 # %% ../../../nbs/scenes/procedural/50_trajectory.ipynb #a5a008f1
@@ -131,7 +132,7 @@ def look_directions(
     A thing counts by its size, most at 2.4 m and near the middle of the view; things behind a wall
     do not.
     """
-    skip = {*STRUCTURE, "rug", "ceiling light", "doorframe", "curtain"}
+    skip = {*STRUCTURE_LABELS, "rug", "ceiling light", "doorframe", "curtain"}
     things = [p for p in house.placed if p.piece.label not in skip]
     weight = np.array([0.5 + min(1.0, float(p.piece.size.max())) for p in things])
     to = np.array([p.position[:2] for p in things])[None] - way[:, None]

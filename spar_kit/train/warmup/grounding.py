@@ -179,12 +179,10 @@ def short_answer_turns(m: Marked, boxes: bool, rng: np.random.Generator) -> list
     offset = np.array([*gap[0, :2], away[0] - away[1]])
     words = [pair[int(d > 0)] for pair, d in zip(OPPOSITES, offset)]
     clear = np.abs(offset) > MARGINS
+    where = ", ".join(word if said else "" for word, said in zip(words, clear))
     asked = [
         (f"How deep is the {blue} in meters?", f"{m.centers[1, 2]:.1f}"),
-        (
-            f"Where is the {red} from the {blue}?",
-            ", ".join(word if said else "" for word, said in zip(words, clear)),
-        ),
+        (f"Where is the {red} from the {blue}?", where),
     ]
     asked += [
         (f"How far is the {red} from the {name} in meters?", f"{d:.1f}")
@@ -193,12 +191,8 @@ def short_answer_turns(m: Marked, boxes: bool, rng: np.random.Generator) -> list
     for pair, word, said in zip(OPPOSITES, words, clear):
         if said:
             claim = pair[int(rng.integers(2))]
-            asked.append(
-                (
-                    f"Is the {red} {CAPTION_CLAIMS[claim]} the {blue}?",
-                    "Yes" if claim == word else "No",
-                )
-            )
+            answer = "Yes" if claim == word else "No"
+            asked.append((f"Is the {red} {CAPTION_CLAIMS[claim]} the {blue}?", answer))
     if rest and abs(far[0] - far[1]) > MARGINS[0]:
         for word, best in (("closer to", far[:2].argmin()), ("farther from", far[:2].argmax())):
             first, second = rng.permutation(m.names[1:3]).tolist()

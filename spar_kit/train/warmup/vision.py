@@ -118,8 +118,8 @@ def marker_targets(
 
 # %% ../../../nbs/train/warmup/20_vision.ipynb #612e75d2
 def pair_targets(target: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The numbers of `PAIR` for each of `OBJECT_PAIRS`, (6, 5): first minus second, NaN where one lies on
-    no object; from `marker_targets`."""
+    """The numbers of `PAIR` for each of `OBJECT_PAIRS`, (6, 5): first minus second, NaN where one
+    lies on no object; from `marker_targets`."""
     names = list(SINGLE)
     place = target[:, 1 + names.index("right") :][:, :3]
     away = target[:, 1 + names.index("away")]

@@ -215,8 +215,8 @@ def _fit_instances(
             instances.append(Instance(id, labels[id], OrientedBox.fit(mine)))
         else:
             skipped[
-                f"object: none of its vertices is finite and less than {MAX_POSE_COORDINATE_M / 1000:g}"
-                " km away"
+                "object: none of its vertices is finite and less than"
+                f" {MAX_POSE_COORDINATE_M / 1000:g} km away"
             ] += 1
     return instances, skipped
 
@@ -238,7 +238,8 @@ def read_surface(
     good, triangles = drop_bad_vertices(mesh.vertices, mesh.triangles)
     if not len(triangles):
         raise SceneError(
-            f"no triangle has three finite vertices less than {MAX_POSE_COORDINATE_M / 1000:g} km away",
+            f"no triangle has three finite vertices less than {MAX_POSE_COORDINATE_M / 1000:g} km"
+            " away",
             path,
             "element vertex",
         )

@@ -268,7 +268,8 @@ def read_surface(
     good, triangles = drop_bad_vertices(mesh.vertices, mesh.triangles)
     if not len(triangles):
         raise SceneError(
-            f"no triangle has three finite vertices less than {MAX_POSE_COORDINATE_M / 1000:g} km away",
+            f"no triangle has three finite vertices less than {MAX_POSE_COORDINATE_M / 1000:g} km"
+            " away",
             mesh_path,
             "element vertex",
         )

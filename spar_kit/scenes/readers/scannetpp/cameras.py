@@ -28,8 +28,8 @@ from spar_kit.scenes.formats.colmap import (
     read_transforms,
 )
 from spar_kit.scenes.readers.scannetpp.iphone_depth import (
-    DEPTH_HEIGHT,
-    DEPTH_WIDTH as WIDTH,
+    LIDAR_HEIGHT,
+    LIDAR_WIDTH,
     DepthBin,
     open_depth_bin,
 )
@@ -379,7 +379,9 @@ class _Recording:
         """Reads the measured depth of a frame."""
         if self.stream is not None:
             return partial(self.stream.read_depth, number)
-        return partial(read_depth_file, self.deep[number], Camera(WIDTH, DEPTH_HEIGHT, np.eye(3)))
+        return partial(
+            read_depth_file, self.deep[number], Camera(LIDAR_WIDTH, LIDAR_HEIGHT, np.eye(3))
+        )
 
 # %% ../../../../nbs/scenes/readers/scannetpp/20_cameras.ipynb #45604a4b
 def _open_recording(folder: Path) -> _Recording:
@@ -398,7 +400,7 @@ def _iphone_frame(
 ) -> Frame:
     """One frame with its measured depth."""
     lens = view.lens
-    depth_lens = lens.resized(WIDTH, DEPTH_HEIGHT)
+    depth_lens = lens.resized(LIDAR_WIDTH, LIDAR_HEIGHT)
     camera = undistorted(lens).camera
     depth_camera = undistorted(depth_lens).camera
     shot = FrameFiles(
@@ -476,6 +478,6 @@ def count_views(folder: Path, stream: str) -> tuple[int, int, Counter[str]]:
             folder, dslr_files(folder)[2] if stream == "dslr" else ("transforms.json",)
         )
     else:
-        views, more = read_arkit(folder / "pose_intrinsic_imu.json", WIDTH, DEPTH_HEIGHT)
+        views, more = read_arkit(folder / "pose_intrinsic_imu.json", LIDAR_WIDTH, LIDAR_HEIGHT)
     good, skipped = sort_views(views)
     return len(views) + more.total(), len(good), skipped + more
