@@ -15,11 +15,11 @@ from spar_kit.report.explanations import explain
 from spar_kit.report.floor_plan import (
     Drawing,
     RoomOutline,
+    camera_plane,
     contact_sheet,
     draw_room,
     fan_of,
     place_texts,
-    to_observer,
 )
 from spar_kit.report.gallery import build_gallery, choose_exhibits, inline, write_gallery
 from spar_kit.scenes.scene import Camera, OrientedBox
@@ -295,7 +295,7 @@ def test_geometry_of_the_drawings() -> None:
     assert fan_of(camera.intrinsics, 640) == pytest.approx(70, abs=0.1)
     pose = np.eye(4)
     pose[:3, 3] = [1, 2, 3]
-    assert to_observer(pose)(np.array([2.0, 2, 7])).tolist() == [1, 4]
+    assert camera_plane(pose)(np.array([2.0, 2, 7])).tolist() == [1, 4]
     room = RoomOutline(
         [],
         {

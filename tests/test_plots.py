@@ -19,8 +19,8 @@ from spar_kit.bench.analysis.statistics import intervals, overall_intervals, pai
 from spar_kit.bench.baselines.blind import blind_gap
 from spar_kit.bench.scorers.table import score_file, score_rows
 from spar_kit.report.charts import (
+    CHART_COLORS,
     GREYS,
-    PALETTE,
     escape_label,
     is_blind,
     plot_differences,
@@ -125,7 +125,9 @@ def test_bars_are_the_table():
         and np.allclose(figure.data[0].x, found.score)
         and np.allclose(figure.data[0].error_x.array, found.high - found.score)
     )
-    assert figure.data[1].marker.color == GREYS[0] and figure.data[0].marker.color == PALETTE[0]
+    assert (
+        figure.data[1].marker.color == GREYS[0] and figure.data[0].marker.color == CHART_COLORS[0]
+    )
 
 
 def test_twenty_tasks_and_six_runs_have_room():
@@ -427,7 +429,7 @@ def test_one_comparison_has_the_colour_of_its_run():
     for heading in ("Compared", "Blind baselines"):
         shown = next(piece for piece in made[heading] if not hasattr(piece, "html"))
         assert (
-            shown.data[0].marker.line.color == PALETTE[1]
+            shown.data[0].marker.line.color == CHART_COLORS[1]
             and shown.data[0].marker.symbol == "square"
             and not shown.layout.showlegend
         )

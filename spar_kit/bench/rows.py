@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MAX_FILE_BYTES', 'ImageMode', 'IMAGE_MODES', 'OLD_MODES', 'REQUIRED_FIELDS', 'OPTIONAL', 'FORMATS', 'KNOWN_MODES',
-           'RowError', 'read_prediction_bytes', 'decode_text', 'brief', 'parse_json', 'json_rows', 'canonical_answer',
+           'RowError', 'read_prediction_bytes', 'decode_utf8', 'brief', 'parse_json', 'json_rows', 'canonical_answer',
            'line_row', 'check_row']
 
 # %% ../../nbs/bench/30_rows.ipynb #dc240b75
@@ -42,7 +42,7 @@ def read_prediction_bytes(path: Path) -> bytes:
         raise RowError(f"{path}: cannot be read: {error.strerror or error}") from None
 
 
-def decode_text(raw: bytes, path: Path, what: str = "not UTF-8 text") -> str:
+def decode_utf8(raw: bytes, path: Path, what: str = "not UTF-8 text") -> str:
     """The text of a file, without its byte order mark. Raises RowError where it is not text."""
     encoding = "utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     try:

@@ -35,7 +35,7 @@ class Check:
     Args:
         name: what.  found: what is there, "missing" where nothing is.
         ok: True; False where something needed is missing; None where something is merely optional.
-        remedy: what to type, or "".
+        fix: what to type, or "".
     """
 
     name: str

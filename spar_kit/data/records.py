@@ -21,7 +21,7 @@ from ..core.errors import InputError, SceneError
 from ..core.files import leaves
 from ..scenes.formats.images import ImageError, open_picture
 from ..core.text_files import numbers_in, read_text
-from ..tasks.markers import draw_markers
+from ..tasks.markers import draw_markers, MARKER_COLORS
 
 # %% ../../nbs/data/00_records.ipynb #0468916b
 class RecordError(InputError):
@@ -76,9 +76,9 @@ def load_matrix(root: Path, relative: str) -> NDArray[np.float64]:
         raise InputError(f"{path}: not 4 x 4 numbers") from None
 
 # %% ../../nbs/data/00_records.ipynb #de892f78
-MARKER_FIELDS = {
-    f"{color}_{kind}" for color in ("red", "blue", "green", "yellow") for kind in ("point", "bbox")
-} | {f"{kind}_{what}" for kind in ("point", "bbox") for what in ("list", "img_idx")}
+MARKER_FIELDS = {f"{color}_{kind}" for color in MARKER_COLORS for kind in ("point", "bbox")} | {
+    f"{kind}_{what}" for kind in ("point", "bbox") for what in ("list", "img_idx")
+}
 
 
 def is_numbers(value: Any) -> bool:

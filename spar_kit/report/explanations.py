@@ -23,7 +23,7 @@ from spar_kit.report.floor_plan import (
     INK,
     Drawing,
     RoomOutline,
-    to_observer,
+    camera_plane,
     draw_camera,
     draw_room,
     fan_of,
@@ -144,7 +144,7 @@ def _m(value: float | np.floating[Any]) -> str:
 # %% ../../nbs/report/35_explanations.ipynb #427bf856
 def _depth_plan(x: ExampleRecord, view: int, chosen: Sequence[int]) -> Drawing:
     """One image's camera at the bottom, and how far ahead of it the chosen objects are."""
-    drawing = x.plan(chosen, plane=to_observer(x.pose(view)))
+    drawing = x.plan(chosen, plane=camera_plane(x.pose(view)))
     drawing.title += f", image {view + 1}"
     drawing.line([0, 0], [0, max(x.seen(k, view)[2] for k in chosen) + 0.3], INK, arrow=True)
     drawing.dot([0, 0], INK)
@@ -299,7 +299,7 @@ def _offsets(
 
 def _relation(x: ExampleRecord) -> Explanation:
     """As the camera of the first image has them."""
-    drawing = x.plan(plane=to_observer(x.pose()))
+    drawing = x.plan(plane=camera_plane(x.pose()))
     drawing.line([0, 0], [0, 0.8], INK, arrow=True)
     drawing.dot([0, 0], INK)
     drawing.text([0, 0], "observer")

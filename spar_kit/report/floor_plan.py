@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['INK', 'OUTLINE_GRAY', 'COLORS', 'RoomOutline', 'read_room', 'place_texts', 'Drawing', 'svg_image', 'from_above',
-           'to_observer', 'fan_of', 'draw_room', 'draw_camera', 'contact_sheet']
+           'camera_plane', 'fan_of', 'draw_room', 'draw_camera', 'contact_sheet']
 
 # %% ../../nbs/report/30_floor_plan.ipynb #253a533b
 import base64
@@ -325,7 +325,7 @@ def from_above(points: NDArray) -> NDArray[np.float64]:
     return np.asarray(points, float)[..., :2]
 
 
-def to_observer(pose: NDArray) -> Callable[[NDArray], NDArray]:
+def camera_plane(pose: NDArray) -> Callable[[NDArray], NDArray]:
     """World points (..., 3) as (right, forward) of a camera with this camera-to-world pose (4,
     4)."""
     return lambda points: ((np.asarray(points, float) - pose[:3, 3]) @ pose[:3, :3])[..., [0, 2]]

@@ -20,6 +20,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
+from ...tasks.markers import MARKER_COLORS
 from ..benchmarks import Benchmark, open_benchmark
 from .blind import folds_of
 from ...data.question import Question
@@ -47,14 +48,11 @@ class Asked:
     marks: tuple[float, ...]
 
 
-_MARKS = ("red", "blue", "green", "yellow")
-
-
 def _coordinates(record: Mapping[str, Any]) -> tuple[float, ...]:
     """24 + 4 numbers: a box (a point is a box of no size) for each colour, -1 where there is none;
     then the numbers of the marked images."""
     values: list[float] = []
-    for color in _MARKS:
+    for color in MARKER_COLORS:
         mark = (record.get(f"{color}_bbox") or record.get(f"{color}_point") or [[]])[0]
         box = list(mark) * (2 if len(mark) == 2 else 1)
         x1, y1, x2, y2 = box if len(box) == 4 else (-1, -1, -1, -1)

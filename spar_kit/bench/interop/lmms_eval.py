@@ -32,7 +32,7 @@ from ..models.client import image_bytes
 from .prediction_files import read_prediction_file
 from ..prompts import MAX_NEW_TOKENS, official_prompt, with_images
 from ...data.question import Question
-from ..rows import decode_text, parse_json, read_prediction_bytes
+from ..rows import decode_utf8, parse_json, read_prediction_bytes
 from .source_bundle import bundle_source
 from ..scorers.strict import score_item
 from ...core.errors import InputError
@@ -287,7 +287,7 @@ SERVED = ("openai", "async_openai", "vllm", "sglang")
 
 def _settings(path: Path) -> dict[str, Any]:
     """The object in a JSON file of a model's folder. Raises ValueError naming the file."""
-    found = parse_json(decode_text(read_prediction_bytes(path), path), str(path))
+    found = parse_json(decode_utf8(read_prediction_bytes(path), path), str(path))
     if not isinstance(found, dict):
         raise InputError(f"{path}: expected an object, found a {type(found).__name__}")
     return found
@@ -485,7 +485,7 @@ def _numbers(path: Path) -> Iterator[tuple[str, str, float, float]]:
     """Task, metric, value and its standard error (NaN where there is none), of each number."""
     try:
         # NaN stays one
-        results = json.loads(decode_text(read_prediction_bytes(path), path))["results"]
+        results = json.loads(decode_utf8(read_prediction_bytes(path), path))["results"]
         for task, metrics in results.items():
             for name, value in metrics.items():
                 metric, _, flavour = name.partition(",")

@@ -23,7 +23,7 @@ from spar_kit.bench.rows import (
     RowError,
     canonical_answer,
     check_row,
-    decode_text,
+    decode_utf8,
     json_rows,
     line_row,
     read_prediction_bytes,
@@ -46,7 +46,7 @@ def _open(
     """The kind of a file, and its rows as they are, each with the place that an error names."""
     if raw[:4] == b"PK\x03\x04":
         return "sheet", read_workbook(raw, path, counts)
-    text = decode_text(raw, path, "neither a workbook nor UTF-8 text")
+    text = decode_utf8(raw, path, "neither a workbook nor UTF-8 text")
     start = text.lstrip()[:1]
     if not start:
         raise RowError(f"{path}: no rows")

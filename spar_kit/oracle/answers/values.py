@@ -229,7 +229,6 @@ class Region:
     Args:
         box: x1, y1, x2, y2 in 0-1000, exact.
         view: the image, from 0; None where the question says in which one.
-        name: the object's label, for sentences.
     """
 
     box: tuple[float, ...]

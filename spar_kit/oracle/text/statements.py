@@ -372,8 +372,8 @@ class Statement:
 
     Args:
         task, format: the folder it lies in.
-        says: the claim, under the names of our own facts: "answer" and "given" in metres (a count,
-            square metres), "size" (length, width, height in metres), "target_box", "image" and
+        claims: what it claims, under the names of our own facts: "answer" and "given" in metres (a
+            count, square metres), "size" (length, width, height in metres), "target_box", "image" and
             "depth" of a camera, "translation" and "rotation" as far as they are told, "visible"
             frames, "box" and "view" with "farthest", "nearest" (a colour, or the place in a list),
             "distance", "relation" and "before" (one sign per slot), "claim" (slot, sign) and

@@ -207,8 +207,8 @@ class Category:
         builder: makes the parts.
         main, second: names of finishes.
         options: further arguments of the builder.
-        holds: what may stand on it and how likely (iTHOR's counts, as ProcTHOR publishes them).
-        rests: "floor", "top" (on furniture), "wall" or "ceiling".
+        supports: what may stand on it and how likely (iTHOR's counts, as ProcTHOR publishes them).
+        support: "floor", "top" (on furniture), "wall" or "ceiling".
     """
 
     label: str

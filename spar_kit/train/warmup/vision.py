@@ -17,12 +17,12 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
+from ...tasks.markers import MARKER_COLORS
 from ...core.errors import InputError
 from ...core.files import atomic_write
 from ...scenes.formats.images import ImageError, open_numbers
 from ...data.question import Question
 from ..collate import ImageLoader
-from .grounding import COLORS
 from .optim import Muon, parameter_groups
 
 # %% ../../../nbs/train/warmup/20_vision.ipynb #6c989b28
@@ -80,7 +80,7 @@ PAIR = {
     "distance": (0.0, 4.5),
     "log_distance": (-2.0, 1.6),
 }
-OBJECT_PAIRS = tuple((a, b) for b in range(len(COLORS)) for a in range(b))
+OBJECT_PAIRS = tuple((a, b) for b in range(len(MARKER_COLORS)) for a in range(b))
 
 # %% ../../../nbs/train/warmup/20_vision.ipynb #a37eb84b
 def marker_targets(
@@ -95,9 +95,9 @@ def marker_targets(
             height, metres; NaN for a marker on no object.
         log_depth: (GRID, GRID) from `DepthGridCache`.
     """
-    target = np.full((len(COLORS), 1 + len(SINGLE)), np.nan, np.float32)
+    target = np.full((len(MARKER_COLORS), 1 + len(SINGLE)), np.nan, np.float32)
     target[:, 0] = 0
-    for row, color, solid in zip(target, COLORS, solids):
+    for row, color, solid in zip(target, MARKER_COLORS, solids):
         mark = (
             sample.markers.get(f"{color}_point") or sample.markers.get(f"{color}_bbox") or [None]
         )[0]
@@ -173,7 +173,7 @@ def image_features(model: Any, pixels: torch.Tensor) -> tuple[torch.Tensor, torc
 
 # %% ../../../nbs/train/warmup/20_vision.ipynb #56d68763
 # image token t tells of TOPICS[t % 10]
-TOKEN_TARGETS = tuple((k,) for k in range(len(COLORS))) + OBJECT_PAIRS
+TOKEN_TARGETS = tuple((k,) for k in range(len(MARKER_COLORS))) + OBJECT_PAIRS
 NUM_BINS = 20
 
 
@@ -199,9 +199,11 @@ class ProbeHeads(torch.nn.Module):
         super().__init__()
         topics = [t % len(TOKEN_TARGETS) for t in range(tokens)]
         self.topics = torch.tensor(topics)
-        self.single = torch.tensor([t for t, topic in enumerate(topics) if topic < len(COLORS)])
+        self.single = torch.tensor(
+            [t for t, topic in enumerate(topics) if topic < len(MARKER_COLORS)]
+        )
         self.pair = torch.tensor(
-            [t for t, topic in enumerate(topics) if topic >= len(COLORS)], dtype=torch.long
+            [t for t, topic in enumerate(topics) if topic >= len(MARKER_COLORS)], dtype=torch.long
         )
         self.topic = torch.nn.Linear(width, len(TOKEN_TARGETS))
         self.there = torch.nn.Linear(width, 1)
@@ -210,7 +212,7 @@ class ProbeHeads(torch.nn.Module):
             [torch.nn.Linear(width, len(kind) * (1 + NUM_BINS)) for kind in (SINGLE, PAIR)]
         )
         self.ranges = [torch.tensor(list(kind.values())) for kind in (SINGLE, PAIR)]
-        self.patch = torch.nn.Linear(vision_width, 1 + len(COLORS) + 6)
+        self.patch = torch.nn.Linear(vision_width, 1 + len(MARKER_COLORS) + 6)
 
     def _tell(
         self, kind: int, tokens: torch.Tensor, values: torch.Tensor
@@ -248,7 +250,7 @@ class ProbeHeads(torch.nn.Module):
         named = dict(zip(SINGLE, errors.tolist()))
         if len(self.pair):
             mine = tokens[:, self.pair]
-            values = pair[:, self.topics[self.pair] - len(COLORS)]
+            values = pair[:, self.topics[self.pair] - len(MARKER_COLORS)]
             more, errors = self._tell(1, mine, values)
             sides = values[..., :3]
             # which side, where one can tell

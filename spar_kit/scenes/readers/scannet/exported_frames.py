@@ -69,7 +69,7 @@ class ExportedFrames:
         kind: "folders" (color/, depth/, pose/), "flat" (one folder for all) or "exported" (one
             folder, frame-000000.color.jpg, ...).
         color, depth, pose, instance: frame number to file.
-        doubled: files whose number another file has taken.
+        duplicate_frames: how many files claim a number that another has taken.
     """
 
     folder: Path

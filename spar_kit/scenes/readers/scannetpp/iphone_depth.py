@@ -177,7 +177,7 @@ class DepthBin:
         kind: "lz4", "deflate" or "whole".
         frames: how many whole frames there are; None for "whole".
         payload: (N, 2) int64 byte offset and length of each frame's data; empty for "whole".
-        torn: what is wrong behind the last whole frame, "" where nothing is.
+        truncated: what is wrong behind the last whole frame, "" where nothing is.
     """
 
     path: Path
