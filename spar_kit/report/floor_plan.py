@@ -250,6 +250,7 @@ class Drawing:
         end: ArrayLike,
         color: str = INK,
         caption: str = "",
+        *,
         arrow: bool = False,
         dashed: bool = False,
         width: float = 1.6,

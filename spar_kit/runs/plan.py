@@ -247,6 +247,7 @@ def _check_parameters(
     step: Step,
     notebook: Path,
     path: Path,
+    *,
     lines: Mapping[tuple[str, ...], int],
     at: tuple[str, ...],
     stop: Callable[..., ParamsError],
@@ -288,7 +289,7 @@ def _check_step(
     if not notebook.is_file():
         raise stop(f"there is no notebook {notebook}", "notebook")
     _check_links(step, earlier, stop)
-    _check_parameters(step, notebook, path, lines, at, stop)
+    _check_parameters(step, notebook, path, lines=lines, at=at, stop=stop)
 
 # %% ../../nbs/runs/10_plan.ipynb #ec708c2b
 def _old_parameters(step: Mapping[str, Any], path: Path) -> dict[str, str]:

@@ -163,6 +163,7 @@ def _run_of(
     step: str,
     plain: dict[str, Any],
     choices: tuple[tuple[str, Any], ...],
+    *,
     needed: Mapping[str, Run],
     collected: Mapping[str, list[Run]],
     depends: dict[str, Any],
@@ -229,9 +230,8 @@ def expand_grid(
                 }
                 depends = code | values_key(book, plain, behind, digests) | {"upstream": behind}
                 choices = (*inherited.items(), *combination)
-                runs[name].append(
-                    _run_of(name, plain, choices, needed, collected, depends, store, **fixed)
-                )
+                made = {"needed": needed, "collected": collected, "depends": depends, **fixed}
+                runs[name].append(_run_of(name, plain, choices, store=store, **made))
     digests.close()
     return [run for group in runs.values() for run in group]
 

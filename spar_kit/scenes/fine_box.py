@@ -59,7 +59,7 @@ def _stretch(
 
 # %% ../../nbs/scenes/30_fine_box.ipynb #dcb9c2ba
 def _bounds(
-    surface: Mesh, numbers: NDArray, count: int, camera: Camera, pose: NDArray, scale: int
+    surface: Mesh, numbers: NDArray, count: int, *, camera: Camera, pose: NDArray, scale: int
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """Pixels (N,) and bounds (N, 4) of `count` objects, see `_measure`, in what a camera sees;
     numbers (T,) of the triangles' objects."""
@@ -117,7 +117,7 @@ class FineBoxes:
             x1 - x0, y1 - y0, camera.intrinsics - np.array([[0, 0, x0], [0, 0, y0], [0, 0, 0.0]])
         )
         scale = -(-camera.width // self.width)
-        pixels, bounds = _bounds(surface, numbers, len(ids), part, pose, scale)
+        pixels, bounds = _bounds(surface, numbers, len(ids), camera=part, pose=pose, scale=scale)
         size = np.array([camera.width, camera.height] * 2)
         for n in np.flatnonzero(pixels):
             left, right, top, bottom = bounds[n]

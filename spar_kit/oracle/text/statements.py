@@ -373,8 +373,8 @@ class Statement:
     Args:
         task, format: the folder it lies in.
         claims: what it claims, under the names of our own facts: "answer" and "given" in metres (a
-            count, square metres), "size" (length, width, height in metres), "target_box", "image" and
-            "depth" of a camera, "translation" and "rotation" as far as they are told, "visible"
+            count, square metres), "size" (length, width, height in metres), "target_box", "image"
+            and "depth" of a camera, "translation" and "rotation" as far as they are told, "visible"
             frames, "box" and "view" with "farthest", "nearest" (a colour, or the place in a list),
             "distance", "relation" and "before" (one sign per slot), "claim" (slot, sign) and
             "holds", "position" on a map, "order" and "asked". Empty where the text states nothing

@@ -212,7 +212,7 @@ def is_beyond(box: Any, seen: Any, x: float, y: float) -> bool:
 
 
 def check_box_by_rays(
-    look: SceneRays, item: Item, id: int, view: int, box: Any, answer: bool = False
+    look: SceneRays, item: Item, id: int, view: int, box: Any, *, answer: bool = False
 ) -> None:
     """`answer`: the box is asked for, and measured in the image's own pixels."""
     check_clear(look, item, id, view)

@@ -125,7 +125,9 @@ def legs(
     ]
 
 # %% ../../../nbs/scenes/procedural/05_furniture.ipynb #308131f7
-def slab(m: Material, w: float, d: float, z0: float, z1: float, grain: int | None = None) -> Part:
+def slab(
+    m: Material, w: float, d: float, z0: float, z1: float, *, grain: int | None = None
+) -> Part:
     """A board of w x d metres between two heights, centred."""
     return box(m, (-w / 2, -d / 2, z0), (w / 2, d / 2, z1), grain)
 
@@ -353,7 +355,7 @@ def bed(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
     top = float(np.clip(0.55 * h, 0.42, 0.6))
     m = look.main
     parts = legs(m, w, d, h=0.16, thick=0.07, inset=0) + [
-        slab(m, w, d, 0.14, top - 0.2, 1),
+        slab(m, w, d, 0.14, top - 0.2, grain=1),
         box(m, (-w / 2, -d / 2, 0), (w / 2, -d / 2 + 0.06, h)),
     ]
     if look.chance():

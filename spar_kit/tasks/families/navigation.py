@@ -145,6 +145,7 @@ def landmark(
     start: NDArray,
     end: NDArray,
     shown: NDArray,
+    *,
     angle: float = 12.0,
     reach: float = 2.5,
 ) -> int:

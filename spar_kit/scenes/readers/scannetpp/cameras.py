@@ -255,7 +255,7 @@ def shift_up(pose: NDArray[np.float64], lift: float) -> NDArray[np.float64]:
 
 
 def _dslr_frame(
-    number: int, view: PosedImage, file: Path, mask: Path | None, surface: Mesh, lift: float
+    number: int, view: PosedImage, file: Path, *, mask: Path | None, surface: Mesh, lift: float
 ) -> Frame:
     """One frame: its image from `file`, its depth rendered from the mesh."""
     lens = view.lens
@@ -308,7 +308,7 @@ def dslr_frames(
         mask = mask_files.get(number)
         if mask is None and view.mask and mask_files:
             skipped["mask: the file is missing"] += 1
-        frames.append(_dslr_frame(number, view, file, mask, surface, lift))
+        frames.append(_dslr_frame(number, view, file, mask=mask, surface=surface, lift=lift))
     return tuple(frames), skipped
 
 # %% ../../../../nbs/scenes/readers/scannetpp/20_cameras.ipynb #dd3246ae

@@ -194,6 +194,7 @@ def perspective_crop(
     size: tuple[int, int],
     camera: Camera,
     pose: NDArray,
+    *,
     axes: NDArray,
     boxes: Sequence[Instance] = (),
     world: NDArray | None = None,
@@ -209,8 +210,8 @@ def perspective_crop(
     if "instance.png" in places:
         return cut_numbers(read_ids(places["instance.png"], size), camera, pose, axes)
     assert world is not None
-    depth = perspective_crop("depth", places, size, camera, pose, axes)
-    classes = perspective_crop("classes", places, size, camera, pose, axes)
+    depth = perspective_crop("depth", places, size, camera, pose, axes=axes)
+    classes = perspective_crop("classes", places, size, camera, pose, axes=axes)
     points = camera.back_project(depth) @ world[:3, :3].T + world[:3, 3]
     seen = (depth > 0) & ~np.isin(classes, STRUCTURE_CLASSES)
     ids = np.zeros(depth.shape, np.int32)
