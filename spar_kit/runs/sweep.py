@@ -230,7 +230,12 @@ def expand_grid(
                 }
                 depends = code | values_key(book, plain, behind, digests) | {"upstream": behind}
                 choices = (*inherited.items(), *combination)
-                made = {"needed": needed, "collected": collected, "depends": depends, **fixed}
+                made: dict[str, Any] = {
+                    "needed": needed,
+                    "collected": collected,
+                    "depends": depends,
+                    **fixed,
+                }
                 runs[name].append(_run_of(name, plain, choices, store=store, **made))
     digests.close()
     return [run for group in runs.values() for run in group]

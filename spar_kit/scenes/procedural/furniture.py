@@ -509,7 +509,7 @@ def _desk_drawers(w: float, d: float, under: float, front: Material, *, side: in
 
 # %% ../../../nbs/scenes/procedural/05_furniture.ipynb #67fe108e
 def table(
-    w: float, d: float, h: float, look: Appearance, style: str = "legs", shelf: bool = False
+    w: float, d: float, h: float, look: Appearance, *, style: str = "legs", shelf: bool = False
 ) -> ObjectGeometry:
     """A top on legs, on side panels ("panels", with a back and drawers: a desk) or on a pedestal
     ("round")."""
@@ -564,6 +564,7 @@ def cabinet(
     d: float,
     h: float,
     look: Appearance,
+    *,
     columns: int = 2,
     rows: int = 3,
     doors: bool = False,
