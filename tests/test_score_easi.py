@@ -23,7 +23,7 @@ NUMBER = "depth_prediction_oc"
 LAST = "depth_prediction_oc_mv"
 VIEW = "view_change_infer"
 PROBES = [
-    # all rows of reference/peers.md 4a
+    # rows that were run with the released file
     (CHOICE, "C", "", 0),
     (CHOICE, "C", "(C)", 1),
     (CHOICE, "C", "Answer: C", 1),

@@ -18,8 +18,8 @@ NUMBER = "depth_prediction_oc"
 LAST = "depth_prediction_oc_mv"
 VIEW = "view_change_infer"
 PROBES = [
-    # from the released file, lmms-eval 0.7.2 (the twelve choices and eight numbers of
-    # reference/peers.md 4a are among them)
+    # from the released file, lmms-eval 0.7.2 (twelve choices and eight numbers
+    # that were run there)
     (CHOICE, "C", "", 1),
     (CHOICE, "C", "C", 1),
     (CHOICE, "C", "c", 1),

@@ -18,8 +18,14 @@ from toys import Toys, busy_room
 from spar_kit.data.generate import generate
 from spar_kit.oracle import verify as verify_module
 from spar_kit.oracle.evidence.record import TASK_SPECS, Thresholds
-from spar_kit.oracle.evidence.scene_files import MismatchError, NotCheckableError, SceneFolder
+from spar_kit.oracle.evidence.scene_files import (
+    NOT_OBJECTS,
+    MismatchError,
+    NotCheckableError,
+    SceneFolder,
+)
 from spar_kit.oracle.verify import Report, check_record, print_report, verify
+from spar_kit.scenes.labels import EXCLUDED_LABELS
 
 SCENE = "room0000_00"
 Record = dict
@@ -106,6 +112,11 @@ def test_workers_and_sample(clean: Path) -> None:
         k: v.checked for k, v in verify(clean, workers=2).tasks.items()
     }
     assert 0 < some.checked < one.checked and some.ok
+
+
+def test_the_oracle_leaves_out_the_labels_that_tasks_leave_out():
+    """A list of its own: a label that only one of them knows would make true records false."""
+    assert NOT_OBJECTS == EXCLUDED_LABELS
 
 
 def test_shares_no_code_with_the_generator() -> None:

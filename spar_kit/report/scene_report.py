@@ -32,7 +32,7 @@ from ..scenes.viewer import plot_floor_plan, plot_scene
 from ..scenes.visibility import Visibility, compute_visibility
 
 # %% ../../nbs/report/45_scene_report.ipynb #af030f03
-# metres; the median difference beyond which a frame's pose is not believed (spar.md 11.1)
+# metres; the median difference beyond which a frame's pose is not believed
 LIMIT = 0.10
 # metres; no sensor is so near to a mesh: ScanNet++'s DSLR measures no depth, it is rendered
 MADE = 1e-5

@@ -41,7 +41,7 @@ class FrameSelection:
             keeps all.
         novelty_metres, novelty_degrees: a frame is kept if the camera has moved or turned at least
             so far since the frame kept before it; 0 does not ask for that one, both 0 keep all.
-        blur: share of the frames that is dropped, the least sharp ones; spar.md 11.1 proposes 0.2.
+        blur: share of the frames that is dropped, the least sharp ones; 0.2 is a good choice.
             Reads all images that are left.
         candidates: frames looked at in each stretch of `limit`, of which the sharpest is taken; 1
             takes the middle one and reads no image.

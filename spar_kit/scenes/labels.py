@@ -46,11 +46,8 @@ def is_valid_label(label: str) -> bool:
 # %% ../../nbs/scenes/10_labels.ipynb #4d5c157b
 # what holds the room together, not a thing in it
 STRUCTURE_LABELS = frozenset(("wall", "floor", "ceiling"))
-EXCLUDED_LABELS = frozenset(
+EXCLUDED_LABELS = STRUCTURE_LABELS | frozenset(
     [
-        "wall",
-        "floor",
-        "ceiling",
         "remove",
         "split",
         "reflection",
@@ -68,10 +65,14 @@ EXCLUDED_LABELS = frozenset(
 )
 
 
+def _without_blanks(label: str) -> str:
+    return "".join(normalize_label(label).replace("_", " ").split())
+
+
 def is_object_label(label: str, exclude_labels: Collection[str] = EXCLUDED_LABELS) -> bool:
     """Whether a label stands for an object, known by name or not, rather than for a part of the
-    building or for no object."""
-    return "".join(normalize_label(label).replace("_", " ").split()) not in exclude_labels
+    building or for no object. Upper case, blanks and `_` do not count; a plural is another label."""
+    return _without_blanks(label) not in set(map(_without_blanks, exclude_labels))
 
 # %% ../../nbs/scenes/10_labels.ipynb #5c0f7dd3
 def unambiguous_labels(labels: Collection[str]) -> set[str]:

@@ -111,7 +111,7 @@ class Task:
             it is left out.
         image_order: the colors in the order of `point_img_idx` / `bbox_img_idx`, where that is not
             red, blue, green.
-        turning: chains of views that turn, see `sampling.candidates.multi`.
+        turning: chains of views that turn, see `sampling.candidates.multi_candidates`.
         step_share: of `Thresholds.step_share`, for this task.
         package: where its words lie.
     """

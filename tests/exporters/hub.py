@@ -1,7 +1,7 @@
 """SPAR-Bench's files from generated questions: Parquet with image columns in the hub's schema, as
 `datasets` writes them.
 
-Written from the dataset card (spar.md 7.1) and from what `datasets` does with an Image feature:
+Written from the dataset card and from what `datasets` does with an Image feature:
 encoded bytes and a file name in a struct, the features as JSON in the schema's metadata, a hundred
 rows of images to a row group. It reads the folder with json and PIL alone and shares nothing with
 the kit's reader but the drawing of markers.

@@ -1,7 +1,7 @@
 """A room as a ScanNet user has it on disk, in each of the shapes that occur: the stream,
 SensReader's export, mmdetection3d's, the 25k frames.
 
-Written from reference/scene-formats.md, section 2, with struct, zlib, zipfile and Pillow alone:
+Written from ScanNet's own description of its files, with struct, zlib, zipfile and Pillow alone:
 nothing here is shared with the reader that is tested. `room` is anything with `frames` (index,
 camera_to_world, color, depth, read_color, read_depth), `instances` (id, label) and a `surface`.
 """

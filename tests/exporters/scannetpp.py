@@ -1,5 +1,5 @@
-"""Writes a room of solid boxes as ScanNet++ ships a scene, from the description in
-`reference/scene-formats.md` alone: nothing of the reader is used.
+"""Writes a room of solid boxes as ScanNet++ ships a scene, from its documentation
+alone: nothing of the reader is used.
 
 Pixels are COLMAP's: the centre of the first one lies at (0.5, 0.5). The room is drawn ray by ray,
 through whatever lens the stream has.

@@ -1,5 +1,4 @@
-"""A room written as SPAR-7M-RGBD was released: its tree, its field names, its wording
-(reference/spar.md 2 to 5, scene-formats.md 5).
+"""A room written as SPAR-7M-RGBD was released: its tree, its field names, its wording.
 
 Nothing here knows the reader or the oracle. Every answer is computed from the room's boxes; the
 files hold only what the release holds: colour, depth, poses, intrinsics, video, and lines of

@@ -13,29 +13,19 @@ from ..evidence.scene_files import MismatchError
 from ..evidence.record import Item
 
 # %% ../../../nbs/oracle/visibility/10_frame_pairs.ipynb #dad5fdb8
-_NOT_OBJECTS = frozenset(
-    """wall floor ceiling remove split reflection structure lan object unknown unlabelled unlabeled
-otherstructure otherfurniture
-    otherprop person""".split()
-)
-
-
 def askable(item: Item, id: int) -> bool:
     """Whether a question may be about an object: it has a name that means a thing, and a box of a
     sane size."""
     thing = item.folder.things[id]
     sane = all(item.rules.min_side <= side <= item.rules.max_side for side in thing.size)
-    return sane and "".join(thing.label.lower().replace("_", " ").split()) not in _NOT_OBJECTS
+    return sane and thing.is_object
 
 
 def stands(item: Item, id: int) -> bool:
     """Whether a thing stands somewhere and may be nearer than another: it may be as flat as a rug,
     and need not have a name to ask by."""
     thing = item.folder.things[id]
-    return (
-        max(thing.size) <= item.rules.max_side
-        and "".join(thing.label.lower().replace("_", " ").split()) not in _NOT_OBJECTS
-    )
+    return max(thing.size) <= item.rules.max_side and thing.is_object
 
 # %% ../../../nbs/oracle/visibility/10_frame_pairs.ipynb #f1379ac0
 class Depths:
