@@ -49,7 +49,7 @@ def official(path):
     its `eval` needs: every number scores 0 there."""
     with tempfile.TemporaryDirectory() as folder:
         shutil.copy(path, f"{folder}/utils.py")
-        # it reads its neighbour
+        # it reads its neighbor
         Path(folder, "_default_template_yaml").write_text("dataset_kwargs:\n  cache_dir: unused\n")
         module = _load(
             "official_sparbench",

@@ -310,7 +310,7 @@ def test_a_page_tells_what_is_wrong() -> None:
 
 
 def test_depth_that_was_made_from_the_surface_confirms_nothing() -> None:
-    """ScanNet++'s DSLR has no depth of its own; whole millimetres, as sensors' files have them, are
+    """ScanNet++'s DSLR has no depth of its own; whole millimeters, as sensors' files have them, are
     a measurement."""
     toy = box_room_scene(3)
     made = replace(

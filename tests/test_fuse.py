@@ -71,7 +71,7 @@ def test_one_image_is_repeated_to_the_pixel(busy):
 
 
 def test_vertices_lie_on_the_boxes(toy):
-    """Not only where the camera looks along: the points themselves, to the millimetre; but for
+    """Not only where the camera looks along: the points themselves, to the millimeter; but for
     those that the edge of a thing pulls off it."""
     frame = toy.frames[2]
     points, triangles, pixel = depth_mesh(frame.read_depth(), frame.depth)
@@ -88,7 +88,7 @@ def test_vertices_lie_on_the_boxes(toy):
 def test_a_plane_is_one_sheet_and_a_step_is_cut():
     camera = Camera.from_fov(40, 30, 70)
     rays = camera.back_project(np.ones((30, 40)))
-    # a floor 1.5 m below: rows far away are half a metre apart
+    # a floor 1.5 m below: rows far away are half a meter apart
     floor = np.where(rays[..., 1] > 0.1, 1.5 / np.maximum(rays[..., 1], 0.1), 0)
     assert np.abs(np.diff(floor, axis=0)).max() > 1
     for depth in (floor, floor.T):

@@ -268,7 +268,7 @@ def test_texts_keep_off_lines_and_inside() -> None:
 
 
 def test_the_bar_fits_what_is_drawn() -> None:
-    """A cup is no metre wide: its bar says so."""
+    """A cup is no meter wide: its bar says so."""
     small = Drawing(title="cup")
     large = Drawing(title="hall")
     small.line([0, 0], [0.1, 0.05])

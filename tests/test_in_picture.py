@@ -341,7 +341,7 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_oracle_notices_a_wall_between_two_cameras(pairs: Path, tmp_path: Path) -> None:
-    """On disk: every depth image shows a wall half a metre ahead. By rays: a panel stands between
+    """On disk: every depth image shows a wall half a meter ahead. By rays: a panel stands between
     the two cameras of one question."""
     folder = copy(pairs, tmp_path)
     for path in (images(folder) / "image_depth").iterdir():

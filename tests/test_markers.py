@@ -1,4 +1,4 @@
-"""Markers: on the right image, at the right pixels, in the right colour."""
+"""Markers: on the right image, at the right pixels, in the right color."""
 
 import sys
 

@@ -34,7 +34,7 @@ TASKS_WITH_ROLES = [name for name in TASKS if expected_roles(name)]
 def said(
     task: str, template: str, paint: dict[str, str], claim: str, nearer: str
 ) -> dict[str, set[str]]:
-    """What the words of a template give each role, its colours exchanged by `render_color`."""
+    """What the words of a template give each role, its colors exchanged by `render_color`."""
     objects = {c: f"object ({paint.get(c, c)} point)" for c in COLOURS}
     text = template.format_map(
         {
@@ -54,7 +54,7 @@ def said(
 
 
 def same_question(task: str, pair: set[str]) -> bool:
-    """Whether exchanging two colours leaves the question what it was."""
+    """Whether exchanging two colors leaves the question what it was."""
     return task.startswith(("depth_prediction_oo", "distance_infer")) and "red" not in pair
 
 

@@ -56,7 +56,7 @@ def by_hand(
     version=4, frames=2, imu=1, *, color=None, depth=None, replaced=None
 ) -> list[tuple[str, bytes]]:
     """A .sens file as (field, bytes), put together from the description of the format alone: 8 x 6
-    PNG colour, 5 x 4 zlib depth."""
+    PNG color, 5 x 4 zlib depth."""
     if color is None:
         out = io.BytesIO()
         Image.fromarray((np.arange(8 * 6 * 3) % 251).astype(np.uint8).reshape(6, 8, 3)).save(
@@ -606,7 +606,7 @@ def test_rasterised_mesh_agrees_with_the_toy_rooms_own_rays(dataset, toy):
 
 def test_no_flipped_axis_passes(dataset):
     """The same check with one convention broken must fail: each camera axis mirrored, the pose
-    inverted or transposed, the colour camera used for depth."""
+    inverted or transposed, the color camera used for depth."""
     scene = ScanNet(root=dataset).load(SCAN)
     right = residual(scene)
     for axis in range(3):

@@ -60,7 +60,7 @@ TASKS = (
 
 @dataclass(frozen=True)
 class Known(Scene):
-    """A scene that also knows the ids as its colour camera sees them."""
+    """A scene that also knows the ids as its color camera sees them."""
 
     masks: tuple[np.ndarray, ...] = ()
 
@@ -73,7 +73,7 @@ def still(array):
 
 
 def known(scene: Scene) -> Known:
-    """The same scene with its images drawn once: the colour of each pixel is a shade of its
+    """The same scene with its images drawn once: the color of each pixel is a shade of its
     object's number."""
     solids = [
         BoxObject(i.id, i.label, i.box, (250 - 9 * i.id, 9 * i.id, 90)) for i in scene.instances

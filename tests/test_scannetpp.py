@@ -138,7 +138,7 @@ def truth(scene: Scene, poses: dict[int, np.ndarray], solids=None) -> Scene:
 
 def residual(scene: Scene, how: Callable = np.median) -> float:
     """Median (or other middle) distance of the back-projected depth to the nearest side of a box,
-    metres."""
+    meters."""
     distances = []
     for frame in scene.frames:
         z = frame.read_depth()
@@ -157,7 +157,7 @@ def residual(scene: Scene, how: Callable = np.median) -> float:
 
 
 def unlike(scene: Scene) -> float:
-    """Mean difference of the colour images to what their cameras should see, 0 to 255; depth
+    """Mean difference of the color images to what their cameras should see, 0 to 255; depth
     rendered from the mesh could not tell."""
     return float(
         np.mean(
@@ -232,7 +232,7 @@ def test_the_room_comes_back(written, shape):
 
 
 def test_the_owners_cameras_are_kept_to_half_a_pixel(written):
-    """COLMAP's corner of the image is at 0, our first pixel's centre is."""
+    """COLMAP's corner of the image is at 0, our first pixel's center is."""
     K = written["v2 undistorted"].load(SCENE).frames[0].color.intrinsics
     assert K.tolist() == [[96, 0, 89.5], [0, 97, 59.5], [0, 0, 1]]
     frame = written["v1 iphone whole rgb"].load(SCENE).frames[0]

@@ -215,7 +215,7 @@ def test_depth_and_ids_are_those_of_open3d(scene):
     rays.add_triangles(scene.surface.vertices, scene.surface.triangles.astype(np.uint32))
     for frame in scene.frames[::3]:
         K = frame.depth.intrinsics.copy()
-        # Open3D's pixel centres lie at half numbers
+        # Open3D's pixel centers lie at half numbers
         K[:2, 2] += 0.5
         cast = rays.cast_rays(
             rays.create_rays_pinhole(

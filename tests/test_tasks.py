@@ -32,7 +32,7 @@ EMPTY = Mesh(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.int32), np.zeros(
 
 
 def make_scene(objects, poses, floor=((0.0, 0.0), (6, 0), (6, 5), (0, 5))):
-    """objects: (label, centre, size) each; every frame has the same camera."""
+    """objects: (label, center, size) each; every frame has the same camera."""
     frames = tuple(
         Frame(10 * i, np.asarray(p, float), CAMERA, CAMERA, lambda: None, lambda: None)
         for i, p in enumerate(poses)
@@ -52,7 +52,7 @@ def make_scene(objects, poses, floor=((0.0, 0.0), (6, 0), (6, 5), (0, 5))):
 
 
 def all_seen(scene, overlap=0.5):
-    """A visibility table without occlusion: an object is seen where its centre projects into the
+    """A visibility table without occlusion: an object is seen where its center projects into the
     image."""
     rows = []
     for f, frame in enumerate(scene.frames):

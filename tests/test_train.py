@@ -530,7 +530,7 @@ def test_every_image_token_has_a_topic():
         0, tokens[:, readers.single], single[:, readers.topics[readers.single]][..., 1:]
     )
     moved = torch.autograd.grad(numbers, tokens)[0].abs().sum((0, 2)) > 0
-    # only the tokens of the one colour that is there
+    # only the tokens of the one color that is there
     assert moved.tolist() == [TOKEN_TARGETS[t % 10] == (1,) for t in range(16)]
     levels = soft_bins(torch.tensor([[-1.0], [1.0], [0.5]]), torch.tensor([[-1.0, 1.0]]))
     assert (

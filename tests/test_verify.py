@@ -460,13 +460,13 @@ def other_name(record: Record, task: str, format: str) -> bool:
 
 
 def other_colours(record: Record, task: str, format: str) -> bool:
-    """The question exchanges the colours of two objects."""
+    """The question exchanges the colors of two objects."""
     question = record["conversations"][0]
     marks = [m for m in TASK_SPECS[task].marks if not m.endswith("_list")]
     ids = record["facts"]["objects"]
     labels = {t["id"]: t["label"] for t in THINGS}
     if len(marks) < 2 or labels[ids[0]] == labels[ids[1]] or NAMELESS.search(question["value"]):
-        # without names the colours are the objects
+        # without names the colors are the objects
         return False
     a, b = (m.partition("_")[0] for m in marks[:2])
     question["value"] = (

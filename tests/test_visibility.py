@@ -28,7 +28,7 @@ from spar_kit.scenes.visibility import (
 
 o3d = pytest.importorskip("open3d", exc_type=ImportError)
 NEAR = 0.05
-# neither centred nor square, so that a swapped or flipped axis shows
+# neither centered nor square, so that a swapped or flipped axis shows
 CAMERA = Camera(320, 240, np.array([[290.0, 0, 141.3], [0, 310, 99.7], [0, 0, 1]]))
 
 
@@ -189,7 +189,7 @@ def test_room_agrees_with_ray_casting_and_has_no_holes(scene: Scene) -> None:
 
 
 def test_axis_aligned_view_of_a_tiled_wall_has_no_holes() -> None:
-    """Shared edges run exactly through pixel centres here, where a careless fill rule leaves
+    """Shared edges run exactly through pixel centers here, where a careless fill rule leaves
     holes."""
     camera = Camera(129, 97, np.array([[64.0, 0, 64], [0, 64, 48], [0, 0, 1]]))
     wall = box_surface([(1, OrientedBox(np.array([2.5, 0, 0]), np.array([1.0, 8, 8])))], 16)
@@ -515,7 +515,7 @@ def test_camera_inside_an_object() -> None:
         and table.box.tolist() == [[0, 0, 1000, 1000]]
         and table.truncated.all()
     )
-    assert np.isfinite(table.point).all()  # the centre lies in the camera
+    assert np.isfinite(table.point).all()  # the center lies in the camera
 
 
 def test_samples_follow_area() -> None:

@@ -22,8 +22,8 @@ def complaint(call: Callable, *args: object) -> str:
 
 
 def draw(solids: Sequence[BoxObject], camera: Camera, pose: np.ndarray, which: int) -> np.ndarray:
-    """What the camera sees of the boxes, ray by ray: 0 depth (h, w) in metres, 1 ids (h, w), 2
-    colour (h, w, 3)."""
+    """What the camera sees of the boxes, ray by ray: 0 depth (h, w) in meters, 1 ids (h, w), 2
+    color (h, w, 3)."""
     return raycast_boxes(solids, camera, pose)[which]
 
 
@@ -37,7 +37,7 @@ def box_scene(
     sides: tuple[float, float],
     ids: bool = False,
 ) -> Scene:
-    """A room of `sides` metres with these boxes; `cameras` are the colour and the depth camera;
+    """A room of `sides` meters with these boxes; `cameras` are the color and the depth camera;
     with `ids` the frames bring instance images."""
     color, depth = cameras
     frames = [

@@ -71,7 +71,7 @@ def _observed(scene: Scene) -> tuple[Scene, SceneIndex]:
 
 # %% ../../nbs/data/70_ask.ipynb #743ebb5f
 class _Shots:
-    """The colour images of a scene as `generate` writes them, each encoded when it is first
+    """The color images of a scene as `generate` writes them, each encoded when it is first
     wanted."""
 
     def __init__(self, scene: Scene):

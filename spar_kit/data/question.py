@@ -32,8 +32,8 @@ OPTION_LINE = re.compile(r"^([A-F])\. ?(.*)$", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Geometry:
-    """What n images may have beside their colors: depth as stored (h, w), in millimetres where it
-    is uint16; pose (n, 4, 4) camera to world, metres; intrinsics of the color and of the depth
+    """What n images may have beside their colors: depth as stored (h, w), in millimeters where it
+    is uint16; pose (n, 4, 4) camera to world, meters; intrinsics of the color and of the depth
     camera (n, 4, 4), pixels."""
 
     depth: tuple[NDArray, ...]
@@ -57,7 +57,7 @@ class Question:
         markers: the record's marker fields, e.g. {"red_point": [[412, 530]]}, 0 to 1000 over width
             and height.
         text: the question as a model reads it, options included; answer: as stored.
-        facts: the ids, frames and exact numbers behind the answer, metres and degrees; empty where
+        facts: the ids, frames and exact numbers behind the answer, meters and degrees; empty where
             they are not known.
         labels: the names of the objects in `facts["objects"]`, where the scene is known.
         later: more pairs of question and answer about the same images.

@@ -285,7 +285,7 @@ def load_images(
     scale: float = 1.0,
     released: bool = False,
 ) -> list[Image.Image]:
-    """A record's colour images as RGB, with its marks drawn unless `marked` is False (see
+    """A record's color images as RGB, with its marks drawn unless `marked` is False (see
     `tasks.markers.draw_markers` for the rest).
 
     Raises ValueError for a path that leaves `root`, FileNotFoundError or OSError naming a missing

@@ -60,7 +60,7 @@ class GenerationConfig:
         per_task: questions per scene, task and format, at most.
         seed: of everything random.
         frames: which frames of a scene are looked at.
-        images: how colour and depth images get into the folder, see `data.writer`.
+        images: how color and depth images get into the folder, see `data.writer`.
         width: pixels of the images in which visibility is decided.
         rules: the thresholds of the tasks; visibility: those of seeing.
         strict: a scene with a fault is a failed scene; decides no byte of the others.

@@ -65,20 +65,20 @@ IMAGE_COPY_MODES: tuple[str, ...] = get_args(ImageCopyMode)
 
 
 def color_suffix(frame: Frame, images: str = "copy") -> str:
-    """The suffix of the colour image when it is written: known without reading it."""
+    """The suffix of the color image when it is written: known without reading it."""
     owned = frame.read_encoded is not None and frame.encoding == ".png" and images != "convert"
     return ".png" if owned else ".jpg"
 
 # %% ../../nbs/data/40_writer.ipynb #49b09bcb
 def encode_jpeg(frame: Frame) -> bytes:
-    """The colour image as JPEG of quality 92 with full colour resolution."""
+    """The color image as JPEG of quality 92 with full color resolution."""
     out = BytesIO()
     Image.fromarray(frame.read_color()).save(out, "JPEG", quality=92, subsampling=0)
     return out.getvalue()
 
 
 def png(frame: Frame) -> bytes:
-    """The colour image as PNG, without a loss."""
+    """The color image as PNG, without a loss."""
     out = BytesIO()
     Image.fromarray(frame.read_color()).save(out, "PNG")
     return out.getvalue()
@@ -117,9 +117,9 @@ def check_image(
 
 # %% ../../nbs/data/40_writer.ipynb #7caf9e4f
 def encode_depth_png(values: NDArray) -> bytes:
-    """A 16 bit grey PNG of (height, width) whole numbers 0 to 65535.
+    """A 16 bit gray PNG of (height, width) whole numbers 0 to 65535.
 
-    Each row as differences of neighbours (the filter "Sub"), packed by zlib at its fastest: noisy
+    Each row as differences of neighbors (the filter "Sub"), packed by zlib at its fastest: noisy
     depth takes a third of the time of Pillow's search among all filters, and 2 % more room. Layout:
     PNG specification, third edition, 5.2 and 9.2.
     """
@@ -145,7 +145,7 @@ def encode_depth_png(values: NDArray) -> bytes:
 
 # %% ../../nbs/data/40_writer.ipynb #a652643a
 def color_image(frame: Frame, images: str = "copy") -> tuple[bytes, str]:
-    """The colour image as it is written, and its way: "copied" (the owner's bytes), "converted" (to
+    """The color image as it is written, and its way: "copied" (the owner's bytes), "converted" (to
     JPEG, or where its EXIF data would turn it: marks and cameras belong to the pixels as they are
     stored) or "encoded" (there was only an array).
 
@@ -163,7 +163,7 @@ def color_image(frame: Frame, images: str = "copy") -> tuple[bytes, str]:
 
 # %% ../../nbs/data/40_writer.ipynb #6839a0e8
 def depth_image(frame: Frame, images: str = "copy") -> tuple[bytes, str]:
-    """The depth image as a 16 bit PNG in millimetres, and its way: "copied" (the owner's file) or
+    """The depth image as a 16 bit PNG in millimeters, and its way: "copied" (the owner's file) or
     "encoded" (from an array, without a loss).
 
     Raises SceneError where the image is damaged or has another size than its camera.
@@ -210,7 +210,7 @@ def _intrinsics(frames: Sequence[Frame], name: str) -> tuple[str, ...]:
 
 
 def intrinsic_files(scene: Scene) -> tuple[str, ...]:
-    """Per frame of the scene, the path of its colour intrinsics inside the scene's folder."""
+    """Per frame of the scene, the path of its color intrinsics inside the scene's folder."""
     return _intrinsics(scene.frames, "color") if scene.frames else ()
 
 # %% ../../nbs/data/40_writer.ipynb #cdb551f9
@@ -223,7 +223,7 @@ def is_exportable(instance: Instance) -> bool:
 
 
 def describe_instances(scene: Scene) -> dict[str, Any]:
-    """What `instances.json` says: names, floor, and each object's label and upright box; metres, +Z
+    """What `instances.json` says: names, floor, and each object's label and upright box; meters, +Z
     up, radians. A floor that the scene does not state is what lies inside the walls, see
     `scenes.geometry.floor`; `floor_stated` tells which it is."""
     parts, holes = floor_outline(scene)
@@ -277,7 +277,7 @@ def draw_instances(scene: Scene, row: int, width: int, owned: NDArray[np.uint16]
 def _write_frame(
     frame: Frame, folder: Path, images: str, instances: bytes
 ) -> tuple[str, str] | SceneError:
-    """Write a frame's images and pose. Returns the ways of its colour and depth image; or what is
+    """Write a frame's images and pose. Returns the ways of its color and depth image; or what is
     wrong with one of them, and then nothing is written."""
     try:
         color = color_image(frame, images)
@@ -367,8 +367,8 @@ class RecordFields:
     """What the records of a scene share: many show the same images, and one fact is spoken in
     several formats.
 
-    `of(frames)` gives five JSON lists for a tuple of row numbers into `scene.frames`: colour,
-    depth, pose and colour intrinsics relative to the folder of the images, and the frames' numbers
+    `of(frames)` gives five JSON lists for a tuple of row numbers into `scene.frames`: color,
+    depth, pose and color intrinsics relative to the folder of the images, and the frames' numbers
     in their source. `rows(facts)` gives for each fact its frames, the fields of its marks, and what
     a record states of it.
     """

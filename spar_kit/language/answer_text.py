@@ -23,17 +23,17 @@ def box_text(box: Sequence[int]) -> str:
 
 
 def camera_text(x: int, y: int, depth: float) -> str:
-    """A camera's image point in 0 to 1000 and its depth in metres."""
+    """A camera's image point in 0 to 1000 and its depth in meters."""
     return f"Image Coor:({x}, {y}), Depth:{format_meters(depth)} meters"
 
 
 def size_text(length: int, width: int, height: int) -> str:
-    """A size in whole centimetres."""
+    """A size in whole centimeters."""
     return f"length is {length} cm, width is {width} cm, and height is {height} cm."
 
 
 def map_text(places: Sequence[Sequence[float]]) -> str:
-    """Objects on a map, right and forward in metres: Object0 :(-0.3,1.4). Object1 :(-1.1,2.0)."""
+    """Objects on a map, right and forward in meters: Object0 :(-0.3,1.4). Object1 :(-1.1,2.0)."""
     return " ".join(
         f"Object{k} :({format_meters(x)},{format_meters(y)})." for k, (x, y) in enumerate(places)
     )
@@ -98,7 +98,7 @@ def movement_text(translation: Sequence[float], rotation: Sequence[float]) -> st
     """SPAR's line for a change of view.
 
     Args:
-        translation: right, down, forward, metres; printed in steps of 0.2.
+        translation: right, down, forward, meters; printed in steps of 0.2.
         rotation: yaw (right is positive), pitch (up is positive), degrees; printed in steps of 5.
     """
     (right, down, forward), (yaw, pitch) = translation, rotation

@@ -51,7 +51,7 @@ class QuestionFields:
     extra: Sequence[dict[str, Any]] = ()
 
 # %% ../../nbs/language/10_names.ipynb #0134297a
-Names = Mapping[str, list[str]]  # for each colour, one name a question
+Names = Mapping[str, list[str]]  # for each color, one name a question
 # what a marked thing is called where its name would give the answer away
 GENERIC_NAME = "object"
 MOVE_COLORS = ("green", "blue", "red", "yellow")
@@ -70,7 +70,7 @@ def _line(label: str) -> str:
 def object_names(
     facts: Facts, labels: Mapping[int, str], named: NDArray | None = None
 ) -> dict[str, list[str]]:
-    """For each colour of the task, the name of its object in every question.
+    """For each color of the task, the name of its object in every question.
 
     Args:
         named: (n,) bool, which questions say what the objects are; the others say "object (red

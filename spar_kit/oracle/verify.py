@@ -240,7 +240,7 @@ def _records(root: Path, rows: list[Row]) -> Iterator[tuple[str, int, Any]]:
                 yield file, number, orjson.loads(lines.read(size))
 
 
-# of depths that rows state to those of the surfaces in front of the centres; beyond, the depth
+# of depths that rows state to those of the surfaces in front of the centers; beyond, the depth
 # images have another scale
 SCALE = 0.8, 1.4
 

@@ -36,7 +36,7 @@ def is_blind(name: str) -> bool:
 
 
 def run_colors(names: Sequence[str]) -> dict[str, str]:
-    """A colour for each run: greys for the blind ones."""
+    """A color for each run: grays for the blind ones."""
     blind = [name for name in names if is_blind(name)]
     seeing = [name for name in names if name not in blind]
     colors = {name: CHART_COLORS[k % len(CHART_COLORS)] for k, name in enumerate(seeing)}
@@ -109,7 +109,7 @@ def _interval(table: Any, value: str, **look: Any) -> dict[str, Any]:
 def _add_bars(
     figure: go.Figure, table: pd.DataFrame, by: str, *, name: str, color: str, pattern: str
 ) -> None:
-    """The bars of one run, white marks of its pattern on its colour."""
+    """The bars of one run, white marks of its pattern on its color."""
     marks = dict(shape=pattern, fillmode="overlay", solidity=0.15, fgcolor="white", fgopacity=0.7)
     figure.add_bar(
         y=table[by],
@@ -199,7 +199,7 @@ def _dots(
     hover: str,
 ) -> None:
     """Adds a dot with its interval for each row of each table (label, `value`, low, high), the
-    tables side by side within a label's row; colour and shape by the place in `runs`."""
+    tables side by side within a label's row; color and shape by the place in `runs`."""
     count = len(tables)
     place = {label: k for k, label in enumerate(labels)}
     colors = run_colors(runs)
@@ -266,7 +266,7 @@ def plot_differences(
     dots with intervals, in points (percent).
 
     Args:
-        runs: all runs of a page in order, so that each keeps its colour and shape.
+        runs: all runs of a page in order, so that each keeps its color and shape.
     """
     several = {"": tables} if isinstance(tables, pd.DataFrame) else dict(tables)
     shown = {name: _in_points(table, by) for name, table in several.items()}

@@ -240,7 +240,7 @@ def _add_square(figure: go.Figure, counts: pd.DataFrame, at: Mapping[str, int]) 
 
 
 def plot_confusion(table: pd.DataFrame, title: str = "Relations: truth and answer") -> go.Figure:
-    """A table of `relations` as one square a pair of words; the colour is the share of its row.
+    """A table of `relations` as one square a pair of words; the color is the share of its row.
     Raises ValueError for an empty one."""
     if table.empty:
         raise InputError("no relation question with its text")

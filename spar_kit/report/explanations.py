@@ -70,7 +70,7 @@ class ExampleRecord:
 
     @cached_property
     def colors(self) -> list[str]:
-        """A colour for each object: that of its marker, else of its place."""
+        """A color for each object: that of its marker, else of its place."""
         named = [mark.partition("_")[0] for mark in TASKS[self.task].markers]
         if self.task.endswith("_hard"):
             named = ["green", "blue", "red", "yellow"]
@@ -96,7 +96,7 @@ class ExampleRecord:
         return self.room.labels[self.ids[k]]
 
     def name(self, k: int) -> str:
-        """The label, and the colour of the marker where it has one: what tells two chairs apart."""
+        """The label, and the color of the marker where it has one: what tells two chairs apart."""
         color = next(
             (name for name, value in COLORS.items() if value == self.colors[k] and name != "plain"),
             "",
@@ -104,7 +104,7 @@ class ExampleRecord:
         return f"{self.label(k)} ({color})" if color else self.label(k)
 
     def seen(self, k: int, view: int = 0, upright: bool = False) -> NDArray[np.float64]:
-        """Right, down, forward of object k in the camera of an image, metres; `upright`: down along
+        """Right, down, forward of object k in the camera of an image, meters; `upright`: down along
         the room's vertical."""
         pose = self.pose(view)
         seen = np.asarray((self.center(k) - pose[:3, 3]) @ pose[:3, :3])
@@ -137,7 +137,7 @@ Explanation = tuple[list[Drawing], list[str]]
 
 
 def _m(value: float | np.floating[Any]) -> str:
-    """Metres to the centimetre, or to the millimetre where that shows how the answer is rounded."""
+    """Metres to the centimeter, or to the millimeter where that shows how the answer is rounded."""
     text = f"{value:.2f}"
     return f"{value:.3f} m" if text.endswith("5") else f"{text} m"
 

@@ -28,7 +28,7 @@ from ..core.display_text import caption_of, escape_controls
 @dataclass(frozen=True)
 class RoomOutline:
     """A scene as `instances.json` states it: polygons of floor and holes (N, 2), boxes and labels
-    by id; metres."""
+    by id; meters."""
 
     floor: list[NDArray[np.float64]]
     boxes: Mapping[int, OrientedBox]
@@ -169,8 +169,8 @@ def _polygon_part(
 def _to_pixels(
     fit: Sequence[NDArray], width: int, most: int
 ) -> tuple[_Projection, np.float64, float]:
-    """From metres to the pixels of a frame around all these points, `width` wide; how many pixels
-    a metre has; and the height of the frame, at most `most`."""
+    """From meters to the pixels of a frame around all these points, `width` wide; how many pixels
+    a meter has; and the height of the frame, at most `most`."""
     points = np.concatenate(fit) if fit else np.zeros((1, 2))
     low = points.min(0)
     high = points.max(0)
@@ -200,7 +200,7 @@ def _scale_bar(scale: float, width: int, tall: float) -> str:
 
 
 def _arrow_tips(body: str) -> str:
-    """The tips of the colours in which a drawing has arrows."""
+    """The tips of the colors in which a drawing has arrows."""
     return "".join(
         f'<marker id="tip{c[1:]}" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="9"'
         ' markerHeight="9" markerUnits="userSpaceOnUse" orient="auto"><path d="M0 0L8 4L0 8z"'
@@ -213,12 +213,12 @@ def _arrow_tips(body: str) -> str:
 # over 40 lines: one drawing; its shapes and what becomes of them stand together
 @dataclass(kw_only=True)
 class Drawing:
-    """Shapes in a plane, x to the right and y up, metres.
+    """Shapes in a plane, x to the right and y up, meters.
 
     Args:
         title: what is shown, read out to those who cannot see it.
         parts: where each shape is (N, 2), and a function from (plane to pixels) to its SVG; texts:
-            (place, text, colour); fit: points that must be inside the frame;
+            (place, text, color); fit: points that must be inside the frame;
         ink: polylines that no text should cover.
     """
 
@@ -364,7 +364,7 @@ def draw_room(
     title: str = "",
     whole: bool = True,
 ) -> Drawing:
-    """Floor and boxes; the `marked` ones in (colour, caption), the others grey. Where not `whole`,
+    """Floor and boxes; the `marked` ones in (color, caption), the others gray. Where not `whole`,
     only these must be in the frame."""
     drawing = Drawing(title=title)
     if plane is from_above:
@@ -423,7 +423,7 @@ def contact_sheet(
     names: str = "",
 ) -> Image.Image:
     """Images side by side, `width` pixels each, numbered from 0 after `names`; `framed` ones with a
-    border of that colour."""
+    border of that color."""
     if not images:
         return Image.new("RGB", (width, width), "white")
     high = round(width * images[0].height / images[0].width)

@@ -32,9 +32,9 @@ from ..scenes.viewer import plot_floor_plan, plot_scene
 from ..scenes.visibility import Visibility, compute_visibility
 
 # %% ../../nbs/report/45_scene_report.ipynb #af030f03
-# metres; the median difference beyond which a frame's pose is not believed
+# meters; the median difference beyond which a frame's pose is not believed
 LIMIT = 0.10
-# metres; no sensor is so near to a mesh: ScanNet++'s DSLR measures no depth, it is rendered
+# meters; no sensor is so near to a mesh: ScanNet++'s DSLR measures no depth, it is rendered
 MADE = 1e-5
 
 
@@ -45,10 +45,10 @@ class DepthCheck:
     Args:
         index: of the frame.
         known: share of its pixels that have a depth; `both` share that also show the surface.
-        median: |difference| in metres over these, NaN where there are none; `within` the share of
+        median: |difference| in meters over these, NaN where there are none; `within` the share of
             them within max(5 cm, 2 % of z).
         ratio: median of depth image over surface: 1 for the right scale.
-        picture: (h, w, 3) uint8: grey where they agree, red where the depth image is nearer, blue
+        picture: (h, w, 3) uint8: gray where they agree, red where the depth image is nearer, blue
             where it is farther, black where either is missing.
         fault: why the image cannot be read, "".
     """
@@ -64,7 +64,7 @@ class DepthCheck:
 
 
 def _difference_picture(difference: NDArray, drawn: NDArray, both: NDArray) -> NDArray[np.uint8]:
-    """The differences (h, w) in metres as colours (h, w, 3) on the shaded surface, which is darker
+    """The differences (h, w) in meters as colors (h, w, 3) on the shaded surface, which is darker
     where it is farther away; black where not `both` are known."""
     share = np.clip(np.abs(difference) / 0.3, 0, 1)[..., None]
     shade = (np.clip(1.1 - np.where(both, drawn, 0) / 8, 0.35, 1) * 230)[..., None]
@@ -135,7 +135,7 @@ def paragraph(text: str) -> Html:
 
 
 def thumbnail(frame: Frame, caption: str) -> Html:
-    """A frame's colour image, small, or why there is none."""
+    """A frame's color image, small, or why there is none."""
     try:
         picture = data_url(Image.fromarray(frame.read_color()), 260, 75)
         shown = (
@@ -158,7 +158,7 @@ def _times_seen(what: NDArray, visible: NDArray) -> dict[int, int]:
 
 
 def instance_table(scene: Scene, table_of: Visibility | None) -> Html:
-    """Every object: id, label, size, centre, and in how many of the frames looked at it is
+    """Every object: id, label, size, center, and in how many of the frames looked at it is
     visible."""
     seen = {} if table_of is None else _times_seen(table_of.instance, table_of.visible)
     rows = []

@@ -98,7 +98,7 @@ def question(
     """A card: the marked images, the question, the answer.
 
     Args:
-        title: a small heading, e.g. the task's name.  note: more of it, in grey.
+        title: a small heading, e.g. the task's name.  note: more of it, in gray.
         predictions: {who: (what was said, whether it is right, or None where it is neither)}.
         width: pixels that one image is shrunk to.
     """

@@ -951,7 +951,7 @@ class _Sweep:
                         " machine"
                     )
                 self.finish(planned, RunResult(run, status, seconds, self.notes[run.name]))
-            # a future of this machine is cancelled by nobody but us
+            # a future of this machine is canceled by nobody but us
             except CancelledError:
                 raise ConnectionError(_gone(self.address)) from None
             except Exception as error:

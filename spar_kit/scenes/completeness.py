@@ -119,11 +119,11 @@ def _mixed(*columns: NDArray) -> NDArray[np.uint64]:
 def border_edges(
     surface: Mesh, ids: Collection[int], grain: float = 2e-4
 ) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
-    """Edges (E, 2, 3), metres, of the objects `ids` that belong to one triangle of their object
+    """Edges (E, 2, 3), meters, of the objects `ids` that belong to one triangle of their object
     alone, and the objects (E,).
 
     Args:
-        grain: vertices in one cell of a grid of so many metres are one.
+        grain: vertices in one cell of a grid of so many meters are one.
     """
     mine = np.flatnonzero(np.isin(surface.triangle_instance, np.array(sorted(ids), np.int64)))
     used, corners = np.unique(surface.triangles[mine], return_inverse=True)

@@ -29,7 +29,7 @@ def points_in_polygons(points: NDArray, polygons: Sequence[NDArray]) -> NDArray[
 def floor_coverage(
     visibility: Visibility, rows: Sequence[int], polygons: Sequence[NDArray]
 ) -> float:
-    """The share of the floor inside `polygons` (each (N, 2), metres) that the frames `rows` of a
+    """The share of the floor inside `polygons` (each (N, 2), meters) that the frames `rows` of a
     scene show together; 1 where there is no floor or no surface to look at."""
     if not visibility.grid or not any(map(len, polygons)):
         return 1.0

@@ -19,7 +19,7 @@ from .scene import Frame, Scene
 
 # %% ../../nbs/scenes/20_frame_selection.ipynb #2cb71c45
 def sharpness(image: NDArray[np.uint8]) -> float:
-    """Variance of the 4-neighbour Laplacian of an RGB image (h, w, 3), on grey values 0 to 255 of
+    """Variance of the 4-neighbour Laplacian of an RGB image (h, w, 3), on gray values 0 to 255 of
     about 320 columns."""
     step = max(image.shape[1] // 320, 1)
     grey = image[::step, ::step].astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)

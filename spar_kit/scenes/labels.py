@@ -71,7 +71,8 @@ def _without_blanks(label: str) -> str:
 
 def is_object_label(label: str, exclude_labels: Collection[str] = EXCLUDED_LABELS) -> bool:
     """Whether a label stands for an object, known by name or not, rather than for a part of the
-    building or for no object. Upper case, blanks and `_` do not count; a plural is another label."""
+    building or for no object. Upper case, blanks and `_` do not count; a plural is another
+    label."""
     return _without_blanks(label) not in set(map(_without_blanks, exclude_labels))
 
 # %% ../../nbs/scenes/10_labels.ipynb #5c0f7dd3

@@ -30,7 +30,7 @@ class Summary:
         frames: images that the source has of it; `valid` those with a pose that can be used, None
             where that takes reading the images.
         instances: annotated objects; None where that is not known without reading the mesh.
-        area: of the floor, square metres; None where it is not known.
+        area: of the floor, square meters; None where it is not known.
         warnings: what is missing, damaged or skipped, a short line each.
         error: why the scene cannot be used at all, "" where it can.
         incomplete: objects that no frame shows whole, or that the scan cuts off

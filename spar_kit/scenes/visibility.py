@@ -45,7 +45,7 @@ class VisibilityThresholds:
             smaller share is enough, in inverse proportion.
         side: least width and height of the box of the visible pixels, in thousandths of the image.
         tolerance, relative_tolerance: a sample is occluded by what is nearer by more than
-            max(metres, share of its depth).
+            max(meters, share of its depth).
         samples: surface samples per instance.
         overlap_samples: surface samples of the whole scene, for the overlap of frames.
     """
@@ -65,7 +65,7 @@ class Visibility:
     """How a scene's objects are seen: one row per frame and instance with at least one visible
     pixel, by ascending (frame, instance).
 
-    Image coordinates are thousandths of the colour image's width and height; 0 is its left or upper
+    Image coordinates are thousandths of the color image's width and height; 0 is its left or upper
     edge, 1000 the right or lower.
 
     Args:
@@ -80,9 +80,9 @@ class Visibility:
         box: (R, 4) x1, y1, x2, y2 around the visible pixels, to the pixels' outer edges: an object
             as wide as the image is 0..1000. A pixel with no other of its object within
             `SPECKLE_RADIUS_PX` pixels is left out, unless there are only such.
-        point: (R, 2) marker point: the projected centre of the 3D box where it lands on the
+        point: (R, 2) marker point: the projected center of the 3D box where it lands on the
             object's visible pixels, else the visible pixel nearest to it in `box`.
-        center: (R, 3) centre of the 3D box in the frame's camera, metres (x right, y down, z
+        center: (R, 3) center of the 3D box in the frame's camera, meters (x right, y down, z
             forward); z can be negative.
         truncated: (R,) the visible pixels touch the image border.
         overlap: (F, F) shared visible surface of two frames over the smaller one's, 0 to 1, 0 for a
@@ -95,7 +95,7 @@ class Visibility:
         rule: the thresholds in use.
         ground: (F, B) bits, 8 to a byte, row by row of a grid of cells seen from above: which hold
             a point below `FLOOR_BAND_M` that the frame sees.
-        grid: that grid: x and y of its corner, metres, side of a cell, metres, cells along x and
+        grid: that grid: x and y of its corner, meters, side of a cell, meters, cells along x and
             along y; empty where there is no surface.
     """
 
@@ -154,7 +154,7 @@ def sample_surface(
         samples: points per group.
 
     Returns:
-        Points (count, samples, 3) in the world, metres, NaN for a group without area; and the row
+        Points (count, samples, 3) in the world, meters, NaN for a group without area; and the row
         number (count, samples) of each one's triangle, -1 where there is none.
     """
     corners = np.asarray(surface.vertices, np.float64)[surface.triangles]
@@ -373,7 +373,7 @@ def _mark_ground(depth, rays, eye, stride, low, grid, marks):  # type: ignore[no
 @jit
 def _watch(depth, P, eyes, tolerance, seen):  # type: ignore[no-untyped-def]
     """Which points (N, 3) of the world are in a depth image, and nothing hides them there by more
-    than `tolerance` metres: fills `seen` (N,)."""
+    than `tolerance` meters: fills `seen` (N,)."""
     height, width = depth.shape
     for n in range(len(eyes)):
         x = eyes[n, 0]

@@ -29,7 +29,7 @@ class Facts:
         view: (n, K) int, which of the V images carries marker k, -1 where nothing is drawn.
         marks: (n, K, 2) points or (n, K, 4) boxes as drawn: integers 0 to 1000 over width and
             height; None where nothing is drawn.
-        numbers: the exact values behind the answer, by name, each of length n: metres, degrees,
+        numbers: the exact values behind the answer, by name, each of length n: meters, degrees,
             ids, relation codes. The task's function says which.
     """
 

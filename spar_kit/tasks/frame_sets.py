@@ -16,7 +16,7 @@ from .thresholds import Thresholds
 # %% ../../nbs/tasks/30_frame_sets.ipynb #38c356a4
 def in_camera(poses: NDArray, points: NDArray) -> NDArray[np.float64]:
     """World points (..., 3) in the cameras of `poses` (..., 4, 4), camera to world: x right, y
-    down, z forward, metres."""
+    down, z forward, meters."""
     return np.einsum("...ji,...j->...i", poses[..., :3, :3], points - poses[..., :3, 3])
 
 # %% ../../nbs/tasks/30_frame_sets.ipynb #64db29a5

@@ -18,14 +18,14 @@ from ..core.errors import InputError
 from .facts import known_task
 
 # %% ../../nbs/tasks/40_markers.ipynb #caeb5122
-REFERENCE_WIDTH_PX = 1296  # pixels; ScanNet's colour images, for which SPAR chose its sizes
+REFERENCE_WIDTH_PX = 1296  # pixels; ScanNet's color images, for which SPAR chose its sizes
 RADIUS = 20
 STROKE = 20  # pixels at that width
 
 
 class Marker(NamedTuple):
     """One thing to draw: on which image, "point" (x, y) or "bbox" (x1, y1, x2, y2) in 0 to 1000,
-    colour, label or ""."""
+    color, label or ""."""
 
     image: int
     kind: Literal["point", "bbox"]
@@ -228,7 +228,7 @@ def draw_markers(
         images: all images of the record, in order.
         scale: of radius and stroke, 1 is SPAR's look.
         released: reproduce SPAR's own drawing of released rows: sizes in absolute pixels whatever
-            the image's width, and where its script draws with OpenCV, that script's colours (blue
+            the image's width, and where its script draws with OpenCV, that script's colors (blue
             lists, a cyan "yellow" box). For these the lettering is only the same with
             `opencv-python-headless` installed (version 5 has other letters than 4).
     """

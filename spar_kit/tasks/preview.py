@@ -22,10 +22,10 @@ def preview_facts(
     extra: tuple[tuple[int, tuple[int, ...], str], ...] = (),
 ) -> Image.Image:
     """The images of question `row` side by side, `height` pixels high, with its points and boxes;
-    of a video, the frames that carry marks. In 64 colours, for a notebook that is kept.
+    of a video, the frames that carry marks. In 64 colors, for a notebook that is kept.
 
     Args:
-        extra: further boxes to draw: (which image, x1 y1 x2 y2 in 0..1000, colour).
+        extra: further boxes to draw: (which image, x1 y1 x2 y2 in 0..1000, color).
     """
     tiles = []
     plain = []
@@ -70,7 +70,7 @@ def _side_by_side(tiles: list[np.ndarray]) -> np.ndarray:
 
 # %% ../../nbs/tasks/80_preview.ipynb #8a43289c
 def _few_colors(plain: np.ndarray, drawn: np.ndarray) -> Image.Image:
-    """A drawn image (H, W, 3) in 64 colours, those of the marks among them: thin lines would be
+    """A drawn image (H, W, 3) in 64 colors, those of the marks among them: thin lines would be
     lost among the most frequent ones."""
     marks = [ImageColor.getrgb(name) for name in (*MARKER_COLORS, "white")]
     few = 64 - len(marks)

@@ -47,7 +47,7 @@ def is_order_clear(first: NDArray, second: NDArray, rules: Thresholds) -> NDArra
 
 # %% ../../nbs/tasks/20_relations.ipynb #cd5af4db
 class Relation(NamedTuple):
-    """relation (n, S) int8 slots; offset (n, S) exact metres of the same sign; firm (n,) no slot is
+    """relation (n, S) int8 slots; offset (n, S) exact meters of the same sign; firm (n,) no slot is
     near its threshold, not all are empty."""
 
     relation: NDArray[np.int8]
@@ -63,8 +63,8 @@ def object_observer_relation(position: NDArray, distance: NDArray, rules: Thresh
     """An object relative to its observer: left/right, above/below, front/behind.
 
     Args:
-        position: (n, 3) right, down, forward of the observer, metres.
-        distance: (n,) Euclidean, metres.
+        position: (n, 3) right, down, forward of the observer, meters.
+        distance: (n,) Euclidean, meters.
     """
     offset = position * [1, 1, -1] + 0.0  # no negative zero
     threshold = np.concatenate(
@@ -89,8 +89,8 @@ def object_object_relation(
     closer/farther.
 
     Args:
-        first, second: (n, 3) right, down, forward of the observer, metres.
-        first_distance, second_distance: (n,) Euclidean distances to the observer, metres.
+        first, second: (n, 3) right, down, forward of the observer, meters.
+        first_distance, second_distance: (n,) Euclidean distances to the observer, meters.
     """
     offset = np.concatenate(
         [(first - second)[..., :2], (first_distance - second_distance)[..., None]], -1
@@ -116,7 +116,7 @@ def agrees_in_image(
     above/below) and for depth (closer/farther).
 
     Args:
-        found: what `object_object_relation` says; first, second: (n, 3) camera frame, metres, z >
+        found: what `object_object_relation` says; first, second: (n, 3) camera frame, meters, z >
             0.
         rows: hold above/below to the picture, too; not where down is the world's and not the
             camera's.
@@ -145,9 +145,9 @@ def same_by_plumb(
 
     Args:
         offset: (n, 3) from the second to the first, or from the camera, in the camera's frame,
-            metres.
+            meters.
         down: (n, 3) the world's down in the camera's frame.
-        distance: (n,) to the observer, of two the shorter, metres.
+        distance: (n,) to the observer, of two the shorter, meters.
     """
     lower = (offset * down).sum(-1)
     zone = _lateral(distance, rules)[..., 0]
@@ -160,7 +160,7 @@ def five_slot_relation(
     first: NDArray, second: NDArray, rules: Thresholds, down: NDArray | None = None
 ) -> Relation:
     """The five slots of two objects and an observer: `object_object_relation`, then front/behind of
-    each; right, down, forward of the observer, metres.
+    each; right, down, forward of the observer, meters.
 
     Args:
         down: (n, 3) the world's down in the observer's frame; None where the observer's down is the

@@ -41,7 +41,7 @@ from spar_kit.tasks.frame_sets import (
 # %% ../../nbs/tasks/60_scene_index.ipynb #31820288
 class Bystanders(NamedTuple):
     """m things that cannot be asked about and yet stand somewhere, such as a rug without height:
-    centers (m, 3), world, metres; there (F, m) bool, the frame shows a pixel of it."""
+    centers (m, 3), world, meters; there (F, m) bool, the frame shows a pixel of it."""
 
     centers: NDArray[np.float64]
     there: NDArray[np.bool_]
@@ -51,7 +51,7 @@ class SightingTable(NamedTuple):
     """Rows of the visibility table, sorted by frame, then object; R rows.
 
     frame (R,) row number into the scene's frames; object (R,) index into `SceneIndex.ids`; center
-    (R, 3) box centre in that frame's camera, metres; point (R, 2) and box (R, 4) integers 0 to
+    (R, 3) box center in that frame's camera, meters; point (R, 2) and box (R, 4) integers 0 to
     1000; fraction (R,) visible share of the surface; clear (R,) passes the visibility rule; start
     (F + 1,): the rows of frame f are start[f] to start[f + 1]; pixels (R,) visible, counted as of
     640 x 480; share (R,) visible share of the whole silhouette; pointed and boxed (R,): clear, and
@@ -92,14 +92,14 @@ class SceneIndex:
         nameable: (n,) the name can stand without a marker: all its bearers are askable, and no
             other name of the scene contains it or is part of it ("chair", "office chair").
         has_unique_label: (n,) no other instance of the scene has this name.
-        centers, sizes: (n, 3) of the upright boxes, world, metres; yaws: (n,) radians.
+        centers, sizes: (n, 3) of the upright boxes, world, meters; yaws: (n,) radians.
         whole: (n,) the scan has all of the object, so that size and place can be asked for, see
             `scenes.completeness`.
         best_frame: (n,) row of the frame that shows most of the object; -1 where there is none.
-        cut_off: (n,) the scan ends within the object: nobody knows where its centre is.
+        cut_off: (n,) the scan ends within the object: nobody knows where its center is.
         frame_index: (F,) the frames' numbers in their source.
         poses: (F, 4, 4) camera to world; intrinsics: (F, 3, 3) pixels; image_size: (F, 2) width,
-            height of the colour camera.
+            height of the color camera.
         overlap: (F, F) shared visible surface over the smaller one's.
         in_sight: (F, F) the camera of the second frame is in the image of the first, and nothing
             hides it there.

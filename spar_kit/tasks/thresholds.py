@@ -14,7 +14,7 @@ from .validation import ObjectLimits
 # over 40 lines: a table, one number a line
 @dataclass(frozen=True, kw_only=True)
 class Thresholds:
-    """Every threshold between a scene and its questions. Lengths in metres, angles in degrees,
+    """Every threshold between a scene and its questions. Lengths in meters, angles in degrees,
     image lengths in 1/1000."""
 
     # which frames and objects take part
@@ -30,7 +30,7 @@ class Thresholds:
     whole: float = 0.8
     # the same where fewer of the points at an end of its surface are seen to be its end
     firm_end: float = 0.3
-    # square metres of a floor that is asked for; more is no room
+    # square meters of a floor that is asked for; more is no room
     room: tuple[float, float] = (3.0, 100.0)
     # of the floor's border has a wall near, or the room's size is not asked
     enclosed: float = 0.85
@@ -63,7 +63,7 @@ class Thresholds:
     # distance to a rounding boundary, in steps: another route must not round otherwise
     rounding: float = 0.002
     # markers
-    # pixels from a point and from its object's centre to the border: SPAR's loader draws discs of
+    # pixels from a point and from its object's center to the border: SPAR's loader draws discs of
     # this
     disc: float = 20.0
     # radius on pictures of any size, the kit's own are larger
@@ -79,7 +79,7 @@ class Thresholds:
     point_gap: float = 40.0
     # two boxes drawn in one image differ by at least this intersection over union
     box_overlap: float = 0.8
-    # the colour tells two chairs apart; four times "chair" is no question
+    # the color tells two chairs apart; four times "chair" is no question
     same_label: int = 2
     # pairs and triples of views
     # less: nothing in common to answer from; more: nearly the same view
@@ -127,7 +127,7 @@ class Thresholds:
     step: float = 1.2
     # of a task's questions in a scene, at most this share has answers on one step
     step_share: float = 0.12
-    # metres; about this mean of depths and distances every name is asked, see `even_names`
+    # meters; about this mean of depths and distances every name is asked, see `even_names`
     usual: float = 2.3
     # and at most this share has the same word in a slot of a relation
     state_share: float = 0.45

@@ -44,7 +44,7 @@ def frame_problem(frame: Frame) -> str:
 
 # %% ../../nbs/tasks/15_validation.ipynb #04226746
 def scene_extent(surface: Mesh) -> tuple[float, float]:
-    """The longest line on the floor and the height of a scene, metres, with a little to spare;
+    """The longest line on the floor and the height of a scene, meters, with a little to spare;
     infinite where it has no finite vertex."""
     vertices = np.asarray(surface.vertices)
     if not np.isfinite(vertices.sum(dtype=np.float64)):
@@ -57,14 +57,14 @@ def scene_extent(surface: Mesh) -> tuple[float, float]:
 # %% ../../nbs/tasks/15_validation.ipynb #d4e29279
 @dataclass(frozen=True)
 class ObjectLimits:
-    """Shortest and longest side of a box that can be asked about, metres."""
+    """Shortest and longest side of a box that can be asked about, meters."""
 
     min_side: float = 0.02
     max_side: float = 10.0
 
 
 LIMITS = ObjectLimits()
-FARTHEST = 1e4  # metres; no room is ten kilometres from the origin of its scan
+FARTHEST = 1e4  # meters; no room is ten kilometers from the origin of its scan
 
 # %% ../../nbs/tasks/15_validation.ipynb #b3cffec9
 class Judgement(NamedTuple):

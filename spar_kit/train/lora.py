@@ -83,7 +83,7 @@ def merge_adapter(adapter: Path, out: Path, base: str = "nf4") -> Path:
     Args:
         adapter: a folder of `save_model` with an adapter.
         base: "nf4" merges into the dequantised 4-bit base (exact), "original" into the weights
-            before quantisation.
+            before quantization.
 
     Raises ValueError where the merge changed no weight, e.g. because the adapter's names are those
     of another transformers release.

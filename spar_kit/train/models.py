@@ -310,7 +310,7 @@ def default_dtype() -> torch.dtype:
 def nf4_config(
     quantized_modules: Iterable[str] = ("text",), dtype: torch.dtype | None = None
 ) -> Any:
-    """bitsandbytes: NF4 with double quantisation (QLoRA, arXiv 2305.14314, section 3) for the named
+    """bitsandbytes: NF4 with double quantization (QLoRA, arXiv 2305.14314, section 3) for the named
     parts; the head never."""
     skip = ["lm_head"]
     if "vision" not in quantized_modules:
@@ -359,7 +359,7 @@ def load_model(
         quantize: "nf4" loads the `quantized_modules` in 4 bits, "none" does not, None does what the
             adapter was trained with.
         quantized_modules: the parts that become 4-bit (default the language model, "text").
-        dtype: of all weights that stay unquantised; default bfloat16 on a GPU, float32 on a CPU.
+        dtype: of all weights that stay unquantized; default bfloat16 on a GPU, float32 on a CPU.
         device: "cuda", "cpu", "auto" (spread over devices) or None for the best there is.
         attention: transformers' `attn_implementation`, or None for its own choice.
         trust_remote_code: code from the hub runs only where the repository is named here once more.

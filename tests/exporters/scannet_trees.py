@@ -176,7 +176,7 @@ def write_mesh(home, room, to_scan):
 
 
 def write_text(path, room, alignment, native=None):
-    """`<scan>.txt`; `native`: (colour camera, depth camera) as recorded, where the exported images
+    """`<scan>.txt`; `native`: (color camera, depth camera) as recorded, where the exported images
     are smaller."""
     color, depth = native or (room.frames[0].color, room.frames[0].depth)
     if alignment is None:
@@ -209,7 +209,7 @@ def write_text(path, room, alignment, native=None):
 
 
 def write_stream(path, room, poses, *, version=4, color=2, depth=1, imu=0, extrinsic=None):
-    """`.sens`: colour 0 raw, 1 png, 2 jpeg; depth 0 raw, 1 zlib. Numbers that the room leaves out
+    """`.sens`: color 0 raw, 1 png, 2 jpeg; depth 0 raw, 1 zlib. Numbers that the room leaves out
     become lost frames."""
     first = room.frames[0]
     eye = np.eye(4) if extrinsic is None else extrinsic

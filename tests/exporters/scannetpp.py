@@ -1,7 +1,7 @@
 """Writes a room of solid boxes as ScanNet++ ships a scene, from its documentation
 alone: nothing of the reader is used.
 
-Pixels are COLMAP's: the centre of the first one lies at (0.5, 0.5). The room is drawn ray by ray,
+Pixels are COLMAP's: the center of the first one lies at (0.5, 0.5). The room is drawn ray by ray,
 through whatever lens the stream has.
 """
 
@@ -38,7 +38,7 @@ class Glass:
         return Glass(self.model, width, height, (p[0] * x, p[1] * y, p[2] * x, p[3] * y, *p[4:]))
 
     def rays(self) -> np.ndarray:
-        """(h, w, 3) directions with z = 1 of the pixels' centres, found by undoing the lens step by
+        """(h, w, 3) directions with z = 1 of the pixels' centers, found by undoing the lens step by
         step."""
         fx, fy, cx, cy, *k = self.params
         a, b = np.meshgrid(
@@ -93,8 +93,8 @@ class Export:
     # object -> others whose vertices it claims as well
     shares: dict[int, tuple[int, ...]] = field(default_factory=dict)
     junk: tuple[str, ...] = ("remove", "SPLIT")
-    raised: float = 0.0  # metres by which the whole scan is above z = 0
-    spacing: float = np.inf  # metres between vertices of the mesh, at most
+    raised: float = 0.0  # meters by which the whole scan is above z = 0
+    spacing: float = np.inf  # meters between vertices of the mesh, at most
 
     def folder(self, root: Path) -> Path:
         return root / ("data" if self.version == 2 else "scans") / self.name
@@ -297,7 +297,7 @@ def write_dslr(
     posed_by: str = "nerfstudio",
     masked: Sequence[int] = (),
 ) -> None:
-    """kind: "undistorted" or "fisheye". The left half of the frames in `masked` is anonymised."""
+    """kind: "undistorted" or "fisheye". The left half of the frames in `masked` is anonymized."""
     folder = export.folder(root) / "dslr"
     glass = PINHOLE if kind == "undistorted" else FISHEYE
     images = {
@@ -338,7 +338,7 @@ def raw_deflate(data: bytes) -> bytes:
 
 
 def pack_depth(depths: Sequence[np.ndarray], kind: str) -> bytes:
-    """kind: "whole", "lz4" or "deflate"; depths (192, 256) metres."""
+    """kind: "whole", "lz4" or "deflate"; depths (192, 256) meters."""
     if kind == "whole":
         return raw_deflate(np.stack(depths).astype("<f4").tobytes())
     if kind == "lz4":

@@ -1,7 +1,7 @@
 """A room written as SPAR-7M-RGBD was released: its tree, its field names, its wording.
 
 Nothing here knows the reader or the oracle. Every answer is computed from the room's boxes; the
-files hold only what the release holds: colour, depth, poses, intrinsics, video, and lines of
+files hold only what the release holds: color, depth, poses, intrinsics, video, and lines of
 questions. No instance labels, no boxes in 3D, no facts.
 """
 
@@ -85,7 +85,7 @@ class Shot:
 
 def shot_of(frame, centers) -> Shot:
     """Objects with at least 40 pixels in the instance image, seen through the depth camera and
-    moved to the colour image by both intrinsics."""
+    moved to the color image by both intrinsics."""
     ids = frame.read_instances()
     K = frame.depth.intrinsics
     C = frame.color.intrinsics
@@ -110,7 +110,7 @@ def shot_of(frame, centers) -> Shot:
         v = C[1, 1] * p[1] / p[2] + C[1, 2]
         at = np.array([(u + 0.5) / wide, (v + 0.5) / high]) * 1000
         k = np.hypot(x - at[0], y - at[1]).argmin()
-        # the centre is hidden: the nearest pixel well inside of what is visible
+        # the center is hidden: the nearest pixel well inside of what is visible
         if p[2] < 0.3 or np.hypot(x[k] - at[0], y[k] - at[1]) > 5:
             inner = ndimage.binary_erosion(ids == id, iterations=2)[rows, columns]
             inner = inner if inner.any() else np.ones(len(rows), bool)
@@ -144,7 +144,7 @@ class Room:
     # ------------------------------------------------------------------------------------------------------------------  # noqa: E501
     # geometry
     def seen(self, id: int, row: int) -> np.ndarray:
-        """Right, down, forward of an object's centre in a frame's camera, metres."""
+        """Right, down, forward of an object's center in a frame's camera, meters."""
         pose = self.frames[row].camera_to_world
         return (self.center[id] - pose[:3, 3]) @ pose[:3, :3]
 
@@ -695,7 +695,7 @@ def nearest_video(room: Room, task: str, form: str) -> dict | None:
 
 
 def sentence_pair(a: str, b: str, words: list[str]) -> str:
-    """SPAR's sentence with the artefacts of its empty slots."""
+    """SPAR's sentence with the artifacts of its empty slots."""
     side, height, reach, *facing = words
     text = (
         f"From the perspective provided, the {a} is {'to the ' + side if side else ''}"

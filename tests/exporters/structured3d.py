@@ -1,5 +1,5 @@
 """A room of solid boxes as Structured3D ships one; written from the description of its files
-(millimetres, half fields of view, boxes without names, palette images), and sharing nothing with
+(millimeters, half fields of view, boxes without names, palette images), and sharing nothing with
 the reader. Objects get the number id - 1; floor and walls are background."""
 
 import io
@@ -83,13 +83,13 @@ def perspective(
     half: tuple[float, float],
     shift: np.ndarray,
 ) -> dict[str, bytes]:
-    """The files of a position; `pose` has columns right, down, forward, eye (x, y, z up, metres);
+    """The files of a position; `pose` has columns right, down, forward, eye (x, y, z up, meters);
     `shift` moves the house."""
     right, down, forward, eye = pose[:3].T
     # the edges of the image are at plus and minus tan(half)
     u = (2 * (np.arange(width) + 0.5) / width - 1) * np.tan(half[0])
     v = (2 * (np.arange(height) + 0.5) / height - 1) * np.tan(half[1])
-    # one metre forward each: lengths are depths
+    # one meter forward each: lengths are depths
     rays = u[None, :, None] * right + v[:, None, None] * down + forward
     numbers = [*((eye + shift) * 1000), *forward, *-down, *half, 1]
     return images(solids, eye, rays) | {
@@ -262,7 +262,7 @@ NAMES = {
 
 
 def solids_of(scene) -> list:
-    """The objects of a scene of boxes as solids with colours of their own, and names that this
+    """The objects of a scene of boxes as solids with colors of their own, and names that this
     dataset has."""
     from spar_kit.scenes.box_room import BoxObject
 

@@ -164,7 +164,7 @@ def dataset_facts(
     formats: Collection[str] | None = None,
     wanted: Collection[tuple[str, str, str]] | None = None,
 ) -> pd.DataFrame:
-    """For the questions of a generated folder: `KEY`, distance in metres and in_view, the number of
+    """For the questions of a generated folder: `KEY`, distance in meters and in_view, the number of
     objects in the first image; NaN where unknown.
 
     The distance is what the task is about: the depth or distance asked for, the nearer of two
@@ -192,7 +192,7 @@ OTHER = "other"
 
 
 def _by_size(name: str) -> tuple[float, str]:
-    """Levels in a natural order: quarters, metres and counts by size, the rest by name."""
+    """Levels in a natural order: quarters, meters and counts by size, the rest by name."""
     if name in QUARTERS:
         return float(QUARTERS.index(name)), name
     number = re.search(r"\d+", name)

@@ -49,7 +49,7 @@ class Asked:
 
 
 def _coordinates(record: Mapping[str, Any]) -> tuple[float, ...]:
-    """24 + 4 numbers: a box (a point is a box of no size) for each colour, -1 where there is none;
+    """24 + 4 numbers: a box (a point is a box of no size) for each color, -1 where there is none;
     then the numbers of the marked images."""
     values: list[float] = []
     for color in MARKER_COLORS:

@@ -95,7 +95,7 @@ _SLOT = {
 
 
 def option_values(option: str) -> list[float]:
-    """An option as up to four numbers: a relation by its slots, a name by its colour, anything else
+    """An option as up to four numbers: a relation by its slots, a name by its color, anything else
     by its numbers."""
     slots = [part.strip() for part in option.split(",")]
     if len(slots) in (3, 5) and all(part in _SLOT for part in slots):

@@ -67,7 +67,7 @@ class Server:
         longest_wait: no wait is longer; a server that asks for more has its item recorded as
             failed.
         max_new_tokens: SPAR-Bench's official number is 100. A model that reasons needs thousands.
-        image_format: "jpeg" (quality 95, full colour resolution) or "png" (lossless, five times the
+        image_format: "jpeg" (quality 95, full color resolution) or "png" (lossless, five times the
             bytes).
         image_side: pictures are made smaller to this longest side in pixels; None sends them as
             they are.
@@ -156,7 +156,7 @@ def image_bytes(
         image = image.copy()
         image.thumbnail((side, side), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
-    # markers are thin and coloured: halved colour resolution would smear them
+    # markers are thin and colored: halved color resolution would smear them
     if format == "jpeg":
         image.convert("RGB").save(buffer, "JPEG", quality=95, subsampling=0)
     else:

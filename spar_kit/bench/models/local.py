@@ -89,7 +89,7 @@ class LocalModel:
     Args:
         name: a folder (a model or an adapter) or a hub name.
         adapter: a LoRA adapter of PEFT to put on top of it.
-        dtype: of the weights that stay unquantised; "auto" is bfloat16 on a GPU that has it,
+        dtype: of the weights that stay unquantized; "auto" is bfloat16 on a GPU that has it,
             float32 on a CPU.
         quantize: "nf4" puts the text tower into 4 bits, "none" does not, None does what an adapter
             was trained with.

@@ -93,7 +93,7 @@ AXES = (
 
 
 def parse_official_movement(text: str) -> tuple[float, ...]:
-    """The five signed values: right, up, forward in metres, right, up in degrees. Raises ValueError
+    """The five signed values: right, up, forward in meters, right, up in degrees. Raises ValueError
     where a piece is not key:value."""
     said: dict[str, float] = {}
     for piece in text.split(","):

@@ -43,7 +43,7 @@ _LENGTH_NAMES = "|".join(re.escape(name) for name in sorted(_METRES, key=len, re
 
 
 def _factor(unit: str, square: bool) -> tuple[str, float]:
-    """ "m", "m2", "deg", "other" or "", and what makes such a unit metres or square metres."""
+    """ "m", "m2", "deg", "other" or "", and what makes such a unit meters or square meters."""
     unit = unit.lower()
     if unit == "平米":
         return "m2", 1.0
@@ -76,7 +76,7 @@ class Quantity:
 
     Args:
         number: as written.
-        factor: what makes it metres or square metres; 1 for degrees and where there is no unit.
+        factor: what makes it meters or square meters; 1 for degrees and where there is no unit.
         unit: "m", "m2", "deg", "" where there is none, "other" for pixels, percent, seconds and
             other things that are counted.
         start, end: where it stands.
@@ -195,7 +195,7 @@ def parse_quantities(text: str) -> list[Quantity]:
 
 
 def parse_numbers(text: str) -> list[float]:
-    """All numbers of a prediction; lengths are turned into metres. Exponents of units ("m^2") are
+    """All numbers of a prediction; lengths are turned into meters. Exponents of units ("m^2") are
     not numbers."""
     return [quantity.value for quantity in parse_quantities(final_answer_span(text))]
 
@@ -449,7 +449,7 @@ def _number_of(text: str, last: bool, asked: str, known: Sequence[float]) -> flo
 def parse_number(
     text: str, last: bool = False, asked: AskedUnit = "any", known: Sequence[float] = ()
 ) -> float | None:
-    """The number a prediction states, lengths in metres, areas in square metres; None for none, for
+    """The number a prediction states, lengths in meters, areas in square meters; None for none, for
     a range and for a list.
 
     Args:
@@ -485,7 +485,7 @@ _TURNING = ("rotat", "turn", "tilt", "pan", "yaw", "pitch")
 
 
 def parse_movement(text: str) -> tuple[float, ...] | None:
-    """The five signed values of a change of view, as `AXES`: right, up, forward in metres, right,
+    """The five signed values of a change of view, as `AXES`: right, up, forward in meters, right,
     up in degrees; None where none of them is said.
 
     The last statement of an axis counts. `move_back` is `move_backward`: SPAR-Bench's prompt and
@@ -533,7 +533,7 @@ def parse_box(text: str) -> tuple[float, ...] | None:
 
 
 def parse_camera(text: str) -> tuple[float, float, float] | None:
-    """The (x, y) of an image point, 0 to 1000, and the depth in metres."""
+    """The (x, y) of an image point, 0 to 1000, and the depth in meters."""
     text = final_answer_span(text)
     found = re.search(rf"[\[(]\s?({NUMBER})\s?,\s?({NUMBER})\s?[\])]", text)
     if found:
@@ -545,8 +545,8 @@ def parse_camera(text: str) -> tuple[float, float, float] | None:
 
 
 def parse_size(text: str) -> tuple[float, ...] | None:
-    """Length, width and height in centimetres: after these words, or the first three numbers.
-    Without a unit they are centimetres; one at the end holds for all."""
+    """Length, width and height in centimeters: after these words, or the first three numbers.
+    Without a unit they are centimeters; one at the end holds for all."""
     text = re.sub(r"(?<=\d)\s?[x×*]\s?(?=[\d.])", " by ", final_answer_span(text).lower())
     found = parse_quantities(text)
     named = [re.search(rf"\b{word}", text) for word in ("length", "width", "height")]

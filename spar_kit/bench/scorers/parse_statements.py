@@ -237,7 +237,7 @@ _ROUTE_STEP = re.compile(
 
 
 def parse_map(text: str) -> dict[int, tuple[float, float]] | None:
-    """The place of each object in metres; None where there is none."""
+    """The place of each object in meters; None where there is none."""
     return {
         int(number): (float(x), float(y))
         for number, x, y in _MAP_PLACE.findall(final_answer_span(text))
@@ -245,7 +245,7 @@ def parse_map(text: str) -> dict[int, tuple[float, float]] | None:
 
 
 def parse_route(text: str) -> tuple[float, ...] | None:
-    """Turn, distance, turn, distance, ..., turn at the end: degrees and metres; a turn or a
+    """Turn, distance, turn, distance, ..., turn at the end: degrees and meters; a turn or a
     distance that is not told is 0. None where there are none."""
     steps: list[float] = []
     angle = 0.0

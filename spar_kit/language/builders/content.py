@@ -39,7 +39,7 @@ from ...tasks.registry import TASKS, Facts, Format
 def _numbers(
     facts: Facts, form: Format, names: Names, labels: Mapping[int, str], rng: np.random.Generator
 ) -> QuestionFields:
-    """A length in metres; where the question states another one, it is `given`."""
+    """A length in meters; where the question states another one, it is `given`."""
     exact = facts.numbers["answer"]
     given = facts.numbers.get("given")
     columns = dict(names)
@@ -82,7 +82,7 @@ def _area(
 ) -> QuestionFields:
     exact = np.asarray(facts.numbers["answer"], float)
     fields: list[Fields] = [{} for _ in exact]
-    # the same recipe, in steps of a square metre
+    # the same recipe, in steps of a square meter
     if form == "select":
         rows, values, gold = numeric_options(np.floor(exact + 0.5) / 10, rng, limits=(0.3, 100.0))
         whole = np.rint(values * 10).astype(int).tolist()

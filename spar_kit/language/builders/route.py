@@ -33,7 +33,7 @@ def route_text(
 
     Args:
         turns: before each leg and, one more, at the end, degrees, right is positive.
-        walks: length of each leg, metres.
+        walks: length of each leg, meters.
         names: what each leg leads to, "" for nothing.
         said: the task's words.
         draws: as many as turns, from [0, 1); each chooses a template.

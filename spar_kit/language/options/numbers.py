@@ -16,9 +16,9 @@ from ...tasks.sampling.debiasing import debias_by_rejection
 from .placement import shuffled
 
 # %% ../../../nbs/language/options/10_numbers.ipynb #640ded47
-# metres; t = log(x + SCALE) is nearly additive below and multiplicative above
+# meters; t = log(x + SCALE) is nearly additive below and multiplicative above
 OPTION_SPREAD = 0.8
-GAP = (0.16, 0.25)  # of t between neighbours: a factor of 1.17 to 1.28 for large values
+GAP = (0.16, 0.25)  # of t between neighbors: a factor of 1.17 to 1.28 for large values
 MIN_DIFFERENCE = 2
 # two options differ by 0.2 m (in tenths) and by this share of the smaller one
 MIN_RELATIVE_DIFFERENCE = 0.15
@@ -71,7 +71,7 @@ def _shared_sets(
 
 # %% ../../../nbs/language/options/10_numbers.ipynb #6f22f9b2
 def _are_apart(values: NDArray) -> NDArray[np.bool_]:
-    """Whether neighbours of ascending tenths (..., 4) differ by 0.2 m and by 15 %."""
+    """Whether neighbors of ascending tenths (..., 4) differ by 0.2 m and by 15 %."""
     least = np.maximum(MIN_DIFFERENCE, np.ceil(MIN_RELATIVE_DIFFERENCE * values[..., :-1]))
     return np.asarray((np.diff(values, axis=-1) >= least).all(-1))
 
@@ -129,9 +129,9 @@ def numeric_options(
     """Four numbers with one decimal for each answer, the right one among them.
 
     Args:
-        exact: (n,) answers, metres, not negative.
-        hint: (n,) a quantity the question states and that correlates with the answer, metres.
-        limits: what answers of this kind can be, metres; an option outside would be known to be
+        exact: (n,) answers, meters, not negative.
+        hint: (n,) a quantity the question states and that correlates with the answer, meters.
+        limits: what answers of this kind can be, meters; an option outside would be known to be
             wrong.
 
     Returns:
@@ -194,9 +194,9 @@ def debias_number_options(
 
     Args:
         values, place: (m, 4) and (m,), as `numeric_options` returns them.
-        exact: (m,) answers, metres.
+        exact: (m,) answers, meters.
         kinds: (m, k) the names of the objects asked about.
-        hint: (m,) a quantity the question states, metres.
+        hint: (m,) a quantity the question states, meters.
 
     Fewer than `MIN_REFERENCE_SAMPLES` all stay: they show nothing of what is usual.
     """

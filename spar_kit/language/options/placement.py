@@ -58,11 +58,11 @@ def insert_answer(values: NDArray, place: NDArray, rng: np.random.Generator) -> 
     return values[each[:, None], order]
 
 # %% ../../../nbs/language/options/00_placement.ipynb #24d623b4
-MIN_EDITED_SIDE_CM = 6  # centimetres; such a side is not changed
+MIN_EDITED_SIDE_CM = 6  # centimeters; such a side is not changed
 
 
 def _scaled(value: int, factor: float) -> int:
-    """Whole centimetres times a factor, at least 3 cm away from what they were."""
+    """Whole centimeters times a factor, at least 3 cm away from what they were."""
     new = round(value * factor)
     return max(new, value + 3) if factor > 1 else min(new, value - 3)
 
@@ -148,10 +148,10 @@ def _size_sets(true: NDArray, rng: np.random.Generator, open_at_once: int = 6) -
 def size_options(
     exact: NDArray, rng: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Four sizes (length, width, height in whole centimetres) for each true one.
+    """Four sizes (length, width, height in whole centimeters) for each true one.
 
     Args:
-        exact: (n, 3) centimetres, unrounded, length >= width.
+        exact: (n, 3) centimeters, unrounded, length >= width.
 
     Returns:
         rows (m,), values (m, 4, 3) in the order shown, place (m,) of the right one.
@@ -212,10 +212,10 @@ def camera_options(
     """Four camera positions for each true one.
 
     Args:
-        point: (n, 2) integers 0 to 1000; depth: (n,) metres.
+        point: (n, 2) integers 0 to 1000; depth: (n,) meters.
 
     Returns:
-        rows (m,), points (m, 4, 2), depths (m, 4) metres in the order shown, place (m,) of the
+        rows (m,), points (m, 4, 2), depths (m, 4) meters in the order shown, place (m,) of the
         right one.
     """
     metres = np.floor(np.asarray(depth, float) * 10 + 0.5) / 10

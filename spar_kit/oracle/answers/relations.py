@@ -32,8 +32,8 @@ class Slot:
     Args:
         pair: "side", "height", "range" or "depth" (`PAIRS`); "depth:0" and "depth:1" are front or
             behind of the first and the second object.
-        value: exact, metres: positive means right, below, farther, behind.
-        edge: half the dead-zone, metres.
+        value: exact, meters: positive means right, below, farther, behind.
+        edge: half the dead-zone, meters.
     """
 
     pair: str
@@ -191,13 +191,13 @@ def _cited_fault(text: str, far: Sequence[float]) -> str:
 # %% ../../../nbs/oracle/answers/10_relations.ipynb #cde572db
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """One of several objects, told apart by name and colour.
+    """One of several objects, told apart by name and color.
 
     Args:
         chosen: its number among the record's objects.
         among: the numbers of all candidates.
-        values: the quantity by which it was chosen, one per candidate, exact metres.
-        names, colours: of all the record's objects.
+        values: the quantity by which it was chosen, one per candidate, exact meters.
+        names, colors: of all the record's objects.
         farthest: the polarity asked for.
     """
 
@@ -215,7 +215,7 @@ class Choice:
         )
 
     def parse(self, text: str) -> int | None:
-        """The candidate that a text names: its label, and its colour."""
+        """The candidate that a text names: its label, and its color."""
         text = normalize_text(text)
         found = [
             k
@@ -249,7 +249,7 @@ class Choice:
 # %% ../../../nbs/oracle/answers/10_relations.ipynb #66d3d27d
 @dataclass(frozen=True)
 class Places:
-    """Positions on a map, right and forward of the first camera, exact metres."""
+    """Positions on a map, right and forward of the first camera, exact meters."""
 
     places: tuple[tuple[float, float], ...]
 
@@ -356,7 +356,7 @@ class Pick:
     Args:
         chosen: its number.
         names: the candidates' labels.
-        values: their distances to the reference, exact metres.
+        values: their distances to the reference, exact meters.
         views: the frames that show them.
         farthest: the polarity asked for.
     """

@@ -30,7 +30,7 @@ from spar_kit.oracle.text.parse import (
 )
 
 # %% ../../../nbs/oracle/answers/00_values.ipynb #486ba5ee
-# metres or degrees by which poses and boxes as written differ from those the generator held
+# meters or degrees by which poses and boxes as written differ from those the generator held
 ROUNDING_TOLERANCE = 2e-4
 
 
@@ -174,7 +174,7 @@ class Quantity:
 # %% ../../../nbs/oracle/answers/00_values.ipynb #75d8af0d
 @dataclass(frozen=True)
 class Size:
-    """Length, width, height of an object, exact, in centimetres."""
+    """Length, width, height of an object, exact, in centimeters."""
 
     sides: Vec
 
@@ -273,7 +273,7 @@ def overlap(a: Sequence[float], b: Sequence[float]) -> float:
 # %% ../../../nbs/oracle/answers/00_values.ipynb #3edd9841
 @dataclass(frozen=True)
 class Position:
-    """A camera seen from another: x, y in 0-1000 of the image, unrounded, and depth in metres."""
+    """A camera seen from another: x, y in 0-1000 of the image, unrounded, and depth in meters."""
 
     x: float
     y: float
@@ -325,7 +325,7 @@ def _is_nearest_step(
 # %% ../../../nbs/oracle/answers/00_values.ipynb #6fcdae00
 @dataclass(frozen=True)
 class Movement:
-    """A change of view: right, up, forward in metres, rotate up, rotate right in degrees, exact;
+    """A change of view: right, up, forward in meters, rotate up, rotate right in degrees, exact;
     printed in steps of 0.2 m and 5 degrees.
     """
 

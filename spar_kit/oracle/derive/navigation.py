@@ -22,7 +22,7 @@ from ..text.parse import normalize_text
 # %% ../../../nbs/oracle/derive/30_navigation.ipynb #c9865737
 @dataclass(frozen=True)
 class Step:
-    """One sentence: degrees to the right (0: none told), metres (0: none told), the label of what
+    """One sentence: degrees to the right (0: none told), meters (0: none told), the label of what
     it leads to or ""."""
 
     turn: float
@@ -109,7 +109,7 @@ def format_turn(degrees: float) -> float:
 
 
 def detour(point: Spot, a: Spot, b: Spot) -> float:
-    """Distance of a point from the straight line between two others, metres."""
+    """Distance of a point from the straight line between two others, meters."""
     x = b[0] - a[0]
     y = b[1] - a[1]
     share = ((point[0] - a[0]) * x + (point[1] - a[1]) * y) / max(x * x + y * y, 1e-12)
@@ -118,7 +118,7 @@ def detour(point: Spot, a: Spot, b: Spot) -> float:
 
 # %% ../../../nbs/oracle/derive/30_navigation.ipynb #afc300b7
 SHIN = 0.2
-SHOULDER = 1.6  # what lies between these heights is in the way, metres
+SHOULDER = 1.6  # what lies between these heights is in the way, meters
 
 
 def blocked(a: Spot, b: Spot, thing: ObjectBox) -> bool:
@@ -200,7 +200,7 @@ def _landmark_fault(route: "Route", k: int, name: str, item: Item) -> str:
 @dataclass(frozen=True)
 class Route:
     """Corners of the walk, the turns before each leg and at the end in degrees (right +), the
-    lengths in metres."""
+    lengths in meters."""
 
     corners: tuple[Spot, ...]
     turns: tuple[float, ...]

@@ -128,7 +128,7 @@ def obj_spatial_relation_oo_mv(item: Item) -> Answer:
 
 # %% ../../../nbs/oracle/derive/20_other_viewpoints.ipynb #3b4b091b
 def from_there(item: Item, k: int) -> Vec:
-    """Object k as right, down, forward of an observer at object 0 who faces object 1, metres."""
+    """Object k as right, down, forward of an observer at object 0 who faces object 1, meters."""
     here = item.thing(0).center
     there = item.thing(1).center
     x = there[0] - here[0]
@@ -142,7 +142,7 @@ def from_there(item: Item, k: int) -> Vec:
 
 def from_here(item: Item, k: int) -> Vec:
     """Object k before the move: right and forward of the first camera, down of the world,
-    metres."""
+    meters."""
     pose = item.pose(0)
     center = item.thing(k).center
     d = minus(center, pose.position)

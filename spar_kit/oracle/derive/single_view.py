@@ -68,17 +68,17 @@ def in_range(value: float, limits: Sequence[float], what: str) -> float:
 
 
 def depth_of(item: Item, k: int) -> float:
-    """Depth of object k in the camera of the image that carries its marker, metres."""
+    """Depth of object k in the camera of the image that carries its marker, meters."""
     return in_range(item.seen(k, item.views[k])[2], item.rules.depth, "a depth")
 
 
 def distance_of(item: Item, k: int, view: int = 0) -> float:
-    """Distance from the optical centre of image `view` to object k, metres."""
+    """Distance from the optical center of image `view` to object k, meters."""
     return in_range(length(item.seen(k, view)), item.rules.distance, "a distance")
 
 
 def signs_between(item: Item, j: int, k: int) -> float:
-    """Distance between the centres of two objects, metres."""
+    """Distance between the centers of two objects, meters."""
     return length(minus(item.thing(j).center, item.thing(k).center))
 
 # %% ../../../nbs/oracle/derive/00_single_view.ipynb #b22a379e
@@ -240,7 +240,7 @@ def distance_infer_center_oo(item: Item) -> Answer:
 # %% ../../../nbs/oracle/derive/00_single_view.ipynb #d89e1a6b
 def dead_zone(item: Item, distance: float) -> float:
     """Half the dead-zone of left-right and above-below for an object (of a pair the nearer) at
-    `distance` from the observer, metres.
+    `distance` from the observer, meters.
     """
     return max(item.rules.lateral, math.tan(math.radians(item.rules.lateral_angle)) * distance)
 
@@ -276,7 +276,7 @@ def relation(item: Item, slots: tuple[Slot, ...], before: Relation | None = None
 
 # %% ../../../nbs/oracle/derive/00_single_view.ipynb #457010af
 def check_by_eye(item: Item, slots: Sequence[Slot], first: Vec, second: Vec) -> None:
-    """What is left or above in metres is so in the picture too, by the angles to the two centres.
+    """What is left or above in meters is so in the picture too, by the angles to the two centers.
     Raises MismatchError."""
     for axis in (0, 1):
         turn = math.degrees(math.atan2(first[axis], first[2]) - math.atan2(second[axis], second[2]))

@@ -151,13 +151,13 @@ def obj_count(item: Item) -> Answer:
 
 # %% ../../../nbs/oracle/derive/10_video.ipynb #90e8341b
 def polygon_area(polygon: Any) -> float:
-    """Area of a simple polygon, by the sum of signed trapezia; square metres."""
+    """Area of a simple polygon, by the sum of signed trapezia; square meters."""
     x, y = np.asarray(polygon, float).T
     return float(abs(((np.roll(x, -1) - x) * (np.roll(y, -1) + y)).sum()) / 2)
 
 # %% ../../../nbs/oracle/derive/10_video.ipynb #9bc479ee
 def seen_points(item: Item) -> np.ndarray:
-    """World points (N, 3) of all depth images of a record, metres."""
+    """World points (N, 3) of all depth images of a record, meters."""
     return np.concatenate([_all_points(item, view) for view in range(len(item.images))])
 
 
@@ -196,7 +196,7 @@ def _plan_area(points: np.ndarray) -> float:
 
 def seen_area(item: Item) -> float:
     """Floor plan that the depth images of the record show: cells of 10 cm with anything below 2 m,
-    gaps of 30 cm closed; square metres.
+    gaps of 30 cm closed; square meters.
     """
     key = ("area", *item.images)
     if key not in item.folder.notes:

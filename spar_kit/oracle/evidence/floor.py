@@ -16,17 +16,17 @@ from .scene_files import MismatchError
 
 # %% ../../../nbs/oracle/evidence/40_floor.ipynb #a4689b7a
 COLUMN = 0.03
-# metres: side of a column, limits of the layers above the floor; frames show little of what is
+# meters: side of a column, limits of the layers above the floor; frames show little of what is
 # higher
 HEIGHTS = (0.3, 0.9, 1.5, 2.1)
-# metres from the border in which its wall is looked for
+# meters from the border in which its wall is looked for
 WALL_DISTANCE_M = 0.35
 # share of the area by which a border may be off, beside a column's width
 OFF = 0.03
 
 
 def walls(points: NDArray) -> NDArray[np.float64]:
-    """(W, 2) middles of the columns in which points (N, 3), metres, are seen in two of three layers
+    """(W, 2) middles of the columns in which points (N, 3), meters, are seen in two of three layers
     above the floor."""
     low = points[(points[:, 2] > -0.5) & (points[:, 2] < 0.6), 2]
     if not len(low):
@@ -45,7 +45,7 @@ def walls(points: NDArray) -> NDArray[np.float64]:
 def border_of(
     polygons: Sequence[NDArray], step: float = 0.1
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Places (N, 2) on the sides of polygons, each `step` metres one, and the unit normals (N, 2)
+    """Places (N, 2) on the sides of polygons, each `step` meters one, and the unit normals (N, 2)
     that point outwards."""
     places = [np.zeros((0, 2))]
     normals = [np.zeros((0, 2))]
@@ -63,7 +63,7 @@ def border_of(
 
 # %% ../../../nbs/oracle/evidence/40_floor.ipynb #12203f93
 def check_border(points: NDArray, polygons: Sequence[NDArray], area: float, least: float) -> None:
-    """A floor of `area` square metres inside `polygons` ends at walls that points (N, 3) show: at
+    """A floor of `area` square meters inside `polygons` ends at walls that points (N, 3) show: at
     least at the share `least` of its border, and not so far beyond them that its area is off.
     Raises MismatchError."""
     places, outward = border_of(polygons)

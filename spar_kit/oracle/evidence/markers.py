@@ -213,7 +213,7 @@ SPAR_RADIUS = 20  # the pictures that SPAR chose its discs for, pixels
 
 
 def disc_room(item: Item, view: int) -> float:
-    """Pixels that a point of image `view` and its object's centre must keep from the border: a disc
+    """Pixels that a point of image `view` and its object's center must keep from the border: a disc
     is whole, be it drawn with a radius that grows with the picture or as SPAR's loader does it."""
     width, height = item.folder.image_size(item.images[view])
     return min(
@@ -223,7 +223,7 @@ def disc_room(item: Item, view: int) -> float:
 
 
 def check_disc(item: Item, k: int, view: int, point: list[Any]) -> None:
-    """The centre of object k projects inside image `view`, and neither it nor the point drawn for
+    """The center of object k projects inside image `view`, and neither it nor the point drawn for
     it is nearer to the border than a disc's radius."""
     width, height = item.folder.image_size(item.images[view])
     room = disc_room(item, view)
@@ -256,7 +256,7 @@ def _center_pixel(item: Item, k: int, view: int) -> tuple[float, float]:
 
 def check_point(item: Item, k: int, view: int, point: list[Any]) -> None:
     """A drawn point: whole numbers 0-1000, on the object's pixels, and none of these is nearer to
-    the projected centre by 1.5 pixels.
+    the projected center by 1.5 pixels.
     """
     if len(point) != 2 or any(type(v) is not int or not 0 <= v <= 1000 for v in point):
         raise MismatchError(f"point: {point} is not two whole numbers of 0 to 1000")

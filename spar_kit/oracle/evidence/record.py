@@ -61,7 +61,7 @@ def _threshold(name: str, value: Any, default: Any) -> Any:
 @dataclass(frozen=True, kw_only=True)
 class Thresholds:
     """The thresholds in force, by the names of a manifest's `parameters.rules`; here their defaults
-    (SPAR states none). Metres, degrees, shares.
+    (SPAR states none). Meters, degrees, shares.
     """
 
     # of an object's whole silhouette, to be clearly visible ...
@@ -72,7 +72,7 @@ class Thresholds:
     # of the silhouette inside the image, to be in a box
     box_inside: float = 0.5
     volume_share: float = 0.5  # of the silhouette, to be asked for its size
-    # pixels around a point and its object's centre that are inside the image ...
+    # pixels around a point and its object's center that are inside the image ...
     disc: float = 20.0
     disc_most: float = 0.125  # ... of the image's shorter side at most
     # degrees by which what is to the left or above is also seen there
@@ -110,7 +110,7 @@ class Thresholds:
     route_overlap: float = 0.5  # of the shorter of two routes of a scan
     # of an object's width and height, in one frame, to be measured
     whole: float = 0.8
-    room: tuple[float, ...] = (3.0, 100.0)  # square metres
+    room: tuple[float, ...] = (3.0, 100.0)  # square meters
     enclosed: float = 0.85  # of a floor's border has a wall near
     # of the floor, to be seen before its size is asked
     floor_share: float = 0.7
@@ -259,7 +259,7 @@ class Item:
         return text
 
     def mentioned(self, clause: str) -> set[int]:
-        """Which objects a clause of `numbered_answer` speaks of: told by colour, else by drawn
+        """Which objects a clause of `numbered_answer` speaks of: told by color, else by drawn
         number, else by name."""
         by_colour = {
             k
@@ -301,11 +301,11 @@ class Item:
         return self.folder.pose(self.record["pose"][view])
 
     def seen(self, k: int, view: int = 0) -> Vec:
-        """The centre of object k in the camera of image `view`: right, down, forward, metres."""
+        """The center of object k in the camera of image `view`: right, down, forward, meters."""
         return self.pose(view).to_camera(self.thing(k).center)
 
     def colour(self, k: int) -> str:
-        """The colour in which object k is marked, "" where it is not."""
+        """The color in which object k is marked, "" where it is not."""
         marks = TASK_SPECS[self.task].marks
         colour = marks[k].partition("_")[0] if k < len(marks) else ""
         return colour if colour in _COLOURS else ""

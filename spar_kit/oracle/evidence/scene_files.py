@@ -47,10 +47,10 @@ class MismatchError(Exception):
 @dataclass(frozen=True)
 class Pose:
     """Where a camera stands and how it is turned. Camera axes: x right, y down, z forward; world:
-    metres, +Z up.
+    meters, +Z up.
 
     Args:
-        position: the optical centre in the world, metres.
+        position: the optical center in the world, meters.
         right, down, forward: the camera's axes in the world, unit length.
     """
 
@@ -60,12 +60,12 @@ class Pose:
     forward: Vec
 
     def to_camera(self, point: Vec) -> Vec:
-        """A world point in this camera's frame: right, down, forward in metres."""
+        """A world point in this camera's frame: right, down, forward in meters."""
         d = (point[0] - self.position[0], point[1] - self.position[1], point[2] - self.position[2])
         return dot(d, self.right), dot(d, self.down), dot(d, self.forward)
 
 
-ABSURD = 1e6  # metres, radians or pixels; with larger numbers arithmetic would overflow
+ABSURD = 1e6  # meters, radians or pixels; with larger numbers arithmetic would overflow
 
 
 def dot(a: Vec, b: Vec) -> float:
@@ -119,7 +119,7 @@ NOT_OBJECTS = frozenset(
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectBox:
-    """One object as `instances.json` states it: metres, +Z up, yaw in radians about the vertical
+    """One object as `instances.json` states it: meters, +Z up, yaw in radians about the vertical
     from the world's x to the box's x.
     """
 
@@ -136,7 +136,7 @@ class ObjectBox:
 
     def distance_outside(self, points: NDArray) -> NDArray[np.float64]:
         """How far world points (N, 3) lie outside the box: (N,) the largest excess over its three
-        half sides, metres; negative inside.
+        half sides, meters; negative inside.
         """
         c = np.cos(self.yaw)
         s = np.sin(self.yaw)
@@ -145,7 +145,7 @@ class ObjectBox:
         return (np.abs(local) - np.array(self.size) / 2).max(-1)
 
     def footprint(self) -> NDArray[np.float64]:
-        """(4, 2) corners of the box on the plan, metres."""
+        """(4, 2) corners of the box on the plan, meters."""
         c = np.cos(self.yaw)
         s = np.sin(self.yaw)
         half = np.array([[-1, -1], [-1, 1], [1, 1], [1, -1]]) * np.array(self.size[:2]) / 2
@@ -235,7 +235,7 @@ class InstanceImage:
         return cls(ids, {int(v): int(n) for v, n in zip(values, counts) if v}, boxes)
 
     def around(self, x: float, y: float, reach: int = 1) -> NDArray:
-        """The ids of the pixel at (x, y), 0 to 1000, and of its neighbours within `reach`
+        """The ids of the pixel at (x, y), 0 to 1000, and of its neighbors within `reach`
         pixels."""
         h, w = self.ids.shape
         column = min(int(x * w / 1000), w - 1)
@@ -310,7 +310,7 @@ def _image_size(folder: "SceneFolder", relative: str) -> tuple[int, int]:
 
 
 def _whole(folder: "SceneFolder", relative: str) -> None:
-    """Decode a colour image to its end, a JPEG at an eighth of its size. Raises MismatchError
+    """Decode a color image to its end, a JPEG at an eighth of its size. Raises MismatchError
     where it is cut or is no image."""
     with opened(folder._file(relative)) as image:
         image.draft("RGB", (image.width // 8, image.height // 8))
@@ -318,7 +318,7 @@ def _whole(folder: "SceneFolder", relative: str) -> None:
 
 # %% ../../../nbs/oracle/evidence/00_scene_files.ipynb #8f6244d6
 def _sight(folder: "SceneFolder", image: str) -> InstanceImage:
-    """What the instance image beside a colour image shows."""
+    """What the instance image beside a color image shows."""
     relative = image.replace("/image_color/", "/image_instance/").rpartition(".")[0] + ".png"
     ids = read_image(folder._file(relative))
     if ids.ndim != 2 or ids.min() < 0 or ids.max() > 65535:
@@ -329,7 +329,7 @@ def _sight(folder: "SceneFolder", image: str) -> InstanceImage:
 
 
 def _depth(folder: "SceneFolder", relative: str) -> NDArray[np.float32]:
-    """Depth image in metres; the file holds millimetres in 16 bits."""
+    """Depth image in meters; the file holds millimeters in 16 bits."""
     depth = read_image(folder._file(relative))
     if depth.ndim != 2:
         raise NotCheckableError(f"{relative.partition('/')[2]}: not a single-channel image")
@@ -477,11 +477,11 @@ def world_points(
     objects only every `step`-th of a row.
 
     Pixels on the border between two ids are left out where their object has others, since depth
-    jumps there. The centre of a pixel has integer coordinates. Colour and depth camera share one
-    pose; `intrinsic` is the colour camera's file, the depth camera's lies beside it.
+    jumps there. The center of a pixel has integer coordinates. Color and depth camera share one
+    pose; `intrinsic` is the color camera's file, the depth camera's lies beside it.
 
     Returns:
-        ids (N,), world points (N, 3) and depths (N,), metres.
+        ids (N,), world points (N, 3) and depths (N,), meters.
     """
     ids = folder.sight(image).ids
     view = folder.pose(pose)
@@ -511,7 +511,7 @@ def placements(
     folder: SceneFolder, image: str, depth: str, pose: str, intrinsic: str
 ) -> dict[int, tuple[int, float, float]]:
     """How the pixels of each object in one frame lie in space: {id: (pixels looked at, the share of
-    them within max(0.05 m, 3 % of z) of the object's box, their median depth in metres)}."""
+    them within max(0.05 m, 3 % of z) of the object's box, their median depth in meters)}."""
     ids, points, z = world_points(folder, image, depth, pose=pose, intrinsic=intrinsic, step=11)
     order = np.argsort(ids, kind="stable")
     values, starts = np.unique(ids[order], return_index=True)

@@ -83,7 +83,7 @@ def check_released(
     Args:
         task, form: the folder it lies in.
         depths: gets the depths that the row states beside those of the surfaces at the marks,
-            metres.
+            meters.
 
     Raises:
         MismatchError: the files, or the row itself, contradict it.

@@ -30,7 +30,7 @@ from ..evidence.rgbd_views import PointRange, RgbdView, cloud_of, combine
 
 # %% ../../../nbs/oracle/released/10_claims.ipynb #b2cac540
 def apart(p: NDArray, q: NDArray) -> NDArray:
-    """Distances of points (N, 3), metres."""
+    """Distances of points (N, 3), meters."""
     return np.asarray(np.linalg.norm(p - q, axis=-1))
 
 

@@ -153,7 +153,7 @@ def ordinals(text: str) -> list[int]:
 
 
 def camera_points(text: str) -> list[tuple[int, int, float]]:
-    """All `Image Coor:(x, y), Depth:z meters`: x, y in 0 to 1000, z in metres."""
+    """All `Image Coor:(x, y), Depth:z meters`: x, y in 0 to 1000, z in meters."""
     return [(int(x), int(y), float(z)) for x, y, z in _CAMERA.findall(text)]
 
 # %% ../../../nbs/oracle/text/00_parse.ipynb #b9cb4466
@@ -212,7 +212,7 @@ def told_movement(text: str) -> dict[int, tuple[float, int]] | None:
     """A movement told in words: {axis: (value, sign)} for right, up, forward, rotate up, rotate
     right; None where it cannot be read.
 
-    Each amount takes the nearest direction word in the stretch between its neighbours; an axis may
+    Each amount takes the nearest direction word in the stretch between its neighbors; an axis may
     be told only once.
     """
     text = normalize_text(text)

@@ -20,7 +20,7 @@ _ORDER = ("green", "blue", "red", "yellow")
 
 def tag_mentions(text: str, names: Sequence[str]) -> str:
     """A squeezed question with every "name (red bbox)", "name (in Frame-3, Object1) (blue point)"
-    and "name (Object2)" as "§colour§"."""
+    and "name (Object2)" as "§color§"."""
     said = "|".join(
         re.escape(squeeze_name(name)) for name in sorted({*names, "object"}, key=len, reverse=True)
     )
@@ -77,7 +77,7 @@ ROLE_PATTERNS: Mapping[str, tuple[str, ...]] = {
 
 
 def objects_with_role(role: str, text: str) -> set[str]:
-    """The colours that a text of `tag_mentions` gives a role by the words around them; empty where
+    """The colors that a text of `tag_mentions` gives a role by the words around them; empty where
     no words say so."""
     return {m[1] for cue in ROLE_PATTERNS[role] for m in re.finditer(cue, text)}
 
@@ -86,7 +86,7 @@ _NUMBER = re.compile(r"(?<![\w.-])\d+\.\d+(?![\w.])")
 
 
 def object_with_depth(text: str) -> set[str]:
-    """The colour whose depth a text states: of those in the sentence with the number, or else of
+    """The color whose depth a text states: of those in the sentence with the number, or else of
     all, the nearest to it."""
     numbers = list(_NUMBER.finditer(text))
     if len(numbers) != 1:
@@ -103,7 +103,7 @@ def object_with_depth(text: str) -> set[str]:
 
 # %% ../../../nbs/oracle/text/10_roles.ipynb #24964360
 def expected_roles(task: str) -> dict[str, str]:
-    """Which colour has which role in a task's question."""
+    """Which color has which role in a task's question."""
     if task.startswith("depth_prediction"):
         return {"given": "red"}
     if task.startswith("obj_spatial_relation_oo"):

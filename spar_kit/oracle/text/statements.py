@@ -222,7 +222,7 @@ def _moved(axes: Mapping[int, float]) -> dict[str, Any]:
 
 
 def _movement(stem: str, text: str, task: str, form: str) -> dict[str, Any]:
-    """Right, down, forward in metres and right, up in degrees; None where a sentence is silent."""
+    """Right, down, forward in meters and right, up in degrees; None where a sentence is silent."""
     if form == "fill":
         axes = movement(text.strip())
         if axes is None:
@@ -372,10 +372,10 @@ class Statement:
 
     Args:
         task, format: the folder it lies in.
-        claims: what it claims, under the names of our own facts: "answer" and "given" in metres (a
-            count, square metres), "size" (length, width, height in metres), "target_box", "image"
+        claims: what it claims, under the names of our own facts: "answer" and "given" in meters (a
+            count, square meters), "size" (length, width, height in meters), "target_box", "image"
             and "depth" of a camera, "translation" and "rotation" as far as they are told, "visible"
-            frames, "box" and "view" with "farthest", "nearest" (a colour, or the place in a list),
+            frames, "box" and "view" with "farthest", "nearest" (a color, or the place in a list),
             "distance", "relation" and "before" (one sign per slot), "claim" (slot, sign) and
             "holds", "position" on a map, "order" and "asked". Empty where the text states nothing
             that a file could bear out.

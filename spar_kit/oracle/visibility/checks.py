@@ -39,7 +39,7 @@ class RayCheckConfig:
     """What is looked at, and through what.
 
     Args:
-        surface: from a scene's name its vertices (V, 3) in the world, metres, triangles (T, 3), and
+        surface: from a scene's name its vertices (V, 3) in the world, meters, triangles (T, 3), and
             the instance id (T,) of each. Any exception means that the scene's records cannot be
             looked at.
         frames: how many frames of each scene; None for all.
@@ -104,7 +104,7 @@ class SceneRays:
         image, _, pose, intrinsic = item.frame_files(view)
         fx, fy, cx, cy = self.folder.intrinsics(intrinsic)
         width, height = self.folder.image_size(image)
-        # pixel centres are whole numbers
+        # pixel centers are whole numbers
         finer = 4 * fx, 4 * fy, 4 * cx + 1.5, 4 * cy + 1.5
         return self.rays.shot(id, self.folder.pose(pose), finer, (4 * width, 4 * height))
 
@@ -129,7 +129,7 @@ SHARE = 0.8  # of what the rule asks for
 # measure
 DOUBLE = 2.0
 HIDDEN = 0.1
-# metres before a camera that hide it; of the surface in common that the rule asks for
+# meters before a camera that hide it; of the surface in common that the rule asks for
 COMMON = 0.6
 # of the surface, above the share below which an object counts as unseen: three standard errors of
 # 256 places

@@ -68,7 +68,7 @@ def projected(
 
 
 def world(thing: ObjectBox, local: NDArray) -> NDArray[np.float64]:
-    """World places (N, 3) of places in a box's own axes, in metres from its centre."""
+    """World places (N, 3) of places in a box's own axes, in meters from its center."""
     c = np.cos(thing.yaw)
     s = np.sin(thing.yaw)
     x, y, z = local.T
@@ -76,11 +76,11 @@ def world(thing: ObjectBox, local: NDArray) -> NDArray[np.float64]:
 
 # %% ../../../nbs/oracle/visibility/20_completeness.ipynb #9ddf1f18
 INSIDE = 0.02
-OUTSIDE = 0.06  # metres within and beyond a side of a box
+OUTSIDE = 0.06  # meters within and beyond a side of a box
 
 
 def sides(thing: ObjectBox, out: float, n: int = 7) -> Iterator[tuple[str, NDArray[np.float64]]]:
-    """The six sides of a box, each with places (n * n, 3) on it, moved outwards by `out` metres."""
+    """The six sides of a box, each with places (n * n, 3) on it, moved outwards by `out` meters."""
     half = np.array(thing.size) / 2
     line = np.linspace(-0.9, 0.9, n)
     u, v = (grid.ravel() for grid in np.meshgrid(line, line))

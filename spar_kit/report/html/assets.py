@@ -21,7 +21,7 @@ from .security import content_policy
 
 # %% ../../../nbs/report/html/10_assets.ipynb #a627ac07
 def plot_html(figure: Mapping[str, Any], caption: str = "", label: str = "") -> str:
-    """A Plotly figure (its JSON) as a labelled figure whose data the page's script draws."""
+    """A Plotly figure (its JSON) as a labeled figure whose data the page's script draws."""
     found = figure.get("layout")
     layout: Mapping[str, Any] = found if isinstance(found, Mapping) else {}
     title = layout.get("title", {})

@@ -32,7 +32,7 @@ class PosedImage:
     Args:
         name: the file's name without folders; whoever opens it looks it up among the files of one
             folder.
-        camera_to_world: (4, 4) OpenCV axes, metres, as stated: possibly not finite or not rigid.
+        camera_to_world: (4, 4) OpenCV axes, meters, as stated: possibly not finite or not rigid.
         lens: what it was taken with.
         bad: the owner says that the picture is not to be used.
         mask: the name of its mask's file, "" where it has none.

@@ -405,7 +405,7 @@ def read_ply(path: Path | str, limit: int = 1 << 32) -> PlyMesh:
 def write_ply(
     path: Path | str, vertices: NDArray, triangles: NDArray, vertex_color: NDArray | None = None
 ) -> None:
-    """Write vertices (V, 3), triangles (T, 3), colours (V, 3) uint8 RGB (grey where None) in
+    """Write vertices (V, 3), triangles (T, 3), colors (V, 3) uint8 RGB (gray where None) in
     ScanNet's layout, atomically."""
     v = np.zeros(
         len(vertices),

@@ -20,9 +20,9 @@ from ...core.errors import SceneError
 # %% ../../../nbs/scenes/geometry/40_depth_fusion.ipynb #0d6bafd1
 def connected_pixels(depth: NDArray, tolerance: float, relative: float) -> NDArray[np.bool_]:
     """(h, w - 1) whether a surface goes on between each pixel of a depth image (h, w) and its right
-    neighbour.
+    neighbor.
 
-    It does where the depths differ by at most max(`tolerance` metres, `relative` of the depth), or
+    It does where the depths differ by at most max(`tolerance` meters, `relative` of the depth), or
     where the one is foretold within that by the two pixels on the other's far side.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -163,7 +163,7 @@ def box_owner(
 
     Args:
         instances: of boxes that overlap, the smaller in volume wins, then the lower id.
-        margin: metres. Boxes are grown by it at the sides and the top; the bottom is raised by it,
+        margin: meters. Boxes are grown by it at the sides and the top; the bottom is raised by it,
             by a quarter of the height at most.
     """
     owner = np.zeros(len(points), np.int32)

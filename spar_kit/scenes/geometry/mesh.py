@@ -16,7 +16,7 @@ from .poses import MAX_POSE_COORDINATE_M
 # %% ../../../nbs/scenes/geometry/60_mesh.ipynb #a266c48a
 def vertex_faults(vertices: NDArray) -> Counter[str]:
     """Why vertices (V, 3) cannot be used, and how many: not finite, or `MAX_POSE_COORDINATE_M`
-    metres away."""
+    meters away."""
     finite = np.isfinite(vertices).all(1)
     far = finite & ~(np.abs(np.where(finite[:, None], vertices, 0)) < MAX_POSE_COORDINATE_M).all(1)
     return +Counter(

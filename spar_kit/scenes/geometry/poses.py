@@ -10,14 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 # %% ../../../nbs/scenes/geometry/50_poses.ipynb #dac6b307
-MAX_POSE_COORDINATE_M = 1e4  # metres; a room is not ten kilometres wide
+MAX_POSE_COORDINATE_M = 1e4  # meters; a room is not ten kilometers wide
 
 
 def pose_faults(poses: NDArray, tolerance: float = 1e-3) -> list[str]:
     """For each of poses (N, 4, 4): "" where it is rigid, else why not.
 
     Rigid: finite, R^T R = 1 and det R = 1 within `tolerance` per entry, last row 0 0 0 1. Absurd:
-        rigid, but `MAX_POSE_COORDINATE_M` metres away or more.
+        rigid, but `MAX_POSE_COORDINATE_M` meters away or more.
     """
     faults = []
     for finite, pose in zip(np.isfinite(poses).all((1, 2)), np.asarray(poses, np.float64)):

@@ -41,9 +41,9 @@ def jit(function: Callable) -> Any:
     return dispatcher
 
 # %% ../../../nbs/scenes/geometry/00_rasterizer.ipynb #98105391
-# metres; nothing nearer than this is drawn. ScanNet++'s toolkit cuts there too
+# meters; nothing nearer than this is drawn. ScanNet++'s toolkit cuts there too
 NEAR_PLANE_M = 0.05
-# pixels; a pixel centre this far outside of a side still counts, so two triangles leave no hole
+# pixels; a pixel center this far outside of a side still counts, so two triangles leave no hole
 # between them
 EDGE_TOLERANCE_PX = 1e-7
 

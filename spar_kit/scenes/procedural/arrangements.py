@@ -44,7 +44,7 @@ def dining_group(plan: RoomLayout) -> None:
         seats.append((side * w / 2, 0, side, 0))
     for x, y, nx, ny in seats:
         if rng.random() < (0.9 if nx == 0 else 0.55):
-            # one set: same shape and colour
+            # one set: same shape and color
             chair = build_object("chair", np.random.default_rng(chair_seed))
             away = chair.size[1] / 2 + 0.04 + float(rng.exponential(0.05))
             xy = plan.spot(found, x + nx * away, y + ny * away)

@@ -262,7 +262,7 @@ def sink(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
 
 # %% ../../../nbs/scenes/procedural/10_fixtures.ipynb #cf9fb1e6
 def _toilet_bowl(w: float, d: float, look: Appearance, *, rim: float, back: float) -> list[Part]:
-    """Bowl and seat, w x d metres at the rim, moved `back` metres to the front for the cistern."""
+    """Bowl and seat, w x d meters at the rim, moved `back` meters to the front for the cistern."""
     m = look.main
     basin = [
         (0, 0.05),
@@ -417,7 +417,7 @@ def fireplace(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
 
 # %% ../../../nbs/scenes/procedural/10_fixtures.ipynb #215adeec
 def _framed_face(w: float, h: float, rng: np.random.Generator, kind: str) -> Material:
-    """What is seen within the frame: large blots, a plain board, or grey as if a room stood in
+    """What is seen within the frame: large blots, a plain board, or gray as if a room stood in
     it."""
     if kind == "picture":
         return Material(
@@ -503,7 +503,7 @@ def clock(w: float, d: float, h: float, look: Appearance, wall: bool = True) -> 
 
 # %% ../../../nbs/scenes/procedural/10_fixtures.ipynb #5a2681e5
 def _door_panels(leaf_w: float, d: float, h: float, look: Appearance) -> list[Part]:
-    """Two or three rows of one or two panels on a leaf of 2 x `leaf_w` by h metres."""
+    """Two or three rows of one or two panels on a leaf of 2 x `leaf_w` by h meters."""
     rows = [(0.12, 0.42), (0.48, 0.92)]
     if not look.chance():
         rows = [(0.08, 0.3), (0.36, 0.58), (0.64, 0.94)]

@@ -27,7 +27,7 @@ from spar_kit.scenes.procedural.primitives import (
 @dataclass(frozen=True, kw_only=True)
 class SupportSurface:
     """A level rectangle that can carry things: x0, x1, y0, y1 and height z in the object's frame,
-    `clear` metres of air above.
+    `clear` meters of air above.
     """
 
     x0: float
@@ -69,7 +69,7 @@ class Appearance:
 def sample_muted_color(
     rng: np.random.Generator, low: float = 0.12, high: float = 0.8
 ) -> tuple[float, float, float]:
-    """A colour of printed matter: random, drawn two fifths of the way to its own grey."""
+    """A color of printed matter: random, drawn two fifths of the way to its own gray."""
     c = rng.uniform(low, high, 3)
     r, g, b = 0.6 * c + 0.4 * c.mean()
     return float(r), float(g), float(b)
@@ -97,7 +97,7 @@ def legs(
     inset: float = 0.01,
     round_: bool = False,
 ) -> list[Part]:
-    """Four legs under a rectangle of w x d metres, `inset` from its edges; square, or round and
+    """Four legs under a rectangle of w x d meters, `inset` from its edges; square, or round and
     tapered."""
     x = w / 2 - thick / 2 - inset
     y = d / 2 - thick / 2 - inset
@@ -128,7 +128,7 @@ def legs(
 def slab(
     m: Material, w: float, d: float, z0: float, z1: float, *, grain: int | None = None
 ) -> Part:
-    """A board of w x d metres between two heights, centred."""
+    """A board of w x d meters between two heights, centered."""
     return box(m, (-w / 2, -d / 2, z0), (w / 2, d / 2, z1), grain)
 
 
@@ -212,7 +212,7 @@ def chair(w: float, d: float, h: float, look: Appearance, soft: bool = False) ->
 
 # %% ../../../nbs/scenes/procedural/05_furniture.ipynb #5ed81293
 def _castor_base(r: float) -> list[Part]:
-    """Five arms of r metres with a castor under the end of each."""
+    """Five arms of r meters with a castor under the end of each."""
     turn = np.radians(90 + 72 * np.arange(5))
     parts = [
         cylinder(
@@ -280,7 +280,7 @@ def office_chair(w: float, d: float, h: float, look: Appearance) -> ObjectGeomet
 def _cushions(
     edges: NDArray[np.float64], d: float, h: float, c: Material, *, seat: float, back: float
 ) -> list[Part]:
-    """A seat and a back cushion between every two neighbouring `edges`."""
+    """A seat and a back cushion between every two neighboring `edges`."""
     parts = []
     for a, b in zip(edges[:-1], edges[1:]):
         parts.append(superellipsoid(c, (a + 0.004, back, seat - 0.13), (b - 0.004, d / 2, seat), 8))
@@ -450,7 +450,7 @@ def bench(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
 def _round_table(
     w: float, d: float, h: float, m: Material, leg: Material, *, t: float
 ) -> ObjectGeometry:
-    """A turned top, `t` metres thick, on a column with a round foot."""
+    """A turned top, `t` meters thick, on a column with a round foot."""
     r = min(w, d) / 2
     parts = [
         box(leg, (-0.6 * r, -0.03, h - t - 0.03), (0.6 * r, 0.03, h - t)),
@@ -472,7 +472,7 @@ def _round_table(
 
 # %% ../../../nbs/scenes/procedural/05_furniture.ipynb #2b979569
 def _desk_panels(w: float, d: float, h: float, look: Appearance, *, t: float) -> list[Part]:
-    """What carries a desk's top, `t` metres thick, from below: two sides, a board at the back, and
+    """What carries a desk's top, `t` meters thick, from below: two sides, a board at the back, and
     mostly drawers at one side."""
     m = look.main
     under = h - t
@@ -623,7 +623,7 @@ def _books(
 def _case(
     w: float, d: float, h: float, look: Appearance, *, zs: NDArray[np.float64], t: float
 ) -> list[Part]:
-    """Two sides, a back and boards of `t` metres at the heights `zs`."""
+    """Two sides, a back and boards of `t` meters at the heights `zs`."""
     m = look.main
     parts = [
         box(

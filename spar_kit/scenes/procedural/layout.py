@@ -435,7 +435,7 @@ _ACCENTS = (
 def _varied(
     colors: Sequence[tuple[float, float, float]], rng: np.random.Generator
 ) -> tuple[float, float, float]:
-    """One of the colours, a little off."""
+    """One of the colors, a little off."""
     r, g, b = np.clip(
         np.array(colors[int(rng.integers(len(colors)))]) + rng.normal(0, 0.02, 3), 0, 1
     )
@@ -459,7 +459,7 @@ def _looks(
     kind: RoomType, rng: np.random.Generator
 ) -> tuple[tuple[Material, ...], Material, Material]:
     """Materials of the four walls, the floor and the ceiling. In one room of three a wall has a
-    stronger colour than the others.
+    stronger color than the others.
     """
     floor = _floor_look(kind, rng)
     ceiling = Material(pattern="plain", color=(0.95, 0.95, 0.93))
@@ -517,7 +517,7 @@ class _Passage:
 
 
 def _passage(a: Room, c: Room, rng: np.random.Generator) -> _Passage:
-    """A passage somewhere in the wall between room a and room c, its neighbour in the east."""
+    """A passage somewhere in the wall between room a and room c, its neighbor in the east."""
     size = np.array([float(rng.uniform(0.95, 1.15)), 2 * WALL + 0.02, 2.1])
     frame = build_object("doorframe", rng, size)
     w, _, h = frame.size

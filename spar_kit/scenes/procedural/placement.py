@@ -22,19 +22,19 @@ from ..scene import OrientedBox
 from .primitives import Material, Part, box
 
 # %% ../../../nbs/scenes/procedural/25_placement.ipynb #410c2cf9
-WALL = 0.08  # half of a wall between rooms, metres
-CLEARANCE_M = 0.012  # air between two things, metres
+WALL = 0.08  # half of a wall between rooms, meters
+CLEARANCE_M = 0.012  # air between two things, meters
 # walls reach this far below the floor and above the ceiling, so that no ray slips out at their
 # edges
 WALL_OVERLAP_M = 0.03
-TRIM_M = 0.003  # a frame covers this much of the wall around its hole, metres
+TRIM_M = 0.003  # a frame covers this much of the wall around its hole, meters
 _HEIGHTS = {
     "picture": 1.55,
     "mirror": 1.45,
     "clock": 2.0,
     "whiteboard": 1.5,
     "towel": 1.15,
-}  # of the middle above the floor, metres
+}  # of the middle above the floor, meters
 
 # %% ../../../nbs/scenes/procedural/25_placement.ipynb #1093534a
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class PlacedObject:
 
     Args:
         piece: the object in its own frame.
-        position: (3,) of the middle of its footprint, at its foot, metres.
+        position: (3,) of the middle of its footprint, at its foot, meters.
         yaw: turn about the vertical, radians; 0 looks along world +y.
         parent: number of the piece it stands on in `Layout.placed`, -1 for the floor, -2 for wall,
             ceiling or structure itself.
@@ -67,7 +67,7 @@ class PlacedObject:
 # %% ../../../nbs/scenes/procedural/25_placement.ipynb #c0e3a181
 @dataclass(frozen=True, kw_only=True)
 class Room:
-    """A rectangular room: kind, x0, x1, y0, y1 of its floor and its height, metres."""
+    """A rectangular room: kind, x0, x1, y0, y1 of its floor and its height, meters."""
 
     kind: str
     x0: float
@@ -99,7 +99,7 @@ class Layout:
 
 # %% ../../../nbs/scenes/procedural/25_placement.ipynb #523f0157
 def overlapping(rows: NDArray, row: NDArray, gap: float = 0.0) -> NDArray[np.bool_]:
-    """Which boxes of `rows` (N, 7) come nearer to `row` (7,) than `gap` metres sideways and overlap
+    """Which boxes of `rows` (N, 7) come nearer to `row` (7,) than `gap` meters sideways and overlap
     it in height."""
     rows = np.asarray(rows, np.float64).reshape(-1, 7)
     dx = rows[:, 0] - row[0]
@@ -212,7 +212,7 @@ class RoomLayout:
         ]
 
     def wall_spot(self, k: int, u: float, away: float) -> tuple[NDArray, float]:
-        """The point `u` metres along wall k and `away` from it, and the yaw that looks into the
+        """The point `u` meters along wall k and `away` from it, and the yaw that looks into the
         room there."""
         a, direction, _ = self.room.wall(k)
         return a + direction * u + np.array([-direction[1], direction[0]]) * away, k * np.pi / 2
@@ -305,7 +305,7 @@ class RoomLayout:
 @dataclass(frozen=True, kw_only=True)
 class WallOpening:
     """An opening of wall k: u0, u1 along the wall from its left end, z0, z1 above the floor,
-    metres."""
+    meters."""
 
     k: int
     u0: float
@@ -359,7 +359,7 @@ def room_shell(
     passage_floor: Sequence[tuple[float, float, float, float]],
     look: tuple[tuple[Material, ...], Material, Material],
 ) -> list[PlacedObject]:
-    """Four walls around the holes, a floor and a ceiling, as pieces labelled "wall", "floor" and
+    """Four walls around the holes, a floor and a ceiling, as pieces labeled "wall", "floor" and
     "ceiling".
 
     `look` is the materials of the four walls, of the floor and of the ceiling; `passage_floor` (x0,
@@ -424,11 +424,11 @@ def mount_on_wall(plan: RoomLayout, piece: ObjectModel, tries: int = 14) -> int 
     return None
 
 # %% ../../../nbs/scenes/procedural/25_placement.ipynb #69f8530d
-PLACEMENT_CELL_M = 0.05  # metres, of the floor grid
+PLACEMENT_CELL_M = 0.05  # meters, of the floor grid
 
 
 def floor_grid(house: Layout) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Distance (ny, nx) in metres from each floor cell of `PLACEMENT_CELL_M` metres to the nearest
+    """Distance (ny, nx) in meters from each floor cell of `PLACEMENT_CELL_M` meters to the nearest
     thing or wall, and the grid's lower corner (2,).
 
     What hangs above 2.05 m and rugs do not count; a door frame opens the wall between two rooms.
@@ -496,7 +496,7 @@ def _write_names(
 
 # %% ../../../nbs/scenes/procedural/25_placement.ipynb #7f1752c9
 def draw_plan(house: Layout, poses: NDArray | None = None, scale: float = 55) -> Image.Image:
-    """A floor plan in `scale` pixels per metre, things named, north up; camera poses (N, 4, 4) as a
+    """A floor plan in `scale` pixels per meter, things named, north up; camera poses (N, 4, 4) as a
     line with view directions.
     """
     grid, low = floor_grid(house)

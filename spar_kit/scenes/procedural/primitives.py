@@ -21,10 +21,10 @@ class Material:
 
     Args:
         pattern: a name of `PATTERNS`.
-        color, second: the two colours of the pattern, sRGB 0..1.
-        scale: metres of one repeat of the pattern.
+        color, second: the two colors of the pattern, sRGB 0..1.
+        scale: meters of one repeat of the pattern.
         gloss: 0 matt to 1 polished, strength of the highlight.
-        glow: share of the colour that needs no light (screens, lamp shades, daylight in a window).
+        glow: share of the color that needs no light (screens, lamp shades, daylight in a window).
     """
 
     pattern: str
@@ -59,7 +59,7 @@ class Part:
     """A closed mesh of one material with outward, counter-clockwise triangles.
 
     Args:
-        vertices: (V, 3) metres.
+        vertices: (V, 3) meters.
         triangles: (T, 3) int32.
         normals: (T, 3, 3) unit normals at the triangles' corners: equal on flat faces, blended on
             round ones.
@@ -89,7 +89,7 @@ def face_normals(vertices: NDArray, triangles: NDArray) -> NDArray[np.float64]:
 
 def transform(part: Part, rotation: ArrayLike | None = None, shift: ArrayLike = (0, 0, 0)) -> Part:
     """The part turned by a rotation matrix (3, 3) about the origin, then moved by `shift`
-    metres."""
+    meters."""
     R = np.eye(3) if rotation is None else np.asarray(rotation, np.float64)
     return replace(
         part,
@@ -157,7 +157,7 @@ def _ring(segments: int) -> NDArray[np.float64]:
 
 @lru_cache
 def _rings(rows: int, segments: int) -> NDArray[np.int32]:
-    """The two triangles of every quad between neighbouring rings: (rows - 1, 2, segments, 3)."""
+    """The two triangles of every quad between neighboring rings: (rows - 1, 2, segments, 3)."""
     k = np.arange(rows - 1)[:, None] * segments
     j = np.arange(segments)
     a = k + j
@@ -196,7 +196,7 @@ def lathe(
 
     The profile runs with the outside on its right: from the axis at the bottom up the outer wall,
         and back to the axis.
-    Neighbouring faces that meet at less than 40 degrees are shaded as one curve.
+    Neighboring faces that meet at less than 40 degrees are shaded as one curve.
     """
     p = np.asarray(profile, np.float64)
     ring = _ring(segments)

@@ -308,7 +308,7 @@ def cardboard_box(w: float, d: float, h: float, look: Appearance) -> ObjectGeome
 
 # %% ../../../nbs/scenes/procedural/15_props.ipynb #57c492a2
 def _plate(w: float, d: float, h: float, look: Appearance) -> ObjectGeometry:
-    """A flat turned shape with a coloured rim."""
+    """A flat turned shape with a colored rim."""
     r = min(w, d) / 2
     m = look.main
     return ObjectGeometry(
@@ -691,7 +691,7 @@ def ceiling_light(w: float, d: float, h: float, look: Appearance) -> ObjectGeome
 
 # %% ../../../nbs/scenes/procedural/15_props.ipynb #ffaa1b11
 def _pot(r: float, h: float, m: Material) -> list[Part]:
-    """A pot with a collar, of r metres radius, and the earth in it."""
+    """A pot with a collar, of r meters radius, and the earth in it."""
     return [
         lathe(
             m,

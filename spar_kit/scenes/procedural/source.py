@@ -38,7 +38,7 @@ def generator(seed: int, *names: str) -> np.random.Generator:
 
 # %% ../../../nbs/scenes/procedural/55_source.ipynb #4555a07e
 class _Film:
-    """Renders frames on demand and keeps the last one, so that colour, depth and ids of a frame
+    """Renders frames on demand and keeps the last one, so that color, depth and ids of a frame
     cost one rendering."""
 
     def __init__(self, house: Layout, camera: Camera, poses: NDArray, seed: int, scene: str):

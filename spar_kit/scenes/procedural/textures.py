@@ -40,7 +40,7 @@ def noise(x, y, seed):  # type: ignore[no-untyped-def]
 # %% ../../../nbs/scenes/procedural/40_textures.ipynb #66ccd0c8
 @jit
 def _wood(u, v, s, seed):  # type: ignore[no-untyped-def]
-    """Share of the dark colour: long streaks along u, a period of about `s` across."""
+    """Share of the dark color: long streaks along u, a period of about `s` across."""
     bend = noise(u * 2.5, v * 3 / s, seed) * 1.5
     ring = 0.5 + 0.5 * np.sin((v / s + bend) * 6.2832)
     return 0.55 * ring * ring + 0.3 * noise(u * 6, v * 9 / s, seed + 7)
@@ -155,7 +155,7 @@ def _grains(pattern, u, v, s, seed, fade):  # type: ignore[no-untyped-def]
 # %% ../../../nbs/scenes/procedural/40_textures.ipynb #0a0e83d1
 @jit
 def texture_color(pattern, u, v, s, seed, px):  # type: ignore[no-untyped-def]
-    """(share of the second colour, brightness factor) of a pattern at (u, v) metres with repeat s;
+    """(share of the second color, brightness factor) of a pattern at (u, v) meters with repeat s;
     px is the size of a pixel there.
     """
     fade = min(1.0, max(0.0, s / (2.5 * px) - 0.25))

@@ -18,7 +18,7 @@ from .placement import PLACEMENT_CELL_M, Layout, floor_grid
 from ..scene import look_at
 
 # %% ../../../nbs/scenes/procedural/50_trajectory.ipynb #a5a008f1
-CLEARANCE = 0.30  # metres that the camera keeps from every thing and wall
+CLEARANCE = 0.30  # meters that the camera keeps from every thing and wall
 
 
 def _graph(

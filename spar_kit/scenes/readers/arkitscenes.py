@@ -41,7 +41,7 @@ from ..summary import Summary, format_counts
 from ...core.text_files import numbers_in, read_text
 
 # %% ../../../nbs/scenes/readers/00_arkitscenes.ipynb #4951b45a
-MAX_COORDINATE_M = 1000.0  # metres
+MAX_COORDINATE_M = 1000.0  # meters
 
 
 def read_trajectory(path: Path) -> tuple[NDArray[np.float64], NDArray[np.float64], Counter[str]]:
@@ -179,7 +179,7 @@ def nearest_in_time(files: dict[int, Path], time: int) -> Path | None:
 
 
 def turned_color(path: Path, camera: Camera, turns: int) -> NDArray[np.uint8]:
-    """The colour image of a file of the unturned camera's size, turned. Raises SceneError."""
+    """The color image of a file of the unturned camera's size, turned. Raises SceneError."""
     return turn_image(read_color_file(path, camera), turns)
 
 
@@ -190,7 +190,7 @@ def turned_depth(path: Path, camera: Camera, turns: int) -> NDArray[np.float32]:
 # %% ../../../nbs/scenes/readers/00_arkitscenes.ipynb #34edb6ba
 @dataclass(frozen=True, kw_only=True)
 class FrameFiles:
-    """An image with all that it needs: its number among the scan's images, colour, depth and
+    """An image with all that it needs: its number among the scan's images, color, depth and
     `.pincam` files, pose camera to world (4, 4)."""
 
     number: int
@@ -364,7 +364,7 @@ def floor_height(surface: Mesh) -> float:
     ]
     if not found:
         return float(surface.vertices[:, 2].min())
-    # a metre higher: the mesh is inside out, and these are ceilings
+    # a meter higher: the mesh is inside out, and these are ceilings
     return found[0] if found[0] - found[-1] < 1 else found[-1]
 
 # %% ../../../nbs/scenes/readers/00_arkitscenes.ipynb #f9f7d7cd

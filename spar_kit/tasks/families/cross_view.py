@@ -199,8 +199,8 @@ def without_objects(name: str, frames: NDArray, numbers: dict[str, NDArray]) -> 
 
 # %% ../../../nbs/tasks/families/10_cross_view.ipynb #bec7f6d5
 def camera_motion_infer(observation: SceneIndex, rng: np.random.Generator, count: int) -> Facts:
-    """Two images; position (n, 3) the optical centre of camera 2 in camera 1 (right, down,
-    forward), metres; image (n, 2) where that is in image 1, 0 to 1000, unrounded. Only centres
+    """Two images; position (n, 3) the optical center of camera 2 in camera 1 (right, down,
+    forward), meters; image (n, 2) where that is in image 1, 0 to 1000, unrounded. Only centers
     inside image 1, at least `min_motion_depth` in front of it, that nothing hides."""
     rules = observation.rules
     # few cameras stand in another's picture
@@ -246,7 +246,7 @@ ROTATION_STEP = 5.0
 
 def view_change_infer(observation: SceneIndex, rng: np.random.Generator, count: int) -> Facts:
     """Two images; translation (n, 3) of the camera: right, down, forward in the axes of camera 1,
-    metres; rotation (n, 2) yaw (right +) and pitch (up +) differences against gravity, degrees.
+    meters; rotation (n, 2) yaw (right +) and pitch (up +) differences against gravity, degrees.
     Exact, not rounded to SPAR's rounded; a value below 1e-4 is 0 and has no side."""
     rules = observation.rules
     pairs = view_pairs(observation, rng, max(rules.candidates, 30 * count))

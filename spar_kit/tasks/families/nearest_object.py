@@ -100,7 +100,7 @@ def _from_first_camera(
     origin = observation.poses[:, None, :3, 3]
     away = (observation.centers - origin) @ turn
     aside = (observation.bystanders.centers - origin) @ turn
-    # the centre of what the scan cuts off lies somewhere: it counts as half a diagonal nearer, or
+    # the center of what the scan cuts off lies somewhere: it counts as half a diagonal nearer, or
     # farther where the farthest is asked for
     half = np.where(observation.cut_off, np.linalg.norm(observation.sizes, axis=1) / 2, 0)
     unsure = half * np.where(farthest, 1, -1)[:, None]
@@ -284,7 +284,7 @@ def distance_infer_center_oc(
     observation: SceneIndex, rng: np.random.Generator, count: int
 ) -> Facts:
     """One image, nothing drawn; objects (n, 4) the gold, then three others; option_box (n, 4, 4)
-    integers 0 to 1000, option_view (n, 4), distance (n, 4) to the camera, metres; farthest (n,)
+    integers 0 to 1000, option_view (n, 4), distance (n, 4) to the camera, meters; farthest (n,)
     bool, the polarity asked; fair (n,) bool, whether the boxes leave the choice open to a reader
     who does not look, so that it may be asked as select. The gold is the nearest (farthest) of all
     objects in view."""

@@ -46,7 +46,7 @@ from ..facts import Facts, Task, task_named
 # %% ../../../nbs/tasks/families/40_spatial_imagination.ipynb #5961fa21
 def in_observer_frame(poses: NDArray, points: NDArray) -> NDArray[np.float64]:
     """World points (n, 3) as right, down, forward of cameras (n, 4, 4), where down is the world's:
-    the view before the move, metres."""
+    the view before the move, meters."""
     seen = in_camera(poses, points)
     seen[..., 1] = poses[..., 2, 3] - points[..., 2]
     return seen
@@ -131,7 +131,7 @@ def _imagine(name: str, observation: SceneIndex, rng: np.random.Generator, count
 def spatial_imagination_oc(observation: SceneIndex, rng: np.random.Generator, count: int) -> Facts:
     """Objects green, blue, red (boxes) in one image; relation (n, 3) of red to the observer after
     the move: left -1 / right +1, above -1 / below +1 (world), front -1 / behind +1, 0 empty; offset
-    (n, 3) right, down, backward, metres; before, before_offset (n, 3): the same for the camera."""
+    (n, 3) right, down, backward, meters; before, before_offset (n, 3): the same for the camera."""
     return _imagine("spatial_imagination_oc", observation, rng, count)
 
 
@@ -162,7 +162,7 @@ def spatial_imagination_oc_video_hard(
 def spatial_imagination_oo(observation: SceneIndex, rng: np.random.Generator, count: int) -> Facts:
     """Objects green, blue, red, yellow (boxes) in one image; relation (n, 3) of red to yellow after
     the move: left -1 / right +1, above -1 / below +1 (world), closer -1 / farther +1 from the new
-    place, 0 empty; offset (n, 3) red minus yellow: right, down, distance, metres; before,
+    place, 0 empty; offset (n, 3) red minus yellow: right, down, distance, meters; before,
     before_offset (n, 3): the same for the camera."""
     return _imagine("spatial_imagination_oo", observation, rng, count)
 
@@ -172,7 +172,7 @@ def spatial_imagination_oo_mv(
 ) -> Facts:
     """As `spatial_imagination_oo`, over three images, with two more slots: relation, offset,
     before, before_offset (n, 5), where slots 3 and 4 are front -1 / behind +1 of red and of yellow
-    (offset: backward, metres); before the move the observer is the first camera."""
+    (offset: backward, meters); before the move the observer is the first camera."""
     return _imagine("spatial_imagination_oo_mv", observation, rng, count)
 
 
@@ -201,7 +201,7 @@ def _widened(values: NDArray, width: int) -> NDArray:
 
 def on_map(poses: NDArray, points: NDArray) -> NDArray[np.float64]:
     """World points (n, k, 3) on maps (n, k, 2) of cameras (n, 4, 4): x to the right, y along the
-    horizontal part of the optical axis, metres."""
+    horizontal part of the optical axis, meters."""
     ahead = poses[:, :2, 2] / np.maximum(
         np.linalg.norm(poses[:, :2, 2], axis=-1, keepdims=True), 1e-9
     )
@@ -245,7 +245,7 @@ def spatial_imagination_map_mv(
 ) -> Facts:
     """Three images with the boxes of 3 to 7 objects; number (n,) how many; objects, view (n, 7),
     marks (n, 7, 4) and position (n, 7, 2) right,
-    forward of the first camera in the horizontal plane, metres: the first `number` of each row, the
+    forward of the first camera in the horizontal plane, meters: the first `number` of each row, the
         rest is 0 (view -1)."""
     name = "spatial_imagination_map_mv"
     rules = observation.rules

@@ -70,7 +70,7 @@ def _infer_oo(name: str, observation: SceneIndex, rng: np.random.Generator, coun
 def distance_infer_center_oo(
     observation: SceneIndex, rng: np.random.Generator, count: int
 ) -> Facts:
-    """Objects red, green, blue in one image; distance (n, 2) red-green, red-blue, metres; farthest
+    """Objects red, green, blue in one image; distance (n, 2) red-green, red-blue, meters; farthest
     (n,) bool, the polarity asked."""
     return _infer_oo("distance_infer_center_oo", observation, rng, count)
 
@@ -85,7 +85,7 @@ def distance_infer_center_oo_mv(
 def obj_spatial_relation_oo(observation: SceneIndex, rng: np.random.Generator, count: int) -> Facts:
     """Objects red, blue (boxes) in one image; relation (n, 3) int8: left -1 / right +1, above -1 /
     below +1, closer -1 / farther +1, 0 empty; offset (n, 3) red minus blue: right, down, distance
-    to the camera, metres."""
+    to the camera, meters."""
     name = "obj_spatial_relation_oo"
     rules = observation.rules
     seen = observation.clear_sightings
@@ -124,7 +124,7 @@ def obj_spatial_relation_oc_mv(
 ) -> Facts:
     """Object red (a box) on any of three images, seen from the first camera; relation (n, 3) int8:
     left -1 / right +1, above -1 / below +1, front -1 / behind +1, 0 empty; offset (n, 3) right,
-    down, backward, metres."""
+    down, backward, meters."""
     name = "obj_spatial_relation_oc_mv"
     rules = observation.rules
     picks = candidates(name, observation, rng, count)
@@ -161,7 +161,7 @@ def obj_spatial_relation_oo_mv(
     """Objects red, blue (boxes) on two of three images, seen from the first camera; relation (n, 5)
     int8: left/right, above/below, closer/farther of red against blue as in
     `obj_spatial_relation_oo`, then front -1 / behind +1 of red and of blue; offset (n, 5)
-    metres."""
+    meters."""
     name = "obj_spatial_relation_oo_mv"
     rules = observation.rules
     picks = candidates(name, observation, rng, count)

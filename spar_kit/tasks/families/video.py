@@ -74,7 +74,7 @@ MIN_DISTINCT_SAMPLES = 8
 
 
 class _Drafts(NamedTuple):
-    """n questions: the reference and four candidates; distance (n, 4), metres; farthest (n,) and
+    """n questions: the reference and four candidates; distance (n, 4), meters; farthest (n,) and
     gold (n,), the column of the right one."""
 
     picks: CandidateTuples
@@ -122,7 +122,7 @@ def distance_infer_center_oo_video(
     observation: SceneIndex, rng: np.random.Generator, count: int
 ) -> Facts:
     """Five points on frames (`view`) of a video of 32: the reference, then four candidates;
-    distance (n, 4) candidate to reference, metres; farthest (n,) bool, the polarity asked. The best
+    distance (n, 4) candidate to reference, meters; farthest (n,) bool, the polarity asked. The best
     leads the runner-up by the margin."""
     drafts = _drafts(observation, rng, count)
     drafts = drafts.take(_fair(observation, drafts, rng))
@@ -265,7 +265,7 @@ def obj_count(observation: SceneIndex, rng: np.random.Generator, count: int) -> 
 
 # %% ../../../nbs/tasks/families/50_video.ipynb #a6ae0f7e
 def room_size(observation: SceneIndex, rng: np.random.Generator, count: int) -> Facts:
-    """A video of 32, nothing drawn; answer (n,) floor area, square metres, see
+    """A video of 32, nothing drawn; answer (n,) floor area, square meters, see
     `scenes.geometry.floor`. One question a scene; none of a floor smaller or larger than a room
     (`Thresholds.room`), nor where walls enclose too little of it (`Thresholds.enclosed`), nor where
     the frames show too little of it (`Thresholds.floor_share`)."""

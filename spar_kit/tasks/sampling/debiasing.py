@@ -74,7 +74,7 @@ def debias_by_rejection(
     probability min(p) / p[right].
 
     That holds for one set of options a question: to draw several and ask any that passes would
-        favour those that give most away.
+        favor those that give most away.
 
     Args:
         columns: (N, k, d) what each option looks like, the right one first.

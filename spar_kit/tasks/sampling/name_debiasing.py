@@ -32,10 +32,10 @@ def even_names(
     column of groups after the other.
 
     Args:
-        lengths: (n,) answers, metres, positive.
+        lengths: (n,) answers, meters, positive.
         groups: (n, k) what a blind reader sees of a question: the names, what is stated; k columns
             of numbers of any size.
-        around: metres; the mean to be had, the same in all scenes: the names tell the kind of room
+        around: meters; the mean to be had, the same in all scenes: the names tell the kind of room
             as well.
         ridge: so many questions with the mean that is wanted are taken to be in each group
             beforehand.

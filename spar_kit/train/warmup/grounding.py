@@ -29,13 +29,13 @@ class VisibleObjects:
     """The objects one image shows.
 
     Args:
-        path: the colour image.
+        path: the color image.
         labels: n names.
         points: (n, 2) a pixel of each object, the one nearest to the middle of its pixels; 0 to
             1000 over width and height.
         boxes: (n, 4) x1, y1, x2, y2 around its pixels, 0 to 1000.
-        centers: (n, 3) the middle of its 3D box in the camera's axes, metres: right, down, forward.
-        sizes: (n, 3) length, width and height of that box, metres; length >= width.
+        centers: (n, 3) the middle of its 3D box in the camera's axes, meters: right, down, forward.
+        sizes: (n, 3) length, width and height of that box, meters; length >= width.
     """
 
     path: Path
@@ -60,7 +60,7 @@ def _point_and_box(mask: NDArray[np.bool_]) -> tuple[float, ...]:
 
 
 def _in_camera(row: Mapping[str, Any] | None, pose: NDArray[np.float64]) -> list[float] | None:
-    """An object's center in the camera's axes and its length, width and height, metres; None for
+    """An object's center in the camera's axes and its length, width and height, meters; None for
     what `instances.json` does not describe."""
     if row is None:
         return None
@@ -139,14 +139,14 @@ CAPTION_CLAIMS = {
     "closer": "closer than",
     "farther": "farther than",
 }
-# metres: a smaller difference across, up or in distance from the camera is not asked about
+# meters: a smaller difference across, up or in distance from the camera is not asked about
 MARGINS = (0.2, 0.15, 0.3)
 
 
 @dataclass(frozen=True)
 class Marked:
     """The k marked objects of one picture, k >= 2: `names` such as "(red point)", middles of the
-    markers (k, 2) in 0 to 1000, centres (k, 3) in the camera's axes and sizes (k, 3), metres."""
+    markers (k, 2) in 0 to 1000, centers (k, 3) in the camera's axes and sizes (k, 3), meters."""
 
     names: tuple[str, ...]
     middles: NDArray[np.float64]
@@ -155,7 +155,7 @@ class Marked:
 
 # %% ../../../nbs/train/warmup/10_grounding.ipynb #ca560c25
 def localization_turns(m: Marked) -> list[tuple[str, str]]:
-    """Lists of all markers: where they are in the picture, and how deep their objects' centres
+    """Lists of all markers: where they are in the picture, and how deep their objects' centers
     are."""
     tenths = np.clip(m.middles / 100, 0, 9).astype(int)
     return [
@@ -283,8 +283,8 @@ class GroundingQuestions:
 # %% ../../../nbs/train/warmup/10_grounding.ipynb #fe9884a9
 @dataclass(frozen=True)
 class Scattered:
-    """A picture with markers, and per colour the object under the marker: `solids` (4, 6), its
-    centre in the camera's axes and its length, width and height, metres; NaN for a marker on no
+    """A picture with markers, and per color the object under the marker: `solids` (4, 6), its
+    center in the camera's axes and its length, width and height, meters; NaN for a marker on no
     object."""
 
     sample: Question
@@ -292,7 +292,7 @@ class Scattered:
 
 
 class RandomMarkers:
-    """A sequence of pictures without questions: a marker of each colour, points or boxes, most on
+    """A sequence of pictures without questions: a marker of each color, points or boxes, most on
     objects, some anywhere. Arguments as for `GroundingQuestions`."""
 
     def __init__(self, seen: Iterable[VisibleObjects], seed: int = 0):

@@ -37,7 +37,7 @@ class DepthGridCache:
         self._kept: dict[Path, NDArray[np.float32]] = {}
 
     def __call__(self, path: Path) -> NDArray[np.float32]:
-        """Log of the mean depth in metres; fields without a value take the image's mean. Raises
+        """Log of the mean depth in meters; fields without a value take the image's mean. Raises
         ValueError naming an unreadable file."""
         if path not in self._kept:
             file = path.parent.parent / "image_depth" / (path.stem + ".png")
@@ -57,7 +57,7 @@ class DepthGridCache:
         return self._kept[path]
 
 # %% ../../../nbs/train/warmup/20_vision.ipynb #424c054b
-# what is told of a marker and of two of them, and the range in which it is told: metres where no
+# what is told of a marker and of two of them, and the range in which it is told: meters where no
 # logarithm and no share of the picture
 SINGLE = {
     "x": (-1.0, 1.0),
@@ -91,8 +91,8 @@ def marker_targets(
 
     Args:
         sample: its marker fields.
-        solids: (4, 6) the marked objects' centres in the camera's axes and their length, width,
-            height, metres; NaN for a marker on no object.
+        solids: (4, 6) the marked objects' centers in the camera's axes and their length, width,
+            height, meters; NaN for a marker on no object.
         log_depth: (GRID, GRID) from `DepthGridCache`.
     """
     target = np.full((len(MARKER_COLORS), 1 + len(SINGLE)), np.nan, np.float32)
@@ -140,7 +140,7 @@ def patch_targets(
         target: from `marker_targets`.
         side: patches along the picture; GRID is a multiple of it or it of GRID.
 
-    Returns which marker's middle lies in it (n,), 0 for none, else 1 + colour; and (n, 6): five
+    Returns which marker's middle lies in it (n,), 0 for none, else 1 + color; and (n, 6): five
     numbers of that marker, and the log depth of the patch.
     """
     names = np.zeros(side * side, np.int64)
@@ -272,7 +272,7 @@ def patch_loss(read: torch.Tensor, names: torch.Tensor, numbers: torch.Tensor) -
     """Naming, place, size and depth of the markers by patch, and the depth of every patch.
 
     Args:
-        read: (n, patches, 11) scores of none and the four colours, then six numbers.
+        read: (n, patches, 11) scores of none and the four colors, then six numbers.
         names, numbers: (n, patches) and (n, patches, 6) from `patch_targets`.
     """
     there = names > 0
@@ -374,7 +374,7 @@ def warm_up_vision_tower(
 
     Args:
         pages: `pages[k]` is a picture with markers, as `RandomMarkers` makes them; their depth
-            images lie beside the colour images.
+            images lie beside the color images.
         learning_rate: of all but the matrices, which learn
             `spar_kit.train.warmup.optim.MUON_LR_RATIO` times as fast.
         checkpoint: a file to continue from and to save to every `save_steps` steps.

@@ -7,7 +7,7 @@ from spar_kit.tasks.families.depth_distance_size import spatial_volume_infer
 
 
 def object_height(observation, rng, count):
-    """The object in the red box; answer (n,) its height, metres."""
+    """The object in the red box; answer (n,) its height, meters."""
     facts = spatial_volume_infer(observation, rng, count)
     return replace(facts, task="object_height", numbers={"answer": facts.numbers["size"][:, 2]})
 

@@ -115,7 +115,7 @@ def numbered(
 
 # %% ../../../../nbs/scenes/readers/scannet/10_exported_frames.ipynb #068574ba
 def detect_layout(folder: Path) -> ExportedFrames | None:
-    """The tree in a folder, None where it holds none. A tree has poses and colour images."""
+    """The tree in a folder, None where it holds none. A tree has poses and color images."""
     names = {
         kind: next((name for name in options if (folder / name).is_dir()), kind)
         for kind, options in (
@@ -260,7 +260,7 @@ def read_camera(
 
 # %% ../../../../nbs/scenes/readers/scannet/10_exported_frames.ipynb #5b94b024
 def depth_units(tree: ExportedFrames) -> float:
-    """How many units of the depth images are a metre: 1000, or what `_info.txt` says. Raises
+    """How many units of the depth images are a meter: 1000, or what `_info.txt` says. Raises
     SceneError where that is absurd."""
     path = tree.folder / "_info.txt"
     if tree.kind == "exported" and path.is_file():

@@ -111,7 +111,7 @@ def read_ids(place: FileRef, color: Camera, depth: Camera) -> NDArray[np.int32]:
 
 
 def resize_ids_to_depth(ids: NDArray[np.int32], color: Camera, depth: Camera) -> NDArray[np.int32]:
-    """An image of the colour camera (or, of the depth camera's size, of that) as the depth camera's
+    """An image of the color camera (or, of the depth camera's size, of that) as the depth camera's
     pixels see it: nearest pixel, 0 outside.
 
     Both cameras share the pose, so a ray's pixel in one is that in the other times K_color

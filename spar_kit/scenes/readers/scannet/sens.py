@@ -62,12 +62,12 @@ class SensFrame:
     """What is written for one frame.
 
     Args:
-        camera_to_world: (4, 4), metres.
+        camera_to_world: (4, 4), meters.
         color: (height, width, 3) uint8 RGB, or the encoded image as bytes, which are stored as they
             are.
-        depth: (height, width) uint16, units of 1 / depth_shift metres, 0 without a value; or the
+        depth: (height, width) uint16, units of 1 / depth_shift meters, 0 without a value; or the
             compressed image as bytes.
-        timestamps: of colour and depth, microseconds.
+        timestamps: of color and depth, microseconds.
     """
 
     camera_to_world: NDArray
@@ -208,12 +208,12 @@ class Sens:
         color, depth: the two cameras. One pose holds for both (ScanNet's images are aligned to one
             another already).
         color_compression: "raw", "png" or "jpeg".  depth_compression: "raw" or "zlib".
-        depth_shift: depth units per metre, 1000 in ScanNet.
+        depth_shift: depth units per meter, 1000 in ScanNet.
         color_extrinsics, depth_extrinsics: (4, 4) as stored; not to be applied.
-        camera_to_world: (N, 4, 4) float64 metres as stored, not necessarily finite.
+        camera_to_world: (N, 4, 4) float64 meters as stored, not necessarily finite.
         faults: N strings, "" where the pose is rigid, else why it is not.
-        timestamps: (N, 2) uint64 colour and depth, microseconds by convention.
-        payload: (N, 3) int64: byte offset of the colour payload, its length, the length of the
+        timestamps: (N, 2) uint64 color and depth, microseconds by convention.
+        payload: (N, 3) int64: byte offset of the color payload, its length, the length of the
             depth payload behind it.
         imu: number of inertial records.  imu_offset: the byte where they begin.
     """
@@ -248,7 +248,7 @@ class Sens:
         )
 
     def read_encoded(self, i: int) -> tuple[bytes, str]:
-        """The colour image of frame i as stored, and its suffix ".jpg" or ".png". Raises SceneError
+        """The color image of frame i as stored, and its suffix ".jpg" or ".png". Raises SceneError
         where it is neither."""
         data = self._read(i, "color")
         if self.color_compression == "raw":
@@ -259,7 +259,7 @@ class Sens:
         return data, ".jpg" if self.color_compression == "jpeg" else ".png"
 
     def read_color(self, i: int) -> NDArray[np.uint8]:
-        """The colour image of frame i, (height, width, 3) uint8 RGB. Raises SceneError where it
+        """The color image of frame i, (height, width, 3) uint8 RGB. Raises SceneError where it
         does not decode."""
         data = self._read(i, "color")
         shape = (self.color.height, self.color.width, 3)
@@ -275,7 +275,7 @@ class Sens:
 
     def read_units(self, i: int) -> NDArray[np.uint16]:
         """The depth image of frame i as stored, (height, width) uint16 in units of 1 / depth_shift
-        metres, 0 = no value."""
+        meters, 0 = no value."""
         data = self._read(i, "depth")
         shape = (self.depth.height, self.depth.width)
         where = f"frame {i} depth"
@@ -294,7 +294,7 @@ class Sens:
         return np.frombuffer(data, "<u2").reshape(shape).astype(np.uint16)
 
     def read_depth(self, i: int) -> NDArray[np.float32]:
-        """The depth image of frame i, (height, width) float32 metres along the optical axis, 0
+        """The depth image of frame i, (height, width) float32 meters along the optical axis, 0
         without a value."""
         return self.read_units(i).astype(np.float32) / np.float32(self.depth_shift)
 

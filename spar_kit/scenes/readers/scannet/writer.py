@@ -50,7 +50,7 @@ def connected_segments(vertices: int, triangles: NDArray) -> NDArray[np.int32]:
 
 # %% ../../../../nbs/scenes/readers/scannet/40_writer.ipynb #ce80a520
 def common_cameras(scene: Scene) -> tuple[Camera, Camera]:
-    """The colour and the depth camera that all frames share, which this format demands. Raises
+    """The color and the depth camera that all frames share, which this format demands. Raises
     ValueError where they differ."""
     if not scene.frames:
         raise InputError(f"{scene.name}: a scan without frames cannot be written")
@@ -68,7 +68,7 @@ def common_cameras(scene: Scene) -> tuple[Camera, Camera]:
 
 
 def millimetres(depth: NDArray) -> NDArray[np.uint16]:
-    """Depth in metres as uint16 millimetres, rounded; 0 where there is none or it does not fit."""
+    """Depth in meters as uint16 millimeters, rounded; 0 where there is none or it does not fit."""
     units = np.rint(np.nan_to_num(depth.astype(np.float64), nan=0, posinf=0, neginf=0) * 1000)
     return np.where((units > 0) & (units <= 65535), units, 0).astype(np.uint16)
 
@@ -172,7 +172,7 @@ def write_scannet(
     folder.
 
     Instance ids, labels, frame numbers, poses and cameras are kept; depth is rounded to
-    millimetres; the boxes are not stored,
+    millimeters; the boxes are not stored,
     since ScanNet has none: a reader fits them to the vertices.
 
     Args:

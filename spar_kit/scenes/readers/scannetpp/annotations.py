@@ -178,7 +178,7 @@ def vertex_owners(
 
 # %% ../../../../nbs/scenes/readers/scannetpp/10_annotations.ipynb #b07951a1
 def read_mask(path: Path, vertices: int) -> NDArray[np.bool_]:
-    """(V,) which vertices the file lists as anonymised; none where it does not exist. Raises
+    """(V,) which vertices the file lists as anonymized; none where it does not exist. Raises
     SceneError naming what is no vertex number."""
     hidden = np.zeros(vertices, bool)
     if path.exists():

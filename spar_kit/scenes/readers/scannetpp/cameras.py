@@ -65,7 +65,7 @@ def undistorted(lens: CameraModel) -> CameraModel:
 
 
 def read_mask_file(path: Path, width: int, height: int) -> NDArray[np.bool_]:
-    """(height, width) what is shown: 255 in the mask; everything else is anonymised. Raises
+    """(height, width) what is shown: 255 in the mask; everything else is anonymized. Raises
     SceneError."""
     return np.asarray(
         decode_image(
@@ -78,7 +78,7 @@ def read_mask_file(path: Path, width: int, height: int) -> NDArray[np.bool_]:
 
 
 def render_depth(surface: Mesh, camera: Camera, pose: NDArray) -> NDArray[np.float32]:
-    """The depth of the mesh, (height, width) float32 metres, 0 where there is nothing."""
+    """The depth of the mesh, (height, width) float32 meters, 0 where there is nothing."""
     return render_depth_and_ids(surface, camera, pose)[0]
 
 # %% ../../../../nbs/scenes/readers/scannetpp/20_cameras.ipynb #ff92a602
@@ -87,12 +87,12 @@ class FrameFiles:
     """The images of one frame.
 
     Args:
-        lens: what the colour image was taken with.
+        lens: what the color image was taken with.
         stored_color: reads it as it is stored, (H, W, 3) uint8.
-        stored_depth: reads depth, metres: rendered by a pinhole, or measured by `depth_lens`.
+        stored_depth: reads depth, meters: rendered by a pinhole, or measured by `depth_lens`.
         depth_camera: the camera of the depth that comes out.
         depth_lens: the lens at the raster of measured depth, None where it is rendered.
-        mask: the file of the mask, of the stored colour image's size; None where nothing is hidden.
+        mask: the file of the mask, of the stored color image's size; None where nothing is hidden.
     """
 
     lens: CameraModel
@@ -110,8 +110,8 @@ class FrameFiles:
         return undistort_color(image, self.lens, undistorted(self.lens))
 
     def read_depth(self) -> NDArray[np.float32]:
-        """(h, w) float32 metres as the frame's depth camera sees it, 0 where there is none or the
-        picture is anonymised."""
+        """(h, w) float32 meters as the frame's depth camera sees it, 0 where there is none or the
+        picture is anonymized."""
         depth = self.stored_depth()
         raster = self.depth_camera
         if self.depth_lens is not None and not self.depth_lens.is_pinhole:
@@ -250,7 +250,7 @@ def dslr_files(folder: Path) -> tuple[str, str, tuple[str, ...]]:
 
 # %% ../../../../nbs/scenes/readers/scannetpp/20_cameras.ipynb #271c85fa
 def shift_up(pose: NDArray[np.float64], lift: float) -> NDArray[np.float64]:
-    """A pose (4, 4) moved up by `lift` metres."""
+    """A pose (4, 4) moved up by `lift` meters."""
     return pose + np.array([[0.0] * 4, [0.0] * 4, [0, 0, 0, lift], [0.0] * 4])
 
 
@@ -290,7 +290,7 @@ def dslr_frames(
     Raises SceneError naming the missing file.
 
     Args:
-        lift: metres by which `surface` was moved up.
+        lift: meters by which `surface` was moved up.
         only: names of the images to use; None for all.
     """
     images, masks, poses = dslr_files(folder)

@@ -23,7 +23,7 @@ from ....core.files import read_exact, open_file
 # %% ../../../../nbs/scenes/readers/scannetpp/00_iphone_depth.ipynb #ad455ad8
 LIDAR_WIDTH = 256
 LIDAR_HEIGHT = 192  # pixels; the same in all recordings
-MAX_DEPTH_M = 100.0  # metres; the sensor reaches five
+MAX_DEPTH_M = 100.0  # meters; the sensor reaches five
 # bytes; no frame is longer than its values and the codecs' overhead
 MAX_FRAME_BYTES = 4 * LIDAR_WIDTH * LIDAR_HEIGHT + 1024
 
@@ -68,7 +68,7 @@ def unpack_lz4(data: bytes, size: int, path: Path, where: str) -> bytes:
 
 
 def to_meters(data: bytes, kind: str) -> NDArray[np.float32]:
-    """(192, 256) float32 metres of a frame's bytes; 0 for what is not finite, not positive, or
+    """(192, 256) float32 meters of a frame's bytes; 0 for what is not finite, not positive, or
     farther than `MAX_DEPTH_M`."""
     if kind == "lz4":
         depth = np.frombuffer(data, "<u2").astype(np.float32) / np.float32(1000)
@@ -193,7 +193,7 @@ class DepthBin:
         )
 
     def read_depth(self, i: int) -> NDArray[np.float32]:
-        """The depth of frame i, (192, 256) float32 metres, 0 where there is none. Raises SceneError
+        """The depth of frame i, (192, 256) float32 meters, 0 where there is none. Raises SceneError
         where it is damaged or not there."""
         where = f"frame {i}"
         if i < 0 or self.frames is not None and i >= self.frames:

@@ -30,7 +30,7 @@ def floor_offset(
     surface: Mesh, instances: tuple[Instance, ...]
 ) -> tuple[Mesh, tuple[Instance, ...], float]:
     """The scene moved up so that the object called floor (the largest patch of the median height)
-    lies at z = 0, and by how many metres; 0 below 0.2 m."""
+    lies at z = 0, and by how many meters; 0 below 0.2 m."""
     ids = [instance.id for instance in instances if instance.label.lower() == "floor"]
     rows = surface.triangles[np.isin(surface.triangle_instance, ids)]
     lift = -float(np.median(surface.vertices[rows][..., 2])) if len(rows) else 0.0

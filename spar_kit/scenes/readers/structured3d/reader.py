@@ -73,7 +73,7 @@ def read_png(place: FileRef, size: tuple[int, int], mode: str) -> NDArray:
 
 
 def read_depth(place: FileRef, size: tuple[int, int]) -> NDArray[np.float32]:
-    """Metres (h, w), 0 without a value, from a 16 bit PNG of millimetres. Raises SceneError."""
+    """Metres (h, w), 0 without a value, from a 16 bit PNG of millimeters. Raises SceneError."""
     image = open_image(place.read(IMAGE_BYTES), ("PNG",), [size], place.path, place.member or None)
     check_depth_mode(image, place.path, place.member or None)
     return decode_image(image, "numbers", place.path, place.member or None).astype(
@@ -88,7 +88,7 @@ def read_ids(place: FileRef, size: tuple[int, int]) -> NDArray[np.int32]:
 
 
 def read_encoded(place: FileRef, size: tuple[int, int]) -> tuple[bytes, str]:
-    """The colour image as its owner encoded it. Raises SceneError where its header is not that of a
+    """The color image as its owner encoded it. Raises SceneError where its header is not that of a
     PNG of this size."""
     data = place.read(IMAGE_BYTES)
     open_image(data, ("PNG",), [size], place.path, place.member or None)
