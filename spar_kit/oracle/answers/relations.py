@@ -205,12 +205,12 @@ class Choice:
     among: tuple[int, ...]
     values: tuple[float, ...]
     names: tuple[str, ...]
-    colours: tuple[str, ...]
+    colors: tuple[str, ...]
     farthest: bool
 
     def __str__(self) -> str:
         return (
-            f"the {self.colours[self.chosen]} {self.names[self.chosen]} of"
+            f"the {self.colors[self.chosen]} {self.names[self.chosen]} of"
             f" {', '.join(f'{v:.3f}' for v in self.values)} m"
         )
 
@@ -221,7 +221,7 @@ class Choice:
             k
             for k in self.among
             if text.startswith(normalize_text(self.names[k]))
-            and self.colours[k] in text[len(normalize_text(self.names[k])) :]
+            and self.colors[k] in text[len(normalize_text(self.names[k])) :]
         ]
         return found[0] if len(found) == 1 else None
 
@@ -236,12 +236,12 @@ class Choice:
         text = item.bare_answer
         if set(relation_words(text)) != {"farther" if self.farthest else "closer"}:
             return f"it says {relation_words(text)}"
-        named = _named_by_color(text, {k: self.colours[k] for k in self.among})
+        named = _named_by_color(text, {k: self.colors[k] for k in self.among})
         if not named:
             return "it names none of the objects"
         meant = _meant(text, named)
         if meant != self.chosen:
-            return f"it means the {self.colours[meant]} one"
+            return f"it means the {self.colors[meant]} one"
         # numbers come in the order of the names
         order = sorted(self.among, key=lambda k: k != named[0])
         return _cited_fault(text, [self.values[self.among.index(k)] for k in order])
