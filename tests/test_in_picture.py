@@ -14,6 +14,7 @@ from test_verify import Record, caught, copy, edit, images, records
 from toys import Toys, busy_room
 
 from spar_kit.data.generate import generate
+from spar_kit.oracle.evidence.markers import DISC_RADIUS, REFERENCE_WIDTH
 from spar_kit.oracle.evidence.scene_files import Pose
 from spar_kit.oracle.verify import Report, verify
 from spar_kit.oracle.visibility.rays import Rays
@@ -21,6 +22,7 @@ from spar_kit.scenes.box_room import box_mesh
 from spar_kit.scenes.scene import Camera, Frame, Instance, Mesh, OrientedBox, Scene, look_at
 from spar_kit.scenes.visibility import VisibilityThresholds, compute_visibility
 from spar_kit.tasks.markable import disc_radius
+from spar_kit.tasks.markers import RADIUS, REFERENCE_WIDTH_PX
 from spar_kit.tasks.registry import TASKS, compute_facts, rng_for
 from spar_kit.tasks.scene_index import SceneIndex, index_scene
 from spar_kit.tasks.thresholds import Thresholds
@@ -92,9 +94,16 @@ def test_boxes_hold_most_of_their_object(name: str) -> None:
 
 def test_discs_as_spar_draws_them_and_as_the_kit_does() -> None:
     sizes = np.array([[320, 240], [640, 480], [1296, 968], [1920, 1440]])
-    assert (
-        disc_radius(sizes, Thresholds()) >= np.maximum(20, 20 * sizes[:, 0] / 1296) - 1e-9
-    ).all()
+    # of the two the larger, but no more than an eighth of the shorter side
+    wanted = np.minimum(np.maximum(20, 20 * sizes[:, 0] / 1296), 0.125 * sizes.min(1))
+    assert np.allclose(disc_radius(sizes, Thresholds()), wanted)
+
+
+def test_the_oracle_knows_the_disc_that_is_drawn() -> None:
+    """The generator and the oracle share no code, so the number stands twice."""
+    assert (RADIUS, REFERENCE_WIDTH_PX) == (DISC_RADIUS, REFERENCE_WIDTH)
+    # two discs of that radius in an image 968 pixels high do not touch
+    assert Thresholds().point_gap >= 2 * RADIUS / 968 * 1000 - 2
 
 
 def test_share_of_the_silhouette_is_that_of_rays() -> None:

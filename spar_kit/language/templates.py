@@ -37,7 +37,7 @@ class TaskTemplates:
         answer: the kind of prompt for a bare answer; spoken: for a sentence, "" for none.
         notes: what is said after every question; select_notes: after those with options.
         legend: explains the options.
-        tail: the last line of a question with options, a key of `tails`.
+        tail: the last line of a question with options, a key of `CHOICE_INSTRUCTIONS`.
         named_share: by format, the share of the questions that name marked objects, 1 where none is
             given.
     """
@@ -61,7 +61,7 @@ class TaskTemplates:
 
 @dataclass(frozen=True)
 class Templates:
-    """The whole file.
+    """All template files together.
 
     Args:
         notes: sentences that stand after a question, by what they settle ("centers", "observer",

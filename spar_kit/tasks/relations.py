@@ -47,7 +47,7 @@ def is_order_clear(first: NDArray, second: NDArray, rules: Thresholds) -> NDArra
 
 # %% ../../nbs/tasks/20_relations.ipynb #cd5af4db
 class Relation(NamedTuple):
-    """relation (n, S) int8 slots; offset (n, S) exact meters of the same sign; firm (n,) no slot is
+    """relation (n, S) int8 slots; offset (n, S) exact meters of the same sign; unambiguous (n,) no slot is
     near its threshold, not all are empty."""
 
     relation: NDArray[np.int8]
@@ -166,9 +166,9 @@ def five_slot_relation(
         down: (n, 3) the world's down in the observer's frame; None where the observer's down is the
             world's by definition.
     """
-    near = np.linalg.norm(first, axis=-1)
-    far = np.linalg.norm(second, axis=-1)
-    found = object_object_relation(first, second, near, far, rules)
+    first_distance = np.linalg.norm(first, axis=-1)
+    second_distance = np.linalg.norm(second, axis=-1)
+    found = object_object_relation(first, second, first_distance, second_distance, rules)
     behind = -np.stack([first[..., 2], second[..., 2]], -1)
     code, firm = threshold_sign(behind, rules.frontal, rules.band)
     in_front = (behind < 0).all(-1)
@@ -178,10 +178,9 @@ def five_slot_relation(
         & (~in_front | agrees_in_image(found, first, second, rules, down is not None))
     )
     if down is not None:
-        keep &= same_by_plumb(
-            found.relation[..., 1], first - second, down, np.minimum(near, far), rules
-        )
-    keep &= in_range(near, rules.distance) & in_range(far, rules.distance)
+        nearest = np.minimum(first_distance, second_distance)
+        keep &= same_by_plumb(found.relation[..., 1], first - second, down, nearest, rules)
+    keep &= in_range(first_distance, rules.distance) & in_range(second_distance, rules.distance)
     return Relation(
         np.concatenate([found.relation, code], -1), np.concatenate([found.offset, behind], -1), keep
     )

@@ -106,8 +106,9 @@ class SceneIndex:
         pairs: frames that belong together (M, 2), see `overlapping_pairs`.
         frame_triples: sets of three frames (M, 3) and how far two of them are turned from the first
             (M, 2), see `overlapping_triples`.
-        clear_sightings: those in frames with enough objects.
-        all_sightings: every one, to be sure of "never", "first" and "nearest".
+        clear_sightings: in frames with at least `rules.min_objects` of them.
+        all_sightings: clear or not; needed where an answer says that an object is never seen,
+            seen first, or nearest.
         outline: works out the polygons around the floor and around the holes in it, see
             `floor_outline`.
         floor_coverage: works out what share of the floor inside such polygons the scene's 32 frames

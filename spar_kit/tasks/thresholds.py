@@ -56,26 +56,24 @@ class Thresholds:
     bearing: float = 15.0
     # and has a word only where they are seen at least this far apart, to the same side
     eye: float = 1.0
-    # of the dead zone: what is above in the camera's frame lies at least so much higher in the
+    # as multiples of the dead zone: what is above in the camera's frame lies at least so much
+    # higher in the world; where the slot is empty, at most so much higher or lower
     plumb: tuple[float, float] = (0.5, 2.0)
-    # world; where the slot is empty, at most so much higher or
-    # lower
     # distance to a rounding boundary, in steps: another route must not round otherwise
     rounding: float = 0.002
     # markers
-    # pixels from a point and from its object's center to the border: SPAR's loader draws discs of
-    # this
+    # pixels that a point and its object's center keep from the border: SPAR's loader draws discs of
+    # this radius on pictures of any size; the kit's own are larger above 1296 pixels of width
     disc: float = 20.0
-    # radius on pictures of any size, the kit's own are larger
-    # above 1296 pixels of width
-    # of the picture's shorter side: below 160 pixels such discs would leave no room
+    # `disc` is at most this share of the picture's shorter side: below 160 pixels such discs would
+    # leave no room
     disc_most: float = 0.125
     # visible share of the whole silhouette of an object that is marked; the quarter of "visible"
     # and some room
     mark_share: float = 0.3
     # share of the silhouette inside the image, where a box is drawn around it
     box_inside: float = 0.5
-    # two discs of radius 20 px in an image 968 px high do not overlap
+    # in 1/1000: two discs of radius 20 px in an image 968 px high do not overlap
     point_gap: float = 40.0
     # two boxes drawn in one image differ by at least this intersection over union
     box_overlap: float = 0.8
@@ -99,11 +97,10 @@ class Thresholds:
     map_gap: float = 0.3  # two objects of a map, nearer, round to nearly the same cell
     map_objects: tuple[int, int] = (3, 7)  # the range seen in SPAR
     # the video
-    # a frame that shows so many pixels of 640 x 480 of an object is one in which it appears; it is
-    # not asked
+    # a frame that shows so many pixels of 640 x 480 of an object is one in which it appears;
+    # nothing is asked about an object that has a frame between this and `rival` ...
     listed: float = 400.0
-    # about an object that has a frame between this and `rival`
-    # or of whose frames more than this share shows so many pixels, and yet it is not clear
+    # ... or of whose frames more than this share shows so many pixels, and yet it is not clear
     unsure: float = 0.2
     # first appearances lie this many of the 32 frames apart, so that no tie decides
     order_gap: int = 2
@@ -120,17 +117,17 @@ class Thresholds:
     per_object: int = 10  # the same where a question is about one object
     per_frames: int = 10  # questions on the same images
     # questions about the same objects in nearly the same view: the camera has moved and turned less
-    per_view: int = 1
     # than `baseline` and `rotation`
+    per_view: int = 1
     route_overlap: float = 0.5  # of the shorter of two stretches of a scan, shared by both
     # answers of one kind differ by less than this factor; all kinds are asked equally often
     step: float = 1.2
     # of a task's questions in a scene, at most this share has answers on one step
     step_share: float = 0.12
+    # of a task's questions in a scene, at most this share has the same word in a slot of a relation
+    state_share: float = 0.45
     # meters; about this mean of depths and distances every name is asked, see `even_names`
     usual: float = 2.3
-    # and at most this share has the same word in a slot of a relation
-    state_share: float = 0.45
     candidates: int = 3000  # tuples looked at where there are too many to list
 
     @property

@@ -48,7 +48,7 @@ class ImageLoader:
 
     Args:
         image_size: side of the square in pixels, or None for the image's own size.
-        marker_scale: markers are drawn this many times as large as SPAR's share of the image width.
+        marker_scale: markers are drawn this many times as large as `tasks.markers` draws them.
         keep: at most so many bytes of decoded pictures stay in memory (only with `image_size`).
     """
 

@@ -162,7 +162,7 @@ class TrainParams(Params):
         vlm_config: the shape of the embedded model.
         image_size: side of the square that images are resized to; 0 is the small model's own, or
             the images' full size for other models.
-        marker_scale: markers are drawn this many times larger than SPAR's share of the image width.
+        marker_scale: markers are drawn this many times as large as `tasks.markers` draws them.
         tasks: "all" or names with commas.
         formats: how often a round shows the records of each format; a format that is not named is
             left out.

@@ -19,7 +19,7 @@ from ..answer_text import FACING, RANGE, place_words, plane_words, relation_text
 from ...tasks.registry import Facts, Format
 
 # %% ../../../nbs/language/builders/00_relations.ipynb #e23b23af
-# which vocabulary each of five slots takes its words from, see `strings`
+# which vocabulary each of five slots takes its words from, see `language.answer_text`
 SLOT_VOCABULARY = (0, 1, 2, 3, 3)
 RELATION_PHRASES = ("to the left of", "to the right of", "above", "below", RANGE[-1], RANGE[1])
 

@@ -18,7 +18,7 @@ from ..evidence.scene_files import SceneFolder, NotCheckableError, MismatchError
 from ..evidence.record import Item
 from ..answers.relations import Count, Frames, Order, Pick
 from ..evidence.floor import check_border
-from .single_view import signs_between, check_stated, wants_farthest
+from .single_view import distance_between, check_stated, wants_farthest
 from ..text.parse import normalize_text
 
 # %% ../../../nbs/oracle/derive/10_video.ipynb #50c5d168
@@ -27,7 +27,7 @@ def distance_infer_center_oo_video(item: Item) -> Answer:
         raise MismatchError(
             f"facts.objects: {len(item.objects)}, a reference and four candidates are needed"
         )
-    far = [signs_between(item, 0, k) for k in range(1, 5)]
+    far = [distance_between(item, 0, k) for k in range(1, 5)]
     farthest = wants_farthest(item)
     check_stated(item, "distance", far)
     check_stated(item, "farthest", farthest)
