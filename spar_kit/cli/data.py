@@ -112,8 +112,8 @@ def generate(
         typer.Option(
             metavar="W",
             help=WIDTH
-            + " SPAR's own scripts draw discs with a radius of 20 pixels: on 320 x 240 they hide much"
-            " of every second object.",
+            + " SPAR's own scripts draw discs with a radius of 20 pixels: on 320 x 240 they hide"
+            " much of every second object.",
             show_default=False,
         ),
     ] = None,

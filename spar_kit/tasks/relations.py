@@ -47,8 +47,8 @@ def is_order_clear(first: NDArray, second: NDArray, rules: Thresholds) -> NDArra
 
 # %% ../../nbs/tasks/20_relations.ipynb #cd5af4db
 class Relation(NamedTuple):
-    """relation (n, S) int8 slots; offset (n, S) exact meters of the same sign; unambiguous (n,) no slot is
-    near its threshold, not all are empty."""
+    """relation (n, S) int8 slots; offset (n, S) exact meters of the same sign; unambiguous (n,) no
+    slot is near its threshold, not all are empty."""
 
     relation: NDArray[np.int8]
     offset: NDArray[np.float64]

@@ -124,8 +124,8 @@ class Synthetic:
         seed: of everything.
         frames: images per scene.
         width, height: image size in pixels, `SIDES` each. At 640 x 480 the discs with a radius
-            of 20 pixels that SPAR's own scripts draw are small beside most objects; at 320 x 240 they hide many of
-            them. The questions are the same.
+            of 20 pixels that SPAR's own scripts draw are small beside most objects; at 320 x 240
+            they hide many of them. The questions are the same.
         fov: horizontal field of view, degrees.
 
     Raises ValueError for a size outside `SIDES`.
