@@ -86,6 +86,29 @@ def test_most_exported_cells_are_shorter_and_few_need_a_reason():
     assert sum(REASON in source for source in sources) <= len(sources) / 15
 
 
+def shows_something(source):
+    """Whether a cell prints at its top, and so has an output."""
+    if source.lstrip().startswith("#|"):
+        return False
+    for node in parsed(source).body:
+        call = node.value if isinstance(node, ast.Expr) else None
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name):
+            if call.func.id == "print":
+                return True
+    return False
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_cell_that_prints_is_committed_with_what_it_printed(path):
+    """A notebook is read, not only run. The studies are templates: Papermill fills them."""
+    if path.parent.name == "studies":
+        return
+    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+        source = "".join(cell["source"])
+        if cell["cell_type"] == "code" and source.strip() and shows_something(source):
+            assert cell["outputs"], f"no output, so run the notebook and clean it: {source[:200]}"
+
+
 def public_names(path):
     """The names that a module defines at its top, those of its own and not imported."""
     for node in ast.parse(path.read_text(encoding="utf-8")).body:

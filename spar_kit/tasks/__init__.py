@@ -1,1 +1,1 @@
-"""SPAR's tasks as numbers, before there is a sentence."""
+"""SPAR's tasks as numbers, before there is a sentence. `relations` says what left, above and closer mean."""

@@ -1,1 +1,1 @@
-"""What questions and answers say, read back out of their text."""
+"""What questions and answers say, read back out of their text; `statements` is for released rows."""
