@@ -174,6 +174,19 @@ def test_docstrings_name_the_parameters_there_are(path):
 PASSED_WHOLE = {"check_scene", "_shown"}
 
 
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+def test_an_expression_has_one_condition_and_assigns_nothing_inside_a_call(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.IfExp):
+            inside = (node.test, node.body, node.orelse)
+            nested = any(isinstance(part, ast.IfExp) for part in inside)
+            assert not nested, f"line {node.lineno}: {ast.unparse(node)}"
+        if isinstance(node, ast.Call):
+            passed = [*node.args, *(keyword.value for keyword in node.keywords)]
+            assigned = any(isinstance(part, ast.NamedExpr) for part in passed)
+            assert not assigned, f"line {node.lineno}: {ast.unparse(node)}"
+
+
 def is_command_or_compiled(node):
     """Typer reads a command's signature; numba takes no keyword-only arguments."""
     marks = " ".join(ast.unparse(mark) for mark in node.decorator_list)

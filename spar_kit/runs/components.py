@@ -70,6 +70,13 @@ _BAD = ("#b3372f", "#fbeae8")
 _PLAIN = ("#1d2530", "#f5f7f9")
 
 
+def _colors_of(right: bool | None) -> tuple[str, str]:
+    """Of an answer that is right, wrong, or neither (None)."""
+    if right is None:
+        return _PLAIN
+    return _GOOD if right else _BAD
+
+
 def escape_breakable(text: str) -> str:
     """A text as HTML, escaped; a line may break behind the commas of
     "move_right:0.2,move_up:0.1"."""
@@ -109,8 +116,7 @@ def question(
         for i, image in enumerate(images, 1)
     )
     body = "".join(
-        _answer(who, said, _PLAIN if right is None else _GOOD if right else _BAD)
-        for who, (said, right) in (predictions or {}).items()
+        _answer(who, said, _colors_of(right)) for who, (said, right) in (predictions or {}).items()
     )
     if title or note:
         head = (
@@ -222,13 +228,10 @@ def run_names(folders: Sequence[Path], most: int = 3) -> list[str]:
         for each in settings
     ]
     names = [", ".join(parts[:most]) + (", …" if len(parts) > most else "") for parts in told]
-    return [
-        (
-            name
-            if name and names.count(name) == 1
-            else f"{name} ({folder.name})"
-            if name
-            else folder.name
-        )
-        for name, folder in zip(names, folders)
-    ]
+
+    def label(name: str, folder: Path) -> str:
+        if not name:
+            return folder.name
+        return name if names.count(name) == 1 else f"{name} ({folder.name})"
+
+    return [label(name, folder) for name, folder in zip(names, folders)]

@@ -165,11 +165,9 @@ def predict_constant(train: Sequence[ParsedQuestion], test: Sequence[ParsedQuest
         return [write_answer(kind, best)] * len(test)
     # always the one named first, or always the second
     if kind == "name":
-        first = (
-            np.mean([bool(q.options) and _color(q.options[0]) == _color(q.answer) for q in train])
-            >= 0.5
-        )
-        return [(q.options[0] if first else q.options[-1]) if q.options else "" for q in test]
+        named_first = [bool(q.options) and _color(q.options[0]) == _color(q.answer) for q in train]
+        place = 0 if np.mean(named_first) >= 0.5 else -1
+        return [q.options[place] if q.options else "" for q in test]
     return [Counter(q.answer for q in train).most_common(1)[0][0]] * len(test)
 
 

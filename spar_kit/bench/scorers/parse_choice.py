@@ -167,23 +167,25 @@ def _groups(words: str, marks: list[tuple[int, int, str]]) -> list[tuple[int, in
         return [(marks[0][0], marks[-1][1], [choice for _, _, choice in marks])]
     groups: list[tuple[int, int, list[str]]] = []
     for start, end, choice in marks:
-        if (
-            groups
-            and _JOINS.fullmatch(joint := words[groups[-1][1] : start])
-            and not (
-                joint.strip() == ","
-                and re.search(r"\b(?:and|or|nor)\b", words[groups[-1][0] : groups[-1][1]])
-            )
-            and not (
-                joint.strip() == ","
-                and len(marks) == 2
-                and _DENIES_BEFORE.search(words[: groups[-1][0]])
-            )
-        ):
+        if groups and _are_joined(words, groups[-1][:2], start, alone=len(marks) == 2):
             groups[-1] = (groups[-1][0], end, [*groups[-1][2], choice])
         else:
             groups.append((start, end, [choice]))
     return groups
+
+
+def _are_joined(words: str, group: tuple[int, int], start: int, *, alone: bool) -> bool:
+    """Whether a choice at `start` belongs to the group (from, to) before it; `alone`: there are
+    only these two."""
+    first, last = group
+    joint = words[last:start]
+    if not _JOINS.fullmatch(joint):
+        return False
+    if joint.strip() != ",":
+        return True
+    ended = re.search(r"\b(?:and|or|nor)\b", words[first:last])
+    denied = alone and _DENIES_BEFORE.search(words[:first])
+    return not ended and not denied
 
 # %% ../../../nbs/bench/scorers/20_parse_choice.ipynb #3aeced28
 _BUT = re.compile(r"\b(?:but|however|though|although|yet)\b", re.I)

@@ -50,7 +50,9 @@ def _factor(unit: str, square: bool) -> tuple[str, float]:
     if unit in _METRES or unit == "in":
         factor = _METRES.get(unit, 0.0254)
         return ("m2", factor**2) if square else ("m", factor)
-    return ("deg" if unit.startswith(("deg", "°", "度", "rad")) else "other" if unit else "", 1.0)
+    if unit.startswith(("deg", "°", "度", "rad")):
+        return "deg", 1.0
+    return "other" if unit else "", 1.0
 
 # %% ../../../nbs/bench/scorers/30_parse_numbers.ipynb #5f1df8ce
 _FREE = (

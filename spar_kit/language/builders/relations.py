@@ -27,11 +27,14 @@ RELATION_PHRASES = ("to the left of", "to the right of", "above", "below", RANGE
 def _clause(relation: Sequence[int]) -> tuple[Fields, str]:
     """The words of a relation between two objects, and which templates speak them."""
     x, y, z = relation[:3]
-    return {
+    words = {
         "plane": plane_words(x, y),
         "depth": RANGE.get(z, ""),
         "range": RANGE.get(z, "").removesuffix(" than"),
-    }, ("plane_depth" if (x or y) and z else "plane" if x or y else "depth")
+    }
+    if not (x or y):
+        return words, "depth"
+    return words, "plane_depth" if z else "plane"
 
 
 def _facing(relation: Sequence[int], first: str, second: str) -> tuple[str, Fields] | None:

@@ -184,7 +184,8 @@ def _camera_sets(
                     group.append(row)
                     break
             else:
-                open_groups.append(group := [row])
+                group = [row]
+                open_groups.append(group)
             if len(group) == 4:
                 open_groups.remove(group)
                 groups.append(group)

@@ -33,7 +33,8 @@ def pose_faults(poses: NDArray, tolerance: float = 1e-3) -> list[str]:
             )
         far = np.abs(pose[:3, 3]).max() >= MAX_POSE_COORDINATE_M
         # NaN compares false: not rigid
-        faults.append(
-            "pose is not rigid" if not error <= tolerance else "pose is absurd" if far else ""
-        )
+        if not error <= tolerance:
+            faults.append("pose is not rigid")
+        else:
+            faults.append("pose is absurd" if far else "")
     return faults

@@ -71,10 +71,9 @@ def read_trajectory(path: Path) -> tuple[NDArray[np.float64], NDArray[np.float64
         raise SceneError(
             "no line is a pose" + "".join(f"; {n} x {why}" for why, n in skipped.items()), path
         )
-    table = np.array(sorted(rows))
-    skipped["pose: its time occurs twice"] += len(table) - len(
-        table := table[np.unique(table[:, 0], return_index=True)[1]]
-    )
+    every = np.array(sorted(rows))
+    table = every[np.unique(every[:, 0], return_index=True)[1]]
+    skipped["pose: its time occurs twice"] += len(every) - len(table)
     world_to_camera = np.tile(np.eye(4), (len(table), 1, 1))
     world_to_camera[:, :3, :3], world_to_camera[:, :3, 3] = rotations(table[:, 1:4]), table[:, 4:]
     return table[:, 0], invert_pose(world_to_camera), +skipped

@@ -223,12 +223,13 @@ class ScanNetPP:
             frames, valid, skipped = count_views(folder / self.stream, self.stream)
         except SceneError as error:
             return Summary(scene=scene, warnings=tuple(absent), error=" ".join(str(error).split()))
+        faults = absent if valid else [*absent, "no frame can be used"]
         return Summary(
             scene=scene,
             frames=frames,
             valid=valid,
             warnings=(*absent, *format_counts(skipped)),
-            error="" if valid and not absent else absent[0] if absent else "no frame can be used",
+            error=faults[0] if faults else "",
         )
 
     def folder(self, scene: str) -> Path:
