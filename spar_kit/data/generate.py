@@ -125,8 +125,7 @@ def _claim(root: Path, parameters: dict[str, Any], overwrite: bool) -> Manifest 
             shutil.rmtree(root / name, ignore_errors=True)
         return Manifest(root, read_manifest(root).content, split, reused=True)
     _check_other_splits(root, parameters, others)
-    if not overwrite:
-        _check_unfinished(root, parameters, known=bool(splits))
+    _check_unfinished(root, parameters, known=bool(splits), overwrite=overwrite)
     try:
         with wrap_write_errors(root):
             if overwrite:
@@ -160,11 +159,15 @@ def _check_other_splits(
             )
 
 
-def _check_unfinished(root: Path, parameters: Mapping[str, Any], *, known: bool) -> None:
-    """Raise ValueError where the folder holds another run's beginning, or, where no manifest is
-    `known`, files that this command did not write."""
+def _check_unfinished(
+    root: Path, parameters: Mapping[str, Any], *, known: bool, overwrite: bool
+) -> None:
+    """Raise ValueError where the folder holds another run's beginning that may not be overwritten,
+    or, where no manifest is `known`, files that this command did not write."""
     begun = root / ".generate.json"
     if begun.exists():
+        if overwrite:
+            return
         unfinished = orjson.loads(begun.read_bytes())
         if unfinished != parameters:
             raise InputError(
