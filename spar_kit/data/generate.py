@@ -103,6 +103,21 @@ def _all_names(source: SceneSource) -> list[str]:
     except (TypeError, ValueError, SceneError):
         return source.scenes(None)
 
+# %% ../../nbs/data/80_generate.ipynb #d1ff0001
+def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Which values differ, each cut off at 60 characters."""
+    changed = (
+        f"{key}: {_short(before.get(key))}, now {_short(now.get(key))}"
+        for key in now
+        if before.get(key) != now.get(key)
+    )
+    return "; ".join(changed) or "other keys"
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
 # %% ../../nbs/data/80_generate.ipynb #a94363f3
 def _claim(root: Path, parameters: dict[str, Any], overwrite: bool) -> Manifest | None:
     """Make the folder this run's, or return its manifest where it is complete. Raises ValueError
@@ -178,21 +193,6 @@ def _check_unfinished(
         raise InputError(
             f"{root} holds a folder spar/ that this command did not write; take another folder"
         )
-
-
-def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """Which values differ, each cut off at 60 characters."""
-    changed = (
-        f"{key}: {_short(before.get(key))}, now {_short(now.get(key))}"
-        for key in now
-        if before.get(key) != now.get(key)
-    )
-    return "; ".join(changed) or "other keys"
-
-
-def _short(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= 60 else text[:57] + "..."
 
 # %% ../../nbs/data/80_generate.ipynb #fbaa81e7
 def _remove(
