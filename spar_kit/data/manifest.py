@@ -88,7 +88,7 @@ class Manifest:
         told = dict[str, str]()
         for task, forms in self.counts.items():
             # a scene has one size of its room
-            most = 1 if TASKS[task].answer == "area" else 2
+            most = 1 if task in TASKS and TASKS[task].answer == "area" else 2
             least = min(most, int(self.part["parameters"].get("per_task", most)))
             if max(forms.values(), default=0) < least * scenes:
                 reasons = self.part.get("dropped", {}).get(task, {})
