@@ -47,7 +47,8 @@ def _mean_by_level(table: pd.DataFrame, samples: int, seed: int) -> pd.DataFrame
 def errors_by_distance(scores: pd.DataFrame, samples: int = 2000, seed: int = 0) -> pd.DataFrame:
     """Mean relative error of depths and distances by how large the true one is: columns level ("1
     to 2 m"), error, low, high, items, scenes; empty without such items."""
-    metric = scores[scores.task.str.startswith(("depth_prediction", "distance_prediction"))]
+    lengths = [name for name, task in TASKS.items() if task.answer in ("depth", "distance")]
+    metric = scores[scores.task.isin(lengths)]
     true = pd.to_numeric(metric.answer, errors="coerce").fillna(0)
     table = metric.assign(
         score=relative_errors(metric),

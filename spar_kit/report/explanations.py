@@ -71,9 +71,7 @@ class ExampleRecord:
     @cached_property
     def colors(self) -> list[str]:
         """A color for each object: that of its marker, else of its place."""
-        named = [mark.partition("_")[0] for mark in TASKS[self.task].markers]
-        if self.task.endswith("_hard"):
-            named = ["green", "blue", "red", "yellow"]
+        named = TASKS[self.task].colors
         return [
             COLORS.get(named[k] if k < len(named) else "plain", COLORS["plain"])
             for k in range(len(self.ids))

@@ -33,11 +33,12 @@ from ..tasks.registry import TASKS, rng_for, select_tasks
 def _answers_to_draw(x: ExampleRecord) -> list[tuple[int, Sequence[float]]]:
     """The image and, in thousandths of its sides, the box or the point of each answer that is
     one."""
-    if x.task == "position_matching":
+    answer = TASKS[x.task].answer
+    if answer == "box":
         return [(1, x.facts["target_box"])]
-    if x.task.startswith("distance_infer_center_oc"):
+    if answer == "nearest_box":
         return [(x.facts["option_view"][0], x.facts["option_box"][0])]
-    return [(0, x.facts["image"])] if x.task == "camera_motion_infer" else []
+    return [(0, x.facts["image"])] if answer == "camera" else []
 
 
 def _with_answer(image: Image.Image, at: Sequence[float]) -> Image.Image:

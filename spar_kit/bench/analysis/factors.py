@@ -21,7 +21,7 @@ from ..scorers.strict import answer_kind, format_of
 from ..baselines.text_forest import option_values, parse_question
 from ...data.records import safe_join, read_records
 from ...scenes.formats.images import open_numbers
-from ...tasks.registry import rng_for
+from ...tasks.registry import TASKS, rng_for
 
 # %% ../../../nbs/bench/analysis/10_factors.ipynb #d40fcdd1
 _NAMED = re.compile(
@@ -125,20 +125,22 @@ def item_factors(
     return out.drop(columns="_value").astype(object)
 
 # %% ../../../nbs/bench/analysis/10_factors.ipynb #194efacd
+# by what a task's answer states: the fact that holds how far away it is
 _DISTANCE = {
-    "depth_prediction": "answer",
-    "distance_prediction": "answer",
-    "distance_infer_center": "distance",
-    "obj_spatial_relation": "offset",
-    "camera_motion": "position",
-    "view_change": "translation",
+    **dict.fromkeys(("depth", "distance"), "answer"),
+    **dict.fromkeys(("nearest_box", "nearest_of_two", "nearest_of_four"), "distance"),
+    "relation": "offset",
+    "camera": "position",
+    "movement": "translation",
 }
 
 
 def _distance(task: str, facts: Mapping[str, Any]) -> float:
-    value = next(
-        (facts.get(name) for start, name in _DISTANCE.items() if task.startswith(start)), None
-    )
+    row = TASKS.get(task)
+    # an imagined observer is as far away as the question makes him
+    if row is None or row.observer == "imagined":
+        return float("nan")
+    value = facts.get(_DISTANCE.get(row.answer, ""))
     if value is None:
         return float("nan")
     try:
@@ -147,7 +149,7 @@ def _distance(task: str, facts: Mapping[str, Any]) -> float:
         return float("nan")
     if not values.size:
         return float("nan")
-    return float(values.min() if task.startswith("distance_infer") else np.linalg.norm(values))
+    return float(values.min() if row.polarity else np.linalg.norm(values))
 
 
 def _objects_in(path: Path) -> float:
