@@ -303,9 +303,9 @@ def test_the_reader_with_one_sign_wrong_fails(written, shape, monkeypatch):
         rotation = colmap.quaternion_to_matrix
         mutations = [
             ("invert_pose", lambda pose: pose),
-            ("rotation", lambda q: rotation(q).T),
-            ("rotation", lambda q: rotation(np.roll(q, 1))),
-            ("rotation", lambda q: rotation(q * [1, -1, 1, 1])),
+            ("quaternion_to_matrix", lambda q: rotation(q).T),
+            ("quaternion_to_matrix", lambda q: rotation(np.roll(q, 1))),
+            ("quaternion_to_matrix", lambda q: rotation(q * [1, -1, 1, 1])),
         ]
     else:
         mutations = [

@@ -146,7 +146,7 @@ def test_a_datasets_page_says_what_one_needs_to_know(name: str) -> None:
     ).lower()
     for words in (
         ("http", "hugging face"),
-        ("licence", "terms of use"),
+        ("license", "terms of use"),
         ("what is read", "we read"),
         ("what is not", "not read"),
         ("first run",),
